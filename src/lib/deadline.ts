@@ -1,0 +1,73 @@
+/** Deadlines and linked signals. `AbortSignal.any` is not used: it leaks while one of its inputs lives on. */
+import { ServiceError, type ErrorCode } from '../protocol/errors.ts';
+
+export interface LinkedOptions {
+  signal?: AbortSignal | undefined;
+  deadlineMs?: number | undefined;
+  /** Names the work in the error. */
+  what?: string;
+  code?: ErrorCode;
+}
+
+/** A signal that follows `signal` and a deadline, and lets go of both when disposed. */
+export class Linked implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #parent: AbortSignal | undefined;
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #onAbort = (): void => this.#controller.abort(this.#parent?.reason);
+
+  constructor({ signal, deadlineMs, what = 'the call', code = 'deadline_exceeded' }: LinkedOptions) {
+    this.#parent = signal;
+    if (signal?.aborted) this.#onAbort();
+    else signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (deadlineMs !== undefined && Number.isFinite(deadlineMs)) {
+      this.#timer = setTimeout(() => {
+        this.#controller.abort(new ServiceError(code, `${what} did not end within ${deadlineMs} ms`));
+      }, deadlineMs);
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    this.#parent?.removeEventListener('abort', this.#onAbort);
+    clearTimeout(this.#timer);
+  }
+}
+
+/**
+ * Runs `work` with a signal that fires at the deadline or with the parent, and rejects then even if `work` ignores it.
+ * @throws ServiceError `deadline_exceeded`, or the parent's reason.
+ */
+export async function withDeadline<T>(options: LinkedOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  using linked = new Linked(options);
+  return await orAbort(linked.signal, work(linked.signal));
+}
+
+/** The promise, or the signal's reason if that comes first. */
+export async function orAbort<T>(signal: AbortSignal | undefined, promise: Promise<T>): Promise<T> {
+  if (signal === undefined) return await promise;
+  // The loser of the race below must not become an unhandled rejection.
+  promise.catch(() => undefined);
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Resolves after `ms`, or rejects with the signal's reason. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    await orAbort(signal, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms))));
+  } finally {
+    clearTimeout(timer);
+  }
+}

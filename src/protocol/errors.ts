@@ -1,0 +1,142 @@
+/**
+ * The one table of errors. Three things never share a code: the program failed (that is a result, not an error), the
+ * program never ran (`exec_…`), and the platform failed.
+ */
+
+interface ErrorRule {
+  /** Status of an HTTP answer. */
+  http: number;
+  /** Nothing was done, and the same call may succeed later. */
+  retryable: boolean;
+  message: string;
+}
+
+export const ERRORS = {
+  invalid_request: { http: 400, retryable: false, message: 'The request is not valid.' },
+  unauthenticated: { http: 401, retryable: false, message: 'The API key is missing or not known.' },
+  forbidden: { http: 403, retryable: false, message: 'This key may not do that.' },
+  not_found: { http: 404, retryable: false, message: 'There is no such thing.' },
+  sandbox_not_found: { http: 404, retryable: false, message: 'There is no sandbox with this id.' },
+  sandbox_ended: { http: 409, retryable: false, message: 'The sandbox has ended.' },
+  sandbox_not_ready: { http: 409, retryable: true, message: 'The sandbox is not running yet.' },
+  idempotency_conflict: {
+    http: 409,
+    retryable: false,
+    message: 'This idempotency key was used with another request.',
+  },
+  body_too_large: { http: 413, retryable: false, message: 'The request is larger than allowed.' },
+  rate_limited: { http: 429, retryable: true, message: 'Too many requests.' },
+  quota_exceeded: { http: 429, retryable: true, message: 'The quota of this tenant is used up.' },
+  capacity_exhausted: { http: 503, retryable: true, message: 'No node has room for this now.' },
+  node_unavailable: { http: 503, retryable: true, message: 'The node cannot be reached now.' },
+  draining: { http: 503, retryable: true, message: 'This server is shutting down.' },
+  image_not_found: { http: 422, retryable: false, message: 'There is no such image.' },
+  image_unauthorized: { http: 422, retryable: false, message: 'The registry did not let us pull this image.' },
+  image_unreachable: { http: 503, retryable: true, message: 'The image registry cannot be reached.' },
+  image_invalid: { http: 422, retryable: false, message: 'The image cannot be used.' },
+  exec_not_found: { http: 404, retryable: false, message: 'There is no exec with this id.' },
+  exec_program_not_found: { http: 422, retryable: false, message: 'The program does not exist.' },
+  exec_permission_denied: { http: 422, retryable: false, message: 'The program may not be executed.' },
+  exec_bad_cwd: { http: 422, retryable: false, message: 'The working directory cannot be used.' },
+  exec_bad_user: { http: 422, retryable: false, message: 'The user does not exist in the sandbox.' },
+  exec_bad_args: { http: 422, retryable: false, message: 'The arguments or the environment cannot be used.' },
+  exec_resource_limit: { http: 429, retryable: true, message: 'The sandbox has no room for another process.' },
+  interrupted: {
+    http: 502,
+    retryable: false,
+    message: 'The platform failed; it is unknown whether the command ran to its end.',
+  },
+  output_lost: { http: 410, retryable: false, message: 'Output was discarded before it was read.' },
+  file_not_found: { http: 404, retryable: false, message: 'There is no such file.' },
+  file_exists: { http: 409, retryable: false, message: 'The file exists already.' },
+  file_permission_denied: { http: 403, retryable: false, message: 'The file may not be used so.' },
+  file_not_regular: { http: 409, retryable: false, message: 'This is not a regular file.' },
+  file_not_directory: { http: 409, retryable: false, message: 'This is not a directory.' },
+  file_no_space: { http: 507, retryable: false, message: 'There is no space left in the sandbox.' },
+  file_failed: { http: 500, retryable: false, message: 'The file operation failed.' },
+  port_refused: { http: 502, retryable: true, message: 'Nothing listens on this port in the sandbox.' },
+  range_not_satisfiable: { http: 416, retryable: false, message: 'The range lies outside the file.' },
+  deadline_exceeded: { http: 504, retryable: true, message: 'The answer did not come in time.' },
+  cancelled: { http: 499, retryable: false, message: 'The caller gave up.' },
+  protocol_error: { http: 400, retryable: false, message: 'The peer broke the protocol.' },
+  not_supported: { http: 501, retryable: false, message: 'This is not supported here.' },
+  internal: { http: 500, retryable: false, message: 'Something broke on our side.' },
+} as const satisfies Record<string, ErrorRule>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error as it crosses a wire: in REFUSED and RESET frames, and inside `{ error: … }` of an HTTP answer. */
+export interface WireError {
+  code: ErrorCode;
+  message: string;
+  retryable?: boolean | undefined;
+  retryAfterMs?: number | undefined;
+  details?: Record<string, unknown> | undefined;
+}
+
+const BRAND = Symbol.for('millibox.ServiceError');
+
+export interface ServiceErrorOptions {
+  details?: Record<string, unknown> | undefined;
+  retryAfterMs?: number | undefined;
+  /** For logs only: never crosses a wire. */
+  cause?: unknown;
+}
+
+/** The one error class of gateway, agent and SDK. `instanceof` works across copies of the package. */
+export class ServiceError extends Error {
+  override readonly name: string = 'ServiceError';
+  readonly code: ErrorCode;
+  readonly details: Record<string, unknown> | undefined;
+  readonly retryAfterMs: number | undefined;
+  readonly [BRAND] = true;
+
+  constructor(code: ErrorCode, message?: string, options: ServiceErrorOptions = {}) {
+    super(message ?? ERRORS[code].message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details;
+    this.retryAfterMs = options.retryAfterMs;
+  }
+
+  get retryable(): boolean {
+    return ERRORS[this.code].retryable;
+  }
+
+  get httpStatus(): number {
+    return ERRORS[this.code].http;
+  }
+
+  toWire(): WireError {
+    return {
+      code: this.code,
+      message: this.message,
+      retryable: this.retryable,
+      ...(this.retryAfterMs === undefined ? {} : { retryAfterMs: this.retryAfterMs }),
+      ...(this.details === undefined ? {} : { details: this.details }),
+    };
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === 'object' && value !== null && BRAND in value;
+  }
+
+  /** Anything that was thrown, as a ServiceError. What is not ours becomes `internal`, its text kept from the wire. */
+  static from(thrown: unknown): ServiceError {
+    if (thrown instanceof ServiceError) return thrown;
+    return new ServiceError('internal', undefined, { cause: thrown });
+  }
+
+  /** What a peer sent. A code that this version does not know becomes `internal`, its text kept. */
+  static fromWire(wire: unknown): ServiceError {
+    const w = (typeof wire === 'object' && wire !== null ? wire : {}) as Partial<Record<keyof WireError, unknown>>;
+    const code = isErrorCode(w.code) ? w.code : 'internal';
+    return new ServiceError(code, typeof w.message === 'string' ? w.message : undefined, {
+      ...(typeof w.retryAfterMs === 'number' ? { retryAfterMs: w.retryAfterMs } : {}),
+      ...(typeof w.details === 'object' && w.details !== null ? { details: w.details as Record<string, unknown> } : {}),
+    });
+  }
+}
+
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(ERRORS, value);
+}

@@ -1,0 +1,144 @@
+/** The noun `exec`: one command in a sandbox. */
+import * as z from 'zod';
+import { EnvMap } from './sandbox.ts';
+import {
+  MAX_ARG_BYTES,
+  MAX_BLOCKING_STDIN_BYTES,
+  MAX_MAX_OUTPUT_BYTES,
+  MAX_RING_BYTES,
+  MAX_SCRIPT_BYTES,
+  MAX_TIMEOUT_MS,
+} from './limits.ts';
+
+const Text = z.string().regex(/^[^\0]*$/, 'a zero byte cannot be passed to a program');
+
+/** What to run. A string runs as `sh -c`, a list runs with no shell. */
+const execFields = {
+  command: Text.min(1).max(MAX_SCRIPT_BYTES).optional(),
+  argv: z.array(Text.max(MAX_ARG_BYTES)).min(1).max(65_536).optional(),
+  shell: z.enum(['sh', 'bash']).optional().describe('For a string command; bash falls back to sh'),
+  cwd: Text.max(4096).optional().describe("Absolute, or relative to the image's WORKDIR"),
+  env: EnvMap.optional(),
+  user: Text.min(1).max(256).optional().describe('name, uid, name:group or uid:gid'),
+  timeoutMs: z.int().min(1).max(MAX_TIMEOUT_MS).optional(),
+  killGraceMs: z.int().min(0).max(60_000).optional(),
+};
+
+const oneOf = (request: { command?: string | undefined; argv?: string[] | undefined }): boolean =>
+  (request.command === undefined) !== (request.argv === undefined);
+const ONE_OF = 'give either command (a string, for the shell) or argv (a list)';
+
+/** Body of `POST /v1/sandboxes/{id}/exec`. */
+export const ExecRequest = z
+  .strictObject({
+    ...execFields,
+    stdin: z.string().max(MAX_BLOCKING_STDIN_BYTES).optional().describe('Text, or base64 when encoding says so'),
+    maxOutputBytes: z.int().min(0).max(MAX_MAX_OUTPUT_BYTES).optional().describe('Per channel'),
+    encoding: z.enum(['utf8', 'base64']).default('utf8').describe('Of stdin, stdout and stderr'),
+    background: z.boolean().optional(),
+  })
+  .refine(oneOf, ONE_OF);
+export type ExecRequest = z.infer<typeof ExecRequest>;
+
+/** Payload of an exec stream's OPEN, on the client's WebSocket. Output and stdin are DATA frames. */
+export const ExecOpen = z.strictObject({
+  op: z.literal('exec'),
+  sandbox: z.string(),
+  id: z.string().optional().describe('Chosen by the client, so that a retry finds the same exec'),
+  ...execFields,
+  stdin: z.boolean().optional().describe('Whether stdin follows; without it the program reads end-of-file'),
+  pty: z.strictObject({ cols: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
+  ringBytes: z.int().min(0).max(MAX_RING_BYTES).optional(),
+  /** Length of the script that follows on channel SCRIPT, in place of `command`. */
+  scriptBytes: z.int().min(1).max(MAX_SCRIPT_BYTES).optional(),
+  /** How long to go on when the client's link is cut, waiting for `attach`. 0: killed at once. */
+  detachedMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional(),
+});
+export type ExecOpen = z.infer<typeof ExecOpen>;
+
+/** Payload of an OPEN that continues an exec's streams at these byte offsets. */
+export const AttachOpen = z.strictObject({
+  op: z.literal('attach'),
+  sandbox: z.string(),
+  id: z.string(),
+  stdout: z.int().min(0).optional(),
+  stderr: z.int().min(0).optional(),
+  /** Bytes of stdin the client knows were taken; the answer says how many really were. */
+  stdin: z.int().min(0).optional(),
+});
+export type AttachOpen = z.infer<typeof AttachOpen>;
+
+/** Signals by name, as `kill -l` has them. */
+export const SignalName = z.enum([
+  'HUP',
+  'INT',
+  'QUIT',
+  'ABRT',
+  'KILL',
+  'USR1',
+  'USR2',
+  'PIPE',
+  'ALRM',
+  'TERM',
+  'CONT',
+  'STOP',
+  'TSTP',
+  'WINCH',
+]);
+export type SignalName = z.infer<typeof SignalName>;
+
+/** EVENT payloads that the opener of an exec sends. */
+export type ExecCommand =
+  | { type: 'signal'; signal: SignalName; /** Only the leader's group, or everything it started. */ all?: boolean }
+  | { type: 'kill' }
+  | { type: 'resize'; cols: number; rows: number };
+
+/** EVENT payloads that the runner of an exec sends. `exit` is the last one. */
+export type ExecEvent =
+  { type: 'output_lost'; channel: 'stdout' | 'stderr'; from: number; to: number } | ({ type: 'exit' } & ExecExit);
+
+/** How a program ended, as boxinit saw it. */
+export const ExecExit = z.object({
+  /** 128 + n for a death by signal n. */
+  exitCode: z.int(),
+  /** `TERM`, `KILL`, …; null for an ordinary exit. */
+  signal: z.string().nullable(),
+  timedOut: z.boolean(),
+  oomKilled: z.boolean(),
+  /** Bytes that the program wrote in all. */
+  stdoutBytes: z.int(),
+  stderrBytes: z.int(),
+  durationMs: z.number(),
+  usage: z.object({ userMs: z.number(), systemMs: z.number(), maxRssKb: z.number() }).optional(),
+});
+export type ExecExit = z.infer<typeof ExecExit>;
+
+/** Answer of a blocking exec. A non-zero exit is a result, never an error. */
+export const ExecResult = z.object({
+  execId: z.string(),
+  exitCode: z.int(),
+  signal: z.string().nullable(),
+  stdout: z.string(),
+  stderr: z.string(),
+  timedOut: z.boolean(),
+  oomKilled: z.boolean(),
+  truncated: z.object({ stdout: z.boolean(), stderr: z.boolean() }),
+  stdoutBytes: z.int(),
+  stderrBytes: z.int(),
+  durationMs: z.number(),
+  /** How long it waited for the sandbox. */
+  queueMs: z.number(),
+});
+export type ExecResult = z.infer<typeof ExecResult>;
+
+/** One exec as a list shows it. */
+export const ExecState = z.object({
+  execId: z.string(),
+  state: z.enum(['running', 'exited']),
+  background: z.boolean(),
+  startedAt: z.string(),
+  stdoutBytes: z.int(),
+  stderrBytes: z.int(),
+  exit: ExecExit.nullable(),
+});
+export type ExecState = z.infer<typeof ExecState>;

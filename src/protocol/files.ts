@@ -1,0 +1,70 @@
+/**
+ * The noun `file`. Paths are absolute, or relative to the image's WORKDIR. A name that is not UTF-8 travels with each
+ * stray byte 0x80-0xff as the lone surrogate U+DC80-U+DCFF (as Python's `surrogateescape`), so that every name survives.
+ */
+import * as z from 'zod';
+
+const Path = z
+  .string()
+  .min(1)
+  .max(4096)
+  .regex(/^[^\0]*$/, 'a path has no zero byte');
+const Mode = z.int().min(0).max(0o7777);
+/** name, uid, name:group or uid:gid. */
+const Owner = z.string().min(1).max(256);
+
+/** What a `file` stream asks for (with `op: 'file'` and `sandbox` beside it). Bytes travel on channel BYTES. */
+export const FileCall = z.discriminatedUnion('call', [
+  /** OPENED: `FileStat`; then the bytes; FIN ALL. `offset` and `length` choose a range. */
+  z.strictObject({
+    call: z.literal('read'),
+    path: Path,
+    offset: z.int().min(0).optional(),
+    length: z.int().min(0).optional(),
+  }),
+  /**
+   * OPENED `{}`; the opener sends bytes and FIN BYTES; answered by EVENT `{ type: 'done', stat }` and FIN ALL. Written
+   * under a temporary name and renamed, so that no reader sees half a file. Parents are made. With `size`, fewer or
+   * more bytes than that is an error and leaves the old file.
+   */
+  z.strictObject({
+    call: z.literal('write'),
+    path: Path,
+    size: z.int().min(0).optional(),
+    mode: Mode.optional(),
+    owner: Owner.optional(),
+    append: z.boolean().optional(),
+  }),
+  /** OPENED `{ entries: FileEntry[], more: boolean }`; `after` continues behind that name. At most 1,000 a call. */
+  z.strictObject({ call: z.literal('list'), path: Path, after: z.string().optional() }),
+  /** OPENED `FileStat`. `follow: false` looks at the link itself. */
+  z.strictObject({ call: z.literal('stat'), path: Path, follow: z.boolean().optional() }),
+  z.strictObject({ call: z.literal('mkdir'), path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+  z.strictObject({ call: z.literal('move'), path: Path, to: Path, overwrite: z.boolean().optional() }),
+  z.strictObject({ call: z.literal('remove'), path: Path, recursive: z.boolean().optional() }),
+  z.strictObject({ call: z.literal('chmod'), path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+  /** EVENTs `{ type: 'change', kind, path }` until the stream is reset. */
+  z.strictObject({ call: z.literal('watch'), path: Path }),
+  /** As read, a tar (POSIX pax) of the tree. */
+  z.strictObject({ call: z.literal('tar-read'), path: Path }),
+  /** As write, a tar unpacked below the path. Members cannot leave it. */
+  z.strictObject({ call: z.literal('tar-write'), path: Path, owner: Owner.optional() }),
+]);
+export type FileCall = z.infer<typeof FileCall>;
+
+export const FileKind = z.enum(['file', 'directory', 'symlink', 'fifo', 'socket', 'device']);
+
+export const FileStat = z.object({
+  path: z.string(),
+  kind: FileKind,
+  sizeBytes: z.number(),
+  mode: z.int(),
+  uid: z.int(),
+  gid: z.int(),
+  modifiedAtMs: z.number(),
+  target: z.string().optional(),
+});
+export type FileStat = z.infer<typeof FileStat>;
+
+export const FileEntry = FileStat.omit({ path: true }).extend({ name: z.string() });
+export type FileEntry = z.infer<typeof FileEntry>;

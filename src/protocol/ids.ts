@@ -1,0 +1,18 @@
+/** Ids are random, prefixed by what they name, and never reused. */
+
+const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+
+/** 100 random bits as 20 characters of base32 (no i, l, o, u). */
+function random20(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(20));
+  let text = '';
+  for (const byte of bytes) text += ALPHABET[byte & 31];
+  return text;
+}
+
+export const newSandboxId = (): string => `sbx-${random20()}`;
+export const newExecId = (): string => `exe-${random20()}`;
+export const newRequestId = (): string => `req-${random20()}`;
+
+/** What a client may use as an exec id of its own, and what every id looks like in a path. */
+export const ID_PATTERN = /^[a-z0-9][a-z0-9-]{3,63}$/;

@@ -1,0 +1,142 @@
+/**
+ * What gateway and agent say to each other on the node link: frames over one WebSocket, dialled by the gateway. The
+ * gateway opens every stream; the `op` of the OPEN payload says which kind it is.
+ */
+import * as z from 'zod';
+import { EnvMap, EndReason, Labels, Network, Sandbox, SandboxStatus, Timings } from './sandbox.ts';
+
+export const NODE_SUBPROTOCOL = 'millibox.node.v1';
+export const NODE_GENERATION = 1;
+
+/** What the gateway asks a node to make. Everything is decided; the node fills in nothing. */
+export const SandboxSpec = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  name: z.string().nullable(),
+  image: z.string(),
+  cpus: z.number(),
+  memoryMb: z.number(),
+  diskMb: z.number().nullable(),
+  pidsLimit: z.number(),
+  network: Network,
+  env: EnvMap,
+  secrets: EnvMap,
+  labels: Labels,
+  startCommand: z.string().nullable(),
+  createdAtMs: z.number(),
+  expiresAtMs: z.number(),
+  idleTimeoutMs: z.number().nullable(),
+});
+export type SandboxSpec = z.infer<typeof SandboxSpec>;
+
+/** A sandbox as its node knows it: what the gateway shows to clients, with no secret in it. */
+export const SandboxRecord = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  name: z.string().nullable(),
+  image: z.string(),
+  status: SandboxStatus,
+  reason: EndReason.nullable(),
+  message: z.string().nullable(),
+  cpus: z.number(),
+  memoryMb: z.number(),
+  diskMb: z.number().nullable(),
+  pidsLimit: z.number(),
+  network: Network,
+  labels: Labels,
+  createdAtMs: z.number(),
+  startedAtMs: z.number().nullable(),
+  endedAtMs: z.number().nullable(),
+  expiresAtMs: z.number(),
+  timings: Timings,
+});
+export type SandboxRecord = z.infer<typeof SandboxRecord>;
+
+export const PoolState = z.object({
+  /** The image, or `*` for containers that any image can claim. */
+  key: z.string(),
+  warm: z.number(),
+  starting: z.number(),
+  target: z.number(),
+});
+export type PoolState = z.infer<typeof PoolState>;
+
+/** What placement needs to know of a node. Sent in the snapshot and again whenever it changes, at most once a second. */
+export const NodeReport = z.object({
+  name: z.string(),
+  version: z.string(),
+  runtime: z.string(),
+  cpus: z.number(),
+  memoryMb: z.number(),
+  memoryFreeMb: z.number(),
+  maxSandboxes: z.number(),
+  sandboxes: z.number(),
+  draining: z.boolean(),
+  pools: z.array(PoolState),
+  images: z.array(z.string()).max(10_000),
+  defaultImage: z.string(),
+});
+export type NodeReport = z.infer<typeof NodeReport>;
+
+/** HELLO of the agent. */
+export const NodeHello = z.object({ generation: z.int(), node: z.string(), version: z.string(), bootId: z.string() });
+export type NodeHello = z.infer<typeof NodeHello>;
+
+/** OPEN payloads. Answers come in OPENED unless noted. */
+export type NodeOpen =
+  /** Answers `SandboxRecord` as soon as the node has accepted it, or REFUSED `capacity_exhausted`, `draining`. Same id again: the same record. */
+  | { op: 'create'; spec: SandboxSpec }
+  /** Answers the final `SandboxRecord`. Deletion of an id that the node never saw leaves a tombstone that a late create meets. */
+  | { op: 'delete'; sandbox: string; reason: EndReason }
+  /** Prolongs a life. Answers `SandboxRecord`. */
+  | { op: 'extend'; sandbox: string; expiresAtMs: number }
+  /** A stream of EVENTs: first `snapshot`, then deltas. */
+  | { op: 'watch' }
+  /** An exec stream (src/protocol/exec.ts `ExecOpen`): waits in line until the sandbox runs. OPENED: `{ pid, queueMs }`. */
+  | ({ op: 'exec' } & Record<string, unknown>)
+  | ({ op: 'attach' } & Record<string, unknown>)
+  /** Answers `{ execs: ExecState[] }`. */
+  | { op: 'execs'; sandbox: string; ids?: string[] }
+  | { op: 'signal'; sandbox: string; id: string; signal: string; all?: boolean }
+  /** A file operation; see src/protocol/files.ts. */
+  | ({ op: 'file' } & Record<string, unknown>)
+  /** A byte tunnel to a port inside: channel BYTES both ways. */
+  | { op: 'port'; sandbox: string; port: number }
+  /** Answers `{ images }`. */
+  | { op: 'images' }
+  /** A stream of EVENTs with progress; ends, or RESET with the pull's error. */
+  | { op: 'image-pull'; image: string }
+  /** No new sandboxes from now on. */
+  | { op: 'drain'; on: boolean };
+
+/** EVENT payloads of a `watch` stream. */
+export type WatchEvent =
+  | { type: 'snapshot'; node: NodeReport; sandboxes: SandboxRecord[]; more: boolean }
+  | { type: 'sandbox'; sandbox: SandboxRecord }
+  | { type: 'forgotten'; ids: string[] }
+  | { type: 'node'; node: NodeReport };
+
+/** A record as clients see it. */
+export function toSandbox(record: SandboxRecord, node: string | null): Sandbox {
+  const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+  return {
+    id: record.id,
+    name: record.name,
+    image: record.image,
+    status: record.status,
+    reason: record.reason,
+    message: record.message,
+    node,
+    cpus: record.cpus,
+    memoryMb: record.memoryMb,
+    diskMb: record.diskMb,
+    pidsLimit: record.pidsLimit,
+    network: record.network,
+    labels: record.labels,
+    createdAt: new Date(record.createdAtMs).toISOString(),
+    startedAt: iso(record.startedAtMs),
+    endedAt: iso(record.endedAtMs),
+    expiresAt: iso(record.expiresAtMs),
+    timings: record.timings,
+  };
+}

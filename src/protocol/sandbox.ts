@@ -1,0 +1,123 @@
+/** The noun `sandbox`: what a client asks for, and what it is told. */
+import * as z from 'zod';
+import {
+  DEFAULT_CPUS,
+  DEFAULT_MEMORY_MB,
+  DEFAULT_PIDS_LIMIT,
+  DEFAULT_SANDBOX_LIFETIME_MS,
+  MAX_CREATE_COUNT,
+  MAX_ENV_ENTRIES,
+  MAX_LABELS,
+  MAX_TIMEOUT_MS,
+} from './limits.ts';
+
+/** Names that a shell can use; values without the zero byte, which ends a C string. */
+export const EnvMap = z
+  .record(
+    z.string().regex(/^[^=\0]{1,1024}$/, 'an environment name is not empty and has no "=" and no zero byte'),
+    z
+      .string()
+      .max(128 * 1024)
+      .regex(/^[^\0]*$/, 'an environment value has no zero byte'),
+  )
+  .refine((env) => Object.keys(env).length <= MAX_ENV_ENTRIES, `at most ${MAX_ENV_ENTRIES} entries`);
+
+export const Labels = z
+  .record(z.string().min(1).max(128), z.string().max(256))
+  .refine((labels) => Object.keys(labels).length <= MAX_LABELS, `at most ${MAX_LABELS} labels`);
+
+/** A reference as `docker pull` takes it. Checked closely by the node that pulls it. */
+export const ImageRef = z
+  .string()
+  .min(1)
+  .max(512)
+  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._\-/:@]*$/, 'not an image reference');
+
+export const Network = z.enum(['off', 'internet']);
+export type Network = z.infer<typeof Network>;
+
+export const CreateSandboxRequest = z.strictObject({
+  image: ImageRef.optional().describe('Image reference; the server has a default'),
+  name: z.string().min(1).max(128).optional(),
+  cpus: z.number().positive().min(0.01).max(1024).default(DEFAULT_CPUS),
+  memoryMb: z
+    .int()
+    .min(16)
+    .max(16 * 1024 * 1024)
+    .default(DEFAULT_MEMORY_MB),
+  diskMb: z
+    .int()
+    .min(1)
+    .max(16 * 1024 * 1024)
+    .optional(),
+  pidsLimit: z.int().min(8).max(1_000_000).default(DEFAULT_PIDS_LIMIT),
+  network: Network.default('off'),
+  env: EnvMap.default({}),
+  secrets: EnvMap.default({}).describe('As env, and never shown again'),
+  labels: Labels.default({}),
+  startCommand: z
+    .string()
+    .min(1)
+    .max(128 * 1024)
+    .optional()
+    .describe('Runs in the background once the sandbox is up'),
+  timeoutMs: z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_SANDBOX_LIFETIME_MS).describe('Lifetime from creation'),
+  idleTimeoutMs: z
+    .int()
+    .min(1)
+    .max(MAX_TIMEOUT_MS)
+    .optional()
+    .describe('Ends the sandbox after this long with no call'),
+  count: z.int().min(1).max(MAX_CREATE_COUNT).optional(),
+});
+export type CreateSandboxRequest = z.infer<typeof CreateSandboxRequest>;
+export type CreateSandboxInput = z.input<typeof CreateSandboxRequest>;
+
+export const SandboxStatus = z.enum(['PENDING', 'PROVISIONING', 'RUNNING', 'TERMINATED', 'ERROR', 'TIMEOUT']);
+export type SandboxStatus = z.infer<typeof SandboxStatus>;
+
+export const EndReason = z.enum([
+  'deleted',
+  'lifetime',
+  'idle',
+  'oom',
+  'image_pull_failed',
+  'start_failed',
+  'node_lost',
+  'internal',
+]);
+export type EndReason = z.infer<typeof EndReason>;
+
+/** Milliseconds from creation to the named point; absent until it is reached. */
+export const Timings = z.object({
+  placedMs: z.number().optional(),
+  claimedMs: z.number().optional(),
+  runningMs: z.number().optional(),
+  /** Whether a container was waiting for this claim. */
+  warm: z.boolean().optional(),
+});
+
+export const Sandbox = z.object({
+  id: z.string(),
+  name: z.string().nullable(),
+  image: z.string(),
+  status: SandboxStatus,
+  reason: EndReason.nullable(),
+  message: z.string().nullable(),
+  node: z.string().nullable(),
+  cpus: z.number(),
+  memoryMb: z.number(),
+  diskMb: z.number().nullable(),
+  pidsLimit: z.number(),
+  network: Network,
+  labels: z.record(z.string(), z.string()),
+  createdAt: z.string(),
+  startedAt: z.string().nullable(),
+  endedAt: z.string().nullable(),
+  expiresAt: z.string().nullable(),
+  timings: Timings,
+});
+export type Sandbox = z.infer<typeof Sandbox>;
+
+export const isEnded = (status: SandboxStatus): boolean =>
+  status === 'TERMINATED' || status === 'ERROR' || status === 'TIMEOUT';

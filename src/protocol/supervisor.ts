@@ -1,0 +1,93 @@
+/**
+ * What agent and boxinit say to each other, as frames over the sandbox's unix socket. The agent opens every stream.
+ * Everything that boxinit sends is untrusted: the agent checks it with these schemas.
+ */
+import * as z from 'zod';
+import type { ExecExit } from './exec.ts';
+
+export const SUPERVISOR_GENERATION = 1;
+
+/** boxinit's HELLO. The token is the proof that this is the container that the agent started. */
+export const SupervisorHello = z.object({
+  generation: z.int(),
+  token: z.string().max(256),
+  version: z.string().max(64),
+  pid: z.int(),
+  /** Whether this container still waits for its image (runtime `oci`). */
+  blank: z.boolean(),
+});
+export type SupervisorHello = z.infer<typeof SupervisorHello>;
+
+/** The agent's HELLO in answer. */
+export interface AgentHello {
+  generation: number;
+}
+
+/** OPEN payload: run a program. `argv` or `script` or `scriptBytes` (text follows on channel SCRIPT). */
+export interface SupervisorExec {
+  op: 'exec';
+  id: string;
+  argv?: string[];
+  script?: string;
+  scriptBytes?: number;
+  shell?: 'sh' | 'bash';
+  /** The whole environment: boxinit adds nothing but PATH and HOME where they are missing. */
+  env: Record<string, string>;
+  cwd: string;
+  user?: string;
+  stdin: boolean;
+  pty?: { cols: number; rows: number };
+  timeoutMs?: number;
+  killGraceMs: number;
+  ringBytes: number;
+  /** How long to go on with nobody attached; then killed. */
+  detachedMs: number;
+  background?: boolean;
+}
+
+/** OPENED payload of `exec`. `adopted`: this id ran before, and its streams continue from their start. */
+export const SupervisorExecOpened = z.object({ pid: z.int(), adopted: z.boolean().optional() });
+
+/** OPEN payload: continue an exec's streams. OPENED says where its stdin stands. */
+export interface SupervisorAttach {
+  op: 'attach';
+  id: string;
+  stdout: number;
+  stderr: number;
+}
+export const SupervisorAttachOpened = z.object({ pid: z.int(), stdinBytes: z.int() });
+
+/** OPEN payload: what runs, and what exited and was not yet acknowledged. Answered in OPENED; no stream follows. */
+export interface SupervisorList {
+  op: 'list';
+}
+export const SupervisorListOpened = z.object({
+  execs: z.array(
+    z.object({
+      id: z.string(),
+      running: z.boolean(),
+      background: z.boolean(),
+      startedAtMs: z.number(),
+      stdoutBytes: z.int(),
+      stderrBytes: z.int(),
+    }),
+  ),
+});
+
+/** OPEN payload: signal an exec with no stream of it at hand. */
+export interface SupervisorSignal {
+  op: 'signal';
+  id: string;
+  signal: string;
+  all?: boolean;
+}
+
+/** OPEN payload: give a blank its image. See docs/adr/0006. */
+export interface SupervisorClaim {
+  op: 'claim';
+  [key: string]: unknown;
+}
+
+export type SupervisorOpen = SupervisorExec | SupervisorAttach | SupervisorList | SupervisorSignal | SupervisorClaim;
+
+export type SupervisorExit = { type: 'exit' } & ExecExit;
