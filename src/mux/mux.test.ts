@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest';
+import { Channel } from '../protocol/frames.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import { createMux, memoryPair, type MuxStream, type StreamHandler } from './index.ts';
+
+function pair(onOpen: (stream: MuxStream) => StreamHandler) {
+  const link = memoryPair();
+  const client = createMux({ transport: link.a, role: 'dialler', hello: { generation: 1 }, onHello: () => undefined });
+  const server = createMux({
+    transport: link.b,
+    role: 'listener',
+    hello: { generation: 1 },
+    onHello: () => undefined,
+    onOpen,
+  });
+  return { client, server, link };
+}
+
+describe('mux', () => {
+  it('carries a request, its bytes both ways, its events in order and its end', async () => {
+    const { client } = pair((stream) => ({
+      data: (channel, bytes) => {
+        stream.write(Channel.STDOUT, Buffer.from(`${channel}:${Buffer.from(bytes)}`));
+        stream.consume(bytes.length);
+      },
+      fin: () => {
+        stream.event({ type: 'exit' });
+        stream.end();
+      },
+    }));
+    const seen: unknown[] = [];
+    const done = Promise.withResolvers<ServiceError | null>();
+    const stream = client.open(
+      { op: 'echo' },
+      {
+        opened: (answer) => seen.push(answer),
+        data: (channel, bytes) => seen.push([channel, Buffer.from(bytes).toString()]),
+        event: (message) => seen.push(message),
+        fin: (channel) => seen.push(['fin', channel]),
+        closed: done.resolve,
+      },
+    );
+    stream.write(Channel.STDIN, Buffer.from('hello'));
+    stream.end();
+    expect(await done.promise).toBeNull();
+    expect(seen).toEqual([{}, [1, '0:hello'], { type: 'exit' }, ['fin', Channel.ALL]]);
+  });
+
+  it('refuses with a typed error', async () => {
+    const { client } = pair(() => {
+      throw new ServiceError('sandbox_not_found');
+    });
+    const done = Promise.withResolvers<ServiceError | null>();
+    client.open({}, { closed: done.resolve });
+    expect((await done.promise)?.code).toBe('sandbox_not_found');
+  });
+
+  it('moves many megabytes through a reader that consumes late', async () => {
+    const total = 8 * 1024 * 1024;
+    const { client } = pair((stream) => {
+      void (async () => {
+        const block = Buffer.alloc(100_000, 7);
+        for (let sent = 0; sent < total;) {
+          const n = Math.min(block.length, total - sent);
+          await stream.write(Channel.STDOUT, block.subarray(0, n));
+          sent += n;
+        }
+        stream.end();
+      })();
+      return {};
+    });
+    let got = 0;
+    const done = Promise.withResolvers<ServiceError | null>();
+    const stream: MuxStream = client.open(
+      {},
+      {
+        data: (_channel, bytes) => {
+          const n = bytes.length;
+          got += n;
+          setImmediate(() => stream.consume(n));
+        },
+        fin: () => stream.end(),
+        closed: done.resolve,
+      },
+    );
+    expect(await done.promise).toBeNull();
+    expect(got).toBe(total);
+  });
+});

@@ -1,0 +1,381 @@
+/** One link: many streams over one transport, in both directions. The rules are in docs/protocol.md. */
+import { ServiceError } from '../protocol/errors.ts';
+import { FLAG_OPTIONAL, FrameType } from '../protocol/frames.ts';
+import {
+  LINK_DEAD_MS,
+  LINK_WINDOW_BYTES,
+  MAX_CONTROL_BYTES,
+  MAX_STREAMS_PER_LINK,
+  PING_INTERVAL_MS,
+} from '../protocol/limits.ts';
+import { Liveness } from './liveness.ts';
+import { FrameParser, type FrameSink } from './parser.ts';
+import { Sender } from './sender.ts';
+import { Stream, encodeJson, encodeU32, type StreamOwner } from './stream.ts';
+import type { Json, Mux, MuxOptions, MuxStream, StreamHandler } from './types.ts';
+
+/** Broken rules that cost the stream. One more costs the link. */
+const MAX_STRIKES = 1;
+/** Answers to frames of the peer (PONG, RESET, REFUSED) that it may leave unread. */
+const MAX_ANSWER_BACKLOG_BYTES = 1024 * 1024;
+const MAX_STREAM_ID = 0xffff_ffff;
+
+/** Starts the multiplexer: our HELLO is on its way when this returns. */
+export function createMux(options: MuxOptions): Mux {
+  return new Link(options);
+}
+
+class Link implements Mux, StreamOwner, FrameSink {
+  readonly sender: Sender;
+  readonly #options: MuxOptions;
+  readonly #parser: FrameParser;
+  readonly #liveness: Liveness;
+  readonly #streams = new Map<number, Stream>();
+  readonly #oddIds: number;
+  readonly #maxStreams: number;
+  #nextId: number;
+  #lastPeerId = 0;
+  #peerStreams = 0;
+  #closed = false;
+  #greeted = false;
+  #peerDrains = false;
+  #weDrain = false;
+  #strikes = 0;
+  #linkWindow = LINK_WINDOW_BYTES;
+  #bytesIn = 0;
+  /** Where the bytes of the DATA frame under way go. Null: nowhere, its stream is gone. */
+  #dataStream: Stream | null = null;
+  #dataChannel = 0;
+
+  constructor(options: MuxOptions) {
+    this.#options = options;
+    this.#oddIds = options.role === 'dialler' ? 1 : 0;
+    this.#nextId = options.role === 'dialler' ? 1 : 2;
+    this.#maxStreams = options.maxStreams ?? MAX_STREAMS_PER_LINK;
+    this.#parser = new FrameParser(this);
+    this.sender = new Sender(options.transport, () =>
+      this.close(new ServiceError('protocol_error', 'the peer reads nothing')),
+    );
+    this.#liveness = new Liveness({
+      intervalMs: options.pingIntervalMs ?? PING_INTERVAL_MS,
+      deadAfterMs: options.deadAfterMs ?? LINK_DEAD_MS,
+      bytesIn: () => this.#bytesIn,
+      ping: (payload) => this.sender.control(FrameType.PING, 0, 0, 0, payload),
+      dead: () => this.close(new ServiceError('interrupted', 'nothing came over the link for too long')),
+    });
+    this.sender.control(FrameType.HELLO, 0, 0, 0, encodeJson(options.hello));
+    options.transport.start(
+      (chunk) => this.#receive(chunk),
+      (error) => this.#lost(error === null ? null : new ServiceError('interrupted', error.message, { cause: error })),
+    );
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get stats(): { bytesIn: number; bytesOut: number; streams: number } {
+    return { bytesIn: this.#bytesIn, bytesOut: this.sender.bytesOut, streams: this.#streams.size };
+  }
+
+  open(request: Json, handler: StreamHandler): MuxStream {
+    if (this.#closed) throw new ServiceError('node_unavailable', 'the link is closed');
+    if (this.#peerDrains) throw new ServiceError('draining');
+    const payload = encodeJson(request);
+    if (payload.length > MAX_CONTROL_BYTES) {
+      throw new ServiceError('invalid_request', `a request of ${payload.length} bytes; at most ${MAX_CONTROL_BYTES}`);
+    }
+    if (this.#nextId > MAX_STREAM_ID) {
+      if (this.#streams.size === 0) this.close();
+      throw new ServiceError('draining', 'the link has used up its stream ids');
+    }
+    const stream = new Stream(this, this.#nextId, request, true);
+    stream.handler = handler;
+    this.#nextId += 2;
+    this.#streams.set(stream.id, stream);
+    this.sender.control(FrameType.OPEN, 0, 0, stream.id, payload);
+    return stream;
+  }
+
+  goaway(): void {
+    if (this.#closed || this.#weDrain) return;
+    this.#weDrain = true;
+    this.sender.control(FrameType.GOAWAY, 0, 0, 0, EMPTY);
+  }
+
+  close(error?: ServiceError): void {
+    if (this.#closed) return;
+    if (error !== undefined) {
+      // The last thing the peer hears, if it still listens.
+      this.sender.control(FrameType.RESET, 0, 0, 0, encodeJson(error.toWire()));
+      this.sender.flush();
+    }
+    this.#shut(error ?? null);
+    this.#options.transport.close(error?.toWire());
+    this.#tell(() => this.#options.onClose?.(error ?? null));
+  }
+
+  ping(): Promise<number> {
+    if (this.#closed) return Promise.reject(new ServiceError('node_unavailable', 'the link is closed'));
+    return this.#liveness.ping();
+  }
+
+  gone(stream: Stream, error: ServiceError | null, later: boolean): void {
+    if (!this.#streams.delete(stream.id)) return;
+    if (!stream.ours) this.#peerStreams -= 1;
+    stream.release();
+    const tell = (): void => this.#tell(() => stream.handler.closed?.(error));
+    if (later) queueMicrotask(tell);
+    else tell();
+  }
+
+  // Receiving. Nothing below throws into the transport.
+
+  #receive(chunk: Uint8Array): void {
+    if (this.#closed) return;
+    this.#bytesIn += chunk.length;
+    try {
+      this.#parser.push(chunk);
+    } catch (error) {
+      this.#violated(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  control(type: number, flags: number, channel: number, id: number, payload: Uint8Array): boolean {
+    if (!this.#greeted) this.#greet(type, id, payload);
+    else if (id === 0) this.#linkFrame(type, flags, payload);
+    else if (type === FrameType.OPEN) this.#opened(id, payload);
+    else this.#streamFrame(type, flags, channel, id, payload);
+    return !this.#closed;
+  }
+
+  dataHeader(channel: number, id: number, length: number): boolean {
+    this.#dataStream = null;
+    if (!this.#greeted) return this.#violated('the first frame is not HELLO');
+    if (length > this.#linkWindow) return this.#violated('more bytes than the credit of the link');
+    this.#linkWindow -= length;
+    // Returned on receipt: it bounds what is on the wire, not what is held.
+    if (this.#linkWindow <= LINK_WINDOW_BYTES / 2) {
+      const back = LINK_WINDOW_BYTES - this.#linkWindow;
+      this.#linkWindow = LINK_WINDOW_BYTES;
+      this.sender.control(FrameType.CREDIT, 0, 0, 0, encodeU32(back));
+    }
+    const stream = this.#streams.get(id);
+    if (stream === undefined)
+      return this.#wasOpen(id) || this.#violated(`DATA for stream ${id}, which was never opened`);
+    const broken = stream.takeDataHeader(channel, length);
+    if (broken !== undefined) this.#strike(stream, broken);
+    else {
+      this.#dataStream = stream;
+      this.#dataChannel = channel;
+    }
+    return !this.#closed;
+  }
+
+  dataBytes(bytes: Uint8Array): boolean {
+    const stream = this.#dataStream;
+    if (stream !== null && !stream.closed) {
+      try {
+        stream.takeData(this.#dataChannel, bytes);
+      } catch (error) {
+        this.#handlerFailed(stream, error);
+      }
+    }
+    return !this.#closed;
+  }
+
+  #greet(type: number, id: number, payload: Uint8Array): void {
+    // A peer that turns us down says why before it hangs up.
+    if (type === FrameType.RESET && id === 0) return this.#hungUp(payload);
+    const hello = type === FrameType.HELLO && id === 0 ? parseJson(payload) : undefined;
+    if (hello === undefined) return void this.#violated('the first frame is not HELLO');
+    this.#greeted = true;
+    try {
+      this.#options.onHello(hello);
+    } catch (error) {
+      this.close(ServiceError.from(error));
+    }
+  }
+
+  #linkFrame(type: number, flags: number, payload: Uint8Array): void {
+    switch (type) {
+      case FrameType.CREDIT: {
+        const bytes = readU32(payload);
+        if (bytes === 0 || this.sender.linkCredit + bytes > LINK_WINDOW_BYTES) {
+          return void this.#violated(`a credit of ${bytes} above the link's window`);
+        }
+        return this.sender.addLinkCredit(bytes);
+      }
+      case FrameType.PING:
+        if (payload.length > 64) return void this.#violated('a PING of more than 64 bytes');
+        return this.#answer(FrameType.PONG, 0, payload);
+      case FrameType.PONG:
+        return this.#liveness.pong(payload);
+      case FrameType.GOAWAY:
+        if (this.#peerDrains) return;
+        this.#peerDrains = true;
+        return this.#tell(() => this.#options.onGoaway?.());
+      case FrameType.RESET:
+        return this.#hungUp(payload);
+      default:
+        if (!isKnown(type) && (flags & FLAG_OPTIONAL) !== 0) return;
+        return void this.#violated(`a frame of type ${type} on stream 0`);
+    }
+  }
+
+  #opened(id: number, payload: Uint8Array): void {
+    if ((id & 1) === this.#oddIds) return void this.#violated(`stream ${id} is not the peer's to open`);
+    if (id <= this.#lastPeerId) return void this.#violated(`stream ${id} was opened before`);
+    this.#lastPeerId = id;
+    const request = parseJson(payload);
+    if (request === undefined) {
+      this.#refuse(id, new ServiceError('protocol_error', 'the request is not a JSON object'));
+      return this.#countStrike('a request that is not a JSON object');
+    }
+    if (this.#weDrain) return this.#refuse(id, new ServiceError('draining'));
+    if (this.#peerStreams >= this.#maxStreams) {
+      return this.#refuse(id, new ServiceError('rate_limited', `at most ${this.#maxStreams} streams on one link`));
+    }
+    if (this.#options.onOpen === undefined) return this.#refuse(id, new ServiceError('not_supported'));
+    const stream = new Stream(this, id, request, false);
+    this.#peerStreams += 1;
+    this.#streams.set(id, stream);
+    try {
+      const handler = this.#options.onOpen(stream);
+      stream.handler = handler;
+    } catch (error) {
+      stream.refuse(ServiceError.from(error));
+    }
+  }
+
+  #streamFrame(type: number, flags: number, channel: number, id: number, payload: Uint8Array): void {
+    if (!isKnown(type)) {
+      if ((flags & FLAG_OPTIONAL) === 0) this.#violated(`a frame of unknown type ${type}`);
+      return;
+    }
+    const stream = this.#streams.get(id);
+    if (stream === undefined) {
+      // Frames cross a RESET on the wire: what comes for a stream that is gone is dropped.
+      if (!this.#wasOpen(id)) this.#violated(`a frame for stream ${id}, which was never opened`);
+      return;
+    }
+    try {
+      const broken = takeFrame(stream, type, channel, payload, (error) => this.gone(stream, error, false));
+      if (broken !== undefined) this.#strike(stream, broken);
+    } catch (error) {
+      this.#handlerFailed(stream, error);
+    }
+  }
+
+  #wasOpen(id: number): boolean {
+    return (id & 1) === this.#oddIds ? id < this.#nextId : id !== 0 && id <= this.#lastPeerId;
+  }
+
+  #refuse(id: number, error: ServiceError): void {
+    this.#answer(FrameType.REFUSED, id, encodeJson(error.toWire()));
+  }
+
+  /** A frame that the peer provoked. A peer that provokes and does not read is cut off. */
+  #answer(type: number, id: number, payload: Uint8Array): void {
+    this.sender.control(type, 0, 0, id, payload);
+    if (this.sender.controlBacklog > MAX_ANSWER_BACKLOG_BYTES) this.#violated('the peer asks and does not read');
+  }
+
+  #strike(stream: Stream, rule: string): void {
+    stream.reset(new ServiceError('protocol_error', rule));
+    this.#countStrike(rule);
+  }
+
+  #countStrike(rule: string): void {
+    this.#strikes += 1;
+    if (this.#strikes > MAX_STRIKES) this.#violated(rule);
+  }
+
+  /** Always false: what a sink says to stop the parser. */
+  #violated(rule: string): false {
+    this.close(new ServiceError('protocol_error', rule));
+    return false;
+  }
+
+  #handlerFailed(stream: Stream, error: unknown): void {
+    if (!stream.closed) stream.reset(ServiceError.from(error));
+  }
+
+  #hungUp(payload: Uint8Array): void {
+    const error = ServiceError.fromWire(parseJson(payload));
+    this.#lost(error);
+    this.#options.transport.close();
+  }
+
+  #lost(error: ServiceError | null): void {
+    if (this.#closed) return;
+    const why = error ?? new ServiceError('interrupted', 'the peer closed the link');
+    this.#shut(why);
+    this.#tell(() => this.#options.onClose?.(why));
+  }
+
+  /** Every stream is told before the link's owner is. */
+  #shut(error: ServiceError | null): void {
+    this.#closed = true;
+    this.#liveness.stop();
+    this.sender.close();
+    const why = new ServiceError('interrupted', `the link was lost: ${error?.message ?? 'closed'}`, { cause: error });
+    for (const stream of [...this.#streams.values()]) this.gone(stream, why, false);
+  }
+
+  /** An owner's callback that throws must not take the process down. */
+  #tell(callback: () => void): void {
+    try {
+      callback();
+    } catch {
+      // A callback that fails has no one to tell: the stream or the link is gone already.
+    }
+  }
+}
+
+function takeFrame(
+  stream: Stream,
+  type: number,
+  channel: number,
+  payload: Uint8Array,
+  gone: (error: ServiceError) => void,
+): string | undefined {
+  switch (type) {
+    case FrameType.CREDIT:
+      return stream.takeCredit(readU32(payload));
+    case FrameType.FIN:
+      return stream.takeFin(channel);
+    case FrameType.OPENED:
+    case FrameType.EVENT: {
+      const message = parseJson(payload);
+      if (message === undefined) return 'a message that is not a JSON object';
+      return type === FrameType.EVENT ? stream.takeEvent(message) : stream.takeOpened(message);
+    }
+    case FrameType.REFUSED:
+      return stream.takeRefused(ServiceError.fromWire(parseJson(payload)));
+    case FrameType.RESET:
+      gone(ServiceError.fromWire(parseJson(payload)));
+      return undefined;
+    default:
+      return `a frame of type ${type} within a stream`;
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+const isKnown = (type: number): boolean => type >= FrameType.HELLO && type <= FrameType.GOAWAY;
+
+function parseJson(payload: Uint8Array): Json | undefined {
+  try {
+    const text = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('utf8');
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** 0 for a payload that is not four bytes: a credit of nothing breaks the rules. */
+function readU32(payload: Uint8Array): number {
+  if (payload.length !== 4) return 0;
+  return new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0);
+}

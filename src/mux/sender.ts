@@ -1,0 +1,266 @@
+/**
+ * The sending half of a link. Control frames go first, then the ready streams in turn, a quantum each. Frames are
+ * gathered into batches; what is in the transport's hands is bounded, since nothing can overtake it there.
+ */
+import { FrameType, HEADER_BYTES, writeHeader } from '../protocol/frames.ts';
+import { LINK_WINDOW_BYTES, MAX_DATA_BYTES, MAX_IN_FLIGHT_BYTES, QUANTUM_BYTES } from '../protocol/limits.ts';
+import { LARGE_BYTES, giveBuffer, takeBuffer } from './buffers.ts';
+import type { Transport } from './types.ts';
+
+/** A stream as the sender sees it. Its head of queue is always data: what costs no credit has gone to the control lane. */
+export interface DataSource {
+  readonly id: number;
+  /** Bytes that the peer still takes. */
+  credit: number;
+  /** Next in the ring of ready streams. Owned by the sender. */
+  nextReady: DataSource | null;
+  inRing: boolean;
+  /** Bytes queued and allowed by the stream's credit. 0 when closed. */
+  sendable(): number;
+  /** The channel of the bytes at the head. */
+  headChannel(): number;
+  /** Moves up to `max` bytes of the head's channel to `out` at `offset`; returns how many. */
+  moveTo(out: Uint8Array, offset: number, max: number): number;
+  /** After a move: hands on what waited behind the bytes moved. */
+  moved(): void;
+}
+
+/** Sends in the transport's hands, whatever their size: each holds a buffer. */
+const MAX_SENDS_IN_FLIGHT = 8;
+/** A DATA frame smaller than this is not worth its header while a batch with more room is near. */
+const MIN_ROOM_BYTES = 1024;
+/** Control frames that a peer may leave unread. Only a peer that reads nothing at all gets there. */
+const MAX_CONTROL_QUEUE_BYTES = 64 * 1024 * 1024;
+
+export class Sender {
+  readonly #transport: Transport;
+  readonly #onOverflow: () => void;
+  #linkCredit = LINK_WINDOW_BYTES;
+
+  #batch: Uint8Array | null = null;
+  #used = 0;
+  /** Whole control frames that found no room in the batch. */
+  #control: Uint8Array[] = [];
+  #controlHead = 0;
+  #controlBytes = 0;
+  #firstReady: DataSource | null = null;
+  #lastReady: DataSource | null = null;
+
+  #inFlight = 0;
+  #sends = 0;
+  #scheduled = false;
+  #flushing = false;
+  #closed = false;
+  bytesOut = 0;
+
+  constructor(transport: Transport, onOverflow: () => void) {
+    this.#transport = transport;
+    this.#onOverflow = onOverflow;
+  }
+
+  /** Bytes of control frames that wait for the transport. */
+  get controlBacklog(): number {
+    return this.#controlBytes;
+  }
+
+  /** Queues a frame that costs no credit, ahead of all queued data. */
+  control(type: number, flags: number, channel: number, stream: number, payload: Uint8Array): void {
+    if (this.#closed) return;
+    const bytes = HEADER_BYTES + payload.length;
+    if (this.#controlHead === this.#control.length && bytes <= this.#room()) {
+      const batch = this.#reserve(bytes);
+      writeHeader(batch, this.#used, type, flags, channel, stream, payload.length);
+      batch.set(payload, this.#used + HEADER_BYTES);
+      this.#used += bytes;
+    } else {
+      const frame = Buffer.allocUnsafe(bytes);
+      writeHeader(frame, 0, type, flags, channel, stream, payload.length);
+      frame.set(payload, HEADER_BYTES);
+      this.#control.push(frame);
+      this.#controlBytes += bytes;
+      if (this.#controlBytes > MAX_CONTROL_QUEUE_BYTES) return this.#onOverflow();
+    }
+    this.#schedule();
+  }
+
+  /**
+   * Copies bytes of a stream with an empty queue straight into the batch, as far as credit and room go and if no other
+   * stream waits for its turn. Returns how many bytes it took.
+   */
+  direct(source: DataSource, channel: number, bytes: Uint8Array): number {
+    if (this.#closed || this.#firstReady !== null || this.#controlHead < this.#control.length) return 0;
+    let done = 0;
+    while (done < bytes.length) {
+      const room = this.#room() - HEADER_BYTES;
+      const left = bytes.length - done;
+      if (room < MIN_ROOM_BYTES && room < left) break;
+      const n = Math.min(left, MAX_DATA_BYTES, source.credit, this.#linkCredit, room);
+      if (n <= 0) break;
+      const batch = this.#reserve(HEADER_BYTES + n);
+      writeHeader(batch, this.#used, FrameType.DATA, 0, channel, source.id, n);
+      batch.set(n === bytes.length ? bytes : bytes.subarray(done, done + n), this.#used + HEADER_BYTES);
+      this.#spend(source, n);
+      done += n;
+    }
+    if (done > 0) this.#schedule();
+    return done;
+  }
+
+  /** A stream may have become sendable: it has bytes queued, or got credit. */
+  wake(source: DataSource): void {
+    if (this.#closed || source.inRing || source.sendable() === 0) return;
+    this.#enring(source);
+    this.#schedule();
+  }
+
+  addLinkCredit(bytes: number): void {
+    this.#linkCredit += bytes;
+    if (this.#firstReady !== null) this.#schedule();
+  }
+
+  get linkCredit(): number {
+    return this.#linkCredit;
+  }
+
+  /** Hands over what can go now. */
+  flush(): void {
+    if (this.#flushing || this.#closed) return;
+    this.#flushing = true;
+    try {
+      while (!this.#closed && this.#sends < MAX_SENDS_IN_FLIGHT && this.#inFlight < MAX_IN_FLIGHT_BYTES) {
+        this.#fillControl();
+        this.#fillData();
+        if (this.#used === 0) break;
+        this.#handOver();
+      }
+    } finally {
+      this.#flushing = false;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#batch !== null) giveBuffer(this.#batch);
+    this.#batch = null;
+    this.#used = 0;
+    this.#control = [];
+    this.#controlHead = 0;
+    this.#controlBytes = 0;
+    this.#firstReady = null;
+    this.#lastReady = null;
+  }
+
+  /** Room for whole frames in the batch being filled. */
+  #room(): number {
+    if (this.#sends >= MAX_SENDS_IN_FLIGHT) return 0;
+    return Math.min(LARGE_BYTES, MAX_IN_FLIGHT_BYTES - this.#inFlight) - this.#used;
+  }
+
+  /** The batch, with `bytes` free behind what is used. The caller has checked the room. */
+  #reserve(bytes: number): Uint8Array {
+    const needed = this.#used + bytes;
+    const batch = this.#batch;
+    if (batch !== null && needed <= batch.length) return batch;
+    const next = takeBuffer(needed);
+    if (batch !== null) {
+      next.set(batch.subarray(0, this.#used));
+      giveBuffer(batch);
+    }
+    this.#batch = next;
+    return next;
+  }
+
+  #spend(source: DataSource, bytes: number): void {
+    this.#used += HEADER_BYTES + bytes;
+    source.credit -= bytes;
+    this.#linkCredit -= bytes;
+  }
+
+  #fillControl(): void {
+    while (this.#controlHead < this.#control.length) {
+      const frame = this.#control[this.#controlHead]!;
+      const tooLong = frame.length > LARGE_BYTES;
+      if (tooLong ? this.#used > 0 : frame.length > this.#room()) return;
+      this.#controlHead += 1;
+      this.#controlBytes -= frame.length;
+      if (this.#controlHead === this.#control.length) {
+        this.#control = [];
+        this.#controlHead = 0;
+      } else if (this.#controlHead > 1024) {
+        this.#control.splice(0, this.#controlHead);
+        this.#controlHead = 0;
+      }
+      if (tooLong) {
+        this.#send(frame, null);
+        if (this.#closed || this.#inFlight >= MAX_IN_FLIGHT_BYTES || this.#sends >= MAX_SENDS_IN_FLIGHT) return;
+      } else {
+        this.#reserve(frame.length).set(frame, this.#used);
+        this.#used += frame.length;
+      }
+    }
+  }
+
+  #fillData(): void {
+    while (this.#firstReady !== null && this.#linkCredit > 0 && this.#controlHead === this.#control.length) {
+      const room = this.#room() - HEADER_BYTES;
+      if (room < MIN_ROOM_BYTES) return;
+      const source = this.#firstReady;
+      this.#firstReady = source.nextReady;
+      if (this.#firstReady === null) this.#lastReady = null;
+      source.nextReady = null;
+      source.inRing = false;
+      const alone = this.#firstReady === null;
+      const max = Math.min(alone ? MAX_DATA_BYTES : QUANTUM_BYTES, source.sendable(), this.#linkCredit, room);
+      if (max <= 0) continue;
+      const batch = this.#reserve(HEADER_BYTES + max);
+      const channel = source.headChannel();
+      const n = source.moveTo(batch, this.#used + HEADER_BYTES, max);
+      writeHeader(batch, this.#used, FrameType.DATA, 0, channel, source.id, n);
+      this.#spend(source, n);
+      source.moved();
+      if (!source.inRing && source.sendable() > 0) this.#enring(source);
+    }
+  }
+
+  #enring(source: DataSource): void {
+    source.inRing = true;
+    source.nextReady = null;
+    if (this.#lastReady === null) this.#firstReady = source;
+    else this.#lastReady.nextReady = source;
+    this.#lastReady = source;
+  }
+
+  #handOver(): void {
+    const batch = this.#batch!;
+    const used = this.#used;
+    this.#batch = null;
+    this.#used = 0;
+    this.#send(batch.subarray(0, used), batch);
+  }
+
+  #send(bytes: Uint8Array, buffer: Uint8Array | null): void {
+    const n = bytes.length;
+    this.#inFlight += n;
+    this.#sends += 1;
+    this.bytesOut += n;
+    let called = false;
+    this.#transport.send(bytes, () => {
+      if (called) return;
+      called = true;
+      this.#inFlight -= n;
+      this.#sends -= 1;
+      if (buffer !== null) giveBuffer(buffer);
+      if (this.#firstReady !== null || this.#used > 0 || this.#control.length > 0) this.#schedule();
+    });
+  }
+
+  /** One flush per turn of the microtask queue: frames gather, and an idle link waits for no timer. */
+  #schedule(): void {
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+}

@@ -1,0 +1,60 @@
+/** A WebSocket as a transport: each message carries whole or partial frames, the boundaries mean nothing. */
+import { WebSocket, type ClientOptions, type ServerOptions } from 'ws';
+import type { WireError } from '../protocol/errors.ts';
+import type { Transport } from './types.ts';
+
+/** A batch of the sender, or one control frame, with room to spare. */
+const MAX_MESSAGE_BYTES = 2 * 1024 * 1024;
+const CLOSE_GRACE_MS = 2_000;
+
+/** What every WebSocket of ours is made with, on both sides. */
+export const WS_OPTIONS = {
+  perMessageDeflate: false,
+  maxPayload: MAX_MESSAGE_BYTES,
+  skipUTF8Validation: true,
+  allowSynchronousEvents: true,
+} as const satisfies ServerOptions & ClientOptions;
+
+/** For a dialling side that trusts its network path: a mask of zeros, which costs nothing. Masks protect old proxies. */
+export const zeroMask = (mask: Buffer): void => void mask.fill(0);
+
+/** @param ws open, and nobody listens to its messages yet. */
+export function wsTransport(ws: WebSocket): Transport {
+  return new WsTransport(ws);
+}
+
+class WsTransport implements Transport {
+  readonly #ws: WebSocket;
+
+  constructor(ws: WebSocket) {
+    this.#ws = ws;
+    ws.binaryType = 'nodebuffer';
+  }
+
+  send(bytes: Uint8Array, sent: () => void): void {
+    if (this.#ws.readyState !== WebSocket.OPEN) return;
+    this.#ws.send(bytes, SEND_OPTIONS, (error) => {
+      if (error === null || error === undefined) sent();
+    });
+  }
+
+  start(onBytes: (chunk: Uint8Array) => void, onClose: (error: Error | null) => void): void {
+    let failure: Error | null = null;
+    const ws = this.#ws;
+    ws.on('error', (error) => (failure ??= error));
+    ws.once('close', (code) => {
+      onClose(failure ?? (code === 1000 || code === 1005 ? null : new Error(`the WebSocket closed with code ${code}`)));
+    });
+    ws.on('message', (data) => onBytes(data as Buffer));
+    if (ws.readyState === WebSocket.CLOSED) queueMicrotask(() => onClose(failure));
+  }
+
+  close(error?: WireError): void {
+    const ws = this.#ws;
+    ws.close(error === undefined ? 1000 : 1008, error?.code);
+    const timer = setTimeout(() => ws.terminate(), CLOSE_GRACE_MS);
+    ws.once('close', () => clearTimeout(timer));
+  }
+}
+
+const SEND_OPTIONS = { binary: true, compress: false, fin: true } as const;
