@@ -1,5 +1,6 @@
 export { createMux } from './mux.ts';
 export { memoryPair, type MemoryOptions, type MemoryPair } from './memory-transport.ts';
 export { socketTransport } from './socket-transport.ts';
+export { UpgradeRefused, dialWs, type DialOptions } from './ws-dial.ts';
 export { WS_OPTIONS, wsTransport, zeroMask } from './ws-transport.ts';
 export type { Json, Mux, MuxOptions, MuxStream, StreamHandler, Transport } from './types.ts';

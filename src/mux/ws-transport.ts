@@ -18,17 +18,28 @@ export const WS_OPTIONS = {
 /** For a dialling side that trusts its network path: a mask of zeros, which costs nothing. Masks protect old proxies. */
 export const zeroMask = (mask: Buffer): void => void mask.fill(0);
 
-/** @param ws open, and nobody listens to its messages yet. */
+/**
+ * @param ws open, or about to be. The peer's first frames may arrive in the same read as its upgrade: call this within
+ * the callback that hands over the WebSocket, never after an await. `dialWs` does that for the dialling side.
+ */
 export function wsTransport(ws: WebSocket): Transport {
   return new WsTransport(ws);
 }
 
 class WsTransport implements Transport {
   readonly #ws: WebSocket;
+  /** Messages that came before `start`. */
+  #early: Buffer[] = [];
+  #onBytes: (chunk: Uint8Array) => void = (chunk) => this.#early.push(chunk as Buffer);
+  #onClose: (error: Error | null) => void = () => undefined;
+  #failure: Error | null = null;
 
   constructor(ws: WebSocket) {
     this.#ws = ws;
     ws.binaryType = 'nodebuffer';
+    ws.on('error', (error) => (this.#failure ??= error));
+    ws.once('close', (code) => this.#onClose(this.#failure ?? closeError(code)));
+    ws.on('message', (data) => this.#onBytes(data as Buffer));
   }
 
   send(bytes: Uint8Array, sent: () => void): void {
@@ -39,14 +50,11 @@ class WsTransport implements Transport {
   }
 
   start(onBytes: (chunk: Uint8Array) => void, onClose: (error: Error | null) => void): void {
-    let failure: Error | null = null;
-    const ws = this.#ws;
-    ws.on('error', (error) => (failure ??= error));
-    ws.once('close', (code) => {
-      onClose(failure ?? (code === 1000 || code === 1005 ? null : new Error(`the WebSocket closed with code ${code}`)));
-    });
-    ws.on('message', (data) => onBytes(data as Buffer));
-    if (ws.readyState === WebSocket.CLOSED) queueMicrotask(() => onClose(failure));
+    this.#onBytes = onBytes;
+    this.#onClose = onClose;
+    for (const chunk of this.#early) onBytes(chunk);
+    this.#early = [];
+    if (this.#ws.readyState === WebSocket.CLOSED) queueMicrotask(() => onClose(this.#failure));
   }
 
   close(error?: WireError): void {
@@ -58,3 +66,7 @@ class WsTransport implements Transport {
 }
 
 const SEND_OPTIONS = { binary: true, compress: false, fin: true } as const;
+
+function closeError(code: number): Error | null {
+  return code === 1000 || code === 1005 ? null : new Error(`the WebSocket closed with code ${code}`);
+}
