@@ -1,0 +1,28 @@
+# Packages of the distribution. Sourced.
+
+can_apt() { have apt-get && is_root; }
+
+apt_get() {
+  # A fresh machine may still be running its own unattended upgrade: wait for the lock, and never ask anything.
+  apt-get -y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Get::Always-Include-Phased-Updates=true \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" </dev/null >>"$MILLIBOX_HOME/log/apt.log" 2>&1
+}
+
+apt_updated=
+# apt_install PACKAGE...: all of them or a failure, after one retry with fresh lists.
+apt_install() {
+  say "apt-get install $*"
+  # What an earlier, interrupted run left half configured would make every later install fail.
+  dpkg --configure -a </dev/null >>"$MILLIBOX_HOME/log/apt.log" 2>&1 || true
+  if [ -z "$apt_updated" ]; then
+    # One unreachable extra source does not matter if the packages can still be had.
+    apt_get update || true
+    apt_updated=1
+  fi
+  local try
+  for try in 1 2 3; do
+    apt_get install --no-install-recommends "$@" && return 0
+    [ "$try" = 3 ] || { sleep 3; apt_get update || true; }
+  done
+  return 1
+}

@@ -1,0 +1,19 @@
+# TypeScript to dist/. Sourced.
+
+build_fresh() {
+  [ -f "$ROOT/dist/.built" ] && [ -f "$ROOT/dist/src/cli/main.js" ] &&
+    [ -z "$(find "$ROOT/src" "$ROOT/agent" "$ROOT/tsconfig.json" "$ROOT/tsconfig.build.json" "$ROOT/package.json" \
+      -name target -prune -o \( -name '*.ts' -o -name '*.json' \) ! -name '*.test.ts' -newer "$ROOT/dist/.built" -print -quit)" ]
+}
+
+build_typescript() {
+  cd "$ROOT"
+  if build_fresh; then return 0; fi
+  step 'Building'
+  mkdir -p dist
+  # Marked with the time before the build: what is saved while it runs counts as newer.
+  touch dist/.building
+  tsc -p tsconfig.build.json </dev/null >&2 || fail 'the TypeScript does not compile; see the lines above'
+  chmod +x dist/src/cli/main.js
+  mv dist/.building dist/.built
+}

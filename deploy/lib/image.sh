@@ -1,0 +1,98 @@
+# The base image. Sourced. Its name and archive end up in $MILLIBOX_HOME/base/default-image: two lines, the reference
+# and the path of a tar that the oci runtime imports (a `docker save` archive, or a root file system).
+
+image_in_engine() { engine_answers && docker image inspect "$1" >/dev/null 2>&1; }
+
+record_image() { # REF TAR
+  printf '%s\n%s\n' "$1" "$2" >"$MILLIBOX_HOME/base/default-image.new"
+  mv "$MILLIBOX_HOME/base/default-image.new" "$MILLIBOX_HOME/base/default-image"
+}
+
+# Asks once, briefly. MILLIBOX_REGISTRY=off (and CI) means: never ask.
+registry_reachable() {
+  [ "${MILLIBOX_REGISTRY:-}" != off ] && [ -z "${CI:-}" ] &&
+    timeout 6 node -e '
+      fetch("https://registry-1.docker.io/v2/", { signal: AbortSignal.timeout(4000) })
+        .then((r) => process.exit(r.status < 500 ? 0 : 1), () => process.exit(1))' >/dev/null 2>&1
+}
+
+image_from_registry() {
+  local tar=$MILLIBOX_HOME/base/python-3.12-slim.tar
+  engine_answers || return 1
+  if ! image_in_engine "$BASE_IMAGE_REGISTRY"; then
+    registry_reachable || return 1
+    say "pulling $BASE_IMAGE_REGISTRY"
+    timeout 300 docker pull "$BASE_IMAGE_REGISTRY" </dev/null >&2 || return 1
+  fi
+  docker save "$BASE_IMAGE_REGISTRY" -o "$tar.partial" && mv "$tar.partial" "$tar" || return 1
+  record_image "$BASE_IMAGE_REGISTRY" "$tar"
+}
+
+# The mirror that this machine's apt uses, if it is one of Debian's.
+debian_mirror() {
+  local uri
+  uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    sed -n -E 's/^(URIs:|deb( \[[^]]*\])?) *(https?:[^ ]*\/debian)\/?( .*)?$/\3/p' | head -n 1)
+  echo "${uri:-http://deb.debian.org/debian}"
+}
+
+debootstrap_tar() { # TAR
+  local tar=$1 work=$MILLIBOX_HOME/base/bootstrap log=$MILLIBOX_HOME/log/debootstrap.log
+  if ! have debootstrap; then
+    can_apt || return 1
+    apt_install debootstrap || return 1
+  fi
+  # On Ubuntu the keys of Debian's archive are a package of their own.
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring || return 1
+  say "debootstrap bookworm from $(debian_mirror) (once; a minute or two)"
+  local try
+  for try in 1 2 3; do
+    umount "$work/proc" "$work/sys" 2>/dev/null || true
+    rm -rf --one-file-system "$work"
+    mkdir -p "$work"
+    if debootstrap --variant=minbase --include=python3,bash,procps,ca-certificates bookworm "$work" \
+      "$(debian_mirror)" </dev/null >"$log" 2>&1; then
+      rm -rf "$work"/var/cache/apt/* "$work"/var/lib/apt/lists/* "$work"/usr/share/{doc,man,locale,info}/* \
+        "$work"/var/log/*.log "$work"/var/log/apt/*
+      # Device files are the runtime's to make, and an unprivileged import could not.
+      tar --numeric-owner --one-file-system -C "$work" --exclude='./dev/*' -cf "$tar.partial" . && mv "$tar.partial" "$tar"
+      rm -rf --one-file-system "$work"
+      return 0
+    fi
+    say "debootstrap failed (try $try of 3)"
+  done
+  tail -n 5 "$log" >&2
+  return 1
+}
+
+image_from_debootstrap() {
+  local tar=$MILLIBOX_HOME/base/debian-bookworm.tar
+  if ! [ -s "$tar" ]; then
+    is_root || return 1
+    debootstrap_tar "$tar" || return 1
+  fi
+  if engine_answers && ! image_in_engine "$BASE_IMAGE_DEBIAN"; then
+    say "importing $BASE_IMAGE_DEBIAN"
+    docker import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' -c 'CMD ["/bin/bash"]' \
+      "$tar" "$BASE_IMAGE_DEBIAN" </dev/null >/dev/null || return 1
+  fi
+  record_image "$BASE_IMAGE_DEBIAN" "$tar"
+}
+
+image_ready() {
+  local ref tar
+  [ -f "$MILLIBOX_HOME/base/default-image" ] || return 1
+  { read -r ref && read -r tar; } <"$MILLIBOX_HOME/base/default-image" || return 1
+  [ -s "$tar" ] && { ! engine_answers || image_in_engine "$ref"; }
+}
+
+make_image() {
+  if image_ready; then return 0; fi
+  step 'Base image'
+  # What was made once is used again, whatever can be reached today.
+  if ! [ -s "$MILLIBOX_HOME/base/debian-bookworm.tar" ] && image_from_registry; then return 0; fi
+  image_from_debootstrap || fail "no base image: no registry can be reached, and debootstrap needs root and Debian's or Ubuntu's packages; see $MILLIBOX_HOME/log"
+}
+
+# The image that sandboxes get unless they ask for another.
+default_image() { head -n 1 "$MILLIBOX_HOME/base/default-image"; }

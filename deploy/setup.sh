@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that millibox needs on this machine. Each step looks first, does only what is missing, and may be repeated.
+#
+#   bash deploy/setup.sh [STEP...]      deps rust boxinit engine image oci tools build all
+#
+#   deps     npm dependencies                    image    the base image, in the engine and as a tar
+#   rust     a Rust toolchain                    oci      runc, skopeo, umoci, bubblewrap, nftables, ...
+#   boxinit  the supervisor of each sandbox      tools    programs that only the tests use
+#   engine   a Docker engine that answers        build    TypeScript to dist/
+#
+# `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
+source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+for part in apt deps rust engine image packages build; do source "$ROOT/deploy/lib/$part.sh"; done
+
+run_step() {
+  case $1 in
+  deps) with_lock deps install_deps ;;
+  rust) with_lock packages install_rust ;;
+  boxinit) with_lock boxinit build_boxinit ;;
+  engine) with_lock engine install_engine ;;
+  image) with_lock image make_image ;;
+  oci) with_lock packages install_oci ;;
+  tools) with_lock packages install_test_tools ;;
+  build) with_lock build build_typescript ;;
+  all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
+  -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools build all" ;;
+  esac
+}
+
+prepare_home
+for each in "${@:-all}"; do run_step "$each"; done
