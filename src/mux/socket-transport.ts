@@ -1,18 +1,24 @@
 /** A unix or TCP socket as a transport. */
 import type net from 'node:net';
 import type { WireError } from '../protocol/errors.ts';
+import { readInto } from './read-into.ts';
 import type { Transport } from './types.ts';
 
+/**
+ * @param socket connected, and nobody reads it. The transport owns it from `start` on: the socket itself is then only
+ * good for `destroy()` and its `close` event.
+ */
 export function socketTransport(socket: net.Socket): Transport {
   return new SocketTransport(socket);
 }
 
 class SocketTransport implements Transport {
-  readonly #socket: net.Socket;
+  #socket: net.Socket;
+  #failure: Error | null = null;
 
   constructor(socket: net.Socket) {
     this.#socket = socket;
-    socket.setNoDelay(true);
+    socket.on('error', this.#onError);
   }
 
   send(bytes: Uint8Array, sent: () => void): void {
@@ -22,14 +28,23 @@ class SocketTransport implements Transport {
   }
 
   start(onBytes: (chunk: Uint8Array) => void, onClose: (error: Error | null) => void): void {
-    let failure: Error | null = null;
-    this.#socket.on('error', (error) => (failure ??= error));
-    this.#socket.once('close', () => onClose(failure));
-    this.#socket.on('data', onBytes);
-    if (this.#socket.destroyed) queueMicrotask(() => onClose(failure));
+    const given = this.#socket;
+    if (given.destroyed) {
+      queueMicrotask(() => onClose(this.#failure));
+      return;
+    }
+    const socket = readInto(given, onBytes);
+    this.#socket = socket;
+    if (socket !== given) socket.on('error', this.#onError);
+    socket.setNoDelay(true);
+    socket.once('close', () => onClose(this.#failure));
   }
 
   close(_error?: WireError): void {
     this.#socket.destroy();
   }
+
+  readonly #onError = (error: Error): void => {
+    this.#failure ??= error;
+  };
 }

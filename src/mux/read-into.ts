@@ -1,0 +1,63 @@
+/**
+ * Reading a socket into memory that is used again and again. A `data` event costs a fresh 64 KiB external buffer per
+ * read, and collecting those costs more than reading does: 1 GiB over a unix socket takes its reader 0.14 s of
+ * processor time with `onread` and 0.36 s with `data` events. Node offers `onread` only to sockets that dial, so a
+ * connected socket's handle is moved to a new socket that has it.
+ */
+import net from 'node:net';
+
+/** A socket that can give its handle away. The field is Node's own; where it is not as expected, `data` events do. */
+interface WithHandle {
+  _handle?: { useUserBuffer?: unknown; getAsyncId?: unknown } | null;
+}
+
+const READ_BYTES = 256 * 1024;
+/** One for all sockets: a read and its callback follow each other at once, except on Windows. */
+let shared: Uint8Array | undefined;
+const readBuffer = (): Uint8Array =>
+  process.platform === 'win32'
+    ? Buffer.allocUnsafeSlow(READ_BYTES / 4)
+    : (shared ??= Buffer.allocUnsafeSlow(READ_BYTES));
+
+/**
+ * Starts to read a connected socket. `onBytes` gets chunks that are valid only until it returns.
+ * @returns the socket to write to and to listen to for `close`. When it closes, `socket` closes too, and the other way round.
+ */
+export function readInto(socket: net.Socket, onBytes: (chunk: Uint8Array) => void): net.Socket {
+  const handle = (socket as unknown as WithHandle)._handle;
+  if (!isPlain(socket) || typeof handle?.useUserBuffer !== 'function') {
+    socket.on('data', onBytes);
+    return socket;
+  }
+  (socket as unknown as WithHandle)._handle = null;
+  const options = {
+    handle,
+    readable: true,
+    writable: true,
+    onread: {
+      buffer: readBuffer(),
+      callback: (bytes: number, buffer: Uint8Array): boolean => {
+        onBytes(buffer.subarray(0, bytes));
+        return true;
+      },
+    },
+  };
+  const moved = new net.Socket(options as unknown as net.SocketConstructorOpts);
+  moved.once('close', () => socket.destroy());
+  socket.once('close', () => moved.destroy());
+  // What was read before the move.
+  for (let chunk: unknown = socket.read(); chunk !== null; chunk = socket.read()) onBytes(chunk as Buffer);
+  moved.resume();
+  return moved;
+}
+
+/** TLS sockets keep their state beside the handle. A socket that is closing has nothing to move. */
+function isPlain(socket: net.Socket): boolean {
+  return (
+    Object.getPrototypeOf(socket) === net.Socket.prototype &&
+    !socket.destroyed &&
+    !socket.connecting &&
+    !socket.readableEnded &&
+    socket.writable
+  );
+}
