@@ -2,7 +2,11 @@
 
 engine_answers() { have docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-process_name() { cat "/proc/$1/comm" 2>/dev/null || true; }
+# Name of a living process. One that was killed and not yet reaped (process 1 of a container may never do it) is dead.
+process_name() {
+  if ! grep -qs '^State:.[ZX]' "/proc/$1/status"; then cat "/proc/$1/comm" 2>/dev/null || true; fi
+}
+alive() { [ -n "$(process_name "$1")" ]; }
 
 # A daemon that was killed leaves its pid file; dockerd refuses to start while *any* process has that pid.
 drop_stale_pid() { # FILE EXPECTED-NAME
@@ -17,7 +21,7 @@ wait_for_engine() { # SECONDS [PID]
   while [ "$SECONDS" -lt "$deadline" ]; do
     if engine_answers; then return 0; fi
     # The daemon ended: no use in waiting on.
-    if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then return 1; fi
+    if [ -n "$pid" ] && ! alive "$pid"; then return 1; fi
     sleep 0.3
   done
   return 1
@@ -37,6 +41,7 @@ start_dockerd() { # [EXTRA OPTIONS...]
     if wait_for_engine 45 "$pid"; then return 0; fi
     say "the engine with pid $pid does not answer; starting it anew"
     kill -9 "$pid" 2>/dev/null || true
+    while alive "$pid"; do sleep 0.1; done
   fi
   drop_stale_pid "$run/dockerd.pid" dockerd
   drop_stale_pid /var/run/docker.pid dockerd
