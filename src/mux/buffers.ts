@@ -3,25 +3,30 @@
  * and a busy one makes no garbage: fresh external buffers cost more than the copying does.
  */
 
-export const SMALL_BYTES = 4 * 1024;
-/** Two of these fill what may be in flight on a link: one is written while the next is filled. */
+/** Two of the largest fill what may be in flight on a link: one is written while the next is filled. */
 export const LARGE_BYTES = 128 * 1024;
 
-const small: Uint8Array[] = [];
-const large: Uint8Array[] = [];
-const MAX_SMALL_KEPT = 512;
-const MAX_LARGE_KEPT = 64;
-
-/** A buffer of SMALL_BYTES, or of LARGE_BYTES when `bytes` does not fit in that. At most LARGE_BYTES may be asked for. */
-export function takeBuffer(bytes: number): Uint8Array {
-  if (bytes <= SMALL_BYTES) return small.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES);
-  return large.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+interface SizeClass {
+  bytes: number;
+  kept: number;
+  free: Uint8Array[];
 }
 
+const CLASSES: readonly SizeClass[] = [
+  { bytes: 4 * 1024, kept: 512, free: [] },
+  { bytes: 64 * 1024, kept: 64, free: [] },
+  { bytes: LARGE_BYTES, kept: 32, free: [] },
+];
+const LARGEST = CLASSES[CLASSES.length - 1]!;
+
+/** A buffer of at least `bytes`, or of LARGE_BYTES when that is less. Its content is left over from whoever had it. */
+export function takeBuffer(bytes: number): Uint8Array {
+  const fit = CLASSES.find((c) => bytes <= c.bytes) ?? LARGEST;
+  return fit.free.pop() ?? Buffer.allocUnsafeSlow(fit.bytes);
+}
+
+/** Nobody may use the buffer after this. */
 export function giveBuffer(buffer: Uint8Array): void {
-  if (buffer.length === SMALL_BYTES) {
-    if (small.length < MAX_SMALL_KEPT) small.push(buffer);
-  } else if (buffer.length === LARGE_BYTES) {
-    if (large.length < MAX_LARGE_KEPT) large.push(buffer);
-  }
+  const fit = CLASSES.find((c) => c.bytes === buffer.length);
+  if (fit !== undefined && fit.free.length < fit.kept) fit.free.push(buffer);
 }

@@ -6,6 +6,8 @@ export interface MemoryOptions {
   split?: (left: number) => number;
   /** When the next delivery happens. A microtask when absent. */
   schedule?: (deliver: () => void) => void;
+  /** The wire takes everything at once, as one with large buffers does. Otherwise what is sent is taken when it arrives. */
+  deep?: boolean;
 }
 
 export interface MemoryPair {
@@ -45,7 +47,10 @@ class MemoryEnd implements Transport {
 
   send(bytes: Uint8Array, sent: () => void): void {
     if (this.#ended) return;
-    this.#waiting.push({ bytes, sent });
+    if (this.#options.deep) {
+      this.#waiting.push({ bytes: new Uint8Array(bytes), sent: () => undefined });
+      sent();
+    } else this.#waiting.push({ bytes, sent });
     this.#schedule();
   }
 
@@ -92,7 +97,7 @@ class MemoryEnd implements Transport {
       const left = next.bytes.length - at;
       const n = Math.min(left, Math.max(1, this.#options.split?.(left) ?? left));
       // A copy that is spoilt afterwards: whoever keeps the bytes without copying them is found out.
-      const piece = next.bytes.slice(at, at + n);
+      const piece = new Uint8Array(next.bytes.subarray(at, at + n));
       if (this.peer !== null) this.peer.#onBytes?.(piece);
       piece.fill(0xee);
       at += n;

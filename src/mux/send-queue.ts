@@ -1,4 +1,5 @@
 /** What a stream could not send yet: bytes by channel, and the control frames that must not overtake them. */
+import { giveBuffer, takeBuffer } from './buffers.ts';
 
 interface Bytes {
   channel: number;
@@ -14,9 +15,6 @@ interface ControlFrame {
 type Item = Bytes | ControlFrame;
 
 const isBytes = (item: Item): item is Bytes => 'buffer' in item;
-
-/** Small writes share a buffer of this size; larger ones get their own. */
-const SHARED_BYTES = 16 * 1024;
 
 export class SendQueue {
   #items: Item[] = [];
@@ -43,12 +41,13 @@ export class SendQueue {
         rest = rest.subarray(n);
       }
     }
-    if (rest.length === 0) return;
-    // The first small write gets a small buffer: most streams never queue a second one.
-    const size = this.empty ? rest.length : Math.max(rest.length, SHARED_BYTES);
-    const buffer = Buffer.allocUnsafeSlow(size);
-    buffer.set(rest);
-    this.#items.push({ channel, buffer, start: 0, end: rest.length });
+    while (rest.length > 0) {
+      const buffer = takeBuffer(rest.length);
+      const n = Math.min(rest.length, buffer.length);
+      buffer.set(n === rest.length ? rest : rest.subarray(0, n));
+      this.#items.push({ channel, buffer, start: 0, end: n });
+      rest = rest.subarray(n);
+    }
   }
 
   pushControl(frame: ControlFrame): void {
@@ -69,7 +68,10 @@ export class SendQueue {
     out.set(head.buffer.subarray(head.start, head.start + n), offset);
     head.start += n;
     this.bytes -= n;
-    if (head.start === head.end) this.#shift();
+    if (head.start === head.end) {
+      giveBuffer(head.buffer);
+      this.#shift();
+    }
     return n;
   }
 
@@ -83,6 +85,7 @@ export class SendQueue {
   }
 
   clear(): void {
+    for (const item of this.#items.slice(this.#head)) if (isBytes(item)) giveBuffer(item.buffer);
     this.#items = [];
     this.#head = 0;
     this.bytes = 0;

@@ -130,7 +130,7 @@ export class Sender {
       while (!this.#closed && this.#sends < MAX_SENDS_IN_FLIGHT && this.#inFlight < MAX_IN_FLIGHT_BYTES) {
         this.#fillControl();
         this.#fillData();
-        if (this.#used === 0) break;
+        if (this.#used === 0 || this.#closed) break;
         this.#handOver();
       }
     } finally {
