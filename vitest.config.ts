@@ -8,7 +8,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'agent/**/*.test.ts', 'bench/**/*.test.ts', 'test/property/**/*.test.ts'],
+          include: [
+            'src/**/*.test.ts',
+            'agent/**/*.test.ts',
+            'bench/**/*.test.ts',
+            'test/{property,helpers}/**/*.test.ts',
+          ],
           testTimeout: 30_000,
           hookTimeout: 30_000,
         },

@@ -1,0 +1,29 @@
+/** The only place where tests read the environment. */
+
+/** Where this run's results go; no directory outside of `npm test`. */
+export function testRun(): { directory: string | undefined; phase: string } {
+  return { directory: process.env['MILLIBOX_TEST_RUN'], phase: process.env['MILLIBOX_TEST_PHASE'] ?? 'vitest' };
+}
+
+/** In CI nothing that the machine can have is skipped. */
+export const inCi = (): boolean => (process.env['CI'] ?? '') !== '';
+
+/** What a program of ours is started with, and nothing else of the caller's environment. */
+export function allowedEnvironment(): Record<string, string> {
+  const allowed: Record<string, string> = {};
+  for (const name of ['PATH', 'HOME', 'LANG', 'TMPDIR', 'DOCKER_HOST']) {
+    const value = process.env[name];
+    if (value !== undefined) allowed[name] = value;
+  }
+  return allowed;
+}
+
+/** The set-up's state directory: base image, engine. */
+export function setupHome(): string {
+  const own = process.env['MILLIBOX_HOME'];
+  if (own !== undefined && own !== '') return own;
+  return process.getuid?.() === 0 ? '/var/lib/millibox' : `${process.env['HOME'] ?? ''}/.millibox`;
+}
+
+/** `docker`, `oci` or `fake`; undefined: what `auto` takes. */
+export const chosenRuntime = (): string | undefined => process.env['MILLIBOX_TEST_RUNTIME'];

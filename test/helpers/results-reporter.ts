@@ -1,0 +1,57 @@
+/**
+ * A vitest reporter that writes each test's start and result to a file at once, so that the end of a run can be counted
+ * and a run that hung can be asked what it was at.
+ */
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Reporter, TestCase, TestModule } from 'vitest/node';
+import type { ResultLine } from './results.ts';
+import { testRun } from './config.ts';
+
+export default class ResultsReporter implements Reporter {
+  readonly #file: string | undefined;
+
+  constructor() {
+    const { directory, phase } = testRun();
+    this.#file = directory === undefined ? undefined : join(directory, `${phase}.ndjson`);
+  }
+
+  onTestRunStart(): void {
+    this.#write({ kind: 'run-start' });
+  }
+
+  onTestCaseReady(test: TestCase): void {
+    this.#write({ kind: 'start', name: nameOf(test) });
+  }
+
+  onTestCaseResult(test: TestCase): void {
+    const result = test.result();
+    const state = result.state === 'pending' ? 'failed' : result.state;
+    const note = result.state === 'skipped' ? result.note : undefined;
+    this.#write({ kind: 'result', name: nameOf(test), state, ...(note === undefined ? {} : { note }) });
+  }
+
+  /** A file that cannot be loaded, or whose hooks fail, has no test to blame: it counts as one failure of its own. */
+  onTestModuleEnd(module: TestModule): void {
+    const inTests = [...module.children.allTests()].some((test) => test.result().state === 'failed');
+    if (module.errors().length > 0 || (module.state() === 'failed' && !inTests)) {
+      this.#write({ kind: 'result', name: module.relativeModuleId, state: 'failed' });
+    }
+  }
+
+  onTestRunEnd(_modules: readonly TestModule[], errors: readonly unknown[]): void {
+    for (const error of errors) {
+      const message = (error as { message?: unknown }).message;
+      this.#write({ kind: 'result', name: `error outside any test: ${String(message)}`, state: 'failed' });
+    }
+    this.#write({ kind: 'run-end' });
+  }
+
+  #write(line: ResultLine): void {
+    if (this.#file !== undefined) appendFileSync(this.#file, `${JSON.stringify(line)}\n`);
+  }
+}
+
+function nameOf(test: TestCase): string {
+  return `${test.module.relativeModuleId} > ${test.fullName}`;
+}

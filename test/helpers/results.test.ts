@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { tally, tallyCargo } from './results.ts';
+
+const lines = (...rows: object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+test('counts results by state, over all phases', () => {
+  const unit = lines(
+    { kind: 'run-start' },
+    { kind: 'start', name: 'a' },
+    { kind: 'result', name: 'a', state: 'passed' },
+    { kind: 'result', name: 'b', state: 'skipped', note: 'no registry' },
+    { kind: 'run-end' },
+  );
+  const real = lines({ kind: 'result', name: 'c', state: 'failed' }, { kind: 'run-end' });
+  expect(tally([unit, real])).toEqual({
+    passed: 1,
+    failed: ['c'],
+    skipped: ['b (no registry)'],
+    running: [],
+    complete: true,
+  });
+});
+
+test('a run that was killed says what it was at, and a cut line is no error', () => {
+  const text = `${lines({ kind: 'start', name: 'slow' })}{"kind":"resu`;
+  expect(tally([text])).toMatchObject({ running: ['slow'], complete: false });
+});
+
+test('adds up every test binary of cargo', () => {
+  const log = [
+    'test frames::golden ... ok',
+    'test frames::rubbish ... FAILED',
+    'test slow - should panic ... ignored',
+    'test result: FAILED. 11 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s',
+    'test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s',
+  ].join('\n');
+  expect(tallyCargo(log)).toEqual({
+    passed: 14,
+    failed: ['boxinit > frames::rubbish'],
+    skipped: ['boxinit > slow'],
+  });
+});

@@ -1,0 +1,56 @@
+/** What the reporter writes and the summary reads. */
+export type ResultLine =
+  | { kind: 'run-start' }
+  | { kind: 'start'; name: string }
+  | { kind: 'result'; name: string; state: 'passed' | 'failed' | 'skipped'; note?: string }
+  | { kind: 'run-end' };
+
+export interface Tally {
+  passed: number;
+  failed: string[];
+  skipped: string[];
+  /** Started and never ended: what a run that hung was at. */
+  running: string[];
+  /** Whether every vitest run that began also ended. */
+  complete: boolean;
+}
+
+/** Counts the reporter's lines of all phases. A line cut off by a kill is passed over. */
+export function tally(files: readonly string[]): Tally {
+  const total: Tally = { passed: 0, failed: [], skipped: [], running: [], complete: true };
+  for (const text of files) {
+    const running = new Set<string>();
+    let ended = false;
+    for (const line of parse(text)) {
+      if (line.kind === 'start') running.add(line.name);
+      if (line.kind === 'run-end') ended = true;
+      if (line.kind !== 'result') continue;
+      running.delete(line.name);
+      if (line.state === 'passed') total.passed += 1;
+      else if (line.state === 'failed') total.failed.push(line.name);
+      else total.skipped.push(line.note === undefined ? line.name : `${line.name} (${line.note})`);
+    }
+    total.running.push(...running);
+    if (!ended) total.complete = false;
+  }
+  return total;
+}
+
+/** Adds up the `test result:` lines of `cargo test`, and names its failures. */
+export function tallyCargo(log: string): { passed: number; failed: string[]; skipped: string[] } {
+  let passed = 0;
+  for (const match of log.matchAll(/^test result: .*?(\d+) passed; \d+ failed/gm)) passed += Number(match[1]);
+  const named = (word: string): string[] =>
+    [...log.matchAll(new RegExp(`^test (.+?)(?: - .*)? \\.\\.\\. ${word}`, 'gm'))].map((m) => `boxinit > ${m[1]}`);
+  return { passed, failed: named('FAILED'), skipped: named('ignored') };
+}
+
+function* parse(text: string): Generator<ResultLine> {
+  for (const line of text.split('\n')) {
+    try {
+      if (line !== '') yield JSON.parse(line) as ResultLine;
+    } catch {
+      // The last line of a killed run.
+    }
+  }
+}
