@@ -1,0 +1,75 @@
+/** The Docker baselines: its exec API over its own socket, and `docker run`. Containers made here carry a label. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { Pool } from 'undici';
+
+const run = promisify(execFile);
+const LABEL = 'millibox.bench=1';
+/** What a sandbox has by default, so that both sides do the same work. */
+const OPTIONS = ['--network', 'none', '--cpus', '1', '--memory', '512m', '--pids-limit', '512', '--label', LABEL];
+
+export class DockerBaseline implements AsyncDisposable {
+  readonly #pool: Pool;
+  readonly image: string;
+  #container: string | undefined;
+
+  constructor(image: string, socketPath: string) {
+    this.image = image;
+    this.#pool = new Pool('http://docker', { socketPath, connections: 16, headersTimeout: 60_000, bodyTimeout: 60_000 });
+  }
+
+  /** The baseline, or undefined where no engine with this image answers. */
+  static async find(image: string, socketPath = '/var/run/docker.sock'): Promise<DockerBaseline | undefined> {
+    try {
+      await run('docker', ['image', 'inspect', image], { timeout: 20_000 });
+      return new DockerBaseline(image, socketPath);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** `docker run --rm IMAGE COMMAND`, to the end. */
+  async run(argv: readonly string[]): Promise<void> {
+    await run('docker', ['run', '--rm', ...OPTIONS, this.image, ...argv], { timeout: 120_000 });
+  }
+
+  /** A container that idles, for `exec`. A file of the host is mounted into it at the given path. */
+  async startIdle(file: string, path: string): Promise<void> {
+    const { stdout } = await run(
+      'docker',
+      ['run', '-d', ...OPTIONS, '-v', `${file}:${path}:ro`, this.image, 'sleep', '86400'],
+      { timeout: 120_000 },
+    );
+    this.#container = stdout.trim();
+  }
+
+  /** One exec in the idle container through the API: create, start and read to the end, ask for the exit code. */
+  async exec(argv: readonly string[]): Promise<void> {
+    const { Id: id } = (await this.#call('POST', `/containers/${this.#container}/exec`, {
+      AttachStdout: true,
+      AttachStderr: true,
+      Cmd: argv,
+    })) as { Id: string };
+    await this.#call('POST', `/exec/${id}/start`, { Detach: false, Tty: false });
+    const { ExitCode: code } = (await this.#call('GET', `/exec/${id}/json`)) as { ExitCode: number | null };
+    if (code !== 0) throw new Error(`docker exec ended with ${code}`);
+  }
+
+  /** Containers and images that a run of the bench made. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#container !== undefined) await run('docker', ['rm', '-f', this.#container], { timeout: 60_000 });
+    await this.#pool.close();
+  }
+
+  async #call(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> {
+    const answer = await this.#pool.request({
+      method,
+      path,
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await answer.body.text();
+    if (answer.statusCode >= 300) throw new Error(`docker answered ${answer.statusCode}: ${text}`);
+    return answer.headers['content-type'] === 'application/json' ? JSON.parse(text) : text;
+  }
+}

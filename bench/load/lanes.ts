@@ -1,0 +1,37 @@
+/** How calls are laid over time. */
+
+/**
+ * Runs the lanes' calls in turn, one at a time, so that a drift of the machine meets all of them alike. The order
+ * turns by one each round: whoever runs after a heavy call is not always the same.
+ * @param every of a lane: it takes part in each `every`-th round only.
+ */
+export async function interleave(
+  rounds: number,
+  lanes: readonly { every?: number; run: (round: number) => Promise<void> }[],
+): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < lanes.length; i++) {
+      const lane = lanes[(round + i) % lanes.length];
+      if (lane !== undefined && round % (lane.every ?? 1) === 0) await lane.run(round);
+    }
+  }
+}
+
+/** A closed loop: `workers` callers, each with one call under way, until the time is over. Returns the elapsed time. */
+export async function closedLoop(workers: number, ms: number, call: (worker: number) => Promise<void>): Promise<number> {
+  const start = performance.now();
+  const worker = async (index: number): Promise<void> => {
+    while (performance.now() - start < ms) await call(index);
+  };
+  await Promise.all(Array.from({ length: workers }, (_, index) => worker(index)));
+  return performance.now() - start;
+}
+
+/** Runs `call` for 0..n-1 with at most `width` under way. Never rejects on a call's account: calls see to their failures. */
+export async function spread(n: number, width: number, call: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < n) await call(next++);
+  };
+  await Promise.all(Array.from({ length: Math.min(n, width) }, worker));
+}
