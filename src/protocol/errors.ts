@@ -116,7 +116,9 @@ export class ServiceError extends Error {
     };
   }
 
+  /** By brand for this class itself; a subclass is told by its prototype, as usual. */
   static override [Symbol.hasInstance](value: unknown): boolean {
+    if (this !== ServiceError) return Function.prototype[Symbol.hasInstance].call(this, value);
     return typeof value === 'object' && value !== null && BRAND in value;
   }
 
