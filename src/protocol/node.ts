@@ -6,6 +6,8 @@ import * as z from 'zod';
 import { EnvMap, EndReason, Labels, Network, Sandbox, SandboxStatus, Timings } from './sandbox.ts';
 
 export const NODE_SUBPROTOCOL = 'millibox.node.v1';
+/** Path of the WebSocket on an agent. Dial it with `dialNode` (src/mux/dial-node.ts), which does the authentication. */
+export const NODE_PATH = '/v1/node';
 export const NODE_GENERATION = 1;
 
 /** What the gateway asks a node to make. Everything is decided; the node fills in nothing. */
@@ -79,7 +81,15 @@ export const NodeReport = z.object({
 export type NodeReport = z.infer<typeof NodeReport>;
 
 /** HELLO of the agent. */
-export const NodeHello = z.object({ generation: z.int(), node: z.string(), version: z.string(), bootId: z.string() });
+export const NodeHello = z.object({
+  generation: z.int(),
+  node: z.string().max(253),
+  version: z.string().max(64),
+  /** New for each start of the agent. */
+  bootId: z.string().max(64),
+  /** Shows that the agent holds the node secret too: see src/lib/node-auth.ts. */
+  proof: z.string().max(64),
+});
 export type NodeHello = z.infer<typeof NodeHello>;
 
 /** OPEN payloads. Answers come in OPENED unless noted. */

@@ -1,0 +1,78 @@
+/** Dialling an agent: the gateway's end of the node link. */
+import { randomBytes } from 'node:crypto';
+import { agentProof, gatewayAuthorization, sameText } from '../lib/node-auth.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import { NODE_PATH, NODE_SUBPROTOCOL, NodeHello } from '../protocol/node.ts';
+import type { Json, Transport } from './types.ts';
+import { UpgradeRefused, dialWs } from './ws-dial.ts';
+
+export interface DialNodeOptions {
+  /** The secret that gateways and agents share. */
+  secret: string;
+  /** Until the link is up, both requests together. */
+  deadlineMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface DialledNode {
+  transport: Transport;
+  /**
+   * For `MuxOptions.onHello`: checks that the agent holds the secret too. Send nothing before it has passed.
+   * @throws ServiceError `unauthenticated`, `protocol_error`.
+   */
+  checkHello(hello: Json): NodeHello;
+}
+
+/**
+ * Two requests: the first is answered by 401 and a challenge, the second proves the secret.
+ * @param url `ws://host:port`, without a path
+ * @throws UpgradeRefused, ServiceError `deadline_exceeded`, the signal's reason, or the socket's error.
+ */
+export async function dialNode(url: string, options: DialNodeOptions): Promise<DialledNode> {
+  const target = new URL(NODE_PATH, url).href;
+  const until = Date.now() + options.deadlineMs;
+  const dial = (headers: Record<string, string>): Promise<Transport> =>
+    dialWs(target, {
+      subprotocol: NODE_SUBPROTOCOL,
+      headers,
+      deadlineMs: Math.max(1, until - Date.now()),
+      signal: options.signal,
+      maskWithZeros: true,
+    });
+  const challenge = await askForChallenge(dial);
+  const nonce = randomBytes(24).toString('base64url');
+  const transport = await dial({ authorization: gatewayAuthorization(options.secret, challenge, nonce) });
+  return { transport, checkHello: (hello) => checkHello(options.secret, nonce, hello) };
+}
+
+async function askForChallenge(dial: (headers: Record<string, string>) => Promise<Transport>): Promise<string> {
+  try {
+    const transport = await dial({});
+    transport.close();
+  } catch (error) {
+    const challenge = error instanceof UpgradeRefused && error.status === 401 ? readChallenge(error.body) : undefined;
+    if (challenge === undefined) throw error;
+    return challenge;
+  }
+  throw new ServiceError('unauthenticated', 'the peer let us in without asking who we are: not an agent of ours');
+}
+
+function readChallenge(body: string): string | undefined {
+  try {
+    const { error } = JSON.parse(body) as { error?: { details?: { challenge?: unknown } } };
+    const challenge = error?.details?.challenge;
+    return typeof challenge === 'string' && /^[\w-]{8,256}$/.test(challenge) ? challenge : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function checkHello(secret: string, nonce: string, message: Json): NodeHello {
+  const parsed = NodeHello.safeParse(message);
+  if (!parsed.success) throw new ServiceError('protocol_error', 'the agent sent a HELLO that cannot be read');
+  const hello = parsed.data;
+  if (!sameText(hello.proof, agentProof(secret, nonce, hello.node, hello.bootId))) {
+    throw new ServiceError('unauthenticated', 'the agent does not hold the node secret');
+  }
+  return hello;
+}
