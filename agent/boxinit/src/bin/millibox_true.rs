@@ -1,0 +1,3 @@
+//! Exits 0. The program that benchmarks run.
+
+fn main() {}

@@ -1,0 +1,102 @@
+//! Coming and going of whoever listens to an exec.
+
+use super::{request, Execs};
+use crate::core::{Core, Work};
+use crate::error::WireError;
+use crate::json::{Value, Writer};
+use crate::mux::Owner;
+use crate::slab::Key;
+use crate::timers::Timer;
+
+impl Execs {
+    /// Op `attach`: goes on from these offsets.
+    pub fn attach(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
+        let key = self.find(&request::id_of(open)?)?;
+        let from = [open.uint("stdout").unwrap_or(0), open.uint("stderr").unwrap_or(0)];
+        let exec = self
+            .table
+            .get(key)
+            .ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        for (output, offset) in exec.outputs.iter().zip(from) {
+            if offset > output.ring.written() {
+                return Err(WireError::invalid(format!(
+                    "offset {} lies behind the end of the output",
+                    offset
+                )));
+            }
+        }
+        let mut answer = Writer::object();
+        answer.int("pid", exec.pid.into());
+        answer.uint("stdinBytes", exec.input.received);
+        self.listen(core, key, stream, from, &answer.end());
+        Ok(())
+    }
+
+    /// An exec of this id ran before: the request is answered by that one, from its start.
+    pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32) -> Result<(), WireError> {
+        let exec = self
+            .table
+            .get(key)
+            .ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        let mut answer = Writer::object();
+        answer.int("pid", exec.pid.into());
+        answer.bool("adopted", true);
+        self.listen(core, key, stream, [0, 0], &answer.end());
+        Ok(())
+    }
+
+    fn listen(&mut self, core: &mut Core, key: Key, stream: u32, from: [u64; 2], answer: &[u8]) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        core.timers.cancel(&mut exec.detached);
+        if let Some(before) = exec.stream.replace(stream) {
+            core.link
+                .reset(before, &WireError::new("cancelled", "Another took this exec over."));
+        }
+        core.link.set_owner(stream, Owner::Exec(key));
+        core.link.opened(stream, answer);
+        for (which, name) in ["stdout", "stderr"].iter().enumerate() {
+            let output = &mut exec.outputs[which];
+            let start = output.ring.start();
+            if from[which] < start {
+                let mut lost = Writer::object();
+                lost.str("type", b"output_lost");
+                lost.str("channel", name.as_bytes());
+                lost.uint("from", from[which]);
+                lost.uint("to", start);
+                core.link.event(stream, &lost.end());
+            }
+            output.sent = from[which].max(start);
+        }
+        exec.exit_told = false;
+        core.link.mark_ready(stream);
+        self.tell(core, key);
+    }
+
+    /// The stream is gone, by RESET or with the link. The program goes on.
+    pub fn detach(&mut self, core: &mut Core, key: Key, stream: u32) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) if exec.stream == Some(stream) => exec,
+            _ => return,
+        };
+        exec.stream = None;
+        if exec.complete {
+            return;
+        }
+        if !exec.background {
+            exec.detached = Some(core.timers.after(exec.detached_ms, Timer::Detached(key)));
+        }
+        core.work.push_back(Work::Drain(key));
+    }
+
+    /// FIN ALL from whoever listens. After the exit it means that the exit was taken.
+    pub fn on_fin_all(&mut self, core: &mut Core, key: Key) {
+        match self.table.get(key) {
+            Some(exec) if exec.exit_told => self.forget(core, key),
+            Some(_) => self.on_input_end(key),
+            None => {}
+        }
+    }
+}

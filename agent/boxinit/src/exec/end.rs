@@ -1,0 +1,341 @@
+//! How an exec ends: the leader's exit, timeouts and kills, the telling, and being forgotten.
+
+use super::{Exec, Execs, Exit, Killing, MAX_KEPT};
+use crate::core::{Core, Work};
+use crate::frame;
+use crate::json::Writer;
+use crate::kill::{self, Family};
+use crate::slab::Key;
+use crate::sys::io::Fd;
+use crate::sys::process::Reaped;
+use crate::sys::{c_int, signal};
+use crate::timers::Timer;
+use std::os::unix::fs::FileExt;
+use std::os::unix::io::{FromRawFd, IntoRawFd};
+use std::time::{Duration, Instant};
+
+/// An exit that nobody acknowledged is kept so long.
+const KEPT: Duration = Duration::from_millis(3_600_000);
+/// How long to wait for what was sent KILL and is still there.
+const GIVE_UP: Duration = Duration::from_millis(2_000);
+/// After its leader's exit, a terminal is silent this long before that counts as its end.
+const SETTLE_MS: u64 = 200;
+
+/// How many processes of this sandbox the kernel has killed for want of memory.
+#[derive(Default)]
+pub struct OomCounter {
+    file: Option<std::fs::File>,
+    looked: bool,
+}
+
+impl OomCounter {
+    pub fn read(&mut self) -> u64 {
+        if !self.looked {
+            self.looked = true;
+            let paths = [
+                "/sys/fs/cgroup/memory.events",
+                "/sys/fs/cgroup/memory/memory.oom_control",
+            ];
+            let found = paths.iter().find_map(|path| std::fs::File::open(path).ok());
+            // Not among the low numbers that programs are given.
+            self.file = found.map(|file| unsafe { std::fs::File::from_raw_fd(Fd::new(file.into_raw_fd()).into_raw()) });
+        }
+        let mut text = [0; 512];
+        let count = self
+            .file
+            .as_ref()
+            .and_then(|file| file.read_at(&mut text, 0).ok())
+            .unwrap_or(0);
+        let text = std::str::from_utf8(&text[..count]).unwrap_or("");
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Execs {
+    /// A child died. Orphans of whoever are nobody's.
+    pub fn on_reaped(&mut self, core: &mut Core, reaped: &Reaped) {
+        let key = match self.by_pid.remove(&reaped.pid) {
+            Some(key) => key,
+            None => return,
+        };
+        let code = match (reaped.code(), reaped.signal()) {
+            (Some(code), _) => code,
+            (None, Some(signal)) => 128 + signal,
+            (None, None) => 255,
+        };
+        let oom_now = if code == 128 + signal::SIGKILL {
+            self.oom.read()
+        } else {
+            0
+        };
+        if let Some(exec) = self.table.get_mut(key) {
+            exec.end(core, code, reaped.signal(), Some(reaped.usage));
+            if let Some(exit) = &mut exec.exit {
+                exit.oom_killed = oom_now > exec.oom_before;
+            }
+        }
+        self.leader_gone(core, key);
+    }
+
+    fn leader_gone(&mut self, core: &mut Core, key: Key) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        for output in exec.outputs.iter_mut() {
+            output.leader_gone();
+        }
+        let unread = exec.input.close();
+        if exec.terminal && exec.settle.is_none() {
+            exec.settle = Some(core.timers.after(SETTLE_MS, Timer::Settle(key)));
+        }
+        match exec.stream {
+            Some(stream) => {
+                core.link.consume(stream, unread);
+                core.link.mark_ready(stream);
+                self.after_output(core, key);
+            }
+            None => core.work.push_back(Work::Drain(key)),
+        }
+    }
+
+    /// A terminal that somebody still holds, silent after the leader's exit.
+    pub fn on_settle(&mut self, core: &mut Core, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            exec.settle = None;
+            let output = &mut exec.outputs[0];
+            if !output.done && output.readable {
+                exec.settle = Some(core.timers.after(SETTLE_MS, Timer::Settle(key)));
+                return;
+            }
+            output.end_terminal();
+        }
+        self.after_output(core, key);
+    }
+
+    pub(super) fn try_complete(&mut self, core: &mut Core, key: Key) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        let over = exec.exit.is_some() && exec.killing.is_none() && exec.outputs.iter().all(|output| output.done);
+        if !over {
+            return;
+        }
+        if !exec.complete {
+            exec.complete = true;
+            core.timers.cancel(&mut exec.settle);
+            if exec.forget {
+                return self.forget(core, key);
+            }
+            self.keep(core, key);
+        }
+        self.tell(core, key);
+    }
+
+    /// Sends the exit once everything before it has been sent.
+    pub(super) fn tell(&mut self, core: &mut Core, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            if let (Some(stream), true, false) = (exec.stream, exec.complete && exec.all_sent(), exec.exit_told) {
+                exec.exit_told = true;
+                core.link.event(stream, &exec.exit_event());
+                core.link.fin(stream, frame::ALL);
+            }
+        }
+    }
+
+    fn keep(&mut self, core: &mut Core, key: Key) {
+        if self.kept.is_empty() {
+            core.timers.at(Instant::now() + KEPT, Timer::Kept);
+        }
+        self.kept.push_back(key);
+        while self.kept.len() > MAX_KEPT {
+            // Keys of what was acknowledged go first: they are no exits any more.
+            let table = &self.table;
+            self.kept.retain(|key| table.get(*key).is_some());
+            if self.kept.len() > MAX_KEPT {
+                if let Some(oldest) = self.kept.pop_front() {
+                    self.release(core, oldest);
+                }
+            }
+        }
+    }
+
+    /// Forgets an exit although somebody may listen.
+    fn release(&mut self, core: &mut Core, key: Key) {
+        if let Some(stream) = self.table.get(key).and_then(|exec| exec.stream) {
+            core.link.reset(
+                stream,
+                &crate::error::WireError::new("exec_not_found", "This exit was kept too long."),
+            );
+        }
+        self.forget(core, key);
+    }
+
+    pub fn on_kept(&mut self, core: &mut Core) {
+        let now = Instant::now();
+        while let Some(key) = self.kept.front().copied() {
+            let until = self
+                .table
+                .get(key)
+                .and_then(|exec| exec.exit.as_ref())
+                .map(|exit| exit.when + KEPT);
+            match until {
+                Some(until) if until > now => {
+                    core.timers.at(until, Timer::Kept);
+                    return;
+                }
+                _ => {
+                    self.kept.pop_front();
+                    self.release(core, key);
+                }
+            }
+        }
+    }
+
+    // ---- killing
+
+    pub(super) fn members(&self, key: Key) -> Vec<c_int> {
+        self.with_family(key, kill::members).unwrap_or_default()
+    }
+
+    fn with_family<T>(&self, key: Key, look: impl Fn(&Family) -> T) -> Option<T> {
+        let exec = self.table.get(key)?;
+        let others = self.leaders_but(key);
+        let leader_reaped = exec.exit.is_some();
+        Some(look(&Family {
+            id: &exec.id,
+            leader: exec.pid,
+            leader_reaped,
+            others: &others,
+        }))
+    }
+
+    pub fn on_timeout(&mut self, core: &mut Core, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            exec.timeout = None;
+            if exec.exit.is_some() {
+                return;
+            }
+            exec.timed_out = true;
+        }
+        self.start_kill(core, key);
+    }
+
+    pub fn start_kill(&mut self, core: &mut Core, key: Key) {
+        let members = self.members(key);
+        if let Some(exec) = self.table.get_mut(key) {
+            if exec.killing.is_some() {
+                return;
+            }
+            let grace = exec.kill_grace_ms;
+            exec.killing = Some(Killing {
+                kill_at: Instant::now() + Duration::from_millis(grace),
+                give_up: None,
+                pause_ms: 2,
+            });
+            if grace > 0 {
+                kill::terminate(&members);
+                exec.kill = Some(core.timers.after(grace.min(2), Timer::Kill(key)));
+                return;
+            }
+        }
+        self.on_kill(core, key);
+    }
+
+    /// The next look at those that are being killed.
+    pub fn on_kill(&mut self, core: &mut Core, key: Key) {
+        let now = Instant::now();
+        let strict = match self.table.get(key).and_then(|exec| exec.killing.as_ref()) {
+            Some(killing) => killing.give_up.is_some() || now >= killing.kill_at,
+            None => return,
+        };
+        let gone = match strict {
+            true => self.with_family(key, kill::exterminate).unwrap_or(true),
+            false => self.members(key).is_empty(),
+        };
+        let exec = match self.table.get_mut(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        exec.kill = None;
+        if let Some(killing) = &mut exec.killing {
+            if strict && killing.give_up.is_none() {
+                killing.give_up = Some(now + GIVE_UP);
+                killing.pause_ms = 1;
+            }
+            let abandoned = matches!(killing.give_up, Some(when) if now >= when);
+            if !gone && !abandoned {
+                let pause = killing.pause_ms;
+                killing.pause_ms = (pause * 2).min(50);
+                let mut next = now + Duration::from_millis(pause);
+                if !strict {
+                    next = next.min(killing.kill_at);
+                }
+                exec.kill = Some(core.timers.at(next, Timer::Kill(key)));
+                return;
+            }
+        }
+        exec.killing = None;
+        if !gone && exec.exit.is_none() {
+            // The leader hangs in the kernel. It is dead to us.
+            self.by_pid.remove(&exec.pid);
+            exec.end(core, 128 + signal::SIGKILL, Some(signal::SIGKILL), None);
+            return self.leader_gone(core, key);
+        }
+        self.after_output(core, key);
+    }
+
+    /// Nobody came back to it.
+    pub fn on_detached(&mut self, core: &mut Core, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            exec.detached = None;
+            if exec.complete {
+                return;
+            }
+            exec.forget = true;
+        }
+        self.start_kill(core, key);
+    }
+}
+
+impl Exec {
+    fn end(&mut self, core: &mut Core, code: i32, signal: Option<i32>, usage: Option<crate::sys::process::Usage>) {
+        core.timers.cancel(&mut self.timeout);
+        let now = Instant::now();
+        self.exit = Some(Exit {
+            code,
+            signal,
+            oom_killed: false,
+            duration_ms: now.duration_since(self.started).as_secs_f64() * 1e3,
+            usage,
+            when: now,
+        });
+    }
+
+    fn exit_event(&self) -> Vec<u8> {
+        let mut out = Writer::object();
+        out.str("type", b"exit");
+        if let Some(exit) = &self.exit {
+            out.int("exitCode", exit.code.into());
+            match exit.signal {
+                Some(number) => out.str("signal", signal::name(number).as_bytes()),
+                None => out.null("signal"),
+            }
+            out.bool("timedOut", self.timed_out);
+            out.bool("oomKilled", exit.oom_killed);
+            out.uint("stdoutBytes", self.outputs[0].ring.written());
+            out.uint("stderrBytes", self.outputs[1].ring.written());
+            out.float("durationMs", exit.duration_ms);
+            if let Some(usage) = &exit.usage {
+                out.begin_object("usage");
+                out.float("userMs", usage.user.as_ms());
+                out.float("systemMs", usage.system.as_ms());
+                out.int("maxRssKb", usage.max_rss_kb as i64);
+                out.close();
+            }
+        }
+        out.end()
+    }
+}

@@ -1,0 +1,149 @@
+//! A program's input: bytes that came for it, until it takes them.
+
+use super::Execs;
+use crate::core::Core;
+use crate::frame;
+use crate::slab::Key;
+use crate::sys::io::{self, Fd};
+use crate::sys::EAGAIN;
+
+/// End of transmission: what a terminal's user types to end the input.
+const CTRL_D: u8 = 4;
+
+pub struct Input {
+    pub fd: Fd,
+    terminal: bool,
+    waiting: Vec<u8>,
+    at: usize,
+    /// Nothing more comes.
+    ended: bool,
+    /// Bytes that came in all. All of them were or will be given to the program, if it takes them.
+    pub received: u64,
+}
+
+impl Input {
+    pub fn new(fd: Fd, terminal: bool) -> Input {
+        Input {
+            fd,
+            terminal,
+            waiting: Vec::new(),
+            at: 0,
+            ended: false,
+            received: 0,
+        }
+    }
+
+    /// Takes bytes; returns how many the program has taken of all that waits.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        self.received += bytes.len() as u64;
+        if !self.fd.is_open() {
+            return bytes.len();
+        }
+        let direct = if self.waiting.len() == self.at {
+            self.write(bytes)
+        } else {
+            0
+        };
+        if !self.fd.is_open() {
+            return direct + self.discard() + bytes.len() - direct;
+        }
+        self.waiting.extend_from_slice(&bytes[direct..]);
+        direct
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            match io::write(self.fd.raw(), &bytes[done..]) {
+                Ok(count) => done += count,
+                Err(EAGAIN) => break,
+                Err(_) => {
+                    // Nobody reads it any more.
+                    self.fd.close();
+                    break;
+                }
+            }
+        }
+        done
+    }
+
+    fn discard(&mut self) -> usize {
+        let count = self.waiting.len() - self.at;
+        self.waiting = Vec::new();
+        self.at = 0;
+        count
+    }
+
+    /// The program may take more. Returns how many bytes it took, or will never take.
+    fn flush(&mut self) -> usize {
+        let waiting = std::mem::take(&mut self.waiting);
+        let count = self.write(&waiting[self.at..]);
+        self.waiting = waiting;
+        self.at += count;
+        let mut consumed = count;
+        if !self.fd.is_open() {
+            consumed += self.discard();
+        }
+        if self.at == self.waiting.len() {
+            self.waiting.clear();
+            self.at = 0;
+            if self.ended {
+                self.finish();
+            }
+        }
+        consumed
+    }
+
+    fn finish(&mut self) {
+        if self.terminal {
+            self.ended = false;
+            self.write(&[CTRL_D]);
+        } else {
+            self.fd.close();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.ended || !self.fd.is_open() {
+            return;
+        }
+        self.ended = true;
+        if self.waiting.len() == self.at {
+            self.finish();
+        }
+    }
+
+    /// The leader is gone. Returns the bytes that nobody will take.
+    pub fn close(&mut self) -> usize {
+        self.fd.close();
+        self.discard()
+    }
+}
+
+impl Execs {
+    pub fn on_data(&mut self, core: &mut Core, key: Key, stream: u32, channel: u16, bytes: &[u8]) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) if matches!(channel, frame::STDIN | frame::PTY) => exec,
+            _ => return core.link.consume(stream, bytes.len()),
+        };
+        let consumed = exec.input.take(bytes);
+        core.link.consume(stream, consumed);
+    }
+
+    pub fn on_input(&mut self, core: &mut Core, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            if exec.input.fd.is_open() {
+                let consumed = exec.input.flush();
+                if let Some(stream) = exec.stream {
+                    core.link.consume(stream, consumed);
+                }
+            }
+        }
+    }
+
+    pub fn on_input_end(&mut self, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            exec.input.end();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Execs: from the request to the exit that somebody acknowledged.
+
+mod attach;
+mod end;
+mod input;
+mod output;
+pub mod request;
+pub mod spawn;
+mod start;
+
+use crate::core::Core;
+use crate::error::WireError;
+use crate::json::{Value, Writer};
+use crate::slab::{Key, Slab};
+use crate::sys::process::Usage;
+use crate::sys::{c_int, signal, tty};
+use crate::timers::TimerId;
+use input::Input;
+use output::{Discard, Output};
+use request::Request;
+use start::Script;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+const MAX_RUNNING: usize = 512;
+const MAX_KEPT: usize = 4096;
+
+/// How the leader ended.
+struct Exit {
+    code: i32,
+    signal: Option<i32>,
+    oom_killed: bool,
+    duration_ms: f64,
+    usage: Option<Usage>,
+    when: Instant,
+}
+
+struct Killing {
+    /// When patience ends.
+    kill_at: Instant,
+    /// Set once KILL was sent: when to stop waiting for what cannot die.
+    give_up: Option<Instant>,
+    pause_ms: u64,
+}
+
+pub struct Exec {
+    id: Vec<u8>,
+    pid: c_int,
+    /// Whoever listens.
+    stream: Option<u32>,
+    outputs: [Output; 2],
+    /// Which output goes first next time.
+    turn: usize,
+    input: Input,
+    terminal: bool,
+    background: bool,
+    kill_grace_ms: u64,
+    detached_ms: u64,
+    started: Instant,
+    started_at_ms: f64,
+    exit: Option<Exit>,
+    timed_out: bool,
+    killing: Option<Killing>,
+    oom_before: u64,
+    /// All its output is in; only the telling may be left.
+    complete: bool,
+    exit_told: bool,
+    forget: bool,
+    timeout: Option<TimerId>,
+    detached: Option<TimerId>,
+    kill: Option<TimerId>,
+    settle: Option<TimerId>,
+}
+
+#[derive(Default)]
+pub struct Execs {
+    table: Slab<Exec>,
+    by_id: HashMap<Vec<u8>, Key>,
+    by_pid: HashMap<c_int, Key>,
+    scripts: Slab<Script>,
+    discards: Slab<Discard>,
+    /// Ended and not acknowledged, oldest first. May hold keys that are gone.
+    kept: VecDeque<Key>,
+    oom: end::OomCounter,
+}
+
+impl Execs {
+    fn running(&self) -> usize {
+        self.by_pid.len() + self.scripts.len()
+    }
+
+    fn leaders_but(&self, key: Key) -> HashSet<c_int> {
+        self.by_pid
+            .iter()
+            .filter(|(_, other)| **other != key)
+            .map(|(pid, _)| *pid)
+            .collect()
+    }
+
+    fn find(&self, id: &[u8]) -> Result<Key, WireError> {
+        let found = self.by_id.get(id).copied();
+        found.ok_or_else(|| WireError::new("exec_not_found", "There is no exec with this id."))
+    }
+
+    /// Frees an exec and all that it holds.
+    fn forget(&mut self, core: &mut Core, key: Key) {
+        if let Some(mut exec) = self.table.remove(key) {
+            for timer in [&mut exec.timeout, &mut exec.detached, &mut exec.kill, &mut exec.settle] {
+                core.timers.cancel(timer);
+            }
+            if self.by_id.get(&exec.id) == Some(&key) {
+                self.by_id.remove(&exec.id);
+            }
+            if self.by_pid.get(&exec.pid) == Some(&key) {
+                self.by_pid.remove(&exec.pid);
+            }
+        }
+    }
+
+    pub fn list(&self) -> Vec<u8> {
+        let mut out = Writer::object();
+        out.begin_array("execs");
+        for exec in self.table.values() {
+            // An answer is one frame; an honest agent never has so many that they do not fit.
+            if out.len() > crate::frame::MAX_CONTROL_BYTES - 1024 {
+                break;
+            }
+            out.begin_object("");
+            out.str("id", &exec.id);
+            out.bool("running", !exec.complete);
+            out.bool("background", exec.background);
+            out.float("startedAtMs", exec.started_at_ms);
+            out.uint("stdoutBytes", exec.outputs[0].ring.written());
+            out.uint("stderrBytes", exec.outputs[1].ring.written());
+            out.close();
+        }
+        out.end()
+    }
+
+    /// EVENT from whoever opened or attached.
+    pub fn on_event(&mut self, core: &mut Core, key: Key, message: &Value) {
+        match message.text("type") {
+            Some("signal") => {
+                if let Some(number) = message.text("signal").and_then(signal::number) {
+                    self.send_signal(key, number, message.flag("all"));
+                }
+            }
+            Some("kill") => self.start_kill(core, key),
+            Some("resize") => {
+                if let (Some(exec), Some((cols, rows))) = (self.table.get(key), request::size_of(message)) {
+                    if exec.terminal && exec.outputs[0].fd.is_open() {
+                        tty::set_size(exec.outputs[0].fd.raw(), cols, rows);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Op `signal`.
+    pub fn signal(&mut self, open: &Value) -> Result<(), WireError> {
+        let key = self.find(&request::id_of(open)?)?;
+        let number = open.text("signal").and_then(signal::number);
+        let number = number.ok_or_else(|| WireError::invalid("there is no such signal"))?;
+        self.send_signal(key, number, open.flag("all"));
+        Ok(())
+    }
+
+    fn send_signal(&mut self, key: Key, number: c_int, all: bool) {
+        let exec = match self.table.get(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        if all {
+            for pid in self.members(key) {
+                signal::kill(pid, number);
+            }
+            return;
+        }
+        if exec.exit.is_some() {
+            return;
+        }
+        let from_keyboard = matches!(number, signal::SIGINT | signal::SIGQUIT | signal::SIGTSTP);
+        let group = match exec.terminal && from_keyboard {
+            true => tty::foreground_group(exec.outputs[0].fd.raw()).unwrap_or(exec.pid),
+            false => exec.pid,
+        };
+        signal::kill(-group, number);
+    }
+
+    /// Before the end of boxinit itself, when that alone does not end them.
+    pub fn kill_all(&mut self) {
+        for key in self.table.keys() {
+            for _ in 0..3 {
+                for pid in self.members(key) {
+                    signal::kill(pid, signal::SIGKILL);
+                }
+            }
+        }
+    }
+
+    /// The request's script has come, or was there from the beginning.
+    pub fn open(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
+        let request = Request::parse(open)?;
+        if let Some(key) = self.by_id.get(&request.id).copied() {
+            return self.adopt(core, key, stream);
+        }
+        if self.running() >= MAX_RUNNING {
+            return Err(WireError::resource_limit(format!(
+                "{} commands run in this sandbox already",
+                MAX_RUNNING
+            )));
+        }
+        match request.command {
+            request::Command::ScriptLater(_, bytes) => self.await_script(core, stream, request, bytes),
+            _ => self.start(core, stream, request, None).map(|_| ()),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A program's output: from its pipe into the ring, from the ring to whoever listens.
+
+use super::{Exec, Execs};
+use crate::core::{Core, Source, Work};
+use crate::frame;
+use crate::ring::{Budget, Ring};
+use crate::slab::Key;
+use crate::sys::io::{self, Fd};
+use crate::sys::{poll, EAGAIN};
+
+/// What one turn of the loop takes from one pipe that nobody listens to.
+const TURN_BYTES: usize = 256 * 1024;
+/// A read of this size says that the program writes a lot.
+const BULK_BYTES: usize = 16 * 1024;
+
+pub struct Output {
+    pub fd: Fd,
+    channel: u16,
+    terminal: bool,
+    /// There may be something to read.
+    pub readable: bool,
+    hung_up: bool,
+    enlarged: bool,
+    /// Bytes still to be read, once the leader has gone: what was in the pipe at that moment.
+    remaining: Option<usize>,
+    /// Nothing more is read for the exec.
+    pub done: bool,
+    pub ring: Ring,
+    /// Offset up to which it went to whoever listens.
+    pub sent: u64,
+}
+
+impl Output {
+    pub fn new(fd: Fd, channel: u16, ring_bytes: usize, budget: Budget) -> Output {
+        Output {
+            done: !fd.is_open(),
+            fd,
+            channel,
+            terminal: channel == frame::PTY,
+            readable: false,
+            hung_up: false,
+            enlarged: false,
+            remaining: None,
+            ring: Ring::new(ring_bytes, budget),
+            sent: 0,
+        }
+    }
+
+    pub fn unsent(&self) -> bool {
+        self.sent < self.ring.written()
+    }
+
+    fn wants_turn(&self) -> bool {
+        self.unsent() || (self.readable && !self.done)
+    }
+
+    fn end(&mut self) {
+        self.done = true;
+        self.readable = false;
+        self.fd.close();
+    }
+
+    /// Reads once, at most `max` bytes.
+    fn fill(&mut self, max: usize) -> usize {
+        if self.done || !self.readable {
+            return 0;
+        }
+        let max = max.min(self.remaining.unwrap_or(usize::MAX));
+        if max == 0 {
+            return 0;
+        }
+        let room = self.ring.room(max);
+        let asked = room.len();
+        match io::read(self.fd.raw(), room) {
+            Ok(0) => {
+                self.end();
+                0
+            }
+            Ok(count) => {
+                self.ring.commit(count);
+                if let Some(remaining) = &mut self.remaining {
+                    *remaining -= count.min(*remaining);
+                }
+                // A pipe gives less than asked only when it is empty then, and the next write is a new event. After a
+                // hang-up there is no next event; a terminal gives what it likes.
+                if count < asked && !self.terminal && !self.hung_up {
+                    self.readable = false;
+                }
+                if count >= BULK_BYTES && !self.enlarged && !self.terminal {
+                    self.enlarged = true;
+                    io::enlarge_pipe(self.fd.raw());
+                }
+                count
+            }
+            Err(EAGAIN) => {
+                self.readable = false;
+                0
+            }
+            Err(_) => {
+                self.end();
+                0
+            }
+        }
+    }
+
+    /// The leader is gone. What it wrote is in the pipe; what comes later is a background child's.
+    pub fn leader_gone(&mut self) {
+        if self.done {
+            return;
+        }
+        self.readable = true;
+        if !self.terminal {
+            self.remaining = Some(io::readable_bytes(self.fd.raw()));
+        }
+    }
+
+    /// All that was the leader's has been read. Returns the pipe when somebody else still holds it.
+    fn finish(&mut self) -> Option<Fd> {
+        if self.done || self.remaining != Some(0) {
+            return None;
+        }
+        if self.hung_up {
+            self.end();
+            return None;
+        }
+        self.done = true;
+        self.readable = false;
+        Some(self.fd.take())
+    }
+
+    pub fn end_terminal(&mut self) {
+        self.end();
+    }
+}
+
+impl Exec {
+    fn next_output(&mut self, wanted: impl Fn(&Output) -> bool) -> Option<usize> {
+        let order = [self.turn, 1 - self.turn];
+        let which = order.iter().copied().find(|which| wanted(&self.outputs[*which]))?;
+        self.turn = 1 - which;
+        Some(which)
+    }
+
+    pub(super) fn all_sent(&self) -> bool {
+        !self.outputs.iter().any(|output| output.unsent())
+    }
+}
+
+impl Execs {
+    pub fn on_output(&mut self, core: &mut Core, key: Key, which: usize, events: u32) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        let output = &mut exec.outputs[which];
+        if output.done {
+            return;
+        }
+        output.readable = true;
+        output.hung_up |= events & (poll::HUP | poll::ERR) != 0;
+        match exec.stream {
+            // Nothing but a hang-up is read at once: it costs no credit.
+            Some(stream) if events & poll::IN == 0 => {
+                output.fill(1);
+                core.link.mark_ready(stream);
+                self.after_output(core, key);
+            }
+            Some(stream) => core.link.mark_ready(stream),
+            None => self.drain(core, key),
+        }
+    }
+
+    /// The stream's turn: sends at most `budget` bytes.
+    pub fn produce(&mut self, core: &mut Core, key: Key, stream: u32, budget: usize) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) if exec.stream == Some(stream) => exec,
+            _ => return,
+        };
+        if let Some(which) = exec.next_output(Output::wants_turn) {
+            let output = &mut exec.outputs[which];
+            if !output.unsent() {
+                output.fill(budget);
+            }
+            let bytes = output.ring.slice(output.sent, budget);
+            core.link.data(stream, output.channel, bytes);
+            output.sent += bytes.len() as u64;
+        }
+        if exec.outputs.iter().any(Output::wants_turn) {
+            core.link.mark_ready(stream);
+        }
+        self.after_output(core, key);
+    }
+
+    /// Nobody listens: everything goes into the ring, over the oldest.
+    pub fn drain(&mut self, core: &mut Core, key: Key) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) if exec.stream.is_none() => exec,
+            _ => return,
+        };
+        for output in exec.outputs.iter_mut() {
+            let mut taken = 0;
+            while output.readable && !output.done && taken < TURN_BYTES {
+                match output.fill(io::CHUNK) {
+                    0 => break,
+                    count => taken += count,
+                }
+            }
+        }
+        if exec
+            .outputs
+            .iter()
+            .any(|output| output.readable && !output.done && output.remaining != Some(0))
+        {
+            core.work.push_back(Work::Drain(key));
+        }
+        self.after_output(core, key);
+    }
+
+    /// Something was read or sent: perhaps that was all.
+    pub(super) fn after_output(&mut self, core: &mut Core, key: Key) {
+        let exec = match self.table.get_mut(key) {
+            Some(exec) => exec,
+            None => return,
+        };
+        if exec.exit.is_none() {
+            return;
+        }
+        for output in exec.outputs.iter_mut() {
+            if let Some(fd) = output.finish() {
+                self.discards.add(core, fd);
+            }
+        }
+        self.try_complete(core, key);
+    }
+
+    pub fn discard(&mut self, core: &mut Core, key: Key) {
+        let open = match self.discards.get(key) {
+            Some(discard) => discard.empty(core),
+            None => return,
+        };
+        match open {
+            Some(true) => core.work.push_back(Work::Discard(key)),
+            Some(false) => {}
+            None => drop(self.discards.remove(key)),
+        }
+    }
+}
+
+/// A pipe that a background child still holds. It is read and thrown away, since closing it would kill the child.
+pub struct Discard {
+    fd: Fd,
+}
+
+impl Discard {
+    /// Some(true): there is more. Some(false): not now. None: nobody holds it any more.
+    fn empty(&self, core: &mut Core) -> Option<bool> {
+        match io::read(self.fd.raw(), &mut core.scratch) {
+            Ok(0) => None,
+            Ok(count) => Some(count == core.scratch.len()),
+            Err(EAGAIN) => Some(false),
+            Err(_) => None,
+        }
+    }
+}
+
+impl crate::slab::Slab<Discard> {
+    fn add(&mut self, core: &mut Core, fd: Fd) {
+        let raw = fd.raw();
+        let discard = Discard { fd };
+        if discard.empty(core).is_none() {
+            return;
+        }
+        if let Some(key) = self.insert(discard) {
+            let _ = core.poll.modify(raw, poll::IN, Source::Discard(key).token());
+        }
+    }
+}

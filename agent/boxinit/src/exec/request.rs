@@ -1,0 +1,359 @@
+//! What an exec's OPEN asks for, checked, and made into what the kernel wants.
+
+use crate::error::WireError;
+use crate::json::Value;
+use crate::sys::{self, c_int};
+use crate::users::{self, Identity};
+use std::ffi::CString;
+
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// By this variable a program is known as ours even after it left its session.
+pub const MARKER: &[u8] = b"MILLIBOX_EXEC_ID";
+const MAX_ID_BYTES: usize = 128;
+const MAX_SCRIPT_BYTES: u64 = 10 * 1024 * 1024;
+const MAX_INLINE_SCRIPT_BYTES: usize = 96 * 1024;
+const MAX_ARG_BYTES: usize = 128 * 1024 - 1;
+const DEFAULT_RING_BYTES: u64 = 1024 * 1024;
+const MAX_RING_BYTES: u64 = 16 * 1024 * 1024;
+const DEFAULT_KILL_GRACE_MS: u64 = 2_000;
+const DEFAULT_DETACHED_MS: u64 = 60_000;
+/// Under this number a long script's file is open in its shell.
+const SCRIPT_DESCRIPTOR: c_int = 19;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    Sh,
+    Bash,
+}
+
+#[derive(Debug)]
+pub enum Command {
+    Argv(Vec<Vec<u8>>),
+    Script(Shell, Vec<u8>),
+    /// So many bytes of script are to follow.
+    ScriptLater(Shell, u64),
+}
+
+#[derive(Debug)]
+pub struct Request {
+    pub id: Vec<u8>,
+    pub command: Command,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+    cwd: Vec<u8>,
+    user: Option<String>,
+    pub stdin: bool,
+    pub pty: Option<(u16, u16)>,
+    pub timeout_ms: Option<u64>,
+    pub kill_grace_ms: u64,
+    pub ring_bytes: usize,
+    pub detached_ms: u64,
+    pub background: bool,
+}
+
+fn bad_args(message: impl Into<String>) -> WireError {
+    WireError::new("exec_bad_args", message)
+}
+
+/// An exec's id, as every request names it.
+pub fn id_of(open: &Value) -> Result<Vec<u8>, WireError> {
+    match open.bytes("id") {
+        Some(id) if !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.contains(&0) => Ok(id.to_vec()),
+        _ => Err(WireError::invalid("id is missing or too long")),
+    }
+}
+
+pub fn size_of(value: &Value) -> Option<(u16, u16)> {
+    let side = |key| value.uint(key).filter(|n| (1..=10_000).contains(n)).map(|n| n as u16);
+    Some((side("cols")?, side("rows")?))
+}
+
+impl Request {
+    pub fn parse(open: &Value) -> Result<Request, WireError> {
+        let id = id_of(open)?;
+        let pty = match open.get("pty") {
+            None | Some(Value::Null) => None,
+            Some(size) => Some(size_of(size).ok_or_else(|| WireError::invalid("pty: cols and rows are 1 to 10,000"))?),
+        };
+        let user = match open.get("user") {
+            None | Some(Value::Null) => None,
+            Some(_) => {
+                let name = open.text("user").filter(|name| !name.is_empty());
+                Some(
+                    name.ok_or_else(|| WireError::new("exec_bad_user", "the user has no name"))?
+                        .to_string(),
+                )
+            }
+        };
+        Ok(Request {
+            command: command(open)?,
+            env: environment(open, &id)?,
+            cwd: open.bytes("cwd").filter(|cwd| !cwd.is_empty()).unwrap_or(b"/").to_vec(),
+            user,
+            stdin: open.flag("stdin"),
+            pty,
+            timeout_ms: open.uint("timeoutMs"),
+            kill_grace_ms: open.uint("killGraceMs").unwrap_or(DEFAULT_KILL_GRACE_MS).min(60_000),
+            ring_bytes: open.uint("ringBytes").unwrap_or(DEFAULT_RING_BYTES).min(MAX_RING_BYTES) as usize,
+            detached_ms: open.uint("detachedMs").unwrap_or(DEFAULT_DETACHED_MS),
+            background: open.flag("background"),
+            id,
+        })
+    }
+}
+
+fn command(open: &Value) -> Result<Command, WireError> {
+    let shell = if open.text("shell") == Some("bash") {
+        Shell::Bash
+    } else {
+        Shell::Sh
+    };
+    if let Some(script) = open.bytes("script") {
+        if script.contains(&0) {
+            return Err(bad_args("a zero byte cannot be passed to a program"));
+        }
+        if script.len() as u64 > MAX_SCRIPT_BYTES {
+            return Err(bad_args(format!("a script has at most {} bytes", MAX_SCRIPT_BYTES)));
+        }
+        return Ok(Command::Script(shell, script.to_vec()));
+    }
+    if let Some(bytes) = open.uint("scriptBytes") {
+        if bytes > MAX_SCRIPT_BYTES {
+            return Err(bad_args(format!("a script has at most {} bytes", MAX_SCRIPT_BYTES)));
+        }
+        return Ok(Command::ScriptLater(shell, bytes));
+    }
+    let items = open.array("argv").unwrap_or(&[]);
+    let mut argv = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Value::String(text) if text.len() > MAX_ARG_BYTES => {
+                return Err(bad_args(format!("one argument has at most {} bytes", MAX_ARG_BYTES)))
+            }
+            Value::String(text) => argv.push(text.clone()),
+            _ => return Err(bad_args("an argument is not a string")),
+        }
+    }
+    if argv.is_empty() {
+        return Err(bad_args("there is no command"));
+    }
+    Ok(Command::Argv(argv))
+}
+
+fn environment(open: &Value, id: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, WireError> {
+    let mut env = Vec::new();
+    for (name, value) in open.object("env").unwrap_or(&[]) {
+        let value = match value {
+            Value::String(value) => value,
+            _ => return Err(bad_args("the value of an environment variable is not a string")),
+        };
+        if name.is_empty() || name.contains(&b'=') || name.len() + value.len() + 1 > MAX_ARG_BYTES {
+            return Err(bad_args("the environment holds a name or a value that cannot be used"));
+        }
+        if name != MARKER {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    env.push((MARKER.to_vec(), id.to_vec()));
+    Ok(env)
+}
+
+/// Ready for the kernel.
+pub struct Prepared {
+    pub candidates: Vec<CString>,
+    pub argv: Vec<CString>,
+    pub env: Vec<CString>,
+    pub cwd: CString,
+    pub identity: Option<Identity>,
+    /// The file of a long script, and its number in the shell.
+    pub script: Option<(sys::io::Fd, c_int)>,
+}
+
+fn c_string(bytes: Vec<u8>) -> Result<CString, WireError> {
+    CString::new(bytes).map_err(|_| bad_args("a zero byte cannot be passed to a program"))
+}
+
+/// Where a program may be, in the order in which a search along `path` finds it.
+fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
+    if program.contains(&b'/') {
+        return vec![program.to_vec()];
+    }
+    let join = |directory: &[u8]| match directory {
+        b"" => [b"./", program].concat(),
+        _ => [directory, b"/", program].concat(),
+    };
+    path.split(|byte| *byte == b':').map(join).collect()
+}
+
+/// A script in a file that nobody can change, for the shell to read.
+pub fn script_file(text: &[u8]) -> Result<sys::io::Fd, WireError> {
+    let no_room = |errno| WireError::resource_limit(format!("the script cannot be kept: {}", sys::message(errno)));
+    let file = sys::io::memory_file().map_err(no_room)?;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let written = sys::io::write(file.raw(), rest).map_err(no_room)?;
+        rest = &rest[written..];
+    }
+    Ok(file)
+}
+
+impl Request {
+    /// `shell` when it is a script's second try with `sh` because there is no bash. `late` is a script that came as data.
+    pub fn prepare(&self, as_sh: bool, late: Option<&sys::io::Fd>) -> Result<Prepared, WireError> {
+        let mut env = self.env.clone();
+        let find = |env: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
+            env.iter()
+                .rev()
+                .find(|entry| entry.0 == name)
+                .map(|entry| entry.1.clone())
+        };
+        let path = find(&env, b"PATH").unwrap_or_else(|| {
+            env.push((b"PATH".to_vec(), DEFAULT_PATH.to_vec()));
+            DEFAULT_PATH.to_vec()
+        });
+        let identity = match &self.user {
+            Some(user) => Some(users::look_up(user)?),
+            None => None,
+        };
+        if find(&env, b"HOME").is_none() {
+            let home = identity
+                .as_ref()
+                .map(|identity| identity.home.clone())
+                .unwrap_or_else(users::root_home);
+            env.push((b"HOME".to_vec(), home));
+        }
+        let name = |shell: &Shell| -> &[u8] {
+            match shell {
+                Shell::Bash if !as_sh => b"bash",
+                _ => b"sh",
+            }
+        };
+        let mut script = None;
+        let argv: Vec<Vec<u8>> = match &self.command {
+            Command::Argv(argv) => argv.clone(),
+            Command::Script(shell, text) if text.len() <= MAX_INLINE_SCRIPT_BYTES => {
+                vec![name(shell).to_vec(), b"-c".to_vec(), text.clone()]
+            }
+            Command::Script(shell, _) | Command::ScriptLater(shell, _) => {
+                let file = match (&self.command, late) {
+                    (Command::Script(_, text), _) => script_file(text)?,
+                    (_, Some(file)) => duplicate(file)?,
+                    _ => return Err(bad_args("the script did not come")),
+                };
+                sys::io::seal(file.raw());
+                let number = if file.raw() == SCRIPT_DESCRIPTOR {
+                    SCRIPT_DESCRIPTOR + 1
+                } else {
+                    SCRIPT_DESCRIPTOR
+                };
+                script = Some((file, number));
+                vec![name(shell).to_vec(), format!("/proc/self/fd/{}", number).into_bytes()]
+            }
+        };
+        let mut paths = candidates(&argv[0], &path);
+        if !matches!(self.command, Command::Argv(_)) {
+            paths.push([b"/bin/", argv[0].as_slice()].concat());
+        }
+        if argv[0].is_empty() {
+            paths.clear();
+        }
+        let env = env
+            .into_iter()
+            .map(|(name, value)| c_string([name.as_slice(), b"=", &value].concat()));
+        Ok(Prepared {
+            candidates: paths.into_iter().map(c_string).collect::<Result<_, _>>()?,
+            argv: argv.into_iter().map(c_string).collect::<Result<_, _>>()?,
+            env: env.collect::<Result<_, _>>()?,
+            cwd: c_string(self.cwd.clone()).map_err(|_| WireError::new("exec_bad_cwd", "the path has a zero byte"))?,
+            identity,
+            script,
+        })
+    }
+
+    pub fn wants_bash(&self) -> bool {
+        matches!(
+            self.command,
+            Command::Script(Shell::Bash, _) | Command::ScriptLater(Shell::Bash, _)
+        )
+    }
+
+    /// What the command is called in messages.
+    pub fn program_name(&self) -> String {
+        match &self.command {
+            Command::Argv(argv) => String::from_utf8_lossy(&argv[0]).chars().take(200).collect(),
+            _ => "sh".to_string(),
+        }
+    }
+
+    pub fn cwd_name(&self) -> String {
+        String::from_utf8_lossy(&self.cwd).chars().take(200).collect()
+    }
+}
+
+fn duplicate(file: &sys::io::Fd) -> Result<sys::io::Fd, WireError> {
+    sys::io::duplicate(file.raw()).map_err(|errno| WireError::resource_limit(sys::message(errno)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    fn request(text: &str) -> Result<Request, WireError> {
+        Request::parse(&json::parse(text.as_bytes()).expect("json"))
+    }
+
+    fn strings(list: &[CString]) -> Vec<&str> {
+        list.iter().map(|text| text.to_str().expect("utf8")).collect()
+    }
+
+    #[test]
+    fn a_list_runs_without_a_shell_and_is_searched_along_its_own_path() {
+        let made = request(r#"{"id":"a","argv":["ls","-l"],"env":{"PATH":"/x::/y","HOME":"/h"},"cwd":"/"}"#);
+        let prepared = made.expect("valid").prepare(false, None).expect("ready");
+        assert_eq!(strings(&prepared.candidates), ["/x/ls", "./ls", "/y/ls"]);
+        assert_eq!(strings(&prepared.argv), ["ls", "-l"]);
+        assert_eq!(strings(&prepared.env), ["PATH=/x::/y", "HOME=/h", "MILLIBOX_EXEC_ID=a"]);
+    }
+
+    #[test]
+    fn nobody_can_forge_the_marker() {
+        let made = request(r#"{"id":"a","argv":["x"],"env":{"MILLIBOX_EXEC_ID":"b","HOME":"/","PATH":"/"}}"#);
+        let prepared = made.expect("valid").prepare(false, None).expect("ready");
+        assert_eq!(strings(&prepared.env), ["HOME=/", "PATH=/", "MILLIBOX_EXEC_ID=a"]);
+    }
+
+    #[test]
+    fn a_long_script_is_a_file() {
+        let text = format!(
+            r#"{{"id":"a","script":"{}","shell":"bash"}}"#,
+            "x".repeat(MAX_INLINE_SCRIPT_BYTES + 1)
+        );
+        let made = request(&text).expect("valid");
+        let prepared = made.prepare(false, None).expect("ready");
+        assert_eq!(prepared.argv[0].to_str(), Ok("bash"));
+        assert!(prepared.script.is_some());
+        assert_eq!(made.prepare(true, None).expect("ready").argv[0].to_str(), Ok("sh"));
+    }
+
+    #[test]
+    fn what_cannot_be_passed_is_refused_before_anything_runs() {
+        let long = "x".repeat(MAX_ARG_BYTES + 1);
+        for text in [
+            r#"{"id":"a"}"#.to_string(),
+            r#"{"id":"a","argv":[]}"#.to_string(),
+            r#"{"id":"a","argv":[1]}"#.to_string(),
+            r#"{"id":"a","argv":["x"],"env":{"a=b":"c"}}"#.to_string(),
+            format!(r#"{{"id":"a","argv":["x","{}"]}}"#, long),
+        ] {
+            assert_eq!(request(&text).err().map(|error| error.code), Some("exec_bad_args"));
+        }
+        assert_eq!(
+            request(r#"{"argv":["x"]}"#).err().map(|error| error.code),
+            Some("invalid_request")
+        );
+        let zero = request(r#"{"id":"a","argv":["x\u0000"]}"#)
+            .expect("parsed")
+            .prepare(false, None);
+        assert_eq!(zero.err().map(|error| error.code), Some("exec_bad_args"));
+    }
+}

@@ -1,0 +1,185 @@
+//! Starts a program the way posix_spawn does, in shared memory without a copy, and says exactly why it did not start.
+
+use crate::sys::process::{self, Limit};
+use crate::sys::{self, c_char, c_int, c_void, signal, tty};
+use std::ffi::CString;
+
+const STACK_BYTES: usize = 64 * 1024;
+
+/// What was being done when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Fork,
+    Identity,
+    Directory,
+    Descriptors,
+    Execute,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    pub stage: Stage,
+    pub errno: i32,
+}
+
+pub struct Program<'a> {
+    /// Paths to try in turn, as a search along PATH gives them.
+    pub candidates: &'a [CString],
+    pub argv: &'a [CString],
+    pub env: &'a [CString],
+    pub cwd: &'a CString,
+    /// uid, gid, groups.
+    pub identity: Option<(u32, u32, &'a [u32])>,
+    pub stdio: [c_int; 3],
+    /// Also given to the program: (ours, its number there).
+    pub extra: Option<(c_int, c_int)>,
+    /// Descriptor 0 becomes the controlling terminal.
+    pub terminal: bool,
+    pub descriptor_limit: Option<Limit>,
+}
+
+/// What the child reads, and where it leaves its failure. Shared memory: the parent stands still meanwhile.
+struct Plan {
+    candidates: *const *const c_char,
+    argv: *const *const c_char,
+    env: *const *const c_char,
+    cwd: *const c_char,
+    identity: Option<(u32, u32, *const u32, usize)>,
+    stdio: [c_int; 3],
+    extra: Option<(c_int, c_int)>,
+    terminal: bool,
+    descriptor_limit: Option<Limit>,
+    failure: Option<Failure>,
+}
+
+/// Memory on which the child runs until it executes its program.
+pub struct Spawner {
+    stack: Vec<u128>,
+}
+
+impl Default for Spawner {
+    fn default() -> Spawner {
+        Spawner {
+            stack: vec![0; STACK_BYTES / 16],
+        }
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+impl Spawner {
+    /// The new process's id.
+    pub fn spawn(&mut self, program: &Program) -> Result<c_int, Failure> {
+        let candidates = pointers(program.candidates);
+        let argv = pointers(program.argv);
+        let env = pointers(program.env);
+        let mut plan = Plan {
+            candidates: candidates.as_ptr(),
+            argv: argv.as_ptr(),
+            env: env.as_ptr(),
+            cwd: program.cwd.as_ptr(),
+            identity: program
+                .identity
+                .map(|(uid, gid, groups)| (uid, gid, groups.as_ptr(), groups.len())),
+            stdio: program.stdio,
+            extra: program.extra,
+            terminal: program.terminal,
+            descriptor_limit: program.descriptor_limit,
+            failure: None,
+        };
+        let forked = unsafe {
+            let top = self.stack.as_mut_ptr().add(self.stack.len());
+            process::vfork_on(top.cast(), child, (&mut plan as *mut Plan).cast())
+        };
+        // The child wrote behind the compiler's back.
+        let failure = unsafe { std::ptr::read_volatile(&plan.failure) };
+        match (forked, failure) {
+            (Err(errno), _) => Err(Failure {
+                stage: Stage::Fork,
+                errno,
+            }),
+            (Ok(pid), Some(failure)) => {
+                process::wait_for(pid);
+                Err(failure)
+            }
+            (Ok(pid), None) => Ok(pid),
+        }
+    }
+}
+
+/// Between clone and execve: system calls only, no allocation, no panic.
+extern "C" fn child(arg: *mut c_void) -> c_int {
+    unsafe {
+        let plan = &mut *(arg as *mut Plan);
+        let failure = prepare(plan).err().unwrap_or_else(|| Failure {
+            stage: Stage::Execute,
+            errno: execute(plan),
+        });
+        std::ptr::write_volatile(&mut plan.failure, Some(failure));
+        process::_exit(127)
+    }
+}
+
+unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
+    let fail = |stage| Failure {
+        stage,
+        errno: sys::errno(),
+    };
+    process::setsid();
+    for (number, fd) in plan.stdio.iter().enumerate() {
+        if process::dup2(*fd, number as c_int) < 0 {
+            return Err(fail(Stage::Descriptors));
+        }
+    }
+    if let Some((from, to)) = plan.extra {
+        if process::dup2(from, to) < 0 {
+            return Err(fail(Stage::Descriptors));
+        }
+    }
+    if plan.terminal {
+        tty::take_control();
+    }
+    if let Some(limit) = &plan.descriptor_limit {
+        process::set_descriptor_limit(limit);
+    }
+    if let Some((uid, gid, groups, count)) = plan.identity {
+        if process::setgroups(count, groups) < 0 || process::setgid(gid) < 0 || process::setuid(uid) < 0 {
+            return Err(fail(Stage::Identity));
+        }
+    }
+    if process::chdir(plan.cwd) < 0 {
+        return Err(fail(Stage::Directory));
+    }
+    // The Rust runtime ignores SIGPIPE, and everything is blocked for the event loop. A program starts with neither.
+    signal::reset(signal::SIGPIPE);
+    signal::set_mask(&signal::SigSet::EMPTY);
+    Ok(())
+}
+
+/// Tries the candidates as execvp does. Returns only on failure, with the errno that says most.
+unsafe fn execute(plan: &Plan) -> i32 {
+    let mut denied = false;
+    let mut last = sys::ENOENT;
+    let mut candidate = plan.candidates;
+    while !(*candidate).is_null() {
+        process::execve(*candidate, plan.argv, plan.env);
+        last = sys::errno();
+        match last {
+            sys::EACCES => denied = true,
+            sys::ENOENT | sys::ENOTDIR => {}
+            _ => return last,
+        }
+        candidate = candidate.add(1);
+    }
+    if denied {
+        sys::EACCES
+    } else {
+        last
+    }
+}

@@ -1,0 +1,338 @@
+//! Starting a program.
+
+use super::input::Input;
+use super::output::Output;
+use super::request::{self, Prepared, Request};
+use super::spawn::{Failure, Program, Stage};
+use super::{Exec, Execs};
+use crate::core::{Core, Source};
+use crate::error::WireError;
+use crate::frame;
+use crate::json::Writer;
+use crate::mux::Owner;
+use crate::slab::Key;
+use crate::sys::io::{self, Fd};
+use crate::sys::{self, poll, tty};
+use crate::timers::Timer;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// An exec whose script is still on its way.
+pub struct Script {
+    request: Request,
+    file: Fd,
+    wanted: u64,
+    got: u64,
+    /// Input that came before the end of the script.
+    early: Vec<u8>,
+    early_end: bool,
+}
+
+/// The ends of a program's stdin, stdout and stderr: ours, and its.
+struct Ends {
+    input: Fd,
+    outputs: [Fd; 2],
+    theirs: [Fd; 3],
+    /// Descriptor numbers, where `theirs` is none.
+    numbers: [i32; 3],
+}
+
+fn no_room(errno: i32) -> WireError {
+    WireError::resource_limit(format!("the program's pipes cannot be made: {}", sys::message(errno)))
+}
+
+fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
+    let (input, their_input) = match stdin {
+        true => {
+            let (read, write) = io::pipe()?;
+            io::set_nonblocking(write.raw(), io::O_WRONLY);
+            (write, read)
+        }
+        false => (Fd::NONE, Fd::NONE),
+    };
+    let (out, their_out) = io::pipe()?;
+    let (err, their_err) = io::pipe()?;
+    io::set_nonblocking(out.raw(), io::O_RDONLY);
+    io::set_nonblocking(err.raw(), io::O_RDONLY);
+    let first = if stdin { their_input.raw() } else { core.null.raw() };
+    let numbers = [first, their_out.raw(), their_err.raw()];
+    Ok(Ends {
+        input,
+        outputs: [out, err],
+        theirs: [their_input, their_out, their_err],
+        numbers,
+    })
+}
+
+fn terminal((cols, rows): (u16, u16), uid: u32) -> Result<Ends, i32> {
+    let (master, slave) = tty::open_pair()?;
+    tty::set_size(master.raw(), cols, rows);
+    tty::give_to(slave.raw(), uid);
+    let input = io::duplicate(master.raw())?;
+    let numbers = [slave.raw(); 3];
+    Ok(Ends {
+        input,
+        outputs: [master, Fd::NONE],
+        theirs: [slave, Fd::NONE, Fd::NONE],
+        numbers,
+    })
+}
+
+/// Why a program never ran, in the words of the one table of errors.
+fn explain(failure: Failure, request: &Request) -> WireError {
+    let reason = sys::message(failure.errno);
+    let limit = matches!(failure.errno, sys::EAGAIN | sys::ENOMEM | sys::ENFILE | sys::EMFILE);
+    let program = request.program_name();
+    match failure.stage {
+        _ if limit => WireError::resource_limit(format!("the program cannot be started: {}", reason)),
+        Stage::Fork | Stage::Descriptors => WireError::resource_limit(format!("no new process: {}", reason)),
+        Stage::Identity => WireError::new("exec_bad_user", format!("cannot become this user: {}", reason)),
+        Stage::Directory => {
+            let message = format!(
+                "the working directory {:?} cannot be used: {}",
+                request.cwd_name(),
+                reason
+            );
+            WireError::new("exec_bad_cwd", message)
+        }
+        Stage::Execute => match failure.errno {
+            sys::ENOENT | sys::ENOTDIR => {
+                let found = program.starts_with('/') && std::path::Path::new(&program).exists();
+                let what = if found { "the interpreter of" } else { "the program" };
+                WireError::new(
+                    "exec_program_not_found",
+                    format!("{} {:?} does not exist", what, program),
+                )
+            }
+            sys::E2BIG => WireError::new(
+                "exec_bad_args",
+                "the arguments and the environment are too long together",
+            ),
+            sys::ENAMETOOLONG | sys::EINVAL => {
+                WireError::new("exec_bad_args", format!("{:?} cannot be executed: {}", program, reason))
+            }
+            _ => WireError::new(
+                "exec_permission_denied",
+                format!("{:?} cannot be executed: {}", program, reason),
+            ),
+        },
+    }
+}
+
+impl Execs {
+    pub(super) fn start(
+        &mut self,
+        core: &mut Core,
+        stream: u32,
+        request: Request,
+        late: Option<&Fd>,
+    ) -> Result<Key, WireError> {
+        let mut prepared = request.prepare(false, late)?;
+        let uid = prepared.identity.as_ref().map_or(0, |identity| identity.uid);
+        let mut ends = match request.pty {
+            Some(size) => terminal(size, uid).map_err(no_room)?,
+            None => pipes(core, request.stdin).map_err(no_room)?,
+        };
+        let oom_before = self.oom.read();
+        let started = Instant::now();
+        let mut spawned = launch(core, &prepared, &ends, request.pty.is_some());
+        let missing = matches!(
+            spawned,
+            Err(Failure {
+                stage: Stage::Execute,
+                errno: sys::ENOENT | sys::ENOTDIR
+            })
+        );
+        if missing && request.wants_bash() {
+            prepared = request.prepare(true, late)?;
+            spawned = launch(core, &prepared, &ends, request.pty.is_some());
+        }
+        let pid = spawned.map_err(|failure| explain(failure, &request))?;
+        for fd in ends.theirs.iter_mut() {
+            fd.close();
+        }
+        let [out, err] = ends.outputs;
+        let channel = if request.pty.is_some() {
+            frame::PTY
+        } else {
+            frame::STDOUT
+        };
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |since| since.as_secs_f64() * 1e3);
+        let exec = Exec {
+            id: request.id.clone(),
+            pid,
+            stream: Some(stream),
+            outputs: [
+                Output::new(out, channel, request.ring_bytes, core.budget.clone()),
+                Output::new(err, frame::STDERR, request.ring_bytes, core.budget.clone()),
+            ],
+            turn: 0,
+            input: Input::new(ends.input, request.pty.is_some()),
+            terminal: request.pty.is_some(),
+            background: request.background,
+            kill_grace_ms: request.kill_grace_ms,
+            detached_ms: request.detached_ms,
+            started,
+            started_at_ms: now_ms,
+            exit: None,
+            timed_out: false,
+            killing: None,
+            oom_before,
+            complete: false,
+            exit_told: false,
+            forget: false,
+            timeout: None,
+            detached: None,
+            kill: None,
+            settle: None,
+        };
+        let key = match self.table.insert(exec) {
+            Some(key) => key,
+            None => {
+                sys::signal::kill(pid, sys::signal::SIGKILL);
+                return Err(WireError::resource_limit("too many commands are remembered"));
+            }
+        };
+        self.by_id.insert(request.id.clone(), key);
+        self.by_pid.insert(pid, key);
+        self.register(core, key, &request);
+        core.link.set_owner(stream, Owner::Exec(key));
+        let mut answer = Writer::object();
+        answer.int("pid", pid.into());
+        core.link.opened_lazily(stream, &answer.end());
+        Ok(key)
+    }
+
+    fn register(&mut self, core: &mut Core, key: Key, request: &Request) {
+        if let Some(exec) = self.table.get_mut(key) {
+            for (which, output) in exec.outputs.iter().enumerate() {
+                if output.fd.is_open() {
+                    let _ = core.poll.add(
+                        output.fd.raw(),
+                        poll::IN | poll::EDGE,
+                        Source::Output(key, which).token(),
+                    );
+                }
+            }
+            if exec.input.fd.is_open() {
+                let _ = core
+                    .poll
+                    .add(exec.input.fd.raw(), poll::OUT | poll::EDGE, Source::Input(key).token());
+            }
+            if let Some(limit) = request.timeout_ms {
+                exec.timeout = Some(core.timers.after(limit, Timer::Timeout(key)));
+            }
+        }
+    }
+
+    /// The text follows on channel SCRIPT. The program is started when it is whole.
+    pub(super) fn await_script(
+        &mut self,
+        core: &mut Core,
+        stream: u32,
+        request: Request,
+        wanted: u64,
+    ) -> Result<(), WireError> {
+        let file = request::script_file(&[])?;
+        let script = Script {
+            request,
+            file,
+            wanted,
+            got: 0,
+            early: Vec::new(),
+            early_end: false,
+        };
+        let key = self
+            .scripts
+            .insert(script)
+            .ok_or_else(|| WireError::resource_limit("too many commands at once"))?;
+        core.link.set_owner(stream, Owner::Script(key));
+        Ok(())
+    }
+
+    pub fn on_script_data(&mut self, core: &mut Core, key: Key, stream: u32, channel: u16, bytes: &[u8]) {
+        let script = match self.scripts.get_mut(key) {
+            Some(script) => script,
+            None => return,
+        };
+        if channel != frame::SCRIPT {
+            script.early.extend_from_slice(bytes);
+            return;
+        }
+        script.got += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() && script.got <= script.wanted {
+            match io::write(script.file.raw(), rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(errno) => {
+                    self.scripts.remove(key);
+                    return core
+                        .link
+                        .refuse(stream, &WireError::resource_limit(sys::message(errno)));
+                }
+            }
+        }
+        core.link.consume(stream, bytes.len());
+    }
+
+    pub fn on_script_fin(&mut self, core: &mut Core, key: Key, stream: u32, channel: u16) {
+        if channel == frame::STDIN {
+            if let Some(script) = self.scripts.get_mut(key) {
+                script.early_end = true;
+            }
+            return;
+        }
+        let script = match self.scripts.remove(key) {
+            Some(script) => script,
+            None => return,
+        };
+        if script.got != script.wanted {
+            let message = format!("the script was to have {} bytes and has {}", script.wanted, script.got);
+            return core.link.refuse(stream, &WireError::new("exec_bad_args", message));
+        }
+        if let Some(running) = self.by_id.get(&script.request.id).copied() {
+            if let Err(error) = self.adopt(core, running, stream) {
+                core.link.refuse(stream, &error);
+            }
+            return;
+        }
+        match self.start(core, stream, script.request, Some(&script.file)) {
+            Err(error) => core.link.refuse(stream, &error),
+            Ok(key) => {
+                if !script.early.is_empty() {
+                    self.on_data(core, key, stream, frame::STDIN, &script.early);
+                }
+                if script.early_end || channel == frame::ALL {
+                    self.on_input_end(key);
+                }
+            }
+        }
+    }
+
+    /// Whoever sent the script is gone. Nothing has run.
+    pub fn drop_script(&mut self, key: Key) {
+        self.scripts.remove(key);
+    }
+}
+
+fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, terminal: bool) -> Result<i32, Failure> {
+    if prepared.candidates.is_empty() {
+        return Err(Failure {
+            stage: Stage::Execute,
+            errno: sys::ENOENT,
+        });
+    }
+    let identity = prepared.identity.as_ref();
+    core.spawner.spawn(&Program {
+        candidates: &prepared.candidates,
+        argv: &prepared.argv,
+        env: &prepared.env,
+        cwd: &prepared.cwd,
+        identity: identity.map(|identity| (identity.uid, identity.gid, identity.groups.as_slice())),
+        stdio: ends.numbers,
+        extra: prepared.script.as_ref().map(|(file, number)| (file.raw(), *number)),
+        terminal,
+        descriptor_limit: core.descriptor_limit,
+    })
+}

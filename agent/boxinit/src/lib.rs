@@ -1,0 +1,16 @@
+//! boxinit: the first process of a sandbox. It dials the node's agent, runs programs and moves files on request, and buries
+//! the dead. One thread, one event loop, no dependency but the C library.
+
+pub mod core;
+pub mod error;
+pub mod exec;
+pub mod frame;
+pub mod json;
+pub mod kill;
+pub mod mux;
+pub mod ring;
+pub mod server;
+pub mod slab;
+pub mod sys;
+pub mod timers;
+pub mod users;

@@ -1,0 +1,59 @@
+//! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK; all are gone from it before anything runs.
+
+use boxinit::core::Core;
+use boxinit::server::{self, Config, Server};
+use boxinit::sys::io::Fd;
+use boxinit::sys::{net, process, signal};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::io::IntoRawFd;
+
+const DEFAULT_SOCKET: &str = "/.millibox/agent.sock";
+
+/// Reads a variable and removes every trace of it.
+fn take(name: &str) -> Option<Vec<u8>> {
+    let value = std::env::var_os(name).map(|value| value.into_vec());
+    process::wipe_environment(name);
+    std::env::remove_var(name);
+    value
+}
+
+/// Descriptors 0, 1 and 2 are always something, so that no pipe of ours gets their numbers.
+fn open_null() -> std::io::Result<Fd> {
+    loop {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let fd = file.into_raw_fd();
+        if fd > 2 {
+            return Ok(Fd::new(fd));
+        }
+    }
+}
+
+fn main() {
+    process::set_undumpable();
+    let config = Config {
+        socket: take("MILLIBOX_SOCKET").unwrap_or_else(|| DEFAULT_SOCKET.as_bytes().to_vec()),
+        token: take("MILLIBOX_TOKEN").unwrap_or_default(),
+        blank: take("MILLIBOX_BLANK").as_deref() == Some(b"1"),
+    };
+    if process::getpid() != 1 {
+        process::set_subreaper();
+    }
+    let signals = server::heard_signals();
+    signal::set_mask(&signals);
+    net::raise_loopback();
+    let null = match open_null() {
+        Ok(null) => null,
+        Err(error) => fail("/dev/null cannot be opened", error.raw_os_error().unwrap_or(0)),
+    };
+    let started =
+        Core::new(null, process::raise_descriptor_limit()).and_then(|core| Server::new(core, config, &signals));
+    match started {
+        Ok(mut server) => server.run(),
+        Err(errno) => fail("the event loop cannot be made", errno),
+    }
+}
+
+fn fail(what: &str, errno: i32) -> ! {
+    eprintln!("boxinit: {}: {}", what, boxinit::sys::message(errno));
+    std::process::exit(1)
+}

@@ -1,0 +1,208 @@
+//! Processes: making, waiting, identity.
+
+use super::{c_char, c_int, c_long, c_ulong, c_void, check};
+
+pub const CLONE_VM: c_int = 0x100;
+pub const CLONE_VFORK: c_int = 0x4000;
+const SIGCHLD: c_int = 17;
+const WNOHANG: c_int = 1;
+const PR_SET_DUMPABLE: c_int = 4;
+const PR_SET_CHILD_SUBREAPER: c_int = 36;
+const RLIMIT_NOFILE: c_int = 7;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Timeval {
+    pub seconds: c_long,
+    pub micros: c_long,
+}
+
+impl Timeval {
+    pub fn as_ms(&self) -> f64 {
+        self.seconds as f64 * 1e3 + self.micros as f64 / 1e3
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Usage {
+    pub user: Timeval,
+    pub system: Timeval,
+    pub max_rss_kb: c_long,
+    rest: [c_long; 13],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limit {
+    pub soft: u64,
+    pub hard: u64,
+}
+
+extern "C" {
+    fn clone(
+        child: extern "C" fn(*mut c_void) -> c_int,
+        stack: *mut c_void,
+        flags: c_int,
+        arg: *mut c_void,
+        ...
+    ) -> c_int;
+    fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut Usage) -> c_int;
+    #[link_name = "getpid"]
+    fn c_getpid() -> c_int;
+    fn prctl(option: c_int, ...) -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
+    fn setfsuid(uid: u32) -> c_int;
+    fn setfsgid(gid: u32) -> c_int;
+    static environ: *const *mut c_char;
+
+    // For the child between clone and execve: none of these allocates.
+    pub fn setsid() -> c_int;
+    pub fn chdir(path: *const c_char) -> c_int;
+    pub fn dup2(from: c_int, to: c_int) -> c_int;
+    pub fn setgroups(count: usize, groups: *const u32) -> c_int;
+    pub fn setgid(gid: u32) -> c_int;
+    pub fn setuid(uid: u32) -> c_int;
+    pub fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    pub fn _exit(code: c_int) -> !;
+}
+
+pub fn getpid() -> c_int {
+    unsafe { c_getpid() }
+}
+
+/// Runs `child(arg)` on `stack_top` in our memory while we stand still, until it executes a program or exits.
+///
+/// # Safety
+/// `child` may only do what is allowed between vfork and execve, and `arg` must be what it expects.
+pub unsafe fn vfork_on(
+    stack_top: *mut c_void,
+    child: extern "C" fn(*mut c_void) -> c_int,
+    arg: *mut c_void,
+) -> Result<c_int, i32> {
+    check(clone(child, stack_top, CLONE_VM | CLONE_VFORK | SIGCHLD, arg))
+}
+
+pub struct Reaped {
+    pub pid: c_int,
+    pub status: c_int,
+    pub usage: Usage,
+}
+
+impl Reaped {
+    /// 0-255, when it exited by itself.
+    pub fn code(&self) -> Option<i32> {
+        (self.status & 0x7f == 0).then_some((self.status >> 8) & 0xff)
+    }
+
+    pub fn signal(&self) -> Option<i32> {
+        let signal = self.status & 0x7f;
+        (signal != 0 && signal != 0x7f).then_some(signal)
+    }
+}
+
+/// The next dead child, whoever's it was.
+pub fn reap() -> Option<Reaped> {
+    let mut status = 0;
+    let mut usage = Usage::default();
+    let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
+    (pid > 0).then_some(Reaped { pid, status, usage })
+}
+
+/// Waits for one child.
+pub fn wait_for(pid: c_int) -> Option<Reaped> {
+    let mut status = 0;
+    let mut usage = Usage::default();
+    loop {
+        let got = unsafe { wait4(pid, &mut status, 0, &mut usage) };
+        if got == pid {
+            return Some(Reaped { pid, status, usage });
+        }
+        if got < 0 && super::errno() != super::EINTR {
+            return None;
+        }
+    }
+}
+
+/// Nobody but root with CAP_SYS_PTRACE may look into this process.
+pub fn set_undumpable() {
+    unsafe { prctl(PR_SET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
+}
+
+/// Orphans below come to us even when we are not PID 1.
+pub fn set_subreaper() {
+    unsafe {
+        prctl(
+            PR_SET_CHILD_SUBREAPER,
+            1 as c_ulong,
+            0 as c_ulong,
+            0 as c_ulong,
+            0 as c_ulong,
+        )
+    };
+}
+
+/// Takes all the descriptors that may be had. Returns the limit as it was when it was raised.
+pub fn raise_descriptor_limit() -> Option<Limit> {
+    let mut limit = Limit::default();
+    unsafe {
+        if getrlimit(RLIMIT_NOFILE, &mut limit) < 0 || limit.soft >= limit.hard {
+            return None;
+        }
+        let raised = Limit {
+            soft: limit.hard,
+            hard: limit.hard,
+        };
+        (setrlimit(RLIMIT_NOFILE, &raised) == 0).then_some(limit)
+    }
+}
+
+/// Usable in a forked child.
+pub fn set_descriptor_limit(limit: &Limit) {
+    unsafe { setrlimit(RLIMIT_NOFILE, limit) };
+}
+
+/// Looks at files with another's rights until dropped: without CAP_SYS_PTRACE, /proc shows a process only to its own.
+pub struct BorrowedIdentity(());
+
+impl BorrowedIdentity {
+    pub fn of(uid: u32, gid: u32) -> BorrowedIdentity {
+        unsafe {
+            setfsgid(gid);
+            setfsuid(uid);
+        }
+        BorrowedIdentity(())
+    }
+}
+
+impl Drop for BorrowedIdentity {
+    fn drop(&mut self) {
+        unsafe {
+            setfsuid(0);
+            setfsgid(0);
+        }
+    }
+}
+
+/// Overwrites the value of an environment variable where the kernel put it, so that /proc does not show it.
+pub fn wipe_environment(name: &str) {
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let text = *entry;
+            let mut at = 0;
+            while at < name.len() && *text.add(at) as u8 == name.as_bytes()[at] {
+                at += 1;
+            }
+            if at == name.len() && *text.add(at) as u8 == b'=' {
+                at += 1;
+                while *text.add(at) != 0 {
+                    std::ptr::write_volatile(text.add(at), b'x' as c_char);
+                    at += 1;
+                }
+            }
+            entry = entry.add(1);
+        }
+    }
+}

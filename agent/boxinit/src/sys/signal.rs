@@ -1,0 +1,131 @@
+//! Signals: by number, by name, and as a descriptor.
+
+use super::{c_int, c_void, check, retry};
+use crate::sys::io::Fd;
+
+pub const SIGHUP: c_int = 1;
+pub const SIGINT: c_int = 2;
+pub const SIGQUIT: c_int = 3;
+pub const SIGKILL: c_int = 9;
+pub const SIGPIPE: c_int = 13;
+pub const SIGTERM: c_int = 15;
+pub const SIGCHLD: c_int = 17;
+pub const SIGCONT: c_int = 18;
+pub const SIGTSTP: c_int = 20;
+
+const SIG_SETMASK: c_int = 2;
+const SFD_CLOEXEC: c_int = 0o2000000;
+const SFD_NONBLOCK: c_int = 0o4000;
+const SIGINFO_BYTES: usize = 128;
+
+/// glibc's `sigset_t`: 1024 bits.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SigSet([u64; 16]);
+
+impl SigSet {
+    pub const EMPTY: SigSet = SigSet([0; 16]);
+    pub const FULL: SigSet = SigSet([u64::MAX; 16]);
+
+    pub fn of(signals: &[c_int]) -> SigSet {
+        let mut set = SigSet::EMPTY;
+        for signal in signals {
+            set.0[0] |= 1 << (signal - 1);
+        }
+        set
+    }
+}
+
+extern "C" {
+    fn sigprocmask(how: c_int, set: *const SigSet, old: *mut SigSet) -> c_int;
+    fn signalfd(fd: c_int, set: *const SigSet, flags: c_int) -> c_int;
+    fn signal(signal: c_int, handler: usize) -> usize;
+    #[link_name = "kill"]
+    fn c_kill(pid: c_int, signal: c_int) -> c_int;
+    #[link_name = "read"]
+    fn c_read(fd: c_int, buf: *mut c_void, len: usize) -> isize;
+}
+
+/// Replaces the mask of blocked signals. Usable in a forked child.
+pub fn set_mask(set: &SigSet) {
+    unsafe { sigprocmask(SIG_SETMASK, set, std::ptr::null_mut()) };
+}
+
+/// Default action. Usable in a forked child.
+pub fn reset(number: c_int) {
+    unsafe { signal(number, 0) };
+}
+
+/// A descriptor that tells of the signals in `set`, which are to be blocked.
+pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
+    check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)
+}
+
+/// Reads the next signal number, or None.
+pub fn next(fd: c_int) -> Option<c_int> {
+    let mut info = [0u8; SIGINFO_BYTES];
+    let read = retry(|| super::check_len(unsafe { c_read(fd, info.as_mut_ptr().cast(), info.len()) }));
+    match read {
+        Ok(SIGINFO_BYTES) => Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])),
+        _ => None,
+    }
+}
+
+/// Sends a signal. Refuses the pids that mean "everybody".
+pub fn kill(pid: c_int, number: c_int) -> bool {
+    if pid == 0 || pid == -1 || pid == 1 {
+        return false;
+    }
+    unsafe { c_kill(pid, number) == 0 }
+}
+
+const NAMES: [(&str, c_int); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// The number of `TERM` or `SIGTERM`.
+pub fn number(name: &str) -> Option<c_int> {
+    let name = name.strip_prefix("SIG").unwrap_or(name);
+    NAMES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
+}
+
+/// `TERM` for 15; real-time signals as `RTMIN+n`.
+pub fn name(number: c_int) -> String {
+    match NAMES.iter().find(|(_, known)| *known == number) {
+        Some((name, _)) => (*name).to_string(),
+        None => format!("RTMIN+{}", number - 34),
+    }
+}

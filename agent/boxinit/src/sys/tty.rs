@@ -1,0 +1,70 @@
+//! Terminals.
+
+use super::io::{Fd, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR};
+use super::{c_char, c_int, c_uint, c_ulong, check, retry};
+
+const TIOCSCTTY: c_ulong = 0x540e;
+const TIOCGPGRP: c_ulong = 0x540f;
+const TIOCSWINSZ: c_ulong = 0x5414;
+const TIOCSPTLCK: c_ulong = 0x4004_5431;
+const TIOCGPTPEER: c_ulong = 0x5441;
+const TIOCGPTN: c_ulong = 0x8004_5430;
+
+#[repr(C)]
+struct WindowSize {
+    rows: u16,
+    cols: u16,
+    pixels: [u16; 2],
+}
+
+extern "C" {
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn fchown(fd: c_int, uid: c_uint, gid: c_uint) -> c_int;
+}
+
+/// (master, slave) of a new terminal. The master does not block.
+pub fn open_pair() -> Result<(Fd, Fd), i32> {
+    let flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
+    let path = b"/dev/ptmx\0";
+    let master = Fd::new(retry(|| {
+        check(unsafe { open(path.as_ptr().cast(), flags | O_NONBLOCK) })
+    })?);
+    let unlocked: c_int = 0;
+    check(unsafe { ioctl(master.raw(), TIOCSPTLCK, &unlocked as *const c_int) })?;
+    let peer = unsafe { ioctl(master.raw(), TIOCGPTPEER, flags) };
+    if peer >= 0 {
+        return Ok((master, Fd::new(peer)));
+    }
+    let mut number: c_uint = 0;
+    check(unsafe { ioctl(master.raw(), TIOCGPTN, &mut number as *mut c_uint) })?;
+    let path = format!("/dev/pts/{}\0", number);
+    let slave = Fd::new(retry(|| check(unsafe { open(path.as_ptr().cast(), flags) }))?);
+    Ok((master, slave))
+}
+
+pub fn set_size(fd: c_int, cols: u16, rows: u16) {
+    let size = WindowSize {
+        rows,
+        cols,
+        pixels: [0; 2],
+    };
+    unsafe { ioctl(fd, TIOCSWINSZ, &size as *const WindowSize) };
+}
+
+/// The group that the terminal's keys go to.
+pub fn foreground_group(master: c_int) -> Option<c_int> {
+    let mut group: c_int = 0;
+    let result = unsafe { ioctl(master, TIOCGPGRP, &mut group as *mut c_int) };
+    (result == 0 && group > 1).then_some(group)
+}
+
+/// Lets the terminal's user open it again by name.
+pub fn give_to(slave: c_int, uid: u32) {
+    unsafe { fchown(slave, uid, u32::MAX) };
+}
+
+/// Makes descriptor 0 the controlling terminal. Usable in a forked child.
+pub fn take_control() {
+    unsafe { ioctl(0, TIOCSCTTY, 0 as c_ulong) };
+}
