@@ -39,10 +39,7 @@ impl Source {
     }
 
     pub fn from_token(token: u64) -> Option<Source> {
-        let key = Key {
-            index: (token >> 32) as u16,
-            generation: token as u32,
-        };
+        let key = Key { index: (token >> 32) as u16, generation: token as u32 };
         Some(match token >> 56 {
             1 => Source::Link,
             2 => Source::Signals,

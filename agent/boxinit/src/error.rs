@@ -10,10 +10,7 @@ pub struct WireError {
 
 impl WireError {
     pub fn new(code: &'static str, message: impl Into<String>) -> WireError {
-        WireError {
-            code,
-            message: message.into(),
-        }
+        WireError { code, message: message.into() }
     }
 
     pub fn invalid(message: impl Into<String>) -> WireError {

@@ -40,13 +40,7 @@ pub struct Header {
 
 impl Header {
     pub fn new(kind: u8, channel: u16, stream: u32, length: usize) -> Header {
-        Header {
-            kind,
-            flags: 0,
-            channel,
-            stream,
-            length,
-        }
+        Header { kind, flags: 0, channel, stream, length }
     }
 
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -83,11 +77,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
         stream: word(4),
         length: word(8) as usize,
     };
-    let max = if header.kind == DATA {
-        MAX_DATA_BYTES
-    } else {
-        MAX_CONTROL_BYTES
-    };
+    let max = if header.kind == DATA { MAX_DATA_BYTES } else { MAX_CONTROL_BYTES };
     if header.length > max {
         return Parsed::TooLong;
     }

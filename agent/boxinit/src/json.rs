@@ -17,10 +17,7 @@ pub enum Value {
 impl Value {
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
-            Value::Object(entries) => entries
-                .iter()
-                .find(|(name, _)| name == key.as_bytes())
-                .map(|(_, value)| value),
+            Value::Object(entries) => entries.iter().find(|(name, _)| name == key.as_bytes()).map(|(_, value)| value),
             _ => None,
         }
     }
@@ -262,11 +259,7 @@ pub struct Writer {
 
 impl Writer {
     pub fn object() -> Writer {
-        let mut writer = Writer {
-            out: Vec::with_capacity(128),
-            open: Vec::new(),
-            first: true,
-        };
+        let mut writer = Writer { out: Vec::with_capacity(128), open: Vec::new(), first: true };
         writer.begin(b'{', b'}');
         writer
     }
@@ -311,8 +304,7 @@ impl Writer {
     pub fn float(&mut self, key: &str, value: f64) {
         self.key(key);
         let value = if value.is_finite() { value } else { 0.0 };
-        self.out
-            .extend_from_slice(((value * 1e3).round() / 1e3).to_string().as_bytes());
+        self.out.extend_from_slice(((value * 1e3).round() / 1e3).to_string().as_bytes());
     }
 
     pub fn bool(&mut self, key: &str, value: bool) {
@@ -366,10 +358,7 @@ fn quote(text: &[u8], out: &mut Vec<u8>) {
     while !rest.is_empty() {
         let (good, bad) = match std::str::from_utf8(rest) {
             Ok(_) => (rest.len(), 0),
-            Err(error) => (
-                error.valid_up_to(),
-                error.error_len().unwrap_or(rest.len() - error.valid_up_to()),
-            ),
+            Err(error) => (error.valid_up_to(), error.error_len().unwrap_or(rest.len() - error.valid_up_to())),
         };
         for byte in &rest[..good] {
             match byte {
@@ -415,31 +404,13 @@ mod tests {
         let value = parse(br#"{"p":"x\udcff\ud83d\ude00\ud800y"}"#).expect("valid");
         assert_eq!(
             value.bytes("p"),
-            Some(
-                "x".bytes()
-                    .chain([0xff])
-                    .chain("😀\u{fffd}y".bytes())
-                    .collect::<Vec<_>>()
-                    .as_slice()
-            )
+            Some("x".bytes().chain([0xff]).chain("😀\u{fffd}y".bytes()).collect::<Vec<_>>().as_slice())
         );
     }
 
     #[test]
     fn refuses_rubbish() {
-        for text in [
-            "",
-            "{",
-            "{}x",
-            "[1,]",
-            "{\"a\" 1}",
-            "\"\\x\"",
-            "+1",
-            "nul",
-            "\"\u{1}\"",
-            "1e999",
-            "{a:1}",
-        ] {
+        for text in ["", "{", "{}x", "[1,]", "{\"a\" 1}", "\"\\x\"", "+1", "nul", "\"\u{1}\"", "1e999", "{a:1}"] {
             assert_eq!(parse(text.as_bytes()), None, "{}", text);
         }
         let deep = "[".repeat(100) + &"]".repeat(100);

@@ -29,20 +29,13 @@ fn parse_stat(pid: c_int, text: &[u8]) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     fields.next()?;
     let session = fields.next()?.parse().ok()?;
-    Some(Process {
-        pid,
-        parent,
-        session,
-        dead: matches!(state, "Z" | "X" | "x"),
-    })
+    Some(Process { pid, parent, session, dead: matches!(state, "Z" | "X" | "x") })
 }
 
 fn read(path: &str, max: u64) -> Result<Vec<u8>, i32> {
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| error.raw_os_error().unwrap_or(0))?;
-    file.take(max)
-        .read_to_end(&mut text)
-        .map_err(|error| error.raw_os_error().unwrap_or(0))?;
+    file.take(max).read_to_end(&mut text).map_err(|error| error.raw_os_error().unwrap_or(0))?;
     Ok(text)
 }
 
@@ -77,9 +70,7 @@ fn marked(pid: c_int, marker: &[u8]) -> bool {
         }
         other => other,
     };
-    environ
-        .map(|text| text.split(|byte| *byte == 0).any(|entry| entry == marker))
-        .unwrap_or(false)
+    environ.map(|text| text.split(|byte| *byte == 0).any(|entry| entry == marker)).unwrap_or(false)
 }
 
 fn marker(id: &[u8]) -> Vec<u8> {
@@ -131,11 +122,7 @@ pub fn members(family: &Family) -> Vec<c_int> {
             break;
         }
     }
-    processes
-        .iter()
-        .filter(|process| !process.dead && ours.contains(&process.pid))
-        .map(|process| process.pid)
-        .collect()
+    processes.iter().filter(|process| !process.dead && ours.contains(&process.pid)).map(|process| process.pid).collect()
 }
 
 /// Whether a session can only have been made by one of ours: its leader is ours, or is gone.

@@ -8,6 +8,7 @@ pub mod frame;
 pub mod json;
 pub mod kill;
 pub mod mux;
+pub mod port;
 pub mod ring;
 pub mod server;
 pub mod slab;

@@ -45,6 +45,14 @@ pub struct Stream {
     queued: bool,
 }
 
+/// Whether the peer had credit for what it sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    Within,
+    BeyondStream,
+    BeyondLink,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
     Down,
@@ -65,6 +73,8 @@ pub struct Link {
     receive_credit: usize,
     owed: usize,
     streams: HashMap<u32, Stream>,
+    /// The highest id that the agent used.
+    last: u32,
     ready: VecDeque<u32>,
     /// The socket failed; the loop is to close it.
     pub broken: bool,
@@ -83,6 +93,7 @@ impl Default for Link {
             receive_credit: 0,
             owed: 0,
             streams: HashMap::new(),
+            last: 0,
             ready: VecDeque::new(),
             broken: false,
         }
@@ -122,9 +133,12 @@ impl Link {
 
     // ---- streams
 
-    /// An error is the peer's fault and ends the link.
-    pub fn open(&mut self, id: u32, owner: Owner) -> Result<(), WireError> {
-        self.check_new(id)?;
+    /// False when as many streams are open as may be.
+    pub fn open(&mut self, id: u32, owner: Owner) -> bool {
+        self.last = self.last.max(id);
+        if self.streams.len() >= MAX_STREAMS {
+            return false;
+        }
         let stream = Stream {
             owner,
             send_credit: STREAM_WINDOW,
@@ -135,17 +149,17 @@ impl Link {
             queued: false,
         };
         self.streams.insert(id, stream);
-        Ok(())
+        true
     }
 
-    pub fn check_new(&self, id: u32) -> Result<(), WireError> {
-        if id == 0 || id % 2 == 1 || self.streams.contains_key(&id) || self.streams.len() >= MAX_STREAMS {
-            return Err(WireError::new(
-                "protocol_error",
-                format!("stream {} cannot be opened", id),
-            ));
-        }
-        Ok(())
+    /// Ids are even and count upwards.
+    pub fn may_open(&self, id: u32) -> bool {
+        id % 2 == 0 && id > self.last
+    }
+
+    /// Whether a frame may name this stream: it is open, or was.
+    pub fn may_name(&self, id: u32) -> bool {
+        id % 2 == 0 && id <= self.last
     }
 
     pub fn set_owner(&mut self, id: u32, owner: Owner) {
@@ -227,10 +241,10 @@ impl Link {
 
     // ---- receiving
 
-    /// Counts DATA that arrived, for whichever stream. False when the peer had no credit for it.
-    pub fn received(&mut self, id: u32, bytes: usize) -> bool {
+    /// Counts DATA that arrived, for whichever stream.
+    pub fn received(&mut self, id: u32, bytes: usize) -> Received {
         if bytes > self.receive_credit {
-            return false;
+            return Received::BeyondLink;
         }
         self.receive_credit -= bytes;
         self.owed += bytes;
@@ -240,12 +254,12 @@ impl Link {
             self.credit(0, owed);
         }
         match self.streams.get_mut(&id) {
-            Some(stream) if bytes > stream.receive_credit => false,
+            Some(stream) if bytes > stream.receive_credit || stream.fin_received => Received::BeyondStream,
             Some(stream) => {
                 stream.receive_credit -= bytes;
-                true
+                Received::Within
             }
-            None => true,
+            None => Received::Within,
         }
     }
 
@@ -336,11 +350,7 @@ impl Link {
             return;
         }
         let pending = self.pending();
-        let slices = [
-            IoSlice::new(&self.out[self.out_at..]),
-            IoSlice::new(&header),
-            IoSlice::new(bytes),
-        ];
+        let slices = [IoSlice::new(&self.out[self.out_at..]), IoSlice::new(&header), IoSlice::new(bytes)];
         let mut written = match io::write_vectored(self.fd.raw(), &slices) {
             Ok(count) => count,
             Err(EAGAIN) => 0,
@@ -365,8 +375,7 @@ impl Link {
             return;
         }
         self.lazy_until = None;
-        self.out
-            .extend_from_slice(&Header::new(kind, channel, id, payload.len()).encode());
+        self.out.extend_from_slice(&Header::new(kind, channel, id, payload.len()).encode());
         self.out.extend_from_slice(payload);
     }
 

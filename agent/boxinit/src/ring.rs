@@ -41,13 +41,7 @@ pub struct Ring {
 
 impl Ring {
     pub fn new(capacity: usize, budget: Budget) -> Ring {
-        Ring {
-            bytes: Vec::new(),
-            capacity: capacity.max(MIN_BYTES),
-            written: 0,
-            budget,
-            borrowed: 0,
-        }
+        Ring { bytes: Vec::new(), capacity: capacity.max(MIN_BYTES), written: 0, budget, borrowed: 0 }
     }
 
     pub fn written(&self) -> u64 {

@@ -5,7 +5,8 @@ use crate::error::WireError;
 use crate::exec::Execs;
 use crate::frame::{self, Header, Parsed};
 use crate::json::{self, Value, Writer};
-use crate::mux::{Owner, State};
+use crate::mux::{Owner, Received, State};
+use crate::port::Ports;
 use crate::sys::io::{self, Fd};
 use crate::sys::poll::{self, Event};
 use crate::sys::signal::{self, SigSet};
@@ -33,6 +34,7 @@ pub struct Server {
     pub core: Core,
     pub config: Config,
     execs: Execs,
+    ports: Ports,
     signals: Fd,
     input: Vec<u8>,
     /// Bytes of `input` that hold something.
@@ -40,6 +42,8 @@ pub struct Server {
     backoff_ms: u64,
     /// The link is not read while too much waits to be written.
     paused: bool,
+    /// Rules that the agent broke on this link.
+    violations: u32,
     ending: bool,
 }
 
@@ -52,11 +56,13 @@ impl Server {
             core,
             config,
             execs: Execs::default(),
+            ports: Ports::default(),
             signals,
             input: vec![0; INPUT_BYTES],
             filled: 0,
             backoff_ms: FIRST_BACKOFF_MS,
             paused: false,
+            violations: 0,
             ending: false,
         })
     }
@@ -118,7 +124,8 @@ impl Server {
             Source::Output(key, which) => self.execs.on_output(&mut self.core, key, which, bits),
             Source::Input(key) => self.execs.on_input(&mut self.core, key),
             Source::Discard(key) => self.execs.discard(&mut self.core, key),
-            Source::Port(_) | Source::File(_) => {}
+            Source::Port(key) => self.ports.on_event(&mut self.core, key, bits),
+            Source::File(_) => {}
         }
     }
 
@@ -168,7 +175,8 @@ impl Server {
             sent += most;
             match owner {
                 Owner::Exec(key) => self.execs.produce(&mut self.core, key, stream, most),
-                Owner::Script(_) | Owner::Port(_) | Owner::File(_) => {}
+                Owner::Port(key) => self.ports.produce(&mut self.core, key, most),
+                Owner::Script(_) | Owner::File(_) => {}
             }
         }
     }
@@ -206,6 +214,7 @@ impl Server {
         }
         self.filled = 0;
         self.paused = false;
+        self.violations = 0;
         for (stream, owner) in self.core.link.stop() {
             self.on_cut(stream, owner);
         }
@@ -216,7 +225,8 @@ impl Server {
         match owner {
             Owner::Exec(key) => self.execs.detach(&mut self.core, key, stream),
             Owner::Script(key) => self.execs.drop_script(key),
-            Owner::Port(_) | Owner::File(_) => {}
+            Owner::Port(key) => self.ports.cut(key),
+            Owner::File(_) => {}
         }
     }
 
@@ -240,6 +250,8 @@ impl Server {
                     self.filled += count;
                     if let Err(error) = self.take_frames() {
                         eprintln!("boxinit: {}: {}", error.code, error.message);
+                        self.core.link.control(frame::RESET, 0, 0, &error.to_json());
+                        self.core.link.flush(Instant::now());
                         return self.hang_up();
                     }
                     // A stream socket gives less than asked only when it is empty then.
@@ -293,15 +305,9 @@ impl Server {
 
     fn on_frame(&mut self, header: Header, payload: &[u8]) -> Result<(), WireError> {
         let broken = |text: &str| Err(WireError::new("protocol_error", text));
-        let Header {
-            kind, channel, stream, ..
-        } = header;
+        let Header { kind, channel, stream, .. } = header;
         if self.core.link.state == State::Greeting {
-            let greeting = if kind == frame::HELLO && stream == 0 {
-                json::parse(payload)
-            } else {
-                None
-            };
+            let greeting = if kind == frame::HELLO && stream == 0 { json::parse(payload) } else { None };
             return match greeting.and_then(|hello| hello.uint("generation")) {
                 Some(GENERATION) => {
                     self.core.link.state = State::Up;
@@ -311,21 +317,29 @@ impl Server {
                 _ => broken("the agent did not greet us"),
             };
         }
+        let of_stream = matches!(kind, frame::DATA | frame::EVENT | frame::FIN)
+            || (matches!(kind, frame::CREDIT | frame::RESET) && stream != 0);
+        if of_stream && !self.core.link.may_name(stream) {
+            return broken("a frame names a stream that was never opened");
+        }
         match kind {
             frame::OPEN => return self.on_open(stream, payload),
-            frame::DATA => {
-                if !self.core.link.received(stream, payload.len()) {
-                    return broken("the agent sent more than it had credit for");
-                }
-                self.on_data(stream, channel, payload);
-            }
+            frame::DATA => match self.core.link.received(stream, payload.len()) {
+                Received::Within => self.on_data(stream, channel, payload),
+                Received::BeyondStream => self.violated(stream, "more data than the stream had credit for")?,
+                Received::BeyondLink => return broken("more data than the link had credit for"),
+            },
             frame::CREDIT => {
                 let bytes = match payload {
                     [a, b, c, d] => u32::from_be_bytes([*a, *b, *c, *d]) as usize,
                     _ => return broken("a CREDIT has four bytes"),
                 };
-                if !self.core.link.credited(stream, bytes) {
-                    return broken("the agent gave more credit than a window holds");
+                let within = bytes > 0 && self.core.link.credited(stream, bytes);
+                if !within && stream == 0 {
+                    return broken("more credit than the link's window holds");
+                }
+                if !within {
+                    self.violated(stream, "more credit than a stream's window holds")?;
                 }
             }
             frame::EVENT => {
@@ -334,6 +348,7 @@ impl Server {
                 }
             }
             frame::FIN => self.on_fin(stream, channel),
+            frame::RESET if stream == 0 => self.core.link.broken = true,
             frame::RESET => {
                 if let Some(owner) = self.core.link.drop_stream(stream) {
                     self.on_cut(stream, owner);
@@ -347,15 +362,33 @@ impl Server {
         Ok(())
     }
 
+    /// The agent broke a rule within a stream. The second time it is the link that ends.
+    fn violated(&mut self, stream: u32, what: &str) -> Result<(), WireError> {
+        let error = WireError::new("protocol_error", what);
+        self.violations += 1;
+        if self.violations > 1 {
+            return Err(error);
+        }
+        if let Some(owner) = self.owner(stream) {
+            self.core.link.reset(stream, &error);
+            self.on_cut(stream, owner);
+        }
+        Ok(())
+    }
+
     fn owner(&mut self, stream: u32) -> Option<Owner> {
         self.core.link.stream(stream).map(|stream| stream.owner)
     }
 
     fn on_open(&mut self, stream: u32, payload: &[u8]) -> Result<(), WireError> {
-        self.core.link.check_new(stream)?;
+        if !self.core.link.may_open(stream) {
+            return Err(WireError::new("protocol_error", format!("stream {} cannot be opened", stream)));
+        }
+        let nobody = Owner::Script(crate::slab::Key { index: u16::MAX, generation: 0 });
         let answer = match json::parse(payload) {
+            _ if !self.core.link.open(stream, nobody) => Err(WireError::new("rate_limited", "too many streams")),
             Some(open) => self.dispatch(stream, &open),
-            None => Err(WireError::invalid("the request is not JSON")),
+            None => Err(WireError::new("protocol_error", "the request is not JSON")),
         };
         match answer {
             Ok(Some(answer)) => self.core.link.answer(stream, &answer),
@@ -367,15 +400,11 @@ impl Server {
 
     /// An answer that ends the stream, or None when the stream has an owner now.
     fn dispatch(&mut self, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
-        let nobody = Owner::Script(crate::slab::Key {
-            index: u16::MAX,
-            generation: 0,
-        });
-        self.core.link.open(stream, nobody)?;
         match open.text("op").unwrap_or("") {
             "exec" => self.execs.open(&mut self.core, stream, open).map(|_| None),
             "attach" => self.execs.attach(&mut self.core, stream, open).map(|_| None),
             "signal" => self.execs.signal(open).map(|_| Some(b"{}".to_vec())),
+            "port" => self.ports.open(&mut self.core, stream, open).map(|_| None),
             "list" => Ok(Some(self.execs.list())),
             other => {
                 let name: String = other.chars().take(64).collect();
@@ -388,7 +417,8 @@ impl Server {
         match self.owner(stream) {
             Some(Owner::Exec(key)) => self.execs.on_data(&mut self.core, key, stream, channel, payload),
             Some(Owner::Script(key)) => self.execs.on_script_data(&mut self.core, key, stream, channel, payload),
-            Some(Owner::Port(_)) | Some(Owner::File(_)) | None => {}
+            Some(Owner::Port(key)) => self.ports.on_data(&mut self.core, key, channel, payload),
+            Some(Owner::File(_)) | None => {}
         }
     }
 
@@ -400,7 +430,8 @@ impl Server {
                 _ => {}
             },
             Some(Owner::Script(key)) => self.execs.on_script_fin(&mut self.core, key, stream, channel),
-            Some(Owner::Port(_)) | Some(Owner::File(_)) | None => {}
+            Some(Owner::Port(key)) => self.ports.on_fin(&mut self.core, key, channel),
+            Some(Owner::File(_)) | None => {}
         }
         if channel == frame::ALL {
             self.core.link.finished_by_peer(stream);
@@ -410,11 +441,5 @@ impl Server {
 
 /// Signals that the loop hears of; the rest have their usual meaning, which for PID 1 is none.
 pub fn heard_signals() -> SigSet {
-    SigSet::of(&[
-        signal::SIGCHLD,
-        signal::SIGTERM,
-        signal::SIGINT,
-        signal::SIGHUP,
-        signal::SIGQUIT,
-    ])
+    SigSet::of(&[signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGHUP, signal::SIGQUIT])
 }

@@ -14,11 +14,7 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab {
-            slots: Vec::new(),
-            free: Vec::new(),
-            len: 0,
-        }
+        Slab { slots: Vec::new(), free: Vec::new(), len: 0 }
     }
 }
 
@@ -37,10 +33,7 @@ impl<T> Slab<T> {
         slot.0 = slot.0.wrapping_add(1);
         slot.1 = Some(value);
         self.len += 1;
-        Some(Key {
-            index,
-            generation: slot.0,
-        })
+        Some(Key { index, generation: slot.0 })
     }
 
     pub fn get(&self, key: Key) -> Option<&T> {
@@ -78,11 +71,7 @@ impl<T> Slab<T> {
 
     pub fn keys(&self) -> Vec<Key> {
         let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some());
-        live.map(|(index, slot)| Key {
-            index: index as u16,
-            generation: slot.0,
-        })
-        .collect()
+        live.map(|(index, slot)| Key { index: index as u16, generation: slot.0 }).collect()
     }
 
     pub fn values(&self) -> impl Iterator<Item = &T> {

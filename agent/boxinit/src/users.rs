@@ -44,10 +44,7 @@ fn read_file(path: &str) -> Vec<u8> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
     let mut text = Vec::new();
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(crate::sys::io::O_NONBLOCK)
-        .open(path);
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(crate::sys::io::O_NONBLOCK).open(path);
     if let Ok(file) = file {
         if file.metadata().map(|meta| meta.is_file()).unwrap_or(false) {
             let _ = file.take(MAX_FILE_BYTES).read_to_end(&mut text);
@@ -78,15 +75,8 @@ fn parse_groups(text: &[u8]) -> Vec<Group> {
         if fields.len() < 4 {
             return None;
         }
-        let members = fields[3]
-            .split(|byte| *byte == b',')
-            .filter(|name| !name.is_empty())
-            .map(|name| name.to_vec());
-        Some(Group {
-            name: fields[0].to_vec(),
-            gid: number(fields[2])?,
-            members: members.collect(),
-        })
+        let members = fields[3].split(|byte| *byte == b',').filter(|name| !name.is_empty()).map(|name| name.to_vec());
+        Some(Group { name: fields[0].to_vec(), gid: number(fields[2])?, members: members.collect() })
     };
     text.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
@@ -106,10 +96,7 @@ fn resolve(asked: &str, users: &[User], groups: &[Group]) -> Result<Identity, Wi
     };
     let gid = match group {
         None => gid,
-        Some(name) => match (
-            groups.iter().find(|group| group.name == name.as_bytes()),
-            number(name.as_bytes()),
-        ) {
+        Some(name) => match (groups.iter().find(|group| group.name == name.as_bytes()), number(name.as_bytes())) {
             (Some(group), _) => group.gid,
             (None, Some(gid)) => gid,
             (None, None) => return Err(bad_user(format!("there is no group {:?} in the sandbox", name))),
@@ -124,12 +111,7 @@ fn resolve(asked: &str, users: &[User], groups: &[Group]) -> Result<Identity, Wi
         }
     }
     let home = if home.is_empty() { b"/".to_vec() } else { home };
-    Ok(Identity {
-        uid,
-        gid,
-        groups: all,
-        home,
-    })
+    Ok(Identity { uid, gid, groups: all, home })
 }
 
 /// `name`, `uid`, `name:group` or `uid:gid`. @returns `exec_bad_user` when a name is not known.
@@ -142,8 +124,7 @@ pub fn look_up(asked: &str) -> Result<Identity, WireError> {
 pub fn root_home() -> Vec<u8> {
     let users = parse_users(&read_file("/etc/passwd"));
     let home = users.into_iter().find(|user| user.uid == 0).map(|user| user.home);
-    home.filter(|home| !home.is_empty())
-        .unwrap_or_else(|| b"/root".to_vec())
+    home.filter(|home| !home.is_empty()).unwrap_or_else(|| b"/root".to_vec())
 }
 
 #[cfg(test)]
@@ -156,14 +137,7 @@ mod tests {
 
     fn ask(text: &str) -> Result<(u32, u32, Vec<u32>, String), &'static str> {
         resolve(text, &parse_users(PASSWD), &parse_groups(GROUP))
-            .map(|id| {
-                (
-                    id.uid,
-                    id.gid,
-                    id.groups,
-                    String::from_utf8_lossy(&id.home).into_owned(),
-                )
-            })
+            .map(|id| (id.uid, id.gid, id.groups, String::from_utf8_lossy(&id.home).into_owned()))
             .map_err(|error| error.code)
     }
 

@@ -49,7 +49,8 @@ fn death_by_signal_is_128_plus_n() {
 #[test]
 fn what_never_ran_is_refused_with_the_reason() {
     let mut agent = Agent::start();
-    let request = |members: &str| format!(r#"{{"op":"exec","id":"{}","env":{{}},"stdin":false,{}}}"#, unique("r"), members);
+    let request =
+        |members: &str| format!(r#"{{"op":"exec","id":"{}","env":{{}},"stdin":false,{}}}"#, unique("r"), members);
     for (members, code) in [
         (r#""argv":["no-such-program"],"cwd":"/""#, "exec_program_not_found"),
         (r#""argv":["/no/such"],"cwd":"/""#, "exec_program_not_found"),
@@ -152,7 +153,8 @@ fn wait_for(condition: impl Fn() -> bool) {
 fn all_that_the_leader_wrote_arrives_at_a_slow_reader() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
-    let stream = agent.open(&exec("head -c 3000000 /dev/zero; (sleep 60; echo x) & head -c 50000 /dev/zero >&2; exit 3", ""));
+    let stream =
+        agent.open(&exec("head -c 3000000 /dev/zero; (sleep 60; echo x) & head -c 50000 /dev/zero >&2; exit 3", ""));
     let mut total = 0;
     let mut outcome = Outcome::default();
     loop {
@@ -262,7 +264,11 @@ fn kill_reaches_daemons_that_left_the_session() {
          sleep 1000 & echo $! >> $f; while [ $(wc -l < $f) -lt 3 ]; do sleep 0.02; done; echo up; wait",
         file.display()
     );
-    let stream = agent.open(&exec_as(&id, &script, r#","killGraceMs":50,"user":"65534""#).replacen(r#""killGraceMs":2000,"#, "", 1));
+    let stream = agent.open(&exec_as(&id, &script, r#","killGraceMs":50,"user":"65534""#).replacen(
+        r#""killGraceMs":2000,"#,
+        "",
+        1,
+    ));
     let mut outcome = Outcome::default();
     agent.until(stream, &mut outcome, |outcome| outcome.stdout().ends_with(b"up\n"));
     agent.event(stream, r#"{"type":"kill"}"#);

@@ -13,16 +13,10 @@ impl Execs {
     pub fn attach(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
         let key = self.find(&request::id_of(open)?)?;
         let from = [open.uint("stdout").unwrap_or(0), open.uint("stderr").unwrap_or(0)];
-        let exec = self
-            .table
-            .get(key)
-            .ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
         for (output, offset) in exec.outputs.iter().zip(from) {
             if offset > output.ring.written() {
-                return Err(WireError::invalid(format!(
-                    "offset {} lies behind the end of the output",
-                    offset
-                )));
+                return Err(WireError::invalid(format!("offset {} lies behind the end of the output", offset)));
             }
         }
         let mut answer = Writer::object();
@@ -34,10 +28,7 @@ impl Execs {
 
     /// An exec of this id ran before: the request is answered by that one, from its start.
     pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32) -> Result<(), WireError> {
-        let exec = self
-            .table
-            .get(key)
-            .ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
         let mut answer = Writer::object();
         answer.int("pid", exec.pid.into());
         answer.bool("adopted", true);
@@ -52,8 +43,7 @@ impl Execs {
         };
         core.timers.cancel(&mut exec.detached);
         if let Some(before) = exec.stream.replace(stream) {
-            core.link
-                .reset(before, &WireError::new("cancelled", "Another took this exec over."));
+            core.link.reset(before, &WireError::new("cancelled", "Another took this exec over."));
         }
         core.link.set_owner(stream, Owner::Exec(key));
         core.link.opened(stream, answer);

@@ -32,20 +32,13 @@ impl OomCounter {
     pub fn read(&mut self) -> u64 {
         if !self.looked {
             self.looked = true;
-            let paths = [
-                "/sys/fs/cgroup/memory.events",
-                "/sys/fs/cgroup/memory/memory.oom_control",
-            ];
+            let paths = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
             let found = paths.iter().find_map(|path| std::fs::File::open(path).ok());
             // Not among the low numbers that programs are given.
             self.file = found.map(|file| unsafe { std::fs::File::from_raw_fd(Fd::new(file.into_raw_fd()).into_raw()) });
         }
         let mut text = [0; 512];
-        let count = self
-            .file
-            .as_ref()
-            .and_then(|file| file.read_at(&mut text, 0).ok())
-            .unwrap_or(0);
+        let count = self.file.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
         let text = std::str::from_utf8(&text[..count]).unwrap_or("");
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
@@ -64,11 +57,7 @@ impl Execs {
             (None, Some(signal)) => 128 + signal,
             (None, None) => 255,
         };
-        let oom_now = if code == 128 + signal::SIGKILL {
-            self.oom.read()
-        } else {
-            0
-        };
+        let oom_now = if code == 128 + signal::SIGKILL { self.oom.read() } else { 0 };
         if let Some(exec) = self.table.get_mut(key) {
             exec.end(core, code, reaped.signal(), Some(reaped.usage));
             if let Some(exit) = &mut exec.exit {
@@ -165,10 +154,7 @@ impl Execs {
     /// Forgets an exit although somebody may listen.
     fn release(&mut self, core: &mut Core, key: Key) {
         if let Some(stream) = self.table.get(key).and_then(|exec| exec.stream) {
-            core.link.reset(
-                stream,
-                &crate::error::WireError::new("exec_not_found", "This exit was kept too long."),
-            );
+            core.link.reset(stream, &crate::error::WireError::new("exec_not_found", "This exit was kept too long."));
         }
         self.forget(core, key);
     }
@@ -176,11 +162,7 @@ impl Execs {
     pub fn on_kept(&mut self, core: &mut Core) {
         let now = Instant::now();
         while let Some(key) = self.kept.front().copied() {
-            let until = self
-                .table
-                .get(key)
-                .and_then(|exec| exec.exit.as_ref())
-                .map(|exit| exit.when + KEPT);
+            let until = self.table.get(key).and_then(|exec| exec.exit.as_ref()).map(|exit| exit.when + KEPT);
             match until {
                 Some(until) if until > now => {
                     core.timers.at(until, Timer::Kept);
@@ -204,12 +186,7 @@ impl Execs {
         let exec = self.table.get(key)?;
         let others = self.leaders_but(key);
         let leader_reaped = exec.exit.is_some();
-        Some(look(&Family {
-            id: &exec.id,
-            leader: exec.pid,
-            leader_reaped,
-            others: &others,
-        }))
+        Some(look(&Family { id: &exec.id, leader: exec.pid, leader_reaped, others: &others }))
     }
 
     pub fn on_timeout(&mut self, core: &mut Core, key: Key) {
@@ -230,11 +207,8 @@ impl Execs {
                 return;
             }
             let grace = exec.kill_grace_ms;
-            exec.killing = Some(Killing {
-                kill_at: Instant::now() + Duration::from_millis(grace),
-                give_up: None,
-                pause_ms: 2,
-            });
+            exec.killing =
+                Some(Killing { kill_at: Instant::now() + Duration::from_millis(grace), give_up: None, pause_ms: 2 });
             if grace > 0 {
                 kill::terminate(&members);
                 exec.kill = Some(core.timers.after(grace.min(2), Timer::Kill(key)));

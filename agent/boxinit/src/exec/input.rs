@@ -23,14 +23,7 @@ pub struct Input {
 
 impl Input {
     pub fn new(fd: Fd, terminal: bool) -> Input {
-        Input {
-            fd,
-            terminal,
-            waiting: Vec::new(),
-            at: 0,
-            ended: false,
-            received: 0,
-        }
+        Input { fd, terminal, waiting: Vec::new(), at: 0, ended: false, received: 0 }
     }
 
     /// Takes bytes; returns how many the program has taken of all that waits.
@@ -39,11 +32,7 @@ impl Input {
         if !self.fd.is_open() {
             return bytes.len();
         }
-        let direct = if self.waiting.len() == self.at {
-            self.write(bytes)
-        } else {
-            0
-        };
+        let direct = if self.waiting.len() == self.at { self.write(bytes) } else { 0 };
         if !self.fd.is_open() {
             return direct + self.discard() + bytes.len() - direct;
         }

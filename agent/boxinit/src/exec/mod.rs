@@ -90,11 +90,7 @@ impl Execs {
     }
 
     fn leaders_but(&self, key: Key) -> HashSet<c_int> {
-        self.by_pid
-            .iter()
-            .filter(|(_, other)| **other != key)
-            .map(|(pid, _)| *pid)
-            .collect()
+        self.by_pid.iter().filter(|(_, other)| **other != key).map(|(pid, _)| *pid).collect()
     }
 
     fn find(&self, id: &[u8]) -> Result<Key, WireError> {
@@ -206,10 +202,7 @@ impl Execs {
             return self.adopt(core, key, stream);
         }
         if self.running() >= MAX_RUNNING {
-            return Err(WireError::resource_limit(format!(
-                "{} commands run in this sandbox already",
-                MAX_RUNNING
-            )));
+            return Err(WireError::resource_limit(format!("{} commands run in this sandbox already", MAX_RUNNING)));
         }
         match request.command {
             request::Command::ScriptLater(_, bytes) => self.await_script(core, stream, request, bytes),

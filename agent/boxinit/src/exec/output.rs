@@ -206,11 +206,7 @@ impl Execs {
                 }
             }
         }
-        if exec
-            .outputs
-            .iter()
-            .any(|output| output.readable && !output.done && output.remaining != Some(0))
-        {
+        if exec.outputs.iter().any(|output| output.readable && !output.done && output.remaining != Some(0)) {
             core.work.push_back(Work::Drain(key));
         }
         self.after_output(core, key);

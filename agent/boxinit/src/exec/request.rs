@@ -78,10 +78,7 @@ impl Request {
             None | Some(Value::Null) => None,
             Some(_) => {
                 let name = open.text("user").filter(|name| !name.is_empty());
-                Some(
-                    name.ok_or_else(|| WireError::new("exec_bad_user", "the user has no name"))?
-                        .to_string(),
-                )
+                Some(name.ok_or_else(|| WireError::new("exec_bad_user", "the user has no name"))?.to_string())
             }
         };
         Ok(Request {
@@ -102,11 +99,7 @@ impl Request {
 }
 
 fn command(open: &Value) -> Result<Command, WireError> {
-    let shell = if open.text("shell") == Some("bash") {
-        Shell::Bash
-    } else {
-        Shell::Sh
-    };
+    let shell = if open.text("shell") == Some("bash") { Shell::Bash } else { Shell::Sh };
     if let Some(script) = open.bytes("script") {
         if script.contains(&0) {
             return Err(bad_args("a zero byte cannot be passed to a program"));
@@ -201,10 +194,7 @@ impl Request {
     pub fn prepare(&self, as_sh: bool, late: Option<&sys::io::Fd>) -> Result<Prepared, WireError> {
         let mut env = self.env.clone();
         let find = |env: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
-            env.iter()
-                .rev()
-                .find(|entry| entry.0 == name)
-                .map(|entry| entry.1.clone())
+            env.iter().rev().find(|entry| entry.0 == name).map(|entry| entry.1.clone())
         };
         let path = find(&env, b"PATH").unwrap_or_else(|| {
             env.push((b"PATH".to_vec(), DEFAULT_PATH.to_vec()));
@@ -215,10 +205,7 @@ impl Request {
             None => None,
         };
         if find(&env, b"HOME").is_none() {
-            let home = identity
-                .as_ref()
-                .map(|identity| identity.home.clone())
-                .unwrap_or_else(users::root_home);
+            let home = identity.as_ref().map(|identity| identity.home.clone()).unwrap_or_else(users::root_home);
             env.push((b"HOME".to_vec(), home));
         }
         let name = |shell: &Shell| -> &[u8] {
@@ -240,11 +227,7 @@ impl Request {
                     _ => return Err(bad_args("the script did not come")),
                 };
                 sys::io::seal(file.raw());
-                let number = if file.raw() == SCRIPT_DESCRIPTOR {
-                    SCRIPT_DESCRIPTOR + 1
-                } else {
-                    SCRIPT_DESCRIPTOR
-                };
+                let number = if file.raw() == SCRIPT_DESCRIPTOR { SCRIPT_DESCRIPTOR + 1 } else { SCRIPT_DESCRIPTOR };
                 script = Some((file, number));
                 vec![name(shell).to_vec(), format!("/proc/self/fd/{}", number).into_bytes()]
             }
@@ -256,9 +239,7 @@ impl Request {
         if argv[0].is_empty() {
             paths.clear();
         }
-        let env = env
-            .into_iter()
-            .map(|(name, value)| c_string([name.as_slice(), b"=", &value].concat()));
+        let env = env.into_iter().map(|(name, value)| c_string([name.as_slice(), b"=", &value].concat()));
         Ok(Prepared {
             candidates: paths.into_iter().map(c_string).collect::<Result<_, _>>()?,
             argv: argv.into_iter().map(c_string).collect::<Result<_, _>>()?,
@@ -270,10 +251,7 @@ impl Request {
     }
 
     pub fn wants_bash(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Script(Shell::Bash, _) | Command::ScriptLater(Shell::Bash, _)
-        )
+        matches!(self.command, Command::Script(Shell::Bash, _) | Command::ScriptLater(Shell::Bash, _))
     }
 
     /// What the command is called in messages.
@@ -324,10 +302,7 @@ mod tests {
 
     #[test]
     fn a_long_script_is_a_file() {
-        let text = format!(
-            r#"{{"id":"a","script":"{}","shell":"bash"}}"#,
-            "x".repeat(MAX_INLINE_SCRIPT_BYTES + 1)
-        );
+        let text = format!(r#"{{"id":"a","script":"{}","shell":"bash"}}"#, "x".repeat(MAX_INLINE_SCRIPT_BYTES + 1));
         let made = request(&text).expect("valid");
         let prepared = made.prepare(false, None).expect("ready");
         assert_eq!(prepared.argv[0].to_str(), Ok("bash"));
@@ -347,13 +322,8 @@ mod tests {
         ] {
             assert_eq!(request(&text).err().map(|error| error.code), Some("exec_bad_args"));
         }
-        assert_eq!(
-            request(r#"{"argv":["x"]}"#).err().map(|error| error.code),
-            Some("invalid_request")
-        );
-        let zero = request(r#"{"id":"a","argv":["x\u0000"]}"#)
-            .expect("parsed")
-            .prepare(false, None);
+        assert_eq!(request(r#"{"argv":["x"]}"#).err().map(|error| error.code), Some("invalid_request"));
+        let zero = request(r#"{"id":"a","argv":["x\u0000"]}"#).expect("parsed").prepare(false, None);
         assert_eq!(zero.err().map(|error| error.code), Some("exec_bad_args"));
     }
 }

@@ -59,18 +59,12 @@ pub struct Spawner {
 
 impl Default for Spawner {
     fn default() -> Spawner {
-        Spawner {
-            stack: vec![0; STACK_BYTES / 16],
-        }
+        Spawner { stack: vec![0; STACK_BYTES / 16] }
     }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|text| text.as_ptr())
-        .chain([std::ptr::null()])
-        .collect()
+    strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 impl Spawner {
@@ -84,9 +78,7 @@ impl Spawner {
             argv: argv.as_ptr(),
             env: env.as_ptr(),
             cwd: program.cwd.as_ptr(),
-            identity: program
-                .identity
-                .map(|(uid, gid, groups)| (uid, gid, groups.as_ptr(), groups.len())),
+            identity: program.identity.map(|(uid, gid, groups)| (uid, gid, groups.as_ptr(), groups.len())),
             stdio: program.stdio,
             extra: program.extra,
             terminal: program.terminal,
@@ -100,10 +92,7 @@ impl Spawner {
         // The child wrote behind the compiler's back.
         let failure = unsafe { std::ptr::read_volatile(&plan.failure) };
         match (forked, failure) {
-            (Err(errno), _) => Err(Failure {
-                stage: Stage::Fork,
-                errno,
-            }),
+            (Err(errno), _) => Err(Failure { stage: Stage::Fork, errno }),
             (Ok(pid), Some(failure)) => {
                 process::wait_for(pid);
                 Err(failure)
@@ -117,20 +106,14 @@ impl Spawner {
 extern "C" fn child(arg: *mut c_void) -> c_int {
     unsafe {
         let plan = &mut *(arg as *mut Plan);
-        let failure = prepare(plan).err().unwrap_or_else(|| Failure {
-            stage: Stage::Execute,
-            errno: execute(plan),
-        });
+        let failure = prepare(plan).err().unwrap_or_else(|| Failure { stage: Stage::Execute, errno: execute(plan) });
         std::ptr::write_volatile(&mut plan.failure, Some(failure));
         process::_exit(127)
     }
 }
 
 unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
-    let fail = |stage| Failure {
-        stage,
-        errno: sys::errno(),
-    };
+    let fail = |stage| Failure { stage, errno: sys::errno() };
     process::setsid();
     for (number, fd) in plan.stdio.iter().enumerate() {
         if process::dup2(*fd, number as c_int) < 0 {

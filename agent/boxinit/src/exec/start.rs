@@ -55,12 +55,7 @@ fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
     io::set_nonblocking(err.raw(), io::O_RDONLY);
     let first = if stdin { their_input.raw() } else { core.null.raw() };
     let numbers = [first, their_out.raw(), their_err.raw()];
-    Ok(Ends {
-        input,
-        outputs: [out, err],
-        theirs: [their_input, their_out, their_err],
-        numbers,
-    })
+    Ok(Ends { input, outputs: [out, err], theirs: [their_input, their_out, their_err], numbers })
 }
 
 fn terminal((cols, rows): (u16, u16), uid: u32) -> Result<Ends, i32> {
@@ -69,12 +64,7 @@ fn terminal((cols, rows): (u16, u16), uid: u32) -> Result<Ends, i32> {
     tty::give_to(slave.raw(), uid);
     let input = io::duplicate(master.raw())?;
     let numbers = [slave.raw(); 3];
-    Ok(Ends {
-        input,
-        outputs: [master, Fd::NONE],
-        theirs: [slave, Fd::NONE, Fd::NONE],
-        numbers,
-    })
+    Ok(Ends { input, outputs: [master, Fd::NONE], theirs: [slave, Fd::NONE, Fd::NONE], numbers })
 }
 
 /// Why a program never ran, in the words of the one table of errors.
@@ -87,33 +77,20 @@ fn explain(failure: Failure, request: &Request) -> WireError {
         Stage::Fork | Stage::Descriptors => WireError::resource_limit(format!("no new process: {}", reason)),
         Stage::Identity => WireError::new("exec_bad_user", format!("cannot become this user: {}", reason)),
         Stage::Directory => {
-            let message = format!(
-                "the working directory {:?} cannot be used: {}",
-                request.cwd_name(),
-                reason
-            );
+            let message = format!("the working directory {:?} cannot be used: {}", request.cwd_name(), reason);
             WireError::new("exec_bad_cwd", message)
         }
         Stage::Execute => match failure.errno {
             sys::ENOENT | sys::ENOTDIR => {
                 let found = program.starts_with('/') && std::path::Path::new(&program).exists();
                 let what = if found { "the interpreter of" } else { "the program" };
-                WireError::new(
-                    "exec_program_not_found",
-                    format!("{} {:?} does not exist", what, program),
-                )
+                WireError::new("exec_program_not_found", format!("{} {:?} does not exist", what, program))
             }
-            sys::E2BIG => WireError::new(
-                "exec_bad_args",
-                "the arguments and the environment are too long together",
-            ),
+            sys::E2BIG => WireError::new("exec_bad_args", "the arguments and the environment are too long together"),
             sys::ENAMETOOLONG | sys::EINVAL => {
                 WireError::new("exec_bad_args", format!("{:?} cannot be executed: {}", program, reason))
             }
-            _ => WireError::new(
-                "exec_permission_denied",
-                format!("{:?} cannot be executed: {}", program, reason),
-            ),
+            _ => WireError::new("exec_permission_denied", format!("{:?} cannot be executed: {}", program, reason)),
         },
     }
 }
@@ -135,13 +112,7 @@ impl Execs {
         let oom_before = self.oom.read();
         let started = Instant::now();
         let mut spawned = launch(core, &prepared, &ends, request.pty.is_some());
-        let missing = matches!(
-            spawned,
-            Err(Failure {
-                stage: Stage::Execute,
-                errno: sys::ENOENT | sys::ENOTDIR
-            })
-        );
+        let missing = matches!(spawned, Err(Failure { stage: Stage::Execute, errno: sys::ENOENT | sys::ENOTDIR }));
         if missing && request.wants_bash() {
             prepared = request.prepare(true, late)?;
             spawned = launch(core, &prepared, &ends, request.pty.is_some());
@@ -151,14 +122,8 @@ impl Execs {
             fd.close();
         }
         let [out, err] = ends.outputs;
-        let channel = if request.pty.is_some() {
-            frame::PTY
-        } else {
-            frame::STDOUT
-        };
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0.0, |since| since.as_secs_f64() * 1e3);
+        let channel = if request.pty.is_some() { frame::PTY } else { frame::STDOUT };
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3);
         let exec = Exec {
             id: request.id.clone(),
             pid,
@@ -208,17 +173,11 @@ impl Execs {
         if let Some(exec) = self.table.get_mut(key) {
             for (which, output) in exec.outputs.iter().enumerate() {
                 if output.fd.is_open() {
-                    let _ = core.poll.add(
-                        output.fd.raw(),
-                        poll::IN | poll::EDGE,
-                        Source::Output(key, which).token(),
-                    );
+                    let _ = core.poll.add(output.fd.raw(), poll::IN | poll::EDGE, Source::Output(key, which).token());
                 }
             }
             if exec.input.fd.is_open() {
-                let _ = core
-                    .poll
-                    .add(exec.input.fd.raw(), poll::OUT | poll::EDGE, Source::Input(key).token());
+                let _ = core.poll.add(exec.input.fd.raw(), poll::OUT | poll::EDGE, Source::Input(key).token());
             }
             if let Some(limit) = request.timeout_ms {
                 exec.timeout = Some(core.timers.after(limit, Timer::Timeout(key)));
@@ -235,18 +194,8 @@ impl Execs {
         wanted: u64,
     ) -> Result<(), WireError> {
         let file = request::script_file(&[])?;
-        let script = Script {
-            request,
-            file,
-            wanted,
-            got: 0,
-            early: Vec::new(),
-            early_end: false,
-        };
-        let key = self
-            .scripts
-            .insert(script)
-            .ok_or_else(|| WireError::resource_limit("too many commands at once"))?;
+        let script = Script { request, file, wanted, got: 0, early: Vec::new(), early_end: false };
+        let key = self.scripts.insert(script).ok_or_else(|| WireError::resource_limit("too many commands at once"))?;
         core.link.set_owner(stream, Owner::Script(key));
         Ok(())
     }
@@ -267,9 +216,7 @@ impl Execs {
                 Ok(count) => rest = &rest[count..],
                 Err(errno) => {
                     self.scripts.remove(key);
-                    return core
-                        .link
-                        .refuse(stream, &WireError::resource_limit(sys::message(errno)));
+                    return core.link.refuse(stream, &WireError::resource_limit(sys::message(errno)));
                 }
             }
         }
@@ -318,10 +265,7 @@ impl Execs {
 
 fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, terminal: bool) -> Result<i32, Failure> {
     if prepared.candidates.is_empty() {
-        return Err(Failure {
-            stage: Stage::Execute,
-            errno: sys::ENOENT,
-        });
+        return Err(Failure { stage: Stage::Execute, errno: sys::ENOENT });
     }
     let identity = prepared.identity.as_ref();
     core.spawner.spawn(&Program {

@@ -41,10 +41,7 @@ pub struct IoSlice {
 
 impl IoSlice {
     pub fn new(bytes: &[u8]) -> IoSlice {
-        IoSlice {
-            base: bytes.as_ptr().cast(),
-            len: bytes.len(),
-        }
+        IoSlice { base: bytes.as_ptr().cast(), len: bytes.len() }
     }
 }
 

@@ -60,17 +60,12 @@ extern "C" {
 
 /// Connects to a unix socket, without waiting for room in its queue.
 pub fn connect_unix(path: &[u8]) -> Result<Fd, i32> {
-    let mut address = UnixAddress {
-        family: AF_UNIX,
-        path: [0; 108],
-    };
+    let mut address = UnixAddress { family: AF_UNIX, path: [0; 108] };
     if path.is_empty() || path.len() >= address.path.len() {
         return Err(super::ENAMETOOLONG);
     }
     address.path[..path.len()].copy_from_slice(path);
-    let fd = Fd::new(check(unsafe {
-        socket(AF_UNIX as c_int, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    })?);
+    let fd = Fd::new(check(unsafe { socket(AF_UNIX as c_int, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?);
     let len = (2 + path.len() + 1) as u32;
     check(unsafe { connect(fd.raw(), (&address as *const UnixAddress).cast::<c_void>(), len) })?;
     Ok(fd)
@@ -79,30 +74,17 @@ pub fn connect_unix(path: &[u8]) -> Result<Fd, i32> {
 /// Starts a connection to a port of this machine's loopback. Done when the descriptor becomes writable.
 pub fn connect_loopback(port: u16, version6: bool) -> Result<Fd, i32> {
     let family = if version6 { AF_INET6 } else { AF_INET };
-    let fd = Fd::new(check(unsafe {
-        socket(family as c_int, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    })?);
+    let fd = Fd::new(check(unsafe { socket(family as c_int, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?);
     let one: c_int = 1;
     let result = unsafe {
         setsockopt(fd.raw(), IPPROTO_TCP, TCP_NODELAY, (&one as *const c_int).cast(), 4);
         if version6 {
-            let mut address = Inet6Address {
-                family,
-                port: port.to_be(),
-                flow: 0,
-                address: [0; 16],
-                scope: 0,
-            };
+            let mut address = Inet6Address { family, port: port.to_be(), flow: 0, address: [0; 16], scope: 0 };
             address.address[15] = 1;
             let size = std::mem::size_of::<Inet6Address>() as u32;
             connect(fd.raw(), (&address as *const Inet6Address).cast(), size)
         } else {
-            let address = Inet4Address {
-                family,
-                port: port.to_be(),
-                address: [127, 0, 0, 1],
-                zero: [0; 8],
-            };
+            let address = Inet4Address { family, port: port.to_be(), address: [127, 0, 0, 1], zero: [0; 8] };
             let size = std::mem::size_of::<Inet4Address>() as u32;
             connect(fd.raw(), (&address as *const Inet4Address).cast(), size)
         }
@@ -135,11 +117,7 @@ pub fn raise_loopback() {
         Ok(fd) => Fd::new(fd),
         Err(_) => return,
     };
-    let mut request = InterfaceRequest {
-        name: [0; 16],
-        flags: 0,
-        rest: [0; 22],
-    };
+    let mut request = InterfaceRequest { name: [0; 16], flags: 0, rest: [0; 22] };
     request.name[..2].copy_from_slice(b"lo");
     unsafe {
         if ioctl(fd.raw(), SIOCGIFFLAGS, &mut request as *mut InterfaceRequest) < 0 || request.flags & IFF_UP != 0 {

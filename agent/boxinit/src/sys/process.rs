@@ -132,15 +132,7 @@ pub fn set_undumpable() {
 
 /// Orphans below come to us even when we are not PID 1.
 pub fn set_subreaper() {
-    unsafe {
-        prctl(
-            PR_SET_CHILD_SUBREAPER,
-            1 as c_ulong,
-            0 as c_ulong,
-            0 as c_ulong,
-            0 as c_ulong,
-        )
-    };
+    unsafe { prctl(PR_SET_CHILD_SUBREAPER, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
 }
 
 /// Takes all the descriptors that may be had. Returns the limit as it was when it was raised.
@@ -150,10 +142,7 @@ pub fn raise_descriptor_limit() -> Option<Limit> {
         if getrlimit(RLIMIT_NOFILE, &mut limit) < 0 || limit.soft >= limit.hard {
             return None;
         }
-        let raised = Limit {
-            soft: limit.hard,
-            hard: limit.hard,
-        };
+        let raised = Limit { soft: limit.hard, hard: limit.hard };
         (setrlimit(RLIMIT_NOFILE, &raised) == 0).then_some(limit)
     }
 }

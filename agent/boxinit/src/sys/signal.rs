@@ -116,10 +116,7 @@ const NAMES: [(&str, c_int); 31] = [
 /// The number of `TERM` or `SIGTERM`.
 pub fn number(name: &str) -> Option<c_int> {
     let name = name.strip_prefix("SIG").unwrap_or(name);
-    NAMES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, number)| *number)
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
 /// `TERM` for 15; real-time signals as `RTMIN+n`.

@@ -27,9 +27,7 @@ extern "C" {
 pub fn open_pair() -> Result<(Fd, Fd), i32> {
     let flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
     let path = b"/dev/ptmx\0";
-    let master = Fd::new(retry(|| {
-        check(unsafe { open(path.as_ptr().cast(), flags | O_NONBLOCK) })
-    })?);
+    let master = Fd::new(retry(|| check(unsafe { open(path.as_ptr().cast(), flags | O_NONBLOCK) }))?);
     let unlocked: c_int = 0;
     check(unsafe { ioctl(master.raw(), TIOCSPTLCK, &unlocked as *const c_int) })?;
     let peer = unsafe { ioctl(master.raw(), TIOCGPTPEER, flags) };
@@ -44,11 +42,7 @@ pub fn open_pair() -> Result<(Fd, Fd), i32> {
 }
 
 pub fn set_size(fd: c_int, cols: u16, rows: u16) {
-    let size = WindowSize {
-        rows,
-        cols,
-        pixels: [0; 2],
-    };
+    let size = WindowSize { rows, cols, pixels: [0; 2] };
     unsafe { ioctl(fd, TIOCSWINSZ, &size as *const WindowSize) };
 }
 

@@ -1,0 +1,241 @@
+//! Cut links, resumed streams, kept exits.
+
+mod support;
+
+use boxinit::frame;
+use boxinit::json::Value;
+use support::{exec, exec_as, unique, Agent, Outcome};
+
+fn attach(agent: &mut Agent, id: &str, stdout: usize, stderr: usize) -> u32 {
+    agent.open(&format!(r#"{{"op":"attach","id":"{}","stdout":{},"stderr":{}}}"#, id, stdout, stderr))
+}
+
+fn listed(agent: &mut Agent) -> Vec<(String, bool)> {
+    let answer = agent.call(r#"{"op":"list"}"#).opened.expect("opened");
+    let item = |exec: &Value| (exec.text("id").expect("id").to_string(), exec.flag("running"));
+    answer.array("execs").expect("execs").iter().map(item).collect()
+}
+
+#[test]
+fn a_cut_link_costs_no_byte_and_nothing_runs_twice() {
+    let mut agent = Agent::start();
+    let id = unique("cut");
+    let marker = agent.directory.join("runs");
+    let script = format!(
+        "echo ran >> {}; i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 9",
+        marker.display()
+    );
+    let mut stream = agent.open(&exec_as(&id, &script, ""));
+    let mut all = Outcome::default();
+    for cut in 1..20usize {
+        agent.until(stream, &mut all, |outcome| outcome.stdout().len() > cut * 9_000);
+        if all.fin {
+            break;
+        }
+        agent.reconnect();
+        stream = attach(&mut agent, &id, all.stdout().len(), 0);
+    }
+    if !all.fin {
+        agent.until(stream, &mut all, |_| false);
+    }
+    let expected: String = (0..20_000).map(|i| format!("line {}\n", i)).collect();
+    assert_eq!(all.stdout(), expected.as_bytes());
+    assert!(all.event("output_lost").is_none());
+    assert_eq!(all.code(), 9);
+    assert_eq!(std::fs::read_to_string(&marker).expect("runs"), "ran\n");
+}
+
+#[test]
+fn what_the_ring_could_not_hold_is_said_honestly() {
+    let mut agent = Agent::start();
+    let id = unique("lost");
+    let file = agent.directory.join("done");
+    let script = format!("i=0; while [ $i -lt 60000 ]; do echo line $i; i=$((i+1)); done; echo x > {}", file.display());
+    let request = exec_as(&id, &script, "").replace(r#""ringBytes":1048576"#, r#""ringBytes":65536"#);
+    agent.open(&request);
+    agent.reconnect();
+    while !file.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let stream = attach(&mut agent, &id, 0, 0);
+    let result = agent.finish(stream);
+    let expected: String = (0..60_000).map(|i| format!("line {}\n", i)).collect();
+    let lost = result.event("output_lost").expect("output_lost");
+    assert_eq!(lost.text("channel"), Some("stdout"));
+    assert_eq!(lost.uint("from"), Some(0));
+    let to = lost.uint("to").expect("to") as usize;
+    assert_eq!(result.stdout(), &expected.as_bytes()[to..]);
+    assert_eq!(result.exit().uint("stdoutBytes"), Some(expected.len() as u64));
+}
+
+#[test]
+fn an_exit_is_kept_until_it_is_acknowledged() {
+    let mut agent = Agent::start();
+    let id = unique("kept");
+    let stream = agent.open(&exec_as(&id, "echo hi; exit 3", ""));
+    let mut first = Outcome::default();
+    agent.until(stream, &mut first, |_| false);
+    agent.reconnect();
+    assert_eq!(listed(&mut agent), [(id.clone(), false)]);
+    let stream = attach(&mut agent, &id, 0, 0);
+    let again = agent.finish(stream);
+    assert_eq!((again.stdout(), again.code()), (&b"hi\n"[..], 3));
+    assert_eq!(listed(&mut agent), []);
+    let stream = attach(&mut agent, &id, 0, 0);
+    assert_eq!(agent.finish(stream).refusal(), "exec_not_found");
+}
+
+#[test]
+fn the_same_id_is_not_run_again() {
+    let mut agent = Agent::start();
+    let id = unique("twice");
+    let request = exec_as(&id, "echo once; read x; echo $x", "#stdin");
+    let first = agent.open(&request);
+    let mut before = Outcome::default();
+    agent.until(first, &mut before, |outcome| outcome.stdout() == b"once\n");
+    let second = agent.open(&request);
+    let mut after = Outcome::default();
+    agent.until(second, &mut after, |outcome| outcome.stdout() == b"once\n");
+    assert!(after.opened.as_ref().expect("opened").flag("adopted"));
+    agent.until(first, &mut before, |_| false);
+    assert_eq!(before.reset.expect("reset").text("code"), Some("cancelled"));
+    agent.send(frame::DATA, frame::STDIN, second, b"in\n");
+    agent.until(second, &mut after, |_| false);
+    assert_eq!(after.stdout(), b"once\nin\n");
+}
+
+#[test]
+fn attach_says_how_much_input_came() {
+    let mut agent = Agent::start();
+    let id = unique("input");
+    let stream = agent.open(&exec_as(&id, "head -c 10; echo; cat >/dev/null; exit 4", "#stdin"));
+    agent.send(frame::DATA, frame::STDIN, stream, b"0123456789");
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.stdout().len() == 11);
+    agent.reconnect();
+    let stream = attach(&mut agent, &id, 11, 0);
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.opened.is_some());
+    assert_eq!(outcome.opened.as_ref().and_then(|answer| answer.uint("stdinBytes")), Some(10));
+    agent.fin(stream, frame::STDIN);
+    agent.until(stream, &mut outcome, |_| false);
+    assert_eq!((outcome.stdout(), outcome.code()), (&b""[..], 4));
+}
+
+#[test]
+fn an_offset_behind_the_end_is_refused() {
+    let mut agent = Agent::start();
+    let id = unique("offset");
+    agent.open(&exec_as(&id, "sleep 100", ""));
+    let stream = attach(&mut agent, &id, 1, 0);
+    assert_eq!(agent.finish(stream).refusal(), "invalid_request");
+}
+
+#[test]
+fn nobody_came_back_so_it_is_killed_and_forgotten_but_jobs_are_not() {
+    let mut agent = Agent::start();
+    let abandoned = unique("abandoned");
+    let job = unique("job");
+    let short = |request: String| request.replace(r#""detachedMs":60000"#, r#""detachedMs":0"#);
+    agent.open(&short(exec_as(&abandoned, "sleep 1000", "")));
+    agent.open(&short(exec_as(&job, "sleep 1000", r#","background":true"#)));
+    let result = agent.sh("true");
+    assert_eq!(result.code(), 0);
+    agent.reconnect();
+    loop {
+        let list = listed(&mut agent);
+        assert!(list.iter().any(|(id, running)| *id == job && *running));
+        if list.len() == 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_reset_by_the_agent_detaches_and_does_not_kill() {
+    let mut agent = Agent::start();
+    let id = unique("reset");
+    let stream = agent.open(&exec_as(&id, "read x; echo got $x", "#stdin"));
+    agent.send(frame::RESET, 0, stream, br#"{"code":"cancelled","message":""}"#);
+    let stream = attach(&mut agent, &id, 0, 0);
+    agent.send(frame::DATA, frame::STDIN, stream, b"it\n");
+    assert_eq!(agent.finish(stream).stdout(), b"got it\n");
+}
+
+#[test]
+fn signals_go_to_the_group_or_to_everything() {
+    let mut agent = Agent::start();
+    let id = unique("signal");
+    let stream = agent.open(&exec_as(&id, "trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done", ""));
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.stdout() == b"up\n");
+    let answer = agent.call(&format!(r#"{{"op":"signal","id":"{}","signal":"TERM","all":true}}"#, id));
+    assert!(answer.opened.is_some());
+    agent.until(stream, &mut outcome, |_| false);
+    assert_eq!(outcome.code(), 143);
+    let answer = agent.call(&format!(r#"{{"op":"signal","id":"{}","signal":"NOPE"}}"#, id));
+    assert_eq!(answer.refusal(), "invalid_request");
+    assert_eq!(agent.call(r#"{"op":"signal","id":"none","signal":"TERM"}"#).refusal(), "exec_not_found");
+}
+
+#[test]
+fn a_peer_that_breaks_the_rules_is_left_and_called_again() {
+    let mut agent = Agent::start();
+    let id = unique("rude");
+    agent.open(&exec_as(&id, "sleep 1000", r#","background":true"#));
+    for rubbish in [
+        &[0xff; 64][..],
+        &frame::Header::new(frame::OPEN, 0, 3, 0).encode()[..],
+        &frame::Header::new(frame::DATA, 0, 40, 0).encode()[..],
+        &frame::Header::new(frame::HELLO, 0, 0, 0).encode()[..],
+        &frame::Header::new(frame::CREDIT, 0, 0, 4).encode()[..],
+    ] {
+        std::io::Write::write_all(&mut agent.link, rubbish).expect("send");
+        if rubbish[0] == frame::CREDIT {
+            std::io::Write::write_all(&mut agent.link, &[0, 0, 0, 1]).expect("send");
+        }
+        agent.accept_again();
+        assert_eq!(listed(&mut agent), [(id.clone(), true)]);
+    }
+    assert_eq!(agent.call("{").refusal(), "protocol_error");
+    assert_eq!(agent.call(r#"{"op":"nonsense"}"#).refusal(), "not_supported");
+}
+
+#[test]
+fn rubbish_of_all_kinds_never_ends_it() {
+    let mut agent = Agent::start();
+    let pid = agent.child.id();
+    let mut state = 0x1234_5678_9abc_def1u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..60 {
+        let mut bytes = Vec::new();
+        for i in 0..20u32 {
+            let kind = (random() % 13) as u8;
+            let payload: Vec<u8> = match random() % 3 {
+                0 => br#"{"op":"exec","id":"a","argv":["true"],"cwd":"/","env":{}}"#.to_vec(),
+                1 => (random() as u32).to_be_bytes().to_vec(),
+                _ => (0..random() % 50).map(|_| random() as u8).collect(),
+            };
+            let header = frame::Header {
+                kind,
+                flags: (random() % 2) as u8,
+                channel: (random() % 6) as u16,
+                stream: if random() % 4 == 0 { 0 } else { 2 * (1 + i / 3) },
+                length: payload.len(),
+            };
+            bytes.extend_from_slice(&header.encode());
+            bytes.extend_from_slice(&payload);
+        }
+        let _ = std::io::Write::write_all(&mut agent.link, &bytes);
+        agent.reconnect();
+    }
+    assert_eq!(agent.sh("echo alive").stdout(), b"alive\n");
+    assert_eq!(agent.child.id(), pid);
+    assert!(agent.call(&exec("exit 2", "")).code() == 2);
+}
