@@ -51,6 +51,7 @@ export const ExecOpen = z.strictObject({
   ringBytes: z.int().min(0).max(MAX_RING_BYTES).optional(),
   /** Length of the script that follows on channel SCRIPT, in place of `command`. */
   scriptBytes: z.int().min(1).max(MAX_SCRIPT_BYTES).optional(),
+  background: z.boolean().optional().describe('Goes on with nobody attached, however long'),
   /** How long to go on when the client's link is cut, waiting for `attach`. 0: killed at once. */
   detachedMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional(),
 });
