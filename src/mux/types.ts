@@ -17,6 +17,8 @@ export interface Transport {
   start(onBytes: (chunk: Uint8Array) => void, onClose: (error: Error | null) => void): void;
   /** Ends the connection at once. */
   close(error?: WireError): void;
+  /** Whether the connection keeps the process alive. A client lets go of an idle one. */
+  ref?(alive: boolean): void;
 }
 
 /** What the owner of a stream is told. Called synchronously while bytes are taken from the transport: never throws, never blocks. */

@@ -1,5 +1,6 @@
 /** Dialling a WebSocket that will carry frames. */
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { WebSocket, type ClientOptions } from 'ws';
 import { ServiceError } from '../protocol/errors.ts';
 import { WS_OPTIONS, wsTransport, zeroMask } from './ws-transport.ts';
@@ -57,7 +58,9 @@ export function dialWs(url: string, options: DialOptions): Promise<Transport> {
   options.signal?.addEventListener('abort', onAbort, { once: true });
   ws.on('error', (error) => done.reject(error));
   ws.once('close', () => done.reject(new Error('the WebSocket closed before it was open')));
-  ws.once('open', () => done.resolve(wsTransport(ws)));
+  let socket: Socket | undefined;
+  ws.once('upgrade', (response) => (socket = response.socket));
+  ws.once('open', () => done.resolve(wsTransport(ws, socket)));
   ws.once('unexpected-response', (_request, response) => {
     void readStart(response).then((body) => fail(new UpgradeRefused(response.statusCode ?? 0, body)));
   });

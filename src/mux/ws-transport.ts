@@ -1,4 +1,5 @@
 /** A WebSocket as a transport: each message carries whole or partial frames, the boundaries mean nothing. */
+import type { Socket } from 'node:net';
 import { WebSocket, type ClientOptions, type ServerOptions } from 'ws';
 import type { WireError } from '../protocol/errors.ts';
 import type { Transport } from './types.ts';
@@ -22,20 +23,22 @@ export const zeroMask = (mask: Buffer): void => void mask.fill(0);
  * @param ws open, or about to be. The peer's first frames may arrive in the same read as its upgrade: call this within
  * the callback that hands over the WebSocket, never after an await. `dialWs` does that for the dialling side.
  */
-export function wsTransport(ws: WebSocket): Transport {
-  return new WsTransport(ws);
+export function wsTransport(ws: WebSocket, socket?: Socket): Transport {
+  return new WsTransport(ws, socket);
 }
 
 class WsTransport implements Transport {
   readonly #ws: WebSocket;
+  readonly #socket: Socket | undefined;
   /** Messages that came before `start`. */
   #early: Buffer[] = [];
   #onBytes: (chunk: Uint8Array) => void = (chunk) => this.#early.push(chunk as Buffer);
   #onClose: (error: Error | null) => void = () => undefined;
   #failure: Error | null = null;
 
-  constructor(ws: WebSocket) {
+  constructor(ws: WebSocket, socket: Socket | undefined) {
     this.#ws = ws;
+    this.#socket = socket;
     ws.binaryType = 'nodebuffer';
     ws.on('error', (error) => (this.#failure ??= error));
     ws.once('close', (code) => this.#onClose(this.#failure ?? closeError(code)));
@@ -55,6 +58,11 @@ class WsTransport implements Transport {
     for (const chunk of this.#early) onBytes(chunk);
     this.#early = [];
     if (this.#ws.readyState === WebSocket.CLOSED) queueMicrotask(() => onClose(this.#failure));
+  }
+
+  ref(alive: boolean): void {
+    if (alive) this.#socket?.ref();
+    else this.#socket?.unref();
   }
 
   close(error?: WireError): void {

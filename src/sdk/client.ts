@@ -1,0 +1,55 @@
+/** The client: where everything begins. */
+import { DETACHED_GRACE_MS } from '../protocol/limits.ts';
+import { loadConfig } from './config.ts';
+import { Connection, webSocketDial, type Dial } from './connection.ts';
+import { HttpClient } from './http.ts';
+import { Sandboxes } from './sandboxes.ts';
+
+export interface MilliboxOptions {
+  /** Default: MILLIBOX_URL, or http://127.0.0.1:8700. */
+  url?: string;
+  /** Default: MILLIBOX_API_KEY. */
+  apiKey?: string;
+  /** How long a command is looked for after the way to it was cut. The service keeps it a minute by default. */
+  resumeMs?: number;
+  /** How long a gateway that cannot be reached is tried again. */
+  patienceMs?: number;
+  /** How frames reach the gateway: for tests, and for networks of your own. */
+  dial?: Dial;
+}
+
+const DEFAULT_PATIENCE_MS = 30_000;
+
+/** One for a process is enough: everything shares its connections. */
+export class Millibox implements AsyncDisposable {
+  readonly url: string;
+  readonly sandboxes: Sandboxes;
+  readonly #http: HttpClient;
+  readonly #connection: Connection;
+
+  /** Does nothing on the network. @throws TypeError when the URL is not one of HTTP. */
+  constructor(options: MilliboxOptions = {}) {
+    const config = loadConfig(options);
+    this.url = config.url;
+    this.#http = new HttpClient(config);
+    this.#connection = new Connection({
+      dial: options.dial ?? webSocketDial(config.url, this.#http.headers),
+      patienceMs: options.patienceMs ?? DEFAULT_PATIENCE_MS,
+    });
+    this.sandboxes = new Sandboxes({
+      http: this.#http,
+      connection: this.#connection,
+      resumeMs: options.resumeMs ?? DETACHED_GRACE_MS,
+    });
+  }
+
+  /** Ends all connections. Commands under way end with `interrupted` here and go on there for a while. */
+  async close(): Promise<void> {
+    this.#connection.close();
+    await this.#http.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

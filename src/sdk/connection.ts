@@ -1,0 +1,185 @@
+/** The one WebSocket of a client: dialled when first needed, shared by all streams, dialled again when it is lost. */
+import { orAbort, sleep } from '../lib/deadline.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import {
+  UpgradeRefused,
+  createMux,
+  dialWs,
+  type Json,
+  type Mux,
+  type MuxStream,
+  type StreamHandler,
+  type Transport,
+} from '../mux/index.ts';
+import { asError } from './errors.ts';
+import { pauseMs, refusal } from './http.ts';
+
+export const CLIENT_SUBPROTOCOL = 'millibox.v1';
+const GENERATION = 1;
+const DIAL_DEADLINE_MS = 10_000;
+
+/** Makes a transport to the gateway. Tests put their own here. */
+export type Dial = (signal: AbortSignal) => Promise<Transport>;
+
+export interface ConnectionOptions {
+  dial: Dial;
+  /** How long a gateway that cannot be reached is tried again. */
+  patienceMs: number;
+}
+
+/** WebSockets do not get through to the gateway: HTTP may. */
+export class NoWebSocket extends ServiceError {
+  override readonly name = 'NoWebSocket';
+}
+
+export function webSocketDial(url: string, headers: Record<string, string>): Dial {
+  const address = `${url.replace(/^http/, 'ws')}/v1/ws`;
+  return (signal) =>
+    dialWs(address, {
+      subprotocol: CLIENT_SUBPROTOCOL,
+      headers,
+      deadlineMs: DIAL_DEADLINE_MS,
+      signal,
+      // Masks guard plain-text proxies, which a tunnel or a loopback does not have.
+      maskWithZeros: isPrivatePath(url),
+    });
+}
+
+function isPrivatePath(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.');
+}
+
+/** A stream to open. */
+export interface StreamCall {
+  /** Asked for when the stream opens, which may be after a wait. */
+  request(): Json;
+  handler: StreamHandler;
+  /** Called before the handler hears anything. */
+  begun(stream: MuxStream): void;
+}
+
+interface Link {
+  mux: Mux;
+  transport: Transport;
+  draining: boolean;
+}
+
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #closing = new AbortController();
+  #link: Link | null = null;
+  #dialling: Promise<Link> | null = null;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+  }
+
+  /** Opens a stream at once if the link is up: nothing is awaited on the way of an exec. @returns whether it did. */
+  tryOpen(call: StreamCall): boolean {
+    const link = this.#link;
+    if (link === null || link.draining || link.mux.closed) return false;
+    if (link.mux.stats.streams === 0) link.transport.ref?.(true);
+    const stream = link.mux.open(call.request(), {
+      ...call.handler,
+      closed: (error) => {
+        if (link.mux.stats.streams === 0) this.#idle(link);
+        call.handler.closed?.(error);
+      },
+    });
+    call.begun(stream);
+    return true;
+  }
+
+  /**
+   * Opens a stream, dialling first if need be.
+   * @throws NoWebSocket, or ServiceError `unauthenticated`, `node_unavailable` after `patienceMs`, `cancelled`.
+   */
+  async open(call: StreamCall, signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.tryOpen(call)) return;
+      await orAbort(signal, this.#ready());
+    }
+  }
+
+  /** Ends the link and everything on it. */
+  close(): void {
+    this.#closing.abort(new ServiceError('cancelled', 'the client was closed'));
+    this.#link?.mux.close();
+  }
+
+  /** An idle link does not keep the program alive; one that drains is done with. */
+  #idle(link: Link): void {
+    link.transport.ref?.(false);
+    if (link.draining) link.mux.close();
+  }
+
+  #ready(): Promise<Link> {
+    this.#dialling ??= this.#dial().finally(() => (this.#dialling = null));
+    return this.#dialling;
+  }
+
+  async #dial(): Promise<Link> {
+    const signal = this.#closing.signal;
+    const giveUpAt = performance.now() + this.#options.patienceMs;
+    for (let tries = 1; ; tries++) {
+      try {
+        signal.throwIfAborted();
+        return this.#start(await this.#options.dial(signal));
+      } catch (error) {
+        if (signal.aborted) throw asError(signal.reason);
+        const failure = explain(error);
+        if (!failure.retryable || performance.now() > giveUpAt) throw failure;
+        await sleep(failure.retryAfterMs ?? pauseMs(tries), signal);
+      }
+    }
+  }
+
+  #start(transport: Transport): Link {
+    const mux = createMux({
+      transport,
+      role: 'dialler',
+      hello: { generation: GENERATION },
+      onHello: (hello) => {
+        if (hello['generation'] !== GENERATION) {
+          throw new ServiceError('not_supported', 'the gateway speaks another generation of the protocol');
+        }
+      },
+      onGoaway: () => {
+        link.draining = true;
+        if (this.#link === link) this.#link = null;
+        if (mux.stats.streams === 0) mux.close();
+      },
+      onClose: () => {
+        if (this.#link === link) this.#link = null;
+      },
+    });
+    const link: Link = { mux, transport, draining: false };
+    this.#link = link;
+    this.#idle(link);
+    return link;
+  }
+}
+
+/** A failure to dial, as what the caller can do about it. */
+function explain(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error;
+  if (error instanceof UpgradeRefused) return explainRefusal(error);
+  const message = asError(error).message;
+  return new ServiceError('node_unavailable', `the gateway cannot be reached: ${message}`, { cause: error });
+}
+
+function explainRefusal({ status, body, message }: UpgradeRefused): ServiceError {
+  const typed = refusal({ statusCode: status }, parse(body));
+  if (typed.retryable || typed.code === 'unauthenticated' || typed.code === 'forbidden') return typed;
+  return new NoWebSocket('not_supported', message);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,34 @@
+/** What the SDK throws. `MilliboxError` covers everything the service said; `code` tells which of its errors it is. */
+import { ServiceError } from '../protocol/errors.ts';
+import type { ExecResult } from './exec/result.ts';
+
+export { ServiceError as MilliboxError, type ErrorCode } from '../protocol/errors.ts';
+
+/** A command ended with a non-zero exit, and the caller had asked for `check`. */
+export class CommandFailedError extends Error {
+  override readonly name = 'CommandFailedError';
+  readonly result: ExecResult<string> | ExecResult<Buffer>;
+
+  constructor(result: ExecResult<string> | ExecResult<Buffer>) {
+    super(describe(result));
+    this.result = result;
+  }
+}
+
+const MAX_QUOTED = 2_000;
+
+function describe(result: ExecResult<string> | ExecResult<Buffer>): string {
+  const how = result.timedOut
+    ? 'the command ran into its timeout'
+    : result.signal === null
+      ? `the command ended with exit code ${result.exitCode}`
+      : `the command was ended by signal ${result.signal}`;
+  const stderr = result.stderr.toString().trimEnd();
+  if (stderr === '') return how;
+  return `${how}:\n${stderr.length > MAX_QUOTED ? `…${stderr.slice(-MAX_QUOTED)}` : stderr}`;
+}
+
+/** An abort reason, or anything thrown, as an Error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new ServiceError('cancelled', undefined, { cause: thrown });
+}

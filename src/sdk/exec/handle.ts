@@ -1,0 +1,227 @@
+/** A command under way. Await it for its result, or iterate it for its output as it comes. */
+import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
+import type { SignalName } from '../../protocol/exec.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { newExecId } from '../../protocol/ids.ts';
+import { NoWebSocket, type Connection } from '../connection.ts';
+import { CommandFailedError, asError } from '../errors.ts';
+import type { HttpClient } from '../http.ts';
+import { prepare, type Command, type Encoding, type ExecOptions, type OutputOf } from './options.ts';
+import { ExecOutput } from './output.ts';
+import { execOverHttp } from './over-http.ts';
+import type { Ended, ExecOutputEvent, ExecResult } from './result.ts';
+import { ExecSession } from './session.ts';
+import { Stdin } from './stdin.ts';
+
+export interface ExecDeps {
+  http: HttpClient;
+  connection: Connection;
+  /** A promise while the sandbox is being created. */
+  sandbox: string | Promise<string>;
+  resumeMs: number;
+}
+
+export class ExecHandle<E extends Encoding = 'utf8'>
+  implements PromiseLike<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>
+{
+  /** Names this run. */
+  readonly id: string;
+  readonly #options: ExecOptions<E>;
+  readonly #output: ExecOutput;
+  readonly #session: ExecSession;
+  readonly #stdin: Stdin | undefined;
+  readonly #ended: Promise<Ended>;
+  /** Why the caller, or a callback of the caller's, wanted it to end. */
+  readonly #stopped = Promise.withResolvers<never>();
+  readonly #httpStop = new AbortController();
+  #result: Promise<ExecResult<OutputOf<E>>> | undefined;
+
+  /**
+   * Starts the command, or with `command` null attaches to the one with this id from its first byte on.
+   * @throws ServiceError `invalid_request`.
+   */
+  constructor(deps: ExecDeps, command: Command | null, options: ExecOptions<E> = {}) {
+    this.id = options.id ?? newExecId();
+    this.#options = options;
+    this.#output = new ExecOutput({
+      bytes: options.encoding === 'bytes',
+      maxBytes: options.maxOutputBytes ?? MAX_MAX_OUTPUT_BYTES,
+      onStdout: options.onStdout,
+      onStderr: options.onStderr,
+      onFailure: (error) => this.#abort(asError(error)),
+    });
+    this.#stdin = options.stdin === undefined ? undefined : new Stdin();
+    const prepared = command === null ? { program: null, script: undefined } : prepare(command, options);
+    this.#session = new ExecSession({
+      ...prepared,
+      connection: deps.connection,
+      sandbox: deps.sandbox,
+      id: this.id,
+      output: this.#output,
+      stdin: this.#stdin,
+      resumeMs: deps.resumeMs,
+    });
+    this.#stopped.promise.catch(() => undefined);
+    this.#ended = this.#follow(deps, command);
+    this.#ended.catch(() => undefined);
+    if (options.signal?.aborted) this.#abort(asError(options.signal.reason));
+    else this.#session.start();
+  }
+
+  /** The result. The same promise each time. @throws CommandFailedError, ServiceError, the abort reason. */
+  get result(): Promise<ExecResult<OutputOf<E>>> {
+    if (this.#result === undefined) {
+      this.#output.collect();
+      this.#result = this.#collect();
+    }
+    return this.#result;
+  }
+
+  then<A = ExecResult<OutputOf<E>>, B = never>(
+    onFulfilled?: ((result: ExecResult<OutputOf<E>>) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.result.then(onFulfilled, onRejected);
+  }
+
+  /**
+   * Output as it comes, then the exit. The command is held back while the loop body runs; leaving the loop early kills
+   * it.
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<ExecOutputEvent<OutputOf<E>>> {
+    let atEnd = false;
+    try {
+      for await (const event of this.#output.iterate()) {
+        atEnd = event.type === 'exit';
+        yield event as ExecOutputEvent<OutputOf<E>>;
+      }
+      atEnd = true;
+    } finally {
+      if (!atEnd) this.#abort(new ServiceError('cancelled', 'the reader of this command left'));
+    }
+  }
+
+  /** Resolves when the command runs. */
+  get started(): Promise<{ pid: number | null; queueMs: number }> {
+    return this.#session.started;
+  }
+
+  /**
+   * Resolves when the command has taken most of it, or has ended.
+   * @throws ServiceError `invalid_request` without the option `stdin: true`, or after `closeStdin`.
+   */
+  write(data: string | Uint8Array): Promise<void> {
+    if (this.#stdin === undefined) {
+      return Promise.reject(new ServiceError('invalid_request', 'this command was started without stdin'));
+    }
+    return this.#stdin.write(data);
+  }
+
+  /** The command reads end-of-file after what was written. */
+  closeStdin(): void {
+    this.#stdin?.finish();
+  }
+
+  /** Sends a signal to the command's process group, or with `all` to everything it started. */
+  signal(signal: SignalName, options: { all?: boolean } = {}): void {
+    this.#session.command({ type: 'signal', signal, ...(options.all === undefined ? {} : { all: options.all }) });
+  }
+
+  /** TERM, then KILL, to everything the command started. The result says how it ended. */
+  kill(): void {
+    this.#session.command({ type: 'kill' });
+  }
+
+  /** Changes the size of the terminal. */
+  resize(cols: number, rows: number): void {
+    this.#session.command({ type: 'resize', cols, rows });
+  }
+
+  /** Lets the command go on without this handle, which ends with `cancelled`. `sandbox.attach(id)` finds it again. */
+  detach(): void {
+    this.#output.discard();
+    this.#session.detach();
+  }
+
+  #abort(reason: Error): void {
+    this.#stopped.reject(reason);
+    this.#output.discard();
+    this.#output.end(reason);
+    this.#httpStop.abort(reason);
+    this.#session.kill(reason);
+  }
+
+  async #follow(deps: ExecDeps, command: Command | null): Promise<Ended> {
+    const { signal } = this.#options;
+    const onAbort = (): void => this.#abort(asError(signal?.reason));
+    signal?.addEventListener('abort', onAbort, { once: true });
+    void this.#feed();
+    try {
+      const ended = await Promise.race([this.#overAnything(deps, command), this.#stopped.promise]);
+      this.#output.end({ type: 'exit', ...ended.exit });
+      return ended;
+    } catch (error) {
+      this.#output.end(asError(error));
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async #overAnything(deps: ExecDeps, command: Command | null): Promise<Ended> {
+    try {
+      return await this.#session.ended;
+    } catch (error) {
+      if (!(error instanceof NoWebSocket) || command === null) throw error;
+      const sandbox = await deps.sandbox;
+      const { http } = deps;
+      const { id } = this;
+      return await execOverHttp({
+        http,
+        sandbox,
+        id,
+        command,
+        options: this.#options as ExecOptions,
+        output: this.#output,
+        signal: this.#httpStop.signal,
+      });
+    }
+  }
+
+  /** Never rejects: a source that fails ends the command. */
+  async #feed(): Promise<void> {
+    const source = this.#options.stdin;
+    const stdin = this.#stdin;
+    if (stdin === undefined || source === undefined || source === true) return;
+    try {
+      if (typeof source === 'string' || source instanceof Uint8Array) void stdin.write(source);
+      else for await (const chunk of source) await stdin.write(chunk);
+      stdin.finish();
+    } catch (error) {
+      this.#abort(asError(error));
+    }
+  }
+
+  async #collect(): Promise<ExecResult<OutputOf<E>>> {
+    const { exit, queueMs } = await this.#ended;
+    await Promise.race([this.#output.flushed(), this.#stopped.promise]);
+    const stdout = this.#output.result('stdout');
+    const stderr = this.#output.result('stderr');
+    const result: ExecResult<OutputOf<E>> = {
+      execId: this.id,
+      exitCode: exit.exitCode,
+      signal: exit.signal,
+      stdout: stdout.data as OutputOf<E>,
+      stderr: stderr.data as OutputOf<E>,
+      timedOut: exit.timedOut,
+      oomKilled: exit.oomKilled,
+      truncated: { stdout: stdout.bytes < exit.stdoutBytes, stderr: stderr.bytes < exit.stderrBytes },
+      stdoutBytes: exit.stdoutBytes,
+      stderrBytes: exit.stderrBytes,
+      durationMs: exit.durationMs,
+      queueMs,
+    };
+    if (this.#options.check && exit.exitCode !== 0) throw new CommandFailedError(result as ExecResult);
+    return result;
+  }
+}

@@ -1,0 +1,81 @@
+/** What a caller says about a command, and what of it goes over the wire. */
+import { DETACHED_GRACE_MS, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { Program } from './session.ts';
+import type { Output } from './result.ts';
+
+export type Encoding = 'utf8' | 'bytes';
+export type OutputOf<E extends Encoding> = E extends 'bytes' ? Buffer : string;
+/** Text or bytes at once, or in pieces; `true` when `write` will give it. */
+export type StdinSource = string | Uint8Array | AsyncIterable<string | Uint8Array> | true;
+
+export interface ExecOptions<E extends Encoding = Encoding> {
+  /** Absolute, or relative to the image's WORKDIR. */
+  cwd?: string;
+  env?: Record<string, string>;
+  /** name, uid, name:group or uid:gid. */
+  user?: string;
+  /** For a string command. bash falls back to sh. */
+  shell?: 'sh' | 'bash';
+  stdin?: StdinSource;
+  /** Then the command is killed, and the result says `timedOut`. */
+  timeoutMs?: number;
+  /** Between TERM and KILL at a timeout. */
+  killGraceMs?: number;
+  /** Called with each piece in order. A promise holds back the next piece, and in time the command. */
+  onStdout?: (data: OutputOf<E>) => unknown;
+  onStderr?: (data: OutputOf<E>) => unknown;
+  /** Most of each channel that the result keeps; what is more is drained and flagged. Default 64 MiB. */
+  maxOutputBytes?: number;
+  /** `utf8`: strings, characters never cut in two. `bytes`: Buffers. */
+  encoding?: E;
+  /** Reject with CommandFailedError unless the exit code is 0. */
+  check?: boolean;
+  /** Kills the command and rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /** How long the command goes on when this client is cut off and does not come back. */
+  detachedMs?: number;
+  /** Output kept for after a cut, per channel. */
+  ringBytes?: number;
+  /** A name for this run, chosen by the caller: a second exec with it finds the first instead of running again. */
+  id?: string;
+}
+
+export type Command = string | readonly string[];
+
+/** Longer texts travel as data: the OPEN is one frame. */
+const MAX_COMMAND_IN_OPEN_BYTES = 64 * 1024;
+
+export interface Prepared {
+  program: NonNullable<Program>;
+  script: Buffer | undefined;
+}
+
+/** @throws ServiceError `invalid_request`. */
+export function prepare(command: Command, options: ExecOptions): Prepared {
+  const program: NonNullable<Program> = {
+    ...pick(options, ['cwd', 'env', 'user', 'shell', 'timeoutMs', 'killGraceMs', 'ringBytes']),
+    detachedMs: options.detachedMs ?? DETACHED_GRACE_MS,
+    ...(options.stdin === undefined ? {} : { stdin: true }),
+  };
+  if (typeof command !== 'string') {
+    if (command.length === 0) throw new ServiceError('invalid_request', 'an empty list of arguments');
+    return { program: { ...program, argv: [...command] }, script: undefined };
+  }
+  if (command === '') throw new ServiceError('invalid_request', 'an empty command');
+  const bytes = Buffer.byteLength(command);
+  if (bytes > MAX_SCRIPT_BYTES) {
+    throw new ServiceError('invalid_request', `a command of ${bytes} bytes; at most ${MAX_SCRIPT_BYTES}`);
+  }
+  if (bytes <= MAX_COMMAND_IN_OPEN_BYTES) return { program: { ...program, command }, script: undefined };
+  return { program, script: Buffer.from(command) };
+}
+
+function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Partial<Pick<T, K>> {
+  const to: Partial<Pick<T, K>> = {};
+  for (const key of keys) if (from[key] !== undefined) to[key] = from[key];
+  return to;
+}
+
+export const wantsBytes = (options: ExecOptions): boolean => options.encoding === 'bytes';
+export type AnyOutput = Output;

@@ -1,0 +1,71 @@
+/** A command as one HTTP call, for networks that let no WebSocket through. Its output comes when it has ended. */
+import { ExecResult } from '../../protocol/exec.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { DEFAULT_EXEC_TIMEOUT_MS, MAX_BLOCKING_STDIN_BYTES, MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
+import type { HttpClient } from '../http.ts';
+import type { Command, ExecOptions } from './options.ts';
+import type { ExecOutput } from './output.ts';
+import type { Ended } from './result.ts';
+
+interface HttpExec {
+  http: HttpClient;
+  sandbox: string;
+  id: string;
+  command: Command;
+  options: ExecOptions;
+  output: ExecOutput;
+  signal: AbortSignal;
+}
+
+/** For the answer to come back, and the sandbox to get ready before. */
+const SLACK_MS = 120_000;
+
+/** @throws ServiceError */
+export async function execOverHttp(call: HttpExec): Promise<Ended> {
+  const { http, sandbox, id, command, options, output, signal } = call;
+  const stdin = await allOfStdin(options.stdin);
+  const answer = await http.json({
+    method: 'POST',
+    path: `/v1/sandboxes/${encodeURIComponent(sandbox)}/exec`,
+    headers: { 'idempotency-key': id },
+    idempotent: true,
+    signal,
+    deadlineMs: (options.timeoutMs ?? DEFAULT_EXEC_TIMEOUT_MS) + SLACK_MS,
+    body: {
+      ...(typeof command === 'string' ? { command } : { argv: command }),
+      ...Object.fromEntries(
+        (['cwd', 'env', 'user', 'shell', 'timeoutMs', 'killGraceMs'] as const)
+          .filter((key) => options[key] !== undefined)
+          .map((key) => [key, options[key]]),
+      ),
+      ...(stdin === undefined ? {} : { stdin: stdin.toString('base64') }),
+      encoding: 'base64',
+      maxOutputBytes: Math.min(options.maxOutputBytes ?? MAX_MAX_OUTPUT_BYTES, MAX_MAX_OUTPUT_BYTES),
+    },
+  });
+  const { queueMs, stdout, stderr, truncated, execId: _execId, ...exit } = ExecResult.parse(answer);
+  for (const [channel, text] of [
+    ['stdout', stdout],
+    ['stderr', stderr],
+  ] as const) {
+    const bytes = Buffer.from(text, 'base64');
+    if (bytes.length > 0) output.push(channel, bytes);
+    if (truncated[channel]) output.lost(channel, bytes.length, exit[`${channel}Bytes`]);
+  }
+  return { exit, queueMs };
+}
+
+async function allOfStdin(source: ExecOptions['stdin']): Promise<Buffer | undefined> {
+  if (source === undefined) return undefined;
+  if (source === true) throw new ServiceError('not_supported', 'writing to stdin needs a WebSocket to the gateway');
+  if (typeof source === 'string' || source instanceof Uint8Array) return Buffer.from(source as Uint8Array);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of source) {
+    const piece = Buffer.from(chunk as Uint8Array);
+    bytes += piece.length;
+    if (bytes > MAX_BLOCKING_STDIN_BYTES) throw new ServiceError('body_too_large', 'so much stdin needs a WebSocket');
+    chunks.push(piece);
+  }
+  return Buffer.concat(chunks);
+}

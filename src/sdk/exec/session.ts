@@ -1,0 +1,256 @@
+/**
+ * One command over the client's WebSocket, across as many links as it takes. When a link is lost the session opens a
+ * stream on the next one: with the same exec id if it never learnt that the command started (an id runs once), else by
+ * attaching at the offsets it has got to.
+ */
+import { sleep } from '../../lib/deadline.ts';
+import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { Channel } from '../../protocol/frames.ts';
+import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import type { Connection, StreamCall } from '../connection.ts';
+import { asError } from '../errors.ts';
+import { pauseMs } from '../http.ts';
+import type { ExecOutput } from './output.ts';
+import type { ChannelName, Ended } from './result.ts';
+import type { Stdin } from './stdin.ts';
+
+/** What to run, or nothing: then the session begins by attaching to a command that runs already. */
+export type Program = Omit<ExecOpen, 'op' | 'sandbox' | 'id' | 'scriptBytes'> | null;
+
+export interface SessionOptions {
+  connection: Pick<Connection, 'open' | 'tryOpen'>;
+  /** A promise while the sandbox is being created. */
+  sandbox: string | Promise<string>;
+  id: string;
+  program: Program;
+  /** A text too long for the OPEN: it follows on a channel of its own. */
+  script?: Buffer | undefined;
+  output: ExecOutput;
+  stdin?: Stdin | undefined;
+  /** How long to try to get back to a command after a cut. */
+  resumeMs: number;
+}
+
+/** The platform lost the way to the command; the command itself may be well. */
+const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
+/** Nothing was started: the same OPEN may go out again. */
+const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
+/** A stream that lasted so long ended the troubles before it. */
+const STEADY_MS = 5_000;
+/** Between our kill and the exit that it brings. */
+const KILL_PATIENCE_MS = 10_000;
+
+export class ExecSession {
+  readonly #options: SessionOptions;
+  readonly #ended = Promise.withResolvers<Ended>();
+  readonly #started = Promise.withResolvers<{ pid: number | null; queueMs: number }>();
+  readonly #stop = new AbortController();
+  #stream: MuxStream | null = null;
+  /** OPENED came: the command runs, or ran. */
+  #opened: boolean;
+  #received: Record<ChannelName, number> = { stdout: 0, stderr: 0 };
+  #queueMs = 0;
+  #done = false;
+  #killWanted = false;
+  /** Commands that wait for a stream. */
+  #commands: ExecCommand[] = [];
+  /** When the troubles began that are not over yet. */
+  #cutAt: number | null = null;
+  #openedAt = 0;
+  #tries = 0;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#opened = options.program === null;
+    this.#ended.promise.catch(() => undefined);
+    this.#started.promise.catch(() => undefined);
+  }
+
+  /** Resolves with the exit, or rejects when it cannot be known. */
+  get ended(): Promise<Ended> {
+    return this.#ended.promise;
+  }
+
+  /** Resolves when the command runs. */
+  get started(): Promise<{ pid: number | null; queueMs: number }> {
+    return this.#started.promise;
+  }
+
+  /** Sends the OPEN at once if the sandbox's id is known and the link is up. */
+  start(): void {
+    const { sandbox, connection } = this.#options;
+    if (typeof sandbox === 'string') {
+      try {
+        if (connection.tryOpen(this.#call(sandbox))) return;
+      } catch (error) {
+        return this.#fail(asError(error));
+      }
+    }
+    void this.#open();
+  }
+
+  command(command: ExecCommand): void {
+    if (this.#done) return;
+    if (this.#stream !== null) this.#stream.urgent(command);
+    else if (this.#commands.length < 64) this.#commands.push(command);
+  }
+
+  /** Kills all that the command started. The session ends with the exit, or with `reason` when none comes. */
+  kill(reason: Error): void {
+    if (this.#done || this.#killWanted) return;
+    this.#killWanted = true;
+    const stream = this.#stream;
+    if (stream !== null) {
+      stream.urgent({ type: 'kill' });
+      // Not yet started, as far as we know: it need not start at all.
+      if (!this.#opened) return this.#giveUp(reason);
+    } else if (!this.#opened && this.#cutAt === null) return this.#giveUp(reason);
+    setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
+  }
+
+  /** Lets the command go on without us. */
+  detach(): void {
+    this.#giveUp(new ServiceError('cancelled', 'the caller let go of this command'));
+  }
+
+  #giveUp(reason: Error): void {
+    if (this.#done) return;
+    const stream = this.#stream;
+    this.#fail(reason);
+    stream?.reset(new ServiceError('cancelled'));
+  }
+
+  #request(sandbox: string): Json {
+    const { id, program, script } = this.#options;
+    // A command that is not wanted any more must not be started by asking for it again.
+    if (this.#opened || program === null || this.#killWanted) {
+      return { op: 'attach', sandbox, id, stdout: this.#received.stdout, stderr: this.#received.stderr };
+    }
+    return { op: 'exec', sandbox, id, ...program, ...(script === undefined ? {} : { scriptBytes: script.length }) };
+  }
+
+  /** Opens a stream, after a pause when the last one was cut. Never rejects. */
+  async #open(): Promise<void> {
+    const signal = this.#stop.signal;
+    try {
+      const sandbox = await this.#options.sandbox;
+      if (this.#cutAt !== null && this.#tries > 1) await sleep(pauseMs(this.#tries - 1), signal);
+      if (this.#done) return;
+      await this.#options.connection.open(this.#call(sandbox), signal);
+    } catch (error) {
+      this.#fail(asError(error));
+    }
+  }
+
+  #adopt(stream: MuxStream): void {
+    if (this.#done) return stream.reset(new ServiceError('cancelled'));
+    this.#stream = stream;
+    const { script } = this.#options;
+    if (script !== undefined && !this.#opened) void sendScript(stream, script);
+    for (const command of this.#commands.splice(0)) stream.urgent(command);
+    if (this.#killWanted) stream.urgent({ type: 'kill' });
+  }
+
+  #call(sandbox: string): StreamCall {
+    const handler: StreamHandler = {
+      opened: (answer) => this.#onOpened(answer),
+      data: (channel, bytes) => this.#onData(channel, bytes),
+      event: (message) => this.#onEvent(message),
+      closed: (error) => this.#onClosed(error),
+    };
+    return { request: () => this.#request(sandbox), handler, begun: (stream) => this.#adopt(stream) };
+  }
+
+  #onOpened(answer: Json): void {
+    const attached = this.#opened;
+    this.#opened = true;
+    this.#openedAt = performance.now();
+    if (!attached && typeof answer['queueMs'] === 'number') this.#queueMs = answer['queueMs'];
+    const pid = typeof answer['pid'] === 'number' ? answer['pid'] : null;
+    this.#started.resolve({ pid, queueMs: this.#queueMs });
+    const { stdin } = this.#options;
+    if (stdin === undefined || this.#stream === null) return;
+    // Nothing of stdin goes out before the first OPENED: so a command that was adopted begins at 0 as well.
+    const from = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
+    stdin.pump(this.#stream, from).catch((error: unknown) => this.#giveUp(asError(error)));
+  }
+
+  #onData(channel: number, bytes: Uint8Array): void {
+    const stream = this.#stream;
+    const name = channelName(channel);
+    if (stream === null) return;
+    if (name === undefined || this.#done) return stream.consume(bytes.length);
+    this.#received[name] += bytes.length;
+    this.#options.output.push(name, bytes, stream);
+  }
+
+  #onEvent(message: Json): void {
+    if (this.#done) return;
+    if (message['type'] === 'exit') return this.#onExit(message);
+    if (message['type'] !== 'output_lost') return;
+    const { channel, from, to } = message;
+    if ((channel !== 'stdout' && channel !== 'stderr') || typeof from !== 'number' || typeof to !== 'number') return;
+    this.#received[channel] = to;
+    this.#options.output.lost(channel, from, to);
+  }
+
+  #onExit(message: Json): void {
+    const exit = ExecExit.safeParse(message);
+    if (!exit.success) return this.#giveUp(new ServiceError('protocol_error', 'an exit that cannot be read'));
+    const stream = this.#stream;
+    this.#finish();
+    // FIN ALL acknowledges the exit: the runner may forget it now.
+    stream?.end();
+    this.#started.resolve({ pid: null, queueMs: this.#queueMs });
+    this.#ended.resolve({ exit: exit.data, queueMs: this.#queueMs });
+  }
+
+  #onClosed(error: ServiceError | null): void {
+    this.#stream = null;
+    if (this.#done) return;
+    if (error === null) return this.#fail(new ServiceError('interrupted', 'the stream ended without an exit'));
+    if (!(this.#opened ? CUTS : NOT_YET).has(error.code)) return this.#fail(this.#explain(error));
+    if (this.#killWanted && !this.#opened) return this.#fail(error);
+    const now = performance.now();
+    if (now - this.#openedAt > STEADY_MS) {
+      this.#cutAt = now;
+      this.#tries = 0;
+    }
+    this.#cutAt ??= now;
+    this.#tries += 1;
+    if (now - this.#cutAt > this.#options.resumeMs) return this.#fail(error);
+    void this.#open();
+  }
+
+  #explain(error: ServiceError): ServiceError {
+    if (error.code !== 'exec_not_found' || this.#options.program === null) return error;
+    return new ServiceError('interrupted', undefined, { cause: error });
+  }
+
+  #fail(error: Error): void {
+    if (this.#done) return;
+    this.#finish();
+    this.#started.reject(error);
+    this.#ended.reject(error);
+  }
+
+  #finish(): void {
+    this.#done = true;
+    this.#stop.abort(new ServiceError('cancelled'));
+    this.#options.stdin?.drop();
+  }
+}
+
+function channelName(channel: number): ChannelName | undefined {
+  if (channel === Channel.STDOUT || channel === Channel.PTY) return 'stdout';
+  return channel === Channel.STDERR ? 'stderr' : undefined;
+}
+
+async function sendScript(stream: MuxStream, script: Buffer): Promise<void> {
+  const block = 64 * 1024;
+  for (let at = 0; at < script.length && !stream.closed; at += block) {
+    await stream.write(Channel.SCRIPT, script.subarray(at, at + block));
+  }
+  if (!stream.closed) stream.fin(Channel.SCRIPT);
+}

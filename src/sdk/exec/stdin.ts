@@ -1,0 +1,94 @@
+/**
+ * What is written to a command's stdin. The last bytes are kept after they were sent: when a link is cut, the runner
+ * says how many it has got, and the rest is sent again.
+ */
+import { Channel } from '../../protocol/frames.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { MuxStream } from '../../mux/index.ts';
+
+/**
+ * More than can be on the way: each of three hops holds a stream window and what is queued before it. Bytes that lie
+ * further back have reached the runner.
+ */
+const REPLAY_BYTES = 2 * 1024 * 1024;
+const BLOCK_BYTES = 64 * 1024;
+
+export class Stdin {
+  #blocks: Buffer[] = [];
+  /** Offset of the first byte kept. */
+  #base = 0;
+  #end = 0;
+  #finished = false;
+  #gone = false;
+  #sent = 0;
+  #wake: (() => void) | null = null;
+  #writers: { end: number; done: () => void }[] = [];
+
+  /**
+   * Takes a copy. Resolves when the bytes are on their way, which is when the command reads, or when it has ended.
+   * @throws ServiceError `invalid_request` after `finish`.
+   */
+  write(data: string | Uint8Array): Promise<void> {
+    if (this.#finished) return Promise.reject(new ServiceError('invalid_request', 'stdin was closed'));
+    const bytes = Buffer.from(data as Uint8Array);
+    if (this.#gone || bytes.length === 0) return Promise.resolve();
+    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) this.#blocks.push(bytes.subarray(at, at + BLOCK_BYTES));
+    this.#end += bytes.length;
+    const done = Promise.withResolvers<void>();
+    this.#writers.push({ end: this.#end, done: done.resolve });
+    this.#wake?.();
+    return done.promise;
+  }
+
+  finish(): void {
+    this.#finished = true;
+    this.#wake?.();
+  }
+
+  /** The command has ended: nobody reads any more. */
+  drop(): void {
+    this.#gone = true;
+    this.#blocks = [];
+    for (const writer of this.#writers) writer.done();
+    this.#writers = [];
+    this.#wake?.();
+  }
+
+  /**
+   * Sends everything from byte `from` on, until the stream closes.
+   * @throws ServiceError `interrupted` when bytes that the runner lacks are no longer kept.
+   */
+  async pump(stream: MuxStream, from: number): Promise<void> {
+    if (from < this.#base || from > this.#end) {
+      throw new ServiceError('interrupted', `stdin cannot continue at byte ${from}: bytes ${this.#base} on are kept`);
+    }
+    for (let at = from; !stream.closed && !this.#gone;) {
+      const block = this.#from(at);
+      if (block !== undefined) {
+        const drained = stream.write(Channel.STDIN, block);
+        at += block.length;
+        if (drained !== undefined) await drained;
+        if (!stream.closed) this.#wasSent(at);
+      } else if (this.#finished) return stream.fin(Channel.STDIN);
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  /** The bytes from an offset to the end of its block. */
+  #from(at: number): Buffer | undefined {
+    let start = this.#base;
+    for (const block of this.#blocks) {
+      if (at < start + block.length) return block.subarray(at - start);
+      start += block.length;
+    }
+    return undefined;
+  }
+
+  #wasSent(at: number): void {
+    this.#sent = Math.max(this.#sent, at);
+    while (this.#writers.length > 0 && this.#writers[0]!.end <= this.#sent) this.#writers.shift()!.done();
+    while (this.#blocks.length > 0 && this.#base + this.#blocks[0]!.length <= this.#sent - REPLAY_BYTES) {
+      this.#base += this.#blocks.shift()!.length;
+    }
+  }
+}

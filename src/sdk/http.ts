@@ -1,0 +1,152 @@
+/** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
+import { Agent, request, type Dispatcher } from 'undici';
+import { Linked, sleep } from '../lib/deadline.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import type { ClientConfig } from './config.ts';
+import { asError } from './errors.ts';
+
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+  /** For the whole call with its retries. */
+  deadlineMs?: number | undefined;
+}
+
+/** A name may come more than once. */
+export type Query = readonly (readonly [string, string | number | undefined])[];
+
+interface Call extends CallOptions {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  path: string;
+  query?: Query | undefined;
+  body?: unknown;
+  headers?: Record<string, string>;
+  /** Whether the call may be sent again when it is unknown whether it arrived. Default: all but POST. */
+  idempotent?: boolean;
+}
+
+export const DEFAULT_DEADLINE_MS = 60_000;
+const MAX_CONNECTIONS = 256;
+const MAX_TRIES = 8;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 2_000;
+
+export class HttpClient {
+  readonly #config: ClientConfig;
+  readonly #agent: Agent;
+
+  constructor(config: ClientConfig) {
+    this.#config = config;
+    // Long answers are normal here (`waitMs`): the deadline of each call is its own.
+    this.#agent = new Agent({
+      connections: MAX_CONNECTIONS,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connectTimeout: 10_000,
+    });
+  }
+
+  /** The parsed answer. @throws ServiceError with the service's code; `node_unavailable` when nobody answers. */
+  async json(call: Call): Promise<unknown> {
+    using linked = new Linked({
+      signal: call.signal,
+      deadlineMs: call.deadlineMs ?? DEFAULT_DEADLINE_MS,
+      what: `${call.method} ${call.path}`,
+    });
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#once(call, linked.signal);
+      } catch (error) {
+        if (linked.signal.aborted) throw asError(linked.signal.reason);
+        const failure = toServiceError(error);
+        if (tries >= MAX_TRIES || !mayRetry(call, failure, error)) throw failure;
+        await sleep(failure.retryAfterMs ?? pauseMs(tries), linked.signal);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+
+  get headers(): Record<string, string> {
+    const { apiKey, userAgent } = this.#config;
+    return { 'user-agent': userAgent, ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }) };
+  }
+
+  async #once(call: Call, signal: AbortSignal): Promise<unknown> {
+    const url = new URL(this.#config.url + call.path);
+    for (const [key, value] of call.query ?? []) {
+      if (value !== undefined) url.searchParams.append(key, String(value));
+    }
+    const response = await request(url, {
+      dispatcher: this.#agent,
+      method: call.method,
+      signal,
+      headers: {
+        ...this.headers,
+        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...call.headers,
+      },
+      body: call.body === undefined ? null : JSON.stringify(call.body),
+    });
+    const body = await readJson(response);
+    if (response.statusCode >= 400) throw refusal(response, body);
+    return body;
+  }
+}
+
+async function readJson(response: Dispatcher.ResponseData): Promise<unknown> {
+  const text = await response.body.text();
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    if (response.statusCode >= 400) return undefined;
+    throw new ServiceError('protocol_error', 'the answer is not JSON: is this the address of a millibox gateway?');
+  }
+}
+
+/** The error of an answer. What did not come from our service is told by its status. */
+export function refusal(
+  response: { statusCode: number; headers?: Dispatcher.ResponseData['headers'] },
+  body: unknown,
+): ServiceError {
+  const error = typeof body === 'object' && body !== null ? (body as { error?: unknown }).error : undefined;
+  if (typeof error === 'object' && error !== null) return ServiceError.fromWire(error);
+  const { statusCode } = response;
+  const message = `the server answered ${statusCode}`;
+  if (statusCode === 401) return new ServiceError('unauthenticated', message);
+  if (statusCode === 403) return new ServiceError('forbidden', message);
+  if (statusCode === 404) return new ServiceError('not_found', message);
+  if (statusCode === 413) return new ServiceError('body_too_large', message);
+  if (statusCode === 429) return new ServiceError('rate_limited', message, { retryAfterMs: retryAfterMs(response) });
+  if (statusCode === 502 || statusCode === 503 || statusCode === 504)
+    return new ServiceError('node_unavailable', message);
+  return new ServiceError(statusCode < 500 ? 'invalid_request' : 'internal', message);
+}
+
+function retryAfterMs(response: { headers?: Dispatcher.ResponseData['headers'] }): number | undefined {
+  const seconds = Number(response.headers?.['retry-after']);
+  return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined;
+}
+
+function toServiceError(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error;
+  const reason = asError(error);
+  return new ServiceError('node_unavailable', `the service cannot be reached: ${reason.message}`, { cause: error });
+}
+
+/** A refused connection did nothing. A broken one may have: only an idempotent call goes out again. */
+function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
+  const answered = thrown instanceof ServiceError;
+  if (answered) return failure.retryable && failure.code !== 'deadline_exceeded';
+  const code = (thrown as { code?: unknown }).code;
+  if (code === 'ECONNREFUSED' || code === 'UND_ERR_CONNECT_TIMEOUT') return true;
+  return call.idempotent ?? call.method !== 'POST';
+}
+
+/** Doubles, with a random half, so that clients which lost the same server do not come back together. */
+export function pauseMs(tries: number): number {
+  const full = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (tries - 1));
+  return full / 2 + (Math.random() * full) / 2;
+}

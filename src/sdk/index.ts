@@ -1,0 +1,11 @@
+/** millibox: run untrusted code in sandboxes that are milliseconds away. */
+export { Millibox, type MilliboxOptions } from './client.ts';
+export { Sandbox, NewSandbox, type SandboxInfo } from './sandbox.ts';
+export { Sandboxes, type CreateOptions, type ListOptions } from './sandboxes.ts';
+export { ExecHandle } from './exec/handle.ts';
+export type { Command, Encoding, ExecOptions, OutputOf, StdinSource } from './exec/options.ts';
+export type { ExecOutputEvent, ExecResult } from './exec/result.ts';
+export type { CallOptions } from './http.ts';
+export { CommandFailedError, MilliboxError, type ErrorCode } from './errors.ts';
+export type { SandboxStatus, EndReason } from '../protocol/sandbox.ts';
+export type { SignalName } from '../protocol/exec.ts';

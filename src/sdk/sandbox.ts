@@ -1,0 +1,168 @@
+/** A sandbox, from the moment it was asked for. Commands may be given before it exists: they wait in line for it. */
+import { Sandbox as SandboxSchema, isEnded, type Sandbox as SandboxInfo } from '../protocol/sandbox.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import type { Connection } from './connection.ts';
+import { ExecHandle } from './exec/handle.ts';
+import type { Command, Encoding, ExecOptions } from './exec/options.ts';
+import type { CallOptions, HttpClient, Query } from './http.ts';
+
+export type { SandboxInfo };
+
+export interface SandboxDeps {
+  http: HttpClient;
+  connection: Connection;
+  /** How long a command is looked for after a cut. */
+  resumeMs: number;
+}
+
+/** One wait of a poll that the server holds open. */
+const WAIT_MS = 25_000;
+const READY_DEADLINE_MS = 600_000;
+
+export class Sandbox implements AsyncDisposable {
+  readonly #deps: SandboxDeps;
+  readonly #created: Promise<SandboxInfo>;
+  #info: SandboxInfo | null = null;
+
+  constructor(deps: SandboxDeps, created: SandboxInfo | Promise<SandboxInfo>) {
+    this.#deps = deps;
+    if (!(created instanceof Promise)) this.#info = created;
+    this.#created = Promise.resolve(created).then((info) => (this.#info ??= info));
+    // Whoever uses the sandbox hears of a failed create; nobody has to.
+    this.#created.catch(() => undefined);
+  }
+
+  /** @throws TypeError before the service has answered the create: await the handle first. */
+  get id(): string {
+    if (this.#info === null) throw new TypeError('the sandbox has no id yet: await it first');
+    return this.#info.id;
+  }
+
+  /** What was last heard of it. @throws TypeError as `id`. */
+  get info(): SandboxInfo {
+    if (this.#info === null) throw new TypeError('nothing is known of the sandbox yet: await it first');
+    return this.#info;
+  }
+
+  /** Resolves when the service has taken the create. @throws its ServiceError. */
+  async created(): Promise<SandboxInfo> {
+    return await this.#created;
+  }
+
+  /**
+   * Resolves when it runs. Not needed before an exec.
+   * @throws ServiceError `sandbox_ended` when it ended instead (`details.reason`), `deadline_exceeded` (10 minutes
+   *   unless given).
+   */
+  async ready(options: CallOptions = {}): Promise<SandboxInfo> {
+    const endAt = performance.now() + (options.deadlineMs ?? READY_DEADLINE_MS);
+    let info = await this.#created;
+    while (info.status !== 'RUNNING') {
+      if (isEnded(info.status)) throw ended(info);
+      const left = Math.ceil(endAt - performance.now());
+      if (left <= 0) throw new ServiceError('deadline_exceeded', 'the sandbox does not run yet');
+      const waitMs = Math.min(WAIT_MS, left);
+      info = await this.#get({ waitMs, signal: options.signal, deadlineMs: waitMs + 30_000 });
+    }
+    return info;
+  }
+
+  /** Asks the service how it is. */
+  async refresh(options: CallOptions = {}): Promise<SandboxInfo> {
+    return await this.#get(options);
+  }
+
+  /** Ends it, with all its files and commands. Deleting what has ended is no error. */
+  async delete(options: CallOptions = {}): Promise<SandboxInfo> {
+    return this.#learn(await this.#call('DELETE', '', options));
+  }
+
+  /** Lets it live for so long from now. */
+  async extend(timeoutMs: number, options: CallOptions = {}): Promise<SandboxInfo> {
+    return this.#learn(await this.#call('POST', '/extend', options, { timeoutMs }));
+  }
+
+  /**
+   * Runs a command: a string in `sh -c`, a list with no shell. Starts at once; await the handle for the result or
+   * iterate it for the output. A command nobody awaits or iterates is held back when 256 KiB of output are waiting.
+   * @throws ServiceError `invalid_request`
+   */
+  exec<E extends Encoding = 'utf8'>(command: Command, options: ExecOptions<E> = {}): ExecHandle<E> {
+    return new ExecHandle(this.#execDeps(), command, options);
+  }
+
+  /** A command that runs already, by its id: its output from the first byte that is still kept. */
+  attach<E extends Encoding = 'utf8'>(id: string, options: ExecOptions<E> = {}): ExecHandle<E> {
+    return new ExecHandle(this.#execDeps(), null, { ...options, id });
+  }
+
+  /** `await using`: deletes it, whether or not its create succeeded. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.#created;
+    } catch {
+      return;
+    }
+    try {
+      await this.delete();
+    } catch (error) {
+      if (!(error instanceof ServiceError && (error.code === 'sandbox_not_found' || error.code === 'sandbox_ended'))) {
+        throw error;
+      }
+    }
+  }
+
+  toJSON(): SandboxInfo | null {
+    return this.#info;
+  }
+
+  #execDeps(): SandboxDeps & { sandbox: string | Promise<string> } {
+    return { ...this.#deps, sandbox: this.#info?.id ?? this.#created.then((info) => info.id) };
+  }
+
+  async #get(options: CallOptions & { waitMs?: number }): Promise<SandboxInfo> {
+    const { waitMs, ...rest } = options;
+    return this.#learn(await this.#call('GET', '', rest, undefined, [['waitMs', waitMs]]));
+  }
+
+  async #call(
+    method: 'GET' | 'POST' | 'DELETE',
+    below: string,
+    options: CallOptions,
+    body?: unknown,
+    query?: Query,
+  ): Promise<unknown> {
+    const { id } = await this.#created;
+    const path = `/v1/sandboxes/${encodeURIComponent(id)}${below}`;
+    return await this.#deps.http.json({ method, path, body, query, idempotent: true, ...options });
+  }
+
+  #learn(answer: unknown): SandboxInfo {
+    return (this.#info = SandboxSchema.parse(answer));
+  }
+}
+
+/** A sandbox just asked for. It is a handle at once; awaited, it is that handle once the service has taken the create. */
+export class NewSandbox extends Sandbox implements PromiseLike<Sandbox> {
+  readonly #plain: Promise<Sandbox>;
+
+  constructor(deps: SandboxDeps, created: Promise<SandboxInfo>) {
+    super(deps, created);
+    this.#plain = created.then((info) => new Sandbox(deps, info));
+    this.#plain.catch(() => undefined);
+  }
+
+  then<A = Sandbox, B = never>(
+    onFulfilled?: ((sandbox: Sandbox) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#plain.then(onFulfilled, onRejected);
+  }
+}
+
+function ended(info: SandboxInfo): ServiceError {
+  const why = info.message ?? info.reason ?? info.status;
+  return new ServiceError('sandbox_ended', `the sandbox has ended: ${why}`, {
+    details: { status: info.status, reason: info.reason },
+  });
+}

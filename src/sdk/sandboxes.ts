@@ -1,0 +1,130 @@
+/** All sandboxes of this key: making, finding and removing them. */
+import { randomUUID } from 'node:crypto';
+import * as z from 'zod';
+import { MAX_CREATE_COUNT } from '../protocol/limits.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import {
+  Sandbox as SandboxSchema,
+  type CreateSandboxInput,
+  type Sandbox as SandboxInfo,
+  type SandboxStatus,
+} from '../protocol/sandbox.ts';
+import type { CallOptions } from './http.ts';
+import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
+
+export type CreateOptions = Omit<CreateSandboxInput, 'count'> & {
+  /** Chosen anew for each call unless given: the same key twice makes one sandbox. */
+  idempotencyKey?: string;
+} & CallOptions;
+
+export interface ListOptions extends CallOptions {
+  /** Only those with all of these labels. */
+  labels?: Record<string, string>;
+  status?: SandboxStatus;
+  /** Asked for at a time. */
+  pageSize?: number;
+}
+
+const Page = z.object({ sandboxes: z.array(SandboxSchema), nextCursor: z.string().nullish() });
+const Made = z.object({ sandboxes: z.array(SandboxSchema) });
+const Deleted = z.object({ deleted: z.number() });
+
+/** A create may wait for its place in a queue. */
+const CREATE_DEADLINE_MS = 300_000;
+
+export class Sandboxes {
+  readonly #deps: SandboxDeps;
+
+  constructor(deps: SandboxDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Asks for a sandbox and returns its handle at once. Use it as it is, or await it to be told of a refusal here
+   * (`capacity_exhausted`, `invalid_request`, …) instead of at first use.
+   */
+  create(options: CreateOptions = {}): NewSandbox {
+    const made = this.#post(options, undefined).then((answer) => SandboxSchema.parse(answer));
+    return new NewSandbox(this.#deps, made);
+  }
+
+  /** Many alike, in one call. The handles are there at once, as with `create`. */
+  createMany(count: number, options: CreateOptions = {}): NewSandbox[] {
+    if (!Number.isInteger(count) || count < 0) throw new ServiceError('invalid_request', `not a count: ${count}`);
+    const handles: NewSandbox[] = [];
+    for (let at = 0; at < count; at += MAX_CREATE_COUNT) {
+      const n = Math.min(MAX_CREATE_COUNT, count - at);
+      const key = options.idempotencyKey === undefined ? {} : { idempotencyKey: `${options.idempotencyKey}-${at}` };
+      const made = this.#post({ ...options, ...key }, n).then((answer) => Made.parse(answer).sandboxes);
+      for (let i = 0; i < n; i++)
+        handles.push(
+          new NewSandbox(
+            this.#deps,
+            made.then((all) => nth(all, i)),
+          ),
+        );
+    }
+    return handles;
+  }
+
+  /** @throws ServiceError `sandbox_not_found` */
+  async get(id: string, options: CallOptions = {}): Promise<Sandbox> {
+    const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
+    const answer = await this.#deps.http.json({ method: 'GET', path, ...options });
+    return new Sandbox(this.#deps, SandboxSchema.parse(answer));
+  }
+
+  /** A page is asked for when the loop gets to it. */
+  async *list(options: ListOptions = {}): AsyncGenerator<Sandbox> {
+    const { labels = {}, status, pageSize, ...call } = options;
+    let cursor: string | undefined;
+    do {
+      const page = Page.parse(
+        await this.#deps.http.json({
+          method: 'GET',
+          path: '/v1/sandboxes',
+          query: [...labelPairs(labels), ['status', status], ['limit', pageSize], ['cursor', cursor]],
+          ...call,
+        }),
+      );
+      for (const info of page.sandboxes) yield new Sandbox(this.#deps, info);
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  async delete(id: string, options: CallOptions = {}): Promise<SandboxInfo> {
+    const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
+    return SandboxSchema.parse(await this.#deps.http.json({ method: 'DELETE', path, ...options }));
+  }
+
+  /** Deletes all that have all of these labels. @returns how many. @throws ServiceError `invalid_request` without a label. */
+  async deleteByLabel(labels: Record<string, string>, options: CallOptions = {}): Promise<number> {
+    const query = labelPairs(labels);
+    if (query.length === 0) throw new ServiceError('invalid_request', 'name at least one label');
+    const answer = await this.#deps.http.json({ method: 'DELETE', path: '/v1/sandboxes', query, ...options });
+    return Deleted.parse(answer).deleted;
+  }
+
+  async #post(options: CreateOptions, count: number | undefined): Promise<unknown> {
+    const { idempotencyKey = randomUUID(), signal, deadlineMs = CREATE_DEADLINE_MS, ...spec } = options;
+    return await this.#deps.http.json({
+      method: 'POST',
+      path: '/v1/sandboxes',
+      body: count === undefined ? spec : { ...spec, count },
+      headers: { 'idempotency-key': idempotencyKey },
+      idempotent: true,
+      signal,
+      deadlineMs,
+    });
+  }
+}
+
+function labelPairs(labels: Record<string, string>): [string, string][] {
+  return Object.entries(labels).map(([key, value]) => ['label', `${key}=${value}`]);
+}
+
+function nth(all: SandboxInfo[], i: number): SandboxInfo {
+  const info = all[i];
+  if (info === undefined) throw new ServiceError('protocol_error', 'the service made fewer sandboxes than asked for');
+  return info;
+}
