@@ -27,7 +27,7 @@ class Running implements FakeProcess {
   readonly stdin: Buffer[] = [];
   readonly commands: Json[] = [];
   stdinBytes = 0;
-  script = '';
+  script = Buffer.alloc(0);
   readonly #stdinEnd = Promise.withResolvers<Buffer>();
   readonly #scriptEnd = Promise.withResolvers<void>();
   readonly #kill = Promise.withResolvers<void>();
@@ -201,7 +201,7 @@ export class FakeGateway {
   #handler(stream: MuxStream, running: Running) {
     return {
       data: (channel: number, bytes: Uint8Array) => {
-        if (channel === Channel.SCRIPT) running.script += Buffer.from(bytes).toString();
+        if (channel === Channel.SCRIPT) running.script = Buffer.concat([running.script, bytes]);
         else running.takeStdin(bytes);
         stream.consume(bytes.length);
       },
