@@ -2,6 +2,7 @@
 # `npm test`: the set-up of `npm start`, then every test against the real engine. Ends with `N passed, N failed`.
 # With arguments, only vitest with these: `npm test -- test/e2e/restart.test.ts`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+source "$ROOT/deploy/lib/rust.sh"
 
 bash "$ROOT/deploy/setup.sh" all tools
 cd "$ROOT"
@@ -31,8 +32,10 @@ run_vitest() { # PHASE SECONDS ARGUMENTS...
     vitest run --reporter=default --reporter=./test/helpers/results-reporter.ts "$@"
 }
 
+RUST_TARGET=$(rust_target)
+export RUST_TARGET RESULTS
 cargo_tests() {
-  (cd agent/boxinit && cargo test --release --offline 2>&1) | tee "$RESULTS/cargo.log"
+  (cd agent/boxinit && cargo test --release --offline --target "$RUST_TARGET" 2>&1) | tee "$RESULTS/cargo.log"
 }
 export -f cargo_tests
 

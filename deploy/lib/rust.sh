@@ -16,16 +16,19 @@ install_rustfmt() {
   can_apt && apt_install rustfmt || true
 }
 
+# The directory of what was built. The target is named, so that static linking applies to the programs alone.
+rust_target() { rustc -vV | sed -n 's/^host: //p'; }
+boxinit_dir() { echo "$ROOT/agent/boxinit/target/$(rust_target)/release"; }
+
 build_boxinit() {
   cd "$ROOT/agent/boxinit"
-  local log=$MILLIBOX_HOME/log/boxinit-build.log
-  if ! cargo build --release --offline </dev/null >"$log" 2>&1; then
+  local log=$MILLIBOX_HOME/log/boxinit-build.log file
+  if ! cargo build --release --offline --target "$(rust_target)" </dev/null >"$log" 2>&1; then
     cat "$log" >&2
     fail 'boxinit does not build; see the lines above'
   fi
   if grep -q Compiling "$log"; then step 'boxinit built'; fi
-  local file
-  for file in boxinit millibox-true spawn-loop; do
-    [ -x "target/release/$file" ] || fail "the build of boxinit made no target/release/$file"
+  for file in boxinit millibox-true spawn-loop flood; do
+    [ -x "$(boxinit_dir)/$file" ] || fail "the build of boxinit made no $file"
   done
 }

@@ -1,0 +1,56 @@
+/** Memory of the machine and of processes, from the kernel's own counters. */
+import { readdirSync, readFileSync } from 'node:fs';
+
+function field(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? Number.NaN);
+}
+
+/** Memory that is in use and could not be had back for the asking, in MB: everything that sandboxes cost, kernel included. */
+export function machineUsedMb(): number {
+  const text = readFileSync('/proc/meminfo', 'utf8');
+  return (field(text, 'MemTotal') - field(text, 'MemAvailable')) / 1024;
+}
+
+/** Resident memory of one process in MB; 0 when it is gone. */
+export function residentMb(pid: number): number {
+  try {
+    return field(readFileSync(`/proc/${pid}/status`, 'utf8'), 'VmRSS') / 1024;
+  } catch {
+    return 0;
+  }
+}
+
+/** Processes of the machine. */
+export function processCount(): number {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
+}
+
+/** Follows the largest resident memory of some processes while something runs. */
+export class PeakMemory implements Disposable {
+  readonly #pids: readonly number[];
+  readonly #timer: NodeJS.Timeout;
+  readonly #before: number[];
+  #growthMb = 0;
+
+  constructor(pids: readonly number[]) {
+    this.#pids = pids;
+    this.#before = pids.map(residentMb);
+    this.#timer = setInterval(() => this.#look(), 50);
+  }
+
+  /** Growth of the process that grew most. */
+  get growthMb(): number {
+    this.#look();
+    return this.#growthMb;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    this.#pids.forEach((pid, i) => {
+      this.#growthMb = Math.max(this.#growthMb, residentMb(pid) - (this.#before[i] ?? 0));
+    });
+  }
+}

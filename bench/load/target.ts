@@ -1,0 +1,108 @@
+/** What is measured: a server that is there already, or one started for this run with a home of its own. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { Millibox } from '../../src/sdk/index.ts';
+import { withDeadline } from '../../src/lib/deadline.ts';
+import { Operator } from '../../src/cli/io/operator.ts';
+import { apiKey, environment } from '../config.ts';
+import type { Target } from '../scenarios/scenario.ts';
+
+const UP_LIMIT_MS = 180_000;
+const STOP_LIMIT_MS = 120_000;
+
+export interface TargetOptions {
+  root: string;
+  pool: number;
+  url: string | undefined;
+  runtime: string | undefined;
+  image: string | undefined;
+  progress: (line: string) => void;
+}
+
+/** What `millibox up --json` says once it is up. */
+interface UpLine {
+  url: string;
+  apiKey: string;
+  runtime: string;
+  image: string;
+  pids: { gateway: number; agents: number[] };
+}
+
+export type StartedTarget = Target & AsyncDisposable & { runtime: string };
+
+export async function startTarget(options: TargetOptions): Promise<StartedTarget> {
+  if (options.url !== undefined) return await remoteTarget(options.url, options);
+  options.progress('bench: set-up');
+  await promisify(execFile)('bash', [join(options.root, 'deploy/setup.sh'), 'all'], { env: environment() });
+
+  const home = mkdtempSync(join(tmpdir(), 'millibox-bench-'));
+  const child = startUp(options, home);
+  try {
+    const up = await withDeadline({ deadlineMs: UP_LIMIT_MS, what: 'starting the server' }, () => firstLine(child));
+    const client = new Millibox({ url: up.url, apiKey: up.apiKey });
+    return {
+      client,
+      operator: new Operator(up),
+      runtime: up.runtime,
+      image: options.image ?? up.image,
+      pids: { gateway: [up.pids.gateway], agent: up.pids.agents },
+      [Symbol.asyncDispose]: async () => {
+        await client.close();
+        await stop(child, home);
+      },
+    };
+  } catch (error) {
+    await stop(child, home);
+    throw error;
+  }
+}
+
+function startUp(options: TargetOptions, home: string): ChildProcess {
+  const args = ['dist/src/cli/main.js', 'up', '--json', '--home', home, '--port', '0', '--pool', String(options.pool)];
+  if (options.runtime !== undefined) args.push('--runtime', options.runtime);
+  return spawn(process.execPath, args, {
+    cwd: options.root,
+    env: environment(),
+    stdio: ['ignore', 'pipe', 'inherit'],
+    // An interrupt at the terminal reaches the bench, which stops the server when it is done with it.
+    detached: true,
+  });
+}
+
+async function firstLine(child: ChildProcess): Promise<UpLine> {
+  if (child.stdout === null) throw new Error('no stdout');
+  for await (const line of createInterface(child.stdout)) return JSON.parse(line) as UpLine;
+  throw new Error('the server ended before it was up');
+}
+
+async function stop(child: ChildProcess, home: string): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) {
+    const gone = once(child, 'exit');
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+    await gone;
+    clearTimeout(timer);
+  }
+  rmSync(home, { recursive: true, force: true });
+}
+
+async function remoteTarget(url: string, { image }: TargetOptions): Promise<StartedTarget> {
+  const key = apiKey();
+  const client = new Millibox({ url, ...(key === undefined ? {} : { apiKey: key }) });
+  const operator = new Operator({ url, apiKey: key });
+  const [node] = await operator.nodes();
+  if (node === undefined) throw new Error(`no node behind ${url}`);
+  return {
+    client,
+    operator,
+    runtime: node.runtime ?? 'unknown',
+    image: image ?? node.defaultImage ?? '',
+    pids: undefined,
+    [Symbol.asyncDispose]: () => client.close(),
+  };
+}

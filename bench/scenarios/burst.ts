@@ -1,0 +1,82 @@
+/** Many creates at once, the first command in each, against a pool; and the refill behind an emptied pool. */
+import { DockerBaseline } from '../load/docker.ts';
+import { spread } from '../load/lanes.ts';
+import { poolReady } from '../load/pool.ts';
+import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
+import { ratio, round, Samples } from '../report/statistics.ts';
+import { failures, type Outcome, type Scenario } from './scenario.ts';
+
+const DEFAULT_N = 500;
+const DOCKER_RUNS = 16;
+/** Docker's own rate is highest with a few at once. */
+const DOCKER_WIDTH = 4;
+const TRUE = ['/bin/true'];
+
+export const burst: Scenario = {
+  name: 'burst',
+  describe: 'N creates at once and the first command in each; with --pool below N, the refill against docker run',
+  pool: (options) => options.pool ?? options.n ?? DEFAULT_N,
+
+  async run(target, options): Promise<Outcome> {
+    const n = options.n ?? DEFAULT_N;
+    const pool = burst.pool(options);
+    await using sandboxes = new Sandboxes(target.client, target.image);
+    await using docker = await DockerBaseline.find(target.image);
+
+    options.progress(`burst: filling the pool to ${pool}`);
+    await poolReady(target.operator, pool);
+
+    options.progress(`burst: ${n} creates at once`);
+    const all = new Samples('create+exec');
+    const finished: number[] = [];
+    const start = performance.now();
+    await Promise.all(
+      Array.from({ length: n }, async () => {
+        await all.time(() => mustSucceed(sandboxes.create({ memoryMb: 128 }).exec(TRUE)));
+        finished.push(performance.now() - start);
+      }),
+    );
+    const row = all.row(performance.now() - start);
+
+    // Everything after the first `pool` had to be made first: that part of the burst shows the refill rate. A pool that
+    // was as large as the burst is emptied by a second wave.
+    let refillPerSec = perSecond(finished.slice(pool));
+    const refill = new Samples('create+exec.pool-empty');
+    if (!(refillPerSec > 0)) {
+      const count = Math.min(64, n);
+      options.progress(`burst: ${count} more with the pool empty`);
+      const before = performance.now();
+      await Promise.all(
+        Array.from({ length: count + pool }, () =>
+          refill.time(() => mustSucceed(sandboxes.create({ memoryMb: 128 }).exec(TRUE))),
+        ),
+      );
+      refillPerSec = (refill.times.length * 1000) / (performance.now() - before);
+    }
+
+    options.progress('burst: docker run');
+    const runs = new Samples('docker.run');
+    const dockerStart = performance.now();
+    if (docker !== undefined) await spread(DOCKER_RUNS, DOCKER_WIDTH, () => runs.time(() => docker.run(TRUE)));
+    const dockerRow = runs.row(performance.now() - dockerStart);
+
+    return {
+      setup: { n, pool },
+      rows: [row, ...(refill.times.length > 0 ? [refill.row()] : []), dockerRow],
+      ratios: {
+        burstMaxMs: row.maxMs,
+        ok: row.ok,
+        refillVsDocker: ratio(refillPerSec, dockerRow.perSec),
+        refillPerSec: round(refillPerSec),
+      },
+      errors: failures(all, refill, runs),
+    };
+  },
+};
+
+/** Rate of a run of end times, from the first of them to the last. */
+function perSecond(ends: readonly number[]): number {
+  const first = ends[0];
+  const last = ends.at(-1);
+  return first === undefined || last === undefined || ends.length < 8 ? Number.NaN : ((ends.length - 1) * 1000) / (last - first);
+}

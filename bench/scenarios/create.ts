@@ -1,0 +1,62 @@
+/** From the call that creates a sandbox to the end of its first command, with a warm pool, against `docker run`. */
+import { DockerBaseline } from '../load/docker.ts';
+import { interleave } from '../load/lanes.ts';
+import { poolReady } from '../load/pool.ts';
+import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
+import { ratio, Samples } from '../report/statistics.ts';
+import { failures, type Outcome, type Scenario } from './scenario.ts';
+
+const DEFAULT_ROUNDS = 100;
+const WARM_UP_ROUNDS = 5;
+const DOCKER_EVERY = 5;
+const TRUE = ['/bin/true'];
+
+export const create: Scenario = {
+  name: 'create',
+  describe: 'create a sandbox and run its first command, pool hit, against docker run and against one exec',
+  pool: () => 8,
+
+  async run(target, options): Promise<Outcome> {
+    const rounds = options.n ?? DEFAULT_ROUNDS;
+    await using sandboxes = new Sandboxes(target.client, target.image);
+    await using docker = await DockerBaseline.find(target.image);
+    const steady = sandboxes.create();
+    await mustSucceed(steady.exec(TRUE));
+
+    const measure = async (n: number) => {
+      const made = new Samples('create');
+      const execs = new Samples('exec');
+      const runs = new Samples('docker.run');
+      await interleave(n, [
+        {
+          run: async () => {
+            await poolReady(target.operator, 1);
+            let sandbox: ReturnType<Sandboxes['create']> | undefined;
+            await made.time(async () => {
+              sandbox = sandboxes.create();
+              await mustSucceed(sandbox.exec(TRUE));
+            });
+            if (sandbox !== undefined) await sandboxes.delete(sandbox);
+          },
+        },
+        { run: () => execs.time(() => mustSucceed(steady.exec(TRUE))) },
+        ...(docker === undefined ? [] : [{ every: DOCKER_EVERY, run: () => runs.time(() => docker.run(TRUE)) }]),
+      ]);
+      return { made, execs, runs };
+    };
+
+    options.progress('create: warming up');
+    await measure(WARM_UP_ROUNDS);
+    options.progress(`create: ${rounds} rounds`);
+    const { made, execs, runs } = await measure(rounds);
+    return {
+      setup: { rounds, warmUpRounds: WARM_UP_ROUNDS },
+      rows: [made.row(), execs.row(), runs.row()],
+      ratios: {
+        dockerRunVsCreate: ratio(runs.p50, made.p50),
+        createVsExec: ratio(made.p50, execs.p50),
+      },
+      errors: failures(made, execs, runs),
+    };
+  },
+};

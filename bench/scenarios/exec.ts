@@ -1,0 +1,93 @@
+/** The time of one exec against a local spawn, a bare native spawn and Docker's exec API; and the rate of many. */
+import { availableParallelism } from 'node:os';
+import { DockerBaseline } from '../load/docker.ts';
+import { closedLoop, interleave } from '../load/lanes.ts';
+import { mustSucceed, Sandboxes, TRUE_INSIDE } from '../load/sandboxes.ts';
+import { spawnLoopRate, SpawnServer } from '../load/spawn-loop.ts';
+import { spawnAndWait } from '../load/spawn.ts';
+import { ratio, round, Samples } from '../report/statistics.ts';
+import { failures, type Outcome, type Scenario } from './scenario.ts';
+
+const DEFAULT_ROUNDS = 1_000;
+const WARM_UP_ROUNDS = 100;
+/** Docker's exec is some fifty times slower: it takes part in each so-many-th round. */
+const DOCKER_EVERY = 20;
+const LANES = 64;
+const LOOP_MS = 3_000;
+const LOOP_ROUNDS = 3;
+
+export const exec: Scenario = {
+  name: 'exec',
+  describe: 'one command in a running sandbox, against local spawns and docker exec; 64 sandboxes in a closed loop',
+  pool: () => LANES,
+
+  async run(target, options): Promise<Outcome> {
+    const rounds = options.n ?? DEFAULT_ROUNDS;
+    const { true: trueFile, spawnLoop } = options.binaries;
+    await using sandboxes = new Sandboxes(target.client, target.image);
+    await using docker = await DockerBaseline.find(target.image);
+    await docker?.startIdle(trueFile, TRUE_INSIDE);
+
+    const samples = {
+      exec: new Samples('exec'),
+      node: new Samples('node.spawn'),
+      native: new Samples('posix_spawn'),
+      docker: new Samples('docker.exec'),
+    };
+    {
+      options.progress('exec: one at a time');
+      const [sandbox] = await sandboxes.withTrue(1, trueFile);
+      if (sandbox === undefined) throw new Error('no sandbox to measure in');
+      await using server = new SpawnServer(spawnLoop, trueFile);
+      const lanes = (into: typeof samples, dockerEvery: number) => [
+        { run: () => into.exec.time(() => mustSucceed(sandbox.exec([TRUE_INSIDE]))) },
+        { run: () => into.node.time(() => spawnAndWait(trueFile)) },
+        { run: () => nativeSpawn(into.native, server) },
+        ...(docker === undefined
+          ? []
+          : [{ every: dockerEvery, run: () => into.docker.time(() => docker.exec([TRUE_INSIDE])) }]),
+      ];
+      const unrecorded = { ...samples };
+      for (const key of Object.keys(unrecorded) as (keyof typeof samples)[]) unrecorded[key] = new Samples('warm-up');
+      await interleave(WARM_UP_ROUNDS, lanes(unrecorded, WARM_UP_ROUNDS));
+      await interleave(rounds, lanes(samples, DOCKER_EVERY));
+      await sandboxes.delete(sandbox);
+    }
+
+    options.progress(`exec: ${LANES} sandboxes in a closed loop`);
+    const many = await sandboxes.withTrue(LANES, trueFile);
+    const loop = new Samples('exec.closed-loop');
+    let loopMs = 0;
+    let nativeRate = 0;
+    for (let round = 0; round < LOOP_ROUNDS; round++) {
+      loopMs += await closedLoop(LANES, LOOP_MS, (lane) =>
+        loop.time(() => mustSucceed((many[lane] as (typeof many)[number]).exec([TRUE_INSIDE]))),
+      );
+      // As many spawns as the sandboxes just ran: about as long a time.
+      const n = Math.max(500, Math.round(loop.times.length / (round + 1)));
+      nativeRate += (await spawnLoopRate(spawnLoop, trueFile, availableParallelism(), n)) / LOOP_ROUNDS;
+    }
+    const loopRow = loop.row(loopMs);
+
+    return {
+      setup: { rounds, warmUpRounds: WARM_UP_ROUNDS, sandboxes: LANES, loopMs: LOOP_MS * LOOP_ROUNDS },
+      rows: [samples.exec.row(), samples.node.row(), samples.native.row(), samples.docker.row(), loopRow],
+      ratios: {
+        execVsNodeSpawn: ratio(samples.exec.p50, samples.node.p50),
+        execVsPosixSpawn: ratio(samples.exec.p50, samples.native.p50),
+        dockerExecVsExec: ratio(samples.docker.p50, samples.exec.p50),
+        throughputVsPosixSpawn: ratio(loopRow.perSec, nativeRate),
+        posixSpawnPerSec: round(nativeRate),
+      },
+      errors: failures(samples.exec, samples.node, samples.native, samples.docker, loop),
+    };
+  },
+};
+
+async function nativeSpawn(into: Samples, server: SpawnServer): Promise<void> {
+  try {
+    into.add(await server.once());
+  } catch (error) {
+    into.fail(error);
+  }
+}

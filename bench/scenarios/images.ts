@@ -1,0 +1,97 @@
+/** The first command of a sandbox over many different images, against one image, and with no warm container against docker run. */
+import { DockerBaseline } from '../load/docker.ts';
+import { importImages } from '../load/images.ts';
+import { interleave } from '../load/lanes.ts';
+import { poolReady } from '../load/pool.ts';
+import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
+import { ratio, round, percentile, Samples } from '../report/statistics.ts';
+import { failures, type Outcome, type Scenario } from './scenario.ts';
+
+const DEFAULT_N = 200;
+const DOCKER_RUNS = 12;
+const COLD_RUNS = 24;
+const TRUE = ['/bin/millibox-true'];
+
+export const images: Scenario = {
+  name: 'images',
+  describe: 'create and first command over N images that differ, against one image; pool empty, against docker run',
+  pool: () => 8,
+
+  async run(target, options): Promise<Outcome> {
+    const n = options.n ?? DEFAULT_N;
+    await using sandboxes = new Sandboxes(target.client, target.image);
+    options.progress(`images: making ${n} images`);
+    await using made = await importImages(target.client, n, options.binaries.true);
+    await using docker = await DockerBaseline.find(target.image);
+
+    const many = new Samples('create+exec.many-images');
+    const one = new Samples('create+exec.one-image');
+    const claims: number[] = [];
+    const createIn = (row: Samples, image: string) => async (): Promise<void> => {
+      await poolReady(target.operator, 1);
+      let sandbox: ReturnType<Sandboxes['create']> | undefined;
+      await row.time(async () => {
+        sandbox = sandboxes.create({ image });
+        await mustSucceed(sandbox.exec(TRUE));
+      });
+      if (sandbox === undefined) return;
+      const { timings } = await sandbox.refresh();
+      if (timings.claimedMs !== undefined && timings.runningMs !== undefined) {
+        claims.push(timings.runningMs - timings.claimedMs);
+      }
+      await sandboxes.delete(sandbox);
+    };
+    const first = made.refs[0];
+    if (first === undefined) throw new Error('no image was made');
+    options.progress('images: warming up');
+    await createIn(new Samples('warm-up'), first)();
+    options.progress(`images: ${n} images, one sandbox each`);
+    await interleave(n, [
+      { run: (round) => createIn(many, made.refs[round % made.refs.length] as string)() },
+      { run: () => createIn(one, first)() },
+    ]);
+
+    // Cold: as many are asked for at once as empty the pool; the ones behind it had no warm container.
+    options.progress('images: with the pool empty');
+    const cold = new Samples('create+exec.pool-empty');
+    for (let i = 0; i < COLD_RUNS; i++) {
+      const drained = await Promise.all(
+        Array.from({ length: Math.max(1, await target.operator.warm()) }, async () => {
+          const sandbox = sandboxes.create();
+          await mustSucceed(sandbox.exec(['/bin/true']));
+          return sandbox;
+        }),
+      );
+      const image = made.refs[i % made.refs.length] as string;
+      let sandbox: ReturnType<Sandboxes['create']> | undefined;
+      const start = performance.now();
+      try {
+        sandbox = sandboxes.create({ image });
+        await mustSucceed(sandbox.exec(TRUE));
+        const ms = performance.now() - start;
+        // A refill that came in between made this one warm: it says nothing about a cold create.
+        if ((await sandbox.refresh()).timings.warm !== true) cold.add(ms);
+      } catch (error) {
+        cold.fail(error);
+      }
+      for (const each of [...drained, ...(sandbox === undefined ? [] : [sandbox])]) await sandboxes.delete(each);
+    }
+    options.progress('images: docker run');
+    const runs = new Samples('docker.run');
+    if (docker !== undefined) {
+      await interleave(DOCKER_RUNS, [{ run: () => runs.time(() => docker.run(['/bin/true'])) }]);
+    }
+
+    const sortedClaims = claims.toSorted((a, b) => a - b);
+    return {
+      setup: { images: n, coldRuns: cold.times.length },
+      rows: [many.row(), one.row(), cold.row(), runs.row()],
+      ratios: {
+        imagesVsOne: ratio(many.p50, one.p50),
+        dockerRunVsCold: ratio(runs.p50, cold.p50),
+        claimP50Ms: round(percentile(sortedClaims, 0.5)),
+      },
+      errors: failures(many, one, cold, runs),
+    };
+  },
+};

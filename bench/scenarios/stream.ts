@@ -1,0 +1,110 @@
+/** Large output and large files: throughput against local pipes and disks, memory, and what a stalled reader does to others. */
+import { spawn } from 'node:child_process';
+import { createReadStream, createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Sandbox } from '../../src/sdk/index.ts';
+import { floodPieces, FloodCheck } from '../load/flood.ts';
+import { PeakMemory } from '../load/memory.ts';
+import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
+import { measureCrowd } from '../load/crowd.ts';
+import { ratio, round, Samples } from '../report/statistics.ts';
+import { failures, type Outcome, type Scenario } from './scenario.ts';
+
+const DEFAULT_MIB = 1024;
+const ROUNDS = 3;
+const MIB = 1024 * 1024;
+const FLOOD_INSIDE = '/tmp/flood';
+
+export const stream: Scenario = {
+  name: 'stream',
+  describe: 'N MiB of stdout to the SDK against a local pipe, up and down as files, 200 streams with one stalled reader',
+  pool: () => 10,
+
+  async run(target, options): Promise<Outcome> {
+    const bytes = (options.n ?? DEFAULT_MIB) * MIB;
+    await using sandboxes = new Sandboxes(target.client, target.image);
+    const sandbox = sandboxes.create({ memoryMb: 2048 });
+    await installFlood(sandbox, options.binaries.flood);
+    const directory = mkdtempSync(join(tmpdir(), 'millibox-bench-stream-'));
+    using _directory = { [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }) };
+    const file = join(directory, 'flood');
+
+    const rows = {
+      stdout: new Samples('stdout.sdk'),
+      pipe: new Samples('stdout.node-pipe'),
+      upload: new Samples('file.upload'),
+      write: new Samples('file.disk-write'),
+      download: new Samples('file.download'),
+      read: new Samples('file.disk-read'),
+    };
+    using memory = new PeakMemory([...(target.pids?.gateway ?? []), ...(target.pids?.agent ?? [])]);
+    for (let i = 0; i < ROUNDS; i++) {
+      options.progress(`stream: round ${i + 1} of ${ROUNDS}`);
+      await rows.stdout.time(() => sdkStdout(sandbox, bytes));
+      await rows.pipe.time(() => nodePipe(options.binaries.flood, bytes));
+      await rows.upload.time(() => sandbox.files.write('/tmp/big', Readable.from(floodPieces(bytes)), { size: bytes }));
+      await rows.write.time(() => pipeline(Readable.from(floodPieces(bytes)), createWriteStream(file)));
+      await rows.download.time(() => check(sandbox.files.stream('/tmp/big'), bytes));
+      await rows.read.time(() => check(createReadStream(file, { highWaterMark: 64 * 1024 }), bytes));
+    }
+    const growthMb = memory.growthMb;
+    await sandboxes.delete(sandbox);
+
+    options.progress('stream: 200 streams, one reader stalls');
+    const crowd = await measureCrowd(async () => {
+      const each = sandboxes.create();
+      await installFlood(each, options.binaries.flood);
+      return each;
+    }, FLOOD_INSIDE);
+
+    return {
+      setup: { mib: bytes / MIB, rounds: ROUNDS, ...crowd.setup },
+      rows: [...Object.values(rows).map((row) => row.row()), crowd.idle.row(), crowd.among.row()],
+      ratios: {
+        // Times of the same bytes, so the other way round: throughput of ours over theirs.
+        streamVsNodePipe: ratio(rows.pipe.p50, rows.stdout.p50),
+        rssGrowthMb: target.pids === undefined ? null : round(growthMb),
+        uploadVsDisk: ratio(rows.write.p50, rows.upload.p50),
+        downloadVsDisk: ratio(rows.read.p50, rows.download.p50),
+        othersVsBefore: crowd.othersVsBefore,
+        execAmongStreamsP99VsIdle: ratio(crowd.among.row().p99Ms, crowd.idle.row().p99Ms),
+        stdoutMibPerSec: round((bytes / MIB / rows.stdout.p50) * 1000),
+        uploadMibPerSec: round((bytes / MIB / rows.upload.p50) * 1000),
+        downloadMibPerSec: round((bytes / MIB / rows.download.p50) * 1000),
+      },
+      errors: failures(...Object.values(rows), crowd.idle, crowd.among),
+    };
+  },
+};
+
+async function installFlood(sandbox: Sandbox, file: string): Promise<void> {
+  const install = `cat > ${FLOOD_INSIDE} && chmod 755 ${FLOOD_INSIDE}`;
+  await mustSucceed(sandbox.exec(install, { stdin: readFileSync(file) }));
+}
+
+async function sdkStdout(sandbox: Sandbox, bytes: number): Promise<void> {
+  const seen = new FloodCheck();
+  for await (const event of sandbox.exec([FLOOD_INSIDE, String(bytes)], { encoding: 'bytes', timeoutMs: 600_000 })) {
+    if (event.type === 'stdout') seen.take(event.data);
+    if (event.type === 'exit' && event.exitCode !== 0) throw new Error(`flood ended with ${event.exitCode}`);
+  }
+  complete(seen, bytes);
+}
+
+async function nodePipe(flood: string, bytes: number): Promise<void> {
+  const child = spawn(flood, [String(bytes)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await check(child.stdout, bytes);
+}
+
+async function check(source: AsyncIterable<Uint8Array>, bytes: number): Promise<void> {
+  const seen = new FloodCheck();
+  for await (const chunk of source) seen.take(chunk);
+  complete(seen, bytes);
+}
+
+function complete(seen: FloodCheck, bytes: number): void {
+  if (seen.bytes !== bytes) throw new Error(`${seen.bytes} bytes came, not ${bytes}`);
+}

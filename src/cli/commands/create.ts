@@ -1,0 +1,71 @@
+import type { Command } from 'commander';
+import { connect } from '../io/client.ts';
+import { duration, megabytes, pair, positive, whole } from '../io/parse.ts';
+import { printJson } from '../io/print.ts';
+
+interface CreateOptions {
+  name?: string;
+  cpus?: number;
+  memory?: number;
+  disk?: number;
+  pids?: number;
+  network: 'off' | 'internet';
+  env?: Record<string, string>;
+  secret?: Record<string, string>;
+  label?: Record<string, string>;
+  startCommand?: string;
+  timeout?: number;
+  idleTimeout?: number;
+  wait: boolean;
+  json?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command('create')
+    .description('create a sandbox and print its id')
+    .argument('[image]', "image reference; the server's default if left out")
+    .option('--name <name>')
+    .option('--cpus <number>', 'CPUs it may use', positive)
+    .option('--memory <size>', 'such as 512m or 2g', megabytes)
+    .option('--disk <size>', 'such as 512m or 2g', megabytes)
+    .option('--pids <number>', 'processes it may have', whole)
+    .option('--network <network>', 'off or internet', 'off')
+    .option('--env <name=value>', 'for every command in it; may be repeated', pair)
+    .option('--secret <name=value>', 'as --env, and never shown again; may be repeated', pair)
+    .option('--label <name=value>', 'may be repeated', pair)
+    .option('--start-command <command>', 'runs in the background once the sandbox is up')
+    .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
+    .option('--idle-timeout <duration>', 'ends it after this long without a call', duration)
+    .option('--no-wait', 'do not wait until it runs')
+    .option('--json', 'print the whole sandbox as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  millibox create
+  millibox create python:3.12-slim --memory 1g --timeout 2h --label job=42
+  SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'`,
+    )
+    .action(async (image: string | undefined, options: CreateOptions, command: Command) => {
+      await using client = connect(command);
+      const sandbox = client.sandboxes.create({
+        ...(image === undefined ? {} : { image }),
+        ...(options.name === undefined ? {} : { name: options.name }),
+        ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
+        ...(options.memory === undefined ? {} : { memoryMb: options.memory }),
+        ...(options.disk === undefined ? {} : { diskMb: options.disk }),
+        ...(options.pids === undefined ? {} : { pidsLimit: options.pids }),
+        network: options.network,
+        ...(options.env === undefined ? {} : { env: options.env }),
+        ...(options.secret === undefined ? {} : { secrets: options.secret }),
+        ...(options.label === undefined ? {} : { labels: options.label }),
+        ...(options.startCommand === undefined ? {} : { startCommand: options.startCommand }),
+        ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+        ...(options.idleTimeout === undefined ? {} : { idleTimeoutMs: options.idleTimeout }),
+      });
+      const created = options.wait ? await sandbox.ready() : await sandbox.created();
+      if (options.json) printJson(created);
+      else process.stdout.write(`${created.id}\n`);
+    });
+}

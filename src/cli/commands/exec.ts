@@ -1,0 +1,98 @@
+import type { Command } from 'commander';
+import type { ExecHandle } from '../../sdk/index.ts';
+import { connect } from '../io/client.ts';
+import { duration, pair } from '../io/parse.ts';
+import { BROKEN_PIPE_EXIT, BrokenPipe, feed, tolerateBrokenPipes, write } from '../io/pump.ts';
+import { forwardSignals } from '../io/signals.ts';
+import { printJson } from '../io/print.ts';
+import { runTerminal } from '../io/terminal.ts';
+
+interface ExecOptions {
+  shell?: boolean;
+  cwd?: string;
+  env?: Record<string, string>;
+  user?: string;
+  timeout?: number;
+  stdin: boolean;
+  background?: boolean;
+  tty?: boolean;
+  json?: boolean;
+}
+
+/** A command of a shell script that ran into its limit ends with this, as `timeout` has it. */
+const TIMED_OUT_EXIT = 124;
+
+export function register(program: Command): void {
+  program
+    .command('exec')
+    .description('run a command in a sandbox; stdin, stdout, stderr and the exit code pass through')
+    .argument('<sandbox>', 'its id')
+    .argument('<command...>', 'behind --, so that its options are its own')
+    .passThroughOptions()
+    .option('-s, --shell', 'the command is one text for sh -c')
+    .option('-w, --cwd <directory>')
+    .option('-e, --env <name=value>', 'may be repeated', pair)
+    .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
+    .option('--timeout <duration>', 'then it is ended with all it started, and the exit code is 124', duration)
+    .option('-n, --no-stdin', 'it reads end-of-file instead of our stdin')
+    .option('-t, --tty', 'in a terminal of its own')
+    .option('-b, --background', 'print its id and leave it running; see millibox jobs, logs, kill')
+    .option('--json', 'print one JSON result instead of passing output through')
+    .addHelpText(
+      'after',
+      `
+The exit code is the command's own (128 + n when signal n ended it), 124 after --timeout, 255 when the service failed.
+
+Examples:
+  millibox exec sbx-0123 -- ls -l /
+  millibox exec sbx-0123 -s -- 'cd /tmp && ls | wc -l'
+  tar c src | millibox exec sbx-0123 -- tar x -C /work
+  millibox exec -b sbx-0123 -- python3 -m http.server`,
+    )
+    .action(async (id: string, words: string[], options: ExecOptions, command: Command) => {
+      const client = connect(command);
+      const sandbox = await client.sandboxes.get(id);
+      const what = options.shell ? words.join(' ') : words;
+      const common = {
+        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        ...(options.env === undefined ? {} : { env: options.env }),
+        ...(options.user === undefined ? {} : { user: options.user }),
+        ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+      };
+      if (options.background) {
+        const job = await sandbox.exec(what, { ...common, background: true });
+        if (options.json) printJson({ execId: job.id });
+        else process.stdout.write(`${job.id}\n`);
+        return await client.close();
+      }
+      if (options.tty) return process.exit(await runTerminal(sandbox, { ...common, command: what }));
+      if (options.json) {
+        const stdin = options.stdin && !process.stdin.isTTY ? { stdin: process.stdin } : {};
+        printJson(await sandbox.exec(what, { ...common, ...stdin }));
+        return await client.close();
+      }
+      const stdin = options.stdin ? { stdin: true as const } : {};
+      const code = await passThrough(sandbox.exec(what, { ...common, ...stdin, encoding: 'bytes' }), options.stdin);
+      await client.close();
+      process.exit(code);
+    });
+}
+
+/** Joins the command to this process's streams and signals. Returns the exit code. */
+async function passThrough(running: ExecHandle<'bytes'>, withStdin: boolean): Promise<number> {
+  tolerateBrokenPipes();
+  using _signals = forwardSignals((signal) => running.signal(signal));
+  if (withStdin) void feed(process.stdin, running);
+  try {
+    for await (const event of running) {
+      if (event.type === 'stdout') await write(process.stdout, event.data);
+      else if (event.type === 'stderr') await write(process.stderr, event.data);
+      else if (event.type === 'exit') return event.timedOut ? TIMED_OUT_EXIT : event.exitCode;
+      else process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
+    }
+  } catch (error) {
+    if (!(error instanceof BrokenPipe)) throw error;
+    return BROKEN_PIPE_EXIT;
+  }
+  throw new Error('the command ended without an exit code');
+}

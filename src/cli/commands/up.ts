@@ -1,0 +1,105 @@
+import type { Command } from 'commander';
+import { orAbort } from '../../lib/deadline.ts';
+import { DEFAULT_PORT, home as defaultHome } from '../config.ts';
+import { whole } from '../io/parse.ts';
+import { printJson } from '../io/print.ts';
+import { runDemo } from '../up/demo.ts';
+import { Stack } from '../up/stack.ts';
+
+interface UpOptions {
+  host: string;
+  port: number;
+  home?: string;
+  agents: number;
+  runtime?: string;
+  image?: string;
+  pool?: number;
+  demo?: boolean;
+  json?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command('up')
+    .description('run gateway and agent on this machine until interrupted')
+    .option('--host <address>', 'where the gateway listens', '127.0.0.1')
+    .option('--port <port>', '0: any free one', whole, DEFAULT_PORT)
+    .option('--home <directory>', 'keys, records and logs (MILLIBOX_HOME)')
+    .option('--agents <number>', 'agents on this machine', whole, 1)
+    .option('--runtime <runtime>', 'auto, docker, oci or gvisor')
+    .option('--image <image>', 'what sandboxes run unless they ask for another')
+    .option('--pool <number>', 'containers kept warm', whole)
+    .option('--demo', 'create a sandbox first, and show how it went')
+    .option('--json', 'one JSON line once it is up')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  millibox up
+  millibox up --port 0 --json --home /tmp/mine --pool 20`,
+    )
+    .action(async (options: UpOptions) => {
+      const say = (line: string): void => void process.stderr.write(`    ${line}\n`);
+      const interrupt = new AbortController();
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+        process.on(signal, () => interrupt.abort(new Interrupted()));
+      }
+      const { signal } = interrupt;
+      try {
+        const stack = await Stack.start({ ...options, home: options.home ?? defaultHome(), say, signal });
+        try {
+          if (options.demo) await orAbort(signal, runDemo(stack));
+          if (options.json) await announce(stack);
+          else describe(stack);
+          await orAbort(signal, new Promise<never>(() => undefined));
+        } finally {
+          say('stopping');
+          await stack.stop();
+        }
+      } catch (error) {
+        if (!(error instanceof Interrupted)) throw error;
+      }
+      process.exit(0);
+    });
+}
+
+/** Somebody asked us to stop. */
+class Interrupted extends Error {}
+
+async function announce(stack: Stack): Promise<void> {
+  const { runtime, defaultImage: image } = await stack.node();
+  printJson({
+    url: stack.url,
+    apiKey: stack.apiKey,
+    home: stack.home,
+    runtime,
+    image,
+    pids: { gateway: stack.gateway.pid, agents: stack.agents.map((agent) => agent.pid) },
+  });
+}
+
+function describe({ url, apiKey, home }: Stack): void {
+  process.stdout.write(`
+millibox is up; Ctrl-C stops it.
+
+  URL       ${url}
+  API key   ${apiKey}        (kept in ${home}/api-key)
+  Logs      ${home}/log
+
+curl:
+  export MILLIBOX_URL=${url} MILLIBOX_API_KEY=${apiKey}
+  SB=$(curl -s -X POST $MILLIBOX_URL/v1/sandboxes -H "Authorization: Bearer $MILLIBOX_API_KEY" \\
+    -H 'content-type: application/json' -d '{}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
+  curl -s -X POST $MILLIBOX_URL/v1/sandboxes/$SB/exec -H "Authorization: Bearer $MILLIBOX_API_KEY" \\
+    -H 'content-type: application/json' -d '{"command":"python3 -c \\"print(6 * 7)\\""}'
+
+CLI:
+  SB=$(npx millibox create) && npx millibox exec $SB -- python3 -c 'print(6 * 7)' && npx millibox rm $SB
+
+SDK:
+  import { Millibox } from 'millibox';
+  await using client = new Millibox({ url: '${url}', apiKey: process.env.MILLIBOX_API_KEY });
+  await using sandbox = client.sandboxes.create();
+  console.log((await sandbox.exec(['python3', '-c', 'print(6 * 7)'])).stdout);
+`);
+}

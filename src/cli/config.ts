@@ -1,0 +1,69 @@
+/** The only place where the CLI reads the environment. */
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+const env = (name: string): string | undefined => {
+  const value = process.env[name];
+  return value === undefined || value === '' ? undefined : value;
+};
+
+/** Where `millibox up` keeps its keys, its records and its logs. */
+export function home(): string {
+  return env('MILLIBOX_HOME') ?? (process.getuid?.() === 0 ? '/var/lib/millibox' : join(homedir(), '.millibox'));
+}
+
+export const DEFAULT_PORT = 8700;
+
+export interface Connection {
+  url: string;
+  apiKey: string | undefined;
+}
+
+/** Given options first, then the environment, then what an `up` on this machine wrote down for its user. */
+export function connection(given: { url?: string | undefined; apiKey?: string | undefined }): Connection {
+  const local = readLocal();
+  return {
+    url: given.url ?? env('MILLIBOX_URL') ?? local?.url ?? `http://127.0.0.1:${DEFAULT_PORT}`,
+    apiKey: given.apiKey ?? env('MILLIBOX_API_KEY') ?? local?.apiKey,
+  };
+}
+
+function readLocal(): { url: string; apiKey: string } | undefined {
+  try {
+    const { url } = JSON.parse(readFileSync(join(home(), 'run', 'up.json'), 'utf8')) as { url: string };
+    return { url, apiKey: readFileSync(join(home(), 'api-key'), 'utf8').trim() };
+  } catch {
+    // Nothing is up here, or it is another user's.
+    return undefined;
+  }
+}
+
+/** What every part that `up` starts gets of this process's environment: where programs and Docker are, no secrets. */
+export function inheritedEnvironment(): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value === undefined) continue;
+    const ours = name.startsWith('MILLIBOX_') && name !== 'MILLIBOX_API_KEY';
+    if (ours || ['PATH', 'HOME', 'LANG', 'TMPDIR', 'TZ', 'DOCKER_HOST', 'XDG_RUNTIME_DIR'].includes(name)) {
+      kept[name] = value;
+    }
+  }
+  return kept;
+}
+
+/** For a part that runs in the foreground as if it had been started itself. */
+export const fullEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env });
+
+/** The image that the set-up made, and the archive that holds it; undefined before the set-up. */
+export function setupImage(): { ref: string; tar: string } | undefined {
+  for (const base of [home(), '/var/lib/millibox']) {
+    try {
+      const [ref, tar] = readFileSync(join(base, 'base', 'default-image'), 'utf8').split('\n');
+      if (ref && tar) return { ref, tar };
+    } catch {
+      // Not set up there.
+    }
+  }
+  return undefined;
+}

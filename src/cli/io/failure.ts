@@ -1,0 +1,24 @@
+/** How the CLI fails: one line on stderr, a hint where there is one, and an exit code that no command's own can be. */
+import { ServiceError } from '../../protocol/errors.ts';
+
+/** As ssh: the connection or the service failed, and the command's exit code is not known. */
+export const PLATFORM_FAILURE = 255;
+
+const HINTS: Partial<Record<string, string>> = {
+  unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
+  node_unavailable: 'is the service running? `npm start` starts one here; MILLIBOX_URL points to another',
+  sandbox_not_found: '`millibox ls` shows those that live',
+};
+
+export function reportFailure(error: unknown): never {
+  process.stderr.write(`millibox: ${describeFailure(error)}\n`);
+  process.exit(error instanceof ServiceError ? PLATFORM_FAILURE : 1);
+}
+
+export function describeFailure(error: unknown): string {
+  if (error instanceof ServiceError) {
+    const hint = HINTS[error.code];
+    return `${error.message} (${error.code})${hint === undefined ? '' : `\n  ${hint}`}`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}

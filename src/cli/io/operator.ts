@@ -1,0 +1,57 @@
+/** The operator's half of the API: nodes, pools, images. */
+import * as z from 'zod';
+import { request } from 'undici';
+import { NodeReport } from '../../protocol/node.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { Connection } from '../config.ts';
+
+const CALL_LIMIT_MS = 30_000;
+const Nodes = z.object({ nodes: z.array(NodeReport.partial().extend({ name: z.string() }).loose()) });
+export type NodeView = z.infer<typeof Nodes>['nodes'][number];
+
+export class Operator {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  async nodes(): Promise<NodeView[]> {
+    return Nodes.parse(await this.call('GET', '/v1/nodes')).nodes;
+  }
+
+  /** Containers that wait for a claim, over all nodes. */
+  async warm(): Promise<number> {
+    const pools = (await this.nodes()).flatMap((node) => node.pools ?? []);
+    return pools.reduce((sum, pool) => sum + pool.warm, 0);
+  }
+
+  /** @throws ServiceError as the service answered; `node_unavailable` when nobody did. */
+  async call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, limitMs = CALL_LIMIT_MS): Promise<unknown> {
+    const { url, apiKey } = this.#connection;
+    const answer = await request(`${url}${path}`, {
+      method,
+      headersTimeout: limitMs,
+      bodyTimeout: limitMs,
+      headers: {
+        ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+    }).catch((error: unknown) => {
+      throw new ServiceError('node_unavailable', `the gateway cannot be reached: ${String(error)}`, { cause: error });
+    });
+    const text = await answer.body.text();
+    const parsed = parse(text);
+    if (answer.statusCode >= 400) throw ServiceError.fromWire((parsed as { error?: unknown } | undefined)?.error);
+    return parsed;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return text === '' ? undefined : JSON.parse(text);
+  } catch {
+    throw new ServiceError('protocol_error', 'the answer is not JSON: is this the address of a millibox gateway?');
+  }
+}

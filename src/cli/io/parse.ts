@@ -1,0 +1,43 @@
+/** Values of options, each with an error that says what is taken. */
+import { InvalidArgumentError } from 'commander';
+
+/** `90`, `90s`, `500ms`, `10m`, `2h`, `1d`, in milliseconds. A bare number is of seconds. */
+export function duration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('a duration, such as 500ms, 30s, 10m, 2h or 1d');
+  const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match[2] ?? 's'] as number;
+  return Math.round(Number(match[1]) * unit);
+}
+
+/** `512`, `512m`, `2g`, in MB. */
+export function megabytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([mg]b?)?$/i.exec(text);
+  if (match === null) throw new InvalidArgumentError('a size in MB, or with a unit: 512, 512m, 2g');
+  return Math.round(Number(match[1]) * (match[2]?.toLowerCase().startsWith('g') ? 1024 : 1));
+}
+
+export function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('a number above zero');
+  return value;
+}
+
+export function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number');
+  return value;
+}
+
+/** Collects `k=v` of an option that may be repeated. */
+export function pair(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('NAME=VALUE');
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/** `SANDBOX:PATH`, or a path of this machine. A single letter before the colon, or a slash, makes it a local path. */
+export function location(text: string): { sandbox: string | undefined; path: string } {
+  const match = /^([a-z0-9][a-z0-9-]{3,63}):(.*)$/s.exec(text);
+  if (match === null) return { sandbox: undefined, path: text };
+  return { sandbox: match[1], path: match[2] === '' ? '.' : (match[2] as string) };
+}

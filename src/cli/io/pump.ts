@@ -1,0 +1,40 @@
+/** Bytes between the terminal or pipes of this process and a command in a sandbox. */
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+
+/** What reads our output went away: as a shell reports a death by PIPE. */
+export const BROKEN_PIPE_EXIT = 128 + 13;
+
+/** The reader of stdout or stderr is gone. */
+export class BrokenPipe extends Error {
+  override readonly name = 'BrokenPipe';
+}
+
+/** Writes and waits until the reader has room, so that a slow reader slows the command and fills no memory. */
+export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
+  if (to.destroyed || to.errored) throw new BrokenPipe();
+  if (to.write(bytes)) return;
+  await Promise.race([once(to, 'drain'), once(to, 'close').then(() => Promise.reject(new BrokenPipe()))]).catch(
+    (error: unknown) => {
+      throw (error as { code?: unknown }).code === 'EPIPE' ? new BrokenPipe() : error;
+    },
+  );
+}
+
+/** Without this, a reader that went away would end the program inside an event. `write` notices it. */
+export function tolerateBrokenPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+}
+
+/** Feeds our stdin to the command, as fast as it is taken. Resolves at the end of either. */
+export async function feed(
+  from: AsyncIterable<Buffer>,
+  to: { write(bytes: Buffer): Promise<void>; closeStdin(): void },
+): Promise<void> {
+  try {
+    for await (const chunk of from) await to.write(chunk);
+    to.closeStdin();
+  } catch {
+    // The command ended, or stopped reading: its exit tells the rest.
+  }
+}

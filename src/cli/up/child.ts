@@ -1,0 +1,95 @@
+/** One part of the composition as a child process: started, started anew when it dies, stopped in order. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+
+const RESTART_DELAY_MS = 500;
+const MAX_RESTART_DELAY_MS = 10_000;
+/** A part that lived this long before it died starts over with the short delay. */
+const STEADY_MS = 30_000;
+const MAX_LOG_BYTES = 32 * 1024 * 1024;
+
+export interface ChildOptions {
+  name: string;
+  file: string;
+  args: readonly string[];
+  env: Record<string, string>;
+  logFile: string;
+  onRestart?: (message: string) => void;
+}
+
+export class Child {
+  readonly name: string;
+  readonly #options: ChildOptions;
+  #process: ChildProcess | undefined;
+  #stopping = false;
+  #delayMs = RESTART_DELAY_MS;
+  #timer: NodeJS.Timeout | undefined;
+  /** How often it ended before it was steady, since it last was. */
+  failures = 0;
+
+  constructor(options: ChildOptions) {
+    this.name = options.name;
+    this.#options = options;
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  get running(): boolean {
+    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  start(): void {
+    const { file, args, env, logFile, name } = this.#options;
+    const startedAt = performance.now();
+    rotate(logFile);
+    const log = openSync(logFile, 'a', 0o600);
+    // A group of its own: a Ctrl-C at the terminal reaches `up` alone, which stops its parts in order.
+    const child = spawn(file, args, { env, stdio: ['ignore', log, log], detached: true });
+    closeSync(log);
+    this.#process = child;
+    child.on('error', (error) => this.#options.onRestart?.(`${name} cannot be started: ${error.message}`));
+    child.on('exit', (code, signal) => {
+      if (this.#stopping) return;
+      const steady = performance.now() - startedAt > STEADY_MS;
+      if (steady) this.#delayMs = RESTART_DELAY_MS;
+      this.failures = steady ? 1 : this.failures + 1;
+      this.#options.onRestart?.(`${name} ended (${signal ?? `exit ${code}`}); starting it again, see ${logFile}`);
+      this.#timer = setTimeout(() => this.start(), this.#delayMs);
+      this.#delayMs = Math.min(this.#delayMs * 2, MAX_RESTART_DELAY_MS);
+    });
+  }
+
+  /** What it said last, for an error message. */
+  lastLog(): string {
+    try {
+      return readFileSync(this.#options.logFile, 'utf8').trimEnd().split('\n').slice(-8).join('\n');
+    } catch {
+      return '(no log)';
+    }
+  }
+
+  /** Asks it to end; after the grace it is killed. Resolves once it is gone. */
+  async stop(graceMs: number, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    const child = this.#process;
+    if (child === undefined || !this.running) return;
+    const gone = once(child, 'exit');
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+    await gone;
+    clearTimeout(timer);
+  }
+}
+
+/** Keeps one older log beside the current one. */
+function rotate(path: string): void {
+  try {
+    if (statSync(path).size > MAX_LOG_BYTES) renameSync(path, `${path}.1`);
+  } catch {
+    // No log yet.
+  }
+}

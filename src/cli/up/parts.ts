@@ -1,0 +1,65 @@
+/** The parts of a service on one machine: where their files are and what environment each is given. */
+import { existsSync } from 'node:fs';
+import { arch } from 'node:os';
+import { join } from 'node:path';
+
+/** Root of the package: this file lies in src/cli/up, or in dist/src/cli/up once built. */
+const PACKAGE_ROOT = join(
+  import.meta.dirname,
+  import.meta.dirname.includes(join('dist', 'src', 'cli')) ? '../../../..' : '../../..',
+);
+
+const built = (path: string): string => join(PACKAGE_ROOT, 'dist', path);
+export const gatewayMain = (): string => built('src/gateway/main.js');
+export const agentMain = (): string => built('agent/main.js');
+
+/** boxinit where the set-up builds it. @throws Error when it is not there. */
+export function boxinitPath(): string {
+  const cpu = arch() === 'arm64' ? 'aarch64' : 'x86_64';
+  const path = join(PACKAGE_ROOT, 'agent/boxinit/target', `${cpu}-unknown-linux-gnu`, 'release/boxinit');
+  if (!existsSync(path)) throw new Error(`there is no ${path}; \`npm run setup\` builds it`);
+  return path;
+}
+
+export interface AgentPart {
+  node: string;
+  port: number;
+  dataDir: string;
+  secretFile: string;
+  boxinit: string;
+  runtime?: string | undefined;
+  image?: string | undefined;
+  /** Containers kept warm, neither more nor less. */
+  pool?: number | undefined;
+}
+
+export function agentEnvironment(part: AgentPart): Record<string, string> {
+  const { pool } = part;
+  return {
+    MILLIBOX_NODE_NAME: part.node,
+    MILLIBOX_AGENT_LISTEN: `127.0.0.1:${part.port}`,
+    MILLIBOX_DATA_DIR: part.dataDir,
+    MILLIBOX_NODE_SECRET_FILE: part.secretFile,
+    MILLIBOX_BOXINIT: part.boxinit,
+    ...(part.runtime === undefined ? {} : { MILLIBOX_RUNTIME: part.runtime }),
+    ...(part.image === undefined ? {} : { MILLIBOX_DEFAULT_IMAGE: part.image }),
+    ...(pool === undefined ? {} : { MILLIBOX_POOL_MIN: String(pool), MILLIBOX_POOL_MAX: String(pool) }),
+  };
+}
+
+export interface GatewayPart {
+  host: string;
+  port: number;
+  secretFile: string;
+  apiKeyFile: string;
+  agents: readonly { node: string; port: number }[];
+}
+
+export function gatewayEnvironment(part: GatewayPart): Record<string, string> {
+  return {
+    MILLIBOX_LISTEN: `${part.host.includes(':') ? `[${part.host}]` : part.host}:${part.port}`,
+    MILLIBOX_NODES: part.agents.map(({ node, port }) => `${node}=ws://127.0.0.1:${port}`).join(','),
+    MILLIBOX_NODE_SECRET_FILE: part.secretFile,
+    MILLIBOX_API_KEY_FILE: part.apiKeyFile,
+  };
+}

@@ -1,0 +1,31 @@
+/** Keys that are made once and kept in files that only their owner can read. */
+import { randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** The secret in the file, made first if there is none. Two callers at once get the same one. */
+export function keepSecret(path: string, prefix: string): string {
+  try {
+    return read(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
+  const mine = `${path}.${process.pid}`;
+  writeFileSync(mine, `${prefix}${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
+  try {
+    // A link is made by one of two at once, and is never seen half written.
+    linkSync(mine, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(mine, { force: true });
+  }
+  return read(path);
+}
+
+function read(path: string): string {
+  const secret = readFileSync(path, 'utf8').trim();
+  if (secret.length < 16) throw new Error(`${path} holds no usable secret; remove it, and a new one is made`);
+  return secret;
+}

@@ -1,0 +1,181 @@
+/** Gateway and agents of one machine, as child processes with one home directory. */
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { request } from 'undici';
+import { sleep } from '../../lib/deadline.ts';
+import { inheritedEnvironment, setupImage } from '../config.ts';
+import { Operator, type NodeView } from '../io/operator.ts';
+import { Child } from './child.ts';
+import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from './parts.ts';
+import { freePort, isFree } from './ports.ts';
+import { keepSecret } from './secrets.ts';
+
+export interface StackOptions {
+  home: string;
+  host: string;
+  /** 0: a free one. */
+  port: number;
+  agents: number;
+  runtime?: string | undefined;
+  image?: string | undefined;
+  pool?: number | undefined;
+  say: (line: string) => void;
+  /** Gives up starting. */
+  signal: AbortSignal;
+}
+
+const READY_LIMIT_MS = 120_000;
+const GATEWAY_STOP_MS = 10_000;
+/** The agent removes its containers on the way out. */
+const AGENT_STOP_MS = 90_000;
+
+export class Stack {
+  readonly url: string;
+  readonly apiKey: string;
+  readonly home: string;
+  readonly gateway: Child;
+  readonly agents: readonly Child[];
+
+  private constructor(url: string, apiKey: string, home: string, gateway: Child, agents: readonly Child[]) {
+    this.url = url;
+    this.apiKey = apiKey;
+    this.home = home;
+    this.gateway = gateway;
+    this.agents = agents;
+  }
+
+  /** Starts all parts and waits until the gateway would serve. @throws Error that says what is in the way. */
+  static async start(options: StackOptions): Promise<Stack> {
+    const { home, host, say } = options;
+    for (const name of ['', 'run', 'log']) mkdirSync(join(home, name), { recursive: true, mode: 0o711 });
+    chmodSync(home, 0o711);
+    claim(home);
+    const port = options.port === 0 ? await freePort(host) : options.port;
+    if (!(await isFree(port, host))) {
+      throw new Error(`${host}:${port} is taken; is millibox up already? (--port chooses another)`);
+    }
+
+    const secretFile = join(home, 'node-secret');
+    const apiKeyFile = join(home, 'api-key');
+    keepSecret(secretFile, '');
+    const apiKey = keepSecret(apiKeyFile, 'mbx_');
+    const env = inheritedEnvironment();
+    const boxinit = boxinitPath();
+    const image = options.image ?? setupImage()?.ref;
+
+    const nodes = [];
+    for (let i = 1; i <= options.agents; i++) nodes.push({ node: `node-${i}`, port: await freePort() });
+    const child = (name: string, main: string, partEnv: Record<string, string>): Child =>
+      new Child({
+        name,
+        file: process.execPath,
+        args: [main],
+        env: { ...env, ...partEnv },
+        logFile: join(home, 'log', `${name}.log`),
+        onRestart: say,
+      });
+    const agents = nodes.map(({ node, port: agentPort }) =>
+      child(
+        `agent-${node}`,
+        agentMain(),
+        agentEnvironment({
+          node,
+          port: agentPort,
+          dataDir: join(home, 'agents', node),
+          secretFile,
+          boxinit,
+          runtime: options.runtime,
+          image,
+          pool: options.pool,
+        }),
+      ),
+    );
+    const gateway = child('gateway', gatewayMain(), gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }));
+    const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+    const stack = new Stack(`http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`, apiKey, home, gateway, agents);
+    for (const part of [...agents, gateway]) part.start();
+    try {
+      await stack.#ready(options.signal);
+    } catch (error) {
+      await stack.stop();
+      throw error;
+    }
+    stack.#record();
+    return stack;
+  }
+
+  /** Gateway first, so that nothing new begins; then the agents, which remove what they made. */
+  async stop(): Promise<void> {
+    await this.gateway.stop(GATEWAY_STOP_MS);
+    await Promise.all(this.agents.map((agent) => agent.stop(AGENT_STOP_MS)));
+    rmSync(upFile(this.home), { force: true });
+  }
+
+  /** The first node, as the operator's API shows it. */
+  async node(): Promise<NodeView> {
+    const [node] = await new Operator(this).nodes();
+    if (node === undefined) throw new Error('no node has reported yet');
+    return node;
+  }
+
+  async #ready(signal: AbortSignal): Promise<void> {
+    const end = performance.now() + READY_LIMIT_MS;
+    for (;;) {
+      const failure = await notReady(this.url);
+      if (failure === undefined) return;
+      for (const part of [this.gateway, ...this.agents]) {
+        if (part.failures >= 3) throw new Error(`the ${part.name} does not start:\n${part.lastLog()}`);
+      }
+      if (performance.now() > end) throw new Error(`the service is not ready after ${READY_LIMIT_MS / 1000} s: ${failure}`);
+      await sleep(50, signal);
+    }
+  }
+
+  /** For the CLI on this machine, and for the next `up` here. */
+  #record(): void {
+    const pids = [this.gateway, ...this.agents].flatMap((part) => (part.pid === undefined ? [] : [part.pid]));
+    writeFileSync(upFile(this.home), `${JSON.stringify({ pid: process.pid, url: this.url, pids })}\n`, { mode: 0o600 });
+  }
+}
+
+async function notReady(url: string): Promise<string | undefined> {
+  try {
+    const answer = await request(`${url}/readyz`, { headersTimeout: 5_000, bodyTimeout: 5_000 });
+    const text = await answer.body.text();
+    return answer.statusCode === 200 ? undefined : `${answer.statusCode} ${text.slice(0, 200)}`;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const upFile = (home: string): string => join(home, 'run', 'up.json');
+
+/**
+ * One `up` a home. An `up` that was killed leaves its parts running: they are ended, and theirs is adopted or removed
+ * by the agent that starts next.
+ */
+function claim(home: string): void {
+  let before: { pid: number; pids: number[] };
+  try {
+    before = JSON.parse(readFileSync(upFile(home), 'utf8')) as { pid: number; pids: number[] };
+  } catch {
+    return;
+  }
+  if (before.pid !== process.pid && runs(before.pid, 'up')) {
+    throw new Error(`millibox is up here already, with process ${before.pid} (${home})`);
+  }
+  for (const pid of before.pids) {
+    if (runs(pid, 'main.js')) process.kill(pid, 'SIGKILL');
+  }
+  rmSync(upFile(home), { force: true });
+}
+
+/** Whether the process lives and is a part of ours: process ids are used again. */
+function runs(pid: number, word: string): boolean {
+  try {
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return words.some((each) => each.endsWith('main.js')) && words.some((each) => each === word || each.endsWith(word));
+  } catch {
+    return false;
+  }
+}
