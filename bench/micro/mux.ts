@@ -10,15 +10,13 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { WebSocketServer } from 'ws';
 import { Channel } from '../../src/protocol/frames.ts';
 import {
-  WS_OPTIONS,
+  acceptWs,
   createMux,
   dialWs,
   memoryPair,
   socketTransport,
-  wsTransport,
   type Mux,
   type MuxStream,
   type StreamHandler,
@@ -179,10 +177,7 @@ async function main(args: string[]): Promise<void> {
   }
   if (args[0] === '--ws') {
     const server = http.createServer();
-    const wss = new WebSocketServer({ ...WS_OPTIONS, noServer: true });
-    server.on('upgrade', (request, socket, head) => {
-      wss.handleUpgrade(request, socket, head, (ws) => serve(wsTransport(ws)));
-    });
+    server.on('upgrade', (request, socket, head) => serve(acceptWs(request, socket, head, 'bench')));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     process.stdout.write(`ws://127.0.0.1:${(server.address() as AddressInfo).port}\n`);

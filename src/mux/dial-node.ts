@@ -4,7 +4,7 @@ import { agentProof, gatewayAuthorization, sameText } from '../lib/node-auth.ts'
 import { ServiceError } from '../protocol/errors.ts';
 import { NODE_PATH, NODE_SUBPROTOCOL, NodeHello } from '../protocol/node.ts';
 import type { Json, Transport } from './types.ts';
-import { UpgradeRefused, dialWs } from './ws-dial.ts';
+import { UpgradeRefused, dialWs } from './websocket/handshake.ts';
 
 export interface DialNodeOptions {
   /** The secret that gateways and agents share. */

@@ -2,6 +2,6 @@ export { dialNode, type DialNodeOptions, type DialledNode } from './dial-node.ts
 export { createMux } from './mux.ts';
 export { memoryPair, type MemoryOptions, type MemoryPair } from './memory-transport.ts';
 export { socketTransport } from './socket-transport.ts';
-export { UpgradeRefused, dialWs, type DialOptions } from './ws-dial.ts';
+export { UpgradeRefused, acceptWs, dialWs, type DialOptions } from './websocket/handshake.ts';
 export { WS_OPTIONS, wsTransport, zeroMask } from './ws-transport.ts';
 export type { Json, Mux, MuxOptions, MuxStream, StreamHandler, Transport } from './types.ts';

@@ -20,10 +20,19 @@ const readBuffer = (): Uint8Array =>
     : (shared ??= Buffer.allocUnsafeSlow(READ_BYTES));
 
 /**
- * Starts to read a connected socket. `onBytes` gets chunks that are valid only until it returns.
+ * Starts to read a connected socket. `onBytes` gets chunks that are valid only until it returns, and that it may change.
+ * @param head bytes that were read before and come first
  * @returns the socket to write to and to listen to for `close`. When it closes, `socket` closes too, and the other way round.
  */
-export function readInto(socket: net.Socket, onBytes: (chunk: Uint8Array) => void): net.Socket {
+export function readInto(
+  socket: net.Socket,
+  onBytes: (chunk: Uint8Array) => void,
+  head: Uint8Array = new Uint8Array(0),
+): net.Socket {
+  const early: Uint8Array[] = head.length > 0 ? [new Uint8Array(head)] : [];
+  // After the caller has returned, and before the next read.
+  queueMicrotask(() => early.forEach((chunk) => onBytes(chunk)));
+  socket.setTimeout(0);
   const handle = (socket as unknown as WithHandle)._handle;
   if (!isPlain(socket) || typeof handle?.useUserBuffer !== 'function') {
     socket.on('data', onBytes);
@@ -46,7 +55,7 @@ export function readInto(socket: net.Socket, onBytes: (chunk: Uint8Array) => voi
   moved.once('close', () => socket.destroy());
   socket.once('close', () => moved.destroy());
   // What was read before the move.
-  for (let chunk: unknown = socket.read(); chunk !== null; chunk = socket.read()) onBytes(chunk as Buffer);
+  for (let chunk: unknown = socket.read(); chunk !== null; chunk = socket.read()) early.push(chunk as Buffer);
   moved.resume();
   return moved;
 }

@@ -35,6 +35,8 @@ const MAX_CONTROL_QUEUE_BYTES = 64 * 1024 * 1024;
 export class Sender {
   readonly #transport: Transport;
   readonly #onOverflow: () => void;
+  /** Each batch begins so far into its buffer. */
+  readonly #headroom: number;
   #linkCredit = LINK_WINDOW_BYTES;
 
   #batch: Uint8Array | null = null;
@@ -56,6 +58,7 @@ export class Sender {
   constructor(transport: Transport, onOverflow: () => void) {
     this.#transport = transport;
     this.#onOverflow = onOverflow;
+    this.#headroom = transport.headroom ?? 0;
   }
 
   /** Bytes of control frames that wait for the transport. */
@@ -69,11 +72,11 @@ export class Sender {
     const bytes = HEADER_BYTES + payload.length;
     if (this.#controlHead === this.#control.length && bytes <= this.#room()) {
       const batch = this.#reserve(bytes);
-      writeHeader(batch, this.#used, type, flags, channel, stream, payload.length);
-      batch.set(payload, this.#used + HEADER_BYTES);
+      writeHeader(batch, this.#end, type, flags, channel, stream, payload.length);
+      batch.set(payload, this.#end + HEADER_BYTES);
       this.#used += bytes;
     } else {
-      const frame = Buffer.allocUnsafe(bytes);
+      const frame = Buffer.allocUnsafe(this.#headroom + bytes).subarray(this.#headroom);
       writeHeader(frame, 0, type, flags, channel, stream, payload.length);
       frame.set(payload, HEADER_BYTES);
       this.#control.push(frame);
@@ -97,8 +100,8 @@ export class Sender {
       const n = Math.min(left, MAX_DATA_BYTES, source.credit, this.#linkCredit, room);
       if (n <= 0) break;
       const batch = this.#reserve(HEADER_BYTES + n);
-      writeHeader(batch, this.#used, FrameType.DATA, 0, channel, source.id, n);
-      batch.set(n === bytes.length ? bytes : bytes.subarray(done, done + n), this.#used + HEADER_BYTES);
+      writeHeader(batch, this.#end, FrameType.DATA, 0, channel, source.id, n);
+      batch.set(n === bytes.length ? bytes : bytes.subarray(done, done + n), this.#end + HEADER_BYTES);
       this.#spend(source, n);
       done += n;
     }
@@ -153,17 +156,22 @@ export class Sender {
   /** Room for whole frames in the batch being filled. */
   #room(): number {
     if (this.#sends >= MAX_SENDS_IN_FLIGHT) return 0;
-    return Math.min(LARGE_BYTES, MAX_IN_FLIGHT_BYTES - this.#inFlight) - this.#used;
+    return Math.min(LARGE_BYTES - this.#headroom, MAX_IN_FLIGHT_BYTES - this.#inFlight) - this.#used;
+  }
+
+  /** Where the next frame goes in the batch. */
+  get #end(): number {
+    return this.#headroom + this.#used;
   }
 
   /** The batch, with `bytes` free behind what is used. The caller has checked the room. */
   #reserve(bytes: number): Uint8Array {
-    const needed = this.#used + bytes;
+    const needed = this.#end + bytes;
     const batch = this.#batch;
     if (batch !== null && needed <= batch.length) return batch;
     const next = takeBuffer(needed);
     if (batch !== null) {
-      next.set(batch.subarray(0, this.#used));
+      next.set(batch.subarray(0, this.#end));
       giveBuffer(batch);
     }
     this.#batch = next;
@@ -179,7 +187,7 @@ export class Sender {
   #fillControl(): void {
     while (this.#controlHead < this.#control.length) {
       const frame = this.#control[this.#controlHead]!;
-      const tooLong = frame.length > LARGE_BYTES;
+      const tooLong = frame.length > LARGE_BYTES - this.#headroom;
       if (tooLong ? this.#used > 0 : frame.length > this.#room()) return;
       this.#controlHead += 1;
       this.#controlBytes -= frame.length;
@@ -194,7 +202,7 @@ export class Sender {
         this.#send(frame, null);
         if (this.#closed || this.#inFlight >= MAX_IN_FLIGHT_BYTES || this.#sends >= MAX_SENDS_IN_FLIGHT) return;
       } else {
-        this.#reserve(frame.length).set(frame, this.#used);
+        this.#reserve(frame.length).set(frame, this.#end);
         this.#used += frame.length;
       }
     }
@@ -214,8 +222,8 @@ export class Sender {
       if (max <= 0) continue;
       const batch = this.#reserve(HEADER_BYTES + max);
       const channel = source.headChannel();
-      const n = source.moveTo(batch, this.#used + HEADER_BYTES, max);
-      writeHeader(batch, this.#used, FrameType.DATA, 0, channel, source.id, n);
+      const n = source.moveTo(batch, this.#end + HEADER_BYTES, max);
+      writeHeader(batch, this.#end, FrameType.DATA, 0, channel, source.id, n);
       this.#spend(source, n);
       source.moved();
       if (!source.inRing && source.sendable() > 0) this.#enring(source);
@@ -235,7 +243,7 @@ export class Sender {
     const used = this.#used;
     this.#batch = null;
     this.#used = 0;
-    this.#send(batch.subarray(0, used), batch);
+    this.#send(batch.subarray(this.#headroom, this.#headroom + used), batch);
   }
 
   #send(bytes: Uint8Array, buffer: Uint8Array | null): void {

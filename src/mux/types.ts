@@ -5,9 +5,11 @@ export type Json = Record<string, unknown>;
 
 /** A connection that carries bytes in order: a WebSocket (many frames per message) or a unix socket. */
 export interface Transport {
+  /** So many bytes in front of what `send` is given are the transport's to write. Default: none. */
+  readonly headroom?: number;
   /**
    * Hands bytes to the wire. `sent` is called once the wire has taken them (not: delivered); the mux may reuse the
-   * memory of `bytes` after that and not before.
+   * memory of `bytes` after that and not before. Until then the transport may change them.
    */
   send(bytes: Uint8Array, sent: () => void): void;
   /**
