@@ -1,0 +1,34 @@
+/** Many creates at once against a small pool: all succeed, in line, with no polling. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+
+const CREATES = 200;
+const POOL = 20;
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startStack({ pool: POOL });
+  await stack.warm(POOL);
+});
+afterAll(() => stack?.stop());
+
+test(
+  `${CREATES} creates at once against a pool of ${POOL}: every one succeeds and its first command answers`,
+  { timeout: 900_000 },
+  async () => {
+    const label = { burst: 'all' };
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: CREATES }, async (_, i) => {
+        const sandbox = stack.client.sandboxes.create({ memoryMb: 64, labels: label, timeoutMs: 3_600_000 });
+        const { stdout } = await sandbox.exec(`echo ${i}`, { timeoutMs: 600_000 });
+        return { id: (await sandbox.created()).id, stdout };
+      }),
+    );
+    const failures = outcomes.filter((outcome) => outcome.status === 'rejected');
+    expect(failures.map(({ reason }) => String(reason))).toEqual([]);
+    const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+    expect(done.map(({ stdout }) => stdout)).toEqual(Array.from({ length: CREATES }, (_, i) => `${i}\n`));
+    expect(new Set(done.map(({ id }) => id)).size).toBe(CREATES);
+    expect(await stack.client.sandboxes.deleteByLabel(label, { deadlineMs: 600_000 })).toBe(CREATES);
+  },
+);

@@ -1,0 +1,254 @@
+/**
+ * A real service for a test: gateway and agents from the build, as in production, with an environment of their own, a
+ * home of their own and free ports. Parts can be killed and started again. Dispose it, and nothing of it is left.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Millibox } from '../../src/sdk/index.ts';
+import { Operator, type NodeView } from '../../src/cli/io/operator.ts';
+import { setupImage } from '../../src/cli/config.ts';
+import {
+  agentEnvironment,
+  agentMain,
+  boxinitPath,
+  gatewayEnvironment,
+  gatewayMain,
+} from '../../src/cli/up/parts.ts';
+import { freePort } from '../../src/cli/up/ports.ts';
+import { keepSecret } from '../../src/cli/up/secrets.ts';
+import { allowedEnvironment, chosenRuntime } from './config.ts';
+import { until } from './until.ts';
+
+/** Every home of a test begins so: what is left behind can be told from what is not ours. */
+export const HOME_PREFIX = 'millibox-test-';
+
+export interface StackOptions {
+  /** Default: MILLIBOX_TEST_RUNTIME, or what `auto` takes. */
+  runtime?: string;
+  /** Warm containers a node. */
+  pool?: number;
+  agents?: number;
+  image?: string;
+  agentEnv?: Record<string, string>;
+  gatewayEnv?: Record<string, string>;
+}
+
+const START_LIMIT_MS = 120_000;
+const STOP_LIMIT_MS = 120_000;
+
+export async function startStack(options: StackOptions = {}): Promise<TestStack> {
+  const stack = new TestStack(options);
+  try {
+    await stack.start();
+  } catch (error) {
+    const logs = stack.logs();
+    await stack.stop();
+    throw new Error(`the service did not start: ${String(error)}\n${logs}`, { cause: error });
+  }
+  return stack;
+}
+
+interface Part {
+  name: string;
+  main: string;
+  env: Record<string, string>;
+  process: ChildProcess | undefined;
+}
+
+export class TestStack implements AsyncDisposable {
+  readonly home: string;
+  readonly options: StackOptions;
+  #parts: { gateway: Part; agents: Part[] } | undefined;
+  #client: Millibox | undefined;
+  #url = '';
+  #apiKey = '';
+
+  constructor(options: StackOptions) {
+    this.options = options;
+    this.home = mkdtempSync(join(tmpdir(), HOME_PREFIX));
+    mkdirSync(join(this.home, 'log'));
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  get apiKey(): string {
+    return this.#apiKey;
+  }
+
+  /** One client, shared by the tests of a file. */
+  get client(): Millibox {
+    if (this.#client === undefined) throw new Error('the service was not started');
+    return this.#client;
+  }
+
+  get operator(): Operator {
+    return new Operator({ url: this.#url, apiKey: this.#apiKey });
+  }
+
+  get agentPids(): number[] {
+    return this.#all.agents.map((part) => part.process?.pid ?? 0);
+  }
+
+  get gatewayPid(): number {
+    return this.#all.gateway.process?.pid ?? 0;
+  }
+
+  newClient(): Millibox {
+    return new Millibox({ url: this.#url, apiKey: this.#apiKey });
+  }
+
+  async start(): Promise<void> {
+    const { agents = 1, pool = 2, agentEnv = {}, gatewayEnv = {} } = this.options;
+    const runtime = this.options.runtime ?? chosenRuntime();
+    const secretFile = join(this.home, 'node-secret');
+    const apiKeyFile = join(this.home, 'api-key');
+    keepSecret(secretFile, '');
+    this.#apiKey = keepSecret(apiKeyFile, 'mbx_');
+    const port = await freePort();
+    this.#url = `http://127.0.0.1:${port}`;
+
+    const nodes: { node: string; port: number }[] = [];
+    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: await freePort() });
+    const base = allowedEnvironment();
+    this.#parts = {
+      agents: nodes.map(({ node, port: agentPort }) => ({
+        name: node,
+        main: agentMain(),
+        process: undefined,
+        env: {
+          ...base,
+          ...agentEnvironment({
+            node,
+            port: agentPort,
+            dataDir: join(this.home, node),
+            secretFile,
+            boxinit: boxinitPath(),
+            runtime,
+            image: this.options.image ?? setupImage()?.ref,
+            pool,
+          }),
+          ...agentEnv,
+        },
+      })),
+      gateway: {
+        name: 'gateway',
+        main: gatewayMain(),
+        process: undefined,
+        env: {
+          ...base,
+          ...gatewayEnvironment({ host: '127.0.0.1', port, secretFile, apiKeyFile, agents: nodes }),
+          ...gatewayEnv,
+        },
+      },
+    };
+    for (const part of [...this.#all.agents, this.#all.gateway]) this.#spawn(part);
+    await this.ready();
+    this.#client = this.newClient();
+  }
+
+  /** Resolves once the gateway would serve, and all nodes (or so many) are ready. */
+  async ready(nodes = this.#all.agents.length): Promise<void> {
+    await until(
+      async () => {
+        this.#checkAlive();
+        const views = await this.operator.nodes();
+        return views.filter(isReady).length >= nodes;
+      },
+      START_LIMIT_MS,
+      'the nodes to be ready',
+    );
+  }
+
+  /** Resolves once so many containers wait. */
+  async warm(count: number): Promise<void> {
+    await until(async () => (await this.operator.warm()) >= count, START_LIMIT_MS, `${count} warm containers`);
+  }
+
+  async killAgent(index = 0, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    await end(this.#agent(index), signal);
+  }
+
+  restartAgent(index = 0): void {
+    this.#spawn(this.#agent(index));
+  }
+
+  async killGateway(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    await end(this.#all.gateway, signal);
+  }
+
+  restartGateway(): void {
+    this.#spawn(this.#all.gateway);
+  }
+
+  /** What the parts said last, for the message of a failed test. */
+  logs(): string {
+    const names = [...(this.#parts?.agents ?? []), ...(this.#parts === undefined ? [] : [this.#parts.gateway])];
+    return names
+      .map(({ name }) => {
+        const path = join(this.home, 'log', `${name}.log`);
+        const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+        return `--- ${name}\n${text.split('\n').slice(-25).join('\n')}`;
+      })
+      .join('\n');
+  }
+
+  /** Ends everything. The agents remove what they made; one that is down is started once more to do it. */
+  async stop(): Promise<void> {
+    await this.#client?.close();
+    if (this.#parts !== undefined) {
+      await end(this.#parts.gateway, 'SIGTERM');
+      await Promise.all(this.#parts.agents.map((part) => this.#stopAgent(part)));
+    }
+    rmSync(this.home, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  get #all(): { gateway: Part; agents: Part[] } {
+    if (this.#parts === undefined) throw new Error('the service was not started');
+    return this.#parts;
+  }
+
+  #agent(index: number): Part {
+    const part = this.#all.agents[index];
+    if (part === undefined) throw new Error(`no agent ${index}`);
+    return part;
+  }
+
+  #spawn(part: Part): void {
+    const log = openSync(join(this.home, 'log', `${part.name}.log`), 'a');
+    part.process = spawn(process.execPath, [part.main], { env: part.env, cwd: '/', stdio: ['ignore', log, log] });
+    closeSync(log);
+  }
+
+  #checkAlive(): void {
+    for (const { name, process: child } of [...this.#all.agents, this.#all.gateway]) {
+      if (child !== undefined && child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}`);
+    }
+  }
+
+  async #stopAgent(part: Part): Promise<void> {
+    if (part.process !== undefined && !isRunning(part.process)) this.#spawn(part);
+    await end(part, 'SIGTERM');
+  }
+}
+
+const isReady = (node: NodeView): boolean => (node as { state?: unknown }).state === 'ready';
+const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
+
+async function end(part: Part, signal: NodeJS.Signals): Promise<void> {
+  const child = part.process;
+  if (child === undefined || !isRunning(child)) return;
+  const gone = once(child, 'exit');
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+  await gone;
+  clearTimeout(timer);
+}
