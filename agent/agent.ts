@@ -1,0 +1,185 @@
+/** One agent: everything that a node needs, joined together. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { background } from '../src/lib/background.ts';
+import { sleep } from '../src/lib/deadline.ts';
+import type { Logger } from '../src/lib/logger.ts';
+import type { NodeReport } from '../src/protocol/node.ts';
+import type { AgentConfig } from './config.ts';
+import { openOp } from './link/ops.ts';
+import { serveNode, type NodeServer } from './link/server.ts';
+import { AgentMetrics } from './metrics.ts';
+import { ContainerHomes } from './pool/container-homes.ts';
+import { Launcher } from './pool/launcher.ts';
+import { Pools } from './pool/pools.ts';
+import type { ContainerRuntime } from './runtime/runtime.ts';
+import { adoptAll } from './sandboxes/adopt.ts';
+import { Capacity } from './sandboxes/capacity.ts';
+import { Orphans } from './sandboxes/orphans.ts';
+import { provision } from './sandboxes/provision.ts';
+import { RecordStore } from './sandboxes/record-store.ts';
+import { Sandboxes } from './sandboxes/sandboxes.ts';
+import { runStartCommand } from './sandboxes/start-command.ts';
+
+const VERSION = '0.1.0';
+const PREWARM_RETRY_MS = 10_000;
+
+export interface Agent {
+  readonly port: number;
+  readonly sandboxes: Sandboxes;
+  readonly pools: Pools;
+  readonly orphans: Orphans;
+  /** Leaves everything as it is for the next agent; `destroy` ends all sandboxes and empties the pools. */
+  stop(options?: { destroy?: boolean }): Promise<void>;
+}
+
+/** @throws what the runtime or the port throws. */
+export async function startAgent(config: AgentConfig, runtime: ContainerRuntime, log: Logger): Promise<Agent> {
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
+  const stopping = new AbortController();
+  const reportListeners = new Set<() => void>();
+  const reportChanged = (): void => {
+    for (const listener of reportListeners) listener();
+  };
+  const homes = new ContainerHomes(config.dataDir);
+  const launcher = new Launcher(runtime, homes, log);
+  const store = new RecordStore(config.dataDir, log);
+  const capacity = new Capacity(config);
+  const pools = new Pools({
+    runtime,
+    launcher,
+    limits: config.pool.limits,
+    min: config.pool.min,
+    max: config.pool.max,
+    defaultImage: config.defaultImage,
+    launchConcurrency: config.launchConcurrency,
+    log,
+    onChange: reportChanged,
+  });
+  let server: NodeServer | undefined;
+  const metrics = new AgentMetrics({
+    sandboxes: () => capacity.sandboxes,
+    pools: () => pools.states(),
+    links: () => server?.links ?? 0,
+    linkBytes: () => server?.bytes() ?? { in: 0, out: 0 },
+  });
+  const sandboxes: Sandboxes = new Sandboxes({
+    store,
+    capacity,
+    launcher,
+    log,
+    provision: async (sandbox) =>
+      await provision(sandbox, { runtime, pools, sandboxes, onClaim: (hit) => metrics.claim(hit) }),
+    started: (sandbox) => {
+      const { placedMs = 0, runningMs = 0 } = sandbox.record.timings;
+      metrics.started(Math.max(0, runningMs - placedMs));
+      runStartCommand(sandbox, log);
+    },
+  });
+  sandboxes.onChange(reportChanged);
+  const stopExits = runtime.onExit((id, { oomKilled }) => {
+    launcher.exited(id);
+    pools.exited(id);
+    sandboxes.exited(id, oomKilled);
+  });
+  const orphans = new Orphans({
+    runtime,
+    homes,
+    launcher,
+    log,
+    isOwned: (id) => pools.owns(id) || sandboxes.ownerOf(id)?.ended === false,
+    stopped: (id) => {
+      pools.exited(id);
+      sandboxes.exited(id, false);
+    },
+  });
+  const images = new Set<string>();
+  const report = (): NodeReport => ({
+    name: config.nodeName,
+    version: VERSION,
+    runtime: runtime.name,
+    cpus: availableParallelism(),
+    memoryMb: capacity.totalMb,
+    memoryFreeMb: capacity.freeMb,
+    maxSandboxes: config.maxSandboxes,
+    sandboxes: capacity.sandboxes,
+    draining: sandboxes.draining,
+    pools: pools.states(),
+    images: [...images].slice(0, 10_000),
+    defaultImage: config.defaultImage,
+  });
+  await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, log }, stopping.signal);
+  server = await serveNode({
+    listen: config.listen,
+    secret: config.nodeSecret.reveal(),
+    node: config.nodeName,
+    version: VERSION,
+    bootId: randomUUID(),
+    log,
+    onStream: (stream) =>
+      openOp(stream, {
+        sandboxes,
+        runtime,
+        log,
+        feed: {
+          report,
+          list: () => sandboxes.list(),
+          onChange: (listener) => sandboxes.onChange(listener),
+          onReport: (listener) => {
+            reportListeners.add(listener);
+            return () => reportListeners.delete(listener);
+          },
+        },
+        drain: (on) => {
+          sandboxes.drain(on);
+          pools.pause(on);
+          reportChanged();
+        },
+        execOver: (error) => metrics.execOver(error?.code),
+      }),
+    metrics: () => metrics.text(),
+    healthy: () => true,
+  });
+  background(prewarm(config, runtime, pools, stopping.signal, log), 'filling the pool', log);
+  return {
+    port: server.port,
+    sandboxes,
+    pools,
+    orphans,
+    stop: async ({ destroy = false } = {}) => {
+      stopping.abort();
+      orphans.close();
+      server.goaway();
+      sandboxes.drain(true);
+      await server.close();
+      stopExits();
+      if (destroy) await sandboxes.endAll();
+      sandboxes.close();
+      await pools.close({ destroy });
+      await runtime.close();
+    },
+  };
+}
+
+/** Tries until it works: an image that cannot be had now may be there later. */
+async function prewarm(
+  config: AgentConfig,
+  runtime: ContainerRuntime,
+  pools: Pools,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<void> {
+  if (runtime.imageAgnostic) pools.prewarm(undefined);
+  while (!signal.aborted) {
+    try {
+      const image = await runtime.images.ensure(config.defaultImage, { signal });
+      if (!runtime.imageAgnostic) pools.prewarm(image);
+      return;
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn({ err: error }, 'the default image is not here yet');
+    }
+    await sleep(PREWARM_RETRY_MS, signal).catch(() => undefined);
+  }
+}

@@ -1,0 +1,142 @@
+/** What an agent is told by its environment. Nothing else of the agent reads `process.env`. */
+import { readFileSync } from 'node:fs';
+import { availableParallelism, hostname, homedir } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
+import * as z from 'zod';
+import { DEFAULT_CPUS, DEFAULT_MEMORY_MB, DEFAULT_PIDS_LIMIT } from '../src/protocol/limits.ts';
+
+/** A value that prints as `[redacted]` wherever it is logged, inspected or turned into JSON. */
+export class Secret {
+  readonly #value: string;
+  constructor(value: string) {
+    this.#value = value;
+  }
+  reveal(): string {
+    return this.#value;
+  }
+  toString(): string {
+    return '[redacted]';
+  }
+  toJSON(): string {
+    return '[redacted]';
+  }
+  [inspect.custom](): string {
+    return '[redacted]';
+  }
+}
+
+const count = (fallback: number, max = 1_000_000): z.ZodType<number> =>
+  z.coerce.number().int().min(0).max(max).default(fallback) as unknown as z.ZodType<number>;
+
+const Listen = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, 'host:port')
+  .transform((text) => {
+    const at = text.lastIndexOf(':');
+    return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) };
+  })
+  .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
+
+const isRoot = process.getuid?.() === 0;
+/** boxinit where `cargo build --release` leaves it. */
+const BUILT_BOXINIT = fileURLToPath(
+  new URL('./boxinit/target/x86_64-unknown-linux-gnu/release/boxinit', import.meta.url),
+);
+
+const Environment = z.object({
+  MILLIBOX_NODE_NAME: z
+    .string()
+    .regex(/^[a-zA-Z0-9][a-zA-Z0-9.-]{0,252}$/)
+    .default(hostname()),
+  MILLIBOX_AGENT_LISTEN: Listen.prefault('127.0.0.1:8701'),
+  MILLIBOX_NODE_SECRET: z.string().min(16).optional(),
+  MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
+  MILLIBOX_DATA_DIR: z
+    .string()
+    .startsWith('/')
+    .default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
+  MILLIBOX_RUNTIME: z.enum(['auto', 'docker', 'oci', 'gvisor', 'fake']).default('auto'),
+  MILLIBOX_DEFAULT_IMAGE: z.string().min(1).default('python:3.12-slim'),
+  MILLIBOX_BOXINIT: z.string().startsWith('/').default(BUILT_BOXINIT),
+  MILLIBOX_DOCKER_SOCKET: z.string().startsWith('/').default('/var/run/docker.sock'),
+  MILLIBOX_POOL_MIN: count(4, 10_000),
+  MILLIBOX_POOL_MAX: count(64, 10_000),
+  MILLIBOX_LAUNCH_CONCURRENCY: count(Math.max(2, 2 * availableParallelism()), 1_000),
+  MILLIBOX_MAX_SANDBOXES: count(2_000),
+  MILLIBOX_MEMORY_OVERCOMMIT: z.coerce.number().positive().default(50),
+  MILLIBOX_MIN_FREE_MEMORY_MB: count(256),
+  MILLIBOX_POOL_CPUS: z.coerce.number().positive().default(DEFAULT_CPUS),
+  MILLIBOX_POOL_MEMORY_MB: count(DEFAULT_MEMORY_MB),
+  MILLIBOX_POOL_PIDS: count(DEFAULT_PIDS_LIMIT),
+  MILLIBOX_ON_STOP: z.enum(['keep', 'destroy']).default('keep'),
+  MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+export type AgentConfig = Readonly<{
+  nodeName: string;
+  listen: { host: string; port: number };
+  nodeSecret: Secret;
+  dataDir: string;
+  runtime: 'auto' | 'docker' | 'oci' | 'gvisor' | 'fake';
+  defaultImage: string;
+  boxinitPath: string;
+  dockerSocket: string;
+  pool: { min: number; max: number; limits: { cpus: number; memoryMb: number; diskMb: null; pidsLimit: number } };
+  /** Containers being started at once. */
+  launchConcurrency: number;
+  maxSandboxes: number;
+  /** The sum of memory limits may be this many times what the machine has. */
+  memoryOvercommit: number;
+  /** Below this much free memory nothing new is accepted. */
+  minFreeMemoryMb: number;
+  /** At an orderly stop: sandboxes are left to the next agent, or ended with everything that was made. */
+  onStop: 'keep' | 'destroy';
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+}>;
+
+/** @throws Error that names every variable that is wrong. */
+export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
+  const parsed = Environment.safeParse(env);
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+    throw new Error(`the agent cannot start with this environment:\n${lines.join('\n')}`);
+  }
+  const e = parsed.data;
+  return Object.freeze({
+    nodeName: e.MILLIBOX_NODE_NAME,
+    listen: e.MILLIBOX_AGENT_LISTEN,
+    nodeSecret: readSecret(e.MILLIBOX_NODE_SECRET, e.MILLIBOX_NODE_SECRET_FILE),
+    dataDir: e.MILLIBOX_DATA_DIR,
+    runtime: e.MILLIBOX_RUNTIME,
+    defaultImage: e.MILLIBOX_DEFAULT_IMAGE,
+    boxinitPath: e.MILLIBOX_BOXINIT,
+    dockerSocket: e.MILLIBOX_DOCKER_SOCKET,
+    pool: {
+      min: e.MILLIBOX_POOL_MIN,
+      max: Math.max(e.MILLIBOX_POOL_MAX, e.MILLIBOX_POOL_MIN),
+      limits: {
+        cpus: e.MILLIBOX_POOL_CPUS,
+        memoryMb: e.MILLIBOX_POOL_MEMORY_MB,
+        diskMb: null,
+        pidsLimit: e.MILLIBOX_POOL_PIDS,
+      },
+    },
+    launchConcurrency: Math.max(1, e.MILLIBOX_LAUNCH_CONCURRENCY),
+    maxSandboxes: e.MILLIBOX_MAX_SANDBOXES,
+    memoryOvercommit: e.MILLIBOX_MEMORY_OVERCOMMIT,
+    minFreeMemoryMb: e.MILLIBOX_MIN_FREE_MEMORY_MB,
+    onStop: e.MILLIBOX_ON_STOP,
+    logLevel: e.MILLIBOX_LOG_LEVEL,
+  });
+}
+
+function readSecret(value: string | undefined, file: string | undefined): Secret {
+  if (value !== undefined) return new Secret(value);
+  if (file === undefined) {
+    throw new Error('the agent needs MILLIBOX_NODE_SECRET or MILLIBOX_NODE_SECRET_FILE: what it shares with gateways');
+  }
+  const text = readFileSync(file, 'utf8').trim();
+  if (text.length < 16) throw new Error(`the secret in ${file} has fewer than 16 characters`);
+  return new Secret(text);
+}

@@ -1,0 +1,48 @@
+/** Lets only gateways in that hold the node secret. Challenges need no memory until they are used. */
+import { createHmac, randomBytes } from 'node:crypto';
+import { checkGatewayAuthorization, sameText } from '../../src/lib/node-auth.ts';
+
+const CHALLENGE_MS = 30_000;
+const MAX_USED = 10_000;
+
+export class NodeGuard {
+  readonly #secret: string;
+  readonly #key = randomBytes(32);
+  /** Challenges that were answered, until they are too old to be answered again. */
+  readonly #used = new Map<string, number>();
+
+  constructor(secret: string) {
+    this.#secret = secret;
+  }
+
+  challenge(): string {
+    const text = `${randomBytes(12).toString('base64url')}_${(Date.now() + CHALLENGE_MS).toString(36)}`;
+    return `${text}_${this.#sign(text)}`;
+  }
+
+  /** The gateway's nonce, if this header answers a fresh challenge of ours for the first time. */
+  admit(header: string | undefined): string | undefined {
+    const proof = checkGatewayAuthorization(this.#secret, header);
+    if (proof === undefined || !this.#isFresh(proof.challenge)) return undefined;
+    this.#used.set(proof.challenge, Date.now() + CHALLENGE_MS);
+    for (const [challenge, until] of this.#used) {
+      if (until > Date.now() && this.#used.size <= MAX_USED) break;
+      this.#used.delete(challenge);
+    }
+    return proof.nonce;
+  }
+
+  #isFresh(challenge: string): boolean {
+    // The signature is last, of known length; what is before it may hold the separator itself.
+    const text = challenge.slice(0, -(SIGNATURE_LENGTH + 1));
+    const signature = challenge.slice(-SIGNATURE_LENGTH);
+    if (!sameText(signature, this.#sign(text)) || this.#used.has(challenge)) return false;
+    return Number.parseInt(text.slice(text.lastIndexOf('_') + 1), 36) > Date.now();
+  }
+
+  #sign(text: string): string {
+    return createHmac('sha256', this.#key).update(text).digest('base64url');
+  }
+}
+
+const SIGNATURE_LENGTH = 43;

@@ -1,0 +1,167 @@
+/** What a gateway may ask: each `op` of src/protocol/node.ts, and what answers it. */
+import * as z from 'zod';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
+import { SandboxSpec } from '../../src/protocol/node.ts';
+import { EndReason, ImageRef } from '../../src/protocol/sandbox.ts';
+import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
+import type { ContainerRuntime } from '../runtime/runtime.ts';
+import type { Sandbox } from '../sandboxes/sandbox.ts';
+import type { Sandboxes } from '../sandboxes/sandboxes.ts';
+import { attachKind, execKind, fileKind, portKind } from './relay-kinds.ts';
+import { relay } from './relay.ts';
+import { watch, type FeedSource } from './watch.ts';
+
+const PULL_DEADLINE_MS = 30 * 60_000;
+
+export interface OpsDeps {
+  sandboxes: Sandboxes;
+  runtime: ContainerRuntime;
+  feed: FeedSource;
+  log: Logger;
+  drain(on: boolean): void;
+  /** For the metrics. */
+  execOver(error: ServiceError | null): void;
+}
+
+type Opener = (stream: MuxStream, deps: OpsDeps) => StreamHandler;
+
+/** @throws ServiceError: refuse the stream with it. */
+export function openOp(stream: MuxStream, deps: OpsDeps): StreamHandler {
+  const op = stream.request['op'];
+  const opener = typeof op === 'string' && Object.hasOwn(OPENERS, op) ? OPENERS[op] : undefined;
+  if (opener === undefined) throw new ServiceError('not_supported', 'this agent does not know that operation');
+  return opener(stream, deps);
+}
+
+const OPENERS: Record<string, Opener> = {
+  create: (stream, { sandboxes }) => {
+    const { spec } = parse(z.object({ spec: SandboxSpec }), stream.request);
+    return answer(stream, sandboxes.create(spec).record);
+  },
+  delete: (stream, { sandboxes }) => {
+    const { sandbox, reason } = parse(z.object({ sandbox: z.string(), reason: EndReason }), stream.request);
+    return answer(stream, sandboxes.delete(sandbox, reason));
+  },
+  extend: (stream, { sandboxes }) => {
+    const request = parse(z.object({ sandbox: z.string(), expiresAtMs: z.number() }), stream.request);
+    return answer(stream, sandboxes.extend(request.sandbox, request.expiresAtMs));
+  },
+  watch: (stream, { feed }) => watch(stream, feed),
+  exec: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, execKind(stream.request, hooks(deps))),
+  attach: (stream, deps) =>
+    relay(stream, target(stream, deps), deps.sandboxes, attachKind(stream.request, hooks(deps))),
+  file: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, fileKind(stream.request)),
+  port: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, portKind(stream.request)),
+  execs: (stream, deps) => {
+    const { ids } = parse(z.object({ ids: z.array(z.string()).max(1_000).optional() }), stream.request);
+    const sandbox = target(stream, deps);
+    return later(stream, async () => ({ execs: await listExecs(sandbox, ids) }));
+  },
+  signal: (stream, deps) => {
+    const schema = z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() });
+    const { id, signal, all } = parse(schema, stream.request);
+    const sandbox = target(stream, deps);
+    const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }) };
+    return later(stream, async () => {
+      await linkOf(sandbox).call(message);
+      return {};
+    });
+  },
+  images: (stream, { runtime }) => later(stream, async () => ({ images: await runtime.images.list() })),
+  'image-pull': (stream, { runtime }) => {
+    const { image } = parse(z.object({ image: ImageRef }), stream.request);
+    return pull(stream, image, runtime);
+  },
+  drain: (stream, deps) => {
+    deps.drain(parse(z.object({ on: z.boolean() }), stream.request).on);
+    return answer(stream, {});
+  },
+};
+
+const hooks = (deps: OpsDeps): { oomKills(id: string): Promise<number>; over(error: ServiceError | null): void } => ({
+  oomKills: (id) => deps.runtime.oomKills(id),
+  over: (error) => deps.execOver(error),
+});
+
+function target(stream: MuxStream, { sandboxes }: OpsDeps): Sandbox {
+  const id = stream.request['sandbox'];
+  if (typeof id !== 'string') throw new ServiceError('invalid_request', 'which sandbox?');
+  return sandboxes.get(id);
+}
+
+function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
+  if (sandbox.ended) throw sandbox.endedError();
+  if (!sandbox.running || sandbox.launched === null) throw new ServiceError('sandbox_not_ready');
+  return sandbox.launched.link;
+}
+
+async function listExecs(sandbox: Sandbox, ids: string[] | undefined): Promise<ExecState[]> {
+  if (!sandbox.running && !sandbox.ended) return [];
+  const parsed = SupervisorListOpened.safeParse(await linkOf(sandbox).call({ op: 'list' }));
+  if (!parsed.success) {
+    sandbox.launched?.link.condemn('a list of execs that cannot be read');
+    throw new ServiceError('interrupted');
+  }
+  const wanted = ids === undefined ? undefined : new Set(ids);
+  return parsed.data.execs
+    .filter(({ id }) => wanted?.has(id) ?? true)
+    .map((exec) => ({
+      execId: exec.id,
+      state: exec.running ? 'running' : 'exited',
+      background: exec.background,
+      startedAt: new Date(Math.min(Math.max(0, exec.startedAtMs), 8.64e15)).toISOString(),
+      stdoutBytes: exec.stdoutBytes,
+      stderrBytes: exec.stderrBytes,
+      exit: null,
+    }));
+}
+
+/** A question that is answered at once. The handler is in place when the answer leaves. */
+function answer(stream: MuxStream, message: object): StreamHandler {
+  queueMicrotask(() => {
+    stream.accept({ ...message });
+    stream.end();
+  });
+  return {};
+}
+
+/** A question that takes a while. */
+function later(stream: MuxStream, work: () => Promise<Json>): StreamHandler {
+  queueMicrotask(() => {
+    work().then(
+      (message) => {
+        stream.accept(message);
+        stream.end();
+      },
+      (error: unknown) => stream.refuse(ServiceError.from(error)),
+    );
+  });
+  return {};
+}
+
+function pull(stream: MuxStream, image: string, runtime: ContainerRuntime): StreamHandler {
+  const abort = new AbortController();
+  queueMicrotask(() => {
+    stream.accept();
+    const signal = AbortSignal.timeout(PULL_DEADLINE_MS);
+    signal.addEventListener('abort', () => abort.abort(new ServiceError('deadline_exceeded')), { once: true });
+    const onProgress = (progress: object): void => {
+      if (!stream.closed) stream.event({ type: 'progress', ...progress });
+    };
+    runtime.images.ensure(image, { signal: abort.signal, onProgress }).then(
+      () => stream.end(),
+      (error: unknown) => stream.reset(ServiceError.from(error)),
+    );
+  });
+  return { closed: () => abort.abort(new ServiceError('cancelled')) };
+}
+
+function parse<T>(schema: z.ZodType<T>, request: Json): T {
+  const parsed = schema.safeParse(request);
+  if (parsed.success) return parsed.data;
+  const [first] = parsed.error.issues;
+  throw new ServiceError('invalid_request', `${first?.path.join('.') ?? ''}: ${first?.message ?? 'not valid'}`);
+}

@@ -1,0 +1,99 @@
+/** What a relay checks on each kind of stream. */
+import type { Json } from '../../src/mux/index.ts';
+import type { ExecEvent } from '../../src/protocol/exec.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { FileCall } from '../../src/protocol/files.ts';
+import { SupervisorAttachOpened, SupervisorExecOpened } from '../../src/protocol/supervisor.ts';
+import { withDeadline } from '../../src/lib/deadline.ts';
+import { readExecEvent, readPlainEvent } from '../supervisor/hostile.ts';
+import type { Sandbox } from '../sandboxes/sandbox.ts';
+import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
+import type { RelayKind } from './relay.ts';
+
+const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
+const NO_COMMANDS: ReadonlySet<unknown> = new Set();
+const OOM_COUNT_MS = 2_000;
+const MAX_ANSWER_BYTES = 768 * 1024;
+
+export interface ExecHooks {
+  oomKills(containerId: string): Promise<number>;
+  over?(error: ServiceError | null): void;
+}
+
+export function execKind(request: Json, hooks: ExecHooks): RelayKind {
+  const exec = parseExec(request);
+  return {
+    request: (sandbox) => ({ ...toSupervisorExec(exec, sandbox) }),
+    opened: (answer, queueMs) => {
+      const opened = read(SupervisorExecOpened, answer);
+      return { ...opened, id: exec.id, queueMs: Math.round(queueMs * 1_000) / 1_000 };
+    },
+    event: (message, sandbox) => completed(readExecEvent(message), sandbox, hooks),
+    commands: EXEC_COMMANDS,
+    over: (error) => hooks.over?.(error),
+  };
+}
+
+export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
+  const attach = toSupervisorAttach(request);
+  return {
+    request: () => ({ ...attach }),
+    opened: (answer) => read(SupervisorAttachOpened, answer),
+    event: (message, sandbox) => completed(readExecEvent(message), sandbox, hooks),
+    commands: EXEC_COMMANDS,
+  };
+}
+
+export function fileKind(request: Json): RelayKind {
+  const { op: _op, sandbox: _sandbox, ...call } = request;
+  const parsed = FileCall.safeParse(call);
+  if (!parsed.success) throw new ServiceError('invalid_request', parsed.error.issues[0]?.message ?? 'not a file call');
+  return {
+    request: (sandbox) => ({ op: 'file', ...parsed.data, workdir: sandbox.image?.workdir ?? '/' }),
+    opened: bounded,
+    event: readPlainEvent,
+    commands: NO_COMMANDS,
+  };
+}
+
+export function portKind(request: Json): RelayKind {
+  const port = request['port'];
+  if (!Number.isInteger(port) || (port as number) < 1 || (port as number) > 65_535) {
+    throw new ServiceError('invalid_request', 'not a port');
+  }
+  return { request: () => ({ op: 'port', port }), opened: bounded, event: () => undefined, commands: NO_COMMANDS };
+}
+
+function bounded(answer: Json): Json {
+  if (JSON.stringify(answer).length > MAX_ANSWER_BYTES) throw new ServiceError('protocol_error', 'an answer too long');
+  return answer;
+}
+
+function read<T>(
+  schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } },
+  answer: Json,
+): T {
+  const parsed = schema.safeParse(answer);
+  if (!parsed.success) throw new ServiceError('protocol_error', 'an answer that cannot be read');
+  return parsed.data;
+}
+
+/**
+ * An exit by KILL may be the kernel's doing: its counter knows, boxinit does not. What the counter has counted for one
+ * exit is not counted for another.
+ */
+function completed(event: ExecEvent | undefined, sandbox: Sandbox, hooks: ExecHooks): Json | undefined | Promise<Json> {
+  if (event === undefined) return undefined;
+  if (event.type !== 'exit') return { ...event };
+  const suspicious = (event.signal === 'KILL' || event.exitCode === 137) && !event.timedOut && !event.oomKilled;
+  const containerId = sandbox.containerId;
+  if (!suspicious || containerId === null) return { ...event };
+  return withDeadline({ deadlineMs: OOM_COUNT_MS }, () => hooks.oomKills(containerId)).then(
+    (kills) => {
+      const oomKilled = kills > sandbox.oomKillsSeen;
+      if (oomKilled) sandbox.oomKillsSeen += 1;
+      return { ...event, oomKilled };
+    },
+    () => ({ ...event }),
+  );
+}

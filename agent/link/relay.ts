@@ -1,0 +1,189 @@
+/**
+ * A stream of the gateway joined to a stream of boxinit. Bytes pass from one to the other unread, and credit goes back
+ * to the one side when the other has room, so that a slow client stops its own program and nothing else. The agent
+ * keeps nothing: when either side is lost the other is let go, and an `attach` joins them again.
+ */
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { Sandbox, Waiting } from '../sandboxes/sandbox.ts';
+import type { Sandboxes } from '../sandboxes/sandboxes.ts';
+import { cleanError } from '../supervisor/hostile.ts';
+
+/** How long a cut stream waits to learn whether its sandbox has ended. */
+const FATE_MS = 3_000;
+
+/** What differs between an exec, a file call and a port. */
+export interface RelayKind {
+  /** Asked when the sandbox runs. @throws ServiceError: refused with that. */
+  request(sandbox: Sandbox): Json;
+  /** Checks and completes boxinit's answer. @throws ServiceError: boxinit is hostile. */
+  opened(answer: Json, queueMs: number): Json;
+  /**
+   * Checks a message of boxinit; undefined drops it. What comes behind a promise waits for it; it never rejects.
+   * @throws ServiceError: boxinit is hostile.
+   */
+  event(message: Json, sandbox: Sandbox): Json | undefined | Promise<Json>;
+  /** The messages that the gateway may send. */
+  readonly commands: ReadonlySet<unknown>;
+  /** Told once, when the stream is over. */
+  over?(error: ServiceError | null): void;
+}
+
+/** Joins an incoming stream to boxinit as soon as the sandbox runs. @throws ServiceError: refuse the stream with it. */
+export function relay(outer: MuxStream, sandbox: Sandbox, sandboxes: Sandboxes, kind: RelayKind): StreamHandler {
+  const joined = new Relay(outer, sandbox, sandboxes, kind);
+  joined.begin();
+  return joined;
+}
+
+class Relay implements StreamHandler, Waiting {
+  readonly #outer: MuxStream;
+  readonly #sandbox: Sandbox;
+  readonly #sandboxes: Sandboxes;
+  readonly #kind: RelayKind;
+  readonly #beganAt = performance.now();
+  #queueMs = 0;
+  #inner: MuxStream | null = null;
+  /** What the gateway sent while the sandbox was not running yet; its credit bounds it. */
+  #early: (() => void)[] | null = [];
+  /** An event that is being completed: later ones and the end queue behind it. */
+  #tail: Promise<void> | null = null;
+  #over = false;
+
+  constructor(outer: MuxStream, sandbox: Sandbox, sandboxes: Sandboxes, kind: RelayKind) {
+    this.#outer = outer;
+    this.#sandbox = sandbox;
+    this.#sandboxes = sandboxes;
+    this.#kind = kind;
+  }
+
+  begin(): void {
+    this.#sandbox.whenRunning(this);
+    this.#sandboxes.callBegins(this.#sandbox);
+  }
+
+  // The sandbox.
+
+  ready(): void {
+    this.#queueMs = performance.now() - this.#beganAt;
+    const link = this.#sandbox.launched?.link;
+    try {
+      if (link === undefined) throw new ServiceError('node_unavailable', 'the sandbox is being found again');
+      this.#inner = link.open(this.#kind.request(this.#sandbox), this.#boxinit);
+    } catch (error) {
+      // Refused after this returns: the stream's handler is not in place yet.
+      queueMicrotask(() => this.failed(ServiceError.from(error)));
+      return;
+    }
+    const early = this.#early ?? [];
+    this.#early = null;
+    for (const send of early) send();
+  }
+
+  failed(error: ServiceError): void {
+    if (!this.#outer.closed) this.#outer.refuse(error);
+  }
+
+  // The gateway's side.
+
+  data(channel: number, bytes: Uint8Array): void {
+    const inner = this.#inner;
+    if (inner === null) {
+      const kept = new Uint8Array(bytes);
+      this.#early?.push(() => this.data(channel, kept));
+      return;
+    }
+    const length = bytes.length;
+    const room = inner.write(channel, bytes);
+    if (room === undefined) this.#outer.consume(length);
+    else void room.then(() => this.#outer.consume(length));
+  }
+
+  event(message: Json): void {
+    if (!this.#kind.commands.has(message['type'])) return;
+    if (this.#inner === null) this.#early?.push(() => this.event(message));
+    else this.#inner.urgent(message);
+  }
+
+  fin(channel: number): void {
+    if (this.#inner === null) this.#early?.push(() => this.fin(channel));
+    else this.#inner.fin(channel);
+  }
+
+  closed(error: ServiceError | null): void {
+    this.#sandbox.cancel(this);
+    this.#sandboxes.callEnds(this.#sandbox);
+    this.#early = null;
+    if (this.#inner !== null && !this.#inner.closed) {
+      // Not a kill: the program goes on, and boxinit decides how long it waits for another attach.
+      if (error === null) this.#inner.end();
+      else this.#inner.reset(new ServiceError('cancelled', 'detached'));
+    }
+    this.#finished(error);
+  }
+
+  // boxinit's side. Nothing it sends is believed unread, but bytes are only bytes.
+
+  readonly #boxinit: StreamHandler = {
+    opened: (answer) => {
+      const checked = this.#checked(() => this.#kind.opened(answer, this.#queueMs));
+      if (checked !== undefined) this.#outer.accept(checked);
+    },
+    data: (channel, bytes) => {
+      const length = bytes.length;
+      const room = this.#outer.write(channel, bytes);
+      if (room === undefined) this.#inner?.consume(length);
+      else void room.then(() => this.#inner?.consume(length));
+    },
+    event: (message) => {
+      const checked = this.#checked(() => this.#kind.event(message, this.#sandbox));
+      if (checked === undefined) return;
+      if (checked instanceof Promise) this.#queue(checked.then((event) => this.#outer.event(event)));
+      else this.#inTurn(() => this.#outer.event(checked));
+    },
+    fin: (channel) => this.#inTurn(() => this.#outer.fin(channel)),
+    closed: (error) => {
+      if (error !== null) this.#inTurn(() => this.#innerLost(error));
+    },
+  };
+
+  #innerLost(error: ServiceError): void {
+    if (this.#outer.closed) return;
+    if (error.code !== 'interrupted') return this.#outer.refuse(cleanError(error));
+    this.#sandbox.whenFateIsKnown(FATE_MS, () => {
+      if (this.#outer.closed) return;
+      const why = this.#sandbox.ended
+        ? this.#sandbox.endedError()
+        : new ServiceError('interrupted', 'the connection to the sandbox was lost');
+      this.#outer.refuse(why);
+    });
+  }
+
+  #checked<T>(check: () => T): T | undefined {
+    try {
+      return check();
+    } catch (error) {
+      const failure = ServiceError.from(error);
+      this.#sandbox.launched?.link.condemn(failure.message);
+      return undefined;
+    }
+  }
+
+  #inTurn(action: () => void): void {
+    if (this.#tail === null) action();
+    else this.#queue(this.#tail.then(action));
+  }
+
+  #queue(work: Promise<void>): void {
+    const tail = work.finally(() => {
+      if (this.#tail === tail) this.#tail = null;
+    });
+    this.#tail = tail;
+  }
+
+  #finished(error: ServiceError | null): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#kind.over?.(error);
+  }
+}

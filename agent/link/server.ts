@@ -1,0 +1,185 @@
+/** The agent's port: the node link for gateways, and two pages for the operator. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { agentProof } from '../../src/lib/node-auth.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import {
+  WS_OPTIONS,
+  createMux,
+  wsTransport,
+  type Mux,
+  type MuxStream,
+  type StreamHandler,
+} from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
+import { NodeGuard } from './node-guard.ts';
+
+const MAX_LINKS = 256;
+const HEADERS_MS = 5_000;
+
+export interface NodeServerOptions {
+  listen: { host: string; port: number };
+  secret: string;
+  node: string;
+  version: string;
+  bootId: string;
+  log: Logger;
+  /** A stream of a gateway. A throw refuses it. */
+  onStream(stream: MuxStream): StreamHandler;
+  /** Text of /metrics. */
+  metrics(): Promise<string>;
+  /** /healthz answers 503 while this is false. */
+  healthy(): boolean;
+}
+
+export interface NodeServer {
+  readonly port: number;
+  readonly links: number;
+  /** Bytes over all links so far. */
+  bytes(): { in: number; out: number };
+  /** No new streams; those open go on. */
+  goaway(): void;
+  close(): Promise<void>;
+}
+
+/** Resolves once the port is bound. @throws what `listen` throws. */
+export async function serveNode(options: NodeServerOptions): Promise<NodeServer> {
+  const server = new LinkServer(options);
+  await server.listen();
+  return server;
+}
+
+class LinkServer implements NodeServer {
+  readonly #options: NodeServerOptions;
+  readonly #guard: NodeGuard;
+  readonly #http: Server;
+  readonly #ws: WebSocketServer;
+  readonly #links = new Set<Mux>();
+  #past = { in: 0, out: 0 };
+  #closing = false;
+
+  constructor(options: NodeServerOptions) {
+    this.#options = options;
+    this.#guard = new NodeGuard(options.secret);
+    this.#ws = new WebSocketServer({ ...WS_OPTIONS, noServer: true, handleProtocols: () => NODE_SUBPROTOCOL });
+    this.#http = createServer({ headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS }, (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        options.log.error({ err: error }, 'a request to the agent failed');
+        response.destroy();
+      });
+    });
+    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    this.#http.on('clientError', (_error, socket) => socket.destroy());
+  }
+
+  async listen(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#http.once('error', reject);
+    this.#http.listen(this.#options.listen.port, this.#options.listen.host, resolve);
+    await promise;
+    this.#http.off('error', reject);
+    this.#http.on('error', (error) => this.#options.log.error({ err: error }, 'the port of the agent'));
+  }
+
+  get port(): number {
+    return (this.#http.address() as AddressInfo).port;
+  }
+
+  get links(): number {
+    return this.#links.size;
+  }
+
+  bytes(): { in: number; out: number } {
+    const sum = { ...this.#past };
+    for (const { stats } of this.#links) {
+      sum.in += stats.bytesIn;
+      sum.out += stats.bytesOut;
+    }
+    return sum;
+  }
+
+  goaway(): void {
+    for (const link of this.#links) link.goaway();
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const link of this.#links) link.close(new ServiceError('draining'));
+    this.#ws.close();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#http.close(() => resolve());
+    this.#http.closeAllConnections();
+    await promise;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname } = new URL(request.url ?? '/', 'http://agent');
+    if (request.method === 'GET' && pathname === '/healthz') {
+      const healthy = this.#options.healthy();
+      return void response.writeHead(healthy ? 200 : 503).end(healthy ? 'ok\n' : 'not ready\n');
+    }
+    if (request.method === 'GET' && pathname === '/metrics' && isLocal(request)) {
+      const text = await this.#options.metrics();
+      return void response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text);
+    }
+    response.writeHead(404, { connection: 'close' }).end();
+  }
+
+  /** Everything is decided before the handshake. */
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => socket.destroy());
+    const { pathname } = new URL(request.url ?? '/', 'http://agent');
+    if (pathname !== NODE_PATH) return refuse(socket, new ServiceError('not_found'));
+    const nonce = this.#guard.admit(request.headers.authorization);
+    if (nonce === undefined) {
+      const details = { challenge: this.#guard.challenge() };
+      return refuse(socket, new ServiceError('unauthenticated', 'prove the node secret', { details }));
+    }
+    if (this.#closing) return refuse(socket, new ServiceError('draining'));
+    if (this.#links.size >= MAX_LINKS) return refuse(socket, new ServiceError('rate_limited', 'too many links'));
+    this.#ws.handleUpgrade(request, socket, head, (ws) => this.#link(ws, nonce));
+  }
+
+  #link(ws: WebSocket, nonce: string): void {
+    const { node, version, bootId, secret, log } = this.#options;
+    const proof = agentProof(secret, nonce, node, bootId);
+    const hello: NodeHello = { generation: NODE_GENERATION, node, version, bootId, proof };
+    const beganAt = performance.now();
+    const mux = createMux({
+      transport: wsTransport(ws),
+      role: 'listener',
+      hello,
+      onHello: () => undefined,
+      onOpen: (stream) => this.#options.onStream(stream),
+      onClose: (error) => {
+        this.#links.delete(mux);
+        this.#past.in += mux.stats.bytesIn;
+        this.#past.out += mux.stats.bytesOut;
+        const durationMs = Math.round(performance.now() - beganAt);
+        log.info({ event: 'node_link', durationMs, outcome: error?.code ?? 'closed' }, 'a gateway has left');
+      },
+    });
+    this.#links.add(mux);
+    log.info({ event: 'node_link', links: this.#links.size }, 'a gateway is here');
+  }
+}
+
+/** Numbers of the whole node: for who is on it, or behind a proxy on it. */
+function isLocal(request: IncomingMessage): boolean {
+  const address = request.socket.remoteAddress ?? '';
+  return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
+}
+
+function refuse(socket: Duplex, error: ServiceError): void {
+  const body = JSON.stringify({ error: error.toWire() });
+  const head = [
+    `HTTP/1.1 ${error.httpStatus} Refused`,
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}

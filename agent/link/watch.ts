@@ -1,0 +1,84 @@
+/** What a gateway learns of this node: everything once, then what changes. */
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import type { NodeReport, SandboxRecord } from '../../src/protocol/node.ts';
+import type { SandboxChange } from '../sandboxes/sandboxes.ts';
+
+/** Far below what one message may hold. */
+const SNAPSHOT_PART_BYTES = 256 * 1024;
+const REPORT_EVERY_MS = 1_000;
+const FORGOTTEN_AT_ONCE = 1_000;
+
+export interface FeedSource {
+  report(): NodeReport;
+  list(): SandboxRecord[];
+  onChange(listener: (change: SandboxChange) => void): () => void;
+  /** Called with a listener that is told when the report has changed. */
+  onReport(listener: () => void): () => void;
+}
+
+/** Serves one `watch` stream. Changes of one turn of the event loop leave together, the newest of each sandbox. */
+export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
+  const changed = new Map<string, SandboxRecord>();
+  const forgotten = new Set<string>();
+  let scheduled = false;
+  let reportTimer: NodeJS.Timeout | undefined;
+
+  const flush = (): void => {
+    scheduled = false;
+    if (stream.closed) return;
+    for (const sandbox of changed.values()) stream.event({ type: 'sandbox', sandbox });
+    changed.clear();
+    const ids = [...forgotten];
+    forgotten.clear();
+    for (let at = 0; at < ids.length; at += FORGOTTEN_AT_ONCE) {
+      stream.event({ type: 'forgotten', ids: ids.slice(at, at + FORGOTTEN_AT_ONCE) });
+    }
+  };
+  const stopChanges = source.onChange((change) => {
+    if (change.type === 'forgotten') {
+      changed.delete(change.id);
+      forgotten.add(change.id);
+    } else changed.set(change.record.id, change.record);
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(flush);
+  });
+  const stopReports = source.onReport(() => {
+    reportTimer ??= setTimeout(() => {
+      reportTimer = undefined;
+      if (!stream.closed) stream.event({ type: 'node', node: source.report() });
+    }, REPORT_EVERY_MS);
+  });
+  // The handler is in place only after this returns.
+  queueMicrotask(() => {
+    stream.accept();
+    sendSnapshot(stream, source);
+  });
+  return {
+    fin: () => stream.end(),
+    closed: () => {
+      stopChanges();
+      stopReports();
+      clearTimeout(reportTimer);
+    },
+  };
+}
+
+function sendSnapshot(stream: MuxStream, source: FeedSource): void {
+  const node = source.report();
+  let part: SandboxRecord[] = [];
+  let bytes = 0;
+  const send = (more: boolean): void => {
+    const event: Json = { type: 'snapshot', node, sandboxes: part, more };
+    stream.event(event);
+    part = [];
+    bytes = 0;
+  };
+  for (const record of source.list()) {
+    const size = JSON.stringify(record).length;
+    if (part.length > 0 && bytes + size > SNAPSHOT_PART_BYTES) send(true);
+    part.push(record);
+    bytes += size;
+  }
+  send(false);
+}

@@ -1,0 +1,39 @@
+/** The agent as a process: one per node. */
+import { pathToFileURL } from 'node:url';
+import { pino } from 'pino';
+import { startAgent } from './agent.ts';
+import { loadConfig } from './config.ts';
+import { openRuntime } from './runtime/select.ts';
+
+/**
+ * Runs until the signal fires, then stops and, unless configured otherwise, leaves all sandboxes to the next agent.
+ * @throws Error that says what is missing when it cannot start.
+ */
+export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
+  const config = loadConfig(env);
+  const log = pino({ level: config.logLevel, base: { node: config.nodeName } });
+  const runtime = await openRuntime(config, log);
+  const agent = await startAgent(config, runtime, log);
+  log.info(
+    { event: 'agent_ready', host: config.listen.host, port: agent.port, runtime: runtime.name },
+    `agent ${config.nodeName} listens on ${config.listen.host}:${agent.port} (runtime ${runtime.name})`,
+  );
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await agent.stop({ destroy: config.onStop === 'destroy' });
+  log.info({ event: 'agent_stopped', sandboxes: config.onStop }, 'the agent has stopped');
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
+  try {
+    await main(process.env, stop.signal);
+    process.exit(0);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exit(1);
+  }
+}

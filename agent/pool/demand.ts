@@ -1,0 +1,45 @@
+/** How many containers a pool should hold ready, from how fast they are asked for and how long one takes to start. */
+
+/** Time constant of the arrival rate: what happened this long ago counts for a third. */
+const RATE_WINDOW_MS = 10_000;
+/** Weight of the newest start in the average. */
+const LAUNCH_WEIGHT = 0.2;
+/** Arrivals come in bursts; the mean alone would be too few half of the time. */
+const HEADROOM = 2;
+
+export interface DemandBounds {
+  floor: number;
+  ceiling: number;
+}
+
+/** Little's law: claims that arrive during one refill, times headroom. Times are epoch milliseconds. */
+export class Demand {
+  readonly #bounds: DemandBounds;
+  #perSecond = 0;
+  #updatedAtMs = 0;
+  #launchMs: number | null = null;
+
+  constructor(bounds: DemandBounds) {
+    this.#bounds = bounds;
+  }
+
+  claimed(nowMs: number): void {
+    this.#perSecond = this.rate(nowMs) + 1_000 / RATE_WINDOW_MS;
+    this.#updatedAtMs = nowMs;
+  }
+
+  launched(tookMs: number): void {
+    this.#launchMs = this.#launchMs === null ? tookMs : this.#launchMs + LAUNCH_WEIGHT * (tookMs - this.#launchMs);
+  }
+
+  /** Claims a second. */
+  rate(nowMs: number): number {
+    return this.#perSecond * Math.exp(-Math.max(0, nowMs - this.#updatedAtMs) / RATE_WINDOW_MS);
+  }
+
+  target(nowMs: number): number {
+    const { floor, ceiling } = this.#bounds;
+    const needed = Math.round((this.rate(nowMs) * (this.#launchMs ?? 0) * HEADROOM) / 1_000);
+    return Math.min(ceiling, Math.max(floor, needed));
+  }
+}

@@ -1,0 +1,148 @@
+/** Starting one container and waiting for its boxinit, adopting one that is there, and giving one up. */
+import { randomBytes } from 'node:crypto';
+import type { Logger } from '../../src/lib/logger.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { Network } from '../../src/protocol/sandbox.ts';
+import type { Container, ContainerRuntime, Image, Limits } from '../runtime/runtime.ts';
+import { SupervisorLink } from '../supervisor/supervisor-link.ts';
+import type { ContainerHomes, ContainerMeta } from './container-homes.ts';
+
+/** From the start of a container to the first word of its boxinit, on a machine under load. */
+const ARRIVAL_MS = 30_000;
+/** boxinit calls again every second at the least. */
+const READOPTION_MS = 15_000;
+const DESTROY_PAUSES_MS = [200, 1_000, 5_000, 15_000];
+
+/** A container whose boxinit has called. It has one owner at a time: a pool, then a sandbox. */
+export interface Launched {
+  readonly container: Container;
+  readonly link: SupervisorLink;
+  readonly poolKey: string;
+  readonly limits: Limits;
+  readonly network: Network;
+}
+
+export interface LaunchSpec {
+  poolKey: string;
+  /** Undefined: a blank. */
+  image: Image | undefined;
+  limits: Limits;
+  network: Network;
+}
+
+export class Launcher {
+  readonly #runtime: ContainerRuntime;
+  readonly #homes: ContainerHomes;
+  readonly #log: Logger;
+  readonly #pending = new Map<string, SupervisorLink>();
+  readonly #destroying = new Map<string, Promise<void>>();
+
+  constructor(runtime: ContainerRuntime, homes: ContainerHomes, log: Logger) {
+    this.#runtime = runtime;
+    this.#homes = homes;
+    this.#log = log;
+  }
+
+  /** Containers that are being started: no orphans, though nobody owns them yet. */
+  isPending(id: string): boolean {
+    return this.#pending.has(id) || this.#destroying.has(id);
+  }
+
+  /** @throws ServiceError as the runtime's, `deadline_exceeded` when boxinit does not call. Nothing is left behind. */
+  async launch(spec: LaunchSpec, signal: AbortSignal): Promise<Launched> {
+    const meta: ContainerMeta = {
+      id: newContainerId(),
+      token: randomBytes(32).toString('base64url'),
+      imageId: spec.image?.id ?? null,
+      imageRef: spec.image?.ref ?? null,
+      poolKey: spec.poolKey,
+      limits: spec.limits,
+      network: spec.network,
+    };
+    await this.#homes.create(meta);
+    const link = await this.#listen(meta);
+    this.#pending.set(meta.id, link);
+    try {
+      const container = await this.#runtime.launch({
+        id: meta.id,
+        ...(spec.image === undefined ? {} : { image: spec.image }),
+        limits: spec.limits,
+        network: spec.network,
+        socketDir: this.#homes.socketDir(meta.id),
+        token: meta.token,
+        signal,
+      });
+      await link.arrival({ signal, deadlineMs: ARRIVAL_MS });
+      return { container, link, poolKey: spec.poolKey, limits: spec.limits, network: spec.network };
+    } catch (error) {
+      void this.discard(meta.id, link);
+      throw error;
+    } finally {
+      this.#pending.delete(meta.id);
+    }
+  }
+
+  /** The container's death, told by the runtime while it is being started: nobody needs to wait for boxinit. */
+  exited(id: string): void {
+    this.#pending.get(id)?.close();
+  }
+
+  /** Listens again for a container of an earlier agent. Its boxinit may call later. */
+  async relisten(meta: ContainerMeta): Promise<Launched> {
+    const link = await this.#listen(meta);
+    const container = { id: meta.id, imageId: meta.imageId };
+    return { container, link, poolKey: meta.poolKey, limits: meta.limits, network: meta.network };
+  }
+
+  /** @throws ServiceError `deadline_exceeded` when its boxinit does not call again. */
+  async readopt(launched: Launched, signal: AbortSignal): Promise<void> {
+    await launched.link.arrival({ signal, deadlineMs: READOPTION_MS });
+  }
+
+  /** Marks the container as one that user code will run in. */
+  claimed(launched: Launched): void {
+    this.#homes.markClaimed(launched.container.id);
+  }
+
+  /** Destroys the container and all that was made for it. Never rejects; what fails is found as an orphan later. */
+  discard(id: string, link?: SupervisorLink): Promise<void> {
+    link?.close();
+    const running = this.#destroying.get(id);
+    if (running !== undefined) return running;
+    const work = this.#destroy(id).finally(() => this.#destroying.delete(id));
+    this.#destroying.set(id, work);
+    return work;
+  }
+
+  async #destroy(id: string): Promise<void> {
+    for (const pauseMs of [...DESTROY_PAUSES_MS, undefined]) {
+      try {
+        await this.#runtime.destroy(id);
+        await this.#homes.remove(id);
+        return;
+      } catch (error) {
+        this.#log.warn({ err: error, container: id }, 'a container could not be destroyed');
+        if (pauseMs !== undefined) await new Promise((resolve) => setTimeout(resolve, pauseMs).unref());
+      }
+    }
+  }
+
+  #listen(meta: ContainerMeta): Promise<SupervisorLink> {
+    return SupervisorLink.listen({
+      id: meta.id,
+      socketPath: this.#homes.socketPath(meta.id),
+      token: meta.token,
+      log: this.#log,
+    });
+  }
+}
+
+function newContainerId(): string {
+  return `mbx-${randomBytes(10).toString('hex')}`;
+}
+
+/** Whether another attempt with the same image could end otherwise. */
+export function worthAnotherLaunch(error: unknown): boolean {
+  if (!(error instanceof ServiceError)) return true;
+  return !['capacity_exhausted', 'cancelled', 'not_supported'].includes(error.code) && !error.code.startsWith('image_');
+}

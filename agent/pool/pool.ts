@@ -1,0 +1,168 @@
+/** Containers of one kind that wait to be claimed, and claims that wait for one. */
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { Network } from '../../src/protocol/sandbox.ts';
+import type { Image, Limits } from '../runtime/runtime.ts';
+import { Demand, type DemandBounds } from './demand.ts';
+import { worthAnotherLaunch, type Launched, type LaunchSpec } from './launcher.ts';
+
+const MAX_FAILURES_OF_A_CLAIM = 3;
+const BACKOFF_MS = { first: 500, most: 60_000 };
+/** Names of one image that a report lists. */
+const MAX_NAMES = 16;
+
+interface Waiter {
+  since: number;
+  failures: number;
+  resolve(launched: Launched): void;
+  reject(error: unknown): void;
+}
+
+export interface PoolOptions {
+  key: string;
+  image: Image | undefined;
+  limits: Limits;
+  network: Network;
+  bounds: DemandBounds;
+}
+
+export class Pool {
+  readonly key: string;
+  readonly demand: Demand;
+  readonly spec: LaunchSpec;
+  /** What reports call it: references of its image, or `*`. */
+  readonly names = new Set<string>();
+  #warm: Launched[] = [];
+  #waiters: Waiter[] = [];
+  #starting = 0;
+  #failures = 0;
+  #quietUntilMs = 0;
+  #usedAtMs = 0;
+
+  constructor(options: PoolOptions) {
+    this.key = options.key;
+    this.demand = new Demand(options.bounds);
+    this.spec = {
+      poolKey: options.key,
+      image: options.image,
+      limits: options.limits,
+      network: options.network,
+    };
+  }
+
+  get warm(): number {
+    return this.#warm.length;
+  }
+  get starting(): number {
+    return this.#starting;
+  }
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+  /** When the claim that waits longest began to wait; infinity when none waits. */
+  get waitingSince(): number {
+    return this.#waiters[0]?.since ?? Number.POSITIVE_INFINITY;
+  }
+  get empty(): boolean {
+    return this.#warm.length + this.#waiters.length + this.#starting === 0;
+  }
+  get usedAtMs(): number {
+    return this.#usedAtMs;
+  }
+
+  /** Claims that no start under way will serve. */
+  unserved(): number {
+    return this.#waiters.length - this.#starting;
+  }
+
+  /** Containers missing to the target, unless starts have just failed. */
+  deficit(nowMs: number): number {
+    if (nowMs < this.#quietUntilMs) return 0;
+    return this.demand.target(nowMs) - this.#warm.length - Math.max(0, this.#starting - this.#waiters.length);
+  }
+
+  call(name: string, nowMs: number): void {
+    this.#usedAtMs = nowMs;
+    if (this.names.size < MAX_NAMES) this.names.add(name);
+  }
+
+  /** The one that has waited longest and still has its boxinit. It is out of the pool when this returns. */
+  take(): Launched | undefined {
+    for (let next = this.#warm.shift(); next !== undefined; next = this.#warm.shift()) {
+      next.link.events = {};
+      if (next.link.connected) return next;
+    }
+    return undefined;
+  }
+
+  /** The next container that becomes ready. @throws ServiceError of the start that failed, or the signal's reason. */
+  wait(signal: AbortSignal, nowMs: number): Promise<Launched> {
+    const { promise, resolve, reject } = Promise.withResolvers<Launched>();
+    const waiter: Waiter = { since: nowMs, failures: 0, resolve, reject };
+    const onAbort = (): void => {
+      this.#waiters = this.#waiters.filter((other) => other !== waiter);
+      reject(signal.reason);
+    };
+    if (signal.aborted) onAbort();
+    else {
+      this.#waiters.push(waiter);
+      signal.addEventListener('abort', onAbort, { once: true });
+    }
+    return promise.finally(() => signal.removeEventListener('abort', onAbort));
+  }
+
+  startBegins(): void {
+    this.#starting += 1;
+  }
+
+  /** A container is ready: the claim that waits longest gets it. `keep`: whether it may wait here otherwise. */
+  startSucceeded(launched: Launched, tookMs: number, keep: (launched: Launched) => void): void {
+    this.#starting -= 1;
+    this.#failures = 0;
+    this.#quietUntilMs = 0;
+    this.demand.launched(tookMs);
+    const waiter = this.#waiters.shift();
+    if (waiter !== undefined) waiter.resolve(launched);
+    else {
+      this.#warm.push(launched);
+      keep(launched);
+    }
+  }
+
+  startFailed(error: unknown, nowMs: number): void {
+    this.#starting -= 1;
+    this.#failures += 1;
+    this.#quietUntilMs = nowMs + Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** (this.#failures - 1));
+    const waiter = this.#waiters[0];
+    if (waiter === undefined) return;
+    waiter.failures += 1;
+    if (waiter.failures < MAX_FAILURES_OF_A_CLAIM && worthAnotherLaunch(error)) return;
+    this.#waiters.shift();
+    waiter.reject(ServiceError.from(error));
+  }
+
+  /** Takes a container in that was here before the agent was. */
+  adopt(launched: Launched): void {
+    this.#warm.push(launched);
+  }
+
+  remove(id: string): Launched | undefined {
+    const at = this.#warm.findIndex((launched) => launched.container.id === id);
+    return at === -1 ? undefined : this.#warm.splice(at, 1)[0];
+  }
+
+  /** The oldest of more than the target; undefined while there is no surplus. */
+  surplus(nowMs: number): Launched | undefined {
+    return this.#warm.length > this.demand.target(nowMs) ? this.#warm.shift() : undefined;
+  }
+
+  /** Empties the pool; every claim that waits is turned down. */
+  close(error: ServiceError): Launched[] {
+    for (const waiter of this.#waiters) waiter.reject(error);
+    this.#waiters = [];
+    return this.#warm.splice(0);
+  }
+
+  owns(id: string): boolean {
+    return this.#warm.some((launched) => launched.container.id === id);
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * All pools of a node and the one place where containers are started: claims before refills, a bounded number at once,
+ * refills only while no claims come or half of a pool is gone.
+ */
+import type { Logger } from '../../src/lib/logger.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { PoolState } from '../../src/protocol/node.ts';
+import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime/runtime.ts';
+import type { Launched, Launcher } from './launcher.ts';
+import { Pool } from './pool.ts';
+
+/** Refills wait until no claim has come for this long, so that they do not slow the ones that come in a row. */
+const QUIET_MS = 150;
+const SWEEP_MS = 1_000;
+/** A pool nobody asked for in this long, and with nothing in it, is forgotten. */
+const FORGET_MS = 60_000;
+const MAX_POOLS = 4_096;
+
+export interface PoolsOptions {
+  runtime: ContainerRuntime;
+  launcher: Launcher;
+  /** Limits that containers are started with before it is known who will claim them. */
+  limits: Limits;
+  min: number;
+  max: number;
+  /** Image whose pool has the floor; blanks have it always. */
+  defaultImage: string;
+  launchConcurrency: number;
+  log: Logger;
+  /** Told when a number that a report shows has changed. */
+  onChange(): void;
+}
+
+export class Pools {
+  readonly #options: PoolsOptions;
+  readonly #pools = new Map<string, Pool>();
+  readonly #sweeper: NodeJS.Timeout;
+  readonly #abort = new AbortController();
+  #active = 0;
+  #claimedAtMs = 0;
+  #resume: NodeJS.Timeout | undefined;
+  #closed = false;
+  #paused = false;
+
+  constructor(options: PoolsOptions) {
+    this.#options = options;
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#sweeper.unref();
+  }
+
+  /** Makes the pool of the default image, or of blanks, and fills it. */
+  prewarm(image: Image | undefined): void {
+    const wanted = { image, network: 'off' as const, limits: this.#options.limits };
+    const pool = this.#poolFor(wanted);
+    pool.call(image?.ref ?? '*', Date.now());
+    this.#pump();
+  }
+
+  /** A waiting container, at once and for good, or undefined. */
+  takeWarm(wanted: ClaimOptions): Launched | undefined {
+    const pool = this.#poolFor(wanted);
+    this.#claims(pool, wanted);
+    const launched = this.#fits(wanted, pool) ? pool.take() : undefined;
+    if (launched !== undefined) this.#options.onChange();
+    this.#pumpSoon();
+    return launched;
+  }
+
+  /**
+   * The next container that becomes ready for this claim.
+   * @throws ServiceError of the start that failed, or the signal's reason.
+   */
+  async waitFor(wanted: ClaimOptions, signal: AbortSignal): Promise<Launched> {
+    const pool = this.#poolFor(wanted);
+    pool.call(this.#nameOf(wanted.image), Date.now());
+    const launched = pool.wait(signal, Date.now());
+    this.#pump();
+    return await launched;
+  }
+
+  /** Takes in a container that waited when the last agent ended. False: nobody needs it. */
+  adopt(launched: Launched, image: Image | undefined): boolean {
+    if (this.#closed || (image === undefined && !this.#options.runtime.imageAgnostic)) return false;
+    const pool = this.#poolFor({ image, network: launched.network, limits: launched.limits });
+    if (pool.key !== launched.poolKey) return false;
+    pool.call(this.#nameOf(image), Date.now());
+    pool.adopt(launched);
+    this.#watch(pool, launched);
+    return true;
+  }
+
+  /** The runtime says that a container has ended. */
+  exited(id: string): void {
+    for (const pool of this.#pools.values()) this.#drop(pool, pool.remove(id));
+  }
+
+  owns(id: string): boolean {
+    for (const pool of this.#pools.values()) if (pool.owns(id)) return true;
+    return false;
+  }
+
+  /** No refills while the node drains. */
+  pause(paused: boolean): void {
+    this.#paused = paused;
+    if (!paused) this.#pump();
+  }
+
+  states(): PoolState[] {
+    const now = Date.now();
+    return [...this.#pools.values()].flatMap((pool) => {
+      const numbers = { warm: pool.warm, starting: pool.starting, target: pool.demand.target(now) };
+      return [...pool.names].map((key) => ({ key, ...numbers }));
+    });
+  }
+
+  /** Stops refilling. Containers that wait stay for the next agent, unless they are to be destroyed. */
+  async close(options: { destroy: boolean }): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#sweeper);
+    clearTimeout(this.#resume);
+    this.#abort.abort(new ServiceError('draining'));
+    const gone: Promise<void>[] = [];
+    for (const pool of this.#pools.values()) {
+      for (const launched of pool.close(new ServiceError('draining'))) {
+        if (options.destroy) gone.push(this.#options.launcher.discard(launched.container.id, launched.link));
+        else launched.link.close();
+      }
+    }
+    await Promise.all(gone);
+  }
+
+  #claims(pool: Pool, wanted: ClaimOptions): void {
+    const now = Date.now();
+    this.#claimedAtMs = now;
+    pool.call(this.#nameOf(wanted.image), now);
+    pool.demand.claimed(now);
+  }
+
+  #nameOf(image: Image | undefined): string {
+    return this.#options.runtime.imageAgnostic || image === undefined ? '*' : image.ref;
+  }
+
+  #fits(wanted: ClaimOptions, pool: Pool): boolean {
+    return this.#options.runtime.canClaim({ limits: pool.spec.limits, network: pool.spec.network }, wanted);
+  }
+
+  /** One pool per image, except for blanks; others for what the containers of that pool cannot become. */
+  #poolFor(wanted: Pick<ClaimOptions, 'network' | 'limits'> & { image: Image | undefined }): Pool {
+    const { runtime, limits, min, max, defaultImage } = this.#options;
+    const image = runtime.imageAgnostic ? undefined : wanted.image;
+    const base = image?.id ?? '*';
+    const claim = { ...wanted, image: wanted.image ?? NO_IMAGE, sandbox: '' };
+    const ordinary = runtime.canClaim({ limits, network: 'off' }, claim);
+    const special = ordinary ? '' : ` ${wanted.network} ${JSON.stringify(wanted.limits)}`;
+    const key = `${base}${special}`;
+    const existing = this.#pools.get(key);
+    if (existing !== undefined) return existing;
+    if (this.#pools.size >= MAX_POOLS) this.#forgetIdle(0);
+    const hasFloor = ordinary && (image === undefined || image.ref === defaultImage);
+    const pool = new Pool({
+      key,
+      image,
+      limits: ordinary ? limits : wanted.limits,
+      network: ordinary ? 'off' : wanted.network,
+      bounds: { floor: hasFloor ? min : 0, ceiling: ordinary ? max : 0 },
+    });
+    this.#pools.set(key, pool);
+    return pool;
+  }
+
+  #pumpSoon(): void {
+    if (this.#resume !== undefined || this.#closed) return;
+    this.#resume = setTimeout(() => {
+      this.#resume = undefined;
+      this.#pump();
+    }, QUIET_MS);
+    this.#resume.unref();
+  }
+
+  #pump(): void {
+    while (!this.#closed && this.#active < this.#options.launchConcurrency) {
+      const pool = this.#neediest();
+      if (pool === undefined) return;
+      this.#start(pool);
+    }
+  }
+
+  /** The pool with the oldest claim that no start will serve; after those, the one that misses most. */
+  #neediest(): Pool | undefined {
+    const now = Date.now();
+    const pools = [...this.#pools.values()];
+    const claimed = pools.filter((pool) => pool.unserved() > 0);
+    if (claimed.length > 0) return claimed.reduce((a, b) => (b.waitingSince < a.waitingSince ? b : a));
+    if (this.#paused) return undefined;
+    const quiet = now - this.#claimedAtMs >= QUIET_MS;
+    const short = pools.filter((pool) => {
+      const deficit = pool.deficit(now);
+      return deficit > 0 && (quiet || deficit * 2 > pool.demand.target(now));
+    });
+    if (short.length === 0) {
+      if (!quiet && pools.some((pool) => pool.deficit(now) > 0)) this.#pumpSoon();
+      return undefined;
+    }
+    return short.reduce((a, b) => (b.deficit(now) > a.deficit(now) ? b : a));
+  }
+
+  #start(pool: Pool): void {
+    const began = performance.now();
+    pool.startBegins();
+    this.#active += 1;
+    this.#options.launcher.launch(pool.spec, this.#abort.signal).then(
+      (launched) => {
+        this.#active -= 1;
+        if (this.#closed) return void this.#options.launcher.discard(launched.container.id, launched.link);
+        pool.startSucceeded(launched, performance.now() - began, () => this.#watch(pool, launched));
+        this.#options.onChange();
+        this.#pump();
+      },
+      (error: unknown) => {
+        this.#active -= 1;
+        pool.startFailed(error, Date.now());
+        if (this.#closed) return;
+        this.#options.log.warn({ err: error, pool: pool.key }, 'a container could not be started');
+        this.#options.onChange();
+        this.#pump();
+      },
+    );
+  }
+
+  /** A container that dies while it waits is never handed out. */
+  #watch(pool: Pool, launched: Launched): void {
+    const drop = (): void => this.#drop(pool, pool.remove(launched.container.id));
+    launched.link.events = { disconnected: drop, hostile: drop };
+    if (!launched.link.connected) drop();
+  }
+
+  #drop(pool: Pool, launched: Launched | undefined): void {
+    if (launched === undefined) return;
+    this.#options.log.warn({ container: launched.container.id, pool: pool.key }, 'a waiting container was lost');
+    void this.#options.launcher.discard(launched.container.id, launched.link);
+    this.#options.onChange();
+    this.#pumpSoon();
+  }
+
+  #sweep(): void {
+    const now = Date.now();
+    for (const pool of this.#pools.values()) {
+      const extra = pool.surplus(now);
+      if (extra !== undefined) void this.#options.launcher.discard(extra.container.id, extra.link);
+      if (extra !== undefined) this.#options.onChange();
+    }
+    this.#forgetIdle(FORGET_MS);
+    this.#pump();
+  }
+
+  #forgetIdle(afterMs: number): void {
+    const now = Date.now();
+    for (const [key, pool] of this.#pools) {
+      if (pool.empty && pool.demand.target(now) === 0 && now - pool.usedAtMs >= afterMs) this.#pools.delete(key);
+    }
+  }
+}
+
+const NO_IMAGE: Image = { ref: '', id: '', env: {}, workdir: '/', user: '' };

@@ -1,0 +1,207 @@
+/** Images in Docker's own store, pulled by Docker. What is known of them is kept, so that a create asks nobody. */
+import type Docker from 'dockerode';
+import { orAbort, withDeadline } from '../../../src/lib/deadline.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { Image, Images, PullProgress } from '../runtime.ts';
+import { dockerError, pullError, statusOf } from './docker-errors.ts';
+
+const CALL_MS = 30_000;
+const PULL_MS = 30 * 60_000;
+/** A pull that says nothing for this long has lost its registry. */
+const PULL_SILENCE_MS = 120_000;
+const MAX_KNOWN = 10_000;
+
+/** One pull and all who wait for it. It goes on while anybody does. */
+interface Pull {
+  done: Promise<Image>;
+  watchers: Set<(progress: PullProgress) => void>;
+  waiting: number;
+  abort: AbortController;
+}
+
+export class DockerImages implements Images {
+  readonly #docker: Docker;
+  readonly #known = new Map<string, Image>();
+  readonly #pulls = new Map<string, Pull>();
+  readonly #inUse: () => ReadonlySet<string>;
+
+  /** @param inUse ids of the images that containers of ours use */
+  constructor(docker: Docker, inUse: () => ReadonlySet<string>) {
+    this.#docker = docker;
+    this.#inUse = inUse;
+  }
+
+  get(ref: string): Image | undefined {
+    return this.#known.get(ref);
+  }
+
+  async ensure(ref: string, options: { signal?: AbortSignal; onProgress?: (p: PullProgress) => void }): Promise<Image> {
+    const here = this.#known.get(ref) ?? (await this.#inspect(ref));
+    if (here !== undefined) return here;
+    const pull = this.#pulls.get(ref) ?? this.#startPull(ref);
+    pull.waiting += 1;
+    if (options.onProgress !== undefined) pull.watchers.add(options.onProgress);
+    try {
+      return await orAbort(options.signal, pull.done);
+    } finally {
+      pull.waiting -= 1;
+      if (options.onProgress !== undefined) pull.watchers.delete(options.onProgress);
+      if (pull.waiting === 0) pull.abort.abort(new ServiceError('cancelled', 'nobody waits for this pull any more'));
+    }
+  }
+
+  async list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
+    const images = await this.#call('the list of images', () => this.#docker.listImages());
+    const used = this.#inUse();
+    return images.flatMap((image) =>
+      (image.RepoTags ?? []).map((ref) => ({
+        ref,
+        id: image.Id,
+        sizeBytes: image.Size,
+        inUse: used.has(image.Id),
+      })),
+    );
+  }
+
+  async remove(ref: string): Promise<void> {
+    const image = await this.#inspect(ref);
+    if (image === undefined) throw new ServiceError('image_not_found');
+    if (this.#inUse().has(image.id)) throw new ServiceError('invalid_request', 'a sandbox uses this image');
+    this.#known.delete(ref);
+    try {
+      await this.#call('the removal of an image', () => this.#docker.getImage(ref).remove());
+    } catch (error) {
+      if (error instanceof ServiceError && statusOf(error.cause) === 409) {
+        throw new ServiceError('invalid_request', 'a container uses this image', { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  /** Whether a container could not be made because its image is gone: what is known of it is forgotten. */
+  forget(id: string): void {
+    for (const [ref, image] of this.#known) if (image.id === id) this.#known.delete(ref);
+  }
+
+  async #inspect(ref: string): Promise<Image | undefined> {
+    try {
+      const info = await this.#call('the look at an image', () => this.#docker.getImage(ref).inspect());
+      // Of an image that has none of these, Docker leaves them out.
+      const config = info.Config as Partial<typeof info.Config> | undefined;
+      const image: Image = {
+        ref,
+        id: info.Id,
+        env: parseEnv(config?.Env ?? []),
+        workdir: config?.WorkingDir === undefined || config.WorkingDir === '' ? '/' : config.WorkingDir,
+        user: config?.User ?? '',
+      };
+      if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+      this.#known.set(ref, image);
+      return image;
+    } catch (error) {
+      const status = error instanceof ServiceError ? statusOf(error.cause) : undefined;
+      if (status === 404) return undefined;
+      if (status === 400) throw pullError((error as ServiceError).cause, ref);
+      throw error;
+    }
+  }
+
+  #startPull(ref: string): Pull {
+    const watchers = new Set<(progress: PullProgress) => void>();
+    const abort = new AbortController();
+    const done = withDeadline({ deadlineMs: PULL_MS, signal: abort.signal, what: `the pull of ${ref}` }, (signal) =>
+      this.#pull(ref, signal, (progress) => {
+        for (const watcher of watchers) watcher(progress);
+      }),
+    )
+      .catch((error: unknown) => {
+        throw pullError(error, ref);
+      })
+      .finally(() => this.#pulls.delete(ref));
+    done.catch(() => undefined);
+    const pull: Pull = { done, watchers, waiting: 0, abort };
+    this.#pulls.set(ref, pull);
+    return pull;
+  }
+
+  async #pull(ref: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<Image> {
+    const name = /[:@]/.test(ref.slice(ref.lastIndexOf('/') + 1)) ? ref : `${ref}:latest`;
+    const stream = (await this.#docker.pull(name, { abortSignal: signal })) as unknown as NodeJS.ReadableStream & {
+      destroy(error?: Error): void;
+    };
+    const layers = new Map<string, { current: number; total: number }>();
+    await followPull(stream, signal, (message) => {
+      const { id, status, progressDetail } = message;
+      if (id !== undefined && progressDetail?.total !== undefined && status === 'Downloading') {
+        layers.set(id, { current: progressDetail.current ?? 0, total: progressDetail.total });
+      }
+      let doneBytes = 0;
+      let totalBytes = 0;
+      for (const layer of layers.values()) {
+        doneBytes += layer.current;
+        totalBytes += layer.total;
+      }
+      onProgress({ image: ref, doneBytes, totalBytes, message: (status ?? '').slice(0, 200) });
+    });
+    const image = await this.#inspect(ref);
+    if (image === undefined) throw new ServiceError('image_not_found', `${ref} was pulled and is not here`);
+    return image;
+  }
+
+  async #call<T>(what: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await withDeadline({ deadlineMs: CALL_MS, what }, work);
+    } catch (error) {
+      throw dockerError(error, what);
+    }
+  }
+}
+
+interface PullMessage {
+  id?: string;
+  status?: string;
+  error?: string;
+  progressDetail?: { current?: number; total?: number };
+}
+
+/** Reads the lines of a pull until it ends. @throws what the stream reports: a pull fails within a good answer. */
+async function followPull(
+  stream: NodeJS.ReadableStream & { destroy(error?: Error): void },
+  signal: AbortSignal,
+  onMessage: (message: PullMessage) => void,
+): Promise<void> {
+  let silence = setTimeout(silent, PULL_SILENCE_MS);
+  function silent(): void {
+    stream.destroy(new Error('the pull says nothing any more'));
+  }
+  const onAbort = (): void => stream.destroy(new ServiceError('cancelled'));
+  signal.addEventListener('abort', onAbort, { once: true });
+  let rest = '';
+  try {
+    for await (const chunk of stream) {
+      clearTimeout(silence);
+      silence = setTimeout(silent, PULL_SILENCE_MS);
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (line.trim() === '') continue;
+        const message = JSON.parse(line) as PullMessage;
+        if (message.error !== undefined) throw new Error(message.error);
+        onMessage(message);
+      }
+    }
+  } finally {
+    clearTimeout(silence);
+    signal.removeEventListener('abort', onAbort);
+    stream.destroy();
+  }
+}
+
+function parseEnv(entries: readonly string[]): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const entry of entries) {
+    const at = entry.indexOf('=');
+    if (at > 0) env[entry.slice(0, at)] = entry.slice(at + 1);
+  }
+  return env;
+}

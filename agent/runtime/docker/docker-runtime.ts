@@ -1,0 +1,198 @@
+/** Containers made by a Docker engine. Only the cold path is here: create, start, update, remove, list. */
+import type Docker from 'dockerode';
+import { background } from '../../../src/lib/background.ts';
+import { withDeadline } from '../../../src/lib/deadline.ts';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { Supervisor } from '../../supervisor/supervisor.ts';
+import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions, Limits } from '../runtime.ts';
+import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
+import { dockerError, statusOf } from './docker-errors.ts';
+import { DockerImages } from './docker-images.ts';
+import { followEvents } from './events.ts';
+import { countOomKills } from './oom-count.ts';
+
+/** A busy engine takes seconds for a create; one that takes this long is stuck. */
+const CREATE_MS = 60_000;
+const CALL_MS = 30_000;
+const REMOVE_MS = 60_000;
+
+interface Known {
+  imageId: string;
+  limits: Limits;
+  /** Of its first process, on the host; null until it was asked for. */
+  pid: number | null;
+  oomKills: number;
+}
+
+export interface DockerRuntimeOptions {
+  docker: Docker;
+  dataDir: string;
+  boxinitPath: string;
+  log: Logger;
+}
+
+export class DockerRuntime implements ContainerRuntime {
+  readonly name = 'docker' as const;
+  readonly imageAgnostic = false;
+  readonly images: DockerImages;
+  readonly #docker: Docker;
+  readonly #host: { owner: string; boxinitPath: string };
+  readonly #log: Logger;
+  readonly #known = new Map<string, Known>();
+  readonly #listeners = new Set<(id: string, exit: { oomKilled: boolean }) => void>();
+  readonly #closing = new AbortController();
+  readonly #events: Promise<void>;
+
+  constructor({ docker, dataDir, boxinitPath, log }: DockerRuntimeOptions) {
+    this.#docker = docker;
+    this.#host = { owner: ownerOf(dataDir), boxinitPath };
+    this.#log = log;
+    this.images = new DockerImages(docker, () => new Set([...this.#known.values()].map(({ imageId }) => imageId)));
+    this.#events = followEvents(
+      {
+        docker,
+        owner: this.#host.owner,
+        log,
+        died: (id) => background(this.#died(id), 'a container that died', log),
+        missed: () => background(this.#lookForDead(), 'containers that died unseen', log),
+      },
+      this.#closing.signal,
+    );
+  }
+
+  /** Docker updates limits, but neither the network nor the size of the disk of a container that runs. */
+  canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean {
+    return launched.network === wanted.network && launched.limits.diskMb === wanted.limits.diskMb;
+  }
+
+  async launch(options: LaunchOptions): Promise<Container> {
+    const { id, image, limits, signal } = options;
+    if (image === undefined) throw new ServiceError('internal', 'Docker cannot start a container without an image');
+    this.#known.set(id, { imageId: image.id, limits, pid: null, oomKills: 0 });
+    try {
+      await this.#call('the creation of a container', CREATE_MS, signal, (abortSignal) =>
+        this.#docker.createContainer({ ...createOptions({ ...options, image }, this.#host), abortSignal }),
+      );
+      await this.#call('the start of a container', CREATE_MS, signal, (abortSignal) =>
+        this.#docker.getContainer(id).start({ abortSignal }),
+      );
+    } catch (error) {
+      if (error instanceof ServiceError && statusOf(error.cause) === 404) this.images.forget(image.id);
+      background(this.destroy(id), 'removing a container that did not start', this.#log);
+      throw explainDisk(error, limits);
+    }
+    return { id, imageId: image.id };
+  }
+
+  async claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+    const known = this.#known.get(container.id);
+    if (known !== undefined && sameLimits(known.limits, options.limits)) return;
+    await this.#call('the limits of a container', CALL_MS, options.signal, (abortSignal) =>
+      this.#docker.getContainer(container.id).update({ ...limitsOf(options.limits), abortSignal }),
+    );
+    if (known !== undefined) known.limits = options.limits;
+  }
+
+  async destroy(id: string): Promise<void> {
+    this.#known.delete(id);
+    try {
+      await this.#call('the removal of a container', REMOVE_MS, undefined, () =>
+        this.#docker.getContainer(id).remove({ force: true, v: true }),
+      );
+    } catch (error) {
+      const status = error instanceof ServiceError ? statusOf(error.cause) : undefined;
+      if (status === 404) return;
+      // Somebody else is removing it.
+      if (status === 409) return await this.#gone(id);
+      throw error;
+    }
+  }
+
+  async list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
+    const filters = { label: [`${OWNER_LABEL}=${this.#host.owner}`] };
+    const containers = await this.#call('the list of containers', CALL_MS, undefined, () =>
+      this.#docker.listContainers({ all: true, filters }),
+    );
+    return containers.flatMap((container) => {
+      const id = container.Labels[ID_LABEL];
+      if (id === undefined) return [];
+      return [{ id, running: container.State === 'running', imageId: container.ImageID }];
+    });
+  }
+
+  async oomKills(id: string): Promise<number> {
+    const known = this.#known.get(id);
+    const pid = known?.pid ?? (await this.#inspect(id)).pid;
+    const counted = await countOomKills(pid);
+    if (known !== undefined) {
+      known.pid = pid;
+      known.oomKills = counted ?? known.oomKills;
+    }
+    return counted ?? ((await this.#inspect(id)).oomKilled ? 1 : 0);
+  }
+
+  onExit(callback: (id: string, exit: { oomKilled: boolean }) => void): () => void {
+    this.#listeners.add(callback);
+    return () => this.#listeners.delete(callback);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new ServiceError('cancelled'));
+    this.#listeners.clear();
+    await this.#events;
+  }
+
+  async #died(id: string): Promise<void> {
+    const oomKilled = await this.#inspect(id).then(
+      (state) => state.oomKilled,
+      () => false,
+    );
+    for (const listener of this.#listeners) listener(id, { oomKilled });
+  }
+
+  async #lookForDead(): Promise<void> {
+    const running = new Set((await this.list()).filter(({ running }) => running).map(({ id }) => id));
+    for (const id of [...this.#known.keys()]) if (!running.has(id)) await this.#died(id);
+  }
+
+  async #inspect(id: string): Promise<{ pid: number; oomKilled: boolean }> {
+    const { State } = await this.#call('the look at a container', CALL_MS, undefined, () =>
+      this.#docker.getContainer(id).inspect(),
+    );
+    return { pid: State.Pid, oomKilled: State.OOMKilled };
+  }
+
+  async #gone(id: string): Promise<void> {
+    try {
+      await this.#call('the removal of a container', REMOVE_MS, undefined, () =>
+        this.#docker.getContainer(id).wait({ condition: 'removed' }),
+      );
+    } catch (error) {
+      if (!(error instanceof ServiceError && statusOf(error.cause) === 404)) throw error;
+    }
+  }
+
+  async #call<T>(
+    what: string,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await withDeadline({ deadlineMs, signal, what }, work);
+    } catch (error) {
+      throw dockerError(error, what);
+    }
+  }
+}
+
+const sameLimits = (a: Limits, b: Limits): boolean =>
+  a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit && a.diskMb === b.diskMb;
+
+/** Only some file systems below Docker can limit a disk; it says so in many words. */
+function explainDisk(error: unknown, limits: Limits): unknown {
+  const text = error instanceof ServiceError ? error.message : '';
+  if (limits.diskMb === null || !/storage-opt|storage opt|pquota|quota/i.test(text)) return error;
+  return new ServiceError('not_supported', 'this Docker cannot limit the disk of a container', { cause: error });
+}

@@ -1,0 +1,25 @@
+/** A Docker runtime on the engine at hand. */
+import Docker from 'dockerode';
+import { withDeadline } from '../../../src/lib/deadline.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { RuntimeConfig } from '../select.ts';
+import { DockerRuntime } from './docker-runtime.ts';
+
+const PING_MS = 10_000;
+
+/** @throws ServiceError `not_supported` when no engine answers. */
+export async function openDockerRuntime(config: RuntimeConfig): Promise<DockerRuntime> {
+  // Without an agent of our own: docker-modem prints its options, agent and sockets included, at each request.
+  const docker = new Docker({ socketPath: config.dockerSocket });
+  try {
+    await withDeadline({ deadlineMs: PING_MS, what: "Docker's answer" }, () => docker.ping());
+  } catch (error) {
+    throw new ServiceError('not_supported', `no Docker engine answers at ${config.dockerSocket}`, { cause: error });
+  }
+  return new DockerRuntime({
+    docker,
+    dataDir: config.dataDir,
+    boxinitPath: config.boxinitPath,
+    log: config.log,
+  });
+}

@@ -1,0 +1,66 @@
+/** Images of the fake runtime: every name is there, except those that say how their pull fails. */
+import { ServiceError, isErrorCode } from '../../../src/protocol/errors.ts';
+import type { Image, Images, PullProgress } from '../runtime.ts';
+
+/** `missing/…`, `unauthorized/…`, `unreachable/…`, `invalid/…`: the pull fails so. */
+const FAILING = /^(missing|unauthorized|unreachable|invalid)\//;
+const CODES: Record<string, string> = { missing: 'not_found' };
+
+export class FakeImages implements Images {
+  readonly #images = new Map<string, Image>();
+  readonly #pulls = new Map<string, Promise<Image>>();
+  readonly #pullMs: number;
+  /** Pulls that were really made. */
+  pulls = 0;
+
+  constructor(pullMs: number) {
+    this.#pullMs = pullMs;
+  }
+
+  get(ref: string): Image | undefined {
+    return this.#images.get(ref);
+  }
+
+  async ensure(ref: string, options: { signal?: AbortSignal; onProgress?: (p: PullProgress) => void }): Promise<Image> {
+    const here = this.#images.get(ref);
+    if (here !== undefined) return here;
+    let pull = this.#pulls.get(ref);
+    if (pull === undefined) {
+      pull = this.#pull(ref).finally(() => this.#pulls.delete(ref));
+      this.#pulls.set(ref, pull);
+    }
+    options.onProgress?.({ image: ref, doneBytes: 0, totalBytes: 1, message: 'pulling' });
+    const image = await pull;
+    options.signal?.throwIfAborted();
+    options.onProgress?.({ image: ref, doneBytes: 1, totalBytes: 1, message: 'pulled' });
+    return image;
+  }
+
+  list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
+    const all = [...this.#images.values()];
+    return Promise.resolve(all.map(({ ref, id }) => ({ ref, id, sizeBytes: 1, inUse: false })));
+  }
+
+  async remove(ref: string): Promise<void> {
+    if (!this.#images.delete(ref)) throw new ServiceError('image_not_found');
+  }
+
+  async #pull(ref: string): Promise<Image> {
+    this.pulls += 1;
+    await new Promise((resolve) => setTimeout(resolve, this.#pullMs));
+    const kind = FAILING.exec(ref)?.[1];
+    if (kind !== undefined) {
+      const code = `image_${CODES[kind] ?? kind}`;
+      throw new ServiceError(isErrorCode(code) ? code : 'internal');
+    }
+    const image: Image = {
+      ref,
+      id: `sha256:${Buffer.from(ref).toString('hex')}`,
+      env: { PATH: '/usr/bin:/bin' },
+      workdir: '/',
+      user: '',
+    };
+    this.#images.set(ref, image);
+    return image;
+  }
+}

@@ -1,0 +1,73 @@
+/** Which runtime a node uses. */
+import { access, constants } from 'node:fs/promises';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { AgentConfig } from '../config.ts';
+import type { ContainerRuntime } from './runtime.ts';
+
+/** What a runtime is made with. Each takes what it needs. */
+export interface RuntimeConfig {
+  nodeName: string;
+  /** Where the runtime may keep state of its own; also what tells our containers from those of another agent. */
+  dataDir: string;
+  boxinitPath: string;
+  dockerSocket: string;
+  runtime: 'auto' | 'docker' | 'oci' | 'gvisor' | 'fake';
+  log: Logger;
+}
+
+/**
+ * `auto` takes the node-native one where the machine has what that needs, and Docker otherwise.
+ * @throws ServiceError `not_supported` that says what is missing.
+ */
+export async function openRuntime(config: AgentConfig, log: Logger): Promise<ContainerRuntime> {
+  const options: RuntimeConfig = {
+    nodeName: config.nodeName,
+    dataDir: config.dataDir,
+    boxinitPath: config.boxinitPath,
+    dockerSocket: config.dockerSocket,
+    runtime: config.runtime,
+    log,
+  };
+  if (config.runtime === 'fake') {
+    const { FakeRuntime } = await import('./fake/fake-runtime.ts');
+    return new FakeRuntime();
+  }
+  await needBoxinit(config.boxinitPath);
+  if (config.runtime === 'docker') return await openDocker(options);
+  if (config.runtime !== 'auto') return await openOci(options);
+  try {
+    return await openOci(options);
+  } catch (error) {
+    log.info({ why: error instanceof Error ? error.message : String(error) }, 'no node-native runtime here: docker');
+    return await openDocker(options);
+  }
+}
+
+async function openDocker(options: RuntimeConfig): Promise<ContainerRuntime> {
+  const { openDockerRuntime } = await import('./docker/open.ts');
+  return await openDockerRuntime(options);
+}
+
+interface OciModule {
+  openOciRuntime(config: RuntimeConfig): Promise<ContainerRuntime>;
+}
+
+async function openOci(options: RuntimeConfig): Promise<ContainerRuntime> {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) {
+    throw new ServiceError('not_supported', 'the node-native runtime needs Linux and root');
+  }
+  const file = new URL('./oci/open.ts', import.meta.url).href;
+  const { openOciRuntime } = (await import(file)) as OciModule;
+  return await openOciRuntime(options);
+}
+
+async function needBoxinit(path: string): Promise<void> {
+  try {
+    await access(path, constants.X_OK);
+  } catch (error) {
+    throw new ServiceError('not_supported', `no boxinit at ${path}: build it, or set MILLIBOX_BOXINIT`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,85 @@
+/** After a start: what the last agent left is taken back, and later, what nobody owns is destroyed. */
+import type { Logger } from '../../src/lib/logger.ts';
+import type { ContainerHomes } from '../pool/container-homes.ts';
+import type { Launcher } from '../pool/launcher.ts';
+import type { Pools } from '../pool/pools.ts';
+import type { ContainerRuntime, Image } from '../runtime/runtime.ts';
+import type { RecordStore, StoredSandbox } from './record-store.ts';
+import type { Sandboxes } from './sandboxes.ts';
+
+export interface AdoptDeps {
+  runtime: ContainerRuntime;
+  store: RecordStore;
+  homes: ContainerHomes;
+  launcher: Launcher;
+  pools: Pools;
+  sandboxes: Sandboxes;
+  log: Logger;
+}
+
+/**
+ * Reads the records first and reality second. A sandbox whose container lives goes on; one whose container is gone has
+ * ended; one that did not run yet is brought up anew. Waiting containers go back into their pool.
+ */
+export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<void> {
+  const stored = deps.store.load();
+  const containers = new Map((await deps.runtime.list()).map((container) => [container.id, container]));
+  const owned = new Set(stored.map(({ containerId }) => containerId));
+  await Promise.all(stored.map((each) => adoptSandbox(each, deps, containers.get(each.containerId ?? '')?.running)));
+  const waiting = [...containers.values()].filter(({ id, running }) => running && !owned.has(id));
+  await Promise.all(waiting.map(({ id }) => adoptWaiting(id, deps, signal)));
+  const count = stored.filter(({ record }) => record.endedAtMs === null).length;
+  if (count + waiting.length > 0) {
+    deps.log.info({ event: 'adopted', sandboxes: count, waiting: waiting.length }, 'taken back from the last agent');
+  }
+}
+
+async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boolean | undefined): Promise<void> {
+  const { sandboxes, homes, launcher } = deps;
+  const { record, containerId } = stored;
+  if (record.endedAtMs !== null) {
+    sandboxes.adopt(stored, null);
+    if (containerId !== null && lives !== undefined) void launcher.discard(containerId);
+    return;
+  }
+  if (record.status !== 'RUNNING') {
+    if (containerId !== null) void launcher.discard(containerId);
+    const sandbox = sandboxes.adopt({ ...stored, containerId: null }, null);
+    return sandboxes.restart(sandbox);
+  }
+  const meta = containerId === null ? undefined : await homes.read(containerId);
+  if (containerId === null || meta === undefined || lives !== true) {
+    const sandbox = sandboxes.adopt(stored, null);
+    sandbox.containerId = containerId;
+    return sandboxes.end(sandbox, 'internal', 'the container ended while the agent was away');
+  }
+  const launched = await launcher.relisten(meta);
+  const sandbox = sandboxes.adopt(stored, launched);
+  const image = findImage(stored, deps);
+  sandbox.image = image;
+  sandbox.env = { ...image.env, ...stored.spec?.env, ...stored.spec?.secrets };
+  sandboxes.resume(sandbox);
+}
+
+/** What the image says was written down with the container's claim; if that is gone, the little that is sure. */
+function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
+  if (stored.image !== null) return stored.image;
+  return (
+    runtime.images.get(stored.record.image) ?? { ref: stored.record.image, id: '', env: {}, workdir: '/', user: '' }
+  );
+}
+
+async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
+  const { homes, launcher, pools, log } = deps;
+  const meta = homes.isClaimed(id) ? undefined : await homes.read(id);
+  if (meta === undefined) return;
+  const image = meta.imageRef === null ? undefined : deps.runtime.images.get(meta.imageRef);
+  const launched = await launcher.relisten(meta);
+  try {
+    await launcher.readopt(launched, signal);
+    if (pools.adopt(launched, image)) return;
+  } catch (error) {
+    log.warn({ err: error, container: id }, 'a waiting container did not call again');
+  }
+  void launcher.discard(id, launched.link);
+}

@@ -1,0 +1,77 @@
+/** Whether the node has room for one sandbox more. */
+import { readFileSync } from 'node:fs';
+import { freemem, totalmem } from 'node:os';
+import { ServiceError } from '../../src/protocol/errors.ts';
+
+export interface CapacityLimits {
+  maxSandboxes: number;
+  memoryOvercommit: number;
+  minFreeMemoryMb: number;
+}
+
+const MIB = 1024 * 1024;
+const REFRESH_MS = 500;
+
+export class Capacity {
+  readonly totalMb = Math.floor(totalmem() / MIB);
+  readonly #limits: CapacityLimits;
+  #promisedMb = 0;
+  #sandboxes = 0;
+  #freeMb = 0;
+  #readAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(limits: CapacityLimits) {
+    this.#limits = limits;
+  }
+
+  get sandboxes(): number {
+    return this.#sandboxes;
+  }
+
+  /** What a placement can count on: really free, less the reserve. */
+  get freeMb(): number {
+    return Math.max(0, this.#available() - this.#limits.minFreeMemoryMb);
+  }
+
+  /** @throws ServiceError `capacity_exhausted` that says which bound was met. */
+  reserve(memoryMb: number): void {
+    const { maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
+    if (this.#sandboxes >= maxSandboxes) throw full(`the node holds ${maxSandboxes} sandboxes`);
+    if (this.#promisedMb + memoryMb > this.totalMb * memoryOvercommit) throw full('all of its memory is promised');
+    if (this.#available() < minFreeMemoryMb) throw full('hardly any memory is free');
+    this.take(memoryMb);
+  }
+
+  /** For a sandbox that is there already. */
+  take(memoryMb: number): void {
+    this.#sandboxes += 1;
+    this.#promisedMb += memoryMb;
+  }
+
+  release(memoryMb: number): void {
+    this.#sandboxes -= 1;
+    this.#promisedMb -= memoryMb;
+  }
+
+  #available(): number {
+    const now = performance.now();
+    if (now - this.#readAtMs > REFRESH_MS) {
+      this.#freeMb = readAvailableMb();
+      this.#readAtMs = now;
+    }
+    return this.#freeMb;
+  }
+}
+
+/** Free memory and what the kernel can free at once. */
+function readAvailableMb(): number {
+  try {
+    const match = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'));
+    if (match?.[1] !== undefined) return Math.floor(Number(match[1]) / 1024);
+  } catch {
+    // Not Linux.
+  }
+  return Math.floor(freemem() / MIB);
+}
+
+const full = (why: string): ServiceError => new ServiceError('capacity_exhausted', `no room: ${why}`);

@@ -1,0 +1,23 @@
+/** Ids that were deleted before they were created: a create that was overtaken by its delete finds its end here. */
+import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
+
+const MAX_IDS = 10_000;
+
+export class EarlyDeletes {
+  /** In order of arrival. */
+  readonly #until = new Map<string, number>();
+
+  add(id: string): void {
+    const now = Date.now();
+    this.#until.delete(id);
+    this.#until.set(id, now + TOMBSTONE_KEPT_MS);
+    for (const [oldest, until] of this.#until) {
+      if (until > now && this.#until.size <= MAX_IDS) break;
+      this.#until.delete(oldest);
+    }
+  }
+
+  has(id: string): boolean {
+    return (this.#until.get(id) ?? 0) > Date.now();
+  }
+}

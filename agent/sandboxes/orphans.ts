@@ -1,0 +1,61 @@
+/** Containers and directories that nobody owns, destroyed when they are seen a second time. */
+import { background } from '../../src/lib/background.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { ContainerHomes } from '../pool/container-homes.ts';
+import type { Launcher } from '../pool/launcher.ts';
+import type { ContainerRuntime } from '../runtime/runtime.ts';
+
+const LOOK_EVERY_MS = 30_000;
+
+export interface OrphansOptions {
+  runtime: ContainerRuntime;
+  homes: ContainerHomes;
+  launcher: Launcher;
+  /** A pool or a sandbox that has not ended has it. */
+  isOwned(id: string): boolean;
+  /** The container of a sandbox that is believed to run has stopped. */
+  stopped(id: string): void;
+  log: Logger;
+}
+
+export class Orphans {
+  readonly #options: OrphansOptions;
+  readonly #timer: NodeJS.Timeout;
+  #suspects = new Set<string>();
+  #looking = false;
+
+  constructor(options: OrphansOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => background(this.look(), 'looking for orphans', options.log), LOOK_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** One look: who owns what first, what exists second, so that what was made in between is not taken for an orphan. */
+  async look(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    try {
+      await this.#look();
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #look(): Promise<void> {
+    const { runtime, homes, launcher, isOwned, stopped, log } = this.#options;
+    const containers = await runtime.list();
+    const ids = new Set([...containers.map(({ id }) => id), ...(await homes.list())]);
+    for (const { id, running } of containers) if (!running && isOwned(id)) stopped(id);
+    const suspects = [...ids].filter((id) => !isOwned(id) && !launcher.isPending(id));
+    for (const id of suspects) {
+      if (!this.#suspects.has(id)) continue;
+      log.warn({ container: id }, 'a container that nobody owns is destroyed');
+      void launcher.discard(id);
+    }
+    this.#suspects = new Set(suspects);
+  }
+}

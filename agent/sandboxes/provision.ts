@@ -1,0 +1,73 @@
+/** From a spec to a container in which an exec works. */
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { Launched } from '../pool/launcher.ts';
+import type { Pools } from '../pool/pools.ts';
+import type { ClaimOptions, ContainerRuntime, Image } from '../runtime/runtime.ts';
+import type { Sandbox } from './sandbox.ts';
+import type { Sandboxes } from './sandboxes.ts';
+
+/** Containers that die between their start and their claim, before the sandbox is given up. */
+const MAX_ATTEMPTS = 5;
+const PING_MS = 5_000;
+
+export interface ProvisionDeps {
+  runtime: ContainerRuntime;
+  pools: Pools;
+  sandboxes: Sandboxes;
+  /** For the metrics: whether a container was waiting. */
+  onClaim(hit: boolean): void;
+}
+
+/**
+ * Runs synchronously up to the claim when the image is here and a container waits, so that a create is answered with
+ * its container already chosen.
+ * @throws ServiceError of the image or of the start; nothing of it is left behind.
+ */
+export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<void> {
+  const { signal } = sandbox.provisioning;
+  const spec = sandbox.spec;
+  if (spec === null) return;
+  const image = deps.runtime.images.get(spec.image) ?? (await pull(sandbox, deps, signal));
+  sandbox.image = image;
+  sandbox.env = { ...image.env, ...spec.env, ...spec.secrets };
+  const { cpus, memoryMb, diskMb, pidsLimit, network } = spec;
+  const wanted: ClaimOptions = {
+    sandbox: sandbox.id,
+    image,
+    limits: { cpus, memoryMb, diskMb, pidsLimit },
+    network,
+    signal,
+  };
+  for (let attempt = 1; ; attempt += 1) {
+    const warm = deps.pools.takeWarm(wanted);
+    deps.onClaim(warm !== undefined);
+    if (warm === undefined) deps.sandboxes.provisioning(sandbox);
+    const launched = warm ?? (await deps.pools.waitFor(wanted, signal));
+    if (!deps.sandboxes.place(sandbox, launched, warm !== undefined)) return;
+    try {
+      await claim(launched, wanted, deps);
+      break;
+    } catch (error) {
+      if (sandbox.ended) return;
+      deps.sandboxes.unplace(sandbox);
+      if (signal.aborted || attempt >= MAX_ATTEMPTS || !isContainersFault(error)) throw error;
+    }
+  }
+  if (!sandbox.ended) deps.sandboxes.run(sandbox);
+}
+
+async function pull(sandbox: Sandbox, deps: ProvisionDeps, signal: AbortSignal): Promise<Image> {
+  deps.sandboxes.provisioning(sandbox);
+  return await deps.runtime.images.ensure(sandbox.record.image, { signal });
+}
+
+async function claim(launched: Launched, wanted: ClaimOptions, deps: ProvisionDeps): Promise<void> {
+  if (!launched.link.connected) throw new ServiceError('node_unavailable', 'the container died before it was claimed');
+  await deps.runtime.claim(launched.container, launched.link, wanted);
+  // RUNNING is a promise that an exec works: the answer shows that this boxinit is alive now.
+  await launched.link.ping(PING_MS);
+}
+
+const isContainersFault = (error: unknown): boolean =>
+  !(error instanceof ServiceError) ||
+  ['node_unavailable', 'deadline_exceeded', 'interrupted', 'internal'].includes(error.code);

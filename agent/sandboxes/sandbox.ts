@@ -1,0 +1,174 @@
+/** One sandbox: its state, who waits for it, and when it was last used. Knows nothing of how containers are made. */
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
+import { isEnded, type EndReason, type SandboxStatus } from '../../src/protocol/sandbox.ts';
+import type { Launched } from '../pool/launcher.ts';
+import type { Image } from '../runtime/runtime.ts';
+
+/** Calls that wait in line for one sandbox. */
+const MAX_WAITING = 1_024;
+
+const MOVES: Record<SandboxStatus, readonly SandboxStatus[]> = {
+  PENDING: ['PROVISIONING', 'TERMINATED', 'ERROR', 'TIMEOUT'],
+  PROVISIONING: ['RUNNING', 'TERMINATED', 'ERROR', 'TIMEOUT'],
+  RUNNING: ['TERMINATED', 'ERROR', 'TIMEOUT'],
+  TERMINATED: [],
+  ERROR: [],
+  TIMEOUT: [],
+};
+
+export interface Waiting {
+  /** Called once the sandbox runs; not before this call has returned. */
+  ready(): void;
+  failed(error: ServiceError): void;
+}
+
+export class Sandbox {
+  readonly id: string;
+  /** Null once it has ended: its secrets are gone from memory then. */
+  spec: SandboxSpec | null;
+  record: SandboxRecord;
+  /** The container, from the moment that it is ours. */
+  launched: Launched | null = null;
+  /** Also while its link is not up again after a restart. */
+  containerId: string | null = null;
+  image: Image | null = null;
+  /** Environment of every program: image, sandbox and secrets. */
+  env: Readonly<Record<string, string>> = {};
+  /** OOM kills of the container that have been told to somebody. */
+  oomKillsSeen = 0;
+  /** Ends what is being done to bring it up. */
+  readonly provisioning = new AbortController();
+  #waiting = new Set<Waiting>();
+  /** Streams that were cut, and want to know whether the sandbox is to blame. */
+  #bereft = new Set<() => void>();
+  #calls = 0;
+  #lastCallAtMs = Date.now();
+
+  constructor(spec: SandboxSpec | null, record: SandboxRecord, containerId: string | null = null) {
+    this.id = record.id;
+    this.spec = spec;
+    this.record = record;
+    this.containerId = containerId;
+  }
+
+  get ended(): boolean {
+    return isEnded(this.record.status);
+  }
+  get running(): boolean {
+    return this.record.status === 'RUNNING';
+  }
+  /** Calls that are open or wait in line. */
+  get calls(): number {
+    return this.#calls;
+  }
+  get lastCallAtMs(): number {
+    return this.#lastCallAtMs;
+  }
+
+  /** @throws Error for a move that the state machine does not have. */
+  move(status: SandboxStatus, changes: Partial<SandboxRecord> = {}): void {
+    if (!MOVES[this.record.status].includes(status)) {
+      throw new Error(`a sandbox cannot go from ${this.record.status} to ${status}`);
+    }
+    this.record = { ...this.record, ...changes, status };
+  }
+
+  /** It has stopped being anything that can be used: whoever waits is told. */
+  end(status: 'TERMINATED' | 'ERROR' | 'TIMEOUT', reason: EndReason, message: string | null, nowMs: number): void {
+    this.move(status, { reason, message, endedAtMs: nowMs });
+    this.spec = null;
+    this.env = {};
+    this.provisioning.abort(this.endedError());
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const each of waiting) each.failed(this.endedError());
+    this.#fateIsKnown();
+  }
+
+  endedError(): ServiceError {
+    const { reason, status, message } = this.record;
+    const text = `the sandbox has ended: ${message ?? reason ?? 'unknown'}`;
+    return new ServiceError('sandbox_ended', text, { details: { status, reason } });
+  }
+
+  /** Runs at once if the sandbox runs. @throws ServiceError `sandbox_ended`, `rate_limited`. */
+  whenRunning(waiting: Waiting): void {
+    if (this.ended) throw this.endedError();
+    if (this.running) return waiting.ready();
+    if (this.#waiting.size >= MAX_WAITING) {
+      throw new ServiceError('rate_limited', `${MAX_WAITING} calls wait for this sandbox already`);
+    }
+    this.#waiting.add(waiting);
+  }
+
+  cancel(waiting: Waiting): void {
+    this.#waiting.delete(waiting);
+  }
+
+  letIn(): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const each of waiting) each.ready();
+  }
+
+  /**
+   * Calls back once it is known what a lost link to boxinit meant: the sandbox has ended, boxinit is back, or neither in
+   * `withinMs`.
+   */
+  whenFateIsKnown(withinMs: number, callback: () => void): void {
+    if (this.ended || this.launched?.link.connected === true) return callback();
+    const once = (): void => {
+      clearTimeout(timer);
+      if (this.#bereft.delete(once)) callback();
+    };
+    const timer = setTimeout(once, withinMs);
+    timer.unref();
+    this.#bereft.add(once);
+  }
+
+  linkIsBack(): void {
+    this.#fateIsKnown();
+  }
+
+  #fateIsKnown(): void {
+    for (const tell of [...this.#bereft]) tell();
+  }
+
+  callBegins(): void {
+    this.#calls += 1;
+  }
+
+  callEnds(nowMs: number): void {
+    this.#calls -= 1;
+    this.#lastCallAtMs = nowMs;
+  }
+
+  touch(nowMs: number): void {
+    this.#lastCallAtMs = nowMs;
+  }
+}
+
+/** The record of a sandbox that was just asked for. */
+export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
+  return {
+    id: spec.id,
+    tenant: spec.tenant,
+    name: spec.name,
+    image: spec.image,
+    status: 'PENDING',
+    reason: null,
+    message: null,
+    cpus: spec.cpus,
+    memoryMb: spec.memoryMb,
+    diskMb: spec.diskMb,
+    pidsLimit: spec.pidsLimit,
+    network: spec.network,
+    labels: spec.labels,
+    createdAtMs: spec.createdAtMs,
+    startedAtMs: null,
+    endedAtMs: null,
+    expiresAtMs: spec.expiresAtMs,
+    timings: { placedMs: Math.max(0, nowMs - spec.createdAtMs) },
+  };
+}

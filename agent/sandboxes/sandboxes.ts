@@ -1,0 +1,333 @@
+/** All sandboxes of the node: the one place that changes them, writes them down and tells others. */
+import { background } from '../../src/lib/background.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { ID_PATTERN } from '../../src/protocol/ids.ts';
+import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
+import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
+import type { EndReason } from '../../src/protocol/sandbox.ts';
+import type { Launched, Launcher } from '../pool/launcher.ts';
+import { Alarms } from './alarms.ts';
+import type { Capacity } from './capacity.ts';
+import { EarlyDeletes } from './early-deletes.ts';
+import type { RecordStore, StoredSandbox } from './record-store.ts';
+import { Sandbox, newRecord } from './sandbox.ts';
+
+/** The dead that are remembered; more than this, and the oldest go before their hour. */
+const MAX_TOMBSTONES = 50_000;
+/** boxinit calls again within a second or two; a container whose boxinit is silent is of no use. */
+const SILENCE_MS = 15_000;
+
+export interface SandboxesOptions {
+  store: RecordStore;
+  capacity: Capacity;
+  launcher: Launcher;
+  log: Logger;
+  /** Brings a sandbox up: everything from PENDING to RUNNING. Rejections are told to `failed`. */
+  provision(sandbox: Sandbox): Promise<void>;
+  /** Called after a sandbox has begun to run. */
+  started(sandbox: Sandbox): void;
+}
+
+export type SandboxChange = { type: 'changed'; record: SandboxRecord } | { type: 'forgotten'; id: string };
+
+export class Sandboxes {
+  readonly #options: SandboxesOptions;
+  readonly #all = new Map<string, Sandbox>();
+  readonly #byContainer = new Map<string, Sandbox>();
+  readonly #dead = new Set<string>();
+  readonly #alarms = new Alarms();
+  readonly #earlyDeletes = new EarlyDeletes();
+  readonly #listeners = new Set<(change: SandboxChange) => void>();
+  #draining = false;
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  drain(on: boolean): void {
+    this.#draining = on;
+  }
+
+  onChange(listener: (change: SandboxChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  list(): SandboxRecord[] {
+    return [...this.#all.values()].map((sandbox) => sandbox.record);
+  }
+
+  /** Sandboxes that have not ended. */
+  *living(): Generator<Sandbox> {
+    for (const sandbox of this.#all.values()) if (!sandbox.ended) yield sandbox;
+  }
+
+  /** @throws ServiceError `sandbox_not_found`. */
+  get(id: string): Sandbox {
+    const sandbox = this.#all.get(id);
+    if (sandbox === undefined) throw new ServiceError('sandbox_not_found');
+    return sandbox;
+  }
+
+  ownerOf(containerId: string): Sandbox | undefined {
+    return this.#byContainer.get(containerId);
+  }
+
+  /**
+   * Accepts a sandbox; bringing it up goes on after the return. The same id again: the same sandbox.
+   * @throws ServiceError `capacity_exhausted`, `draining`, `sandbox_ended` when it was deleted before it came.
+   */
+  create(spec: SandboxSpec): Sandbox {
+    const existing = this.#all.get(spec.id);
+    if (existing !== undefined) return existing;
+    if (!ID_PATTERN.test(spec.id)) throw new ServiceError('invalid_request', 'an id that is not one of ours');
+    if (this.#earlyDeletes.has(spec.id)) throw new ServiceError('sandbox_ended', 'the sandbox was deleted already');
+    if (this.#draining) throw new ServiceError('draining', 'this node takes no new sandboxes');
+    this.#options.capacity.reserve(spec.memoryMb);
+    const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
+    this.#all.set(spec.id, sandbox);
+    this.#armLifetime(sandbox);
+    this.#provision(sandbox);
+    if (sandbox.containerId === null) this.#changed(sandbox);
+    return sandbox;
+  }
+
+  /** @throws ServiceError `sandbox_not_found`; a create of this id that comes later is turned down then. */
+  delete(id: string, reason: EndReason): SandboxRecord {
+    const sandbox = this.#all.get(id);
+    if (sandbox === undefined) {
+      this.#earlyDeletes.add(id);
+      throw new ServiceError('sandbox_not_found');
+    }
+    if (!sandbox.ended) this.end(sandbox, reason, null);
+    return sandbox.record;
+  }
+
+  /** Sets when the life ends. @throws ServiceError `sandbox_not_found`, `sandbox_ended`. */
+  extend(id: string, expiresAtMs: number): SandboxRecord {
+    const sandbox = this.get(id);
+    if (sandbox.ended) throw sandbox.endedError();
+    sandbox.record = { ...sandbox.record, expiresAtMs };
+    sandbox.touch(Date.now());
+    this.#armLifetime(sandbox);
+    this.#changed(sandbox);
+    return sandbox.record;
+  }
+
+  /** The container is the sandbox's from now on. False when the sandbox has ended meanwhile; it is destroyed then. */
+  place(sandbox: Sandbox, launched: Launched, warm: boolean): boolean {
+    if (sandbox.ended || sandbox.provisioning.signal.aborted) {
+      void this.#options.launcher.discard(launched.container.id, launched.link);
+      return false;
+    }
+    this.#options.launcher.claimed(launched);
+    sandbox.launched = launched;
+    sandbox.containerId = launched.container.id;
+    this.#byContainer.set(launched.container.id, sandbox);
+    const timings = { ...sandbox.record.timings, claimedMs: sinceCreation(sandbox), warm };
+    if (sandbox.record.status === 'PENDING') sandbox.move('PROVISIONING', { timings });
+    else sandbox.record = { ...sandbox.record, timings };
+    this.#changed(sandbox);
+    return true;
+  }
+
+  /** The container turned out to be of no use before any user code ran in it. */
+  unplace(sandbox: Sandbox): void {
+    const launched = sandbox.launched;
+    if (sandbox.containerId !== null) this.#byContainer.delete(sandbox.containerId);
+    sandbox.launched = null;
+    sandbox.containerId = null;
+    if (launched !== null) void this.#options.launcher.discard(launched.container.id, launched.link);
+  }
+
+  provisioning(sandbox: Sandbox): void {
+    if (sandbox.record.status !== 'PENDING') return;
+    sandbox.move('PROVISIONING');
+    this.#changed(sandbox);
+  }
+
+  /** An exec works from now on: written down first, then those who wait are let in. */
+  run(sandbox: Sandbox): void {
+    const timings = { ...sandbox.record.timings, runningMs: sinceCreation(sandbox) };
+    sandbox.move('RUNNING', { startedAtMs: Date.now(), timings });
+    this.#attend(sandbox);
+    this.#changed(sandbox);
+    sandbox.letIn();
+    if (!sandbox.ended) this.#options.started(sandbox);
+  }
+
+  /** Ends a sandbox for this reason; its container is destroyed after the return. Does nothing to one that has ended. */
+  end(sandbox: Sandbox, reason: EndReason, message: string | null): void {
+    if (sandbox.ended) return;
+    const { memoryMb } = sandbox.record;
+    const launched = sandbox.launched;
+    sandbox.end(statusFor(reason), reason, message, Date.now());
+    this.#alarms.cancel(`life ${sandbox.id}`);
+    this.#alarms.cancel(`idle ${sandbox.id}`);
+    this.#alarms.cancel(`silent ${sandbox.id}`);
+    this.#changed(sandbox);
+    this.#bury(sandbox);
+    sandbox.launched = null;
+    const gone =
+      sandbox.containerId === null
+        ? Promise.resolve()
+        : this.#options.launcher.discard(sandbox.containerId, launched?.link);
+    void gone.then(() => {
+      if (sandbox.containerId !== null) this.#byContainer.delete(sandbox.containerId);
+      this.#options.capacity.release(memoryMb);
+    });
+  }
+
+  /** Takes back a sandbox that an earlier agent wrote down. `launched`: its container lives. */
+  adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
+    const sandbox = new Sandbox(stored.spec, stored.record, launched === null ? null : stored.containerId);
+    this.#all.set(sandbox.id, sandbox);
+    if (sandbox.ended) {
+      this.#bury(sandbox);
+      return sandbox;
+    }
+    this.#options.capacity.take(sandbox.record.memoryMb);
+    this.#armLifetime(sandbox);
+    if (launched !== null) {
+      sandbox.launched = launched;
+      this.#byContainer.set(launched.container.id, sandbox);
+    }
+    return sandbox;
+  }
+
+  /** After `adopt`: a sandbox that ran goes on as it was. */
+  resume(sandbox: Sandbox): void {
+    this.#attend(sandbox);
+    if (sandbox.launched?.link.connected !== true) this.#silent(sandbox);
+  }
+
+  /** After `adopt`: a sandbox that did not run yet is brought up from the start; nothing has run in it. */
+  restart(sandbox: Sandbox): void {
+    this.#provision(sandbox);
+  }
+
+  /** The runtime says that a container has stopped. */
+  exited(containerId: string, oomKilled: boolean): void {
+    const sandbox = this.#byContainer.get(containerId);
+    if (sandbox === undefined || sandbox.ended) return;
+    if (!sandbox.running) return sandbox.launched?.link.close();
+    this.end(sandbox, oomKilled ? 'oom' : 'internal', oomKilled ? 'out of memory' : 'the container ended by itself');
+  }
+
+  callBegins(sandbox: Sandbox): void {
+    sandbox.callBegins();
+  }
+
+  callEnds(sandbox: Sandbox): void {
+    sandbox.callEnds(Date.now());
+  }
+
+  /** Ends everything, and resolves once the containers are gone. */
+  async endAll(): Promise<void> {
+    const gone: Promise<void>[] = [];
+    for (const sandbox of this.living()) {
+      const { containerId } = sandbox;
+      this.end(sandbox, 'deleted', null);
+      if (containerId !== null) gone.push(this.#options.launcher.discard(containerId));
+    }
+    await Promise.all(gone);
+  }
+
+  close(): void {
+    this.#alarms.close();
+    this.#listeners.clear();
+    for (const sandbox of this.#all.values()) {
+      sandbox.provisioning.abort(new ServiceError('draining'));
+      sandbox.launched?.link.close();
+    }
+  }
+
+  #provision(sandbox: Sandbox): void {
+    const work = this.#options.provision(sandbox).catch((error: unknown) => {
+      if (sandbox.ended || sandbox.provisioning.signal.aborted) return;
+      const failure = ServiceError.from(error);
+      this.#options.log.warn({ err: error, sandbox: sandbox.id }, 'a sandbox could not be started');
+      const reason = failure.code.startsWith('image_') ? 'image_pull_failed' : 'start_failed';
+      this.end(sandbox, reason, failure.message);
+    });
+    background(work, 'provisioning', this.#options.log);
+  }
+
+  /** Follows the link to boxinit of a sandbox that runs. */
+  #attend(sandbox: Sandbox): void {
+    this.#armIdle(sandbox);
+    const launched = sandbox.launched;
+    if (launched === null) return;
+    launched.link.events = {
+      connected: () => {
+        this.#alarms.cancel(`silent ${sandbox.id}`);
+        sandbox.linkIsBack();
+      },
+      disconnected: () => this.#silent(sandbox),
+      hostile: (error) => this.end(sandbox, 'internal', `the supervisor broke the protocol: ${error.message}`),
+    };
+    if (!launched.link.connected) this.#silent(sandbox);
+  }
+
+  #silent(sandbox: Sandbox): void {
+    this.#alarms.set(`silent ${sandbox.id}`, Date.now() + SILENCE_MS, () => {
+      this.end(sandbox, 'internal', 'the supervisor of the sandbox does not answer');
+    });
+  }
+
+  #armLifetime(sandbox: Sandbox): void {
+    this.#alarms.set(`life ${sandbox.id}`, sandbox.record.expiresAtMs, () => {
+      this.end(sandbox, 'lifetime', 'the lifetime of the sandbox is over');
+    });
+  }
+
+  #armIdle(sandbox: Sandbox): void {
+    const idleMs = sandbox.spec?.idleTimeoutMs ?? null;
+    if (idleMs === null || sandbox.ended) return;
+    const from = sandbox.calls > 0 ? Date.now() : sandbox.lastCallAtMs;
+    this.#alarms.set(`idle ${sandbox.id}`, from + idleMs, () => {
+      const idle = sandbox.calls === 0 && Date.now() - sandbox.lastCallAtMs >= idleMs;
+      if (idle) this.end(sandbox, 'idle', 'nobody used the sandbox');
+      else this.#armIdle(sandbox);
+    });
+  }
+
+  /** Remembers the dead for an hour. */
+  #bury(sandbox: Sandbox): void {
+    this.#dead.add(sandbox.id);
+    const until = (sandbox.record.endedAtMs ?? Date.now()) + TOMBSTONE_KEPT_MS;
+    this.#alarms.set(`dead ${sandbox.id}`, until, () => this.#forget(sandbox.id));
+    const [oldest] = this.#dead;
+    if (this.#dead.size > MAX_TOMBSTONES && oldest !== undefined) this.#forget(oldest);
+  }
+
+  #forget(id: string): void {
+    this.#alarms.cancel(`dead ${id}`);
+    this.#dead.delete(id);
+    this.#all.delete(id);
+    this.#options.store.remove(id);
+    this.#emit({ type: 'forgotten', id });
+  }
+
+  #changed(sandbox: Sandbox): void {
+    const { record, spec, containerId, image } = sandbox;
+    this.#options.store.save({ version: 1, record, spec, containerId, image });
+    this.#emit({ type: 'changed', record });
+  }
+
+  #emit(change: SandboxChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+const sinceCreation = (sandbox: Sandbox): number => Math.max(0, Date.now() - sandbox.record.createdAtMs);
+
+function statusFor(reason: EndReason): 'TERMINATED' | 'ERROR' | 'TIMEOUT' {
+  if (reason === 'deleted') return 'TERMINATED';
+  return reason === 'lifetime' || reason === 'idle' ? 'TIMEOUT' : 'ERROR';
+}

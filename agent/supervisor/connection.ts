@@ -1,0 +1,60 @@
+/** One connection on a sandbox's socket, until it has proved to be boxinit and for as long as it lasts. */
+import type net from 'node:net';
+import { sameText } from '../../src/lib/node-auth.ts';
+import { createMux, socketTransport, type Mux } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { SUPERVISOR_GENERATION, SupervisorHello, type AgentHello } from '../../src/protocol/supervisor.ts';
+
+/** A connection that says nothing for this long is dropped. */
+const HELLO_DEADLINE_MS = 5_000;
+
+export interface ConnectionEvents {
+  /** It is boxinit: it knows the token. */
+  greeted(connection: Connection): void;
+  /** Once. Null: we closed it. */
+  closed(connection: Connection, error: ServiceError | null): void;
+}
+
+export class Connection {
+  readonly mux: Mux;
+  /** Present once it has proved itself. */
+  hello: SupervisorHello | null = null;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(socket: net.Socket, token: string, events: ConnectionEvents) {
+    this.#timer = setTimeout(() => {
+      this.close(new ServiceError('protocol_error', 'no HELLO in time'));
+    }, HELLO_DEADLINE_MS);
+    const greeting: AgentHello = { generation: SUPERVISOR_GENERATION };
+    this.mux = createMux({
+      transport: socketTransport(socket),
+      role: 'listener',
+      hello: { ...greeting },
+      onHello: (message) => {
+        this.hello = checkHello(message, token);
+        clearTimeout(this.#timer);
+        // The mux is not usable within its own constructor, and a HELLO cannot arrive before it has returned.
+        events.greeted(this);
+      },
+      onClose: (error) => {
+        clearTimeout(this.#timer);
+        events.closed(this, error);
+      },
+    });
+  }
+
+  close(error?: ServiceError): void {
+    clearTimeout(this.#timer);
+    this.mux.close(error);
+  }
+}
+
+function checkHello(message: unknown, token: string): SupervisorHello {
+  const parsed = SupervisorHello.safeParse(message);
+  if (!parsed.success) throw new ServiceError('protocol_error', 'a HELLO that cannot be read');
+  if (!sameText(parsed.data.token, token)) throw new ServiceError('unauthenticated', 'a HELLO with a wrong token');
+  if (parsed.data.generation !== SUPERVISOR_GENERATION) {
+    throw new ServiceError('protocol_error', `boxinit speaks generation ${parsed.data.generation}`);
+  }
+  return parsed.data;
+}

@@ -1,0 +1,194 @@
+/**
+ * The socket on which one container's boxinit calls, and the connection that it has at the moment. Code inside the
+ * container can reach the socket too, so a caller is nothing until it has shown the token, and its frames are hostile
+ * even then: whatever it sends can cost only its own sandbox.
+ */
+import { rm } from 'node:fs/promises';
+import { chmodSync } from 'node:fs';
+import net from 'node:net';
+import { orAbort, withDeadline } from '../../src/lib/deadline.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { SupervisorHello } from '../../src/protocol/supervisor.ts';
+import { Connection, type ConnectionEvents } from './connection.ts';
+import { cleanError } from './hostile.ts';
+import type { Supervisor } from './supervisor.ts';
+
+/** Callers that have not shown the token yet. One more, and the oldest is dropped. */
+const MAX_UNPROVEN = 4;
+const DEFAULT_CALL_MS = 10_000;
+/** What `sun_path` holds, less its terminating zero. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+export interface SupervisorLinkOptions {
+  /** Container id. */
+  id: string;
+  socketPath: string;
+  token: string;
+  log: Logger;
+}
+
+/** What the owner of the container is told. */
+export interface SupervisorEvents {
+  /** boxinit is there: for the first time, or again. */
+  connected?(): void;
+  /** The connection is gone; boxinit may call again. */
+  disconnected?(error: ServiceError | null): void;
+  /** boxinit broke the protocol: nothing that it says can be believed. */
+  hostile?(error: ServiceError): void;
+}
+
+export class SupervisorLink implements Supervisor {
+  readonly id: string;
+  /** Set by the owner, and handed on with the container. */
+  events: SupervisorEvents = {};
+  readonly #options: SupervisorLinkOptions;
+  readonly #server: net.Server;
+  #unproven: Connection[] = [];
+  #current: Connection | null = null;
+  #lastHello: SupervisorHello | null = null;
+  #arrival = Promise.withResolvers<void>();
+  #closed = false;
+
+  private constructor(options: SupervisorLinkOptions) {
+    this.id = options.id;
+    this.#options = options;
+    this.#server = net.createServer((socket) => this.#accept(socket));
+    this.#server.on('error', (error) => options.log.error({ err: error, container: this.id }, 'supervisor socket'));
+    this.#arrival.promise.catch(() => undefined);
+  }
+
+  /** Binds the socket, over the leftover of an agent that is gone. @throws ServiceError `internal`. */
+  static async listen(options: SupervisorLinkOptions): Promise<SupervisorLink> {
+    const path = options.socketPath;
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+      throw new ServiceError('internal', `the socket path ${path} is longer than ${MAX_SOCKET_PATH_BYTES} bytes`);
+    }
+    const link = new SupervisorLink(options);
+    await rm(path, { force: true });
+    const bound = Promise.withResolvers<void>();
+    link.#server.once('error', bound.reject);
+    link.#server.listen({ path, backlog: 16 }, () => bound.resolve());
+    try {
+      await bound.promise;
+    } finally {
+      link.#server.off('error', bound.reject);
+    }
+    // For the root of the container, and no other user in it.
+    chmodSync(path, 0o600);
+    return link;
+  }
+
+  get connected(): boolean {
+    return this.#current !== null;
+  }
+
+  get hello(): SupervisorHello {
+    if (this.#lastHello === null) throw new ServiceError('node_unavailable', 'boxinit has not called yet');
+    return this.#lastHello;
+  }
+
+  open(request: Json, handler: StreamHandler): MuxStream {
+    if (this.#current === null) throw new ServiceError('node_unavailable', 'boxinit is not connected');
+    return this.#current.mux.open(request, handler);
+  }
+
+  async call(request: Json, options: { signal?: AbortSignal; deadlineMs?: number } = {}): Promise<Json> {
+    const answer = Promise.withResolvers<Json>();
+    const stream = this.open(request, {
+      opened: (message) => answer.resolve(message),
+      fin: () => undefined,
+      closed: (error) => answer.reject(error ?? new ServiceError('interrupted')),
+    });
+    try {
+      return await withDeadline(
+        { signal: options.signal, deadlineMs: options.deadlineMs ?? DEFAULT_CALL_MS, what: 'boxinit' },
+        () => answer.promise,
+      );
+    } catch (error) {
+      if (error instanceof ServiceError) throw cleanError(error);
+      throw error;
+    } finally {
+      if (!stream.closed) stream.end();
+    }
+  }
+
+  /** Resolves once boxinit is connected. @throws ServiceError `deadline_exceeded`, `cancelled` when this is closed. */
+  async arrival(options: { signal?: AbortSignal | undefined; deadlineMs: number }): Promise<void> {
+    await withDeadline({ ...options, what: 'the start of boxinit' }, (signal) =>
+      orAbort(signal, this.#arrival.promise),
+    );
+  }
+
+  /** Round trip to boxinit in milliseconds. @throws ServiceError `node_unavailable`, `deadline_exceeded`. */
+  async ping(deadlineMs: number): Promise<number> {
+    const connection = this.#current;
+    if (connection === null) throw new ServiceError('node_unavailable', 'boxinit is not connected');
+    return await withDeadline({ deadlineMs, what: "boxinit's answer" }, () => connection.mux.ping());
+  }
+
+  /** For what the owner of a stream finds in it: a message that boxinit never sends. */
+  condemn(reason: string): void {
+    this.#hostile(new ServiceError('protocol_error', reason));
+    this.#current?.close(new ServiceError('protocol_error', reason));
+  }
+
+  /** Hangs up and takes the socket away. No event is told any more. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.events = {};
+    this.#server.close();
+    this.#arrival.reject(new ServiceError('cancelled', 'the container was given up'));
+    for (const connection of [...this.#unproven, ...(this.#current === null ? [] : [this.#current])])
+      connection.close();
+    this.#unproven = [];
+    this.#current = null;
+  }
+
+  #accept(socket: net.Socket): void {
+    if (this.#closed) return void socket.destroy();
+    const events: ConnectionEvents = {
+      greeted: (connection) => this.#greeted(connection),
+      closed: (connection, error) => this.#lost(connection, error),
+    };
+    this.#unproven.push(new Connection(socket, this.#options.token, events));
+    if (this.#unproven.length > MAX_UNPROVEN) this.#unproven.shift()?.close();
+  }
+
+  #greeted(connection: Connection): void {
+    this.#unproven = this.#unproven.filter((other) => other !== connection);
+    const before = this.#current;
+    this.#current = connection;
+    this.#lastHello = connection.hello;
+    before?.close(new ServiceError('cancelled', 'boxinit has called again'));
+    this.#arrival.resolve();
+    this.#tell(() => this.events.connected?.());
+  }
+
+  #lost(connection: Connection, error: ServiceError | null): void {
+    this.#unproven = this.#unproven.filter((other) => other !== connection);
+    if (this.#current !== connection) return;
+    this.#current = null;
+    if (this.#closed) return;
+    this.#arrival = Promise.withResolvers<void>();
+    this.#arrival.promise.catch(() => undefined);
+    if (error?.code === 'protocol_error') this.#hostile(error);
+    this.#tell(() => this.events.disconnected?.(error));
+  }
+
+  #hostile(error: ServiceError): void {
+    this.#options.log.warn({ container: this.id, rule: error.message }, 'boxinit broke the protocol');
+    this.#tell(() => this.events.hostile?.(error));
+  }
+
+  /** Nothing that an owner does in a callback may reach the socket's own event. */
+  #tell(callback: () => void): void {
+    try {
+      callback();
+    } catch (error) {
+      this.#options.log.error({ err: error, container: this.id }, 'the owner of a container failed');
+    }
+  }
+}
