@@ -4,6 +4,7 @@
 pub mod core;
 pub mod error;
 pub mod exec;
+pub mod files;
 pub mod frame;
 pub mod json;
 pub mod kill;

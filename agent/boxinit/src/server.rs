@@ -3,6 +3,7 @@
 use crate::core::{Core, Source, Work};
 use crate::error::WireError;
 use crate::exec::Execs;
+use crate::files::Files;
 use crate::frame::{self, Header, Parsed};
 use crate::json::{self, Value, Writer};
 use crate::mux::{Owner, Received, State};
@@ -35,6 +36,7 @@ pub struct Server {
     pub config: Config,
     execs: Execs,
     ports: Ports,
+    files: Files,
     signals: Fd,
     input: Vec<u8>,
     /// Bytes of `input` that hold something.
@@ -57,6 +59,7 @@ impl Server {
             config,
             execs: Execs::default(),
             ports: Ports::default(),
+            files: Files::default(),
             signals,
             input: vec![0; INPUT_BYTES],
             filled: 0,
@@ -125,7 +128,7 @@ impl Server {
             Source::Input(key) => self.execs.on_input(&mut self.core, key),
             Source::Discard(key) => self.execs.discard(&mut self.core, key),
             Source::Port(key) => self.ports.on_event(&mut self.core, key, bits),
-            Source::File(_) => {}
+            Source::File(key) => self.files.on_event(&mut self.core, key),
         }
     }
 
@@ -149,7 +152,7 @@ impl Server {
         match work {
             Work::Drain(key) => self.execs.drain(&mut self.core, key),
             Work::Discard(key) => self.execs.discard(&mut self.core, key),
-            Work::File(_) => {}
+            Work::File(key) => self.files.work(&mut self.core, key),
         }
     }
 
@@ -176,7 +179,8 @@ impl Server {
             match owner {
                 Owner::Exec(key) => self.execs.produce(&mut self.core, key, stream, most),
                 Owner::Port(key) => self.ports.produce(&mut self.core, key, most),
-                Owner::Script(_) | Owner::File(_) => {}
+                Owner::File(key) => self.files.produce(&mut self.core, key, most),
+                Owner::Script(_) => {}
             }
         }
     }
@@ -226,7 +230,7 @@ impl Server {
             Owner::Exec(key) => self.execs.detach(&mut self.core, key, stream),
             Owner::Script(key) => self.execs.drop_script(key),
             Owner::Port(key) => self.ports.cut(key),
-            Owner::File(_) => {}
+            Owner::File(key) => self.files.cut(key),
         }
     }
 
@@ -405,6 +409,7 @@ impl Server {
             "attach" => self.execs.attach(&mut self.core, stream, open).map(|_| None),
             "signal" => self.execs.signal(open).map(|_| Some(b"{}".to_vec())),
             "port" => self.ports.open(&mut self.core, stream, open).map(|_| None),
+            "file" => self.files.open(&mut self.core, stream, open),
             "list" => Ok(Some(self.execs.list())),
             other => {
                 let name: String = other.chars().take(64).collect();
@@ -418,7 +423,8 @@ impl Server {
             Some(Owner::Exec(key)) => self.execs.on_data(&mut self.core, key, stream, channel, payload),
             Some(Owner::Script(key)) => self.execs.on_script_data(&mut self.core, key, stream, channel, payload),
             Some(Owner::Port(key)) => self.ports.on_data(&mut self.core, key, channel, payload),
-            Some(Owner::File(_)) | None => {}
+            Some(Owner::File(key)) => self.files.on_data(&mut self.core, key, channel, payload),
+            None => {}
         }
     }
 
@@ -431,7 +437,8 @@ impl Server {
             },
             Some(Owner::Script(key)) => self.execs.on_script_fin(&mut self.core, key, stream, channel),
             Some(Owner::Port(key)) => self.ports.on_fin(&mut self.core, key, channel),
-            Some(Owner::File(_)) | None => {}
+            Some(Owner::File(key)) => self.files.on_fin(&mut self.core, key, channel),
+            None => {}
         }
         if channel == frame::ALL {
             self.core.link.finished_by_peer(stream);

@@ -1,1 +1,360 @@
-//! Files.
+//! Files and directories, by descriptor and name.
+
+use super::io::{Fd, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH};
+use super::{c_char, c_int, c_long, c_uint, c_void, check, check_len, retry};
+use std::ffi::CString;
+
+pub const AT_FDCWD: c_int = -100;
+const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
+const AT_EMPTY_PATH: c_int = 0x1000;
+const AT_REMOVEDIR: c_int = 0x200;
+const STATX_BASIC: c_uint = 0x7ff;
+const RENAME_NOREPLACE: c_uint = 1;
+const RESOLVE_IN_ROOT: u64 = 0x10;
+const IN_NONBLOCK: c_int = 0o4000;
+const IN_CLOEXEC: c_int = 0o2000000;
+
+#[cfg(target_arch = "x86_64")]
+const SYS_GETDENTS64: c_long = 217;
+#[cfg(target_arch = "aarch64")]
+const SYS_GETDENTS64: c_long = 61;
+const SYS_OPENAT2: c_long = 437;
+
+pub const S_IFMT: u32 = 0o170000;
+pub const S_IFIFO: u32 = 0o010000;
+pub const S_IFCHR: u32 = 0o020000;
+pub const S_IFDIR: u32 = 0o040000;
+pub const S_IFBLK: u32 = 0o060000;
+pub const S_IFREG: u32 = 0o100000;
+pub const S_IFLNK: u32 = 0o120000;
+pub const S_IFSOCK: u32 = 0o140000;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct StatxTime {
+    seconds: i64,
+    nanos: u32,
+    pad: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Statx {
+    mask: u32,
+    block_size: u32,
+    attributes: u64,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    mode: u16,
+    pad: u16,
+    inode: u64,
+    size: u64,
+    blocks: u64,
+    attributes_mask: u64,
+    accessed: StatxTime,
+    born: StatxTime,
+    changed: StatxTime,
+    modified: StatxTime,
+    rdev_major: u32,
+    rdev_minor: u32,
+    dev_major: u32,
+    dev_minor: u32,
+    spare: [u64; 14],
+}
+
+#[repr(C)]
+struct Timespec {
+    seconds: c_long,
+    nanos: c_long,
+}
+
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+extern "C" {
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
+    fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut Statx) -> c_int;
+    fn mkdirat(dir: c_int, path: *const c_char, mode: c_uint) -> c_int;
+    fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
+    fn renameat2(from: c_int, old: *const c_char, to: c_int, new: *const c_char, flags: c_uint) -> c_int;
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int;
+    fn linkat(from: c_int, old: *const c_char, to: c_int, new: *const c_char, flags: c_int) -> c_int;
+    fn readlinkat(dir: c_int, path: *const c_char, out: *mut c_char, len: usize) -> isize;
+    fn mknodat(dir: c_int, path: *const c_char, mode: c_uint, dev: u64) -> c_int;
+    fn fchmodat(dir: c_int, path: *const c_char, mode: c_uint, flags: c_int) -> c_int;
+    #[link_name = "fchmod"]
+    fn c_fchmod(fd: c_int, mode: c_uint) -> c_int;
+    fn fchownat(dir: c_int, path: *const c_char, uid: c_uint, gid: c_uint, flags: c_int) -> c_int;
+    #[link_name = "fchown"]
+    fn c_fchown(fd: c_int, uid: c_uint, gid: c_uint) -> c_int;
+    fn utimensat(dir: c_int, path: *const c_char, times: *const Timespec, flags: c_int) -> c_int;
+    #[link_name = "pread"]
+    fn c_pread(fd: c_int, buf: *mut c_void, len: usize, offset: i64) -> isize;
+    fn syscall(number: c_long, ...) -> c_long;
+    fn inotify_init1(flags: c_int) -> c_int;
+    fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub mode: u32,
+    pub size: u64,
+    pub uid: u32,
+    pub gid: u32,
+    pub links: u32,
+    pub inode: u64,
+    /// The device that holds it.
+    pub device: (u32, u32),
+    /// The device that it is.
+    pub special: (u32, u32),
+    pub modified_s: i64,
+    pub modified_ns: u32,
+}
+
+impl Stat {
+    pub fn kind(&self) -> u32 {
+        self.mode & S_IFMT
+    }
+
+    pub fn is_directory(&self) -> bool {
+        self.kind() == S_IFDIR
+    }
+
+    pub fn is_file(&self) -> bool {
+        self.kind() == S_IFREG
+    }
+
+    pub fn is_link(&self) -> bool {
+        self.kind() == S_IFLNK
+    }
+}
+
+fn c_path(path: &[u8]) -> Result<CString, i32> {
+    CString::new(path).map_err(|_| super::EINVAL)
+}
+
+/// Always close-on-exec.
+pub fn open_at(dir: c_int, path: &[u8], flags: c_int, mode: u32) -> Result<Fd, i32> {
+    let path = c_path(path)?;
+    retry(|| check(unsafe { openat(dir, path.as_ptr(), flags | O_CLOEXEC, mode as c_uint) })).map(Fd::new)
+}
+
+/// Opens a path below a directory as if that were the root: neither `..` nor a symbolic link leads out of it.
+pub fn open_beneath(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
+    let text = c_path(path)?;
+    let how = OpenHow { flags: (flags | O_CLOEXEC) as u64, mode: 0, resolve: RESOLVE_IN_ROOT };
+    let size = std::mem::size_of::<OpenHow>();
+    let opened = unsafe { syscall(SYS_OPENAT2, dir as c_long, text.as_ptr(), &how as *const OpenHow, size) };
+    if opened >= 0 {
+        return Ok(Fd::new(opened as c_int));
+    }
+    match super::errno() {
+        // No such call here, or not allowed: step by step, through no symbolic link at all.
+        ENOSYS | super::EPERM => open_stepwise(dir, path, flags),
+        errno => Err(errno),
+    }
+}
+
+const ENOSYS: i32 = 38;
+
+fn open_stepwise(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
+    let mut at = open_at(dir, b".", O_PATH | O_DIRECTORY, 0)?;
+    let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").peekable();
+    if parts.peek().is_none() {
+        return open_at(at.raw(), b".", flags, 0);
+    }
+    while let Some(part) = parts.next() {
+        if part == b".." {
+            return Err(super::EXDEV);
+        }
+        let last = parts.peek().is_none();
+        let wanted = if last { flags } else { O_PATH | O_DIRECTORY };
+        at = open_at(at.raw(), part, wanted | O_NOFOLLOW, 0)?;
+    }
+    Ok(at)
+}
+
+fn stat_with(dir: c_int, path: &[u8], flags: c_int) -> Result<Stat, i32> {
+    let path = c_path(path)?;
+    let mut raw = Statx::default();
+    check(unsafe { statx(dir, path.as_ptr(), flags, STATX_BASIC, &mut raw) })?;
+    Ok(Stat {
+        mode: raw.mode.into(),
+        size: raw.size,
+        uid: raw.uid,
+        gid: raw.gid,
+        links: raw.links,
+        inode: raw.inode,
+        device: (raw.dev_major, raw.dev_minor),
+        special: (raw.rdev_major, raw.rdev_minor),
+        modified_s: raw.modified.seconds,
+        modified_ns: raw.modified.nanos,
+    })
+}
+
+pub fn stat_at(dir: c_int, path: &[u8], follow: bool) -> Result<Stat, i32> {
+    stat_with(dir, path, if follow { 0 } else { AT_SYMLINK_NOFOLLOW })
+}
+
+pub fn stat_fd(fd: c_int) -> Result<Stat, i32> {
+    stat_with(fd, b"", AT_EMPTY_PATH)
+}
+
+pub fn make_directory(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
+    let path = c_path(path)?;
+    check(unsafe { mkdirat(dir, path.as_ptr(), mode) }).map(|_| ())
+}
+
+pub fn unlink(dir: c_int, path: &[u8]) -> Result<(), i32> {
+    let path = c_path(path)?;
+    check(unsafe { unlinkat(dir, path.as_ptr(), 0) }).map(|_| ())
+}
+
+pub fn remove_directory(dir: c_int, path: &[u8]) -> Result<(), i32> {
+    let path = c_path(path)?;
+    check(unsafe { unlinkat(dir, path.as_ptr(), AT_REMOVEDIR) }).map(|_| ())
+}
+
+/// Without `replace`, an existing target is EEXIST.
+pub fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result<(), i32> {
+    let (old, new) = (c_path(from.1)?, c_path(to.1)?);
+    let flags = if replace { 0 } else { RENAME_NOREPLACE };
+    let result = check(unsafe { renameat2(from.0, old.as_ptr(), to.0, new.as_ptr(), flags) });
+    match result {
+        Ok(_) => Ok(()),
+        // A file system that does not know the flag.
+        Err(super::EINVAL) | Err(ENOSYS) if !replace => {
+            if stat_at(to.0, to.1, false).is_ok() {
+                return Err(super::EEXIST);
+            }
+            check(unsafe { renameat2(from.0, old.as_ptr(), to.0, new.as_ptr(), 0) }).map(|_| ())
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+pub fn make_link(target: &[u8], dir: c_int, path: &[u8]) -> Result<(), i32> {
+    let (target, path) = (c_path(target)?, c_path(path)?);
+    check(unsafe { symlinkat(target.as_ptr(), dir, path.as_ptr()) }).map(|_| ())
+}
+
+pub fn hard_link(from: (c_int, &[u8]), to: (c_int, &[u8])) -> Result<(), i32> {
+    let (old, new) = (c_path(from.1)?, c_path(to.1)?);
+    check(unsafe { linkat(from.0, old.as_ptr(), to.0, new.as_ptr(), 0) }).map(|_| ())
+}
+
+pub fn make_node(dir: c_int, path: &[u8], mode: u32, device: (u32, u32)) -> Result<(), i32> {
+    let path = c_path(path)?;
+    let (major, minor) = (u64::from(device.0), u64::from(device.1));
+    let device = (major & 0xfff) << 8 | (major & !0xfff) << 32 | (minor & 0xff) | (minor & !0xff) << 12;
+    check(unsafe { mknodat(dir, path.as_ptr(), mode, device) }).map(|_| ())
+}
+
+pub fn read_link(dir: c_int, path: &[u8]) -> Result<Vec<u8>, i32> {
+    let path = c_path(path)?;
+    let mut out = vec![0u8; 4096];
+    let len = check_len(unsafe { readlinkat(dir, path.as_ptr(), out.as_mut_ptr().cast(), out.len()) })?;
+    out.truncate(len);
+    Ok(out)
+}
+
+pub fn set_mode(fd: c_int, mode: u32) -> Result<(), i32> {
+    check(unsafe { c_fchmod(fd, mode) }).map(|_| ())
+}
+
+/// Follows symbolic links.
+pub fn set_mode_at(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
+    let path = c_path(path)?;
+    check(unsafe { fchmodat(dir, path.as_ptr(), mode, 0) }).map(|_| ())
+}
+
+pub fn set_owner(fd: c_int, uid: u32, gid: u32) -> Result<(), i32> {
+    check(unsafe { c_fchown(fd, uid, gid) }).map(|_| ())
+}
+
+pub fn set_owner_at(dir: c_int, path: &[u8], (uid, gid): (u32, u32), follow: bool) -> Result<(), i32> {
+    let path = c_path(path)?;
+    let flags = if follow { 0 } else { AT_SYMLINK_NOFOLLOW };
+    check(unsafe { fchownat(dir, path.as_ptr(), uid, gid, flags) }).map(|_| ())
+}
+
+/// Only the time of change; never through a symbolic link.
+pub fn set_modified_at(dir: c_int, path: &[u8], seconds: i64) {
+    const OMIT: c_long = 0x3fff_fffe;
+    if let Ok(path) = c_path(path) {
+        let times = [Timespec { seconds: 0, nanos: OMIT }, Timespec { seconds: seconds as c_long, nanos: 0 }];
+        unsafe { utimensat(dir, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) };
+    }
+}
+
+pub fn read_at(fd: c_int, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
+    retry(|| check_len(unsafe { c_pread(fd, buf.as_mut_ptr().cast(), buf.len(), offset as i64) }))
+}
+
+/// The next entries of a directory, as the kernel writes them; 0 at the end.
+pub fn read_entries(fd: c_int, buf: &mut [u8]) -> Result<usize, i32> {
+    let got = unsafe { syscall(SYS_GETDENTS64, fd as c_long, buf.as_mut_ptr(), buf.len()) };
+    check_len(got as isize)
+}
+
+/// Reads a directory entry by entry. Leaves out `.` and `..`.
+pub struct Entries {
+    pub fd: Fd,
+    buffer: Vec<u8>,
+    at: usize,
+    filled: usize,
+}
+
+const ENTRIES_BYTES: usize = 16 * 1024;
+
+impl Entries {
+    pub fn open(dir: c_int, path: &[u8], follow: bool) -> Result<Entries, i32> {
+        let flags = O_DIRECTORY | if follow { 0 } else { O_NOFOLLOW };
+        Ok(Entries { fd: open_at(dir, path, flags, 0)?, buffer: vec![0; ENTRIES_BYTES], at: 0, filled: 0 })
+    }
+
+    /// The next name, or None at the end.
+    pub fn next_name(&mut self) -> Result<Option<Vec<u8>>, i32> {
+        loop {
+            if self.at >= self.filled {
+                self.filled = read_entries(self.fd.raw(), &mut self.buffer)?;
+                self.at = 0;
+                if self.filled == 0 {
+                    return Ok(None);
+                }
+            }
+            // ino u64, off i64, reclen u16, type u8, name.
+            let entry = &self.buffer[self.at..self.filled];
+            let length = u16::from_ne_bytes([entry[16], entry[17]]) as usize;
+            let name = &entry[19..length];
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+            let name = name[..end].to_vec();
+            self.at += length;
+            if name != b"." && name != b".." {
+                return Ok(Some(name));
+            }
+        }
+    }
+
+    /// Begins again: what was removed meanwhile is not seen again.
+    pub fn rewind(&mut self) -> Result<(), i32> {
+        self.fd = open_at(self.fd.raw(), b".", O_DIRECTORY, 0)?;
+        self.at = 0;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+pub fn notifier() -> Result<Fd, i32> {
+    check(unsafe { inotify_init1(IN_NONBLOCK | IN_CLOEXEC) }).map(Fd::new)
+}
+
+pub fn watch(notifier: c_int, path: &[u8], mask: u32) -> Result<(), i32> {
+    let path = c_path(path)?;
+    check(unsafe { inotify_add_watch(notifier, path.as_ptr(), mask) }).map(|_| ())
+}

@@ -1,0 +1,78 @@
+//! The entries of a directory, in the order of their bytes, a thousand at a time.
+
+use super::stat::write_stat;
+use super::{file_error, Progress};
+use crate::error::WireError;
+use crate::frame::MAX_CONTROL_BYTES;
+use crate::json::{Value, Writer};
+use crate::sys::fs::{self, Entries};
+use crate::sys::ENOTDIR;
+use std::collections::BTreeSet;
+
+const MAX_ENTRIES: usize = 1000;
+/// Names looked at in one turn.
+const TURN_NAMES: usize = 4096;
+/// Room for one more entry with the longest name and target.
+const ENTRY_ROOM: usize = 40 * 1024;
+
+pub struct List {
+    path: Vec<u8>,
+    entries: Entries,
+    after: Vec<u8>,
+    /// The first names behind `after` so far, one more than are told.
+    first: BTreeSet<Vec<u8>>,
+}
+
+impl List {
+    pub fn open(open: &Value, path: &[u8]) -> Result<List, WireError> {
+        let failed = |errno| file_error(path, errno);
+        if !fs::stat_at(super::CWD, path, true).map_err(failed)?.is_directory() {
+            return Err(failed(ENOTDIR));
+        }
+        let entries = Entries::open(super::CWD, path, true).map_err(failed)?;
+        let after = open.bytes("after").unwrap_or(b"").to_vec();
+        Ok(List { path: path.to_vec(), entries, after, first: BTreeSet::new() })
+    }
+
+    pub fn step(&mut self) -> Result<Progress, WireError> {
+        for _ in 0..TURN_NAMES {
+            let name = self.entries.next_name().map_err(|errno| file_error(&self.path, errno))?;
+            let name = match name {
+                Some(name) => name,
+                None => return Ok(Progress::Answer(self.answer())),
+            };
+            if name > self.after {
+                self.first.insert(name);
+                if self.first.len() > MAX_ENTRIES + 1 {
+                    let last = self.first.iter().next_back().cloned();
+                    last.map(|last| self.first.remove(&last));
+                }
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    fn answer(&self) -> Vec<u8> {
+        let mut out = Writer::object();
+        out.begin_array("entries");
+        let directory = self.entries.fd.raw();
+        let mut told = 0;
+        for name in &self.first {
+            if told >= MAX_ENTRIES || out.len() > MAX_CONTROL_BYTES - ENTRY_ROOM {
+                break;
+            }
+            told += 1;
+            // What vanished since has no entry any more.
+            if let Ok(found) = fs::stat_at(directory, name, false) {
+                let target = if found.is_link() { fs::read_link(directory, name).ok() } else { None };
+                out.begin_object("");
+                out.str("name", name);
+                write_stat(&mut out, &found, target.as_deref());
+                out.close();
+            }
+        }
+        out.close();
+        out.bool("more", told < self.first.len());
+        out.end()
+    }
+}

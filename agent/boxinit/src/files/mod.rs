@@ -1,0 +1,321 @@
+//! Calls on files, done in the sandbox's own view by boxinit itself: no process, no thread. Every call is a state machine
+//! that does a bounded amount of work per turn of the loop, and what is large flows through the credit of its stream.
+
+mod change;
+mod list;
+mod read;
+mod remove;
+mod stat;
+mod tar_format;
+mod tar_read;
+mod tar_write;
+mod transfer;
+mod watch;
+mod write;
+
+use crate::core::{Core, Work};
+use crate::error::WireError;
+use crate::frame;
+use crate::json::Value;
+use crate::mux::Owner;
+use crate::slab::{Key, Slab};
+use crate::sys::{self, c_int};
+use crate::users;
+
+const MAX_CALLS: usize = 1024;
+const MAX_PATH_BYTES: usize = 4096;
+
+/// A call under way.
+enum Call {
+    Read(read::Read),
+    Write(Box<write::Write>),
+    List(list::List),
+    Remove(remove::Remove),
+    TarRead(Box<tar_read::TarRead>),
+    TarWrite(Box<tar_write::TarWrite>),
+    Transfer(Box<transfer::Transfer>),
+    Watch(watch::Watch),
+}
+
+/// What a call says after a turn of work.
+enum Progress {
+    /// Go on at the next turn.
+    More,
+    /// The answer: the call is over.
+    Answer(Vec<u8>),
+}
+
+struct Job {
+    stream: u32,
+    call: Call,
+}
+
+#[derive(Default)]
+pub struct Files {
+    table: Slab<Job>,
+}
+
+/// What went wrong with a file, in the words of the one table of errors.
+fn file_error(path: &[u8], errno: i32) -> WireError {
+    let code = match errno {
+        sys::ENOENT => "file_not_found",
+        sys::ENOTDIR => "file_not_directory",
+        sys::EEXIST | sys::ENOTEMPTY => "file_exists",
+        sys::EISDIR | sys::ENXIO => "file_not_regular",
+        sys::EACCES | sys::EPERM | sys::EROFS => "file_permission_denied",
+        sys::ENOSPC | sys::EDQUOT | sys::EFBIG => "file_no_space",
+        sys::ENAMETOOLONG | sys::EINVAL => "invalid_request",
+        sys::EMFILE | sys::ENFILE | sys::ENOMEM => "exec_resource_limit",
+        _ => "file_failed",
+    };
+    WireError::new(code, format!("{:?}: {}", shown(path), sys::message(errno)))
+}
+
+/// A path in a message.
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().take(200).collect()
+}
+
+fn path_of(open: &Value, key: &str) -> Result<Vec<u8>, WireError> {
+    match open.bytes(key) {
+        Some(path) if path.first() == Some(&b'/') && path.len() <= MAX_PATH_BYTES && !path.contains(&0) => {
+            Ok(path.to_vec())
+        }
+        _ => Err(WireError::invalid(format!("{} is not an absolute path of at most {} bytes", key, MAX_PATH_BYTES))),
+    }
+}
+
+/// (uid, gid) of `owner`, where it is given.
+fn owner_of(open: &Value) -> Result<Option<(u32, u32)>, WireError> {
+    match open.get("owner") {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => {
+            let name = open.text("owner").ok_or_else(|| WireError::invalid("owner is not a name"))?;
+            users::look_up(name).map(|identity| Some((identity.uid, identity.gid)))
+        }
+    }
+}
+
+fn mode_of(open: &Value) -> Result<Option<u32>, WireError> {
+    match open.get("mode") {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => match open.uint("mode") {
+            Some(mode) if mode <= 0o7777 => Ok(Some(mode as u32)),
+            _ => Err(WireError::invalid("mode is 0 to 0o7777")),
+        },
+    }
+}
+
+fn size_of(open: &Value, key: &str) -> Result<Option<u64>, WireError> {
+    match open.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => match open.uint(key) {
+            Some(size) => Ok(Some(size)),
+            None => Err(WireError::invalid(format!("{} is not a size", key))),
+        },
+    }
+}
+
+/// (directory, name) of a path; the name of `/` and of what ends in a slash is `.`.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) if at + 1 == path.len() => (path, b"."),
+        Some(0) => (b"/", &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b".", path),
+    }
+}
+
+fn without_trailing_slashes(path: &[u8]) -> &[u8] {
+    let mut end = path.len();
+    while end > 1 && path[end - 1] == b'/' {
+        end -= 1;
+    }
+    &path[..end]
+}
+
+const CWD: c_int = sys::fs::AT_FDCWD;
+
+impl Files {
+    /// An answer, or None while the call goes on.
+    pub fn open(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
+        let path = path_of(open, "path")?;
+        match open.text("call").unwrap_or("") {
+            "stat" => return stat::answer(&path, open.get("follow") != Some(&Value::Bool(false))).map(Some),
+            "mkdir" => return change::make_directory(open, &path).map(Some),
+            "chmod" => return change::change(open, &path).map(Some),
+            _ => {}
+        }
+        if self.table.len() >= MAX_CALLS {
+            return Err(WireError::resource_limit("too many calls on files at once"));
+        }
+        let (call, answer) = match open.text("call").unwrap_or("") {
+            "read" => {
+                let (read, answer) = read::Read::open(open, &path)?;
+                (Call::Read(read), Some(answer))
+            }
+            "write" => (Call::Write(Box::new(write::Write::open(open, &path)?)), Some(b"{}".to_vec())),
+            "list" => (Call::List(list::List::open(open, &path)?), None),
+            "remove" => match remove::Remove::open(open, &path)? {
+                Some(remove) => (Call::Remove(remove), None),
+                None => return Ok(Some(b"{}".to_vec())),
+            },
+            "move" => match transfer::Transfer::open(open, &path)? {
+                Some(transfer) => (Call::Transfer(Box::new(transfer)), None),
+                None => return Ok(Some(b"{}".to_vec())),
+            },
+            "tar-read" => (Call::TarRead(Box::new(tar_read::TarRead::open(&path)?)), Some(b"{}".to_vec())),
+            "tar-write" => (Call::TarWrite(Box::new(tar_write::TarWrite::open(open, &path)?)), Some(b"{}".to_vec())),
+            "watch" => (Call::Watch(watch::Watch::open(&path)?), Some(b"{}".to_vec())),
+            other => {
+                return Err(WireError::new("not_supported", format!("there is no call {:?}", shown(other.as_bytes()))))
+            }
+        };
+        let key = self.table.insert(Job { stream, call });
+        let key = key.ok_or_else(|| WireError::resource_limit("too many calls on files at once"))?;
+        core.link.set_owner(stream, Owner::File(key));
+        if let Some(Job { call: Call::Watch(watch), .. }) = self.table.get(key) {
+            watch.register(core, key);
+        }
+        match answer {
+            Some(answer) => {
+                core.link.opened(stream, &answer);
+                core.link.mark_ready(stream);
+            }
+            None => core.work.push_back(Work::File(key)),
+        }
+        Ok(None)
+    }
+
+    /// A turn of a call that needs nothing from the stream.
+    pub fn work(&mut self, core: &mut Core, key: Key) {
+        let job = match self.table.get_mut(key) {
+            Some(job) => job,
+            None => return,
+        };
+        let progress = match &mut job.call {
+            Call::List(list) => list.step(),
+            Call::Remove(remove) => remove.step(),
+            Call::Transfer(transfer) => transfer.step(),
+            _ => return,
+        };
+        let stream = job.stream;
+        match progress {
+            Ok(Progress::More) => core.work.push_back(Work::File(key)),
+            Ok(Progress::Answer(answer)) => {
+                self.table.remove(key);
+                core.link.answer(stream, &answer);
+            }
+            Err(error) => {
+                self.table.remove(key);
+                core.link.refuse(stream, &error);
+            }
+        }
+    }
+
+    /// The stream's turn to send.
+    pub fn produce(&mut self, core: &mut Core, key: Key, budget: usize) {
+        let job = match self.table.get_mut(key) {
+            Some(job) => job,
+            None => return,
+        };
+        let stream = job.stream;
+        let most = budget.min(core.scratch.len());
+        let filled = match &mut job.call {
+            Call::Read(read) => read.fill(&mut core.scratch[..most]),
+            Call::TarRead(tar) => tar.fill(&mut core.scratch[..most]),
+            _ => return,
+        };
+        match filled {
+            Ok(0) => {
+                self.table.remove(key);
+                core.link.fin(stream, frame::ALL);
+            }
+            Ok(count) => {
+                core.link.data(stream, frame::BYTES, &core.scratch[..count]);
+                core.link.mark_ready(stream);
+            }
+            Err(error) => self.fail(core, key, &error),
+        }
+    }
+
+    fn fail(&mut self, core: &mut Core, key: Key, error: &WireError) {
+        if let Some(job) = self.table.remove(key) {
+            core.link.reset(job.stream, error);
+        }
+    }
+
+    pub fn on_data(&mut self, core: &mut Core, key: Key, channel: u16, bytes: &[u8]) {
+        let job = match self.table.get_mut(key) {
+            Some(job) => job,
+            None => return,
+        };
+        let taken = match &mut job.call {
+            _ if channel != frame::BYTES => Ok(()),
+            Call::Write(write) => write.take(bytes),
+            Call::TarWrite(tar) => tar.take(bytes),
+            _ => Ok(()),
+        };
+        match taken {
+            Ok(()) => core.link.consume(job.stream, bytes.len()),
+            Err(error) => self.fail(core, key, &error),
+        }
+    }
+
+    pub fn on_fin(&mut self, core: &mut Core, key: Key, channel: u16) {
+        if !matches!(channel, frame::BYTES | frame::ALL) {
+            return;
+        }
+        let job = match self.table.get_mut(key) {
+            Some(job) => job,
+            None => return,
+        };
+        let done = match &mut job.call {
+            Call::Write(write) => write.finish(),
+            Call::TarWrite(tar) => tar.finish(),
+            // Whoever watches has had enough.
+            Call::Watch(_) if channel == frame::ALL => {
+                let stream = job.stream;
+                self.table.remove(key);
+                return core.link.fin(stream, frame::ALL);
+            }
+            _ => return,
+        };
+        match done {
+            Ok(event) => {
+                let stream = job.stream;
+                self.table.remove(key);
+                core.link.event(stream, &event);
+                core.link.fin(stream, frame::ALL);
+            }
+            Err(error) => self.fail(core, key, &error),
+        }
+    }
+
+    pub fn on_event(&mut self, core: &mut Core, key: Key) {
+        if let Some(Job { stream, call: Call::Watch(watch) }) = self.table.get_mut(key) {
+            watch.tell(core, *stream);
+        }
+    }
+
+    /// The stream is gone. What was half done is undone by being dropped.
+    pub fn cut(&mut self, key: Key) {
+        self.table.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_fall_apart_as_expected() {
+        for (path, directory, name) in
+            [("/a/b", "/a", "b"), ("/a", "/", "a"), ("/", "/", "."), ("/a/", "/a/", "."), ("/a//b", "/a/", "b")]
+        {
+            assert_eq!(split(path.as_bytes()), (directory.as_bytes(), name.as_bytes()), "{}", path);
+        }
+        assert_eq!(without_trailing_slashes(b"/a//"), b"/a");
+        assert_eq!(without_trailing_slashes(b"///"), b"/");
+    }
+}

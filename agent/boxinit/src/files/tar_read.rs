@@ -1,0 +1,189 @@
+//! A tree as a tar, made as it is asked for.
+
+use super::tar_format::{self as tar, Member, BLOCK};
+use super::{file_error, split, without_trailing_slashes, CWD};
+use crate::error::WireError;
+use crate::sys::fs::{self, Entries, Stat};
+use crate::sys::io::{Fd, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
+use crate::sys::{self, c_int};
+use std::collections::HashMap;
+
+/// A descriptor is held for each level.
+const MAX_DEPTH: usize = 2048;
+/// Files with several names that are remembered, to be written once. Beyond this they are written again.
+const MAX_LINKED: usize = 100_000;
+
+pub struct TarRead {
+    path: Vec<u8>,
+    /// From the top down: the directory, and its name in the archive with a slash behind, or nothing.
+    levels: Vec<(Entries, Vec<u8>)>,
+    /// The file whose bytes are going out, how many are to come, and at which offset.
+    file: Option<(Fd, u64, u64)>,
+    /// Headers and padding that did not fit in the last buffer.
+    pending: Vec<u8>,
+    linked: HashMap<(u64, (u32, u32)), Vec<u8>>,
+    ended: bool,
+}
+
+impl TarRead {
+    /// The members of a directory, without itself; or one member, for anything else.
+    pub fn open(path: &[u8]) -> Result<TarRead, WireError> {
+        let path = without_trailing_slashes(path);
+        let found = fs::stat_at(CWD, path, true).map_err(|errno| file_error(path, errno))?;
+        let mut tar = TarRead::empty(path);
+        let started = match found.is_directory() {
+            true => Entries::open(CWD, path, true).map(|entries| tar.levels.push((entries, Vec::new()))),
+            false => tar.member(CWD, path, split(path).1.to_vec(), &found),
+        };
+        started.map(|_| tar).map_err(|errno| file_error(path, errno))
+    }
+
+    /// The file or directory itself under another name, with all below it.
+    pub fn open_as(path: &[u8], name: &[u8]) -> Result<TarRead, WireError> {
+        let mut tar = TarRead::empty(path);
+        let found = fs::stat_at(CWD, path, false);
+        let started = found.and_then(|found| tar.member(CWD, path, name.to_vec(), &found));
+        started.map(|_| tar).map_err(|errno| file_error(path, errno))
+    }
+
+    fn empty(path: &[u8]) -> TarRead {
+        TarRead {
+            path: path.to_vec(),
+            levels: Vec::new(),
+            file: None,
+            pending: Vec::new(),
+            linked: HashMap::new(),
+            ended: false,
+        }
+    }
+
+    /// Fills the buffer; 0 at the end.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, WireError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            if !self.pending.is_empty() {
+                let count = rest.len().min(self.pending.len());
+                rest[..count].copy_from_slice(&self.pending[..count]);
+                self.pending.drain(..count);
+                filled += count;
+            } else if self.file.is_some() {
+                filled += self.content(rest).map_err(|errno| file_error(&self.path, errno))?;
+            } else if self.ended {
+                break;
+            } else {
+                self.next().map_err(|errno| file_error(&self.path, errno))?;
+            }
+        }
+        Ok(filled)
+    }
+
+    fn content(&mut self, buffer: &mut [u8]) -> Result<usize, i32> {
+        let (fd, left, at) = match &mut self.file {
+            Some(file) => file,
+            None => return Ok(0),
+        };
+        if *left == 0 {
+            let size = *at;
+            self.file = None;
+            self.pending.resize(tar::padding(size), 0);
+            return Ok(0);
+        }
+        let most = (buffer.len() as u64).min(*left) as usize;
+        let count = match fs::read_at(fd.raw(), &mut buffer[..most], *at)? {
+            // It became shorter. The header has said its size: zeros make up for it.
+            0 => {
+                buffer[..most].fill(0);
+                most
+            }
+            count => count,
+        };
+        *left -= count as u64;
+        *at += count as u64;
+        Ok(count)
+    }
+
+    fn next(&mut self) -> Result<(), i32> {
+        let (entries, prefix) = match self.levels.last_mut() {
+            Some(level) => level,
+            None => {
+                self.ended = true;
+                self.pending.resize(2 * BLOCK, 0);
+                return Ok(());
+            }
+        };
+        let name = match entries.next_name()? {
+            Some(name) => name,
+            None => {
+                self.levels.pop();
+                return Ok(());
+            }
+        };
+        let directory = entries.fd.raw();
+        let path = [prefix.as_slice(), &name].concat();
+        match fs::stat_at(directory, &name, false) {
+            Ok(found) => match self.member(directory, &name, path, &found) {
+                // It vanished while we looked.
+                Err(sys::ENOENT) => Ok(()),
+                result => result,
+            },
+            Err(sys::ENOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn member(&mut self, directory: c_int, name: &[u8], path: Vec<u8>, found: &Stat) -> Result<(), i32> {
+        let mut member = Member {
+            kind: tar::FILE,
+            name: path,
+            mode: found.mode,
+            uid: found.uid,
+            gid: found.gid,
+            modified_s: found.modified_s,
+            ..Member::default()
+        };
+        let identity = (found.inode, found.device);
+        if found.links > 1 && !found.is_directory() {
+            if let Some(first) = self.linked.get(&identity) {
+                member.kind = tar::HARD_LINK;
+                member.target = first.clone();
+                tar::encode(&member, &mut self.pending);
+                return Ok(());
+            }
+        }
+        match found.kind() {
+            fs::S_IFREG => {
+                let flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | if directory == CWD { 0 } else { O_NOFOLLOW };
+                let fd = fs::open_at(directory, name, flags, 0)?;
+                let size = fs::stat_fd(fd.raw())?.size;
+                member.size = size;
+                self.file = Some((fd, size, 0));
+            }
+            fs::S_IFDIR => {
+                member.kind = tar::DIRECTORY;
+                member.name.push(b'/');
+                if self.levels.len() >= MAX_DEPTH {
+                    return Err(sys::ELOOP);
+                }
+                let entries = Entries::open(directory, name, false)?;
+                self.levels.push((entries, member.name.clone()));
+            }
+            fs::S_IFLNK => {
+                member.kind = tar::SYMLINK;
+                member.target = fs::read_link(directory, name)?;
+            }
+            fs::S_IFIFO => member.kind = tar::FIFO,
+            fs::S_IFCHR | fs::S_IFBLK => {
+                member.kind = if found.kind() == fs::S_IFCHR { tar::CHARACTER } else { tar::BLOCK_DEVICE };
+                member.device = found.special;
+            }
+            // A socket means nothing without the process behind it.
+            _ => return Ok(()),
+        }
+        if found.links > 1 && !found.is_directory() && self.linked.len() < MAX_LINKED {
+            self.linked.insert(identity, member.name.clone());
+        }
+        tar::encode(&member, &mut self.pending);
+        Ok(())
+    }
+}

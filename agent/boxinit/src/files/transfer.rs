@@ -1,0 +1,104 @@
+//! Moving: a rename, or across file systems a copy that takes its place when it is whole, and the removal of the original.
+
+use super::remove::Remove;
+use super::tar_read::TarRead;
+use super::tar_write::TarWrite;
+use super::{file_error, path_of, split, without_trailing_slashes, write, Progress, CWD};
+use crate::error::WireError;
+use crate::json::Value;
+use crate::sys::io::CHUNK;
+use crate::sys::{self, fs};
+
+/// Chunks copied in one turn.
+const TURN_CHUNKS: usize = 4;
+
+enum Phase {
+    Copy { from: Box<TarRead>, to: Box<TarWrite> },
+    Remove(Remove),
+}
+
+pub struct Transfer {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    /// The copy, until it has its name.
+    copy: Option<Vec<u8>>,
+    replace: bool,
+    phase: Phase,
+    buffer: Vec<u8>,
+}
+
+impl Transfer {
+    /// None when it is done already.
+    pub fn open(open: &Value, path: &[u8]) -> Result<Option<Transfer>, WireError> {
+        let from = without_trailing_slashes(path);
+        let to = path_of(open, "to")?;
+        let to = without_trailing_slashes(&to);
+        let replace = open.flag("overwrite");
+        match fs::rename((CWD, from), (CWD, to), replace) {
+            Ok(()) => return Ok(None),
+            Err(sys::EXDEV) => {}
+            Err(errno) => {
+                let at_fault = if fs::stat_at(CWD, from, false).is_err() { from } else { to };
+                return Err(file_error(at_fault, errno));
+            }
+        }
+        if !replace && fs::stat_at(CWD, to, false).is_ok() {
+            return Err(file_error(to, sys::EEXIST));
+        }
+        let directory = split(to).0;
+        let name = write::unused_name();
+        let phase = Phase::Copy {
+            from: Box::new(TarRead::open_as(from, &name)?),
+            to: Box::new(TarWrite::below(directory, None)?),
+        };
+        Ok(Some(Transfer {
+            from: from.to_vec(),
+            to: to.to_vec(),
+            copy: Some([directory, b"/", &name].concat()),
+            replace,
+            phase,
+            buffer: vec![0; CHUNK],
+        }))
+    }
+
+    pub fn step(&mut self) -> Result<Progress, WireError> {
+        for _ in 0..TURN_CHUNKS {
+            let (from, to) = match &mut self.phase {
+                Phase::Remove(remove) => return remove.step(),
+                Phase::Copy { from, to } => (from, to),
+            };
+            match from.fill(&mut self.buffer)? {
+                0 => {
+                    to.finish()?;
+                    return self.settle();
+                }
+                count => to.take(&self.buffer[..count])?,
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    fn settle(&mut self) -> Result<Progress, WireError> {
+        if let Some(copy) = &self.copy {
+            fs::rename((CWD, copy), (CWD, &self.to), self.replace).map_err(|errno| file_error(&self.to, errno))?;
+        }
+        self.copy = None;
+        let original = fs::stat_at(CWD, &self.from, false).map_err(|errno| file_error(&self.from, errno))?;
+        if original.is_directory() {
+            self.phase = Phase::Remove(Remove::tree(&self.from)?);
+            return Ok(Progress::More);
+        }
+        fs::unlink(CWD, &self.from).map_err(|errno| file_error(&self.from, errno))?;
+        Ok(Progress::Answer(b"{}".to_vec()))
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if let Some(copy) = &self.copy {
+            use std::os::unix::ffi::OsStrExt;
+            let path = std::path::Path::new(std::ffi::OsStr::from_bytes(copy));
+            let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_file(path));
+        }
+    }
+}
