@@ -47,6 +47,15 @@ export class HttpClient {
 
   /** The parsed answer. @throws ServiceError with the service's code; `node_unavailable` when nobody answers. */
   async json(call: Call): Promise<unknown> {
+    return await this.#tried(call, readJson);
+  }
+
+  /** The answer's bytes. @throws as `json`. */
+  async bytes(call: Call): Promise<Buffer> {
+    return await this.#tried(call, async (response) => Buffer.from(await response.body.arrayBuffer()));
+  }
+
+  async #tried<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>): Promise<T> {
     using linked = new Linked({
       signal: call.signal,
       deadlineMs: call.deadlineMs ?? DEFAULT_DEADLINE_MS,
@@ -54,7 +63,7 @@ export class HttpClient {
     });
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#once(call, linked.signal);
+        return await this.#once(call, read, linked.signal);
       } catch (error) {
         if (linked.signal.aborted) throw asError(linked.signal.reason);
         const failure = toServiceError(error);
@@ -73,7 +82,7 @@ export class HttpClient {
     return { 'user-agent': userAgent, ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }) };
   }
 
-  async #once(call: Call, signal: AbortSignal): Promise<unknown> {
+  async #once<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>, signal: AbortSignal): Promise<T> {
     const url = new URL(this.#config.url + call.path);
     for (const [key, value] of call.query ?? []) {
       if (value !== undefined) url.searchParams.append(key, String(value));
@@ -89,9 +98,8 @@ export class HttpClient {
       },
       body: call.body === undefined ? null : JSON.stringify(call.body),
     });
-    const body = await readJson(response);
-    if (response.statusCode >= 400) throw refusal(response, body);
-    return body;
+    if (response.statusCode >= 400) throw refusal(response, await readJson(response));
+    return await read(response);
   }
 }
 

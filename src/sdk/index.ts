@@ -5,6 +5,13 @@ export { Sandboxes, type CreateOptions, type ListOptions } from './sandboxes.ts'
 export { ExecHandle } from './exec/handle.ts';
 export type { Command, Encoding, ExecOptions, OutputOf, StdinSource } from './exec/options.ts';
 export type { ExecOutputEvent, ExecResult } from './exec/result.ts';
+export { Files, type OwnerOptions, type RangeOptions, type WriteOptions } from './files.ts';
+export { Job, Jobs, type ExecState, type JobOptions } from './jobs.ts';
+export { Ports } from './ports.ts';
+export { Pty, type PtyOptions } from './pty.ts';
+export type { FileChange } from './watch.ts';
+export type { ByteSource } from './unary.ts';
+export type { FileEntry, FileStat } from '../protocol/files.ts';
 export type { CallOptions } from './http.ts';
 export { CommandFailedError, MilliboxError, type ErrorCode } from './errors.ts';
 export type { SandboxStatus, EndReason } from '../protocol/sandbox.ts';

@@ -4,7 +4,11 @@ import { ServiceError } from '../protocol/errors.ts';
 import type { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
 import type { Command, Encoding, ExecOptions } from './exec/options.ts';
+import { Files } from './files.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
+import { Jobs, type Job, type JobOptions } from './jobs.ts';
+import { Ports } from './ports.ts';
+import { DEFAULT_COLS, DEFAULT_ROWS, LOGIN_SHELL, Pty, type PtyOptions } from './pty.ts';
 
 export type { SandboxInfo };
 
@@ -23,6 +27,10 @@ export class Sandbox implements AsyncDisposable {
   readonly #deps: SandboxDeps;
   readonly #created: Promise<SandboxInfo>;
   #info: SandboxInfo | null = null;
+  readonly files: Files;
+  readonly ports: Ports;
+  /** Commands in the background. */
+  readonly jobs: Jobs;
 
   constructor(deps: SandboxDeps, created: SandboxInfo | Promise<SandboxInfo>) {
     this.#deps = deps;
@@ -30,6 +38,11 @@ export class Sandbox implements AsyncDisposable {
     this.#created = Promise.resolve(created).then((info) => (this.#info ??= info));
     // Whoever uses the sandbox hears of a failed create; nobody has to.
     this.#created.catch(() => undefined);
+    const sandbox = this.#info?.id ?? this.#created.then((info) => info.id);
+    if (typeof sandbox !== 'string') sandbox.catch(() => undefined);
+    this.files = new Files({ streams: deps.connection, sandbox });
+    this.ports = new Ports({ streams: deps.connection, sandbox });
+    this.jobs = new Jobs({ http: deps.http, sandbox });
   }
 
   /** @throws TypeError before the service has answered the create: await the handle first. */
@@ -87,13 +100,34 @@ export class Sandbox implements AsyncDisposable {
    * iterate it for the output. A command nobody awaits or iterates is held back when 256 KiB of output are waiting.
    * @throws ServiceError `invalid_request`
    */
-  exec<E extends Encoding = 'utf8'>(command: Command, options: ExecOptions<E> = {}): ExecHandle<E> {
-    return new ExecHandle(this.#execDeps(), command, options);
+  exec<E extends Encoding = 'utf8'>(command: Command, options?: ExecOptions<E>): ExecHandle<E>;
+  /** In the background: as `jobs.start`. */
+  exec(command: Command, options: JobOptions & { background: true }): Promise<Job>;
+  exec<E extends Encoding>(
+    command: Command,
+    options: ExecOptions<E> | (JobOptions & { background: true }) = {},
+  ): ExecHandle<E> | Promise<Job> {
+    if (!('background' in options)) return new ExecHandle(this.#execDeps(), command, options);
+    const { background: _, ...rest } = options;
+    return this.jobs.start(command, rest);
   }
 
   /** A command that runs already, by its id: its output from the first byte that is still kept. */
   attach<E extends Encoding = 'utf8'>(id: string, options: ExecOptions<E> = {}): ExecHandle<E> {
     return new ExecHandle(this.#execDeps(), null, { ...options, id });
+  }
+
+  /** A terminal. Its program runs on a while when this client is cut off. */
+  pty(options: PtyOptions = {}): Pty {
+    const { cols = DEFAULT_COLS, rows = DEFAULT_ROWS, command = LOGIN_SHELL, ...rest } = options;
+    const env = { TERM: 'xterm-256color', ...rest.env };
+    const given: ExecOptions<'bytes'> = { ...rest, env, stdin: true, encoding: 'bytes' };
+    return new Pty(new ExecHandle(this.#execDeps(), command, given, { cols, rows }));
+  }
+
+  /** A terminal that runs already: shows again what is still kept of it. */
+  attachPty(id: string, options: Pick<PtyOptions, 'signal'> = {}): Pty {
+    return new Pty(this.attach<'bytes'>(id, { ...options, stdin: true, encoding: 'bytes' }));
   }
 
   /** `await using`: deletes it, whether or not its create succeeded. */

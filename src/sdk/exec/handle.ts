@@ -13,6 +13,12 @@ import type { Ended, ExecOutputEvent, ExecResult } from './result.ts';
 import { ExecSession } from './session.ts';
 import { Stdin } from './stdin.ts';
 
+/** What only the parts of the SDK say about a command. */
+export interface Terminal {
+  cols: number;
+  rows: number;
+}
+
 export interface ExecDeps {
   http: HttpClient;
   connection: Connection;
@@ -40,7 +46,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
    * Starts the command, or with `command` null attaches to the one with this id from its first byte on.
    * @throws ServiceError `invalid_request`.
    */
-  constructor(deps: ExecDeps, command: Command | null, options: ExecOptions<E> = {}) {
+  constructor(deps: ExecDeps, command: Command | null, options: ExecOptions<E> = {}, pty?: Terminal) {
     this.id = options.id ?? newExecId();
     this.#options = options;
     this.#output = new ExecOutput({
@@ -52,6 +58,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     });
     this.#stdin = options.stdin === undefined ? undefined : new Stdin();
     const prepared = command === null ? { program: null, script: undefined } : prepare(command, options);
+    if (pty !== undefined && prepared.program !== null) prepared.program.pty = pty;
     this.#session = new ExecSession({
       ...prepared,
       connection: deps.connection,
@@ -99,6 +106,11 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     } finally {
       if (!atEnd) this.#abort(new ServiceError('cancelled', 'the reader of this command left'));
     }
+  }
+
+  /** How the command ended. Unlike awaiting the handle, this takes none of its output. */
+  get exit(): Promise<Ended['exit']> {
+    return this.#ended.then(({ exit }) => exit);
   }
 
   /** Resolves when the command runs. */

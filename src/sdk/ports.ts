@@ -1,0 +1,110 @@
+/** Byte streams to ports inside a sandbox, whether or not it has a network. */
+import { Duplex } from 'node:stream';
+import { ServiceError } from '../protocol/errors.ts';
+import { Channel } from '../protocol/frames.ts';
+import type { MuxStream } from '../mux/index.ts';
+import type { CallOptions } from './http.ts';
+import { openStream, type Streams } from './unary.ts';
+import { asError } from './errors.ts';
+import { withDeadline } from '../lib/deadline.ts';
+
+const CONNECT_DEADLINE_MS = 30_000;
+
+export class Ports {
+  readonly #streams: Streams;
+  readonly #sandbox: string | Promise<string>;
+
+  constructor(deps: { streams: Streams; sandbox: string | Promise<string> }) {
+    this.#streams = deps.streams;
+    this.#sandbox = deps.sandbox;
+  }
+
+  /**
+   * Connects to a port of the sandbox's own loopback. The signal and the deadline are for the connecting only.
+   * @throws ServiceError `port_refused` when nothing listens there.
+   */
+  async connect(port: number, options: CallOptions = {}): Promise<Duplex> {
+    const { signal, deadlineMs = CONNECT_DEADLINE_MS } = options;
+    const tunnel = new Tunnel();
+    try {
+      return await withDeadline({ signal, deadlineMs, what: `connecting to port ${port}` }, async (linked) => {
+        const sandbox = await this.#sandbox;
+        tunnel.use(await openStream(this.#streams, { op: 'port', sandbox, port }, undefined, tunnel.handler));
+        linked.addEventListener('abort', () => tunnel.giveUp(), { once: true });
+        await tunnel.opened;
+        return tunnel;
+      });
+    } catch (error) {
+      tunnel.giveUp();
+      throw error;
+    }
+  }
+}
+
+class Tunnel extends Duplex {
+  readonly #opened = Promise.withResolvers<void>();
+  #stream: MuxStream | null = null;
+  #isOpen = false;
+  /** Pushed while the reader had enough: given back when it asks for more. */
+  #owed = 0;
+
+  constructor() {
+    super({ allowHalfOpen: true });
+    this.#opened.promise.catch(() => undefined);
+  }
+
+  readonly handler = {
+    opened: (): void => {
+      this.#isOpen = true;
+      this.#opened.resolve();
+    },
+    data: (_channel: number, bytes: Uint8Array): void => {
+      if (this.push(Buffer.from(bytes))) this.#stream?.consume(bytes.length);
+      else this.#owed += bytes.length;
+    },
+    fin: (channel: number): void => {
+      if (channel === Channel.ALL) this.push(null);
+    },
+    closed: (error: ServiceError | null): void => {
+      this.#opened.reject(error ?? new ServiceError('interrupted'));
+      if (error !== null && this.#isOpen) this.destroy(error);
+    },
+  };
+
+  get opened(): Promise<void> {
+    return this.#opened.promise;
+  }
+
+  use(stream: MuxStream): void {
+    this.#stream = stream;
+  }
+
+  /** Nobody waits for it any more: it goes without an error event. */
+  giveUp(): void {
+    if (!this.#isOpen) this.destroy();
+  }
+
+  override _read(): void {
+    const owed = this.#owed;
+    this.#owed = 0;
+    this.#stream?.consume(owed);
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    const stream = this.#stream;
+    if (stream === null || stream.closed) return done(new ServiceError('interrupted', 'the tunnel is closed'));
+    const drained = stream.write(Channel.BYTES, chunk);
+    if (drained === undefined) done();
+    else void drained.then(() => done());
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#stream?.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#stream?.reset(new ServiceError('cancelled'));
+    done(error === null ? null : asError(error));
+  }
+}

@@ -1,0 +1,108 @@
+/** Calls that are one question and one answer on a stream of their own. */
+import { Linked } from '../lib/deadline.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import { Channel } from '../protocol/frames.ts';
+import type { Json, MuxStream, StreamHandler } from '../mux/index.ts';
+import type { Connection } from './connection.ts';
+import { asError } from './errors.ts';
+import { DEFAULT_DEADLINE_MS, type CallOptions } from './http.ts';
+
+export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
+
+/** How often a call that changes nothing is asked again after a cut. */
+const MAX_TRIES = 4;
+
+/**
+ * The answer of OPENED.
+ * @param again whether the call may go out again when a cut leaves it unknown whether it arrived
+ * @throws ServiceError
+ */
+export async function ask(streams: Streams, request: Json, again: boolean, options: CallOptions = {}): Promise<Json> {
+  using linked = new Linked({
+    signal: options.signal,
+    deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+    what: String(request['call'] ?? request['op']),
+  });
+  for (let tries = 1; ; tries++) {
+    try {
+      return await askOnce(streams, request, linked.signal);
+    } catch (error) {
+      if (linked.signal.aborted) throw asError(linked.signal.reason);
+      const cut = error instanceof ServiceError && (error.code === 'interrupted' || error.code === 'draining');
+      if (!again || !cut || tries >= MAX_TRIES) throw error;
+    }
+  }
+}
+
+function askOnce(streams: Streams, request: Json, signal: AbortSignal): Promise<Json> {
+  const done = Promise.withResolvers<Json>();
+  const opened = openStream(streams, request, signal, {
+    opened: (answer) => done.resolve(answer),
+    data: () => undefined,
+    closed: (error) => done.reject(error ?? new ServiceError('interrupted', 'the stream ended without an answer')),
+  });
+  opened.then((stream) => stream.end(), done.reject);
+  return done.promise.finally(() => void opened.then((stream) => stream.closed || stream.end()).catch(() => undefined));
+}
+
+/**
+ * A stream that is reset when the signal fires.
+ * @throws ServiceError, or the signal's reason
+ */
+export async function openStream(
+  streams: Streams,
+  request: Json,
+  signal: AbortSignal | undefined,
+  handler: StreamHandler,
+): Promise<MuxStream> {
+  const begun = Promise.withResolvers<MuxStream>();
+  let stream: MuxStream | null = null;
+  const onAbort = (): void => stream?.reset(new ServiceError('cancelled'));
+  await streams.open(
+    {
+      request: () => request,
+      handler: {
+        ...handler,
+        closed: (error) => {
+          signal?.removeEventListener('abort', onAbort);
+          handler.closed?.(signal?.aborted ? cancelled(signal) : error);
+        },
+      },
+      begun: (it) => {
+        stream = it;
+        signal?.addEventListener('abort', onAbort, { once: true });
+        begun.resolve(it);
+      },
+    },
+    signal,
+  );
+  return await begun.promise;
+}
+
+function cancelled(signal: AbortSignal): ServiceError {
+  const reason = asError(signal.reason);
+  return reason instanceof ServiceError ? reason : new ServiceError('cancelled', reason.message, { cause: reason });
+}
+
+const BLOCK_BYTES = 64 * 1024;
+
+/** Sends everything of a source on channel BYTES, at the pace of the receiver. Returns early when the stream closes. */
+export async function sendAll(stream: MuxStream, source: ByteSource): Promise<void> {
+  if (typeof source === 'string' || source instanceof Uint8Array) {
+    return await sendBlocks(stream, Buffer.from(source as Uint8Array));
+  }
+  for await (const chunk of source) {
+    if (stream.closed) return;
+    await sendBlocks(stream, typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
+  }
+}
+
+/** Text, bytes, or either in pieces (a Node or web stream is one). */
+export type ByteSource = string | Uint8Array | AsyncIterable<string | Uint8Array>;
+
+async function sendBlocks(stream: MuxStream, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length && !stream.closed; at += BLOCK_BYTES) {
+    const drained = stream.write(Channel.BYTES, bytes.subarray(at, at + BLOCK_BYTES));
+    if (drained !== undefined) await drained;
+  }
+}

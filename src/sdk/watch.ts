@@ -1,0 +1,55 @@
+/** Changes of files, as they happen. */
+import * as z from 'zod';
+import { ServiceError } from '../protocol/errors.ts';
+import { Channel } from '../protocol/frames.ts';
+import type { Json } from '../mux/index.ts';
+import { openStream, type Streams } from './unary.ts';
+
+const Change = z.object({ type: z.literal('change'), kind: z.string(), path: z.string() });
+
+export interface FileChange {
+  /** created, modified, removed, moved, or overflow: some were too many to tell. */
+  kind: string;
+  path: string;
+}
+
+/** Changes that a slow reader may have waiting. */
+const MAX_WAITING = 10_000;
+
+/** @throws ServiceError `output_lost` when the reader falls too far behind. */
+export async function* watch(streams: Streams, request: Json, signal?: AbortSignal): AsyncGenerator<FileChange> {
+  const queue: FileChange[] = [];
+  let end: { error: Error | null } | null = null;
+  let wake: () => void = () => undefined;
+  const stream = await openStream(streams, request, signal, {
+    event: (message) => {
+      const change = Change.safeParse(message);
+      if (!change.success) return;
+      if (queue.length >= MAX_WAITING) end ??= { error: new ServiceError('output_lost', 'the reader fell behind') };
+      else queue.push({ kind: change.data.kind, path: change.data.path });
+      wake();
+    },
+    data: () => undefined,
+    fin: (channel) => {
+      if (channel === Channel.ALL) end ??= { error: null };
+      wake();
+    },
+    closed: (error) => {
+      end ??= { error };
+      wake();
+    },
+  });
+  try {
+    for (;;) {
+      const change = queue.shift();
+      if (change !== undefined) yield change;
+      else if (end !== null) {
+        const { error } = end as { error: Error | null };
+        if (error !== null) throw error;
+        return;
+      } else await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    stream.reset(new ServiceError('cancelled'));
+  }
+}
