@@ -7,8 +7,10 @@ source "$ROOT/deploy/lib/rust.sh"
 bash "$ROOT/deploy/setup.sh" all tools
 cd "$ROOT"
 
-RESULTS=$(mktemp -d "${TMPDIR:-/tmp}/millibox-test.XXXXXX")
-export MILLIBOX_TEST_RUN=$RESULTS
+# Everything that a test makes lies below this directory, so that what is left of it can be told from all else. The
+# path is short: it is part of the paths of unix sockets.
+RESULTS=$(mktemp -d /tmp/mbt.XXXXXX)
+export MILLIBOX_TEST_RUN=$RESULTS TMPDIR=$RESULTS
 trap 'rm -rf "$RESULTS"' EXIT
 failed_phases=()
 

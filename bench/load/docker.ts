@@ -15,7 +15,12 @@ export class DockerBaseline implements AsyncDisposable {
 
   constructor(image: string, socketPath: string) {
     this.image = image;
-    this.#pool = new Pool('http://docker', { socketPath, connections: 16, headersTimeout: 60_000, bodyTimeout: 60_000 });
+    this.#pool = new Pool('http://docker', {
+      socketPath,
+      connections: 16,
+      headersTimeout: 60_000,
+      bodyTimeout: 60_000,
+    });
   }
 
   /** The baseline, or undefined where no engine with this image answers. */

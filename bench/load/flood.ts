@@ -10,7 +10,7 @@ export class FloodCheck {
 
   /** @throws Error at the first byte that differs. */
   take(chunk: Uint8Array): void {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const start = (this.bytes + at) % PERIOD;
       const length = Math.min(chunk.length - at, PATTERN.length - start);
       if (PATTERN.compare(chunk, at, at + length, start, start + length) !== 0) {
@@ -24,7 +24,7 @@ export class FloodCheck {
 
 /** The pattern in pieces, `bytes` in all. The pieces are views of one buffer. */
 export function* floodPieces(bytes: number, pieceBytes = 64 * 1024): Generator<Buffer> {
-  for (let at = 0; at < bytes; ) {
+  for (let at = 0; at < bytes;) {
     const start = at % PERIOD;
     const length = Math.min(pieceBytes, bytes - at);
     yield PATTERN.subarray(start, start + length);

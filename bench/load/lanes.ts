@@ -18,7 +18,11 @@ export async function interleave(
 }
 
 /** A closed loop: `workers` callers, each with one call under way, until the time is over. Returns the elapsed time. */
-export async function closedLoop(workers: number, ms: number, call: (worker: number) => Promise<void>): Promise<number> {
+export async function closedLoop(
+  workers: number,
+  ms: number,
+  call: (worker: number) => Promise<void>,
+): Promise<number> {
   const start = performance.now();
   const worker = async (index: number): Promise<void> => {
     while (performance.now() - start < ms) await call(index);

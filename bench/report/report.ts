@@ -48,7 +48,9 @@ export function toTable(report: Report): string {
       ...report.rows.map((row) => [row.name, ...COLUMNS.map((column) => String(Math.round(row[column] * 100) / 100))]),
     ]),
     '',
-    ...table(Object.entries(report.ratios).map(([name, value]) => [name, value === null ? 'not measured' : String(value)])),
+    ...table(
+      Object.entries(report.ratios).map(([name, value]) => [name, value === null ? 'not measured' : String(value)]),
+    ),
     ...Object.entries(report.errors).map(([text, times]) => `failed ${times}x: ${text}`),
   ];
   return `${lines.join('\n')}\n`;

@@ -78,5 +78,7 @@ export const burst: Scenario = {
 function perSecond(ends: readonly number[]): number {
   const first = ends[0];
   const last = ends.at(-1);
-  return first === undefined || last === undefined || ends.length < 8 ? Number.NaN : ((ends.length - 1) * 1000) / (last - first);
+  return first === undefined || last === undefined || ends.length < 8
+    ? Number.NaN
+    : ((ends.length - 1) * 1000) / (last - first);
 }

@@ -35,9 +35,7 @@ export const density: Scenario = {
     options.progress(`density: ${n} sandboxes`);
     const created = new Samples('create+exec');
     const start = performance.now();
-    await spread(n - 1, WIDTH, () =>
-      created.time(() => mustSucceed(sandboxes.create({ memoryMb: 128 }).exec(TRUE))),
-    );
+    await spread(n - 1, WIDTH, () => created.time(() => mustSucceed(sandboxes.create({ memoryMb: 128 }).exec(TRUE))));
     const createdMs = performance.now() - start;
     // What creation used for a moment (page cache of logs, freed pages) goes back first.
     await sleep(3_000);

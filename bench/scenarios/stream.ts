@@ -20,7 +20,8 @@ const FLOOD_INSIDE = '/tmp/flood';
 
 export const stream: Scenario = {
   name: 'stream',
-  describe: 'N MiB of stdout to the SDK against a local pipe, up and down as files, 200 streams with one stalled reader',
+  describe:
+    'N MiB of stdout to the SDK against a local pipe, up and down as files, 200 streams with one stalled reader',
   pool: () => 10,
 
   async run(target, options): Promise<Outcome> {
@@ -45,9 +46,9 @@ export const stream: Scenario = {
       options.progress(`stream: round ${i + 1} of ${ROUNDS}`);
       await rows.stdout.time(() => sdkStdout(sandbox, bytes));
       await rows.pipe.time(() => nodePipe(options.binaries.flood, bytes));
-      await rows.upload.time(() => sandbox.files.write('/tmp/big', Readable.from(floodPieces(bytes)), { size: bytes }));
+      await rows.upload.time(() => sandbox.files.writeStream('/tmp/big', Readable.from(floodPieces(bytes))));
       await rows.write.time(() => pipeline(Readable.from(floodPieces(bytes)), createWriteStream(file)));
-      await rows.download.time(() => check(sandbox.files.stream('/tmp/big'), bytes));
+      await rows.download.time(() => check(sandbox.files.readStream('/tmp/big'), bytes));
       await rows.read.time(() => check(createReadStream(file, { highWaterMark: 64 * 1024 }), bytes));
     }
     const growthMb = memory.growthMb;

@@ -52,6 +52,9 @@ export function inheritedEnvironment(): Record<string, string> {
   return kept;
 }
 
+/** The kind of terminal that we are in. */
+export const terminalName = (): string => env('TERM') ?? 'xterm';
+
 /** For a part that runs in the foreground as if it had been started itself. */
 export const fullEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env });
 

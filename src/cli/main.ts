@@ -3,12 +3,14 @@
 import { Command } from 'commander';
 import { register as registerAgent } from './commands/agent.ts';
 import { register as registerBench } from './commands/bench.ts';
+import { register as registerCp } from './commands/cp.ts';
 import { register as registerCreate } from './commands/create.ts';
 import { register as registerExec } from './commands/exec.ts';
 import { register as registerGateway } from './commands/gateway.ts';
 import { register as registerJobs } from './commands/jobs.ts';
 import { register as registerLs } from './commands/ls.ts';
 import { register as registerRm } from './commands/rm.ts';
+import { register as registerShell } from './commands/shell.ts';
 import { register as registerUp } from './commands/up.ts';
 import { reportFailure } from './io/failure.ts';
 
@@ -25,6 +27,8 @@ for (const register of [
   registerAgent,
   registerCreate,
   registerExec,
+  registerShell,
+  registerCp,
   registerLs,
   registerRm,
   registerJobs,

@@ -90,10 +90,13 @@ describe('a program that cannot be started is an error of its own, with nothing 
 });
 
 describe('the working directory', () => {
-  test.each(['/no/such', 'no-such-relative', '/etc/passwd'])('%s is bad_cwd, and nothing is made or printed', async (cwd) => {
-    await expect(sandbox.exec('pwd', { cwd }).result).rejects.toMatchObject({ code: 'exec_bad_cwd' });
-    expect((await run('test -e /no')).exitCode).toBe(1);
-  });
+  test.each(['/no/such', 'no-such-relative', '/etc/passwd'])(
+    '%s is bad_cwd, and nothing is made or printed',
+    async (cwd) => {
+      await expect(sandbox.exec('pwd', { cwd }).result).rejects.toMatchObject({ code: 'exec_bad_cwd' });
+      expect((await run('test -e /no')).exitCode).toBe(1);
+    },
+  );
 
   test('a directory that was deleted is bad_cwd', async () => {
     await run('mkdir -p /tmp/gone && rmdir /tmp/gone');
@@ -127,7 +130,8 @@ describe('parallel commands share nothing but the sandbox', () => {
 
   test('commands really run in parallel: all are alive at one time', async () => {
     // Each waits until it sees all the others, which in a row none would.
-    const command = 'mkdir -p /tmp/meet; touch /tmp/meet/$N; until [ $(ls /tmp/meet | wc -l) -ge 10 ]; do sleep 0.05; done';
+    const command =
+      'mkdir -p /tmp/meet; touch /tmp/meet/$N; until [ $(ls /tmp/meet | wc -l) -ge 10 ]; do sleep 0.05; done';
     const results = await Promise.all(
       Array.from({ length: 10 }, (_, i) => sandbox.exec(command, { env: { N: String(i) }, timeoutMs: 60_000 })),
     );

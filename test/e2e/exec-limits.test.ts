@@ -63,10 +63,13 @@ test('a command that timed out does not wedge the sandbox', async () => {
   for (let i = 0; i < 20; i++) expect((await sandbox.exec('echo ok', { timeoutMs: PROMPT_MS })).stdout).toBe('ok\n');
 });
 
-test.each([0, -1, 0.2, Number.NaN, 1e12])('a timeout of %d is refused, never read as none or as the default', async (timeoutMs) => {
-  const attempt = async (): Promise<unknown> => await sandbox.exec('true', { timeoutMs });
-  await expect(attempt()).rejects.toMatchObject({ code: 'invalid_request' });
-});
+test.each([0, -1, 0.2, Number.NaN, 1e12])(
+  'a timeout of %d is refused, never read as none or as the default',
+  async (timeoutMs) => {
+    const attempt = async (): Promise<unknown> => await sandbox.exec('true', { timeoutMs });
+    await expect(attempt()).rejects.toMatchObject({ code: 'invalid_request' });
+  },
+);
 
 test('kill ends a command with all it started; the result says how', async () => {
   const exec = sandbox.exec('sleep 86420 & sleep 86420');
@@ -104,7 +107,9 @@ test('an aborted call kills its command', async () => {
 test('the commands of a client that went away are killed once nobody comes back for them', async () => {
   const client = stack.newClient();
   const same = await client.sandboxes.get(sandbox.id);
-  const execs = Array.from({ length: 10 }, () => same.exec('while :; do sleep 0.2; : 64208; done', { detachedMs: 1_000 }));
+  const execs = Array.from({ length: 10 }, () =>
+    same.exec('while :; do sleep 0.2; : 64208; done', { detachedMs: 1_000 }),
+  );
   await Promise.all(execs.map((exec) => exec.started));
   for (const exec of execs) exec.result.catch(() => undefined);
   await client.close();

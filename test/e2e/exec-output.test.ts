@@ -171,11 +171,16 @@ for round in range(60):
       Array.from({ length: 60 }, (_, round) => {
         const block = Buffer.from(Array.from({ length: 64 }, (_, i) => (round + i) % 251));
         return Buffer.concat(
-          [1, 7, 4095, 65537].map((size) => Buffer.concat(Array.from({ length: Math.floor(size / 64) + 1 }, () => block))),
+          [1, 7, 4095, 65537].map((size) =>
+            Buffer.concat(Array.from({ length: Math.floor(size / 64) + 1 }, () => block)),
+          ),
         );
       }),
     );
-    const { stdout, stderr } = await sandbox.exec(['python3', '-c', program], { encoding: 'bytes', timeoutMs: 300_000 });
+    const { stdout, stderr } = await sandbox.exec(['python3', '-c', program], {
+      encoding: 'bytes',
+      timeoutMs: 300_000,
+    });
     expect(stdout.equals(expectedOut)).toBe(true);
     expect(stderr.equals(Buffer.alloc(60 * (1 + 7 + 4095 + 65537), 'e'))).toBe(true);
   });

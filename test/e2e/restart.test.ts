@@ -62,32 +62,44 @@ async function allThere(): Promise<void> {
   await Promise.all(sandboxes.map((sandbox) => sandbox.exec('test -d /tmp/started', { check: true })));
 }
 
-test('kill -9 of the agent: after its restart all sandboxes are there and commands went on', { timeout: LIMIT_MS }, async () => {
-  const counters = await startCounters(10);
-  await stack.killAgent();
-  stack.restartAgent();
-  await stack.ready();
-  await endCounters(counters);
-  await allThere();
-});
+test(
+  'kill -9 of the agent: after its restart all sandboxes are there and commands went on',
+  { timeout: LIMIT_MS },
+  async () => {
+    const counters = await startCounters(10);
+    await stack.killAgent();
+    stack.restartAgent();
+    await stack.ready();
+    await endCounters(counters);
+    await allThere();
+  },
+);
 
-test('kill -9 of the gateway: after its restart all sandboxes are there and commands went on', { timeout: LIMIT_MS }, async () => {
-  const counters = await startCounters(10);
-  await stack.killGateway();
-  stack.restartGateway();
-  await stack.ready();
-  await endCounters(counters);
-  await allThere();
-});
+test(
+  'kill -9 of the gateway: after its restart all sandboxes are there and commands went on',
+  { timeout: LIMIT_MS },
+  async () => {
+    const counters = await startCounters(10);
+    await stack.killGateway();
+    stack.restartGateway();
+    await stack.ready();
+    await endCounters(counters);
+    await allThere();
+  },
+);
 
-test('a command that ended while the agent was away is not lost: its output and exit are told', { timeout: LIMIT_MS }, async () => {
-  const sandbox = sandboxes[0] as Sandbox;
-  const exec = sandbox.exec('echo before; sleep 1; echo after; exit 5');
-  await exec.started;
-  await stack.killAgent();
-  stack.restartAgent();
-  expect(await exec).toMatchObject({ exitCode: 5, stdout: 'before\nafter\n' });
-});
+test(
+  'a command that ended while the agent was away is not lost: its output and exit are told',
+  { timeout: LIMIT_MS },
+  async () => {
+    const sandbox = sandboxes[0] as Sandbox;
+    const exec = sandbox.exec('echo before; sleep 1; echo after; exit 5');
+    await exec.started;
+    await stack.killAgent();
+    stack.restartAgent();
+    expect(await exec).toMatchObject({ exitCode: 5, stdout: 'before\nafter\n' });
+  },
+);
 
 test('deleting all of them afterwards leaves no container of theirs', { timeout: LIMIT_MS }, async () => {
   expect(await stack.client.sandboxes.deleteByLabel({ restart: 'all' }, { deadlineMs: LIMIT_MS })).toBe(SANDBOXES);

@@ -10,20 +10,14 @@ import { join } from 'node:path';
 import { Millibox } from '../../src/sdk/index.ts';
 import { Operator, type NodeView } from '../../src/cli/io/operator.ts';
 import { setupImage } from '../../src/cli/config.ts';
-import {
-  agentEnvironment,
-  agentMain,
-  boxinitPath,
-  gatewayEnvironment,
-  gatewayMain,
-} from '../../src/cli/up/parts.ts';
+import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from '../../src/cli/up/parts.ts';
 import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { allowedEnvironment, chosenRuntime } from './config.ts';
 import { until } from './until.ts';
 
-/** Every home of a test begins so: what is left behind can be told from what is not ours. */
-export const HOME_PREFIX = 'millibox-test-';
+/** Short: the homes are part of the paths of unix sockets, which may be no longer than 107 bytes. */
+const HOME_PREFIX = 'e2e-';
 
 export interface StackOptions {
   /** Default: MILLIBOX_TEST_RUNTIME, or what `auto` takes. */
@@ -92,6 +86,10 @@ export class TestStack implements AsyncDisposable {
 
   get agentPids(): number[] {
     return this.#all.agents.map((part) => part.process?.pid ?? 0);
+  }
+
+  get agentPorts(): number[] {
+    return this.#all.agents.map(({ env }) => Number(env['MILLIBOX_AGENT_LISTEN']?.split(':').at(-1)));
   }
 
   get gatewayPid(): number {

@@ -13,7 +13,10 @@ export function register(program: Command): void {
     .allowUnknownOption()
     .passThroughOptions()
     .action(async (words: string[], _options: object, command: Command) => {
-      const root = join(import.meta.dirname, import.meta.dirname.includes(`${join('dist', 'src')}`) ? '../../../..' : '../../..');
+      const root = join(
+        import.meta.dirname,
+        import.meta.dirname.includes(`${join('dist', 'src')}`) ? '../../../..' : '../../..',
+      );
       const main = join(root, 'bench/main.ts');
       if (!existsSync(main)) command.error('error: the bench is part of the repository, not of the installed package');
       const child = spawn(process.execPath, [main, ...words], { cwd: root, stdio: 'inherit' });

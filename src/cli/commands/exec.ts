@@ -5,7 +5,7 @@ import { duration, pair } from '../io/parse.ts';
 import { BROKEN_PIPE_EXIT, BrokenPipe, feed, tolerateBrokenPipes, write } from '../io/pump.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
-import { runTerminal } from '../io/terminal.ts';
+import { joinTerminal, terminalSize } from '../io/terminal.ts';
 
 interface ExecOptions {
   shell?: boolean;
@@ -60,12 +60,18 @@ Examples:
         ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
       };
       if (options.background) {
-        const job = await sandbox.exec(what, { ...common, background: true });
+        const job = await sandbox.jobs.start(what, common);
         if (options.json) printJson({ execId: job.id });
         else process.stdout.write(`${job.id}\n`);
         return await client.close();
       }
-      if (options.tty) return process.exit(await runTerminal(sandbox, { ...common, command: what }));
+      if (options.tty) {
+        const pty = sandbox.pty({ ...common, ...terminalSize(), command: what, detachedMs: 0 });
+        const code = await joinTerminal(pty);
+        if (code === null) pty.kill();
+        await client.close();
+        return process.exit(code ?? 0);
+      }
       if (options.json) {
         const stdin = options.stdin && !process.stdin.isTTY ? { stdin: process.stdin } : {};
         printJson(await sandbox.exec(what, { ...common, ...stdin }));
@@ -88,7 +94,9 @@ async function passThrough(running: ExecHandle<'bytes'>, withStdin: boolean): Pr
       if (event.type === 'stdout') await write(process.stdout, event.data);
       else if (event.type === 'stderr') await write(process.stderr, event.data);
       else if (event.type === 'exit') return event.timedOut ? TIMED_OUT_EXIT : event.exitCode;
-      else process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
+      else if (event.type === 'output_lost') {
+        process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
+      }
     }
   } catch (error) {
     if (!(error instanceof BrokenPipe)) throw error;

@@ -16,7 +16,7 @@ export function register(program: Command): void {
     .action(async (id: string, options: { json?: boolean }, command: Command) => {
       await using client = connect(command);
       const sandbox = await client.sandboxes.get(id);
-      const execs = await sandbox.execs();
+      const execs = await sandbox.jobs.list();
       if (options.json) return printJson(execs);
       printTable(
         ['ID', 'STATE', 'EXIT', 'AGE', 'STDOUT', 'STDERR'],
@@ -39,7 +39,10 @@ export function register(program: Command): void {
     .option('--stderr', 'its stderr in place of its stdout')
     .option('-f, --follow', 'go on until it ends, with both streams, and end with its exit code')
     .option('--tail <bytes>', 'only so many bytes from the end', whole)
-    .addHelpText('after', '\nExamples:\n  millibox logs sbx-0123 exe-0123 --tail 2000\n  millibox logs -f sbx-0123 exe-0123')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  millibox logs sbx-0123 exe-0123 --tail 2000\n  millibox logs -f sbx-0123 exe-0123',
+    )
     .action(async (id: string, exec: string, options: LogOptions, command: Command) => {
       const client = connect(command);
       const sandbox = await client.sandboxes.get(id);
@@ -53,7 +56,7 @@ export function register(program: Command): void {
       } else {
         const channel = options.stderr ? 'stderr' : 'stdout';
         const from = options.tail === undefined ? {} : { offset: -options.tail };
-        await write(process.stdout, await sandbox.output(exec, channel, from));
+        await write(process.stdout, await sandbox.jobs.get(exec).output(channel, from));
       }
       await client.close();
     });
@@ -67,10 +70,11 @@ export function register(program: Command): void {
     .addHelpText('after', '\nExample:\n  millibox kill sbx-0123 exe-0123 -s KILL')
     .action(async (id: string, exec: string, options: { signal: string }, command: Command) => {
       const name = SignalName.safeParse(options.signal.toUpperCase().replace(/^SIG/, ''));
-      if (!name.success) command.error(`error: no signal ${options.signal}; there are: ${SignalName.options.join(' ')}`);
+      if (!name.success)
+        command.error(`error: no signal ${options.signal}; there are: ${SignalName.options.join(' ')}`);
       await using client = connect(command);
       const sandbox = await client.sandboxes.get(id);
-      await sandbox.signal(exec, name.data as SignalName, { all: true });
+      await sandbox.jobs.get(exec).signal(name.data as SignalName, { all: true });
     });
 }
 

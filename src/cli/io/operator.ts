@@ -27,7 +27,12 @@ export class Operator {
   }
 
   /** @throws ServiceError as the service answered; `node_unavailable` when nobody did. */
-  async call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, limitMs = CALL_LIMIT_MS): Promise<unknown> {
+  async call(
+    method: 'GET' | 'POST' | 'DELETE',
+    path: string,
+    body?: object,
+    limitMs = CALL_LIMIT_MS,
+  ): Promise<unknown> {
     const { url, apiKey } = this.#connection;
     const answer = await request(`${url}${path}`, {
       method,

@@ -41,6 +41,8 @@ export function agentEnvironment(part: AgentPart): Record<string, string> {
     MILLIBOX_DATA_DIR: part.dataDir,
     MILLIBOX_NODE_SECRET_FILE: part.secretFile,
     MILLIBOX_BOXINIT: part.boxinit,
+    // Whoever stops this service in order wants nothing of it left. After a kill the next agent adopts.
+    MILLIBOX_ON_STOP: 'destroy',
     ...(part.runtime === undefined ? {} : { MILLIBOX_RUNTIME: part.runtime }),
     ...(part.image === undefined ? {} : { MILLIBOX_DEFAULT_IMAGE: part.image }),
     ...(pool === undefined ? {} : { MILLIBOX_POOL_MIN: String(pool), MILLIBOX_POOL_MAX: String(pool) }),

@@ -90,9 +90,19 @@ export class Stack {
         }),
       ),
     );
-    const gateway = child('gateway', gatewayMain(), gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }));
+    const gateway = child(
+      'gateway',
+      gatewayMain(),
+      gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
+    );
     const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-    const stack = new Stack(`http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`, apiKey, home, gateway, agents);
+    const stack = new Stack(
+      `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`,
+      apiKey,
+      home,
+      gateway,
+      agents,
+    );
     for (const part of [...agents, gateway]) part.start();
     try {
       await stack.#ready(options.signal);
@@ -126,7 +136,8 @@ export class Stack {
       for (const part of [this.gateway, ...this.agents]) {
         if (part.failures >= 3) throw new Error(`the ${part.name} does not start:\n${part.lastLog()}`);
       }
-      if (performance.now() > end) throw new Error(`the service is not ready after ${READY_LIMIT_MS / 1000} s: ${failure}`);
+      if (performance.now() > end)
+        throw new Error(`the service is not ready after ${READY_LIMIT_MS / 1000} s: ${failure}`);
       await sleep(50, signal);
     }
   }

@@ -1,0 +1,31 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { DetachKeys } from './detach-key.ts';
+
+const P = 0x10;
+const Q = 0x11;
+
+test('Ctrl-P Ctrl-Q detaches, also when they come apart; what was typed before goes through', () => {
+  const keys = new DetachKeys();
+  expect(keys.take(Uint8Array.of(97, P))).toEqual({ pass: Uint8Array.of(97), detach: false });
+  expect(keys.take(Uint8Array.of(Q, 98))).toEqual({ pass: Uint8Array.of(), detach: true });
+});
+
+test('a Ctrl-P with another key behind it goes through', () => {
+  const keys = new DetachKeys();
+  expect(keys.take(Uint8Array.of(P, 97)).pass).toEqual(Uint8Array.of(P, 97));
+  expect(keys.take(Uint8Array.of(P, P, 97)).pass).toEqual(Uint8Array.of(P, P, 97));
+});
+
+test('without the sequence every byte goes through, however the typing is cut', () => {
+  const typing = fc.array(fc.uint8Array({ maxLength: 8 }).map((bytes) => bytes.filter((byte) => byte !== Q)));
+  fc.assert(
+    fc.property(typing, (pieces) => {
+      const keys = new DetachKeys();
+      const out = pieces.flatMap((piece) => [...keys.take(piece).pass]);
+      // The last key may be a Ctrl-P that still waits for its Ctrl-Q.
+      const all = pieces.flatMap((piece) => [...piece]);
+      expect(all.at(-1) === P ? [...out, P] : out).toEqual(all);
+    }),
+  );
+});

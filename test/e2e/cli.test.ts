@@ -1,0 +1,132 @@
+/** `millibox` as a shell or a script sees it. */
+import { once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cli, finished, startCli } from '../helpers/cli.ts';
+import { running } from '../helpers/sandbox.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+
+let stack: TestStack;
+let id: string;
+beforeAll(async () => {
+  stack = await startStack({ pool: 1 });
+  id = (await stack.client.sandboxes.create({ timeoutMs: 3_600_000 }).ready()).id;
+});
+afterAll(() => stack?.stop());
+
+const exec = (args: string[], input?: string | Buffer) => cli(stack, ['exec', ...args], input);
+
+describe('exec passes everything through', () => {
+  test('stdout and stderr stay apart, and the exit code is the command’s', async () => {
+    const result = await exec([id, '--', 'sh', '-c', 'echo out; echo err >&2; exit 7']);
+    expect(result).toMatchObject({ code: 7, stderr: 'err\n' });
+    expect(result.stdout.toString()).toBe('out\n');
+  });
+
+  test('bytes are not touched, in either direction', async () => {
+    const bytes = Buffer.alloc(3_000_001);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 7 + (i >> 8)) & 255;
+    const result = await exec([id, '--', 'cat'], bytes);
+    expect(result.code).toBe(0);
+    expect(result.stdout.equals(bytes)).toBe(true);
+  });
+
+  test('options behind -- are the command’s own', async () => {
+    const result = await exec([id, '--', 'printf', '%s|', '--json', '-b', '--', '-h']);
+    expect(result.stdout.toString()).toBe('--json|-b|--|-h|');
+  });
+
+  test('a text for the shell, a directory, an environment', async () => {
+    const result = await exec(['-s', '-w', '/tmp', '-e', 'A=b c', id, '--', 'pwd; echo "$A" | tr b x']);
+    expect(result.stdout.toString()).toBe('/tmp\nx c\n');
+  });
+
+  test('a death by signal is 128 + n, a timeout is 124', async () => {
+    expect((await exec([id, '--', 'sh', '-c', 'kill -9 $$'])).code).toBe(137);
+    expect((await exec(['--timeout', '500ms', id, '--', 'sleep', '600'])).code).toBe(124);
+  });
+
+  test('an interrupt reaches the command, which may end as it likes', async () => {
+    const child = startCli(stack, [
+      'exec',
+      id,
+      '--',
+      'sh',
+      '-c',
+      'trap "echo bye; exit 9" INT; echo up; while :; do sleep 0.1; done',
+    ]);
+    const result = finished(child);
+    await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+    child.kill('SIGINT');
+    expect(await result).toMatchObject({ code: 9 });
+    expect((await result).stdout.toString()).toBe('up\nbye\n');
+  });
+
+  test('when the reader of its output goes away, the command ends too', async () => {
+    const child = startCli(stack, ['exec', id, '--', 'sh', '-c', 'while :; do echo 531986420; done']);
+    const result = finished(child);
+    await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+    child.stdout?.destroy();
+    expect((await result).code).toBe(141);
+    await expect.poll(() => running(sandboxOf(), '531986420'), { timeout: 60_000 }).toEqual([]);
+  });
+
+  const sandboxOf = () => stackSandbox;
+});
+
+let stackSandbox: Awaited<ReturnType<TestStack['client']['sandboxes']['get']>>;
+beforeAll(async () => {
+  stackSandbox = await stack.client.sandboxes.get(id);
+});
+
+describe('the platform’s failures are told apart from the command’s', () => {
+  test('an unknown sandbox, a wrong key and a service that is not there end with 255 and one line', async () => {
+    for (const [target, args] of [
+      [stack, ['exec', 'sbx-00000000000000000000', '--', 'true']],
+      [{ url: stack.url, apiKey: 'mbx_wrong' }, ['ls']],
+    ] as const) {
+      const { code, stderr, stdout } = await cli(target, args);
+      expect(code).toBe(255);
+      expect(stderr).toMatch(/^millibox: .+/);
+      expect(stderr).not.toMatch(/\n\s+at /);
+      expect(stdout.length).toBe(0);
+    }
+  });
+
+  test('a program that does not exist ends with 255 in a list, and with the shell’s 127 in a text', async () => {
+    expect(await exec([id, '--', 'no-such-program'])).toMatchObject({ code: 255 });
+    expect(await exec(['-s', id, '--', 'no-such-program'])).toMatchObject({ code: 127 });
+  });
+
+  test('a bad option ends with a hint, not with a stack', async () => {
+    const { code, stderr } = await cli(stack, ['create', '--memory', 'lots']);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('512m');
+    expect(stderr).not.toMatch(/\n\s+at /);
+  });
+});
+
+describe('create, ls and rm', () => {
+  test('work for scripts: ids on stdout, JSON where asked', async () => {
+    const created = await cli(stack, ['create', '--label', 'from=cli', '--json']);
+    expect(created.code).toBe(0);
+    const sandbox = JSON.parse(created.stdout.toString()) as { id: string; status: string };
+    expect(sandbox.status).toBe('RUNNING');
+
+    const second = (await cli(stack, ['create', '--label', 'from=cli'])).stdout.toString().trim();
+    const listed = await cli(stack, ['ls', '-q', '--label', 'from=cli']);
+    expect(listed.stdout.toString().trim().split('\n').toSorted()).toEqual([sandbox.id, second].toSorted());
+    const table = (await cli(stack, ['ls', '--label', 'from=cli'])).stdout.toString();
+    expect(table).toMatch(/^ID\s+STATUS/);
+
+    expect((await cli(stack, ['rm', sandbox.id])).stdout.toString()).toBe(`${sandbox.id}\n`);
+    expect((await cli(stack, ['rm', '--label', 'from=cli'])).code).toBe(0);
+    const rest = await cli(stack, ['ls', '--json', '--label', 'from=cli']);
+    expect(JSON.parse(rest.stdout.toString())).toEqual([]);
+  });
+
+  test('exec --json is one result object', async () => {
+    const { stdout, code } = await exec(['--json', id, '--', 'sh', '-c', 'echo out; exit 3']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 3, stdout: 'out\n', signal: null });
+  });
+});

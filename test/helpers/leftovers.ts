@@ -1,0 +1,108 @@
+/** What a test run left on the machine. Everything of a run names its directory somewhere; nothing else does. */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** Living processes with the path in their arguments, environment, working directory or open files. */
+export function leftProcesses(path: string, except: ReadonlySet<number>): string[] {
+  const found: string[] = [];
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || except.has(pid)) continue;
+    const command = text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
+    if (command === '') continue;
+    const where = [
+      command,
+      text(`/proc/${pid}/environ`),
+      link(`/proc/${pid}/cwd`),
+      link(`/proc/${pid}/root`),
+      openFiles(pid),
+    ];
+    if (where.some((each) => each.includes(path))) found.push(`${pid} ${command.slice(0, 200)}`);
+  }
+  return found;
+}
+
+/** This process, those it descends from, and those that they started: the test runner. */
+export function ownFamily(): Set<number> {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
+    const parent = Number(/\) \S (\d+)/.exec(text(`/proc/${name}/stat`))?.[1]);
+    if (Number.isInteger(parent)) parents.set(Number(name), parent);
+  }
+  const family = new Set<number>();
+  for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = parents.get(pid)) family.add(pid);
+  // Workers beside this one are children of the runner; a service that was left behind is not under it any more, or is
+  // not called vitest.
+  for (const [pid, parent] of parents) {
+    if (family.has(parent) && /vitest|esbuild|tee|timeout|bash/.test(text(`/proc/${pid}/cmdline`))) family.add(pid);
+  }
+  return family;
+}
+
+/** Mounts of this mount namespace whose point or source lies below the path. */
+export const leftMounts = (path: string): string[] => linesWith('/proc/self/mountinfo', path);
+
+/** Listening or bound unix sockets below the path. */
+export const leftSockets = (path: string): string[] => linesWith('/proc/net/unix', path);
+
+/** Docker containers that name the path: in a mount, a label or their environment. */
+export async function leftContainers(path: string): Promise<string[]> {
+  const ids = await output('docker', ['ps', '-aq', '--no-trunc']);
+  if (ids.length === 0) return [];
+  // One that goes away between the two calls is no leftover, and makes inspect fail for that one only.
+  const { stdout } = await run('docker', ['inspect', ...ids], { maxBuffer: 256 * 1024 * 1024 }).catch(
+    (error: unknown) => error as { stdout: string },
+  );
+  const all = JSON.parse(stdout || '[]') as { Id: string; Name: string }[];
+  return all.filter((each) => JSON.stringify(each).includes(path)).map(({ Id, Name }) => `${Id.slice(0, 12)} ${Name}`);
+}
+
+/** Loop devices whose file lies below the path. */
+export async function leftLoopDevices(path: string): Promise<string[]> {
+  return (await output('losetup', ['-a'])).filter((line) => line.includes(path));
+}
+
+/** Lines of a program's output; none when it is not there or fails. */
+export async function output(file: string, args: readonly string[]): Promise<string[]> {
+  try {
+    const { stdout } = await run(file, args, { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 });
+    return stdout.split('\n').filter((line) => line !== '');
+  } catch {
+    return [];
+  }
+}
+
+function linesWith(file: string, path: string): string[] {
+  return text(file)
+    .split('\n')
+    .filter((line) => line.includes(path));
+}
+
+function openFiles(pid: number): string {
+  try {
+    return readdirSync(`/proc/${pid}/fd`)
+      .map((fd) => link(`/proc/${pid}/fd/${fd}`))
+      .join('\n');
+  } catch {
+    return '';
+  }
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
