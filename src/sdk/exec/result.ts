@@ -27,7 +27,8 @@ export interface ExecResult<T extends Output = string> {
 }
 
 export type ExecOutputEvent<T extends Output = string> =
-  | { type: ChannelName; data: T }
+  | { type: 'stdout'; data: T }
+  | { type: 'stderr'; data: T }
   /** Output that was discarded before it could be read, after a long cut: byte offsets, the second exclusive. */
   | { type: 'output_lost'; channel: ChannelName; from: number; to: number }
   | ({ type: 'exit' } & ExecExit);

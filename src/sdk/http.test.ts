@@ -1,0 +1,254 @@
+import { once } from 'node:events';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Millibox } from './client.ts';
+import { MilliboxError } from './errors.ts';
+
+interface Request {
+  method: string;
+  url: URL;
+  key: string | undefined;
+  auth: string | undefined;
+  body: Record<string, unknown> | undefined;
+}
+type Answer = { status?: number; body?: unknown; headers?: Record<string, string> } | 'hang up';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const it of open.splice(0).reverse()) await it.close();
+});
+
+async function service(answer: (request: Request, n: number) => Answer | Promise<Answer>) {
+  const requests: Request[] = [];
+  const server = http.createServer((request, response) => void handle(request, response));
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const text = Buffer.concat(chunks).toString();
+    const seen: Request = {
+      method: request.method ?? '',
+      url: new URL(request.url ?? '/', 'http://x'),
+      key: request.headers['idempotency-key'] as string | undefined,
+      auth: request.headers.authorization,
+      body: text === '' ? undefined : (JSON.parse(text) as Record<string, unknown>),
+    };
+    requests.push(seen);
+    const answered = await answer(seen, requests.length);
+    if (answered === 'hang up') return void request.socket.destroy();
+    response.writeHead(answered.status ?? 200, { 'content-type': 'application/json', ...answered.headers });
+    response.end(JSON.stringify(answered.body ?? {}));
+  }
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  open.push({
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+  const client = new Millibox({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, apiKey: 'k1' });
+  open.push(client);
+  return { client, requests };
+}
+
+const info = (id: string, status = 'RUNNING', more: object = {}) => ({
+  id,
+  name: null,
+  image: 'i',
+  status,
+  reason: null,
+  message: null,
+  node: null,
+  cpus: 1,
+  memoryMb: 512,
+  diskMb: null,
+  pidsLimit: 512,
+  network: 'off',
+  labels: {},
+  createdAt: '2026-01-01T00:00:00.000Z',
+  startedAt: null,
+  endedAt: null,
+  expiresAt: null,
+  timings: {},
+  ...more,
+});
+
+describe('sandboxes', () => {
+  it('are handles before the service has answered, and say their id after', async () => {
+    const { client, requests } = await service(() => ({ status: 201, body: info('sbx-1', 'PENDING') }));
+    const sandbox = client.sandboxes.create({ image: 'a', labels: { run: '7' } });
+    expect(() => sandbox.id).toThrow(TypeError);
+    const made = await sandbox;
+    expect(made.id).toBe('sbx-1');
+    expect(sandbox.id).toBe('sbx-1');
+    expect(requests[0]).toMatchObject({
+      method: 'POST',
+      auth: 'Bearer k1',
+      body: { image: 'a', labels: { run: '7' } },
+    });
+  });
+
+  it('are made once, though the answer to the first call was lost', async () => {
+    const { client, requests } = await service((_request, n) => (n === 1 ? 'hang up' : { body: info('sbx-1') }));
+    expect((await client.sandboxes.create()).id).toBe('sbx-1');
+    expect(requests.length).toBe(2);
+    expect(requests[0]!.key).toBe(requests[1]!.key);
+  });
+
+  it('fail with the typed error of the service', async () => {
+    const error = { code: 'image_not_found', message: 'no such image', details: { image: 'x' } };
+    const { client } = await service(() => ({ status: 422, body: { error } }));
+    const thrown: unknown = await client.sandboxes.create({ image: 'x' }).then(undefined, (e: unknown) => e);
+    expect(thrown).toBeInstanceOf(MilliboxError);
+    expect(thrown).toMatchObject(error);
+  });
+
+  it('wait out a refusal that may pass, as long as the service says', async () => {
+    const error = { code: 'rate_limited', message: 'slow down', retryable: true, retryAfterMs: 1 };
+    const { client, requests } = await service((_r, n) =>
+      n < 3 ? { status: 429, body: { error } } : { body: info('s') },
+    );
+    await client.sandboxes.create();
+    expect(requests.length).toBe(3);
+  });
+
+  it('are made by the hundred in one call', async () => {
+    const { client, requests } = await service(({ body }) => ({
+      body: { sandboxes: Array.from({ length: Number(body!['count']) }, (_, i) => info(`sbx-${i}`)) },
+    }));
+    const many = client.sandboxes.createMany(100, { image: 'a' });
+    const ids = await Promise.all(many.map(async (s) => (await s).id));
+    expect(new Set(ids).size).toBe(100);
+    expect(requests.length).toBe(1);
+  });
+
+  it('are ready when they run, or say why they never will', async () => {
+    const { client } = await service(({ url }, n) => {
+      const ends = url.pathname.endsWith('sbx-bad');
+      if (n < 4) return { body: info(ends ? 'sbx-bad' : 'sbx-1', 'PROVISIONING') };
+      return {
+        body: ends ? info('sbx-bad', 'ERROR', { reason: 'image_pull_failed', message: 'gone' }) : info('sbx-1'),
+      };
+    });
+    const sandbox = await client.sandboxes.create();
+    expect((await sandbox.ready()).status).toBe('RUNNING');
+    const bad = await client.sandboxes.get('sbx-bad');
+    await expect(bad.ready()).rejects.toMatchObject({
+      code: 'sandbox_ended',
+      details: { reason: 'image_pull_failed' },
+    });
+  });
+
+  it('are listed over pages, with all their labels', async () => {
+    const { client, requests } = await service(({ url }) =>
+      url.searchParams.get('cursor') === null
+        ? { body: { sandboxes: [info('a'), info('b')], nextCursor: 'n' } }
+        : { body: { sandboxes: [info('c')], nextCursor: null } },
+    );
+    const ids = [];
+    for await (const s of client.sandboxes.list({ labels: { a: '1', b: '2' }, status: 'RUNNING' })) ids.push(s.id);
+    expect(ids).toEqual(['a', 'b', 'c']);
+    expect(requests[0]!.url.searchParams.getAll('label')).toEqual(['a=1', 'b=2']);
+  });
+
+  it('are deleted at the end of the block, even when their end came first', async () => {
+    const { client, requests } = await service(({ method }) =>
+      method === 'DELETE'
+        ? { status: 404, body: { error: { code: 'sandbox_not_found', message: '' } } }
+        : { body: info('s') },
+    );
+    {
+      await using sandbox = client.sandboxes.create();
+      await sandbox.created();
+    }
+    expect(requests.map((r) => r.method)).toEqual(['POST', 'DELETE']);
+  });
+
+  it('are not deleted all by an empty label', async () => {
+    const { client, requests } = await service(() => ({ body: { deleted: 3 } }));
+    await expect(client.sandboxes.deleteByLabel({})).rejects.toMatchObject({ code: 'invalid_request' });
+    expect(await client.sandboxes.deleteByLabel({ run: '1' })).toBe(3);
+    expect(requests.length).toBe(1);
+  });
+
+  it('end a call at its deadline', async () => {
+    const { client } = await service(() => new Promise(() => undefined));
+    await expect(client.sandboxes.get('x', { deadlineMs: 30 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+});
+
+describe('exec', () => {
+  it('goes over HTTP when WebSockets do not get through', async () => {
+    const { client, requests } = await service(({ url }) => {
+      if (!url.pathname.endsWith('/exec')) return { body: info('s') };
+      return {
+        body: {
+          execId: 'x',
+          exitCode: 4,
+          signal: null,
+          stdout: Buffer.from('hé').toString('base64'),
+          stderr: '',
+          timedOut: false,
+          oomKilled: false,
+          truncated: { stdout: false, stderr: false },
+          stdoutBytes: 3,
+          stderrBytes: 0,
+          durationMs: 1,
+          queueMs: 2,
+        },
+      };
+    });
+    const sandbox = await client.sandboxes.get('s');
+    const result = await sandbox.exec(['cat'], { stdin: 'hé', cwd: '/x' });
+    expect(result).toMatchObject({ exitCode: 4, stdout: 'hé', queueMs: 2 });
+    const call = requests.find((r) => r.url.pathname.endsWith('/exec'))!;
+    expect(call.body).toMatchObject({
+      argv: ['cat'],
+      cwd: '/x',
+      encoding: 'base64',
+      stdin: Buffer.from('hé').toString('base64'),
+    });
+    expect(call.key).toBe(result.execId);
+  });
+
+  it('fails at once with a key that is not known', async () => {
+    const { client } = await service(({ url }) =>
+      url.pathname === '/v1/ws'
+        ? { status: 401, body: { error: { code: 'unauthenticated', message: 'no' } } }
+        : { body: info('s') },
+    );
+    const sandbox = await client.sandboxes.get('s');
+    await expect(sandbox.exec('true').result).rejects.toMatchObject({ code: 'unauthenticated' });
+  });
+
+  it('in the background is a job', async () => {
+    const exit = {
+      exitCode: 0,
+      signal: null,
+      timedOut: false,
+      oomKilled: false,
+      stdoutBytes: 0,
+      stderrBytes: 0,
+      durationMs: 1,
+    };
+    const state = {
+      execId: 'j',
+      background: true,
+      startedAt: '2026-01-01T00:00:00.000Z',
+      stdoutBytes: 0,
+      stderrBytes: 0,
+    };
+    let polls = 0;
+    const { client, requests } = await service(({ url }) => {
+      if (url.pathname.endsWith('/exec')) return { body: { execId: 'j' } };
+      if (!url.pathname.endsWith('/execs/j')) return { body: info('s') };
+      polls += 1;
+      return { body: polls < 3 ? { ...state, state: 'running', exit: null } : { ...state, state: 'exited', exit } };
+    });
+    const sandbox = await client.sandboxes.get('s');
+    const job = await sandbox.exec('sleep 1', { background: true });
+    expect((await job.wait()).exit.exitCode).toBe(0);
+    expect(requests.find((r) => r.url.pathname.endsWith('/exec'))!.body).toMatchObject({ background: true });
+  });
+});

@@ -1,0 +1,279 @@
+import { once } from 'node:events';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ServiceError } from '../protocol/errors.ts';
+import { Channel } from '../protocol/frames.ts';
+import type { MuxStream } from '../mux/index.ts';
+import { Connection } from './connection.ts';
+import { ExecHandle } from './exec/handle.ts';
+import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
+import { Files } from './files.ts';
+import { HttpClient } from './http.ts';
+import { Ports } from './ports.ts';
+import { Pty } from './pty.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const it of open.splice(0)) await it.close();
+});
+
+type OnOther = FakeGateway['onOther'];
+
+function bench(onOther: OnOther, program: FakeProgram = () => undefined) {
+  const gateway = new FakeGateway(program);
+  gateway.onOther = onOther;
+  const connection = new Connection({ dial: gateway.dial, patienceMs: 20_000 });
+  const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+  open.push(connection, http);
+  const deps = { streams: connection, sandbox: 'sbx-1' };
+  return { gateway, connection, http, files: new Files(deps), ports: new Ports(deps) };
+}
+
+const stat = (path: string, sizeBytes: number) => ({
+  path,
+  kind: 'file',
+  sizeBytes,
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  modifiedAtMs: 1,
+});
+const pattern = (n: number): Buffer => Buffer.from(Uint8Array.from({ length: n }, (_, i) => (i * 7919) >>> 6));
+
+/** A file system of one file, served as boxinit does. `onPiece` is called between the pieces of a read. */
+function oneFile(state: { content: Buffer; mtime?: number }, onPiece: (at: number) => void = () => undefined): OnOther {
+  return (stream) => {
+    const {
+      call,
+      path,
+      offset = 0,
+      length,
+    } = stream.request as { call: string; path: string; offset?: number; length?: number };
+    if (call === 'read') {
+      stream.accept({ ...stat(path, state.content.length), modifiedAtMs: state.mtime ?? 1 });
+      void serve(stream, state.content.subarray(offset, length === undefined ? undefined : offset + length), onPiece);
+      return {};
+    }
+    if (call !== 'write') throw new ServiceError('file_not_found');
+    stream.accept({});
+    const got: Buffer[] = [];
+    return {
+      data: (_channel: number, bytes: Uint8Array) => {
+        got.push(Buffer.from(bytes));
+        stream.consume(bytes.length);
+      },
+      fin: (channel: number) => {
+        if (channel !== Channel.ALL) return;
+        state.content = Buffer.concat(got);
+        stream.event({ type: 'done', stat: stat(path, state.content.length) });
+        stream.end();
+      },
+    };
+  };
+}
+
+async function serve(stream: MuxStream, bytes: Buffer, onPiece: (at: number) => void): Promise<void> {
+  for (let at = 0; at < bytes.length && !stream.closed; at += 10_000) {
+    await stream.write(Channel.BYTES, bytes.subarray(at, at + 10_000));
+    onPiece(at);
+  }
+  stream.end();
+}
+
+describe('files', () => {
+  it('are read whole, and by range', async () => {
+    const content = pattern(300_000);
+    const { files } = bench(oneFile({ content }));
+    expect((await files.read('/a')).equals(content)).toBe(true);
+    expect((await files.read('/a', { offset: 5, length: 7 })).equals(content.subarray(5, 12))).toBe(true);
+  });
+
+  it('are read on at the same byte after a cut', async () => {
+    const content = pattern(400_000);
+    let cuts = 0;
+    const { files, gateway } = bench(
+      oneFile({ content }, (at) => {
+        if (at === 200_000 && cuts++ < 3) gateway.cut();
+      }),
+    );
+    expect((await files.read('/a')).equals(content)).toBe(true);
+    expect(gateway.dials).toBeGreaterThan(1);
+  });
+
+  it('that change during a cut are not mixed', async () => {
+    const state = { content: pattern(400_000), mtime: 1 };
+    const { files, gateway } = bench(
+      oneFile(state, (at) => {
+        if (at !== 200_000) return;
+        state.mtime += 1;
+        gateway.cut();
+      }),
+    );
+    await expect(files.read('/a')).rejects.toMatchObject({ code: 'not_supported' });
+  });
+
+  it('hold the sandbox back while the reader is slow', async () => {
+    let sent = 0;
+    const { files } = bench(oneFile({ content: pattern(3_000_000) }, (at) => (sent = at)));
+    const reader = files.readStream('/a');
+    await reader.next();
+    for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(sent).toBeLessThan(600_000);
+    await reader.return(undefined);
+  });
+
+  it.each<[string, () => Parameters<Files['write']>[1]]>([
+    ['text', () => 'grün'],
+    ['bytes', () => Buffer.from('grün')],
+    [
+      'a stream',
+      async function* () {
+        yield 'gr';
+        yield Buffer.from('ün');
+      },
+    ],
+  ])('are written from %s', async (_what, source) => {
+    const state = { content: Buffer.alloc(0) };
+    const { files } = bench(oneFile(state));
+    expect((await files.write('/a', source())).sizeBytes).toBe(5);
+    expect(state.content.toString()).toBe('grün');
+  });
+
+  it('are not left half written when the source fails', async () => {
+    const state = { content: Buffer.from('old') };
+    const { files } = bench(oneFile(state));
+    const source = async function* () {
+      yield 'new';
+      await Promise.resolve();
+      throw new Error('source');
+    };
+    await expect(files.write('/a', source())).rejects.toThrow('source');
+    expect(state.content.toString()).toBe('old');
+  });
+
+  it('are listed page by page', async () => {
+    const { path: _, ...entry } = stat('', 1);
+    const { files } = bench((stream) => {
+      const after = stream.request['after'];
+      stream.accept(
+        after === undefined
+          ? {
+              entries: [
+                { ...entry, name: 'a' },
+                { ...entry, name: 'b' },
+              ],
+              more: true,
+            }
+          : { entries: [{ ...entry, name: 'c' }], more: false },
+      );
+      stream.end();
+      return {};
+    });
+    expect((await files.list('/')).map((e) => e.name)).toEqual(['a', 'b', 'c']);
+  });
+
+  it('throw the typed error of the sandbox', async () => {
+    const { files } = bench(oneFile({ content: pattern(1) }));
+    await expect(files.stat('/nope')).rejects.toMatchObject({ code: 'file_not_found' });
+    expect(await files.exists('/nope')).toBe(false);
+  });
+
+  it('can be given up by a signal and by a deadline', async () => {
+    const { files, connection } = bench((stream) => {
+      stream.accept(stat('/a', 1));
+      return {};
+    });
+    void connection;
+    const abort = new AbortController();
+    const reading = files.read('/a', { signal: abort.signal });
+    setImmediate(() => abort.abort(new Error('enough')));
+    await expect(reading).rejects.toMatchObject({ code: 'cancelled' });
+    const { files: silent } = bench(() => ({}));
+    await expect(silent.stat('/a', { deadlineMs: 20 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+
+  it('are watched until the loop is left', async () => {
+    const closed = Promise.withResolvers<string | undefined>();
+    const { files } = bench((stream) => {
+      stream.accept();
+      stream.event({ type: 'change', kind: 'created', path: 'x' });
+      stream.event({ type: 'change', kind: 'modified', path: 'x' });
+      return { closed: (error) => closed.resolve(error?.code) };
+    });
+    const seen: string[] = [];
+    for await (const change of files.watch('/')) if (seen.push(change.kind) === 2) break;
+    expect(seen).toEqual(['created', 'modified']);
+    expect(await closed.promise).toBe('cancelled');
+  });
+});
+
+describe('a port', () => {
+  const echo: OnOther = (stream) => {
+    if (stream.request['port'] !== 80) throw new ServiceError('port_refused');
+    stream.accept();
+    return {
+      data: (_channel, bytes) => {
+        const n = bytes.length;
+        const drained = stream.write(Channel.BYTES, bytes);
+        if (drained === undefined) stream.consume(n);
+        else void drained.then(() => stream.consume(n));
+      },
+      fin: (channel) => {
+        if (channel === Channel.ALL) stream.end();
+      },
+    };
+  };
+
+  it('is a duplex with half-close and backpressure', async () => {
+    const { ports } = bench(echo);
+    const socket = await ports.connect(80);
+    const content = pattern(2_000_000);
+    socket.end(content);
+    const got: Buffer[] = [];
+    for await (const chunk of socket) got.push(chunk as Buffer);
+    expect(Buffer.concat(got).equals(content)).toBe(true);
+  });
+
+  it('where nothing listens is refused', async () => {
+    const { ports } = bench(echo);
+    await expect(ports.connect(81)).rejects.toMatchObject({ code: 'port_refused' });
+  });
+
+  it('errors when the link is lost', async () => {
+    const { ports, gateway } = bench(echo);
+    const socket = await ports.connect(80);
+    const failed = once(socket, 'error');
+    gateway.cut();
+    expect(((await failed) as [ServiceError])[0].code).toBe('interrupted');
+  });
+});
+
+describe('a terminal', () => {
+  it('takes keys and sizes, shows what comes, and says how it ended', async () => {
+    const { connection, http, gateway } = bench(
+      () => ({}),
+      async (p) => {
+        await p.write('stdout', '$ ');
+        const got = await p.stdinEnded;
+        await p.write('stdout', got);
+        p.exit(5);
+      },
+    );
+    const exec = new ExecHandle(
+      { http, connection, sandbox: 's', resumeMs: 1_000 },
+      'sh',
+      { stdin: true, encoding: 'bytes' },
+      { cols: 10, rows: 5 },
+    );
+    const pty = new Pty(exec);
+    await pty.write('ls\r');
+    pty.resize(80, 24);
+    exec.closeStdin();
+    let shown = '';
+    for await (const piece of pty) shown += piece.toString();
+    expect(shown).toBe('$ ls\r');
+    expect((await pty.exit).exitCode).toBe(5);
+    const [running] = gateway.execs.values();
+    expect(running!.request).toMatchObject({ pty: { cols: 10, rows: 5 }, stdin: true });
+    expect(running!.commands).toEqual([{ type: 'resize', cols: 80, rows: 24 }]);
+  });
+});
