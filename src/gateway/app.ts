@@ -1,0 +1,84 @@
+/** The HTTP server: error form, health, metrics, and the doors. */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { fastify, type FastifyInstance } from 'fastify';
+import { ServiceError } from '../protocol/errors.ts';
+import { newRequestId } from '../protocol/ids.ts';
+import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
+import type { GatewayConfig } from './config.ts';
+import { registerDoor, type Door } from './doors/door.ts';
+import { createErrorHandler, errorBody, sendError, translate } from './http/errors.ts';
+import { refuseUpgrade } from './http/upgrade.ts';
+import type { Services } from './services.ts';
+
+/** Far above what clients and balancers keep idle connections for: the client closes first, and no call meets a closed one. */
+const KEEP_ALIVE_MS = 610_000;
+const HEADERS_TIMEOUT_MS = 60_000;
+const MAX_PARAM_LENGTH = 300;
+
+export async function buildApp(
+  services: Services,
+  config: GatewayConfig,
+  doors: readonly Door[],
+): Promise<FastifyInstance> {
+  const onError = createErrorHandler(services.log);
+  const app = fastify({
+    logger: false,
+    genReqId: newRequestId,
+    bodyLimit: MAX_JSON_BODY_BYTES,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    // A call may take as long as its own deadline says.
+    requestTimeout: 0,
+    connectionTimeout: 0,
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false },
+    exposeHeadRoutes: false,
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => void sendError(reply as never, translate(error), request.id),
+    clientErrorHandler: (error, socket) => badRequest(error, socket),
+  });
+  app.server.headersTimeout = HEADERS_TIMEOUT_MS;
+  app.setErrorHandler(onError);
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0];
+    return sendError(reply, new ServiceError('not_found', `There is no ${request.method} ${path}.`), request.id);
+  });
+  app.addHook('onRequest', (request, reply, next) => {
+    reply.header('x-request-id', request.id);
+    if (services.lifecycle.draining) reply.header('connection', 'close');
+    next();
+  });
+  app.addHook('onResponse', (_request, reply, next) => {
+    services.metrics.answered(reply.statusCode, reply.elapsedTime);
+    next();
+  });
+  app.get('/healthz', () => ({ ok: true }));
+  app.get('/readyz', (request, reply) => {
+    if (services.lifecycle.draining) return sendError(reply, new ServiceError('draining'), request.id);
+    const ready = services.nodes.list().filter((node) => node.state === 'ready').length;
+    if (ready === 0) return sendError(reply, new ServiceError('node_unavailable', 'No node is ready.'), request.id);
+    return reply.send({ ready: true, nodes: ready });
+  });
+  app.get('/metrics', async (_request, reply) => {
+    const { registry } = services.metrics;
+    return reply.type(registry.contentType).send(await registry.metrics());
+  });
+  for (const door of doors) await registerDoor(app, door, services, config);
+  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // Until a door owns the socket, its errors are nobody's.
+    socket.on('error', () => socket.destroy());
+    if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
+    refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
+  });
+  return app;
+}
+
+/** What is not HTTP at all, or too large in its head. */
+function badRequest(error: NodeJS.ErrnoException, socket: Duplex & { bytesWritten?: number }): void {
+  if (error.code === 'ECONNRESET' || !socket.writable || (socket.bytesWritten ?? 0) > 0) return void socket.destroy();
+  const failure = new ServiceError(error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'invalid_request');
+  const body = JSON.stringify(errorBody(failure, newRequestId()));
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}

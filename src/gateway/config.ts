@@ -1,0 +1,178 @@
+/** The only place where the gateway reads the environment. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import * as z from 'zod';
+
+export interface ApiKey {
+  tenant: string;
+  sha256: Buffer;
+  /** May see nodes, pools and images of everybody. */
+  admin: boolean;
+}
+
+export interface NodeAddress {
+  /** Null: the node is called what it calls itself. */
+  name: string | null;
+  /** `ws://host:port` */
+  url: string;
+}
+
+export interface GatewayConfig {
+  listen: { host: string; port: number };
+  nodes: readonly NodeAddress[];
+  nodeSecret: string;
+  keys: readonly ApiKey[];
+  /** For creates that name no image. Null: the nodes' own default. */
+  defaultImage: string | null;
+  /** A node whose link is down this long is lost, and its sandboxes with it. */
+  nodeGraceMs: number;
+  /** How long a call waits for the link of a node that is not lost. */
+  linkPatienceMs: number;
+  /** How long a command is looked for after its link was cut. */
+  resumeMs: number;
+  /** Work in hand is given this long at shutdown. */
+  drainMs: number;
+  /** Sandboxes that may wait for room, all tenants together. */
+  queueMax: number;
+  /** A sandbox that waited this long for room ends. */
+  queueWaitMs: number;
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+}
+
+/** Everything that is wrong with the environment, in one message. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const whole = (min: number, max: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,12}$/, 'not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .default(fallback);
+const MINUTE = 60_000;
+
+const Environment = z.object({
+  MILLIBOX_LISTEN: z.string().default('127.0.0.1:8700'),
+  MILLIBOX_NODES: z.string().default('ws://127.0.0.1:8701'),
+  MILLIBOX_NODE_SECRET: z.string().optional(),
+  MILLIBOX_NODE_SECRET_FILE: z.string().optional(),
+  MILLIBOX_API_KEY: z.string().optional(),
+  MILLIBOX_API_KEY_FILE: z.string().optional(),
+  MILLIBOX_API_KEYS: z.string().optional(),
+  MILLIBOX_API_KEYS_FILE: z.string().optional(),
+  MILLIBOX_DEFAULT_IMAGE: z.string().optional(),
+  MILLIBOX_NODE_GRACE_MS: whole(0, 60 * MINUTE, 30_000),
+  MILLIBOX_LINK_PATIENCE_MS: whole(0, 10 * MINUTE, 20_000),
+  MILLIBOX_RESUME_MS: whole(0, 10 * MINUTE, 20_000),
+  MILLIBOX_DRAIN_MS: whole(0, 60 * MINUTE, 30_000),
+  MILLIBOX_QUEUE_MAX: whole(0, 10_000_000, 10_000),
+  MILLIBOX_QUEUE_WAIT_MS: whole(1, 24 * 60 * MINUTE, 10 * MINUTE),
+  MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+/** @throws ConfigError */
+export function loadConfig(env: Record<string, string | undefined>): GatewayConfig {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = Environment.safeParse(present);
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; '));
+  }
+  const e = parsed.data;
+  const problems: string[] = [];
+  const attempt = <T>(name: string, fallback: T, read: () => T): T => {
+    try {
+      return read();
+    } catch (error) {
+      problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      return fallback;
+    }
+  };
+  const config: GatewayConfig = {
+    listen: attempt('MILLIBOX_LISTEN', { host: '', port: 0 }, () => parseListen(e.MILLIBOX_LISTEN)),
+    nodes: attempt('MILLIBOX_NODES', [], () => parseNodes(e.MILLIBOX_NODES)),
+    nodeSecret: attempt('MILLIBOX_NODE_SECRET', '', () =>
+      secret(
+        e.MILLIBOX_NODE_SECRET,
+        e.MILLIBOX_NODE_SECRET_FILE,
+        'give MILLIBOX_NODE_SECRET_FILE or MILLIBOX_NODE_SECRET',
+      ),
+    ),
+    keys: attempt('MILLIBOX_API_KEYS', [], () =>
+      parseKeys(
+        fileOr(e.MILLIBOX_API_KEY, e.MILLIBOX_API_KEY_FILE),
+        fileOr(e.MILLIBOX_API_KEYS, e.MILLIBOX_API_KEYS_FILE),
+      ),
+    ),
+    defaultImage: e.MILLIBOX_DEFAULT_IMAGE ?? null,
+    nodeGraceMs: e.MILLIBOX_NODE_GRACE_MS,
+    linkPatienceMs: e.MILLIBOX_LINK_PATIENCE_MS,
+    resumeMs: e.MILLIBOX_RESUME_MS,
+    drainMs: e.MILLIBOX_DRAIN_MS,
+    queueMax: e.MILLIBOX_QUEUE_MAX,
+    queueWaitMs: e.MILLIBOX_QUEUE_WAIT_MS,
+    logLevel: e.MILLIBOX_LOG_LEVEL,
+  };
+  if (problems.length > 0) throw new ConfigError(problems.join('; '));
+  return config;
+}
+
+function fileOr(value: string | undefined, path: string | undefined): string | undefined {
+  return value ?? (path === undefined ? undefined : readFileSync(path, 'utf8').trim());
+}
+
+function secret(value: string | undefined, path: string | undefined, hint: string): string {
+  const text = fileOr(value, path);
+  if (text === undefined) throw new Error(hint);
+  if (text.length < 16) throw new Error('a secret has at least 16 characters');
+  return text;
+}
+
+function parseListen(text: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) throw new Error('not host:port');
+  return { host: match[1] ?? match[2] ?? '', port };
+}
+
+/** `url` or `name=url`, separated by commas or white space. */
+function parseNodes(text: string): NodeAddress[] {
+  const nodes = text
+    .split(/[\s,]+/)
+    .filter((part) => part !== '')
+    .map((part) => {
+      const [, name, url] = /^(?:([\w.-]{1,253})=)?(.+)$/.exec(part) ?? [];
+      const { protocol, hostname } = new URL(url ?? '');
+      if ((protocol !== 'ws:' && protocol !== 'wss:') || hostname === '')
+        throw new Error(`${part} is not ws://host:port`);
+      return { name: name ?? null, url: url ?? '' };
+    });
+  for (const key of ['url', 'name'] as const) {
+    const named = nodes.map((node) => node[key]).filter((value) => value !== null);
+    if (new Set(named).size !== named.length) throw new Error(`two nodes with one ${key}`);
+  }
+  return nodes;
+}
+
+/** One plain key of an administrator, and lines `tenant:sha256hex[:admin]`. */
+function parseKeys(plain: string | undefined, hashed: string | undefined): ApiKey[] {
+  const keys: ApiKey[] = [];
+  if (plain !== undefined) {
+    if (plain.length < 8) throw new Error('MILLIBOX_API_KEY has at least 8 characters');
+    keys.push({ tenant: 'default', sha256: createHash('sha256').update(plain).digest(), admin: true });
+  }
+  for (const entry of (hashed ?? '').split(/[\s,]+/).filter((part) => part !== '')) {
+    const match = /^([\w.-]{1,64}):([0-9a-fA-F]{64})(:admin)?$/.exec(entry);
+    // The entry itself is not quoted: somebody may have put a plain key there.
+    if (match === null) throw new Error(`entry ${keys.length + 1} is not tenant:sha256hex or tenant:sha256hex:admin`);
+    keys.push({ tenant: match[1] ?? '', sha256: Buffer.from(match[2] ?? '', 'hex'), admin: match[3] !== undefined });
+  }
+  if (keys.length === 0) throw new Error('no API key: give MILLIBOX_API_KEYS or MILLIBOX_API_KEY');
+  return keys;
+}
+
+/** The environment of this process. */
+export function environment(): Record<string, string | undefined> {
+  return process.env;
+}

@@ -1,0 +1,48 @@
+/** The native API: REST under `/v1`, and one multiplexed WebSocket. */
+import { registerRoutes, type Route } from '../../http/route.ts';
+import type { Services } from '../../services.ts';
+import type { Door } from '../door.ts';
+import { execRoutes } from './exec-routes.ts';
+import { fileRoutes } from './file-routes.ts';
+import { nativeOpenApi } from './openapi.ts';
+import { operatorRoutes } from './operator-routes.ts';
+import { registerPreview } from './preview.ts';
+import { sandboxRoutes } from './sandbox-routes.ts';
+import { ClientSockets } from './websocket.ts';
+
+export function nativeRoutes(services: Services): Route[] {
+  return [...sandboxRoutes(services), ...execRoutes(services), ...fileRoutes(services), ...operatorRoutes(services)];
+}
+
+export function createNativeDoor(): Door {
+  let sockets: ClientSockets | null = null;
+  let preview: ReturnType<typeof registerPreview> | null = null;
+  return {
+    name: 'native',
+    async register(app, services) {
+      sockets = new ClientSockets(services);
+      const routes = nativeRoutes(services);
+      const document = nativeOpenApi(routes);
+      app.get('/openapi.json', () => document);
+      registerRoutes(
+        app,
+        services,
+        routes.filter((route) => route.rawBody === undefined),
+      );
+      await app.register(async (raw) => {
+        // Bodies that are bytes are not read here but handed on as they come.
+        raw.removeAllContentTypeParsers();
+        raw.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
+        registerRoutes(
+          raw,
+          services,
+          routes.filter((route) => route.rawBody !== undefined),
+        );
+        preview = registerPreview(raw, services);
+      });
+    },
+    upgrade: (request, socket, head) =>
+      (sockets?.upgrade(request, socket, head) ?? false) || (preview?.upgrade(request, socket, head) ?? false),
+    close: () => sockets?.close(),
+  };
+}

@@ -1,0 +1,236 @@
+import { Readable } from 'node:stream';
+import * as z from 'zod';
+import { ServiceError } from '../../../protocol/errors.ts';
+import { FileEntry, FileStat } from '../../../protocol/files.ts';
+import type { Reading } from '../../files/service.ts';
+import { parseRange } from '../../files/range.ts';
+import { queryFlag, route, type Call, type Route } from '../../http/route.ts';
+import type { Services } from '../../services.ts';
+import { SandboxPath } from './sandbox-routes.ts';
+
+const Path = z
+  .string()
+  .min(1)
+  .max(4096)
+  .regex(/^[^\0]*$/, 'a path has no zero byte');
+const Owner = z.string().min(1).max(256).describe('name, uid, name:group or uid:gid');
+const Mode = z.int().min(0).max(0o7777);
+/** In a query, as `chmod` takes it. */
+const OctalMode = z
+  .string()
+  .regex(/^[0-7]{1,4}$/, 'not an octal mode')
+  .transform((text) => parseInt(text, 8))
+  .describe('Octal, as 0644');
+
+const PathQuery = z.strictObject({ path: Path });
+const WriteQuery = z.strictObject({
+  path: Path,
+  mode: OctalMode.optional(),
+  owner: Owner.optional(),
+  append: queryFlag.optional(),
+});
+const BYTES = 'application/octet-stream';
+const TAR = 'application/x-tar';
+/** Files of the kernel tell sizes that are not true; those are small. */
+const TRUST_SIZE_BYTES = 1024 * 1024;
+const NOTHING = z.object({});
+
+export function fileRoutes({ files }: Services): Route[] {
+  const base = '/v1/sandboxes/:id/files';
+  return [
+    route(
+      {
+        method: 'GET',
+        url: base,
+        id: 'readFile',
+        summary: 'The bytes of a file. Range is understood',
+        params: SandboxPath,
+        query: PathQuery,
+        answers: {
+          200: { description: 'The file', contentType: BYTES },
+          206: { description: 'The range', contentType: BYTES },
+        },
+      },
+      async (call) => {
+        const { tenant, params, query, request, reply, signal } = call;
+        const header = request.headers.range;
+        if (header === undefined) {
+          const reading = await files.read(tenant, params.id, { path: query.path }, signal);
+          const size = reading.stat?.sizeBytes ?? 0;
+          if (size >= TRUST_SIZE_BYTES) reply.header('content-length', String(size));
+          return sendBytes(call, reading, BYTES, size >= TRUST_SIZE_BYTES ? size : null);
+        }
+        const { sizeBytes } = await files.stat(tenant, params.id, { path: query.path });
+        const range = parseRange(header, sizeBytes);
+        if (range === null)
+          return sendBytes(call, await files.read(tenant, params.id, { path: query.path }, signal), BYTES, null);
+        const { offset, length } = range;
+        const reading = await files.read(tenant, params.id, { path: query.path, offset, length }, signal);
+        reply.code(206);
+        reply.header('content-range', `bytes ${offset}-${offset + length - 1}/${sizeBytes}`);
+        reply.header('content-length', String(length));
+        return sendBytes(call, reading, BYTES, length);
+      },
+    ),
+    route(
+      {
+        method: 'PUT',
+        url: base,
+        id: 'writeFile',
+        summary: 'Write a file: under a temporary name, then renamed. Parents are made',
+        params: SandboxPath,
+        query: WriteQuery,
+        rawBody: BYTES,
+        answers: { 200: { description: 'The file', schema: FileStat } },
+      },
+      ({ tenant, params, query, request, signal }) => {
+        const size = request.headers['content-length'];
+        const write = { ...query, ...(size === undefined ? {} : { size: Number(size) }) };
+        return files.write(tenant, params.id, write, request.body as unknown as Readable, signal);
+      },
+    ),
+    route(
+      {
+        method: 'DELETE',
+        url: base,
+        id: 'removeFile',
+        summary: 'Remove a file, or with recursive a tree',
+        params: SandboxPath,
+        query: z.strictObject({ path: Path, recursive: queryFlag.optional() }),
+        answers: { 200: { description: 'Removed', schema: NOTHING } },
+      },
+      async ({ tenant, params, query }) => {
+        await files.remove(tenant, params.id, query);
+        return {};
+      },
+    ),
+    route(
+      {
+        method: 'GET',
+        url: `${base}/list`,
+        id: 'listFiles',
+        summary: 'Entries of a directory, at most 1,000; after continues behind a name',
+        params: SandboxPath,
+        query: z.strictObject({ path: Path, after: z.string().max(4096).optional() }),
+        answers: {
+          200: { description: 'The entries', schema: z.object({ entries: z.array(FileEntry), more: z.boolean() }) },
+        },
+      },
+      ({ tenant, params, query }) => files.list(tenant, params.id, query),
+    ),
+    route(
+      {
+        method: 'GET',
+        url: `${base}/stat`,
+        id: 'statFile',
+        summary: 'What a path is; follow=false looks at a link itself',
+        params: SandboxPath,
+        query: z.strictObject({ path: Path, follow: queryFlag.optional() }),
+        answers: { 200: { description: 'The file', schema: FileStat } },
+      },
+      ({ tenant, params, query }) => files.stat(tenant, params.id, query),
+    ),
+    route(
+      {
+        method: 'POST',
+        url: `${base}/mkdir`,
+        id: 'makeDirectory',
+        summary: 'Make a directory and its parents',
+        params: SandboxPath,
+        body: z.strictObject({ path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+        answers: { 200: { description: 'Made', schema: NOTHING } },
+      },
+      async ({ tenant, params, body }) => {
+        await files.mkdir(tenant, params.id, body);
+        return {};
+      },
+    ),
+    route(
+      {
+        method: 'POST',
+        url: `${base}/move`,
+        id: 'moveFile',
+        summary: 'Rename',
+        params: SandboxPath,
+        body: z.strictObject({ path: Path, to: Path, overwrite: z.boolean().optional() }),
+        answers: { 200: { description: 'Moved', schema: NOTHING } },
+      },
+      async ({ tenant, params, body }) => {
+        await files.move(tenant, params.id, body);
+        return {};
+      },
+    ),
+    route(
+      {
+        method: 'POST',
+        url: `${base}/chmod`,
+        id: 'changeMode',
+        summary: 'Change mode or owner',
+        params: SandboxPath,
+        body: z.strictObject({ path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+        answers: { 200: { description: 'Changed', schema: NOTHING } },
+      },
+      async ({ tenant, params, body }) => {
+        await files.chmod(tenant, params.id, body);
+        return {};
+      },
+    ),
+    route(
+      {
+        method: 'GET',
+        url: `${base}/tar`,
+        id: 'readTree',
+        summary: 'A tree as a tar archive',
+        params: SandboxPath,
+        query: PathQuery,
+        answers: { 200: { description: 'The archive', contentType: TAR } },
+      },
+      async (call) => {
+        const { tenant, params, query, signal } = call;
+        return sendBytes(call, await files.readTar(tenant, params.id, query.path, signal), TAR, null);
+      },
+    ),
+    route(
+      {
+        method: 'PUT',
+        url: `${base}/tar`,
+        id: 'writeTree',
+        summary: 'Unpack a tar archive below a path',
+        params: SandboxPath,
+        query: z.strictObject({ path: Path, owner: Owner.optional() }),
+        rawBody: TAR,
+        answers: { 200: { description: 'Unpacked', schema: NOTHING } },
+      },
+      async ({ tenant, params, query, request, signal }) => {
+        await files.writeTar(tenant, params.id, query, request.body as unknown as Readable, signal);
+        return {};
+      },
+    ),
+  ];
+}
+
+/** With `length`, exactly so many bytes: a file that shrinks meanwhile breaks the answer off, which the client sees. */
+function sendBytes(
+  { reply, signal }: Call<unknown, unknown, unknown>,
+  reading: Reading,
+  type: string,
+  length: number | null,
+): unknown {
+  const source = length === null ? reading.bytes : exactly(reading.bytes, length);
+  const body = Readable.from(source, { objectMode: false, highWaterMark: 64 * 1024 });
+  signal.addEventListener('abort', () => reading.cancel(), { once: true });
+  body.once('close', () => reading.cancel());
+  return reply.type(type).send(body);
+}
+
+async function* exactly(source: AsyncIterable<Buffer>, length: number): AsyncGenerator<Buffer> {
+  let left = length;
+  if (left === 0) return;
+  for await (const chunk of source) {
+    const part = chunk.length > left ? chunk.subarray(0, left) : chunk;
+    left -= part.length;
+    yield part;
+    if (left === 0) return;
+  }
+  throw new ServiceError('interrupted', 'the file became shorter while it was read');
+}

@@ -1,0 +1,117 @@
+import * as z from 'zod';
+import { PoolState } from '../../../protocol/node.ts';
+import { ImageRef } from '../../../protocol/sandbox.ts';
+import { route, type Route } from '../../http/route.ts';
+import type { Services } from '../../services.ts';
+
+const NodeView = z.object({
+  name: z.string(),
+  state: z.enum(['connecting', 'ready', 'cordoned', 'draining', 'away', 'lost']),
+  runtime: z.string().nullable(),
+  version: z.string().nullable(),
+  cpus: z.number().nullable(),
+  memoryMb: z.number().nullable(),
+  memoryFreeMb: z.number().nullable(),
+  sandboxes: z.int(),
+  maxSandboxes: z.int().nullable(),
+  ejectedMs: z.number().describe('Kept from new sandboxes for so long because of failures'),
+});
+const NodePath = z.strictObject({ name: z.string().max(300) });
+const OnBody = z.strictObject({ on: z.boolean().default(true) });
+const PreloadBody = z.strictObject({ image: ImageRef });
+const Preloaded = z.object({
+  nodes: z.array(
+    z.object({
+      node: z.string(),
+      ok: z.boolean(),
+      error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    }),
+  ),
+});
+
+export function operatorRoutes({ nodes, images }: Services): Route[] {
+  return [
+    route(
+      {
+        method: 'GET',
+        url: '/v1/nodes',
+        id: 'listNodes',
+        summary: 'Nodes and how they are',
+        admin: true,
+        answers: { 200: { description: 'The nodes', schema: z.object({ nodes: z.array(NodeView) }) } },
+      },
+      () => ({ nodes: nodes.list() }),
+    ),
+    route(
+      {
+        method: 'POST',
+        url: '/v1/nodes/:name/cordon',
+        id: 'cordonNode',
+        summary: 'Keep new sandboxes away from a node, as far as this gateway places them',
+        admin: true,
+        params: NodePath,
+        body: OnBody,
+        answers: { 200: { description: 'The node', schema: NodeView } },
+      },
+      ({ params, body }) => nodes.cordon(params.name, body.on),
+    ),
+    route(
+      {
+        method: 'POST',
+        url: '/v1/nodes/:name/drain',
+        id: 'drainNode',
+        summary: 'Tell a node to take no new sandboxes',
+        admin: true,
+        params: NodePath,
+        body: OnBody,
+        answers: { 200: { description: 'The node', schema: NodeView } },
+      },
+      ({ params, body }) => nodes.drain(params.name, body.on),
+    ),
+    route(
+      {
+        method: 'GET',
+        url: '/v1/pools',
+        id: 'listPools',
+        summary: 'Containers that wait for a claim, by node and image',
+        admin: true,
+        answers: {
+          200: {
+            description: 'The pools',
+            schema: z.object({ pools: z.array(PoolState.extend({ node: z.string() })) }),
+          },
+        },
+      },
+      () => ({ pools: nodes.pools() }),
+    ),
+    route(
+      {
+        method: 'GET',
+        url: '/v1/images',
+        id: 'listImages',
+        summary: 'Images, and the nodes that have them',
+        admin: true,
+        answers: {
+          200: {
+            description: 'The images',
+            schema: z.object({ images: z.array(z.object({ image: z.string(), nodes: z.array(z.string()) })) }),
+          },
+        },
+      },
+      () => ({ images: images.list() }),
+    ),
+    route(
+      {
+        method: 'POST',
+        // A colon begins a parameter; two are one of them.
+        url: '/v1/images::preload',
+        id: 'preloadImage',
+        summary: 'Pull an image onto all nodes. Answers when it is there, or has failed, on each',
+        admin: true,
+        body: PreloadBody,
+        answers: { 200: { description: 'How it went', schema: Preloaded } },
+      },
+      async ({ body }) => ({ nodes: await images.preload(body.image) }),
+    ),
+  ];
+}

@@ -1,0 +1,150 @@
+import * as z from 'zod';
+import { ServiceError } from '../../../protocol/errors.ts';
+import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
+import { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../../protocol/sandbox.ts';
+import { queryInt, route, type Route } from '../../http/route.ts';
+import type { Services } from '../../services.ts';
+
+/** Longest that an answer is held back. */
+export const MAX_WAIT_MS = 600_000;
+export const waitMs = queryInt(0, MAX_WAIT_MS).optional();
+export const SandboxPath = z.strictObject({ id: z.string().max(128) });
+
+const many = (item: z.ZodString) => z.union([item, z.array(item).max(64)]).optional();
+const LabelQuery = many(
+  z
+    .string()
+    .max(400)
+    .regex(/^[^=]+=/, 'a label filter is key=value'),
+);
+const ListQuery = z.strictObject({
+  label: LabelQuery.describe('key=value; more than one: all of them'),
+  status: z.string().max(200).optional().describe('One, or several separated by commas'),
+  name: z.string().max(128).optional(),
+  cursor: z.string().max(512).optional(),
+  limit: queryInt(1, MAX_PAGE).optional(),
+});
+const DeleteQuery = z.strictObject({ label: LabelQuery });
+const ExtendBody = z.strictObject({ timeoutMs: z.int().min(1).max(MAX_TIMEOUT_MS).describe('From now') });
+
+export const SandboxList = z.object({ sandboxes: z.array(Sandbox), nextCursor: z.string().nullable() });
+const Created = z.union([Sandbox, z.object({ sandboxes: z.array(Sandbox) })]);
+
+export function sandboxRoutes({ sandboxes }: Services): Route[] {
+  return [
+    route(
+      {
+        method: 'POST',
+        url: '/v1/sandboxes',
+        id: 'createSandbox',
+        summary: 'Make a sandbox. Answers at once, before it exists; with waitMs once it runs or has ended',
+        query: z.strictObject({ waitMs }),
+        body: CreateSandboxRequest,
+        idempotent: true,
+        answers: { 201: { description: 'The sandbox, or with count { sandboxes }', schema: Created } },
+      },
+      async ({ tenant, query, body, idempotencyKey, signal, reply }) => {
+        const made = await sandboxes.create(tenant, body, idempotencyKey);
+        const options = { waitMs: query.waitMs ?? 0, signal };
+        const shown = await Promise.all(made.map(({ id }) => sandboxes.wait(tenant, id, options)));
+        reply.code(201);
+        return body.count === undefined ? shown[0] : { sandboxes: shown };
+      },
+    ),
+    route(
+      {
+        method: 'GET',
+        url: '/v1/sandboxes',
+        id: 'listSandboxes',
+        summary: 'Sandboxes, oldest first, those that ended within the last hour included',
+        query: ListQuery,
+        answers: { 200: { description: 'A page', schema: SandboxList } },
+      },
+      ({ tenant, query }) =>
+        sandboxes.list(
+          tenant,
+          { labels: labelsOf(query.label), status: statusOf(query.status), name: query.name },
+          { cursor: query.cursor, limit: query.limit },
+        ),
+    ),
+    route(
+      {
+        method: 'GET',
+        url: '/v1/sandboxes/:id',
+        id: 'getSandbox',
+        summary: 'One sandbox; with waitMs once it runs or has ended',
+        params: SandboxPath,
+        query: z.strictObject({ waitMs }),
+        answers: { 200: { description: 'The sandbox', schema: Sandbox } },
+      },
+      ({ tenant, params, query, signal }) => sandboxes.wait(tenant, params.id, { waitMs: query.waitMs ?? 0, signal }),
+    ),
+    route(
+      {
+        method: 'DELETE',
+        url: '/v1/sandboxes/:id',
+        id: 'deleteSandbox',
+        summary: 'End a sandbox. It wins over a creation that is still under way',
+        params: SandboxPath,
+        answers: { 200: { description: 'The sandbox as it ended', schema: Sandbox } },
+      },
+      ({ tenant, params }) => sandboxes.delete(tenant, params.id),
+    ),
+    route(
+      {
+        method: 'DELETE',
+        url: '/v1/sandboxes',
+        id: 'deleteSandboxes',
+        summary: 'End all sandboxes that have these labels',
+        query: DeleteQuery,
+        answers: { 200: { description: 'How many', schema: z.object({ deleted: z.int() }) } },
+      },
+      async ({ tenant, query }) => {
+        const labels = labelsOf(query.label);
+        // Without a filter this would end everything: a slip of the pen must not do that.
+        if (labels === undefined) throw new ServiceError('invalid_request', 'query.label: give at least one label');
+        return { deleted: await sandboxes.deleteWhere(tenant, { labels }) };
+      },
+    ),
+    route(
+      {
+        method: 'POST',
+        url: '/v1/sandboxes/:id/extend',
+        id: 'extendSandbox',
+        summary: 'Let a sandbox live until so long from now',
+        params: SandboxPath,
+        body: ExtendBody,
+        answers: { 200: { description: 'The sandbox', schema: Sandbox } },
+      },
+      ({ tenant, params, body }) => sandboxes.extend(tenant, params.id, body.timeoutMs),
+    ),
+    route(
+      {
+        method: 'POST',
+        url: '/v1/sandboxes/:id/keepalive',
+        id: 'keepSandboxAlive',
+        summary: 'Start the idle timeout anew',
+        params: SandboxPath,
+        answers: { 200: { description: 'The sandbox', schema: Sandbox } },
+      },
+      ({ tenant, params }) => sandboxes.keepAlive(tenant, params.id),
+    ),
+  ];
+}
+
+function labelsOf(label: string | string[] | undefined): Record<string, string> | undefined {
+  if (label === undefined) return undefined;
+  const pairs = [label].flat().map((text): [string, string] => {
+    const at = text.indexOf('=');
+    return [text.slice(0, at), text.slice(at + 1)];
+  });
+  return Object.fromEntries(pairs);
+}
+
+function statusOf(text: string | undefined): SandboxStatus[] | undefined {
+  if (text === undefined) return undefined;
+  const parsed = z.array(SandboxStatus).safeParse(text.split(','));
+  if (!parsed.success)
+    throw new ServiceError('invalid_request', `query.status: one of ${SandboxStatus.options.join(', ')}`);
+  return parsed.data;
+}

@@ -1,0 +1,97 @@
+/** What a client may open on its WebSocket, checked and joined to the sandbox's node. */
+import * as z from 'zod';
+import type { Json, MuxStream, StreamHandler } from '../../../mux/index.ts';
+import { ServiceError } from '../../../protocol/errors.ts';
+import { AttachOpen, ExecOpen } from '../../../protocol/exec.ts';
+import { FileCall } from '../../../protocol/files.ts';
+import { ID_PATTERN, newExecId } from '../../../protocol/ids.ts';
+import type { Caller } from '../../auth/auth.ts';
+import { check } from '../../http/route.ts';
+import type { Services } from '../../services.ts';
+import { relay, type RelayObserver } from '../../streams/relay.ts';
+
+const PortOpen = z.strictObject({ op: z.literal('port'), sandbox: z.string(), port: z.int().min(1).max(65_535) });
+const EventsOpen = z.strictObject({ op: z.literal('events'), sandbox: z.string().optional() });
+
+/** @throws ServiceError, which refuses the stream. */
+export function openStream(stream: MuxStream, caller: Caller, services: Services): StreamHandler {
+  const { request } = stream;
+  switch (request['op']) {
+    case 'exec':
+      return openExec(stream, caller, services);
+    case 'attach': {
+      const attach = check(AttachOpen, request, 'open');
+      return join(stream, caller, services, attach);
+    }
+    case 'file': {
+      const { op, sandbox, ...call } = request;
+      return join(stream, caller, services, {
+        op,
+        sandbox: check(z.string(), sandbox, 'open.sandbox'),
+        ...check(FileCall, call, 'open'),
+      });
+    }
+    case 'port':
+      return join(stream, caller, services, check(PortOpen, request, 'open'));
+    case 'events':
+      return openEvents(stream, caller, services);
+    default:
+      throw new ServiceError('invalid_request', 'open.op: one of exec, attach, file, port, events');
+  }
+}
+
+function openExec(stream: MuxStream, caller: Caller, services: Services): StreamHandler {
+  const request = check(ExecOpen, stream.request, 'open');
+  const ways = [request.command, request.argv, request.scriptBytes].filter((way) => way !== undefined);
+  if (ways.length !== 1) throw new ServiceError('invalid_request', 'open: one of command, argv and scriptBytes');
+  const id = request.id ?? newExecId();
+  if (!ID_PATTERN.test(id)) throw new ServiceError('invalid_request', 'open.id: not an exec id');
+  const askedAt = performance.now();
+  return join(
+    stream,
+    caller,
+    services,
+    { ...request, id },
+    {
+      // It waited for a node here, and then for the sandbox there.
+      opened: (answer) => ({
+        ...answer,
+        execId: id,
+        queueMs: Math.max(performance.now() - askedAt - 1, Number(answer['queueMs'] ?? 0)),
+      }),
+      closed: () => services.metrics.streamed(),
+    },
+  );
+}
+
+function join(
+  stream: MuxStream,
+  { tenant }: Caller,
+  { sandboxes }: Services,
+  request: Json & { sandbox: string },
+  observer?: RelayObserver,
+): StreamHandler {
+  return relay(
+    stream,
+    (handler, signal) => {
+      const node = sandboxes.locateNow(tenant, request.sandbox);
+      if (node !== null) return node.open(request, handler);
+      return sandboxes.locate(tenant, request.sandbox, signal).then((found) => found.open(request, handler));
+    },
+    observer,
+  );
+}
+
+/** Changes of the tenant's sandboxes, or of one of them, as they come. */
+function openEvents(stream: MuxStream, { tenant }: Caller, { sandboxes }: Services): StreamHandler {
+  const { sandbox: wanted } = check(EventsOpen, stream.request, 'open');
+  if (wanted !== undefined) sandboxes.get(tenant, wanted);
+  stream.accept();
+  const unsubscribe = sandboxes.subscribe(tenant, (sandbox) => {
+    if (wanted === undefined || sandbox.id === wanted) stream.event({ type: 'sandbox', sandbox });
+  });
+  return {
+    fin: () => stream.end(),
+    closed: unsubscribe,
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * `/v1/ws`: many streams of one client over one WebSocket, each joined to a stream of a node. The key is checked once,
+ * before the upgrade; the first frames of the client may come right behind it.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { createMux, WS_OPTIONS, wsTransport, type Mux } from '../../../mux/index.ts';
+import { ServiceError } from '../../../protocol/errors.ts';
+import { newRequestId } from '../../../protocol/ids.ts';
+import type { Caller } from '../../auth/auth.ts';
+import { refuseUpgrade } from '../../http/upgrade.ts';
+import type { Services } from '../../services.ts';
+import { openStream } from './streams.ts';
+
+export const CLIENT_SUBPROTOCOL = 'millibox.v1';
+export const WS_PATH = '/v1/ws';
+const GENERATION = 1;
+const GOING_AWAY = 1001;
+const CLOSE_GRACE_MS = 2_000;
+
+interface Client {
+  ws: WebSocket;
+  mux: Mux;
+  /** Ends the shutdown's wait for this client. */
+  released: () => void;
+}
+
+export class ClientSockets {
+  readonly #services: Services;
+  readonly #server = new WebSocketServer({
+    ...WS_OPTIONS,
+    noServer: true,
+    clientTracking: false,
+    handleProtocols: (offered) => (offered.has(CLIENT_SUBPROTOCOL) ? CLIENT_SUBPROTOCOL : false),
+  });
+  readonly #clients = new Set<Client>();
+
+  constructor(services: Services) {
+    this.#services = services;
+    services.lifecycle.onDrain(() => {
+      for (const client of this.#clients) client.mux.goaway();
+    });
+  }
+
+  /** Takes the upgrade if it is for `/v1/ws`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+    if (pathOf(request) !== WS_PATH) return false;
+    const requestId = newRequestId();
+    try {
+      const caller = this.#services.auth.byHeader(request.headers.authorization);
+      this.#services.lifecycle.assertOpen();
+      const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+      if (!offered.includes(CLIENT_SUBPROTOCOL)) {
+        throw new ServiceError('invalid_request', `offer the subprotocol ${CLIENT_SUBPROTOCOL}`);
+      }
+      // A malformed handshake is answered by `ws` itself.
+      this.#server.handleUpgrade(request, socket, head, (ws) => this.#begin(ws, caller));
+    } catch (error) {
+      refuseUpgrade(socket, ServiceError.from(error), requestId);
+    }
+    return true;
+  }
+
+  /** Closes all that are left, with 1001. */
+  close(): void {
+    for (const { ws } of this.#clients) goAway(ws);
+    this.#server.close();
+  }
+
+  #begin(ws: WebSocket, caller: Caller): void {
+    const { lifecycle, log } = this.#services;
+    // In hand until its streams have ended: a shutdown waits for them.
+    let streams = 0;
+    let release: () => void = () => undefined;
+    const settle = (): void => {
+      if (streams > 0) return;
+      release();
+      if (lifecycle.draining) goAway(ws);
+    };
+    const mux = createMux({
+      transport: wsTransport(ws),
+      role: 'listener',
+      hello: { generation: GENERATION },
+      onHello: (hello) => {
+        if (hello['generation'] !== GENERATION)
+          throw new ServiceError('not_supported', 'another generation of the protocol');
+      },
+      onOpen: (stream) => {
+        lifecycle.assertOpen();
+        const handler = openStream(stream, caller, this.#services);
+        if (streams === 0) release = lifecycle.begin();
+        streams += 1;
+        return {
+          ...handler,
+          closed: (error) => {
+            handler.closed?.(error);
+            streams -= 1;
+            settle();
+          },
+        };
+      },
+      onClose: (error) => {
+        this.#clients.delete(client);
+        if (error !== null && error.code === 'protocol_error') {
+          log.info({ tenant: caller.tenant, reason: error.message }, 'a client broke the rules of the wire');
+        }
+      },
+    });
+    const client: Client = { ws, mux, released: settle };
+    if (mux.closed) return;
+    this.#clients.add(client);
+    if (!lifecycle.draining) return;
+    mux.goaway();
+    settle();
+  }
+}
+
+function goAway(ws: WebSocket): void {
+  ws.close(GOING_AWAY, 'going away');
+  const timer = setTimeout(() => ws.terminate(), CLOSE_GRACE_MS);
+  ws.once('close', () => clearTimeout(timer));
+}
+
+function pathOf(request: IncomingMessage): string {
+  const url = request.url ?? '';
+  const query = url.indexOf('?');
+  return query < 0 ? url : url.slice(0, query);
+}

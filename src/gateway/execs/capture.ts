@@ -1,0 +1,51 @@
+/** One output channel of a blocking exec: the first bytes up to a cap; the rest is counted and dropped. */
+
+export class Capture {
+  readonly #cap: number;
+  readonly #chunks: Buffer[] = [];
+  #kept = 0;
+  /** Offset of the next byte that is to come. */
+  received = 0;
+  #lost = false;
+
+  constructor(cap: number) {
+    this.#cap = cap;
+  }
+
+  /** Takes bytes that are valid only during the call. */
+  push(bytes: Uint8Array): void {
+    this.received += bytes.length;
+    const room = this.#cap - this.#kept;
+    if (room <= 0) return;
+    const kept = Buffer.from(bytes.subarray(0, room));
+    this.#chunks.push(kept);
+    this.#kept += kept.length;
+  }
+
+  /** Bytes up to this offset were discarded before they came. */
+  lost(to: number): void {
+    this.#lost = true;
+    this.received = Math.max(this.received, to);
+  }
+
+  get truncated(): boolean {
+    return this.#lost || this.received > this.#kept;
+  }
+
+  text(encoding: 'utf8' | 'base64'): string {
+    const bytes = Buffer.concat(this.#chunks, this.#kept);
+    if (encoding === 'base64') return bytes.toString('base64');
+    return (this.truncated ? bytes.subarray(0, wholeCharacters(bytes)) : bytes).toString('utf8');
+  }
+}
+
+/** Length without the part of a character that a cut has left at the end. */
+function wholeCharacters(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(4, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if ((byte & 0xc0) === 0x80) continue;
+    const needs = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return needs > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}

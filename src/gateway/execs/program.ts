@@ -1,0 +1,57 @@
+/** A blocking request, as the stream that a node understands and the bytes that follow on it. */
+import { DEFAULT_EXEC_TIMEOUT_MS, DEFAULT_KILL_GRACE_MS, MAX_INLINE_SCRIPT_BYTES } from '../../protocol/limits.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { ExecOpen, ExecRequest } from '../../protocol/exec.ts';
+
+export interface Program {
+  open: ExecOpen;
+  script: Buffer | null;
+  stdin: Buffer | null;
+  /** From its start until its exit must be here. Null: it may take any time. */
+  limitMs: number | null;
+}
+
+/** Between the last thing that a node can do about a command that runs too long and the word of it. */
+const EXIT_MARGIN_MS = 15_000;
+
+export interface ProgramContext {
+  sandbox: string;
+  id: string;
+  /** How long it goes on while the gateway has lost it. */
+  detachedMs: number;
+}
+
+/** @throws ServiceError `invalid_request` for stdin that is not base64 although it says so. */
+export function programOf(request: ExecRequest, { sandbox, id, detachedMs }: ProgramContext): Program {
+  const { stdin, maxOutputBytes: _cap, encoding, background, command, ...fields } = request;
+  // A job in the background runs for as long as it likes; what somebody waits for does not.
+  const timeoutMs = request.timeoutMs ?? (background ? undefined : DEFAULT_EXEC_TIMEOUT_MS);
+  const asScript = command !== undefined && Buffer.byteLength(command) > MAX_INLINE_SCRIPT_BYTES;
+  const script = asScript ? Buffer.from(command) : null;
+  const input = stdin === undefined ? null : decodeStdin(stdin, encoding);
+  return {
+    open: {
+      op: 'exec',
+      sandbox,
+      id,
+      ...fields,
+      ...(command !== undefined && !asScript ? { command } : {}),
+      ...(script !== null ? { scriptBytes: script.length } : {}),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      stdin: input !== null,
+      ...(background ? { background: true } : { detachedMs }),
+    },
+    script,
+    stdin: input,
+    limitMs:
+      timeoutMs === undefined ? null : timeoutMs + (request.killGraceMs ?? DEFAULT_KILL_GRACE_MS) + EXIT_MARGIN_MS,
+  };
+}
+
+function decodeStdin(text: string, encoding: ExecRequest['encoding']): Buffer {
+  if (encoding === 'utf8') return Buffer.from(text);
+  if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) {
+    throw new ServiceError('invalid_request', 'stdin is not base64');
+  }
+  return Buffer.from(text, 'base64');
+}

@@ -1,0 +1,235 @@
+/**
+ * One blocking exec, from its OPEN to its result, across as many links as it takes: after a cut it is opened again by
+ * the same id (which runs once) or, once it is known to run, attached to at the offsets that have come.
+ */
+import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { sleep } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { ExecExit, type ExecResult } from '../../protocol/exec.ts';
+import { Channel } from '../../protocol/frames.ts';
+import { sendBytes } from '../streams/send.ts';
+import type { Opener } from '../nodes/unary.ts';
+import { Capture } from './capture.ts';
+import type { Program } from './program.ts';
+
+export interface RunOptions {
+  program: Program;
+  /** The sandbox's node, waited for if need be. Rejects with `node_unavailable` when it stays away. */
+  locate(signal: AbortSignal): Promise<Opener>;
+  maxOutputBytes: number;
+  encoding: 'utf8' | 'base64';
+  /** The caller went away: the command is killed. */
+  signal?: AbortSignal | undefined;
+  /** How long to look for the command after its link was cut. */
+  resumeMs: number;
+  /** Leave the exit with the runner for whoever asks again, for an hour. */
+  keepExit: boolean;
+}
+
+/** The link or the node is gone; the command itself may be well. */
+const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
+/** Between our kill and the exit that it brings. */
+const KILL_PATIENCE_MS = 10_000;
+const FIRST_PAUSE_MS = 20;
+const MAX_PAUSE_MS = 1_000;
+
+/** Resolves with the result, or rejects with a typed error: never an exit that was not told. */
+export function runExec(options: RunOptions): Promise<ExecResult> {
+  return new Run(options).result;
+}
+
+class Run {
+  readonly #options: RunOptions;
+  readonly #done = Promise.withResolvers<ExecResult>();
+  readonly #stop = new AbortController();
+  readonly #askedAt = performance.now();
+  readonly #stdout: Capture;
+  readonly #stderr: Capture;
+  #stream: MuxStream | null = null;
+  #sent = false;
+  #opened = false;
+  #queueMs = 0;
+  #cutAt: number | null = null;
+  #tries = 0;
+  #settled = false;
+  #killed = false;
+  #limit: NodeJS.Timeout | undefined;
+  readonly #onAbort = (): void => this.#kill();
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#stdout = new Capture(options.maxOutputBytes);
+    this.#stderr = new Capture(options.maxOutputBytes);
+    if (options.signal?.aborted) this.#fail(new ServiceError('cancelled'));
+    else {
+      options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+      void this.#begin();
+    }
+  }
+
+  get result(): Promise<ExecResult> {
+    return this.#done.promise;
+  }
+
+  /** Never rejects. */
+  async #begin(): Promise<void> {
+    try {
+      if (this.#tries > 0) {
+        await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)), this.#stop.signal);
+      }
+      const node = await this.#options.locate(this.#stop.signal);
+      if (this.#settled) return;
+      const stream = node.open(this.#request(), this.#handler());
+      this.#sent = true;
+      this.#stream = stream;
+      if (this.#killed) stream.urgent({ type: 'kill' });
+      if (!this.#opened) await this.#sendFirst(stream);
+    } catch (error) {
+      this.#ended(ServiceError.from(error));
+    }
+  }
+
+  #request(): Json {
+    const { open } = this.#options.program;
+    if (!this.#opened) return open;
+    const { sandbox, id } = open;
+    return { op: 'attach', sandbox, id, stdout: this.#stdout.received, stderr: this.#stderr.received };
+  }
+
+  async #sendFirst(stream: MuxStream): Promise<void> {
+    const { script, stdin } = this.#options.program;
+    if (script !== null) {
+      await sendBytes(stream, Channel.SCRIPT, script);
+      stream.fin(Channel.SCRIPT);
+    }
+    if (stdin !== null) await this.#sendStdin(stream, stdin);
+  }
+
+  async #sendStdin(stream: MuxStream, bytes: Buffer): Promise<void> {
+    await sendBytes(stream, Channel.STDIN, bytes);
+    stream.fin(Channel.STDIN);
+  }
+
+  #handler(): StreamHandler {
+    return {
+      opened: (answer) => this.#onOpened(answer),
+      data: (channel, bytes) => {
+        if (channel === Channel.STDOUT || channel === Channel.PTY) this.#stdout.push(bytes);
+        else if (channel === Channel.STDERR) this.#stderr.push(bytes);
+        this.#stream?.consume(bytes.length);
+      },
+      event: (message) => this.#onEvent(message),
+      closed: (error) => {
+        this.#stream = null;
+        this.#ended(error ?? new ServiceError('interrupted', 'the stream of the command ended without an exit'));
+      },
+    };
+  }
+
+  #onOpened(answer: Json): void {
+    this.#cutAt = null;
+    this.#tries = 0;
+    const { stdin, limitMs } = this.#options.program;
+    const stream = this.#stream;
+    if (!this.#opened) {
+      this.#opened = true;
+      this.#queueMs = performance.now() - this.#askedAt;
+      if (limitMs !== null) {
+        const late = new ServiceError('interrupted', 'the node did not say how the command ended');
+        this.#limit = setTimeout(() => this.#giveUp(late), limitMs);
+      }
+      return;
+    }
+    // Attached: the rest of stdin, from where the runner says it is.
+    const taken = answer['stdinBytes'];
+    if (stdin === null || stream === null || typeof taken !== 'number') return;
+    this.#sendStdin(stream, stdin.subarray(Math.max(0, taken))).catch((error: unknown) => {
+      this.#giveUp(ServiceError.from(error));
+    });
+  }
+
+  #onEvent(message: Json): void {
+    if (message['type'] === 'output_lost') {
+      const to = typeof message['to'] === 'number' ? message['to'] : 0;
+      (message['channel'] === 'stderr' ? this.#stderr : this.#stdout).lost(to);
+    }
+    if (message['type'] !== 'exit' || this.#settled) return;
+    const exit = ExecExit.safeParse(message);
+    if (!exit.success)
+      return this.#giveUp(new ServiceError('interrupted', 'the node told an exit that cannot be read'));
+    const stream = this.#stream;
+    const { keepExit, program, encoding } = this.#options;
+    this.#settle();
+    // FIN ALL acknowledges the exit, and the runner forgets it; RESET does not.
+    if (keepExit) stream?.reset(new ServiceError('cancelled'));
+    else stream?.end();
+    if (this.#killed) return this.#done.reject(new ServiceError('cancelled'));
+    this.#done.resolve({
+      execId: program.open.id ?? '',
+      exitCode: exit.data.exitCode,
+      signal: exit.data.signal,
+      stdout: this.#stdout.text(encoding),
+      stderr: this.#stderr.text(encoding),
+      timedOut: exit.data.timedOut,
+      oomKilled: exit.data.oomKilled,
+      truncated: { stdout: this.#stdout.truncated, stderr: this.#stderr.truncated },
+      stdoutBytes: exit.data.stdoutBytes,
+      stderrBytes: exit.data.stderrBytes,
+      durationMs: exit.data.durationMs,
+      queueMs: Math.round(this.#queueMs * 1000) / 1000,
+    });
+  }
+
+  /** A stream ended before the exit, or could not be opened. */
+  #ended(error: ServiceError): void {
+    if (this.#settled) return;
+    if (this.#killed && !this.#opened) return this.#fail(new ServiceError('cancelled'));
+    const taken = error.code === 'cancelled' && this.#sent;
+    if (taken) return this.#fail(new ServiceError('interrupted', 'another call has taken this command over'));
+    if (!CUTS.has(error.code)) return this.#fail(this.#explain(error));
+    const now = performance.now();
+    this.#cutAt ??= now;
+    this.#tries += 1;
+    // Nothing was ever sent: to say so lets the caller try again.
+    if (now - this.#cutAt > this.#options.resumeMs || (!this.#sent && error.code === 'node_unavailable')) {
+      return this.#fail(this.#sent ? new ServiceError('interrupted', undefined, { cause: error }) : error);
+    }
+    void this.#begin();
+  }
+
+  /** The command ran, and nobody knows it any more. */
+  #explain(error: ServiceError): ServiceError {
+    if (!this.#opened || error.code !== 'exec_not_found') return error;
+    return new ServiceError('interrupted', undefined, { cause: error });
+  }
+
+  /** The caller has gone. */
+  #kill(): void {
+    if (this.#settled || this.#killed) return;
+    this.#killed = true;
+    this.#stream?.urgent({ type: 'kill' });
+    // Not known to run: without us it is killed, by the runner, as soon as it does.
+    if (this.#stream === null && !this.#sent) return this.#giveUp(new ServiceError('cancelled'));
+    setTimeout(() => this.#giveUp(new ServiceError('cancelled')), KILL_PATIENCE_MS).unref();
+  }
+
+  #giveUp(error: ServiceError): void {
+    if (this.#settled) return;
+    const stream = this.#stream;
+    this.#fail(error);
+    stream?.reset(new ServiceError('cancelled'));
+  }
+
+  #fail(error: ServiceError): void {
+    if (this.#settled) return;
+    this.#settle();
+    this.#done.reject(error);
+  }
+
+  #settle(): void {
+    this.#settled = true;
+    clearTimeout(this.#limit);
+    this.#stop.abort(new ServiceError('cancelled'));
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+  }
+}

@@ -1,0 +1,165 @@
+/** What can be done with commands in sandboxes, whichever door the call came through. */
+import * as z from 'zod';
+import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { sleep } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { ExecState, type ExecRequest, type ExecResult, type SignalName } from '../../protocol/exec.ts';
+import { newExecId } from '../../protocol/ids.ts';
+import { DEFAULT_MAX_OUTPUT_BYTES, DETACHED_GRACE_MS } from '../../protocol/limits.ts';
+import type { GatewayConfig } from '../config.ts';
+import type { IdempotencyStore } from '../idempotency/store.ts';
+import type { Lifecycle } from '../lifecycle.ts';
+import type { SandboxService } from '../sandboxes/service.ts';
+import { execIdFor } from './ids.ts';
+import { startInBackground } from './job.ts';
+import { readOutput, type OutputWindow, type WindowRequest } from './output.ts';
+import { programOf } from './program.ts';
+import { runExec } from './run.ts';
+
+export interface ExecCallOptions {
+  idempotencyKey?: string | undefined;
+  /** The caller went away: the command is killed. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface ExecServiceDeps {
+  sandboxes: Pick<SandboxService, 'locate' | 'entry'>;
+  idempotency: IdempotencyStore;
+  lifecycle: Lifecycle;
+  config: Pick<GatewayConfig, 'resumeMs'>;
+  observe?: ExecObserver;
+}
+
+export interface ExecObserver {
+  /** A command that somebody waited for: how it went, and its phases. */
+  finished(outcome: 'exit' | 'timeout' | 'error', timings?: { queueMs: number; runMs: number; totalMs: number }): void;
+}
+
+const ListAnswer = z.object({ execs: z.array(ExecState).max(100_000) });
+const FIRST_LOOK_MS = 10;
+const MAX_LOOK_MS = 250;
+
+export class ExecService {
+  readonly #deps: ExecServiceDeps;
+
+  constructor(deps: ExecServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Runs a command and waits for its end. A non-zero exit is a result. The same idempotency key again: the same result,
+   * and the command does not run again.
+   * @throws ServiceError `exec_…` when it never ran, `interrupted` when its outcome is unknown, `sandbox_…`,
+   * `node_unavailable`, `cancelled` after the caller's signal.
+   */
+  async run(tenant: string, sandbox: string, request: ExecRequest, options: ExecCallOptions = {}): Promise<ExecResult> {
+    return this.#once(tenant, sandbox, request, options, async (id) => {
+      const { sandboxes, config, observe } = this.#deps;
+      const startedAt = performance.now();
+      try {
+        const result = await runExec({
+          program: programOf(request, { sandbox, id, detachedMs: DETACHED_GRACE_MS }),
+          locate: (signal) => sandboxes.locate(tenant, sandbox, signal),
+          maxOutputBytes: request.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES,
+          encoding: request.encoding,
+          signal: options.signal,
+          resumeMs: config.resumeMs,
+          keepExit: options.idempotencyKey !== undefined,
+        });
+        const totalMs = performance.now() - startedAt;
+        const timings = { queueMs: result.queueMs, runMs: result.durationMs, totalMs };
+        observe?.finished(result.timedOut ? 'timeout' : 'exit', timings);
+        return result;
+      } catch (error) {
+        observe?.finished('error');
+        throw error;
+      }
+    });
+  }
+
+  /** Starts a command that goes on by itself. Resolves once it runs. @throws ServiceError as `run` */
+  async start(
+    tenant: string,
+    sandbox: string,
+    request: ExecRequest,
+    options: ExecCallOptions = {},
+  ): Promise<{ execId: string }> {
+    return this.#once(tenant, sandbox, request, options, async (id) => {
+      const program = programOf({ ...request, background: true }, { sandbox, id, detachedMs: 0 });
+      const locate = (signal: AbortSignal) => this.#deps.sandboxes.locate(tenant, sandbox, signal);
+      await startInBackground({ program, locate, resumeMs: this.#deps.config.resumeMs, signal: options.signal });
+      return { execId: id };
+    });
+  }
+
+  /** A stream on the sandbox's node, once there is one. @throws ServiceError */
+  async open(
+    tenant: string,
+    request: Json & { sandbox: string },
+    handler: StreamHandler,
+    signal?: AbortSignal,
+  ): Promise<MuxStream> {
+    this.#deps.lifecycle.assertOpen();
+    const node = await this.#deps.sandboxes.locate(tenant, request.sandbox, signal);
+    return node.open(request, handler);
+  }
+
+  /** What runs, and what has ended and was not yet acknowledged. */
+  async list(tenant: string, sandbox: string, ids?: readonly string[]): Promise<ExecState[]> {
+    const node = await this.#deps.sandboxes.locate(tenant, sandbox);
+    const answer = await node.call({ op: 'execs', sandbox, ...(ids === undefined ? {} : { ids: [...ids] }) });
+    const parsed = ListAnswer.safeParse(answer);
+    if (!parsed.success) throw new ServiceError('protocol_error', 'the agent sent a list that cannot be read');
+    return parsed.data.execs;
+  }
+
+  /** As soon as it has exited, or after `waitMs`. @throws ServiceError `exec_not_found` */
+  async get(
+    tenant: string,
+    sandbox: string,
+    id: string,
+    options: { waitMs?: number; signal?: AbortSignal } = {},
+  ): Promise<ExecState> {
+    const until = performance.now() + (options.waitMs ?? 0);
+    for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(MAX_LOOK_MS, pauseMs * 2)) {
+      const found = (await this.list(tenant, sandbox, [id])).find((exec) => exec.execId === id);
+      if (found === undefined) throw new ServiceError('exec_not_found');
+      const leftMs = until - performance.now();
+      if (found.state === 'exited' || leftMs <= 0 || options.signal?.aborted) return found;
+      await sleep(Math.min(pauseMs, leftMs), options.signal);
+    }
+  }
+
+  /** A window of what a command wrote. @throws ServiceError `output_lost`, `exec_not_found`, `body_too_large` */
+  async output(tenant: string, sandbox: string, id: string, window: WindowRequest): Promise<OutputWindow> {
+    const state = await this.get(tenant, sandbox, id);
+    const node = await this.#deps.sandboxes.locate(tenant, sandbox);
+    return readOutput(node, sandbox, state, window);
+  }
+
+  /** To the command's own group, or with `all` to everything it started. @throws ServiceError `exec_not_found` */
+  async signal(tenant: string, sandbox: string, id: string, signal: SignalName, all = false): Promise<void> {
+    const node = await this.#deps.sandboxes.locate(tenant, sandbox);
+    await node.call({ op: 'signal', sandbox, id, signal, all });
+  }
+
+  async #once<T>(
+    tenant: string,
+    sandbox: string,
+    request: ExecRequest,
+    options: ExecCallOptions,
+    work: (id: string) => Promise<T>,
+  ): Promise<T> {
+    const { sandboxes, idempotency, lifecycle } = this.#deps;
+    const release = lifecycle.begin();
+    try {
+      sandboxes.entry(tenant, sandbox);
+      const key = options.idempotencyKey;
+      if (key === undefined) return await work(newExecId());
+      const call = { scope: `exec ${tenant} ${sandbox}`, key, request };
+      return await idempotency.run(call, () => work(execIdFor(tenant, sandbox, key)));
+    } finally {
+      release();
+    }
+  }
+}

@@ -1,0 +1,17 @@
+import { ServiceError } from '../../protocol/errors.ts';
+
+/**
+ * A `Range` header as offset and length. Null: it is none that is understood here (several ranges, another unit), and
+ * the whole is the right answer.
+ * @throws ServiceError `range_not_satisfiable`
+ */
+export function parseRange(header: string, sizeBytes: number): { offset: number; length: number } | null {
+  const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.trim());
+  if (match === null || (match[1] === '' && match[2] === '')) return null;
+  const [, from = '', to = ''] = match;
+  if (from !== '' && to !== '' && Number(to) < Number(from)) return null;
+  const start = from === '' ? Math.max(0, sizeBytes - Number(to)) : Number(from);
+  const end = from === '' || to === '' ? sizeBytes - 1 : Math.min(Number(to), sizeBytes - 1);
+  if (start > end) throw new ServiceError('range_not_satisfiable', undefined, { details: { sizeBytes } });
+  return { offset: start, length: end - start + 1 };
+}

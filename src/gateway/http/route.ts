@@ -1,0 +1,134 @@
+/** A route as data: what it takes and answers, checked by zod and written down in the OpenAPI document. */
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import * as z from 'zod';
+import { ServiceError } from '../../protocol/errors.ts';
+import { assertAdmin, type Caller } from '../auth/auth.ts';
+import type { Services } from '../services.ts';
+
+export interface AnswerSpec {
+  description: string;
+  /** JSON of this form. Absent: no JSON. */
+  schema?: z.ZodType;
+  /** Of what is no JSON. */
+  contentType?: string;
+}
+
+export interface RouteSpec<P = unknown, Q = unknown, B = unknown> {
+  method: HTTPMethods;
+  url: string;
+  /** operationId, and the name of the route. */
+  id: string;
+  summary: string;
+  params?: z.ZodType<P>;
+  query?: z.ZodType<Q>;
+  /** JSON. */
+  body?: z.ZodType<B>;
+  /** The request's body is bytes, of this type. */
+  rawBody?: string;
+  /** Takes `Idempotency-Key`. */
+  idempotent?: boolean;
+  /** Keys of administrators only. */
+  admin?: boolean;
+  answers: Record<number, AnswerSpec>;
+}
+
+export interface Call<P, Q, B> {
+  caller: Caller;
+  tenant: string;
+  params: P;
+  query: Q;
+  body: B;
+  idempotencyKey: string | undefined;
+  /** Fires when the client has gone before it was answered. */
+  signal: AbortSignal;
+  request: FastifyRequest;
+  reply: FastifyReply;
+}
+
+export type Route = RouteSpec & { handler: (call: Call<never, never, never>) => unknown };
+
+/** Ties the types of a route's parts to its handler. */
+export function route<P, Q, B>(spec: RouteSpec<P, Q, B>, handler: (call: Call<P, Q, B>) => unknown): Route {
+  return { ...spec, handler } as unknown as Route;
+}
+
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
+const EMPTY = z.strictObject({});
+
+/** Puts routes into the app. Whoever has no key is turned away before the body is read. */
+export function registerRoutes(app: FastifyInstance, services: Services, routes: readonly Route[]): void {
+  const callers = new WeakMap<FastifyRequest, Caller>();
+  for (const one of routes) {
+    app.route({
+      method: one.method,
+      url: one.url,
+      onRequest: (request, _reply, next) => {
+        try {
+          const caller = services.auth.byHeader(request.headers.authorization);
+          if (one.admin) assertAdmin(caller);
+          callers.set(request, caller);
+          next();
+        } catch (error) {
+          next(error as Error);
+        }
+      },
+      handler: async (request, reply) => {
+        const caller = callers.get(request);
+        if (caller === undefined) throw new ServiceError('unauthenticated');
+        const gone = new AbortController();
+        reply.raw.once('close', () => {
+          if (!reply.raw.writableFinished) gone.abort(new ServiceError('cancelled'));
+        });
+        const answer = await (one.handler as (call: Call<unknown, unknown, unknown>) => unknown)({
+          caller,
+          tenant: caller.tenant,
+          params: check(one.params ?? EMPTY, request.params, 'path'),
+          query: check(one.query ?? EMPTY, request.query, 'query'),
+          body: one.body === undefined ? undefined : check(one.body, request.body ?? {}, 'body'),
+          idempotencyKey: one.idempotent ? idempotencyKey(request) : undefined,
+          signal: gone.signal,
+          request,
+          reply,
+        });
+        return answer;
+      },
+    });
+  }
+}
+
+/** @throws ServiceError `invalid_request` with each problem in details. */
+export function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.slice(0, 20).map((issue) => ({
+    path: [where, ...issue.path.map(String)].join('.'),
+    message: issue.message,
+  }));
+  const first = issues[0];
+  throw new ServiceError('invalid_request', first === undefined ? undefined : `${first.path}: ${first.message}`, {
+    details: { issues },
+  });
+}
+
+function idempotencyKey(request: FastifyRequest): string | undefined {
+  const value = request.headers['idempotency-key'];
+  if (value === undefined) return undefined;
+  if (typeof value === 'string' && IDEMPOTENCY_KEY.test(value)) return value;
+  throw new ServiceError('invalid_request', 'Idempotency-Key has 1 to 255 visible ASCII characters');
+}
+
+/** A whole number in a query. */
+export function queryInt(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^-?\d{1,16}$/, 'not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .meta({ integer: true, minimum: min, maximum: max });
+}
+
+/** `true` or `false` in a query. */
+export const queryFlag = z
+  .enum(['true', 'false'])
+  .transform((text) => text === 'true')
+  .meta({ boolean: true });

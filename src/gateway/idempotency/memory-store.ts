@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { ServiceError } from '../../protocol/errors.ts';
+import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
+import type { IdempotencyStore, IdempotentCall } from './store.ts';
+
+export interface MemoryStoreOptions {
+  maxKeys?: number;
+  /** Of all kept answers together, as JSON. The oldest go first. */
+  maxBytes?: number;
+  ttlMs?: number;
+  now?: () => number;
+}
+
+interface Kept {
+  fingerprint: string;
+  answer: Promise<unknown>;
+  bytes: number;
+  settled: boolean;
+  expiresAt: number;
+}
+
+export class MemoryIdempotencyStore implements IdempotencyStore {
+  /** In order of arrival, which is that of expiry too. */
+  readonly #kept = new Map<string, Kept>();
+  readonly #options: Required<MemoryStoreOptions>;
+  #bytes = 0;
+
+  constructor(options: MemoryStoreOptions = {}) {
+    this.#options = {
+      maxKeys: 100_000,
+      maxBytes: 64 * 1024 * 1024,
+      ttlMs: TOMBSTONE_KEPT_MS,
+      now: () => performance.now(),
+      ...options,
+    };
+  }
+
+  async run<T>(call: IdempotentCall, work: () => Promise<T>): Promise<T> {
+    this.#expire();
+    const id = `${call.scope}\0${call.key}`;
+    const fingerprint = createHash('sha256').update(JSON.stringify(call.request)).digest('base64');
+    const known = this.#kept.get(id);
+    if (known !== undefined) {
+      if (known.fingerprint !== fingerprint) throw new ServiceError('idempotency_conflict');
+      return (await known.answer) as T;
+    }
+    const kept: Kept = {
+      fingerprint,
+      answer: work(),
+      bytes: id.length + 200,
+      settled: false,
+      expiresAt: this.#options.now() + this.#options.ttlMs,
+    };
+    this.#kept.set(id, kept);
+    this.#bytes += kept.bytes;
+    try {
+      const answer = (await kept.answer) as T;
+      kept.settled = true;
+      this.#grow(kept, JSON.stringify(answer)?.length ?? 0);
+      this.#trim();
+      return answer;
+    } catch (error) {
+      this.#remove(id, kept);
+      throw error;
+    }
+  }
+
+  #grow(kept: Kept, bytes: number): void {
+    kept.bytes += bytes;
+    this.#bytes += bytes;
+  }
+
+  #expire(): void {
+    const now = this.#options.now();
+    for (const [id, kept] of this.#kept) {
+      if (kept.expiresAt > now) break;
+      if (kept.settled) this.#remove(id, kept);
+    }
+    if (this.#kept.size < this.#options.maxKeys) return;
+    this.#trim();
+    if (this.#kept.size >= this.#options.maxKeys) {
+      throw new ServiceError('rate_limited', 'Too many idempotency keys are in use.', { retryAfterMs: 1_000 });
+    }
+  }
+
+  /** Work that is still under way keeps its key. */
+  #trim(): void {
+    for (const [id, kept] of this.#kept) {
+      if (this.#bytes <= this.#options.maxBytes && this.#kept.size < this.#options.maxKeys) return;
+      if (kept.settled) this.#remove(id, kept);
+    }
+  }
+
+  #remove(id: string, kept: Kept): void {
+    if (this.#kept.get(id) !== kept) return;
+    this.#kept.delete(id);
+    this.#bytes -= kept.bytes;
+  }
+}

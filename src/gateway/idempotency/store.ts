@@ -1,0 +1,21 @@
+/** One answer per idempotency key. In memory for one gateway; several share it through a store of the same form. */
+
+export interface IdempotentCall {
+  /** Operation and tenant: keys of different scopes never meet. */
+  scope: string;
+  key: string;
+  /** What was asked for. Another request under the same key is a conflict. */
+  request: unknown;
+}
+
+export interface IdempotencyStore {
+  /**
+   * Runs the work once per key, and answers later calls with what it came to. Calls at the same time share it. Work
+   * that failed leaves the key free. The answer is JSON.
+   * @throws ServiceError `idempotency_conflict`, `rate_limited` when too many keys are in use, or what the work threw.
+   */
+  run<T>(call: IdempotentCall, work: () => Promise<T>): Promise<T>;
+}
+
+/** What may be sent as `Idempotency-Key`. */
+export const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;

@@ -1,0 +1,75 @@
+/** The gateway as a process: `node src/gateway/main.ts`, configured by its environment (config.ts). */
+import { pathToFileURL } from 'node:url';
+import { pino } from 'pino';
+import type { Logger } from '../lib/logger.ts';
+import { dialNode } from '../mux/index.ts';
+import { buildApp } from './app.ts';
+import { ConfigError, environment, loadConfig, type GatewayConfig } from './config.ts';
+import { createNativeDoor } from './doors/native/door.ts';
+import { startServices } from './services.ts';
+
+const DIAL_DEADLINE_MS = 10_000;
+
+export interface Gateway {
+  /** Where it listens. */
+  readonly url: string;
+  /** Work in hand is given `drainMs`; then everything is closed. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** @throws ConfigError, or the error of a port that cannot be had. */
+export async function startGateway(config: GatewayConfig, log: Logger): Promise<Gateway> {
+  const services = startServices(config, {
+    log,
+    dial: (address) => (signal) =>
+      dialNode(address.url, { secret: config.nodeSecret, deadlineMs: DIAL_DEADLINE_MS, signal }),
+  });
+  const doors = [createNativeDoor()];
+  const app = await buildApp(services, config, doors);
+  try {
+    await app.listen({ host: config.listen.host, port: config.listen.port });
+  } catch (error) {
+    await services.stop();
+    throw error;
+  }
+  const address = app.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
+  const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
+  let stopped: Promise<void> | null = null;
+  return {
+    url: `http://${host}:${port}`,
+    stop: () =>
+      (stopped ??= (async () => {
+        await services.lifecycle.drain(config.drainMs);
+        for (const door of doors) door.close?.();
+        await app.close();
+        await services.stop();
+      })()),
+  };
+}
+
+/** Runs until the signal. Resolves once everything is closed. */
+export async function main(env: Record<string, string | undefined>, signal: AbortSignal): Promise<void> {
+  const config = loadConfig(env);
+  const log = pino({ level: config.logLevel, base: { service: 'gateway' } });
+  const gateway = await startGateway(config, log);
+  log.info({ url: gateway.url, nodes: config.nodes.map((node) => node.url) }, 'gateway listens');
+  if (!signal.aborted)
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  log.info({}, 'gateway drains');
+  await gateway.stop();
+  log.info({}, 'gateway ended');
+}
+
+function run(): void {
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
+  main(environment(), stop.signal).catch((error: unknown) => {
+    process.stderr.write(
+      `millibox gateway: ${error instanceof ConfigError ? error.message : String((error as Error)?.stack ?? error)}\n`,
+    );
+    process.exitCode = 1;
+  });
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) run();

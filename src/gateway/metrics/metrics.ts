@@ -1,0 +1,184 @@
+/** What Prometheus sees. Labels come from closed sets: never ids, images or messages. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { NodeRegistry } from '../nodes/registry.ts';
+import type { PlacementQueue } from '../queue/queue.ts';
+import type { Entry } from '../sandboxes/entry.ts';
+import type { Store } from '../sandboxes/store.ts';
+
+export interface MetricsSources {
+  registry: NodeRegistry;
+  queue: PlacementQueue;
+  store: Store;
+}
+
+const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const NODE_STATES = ['connecting', 'ready', 'cordoned', 'draining', 'away', 'lost'] as const;
+
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #lag: ReturnType<typeof monitorEventLoopDelay>;
+  readonly #creates = new Counter({
+    name: 'millibox_creates_total',
+    help: 'Sandboxes asked for',
+    registers: [this.registry],
+  });
+  readonly #placements = new Counter({
+    name: 'millibox_placements_total',
+    help: 'Answers of nodes to sandboxes sent to them',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  });
+  readonly #claims = new Counter({
+    name: 'millibox_claims_total',
+    help: 'Sandboxes that came up from a waiting container (hit) or not (miss)',
+    labelNames: ['result'],
+    registers: [this.registry],
+  });
+  readonly #ends = new Counter({
+    name: 'millibox_sandboxes_ended_total',
+    help: 'Sandboxes that ended, by reason',
+    labelNames: ['reason'],
+    registers: [this.registry],
+  });
+  readonly #execs = new Counter({
+    name: 'millibox_execs_total',
+    help: 'Commands that somebody waited for, by outcome, and streams',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  });
+  readonly #phases = new Histogram({
+    name: 'millibox_phase_seconds',
+    help: 'Time by phase: create (placed, claimed, running: from creation), exec (queue, run, total)',
+    labelNames: ['phase'],
+    buckets: SECONDS,
+    registers: [this.registry],
+  });
+  readonly #http = new Histogram({
+    name: 'millibox_http_seconds',
+    help: 'HTTP answers by class of status',
+    labelNames: ['status'],
+    buckets: SECONDS,
+    registers: [this.registry],
+  });
+  /** Seen RUNNING or at their end already. */
+  readonly #seen = new WeakMap<Entry, 'running' | 'ended'>();
+
+  constructor({ registry, queue, store }: MetricsSources) {
+    this.#lag = monitorEventLoopDelay({ resolution: 10 });
+    this.#lag.enable();
+    const gauge = (name: string, help: string, collect: (gauge: Gauge) => void, labelNames: string[] = []): void => {
+      const made: Gauge = new Gauge({
+        name,
+        help,
+        labelNames,
+        registers: [this.registry],
+        collect: () => {
+          made.reset();
+          collect(made);
+        },
+      });
+    };
+    gauge('millibox_sandboxes_known', 'Sandboxes in memory, the dead included', (g) => g.set(store.size));
+    gauge('millibox_queue_depth', 'Sandboxes that wait for a node', (g) => g.set(queue.depth));
+    gauge(
+      'millibox_nodes',
+      'Nodes by state',
+      (g) => {
+        for (const state of NODE_STATES) g.set({ state }, registry.all.filter((n) => n.shownState === state).length);
+      },
+      ['state'],
+    );
+    gauge(
+      'millibox_pool_containers',
+      'Containers that wait for a claim, over all nodes: warm, starting, and how many there should be (target)',
+      (g) => {
+        const sum = { warm: 0, starting: 0, target: 0 };
+        for (const pool of registry.all.flatMap((n) => (n.up ? (n.report?.pools ?? []) : []))) {
+          for (const state of ['warm', 'starting', 'target'] as const) sum[state] += pool[state];
+        }
+        for (const state of ['warm', 'starting', 'target'] as const) g.set({ state }, sum[state]);
+      },
+      ['state'],
+    );
+    gauge(
+      'millibox_link_bytes',
+      'Bytes over the links to nodes since the start',
+      (g) => {
+        const sum = { in: 0, out: 0 };
+        for (const { link } of registry.all) {
+          sum.in += link?.bytes.in ?? 0;
+          sum.out += link?.bytes.out ?? 0;
+        }
+        g.set({ direction: 'in' }, sum.in);
+        g.set({ direction: 'out' }, sum.out);
+      },
+      ['direction'],
+    );
+    gauge('millibox_link_streams', 'Streams open to nodes', (g) => {
+      g.set(registry.all.reduce((sum, node) => sum + (node.link?.streams ?? 0), 0));
+    });
+    gauge(
+      'millibox_event_loop_lag_seconds',
+      'Event loop delay since the last scrape',
+      (g) => {
+        for (const p of [50, 99]) g.set({ quantile: String(p / 100) }, this.#lag.percentile(p) / 1e9);
+        g.set({ quantile: '1' }, this.#lag.max / 1e9);
+        this.#lag.reset();
+      },
+      ['quantile'],
+    );
+    gauge('millibox_memory_bytes', 'Resident memory of this process', (g) => g.set(process.memoryUsage.rss()));
+    gauge('millibox_cpu_seconds', 'Processor time of this process', (g) => {
+      const { user, system } = process.cpuUsage();
+      g.set((user + system) / 1e6);
+    });
+  }
+
+  created(count: number): void {
+    this.#creates.inc(count);
+  }
+
+  placed(outcome: 'accepted' | 'refused' | 'failed'): void {
+    this.#placements.inc({ outcome });
+  }
+
+  sandboxChanged(entry: Entry): void {
+    const { record } = entry;
+    const seen = this.#seen.get(entry);
+    if (record.status === 'RUNNING' && seen === undefined) {
+      this.#seen.set(entry, 'running');
+      const { placedMs, claimedMs, runningMs, warm } = record.timings;
+      if (warm !== undefined) this.#claims.inc({ result: warm ? 'hit' : 'miss' });
+      if (placedMs !== undefined) this.#phases.observe({ phase: 'create_placed' }, placedMs / 1000);
+      if (claimedMs !== undefined) this.#phases.observe({ phase: 'create_claimed' }, claimedMs / 1000);
+      if (runningMs !== undefined) this.#phases.observe({ phase: 'create_running' }, runningMs / 1000);
+    }
+    if (entry.ended && seen !== 'ended') {
+      this.#seen.set(entry, 'ended');
+      this.#ends.inc({ reason: record.reason ?? 'internal' });
+    }
+  }
+
+  finished(outcome: 'exit' | 'timeout' | 'error', timings?: { queueMs: number; runMs: number; totalMs: number }): void {
+    this.#execs.inc({ outcome });
+    if (timings === undefined) return;
+    this.#phases.observe({ phase: 'exec_queue' }, timings.queueMs / 1000);
+    this.#phases.observe({ phase: 'exec_run' }, timings.runMs / 1000);
+    this.#phases.observe({ phase: 'exec_total' }, timings.totalMs / 1000);
+  }
+
+  /** A stream over WebSocket has ended. */
+  streamed(): void {
+    this.#execs.inc({ outcome: 'stream' });
+  }
+
+  answered(status: number, ms: number): void {
+    this.#http.observe({ status: `${Math.floor(status / 100)}xx` }, ms / 1000);
+  }
+
+  stop(): void {
+    this.#lag.disable();
+    this.registry.clear();
+  }
+}

@@ -1,0 +1,200 @@
+/** The link to one agent: dialled, authenticated, watched, and dialled again when it breaks. */
+import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, type Transport } from '../../mux/index.ts';
+import { sleep } from '../../lib/deadline.ts';
+import type { Logger } from '../../lib/logger.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import {
+  NODE_GENERATION,
+  type NodeHello,
+  type NodeReport,
+  type SandboxRecord,
+  type WatchEvent,
+} from '../../protocol/node.ts';
+import { MAX_SNAPSHOT_RECORDS, parseWatchEvent } from './watch.ts';
+
+/** One dialled connection: a transport, and the check of the agent's HELLO that comes over it. */
+export interface Dialled {
+  transport: Transport;
+  checkHello(hello: Json): NodeHello;
+}
+export type Dial = (signal: AbortSignal) => Promise<Dialled>;
+
+export interface LinkListener {
+  /** The whole snapshot is here: the link may be used from now on. A throw closes it. */
+  up(hello: NodeHello, report: NodeReport, sandboxes: SandboxRecord[]): void;
+  /** Anything after the snapshot. A throw closes the link. */
+  change(event: Exclude<WatchEvent, { type: 'snapshot' }>): void;
+  down(error: ServiceError): void;
+}
+
+export interface LinkOptions {
+  dial: Dial;
+  listener: LinkListener;
+  log: Logger;
+}
+
+const HELLO_DEADLINE_MS = 30_000;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 2_000;
+/** For an agent that breaks the rules or does not know the secret: coming back soon changes nothing. */
+const REJECTED_PAUSE_MS = 10_000;
+
+export class NodeLink {
+  readonly #options: LinkOptions;
+  readonly #stopping = new AbortController();
+  #mux: Mux | null = null;
+  #bytes = { in: 0, out: 0 };
+  #running: Promise<void> | null = null;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new ServiceError('cancelled', 'the gateway stops'));
+    this.#mux?.close();
+    await this.#running;
+  }
+
+  /** Whether streams can be opened now. */
+  get up(): boolean {
+    return this.#mux !== null && !this.#mux.closed;
+  }
+
+  /** Bytes over all links that there have been. */
+  get bytes(): { in: number; out: number } {
+    const now = this.#mux?.stats;
+    return { in: this.#bytes.in + (now?.bytesIn ?? 0), out: this.#bytes.out + (now?.bytesOut ?? 0) };
+  }
+
+  get streams(): number {
+    return this.#mux?.stats.streams ?? 0;
+  }
+
+  /** @throws ServiceError `node_unavailable` when the link is down, `draining`, `invalid_request` when too large. */
+  open(request: Json, handler: StreamHandler): MuxStream {
+    if (this.#mux === null) throw new ServiceError('node_unavailable');
+    return this.#mux.open(request, handler);
+  }
+
+  async #run(): Promise<void> {
+    const signal = this.#stopping.signal;
+    for (let failures = 0; !signal.aborted;) {
+      let pauseMs: number;
+      try {
+        const error = await this.#session(await this.#options.dial(signal), () => (failures = 0));
+        failures += 1;
+        pauseMs = pauseAfter(error, failures);
+      } catch (error) {
+        failures += 1;
+        pauseMs = pauseAfter(error, failures);
+        if (failures === 1 || pauseMs === REJECTED_PAUSE_MS) {
+          this.#options.log.warn({ err: error }, 'the node cannot be reached');
+        }
+      }
+      await sleep(pauseMs, signal).catch(() => undefined);
+    }
+  }
+
+  /** From the connection to its end, which is what it resolves with. */
+  #session({ transport, checkHello }: Dialled, onUp: () => void): Promise<ServiceError> {
+    const { listener, log } = this.#options;
+    const ended = Promise.withResolvers<ServiceError>();
+    let isUp = false;
+    // Undefined until `createMux` has returned: its callbacks may come before that.
+    let mux: Mux | undefined;
+    const timer = setTimeout(() => {
+      mux?.close(new ServiceError('deadline_exceeded', `no snapshot within ${HELLO_DEADLINE_MS} ms`));
+    }, HELLO_DEADLINE_MS);
+    const snapshot = new Snapshot();
+    const watch = (hello: NodeHello): void => {
+      const link = mux;
+      if (link === undefined || link.closed) return;
+      link.open(
+        { op: 'watch' },
+        {
+          event: (message) => {
+            try {
+              const event = parseWatchEvent(message);
+              if (event.type !== 'snapshot') {
+                if (isUp) listener.change(event);
+                else snapshot.change(event);
+                return;
+              }
+              if (isUp) throw new ServiceError('protocol_error', 'a snapshot after the snapshot');
+              if (!snapshot.add(event)) return;
+              clearTimeout(timer);
+              isUp = true;
+              this.#mux = link;
+              onUp();
+              listener.up(hello, event.node, snapshot.records());
+              log.info({ node: hello.node, bootId: hello.bootId, sandboxes: snapshot.size }, 'node link up');
+            } catch (error) {
+              link.close(ServiceError.from(error));
+            }
+          },
+          closed: (error) =>
+            link.close(error ?? new ServiceError('protocol_error', 'the agent ended its watch stream')),
+        },
+      );
+    };
+    mux = createMux({
+      transport,
+      role: 'dialler',
+      hello: { generation: NODE_GENERATION },
+      onHello: (message) => {
+        const hello = checkHello(message);
+        queueMicrotask(() => watch(hello));
+      },
+      onClose: (error) => {
+        clearTimeout(timer);
+        const why = error ?? new ServiceError('node_unavailable', 'the agent closed the link');
+        this.#bytes.in += mux?.stats.bytesIn ?? 0;
+        this.#bytes.out += mux?.stats.bytesOut ?? 0;
+        if (isUp) {
+          this.#mux = null;
+          listener.down(why);
+          log.warn({ code: why.code, reason: why.message }, 'node link down');
+        }
+        ended.resolve(why);
+      },
+    });
+    return ended.promise;
+  }
+}
+
+/** Messages of one snapshot, with the changes that came between them. */
+class Snapshot {
+  readonly #records = new Map<string, SandboxRecord>();
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  /** Whether it is complete. */
+  add(event: Extract<WatchEvent, { type: 'snapshot' }>): boolean {
+    for (const record of event.sandboxes) this.#records.set(record.id, record);
+    if (this.#records.size > MAX_SNAPSHOT_RECORDS) throw new ServiceError('protocol_error', 'the snapshot has no end');
+    return !event.more;
+  }
+
+  change(event: Exclude<WatchEvent, { type: 'snapshot' }>): void {
+    if (event.type === 'sandbox') this.#records.set(event.sandbox.id, event.sandbox);
+    if (event.type === 'forgotten') for (const id of event.ids) this.#records.delete(id);
+  }
+
+  records(): SandboxRecord[] {
+    return [...this.#records.values()];
+  }
+}
+
+function pauseAfter(error: unknown, failures: number): number {
+  const code = error instanceof ServiceError ? error.code : undefined;
+  if (code === 'unauthenticated' || code === 'protocol_error') return REJECTED_PAUSE_MS;
+  const full = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(10, failures - 1));
+  return full / 2 + (Math.random() * full) / 2;
+}

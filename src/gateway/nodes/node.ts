@@ -1,0 +1,137 @@
+/** One node as the gateway sees it: its link, its last report, and what was sent to it since. */
+import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { orAbort } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { NodeHello, NodeReport } from '../../protocol/node.ts';
+import { imageKey } from '../images/names.ts';
+import { Health } from './health.ts';
+import type { NodeLink } from './link.ts';
+import { ask, type Opener } from './unary.ts';
+
+/**
+ * connecting: never seen. ready: takes sandboxes. cordoned: the operator keeps new ones away. draining: it takes none.
+ * away: the link is down, within the grace. lost: beyond it.
+ */
+export type NodeState = 'connecting' | 'ready' | 'cordoned' | 'draining' | 'away' | 'lost';
+
+const ANY_IMAGE = '*';
+const CALL_DEADLINE_MS = 15_000;
+const FULL_MS = 1_000;
+
+export class Node implements Opener {
+  readonly url: string;
+  readonly health = new Health();
+  readonly #givenName: string | null;
+  link: NodeLink | null = null;
+  report: NodeReport | null = null;
+  hello: NodeHello | null = null;
+  cordoned = false;
+  state: 'connecting' | 'up' | 'away' | 'lost' = 'connecting';
+  /** Sandboxes that are alive here, as far as the gateway knows. */
+  live = 0;
+  liveCpus = 0;
+  #fullUntil = 0;
+  #claimed = new Map<string, number>();
+  #images = new Set<string>();
+  #waiters = new Set<() => void>();
+
+  constructor(url: string, givenName: string | null) {
+    this.url = url;
+    this.#givenName = givenName;
+  }
+
+  get name(): string {
+    return this.#givenName ?? this.hello?.node ?? new URL(this.url).host;
+  }
+
+  get shownState(): NodeState {
+    if (this.state !== 'up') return this.state;
+    if (this.report?.draining) return 'draining';
+    return this.cordoned ? 'cordoned' : 'ready';
+  }
+
+  /** Whether new sandboxes may be sent here. */
+  get takesSandboxes(): boolean {
+    return this.shownState === 'ready' && !this.full && !this.health.ejected;
+  }
+
+  /** Whether streams can be opened now. */
+  get up(): boolean {
+    return this.state === 'up' && this.link !== null && this.link.up;
+  }
+
+  /** It refused one for want of room a moment ago, and has not reported since. */
+  get full(): boolean {
+    return performance.now() < this.#fullUntil;
+  }
+
+  refused(): void {
+    this.#fullUntil = performance.now() + FULL_MS;
+  }
+
+  takeReport(report: NodeReport): void {
+    this.report = report;
+    this.#fullUntil = 0;
+    this.#claimed.clear();
+    this.#images = new Set(report.images.map(imageKey));
+  }
+
+  hasImage(image: string): boolean {
+    return this.#images.has(imageKey(image));
+  }
+
+  /** Containers that wait for this image, less those asked for since the last report. */
+  warmFor(image: string): number {
+    const key = imageKey(image);
+    let warm = 0;
+    for (const pool of this.report?.pools ?? []) {
+      const poolKey = pool.key === ANY_IMAGE ? ANY_IMAGE : imageKey(pool.key);
+      if (poolKey === ANY_IMAGE || poolKey === key) warm += pool.warm - (this.#claimed.get(poolKey) ?? 0);
+    }
+    return Math.max(0, warm);
+  }
+
+  /** A sandbox of this image was sent here: it counts before the node's next report says so. */
+  reserve(image: string): void {
+    const key = imageKey(image);
+    const pool = this.report?.pools.some((p) => p.key !== ANY_IMAGE && imageKey(p.key) === key) ? key : ANY_IMAGE;
+    this.#claimed.set(pool, (this.#claimed.get(pool) ?? 0) + 1);
+  }
+
+  open(request: Json, handler: StreamHandler): MuxStream {
+    if (!this.up || this.link === null) throw new ServiceError('node_unavailable');
+    return this.link.open(request, handler);
+  }
+
+  /** One question, one answer; see `ask`. */
+  call(request: Json, deadlineMs = CALL_DEADLINE_MS): Promise<Json> {
+    return ask(this, request, deadlineMs);
+  }
+
+  /**
+   * Resolves once streams can be opened.
+   * @throws ServiceError `node_unavailable` after `patienceMs` or when the node is lost, the signal's reason.
+   */
+  async whenUp(patienceMs: number, signal?: AbortSignal): Promise<void> {
+    if (this.up) return;
+    if (this.state === 'lost' || patienceMs <= 0) throw new ServiceError('node_unavailable');
+    const changed = Promise.withResolvers<void>();
+    const timer = setTimeout(() => changed.reject(new ServiceError('node_unavailable')), patienceMs);
+    const onChange = (): void => {
+      if (this.up) changed.resolve();
+      else if (this.state === 'lost') changed.reject(new ServiceError('node_unavailable'));
+    };
+    this.#waiters.add(onChange);
+    try {
+      await orAbort(signal, changed.promise);
+    } finally {
+      clearTimeout(timer);
+      this.#waiters.delete(onChange);
+    }
+  }
+
+  setState(state: Node['state']): void {
+    this.state = state;
+    for (const waiter of [...this.#waiters]) waiter();
+  }
+}

@@ -1,0 +1,73 @@
+/** The operator's view of the nodes. */
+import { ServiceError } from '../../protocol/errors.ts';
+import type { PoolState } from '../../protocol/node.ts';
+import type { Node, NodeState } from './node.ts';
+import type { NodeRegistry } from './registry.ts';
+
+export interface NodeView {
+  name: string;
+  state: NodeState;
+  runtime: string | null;
+  version: string | null;
+  cpus: number | null;
+  memoryMb: number | null;
+  memoryFreeMb: number | null;
+  sandboxes: number;
+  maxSandboxes: number | null;
+  /** Kept from new sandboxes for so long because of failures; 0 otherwise. */
+  ejectedMs: number;
+}
+
+export class NodeService {
+  readonly #registry: NodeRegistry;
+
+  constructor(registry: NodeRegistry) {
+    this.#registry = registry;
+  }
+
+  list(): NodeView[] {
+    return this.#registry.all.map(view);
+  }
+
+  pools(): (PoolState & { node: string })[] {
+    return this.#registry.all.flatMap((node) =>
+      (node.up ? (node.report?.pools ?? []) : []).map((pool) => ({ node: node.name, ...pool })),
+    );
+  }
+
+  /** Keeps new sandboxes away, or lets them come again. In this gateway only. @throws ServiceError `not_found` */
+  cordon(name: string, on: boolean): NodeView {
+    const node = this.#find(name);
+    node.cordoned = on;
+    return view(node);
+  }
+
+  /** Tells the node to take none. @throws ServiceError `not_found`, `node_unavailable` */
+  async drain(name: string, on: boolean): Promise<NodeView> {
+    const node = this.#find(name);
+    await node.call({ op: 'drain', on });
+    return view(node);
+  }
+
+  #find(name: string): Node {
+    const node = this.#registry.byName(name);
+    if (node === undefined) throw new ServiceError('not_found', 'There is no node of this name.');
+    return node;
+  }
+}
+
+function view(node: Node): NodeView {
+  const report = node.report;
+  return {
+    name: node.name,
+    state: node.shownState,
+    runtime: report?.runtime ?? null,
+    version: report?.version ?? null,
+    cpus: report?.cpus ?? null,
+    memoryMb: report?.memoryMb ?? null,
+    memoryFreeMb: report?.memoryFreeMb ?? null,
+    sandboxes: node.live,
+    maxSandboxes: report?.maxSandboxes ?? null,
+    ejectedMs: Math.round(node.health.ejectedMs),
+  };
+}

@@ -1,0 +1,36 @@
+/** One question to an agent, one answer. */
+import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+
+export interface Opener {
+  /** @throws ServiceError */
+  open(request: Json, handler: StreamHandler): MuxStream;
+}
+
+/**
+ * The answer in OPENED.
+ * @throws ServiceError as the agent refused; `interrupted` when the link was cut; `deadline_exceeded`, which says
+ * nothing of whether it was done.
+ */
+export function ask(on: Opener, request: Json, deadlineMs: number): Promise<Json> {
+  const done = Promise.withResolvers<Json>();
+  const timer = setTimeout(() => {
+    stream.reset(new ServiceError('deadline_exceeded', `no answer from the node within ${deadlineMs} ms`));
+  }, deadlineMs);
+  const handler: StreamHandler = {
+    opened: (answer) => done.resolve(answer),
+    closed: (error) => {
+      clearTimeout(timer);
+      done.reject(error ?? new ServiceError('protocol_error', 'the agent ended a call without an answer'));
+    },
+  };
+  let stream: MuxStream;
+  try {
+    stream = on.open(request, handler);
+    stream.end();
+  } catch (error) {
+    clearTimeout(timer);
+    return Promise.reject(ServiceError.from(error));
+  }
+  return done.promise;
+}

@@ -1,0 +1,81 @@
+/** One sandbox as the gateway knows it. Once it is placed, its node is the truth; before, this is all there is. */
+import { toSandbox, type SandboxRecord } from '../../protocol/node.ts';
+import { isEnded, type EndReason, type Sandbox } from '../../protocol/sandbox.ts';
+import type { Node } from '../nodes/node.ts';
+
+export class Entry {
+  readonly id: string;
+  readonly tenant: string;
+  /** Never changes, whatever a node says later: pages are ordered by it. */
+  readonly createdAtMs: number;
+  record: SandboxRecord;
+  /** Where it is, or was sent. */
+  node: Node | null = null;
+  /** The node has said that it has it. */
+  accepted = false;
+  readonly #waiters = new Set<() => void>();
+
+  constructor(record: SandboxRecord) {
+    this.id = record.id;
+    this.tenant = record.tenant;
+    this.createdAtMs = record.createdAtMs;
+    this.record = record;
+  }
+
+  get ended(): boolean {
+    return isEnded(this.record.status);
+  }
+
+  view(): Sandbox {
+    return toSandbox(this.record, this.node?.name ?? null);
+  }
+
+  /** Tells whoever waits that something has changed. */
+  notify(): void {
+    for (const waiter of [...this.#waiters]) waiter();
+  }
+
+  /**
+   * Resolves as soon as `until` holds, with true, or with false after `ms` or at the signal. Nothing is polled.
+   */
+  async wait(until: () => boolean, ms: number, signal?: AbortSignal): Promise<boolean> {
+    if (until()) return true;
+    if (ms <= 0 || signal?.aborted) return false;
+    const done = Promise.withResolvers<boolean>();
+    const waiter = (): void => {
+      if (until()) done.resolve(true);
+    };
+    const give = (): void => done.resolve(false);
+    const timer = setTimeout(give, ms);
+    signal?.addEventListener('abort', give, { once: true });
+    this.#waiters.add(waiter);
+    try {
+      return await done.promise;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', give);
+      this.#waiters.delete(waiter);
+    }
+  }
+}
+
+const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {
+  deleted: 'TERMINATED',
+  lifetime: 'TIMEOUT',
+  idle: 'TIMEOUT',
+  oom: 'ERROR',
+  image_pull_failed: 'ERROR',
+  start_failed: 'ERROR',
+  node_lost: 'ERROR',
+  internal: 'ERROR',
+};
+
+/** The record of a sandbox that ended by the gateway's word. */
+export function endedRecord(
+  record: SandboxRecord,
+  reason: EndReason,
+  message: string | null,
+  now: number,
+): SandboxRecord {
+  return { ...record, status: STATUS_OF[reason], reason, message, endedAtMs: now };
+}

@@ -1,0 +1,111 @@
+/** Sends what the queue offers to nodes. Refused: another node. Failed: another node, and this one is suspect. */
+import type { Logger } from '../../lib/logger.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { SandboxRecord } from '../../protocol/node.ts';
+import type { EndReason } from '../../protocol/sandbox.ts';
+import type { Node } from '../nodes/node.ts';
+import { pick } from '../nodes/placement.ts';
+import { parseRecord } from '../nodes/watch.ts';
+import type { Outcome, Ticket } from '../queue/queue.ts';
+import type { Entry } from './entry.ts';
+import type { Store } from './store.ts';
+
+export interface PlacerOptions {
+  nodes: () => readonly Node[];
+  store: Store;
+  log: Logger;
+  /** Each answer of a node, for metrics: accepted, refused, failed. */
+  observe?: (outcome: 'accepted' | 'refused' | 'failed') => void;
+}
+
+const CREATE_DEADLINE_MS = 15_000;
+/** A node that failed this sandbox gets it again no sooner than all others were tried. */
+const MAX_EXCLUDED = 64;
+
+export class Placer {
+  readonly #options: PlacerOptions;
+  /** Nodes that failed a sandbox. Forgotten with its placement. */
+  readonly #excluded = new Map<string, Set<Node>>();
+
+  constructor(options: PlacerOptions) {
+    this.#options = options;
+  }
+
+  /** See `Offer`. */
+  offer(ticket: Ticket): Promise<Outcome> | null {
+    const { store, nodes } = this.#options;
+    const entry = store.get(ticket.spec.id);
+    if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
+    const excluded = this.#excluded.get(entry.id);
+    let node = pick(nodes(), ticket.spec, { exclude: excluded });
+    if (node === null && excluded !== undefined) {
+      // Every other node is full: better a suspect than none, but only after a pause.
+      this.#excluded.delete(entry.id);
+      node = null;
+    }
+    if (node === null) return null;
+    return this.#send(ticket, entry, node);
+  }
+
+  forget(id: string): void {
+    this.#excluded.delete(id);
+  }
+
+  async #send(ticket: Ticket, entry: Entry, node: Node): Promise<Outcome> {
+    const { store, observe } = this.#options;
+    store.assign(entry, node);
+    node.reserve(ticket.spec.image);
+    let record: SandboxRecord;
+    try {
+      record = parseRecord(await node.call({ op: 'create', spec: ticket.spec }, CREATE_DEADLINE_MS), entry.id);
+    } catch (thrown) {
+      return this.#turnedDown(entry, node, ServiceError.from(thrown));
+    }
+    observe?.('accepted');
+    this.#excluded.delete(entry.id);
+    // Deleted meanwhile: the store tells the node.
+    store.take(node, record);
+    return 'placed';
+  }
+
+  #turnedDown(entry: Entry, node: Node, error: ServiceError): Outcome {
+    const { store, log, observe } = this.#options;
+    // Its watch may have said already that it is there: then the answer alone was lost.
+    if (entry.ended || entry.accepted) return 'placed';
+    switch (error.code) {
+      case 'capacity_exhausted':
+      case 'draining':
+      case 'rate_limited':
+        observe?.('refused');
+        node.refused();
+        store.assign(entry, null);
+        return 'later';
+      case 'node_unavailable':
+      case 'interrupted':
+      case 'deadline_exceeded':
+      case 'protocol_error':
+      case 'internal':
+      case 'unauthenticated':
+        // It may have it all the same. If so it says so when it is back, and is told that another has it.
+        observe?.('failed');
+        log.warn({ node: node.name, sandbox: entry.id, code: error.code }, 'a node failed to take a sandbox');
+        if (node.health.failed()) log.warn({ node: node.name }, 'node ejected after repeated failures');
+        this.#exclude(entry.id, node);
+        store.assign(entry, null);
+        return 'later';
+      default:
+        store.end(entry, reasonOf(error), error.message);
+        return 'placed';
+    }
+  }
+
+  #exclude(id: string, node: Node): void {
+    let excluded = this.#excluded.get(id);
+    if (excluded === undefined) this.#excluded.set(id, (excluded = new Set()));
+    if (excluded.size < MAX_EXCLUDED) excluded.add(node);
+  }
+}
+
+function reasonOf(error: ServiceError): EndReason {
+  return error.code.startsWith('image_') ? 'image_pull_failed' : 'start_failed';
+}

@@ -1,0 +1,57 @@
+/** Sees to it that what was deleted goes, also when its node does not answer the first time. */
+import type { Logger } from '../../lib/logger.ts';
+import { sleep } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { EndReason } from '../../protocol/sandbox.ts';
+import type { Node } from '../nodes/node.ts';
+
+const DELETE_DEADLINE_MS = 15_000;
+const FIRST_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 30_000;
+
+export class Reaper {
+  readonly #log: Logger;
+  readonly #stopping = new AbortController();
+  /** Deletions under way, by node and id. */
+  readonly #underWay = new Map<string, Promise<void>>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /**
+   * Resolves when the node has answered, or is away: what it still has when it comes back is reaped then. One deletion
+   * of an id on a node at a time.
+   */
+  reap(node: Node, id: string, reason: EndReason): Promise<void> {
+    const key = `${node.url} ${id}`;
+    let work = this.#underWay.get(key);
+    if (work === undefined) {
+      work = this.#run(node, id, reason).finally(() => this.#underWay.delete(key));
+      this.#underWay.set(key, work);
+    }
+    return work;
+  }
+
+  stop(): void {
+    this.#stopping.abort(new ServiceError('cancelled'));
+  }
+
+  async #run(node: Node, id: string, reason: EndReason): Promise<void> {
+    for (
+      let pauseMs = FIRST_PAUSE_MS;
+      node.up && !this.#stopping.signal.aborted;
+      pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
+    ) {
+      try {
+        await node.call({ op: 'delete', sandbox: id, reason }, DELETE_DEADLINE_MS);
+        return;
+      } catch (thrown) {
+        const error = ServiceError.from(thrown);
+        if (error.code === 'sandbox_not_found' || error.code === 'sandbox_ended') return;
+        this.#log.warn({ node: node.name, sandbox: id, code: error.code }, 'a deletion failed; it is tried again');
+        await sleep(pauseMs, this.#stopping.signal).catch(() => undefined);
+      }
+    }
+  }
+}

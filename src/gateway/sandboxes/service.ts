@@ -1,0 +1,283 @@
+/** What can be done with sandboxes, whichever door the call came through. */
+import type { Logger } from '../../lib/logger.ts';
+import { background } from '../../lib/background.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
+import type { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../protocol/sandbox.ts';
+import type { GatewayConfig } from '../config.ts';
+import type { IdempotencyStore } from '../idempotency/store.ts';
+import type { Lifecycle } from '../lifecycle.ts';
+import type { Node } from '../nodes/node.ts';
+import { couldFit } from '../nodes/placement.ts';
+import type { NodeRegistry } from '../nodes/registry.ts';
+import { parseRecord } from '../nodes/watch.ts';
+import type { PlacementQueue } from '../queue/queue.ts';
+import type { Entry } from './entry.ts';
+import { decodeCursor, encodeCursor } from './ordered.ts';
+import type { Placer } from './placer.ts';
+import type { Reaper } from './reaper.ts';
+import { pendingRecord, specOf } from './spec.ts';
+import type { Store } from './store.ts';
+
+export interface SandboxFilter {
+  /** All of these, with these values. */
+  labels?: Record<string, string> | undefined;
+  status?: readonly SandboxStatus[] | undefined;
+  name?: string | undefined;
+}
+
+export interface Page {
+  sandboxes: Sandbox[];
+  /** Null: there are no more. */
+  nextCursor: string | null;
+}
+
+export interface SandboxServiceDeps {
+  store: Store;
+  queue: PlacementQueue;
+  placer: Placer;
+  reaper: Reaper;
+  registry: NodeRegistry;
+  idempotency: IdempotencyStore;
+  lifecycle: Lifecycle;
+  config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs'>;
+  log: Logger;
+  observe?: { created(count: number): void };
+}
+
+const EXTEND_DEADLINE_MS = 10_000;
+/** A deletion answers after this long even if the node has not: it goes on, and the sandbox counts as ended. */
+const DELETE_PATIENCE_MS = 10_000;
+const DEFAULT_PAGE = 100;
+
+export class SandboxService {
+  readonly #deps: SandboxServiceDeps;
+
+  constructor(deps: SandboxServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Makes `request.count` sandboxes (one without it), and answers before any of them exists. The same idempotency key
+   * again: the same sandboxes, as they are then.
+   * @throws ServiceError `capacity_exhausted` when the queue is full (none is made then), `idempotency_conflict`,
+   * `draining`, `body_too_large`.
+   */
+  async create(tenant: string, request: CreateSandboxRequest, idempotencyKey?: string): Promise<Sandbox[]> {
+    this.#deps.lifecycle.assertOpen();
+    if (idempotencyKey === undefined) return this.#create(tenant, request);
+    const ids = await this.#deps.idempotency.run(
+      { scope: `create ${tenant}`, key: idempotencyKey, request },
+      async () => this.#create(tenant, request).map((sandbox) => sandbox.id),
+    );
+    return ids.map((id) => this.get(tenant, id));
+  }
+
+  /** @throws ServiceError `sandbox_not_found`, for those of other tenants too. */
+  get(tenant: string, id: string): Sandbox {
+    return this.entry(tenant, id).view();
+  }
+
+  /** As `get`, once it runs or has ended, or after `waitMs`. */
+  async wait(
+    tenant: string,
+    id: string,
+    options: { waitMs: number; signal?: AbortSignal | undefined },
+  ): Promise<Sandbox> {
+    const entry = this.entry(tenant, id);
+    await entry.wait(() => entry.ended || entry.record.status === 'RUNNING', options.waitMs, options.signal);
+    return entry.view();
+  }
+
+  /**
+   * Oldest first. A cursor stays good while sandboxes come and go: nothing is shown twice, and nothing that was there
+   * all the time is left out.
+   * @throws ServiceError `invalid_request` for a cursor that is none.
+   */
+  list(
+    tenant: string,
+    filter: SandboxFilter = {},
+    page: { cursor?: string | undefined; limit?: number | undefined } = {},
+  ): Page {
+    const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
+    if (after === undefined) throw new ServiceError('invalid_request', 'this is no cursor of ours');
+    const limit = Math.min(MAX_PAGE, page.limit ?? DEFAULT_PAGE);
+    const found: Entry[] = [];
+    for (const entry of this.#deps.store.of(tenant, after)) {
+      if (!matches(entry, filter)) continue;
+      found.push(entry);
+      if (found.length > limit) break;
+    }
+    const shown = found.slice(0, limit);
+    const last = shown.at(-1);
+    const more = found.length > limit && last !== undefined;
+    return { sandboxes: shown.map((entry) => entry.view()), nextCursor: more ? encodeCursor(last) : null };
+  }
+
+  /** It counts as deleted at once, wherever it is on its way. Deleting what has ended does nothing. */
+  async delete(tenant: string, id: string): Promise<Sandbox> {
+    const entry = this.entry(tenant, id);
+    await this.#delete(entry);
+    return entry.view();
+  }
+
+  /** Deletes all that fit and have not ended. Resolves with how many. */
+  async deleteWhere(tenant: string, filter: SandboxFilter): Promise<number> {
+    const entries = [...this.#deps.store.of(tenant, null)].filter((entry) => !entry.ended && matches(entry, filter));
+    await Promise.all(entries.map((entry) => this.#delete(entry)));
+    return entries.length;
+  }
+
+  /**
+   * Lets it live until `timeoutMs` from now.
+   * @throws ServiceError `sandbox_ended`, `node_unavailable`
+   */
+  async extend(tenant: string, id: string, timeoutMs: number): Promise<Sandbox> {
+    return this.#extend(tenant, id, Date.now() + Math.min(timeoutMs, MAX_TIMEOUT_MS));
+  }
+
+  /** Counts as a use of the sandbox: its idle timeout starts anew. */
+  async keepAlive(tenant: string, id: string): Promise<Sandbox> {
+    return this.#extend(tenant, id, this.entry(tenant, id).record.expiresAtMs);
+  }
+
+  /** Each change of a tenant's sandboxes, until the returned function is called. The listener never throws. */
+  subscribe(tenant: string, listener: (sandbox: Sandbox) => void): () => void {
+    return this.#deps.store.onChange((entry) => {
+      if (entry.tenant === tenant) listener(entry.view());
+    });
+  }
+
+  /** How many wait before it for a node; null when it does not wait. */
+  queuePosition(id: string): number | null {
+    return this.#deps.queue.position(id);
+  }
+
+  /** The node that has it, if a stream can be opened there now. @throws ServiceError `sandbox_not_found`, `sandbox_ended` */
+  locateNow(tenant: string, id: string): Node | null {
+    const entry = this.#alive(tenant, id);
+    return entry.accepted && entry.node !== null && entry.node.up ? entry.node : null;
+  }
+
+  /**
+   * The node that has it, as soon as a stream can be opened there: this is where calls that come early wait in line.
+   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`, `node_unavailable`, `capacity_exhausted`, the signal's
+   * reason.
+   */
+  async locate(tenant: string, id: string, signal?: AbortSignal): Promise<Node> {
+    for (;;) {
+      const node = this.locateNow(tenant, id);
+      if (node !== null) return node;
+      const entry = this.#alive(tenant, id);
+      if (entry.accepted && entry.node !== null) {
+        await entry.node.whenUp(this.#deps.config.linkPatienceMs, signal);
+        continue;
+      }
+      const placed = await entry.wait(() => entry.accepted || entry.ended, this.#deps.config.queueWaitMs, signal);
+      signal?.throwIfAborted();
+      if (!placed) throw new ServiceError('capacity_exhausted', undefined, { retryAfterMs: 1_000 });
+    }
+  }
+
+  /** @throws ServiceError `sandbox_not_found` */
+  entry(tenant: string, id: string): Entry {
+    const entry = this.#deps.store.get(id);
+    // Another tenant's sandbox is not told from one that never was.
+    if (entry === undefined || entry.tenant !== tenant) throw new ServiceError('sandbox_not_found');
+    return entry;
+  }
+
+  #alive(tenant: string, id: string): Entry {
+    const entry = this.entry(tenant, id);
+    if (!entry.ended) return entry;
+    const { status, reason, message } = entry.record;
+    throw new ServiceError('sandbox_ended', message ?? undefined, { details: { status, reason } });
+  }
+
+  #create(tenant: string, request: CreateSandboxRequest): Sandbox[] {
+    const { store, queue, observe } = this.#deps;
+    const image = request.image ?? this.#defaultImage();
+    this.#assertPossible(request, image);
+    const now = Date.now();
+    const specs = Array.from({ length: request.count ?? 1 }, () => specOf(tenant, request, image, now));
+    const entries: Entry[] = [];
+    try {
+      for (const spec of specs) {
+        entries.push(store.add(pendingRecord(spec)));
+        queue.add({ spec, priority: 0 });
+      }
+    } catch (error) {
+      // All or none: what was begun is taken back.
+      for (const entry of entries) background(this.#delete(entry), 'take back a create', this.#deps.log);
+      throw error;
+    }
+    for (const entry of entries) this.#limitWait(entry);
+    observe?.created(entries.length);
+    return entries.map((entry) => entry.view());
+  }
+
+  #limitWait(entry: Entry): void {
+    const { store, queue, config, log } = this.#deps;
+    const lifetimeMs = entry.record.expiresAtMs - Date.now();
+    const settled = entry.wait(() => entry.accepted || entry.ended, Math.min(config.queueWaitMs, lifetimeMs));
+    const limit = settled.then((placed) => {
+      if (placed) return;
+      queue.remove(entry.id);
+      if (Date.now() >= entry.record.expiresAtMs) store.end(entry, 'lifetime', 'No node had room within its lifetime.');
+      else store.end(entry, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`);
+    });
+    background(limit, 'limit the wait for a node', log);
+  }
+
+  #defaultImage(): string {
+    const { config, registry } = this.#deps;
+    const image = config.defaultImage ?? registry.all.find((node) => node.up)?.report?.defaultImage;
+    if (image !== undefined && image !== '') return image;
+    throw new ServiceError('node_unavailable', 'No node is there to say what the default image is.', {
+      retryAfterMs: 500,
+    });
+  }
+
+  /** What no node could ever take is turned down at once. While nothing is known of any node, it may wait for one. */
+  #assertPossible(request: CreateSandboxRequest, image: string): void {
+    const known = this.#deps.registry.all.filter((node) => node.report !== null);
+    const need = { image, cpus: request.cpus, memoryMb: request.memoryMb };
+    if (known.length === 0 || known.some((node) => couldFit(node, need))) return;
+    throw new ServiceError('invalid_request', 'No node is large enough for this sandbox.', {
+      details: {
+        cpus: Math.max(...known.map((node) => node.report?.cpus ?? 0)),
+        memoryMb: Math.max(...known.map((node) => node.report?.memoryMb ?? 0)),
+      },
+    });
+  }
+
+  async #delete(entry: Entry): Promise<void> {
+    if (entry.ended) return;
+    const { store, queue, placer, reaper } = this.#deps;
+    const { node } = entry;
+    queue.remove(entry.id);
+    placer.forget(entry.id);
+    store.end(entry, 'deleted', null);
+    if (node === null) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, DELETE_PATIENCE_MS)));
+    await Promise.race([reaper.reap(node, entry.id, 'deleted'), late]);
+    clearTimeout(timer);
+  }
+
+  async #extend(tenant: string, id: string, expiresAtMs: number): Promise<Sandbox> {
+    const node = await this.locate(tenant, id);
+    const answer = await node.call({ op: 'extend', sandbox: id, expiresAtMs }, EXTEND_DEADLINE_MS);
+    this.#deps.store.take(node, parseRecord(answer, id));
+    return this.get(tenant, id);
+  }
+}
+
+function matches(entry: Entry, filter: SandboxFilter): boolean {
+  const { record } = entry;
+  if (filter.status !== undefined && !filter.status.includes(record.status)) return false;
+  if (filter.name !== undefined && record.name !== filter.name) return false;
+  return Object.entries(filter.labels ?? {}).every(
+    ([key, value]) => Object.hasOwn(record.labels, key) && record.labels[key] === value,
+  );
+}

@@ -1,0 +1,62 @@
+/** From what a client asks for to what a node is told to make, and to the record that stands until the node answers. */
+import { ServiceError } from '../../protocol/errors.ts';
+import { newSandboxId } from '../../protocol/ids.ts';
+import { MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
+import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
+import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
+
+/** A spec travels in one frame, beside a few words of its own. */
+const MAX_SPEC_BYTES = MAX_CONTROL_BYTES - 4096;
+
+/** @throws ServiceError `invalid_request` when environment, labels and command together are too large. */
+export function specOf(tenant: string, request: CreateSandboxRequest, image: string, now: number): SandboxSpec {
+  const spec: SandboxSpec = {
+    id: newSandboxId(),
+    tenant,
+    name: request.name ?? null,
+    image,
+    cpus: request.cpus,
+    memoryMb: request.memoryMb,
+    diskMb: request.diskMb ?? null,
+    pidsLimit: request.pidsLimit,
+    network: request.network,
+    env: request.env,
+    secrets: request.secrets,
+    labels: request.labels,
+    startCommand: request.startCommand ?? null,
+    createdAtMs: now,
+    expiresAtMs: now + request.timeoutMs,
+    idleTimeoutMs: request.idleTimeoutMs ?? null,
+  };
+  const bytes = Buffer.byteLength(JSON.stringify(spec));
+  if (bytes > MAX_SPEC_BYTES) {
+    throw new ServiceError(
+      'body_too_large',
+      `env, secrets, labels and startCommand take ${bytes} bytes together; at most ${MAX_SPEC_BYTES}`,
+    );
+  }
+  return spec;
+}
+
+export function pendingRecord(spec: SandboxSpec): SandboxRecord {
+  return {
+    id: spec.id,
+    tenant: spec.tenant,
+    name: spec.name,
+    image: spec.image,
+    status: 'PENDING',
+    reason: null,
+    message: null,
+    cpus: spec.cpus,
+    memoryMb: spec.memoryMb,
+    diskMb: spec.diskMb,
+    pidsLimit: spec.pidsLimit,
+    network: spec.network,
+    labels: spec.labels,
+    createdAtMs: spec.createdAtMs,
+    startedAtMs: null,
+    endedAtMs: null,
+    expiresAtMs: spec.expiresAtMs,
+    timings: {},
+  };
+}

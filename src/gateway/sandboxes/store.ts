@@ -1,0 +1,187 @@
+/**
+ * All sandboxes that this gateway knows: by id, and by tenant and age. It takes what nodes say, with three rules: what
+ * has ended stays ended, a sandbox belongs to one node, and nobody changes a sandbox's tenant or age.
+ */
+import type { Logger } from '../../lib/logger.ts';
+import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
+import type { SandboxRecord } from '../../protocol/node.ts';
+import { isEnded, type EndReason } from '../../protocol/sandbox.ts';
+import type { Node } from '../nodes/node.ts';
+import { Entry, endedRecord } from './entry.ts';
+import { Ordered, type Position } from './ordered.ts';
+
+export interface StoreEvents {
+  changed(entry: Entry): void;
+  /** A node has a sandbox alive that has ended, or belongs to another node: it must be told. */
+  stray(node: Node, id: string, reason: EndReason): void;
+}
+
+const SWEEP_MS = 60_000;
+
+export class Store {
+  readonly #entries = new Map<string, Entry>();
+  readonly #tenants = new Map<string, Ordered<Entry>>();
+  readonly #byNode = new Map<Node, Set<Entry>>();
+  readonly #log: Logger;
+  readonly #now: () => number;
+  readonly #sweeper: NodeJS.Timeout;
+  readonly #listeners = new Set<(entry: Entry) => void>();
+  #stray: StoreEvents['stray'] = () => undefined;
+
+  constructor(log: Logger, now: () => number = Date.now) {
+    this.#log = log;
+    this.#now = now;
+    this.#sweeper = setInterval(() => this.sweep(), SWEEP_MS).unref();
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  onStray(listener: StoreEvents['stray']): void {
+    this.#stray = listener;
+  }
+
+  /** Called after each change of any sandbox, until the returned function is called. */
+  onChange(listener: (entry: Entry) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  get(id: string): Entry | undefined {
+    return this.#entries.get(id);
+  }
+
+  of(tenant: string, after: Position | null): Iterable<Entry> {
+    return this.#tenants.get(tenant)?.from(after) ?? [];
+  }
+
+  on(node: Node): Iterable<Entry> {
+    return this.#byNode.get(node) ?? [];
+  }
+
+  /** A sandbox that is being created here. */
+  add(record: SandboxRecord): Entry {
+    const entry = new Entry(record);
+    this.#entries.set(entry.id, entry);
+    let ordered = this.#tenants.get(entry.tenant);
+    if (ordered === undefined) this.#tenants.set(entry.tenant, (ordered = new Ordered()));
+    ordered.add(entry);
+    return entry;
+  }
+
+  /** It is being sent to this node (null: to none any more). */
+  assign(entry: Entry, node: Node | null): void {
+    this.#count(entry, -1);
+    entry.node = node;
+    entry.accepted = false;
+    this.#count(entry, +1);
+  }
+
+  /** What a node says of one sandbox. */
+  take(node: Node, record: SandboxRecord): void {
+    let entry = this.#entries.get(record.id);
+    if (entry === undefined) {
+      entry = this.add(record);
+      entry.node = node;
+      entry.accepted = true;
+      this.#count(entry, +1);
+      return this.#changed(entry);
+    }
+    if (entry.tenant !== record.tenant) {
+      this.#log.warn({ node: node.name, sandbox: record.id }, 'a node claims a sandbox of another tenant');
+      return;
+    }
+    if (entry.ended) {
+      if (!isEnded(record.status)) this.#stray(node, record.id, entry.record.reason ?? 'deleted');
+      else if (entry.node === node && entry.record.reason === record.reason) entry.record = this.#kept(entry, record);
+      return;
+    }
+    if (entry.node === null) this.assign(entry, node);
+    if (entry.node !== node) {
+      // Sent here once, then elsewhere: the one that it was sent to last has it.
+      if (!isEnded(record.status)) this.#stray(node, record.id, 'internal');
+      return;
+    }
+    this.#replace(entry, this.#kept(entry, record), true);
+  }
+
+  /** Ends a sandbox by the gateway's word. Nothing happens if it has ended already. */
+  end(entry: Entry, reason: EndReason, message: string | null): void {
+    if (entry.ended) return;
+    this.#replace(entry, endedRecord(entry.record, reason, message, this.#now()), entry.accepted);
+  }
+
+  /** All that a node has. What it had before and has no more is gone. */
+  snapshot(node: Node, records: readonly SandboxRecord[]): void {
+    const present = new Set(records.map((record) => record.id));
+    for (const entry of [...this.on(node)]) {
+      if (entry.accepted && !entry.ended && !present.has(entry.id)) {
+        this.end(entry, 'node_lost', 'The node came back without this sandbox.');
+      }
+    }
+    for (const record of records) this.take(node, record);
+  }
+
+  forgotten(node: Node, ids: readonly string[]): void {
+    for (const id of ids) {
+      const entry = this.#entries.get(id);
+      if (entry === undefined || entry.node !== node || !entry.accepted) continue;
+      // A record that the gateway has promised to keep is kept here; `sweep` lets it go.
+      if (!entry.ended) this.end(entry, 'node_lost', 'The node has forgotten this sandbox.');
+    }
+  }
+
+  /** Lets go of what ended long ago, and ends what outlived its lifetime without a node to see to it. */
+  sweep(): void {
+    const now = this.#now();
+    for (const entry of [...this.#entries.values()]) {
+      if (entry.ended) {
+        if (now - (entry.record.endedAtMs ?? 0) > TOMBSTONE_KEPT_MS) this.#drop(entry);
+      } else if (!entry.accepted && now > entry.record.expiresAtMs) {
+        this.end(entry, 'lifetime', 'The lifetime was over before the sandbox was placed.');
+      }
+    }
+  }
+
+  stop(): void {
+    clearInterval(this.#sweeper);
+    this.#listeners.clear();
+  }
+
+  #kept(entry: Entry, record: SandboxRecord): SandboxRecord {
+    return record.createdAtMs === entry.createdAtMs ? record : { ...record, createdAtMs: entry.createdAtMs };
+  }
+
+  #replace(entry: Entry, record: SandboxRecord, accepted: boolean): void {
+    this.#count(entry, -1);
+    entry.record = record;
+    entry.accepted = accepted;
+    this.#count(entry, +1);
+    this.#changed(entry);
+  }
+
+  #drop(entry: Entry): void {
+    this.#entries.delete(entry.id);
+    const ordered = this.#tenants.get(entry.tenant);
+    ordered?.remove(entry);
+    if (ordered?.size === 0) this.#tenants.delete(entry.tenant);
+  }
+
+  #changed(entry: Entry): void {
+    entry.notify();
+    for (const listener of this.#listeners) listener(entry);
+  }
+
+  /** Keeps the node's count of living sandboxes. */
+  #count(entry: Entry, by: 1 | -1): void {
+    const { node } = entry;
+    if (node === null || entry.ended) return;
+    node.live += by;
+    node.liveCpus += by * entry.record.cpus;
+    let here = this.#byNode.get(node);
+    if (here === undefined) this.#byNode.set(node, (here = new Set()));
+    if (by > 0) here.add(entry);
+    else here.delete(entry);
+  }
+}

@@ -1,0 +1,119 @@
+/** The services behind every door, and how they are put together. */
+import type { Logger } from '../lib/logger.ts';
+import { background } from '../lib/background.ts';
+import { createAuth, type Auth } from './auth/auth.ts';
+import type { GatewayConfig, NodeAddress } from './config.ts';
+import { ExecService } from './execs/service.ts';
+import { FileService } from './files/service.ts';
+import { MemoryIdempotencyStore } from './idempotency/memory-store.ts';
+import { ImageService } from './images/service.ts';
+import { createLifecycle, type Lifecycle } from './lifecycle.ts';
+import { Metrics } from './metrics/metrics.ts';
+import type { Dial } from './nodes/link.ts';
+import { NodeRegistry } from './nodes/registry.ts';
+import { NodeService } from './nodes/service.ts';
+import { PortService } from './ports/service.ts';
+import { MemoryQueue } from './queue/memory-queue.ts';
+import { Placer } from './sandboxes/placer.ts';
+import { Reaper } from './sandboxes/reaper.ts';
+import { SandboxService } from './sandboxes/service.ts';
+import { Store } from './sandboxes/store.ts';
+
+/** What a door calls. A door holds no logic of its own. */
+export interface Services {
+  readonly sandboxes: SandboxService;
+  readonly execs: ExecService;
+  readonly files: FileService;
+  readonly ports: PortService;
+  readonly auth: Auth;
+  readonly nodes: NodeService;
+  readonly images: ImageService;
+  readonly lifecycle: Lifecycle;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export interface RunningServices extends Services {
+  readonly registry: NodeRegistry;
+  stop(): Promise<void>;
+}
+
+export interface ServicesDeps {
+  dial: (address: NodeAddress) => Dial;
+  log: Logger;
+}
+
+/** Everything is in memory here; what several gateways must share sits behind `PlacementQueue` and `IdempotencyStore`. */
+export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps): RunningServices {
+  const lifecycle = createLifecycle();
+  const registry = new NodeRegistry({ addresses: config.nodes, dial, graceMs: config.nodeGraceMs, log });
+  const store = new Store(log);
+  const queue = new MemoryQueue({ max: config.queueMax });
+  const metrics = new Metrics({ registry, queue, store });
+  const placer = new Placer({ nodes: () => registry.all, store, log, observe: (outcome) => metrics.placed(outcome) });
+  const reaper = new Reaper(log);
+  const sandboxes = new SandboxService({
+    store,
+    queue,
+    placer,
+    reaper,
+    registry,
+    idempotency: new MemoryIdempotencyStore(),
+    lifecycle,
+    config,
+    log,
+    observe: metrics,
+  });
+  const execs = new ExecService({
+    sandboxes,
+    idempotency: new MemoryIdempotencyStore(),
+    lifecycle,
+    config,
+    observe: metrics,
+  });
+  const files = new FileService({ sandboxes, lifecycle });
+  const ports = new PortService({ sandboxes, lifecycle });
+
+  store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
+  store.onChange((entry) => {
+    metrics.sandboxChanged(entry);
+    const { node, record } = entry;
+    if (node === null) return;
+    if (record.status === 'RUNNING') node.health.ok();
+    else if (record.reason === 'start_failed' && entry.accepted && node.health.failed()) {
+      log.warn({ node: node.name }, 'node ejected after repeated failures');
+    }
+    if (entry.ended) queue.wake();
+  });
+  queue.start((ticket) => placer.offer(ticket));
+  registry.start({
+    snapshot: (node, records) => store.snapshot(node, records),
+    record: (node, record) => store.take(node, record),
+    forgotten: (node, ids) => store.forgotten(node, ids),
+    lost: (node) => {
+      for (const entry of [...store.on(node)]) if (entry.accepted) store.end(entry, 'node_lost', 'The node was lost.');
+    },
+    room: () => queue.wake(),
+  });
+
+  return {
+    sandboxes,
+    execs,
+    files,
+    ports,
+    auth: createAuth(config.keys),
+    nodes: new NodeService(registry),
+    images: new ImageService(registry),
+    lifecycle,
+    metrics,
+    log,
+    registry,
+    async stop() {
+      queue.stop();
+      reaper.stop();
+      await registry.stop();
+      store.stop();
+      metrics.stop();
+    },
+  };
+}

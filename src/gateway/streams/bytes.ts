@@ -1,0 +1,96 @@
+/** A node's stream of bytes as an async iterable and a writer: for files and archives. */
+import type { Json, MuxStream } from '../../mux/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { Channel } from '../../protocol/frames.ts';
+import type { Opener } from '../nodes/unary.ts';
+
+export class ByteStream {
+  readonly #stream: MuxStream;
+  readonly #opened = Promise.withResolvers<Json>();
+  readonly #done = Promise.withResolvers<Json | null>();
+  #queue: Buffer[] = [];
+  #ended = false;
+  #error: ServiceError | null = null;
+  #wake: (() => void) | null = null;
+  #doneEvent: Json | null = null;
+
+  /** @throws ServiceError when there is no link. */
+  constructor(node: Opener, request: Json) {
+    // Whoever does not ask for one of these does not want to hear of its failure either.
+    this.#opened.promise.catch(() => undefined);
+    this.#done.promise.catch(() => undefined);
+    this.#stream = node.open(request, {
+      opened: (answer) => this.#opened.resolve(answer),
+      data: (channel, bytes) => {
+        if (channel !== Channel.BYTES) return this.#stream.consume(bytes.length);
+        this.#queue.push(Buffer.from(bytes));
+        this.#wake?.();
+      },
+      event: (message) => {
+        if (message['type'] === 'done') this.#doneEvent = message;
+      },
+      fin: (channel) => {
+        if (channel !== Channel.ALL && channel !== Channel.BYTES) return;
+        this.#ended = true;
+        this.#wake?.();
+        if (channel !== Channel.ALL) return;
+        this.#done.resolve(this.#doneEvent);
+        this.#stream.end();
+      },
+      closed: (error) => {
+        if (error !== null && !this.#ended) this.#error = error;
+        this.#ended = true;
+        const failure = error ?? new ServiceError('interrupted', 'the node ended the transfer');
+        this.#opened.reject(failure);
+        this.#done.reject(failure);
+        this.#wake?.();
+      },
+    });
+  }
+
+  /** The answer in OPENED. @throws ServiceError as the node refused. */
+  get opened(): Promise<Json> {
+    return this.#opened.promise;
+  }
+
+  /** The final `done` event, once the node has said that it is finished. */
+  get done(): Promise<Json | null> {
+    return this.#done.promise;
+  }
+
+  get closed(): boolean {
+    return this.#stream.closed;
+  }
+
+  /** What arrives; credit goes back as it is taken. @throws ServiceError when it breaks off. */
+  async *read(): AsyncGenerator<Buffer> {
+    for (;;) {
+      const batch = this.#queue;
+      this.#queue = [];
+      for (const chunk of batch) {
+        yield chunk;
+        this.#stream.consume(chunk.length);
+      }
+      if (this.#queue.length > 0) continue;
+      if (this.#error !== null) throw this.#error;
+      if (this.#ended) return;
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+      this.#wake = null;
+    }
+  }
+
+  /** Sends all of the source, as fast as the node takes it, and then the end. Stops when the node does. */
+  async write(source: AsyncIterable<Uint8Array>): Promise<void> {
+    for await (const chunk of source) {
+      if (this.closed) return;
+      const drained = this.#stream.write(Channel.BYTES, chunk);
+      if (drained !== undefined) await drained;
+    }
+    if (!this.closed) this.#stream.fin(Channel.BYTES);
+  }
+
+  /** Nobody wants the rest. */
+  cancel(): void {
+    this.#stream.reset(new ServiceError('cancelled'));
+  }
+}
