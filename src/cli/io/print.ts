@@ -19,7 +19,6 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
 }
 
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 

@@ -1,0 +1,94 @@
+/** Terminals: size, resize, keys, detach and re-attach. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Pty, Sandbox } from '../../src/sdk/index.ts';
+import { running } from '../helpers/sandbox.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+
+const LIMIT_MS = 60_000;
+let stack: TestStack;
+let sandbox: Sandbox;
+beforeAll(async () => {
+  stack = await startStack({ pool: 1 });
+  sandbox = await stack.client.sandboxes.create({ timeoutMs: 3_600_000 });
+});
+afterAll(() => stack?.stop());
+
+/** Follows what the terminal shows. */
+function watch(pty: Pty): { text: () => string; shows: (what: string | RegExp) => Promise<void> } {
+  let text = '';
+  void (async () => {
+    for await (const bytes of pty) text += bytes.toString();
+  })().catch(() => undefined);
+  return {
+    text: () => text,
+    shows: async (what) => await expect.poll(() => text, { timeout: LIMIT_MS }).toMatch(what),
+  };
+}
+
+test('a terminal has the size that was asked for, and a resize reaches the program', async () => {
+  const pty = sandbox.pty({
+    cols: 120,
+    rows: 40,
+    command: `trap 'stty size' WINCH; stty size; echo up; while :; do sleep 0.1; done`,
+  });
+  const screen = watch(pty);
+  await screen.shows(/40 120[\s\S]*up/);
+  pty.resize(200, 50);
+  await screen.shows(/50 200/);
+  pty.kill();
+  expect((await pty.exit).exitCode).toBeGreaterThanOrEqual(128);
+});
+
+test('sizes that are none, and a resize after the end, harm nothing', async () => {
+  const pty = sandbox.pty({ command: 'read line; echo got $line' });
+  const screen = watch(pty);
+  await pty.started;
+  for (const [cols, rows] of [
+    [0, 0],
+    [65_535, 65_535],
+    [-1, 5],
+  ] as const) {
+    try {
+      pty.resize(cols, rows);
+    } catch {
+      // Refused here is as good as refused there.
+    }
+  }
+  await pty.write('hello\n');
+  await screen.shows(/got hello/);
+  expect((await pty.exit).exitCode).toBe(0);
+  pty.resize(80, 24);
+  expect((await sandbox.exec('echo ok')).stdout).toBe('ok\n');
+});
+
+test('Ctrl-C interrupts what runs in the foreground', async () => {
+  const pty = sandbox.pty({ command: `trap 'echo interrupted; exit 5' INT; echo up; while :; do sleep 0.1; done` });
+  const screen = watch(pty);
+  await screen.shows(/up/);
+  await pty.write('\x03');
+  expect((await pty.exit).exitCode).toBe(5);
+  expect(screen.text()).toContain('interrupted');
+});
+
+test('a terminal that was left goes on, and who attaches sees what it showed', async () => {
+  const pty = sandbox.pty({ command: 'echo before; read line; echo after $line; exit 6', detachedMs: 300_000 });
+  const screen = watch(pty);
+  await screen.shows(/before/);
+  pty.detach();
+  const again = sandbox.attachPty(pty.id);
+  const screenAgain = watch(again);
+  await screenAgain.shows(/before/);
+  await again.write('here\n');
+  await screenAgain.shows(/after here/);
+  expect((await again.exit).exitCode).toBe(6);
+});
+
+test('a terminal nobody comes back to ends with all that runs in it', async () => {
+  const client = stack.newClient();
+  const same = await client.sandboxes.get(sandbox.id);
+  const ptys = Array.from({ length: 5 }, () => same.pty({ command: 'sleep 53197', detachedMs: 1_000 }));
+  await Promise.all(ptys.map((pty) => pty.started));
+  for (const pty of ptys) pty.exit.catch(() => undefined);
+  await client.close();
+  await expect.poll(() => running(sandbox, 'sleep 53197'), { timeout: LIMIT_MS }).toEqual([]);
+});
