@@ -36,7 +36,7 @@ export interface SessionOptions {
 const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
 /** Nothing was started: the same OPEN may go out again. */
 const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
-/** A stream that lasted so long ended the troubles before it. */
+/** A stream that lasted so long, or brought output, ended the troubles before it. */
 const STEADY_MS = 5_000;
 /** Between our kill and the exit that it brings. */
 const KILL_PATIENCE_MS = 10_000;
@@ -55,8 +55,10 @@ export class ExecSession {
   #killWanted = false;
   /** Commands that wait for a stream. */
   #commands: ExecCommand[] = [];
-  /** When the troubles began that are not over yet. */
+  /** Since when there has been no stream that was opened. */
   #cutAt: number | null = null;
+  /** Output came over the stream under way. */
+  #progressed = false;
   #openedAt = 0;
   #tries = 0;
 
@@ -166,6 +168,7 @@ export class ExecSession {
     const attached = this.#opened;
     this.#opened = true;
     this.#openedAt = performance.now();
+    this.#cutAt = null;
     if (!attached && typeof answer['queueMs'] === 'number') this.#queueMs = answer['queueMs'];
     const pid = typeof answer['pid'] === 'number' ? answer['pid'] : null;
     this.#started.resolve({ pid, queueMs: this.#queueMs });
@@ -182,6 +185,7 @@ export class ExecSession {
     if (stream === null) return;
     if (name === undefined || this.#done) return stream.consume(bytes.length);
     this.#received[name] += bytes.length;
+    this.#progressed = true;
     this.#options.output.push(name, bytes, stream);
   }
 
@@ -213,10 +217,8 @@ export class ExecSession {
     if (!(this.#opened ? CUTS : NOT_YET).has(error.code)) return this.#fail(this.#explain(error));
     if (this.#killWanted && !this.#opened) return this.#fail(error);
     const now = performance.now();
-    if (now - this.#openedAt > STEADY_MS) {
-      this.#cutAt = now;
-      this.#tries = 0;
-    }
+    if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;
+    this.#progressed = false;
     this.#cutAt ??= now;
     this.#tries += 1;
     if (now - this.#cutAt > this.#options.resumeMs) return this.#fail(error);
