@@ -109,7 +109,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     images: [...images].slice(0, 10_000),
     defaultImage: config.defaultImage,
   });
-  await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, log }, stopping.signal);
+  const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, log }, stopping.signal);
   server = await serveNode({
     listen: config.listen,
     secret: config.nodeSecret.reveal(),
@@ -141,7 +141,8 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     metrics: () => metrics.text(),
     healthy: () => true,
   });
-  background(prewarm(config, runtime, pools, stopping.signal, log), 'filling the pool', log);
+  const filled = adopted.waiting.then(() => prewarm(config, runtime, pools, stopping.signal, log));
+  background(filled, 'filling the pool', log);
   return {
     port: server.port,
     sandboxes,

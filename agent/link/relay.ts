@@ -11,6 +11,8 @@ import { cleanError } from '../supervisor/hostile.ts';
 
 /** How long a cut stream waits to learn whether its sandbox has ended. */
 const FATE_MS = 3_000;
+/** How long a call waits for boxinit to call again. */
+const RECALL_MS = 10_000;
 
 /** What differs between an exec, a file call and a port. */
 export interface RelayKind {
@@ -65,9 +67,16 @@ class Relay implements StreamHandler, Waiting {
   // The sandbox.
 
   ready(): void {
+    // After a restart of the agent a sandbox runs before its boxinit has called again.
+    this.#sandbox.whenFateIsKnown(RECALL_MS, () => this.#join());
+  }
+
+  #join(): void {
+    if (this.#over) return;
     this.#queueMs = performance.now() - this.#beganAt;
     const link = this.#sandbox.launched?.link;
     try {
+      if (this.#sandbox.ended) throw this.#sandbox.endedError();
       if (link === undefined) throw new ServiceError('node_unavailable', 'the sandbox is being found again');
       this.#inner = link.open(this.#kind.request(this.#sandbox), this.#boxinit);
     } catch (error) {

@@ -8,12 +8,20 @@ import path from 'node:path';
 import * as z from 'zod';
 import { Network } from '../../src/protocol/sandbox.ts';
 
+/** An image as it was when a container was made of it: nobody has to be asked about it after a restart. */
+export const StoredImage = z.object({
+  ref: z.string(),
+  id: z.string(),
+  env: z.record(z.string(), z.string()),
+  workdir: z.string(),
+  user: z.string(),
+});
+
 const ContainerMeta = z.object({
   id: z.string().regex(/^[a-z0-9-]{1,64}$/),
   token: z.string(),
-  imageId: z.string().nullable(),
-  /** By which name the image was asked for; null for a blank. */
-  imageRef: z.string().nullable(),
+  /** Null for a blank. */
+  image: StoredImage.nullable(),
   poolKey: z.string(),
   limits: z.object({
     cpus: z.number(),

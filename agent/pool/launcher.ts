@@ -53,8 +53,7 @@ export class Launcher {
     const meta: ContainerMeta = {
       id: newContainerId(),
       token: randomBytes(32).toString('base64url'),
-      imageId: spec.image?.id ?? null,
-      imageRef: spec.image?.ref ?? null,
+      image: spec.image ?? null,
       poolKey: spec.poolKey,
       limits: spec.limits,
       network: spec.network,
@@ -90,7 +89,7 @@ export class Launcher {
   /** Listens again for a container of an earlier agent. Its boxinit may call later. */
   async relisten(meta: ContainerMeta): Promise<Launched> {
     const link = await this.#listen(meta);
-    const container = { id: meta.id, imageId: meta.imageId };
+    const container = { id: meta.id, imageId: meta.image?.id ?? null };
     return { container, link, poolKey: meta.poolKey, limits: meta.limits, network: meta.network };
   }
 

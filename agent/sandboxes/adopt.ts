@@ -19,19 +19,20 @@ export interface AdoptDeps {
 
 /**
  * Reads the records first and reality second. A sandbox whose container lives goes on; one whose container is gone has
- * ended; one that did not run yet is brought up anew. Waiting containers go back into their pool.
+ * ended; one that did not run yet is brought up anew. `waiting` resolves once the containers that waited are back in
+ * their pools or given up: a refill before that would make too many.
  */
-export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<void> {
+export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ waiting: Promise<void> }> {
   const stored = deps.store.load();
   const containers = new Map((await deps.runtime.list()).map((container) => [container.id, container]));
   const owned = new Set(stored.map(({ containerId }) => containerId));
   await Promise.all(stored.map((each) => adoptSandbox(each, deps, containers.get(each.containerId ?? '')?.running)));
   const waiting = [...containers.values()].filter(({ id, running }) => running && !owned.has(id));
-  await Promise.all(waiting.map(({ id }) => adoptWaiting(id, deps, signal)));
   const count = stored.filter(({ record }) => record.endedAtMs === null).length;
   if (count + waiting.length > 0) {
     deps.log.info({ event: 'adopted', sandboxes: count, waiting: waiting.length }, 'taken back from the last agent');
   }
+  return { waiting: Promise.all(waiting.map(({ id }) => adoptWaiting(id, deps, signal))).then(() => undefined) };
 }
 
 async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boolean | undefined): Promise<void> {
@@ -73,11 +74,10 @@ async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): P
   const { homes, launcher, pools, log } = deps;
   const meta = homes.isClaimed(id) ? undefined : await homes.read(id);
   if (meta === undefined) return;
-  const image = meta.imageRef === null ? undefined : deps.runtime.images.get(meta.imageRef);
   const launched = await launcher.relisten(meta);
   try {
     await launcher.readopt(launched, signal);
-    if (pools.adopt(launched, image)) return;
+    if (pools.adopt(launched, meta.image ?? undefined)) return;
   } catch (error) {
     log.warn({ err: error, container: id }, 'a waiting container did not call again');
   }

@@ -5,6 +5,7 @@ import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
+import { StoredImage } from '../pool/container-homes.ts';
 
 const StoredSandbox = z.object({
   version: z.literal(1),
@@ -12,16 +13,7 @@ const StoredSandbox = z.object({
   /** Null once it has ended: env and secrets are not kept any longer than they are needed. */
   spec: SandboxSpec.nullable(),
   containerId: z.string().nullable(),
-  /** What the image says about programs, so that nobody has to be asked about it after a restart. */
-  image: z
-    .object({
-      ref: z.string(),
-      id: z.string(),
-      env: z.record(z.string(), z.string()),
-      workdir: z.string(),
-      user: z.string(),
-    })
-    .nullable(),
+  image: StoredImage.nullable(),
 });
 export type StoredSandbox = z.infer<typeof StoredSandbox>;
 

@@ -80,8 +80,9 @@ export class SupervisorLink implements Supervisor {
     return link;
   }
 
+  /** False from the moment that the connection is lost, before any of its streams hears of it. */
   get connected(): boolean {
-    return this.#current !== null;
+    return this.#current !== null && !this.#current.mux.closed;
   }
 
   get hello(): SupervisorHello {

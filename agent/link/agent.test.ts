@@ -1,0 +1,285 @@
+import { expect, test } from 'vitest';
+import { UpgradeRefused, dialNode, dialWs } from '../../src/mux/index.ts';
+import { gatewayAuthorization } from '../../src/lib/node-auth.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { NODE_PATH, NODE_SUBPROTOCOL } from '../../src/protocol/node.ts';
+import { Harness, SECRET, newSpec, until } from '../testing/harness.ts';
+import { NodeClient } from '../testing/node-client.ts';
+
+const codeOf = async (work: Promise<unknown>): Promise<string> => {
+  try {
+    await work;
+    return 'no error';
+  } catch (error) {
+    return ServiceError.from(error).code;
+  }
+};
+
+test('create answers before the container is there, and an exec waits in line until it is', async () => {
+  await using h = await Harness.fake({ launchMs: 200 }, { MILLIBOX_POOL_MIN: '0' });
+  const spec = newSpec();
+  const record = await h.client.create(spec);
+  expect(['PENDING', 'PROVISIONING']).toContain(record.status);
+  const outcome = await h.client.exec(spec.id, { argv: ['echo', 'early'] });
+  expect(outcome.stdout.toString()).toBe('early\n');
+  expect(outcome.opened['queueMs']).toBeGreaterThan(0);
+  expect(h.record(spec.id).status).toBe('RUNNING');
+});
+
+test('stdin that is sent while the exec waits in line arrives whole', async () => {
+  await using h = await Harness.fake({ launchMs: 100 }, { MILLIBOX_POOL_MIN: '0' });
+  const spec = newSpec();
+  await h.client.create(spec);
+  const stdin = Buffer.alloc(900_000, 'abcdefghij');
+  const outcome = await h.client.exec(spec.id, { argv: ['cat'] }, { stdin });
+  expect(outcome.stdout.equals(stdin)).toBe(true);
+});
+
+test('the same id again is the same sandbox', async () => {
+  await using h = await Harness.fake();
+  const spec = newSpec();
+  await Promise.all([h.client.create(spec), h.client.create(spec)]);
+  await h.reaches(spec.id, 'RUNNING');
+  expect((await h.client.create(spec)).startedAtMs).toBe(h.record(spec.id).startedAtMs);
+  expect(h.agent.sandboxes.list()).toHaveLength(1);
+});
+
+test('a delete wins over a create that is under way', async () => {
+  await using h = await Harness.fake({ launchMs: 300 }, { MILLIBOX_POOL_MIN: '0' });
+  const spec = newSpec();
+  await h.client.create(spec);
+  const waiting = codeOf(h.client.exec(spec.id, { argv: ['true'] }));
+  expect((await h.client.delete(spec.id)).status).toBe('TERMINATED');
+  expect(await waiting).toBe('sandbox_ended');
+  await until('the container is gone', async () => (await h.runtime.list()).length === 0);
+  expect(h.record(spec.id)).toMatchObject({ status: 'TERMINATED', reason: 'deleted' });
+});
+
+test('a create that comes after its delete is turned down', async () => {
+  await using h = await Harness.fake();
+  const spec = newSpec();
+  expect(await codeOf(h.client.delete(spec.id))).toBe('sandbox_not_found');
+  expect(await codeOf(h.client.create(spec))).toBe('sandbox_ended');
+});
+
+test('deleting twice gives the same record', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const [first, second] = await Promise.all([h.client.delete(id), h.client.delete(id)]);
+  expect(second).toEqual(first);
+});
+
+test('a full node refuses, and has room again after a delete', async () => {
+  await using h = await Harness.fake({}, { MILLIBOX_MAX_SANDBOXES: '1' });
+  const { id } = await h.sandbox();
+  expect(await codeOf(h.client.create(newSpec()))).toBe('capacity_exhausted');
+  await h.client.delete(id);
+  await until('there is room', async () => (await codeOf(h.client.create(newSpec()))) === 'no error');
+});
+
+test('a draining node takes nothing new, and goes on with what it has', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await h.client.call({ op: 'drain', on: true });
+  expect(await codeOf(h.client.create(newSpec()))).toBe('draining');
+  expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
+  await h.client.call({ op: 'drain', on: false });
+  expect(await codeOf(h.client.create(newSpec()))).toBe('no error');
+});
+
+test('an image that cannot be pulled ends the sandbox, with the reason', async () => {
+  await using h = await Harness.fake();
+  const spec = newSpec({ image: 'missing/image' });
+  await h.client.create(spec);
+  expect(await codeOf(h.client.exec(spec.id, { argv: ['true'] }))).toBe('sandbox_ended');
+  expect(h.record(spec.id)).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed' });
+});
+
+test('env of a program is its own over the secrets over the sandbox over the image, and records hold no secret', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox({ env: { A: 'sandbox', B: 'sandbox' }, secrets: { B: 'hidden', C: 'hidden' } });
+  const value = async (name: string): Promise<string> => {
+    const outcome = await h.client.exec(id, { argv: ['printenv', name], env: { C: 'exec' } });
+    return outcome.stdout.toString().trim();
+  };
+  expect(await Promise.all(['A', 'B', 'C', 'PATH'].map(value))).toEqual(['sandbox', 'hidden', 'exec', '/usr/bin:/bin']);
+  expect(JSON.stringify(h.client.watch()) + JSON.stringify(h.agent.sandboxes.list())).not.toContain('hidden');
+});
+
+test('a program that does not exist is refused by its own code, and the sandbox stays', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  expect(await codeOf(h.client.exec(id, { argv: ['nosuch'] }))).toBe('exec_program_not_found');
+  expect((await h.client.exec(id, { argv: ['exit', '7'] })).exit.exitCode).toBe(7);
+});
+
+test('a reader that takes nothing stops its own program and no other', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const stalled = h.client.start({ op: 'exec', sandbox: id, argv: ['yes'] }, { hold: true });
+  await until('its window is full', () => stalled.stdout.reduce((sum, { length }) => sum + length, 0) >= 256 * 1024);
+  const outcome = await h.client.exec(id, { argv: ['yes', '3000000'] });
+  expect(outcome.stdout.length).toBe(3_000_000);
+  expect(stalled.stdout.reduce((sum, { length }) => sum + length, 0)).toBe(256 * 1024);
+  stalled.stream.urgent({ type: 'kill' });
+});
+
+test('the link to the gateway is cut: the program goes on, and attach continues at the byte', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const first = h.client.start({
+    op: 'exec',
+    sandbox: id,
+    id: 'exe-resumed',
+    command: 'yes 100000; sleep 0.05; yes 100000; exit 5',
+  });
+  await first.opened;
+  h.client.mux.close();
+  expect(await codeOf(first.outcome)).toBe('interrupted');
+  const had = Buffer.concat(first.stdout);
+  h.client = await NodeClient.dial(h.agent.port, SECRET);
+  const attach = { op: 'attach', sandbox: id, id: 'exe-resumed', stdout: had.length, stderr: 0 };
+  const rest = await h.client.start(attach).outcome;
+  expect(Buffer.concat([had, rest.stdout]).toString()).toBe('y\n'.repeat(100_000));
+  expect(rest.exit.exitCode).toBe(5);
+});
+
+test('a container that dies ends its sandbox, and whoever waits is told so', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const { id: other } = await h.sandbox();
+  const running = h.client.start({ op: 'exec', sandbox: id, argv: ['sleep', '600'] });
+  await running.opened;
+  h.runtime.kill(h.containerOf(id), { oomKilled: true });
+  expect(await codeOf(running.outcome)).toBe('sandbox_ended');
+  expect(h.record(id)).toMatchObject({ status: 'ERROR', reason: 'oom' });
+  expect((await h.client.exec(other, { argv: ['true'] })).exit.exitCode).toBe(0);
+});
+
+test('the link to boxinit breaks: the stream ends as interrupted, and attach continues', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const running = h.client.start({ op: 'exec', sandbox: id, id: 'exe-cut', command: 'sleep 0.3; echo done; exit 4' });
+  await running.opened;
+  h.runtime.cut(h.containerOf(id));
+  expect(await codeOf(running.outcome)).toBe('interrupted');
+  const rest = await h.client.start({ op: 'attach', sandbox: id, id: 'exe-cut' }).outcome;
+  expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['done\n', 4]);
+});
+
+test('an OOM kill that the kernel counted is told with the exit, once', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  h.runtime.countOomKill(h.containerOf(id));
+  const killed = async (): Promise<boolean> => {
+    const running = h.client.start({ op: 'exec', sandbox: id, argv: ['sleep', '600'] });
+    await running.opened;
+    running.stream.urgent({ type: 'kill' });
+    return (await running.outcome).exit.oomKilled;
+  };
+  expect([await killed(), await killed()]).toEqual([true, false]);
+});
+
+test('the start command runs once the sandbox is up', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox({ startCommand: 'echo started; sleep 600' });
+  const execs = async (): Promise<unknown> => (await h.client.call({ op: 'execs', sandbox: id }))['execs'];
+  await until('it runs', async () => JSON.stringify(await execs()).includes('"execId":"start"'));
+  await h.client.call({ op: 'signal', sandbox: id, id: 'start', signal: 'TERM' });
+  const outcome = await h.client.start({ op: 'attach', sandbox: id, id: 'start' }).outcome;
+  expect(outcome.stdout.toString()).toBe('started\n');
+});
+
+test('a life that is over, and one that nobody uses, end with their reason', async () => {
+  await using h = await Harness.fake();
+  const short = newSpec({ expiresAtMs: Date.now() + 100 });
+  const idle = newSpec({ idleTimeoutMs: 100 });
+  await Promise.all([h.client.create(short), h.client.create(idle)]);
+  await h.reaches(short.id, 'TIMEOUT');
+  await h.reaches(idle.id, 'TIMEOUT');
+  expect([h.record(short.id).reason, h.record(idle.id).reason]).toEqual(['lifetime', 'idle']);
+});
+
+test('a sandbox with an open call is not idle', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox({ idleTimeoutMs: 100 });
+  const outcome = await h.client.exec(id, { argv: ['sleep', '0.5'] });
+  expect(outcome.exit.exitCode).toBe(0);
+  await h.reaches(id, 'TIMEOUT');
+});
+
+test('extend moves the end of a life', async () => {
+  await using h = await Harness.fake();
+  const spec = newSpec({ expiresAtMs: Date.now() + 3_600_000 });
+  await h.client.create(spec);
+  await h.client.call({ op: 'extend', sandbox: spec.id, expiresAtMs: Date.now() + 50 });
+  await h.reaches(spec.id, 'TIMEOUT');
+});
+
+test('watch tells everything once and then what changes', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const events = h.client.watch();
+  await until('the snapshot', () => events.length > 0);
+  expect(events[0]).toMatchObject({ type: 'snapshot', more: false, sandboxes: [{ id, status: 'RUNNING' }] });
+  const next = await h.sandbox();
+  await h.client.delete(next.id);
+  const seen = (status: string): boolean =>
+    events.some((event) => event.type === 'sandbox' && event.sandbox.id === next.id && event.sandbox.status === status);
+  await until('the end is told', () => seen('TERMINATED'));
+  expect(seen('RUNNING')).toBe(true);
+  await until('the report is told', () => events.some(({ type }) => type === 'node'));
+});
+
+test('a peer without the secret gets no further than the challenge', async () => {
+  await using h = await Harness.fake();
+  const url = `ws://127.0.0.1:${h.agent.port}`;
+  await expect(dialNode(url, { secret: 'a wrong secret, and long', deadlineMs: 10_000 })).rejects.toThrow(
+    UpgradeRefused,
+  );
+  const bare = { subprotocol: NODE_SUBPROTOCOL, deadlineMs: 10_000 };
+  await expect(dialWs(`${url}${NODE_PATH}`, bare)).rejects.toMatchObject({ status: 401 });
+});
+
+test('an authorization works once, and only for the challenge that the agent gave', async () => {
+  await using h = await Harness.fake();
+  const url = `ws://127.0.0.1:${h.agent.port}${NODE_PATH}`;
+  const dial = (authorization: string): ReturnType<typeof dialWs> =>
+    dialWs(url, { subprotocol: NODE_SUBPROTOCOL, deadlineMs: 10_000, headers: { authorization } });
+  const refusal = await dialWs(url, { subprotocol: NODE_SUBPROTOCOL, deadlineMs: 10_000 }).catch(
+    (error: unknown) => error,
+  );
+  const body = JSON.parse((refusal as UpgradeRefused).body) as { error: { details: { challenge: string } } };
+  const header = gatewayAuthorization(SECRET, body.error.details.challenge, 'n'.repeat(32));
+  (await dial(header)).close();
+  await expect(dial(header)).rejects.toMatchObject({ status: 401 });
+  await expect(dial(gatewayAuthorization(SECRET, 'made-up-challenge', 'n'.repeat(32)))).rejects.toMatchObject({
+    status: 401,
+  });
+});
+
+test('malformed questions are refused, and the agent goes on', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const bad = [
+    {},
+    { op: 5 },
+    { op: 'constructor' },
+    { op: 'create' },
+    { op: 'create', spec: { ...newSpec(), id: '../../etc/passwd' } },
+    { op: 'create', spec: { ...newSpec(), memoryMb: 'much' } },
+    { op: 'exec', sandbox: id },
+    { op: 'exec', sandbox: id, argv: ['true'], command: 'true' },
+    { op: 'exec', sandbox: id, argv: 'true' },
+    { op: 'exec', sandbox: id, argv: ['true'], id: '../x' },
+    { op: 'exec', sandbox: 7, argv: ['true'] },
+    { op: 'port', sandbox: id, port: 70_000 },
+    { op: 'file', sandbox: id, call: 'format' },
+    { op: 'signal', sandbox: id, id: 'x', signal: 'NOPE' },
+  ];
+  for (const request of bad) {
+    expect(['invalid_request', 'not_supported']).toContain(await codeOf(h.client.call(request)));
+  }
+  expect(await codeOf(h.client.exec('sbx-unknown', { argv: ['true'] }))).toBe('sandbox_not_found');
+  expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
+});

@@ -1,0 +1,108 @@
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { Harness, newSpec, until } from '../testing/harness.ts';
+
+test('after a restart sandboxes run on, their commands too, and waiting containers wait again', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox({ env: { A: 'kept' }, secrets: { S: 'kept too' } });
+  const running = h.client.start({
+    op: 'exec',
+    sandbox: id,
+    id: 'exe-long',
+    command: 'echo begun; sleep 1; echo ended; exit 3',
+  });
+  await running.opened;
+  await h.warm(2);
+  const before = new Set((await h.runtime.list()).map((container) => container.id));
+  await h.restart();
+  const rest = await h.client.start({ op: 'attach', sandbox: id, id: 'exe-long' }).outcome;
+  expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['begun\nended\n', 3]);
+  expect((await h.client.exec(id, { command: 'echo $A $S' })).stdout.toString()).toBe('kept kept too\n');
+  await h.warm(2);
+  expect(new Set((await h.runtime.list()).map((container) => container.id))).toEqual(before);
+});
+
+test('an exec right after a restart waits until boxinit has called again', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await h.restart();
+  expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
+});
+
+test('a sandbox whose container is gone after a restart has ended', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await h.agent.stop();
+  await h.runtime.destroy(h.containerOf(id));
+  await h.restart();
+  expect(h.record(id)).toMatchObject({ status: 'ERROR', reason: 'internal' });
+});
+
+test('a sandbox that was not up yet is brought up by the next agent', async () => {
+  await using h = await Harness.fake({ launchMs: 500 }, { MILLIBOX_POOL_MIN: '0' });
+  const spec = newSpec({ env: { A: 'kept' } });
+  await h.client.create(spec);
+  await h.restart();
+  expect((await h.client.exec(spec.id, { argv: ['printenv', 'A'] })).stdout.toString()).toBe('kept\n');
+  await h.agent.orphans.look();
+  await h.agent.orphans.look();
+  await until('one container is left', async () => (await h.runtime.list()).length === 1);
+});
+
+test('the dead answer after a restart too, and the idempotency of create holds', async () => {
+  await using h = await Harness.fake();
+  const spec = newSpec();
+  await h.client.create(spec);
+  await h.client.delete(spec.id);
+  await h.restart();
+  expect((await h.client.create(spec)).status).toBe('TERMINATED');
+});
+
+test('records are for the agent alone, and secrets leave them with the end of the sandbox', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox({ secrets: { S: 'do not keep me' } });
+  const file = path.join(h.dataDir, 'sandboxes', `${id}.json`);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  expect(readFileSync(file, 'utf8')).toContain('do not keep me');
+  await h.client.delete(id);
+  expect(readFileSync(file, 'utf8')).not.toContain('do not keep me');
+});
+
+test('a record that cannot be read is set aside, and the others are taken back', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await h.agent.stop();
+  writeFileSync(path.join(h.dataDir, 'sandboxes', 'sbx-broken.json'), '{"version":1');
+  await h.restart();
+  expect(h.record(id).status).toBe('RUNNING');
+  expect(readdirSync(path.join(h.dataDir, 'sandboxes'))).toContain('sbx-broken.json.unreadable');
+});
+
+test('a container that nobody owns is destroyed at the second look, not the first', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const container = h.containerOf(id);
+  await h.warm(2);
+  await h.agent.stop();
+  // As if the record had never been written.
+  rmSync(path.join(h.dataDir, 'sandboxes', `${id}.json`));
+  await h.restart();
+  const exists = async (): Promise<boolean> => (await h.runtime.list()).some((each) => each.id === container);
+  await h.agent.orphans.look();
+  expect(await exists()).toBe(true);
+  await h.agent.orphans.look();
+  await until('the orphan is gone', async () => !(await exists()));
+  await until('its directory too', () => !readdirSync(path.join(h.dataDir, 'c')).includes(container));
+});
+
+test('a container that user code ran in never waits in a pool again', async () => {
+  await using h = await Harness.fake({}, { MILLIBOX_POOL_MIN: '1', MILLIBOX_POOL_MAX: '1' });
+  const { id } = await h.sandbox();
+  const used = h.containerOf(id);
+  await h.agent.stop();
+  rmSync(path.join(h.dataDir, 'sandboxes', `${id}.json`));
+  await h.restart();
+  const next = await Promise.all([h.sandbox(), h.sandbox(), h.sandbox()]);
+  expect(next.map((record) => h.containerOf(record.id))).not.toContain(used);
+});
