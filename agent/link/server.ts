@@ -2,16 +2,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type WebSocket } from 'ws';
 import { agentProof } from '../../src/lib/node-auth.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import {
-  WS_OPTIONS,
+  acceptWs,
   createMux,
-  wsTransport,
   type Mux,
   type MuxStream,
   type StreamHandler,
+  type Transport,
 } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
@@ -56,7 +55,6 @@ class LinkServer implements NodeServer {
   readonly #options: NodeServerOptions;
   readonly #guard: NodeGuard;
   readonly #http: Server;
-  readonly #ws: WebSocketServer;
   readonly #links = new Set<Mux>();
   #past = { in: 0, out: 0 };
   #closing = false;
@@ -64,7 +62,6 @@ class LinkServer implements NodeServer {
   constructor(options: NodeServerOptions) {
     this.#options = options;
     this.#guard = new NodeGuard(options.secret);
-    this.#ws = new WebSocketServer({ ...WS_OPTIONS, noServer: true, handleProtocols: () => NODE_SUBPROTOCOL });
     this.#http = createServer({ headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS }, (request, response) => {
       this.#answer(request, response).catch((error: unknown) => {
         options.log.error({ err: error }, 'a request to the agent failed');
@@ -108,7 +105,6 @@ class LinkServer implements NodeServer {
   async close(): Promise<void> {
     this.#closing = true;
     for (const link of this.#links) link.close(new ServiceError('draining'));
-    this.#ws.close();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#http.close(() => resolve());
     this.#http.closeAllConnections();
@@ -140,16 +136,20 @@ class LinkServer implements NodeServer {
     }
     if (this.#closing) return refuse(socket, new ServiceError('draining'));
     if (this.#links.size >= MAX_LINKS) return refuse(socket, new ServiceError('rate_limited', 'too many links'));
-    this.#ws.handleUpgrade(request, socket, head, (ws) => this.#link(ws, nonce));
+    try {
+      this.#link(acceptWs(request, socket, head, NODE_SUBPROTOCOL), nonce);
+    } catch (error) {
+      refuse(socket, ServiceError.from(error));
+    }
   }
 
-  #link(ws: WebSocket, nonce: string): void {
+  #link(transport: Transport, nonce: string): void {
     const { node, version, bootId, secret, log } = this.#options;
     const proof = agentProof(secret, nonce, node, bootId);
     const hello: NodeHello = { generation: NODE_GENERATION, node, version, bootId, proof };
     const beganAt = performance.now();
     const mux = createMux({
-      transport: wsTransport(ws),
+      transport,
       role: 'listener',
       hello,
       onHello: () => undefined,

@@ -3,5 +3,4 @@ export { createMux } from './mux.ts';
 export { memoryPair, type MemoryOptions, type MemoryPair } from './memory-transport.ts';
 export { socketTransport } from './socket-transport.ts';
 export { UpgradeRefused, acceptWs, dialWs, type DialOptions } from './websocket/handshake.ts';
-export { WS_OPTIONS, wsTransport, zeroMask } from './ws-transport.ts';
 export type { Json, Mux, MuxOptions, MuxStream, StreamHandler, Transport } from './types.ts';

@@ -4,8 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type WebSocket } from 'ws';
-import { createMux, WS_OPTIONS, wsTransport, type Mux } from '../../../mux/index.ts';
+import { acceptWs, createMux, type Mux, type Transport } from '../../../mux/index.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
 import type { Caller } from '../../auth/auth.ts';
@@ -16,11 +15,8 @@ import { openStream } from './streams.ts';
 export const CLIENT_SUBPROTOCOL = 'millibox.v1';
 export const WS_PATH = '/v1/ws';
 const GENERATION = 1;
-const GOING_AWAY = 1001;
-const CLOSE_GRACE_MS = 2_000;
 
 interface Client {
-  ws: WebSocket;
   mux: Mux;
   /** Ends the shutdown's wait for this client. */
   released: () => void;
@@ -28,12 +24,6 @@ interface Client {
 
 export class ClientSockets {
   readonly #services: Services;
-  readonly #server = new WebSocketServer({
-    ...WS_OPTIONS,
-    noServer: true,
-    clientTracking: false,
-    handleProtocols: (offered) => (offered.has(CLIENT_SUBPROTOCOL) ? CLIENT_SUBPROTOCOL : false),
-  });
   readonly #clients = new Set<Client>();
 
   constructor(services: Services) {
@@ -50,25 +40,19 @@ export class ClientSockets {
     try {
       const caller = this.#services.auth.byHeader(request.headers.authorization);
       this.#services.lifecycle.assertOpen();
-      const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-      if (!offered.includes(CLIENT_SUBPROTOCOL)) {
-        throw new ServiceError('invalid_request', `offer the subprotocol ${CLIENT_SUBPROTOCOL}`);
-      }
-      // A malformed handshake is answered by `ws` itself.
-      this.#server.handleUpgrade(request, socket, head, (ws) => this.#begin(ws, caller));
+      this.#begin(acceptWs(request, socket, head, CLIENT_SUBPROTOCOL), caller);
     } catch (error) {
       refuseUpgrade(socket, ServiceError.from(error), requestId);
     }
     return true;
   }
 
-  /** Closes all that are left, with 1001. */
+  /** Closes all that are left. */
   close(): void {
-    for (const { ws } of this.#clients) goAway(ws);
-    this.#server.close();
+    for (const { mux } of this.#clients) mux.close();
   }
 
-  #begin(ws: WebSocket, caller: Caller): void {
+  #begin(transport: Transport, caller: Caller): void {
     const { lifecycle, log } = this.#services;
     // In hand until its streams have ended: a shutdown waits for them.
     let streams = 0;
@@ -76,10 +60,10 @@ export class ClientSockets {
     const settle = (): void => {
       if (streams > 0) return;
       release();
-      if (lifecycle.draining) goAway(ws);
+      if (lifecycle.draining) mux.close();
     };
     const mux = createMux({
-      transport: wsTransport(ws),
+      transport,
       role: 'listener',
       hello: { generation: GENERATION },
       onHello: (hello) => {
@@ -107,19 +91,13 @@ export class ClientSockets {
         }
       },
     });
-    const client: Client = { ws, mux, released: settle };
+    const client: Client = { mux, released: settle };
     if (mux.closed) return;
     this.#clients.add(client);
     if (!lifecycle.draining) return;
     mux.goaway();
     settle();
   }
-}
-
-function goAway(ws: WebSocket): void {
-  ws.close(GOING_AWAY, 'going away');
-  const timer = setTimeout(() => ws.terminate(), CLOSE_GRACE_MS);
-  ws.once('close', () => clearTimeout(timer));
 }
 
 function pathOf(request: IncomingMessage): string {
