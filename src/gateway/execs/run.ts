@@ -48,6 +48,7 @@ class Run {
   #stream: MuxStream | null = null;
   #sent = false;
   #opened = false;
+  #locatedMs: number | null = null;
   #queueMs = 0;
   #cutAt: number | null = null;
   #tries = 0;
@@ -79,6 +80,7 @@ class Run {
       }
       const node = await this.#options.locate(this.#stop.signal);
       if (this.#settled) return;
+      this.#locatedMs ??= performance.now() - this.#askedAt;
       const stream = node.open(this.#request(), this.#handler());
       this.#sent = true;
       this.#stream = stream;
@@ -133,7 +135,7 @@ class Run {
     const stream = this.#stream;
     if (!this.#opened) {
       this.#opened = true;
-      this.#queueMs = performance.now() - this.#askedAt;
+      this.#queueMs = (this.#locatedMs ?? 0) + (typeof answer['queueMs'] === 'number' ? answer['queueMs'] : 0);
       if (limitMs !== null) {
         const late = new ServiceError('interrupted', 'the node did not say how the command ended');
         this.#limit = setTimeout(() => this.#giveUp(late), limitMs);

@@ -12,6 +12,7 @@ import type { Lifecycle } from '../lifecycle.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
 import { execIdFor } from './ids.ts';
 import { startInBackground } from './job.ts';
+import { withExit } from './exit.ts';
 import { readOutput, type OutputWindow, type WindowRequest } from './output.ts';
 import { programOf } from './program.ts';
 import { runExec } from './run.ts';
@@ -110,7 +111,9 @@ export class ExecService {
     const answer = await node.call({ op: 'execs', sandbox, ...(ids === undefined ? {} : { ids: [...ids] }) });
     const parsed = ListAnswer.safeParse(answer);
     if (!parsed.success) throw new ServiceError('protocol_error', 'the agent sent a list that cannot be read');
-    return parsed.data.execs;
+    const { execs } = parsed.data;
+    // Whoever asks for some wants to know how they ended; a list of all does not say it of each.
+    return ids === undefined ? execs : Promise.all(execs.map((state) => withExit(node, sandbox, state)));
   }
 
   /** As soon as it has exited, or after `waitMs`. @throws ServiceError `exec_not_found` */
@@ -125,7 +128,7 @@ export class ExecService {
       const found = (await this.list(tenant, sandbox, [id])).find((exec) => exec.execId === id);
       if (found === undefined) throw new ServiceError('exec_not_found');
       const leftMs = until - performance.now();
-      if (found.state === 'exited' || leftMs <= 0 || options.signal?.aborted) return found;
+      if (found.exit !== null || leftMs <= 0 || options.signal?.aborted) return found;
       await sleep(Math.min(pauseMs, leftMs), options.signal);
     }
   }

@@ -132,3 +132,6 @@ export const queryFlag = z
   .enum(['true', 'false'])
   .transform((text) => text === 'true')
   .meta({ boolean: true });
+
+/** A parameter that may be given more than once. */
+export const many = (item: z.ZodString) => z.union([item, z.array(item).max(100)]).optional();

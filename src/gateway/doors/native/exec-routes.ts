@@ -2,11 +2,12 @@ import * as z from 'zod';
 import { ExecRequest, ExecResult, ExecState, SignalName } from '../../../protocol/exec.ts';
 import { ID_PATTERN } from '../../../protocol/ids.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../../protocol/limits.ts';
-import { queryInt, route, type Route } from '../../http/route.ts';
+import { many, queryInt, route, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import { SandboxPath, waitMs } from './sandbox-routes.ts';
 
-const ExecPath = z.strictObject({ id: z.string().max(128), execId: z.string().regex(ID_PATTERN, 'not an exec id') });
+const ExecId = z.string().regex(ID_PATTERN, 'not an exec id');
+const ExecPath = z.strictObject({ id: z.string().max(128), execId: ExecId });
 const OFFSET = Number.MAX_SAFE_INTEGER;
 const OutputQuery = z.strictObject({
   channel: z.enum(['stdout', 'stderr']).default('stdout'),
@@ -45,9 +46,13 @@ export function execRoutes({ execs }: Services): Route[] {
         id: 'listExecs',
         summary: 'Commands that run, and those that ended and are still kept',
         params: SandboxPath,
+        query: z.strictObject({ id: many(ExecId).describe('Only these, and how they ended; 100 at most') }),
         answers: { 200: { description: 'The commands', schema: z.object({ execs: z.array(ExecState) }) } },
       },
-      async ({ tenant, params }) => ({ execs: await execs.list(tenant, params.id) }),
+      async ({ tenant, params, query }) => {
+        const ids = query.id === undefined ? undefined : [query.id].flat();
+        return { execs: await execs.list(tenant, params.id, ids) };
+      },
     ),
     route(
       {

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
 import { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../../protocol/sandbox.ts';
-import { queryInt, route, type Route } from '../../http/route.ts';
+import { many, queryInt, route, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 
 /** Longest that an answer is held back. */
@@ -10,7 +10,6 @@ export const MAX_WAIT_MS = 600_000;
 export const waitMs = queryInt(0, MAX_WAIT_MS).optional();
 export const SandboxPath = z.strictObject({ id: z.string().max(128) });
 
-const many = (item: z.ZodString) => z.union([item, z.array(item).max(64)]).optional();
 const LabelQuery = many(
   z
     .string()
@@ -19,7 +18,7 @@ const LabelQuery = many(
 );
 const ListQuery = z.strictObject({
   label: LabelQuery.describe('key=value; more than one: all of them'),
-  status: z.string().max(200).optional().describe('One, or several separated by commas'),
+  status: many(z.string().max(200)).describe('One, or several separated by commas'),
   name: z.string().max(128).optional(),
   cursor: z.string().max(512).optional(),
   limit: queryInt(1, MAX_PAGE).optional(),
@@ -141,9 +140,9 @@ function labelsOf(label: string | string[] | undefined): Record<string, string> 
   return Object.fromEntries(pairs);
 }
 
-function statusOf(text: string | undefined): SandboxStatus[] | undefined {
+function statusOf(text: string | string[] | undefined): SandboxStatus[] | undefined {
   if (text === undefined) return undefined;
-  const parsed = z.array(SandboxStatus).safeParse(text.split(','));
+  const parsed = z.array(SandboxStatus).safeParse([text].flat().flatMap((part) => part.split(',')));
   if (!parsed.success)
     throw new ServiceError('invalid_request', `query.status: one of ${SandboxStatus.options.join(', ')}`);
   return parsed.data;

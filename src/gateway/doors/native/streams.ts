@@ -46,19 +46,13 @@ function openExec(stream: MuxStream, caller: Caller, services: Services): Stream
   if (ways.length !== 1) throw new ServiceError('invalid_request', 'open: one of command, argv and scriptBytes');
   const id = request.id ?? newExecId();
   if (!ID_PATTERN.test(id)) throw new ServiceError('invalid_request', 'open.id: not an exec id');
-  const askedAt = performance.now();
   return join(
     stream,
     caller,
     services,
     { ...request, id },
     {
-      // It waited for a node here, and then for the sandbox there.
-      opened: (answer) => ({
-        ...answer,
-        execId: id,
-        queueMs: Math.max(performance.now() - askedAt - 1, Number(answer['queueMs'] ?? 0)),
-      }),
+      opened: (answer) => ({ ...answer, execId: id }),
       closed: () => services.metrics.streamed(),
     },
   );
@@ -69,17 +63,23 @@ function join(
   { tenant }: Caller,
   { sandboxes }: Services,
   request: Json & { sandbox: string },
-  observer?: RelayObserver,
+  observer: RelayObserver = {},
 ): StreamHandler {
-  return relay(
-    stream,
-    (handler, signal) => {
-      const node = sandboxes.locateNow(tenant, request.sandbox);
-      if (node !== null) return node.open(request, handler);
-      return sandboxes.locate(tenant, request.sandbox, signal).then((found) => found.open(request, handler));
-    },
-    observer,
-  );
+  const node = sandboxes.locateNow(tenant, request.sandbox);
+  if (node !== null) return relay(stream, (handler) => node.open(request, handler), observer);
+  // It waits here for a node, and then perhaps there for its sandbox: `queueMs` is both.
+  const askedAt = performance.now();
+  let waitedMs = 0;
+  const opened = (answer: Json): Json => {
+    const all = typeof answer['queueMs'] === 'number' ? { ...answer, queueMs: answer['queueMs'] + waitedMs } : answer;
+    return observer.opened?.(all) ?? all;
+  };
+  const later = async (handler: StreamHandler, signal: AbortSignal): Promise<MuxStream> => {
+    const found = await sandboxes.locate(tenant, request.sandbox, signal);
+    waitedMs = performance.now() - askedAt;
+    return found.open(request, handler);
+  };
+  return relay(stream, later, { ...observer, opened });
 }
 
 /** Changes of the tenant's sandboxes, or of one of them, as they come. */
