@@ -101,8 +101,14 @@ async function remoteTarget(url: string, { image }: TargetOptions): Promise<Star
     client,
     operator,
     runtime: node.runtime ?? 'unknown',
-    image: image ?? node.defaultImage ?? '',
+    image: image ?? (await defaultImage(client)),
     pids: undefined,
     [Symbol.asyncDispose]: () => client.close(),
   };
+}
+
+/** What a sandbox runs that asks for nothing. */
+async function defaultImage(client: Millibox): Promise<string> {
+  await using sandbox = await client.sandboxes.create();
+  return sandbox.info.image;
 }

@@ -1,6 +1,6 @@
 /** The first command of a sandbox over many different images, against one image, and with no warm container against docker run. */
 import { DockerBaseline } from '../load/docker.ts';
-import { importImages } from '../load/images.ts';
+import { makeImages } from '../load/images.ts';
 import { interleave } from '../load/lanes.ts';
 import { poolReady } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
@@ -21,7 +21,7 @@ export const images: Scenario = {
     const n = options.n ?? DEFAULT_N;
     await using sandboxes = new Sandboxes(target.client, target.image);
     options.progress(`images: making ${n} images`);
-    await using made = await importImages(target.client, n, options.binaries.true);
+    await using made = await makeImages(target.operator, n, options.binaries.true);
     await using docker = await DockerBaseline.find(target.image);
 
     const many = new Samples('create+exec.many-images');

@@ -7,6 +7,7 @@ import { register as registerCp } from './commands/cp.ts';
 import { register as registerCreate } from './commands/create.ts';
 import { register as registerExec } from './commands/exec.ts';
 import { register as registerGateway } from './commands/gateway.ts';
+import { register as registerImage } from './commands/image.ts';
 import { register as registerJobs } from './commands/jobs.ts';
 import { register as registerLs } from './commands/ls.ts';
 import { register as registerRm } from './commands/rm.ts';
@@ -32,6 +33,7 @@ for (const register of [
   registerLs,
   registerRm,
   registerJobs,
+  registerImage,
   registerBench,
 ]) {
   register(program);

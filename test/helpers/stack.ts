@@ -238,7 +238,7 @@ export class TestStack implements AsyncDisposable {
   }
 }
 
-const isReady = (node: NodeView): boolean => (node as { state?: unknown }).state === 'ready';
+const isReady = (node: NodeView): boolean => node.state === 'ready';
 const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
 
 async function end(part: Part, signal: NodeJS.Signals): Promise<void> {

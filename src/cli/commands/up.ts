@@ -67,13 +67,13 @@ Examples:
 class Interrupted extends Error {}
 
 async function announce(stack: Stack): Promise<void> {
-  const { runtime, defaultImage: image } = await stack.node();
+  const { runtime } = await stack.node();
   printJson({
     url: stack.url,
     apiKey: stack.apiKey,
     home: stack.home,
     runtime,
-    image,
+    image: stack.image,
     pids: { gateway: stack.gateway.pid, agents: stack.agents.map((agent) => agent.pid) },
   });
 }
@@ -94,7 +94,7 @@ curl:
     -H 'content-type: application/json' -d '{"command":"python3 -c \\"print(6 * 7)\\""}'
 
 CLI:
-  SB=$(npx millibox create) && npx millibox exec $SB -- python3 -c 'print(6 * 7)' && npx millibox rm $SB
+  SB=$(npx --no millibox create) && npx --no millibox exec $SB -- python3 -c 'print(6 * 7)' && npx --no millibox rm $SB
 
 SDK:
   import { Millibox } from 'millibox';

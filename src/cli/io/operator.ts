@@ -1,13 +1,26 @@
 /** The operator's half of the API: nodes, pools, images. */
 import * as z from 'zod';
 import { request } from 'undici';
-import { NodeReport } from '../../protocol/node.ts';
+import { PoolState } from '../../protocol/node.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Connection } from '../config.ts';
 
 const CALL_LIMIT_MS = 30_000;
-const Nodes = z.object({ nodes: z.array(NodeReport.partial().extend({ name: z.string() }).loose()) });
+const Nodes = z.object({
+  nodes: z.array(z.object({ name: z.string(), state: z.string(), runtime: z.string().nullable(), sandboxes: z.int() })),
+});
 export type NodeView = z.infer<typeof Nodes>['nodes'][number];
+const Pools = z.object({ pools: z.array(PoolState.extend({ node: z.string() })) });
+const Images = z.object({ images: z.array(z.object({ image: z.string(), nodes: z.array(z.string()) })) });
+const Preloaded = z.object({
+  nodes: z.array(
+    z.object({
+      node: z.string(),
+      ok: z.boolean(),
+      error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    }),
+  ),
+});
 
 export class Operator {
   readonly #connection: Connection;
@@ -20,10 +33,22 @@ export class Operator {
     return Nodes.parse(await this.call('GET', '/v1/nodes')).nodes;
   }
 
-  /** Containers that wait for a claim, over all nodes. */
+  async pools(): Promise<z.infer<typeof Pools>['pools']> {
+    return Pools.parse(await this.call('GET', '/v1/pools')).pools;
+  }
+
+  /** Containers that wait for a claim, over all pools and nodes. */
   async warm(): Promise<number> {
-    const pools = (await this.nodes()).flatMap((node) => node.pools ?? []);
-    return pools.reduce((sum, pool) => sum + pool.warm, 0);
+    return (await this.pools()).reduce((sum, pool) => sum + pool.warm, 0);
+  }
+
+  async images(): Promise<z.infer<typeof Images>['images']> {
+    return Images.parse(await this.call('GET', '/v1/images')).images;
+  }
+
+  /** Brings an image to every node. Says how it went on each. */
+  async preload(image: string, limitMs: number): Promise<z.infer<typeof Preloaded>['nodes']> {
+    return Preloaded.parse(await this.call('POST', '/v1/images:preload', { image }, limitMs)).nodes;
   }
 
   /** @throws ServiceError as the service answered; `node_unavailable` when nobody did. */

@@ -1,6 +1,7 @@
 /** One sandbox from creation to deletion, with the time of each phase: the first thing a newcomer sees. */
 import { Millibox } from '../../sdk/index.ts';
 import { sleep } from '../../lib/deadline.ts';
+import { Operator } from '../io/operator.ts';
 import type { Stack } from './stack.ts';
 
 const PROGRAM = `import platform, sys
@@ -39,8 +40,7 @@ export async function runDemo(stack: Stack): Promise<void> {
 async function poolWarm(stack: Stack): Promise<void> {
   const end = performance.now() + WARM_LIMIT_MS;
   while (performance.now() < end) {
-    const { pools = [] } = await stack.node();
-    if (pools.some((pool) => pool.warm > 0) || pools.every((pool) => pool.target === 0)) return;
+    if ((await new Operator(stack).warm()) > 0) return;
     await sleep(50);
   }
 }

@@ -35,11 +35,18 @@ export class Stack {
   readonly home: string;
   readonly gateway: Child;
   readonly agents: readonly Child[];
+  /** What sandboxes run unless they ask for another; undefined: the agents' own default. */
+  readonly image: string | undefined;
 
-  private constructor(url: string, apiKey: string, home: string, gateway: Child, agents: readonly Child[]) {
+  private constructor(
+    { url, apiKey, home, image }: Pick<Stack, 'url' | 'apiKey' | 'home' | 'image'>,
+    gateway: Child,
+    agents: readonly Child[],
+  ) {
     this.url = url;
     this.apiKey = apiKey;
     this.home = home;
+    this.image = image;
     this.gateway = gateway;
     this.agents = agents;
   }
@@ -96,13 +103,8 @@ export class Stack {
       gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
     );
     const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-    const stack = new Stack(
-      `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`,
-      apiKey,
-      home,
-      gateway,
-      agents,
-    );
+    const url = `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
+    const stack = new Stack({ url, apiKey, home, image }, gateway, agents);
     for (const part of [...agents, gateway]) part.start();
     try {
       await stack.#ready(options.signal);
