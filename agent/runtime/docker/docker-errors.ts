@@ -41,11 +41,11 @@ export function pullError(error: unknown, ref: string): ServiceError {
     // Registries answer so for a name that does not exist as well, to whoever is not signed in.
     return make(/repository does not exist|may require/i.test(text) ? 'image_not_found' : 'image_unauthorized');
   }
-  if (status === 404 || /not found|manifest unknown|does not exist|no such image/i.test(text)) {
-    return make('image_not_found');
-  }
   if (status === 400 || /invalid reference|invalid checksum|no matching manifest|unsupported/i.test(text)) {
     return make('image_invalid');
+  }
+  if (status === 404 || /not found|manifest unknown|does not exist|no such image/i.test(text)) {
+    return make('image_not_found');
   }
   return make('image_unreachable');
 }

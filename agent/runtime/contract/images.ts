@@ -1,0 +1,32 @@
+/** Images: had, shared, refused. */
+import { expect, test } from 'vitest';
+import { Bench, codeOf, type ContractSubject } from './subject.ts';
+
+export function imageChapter(subject: ContractSubject): void {
+  test('an image that is here is known without asking anyone', async () => {
+    await using bench = await Bench.open(subject);
+    const image = bench.runtime.images.get(subject.image);
+    expect(image).toMatchObject({ ref: subject.image, id: bench.image.id });
+    expect(image?.workdir.startsWith('/')).toBe(true);
+    expect((await bench.runtime.images.list()).map(({ ref }) => ref)).toContain(subject.image);
+  });
+
+  test('those who ask for one image at once get the same', async () => {
+    await using bench = await Bench.open(subject);
+    const all = await Promise.all([1, 2, 3].map(() => bench.runtime.images.ensure(subject.image, {})));
+    expect(new Set(all.map(({ id }) => id)).size).toBe(1);
+  });
+
+  for (const { ref, code } of subject.failing) {
+    test(`the pull of ${ref} fails as ${code}`, async () => {
+      await using bench = await Bench.open(subject);
+      expect(await codeOf(bench.runtime.images.ensure(ref, {}))).toBe(code);
+      expect(bench.runtime.images.get(ref)).toBeUndefined();
+    });
+  }
+
+  test('an image that is not here cannot be removed', async () => {
+    await using bench = await Bench.open(subject);
+    expect(await codeOf(bench.runtime.images.remove('no-such-image:nowhere'))).toBe('image_not_found');
+  });
+}

@@ -1,0 +1,143 @@
+/** What a runtime brings to the contract suite, and how a test makes a container with it. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { silent } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { ExecExit } from '../../../src/protocol/exec.ts';
+import { Channel } from '../../../src/protocol/frames.ts';
+import type { Json } from '../../../src/mux/index.ts';
+import { ContainerHomes } from '../../pool/container-homes.ts';
+import { Launcher, type Launched } from '../../pool/launcher.ts';
+import type { SupervisorLink } from '../../supervisor/supervisor-link.ts';
+import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime.ts';
+
+export interface ContractSubject {
+  name: string;
+  /** A runtime whose containers are told from others by this directory. A second one finds those of the first. */
+  open(dataDir: string): Promise<ContainerRuntime>;
+  /** An image that is on the machine, with a static busybox or more in it. */
+  image: string;
+  /** References whose pull fails with this code. Empty where no registry can be asked. */
+  failing: readonly { ref: string; code: string }[];
+  /** Whether there are processes, cgroups and namespaces to look at. */
+  linux: boolean;
+  /** Kills the container from outside, as the kernel or an operator would. */
+  kill(runtime: ContainerRuntime, id: string): Promise<void>;
+}
+
+export const LIMITS: Limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
+
+/** A runtime with a launcher, gone with all its containers when disposed. */
+export class Bench implements AsyncDisposable {
+  readonly dataDir: string;
+  readonly runtime: ContainerRuntime;
+  readonly launcher: Launcher;
+  readonly image: Image;
+  readonly #launched: Launched[] = [];
+
+  private constructor(dataDir: string, runtime: ContainerRuntime, image: Image) {
+    this.dataDir = dataDir;
+    this.runtime = runtime;
+    this.launcher = new Launcher(runtime, new ContainerHomes(dataDir), silent);
+    this.image = image;
+  }
+
+  static async open(subject: ContractSubject): Promise<Bench> {
+    const dataDir = mkdtempSync(path.join(tmpdir(), 'mbx-'));
+    const runtime = await subject.open(dataDir);
+    return new Bench(dataDir, runtime, await runtime.images.ensure(subject.image, {}));
+  }
+
+  async launch(changes: { limits?: Limits; network?: 'off' | 'internet' } = {}): Promise<Launched> {
+    const { limits = LIMITS, network = 'off' } = changes;
+    const image = this.runtime.imageAgnostic ? undefined : this.image;
+    const spec = { poolKey: 'contract', image, limits, network };
+    const launched = await this.launcher.launch(spec, new AbortController().signal);
+    this.#launched.push(launched);
+    return launched;
+  }
+
+  /** A container that is ready for programs. */
+  async claimed(changes: Partial<ClaimOptions> = {}): Promise<Launched> {
+    const launched = await this.launch();
+    await this.claim(launched, changes);
+    return launched;
+  }
+
+  async claim(launched: Launched, changes: Partial<ClaimOptions> = {}): Promise<void> {
+    const options: ClaimOptions = {
+      sandbox: 'sbx-contract',
+      image: this.image,
+      limits: LIMITS,
+      network: 'off',
+      ...changes,
+    };
+    await this.runtime.claim(launched.container, launched.link, options);
+  }
+
+  async exists(id: string): Promise<boolean> {
+    return (await this.runtime.list()).some((container) => container.id === id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#launched.map(({ container, link }) => this.launcher.discard(container.id, link)));
+    await this.runtime.close();
+    rmSync(this.dataDir, { recursive: true, force: true });
+  }
+}
+
+export interface Ran {
+  stdout: string;
+  stderr: string;
+  exit: ExecExit;
+}
+
+let nextId = 0;
+
+/** Runs a program in a container. @throws ServiceError as boxinit refused it. */
+export function run(link: SupervisorLink, argv: string[], more: Json = {}): Promise<Ran> {
+  const { promise, resolve, reject } = Promise.withResolvers<Ran>();
+  const output = { stdout: '', stderr: '' };
+  let exit: ExecExit | undefined;
+  nextId += 1;
+  const request = {
+    op: 'exec',
+    id: `exe-contract-${nextId}`,
+    argv,
+    env: {},
+    cwd: '/',
+    stdin: false,
+    killGraceMs: 1_000,
+    ringBytes: 65_536,
+    detachedMs: 60_000,
+    ...more,
+  };
+  const stream = link.open(request, {
+    data: (channel, bytes) => {
+      output[channel === Channel.STDERR ? 'stderr' : 'stdout'] += Buffer.from(bytes).toString();
+      stream.consume(bytes.length);
+    },
+    event: (message) => {
+      if (message['type'] === 'exit') exit = ExecExit.parse(message);
+    },
+    fin: (channel) => {
+      if (channel === Channel.ALL) stream.end();
+    },
+    closed: (error) => {
+      if (exit === undefined) reject(error ?? new ServiceError('interrupted'));
+      else resolve({ ...output, exit });
+    },
+  });
+  return promise;
+}
+
+/** The code of the error that the work fails with. */
+export async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return 'no error';
+  } catch (error) {
+    return ServiceError.from(error).code;
+  }
+}
