@@ -3,7 +3,7 @@
  * Everything that boxinit sends is untrusted: the agent checks it with these schemas.
  */
 import * as z from 'zod';
-import type { ExecExit } from './exec.ts';
+import { ExecExit } from './exec.ts';
 
 export const SUPERVISOR_GENERATION = 1;
 
@@ -31,7 +31,7 @@ export interface SupervisorExec {
   script?: string;
   scriptBytes?: number;
   shell?: 'sh' | 'bash';
-  /** The whole environment: boxinit adds nothing but PATH and HOME where they are missing. */
+  /** The whole environment: boxinit adds PATH and HOME where they are missing, and MILLIBOX_EXEC_ID, by which it finds strays. */
   env: Record<string, string>;
   cwd: string;
   user?: string;
@@ -45,8 +45,12 @@ export interface SupervisorExec {
   background?: boolean;
 }
 
-/** OPENED payload of `exec`. `adopted`: this id ran before, and its streams continue from their start. */
-export const SupervisorExecOpened = z.object({ pid: z.int(), adopted: z.boolean().optional() });
+/** OPENED payload of `exec`. `adopted`: this id ran before, its streams continue from their start, its stdin from `stdinBytes`. */
+export const SupervisorExecOpened = z.object({
+  pid: z.int(),
+  adopted: z.boolean().optional(),
+  stdinBytes: z.int().optional(),
+});
 
 /** OPEN payload: continue an exec's streams. OPENED says where its stdin stands. */
 export interface SupervisorAttach {
@@ -70,6 +74,8 @@ export const SupervisorListOpened = z.object({
       startedAtMs: z.number(),
       stdoutBytes: z.int(),
       stderrBytes: z.int(),
+      /** Once it has exited. */
+      exit: ExecExit.optional(),
     }),
   ),
 });

@@ -39,6 +39,7 @@ fn main() {
         process::set_subreaper();
     }
     let signals = server::heard_signals();
+    signal::reset_all();
     signal::set_mask(&signals);
     net::raise_loopback();
     let null = match open_null() {

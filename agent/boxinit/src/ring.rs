@@ -87,6 +87,12 @@ impl Ring {
         self.bytes = larger;
     }
 
+    /// Gives the memory back. All that was written counts as overwritten.
+    pub fn forget(&mut self) {
+        self.bytes = Vec::new();
+        self.budget.0.set(self.budget.0.get() + std::mem::take(&mut self.borrowed));
+    }
+
     /// Bytes from `offset` on that lie together, at most `max`. Empty at the end, or for an offset not kept.
     pub fn slice(&self, offset: u64, max: usize) -> &[u8] {
         if offset >= self.written || offset < self.start() {
@@ -135,7 +141,7 @@ mod tests {
         for capacity in [MIN_BYTES, 100_000, 1 << 20] {
             let budget = Budget::default();
             let mut ring = Ring::new(capacity, budget.clone());
-            let data: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+            let data: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
             let mut at = 0;
             for step in (1..).map(|i| i * 37 % 9001 + 1) {
                 let end = (at + step).min(data.len());
@@ -149,6 +155,8 @@ mod tests {
             assert_eq!(ring.written(), data.len() as u64);
             assert_eq!(all(&ring), data[ring.start() as usize..]);
             assert_eq!(ring.written() - ring.start(), capacity as u64);
+            ring.forget();
+            assert_eq!(ring.start(), ring.written());
             drop(ring);
             assert_eq!(budget.0.get(), BUDGET_BYTES);
         }

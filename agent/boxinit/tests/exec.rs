@@ -131,7 +131,7 @@ fn a_background_child_that_holds_stdout_delays_nothing_and_lives_on() {
     let mark = unique("mark");
     let file = agent.directory.join("alive");
     let script = format!(
-        "(sleep 0.3; i=0; while [ $i -lt 300 ]; do echo late; i=$((i+1)); done; echo {} > {}; exec sleep 100) & echo early",
+        "(sleep 0.3; i=0; while [ $i -lt 300 ]; do echo late; i=$((i+1)); done; echo {} > {}) & echo early",
         mark,
         file.display()
     );
@@ -154,7 +154,7 @@ fn all_that_the_leader_wrote_arrives_at_a_slow_reader() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let stream =
-        agent.open(&exec("head -c 3000000 /dev/zero; (sleep 60; echo x) & head -c 50000 /dev/zero >&2; exit 3", ""));
+        agent.open(&exec("head -c 3000000 /dev/zero; (sleep 3; echo x) & head -c 50000 /dev/zero >&2; exit 3", ""));
     let mut total = 0;
     let mut outcome = Outcome::default();
     loop {
@@ -273,7 +273,7 @@ fn kill_reaches_daemons_that_left_the_session() {
     agent.until(stream, &mut outcome, |outcome| outcome.stdout().ends_with(b"up\n"));
     agent.event(stream, r#"{"type":"kill"}"#);
     agent.until(stream, &mut outcome, |_| false);
-    assert_eq!(outcome.exit().flag("timedOut"), false);
+    assert!(!outcome.exit().flag("timedOut"));
     let pids = std::fs::read_to_string(&file).expect("pids");
     assert_eq!(pids.lines().count(), 3);
     for pid in pids.lines() {

@@ -97,6 +97,7 @@ fn serve(job: &Job) {
 }
 
 fn main() {
+    boxinit::sys::signal::reset_all();
     let mut n = 1000;
     let mut threads = 1;
     let mut serving = false;

@@ -32,6 +32,7 @@ impl Execs {
         let mut answer = Writer::object();
         answer.int("pid", exec.pid.into());
         answer.bool("adopted", true);
+        answer.uint("stdinBytes", exec.input.received);
         self.listen(core, key, stream, [0, 0], &answer.end());
         Ok(())
     }

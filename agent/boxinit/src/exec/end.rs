@@ -6,16 +6,16 @@ use crate::frame;
 use crate::json::Writer;
 use crate::kill::{self, Family};
 use crate::slab::Key;
-use crate::sys::io::Fd;
 use crate::sys::process::Reaped;
 use crate::sys::{c_int, signal};
 use crate::timers::Timer;
 use std::os::unix::fs::FileExt;
-use std::os::unix::io::{FromRawFd, IntoRawFd};
 use std::time::{Duration, Instant};
 
 /// An exit that nobody acknowledged is kept so long.
 const KEPT: Duration = Duration::from_millis(3_600_000);
+/// Only so many of the exits kept still have their output.
+const MAX_KEPT_OUTPUT: usize = 512;
 /// How long to wait for what was sent KILL and is still there.
 const GIVE_UP: Duration = Duration::from_millis(2_000);
 /// After its leader's exit, a terminal is silent this long before that counts as its end.
@@ -33,9 +33,7 @@ impl OomCounter {
         if !self.looked {
             self.looked = true;
             let paths = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
-            let found = paths.iter().find_map(|path| std::fs::File::open(path).ok());
-            // Not among the low numbers that programs are given.
-            self.file = found.map(|file| unsafe { std::fs::File::from_raw_fd(Fd::new(file.into_raw_fd()).into_raw()) });
+            self.file = paths.iter().find_map(|path| std::fs::File::open(path).ok());
         }
         let mut text = [0; 512];
         let count = self.file.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
@@ -139,6 +137,12 @@ impl Execs {
             core.timers.at(Instant::now() + KEPT, Timer::Kept);
         }
         self.kept.push_back(key);
+        let older = self.kept.len().checked_sub(MAX_KEPT_OUTPUT).and_then(|at| self.kept.get(at).copied());
+        if let Some(exec) = older.and_then(|key| self.table.get_mut(key)) {
+            if exec.all_sent() || exec.stream.is_none() {
+                exec.outputs.iter_mut().for_each(|output| output.ring.forget());
+            }
+        }
         while self.kept.len() > MAX_KEPT {
             // Keys of what was acknowledged go first: they are no exits any more.
             let table = &self.table;
@@ -192,7 +196,7 @@ impl Execs {
     pub fn on_timeout(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.timeout = None;
-            if exec.exit.is_some() {
+            if exec.exit.is_some() || exec.killing.is_some() {
                 return;
             }
             exec.timed_out = true;
@@ -306,7 +310,7 @@ impl Exec {
                 out.begin_object("usage");
                 out.float("userMs", usage.user.as_ms());
                 out.float("systemMs", usage.system.as_ms());
-                out.int("maxRssKb", usage.max_rss_kb as i64);
+                out.int("maxRssKb", usage.max_rss_kb);
                 out.close();
             }
         }

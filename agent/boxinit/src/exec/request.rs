@@ -34,11 +34,14 @@ pub enum Command {
     ScriptLater(Shell, u64),
 }
 
+/// Names and values.
+type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
 #[derive(Debug)]
 pub struct Request {
     pub id: Vec<u8>,
     pub command: Command,
-    env: Vec<(Vec<u8>, Vec<u8>)>,
+    env: Variables,
     cwd: Vec<u8>,
     user: Option<String>,
     pub stdin: bool,
@@ -132,7 +135,7 @@ fn command(open: &Value) -> Result<Command, WireError> {
     Ok(Command::Argv(argv))
 }
 
-fn environment(open: &Value, id: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, WireError> {
+fn environment(open: &Value, id: &[u8]) -> Result<Variables, WireError> {
     let mut env = Vec::new();
     for (name, value) in open.object("env").unwrap_or(&[]) {
         let value = match value {

@@ -139,8 +139,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
     if process::chdir(plan.cwd) < 0 {
         return Err(fail(Stage::Directory));
     }
-    // The Rust runtime ignores SIGPIPE, and everything is blocked for the event loop. A program starts with neither.
-    signal::reset(signal::SIGPIPE);
+    // What the event loop blocks, a program does not.
     signal::set_mask(&signal::SigSet::EMPTY);
     Ok(())
 }

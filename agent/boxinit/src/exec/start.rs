@@ -267,7 +267,8 @@ fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, terminal: bool) -> 
     if prepared.candidates.is_empty() {
         return Err(Failure { stage: Stage::Execute, errno: sys::ENOENT });
     }
-    let identity = prepared.identity.as_ref();
+    // boxinit is root: to become root again needs no right that the sandbox may lack.
+    let identity = prepared.identity.as_ref().filter(|identity| (identity.uid, identity.gid) != (0, 0));
     core.spawner.spawn(&Program {
         candidates: &prepared.candidates,
         argv: &prepared.argv,

@@ -38,7 +38,7 @@ enum Call {
 }
 
 /// What a call says after a turn of work.
-enum Progress {
+pub enum Progress {
     /// Go on at the next turn.
     More,
     /// The answer: the call is over.

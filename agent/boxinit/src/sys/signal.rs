@@ -51,9 +51,11 @@ pub fn set_mask(set: &SigSet) {
     unsafe { sigprocmask(SIG_SETMASK, set, std::ptr::null_mut()) };
 }
 
-/// Default action. Usable in a forked child.
-pub fn reset(number: c_int) {
-    unsafe { signal(number, 0) };
+/// Default actions, whatever was ignored by whoever started us: programs inherit it.
+pub fn reset_all() {
+    for number in 1..=31 {
+        unsafe { signal(number, 0) };
+    }
 }
 
 /// A descriptor that tells of the signals in `set`, which are to be blocked.
@@ -61,12 +63,21 @@ pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
     check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)
 }
 
-/// Reads the next signal number, or None.
-pub fn next(fd: c_int) -> Option<c_int> {
+pub struct Heard {
+    pub number: c_int,
+    /// Process id of whoever sent it, as this process sees it.
+    pub sender: c_int,
+}
+
+/// Reads the next signal, or None.
+pub fn next(fd: c_int) -> Option<Heard> {
     let mut info = [0u8; SIGINFO_BYTES];
     let read = retry(|| super::check_len(unsafe { c_read(fd, info.as_mut_ptr().cast(), info.len()) }));
     match read {
-        Ok(SIGINFO_BYTES) => Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])),
+        Ok(SIGINFO_BYTES) => {
+            let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+            Some(Heard { number: word(0), sender: word(12) })
+        }
         _ => None,
     }
 }

@@ -1,0 +1,74 @@
+//! Which part a stream's frames are for.
+
+use super::Server;
+use crate::error::WireError;
+use crate::frame;
+use crate::json::{self, Value};
+use crate::mux::Owner;
+
+impl Server {
+    pub(super) fn owner(&mut self, stream: u32) -> Option<Owner> {
+        self.core.link.stream(stream).map(|stream| stream.owner)
+    }
+
+    pub(super) fn on_open(&mut self, stream: u32, payload: &[u8]) -> Result<(), WireError> {
+        if !self.core.link.may_open(stream) {
+            return Err(WireError::new("protocol_error", format!("stream {} cannot be opened", stream)));
+        }
+        let nobody = Owner::Script(crate::slab::Key { index: u16::MAX, generation: 0 });
+        let answer = match json::parse(payload) {
+            _ if !self.core.link.open(stream, nobody) => Err(WireError::new("rate_limited", "too many streams")),
+            Some(open) => self.dispatch(stream, &open),
+            None => Err(WireError::new("protocol_error", "the request is not JSON")),
+        };
+        match answer {
+            Ok(Some(answer)) => self.core.link.answer(stream, &answer),
+            Ok(None) => {}
+            Err(error) => self.core.link.refuse(stream, &error),
+        }
+        Ok(())
+    }
+
+    /// An answer that ends the stream, or None when the stream has an owner now.
+    fn dispatch(&mut self, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
+        match open.text("op").unwrap_or("") {
+            "exec" => self.execs.open(&mut self.core, stream, open).map(|_| None),
+            "attach" => self.execs.attach(&mut self.core, stream, open).map(|_| None),
+            "signal" => self.execs.signal(open).map(|_| Some(b"{}".to_vec())),
+            "port" => self.ports.open(&mut self.core, stream, open).map(|_| None),
+            "file" => self.files.open(&mut self.core, stream, open),
+            "list" => Ok(Some(self.execs.list())),
+            other => {
+                let name: String = other.chars().take(64).collect();
+                Err(WireError::new("not_supported", format!("there is no call {:?}", name)))
+            }
+        }
+    }
+
+    pub(super) fn on_data(&mut self, stream: u32, channel: u16, payload: &[u8]) {
+        match self.owner(stream) {
+            Some(Owner::Exec(key)) => self.execs.on_data(&mut self.core, key, stream, channel, payload),
+            Some(Owner::Script(key)) => self.execs.on_script_data(&mut self.core, key, stream, channel, payload),
+            Some(Owner::Port(key)) => self.ports.on_data(&mut self.core, key, channel, payload),
+            Some(Owner::File(key)) => self.files.on_data(&mut self.core, key, channel, payload),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_fin(&mut self, stream: u32, channel: u16) {
+        match self.owner(stream) {
+            Some(Owner::Exec(key)) => match channel {
+                frame::ALL => self.execs.on_fin_all(&mut self.core, key),
+                frame::STDIN | frame::PTY => self.execs.on_input_end(key),
+                _ => {}
+            },
+            Some(Owner::Script(key)) => self.execs.on_script_fin(&mut self.core, key, stream, channel),
+            Some(Owner::Port(key)) => self.ports.on_fin(&mut self.core, key, channel),
+            Some(Owner::File(key)) => self.files.on_fin(&mut self.core, key, channel),
+            None => {}
+        }
+        if channel == frame::ALL {
+            self.core.link.finished_by_peer(stream);
+        }
+    }
+}

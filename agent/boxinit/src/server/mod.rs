@@ -1,0 +1,191 @@
+//! The event loop: who is woken by what, and where each frame goes.
+
+use crate::core::{Core, Source, Work};
+mod dispatch;
+mod wire;
+
+use crate::exec::Execs;
+use crate::files::Files;
+use crate::mux::Owner;
+use crate::port::Ports;
+use crate::sys::io::Fd;
+use crate::sys::poll::{self, Event};
+use crate::sys::process;
+use crate::sys::signal::{self, SigSet};
+use crate::timers::{Timer, TimerId};
+use std::time::Instant;
+
+const FIRST_BACKOFF_MS: u64 = 10;
+const EVENTS: usize = 128;
+const INPUT_BYTES: usize = 256 * 1024;
+/// Data sent before the loop looks at events again.
+const PUMP_BYTES: usize = 1024 * 1024;
+
+pub struct Config {
+    pub socket: Vec<u8>,
+    pub token: Vec<u8>,
+    /// The container waits for its image.
+    pub blank: bool,
+}
+
+pub struct Server {
+    pub core: Core,
+    pub config: Config,
+    execs: Execs,
+    ports: Ports,
+    files: Files,
+    signals: Fd,
+    input: Vec<u8>,
+    /// Bytes of `input` that hold something.
+    filled: usize,
+    backoff_ms: u64,
+    hello_timer: Option<TimerId>,
+    /// The link is not read while too much waits to be written.
+    paused: bool,
+    /// Rules that the agent broke on this link.
+    violations: u32,
+    ending: bool,
+}
+
+impl Server {
+    /// Signals must be blocked by now.
+    pub fn new(core: Core, config: Config, signals: &SigSet) -> Result<Server, i32> {
+        let signals = signal::descriptor(signals)?;
+        core.poll.add(signals.raw(), poll::IN, Source::Signals.token())?;
+        Ok(Server {
+            core,
+            config,
+            execs: Execs::default(),
+            ports: Ports::default(),
+            files: Files::default(),
+            signals,
+            input: vec![0; INPUT_BYTES],
+            filled: 0,
+            backoff_ms: FIRST_BACKOFF_MS,
+            hello_timer: None,
+            paused: false,
+            violations: 0,
+            ending: false,
+        })
+    }
+
+    /// Until SIGTERM.
+    pub fn run(&mut self) {
+        let mut events = [Event { events: 0, token: 0 }; EVENTS];
+        self.dial();
+        while !self.ending {
+            let timeout = self.wait_ms();
+            let count = self.core.poll.wait(&mut events, timeout).unwrap_or(0);
+            for event in &events[..count] {
+                let (token, bits) = (event.token, event.events);
+                if let Some(source) = Source::from_token(token) {
+                    self.on_event(source, bits);
+                }
+            }
+            let now = Instant::now();
+            while let Some(timer) = self.core.timers.pop(now) {
+                self.on_timer(timer);
+            }
+            for _ in 0..self.core.work.len() {
+                if let Some(work) = self.core.work.pop_front() {
+                    self.on_work(work);
+                }
+            }
+            self.pump();
+            self.core.link.flush(now);
+            if self.core.link.broken {
+                self.hang_up();
+            } else if self.paused && !self.core.link.overloaded() {
+                self.on_link(poll::IN);
+            }
+        }
+        self.execs.kill_all();
+    }
+
+    fn wait_ms(&self) -> i32 {
+        if !self.core.work.is_empty() || self.core.link.has_ready() {
+            return 0;
+        }
+        let next = match (self.core.timers.next(), self.core.link.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        match next {
+            None => -1,
+            Some(when) => {
+                let micros = when.saturating_duration_since(Instant::now()).as_micros();
+                ((micros + 999) / 1000).min(3_600_000) as i32
+            }
+        }
+    }
+
+    fn on_event(&mut self, source: Source, bits: u32) {
+        match source {
+            Source::Link => self.on_link(bits),
+            Source::Signals => self.on_signals(),
+            Source::Output(key, which) => self.execs.on_output(&mut self.core, key, which, bits),
+            Source::Input(key) => self.execs.on_input(&mut self.core, key),
+            Source::Discard(key) => self.execs.discard(&mut self.core, key),
+            Source::Port(key) => self.ports.on_event(&mut self.core, key, bits),
+            Source::File(key) => self.files.on_event(&mut self.core, key),
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Dial => self.dial(),
+            Timer::Hello => self.hang_up(),
+            Timer::Timeout(key) => self.execs.on_timeout(&mut self.core, key),
+            Timer::Kill(key) => self.execs.on_kill(&mut self.core, key),
+            Timer::Detached(key) => self.execs.on_detached(&mut self.core, key),
+            Timer::Settle(key) => self.execs.on_settle(&mut self.core, key),
+            Timer::Kept => self.execs.on_kept(&mut self.core),
+        }
+    }
+
+    fn on_work(&mut self, work: Work) {
+        match work {
+            Work::Drain(key) => self.execs.drain(&mut self.core, key),
+            Work::Discard(key) => self.execs.discard(&mut self.core, key),
+            Work::File(key) => self.files.work(&mut self.core, key),
+        }
+    }
+
+    fn on_signals(&mut self) {
+        while let Some(heard) = signal::next(self.signals.raw()) {
+            // The sender's number is 0 when it is outside of the sandbox. What runs inside does not end the sandbox.
+            let from_outside = heard.sender == 0 || process::getpid() != 1;
+            if matches!(heard.number, signal::SIGTERM | signal::SIGINT) && from_outside {
+                self.ending = true;
+            }
+        }
+        while let Some(reaped) = process::reap() {
+            self.execs.on_reaped(&mut self.core, &reaped);
+        }
+    }
+
+    /// Lets the streams send, each in its turn.
+    fn pump(&mut self) {
+        let mut sent = 0;
+        while sent < PUMP_BYTES {
+            let (stream, owner, most) = match self.core.link.next_ready() {
+                Some(turn) => turn,
+                None => return,
+            };
+            sent += most;
+            match owner {
+                Owner::Exec(key) => self.execs.produce(&mut self.core, key, stream, most),
+                Owner::Port(key) => self.ports.produce(&mut self.core, key, most),
+                Owner::File(key) => self.files.produce(&mut self.core, key, most),
+                Owner::Script(_) => {}
+            }
+        }
+    }
+}
+
+/// Signals that the loop hears of; the rest have their usual meaning, which for PID 1 is none. SIGPIPE is among them so
+/// that it does no harm: a write that nobody reads fails, and that is enough.
+pub fn heard_signals() -> SigSet {
+    use signal::*;
+    SigSet::of(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE])
+}
