@@ -7,6 +7,7 @@ import { sleep } from '../src/lib/deadline.ts';
 import type { Logger } from '../src/lib/logger.ts';
 import type { NodeReport } from '../src/protocol/node.ts';
 import type { AgentConfig } from './config.ts';
+import { ImageList } from './link/image-list.ts';
 import { openOp } from './link/ops.ts';
 import { serveNode, type NodeServer } from './link/server.ts';
 import { AgentMetrics } from './metrics.ts';
@@ -24,6 +25,7 @@ import { runStartCommand } from './sandboxes/start-command.ts';
 
 const VERSION = '0.1.0';
 const PREWARM_RETRY_MS = 10_000;
+const SETTLE_MS = 30_000;
 
 export interface Agent {
   readonly port: number;
@@ -94,7 +96,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       sandboxes.exited(id, false);
     },
   });
-  const images = new Set<string>();
+  const imagesSeen = new ImageList(runtime.images, reportChanged, log);
   const report = (): NodeReport => ({
     name: config.nodeName,
     version: VERSION,
@@ -106,7 +108,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     sandboxes: capacity.sandboxes,
     draining: sandboxes.draining,
     pools: pools.states(),
-    images: [...images].slice(0, 10_000),
+    images: imagesSeen.refs(),
     defaultImage: config.defaultImage,
   });
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, log }, stopping.signal);
@@ -158,6 +160,9 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       if (destroy) await sandboxes.endAll();
       sandboxes.close();
       await pools.close({ destroy });
+      // Nothing half-made stays behind: no one would own it until another agent comes.
+      await launcher.settled(AbortSignal.timeout(SETTLE_MS));
+      imagesSeen.close();
       await runtime.close();
     },
   };

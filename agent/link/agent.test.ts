@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { UpgradeRefused, dialNode, dialWs } from '../../src/mux/index.ts';
 import { gatewayAuthorization } from '../../src/lib/node-auth.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import type { ExecState } from '../../src/protocol/exec.ts';
 import { NODE_PATH, NODE_SUBPROTOCOL } from '../../src/protocol/node.ts';
 import { Harness, SECRET, newSpec, until } from '../testing/harness.ts';
 import { NodeClient } from '../testing/node-client.ts';
@@ -188,6 +189,22 @@ test('the start command runs once the sandbox is up', async () => {
   await h.client.call({ op: 'signal', sandbox: id, id: 'start', signal: 'TERM' });
   const outcome = await h.client.start({ op: 'attach', sandbox: id, id: 'start' }).outcome;
   expect(outcome.stdout.toString()).toBe('started\n');
+});
+
+test('a job is listed with its exit until that is acknowledged', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const job = h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', command: 'echo out; exit 9', background: true });
+  await job.opened;
+  job.stream.reset(new ServiceError('cancelled'));
+  const list = async (): Promise<ExecState[]> => {
+    const answer = await h.client.call({ op: 'execs', sandbox: id, ids: ['exe-job', 'exe-other'] });
+    return answer['execs'] as ExecState[];
+  };
+  await until('it has exited', async () => (await list())[0]?.state === 'exited');
+  expect(await list()).toMatchObject([{ execId: 'exe-job', background: true, stdoutBytes: 4, exit: { exitCode: 9 } }]);
+  await h.client.start({ op: 'attach', sandbox: id, id: 'exe-job' }).outcome;
+  await until('it is forgotten', async () => (await list()).length === 0);
 });
 
 test('a life that is over, and one that nobody uses, end with their reason', async () => {

@@ -115,7 +115,7 @@ async function listExecs(sandbox: Sandbox, ids: string[] | undefined): Promise<E
       startedAt: new Date(Math.min(Math.max(0, exec.startedAtMs), 8.64e15)).toISOString(),
       stdoutBytes: exec.stdoutBytes,
       stderrBytes: exec.stderrBytes,
-      exit: null,
+      exit: exec.exit ?? null,
     }));
 }
 

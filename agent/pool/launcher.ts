@@ -1,5 +1,6 @@
 /** Starting one container and waiting for its boxinit, adopting one that is there, and giving one up. */
 import { randomBytes } from 'node:crypto';
+import { sleep } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Network } from '../../src/protocol/sandbox.ts';
@@ -12,6 +13,9 @@ const ARRIVAL_MS = 30_000;
 /** boxinit calls again every second at the least. */
 const READOPTION_MS = 15_000;
 const DESTROY_PAUSES_MS = [200, 1_000, 5_000, 15_000];
+/** Removals at once: an engine that removes a hundred containers starts none meanwhile. */
+const MAX_REMOVALS = 8;
+const SETTLE_LOOK_MS = 20;
 
 /** A container whose boxinit has called. It has one owner at a time: a pool, then a sandbox. */
 export interface Launched {
@@ -36,6 +40,8 @@ export class Launcher {
   readonly #log: Logger;
   readonly #pending = new Map<string, SupervisorLink>();
   readonly #destroying = new Map<string, Promise<void>>();
+  #removals = 0;
+  readonly #removalTurns: (() => void)[] = [];
 
   constructor(runtime: ContainerRuntime, homes: ContainerHomes, log: Logger) {
     this.#runtime = runtime;
@@ -98,6 +104,13 @@ export class Launcher {
     await launched.link.arrival({ signal, deadlineMs: READOPTION_MS });
   }
 
+  /** Resolves once nothing is being started or destroyed. */
+  async settled(signal: AbortSignal): Promise<void> {
+    while ((this.#pending.size > 0 || this.#destroying.size > 0) && !signal.aborted) {
+      await Promise.race([...this.#destroying.values(), sleep(SETTLE_LOOK_MS, signal).catch(() => undefined)]);
+    }
+  }
+
   /** Marks the container as one that user code will run in. */
   claimed(launched: Launched): void {
     this.#homes.markClaimed(launched.container.id);
@@ -116,13 +129,25 @@ export class Launcher {
   async #destroy(id: string): Promise<void> {
     for (const pauseMs of [...DESTROY_PAUSES_MS, undefined]) {
       try {
-        await this.#runtime.destroy(id);
+        await this.#inTurn(() => this.#runtime.destroy(id));
         await this.#homes.remove(id);
         return;
       } catch (error) {
         this.#log.warn({ err: error, container: id }, 'a container could not be destroyed');
         if (pauseMs !== undefined) await new Promise((resolve) => setTimeout(resolve, pauseMs).unref());
       }
+    }
+  }
+
+  async #inTurn(remove: () => Promise<void>): Promise<void> {
+    if (this.#removals >= MAX_REMOVALS) await new Promise<void>((resolve) => this.#removalTurns.push(resolve));
+    else this.#removals += 1;
+    try {
+      await remove();
+    } finally {
+      const next = this.#removalTurns.shift();
+      if (next === undefined) this.#removals -= 1;
+      else next();
     }
   }
 

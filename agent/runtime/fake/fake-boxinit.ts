@@ -139,7 +139,8 @@ export class FakeBoxinit {
 
 function describe(exec: FakeExec): Json {
   const { id, background, startedAtMs } = exec;
-  return { id, running: exec.exit === null, background, startedAtMs, ...exec.totals() };
+  const state = { id, running: exec.exit === null, background, startedAtMs, ...exec.totals() };
+  return exec.exit === null ? state : { ...state, exit: exec.exit };
 }
 
 function reply(stream: MuxStream, message: Json): StreamHandler {

@@ -1,0 +1,40 @@
+/** Which images are on the node, for placement: looked up every so often, never on the path of a call. */
+import { background } from '../../src/lib/background.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { Images } from '../runtime/runtime.ts';
+
+const LOOK_EVERY_MS = 10_000;
+/** As the report's schema has it. */
+const MAX_REFS = 10_000;
+
+export class ImageList {
+  readonly #images: Images;
+  readonly #onChange: () => void;
+  readonly #timer: NodeJS.Timeout;
+  #refs: string[] = [];
+
+  constructor(images: Images, onChange: () => void, log: Logger) {
+    this.#images = images;
+    this.#onChange = onChange;
+    const look = (): void => background(this.look(), 'the list of images', log);
+    this.#timer = setInterval(look, LOOK_EVERY_MS);
+    this.#timer.unref();
+    look();
+  }
+
+  refs(): string[] {
+    return this.#refs;
+  }
+
+  async look(): Promise<void> {
+    const refs = (await this.#images.list()).map(({ ref }) => ref).slice(0, MAX_REFS);
+    const same = refs.length === this.#refs.length && refs.every((ref, at) => ref === this.#refs[at]);
+    if (same) return;
+    this.#refs = refs;
+    this.#onChange();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}
