@@ -194,7 +194,10 @@ test('the start command runs once the sandbox is up', async () => {
 test('a job is listed with its exit until that is acknowledged', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
-  const job = h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', command: 'echo out; exit 9', background: true });
+  const job = h.client.start(
+    { op: 'exec', sandbox: id, id: 'exe-job', command: 'echo out; exit 9', background: true },
+    { keepExit: true },
+  );
   await job.opened;
   job.stream.reset(new ServiceError('cancelled'));
   const list = async (): Promise<ExecState[]> => {

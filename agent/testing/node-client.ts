@@ -115,9 +115,9 @@ export class NodeClient implements AsyncDisposable {
         },
         fin: (channel) => {
           if (channel !== Channel.ALL) return;
+          finish();
           if (options.keepExit === true) stream.reset(new ServiceError('cancelled'));
           else stream.end();
-          finish();
         },
         closed: (error) => {
           opened.reject(error ?? new ServiceError('interrupted'));

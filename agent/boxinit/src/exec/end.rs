@@ -295,6 +295,12 @@ impl Exec {
     fn exit_event(&self) -> Vec<u8> {
         let mut out = Writer::object();
         out.str("type", b"exit");
+        self.write_exit(&mut out);
+        out.end()
+    }
+
+    /// The members of an exit, into the object that is open.
+    pub(super) fn write_exit(&self, out: &mut Writer) {
         if let Some(exit) = &self.exit {
             out.int("exitCode", exit.code.into());
             match exit.signal {
@@ -314,6 +320,5 @@ impl Exec {
                 out.close();
             }
         }
-        out.end()
     }
 }

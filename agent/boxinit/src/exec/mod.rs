@@ -128,6 +128,11 @@ impl Execs {
             out.float("startedAtMs", exec.started_at_ms);
             out.uint("stdoutBytes", exec.outputs[0].ring.written());
             out.uint("stderrBytes", exec.outputs[1].ring.written());
+            if exec.complete {
+                out.begin_object("exit");
+                exec.write_exit(&mut out);
+                out.close();
+            }
             out.close();
         }
         out.end()
