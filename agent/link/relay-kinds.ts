@@ -49,7 +49,13 @@ export function fileKind(request: Json): RelayKind {
   const parsed = FileCall.safeParse(call);
   if (!parsed.success) throw new ServiceError('invalid_request', parsed.error.issues[0]?.message ?? 'not a file call');
   return {
-    request: (sandbox) => ({ op: 'file', ...parsed.data, workdir: sandbox.image?.workdir ?? '/' }),
+    request: (sandbox) => ({
+      op: 'file',
+      ...parsed.data,
+      workdir: sandbox.image?.workdir ?? '/',
+      // What a call makes belongs to whoever runs commands there.
+      ...(sandbox.image === null || sandbox.image.user === '' ? {} : { defaultOwner: sandbox.image.user }),
+    }),
     opened: bounded,
     event: readPlainEvent,
     commands: NO_COMMANDS,

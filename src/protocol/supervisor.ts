@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { ExecExit } from './exec.ts';
+import type { FileCall } from './files.ts';
 
 export const SUPERVISOR_GENERATION = 1;
 
@@ -88,12 +89,34 @@ export interface SupervisorSignal {
   all?: boolean;
 }
 
+/** OPEN payload: a call on files. */
+export type SupervisorFile = {
+  op: 'file';
+  /** Where relative paths begin. */
+  workdir?: string;
+  /** Owner of what the call makes anew, unless the call names one. What exists keeps its own. */
+  defaultOwner?: string;
+} & FileCall;
+
+/** OPEN payload: a tunnel to a port of the sandbox's loopback. */
+export interface SupervisorPort {
+  op: 'port';
+  port: number;
+}
+
 /** OPEN payload: give a blank its image. See docs/adr/0006. */
 export interface SupervisorClaim {
   op: 'claim';
   [key: string]: unknown;
 }
 
-export type SupervisorOpen = SupervisorExec | SupervisorAttach | SupervisorList | SupervisorSignal | SupervisorClaim;
+export type SupervisorOpen =
+  | SupervisorExec
+  | SupervisorAttach
+  | SupervisorList
+  | SupervisorSignal
+  | SupervisorFile
+  | SupervisorPort
+  | SupervisorClaim;
 
 export type SupervisorExit = { type: 'exit' } & ExecExit;

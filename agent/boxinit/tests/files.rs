@@ -160,6 +160,14 @@ fn owner_and_mode_are_as_asked_parents_too_and_kept_when_overwritten() {
     upload(&mut agent, "write", &name, r#","append":true"#, b" three");
     assert_eq!(std::fs::read(&path).expect("file"), b"two three");
     assert_eq!(std::fs::metadata(&path).expect("stat").mode() & 0o7777, 0o755);
+    upload(&mut agent, "write", &name, r#","defaultOwner":"77:78""#, b"kept");
+    assert_eq!(std::fs::metadata(&path).expect("stat").uid(), 10_001);
+    let relative = format!(r#","workdir":"{}","defaultOwner":"77:78""#, path.parent().expect("parent").display());
+    upload(&mut agent, "write", b"new/file", &relative, b"new");
+    for part in ["new", "new/file"] {
+        let meta = std::fs::metadata(path.with_file_name(part)).expect("stat");
+        assert_eq!((meta.uid(), meta.gid()), (77, 78));
+    }
     let bad = agent.call(&request("write", &name, r#","owner":"nobody-here""#));
     assert_eq!(bad.refusal(), "exec_bad_user");
 }

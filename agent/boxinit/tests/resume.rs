@@ -77,6 +77,9 @@ fn an_exit_is_kept_until_it_is_acknowledged() {
     agent.until(stream, &mut first, |_| false);
     agent.reconnect();
     assert_eq!(listed(&mut agent), [(id.clone(), false)]);
+    let answer = agent.call(r#"{"op":"list"}"#).opened.expect("opened");
+    let exit = answer.array("execs").and_then(|execs| execs[0].get("exit")).and_then(|exit| exit.uint("exitCode"));
+    assert_eq!(exit, Some(3));
     let stream = attach(&mut agent, &id, 0, 0);
     let again = agent.finish(stream);
     assert_eq!((again.stdout(), again.code()), (&b"hi\n"[..], 3));

@@ -299,26 +299,28 @@ impl Exec {
         out.end()
     }
 
-    /// The members of an exit, into the object that is open.
+    /// The members of an `ExecExit`.
     pub(super) fn write_exit(&self, out: &mut Writer) {
-        if let Some(exit) = &self.exit {
-            out.int("exitCode", exit.code.into());
-            match exit.signal {
-                Some(number) => out.str("signal", signal::name(number).as_bytes()),
-                None => out.null("signal"),
-            }
-            out.bool("timedOut", self.timed_out);
-            out.bool("oomKilled", exit.oom_killed);
-            out.uint("stdoutBytes", self.outputs[0].ring.written());
-            out.uint("stderrBytes", self.outputs[1].ring.written());
-            out.float("durationMs", exit.duration_ms);
-            if let Some(usage) = &exit.usage {
-                out.begin_object("usage");
-                out.float("userMs", usage.user.as_ms());
-                out.float("systemMs", usage.system.as_ms());
-                out.int("maxRssKb", usage.max_rss_kb);
-                out.close();
-            }
+        let exit = match &self.exit {
+            Some(exit) => exit,
+            None => return,
+        };
+        out.int("exitCode", exit.code.into());
+        match exit.signal {
+            Some(number) => out.str("signal", signal::name(number).as_bytes()),
+            None => out.null("signal"),
+        }
+        out.bool("timedOut", self.timed_out);
+        out.bool("oomKilled", exit.oom_killed);
+        out.uint("stdoutBytes", self.outputs[0].ring.written());
+        out.uint("stderrBytes", self.outputs[1].ring.written());
+        out.float("durationMs", exit.duration_ms);
+        if let Some(usage) = &exit.usage {
+            out.begin_object("usage");
+            out.float("userMs", usage.user.as_ms());
+            out.float("systemMs", usage.system.as_ms());
+            out.int("maxRssKb", usage.max_rss_kb);
+            out.close();
         }
     }
 }

@@ -24,6 +24,8 @@ use std::time::Instant;
 
 const MAX_RUNNING: usize = 512;
 const MAX_KEPT: usize = 4096;
+/// Room for one exec in a list.
+const LISTED_BYTES: usize = 4096;
 
 /// How the leader ended.
 struct Exit {
@@ -113,12 +115,14 @@ impl Execs {
         }
     }
 
+    /// What runs, then what has ended, as far as one frame holds it.
     pub fn list(&self) -> Vec<u8> {
         let mut out = Writer::object();
         out.begin_array("execs");
-        for exec in self.table.values() {
-            // An answer is one frame; an honest agent never has so many that they do not fit.
-            if out.len() > crate::frame::MAX_CONTROL_BYTES - 1024 {
+        let running = self.table.values().filter(|exec| !exec.complete);
+        let ended = self.table.values().filter(|exec| exec.complete);
+        for exec in running.chain(ended) {
+            if out.len() > crate::frame::MAX_CONTROL_BYTES - LISTED_BYTES {
                 break;
             }
             out.begin_object("");

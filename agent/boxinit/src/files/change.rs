@@ -1,6 +1,6 @@
 //! Directories made, owners and modes changed.
 
-use super::{file_error, mode_of, owner_of, split, stat, without_trailing_slashes, CWD};
+use super::{file_error, mode_of, owners_of, split, stat, without_trailing_slashes, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::{self, fs};
@@ -40,7 +40,7 @@ fn make_one(path: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), Wir
 /// A directory that exists already is as good as made, with its mode and owner left alone.
 pub fn make_directory(open: &Value, path: &[u8]) -> Result<Vec<u8>, WireError> {
     let path = without_trailing_slashes(path);
-    let (mode, owner) = (mode_of(open)?, owner_of(open)?);
+    let (mode, owner) = (mode_of(open)?, owners_of(open)?.new);
     match fs::stat_at(CWD, path, true) {
         Ok(found) if found.is_directory() => return stat::answer(path, true),
         Ok(_) => return Err(file_error(path, sys::EEXIST)),
@@ -54,7 +54,7 @@ pub fn make_directory(open: &Value, path: &[u8]) -> Result<Vec<u8>, WireError> {
 /// Follows symbolic links, as chmod and chown do.
 pub fn change(open: &Value, path: &[u8]) -> Result<Vec<u8>, WireError> {
     let failed = |errno| file_error(path, errno);
-    let (mode, owner) = (mode_of(open)?, owner_of(open)?);
+    let (mode, owner) = (mode_of(open)?, owners_of(open)?.asked);
     // In this order: a change of owner clears the set-id bits.
     if let Some(owner) = owner {
         fs::set_owner_at(CWD, path, owner, true).map_err(failed)?;

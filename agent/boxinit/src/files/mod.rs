@@ -76,24 +76,41 @@ fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().take(200).collect()
 }
 
+/// A path of the request, absolute: what is relative begins at the request's `workdir`.
 fn path_of(open: &Value, key: &str) -> Result<Vec<u8>, WireError> {
-    match open.bytes(key) {
-        Some(path) if path.first() == Some(&b'/') && path.len() <= MAX_PATH_BYTES && !path.contains(&0) => {
-            Ok(path.to_vec())
+    let invalid = || WireError::invalid(format!("{} is not a path of at most {} bytes", key, MAX_PATH_BYTES));
+    let path = open.bytes(key).filter(|path| !path.is_empty() && !path.contains(&0)).ok_or_else(invalid)?;
+    let path = match (path[0], open.bytes("workdir")) {
+        (b'/', _) => path.to_vec(),
+        (_, Some(base)) if base.first() == Some(&b'/') && !base.contains(&0) => {
+            [without_trailing_slashes(base), b"/", path].concat()
         }
-        _ => Err(WireError::invalid(format!("{} is not an absolute path of at most {} bytes", key, MAX_PATH_BYTES))),
+        _ => return Err(invalid()),
+    };
+    if path.len() > MAX_PATH_BYTES {
+        return Err(invalid());
     }
+    Ok(path)
 }
 
-/// (uid, gid) of `owner`, where it is given.
-fn owner_of(open: &Value) -> Result<Option<(u32, u32)>, WireError> {
-    match open.get("owner") {
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => {
-            let name = open.text("owner").ok_or_else(|| WireError::invalid("owner is not a name"))?;
-            users::look_up(name).map(|identity| Some((identity.uid, identity.gid)))
-        }
-    }
+/// Whose a file is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owners {
+    /// (uid, gid), as asked.
+    asked: Option<(u32, u32)>,
+    /// Of what did not exist before.
+    new: Option<(u32, u32)>,
+}
+
+/// `owner`, and `defaultOwner` for what is new and nobody's by request. A default that does not exist is none.
+fn owners_of(open: &Value) -> Result<Owners, WireError> {
+    let look_up = |name: &str| users::look_up(name).map(|identity| (identity.uid, identity.gid));
+    let asked = match open.get("owner") {
+        None | Some(Value::Null) => None,
+        Some(_) => Some(look_up(open.text("owner").ok_or_else(|| WireError::invalid("owner is not a name"))?)?),
+    };
+    let new = asked.or_else(|| open.text("defaultOwner").and_then(|name| look_up(name).ok()));
+    Ok(Owners { asked, new })
 }
 
 fn mode_of(open: &Value) -> Result<Option<u32>, WireError> {

@@ -2,7 +2,7 @@
 //! symbolic links lie in its way: paths are resolved as if the directory were the root.
 
 use super::tar_format::{self as tar, Member, BLOCK};
-use super::{change, file_error, owner_of, shown, split, stat, without_trailing_slashes, CWD};
+use super::{change, file_error, owners_of, shown, split, stat, without_trailing_slashes, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::fs;
@@ -47,7 +47,7 @@ pub struct TarWrite {
 
 impl TarWrite {
     pub fn open(open: &Value, path: &[u8]) -> Result<TarWrite, WireError> {
-        let owner = owner_of(open)?;
+        let owner = owners_of(open)?.new;
         let path = without_trailing_slashes(path);
         change::make_parents(path, owner)?;
         TarWrite::below(path, owner)

@@ -1,6 +1,6 @@
 //! Writing a file: under another name until it is whole.
 
-use super::{change, file_error, mode_of, owner_of, shown, size_of, split, stat, CWD};
+use super::{change, file_error, mode_of, owners_of, shown, size_of, split, stat, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::fs::{self, Stat};
@@ -83,7 +83,7 @@ fn resolve(path: &[u8]) -> Result<Vec<u8>, i32> {
 impl Write {
     pub fn open(open: &Value, asked: &[u8]) -> Result<Write, WireError> {
         let failed = |errno| file_error(asked, errno);
-        let (mode, owner, size) = (mode_of(open)?, owner_of(open)?, size_of(open, "size")?);
+        let (mode, owners, size) = (mode_of(open)?, owners_of(open)?, size_of(open, "size")?);
         let path = resolve(asked).map_err(failed)?;
         let (parent, name) = split(&path);
         if matches!(name, b"." | b"..") || name.is_empty() {
@@ -100,7 +100,7 @@ impl Write {
             Err(sys::ENOENT) => None,
             Err(errno) => return Err(failed(errno)),
         };
-        change::make_parents(parent, owner)?;
+        change::make_parents(parent, owners.new)?;
         let mut write = Write {
             asked: asked.to_vec(),
             temporary: None,
@@ -108,11 +108,11 @@ impl Write {
             size,
             got: 0,
             mode: mode.or(before.map(|file| file.mode & 0o7777)).or(Some(FILE_MODE)),
-            owner: owner.or(before.map(|file| (file.uid, file.gid))),
+            owner: owners.asked.or(before.map(|file| (file.uid, file.gid))).or(owners.new),
             path,
         };
         let opened = match (open.flag("append"), before) {
-            (true, before) => write.open_to_append(before, mode, owner),
+            (true, before) => write.open_to_append(before, mode, owners.asked),
             (false, before) => write.open_temporary(before.is_some()),
         };
         opened.map_err(failed)?;
