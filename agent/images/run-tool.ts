@@ -1,0 +1,62 @@
+/** Runs one of the image tools: bounded in time and in what it may say, ended with its signal. */
+import { spawn } from 'node:child_process';
+import { withDeadline } from '../../src/lib/deadline.ts';
+
+const KEPT_BYTES = 64 * 1024;
+
+export class ToolError extends Error {
+  override readonly name = 'ToolError';
+  readonly output: string;
+  constructor(tool: string, status: string, output: string) {
+    super(`${tool} ended with ${status}: ${output.trim().slice(-500)}`);
+    this.output = output;
+  }
+}
+
+export interface ToolOptions {
+  deadlineMs: number;
+  signal?: AbortSignal | undefined;
+  onLine?: (line: string) => void;
+}
+
+/**
+ * Standard output as text.
+ * @throws ToolError with the tool's own words; ServiceError `deadline_exceeded`, or the signal's reason.
+ */
+export async function runTool(tool: string, args: readonly string[], options: ToolOptions): Promise<string> {
+  const { deadlineMs, signal } = options;
+  return await withDeadline({ deadlineMs, signal, what: tool }, (linked) => {
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const child = spawn(tool, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own, so that what the tool starts ends with it.
+      detached: true,
+      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/root' },
+    });
+    const kill = (): void => {
+      if (child.pid === undefined) return;
+      try {
+        process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // Ended already.
+      }
+    };
+    linked.addEventListener('abort', kill, { once: true });
+    let out = '';
+    let words = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      if (out.length < 16 * 1024 * 1024) out += text;
+      if (options.onLine !== undefined) for (const line of text.split('\n')) if (line !== '') options.onLine(line);
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      words = (words + text).slice(-KEPT_BYTES);
+    });
+    child.once('error', (error) => reject(new ToolError(tool, error.message, words)));
+    child.once('close', (code, by) => {
+      linked.removeEventListener('abort', kill);
+      if (code === 0) resolve(out);
+      else reject(new ToolError(tool, by === null ? `status ${code}` : by, words));
+    });
+    return promise;
+  });
+}
