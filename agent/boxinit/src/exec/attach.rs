@@ -84,7 +84,9 @@ impl Execs {
 
     /// FIN ALL from whoever listens. After the exit it means that the exit was taken.
     pub fn on_fin_all(&mut self, core: &mut Core, key: Key) {
-        match self.table.get(key) {
+        match self.table.get_mut(key) {
+            // What it left behind is being killed still.
+            Some(exec) if exec.exit_told && exec.killing.is_some() => exec.forget = true,
             Some(exec) if exec.exit_told => self.forget(core, key),
             Some(_) => self.on_input_end(key),
             None => {}

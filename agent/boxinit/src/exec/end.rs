@@ -262,6 +262,9 @@ impl Execs {
             exec.end(core, 128 + signal::SIGKILL, Some(signal::SIGKILL), None);
             return self.leader_gone(core, key);
         }
+        if exec.complete && exec.forget {
+            return self.forget(core, key);
+        }
         self.after_output(core, key);
     }
 
