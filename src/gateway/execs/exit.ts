@@ -3,6 +3,7 @@ import { withDeadline } from '../../lib/deadline.ts';
 import type { MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecExit, type ExecState } from '../../protocol/exec.ts';
+import { Channel } from '../../protocol/frames.ts';
 import type { Opener } from '../nodes/unary.ts';
 
 const DEADLINE_MS = 10_000;
@@ -36,6 +37,9 @@ async function readExit(node: Opener, sandbox: string, state: ExecState): Promis
             const exit = ExecExit.safeParse(message);
             if (exit.success) done.resolve(exit.data);
             else done.reject(new ServiceError('protocol_error', 'the agent told an exit that cannot be read'));
+          },
+          fin: (channel) => {
+            if (channel === Channel.ALL) done.reject(new ServiceError('interrupted', 'no exit came'));
           },
           closed: (error) => done.reject(error ?? new ServiceError('interrupted')),
         },

@@ -82,6 +82,10 @@ export async function readOutput(
             start = Math.min(to, offset + length);
             if (start >= offset + length) finish();
           },
+          // All that there was: less than was announced, if the ring has moved on meanwhile.
+          fin: (channel) => {
+            if (channel === Channel.ALL) finish();
+          },
           closed: (error) => done.reject(error ?? new ServiceError('interrupted')),
         },
       );

@@ -33,6 +33,8 @@ const KILL_PATIENCE_MS = 10_000;
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 1_000;
 
+const NO_EXIT = (): ServiceError => new ServiceError('interrupted', 'the stream of the command ended without an exit');
+
 /** Resolves with the result, or rejects with a typed error: never an exit that was not told. */
 export function runExec(options: RunOptions): Promise<ExecResult> {
   return new Run(options).result;
@@ -121,9 +123,12 @@ class Run {
         this.#stream?.consume(bytes.length);
       },
       event: (message) => this.#onEvent(message),
+      fin: (channel) => {
+        if (channel === Channel.ALL) this.#giveUp(NO_EXIT());
+      },
       closed: (error) => {
         this.#stream = null;
-        this.#ended(error ?? new ServiceError('interrupted', 'the stream of the command ended without an exit'));
+        this.#ended(error ?? NO_EXIT());
       },
     };
   }

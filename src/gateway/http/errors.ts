@@ -10,6 +10,7 @@ export function errorBody(error: ServiceError, requestId: string): { error: obje
 
 export function sendError(reply: FastifyReply, error: ServiceError, requestId: string): FastifyReply {
   if (error.retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(error.retryAfterMs));
+  reply.header('x-request-id', requestId);
   if (error.code === 'unauthenticated') reply.header('www-authenticate', 'Bearer');
   return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(errorBody(error, requestId));
 }

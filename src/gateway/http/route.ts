@@ -84,7 +84,10 @@ export function registerRoutes(app: FastifyInstance, services: Services, routes:
           tenant: caller.tenant,
           params: check(one.params ?? EMPTY, request.params, 'path'),
           query: check(one.query ?? EMPTY, request.query, 'query'),
-          body: one.body === undefined ? undefined : check(one.body, request.body ?? {}, 'body'),
+          body:
+            one.body === undefined
+              ? undefined
+              : check(one.body, request.body === undefined ? {} : request.body, 'body'),
           idempotencyKey: one.idempotent ? idempotencyKey(request) : undefined,
           signal: gone.signal,
           request,

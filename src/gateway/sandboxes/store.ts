@@ -17,6 +17,8 @@ export interface StoreEvents {
 }
 
 const SWEEP_MS = 60_000;
+/** A life goes one way. */
+const RANK = { PENDING: 0, PROVISIONING: 1, RUNNING: 2, TERMINATED: 3, ERROR: 3, TIMEOUT: 3 } as const;
 
 export class Store {
   readonly #entries = new Map<string, Entry>();
@@ -103,7 +105,9 @@ export class Store {
       if (!isEnded(record.status)) this.#stray(node, record.id, 'internal');
       return;
     }
-    this.#replace(entry, this.#kept(entry, record), true);
+    // The answer to a create may come behind a change that it does not know of.
+    const older = RANK[record.status] < RANK[entry.record.status];
+    this.#replace(entry, older ? entry.record : this.#kept(entry, record), true);
   }
 
   /** Ends a sandbox by the gateway's word. Nothing happens if it has ended already. */

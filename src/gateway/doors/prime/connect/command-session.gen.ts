@@ -5,20 +5,23 @@
 // @generated from file command_session.proto (package command_session, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message } from "@bufbuild/protobuf";
+import type { GenFile, GenMessage, GenService } from '@bufbuild/protobuf/codegenv2';
+import { fileDesc, messageDesc, serviceDesc } from '@bufbuild/protobuf/codegenv2';
+import type { Message } from '@bufbuild/protobuf';
 
 /**
  * Describes the file command_session.proto.
  */
-export const file_command_session: GenFile = /*@__PURE__*/
-  fileDesc("ChVjb21tYW5kX3Nlc3Npb24ucHJvdG8SD2NvbW1hbmRfc2Vzc2lvbiLBAQoLQ29tbWFuZFNwZWMSCwoDY21kGAEgASgJEgwKBGFyZ3MYAiADKAkSNAoEZW52cxgDIAMoCzImLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU3BlYy5FbnZzRW50cnkSEAoDY3dkGAQgASgJSACIAQESEQoEdXNlchgFIAEoCUgBiAEBGisKCUVudnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgYKBF9jd2RCBwoFX3VzZXIiUgoDUFRZEicKBHNpemUYASABKAsyGS5jb21tYW5kX3Nlc3Npb24uUFRZLlNpemUaIgoEU2l6ZRIMCgRjb2xzGAEgASgNEgwKBHJvd3MYAiABKA0i0QEKDFN0YXJ0UmVxdWVzdBItCgdjb21tYW5kGAEgASgLMhwuY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRTcGVjEiYKA3B0eRgCIAEoCzIULmNvbW1hbmRfc2Vzc2lvbi5QVFlIAIgBARIQCgN0YWcYAyABKAlIAYgBARISCgVzdGRpbhgEIAEoCEgCiAEBEhkKDHNlc3Npb25fdXVpZBgFIAEoCUgDiAEBQgYKBF9wdHlCBgoEX3RhZ0IICgZfc3RkaW5CDwoNX3Nlc3Npb25fdXVpZCJECg1TdGFydFJlc3BvbnNlEjMKBWV2ZW50GAEgASgLMiQuY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRTZXNzaW9uRXZlbnQiSgoOQ29ubmVjdFJlcXVlc3QSOAoHc2Vzc2lvbhgBIAEoCzInLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvblNlbGVjdG9yIkYKD0Nvbm5lY3RSZXNwb25zZRIzCgVldmVudBgBIAEoCzIkLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvbkV2ZW50IvIDChNDb21tYW5kU2Vzc2lvbkV2ZW50EkAKBXN0YXJ0GAEgASgLMi8uY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRTZXNzaW9uRXZlbnQuU3RhcnRFdmVudEgAEj4KBGRhdGEYAiABKAsyLi5jb21tYW5kX3Nlc3Npb24uQ29tbWFuZFNlc3Npb25FdmVudC5EYXRhRXZlbnRIABI8CgNlbmQYAyABKAsyLS5jb21tYW5kX3Nlc3Npb24uQ29tbWFuZFNlc3Npb25FdmVudC5FbmRFdmVudEgAEkMKCWtlZXBhbGl2ZRgEIAEoCzIuLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvbkV2ZW50LktlZXBBbGl2ZUgAGhkKClN0YXJ0RXZlbnQSCwoDcGlkGAEgASgNGkgKCURhdGFFdmVudBIQCgZzdGRvdXQYASABKAxIABIQCgZzdGRlcnIYAiABKAxIABINCgNwdHkYAyABKAxIAEIICgZvdXRwdXQaWwoIRW5kRXZlbnQSEQoJZXhpdF9jb2RlGAEgASgREg4KBmV4aXRlZBgCIAEoCBIOCgZzdGF0dXMYAyABKAkSEgoFZXJyb3IYBCABKAlIAIgBAUIICgZfZXJyb3IaCwoJS2VlcEFsaXZlQgcKBWV2ZW50IloKFkNvbW1hbmRTZXNzaW9uU2VsZWN0b3ISDQoDcGlkGAEgASgNSAASDQoDdGFnGAIgASgJSAASFgoMc2Vzc2lvbl91dWlkGAMgASgJSABCCgoIc2VsZWN0b3IiNwoMQ29tbWFuZElucHV0Eg8KBXN0ZGluGAEgASgMSAASDQoDcHR5GAIgASgMSABCBwoFaW5wdXQiogEKEFNlbmRJbnB1dFJlcXVlc3QSOAoHc2Vzc2lvbhgBIAEoCzInLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvblNlbGVjdG9yEiwKBWlucHV0GAIgASgLMh0uY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRJbnB1dBIXCgppbnB1dF91dWlkGAMgASgJSACIAQFCDQoLX2lucHV0X3V1aWQiEwoRU2VuZElucHV0UmVzcG9uc2UihwEKEVNlbmRTaWduYWxSZXF1ZXN0EjgKB3Nlc3Npb24YASABKAsyJy5jb21tYW5kX3Nlc3Npb24uQ29tbWFuZFNlc3Npb25TZWxlY3RvchIOCgZzaWduYWwYAiABKAUSGAoLc2lnbmFsX3V1aWQYAyABKAlIAIgBAUIOCgxfc2lnbmFsX3V1aWQiFAoSU2VuZFNpZ25hbFJlc3BvbnNlIg0KC0xpc3RSZXF1ZXN0ItUBCgxMaXN0UmVzcG9uc2USNwoIc2Vzc2lvbnMYASADKAsyJS5jb21tYW5kX3Nlc3Npb24uTGlzdFJlc3BvbnNlLlNlc3Npb24aiwEKB1Nlc3Npb24SLQoHY29tbWFuZBgBIAEoCzIcLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU3BlYxILCgNwaWQYAiABKA0SEAoDdGFnGAMgASgJSACIAQESGQoMc2Vzc2lvbl91dWlkGAQgASgJSAGIAQFCBgoEX3RhZ0IPCg1fc2Vzc2lvbl91dWlkMpoDCg5Db21tYW5kU2Vzc2lvbhJICgVTdGFydBIdLmNvbW1hbmRfc2Vzc2lvbi5TdGFydFJlcXVlc3QaHi5jb21tYW5kX3Nlc3Npb24uU3RhcnRSZXNwb25zZTABEk4KB0Nvbm5lY3QSHy5jb21tYW5kX3Nlc3Npb24uQ29ubmVjdFJlcXVlc3QaIC5jb21tYW5kX3Nlc3Npb24uQ29ubmVjdFJlc3BvbnNlMAESQwoETGlzdBIcLmNvbW1hbmRfc2Vzc2lvbi5MaXN0UmVxdWVzdBodLmNvbW1hbmRfc2Vzc2lvbi5MaXN0UmVzcG9uc2USUgoJU2VuZElucHV0EiEuY29tbWFuZF9zZXNzaW9uLlNlbmRJbnB1dFJlcXVlc3QaIi5jb21tYW5kX3Nlc3Npb24uU2VuZElucHV0UmVzcG9uc2USVQoKU2VuZFNpZ25hbBIiLmNvbW1hbmRfc2Vzc2lvbi5TZW5kU2lnbmFsUmVxdWVzdBojLmNvbW1hbmRfc2Vzc2lvbi5TZW5kU2lnbmFsUmVzcG9uc2ViBnByb3RvMw");
+export const file_command_session: GenFile =
+  /*@__PURE__*/
+  fileDesc(
+    'ChVjb21tYW5kX3Nlc3Npb24ucHJvdG8SD2NvbW1hbmRfc2Vzc2lvbiLBAQoLQ29tbWFuZFNwZWMSCwoDY21kGAEgASgJEgwKBGFyZ3MYAiADKAkSNAoEZW52cxgDIAMoCzImLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU3BlYy5FbnZzRW50cnkSEAoDY3dkGAQgASgJSACIAQESEQoEdXNlchgFIAEoCUgBiAEBGisKCUVudnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgYKBF9jd2RCBwoFX3VzZXIiUgoDUFRZEicKBHNpemUYASABKAsyGS5jb21tYW5kX3Nlc3Npb24uUFRZLlNpemUaIgoEU2l6ZRIMCgRjb2xzGAEgASgNEgwKBHJvd3MYAiABKA0i0QEKDFN0YXJ0UmVxdWVzdBItCgdjb21tYW5kGAEgASgLMhwuY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRTcGVjEiYKA3B0eRgCIAEoCzIULmNvbW1hbmRfc2Vzc2lvbi5QVFlIAIgBARIQCgN0YWcYAyABKAlIAYgBARISCgVzdGRpbhgEIAEoCEgCiAEBEhkKDHNlc3Npb25fdXVpZBgFIAEoCUgDiAEBQgYKBF9wdHlCBgoEX3RhZ0IICgZfc3RkaW5CDwoNX3Nlc3Npb25fdXVpZCJECg1TdGFydFJlc3BvbnNlEjMKBWV2ZW50GAEgASgLMiQuY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRTZXNzaW9uRXZlbnQiSgoOQ29ubmVjdFJlcXVlc3QSOAoHc2Vzc2lvbhgBIAEoCzInLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvblNlbGVjdG9yIkYKD0Nvbm5lY3RSZXNwb25zZRIzCgVldmVudBgBIAEoCzIkLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvbkV2ZW50IvIDChNDb21tYW5kU2Vzc2lvbkV2ZW50EkAKBXN0YXJ0GAEgASgLMi8uY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRTZXNzaW9uRXZlbnQuU3RhcnRFdmVudEgAEj4KBGRhdGEYAiABKAsyLi5jb21tYW5kX3Nlc3Npb24uQ29tbWFuZFNlc3Npb25FdmVudC5EYXRhRXZlbnRIABI8CgNlbmQYAyABKAsyLS5jb21tYW5kX3Nlc3Npb24uQ29tbWFuZFNlc3Npb25FdmVudC5FbmRFdmVudEgAEkMKCWtlZXBhbGl2ZRgEIAEoCzIuLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvbkV2ZW50LktlZXBBbGl2ZUgAGhkKClN0YXJ0RXZlbnQSCwoDcGlkGAEgASgNGkgKCURhdGFFdmVudBIQCgZzdGRvdXQYASABKAxIABIQCgZzdGRlcnIYAiABKAxIABINCgNwdHkYAyABKAxIAEIICgZvdXRwdXQaWwoIRW5kRXZlbnQSEQoJZXhpdF9jb2RlGAEgASgREg4KBmV4aXRlZBgCIAEoCBIOCgZzdGF0dXMYAyABKAkSEgoFZXJyb3IYBCABKAlIAIgBAUIICgZfZXJyb3IaCwoJS2VlcEFsaXZlQgcKBWV2ZW50IloKFkNvbW1hbmRTZXNzaW9uU2VsZWN0b3ISDQoDcGlkGAEgASgNSAASDQoDdGFnGAIgASgJSAASFgoMc2Vzc2lvbl91dWlkGAMgASgJSABCCgoIc2VsZWN0b3IiNwoMQ29tbWFuZElucHV0Eg8KBXN0ZGluGAEgASgMSAASDQoDcHR5GAIgASgMSABCBwoFaW5wdXQiogEKEFNlbmRJbnB1dFJlcXVlc3QSOAoHc2Vzc2lvbhgBIAEoCzInLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU2Vzc2lvblNlbGVjdG9yEiwKBWlucHV0GAIgASgLMh0uY29tbWFuZF9zZXNzaW9uLkNvbW1hbmRJbnB1dBIXCgppbnB1dF91dWlkGAMgASgJSACIAQFCDQoLX2lucHV0X3V1aWQiEwoRU2VuZElucHV0UmVzcG9uc2UihwEKEVNlbmRTaWduYWxSZXF1ZXN0EjgKB3Nlc3Npb24YASABKAsyJy5jb21tYW5kX3Nlc3Npb24uQ29tbWFuZFNlc3Npb25TZWxlY3RvchIOCgZzaWduYWwYAiABKAUSGAoLc2lnbmFsX3V1aWQYAyABKAlIAIgBAUIOCgxfc2lnbmFsX3V1aWQiFAoSU2VuZFNpZ25hbFJlc3BvbnNlIg0KC0xpc3RSZXF1ZXN0ItUBCgxMaXN0UmVzcG9uc2USNwoIc2Vzc2lvbnMYASADKAsyJS5jb21tYW5kX3Nlc3Npb24uTGlzdFJlc3BvbnNlLlNlc3Npb24aiwEKB1Nlc3Npb24SLQoHY29tbWFuZBgBIAEoCzIcLmNvbW1hbmRfc2Vzc2lvbi5Db21tYW5kU3BlYxILCgNwaWQYAiABKA0SEAoDdGFnGAMgASgJSACIAQESGQoMc2Vzc2lvbl91dWlkGAQgASgJSAGIAQFCBgoEX3RhZ0IPCg1fc2Vzc2lvbl91dWlkMpoDCg5Db21tYW5kU2Vzc2lvbhJICgVTdGFydBIdLmNvbW1hbmRfc2Vzc2lvbi5TdGFydFJlcXVlc3QaHi5jb21tYW5kX3Nlc3Npb24uU3RhcnRSZXNwb25zZTABEk4KB0Nvbm5lY3QSHy5jb21tYW5kX3Nlc3Npb24uQ29ubmVjdFJlcXVlc3QaIC5jb21tYW5kX3Nlc3Npb24uQ29ubmVjdFJlc3BvbnNlMAESQwoETGlzdBIcLmNvbW1hbmRfc2Vzc2lvbi5MaXN0UmVxdWVzdBodLmNvbW1hbmRfc2Vzc2lvbi5MaXN0UmVzcG9uc2USUgoJU2VuZElucHV0EiEuY29tbWFuZF9zZXNzaW9uLlNlbmRJbnB1dFJlcXVlc3QaIi5jb21tYW5kX3Nlc3Npb24uU2VuZElucHV0UmVzcG9uc2USVQoKU2VuZFNpZ25hbBIiLmNvbW1hbmRfc2Vzc2lvbi5TZW5kU2lnbmFsUmVxdWVzdBojLmNvbW1hbmRfc2Vzc2lvbi5TZW5kU2lnbmFsUmVzcG9uc2ViBnByb3RvMw',
+  );
 
 /**
  * @generated from message command_session.CommandSpec
  */
-export type CommandSpec = Message<"command_session.CommandSpec"> & {
+export type CommandSpec = Message<'command_session.CommandSpec'> & {
   /**
    * @generated from field: string cmd = 1;
    */
@@ -49,13 +52,12 @@ export type CommandSpec = Message<"command_session.CommandSpec"> & {
  * Describes the message command_session.CommandSpec.
  * Use `create(CommandSpecSchema)` to create a new message.
  */
-export const CommandSpecSchema: GenMessage<CommandSpec> = /*@__PURE__*/
-  messageDesc(file_command_session, 0);
+export const CommandSpecSchema: GenMessage<CommandSpec> = /*@__PURE__*/ messageDesc(file_command_session, 0);
 
 /**
  * @generated from message command_session.PTY
  */
-export type PTY = Message<"command_session.PTY"> & {
+export type PTY = Message<'command_session.PTY'> & {
   /**
    * @generated from field: command_session.PTY.Size size = 1;
    */
@@ -66,13 +68,12 @@ export type PTY = Message<"command_session.PTY"> & {
  * Describes the message command_session.PTY.
  * Use `create(PTYSchema)` to create a new message.
  */
-export const PTYSchema: GenMessage<PTY> = /*@__PURE__*/
-  messageDesc(file_command_session, 1);
+export const PTYSchema: GenMessage<PTY> = /*@__PURE__*/ messageDesc(file_command_session, 1);
 
 /**
  * @generated from message command_session.PTY.Size
  */
-export type PTY_Size = Message<"command_session.PTY.Size"> & {
+export type PTY_Size = Message<'command_session.PTY.Size'> & {
   /**
    * @generated from field: uint32 cols = 1;
    */
@@ -88,13 +89,12 @@ export type PTY_Size = Message<"command_session.PTY.Size"> & {
  * Describes the message command_session.PTY.Size.
  * Use `create(PTY_SizeSchema)` to create a new message.
  */
-export const PTY_SizeSchema: GenMessage<PTY_Size> = /*@__PURE__*/
-  messageDesc(file_command_session, 1, 0);
+export const PTY_SizeSchema: GenMessage<PTY_Size> = /*@__PURE__*/ messageDesc(file_command_session, 1, 0);
 
 /**
  * @generated from message command_session.StartRequest
  */
-export type StartRequest = Message<"command_session.StartRequest"> & {
+export type StartRequest = Message<'command_session.StartRequest'> & {
   /**
    * @generated from field: command_session.CommandSpec command = 1;
    */
@@ -125,13 +125,12 @@ export type StartRequest = Message<"command_session.StartRequest"> & {
  * Describes the message command_session.StartRequest.
  * Use `create(StartRequestSchema)` to create a new message.
  */
-export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/
-  messageDesc(file_command_session, 2);
+export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/ messageDesc(file_command_session, 2);
 
 /**
  * @generated from message command_session.StartResponse
  */
-export type StartResponse = Message<"command_session.StartResponse"> & {
+export type StartResponse = Message<'command_session.StartResponse'> & {
   /**
    * @generated from field: command_session.CommandSessionEvent event = 1;
    */
@@ -142,13 +141,12 @@ export type StartResponse = Message<"command_session.StartResponse"> & {
  * Describes the message command_session.StartResponse.
  * Use `create(StartResponseSchema)` to create a new message.
  */
-export const StartResponseSchema: GenMessage<StartResponse> = /*@__PURE__*/
-  messageDesc(file_command_session, 3);
+export const StartResponseSchema: GenMessage<StartResponse> = /*@__PURE__*/ messageDesc(file_command_session, 3);
 
 /**
  * @generated from message command_session.ConnectRequest
  */
-export type ConnectRequest = Message<"command_session.ConnectRequest"> & {
+export type ConnectRequest = Message<'command_session.ConnectRequest'> & {
   /**
    * @generated from field: command_session.CommandSessionSelector session = 1;
    */
@@ -159,13 +157,12 @@ export type ConnectRequest = Message<"command_session.ConnectRequest"> & {
  * Describes the message command_session.ConnectRequest.
  * Use `create(ConnectRequestSchema)` to create a new message.
  */
-export const ConnectRequestSchema: GenMessage<ConnectRequest> = /*@__PURE__*/
-  messageDesc(file_command_session, 4);
+export const ConnectRequestSchema: GenMessage<ConnectRequest> = /*@__PURE__*/ messageDesc(file_command_session, 4);
 
 /**
  * @generated from message command_session.ConnectResponse
  */
-export type ConnectResponse = Message<"command_session.ConnectResponse"> & {
+export type ConnectResponse = Message<'command_session.ConnectResponse'> & {
   /**
    * @generated from field: command_session.CommandSessionEvent event = 1;
    */
@@ -176,54 +173,59 @@ export type ConnectResponse = Message<"command_session.ConnectResponse"> & {
  * Describes the message command_session.ConnectResponse.
  * Use `create(ConnectResponseSchema)` to create a new message.
  */
-export const ConnectResponseSchema: GenMessage<ConnectResponse> = /*@__PURE__*/
-  messageDesc(file_command_session, 5);
+export const ConnectResponseSchema: GenMessage<ConnectResponse> = /*@__PURE__*/ messageDesc(file_command_session, 5);
 
 /**
  * @generated from message command_session.CommandSessionEvent
  */
-export type CommandSessionEvent = Message<"command_session.CommandSessionEvent"> & {
+export type CommandSessionEvent = Message<'command_session.CommandSessionEvent'> & {
   /**
    * @generated from oneof command_session.CommandSessionEvent.event
    */
-  event: {
-    /**
-     * @generated from field: command_session.CommandSessionEvent.StartEvent start = 1;
-     */
-    value: CommandSessionEvent_StartEvent;
-    case: "start";
-  } | {
-    /**
-     * @generated from field: command_session.CommandSessionEvent.DataEvent data = 2;
-     */
-    value: CommandSessionEvent_DataEvent;
-    case: "data";
-  } | {
-    /**
-     * @generated from field: command_session.CommandSessionEvent.EndEvent end = 3;
-     */
-    value: CommandSessionEvent_EndEvent;
-    case: "end";
-  } | {
-    /**
-     * @generated from field: command_session.CommandSessionEvent.KeepAlive keepalive = 4;
-     */
-    value: CommandSessionEvent_KeepAlive;
-    case: "keepalive";
-  } | { case: undefined; value?: undefined };
+  event:
+    | {
+        /**
+         * @generated from field: command_session.CommandSessionEvent.StartEvent start = 1;
+         */
+        value: CommandSessionEvent_StartEvent;
+        case: 'start';
+      }
+    | {
+        /**
+         * @generated from field: command_session.CommandSessionEvent.DataEvent data = 2;
+         */
+        value: CommandSessionEvent_DataEvent;
+        case: 'data';
+      }
+    | {
+        /**
+         * @generated from field: command_session.CommandSessionEvent.EndEvent end = 3;
+         */
+        value: CommandSessionEvent_EndEvent;
+        case: 'end';
+      }
+    | {
+        /**
+         * @generated from field: command_session.CommandSessionEvent.KeepAlive keepalive = 4;
+         */
+        value: CommandSessionEvent_KeepAlive;
+        case: 'keepalive';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message command_session.CommandSessionEvent.
  * Use `create(CommandSessionEventSchema)` to create a new message.
  */
-export const CommandSessionEventSchema: GenMessage<CommandSessionEvent> = /*@__PURE__*/
+export const CommandSessionEventSchema: GenMessage<CommandSessionEvent> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 6);
 
 /**
  * @generated from message command_session.CommandSessionEvent.StartEvent
  */
-export type CommandSessionEvent_StartEvent = Message<"command_session.CommandSessionEvent.StartEvent"> & {
+export type CommandSessionEvent_StartEvent = Message<'command_session.CommandSessionEvent.StartEvent'> & {
   /**
    * @generated from field: uint32 pid = 1;
    */
@@ -234,48 +236,54 @@ export type CommandSessionEvent_StartEvent = Message<"command_session.CommandSes
  * Describes the message command_session.CommandSessionEvent.StartEvent.
  * Use `create(CommandSessionEvent_StartEventSchema)` to create a new message.
  */
-export const CommandSessionEvent_StartEventSchema: GenMessage<CommandSessionEvent_StartEvent> = /*@__PURE__*/
+export const CommandSessionEvent_StartEventSchema: GenMessage<CommandSessionEvent_StartEvent> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 6, 0);
 
 /**
  * @generated from message command_session.CommandSessionEvent.DataEvent
  */
-export type CommandSessionEvent_DataEvent = Message<"command_session.CommandSessionEvent.DataEvent"> & {
+export type CommandSessionEvent_DataEvent = Message<'command_session.CommandSessionEvent.DataEvent'> & {
   /**
    * @generated from oneof command_session.CommandSessionEvent.DataEvent.output
    */
-  output: {
-    /**
-     * @generated from field: bytes stdout = 1;
-     */
-    value: Uint8Array;
-    case: "stdout";
-  } | {
-    /**
-     * @generated from field: bytes stderr = 2;
-     */
-    value: Uint8Array;
-    case: "stderr";
-  } | {
-    /**
-     * @generated from field: bytes pty = 3;
-     */
-    value: Uint8Array;
-    case: "pty";
-  } | { case: undefined; value?: undefined };
+  output:
+    | {
+        /**
+         * @generated from field: bytes stdout = 1;
+         */
+        value: Uint8Array;
+        case: 'stdout';
+      }
+    | {
+        /**
+         * @generated from field: bytes stderr = 2;
+         */
+        value: Uint8Array;
+        case: 'stderr';
+      }
+    | {
+        /**
+         * @generated from field: bytes pty = 3;
+         */
+        value: Uint8Array;
+        case: 'pty';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message command_session.CommandSessionEvent.DataEvent.
  * Use `create(CommandSessionEvent_DataEventSchema)` to create a new message.
  */
-export const CommandSessionEvent_DataEventSchema: GenMessage<CommandSessionEvent_DataEvent> = /*@__PURE__*/
+export const CommandSessionEvent_DataEventSchema: GenMessage<CommandSessionEvent_DataEvent> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 6, 1);
 
 /**
  * @generated from message command_session.CommandSessionEvent.EndEvent
  */
-export type CommandSessionEvent_EndEvent = Message<"command_session.CommandSessionEvent.EndEvent"> & {
+export type CommandSessionEvent_EndEvent = Message<'command_session.CommandSessionEvent.EndEvent'> & {
   /**
    * @generated from field: sint32 exit_code = 1;
    */
@@ -301,90 +309,98 @@ export type CommandSessionEvent_EndEvent = Message<"command_session.CommandSessi
  * Describes the message command_session.CommandSessionEvent.EndEvent.
  * Use `create(CommandSessionEvent_EndEventSchema)` to create a new message.
  */
-export const CommandSessionEvent_EndEventSchema: GenMessage<CommandSessionEvent_EndEvent> = /*@__PURE__*/
+export const CommandSessionEvent_EndEventSchema: GenMessage<CommandSessionEvent_EndEvent> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 6, 2);
 
 /**
  * @generated from message command_session.CommandSessionEvent.KeepAlive
  */
-export type CommandSessionEvent_KeepAlive = Message<"command_session.CommandSessionEvent.KeepAlive"> & {
-};
+export type CommandSessionEvent_KeepAlive = Message<'command_session.CommandSessionEvent.KeepAlive'> & {};
 
 /**
  * Describes the message command_session.CommandSessionEvent.KeepAlive.
  * Use `create(CommandSessionEvent_KeepAliveSchema)` to create a new message.
  */
-export const CommandSessionEvent_KeepAliveSchema: GenMessage<CommandSessionEvent_KeepAlive> = /*@__PURE__*/
+export const CommandSessionEvent_KeepAliveSchema: GenMessage<CommandSessionEvent_KeepAlive> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 6, 3);
 
 /**
  * @generated from message command_session.CommandSessionSelector
  */
-export type CommandSessionSelector = Message<"command_session.CommandSessionSelector"> & {
+export type CommandSessionSelector = Message<'command_session.CommandSessionSelector'> & {
   /**
    * @generated from oneof command_session.CommandSessionSelector.selector
    */
-  selector: {
-    /**
-     * @generated from field: uint32 pid = 1;
-     */
-    value: number;
-    case: "pid";
-  } | {
-    /**
-     * @generated from field: string tag = 2;
-     */
-    value: string;
-    case: "tag";
-  } | {
-    /**
-     * @generated from field: string session_uuid = 3;
-     */
-    value: string;
-    case: "sessionUuid";
-  } | { case: undefined; value?: undefined };
+  selector:
+    | {
+        /**
+         * @generated from field: uint32 pid = 1;
+         */
+        value: number;
+        case: 'pid';
+      }
+    | {
+        /**
+         * @generated from field: string tag = 2;
+         */
+        value: string;
+        case: 'tag';
+      }
+    | {
+        /**
+         * @generated from field: string session_uuid = 3;
+         */
+        value: string;
+        case: 'sessionUuid';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message command_session.CommandSessionSelector.
  * Use `create(CommandSessionSelectorSchema)` to create a new message.
  */
-export const CommandSessionSelectorSchema: GenMessage<CommandSessionSelector> = /*@__PURE__*/
+export const CommandSessionSelectorSchema: GenMessage<CommandSessionSelector> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 7);
 
 /**
  * @generated from message command_session.CommandInput
  */
-export type CommandInput = Message<"command_session.CommandInput"> & {
+export type CommandInput = Message<'command_session.CommandInput'> & {
   /**
    * @generated from oneof command_session.CommandInput.input
    */
-  input: {
-    /**
-     * @generated from field: bytes stdin = 1;
-     */
-    value: Uint8Array;
-    case: "stdin";
-  } | {
-    /**
-     * @generated from field: bytes pty = 2;
-     */
-    value: Uint8Array;
-    case: "pty";
-  } | { case: undefined; value?: undefined };
+  input:
+    | {
+        /**
+         * @generated from field: bytes stdin = 1;
+         */
+        value: Uint8Array;
+        case: 'stdin';
+      }
+    | {
+        /**
+         * @generated from field: bytes pty = 2;
+         */
+        value: Uint8Array;
+        case: 'pty';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message command_session.CommandInput.
  * Use `create(CommandInputSchema)` to create a new message.
  */
-export const CommandInputSchema: GenMessage<CommandInput> = /*@__PURE__*/
-  messageDesc(file_command_session, 8);
+export const CommandInputSchema: GenMessage<CommandInput> = /*@__PURE__*/ messageDesc(file_command_session, 8);
 
 /**
  * @generated from message command_session.SendInputRequest
  */
-export type SendInputRequest = Message<"command_session.SendInputRequest"> & {
+export type SendInputRequest = Message<'command_session.SendInputRequest'> & {
   /**
    * @generated from field: command_session.CommandSessionSelector session = 1;
    */
@@ -405,26 +421,25 @@ export type SendInputRequest = Message<"command_session.SendInputRequest"> & {
  * Describes the message command_session.SendInputRequest.
  * Use `create(SendInputRequestSchema)` to create a new message.
  */
-export const SendInputRequestSchema: GenMessage<SendInputRequest> = /*@__PURE__*/
-  messageDesc(file_command_session, 9);
+export const SendInputRequestSchema: GenMessage<SendInputRequest> = /*@__PURE__*/ messageDesc(file_command_session, 9);
 
 /**
  * @generated from message command_session.SendInputResponse
  */
-export type SendInputResponse = Message<"command_session.SendInputResponse"> & {
-};
+export type SendInputResponse = Message<'command_session.SendInputResponse'> & {};
 
 /**
  * Describes the message command_session.SendInputResponse.
  * Use `create(SendInputResponseSchema)` to create a new message.
  */
-export const SendInputResponseSchema: GenMessage<SendInputResponse> = /*@__PURE__*/
+export const SendInputResponseSchema: GenMessage<SendInputResponse> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 10);
 
 /**
  * @generated from message command_session.SendSignalRequest
  */
-export type SendSignalRequest = Message<"command_session.SendSignalRequest"> & {
+export type SendSignalRequest = Message<'command_session.SendSignalRequest'> & {
   /**
    * @generated from field: command_session.CommandSessionSelector session = 1;
    */
@@ -447,39 +462,38 @@ export type SendSignalRequest = Message<"command_session.SendSignalRequest"> & {
  * Describes the message command_session.SendSignalRequest.
  * Use `create(SendSignalRequestSchema)` to create a new message.
  */
-export const SendSignalRequestSchema: GenMessage<SendSignalRequest> = /*@__PURE__*/
+export const SendSignalRequestSchema: GenMessage<SendSignalRequest> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 11);
 
 /**
  * @generated from message command_session.SendSignalResponse
  */
-export type SendSignalResponse = Message<"command_session.SendSignalResponse"> & {
-};
+export type SendSignalResponse = Message<'command_session.SendSignalResponse'> & {};
 
 /**
  * Describes the message command_session.SendSignalResponse.
  * Use `create(SendSignalResponseSchema)` to create a new message.
  */
-export const SendSignalResponseSchema: GenMessage<SendSignalResponse> = /*@__PURE__*/
+export const SendSignalResponseSchema: GenMessage<SendSignalResponse> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 12);
 
 /**
  * @generated from message command_session.ListRequest
  */
-export type ListRequest = Message<"command_session.ListRequest"> & {
-};
+export type ListRequest = Message<'command_session.ListRequest'> & {};
 
 /**
  * Describes the message command_session.ListRequest.
  * Use `create(ListRequestSchema)` to create a new message.
  */
-export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_command_session, 13);
+export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/ messageDesc(file_command_session, 13);
 
 /**
  * @generated from message command_session.ListResponse
  */
-export type ListResponse = Message<"command_session.ListResponse"> & {
+export type ListResponse = Message<'command_session.ListResponse'> & {
   /**
    * @generated from field: repeated command_session.ListResponse.Session sessions = 1;
    */
@@ -490,13 +504,12 @@ export type ListResponse = Message<"command_session.ListResponse"> & {
  * Describes the message command_session.ListResponse.
  * Use `create(ListResponseSchema)` to create a new message.
  */
-export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_command_session, 14);
+export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/ messageDesc(file_command_session, 14);
 
 /**
  * @generated from message command_session.ListResponse.Session
  */
-export type ListResponse_Session = Message<"command_session.ListResponse.Session"> & {
+export type ListResponse_Session = Message<'command_session.ListResponse.Session'> & {
   /**
    * @generated from field: command_session.CommandSpec command = 1;
    */
@@ -522,7 +535,8 @@ export type ListResponse_Session = Message<"command_session.ListResponse.Session
  * Describes the message command_session.ListResponse.Session.
  * Use `create(ListResponse_SessionSchema)` to create a new message.
  */
-export const ListResponse_SessionSchema: GenMessage<ListResponse_Session> = /*@__PURE__*/
+export const ListResponse_SessionSchema: GenMessage<ListResponse_Session> =
+  /*@__PURE__*/
   messageDesc(file_command_session, 14, 0);
 
 /**
@@ -535,44 +549,42 @@ export const CommandSession: GenService<{
    * @generated from rpc command_session.CommandSession.Start
    */
   start: {
-    methodKind: "server_streaming";
+    methodKind: 'server_streaming';
     input: typeof StartRequestSchema;
     output: typeof StartResponseSchema;
-  },
+  };
   /**
    * Goes on with a session's output where its last stream was cut.
    *
    * @generated from rpc command_session.CommandSession.Connect
    */
   connect: {
-    methodKind: "server_streaming";
+    methodKind: 'server_streaming';
     input: typeof ConnectRequestSchema;
     output: typeof ConnectResponseSchema;
-  },
+  };
   /**
    * @generated from rpc command_session.CommandSession.List
    */
   list: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof ListRequestSchema;
     output: typeof ListResponseSchema;
-  },
+  };
   /**
    * @generated from rpc command_session.CommandSession.SendInput
    */
   sendInput: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof SendInputRequestSchema;
     output: typeof SendInputResponseSchema;
-  },
+  };
   /**
    * @generated from rpc command_session.CommandSession.SendSignal
    */
   sendSignal: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof SendSignalRequestSchema;
     output: typeof SendSignalResponseSchema;
-  },
-}> = /*@__PURE__*/
-  serviceDesc(file_command_session, 0);
-
+  };
+}> = /*@__PURE__*/ serviceDesc(file_command_session, 0);

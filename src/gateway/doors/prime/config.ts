@@ -1,0 +1,77 @@
+/** What an operator can set about this door. Read by the gateway's config.ts; nothing here looks at the environment. */
+import * as z from 'zod';
+
+export interface PrimeConfig {
+  /** Where clients reach this gateway's data plane; null: where the client reached it for its token. */
+  publicUrl: string | null;
+  /** Life of a sandbox token. Clients fetch a new one a minute before its end. */
+  tokenTtlMs: number;
+  /** Rewrites of image names, tried in order. `from` is a whole name, or ends in `*`, which `to` may repeat. */
+  imageMap: readonly { from: string; to: string }[];
+  /** Names that may be used, after the rewrite: whole, or a prefix that ends in `*`. Empty: all. */
+  imageAllow: readonly string[];
+  /** Of sandboxes whose creator says nothing of the network. */
+  network: 'internet' | 'off';
+  /** Whether `disk_size_gb` is handed to the node. Runtimes that cannot bound a disk refuse it. */
+  limitDisk: boolean;
+  /** How long a create is held until the sandbox runs, so that the client's first look finds it running. */
+  holdCreateMs: number;
+  /** The same for a look at the status. */
+  holdStatusMs: number;
+}
+
+export const DEFAULT_PRIME_CONFIG: PrimeConfig = {
+  publicUrl: null,
+  tokenTtlMs: 3_600_000,
+  imageMap: [],
+  imageAllow: [],
+  network: 'internet',
+  limitDisk: false,
+  holdCreateMs: 200,
+  holdStatusMs: 400,
+};
+
+const milliseconds = (min: number, max: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .default(fallback);
+
+const Environment = z.object({
+  MILLIBOX_PRIME_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  // A token that lives a minute or less would be fetched anew for every call.
+  MILLIBOX_PRIME_TOKEN_TTL_MS: milliseconds(61_000, 86_400_000, DEFAULT_PRIME_CONFIG.tokenTtlMs),
+  MILLIBOX_PRIME_IMAGE_MAP: z.string().default(''),
+  MILLIBOX_PRIME_IMAGE_ALLOW: z.string().default(''),
+  MILLIBOX_PRIME_NETWORK: z.enum(['internet', 'off']).default(DEFAULT_PRIME_CONFIG.network),
+  MILLIBOX_PRIME_LIMIT_DISK: z.enum(['on', 'off']).default('off'),
+});
+
+/** @throws Error that says what is wrong with which variable. */
+export function parsePrimeConfig(env: Record<string, string | undefined>): PrimeConfig {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = Environment.safeParse(present);
+  if (!parsed.success) {
+    throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  }
+  const e = parsed.data;
+  return {
+    ...DEFAULT_PRIME_CONFIG,
+    publicUrl: e.MILLIBOX_PRIME_PUBLIC_URL?.replace(/\/+$/, '') ?? null,
+    tokenTtlMs: e.MILLIBOX_PRIME_TOKEN_TTL_MS,
+    imageMap: words(e.MILLIBOX_PRIME_IMAGE_MAP).map(parseRule),
+    imageAllow: words(e.MILLIBOX_PRIME_IMAGE_ALLOW),
+    network: e.MILLIBOX_PRIME_NETWORK,
+    limitDisk: e.MILLIBOX_PRIME_LIMIT_DISK === 'on',
+  };
+}
+
+const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
+
+function parseRule(word: string): { from: string; to: string } {
+  const at = word.indexOf('=');
+  if (at < 1 || at === word.length - 1) throw new Error(`MILLIBOX_PRIME_IMAGE_MAP: ${word} is not from=to`);
+  return { from: word.slice(0, at), to: word.slice(at + 1) };
+}

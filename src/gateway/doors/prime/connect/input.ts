@@ -1,0 +1,95 @@
+/** Input of a live process: what was sent is kept until it must have arrived, so that a cut link loses none of it. */
+import type { MuxStream } from '../../../../mux/index.ts';
+import { Channel } from '../../../../protocol/frames.ts';
+import { ServiceError } from '../../../../protocol/errors.ts';
+import { sendBytes } from '../../../streams/send.ts';
+
+/** More than two hops can hold: the credit of each, and what a stream queues before it asks to wait. */
+const TAIL_BYTES = 2 * 1024 * 1024;
+/** Input that its program does not take. */
+const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+
+export class Input {
+  #channel: number = Channel.STDIN;
+  #stream: MuxStream | null = null;
+  #up = Promise.withResolvers<void>();
+  #tail: Buffer[] = [];
+  #tailBytes = 0;
+  /** Offset behind the last byte of the tail. */
+  #sent = 0;
+  #waiting = 0;
+  #last: Promise<unknown> = Promise.resolve();
+  #failure: ServiceError | null = null;
+
+  constructor(terminal: boolean) {
+    if (terminal) this.#channel = Channel.PTY;
+    this.#up.promise.catch(() => undefined);
+  }
+
+  /** Bytes go in the order of the calls. Resolves once they are on their way. @throws ServiceError */
+  async write(bytes: Buffer): Promise<void> {
+    if (this.#waiting + bytes.length > MAX_WAITING_BYTES) {
+      throw new ServiceError('rate_limited', 'The process does not take the input that waits for it already.');
+    }
+    this.#waiting += bytes.length;
+    const mine = this.#last.then(() => this.#send(bytes));
+    this.#last = mine.catch(() => undefined);
+    try {
+      await mine;
+    } finally {
+      this.#waiting -= bytes.length;
+    }
+  }
+
+  /**
+   * There is a stream (again). What the process's side has not received is sent once more, before anything else.
+   * @param received How many bytes it has received in all.
+   */
+  connected(stream: MuxStream, received: number): void {
+    if (this.#sent < received) this.#sent = received;
+    const missing = this.#sent - received;
+    if (missing > this.#tailBytes) return this.fail(new ServiceError('interrupted', 'input was lost on the way'));
+    const again = Buffer.concat(this.#tail).subarray(this.#tailBytes - missing);
+    // Whoever waits for the stream comes behind it.
+    void sendBytes(stream, this.#channel, again).then(() => {
+      if (stream.closed) return;
+      this.#stream = stream;
+      this.#up.resolve();
+    });
+  }
+
+  disconnected(): void {
+    if (this.#stream === null) return;
+    this.#stream = null;
+    this.#up = Promise.withResolvers<void>();
+    this.#up.promise.catch(() => undefined);
+    if (this.#failure !== null) this.#up.reject(this.#failure);
+  }
+
+  /** No input from now on. */
+  fail(error: ServiceError): void {
+    this.#failure ??= error;
+    this.#up.reject(error);
+  }
+
+  async #send(bytes: Buffer): Promise<void> {
+    if (this.#failure !== null) throw this.#failure;
+    while (this.#stream === null) await this.#up.promise;
+    const stream = this.#stream;
+    this.#keep(bytes);
+    // A cut while it waits is no matter: what is kept is sent again.
+    await sendBytes(stream, this.#channel, bytes);
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  #keep(bytes: Buffer): void {
+    this.#sent += bytes.length;
+    this.#tail.push(bytes);
+    this.#tailBytes += bytes.length;
+    for (let first = this.#tail[0]; first !== undefined; first = this.#tail[0]) {
+      if (this.#tailBytes - first.length < TAIL_BYTES) return;
+      this.#tail.shift();
+      this.#tailBytes -= first.length;
+    }
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * One command of a Connect client, from its start to its end: across the streams of the client, which it may lose and
+ * open again, and across links to the node, which may be cut.
+ */
+import type { Json, MuxStream, StreamHandler } from '../../../../mux/index.ts';
+import { sleep } from '../../../../lib/deadline.ts';
+import { ServiceError } from '../../../../protocol/errors.ts';
+import { ExecExit, type SignalName } from '../../../../protocol/exec.ts';
+import { Channel } from '../../../../protocol/frames.ts';
+import type { ExecService } from '../../../execs/service.ts';
+import type { Program } from '../../../execs/program.ts';
+import { sendBytes } from '../../../streams/send.ts';
+import { Input } from './input.ts';
+import { Once } from './once.ts';
+import { Output, type Event } from './output.ts';
+
+export interface SessionOptions {
+  execs: ExecService;
+  tenant: string;
+  program: Program;
+  /** How long to look for the command after its link was cut. */
+  resumeMs: number;
+  /** Continue a command that another gateway has started, at these offsets. */
+  attach?: { stdout: number; stderr: number };
+}
+
+const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 1_000;
+
+export class Session {
+  readonly id: string;
+  readonly sandbox: string;
+  readonly inputs = new Once();
+  readonly signals = new Once();
+  readonly #options: SessionOptions;
+  readonly #started = Promise.withResolvers<number>();
+  readonly #over = Promise.withResolvers<void>();
+  readonly #output: Output;
+  readonly #input: Input;
+  readonly #offsets: { stdout: number; stderr: number };
+  #stream: MuxStream | null = null;
+  /** The node has said that it runs. */
+  #opened: boolean;
+  #killed = false;
+  #exited = false;
+  #timedOut = false;
+  #cutAt: number | null = null;
+  #tries = 0;
+
+  constructor(options: SessionOptions) {
+    const { open } = options.program;
+    this.#options = options;
+    this.id = open.id ?? '';
+    this.sandbox = open.sandbox;
+    this.#opened = options.attach !== undefined;
+    this.#offsets = { ...(options.attach ?? { stdout: 0, stderr: 0 }) };
+    this.#input = new Input(open.pty !== undefined);
+    this.#output = new Output((bytes) => this.#stream?.consume(bytes));
+    this.#started.promise.catch(() => undefined);
+    void this.#begin();
+  }
+
+  /** Its process id, once it runs. @throws ServiceError as refused. */
+  get started(): Promise<number> {
+    return this.#started.promise;
+  }
+
+  /** Resolves when nothing more will come of it; never rejects. */
+  get over(): Promise<void> {
+    return this.#over.promise;
+  }
+
+  get running(): boolean {
+    return !this.#output.over;
+  }
+
+  get listening(): boolean {
+    return this.#output.listening;
+  }
+
+  /** Killed because it took too long. */
+  get timedOut(): boolean {
+    return this.#timedOut;
+  }
+
+  listen(signal: AbortSignal): AsyncGenerator<Event> {
+    return this.#output.listen(signal);
+  }
+
+  /** @throws ServiceError `exec_not_found` when it has ended. */
+  async write(bytes: Buffer): Promise<void> {
+    await this.started;
+    if (!this.running) throw new ServiceError('exec_not_found', 'The process has ended.');
+    await this.#input.write(bytes);
+  }
+
+  /** Nothing is done when it has ended. */
+  async signal(name: SignalName, all: boolean): Promise<void> {
+    await this.started;
+    if (!this.running) return;
+    const { execs, tenant } = this.#options;
+    await execs.signal(tenant, this.sandbox, this.id, name, all);
+  }
+
+  /** Nobody wants it any more. */
+  kill(): void {
+    this.#killed = true;
+    this.#stream?.urgent({ type: 'kill' });
+  }
+
+  /** Never rejects. */
+  async #begin(): Promise<void> {
+    try {
+      if (this.#tries > 0) await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)));
+      const stream = await this.#options.execs.open(this.#options.tenant, this.#request(), this.#handler());
+      if (stream.closed) return;
+      this.#stream = stream;
+      if (this.#killed) stream.urgent({ type: 'kill' });
+      const { script } = this.#options.program;
+      if (!this.#opened && script !== null) {
+        await sendBytes(stream, Channel.SCRIPT, script);
+        stream.fin(Channel.SCRIPT);
+      }
+    } catch (error) {
+      this.#ended(ServiceError.from(error));
+    }
+  }
+
+  #request(): Json & { sandbox: string } {
+    const { open } = this.#options.program;
+    if (!this.#opened) return open;
+    return { op: 'attach', sandbox: this.sandbox, id: this.id, ...this.#offsets };
+  }
+
+  #handler(): StreamHandler {
+    return {
+      opened: (answer) => this.#onOpened(answer),
+      data: (channel, bytes) => {
+        const name = channel === Channel.STDERR ? 'stderr' : channel === Channel.PTY ? 'pty' : 'stdout';
+        this.#offsets[name === 'stderr' ? 'stderr' : 'stdout'] += bytes.length;
+        this.#output.push(name, bytes);
+      },
+      event: (message) => this.#onEvent(message),
+      closed: (error) => {
+        this.#stream = null;
+        this.#input.disconnected();
+        this.#ended(error ?? new ServiceError('interrupted', 'the stream of the command ended without an exit'));
+      },
+    };
+  }
+
+  #onOpened(answer: Json): void {
+    this.#cutAt = null;
+    this.#tries = 0;
+    this.#opened = true;
+    const received = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
+    // The stream is known to `#begin` only after this call, when the answer is there already as it opens.
+    queueMicrotask(() => {
+      if (this.#stream !== null && this.#options.program.open.stdin === true) this.#input.connected(this.#stream, received);
+    });
+    this.#started.resolve(typeof answer['pid'] === 'number' ? answer['pid'] : 0);
+  }
+
+  #onEvent(message: Json): void {
+    if (message['type'] === 'output_lost' && typeof message['to'] === 'number') {
+      this.#offsets[message['channel'] === 'stderr' ? 'stderr' : 'stdout'] = message['to'];
+    }
+    if (message['type'] !== 'exit' || this.#exited) return;
+    const exit = ExecExit.safeParse(message);
+    if (!exit.success) return this.#fail(new ServiceError('interrupted', 'the node told an exit that cannot be read'));
+    this.#exited = true;
+    this.#timedOut = exit.data.timedOut;
+    this.#output.finish(exit.data.exitCode, exit.data.signal);
+    this.#settle(new ServiceError('exec_not_found', 'The process has ended.'));
+    // Acknowledged: this session keeps the exit for whoever asks again.
+    this.#stream?.end();
+  }
+
+  /** A stream ended before the exit, or could not be opened. */
+  #ended(error: ServiceError): void {
+    if (this.#exited || !this.running) return;
+    if (!CUTS.has(error.code)) return this.#fail(error);
+    const now = performance.now();
+    this.#cutAt ??= now;
+    this.#tries += 1;
+    if (now - this.#cutAt > this.#options.resumeMs) return this.#fail(error);
+    void this.#begin();
+  }
+
+  #fail(error: ServiceError): void {
+    this.#output.fail(error);
+    this.#started.reject(error);
+    this.#settle(error);
+    this.#stream?.reset(new ServiceError('cancelled'));
+  }
+
+  #settle(error: ServiceError): void {
+    this.#input.fail(error);
+    this.#over.resolve();
+  }
+}

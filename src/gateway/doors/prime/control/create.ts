@@ -1,0 +1,138 @@
+/** From the body of a create on this wire to a request for the services. */
+import * as z from 'zod';
+import { ServiceError } from '../../../../protocol/errors.ts';
+import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
+import { CreateSandboxRequest, type Network } from '../../../../protocol/sandbox.ts';
+import { check } from '../../../http/route.ts';
+import type { PrimeConfig } from '../config.ts';
+import { resolveImage } from '../images.ts';
+import { toLabels } from '../labels.ts';
+
+const StringMap = z.record(z.string(), z.string());
+const Hosts = z.array(z.string().max(300)).max(1024);
+const StartCommand = z.union([
+  z.string().max(128 * 1024),
+  z.object({ executable: z.string().min(1), args: z.array(z.string()).default([]) }),
+]);
+
+/** Fields that are not known are ignored: every release of the clients adds some. */
+export const CreateBody = z.object({
+  name: z.string().min(1).max(128),
+  docker_image: z.string().min(1).max(512).nullish(),
+  start_command: StartCommand.nullish(),
+  cpu_cores: z.number().positive().default(1),
+  memory_gb: z.number().positive().default(1),
+  disk_size_gb: z.number().positive().nullish(),
+  gpu_count: z.int().min(0).default(0),
+  gpu_type: z.string().nullish(),
+  vm: z.boolean().nullish(),
+  arch: z.string().nullish(),
+  network_access: z.boolean().nullish(),
+  network_allowlist: Hosts.nullish(),
+  network_denylist: Hosts.nullish(),
+  timeout_minutes: z.int().default(60),
+  idle_timeout_minutes: z.int().min(1).nullish(),
+  environment_vars: StringMap.nullish(),
+  secrets: StringMap.nullish(),
+  labels: z.array(z.string().min(1).max(128)).max(48).default([]),
+  team_id: z.string().max(200).nullish(),
+  region: z.string().max(200).nullish(),
+  idempotency_key: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,255}$/)
+    .nullish(),
+  checkpoint_id: z.string().nullish(),
+  volumes: z.array(z.unknown()).nullish(),
+});
+export type CreateBody = z.infer<typeof CreateBody>;
+
+const MINUTE_MS = 60_000;
+const DEFAULT_DISK_GB = 5;
+/** Language models' tools start many threads (package managers, browsers): the server's default is small for that. */
+const PIDS_LIMIT = 4096;
+/** What clients send where nothing is to be started; the sandbox stays up without it. */
+const IDLE_COMMAND = 'tail -f /dev/null';
+
+/** @throws ServiceError `not_supported` for what cannot be had here, `forbidden`, `invalid_request` */
+export function toCreateRequest(body: CreateBody, config: PrimeConfig): CreateSandboxRequest {
+  refuseWhatIsMissing(body);
+  const asked = body.docker_image ?? '';
+  const image = resolveImage(asked, config);
+  const diskGb = body.disk_size_gb ?? DEFAULT_DISK_GB;
+  const labels = toLabels(body.labels, {
+    vm: body.vm ?? false,
+    timeoutMinutes: body.timeout_minutes,
+    idleTimeoutMinutes: body.idle_timeout_minutes ?? null,
+    diskGb,
+    image: image === asked ? null : asked.slice(0, 250),
+    team: body.team_id ?? null,
+    region: body.region ?? null,
+    secretNames: Object.keys(body.secrets ?? {}),
+  });
+  const startCommand = startCommandOf(body.start_command);
+  return check(
+    CreateSandboxRequest,
+    {
+      image,
+      name: body.name,
+      cpus: body.cpu_cores,
+      memoryMb: Math.max(16, Math.round(body.memory_gb * 1024)),
+      ...(config.limitDisk ? { diskMb: Math.round(diskGb * 1024) } : {}),
+      pidsLimit: PIDS_LIMIT,
+      network: networkOf(body, config.network),
+      env: body.environment_vars ?? {},
+      secrets: body.secrets ?? {},
+      labels,
+      ...(startCommand === null ? {} : { startCommand }),
+      timeoutMs: lifetime(body.timeout_minutes),
+      ...(body.idle_timeout_minutes == null ? {} : { idleTimeoutMs: lifetime(body.idle_timeout_minutes) }),
+    },
+    'body',
+  );
+}
+
+function refuseWhatIsMissing(body: CreateBody): void {
+  const refuse = (what: string): never => {
+    throw new ServiceError('not_supported', `${what} cannot be had on this server.`);
+  };
+  if (body.checkpoint_id != null) refuse('Restoring a checkpoint');
+  if (body.gpu_count > 0) refuse('A GPU');
+  if ((body.volumes ?? []).length > 0) refuse('A volume');
+  if (body.arch === 'arm64' && process.arch !== 'arm64') refuse('The architecture arm64');
+  if (body.docker_image == null) throw new ServiceError('invalid_request', 'docker_image is missing');
+}
+
+/** Without a limit, or beyond ours: the longest life there is. */
+function lifetime(minutes: number): number {
+  return minutes <= 0 ? MAX_TIMEOUT_MS : Math.min(MAX_TIMEOUT_MS, minutes * MINUTE_MS);
+}
+
+/**
+ * All or nothing is what can be enforced.
+ * @throws ServiceError `not_supported` for a list of hosts.
+ */
+export function networkOf(
+  body: Pick<CreateBody, 'network_access' | 'network_allowlist' | 'network_denylist'>,
+  otherwise: Network,
+): Network {
+  const { network_access: access, network_allowlist: allow, network_denylist: deny } = body;
+  if (allow != null && deny != null) throw new ServiceError('invalid_request', 'give one of the two network lists');
+  if (allow != null) return allOrNothing(allow, 'internet', 'off');
+  if (deny != null) return allOrNothing(deny, 'off', 'internet');
+  if (access === false) return 'off';
+  return otherwise;
+}
+
+function allOrNothing(hosts: readonly string[], all: Network, none: Network): Network {
+  if (hosts.length === 0) return none;
+  if (hosts.length === 1 && hosts[0] === '*') return all;
+  throw new ServiceError('not_supported', 'This server can open or close the network, but not for single hosts.');
+}
+
+function startCommandOf(command: CreateBody['start_command']): string | null {
+  if (command == null) return null;
+  if (typeof command !== 'string') return [command.executable, ...command.args].map(quote).join(' ');
+  return command.trim() === '' || command.trim() === IDLE_COMMAND ? null : command;
+}
+
+const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;

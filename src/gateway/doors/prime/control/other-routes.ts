@@ -1,0 +1,66 @@
+/** Network policy, registry credentials, images. */
+import * as z from 'zod';
+import { ServiceError } from '../../../../protocol/errors.ts';
+import type { Network } from '../../../../protocol/sandbox.ts';
+import { check } from '../../../http/route.ts';
+import { imageKey } from '../../../images/names.ts';
+import type { PrimeContext } from '../context.ts';
+import { resolveImage } from '../images.ts';
+import { networkOf } from './create.ts';
+import type { Answer, ControlRoute } from './route.ts';
+import { idOf } from './sandbox-routes.ts';
+
+const Hosts = z.array(z.string().max(300)).max(1024).nullish();
+const Policy = z.object({ allowlist: Hosts, denylist: Hosts });
+const ImageCheck = z.object({ image: z.string().min(1).max(512) });
+
+export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] {
+  const { sandboxes, images } = services;
+  return [
+    [
+      'GET',
+      '/sandbox/:id/egress-policy',
+      ({ tenant, params }) => policyOf(sandboxes.get(tenant, idOf(params)).network),
+    ],
+    [
+      'PUT',
+      '/sandbox/:id/egress-policy',
+      ({ tenant, params, body }) => {
+        const { network } = sandboxes.get(tenant, idOf(params));
+        const { allowlist, denylist } = check(Policy, body, 'body');
+        // Of the two lists that clients always send, the one that says nothing is null.
+        const wanted = networkOf({ network_allowlist: allowlist, network_denylist: denylist }, network);
+        if (wanted !== network) {
+          throw new ServiceError(
+            'not_supported',
+            'The network of a sandbox is chosen when it is made: give network_allowlist or network_denylist then.',
+          );
+        }
+        return policyOf(network);
+      },
+    ],
+    ['GET', '/template/registry-credentials', () => ({ credentials: [] })],
+    [
+      'POST',
+      '/template/check-docker-image',
+      ({ body }) => {
+        const asked = check(ImageCheck, body, 'body').image;
+        const image = resolveImage(asked, config);
+        const key = imageKey(image);
+        if (images.list().some((each) => imageKey(each.image) === key)) {
+          return { accessible: true, details: `${image} is on a node.` };
+        }
+        return {
+          accessible: false,
+          details: `${image} is on no node yet; whether it can be pulled shows when it is used.`,
+        };
+      },
+    ],
+  ];
+}
+
+/** What is in force: it was set when the sandbox was made. */
+function policyOf(network: Network): Answer {
+  const policy = network === 'off' ? { allowlist: [], denylist: null } : { allowlist: null, denylist: [] };
+  return { policy, generation: 1, applied_generation: 1, applied: true };
+}

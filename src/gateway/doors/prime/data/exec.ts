@@ -1,0 +1,67 @@
+/** A command over plain JSON: one request, one answer. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import * as z from 'zod';
+import { Linked } from '../../../../lib/deadline.ts';
+import { ServiceError } from '../../../../protocol/errors.ts';
+import { ExecRequest, type ExecResult } from '../../../../protocol/exec.ts';
+import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
+import { check } from '../../../http/route.ts';
+import { clientGone, type PrimeContext } from '../context.ts';
+
+const Body = z.object({
+  command: z.string(),
+  working_dir: z.string().nullish(),
+  env: z.record(z.string(), z.string()).nullish(),
+  timeout: z.number().positive().default(300),
+  user: z.string().nullish(),
+});
+
+/** Clients wait five seconds longer than the command may take; within them it is killed and they are told. */
+const KILL_GRACE_MS = 1_000;
+const ANSWER_WITHIN_MS = 3_500;
+/** More is refused: an answer is held in memory on both sides, and a part of it would pass for the whole. */
+export const MAX_OUTPUT_BYTES = 32 * 1024 * 1024;
+
+/** @throws ServiceError; `deadline_exceeded` is told as 408. */
+export async function execJson(
+  { services }: PrimeContext,
+  tenant: string,
+  sandbox: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Record<string, unknown>> {
+  const { command, working_dir: cwd, env, timeout, user } = check(Body, request.body ?? {}, 'body');
+  const timeoutMs = Math.min(MAX_TIMEOUT_MS, Math.max(1, Math.round(timeout * 1000)));
+  const asked = check(
+    ExecRequest,
+    {
+      // A shell with nothing to do: what clients call with an empty text.
+      command: command === '' ? ':' : command,
+      shell: 'bash',
+      ...(cwd == null || cwd === '' ? {} : { cwd }),
+      ...(env == null ? {} : { env }),
+      ...(user == null || user === '' ? {} : { user }),
+      timeoutMs,
+      killGraceMs: KILL_GRACE_MS,
+      maxOutputBytes: MAX_OUTPUT_BYTES,
+    },
+    'body',
+  );
+  // Also bounds the wait for a sandbox that is still on its way.
+  using limit = new Linked({
+    signal: clientGone(reply),
+    deadlineMs: timeoutMs + ANSWER_WITHIN_MS,
+    what: 'the command',
+  });
+  let result: ExecResult;
+  try {
+    result = await services.execs.run(tenant, sandbox, asked, { signal: limit.signal });
+  } catch (thrown) {
+    throw limit.signal.aborted ? ServiceError.from(limit.signal.reason) : thrown;
+  }
+  if (result.timedOut) throw new ServiceError('deadline_exceeded', `The command took longer than ${timeout} s.`);
+  if (result.truncated.stdout || result.truncated.stderr) {
+    throw new ServiceError('body_too_large', `The command wrote more than ${MAX_OUTPUT_BYTES} bytes.`);
+  }
+  return { stdout: result.stdout, stderr: result.stderr, exit_code: result.exitCode };
+}

@@ -1,0 +1,65 @@
+/** Errors in the two forms that the clients read: `{ detail }` of the control plane, `{ error, message }` of the data plane. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from '../../../lib/logger.ts';
+import { ServiceError, type ErrorCode } from '../../../protocol/errors.ts';
+import { retryAfterSeconds, translate } from '../../http/errors.ts';
+
+/** Statuses that differ from the table's: clients of this wire read other things into some of them. */
+const CONTROL_STATUS: Partial<Record<ErrorCode, number>> = { invalid_request: 422, image_unreachable: 503 };
+
+/**
+ * Of the data plane. A status of 5xx, 408 or 409 makes clients try again for seconds, so a permanent failure has none
+ * of them; 409 is for a sandbox that is there but cannot run anything now.
+ */
+const DATA_STATUS: Partial<Record<ErrorCode, number>> = {
+  exec_program_not_found: 400,
+  exec_permission_denied: 400,
+  exec_bad_cwd: 400,
+  exec_bad_user: 400,
+  exec_bad_args: 400,
+  file_exists: 400,
+  file_not_regular: 400,
+  file_not_directory: 400,
+  file_no_space: 400,
+  file_failed: 400,
+  idempotency_conflict: 400,
+  output_lost: 400,
+  deadline_exceeded: 408,
+};
+
+export function createControlErrors(log: Logger) {
+  return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const error = told(thrown, request, log);
+    return withHeaders(reply, error)
+      .code(CONTROL_STATUS[error.code] ?? error.httpStatus)
+      .send({ detail: error.message, code: error.code });
+  };
+}
+
+export function createDataErrors(log: Logger) {
+  return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const error = told(thrown, request, log);
+    const status = DATA_STATUS[error.code] ?? error.httpStatus;
+    return withHeaders(reply, error)
+      .code(status)
+      .send({ error: slugOf(error), message: error.message, code: status });
+  };
+}
+
+/** The one slug that clients know stands for any sandbox that is gone. */
+function slugOf(error: ServiceError): string {
+  return error.code === 'sandbox_ended' ? 'sandbox_not_found' : error.code;
+}
+
+function told(thrown: unknown, request: FastifyRequest, log: Logger): ServiceError {
+  const error = translate(thrown);
+  if (error.code === 'internal') {
+    log.error({ err: error.cause ?? error, requestId: request.id, route: request.routeOptions.url }, 'a call failed');
+  }
+  return error;
+}
+
+function withHeaders(reply: FastifyReply, error: ServiceError): FastifyReply {
+  if (error.retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(error.retryAfterMs));
+  return reply.type('application/json; charset=utf-8');
+}

@@ -1,0 +1,268 @@
+import { afterEach, expect, test } from 'vitest';
+import { ServiceError } from '../../protocol/errors.ts';
+import { FakeNode } from '../testing/fake-node.ts';
+import { TestGateway } from '../testing/harness.ts';
+
+let gateway: TestGateway;
+afterEach(() => gateway[Symbol.asyncDispose]());
+
+const two = (): [FakeNode, FakeNode] => [new FakeNode({ name: 'node-a' }), new FakeNode({ name: 'node-b' })];
+const status = async (id: string) => (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json;
+
+test('a node that is lost takes its sandboxes with it, and creates go to the other', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b], { nodeGraceMs: 50, linkPatienceMs: 5_000 });
+  b.refuse = new ServiceError('capacity_exhausted');
+  const onA = await gateway.sandbox();
+  b.refuse = null;
+  a.vanish();
+  await gateway.until('node-a is lost', () => gateway.services.nodes.list().some((n) => n.state === 'lost'));
+  expect(await status(onA)).toMatchObject({ status: 'ERROR', reason: 'node_lost', node: 'node-a' });
+  expect((await gateway.exec(onA, {})).json.error).toMatchObject({
+    code: 'sandbox_ended',
+    details: { reason: 'node_lost' },
+  });
+  const next = await gateway.sandbox();
+  expect((await status(next)).node).toBe('node-b');
+  // What was declared lost stays ended: if it lives after all, its node is told to let it go.
+  a.offline = false;
+  await gateway.until('the stray is deleted', () => a.records.get(onA)?.status === 'TERMINATED');
+  expect((await status(onA)).status).toBe('ERROR');
+});
+
+test('a node that comes back within the grace has lost nothing', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const ids = (await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { count: 50 } })).json.sandboxes.map(
+    (s: { id: string }) => s.id,
+  );
+  a.vanish();
+  await gateway.until('it is away', () => gateway.services.nodes.list()[0]?.state === 'away');
+  expect((await gateway.ask('GET', '/readyz')).status).toBe(503);
+  const exec = gateway.exec(ids[7], { stdout: 'waited' });
+  a.offline = false;
+  expect((await exec).json.stdout).toBe('waited');
+  for (const id of ids) expect((await status(id)).status).toBe('RUNNING');
+});
+
+test('a gateway that starts learns all sandboxes from the nodes, the dead ones too', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const alive = await gateway.sandbox({ labels: { x: '1' } });
+  const dead = await gateway.sandbox();
+  await gateway.ask('DELETE', `/v1/sandboxes/${dead}`);
+  await using second = await TestGateway.start([a]);
+  expect((await second.ask('GET', `/v1/sandboxes/${alive}`)).json).toMatchObject({
+    status: 'RUNNING',
+    labels: { x: '1' },
+  });
+  expect((await second.ask('GET', `/v1/sandboxes/${dead}`)).json).toMatchObject({
+    status: 'TERMINATED',
+    reason: 'deleted',
+  });
+  expect((await second.exec(alive, { stdout: 'x' })).json.stdout).toBe('x');
+  // And from then on what the other gateway does.
+  const later = await gateway.sandbox();
+  await second.until('it has heard of it', () =>
+    second.services.sandboxes.list('default').sandboxes.some((s) => s.id === later),
+  );
+});
+
+test('a sandbox that its node has no more when it comes back has ended', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const id = await gateway.sandbox();
+  a.vanish();
+  a.records.delete(id);
+  a.offline = false;
+  await gateway.until('it has ended', () => gateway.services.sandboxes.get('default', id).status === 'ERROR');
+  expect(await status(id)).toMatchObject({ reason: 'node_lost' });
+});
+
+test('refused is not failed: the other node takes it, and the first one is still trusted', async () => {
+  const [a, b] = two();
+  a.refuse = new ServiceError('capacity_exhausted');
+  gateway = await TestGateway.start([a, b]);
+  const ids = await Promise.all(Array.from({ length: 20 }, () => gateway.sandbox()));
+  for (const id of ids) expect((await status(id)).node).toBe('node-b');
+  expect(gateway.services.nodes.list().every((n) => n.ejectedMs === 0)).toBe(true);
+});
+
+test('a node that fails again and again is ejected, and its sandboxes go elsewhere', async () => {
+  const [a, b] = two();
+  a.refuse = new ServiceError('internal');
+  gateway = await TestGateway.start([a, b]);
+  const ids = await Promise.all(Array.from({ length: 40 }, () => gateway.sandbox()));
+  for (const id of ids) expect((await status(id)).node).toBe('node-b');
+  expect(gateway.services.nodes.list().find((n) => n.name === 'node-a')?.ejectedMs).toBeGreaterThan(0);
+});
+
+test('an image that cannot be pulled ends the sandbox with that reason, on the first node', async () => {
+  const [a, b] = two();
+  a.refuse = b.refuse = new ServiceError('image_not_found', 'no such tag');
+  gateway = await TestGateway.start([a, b]);
+  const { json } = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { image: 'nope' } });
+  expect(json).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed', message: 'no such tag' });
+});
+
+test('a create whose answer was lost is on one node only in the end', async () => {
+  const [a, b] = two();
+  b.offline = true;
+  gateway = await TestGateway.start([a, b]);
+  a.silent.add('create');
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  a.silent.clear();
+  // Node-a had taken it, and its answer never came.
+  const now = Date.now();
+  const { nodes: _none, ...view } = { nodes: 0, ...json };
+  a.records.set(json.id, {
+    id: json.id,
+    tenant: 'default',
+    name: null,
+    image: view.image,
+    status: 'RUNNING',
+    reason: null,
+    message: null,
+    cpus: 1,
+    memoryMb: 512,
+    diskMb: null,
+    pidsLimit: 512,
+    network: 'off',
+    labels: {},
+    createdAtMs: now,
+    startedAtMs: now,
+    endedAtMs: null,
+    expiresAtMs: now + 60_000,
+    timings: {},
+  });
+  a.vanish();
+  b.offline = false;
+  await gateway.until('node-b has it', () => b.records.has(json.id));
+  a.offline = false;
+  await gateway.until('node-a has let it go', () => a.records.get(json.id)?.status === 'TERMINATED');
+  expect(await status(json.id)).toMatchObject({ status: 'RUNNING', node: 'node-b' });
+});
+
+test('what does not fit waits, and is placed the moment there is room', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 2 };
+  gateway = await TestGateway.start([a]);
+  const first = await gateway.sandbox();
+  await gateway.sandbox();
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  expect(json.status).toBe('PENDING');
+  expect(gateway.services.sandboxes.queuePosition(json.id)).toBe(0);
+  const exec = gateway.exec(json.id, { stdout: 'late' });
+  await gateway.ask('DELETE', `/v1/sandboxes/${first}`);
+  expect((await exec).json.stdout).toBe('late');
+});
+
+test('a full queue says so at once, with when to come back, and makes none of a batch', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 1 };
+  gateway = await TestGateway.start([a], { queueMax: 5 });
+  await gateway.sandbox();
+  const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { count: 6, labels: { b: 'atch' } } });
+  expect(answer.status).toBe(503);
+  expect(answer.headers['retry-after']).toBe('1');
+  expect(answer.json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true, retryAfterMs: 1000 });
+  const alive = await gateway.ask('GET', '/v1/sandboxes?label=b=atch&status=PENDING,PROVISIONING,RUNNING');
+  expect(alive.json.sandboxes).toEqual([]);
+  expect((await gateway.ask('POST', '/v1/sandboxes', { body: { count: 5 } })).status).toBe(201);
+});
+
+test('a sandbox that waited too long for room ends, and what waits in it is told', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 1 };
+  gateway = await TestGateway.start([a], { queueWaitMs: 50 });
+  await gateway.sandbox();
+  const { json } = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: {} });
+  expect(json).toMatchObject({ status: 'ERROR', reason: 'start_failed' });
+  const short = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { timeoutMs: 10 } });
+  expect(short.json).toMatchObject({ status: 'TIMEOUT', reason: 'lifetime' });
+});
+
+test('what no node could ever take is turned down at once', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: { cpus: 1000 } });
+  expect(json.error).toMatchObject({ code: 'invalid_request', details: { cpus: 8 } });
+});
+
+test('a draining or cordoned node gets no new sandboxes and keeps its own', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  b.refuse = new ServiceError('capacity_exhausted');
+  const onA = await gateway.sandbox();
+  b.refuse = null;
+  expect((await gateway.ask('POST', '/v1/nodes/node-a/cordon', { body: {} })).json.state).toBe('cordoned');
+  b.setReport({});
+  for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
+  await gateway.ask('POST', '/v1/nodes/node-a/cordon', { body: { on: false } });
+  await gateway.ask('POST', '/v1/nodes/node-a/drain', { body: {} });
+  await gateway.until('it drains', () => gateway.services.nodes.list().some((n) => n.state === 'draining'));
+  for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
+  expect((await gateway.exec(onA, { stdout: 'still' })).json.stdout).toBe('still');
+  expect((await gateway.ask('POST', '/v1/nodes/nope/drain', { body: {} })).json.error.code).toBe('not_found');
+});
+
+test.each([
+  ['an event that is none', { type: 'sandbox', sandbox: { id: 5 } }],
+  ['an unknown event', { type: 'surprise' }],
+  ['a second snapshot', { type: 'snapshot', node: null, sandboxes: [], more: false }],
+])('an agent that sends %s loses its link, and nothing else happens', async (_what, event) => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  const ids = await Promise.all(Array.from({ length: 4 }, () => gateway.sandbox()));
+  a.tell(event);
+  await gateway.until('the link is closed', () => gateway.services.nodes.list().some((n) => n.state === 'away'));
+  expect((await gateway.ask('GET', '/healthz')).status).toBe(200);
+  for (const id of ids) expect((await status(id)).status).toBe('RUNNING');
+});
+
+test('an agent that lies about other nodes’ sandboxes, tenants and ages is not believed', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  b.refuse = new ServiceError('capacity_exhausted');
+  const id = await gateway.sandbox();
+  const record = a.records.get(id);
+  if (record === undefined) throw new Error('not there');
+  const before = await status(id);
+  b.tell({ type: 'sandbox', sandbox: { ...record, status: 'ERROR', reason: 'oom', endedAtMs: 1 } });
+  b.tell({ type: 'forgotten', ids: [id] });
+  a.tell({ type: 'sandbox', sandbox: { ...record, tenant: 'other' } });
+  a.tell({ type: 'sandbox', sandbox: { ...record, createdAtMs: 5 } });
+  b.tell({ type: 'node', node: { ...b.report, images: ['seen'] } });
+  await gateway.until('all was heard', () => gateway.services.images.list().some(({ image }) => image === 'seen'));
+  const after = await status(id);
+  expect(after).toMatchObject({ status: 'RUNNING', createdAt: before.createdAt, node: 'node-a' });
+  expect((await gateway.ask('GET', `/v1/sandboxes/${id}`, { key: 'key of somebody else' })).status).toBe(404);
+});
+
+test('an answer to a create that is about another sandbox counts as a failure of the node', async () => {
+  const [a, b] = two();
+  b.offline = true;
+  gateway = await TestGateway.start([a, b]);
+  const other = await gateway.sandbox();
+  a.intercept = (stream) => {
+    if (stream.request['op'] !== 'create') return undefined;
+    queueMicrotask(() => {
+      stream.accept({ ...a.records.get(other) });
+      stream.end();
+    });
+    return {};
+  };
+  b.offline = false;
+  const id = await gateway.sandbox();
+  expect((await status(id)).node).toBe('node-b');
+});
+
+test('two agents of one name: the second is not let in', async () => {
+  const a = new FakeNode({ name: 'node-a' });
+  const twin = new FakeNode({ name: 'node-a' });
+  gateway = await TestGateway.start([a]);
+  gateway.services.registry.add({ name: null, url: 'ws://twin' });
+  await gateway.until('the twin was looked at', () => gateway.services.registry.all.length === 2);
+  expect(gateway.services.registry.all[1]?.up).toBe(false);
+  expect(twin.linked).toBe(false);
+});

@@ -1,0 +1,85 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { couldFit, pick, type Candidate } from './placement.ts';
+
+interface Shape {
+  takes?: boolean;
+  cpus?: number;
+  memoryMb?: number;
+  memoryFreeMb?: number;
+  max?: number;
+  live?: number;
+  warm?: number;
+  image?: boolean;
+}
+
+function node({
+  takes = true,
+  cpus = 8,
+  memoryMb = 8000,
+  memoryFreeMb = 8000,
+  max = 100,
+  live = 0,
+  warm = 0,
+  image = false,
+}: Shape = {}): Candidate {
+  return {
+    takesSandboxes: takes,
+    report: { cpus, memoryMb, memoryFreeMb, maxSandboxes: max },
+    live,
+    liveCpus: live,
+    warmFor: () => warm,
+    hasImage: () => image,
+  };
+}
+
+const NEED = { image: 'i', cpus: 1, memoryMb: 512 };
+
+test('a waiting container beats the image on disk, which beats an emptier node', () => {
+  const warm = node({ warm: 1, live: 90, memoryFreeMb: 100 });
+  const image = node({ image: true, live: 50 });
+  const empty = node();
+  expect(pick([empty, image, warm], NEED)).toBe(warm);
+  expect(pick([empty, image], NEED)).toBe(image);
+  expect(pick([node({ live: 50, memoryFreeMb: 10 }), empty], NEED)).toBe(empty);
+});
+
+test('nodes that are full, too small, unknown, excluded or take none are left out', () => {
+  const no = [
+    node({ takes: false }),
+    node({ max: 5, live: 5 }),
+    node({ cpus: 0.5 }),
+    node({ memoryMb: 100 }),
+    { ...node(), report: null },
+  ];
+  expect(pick(no, NEED)).toBeNull();
+  const good = node();
+  expect(pick([...no, good], NEED)).toBe(good);
+  expect(pick([...no, good], NEED, { exclude: new Set([good]) })).toBeNull();
+  expect(couldFit(node({ max: 0 }), NEED)).toBe(false);
+});
+
+test('never picks a node without room, and always finds one if there is one', () => {
+  const shape = fc.record({
+    takes: fc.boolean(),
+    max: fc.integer({ min: 0, max: 3 }),
+    live: fc.integer({ min: 0, max: 3 }),
+    cpus: fc.constantFrom(0.5, 1, 4),
+    warm: fc.integer({ min: 0, max: 2 }),
+    image: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(shape, { maxLength: 40 }),
+      fc.infiniteStream(fc.double({ min: 0, max: 0.999, noNaN: true })),
+      (shapes, stream) => {
+        const nodes = shapes.map(node);
+        const picked = pick(nodes, NEED, { random: () => stream.next().value });
+        const fits = (n: Candidate): boolean =>
+          n.takesSandboxes && n.live < (n.report?.maxSandboxes ?? 0) && (n.report?.cpus ?? 0) >= 1;
+        if (picked === null) expect(nodes.some(fits)).toBe(false);
+        else expect(fits(picked)).toBe(true);
+      },
+    ),
+  );
+});

@@ -1,0 +1,226 @@
+/**
+ * Commands of a fake node. The command is a small script in JSON: what to write, what to wait for, how to end. Each id
+ * runs once; output and exit are kept until they are acknowledged, as boxinit does.
+ */
+import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { Channel } from '../../protocol/frames.ts';
+import { sendBytes } from '../streams/send.ts';
+
+/** In `command`, as JSON. Steps in this order. */
+export interface FakeScript {
+  /** Refused with this code. */
+  refuse?: ConstructorParameters<typeof ServiceError>[0];
+  stdout?: string;
+  stderr?: string;
+  /** Sends stdin back once it has ended. */
+  cat?: boolean;
+  /** Runs until it is killed or let go (`FakeExecs.finish`). */
+  hang?: boolean;
+  exit?: number;
+  /** An exit that makes no sense, or none at all. */
+  lie?: 'no exit' | 'bad exit';
+}
+
+export interface FakeExec {
+  id: string;
+  script: FakeScript;
+  request: Json;
+  out: Buffer;
+  err: Buffer;
+  stdin: Buffer[];
+  exit: Json | null;
+  killed: boolean;
+  detaches: number;
+  stream: MuxStream | null;
+}
+
+export class FakeExecs {
+  readonly all = new Map<string, FakeExec>();
+  readonly started: string[] = [];
+  readonly acknowledged: string[] = [];
+  readonly signals: Json[] = [];
+  #onStart = new Set<() => void>();
+
+  open(stream: MuxStream): StreamHandler {
+    const { request } = stream;
+    const id = String(request['id']);
+    switch (request['op']) {
+      case 'exec':
+        return this.#exec(stream, id);
+      case 'attach': {
+        const exec = this.all.get(id);
+        if (exec === undefined) throw new ServiceError('exec_not_found');
+        return this.#listen(exec, stream, { pid: 1, stdinBytes: Buffer.concat(exec.stdin).length }, request);
+      }
+      case 'signal':
+        if (!this.all.has(id)) throw new ServiceError('exec_not_found');
+        this.signals.push(request);
+        queueMicrotask(() => {
+          stream.accept();
+          stream.end();
+        });
+        return {};
+      default:
+        queueMicrotask(() => {
+          stream.accept({ execs: this.#list(request['ids'] as string[] | undefined) });
+          stream.end();
+        });
+        return {};
+    }
+  }
+
+  /** Lets a hanging command end. */
+  finish(id: string, exit = 0): void {
+    const exec = this.all.get(id);
+    if (exec !== undefined) this.#end(exec, exit);
+  }
+
+  /** More output of a command that runs. */
+  say(id: string, text: string): void {
+    const exec = this.all.get(id);
+    if (exec === undefined) return;
+    exec.out = Buffer.concat([exec.out, Buffer.from(text)]);
+    exec.stream?.write(Channel.STDOUT, Buffer.from(text));
+  }
+
+  /** Resolves when so many commands have been started. */
+  async startedCount(count: number): Promise<void> {
+    while (this.started.length < count) await new Promise<void>((resolve) => this.#onStart.add(resolve));
+  }
+
+  #exec(stream: MuxStream, id: string): StreamHandler {
+    const known = this.all.get(id);
+    const { request } = stream;
+    if (known !== undefined) return this.#listen(known, stream, { pid: 1, adopted: true }, {});
+    const scriptBytes = Number(request['scriptBytes'] ?? 0);
+    if (scriptBytes === 0) return this.#start(stream, id, parse(request['command']));
+    // The script comes on a channel of its own.
+    const chunks: Buffer[] = [];
+    let inner: StreamHandler | null = null;
+    return {
+      data: (channel, bytes) => {
+        stream.consume(bytes.length);
+        if (channel === Channel.SCRIPT) chunks.push(Buffer.from(bytes));
+        else inner?.data?.(channel, bytes);
+      },
+      event: (message) => inner?.event?.(message),
+      fin: (channel) => {
+        if (channel === Channel.SCRIPT) inner = this.#start(stream, id, parse(Buffer.concat(chunks).toString()));
+        else inner?.fin?.(channel);
+      },
+      closed: (error) => inner?.closed?.(error),
+    };
+  }
+
+  #start(stream: MuxStream, id: string, script: FakeScript): StreamHandler {
+    if (script.refuse !== undefined) throw new ServiceError(script.refuse);
+    const exec: FakeExec = {
+      id,
+      script,
+      request: stream.request,
+      out: Buffer.from(script.stdout ?? ''),
+      err: Buffer.from(script.stderr ?? ''),
+      stdin: [],
+      exit: null,
+      killed: false,
+      detaches: 0,
+      stream: null,
+    };
+    this.all.set(id, exec);
+    this.started.push(id);
+    for (const tell of this.#onStart) tell();
+    this.#onStart.clear();
+    const handler = this.#listen(exec, stream, { pid: 1, queueMs: 0 }, {});
+    if (!script.hang && !script.cat) this.#end(exec, script.exit ?? 0);
+    return handler;
+  }
+
+  #listen(exec: FakeExec, stream: MuxStream, answer: Json, from: Json): StreamHandler {
+    exec.stream?.reset(new ServiceError('cancelled', 'taken over'));
+    exec.stream = stream;
+    queueMicrotask(() => {
+      stream.accept(answer);
+      const out = exec.out.subarray(Number(from['stdout'] ?? 0));
+      const err = exec.err.subarray(Number(from['stderr'] ?? 0));
+      void (async () => {
+        await sendBytes(stream, Channel.STDOUT, out);
+        await sendBytes(stream, Channel.STDERR, err);
+        if (exec.exit !== null) this.#tell(exec);
+      })();
+    });
+    return {
+      data: (channel, bytes) => {
+        if (channel === Channel.STDIN) exec.stdin.push(Buffer.from(bytes));
+        stream.consume(bytes.length);
+      },
+      event: (message) => {
+        if (message['type'] === 'kill') {
+          exec.killed = true;
+          this.#end(exec, 137);
+        } else this.signals.push(message);
+      },
+      fin: (channel) => {
+        if (channel === Channel.STDIN && exec.script.cat) {
+          exec.out = Buffer.concat([exec.out, ...exec.stdin]);
+          void sendBytes(stream, Channel.STDOUT, Buffer.concat(exec.stdin)).then(() =>
+            this.#end(exec, exec.script.exit ?? 0),
+          );
+        }
+        if (channel === Channel.ALL && exec.exit !== null) {
+          this.acknowledged.push(exec.id);
+          this.all.delete(exec.id);
+        }
+      },
+      closed: (error) => {
+        if (exec.stream === stream) exec.stream = null;
+        if (error !== null) exec.detaches += 1;
+      },
+    };
+  }
+
+  #end(exec: FakeExec, exitCode: number): void {
+    if (exec.exit !== null) return;
+    exec.exit = {
+      type: 'exit',
+      exitCode: exec.script.lie === 'bad exit' ? 'zero' : exitCode,
+      signal: exec.killed ? 'KILL' : null,
+      timedOut: false,
+      oomKilled: false,
+      stdoutBytes: exec.out.length,
+      stderrBytes: exec.err.length,
+      durationMs: 1,
+    };
+    // Behind the output, which is on its way.
+    if (exec.script.hang || exec.script.cat) this.#tell(exec);
+  }
+
+  #tell(exec: FakeExec): void {
+    const { stream } = exec;
+    if (stream === null || exec.exit === null) return;
+    if (exec.script.lie !== 'no exit') stream.event(exec.exit);
+    stream.end();
+  }
+
+  #list(ids: string[] | undefined): Json[] {
+    return [...this.all.values()]
+      .filter((exec) => ids?.includes(exec.id) ?? true)
+      .map((exec) => ({
+        execId: exec.id,
+        state: exec.exit === null ? 'running' : 'exited',
+        background: exec.request['background'] === true,
+        startedAt: new Date(0).toISOString(),
+        stdoutBytes: exec.out.length,
+        stderrBytes: exec.err.length,
+        exit: null,
+      }));
+  }
+}
+
+function parse(command: unknown): FakeScript {
+  try {
+    return JSON.parse(String(command).replace(/^#.*\n/, '')) as FakeScript;
+  } catch {
+    return { stdout: String(command) };
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * An agent within the test's process: it speaks src/protocol/node.ts over memory or any other transport, keeps its
+ * sandboxes across links, and can be told to refuse, to stay silent, to be cut off and to lie.
+ */
+import { createMux, memoryPair, type Json, type Mux, type MuxStream, type StreamHandler } from '../../mux/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { NodeReport, SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
+import type { Dialled } from '../nodes/link.ts';
+import { FakeExecs } from './fake-execs.ts';
+import { FakeFiles } from './fake-files.ts';
+
+export interface FakeNodeOptions {
+  name?: string;
+  report?: Partial<NodeReport>;
+  /** Sandboxes run as soon as they are created. */
+  autoRun?: boolean;
+}
+
+export class FakeNode {
+  readonly name: string;
+  readonly records = new Map<string, SandboxRecord>();
+  readonly specs: SandboxSpec[] = [];
+  readonly deleted: { id: string; reason: string }[] = [];
+  readonly execs = new FakeExecs();
+  readonly files = new FakeFiles();
+  autoRun: boolean;
+  /** Creates are refused with this. */
+  refuse: ServiceError | null = null;
+  /** Calls of these ops get no answer. */
+  readonly silent = new Set<string>();
+  /** Nobody can be reached here. */
+  offline = false;
+  /** Takes a stream in place of the node. */
+  intercept: ((stream: MuxStream) => StreamHandler | undefined) | null = null;
+  report: NodeReport;
+  dials = 0;
+  #links = new Set<{ mux: Mux; cut: () => void }>();
+  #watchers = new Set<MuxStream>();
+  #tombstones = new Set<string>();
+
+  constructor({ name = 'node-a', report = {}, autoRun = true }: FakeNodeOptions = {}) {
+    this.name = name;
+    this.autoRun = autoRun;
+    this.report = {
+      name,
+      version: '0',
+      runtime: 'fake',
+      cpus: 8,
+      memoryMb: 16_384,
+      memoryFreeMb: 16_384,
+      maxSandboxes: 1_000,
+      sandboxes: 0,
+      draining: false,
+      pools: [{ key: '*', warm: 10, starting: 0, target: 10 }],
+      images: ['image'],
+      defaultImage: 'image',
+      ...report,
+    };
+  }
+
+  /** What the gateway dials. */
+  readonly dial = (): Promise<Dialled> => {
+    this.dials += 1;
+    if (this.offline) return Promise.reject(new Error('connection refused'));
+    const pair = memoryPair();
+    this.serve(pair.b, () => pair.cut());
+    const hello = { generation: 1, node: this.name, version: '0', bootId: 'boot', proof: 'proof' };
+    return Promise.resolve({ transport: pair.a, checkHello: () => hello });
+  };
+
+  /** Answers on a transport that was accepted. */
+  serve(transport: Parameters<typeof createMux>[0]['transport'], cut: () => void = () => undefined): Mux {
+    const mux = createMux({
+      transport,
+      role: 'listener',
+      hello: { generation: 1, node: this.name, version: '0', bootId: 'boot', proof: 'proof' },
+      onHello: () => undefined,
+      onOpen: (stream) => this.#open(stream),
+      onClose: () => void this.#links.delete(link),
+    });
+    const link = { mux, cut };
+    this.#links.add(link);
+    return mux;
+  }
+
+  get linked(): boolean {
+    return this.#links.size > 0;
+  }
+
+  /** All links break; the node itself lives on. */
+  cut(): void {
+    for (const link of [...this.#links]) link.cut();
+    this.#links.clear();
+    this.#watchers.clear();
+  }
+
+  /** Breaks off and cannot be dialled. */
+  vanish(): void {
+    this.offline = true;
+    this.cut();
+  }
+
+  set(id: string, change: Partial<SandboxRecord>): void {
+    const record = this.records.get(id);
+    if (record === undefined) throw new Error(`no sandbox ${id}`);
+    const next = { ...record, ...change };
+    this.records.set(id, next);
+    this.tell({ type: 'sandbox', sandbox: next });
+  }
+
+  run(id: string): void {
+    this.set(id, { status: 'RUNNING', startedAtMs: Date.now(), timings: { placedMs: 1, runningMs: 2, warm: true } });
+  }
+
+  setReport(change: Partial<NodeReport>): void {
+    this.report = { ...this.report, ...change };
+    this.tell({ type: 'node', node: this.report });
+  }
+
+  /** Says something on the watch streams, true or not. */
+  tell(event: Json): void {
+    for (const watcher of this.#watchers) watcher.event(event);
+  }
+
+  #open(stream: MuxStream): StreamHandler {
+    const { request } = stream;
+    const op = String(request['op']);
+    const taken = this.intercept?.(stream);
+    if (taken !== undefined) return taken;
+    if (this.silent.has(op)) return {};
+    switch (op) {
+      case 'watch':
+        queueMicrotask(() => {
+          this.#watchers.add(stream);
+          const sandboxes = [...this.records.values()];
+          stream.event({ type: 'snapshot', node: this.report, sandboxes: sandboxes.slice(0, 1), more: true });
+          stream.event({ type: 'snapshot', node: this.report, sandboxes: sandboxes.slice(1), more: false });
+        });
+        return { closed: () => void this.#watchers.delete(stream) };
+      case 'create':
+        return this.#answer(stream, () => this.#create(request['spec'] as SandboxSpec));
+      case 'delete':
+        return this.#answer(stream, () => this.#delete(String(request['sandbox']), String(request['reason'])));
+      case 'extend':
+        return this.#answer(stream, () => {
+          const id = String(request['sandbox']);
+          this.set(id, { expiresAtMs: Number(request['expiresAtMs']) });
+          return { ...this.records.get(id) };
+        });
+      case 'drain':
+        return this.#answer(stream, () => {
+          this.setReport({ draining: request['on'] === true });
+          return {};
+        });
+      case 'image-pull':
+        queueMicrotask(() => {
+          stream.accept();
+          stream.end();
+        });
+        return {};
+      case 'exec':
+      case 'attach':
+      case 'execs':
+      case 'signal':
+        return this.#inSandbox(request, () => this.execs.open(stream));
+      case 'file':
+        return this.#inSandbox(request, () => this.files.open(stream));
+      case 'port':
+        return this.#inSandbox(request, () => echo(stream));
+      default:
+        throw new ServiceError('not_supported');
+    }
+  }
+
+  #inSandbox(request: Json, open: () => StreamHandler): StreamHandler {
+    const record = this.records.get(String(request['sandbox']));
+    if (record === undefined) throw new ServiceError('sandbox_not_found');
+    if (record.status !== 'RUNNING') throw new ServiceError('sandbox_ended');
+    return open();
+  }
+
+  #create(spec: SandboxSpec): Json {
+    if (this.refuse !== null) throw this.refuse;
+    this.specs.push(spec);
+    const { env: _env, secrets: _secrets, startCommand: _start, idleTimeoutMs: _idle, ...rest } = spec;
+    const known = this.records.get(spec.id);
+    if (known !== undefined) return { ...known };
+    const record: SandboxRecord = {
+      ...rest,
+      status: this.#tombstones.has(spec.id) ? 'TERMINATED' : 'PROVISIONING',
+      reason: this.#tombstones.has(spec.id) ? 'deleted' : null,
+      message: null,
+      startedAtMs: null,
+      endedAtMs: null,
+      timings: { placedMs: 1 },
+    };
+    this.records.set(spec.id, record);
+    if (this.autoRun) this.run(spec.id);
+    return { ...record };
+  }
+
+  #delete(id: string, reason: string): Json {
+    this.deleted.push({ id, reason });
+    this.#tombstones.add(id);
+    if (!this.records.has(id)) throw new ServiceError('sandbox_not_found');
+    this.set(id, { status: 'TERMINATED', reason: 'deleted', endedAtMs: Date.now() });
+    return { ...this.records.get(id) };
+  }
+
+  #answer(stream: MuxStream, work: () => Json): StreamHandler {
+    queueMicrotask(() => {
+      try {
+        const answer = work();
+        if (stream.closed) return;
+        stream.accept(answer);
+        stream.end();
+      } catch (error) {
+        stream.refuse(ServiceError.from(error));
+      }
+    });
+    return {};
+  }
+}
+
+/** A server inside that sends everything back. */
+function echo(stream: MuxStream): StreamHandler {
+  queueMicrotask(() => stream.accept());
+  return {
+    data: (channel, bytes) => {
+      const { length } = bytes;
+      const drained = stream.write(channel, bytes);
+      if (drained === undefined) stream.consume(length);
+      else void drained.then(() => stream.consume(length));
+    },
+    fin: () => stream.end(),
+  };
+}
