@@ -1,0 +1,33 @@
+import { inspect } from 'node:util';
+import { expect, test } from 'vitest';
+import { loadConfig } from './config.ts';
+
+const base = { MILLIBOX_NODE_SECRET: 'a secret of some length' };
+
+test('what is not given has a default', () => {
+  const config = loadConfig(base);
+  expect(config).toMatchObject({ listen: { host: '127.0.0.1', port: 8701 }, runtime: 'auto', onStop: 'keep' });
+});
+
+test('the secret prints nowhere', () => {
+  const config = loadConfig(base);
+  expect(inspect(config, { depth: 9 }) + JSON.stringify(config) + String(config.nodeSecret)).not.toContain(
+    'some length',
+  );
+  expect(config.nodeSecret.reveal()).toBe('a secret of some length');
+});
+
+test('everything that is wrong is named at once', () => {
+  const bad = { ...base, MILLIBOX_AGENT_LISTEN: 'nowhere', MILLIBOX_POOL_MIN: '-3', MILLIBOX_RUNTIME: 'vm' };
+  expect(() => loadConfig(bad)).toThrow(/LISTEN[^]*RUNTIME[^]*POOL_MIN/);
+});
+
+test('no secret, or a short one, is refused', () => {
+  expect(() => loadConfig({})).toThrow('MILLIBOX_NODE_SECRET');
+  expect(() => loadConfig({ MILLIBOX_NODE_SECRET: 'short' })).toThrow('MILLIBOX_NODE_SECRET');
+});
+
+test('an address may be IPv6, and its port a real one', () => {
+  expect(loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: '[::1]:80' }).listen).toEqual({ host: '::1', port: 80 });
+  expect(() => loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: 'a:70000' })).toThrow('65535');
+});

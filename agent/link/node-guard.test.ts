@@ -1,0 +1,34 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { gatewayAuthorization } from '../../src/lib/node-auth.ts';
+import { NodeGuard } from './node-guard.ts';
+
+const SECRET = 'a secret of some length';
+const NONCE = 'n'.repeat(32);
+afterEach(() => void vi.useRealTimers());
+
+test('the answer to a fresh challenge is admitted, once', () => {
+  const guard = new NodeGuard(SECRET);
+  const header = gatewayAuthorization(SECRET, guard.challenge(), NONCE);
+  expect(guard.admit(header)).toBe(NONCE);
+  expect(guard.admit(header)).toBeUndefined();
+});
+
+test('a challenge of another agent, an old one and a changed one are not admitted', () => {
+  vi.useFakeTimers();
+  const guard = new NodeGuard(SECRET);
+  const foreign = new NodeGuard(SECRET).challenge();
+  const old = guard.challenge();
+  const changed = guard.challenge().replace(/^./, (first) => (first === 'A' ? 'B' : 'A'));
+  vi.advanceTimersByTime(31_000);
+  for (const challenge of [foreign, old, changed]) {
+    expect(guard.admit(gatewayAuthorization(SECRET, challenge, NONCE))).toBeUndefined();
+  }
+});
+
+test('nothing but a header made with the secret is admitted', () => {
+  const guard = new NodeGuard(SECRET);
+  const right = gatewayAuthorization(SECRET, guard.challenge(), NONCE);
+  const wrong = [undefined, '', 'Bearer x', `${right}x`, right.replace(NONCE, 'm'.repeat(32)), 'Millibox-Node a.b.c'];
+  for (const header of wrong) expect(guard.admit(header)).toBeUndefined();
+  expect(guard.admit(gatewayAuthorization('another secret, also long', guard.challenge(), NONCE))).toBeUndefined();
+});

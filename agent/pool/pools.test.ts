@@ -1,0 +1,162 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { silent } from '../../src/lib/logger.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { FakeRuntime, type FakeRuntimeOptions } from '../runtime/fake/fake-runtime.ts';
+import type { ClaimOptions } from '../runtime/runtime.ts';
+import { until } from '../testing/harness.ts';
+import { ContainerHomes } from './container-homes.ts';
+import { Launcher } from './launcher.ts';
+import { Pools, type PoolsOptions } from './pools.ts';
+
+const LIMITS = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
+
+class Fixture implements AsyncDisposable {
+  readonly dataDir = mkdtempSync(path.join(tmpdir(), 'mbx-'));
+  readonly runtime: FakeRuntime;
+  readonly pools: Pools;
+
+  constructor(fake: FakeRuntimeOptions = {}, options: Partial<PoolsOptions> = {}) {
+    this.runtime = new FakeRuntime(fake);
+    this.pools = new Pools({
+      runtime: this.runtime,
+      launcher: new Launcher(this.runtime, new ContainerHomes(this.dataDir), silent),
+      limits: LIMITS,
+      min: 0,
+      max: 10,
+      defaultImage: 'image',
+      launchConcurrency: 4,
+      log: silent,
+      onChange: () => undefined,
+      ...options,
+    });
+    this.runtime.onExit((id) => this.pools.exited(id));
+  }
+
+  async claim(changes: Partial<ClaimOptions> = {}): Promise<ClaimOptions> {
+    const image = await this.runtime.images.ensure('image', {});
+    return { sandbox: 'sbx', image, limits: LIMITS, network: 'off', ...changes };
+  }
+
+  async filled(count: number): Promise<void> {
+    this.pools.prewarm(await this.runtime.images.ensure('image', {}));
+    await until('the pool is full', () => this.pools.states()[0]?.warm === count);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pools.close({ destroy: true });
+    this.runtime.destroyAll();
+    rmSync(this.dataDir, { recursive: true, force: true });
+  }
+}
+
+const never = new AbortController().signal;
+
+test('a pool fills to its floor, and again after a claim', async () => {
+  await using f = new Fixture({}, { min: 3 });
+  await f.filled(3);
+  expect(f.pools.takeWarm(await f.claim())).toBeDefined();
+  await f.filled(3);
+});
+
+test('a container is handed out once', async () => {
+  await using f = new Fixture({}, { min: 5 });
+  await f.filled(5);
+  const wanted = await f.claim();
+  const warm = [1, 2, 3, 4, 5].map(() => f.pools.takeWarm(wanted)?.container.id);
+  const cold = await Promise.all(Array.from({ length: 30 }, () => f.pools.waitFor(wanted, never)));
+  const ids = [...warm, ...cold.map(({ container }) => container.id)];
+  expect(new Set(ids).size).toBe(35);
+  expect(ids).not.toContain(undefined);
+});
+
+test('claims that wait are served in the order in which they came, by no more starts than needed', async () => {
+  await using f = new Fixture({ launchMs: 5 });
+  const wanted = await f.claim();
+  const order: number[] = [];
+  await Promise.all(
+    Array.from({ length: 12 }, async (_, at) => {
+      await f.pools.waitFor(wanted, never);
+      order.push(at);
+    }),
+  );
+  expect(order).toEqual(Array.from({ length: 12 }, (_, at) => at));
+  expect(f.runtime.launches).toBe(12);
+});
+
+test('no more containers are started at once than allowed', async () => {
+  await using f = new Fixture({ launchMs: 10 }, { launchConcurrency: 2 });
+  const wanted = await f.claim();
+  const all = Promise.all(Array.from({ length: 8 }, () => f.pools.waitFor(wanted, never)));
+  let most = 0;
+  const look = setInterval(() => (most = Math.max(most, f.pools.states()[0]?.starting ?? 0)), 1);
+  await all;
+  clearInterval(look);
+  expect(most).toBeLessThanOrEqual(2);
+});
+
+test('a start that fails is tried again for the claim that waits, but not for ever', async () => {
+  await using f = new Fixture();
+  const wanted = await f.claim();
+  f.runtime.failures.push(new Error('once'), new Error('twice'));
+  expect((await f.pools.waitFor(wanted, never)).link.connected).toBe(true);
+  f.runtime.failures.push(...Array.from({ length: 9 }, () => new Error('broken')));
+  await expect(f.pools.waitFor(wanted, never)).rejects.toMatchObject({ code: 'internal' });
+});
+
+test('a start that can only fail again is not tried again', async () => {
+  await using f = new Fixture();
+  f.runtime.failures.push(new ServiceError('capacity_exhausted'));
+  await expect(f.pools.waitFor(await f.claim(), never)).rejects.toMatchObject({ code: 'capacity_exhausted' });
+  expect(f.runtime.launches).toBe(1);
+});
+
+test('a claim that is given up leaves the line, and its container serves the next', async () => {
+  await using f = new Fixture({ launchMs: 50 });
+  const wanted = await f.claim();
+  const abort = new AbortController();
+  const first = f.pools.waitFor(wanted, abort.signal);
+  const second = f.pools.waitFor(wanted, never);
+  abort.abort(new ServiceError('cancelled'));
+  await expect(first).rejects.toMatchObject({ code: 'cancelled' });
+  await second;
+});
+
+test('a container that dies while it waits is not handed out, and is replaced', async () => {
+  await using f = new Fixture({}, { min: 2 });
+  await f.filled(2);
+  const dead = (await f.runtime.list()).map(({ id }) => id);
+  for (const id of dead) f.runtime.kill(id);
+  const launched = f.pools.takeWarm(await f.claim()) ?? (await f.pools.waitFor(await f.claim(), never));
+  expect(dead).not.toContain(launched.container.id);
+  expect(launched.link.connected).toBe(true);
+});
+
+test('a claim that the pool cannot become gets a container of its own kind', async () => {
+  await using f = new Fixture({}, { min: 1 });
+  await f.filled(1);
+  const wanted = await f.claim({ network: 'internet' });
+  expect(f.pools.takeWarm(wanted)).toBeUndefined();
+  expect((await f.pools.waitFor(wanted, never)).network).toBe('internet');
+});
+
+test('refills stop while the node drains, claims are still served', async () => {
+  await using f = new Fixture({}, { min: 2 });
+  f.pools.pause(true);
+  f.pools.prewarm(await f.runtime.images.ensure('image', {}));
+  expect((await f.pools.waitFor(await f.claim(), never)).link.connected).toBe(true);
+  expect(f.pools.states()[0]?.warm).toBe(0);
+  f.pools.pause(false);
+  await until('it is filled', () => f.pools.states()[0]?.warm === 2);
+});
+
+test('close turns down who waits, and leaves no container when asked so', async () => {
+  const f = new Fixture({ launchMs: 50 }, { min: 1 });
+  const waiting = f.pools.waitFor(await f.claim(), never);
+  const failed = expect(waiting).rejects.toMatchObject({ code: 'draining' });
+  await f[Symbol.asyncDispose]();
+  await failed;
+  expect(await f.runtime.list()).toEqual([]);
+});

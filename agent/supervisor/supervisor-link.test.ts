@@ -1,0 +1,196 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { silent } from '../../src/lib/logger.ts';
+import {
+  createMux,
+  socketTransport,
+  type Json,
+  type Mux,
+  type MuxStream,
+  type StreamHandler,
+} from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { encodeFrame } from '../../src/protocol/frames.ts';
+import { Harness, until } from '../testing/harness.ts';
+import { SupervisorLink } from './supervisor-link.ts';
+
+const TOKEN = 'the token of this container';
+const WAIT = { deadlineMs: 20_000 };
+
+class Fixture implements AsyncDisposable {
+  readonly #directory = mkdtempSync(path.join(tmpdir(), 'mbx-'));
+  readonly socketPath = path.join(this.#directory, 'agent.sock');
+  readonly #callers: Mux[] = [];
+  link!: SupervisorLink;
+
+  static async open(): Promise<Fixture> {
+    const fixture = new Fixture();
+    fixture.link = await SupervisorLink.listen({
+      id: 'mbx-1',
+      socketPath: fixture.socketPath,
+      token: TOKEN,
+      log: silent,
+    });
+    return fixture;
+  }
+
+  /** A caller that says this, and answers so. */
+  call(hello: Json, onOpen?: (stream: MuxStream) => StreamHandler): { mux: Mux; closed: Promise<ServiceError | null> } {
+    const closed = Promise.withResolvers<ServiceError | null>();
+    const mux = createMux({
+      transport: socketTransport(net.connect(this.socketPath)),
+      role: 'dialler',
+      hello,
+      onHello: () => undefined,
+      onClose: (error) => closed.resolve(error),
+      ...(onOpen === undefined ? {} : { onOpen }),
+    });
+    this.#callers.push(mux);
+    return { mux, closed: closed.promise };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const mux of this.#callers) mux.close();
+    this.link.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+    await Promise.resolve();
+  }
+}
+
+const hello = (changes: Json = {}): Json => ({
+  generation: 1,
+  token: TOKEN,
+  version: 'x',
+  pid: 1,
+  blank: false,
+  ...changes,
+});
+
+test('a caller without the token is hung up on, and the real one is not disturbed', async () => {
+  await using f = await Fixture.open();
+  f.call(hello());
+  await f.link.arrival(WAIT);
+  for (const wrong of [hello({ token: 'another' }), hello({ generation: 99 }), { nonsense: true }]) {
+    await f.call(wrong).closed;
+  }
+  expect(f.link.connected).toBe(true);
+  expect(f.link.hello.version).toBe('x');
+});
+
+test('callers that say nothing are few', async () => {
+  await using f = await Fixture.open();
+  const sockets = Array.from({ length: 12 }, () => net.connect(f.socketPath));
+  let closed = 0;
+  for (const socket of sockets)
+    socket
+      .on('error', () => undefined)
+      .on('close', () => (closed += 1))
+      .resume();
+  await until('most are dropped', () => closed >= 8);
+  f.call(hello());
+  await f.link.arrival(WAIT);
+  for (const socket of sockets) socket.destroy();
+});
+
+test('rubbish in place of frames costs the caller its connection', async () => {
+  await using f = await Fixture.open();
+  const socket = net.connect(f.socketPath);
+  socket.on('error', () => undefined);
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  socket.resume();
+  socket.write(Buffer.alloc(4_096, 0xff));
+  await closed;
+  expect(f.link.connected).toBe(false);
+});
+
+test('boxinit may call again, and the newest connection counts', async () => {
+  await using f = await Fixture.open();
+  const first = f.call(hello());
+  await f.link.arrival(WAIT);
+  f.call(hello({ version: 'again' }));
+  await until('the second is taken', () => f.link.hello.version === 'again');
+  await first.closed;
+  expect(f.link.connected).toBe(true);
+});
+
+test('a call gets the answer, the refusal, or the news that the link was cut', async () => {
+  await using f = await Fixture.open();
+  const caller = f.call(hello(), (stream) => {
+    if (stream.request['op'] === 'no') throw new ServiceError('exec_not_found', 'no such thing');
+    if (stream.request['op'] === 'yes') queueMicrotask(() => stream.accept({ yes: true }));
+    return {};
+  });
+  await f.link.arrival(WAIT);
+  expect(await f.link.call({ op: 'yes' })).toEqual({ yes: true });
+  await expect(f.link.call({ op: 'no' })).rejects.toMatchObject({ code: 'exec_not_found' });
+  await expect(f.link.call({ op: 'silence' }, { deadlineMs: 20 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  const cut = f.link.call({ op: 'silence' });
+  caller.mux.close();
+  await expect(cut).rejects.toMatchObject({ code: 'interrupted' });
+  expect(() => f.link.open({ op: 'yes' }, {})).toThrow('not connected');
+});
+
+test('a refusal cannot speak for the platform', async () => {
+  await using f = await Fixture.open();
+  f.call(hello(), () => {
+    throw new ServiceError('unauthenticated', 'x'.repeat(100_000), { retryAfterMs: 5 });
+  });
+  await f.link.arrival(WAIT);
+  const error = await f.link.call({ op: 'x' }).catch((thrown: unknown) => thrown as ServiceError);
+  expect(error).toMatchObject({ code: 'internal', retryAfterMs: undefined });
+  expect((error as ServiceError).message.length).toBe(1_024);
+});
+
+test('a broken protocol is told to the owner', async () => {
+  await using f = await Fixture.open();
+  const told: string[] = [];
+  f.link.events = { hostile: (error) => told.push(error.code), disconnected: () => told.push('gone') };
+  const socket = net.connect(f.socketPath);
+  socket.on('error', () => undefined).resume();
+  socket.write(
+    encodeFrame({ type: 1, flags: 0, channel: 0, stream: 0, payload: Buffer.from(JSON.stringify(hello())) }),
+  );
+  await f.link.arrival(WAIT);
+  socket.write(encodeFrame({ type: 77, flags: 0, channel: 0, stream: 0, payload: Buffer.alloc(0) }));
+  await until('it is told', () => told.length === 2);
+  expect(told).toEqual(['protocol_error', 'gone']);
+});
+
+test('a path that no socket can have is refused', async () => {
+  const socketPath = `/tmp/${'x'.repeat(200)}/agent.sock`;
+  await expect(SupervisorLink.listen({ id: 'a', socketPath, token: TOKEN, log: silent })).rejects.toThrow(
+    'longer than',
+  );
+});
+
+test.for([
+  { what: 'an exit that cannot be true', event: { type: 'exit', exitCode: 4_000_000 } },
+  { what: 'lost output that ends before it begins', event: { type: 'output_lost', channel: 'stdout', from: 9, to: 3 } },
+])('a sandbox whose boxinit sends $what has ended, and no other', async ({ event }) => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const { id: neighbour } = await h.sandbox();
+  const container = h.containerOf(id);
+  const meta = JSON.parse(readFileSync(path.join(h.dataDir, 'c', container, 'meta.json'), 'utf8')) as { token: string };
+  // Code inside took boxinit over: it has the token and speaks the protocol.
+  createMux({
+    transport: socketTransport(net.connect(path.join(h.dataDir, 'c', container, 'run/agent.sock'))),
+    role: 'dialler',
+    hello: hello({ token: meta.token, version: 'evil' }),
+    onHello: () => undefined,
+    onOpen: (stream) => {
+      queueMicrotask(() => {
+        stream.accept({ pid: 5 });
+        stream.event(event);
+      });
+      return {};
+    },
+  });
+  await until('it has called', () => h.agent.sandboxes.get(id).launched?.link.hello.version === 'evil');
+  await expect(h.client.exec(id, { argv: ['true'] })).rejects.toMatchObject({ code: 'sandbox_ended' });
+  expect(h.record(id)).toMatchObject({ status: 'ERROR', reason: 'internal' });
+  expect((await h.client.exec(neighbour, { argv: ['true'] })).exit.exitCode).toBe(0);
+});
