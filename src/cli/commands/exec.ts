@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { ExecHandle } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
-import { duration, pair } from '../io/parse.ts';
+import { duration, pair, withoutDashes } from '../io/parse.ts';
 import { BROKEN_PIPE_EXIT, BrokenPipe, feed, tolerateBrokenPipes, write } from '../io/pump.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
@@ -49,7 +49,9 @@ Examples:
   tar c src | millibox exec sbx-0123 -- tar x -C /work
   millibox exec -b sbx-0123 -- python3 -m http.server`,
     )
-    .action(async (id: string, words: string[], options: ExecOptions, command: Command) => {
+    .action(async (id: string, given: string[], options: ExecOptions, command: Command) => {
+      const words = withoutDashes(given);
+      if (words.length === 0) command.error('error: name a command, behind --');
       const client = connect(command);
       const sandbox = await client.sandboxes.get(id);
       const what = options.shell ? words.join(' ') : words;

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { terminalName } from '../config.ts';
 import { connect } from '../io/client.ts';
-import { duration, pair } from '../io/parse.ts';
+import { duration, pair, withoutDashes } from '../io/parse.ts';
 import { joinTerminal, terminalSize } from '../io/terminal.ts';
 
 interface ShellOptions {
@@ -30,7 +30,8 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  millibox shell sbx-0123\n  millibox shell sbx-0123 -- python3\n  millibox shell sbx-0123 -a exe-0123',
     )
-    .action(async (id: string, words: string[], options: ShellOptions, command: Command) => {
+    .action(async (id: string, given: string[], options: ShellOptions, command: Command) => {
+      const words = withoutDashes(given);
       const client = connect(command);
       const sandbox = await client.sandboxes.get(id);
       const size = terminalSize();

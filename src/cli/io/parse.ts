@@ -41,3 +41,6 @@ export function location(text: string): { sandbox: string | undefined; path: str
   if (match === null) return { sandbox: undefined, path: text };
   return { sandbox: match[1], path: match[2] === '' ? '.' : (match[2] as string) };
 }
+
+/** The words of a command: the `--` in front of them is not one. Commander leaves it in where options pass through. */
+export const withoutDashes = (words: string[]): string[] => (words[0] === '--' ? words.slice(1) : words);
