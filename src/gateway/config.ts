@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
+import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 
 export interface ApiKey {
   tenant: string;
@@ -37,6 +38,8 @@ export interface GatewayConfig {
   /** A sandbox that waited this long for room ends. */
   queueWaitMs: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  /** Absent: its defaults. */
+  prime?: PrimeConfig;
 }
 
 /** Everything that is wrong with the environment, in one message. */
@@ -113,6 +116,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
     queueMax: e.MILLIBOX_QUEUE_MAX,
     queueWaitMs: e.MILLIBOX_QUEUE_WAIT_MS,
     logLevel: e.MILLIBOX_LOG_LEVEL,
+    prime: attempt('MILLIBOX_PRIME', DEFAULT_PRIME_CONFIG, () => parsePrimeConfig(env)),
   };
   if (problems.length > 0) throw new ConfigError(problems.join('; '));
   return config;

@@ -6,6 +6,7 @@ import { dialNode } from '../mux/index.ts';
 import { buildApp } from './app.ts';
 import { ConfigError, environment, loadConfig, type GatewayConfig } from './config.ts';
 import { createNativeDoor } from './doors/native/door.ts';
+import { createPrimeDoor } from './doors/prime/door.ts';
 import { startServices } from './services.ts';
 
 const DIAL_DEADLINE_MS = 10_000;
@@ -24,7 +25,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     dial: (address) => (signal) =>
       dialNode(address.url, { secret: config.nodeSecret, deadlineMs: DIAL_DEADLINE_MS, signal }),
   });
-  const doors = [createNativeDoor()];
+  const doors = [createNativeDoor(), createPrimeDoor()];
   const app = await buildApp(services, config, doors);
   try {
     await app.listen({ host: config.listen.host, port: config.listen.port });

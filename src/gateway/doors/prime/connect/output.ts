@@ -11,17 +11,11 @@ export type Event =
 const KEEPALIVE_MS = 20_000;
 
 export class Output {
-  readonly #queue: { channel: Channel; bytes: Buffer }[] = [];
-  readonly #taken: (bytes: number) => void;
+  readonly #queue: { channel: Channel; bytes: Buffer; taken: () => void }[] = [];
   #end: Extract<Event, { kind: 'end' }> | null = null;
   #error: ServiceError | null = null;
   #listener: object | null = null;
   #wake: (() => void) | null = null;
-
-  /** @param taken Told how many bytes a client has taken. */
-  constructor(taken: (bytes: number) => void) {
-    this.#taken = taken;
-  }
 
   get over(): boolean {
     return this.#end !== null || this.#error !== null;
@@ -31,8 +25,12 @@ export class Output {
     return this.#listener !== null;
   }
 
-  push(channel: Channel, bytes: Uint8Array): void {
-    this.#queue.push({ channel, bytes: Buffer.from(bytes) });
+  /**
+   * Takes bytes that are valid only during the call.
+   * @param taken Called when a client has taken them.
+   */
+  push(channel: Channel, bytes: Uint8Array, taken: () => void): void {
+    this.#queue.push({ channel, bytes: Buffer.from(bytes), taken });
     this.#wake?.();
   }
 
@@ -59,15 +57,16 @@ export class Output {
     signal.addEventListener('abort', wake);
     try {
       for (;;) {
-        if (this.#listener !== me) throw new ServiceError('cancelled', 'Another stream of this session has taken over.');
+        if (this.#listener !== me)
+          throw new ServiceError('cancelled', 'Another stream of this session has taken over.');
         if (signal.aborted) return;
         const first = this.#queue[0];
         if (first !== undefined) {
           // A client that goes away while it is handed this has not taken it: the next one gets it.
-          yield { kind: 'data', ...first };
+          yield { kind: 'data', channel: first.channel, bytes: first.bytes };
           if (this.#queue[0] === first) {
             this.#queue.shift();
-            this.#taken(first.bytes.length);
+            first.taken();
           }
         } else if (this.#end !== null) {
           yield this.#end;

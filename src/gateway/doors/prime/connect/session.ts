@@ -36,7 +36,7 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #started = Promise.withResolvers<number>();
   readonly #over = Promise.withResolvers<void>();
-  readonly #output: Output;
+  readonly #output = new Output();
   readonly #input: Input;
   readonly #offsets: { stdout: number; stderr: number };
   #stream: MuxStream | null = null;
@@ -56,7 +56,6 @@ export class Session {
     this.#opened = options.attach !== undefined;
     this.#offsets = { ...(options.attach ?? { stdout: 0, stderr: 0 }) };
     this.#input = new Input(open.pty !== undefined);
-    this.#output = new Output((bytes) => this.#stream?.consume(bytes));
     this.#started.promise.catch(() => undefined);
     void this.#begin();
   }
@@ -139,7 +138,10 @@ export class Session {
       data: (channel, bytes) => {
         const name = channel === Channel.STDERR ? 'stderr' : channel === Channel.PTY ? 'pty' : 'stdout';
         this.#offsets[name === 'stderr' ? 'stderr' : 'stdout'] += bytes.length;
-        this.#output.push(name, bytes);
+        // Credit goes back on the stream that it came on, if that is still there when it is taken.
+        const stream = this.#stream;
+        const { length } = bytes;
+        this.#output.push(name, bytes, () => stream?.consume(length));
       },
       event: (message) => this.#onEvent(message),
       closed: (error) => {
@@ -157,7 +159,8 @@ export class Session {
     const received = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
     // The stream is known to `#begin` only after this call, when the answer is there already as it opens.
     queueMicrotask(() => {
-      if (this.#stream !== null && this.#options.program.open.stdin === true) this.#input.connected(this.#stream, received);
+      if (this.#stream !== null && this.#options.program.open.stdin === true)
+        this.#input.connected(this.#stream, received);
     });
     this.#started.resolve(typeof answer['pid'] === 'number' ? answer['pid'] : 0);
   }

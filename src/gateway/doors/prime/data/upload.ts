@@ -1,7 +1,7 @@
 /** The file in a multipart body, as a stream: it goes on to the sandbox while it comes, whatever its size. */
 import type { IncomingMessage } from 'node:http';
 import { PassThrough, pipeline, type Readable } from 'node:stream';
-import { Busboy } from '@fastify/busboy';
+import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import { ServiceError } from '../../../../protocol/errors.ts';
 
 const MAX_HEADER_PAIRS = 20;
@@ -14,7 +14,7 @@ export function firstFile(request: IncomingMessage): Promise<Readable> {
   const found = Promise.withResolvers<Readable>();
   const refuse = (cause?: unknown): ServiceError =>
     new ServiceError('invalid_request', 'The body is no multipart/form-data with one whole file.', { cause });
-  let parser: Busboy;
+  let parser: BusboyInstance;
   try {
     parser = new Busboy({
       headers: { ...request.headers, 'content-type': request.headers['content-type'] ?? '' },

@@ -1,0 +1,54 @@
+/** Events of a session as messages of the wire. */
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { CommandSessionEventSchema, type CommandSessionEvent } from './command-session.gen.ts';
+import type { Channel, Event } from './output.ts';
+
+type Init = MessageInitShape<typeof CommandSessionEventSchema>;
+const message = (event: NonNullable<Init['event']>): CommandSessionEvent =>
+  create(CommandSessionEventSchema, { event });
+
+export const startEvent = (pid: number): CommandSessionEvent => message({ case: 'start', value: { pid } });
+
+export function toMessage(event: Event): CommandSessionEvent {
+  switch (event.kind) {
+    case 'keepalive':
+      return message({ case: 'keepalive', value: {} });
+    case 'data':
+      return message({ case: 'data', value: { output: { case: event.channel, value: event.bytes } } });
+    case 'end': {
+      const { exitCode, signal } = event;
+      const status = signal === null ? `exit status ${exitCode}` : `signal: ${signal}`;
+      return message({ case: 'end', value: { exitCode, exited: signal === null, status } });
+    }
+  }
+}
+
+/** Some clients decode each piece of text by itself: so no character is divided between two. */
+export async function* wholeCharacters(events: AsyncIterable<Event>): AsyncGenerator<Event> {
+  const held = new Map<Channel, Buffer>();
+  for await (const event of events) {
+    if (event.kind === 'end') {
+      for (const [channel, bytes] of held) if (bytes.length > 0) yield { kind: 'data', channel, bytes };
+    }
+    if (event.kind !== 'data') {
+      yield event;
+      continue;
+    }
+    const before = held.get(event.channel);
+    const bytes = before === undefined || before.length === 0 ? event.bytes : Buffer.concat([before, event.bytes]);
+    const end = endOfCharacters(bytes);
+    held.set(event.channel, Buffer.from(bytes.subarray(end)));
+    if (end > 0) yield { kind: 'data', channel: event.channel, bytes: bytes.subarray(0, end) };
+  }
+}
+
+/** Length without the beginning of a character at the end. */
+function endOfCharacters(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if ((byte & 0xc0) === 0x80) continue;
+    const needs = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return needs > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}

@@ -1,0 +1,59 @@
+/**
+ * The wire of the Prime sandbox clients: a control plane under `/api/v1`, opened by API keys, and a data plane under
+ * `/prime`, opened by the token of one sandbox. docs/prime.md says what is there and what is not.
+ */
+import type { FastifyInstance } from 'fastify';
+import { ServiceError } from '../../../protocol/errors.ts';
+import type { Door } from '../door.ts';
+import { DEFAULT_PRIME_CONFIG } from './config.ts';
+import { Sessions } from './connect/sessions.ts';
+import { DATA_PREFIX, type PrimeContext } from './context.ts';
+import { batchRoutes } from './control/batch-routes.ts';
+import { otherRoutes } from './control/other-routes.ts';
+import { registerControl } from './control/route.ts';
+import { sandboxRoutes } from './control/sandbox-routes.ts';
+import { registerConnect, registerData } from './data/routes.ts';
+import { createControlErrors } from './errors.ts';
+import { Tokens } from './tokens.ts';
+
+export const CONTROL_PREFIX = '/api/v1';
+
+export function createPrimeDoor(): Door {
+  const sessions = new Sessions();
+  return {
+    name: 'prime',
+    async register(app, services, config) {
+      const context: PrimeContext = {
+        services,
+        config: config.prime ?? DEFAULT_PRIME_CONFIG,
+        tokens: new Tokens(config.nodeSecret),
+      };
+      await app.register((control) => registerControlPlane(control, context), { prefix: CONTROL_PREFIX });
+      await app.register((data) => registerData(data, context), { prefix: DATA_PREFIX });
+      await app.register(async (connect) => registerConnect(connect, context, sessions, config.resumeMs), {
+        prefix: DATA_PREFIX,
+      });
+    },
+    close: () => sessions.close(),
+  };
+}
+
+async function registerControlPlane(app: FastifyInstance, context: PrimeContext): Promise<void> {
+  const { services } = context;
+  app.setErrorHandler(createControlErrors(services.log));
+  app.setNotFoundHandler((request) => {
+    const path = request.url.split('?', 1)[0];
+    throw new ServiceError('not_found', `This server has no ${request.method} ${path}. See docs/prime.md.`);
+  });
+  // Clients say that a body is JSON also when there is none.
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
+    if (text.length === 0) return done(null, undefined);
+    try {
+      done(null, JSON.parse(text as string));
+    } catch {
+      done(new ServiceError('invalid_request', 'The body is not valid JSON.'));
+    }
+  });
+  registerControl(app, services, [...sandboxRoutes(context), ...batchRoutes(context), ...otherRoutes(context)]);
+}
