@@ -1,3 +1,4 @@
+export { giveBuffer, takeBuffer } from './buffers.ts';
 export { dialNode, type DialNodeOptions, type DialledNode } from './dial-node.ts';
 export { createMux } from './mux.ts';
 export { memoryPair, type MemoryOptions, type MemoryPair } from './memory-transport.ts';

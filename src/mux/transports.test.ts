@@ -79,9 +79,7 @@ describe.each<[string, () => Promise<Pair>]>([
   ['a unix socket', unixPair],
   ['a WebSocket', wsPair],
 ])('the multiplexer over %s', (_name, makePair) => {
-  async function link(
-    onOpen: (stream: MuxStream) => object,
-  ): Promise<{
+  async function link(onOpen: (stream: MuxStream) => object): Promise<{
     pair: Pair;
     client: Mux;
     closed: Promise<ServiceError | null>;

@@ -1,5 +1,6 @@
 /** Commands of a sandbox that run with nobody attached: listed, polled, read by window, ended. */
 import * as z from 'zod';
+import { sleep } from '../lib/deadline.ts';
 import { ExecState, type SignalName } from '../protocol/exec.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { newExecId } from '../protocol/ids.ts';
@@ -14,6 +15,7 @@ export type JobOptions = Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'shell' | 't
 const Started = z.object({ execId: z.string() });
 const List = z.object({ execs: z.array(ExecState) });
 const WAIT_MS = 25_000;
+const MIN_PAUSE_MS = 50;
 
 export interface JobDeps {
   http: HttpClient;
@@ -92,6 +94,7 @@ export class Job {
       const left = endAt - performance.now();
       if (left <= 0) throw new ServiceError('deadline_exceeded', 'the job still runs');
       const waitMs = Math.ceil(Math.min(WAIT_MS, left));
+      const askedAt = performance.now();
       const state = ExecState.parse(
         await this.#jobs.of(this.id, 'GET', '', {
           signal: options.signal,
@@ -100,6 +103,8 @@ export class Job {
         }),
       );
       if (state.exit !== null) return { ...state, exit: state.exit };
+      // A server that does not hold the question is not asked without a pause.
+      if (performance.now() - askedAt < MIN_PAUSE_MS) await sleep(MIN_PAUSE_MS, options.signal);
     }
   }
 

@@ -27,6 +27,7 @@ export class Sandbox implements AsyncDisposable {
   readonly #deps: SandboxDeps;
   readonly #created: Promise<SandboxInfo>;
   #info: SandboxInfo | null = null;
+  #deleted = false;
   readonly files: Files;
   readonly ports: Ports;
   /** Commands in the background. */
@@ -87,7 +88,9 @@ export class Sandbox implements AsyncDisposable {
 
   /** Ends it, with all its files and commands. Deleting what has ended is no error. */
   async delete(options: CallOptions = {}): Promise<SandboxInfo> {
-    return this.#learn(await this.#call('DELETE', '', options));
+    const info = this.#learn(await this.#call('DELETE', '', options));
+    this.#deleted = true;
+    return info;
   }
 
   /** Lets it live for so long from now. */
@@ -137,6 +140,7 @@ export class Sandbox implements AsyncDisposable {
     } catch {
       return;
     }
+    if (this.#deleted) return;
     try {
       await this.delete();
     } catch (error) {

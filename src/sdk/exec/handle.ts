@@ -51,6 +51,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#options = options;
     this.#output = new ExecOutput({
       bytes: options.encoding === 'bytes',
+      lend: options.lend === true && options.encoding === 'bytes',
       maxBytes: options.maxOutputBytes ?? MAX_MAX_OUTPUT_BYTES,
       onStdout: options.onStdout,
       onStderr: options.onStderr,

@@ -2,7 +2,6 @@
 import { DETACHED_GRACE_MS, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Program } from './session.ts';
-import type { Output } from './result.ts';
 
 export type Encoding = 'utf8' | 'bytes';
 export type OutputOf<E extends Encoding> = E extends 'bytes' ? Buffer : string;
@@ -29,6 +28,11 @@ export interface ExecOptions<E extends Encoding = Encoding> {
   maxOutputBytes?: number;
   /** `utf8`: strings, characters never cut in two. `bytes`: Buffers. */
   encoding?: E;
+  /**
+   * With encoding `bytes`: each piece of an iteration is valid until the loop asks for the next, whose memory is used
+   * again. For output by the gigabyte, where collecting fresh Buffers costs more than all the rest.
+   */
+  lend?: boolean;
   /** Reject with CommandFailedError unless the exit code is 0. */
   check?: boolean;
   /** Kills the command and rejects with the signal's reason. */
@@ -76,6 +80,3 @@ function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]):
   for (const key of keys) if (from[key] !== undefined) to[key] = from[key];
   return to;
 }
-
-export const wantsBytes = (options: ExecOptions): boolean => options.encoding === 'bytes';
-export type AnyOutput = Output;

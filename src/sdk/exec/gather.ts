@@ -1,0 +1,44 @@
+/** Bytes of one channel gathered up to a cap, in few large pieces however small the writes were. */
+const MIN_PIECE_BYTES = 4 * 1024;
+const MAX_PIECE_BYTES = 1024 * 1024;
+
+export class Gather {
+  readonly #maxBytes: number;
+  #pieces: Buffer[] = [];
+  /** Bytes used of the last piece. */
+  #used = 0;
+  bytes = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get full(): boolean {
+    return this.bytes >= this.#maxBytes;
+  }
+
+  /** Copies what still fits. */
+  add(data: Uint8Array): void {
+    let rest = data.subarray(0, this.#maxBytes - this.bytes);
+    while (rest.length > 0) {
+      let last = this.#pieces.at(-1);
+      if (last === undefined || this.#used === last.length) {
+        if (last === undefined) last = Buffer.allocUnsafe(rest.length);
+        else last = Buffer.allocUnsafe(Math.max(MIN_PIECE_BYTES, Math.min(MAX_PIECE_BYTES, this.bytes)));
+        this.#pieces.push(last);
+        this.#used = 0;
+      }
+      const n = Math.min(rest.length, last.length - this.#used);
+      last.set(n === rest.length ? rest : rest.subarray(0, n), this.#used);
+      this.#used += n;
+      this.bytes += n;
+      rest = rest.subarray(n);
+    }
+  }
+
+  toBuffer(): Buffer {
+    const [only] = this.#pieces;
+    if (this.#pieces.length === 1 && only !== undefined) return only.subarray(0, this.#used);
+    return Buffer.concat(this.#pieces, this.bytes);
+  }
+}
