@@ -23,6 +23,7 @@ export interface WebSocketOptions {
 }
 
 const NORMAL_CLOSURE = 1000;
+const GOING_AWAY = 1001;
 const POLICY_VIOLATION = 1008;
 /** Answers to pings that the peer leaves unread. */
 const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
@@ -87,7 +88,8 @@ class WebSocketTransport implements Transport {
   }
 
   close(error?: WireError): void {
-    this.#shut(error === undefined ? NORMAL_CLOSURE : POLICY_VIOLATION, error?.code ?? '');
+    if (error === undefined) this.#shut(NORMAL_CLOSURE, '');
+    else this.#shut(error.code === 'draining' ? GOING_AWAY : POLICY_VIOLATION, error.code);
   }
 
   #read(chunk: Uint8Array): void {
