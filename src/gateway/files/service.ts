@@ -132,6 +132,8 @@ export class FileService {
     signal?: AbortSignal,
   ): Promise<Json | null> {
     const stream = await this.#open(tenant, sandbox, call, signal);
+    const onAbort = (): void => stream.cancel();
+    signal?.addEventListener('abort', onAbort, { once: true });
     try {
       await this.#opened(stream, signal);
       await stream.write(source);
@@ -140,6 +142,8 @@ export class FileService {
     } catch (error) {
       stream.cancel();
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
     }
   }
 }

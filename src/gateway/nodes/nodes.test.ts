@@ -259,10 +259,11 @@ test('an answer to a create that is about another sandbox counts as a failure of
 
 test('two agents of one name: the second is not let in', async () => {
   const a = new FakeNode({ name: 'node-a' });
-  const twin = new FakeNode({ name: 'node-a' });
-  gateway = await TestGateway.start([a]);
-  gateway.services.registry.add({ name: null, url: 'ws://twin' });
-  await gateway.until('the twin was looked at', () => gateway.services.registry.all.length === 2);
-  expect(gateway.services.registry.all[1]?.up).toBe(false);
-  expect(twin.linked).toBe(false);
+  const twin = new FakeNode({ name: 'node-a', url: 'ws://twin' });
+  twin.offline = true;
+  gateway = await TestGateway.start([a, twin]);
+  const dials = twin.dials;
+  twin.offline = false;
+  await gateway.until('the twin was dialled and dropped', () => twin.dials > dials && !twin.linked);
+  expect(gateway.services.registry.all.map((node) => node.up)).toEqual([true, false]);
 });

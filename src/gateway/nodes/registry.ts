@@ -93,7 +93,7 @@ export class NodeRegistry {
 
   async stop(): Promise<void> {
     this.#events = null;
-    await Promise.all(this.#list.map((node) => node.link?.stop()));
+    await Promise.all(this.#list.map(async (node) => node.link?.stop()));
     for (const timer of this.#graces.values()) clearTimeout(timer);
     this.#graces.clear();
   }

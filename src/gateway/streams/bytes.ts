@@ -1,8 +1,11 @@
 /** A node's stream of bytes as an async iterable and a writer: for files and archives. */
+import { withDeadline } from '../../lib/deadline.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
 import type { Opener } from '../nodes/unary.ts';
+
+const STALL_MS = 60_000;
 
 export class ByteStream {
   readonly #stream: MuxStream;
@@ -79,12 +82,17 @@ export class ByteStream {
     }
   }
 
-  /** Sends all of the source, as fast as the node takes it, and then the end. Stops when the node does. */
-  async write(source: AsyncIterable<Uint8Array>): Promise<void> {
+  /**
+   * Sends all of the source, as fast as the node takes it, and then the end. Stops when the node does.
+   * @throws ServiceError `deadline_exceeded` when the node takes nothing for `stallMs`: a client that has gone is not
+   * noticed while nothing is read from it.
+   */
+  async write(source: AsyncIterable<Uint8Array>, stallMs = STALL_MS): Promise<void> {
     for await (const chunk of source) {
       if (this.closed) return;
       const drained = this.#stream.write(Channel.BYTES, chunk);
-      if (drained !== undefined) await drained;
+      if (drained === undefined) continue;
+      await withDeadline({ deadlineMs: stallMs, what: 'the sandbox taking the next bytes' }, () => drained);
     }
     if (!this.closed) this.#stream.fin(Channel.BYTES);
   }

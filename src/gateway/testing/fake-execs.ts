@@ -12,6 +12,8 @@ export interface FakeScript {
   /** Refused with this code. */
   refuse?: ConstructorParameters<typeof ServiceError>[0];
   stdout?: string;
+  /** How many times over. */
+  repeat?: number;
   stderr?: string;
   /** Sends stdin back once it has ended. */
   cat?: boolean;
@@ -81,7 +83,7 @@ export class FakeExecs {
     const exec = this.all.get(id);
     if (exec === undefined) return;
     exec.out = Buffer.concat([exec.out, Buffer.from(text)]);
-    exec.stream?.write(Channel.STDOUT, Buffer.from(text));
+    void exec.stream?.write(Channel.STDOUT, Buffer.from(text));
   }
 
   /** Resolves when so many commands have been started. */
@@ -119,7 +121,7 @@ export class FakeExecs {
       id,
       script,
       request: stream.request,
-      out: Buffer.from(script.stdout ?? ''),
+      out: Buffer.from((script.stdout ?? '').repeat(script.repeat ?? 1)),
       err: Buffer.from(script.stderr ?? ''),
       stdin: [],
       exit: null,

@@ -11,6 +11,8 @@ import { FakeFiles } from './fake-files.ts';
 
 export interface FakeNodeOptions {
   name?: string;
+  /** What the gateway is told to dial. */
+  url?: string;
   report?: Partial<NodeReport>;
   /** Sandboxes run as soon as they are created. */
   autoRun?: boolean;
@@ -18,6 +20,7 @@ export interface FakeNodeOptions {
 
 export class FakeNode {
   readonly name: string;
+  readonly url: string;
   readonly records = new Map<string, SandboxRecord>();
   readonly specs: SandboxSpec[] = [];
   readonly deleted: { id: string; reason: string }[] = [];
@@ -38,8 +41,9 @@ export class FakeNode {
   #watchers = new Set<MuxStream>();
   #tombstones = new Set<string>();
 
-  constructor({ name = 'node-a', report = {}, autoRun = true }: FakeNodeOptions = {}) {
+  constructor({ name = 'node-a', url = `ws://${name}`, report = {}, autoRun = true }: FakeNodeOptions = {}) {
     this.name = name;
+    this.url = url;
     this.autoRun = autoRun;
     this.report = {
       name,

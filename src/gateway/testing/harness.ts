@@ -80,9 +80,9 @@ export class TestGateway implements AsyncDisposable {
     nodes: readonly FakeNode[] = [new FakeNode()],
     changes: Partial<GatewayConfig> = {},
   ): Promise<TestGateway> {
-    const addresses = nodes.map((node) => ({ name: node.name, url: `ws://${node.name}` }));
+    const addresses = nodes.map(({ url }) => ({ name: null, url }));
     const config = { ...TEST_CONFIG, nodes: addresses, ...changes };
-    const byUrl = new Map(nodes.map((node) => [`ws://${node.name}`, node]));
+    const byUrl = new Map(nodes.map((node) => [node.url, node]));
     const services = startServices(config, {
       log: silent,
       dial: (address) => () => byUrl.get(address.url)?.dial() ?? Promise.reject(new Error('no such node')),

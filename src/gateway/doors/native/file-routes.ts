@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { FileEntry, FileStat } from '../../../protocol/files.ts';
@@ -86,7 +87,7 @@ export function fileRoutes({ files }: Services): Route[] {
       ({ tenant, params, query, request, signal }) => {
         const size = request.headers['content-length'];
         const write = { ...query, ...(size === undefined ? {} : { size: Number(size) }) };
-        return files.write(tenant, params.id, write, request.body as unknown as Readable, signal);
+        return files.write(tenant, params.id, write, bodyOf(request), signal);
       },
     ),
     route(
@@ -202,11 +203,16 @@ export function fileRoutes({ files }: Services): Route[] {
         answers: { 200: { description: 'Unpacked', schema: NOTHING } },
       },
       async ({ tenant, params, query, request, signal }) => {
-        await files.writeTar(tenant, params.id, query, request.body as unknown as Readable, signal);
+        await files.writeTar(tenant, params.id, query, bodyOf(request), signal);
         return {};
       },
     ),
   ];
+}
+
+/** An empty body is not handed on as a stream. */
+function bodyOf(request: FastifyRequest): AsyncIterable<Uint8Array> {
+  return (request.body as Readable | undefined) ?? Readable.from([]);
 }
 
 /** With `length`, exactly so many bytes: a file that shrinks meanwhile breaks the answer off, which the client sees. */

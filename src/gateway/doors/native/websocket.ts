@@ -47,9 +47,9 @@ export class ClientSockets {
     return true;
   }
 
-  /** Closes all that are left. */
+  /** Closes all that are left, with 1001. */
   close(): void {
-    for (const { mux } of this.#clients) mux.close();
+    for (const { mux } of this.#clients) mux.close(new ServiceError('draining'));
   }
 
   #begin(transport: Transport, caller: Caller): void {
@@ -60,7 +60,7 @@ export class ClientSockets {
     const settle = (): void => {
       if (streams > 0) return;
       release();
-      if (lifecycle.draining) mux.close();
+      if (lifecycle.draining) mux.close(new ServiceError('draining'));
     };
     const mux = createMux({
       transport,

@@ -1,0 +1,119 @@
+import { createServer, type Server } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import type { MuxStream, StreamHandler } from '../../../mux/index.ts';
+import { ServiceError } from '../../../protocol/errors.ts';
+import { Channel } from '../../../protocol/frames.ts';
+import { FakeNode } from '../../testing/fake-node.ts';
+import { TestGateway } from '../../testing/harness.ts';
+
+let gateway: TestGateway;
+let inside: Server;
+let id: string;
+
+beforeEach(async () => {
+  inside = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      response.writeHead(request.url === '/teapot' ? 418 : 200, {
+        'x-inside': 'yes',
+        'content-type': 'application/json',
+      });
+      const { method, url, headers } = request;
+      response.end(JSON.stringify({ method, url, headers, body: Buffer.concat(chunks).toString('base64') }));
+    });
+  });
+  new WebSocketServer({ server: inside }).on('connection', (ws) => ws.on('message', (data) => ws.send(data)));
+  inside.listen(0, '127.0.0.1');
+  await once(inside, 'listening');
+  const node = new FakeNode();
+  node.intercept = (stream) => (stream.request['op'] === 'port' ? toServer(stream) : undefined);
+  gateway = await TestGateway.start([node]);
+  id = await gateway.sandbox();
+});
+afterEach(async () => {
+  await gateway[Symbol.asyncDispose]();
+  inside.closeAllConnections();
+  inside.close();
+});
+
+/** A port stream joined to the server, as boxinit does it. */
+function toServer(stream: MuxStream): StreamHandler {
+  if (stream.request['port'] === 1) throw new ServiceError('port_refused');
+  const socket = connect((inside.address() as AddressInfo).port, '127.0.0.1');
+  socket.on('connect', () => stream.accept());
+  socket.on('error', () => stream.reset(new ServiceError('port_refused')));
+  socket.on('data', (bytes: Buffer) => {
+    const drained = stream.write(Channel.BYTES, bytes);
+    if (drained !== undefined) {
+      socket.pause();
+      void drained.then(() => socket.resume());
+    }
+  });
+  socket.on('end', () => stream.end());
+  return {
+    data: (_channel, bytes) => {
+      const { length } = bytes;
+      socket.write(Buffer.from(bytes), () => stream.consume(length));
+    },
+    fin: () => socket.end(),
+    closed: () => socket.destroy(),
+  };
+}
+
+const at = (path: string) => `/v1/sandboxes/${id}/ports/3000${path}`;
+
+test('HTTP reaches the server inside: method, path, query, headers, body and status', async () => {
+  const get = await gateway.ask('GET', at('/a/b?c=d&e=%20'));
+  expect(get.json).toMatchObject({ method: 'GET', url: '/a/b?c=d&e=%20' });
+  expect(get.headers['x-inside']).toBe('yes');
+  const body = Buffer.alloc(3_000_000, 7);
+  const post = await gateway.ask('POST', at('/p'), {
+    raw: body,
+    headers: { 'content-type': 'application/json', 'x-mine': '1' },
+  });
+  expect(post.json).toMatchObject({ method: 'POST', headers: { 'x-mine': '1', host: 'localhost:3000' } });
+  expect(Buffer.from(post.json.body, 'base64').equals(body)).toBe(true);
+  expect((await gateway.ask('DELETE', at('/teapot'))).status).toBe(418);
+  expect((await gateway.ask('GET', at(''))).json.url).toBe('/');
+});
+
+test('no key of ours reaches the server inside; its own Authorization does', async () => {
+  expect((await gateway.ask('GET', at('/'))).json.headers).not.toHaveProperty('authorization');
+  const own = await gateway.ask('GET', at('/'), {
+    key: null,
+    headers: { 'x-millibox-key': 'key-of-the-tests', authorization: 'Bearer theirs' },
+  });
+  expect(own.json.headers).toMatchObject({ authorization: 'Bearer theirs' });
+  expect(own.json.headers).not.toHaveProperty('x-millibox-key');
+});
+
+test('a WebSocket goes through', async () => {
+  const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
+    headers: { 'x-millibox-key': 'key-of-the-tests' },
+  });
+  await once(ws, 'open');
+  for (const text of ['one', 'two'.repeat(100_000)]) {
+    const answer = once(ws, 'message');
+    ws.send(text);
+    expect(String((await answer)[0]) === text).toBe(true);
+  }
+  ws.close();
+  await once(ws, 'close');
+});
+
+test('failures are typed: no key, no sandbox, no port, nothing that listens', async () => {
+  const code = async (path: string, key?: string | null) =>
+    (await gateway.ask('GET', path, key === undefined ? {} : { key })).json.error.code as string;
+  expect(await code(at('/'), null)).toBe('unauthenticated');
+  expect(await code(`/v1/sandboxes/sbx-none/ports/3000/`)).toBe('sandbox_not_found');
+  expect(await code(`/v1/sandboxes/${id}/ports/0/`)).toBe('invalid_request');
+  expect(await code(`/v1/sandboxes/${id}/ports/99999/`)).toBe('invalid_request');
+  expect(await code(`/v1/sandboxes/${id}/ports/1/`)).toBe('port_refused');
+  const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`);
+  const [, response] = (await once(ws, 'unexpected-response')) as [unknown, { statusCode: number }];
+  expect(response.statusCode).toBe(401);
+});

@@ -1,0 +1,64 @@
+import { afterEach, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { once } from 'node:events';
+import { openClientStream } from './testing/client-stream.ts';
+import { TestGateway } from './testing/harness.ts';
+
+let gateway: TestGateway;
+afterEach(() => gateway[Symbol.asyncDispose]());
+
+test('a shutdown refuses new work, waits for what is in hand, and says goodbye with 1001', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  const { execs } = gateway.node;
+  const blocking = gateway.exec(id, { hang: true });
+  await execs.startedCount(1);
+  const goaway = Promise.withResolvers<void>();
+  const mux = await gateway.ws({ onGoaway: () => goaway.resolve() });
+  const streamed = openClientStream(mux, { op: 'exec', sandbox: id, command: '{"hang":true}', id: 'exe-stream' });
+  await streamed.opened;
+  const idle = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`, ['millibox.v1'], {
+    headers: { authorization: 'Bearer key-of-the-tests' },
+  });
+  await once(idle, 'open');
+  const idleClosed = once(idle, 'close');
+
+  let drained = false;
+  const drain = gateway.services.lifecycle.drain(20_000).then(() => (drained = true));
+  await goaway.promise;
+  expect((await gateway.ask('GET', '/readyz')).json.error.code).toBe('draining');
+  for (const [method, path, body] of [
+    ['POST', '/v1/sandboxes', {}],
+    ['POST', `/v1/sandboxes/${id}/exec`, { command: 'x' }],
+  ] as const) {
+    const answer = await gateway.ask(method, path, { body });
+    expect(answer.status).toBe(503);
+    expect(answer.json.error).toMatchObject({ code: 'draining', retryable: true });
+    expect(answer.headers['retry-after']).toBeDefined();
+    expect(answer.headers['connection']).toBe('close');
+  }
+  expect((await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status).toBe('RUNNING');
+  expect(() => mux.open({ op: 'exec' }, {})).toThrow(expect.objectContaining({ code: 'draining' }));
+  expect(drained).toBe(false);
+
+  const [first = ''] = execs.started;
+  execs.finish(first, 3);
+  expect((await blocking).json.exitCode).toBe(3);
+  expect(drained).toBe(false);
+  execs.finish('exe-stream', 4);
+  expect(await streamed.event('exit')).toMatchObject({ exitCode: 4 });
+  await drain;
+  await gateway[Symbol.asyncDispose]();
+  expect((await idleClosed)[0]).toBe(1001);
+});
+
+test('work that does not end in time does not hold the shutdown up', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  const blocking = gateway.exec(id, { hang: true });
+  blocking.catch(() => undefined);
+  await gateway.node.execs.startedCount(1);
+  await gateway.services.lifecycle.drain(20);
+  await gateway[Symbol.asyncDispose]();
+  await expect(blocking).rejects.toThrow();
+});

@@ -1,0 +1,189 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { afterEach, expect, test } from 'vitest';
+import { TestGateway } from '../testing/harness.ts';
+import { parseRange } from './range.ts';
+
+let gateway: TestGateway | null = null;
+afterEach(() => gateway?.[Symbol.asyncDispose]());
+
+const at = (id: string, path: string, more = '') => `/v1/sandboxes/${id}/files?path=${encodeURIComponent(path)}${more}`;
+const sha = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+test.each([0, 1, 18_500, 131_072, 1_048_577, 17 * 1024 * 1024])(
+  'a file of %d bytes comes back byte for byte',
+  async (size) => {
+    gateway = await TestGateway.start();
+    const id = await gateway.sandbox();
+    const bytes = randomBytes(size);
+    const put = await gateway.ask('PUT', at(id, '/data/f.bin', '&mode=0755&owner=1:1'), { raw: bytes });
+    expect(put.json).toMatchObject({ path: '/data/f.bin', sizeBytes: size });
+    expect(gateway.node.files.calls[0]).toMatchObject({
+      call: 'write',
+      path: '/data/f.bin',
+      size,
+      mode: 0o755,
+      owner: '1:1',
+    });
+    const got = await gateway.ask('GET', at(id, '/data/f.bin'));
+    expect(got.status).toBe(200);
+    expect(got.headers['content-type']).toBe('application/octet-stream');
+    expect(sha(got.bytes)).toBe(sha(bytes));
+  },
+);
+
+test('a body of JSON, of text and of no type is bytes like any other', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  for (const type of ['application/json', 'text/plain', 'multipart/form-data; boundary=x']) {
+    await gateway.ask('PUT', at(id, '/f'), { raw: '{ not json', headers: { 'content-type': type } });
+    expect((await gateway.ask('GET', at(id, '/f'))).bytes.toString()).toBe('{ not json');
+  }
+});
+
+test('an upload of unknown length is streamed, and its size is not claimed', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  async function* body() {
+    for (let i = 0; i < 100; i++) {
+      yield Buffer.alloc(10_000, i);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  const put = await gateway.ask('PUT', at(id, '/f'), { raw: body() });
+  expect(put.json.sizeBytes).toBe(1_000_000);
+  expect(gateway.node.files.calls[0]).not.toHaveProperty('size');
+});
+
+test.each([
+  'a b+c%20d?e#f&g.txt',
+  '-rf',
+  '\'q".txt',
+  'nl\nx',
+  'é\u0301',
+  '😀',
+  '..hidden',
+  'trailing ',
+  'C:\\x',
+  'x'.repeat(255),
+  '\udc80\udcff',
+])('the name %j arrives as it is', async (name) => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  // A lone surrogate cannot be written in UTF-8: such names go over the WebSocket.
+  if (!name.isWellFormed()) {
+    expect(() => encodeURIComponent(name)).toThrow();
+    return;
+  }
+  await gateway.ask('PUT', at(id, `/d/${name}`), { raw: 'x' });
+  expect(gateway.node.files.calls[0]?.['path']).toBe(`/d/${name}`);
+});
+
+test('ranges are answered with 206, wrong ones with 416, strange ones with the whole', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  await gateway.ask('PUT', at(id, '/f'), { raw: '0123456789' });
+  const get = (range: string) => gateway?.ask('GET', at(id, '/f'), { headers: { range } });
+  const first = await get('bytes=2-4');
+  expect([first?.status, first?.bytes.toString(), first?.headers['content-range']]).toEqual([
+    206,
+    '234',
+    'bytes 2-4/10',
+  ]);
+  expect((await get('bytes=7-'))?.bytes.toString()).toBe('789');
+  expect((await get('bytes=-2'))?.bytes.toString()).toBe('89');
+  expect((await get('bytes=8-99'))?.headers['content-range']).toBe('bytes 8-9/10');
+  expect((await get('bytes=10-'))?.json.error.code).toBe('range_not_satisfiable');
+  for (const range of ['bytes=1-2,4-5', 'lines=1-2', 'bytes=5-1', 'bytes=-']) {
+    const whole = await get(range);
+    expect([whole?.status, whole?.bytes.toString()]).toEqual([200, '0123456789']);
+  }
+});
+
+test('a range of an empty file', () => {
+  expect(() => parseRange('bytes=0-', 0)).toThrow(expect.objectContaining({ code: 'range_not_satisfiable' }));
+  expect(() => parseRange('bytes=-5', 0)).toThrow(expect.objectContaining({ code: 'range_not_satisfiable' }));
+});
+
+test('errors of files are typed, and so are bad calls', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  expect((await gateway.ask('GET', at(id, '/none'))).json.error.code).toBe('file_not_found');
+  expect((await gateway.ask('GET', at(id, '/none'), { headers: { range: 'bytes=0-' } })).json.error.code).toBe(
+    'file_not_found',
+  );
+  expect((await gateway.ask('DELETE', at(id, '/none'))).json.error.code).toBe('file_not_found');
+  for (const query of [
+    '',
+    '?path=',
+    '?path=%00',
+    '?path=/f&mode=999',
+    '?path=/f&append=maybe',
+    '?path=/f&surprise=1',
+  ]) {
+    const answer = await gateway.ask('PUT', `/v1/sandboxes/${id}/files${query}`, { raw: 'x' });
+    expect(answer.json.error.code).toBe('invalid_request');
+  }
+});
+
+test('list, stat, mkdir, move, chmod, remove and tar call the sandbox', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  const base = `/v1/sandboxes/${id}/files`;
+  await gateway.ask('PUT', at(id, '/f'), { raw: 'x' });
+  expect((await gateway.ask('GET', `${base}/list?path=/`)).json).toMatchObject({
+    entries: [{ name: '/f' }],
+    more: false,
+  });
+  expect((await gateway.ask('GET', `${base}/stat?path=/f&follow=false`)).json).toMatchObject({ sizeBytes: 1 });
+  for (const [name, body] of [
+    ['mkdir', { path: '/d', mode: 493 }],
+    ['move', { path: '/a', to: '/b', overwrite: true }],
+    ['chmod', { path: '/a', mode: 420, owner: 'root' }],
+  ] as const) {
+    expect((await gateway.ask('POST', `${base}/${name}`, { body })).json).toEqual({});
+  }
+  expect((await gateway.ask('DELETE', `${base}?path=/f&recursive=true`)).json).toEqual({});
+  const tar = randomBytes(2_000_000);
+  expect((await gateway.ask('PUT', `${base}/tar?path=/t&owner=1`, { raw: tar })).json).toEqual({});
+  const got = await gateway.ask('GET', `${base}/tar?path=/t`);
+  expect(got.headers['content-type']).toBe('application/x-tar');
+  expect(got.bytes.equals(tar)).toBe(true);
+  expect(gateway.node.files.calls.map((call) => call['call'])).toEqual([
+    'write',
+    'list',
+    'stat',
+    'mkdir',
+    'move',
+    'chmod',
+    'remove',
+    'tar-write',
+    'tar-read',
+  ]);
+  expect(gateway.node.files.calls[2]).toMatchObject({ follow: false });
+});
+
+test('a sandbox that takes no more stops the client’s upload, not the gateway', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  gateway.node.files.takeAtMost = 100_000;
+  let sent = 0;
+  async function* body() {
+    for (let i = 0; i < 4_000; i++) {
+      sent += 64 * 1024;
+      yield Buffer.alloc(64 * 1024);
+    }
+  }
+  const stop = new AbortController();
+  const put = gateway.ask('PUT', at(id, '/f'), { raw: body(), signal: stop.signal });
+  put.catch(() => undefined);
+  // It comes to rest: the same figure a good while apart. What sockets hold is some megabytes, of 250.
+  let before = -1;
+  await gateway.until('the upload rests', () => {
+    const rests = sent === before && sent > 0;
+    before = sent;
+    return rests;
+  });
+  expect(sent).toBeLessThan(100 * 1024 * 1024);
+  stop.abort();
+  await expect(put).rejects.toThrow();
+});

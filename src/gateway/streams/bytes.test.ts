@@ -1,0 +1,61 @@
+import { expect, test } from 'vitest';
+import { createMux, memoryPair, type Mux, type StreamHandler, type MuxStream } from '../../mux/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { Channel } from '../../protocol/frames.ts';
+import { ByteStream } from './bytes.ts';
+import { sendBytes } from './send.ts';
+
+/** A link whose other side handles streams so. */
+function linked(onOpen: (stream: MuxStream) => StreamHandler): Mux {
+  const pair = memoryPair();
+  createMux({ transport: pair.b, role: 'listener', hello: {}, onHello: () => undefined, onOpen });
+  return createMux({ transport: pair.a, role: 'dialler', hello: {}, onHello: () => undefined });
+}
+
+async function* chunks(count: number): AsyncGenerator<Buffer> {
+  for (let i = 0; i < count; i++) yield Buffer.alloc(64 * 1024, i);
+}
+
+test('a node that takes nothing for too long ends the transfer', async () => {
+  const mux = linked((stream) => {
+    queueMicrotask(() => stream.accept());
+    return { data: () => undefined };
+  });
+  const stream = new ByteStream(mux, {});
+  await stream.opened;
+  await expect(stream.write(chunks(100), 30)).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  mux.close();
+});
+
+test('what arrives is read whole; a break in the middle is an error, not an end', async () => {
+  const bytes = Buffer.alloc(1_000_000, 'abc');
+  const mux = linked((stream) => {
+    queueMicrotask(async () => {
+      stream.accept();
+      await sendBytes(stream, Channel.BYTES, bytes);
+      if (stream.request['break'] === true) stream.reset(new ServiceError('file_failed'));
+      else stream.end();
+    });
+    return {};
+  });
+  const read = async (request: object): Promise<Buffer> => {
+    const parts: Buffer[] = [];
+    for await (const part of new ByteStream(mux, { ...request }).read()) parts.push(part);
+    return Buffer.concat(parts);
+  };
+  expect((await read({})).equals(bytes)).toBe(true);
+  await expect(read({ break: true })).rejects.toMatchObject({ code: 'file_failed' });
+  mux.close();
+});
+
+test('a node that ends before it was asked to stops the writer, and its reason is told', async () => {
+  const mux = linked((stream) => {
+    queueMicrotask(() => stream.accept());
+    return { data: () => stream.reset(new ServiceError('file_no_space')) };
+  });
+  const stream = new ByteStream(mux, {});
+  await stream.opened;
+  await stream.write(chunks(1_000));
+  await expect(stream.done).rejects.toMatchObject({ code: 'file_no_space' });
+  mux.close();
+});
