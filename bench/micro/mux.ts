@@ -39,7 +39,7 @@ function produce(stream: MuxStream): StreamHandler {
   const total = Number(stream.request['bytes']);
   stream.accept();
   if (total === 0) {
-    stream.write(Channel.STDOUT, Buffer.from('ok\n'));
+    void stream.write(Channel.STDOUT, Buffer.from('ok\n'));
     stream.event({ type: 'exit', exitCode: 0 });
     stream.end();
     return {};

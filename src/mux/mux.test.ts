@@ -20,7 +20,7 @@ describe('mux', () => {
   it('carries a request, its bytes both ways, its events in order and its end', async () => {
     const { client } = pair((stream) => ({
       data: (channel, bytes) => {
-        stream.write(Channel.STDOUT, Buffer.from(`${channel}:${Buffer.from(bytes)}`));
+        void stream.write(Channel.STDOUT, Buffer.from(`${channel}:${Buffer.from(bytes)}`));
         stream.consume(bytes.length);
       },
       fin: () => {
@@ -40,7 +40,7 @@ describe('mux', () => {
         closed: done.resolve,
       },
     );
-    stream.write(Channel.STDIN, Buffer.from('hello'));
+    void stream.write(Channel.STDIN, Buffer.from('hello'));
     stream.end();
     expect(await done.promise).toBeNull();
     expect(seen).toEqual([{}, [1, '0:hello'], { type: 'exit' }, ['fin', Channel.ALL]]);

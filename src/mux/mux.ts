@@ -11,7 +11,8 @@ import {
 import { Liveness } from './liveness.ts';
 import { FrameParser, type FrameSink } from './parser.ts';
 import { Sender } from './sender.ts';
-import { Stream, encodeJson, encodeU32, type StreamOwner } from './stream.ts';
+import { EMPTY, encodeJson, encodeU32, parseJson, readU32 } from './payloads.ts';
+import { Stream, type StreamOwner } from './stream.ts';
 import type { Json, Mux, MuxOptions, MuxStream, StreamHandler } from './types.ts';
 
 /** Broken rules that cost the stream. One more costs the link. */
@@ -361,21 +362,4 @@ function takeFrame(
   }
 }
 
-const EMPTY = new Uint8Array(0);
 const isKnown = (type: number): boolean => type >= FrameType.HELLO && type <= FrameType.GOAWAY;
-
-function parseJson(payload: Uint8Array): Json | undefined {
-  try {
-    const text = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('utf8');
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** 0 for a payload that is not four bytes: a credit of nothing breaks the rules. */
-function readU32(payload: Uint8Array): number {
-  if (payload.length !== 4) return 0;
-  return new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0);
-}

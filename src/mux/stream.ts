@@ -2,6 +2,7 @@
 import { Channel, FrameType } from '../protocol/frames.ts';
 import { MAX_CONTROL_BYTES, STREAM_WINDOW_BYTES } from '../protocol/limits.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { EMPTY, encodeJson, encodeU32 } from './payloads.ts';
 import { SendQueue } from './send-queue.ts';
 import type { DataSource, Sender } from './sender.ts';
 import type { Json, MuxStream, StreamHandler } from './types.ts';
@@ -278,16 +279,4 @@ export class Stream implements MuxStream, DataSource {
     this.#drained?.resolve();
     this.#drained = null;
   }
-}
-
-const EMPTY = new Uint8Array(0);
-
-export function encodeJson(message: object): Uint8Array {
-  return Buffer.from(JSON.stringify(message));
-}
-
-export function encodeU32(value: number): Uint8Array {
-  const out = new Uint8Array(4);
-  new DataView(out.buffer).setUint32(0, value);
-  return out;
 }

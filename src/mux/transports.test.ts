@@ -4,7 +4,8 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+
 import { Channel } from '../protocol/frames.ts';
 import type { ServiceError } from '../protocol/errors.ts';
 import {
@@ -17,6 +18,9 @@ import {
   type MuxStream,
   type Transport,
 } from './index.ts';
+
+// Generous: a busy machine is ten times slower.
+vi.setConfig({ testTimeout: 120_000 });
 
 interface Pair {
   client: Transport;

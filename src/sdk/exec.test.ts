@@ -1,4 +1,5 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
 import { ServiceError } from '../protocol/errors.ts';
 import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
 import { CommandFailedError, MilliboxError } from './errors.ts';
@@ -6,6 +7,9 @@ import { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
 import type { Command, Encoding, ExecOptions } from './exec/options.ts';
 import { HttpClient } from './http.ts';
+
+// Generous: a busy machine is ten times slower.
+vi.setConfig({ testTimeout: 120_000 });
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {

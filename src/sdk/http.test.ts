@@ -1,9 +1,13 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
 import { Millibox } from './client.ts';
 import { MilliboxError } from './errors.ts';
+
+// Generous: a busy machine is ten times slower.
+vi.setConfig({ testTimeout: 120_000 });
 
 interface Request {
   method: string;

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
@@ -10,6 +11,9 @@ import { Files } from './files.ts';
 import { HttpClient } from './http.ts';
 import { Ports } from './ports.ts';
 import { Pty } from './pty.ts';
+
+// Generous: a busy machine is ten times slower.
+vi.setConfig({ testTimeout: 120_000 });
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {

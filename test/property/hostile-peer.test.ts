@@ -52,7 +52,7 @@ function victim(options: { maxStreams?: number; onOpen?: (stream: MuxStream) => 
   };
 }
 
-describe('a hostile peer', () => {
+describe('a hostile peer', { timeout: 240_000 }, () => {
   it.each<[string, Uint8Array[]]>([
     ['does not begin with HELLO', [OPEN]],
     ['sends DATA before HELLO', [frame(FrameType.DATA, 1, Buffer.alloc(3))]],

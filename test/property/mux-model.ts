@@ -93,7 +93,7 @@ export class World {
   readonly b: Side;
   readonly link: MemoryPair;
   readonly #tasks: (() => void)[] = [];
-  #failure: unknown;
+  #failure: Error | undefined;
 
   constructor(split: (left: number) => number, deepWire = false) {
     this.link = memoryPair({ split, deep: deepWire, schedule: (deliver) => this.#tasks.push(deliver) });
@@ -103,7 +103,7 @@ export class World {
       try {
         mine.take(bytes, other);
       } catch (error) {
-        this.#failure ??= error;
+        this.#failure ??= error as Error;
       }
     };
     this.a = this.#side('dialler', watched(this.link.a, watch(outA, outB)), outA);

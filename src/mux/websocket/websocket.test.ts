@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import http, { type Server } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
 import { WebSocket, WebSocketServer } from 'ws';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Transport } from '../types.ts';
@@ -15,6 +16,9 @@ import {
   writeHeaderBefore,
 } from './frames.ts';
 import { UpgradeRefused, acceptWs, dialWs } from './handshake.ts';
+
+// Generous: a busy machine is ten times slower.
+vi.setConfig({ testTimeout: 120_000 });
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {

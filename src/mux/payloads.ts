@@ -1,0 +1,31 @@
+/** What stands in the payloads of control frames. */
+import type { Json } from './types.ts';
+
+export const EMPTY = new Uint8Array(0);
+
+export function encodeJson(message: object): Uint8Array {
+  return Buffer.from(JSON.stringify(message));
+}
+
+export function encodeU32(value: number): Uint8Array {
+  const out = new Uint8Array(4);
+  new DataView(out.buffer).setUint32(0, value);
+  return out;
+}
+
+/** Undefined for anything but one JSON object. */
+export function parseJson(payload: Uint8Array): Json | undefined {
+  try {
+    const text = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('utf8');
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** 0 for a payload that is not four bytes: a credit of nothing breaks the rules. */
+export function readU32(payload: Uint8Array): number {
+  if (payload.length !== 4) return 0;
+  return new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0);
+}
