@@ -1,6 +1,7 @@
 /** What an agent is told by its environment. Nothing else of the agent reads `process.env`. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, hostname, homedir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
@@ -39,10 +40,10 @@ const Listen = z
   .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
 
 const isRoot = process.getuid?.() === 0;
-/** boxinit where `cargo build --release` leaves it. */
-const BUILT_BOXINIT = fileURLToPath(
-  new URL('./boxinit/target/x86_64-unknown-linux-gnu/release/boxinit', import.meta.url),
-);
+/** boxinit where the set-up builds it. This file is in `agent`, or in `dist/agent` once it is built. */
+const PACKAGE_ROOT = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '..' : '../..', import.meta.url));
+const CPU = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+const BUILT_BOXINIT = path.join(PACKAGE_ROOT, `agent/boxinit/target/${CPU}-unknown-linux-gnu/release/boxinit`);
 
 const Environment = z.object({
   MILLIBOX_NODE_NAME: z

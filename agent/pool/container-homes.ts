@@ -2,7 +2,7 @@
  * The directory of each container on the host: what an agent needs to find it again after a restart (never mounted),
  * and below it the directory that boxinit sees, with nothing in it but the socket.
  */
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { appendFileSync, mkdirSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
@@ -34,6 +34,9 @@ const ContainerMeta = z.object({
 /** What is known of a container that was launched. Holds its token: mode 0600. */
 export type ContainerMeta = z.infer<typeof ContainerMeta>;
 
+/** Any byte behind the first line says it. */
+const CLAIMED = 'claimed\n';
+
 export class ContainerHomes {
   readonly #root: string;
 
@@ -55,16 +58,15 @@ export class ContainerHomes {
     const home = path.join(this.#root, meta.id);
     await mkdir(home, { mode: 0o711 });
     await mkdir(this.socketDir(meta.id), { mode: 0o711 });
-    await writeFile(path.join(home, 'meta.json'), JSON.stringify(meta), { mode: 0o600, flag: 'wx' });
+    await writeFile(this.#metaFile(meta.id), `${JSON.stringify(meta)}\n`, { mode: 0o600, flag: 'wx' });
   }
 
-  /** From now on this container belongs to a sandbox: no later agent takes it for a warm one. */
+  /**
+   * From now on this container belongs to a sandbox: no later agent takes it for a waiting one. An append to a file that
+   * exists is many times cheaper than a file of its own, and this is on the path of a create.
+   */
   markClaimed(id: string): void {
-    closeSync(openSync(path.join(this.#root, id, 'claimed'), 'a', 0o600));
-  }
-
-  isClaimed(id: string): boolean {
-    return existsSync(path.join(this.#root, id, 'claimed'));
+    appendFileSync(this.#metaFile(id), CLAIMED);
   }
 
   async remove(id: string): Promise<void> {
@@ -72,11 +74,12 @@ export class ContainerHomes {
   }
 
   /** Undefined when it is not there or not whole. */
-  async read(id: string): Promise<ContainerMeta | undefined> {
+  async read(id: string): Promise<{ meta: ContainerMeta; claimed: boolean } | undefined> {
     try {
-      const text = await readFile(path.join(this.#root, id, 'meta.json'), 'utf8');
-      const parsed = ContainerMeta.safeParse(JSON.parse(text));
-      return parsed.success && parsed.data.id === id ? parsed.data : undefined;
+      const [first = '', ...rest] = (await readFile(this.#metaFile(id), 'utf8')).split('\n');
+      const parsed = ContainerMeta.safeParse(JSON.parse(first));
+      if (!parsed.success || parsed.data.id !== id) return undefined;
+      return { meta: parsed.data, claimed: rest.some((line) => line !== '') };
     } catch {
       return undefined;
     }
@@ -85,5 +88,9 @@ export class ContainerHomes {
   /** Ids of all homes, of whatever is left in them. */
   async list(): Promise<string[]> {
     return await readdir(this.#root);
+  }
+
+  #metaFile(id: string): string {
+    return path.join(this.#root, id, 'meta.json');
   }
 }

@@ -1,5 +1,6 @@
 /** Which runtime a node uses. */
 import { access, constants } from 'node:fs/promises';
+import path from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { AgentConfig } from '../config.ts';
@@ -57,16 +58,17 @@ async function openOci(options: RuntimeConfig): Promise<ContainerRuntime> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     throw new ServiceError('not_supported', 'the node-native runtime needs Linux and root');
   }
-  const file = new URL('./oci/open.ts', import.meta.url).href;
+  // .ts where this runs from source, .js once it is built.
+  const file = new URL(`./oci/open${path.extname(import.meta.url)}`, import.meta.url).href;
   const { openOciRuntime } = (await import(file)) as OciModule;
   return await openOciRuntime(options);
 }
 
-async function needBoxinit(path: string): Promise<void> {
+async function needBoxinit(file: string): Promise<void> {
   try {
-    await access(path, constants.X_OK);
+    await access(file, constants.X_OK);
   } catch (error) {
-    throw new ServiceError('not_supported', `no boxinit at ${path}: build it, or set MILLIBOX_BOXINIT`, {
+    throw new ServiceError('not_supported', `no boxinit at ${file}: build it, or set MILLIBOX_BOXINIT`, {
       cause: error,
     });
   }

@@ -48,13 +48,13 @@ async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boole
     const sandbox = sandboxes.adopt({ ...stored, containerId: null }, null);
     return sandboxes.restart(sandbox);
   }
-  const meta = containerId === null ? undefined : await homes.read(containerId);
-  if (containerId === null || meta === undefined || lives !== true) {
+  const home = containerId === null ? undefined : await homes.read(containerId);
+  if (containerId === null || home === undefined || lives !== true) {
     const sandbox = sandboxes.adopt(stored, null);
     sandbox.containerId = containerId;
     return sandboxes.end(sandbox, 'internal', 'the container ended while the agent was away');
   }
-  const launched = await launcher.relisten(meta);
+  const launched = await launcher.relisten(home.meta);
   const sandbox = sandboxes.adopt(stored, launched);
   const image = findImage(stored, deps);
   sandbox.image = image;
@@ -72,8 +72,9 @@ function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
 
 async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
   const { homes, launcher, pools, log } = deps;
-  const meta = homes.isClaimed(id) ? undefined : await homes.read(id);
-  if (meta === undefined) return;
+  const home = await homes.read(id);
+  if (home === undefined || home.claimed) return;
+  const { meta } = home;
   const launched = await launcher.relisten(meta);
   try {
     await launcher.readopt(launched, signal);

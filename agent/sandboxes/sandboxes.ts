@@ -188,6 +188,7 @@ export class Sandboxes {
     const sandbox = new Sandbox(stored.spec, stored.record, launched === null ? null : stored.containerId);
     this.#all.set(sandbox.id, sandbox);
     if (sandbox.ended) {
+      this.#options.store.seal(stored);
       this.#bury(sandbox);
       return sandbox;
     }
@@ -316,7 +317,9 @@ export class Sandboxes {
 
   #changed(sandbox: Sandbox): void {
     const { record, spec, containerId, image } = sandbox;
-    this.#options.store.save({ version: 1, record, spec, containerId, image });
+    const stored = { version: 1, record, spec, containerId, image } as const;
+    this.#options.store.save(stored);
+    if (sandbox.ended) this.#options.store.seal(stored);
     this.#emit({ type: 'changed', record });
   }
 

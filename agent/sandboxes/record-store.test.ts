@@ -1,0 +1,76 @@
+import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silent } from '../../src/lib/logger.ts';
+import { newSpec, until } from '../testing/harness.ts';
+import { RecordStore, type StoredSandbox } from './record-store.ts';
+import { newRecord } from './sandbox.ts';
+
+let dir: string;
+beforeEach(() => void (dir = mkdtempSync(path.join(tmpdir(), 'mbx-'))));
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+function stored(): StoredSandbox {
+  const spec = newSpec({ secrets: { KEY: 'hidden' } });
+  return { version: 1, spec, record: newRecord(spec, Date.now()), containerId: null, image: null };
+}
+const fileOf = (each: StoredSandbox): string => path.join(dir, 'sandboxes', `${each.record.id}.json`);
+const running = (each: StoredSandbox): StoredSandbox => ({
+  ...each,
+  containerId: 'mbx-1',
+  record: { ...each.record, status: 'RUNNING' },
+});
+
+test('the newest change counts, and everything else is as it was first', () => {
+  const store = new RecordStore(dir, silent);
+  const first = stored();
+  store.save(first);
+  store.save(running(first));
+  expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+  expect(statSync(fileOf(first)).mode & 0o777).toBe(0o600);
+});
+
+test('a change that was half written when the agent died never was', () => {
+  const store = new RecordStore(dir, silent);
+  const first = stored();
+  store.save(first);
+  const change = JSON.stringify(running(first));
+  for (const length of [1, 20, change.length]) {
+    appendFileSync(fileOf(first), change.slice(0, length));
+    const next = new RecordStore(dir, silent);
+    expect(next.load()).toEqual([first]);
+    next.save(first);
+  }
+  const last = new RecordStore(dir, silent);
+  last.load();
+  last.save(running(first));
+  expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+});
+
+test('a file does not grow without end', () => {
+  const store = new RecordStore(dir, silent);
+  const first = stored();
+  for (let i = 0; i < 1_000; i += 1) store.save(first);
+  expect(readFileSync(fileOf(first), 'utf8').split('\n').length).toBeLessThan(80);
+});
+
+test('what is sealed holds no secret, and one that is removed meanwhile stays away', async () => {
+  const store = new RecordStore(dir, silent);
+  const [kept, removed] = [stored(), stored()];
+  for (const each of [kept, removed]) {
+    store.save(each);
+    store.seal(each);
+  }
+  store.remove(removed.record.id);
+  await until('the secret is gone', () => !readFileSync(fileOf(kept), 'utf8').includes('hidden'));
+  const names = (): string[] => readdirSync(path.join(dir, 'sandboxes'));
+  await until('only one file is left', () => names().length === 1);
+  expect(names()).toEqual([`${kept.record.id}.json`]);
+});
+
+test('an id that would leave the directory is refused', () => {
+  const bad = stored();
+  bad.record = { ...bad.record, id: '../../etc/cron' };
+  expect(() => new RecordStore(dir, silent).save(bad)).toThrow('no file name');
+});
