@@ -45,6 +45,7 @@ export async function buildApp(
   });
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
+    reply.raw.once('close', services.lifecycle.track());
     if (services.lifecycle.draining) reply.header('connection', 'close');
     next();
   });

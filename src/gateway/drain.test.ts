@@ -52,6 +52,29 @@ test('a shutdown refuses new work, waits for what is in hand, and says goodbye w
   expect((await idleClosed)[0]).toBe(1001);
 });
 
+test('an answer that is held back is given when the shutdown begins, and an upload under way is finished', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  gateway.node.autoRun = false;
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  const waiting = gateway.ask('GET', `/v1/sandboxes/${json.id}?waitMs=600000`);
+  const rest = Promise.withResolvers<void>();
+  async function* body() {
+    yield Buffer.from('begun ');
+    await rest.promise;
+    yield Buffer.from('and done');
+  }
+  const upload = gateway.ask('PUT', `/v1/sandboxes/${id}/files?path=/f`, { raw: body() });
+  await gateway.until('the upload has begun', () => gateway.node.files.calls.length === 1);
+  let drained = false;
+  const drain = gateway.services.lifecycle.drain(20_000).then(() => (drained = true));
+  expect(['PENDING', 'PROVISIONING']).toContain((await waiting).json.status);
+  expect(drained).toBe(false);
+  rest.resolve();
+  expect((await upload).json.sizeBytes).toBe(14);
+  await drain;
+});
+
 test('work that does not end in time does not hold the shutdown up', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();

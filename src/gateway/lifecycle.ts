@@ -8,9 +8,12 @@ export interface Lifecycle {
    * @throws ServiceError `draining` when none is taken any more.
    */
   begin(): () => void;
+  /** As `begin`, for work that has been let in already. */
+  track(): () => void;
   /** @throws ServiceError `draining` */
   assertOpen(): void;
-  onDrain(listener: () => void): void;
+  /** Calls the listener once draining begins, unless the returned function is called before. */
+  onDrain(listener: () => void): () => void;
   /** No new work from now on. Resolves when there is none left, or after `deadlineMs`. */
   drain(deadlineMs: number): Promise<void>;
 }
@@ -20,33 +23,40 @@ const RETRY_AFTER_MS = 1_000;
 export function createLifecycle(): Lifecycle {
   let draining = false;
   let inHand = 0;
-  const listeners: (() => void)[] = [];
+  const listeners = new Set<() => void>();
   const idle = Promise.withResolvers<void>();
 
   const assertOpen = (): void => {
     if (draining) throw new ServiceError('draining', undefined, { retryAfterMs: RETRY_AFTER_MS });
+  };
+  const track = (): (() => void) => {
+    inHand += 1;
+    let done = false;
+    return () => {
+      if (done) return;
+      done = true;
+      inHand -= 1;
+      if (draining && inHand === 0) idle.resolve();
+    };
   };
   return {
     get draining() {
       return draining;
     },
     assertOpen,
+    track,
     begin() {
       assertOpen();
-      inHand += 1;
-      let done = false;
-      return () => {
-        if (done) return;
-        done = true;
-        inHand -= 1;
-        if (draining && inHand === 0) idle.resolve();
-      };
+      return track();
     },
-    onDrain: (listener) => void listeners.push(listener),
+    onDrain(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
     async drain(deadlineMs) {
       if (!draining) {
         draining = true;
-        for (const listener of listeners) listener();
+        for (const listener of [...listeners]) listener();
         if (inHand === 0) idle.resolve();
       }
       let timer: NodeJS.Timeout | undefined;

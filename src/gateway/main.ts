@@ -1,5 +1,6 @@
 /** The gateway as a process: `node src/gateway/main.ts`, configured by its environment (config.ts). */
 import { pathToFileURL } from 'node:url';
+import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import type { Logger } from '../lib/logger.ts';
 import { dialNode } from '../mux/index.ts';
@@ -7,7 +8,8 @@ import { buildApp } from './app.ts';
 import { ConfigError, environment, loadConfig, type GatewayConfig } from './config.ts';
 import { createNativeDoor } from './doors/native/door.ts';
 import { createPrimeDoor } from './doors/prime/door.ts';
-import { startServices } from './services.ts';
+import type { Door } from './doors/door.ts';
+import { startServices, type Services } from './services.ts';
 
 const DIAL_DEADLINE_MS = 10_000;
 
@@ -26,13 +28,10 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
       dialNode(address.url, { secret: config.nodeSecret, deadlineMs: DIAL_DEADLINE_MS, signal }),
   });
   const doors = [createNativeDoor(), createPrimeDoor()];
-  const app = await buildApp(services, config, doors);
-  try {
-    await app.listen({ host: config.listen.host, port: config.listen.port });
-  } catch (error) {
+  const app = await listen(services, config, doors).catch(async (error: unknown) => {
     await services.stop();
     throw error;
-  }
+  });
   const address = app.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
   const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
@@ -47,6 +46,12 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
         await services.stop();
       })()),
   };
+}
+
+async function listen(services: Services, config: GatewayConfig, doors: readonly Door[]): Promise<FastifyInstance> {
+  const app = await buildApp(services, config, doors);
+  await app.listen({ host: config.listen.host, port: config.listen.port });
+  return app;
 }
 
 /** Runs until the signal. Resolves once everything is closed. */

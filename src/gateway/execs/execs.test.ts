@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { FakeNode } from '../testing/fake-node.ts';
 import { TestGateway } from '../testing/harness.ts';
 
@@ -32,7 +32,9 @@ test('an exec that comes before its sandbox waits in line, and runs once there i
   node.offline = true;
   gateway = await TestGateway.start([node], { defaultImage: 'image' });
   const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  const locate = vi.spyOn(gateway.services.sandboxes, 'locate');
   const exec = gateway.exec(json.id, { stdout: 'here' });
+  await gateway.until('it waits in line', () => locate.mock.calls.length > 0);
   node.offline = false;
   const result = await exec;
   expect(result.json).toMatchObject({ exitCode: 0, stdout: 'here' });

@@ -129,7 +129,7 @@ export class ExecService {
       if (found === undefined) throw new ServiceError('exec_not_found');
       const leftMs = until - performance.now();
       if (found.exit !== null || leftMs <= 0 || options.signal?.aborted) return found;
-      await sleep(Math.min(pauseMs, leftMs), options.signal);
+      await sleep(Math.min(pauseMs, leftMs), options.signal).catch(() => undefined);
     }
   }
 

@@ -27,6 +27,8 @@ export interface RouteSpec<P = unknown, Q = unknown, B = unknown> {
   rawBody?: string;
   /** Takes `Idempotency-Key`. */
   idempotent?: boolean;
+  /** May hold its answer back for long: `signal` fires when the server drains, and it answers with what there is. */
+  waits?: boolean;
   /** Keys of administrators only. */
   admin?: boolean;
   answers: Record<number, AnswerSpec>;
@@ -77,8 +79,12 @@ export function registerRoutes(app: FastifyInstance, services: Services, routes:
         if (caller === undefined) throw new ServiceError('unauthenticated');
         const gone = new AbortController();
         reply.raw.once('close', () => {
+          undrain?.();
           if (!reply.raw.writableFinished) gone.abort(new ServiceError('cancelled'));
         });
+        const undrain = one.waits
+          ? services.lifecycle.onDrain(() => gone.abort(new ServiceError('draining')))
+          : undefined;
         const answer = await (one.handler as (call: Call<unknown, unknown, unknown>) => unknown)({
           caller,
           tenant: caller.tenant,

@@ -62,6 +62,7 @@ export function execRoutes({ execs }: Services): Route[] {
         summary: 'One command; with waitMs once it has ended',
         params: ExecPath,
         query: z.strictObject({ waitMs }),
+        waits: true,
         answers: { 200: { description: 'The command', schema: ExecState } },
       },
       ({ tenant, params, query, signal }) =>

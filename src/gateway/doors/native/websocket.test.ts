@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { UpgradeRefused, dialWs } from '../../../mux/index.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
@@ -36,11 +36,13 @@ test('frames sent right behind the open, before there is a node, arrive whole an
   node.offline = true;
   gateway = await TestGateway.start([node], { defaultImage: 'image' });
   const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  const locate = vi.spyOn(gateway.services.sandboxes, 'locate');
   const mux = await gateway.ws();
   const client = openClientStream(mux, exec(json.id, { cat: true, exit: 2 }, { stdin: true }));
   client.stream.urgent({ type: 'resize', cols: 100, rows: 50 });
   const stdin = Buffer.alloc(600_000, 'abcdefg');
   const sent = sendBytes(client.stream, Channel.STDIN, stdin).then(() => client.stream.fin(Channel.STDIN));
+  await gateway.until('it waits in line', () => locate.mock.calls.length > 0);
   node.offline = false;
   await sent;
   expect(await client.event('exit')).toMatchObject({ exitCode: 2 });
