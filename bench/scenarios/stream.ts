@@ -88,7 +88,11 @@ async function installFlood(sandbox: Sandbox, file: string): Promise<void> {
 
 async function sdkStdout(sandbox: Sandbox, bytes: number): Promise<void> {
   const seen = new FloodCheck();
-  for await (const event of sandbox.exec([FLOOD_INSIDE, String(bytes)], { encoding: 'bytes', timeoutMs: 600_000 })) {
+  for await (const event of sandbox.exec([FLOOD_INSIDE, String(bytes)], {
+    encoding: 'bytes',
+    lend: true,
+    timeoutMs: 600_000,
+  })) {
     if (event.type === 'stdout') seen.take(event.data);
     if (event.type === 'exit' && event.exitCode !== 0) throw new Error(`flood ended with ${event.exitCode}`);
   }
