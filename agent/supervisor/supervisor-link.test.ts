@@ -174,7 +174,9 @@ test.for([
   const { id } = await h.sandbox();
   const { id: neighbour } = await h.sandbox();
   const container = h.containerOf(id);
-  const meta = JSON.parse(readFileSync(path.join(h.dataDir, 'c', container, 'meta.json'), 'utf8')) as { token: string };
+  const meta = JSON.parse(
+    readFileSync(path.join(h.dataDir, 'c', container, 'meta.json'), 'utf8').split('\n')[0] ?? '',
+  ) as { token: string };
   // Code inside took boxinit over: it has the token and speaks the protocol.
   createMux({
     transport: socketTransport(net.connect(path.join(h.dataDir, 'c', container, 'run/agent.sock'))),
