@@ -1,6 +1,7 @@
 //! boxinit: the first process of a sandbox. It dials the node's agent, runs programs and moves files on request, and buries
 //! the dead. One thread, one event loop, no dependency but the C library.
 
+pub mod claim;
 pub mod core;
 pub mod error;
 pub mod exec;

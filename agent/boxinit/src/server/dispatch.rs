@@ -1,6 +1,7 @@
 //! Which part a stream's frames are for.
 
 use super::Server;
+use crate::claim;
 use crate::error::WireError;
 use crate::frame;
 use crate::json::{self, Value};
@@ -32,6 +33,8 @@ impl Server {
     /// An answer that ends the stream, or None when the stream has an owner now.
     fn dispatch(&mut self, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
         match open.text("op").unwrap_or("") {
+            "claim" => self.claim(open).map(Some),
+            _ if self.config.blank => Err(WireError::new("sandbox_not_ready", "this container has no image yet")),
             "exec" => self.execs.open(&mut self.core, stream, open).map(|_| None),
             "attach" => self.execs.attach(&mut self.core, stream, open).map(|_| None),
             "signal" => self.execs.signal(open).map(|_| Some(b"{}".to_vec())),
@@ -43,6 +46,21 @@ impl Server {
                 Err(WireError::new("not_supported", format!("there is no call {:?}", name)))
             }
         }
+    }
+
+    /// Once only. When it fails, the container is of no use to anybody and ends.
+    fn claim(&mut self, open: &Value) -> Result<Vec<u8>, WireError> {
+        if !self.config.blank {
+            return Err(WireError::invalid("this container has its image"));
+        }
+        let claimed = claim::claim(open, &self.config.socket).map_err(|error| {
+            self.ending = true;
+            error
+        })?;
+        self.config.blank = false;
+        self.config.socket = claimed.socket;
+        self.socket_dir = claimed.socket_dir;
+        Ok(b"{}".to_vec())
     }
 
     pub(super) fn on_data(&mut self, stream: u32, channel: u16, payload: &[u8]) {

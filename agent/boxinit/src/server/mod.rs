@@ -45,6 +45,8 @@ pub struct Server {
     /// Rules that the agent broke on this link.
     violations: u32,
     ending: bool,
+    /// Holds the directory in which the agent listens, once no path leads there.
+    socket_dir: Fd,
 }
 
 impl Server {
@@ -66,6 +68,7 @@ impl Server {
             paused: false,
             violations: 0,
             ending: false,
+            socket_dir: Fd::NONE,
         })
     }
 

@@ -4,8 +4,10 @@
 
 pub mod fs;
 pub mod io;
+pub mod mount;
 pub mod net;
 pub mod poll;
+pub mod privilege;
 pub mod process;
 pub mod signal;
 pub mod tty;

@@ -1,0 +1,169 @@
+//! The second system call filter. The runtime loads the well-known default profile at start, which leaves calls open that
+//! need a privilege to do anything: a claim needs some of them. This one closes them at its end, to what Docker's own
+//! profile gives a container without CAP_SYS_ADMIN.
+
+use crate::sys::privilege::Instruction;
+
+const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
+const EQUAL: u16 = 0x15;
+const ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const ALLOW: u32 = 0x7fff_0000;
+const FAIL: u32 = 0x0005_0000;
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
+/// Offsets in the kernel's `seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const FIRST_ARGUMENT: u32 = 16;
+
+/// Namespaces of any kind, as `clone` is told.
+const NAMESPACES: u32 = 0x7e02_0000;
+
+struct Calls {
+    architecture: u32,
+    /// Bits of the number that tell the call.
+    mask: u32,
+    clone: u32,
+    /// In this order: bpf, fanotify_init, fsconfig, fsmount, fsopen, fspick, get_mempolicy, keyctl, lookup_dcookie, mbind,
+    /// mount, mount_setattr, move_mount, open_tree, perf_event_open, pivot_root, quotactl, reboot, set_mempolicy,
+    /// setdomainname, sethostname, setns, syslog, umount2, unshare, and umount where there is one.
+    denied: &'static [u32],
+}
+
+/// The same on every architecture: 32-bit programs of the newer ones cannot tell what `clone3` is asked.
+const CLONE3: u32 = 435;
+
+#[cfg(target_arch = "x86_64")]
+const TABLES: [Calls; 2] = [
+    // The x32 calls are these with one more bit.
+    Calls {
+        architecture: 0xc000_003e,
+        mask: 0x3fff_ffff,
+        clone: 56,
+        denied: &[
+            321, 300, 431, 432, 430, 433, 239, 250, 212, 237, 165, 442, 429, 428, 298, 155, 179, 169, 238, 171, 170,
+            308, 103, 166, 272,
+        ],
+    },
+    Calls {
+        architecture: 0x4000_0003,
+        mask: 0xffff_ffff,
+        clone: 120,
+        denied: &[
+            357, 338, 431, 432, 430, 433, 275, 288, 253, 274, 21, 442, 429, 428, 336, 217, 131, 88, 276, 121, 74, 346,
+            103, 52, 310, 22,
+        ],
+    },
+];
+
+#[cfg(target_arch = "aarch64")]
+const TABLES: [Calls; 2] = [
+    Calls {
+        architecture: 0xc000_00b7,
+        mask: 0xffff_ffff,
+        clone: 220,
+        denied: &[
+            280, 262, 431, 432, 430, 433, 236, 219, 18, 235, 40, 442, 429, 428, 241, 41, 60, 142, 237, 162, 161, 268,
+            116, 39, 97,
+        ],
+    },
+    Calls {
+        architecture: 0x4000_0028,
+        mask: 0xffff_ffff,
+        clone: 120,
+        denied: &[
+            386, 367, 431, 432, 430, 433, 320, 311, 249, 319, 21, 442, 429, 428, 364, 218, 131, 88, 321, 121, 74, 375,
+            103, 52, 337,
+        ],
+    },
+];
+
+fn instruction(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruction {
+    Instruction { code, jump_true, jump_false, value }
+}
+
+/// What an architecture that is not in the tables may do is the first filter's business.
+pub fn program() -> Vec<Instruction> {
+    let mut program = Vec::with_capacity(128);
+    for calls in &TABLES {
+        let body = body(calls);
+        program.push(instruction(LOAD, ARCHITECTURE, 0, 0));
+        program.push(instruction(EQUAL, calls.architecture, 0, body.len() as u8));
+        program.extend(body);
+    }
+    program.push(instruction(RETURN, ALLOW, 0, 0));
+    program
+}
+
+/// Always returns.
+fn body(calls: &Calls) -> Vec<Instruction> {
+    let mut body = vec![instruction(LOAD, NUMBER, 0, 0), instruction(AND, calls.mask, 0, 0)];
+    for number in calls.denied {
+        body.push(instruction(EQUAL, *number, 0, 1));
+        body.push(instruction(RETURN, FAIL | EPERM, 0, 0));
+    }
+    body.push(instruction(EQUAL, CLONE3, 0, 1));
+    body.push(instruction(RETURN, FAIL | ENOSYS, 0, 0));
+    body.push(instruction(EQUAL, calls.clone, 0, 3));
+    body.push(instruction(LOAD, FIRST_ARGUMENT, 0, 0));
+    body.push(instruction(ANY_BIT, NAMESPACES, 0, 1));
+    body.push(instruction(RETURN, FAIL | EPERM, 0, 0));
+    body.push(instruction(RETURN, ALLOW, 0, 0));
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would answer.
+    fn answer(architecture: u32, number: u32, argument: u32) -> u32 {
+        let program = program();
+        let (mut at, mut register) = (0, 0);
+        loop {
+            let Instruction { code, jump_true, jump_false, value } = program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { jump_true } else { jump_false });
+            match code {
+                LOAD if value == NUMBER => register = number,
+                LOAD if value == ARCHITECTURE => register = architecture,
+                LOAD => register = argument,
+                AND => register &= value,
+                EQUAL => at += jump(register == value),
+                ANY_BIT => at += jump(register & value != 0),
+                _ => return value,
+            }
+        }
+    }
+
+    #[test]
+    fn denies_what_the_claim_needed_and_namespaces_and_lets_the_rest_pass() {
+        for calls in &TABLES {
+            for number in calls.denied {
+                assert_eq!(answer(calls.architecture, *number, 0), FAIL | EPERM, "call {}", number);
+            }
+            assert_eq!(answer(calls.architecture, CLONE3, 0), FAIL | ENOSYS);
+            // CLONE_VM, CLONE_VFORK, SIGCHLD: how programs are started.
+            assert_eq!(answer(calls.architecture, calls.clone, 0x4111), ALLOW);
+            for namespace in [0x0002_0000, 0x0200_0000, 0x1000_0000, 0x4000_0000] {
+                assert_eq!(answer(calls.architecture, calls.clone, namespace | 17), FAIL | EPERM);
+            }
+            for number in 0..20 {
+                if !calls.denied.contains(&number) {
+                    assert_eq!(answer(calls.architecture, number, 0), ALLOW, "call {}", number);
+                }
+            }
+        }
+        assert_eq!(answer(0x1234, 0, 0), ALLOW);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_x32_calls_are_denied_too() {
+        assert_eq!(answer(0xc000_003e, 0x4000_0000 | 165, 0), FAIL | EPERM);
+    }
+}

@@ -1,0 +1,53 @@
+//! A blank becomes a sandbox: the image's file system takes the place of the empty one, and every privilege that this took
+//! is given up. Until the claim nothing runs in a blank but boxinit; after it nothing of the blank can be reached.
+
+mod filter;
+mod request;
+mod root;
+
+use crate::error::WireError;
+use crate::json::Value;
+use crate::sys::io::{Fd, O_DIRECTORY, O_PATH};
+use crate::sys::{fs, mount, privilege, process};
+use request::Request;
+
+/// Docker's default set without NET_RAW and MKNOD.
+const KEPT_CAPABILITIES: u64 = 0xa004_05fb;
+
+/// What goes on being used after the claim.
+pub struct Claimed {
+    /// Where the agent listens. The directory itself is in no tree any more: only this process can reach it.
+    pub socket: Vec<u8>,
+    pub socket_dir: Fd,
+}
+
+fn failed(what: &str, errno: i32) -> WireError {
+    WireError::new("internal", format!("{}: {}", what, crate::sys::message(errno)))
+}
+
+/// After an error the container is of no use: it is neither a blank nor a sandbox.
+pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
+    let request = Request::parse(open)?;
+    let (directory, name) = match socket.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&socket[..at], &socket[at..]),
+        None => return Err(WireError::invalid("the socket's path is not absolute")),
+    };
+    let socket_dir = fs::open_at(fs::AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0)
+        .map_err(|errno| failed("the socket's directory cannot be held", errno))?;
+    mount::set_hostname(&request.hostname).map_err(|errno| failed("the host name cannot be set", errno))?;
+    root::enter(&request)?;
+    root::furnish(&request)?;
+    give_up_privileges()?;
+    let mut socket = format!("/proc/self/fd/{}", socket_dir.raw()).into_bytes();
+    socket.extend_from_slice(name);
+    Ok(Claimed { socket, socket_dir })
+}
+
+fn give_up_privileges() -> Result<(), WireError> {
+    privilege::keep_capabilities(KEPT_CAPABILITIES).map_err(|errno| failed("capabilities cannot be dropped", errno))?;
+    privilege::set_no_new_privileges().map_err(|errno| failed("no-new-privileges cannot be set", errno))?;
+    privilege::add_filter(&filter::program()).map_err(|errno| failed("the filter cannot be loaded", errno))?;
+    // The kernel may have reset it with the change of credentials.
+    process::set_undumpable();
+    Ok(())
+}

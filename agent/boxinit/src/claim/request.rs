@@ -1,0 +1,70 @@
+//! What the agent asks for with a claim.
+
+use crate::error::WireError;
+use crate::json::Value;
+
+const MAX_LAYERS: usize = 256;
+const MAX_HOSTNAME: usize = 64;
+
+/// A small file that is written into the image: `/etc/hosts` and the like.
+pub struct Furniture {
+    pub path: Vec<u8>,
+    pub text: Vec<u8>,
+}
+
+pub struct Request {
+    /// Read-only directories, topmost first, as this container sees them.
+    pub layers: Vec<Vec<u8>>,
+    pub upper: Vec<u8>,
+    pub work: Vec<u8>,
+    pub hostname: Vec<u8>,
+    /// Made when the image does not have it. Empty: none.
+    pub workdir: Vec<u8>,
+    pub files: Vec<Furniture>,
+}
+
+impl Request {
+    pub fn parse(open: &Value) -> Result<Request, WireError> {
+        let bytes = |key: &str| open.bytes(key).map(<[u8]>::to_vec);
+        let wrong = |what: &str| WireError::invalid(format!("{} is not as it should be", what));
+        let mut layers = Vec::new();
+        for layer in open.array("layers").unwrap_or(&[]) {
+            match layer {
+                // The kernel takes the list as one text, in which these two mean something.
+                Value::String(path) if !path.iter().any(|byte| matches!(byte, b':' | b',' | b'\\')) => {
+                    layers.push(path.clone())
+                }
+                _ => return Err(wrong("a layer")),
+            }
+        }
+        let mut files = Vec::new();
+        for file in open.array("files").unwrap_or(&[]) {
+            let text = file.bytes("text").ok_or_else(|| wrong("a file"))?.to_vec();
+            let path = file.bytes("path").ok_or_else(|| wrong("a file"))?.to_vec();
+            files.push(Furniture { path, text });
+        }
+        let request = Request {
+            layers,
+            upper: bytes("upper").ok_or_else(|| wrong("upper"))?,
+            work: bytes("work").ok_or_else(|| wrong("work"))?,
+            hostname: bytes("hostname").ok_or_else(|| wrong("hostname"))?,
+            workdir: bytes("workdir").unwrap_or_default(),
+            files,
+        };
+        if request.layers.is_empty() || request.layers.len() > MAX_LAYERS || request.hostname.len() > MAX_HOSTNAME {
+            return Err(wrong("the claim"));
+        }
+        Ok(request)
+    }
+
+    /// The overlay's options.
+    pub fn overlay(&self) -> Vec<u8> {
+        let mut data = b"lowerdir=".to_vec();
+        data.extend(self.layers.join(&b':'));
+        data.extend_from_slice(b",upperdir=");
+        data.extend_from_slice(&self.upper);
+        data.extend_from_slice(b",workdir=");
+        data.extend_from_slice(&self.work);
+        data
+    }
+}
