@@ -13,35 +13,39 @@ export interface RelayObserver {
   closed?(error: ServiceError | null): void;
 }
 
-/** Opens the node's stream with this handler: at once, or when the node is there. */
-export type OpenUpstream = (handler: StreamHandler, signal: AbortSignal) => MuxStream | Promise<MuxStream>;
+/** Where the node's stream is opened. */
+export type Upstream =
+  | { now: (handler: StreamHandler) => MuxStream }
+  /** The node is not there yet. The signal fires when the client has gone. */
+  | { later: (handler: StreamHandler, signal: AbortSignal) => Promise<MuxStream> };
 
 /** Messages that wait while the node is not there; bytes are bounded by the stream's credit. */
 const MAX_EARLY_EVENTS = 64;
 
 /** The handler of the client's stream. */
-export function relay(client: MuxStream, openUpstream: OpenUpstream, observer: RelayObserver = {}): StreamHandler {
-  return new Relay(client, openUpstream, observer).clientHandler;
+export function relay(client: MuxStream, upstream: Upstream, observer: RelayObserver = {}): StreamHandler {
+  return new Relay(client, upstream, observer).clientHandler;
 }
 
 class Relay {
   readonly #client: MuxStream;
   readonly #observer: RelayObserver;
-  readonly #abort = new AbortController();
+  /** While there is no node. */
+  #opening: AbortController | null = null;
   #node: MuxStream | null = null;
   /** What the client has sent while there is no node. Null: nothing needs to wait any more. */
   #early: ((node: MuxStream) => void)[] | null = [];
   #earlyEvents = 0;
   #over = false;
 
-  constructor(client: MuxStream, openUpstream: OpenUpstream, observer: RelayObserver) {
+  constructor(client: MuxStream, upstream: Upstream, observer: RelayObserver) {
     this.#client = client;
     this.#observer = observer;
     // A throw refuses the client's stream.
-    const opening = openUpstream(this.#nodeHandler, this.#abort.signal);
-    if (!(opening instanceof Promise)) this.#begin(opening);
+    if ('now' in upstream) this.#begin(upstream.now(this.#nodeHandler));
     else {
-      opening.then(
+      this.#opening = new AbortController();
+      upstream.later(this.#nodeHandler, this.#opening.signal).then(
         (node) => this.#begin(node),
         (error: unknown) => this.#failed(ServiceError.from(error)),
       );
@@ -67,7 +71,7 @@ class Relay {
       else this.#early?.push((node) => finish(node, channel));
     },
     closed: (error) => {
-      this.#abort.abort(error ?? new ServiceError('cancelled'));
+      this.#opening?.abort(error ?? new ServiceError('cancelled'));
       if (error !== null) this.#node?.reset(error);
       this.#end(error);
     },
@@ -94,6 +98,7 @@ class Relay {
   };
 
   #begin(node: MuxStream): void {
+    this.#opening = null;
     if (this.#client.closed) return node.reset(new ServiceError('cancelled'));
     this.#node = node;
     const early = this.#early ?? [];

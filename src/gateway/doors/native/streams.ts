@@ -66,7 +66,7 @@ function join(
   observer: RelayObserver = {},
 ): StreamHandler {
   const node = sandboxes.locateNow(tenant, request.sandbox);
-  if (node !== null) return relay(stream, (handler) => node.open(request, handler), observer);
+  if (node !== null) return relay(stream, { now: (handler) => node.open(request, handler) }, observer);
   // It waits here for a node, and then perhaps there for its sandbox: `queueMs` is both.
   const askedAt = performance.now();
   let waitedMs = 0;
@@ -79,7 +79,7 @@ function join(
     waitedMs = performance.now() - askedAt;
     return found.open(request, handler);
   };
-  return relay(stream, later, { ...observer, opened });
+  return relay(stream, { later }, { ...observer, opened });
 }
 
 /** Changes of the tenant's sandboxes, or of one of them, as they come. */
