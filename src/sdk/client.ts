@@ -43,7 +43,7 @@ export class Millibox implements AsyncDisposable {
     });
   }
 
-  /** Ends all connections. Commands under way end with `interrupted` here and go on there for a while. */
+  /** Ends all connections. Commands under way end with `cancelled` here and go on there for a while. */
   async close(): Promise<void> {
     this.#connection.close();
     await this.#http.close();

@@ -267,6 +267,31 @@ describe('stdin', () => {
   });
 });
 
+describe('attaching', () => {
+  it('shows a command that runs from its first byte on, and writes behind what others wrote', async () => {
+    const { exec, gateway, connection } = bench(async (p) => {
+      await p.write('stdout', 'before ');
+      await p.write('stdout', await p.stdinEnded);
+      p.exit(0);
+    });
+    const first = exec('x', { stdin: true });
+    await first.write('abc');
+    await first.started;
+    first.detach();
+    await expect(first.result).rejects.toMatchObject({ code: 'cancelled' });
+    const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+    open.push(http);
+    const deps = { http, connection, sandbox: 's', resumeMs: 20_000 };
+    const second = new ExecHandle(deps, null, { id: first.id, stdin: true });
+    await second.write('def');
+    gateway.cut();
+    await second.write('ghi');
+    second.closeStdin();
+    expect((await second).stdout).toBe('before abcdefghi');
+    expect(gateway.starts).toBe(1);
+  });
+});
+
 describe('cancelling', () => {
   it('kills the command and rejects with the reason', async () => {
     const { exec, gateway } = bench(() => undefined);

@@ -57,7 +57,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       onStderr: options.onStderr,
       onFailure: (error) => this.#abort(asError(error)),
     });
-    this.#stdin = options.stdin === undefined ? undefined : new Stdin();
+    this.#stdin = options.stdin === undefined ? undefined : new Stdin(command === null);
     const prepared = command === null ? { program: null, script: undefined } : prepare(command, options);
     if (pty !== undefined && prepared.program !== null) prepared.program.pty = pty;
     this.#session = new ExecSession({

@@ -21,8 +21,15 @@ export class Stdin {
   #finished = false;
   #gone = false;
   #sent = 0;
+  /** Where our first byte stands in all that the command has been sent. Null: the first attach will tell. */
+  #origin: number | null;
   #wake: (() => void) | null = null;
   #writers: { end: number; done: () => void }[] = [];
+
+  /** @param attached the command runs already: others may have written to it before */
+  constructor(attached: boolean) {
+    this.#origin = attached ? null : 0;
+  }
 
   /**
    * Takes a copy. Resolves when the bytes are on their way, which is when the command reads, or when it has ended.
@@ -55,10 +62,12 @@ export class Stdin {
   }
 
   /**
-   * Sends everything from byte `from` on, until the stream closes.
+   * Sends everything behind the `taken` bytes that the runner has got, until the stream closes.
    * @throws ServiceError `interrupted` when bytes that the runner lacks are no longer kept.
    */
-  async pump(stream: MuxStream, from: number): Promise<void> {
+  async pump(stream: MuxStream, taken: number): Promise<void> {
+    this.#origin ??= taken;
+    const from = taken - this.#origin;
     if (from < this.#base || from > this.#end) {
       throw new ServiceError('interrupted', `stdin cannot continue at byte ${from}: bytes ${this.#base} on are kept`);
     }
