@@ -142,6 +142,34 @@ test('the same idempotency key runs a command once and gives its result again, a
   expect((await gateway.exec(id, { stdout: 'y' }, { headers })).json.error.code).toBe('idempotency_conflict');
 });
 
+test('a client that comes back with its key finds its command running; one that stays away has it killed', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  const ask = (key: string, signal?: AbortSignal) =>
+    gateway.exec(
+      id,
+      { hang: true, stdout: key },
+      { headers: { 'idempotency-key': key }, ...(signal === undefined ? {} : { signal }) },
+    );
+  const cut = new AbortController();
+  const first = ask('back', cut.signal);
+  await gateway.node.execs.startedCount(1);
+  const [execId = ''] = gateway.node.execs.started;
+  cut.abort();
+  await expect(first).rejects.toThrow();
+  const again = ask('back');
+  const gone = new AbortController();
+  const other = ask('away', gone.signal);
+  await gateway.node.execs.startedCount(2);
+  const [, otherId = ''] = gateway.node.execs.started;
+  gone.abort();
+  await expect(other).rejects.toThrow();
+  await gateway.until('the other is killed', () => gateway.node.execs.all.get(otherId)?.killed === true);
+  expect(gateway.node.execs.all.get(execId)?.killed).toBe(false);
+  gateway.node.execs.finish(execId, 6);
+  expect((await again).json).toMatchObject({ execId, exitCode: 6, stdout: 'back' });
+});
+
 test('a retry with the same key on another gateway does not run the command again', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);

@@ -10,6 +10,7 @@ import type { GatewayConfig } from '../config.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
+import { Audiences } from './audience.ts';
 import { execIdFor } from './ids.ts';
 import { startInBackground } from './job.ts';
 import { withExit } from './exit.ts';
@@ -19,7 +20,7 @@ import { runExec } from './run.ts';
 
 export interface ExecCallOptions {
   idempotencyKey?: string | undefined;
-  /** The caller went away: the command is killed. */
+  /** The caller went away: the command is killed, with an idempotency key if nobody comes back with it soon. */
   signal?: AbortSignal | undefined;
 }
 
@@ -37,11 +38,14 @@ export interface ExecObserver {
 }
 
 const ListAnswer = z.object({ execs: z.array(ExecState).max(100_000) });
+/** For a client to come back with its idempotency key after its connection broke. */
+const RETURN_MS = 5_000;
 const FIRST_LOOK_MS = 10;
 const MAX_LOOK_MS = 250;
 
 export class ExecService {
   readonly #deps: ExecServiceDeps;
+  readonly #audiences = new Audiences(RETURN_MS);
 
   constructor(deps: ExecServiceDeps) {
     this.#deps = deps;
@@ -54,7 +58,7 @@ export class ExecService {
    * `node_unavailable`, `cancelled` after the caller's signal.
    */
   async run(tenant: string, sandbox: string, request: ExecRequest, options: ExecCallOptions = {}): Promise<ExecResult> {
-    return this.#once(tenant, sandbox, request, options, async (id) => {
+    return this.#once(tenant, sandbox, request, options, async (id, signal) => {
       const { sandboxes, config, observe } = this.#deps;
       const startedAt = performance.now();
       try {
@@ -63,7 +67,7 @@ export class ExecService {
           locate: (signal) => sandboxes.locate(tenant, sandbox, signal),
           maxOutputBytes: request.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES,
           encoding: request.encoding,
-          signal: options.signal,
+          signal,
           resumeMs: config.resumeMs,
           keepExit: options.idempotencyKey !== undefined,
         });
@@ -85,10 +89,10 @@ export class ExecService {
     request: ExecRequest,
     options: ExecCallOptions = {},
   ): Promise<{ execId: string }> {
-    return this.#once(tenant, sandbox, request, options, async (id) => {
+    return this.#once(tenant, sandbox, request, options, async (id, signal) => {
       const program = programOf({ ...request, background: true }, { sandbox, id, detachedMs: 0 });
       const locate = (signal: AbortSignal) => this.#deps.sandboxes.locate(tenant, sandbox, signal);
-      await startInBackground({ program, locate, resumeMs: this.#deps.config.resumeMs, signal: options.signal });
+      await startInBackground({ program, locate, resumeMs: this.#deps.config.resumeMs, signal });
       return { execId: id };
     });
   }
@@ -151,16 +155,22 @@ export class ExecService {
     sandbox: string,
     request: ExecRequest,
     options: ExecCallOptions,
-    work: (id: string) => Promise<T>,
+    work: (id: string, signal: AbortSignal | undefined) => Promise<T>,
   ): Promise<T> {
     const { sandboxes, idempotency, lifecycle } = this.#deps;
     const release = lifecycle.begin();
     try {
       sandboxes.entry(tenant, sandbox);
       const key = options.idempotencyKey;
-      if (key === undefined) return await work(newExecId());
+      if (key === undefined) return await work(newExecId(), options.signal);
       const call = { scope: `exec ${tenant} ${sandbox}`, key, request };
-      return await idempotency.run(call, () => work(execIdFor(tenant, sandbox, key)));
+      const id = execIdFor(tenant, sandbox, key);
+      const seat = this.#audiences.join(id, options.signal);
+      try {
+        return await idempotency.run(call, () => work(id, seat.signal));
+      } finally {
+        seat.leave();
+      }
     } finally {
       release();
     }
