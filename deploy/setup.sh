@@ -10,7 +10,7 @@
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-for part in apt deps rust engine image packages build; do source "$ROOT/deploy/lib/$part.sh"; done
+for part in apt deps rust engine image packages prime build; do source "$ROOT/deploy/lib/$part.sh"; done
 
 run_step() {
   case $1 in
@@ -20,7 +20,10 @@ run_step() {
   engine) with_lock engine install_engine ;;
   image) with_lock image make_image ;;
   oci) with_lock packages install_oci ;;
-  tools) with_lock packages install_test_tools ;;
+  tools)
+    with_lock packages install_test_tools
+    with_lock prime install_prime
+    ;;
   build) with_lock build build_typescript ;;
   all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
   -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
