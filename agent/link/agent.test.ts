@@ -3,6 +3,7 @@ import { UpgradeRefused, dialNode, dialWs } from '../../src/mux/index.ts';
 import { gatewayAuthorization } from '../../src/lib/node-auth.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecState } from '../../src/protocol/exec.ts';
+import { Channel } from '../../src/protocol/frames.ts';
 import { NODE_PATH, NODE_SUBPROTOCOL } from '../../src/protocol/node.ts';
 import { Harness, SECRET, newSpec, until } from '../testing/harness.ts';
 import { NodeClient } from '../testing/node-client.ts';
@@ -46,7 +47,7 @@ test('the same id again is the same sandbox', async () => {
 });
 
 test('a delete wins over a create that is under way', async () => {
-  await using h = await Harness.fake({ launchMs: 300 }, { MILLIBOX_POOL_MIN: '0' });
+  await using h = await Harness.fake({ launchMs: 2_000 }, { MILLIBOX_POOL_MIN: '0' });
   const spec = newSpec();
   await h.client.create(spec);
   const waiting = codeOf(h.client.exec(spec.id, { argv: ['true'] }));
@@ -128,19 +129,17 @@ test('a reader that takes nothing stops its own program and no other', async () 
 test('the link to the gateway is cut: the program goes on, and attach continues at the byte', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
-  const first = h.client.start({
-    op: 'exec',
-    sandbox: id,
-    id: 'exe-resumed',
-    command: 'yes 100000; sleep 0.05; yes 100000; exit 5',
-  });
+  const command = 'yes 100000; cat; yes 100000; exit 5';
+  const first = h.client.start({ op: 'exec', sandbox: id, id: 'exe-resumed', command, stdin: true });
   await first.opened;
   h.client.mux.close();
   expect(await codeOf(first.outcome)).toBe('interrupted');
   const had = Buffer.concat(first.stdout);
   h.client = await NodeClient.dial(h.agent.port, SECRET);
-  const attach = { op: 'attach', sandbox: id, id: 'exe-resumed', stdout: had.length, stderr: 0 };
-  const rest = await h.client.start(attach).outcome;
+  const second = h.client.start({ op: 'attach', sandbox: id, id: 'exe-resumed', stdout: had.length, stderr: 0 });
+  await second.opened;
+  second.stream.fin(Channel.STDIN);
+  const rest = await second.outcome;
   expect(Buffer.concat([had, rest.stdout]).toString()).toBe('y\n'.repeat(100_000));
   expect(rest.exit.exitCode).toBe(5);
 });
@@ -160,11 +159,15 @@ test('a container that dies ends its sandbox, and whoever waits is told so', asy
 test('the link to boxinit breaks: the stream ends as interrupted, and attach continues', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
-  const running = h.client.start({ op: 'exec', sandbox: id, id: 'exe-cut', command: 'sleep 0.3; echo done; exit 4' });
+  const command = 'cat; echo done; exit 4';
+  const running = h.client.start({ op: 'exec', sandbox: id, id: 'exe-cut', command, stdin: true });
   await running.opened;
   h.runtime.cut(h.containerOf(id));
   expect(await codeOf(running.outcome)).toBe('interrupted');
-  const rest = await h.client.start({ op: 'attach', sandbox: id, id: 'exe-cut' }).outcome;
+  const again = h.client.start({ op: 'attach', sandbox: id, id: 'exe-cut' });
+  await again.opened;
+  again.stream.fin(Channel.STDIN);
+  const rest = await again.outcome;
   expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['done\n', 4]);
 });
 
@@ -222,10 +225,11 @@ test('a life that is over, and one that nobody uses, end with their reason', asy
 
 test('a sandbox with an open call is not idle', async () => {
   await using h = await Harness.fake();
-  const { id } = await h.sandbox({ idleTimeoutMs: 100 });
-  const outcome = await h.client.exec(id, { argv: ['sleep', '0.5'] });
+  const spec = newSpec({ idleTimeoutMs: 100 });
+  // The call is there before the sandbox is, so that it is never without one.
+  const [, outcome] = await Promise.all([h.client.create(spec), h.client.exec(spec.id, { argv: ['sleep', '0.5'] })]);
   expect(outcome.exit.exitCode).toBe(0);
-  await h.reaches(id, 'TIMEOUT');
+  await h.reaches(spec.id, 'TIMEOUT');
 });
 
 test('extend moves the end of a life', async () => {

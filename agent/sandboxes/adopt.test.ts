@@ -1,22 +1,22 @@
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { Channel } from '../../src/protocol/frames.ts';
 import { Harness, newSpec, until } from '../testing/harness.ts';
 
 test('after a restart sandboxes run on, their commands too, and waiting containers wait again', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox({ env: { A: 'kept' }, secrets: { S: 'kept too' } });
-  const running = h.client.start({
-    op: 'exec',
-    sandbox: id,
-    id: 'exe-long',
-    command: 'echo begun; sleep 1; echo ended; exit 3',
-  });
+  const command = 'echo begun; cat; echo ended; exit 3';
+  const running = h.client.start({ op: 'exec', sandbox: id, id: 'exe-long', command, stdin: true });
   await running.opened;
   await h.warm(2);
   const before = new Set((await h.runtime.list()).map((container) => container.id));
   await h.restart();
-  const rest = await h.client.start({ op: 'attach', sandbox: id, id: 'exe-long' }).outcome;
+  const again = h.client.start({ op: 'attach', sandbox: id, id: 'exe-long' });
+  await again.opened;
+  again.stream.fin(Channel.STDIN);
+  const rest = await again.outcome;
   expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['begun\nended\n', 3]);
   expect((await h.client.exec(id, { command: 'echo $A $S' })).stdout.toString()).toBe('kept kept too\n');
   await h.warm(2);

@@ -111,14 +111,11 @@ test('a hundred megabytes arrive byte for byte, and a killed yes stops', async (
 
 test('an agent that starts again finds its sandboxes, and their programs have gone on', async () => {
   const { id } = await h.sandbox({ env: { KEPT: 'yes' } });
-  const running = h.client.start({
-    op: 'exec',
-    sandbox: id,
-    id: 'exe-over',
-    command: 'echo a; sleep 2; echo b; exit 6',
-  });
+  const command = 'echo a; while [ ! -e /go ]; do sleep 0.1; done; echo b; exit 6';
+  const running = h.client.start({ op: 'exec', sandbox: id, id: 'exe-over', command });
   await running.opened;
   await h.restart();
+  await h.client.exec(id, { command: 'echo >/go' });
   const rest = await h.client.start({ op: 'attach', sandbox: id, id: 'exe-over' }).outcome;
   expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['a\nb\n', 6]);
   expect((await h.client.exec(id, { command: 'echo $KEPT' })).stdout.toString()).toBe('yes\n');
