@@ -9,6 +9,7 @@ import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
 import { createErrorHandler, errorBody, sendError, translate } from './http/errors.ts';
 import { refuseUpgrade } from './http/upgrade.ts';
+import { portOfHost } from './ports/tokens.ts';
 import type { Services } from './services.ts';
 
 /** Far above what clients and balancers keep idle connections for: the client closes first, and no call meets a closed one. */
@@ -32,6 +33,7 @@ export async function buildApp(
     connectionTimeout: 0,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false },
     exposeHeadRoutes: false,
+    rewriteUrl: (request) => previewUrl(request, config.previewDomain),
     forceCloseConnections: true,
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void sendError(reply as never, translate(error), request.id),
@@ -68,10 +70,20 @@ export async function buildApp(
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // Until a door owns the socket, its errors are nobody's.
     socket.on('error', () => socket.destroy());
+    request.url = previewUrl(request, config.previewDomain);
     if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
     refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
   });
   return app;
+}
+
+/** A host name that names a port stands for that port's path. */
+function previewUrl(
+  { url = '/', headers }: { url?: string | undefined; headers: IncomingMessage['headers'] },
+  domain: string | null,
+): string {
+  const port = domain === null ? undefined : portOfHost(headers.host, domain);
+  return port === undefined ? url : `/v1/sandboxes/${port.sandbox}/ports/${port.port}${url}`;
 }
 
 /** What is not HTTP at all, or too large in its head. */

@@ -37,6 +37,8 @@ export interface GatewayConfig {
   queueMax: number;
   /** A sandbox that waited this long for room ends. */
   queueWaitMs: number;
+  /** `{port}-{sandbox}.DOMAIN` reaches that port. Null: only the path form does. */
+  previewDomain: string | null;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   /** Absent: its defaults. */
   prime?: PrimeConfig;
@@ -72,6 +74,10 @@ const Environment = z.object({
   MILLIBOX_DRAIN_MS: whole(0, 60 * MINUTE, 30_000),
   MILLIBOX_QUEUE_MAX: whole(0, 10_000_000, 10_000),
   MILLIBOX_QUEUE_WAIT_MS: whole(1, 24 * 60 * MINUTE, 10 * MINUTE),
+  MILLIBOX_PREVIEW_DOMAIN: z
+    .string()
+    .regex(/^[a-z0-9.-]{1,180}$/, 'not a domain in small letters')
+    .optional(),
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -115,6 +121,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
     drainMs: e.MILLIBOX_DRAIN_MS,
     queueMax: e.MILLIBOX_QUEUE_MAX,
     queueWaitMs: e.MILLIBOX_QUEUE_WAIT_MS,
+    previewDomain: e.MILLIBOX_PREVIEW_DOMAIN ?? null,
     logLevel: e.MILLIBOX_LOG_LEVEL,
     prime: attempt('MILLIBOX_PRIME', DEFAULT_PRIME_CONFIG, () => parsePrimeConfig(env)),
   };

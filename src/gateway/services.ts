@@ -72,7 +72,7 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     observe: metrics,
   });
   const files = new FileService({ sandboxes, lifecycle });
-  const ports = new PortService({ sandboxes, lifecycle });
+  const ports = new PortService({ sandboxes, lifecycle, secret: config.nodeSecret, domain: config.previewDomain });
 
   store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
   store.onChange((entry) => {

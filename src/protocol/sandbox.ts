@@ -115,6 +115,8 @@ export const Sandbox = z.object({
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
   expiresAt: z.string().nullable(),
+  /** While it waits for a node with room: how many go first. */
+  queuePosition: z.int().optional(),
   timings: Timings,
 });
 export type Sandbox = z.infer<typeof Sandbox>;

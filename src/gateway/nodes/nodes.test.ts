@@ -150,7 +150,7 @@ test('what does not fit waits, and is placed the moment there is room', async ()
   const first = await gateway.sandbox();
   await gateway.sandbox();
   const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
-  expect(json.status).toBe('PENDING');
+  expect(json).toMatchObject({ status: 'PENDING', queuePosition: 0 });
   expect(gateway.services.sandboxes.queuePosition(json.id)).toBe(0);
   const exec = gateway.exec(json.id, { stdout: 'late' });
   await gateway.ask('DELETE', `/v1/sandboxes/${first}`);

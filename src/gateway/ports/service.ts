@@ -3,19 +3,28 @@ import { withDeadline } from '../../lib/deadline.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
 import { PortStream } from './duplex.ts';
+import { PortTokens } from './tokens.ts';
 
 export interface PortServiceDeps {
   sandboxes: Pick<SandboxService, 'locate'>;
   lifecycle: Lifecycle;
+  /** What all gateways share: tokens are made from it. */
+  secret: string;
+  /** Below it every port has a host name of its own. Null: none has. */
+  domain: string | null;
 }
 
 const CONNECT_DEADLINE_MS = 15_000;
 
 export class PortService {
+  readonly tokens: PortTokens;
+  readonly domain: string | null;
   readonly #deps: PortServiceDeps;
 
   constructor(deps: PortServiceDeps) {
     this.#deps = deps;
+    this.tokens = new PortTokens(deps.secret);
+    this.domain = deps.domain;
   }
 
   /** A connected byte stream. @throws ServiceError `port_refused`, `sandbox_…`, `node_unavailable` */

@@ -75,7 +75,7 @@ export class SandboxService {
 
   /** @throws ServiceError `sandbox_not_found`, for those of other tenants too. */
   get(tenant: string, id: string): Sandbox {
-    return this.entry(tenant, id).view();
+    return this.#view(this.entry(tenant, id));
   }
 
   /** As `get`, once it runs or has ended, or after `waitMs`. */
@@ -86,7 +86,7 @@ export class SandboxService {
   ): Promise<Sandbox> {
     const entry = this.entry(tenant, id);
     await entry.wait(() => entry.ended || entry.record.status === 'RUNNING', options.waitMs, options.signal);
-    return entry.view();
+    return this.#view(entry);
   }
 
   /**
@@ -213,7 +213,12 @@ export class SandboxService {
     }
     for (const entry of entries) this.#limitWait(entry);
     observe?.created(entries.length);
-    return entries.map((entry) => entry.view());
+    return entries.map((entry) => this.#view(entry));
+  }
+
+  #view(entry: Entry): Sandbox {
+    const position = entry.node === null ? this.#deps.queue.position(entry.id) : null;
+    return position === null ? entry.view() : { ...entry.view(), queuePosition: position };
   }
 
   #limitWait(entry: Entry): void {

@@ -34,6 +34,7 @@ export const TEST_CONFIG: GatewayConfig = {
   drainMs: 10_000,
   queueMax: 1_000,
   queueWaitMs: 60_000,
+  previewDomain: 'preview.test',
   logLevel: 'silent',
 };
 

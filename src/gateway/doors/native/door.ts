@@ -6,20 +6,27 @@ import { execRoutes } from './exec-routes.ts';
 import { fileRoutes } from './file-routes.ts';
 import { nativeOpenApi } from './openapi.ts';
 import { operatorRoutes } from './operator-routes.ts';
-import { registerPreview } from './preview.ts';
+import { previewRoutes, registerPreview, upgradePreview } from './preview.ts';
 import { sandboxRoutes } from './sandbox-routes.ts';
 import { ClientSockets } from './websocket.ts';
 
 export function nativeRoutes(services: Services): Route[] {
-  return [...sandboxRoutes(services), ...execRoutes(services), ...fileRoutes(services), ...operatorRoutes(services)];
+  return [
+    ...sandboxRoutes(services),
+    ...execRoutes(services),
+    ...fileRoutes(services),
+    ...previewRoutes(services),
+    ...operatorRoutes(services),
+  ];
 }
 
 export function createNativeDoor(): Door {
   let sockets: ClientSockets | null = null;
-  let preview: ReturnType<typeof registerPreview> | null = null;
+  let known: Services | null = null;
   return {
     name: 'native',
     async register(app, services) {
+      known = services;
       sockets = new ClientSockets(services);
       const routes = nativeRoutes(services);
       const document = nativeOpenApi(routes);
@@ -38,11 +45,12 @@ export function createNativeDoor(): Door {
           services,
           routes.filter((route) => route.rawBody !== undefined),
         );
-        preview = registerPreview(raw, services);
+        registerPreview(raw, services);
       });
     },
     upgrade: (request, socket, head) =>
-      (sockets?.upgrade(request, socket, head) ?? false) || (preview?.upgrade(request, socket, head) ?? false),
+      (sockets?.upgrade(request, socket, head) ?? false) ||
+      (known !== null && upgradePreview(known, request, socket, head)),
     close: () => sockets?.close(),
   };
 }

@@ -105,6 +105,37 @@ test('a WebSocket goes through', async () => {
   await once(ws, 'close');
 });
 
+test('a token opens one port for a while, by path and by host name, and stays as a cookie', async () => {
+  const made = await gateway.ask('POST', `/v1/sandboxes/${id}/previews`, { body: { port: 3000 } });
+  expect(made.status).toBe(201);
+  const { url, token, expiresAt } = made.json;
+  expect(new URL(url).host).toMatch(new RegExp(`^3000-${id}\\.preview\\.test:`));
+  expect(Date.parse(expiresAt)).toBeGreaterThan(Date.now());
+  const host = { host: new URL(url).host };
+  const first = await gateway.ask('GET', `/a?b=%2F&millibox_token=${token}&c`, { key: null, headers: host });
+  expect(first.json).toMatchObject({ url: '/a?b=%2F&c' });
+  const cookie = String(first.headers['set-cookie']).split(';')[0] ?? '';
+  const next = await gateway.ask('GET', '/b', { key: null, headers: { ...host, cookie: `mine=1; ${cookie}` } });
+  expect(next.json).toMatchObject({ url: '/b', headers: { cookie: 'mine=1' } });
+  const byPath = await gateway.ask('GET', at('/c'), { key: null, headers: { 'x-millibox-token': token } });
+  expect(byPath.json.headers).not.toHaveProperty('x-millibox-token');
+  const refused = async (path: string, bad: string) =>
+    (await gateway.ask('GET', path, { key: null, headers: { 'x-millibox-token': bad } })).json.error?.code;
+  expect(await refused(`/v1/sandboxes/${id}/ports/3001/`, token)).toBe('unauthenticated');
+  expect(await refused(at('/'), `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`)).toBe('unauthenticated');
+  expect(await refused(at('/'), 'rubbish')).toBe('unauthenticated');
+  const over = gateway.services.ports.tokens.issue({
+    tenant: 'default',
+    sandbox: id,
+    port: 3000,
+    expiresAtMs: Date.now() - 1,
+  });
+  expect(await refused(at('/'), over)).toBe('unauthenticated');
+  expect((await gateway.ask('GET', '/healthz', { key: null, headers: { host: `0-${id}.preview.test` } })).json).toEqual(
+    { ok: true },
+  );
+});
+
 test('failures are typed: no key, no sandbox, no port, nothing that listens', async () => {
   const code = async (path: string, key?: string | null) =>
     (await gateway.ask('GET', path, key === undefined ? {} : { key })).json.error.code as string;

@@ -1,91 +1,91 @@
 /**
- * `/v1/sandboxes/{id}/ports/{port}/…`: HTTP and WebSocket to a server inside a sandbox. The key of the API opens it, as
- * bearer or as `x-millibox-key`, which leaves `Authorization` to the server inside; neither key reaches the sandbox.
+ * `/v1/sandboxes/{id}/ports/{port}/…`, or `{port}-{id}.DOMAIN/…`: HTTP and WebSocket to a server inside a sandbox. An
+ * API key opens it, or a token that was made for this port; neither reaches the server inside.
  */
-import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { Duplex, Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
-import type { Caller } from '../../auth/auth.ts';
+import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
+import { route, type Route } from '../../http/route.ts';
 import { refuseUpgrade } from '../../http/upgrade.ts';
+import { portOfHost } from '../../ports/tokens.ts';
 import type { Services } from '../../services.ts';
+import {
+  authenticate,
+  headersFor,
+  HOP_BY_HOP,
+  isPreview,
+  targetOf,
+  TOKEN_NAME,
+  tokenCookie,
+} from './preview-access.ts';
+import { SandboxPath } from './sandbox-routes.ts';
 
-const KEY_HEADER = 'x-millibox-key';
-const PATH = /^\/v1\/sandboxes\/([a-z0-9-]{1,64})\/ports\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;
-/** These speak of one connection, not of the message. */
-const HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
+const DEFAULT_TOKEN_MS = 3_600_000;
+const PreviewBody = z.strictObject({
+  port: z.int().min(1).max(65_535),
+  expiresInMs: z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_TOKEN_MS),
+});
+const Preview = z.object({ url: z.string(), token: z.string(), expiresAt: z.string() });
 
-interface Target {
-  sandbox: string;
-  port: number;
-  path: string;
+export function previewRoutes({ sandboxes, ports }: Services): Route[] {
+  return [
+    route(
+      {
+        method: 'POST',
+        url: '/v1/sandboxes/:id/previews',
+        id: 'createPreview',
+        summary: 'An address of a port inside, with a token that opens it',
+        params: SandboxPath,
+        body: PreviewBody,
+        answers: { 201: { description: 'The address', schema: Preview } },
+      },
+      ({ tenant, params: { id }, body: { port, expiresInMs }, request, reply }) => {
+        sandboxes.get(tenant, id);
+        const expiresAtMs = Date.now() + expiresInMs;
+        const token = ports.tokens.issue({ tenant, sandbox: id, port, expiresAtMs });
+        const { domain } = ports;
+        const [name = '', suffix = ''] = request.host.split(/(?=:\d+$)/);
+        const base =
+          domain === null ? `${name}${suffix}/v1/sandboxes/${id}/ports/${port}` : `${port}-${id}.${domain}${suffix}`;
+        reply.code(201);
+        return {
+          url: `${request.protocol}://${base}/?${TOKEN_NAME}=${token}`,
+          token,
+          expiresAt: new Date(expiresAtMs).toISOString(),
+        };
+      },
+    ),
+  ];
 }
 
-export function registerPreview(
-  app: FastifyInstance,
-  services: Services,
-): {
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean;
-} {
+export function registerPreview(app: FastifyInstance, services: Services): void {
   const handler = (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => forward(services, request, reply);
+  const onRequest = async ({ raw }: FastifyRequest): Promise<void> => {
+    authenticate(services, raw.headers, targetOf(raw.url));
+  };
   for (const url of ['/v1/sandboxes/:id/ports/:port', '/v1/sandboxes/:id/ports/:port/*']) {
-    app.all(url, { onRequest: async (request) => void authenticate(services, request.headers) }, handler);
+    app.all(url, { onRequest }, handler);
   }
-  return { upgrade: (request, socket, head) => upgrade(services, request, socket, head) };
-}
-
-function authenticate(services: Services, headers: IncomingHttpHeaders): Caller {
-  const own = headers[KEY_HEADER];
-  return typeof own === 'string' ? services.auth.byKey(own) : services.auth.byHeader(headers.authorization);
-}
-
-function targetOf(url: string | undefined): Target | null {
-  const match = PATH.exec(url ?? '');
-  if (match === null) return null;
-  const port = Number(match[2]);
-  if (port < 1 || port > 65_535) throw new ServiceError('invalid_request', 'a port is between 1 and 65535');
-  return { sandbox: match[1] ?? '', port, path: `${match[3] ?? '/'}${match[4] ?? ''}` };
-}
-
-/** Without what is for us or for the connection to us. */
-function headersFor(headers: IncomingHttpHeaders, target: Target): Record<string, string | string[]> {
-  const kept: Record<string, string | string[]> = {};
-  const dropped = new Set([...(headers.connection ?? '').toLowerCase().split(/\s*,\s*/), ...HOP_BY_HOP]);
-  for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || dropped.has(name) || name === KEY_HEADER || name === 'host') continue;
-    if (name === 'authorization' && headers[KEY_HEADER] === undefined) continue;
-    kept[name] = value;
-  }
-  kept['host'] = `localhost:${target.port}`;
-  kept['x-forwarded-host'] = headers.host ?? '';
-  return kept;
 }
 
 async function forward(services: Services, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const target = targetOf(request.raw.url);
-  if (target === null) throw new ServiceError('not_found');
-  const { tenant } = authenticate(services, request.headers);
+  const access = authenticate(services, request.headers, target);
   const gone = new AbortController();
   reply.raw.once('close', () => gone.abort(new ServiceError('cancelled')));
-  const socket = await services.ports.connect(tenant, target.sandbox, target.port, gone.signal);
+  const socket = await services.ports.connect(access.tenant, target.sandbox, target.port, gone.signal);
   gone.signal.addEventListener('abort', () => socket.destroy(), { once: true });
   const answered = Promise.withResolvers<IncomingMessage>();
-  const headers = headersFor(request.headers, target);
   const outgoing = httpRequest({
     createConnection: () => socket,
     method: request.method,
     path: target.path,
-    headers: { ...headers, connection: 'close' },
+    headers: { ...headersFor(request.headers, target, access), connection: 'close' },
   });
   outgoing.once('response', (response) => answered.resolve(response));
   outgoing.once('error', (error) => answered.reject(error));
@@ -97,20 +97,24 @@ async function forward(services: Services, request: FastifyRequest, reply: Fasti
     response = await answered.promise;
   } catch (error) {
     socket.destroy();
-    throw error instanceof ServiceError
-      ? error
-      : new ServiceError('port_refused', 'What listens there does not speak HTTP.', { cause: error });
+    if (error instanceof ServiceError) throw error;
+    throw new ServiceError('port_refused', 'What listens there does not speak HTTP.', { cause: error });
   }
   reply.code(response.statusCode ?? 502);
   for (const [name, value] of Object.entries(response.headers)) {
     if (value !== undefined && !HOP_BY_HOP.has(name)) reply.header(name, value);
   }
+  if (target.token !== undefined) {
+    const ownHost =
+      services.ports.domain !== null && portOfHost(request.headers.host, services.ports.domain) !== undefined;
+    reply.header('set-cookie', tokenCookie(target, target.token, ownHost));
+  }
   return reply.send(response);
 }
 
-function upgrade(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
-  if (!PATH.test(request.url ?? '')) return false;
-  socket.on('error', () => socket.destroy());
+/** Takes upgrades that are for a port. */
+export function upgradePreview(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+  if (!isPreview(request.url)) return false;
   tunnel(services, request, socket, head).catch((error: unknown) => {
     refuseUpgrade(socket, ServiceError.from(error), newRequestId());
   });
@@ -119,12 +123,11 @@ function upgrade(services: Services, request: IncomingMessage, socket: Duplex, h
 
 async function tunnel(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
   const target = targetOf(request.url);
-  if (target === null) throw new ServiceError('not_found');
-  const { tenant } = authenticate(services, request.headers);
-  const inside = await services.ports.connect(tenant, target.sandbox, target.port);
+  const access = authenticate(services, request.headers, target);
+  const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
   const lines = [`GET ${target.path} HTTP/1.1`];
   const headers = {
-    ...headersFor(request.headers, target),
+    ...headersFor(request.headers, target, access),
     connection: 'Upgrade',
     upgrade: request.headers.upgrade ?? 'websocket',
   };
