@@ -34,7 +34,7 @@ export function ownerOf(dataDir: string): string {
 
 export function createOptions(
   options: LaunchOptions & { image: NonNullable<LaunchOptions['image']> },
-  host: { owner: string; boxinitPath: string },
+  host: { owner: string; boxinitPath: string; network: string },
 ): ContainerCreateOptions {
   return {
     name: options.id,
@@ -59,7 +59,7 @@ export function createOptions(
       CapDrop: ['ALL'],
       CapAdd: CAPABILITIES,
       SecurityOpt: ['no-new-privileges'],
-      NetworkMode: options.network === 'off' ? 'none' : 'bridge',
+      NetworkMode: host.network,
       IpcMode: 'private',
       Init: false,
       AutoRemove: false,

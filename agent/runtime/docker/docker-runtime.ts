@@ -10,6 +10,7 @@ import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './creat
 import { dockerError, statusOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
 import { followEvents } from './events.ts';
+import { Internet } from './internet.ts';
 import { countOomKills } from './oom-count.ts';
 
 /** A busy engine takes seconds for a create; one that takes this long is stuck. */
@@ -39,6 +40,7 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #docker: Docker;
   readonly #host: { owner: string; boxinitPath: string };
   readonly #log: Logger;
+  readonly #internet: Internet;
   readonly #known = new Map<string, Known>();
   readonly #listeners = new Set<(id: string, exit: { oomKilled: boolean }) => void>();
   readonly #closing = new AbortController();
@@ -48,6 +50,7 @@ export class DockerRuntime implements ContainerRuntime {
     this.#docker = docker;
     this.#host = { owner: ownerOf(dataDir), boxinitPath };
     this.#log = log;
+    this.#internet = new Internet(docker, this.#host.owner, log);
     this.images = new DockerImages(docker, () => new Set([...this.#known.values()].map(({ imageId }) => imageId)));
     this.#events = followEvents(
       {
@@ -71,8 +74,10 @@ export class DockerRuntime implements ContainerRuntime {
     if (image === undefined) throw new ServiceError('internal', 'Docker cannot start a container without an image');
     this.#known.set(id, { imageId: image.id, limits, pid: null, oomKills: 0 });
     try {
+      const network = options.network === 'off' ? 'none' : await this.#internet.ready();
+      const host = { ...this.#host, network };
       await this.#call('the creation of a container', CREATE_MS, signal, (abortSignal) =>
-        this.#docker.createContainer({ ...createOptions({ ...options, image }, this.#host), abortSignal }),
+        this.#docker.createContainer({ ...createOptions({ ...options, image }, host), abortSignal }),
       );
       await this.#call('the start of a container', CREATE_MS, signal, (abortSignal) =>
         this.#docker.getContainer(id).start({ abortSignal }),
@@ -141,6 +146,7 @@ export class DockerRuntime implements ContainerRuntime {
     this.#closing.abort(new ServiceError('cancelled'));
     this.#listeners.clear();
     await this.#events;
+    await this.#internet.close();
   }
 
   async #died(id: string): Promise<void> {

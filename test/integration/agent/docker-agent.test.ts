@@ -1,5 +1,7 @@
 /** The agent on a real engine, asked as a gateway asks. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -142,4 +144,36 @@ test('limits other than those of the pool are the limits of the sandbox', async 
   const config = JSON.parse(stdout) as { Memory: number; MemorySwap: number; PidsLimit: number };
   expect(config).toMatchObject({ Memory: 96 * 1024 * 1024, MemorySwap: 96 * 1024 * 1024, PidsLimit: 77 });
   await h.client.delete(id);
+});
+
+test('a sandbox on the internet sees neither the host nor its neighbours', async () => {
+  const [a, b] = await Promise.all([h.sandbox({ network: 'internet' }), h.sandbox({ network: 'internet' })]);
+  const address = async (id: string): Promise<string> => {
+    const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}';
+    const { stdout } = await run('docker', ['inspect', '-f', format, h.containerOf(id)]);
+    return stdout.trim();
+  };
+  const [, gateway = ''] = (await address(a.id)).split(' ');
+  const [neighbour = ''] = (await address(b.id)).split(' ');
+  // A port that is open on every address of the host.
+  const server = createServer().listen(0, '0.0.0.0');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const reach = async (host: string, to: number): Promise<number> => {
+    const script = `timeout 2 bash -c '</dev/tcp/${host}/${to}'`;
+    return (await h.client.exec(a.id, { command: script })).exit.exitCode;
+  };
+  try {
+    const codes = await Promise.all([reach(gateway, port), reach(neighbour, 1)]);
+    // Not refused, which would be an answer: dropped.
+    expect(codes).toEqual([124, 124]);
+    // The metadata service of a cloud is among what is dropped.
+    const rules = await run('nft', ['list', 'ruleset']);
+    expect(rules.stdout).toContain('169.254.0.0/16');
+    const { stdout } = await h.client.exec(a.id, { argv: ['cat', '/proc/net/route'] });
+    expect(stdout.toString()).toMatch(/\t00000000\t/);
+  } finally {
+    server.close();
+    await Promise.all([h.client.delete(a.id), h.client.delete(b.id)]);
+  }
 });

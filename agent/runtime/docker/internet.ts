@@ -1,0 +1,116 @@
+/**
+ * The network of sandboxes that asked for the internet: a bridge of this agent's own on which they do not see each other,
+ * and from which neither the host nor a private network can be reached, cloud metadata included.
+ */
+import { execFile } from 'node:child_process';
+import type Docker from 'dockerode';
+import { withDeadline } from '../../../src/lib/deadline.ts';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { OWNER_LABEL } from './create-options.ts';
+import { dockerError, statusOf } from './docker-errors.ts';
+
+const CALL_MS = 30_000;
+const NFT_MS = 10_000;
+
+/** Not the internet: private, link-local (metadata), carrier, loopback, multicast, reserved. */
+const NOT_PUBLIC =
+  '0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, ' +
+  '198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4';
+
+export class Internet {
+  readonly #docker: Docker;
+  readonly #owner: string;
+  readonly #log: Logger;
+  readonly #name: string;
+  /** An interface's name has 15 characters at most. */
+  readonly #bridge: string;
+  #ready: Promise<string> | null = null;
+
+  constructor(docker: Docker, owner: string, log: Logger) {
+    this.#docker = docker;
+    this.#owner = owner;
+    this.#log = log;
+    this.#name = `millibox-${owner.slice(0, 12)}`;
+    this.#bridge = `mbx${owner.slice(0, 10)}`;
+  }
+
+  /** The network's name, made when it is first asked for. @throws ServiceError. */
+  async ready(): Promise<string> {
+    this.#ready ??= this.#make().catch((error: unknown) => {
+      this.#ready = null;
+      throw error;
+    });
+    return await this.#ready;
+  }
+
+  /** Takes it away if no container is on it. */
+  async close(): Promise<void> {
+    if (this.#ready === null) return;
+    try {
+      await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).remove());
+      await nft(`delete table inet ${this.#table}\n`);
+    } catch (error) {
+      // Sandboxes that live on still use it, and so will the next agent.
+      this.#log.debug({ err: error }, "the sandboxes' network stays");
+    }
+  }
+
+  get #table(): string {
+    return `millibox_${this.#owner.slice(0, 12)}`;
+  }
+
+  async #make(): Promise<string> {
+    await nft(this.#rules());
+    try {
+      await withDeadline({ deadlineMs: CALL_MS, what: 'the creation of a network' }, () =>
+        this.#docker.createNetwork({
+          Name: this.#name,
+          Driver: 'bridge',
+          Labels: { [OWNER_LABEL]: this.#owner },
+          Options: {
+            'com.docker.network.bridge.name': this.#bridge,
+            'com.docker.network.bridge.enable_icc': 'false',
+          },
+        }),
+      );
+    } catch (error) {
+      // An earlier agent has made it.
+      if (statusOf(error) !== 409) throw dockerError(error, 'the creation of a network');
+    }
+    return this.#name;
+  }
+
+  /** Before Docker's own rules, which let everything out. Replies to what came from inside pass: they come back, not out. */
+  #rules(): string {
+    const from = `iifname "${this.#bridge}"`;
+    return `
+table inet ${this.#table}
+delete table inet ${this.#table}
+table inet ${this.#table} {
+  chain forward {
+    type filter hook forward priority -10; policy accept;
+    ${from} ip daddr { ${NOT_PUBLIC} } drop
+    ${from} meta nfproto ipv6 drop
+  }
+  chain input {
+    type filter hook input priority -10; policy accept;
+    ${from} drop
+  }
+}
+`;
+  }
+}
+
+/** @throws ServiceError `not_supported` where the rules cannot be had: a network without them would be open to the host. */
+async function nft(rules: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const child = execFile('nft', ['-f', '-'], { timeout: NFT_MS }, (error, _stdout, stderr) => {
+    if (error === null) return resolve();
+    const why = stderr.trim().split('\n')[0] ?? error.message;
+    reject(new ServiceError('not_supported', `network "internet" needs nftables: ${why}`, { cause: error }));
+  });
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(rules);
+  await promise;
+}
