@@ -4,7 +4,7 @@ import type { ExecHandle, Sandbox } from '../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 const SANDBOXES = 50;
-const LIMIT_MS = 600_000;
+const LIMIT_MS = 300_000;
 /** Counts up until it is told to stop, so that its output shows whether anything was lost or run twice. */
 const COUNTER = 'i=0; while [ ! -e /tmp/stop ]; do echo $i; i=$((i+1)); sleep 0.2; done; exit 7';
 
