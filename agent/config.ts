@@ -5,6 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
+import type { OciConfig } from './runtime/select.ts';
 import { DEFAULT_CPUS, DEFAULT_MEMORY_MB, DEFAULT_PIDS_LIMIT } from '../src/protocol/limits.ts';
 
 /** A value that prints as `[redacted]` wherever it is logged, inspected or turned into JSON. */
@@ -39,6 +40,23 @@ const Listen = z
   })
   .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
 
+const Names = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').filter((name) => name !== ''));
+const Pairs = z
+  .string()
+  .regex(/^([^=,\s]+=[^=,\s]+(,|$))*$/, 'NAME=NAME,…')
+  .default('')
+  .transform((text): Record<string, string> =>
+    Object.fromEntries(
+      text
+        .split(',')
+        .filter((pair) => pair !== '')
+        .map((pair) => pair.split('=') as [string, string]),
+    ),
+  );
+
 const isRoot = process.getuid?.() === 0;
 /** boxinit where the set-up builds it. This file is in `agent`, or in `dist/agent` once it is built. */
 const PACKAGE_ROOT = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '..' : '../..', import.meta.url));
@@ -60,6 +78,17 @@ const Environment = z.object({
   MILLIBOX_RUNTIME: z.enum(['auto', 'docker', 'oci', 'gvisor', 'fake']).default('auto'),
   MILLIBOX_DEFAULT_IMAGE: z.string().min(1).default('python:3.12-slim'),
   MILLIBOX_BOXINIT: z.string().startsWith('/').default(BUILT_BOXINIT),
+  /** `runc`, `crun` or a path: what starts containers with the runtime `oci`. */
+  MILLIBOX_OCI_PROGRAM: z.string().min(1).optional(),
+  MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
+  /** A Docker `config.json` with the credentials of private registries. */
+  MILLIBOX_REGISTRY_AUTH_FILE: z.string().startsWith('/').optional(),
+  /** `docker.io=mirror.local:5000,…`: where to ask instead. */
+  MILLIBOX_REGISTRY_MIRRORS: Pairs,
+  /** Registries spoken to without TLS, by name. */
+  MILLIBOX_INSECURE_REGISTRIES: Names,
+  /** Two lines, a reference and the archive that it is imported from: what the set-up made. */
+  MILLIBOX_BASE_IMAGE_FILE: z.string().startsWith('/').default('/var/lib/millibox/base/default-image'),
   MILLIBOX_DOCKER_SOCKET: z.string().startsWith('/').default('/var/run/docker.sock'),
   MILLIBOX_POOL_MIN: count(4, 10_000),
   MILLIBOX_POOL_MAX: count(64, 10_000),
@@ -83,6 +112,7 @@ export type AgentConfig = Readonly<{
   defaultImage: string;
   boxinitPath: string;
   dockerSocket: string;
+  oci: OciConfig;
   pool: { min: number; max: number; limits: { cpus: number; memoryMb: number; diskMb: null; pidsLimit: number } };
   /** Containers being started at once. */
   launchConcurrency: number;
@@ -113,6 +143,16 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
     defaultImage: e.MILLIBOX_DEFAULT_IMAGE,
     boxinitPath: e.MILLIBOX_BOXINIT,
     dockerSocket: e.MILLIBOX_DOCKER_SOCKET,
+    oci: {
+      program: e.MILLIBOX_OCI_PROGRAM,
+      imagesDir: e.MILLIBOX_IMAGES_DIR,
+      registry: {
+        authFile: e.MILLIBOX_REGISTRY_AUTH_FILE,
+        mirrors: e.MILLIBOX_REGISTRY_MIRRORS,
+        insecure: e.MILLIBOX_INSECURE_REGISTRIES,
+      },
+      archives: readBaseImage(e.MILLIBOX_BASE_IMAGE_FILE),
+    },
     pool: {
       min: e.MILLIBOX_POOL_MIN,
       max: Math.max(e.MILLIBOX_POOL_MAX, e.MILLIBOX_POOL_MIN),
@@ -130,6 +170,15 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
     onStop: e.MILLIBOX_ON_STOP,
     logLevel: e.MILLIBOX_LOG_LEVEL,
   });
+}
+
+function readBaseImage(file: string): Record<string, string> {
+  try {
+    const [ref, archive] = readFileSync(file, 'utf8').split('\n');
+    return ref && archive ? { [ref]: archive } : {};
+  } catch {
+    return {};
+  }
 }
 
 function readSecret(value: string | undefined, file: string | undefined): Secret {

@@ -32,6 +32,8 @@ interface Pull {
 export interface ImageStoreOptions {
   dir: string;
   registry: RegistryConfig;
+  /** Reference → an archive on this machine that it is imported from instead of a pull. */
+  archives?: Readonly<Record<string, string>>;
   log: Logger;
 }
 
@@ -40,6 +42,7 @@ export class ImageStore implements Images {
   readonly #options: ImageStoreOptions;
   readonly #pulls = new Map<string, Pull>();
   readonly #spellings = new Map<string, Image>();
+  readonly #archives = new Map<string, string>();
   readonly #held = new Map<string, number>();
   #free = MAX_PULLS;
   readonly #line: (() => void)[] = [];
@@ -47,6 +50,9 @@ export class ImageStore implements Images {
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
     this.#catalogue = catalogue;
     this.#options = options;
+    for (const [ref, archive] of Object.entries(options.archives ?? {})) {
+      this.#archives.set(canonical(parseReference(ref)), archive);
+    }
   }
 
   static async open(options: ImageStoreOptions): Promise<ImageStore> {
@@ -141,9 +147,12 @@ export class ImageStore implements Images {
     const tell = (doneBytes: number, message: string): void => {
       for (const watcher of watchers) watcher({ image: familiar(key), doneBytes, totalBytes: 0, message });
     };
-    const done = this.#inTurn(abort.signal, () => this.#pull(key, reference, abort.signal, tell)).finally(() =>
-      this.#pulls.delete(key),
-    );
+    const archive = this.#archives.get(key);
+    const work =
+      archive === undefined
+        ? this.#inTurn(abort.signal, () => this.#pull(key, reference, abort.signal, tell))
+        : this.importTar(key, archive, abort.signal);
+    const done = work.finally(() => this.#pulls.delete(key));
     done.catch((error: unknown) => this.#options.log.warn({ err: error, image: key }, 'an image could not be pulled'));
     const pull: Pull = { done, watchers, waiting: 0, abort };
     this.#pulls.set(key, pull);

@@ -1,9 +1,9 @@
 /** Which runtime a node uses. */
 import { access, constants } from 'node:fs/promises';
-import path from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { AgentConfig } from '../config.ts';
+import type { RegistryConfig } from '../images/registry.ts';
 import type { ContainerRuntime } from './runtime.ts';
 
 /** What a runtime is made with. Each takes what it needs. */
@@ -14,7 +14,19 @@ export interface RuntimeConfig {
   boxinitPath: string;
   dockerSocket: string;
   runtime: 'auto' | 'docker' | 'oci' | 'gvisor' | 'fake';
+  /** For the node-native one. */
+  oci?: OciConfig;
   log: Logger;
+}
+
+export interface OciConfig {
+  /** `runc`, `crun`, or a path. Default: runc. */
+  program?: string | undefined;
+  /** Default: below the data directory. One agent at a time. */
+  imagesDir?: string | undefined;
+  registry: RegistryConfig;
+  /** Image reference → an archive on this machine that it is imported from, so that no registry is asked. */
+  archives: Readonly<Record<string, string>>;
 }
 
 /**
@@ -28,6 +40,7 @@ export async function openRuntime(config: AgentConfig, log: Logger): Promise<Con
     boxinitPath: config.boxinitPath,
     dockerSocket: config.dockerSocket,
     runtime: config.runtime,
+    oci: config.oci,
     log,
   };
   if (config.runtime === 'fake') {
@@ -50,17 +63,11 @@ async function openDocker(options: RuntimeConfig): Promise<ContainerRuntime> {
   return await openDockerRuntime(options);
 }
 
-interface OciModule {
-  openOciRuntime(config: RuntimeConfig): Promise<ContainerRuntime>;
-}
-
 async function openOci(options: RuntimeConfig): Promise<ContainerRuntime> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     throw new ServiceError('not_supported', 'the node-native runtime needs Linux and root');
   }
-  // .ts where this runs from source, .js once it is built.
-  const file = new URL(`./oci/open${path.extname(import.meta.url)}`, import.meta.url).href;
-  const { openOciRuntime } = (await import(file)) as OciModule;
+  const { openOciRuntime } = await import('./oci/open.ts');
   return await openOciRuntime(options);
 }
 

@@ -1,0 +1,135 @@
+/**
+ * What exists on disk of each container: a directory with its bundle, its own part of the file system, and the process
+ * that it is. A box without a process never came to life.
+ */
+import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as z from 'zod';
+import type { ProcessId } from './pids.ts';
+
+const State = z.object({
+  pid: z.number().int().positive(),
+  startTime: z.number(),
+  /** The control group, below the mount point of each hierarchy. */
+  cgroup: z.string(),
+  /** Who started it. */
+  by: z.enum(['runtime', 'nursery']),
+});
+
+export interface Box extends z.infer<typeof State> {
+  readonly id: string;
+  /** Of the image it was claimed with. */
+  imageId: string | null;
+}
+
+const CONTAINER_ID = /^[a-z0-9-]{1,64}$/;
+
+export class Boxes {
+  readonly #dir: string;
+  readonly #grave: string;
+  readonly #known = new Map<string, Box>();
+  readonly #burials = new Set<Promise<void>>();
+
+  private constructor(dir: string) {
+    this.#dir = join(dir, 'boxes');
+    this.#grave = join(dir, 'grave');
+  }
+
+  static async open(dir: string): Promise<Boxes> {
+    const boxes = new Boxes(dir);
+    await mkdir(boxes.#dir, { recursive: true, mode: 0o711 });
+    await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(boxes.#grave)) boxes.#bury(join(boxes.#grave, name));
+    return boxes;
+  }
+
+  dirOf(id: string): string {
+    return join(this.#dir, id);
+  }
+
+  /** Directories of a container to be. The upper one becomes the root of its file system. */
+  async make(id: string): Promise<string> {
+    const dir = this.dirOf(id);
+    await mkdir(dir, { mode: 0o711 });
+    await mkdir(join(dir, 'upper'), { mode: 0o755 });
+    await mkdir(join(dir, 'work'), { mode: 0o700 });
+    return dir;
+  }
+
+  started(id: string, process: ProcessId, more: { cgroup: string; by: Box['by'] }): Box {
+    const box: Box = { id, ...process, ...more, imageId: null };
+    const state: z.infer<typeof State> = { ...process, ...more };
+    writeWhole(join(this.dirOf(id), 'state.json'), JSON.stringify(state));
+    this.#known.set(id, box);
+    return box;
+  }
+
+  claimed(box: Box, imageId: string): void {
+    box.imageId = imageId;
+    writeFileSync(join(this.dirOf(box.id), 'image'), imageId, { mode: 0o600 });
+  }
+
+  /** Undefined when there is none, or when it never came to life. */
+  get(id: string): Box | undefined {
+    const known = this.#known.get(id);
+    if (known !== undefined) return known;
+    if (!CONTAINER_ID.test(id)) return undefined;
+    const box = this.#read(id);
+    if (box !== undefined) this.#known.set(id, box);
+    return box;
+  }
+
+  /** All that have a directory. */
+  ids(): string[] {
+    return readdirSync(this.#dir);
+  }
+
+  /** Forgets it at once; its files go later. */
+  async remove(id: string): Promise<void> {
+    this.#known.delete(id);
+    const grave = join(this.#grave, `${id}-${crypto.randomUUID()}`);
+    try {
+      await rename(this.dirOf(id), grave);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw error;
+    }
+    this.#bury(grave);
+  }
+
+  /** Resolves once no file of a removed container is left. */
+  async buried(): Promise<void> {
+    await Promise.all(this.#burials);
+  }
+
+  #bury(path: string): void {
+    const burial = rm(path, { recursive: true, force: true, maxRetries: 5 })
+      .catch(() => undefined)
+      .finally(() => this.#burials.delete(burial));
+    this.#burials.add(burial);
+  }
+
+  #read(id: string): Box | undefined {
+    try {
+      const state = State.parse(JSON.parse(readFileSync(join(this.dirOf(id), 'state.json'), 'utf8')));
+      return { id, ...state, imageId: this.#readImage(id) };
+    } catch {
+      return undefined;
+    }
+  }
+
+  #readImage(id: string): string | null {
+    try {
+      return readFileSync(join(this.dirOf(id), 'image'), 'utf8') || null;
+    } catch {
+      return null;
+    }
+  }
+}
+
+/** Whole or not at all, also when the machine stops in between. */
+function writeWhole(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}

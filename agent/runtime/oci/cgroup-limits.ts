@@ -1,0 +1,75 @@
+/** Limits, written straight to a group's files at a claim and read back from them. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Limits } from '../runtime.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
+
+const MEBIBYTE = 1024 * 1024;
+/** The scheduler counts cpu time over this many microseconds. */
+const CPU_PERIOD_US = 100_000;
+/** The kernel refuses less. */
+const MIN_QUOTA_US = 1_000;
+
+/** Synchronous: a handful of writes that only set numbers in the kernel, on the path of a create. */
+export function writeLimits(tree: CgroupTree, path: string, limits: Limits): void {
+  const { memory, cpu, pids } = groupsOf(tree, path);
+  const bytes = String(limits.memoryMb * MEBIBYTE);
+  const quota = String(Math.max(MIN_QUOTA_US, Math.round(limits.cpus * CPU_PERIOD_US)));
+  if (tree.version === 2) {
+    writeFileSync(join(memory, 'memory.max'), bytes);
+    writeIfThere(join(memory, 'memory.swap.max'), '0');
+    writeFileSync(join(cpu, 'cpu.max'), `${quota} ${CPU_PERIOD_US}`);
+  } else {
+    writeMemoryV1(memory, bytes);
+    writeFileSync(join(cpu, 'cpu.cfs_quota_us'), quota);
+  }
+  writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
+}
+
+/** Memory with swap may never be less than memory alone: which comes first depends on what is there. */
+function writeMemoryV1(group: string, bytes: string): void {
+  const limit = join(group, 'memory.limit_in_bytes');
+  const withSwap = join(group, 'memory.memsw.limit_in_bytes');
+  if (writeIfThere(withSwap, bytes)) {
+    writeFileSync(limit, bytes);
+  } else {
+    writeFileSync(limit, bytes);
+    writeIfThere(withSwap, bytes);
+  }
+}
+
+/** What the kernel holds this group to. */
+export function readLimits(tree: CgroupTree, path: string): Omit<Limits, 'diskMb'> {
+  const { memory, cpu, pids } = groupsOf(tree, path);
+  const read = (group: string, file: string): string => readFileSync(join(group, file), 'utf8').trim();
+  const quotaUs =
+    tree.version === 2 ? Number(read(cpu, 'cpu.max').split(' ')[0]) : Number(read(cpu, 'cpu.cfs_quota_us'));
+  const bytes = Number(read(memory, tree.version === 2 ? 'memory.max' : 'memory.limit_in_bytes'));
+  return { cpus: quotaUs / CPU_PERIOD_US, memoryMb: bytes / MEBIBYTE, pidsLimit: Number(read(pids, 'pids.max')) };
+}
+
+/** How often the kernel killed a process of the group for memory; 0 when there is no such group. */
+export async function readOomKills(tree: CgroupTree, path: string): Promise<number> {
+  const file = tree.version === 2 ? 'memory.events' : 'memory.oom_control';
+  try {
+    const text = await readFile(join(tree.controllers.memory, path, file), 'utf8');
+    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+function groupsOf(tree: CgroupTree, path: string): Record<'memory' | 'cpu' | 'pids', string> {
+  const { memory, cpu, pids } = tree.controllers;
+  return { memory: join(memory, path), cpu: join(cpu, path), pids: join(pids, path) };
+}
+
+function writeIfThere(file: string, text: string): boolean {
+  try {
+    writeFileSync(file, text, { flag: 'r+' });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,117 @@
+/** Where the control groups of this machine are: the hierarchies of version 1, or the one of version 2. */
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+
+const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
+export type Controller = (typeof CONTROLLERS)[number];
+
+export interface CgroupTree {
+  version: 1 | 2;
+  /** Mount point of the hierarchy of each controller that limits need; all the same in version 2. */
+  controllers: Readonly<Record<Controller, string>>;
+  /** Mount points of all hierarchies: a runtime makes a group in each. */
+  hierarchies: readonly string[];
+}
+
+/** @throws ServiceError `not_supported` when a controller that limits need is missing. */
+export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): CgroupTree {
+  const mounts = mountinfo
+    .split('\n')
+    .map((line) => /^\S+ \S+ \S+ \S+ (\S+) .* - (cgroup2?) \S+ (\S+)$/.exec(line))
+    .filter((match) => match !== null)
+    .map(([, point = '', kind = '', options = '']) => ({ point: point.replaceAll('\\040', ' '), kind, options }));
+  const hierarchies = [...new Set(mounts.map(({ point }) => point))];
+  const unified = mounts.find(({ kind }) => kind === 'cgroup2');
+  const find = (controller: Controller): string | undefined =>
+    mounts.find(({ kind, options }) => kind === 'cgroup' && options.split(',').includes(controller))?.point;
+  const [memory, cpu, pids] = CONTROLLERS.map(find);
+  if (memory !== undefined && cpu !== undefined && pids !== undefined) {
+    return { version: 1, controllers: { memory, cpu, pids }, hierarchies };
+  }
+  if (unified === undefined || !hasControllers(unified.point)) {
+    throw new ServiceError('not_supported', 'the kernel has no memory, cpu and pids control groups mounted');
+  }
+  const { point } = unified;
+  return { version: 2, controllers: { memory: point, cpu: point, pids: point }, hierarchies };
+}
+
+function hasControllers(point: string): boolean {
+  try {
+    const there = readFileSync(join(point, 'cgroup.controllers'), 'utf8').trim().split(' ');
+    return CONTROLLERS.every((controller) => there.includes(controller));
+  } catch {
+    return false;
+  }
+}
+
+/** Makes a group below one or more that are made too. In version 2 each of those hands its controllers down. */
+export function makeGroup(tree: CgroupTree, path: string): void {
+  if (tree.version === 1) {
+    for (const root of new Set(Object.values(tree.controllers))) mkdirSync(join(root, path), { recursive: true });
+    return;
+  }
+  const root = tree.controllers.memory;
+  const parts = path.split('/').filter((part) => part !== '');
+  for (let depth = 0; depth < parts.length; depth += 1) {
+    const parent = join(root, ...parts.slice(0, depth));
+    enable(parent);
+    const group = join(root, ...parts.slice(0, depth + 1));
+    if (!existsSync(group)) mkdirSync(group, { recursive: true });
+  }
+}
+
+/** In a group with processes of its own it cannot be done; what then misses shows when the limits are written. */
+function enable(group: string): void {
+  try {
+    writeFileSync(join(group, 'cgroup.subtree_control'), CONTROLLERS.map((controller) => `+${controller}`).join(' '));
+  } catch {
+    // As said.
+  }
+}
+
+/** Processes in the group and below it. */
+export function processesIn(tree: CgroupTree, path: string): number[] {
+  return walk(join(tree.controllers.pids, path)).flatMap((group) => {
+    try {
+      return readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Removes the group from all hierarchies. Returns whether it is gone from each: a process may be on its way out still. */
+export function removeGroup(tree: CgroupTree, path: string): boolean {
+  let gone = true;
+  for (const root of tree.hierarchies) {
+    for (const group of walk(join(root, path)).reverse()) {
+      try {
+        rmdirSync(group);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') gone = false;
+      }
+    }
+  }
+  return gone;
+}
+
+/** Names of the groups directly below a path, in any hierarchy. */
+export function groupsBelow(tree: CgroupTree, path: string): string[] {
+  return [...new Set(tree.hierarchies.flatMap((root) => children(join(root, path))))];
+}
+
+/** The group and all below it, parents first. */
+function walk(group: string): string[] {
+  return [group, ...children(group).flatMap((name) => walk(join(group, name)))];
+}
+
+function children(group: string): string[] {
+  try {
+    return readdirSync(group, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,37 @@
+/** The end of a container's processes and control groups. */
+import { sleep } from '../../../src/lib/deadline.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { processesIn, removeGroup, type CgroupTree } from './cgroup-tree.ts';
+import { isAlive, killPid, killProcess, type ProcessId } from './pids.ts';
+
+const LIMIT_MS = 20_000;
+const FIRST_PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 50;
+
+/**
+ * Kills and waits. The kernel ends all processes of a process namespace with its first one, and that one is gone only when
+ * the others are; what is in the group without being in the namespace is killed by itself.
+ * @throws ServiceError `deadline_exceeded` when something does not die.
+ */
+export async function endProcesses(tree: CgroupTree, cgroup: string, first: ProcessId | undefined): Promise<void> {
+  if (first !== undefined) killProcess(first);
+  await poll(() => {
+    if (first !== undefined && isAlive(first)) return false;
+    const left = processesIn(tree, cgroup);
+    for (const pid of left) killPid(pid);
+    return left.length === 0;
+  }, 'the end of a container');
+}
+
+/** @throws ServiceError `deadline_exceeded` when the kernel does not let go of it. */
+export async function endGroup(tree: CgroupTree, cgroup: string): Promise<void> {
+  await poll(() => removeGroup(tree, cgroup), 'the removal of a control group');
+}
+
+async function poll(done: () => boolean, what: string): Promise<void> {
+  const until = performance.now() + LIMIT_MS;
+  for (let pauseMs = FIRST_PAUSE_MS; !done(); pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
+    if (performance.now() > until) throw new ServiceError('deadline_exceeded', `${what} took too long`);
+    await sleep(pauseMs);
+  }
+}

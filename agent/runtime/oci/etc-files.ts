@@ -1,0 +1,19 @@
+/** The files that a container runtime writes into every image. */
+
+/** As Docker's for a container without a network, and the sandbox's own name on the loopback. */
+export function etcFiles(hostname: string): { path: string; text: string }[] {
+  const hosts = [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::0\tip6-localnet',
+    'ff00::0\tip6-mcastprefix',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    `127.0.1.1\t${hostname}`,
+  ];
+  return [
+    { path: '/etc/hostname', text: `${hostname}\n` },
+    { path: '/etc/hosts', text: `${hosts.join('\n')}\n` },
+    { path: '/etc/resolv.conf', text: '' },
+  ];
+}

@@ -1,0 +1,145 @@
+/** Containers without a daemon: blanks that take any image of the node in about a millisecond. */
+import { join } from 'node:path';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { ImageStore } from '../../images/image-store.ts';
+import type { Supervisor } from '../../supervisor/supervisor.ts';
+import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '../runtime.ts';
+import type { BlankMaker } from './blanks.ts';
+import type { Box, Boxes } from './boxes.ts';
+import { readOomKills, writeLimits } from './cgroup-limits.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
+import { endGroup, endProcesses } from './ending.ts';
+import { etcFiles } from './etc-files.ts';
+import { Exits } from './exits.ts';
+import { isAlive } from './pids.ts';
+import type { Place } from './place.ts';
+import type { RuntimeCli } from './runtime-cli.ts';
+
+const CLAIM_MS = 30_000;
+
+export interface OciDeps {
+  place: Place;
+  boxes: Boxes;
+  blanks: BlankMaker;
+  tree: CgroupTree;
+  cli: RuntimeCli;
+  images: ImageStore;
+  log: Logger;
+}
+
+type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
+
+export class OciRuntime implements ContainerRuntime {
+  readonly name = 'oci';
+  readonly imageAgnostic = true;
+  readonly images: ImageStore;
+  readonly #deps: OciDeps;
+  readonly #exits: Exits;
+  readonly #listeners = new Set<ExitListener>();
+
+  constructor(deps: OciDeps) {
+    this.#deps = deps;
+    this.images = deps.images;
+    this.#exits = new Exits((id) => void this.#gone(id));
+    for (const id of deps.boxes.ids()) {
+      const box = deps.boxes.get(id);
+      if (box === undefined) continue;
+      if (box.imageId !== null) this.images.hold(box.imageId);
+      if (isAlive(box)) this.#exits.watch(id, box);
+    }
+  }
+
+  canClaim(_launched: { limits: unknown; network: string }, wanted: ClaimOptions): boolean {
+    return wanted.network === 'off';
+  }
+
+  async launch(options: LaunchOptions): Promise<Container> {
+    const { boxes, blanks } = this.#deps;
+    await boxes.make(options.id);
+    try {
+      const box = await blanks.make(options);
+      this.#exits.watch(options.id, box);
+      return { id: options.id, imageId: null };
+    } catch (error) {
+      await this.destroy(options.id);
+      throw error;
+    }
+  }
+
+  async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+    const { boxes, tree, place } = this.#deps;
+    const { image, limits, signal } = options;
+    const box = boxes.get(container.id);
+    if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
+    if (box.imageId !== null) throw new ServiceError('internal', 'the container has an image already');
+    this.images.hold(image.id);
+    boxes.claimed(box, image.id);
+    writeLimits(tree, box.cgroup, limits);
+    const dir = place.inside(boxes.dirOf(box.id));
+    const request = {
+      op: 'claim',
+      layers: this.images.layersOf(image).map((layer) => place.inside(layer)),
+      upper: join(dir, 'upper'),
+      work: join(dir, 'work'),
+      hostname: options.sandbox,
+      workdir: image.workdir === '/' ? '' : image.workdir,
+      files: etcFiles(options.sandbox),
+    };
+    await supervisor.call(request, { deadlineMs: CLAIM_MS, ...(signal === undefined ? {} : { signal }) });
+  }
+
+  async destroy(id: string): Promise<void> {
+    const { boxes, tree, place } = this.#deps;
+    const box = boxes.get(id);
+    const cgroup = box?.cgroup ?? place.boxGroup(id);
+    this.#exits.forget(id);
+    await endProcesses(tree, cgroup, box);
+    if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
+    await endGroup(tree, cgroup);
+    if (box?.imageId != null) this.images.release(box.imageId);
+    if (box !== undefined) box.imageId = null;
+    await boxes.remove(id);
+  }
+
+  list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
+    const { boxes } = this.#deps;
+    const all = boxes.ids().map((id) => {
+      const box = boxes.get(id);
+      return { id, running: box !== undefined && isAlive(box), imageId: box?.imageId ?? null };
+    });
+    return Promise.resolve(all);
+  }
+
+  async oomKills(id: string): Promise<number> {
+    const box = this.#deps.boxes.get(id);
+    return box === undefined ? 0 : await readOomKills(this.#deps.tree, box.cgroup);
+  }
+
+  onExit(callback: ExitListener): () => void {
+    this.#listeners.add(callback);
+    return () => this.#listeners.delete(callback);
+  }
+
+  async close(): Promise<void> {
+    this.#exits.close();
+    this.#listeners.clear();
+    await this.#deps.boxes.buried();
+  }
+
+  /** The process that a container is, as the kernel counts: for tests and operators. */
+  processOf(id: string): Box | undefined {
+    return this.#deps.boxes.get(id);
+  }
+
+  async #gone(id: string): Promise<void> {
+    const oomKilled = (await this.oomKills(id)) > 0;
+    for (const listener of this.#listeners) {
+      try {
+        listener(id, { oomKilled });
+      } catch (error) {
+        this.#deps.log.error({ err: error, container: id }, 'who was told of the end of a container failed');
+      }
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** An OCI runtime (runc, crun, runsc), driven by its command line. */
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { withDeadline } from '../../../src/lib/deadline.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+
+const COMMAND_MS = 60_000;
+const TOLD_BYTES = 2_000;
+
+export interface CommandOptions {
+  /** Takes what the runtime says, and later what the container's first process says. */
+  logPath: string;
+  signal?: AbortSignal | undefined;
+  deadlineMs?: number;
+}
+
+export class RuntimeCli {
+  readonly program: string;
+  readonly #stateDir: string;
+  readonly #global: readonly string[];
+
+  /** `stateDir`: where the runtime keeps what it knows of its containers. `flags`: those before the command. */
+  constructor(program: string, stateDir: string, flags: readonly string[] = []) {
+    this.program = program;
+    this.#stateDir = stateDir;
+    this.#global = [...flags, '--root', stateDir];
+  }
+
+  /**
+   * Creates and starts a container that does not depend on this process; it may outlive it.
+   * @throws ServiceError `internal` with what the runtime said.
+   */
+  async run(id: string, bundle: string, pidFile: string, options: CommandOptions): Promise<void> {
+    await this.#command(['run', '--detach', '--bundle', bundle, '--pid-file', pidFile, id], options);
+  }
+
+  /** Forgets a container whose processes and control groups are gone; knows nothing of one that never was. */
+  async forget(id: string): Promise<void> {
+    // What its own `delete` would do after that, without the start of a program.
+    await rm(join(this.#stateDir, id), { recursive: true, force: true });
+  }
+
+  async #command(args: readonly string[], options: CommandOptions): Promise<void> {
+    const { logPath, signal, deadlineMs = COMMAND_MS } = options;
+    // A file, not a pipe: the container inherits it, and a pipe would stay open for as long as it lives.
+    const log = openSync(logPath, 'a', 0o600);
+    try {
+      await withDeadline({ deadlineMs, signal, what: this.program }, async (linked) => {
+        const ended = Promise.withResolvers<string | null>();
+        const child = spawn(this.program, [...this.#global, ...args], {
+          stdio: ['ignore', log, log],
+          // Neither the terminal's signals nor the end of this process reach the container.
+          detached: true,
+          env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+          cwd: '/',
+        });
+        const kill = (): void => void child.kill('SIGKILL');
+        linked.addEventListener('abort', kill, { once: true });
+        child.once('error', (error) => ended.resolve(error.message));
+        child.once('exit', (code, by) => ended.resolve(code === 0 ? null : `status ${by ?? code}`));
+        const failure = await ended.promise;
+        linked.removeEventListener('abort', kill);
+        linked.throwIfAborted();
+        if (failure !== null) throw await this.#error(args[0] ?? '', failure, logPath);
+      });
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  async #error(command: string, failure: string, logPath: string): Promise<ServiceError> {
+    const told = (await readFile(logPath, 'utf8').catch(() => '')).trim().slice(-TOLD_BYTES);
+    return new ServiceError('internal', `${this.program} ${command} failed`, {
+      cause: new Error(`${this.program} ${command} ended with ${failure}: ${told}`),
+    });
+  }
+}

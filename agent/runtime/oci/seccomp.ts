@@ -1,0 +1,104 @@
+/** The well-known default system call profile, as the distribution ships it, in the form that OCI runtimes take. */
+import { readFileSync } from 'node:fs';
+import * as z from 'zod';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+
+export const PROFILE_PATHS = ['/usr/share/containers/seccomp.json', '/etc/containers/seccomp.json'];
+
+const When = z.object({ caps: z.array(z.string()).nullish(), arches: z.array(z.string()).nullish() }).nullish();
+const Profile = z.object({
+  defaultAction: z.string(),
+  defaultErrnoRet: z.number().nullish(),
+  archMap: z.array(z.object({ architecture: z.string(), subArchitectures: z.array(z.string()).nullish() })),
+  syscalls: z.array(
+    z.object({
+      names: z.array(z.string()),
+      action: z.string(),
+      errnoRet: z.number().nullish(),
+      args: z
+        .array(z.object({ index: z.number(), value: z.number(), valueTwo: z.number().nullish(), op: z.string() }))
+        .nullish(),
+      includes: When,
+      excludes: When,
+    }),
+  ),
+});
+
+export interface SeccompRule {
+  names: string[];
+  action: string;
+  errnoRet?: number;
+  args?: { index: number; value: number; valueTwo: number; op: string }[];
+}
+
+export interface Seccomp {
+  defaultAction: string;
+  defaultErrnoRet?: number;
+  architectures: string[];
+  syscalls: SeccompRule[];
+}
+
+/** How the profile and Node name processors. */
+const PROCESSORS: Partial<Record<string, { arch: string; tag: string }>> = {
+  x64: { arch: 'SCMP_ARCH_X86_64', tag: 'amd64' },
+  arm64: { arch: 'SCMP_ARCH_AARCH64', tag: 'arm64' },
+};
+
+/**
+ * What the profile means for a container with these capabilities, with `extra` calls let through: those that a claim
+ * needs, which boxinit closes at its end.
+ * @throws ServiceError `not_supported` for a processor that the profile does not know.
+ */
+export function seccompFor(
+  capabilities: readonly string[],
+  extra: readonly string[],
+  profile: unknown = readProfile(),
+  processor: string = process.arch,
+): Seccomp {
+  const parsed = Profile.parse(profile);
+  const here = PROCESSORS[processor];
+  const archs = parsed.archMap.find(({ architecture }) => architecture === here?.arch);
+  if (here === undefined || archs === undefined) {
+    throw new ServiceError('not_supported', `the seccomp profile does not know ${processor}`);
+  }
+  const holds = (when: z.infer<typeof When>): { caps: boolean; arches: boolean } => ({
+    caps: when?.caps?.every((capability) => capabilities.includes(capability)) ?? true,
+    arches: when?.arches?.includes(here.tag) ?? true,
+  });
+  const applies = ({ includes, excludes }: z.infer<typeof Profile>['syscalls'][number]): boolean => {
+    const included = holds(includes);
+    const barred =
+      (excludes?.caps ?? []).some((capability) => capabilities.includes(capability)) ||
+      (excludes?.arches ?? []).includes(here.tag);
+    return included.caps && included.arches && !barred;
+  };
+  const rules = parsed.syscalls
+    .filter(applies)
+    .map(({ names, action, errnoRet, args }) => ({
+      names: names.filter((name) => !extra.includes(name)),
+      action,
+      ...(typeof errnoRet === 'number' ? { errnoRet } : {}),
+      ...(args?.length ? { args: args.map((arg) => ({ ...arg, valueTwo: arg.valueTwo ?? 0 })) } : {}),
+    }))
+    .filter(({ names }) => names.length > 0);
+  return {
+    defaultAction: parsed.defaultAction,
+    ...(typeof parsed.defaultErrnoRet === 'number' ? { defaultErrnoRet: parsed.defaultErrnoRet } : {}),
+    architectures: [archs.architecture, ...(archs.subArchitectures ?? [])],
+    syscalls: [...rules, { names: [...extra], action: 'SCMP_ACT_ALLOW' }],
+  };
+}
+
+function readProfile(): unknown {
+  for (const path of PROFILE_PATHS) {
+    try {
+      return JSON.parse(readFileSync(path, 'utf8')) as unknown;
+    } catch {
+      // The next place.
+    }
+  }
+  throw new ServiceError(
+    'not_supported',
+    `no seccomp profile in ${PROFILE_PATHS.join(' or ')}: install golang-github-containers-common`,
+  );
+}

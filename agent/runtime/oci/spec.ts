@@ -1,0 +1,138 @@
+/** What an OCI runtime is told of a blank: namespaces and kernel file systems as Docker's, and no file system of an image. */
+import type { Seccomp } from './seccomp.ts';
+
+/** Docker's default set without NET_RAW and MKNOD: what a sandbox has. boxinit knows the same. */
+export const CAPABILITIES = [
+  'CAP_CHOWN',
+  'CAP_DAC_OVERRIDE',
+  'CAP_FOWNER',
+  'CAP_FSETID',
+  'CAP_KILL',
+  'CAP_SETGID',
+  'CAP_SETUID',
+  'CAP_SETPCAP',
+  'CAP_NET_BIND_SERVICE',
+  'CAP_SYS_CHROOT',
+  'CAP_AUDIT_WRITE',
+  'CAP_SETFCAP',
+] as const;
+
+/** What mounting an image takes, given up at the end of the claim. */
+export const CLAIM_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN', 'CAP_MKNOD'] as const;
+
+/** System calls of the claim that the default profile does not let through. */
+export const CLAIM_CALLS = [
+  'mount',
+  'umount2',
+  'pivot_root',
+  'sethostname',
+  'setns',
+  'unshare',
+  'clone',
+  'clone3',
+] as const;
+
+/** Docker's. */
+export const MASKED_PATHS = [
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+];
+export const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+/** Where a blank finds boxinit and the agent's directories. All are out of every tree after the claim. */
+export const INSIDE = {
+  boxinit: '/.millibox/boxinit',
+  data: '/.millibox/data',
+  images: '/.millibox/images',
+  root: '/.millibox/root',
+} as const;
+
+export interface BlankSpec {
+  rootDir: string;
+  dataDir: string;
+  imagesDir: string;
+  boxinitPath: string;
+  cgroupPath: string;
+  seccomp: Seccomp;
+  env: Record<string, string>;
+  args?: readonly string[];
+}
+
+/** `config.json` of a bundle, version 1.0.2 of the runtime specification. */
+export function blankSpec(options: BlankSpec): object {
+  const capabilities = [...CAPABILITIES, ...CLAIM_CAPABILITIES];
+  return {
+    ociVersion: '1.0.2',
+    root: { path: options.rootDir, readonly: true },
+    hostname: 'blank',
+    process: {
+      user: { uid: 0, gid: 0 },
+      cwd: '/',
+      args: [INSIDE.boxinit, ...(options.args ?? [])],
+      env: Object.entries(options.env).map(([name, value]) => `${name}=${value}`),
+      capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
+      // With it, the claim could not give a program its file capabilities back; boxinit sets it at the end.
+      noNewPrivileges: false,
+    },
+    mounts: [
+      ...KERNEL_MOUNTS,
+      bind(options.boxinitPath, INSIDE.boxinit, ['ro', 'nosuid', 'nodev']),
+      bind(options.dataDir, INSIDE.data, ['rw', 'nosuid', 'nodev']),
+      bind(options.imagesDir, INSIDE.images, ['ro', 'nosuid', 'nodev']),
+    ],
+    linux: {
+      namespaces: ['pid', 'network', 'ipc', 'uts', 'mount', 'cgroup'].map((type) => ({ type })),
+      cgroupsPath: options.cgroupPath,
+      resources: { devices: DEVICE_RULES },
+      seccomp: options.seccomp,
+      maskedPaths: MASKED_PATHS,
+      readonlyPaths: READONLY_PATHS,
+      rootfsPropagation: 'private',
+    },
+  };
+}
+
+const bind = (source: string, destination: string, options: string[]): object => {
+  return { source, destination, type: 'bind', options: ['bind', ...options] };
+};
+
+const KERNEL_MOUNTS = [
+  { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+  {
+    destination: '/dev',
+    type: 'tmpfs',
+    source: 'tmpfs',
+    options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+  },
+  {
+    destination: '/dev/pts',
+    type: 'devpts',
+    source: 'devpts',
+    options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+  },
+  { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
+  {
+    destination: '/sys/fs/cgroup',
+    type: 'cgroup',
+    source: 'cgroup',
+    options: ['ro', 'nosuid', 'noexec', 'nodev', 'relatime'],
+  },
+  { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+  {
+    destination: '/dev/shm',
+    type: 'tmpfs',
+    source: 'shm',
+    options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=67108864'],
+  },
+];
+
+/** Docker's: nodes may be made, and opened only if harmless. The runtime adds null, zero, tty, random and the like. */
+const DEVICE_RULES = [{ allow: false, access: 'rwm' }];
