@@ -1,0 +1,157 @@
+"""Evaluations of `verifiers`, with real rollouts: checks 24 and 25 of the list in docs/prime.md.
+
+The model is a scripted server (MODEL_URL); sandboxes, tools and rollouts are the package's own.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import traceback
+
+import verifiers as vf
+from datasets import Dataset
+from prime_sandboxes import AsyncSandboxClient
+from verifiers.types import ClientConfig
+
+IMAGE = os.environ["IMAGE"]
+CLIENT = ClientConfig(api_base_url=os.environ["MODEL_URL"], api_key_var="PRIME_API_KEY")
+
+# Images that are made from Debian's packages call it python3.
+NAME_PYTHON = "command -v python || ln -s $(command -v python3) /usr/local/bin/python\n"
+
+_checks = []
+
+
+def check(name):
+    def register(work):
+        _checks.append((name, work))
+        return work
+
+    return register
+
+
+def questions(script, count):
+    """Each row's question is what the scripted model will do, in turns of tool calls."""
+    rows = [{"question": json.dumps({"script": script, "n": n}), "answer": str(n)} for n in range(count)]
+    return Dataset.from_list(rows)
+
+
+def outputs_of(state):
+    """What the tools answered, in order."""
+    messages = [message for step in state["trajectory"] for message in step["prompt"] + step["completion"]]
+    seen, texts = set(), []
+    for message in messages:
+        get = message.get if isinstance(message, dict) else lambda key: getattr(message, key, None)
+        if get("role") == "tool" and get("tool_call_id") not in seen:
+            seen.add(get("tool_call_id"))
+            texts.append(str(get("content")))
+    return texts
+
+
+async def left():
+    client = AsyncSandboxClient()
+    try:
+        return (await client.list(exclude_terminated=True)).total
+    finally:
+        await client.aclose()
+
+
+def remembering(base):
+    class Remembering(base):
+        def __init__(self, **options):
+            self.states = []
+            super().__init__(**options)
+
+        async def post_rollout(self, state):
+            self.states.append(state)
+
+    return Remembering
+
+
+async def reward(**_):
+    return 1.0
+
+
+@check("a SandboxEnv evaluation runs its tools in sandboxes, waits for none of them, and leaves none")
+async def sandbox_env():
+    looks = {}
+    original = AsyncSandboxClient.get
+
+    async def get(self, sandbox_id):
+        looks[sandbox_id] = looks.get(sandbox_id, 0) + 1
+        return await original(self, sandbox_id)
+
+    AsyncSandboxClient.get = get
+    script = [
+        ["bash", {"command": "echo first $N; echo state > /tmp/kept"}],
+        ["bash", {"command": "cat /tmp/kept; echo oops >&2; exit 3"}],
+    ]
+    count = 8
+    env = remembering(vf.SandboxEnv)(
+        docker_image=IMAGE,
+        dataset=questions(script, count),
+        rubric=vf.Rubric(funcs=[reward]),
+        environment_vars={"N": "value"},
+        labels=["rollouts"],
+        max_turns=6,
+    )
+    await env.evaluate(CLIENT, "scripted", num_examples=count, max_concurrent=count)
+    AsyncSandboxClient.get = original
+    assert len(env.states) == count, len(env.states)
+    for state in env.states:
+        assert not state.get("error"), state.get("error")
+        assert outputs_of(state) == ["first value", "state\nstderr:\noops"], outputs_of(state)
+        # One look at the status and it ran: the wait for its creation was the model's first turn, and no other.
+        assert looks[state["sandbox_id"]] <= 2, looks
+    await env._teardown()
+    assert await left() == 0
+
+
+@check("a PythonEnv keeps its worker's state between calls, and its death is told")
+async def python_env():
+    script = [
+        ["python", {"code": "value = 41"}],
+        ["python", {"code": "value += 1\nprint('now', value)\nvalue"}],
+        ["python", {"code": "1 / 0"}],
+        ["python", {"code": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"}],
+        ["python", {"code": "'never'"}],
+    ]
+    class Named(remembering(vf.PythonEnv)):
+        def get_sandbox_request(self, state):
+            request = super().get_sandbox_request(state)
+            request.start_command = NAME_PYTHON + request.start_command
+            return request
+
+    env = Named(
+        pip_install_packages="",
+        dataset=questions(script, 1),
+        rubric=vf.Rubric(funcs=[reward]),
+        labels=["rollouts"],
+        timeout_per_command_seconds=10,
+        max_turns=10,
+    )
+    await env.evaluate(CLIENT, "scripted", num_examples=1)
+    (state,) = env.states
+    texts = outputs_of(state)
+    assert "now 42" in texts[1] and "42" in texts[1], texts
+    assert "ZeroDivisionError" in texts[2], texts
+    # The call that kills the worker times out on its FIFO; the next one finds it dead, which ends the rollout.
+    assert "never" not in "".join(texts) and state.get("error") is not None, (texts, state.get("error"))
+    await env._teardown()
+    assert await left() == 0
+
+
+async def _main():
+    for name, work in _checks:
+        try:
+            await asyncio.wait_for(work(), 240)
+            result = {"state": "passed"}
+        except BaseException:
+            result = {"state": "failed", "message": traceback.format_exc()[-6000:]}
+        print(json.dumps({"name": name, **result}), flush=True)
+
+
+asyncio.run(_main())
+sys.stdout.flush()
+os._exit(0)
