@@ -58,9 +58,8 @@ export async function buildApp(
   app.get('/healthz', () => ({ ok: true }));
   app.get('/readyz', (request, reply) => {
     if (services.lifecycle.draining) return sendError(reply, new ServiceError('draining'), request.id);
-    const ready = services.nodes.list().filter((node) => node.state === 'ready').length;
-    if (ready === 0) return sendError(reply, new ServiceError('node_unavailable', 'No node is ready.'), request.id);
-    return reply.send({ ready: true, nodes: ready });
+    if (services.nodes.ready) return reply.send({ ready: true });
+    return sendError(reply, new ServiceError('node_unavailable', 'No node is ready.'), request.id);
   });
   app.get('/metrics', async (_request, reply) => {
     const { registry } = services.metrics;

@@ -50,9 +50,12 @@ export class Node implements Opener {
     return this.cordoned ? 'cordoned' : 'ready';
   }
 
-  /** Whether new sandboxes may be sent here. */
-  get takesSandboxes(): boolean {
-    return this.shownState === 'ready' && !this.full && !this.health.ejected;
+  get ready(): boolean {
+    return this.shownState === 'ready';
+  }
+
+  get ejected(): boolean {
+    return this.health.ejected;
   }
 
   /** Whether streams can be opened now. */

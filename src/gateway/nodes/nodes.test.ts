@@ -68,6 +68,23 @@ test('a gateway that starts learns all sandboxes from the nodes, the dead ones t
   );
 });
 
+test('a gateway that has not heard all nodes yet does not say that a sandbox is not there', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  const id = await gateway.sandbox();
+  a.vanish();
+  b.vanish();
+  await using second = await TestGateway.start([a, b]);
+  const early = await second.ask('GET', `/v1/sandboxes/${id}`);
+  expect(early.json.error).toMatchObject({ code: 'node_unavailable', retryable: true });
+  expect(early.headers['retry-after']).toBe('1');
+  expect((await second.ask('GET', '/readyz')).status).toBe(503);
+  a.offline = b.offline = false;
+  await second.until('it has heard both', () => second.services.nodes.ready);
+  expect((await second.ask('GET', `/v1/sandboxes/${id}`)).json.status).toBe('RUNNING');
+  expect((await second.ask('GET', '/v1/sandboxes/sbx-none')).json.error.code).toBe('sandbox_not_found');
+});
+
 test('a sandbox that its node has no more when it comes back has ended', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);

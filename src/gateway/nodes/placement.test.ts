@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { couldFit, pick, type Candidate } from './placement.ts';
 
 interface Shape {
-  takes?: boolean;
+  ready?: boolean;
+  full?: boolean;
+  ejected?: boolean;
   cpus?: number;
   memoryMb?: number;
   memoryFreeMb?: number;
@@ -14,7 +16,9 @@ interface Shape {
 }
 
 function node({
-  takes = true,
+  ready = true,
+  full = false,
+  ejected = false,
   cpus = 8,
   memoryMb = 8000,
   memoryFreeMb = 8000,
@@ -24,7 +28,9 @@ function node({
   image = false,
 }: Shape = {}): Candidate {
   return {
-    takesSandboxes: takes,
+    ready,
+    full,
+    ejected,
     report: { cpus, memoryMb, memoryFreeMb, maxSandboxes: max },
     live,
     liveCpus: live,
@@ -46,7 +52,8 @@ test('a waiting container beats the image on disk, which beats an emptier node',
 
 test('nodes that are full, too small, unknown, excluded or take none are left out', () => {
   const no = [
-    node({ takes: false }),
+    node({ ready: false }),
+    node({ full: true }),
     node({ max: 5, live: 5 }),
     node({ cpus: 0.5 }),
     node({ memoryMb: 100 }),
@@ -59,9 +66,18 @@ test('nodes that are full, too small, unknown, excluded or take none are left ou
   expect(couldFit(node({ max: 0 }), NEED)).toBe(false);
 });
 
+test('an ejected node is left alone while any other is ready, even a full one', () => {
+  const ejected = node({ ejected: true, warm: 10 });
+  const good = node();
+  expect(pick([ejected, good], NEED)).toBe(good);
+  expect(pick([ejected, node({ full: true })], NEED)).toBeNull();
+  expect(pick([ejected, node({ ready: false })], NEED)).toBe(ejected);
+});
+
 test('never picks a node without room, and always finds one if there is one', () => {
   const shape = fc.record({
-    takes: fc.boolean(),
+    ready: fc.boolean(),
+    full: fc.boolean(),
     max: fc.integer({ min: 0, max: 3 }),
     live: fc.integer({ min: 0, max: 3 }),
     cpus: fc.constantFrom(0.5, 1, 4),
@@ -76,7 +92,7 @@ test('never picks a node without room, and always finds one if there is one', ()
         const nodes = shapes.map(node);
         const picked = pick(nodes, NEED, { random: () => stream.next().value });
         const fits = (n: Candidate): boolean =>
-          n.takesSandboxes && n.live < (n.report?.maxSandboxes ?? 0) && (n.report?.cpus ?? 0) >= 1;
+          n.ready && !n.full && n.live < (n.report?.maxSandboxes ?? 0) && (n.report?.cpus ?? 0) >= 1;
         if (picked === null) expect(nodes.some(fits)).toBe(false);
         else expect(fits(picked)).toBe(true);
       },

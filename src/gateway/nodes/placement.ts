@@ -2,7 +2,12 @@
 
 /** What placement looks at. `Node` fits. */
 export interface Candidate {
-  readonly takesSandboxes: boolean;
+  /** Takes sandboxes, if it has room. */
+  readonly ready: boolean;
+  /** Turned one down a moment ago. */
+  readonly full: boolean;
+  /** Has failed again and again. */
+  readonly ejected: boolean;
   readonly report: {
     cpus: number;
     memoryMb: number;
@@ -29,15 +34,29 @@ export interface PickOptions<N> {
   random?: (() => number) | undefined;
 }
 
-/** The node, or null when none has room now. Cost is that of a sample, unless the whole sample is full. */
+/**
+ * The node, or null when none has room now. Cost is that of a sample, unless the whole sample is full. Ejected nodes are
+ * left alone while there is any other: where all have failed, more likely it is what they were given.
+ */
 export function pick<N extends Candidate>(nodes: readonly N[], need: Need, options: PickOptions<N> = {}): N | null {
+  const found = pickAmong(nodes, need, options, (node) => !node.ejected);
+  if (found !== null || nodes.some((node) => node.ready && !node.ejected)) return found;
+  return pickAmong(nodes, need, options, (node) => node.ejected);
+}
+
+function pickAmong<N extends Candidate>(
+  nodes: readonly N[],
+  need: Need,
+  options: PickOptions<N>,
+  allowed: (node: N) => boolean,
+): N | null {
   const random = options.random ?? Math.random;
   const count = nodes.length;
   if (count === 0) return null;
   const start = Math.floor(random() * count);
   const best = { node: null as N | null, score: -Infinity };
   const look = (node: N | undefined): void => {
-    if (node === undefined || options.exclude?.has(node) || !hasRoom(node, need)) return;
+    if (node === undefined || !allowed(node) || options.exclude?.has(node) || !hasRoom(node, need)) return;
     const score = scoreOf(node, need);
     if (score > best.score) Object.assign(best, { node, score });
   };
@@ -59,7 +78,7 @@ export function couldFit(node: Candidate, need: Need): boolean {
 
 /** Cpus and memory may be promised more than once over; how far is for the node to say, by refusing. */
 function hasRoom(node: Candidate, need: Need): boolean {
-  return node.takesSandboxes && couldFit(node, need) && node.live < (node.report?.maxSandboxes ?? 0);
+  return node.ready && !node.full && couldFit(node, need) && node.live < (node.report?.maxSandboxes ?? 0);
 }
 
 /** A waiting container outweighs the image on disk, which outweighs how empty the node is. */

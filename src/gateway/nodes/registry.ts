@@ -30,6 +30,7 @@ export class NodeRegistry {
   readonly #graces = new Map<Node, NodeJS.Timeout>();
   #events: NodeEvents | null = null;
   #list: readonly Node[] = [];
+  #startedAt = 0;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
@@ -39,12 +40,24 @@ export class NodeRegistry {
     return this.#list;
   }
 
+  /** Not all nodes have said yet what they have, and there is still hope that they will. */
+  get learning(): boolean {
+    return this.learningWithin(this.#options.graceMs);
+  }
+
+  /** As `learning`, with hope for so long after the start. */
+  learningWithin(ms: number): boolean {
+    if (performance.now() - this.#startedAt > ms) return false;
+    return this.#list.some((node) => node.state === 'connecting');
+  }
+
   byName(name: string): Node | undefined {
     return this.#list.find((node) => node.name === name);
   }
 
   start(events: NodeEvents): void {
     this.#events = events;
+    this.#startedAt = performance.now();
     for (const address of this.#options.addresses) this.add(address);
   }
 

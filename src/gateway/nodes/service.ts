@@ -18,11 +18,19 @@ export interface NodeView {
   ejectedMs: number;
 }
 
+/** A node that is down does not keep a gateway from starting. */
+const SETTLE_MS = 5_000;
+
 export class NodeService {
   readonly #registry: NodeRegistry;
 
   constructor(registry: NodeRegistry) {
     this.#registry = registry;
+  }
+
+  /** Whether some are ready, and all have been heard or have had time enough. */
+  get ready(): boolean {
+    return !this.#registry.learningWithin(SETTLE_MS) && this.#registry.all.some((node) => node.ready);
   }
 
   list(): NodeView[] {

@@ -48,6 +48,7 @@ export interface SandboxServiceDeps {
 const EXTEND_DEADLINE_MS = 10_000;
 /** A deletion answers after this long even if the node has not: it goes on, and the sandbox counts as ended. */
 const DELETE_PATIENCE_MS = 10_000;
+const LEARNING_RETRY_MS = 200;
 const DEFAULT_PAGE = 100;
 
 export class SandboxService {
@@ -179,9 +180,14 @@ export class SandboxService {
     }
   }
 
-  /** @throws ServiceError `sandbox_not_found` */
+  /** @throws ServiceError `sandbox_not_found`, or `node_unavailable` while it may still be heard of */
   entry(tenant: string, id: string): Entry {
-    const entry = this.#deps.store.get(id);
+    const { store, registry } = this.#deps;
+    const entry = store.get(id);
+    if (entry === undefined && registry.learning) {
+      const message = 'This server has just started and does not know all sandboxes yet.';
+      throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
+    }
     // Another tenant's sandbox is not told from one that never was.
     if (entry === undefined || entry.tenant !== tenant) throw new ServiceError('sandbox_not_found');
     return entry;
