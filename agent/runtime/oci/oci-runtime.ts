@@ -97,7 +97,7 @@ export class OciRuntime implements ContainerRuntime {
     await endProcesses(tree, cgroup, box);
     if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
     await endGroup(tree, cgroup);
-    if (box?.imageId != null) this.images.release(box.imageId);
+    if (typeof box?.imageId === 'string') this.images.release(box.imageId);
     if (box !== undefined) box.imageId = null;
     await boxes.remove(id);
   }
