@@ -1,6 +1,6 @@
 /**
  * All pools of a node and the one place where containers are started: claims before refills, a bounded number at once,
- * refills only while no claims come or half of a pool is gone.
+ * few refills while claims come, and those only when half of a pool is gone.
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -11,6 +11,9 @@ import { Pool } from './pool.ts';
 
 /** Refills wait until no claim has come for this long, so that they do not slow the ones that come in a row. */
 const QUIET_MS = 150;
+/** While claims have come within this time, refills leave most of the machine to them. */
+const BUSY_MS = 2_000;
+const BUSY_SHARE = 4;
 const SWEEP_MS = 1_000;
 /** A pool nobody asked for in this long, and with nothing in it, is forgotten. */
 const FORGET_MS = 60_000;
@@ -191,8 +194,11 @@ export class Pools {
     const pools = [...this.#pools.values()];
     const claimed = pools.filter((pool) => pool.unserved() > 0);
     if (claimed.length > 0) return claimed.reduce((a, b) => (b.waitingSince < a.waitingSince ? b : a));
-    if (this.#paused) return undefined;
-    const quiet = now - this.#claimedAtMs >= QUIET_MS;
+    const sinceClaimMs = now - this.#claimedAtMs;
+    const { launchConcurrency } = this.#options;
+    const most = sinceClaimMs >= BUSY_MS ? launchConcurrency : Math.max(1, Math.floor(launchConcurrency / BUSY_SHARE));
+    if (this.#paused || this.#active >= most) return undefined;
+    const quiet = sinceClaimMs >= QUIET_MS;
     const short = pools.filter((pool) => {
       const deficit = pool.deficit(now);
       return deficit > 0 && (quiet || deficit * 2 > pool.demand.target(now));
