@@ -1,3 +1,7 @@
+import { once } from 'node:events';
+import { renameSync } from 'node:fs';
+import { connect } from 'node:net';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { UpgradeRefused, dialNode, dialWs } from '../../src/mux/index.ts';
 import { gatewayAuthorization } from '../../src/lib/node-auth.ts';
@@ -306,4 +310,40 @@ test('malformed questions are refused, and the agent goes on', async () => {
   }
   expect(await codeOf(h.client.exec('sbx-unknown', { argv: ['true'] }))).toBe('sandbox_not_found');
   expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
+});
+
+test('rubbish at the port disturbs nobody', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const upgrade = (path: string): string =>
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+  const rubbish = [
+    upgrade('//'),
+    upgrade('http://[:::'),
+    upgrade('/v1/node/../x'),
+    'GET // HTTP/1.1\r\nHost: x\r\n\r\n',
+    '\0\x01\xff\r\n\r\n',
+  ];
+  for (const text of rubbish) {
+    const socket = connect(h.agent.port, '127.0.0.1');
+    socket.on('error', () => undefined).resume();
+    socket.end(text, 'latin1');
+    await once(socket, 'close');
+  }
+  const link = await NodeClient.dial(h.agent.port, SECRET);
+  link.mux.open({ op: 'watch' }, {});
+  await link[Symbol.asyncDispose]();
+  expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
+});
+
+test('a record that cannot be written ends the sandbox, and the agent goes on', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  renameSync(path.join(h.dataDir, 'sandboxes'), path.join(h.dataDir, 'elsewhere'));
+  const spec = newSpec();
+  await h.client.create(spec);
+  await h.reaches(spec.id, 'ERROR');
+  renameSync(path.join(h.dataDir, 'elsewhere'), path.join(h.dataDir, 'sandboxes'));
+  expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
+  await h.sandbox();
 });

@@ -17,6 +17,7 @@ import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '..
 import { NodeGuard } from './node-guard.ts';
 
 const MAX_LINKS = 256;
+const MAX_CONNECTIONS = 1_024;
 const HEADERS_MS = 5_000;
 
 export interface NodeServerOptions {
@@ -68,6 +69,7 @@ class LinkServer implements NodeServer {
         response.destroy();
       });
     });
+    this.#http.maxConnections = MAX_CONNECTIONS;
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#http.on('clientError', (_error, socket) => socket.destroy());
   }
@@ -112,7 +114,7 @@ class LinkServer implements NodeServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname } = new URL(request.url ?? '/', 'http://agent');
+    const pathname = pathOf(request);
     if (request.method === 'GET' && pathname === '/healthz') {
       const healthy = this.#options.healthy();
       return void response.writeHead(healthy ? 200 : 503).end(healthy ? 'ok\n' : 'not ready\n');
@@ -127,8 +129,7 @@ class LinkServer implements NodeServer {
   /** Everything is decided before the handshake. */
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy());
-    const { pathname } = new URL(request.url ?? '/', 'http://agent');
-    if (pathname !== NODE_PATH) return refuse(socket, new ServiceError('not_found'));
+    if (pathOf(request) !== NODE_PATH) return refuse(socket, new ServiceError('not_found'));
     const nonce = this.#guard.admit(request.headers.authorization);
     if (nonce === undefined) {
       const details = { challenge: this.#guard.challenge() };
@@ -166,6 +167,9 @@ class LinkServer implements NodeServer {
     log.info({ event: 'node_link', links: this.#links.size }, 'a gateway is here');
   }
 }
+
+/** Not parsed as a URL: not everything that a peer may send is one. */
+const pathOf = (request: IncomingMessage): string => (request.url ?? '').split('?', 1)[0] ?? '';
 
 /** Numbers of the whole node: for who is on it, or behind a proxy on it. */
 function isLocal(request: IncomingMessage): boolean {

@@ -318,8 +318,14 @@ export class Sandboxes {
   #changed(sandbox: Sandbox): void {
     const { record, spec, containerId, image } = sandbox;
     const stored = { version: 1, record, spec, containerId, image } as const;
-    this.#options.store.save(stored);
-    if (sandbox.ended) this.#options.store.seal(stored);
+    try {
+      this.#options.store.save(stored);
+      if (sandbox.ended) this.#options.store.seal(stored);
+    } catch (error) {
+      // What cannot be written down would be lost with the agent: better it ends now, and somebody is told.
+      this.#options.log.error({ err: error, sandbox: sandbox.id }, 'a sandbox record cannot be written');
+      queueMicrotask(() => this.end(sandbox, 'internal', 'the node cannot write its records'));
+    }
     this.#emit({ type: 'changed', record });
   }
 
