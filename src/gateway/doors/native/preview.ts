@@ -64,7 +64,8 @@ export function previewRoutes({ sandboxes, ports }: Services): Route[] {
 }
 
 export function registerPreview(app: FastifyInstance, services: Services): void {
-  const handler = (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => forward(services, request, reply);
+  const handler = (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
+    forwardPreview(services, request, reply);
   const onRequest = async ({ raw }: FastifyRequest): Promise<void> => {
     authenticate(services, raw.headers, targetOf(raw.url));
   };
@@ -73,7 +74,12 @@ export function registerPreview(app: FastifyInstance, services: Services): void 
   }
 }
 
-async function forward(services: Services, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+/** Sends a request on to the port that its address names, and its answer back. @throws ServiceError */
+export async function forwardPreview(
+  services: Services,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<unknown> {
   const target = targetOf(request.raw.url);
   const access = authenticate(services, request.headers, target);
   const gone = new AbortController();

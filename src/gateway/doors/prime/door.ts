@@ -4,22 +4,27 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { ServiceError } from '../../../protocol/errors.ts';
+import type { Services } from '../../services.ts';
 import type { Door } from '../door.ts';
 import { DEFAULT_PRIME_CONFIG } from './config.ts';
 import { Sessions } from './connect/sessions.ts';
 import { DATA_PREFIX, type PrimeContext } from './context.ts';
 import { batchRoutes } from './control/batch-routes.ts';
+import { exposeRoutes } from './control/expose-routes.ts';
 import { otherRoutes } from './control/other-routes.ts';
 import { registerControl } from './control/route.ts';
 import { sandboxRoutes } from './control/sandbox-routes.ts';
 import { registerConnect, registerData } from './data/routes.ts';
 import { createControlErrors } from './errors.ts';
+import { Exposures, registerExposed, upgradeExposed } from './exposed.ts';
 import { Tokens } from './tokens.ts';
 
 export const CONTROL_PREFIX = '/api/v1';
 
 export function createPrimeDoor(): Door {
   const sessions = new Sessions();
+  const exposures = new Exposures();
+  let taken: Services | null = null;
   return {
     name: 'prime',
     async register(app, services, config) {
@@ -28,17 +33,20 @@ export function createPrimeDoor(): Door {
         config: config.prime ?? DEFAULT_PRIME_CONFIG,
         tokens: new Tokens(config.nodeSecret),
       };
-      await app.register((control) => registerControlPlane(control, context), { prefix: CONTROL_PREFIX });
+      taken = services;
+      await app.register((control) => registerControlPlane(control, context, exposures), { prefix: CONTROL_PREFIX });
+      await app.register(async (exposed) => registerExposed(exposed, services, exposures), { prefix: DATA_PREFIX });
       await app.register((data) => registerData(data, context), { prefix: DATA_PREFIX });
       await app.register(async (connect) => registerConnect(connect, context, sessions, config.resumeMs), {
         prefix: DATA_PREFIX,
       });
     },
+    upgrade: (request, socket, head) => taken !== null && upgradeExposed(taken, exposures, request, socket, head),
     close: () => sessions.close(),
   };
 }
 
-async function registerControlPlane(app: FastifyInstance, context: PrimeContext): Promise<void> {
+async function registerControlPlane(app: FastifyInstance, context: PrimeContext, exposures: Exposures): Promise<void> {
   const { services } = context;
   app.setErrorHandler(createControlErrors(services.log));
   app.setNotFoundHandler((request) => {
@@ -55,5 +63,10 @@ async function registerControlPlane(app: FastifyInstance, context: PrimeContext)
       done(new ServiceError('invalid_request', 'The body is not valid JSON.'));
     }
   });
-  registerControl(app, services, [...sandboxRoutes(context), ...batchRoutes(context), ...otherRoutes(context)]);
+  registerControl(app, services, [
+    ...sandboxRoutes(context),
+    ...batchRoutes(context),
+    ...exposeRoutes(context, exposures),
+    ...otherRoutes(context),
+  ]);
 }

@@ -260,6 +260,32 @@ async def logs(s):
     assert await s.client.get_logs(s.sandbox) == ""
 
 
+@check("a port that is exposed is reached at its address, until it is taken back")
+async def expose(s):
+    server = "cd /tmp && echo from inside > page.txt && exec python3 -m http.server 8123 --bind 127.0.0.1"
+    await s.run(f"nohup sh -c '{server}' > /dev/null 2>&1 &")
+    exposed = (await api("POST", f"/sandbox/{s.sandbox}/expose", json={"port": 8123, "name": "web"})).json()
+    async with httpx.AsyncClient(timeout=60) as http:
+
+        async def answers():
+            answer = await http.get(f"{exposed['url']}/page.txt")
+            return answer.status_code == 200 and answer.text == "from inside\n"
+
+        await s.until(answers)
+        assert (await http.get(exposed["url"].replace("/exposed/", "/exposed/x"))).status_code == 404
+        if WIRE == "json":
+            listed = await s.client.list_exposed_ports(s.sandbox)
+            assert [each.exposure_id for each in listed.exposures] == [exposed["exposure_id"]], listed
+            again = await s.client.expose(s.sandbox, 8123)
+            await s.client.unexpose(s.sandbox, again.exposure_id)
+            assert len((await s.client.list_all_exposed_ports()).exposures) >= 1
+        gone = await api("DELETE", f"/sandbox/{s.sandbox}/expose/{exposed['exposure_id']}")
+        assert gone.status_code == 200 and gone.json() == {"success": True}
+        assert (await http.get(f"{exposed['url']}/page.txt")).status_code == 404
+    refused = await api("POST", f"/sandbox/{s.sandbox}/expose", json={"port": 22, "protocol": "TCP"})
+    assert refused.status_code == 501 and refused.json()["detail"], refused.text
+
+
 @check("where batch endpoints are not there, the client goes on without them")
 async def fallback(s):
     original = httpx.AsyncClient.send

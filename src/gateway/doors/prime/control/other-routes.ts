@@ -1,4 +1,4 @@
-/** Network policy, registry credentials, images. */
+/** Network policy, registry credentials, images, and who calls. */
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import type { Network } from '../../../../protocol/sandbox.ts';
@@ -38,6 +38,12 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
         }
         return policyOf(network);
       },
+    ],
+    // The CLI takes its user's id from here, without which it deletes nothing by label.
+    [
+      'GET',
+      '/user/whoami',
+      ({ tenant }) => ({ data: { id: tenant, name: tenant, slug: tenant, email: null, scope: {} } }),
     ],
     ['GET', '/template/registry-credentials', () => ({ credentials: [] })],
     [
