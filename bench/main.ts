@@ -10,10 +10,11 @@ import { create } from './scenarios/create.ts';
 import { density } from './scenarios/density.ts';
 import { exec } from './scenarios/exec.ts';
 import { images } from './scenarios/images.ts';
+import { prime } from './scenarios/prime.ts';
 import type { Options, Scenario } from './scenarios/scenario.ts';
 import { stream } from './scenarios/stream.ts';
 
-const SCENARIOS: readonly Scenario[] = [exec, create, burst, density, images, stream];
+const SCENARIOS: readonly Scenario[] = [exec, create, burst, density, images, stream, prime];
 const ROOT = join(import.meta.dirname, '..');
 const RELEASE = dirname(boxinitPath());
 

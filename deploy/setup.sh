@@ -7,6 +7,7 @@
 #   rust     a Rust toolchain                    oci      runc, skopeo, umoci, bubblewrap, nftables, ...
 #   boxinit  the supervisor of each sandbox      tools    programs that only the tests use
 #   engine   a Docker engine that answers        build    TypeScript to dist/
+#   prime    the official Prime clients, which only tests and bench use; part of tools
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
@@ -20,14 +21,15 @@ run_step() {
   engine) with_lock engine install_engine ;;
   image) with_lock image make_image ;;
   oci) with_lock packages install_oci ;;
+  prime) with_lock prime install_prime ;;
   tools)
     with_lock packages install_test_tools
     with_lock prime install_prime
     ;;
   build) with_lock build build_typescript ;;
   all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
-  -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
-  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools build all" ;;
+  -h | --help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime build all" ;;
   esac
 }
 

@@ -46,6 +46,8 @@ export async function startTarget(options: TargetOptions): Promise<StartedTarget
     const up = await withDeadline({ deadlineMs: UP_LIMIT_MS, what: 'starting the server' }, () => firstLine(child));
     const client = new Millibox({ url: up.url, apiKey: up.apiKey });
     return {
+      url: up.url,
+      apiKey: up.apiKey,
       client,
       operator: new Operator(up),
       runtime: up.runtime,
@@ -98,6 +100,8 @@ async function remoteTarget(url: string, { image }: TargetOptions): Promise<Star
   const [node] = await operator.nodes();
   if (node === undefined) throw new Error(`no node behind ${url}`);
   return {
+    url,
+    apiKey: key ?? '',
     client,
     operator,
     runtime: node.runtime ?? 'unknown',

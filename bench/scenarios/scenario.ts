@@ -4,6 +4,8 @@ import type { Operator } from '../../src/cli/io/operator.ts';
 import type { Row, Samples } from '../report/statistics.ts';
 
 export interface Target {
+  url: string;
+  apiKey: string;
   client: Millibox;
   operator: Operator;
   /** Image of the sandboxes; also the one that the Docker baselines run. */
