@@ -1,11 +1,11 @@
 /** Containers made by a Docker engine. Only the cold path is here: create, start, update, remove, list. */
 import type Docker from 'dockerode';
 import { background } from '../../../src/lib/background.ts';
-import { withDeadline } from '../../../src/lib/deadline.ts';
+import { orAbort, withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
-import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions, Limits } from '../runtime.ts';
+import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
 import { dockerError, statusOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
@@ -42,6 +42,8 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #log: Logger;
   readonly #internet: Internet;
   readonly #known = new Map<string, Known>();
+  /** Containers that Docker has been asked to make, until it has answered. */
+  readonly #making = new Map<string, Promise<void>>();
   readonly #listeners = new Set<(id: string, exit: { oomKilled: boolean }) => void>();
   readonly #closing = new AbortController();
   readonly #events: Promise<void>;
@@ -73,21 +75,33 @@ export class DockerRuntime implements ContainerRuntime {
     const { id, image, limits, signal } = options;
     if (image === undefined) throw new ServiceError('internal', 'Docker cannot start a container without an image');
     this.#known.set(id, { imageId: image.id, limits, pid: null, oomKills: 0 });
+    const made = this.#make({ ...options, image });
+    // Docker goes on with a request whose caller has hung up. So none is abandoned: whoever destroys waits for it.
+    const settled = made.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#making.set(id, settled);
+    void settled.then(() => this.#making.delete(id));
     try {
-      const network = options.network === 'off' ? 'none' : await this.#internet.ready();
-      const host = { ...this.#host, network };
-      await this.#call('the creation of a container', CREATE_MS, signal, (abortSignal) =>
-        this.#docker.createContainer({ ...createOptions({ ...options, image }, host), abortSignal }),
-      );
-      await this.#call('the start of a container', CREATE_MS, signal, (abortSignal) =>
-        this.#docker.getContainer(id).start({ abortSignal }),
-      );
+      await orAbort(signal, made);
     } catch (error) {
       if (error instanceof ServiceError && statusOf(error.cause) === 404) this.images.forget(image.id);
       background(this.destroy(id), 'removing a container that did not start', this.#log);
       throw explainDisk(error, limits);
     }
     return { id, imageId: image.id };
+  }
+
+  async #make(options: LaunchOptions & { image: Image }): Promise<void> {
+    const { id, signal } = options;
+    const network = options.network === 'off' ? 'none' : await this.#internet.ready();
+    signal?.throwIfAborted();
+    await this.#call('the creation of a container', CREATE_MS, undefined, () =>
+      this.#docker.createContainer(createOptions(options, { ...this.#host, network })),
+    );
+    signal?.throwIfAborted();
+    await this.#call('the start of a container', CREATE_MS, undefined, () => this.#docker.getContainer(id).start());
   }
 
   async claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
@@ -101,6 +115,7 @@ export class DockerRuntime implements ContainerRuntime {
 
   async destroy(id: string): Promise<void> {
     this.#known.delete(id);
+    await this.#making.get(id);
     try {
       await this.#call('the removal of a container', REMOVE_MS, undefined, () =>
         this.#docker.getContainer(id).remove({ force: true, v: true }),
