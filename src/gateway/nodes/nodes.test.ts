@@ -191,7 +191,7 @@ test('a full queue says so at once, with when to come back, and makes none of a 
 test('a sandbox that waited too long for room ends, and what waits in it is told', async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 1 };
-  gateway = await TestGateway.start([a], { queueWaitMs: 50 });
+  gateway = await TestGateway.start([a], { queueWaitMs: 1_000 });
   await gateway.sandbox();
   const { json } = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: {} });
   expect(json).toMatchObject({ status: 'ERROR', reason: 'start_failed' });

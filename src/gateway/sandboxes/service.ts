@@ -234,7 +234,7 @@ export class SandboxService {
     const limit = settled.then((placed) => {
       if (placed) return;
       queue.remove(entry.id);
-      if (Date.now() >= entry.record.expiresAtMs) store.end(entry, 'lifetime', 'No node had room within its lifetime.');
+      if (lifetimeMs <= config.queueWaitMs) store.end(entry, 'lifetime', 'No node had room within its lifetime.');
       else store.end(entry, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`);
     });
     background(limit, 'limit the wait for a node', log);
