@@ -22,6 +22,8 @@ export interface RuntimeConfig {
 export interface OciConfig {
   /** `runc`, `crun`, or a path. Default: runc. */
   program?: string | undefined;
+  /** false: the runtime is run for each container. */
+  nursery?: boolean | undefined;
   /** Default: below the data directory. One agent at a time. */
   imagesDir?: string | undefined;
   registry: RegistryConfig;

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod json;
 pub mod kill;
 pub mod mux;
+pub mod nursery;
 pub mod port;
 pub mod ring;
 pub mod server;
@@ -17,3 +18,9 @@ pub mod slab;
 pub mod sys;
 pub mod timers;
 pub mod users;
+
+/// Ends the process, with a word to whoever reads what it says.
+pub fn fail(what: &str, errno: i32) -> ! {
+    eprintln!("boxinit: {}: {}", what, sys::message(errno));
+    std::process::exit(1)
+}

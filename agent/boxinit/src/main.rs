@@ -1,9 +1,11 @@
-//! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK; all are gone from it before anything runs.
+//! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
+//! MILLIBOX_NURSERY; all are gone from it before anything runs.
 
 use boxinit::core::Core;
 use boxinit::server::{self, Config, Server};
 use boxinit::sys::io::Fd;
 use boxinit::sys::{net, process, signal};
+use boxinit::{fail, nursery};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::io::IntoRawFd;
 
@@ -30,11 +32,18 @@ fn open_null() -> std::io::Result<Fd> {
 
 fn main() {
     process::set_undumpable();
-    let config = Config {
-        socket: take("MILLIBOX_SOCKET").unwrap_or_else(|| DEFAULT_SOCKET.as_bytes().to_vec()),
+    let socket = take("MILLIBOX_SOCKET").unwrap_or_else(|| DEFAULT_SOCKET.as_bytes().to_vec());
+    if take("MILLIBOX_NURSERY").is_some() {
+        return serve(nursery::run(&socket));
+    }
+    serve(Config {
+        socket,
         token: take("MILLIBOX_TOKEN").unwrap_or_default(),
         blank: take("MILLIBOX_BLANK").as_deref() == Some(b"1"),
-    };
+    })
+}
+
+fn serve(config: Config) {
     if process::getpid() != 1 {
         process::set_subreaper();
     }
@@ -52,9 +61,4 @@ fn main() {
         Ok(mut server) => server.run(),
         Err(errno) => fail("the event loop cannot be made", errno),
     }
-}
-
-fn fail(what: &str, errno: i32) -> ! {
-    eprintln!("boxinit: {}: {}", what, boxinit::sys::message(errno));
-    std::process::exit(1)
 }

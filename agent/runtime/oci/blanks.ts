@@ -5,13 +5,19 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { LaunchOptions } from '../runtime.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { identify } from './pids.ts';
+import { Nursery, type NurseryDeps } from './nursery.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 import { blankSpec, INSIDE } from './spec.ts';
 import type { Place } from './place.ts';
 
+const FIRST_REST_MS = 100;
+const LONGEST_REST_MS = 60_000;
+
 export interface BlankMaker {
   /** Starts a container in the box that `options.id` names, whose directory is there. @throws ServiceError. */
   make(options: LaunchOptions): Promise<Box>;
+  /** Lets go of what is held for making more. */
+  close(): Promise<void>;
 }
 
 /** One run of the OCI runtime for each blank: needs nothing but the runtime, and takes tens of milliseconds of a cpu. */
@@ -46,5 +52,64 @@ export class RuntimeBlanks implements BlankMaker {
     const process = identify(Number(await readFile(pidFile, 'utf8')));
     if (process === undefined) throw new ServiceError('internal', `${INSIDE.boxinit} ended at its start`);
     return this.#boxes.started(id, process, { cgroup, by: 'runtime' });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Clones of a prepared container: a few milliseconds each. What the runtime does is done once, for all of them. */
+export class NurseryBlanks implements BlankMaker {
+  readonly #deps: NurseryDeps;
+  readonly #boxes: Boxes;
+  readonly #otherwise: BlankMaker;
+  #nursery: Promise<Nursery> | undefined;
+  #restAfterMs = FIRST_REST_MS;
+  #quietUntilMs = 0;
+  #closed = false;
+
+  /** `otherwise` makes the blanks while there is no nursery. */
+  constructor(deps: NurseryDeps, boxes: Boxes, otherwise: BlankMaker) {
+    this.#deps = deps;
+    this.#boxes = boxes;
+    this.#otherwise = otherwise;
+  }
+
+  async make(options: LaunchOptions): Promise<Box> {
+    const nursery = await this.#ready();
+    if (nursery === undefined) return await this.#otherwise.make(options);
+    const { place } = this.#deps;
+    const { id, token, socketDir, signal } = options;
+    const socket = place.inside(join(socketDir, 'agent.sock'));
+    const process = identify(await nursery.fork(id, { socket, token, signal }));
+    if (process === undefined) throw new ServiceError('internal', 'a blank ended at its start');
+    this.#restAfterMs = FIRST_REST_MS;
+    return this.#boxes.started(id, process, { cgroup: place.boxGroup(id), by: 'nursery' });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await (await this.#nursery?.catch(() => undefined))?.close();
+  }
+
+  async #ready(): Promise<Nursery | undefined> {
+    if (this.#closed) throw new ServiceError('draining');
+    const now = performance.now();
+    if (this.#nursery === undefined && now >= this.#quietUntilMs) this.#nursery = Nursery.start(this.#deps);
+    const starting = this.#nursery;
+    try {
+      const nursery = await starting;
+      if (nursery?.over !== true) return nursery;
+      this.#deps.log.warn({}, 'the nursery has ended: the next one is started');
+    } catch (error) {
+      this.#deps.log.error({ err: error }, 'the nursery does not start: each blank is started by the runtime');
+    }
+    if (this.#nursery === starting) {
+      this.#nursery = undefined;
+      this.#quietUntilMs = performance.now() + this.#restAfterMs;
+      this.#restAfterMs = Math.min(LONGEST_REST_MS, this.#restAfterMs * 2);
+    }
+    return undefined;
   }
 }

@@ -1,6 +1,6 @@
 /** Where the control groups of this machine are: the hierarchies of version 1, or the one of version 2. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
@@ -10,6 +10,8 @@ export interface CgroupTree {
   version: 1 | 2;
   /** Mount point of the hierarchy of each controller that limits need; all the same in version 2. */
   controllers: Readonly<Record<Controller, string>>;
+  /** The hierarchies as Docker shows them to a container: below /sys/fs/cgroup, or as that with an empty name. */
+  views: readonly { name: string; kind: string; options: string }[];
   /** Mount points of all hierarchies: a runtime makes a group in each. */
   hierarchies: readonly string[];
 }
@@ -27,13 +29,26 @@ export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'ut
     mounts.find(({ kind, options }) => kind === 'cgroup' && options.split(',').includes(controller))?.point;
   const [memory, cpu, pids] = CONTROLLERS.map(find);
   if (memory !== undefined && cpu !== undefined && pids !== undefined) {
-    return { version: 1, controllers: { memory, cpu, pids }, hierarchies };
+    const views = mounts
+      .filter(({ kind }) => kind === 'cgroup')
+      .map(({ point, kind, options }) => ({ name: basename(point), kind, options: namesOnly(options) }));
+    return { version: 1, controllers: { memory, cpu, pids }, views, hierarchies };
   }
   if (unified === undefined || !hasControllers(unified.point)) {
     throw new ServiceError('not_supported', 'the kernel has no memory, cpu and pids control groups mounted');
   }
   const { point } = unified;
-  return { version: 2, controllers: { memory: point, cpu: point, pids: point }, hierarchies };
+  const views = [{ name: '', kind: 'cgroup2', options: '' }];
+  return { version: 2, controllers: { memory: point, cpu: point, pids: point }, views, hierarchies };
+}
+
+/** Of a hierarchy's mount options, those that say which it is. */
+function namesOnly(options: string): string {
+  const other = ['rw', 'ro', 'xattr', 'clone_children', 'noprefix', 'favordynmods'];
+  return options
+    .split(',')
+    .filter((option) => !other.includes(option) && !option.startsWith('release_agent='))
+    .join(',');
 }
 
 function hasControllers(point: string): boolean {
@@ -94,6 +109,17 @@ export function removeGroup(tree: CgroupTree, path: string): boolean {
     }
   }
   return gone;
+}
+
+/** Removes the group itself from each hierarchy where nothing is below it and no process is in it. */
+export function removeGroupIfEmpty(tree: CgroupTree, path: string): void {
+  for (const root of tree.hierarchies) {
+    try {
+      rmdirSync(join(root, path));
+    } catch {
+      // In use, or not there.
+    }
+  }
 }
 
 /** Names of the groups directly below a path, in any hierarchy. */

@@ -23,6 +23,12 @@ export async function endProcesses(tree: CgroupTree, cgroup: string, first: Proc
   }, 'the end of a container');
 }
 
+/** @throws ServiceError `deadline_exceeded`. */
+export async function endProcess(process: ProcessId): Promise<void> {
+  killProcess(process);
+  await poll(() => !isAlive(process), 'the end of a process');
+}
+
 /** @throws ServiceError `deadline_exceeded` when the kernel does not let go of it. */
 export async function endGroup(tree: CgroupTree, cgroup: string): Promise<void> {
   await poll(() => removeGroup(tree, cgroup), 'the removal of a control group');

@@ -8,7 +8,7 @@ import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '.
 import type { BlankMaker } from './blanks.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, writeLimits } from './cgroup-limits.ts';
-import type { CgroupTree } from './cgroup-tree.ts';
+import { removeGroupIfEmpty, type CgroupTree } from './cgroup-tree.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import { etcFiles } from './etc-files.ts';
 import { Exits } from './exits.ts';
@@ -124,7 +124,11 @@ export class OciRuntime implements ContainerRuntime {
   async close(): Promise<void> {
     this.#exits.close();
     this.#listeners.clear();
+    await this.#deps.blanks.close();
     await this.#deps.boxes.buried();
+    // Of an agent that leaves nothing: containers that live on keep their groups, and with them this one.
+    const { tree, place } = this.#deps;
+    for (const group of [`${place.boxesGroup}/nursery`, place.boxesGroup, place.group]) removeGroupIfEmpty(tree, group);
   }
 
   /** The process that a container is, as the kernel counts: for tests and operators. */

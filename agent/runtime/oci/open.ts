@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { ImageStore } from '../../images/image-store.ts';
 import type { RuntimeConfig } from '../select.ts';
-import { RuntimeBlanks } from './blanks.ts';
+import { NurseryBlanks, RuntimeBlanks } from './blanks.ts';
 import { Boxes } from './boxes.ts';
 import { findCgroups } from './cgroup-tree.ts';
 import { OciRuntime } from './oci-runtime.ts';
@@ -37,7 +37,11 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     archives: config.oci?.archives ?? {},
     log: config.log,
   });
-  const blanks = new RuntimeBlanks(cli, place, boxes);
+  const byRuntime = new RuntimeBlanks(cli, place, boxes);
+  const blanks =
+    config.oci?.nursery === false
+      ? byRuntime
+      : new NurseryBlanks({ place, tree, cli, log: config.log }, boxes, byRuntime);
   return new OciRuntime({ place, boxes, blanks, tree, cli, images, log: config.log });
 }
 

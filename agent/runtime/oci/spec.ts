@@ -52,6 +52,7 @@ export const INSIDE = {
   boxinit: '/.millibox/boxinit',
   data: '/.millibox/data',
   images: '/.millibox/images',
+  groups: '/.millibox/groups',
   root: '/.millibox/root',
 } as const;
 
@@ -63,11 +64,42 @@ export interface BlankSpec {
   cgroupPath: string;
   seccomp: Seccomp;
   env: Record<string, string>;
-  args?: readonly string[];
 }
 
 /** `config.json` of a bundle, version 1.0.2 of the runtime specification. */
 export function blankSpec(options: BlankSpec): object {
+  return spec(options, {
+    mounts: KERNEL_MOUNTS,
+    namespaces: ['pid', 'network', 'ipc', 'uts', 'mount', 'cgroup'],
+    maskedPaths: MASKED_PATHS,
+    readonlyPaths: READONLY_PATHS,
+  });
+}
+
+/**
+ * A nursery sees the host's processes, so that it can name its children, and the control groups of its agent, so that
+ * they can enter theirs. It has no /sys: each child mounts its own.
+ */
+export function nurserySpec(options: BlankSpec & { groups: { outside: string; inside: string }[] }): object {
+  const groups = options.groups.map(({ outside, inside }) =>
+    bind(outside, inside, ['rw', 'nosuid', 'nodev', 'noexec']),
+  );
+  return spec(options, {
+    mounts: [...KERNEL_MOUNTS.filter(({ destination }) => ['/proc', '/dev'].includes(destination)), ...groups],
+    namespaces: ['network', 'ipc', 'uts', 'mount'],
+    maskedPaths: [],
+    readonlyPaths: [],
+  });
+}
+
+interface Parts {
+  mounts: readonly object[];
+  namespaces: readonly string[];
+  maskedPaths: readonly string[];
+  readonlyPaths: readonly string[];
+}
+
+function spec(options: BlankSpec, { mounts, namespaces, maskedPaths, readonlyPaths }: Parts): object {
   const capabilities = [...CAPABILITIES, ...CLAIM_CAPABILITIES];
   return {
     ociVersion: '1.0.2',
@@ -76,25 +108,25 @@ export function blankSpec(options: BlankSpec): object {
     process: {
       user: { uid: 0, gid: 0 },
       cwd: '/',
-      args: [INSIDE.boxinit, ...(options.args ?? [])],
+      args: [INSIDE.boxinit],
       env: Object.entries(options.env).map(([name, value]) => `${name}=${value}`),
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
-      // With it, the claim could not give a program its file capabilities back; boxinit sets it at the end.
+      // boxinit sets it at the end of the claim.
       noNewPrivileges: false,
     },
     mounts: [
-      ...KERNEL_MOUNTS,
+      ...mounts,
       bind(options.boxinitPath, INSIDE.boxinit, ['ro', 'nosuid', 'nodev']),
       bind(options.dataDir, INSIDE.data, ['rw', 'nosuid', 'nodev']),
       bind(options.imagesDir, INSIDE.images, ['ro', 'nosuid', 'nodev']),
     ],
     linux: {
-      namespaces: ['pid', 'network', 'ipc', 'uts', 'mount', 'cgroup'].map((type) => ({ type })),
+      namespaces: namespaces.map((type) => ({ type })),
       cgroupsPath: options.cgroupPath,
       resources: { devices: DEVICE_RULES },
       seccomp: options.seccomp,
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
+      maskedPaths,
+      readonlyPaths,
       rootfsPropagation: 'private',
     },
   };

@@ -134,6 +134,13 @@ pub fn add_nonblocking(fd: c_int) {
     }
 }
 
+pub fn set_blocking(fd: c_int) {
+    unsafe {
+        let flags = fcntl(fd, F_GETFL);
+        fcntl(fd, F_SETFL, flags & !O_NONBLOCK);
+    }
+}
+
 /// Enlarges a pipe where the system allows it. Only speed depends on it.
 pub fn enlarge_pipe(fd: c_int) {
     unsafe {

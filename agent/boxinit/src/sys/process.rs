@@ -4,7 +4,17 @@ use super::{c_char, c_int, c_long, c_ulong, c_void, check};
 
 pub const CLONE_VM: c_int = 0x100;
 pub const CLONE_VFORK: c_int = 0x4000;
+pub const NEW_MOUNTS: u64 = 0x0002_0000;
+pub const NEW_CONTROL_GROUP: u64 = 0x0200_0000;
+pub const NEW_HOSTNAME: u64 = 0x0400_0000;
+pub const NEW_IPC: u64 = 0x0800_0000;
+pub const NEW_PROCESS_IDS: u64 = 0x2000_0000;
+pub const NEW_NETWORK: u64 = 0x4000_0000;
 const SIGCHLD: c_int = 17;
+#[cfg(target_arch = "x86_64")]
+const SYS_CLONE: c_long = 56;
+#[cfg(target_arch = "aarch64")]
+const SYS_CLONE: c_long = 220;
 const WNOHANG: c_int = 1;
 const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
@@ -47,6 +57,9 @@ extern "C" {
         arg: *mut c_void,
         ...
     ) -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
+    #[link_name = "unshare"]
+    fn c_unshare(flags: c_int) -> c_int;
     fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut Usage) -> c_int;
     #[link_name = "getpid"]
     fn c_getpid() -> c_int;
@@ -82,6 +95,17 @@ pub unsafe fn vfork_on(
     arg: *mut c_void,
 ) -> Result<c_int, i32> {
     check(clone(child, stack_top, CLONE_VM | CLONE_VFORK | SIGCHLD, arg))
+}
+
+/// As `fork`, into new namespaces. Only for a process of one thread: nothing but this is told of it.
+pub fn clone_with(namespaces: u64) -> Result<c_int, i32> {
+    let flags = (namespaces | SIGCHLD as u64) as c_long;
+    check(unsafe { syscall(SYS_CLONE, flags, 0 as c_long, 0 as c_long, 0 as c_long, 0 as c_long) } as c_int)
+}
+
+/// Moves this process into new namespaces.
+pub fn unshare(namespaces: u64) -> Result<(), i32> {
+    check(unsafe { c_unshare(namespaces as c_int) }).map(|_| ())
 }
 
 pub struct Reaped {

@@ -58,6 +58,12 @@ pub fn reset_all() {
     }
 }
 
+/// The kernel forgets a child at its end, without being asked.
+pub fn ignore_children() {
+    const IGNORE: usize = 1;
+    unsafe { signal(SIGCHLD, IGNORE) };
+}
+
 /// A descriptor that tells of the signals in `set`, which are to be blocked.
 pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
     check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)

@@ -1,0 +1,93 @@
+//! The nursery: a container that an OCI runtime has prepared, in which this process makes blanks by cloning itself. Each
+//! gets namespaces, control groups and kernel file systems of its own, and inherits what the runtime set up once: the root,
+//! the privileges, the rules for devices and the filter of system calls. It lives as long as its agent listens to it, and
+//! its children live on without it.
+
+mod child;
+mod kernel_files;
+mod plan;
+
+use crate::json::{self, Value, Writer};
+use crate::server::Config;
+use crate::sys::io::{self, Fd};
+use crate::sys::{net, process, signal};
+use plan::Plan;
+
+const MAX_LINE: usize = 64 * 1024;
+const CHUNK: usize = 4 * 1024;
+
+/// Returns in a child, with what it is to serve. In the nursery itself it never does.
+pub fn run(socket: &[u8]) -> Config {
+    // Nobody waits for the children: the kernel forgets them at their end.
+    signal::ignore_children();
+    let link = match net::connect_unix(socket) {
+        Ok(link) => link,
+        Err(errno) => crate::fail("the agent cannot be reached", errno),
+    };
+    io::set_blocking(link.raw());
+    let mut plan = None;
+    let mut input = Vec::new();
+    loop {
+        while let Some(line) = take_line(&mut input) {
+            let request = json::parse(&line).unwrap_or(Value::Null);
+            match request.text("op") {
+                Some("plan") => plan = Plan::parse(&request),
+                Some("fork") => {
+                    if let Some(config) = fork(&request, plan.as_ref(), &link) {
+                        return config;
+                    }
+                }
+                _ => crate::fail("the agent said something odd", 0),
+            }
+        }
+        if input.len() > MAX_LINE || read_more(&link, &mut input) == 0 {
+            // The agent is gone; the next one starts a nursery of its own.
+            std::process::exit(0);
+        }
+    }
+}
+
+/// A child returns what it is to serve.
+fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
+    let (id, socket, token, plan) = match (request.bytes("id"), request.bytes("socket"), request.bytes("token"), plan) {
+        (Some(id), Some(socket), Some(token), Some(plan)) => (id, socket, token, plan),
+        _ => crate::fail("the agent asked for half a blank", 0),
+    };
+    let mut answer = Writer::object();
+    answer.str("id", id);
+    // Memory and descriptors are copied: a child that returns lets go of its copies.
+    match process::clone_with(child::NAMESPACES) {
+        Ok(0) => {
+            let config = Config { socket: socket.to_vec(), token: token.to_vec(), blank: true };
+            if let Err((what, errno)) = child::settle(plan, id) {
+                crate::fail(what, errno);
+            }
+            return Some(config);
+        }
+        Ok(pid) => answer.int("pid", pid.into()),
+        Err(errno) => answer.str("error", crate::sys::message(errno).as_bytes()),
+    }
+    let mut line = answer.end();
+    line.push(b'\n');
+    let mut rest = &line[..];
+    while !rest.is_empty() {
+        match io::write(link.raw(), rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(_) => std::process::exit(0),
+        }
+    }
+    None
+}
+
+fn take_line(input: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let at = input.iter().position(|byte| *byte == b'\n')?;
+    let rest = input.split_off(at + 1);
+    Some(std::mem::replace(input, rest))
+}
+
+fn read_more(link: &Fd, input: &mut Vec<u8>) -> usize {
+    let mut chunk = [0u8; CHUNK];
+    let count = io::read(link.raw(), &mut chunk).unwrap_or(0);
+    input.extend_from_slice(&chunk[..count]);
+    count
+}

@@ -1,0 +1,47 @@
+//! What every blank of this nursery gets, as the agent says.
+
+use crate::json::Value;
+
+/// A hierarchy of control groups as a blank sees it.
+pub struct Hierarchy {
+    /// Directory below /sys/fs/cgroup; empty for the one hierarchy of version 2, which is /sys/fs/cgroup itself.
+    pub name: Vec<u8>,
+    pub kind: Vec<u8>,
+    pub options: Vec<u8>,
+}
+
+pub struct Plan {
+    /// Directories in which each blank gets a control group by its id.
+    pub groups: Vec<Vec<u8>>,
+    pub hierarchies: Vec<Hierarchy>,
+    pub masked: Vec<Vec<u8>>,
+    pub read_only: Vec<Vec<u8>>,
+}
+
+impl Plan {
+    pub fn parse(request: &Value) -> Option<Plan> {
+        let list = |key: &str| -> Option<Vec<Vec<u8>>> {
+            request
+                .array(key)?
+                .iter()
+                .map(|item| match item {
+                    Value::String(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect()
+        };
+        let hierarchy = |item: &Value| {
+            Some(Hierarchy {
+                name: item.bytes("name")?.to_vec(),
+                kind: item.bytes("kind")?.to_vec(),
+                options: item.bytes("options")?.to_vec(),
+            })
+        };
+        Some(Plan {
+            groups: list("groups")?,
+            hierarchies: request.array("hierarchies")?.iter().map(hierarchy).collect::<Option<_>>()?,
+            masked: list("masked")?,
+            read_only: list("readOnly")?,
+        })
+    }
+}

@@ -1,0 +1,160 @@
+/**
+ * The agent's end of a nursery: one container that the OCI runtime prepares, in which boxinit makes blanks by cloning
+ * itself. One question a line, one answer a line.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import net from 'node:net';
+import { basename, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import * as z from 'zod';
+import { withDeadline, orAbort } from '../../../src/lib/deadline.ts';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
+import { endProcess } from './ending.ts';
+import { identify, killProcess, type ProcessId } from './pids.ts';
+import type { Place } from './place.ts';
+import type { RuntimeCli } from './runtime-cli.ts';
+import { INSIDE, MASKED_PATHS, nurserySpec, READONLY_PATHS } from './spec.ts';
+
+const START_MS = 30_000;
+const FORK_MS = 30_000;
+
+const Answer = z.object({ id: z.string(), pid: z.number().int().positive().optional(), error: z.string().optional() });
+
+export interface NurseryDeps {
+  place: Place;
+  tree: CgroupTree;
+  cli: RuntimeCli;
+  log: Logger;
+}
+
+export class Nursery {
+  readonly #socket: net.Socket;
+  readonly #process: ProcessId;
+  readonly #waiting = new Map<string, PromiseWithResolvers<number>>();
+  #over = false;
+
+  private constructor(socket: net.Socket, process: ProcessId, log: Logger) {
+    this.#socket = socket;
+    this.#process = process;
+    const lines = createInterface({ input: socket, crlfDelay: Infinity });
+    lines.on('line', (line) => this.#answered(line, log));
+    socket.on('error', () => undefined);
+    socket.once('close', () => this.#ended());
+  }
+
+  /** Starts one. @throws ServiceError; nothing of it is left behind. */
+  static async start(deps: NurseryDeps): Promise<Nursery> {
+    const { place, cli, log } = deps;
+    const id = `nursery-${randomBytes(6).toString('hex')}`;
+    const dir = join(place.ociDir, 'nurseries', id);
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    const server = net.createServer();
+    let child: ProcessId | undefined;
+    try {
+      await listen(server, join(dir, 'n.sock'));
+      const calls = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
+      const spec = nurserySpec({
+        ...place,
+        cgroupPath: `/${place.boxesGroup}`,
+        groups: groupDirs(deps),
+        env: { MILLIBOX_NURSERY: '1', MILLIBOX_SOCKET: place.inside(join(dir, 'n.sock')) },
+      });
+      await writeFile(join(dir, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+      await cli.run(id, dir, join(dir, 'pid'), { logPath: join(dir, 'log'), deadlineMs: START_MS });
+      child = identify(Number(await readFile(join(dir, 'pid'), 'utf8')));
+      if (child === undefined) throw new ServiceError('internal', 'the nursery ended at its start');
+      const socket = await withDeadline({ deadlineMs: START_MS, what: 'the nursery' }, (signal) =>
+        orAbort(signal, calls),
+      );
+      deps.place.settle(deps.tree, child.pid);
+      const nursery = new Nursery(socket, child, log);
+      nursery.#say({ op: 'plan', ...plan(deps) });
+      return nursery;
+    } catch (error) {
+      if (child !== undefined) killProcess(child);
+      throw error;
+    } finally {
+      // It has called, or it never will.
+      server.close();
+      await cli.forget(id);
+      await rm(dir, { recursive: true, force: true });
+    }
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** The process id, as this process counts, of a new blank in the making. @throws ServiceError. */
+  async fork(
+    id: string,
+    options: { socket: string; token: string; signal?: AbortSignal | undefined },
+  ): Promise<number> {
+    if (this.#over) throw new ServiceError('internal', 'the nursery has ended');
+    const { socket, token, signal } = options;
+    const answer = Promise.withResolvers<number>();
+    this.#waiting.set(id, answer);
+    try {
+      this.#say({ op: 'fork', id, socket, token });
+      return await withDeadline({ deadlineMs: FORK_MS, signal, what: 'a blank' }, () => answer.promise);
+    } finally {
+      this.#waiting.delete(id);
+    }
+  }
+
+  /** Resolves once its process is gone. Its children live on. */
+  async close(): Promise<void> {
+    this.#socket.destroy();
+    this.#ended();
+    await endProcess(this.#process);
+  }
+
+  #say(message: object): void {
+    this.#socket.write(`${JSON.stringify(message)}\n`);
+  }
+
+  #answered(line: string, log: Logger): void {
+    try {
+      const { id, pid, error } = Answer.parse(JSON.parse(line));
+      if (pid !== undefined) this.#waiting.get(id)?.resolve(pid);
+      else this.#waiting.get(id)?.reject(new ServiceError('internal', `a blank could not be made: ${error ?? ''}`));
+    } catch (error) {
+      log.error({ err: error }, 'the nursery cannot be understood');
+      this.#socket.destroy();
+    }
+  }
+
+  #ended(): void {
+    this.#over = true;
+    for (const answer of this.#waiting.values()) answer.reject(new ServiceError('internal', 'the nursery has ended'));
+    this.#waiting.clear();
+  }
+}
+
+/** The directories of control groups in which blanks get theirs: on the host, and in the nursery. */
+function groupDirs({ place, tree }: NurseryDeps): { outside: string; inside: string }[] {
+  const roots = [...new Set(Object.values(tree.controllers))];
+  return roots.map((root) => ({
+    outside: join(root, place.boxesGroup),
+    inside: join(INSIDE.groups, basename(root)),
+  }));
+}
+
+function plan(deps: NurseryDeps): object {
+  return {
+    groups: groupDirs(deps).map(({ inside }) => inside),
+    hierarchies: deps.tree.views,
+    masked: MASKED_PATHS,
+    readOnly: READONLY_PATHS,
+  };
+}
+
+async function listen(server: net.Server, path: string): Promise<void> {
+  const bound = Promise.withResolvers<void>();
+  server.once('error', bound.reject);
+  server.listen({ path, backlog: 1 }, () => bound.resolve());
+  await bound.promise;
+}
