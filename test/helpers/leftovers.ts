@@ -1,6 +1,8 @@
 /** What a test run left on the machine. Everything of a run names its directory somewhere; nothing else does. */
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -25,7 +27,7 @@ export function leftProcesses(path: string, except: ReadonlySet<number>): string
   return found;
 }
 
-/** This process, those it descends from, and those that they started: the test runner. */
+/** The test runner: this process, those it descends from, and those that they started. */
 export function ownFamily(): Set<number> {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
@@ -34,10 +36,10 @@ export function ownFamily(): Set<number> {
   }
   const family = new Set<number>();
   for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = parents.get(pid)) family.add(pid);
-  // Workers beside this one are children of the runner; a service that was left behind is not under it any more, or is
-  // not called vitest.
+  // What these started and still have under them is the runner's own: workers, pipes. A service that a test left behind
+  // has lost its parent, or is one of our builds.
   for (const [pid, parent] of parents) {
-    if (family.has(parent) && /vitest|esbuild|tee|timeout|bash/.test(text(`/proc/${pid}/cmdline`))) family.add(pid);
+    if (family.has(parent) && !text(`/proc/${pid}/cmdline`).includes('/dist/')) family.add(pid);
   }
   return family;
 }
@@ -65,6 +67,20 @@ export async function leftLoopDevices(path: string): Promise<string[]> {
   return (await output('losetup', ['-a'])).filter((line) => line.includes(path));
 }
 
+/** Control groups of the agents whose data directory lay below the path: named by its digest. */
+export function leftGroups(dataDirs: readonly string[]): string[] {
+  const names = new Set(dataDirs.map((dir) => createHash('sha256').update(dir).digest('hex').slice(0, 12)));
+  const roots = text('/proc/self/mountinfo')
+    .split('\n')
+    .flatMap((line) => /^\S+ \S+ \S+ \S+ (\S+) .* - cgroup2? /.exec(line)?.[1] ?? []);
+  return roots.flatMap((root) => {
+    const ours = join(root, 'millibox');
+    return entries(ours)
+      .filter((name) => names.has(name))
+      .map((name) => join(ours, name));
+  });
+}
+
 /** Lines of a program's output; none when it is not there or fails. */
 export async function output(file: string, args: readonly string[]): Promise<string[]> {
   try {
@@ -88,6 +104,14 @@ function openFiles(pid: number): string {
       .join('\n');
   } catch {
     return '';
+  }
+}
+
+function entries(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
   }
 }
 

@@ -4,7 +4,8 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Millibox } from '../../src/sdk/index.ts';
@@ -13,7 +14,7 @@ import { setupImage } from '../../src/cli/config.ts';
 import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from '../../src/cli/up/parts.ts';
 import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
-import { allowedEnvironment, chosenRuntime } from './config.ts';
+import { allowedEnvironment, chosenRuntime, testRun } from './config.ts';
 import { until } from './until.ts';
 
 /** Short: the homes are part of the paths of unix sockets, which may be no longer than 107 bytes. */
@@ -112,6 +113,7 @@ export class TestStack implements AsyncDisposable {
 
     const nodes: { node: string; port: number }[] = [];
     for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: await freePort() });
+    for (const { node } of nodes) noteDataDir(join(this.home, node));
     const base = allowedEnvironment();
     this.#parts = {
       agents: nodes.map(({ node, port: agentPort }) => ({
@@ -233,8 +235,30 @@ export class TestStack implements AsyncDisposable {
   }
 
   async #stopAgent(part: Part): Promise<void> {
-    if (part.process !== undefined && !isRunning(part.process)) this.#spawn(part);
+    if (part.process !== undefined && !isRunning(part.process)) {
+      this.#spawn(part);
+      // It listens once it has taken over what the last one left; before that it knows of nothing to remove.
+      await until(() => answers(part), START_LIMIT_MS, `${part.name} to be there for its end`);
+    }
     await end(part, 'SIGTERM');
+  }
+}
+
+/** So that the end of the run can look for what this agent may have left under names made of it. */
+function noteDataDir(path: string): void {
+  const { directory } = testRun();
+  if (directory !== undefined) appendFileSync(join(directory, 'data-dirs.log'), `${path}\n`);
+}
+
+/** Whether an agent listens. */
+async function answers(part: Part): Promise<boolean> {
+  const port = Number(part.env['MILLIBOX_AGENT_LISTEN']?.split(':').at(-1));
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } finally {
+    socket.destroy();
   }
 }
 

@@ -1,9 +1,11 @@
 /** After the whole run: nothing of it is left on the machine. What others have running is not looked at. */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { testRun } from '../helpers/config.ts';
 import {
   leftContainers,
+  leftGroups,
   leftLoopDevices,
   leftMounts,
   leftProcesses,
@@ -33,6 +35,12 @@ describe.skipIf(directory === undefined)('after the run there is', { timeout: 90
 
   test('no unix socket of it', async () => {
     await expect.poll(() => leftSockets(path), LIMIT).toEqual([]);
+  });
+
+  test('no control group of its agents', async () => {
+    const list = join(path, 'data-dirs.log');
+    const dataDirs = existsSync(list) ? readFileSync(list, 'utf8').trim().split('\n') : [];
+    await expect.poll(() => leftGroups(dataDirs), LIMIT).toEqual([]);
   });
 
   test('no loop device of it', async () => {
