@@ -14,7 +14,11 @@ const FIRST_REST_MS = 100;
 const LONGEST_REST_MS = 60_000;
 
 export interface BlankMaker {
-  /** Starts a container in the box that `options.id` names, whose directory is there. @throws ServiceError. */
+  /**
+   * Starts a container in the box that `options.id` names, whose directory is there. Does not heed the signal: what is
+   * given up half-way has a process that nobody knows.
+   * @throws ServiceError.
+   */
   make(options: LaunchOptions): Promise<Box>;
   /** Lets go of what is held for making more. */
   close(): Promise<void>;
@@ -33,7 +37,7 @@ export class RuntimeBlanks implements BlankMaker {
   }
 
   async make(options: LaunchOptions): Promise<Box> {
-    const { id, token, socketDir, signal } = options;
+    const { id, token, socketDir } = options;
     const dir = this.#boxes.dirOf(id);
     const cgroup = this.#place.boxGroup(id);
     const spec = blankSpec({
@@ -48,7 +52,7 @@ export class RuntimeBlanks implements BlankMaker {
     // The token is in it.
     await writeFile(join(dir, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
     const pidFile = join(dir, 'pid');
-    await this.#cli.run(id, dir, pidFile, { logPath: join(dir, 'log'), signal });
+    await this.#cli.run(id, dir, pidFile, { logPath: join(dir, 'log') });
     const process = identify(Number(await readFile(pidFile, 'utf8')));
     if (process === undefined) throw new ServiceError('internal', `${INSIDE.boxinit} ended at its start`);
     return this.#boxes.started(id, process, { cgroup, by: 'runtime' });
@@ -80,9 +84,9 @@ export class NurseryBlanks implements BlankMaker {
     const nursery = await this.#ready();
     if (nursery === undefined) return await this.#otherwise.make(options);
     const { place } = this.#deps;
-    const { id, token, socketDir, signal } = options;
+    const { id, token, socketDir } = options;
     const socket = place.inside(join(socketDir, 'agent.sock'));
-    const process = identify(await nursery.fork(id, { socket, token, signal }));
+    const process = identify(await nursery.fork(id, { socket, token }));
     if (process === undefined) throw new ServiceError('internal', 'a blank ended at its start');
     this.#restAfterMs = FIRST_REST_MS;
     return this.#boxes.started(id, process, { cgroup: place.boxGroup(id), by: 'nursery' });

@@ -89,17 +89,14 @@ export class Nursery {
   }
 
   /** The process id, as this process counts, of a new blank in the making. @throws ServiceError. */
-  async fork(
-    id: string,
-    options: { socket: string; token: string; signal?: AbortSignal | undefined },
-  ): Promise<number> {
+  async fork(id: string, options: { socket: string; token: string }): Promise<number> {
     if (this.#over) throw new ServiceError('internal', 'the nursery has ended');
-    const { socket, token, signal } = options;
+    const { socket, token } = options;
     const answer = Promise.withResolvers<number>();
     this.#waiting.set(id, answer);
     try {
       this.#say({ op: 'fork', id, socket, token });
-      return await withDeadline({ deadlineMs: FORK_MS, signal, what: 'a blank' }, () => answer.promise);
+      return await withDeadline({ deadlineMs: FORK_MS, what: 'a blank' }, () => answer.promise);
     } finally {
       this.#waiting.delete(id);
     }

@@ -37,6 +37,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #deps: OciDeps;
   readonly #exits: Exits;
   readonly #listeners = new Set<ExitListener>();
+  readonly #launching = new Map<string, Promise<void>>();
 
   constructor(deps: OciDeps) {
     this.#deps = deps;
@@ -55,16 +56,29 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async launch(options: LaunchOptions): Promise<Container> {
+    const launch = this.#launch(options);
+    const settled = launch.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#launching.set(options.id, settled);
+    try {
+      return await launch;
+    } catch (error) {
+      await this.#end(options.id);
+      throw error;
+    } finally {
+      this.#launching.delete(options.id);
+    }
+  }
+
+  async #launch(options: LaunchOptions): Promise<Container> {
     const { boxes, blanks } = this.#deps;
     await boxes.make(options.id);
-    try {
-      const box = await blanks.make(options);
-      this.#exits.watch(options.id, box);
-      return { id: options.id, imageId: null };
-    } catch (error) {
-      await this.destroy(options.id);
-      throw error;
-    }
+    const box = await blanks.make(options);
+    options.signal?.throwIfAborted();
+    this.#exits.watch(options.id, box);
+    return { id: options.id, imageId: null };
   }
 
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
@@ -90,6 +104,12 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async destroy(id: string): Promise<void> {
+    // What is being started has a process that is not known yet.
+    await this.#launching.get(id);
+    await this.#end(id);
+  }
+
+  async #end(id: string): Promise<void> {
     const { boxes, tree, place } = this.#deps;
     const box = boxes.get(id);
     const cgroup = box?.cgroup ?? place.boxGroup(id);

@@ -13,6 +13,7 @@ import { OciRuntime } from './oci-runtime.ts';
 import { makePlace } from './place.ts';
 import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
+import { sweep } from './sweep.ts';
 import { CAPABILITIES, CLAIM_CALLS } from './spec.ts';
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -31,6 +32,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
   const place = makePlace({ dataDir: config.dataDir, imagesDir, boxinitPath: config.boxinitPath, seccomp });
   const boxes = await Boxes.open(place.ociDir);
   const cli = new RuntimeCli(program, join(place.ociDir, 'state'));
+  await sweep({ place, boxes, tree, cli });
   const images = await ImageStore.open({
     dir: imagesDir,
     registry: config.oci?.registry ?? { mirrors: {}, insecure: [] },

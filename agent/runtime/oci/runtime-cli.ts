@@ -1,7 +1,7 @@
 /** An OCI runtime (runc, crun, runsc), driven by its command line. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -40,6 +40,11 @@ export class RuntimeCli {
   async forget(id: string): Promise<void> {
     // What its own `delete` would do after that, without the start of a program.
     await rm(join(this.#stateDir, id), { recursive: true, force: true });
+  }
+
+  /** Ids of the containers that the runtime has a note of. */
+  async remembered(): Promise<string[]> {
+    return await readdir(this.#stateDir).catch(() => []);
   }
 
   async #command(args: readonly string[], options: CommandOptions): Promise<void> {

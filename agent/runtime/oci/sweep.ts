@@ -1,0 +1,28 @@
+/** What an earlier agent of this data directory left half-made, removed at the start of the next: processes, groups, files. */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Boxes } from './boxes.ts';
+import { groupsBelow, type CgroupTree } from './cgroup-tree.ts';
+import { endGroup, endProcesses } from './ending.ts';
+import type { Place } from './place.ts';
+import type { RuntimeCli } from './runtime-cli.ts';
+
+/** Boxes themselves are not touched, dead or alive: they are listed, and whoever knows the sandboxes decides. */
+export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
+  const { place, boxes, tree, cli } = deps;
+  const known = new Set(boxes.ids());
+  await Promise.all(
+    groupsBelow(tree, place.boxesGroup)
+      // That of a nursery goes with its process, which ends by itself when its agent is gone.
+      .filter((id) => !known.has(id) && id !== 'nursery')
+      .map(async (id) => {
+        await endProcesses(tree, place.boxGroup(id), undefined);
+        await endGroup(tree, place.boxGroup(id));
+      }),
+  );
+  for (const id of await cli.remembered()) if (!known.has(id)) await cli.forget(id);
+  const nurseries = join(place.ociDir, 'nurseries');
+  for (const name of await readdir(nurseries).catch(() => [])) {
+    await rm(join(nurseries, name), { recursive: true, force: true });
+  }
+}
