@@ -10,6 +10,8 @@ cd "$ROOT"
 # Everything that a test makes lies below this directory, so that what is left of it can be told from all else. The
 # path is short: it is part of the paths of unix sockets.
 RESULTS=$(mktemp -d /tmp/mbt.XXXXXX)
+# Programs that run as another user in a test must be able to pass through.
+chmod 711 "$RESULTS"
 export MILLIBOX_TEST_RUN=$RESULTS TMPDIR=$RESULTS
 trap 'rm -rf "$RESULTS"' EXIT
 failed_phases=()
