@@ -26,12 +26,31 @@ export const Labels = z
   .record(z.string().min(1).max(128), z.string().max(256))
   .refine((labels) => Object.keys(labels).length <= MAX_LABELS, `at most ${MAX_LABELS} labels`);
 
-/** A reference as `docker pull` takes it. Checked closely by the node that pulls it. */
+/** `[host[:port]/]path[:tag][@digest]`, as Docker's own grammar has it: path and tag are told apart by their characters. */
+function isImageReference(text: string): boolean {
+  const [named = '', digest, ...more] = text.split('@');
+  const slash = named.indexOf('/');
+  const first = slash === -1 ? '' : named.slice(0, slash);
+  const hasHost = /[.:]/.test(first) || first === 'localhost';
+  const rest = hasHost ? named.slice(slash + 1) : named;
+  const [path = '', tag, ...tags] = rest.split(':');
+  return (
+    more.length === 0 &&
+    tags.length === 0 &&
+    (!hasHost || /^[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?$/.test(first)) &&
+    path.split('/').every((part) => /^[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*$/.test(part)) &&
+    (tag === undefined || /^\w[\w.-]{0,127}$/.test(tag)) &&
+    (digest === undefined || /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]{32,}$/.test(digest))
+  );
+}
+
+/** A reference as `docker pull` takes it. */
 export const ImageRef = z
   .string()
   .min(1)
   .max(512)
-  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._\-/:@]*$/, 'not an image reference');
+  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._\-/:@]*$/, 'not an image reference')
+  .refine(isImageReference, 'not an image reference');
 
 export const Network = z.enum(['off', 'internet']);
 export type Network = z.infer<typeof Network>;
