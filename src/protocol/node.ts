@@ -3,7 +3,7 @@
  * gateway opens every stream; the `op` of the OPEN payload says which kind it is.
  */
 import * as z from 'zod';
-import { EnvMap, EndReason, Labels, Network, Sandbox, SandboxStatus, Timings } from './sandbox.ts';
+import { EnvMap, EndReason, Labels, Network, SandboxStatus, Timings, type Sandbox } from './sandbox.ts';
 
 export const NODE_SUBPROTOCOL = 'millibox.node.v1';
 /** Path of the WebSocket on an agent. Dial it with `dialNode` (src/mux/dial-node.ts), which does the authentication. */
