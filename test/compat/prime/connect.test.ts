@@ -67,6 +67,10 @@ afterAll(() => stack?.stop());
 const shell = (text: string) => ({ cmd: '/bin/bash', args: ['-c', text], envs: {} });
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 
+interface Told {
+  event?: CommandSessionEvent | undefined;
+}
+
 /** A stream of a session, read in the background, which can be cut. */
 class Reader {
   text = '';
@@ -75,7 +79,7 @@ class Reader {
   readonly done: Promise<void>;
   readonly #cut = new AbortController();
 
-  constructor(open: (signal: AbortSignal) => AsyncIterable<{ event?: CommandSessionEvent }>) {
+  constructor(open: (signal: AbortSignal) => AsyncIterable<Told>) {
     this.done = this.#read(open(this.#cut.signal));
     this.done.catch(() => undefined);
   }
@@ -88,14 +92,12 @@ class Reader {
     await until(() => this.text.includes(text), LIMIT_MS, JSON.stringify(text));
   }
 
-  async #read(stream: AsyncIterable<{ event?: CommandSessionEvent }>): Promise<void> {
+  async #read(stream: AsyncIterable<Told>): Promise<void> {
     for await (const { event } of stream) {
-      const { case: kind, value } = event?.event ?? {};
-      if (kind === 'start') this.pid = value.pid;
-      if (kind === 'end') this.exitCode = value.exitCode;
-      if (kind === 'data' && value.output.value !== undefined) {
-        this.text += Buffer.from(value.output.value).toString('latin1');
-      }
+      const told = event?.event;
+      if (told?.case === 'start') this.pid = told.value.pid;
+      if (told?.case === 'end') this.exitCode = told.value.exitCode;
+      if (told?.case === 'data') this.text += Buffer.from(told.value.output.value ?? []).toString('latin1');
     }
   }
 }

@@ -1,7 +1,7 @@
 /** Errors in the two forms that the clients read: `{ detail }` of the control plane, `{ error, message }` of the data plane. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../../lib/logger.ts';
-import { ServiceError, type ErrorCode } from '../../../protocol/errors.ts';
+import type { ErrorCode, ServiceError } from '../../../protocol/errors.ts';
 import { retryAfterSeconds, translate } from '../../http/errors.ts';
 
 /** Statuses that differ from the table's: clients of this wire read other things into some of them. */

@@ -73,12 +73,16 @@ export class Input {
   }
 
   async #send(bytes: Buffer): Promise<void> {
-    if (this.#failure !== null) throw this.#failure;
+    this.#check();
     while (this.#stream === null) await this.#up.promise;
     const stream = this.#stream;
     this.#keep(bytes);
     // A cut while it waits is no matter: what is kept is sent again.
     await sendBytes(stream, this.#channel, bytes);
+    this.#check();
+  }
+
+  #check(): void {
     if (this.#failure !== null) throw this.#failure;
   }
 

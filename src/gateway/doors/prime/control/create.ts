@@ -8,6 +8,9 @@ import type { PrimeConfig } from '../config.ts';
 import { resolveImage } from '../images.ts';
 import { toLabels } from '../labels.ts';
 
+/** Clients send null for what is not given. */
+export const maybe = <T>(schema: z.ZodType<T>) => schema.nullish().transform((value) => value ?? undefined);
+
 const StringMap = z.record(z.string(), z.string());
 const Hosts = z.array(z.string().max(300)).max(1024);
 const StartCommand = z.union([
@@ -18,31 +21,28 @@ const StartCommand = z.union([
 /** Fields that are not known are ignored: every release of the clients adds some. */
 export const CreateBody = z.object({
   name: z.string().min(1).max(128),
-  docker_image: z.string().min(1).max(512).nullish(),
-  start_command: StartCommand.nullish(),
+  docker_image: maybe(z.string().min(1).max(512)),
+  start_command: maybe(StartCommand),
   cpu_cores: z.number().positive().default(1),
   memory_gb: z.number().positive().default(1),
-  disk_size_gb: z.number().positive().nullish(),
+  disk_size_gb: maybe(z.number().positive()),
   gpu_count: z.int().min(0).default(0),
-  gpu_type: z.string().nullish(),
-  vm: z.boolean().nullish(),
-  arch: z.string().nullish(),
-  network_access: z.boolean().nullish(),
-  network_allowlist: Hosts.nullish(),
-  network_denylist: Hosts.nullish(),
+  gpu_type: maybe(z.string()),
+  vm: maybe(z.boolean()),
+  arch: maybe(z.string()),
+  network_access: maybe(z.boolean()),
+  network_allowlist: maybe(Hosts),
+  network_denylist: maybe(Hosts),
   timeout_minutes: z.int().default(60),
-  idle_timeout_minutes: z.int().min(1).nullish(),
-  environment_vars: StringMap.nullish(),
-  secrets: StringMap.nullish(),
+  idle_timeout_minutes: maybe(z.int().min(1)),
+  environment_vars: maybe(StringMap),
+  secrets: maybe(StringMap),
   labels: z.array(z.string().min(1).max(128)).max(48).default([]),
-  team_id: z.string().max(200).nullish(),
-  region: z.string().max(200).nullish(),
-  idempotency_key: z
-    .string()
-    .regex(/^[\x21-\x7e]{1,255}$/)
-    .nullish(),
-  checkpoint_id: z.string().nullish(),
-  volumes: z.array(z.unknown()).nullish(),
+  team_id: maybe(z.string().max(200)),
+  region: maybe(z.string().max(200)),
+  idempotency_key: maybe(z.string().regex(/^[\x21-\x7e]{1,255}$/)),
+  checkpoint_id: maybe(z.string()),
+  volumes: maybe(z.array(z.unknown())),
 });
 export type CreateBody = z.infer<typeof CreateBody>;
 
@@ -85,7 +85,7 @@ export function toCreateRequest(body: CreateBody, config: PrimeConfig): CreateSa
       labels,
       ...(startCommand === null ? {} : { startCommand }),
       timeoutMs: lifetime(body.timeout_minutes),
-      ...(body.idle_timeout_minutes == null ? {} : { idleTimeoutMs: lifetime(body.idle_timeout_minutes) }),
+      ...(body.idle_timeout_minutes === undefined ? {} : { idleTimeoutMs: lifetime(body.idle_timeout_minutes) }),
     },
     'body',
   );
@@ -95,11 +95,11 @@ function refuseWhatIsMissing(body: CreateBody): void {
   const refuse = (what: string): never => {
     throw new ServiceError('not_supported', `${what} cannot be had on this server.`);
   };
-  if (body.checkpoint_id != null) refuse('Restoring a checkpoint');
+  if (body.checkpoint_id !== undefined) refuse('Restoring a checkpoint');
   if (body.gpu_count > 0) refuse('A GPU');
   if ((body.volumes ?? []).length > 0) refuse('A volume');
   if (body.arch === 'arm64' && process.arch !== 'arm64') refuse('The architecture arm64');
-  if (body.docker_image == null) throw new ServiceError('invalid_request', 'docker_image is missing');
+  if (body.docker_image === undefined) throw new ServiceError('invalid_request', 'docker_image is missing');
 }
 
 /** Without a limit, or beyond ours: the longest life there is. */
@@ -116,9 +116,10 @@ export function networkOf(
   otherwise: Network,
 ): Network {
   const { network_access: access, network_allowlist: allow, network_denylist: deny } = body;
-  if (allow != null && deny != null) throw new ServiceError('invalid_request', 'give one of the two network lists');
-  if (allow != null) return allOrNothing(allow, 'internet', 'off');
-  if (deny != null) return allOrNothing(deny, 'off', 'internet');
+  if (allow !== undefined && deny !== undefined)
+    throw new ServiceError('invalid_request', 'give one of the two network lists');
+  if (allow !== undefined) return allOrNothing(allow, 'internet', 'off');
+  if (deny !== undefined) return allOrNothing(deny, 'off', 'internet');
   if (access === false) return 'off';
   return otherwise;
 }
@@ -130,7 +131,7 @@ function allOrNothing(hosts: readonly string[], all: Network, none: Network): Ne
 }
 
 function startCommandOf(command: CreateBody['start_command']): string | null {
-  if (command == null) return null;
+  if (command === undefined) return null;
   if (typeof command !== 'string') return [command.executable, ...command.args].map(quote).join(' ');
   return command.trim() === '' || command.trim() === IDLE_COMMAND ? null : command;
 }

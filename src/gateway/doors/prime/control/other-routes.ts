@@ -6,11 +6,11 @@ import { check } from '../../../http/route.ts';
 import { imageKey } from '../../../images/names.ts';
 import type { PrimeContext } from '../context.ts';
 import { resolveImage } from '../images.ts';
-import { networkOf } from './create.ts';
+import { maybe, networkOf } from './create.ts';
 import type { Answer, ControlRoute } from './route.ts';
 import { idOf } from './sandbox-routes.ts';
 
-const Hosts = z.array(z.string().max(300)).max(1024).nullish();
+const Hosts = maybe(z.array(z.string().max(300)).max(1024));
 const Policy = z.object({ allowlist: Hosts, denylist: Hosts });
 const ImageCheck = z.object({ image: z.string().min(1).max(512) });
 
@@ -29,7 +29,10 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
         const { network } = sandboxes.get(tenant, idOf(params));
         const { allowlist, denylist } = check(Policy, body, 'body');
         // Of the two lists that clients always send, the one that says nothing is null.
-        const wanted = networkOf({ network_allowlist: allowlist, network_denylist: denylist }, network);
+        const wanted = networkOf(
+          { network_access: undefined, network_allowlist: allowlist, network_denylist: denylist },
+          network,
+        );
         if (wanted !== network) {
           throw new ServiceError(
             'not_supported',

@@ -1,13 +1,13 @@
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
-import { isEnded, type Sandbox } from '../../../../protocol/sandbox.ts';
+import type { Sandbox } from '../../../../protocol/sandbox.ts';
 import { check } from '../../../http/route.ts';
 import type { Services } from '../../../services.ts';
 import type { SandboxFilter } from '../../../sandboxes/service.ts';
 import { DATA_PREFIX, NAMESPACE, originOf, type PrimeContext } from '../context.ts';
 import { teamLabel } from '../labels.ts';
 import { errorTypeOf, isVm, toPrime } from '../view.ts';
-import { CreateBody, toCreateRequest } from './create.ts';
+import { CreateBody, maybe, toCreateRequest } from './create.ts';
 import { readLogs } from './logs.ts';
 import { valuesOf, type ControlCall, type ControlRoute } from './route.ts';
 
@@ -15,9 +15,9 @@ const MAX_PAGE = 1_000;
 const ALIVE = ['PENDING', 'PROVISIONING', 'RUNNING'] as const;
 
 const BulkDelete = z.object({
-  sandbox_ids: z.array(z.string().max(128)).max(10_000).nullish(),
-  labels: z.array(z.string().max(128)).max(48).nullish(),
-  team_id: z.string().max(200).nullish(),
+  sandbox_ids: maybe(z.array(z.string().max(128)).max(10_000)),
+  labels: maybe(z.array(z.string().max(128)).max(48)),
+  team_id: maybe(z.string().max(200)),
 });
 
 export function sandboxRoutes({ services, config, tokens }: PrimeContext): ControlRoute[] {
@@ -101,9 +101,9 @@ function page(services: Services, { tenant, query }: ControlCall): Record<string
   };
 }
 
-function labelsOf(words: readonly string[], team: string | null | undefined): Record<string, string> {
+function labelsOf(words: readonly string[], team: string | undefined): Record<string, string> {
   const labels = Object.fromEntries(words.map((word) => [word, '']));
-  return team == null || team === '' ? labels : { ...labels, ...teamLabel(team) };
+  return team === undefined || team === '' ? labels : { ...labels, ...teamLabel(team) };
 }
 
 /** All that fit, oldest first. */
@@ -153,5 +153,3 @@ function whole(value: string | string[] | undefined, min: number, max: number, o
   if (!Number.isInteger(number) || number < min) throw new ServiceError('invalid_request', 'not a page number or size');
   return Math.min(max, number);
 }
-
-export const hasEnded = (sandbox: Sandbox): boolean => isEnded(sandbox.status);

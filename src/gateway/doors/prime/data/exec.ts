@@ -7,13 +7,14 @@ import { ExecRequest, type ExecResult } from '../../../../protocol/exec.ts';
 import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
 import { check } from '../../../http/route.ts';
 import { clientGone, type PrimeContext } from '../context.ts';
+import { maybe } from '../control/create.ts';
 
 const Body = z.object({
   command: z.string(),
-  working_dir: z.string().nullish(),
-  env: z.record(z.string(), z.string()).nullish(),
+  working_dir: maybe(z.string()),
+  env: maybe(z.record(z.string(), z.string())),
   timeout: z.number().positive().default(300),
-  user: z.string().nullish(),
+  user: maybe(z.string()),
 });
 
 /** Clients wait five seconds longer than the command may take; within them it is killed and they are told. */
@@ -38,9 +39,9 @@ export async function execJson(
       // A shell with nothing to do: what clients call with an empty text.
       command: command === '' ? ':' : command,
       shell: 'bash',
-      ...(cwd == null || cwd === '' ? {} : { cwd }),
-      ...(env == null ? {} : { env }),
-      ...(user == null || user === '' ? {} : { user }),
+      ...(cwd === undefined || cwd === '' ? {} : { cwd }),
+      ...(env === undefined ? {} : { env }),
+      ...(user === undefined || user === '' ? {} : { user }),
       timeoutMs,
       killGraceMs: KILL_GRACE_MS,
       maxOutputBytes: MAX_OUTPUT_BYTES,
