@@ -1,43 +1,39 @@
 /** What kind of archive a file is: a `docker save` or OCI archive, or the tar of a root file system. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import { runTool, ToolError } from './run-tool.ts';
+import { runInJail } from './jail.ts';
+import { ToolError } from './run-tool.ts';
 
 const LIST_MS = 10 * 60_000;
 const COPY_MS = 30 * 60_000;
 
 export type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
 
+/** The file at the top by which a kind is told; the first that is there decides. */
+const MARKS = { 'docker-archive': 'manifest.json', 'oci-archive': 'oci-layout' } as const;
+
 /** @throws ServiceError `image_invalid` when it is no tar at all. */
 export async function archiveKind(path: string, signal?: AbortSignal): Promise<ArchiveKind> {
-  let kind: ArchiveKind = 'rootfs';
+  const names = await topNames(path, signal);
+  for (const [kind, mark] of Object.entries(MARKS)) if (names.has(mark)) return kind as ArchiveKind;
+  return 'rootfs';
+}
+
+/** Which of the marks are there. Asked for by name: a root file system has a million other files. */
+async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>> {
+  const marks: readonly string[] = Object.values(MARKS);
+  const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...marks];
   try {
-    // Of these names only: a root file system has a million others.
-    const names = await runTool(
-      'tar',
-      [
-        '--list',
-        `--file=${path}`,
-        '--wildcards',
-        '--no-wildcards-match-slash',
-        '--occurrence=1',
-        'manifest.json',
-        'oci-layout',
-      ],
-      { deadlineMs: LIST_MS, signal },
-    );
-    if (names.includes('oci-layout')) kind = 'oci-archive';
-    if (names.includes('manifest.json')) kind = 'docker-archive';
+    const told = await runInJail({ readOnly: { [path]: '/archive' } }, list, { deadlineMs: LIST_MS, signal });
+    return new Set(told.split('\n'));
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
-    const found = error.output.split('\n');
-    const missing = (name: string): boolean => found.some((line) => line.includes(`${name}: Not found`));
-    if (!missing('manifest.json') && !missing('oci-layout')) {
-      throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
-    }
-    if (!missing('manifest.json')) kind = 'docker-archive';
-    else if (!missing('oci-layout')) kind = 'oci-archive';
+    // tar fails when it misses one of the names, and says which.
+    const missing = marks.filter((name) => error.output.includes(`${name}: Not found`));
+    if (missing.length === 0) throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
+    return new Set(marks.filter((name) => !missing.includes(name)));
   }
-  return kind;
 }
 
 /** Turns an archive that holds layers into an OCI layout at `dir`, under the name `image`. */
@@ -47,11 +43,14 @@ export async function archiveToLayout(
   dir: string,
   signal?: AbortSignal,
 ): Promise<void> {
+  await mkdir(join(dir, 'tmp'), { recursive: true });
   try {
-    await runTool('skopeo', ['copy', '--insecure-policy', `${kind}:${path}`, `oci:${dir}:image`], {
-      deadlineMs: COPY_MS,
-      signal,
-    });
+    await runInJail(
+      // Under a name that has no colon: skopeo would take what follows it for a tag.
+      { readOnly: { [path]: '/archive' }, writable: { [dir]: '/layout' } },
+      ['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', `${kind}:/archive`, 'oci:/layout:image'],
+      { deadlineMs: COPY_MS, signal },
+    );
   } catch (error) {
     if (error instanceof ServiceError) throw error;
     throw new ServiceError('image_invalid', 'the archive holds no image that can be read', { cause: error });

@@ -1,8 +1,11 @@
 /** What is known of the images on disk. One small file per image and one for all references; both survive a crash. */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import type { ImageConfig } from './layout.ts';
+import { runTool } from './run-tool.ts';
+
+const REMOVE_MS = 10 * 60_000;
 
 const Stored = z.object({
   id: z.string().regex(/^sha256:[a-f0-9]{64}$/),
@@ -16,14 +19,16 @@ export type StoredImage = z.infer<typeof Stored> & ImageConfig;
 const References = z.record(z.string(), z.string());
 
 /**
- * The directory: `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for what is being made. An image is made
- * in `tmp` and renamed, so that one that is in `images` is whole.
+ * The directory: `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for what is being made or going away. An
+ * image is made in `tmp` and renamed, so that one that is in `images` is whole.
  */
 export class Catalogue {
   readonly #dir: string;
   readonly #images = new Map<string, StoredImage>();
   readonly #references = new Map<string, string>();
-  #saving: Promise<void> = Promise.resolve();
+  readonly #usedAtMs = new Map<string, number>();
+  /** Changes of what is on disk, one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -31,7 +36,7 @@ export class Catalogue {
 
   static async open(dir: string): Promise<Catalogue> {
     const catalogue = new Catalogue(dir);
-    await rm(join(dir, 'tmp'), { recursive: true, force: true });
+    await removeTree(join(dir, 'tmp'));
     await mkdir(join(dir, 'tmp'), { recursive: true, mode: 0o700 });
     await mkdir(join(dir, 'images'), { recursive: true, mode: 0o700 });
     for (const name of await readdir(join(dir, 'images'))) await catalogue.#load(name);
@@ -58,57 +63,100 @@ export class Catalogue {
     }
   }
 
-  /** The root file system of an image. */
-  rootOf(id: string): string {
-    return join(this.#dir, 'images', hexOf(id), 'fs');
+  *images(): Generator<StoredImage & { usedAtMs: number }> {
+    for (const image of this.#images.values()) yield { ...image, usedAtMs: this.#usedAtMs.get(image.id) ?? 0 };
   }
 
+  /** An image that nobody has used for long goes first when room is needed. */
+  used(id: string): void {
+    this.#usedAtMs.set(id, Date.now());
+  }
+
+  /** For the next agent. */
+  async noteUse(id: string): Promise<void> {
+    const at = new Date(this.#usedAtMs.get(id) ?? 0);
+    await utimes(join(this.#dirOf(id), 'image.json'), at, at).catch(() => undefined);
+  }
+
+  /** The root file system of an image. */
+  rootOf(id: string): string {
+    return join(this.#dirOf(id), 'fs');
+  }
+
+  /** A new directory for what is being made. The caller disposes of it with `removeTree`. */
   async workDir(): Promise<string> {
     const dir = join(this.#dir, 'tmp', crypto.randomUUID());
     await mkdir(dir, { mode: 0o700 });
     return dir;
   }
 
-  /** Takes over `made`, which holds `fs`, as this image; drops it when the image is here already. */
-  async add(image: StoredImage, made: string): Promise<void> {
-    if (this.#images.has(image.id)) return;
-    await writeFile(join(made, 'image.json'), JSON.stringify(image), { mode: 0o600 });
-    await rename(made, join(this.#dir, 'images', hexOf(image.id)));
-    this.#images.set(image.id, image);
-  }
-
-  async name(reference: string, id: string): Promise<void> {
-    this.#references.set(reference, id);
-    await this.#save();
+  /**
+   * Names an image; takes over `made`, which holds its `fs`, unless the image is here already.
+   * @throws Error when it is neither.
+   */
+  async add(reference: string, image: StoredImage, made: string): Promise<void> {
+    await this.#inTurn(async () => {
+      if (!this.#images.has(image.id)) {
+        await writeFile(join(made, 'image.json'), JSON.stringify(image), { mode: 0o600, flag: 'wx' });
+        await rename(made, this.#dirOf(image.id));
+        this.#images.set(image.id, image);
+      }
+      this.used(image.id);
+      this.#references.set(reference, image.id);
+      await this.#save();
+    });
   }
 
   /** Forgets the reference, and the image with it when no other reference is left. */
   async remove(reference: string): Promise<void> {
     const id = this.#references.get(reference);
+    if (id === undefined) return;
     this.#references.delete(reference);
-    await this.#save();
-    if (id === undefined || [...this.#references.values()].includes(id)) return;
-    this.#images.delete(id);
+    if (![...this.#references.values()].includes(id)) return await this.drop(id);
+    await this.#inTurn(() => this.#save());
+  }
+
+  /** Forgets an image and all its references. From the moment of the call nobody finds it. */
+  async drop(id: string): Promise<void> {
+    for (const [reference, named] of this.#references) if (named === id) this.#references.delete(reference);
+    if (!this.#images.delete(id)) return;
+    this.#usedAtMs.delete(id);
     const grave = join(this.#dir, 'tmp', crypto.randomUUID());
-    await rename(join(this.#dir, 'images', hexOf(id)), grave);
-    await rm(grave, { recursive: true, force: true });
+    await this.#inTurn(async () => {
+      await this.#save();
+      await rename(this.#dirOf(id), grave);
+    });
+    await removeTree(grave);
+  }
+
+  #dirOf(id: string): string {
+    return join(this.#dir, 'images', hexOf(id));
   }
 
   async #load(name: string): Promise<void> {
-    const image = await readJson(join(this.#dir, 'images', name, 'image.json'), Stored);
-    if (image !== undefined && hexOf(image.id) === name) this.#images.set(image.id, image);
-    else await rm(join(this.#dir, 'images', name), { recursive: true, force: true });
+    const path = join(this.#dir, 'images', name, 'image.json');
+    const image = await readJson(path, Stored);
+    if (image === undefined || hexOf(image.id) !== name) return await removeTree(join(this.#dir, 'images', name));
+    this.#images.set(image.id, image);
+    this.#usedAtMs.set(image.id, (await stat(path)).mtimeMs);
   }
 
-  #save(): Promise<void> {
-    const save = async (): Promise<void> => {
-      const path = join(this.#dir, 'references.json');
-      await writeFile(`${path}.new`, JSON.stringify(Object.fromEntries(this.#references)), { mode: 0o600 });
-      await rename(`${path}.new`, path);
-    };
-    this.#saving = this.#saving.then(save, save);
-    return this.#saving;
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work, work);
+    this.#last = turn.catch(() => undefined);
+    return await turn;
   }
+
+  async #save(): Promise<void> {
+    const path = join(this.#dir, 'references.json');
+    await writeFile(`${path}.new`, JSON.stringify(Object.fromEntries(this.#references)), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+  }
+}
+
+/** Whatever an image holds: Node's own removal gives up where a path grows longer than the kernel takes. */
+export async function removeTree(path: string): Promise<void> {
+  await runTool('rm', ['-rf', '--one-file-system', '--', path], { deadlineMs: REMOVE_MS });
 }
 
 const hexOf = (id: string): string => id.slice('sha256:'.length);

@@ -1,16 +1,17 @@
 /** Images of the node-native runtimes: unpacked once, shared read-only by all sandboxes, named by references. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Logger } from '../../src/lib/logger.ts';
-import { orAbort } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Image, Images, PullProgress } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
-import { Catalogue, type StoredImage } from './catalogue.ts';
-import { readLayout, type ImageConfig } from './layout.ts';
+import { beyondBudget } from './budget.ts';
+import { Catalogue, removeTree, type StoredImage } from './catalogue.ts';
+import { whileThereIsRoom } from './disk-room.ts';
+import { DEFAULT_PATH, readLayout } from './layout.ts';
+import { Pulls, Turns, type Waiter } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
 import { copyFromRegistry, type RegistryConfig } from './registry.ts';
 import { runTool } from './run-tool.ts';
@@ -20,32 +21,34 @@ import { unpackLayout, unpackTar } from './unpack.ts';
 const MAX_PULLS = 4;
 /** Spellings of references that were looked up: clients choose them. */
 const MAX_SPELLINGS = 10_000;
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-
-interface Pull {
-  done: Promise<Image>;
-  watchers: Set<(progress: PullProgress) => void>;
-  waiting: number;
-  abort: AbortController;
-}
+/** What is left of the disk for everything else. */
+const MIN_FREE_BYTES = 512 * 1024 * 1024;
+/** A sandbox whose image was looked up has claimed it by then, or never will. */
+const GRACE_MS = 15 * 60_000;
 
 export interface ImageStoreOptions {
   dir: string;
   registry: RegistryConfig;
   /** Reference → an archive on this machine that it is imported from instead of a pull. */
   archives?: Readonly<Record<string, string>>;
+  /** Images that nobody uses are removed while all together take more. Default: no limit. */
+  budgetBytes?: number | undefined;
+  /** How long after it was last used an image is not removed for the budget. */
+  graceMs?: number | undefined;
   log: Logger;
 }
+
+/** An image that has been unpacked in a work directory, or is here already. */
+type Made = Omit<StoredImage, 'sizeBytes'>;
 
 export class ImageStore implements Images {
   readonly #catalogue: Catalogue;
   readonly #options: ImageStoreOptions;
-  readonly #pulls = new Map<string, Pull>();
+  readonly #pulls = new Pulls();
+  readonly #turns = new Turns(MAX_PULLS);
   readonly #spellings = new Map<string, Image>();
   readonly #archives = new Map<string, string>();
   readonly #held = new Map<string, number>();
-  #free = MAX_PULLS;
-  readonly #line: (() => void)[] = [];
 
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
     this.#catalogue = catalogue;
@@ -60,37 +63,24 @@ export class ImageStore implements Images {
   }
 
   get(ref: string): Image | undefined {
-    const known = this.#spellings.get(ref);
-    if (known !== undefined) return known;
-    let stored: StoredImage | undefined;
-    try {
-      stored = this.#catalogue.byReference(canonical(parseReference(ref)));
-    } catch {
-      return undefined;
-    }
-    return stored === undefined ? undefined : this.#spell(ref, stored);
+    const image = this.#spellings.get(ref) ?? this.#lookUp(ref);
+    if (image !== undefined) this.#catalogue.used(image.id);
+    return image;
   }
 
-  async ensure(ref: string, options: { signal?: AbortSignal; onProgress?: (p: PullProgress) => void }): Promise<Image> {
+  async ensure(ref: string, waiter: Waiter): Promise<Image> {
     const here = this.get(ref);
     if (here !== undefined) return here;
     const reference = parseReference(ref);
     const key = canonical(reference);
-    const pull = this.#pulls.get(key) ?? this.#startPull(key, reference);
-    pull.waiting += 1;
-    if (options.onProgress !== undefined) pull.watchers.add(options.onProgress);
-    try {
-      const image = await orAbort(options.signal, pull.done);
-      return { ...image, ref };
-    } finally {
-      pull.waiting -= 1;
-      if (options.onProgress !== undefined) pull.watchers.delete(options.onProgress);
-      if (pull.waiting === 0) pull.abort.abort(new ServiceError('cancelled', 'nobody waits for this pull any more'));
-    }
+    const image = await this.#pulls.join(key, (signal, tell) => this.#bring(key, reference, signal, tell), waiter);
+    return { ...image, ref };
   }
 
-  /** The directories that make up an image, topmost first. */
+  /** The directories that make up an image, topmost first. @throws ServiceError `image_not_found` when it was removed. */
   layersOf(image: Image): string[] {
+    if (this.#catalogue.byId(image.id) === undefined)
+      throw new ServiceError('image_not_found', 'the image was removed');
     return [this.#catalogue.rootOf(image.id)];
   }
 
@@ -103,6 +93,8 @@ export class ImageStore implements Images {
     const left = (this.#held.get(imageId) ?? 1) - 1;
     if (left > 0) this.#held.set(imageId, left);
     else this.#held.delete(imageId);
+    this.#catalogue.used(imageId);
+    void this.#catalogue.noteUse(imageId);
   }
 
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
@@ -121,78 +113,102 @@ export class ImageStore implements Images {
     await this.#catalogue.remove(key);
   }
 
-  /** @throws ServiceError `image_invalid`. */
+  /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
   async importTar(ref: string, path: string, signal?: AbortSignal): Promise<Image> {
     const reference = parseReference(ref);
-    const kind = await archiveKind(path, signal);
-    return await this.#inTurn(signal ?? new AbortController().signal, async () => {
-      const work = await this.#catalogue.workDir();
-      try {
-        if (kind !== 'rootfs') {
-          await archiveToLayout(kind, path, join(work, 'layout'), signal);
-          return await this.#take(reference, ref, work, signal);
-        }
-        const id = await digestOf(path);
-        await unpackTar(path, join(work, 'made'), signal);
-        return await this.#keep(reference, ref, id, { env: { PATH: DEFAULT_PATH }, workdir: '/', user: '' }, work);
-      } finally {
-        await rm(work, { recursive: true, force: true });
+    return await this.#make(reference, ref, signal, async (work, linked) => {
+      const kind = await archiveKind(path, linked);
+      if (kind !== 'rootfs') {
+        await archiveToLayout(kind, path, join(work, 'layout'), linked);
+        return await this.#unpack(work, linked);
       }
+      const id = await digestOf(path, linked);
+      if (this.#catalogue.byId(id) === undefined) await unpackTar(path, rootIn(work), linked);
+      return { id, env: { PATH: DEFAULT_PATH }, workdir: '/', user: '' };
     });
   }
 
-  #startPull(key: string, reference: Reference): Pull {
-    const watchers = new Set<(progress: PullProgress) => void>();
-    const abort = new AbortController();
-    const tell = (doneBytes: number, message: string): void => {
-      for (const watcher of watchers) watcher({ image: familiar(key), doneBytes, totalBytes: 0, message });
-    };
-    const archive = this.#archives.get(key);
-    const work =
-      archive === undefined
-        ? this.#inTurn(abort.signal, () => this.#pull(key, reference, abort.signal, tell))
-        : this.importTar(key, archive, abort.signal);
-    const done = work.finally(() => this.#pulls.delete(key));
-    done.catch((error: unknown) => this.#options.log.warn({ err: error, image: key }, 'an image could not be pulled'));
-    const pull: Pull = { done, watchers, waiting: 0, abort };
-    this.#pulls.set(key, pull);
-    return pull;
-  }
-
-  async #pull(
+  async #bring(
     key: string,
     reference: Reference,
     signal: AbortSignal,
-    tell: (doneBytes: number, message: string) => void,
+    tell: (progress: PullProgress) => void,
   ): Promise<Image> {
-    const work = await this.#catalogue.workDir();
+    const archive = this.#archives.get(key);
     try {
-      await copyFromRegistry(reference, join(work, 'layout'), this.#options.registry, { signal, onProgress: tell });
-      tell(0, 'unpacking');
-      return await this.#take(reference, familiar(key), work, signal);
-    } finally {
-      await rm(work, { recursive: true, force: true });
+      if (archive !== undefined) return await this.importTar(key, archive, signal);
+      let doneBytes = 0;
+      const onProgress = (bytes: number, message: string): void => {
+        doneBytes = bytes;
+        tell({ image: familiar(key), doneBytes, totalBytes: 0, message });
+      };
+      return await this.#make(reference, key, signal, async (work, linked) => {
+        await copyFromRegistry(reference, join(work, 'layout'), this.#options.registry, { signal: linked, onProgress });
+        onProgress(doneBytes, 'unpacking');
+        return await this.#unpack(work, linked);
+      });
+    } catch (error) {
+      this.#options.log.warn({ err: error, image: key }, 'an image could not be brought here');
+      throw error;
     }
   }
 
   /** Makes an image of the layout in a work directory. */
-  async #take(reference: Reference, ref: string, work: string, signal: AbortSignal | undefined): Promise<Image> {
+  async #unpack(work: string, signal: AbortSignal): Promise<Made> {
     const layout = join(work, 'layout');
     const { id, config } = await readLayout(layout);
-    if (this.#catalogue.byId(id) === undefined) await unpackLayout(layout, join(work, 'made'), signal);
-    return await this.#keep(reference, ref, id, config, work);
+    if (this.#catalogue.byId(id) === undefined) await unpackLayout(layout, rootIn(work), signal);
+    return { id, ...config };
   }
 
-  async #keep(reference: Reference, ref: string, id: string, config: ImageConfig, work: string): Promise<Image> {
-    if (this.#catalogue.byId(id) === undefined) {
-      const made = join(work, 'made');
-      await this.#catalogue.add({ id, ...config, sizeBytes: await sizeOf(join(made, 'fs')) }, made);
+  /** Takes what `make` unpacks into a work directory of its own; nothing of that is left when it fails. */
+  async #make(
+    reference: Reference,
+    ref: string,
+    signal: AbortSignal | undefined,
+    make: (work: string, signal: AbortSignal) => Promise<Made>,
+  ): Promise<Image> {
+    return await this.#turns.take(signal, async () => {
+      const work = await this.#catalogue.workDir();
+      try {
+        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, signal, (linked) => make(work, linked));
+        const sizeBytes = this.#catalogue.byId(made.id)?.sizeBytes ?? (await sizeOf(rootIn(work)));
+        const image: StoredImage = { ...made, sizeBytes };
+        await this.#catalogue.add(canonical(reference), image, join(work, 'made'));
+        this.#spellings.clear();
+        return this.#spell(ref, image);
+      } finally {
+        await removeTree(work);
+        await this.#keepToBudget();
+      }
+    });
+  }
+
+  /** Never throws: what it is called after has succeeded, or has an error of its own. */
+  async #keepToBudget(): Promise<void> {
+    const { budgetBytes, graceMs = GRACE_MS, log } = this.#options;
+    if (budgetBytes === undefined) return;
+    const pinned = new Set([...this.#archives.keys()].map((key) => this.#catalogue.byReference(key)?.id));
+    const before = Date.now() - graceMs;
+    const evicted = beyondBudget(this.#catalogue.images(), budgetBytes, ({ id, usedAtMs }) => {
+      return this.#held.has(id) || pinned.has(id) || usedAtMs > before;
+    });
+    if (evicted.length > 0) this.#spellings.clear();
+    for (const id of evicted) {
+      log.info({ image: id }, 'an image that nobody uses makes room');
+      await this.#catalogue.drop(id).catch((error: unknown) => {
+        log.warn({ err: error, image: id }, 'the files of an image could not be removed');
+      });
     }
-    const stored = this.#catalogue.byId(id);
-    if (stored === undefined) throw new ServiceError('image_invalid');
-    await this.#catalogue.name(canonical(reference), id);
-    this.#spellings.clear();
-    return this.#spell(ref, stored);
+  }
+
+  #lookUp(ref: string): Image | undefined {
+    try {
+      const stored = this.#catalogue.byReference(canonical(parseReference(ref)));
+      return stored === undefined ? undefined : this.#spell(ref, stored);
+    } catch {
+      return undefined;
+    }
   }
 
   #spell(ref: string, { id, env, workdir, user }: StoredImage): Image {
@@ -201,26 +217,15 @@ export class ImageStore implements Images {
     this.#spellings.set(ref, image);
     return image;
   }
-
-  async #inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#line.push(resolve));
-    try {
-      signal.throwIfAborted();
-      return await work();
-    } finally {
-      const next = this.#line.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
 }
+
+const rootIn = (work: string): string => join(work, 'made', 'fs');
 
 const HASH_AND_SIZE_MS = 10 * 60_000;
 
-async function digestOf(path: string): Promise<string> {
+async function digestOf(path: string, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash);
+  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash, { signal });
   return `sha256:${hash.digest('hex')}`;
 }
 

@@ -1,8 +1,13 @@
 /** Reading an OCI layout: which image it holds, and what that says about the programs that run in it. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
+import { join, posix } from 'node:path';
 import * as z from 'zod';
 import { ServiceError } from '../../src/protocol/errors.ts';
+
+/** Of a manifest or a configuration; registries allow 4 MiB. */
+const MAX_JSON_BYTES = 8 * 1024 * 1024;
+/** What Docker gives to programs of an image that names none. */
+export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const Digest = z.string().regex(/^sha256:[a-f0-9]{64}$/);
 const Descriptor = z.object({ digest: Digest, size: z.number() });
@@ -27,23 +32,28 @@ export interface ImageConfig {
 /** @throws ServiceError `image_invalid`. */
 export async function readLayout(dir: string): Promise<{ id: string; config: ImageConfig }> {
   try {
-    const blob = async (digest: string): Promise<unknown> =>
-      JSON.parse(await readFile(join(dir, 'blobs', 'sha256', digest.slice('sha256:'.length)), 'utf8'));
-    const index = Index.parse(JSON.parse(await readFile(join(dir, 'index.json'), 'utf8')));
+    const blob = (digest: string): Promise<unknown> =>
+      readJson(join(dir, 'blobs', 'sha256', digest.slice('sha256:'.length)));
+    const index = Index.parse(await readJson(join(dir, 'index.json')));
     const first = index.manifests[0];
     const manifest = Manifest.parse(await blob(first?.digest ?? ''));
     const { config } = Config.parse(await blob(manifest.config.digest));
     return {
       id: manifest.config.digest,
       config: {
-        env: parseEnv(config?.Env ?? []),
-        workdir: config?.WorkingDir || '/',
+        env: { PATH: DEFAULT_PATH, ...parseEnv(config?.Env ?? []) },
+        workdir: posix.resolve('/', config?.WorkingDir ?? ''),
         user: config?.User ?? '',
       },
     };
   } catch (error) {
     throw new ServiceError('image_invalid', 'the image is not a well-formed OCI image', { cause: error });
   }
+}
+
+async function readJson(path: string): Promise<unknown> {
+  if ((await stat(path)).size > MAX_JSON_BYTES) throw new Error(`${path} is too large`);
+  return JSON.parse(await readFile(path, 'utf8')) as unknown;
 }
 
 export function parseEnv(entries: readonly string[]): Record<string, string> {

@@ -1,5 +1,5 @@
 /** Getting an image out of a registry, with skopeo, as an OCI layout on disk. */
-import { readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { canonical, type Reference } from './reference.ts';
@@ -16,6 +16,7 @@ export interface RegistryConfig {
 
 const PULL_MS = 30 * 60_000;
 const PROGRESS_EVERY_MS = 500;
+const MESSAGE_CHARS = 200;
 
 /**
  * Copies an image into the layout at `dir` under the name `image`.
@@ -29,34 +30,54 @@ export async function copyFromRegistry(
 ): Promise<void> {
   const registry = config.mirrors[reference.registry] ?? reference.registry;
   const source = canonical({ ...reference, registry });
-  const plain = isLoopback(registry) || config.insecure.includes(registry);
+  // A mirror may be a place below a registry.
+  const host = registry.split('/')[0] ?? registry;
+  const plain = isLoopback(host) || config.insecure.includes(host);
+  const temporary = join(dir, 'tmp');
+  await mkdir(temporary, { recursive: true });
   let message = 'pulling';
-  let looking = false;
-  const look = async (): Promise<void> => {
-    if (looking) return;
-    looking = true;
-    options.onProgress(await blobBytes(dir), message);
-    looking = false;
-  };
-  const ticker = setInterval(() => void look(), PROGRESS_EVERY_MS);
+  const ticker = new Ticker(async () => options.onProgress(await bytesBelow(dir), message));
   try {
     await runTool(
       'skopeo',
       [
+        `--tmpdir=${temporary}`,
         'copy',
         '--insecure-policy',
         '--retry-times=2',
         ...(plain ? ['--src-tls-verify=false'] : []),
-        ...(config.authFile === undefined ? [] : [`--src-authfile=${config.authFile}`]),
+        // Never those of the user that the agent runs as: whoever may create a sandbox could use them.
+        config.authFile === undefined ? '--src-no-creds' : `--src-authfile=${config.authFile}`,
         `docker://${source}`,
         `oci:${dir}:image`,
       ],
-      { deadlineMs: PULL_MS, signal: options.signal, onLine: (line) => (message = line.slice(0, 200)) },
+      { deadlineMs: PULL_MS, signal: options.signal, onLine: (line) => (message = line.slice(0, MESSAGE_CHARS)) },
     );
+    options.onProgress(await bytesBelow(dir), 'pulled');
   } catch (error) {
     throw pullError(error, canonical(reference));
   } finally {
-    clearInterval(ticker);
+    ticker.stop();
+  }
+}
+
+/** Looks again and again, one look at a time. What a look throws is no reason to end. */
+class Ticker {
+  readonly #timer: NodeJS.Timeout;
+  #looking = false;
+
+  constructor(look: () => Promise<void>) {
+    this.#timer = setInterval(() => {
+      if (this.#looking) return;
+      this.#looking = true;
+      look()
+        .catch(() => undefined)
+        .finally(() => (this.#looking = false));
+    }, PROGRESS_EVERY_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
   }
 }
 
@@ -64,20 +85,25 @@ function isLoopback(registry: string): boolean {
   return /^(localhost|127(\.\d+){3})(:\d+)?$/.test(registry);
 }
 
-async function blobBytes(dir: string): Promise<number> {
-  const blobs = join(dir, 'blobs', 'sha256');
+/** Blobs that are whole, and those that are on their way. */
+async function bytesBelow(dir: string): Promise<number> {
   let total = 0;
-  try {
-    for (const name of await readdir(blobs)) total += (await stat(join(blobs, name))).size;
-  } catch {
-    // Not there yet, or just renamed.
+  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    // It may have got its name in between.
+    const found = await stat(join(entry.parentPath, entry.name)).catch(() => undefined);
+    total += found?.size ?? 0;
   }
   return total;
 }
 
 /** skopeo tells what failed only in words. */
 function pullError(error: unknown, image: string): ServiceError {
-  if (!(error instanceof ToolError)) return ServiceError.from(error);
+  if (!(error instanceof ToolError)) {
+    const other = ServiceError.from(error);
+    if (other.code !== 'deadline_exceeded') return other;
+    return new ServiceError('image_unreachable', `the registry of ${image} is too slow`, { cause: error });
+  }
   const words = error.output;
   const cause = { cause: error };
   if (/manifest unknown|name unknown|not found|repository name not known|status 404/i.test(words)) {

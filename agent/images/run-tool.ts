@@ -16,6 +16,8 @@ export class ToolError extends Error {
 export interface ToolOptions {
   deadlineMs: number;
   signal?: AbortSignal | undefined;
+  /** What the tool reads. */
+  input?: string;
   onLine?: (line: string) => void;
 }
 
@@ -28,7 +30,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
   return await withDeadline({ deadlineMs, signal, what: tool }, (linked) => {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const child = spawn(tool, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
       // A group of its own, so that what the tool starts ends with it.
       detached: true,
       env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/root' },
@@ -44,6 +46,8 @@ export async function runTool(tool: string, args: readonly string[], options: To
     linked.addEventListener('abort', kill, { once: true });
     let out = '';
     let words = '';
+    // A tool that does not read all that it is given says why by its status.
+    child.stdin.on('error', () => undefined).end(options.input ?? '');
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (out.length < 16 * 1024 * 1024) out += text;
       if (options.onLine !== undefined) for (const line of text.split('\n')) if (line !== '') options.onLine(line);

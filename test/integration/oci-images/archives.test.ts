@@ -1,0 +1,154 @@
+/** Archives: every kind that is understood, and such as mean harm. */
+import { execFile } from 'node:child_process';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { writeLayout } from './layout.ts';
+import { because, codeOf, lacking, openStore, rootOf, type OwnStore } from './store.ts';
+import { tar, type Entry } from './tar.ts';
+
+const run = promisify(execFile);
+const FILES: Entry[] = [
+  { path: 'bin', type: 'dir' },
+  { path: 'bin/tool', body: 'tool', mode: 0o4755, uid: 3 },
+];
+
+describe.skipIf(lacking !== '')(`archives${because}`, () => {
+  let own: OwnStore;
+  let home: string;
+
+  beforeEach(async () => {
+    home = mkdtempSync(join(tmpdir(), 'mbx-archives-'));
+    own = await openStore();
+  });
+  afterEach(async () => {
+    await own.dispose();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const write = (name: string, data: Buffer): string => {
+    writeFileSync(join(home, name), data);
+    return join(home, name);
+  };
+  const layoutArchive = async (kind: 'docker-archive' | 'oci-archive'): Promise<{ path: string; id: string }> => {
+    const layout = join(home, 'layout');
+    const id = writeLayout(layout, { layers: [FILES], config: { Env: ['A=1'], WorkingDir: '/bin' } });
+    const path = join(home, 'archive.tar');
+    const name = kind === 'docker-archive' ? ':some/name:1' : ':image';
+    await run('skopeo', ['copy', '--insecure-policy', `oci:${layout}:image`, `${kind}:${path}${name}`]);
+    return { path, id };
+  };
+
+  test.each([
+    ['plain', (data: Buffer) => data],
+    ['compressed', (data: Buffer) => gzipSync(data)],
+  ])('a root file system, %s', async (_how, pack) => {
+    const image = await own.store.importTar('own:1', write('rootfs', pack(tar(FILES))));
+    expect(image).toMatchObject({ ref: 'own:1', workdir: '/', user: '' });
+    const tool = lstatSync(join(rootOf(own.store, 'own:1'), 'bin/tool'));
+    expect([tool.mode & 0o7777, tool.uid]).toEqual([0o4755, 3]);
+  });
+
+  test.each(['docker-archive', 'oci-archive'] as const)('a %s', async (kind) => {
+    const { path } = await layoutArchive(kind);
+    const image = await own.store.importTar('own:2', path);
+    expect(image).toMatchObject({ env: { A: '1' }, workdir: '/bin' });
+    expect(readFileSync(join(rootOf(own.store, 'own:2'), 'bin/tool'), 'utf8')).toBe('tool');
+  });
+
+  test('an OCI archive has the id that the image has in a registry', async () => {
+    const { path, id } = await layoutArchive('oci-archive');
+    expect((await own.store.importTar('own:3', path)).id).toBe(id);
+  });
+
+  test('a name with a colon in the path', async () => {
+    const { path } = await layoutArchive('oci-archive');
+    const odd = write('a:b c.tar', readFileSync(path));
+    expect((await own.store.importTar('own:4', odd)).env['A']).toBe('1');
+  });
+
+  test.each([
+    ['not a tar', Buffer.from('no tar at all'.repeat(100))],
+    ['empty', Buffer.alloc(0)],
+    ['no files', tar([])],
+    ['half of one', tar([{ path: 'file', body: 'x'.repeat(10_000) }]).subarray(0, 5_000)],
+  ])('what is broken is refused, and nothing is left: %s', async (_how, data) => {
+    expect(await codeOf(own.store.importTar('own:5', write('broken', data)))).toBe('image_invalid');
+    expect(own.store.get('own:5')).toBeUndefined();
+    expect(readdirSync(join(own.dir, 'tmp'))).toEqual([]);
+    expect(readdirSync(join(own.dir, 'images'))).toEqual([]);
+  });
+
+  test('a file that is not there', async () => {
+    expect(await codeOf(own.store.importTar('own:6', join(home, 'nothing')))).toBe('image_invalid');
+  });
+
+  describe('nothing gets out of its own tree', () => {
+    const hostile = (victim: string): Record<string, Entry[]> => {
+      const up = '../'.repeat(20);
+      return {
+        'a path that climbs': [{ path: `${up}${victim.slice(1)}`, body: 'out' }],
+        'an absolute path': [{ path: victim, body: 'out' }],
+        'a file through an absolute link': [
+          { path: 'way', type: 'symlink', target: join(victim, '..') },
+          { path: 'way/victim', body: 'out' },
+        ],
+        'a file through a link that climbs': [
+          { path: 'way', type: 'symlink', target: `${up}${join(victim, '..').slice(1)}` },
+          { path: 'way/victim', body: 'out' },
+        ],
+        'a hard link to what is outside': [
+          { path: 'file', type: 'hardlink', target: victim },
+          { path: 'file', body: 'out' },
+        ],
+        'a link as the description of the image': [
+          { path: 'way', type: 'symlink', target: '..' },
+          { path: 'way/image.json', type: 'symlink', target: victim },
+        ],
+      };
+    };
+
+    for (const how of Object.keys(hostile('/v'))) {
+      test.each(['as a root file system', 'as a layer'])(`${how}, %s`, async (form) => {
+        const victim = write('victim', Buffer.from('untouched'));
+        const entries = [...FILES, ...(hostile(victim)[how] ?? [])];
+        let path: string;
+        if (form === 'as a layer') {
+          writeLayout(join(home, 'layout'), { layers: [FILES, entries] });
+          path = join(home, 'hostile.tar');
+          await run('tar', ['-C', join(home, 'layout'), '-cf', path, 'oci-layout', 'index.json', 'blobs']);
+        } else {
+          path = write('hostile.tar', tar(entries));
+        }
+        // It may be refused, or land inside: both are well.
+        const code = await codeOf(own.store.importTar('hostile:1', path));
+        expect(['no error', 'image_invalid']).toContain(code);
+        expect(readFileSync(victim, 'utf8')).toBe('untouched');
+        expect(lstatSync(victim).nlink).toBe(1);
+        if (code === 'no error') {
+          expect(lstatSync(join(rootOf(own.store, 'hostile:1'), '..', 'image.json')).isFile()).toBe(true);
+        }
+        // The store still works.
+        await own.store.importTar('good:1', write('good.tar', tar(FILES)));
+        expect(existsSync(join(rootOf(own.store, 'good:1'), 'bin/tool'))).toBe(true);
+      });
+    }
+  });
+
+  test('an image whose layers are not those of its configuration is refused: it would pass for another one', async () => {
+    const layout = join(home, 'layout');
+    writeLayout(layout, { layers: [[{ path: 'evil', body: 'x' }]], claimedLayers: [FILES] });
+    const path = join(home, 'liar.tar');
+    await run('tar', ['-C', layout, '-cf', path, 'oci-layout', 'index.json', 'blobs']);
+    expect(await codeOf(own.store.importTar('liar:1', path))).toBe('image_invalid');
+  });
+
+  test('an image of a reference that has an archive comes from there', async () => {
+    const path = write('base.tar', tar(FILES));
+    const store = await own.again({ archives: { 'registry.invalid/base:1': path } });
+    expect((await store.ensure('registry.invalid/base:1', {})).ref).toBe('registry.invalid/base:1');
+  });
+});

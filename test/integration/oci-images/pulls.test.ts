@@ -1,0 +1,176 @@
+/** Pulls: shared, given up, cut off; and what is kept between them. */
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { until } from '../../helpers/until.ts';
+import { Door, Registry } from './registry.ts';
+import { because, codeOf, lacking, openStore, rootOf, type OwnStore } from './store.ts';
+import type { Entry } from './tar.ts';
+
+const WAIT_MS = 60_000;
+const layer = (text: string): Entry[] => [{ path: 'file', body: text }];
+
+describe.skipIf(lacking !== '')(`pulls${because}`, () => {
+  let registry: Registry;
+  const disposables: (() => Promise<void>)[] = [];
+
+  beforeAll(async () => {
+    registry = await Registry.start();
+  });
+  afterAll(async () => {
+    for (const dispose of disposables.reverse()) await dispose();
+    await registry?.stop();
+  });
+
+  const own = async (...args: Parameters<typeof openStore>): Promise<OwnStore> => {
+    const made = await openStore(...args);
+    disposables.push(() => made.dispose());
+    return made;
+  };
+  const openDoor = async (): Promise<Door> => {
+    const door = await Door.open(registry);
+    disposables.push(() => door.close());
+    return door;
+  };
+
+  test('many who wait for one image share one pull, and are told how far it is', async () => {
+    await registry.push('shared:1', { layers: [layer('shared')] });
+    const { store } = await own();
+    const door = await openDoor();
+    const release = door.hold();
+    const ref = `${door.host}/shared:1`;
+    const told: string[] = [];
+    const all = Array.from({ length: 8 }, () => store.ensure(ref, { onProgress: ({ image }) => told.push(image) }));
+    await until(() => told.length > 0, WAIT_MS, 'progress');
+    release();
+    const ids = new Set((await Promise.all(all)).map(({ id }) => id));
+    expect(ids.size).toBe(1);
+    expect(door.manifestsAsked()).toBe(1);
+    expect(new Set(told)).toEqual(new Set([ref]));
+    // It is here: nobody is asked again.
+    await store.ensure(ref, {});
+    expect(door.manifestsAsked()).toBe(1);
+  });
+
+  test('one who leaves does not end the pull of the others; the last one does', async () => {
+    await registry.push('left:1', { layers: [layer('left')] });
+    const { store, dir } = await own();
+    const door = await openDoor();
+    const release = door.hold();
+    const ref = `${door.host}/left:1`;
+    const [first, second] = [new AbortController(), new AbortController()];
+    const one = codeOf(store.ensure(ref, { signal: first.signal }));
+    const two = codeOf(store.ensure(ref, { signal: second.signal }));
+    await until(() => door.asked.some((each) => each.includes('/blobs/')), WAIT_MS, 'the pull');
+    first.abort();
+    expect(await one).toContain('AbortError');
+    expect(readdirSync(join(dir, 'tmp'))).toHaveLength(1);
+    second.abort();
+    expect(await two).toContain('AbortError');
+    await until(() => readdirSync(join(dir, 'tmp')).length === 0, WAIT_MS, 'the end of the pull');
+    release();
+    // Whoever comes later begins anew, and does not inherit the end of the one before.
+    expect((await store.ensure(ref, {})).ref).toBe(ref);
+  });
+
+  test('one who comes just after a pull was given up gets the image', async () => {
+    await registry.push('again:1', { layers: [layer('again')] });
+    const { store } = await own();
+    const door = await openDoor();
+    const release = door.hold();
+    const ref = `${door.host}/again:1`;
+    const leaving = new AbortController();
+    const left = codeOf(store.ensure(ref, { signal: leaving.signal }));
+    leaving.abort();
+    await left;
+    const stays = store.ensure(ref, {});
+    release();
+    expect((await stays).ref).toBe(ref);
+  });
+
+  test('names of one content share one tree', async () => {
+    const layers = [layer('twice')];
+    const id = await registry.push('twice:1', { layers });
+    await registry.push('other/name:2', { layers });
+    const { store, dir } = await own();
+    const digest = await registry.digestOf('twice:1');
+    expect(digest).toMatch(/^sha256:/);
+    const refs = ['twice:1', 'other/name:2', `twice@${digest}`].map((name) => `${registry.host}/${name}`);
+    for (const ref of refs) expect((await store.ensure(ref, {})).id).toBe(id);
+    expect(new Set(refs.map((ref) => rootOf(store, ref))).size).toBe(1);
+    expect(readdirSync(join(dir, 'images'))).toHaveLength(1);
+    // It goes with its last name.
+    await store.remove(refs[0] ?? '');
+    await store.remove(refs[1] ?? '');
+    expect(readdirSync(join(dir, 'images'))).toHaveLength(1);
+    await store.remove(refs[2] ?? '');
+    expect(readdirSync(join(dir, 'images'))).toEqual([]);
+  });
+
+  test('an image in use is not removed; one that nobody uses is, and can be pulled again', async () => {
+    const id = await registry.push('used:1', { layers: [layer('used')] });
+    const ref = `${registry.host}/used:1`;
+    const { store } = await own();
+    await store.ensure(ref, {});
+    store.hold(id);
+    expect(await codeOf(store.remove(ref))).toBe('invalid_request');
+    expect(await store.list()).toMatchObject([{ ref, id, inUse: true }]);
+    store.release(id);
+    await store.remove(ref);
+    expect(store.get(ref)).toBeUndefined();
+    expect(await codeOf(store.remove(ref))).toBe('image_not_found');
+    expect((await store.ensure(ref, {})).id).toBe(id);
+    expect(existsSync(join(rootOf(store, ref), 'file'))).toBe(true);
+  });
+
+  test('images survive a restart; what was half-made does not', async () => {
+    await registry.push('kept:1', { layers: [layer('kept')] });
+    const ref = `${registry.host}/kept:1`;
+    const { store, dir, again } = await own();
+    const image = await store.ensure(ref, {});
+    // As a kill leaves it: a pull that was under way, an image without its description, a note half-written.
+    mkdirSync(join(dir, 'tmp', 'pull', 'layout'), { recursive: true });
+    mkdirSync(join(dir, 'images', 'f'.repeat(64), 'fs'), { recursive: true });
+    writeFileSync(join(dir, 'references.json.new'), '{"half');
+    const next = await again();
+    expect(next.get(ref)).toEqual(image);
+    expect(readdirSync(join(dir, 'tmp'))).toEqual([]);
+    expect(readdirSync(join(dir, 'images'))).toEqual([image.id.slice('sha256:'.length)]);
+  });
+
+  test('names that cannot be read are pulled again', async () => {
+    await registry.push('noted:1', { layers: [layer('noted')] });
+    const ref = `${registry.host}/noted:1`;
+    const { store, dir, again } = await own();
+    const { id } = await store.ensure(ref, {});
+    writeFileSync(join(dir, 'references.json'), 'rubbish');
+    const next = await again();
+    expect(next.get(ref)).toBeUndefined();
+    expect((await next.ensure(ref, {})).id).toBe(id);
+  });
+
+  test('beyond the budget, what is longest unused goes, and never what is in use', async () => {
+    const refs: string[] = [];
+    for (const name of ['a', 'b', 'c', 'd']) {
+      await registry.push(`budget/${name}:1`, { layers: [layer(name.repeat(200_000))] });
+      refs.push(`${registry.host}/budget/${name}:1`);
+    }
+    const [a = '', b = '', c = '', d = ''] = refs;
+    // Room for two, not for three.
+    const { store } = await own({ budgetBytes: 500_000, graceMs: -1 });
+    store.hold((await store.ensure(a, {})).id);
+    await store.ensure(b, {});
+    expect(refs.filter((ref) => store.get(ref) !== undefined)).toEqual([a, b]);
+    await store.ensure(c, {});
+    expect(refs.filter((ref) => store.get(ref) !== undefined)).toEqual([a, c]);
+    await store.ensure(d, {});
+    expect(refs.filter((ref) => store.get(ref) !== undefined)).toEqual([a, d]);
+  });
+
+  test('a reference may be asked for at a mirror', async () => {
+    await registry.push('library/mirrored:1', { layers: [layer('mirrored')] });
+    const { store } = await own({ registry: { mirrors: { 'docker.io': registry.host }, insecure: [] } });
+    expect((await store.ensure('mirrored:1', {})).ref).toBe('mirrored:1');
+    expect((await store.list()).map(({ ref }) => ref)).toEqual(['mirrored:1']);
+  });
+});

@@ -1,0 +1,186 @@
+/** A registry of the test's own on the loopback, and a door before it that counts, holds and refuses requests. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import net, { type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { until } from '../../helpers/until.ts';
+import { writeLayout, type LayoutOptions } from './layout.ts';
+
+const run = promisify(execFile);
+const START_MS = 60_000;
+const PUSH_MS = 120_000;
+
+export const USER = 'tester';
+export const PASSWORD = 'secret-of-a-test';
+/** bcrypt of the password, which is all that the registry understands. */
+const HTPASSWD = `${USER}:$2y$05$abcdefghijklmnopqrstuuWF5xLxbFEYcgKzhJRr.Tnen4mSayl0C\n`;
+
+export class Registry {
+  readonly home: string;
+  readonly port: number;
+  readonly #process: ChildProcess;
+  readonly #withPassword: boolean;
+
+  private constructor(home: string, port: number, process: ChildProcess, withPassword: boolean) {
+    this.home = home;
+    this.port = port;
+    this.#process = process;
+    this.#withPassword = withPassword;
+  }
+
+  static async start({ withPassword = false } = {}): Promise<Registry> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await Registry.#start(withPassword);
+      } catch (error) {
+        // Another may have taken the port.
+        if (tries === 5) throw error;
+      }
+    }
+  }
+
+  static async #start(withPassword: boolean): Promise<Registry> {
+    const home = mkdtempSync(join(tmpdir(), 'mbx-registry-'));
+    const port = await freePort();
+    writeFileSync(join(home, 'htpasswd'), HTPASSWD);
+    const config = {
+      version: '0.1',
+      log: { level: 'error', accesslog: { disabled: true } },
+      storage: { filesystem: { rootdirectory: join(home, 'data') } },
+      http: { addr: `127.0.0.1:${port}` },
+      ...(withPassword ? { auth: { htpasswd: { realm: 'test', path: join(home, 'htpasswd') } } } : {}),
+    };
+    // What is JSON is YAML.
+    writeFileSync(join(home, 'config.yml'), JSON.stringify(config));
+    const child = spawn('docker-registry', ['serve', join(home, 'config.yml')], { stdio: 'ignore' });
+    const registry = new Registry(home, port, child, withPassword);
+    try {
+      await until(() => answers(port, child), START_MS, 'the registry');
+      return registry;
+    } catch (error) {
+      await registry.stop();
+      throw error;
+    }
+  }
+
+  get host(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** Puts an image there, and answers its id. */
+  async push(name: string, options: LayoutOptions): Promise<string> {
+    const layout = join(this.home, `layout-${crypto.randomUUID()}`);
+    const id = writeLayout(layout, options);
+    const login = this.#withPassword ? [`--dest-creds=${USER}:${PASSWORD}`] : [];
+    const source = `oci:${layout}:image`;
+    await run(
+      'skopeo',
+      ['copy', '--insecure-policy', '--dest-tls-verify=false', ...login, source, `docker://${this.host}/${name}`],
+      { timeout: PUSH_MS },
+    );
+    return id;
+  }
+
+  /** The digest by which a registry knows what is behind a name. */
+  async digestOf(name: string): Promise<string> {
+    const answer = await fetch(`http://${this.host}/v2/${name.replace(':', '/manifests/')}`, {
+      method: 'HEAD',
+      headers: { accept: 'application/vnd.oci.image.manifest.v1+json' },
+    });
+    return answer.headers.get('docker-content-digest') ?? '';
+  }
+
+  /** A Docker `config.json` for this registry. */
+  authFile(password = PASSWORD): string {
+    mkdirSync(join(this.home, 'auth'), { recursive: true });
+    const path = join(this.home, 'auth', `${crypto.randomUUID()}.json`);
+    const auth = Buffer.from(`${USER}:${password}`).toString('base64');
+    writeFileSync(path, JSON.stringify({ auths: { [this.host]: { auth } } }), { mode: 0o600 });
+    return path;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      const exit = once(this.#process, 'exit');
+      this.#process.kill('SIGKILL');
+      await exit;
+    }
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+/** Passes requests on to a registry. */
+export class Door {
+  readonly #server: http.Server;
+  readonly asked: string[] = [];
+  #held: Promise<void> | undefined;
+
+  private constructor(port: number) {
+    const agent = new http.Agent({ keepAlive: false });
+    this.#server = http.createServer((request, response) => {
+      this.asked.push(`${request.method} ${request.url}`);
+      const pass = async (): Promise<void> => {
+        if (/\/blobs\//.test(request.url ?? '')) await this.#held;
+        if (response.destroyed) return;
+        const { method, url, headers } = request;
+        const onward = http.request({ host: '127.0.0.1', port, method, path: url, headers, agent }, (answer) => {
+          response.writeHead(answer.statusCode ?? 500, answer.headers);
+          answer.pipe(response);
+        });
+        onward.on('error', () => response.destroy());
+        request.pipe(onward);
+      };
+      pass().catch(() => response.destroy());
+    });
+  }
+
+  static async open(registry: Registry): Promise<Door> {
+    const door = new Door(registry.port);
+    door.#server.listen(0, '127.0.0.1');
+    await once(door.#server, 'listening');
+    return door;
+  }
+
+  get host(): string {
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** From now on no blob gets through until the function that this answers is called. */
+  hold(): () => void {
+    const gate = Promise.withResolvers<void>();
+    this.#held = gate.promise;
+    return () => {
+      this.#held = undefined;
+      gate.resolve();
+    };
+  }
+
+  manifestsAsked(): number {
+    return this.asked.filter((each) => /^GET .*\/manifests\//.test(each)).length;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+}
+
+/** A port that nobody listens on, at least now. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function answers(port: number, child: ChildProcess): Promise<boolean> {
+  if (child.exitCode !== null) throw new Error(`the registry ended with ${child.exitCode}`);
+  return [200, 401].includes((await fetch(`http://127.0.0.1:${port}/v2/`)).status);
+}
