@@ -80,6 +80,8 @@ const Environment = z.object({
   MILLIBOX_BOXINIT: z.string().startsWith('/').default(BUILT_BOXINIT),
   /** `runc`, `crun` or a path: what starts containers with the runtime `oci`. */
   MILLIBOX_OCI_PROGRAM: z.string().min(1).optional(),
+  /** Name servers of sandboxes with a network; default: the node's own. */
+  MILLIBOX_RESOLVERS: Names,
   MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
   /** A Docker `config.json` with the credentials of private registries. */
   MILLIBOX_REGISTRY_AUTH_FILE: z.string().startsWith('/').optional(),
@@ -146,6 +148,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
     oci: {
       program: e.MILLIBOX_OCI_PROGRAM,
       imagesDir: e.MILLIBOX_IMAGES_DIR,
+      resolvers: e.MILLIBOX_RESOLVERS.length === 0 ? undefined : e.MILLIBOX_RESOLVERS,
       registry: {
         authFile: e.MILLIBOX_REGISTRY_AUTH_FILE,
         mirrors: e.MILLIBOX_REGISTRY_MIRRORS,

@@ -26,6 +26,8 @@ export interface OciConfig {
   nursery?: boolean | undefined;
   /** Default: below the data directory. One agent at a time. */
   imagesDir?: string | undefined;
+  /** Name servers of sandboxes with a network. Default: the node's own. */
+  resolvers?: readonly string[] | undefined;
   registry: RegistryConfig;
   /** Image reference → an archive on this machine that it is imported from, so that no registry is asked. */
   archives: Readonly<Record<string, string>>;

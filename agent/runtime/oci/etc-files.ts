@@ -1,7 +1,7 @@
 /** The files that a container runtime writes into every image. */
 
-/** As Docker's for a container without a network, and the sandbox's own name on the loopback. */
-export function etcFiles(hostname: string): { path: string; text: string }[] {
+/** As Docker's, with the sandbox's own name on the loopback. Without a network there is no one to ask for a name. */
+export function etcFiles(hostname: string, resolvers: readonly string[]): { path: string; text: string }[] {
   const hosts = [
     '127.0.0.1\tlocalhost',
     '::1\tlocalhost ip6-localhost ip6-loopback',
@@ -14,6 +14,6 @@ export function etcFiles(hostname: string): { path: string; text: string }[] {
   return [
     { path: '/etc/hostname', text: `${hostname}\n` },
     { path: '/etc/hosts', text: `${hosts.join('\n')}\n` },
-    { path: '/etc/resolv.conf', text: '' },
+    { path: '/etc/resolv.conf', text: resolvers.map((address) => `nameserver ${address}\n`).join('') },
   ];
 }

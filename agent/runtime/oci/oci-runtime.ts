@@ -9,9 +9,11 @@ import type { BlankMaker } from './blanks.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, writeLimits } from './cgroup-limits.ts';
 import { removeGroupIfEmpty, type CgroupTree } from './cgroup-tree.ts';
+import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import { etcFiles } from './etc-files.ts';
 import { Exits } from './exits.ts';
+import type { Network } from './network/network.ts';
 import { isAlive } from './pids.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
@@ -25,6 +27,8 @@ export interface OciDeps {
   tree: CgroupTree;
   cli: RuntimeCli;
   images: ImageStore;
+  disks: Disks;
+  network: Network;
   log: Logger;
 }
 
@@ -47,12 +51,13 @@ export class OciRuntime implements ContainerRuntime {
       const box = deps.boxes.get(id);
       if (box === undefined) continue;
       if (box.imageId !== null) this.images.hold(box.imageId);
+      deps.network.adopt(id, deps.boxes.dirOf(id));
       if (isAlive(box)) this.#exits.watch(id, box);
     }
   }
 
-  canClaim(_launched: { limits: unknown; network: string }, wanted: ClaimOptions): boolean {
-    return wanted.network === 'off';
+  canClaim(): boolean {
+    return true;
   }
 
   async launch(options: LaunchOptions): Promise<Container> {
@@ -82,7 +87,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
-    const { boxes, tree, place } = this.#deps;
+    const { boxes, tree, place, network, disks } = this.#deps;
     const { image, limits, signal } = options;
     const box = boxes.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
@@ -90,17 +95,33 @@ export class OciRuntime implements ContainerRuntime {
     this.images.hold(image.id);
     boxes.claimed(box, image.id);
     writeLimits(tree, box.cgroup, limits);
-    const dir = place.inside(boxes.dirOf(box.id));
-    const request = {
-      op: 'claim',
-      layers: this.images.layersOf(image).map((layer) => place.inside(layer)),
-      upper: join(dir, 'upper'),
-      work: join(dir, 'work'),
-      hostname: options.sandbox,
-      workdir: image.workdir === '/' ? '' : image.workdir,
-      files: etcFiles(options.sandbox),
+    const online = options.network === 'internet';
+    const cabled = online ? network.connect(box.id, boxes.dirOf(box.id), box.pid) : undefined;
+    const request = async (): Promise<void> => {
+      const dir = await this.#ownDir(box.id, limits.diskMb);
+      const message = {
+        op: 'claim',
+        layers: this.images.layersOf(image).map((layer) => place.inside(layer)),
+        upper: join(dir, 'upper'),
+        work: join(dir, 'work'),
+        hostname: options.sandbox,
+        workdir: image.workdir === '/' ? '' : image.workdir,
+        files: etcFiles(options.sandbox, online ? network.resolvers : []),
+      };
+      await supervisor.call(message, { deadlineMs: CLAIM_MS, ...(signal === undefined ? {} : { signal }) });
+      if (limits.diskMb !== null) await disks.release(box.id);
     };
-    await supervisor.call(request, { deadlineMs: CLAIM_MS, ...(signal === undefined ? {} : { signal }) });
+    // Both are over before anybody takes the container away.
+    for (const outcome of await Promise.allSettled([request(), cabled])) {
+      if (outcome.status === 'rejected') throw outcome.reason;
+    }
+  }
+
+  /** As the blank sees it: the directory that holds what the sandbox writes. */
+  async #ownDir(id: string, diskMb: number | null): Promise<string> {
+    const { boxes, disks, place } = this.#deps;
+    const dir = boxes.dirOf(id);
+    return place.inside(diskMb === null ? dir : await disks.mount(id, join(dir, 'disk.ext4'), diskMb));
   }
 
   async destroy(id: string): Promise<void> {
@@ -117,6 +138,8 @@ export class OciRuntime implements ContainerRuntime {
     await endProcesses(tree, cgroup, box);
     if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
     await endGroup(tree, cgroup);
+    await this.#deps.network.disconnect(id);
+    await this.#deps.disks.release(id);
     if (typeof box?.imageId === 'string') this.images.release(box.imageId);
     if (box !== undefined) box.imageId = null;
     await boxes.remove(id);
@@ -144,8 +167,11 @@ export class OciRuntime implements ContainerRuntime {
   async close(): Promise<void> {
     this.#exits.close();
     this.#listeners.clear();
-    await this.#deps.blanks.close();
-    await this.#deps.boxes.buried();
+    const { boxes, blanks, network, disks } = this.#deps;
+    await blanks.close();
+    await network.close();
+    if (boxes.ids().length === 0) await disks.close();
+    await boxes.buried();
     // Of an agent that leaves nothing: containers that live on keep their groups, and with them this one.
     const { tree, place } = this.#deps;
     for (const group of [`${place.boxesGroup}/nursery`, place.boxesGroup, place.group]) removeGroupIfEmpty(tree, group);

@@ -9,8 +9,10 @@ import type { RuntimeConfig } from '../select.ts';
 import { NurseryBlanks, RuntimeBlanks } from './blanks.ts';
 import { Boxes } from './boxes.ts';
 import { findCgroups } from './cgroup-tree.ts';
+import { Disks } from './disk.ts';
+import { Network } from './network/network.ts';
 import { OciRuntime } from './oci-runtime.ts';
-import { makePlace } from './place.ts';
+import { makePlace, ociDirOf } from './place.ts';
 import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
 import { sweep } from './sweep.ts';
@@ -29,7 +31,14 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
   const seccomp = seccompFor(CAPABILITIES, CLAIM_CALLS);
   await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
   const imagesDir = config.oci?.imagesDir ?? join(config.dataDir, 'images');
-  const place = makePlace({ dataDir: config.dataDir, imagesDir, boxinitPath: config.boxinitPath, seccomp });
+  const disks = await Disks.open(ociDirOf(config.dataDir));
+  const place = makePlace({
+    dataDir: config.dataDir,
+    imagesDir,
+    disksDir: disks.dir,
+    boxinitPath: config.boxinitPath,
+    seccomp,
+  });
   const boxes = await Boxes.open(place.ociDir);
   const cli = new RuntimeCli(program, join(place.ociDir, 'state'));
   await sweep({ place, boxes, tree, cli });
@@ -44,7 +53,8 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     config.oci?.nursery === false
       ? byRuntime
       : new NurseryBlanks({ place, tree, cli, log: config.log }, boxes, byRuntime);
-  return new OciRuntime({ place, boxes, blanks, tree, cli, images, log: config.log });
+  const network = new Network({ tag: place.tag, resolvers: config.oci?.resolvers, log: config.log });
+  return new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
 }
 
 /** The path of a program that is installed. */

@@ -14,12 +14,16 @@ export interface Place {
   dataDir: string;
   /** Images of this node, each unpacked. */
   imagesDir: string;
+  /** A shared mount point, through which blanks are handed file systems of a size. */
+  disksDir: string;
   boxinitPath: string;
   /** What is ours below the data directory. */
   ociDir: string;
   /** The root of every blank: mount points, and nothing else. Shared by all, read-only. */
   rootDir: string;
   seccomp: Seccomp;
+  /** Tells this agent's things from another's. */
+  tag: string;
   /** The control group of this agent, without a leading slash. */
   group: string;
   /** The group that holds those of all containers. */
@@ -31,20 +35,26 @@ export interface Place {
   inside(path: string): string;
 }
 
-export function makePlace(options: Pick<Place, 'dataDir' | 'imagesDir' | 'boxinitPath' | 'seccomp'>): Place {
-  const { dataDir, imagesDir } = options;
-  const ociDir = join(dataDir, 'oci');
+export const ociDirOf = (dataDir: string): string => join(dataDir, 'oci');
+
+export function makePlace(
+  options: Pick<Place, 'dataDir' | 'imagesDir' | 'disksDir' | 'boxinitPath' | 'seccomp'>,
+): Place {
+  const { dataDir, imagesDir, disksDir } = options;
+  const ociDir = ociDirOf(dataDir);
   const rootDir = join(ociDir, 'root');
-  for (const name of ['proc', 'sys', 'dev', INSIDE.root, INSIDE.data, INSIDE.images, INSIDE.groups]) {
+  for (const name of ['proc', 'sys', 'dev', INSIDE.root, INSIDE.data, INSIDE.images, INSIDE.disks, INSIDE.groups]) {
     mkdirSync(join(rootDir, name), { recursive: true, mode: 0o755 });
   }
   closeSync(openSync(join(rootDir, INSIDE.boxinit), 'a', 0o755));
-  const group = `${GROUP}/${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
+  const tag = createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
+  const group = `${GROUP}/${tag}`;
   const boxesGroup = `${group}/boxes`;
   return {
     ...options,
     ociDir,
     rootDir,
+    tag,
     group,
     boxesGroup,
     boxGroup: (id) => `${boxesGroup}/${id}`,
@@ -57,6 +67,7 @@ export function makePlace(options: Pick<Place, 'dataDir' | 'imagesDir' | 'boxini
     },
     inside: (path) => {
       if (path.startsWith(`${imagesDir}/`)) return join(INSIDE.images, path.slice(imagesDir.length));
+      if (path.startsWith(`${disksDir}/`)) return join(INSIDE.disks, path.slice(disksDir.length));
       if (path.startsWith(`${dataDir}/`)) return join(INSIDE.data, path.slice(dataDir.length));
       throw new ServiceError('internal', `${path} is not below the data directory`);
     },

@@ -52,6 +52,7 @@ export const INSIDE = {
   boxinit: '/.millibox/boxinit',
   data: '/.millibox/data',
   images: '/.millibox/images',
+  disks: '/.millibox/disks',
   groups: '/.millibox/groups',
   root: '/.millibox/root',
 } as const;
@@ -60,6 +61,7 @@ export interface BlankSpec {
   rootDir: string;
   dataDir: string;
   imagesDir: string;
+  disksDir: string;
   boxinitPath: string;
   cgroupPath: string;
   seccomp: Seccomp;
@@ -119,6 +121,8 @@ function spec(options: BlankSpec, { mounts, namespaces, maskedPaths, readonlyPat
       bind(options.boxinitPath, INSIDE.boxinit, ['ro', 'nosuid', 'nodev']),
       bind(options.dataDir, INSIDE.data, ['rw', 'nosuid', 'nodev']),
       bind(options.imagesDir, INSIDE.images, ['ro', 'nosuid', 'nodev']),
+      // What is mounted there later shows in a blank, and what is taken away goes.
+      bind(options.disksDir, INSIDE.disks, ['rw', 'nosuid', 'nodev', 'rslave']),
     ],
     linux: {
       namespaces: namespaces.map((type) => ({ type })),

@@ -1,0 +1,108 @@
+/**
+ * Disk limits: a file system of that size for the sandbox's own part. The kernel's quotas would do it without one, where
+ * they are built in and the node's disk has them on; a file behind a loop device works everywhere.
+ */
+import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { runTool } from '../../images/run-tool.ts';
+
+const TOOL_MS = 60_000;
+const MEBIBYTE = 1024 * 1024;
+/** Less has no room for the file system's own tables. */
+const MIN_MB = 4;
+
+export class Disks {
+  readonly #dir: string;
+  readonly #templates: string;
+  readonly #making = new Map<number, Promise<string>>();
+
+  /** `dir` is a mount point from which mounts spread into the blanks. */
+  private constructor(dir: string, templates: string) {
+    this.#dir = dir;
+    this.#templates = templates;
+  }
+
+  static async open(ociDir: string): Promise<Disks> {
+    const dir = join(ociDir, 'disks');
+    const templates = join(ociDir, 'empty-disks');
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await mkdir(templates, { recursive: true, mode: 0o700 });
+    const mounted = mountPointsBelow(dir);
+    for (const point of mounted.filter((each) => each !== dir)) await tool('umount', ['--lazy', point]);
+    if (!mounted.includes(dir)) {
+      await tool('mount', ['--bind', dir, dir]);
+      await tool('mount', ['--make-private', dir]);
+      await tool('mount', ['--make-shared', dir]);
+    }
+    return new Disks(dir, templates);
+  }
+
+  /** Where mounts are made that blanks see. */
+  get dir(): string {
+    return this.#dir;
+  }
+
+  /**
+   * Makes a file system of so many MiB in `file` and mounts it for as long as it takes to hand it to a blank.
+   * @returns the mount point; give it back with `release` once the sandbox has it.
+   */
+  async mount(id: string, file: string, sizeMb: number): Promise<string> {
+    if (sizeMb < MIN_MB) throw new ServiceError('invalid_request', `a disk has ${MIN_MB} MiB at least`);
+    await tool('cp', ['--sparse=always', '--reflink=auto', await this.#template(sizeMb), file]);
+    const point = join(this.#dir, id);
+    await mkdir(point, { mode: 0o711 });
+    await tool('mount', ['-o', 'loop,noatime,nodev,nosuid', '-t', 'ext4', file, point]);
+    await mkdir(join(point, 'upper'), { mode: 0o755 });
+    await mkdir(join(point, 'work'), { mode: 0o700 });
+    return point;
+  }
+
+  /** The sandbox keeps the file system; nothing else does. The loop device goes with the sandbox. */
+  async release(id: string): Promise<void> {
+    const point = join(this.#dir, id);
+    if (!existsSync(point)) return;
+    await tool('umount', ['--lazy', point]).catch(() => undefined);
+    await rm(point, { recursive: true, force: true });
+  }
+
+  /** Only when no container is left: a living blank would not see the mounts of a later agent. */
+  async close(): Promise<void> {
+    await tool('umount', [this.#dir]).catch(() => undefined);
+  }
+
+  /** An empty file system, made once for each size: a copy takes no time, since there is next to nothing in it. */
+  #template(sizeMb: number): Promise<string> {
+    const known = this.#making.get(sizeMb);
+    if (known !== undefined) return known;
+    const made = this.#make(sizeMb);
+    made.catch(() => this.#making.delete(sizeMb));
+    this.#making.set(sizeMb, made);
+    return made;
+  }
+
+  async #make(sizeMb: number): Promise<string> {
+    const path = join(this.#templates, `${sizeMb}.ext4`);
+    if (existsSync(path)) return path;
+    await writeFile(`${path}.new`, '', { mode: 0o600 });
+    await truncate(`${path}.new`, sizeMb * MEBIBYTE);
+    // No journal: nothing of a sandbox outlives the machine.
+    await tool('mkfs.ext4', ['-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard', `${path}.new`]);
+    await rename(`${path}.new`, path);
+    return path;
+  }
+}
+
+async function tool(name: string, args: readonly string[]): Promise<void> {
+  await runTool(name, args, { deadlineMs: TOOL_MS });
+}
+
+/** Deepest first, with `dir` itself. */
+export function mountPointsBelow(dir: string, mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string[] {
+  return mountinfo
+    .split('\n')
+    .map((line) => (line.split(' ')[4] ?? '').replaceAll('\\040', ' '))
+    .filter((point) => point === dir || point.startsWith(`${dir}/`))
+    .reverse();
+}

@@ -1,0 +1,171 @@
+/**
+ * The network of sandboxes that may reach the Internet: one bridge of the agent's own, made when the first of them is
+ * claimed, and a cable from it into each. A sandbox without a network has nothing to do with any of this.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import * as z from 'zod';
+import type { Logger } from '../../../../src/lib/logger.ts';
+import { ServiceError } from '../../../../src/protocol/errors.ts';
+import { runTool, ToolError } from '../../../images/run-tool.ts';
+import { Addresses, rangeFor, type Range } from './addresses.ts';
+import { findResolvers } from './resolvers.ts';
+import { ruleset } from './rules.ts';
+
+const TOOL_MS = 20_000;
+const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
+
+const Cable = z.object({ address: z.string(), device: z.string() });
+type Cable = z.infer<typeof Cable>;
+
+export interface NetworkOptions {
+  /** Tells this agent's things from another's. */
+  tag: string;
+  /** Name servers; default: the node's. */
+  resolvers?: readonly string[] | undefined;
+  log: Logger;
+}
+
+export class Network {
+  readonly #bridge: string;
+  readonly #table: string;
+  readonly #range: Range;
+  readonly #addresses: Addresses;
+  readonly #resolvers: readonly string[];
+  readonly #log: Logger;
+  readonly #cables = new Map<string, Cable>();
+  #ready: Promise<void> | undefined;
+
+  constructor({ tag, resolvers, log }: NetworkOptions) {
+    this.#bridge = `mbx-${tag.slice(0, 8)}`;
+    this.#table = `millibox_${tag.slice(0, 8)}`;
+    this.#range = rangeFor(tag);
+    this.#addresses = new Addresses(this.#range);
+    this.#resolvers = resolvers ?? findResolvers();
+    this.#log = log;
+  }
+
+  get resolvers(): readonly string[] {
+    return this.#resolvers;
+  }
+
+  /** Of a sandbox that was here before this agent. */
+  adopt(id: string, dir: string): void {
+    try {
+      const cable = Cable.parse(JSON.parse(readFileSync(join(dir, 'cable.json'), 'utf8')));
+      this.#cables.set(id, cable);
+      this.#addresses.adopt(cable.address);
+    } catch {
+      // It has none.
+    }
+  }
+
+  /**
+   * Lays a cable into the network namespace of this process.
+   * @returns its address there.
+   * @throws ServiceError `not_supported` when this machine has no means for it.
+   */
+  async connect(id: string, dir: string, pid: number): Promise<string> {
+    this.#ready ??= this.#build();
+    try {
+      await this.#ready;
+    } catch (error) {
+      this.#ready = undefined;
+      throw error;
+    }
+    const address = this.#addresses.take();
+    const device = `mb${createHash('sha256').update(`${this.#bridge}${id}`).digest('hex').slice(0, 12)}`;
+    const cable = { address, device };
+    this.#cables.set(id, cable);
+    await writeFile(join(dir, 'cable.json'), JSON.stringify(cable), { mode: 0o600 });
+    await this.#ip([
+      `link add ${device} type veth peer name eth0 netns ${pid}`,
+      `link set ${device} addrgenmode none master ${this.#bridge} up`,
+      // Neighbours on the bridge do not hear each other.
+      `link set ${device} type bridge_slave isolated on`,
+    ]);
+    await this.#ip(
+      [
+        'link set eth0 addrgenmode none',
+        `addr add ${address}/${this.#range.prefix} dev eth0`,
+        'link set eth0 up',
+        `route add default via ${this.#range.gateway}`,
+      ],
+      pid,
+    );
+    return address;
+  }
+
+  /** Takes a sandbox's cable away, if it had one. */
+  async disconnect(id: string): Promise<void> {
+    const cable = this.#cables.get(id);
+    if (cable === undefined) return;
+    // It goes with the namespace too, some time after the last process.
+    await this.#ip([`link delete ${cable.device}`]).catch(() => undefined);
+    this.#cables.delete(id);
+    this.#addresses.giveBack(cable.address);
+  }
+
+  /** Removes the bridge and the rules unless sandboxes use them. */
+  async close(): Promise<void> {
+    if (this.#cables.size > 0 || !this.#exists()) return;
+    await this.#ip([`link delete ${this.#bridge}`]).catch(() => undefined);
+    await this.#nft(`delete table inet ${this.#table}\n`).catch(() => undefined);
+    await this.#letThrough('-D').catch(() => undefined);
+  }
+
+  #exists(): boolean {
+    // Of this process's own network namespace, which /sys need not be.
+    return readFileSync('/proc/self/net/dev', 'utf8').includes(`${this.#bridge}:`);
+  }
+
+  async #build(): Promise<void> {
+    if (readFileSync(FORWARDING, 'utf8').trim() !== '1') writeFileSync(FORWARDING, '1');
+    if (!this.#exists()) await this.#ip([`link add ${this.#bridge} type bridge`]);
+    await this.#ip([
+      `link set ${this.#bridge} addrgenmode none`,
+      `addr replace ${this.#range.gateway}/${this.#range.prefix} dev ${this.#bridge}`,
+      `link set ${this.#bridge} up`,
+    ]);
+    await this.#nft(
+      ruleset({ table: this.#table, bridge: this.#bridge, range: this.#range, resolvers: this.#resolvers }),
+    );
+    await this.#letThrough('-I');
+    this.#log.info({ bridge: this.#bridge, subnet: this.#range.subnet }, 'the network of sandboxes is there');
+  }
+
+  /** Docker's own rules drop what is forwarded and not Docker's, unless this chain of the operator's says otherwise. */
+  async #letThrough(what: '-I' | '-D'): Promise<void> {
+    for (const side of ['-i', '-o']) {
+      const rule = ['DOCKER-USER', side, this.#bridge, '-j', 'ACCEPT'];
+      const there = await this.#tool('iptables', ['-w', '-C', ...rule]).then(
+        () => true,
+        () => false,
+      );
+      if (there === (what === '-I')) continue;
+      // Without Docker there is no such chain, and no need of one.
+      await this.#tool('iptables', ['-w', what, ...rule]).catch(() => undefined);
+    }
+  }
+
+  async #ip(commands: readonly string[], pid?: number): Promise<void> {
+    const batch = `${commands.join('\n')}\n`;
+    if (pid === undefined) await this.#tool('ip', ['-batch', '-'], batch);
+    else await this.#tool('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-batch', '-'], batch);
+  }
+
+  async #nft(rules: string): Promise<void> {
+    await this.#tool('nft', ['-f', '-'], rules);
+  }
+
+  async #tool(tool: string, args: readonly string[], input = ''): Promise<void> {
+    try {
+      await runTool(tool, args, { deadlineMs: TOOL_MS, input });
+    } catch (error) {
+      if (!(error instanceof ToolError)) throw error;
+      throw new ServiceError('internal', `the network of the sandbox cannot be set up: ${tool}`, { cause: error });
+    }
+  }
+}

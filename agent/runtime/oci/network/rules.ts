@@ -1,0 +1,62 @@
+/** What sandboxes with a network may reach, as nftables rules: the public Internet, and nothing that is ours or the operator's. */
+import type { Range } from './addresses.ts';
+
+/** Private, shared, link-local (with the clouds' metadata), reserved and multicast addresses. */
+const NOT_PUBLIC = [
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '224.0.0.0/3',
+];
+
+export interface RuleOptions {
+  table: string;
+  bridge: string;
+  range: Range;
+  /** Name servers that may be asked wherever they are. */
+  resolvers: readonly string[];
+}
+
+/**
+ * Replaces the table, whether or not there was one. The forward chain comes before those of others, and only ever refuses:
+ * what it lets pass must please them too.
+ */
+export function ruleset({ table, bridge, range, resolvers }: RuleOptions): string {
+  const names = resolvers.filter((address) => /^\d+(\.\d+){3}$/.test(address));
+  const dns =
+    names.length === 0 ? [] : [`ip daddr { ${names.join(', ')} } meta l4proto { tcp, udp } th dport 53 accept`];
+  return `
+table inet ${table}
+delete table inet ${table}
+table inet ${table} {
+  chain input {
+    type filter hook input priority -10; policy accept;
+    iifname "${bridge}" reject with icmpx admin-prohibited
+  }
+  chain forward {
+    type filter hook forward priority -10; policy accept;
+    iifname "${bridge}" jump out
+    oifname "${bridge}" ct state established,related accept
+    oifname "${bridge}" drop
+  }
+  chain out {
+    meta nfproto ipv6 drop
+    ip saddr != ${range.subnet} drop
+    oifname "${bridge}" reject with icmpx admin-prohibited
+    ${dns.join('\n    ')}
+    ip daddr { ${NOT_PUBLIC.join(', ')} } reject with icmpx admin-prohibited
+    accept
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr ${range.subnet} oifname != "${bridge}" masquerade
+  }
+}
+`;
+}

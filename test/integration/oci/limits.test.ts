@@ -1,0 +1,58 @@
+/** Limits of a claim: read back from the kernel, and felt by programs. */
+import { expect, test } from 'vitest';
+import { readLimits } from '../../../agent/runtime/oci/cgroup-limits.ts';
+import { findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { Bench, run, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import { leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
+import { until } from '../../helpers/until.ts';
+import { ociSubject, processOf } from './subject.ts';
+
+const subject: ContractSubject = ociSubject();
+const LIMIT_MS = 60_000;
+
+test('cpu, memory and processes are what the claim said, to the kernel', async () => {
+  await using bench = await Bench.open(subject);
+  const limits = { cpus: 0.5, memoryMb: 96, diskMb: null, pidsLimit: 33 };
+  const { container } = await bench.claimed({ limits });
+  const { cgroup } = processOf(bench.runtime, container.id);
+  expect(readLimits(findCgroups(), cgroup)).toEqual({ cpus: 0.5, memoryMb: 96, pidsLimit: 33 });
+});
+
+test('a program sees its limits where programs look for them', async () => {
+  await using bench = await Bench.open(subject);
+  const { link } = await bench.claimed({ limits: { cpus: 1, memoryMb: 96, diskMb: null, pidsLimit: 33 } });
+  const files = '/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max';
+  const { stdout } = await run(link, ['sh', '-c', `cat ${files} 2>/dev/null`]);
+  expect(stdout.trim()).toBe(String(96 * 1024 * 1024));
+  const write = await run(link, [
+    'sh',
+    '-c',
+    `for f in ${files}; do [ -e $f ] && echo 1 >$f && echo changed; done; true`,
+  ]);
+  expect(write.stdout).toBe('');
+});
+
+test('a full disk is ENOSPC in its own sandbox, and nothing to another', async () => {
+  await using bench = await Bench.open(subject);
+  const limits = { cpus: 1, memoryMb: 256, diskMb: 16, pidsLimit: 64 };
+  const [small, other] = await Promise.all([bench.claimed({ limits }), bench.claimed()]);
+  const fill = await run(small.link, ['sh', '-c', 'head -c 33554432 /dev/zero >/big']);
+  expect(fill.exit.exitCode).not.toBe(0);
+  expect(fill.stderr).toMatch(/No space left/);
+  const again = await run(small.link, ['sh', '-c', 'rm /big; head -c 4194304 /dev/zero >/part && wc -c </part']);
+  expect(again.stdout.trim()).toBe('4194304');
+  const elsewhere = await run(other.link, ['sh', '-c', 'head -c 33554432 /dev/zero >/big && wc -c </big']);
+  expect(elsewhere.stdout.trim()).toBe('33554432');
+});
+
+test('a disk leaves neither mount nor loop device behind', async () => {
+  let dataDir = '';
+  {
+    await using bench = await Bench.open(subject);
+    dataDir = bench.dataDir;
+    const limits = { cpus: 1, memoryMb: 64, diskMb: 8, pidsLimit: 64 };
+    await Promise.all([bench.claimed({ limits }), bench.claimed({ limits })]);
+  }
+  await until(async () => (await leftLoopDevices(dataDir)).length === 0, LIMIT_MS, 'the loop devices to go');
+  expect(leftMounts(dataDir)).toEqual([]);
+});
