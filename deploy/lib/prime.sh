@@ -13,6 +13,7 @@ prime_environments() {
 newest prime-sandboxes
 cli prime
 verifiers-legacy verifiers==0.2.0 prime-sandboxes==0.2.36
+verifiers-newest verifiers
 LIST
 }
 
@@ -57,7 +58,7 @@ prime_fresh() {
   local ready=$PRIME_VENVS/$1/.ready
   [ -e "$ready" ] || return 1
   case $1 in
-  newest | cli) [ -n "$(find "$ready" -mmin -1440)" ] ;;
+  newest | verifiers-newest | cli) [ -n "$(find "$ready" -mmin -1440)" ] ;;
   esac
 }
 

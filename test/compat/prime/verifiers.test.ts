@@ -1,23 +1,26 @@
 /** `verifiers`, unmodified: its environments run evaluations with real rollouts in real sandboxes. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
 import { until } from '../../helpers/until.ts';
 import { checksIn, CheckRun, clientEnvironment, program, testImage } from './clients.ts';
 import { ScriptedModel } from './scripted-model.ts';
 
-const FILE = 'rollouts.py';
 const LIMIT_MS = 300_000;
 const FIRST_TURN_MS = 1_000;
-const python = program('verifiers-legacy');
+/** The generation with SandboxEnv and PythonEnv, and the newest. */
+const RUNS = [
+  { venv: 'verifiers-legacy', file: 'rollouts.py' },
+  { venv: 'verifiers-newest', file: 'runtime.py' },
+].map((each) => ({ ...each, python: program(each.venv) }));
 
 let stack: TestStack | undefined;
 let model: ScriptedModel | undefined;
-let run: CheckRun | undefined;
+const runs = new Map<string, CheckRun>();
 let work: Promise<void> = Promise.resolve();
 
 beforeAll(async () => {
-  if (python === undefined) return;
+  if (RUNS.every(({ python }) => python === undefined)) return;
   const running = await startStack({
     pool: 8,
     gatewayEnv: {
@@ -35,17 +38,25 @@ beforeAll(async () => {
       await until(async () => !(await anyPending(running)), LIMIT_MS, 'no sandbox to be on its way');
     },
   });
-  const env = { ...clientEnvironment(running, 'verifiers'), MODEL_URL: model.url, HF_HUB_OFFLINE: '1' };
-  run = new CheckRun({ python, file: FILE, env });
-  work = run.run();
+  for (const { venv, file, python } of RUNS) {
+    if (python === undefined) continue;
+    const env = { ...clientEnvironment(running, venv), MODEL_URL: model.url, HF_HUB_OFFLINE: '1' };
+    runs.set(file, new CheckRun({ python, file, env }));
+  }
+  work = inOrder();
 });
 
 afterAll(async () => {
-  run?.stop();
+  for (const run of runs.values()) run.stop();
   await work;
   await model?.[Symbol.asyncDispose]();
   await stack?.stop();
 });
+
+/** Each counts what is left when it has ended: so they do not overlap. */
+async function inOrder(): Promise<void> {
+  for (const run of runs.values()) await run.run();
+}
 
 async function anyPending({ url, apiKey }: TestStack): Promise<boolean> {
   const response = await fetch(`${url}/api/v1/sandbox?is_active=true&per_page=1000`, {
@@ -55,8 +66,12 @@ async function anyPending({ url, apiKey }: TestStack): Promise<boolean> {
   return sandboxes.some(({ status }) => status !== 'RUNNING');
 }
 
-test.skipIf(python === undefined).for(checksIn(FILE))('%s', { timeout: LIMIT_MS }, async (name) => {
-  const result = await run?.result(name);
-  expect(result?.message ?? '').toBe('');
-  expect(result?.state).toBe('passed');
-});
+for (const { venv, file, python } of RUNS) {
+  describe(venv, () => {
+    test.skipIf(python === undefined).for(checksIn(file))('%s', { timeout: LIMIT_MS }, async (name) => {
+      const result = await runs.get(file)?.result(name);
+      expect(result?.message ?? '').toBe('');
+      expect(result?.state).toBe('passed');
+    });
+  });
+}

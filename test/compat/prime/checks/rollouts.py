@@ -3,14 +3,12 @@
 The model is a scripted server (MODEL_URL); sandboxes, tools and rollouts are the package's own.
 """
 
-import asyncio
 import json
 import os
-import sys
-import traceback
 
 import verifiers as vf
 from datasets import Dataset
+from lines import check, main
 from prime_sandboxes import AsyncSandboxClient
 from verifiers.types import ClientConfig
 
@@ -19,17 +17,6 @@ CLIENT = ClientConfig(api_base_url=os.environ["MODEL_URL"], api_key_var="PRIME_A
 
 # Images that are made from Debian's packages call it python3.
 NAME_PYTHON = "command -v python || ln -s $(command -v python3) /usr/local/bin/python\n"
-
-_checks = []
-
-
-def check(name):
-    def register(work):
-        _checks.append((name, work))
-        return work
-
-    return register
-
 
 def questions(script, count):
     """Each row's question is what the scripted model will do, in turns of tool calls."""
@@ -142,16 +129,4 @@ async def python_env():
     assert await left() == 0
 
 
-async def _main():
-    for name, work in _checks:
-        try:
-            await asyncio.wait_for(work(), 240)
-            result = {"state": "passed"}
-        except BaseException:
-            result = {"state": "failed", "message": traceback.format_exc()[-6000:]}
-        print(json.dumps({"name": name, **result}), flush=True)
-
-
-asyncio.run(_main())
-sys.stdout.flush()
-os._exit(0)
+main()
