@@ -109,6 +109,17 @@ test('directories are made, listed, moved and removed', async () => {
   expect(await sandbox.files.exists('/tmp/d')).toBe(false);
 });
 
+test('an upload belongs to who was named, with the parents that were made for it, and keeps the mode it replaces', async () => {
+  await sandbox.files.write('/srv/app/a/b/c.txt', 'x', { owner: '10001:10001' });
+  const stat = await sandbox.exec('stat -c "%u %g" /srv/app/a/b /srv/app/a/b/c.txt', { check: true });
+  expect(stat.stdout).toBe('10001 10001\n10001 10001\n');
+  const own = { user: '10001:10001', check: true };
+  await sandbox.exec('echo y >> /srv/app/a/b/c.txt && rm -rf /srv/app/a/b', own);
+  await sandbox.exec('printf "#!/bin/sh" > /tmp/script && chmod 755 /tmp/script', { check: true });
+  await sandbox.files.write('/tmp/script', '#!/bin/sh\necho new\n');
+  expect((await sandbox.exec(['/tmp/script'])).stdout).toBe('new\n');
+});
+
 describe('millibox cp', () => {
   test('copies a file in and out, under its own name into a directory', async () => {
     const bytes = randomBytes(300_000);
