@@ -66,13 +66,13 @@ prime_make() { # PYTHON NAME REQUIREMENT...
   local python=$1 name=$2 dir=$PRIME_VENVS/$2 try
   shift 2
   say "pip install $*"
-  for try in 1 2 3; do
+  for try in 1 2; do
     if [ ! -x "$dir/bin/pip" ]; then
       rm -rf "$dir"
       "$python" -m venv "$dir" >>"$MILLIBOX_HOME/log/pip.log" 2>&1 || return 1
     fi
     if timeout 600 "$dir/bin/pip" install --quiet --upgrade --upgrade-strategy only-if-needed --no-input \
-      --disable-pip-version-check --retries 2 --timeout 20 "$@" </dev/null >>"$MILLIBOX_HOME/log/pip.log" 2>&1; then
+      --disable-pip-version-check --retries 2 --timeout 15 "$@" </dev/null >>"$MILLIBOX_HOME/log/pip.log" 2>&1; then
       touch "$dir/.ready"
       return 0
     fi
