@@ -89,7 +89,7 @@ const Environment = z.object({
   MILLIBOX_REGISTRY_MIRRORS: Pairs,
   /** Registries spoken to without TLS, by name. */
   MILLIBOX_INSECURE_REGISTRIES: Names,
-  /** Two lines, a reference and the archive that it is imported from: what the set-up made. */
+  /** Pairs of lines, a reference and the archive that it is imported from: what the set-up made, and more. */
   MILLIBOX_BASE_IMAGE_FILE: z.string().startsWith('/').default('/var/lib/millibox/base/default-image'),
   MILLIBOX_DOCKER_SOCKET: z.string().startsWith('/').default('/var/run/docker.sock'),
   MILLIBOX_POOL_MIN: count(4, 10_000),
@@ -177,8 +177,13 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
 
 function readBaseImage(file: string): Record<string, string> {
   try {
-    const [ref, archive] = readFileSync(file, 'utf8').split('\n');
-    return ref && archive ? { [ref]: archive } : {};
+    const lines = readFileSync(file, 'utf8').split('\n');
+    const archives: Record<string, string> = {};
+    for (let i = 0; i + 1 < lines.length; i += 2) {
+      const [ref, archive] = [lines[i], lines[i + 1]];
+      if (ref && archive) archives[ref] = archive;
+    }
+    return archives;
   } catch {
     return {};
   }

@@ -67,6 +67,10 @@ async function main(): Promise<number> {
     },
   };
 
+  if (values.url !== undefined && scenario.prepare !== undefined) {
+    throw new Error(`${scenario.name} prepares the server that it measures: leave --url out`);
+  }
+  await using prepared = await scenario.prepare?.(options);
   await using target = await startTarget({
     root: ROOT,
     pool: options.pool ?? scenario.pool(options),
@@ -74,6 +78,7 @@ async function main(): Promise<number> {
     runtime: values.runtime,
     image: values.image,
     progress: options.progress,
+    env: prepared?.env ?? {},
   });
   // An interrupt leaves nothing behind either: what was started is stopped, and then this program ends.
   const interrupted = interruption();

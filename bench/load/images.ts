@@ -4,46 +4,75 @@ import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { setupImage } from '../../src/cli/config.ts';
 import type { Operator } from '../../src/cli/io/operator.ts';
 import { spread } from './lanes.ts';
 
 const run = promisify(execFile);
 const WIDTH = 4;
+const PULL_LIMIT_MS = 120_000;
 
-export interface Made extends AsyncDisposable {
-  refs: string[];
-}
+/** Where the program is in each of them. */
+export const PROGRAM_INSIDE = '/bin/millibox-true';
 
-/** @param trueFile becomes /bin/millibox-true in each. */
-export async function makeImages(_operator: Operator, count: number, trueFile: string): Promise<Made> {
-  const directory = mkdtempSync(join(tmpdir(), 'millibox-bench-images-'));
-  const refs = Array.from({ length: count }, (_, i) => `millibox-bench/i${process.pid}:${i}`);
-  const root = join(directory, 'root');
-  for (const name of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev'])
-    mkdirSync(join(root, name), { recursive: true });
-  copyFileSync(trueFile, join(root, 'bin/millibox-true'));
-  chmodSync(join(root, 'bin/millibox-true'), 0o755);
-  writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
-  writeFileSync(join(root, 'etc/group'), 'root:x:0:\n');
-  const made = new Set<string>();
-  const dispose = async (): Promise<void> => {
-    rmSync(directory, { recursive: true, force: true });
-    const all = [...made];
-    while (all.length > 0) await run('docker', ['rmi', '-f', ...all.splice(0, 50)]).catch(() => undefined);
-  };
-  try {
+export class MadeImages implements AsyncDisposable {
+  readonly refs: readonly string[];
+  /** For the server: where it finds the images that no registry has. */
+  readonly env: Record<string, string>;
+  readonly #directory: string;
+  #inEngine = false;
+
+  private constructor(directory: string, refs: readonly string[], env: Record<string, string>) {
+    this.#directory = directory;
+    this.refs = refs;
+    this.env = env;
+  }
+
+  /** Root file systems as tar, one an image. */
+  static async make(count: number, program: string): Promise<MadeImages> {
+    const directory = mkdtempSync(join(tmpdir(), 'millibox-bench-images-'));
+    const root = join(directory, 'root');
+    for (const name of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev']) {
+      mkdirSync(join(root, name), { recursive: true });
+    }
+    copyFileSync(program, join(root, PROGRAM_INSIDE));
+    chmodSync(join(root, PROGRAM_INSIDE), 0o755);
+    writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
+    writeFileSync(join(root, 'etc/group'), 'root:x:0:\n');
+    const refs = Array.from({ length: count }, (_, i) => `millibox-bench/i${process.pid}:${i}`);
+    const base = setupImage();
+    const list = base === undefined ? [] : [base.ref, base.tar];
     for (const [i, ref] of refs.entries()) {
       writeFileSync(join(root, 'etc/image'), `${ref}\n`);
-      await run('tar', ['-C', root, '-cf', join(directory, `${i}.tar`), '.']);
+      await run('tar', ['-C', root, '-cf', tarOf(directory, i), '.']);
+      list.push(ref, tarOf(directory, i));
     }
-    await spread(count, WIDTH, async (i) => {
-      const ref = refs[i] as string;
-      await run('docker', ['import', join(directory, `${i}.tar`), ref], { timeout: 120_000 });
-      made.add(ref);
-    });
-  } catch (error) {
-    await dispose();
-    throw error;
+    const file = join(directory, 'archives');
+    writeFileSync(file, `${list.join('\n')}\n`);
+    return new MadeImages(directory, refs, { MILLIBOX_BASE_IMAGE_FILE: file });
   }
-  return { refs, [Symbol.asyncDispose]: dispose };
+
+  /** Brings all of them to the nodes. */
+  async load(runtime: string, operator: Operator): Promise<void> {
+    if (runtime === 'docker') {
+      this.#inEngine = true;
+      await spread(this.refs.length, WIDTH, async (i) => {
+        await run('docker', ['import', tarOf(this.#directory, i), this.refs[i] as string], { timeout: PULL_LIMIT_MS });
+      });
+    }
+    await spread(this.refs.length, WIDTH, async (i) => {
+      const ref = this.refs[i] as string;
+      const failed = (await operator.preload(ref, PULL_LIMIT_MS)).find(({ ok }) => !ok);
+      if (failed !== undefined) throw new Error(`${ref}: ${failed.error?.message}`);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    rmSync(this.#directory, { recursive: true, force: true });
+    for (let at = 0; this.#inEngine && at < this.refs.length; at += WIDTH * 10) {
+      await run('docker', ['rmi', '-f', ...this.refs.slice(at, at + WIDTH * 10)]).catch(() => undefined);
+    }
+  }
 }
+
+const tarOf = (directory: string, i: number): string => join(directory, `${i}.tar`);

@@ -22,6 +22,7 @@ export interface TargetOptions {
   runtime: string | undefined;
   image: string | undefined;
   progress: (line: string) => void;
+  env: Record<string, string>;
 }
 
 /** What `millibox up --json` says once it is up. */
@@ -33,7 +34,7 @@ interface UpLine {
   pids: { gateway: number; agents: number[] };
 }
 
-export type StartedTarget = Target & AsyncDisposable & { runtime: string };
+export type StartedTarget = Target & AsyncDisposable;
 
 export async function startTarget(options: TargetOptions): Promise<StartedTarget> {
   if (options.url !== undefined) return await remoteTarget(options.url, options);
@@ -69,7 +70,7 @@ function startUp(options: TargetOptions, home: string): ChildProcess {
   if (options.runtime !== undefined) args.push('--runtime', options.runtime);
   return spawn(process.execPath, args, {
     cwd: options.root,
-    env: environment(),
+    env: { ...environment(), ...options.env },
     stdio: ['ignore', 'pipe', 'inherit'],
     // An interrupt at the terminal reaches the bench, which stops the server when it is done with it.
     detached: true,

@@ -1,6 +1,6 @@
 /** The first command of a sandbox over many different images, against one image, and with no warm container against docker run. */
 import { DockerBaseline } from '../load/docker.ts';
-import { makeImages } from '../load/images.ts';
+import { MadeImages, PROGRAM_INSIDE } from '../load/images.ts';
 import { interleave } from '../load/lanes.ts';
 import { poolReady } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
@@ -10,18 +10,27 @@ import { failures, type Outcome, type Scenario } from './scenario.ts';
 const DEFAULT_N = 200;
 const DOCKER_RUNS = 12;
 const COLD_RUNS = 24;
-const TRUE = ['/bin/millibox-true'];
+const TRUE = [PROGRAM_INSIDE];
+
+/** Made before the server starts, which has to know where they are. */
+let made: MadeImages;
 
 export const images: Scenario = {
   name: 'images',
   describe: 'create and first command over N images that differ, against one image; pool empty, against docker run',
   pool: () => 8,
 
+  prepare: async (options) => {
+    const n = options.n ?? DEFAULT_N;
+    options.progress(`images: making ${n} images`);
+    return (made = await MadeImages.make(n, options.binaries.true));
+  },
+
   async run(target, options): Promise<Outcome> {
     const n = options.n ?? DEFAULT_N;
     await using sandboxes = new Sandboxes(target.client, target.image);
-    options.progress(`images: making ${n} images`);
-    await using made = await makeImages(target.operator, n, options.binaries.true);
+    options.progress('images: bringing them to the node');
+    await made.load(target.runtime, target.operator);
     await using docker = await DockerBaseline.find(target.image);
 
     const many = new Samples('create+exec.many-images');

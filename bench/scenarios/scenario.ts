@@ -8,6 +8,7 @@ export interface Target {
   apiKey: string;
   client: Millibox;
   operator: Operator;
+  runtime: string;
   /** Image of the sandboxes; also the one that the Docker baselines run. */
   image: string;
   /** Process ids of what runs here, when the bench started it. */
@@ -30,11 +31,17 @@ export interface Outcome {
   errors: Record<string, number>;
 }
 
+/** Something that has to be there before the server starts. */
+export interface Prepared extends AsyncDisposable {
+  env: Record<string, string>;
+}
+
 export interface Scenario {
   name: string;
   describe: string;
   /** Warm containers that the scenario wants for `n`. */
   pool: (options: Options) => number;
+  prepare?: (options: Options) => Promise<Prepared>;
   run(target: Target, options: Options): Promise<Outcome>;
 }
 
