@@ -82,7 +82,7 @@ async function main(): Promise<number> {
   });
   // An interrupt leaves nothing behind either: what was started is stopped, and then this program ends.
   const interrupted = interruption();
-  const outcome = await Promise.race([scenario.run(target, options), interrupted]);
+  const outcome = await Promise.race([scenario.run(target, options, prepared), interrupted]);
 
   const report: Report = {
     scenario: scenario.name,

@@ -12,21 +12,20 @@ const DOCKER_RUNS = 12;
 const COLD_RUNS = 24;
 const TRUE = [PROGRAM_INSIDE];
 
-/** Made before the server starts, which has to know where they are. */
-let made: MadeImages;
-
 export const images: Scenario = {
   name: 'images',
   describe: 'create and first command over N images that differ, against one image; pool empty, against docker run',
   pool: () => 8,
 
+  // Before the server starts, which has to know where they are.
   prepare: async (options) => {
     const n = options.n ?? DEFAULT_N;
     options.progress(`images: making ${n} images`);
-    return (made = await MadeImages.make(n, options.binaries.true));
+    return await MadeImages.make(n, options.binaries.true);
   },
 
-  async run(target, options): Promise<Outcome> {
+  async run(target, options, made): Promise<Outcome> {
+    if (!(made instanceof MadeImages)) throw new TypeError('the images were not made');
     const n = options.n ?? DEFAULT_N;
     await using sandboxes = new Sandboxes(target.client, target.image);
     options.progress('images: bringing them to the node');

@@ -42,7 +42,7 @@ export interface Scenario {
   /** Warm containers that the scenario wants for `n`. */
   pool: (options: Options) => number;
   prepare?: (options: Options) => Promise<Prepared>;
-  run(target: Target, options: Options): Promise<Outcome>;
+  run(target: Target, options: Options, prepared: Prepared | undefined): Promise<Outcome>;
 }
 
 /** The failures of all rows, added up. */
