@@ -8,6 +8,7 @@ import type { Logger } from '../src/lib/logger.ts';
 import type { NodeReport } from '../src/protocol/node.ts';
 import type { AgentConfig } from './config.ts';
 import { ImageList } from './link/image-list.ts';
+import { clearIncoming } from './link/image-ops.ts';
 import { openOp } from './link/ops.ts';
 import { serveNode, type NodeServer } from './link/server.ts';
 import { AgentMetrics } from './metrics.ts';
@@ -39,6 +40,7 @@ export interface Agent {
 /** @throws what the runtime or the port throws. */
 export async function startAgent(config: AgentConfig, runtime: ContainerRuntime, log: Logger): Promise<Agent> {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
+  await clearIncoming(config.dataDir);
   const stopping = new AbortController();
   const reportListeners = new Set<() => void>();
   const reportChanged = (): void => {
@@ -124,6 +126,8 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
         sandboxes,
         runtime,
         log,
+        dataDir: config.dataDir,
+        imagesChanged: () => background(imagesSeen.look(), 'the list of images', log),
         feed: {
           report,
           list: () => sandboxes.list(),

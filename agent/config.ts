@@ -83,6 +83,8 @@ const Environment = z.object({
   /** Name servers of sandboxes with a network; default: the node's own. */
   MILLIBOX_RESOLVERS: Names,
   MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
+  /** Images that nobody uses make room while all together take more than this. 0: no limit. */
+  MILLIBOX_IMAGES_BUDGET_MB: count(0, 1_000_000_000),
   /** A Docker `config.json` with the credentials of private registries. */
   MILLIBOX_REGISTRY_AUTH_FILE: z.string().startsWith('/').optional(),
   /** `docker.io=mirror.local:5000,…`: where to ask instead. */
@@ -149,6 +151,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
       program: e.MILLIBOX_OCI_PROGRAM,
       imagesDir: e.MILLIBOX_IMAGES_DIR,
       resolvers: e.MILLIBOX_RESOLVERS.length === 0 ? undefined : e.MILLIBOX_RESOLVERS,
+      imagesBudgetMb: e.MILLIBOX_IMAGES_BUDGET_MB === 0 ? undefined : e.MILLIBOX_IMAGES_BUDGET_MB,
       registry: {
         authFile: e.MILLIBOX_REGISTRY_AUTH_FILE,
         mirrors: e.MILLIBOX_REGISTRY_MIRRORS,

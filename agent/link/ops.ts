@@ -10,17 +10,20 @@ import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
+import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
 import { attachKind, execKind, fileKind, portKind } from './relay-kinds.ts';
 import { relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
-
-const PULL_DEADLINE_MS = 30 * 60_000;
 
 export interface OpsDeps {
   sandboxes: Sandboxes;
   runtime: ContainerRuntime;
   feed: FeedSource;
   log: Logger;
+  /** For archives that arrive. */
+  dataDir: string;
+  /** There are other images than before. */
+  imagesChanged(): void;
   drain(on: boolean): void;
   /** For the metrics. */
   execOver(error: ServiceError | null): void;
@@ -71,10 +74,16 @@ const OPENERS: Record<string, Opener> = {
     });
   },
   images: (stream, { runtime }) => later(stream, async () => ({ images: await runtime.images.list() })),
-  'image-pull': (stream, { runtime }) => {
-    const { image } = parse(z.object({ image: ImageRef }), stream.request);
-    return pull(stream, image, runtime);
+  'image-pull': (stream, deps) => pullImage(stream, imageIn(stream), imageDeps(deps)),
+  'image-remove': (stream, { runtime, imagesChanged }) => {
+    const image = imageIn(stream);
+    return later(stream, async () => {
+      await runtime.images.remove(image);
+      imagesChanged();
+      return {};
+    });
   },
+  'image-import': (stream, deps) => importImage(stream, imageIn(stream), imageDeps(deps)),
   drain: (stream, deps) => {
     deps.drain(parse(z.object({ on: z.boolean() }), stream.request).on);
     return answer(stream, {});
@@ -142,22 +151,11 @@ function later(stream: MuxStream, work: () => Promise<Json>): StreamHandler {
   return {};
 }
 
-function pull(stream: MuxStream, image: string, runtime: ContainerRuntime): StreamHandler {
-  const abort = new AbortController();
-  queueMicrotask(() => {
-    stream.accept();
-    const signal = AbortSignal.timeout(PULL_DEADLINE_MS);
-    signal.addEventListener('abort', () => abort.abort(new ServiceError('deadline_exceeded')), { once: true });
-    const onProgress = (progress: object): void => {
-      if (!stream.closed) stream.event({ type: 'progress', ...progress });
-    };
-    runtime.images.ensure(image, { signal: abort.signal, onProgress }).then(
-      () => stream.end(),
-      (error: unknown) => stream.reset(ServiceError.from(error)),
-    );
-  });
-  return { closed: () => abort.abort(new ServiceError('cancelled')) };
-}
+const imageIn = ({ request }: MuxStream): string => parse(z.object({ image: ImageRef }), request).image;
+
+const imageDeps = ({ runtime, dataDir, imagesChanged, log }: OpsDeps): ImageOpsDeps => {
+  return { images: runtime.images, dataDir, changed: imagesChanged, log };
+};
 
 function parse<T>(schema: z.ZodType<T>, request: Json): T {
   const parsed = schema.safeParse(request);

@@ -26,6 +26,8 @@ export interface OciConfig {
   nursery?: boolean | undefined;
   /** Default: below the data directory. One agent at a time. */
   imagesDir?: string | undefined;
+  /** Images that nobody uses make room while all together take more. Default: no limit. */
+  imagesBudgetMb?: number | undefined;
   /** Name servers of sandboxes with a network. Default: the node's own. */
   resolvers?: readonly string[] | undefined;
   registry: RegistryConfig;

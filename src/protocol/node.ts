@@ -116,6 +116,10 @@ export type NodeOpen =
   | { op: 'images' }
   /** A stream of EVENTs with progress; ends, or RESET with the pull's error. */
   | { op: 'image-pull'; image: string }
+  /** Answers `{}`, or REFUSED `invalid_request` while a sandbox uses it. */
+  | { op: 'image-remove'; image: string }
+  /** Channel BYTES carries an archive up to its FIN; EVENT `{ type: 'done', id }`; ends, or RESET with the error. */
+  | { op: 'image-import'; image: string }
   /** No new sandboxes from now on. */
   | { op: 'drain'; on: boolean };
 

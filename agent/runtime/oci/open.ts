@@ -46,6 +46,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     dir: imagesDir,
     registry: config.oci?.registry ?? { mirrors: {}, insecure: [] },
     archives: config.oci?.archives ?? {},
+    budgetBytes: config.oci?.imagesBudgetMb === undefined ? undefined : config.oci.imagesBudgetMb * 1024 * 1024,
     log: config.log,
   });
   const byRuntime = new RuntimeBlanks(cli, place, boxes);

@@ -1,10 +1,12 @@
+import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
+import { ServiceError } from '../../protocol/errors.ts';
 import { operator } from '../io/client.ts';
 import { printJson, printTable } from '../io/print.ts';
 
-const PULL_LIMIT_MS = 1_800_000;
+const LIMIT_MS = 3_600_000;
 
-/** `image ls` and `image pull`: what the nodes have. */
+/** `image ls`, `pull`, `rm` and `import`: what the nodes have. */
 export function register(program: Command): void {
   const image = program.command('image').description('images on the nodes');
 
@@ -29,12 +31,50 @@ export function register(program: Command): void {
     .addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim node:24-slim')
     .action(async (refs: string[], _options: object, command: Command) => {
       const api = operator(command);
-      for (const ref of refs) {
-        for (const { node, ok, error } of await api.preload(ref, PULL_LIMIT_MS)) {
-          const how = ok ? 'ready' : `${error?.message ?? 'failed'} (${error?.code ?? 'unknown'})`;
-          process.stdout.write(`${ref}  ${node}  ${how}\n`);
-          if (!ok) process.exitCode = 1;
-        }
+      for (const ref of refs) report(ref, await api.preload(ref, LIMIT_MS), 'ready');
+    });
+
+  image
+    .command('rm')
+    .description('remove images from every node; those that sandboxes use stay')
+    .argument('<image...>')
+    .addHelpText('after', '\nExample:\n  millibox image rm python:3.11')
+    .action(async (refs: string[], _options: object, command: Command) => {
+      const api = operator(command);
+      for (const ref of refs) report(ref, await api.removeImage(ref, LIMIT_MS), 'removed');
+    });
+
+  image
+    .command('import')
+    .description('give the nodes an image from a file: of docker save, of OCI, or the tar of a root file system')
+    .argument('<file>')
+    .argument('<image>', 'the name that sandboxes ask for it by')
+    .option('--node <name...>', 'only these nodes')
+    .addHelpText('after', '\nExample:\n  docker save my/app:1 -o app.tar && millibox image import app.tar my/app:1')
+    .action(async (file: string, ref: string, options: { node?: string[] }, command: Command) => {
+      const api = operator(command);
+      const nodes = options.node ?? (await api.nodes()).map(({ name }) => name);
+      for (const node of nodes) {
+        const outcome = await api.importImage(ref, node, createReadStream(file), LIMIT_MS).then(
+          () => ({ node, ok: true, error: null }),
+          (error: unknown) => ({ node, ok: false, error: ServiceError.from(error) }),
+        );
+        report(ref, [outcome], 'ready');
       }
     });
+}
+
+interface Outcome {
+  node: string;
+  ok: boolean;
+  error: { code: string; message: string } | null;
+}
+
+/** One line a node. The command fails if one of them did. */
+function report(ref: string, outcomes: readonly Outcome[], done: string): void {
+  for (const { node, ok, error } of outcomes) {
+    const how = ok ? done : `${error?.message ?? 'failed'} (${error?.code ?? 'unknown'})`;
+    process.stdout.write(`${ref}  ${node}  ${how}\n`);
+    if (!ok) process.exitCode = 1;
+  }
 }

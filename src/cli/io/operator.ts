@@ -1,4 +1,5 @@
 /** The operator's half of the API: nodes, pools, images. */
+import type { Readable } from 'node:stream';
 import * as z from 'zod';
 import { request } from 'undici';
 import { PoolState } from '../../protocol/node.ts';
@@ -12,7 +13,8 @@ const Nodes = z.object({
 export type NodeView = z.infer<typeof Nodes>['nodes'][number];
 const Pools = z.object({ pools: z.array(PoolState.extend({ node: z.string() })) });
 const Images = z.object({ images: z.array(z.object({ image: z.string(), nodes: z.array(z.string()) })) });
-const Preloaded = z.object({
+const Imported = z.object({ id: z.string() });
+const Outcomes = z.object({
   nodes: z.array(
     z.object({
       node: z.string(),
@@ -47,8 +49,20 @@ export class Operator {
   }
 
   /** Brings an image to every node. Says how it went on each. */
-  async preload(image: string, limitMs: number): Promise<z.infer<typeof Preloaded>['nodes']> {
-    return Preloaded.parse(await this.call('POST', '/v1/images:preload', { image }, limitMs)).nodes;
+  async preload(image: string, limitMs: number): Promise<z.infer<typeof Outcomes>['nodes']> {
+    return Outcomes.parse(await this.call('POST', '/v1/images:preload', { image }, limitMs)).nodes;
+  }
+
+  /** Removes an image from every node. Says how it went on each. */
+  async removeImage(image: string, limitMs: number): Promise<z.infer<typeof Outcomes>['nodes']> {
+    const path = `/v1/images?image=${encodeURIComponent(image)}`;
+    return Outcomes.parse(await this.call('DELETE', path, undefined, limitMs)).nodes;
+  }
+
+  /** Gives a node an archive as an image. Answers its id. */
+  async importImage(image: string, node: string, archive: Readable, limitMs: number): Promise<string> {
+    const path = `/v1/images?image=${encodeURIComponent(image)}&node=${encodeURIComponent(node)}`;
+    return Imported.parse(await this.#send('PUT', path, { type: 'application/x-tar', data: archive }, limitMs)).id;
   }
 
   /** @throws ServiceError as the service answered; `node_unavailable` when nobody did. */
@@ -58,6 +72,16 @@ export class Operator {
     body?: object,
     limitMs = CALL_LIMIT_MS,
   ): Promise<unknown> {
+    const json = body === undefined ? undefined : { type: 'application/json', data: JSON.stringify(body) };
+    return await this.#send(method, path, json, limitMs);
+  }
+
+  async #send(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body: { type: string; data: string | Readable } | undefined,
+    limitMs: number,
+  ): Promise<unknown> {
     const { url, apiKey } = this.#connection;
     const answer = await request(`${url}${path}`, {
       method,
@@ -65,9 +89,9 @@ export class Operator {
       bodyTimeout: limitMs,
       headers: {
         ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(body === undefined ? {} : { 'content-type': body.type }),
       },
-      body: body === undefined ? null : JSON.stringify(body),
+      body: body?.data ?? null,
     }).catch((error: unknown) => {
       throw new ServiceError('node_unavailable', `the gateway cannot be reached: ${String(error)}`, { cause: error });
     });

@@ -1,5 +1,7 @@
 /** Images on the nodes: which are there, and bringing them there ahead of need. */
+import { withDeadline } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { ByteStream } from '../streams/bytes.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 
 export interface ImageOnNodes {
@@ -7,13 +9,15 @@ export interface ImageOnNodes {
   nodes: string[];
 }
 
-export interface Preload {
+export interface NodeOutcome {
   node: string;
   ok: boolean;
   error: { code: string; message: string } | null;
 }
 
-const PULL_DEADLINE_MS = 15 * 60_000;
+const PULL_DEADLINE_MS = 30 * 60_000;
+const REMOVE_DEADLINE_MS = 5 * 60_000;
+const IMPORT_DEADLINE_MS = 60 * 60_000;
 
 export class ImageService {
   readonly #registry: NodeRegistry;
@@ -36,13 +40,58 @@ export class ImageService {
   }
 
   /** Pulls onto every node that is there, and tells how it went on each. */
-  async preload(image: string): Promise<Preload[]> {
+  async preload(image: string): Promise<NodeOutcome[]> {
+    return await this.#onAll((node) => pull(node, image));
+  }
+
+  /**
+   * Removes from every node that has it, and tells how it went on each.
+   * @throws ServiceError `image_not_found` when none has it.
+   */
+  async remove(image: string): Promise<NodeOutcome[]> {
+    const all = await this.#onAll(async (node) => {
+      await node.call({ op: 'image-remove', image }, REMOVE_DEADLINE_MS);
+    });
+    const there = all.filter(({ error }) => error?.code !== 'image_not_found');
+    if (there.length === 0) throw new ServiceError('image_not_found', 'No node has this image.');
+    return there;
+  }
+
+  /**
+   * Hands an archive to one node, under this name. Answers the image's id.
+   * @throws ServiceError `not_found` without such a node, or as the node says.
+   */
+  async import(
+    name: string,
+    image: string,
+    source: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<{ id: string }> {
+    const node = this.#registry.all.find((each) => each.name === name && each.up);
+    if (node === undefined) throw new ServiceError('not_found', 'There is no such node, or it is away.');
+    const stream = new ByteStream(node, { op: 'image-import', image });
+    const leave = (): void => stream.cancel();
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      await stream.write(source);
+      const limit = { signal, deadlineMs: IMPORT_DEADLINE_MS, what: 'the import of an image' };
+      const done = await withDeadline(limit, () => stream.done);
+      return { id: String(done?.['id'] ?? '') };
+    } catch (error) {
+      stream.cancel();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', leave);
+    }
+  }
+
+  async #onAll(work: (node: Node) => Promise<void>): Promise<NodeOutcome[]> {
     const nodes = this.#registry.all.filter((node) => node.up);
-    if (nodes.length === 0) throw new ServiceError('node_unavailable', 'No node is there to pull it.');
-    return Promise.all(
+    if (nodes.length === 0) throw new ServiceError('node_unavailable', 'No node is there.');
+    return await Promise.all(
       nodes.map(async (node) => {
         try {
-          await pull(node, image);
+          await work(node);
           return { node: node.name, ok: true, error: null };
         } catch (thrown) {
           const { code, message } = ServiceError.from(thrown);
@@ -53,7 +102,9 @@ export class ImageService {
   }
 }
 
-function pull(node: NodeRegistry['all'][number], image: string): Promise<void> {
+type Node = NodeRegistry['all'][number];
+
+function pull(node: Node, image: string): Promise<void> {
   const done = Promise.withResolvers<void>();
   const stream = node.open(
     { op: 'image-pull', image },

@@ -4,7 +4,7 @@ export interface Entry {
   path: string;
   /** Default: a file. */
   type?: 'file' | 'dir' | 'symlink' | 'hardlink';
-  body?: string;
+  body?: string | Buffer;
   /** Of a link. */
   target?: string;
   mode?: number;

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import * as z from 'zod';
 import { PoolState } from '../../../protocol/node.ts';
 import { ImageRef } from '../../../protocol/sandbox.ts';
@@ -19,7 +20,9 @@ const NodeView = z.object({
 const NodePath = z.strictObject({ name: z.string().max(300) });
 const OnBody = z.strictObject({ on: z.boolean().default(true) });
 const PreloadBody = z.strictObject({ image: ImageRef });
-const Preloaded = z.object({
+const ImageQuery = z.strictObject({ image: ImageRef });
+const ImportQuery = z.strictObject({ image: ImageRef, node: z.string().min(1).max(300) });
+const Outcomes = z.object({
   nodes: z.array(
     z.object({
       node: z.string(),
@@ -109,9 +112,35 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         summary: 'Pull an image onto all nodes. Answers when it is there, or has failed, on each',
         admin: true,
         body: PreloadBody,
-        answers: { 200: { description: 'How it went', schema: Preloaded } },
+        answers: { 200: { description: 'How it went', schema: Outcomes } },
       },
       async ({ body }) => ({ nodes: await images.preload(body.image) }),
+    ),
+    route(
+      {
+        method: 'DELETE',
+        url: '/v1/images',
+        id: 'removeImage',
+        summary: 'Remove an image from all nodes, as far as no sandbox uses it',
+        admin: true,
+        query: ImageQuery,
+        answers: { 200: { description: 'How it went', schema: Outcomes } },
+      },
+      async ({ query }) => ({ nodes: await images.remove(query.image) }),
+    ),
+    route(
+      {
+        method: 'PUT',
+        url: '/v1/images',
+        id: 'importImage',
+        summary: 'Give a node an image as an archive: of docker save, of OCI, or of a root file system',
+        admin: true,
+        query: ImportQuery,
+        rawBody: 'application/x-tar',
+        answers: { 200: { description: 'The image', schema: z.object({ id: z.string() }) } },
+      },
+      ({ query, request, signal }) =>
+        images.import(query.node, query.image, (request.body as Readable | undefined) ?? Readable.from([]), signal),
     ),
   ];
 }

@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import type { Json, MuxStream } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { Channel } from '../../src/protocol/frames.ts';
+import { Harness, newSpec, until } from '../testing/harness.ts';
+import type { FakeRuntime } from '../runtime/fake/fake-runtime.ts';
+
+type H = Harness<FakeRuntime>;
+
+/** Opens an import; `done` resolves with the last event, or rejects as the stream ends. */
+function startImport(h: H, image: string): { stream: MuxStream; done: Promise<Json | undefined> } {
+  const done = Promise.withResolvers<Json | undefined>();
+  done.promise.catch(() => undefined);
+  let last: Json | undefined;
+  const stream = h.client.mux.open(
+    { op: 'image-import', image },
+    {
+      event: (message) => (last = message),
+      fin: () => stream.end(),
+      closed: (error) => (error === null ? done.resolve(last) : done.reject(error)),
+    },
+  );
+  return { stream, done: done.promise };
+}
+
+const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'no error',
+    (error: unknown) => ServiceError.from(error).code,
+  );
+
+const incoming = (h: H): string[] => {
+  const dir = path.join(h.dataDir, 'incoming');
+  return existsSync(dir) ? readdirSync(dir) : [];
+};
+
+test('an archive larger than the window arrives whole, becomes an image, and is not kept', async () => {
+  await using h = await Harness.fake();
+  const { stream, done } = startImport(h, 'own:1');
+  const bytes = Buffer.alloc(3_000_000, 'archive');
+  for (let at = 0; at < bytes.length; at += 100_000) {
+    await stream.write(Channel.BYTES, bytes.subarray(at, at + 100_000));
+  }
+  stream.fin(Channel.BYTES);
+  const id = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  expect(await done).toEqual({ type: 'done', id });
+  expect(h.runtime.images.get('own:1')?.id).toBe(id);
+  expect(incoming(h)).toEqual([]);
+});
+
+test('an archive that is refused is told so, and not kept', async () => {
+  await using h = await Harness.fake();
+  const { stream, done } = startImport(h, 'own:2');
+  stream.fin(Channel.BYTES);
+  expect(await codeOf(done)).toBe('image_invalid');
+  await until('the archive is gone', () => incoming(h).length === 0);
+});
+
+test('an import whose sender leaves half-way leaves nothing', async () => {
+  await using h = await Harness.fake();
+  const { stream, done } = startImport(h, 'own:3');
+  await stream.write(Channel.BYTES, Buffer.alloc(100_000));
+  await until('it is under way', () => incoming(h).length === 1);
+  stream.reset(new ServiceError('cancelled'));
+  await codeOf(done);
+  await until('the archive is gone', () => incoming(h).length === 0);
+  expect(h.runtime.images.get('own:3')).toBeUndefined();
+});
+
+test('an image is removed once, and its name must be one', async () => {
+  await using h = await Harness.fake();
+  const spec = newSpec({ image: 'to-remove' });
+  await h.client.create(spec);
+  await h.reaches(spec.id, 'RUNNING');
+  await h.client.delete(spec.id);
+  const remove = (image: string): Promise<string> => codeOf(h.client.call({ op: 'image-remove', image }));
+  expect(await remove('to-remove')).toBe('no error');
+  expect(await remove('to-remove')).toBe('image_not_found');
+  expect(await remove('--all')).toBe('invalid_request');
+});

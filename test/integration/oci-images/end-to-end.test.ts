@@ -1,0 +1,90 @@
+/** `millibox image` from the command line down to the node-native runtime, and sandboxes of what it brought. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { boxinitPath } from '../../../src/cli/up/parts.ts';
+import { cli, type CliResult } from '../../helpers/cli.ts';
+import { startStack, type TestStack } from '../../helpers/stack.ts';
+import { Registry } from './registry.ts';
+import { because, lacking } from './store.ts';
+import { tar, type Entry } from './tar.ts';
+
+/** A static program that needs nothing else of the image. */
+const program = (): Entry[] => [
+  { path: 'true', body: readFileSync(join(dirname(boxinitPath()), 'millibox-true')), mode: 0o755 },
+];
+
+describe.skipIf(lacking !== '')(`images from the command line${because}`, () => {
+  let registry: Registry;
+  let stack: TestStack;
+  let home: string;
+  let ref: string;
+
+  beforeAll(async () => {
+    home = mkdtempSync(join(tmpdir(), 'mbx-e2e-images-'));
+    registry = await Registry.start({ withPassword: true });
+    await registry.push('app:1', { layers: [program()] });
+    ref = `${registry.host}/app:1`;
+    stack = await startStack({
+      runtime: 'oci',
+      pool: 1,
+      agentEnv: { MILLIBOX_REGISTRY_AUTH_FILE: registry.authFile() },
+    });
+  });
+  afterAll(async () => {
+    await stack?.stop();
+    await registry?.stop();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const image = (...args: string[]): Promise<CliResult> => cli(stack, ['image', ...args]);
+  const refs = async (): Promise<string[]> => {
+    const { stdout } = await image('ls', '--json');
+    return (JSON.parse(stdout.toString()) as { image: string }[]).map((each) => each.image);
+  };
+  const listed = (name: string, there: boolean): Promise<void> =>
+    expect.poll(async () => (await refs()).includes(name), { timeout: 60_000, interval: 250 }).toBe(there);
+
+  test('pull brings it, with the credentials of the node; a sandbox runs; rm waits for its end', async () => {
+    const pulled = await image('pull', ref);
+    expect(pulled.stdout.toString()).toBe(`${ref}  node-1  ready\n`);
+    expect(pulled.code).toBe(0);
+    await listed(ref, true);
+    const sandbox = stack.client.sandboxes.create({ image: ref });
+    expect((await sandbox.exec(['/true'])).exitCode).toBe(0);
+    const refused = await image('rm', ref);
+    expect(refused.code).toBe(1);
+    expect(refused.stdout.toString()).toContain('invalid_request');
+    await sandbox.delete();
+    await expect.poll(async () => (await image('rm', ref)).code, { timeout: 60_000, interval: 250 }).toBe(0);
+    await listed(ref, false);
+  });
+
+  test('import takes a file; a sandbox of it runs', async () => {
+    const file = join(home, 'root.tar');
+    writeFileSync(file, tar(program()));
+    const imported = await image('import', file, 'own/root:1');
+    expect(imported).toMatchObject({ code: 0, stderr: '' });
+    expect(imported.stdout.toString()).toBe('own/root:1  node-1  ready\n');
+    await listed('own/root:1', true);
+    const sandbox = stack.client.sandboxes.create({ image: 'own/root:1' });
+    expect((await sandbox.exec(['/true'])).exitCode).toBe(0);
+    await sandbox.delete();
+  });
+
+  test('what cannot be had is said in one line, and the command fails', async () => {
+    const missing = await image('pull', `${registry.host}/nothing:1`);
+    expect(missing.code).toBe(1);
+    expect(missing.stdout.toString()).toContain('image_not_found');
+    const file = join(home, 'rubbish');
+    writeFileSync(file, 'no archive');
+    const broken = await image('import', file, 'own/broken:1');
+    expect(broken.code).toBe(1);
+    expect(broken.stdout.toString()).toContain('image_invalid');
+    expect((await image('import', join(home, 'not-there'), 'own/none:1')).code).toBe(1);
+    const none = await image('rm', 'nobody/has:1');
+    expect(none.code).not.toBe(0);
+    expect(none.stderr).toContain('No node has this image');
+  });
+});
