@@ -20,12 +20,12 @@ beforeAll(async () => {
 afterAll(() => stack?.stop());
 
 async function someOfEach(): Promise<void> {
-  const kinds = [
+  const kinds: (() => Promise<void>)[] = [
     async () => expect((await sandbox.exec(['true'])).exitCode).toBe(0),
     async () => expect(sandbox.exec(['/no/such']).result).rejects.toMatchObject({ code: 'exec_program_not_found' }),
     async () => expect((await sandbox.exec(['sleep', '600'], { timeoutMs: 50, killGraceMs: 0 })).timedOut).toBe(true),
   ];
-  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => kinds[i % kinds.length]?.()));
+  await Promise.all(Array.from({ length: AT_ONCE }, async (_, i) => await kinds[i % kinds.length]?.()));
 }
 
 test(
