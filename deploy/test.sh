@@ -13,7 +13,8 @@ RESULTS=$(mktemp -d /tmp/mbt.XXXXXX)
 # Programs that run as another user in a test must be able to pass through.
 chmod 711 "$RESULTS"
 export MILLIBOX_TEST_RUN=$RESULTS TMPDIR=$RESULTS
-trap 'rm -rf "$RESULTS"' EXIT
+# What a test failed to unmount must not be emptied with it.
+trap 'rm -rf --one-file-system "$RESULTS"' EXIT
 failed_phases=()
 
 # watched NAME SECONDS COMMAND...: a phase that hangs is ended, with what it was at, and counts as failed.

@@ -82,7 +82,11 @@ class BusyStream {
   }
 
   async #read(sandbox: Sandbox, program: string): Promise<void> {
-    const exec = sandbox.exec([program, ENDLESS], { encoding: 'bytes', signal: this.#stop.signal });
+    const exec = sandbox.exec([program, ENDLESS], {
+      encoding: 'bytes',
+      lend: true,
+      signal: this.#stop.signal,
+    });
     for await (const event of exec) {
       if (event.type === 'stdout') this.bytes += event.data.length;
       if (this.#stalled) await this.#gate.promise;
