@@ -8,7 +8,12 @@ const only = (from, ...to) => ({
 
 module.exports = {
   forbidden: [
-    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
     only('src/protocol'),
     only('src/lib', 'src/protocol'),
     only('src/mux', 'src/protocol', 'src/lib'),
