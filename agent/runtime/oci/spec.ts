@@ -108,7 +108,7 @@ function spec(options: BlankSpec, { mounts, namespaces, maskedPaths, readonlyPat
     root: { path: options.rootDir, readonly: true },
     hostname: 'blank',
     process: {
-      user: { uid: 0, gid: 0 },
+      user: { uid: 0, gid: 0, additionalGids: [0] },
       cwd: '/',
       args: [INSIDE.boxinit],
       env: Object.entries(options.env).map(([name, value]) => `${name}=${value}`),

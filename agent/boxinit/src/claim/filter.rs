@@ -20,6 +20,9 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
+/// Process 1, which is this one.
+const SUPERVISOR: u32 = 1;
+
 /// Namespaces of any kind, as `clone` is told.
 const NAMESPACES: u32 = 0x7e02_0000;
 
@@ -28,6 +31,8 @@ struct Calls {
     /// Bits of the number that tell the call.
     mask: u32,
     clone: u32,
+    /// With a limit of processor time, root of the sandbox could have the kernel kill process 1.
+    prlimit: u32,
     /// In this order: bpf, fanotify_init, fsconfig, fsmount, fsopen, fspick, get_mempolicy, keyctl, lookup_dcookie, mbind,
     /// mount, mount_setattr, move_mount, open_tree, perf_event_open, pivot_root, quotactl, reboot, set_mempolicy,
     /// setdomainname, sethostname, setns, syslog, umount2, unshare, and umount where there is one.
@@ -44,6 +49,7 @@ const TABLES: [Calls; 2] = [
         architecture: 0xc000_003e,
         mask: 0x3fff_ffff,
         clone: 56,
+        prlimit: 302,
         denied: &[
             321, 300, 431, 432, 430, 433, 239, 250, 212, 237, 165, 442, 429, 428, 298, 155, 179, 169, 238, 171, 170,
             308, 103, 166, 272,
@@ -53,6 +59,7 @@ const TABLES: [Calls; 2] = [
         architecture: 0x4000_0003,
         mask: 0xffff_ffff,
         clone: 120,
+        prlimit: 340,
         denied: &[
             357, 338, 431, 432, 430, 433, 275, 288, 253, 274, 21, 442, 429, 428, 336, 217, 131, 88, 276, 121, 74, 346,
             103, 52, 310, 22,
@@ -66,6 +73,7 @@ const TABLES: [Calls; 2] = [
         architecture: 0xc000_00b7,
         mask: 0xffff_ffff,
         clone: 220,
+        prlimit: 261,
         denied: &[
             280, 262, 431, 432, 430, 433, 236, 219, 18, 235, 40, 442, 429, 428, 241, 41, 60, 142, 237, 162, 161, 268,
             116, 39, 97,
@@ -75,6 +83,7 @@ const TABLES: [Calls; 2] = [
         architecture: 0x4000_0028,
         mask: 0xffff_ffff,
         clone: 120,
+        prlimit: 369,
         denied: &[
             386, 367, 431, 432, 430, 433, 320, 311, 249, 319, 21, 442, 429, 428, 364, 218, 131, 88, 321, 121, 74, 375,
             103, 52, 337,
@@ -108,6 +117,11 @@ fn body(calls: &Calls) -> Vec<Instruction> {
     }
     body.push(instruction(EQUAL, CLONE3, 0, 1));
     body.push(instruction(RETURN, FAIL | ENOSYS, 0, 0));
+    body.push(instruction(EQUAL, calls.prlimit, 0, 4));
+    body.push(instruction(LOAD, FIRST_ARGUMENT, 0, 0));
+    body.push(instruction(EQUAL, SUPERVISOR, 0, 1));
+    body.push(instruction(RETURN, FAIL | EPERM, 0, 0));
+    body.push(instruction(RETURN, ALLOW, 0, 0));
     body.push(instruction(EQUAL, calls.clone, 0, 3));
     body.push(instruction(LOAD, FIRST_ARGUMENT, 0, 0));
     body.push(instruction(ANY_BIT, NAMESPACES, 0, 1));
@@ -152,6 +166,8 @@ mod tests {
             for namespace in [0x0002_0000, 0x0200_0000, 0x1000_0000, 0x4000_0000] {
                 assert_eq!(answer(calls.architecture, calls.clone, namespace | 17), FAIL | EPERM);
             }
+            assert_eq!(answer(calls.architecture, calls.prlimit, 1), FAIL | EPERM);
+            assert_eq!(answer(calls.architecture, calls.prlimit, 0), ALLOW);
             for number in 0..20 {
                 if !calls.denied.contains(&number) {
                     assert_eq!(answer(calls.architecture, number, 0), ALLOW, "call {}", number);

@@ -7,7 +7,7 @@ mod root;
 
 use crate::error::WireError;
 use crate::json::Value;
-use crate::sys::io::{Fd, O_DIRECTORY, O_PATH};
+use crate::sys::io::{self, Fd, O_DIRECTORY, O_PATH, O_RDWR};
 use crate::sys::{fs, mount, privilege, process};
 use request::Request;
 
@@ -32,15 +32,33 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
         Some(at) => (&socket[..at], &socket[at..]),
         None => return Err(WireError::invalid("the socket's path is not absolute")),
     };
-    let socket_dir = fs::open_at(fs::AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0)
-        .map_err(|errno| failed("the socket's directory cannot be held", errno))?;
+    let socket_dir = hold(directory).map_err(|errno| failed("the socket's directory cannot be held", errno))?;
     mount::set_hostname(&request.hostname).map_err(|errno| failed("the host name cannot be set", errno))?;
     root::enter(&request)?;
+    let_go_of_output().map_err(|errno| failed("the log cannot be let go of", errno))?;
     root::furnish(&request)?;
     give_up_privileges()?;
     let mut socket = format!("/proc/self/fd/{}", socket_dir.raw()).into_bytes();
     socket.extend_from_slice(name);
     Ok(Claimed { socket, socket_dir })
+}
+
+/// The directory as a mount of its own, read-only. The mount that it is in leads to everything of the agent's, and a
+/// descriptor leads up to the root of its mount.
+fn hold(directory: &[u8]) -> Result<Fd, i32> {
+    let own = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
+    mount::mount(directory, directory, b"", mount::BIND, b"")?;
+    mount::mount(directory, directory, b"", mount::BIND | mount::REMOUNT | own, b"")?;
+    fs::open_at(fs::AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0)
+}
+
+/// Standard output of a blank is a file of the agent's, which grows on the node's disk.
+fn let_go_of_output() -> Result<(), i32> {
+    let null = fs::open_at(fs::AT_FDCWD, b"/dev/null", O_RDWR, 0)?;
+    for standard in 0..3 {
+        io::duplicate_to(null.raw(), standard)?;
+    }
+    Ok(())
 }
 
 fn give_up_privileges() -> Result<(), WireError> {

@@ -3,8 +3,8 @@
 use super::failed;
 use super::request::{Furniture, Request};
 use crate::error::WireError;
-use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_TRUNC, O_WRONLY};
-use crate::sys::{fs, mount, EEXIST, EINVAL, ELOOP, ENOENT};
+use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY};
+use crate::sys::{fs, mount, EEXIST, EINVAL, ENOENT};
 
 /// Where the new root is put together.
 const ROOT: &[u8] = b"/.millibox/root";
@@ -61,14 +61,12 @@ fn write(file: &Furniture) -> Result<(), i32> {
     if parent > 0 {
         make_all(&file.path[..parent])?;
     }
-    let flags = O_WRONLY | O_NOFOLLOW;
-    let fd = match fs::open_at(fs::AT_FDCWD, &file.path, flags | O_CREAT | O_TRUNC, 0o644) {
-        Err(ELOOP) => {
-            fs::unlink(fs::AT_FDCWD, &file.path)?;
-            fs::open_at(fs::AT_FDCWD, &file.path, flags | O_CREAT | O_EXCL, 0o644)?
-        }
-        other => other?,
-    };
+    // What the image has there may be a link, a pipe, or nobody's to read.
+    match fs::unlink(fs::AT_FDCWD, &file.path) {
+        Ok(()) | Err(ENOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let fd = fs::open_at(fs::AT_FDCWD, &file.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)?;
     let mut rest = &file.text[..];
     while !rest.is_empty() {
         let written = io::write(fd.raw(), rest)?;

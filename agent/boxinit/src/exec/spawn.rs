@@ -1,7 +1,7 @@
 //! Starts a program the way posix_spawn does, in shared memory without a copy, and says exactly why it did not start.
 
 use crate::sys::process::{self, Limit};
-use crate::sys::{self, c_char, c_int, c_void, signal, tty};
+use crate::sys::{self, c_char, c_int, c_void, fs, signal, tty};
 use std::ffi::CString;
 
 const STACK_BYTES: usize = 64 * 1024;
@@ -136,9 +136,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
             return Err(fail(Stage::Identity));
         }
     }
-    if process::chdir(plan.cwd) < 0 {
-        return Err(fail(Stage::Directory));
-    }
+    fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
     // What the event loop blocks, a program does not.
     signal::set_mask(&signal::SigSet::EMPTY);
     Ok(())

@@ -1,6 +1,6 @@
 //! Files and directories, by descriptor and name.
 
-use super::io::{Fd, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH};
+use super::io::{Fd, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH};
 use super::{c_char, c_int, c_long, c_uint, c_void, check, check_len, retry};
 use std::ffi::CString;
 
@@ -10,6 +10,7 @@ const AT_EMPTY_PATH: c_int = 0x1000;
 const AT_REMOVEDIR: c_int = 0x200;
 const STATX_BASIC: c_uint = 0x7ff;
 const RENAME_NOREPLACE: c_uint = 1;
+const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 const IN_NONBLOCK: c_int = 0o4000;
 const IN_CLOEXEC: c_int = 0o2000000;
@@ -96,6 +97,8 @@ extern "C" {
     #[link_name = "pread"]
     fn c_pread(fd: c_int, buf: *mut c_void, len: usize, offset: i64) -> isize;
     fn syscall(number: c_long, ...) -> c_long;
+    fn fchdir(fd: c_int) -> c_int;
+    fn chdir(path: *const c_char) -> c_int;
     fn inotify_init1(flags: c_int) -> c_int;
     fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
 }
@@ -138,10 +141,39 @@ fn c_path(path: &[u8]) -> Result<CString, i32> {
     CString::new(path).map_err(|_| super::EINVAL)
 }
 
-/// Always close-on-exec.
+/// Always close-on-exec. A path that begins at the root follows no link of /proc to what a process has open: they lead
+/// to places that have no path, and this process holds some that are nobody else's business.
 pub fn open_at(dir: c_int, path: &[u8], flags: c_int, mode: u32) -> Result<Fd, i32> {
     let path = c_path(path)?;
+    if dir == AT_FDCWD {
+        match retry(|| check(unsafe { open_without_magic(path.as_ptr(), flags | O_CLOEXEC, mode) })) {
+            Err(ENOSYS) | Err(super::EPERM) => {}
+            opened => return opened.map(Fd::new),
+        }
+    }
     retry(|| check(unsafe { openat(dir, path.as_ptr(), flags | O_CLOEXEC, mode as c_uint) })).map(Fd::new)
+}
+
+/// Does not allocate. -1 with `errno`: ENOSYS or EPERM where the kernel or a filter does not know the call.
+unsafe fn open_without_magic(path: *const c_char, flags: c_int, mode: u32) -> c_int {
+    // The mode of what is not made must be 0.
+    let mode = if flags & O_CREAT != 0 { u64::from(mode) } else { 0 };
+    let how = OpenHow { flags: flags as u64, mode, resolve: RESOLVE_NO_MAGICLINKS };
+    syscall(SYS_OPENAT2, AT_FDCWD as c_long, path, &how as *const OpenHow, std::mem::size_of::<OpenHow>()) as c_int
+}
+
+/// As `chdir`, through no link of /proc to what a process has open. For the child between clone and execve too.
+///
+/// # Safety
+/// `path` must be a C string.
+pub unsafe fn change_directory(path: *const c_char) -> Result<(), i32> {
+    let fd = open_without_magic(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    let result = match fd {
+        0.. => fchdir(fd),
+        _ if matches!(super::errno(), ENOSYS | super::EPERM) => chdir(path),
+        _ => -1,
+    };
+    check(result).map(|_| ())
 }
 
 /// Opens a path below a directory as if that were the root: neither `..` nor a symbolic link leads out of it.
@@ -198,6 +230,10 @@ fn stat_with(dir: c_int, path: &[u8], flags: c_int) -> Result<Stat, i32> {
 }
 
 pub fn stat_at(dir: c_int, path: &[u8], follow: bool) -> Result<Stat, i32> {
+    if dir == AT_FDCWD {
+        let fd = open_at(dir, path, O_PATH | if follow { 0 } else { O_NOFOLLOW }, 0)?;
+        return stat_fd(fd.raw());
+    }
     stat_with(dir, path, if follow { 0 } else { AT_SYMLINK_NOFOLLOW })
 }
 

@@ -54,6 +54,7 @@ extern "C" {
     #[link_name = "close"]
     fn c_close(fd: c_int) -> c_int;
     fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+    fn dup2(from: c_int, to: c_int) -> c_int;
     fn fcntl(fd: c_int, cmd: c_int, ...) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn memfd_create(name: *const super::c_char, flags: c_uint) -> c_int;
@@ -176,6 +177,11 @@ const F_DUPFD_CLOEXEC: c_int = 1030;
 /// Another descriptor of the same open file.
 pub fn duplicate(fd: c_int) -> Result<Fd, i32> {
     check(unsafe { fcntl(fd, F_DUPFD_CLOEXEC, 3 as c_int) }).map(Fd::new)
+}
+
+/// The same open file under this number, whatever that was before; programs inherit it.
+pub fn duplicate_to(fd: c_int, number: c_int) -> Result<(), i32> {
+    check(unsafe { dup2(fd, number) }).map(|_| ())
 }
 
 /// Bytes handled at a time.

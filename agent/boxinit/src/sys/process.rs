@@ -72,7 +72,6 @@ extern "C" {
 
     // For the child between clone and execve: none of these allocates.
     pub fn setsid() -> c_int;
-    pub fn chdir(path: *const c_char) -> c_int;
     pub fn dup2(from: c_int, to: c_int) -> c_int;
     pub fn setgroups(count: usize, groups: *const u32) -> c_int;
     pub fn setgid(gid: u32) -> c_int;
