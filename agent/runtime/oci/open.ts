@@ -54,7 +54,12 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     config.oci?.nursery === false
       ? byRuntime
       : new NurseryBlanks({ place, tree, cli, log: config.log }, boxes, byRuntime);
-  const network = new Network({ tag: place.tag, resolvers: config.oci?.resolvers, log: config.log });
+  const network = new Network({
+    tag: place.tag,
+    resolvers: config.oci?.resolvers,
+    subnet: config.oci?.subnet,
+    log: config.log,
+  });
   return new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
 }
 

@@ -10,12 +10,17 @@ import * as z from 'zod';
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { runTool, ToolError } from '../../../images/run-tool.ts';
-import { Addresses, rangeFor, type Range } from './addresses.ts';
+import { Addresses } from './addresses.ts';
+import { parseRange, rangeFor, type Range } from './ranges.ts';
 import { findResolvers } from './resolvers.ts';
 import { ruleset } from './rules.ts';
 
 const TOOL_MS = 20_000;
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
+/** A bridge has room for 1,023 cables. */
+const MAX_CABLES = 1_000;
+/** How soon rules that somebody took away are back. */
+const LOOK_EVERY_MS = 10_000;
 
 const Cable = z.object({ address: z.string(), device: z.string() });
 type Cable = z.infer<typeof Cable>;
@@ -25,6 +30,10 @@ export interface NetworkOptions {
   tag: string;
   /** Name servers; default: the node's. */
   resolvers?: readonly string[] | undefined;
+  /** `10.9.0.0/16`; default: a range that no route of this machine leads to. */
+  subnet?: string | undefined;
+  /** Kept low for tests. */
+  lookEveryMs?: number;
   log: Logger;
 }
 
@@ -36,12 +45,18 @@ export class Network {
   readonly #resolvers: readonly string[];
   readonly #log: Logger;
   readonly #cables = new Map<string, Cable>();
+  readonly #lookEveryMs: number;
   #ready: Promise<void> | undefined;
+  #guard: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
 
-  constructor({ tag, resolvers, log }: NetworkOptions) {
+  /** @throws ServiceError `invalid_request` when `subnet` is no network. */
+  constructor({ tag, resolvers, subnet, lookEveryMs = LOOK_EVERY_MS, log }: NetworkOptions) {
     this.#bridge = `mbx-${tag.slice(0, 8)}`;
     this.#table = `millibox_${tag.slice(0, 8)}`;
-    this.#range = rangeFor(tag);
+    const routes = readFileSync('/proc/self/net/route', 'utf8');
+    this.#range = subnet === undefined ? rangeFor(tag, this.#bridge, routes) : parseRange(subnet);
+    this.#lookEveryMs = lookEveryMs;
     this.#addresses = new Addresses(this.#range);
     this.#resolvers = resolvers ?? findResolvers();
     this.#log = log;
@@ -57,6 +72,7 @@ export class Network {
       const cable = Cable.parse(JSON.parse(readFileSync(join(dir, 'cable.json'), 'utf8')));
       this.#cables.set(id, cable);
       this.#addresses.adopt(cable.address);
+      this.#watch();
     } catch {
       // It has none.
     }
@@ -65,9 +81,12 @@ export class Network {
   /**
    * Lays a cable into the network namespace of this process.
    * @returns its address there.
-   * @throws ServiceError `not_supported` when this machine has no means for it.
+   * @throws ServiceError `capacity_exhausted` when no more fit; `internal` when this machine has no means for it.
    */
   async connect(id: string, dir: string, pid: number): Promise<string> {
+    if (this.#cables.size >= MAX_CABLES) {
+      throw new ServiceError('capacity_exhausted', `this node has ${MAX_CABLES} sandboxes with a network already`);
+    }
     this.#ready ??= this.#build();
     try {
       await this.#ready;
@@ -79,9 +98,10 @@ export class Network {
     const device = `mb${createHash('sha256').update(`${this.#bridge}${id}`).digest('hex').slice(0, 12)}`;
     const cable = { address, device };
     this.#cables.set(id, cable);
+    this.#watch();
     await writeFile(join(dir, 'cable.json'), JSON.stringify(cable), { mode: 0o600 });
     await this.#ip([
-      `link add ${device} type veth peer name eth0 netns ${pid}`,
+      `link add ${device} type veth peer name eth0 address ${cardOf(address)} netns ${pid}`,
       `link set ${device} addrgenmode none master ${this.#bridge} up`,
       // Neighbours on the bridge do not hear each other.
       `link set ${device} type bridge_slave isolated on`,
@@ -106,14 +126,49 @@ export class Network {
     await this.#ip([`link delete ${cable.device}`]).catch(() => undefined);
     this.#cables.delete(id);
     this.#addresses.giveBack(cable.address);
+    if (this.#cables.size === 0) this.#unwatch();
   }
 
   /** Removes the bridge and the rules unless sandboxes use them. */
   async close(): Promise<void> {
+    this.#unwatch();
+    await this.#looking;
     if (this.#cables.size > 0 || !this.#exists()) return;
     await this.#ip([`link delete ${this.#bridge}`]).catch(() => undefined);
     await this.#nft(`delete table inet ${this.#table}\n`).catch(() => undefined);
     await this.#letThrough('-D').catch(() => undefined);
+  }
+
+  /** While there are sandboxes on it: a firewall that is set anew takes our rules with it, and they would be open. */
+  #watch(): void {
+    if (this.#guard !== undefined) return;
+    this.#guard = setInterval(() => {
+      this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
+    }, this.#lookEveryMs);
+    this.#guard.unref();
+  }
+
+  #unwatch(): void {
+    clearInterval(this.#guard);
+    this.#guard = undefined;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const there = await this.#tool('nft', ['list', 'chain', 'inet', this.#table, 'forward']).then(
+        () => true,
+        () => false,
+      );
+      if (this.#guard === undefined) return;
+      if (!there) {
+        await this.#build();
+        this.#log.warn({ table: this.#table }, "the rules of the sandboxes' network had been taken away");
+      } else {
+        await this.#letThrough('-I');
+      }
+    } catch (error) {
+      this.#log.error({ err: error }, "the rules of the sandboxes' network cannot be put back");
+    }
   }
 
   #exists(): boolean {
@@ -123,7 +178,10 @@ export class Network {
 
   async #build(): Promise<void> {
     if (readFileSync(FORWARDING, 'utf8').trim() !== '1') writeFileSync(FORWARDING, '1');
-    if (!this.#exists()) await this.#ip([`link add ${this.#bridge} type bridge`]);
+    // With a card address of its own: otherwise it would take one of its cables', another whenever cables come and go, and
+    // sandboxes would talk to the one that it had before.
+    const card = cardOf(this.#range.gateway);
+    if (!this.#exists()) await this.#ip([`link add ${this.#bridge} address ${card} type bridge`]);
     await this.#ip([
       `link set ${this.#bridge} addrgenmode none`,
       `addr replace ${this.#range.gateway}/${this.#range.prefix} dev ${this.#bridge}`,
@@ -168,4 +226,10 @@ export class Network {
       throw new ServiceError('internal', `the network of the sandbox cannot be set up: ${tool}`, { cause: error });
     }
   }
+}
+
+/** One for each address, so that who gets an address that another had is known by the same. */
+function cardOf(address: string): string {
+  const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
+  return ['02', '6d', ...bytes].join(':');
 }

@@ -1,5 +1,5 @@
 /** What sandboxes with a network may reach, as nftables rules: the public Internet, and nothing that is ours or the operator's. */
-import type { Range } from './addresses.ts';
+import type { Range } from './ranges.ts';
 
 /** Private, shared, link-local (with the clouds' metadata), reserved and multicast addresses. */
 const NOT_PUBLIC = [

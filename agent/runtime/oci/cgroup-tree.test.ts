@@ -1,0 +1,82 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { readLimits, readOomKills, writeLimits } from './cgroup-limits.ts';
+import { findCgroups, makeGroup, type CgroupTree } from './cgroup-tree.ts';
+
+const mount = (point: string, kind: string, options: string): string =>
+  `30 20 0:26 / ${point} rw,nosuid - ${kind} ${kind} ${options}`;
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'mbx-cgroup-'));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+describe('finding control groups', () => {
+  test('version 1, with controllers that share a hierarchy, is taken before an empty version 2 beside it', () => {
+    const tree = findCgroups(
+      [
+        mount('/sys/fs/cgroup/memory', 'cgroup', 'rw,memory'),
+        mount('/sys/fs/cgroup/cpu,cpuacct', 'cgroup', 'rw,cpu,cpuacct'),
+        mount('/sys/fs/cgroup/pids', 'cgroup', 'rw,pids'),
+        mount('/sys/fs/cgroup/systemd', 'cgroup', 'rw,xattr,name=systemd'),
+        mount('/sys/fs/cgroup/unified', 'cgroup2', 'rw'),
+      ].join('\n'),
+    );
+    expect(tree.version).toBe(1);
+    expect(tree.controllers.cpu).toBe('/sys/fs/cgroup/cpu,cpuacct');
+    expect(tree.views).toContainEqual({ name: 'cpu,cpuacct', kind: 'cgroup', options: 'cpu,cpuacct' });
+    expect(tree.views).toContainEqual({ name: 'systemd', kind: 'cgroup', options: 'name=systemd' });
+    expect(tree.hierarchies).toContain('/sys/fs/cgroup/unified');
+  });
+
+  test('version 2 is one hierarchy with all controllers', () => {
+    writeFileSync(join(root, 'cgroup.controllers'), 'cpuset cpu io memory pids\n');
+    const tree = findCgroups(mount(root, 'cgroup2', 'rw'));
+    expect(tree.version).toBe(2);
+    expect(new Set(Object.values(tree.controllers))).toEqual(new Set([root]));
+    expect(tree.views).toEqual([{ name: '', kind: 'cgroup2', options: '' }]);
+  });
+
+  test('without the controllers the machine is not supported', () => {
+    writeFileSync(join(root, 'cgroup.controllers'), 'io\n');
+    expect(() => findCgroups(mount(root, 'cgroup2', 'rw'))).toThrow(ServiceError);
+  });
+});
+
+describe('version 2', () => {
+  const limits = { cpus: 1.5, memoryMb: 128, diskMb: null, pidsLimit: 77 };
+  const tree = (): CgroupTree => ({
+    version: 2,
+    controllers: { memory: root, cpu: root, pids: root },
+    views: [],
+    hierarchies: [root],
+  });
+
+  test('groups above hand their controllers down', () => {
+    writeFileSync(join(root, 'cgroup.subtree_control'), '');
+    makeGroup(tree(), 'a/b');
+    expect(readFileSync(join(root, 'cgroup.subtree_control'), 'utf8')).toBe('+memory +cpu +pids');
+    expect(readFileSync(join(root, 'a', 'cgroup.subtree_control'), 'utf8')).toBe('+memory +cpu +pids');
+  });
+
+  test('limits are written to its files, swap off, and read back', () => {
+    const group = join(root, 'box');
+    mkdirSync(group);
+    writeFileSync(join(group, 'memory.swap.max'), '');
+    writeLimits(tree(), 'box', limits);
+    expect(readFileSync(join(group, 'cpu.max'), 'utf8')).toBe('150000 100000');
+    expect(readFileSync(join(group, 'memory.swap.max'), 'utf8')).toBe('0');
+    expect(readLimits(tree(), 'box')).toEqual({ cpus: 1.5, memoryMb: 128, pidsLimit: 77 });
+  });
+
+  test('kills for memory are counted, and none are where there is no group', async () => {
+    mkdirSync(join(root, 'box'));
+    writeFileSync(join(root, 'box', 'memory.events'), 'low 0\noom 3\noom_kill 2\noom_group_kill 0\n');
+    expect(await readOomKills(tree(), 'box')).toBe(2);
+    expect(await readOomKills(tree(), 'gone')).toBe(0);
+  });
+});

@@ -1,0 +1,57 @@
+import { describe, expect, test } from 'vitest';
+import { Addresses } from './addresses.ts';
+import { rangeFor } from './ranges.ts';
+import { ruleset } from './rules.ts';
+
+describe('addresses', () => {
+  test('each is given to one at a time, and never the network or the bridge', () => {
+    const range = rangeFor('a');
+    const addresses = new Addresses(range);
+    const taken = Array.from({ length: 1_000 }, () => addresses.take());
+    expect(new Set(taken).size).toBe(1_000);
+    expect(taken).not.toContain(range.gateway);
+    expect(taken.every((address) => address.startsWith('10.'))).toBe(true);
+  });
+
+  test('what is given back rests before it is given again', () => {
+    const addresses = new Addresses(rangeFor('a'));
+    const first = addresses.take();
+    addresses.giveBack(first);
+    expect(addresses.take()).not.toBe(first);
+  });
+
+  test('what a sandbox of an earlier agent has is not given again', () => {
+    const range = rangeFor('a');
+    const held = new Addresses(range).take();
+    const addresses = new Addresses(range);
+    addresses.adopt(held);
+    expect(addresses.take()).not.toBe(held);
+  });
+
+  test('when all are in use, that is said', () => {
+    const addresses = new Addresses(rangeFor('a'));
+    expect(() => {
+      for (;;) addresses.take();
+    }).toThrow(/in use/);
+  });
+
+  test('agents of one machine get ranges of their own', () => {
+    expect(rangeFor('a').subnet).not.toBe(rangeFor('b').subnet);
+    expect(rangeFor('a')).toEqual(rangeFor('a'));
+  });
+});
+
+describe('rules', () => {
+  const range = rangeFor('a');
+  const rules = (resolvers: string[]): string => ruleset({ table: 't', bridge: 'br', range, resolvers });
+
+  test('a resolver is let through for names only, before what is private is refused', () => {
+    const text = rules(['10.0.0.2']);
+    expect(text).toMatch(/ip daddr \{ 10\.0\.0\.2 \} meta l4proto \{ tcp, udp \} th dport 53 accept/);
+    expect(text.indexOf('dport 53')).toBeLessThan(text.indexOf('169.254.0.0/16'));
+  });
+
+  test('what is no address does not get into the rules', () => {
+    expect(rules(['1.1.1.1 } accept; #', 'fe80::1'])).not.toMatch(/dport 53|#/);
+  });
+});

@@ -1,0 +1,106 @@
+/** What a later agent of the same directory finds, and what it clears away. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { findCgroups, groupsBelow, makeGroup } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { makePlace } from '../../../agent/runtime/oci/place.ts';
+import { killPid } from '../../../agent/runtime/oci/pids.ts';
+import { Bench, run, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
+import { until } from '../../helpers/until.ts';
+import { ociSubject, processOf } from './subject.ts';
+
+const LIMIT_MS = 60_000;
+const subject: ContractSubject = ociSubject();
+
+test('a later runtime finds containers as they are, sees their end, and can end them', async () => {
+  await using bench = await Bench.open(subject);
+  const claimed = await bench.claimed();
+  const waiting = await bench.launch();
+  const later = await subject.open(bench.dataDir);
+  const found = new Map((await later.list()).map((each) => [each.id, each]));
+  expect(found.get(claimed.container.id)).toMatchObject({ running: true, imageId: bench.image.id });
+  expect(found.get(waiting.container.id)).toMatchObject({ running: true, imageId: null });
+
+  const ended: string[] = [];
+  later.onExit((id) => ended.push(id));
+  killPid(processOf(later, claimed.container.id).pid);
+  await until(() => ended.includes(claimed.container.id), LIMIT_MS, 'the end to be told');
+  await later.destroy(claimed.container.id);
+  await later.destroy(waiting.container.id);
+  expect(await later.list()).toEqual([]);
+  await later.close();
+});
+
+test('an image in use by a container of an earlier runtime is in use', async () => {
+  await using bench = await Bench.open(subject);
+  const { container } = await bench.claimed();
+  const later = await subject.open(bench.dataDir);
+  expect((await later.images.list()).find(({ ref }) => ref === subject.image)?.inUse).toBe(true);
+  await later.destroy(container.id);
+  expect((await later.images.list()).find(({ ref }) => ref === subject.image)?.inUse).toBe(false);
+  await later.close();
+});
+
+test('blanks outlive their nursery, and the next ones come from another', async () => {
+  await using bench = await Bench.open(subject);
+  const before = await bench.launch();
+  await bench.runtime.close();
+  const later = await subject.open(bench.dataDir);
+  await bench.claim(before);
+  expect((await run(before.link, ['echo', 'lives'])).stdout).toBe('lives\n');
+  await later.close();
+});
+
+test('after a restart of the machine nothing of before runs, and everything can be cleared away', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'mbx-'));
+  try {
+    const tree = findCgroups();
+    const place = makePlace({ dataDir, imagesDir: dataDir, disksDir: dataDir, boxinitPath: '/x', seccomp: NO_SECCOMP });
+    // Directories and groups with no process: as a power cut leaves them.
+    const box = join(dataDir, 'oci', 'boxes', 'mbx-dead');
+    mkdirSync(join(box, 'upper'), { recursive: true });
+    makeGroup(tree, place.boxGroup('mbx-dead'));
+    makeGroup(tree, place.boxGroup('mbx-forgotten'));
+    mkdirSync(join(dataDir, 'oci', 'state', 'mbx-forgotten'), { recursive: true });
+    mkdirSync(join(dataDir, 'oci', 'nurseries', 'nursery-dead'), { recursive: true });
+    mkdirSync(join(dataDir, 'oci', 'grave', 'mbx-older'), { recursive: true });
+
+    const runtime = await subject.open(dataDir);
+    expect(groupsBelow(tree, place.boxesGroup)).toEqual(['mbx-dead']);
+    expect(existsSync(join(dataDir, 'oci', 'state', 'mbx-forgotten'))).toBe(false);
+    expect(existsSync(join(dataDir, 'oci', 'nurseries', 'nursery-dead'))).toBe(false);
+    expect(await runtime.list()).toEqual([{ id: 'mbx-dead', running: false, imageId: null }]);
+    await runtime.destroy('mbx-dead');
+    await runtime.close();
+    expect(readdirSync(join(dataDir, 'oci', 'boxes'))).toEqual([]);
+    expect(readdirSync(join(dataDir, 'oci', 'grave'))).toEqual([]);
+    expect(groupsBelow(tree, place.group)).toEqual([]);
+    expect(leftMounts(dataDir)).toEqual([]);
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+});
+
+test('fifty claims at once are fifty sandboxes, and afterwards nothing is left', async () => {
+  const family = ownFamily();
+  let dataDir = '';
+  {
+    await using bench = await Bench.open(subject);
+    dataDir = bench.dataDir;
+    const names = Array.from({ length: 50 }, (_, i) => `sbx-${i}`);
+    const seen = await Promise.all(
+      names.map(async (sandbox) => {
+        const { link } = await bench.claimed({ sandbox });
+        await run(link, ['sh', '-c', 'cat /proc/sys/kernel/hostname >>/mine']);
+        return (await run(link, ['cat', '/mine'])).stdout.trim();
+      }),
+    );
+    expect(seen).toEqual(names);
+  }
+  expect(leftProcesses(dataDir, family)).toEqual([]);
+  expect(leftMounts(dataDir)).toEqual([]);
+});
+
+const NO_SECCOMP = { defaultAction: 'SCMP_ACT_ALLOW', architectures: [], syscalls: [] };
