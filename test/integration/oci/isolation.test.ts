@@ -1,0 +1,168 @@
+/** What code in a claimed blank cannot reach: the host, the blank's first root, other sandboxes, its own supervisor. */
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import type { Launched } from '../../../agent/pool/launcher.ts';
+import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
+import { isAlive } from '../../../agent/runtime/oci/pids.ts';
+import * as probes from './probes.ts';
+import { ociSubject, processOf } from './subject.ts';
+
+const exec = promisify(execFile);
+
+let bench: Bench;
+/** One from the nursery, one that the runtime started. */
+let sandboxes: Launched[];
+const benches: Bench[] = [];
+
+beforeAll(async () => {
+  bench = await Bench.open(ociSubject());
+  const byRuntime = await Bench.open(ociSubject({ nursery: false }));
+  benches.push(bench, byRuntime);
+  sandboxes = [await bench.claimed(), await byRuntime.claimed()];
+  for (const { dataDir } of benches) {
+    mkdirSync(path.join(dataDir, 'witness'));
+    writeFileSync(path.join(dataDir, 'witness', 'of-the-host'), 'secret');
+  }
+});
+afterAll(async () => {
+  for (const each of benches) await each[Symbol.asyncDispose]();
+});
+
+/** Far more than boxinit has. */
+const DESCRIPTORS = Array.from({ length: 48 }, (_, number) => number);
+/** Names that are in the agent's directories and in no image. */
+const FOREIGN = /of-the-host|witness|agent\.sock|meta\.json|state\.json|nurseries|mbx-/;
+
+async function listing(link: SupervisorLink, where: string): Promise<string> {
+  try {
+    return JSON.stringify(await link.call({ op: 'file', call: 'list', path: where }));
+  } catch {
+    return '';
+  }
+}
+
+async function ranIn(link: SupervisorLink, cwd: string): Promise<string> {
+  try {
+    return (await run(link, ['sh', '-c', 'ls -a; ls -a ..; ls -a ../..; ls -a ../../..'], { cwd })).stdout;
+  } catch {
+    return '';
+  }
+}
+
+test('no path of a program leads to a place of the host', async () => {
+  for (const [at, { link }] of sandboxes.entries()) {
+    const { dataDir } = benches[at] ?? bench;
+    const script = `
+      for path in ${dataDir} /.millibox /run/millibox; do [ -e $path ] && echo $path; done
+      find / -xdev -name of-the-host 2>/dev/null
+      awk '$5 !~ "^/($|proc|sys|dev)" { print $5 }' /proc/self/mountinfo
+      ls -a / | grep -E 'millibox|witness'
+      # The classic way out of a root: deeper root, then up from outside of it.
+      mkdir -p /jail
+      perl -e 'chroot("/jail") or die; chdir(".." x 1) for 1 .. 64; chdir("../") for 1 .. 64; chroot("."); print join(" ", sort grep { /millibox|witness/ } glob("/.* /*")), "\\n"'
+      rmdir /jail; true`;
+    expect((await probes.lines(link, script)).filter((line) => line.trim() !== '')).toEqual([]);
+  }
+});
+
+test('what boxinit does for others follows no link of /proc to what boxinit itself holds', async () => {
+  for (const { link } of sandboxes) {
+    await probes.lines(link, `for n in ${DESCRIPTORS.join(' ')}; do ln -sfn /proc/self/fd/$n /tmp/link-$n; done`);
+    for (const number of DESCRIPTORS) {
+      for (const start of [`/proc/self/fd/${number}`, `/proc/1/fd/${number}`, `/tmp/link-${number}`]) {
+        for (const up of ['', '/..', '/../..', '/../../..', '/../../../witness']) {
+          expect(await listing(link, `${start}${up}`)).not.toMatch(FOREIGN);
+          expect(await ranIn(link, `${start}${up}`)).not.toMatch(FOREIGN);
+        }
+      }
+    }
+    for (const where of [
+      '/proc/self/root',
+      '/proc/self/cwd',
+      '/proc/self/cwd/..',
+      '/proc/1/root',
+      '/proc/self/task/1/cwd',
+    ]) {
+      expect(await listing(link, where)).not.toMatch(FOREIGN);
+      expect(await ranIn(link, where)).not.toMatch(FOREIGN);
+    }
+  }
+});
+
+/** As root of the sandbox, at process 1: what succeeds is printed. */
+const AT_BOXINIT = `
+  use POSIX ();
+  my $room = 'x' x 4096;
+  my $vector = pack('P L! ', $room, 16);
+  sub made { my ($what, $result) = @_; print "$what\\n" if defined $result && $result >= 0 }
+  for my $signal (qw(KILL TERM INT STOP TSTP QUIT SEGV HUP USR1 ABRT)) { kill $signal, 1 }
+  made('ptrace attach', syscall(101, 16, 1, 0, 0));
+  made('ptrace seize', syscall(101, 0x4206, 1, 0, 0));
+  made('process_vm_readv', syscall(310, 1, $vector, 1, $vector, 1, 0));
+  made('process_vm_writev', syscall(311, 1, $vector, 1, $vector, 1, 0));
+  my $handle = syscall(434, 1, 0);
+  made('pidfd_getfd', $handle >= 0 ? syscall(438, $handle, 3, 0) : -1);
+  my $second = pack('QQ', 1, 1);
+  made('prlimit', syscall(302, 1, 0, $second, 0));
+  made('kcmp', syscall(312, 1, $$, 0, 0, 0));
+  for my $name (qw(mem maps smaps environ auxv stack syscall io pagemap)) {
+    open(my $file, '<', "/proc/1/$name") or next;
+    print "$name\\n" if sysread($file, my $byte, 1);
+  }
+  for my $name (qw(root cwd exe fd/0 fd/3 ns/net)) { print "$name\\n" if defined readlink("/proc/1/$name") }
+  for my $number (0 .. 63) {
+    print "opened $number\\n" if open(my $file, '<', "/proc/1/fd/$number");
+    print "listed $number\\n" if opendir(my $directory, "/proc/1/fd/$number");
+  }
+  for my $name (qw(net mnt pid)) {
+    open(my $file, '<', "/proc/1/ns/$name") or next;
+    made("setns $name", syscall(308, fileno($file), 0));
+  }
+`;
+
+test('boxinit can be neither traced nor killed nor read by root', async () => {
+  for (const [at, { link, container }] of sandboxes.entries()) {
+    expect(await probes.perlLines(link, AT_BOXINIT)).toEqual([]);
+    expect(isAlive(processOf((benches[at] ?? bench).runtime, container.id))).toBe(true);
+    expect((await run(link, ['true'])).exit.exitCode).toBe(0);
+  }
+});
+
+test('sandboxes share no files, processes, names, memory or network, and leave the image as it was', async () => {
+  const [a, b] = await Promise.all([bench.claimed({ sandbox: 'sbx-a' }), bench.claimed({ sandbox: 'sbx-b' })]);
+  const make = `
+    echo mine >/mine; echo mine >/tmp/mine; echo mine >/dev/shm/mine; echo changed >/etc/passwd; rm /usr/bin/find
+    perl -e 'shmget(4242, 4096, 01666) // die'
+    sleep 300 & perl -MIO::Socket -e 'IO::Socket::INET->new(Listen => 1, LocalPort => 4242) or die; sleep 300' &
+    sleep 0.1; true`;
+  expect((await run(a.link, ['sh', '-c', make], { background: true })).exit.exitCode).toBe(0);
+  const look = `
+    ls -d /mine /tmp/mine /dev/shm/mine 2>/dev/null; grep changed /etc/passwd; ls /usr/bin/find; uname -n
+    grep -c 4242 /proc/sysvipc/shm; cat /proc/*/comm | grep -c sleep
+    perl -MIO::Socket -e 'print "reached\\n" if IO::Socket::INET->new("127.0.0.1:4242")'; true`;
+  expect(await probes.lines(b.link, look)).toEqual(['/usr/bin/find', 'sbx-b', '0', '0']);
+});
+
+test('a device node gives nothing, whoever made it', async () => {
+  for (const each of benches) {
+    const launched = await each.launch();
+    const upper = path.join(each.dataDir, 'oci', 'boxes', launched.container.id, 'upper');
+    // As one from the layer of an image would be: a disk, the memory, a loop device.
+    for (const [name, ...numbers] of [
+      ['disk', 'b', '254', '0'],
+      ['loop', 'b', '7', '0'],
+      ['mem', 'c', '1', '1'],
+    ]) {
+      await exec('mknod', [path.join(upper, name ?? ''), ...numbers]);
+    }
+    await each.claim(launched);
+    const script = `
+      for name in disk loop mem; do [ -e /$name ] || echo missing $name; head -c 1 /$name && echo read $name; done
+      mknod /made b 254 0 && echo made; true`;
+    expect(await probes.lines(launched.link, script)).toEqual([]);
+  }
+});
