@@ -82,6 +82,11 @@ const Environment = z.object({
   MILLIBOX_OCI_PROGRAM: z.string().min(1).optional(),
   /** Name servers of sandboxes with a network; default: the node's own. */
   MILLIBOX_RESOLVERS: Names,
+  /** `10.9.0.0/16`: addresses of sandboxes with a network. */
+  MILLIBOX_SANDBOX_SUBNET: z
+    .string()
+    .regex(/^\d+(\.\d+){3}\/\d+$/, 'a network, as 10.9.0.0/16')
+    .optional(),
   MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
   /** Images that nobody uses make room while all together take more than this. 0: no limit. */
   MILLIBOX_IMAGES_BUDGET_MB: count(0, 1_000_000_000),
@@ -151,6 +156,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
       program: e.MILLIBOX_OCI_PROGRAM,
       imagesDir: e.MILLIBOX_IMAGES_DIR,
       resolvers: e.MILLIBOX_RESOLVERS.length === 0 ? undefined : e.MILLIBOX_RESOLVERS,
+      subnet: e.MILLIBOX_SANDBOX_SUBNET,
       imagesBudgetMb: e.MILLIBOX_IMAGES_BUDGET_MB === 0 ? undefined : e.MILLIBOX_IMAGES_BUDGET_MB,
       registry: {
         authFile: e.MILLIBOX_REGISTRY_AUTH_FILE,

@@ -30,6 +30,8 @@ export interface OciConfig {
   imagesBudgetMb?: number | undefined;
   /** Name servers of sandboxes with a network. Default: the node's own. */
   resolvers?: readonly string[] | undefined;
+  /** Addresses of sandboxes with a network. Default: a range that no route of this machine leads to. */
+  subnet?: string | undefined;
   registry: RegistryConfig;
   /** Image reference → an archive on this machine that it is imported from, so that no registry is asked. */
   archives: Readonly<Record<string, string>>;

@@ -126,7 +126,10 @@ export class Network {
     await this.#ip([`link delete ${cable.device}`]).catch(() => undefined);
     this.#cables.delete(id);
     this.#addresses.giveBack(cable.address);
-    if (this.#cables.size === 0) this.#unwatch();
+    if (this.#cables.size > 0) return;
+    this.#unwatch();
+    // Nobody looks after the rules from here on: the next sandbox has them made anew.
+    this.#ready = undefined;
   }
 
   /** Removes the bridge and the rules unless sandboxes use them. */

@@ -1,0 +1,119 @@
+/**
+ * What a node does with the network of sandboxes, step by step, in the network namespace that the test put this program
+ * in. Prints a report as JSON.
+ */
+import { execFile } from 'node:child_process';
+import { writeSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { Network } from '../../../agent/runtime/oci/network/network.ts';
+import { silent } from '../../../src/lib/logger.ts';
+import { until } from '../../helpers/until.ts';
+import { Place } from './places.ts';
+
+const run = promisify(execFile);
+const WAIT_MS = 60_000;
+
+const open = (tag: string): Network => new Network({ tag, resolvers: ['10.99.0.53'], lookEveryMs: 200, log: silent });
+
+/** What an engine of containers does to a machine: nothing is forwarded but what its own chain lets through. */
+async function likeDocker(): Promise<void> {
+  await run('iptables', ['-w', '-N', 'DOCKER-USER']);
+  await run('iptables', ['-w', '-A', 'FORWARD', '-j', 'DOCKER-USER']);
+  await run('iptables', ['-w', '-P', 'FORWARD', 'DROP']);
+}
+
+const tables = async (): Promise<string> => (await run('nft', ['list', 'tables'])).stdout;
+const links = async (): Promise<string> => (await run('ip', ['-o', 'link'])).stdout;
+const dockerRules = async (): Promise<string> => (await run('iptables', ['-w', '-S', 'DOCKER-USER'])).stdout;
+
+/** All that one place is asked for, at once: what is refused takes as long as its silence. */
+async function look(place: Place, targets: Record<string, string>): Promise<Record<string, string>> {
+  const all = Object.entries(targets).map(async ([name, target]) => {
+    const [address = '', protocol] = target.split('/');
+    return [name, await place.reaches(address, protocol === 'udp' ? 'udp' : 'tcp')] as const;
+  });
+  return Object.fromEntries(await Promise.all(all));
+}
+
+async function main(places: Place[]): Promise<object> {
+  const place = async (id: string): Promise<Place> => {
+    const made = await Place.open(id);
+    places.push(made);
+    return made;
+  };
+  await likeDocker();
+  const [first, second, third, other] = [
+    await place('first'),
+    await place('second'),
+    await place('third'),
+    await place('other'),
+  ];
+  const network = open('agent-a');
+  const elsewhere = open('agent-b');
+  const report: Record<string, unknown> = { before: (await tables()).includes('millibox') };
+
+  const connect = (to: Network, { id, dir, pid }: Place): Promise<string> => to.connect(id, dir, pid);
+  const [firstAddress, secondAddress, otherAddress] = await Promise.all([
+    connect(network, first),
+    connect(network, second),
+    connect(elsewhere, other),
+  ]);
+  report['distinct'] = new Set([firstAddress, secondAddress, otherAddress]).size;
+  const targets = {
+    public: '203.0.113.10:80',
+    resolver: '10.99.0.53:53',
+    resolverByUdp: '10.99.0.53:53/udp',
+    otherPortOfResolver: '10.99.0.53:80',
+    metadata: '169.254.169.254:80',
+    private: '10.99.0.1:80',
+    udpElsewhere: '10.99.0.1:53/udp',
+    neighbour: `${secondAddress}:8000`,
+    ofAnotherAgent: `${otherAddress}:8000`,
+    itself: `${firstAddress}:8000`,
+  };
+  report['first'] = await look(first, targets);
+  report['cut off'] = await look(third, targets);
+
+  // A firewall is set anew.
+  await run('nft', ['flush', 'ruleset']);
+  await likeDocker();
+  const guarded = async (): Promise<boolean> => {
+    const told = await tables();
+    return (
+      (told.match(/table inet millibox/g) ?? []).length === 2 && (await dockerRules()).match(/ACCEPT/g)?.length === 4
+    );
+  };
+  await until(guarded, WAIT_MS, 'the rules to be back');
+  report['after a flush'] = await look(first, targets);
+
+  // The agent leaves its sandboxes to the next one, which finds what is there.
+  await network.close();
+  const next = open('agent-a');
+  for (const { id, dir } of [first, second]) next.adopt(id, dir);
+  const thirdAddress = await connect(next, third);
+  report['adopted'] = thirdAddress !== firstAddress && thirdAddress !== secondAddress;
+  report['after a restart'] = await look(first, { public: targets.public, metadata: targets.metadata });
+  report['late'] = await look(third, { public: targets.public, neighbour: `${firstAddress}:8000` });
+
+  await next.close();
+  report['kept while in use'] = (await links()).includes('mbx-');
+  for (const { id } of [first, second, third]) await next.disconnect(id);
+  report['disconnected'] = await look(first, { public: targets.public });
+  await next.close();
+  await elsewhere.disconnect('other');
+  await elsewhere.close();
+  report['left'] = [
+    (await tables()).includes('millibox'),
+    /mb/.test((await links()).replaceAll(/^.*(lo|up0)[:@].*$/gm, '')),
+    (await dockerRules()).includes('ACCEPT'),
+  ];
+  return report;
+}
+
+const places: Place[] = [];
+try {
+  const report = await main(places);
+  writeSync(1, JSON.stringify(report));
+} finally {
+  for (const place of places) await place.close();
+}
