@@ -27,6 +27,8 @@ const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'file_failed',
   'port_refused',
   'range_not_satisfiable',
+  // Of a claim, before anything of the image has run.
+  'image_invalid',
   'not_supported',
   'rate_limited',
   'cancelled',

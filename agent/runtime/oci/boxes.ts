@@ -3,7 +3,7 @@
  * that it is. A box without a process never came to life.
  */
 import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import type { ProcessId } from './pids.ts';
@@ -38,7 +38,9 @@ export class Boxes {
 
   static async open(dir: string): Promise<Boxes> {
     const boxes = new Boxes(dir);
-    await mkdir(boxes.#dir, { recursive: true, mode: 0o711 });
+    // A sandbox may hold set-uid programs, which are no business of the node's other users.
+    await mkdir(boxes.#dir, { recursive: true, mode: 0o700 });
+    await chmod(boxes.#dir, 0o700);
     await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
     for (const name of readdirSync(boxes.#grave)) boxes.#bury(join(boxes.#grave, name));
     return boxes;
@@ -51,7 +53,7 @@ export class Boxes {
   /** Directories of a container to be. The upper one becomes the root of its file system. */
   async make(id: string): Promise<string> {
     const dir = this.dirOf(id);
-    await mkdir(dir, { mode: 0o711 });
+    await mkdir(dir, { mode: 0o700 });
     await mkdir(join(dir, 'upper'), { mode: 0o755 });
     await mkdir(join(dir, 'work'), { mode: 0o700 });
     return dir;

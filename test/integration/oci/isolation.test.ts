@@ -1,6 +1,6 @@
 /** What code in a claimed blank cannot reach: the host, the blank's first root, other sandboxes, its own supervisor. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -165,4 +165,13 @@ test('a device node gives nothing, whoever made it', async () => {
       mknod /made b 254 0 && echo made; true`;
     expect(await probes.lines(launched.link, script)).toEqual([]);
   }
+});
+
+test('other users of the node can reach no file of a sandbox: it may be a program that runs as root', async () => {
+  const { container, link } = await bench.claimed();
+  await probes.lines(link, 'cp /bin/cat /root-cat && chmod 4755 /root-cat');
+  chmodSync(bench.dataDir, 0o711);
+  const program = path.join(bench.dataDir, 'oci', 'boxes', container.id, 'upper', 'root-cat');
+  expect(existsSync(program)).toBe(true);
+  await expect(exec(program, ['/dev/null'], { uid: 65_534, gid: 65_534 })).rejects.toThrow(/EACCES/);
 });
