@@ -75,6 +75,10 @@ async function openOci(options: RuntimeConfig): Promise<ContainerRuntime> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     throw new ServiceError('not_supported', 'the node-native runtime needs Linux and root');
   }
+  if (options.runtime === 'gvisor') {
+    const { openGvisorRuntime } = await import('./gvisor/open.ts');
+    return await openGvisorRuntime(options);
+  }
   const { openOciRuntime } = await import('./oci/open.ts');
   return await openOciRuntime(options);
 }

@@ -35,6 +35,11 @@ export interface Place {
   inside(path: string): string;
 }
 
+const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
+
+/** The control group of an agent, without a leading slash. */
+export const agentGroup = (dataDir: string): string => `${GROUP}/${tagOf(dataDir)}`;
+
 export const ociDirOf = (dataDir: string): string => join(dataDir, 'oci');
 
 export function makePlace(
@@ -47,8 +52,8 @@ export function makePlace(
     mkdirSync(join(rootDir, name), { recursive: true, mode: 0o755 });
   }
   closeSync(openSync(join(rootDir, INSIDE.boxinit), 'a', 0o755));
-  const tag = createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
-  const group = `${GROUP}/${tag}`;
+  const tag = tagOf(dataDir);
+  const group = agentGroup(dataDir);
   const boxesGroup = `${group}/boxes`;
   return {
     ...options,

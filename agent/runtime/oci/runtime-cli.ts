@@ -42,6 +42,11 @@ export class RuntimeCli {
     await rm(join(this.#stateDir, id), { recursive: true, force: true });
   }
 
+  /** Ends a container, and forgets it. Knows nothing of one that never was. */
+  async delete(id: string, options: CommandOptions): Promise<void> {
+    await this.#command(['delete', '--force', id], options);
+  }
+
   /** Ids of the containers that the runtime has a note of. */
   async remembered(): Promise<string[]> {
     return await readdir(this.#stateDir).catch(() => []);

@@ -1,0 +1,194 @@
+/**
+ * Containers on gVisor's kernel in user space, by `runsc`. What it lends is files of the host, and an overlay cannot be
+ * mounted from inside it over them: so these containers are made for one image each, and pools are per image.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { ImageStore } from '../../images/image-store.ts';
+import type { Supervisor } from '../../supervisor/supervisor.ts';
+import { etcFiles } from '../oci/etc-files.ts';
+import type { Box, Boxes } from '../oci/boxes.ts';
+import { readOomKills, writeLimits } from '../oci/cgroup-limits.ts';
+import { makeGroup, removeGroupIfEmpty, type CgroupTree } from '../oci/cgroup-tree.ts';
+import { endGroup, endProcesses } from '../oci/ending.ts';
+import { Exits } from '../oci/exits.ts';
+import { identify, isAlive } from '../oci/pids.ts';
+import type { RuntimeCli } from '../oci/runtime-cli.ts';
+import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '../runtime.ts';
+import { mountRoot, unmountBelow } from './root-mount.ts';
+import { containerSpec, INSIDE, MOUNT_POINTS } from './spec.ts';
+import { makeIn, writeIn } from './upper.ts';
+
+const HOSTNAME = 'sandbox';
+/** gVisor's own threads count too; what is in a container is bounded by its memory. */
+const PIDS_OF_A_KERNEL = 4_096;
+
+export interface GvisorDeps {
+  boxes: Boxes;
+  tree: CgroupTree;
+  cli: RuntimeCli;
+  images: ImageStore;
+  /** The control group of this agent's containers. */
+  group: string;
+  boxinitPath: string;
+  log: Logger;
+}
+
+type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
+
+export class GvisorRuntime implements ContainerRuntime {
+  readonly name = 'gvisor';
+  readonly imageAgnostic = false;
+  readonly images: ImageStore;
+  readonly #deps: GvisorDeps;
+  readonly #exits: Exits;
+  readonly #listeners = new Set<ExitListener>();
+  readonly #launching = new Map<string, Promise<void>>();
+
+  constructor(deps: GvisorDeps) {
+    this.#deps = deps;
+    this.images = deps.images;
+    this.#exits = new Exits((id) => void this.#gone(id));
+    for (const id of deps.boxes.ids()) {
+      const box = deps.boxes.get(id);
+      if (box === undefined) continue;
+      if (box.imageId !== null) this.images.hold(box.imageId);
+      if (isAlive(box)) this.#exits.watch(id, box);
+    }
+  }
+
+  canClaim(launched: { network: string }, wanted: ClaimOptions): boolean {
+    return launched.network === wanted.network;
+  }
+
+  async launch(options: LaunchOptions): Promise<Container> {
+    const launch = this.#launch(options);
+    const settled = launch.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#launching.set(options.id, settled);
+    try {
+      return await launch;
+    } catch (error) {
+      await this.#end(options.id);
+      throw error;
+    } finally {
+      this.#launching.delete(options.id);
+    }
+  }
+
+  async claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+    const box = this.#deps.boxes.get(container.id);
+    if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
+    refuseUnsupported(options);
+    writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: PIDS_OF_A_KERNEL });
+    return Promise.resolve();
+  }
+
+  async destroy(id: string): Promise<void> {
+    await this.#launching.get(id);
+    await this.#end(id);
+  }
+
+  list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
+    const { boxes } = this.#deps;
+    const all = boxes.ids().map((id) => {
+      const box = boxes.get(id);
+      return { id, running: box !== undefined && isAlive(box), imageId: box?.imageId ?? null };
+    });
+    return Promise.resolve(all);
+  }
+
+  async oomKills(id: string): Promise<number> {
+    const box = this.#deps.boxes.get(id);
+    return box === undefined ? 0 : await readOomKills(this.#deps.tree, box.cgroup);
+  }
+
+  onExit(callback: ExitListener): () => void {
+    this.#listeners.add(callback);
+    return () => this.#listeners.delete(callback);
+  }
+
+  async close(): Promise<void> {
+    this.#exits.close();
+    this.#listeners.clear();
+    await this.#deps.boxes.buried();
+    const { tree, group } = this.#deps;
+    for (const each of [group, join(group, '..')]) removeGroupIfEmpty(tree, each);
+  }
+
+  processOf(id: string): Box | undefined {
+    return this.#deps.boxes.get(id);
+  }
+
+  async #launch(options: LaunchOptions): Promise<Container> {
+    const { id, image, socketDir, token, signal } = options;
+    const { boxes, tree, cli, group, boxinitPath } = this.#deps;
+    if (image === undefined) throw new ServiceError('not_supported', 'gVisor has no containers without an image');
+    refuseUnsupported(options);
+    const dir = await boxes.make(id);
+    const cgroup = `${group}/${id}`;
+    const root = join(dir, 'root');
+    const layers = this.images.layersOf(image);
+    await this.#furnish(join(dir, 'upper'), layers[0] ?? '', image.workdir);
+    await mkdir(root);
+    await mountRoot(root, layers, join(dir, 'upper'), join(dir, 'work'));
+    makeGroup(tree, cgroup);
+    const spec = containerSpec({ root, hostname: HOSTNAME, boxinitPath, socketDir, cgroupPath: `/${cgroup}`, token });
+    await writeFile(join(dir, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+    await cli.run(id, dir, join(dir, 'pid'), { logPath: join(dir, 'log') });
+    const process = identify(Number(await readFile(join(dir, 'pid'), 'utf8')));
+    if (process === undefined) throw new ServiceError('internal', `${INSIDE.boxinit} ended at its start`);
+    const box = boxes.started(id, process, { cgroup, by: 'runtime' });
+    this.images.hold(image.id);
+    boxes.claimed(box, image.id);
+    signal?.throwIfAborted();
+    this.#exits.watch(id, box);
+    return { id, imageId: image.id };
+  }
+
+  async #furnish(upper: string, imageRoot: string, workdir: string): Promise<void> {
+    for (const path of MOUNT_POINTS) await makeIn(upper, imageRoot, path);
+    await writeIn(upper, imageRoot, INSIDE.boxinit, '');
+    for (const { path, text } of etcFiles(HOSTNAME, [])) await writeIn(upper, imageRoot, path, text);
+    // Through a link of the image it is there already.
+    await makeIn(upper, imageRoot, workdir).catch(() => undefined);
+  }
+
+  async #end(id: string): Promise<void> {
+    const { boxes, tree, cli, group } = this.#deps;
+    const box = boxes.get(id);
+    const known = boxes.ids().includes(id);
+    const cgroup = box?.cgroup ?? `${group}/${id}`;
+    this.#exits.forget(id);
+    await endProcesses(tree, cgroup, box);
+    if (known) {
+      await cli.delete(id, { logPath: join(boxes.dirOf(id), 'log') }).catch(() => undefined);
+      await unmountBelow(boxes.dirOf(id));
+    }
+    await endGroup(tree, cgroup);
+    if (typeof box?.imageId === 'string') this.images.release(box.imageId);
+    if (box !== undefined) box.imageId = null;
+    await boxes.remove(id);
+  }
+
+  async #gone(id: string): Promise<void> {
+    const oomKilled = (await this.oomKills(id)) > 0;
+    for (const listener of this.#listeners) {
+      try {
+        listener(id, { oomKilled });
+      } catch (error) {
+        this.#deps.log.error({ err: error, container: id }, 'who was told of the end of a container failed');
+      }
+    }
+  }
+}
+
+/** @throws ServiceError `not_supported`. */
+function refuseUnsupported({ network, limits }: { network: string; limits: { diskMb: number | null } }): void {
+  if (network !== 'off') throw new ServiceError('not_supported', 'under gVisor sandboxes have no network');
+  if (limits.diskMb !== null) throw new ServiceError('not_supported', 'under gVisor disks have no limit');
+}

@@ -1,0 +1,50 @@
+/** What runsc is told of a container. */
+import { CAPABILITIES } from '../oci/spec.ts';
+
+/** Where boxinit and its agent are found inside. */
+export const INSIDE = { boxinit: '/.millibox/boxinit', run: '/.millibox/run' } as const;
+
+/** Directories that are mounted on. */
+export const MOUNT_POINTS = ['/proc', '/dev', '/sys', '/tmp', INSIDE.run];
+
+export interface ContainerSpec {
+  root: string;
+  hostname: string;
+  boxinitPath: string;
+  socketDir: string;
+  cgroupPath: string;
+  token: string;
+}
+
+/** `config.json` of a bundle. gVisor's kernel stands between program and host: filters and masks would be for its own files. */
+export function containerSpec(options: ContainerSpec): object {
+  const capabilities = [...CAPABILITIES];
+  return {
+    ociVersion: '1.0.2',
+    root: { path: options.root, readonly: false },
+    hostname: options.hostname,
+    process: {
+      user: { uid: 0, gid: 0 },
+      cwd: '/',
+      args: [INSIDE.boxinit],
+      env: [`MILLIBOX_TOKEN=${options.token}`, `MILLIBOX_SOCKET=${INSIDE.run}/agent.sock`],
+      capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
+      noNewPrivileges: true,
+    },
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc' },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755'] },
+      { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
+      bind(options.boxinitPath, INSIDE.boxinit),
+      bind(options.socketDir, INSIDE.run),
+    ],
+    linux: {
+      namespaces: ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type })),
+      cgroupsPath: options.cgroupPath,
+    },
+  };
+}
+
+const bind = (source: string, destination: string): object => {
+  return { source, destination, type: 'bind', options: ['bind', 'ro'] };
+};

@@ -1,0 +1,45 @@
+/**
+ * What a container needs in its file system besides its image, put into the layer above it before anything runs. Paths of
+ * the image are followed through real directories only: what an image calls `/etc` may be a link to the host's.
+ */
+import { type Stats } from 'node:fs';
+import { chmod, chown, lstat, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+
+/** Makes the directory in `upper` and those that lead to it, as they are in the image. @throws ServiceError `image_invalid`. */
+export async function makeIn(upper: string, imageRoot: string, path: string): Promise<void> {
+  const parts = path.split('/').filter((part) => part !== '');
+  for (let depth = 1; depth <= parts.length; depth += 1) {
+    const at = join(...parts.slice(0, depth));
+    const there = await look(join(imageRoot, at));
+    if (there !== undefined && !there.isDirectory()) {
+      throw new ServiceError('image_invalid', `/${at} of the image is not a directory`);
+    }
+    const made = join(upper, at);
+    if ((await look(made)) !== undefined) continue;
+    await mkdir(made);
+    // What lies above hides whose and how the one below is.
+    await chown(made, there?.uid ?? 0, there?.gid ?? 0);
+    await chmod(made, (there?.mode ?? 0o755) & 0o7777);
+  }
+}
+
+/** Leaves it out where the image has something odd in its place. */
+export async function writeIn(upper: string, imageRoot: string, path: string, text: string): Promise<void> {
+  try {
+    await makeIn(upper, imageRoot, join(path, '..'));
+  } catch (error) {
+    if (error instanceof ServiceError) return;
+    throw error;
+  }
+  await writeFile(join(upper, path), text, { mode: 0o644, flag: 'wx' });
+}
+
+async function look(path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch {
+    return undefined;
+  }
+}

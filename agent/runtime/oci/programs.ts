@@ -1,0 +1,32 @@
+/** Programs of this machine. */
+import { execFile } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const VERSION_MS = 10_000;
+const run = promisify(execFile);
+
+/** The path of a program that is installed. @throws ServiceError `not_supported`. */
+export async function findProgram(name: string): Promise<string> {
+  const places = name.includes('/') ? [name] : PATH.split(delimiter).map((dir) => join(dir, name));
+  for (const path of places) {
+    const there = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (there) return path;
+  }
+  throw new ServiceError('not_supported', `there is no ${name} on this machine`);
+}
+
+/** @throws ServiceError `not_supported` when it is there and cannot run here. */
+export async function mustRun(program: string): Promise<void> {
+  try {
+    await run(program, ['--version'], { timeout: VERSION_MS });
+  } catch (error) {
+    throw new ServiceError('not_supported', `${program} does not run`, { cause: error });
+  }
+}

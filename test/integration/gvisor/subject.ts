@@ -1,0 +1,19 @@
+/** gVisor as the contract suite and the tests here open it. */
+import { GvisorRuntime } from '../../../agent/runtime/gvisor/gvisor-runtime.ts';
+import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
+import { killPid } from '../../../agent/runtime/oci/pids.ts';
+import type { ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import { ociConfig, ociSubject } from '../oci/subject.ts';
+
+export const gvisorSubject = (): ContractSubject => ({
+  ...ociSubject(),
+  name: 'gvisor',
+  open: (dataDir) => openGvisorRuntime({ ...ociConfig(dataDir), runtime: 'gvisor' }),
+  // Its /proc and its way of counting memory are its own: docs/runtimes.md.
+  linux: false,
+  kill: (runtime, id) => {
+    const pid = runtime instanceof GvisorRuntime ? runtime.processOf(id)?.pid : undefined;
+    if (pid !== undefined) killPid(pid);
+    return Promise.resolve();
+  },
+});
