@@ -2,10 +2,13 @@
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { sleep } from '../../src/lib/deadline.ts';
 import type { ImageConfig } from './layout.ts';
 import { runTool } from './run-tool.ts';
 
 const REMOVE_MS = 10 * 60_000;
+const REMOVE_TRIES = 5;
+const REMOVE_PAUSE_MS = 100;
 
 const Stored = z.object({
   id: z.string().regex(/^sha256:[a-f0-9]{64}$/),
@@ -36,7 +39,8 @@ export class Catalogue {
 
   static async open(dir: string): Promise<Catalogue> {
     const catalogue = new Catalogue(dir);
-    await removeTree(join(dir, 'tmp'));
+    // A tool of an agent that was killed may still write there. What stays is found again at the next start.
+    await removeTree(join(dir, 'tmp')).catch(() => undefined);
     await mkdir(join(dir, 'tmp'), { recursive: true, mode: 0o700 });
     await mkdir(join(dir, 'images'), { recursive: true, mode: 0o700 });
     for (const name of await readdir(join(dir, 'images'))) await catalogue.#load(name);
@@ -154,9 +158,21 @@ export class Catalogue {
   }
 }
 
-/** Whatever an image holds: Node's own removal gives up where a path grows longer than the kernel takes. */
+/**
+ * Whatever an image holds: Node's own removal gives up where a path grows longer than the kernel takes. Tries again, since
+ * a tool that was just killed may have made a last file.
+ * @throws ToolError.
+ */
 export async function removeTree(path: string): Promise<void> {
-  await runTool('rm', ['-rf', '--one-file-system', '--', path], { deadlineMs: REMOVE_MS });
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await runTool('rm', ['-rf', '--one-file-system', '--', path], { deadlineMs: REMOVE_MS });
+      return;
+    } catch (error) {
+      if (tries === REMOVE_TRIES) throw error;
+      await sleep(REMOVE_PAUSE_MS);
+    }
+  }
 }
 
 const hexOf = (id: string): string => id.slice('sha256:'.length);

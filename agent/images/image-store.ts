@@ -178,7 +178,9 @@ export class ImageStore implements Images {
         this.#spellings.clear();
         return this.#spell(ref, image);
       } finally {
-        await removeTree(work);
+        await removeTree(work).catch((error: unknown) => {
+          this.#options.log.warn({ err: error }, 'what a pull left could not be removed');
+        });
         await this.#keepToBudget();
       }
     });

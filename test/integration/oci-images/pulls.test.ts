@@ -1,4 +1,6 @@
 /** Pulls: shared, given up, cut off; and what is kept between them. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -136,6 +138,24 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(next.get(ref)).toEqual(image);
     expect(readdirSync(join(dir, 'tmp'))).toEqual([]);
     expect(readdirSync(join(dir, 'images'))).toEqual([image.id.slice('sha256:'.length)]);
+  });
+
+  test('a store whose process was killed in the middle of a pull is followed by one that works', async () => {
+    await registry.push('killed:1', { layers: [layer('killed')] });
+    const { dir, again } = await own();
+    const door = await openDoor();
+    const release = door.hold();
+    const ref = `${door.host}/killed:1`;
+    const program = join(import.meta.dirname, 'puller.ts');
+    const child = spawn(process.execPath, [program, dir, ref], { stdio: 'ignore' });
+    const gone = once(child, 'exit');
+    await until(() => door.asked.some((each) => each.includes('/blobs/')), WAIT_MS, 'the pull');
+    child.kill('SIGKILL');
+    await gone;
+    const next = await again();
+    release();
+    expect(next.get(ref)).toBeUndefined();
+    expect((await next.ensure(ref, {})).ref).toBe(ref);
   });
 
   test('names that cannot be read are pulled again', async () => {

@@ -29,7 +29,7 @@ export async function openStore(options: Partial<ImageStoreOptions> = {}): Promi
     dir,
     store: await open(),
     again: open,
-    dispose: () => rm(dir, { recursive: true, force: true }),
+    dispose: () => rm(dir, { recursive: true, force: true, maxRetries: 10 }),
   };
 }
 
