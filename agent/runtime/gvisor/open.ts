@@ -34,6 +34,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
     dir: config.oci?.imagesDir ?? join(config.dataDir, 'images'),
     registry: config.oci?.registry ?? { mirrors: {}, insecure: [] },
     archives: config.oci?.archives ?? {},
+    budgetBytes: config.oci?.imagesBudgetMb === undefined ? undefined : config.oci.imagesBudgetMb * 1024 * 1024,
     log: config.log,
   });
   // Of containers whose box is gone.
