@@ -69,7 +69,8 @@ export class Disks {
 
   /** Only when no container is left: a living blank would not see the mounts of a later agent. */
   async close(): Promise<void> {
-    await tool('umount', [this.#dir]).catch(() => undefined);
+    // Lazily: a container that is dying may hold the mount for a moment longer.
+    await tool('umount', ['--lazy', this.#dir]).catch(() => undefined);
   }
 
   /** An empty file system, made once for each size: a copy takes no time, since there is next to nothing in it. */
