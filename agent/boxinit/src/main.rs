@@ -1,5 +1,5 @@
 //! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
-//! MILLIBOX_NURSERY; all are gone from it before anything runs.
+//! MILLIBOX_PATIENCE_MS, MILLIBOX_NURSERY; all are gone from it before anything runs.
 
 use boxinit::core::Core;
 use boxinit::server::{self, Config, Server};
@@ -8,6 +8,7 @@ use boxinit::sys::{net, process, signal};
 use boxinit::{fail, nursery};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::io::IntoRawFd;
+use std::time::Duration;
 
 const DEFAULT_SOCKET: &str = "/.millibox/agent.sock";
 
@@ -30,6 +31,10 @@ fn open_null() -> std::io::Result<Fd> {
     }
 }
 
+fn milliseconds(text: Vec<u8>) -> Option<Duration> {
+    String::from_utf8(text).ok()?.parse().ok().map(Duration::from_millis)
+}
+
 fn main() {
     process::set_undumpable();
     let socket = take("MILLIBOX_SOCKET").unwrap_or_else(|| DEFAULT_SOCKET.as_bytes().to_vec());
@@ -40,6 +45,7 @@ fn main() {
         socket,
         token: take("MILLIBOX_TOKEN").unwrap_or_default(),
         blank: take("MILLIBOX_BLANK").as_deref() == Some(b"1"),
+        patience: take("MILLIBOX_PATIENCE_MS").and_then(milliseconds).unwrap_or(Config::PATIENCE),
     })
 }
 

@@ -58,7 +58,8 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
     // Memory and descriptors are copied: a child that returns lets go of its copies.
     match process::clone_with(child::NAMESPACES) {
         Ok(0) => {
-            let config = Config { socket: socket.to_vec(), token: token.to_vec(), blank: true };
+            let (socket, token) = (socket.to_vec(), token.to_vec());
+            let config = Config { socket, token, blank: true, patience: Config::PATIENCE };
             if let Err((what, errno)) = child::settle(plan, id) {
                 crate::fail(what, errno);
             }

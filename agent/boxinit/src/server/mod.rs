@@ -13,7 +13,7 @@ use crate::sys::poll::{self, Event};
 use crate::sys::process;
 use crate::sys::signal::{self, SigSet};
 use crate::timers::{Timer, TimerId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const FIRST_BACKOFF_MS: u64 = 10;
 const EVENTS: usize = 128;
@@ -26,6 +26,12 @@ pub struct Config {
     pub token: Vec<u8>,
     /// The container waits for its image.
     pub blank: bool,
+    /// How long a blank waits for an agent that is gone. A sandbox waits for ever.
+    pub patience: Duration,
+}
+
+impl Config {
+    pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 }
 
 pub struct Server {
@@ -39,6 +45,8 @@ pub struct Server {
     /// Bytes of `input` that hold something.
     filled: usize,
     backoff_ms: u64,
+    /// Since when no agent has answered.
+    alone_since: Option<Instant>,
     hello_timer: Option<TimerId>,
     /// The link is not read while too much waits to be written.
     paused: bool,
@@ -64,6 +72,7 @@ impl Server {
             input: vec![0; INPUT_BYTES],
             filled: 0,
             backoff_ms: FIRST_BACKOFF_MS,
+            alone_since: None,
             hello_timer: None,
             paused: false,
             violations: 0,

@@ -36,6 +36,11 @@ impl Server {
     }
 
     fn dial_later(&mut self) {
+        let alone = self.alone_since.get_or_insert_with(Instant::now).elapsed();
+        if self.config.blank && alone >= self.config.patience {
+            // Nobody's work is in a blank, and nobody comes for this one.
+            self.ending = true;
+        }
         self.core.timers.after(self.backoff_ms, Timer::Dial);
         self.backoff_ms = (self.backoff_ms * 2).min(MAX_BACKOFF_MS);
     }
@@ -146,6 +151,7 @@ impl Server {
                     self.core.link.state = State::Up;
                     self.core.timers.cancel(&mut self.hello_timer);
                     self.backoff_ms = FIRST_BACKOFF_MS;
+                    self.alone_since = None;
                     Ok(())
                 }
                 _ => broken("the agent did not greet us"),
