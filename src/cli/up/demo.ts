@@ -21,7 +21,8 @@ export async function runDemo(stack: Stack): Promise<void> {
   };
 
   out('\n==> A first sandbox');
-  await timed('fill the pool', () => poolWarm(stack));
+  await timed('base image', () => eventually(async () => (await new Operator(stack).images()).length > 0));
+  await timed('fill the pool', () => eventually(async () => (await new Operator(stack).warm()) > 0));
   const sandbox = client.sandboxes.create();
   try {
     await timed('create', () => sandbox.created());
@@ -36,11 +37,8 @@ export async function runDemo(stack: Stack): Promise<void> {
   for (const [name, ms] of phases) out(`    ${name.padEnd(26)}${ms.toFixed(1).padStart(9)} ms`);
 }
 
-/** Waits until a container is ready for a claim; a pool that does not fill is no reason not to go on. */
-async function poolWarm(stack: Stack): Promise<void> {
+/** Waits until the service is warm; one that does not get so is no reason not to go on. */
+async function eventually(warm: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + WARM_LIMIT_MS;
-  while (performance.now() < end) {
-    if ((await new Operator(stack).warm()) > 0) return;
-    await sleep(50);
-  }
+  while (performance.now() < end && !(await warm())) await sleep(50);
 }
