@@ -21,7 +21,8 @@ export async function runDemo(stack: Stack): Promise<void> {
   };
 
   out('\n==> A first sandbox');
-  await timed('base image', () => eventually(async () => (await new Operator(stack).images()).length > 0));
+  const { image } = stack;
+  if (image !== undefined) await timed('base image', () => new Operator(stack).preload(image, WARM_LIMIT_MS));
   await timed('fill the pool', () => eventually(async () => (await new Operator(stack).warm()) > 0));
   const sandbox = client.sandboxes.create();
   try {
