@@ -148,8 +148,7 @@ export class OciRuntime implements ContainerRuntime {
   list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
     const { boxes } = this.#deps;
     const all = boxes.ids().map((id) => {
-      const box = boxes.get(id);
-      return { id, running: box !== undefined && isAlive(box), imageId: box?.imageId ?? null };
+      return { id, running: this.#lives(id), imageId: boxes.get(id)?.imageId ?? null };
     });
     return Promise.resolve(all);
   }
@@ -170,7 +169,7 @@ export class OciRuntime implements ContainerRuntime {
     const { boxes, blanks, network, disks } = this.#deps;
     await blanks.close();
     await network.close();
-    if (boxes.ids().length === 0) await disks.close();
+    if (!boxes.ids().some((id) => this.#lives(id))) await disks.close();
     await boxes.buried();
     // Of an agent that leaves nothing: containers that live on keep their groups, and with them this one.
     const { tree, place } = this.#deps;
@@ -180,6 +179,11 @@ export class OciRuntime implements ContainerRuntime {
   /** The process that a container is, as the kernel counts: for tests and operators. */
   processOf(id: string): Box | undefined {
     return this.#deps.boxes.get(id);
+  }
+
+  #lives(id: string): boolean {
+    const box = this.#deps.boxes.get(id);
+    return box !== undefined && isAlive(box);
   }
 
   async #gone(id: string): Promise<void> {

@@ -7,9 +7,16 @@ import { endGroup, endProcesses } from './ending.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 
-/** Boxes themselves are not touched, dead or alive: they are listed, and whoever knows the sandboxes decides. */
+/**
+ * Boxes that came to life are not touched, dead or alive: they are listed, and whoever knows the sandboxes decides. Of one
+ * that did not, nobody has heard.
+ */
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
   const { place, boxes, tree, cli } = deps;
+  for (const id of boxes.ids().filter((each) => boxes.get(each) === undefined)) {
+    await endProcesses(tree, place.boxGroup(id), undefined);
+    await boxes.remove(id);
+  }
   const known = new Set(boxes.ids());
   await Promise.all(
     groupsBelow(tree, place.boxesGroup)

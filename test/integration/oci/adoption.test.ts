@@ -1,5 +1,5 @@
 /** What a later agent of the same directory finds, and what it clears away. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -59,8 +59,12 @@ test('after a restart of the machine nothing of before runs, and everything can 
     const tree = findCgroups();
     const place = makePlace({ dataDir, imagesDir: dataDir, disksDir: dataDir, boxinitPath: '/x', seccomp: NO_SECCOMP });
     // Directories and groups with no process: as a power cut leaves them.
-    const box = join(dataDir, 'oci', 'boxes', 'mbx-dead');
+    const [box, unborn] = ['mbx-dead', 'mbx-unborn'].map((id) => join(dataDir, 'oci', 'boxes', id)) as [string, string];
     mkdirSync(join(box, 'upper'), { recursive: true });
+    const state = { pid: 2 ** 22 - 1, startTime: 1, cgroup: place.boxGroup('mbx-dead'), by: 'nursery' };
+    writeFileSync(join(box, 'state.json'), JSON.stringify(state));
+    mkdirSync(join(unborn, 'upper'), { recursive: true });
+    makeGroup(tree, place.boxGroup('mbx-unborn'));
     makeGroup(tree, place.boxGroup('mbx-dead'));
     makeGroup(tree, place.boxGroup('mbx-forgotten'));
     mkdirSync(join(dataDir, 'oci', 'state', 'mbx-forgotten'), { recursive: true });
