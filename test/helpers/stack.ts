@@ -204,7 +204,8 @@ export class TestStack implements AsyncDisposable {
       await end(this.#parts.gateway, 'SIGTERM');
       await Promise.all(this.#parts.agents.map((part) => this.#stopAgent(part)));
     }
-    rmSync(this.home, { recursive: true, force: true });
+    // The kernel may take a moment to let go of what a container had mounted.
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
