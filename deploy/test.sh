@@ -50,7 +50,7 @@ else
   watched 'boxinit tests' 600 bash -o pipefail -c cargo_tests
   run_vitest unit 600 --project unit
   run_vitest real 2400 --project real
-  run_vitest last 180 --project last
+  run_vitest last 420 --project last
 fi
 
 # The last lines: what failed and what was skipped, by name, then the counts.

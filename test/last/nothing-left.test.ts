@@ -15,7 +15,7 @@ import {
 
 const { directory } = testRun();
 /** The kernel and an engine take a moment to let go of what was ended last. */
-const LIMIT = { timeout: 60_000, interval: 500 };
+const LIMIT = { timeout: 40_000, interval: 500 };
 
 describe.skipIf(directory === undefined)('after the run there is', { timeout: 90_000 }, () => {
   const path = directory as string;
