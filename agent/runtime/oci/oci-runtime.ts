@@ -42,6 +42,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #exits: Exits;
   readonly #listeners = new Set<ExitListener>();
   readonly #launching = new Map<string, Promise<void>>();
+  readonly #claiming = new Map<string, Promise<void>>();
 
   constructor(deps: OciDeps) {
     this.#deps = deps;
@@ -87,6 +88,20 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+    const claim = this.#claim(container, supervisor, options);
+    const settled = claim.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#claiming.set(container.id, settled);
+    try {
+      await claim;
+    } finally {
+      this.#claiming.delete(container.id);
+    }
+  }
+
+  async #claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const { boxes, tree, place, network, disks } = this.#deps;
     const { image, limits, signal } = options;
     const box = boxes.get(container.id);
@@ -136,6 +151,8 @@ export class OciRuntime implements ContainerRuntime {
     const cgroup = box?.cgroup ?? place.boxGroup(id);
     this.#exits.forget(id);
     await endProcesses(tree, cgroup, box);
+    // One that was under way fails now, and may have mounted a disk or laid a cable a moment ago.
+    await this.#claiming.get(id);
     if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
     await endGroup(tree, cgroup);
     await this.#deps.network.disconnect(id);

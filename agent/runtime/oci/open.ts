@@ -15,6 +15,7 @@ import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
 import { sweep } from './sweep.ts';
 import { CAPABILITIES, CLAIM_CALLS } from './spec.ts';
+import { tryOne } from './trial.ts';
 
 /** @throws ServiceError `not_supported` that says what this machine lacks. */
 export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime> {
@@ -54,5 +55,8 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     subnet: config.oci?.subnet,
     log: config.log,
   });
-  return new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
+  const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
+  // With containers of an earlier agent it is known to work, and they must not be abandoned for a bad moment.
+  if (boxes.ids().length === 0) await tryOne({ runtime, place, tree, boxes, log: config.log });
+  return runtime;
 }

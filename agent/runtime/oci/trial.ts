@@ -1,0 +1,76 @@
+/**
+ * One blank, made, claimed and ended, before a node says that it can do this: programs that are installed may still not be
+ * allowed to make a container here, and not every file system can be the upper part of an overlay.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { SupervisorLink } from '../../supervisor/supervisor-link.ts';
+import type { Limits } from '../runtime.ts';
+import type { Boxes } from './boxes.ts';
+import { writeLimits } from './cgroup-limits.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
+import type { OciRuntime } from './oci-runtime.ts';
+import type { Place } from './place.ts';
+
+const ARRIVAL_MS = 30_000;
+const CLAIM_MS = 30_000;
+const LIMITS: Limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
+
+export interface TrialDeps {
+  runtime: OciRuntime;
+  place: Place;
+  tree: CgroupTree;
+  boxes: Boxes;
+  log: Logger;
+}
+
+/** @throws ServiceError `not_supported` with the reason; the runtime is closed then, and nothing is left of it. */
+export async function tryOne(deps: TrialDeps): Promise<void> {
+  const { runtime, place } = deps;
+  const id = `mbx-trial-${randomBytes(6).toString('hex')}`;
+  const socketDir = join(place.ociDir, 'trial');
+  try {
+    try {
+      await rm(socketDir, { recursive: true, force: true });
+      await mkdir(socketDir, { mode: 0o700 });
+      await makeAndClaim(id, socketDir, deps);
+    } finally {
+      await runtime.destroy(id);
+      await rm(socketDir, { recursive: true, force: true });
+    }
+  } catch (error) {
+    await runtime.close().catch(() => undefined);
+    throw new ServiceError('not_supported', `no container can be made here: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function makeAndClaim(id: string, socketDir: string, deps: TrialDeps): Promise<void> {
+  const { runtime, place, tree, boxes, log } = deps;
+  const token = randomBytes(32).toString('base64url');
+  const link = await SupervisorLink.listen({ id, socketPath: join(socketDir, 'agent.sock'), token, log });
+  const unsubscribe = runtime.onExit((ended) => {
+    if (ended === id) link.close();
+  });
+  try {
+    await runtime.launch({ id, limits: LIMITS, network: 'off', socketDir, token });
+    await link.arrival({ deadlineMs: ARRIVAL_MS });
+    const box = boxes.get(id);
+    if (box !== undefined) writeLimits(tree, box.cgroup, LIMITS);
+    const dir = place.inside(boxes.dirOf(id));
+    const layers = [place.inside(place.rootDir)];
+    const request = { op: 'claim', layers, upper: join(dir, 'upper'), work: join(dir, 'work'), hostname: 'trial' };
+    await link.call(request, { deadlineMs: CLAIM_MS });
+  } finally {
+    unsubscribe();
+    link.close();
+  }
+}
+
+/** With what lies below: the message of a runtime that failed says only that it did. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
+}

@@ -1,0 +1,86 @@
+/** A machine on which containers cannot be made says so when the runtime is opened, and why. */
+import { execFile } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openOciRuntime } from '../../../agent/runtime/oci/open.ts';
+import type { RuntimeConfig } from '../../../agent/runtime/select.ts';
+import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
+import { ociConfig } from './subject.ts';
+
+const run = promisify(execFile);
+
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(path.join(tmpdir(), 'mbx-trial-'));
+});
+afterEach(() => {
+  rmSync(home, { recursive: true, force: true });
+});
+
+function config(dataDir: string, program?: string): RuntimeConfig {
+  const base = ociConfig(dataDir);
+  return { ...base, ...(base.oci === undefined ? {} : { oci: { ...base.oci, program } }) };
+}
+
+async function refusal(options: RuntimeConfig): Promise<{ code: unknown; message: string }> {
+  try {
+    await (await openOciRuntime(options)).close();
+  } catch (error) {
+    return { code: (error as { code?: unknown }).code, message: String((error as Error).message) };
+  }
+  return { code: 'none', message: '' };
+}
+
+test('a program that is not there, or is and does not run', async () => {
+  expect(await refusal(config(home, 'no-such-runtime'))).toMatchObject({ code: 'not_supported' });
+  const broken = path.join(home, 'broken');
+  writeFileSync(broken, '#!/bin/sh\nexit 1\n');
+  chmodSync(broken, 0o755);
+  expect(await refusal(config(home, broken))).toMatchObject({ code: 'not_supported' });
+});
+
+test('a runtime that knows its version and can start nothing: its own words are told, and nothing is left', async () => {
+  const program = path.join(home, 'refuses');
+  writeFileSync(program, '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "this layout is not for me" >&2\nexit 1\n');
+  chmodSync(program, 0o755);
+  const dataDir = path.join(home, 'data');
+  const { code, message } = await refusal(config(dataDir, program));
+  expect(code).toBe('not_supported');
+  expect(message).toContain('this layout is not for me');
+  expect(leftMounts(home)).toEqual([]);
+  expect(readdirSync(path.join(dataDir, 'oci', 'boxes'))).toEqual([]);
+});
+
+test('a data directory that cannot be the upper part of an overlay', async () => {
+  const family = ownFamily();
+  const dirs = ['lower', 'upper', 'work', 'data'].map((name) => path.join(home, name));
+  for (const dir of dirs) mkdirSync(dir);
+  const [lower, upper, work, dataDir = ''] = dirs;
+  // An overlay on an overlay: what an agent in a container has.
+  const overlay = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+  await run('mount', ['-t', 'overlay', 'overlay', '-o', overlay, dataDir]);
+  try {
+    const { code, message } = await refusal(config(dataDir));
+    expect(code).toBe('not_supported');
+    expect(message).toContain('cannot be mounted');
+    expect(leftProcesses(dataDir, family)).toEqual([]);
+    expect(leftMounts(`${dataDir}/`)).toEqual([]);
+  } finally {
+    await run('umount', ['--lazy', dataDir]);
+  }
+});
+
+test('where it works, nothing of the trial is left', async () => {
+  const dataDir = path.join(home, 'data');
+  const runtime = await openOciRuntime(config(dataDir));
+  try {
+    expect(await runtime.list()).toEqual([]);
+    expect(readdirSync(path.join(dataDir, 'oci'))).not.toContain('trial');
+  } finally {
+    await runtime.close();
+  }
+  expect(leftMounts(dataDir)).toEqual([]);
+});
