@@ -70,8 +70,33 @@ test('links, pipes and directories in the places of the files that every sandbox
   expect((await run(link, ['/true'])).exit.exitCode).toBe(0);
   expect(await read(link, '/etc/hosts')).toBe('file');
   expect(await read(link, '/etc/resolv.conf')).toBe('file');
-  expect(await read(link, '/etc/hostname')).toBe('directory');
+  expect(await read(link, '/etc/hostname')).toBe('file');
   expect((await link.call({ op: 'file', call: 'stat', path: '/kept' }))['sizeBytes']).toBe('as it was'.length);
+});
+
+test('the directory of these files keeps the owner and rights that it has in the image, and what else is in it', async () => {
+  const image = await imageWith(async (root) => {
+    mkdirSync(path.join(root, 'etc'));
+    writeFileSync(path.join(root, 'etc', 'kept'), 'kept');
+    await exec('chown', ['33:44', path.join(root, 'etc')]);
+    await exec('chmod', ['1751', path.join(root, 'etc')]);
+  });
+  const { link } = await bench.claimed({ image });
+  const etc = await link.call({ op: 'file', call: 'stat', path: '/etc' });
+  expect(etc).toMatchObject({ kind: 'directory', uid: 33, gid: 44, mode: 0o1751 });
+  expect(await read(link, '/etc/kept')).toBe('file');
+  expect(await link.call({ op: 'file', call: 'stat', path: '/etc/hosts' })).toMatchObject({ uid: 0, mode: 0o644 });
+});
+
+test('with a link to a directory of the image in the place of /etc, they are in that directory', async () => {
+  const image = await imageWith((root) => {
+    mkdirSync(path.join(root, 'usr', 'etc'), { recursive: true });
+    writeFileSync(path.join(root, 'usr', 'etc', 'kept'), 'kept');
+    symlinkSync('usr/etc', path.join(root, 'etc'));
+  });
+  const { link } = await bench.claimed({ image });
+  expect(await read(link, '/etc')).toBe('symlink');
+  for (const name of ['kept', 'hosts', 'hostname']) expect(await read(link, `/usr/etc/${name}`)).toBe('file');
 });
 
 test('a link in the place of /etc leads to nothing of the supervisor', async () => {

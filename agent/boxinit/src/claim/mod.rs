@@ -36,7 +36,6 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
     mount::set_hostname(&request.hostname).map_err(|errno| failed("the host name cannot be set", errno))?;
     root::enter(&request)?;
     let_go_of_output().map_err(|errno| failed("the log cannot be let go of", errno))?;
-    root::furnish(&request)?;
     give_up_privileges()?;
     let mut socket = format!("/proc/self/fd/{}", socket_dir.raw()).into_bytes();
     socket.extend_from_slice(name);
