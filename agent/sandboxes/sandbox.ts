@@ -1,6 +1,6 @@
 /** One sandbox: its state, who waits for it, and when it was last used. Knows nothing of how containers are made. */
 import { ServiceError } from '../../src/protocol/errors.ts';
-import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
+import { pendingRecord, type SandboxRecord, type SandboxSpec } from '../../src/protocol/node.ts';
 import { isEnded, type EndReason, type SandboxStatus } from '../../src/protocol/sandbox.ts';
 import type { Launched } from '../pool/launcher.ts';
 import type { Image } from '../runtime/runtime.ts';
@@ -149,26 +149,7 @@ export class Sandbox {
   }
 }
 
-/** The record of a sandbox that was just asked for. */
+/** The record of a sandbox that has just been placed here. */
 export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
-  return {
-    id: spec.id,
-    tenant: spec.tenant,
-    name: spec.name,
-    image: spec.image,
-    status: 'PENDING',
-    reason: null,
-    message: null,
-    cpus: spec.cpus,
-    memoryMb: spec.memoryMb,
-    diskMb: spec.diskMb,
-    pidsLimit: spec.pidsLimit,
-    network: spec.network,
-    labels: spec.labels,
-    createdAtMs: spec.createdAtMs,
-    startedAtMs: null,
-    endedAtMs: null,
-    expiresAtMs: spec.expiresAtMs,
-    timings: { placedMs: Math.max(0, nowMs - spec.createdAtMs) },
-  };
+  return { ...pendingRecord(spec), timings: { placedMs: Math.max(0, nowMs - spec.createdAtMs) } };
 }

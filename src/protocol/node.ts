@@ -130,6 +130,30 @@ export type WatchEvent =
   | { type: 'forgotten'; ids: string[] }
   | { type: 'node'; node: NodeReport };
 
+/** The record of a sandbox that was just asked for: what stands until its node says more. */
+export function pendingRecord(spec: SandboxSpec): SandboxRecord {
+  return {
+    id: spec.id,
+    tenant: spec.tenant,
+    name: spec.name,
+    image: spec.image,
+    status: 'PENDING',
+    reason: null,
+    message: null,
+    cpus: spec.cpus,
+    memoryMb: spec.memoryMb,
+    diskMb: spec.diskMb,
+    pidsLimit: spec.pidsLimit,
+    network: spec.network,
+    labels: spec.labels,
+    createdAtMs: spec.createdAtMs,
+    startedAtMs: null,
+    endedAtMs: null,
+    expiresAtMs: spec.expiresAtMs,
+    timings: {},
+  };
+}
+
 /** A record as clients see it. */
 export function toSandbox(record: SandboxRecord, node: string | null): Sandbox {
   const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());

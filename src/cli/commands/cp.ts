@@ -22,9 +22,9 @@ export function register(program: Command): void {
 A directory is copied with all below it. A file lands in a directory that is there under its own name.
 
 Examples:
-  millibox cp data.csv sbx-0123:/work/data.csv
-  millibox cp src sbx-0123:/work
-  millibox cp sbx-0123:/work/results ./results
+  millibox cp data.csv sbx-0123:/app/data.csv
+  millibox cp src sbx-0123:/app
+  millibox cp sbx-0123:/app/results ./results
   millibox cp sbx-0123:/etc/os-release -`,
     )
     .action(async (from: string, to: string, options: { user?: string }, command: Command) => {

@@ -3,6 +3,7 @@ import type { Logger } from '../../lib/logger.ts';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
+import { pendingRecord } from '../../protocol/node.ts';
 import type { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
@@ -16,7 +17,7 @@ import type { Entry } from './entry.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Placer } from './placer.ts';
 import type { Reaper } from './reaper.ts';
-import { pendingRecord, specOf } from './spec.ts';
+import { specOf } from './spec.ts';
 import type { Store } from './store.ts';
 
 export interface SandboxFilter {

@@ -1,8 +1,8 @@
-/** From what a client asks for to what a node is told to make, and to the record that stands until the node answers. */
+/** From what a client asks for to what a node is told to make. */
 import { ServiceError } from '../../protocol/errors.ts';
 import { newSandboxId } from '../../protocol/ids.ts';
 import { MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
-import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
+import type { SandboxSpec } from '../../protocol/node.ts';
 import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 
 /** A spec travels in one frame, beside a few words of its own. */
@@ -36,27 +36,4 @@ export function specOf(tenant: string, request: CreateSandboxRequest, image: str
     );
   }
   return spec;
-}
-
-export function pendingRecord(spec: SandboxSpec): SandboxRecord {
-  return {
-    id: spec.id,
-    tenant: spec.tenant,
-    name: spec.name,
-    image: spec.image,
-    status: 'PENDING',
-    reason: null,
-    message: null,
-    cpus: spec.cpus,
-    memoryMb: spec.memoryMb,
-    diskMb: spec.diskMb,
-    pidsLimit: spec.pidsLimit,
-    network: spec.network,
-    labels: spec.labels,
-    createdAtMs: spec.createdAtMs,
-    startedAtMs: null,
-    endedAtMs: null,
-    expiresAtMs: spec.expiresAtMs,
-    timings: {},
-  };
 }
