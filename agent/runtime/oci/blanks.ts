@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { LaunchOptions } from '../runtime.ts';
 import type { Box, Boxes } from './boxes.ts';
+import { makeGroup } from './cgroup-tree.ts';
 import { identify } from './pids.ts';
 import { Nursery, type NurseryDeps } from './nursery.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
@@ -83,8 +84,10 @@ export class NurseryBlanks implements BlankMaker {
   async make(options: LaunchOptions): Promise<Box> {
     const nursery = await this.#ready();
     if (nursery === undefined) return await this.#otherwise.make(options);
-    const { place } = this.#deps;
+    const { place, tree } = this.#deps;
     const { id, token, socketDir } = options;
+    // Here and not by the blank: whoever gives this one up removes the group, and then it can enter none.
+    makeGroup(tree, place.boxGroup(id));
     const socket = place.inside(join(socketDir, 'agent.sock'));
     const process = identify(await nursery.fork(id, { socket, token }));
     if (process === undefined) throw new ServiceError('internal', 'a blank ended at its start');

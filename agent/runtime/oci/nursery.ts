@@ -143,6 +143,7 @@ function groupDirs({ place, tree }: NurseryDeps): { outside: string; inside: str
 function plan(deps: NurseryDeps): object {
   return {
     groups: groupDirs(deps).map(({ inside }) => inside),
+    groupsMade: true,
     hierarchies: deps.tree.views,
     masked: MASKED_PATHS,
     readOnly: READONLY_PATHS,

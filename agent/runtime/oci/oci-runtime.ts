@@ -62,7 +62,10 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async launch(options: LaunchOptions): Promise<Container> {
-    const launch = this.#launch(options);
+    const launch = this.#launch(options).catch(async (error: unknown) => {
+      await this.#end(options.id);
+      throw error;
+    });
     const settled = launch.then(
       () => undefined,
       () => undefined,
@@ -70,9 +73,6 @@ export class OciRuntime implements ContainerRuntime {
     this.#launching.set(options.id, settled);
     try {
       return await launch;
-    } catch (error) {
-      await this.#end(options.id);
-      throw error;
     } finally {
       this.#launching.delete(options.id);
     }
@@ -185,6 +185,8 @@ export class OciRuntime implements ContainerRuntime {
     this.#listeners.clear();
     const { boxes, blanks, network, disks } = this.#deps;
     await blanks.close();
+    // What is being started fails now, and takes its things away.
+    await Promise.all(this.#launching.values());
     await network.close();
     if (!boxes.ids().some((id) => this.#lives(id))) await disks.close();
     await boxes.buried();

@@ -11,8 +11,10 @@ pub struct Hierarchy {
 }
 
 pub struct Plan {
-    /// Directories in which each blank gets a control group by its id.
+    /// Directories in which each blank has a control group by its id.
     pub groups: Vec<Vec<u8>>,
+    /// Whether the agent makes them; an older one leaves it to the blank.
+    pub groups_made: bool,
     pub hierarchies: Vec<Hierarchy>,
     pub masked: Vec<Vec<u8>>,
     pub read_only: Vec<Vec<u8>>,
@@ -39,6 +41,7 @@ impl Plan {
         };
         Some(Plan {
             groups: list("groups")?,
+            groups_made: request.get("groupsMade") == Some(&Value::Bool(true)),
             hierarchies: request.array("hierarchies")?.iter().map(hierarchy).collect::<Option<_>>()?,
             masked: list("masked")?,
             read_only: list("readOnly")?,
