@@ -12,6 +12,8 @@ export interface ApiKey {
 }
 
 export interface NodeAddress {
+  /** What it stays known by when its address changes. Absent: its address. */
+  id?: string;
   /** Null: the node is called what it calls itself. */
   name: string | null;
   /** `ws://host:port` */

@@ -18,14 +18,20 @@ const ANY_IMAGE = '*';
 const CALL_DEADLINE_MS = 15_000;
 const FULL_MS = 1_000;
 
+/** What discovery says of a node. leaving: it is not named any more, and goes with its last sandbox. */
+export type Standing = 'in' | 'cordoned' | 'leaving';
+
 export class Node implements Opener {
-  readonly url: string;
+  /** Where it is dialled; it may move. */
+  url: string;
   readonly health = new Health();
   readonly #givenName: string | null;
   link: NodeLink | null = null;
   report: NodeReport | null = null;
   hello: NodeHello | null = null;
   cordoned = false;
+  /** Beside `cordoned`: neither the operator nor discovery undoes what the other has said. */
+  standing: Standing = 'in';
   state: 'connecting' | 'up' | 'away' | 'lost' = 'connecting';
   /** Sandboxes that are alive here, as far as the gateway knows. */
   live = 0;
@@ -46,8 +52,8 @@ export class Node implements Opener {
 
   get shownState(): NodeState {
     if (this.state !== 'up') return this.state;
-    if (this.report?.draining) return 'draining';
-    return this.cordoned ? 'cordoned' : 'ready';
+    if (this.report?.draining || this.standing === 'leaving') return 'draining';
+    return this.cordoned || this.standing === 'cordoned' ? 'cordoned' : 'ready';
   }
 
   get ready(): boolean {

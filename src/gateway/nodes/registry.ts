@@ -1,10 +1,11 @@
 /** All nodes that this gateway knows, and what happens when one comes, goes or is lost. */
+import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import type { NodeAddress } from '../config.ts';
 import { NodeLink, type Dial } from './link.ts';
-import { Node } from './node.ts';
+import { Node, type Standing } from './node.ts';
 
 export interface NodeEvents {
   /** A node is back with all that it has. */
@@ -25,6 +26,8 @@ export interface RegistryOptions {
 }
 
 export class NodeRegistry {
+  /** Discovery has not said yet which nodes there are. */
+  discovering = false;
   readonly #options: RegistryOptions;
   readonly #nodes = new Map<string, Node>();
   readonly #graces = new Map<Node, NodeJS.Timeout>();
@@ -48,7 +51,12 @@ export class NodeRegistry {
   /** As `learning`, with hope for so long after the start. */
   learningWithin(ms: number): boolean {
     if (performance.now() - this.#startedAt > ms) return false;
-    return this.#list.some((node) => node.state === 'connecting');
+    return this.discovering || this.#list.some((node) => node.state === 'connecting');
+  }
+
+  /** By the id of its address, or the address itself where it has none. */
+  get(key: string): Node | undefined {
+    return this.#nodes.get(key);
   }
 
   byName(name: string): Node | undefined {
@@ -61,16 +69,21 @@ export class NodeRegistry {
     for (const address of this.#options.addresses) this.add(address);
   }
 
-  /** A node that was discovered. Known already: nothing happens. */
+  /** A node that was discovered. Known already: from now on it is dialled at this address. */
   add(address: NodeAddress): void {
-    if (this.#nodes.has(address.url)) return;
+    const key = address.id ?? address.url;
+    const known = this.#nodes.get(key);
+    if (known !== undefined) {
+      known.url = address.url;
+      return;
+    }
     const node = new Node(address.url, address.name);
     node.link = new NodeLink({
-      dial: this.#options.dial(address),
+      dial: (signal) => this.#options.dial({ ...address, url: node.url })(signal),
       log: this.#options.log.child({ node: node.name }),
       listener: {
         up: (hello, report, records) => {
-          this.#refuseNamesake(node, hello.node);
+          this.#meetNamesake(key, node, hello.node);
           this.#cancelGrace(node);
           node.hello = hello;
           node.takeReport(report);
@@ -89,16 +102,24 @@ export class NodeRegistry {
         down: () => this.#away(node),
       },
     });
-    this.#nodes.set(address.url, node);
+    this.#nodes.set(key, node);
     this.#list = [...this.#nodes.values()];
     node.link.start();
   }
 
+  /** What discovery says of a node that it has named. */
+  stand(key: string, standing: Standing): void {
+    const node = this.#nodes.get(key);
+    if (node === undefined || node.standing === standing) return;
+    node.standing = standing;
+    if (node.ready) this.#events?.room();
+  }
+
   /** A node that is gone for good, by the word of whoever discovered it. */
-  async remove(url: string): Promise<void> {
-    const node = this.#nodes.get(url);
+  async remove(key: string): Promise<void> {
+    const node = this.#nodes.get(key);
     if (node === undefined) return;
-    this.#nodes.delete(url);
+    this.#nodes.delete(key);
     this.#list = [...this.#nodes.values()];
     await node.link?.stop();
     this.#lose(node);
@@ -112,7 +133,8 @@ export class NodeRegistry {
   }
 
   #away(node: Node): void {
-    if (this.#events === null) return;
+    // One that was let go of has no grace.
+    if (this.#events === null || !this.#list.includes(node)) return;
     node.setState('away');
     this.#cancelGrace(node);
     this.#graces.set(
@@ -134,11 +156,21 @@ export class NodeRegistry {
     this.#graces.delete(node);
   }
 
-  /** Two nodes under one name would be taken for each other. */
-  #refuseNamesake(node: Node, name: string): void {
-    const other = this.#list.find((n) => n !== node && n.up && n.hello?.node === name);
-    if (other !== undefined) {
-      throw new ServiceError('protocol_error', `${other.url} and ${node.url} both call themselves ${name}`);
-    }
+  /**
+   * Two nodes under one name would be taken for each other. When the other is not there any more, it is the same one at
+   * a new address: the one that has the sandboxes stays, and is dialled there.
+   * @throws ServiceError that closes this link
+   */
+  #meetNamesake(key: string, node: Node, name: string): void {
+    const other = this.#list.find((n) => n !== node && n.hello?.node === name);
+    if (other === undefined) return;
+    if (other.up) throw new ServiceError('protocol_error', `${other.url} and ${node.url} both call themselves ${name}`);
+    for (const [formerKey, n] of [...this.#nodes]) if (n === other) this.#nodes.delete(formerKey);
+    this.#nodes.set(key, other);
+    this.#list = [...this.#nodes.values()];
+    other.url = node.url;
+    other.standing = node.standing;
+    background(node.link?.stop() ?? Promise.resolve(), 'let go of a second link', this.#options.log);
+    throw new ServiceError('node_unavailable', `${name} has moved to ${node.url}`);
   }
 }
