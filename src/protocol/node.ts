@@ -73,7 +73,12 @@ export const NodeReport = z.object({
   memoryFreeMb: z.number(),
   maxSandboxes: z.number(),
   sandboxes: z.number(),
+  /** It takes no new sandboxes, and those that it has are to end. */
   draining: z.boolean(),
+  /** It takes no new sandboxes, and keeps those that it has. */
+  cordoned: z.boolean().optional(),
+  /** When the sandboxes that are left on a draining node are ended, in milliseconds since 1970. Null: never. */
+  drainDeadlineMs: z.number().nullable().optional(),
   pools: z.array(PoolState),
   images: z.array(z.string()).max(10_000),
   defaultImage: z.string(),
@@ -120,8 +125,10 @@ export type NodeOpen =
   | { op: 'image-remove'; image: string }
   /** Channel BYTES carries an archive up to its FIN; EVENT `{ type: 'done', id }`; ends, or RESET with the error. */
   | { op: 'image-import'; image: string }
-  /** No new sandboxes from now on. */
-  | { op: 'drain'; on: boolean };
+  /** No new sandboxes from now on, until it is undone; a restart changes nothing. Answers `{}`. */
+  | { op: 'cordon'; on: boolean }
+  /** As `cordon`; and what still lives after `deadlineMs` (absent: never) is ended with `node_drained`. Answers `{}`. */
+  | { op: 'drain'; on: boolean; deadlineMs?: number };
 
 /** EVENT payloads of a `watch` stream. */
 export type WatchEvent =

@@ -103,6 +103,7 @@ export const EndReason = z.enum([
   'image_pull_failed',
   'start_failed',
   'node_lost',
+  'node_drained',
   'internal',
 ]);
 export type EndReason = z.infer<typeof EndReason>;

@@ -67,6 +67,7 @@ const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {
   image_pull_failed: 'ERROR',
   start_failed: 'ERROR',
   node_lost: 'ERROR',
+  node_drained: 'ERROR',
   internal: 'ERROR',
 };
 

@@ -11,6 +11,7 @@ const ERROR_TYPE: Record<EndReason, string | null> = {
   image_pull_failed: 'IMAGE_PULL_FAILED',
   start_failed: 'START_FAILED',
   node_lost: 'NODE_LOST',
+  node_drained: 'NODE_DRAINED',
   internal: 'INTERNAL',
 };
 
