@@ -2,9 +2,10 @@ import { afterEach, expect, test } from 'vitest';
 import { MemoryQueue } from './memory-queue.ts';
 import type { Outcome, Ticket } from './queue.ts';
 
-const ticket = (tenant: string, id: string, priority = 0): Ticket => ({
+const ticket = (tenant: string, id: string, priority = 0, weight = 1): Ticket => ({
   spec: { tenant, id } as Ticket['spec'],
   priority,
+  weight,
 });
 
 let queue: MemoryQueue;
@@ -52,6 +53,19 @@ test('tenants take turns; within a tenant the first comes first, and priority go
   await room(100);
   expect(placed.slice(4)).toEqual(['b2', 'a2', 'a3', 'a4']);
   expect(queue.depth).toBe(0);
+});
+
+test('a tenant of more weight gets more of the room, also when it comes in single places', async () => {
+  const { placed, room } = withRoom();
+  for (let i = 1; i <= 9; i++) {
+    queue.add(ticket('a', `a${i}`, 0, 3));
+    queue.add(ticket('b', `b${i}`));
+  }
+  expect(queue.position('a4')).toBe(4);
+  for (let i = 0; i < 8; i++) await room(1);
+  expect(placed).toEqual(['a1', 'a2', 'a3', 'b1', 'a4', 'a5', 'a6', 'b2']);
+  await room(100);
+  expect(placed.slice(8).join(' ')).toBe('a7 a8 a9 b3 b4 b5 b6 b7 b8 b9');
 });
 
 test('a ticket that fits at once never waits, but not past others of its tenant', async () => {

@@ -1,4 +1,4 @@
-/** The queue of a single gateway: first come, first served within a tenant, tenants in turn. */
+/** The queue of a single gateway: first come, first served within a tenant, tenants in turn, by their weight. */
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Offer, PlacementQueue, Ticket } from './queue.ts';
 
@@ -11,10 +11,16 @@ const RETRY_AFTER_MS = 1_000;
 /** Even with no word from any node, what waits is offered again this often: a guard against a lost wake. */
 const RECHECK_MS = 1_000;
 
+interface Line {
+  tickets: Ticket[];
+  /** How many more go before the turn is the next tenant's. */
+  turns: number;
+}
+
 export class MemoryQueue implements PlacementQueue {
   readonly #max: number;
   /** In the order in which their turns come. */
-  readonly #lines = new Map<string, Ticket[]>();
+  readonly #lines = new Map<string, Line>();
   readonly #waiting = new Map<string, Ticket>();
   #offer: Offer | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -46,7 +52,7 @@ export class MemoryQueue implements PlacementQueue {
   remove(id: string): void {
     const ticket = this.#waiting.get(id);
     if (ticket === undefined) return;
-    const line = this.#lines.get(ticket.spec.tenant);
+    const line = this.#lines.get(ticket.spec.tenant)?.tickets;
     const at = line?.indexOf(ticket) ?? -1;
     if (line !== undefined && at >= 0) line.splice(at, 1);
     this.#left(ticket);
@@ -64,10 +70,14 @@ export class MemoryQueue implements PlacementQueue {
   position(id: string): number | null {
     const ticket = this.#waiting.get(id);
     if (ticket === undefined) return null;
-    const place = this.#lines.get(ticket.spec.tenant)?.indexOf(ticket) ?? 0;
-    // Tenants take turns: of each other line, as many go first as are before this one in its own.
+    const place = this.#lines.get(ticket.spec.tenant)?.tickets.indexOf(ticket) ?? 0;
+    // Tenants take turns: of each other line, as many turns go first as this one's own line has before it.
+    const turns = Math.floor(place / weightOf(ticket));
     let before = 0;
-    for (const line of this.#lines.values()) before += Math.min(line.length, place);
+    for (const [tenant, { tickets }] of this.#lines) {
+      if (tenant === ticket.spec.tenant) before += place;
+      else before += Math.min(tickets.length, turns * weightOf(tickets[0]));
+    }
     return before;
   }
 
@@ -79,23 +89,36 @@ export class MemoryQueue implements PlacementQueue {
     this.#waiting.clear();
   }
 
-  /** Each tenant in turn gets its first ticket offered, until none of the firsts fits anywhere. */
+  /** Each tenant in turn gets its first tickets offered, until none of the firsts fits anywhere. */
   #round(): void {
     const stuck = new Set<string>();
-    while (stuck.size < this.#lines.size) {
-      for (const [tenant, line] of [...this.#lines]) {
-        const ticket = line[0];
-        if (ticket === undefined || stuck.has(tenant)) continue;
-        if (!this.#tryNow(ticket)) {
-          stuck.add(tenant);
-          continue;
-        }
-        line.shift();
-        this.#left(ticket);
-        // To the end of the turns.
-        if (this.#lines.delete(tenant) && line.length > 0) this.#lines.set(tenant, line);
+    for (;;) {
+      const next = this.#next(stuck);
+      if (next === undefined) return;
+      const [tenant, line, ticket] = next;
+      if (!this.#tryNow(ticket)) {
+        stuck.add(tenant);
+        continue;
       }
+      line.tickets.shift();
+      line.turns -= 1;
+      if (line.turns <= 0) {
+        line.turns = weightOf(line.tickets[0]);
+        // To the end of the turns.
+        this.#lines.delete(tenant);
+        this.#lines.set(tenant, line);
+      }
+      this.#left(ticket);
     }
+  }
+
+  /** The line whose turn it is, of those that are not stuck. */
+  #next(stuck: ReadonlySet<string>): [tenant: string, line: Line, first: Ticket] | undefined {
+    for (const [tenant, line] of this.#lines) {
+      const [ticket] = line.tickets;
+      if (ticket !== undefined && !stuck.has(tenant)) return [tenant, line, ticket];
+    }
+    return undefined;
   }
 
   /** Whether it is on its way. */
@@ -113,18 +136,21 @@ export class MemoryQueue implements PlacementQueue {
 
   #enqueue(ticket: Ticket, first: boolean): void {
     let line = this.#lines.get(ticket.spec.tenant);
-    if (line === undefined) this.#lines.set(ticket.spec.tenant, (line = []));
-    const after = line.findIndex((t) => (first ? t.priority <= ticket.priority : t.priority < ticket.priority));
-    line.splice(after < 0 ? line.length : after, 0, ticket);
+    if (line === undefined) this.#lines.set(ticket.spec.tenant, (line = { tickets: [], turns: weightOf(ticket) }));
+    const { tickets } = line;
+    const after = tickets.findIndex((t) => (first ? t.priority <= ticket.priority : t.priority < ticket.priority));
+    tickets.splice(after < 0 ? tickets.length : after, 0, ticket);
     this.#waiting.set(ticket.spec.id, ticket);
     this.#timer ??= setInterval(() => this.wake(), RECHECK_MS).unref();
   }
 
   #left(ticket: Ticket): void {
     this.#waiting.delete(ticket.spec.id);
-    if (this.#lines.get(ticket.spec.tenant)?.length === 0) this.#lines.delete(ticket.spec.tenant);
+    if (this.#lines.get(ticket.spec.tenant)?.tickets.length === 0) this.#lines.delete(ticket.spec.tenant);
     if (this.#waiting.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);
     this.#timer = null;
   }
 }
+
+const weightOf = (ticket: Ticket | undefined): number => Math.max(1, ticket?.weight ?? 1);

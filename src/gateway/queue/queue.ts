@@ -8,6 +8,8 @@ export interface Ticket {
   spec: SandboxSpec;
   /** Higher goes first within a tenant. */
   priority: number;
+  /** How many tickets of this tenant go in one turn of it; 1 unless given. */
+  weight?: number;
 }
 
 /** placed: a node has it, or nobody wants it any more. later: offer it again, before younger ones of its tenant. */

@@ -1,0 +1,163 @@
+/** What every form of `TenantCounters` keeps. A test file calls this with a subject of its own. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Application, Claim, TenantCounters } from './counters.ts';
+
+export interface CountersSubject {
+  name: string;
+  /** Counters of an installation of their own, and those of another gateway of it: null where there can be but one. */
+  open(): Promise<{ counters: TenantCounters; other: TenantCounters | null; close(): Promise<void> }>;
+}
+
+const NO_ROOM_BOUND = { sandboxes: null, milliCpus: null, memoryMb: null };
+const WAIT_MS = 20_000;
+let made = 0;
+
+function claims(count: number, size: Partial<Claim> = {}): Claim[] {
+  return Array.from({ length: count }, () => ({ id: `sbx-${(made += 1)}`, milliCpus: 1000, memoryMb: 512, ...size }));
+}
+
+function application(change: Partial<Application>): Application {
+  return { tenant: 'red', claims: claims(1), room: NO_ROOM_BOUND, rate: null, keptMs: 600_000, ...change };
+}
+
+/** Forms that write behind the caller's back are given time. */
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + WAIT_MS;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`not within ${WAIT_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+export function countersContract(subject: CountersSubject): void {
+  describe(`tenant counters: ${subject.name}`, () => {
+    let opened: Awaited<ReturnType<CountersSubject['open']>>;
+    let counters: TenantCounters;
+    beforeEach(async () => {
+      opened = await subject.open();
+      counters = opened.counters;
+    });
+    afterEach(() => opened.close());
+
+    const admit = (change: Partial<Application>) => counters.admit(application(change));
+
+    test('without bounds everything is let in', async () => {
+      expect(await admit({ claims: claims(1000) })).toEqual({ admitted: true });
+      expect(await admit({ claims: claims(1000) })).toEqual({ admitted: true });
+    });
+
+    test.each([
+      ['sandboxes', 3, 2],
+      ['milliCpus', 3500, 2000],
+      ['memoryMb', 1700, 1024],
+    ] as const)('claims of a tenant come to no more than the room there is: %s', async (kind, most, claimed) => {
+      const room = { ...NO_ROOM_BOUND, [kind]: most };
+      expect(await admit({ claims: claims(2), room })).toEqual({ admitted: true });
+      expect(await admit({ claims: claims(2), room })).toEqual({ admitted: false, short: kind, claimed });
+      expect(await admit({ claims: claims(1), room })).toEqual({ admitted: true });
+      expect(await admit({ claims: claims(1), room })).toMatchObject({ admitted: false, short: kind });
+      expect(await admit({ claims: claims(1), room, tenant: 'blue' })).toEqual({ admitted: true });
+    });
+
+    test('what is turned away leaves nothing behind', async () => {
+      const room = { ...NO_ROOM_BOUND, sandboxes: 4 };
+      for (let i = 0; i < 5; i++) expect(await admit({ claims: claims(5), room })).toMatchObject({ admitted: false });
+      expect(await admit({ claims: claims(4), room })).toEqual({ admitted: true });
+    });
+
+    test('a released claim makes room again, and releasing twice makes no more of it', async () => {
+      const room = { ...NO_ROOM_BOUND, sandboxes: 2 };
+      const [first, second] = claims(2) as [Claim, Claim];
+      await admit({ claims: [first, second], room });
+      counters.release('red', [first.id, 'sbx-unknown']);
+      counters.release('red', [first.id]);
+      counters.release('blue', [second.id]);
+      await until(async () => (await admit({ claims: claims(1), room })).admitted);
+      expect(await admit({ claims: claims(1), room })).toMatchObject({ admitted: false, claimed: 2 });
+    });
+
+    test('the same claim again counts once', async () => {
+      const room = { ...NO_ROOM_BOUND, milliCpus: 3000 };
+      const same = claims(2);
+      for (let i = 0; i < 3; i++) expect(await admit({ claims: same, room })).toEqual({ admitted: true });
+      expect(await admit({ claims: claims(1), room })).toEqual({ admitted: true });
+    });
+
+    test('a claim that nobody releases is gone after its time', async () => {
+      const room = { ...NO_ROOM_BOUND, sandboxes: 1 };
+      await admit({ claims: claims(1), room, keptMs: 200 });
+      await until(async () => (await admit({ claims: claims(1), room })).admitted);
+    });
+
+    test('a burst is let in at once, and then so many a second', async () => {
+      const rate = { perSecond: 0.001, burst: 3 };
+      for (let i = 0; i < 3; i++) expect(await admit({ rate })).toEqual({ admitted: true });
+      const verdict = await admit({ rate });
+      expect(verdict).toMatchObject({ admitted: false, short: 'rate' });
+      expect('waitMs' in verdict ? verdict.waitMs : 0).toBeGreaterThan(900_000);
+      expect('waitMs' in verdict ? verdict.waitMs : 0).toBeLessThanOrEqual(1_000_000);
+      expect(await admit({ rate, tenant: 'blue' })).toEqual({ admitted: true });
+    });
+
+    test('whoever waits as long as it was told is let in', async () => {
+      const rate = { perSecond: 20, burst: 1 };
+      await admit({ rate });
+      let waits = 0;
+      await until(async () => {
+        const verdict = await admit({ rate });
+        if (verdict.admitted) return true;
+        waits += 1;
+        await new Promise((resolve) => setTimeout(resolve, 'waitMs' in verdict ? verdict.waitMs : 0));
+        return false;
+      });
+      expect(waits).toBeLessThanOrEqual(2);
+    });
+
+    test('a batch larger than the burst passes when the bucket is full, and is owed', async () => {
+      const rate = { perSecond: 0.01, burst: 10 };
+      expect(await admit({ rate, claims: claims(30) })).toEqual({ admitted: true });
+      const verdict = await admit({ rate });
+      // 20 are owed, and one more is asked for: 21 tokens at 100 s each, less what has passed.
+      expect('waitMs' in verdict ? verdict.waitMs : 0).toBeGreaterThan(2_000_000);
+    });
+
+    test('no token is taken for what finds no room', async () => {
+      const rate = { perSecond: 0.001, burst: 1 };
+      const room = { ...NO_ROOM_BOUND, sandboxes: 1 };
+      expect(await admit({ rate, room, claims: claims(2) })).toMatchObject({ short: 'sandboxes' });
+      expect(await admit({ rate, room })).toEqual({ admitted: true });
+    });
+
+    test('many at once never come to more than the room', async () => {
+      const room = { ...NO_ROOM_BOUND, sandboxes: 25 };
+      const gateways = [counters, opened.other ?? counters];
+      const verdicts = await Promise.all(
+        Array.from({ length: 100 }, (_, i) => gateways[i % 2]?.admit(application({ room }))),
+      );
+      expect(verdicts.filter((verdict) => verdict?.admitted)).toHaveLength(25);
+    });
+
+    test('gateways share claims, tokens and releases', async ({ skip }) => {
+      const { other } = opened;
+      if (other === null) return skip('there is but one gateway');
+      const room = { ...NO_ROOM_BOUND, sandboxes: 2 };
+      const mine = claims(2);
+      await admit({ claims: mine, room });
+      expect(await other.admit(application({ room }))).toMatchObject({ admitted: false, claimed: 2 });
+      other.release('red', [mine[0]?.id ?? '']);
+      await until(async () => (await admit({ room })).admitted);
+      const rate = { perSecond: 0.001, burst: 1 };
+      await admit({ rate, tenant: 'blue' });
+      expect(await other.admit(application({ rate, tenant: 'blue' }))).toMatchObject({ short: 'rate' });
+    });
+
+    test('each gateway hears how many commands run through the others', async ({ skip }) => {
+      const { other } = opened;
+      expect(await counters.exchange(new Map([['red', 5]]))).toEqual(new Map());
+      if (other === null) return skip('there is but one gateway');
+      expect((await other.exchange(new Map([['red', 2]]))).get('red')).toBe(5);
+      expect((await counters.exchange(new Map())).get('red')).toBe(2);
+      expect((await other.exchange(new Map())).get('red') ?? 0).toBe(0);
+    });
+  });
+}
