@@ -1,4 +1,7 @@
-/** Lets only gateways in that hold the node secret. Challenges need no memory until they are used. */
+/**
+ * Lets only gateways in that hold the node secret. Challenges need no memory until they are used. Their age is told by
+ * this process's own clock, which no one sets.
+ */
 import { createHmac, randomBytes } from 'node:crypto';
 import { checkGatewayAuthorization, sameText } from '../../src/lib/node-auth.ts';
 
@@ -16,7 +19,7 @@ export class NodeGuard {
   }
 
   challenge(): string {
-    const text = `${randomBytes(12).toString('base64url')}_${(Date.now() + CHALLENGE_MS).toString(36)}`;
+    const text = `${randomBytes(12).toString('base64url')}_${Math.ceil(performance.now() + CHALLENGE_MS).toString(36)}`;
     return `${text}_${this.#sign(text)}`;
   }
 
@@ -24,9 +27,9 @@ export class NodeGuard {
   admit(header: string | undefined): string | undefined {
     const proof = checkGatewayAuthorization(this.#secret, header);
     if (proof === undefined || !this.#isFresh(proof.challenge)) return undefined;
-    this.#used.set(proof.challenge, Date.now() + CHALLENGE_MS);
+    this.#used.set(proof.challenge, performance.now() + CHALLENGE_MS);
     for (const [challenge, until] of this.#used) {
-      if (until > Date.now() && this.#used.size <= MAX_USED) break;
+      if (until > performance.now() && this.#used.size <= MAX_USED) break;
       this.#used.delete(challenge);
     }
     return proof.nonce;
@@ -37,7 +40,7 @@ export class NodeGuard {
     const text = challenge.slice(0, -(SIGNATURE_LENGTH + 1));
     const signature = challenge.slice(-SIGNATURE_LENGTH);
     if (!sameText(signature, this.#sign(text)) || this.#used.has(challenge)) return false;
-    return Number.parseInt(text.slice(text.lastIndexOf('_') + 1), 36) > Date.now();
+    return Number.parseInt(text.slice(text.lastIndexOf('_') + 1), 36) > performance.now();
   }
 
   #sign(text: string): string {

@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
+import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../protocol/limits.ts';
+import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 
 export interface ApiKey {
@@ -29,6 +31,8 @@ export interface GatewayConfig {
   defaultImage: string | null;
   /** A node whose link is down this long is lost, and its sandboxes with it. */
   nodeGraceMs: number;
+  /** Absent: its defaults. */
+  heartbeat?: Heartbeat;
   /** How long a call waits for the link of a node that is not lost. */
   linkPatienceMs: number;
   /** How long a command is looked for after its link was cut. */
@@ -71,6 +75,8 @@ const Environment = z.object({
   MILLIBOX_API_KEYS_FILE: z.string().optional(),
   MILLIBOX_DEFAULT_IMAGE: z.string().optional(),
   MILLIBOX_NODE_GRACE_MS: whole(0, 60 * MINUTE, 30_000),
+  MILLIBOX_HEARTBEAT_MS: whole(50, MINUTE, NODE_HEARTBEAT_MS),
+  MILLIBOX_LINK_DEAD_MS: whole(100, 10 * MINUTE, NODE_LINK_DEAD_MS),
   MILLIBOX_LINK_PATIENCE_MS: whole(0, 10 * MINUTE, 20_000),
   MILLIBOX_RESUME_MS: whole(0, 10 * MINUTE, 20_000),
   MILLIBOX_DRAIN_MS: whole(0, 60 * MINUTE, 30_000),
@@ -118,6 +124,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
     ),
     defaultImage: e.MILLIBOX_DEFAULT_IMAGE ?? null,
     nodeGraceMs: e.MILLIBOX_NODE_GRACE_MS,
+    heartbeat: { intervalMs: e.MILLIBOX_HEARTBEAT_MS, deadAfterMs: e.MILLIBOX_LINK_DEAD_MS },
     linkPatienceMs: e.MILLIBOX_LINK_PATIENCE_MS,
     resumeMs: e.MILLIBOX_RESUME_MS,
     drainMs: e.MILLIBOX_DRAIN_MS,

@@ -12,6 +12,7 @@ import { Metrics } from './metrics/metrics.ts';
 import type { Dial } from './nodes/link.ts';
 import { NodeRegistry } from './nodes/registry.ts';
 import { NodeService } from './nodes/service.ts';
+import { watchStarts } from './nodes/starts.ts';
 import { PortService } from './ports/service.ts';
 import { MemoryQueue } from './queue/memory-queue.ts';
 import { Placer } from './sandboxes/placer.ts';
@@ -46,7 +47,8 @@ export interface ServicesDeps {
 /** Everything is in memory here; what several gateways must share sits behind `PlacementQueue` and `IdempotencyStore`. */
 export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps): RunningServices {
   const lifecycle = createLifecycle();
-  const registry = new NodeRegistry({ addresses: config.nodes, dial, graceMs: config.nodeGraceMs, log });
+  const { nodeGraceMs: graceMs, heartbeat } = config;
+  const registry = new NodeRegistry({ addresses: config.nodes, dial, graceMs, heartbeat, log });
   const store = new Store(log);
   const queue = new MemoryQueue({ max: config.queueMax });
   const metrics = new Metrics({ registry, queue, store });
@@ -75,15 +77,10 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
   const ports = new PortService({ sandboxes, lifecycle, secret: config.nodeSecret, domain: config.previewDomain });
 
   store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
+  store.onChange(watchStarts(log));
   store.onChange((entry) => {
     metrics.sandboxChanged(entry);
-    const { node, record } = entry;
-    if (node === null) return;
-    if (record.status === 'RUNNING') node.health.ok();
-    else if (record.reason === 'start_failed' && entry.accepted && node.health.failed()) {
-      log.warn({ node: node.name }, 'node ejected after repeated failures');
-    }
-    if (entry.ended) queue.wake();
+    if (entry.ended && entry.node !== null) queue.wake();
   });
   queue.start((ticket) => placer.offer(ticket));
   registry.start({

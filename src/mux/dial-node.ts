@@ -30,12 +30,12 @@ export interface DialledNode {
  */
 export async function dialNode(url: string, options: DialNodeOptions): Promise<DialledNode> {
   const target = new URL(NODE_PATH, url).href;
-  const until = Date.now() + options.deadlineMs;
+  const until = performance.now() + options.deadlineMs;
   const dial = (headers: Record<string, string>): Promise<Transport> =>
     dialWs(target, {
       subprotocol: NODE_SUBPROTOCOL,
       headers,
-      deadlineMs: Math.max(1, until - Date.now()),
+      deadlineMs: Math.max(1, until - performance.now()),
       signal: options.signal,
       maskWithZeros: true,
     });

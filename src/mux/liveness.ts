@@ -1,30 +1,57 @@
-/** Whether the peer still answers. A silent link is pinged; one that stays silent is dead. */
+/**
+ * Whether the peer still answers. Each side sends a heartbeat once an interval and waits for its answer, so that a link
+ * is found dead that carries bytes one way only, or none at all, or leads to a peer that stands still. Time is counted
+ * in turns of a timer and by the monotonic clock: a turn that comes late says that this process stood still, and then
+ * nothing is held against the peer.
+ */
 import { performance } from 'node:perf_hooks';
 import { ServiceError } from '../protocol/errors.ts';
 
-interface LivenessOptions {
-  /** 0: no pings, and no verdict. */
+export interface LivenessOptions {
+  /** Between two heartbeats. 0: none, and no verdict. */
   intervalMs: number;
+  /** Nothing at all has come for so long: dead. */
   deadAfterMs: number;
+  /** A heartbeat is unanswered for so long, whatever else comes: dead. 0: not judged. */
+  answerWithinMs: number;
   bytesIn(): number;
   ping(payload: Uint8Array): void;
-  dead(): void;
+  /** Called once. */
+  dead(why: string): void;
+  now?: () => number;
 }
 
 /** Pings whose answer somebody awaits. */
 const MAX_WAITING = 1024;
+/** Names the heartbeats; other pings count from 1. */
+const HEARTBEAT = 0;
+/** A turn that took so many intervals was held up by this process itself. */
+const STALLED_INTERVALS = 1.5;
 
 export class Liveness {
   readonly #options: LivenessOptions;
+  readonly #now: () => number;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #waiting = new Map<number, { at: number; answer: PromiseWithResolvers<number> }>();
+  #lastTurnAt: number;
   #lastBytesIn = 0;
-  #silentTurns = 0;
+  #silentMs = 0;
+  /** Null: no heartbeat is under way. */
+  #unansweredMs: number | null = null;
+  #late = 0;
+  #stopped = false;
   #nextPing = 1;
 
   constructor(options: LivenessOptions) {
     this.#options = options;
-    if (options.intervalMs > 0) this.#timer = setInterval(() => this.#turn(), options.intervalMs).unref();
+    this.#now = options.now ?? (() => performance.now());
+    this.#lastTurnAt = this.#now();
+    if (options.intervalMs > 0) this.#timer = setInterval(() => this.turn(), options.intervalMs).unref();
+  }
+
+  /** Heartbeats whose answer took longer than an interval. */
+  get late(): number {
+    return this.#late;
   }
 
   /** Milliseconds for a round trip. */
@@ -32,7 +59,7 @@ export class Liveness {
     if (this.#waiting.size >= MAX_WAITING) return Promise.reject(new ServiceError('rate_limited'));
     const answer = Promise.withResolvers<number>();
     const id = this.#nextPing++;
-    this.#waiting.set(id, { at: performance.now(), answer });
+    this.#waiting.set(id, { at: this.#now(), answer });
     this.#send(id);
     return answer.promise;
   }
@@ -40,30 +67,57 @@ export class Liveness {
   pong(payload: Uint8Array): void {
     if (payload.length !== 8) return;
     const id = Number(new DataView(payload.buffer, payload.byteOffset, 8).getBigUint64(0));
+    if (id === HEARTBEAT) this.#unansweredMs = null;
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
     this.#waiting.delete(id);
-    waiting.answer.resolve(performance.now() - waiting.at);
+    waiting.answer.resolve(this.#now() - waiting.at);
   }
 
   stop(): void {
+    this.#stopped = true;
     clearInterval(this.#timer);
     for (const { answer } of this.#waiting.values())
       answer.reject(new ServiceError('interrupted', 'the link is closed'));
     this.#waiting.clear();
   }
 
-  /** Counts turns of the timer, not the clock: a process that was stopped for a while has not heard the peer yet. */
-  #turn(): void {
-    const bytesIn = this.#options.bytesIn();
-    if (bytesIn !== this.#lastBytesIn) {
-      this.#lastBytesIn = bytesIn;
-      this.#silentTurns = 0;
-      return;
+  /** One interval has passed. */
+  turn(): void {
+    const { intervalMs, deadAfterMs, answerWithinMs } = this.#options;
+    const now = this.#now();
+    const stalled = now - this.#lastTurnAt > STALLED_INTERVALS * intervalMs;
+    this.#lastTurnAt = now;
+    if (this.#heard()) this.#silentMs = 0;
+    else if (!stalled) this.#silentMs += intervalMs;
+    if (this.#unansweredMs === null) {
+      this.#unansweredMs = 0;
+      this.#send(HEARTBEAT);
+    } else if (!stalled) {
+      if (this.#unansweredMs === 0) this.#late += 1;
+      this.#unansweredMs += intervalMs;
     }
-    this.#silentTurns += 1;
-    if (this.#silentTurns * this.#options.intervalMs >= this.#options.deadAfterMs) this.#options.dead();
-    else this.#send(0);
+    if (this.#silentMs >= deadAfterMs) this.#condemn(`nothing came over the link for ${this.#silentMs} ms`);
+    else if (answerWithinMs > 0 && (this.#unansweredMs ?? 0) >= answerWithinMs) {
+      this.#condemn(`a heartbeat was not answered for ${this.#unansweredMs} ms`);
+    }
+  }
+
+  #heard(): boolean {
+    const bytesIn = this.#options.bytesIn();
+    const heard = bytesIn !== this.#lastBytesIn;
+    this.#lastBytesIn = bytesIn;
+    return heard;
+  }
+
+  /** Timers come before sockets in a turn of the event loop: what is there already is read first, and then it counts. */
+  #condemn(why: string): void {
+    const { silent, unanswered } = { silent: this.#silentMs, unanswered: this.#unansweredMs };
+    setImmediate(() => {
+      if (this.#stopped) return;
+      if (this.#heard()) this.#silentMs = 0;
+      if (this.#silentMs >= silent && this.#unansweredMs === unanswered) this.#options.dead(why);
+    });
   }
 
   #send(id: number): void {

@@ -60,9 +60,10 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#liveness = new Liveness({
       intervalMs: options.pingIntervalMs ?? PING_INTERVAL_MS,
       deadAfterMs: options.deadAfterMs ?? LINK_DEAD_MS,
+      answerWithinMs: options.answerWithinMs ?? 0,
       bytesIn: () => this.#bytesIn,
       ping: (payload) => this.sender.control(FrameType.PING, 0, 0, 0, payload),
-      dead: () => this.close(new ServiceError('interrupted', 'nothing came over the link for too long')),
+      dead: (why) => this.close(new ServiceError('interrupted', why)),
     });
     this.sender.control(FrameType.HELLO, 0, 0, 0, encodeJson(options.hello));
     options.transport.start(
@@ -75,8 +76,10 @@ class Link implements Mux, StreamOwner, FrameSink {
     return this.#closed;
   }
 
-  get stats(): { bytesIn: number; bytesOut: number; streams: number } {
-    return { bytesIn: this.#bytesIn, bytesOut: this.sender.bytesOut, streams: this.#streams.size };
+  get stats(): Mux['stats'] {
+    const { late } = this.#liveness;
+    const streams = this.#streams.size;
+    return { bytesIn: this.#bytesIn, bytesOut: this.sender.bytesOut, streams, lateHeartbeats: late };
   }
 
   open(request: Json, handler: StreamHandler): MuxStream {

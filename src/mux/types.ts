@@ -81,9 +81,12 @@ export interface MuxOptions {
   onGoaway?(): void;
   /** The link is gone; every stream has been closed before this. Null: we closed it. */
   onClose?(error: ServiceError | null): void;
-  /** Kept low for tests. */
+  /** Between two heartbeats; 0: none, and the link is never found dead. */
   pingIntervalMs?: number;
+  /** The link is dead when nothing has come for so long. */
   deadAfterMs?: number;
+  /** The link is dead when a heartbeat is unanswered for so long, whatever else comes. Default: not judged. */
+  answerWithinMs?: number;
   /** Most streams the peer may have open. */
   maxStreams?: number;
 }
@@ -98,5 +101,6 @@ export interface Mux {
   /** Round-trip time in milliseconds. Rejects when the link closes. */
   ping(): Promise<number>;
   readonly closed: boolean;
-  readonly stats: { bytesIn: number; bytesOut: number; streams: number };
+  /** `lateHeartbeats`: those whose answer took longer than the interval between two. */
+  readonly stats: { bytesIn: number; bytesOut: number; streams: number; lateHeartbeats: number };
 }

@@ -19,6 +19,10 @@ export const MAX_STREAMS_PER_LINK = 16_384;
 export const PING_INTERVAL_MS = 10_000;
 export const LINK_DEAD_MS = 30_000;
 
+/** The same for the link between gateway and agent: both are ours, and the sandboxes of a dead node are waited for. */
+export const NODE_HEARTBEAT_MS = 3_000;
+export const NODE_LINK_DEAD_MS = 12_000;
+
 /** Script text: it travels as data, never as one argv entry, so the kernel's 128 KiB limit does not apply. */
 export const MAX_SCRIPT_BYTES = 10 * 1024 * 1024;
 /** A single argv or env entry (the kernel's MAX_ARG_STRLEN, less its terminating zero). */

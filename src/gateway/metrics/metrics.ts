@@ -107,14 +107,23 @@ export class Metrics {
       (g) => {
         const sum = { in: 0, out: 0 };
         for (const { link } of registry.all) {
-          sum.in += link?.bytes.in ?? 0;
-          sum.out += link?.bytes.out ?? 0;
+          sum.in += link?.counts.bytesIn ?? 0;
+          sum.out += link?.counts.bytesOut ?? 0;
         }
         g.set({ direction: 'in' }, sum.in);
         g.set({ direction: 'out' }, sum.out);
       },
       ['direction'],
     );
+    gauge('millibox_nodes_ejected', 'Nodes kept from new sandboxes because they failed', (g) => {
+      g.set(registry.all.filter((node) => node.ejected).length);
+    });
+    gauge('millibox_link_losses', 'Links to nodes that were up and broke, since the start', (g) => {
+      g.set(registry.all.reduce((sum, { link }) => sum + (link?.counts.losses ?? 0), 0));
+    });
+    gauge('millibox_heartbeats_late', 'Heartbeats that a node answered late or never, since the start', (g) => {
+      g.set(registry.all.reduce((sum, { link }) => sum + (link?.counts.lateHeartbeats ?? 0), 0));
+    });
     gauge('millibox_link_streams', 'Streams open to nodes', (g) => {
       g.set(registry.all.reduce((sum, node) => sum + (node.link?.streams ?? 0), 0));
     });

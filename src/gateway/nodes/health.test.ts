@@ -24,3 +24,35 @@ test('failures in a row eject a node, for longer each time; a success forgives a
   health.ok();
   expect(health.ejected).toBe(false);
 });
+
+test('an ejected node comes back with one sandbox at a time until one has worked', () => {
+  let now = 0;
+  const health = new Health(() => now);
+  for (let i = 0; i < 5; i++) health.failed();
+  now += health.ejectedMs;
+  expect(health.ejected).toBe(false);
+  health.sent();
+  expect(health.ejected).toBe(true);
+  // No room there: the next one is the trial.
+  health.unsettled();
+  expect(health.ejected).toBe(false);
+  health.sent();
+  // Nothing is heard of it: after a while another is sent.
+  now += health.ejectedMs;
+  expect(health.ejected).toBe(false);
+  health.sent();
+  health.ok();
+  for (let i = 0; i < 100; i++) health.sent();
+  expect(health.ejected).toBe(false);
+});
+
+test('a failure of what was sent before the ejection does not prolong it', () => {
+  let now = 0;
+  const health = new Health(() => now);
+  for (let i = 0; i < 5; i++) health.failed();
+  const first = health.ejectedMs;
+  for (let i = 0; i < 20; i++) expect(health.failed()).toBe(false);
+  expect(health.ejectedMs).toBe(first);
+  now += first - 1;
+  expect(health.ejected).toBe(true);
+});

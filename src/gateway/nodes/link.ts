@@ -3,6 +3,7 @@ import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, typ
 import { sleep } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../../protocol/limits.ts';
 import {
   NODE_GENERATION,
   type NodeHello,
@@ -27,11 +28,32 @@ export interface LinkListener {
   down(error: ServiceError): void;
 }
 
+export interface Heartbeat {
+  intervalMs: number;
+  /** The link is dead when nothing has come for so long. */
+  deadAfterMs: number;
+}
+
 export interface LinkOptions {
   dial: Dial;
   listener: LinkListener;
   log: Logger;
+  heartbeat?: Heartbeat | undefined;
 }
+
+/** What there has been over all links to one node. */
+export interface LinkCounts {
+  bytesIn: number;
+  bytesOut: number;
+  /** Heartbeats whose answer took longer than the interval between two. */
+  lateHeartbeats: number;
+  /** Links that were up and are not any more. */
+  losses: number;
+}
+
+const DEFAULT_HEARTBEAT: Heartbeat = { intervalMs: NODE_HEARTBEAT_MS, deadAfterMs: NODE_LINK_DEAD_MS };
+/** Bytes that only come from the peer keep a link for so much longer: a slow network holds a heartbeat back, too. */
+const ANSWER_FACTOR = 2;
 
 const HELLO_DEADLINE_MS = 30_000;
 const FIRST_PAUSE_MS = 50;
@@ -43,7 +65,7 @@ export class NodeLink {
   readonly #options: LinkOptions;
   readonly #stopping = new AbortController();
   #mux: Mux | null = null;
-  #bytes = { in: 0, out: 0 };
+  readonly #past: LinkCounts = { bytesIn: 0, bytesOut: 0, lateHeartbeats: 0, losses: 0 };
   #running: Promise<void> | null = null;
 
   constructor(options: LinkOptions) {
@@ -65,10 +87,14 @@ export class NodeLink {
     return this.#mux !== null && !this.#mux.closed;
   }
 
-  /** Bytes over all links that there have been. */
-  get bytes(): { in: number; out: number } {
+  get counts(): LinkCounts {
     const now = this.#mux?.stats;
-    return { in: this.#bytes.in + (now?.bytesIn ?? 0), out: this.#bytes.out + (now?.bytesOut ?? 0) };
+    return {
+      bytesIn: this.#past.bytesIn + (now?.bytesIn ?? 0),
+      bytesOut: this.#past.bytesOut + (now?.bytesOut ?? 0),
+      lateHeartbeats: this.#past.lateHeartbeats + (now?.lateHeartbeats ?? 0),
+      losses: this.#past.losses,
+    };
   }
 
   get streams(): number {
@@ -102,7 +128,7 @@ export class NodeLink {
 
   /** From the connection to its end, which is what it resolves with. */
   #session({ transport, checkHello }: Dialled, onUp: () => void): Promise<ServiceError> {
-    const { listener, log } = this.#options;
+    const { listener, log, heartbeat = DEFAULT_HEARTBEAT } = this.#options;
     const ended = Promise.withResolvers<ServiceError>();
     let isUp = false;
     // Undefined until `createMux` has returned: its callbacks may come before that.
@@ -146,6 +172,9 @@ export class NodeLink {
       transport,
       role: 'dialler',
       hello: { generation: NODE_GENERATION },
+      pingIntervalMs: heartbeat.intervalMs,
+      deadAfterMs: heartbeat.deadAfterMs,
+      answerWithinMs: ANSWER_FACTOR * heartbeat.deadAfterMs,
       onHello: (message) => {
         const hello = checkHello(message);
         queueMicrotask(() => watch(hello));
@@ -153,10 +182,12 @@ export class NodeLink {
       onClose: (error) => {
         clearTimeout(timer);
         const why = error ?? new ServiceError('node_unavailable', 'the agent closed the link');
-        this.#bytes.in += mux?.stats.bytesIn ?? 0;
-        this.#bytes.out += mux?.stats.bytesOut ?? 0;
+        this.#past.bytesIn += mux?.stats.bytesIn ?? 0;
+        this.#past.bytesOut += mux?.stats.bytesOut ?? 0;
+        this.#past.lateHeartbeats += mux?.stats.lateHeartbeats ?? 0;
         if (isUp) {
           this.#mux = null;
+          if (!this.#stopping.signal.aborted) this.#past.losses += 1;
           listener.down(why);
           log.warn({ code: why.code, reason: why.message }, 'node link down');
         }

@@ -29,8 +29,7 @@ export class Node implements Opener {
   link: NodeLink | null = null;
   report: NodeReport | null = null;
   hello: NodeHello | null = null;
-  cordoned = false;
-  /** Beside `cordoned`: neither the operator nor discovery undoes what the other has said. */
+  /** Beside what the operator has told the node itself: neither undoes what the other has said. */
   standing: Standing = 'in';
   state: 'connecting' | 'up' | 'away' | 'lost' = 'connecting';
   /** Sandboxes that are alive here, as far as the gateway knows. */
@@ -53,7 +52,7 @@ export class Node implements Opener {
   get shownState(): NodeState {
     if (this.state !== 'up') return this.state;
     if (this.report?.draining || this.standing === 'leaving') return 'draining';
-    return this.cordoned || this.standing === 'cordoned' ? 'cordoned' : 'ready';
+    return this.report?.cordoned === true || this.standing === 'cordoned' ? 'cordoned' : 'ready';
   }
 
   get ready(): boolean {
@@ -76,6 +75,7 @@ export class Node implements Opener {
 
   refused(): void {
     this.#fullUntil = performance.now() + FULL_MS;
+    this.health.unsettled();
   }
 
   takeReport(report: NodeReport): void {
@@ -83,6 +83,11 @@ export class Node implements Opener {
     this.#fullUntil = 0;
     this.#claimed.clear();
     this.#images = new Set(report.images.map(imageKey));
+  }
+
+  /** What it was told and has taken, ahead of its next report. */
+  told(change: Partial<NodeReport>): void {
+    if (this.report !== null) this.report = { ...this.report, ...change };
   }
 
   hasImage(image: string): boolean {
@@ -105,6 +110,7 @@ export class Node implements Opener {
     const key = imageKey(image);
     const pool = this.report?.pools.some((p) => p.key !== ANY_IMAGE && imageKey(p.key) === key) ? key : ANY_IMAGE;
     this.#claimed.set(pool, (this.#claimed.get(pool) ?? 0) + 1);
+    this.health.sent();
   }
 
   open(request: Json, handler: StreamHandler): MuxStream {

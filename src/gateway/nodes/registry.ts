@@ -1,10 +1,11 @@
 /** All nodes that this gateway knows, and what happens when one comes, goes or is lost. */
+import { afterAwake } from '../../lib/awake.ts';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import type { NodeAddress } from '../config.ts';
-import { NodeLink, type Dial } from './link.ts';
+import { NodeLink, type Dial, type Heartbeat } from './link.ts';
 import { Node, type Standing } from './node.ts';
 
 export interface NodeEvents {
@@ -21,7 +22,9 @@ export interface NodeEvents {
 export interface RegistryOptions {
   addresses: readonly NodeAddress[];
   dial: (address: NodeAddress) => Dial;
+  /** A node whose link is down this long is lost. Time in which this process stood still does not count. */
   graceMs: number;
+  heartbeat?: Heartbeat | undefined;
   log: Logger;
 }
 
@@ -30,7 +33,7 @@ export class NodeRegistry {
   discovering = false;
   readonly #options: RegistryOptions;
   readonly #nodes = new Map<string, Node>();
-  readonly #graces = new Map<Node, NodeJS.Timeout>();
+  readonly #graces = new Map<Node, () => void>();
   #events: NodeEvents | null = null;
   #list: readonly Node[] = [];
   #startedAt = 0;
@@ -81,6 +84,7 @@ export class NodeRegistry {
     node.link = new NodeLink({
       dial: (signal) => this.#options.dial({ ...address, url: node.url })(signal),
       log: this.#options.log.child({ node: node.name }),
+      heartbeat: this.#options.heartbeat,
       listener: {
         up: (hello, report, records) => {
           this.#meetNamesake(key, node, hello.node);
@@ -128,8 +132,7 @@ export class NodeRegistry {
   async stop(): Promise<void> {
     this.#events = null;
     await Promise.all(this.#list.map(async (node) => node.link?.stop()));
-    for (const timer of this.#graces.values()) clearTimeout(timer);
-    this.#graces.clear();
+    for (const node of [...this.#graces.keys()]) this.#cancelGrace(node);
   }
 
   #away(node: Node): void {
@@ -139,7 +142,7 @@ export class NodeRegistry {
     this.#cancelGrace(node);
     this.#graces.set(
       node,
-      setTimeout(() => this.#lose(node), this.#options.graceMs),
+      afterAwake(this.#options.graceMs, () => this.#lose(node)),
     );
   }
 
@@ -152,7 +155,7 @@ export class NodeRegistry {
   }
 
   #cancelGrace(node: Node): void {
-    clearTimeout(this.#graces.get(node));
+    this.#graces.get(node)?.();
     this.#graces.delete(node);
   }
 

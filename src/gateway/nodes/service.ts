@@ -14,6 +14,8 @@ export interface NodeView {
   memoryFreeMb: number | null;
   sandboxes: number;
   maxSandboxes: number | null;
+  /** When the sandboxes that are left on a draining node are ended. Null: never, or it does not drain. */
+  drainDeadline: string | null;
   /** Kept from new sandboxes for so long because of failures; 0 otherwise. */
   ejectedMs: number;
 }
@@ -43,17 +45,27 @@ export class NodeService {
     );
   }
 
-  /** Keeps new sandboxes away, or lets them come again. In this gateway only. @throws ServiceError `not_found` */
-  cordon(name: string, on: boolean): NodeView {
+  /**
+   * Keeps new sandboxes away, or lets them come again. The node itself remembers it and tells all gateways.
+   * @throws ServiceError `not_found`, `node_unavailable`
+   */
+  async cordon(name: string, on: boolean): Promise<NodeView> {
     const node = this.#find(name);
-    node.cordoned = on;
+    await node.call({ op: 'cordon', on });
+    node.told({ cordoned: on });
     return view(node);
   }
 
-  /** Tells the node to take none. @throws ServiceError `not_found`, `node_unavailable` */
-  async drain(name: string, on: boolean): Promise<NodeView> {
+  /**
+   * As `cordon`; and what still lives there after `deadlineMs` is ended with `node_drained`. Without a deadline it
+   * lives as long as it would. Again with another deadline: that one counts.
+   * @throws ServiceError `not_found`, `node_unavailable`
+   */
+  async drain(name: string, on: boolean, deadlineMs?: number): Promise<NodeView> {
     const node = this.#find(name);
-    await node.call({ op: 'drain', on });
+    const until = on && deadlineMs !== undefined ? { deadlineMs } : {};
+    await node.call({ op: 'drain', on, ...until });
+    node.told({ draining: on, drainDeadlineMs: until.deadlineMs === undefined ? null : Date.now() + until.deadlineMs });
     return view(node);
   }
 
@@ -76,6 +88,7 @@ function view(node: Node): NodeView {
     memoryFreeMb: report?.memoryFreeMb ?? null,
     sandboxes: node.live,
     maxSandboxes: report?.maxSandboxes ?? null,
+    drainDeadline: report?.draining && report.drainDeadlineMs ? new Date(report.drainDeadlineMs).toISOString() : null,
     ejectedMs: Math.round(node.health.ejectedMs),
   };
 }

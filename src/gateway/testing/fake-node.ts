@@ -153,7 +153,14 @@ export class FakeNode {
         });
       case 'drain':
         return this.#answer(stream, () => {
-          this.setReport({ draining: request['on'] === true });
+          const { on, deadlineMs } = request;
+          const drainDeadlineMs = on === true && typeof deadlineMs === 'number' ? Date.now() + deadlineMs : null;
+          this.setReport({ draining: on === true, drainDeadlineMs });
+          return {};
+        });
+      case 'cordon':
+        return this.#answer(stream, () => {
+          this.setReport({ cordoned: request['on'] === true });
           return {};
         });
       case 'image-pull':

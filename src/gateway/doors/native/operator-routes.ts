@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import * as z from 'zod';
+import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
 import { PoolState } from '../../../protocol/node.ts';
 import { ImageRef } from '../../../protocol/sandbox.ts';
 import { route, type Route } from '../../http/route.ts';
@@ -15,10 +16,14 @@ const NodeView = z.object({
   memoryFreeMb: z.number().nullable(),
   sandboxes: z.int(),
   maxSandboxes: z.int().nullable(),
+  drainDeadline: z.string().nullable().describe('When what is left on a draining node is ended; null: never'),
   ejectedMs: z.number().describe('Kept from new sandboxes for so long because of failures'),
 });
 const NodePath = z.strictObject({ name: z.string().max(300) });
 const OnBody = z.strictObject({ on: z.boolean().default(true) });
+const DrainBody = OnBody.extend({
+  deadlineMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional().describe('What lives longer than this is ended'),
+});
 const PreloadBody = z.strictObject({ image: ImageRef });
 const ImageQuery = z.strictObject({ image: ImageRef });
 const ImportQuery = z.strictObject({ image: ImageRef, node: z.string().min(1).max(300) });
@@ -50,7 +55,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'POST',
         url: '/v1/nodes/:name/cordon',
         id: 'cordonNode',
-        summary: 'Keep new sandboxes away from a node, as far as this gateway places them',
+        summary: 'Keep new sandboxes away from a node, or with `on: false` let them come again',
         admin: true,
         params: NodePath,
         body: OnBody,
@@ -63,13 +68,13 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'POST',
         url: '/v1/nodes/:name/drain',
         id: 'drainNode',
-        summary: 'Tell a node to take no new sandboxes',
+        summary: 'Empty a node: no new sandboxes, and at the deadline the end of those that are left',
         admin: true,
         params: NodePath,
-        body: OnBody,
+        body: DrainBody,
         answers: { 200: { description: 'The node', schema: NodeView } },
       },
-      ({ params, body }) => nodes.drain(params.name, body.on),
+      ({ params, body }) => nodes.drain(params.name, body.on, body.deadlineMs),
     ),
     route(
       {
