@@ -5,6 +5,7 @@ import * as z from 'zod';
 import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../protocol/limits.ts';
 import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
+import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
 
 export interface ApiKey {
   tenant: string;
@@ -26,7 +27,10 @@ export interface GatewayConfig {
   listen: { host: string; port: number };
   nodes: readonly NodeAddress[];
   nodeSecret: string;
+  /** Those of the tenants file included. */
   keys: readonly ApiKey[];
+  /** Absent: nobody is bounded. */
+  tenants?: TenantsFile;
   /** For creates that name no image. Null: the nodes' own default. */
   defaultImage: string | null;
   /** A node whose link is down this long is lost, and its sandboxes with it. */
@@ -73,6 +77,7 @@ const Environment = z.object({
   MILLIBOX_API_KEY_FILE: z.string().optional(),
   MILLIBOX_API_KEYS: z.string().optional(),
   MILLIBOX_API_KEYS_FILE: z.string().optional(),
+  MILLIBOX_TENANTS_FILE: z.string().optional(),
   MILLIBOX_DEFAULT_IMAGE: z.string().optional(),
   MILLIBOX_NODE_GRACE_MS: whole(0, 60 * MINUTE, 30_000),
   MILLIBOX_HEARTBEAT_MS: whole(50, MINUTE, NODE_HEARTBEAT_MS),
@@ -106,6 +111,9 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
       return fallback;
     }
   };
+  const tenants = attempt('MILLIBOX_TENANTS_FILE', NO_TENANTS, () =>
+    e.MILLIBOX_TENANTS_FILE === undefined ? NO_TENANTS : readTenantsFile(e.MILLIBOX_TENANTS_FILE),
+  );
   const config: GatewayConfig = {
     listen: attempt('MILLIBOX_LISTEN', { host: '', port: 0 }, () => parseListen(e.MILLIBOX_LISTEN)),
     nodes: attempt('MILLIBOX_NODES', [], () => parseNodes(e.MILLIBOX_NODES)),
@@ -120,8 +128,10 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
       parseKeys(
         fileOr(e.MILLIBOX_API_KEY, e.MILLIBOX_API_KEY_FILE),
         fileOr(e.MILLIBOX_API_KEYS, e.MILLIBOX_API_KEYS_FILE),
+        tenants.keys,
       ),
     ),
+    tenants,
     defaultImage: e.MILLIBOX_DEFAULT_IMAGE ?? null,
     nodeGraceMs: e.MILLIBOX_NODE_GRACE_MS,
     heartbeat: { intervalMs: e.MILLIBOX_HEARTBEAT_MS, deadAfterMs: e.MILLIBOX_LINK_DEAD_MS },
@@ -175,8 +185,8 @@ function parseNodes(text: string): NodeAddress[] {
   return nodes;
 }
 
-/** One plain key of an administrator, and lines `tenant:sha256hex[:admin]`. */
-function parseKeys(plain: string | undefined, hashed: string | undefined): ApiKey[] {
+/** One plain key of an administrator, lines `tenant:sha256hex[:admin]`, and those that were given elsewhere. */
+function parseKeys(plain: string | undefined, hashed: string | undefined, more: readonly ApiKey[]): ApiKey[] {
   const keys: ApiKey[] = [];
   if (plain !== undefined) {
     if (plain.length < 8) throw new Error('MILLIBOX_API_KEY has at least 8 characters');
@@ -188,7 +198,9 @@ function parseKeys(plain: string | undefined, hashed: string | undefined): ApiKe
     if (match === null) throw new Error(`entry ${keys.length + 1} is not tenant:sha256hex or tenant:sha256hex:admin`);
     keys.push({ tenant: match[1] ?? '', sha256: Buffer.from(match[2] ?? '', 'hex'), admin: match[3] !== undefined });
   }
-  if (keys.length === 0) throw new Error('no API key: give MILLIBOX_API_KEYS or MILLIBOX_API_KEY');
+  keys.push(...more);
+  if (keys.length === 0)
+    throw new Error('no API key: give MILLIBOX_API_KEYS, MILLIBOX_API_KEY or MILLIBOX_TENANTS_FILE');
   return keys;
 }
 

@@ -13,23 +13,51 @@ export interface Auth {
   byKey(key: string | undefined): Caller;
   /** From an `Authorization: Bearer KEY` header. @throws ServiceError `unauthenticated` */
   byHeader(header: string | undefined): Caller;
+  /** Only these keys are good from now on. */
+  replace(keys: readonly ApiKey[]): void;
+  /** Whether the key that this caller came with is still good, for the same tenant and rights. */
+  stands(caller: Caller): boolean;
+  /** Calls the listener after each `replace`. It never throws. */
+  onReplace(listener: () => void): void;
 }
 
 const MAX_KEY_LENGTH = 1024;
 
-export function createAuth(keys: readonly ApiKey[]): Auth {
-  const byKey = (key: string | undefined): Caller => {
-    if (key === undefined || key === '' || key.length > MAX_KEY_LENGTH) throw new ServiceError('unauthenticated');
-    const hash = createHash('sha256').update(key).digest();
+export function createAuth(initial: readonly ApiKey[]): Auth {
+  let keys = initial;
+  const listeners = new Set<() => void>();
+  /** Hashes of the keys that callers came with. */
+  const came = new WeakMap<Caller, Buffer>();
+  const find = (hash: Buffer): ApiKey | undefined => {
     let found: ApiKey | undefined;
     // All are compared, whichever fits: the time says nothing of how many there are or which it was.
     for (const candidate of keys) if (timingSafeEqual(candidate.sha256, hash)) found ??= candidate;
+    return found;
+  };
+  const byKey = (key: string | undefined): Caller => {
+    if (key === undefined || key === '' || key.length > MAX_KEY_LENGTH) throw new ServiceError('unauthenticated');
+    const hash = createHash('sha256').update(key).digest();
+    const found = find(hash);
     if (found === undefined) throw new ServiceError('unauthenticated');
-    return { tenant: found.tenant, admin: found.admin };
+    const caller = { tenant: found.tenant, admin: found.admin };
+    came.set(caller, hash);
+    return caller;
   };
   return {
     byKey,
     byHeader: (header) => byKey(/^Bearer +([^\s]+) *$/i.exec(header ?? '')?.[1]),
+    replace(next) {
+      keys = next;
+      for (const listener of listeners) listener();
+    },
+    stands(caller) {
+      const hash = came.get(caller);
+      const key = hash === undefined ? undefined : find(hash);
+      return key !== undefined && key.tenant === caller.tenant && key.admin === caller.admin;
+    },
+    onReplace(listener) {
+      listeners.add(listener);
+    },
   };
 }
 

@@ -1,0 +1,206 @@
+/** Whether a tenant may have one more: of sandboxes, by what all gateways know; of commands, without asking anybody. */
+import type { Logger } from '../../lib/logger.ts';
+import { background } from '../../lib/background.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { SandboxSpec } from '../../protocol/node.ts';
+import type { Entry } from '../sandboxes/entry.ts';
+import type { Claim, TenantCounters, Usage, Verdict } from './counters.ts';
+import type { TenantRules } from './file.ts';
+import { milliCpus, type PlacedUsage } from './placed-usage.ts';
+import type { Tenants } from './tenants.ts';
+
+/** What a tenant can run out of, as it is told in `details.quota` and in metrics. */
+export type Quota = 'sandboxes' | 'cpus' | 'memoryMb' | 'createsPerSecond' | 'execs';
+
+export interface AdmissionDeps {
+  tenants: Tenants;
+  counters: TenantCounters;
+  placed: PlacedUsage;
+  /** Not all nodes have said yet what they have. */
+  learning: () => boolean;
+  /** The longest that a sandbox may wait for a node. */
+  queueWaitMs: number;
+  log: Logger;
+  /** For metrics. */
+  refused?: (tenant: string, quota: Quota) => void;
+}
+
+type Kind = keyof Usage;
+const QUOTA: Record<Kind, Quota> = { sandboxes: 'sandboxes', milliCpus: 'cpus', memoryMb: 'memoryMb' };
+/** As messages have it. There is no number in them: clients of other wires look for those of a status. */
+const NOUN: Record<Quota, string> = {
+  sandboxes: 'sandboxes',
+  cpus: 'cpus',
+  memoryMb: 'memory',
+  createsPerSecond: 'creates per second',
+  execs: 'commands at once',
+};
+
+/** When a sandbox of the tenant will end, nobody knows. */
+const QUOTA_RETRY_MS = 1_000;
+/** Commands come and go sooner. */
+const EXEC_RETRY_MS = 250;
+const LEARNING_RETRY_MS = 200;
+const EXCHANGE_MS = 1_000;
+/** Between the end of a sandbox's wait and the release of its claim. */
+const CLAIM_SLACK_MS = 60_000;
+
+export class Admission {
+  readonly #deps: AdmissionDeps;
+  /** Claims of this gateway, with their tenants. */
+  readonly #claimed = new Map<string, string>();
+  readonly #running = new Map<string, number>();
+  #elsewhere: ReadonlyMap<string, number> = new Map();
+  #exchanging = false;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(deps: AdmissionDeps) {
+    this.#deps = deps;
+    this.#timer = setInterval(() => this.#exchange(), EXCHANGE_MS).unref();
+  }
+
+  /**
+   * Lets all of these sandboxes in, or none. From then on they count as the tenant's, until `changed` sees their end or
+   * `withdraw` takes them back.
+   * @throws ServiceError `quota_exceeded`, `rate_limited`, `invalid_request` for what the tenant may never have,
+   * `node_unavailable` while it is not known yet what the tenant has.
+   */
+  async admit(tenant: string, specs: readonly SandboxSpec[]): Promise<void> {
+    const { tenants, counters, placed, queueWaitMs } = this.#deps;
+    const rules = tenants.of(tenant);
+    const most = bounds(rules);
+    const bounded = Object.values(most).some((bound) => bound !== null);
+    const rate =
+      rules.createsPerSecond === null
+        ? null
+        : {
+            perSecond: rules.createsPerSecond,
+            burst: rules.createBurst ?? Math.max(1, Math.ceil(rules.createsPerSecond)),
+          };
+    if (!bounded && rate === null) return;
+    const claims = specs.map(({ id, cpus, memoryMb }) => ({ id, milliCpus: milliCpus(cpus), memoryMb }));
+    this.#assertPossible(most, claims);
+    if (bounded && this.#deps.learning()) {
+      const message = 'This server has just started and does not know yet what the tenant has.';
+      throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
+    }
+    const has = placed.of(tenant);
+    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - has[kind]);
+    const room = { sandboxes: left('sandboxes'), milliCpus: left('milliCpus'), memoryMb: left('memoryMb') };
+    const keptMs = queueWaitMs + CLAIM_SLACK_MS;
+    const verdict = await counters.admit({ tenant, claims, room, rate, keptMs });
+    if (!verdict.admitted) throw this.#refusal(tenant, rules, has, verdict);
+    for (const { id } of claims) this.#claimed.set(id, tenant);
+  }
+
+  /** These will not come to be. */
+  withdraw(specs: readonly SandboxSpec[]): void {
+    for (const { id } of specs) this.#release(id);
+  }
+
+  /** Called after each change of an entry, when `placed` has counted it. */
+  changed(entry: Entry): void {
+    if (entry.accepted || entry.ended) this.#release(entry.id);
+  }
+
+  /**
+   * Counts a command until the returned function is called (more calls do nothing).
+   * @throws ServiceError `quota_exceeded`
+   */
+  enter(tenant: string): () => void {
+    const { execs: most } = this.#deps.tenants.of(tenant);
+    const here = this.#running.get(tenant) ?? 0;
+    const used = here + (this.#elsewhere.get(tenant) ?? 0);
+    if (most !== null && used >= most) throw this.#quotaError(tenant, 'execs', most, used, EXEC_RETRY_MS);
+    this.#running.set(tenant, here + 1);
+    let left = false;
+    return () => {
+      if (left) return;
+      left = true;
+      const now = (this.#running.get(tenant) ?? 1) - 1;
+      if (now > 0) this.#running.set(tenant, now);
+      else this.#running.delete(tenant);
+    };
+  }
+
+  /** Commands in hand here, by tenant. */
+  get running(): ReadonlyMap<string, number> {
+    return this.#running;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** What is more than all that the tenant may have is turned down for good. */
+  #assertPossible(most: Record<Kind, number | null>, claims: readonly Claim[]): void {
+    const asked = {
+      sandboxes: claims.length,
+      milliCpus: claims.reduce((sum, claim) => sum + claim.milliCpus, 0),
+      memoryMb: claims.reduce((sum, claim) => sum + claim.memoryMb, 0),
+    };
+    for (const kind of ['sandboxes', 'milliCpus', 'memoryMb'] as const) {
+      const bound = most[kind];
+      if (bound === null || asked[kind] <= bound) continue;
+      const quota = QUOTA[kind];
+      throw new ServiceError('invalid_request', `This is more ${NOUN[quota]} than the tenant may have.`, {
+        details: { quota, limit: shown(kind, bound), asked: shown(kind, asked[kind]) },
+      });
+    }
+  }
+
+  #refusal(
+    tenant: string,
+    rules: TenantRules,
+    has: Readonly<Usage>,
+    verdict: Exclude<Verdict, { admitted: true }>,
+  ): ServiceError {
+    if (verdict.short === 'rate') {
+      this.#deps.refused?.(tenant, 'createsPerSecond');
+      return new ServiceError('rate_limited', 'The tenant creates sandboxes faster than it may.', {
+        retryAfterMs: verdict.waitMs,
+        details: { quota: 'createsPerSecond', limit: rules.createsPerSecond },
+      });
+    }
+    const kind = verdict.short;
+    const used = shown(kind, has[kind] + verdict.claimed);
+    return this.#quotaError(tenant, QUOTA[kind], shown(kind, bounds(rules)[kind] ?? 0), used, QUOTA_RETRY_MS);
+  }
+
+  #quotaError(tenant: string, quota: Quota, limit: number, used: number, retryAfterMs: number): ServiceError {
+    this.#deps.refused?.(tenant, quota);
+    return new ServiceError('quota_exceeded', `The tenant has all the ${NOUN[quota]} that it may have.`, {
+      retryAfterMs,
+      details: { quota, limit, used },
+    });
+  }
+
+  #release(id: string): void {
+    const tenant = this.#claimed.get(id);
+    if (tenant === undefined) return;
+    this.#claimed.delete(id);
+    this.#deps.counters.release(tenant, [id]);
+  }
+
+  /** Commands of other gateways count as they were a moment ago: nobody is asked while one waits. */
+  #exchange(): void {
+    if (this.#exchanging) return;
+    this.#exchanging = true;
+    const exchanged = this.#deps.counters.exchange(new Map(this.#running)).then(
+      (others) => {
+        this.#elsewhere = others;
+      },
+    );
+    background(
+      exchanged.finally(() => (this.#exchanging = false)),
+      'tell other gateways of commands',
+      this.#deps.log,
+    );
+  }
+}
+
+function bounds({ sandboxes, cpus, memoryMb }: TenantRules): Record<Kind, number | null> {
+  return { sandboxes, milliCpus: cpus === null ? null : milliCpus(cpus), memoryMb };
+}
+
+const shown = (kind: Kind, value: number): number => (kind === 'milliCpus' ? value / 1000 : value);

@@ -1,0 +1,103 @@
+/** The tenants file: who there is, with which keys, and how much each may have. docs/tenants.md describes it. */
+import { readFileSync } from 'node:fs';
+import * as z from 'zod';
+import type { ApiKey } from '../config.ts';
+
+/** Every call compares its key with all of them. */
+const MAX_KEYS = 1_000;
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+
+/** In all of these null stands for no bound. */
+const Rules = z
+  .strictObject({
+    /** Alive, those that wait for room included. As for the next two. */
+    sandboxes: z.int().min(0).max(10_000_000).nullable(),
+    cpus: z.number().min(0).max(10_000_000).nullable(),
+    memoryMb: z.int().min(0).max(1e12).nullable(),
+    createsPerSecond: z.number().min(0.001).max(1_000_000).nullable(),
+    /** Creates that may come at once after a rest. Null: what comes in a second. */
+    createBurst: z.int().min(1).max(1_000_000).nullable(),
+    /** Commands in hand at once. */
+    execs: z.int().min(0).max(10_000_000).nullable(),
+    /** Its share of the room that many wait for, beside that of others. */
+    weight: z.int().min(1).max(1_000),
+  })
+  .partial();
+
+const Key = z.strictObject({
+  sha256: z.string().regex(/^[0-9a-fA-F]{64}$/, 'not a SHA-256 in hexadecimal'),
+  admin: z.boolean().default(false),
+  /** For whoever reads the file. */
+  comment: z.string().max(256).optional(),
+});
+
+const File = z.strictObject({
+  /** For tenants that are not named, and for what a named one leaves out. */
+  defaults: Rules.default({}),
+  tenants: z
+    .record(z.string().regex(/^[\w.-]{1,64}$/, 'not the name of a tenant'), Rules.extend({ keys: z.array(Key).max(100).default([]) }))
+    .default({}),
+});
+
+export type TenantRules = { [K in keyof Required<z.infer<typeof Rules>>]: Exclude<z.infer<typeof Rules>[K], undefined> };
+
+export interface TenantsFile {
+  defaults: Partial<TenantRules>;
+  tenants: ReadonlyMap<string, Partial<TenantRules>>;
+  keys: readonly ApiKey[];
+}
+
+export const NO_BOUNDS: TenantRules = {
+  sandboxes: null,
+  cpus: null,
+  memoryMb: null,
+  createsPerSecond: null,
+  createBurst: null,
+  execs: null,
+  weight: 1,
+};
+
+/** Nobody is named, and nobody is bounded. */
+export const NO_TENANTS: TenantsFile = { defaults: {}, tenants: new Map(), keys: [] };
+
+/** @throws Error with everything that is wrong. Nothing that was in the place of a key is quoted. */
+export function readTenantsFile(path: string): TenantsFile {
+  const text = readFileSync(path, 'utf8');
+  if (text.length > MAX_FILE_BYTES) throw new Error('the file is too large');
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes what it stumbled over.
+    throw new Error('the file is not JSON');
+  }
+  return parseTenants(json);
+}
+
+/** @throws Error as `readTenantsFile` */
+export function parseTenants(json: unknown): TenantsFile {
+  const parsed = File.safeParse(json);
+  if (!parsed.success) {
+    throw new Error(parsed.error.issues.slice(0, 20).map(said).join('; '));
+  }
+  const tenants = new Map<string, Partial<TenantRules>>();
+  const keys: ApiKey[] = [];
+  for (const [tenant, { keys: own, ...rules }] of Object.entries(parsed.data.tenants)) {
+    tenants.set(tenant, given(rules));
+    for (const { sha256, admin } of own) keys.push({ tenant, sha256: Buffer.from(sha256, 'hex'), admin });
+  }
+  if (keys.length > MAX_KEYS) throw new Error(`more than ${MAX_KEYS} keys`);
+  if (new Set(keys.map(({ sha256 }) => sha256.toString('hex'))).size !== keys.length) {
+    throw new Error('one key stands there twice');
+  }
+  return { defaults: given(parsed.data.defaults), tenants, keys };
+}
+
+function said({ path, message }: z.core.$ZodIssue): string {
+  return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
+}
+
+/** Without what is undefined, so that it covers nothing of what it is laid over. */
+function given(rules: z.infer<typeof Rules>): Partial<TenantRules> {
+  return Object.fromEntries(Object.entries(rules).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,63 @@
+/** Tenants of a running gateway: their rules, what they have, and who is let in. */
+import type { Registry } from 'prom-client';
+import type { Logger } from '../../lib/logger.ts';
+import type { Store } from '../sandboxes/store.ts';
+import { Admission } from './admission.ts';
+import type { TenantCounters } from './counters.ts';
+import type { TenantsFile } from './file.ts';
+import { TenantMetrics } from './metrics.ts';
+import { PlacedUsage } from './placed-usage.ts';
+import { Tenants } from './tenants.ts';
+
+export interface TenancyDeps {
+  file: TenantsFile | undefined;
+  counters: TenantCounters;
+  store: Store;
+  /** Not all nodes have said yet what they have. */
+  learning: () => boolean;
+  queueWaitMs: number;
+  metrics: Registry;
+  log: Logger;
+}
+
+export interface Tenancy {
+  readonly tenants: Tenants;
+  readonly admission: Admission;
+  readonly metrics: TenantMetrics;
+  stop(): Promise<void>;
+}
+
+/** Follows the store from now on: started before any node is heard. */
+export function startTenancy({ file, counters, store, learning, queueWaitMs, metrics, log }: TenancyDeps): Tenancy {
+  const tenants = new Tenants(file);
+  const placed = new PlacedUsage();
+  const admission = new Admission({
+    tenants,
+    counters,
+    placed,
+    learning,
+    queueWaitMs,
+    log,
+    refused: (tenant, quota) => seen.refused(tenant, quota),
+  });
+  const seen = new TenantMetrics({
+    registry: metrics,
+    named: () => tenants.names,
+    placed: () => placed.all,
+    running: () => admission.running,
+  });
+  store.onChange((entry) => {
+    // In this order: at no time is a sandbox counted nowhere.
+    placed.changed(entry);
+    admission.changed(entry);
+  });
+  return {
+    tenants,
+    admission,
+    metrics: seen,
+    async stop() {
+      admission.stop();
+      await counters.stop();
+    },
+  };
+}
