@@ -18,6 +18,7 @@ import { Pools } from './pool/pools.ts';
 import type { ContainerRuntime } from './runtime/runtime.ts';
 import { adoptAll } from './sandboxes/adopt.ts';
 import { Capacity } from './sandboxes/capacity.ts';
+import { Intake } from './sandboxes/intake.ts';
 import { Orphans } from './sandboxes/orphans.ts';
 import { provision } from './sandboxes/provision.ts';
 import { RecordStore } from './sandboxes/record-store.ts';
@@ -27,6 +28,7 @@ import { runStartCommand } from './sandboxes/start-command.ts';
 const VERSION = '0.1.0';
 const PREWARM_RETRY_MS = 10_000;
 const SETTLE_MS = 30_000;
+const DRAINED = 'The node was drained, and its deadline is over.';
 
 export interface Agent {
   readonly port: number;
@@ -98,6 +100,16 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       sandboxes.exited(id, false);
     },
   });
+  const intake = new Intake({
+    dataDir: config.dataDir,
+    log,
+    changed: () => {
+      sandboxes.drain(!intake.open);
+      pools.pause(intake.state.draining);
+      reportChanged();
+    },
+    overdue: () => background(sandboxes.endAll('node_drained', DRAINED), 'ending what a drain has left', log),
+  });
   const imagesSeen = new ImageList(runtime.images, reportChanged, log);
   const report = (): NodeReport => ({
     name: config.nodeName,
@@ -108,12 +120,15 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     memoryFreeMb: capacity.freeMb,
     maxSandboxes: config.maxSandboxes,
     sandboxes: capacity.sandboxes,
-    draining: sandboxes.draining,
+    draining: intake.state.draining,
+    cordoned: intake.state.cordoned,
+    drainDeadlineMs: intake.state.deadlineAtMs,
     pools: pools.states(),
     images: imagesSeen.refs(),
     defaultImage: config.defaultImage,
   });
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, log }, stopping.signal);
+  intake.begin();
   server = await serveNode({
     listen: config.listen,
     secret: config.nodeSecret.reveal(),
@@ -121,6 +136,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     version: VERSION,
     bootId: randomUUID(),
     log,
+    heartbeat: config.heartbeat,
     onStream: (stream) =>
       openOp(stream, {
         sandboxes,
@@ -137,11 +153,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
             return () => reportListeners.delete(listener);
           },
         },
-        drain: (on) => {
-          sandboxes.drain(on);
-          pools.pause(on);
-          reportChanged();
-        },
+        intake,
         execOver: (error) => metrics.execOver(error?.code),
       }),
     metrics: () => metrics.text(),
@@ -157,11 +169,12 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     stop: async ({ destroy = false } = {}) => {
       stopping.abort();
       orphans.close();
-      server.goaway();
+      intake.close();
       sandboxes.drain(true);
+      await server.settled(config.stopMs);
       await server.close();
       stopExits();
-      if (destroy) await sandboxes.endAll();
+      if (destroy) await sandboxes.endAll('deleted', null);
       sandboxes.close();
       await pools.close({ destroy });
       // Nothing half-made stays behind: no one would own it until another agent comes.

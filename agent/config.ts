@@ -6,7 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
 import type { OciConfig } from './runtime/select.ts';
-import { DEFAULT_CPUS, DEFAULT_MEMORY_MB, DEFAULT_PIDS_LIMIT } from '../src/protocol/limits.ts';
+import {
+  DEFAULT_CPUS,
+  DEFAULT_MEMORY_MB,
+  DEFAULT_PIDS_LIMIT,
+  NODE_HEARTBEAT_MS,
+  NODE_LINK_DEAD_MS,
+} from '../src/protocol/limits.ts';
 
 /** A value that prints as `[redacted]` wherever it is logged, inspected or turned into JSON. */
 export class Secret {
@@ -108,6 +114,9 @@ const Environment = z.object({
   MILLIBOX_POOL_CPUS: z.coerce.number().positive().default(DEFAULT_CPUS),
   MILLIBOX_POOL_MEMORY_MB: count(DEFAULT_MEMORY_MB),
   MILLIBOX_POOL_PIDS: count(DEFAULT_PIDS_LIMIT),
+  MILLIBOX_HEARTBEAT_MS: z.coerce.number().int().min(50).max(60_000).default(NODE_HEARTBEAT_MS),
+  MILLIBOX_LINK_DEAD_MS: z.coerce.number().int().min(100).max(600_000).default(NODE_LINK_DEAD_MS),
+  MILLIBOX_STOP_MS: count(5_000, 600_000),
   MILLIBOX_ON_STOP: z.enum(['keep', 'destroy']).default('keep'),
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
@@ -130,6 +139,10 @@ export type AgentConfig = Readonly<{
   memoryOvercommit: number;
   /** Below this much free memory nothing new is accepted. */
   minFreeMemoryMb: number;
+  /** Of the links to gateways. */
+  heartbeat: { intervalMs: number; deadAfterMs: number };
+  /** At an orderly stop: file transfers and other calls in hand are given so long. */
+  stopMs: number;
   /** At an orderly stop: sandboxes are left to the next agent, or ended with everything that was made. */
   onStop: 'keep' | 'destroy';
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -179,6 +192,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
     maxSandboxes: e.MILLIBOX_MAX_SANDBOXES,
     memoryOvercommit: e.MILLIBOX_MEMORY_OVERCOMMIT,
     minFreeMemoryMb: e.MILLIBOX_MIN_FREE_MEMORY_MB,
+    heartbeat: { intervalMs: e.MILLIBOX_HEARTBEAT_MS, deadAfterMs: e.MILLIBOX_LINK_DEAD_MS },
+    stopMs: e.MILLIBOX_STOP_MS,
     onStop: e.MILLIBOX_ON_STOP,
     logLevel: e.MILLIBOX_LOG_LEVEL,
   });

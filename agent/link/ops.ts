@@ -4,10 +4,12 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
+import { MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
 import { SandboxSpec } from '../../src/protocol/node.ts';
 import { EndReason, ImageRef } from '../../src/protocol/sandbox.ts';
 import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
+import type { Intake } from '../sandboxes/intake.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
@@ -24,7 +26,7 @@ export interface OpsDeps {
   dataDir: string;
   /** There are other images than before. */
   imagesChanged(): void;
-  drain(on: boolean): void;
+  intake: Pick<Intake, 'cordon' | 'drain'>;
   /** For the metrics. */
   execOver(error: ServiceError | null): void;
 }
@@ -84,8 +86,14 @@ const OPENERS: Record<string, Opener> = {
     });
   },
   'image-import': (stream, deps) => importImage(stream, imageIn(stream), imageDeps(deps)),
-  drain: (stream, deps) => {
-    deps.drain(parse(z.object({ on: z.boolean() }), stream.request).on);
+  cordon: (stream, { intake }) => {
+    intake.cordon(parse(z.object({ on: z.boolean() }), stream.request).on);
+    return answer(stream, {});
+  },
+  drain: (stream, { intake }) => {
+    const schema = z.object({ on: z.boolean(), deadlineMs: z.number().min(0).max(MAX_TIMEOUT_MS).optional() });
+    const { on, deadlineMs } = parse(schema, stream.request);
+    intake.drain(on, deadlineMs);
     return answer(stream, {});
   },
 };

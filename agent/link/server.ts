@@ -14,11 +14,14 @@ import {
 } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
+import { InHand } from './in-hand.ts';
 import { NodeGuard } from './node-guard.ts';
 
 const MAX_LINKS = 256;
 const MAX_CONNECTIONS = 1_024;
 const HEADERS_MS = 5_000;
+/** A slow network holds heartbeats back: while other bytes come, their answers may take so much longer. */
+const ANSWER_FACTOR = 2;
 
 export interface NodeServerOptions {
   listen: { host: string; port: number };
@@ -27,6 +30,7 @@ export interface NodeServerOptions {
   version: string;
   bootId: string;
   log: Logger;
+  heartbeat: { intervalMs: number; deadAfterMs: number };
   /** A stream of a gateway. A throw refuses it. */
   onStream(stream: MuxStream): StreamHandler;
   /** Text of /metrics. */
@@ -40,8 +44,9 @@ export interface NodeServer {
   readonly links: number;
   /** Bytes over all links so far. */
   bytes(): { in: number; out: number };
-  /** No new streams; those open go on. */
-  goaway(): void;
+  /** Resolves once no stream is left that a cut would break, or after `ms`. Until `close` new ones are taken. */
+  settled(ms: number): Promise<void>;
+  /** Ends all links: gateways dial again, and go on with whoever listens here then. */
   close(): Promise<void>;
 }
 
@@ -57,6 +62,7 @@ class LinkServer implements NodeServer {
   readonly #guard: NodeGuard;
   readonly #http: Server;
   readonly #links = new Set<Mux>();
+  readonly #inHand = new InHand();
   #past = { in: 0, out: 0 };
   #closing = false;
 
@@ -100,8 +106,8 @@ class LinkServer implements NodeServer {
     return sum;
   }
 
-  goaway(): void {
-    for (const link of this.#links) link.goaway();
+  settled(ms: number): Promise<void> {
+    return this.#inHand.settled(ms);
   }
 
   async close(): Promise<void> {
@@ -145,7 +151,7 @@ class LinkServer implements NodeServer {
   }
 
   #link(transport: Transport, nonce: string): void {
-    const { node, version, bootId, secret, log } = this.#options;
+    const { node, version, bootId, secret, log, heartbeat } = this.#options;
     const proof = agentProof(secret, nonce, node, bootId);
     const hello: NodeHello = { generation: NODE_GENERATION, node, version, bootId, proof };
     const beganAt = performance.now();
@@ -153,8 +159,11 @@ class LinkServer implements NodeServer {
       transport,
       role: 'listener',
       hello,
+      pingIntervalMs: heartbeat.intervalMs,
+      deadAfterMs: heartbeat.deadAfterMs,
+      answerWithinMs: ANSWER_FACTOR * heartbeat.deadAfterMs,
       onHello: () => undefined,
-      onOpen: (stream) => this.#options.onStream(stream),
+      onOpen: (stream) => this.#inHand.track(stream, this.#options.onStream(stream)),
       onClose: (error) => {
         this.#links.delete(mux);
         this.#past.in += mux.stats.bytesIn;

@@ -228,12 +228,12 @@ export class Sandboxes {
     sandbox.callEnds(Date.now());
   }
 
-  /** Ends everything, and resolves once the containers are gone. */
-  async endAll(): Promise<void> {
+  /** Ends everything for this reason, and resolves once the containers are gone. */
+  async endAll(reason: EndReason, message: string | null): Promise<void> {
     const gone: Promise<void>[] = [];
     for (const sandbox of this.living()) {
       const { containerId } = sandbox;
-      this.end(sandbox, 'deleted', null);
+      this.end(sandbox, reason, message);
       if (containerId !== null) gone.push(this.#options.launcher.discard(containerId));
     }
     await Promise.all(gone);

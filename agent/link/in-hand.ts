@@ -1,0 +1,42 @@
+/** What a stop of the agent waits for: streams of gateways that cannot be taken up again on another link. */
+import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
+
+/** The next agent goes on with these where this one left off; tunnels may last for ever. */
+const NOT_WAITED_FOR: ReadonlySet<unknown> = new Set(['watch', 'exec', 'attach', 'port']);
+
+export class InHand {
+  #count = 0;
+  readonly #waiting = new Set<() => void>();
+
+  /** The handler, counted until its stream has closed. */
+  track(stream: MuxStream, handler: StreamHandler): StreamHandler {
+    if (NOT_WAITED_FOR.has(stream.request['op'])) return handler;
+    this.#count += 1;
+    // A handler may be an object with a prototype of its own: it is called through, not copied.
+    return {
+      data: (channel, bytes) => (handler.data === undefined ? stream.consume(bytes.length) : handler.data(channel, bytes)),
+      event: (message) => handler.event?.(message),
+      fin: (channel) => handler.fin?.(channel),
+      closed: (error) => {
+        this.#over();
+        handler.closed?.(error);
+      },
+    };
+  }
+
+  /** Resolves once none is left, or after `ms`. */
+  async settled(ms: number): Promise<void> {
+    if (this.#count === 0) return;
+    const done = Promise.withResolvers<void>();
+    const timer = setTimeout(done.resolve, ms);
+    this.#waiting.add(done.resolve);
+    await done.promise;
+    clearTimeout(timer);
+    this.#waiting.delete(done.resolve);
+  }
+
+  #over(): void {
+    this.#count -= 1;
+    if (this.#count === 0) for (const resolve of this.#waiting) resolve();
+  }
+}
