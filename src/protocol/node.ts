@@ -3,6 +3,7 @@
  * gateway opens every stream; the `op` of the OPEN payload says which kind it is.
  */
 import * as z from 'zod';
+import { MAX_CREATE_COUNT } from './limits.ts';
 import { EnvMap, EndReason, Labels, Network, SandboxStatus, Timings, type Sandbox } from './sandbox.ts';
 
 export const NODE_SUBPROTOCOL = 'millibox.node.v1';
@@ -30,6 +31,10 @@ export const SandboxSpec = z.object({
   idleTimeoutMs: z.number().nullable(),
 });
 export type SandboxSpec = z.infer<typeof SandboxSpec>;
+
+/** The same sandbox under each of these ids, in the place of the spec's own. */
+export const CreateGroup = z.object({ spec: SandboxSpec, ids: z.array(z.string()).max(MAX_CREATE_COUNT) });
+export type CreateGroup = z.infer<typeof CreateGroup>;
 
 /** A sandbox as its node knows it: what the gateway shows to clients, with no secret in it. */
 export const SandboxRecord = z.object({
@@ -101,6 +106,11 @@ export type NodeHello = z.infer<typeof NodeHello>;
 export type NodeOpen =
   /** Answers `SandboxRecord` as soon as the node has accepted it, or REFUSED `capacity_exhausted`, `draining`. Same id again: the same record. */
   | { op: 'create'; spec: SandboxSpec }
+  /**
+   * Many in one message, each as by `create`. Answers `{ refused: [{ ids, error }] }`; all others are accepted, and
+   * `watch` says the rest of them. An agent that is older than this refuses with `not_supported`.
+   */
+  | { op: 'createMany'; groups: CreateGroup[] }
   /** Answers the final `SandboxRecord`. Deletion of an id that the node never saw leaves a tombstone that a late create meets. */
   | { op: 'delete'; sandbox: string; reason: EndReason }
   /** Prolongs a life. Answers `SandboxRecord`. */

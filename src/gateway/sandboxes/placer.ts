@@ -5,8 +5,8 @@ import type { SandboxRecord } from '../../protocol/node.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
 import { pick } from '../nodes/placement.ts';
-import { parseRecord } from '../nodes/watch.ts';
 import type { Outcome, Ticket } from '../queue/queue.ts';
+import { CreateSender } from './create-sender.ts';
 import type { Entry } from './entry.ts';
 import type { Store } from './store.ts';
 
@@ -18,17 +18,23 @@ export interface PlacerOptions {
   observe?: (outcome: 'accepted' | 'refused' | 'failed') => void;
 }
 
-const CREATE_DEADLINE_MS = 15_000;
 /** A node that failed this sandbox gets it again no sooner than all others were tried. */
 const MAX_EXCLUDED = 64;
 
 export class Placer {
   readonly #options: PlacerOptions;
+  readonly #sender: CreateSender;
   /** Nodes that failed a sandbox. Forgotten with its placement. */
   readonly #excluded = new Map<string, Set<Node>>();
 
   constructor(options: PlacerOptions) {
     this.#options = options;
+    this.#sender = new CreateSender({
+      known: (node, id) => {
+        const entry = options.store.get(id);
+        return entry !== undefined && entry.accepted && entry.node === node ? entry.record : undefined;
+      },
+    });
   }
 
   /** See `Offer`. */
@@ -57,7 +63,7 @@ export class Placer {
     node.reserve(ticket.spec.image);
     let record: SandboxRecord;
     try {
-      record = parseRecord(await node.call({ op: 'create', spec: ticket.spec }, CREATE_DEADLINE_MS), entry.id);
+      record = await this.#sender.send(node, ticket.spec);
     } catch (thrown) {
       return this.#turnedDown(entry, node, ServiceError.from(thrown));
     }
