@@ -16,6 +16,8 @@ const DIAL_DEADLINE_MS = 10_000;
 export interface Gateway {
   /** Where it listens. */
   readonly url: string;
+  /** Tenants and their keys are as here from now on; nothing else of it counts. */
+  replaceTenants(config: GatewayConfig): void;
   /** Work in hand is given `drainMs`; then everything is closed. Idempotent. */
   stop(): Promise<void>;
 }
@@ -38,6 +40,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   let stopped: Promise<void> | null = null;
   return {
     url: `http://${host}:${port}`,
+    replaceTenants: (next) => services.replaceTenants(next),
     stop: () =>
       (stopped ??= (async () => {
         await services.lifecycle.drain(config.drainMs);
@@ -54,16 +57,26 @@ async function listen(services: Services, config: GatewayConfig, doors: readonly
   return app;
 }
 
-/** Runs until the signal. Resolves once everything is closed. */
+/** Runs until the signal; reads tenants and keys anew at SIGHUP. Resolves once everything is closed. */
 export async function main(env: Record<string, string | undefined>, signal: AbortSignal): Promise<void> {
   const config = loadConfig(env);
   const log = pino({ level: config.logLevel, base: { service: 'gateway' } });
   const gateway = await startGateway(config, log);
   log.info({ url: gateway.url, nodes: config.nodes.map((node) => node.url) }, 'gateway listens');
+  const reload = (): void => {
+    try {
+      gateway.replaceTenants(loadConfig(env));
+      log.info({}, 'tenants and keys were read anew');
+    } catch (error) {
+      log.error({ reason: error instanceof ConfigError ? error.message : String(error) }, 'tenants and keys stay as they were');
+    }
+  };
+  process.on('SIGHUP', reload);
   if (!signal.aborted)
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   log.info({}, 'gateway drains');
   await gateway.stop();
+  process.off('SIGHUP', reload);
   log.info({}, 'gateway ended');
 }
 

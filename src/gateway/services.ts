@@ -19,6 +19,9 @@ import { Placer } from './sandboxes/placer.ts';
 import { Reaper } from './sandboxes/reaper.ts';
 import { SandboxService } from './sandboxes/service.ts';
 import { Store } from './sandboxes/store.ts';
+import { NO_TENANTS } from './tenants/file.ts';
+import { MemoryCounters } from './tenants/memory-counters.ts';
+import { startTenancy } from './tenants/tenancy.ts';
 
 /** What a door calls. A door holds no logic of its own. */
 export interface Services {
@@ -36,8 +39,13 @@ export interface Services {
 
 export interface RunningServices extends Services {
   readonly registry: NodeRegistry;
+  /** Who there is and what each may have, from the next call on. */
+  replaceTenants(config: Pick<GatewayConfig, 'keys' | 'tenants'>): void;
   stop(): Promise<void>;
 }
+
+/** A node that is down does not keep tenants from creating for longer. */
+const LEARNING_MS = 5_000;
 
 export interface ServicesDeps {
   dial: (address: NodeAddress) => Dial;
@@ -54,6 +62,16 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
   const metrics = new Metrics({ registry, queue, store });
   const placer = new Placer({ nodes: () => registry.all, store, log, observe: (outcome) => metrics.placed(outcome) });
   const reaper = new Reaper(log);
+  const tenancy = startTenancy({
+    file: config.tenants,
+    counters: new MemoryCounters(),
+    store,
+    learning: () => registry.learningWithin(LEARNING_MS),
+    queueWaitMs: config.queueWaitMs,
+    metrics: metrics.registry,
+    log,
+  });
+  const { admission } = tenancy;
   const sandboxes = new SandboxService({
     store,
     queue,
@@ -61,20 +79,29 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     reaper,
     registry,
     idempotency: new MemoryIdempotencyStore(),
+    admission,
     lifecycle,
     config,
     log,
-    observe: metrics,
+    observe: {
+      created(tenant, count) {
+        metrics.created(count);
+        tenancy.metrics.created(tenant, count);
+      },
+    },
   });
   const execs = new ExecService({
     sandboxes,
     idempotency: new MemoryIdempotencyStore(),
+    admission,
     lifecycle,
     config,
     observe: metrics,
   });
   const files = new FileService({ sandboxes, lifecycle });
   const ports = new PortService({ sandboxes, lifecycle, secret: config.nodeSecret, domain: config.previewDomain });
+
+  const auth = createAuth(config.keys);
 
   store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
   store.onChange(watchStarts(log));
@@ -98,17 +125,22 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     execs,
     files,
     ports,
-    auth: createAuth(config.keys),
+    auth,
     nodes: new NodeService(registry),
     images: new ImageService(registry),
     lifecycle,
     metrics,
     log,
     registry,
+    replaceTenants({ keys, tenants = NO_TENANTS }) {
+      tenancy.tenants.replace(tenants);
+      auth.replace(keys);
+    },
     async stop() {
       queue.stop();
       reaper.stop();
       await registry.stop();
+      await tenancy.stop();
       store.stop();
       metrics.stop();
     },

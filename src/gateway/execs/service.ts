@@ -10,6 +10,7 @@ import type { GatewayConfig } from '../config.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
+import type { Admission } from '../tenants/admission.ts';
 import { Audiences } from './audience.ts';
 import { execIdFor } from './ids.ts';
 import { startInBackground } from './job.ts';
@@ -27,6 +28,7 @@ export interface ExecCallOptions {
 export interface ExecServiceDeps {
   sandboxes: Pick<SandboxService, 'locate' | 'entry'>;
   idempotency: IdempotencyStore;
+  admission: Pick<Admission, 'enter'>;
   lifecycle: Lifecycle;
   config: Pick<GatewayConfig, 'resumeMs'>;
   observe?: ExecObserver;
@@ -55,7 +57,7 @@ export class ExecService {
    * Runs a command and waits for its end. A non-zero exit is a result. The same idempotency key again: the same result,
    * and the command does not run again.
    * @throws ServiceError `exec_…` when it never ran, `interrupted` when its outcome is unknown, `sandbox_…`,
-   * `node_unavailable`, `cancelled` after the caller's signal.
+   * `node_unavailable`, `quota_exceeded`, `cancelled` after the caller's signal.
    */
   async run(tenant: string, sandbox: string, request: ExecRequest, options: ExecCallOptions = {}): Promise<ExecResult> {
     return this.#once(tenant, sandbox, request, options, async (id, signal) => {
@@ -95,6 +97,14 @@ export class ExecService {
       await startInBackground({ program, locate, resumeMs: this.#deps.config.resumeMs, signal });
       return { execId: id };
     });
+  }
+
+  /**
+   * Counts a command that a door itself brings to its end, until the returned function is called.
+   * @throws ServiceError `quota_exceeded` when the tenant has as many in hand as it may.
+   */
+  enter(tenant: string): () => void {
+    return this.#deps.admission.enter(tenant);
   }
 
   /** A stream on the sandbox's node, once there is one. @throws ServiceError */
@@ -159,15 +169,23 @@ export class ExecService {
   ): Promise<T> {
     const { sandboxes, idempotency, lifecycle } = this.#deps;
     const release = lifecycle.begin();
+    const admitted = async (id: string, signal: AbortSignal | undefined): Promise<T> => {
+      const leave = this.enter(tenant);
+      try {
+        return await work(id, signal);
+      } finally {
+        leave();
+      }
+    };
     try {
       sandboxes.entry(tenant, sandbox);
       const key = options.idempotencyKey;
-      if (key === undefined) return await work(newExecId(), options.signal);
+      if (key === undefined) return await admitted(newExecId(), options.signal);
       const call = { scope: `exec ${tenant} ${sandbox}`, key, request };
       const id = execIdFor(tenant, sandbox, key);
       const seat = this.#audiences.join(id, options.signal);
       try {
-        return await idempotency.run(call, () => work(id, seat.signal));
+        return await idempotency.run(call, () => admitted(id, seat.signal));
       } finally {
         seat.leave();
       }

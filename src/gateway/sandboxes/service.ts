@@ -13,11 +13,12 @@ import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import { parseRecord } from '../nodes/watch.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
+import type { Admission } from '../tenants/admission.ts';
 import type { Entry } from './entry.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Placer } from './placer.ts';
 import type { Reaper } from './reaper.ts';
-import { specOf } from './spec.ts';
+import { specsOf } from './spec.ts';
 import type { Store } from './store.ts';
 
 export interface SandboxFilter {
@@ -40,10 +41,11 @@ export interface SandboxServiceDeps {
   reaper: Reaper;
   registry: NodeRegistry;
   idempotency: IdempotencyStore;
+  admission: Pick<Admission, 'admit' | 'withdraw' | 'weightOf'>;
   lifecycle: Lifecycle;
   config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs'>;
   log: Logger;
-  observe?: { created(count: number): void };
+  observe?: { created(tenant: string, count: number): void };
 }
 
 const EXTEND_DEADLINE_MS = 10_000;
@@ -62,15 +64,15 @@ export class SandboxService {
   /**
    * Makes `request.count` sandboxes (one without it), and answers before any of them exists. The same idempotency key
    * again: the same sandboxes, as they are then.
-   * @throws ServiceError `capacity_exhausted` when the queue is full (none is made then), `idempotency_conflict`,
-   * `draining`, `body_too_large`.
+   * @throws ServiceError `quota_exceeded`, `rate_limited` by the tenant's bounds, `capacity_exhausted` when the queue is
+   * full (none is made in any of these cases), `idempotency_conflict`, `draining`, `body_too_large`.
    */
   async create(tenant: string, request: CreateSandboxRequest, idempotencyKey?: string): Promise<Sandbox[]> {
     this.#deps.lifecycle.assertOpen();
     if (idempotencyKey === undefined) return this.#create(tenant, request);
     const ids = await this.#deps.idempotency.run(
       { scope: `create ${tenant}`, key: idempotencyKey, request },
-      async () => this.#create(tenant, request).map((sandbox) => sandbox.id),
+      async () => (await this.#create(tenant, request)).map((sandbox) => sandbox.id),
     );
     return ids.map((id) => this.get(tenant, id));
   }
@@ -113,7 +115,7 @@ export class SandboxService {
     const shown = found.slice(0, limit);
     const last = shown.at(-1);
     const more = found.length > limit && last !== undefined;
-    return { sandboxes: shown.map((entry) => entry.view()), nextCursor: more ? encodeCursor(last) : null };
+    return { sandboxes: shown.map((entry) => this.#view(entry)), nextCursor: more ? encodeCursor(last) : null };
   }
 
   /** It counts as deleted at once, wherever it is on its way. Deleting what has ended does nothing. */
@@ -177,7 +179,10 @@ export class SandboxService {
       }
       const placed = await entry.wait(() => entry.accepted || entry.ended, this.#deps.config.queueWaitMs, signal);
       signal?.throwIfAborted();
-      if (!placed) throw new ServiceError('capacity_exhausted', undefined, { retryAfterMs: 1_000 });
+      if (placed) continue;
+      const queuePosition = this.queuePosition(id);
+      const details = queuePosition === null ? {} : { details: { queuePosition } };
+      throw new ServiceError('capacity_exhausted', undefined, { retryAfterMs: 1_000, ...details });
     }
   }
 
@@ -201,25 +206,28 @@ export class SandboxService {
     throw new ServiceError('sandbox_ended', message ?? undefined, { details: { status, reason } });
   }
 
-  #create(tenant: string, request: CreateSandboxRequest): Sandbox[] {
-    const { store, queue, observe } = this.#deps;
+  async #create(tenant: string, request: CreateSandboxRequest): Promise<Sandbox[]> {
+    const { store, queue, admission, observe } = this.#deps;
     const image = request.image ?? this.#defaultImage();
     this.#assertPossible(request, image);
-    const now = Date.now();
-    const specs = Array.from({ length: request.count ?? 1 }, () => specOf(tenant, request, image, now));
+    const specs = specsOf(tenant, request, image, Date.now());
+    await admission.admit(tenant, specs);
+    const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
     try {
+      // In one go: what this decides for each node leaves for it in one message.
       for (const spec of specs) {
         entries.push(store.add(pendingRecord(spec)));
-        queue.add({ spec, priority: 0 });
+        queue.add({ spec, priority: 0, weight });
       }
     } catch (error) {
       // All or none: what was begun is taken back.
       for (const entry of entries) background(this.#delete(entry), 'take back a create', this.#deps.log);
+      admission.withdraw(specs);
       throw error;
     }
     for (const entry of entries) this.#limitWait(entry);
-    observe?.created(entries.length);
+    observe?.created(tenant, entries.length);
     return entries.map((entry) => this.#view(entry));
   }
 

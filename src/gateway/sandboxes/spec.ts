@@ -8,8 +8,11 @@ import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 /** A spec travels in one frame, beside a few words of its own. */
 const MAX_SPEC_BYTES = MAX_CONTROL_BYTES - 4096;
 
-/** @throws ServiceError `invalid_request` when environment, labels and command together are too large. */
-export function specOf(tenant: string, request: CreateSandboxRequest, image: string, now: number): SandboxSpec {
+/**
+ * One spec for each sandbox of the request; all share what is alike in them.
+ * @throws ServiceError `body_too_large` when environment, labels and command together are too large.
+ */
+export function specsOf(tenant: string, request: CreateSandboxRequest, image: string, now: number): SandboxSpec[] {
   const spec: SandboxSpec = {
     id: newSandboxId(),
     tenant,
@@ -35,5 +38,5 @@ export function specOf(tenant: string, request: CreateSandboxRequest, image: str
       `env, secrets, labels and startCommand take ${bytes} bytes together; at most ${MAX_SPEC_BYTES}`,
     );
   }
-  return spec;
+  return Array.from({ length: request.count ?? 1 }, () => ({ ...spec, id: newSandboxId() }));
 }

@@ -123,6 +123,11 @@ export class Admission {
     };
   }
 
+  /** How many of a tenant's sandboxes go in one turn of it, where many wait. */
+  weightOf(tenant: string): number {
+    return this.#deps.tenants.of(tenant).weight;
+  }
+
   /** Commands in hand here, by tenant. */
   get running(): ReadonlyMap<string, number> {
     return this.#running;

@@ -46,16 +46,25 @@ function openExec(stream: MuxStream, caller: Caller, services: Services): Stream
   if (ways.length !== 1) throw new ServiceError('invalid_request', 'open: one of command, argv and scriptBytes');
   const id = request.id ?? newExecId();
   if (!ID_PATTERN.test(id)) throw new ServiceError('invalid_request', 'open.id: not an exec id');
-  return join(
-    stream,
-    caller,
-    services,
-    { ...request, id },
-    {
-      opened: (answer) => ({ ...answer, execId: id }),
-      closed: () => services.metrics.streamed(),
-    },
-  );
+  const leave = services.execs.enter(caller.tenant);
+  try {
+    return join(
+      stream,
+      caller,
+      services,
+      { ...request, id },
+      {
+        opened: (answer) => ({ ...answer, execId: id }),
+        closed: () => {
+          leave();
+          services.metrics.streamed();
+        },
+      },
+    );
+  } catch (error) {
+    leave();
+    throw error;
+  }
 }
 
 function join(

@@ -18,6 +18,7 @@ const GENERATION = 1;
 
 interface Client {
   mux: Mux;
+  caller: Caller;
   /** Ends the shutdown's wait for this client. */
   released: () => void;
 }
@@ -31,6 +32,12 @@ export class ClientSockets {
     services.lifecycle.onDrain(() => {
       for (const client of this.#clients) client.mux.goaway();
     });
+    services.auth.onReplace(() => {
+      for (const { mux, caller } of [...this.#clients]) {
+        if (!services.auth.stands(caller)) mux.close(new ServiceError('unauthenticated', 'The API key was withdrawn.'));
+      }
+    });
+    services.lifecycle.onExpire(() => this.close());
   }
 
   /** Takes the upgrade if it is for `/v1/ws`. */
@@ -91,7 +98,7 @@ export class ClientSockets {
         }
       },
     });
-    const client: Client = { mux, released: settle };
+    const client: Client = { mux, caller, released: settle };
     if (mux.closed) return;
     this.#clients.add(client);
     if (!lifecycle.draining) return;

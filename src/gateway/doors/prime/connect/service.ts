@@ -67,7 +67,9 @@ export function commandSession(
       id: uuid ?? newExecId(),
       timeoutMs: uuid === null ? timeoutMs : null,
     });
+    const leave = services.execs.enter(tenant);
     const session = new Session({ execs: services.execs, tenant, program, resumeMs });
+    void session.over.then(leave);
     return sessions.add(session, { uuid, request: print, command });
   };
 
