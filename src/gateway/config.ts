@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../protocol/limits.ts';
 import type { Heartbeat } from './nodes/link.ts';
+import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
 
@@ -50,6 +51,8 @@ export interface GatewayConfig {
   /** `{port}-{sandbox}.DOMAIN` reaches that port. Null: only the path form does. */
   previewDomain: string | null;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  /** Absent: `nodes` are all that there are. */
+  discovery?: DiscoveryConfig;
   /** Absent: its defaults. */
   prime?: PrimeConfig;
 }
@@ -142,6 +145,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
     queueWaitMs: e.MILLIBOX_QUEUE_WAIT_MS,
     previewDomain: e.MILLIBOX_PREVIEW_DOMAIN ?? null,
     logLevel: e.MILLIBOX_LOG_LEVEL,
+    discovery: attempt('MILLIBOX_DISCOVERY', DEFAULT_DISCOVERY_CONFIG, () => parseDiscoveryConfig(env)),
     prime: attempt('MILLIBOX_PRIME', DEFAULT_PRIME_CONFIG, () => parsePrimeConfig(env)),
   };
   if (problems.length > 0) throw new ConfigError(problems.join('; '));

@@ -3,6 +3,9 @@ import type { Logger } from '../lib/logger.ts';
 import { background } from '../lib/background.ts';
 import { createAuth, type Auth } from './auth/auth.ts';
 import type { GatewayConfig, NodeAddress } from './config.ts';
+import { DEFAULT_DISCOVERY_CONFIG } from './discovery/config.ts';
+import { createDiscovery } from './discovery/create.ts';
+import { Follower } from './discovery/follower.ts';
 import { ExecService } from './execs/service.ts';
 import { FileService } from './files/service.ts';
 import { MemoryIdempotencyStore } from './idempotency/memory-store.ts';
@@ -56,7 +59,15 @@ export interface ServicesDeps {
 export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps): RunningServices {
   const lifecycle = createLifecycle();
   const { nodeGraceMs: graceMs, heartbeat } = config;
-  const registry = new NodeRegistry({ addresses: config.nodes, dial, graceMs, heartbeat, log });
+  const registry = new NodeRegistry({ addresses: [], dial, graceMs, heartbeat, log });
+  const { discovery = DEFAULT_DISCOVERY_CONFIG } = config;
+  const follower = new Follower({
+    discovery: createDiscovery(discovery, config.nodes, log),
+    registry,
+    leaveMs: discovery.leaveMs,
+    emptyMs: discovery.emptyMs,
+    log,
+  });
   const store = new Store(log);
   const queue = new MemoryQueue({ max: config.queueMax });
   const metrics = new Metrics({ registry, queue, store });
@@ -119,6 +130,7 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     },
     room: () => queue.wake(),
   });
+  follower.start();
 
   return {
     sandboxes,
@@ -139,6 +151,7 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     async stop() {
       queue.stop();
       reaper.stop();
+      await follower.stop();
       await registry.stop();
       await tenancy.stop();
       store.stop();

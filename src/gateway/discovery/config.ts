@@ -1,0 +1,142 @@
+/** What an operator can set about discovery. Read by the gateway's config.ts; nothing here looks at the environment. */
+import { isIP } from 'node:net';
+import * as z from 'zod';
+
+/** Which address of a node that has several. auto: IPv4 where there is one. */
+export type Family = 'auto' | '4' | '6';
+
+export interface DnsConfig {
+  names: readonly DnsName[];
+  intervalMs: number;
+  /** `host:port` or `host`. Empty: those of the machine. */
+  servers: readonly string[];
+}
+
+/** SRV records say the port themselves. */
+export type DnsName = { type: 'address'; host: string; port: number } | { type: 'srv'; host: string };
+
+export interface KubernetesConfig {
+  /** Null: that of the gateway's own pod, or of the kubeconfig's context. */
+  namespace: string | null;
+  selector: string;
+  port: number;
+  followNodes: boolean;
+  /** Keys of taints that keep nothing away. */
+  ignoreTaints: readonly string[];
+  /** A kubeconfig file. Null: the service account of the pod that the gateway runs in. */
+  configFile: string | null;
+}
+
+export interface DiscoveryConfig {
+  source: { type: 'static' } | { type: 'dns'; dns: DnsConfig } | { type: 'kubernetes'; kubernetes: KubernetesConfig };
+  family: Family;
+  /** How long sandboxes may go on that run on a node which is named no more and still answers. */
+  leaveMs: number;
+  /** How long an answer without any node is not believed. */
+  emptyMs: number;
+}
+
+const DAY_MS = 86_400_000;
+
+export const DEFAULT_DISCOVERY_CONFIG: DiscoveryConfig = {
+  source: { type: 'static' },
+  family: 'auto',
+  leaveMs: 3_600_000,
+  emptyMs: 300_000,
+};
+
+const whole = (min: number, max: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .default(fallback);
+
+/** As in the label selectors of Kubernetes, of equality and of sets. */
+const SELECTOR = /^[\w./\-=!, ()]{1,1000}$/;
+
+const Environment = z.object({
+  MILLIBOX_DISCOVERY: z.enum(['static', 'dns', 'kubernetes']).default('static'),
+  MILLIBOX_DISCOVERY_FAMILY: z.enum(['auto', '4', '6']).default('auto'),
+  MILLIBOX_DISCOVERY_LEAVE_MS: whole(0, DAY_MS, DEFAULT_DISCOVERY_CONFIG.leaveMs),
+  MILLIBOX_DISCOVERY_EMPTY_MS: whole(0, DAY_MS, DEFAULT_DISCOVERY_CONFIG.emptyMs),
+  MILLIBOX_DNS_NAMES: z.string().default(''),
+  MILLIBOX_DNS_INTERVAL_MS: whole(100, DAY_MS, 10_000),
+  MILLIBOX_DNS_SERVERS: z.string().default(''),
+  MILLIBOX_KUBERNETES_NAMESPACE: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'not the name of a namespace')
+    .optional(),
+  MILLIBOX_KUBERNETES_SELECTOR: z
+    .string()
+    .regex(SELECTOR, 'not a label selector')
+    .default('app.kubernetes.io/name=millibox,app.kubernetes.io/component=agent'),
+  MILLIBOX_KUBERNETES_PORT: whole(1, 65_535, 8701),
+  MILLIBOX_KUBERNETES_NODES: z.enum(['auto', 'off']).default('auto'),
+  MILLIBOX_KUBERNETES_IGNORE_TAINTS: z.string().default(''),
+  MILLIBOX_KUBERNETES_CONFIG: z.string().optional(),
+});
+
+/** @throws Error that says what is wrong with which variable. */
+export function parseDiscoveryConfig(env: Record<string, string | undefined>): DiscoveryConfig {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = Environment.safeParse(present);
+  if (!parsed.success) {
+    throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  }
+  const e = parsed.data;
+  return {
+    source: sourceOf(e),
+    family: e.MILLIBOX_DISCOVERY_FAMILY,
+    leaveMs: e.MILLIBOX_DISCOVERY_LEAVE_MS,
+    emptyMs: e.MILLIBOX_DISCOVERY_EMPTY_MS,
+  };
+}
+
+function sourceOf(e: z.infer<typeof Environment>): DiscoveryConfig['source'] {
+  switch (e.MILLIBOX_DISCOVERY) {
+    case 'static':
+      return { type: 'static' };
+    case 'dns': {
+      const names = words(e.MILLIBOX_DNS_NAMES).map(parseName);
+      if (names.length === 0) throw new Error('MILLIBOX_DNS_NAMES: no name');
+      const servers = words(e.MILLIBOX_DNS_SERVERS);
+      for (const server of servers) assertServer(server);
+      return { type: 'dns', dns: { names, intervalMs: e.MILLIBOX_DNS_INTERVAL_MS, servers } };
+    }
+    case 'kubernetes':
+      return {
+        type: 'kubernetes',
+        kubernetes: {
+          namespace: e.MILLIBOX_KUBERNETES_NAMESPACE ?? null,
+          selector: e.MILLIBOX_KUBERNETES_SELECTOR,
+          port: e.MILLIBOX_KUBERNETES_PORT,
+          followNodes: e.MILLIBOX_KUBERNETES_NODES === 'auto',
+          ignoreTaints: words(e.MILLIBOX_KUBERNETES_IGNORE_TAINTS),
+          configFile: e.MILLIBOX_KUBERNETES_CONFIG ?? null,
+        },
+      };
+  }
+}
+
+const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
+
+const HOST = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?$/i;
+
+function parseName(word: string): DnsName {
+  const [, host = '', port] = /^(.*?)(?::(\d{1,5}))?$/.exec(word) ?? [];
+  if (!HOST.test(host) || isIP(host) !== 0) throw new Error(`MILLIBOX_DNS_NAMES: ${word} is not a name`);
+  const isService = host.startsWith('_');
+  if (isService && port === undefined) return { type: 'srv', host };
+  const number = Number(port);
+  if (isService || !(number >= 1 && number <= 65_535)) {
+    throw new Error(`MILLIBOX_DNS_NAMES: ${word} is neither name:port nor _service._protocol.name`);
+  }
+  return { type: 'address', host, port: number };
+}
+
+function assertServer(server: string): void {
+  const [, bracketed, plain] = /^(?:\[([^\]]+)\](?::\d{1,5})?|([^:]+)(?::\d{1,5})?|(.*))$/.exec(server) ?? [];
+  if (isIP(bracketed ?? plain ?? server) === 0) throw new Error(`MILLIBOX_DNS_SERVERS: ${server} is not an address`);
+}

@@ -1,0 +1,122 @@
+/** Does with the registry what discovery says: nodes come, are held back, and are seen out. */
+import { background } from '../../lib/background.ts';
+import type { Logger } from '../../lib/logger.ts';
+import type { NodeRegistry } from '../nodes/registry.ts';
+import { keyOf, type DiscoveredNode, type Discovery } from './discovery.ts';
+
+export interface FollowerOptions {
+  discovery: Discovery;
+  registry: Pick<NodeRegistry, 'add' | 'get' | 'remove' | 'stand' | 'discovering'>;
+  /** How long sandboxes may go on that run on a node which is named no more. */
+  leaveMs: number;
+  /** How long an answer without any node is not believed. */
+  emptyMs: number;
+  log: Logger;
+  now?: () => number;
+}
+
+/** How often nodes that leave are looked at. */
+const LOOK_MS = 1_000;
+
+export class Follower {
+  readonly #options: FollowerOptions;
+  readonly #now: () => number;
+  readonly #named = new Map<string, DiscoveredNode>();
+  /** Named no more: until when their sandboxes may go on. */
+  readonly #leaving = new Map<string, number>();
+  #looking: NodeJS.Timeout | undefined;
+  /** Runs while an answer without any node is not believed. */
+  #doubting: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  start(): void {
+    const { discovery, registry, log } = this.#options;
+    registry.discovering = true;
+    discovery.start((nodes) => {
+      try {
+        if (!this.#stopped) this.#take(nodes);
+      } catch (error) {
+        log.error({ err: error }, 'what discovery said could not be followed');
+      }
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#looking);
+    clearTimeout(this.#doubting);
+    await this.#options.discovery.stop();
+  }
+
+  #take(nodes: readonly DiscoveredNode[]): void {
+    const { emptyMs, log } = this.#options;
+    if (nodes.length > 0 || this.#named.size === 0) {
+      clearTimeout(this.#doubting);
+      this.#doubting = undefined;
+      this.#follow(nodes);
+      return;
+    }
+    if (this.#doubting !== undefined) return;
+    log.warn({ nodes: this.#named.size, emptyMs }, 'discovery names no node at all: it is not believed yet');
+    this.#doubting = setTimeout(() => {
+      this.#doubting = undefined;
+      this.#follow([]);
+    }, emptyMs);
+  }
+
+  #follow(nodes: readonly DiscoveredNode[]): void {
+    const { registry } = this.#options;
+    const present = new Map(nodes.map((node) => [keyOf(node), node]));
+    for (const [key, node] of present) {
+      this.#leaving.delete(key);
+      registry.add(node);
+      registry.stand(key, node.standing);
+      this.#tell(node, this.#named.get(key));
+      this.#named.set(key, node);
+    }
+    for (const [key, node] of [...this.#named]) if (!present.has(key)) this.#leave(key, node);
+    registry.discovering = false;
+    this.#look();
+  }
+
+  #leave(key: string, node: DiscoveredNode): void {
+    const { registry, leaveMs, log } = this.#options;
+    this.#named.delete(key);
+    registry.stand(key, 'leaving');
+    this.#leaving.set(key, this.#now() + leaveMs);
+    log.info({ node: node.name ?? node.url, sandboxes: registry.get(key)?.live ?? 0 }, 'node is named no more');
+  }
+
+  /** Lets go of the leaving nodes that nothing runs on, or that had their time. */
+  #look(): void {
+    const { registry, log } = this.#options;
+    for (const [key, until] of [...this.#leaving]) {
+      const node = registry.get(key);
+      const late = this.#now() >= until;
+      if (node !== undefined && node.live > 0 && node.state !== 'lost' && !late) continue;
+      this.#leaving.delete(key);
+      if (node === undefined) continue;
+      if (node.live > 0 && late) log.warn({ node: node.name, sandboxes: node.live }, 'a node that left had its time');
+      background(registry.remove(key), 'let go of a node', log);
+    }
+    if (this.#leaving.size === 0) {
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+    } else {
+      this.#looking ??= setInterval(() => this.#look(), LOOK_MS);
+    }
+  }
+
+  #tell(node: DiscoveredNode, before: DiscoveredNode | undefined): void {
+    const { log } = this.#options;
+    const fields = { node: node.name ?? node.url, url: node.url, standing: node.standing, reason: node.reason };
+    if (before === undefined) log.info(fields, 'node discovered');
+    else if (before.url !== node.url) log.info(fields, 'node has another address');
+    else if (before.standing !== node.standing) log.info(fields, 'node stands otherwise');
+  }
+}

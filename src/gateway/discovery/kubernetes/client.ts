@@ -1,0 +1,68 @@
+/**
+ * Talks to the API server. The library does what is peculiar to Kubernetes (kubeconfig, service accounts, client
+ * certificates, credential plugins); requests are made here, so that each can be given up at any moment and none is
+ * larger than expected. The library is loaded when the first session is opened, and not before: it takes 75 MB.
+ */
+import { Agent, request, type Dispatcher } from 'undici';
+import { statusError, type KubeError } from './errors.ts';
+import { textOf } from './wire.ts';
+
+/** One conversation: credentials as they are now, and connections of its own, which end with it. */
+export interface KubeSession extends AsyncDisposable {
+  /** That of the service account, or of the kubeconfig's context. */
+  readonly namespace: string;
+  /**
+   * The body of an answer with status 200. Whoever gets it reads it to the end or aborts the signal.
+   * @throws KubeError for any other status, and whatever a connection may fail with.
+   */
+  get(path: string, query: Record<string, string>, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+}
+
+export type OpenSession = () => Promise<KubeSession>;
+
+/** Of an error's body; a larger one is of no interest. */
+const MAX_ERROR_BYTES = 64 * 1024;
+const DEFAULT_NAMESPACE = 'default';
+
+/**
+ * @param configFile a kubeconfig; null: the service account of this pod.
+ * @throws Error when there are no credentials
+ */
+export async function openSession(configFile: string | null): Promise<KubeSession> {
+  const { KubeConfig, RequestContext, HttpMethod } = await import('@kubernetes/client-node');
+  // Read anew for each session: tokens, certificates and authorities are replaced under way.
+  const config = new KubeConfig();
+  if (configFile === null) config.loadFromCluster();
+  else config.loadFromFile(configFile);
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) throw new Error('the kubeconfig has no current cluster');
+  const server = cluster.server.replace(/\/+$/, '');
+  const context = new RequestContext(server, HttpMethod.GET);
+  try {
+    await config.applySecurityAuthentication(context);
+  } catch (error) {
+    const hint = configFile === null ? ' (outside of a pod, MILLIBOX_KUBERNETES_CONFIG names a kubeconfig)' : '';
+    throw new Error(`no credentials for the API server${hint}`, { cause: error });
+  }
+  const dispatcher = context.getDispatcher() ?? new Agent();
+  const headers = { ...context.getHeaders(), accept: 'application/json' };
+  return {
+    namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? DEFAULT_NAMESPACE,
+    async get(path, query, signal) {
+      const url = `${server}${path}?${new URLSearchParams(query).toString()}`;
+      // The caller knows how long silence may last.
+      const answer = await request(url, { dispatcher, headers, signal, headersTimeout: 0, bodyTimeout: 0 });
+      if (answer.statusCode === 200) return answer.body;
+      throw await errorOf(answer);
+    },
+    async [Symbol.asyncDispose]() {
+      await dispatcher.destroy().catch(() => undefined);
+    },
+  };
+}
+
+async function errorOf({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<KubeError> {
+  const seconds = Number(headers['retry-after']);
+  const retryAfterMs = seconds > 0 ? seconds * 1_000 : null;
+  return statusError(statusCode, await textOf(body, MAX_ERROR_BYTES).catch(() => ''), retryAfterMs);
+}

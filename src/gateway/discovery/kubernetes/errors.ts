@@ -1,0 +1,72 @@
+/** What the API server refuses, and what follows from it for a list and its watch. */
+import * as z from 'zod';
+
+export class KubeError extends Error {
+  override readonly name = 'KubeError';
+  /** That of HTTP, also where it came as an event of a watch. */
+  readonly status: number;
+  readonly retryAfterMs: number | null;
+
+  constructor(status: number, message: string, retryAfterMs: number | null = null) {
+    super(message);
+    this.status = status;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** What was listed before, or the version of it, is known to the server no more. */
+  get gone(): boolean {
+    return this.status === 410;
+  }
+
+  get forbidden(): boolean {
+    return this.status === 403;
+  }
+}
+
+/** The server said something that is not of its protocol. */
+export class MalformedError extends Error {
+  override readonly name = 'MalformedError';
+}
+
+const MAX_MESSAGE = 300;
+const MAX_RETRY_AFTER_MS = 60_000;
+/** The server is busy or not there: what it has said before still holds. */
+const PASSING = new Set([401, 403, 429, 500, 502, 503]);
+
+const Status = z.object({
+  code: z.number().optional(),
+  message: z.string().optional(),
+  reason: z.string().optional(),
+  details: z.object({ retryAfterSeconds: z.number().optional() }).optional(),
+});
+
+/** From an answer's status and body. */
+export function statusError(status: number, body: string, retryAfterMs: number | null): KubeError {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    // A proxy in between answers with a page of its own.
+  }
+  const told = Status.safeParse(parsed).data;
+  return kubeError(status, told, retryAfterMs);
+}
+
+/** From the object of an ERROR event. */
+export function eventError(object: unknown): KubeError {
+  const told = Status.safeParse(object).data;
+  return kubeError(told?.code ?? 500, told, null);
+}
+
+function kubeError(status: number, told: z.infer<typeof Status> | undefined, retryAfterMs: number | null): KubeError {
+  const seconds = told?.details?.retryAfterSeconds;
+  const wait = retryAfterMs ?? (seconds === undefined || seconds <= 0 ? null : seconds * 1_000);
+  const message = `the API server answered ${status}: ${(told?.message ?? told?.reason ?? '').slice(0, MAX_MESSAGE)}`;
+  return new KubeError(status, message, wait === null ? null : Math.min(wait, MAX_RETRY_AFTER_MS));
+}
+
+/** Whether a watch may go on from where it was; otherwise everything is listed again. */
+export function mayResume(error: unknown): boolean {
+  if (error instanceof MalformedError) return false;
+  return !(error instanceof KubeError) || PASSING.has(error.status);
+}

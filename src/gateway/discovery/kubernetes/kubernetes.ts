@@ -1,0 +1,94 @@
+/** Nodes are the agents' pods of a Kubernetes cluster, held back as their Nodes are. */
+import type { Logger } from '../../../lib/logger.ts';
+import type { Family, KubernetesConfig } from '../config.ts';
+import type { Discovery, Publish } from '../discovery.ts';
+import { openSession, type OpenSession } from './client.ts';
+import { ListWatch, type Timings } from './list-watch.ts';
+import { nodesOf } from './nodes-of.ts';
+import { readNode, readPod, type AgentPod, type KubeNode } from './objects.ts';
+
+export interface KubernetesOptions extends KubernetesConfig {
+  family: Family;
+  log: Logger;
+  open?: OpenSession;
+  timings?: Partial<Timings>;
+}
+
+/** A burst of events is looked at once. */
+const GATHER_MS = 50;
+/** How long pods that are known wait for the first word about Nodes, so that a cordoned one gets no sandbox. */
+const NODES_PATIENCE_MS = 10_000;
+
+export class KubernetesDiscovery implements Discovery {
+  readonly #options: KubernetesOptions;
+  readonly #pods: ListWatch<AgentPod>;
+  readonly #nodes: ListWatch<KubeNode> | null;
+  #publish: Publish | null = null;
+  #gathering: NodeJS.Timeout | undefined;
+  #patience: NodeJS.Timeout | undefined;
+  #patient = true;
+
+  constructor(options: KubernetesOptions) {
+    this.#options = options;
+    const { namespace, selector, followNodes, configFile, log } = options;
+    const shared = {
+      open: options.open ?? (() => openSession(configFile)),
+      changed: () => this.#changed(),
+      log,
+      timings: options.timings ?? {},
+    };
+    this.#pods = new ListWatch({
+      ...shared,
+      what: 'pods',
+      path: (session) => `/api/v1/namespaces/${encodeURIComponent(namespace ?? session.namespace)}/pods`,
+      query: { labelSelector: selector },
+      read: readPod,
+      optional: false,
+    });
+    this.#nodes = followNodes
+      ? new ListWatch({
+          ...shared,
+          what: 'nodes',
+          path: () => '/api/v1/nodes',
+          query: {},
+          read: readNode,
+          optional: true,
+        })
+      : null;
+  }
+
+  start(publish: Publish): void {
+    this.#publish = publish;
+    this.#pods.start();
+    this.#nodes?.start();
+  }
+
+  async stop(): Promise<void> {
+    this.#publish = null;
+    clearTimeout(this.#gathering);
+    clearTimeout(this.#patience);
+    await Promise.all([this.#pods.stop(), this.#nodes?.stop()]);
+  }
+
+  #changed(): void {
+    if (this.#publish === null) return;
+    this.#gathering ??= setTimeout(() => {
+      this.#gathering = undefined;
+      this.#tell();
+    }, GATHER_MS);
+  }
+
+  #tell(): void {
+    const { port, family, ignoreTaints } = this.#options;
+    if (this.#pods.state !== 'synced') return;
+    if (this.#nodes?.state === 'unknown' && this.#patient) {
+      this.#patience ??= setTimeout(() => {
+        this.#patient = false;
+        this.#tell();
+      }, NODES_PATIENCE_MS);
+      return;
+    }
+    const nodes = this.#nodes?.state === 'synced' ? this.#nodes.objects : null;
+    this.#publish?.(nodesOf(this.#pods.objects, nodes, { port, family, ignoreTaints }));
+  }
+}

@@ -1,0 +1,105 @@
+/** What is kept of pods and Nodes: a few fields of each, so that thousands of them stay small. */
+import { isIP } from 'node:net';
+import * as z from 'zod';
+
+export interface Taint {
+  key: string;
+  value: string;
+  effect: string;
+}
+
+export interface Toleration {
+  /** Empty: every key. */
+  key: string;
+  operator: string;
+  value: string;
+  /** Empty: every effect. */
+  effect: string;
+}
+
+export interface AgentPod {
+  name: string;
+  uid: string;
+  /** Where it runs. */
+  nodeName: string;
+  /** Of both families, where it has both. */
+  addresses: readonly string[];
+  /** By the probes of its own containers. The pod's condition is also changed by a control plane that hears no kubelet. */
+  ready: boolean;
+  deleting: boolean;
+  createdAtMs: number;
+  tolerations: readonly Toleration[];
+}
+
+export interface KubeNode {
+  name: string;
+  unschedulable: boolean;
+  deleting: boolean;
+  taints: readonly Taint[];
+}
+
+const text = z.string().nullish();
+
+const Pod = z.object({
+  metadata: z.object({ name: z.string(), uid: z.string(), creationTimestamp: text, deletionTimestamp: text }),
+  spec: z.object({
+    nodeName: text,
+    tolerations: z.array(z.object({ key: text, operator: text, value: text, effect: text })).nullish(),
+  }),
+  status: z
+    .object({
+      phase: text,
+      podIP: text,
+      podIPs: z.array(z.object({ ip: text })).nullish(),
+      containerStatuses: z.array(z.object({ ready: z.boolean().nullish() })).nullish(),
+    })
+    .nullish(),
+});
+
+const Node = z.object({
+  metadata: z.object({ name: z.string(), deletionTimestamp: text }),
+  spec: z
+    .object({
+      unschedulable: z.boolean().nullish(),
+      taints: z.array(z.object({ key: z.string(), value: text, effect: text })).nullish(),
+    })
+    .nullish(),
+});
+
+/** Null: it cannot be read. A pod that has no node or address yet, or has ended, has no `addresses`. */
+export function readPod(object: unknown): AgentPod | null {
+  const parsed = Pod.safeParse(object);
+  if (!parsed.success) return null;
+  const { metadata, spec, status } = parsed.data;
+  const found = [status?.podIP, ...(status?.podIPs ?? []).map(({ ip }) => ip)];
+  const addresses = found.filter((ip): ip is string => typeof ip === 'string' && isIP(ip) !== 0);
+  const containers = status?.containerStatuses ?? [];
+  return {
+    name: metadata.name,
+    uid: metadata.uid,
+    nodeName: spec.nodeName ?? '',
+    addresses: status?.phase === 'Running' ? [...new Set(addresses)] : [],
+    ready: containers.length > 0 && containers.every(({ ready }) => ready === true),
+    deleting: typeof metadata.deletionTimestamp === 'string',
+    createdAtMs: Date.parse(metadata.creationTimestamp ?? '') || 0,
+    tolerations: (spec.tolerations ?? []).map((toleration) => ({
+      key: toleration.key ?? '',
+      operator: toleration.operator ?? 'Equal',
+      value: toleration.value ?? '',
+      effect: toleration.effect ?? '',
+    })),
+  };
+}
+
+/** Null: it cannot be read. */
+export function readNode(object: unknown): KubeNode | null {
+  const parsed = Node.safeParse(object);
+  if (!parsed.success) return null;
+  const { metadata, spec } = parsed.data;
+  return {
+    name: metadata.name,
+    unschedulable: spec?.unschedulable === true,
+    deleting: typeof metadata.deletionTimestamp === 'string',
+    taints: (spec?.taints ?? []).map(({ key, value, effect }) => ({ key, value: value ?? '', effect: effect ?? '' })),
+  };
+}
