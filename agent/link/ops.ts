@@ -4,14 +4,16 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
+import { MAX_CREATE_COUNT } from '../../src/protocol/limits.ts';
 import { MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
-import { SandboxSpec } from '../../src/protocol/node.ts';
+import { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
 import { EndReason, ImageRef } from '../../src/protocol/sandbox.ts';
 import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
 import type { Intake } from '../sandboxes/intake.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
+import { createMany } from './create-many.ts';
 import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
 import { attachKind, execKind, fileKind, portKind } from './relay-kinds.ts';
 import { relay } from './relay.ts';
@@ -45,6 +47,10 @@ const OPENERS: Record<string, Opener> = {
   create: (stream, { sandboxes }) => {
     const { spec } = parse(z.object({ spec: SandboxSpec }), stream.request);
     return answer(stream, sandboxes.create(spec).record);
+  },
+  createMany: (stream, { sandboxes }) => {
+    const { groups } = parse(z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }), stream.request);
+    return later(stream, async () => ({ ...(await createMany(sandboxes, groups)) }));
   },
   delete: (stream, { sandboxes }) => {
     const { sandbox, reason } = parse(z.object({ sandbox: z.string(), reason: EndReason }), stream.request);

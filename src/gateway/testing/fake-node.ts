@@ -4,7 +4,7 @@
  */
 import { createMux, memoryPair, type Json, type Mux, type MuxStream, type StreamHandler } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import type { NodeReport, SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
+import type { CreateGroup, NodeReport, SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
 import type { Dialled } from '../nodes/link.ts';
 import { FakeExecs } from './fake-execs.ts';
 import { FakeFiles } from './fake-files.ts';
@@ -33,6 +33,12 @@ export class FakeNode {
   readonly silent = new Set<string>();
   /** Nobody can be reached here. */
   offline = false;
+  /** Knows only what agents knew before there were batches. */
+  old = false;
+  /** Takes so many creates more; then it has no room. */
+  room = Infinity;
+  /** Streams that were opened, by `op`. */
+  readonly opened = new Map<string, number>();
   /** Takes a stream in place of the node. */
   intercept: ((stream: MuxStream) => StreamHandler | undefined) | null = null;
   report: NodeReport;
@@ -129,6 +135,7 @@ export class FakeNode {
   #open(stream: MuxStream): StreamHandler {
     const { request } = stream;
     const op = String(request['op']);
+    this.opened.set(op, (this.opened.get(op) ?? 0) + 1);
     const taken = this.intercept?.(stream);
     if (taken !== undefined) return taken;
     if (this.silent.has(op)) return {};
@@ -143,6 +150,9 @@ export class FakeNode {
         return { closed: () => void this.#watchers.delete(stream) };
       case 'create':
         return this.#answer(stream, () => this.#create(request['spec'] as SandboxSpec));
+      case 'createMany':
+        if (this.old) throw new ServiceError('not_supported');
+        return this.#answer(stream, () => this.#createMany(request['groups'] as CreateGroup[]));
       case 'delete':
         return this.#answer(stream, () => this.#delete(String(request['sandbox']), String(request['reason'])));
       case 'extend':
@@ -190,8 +200,24 @@ export class FakeNode {
     return open();
   }
 
+  #createMany(groups: readonly CreateGroup[]): Json {
+    const refused: Json[] = [];
+    for (const { spec, ids } of groups) {
+      for (const id of ids) {
+        try {
+          this.#create({ ...spec, id });
+        } catch (error) {
+          refused.push({ ids: [id], error: ServiceError.from(error).toWire() });
+        }
+      }
+    }
+    return { refused };
+  }
+
   #create(spec: SandboxSpec): Json {
     if (this.refuse !== null) throw this.refuse;
+    if (this.room <= 0) throw new ServiceError('capacity_exhausted');
+    this.room -= 1;
     this.specs.push(spec);
     const { env: _env, secrets: _secrets, startCommand: _start, idleTimeoutMs: _idle, ...rest } = spec;
     const known = this.records.get(spec.id);

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
+import type { Sandbox } from '../sandboxes/sandbox.ts';
+import { createMany } from './create-many.ts';
+
+const group = (image: string, ids: string[]): CreateGroup => ({ spec: { id: 'first', image } as SandboxSpec, ids });
+
+test('each is made under its own id; those refused are told with their reasons, and stop no other', async () => {
+  const made: string[] = [];
+  const sandboxes = {
+    create(spec: SandboxSpec): Sandbox {
+      if (spec.id.startsWith('full')) throw new ServiceError('capacity_exhausted', 'no room');
+      if (spec.id === 'gone') throw new ServiceError('sandbox_ended', 'the sandbox was deleted already');
+      made.push(`${spec.image} ${spec.id}`);
+      return {} as Sandbox;
+    },
+  };
+  const { refused } = await createMany(sandboxes, [
+    group('a', ['one', 'full-1', 'two']),
+    group('b', ['gone', 'full-2', 'three']),
+  ]);
+  expect(made).toEqual(['a one', 'a two', 'b three']);
+  expect(refused).toEqual([
+    { ids: ['full-1', 'full-2'], error: expect.objectContaining({ code: 'capacity_exhausted', message: 'no room' }) },
+    { ids: ['gone'], error: expect.objectContaining({ code: 'sandbox_ended' }) },
+  ]);
+});
+
+test('whoever else waits for the event loop has its turn between creates', async () => {
+  let made = 0;
+  const seen: number[] = [];
+  const sandboxes = {
+    create(): Sandbox {
+      made += 1;
+      return {} as Sandbox;
+    },
+  };
+  const done = createMany(sandboxes, [group('a', Array.from({ length: 200 }, (_, i) => `id-${i}`))]);
+  const look = (): void => {
+    seen.push(made);
+    if (made < 200) setImmediate(look);
+  };
+  setImmediate(look);
+  await done;
+  expect(made).toBe(200);
+  expect(seen.length).toBeGreaterThan(5);
+});

@@ -1,0 +1,38 @@
+/** Many creates in one message. Each is accepted or refused for itself, as if it had come alone. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ServiceError, type WireError } from '../../src/protocol/errors.ts';
+import type { CreateGroup } from '../../src/protocol/node.ts';
+import type { Sandboxes } from '../sandboxes/sandboxes.ts';
+
+/** Each create writes a file: so many, and then whatever else waits for the event loop has its turn. */
+const AT_A_TIME = 16;
+
+export interface Refused {
+  ids: string[];
+  error: WireError;
+}
+
+/** Resolves with those that were refused, put together by the reason; all others are accepted. */
+export async function createMany(
+  sandboxes: Pick<Sandboxes, 'create'>,
+  groups: readonly CreateGroup[],
+): Promise<{ refused: Refused[] }> {
+  const refused = new Map<string, Refused>();
+  let done = 0;
+  for (const { spec, ids } of groups) {
+    for (const id of ids) {
+      try {
+        sandboxes.create({ ...spec, id });
+      } catch (thrown) {
+        const error = ServiceError.from(thrown).toWire();
+        const reason = `${error.code} ${error.message}`;
+        const same = refused.get(reason);
+        if (same === undefined) refused.set(reason, { ids: [id], error });
+        else same.ids.push(id);
+      }
+      done += 1;
+      if (done % AT_A_TIME === 0) await nextTurn();
+    }
+  }
+  return { refused: [...refused.values()] };
+}
