@@ -24,7 +24,7 @@ import { SandboxService } from './sandboxes/service.ts';
 import { Store } from './sandboxes/store.ts';
 import { NO_TENANTS } from './tenants/file.ts';
 import { MemoryCounters } from './tenants/memory-counters.ts';
-import { startTenancy } from './tenants/tenancy.ts';
+import { startTenancy, type Tenancy } from './tenants/tenancy.ts';
 
 /** What a door calls. A door holds no logic of its own. */
 export interface Services {
@@ -42,6 +42,7 @@ export interface Services {
 
 export interface RunningServices extends Services {
   readonly registry: NodeRegistry;
+  readonly tenancy: Tenancy;
   /** Who there is and what each may have, from the next call on. */
   replaceTenants(config: Pick<GatewayConfig, 'keys' | 'tenants'>): void;
   stop(): Promise<void>;
@@ -144,6 +145,7 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     metrics,
     log,
     registry,
+    tenancy,
     replaceTenants({ keys, tenants = NO_TENANTS }) {
       tenancy.tenants.replace(tenants);
       auth.replace(keys);

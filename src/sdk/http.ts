@@ -3,6 +3,7 @@ import { Agent, request, type Dispatcher } from 'undici';
 import { Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { ClientConfig } from './config.ts';
+import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
 
 export interface CallOptions {
@@ -22,19 +23,27 @@ interface Call extends CallOptions {
   headers?: Record<string, string>;
   /** Whether the call may be sent again when it is unknown whether it arrived. Default: all but POST. */
   idempotent?: boolean;
+  /** How long an answer that says when to come back is heeded. Default: for a few tries. */
+  patienceMs?: number;
 }
 
 export const DEFAULT_DEADLINE_MS = 60_000;
 const MAX_CONNECTIONS = 256;
 const MAX_TRIES = 8;
+/** Other gateways tried within one call without a pause between. */
+const MAX_MOVES = 64;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 2_000;
 
+export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
+  endpoints: Endpoints;
+}
+
 export class HttpClient {
-  readonly #config: ClientConfig;
+  readonly #config: HttpConfig;
   readonly #agent: Agent;
 
-  constructor(config: ClientConfig) {
+  constructor(config: HttpConfig) {
     this.#config = config;
     // Long answers are normal here (`waitMs`): the deadline of each call is its own.
     this.#agent = new Agent({
@@ -61,14 +70,20 @@ export class HttpClient {
       deadlineMs: call.deadlineMs ?? DEFAULT_DEADLINE_MS,
       what: `${call.method} ${call.path}`,
     });
+    const startedAt = performance.now();
     for (let tries = 1; ; tries++) {
       try {
         return await this.#once(call, read, linked.signal);
       } catch (error) {
         if (linked.signal.aborted) throw asError(linked.signal.reason);
         const failure = toServiceError(error);
-        if (tries >= MAX_TRIES || !mayRetry(call, failure, error)) throw failure;
-        await sleep(failure.retryAfterMs ?? pauseMs(tries), linked.signal);
+        if (!mayRetry(call, failure, error)) throw failure;
+        const { retryAfterMs } = failure;
+        const pause = retryAfterMs === undefined ? pauseMs(tries) : apart(retryAfterMs);
+        const { patienceMs } = call;
+        const patient = retryAfterMs !== undefined && patienceMs !== undefined;
+        if (patient ? performance.now() + pause > startedAt + patienceMs : tries >= MAX_TRIES) throw failure;
+        await sleep(pause, linked.signal);
       }
     }
   }
@@ -82,8 +97,13 @@ export class HttpClient {
     return { 'user-agent': userAgent, ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }) };
   }
 
-  async #once<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const url = new URL(this.#config.url + call.path);
+  async #once<T>(
+    base: string,
+    call: Call,
+    read: (response: Dispatcher.ResponseData) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    const url = new URL(base + call.path);
     for (const [key, value] of call.query ?? []) {
       if (value !== undefined) url.searchParams.append(key, String(value));
     }
@@ -144,6 +164,11 @@ function toServiceError(error: unknown): ServiceError {
   return new ServiceError('node_unavailable', `the service cannot be reached: ${reason.message}`, { cause: error });
 }
 
+/** Nobody is there, or who is there takes no more work: another gateway may. */
+function isGone(failure: ServiceError, thrown: unknown): boolean {
+  return !(thrown instanceof ServiceError) || failure.code === 'draining';
+}
+
 /** A refused connection did nothing. A broken one may have: only an idempotent call goes out again. */
 function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
   const answered = thrown instanceof ServiceError;
@@ -158,3 +183,6 @@ export function pauseMs(tries: number): number {
   const full = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (tries - 1));
   return full / 2 + (Math.random() * full) / 2;
 }
+
+/** No sooner than that, and not all together who were told the same. */
+const apart = (ms: number): number => ms * (1 + Math.random() / 4);

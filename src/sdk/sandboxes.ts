@@ -15,6 +15,11 @@ import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
 export type CreateOptions = Omit<CreateSandboxInput, 'count'> & {
   /** Chosen anew for each call unless given: the same key twice makes one sandbox. */
   idempotencyKey?: string;
+  /**
+   * How long a create that a quota, a rate or a full service has turned away is asked for again, as often as the
+   * service says. A minute unless given; 0: not once.
+   */
+  patienceMs?: number;
 } & CallOptions;
 
 export interface ListOptions extends CallOptions {
@@ -31,6 +36,7 @@ const Deleted = z.object({ deleted: z.number() });
 
 /** A create may wait for its place in a queue. */
 const CREATE_DEADLINE_MS = 300_000;
+const CREATE_PATIENCE_MS = 60_000;
 
 export class Sandboxes {
   readonly #deps: SandboxDeps;
@@ -41,14 +47,17 @@ export class Sandboxes {
 
   /**
    * Asks for a sandbox and returns its handle at once. Use it as it is, or await it to be told of a refusal here
-   * (`capacity_exhausted`, `invalid_request`, …) instead of at first use.
+   * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) instead of at first use.
    */
   create(options: CreateOptions = {}): NewSandbox {
     const made = this.#post(options, undefined).then((answer) => SandboxSchema.parse(answer));
     return new NewSandbox(this.#deps, made);
   }
 
-  /** Many alike, in one call. The handles are there at once, as with `create`. */
+  /**
+   * Many alike, in one call, which makes all of them or none. The handles are there at once, as with `create`. More
+   * than a thousand take a call for each thousand.
+   */
   createMany(count: number, options: CreateOptions = {}): NewSandbox[] {
     if (!Number.isInteger(count) || count < 0) throw new ServiceError('invalid_request', `not a count: ${count}`);
     const handles: NewSandbox[] = [];
@@ -106,13 +115,15 @@ export class Sandboxes {
   }
 
   async #post(options: CreateOptions, count: number | undefined): Promise<unknown> {
-    const { idempotencyKey = randomUUID(), signal, deadlineMs = CREATE_DEADLINE_MS, ...spec } = options;
+    const { idempotencyKey = randomUUID(), patienceMs = CREATE_PATIENCE_MS, signal, ...rest } = options;
+    const { deadlineMs = CREATE_DEADLINE_MS, ...spec } = rest;
     return await this.#deps.http.json({
       method: 'POST',
       path: '/v1/sandboxes',
       body: count === undefined ? spec : { ...spec, count },
       headers: { 'idempotency-key': idempotencyKey },
       idempotent: true,
+      patienceMs,
       signal,
       deadlineMs,
     });

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
+import type { CreateOptions } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { duration, megabytes, pair, positive, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 
-interface CreateOptions {
+interface Options {
   name?: string;
   cpus?: number;
   memory?: number;
@@ -16,6 +17,7 @@ interface CreateOptions {
   startCommand?: string;
   timeout?: number;
   idleTimeout?: number;
+  count?: number;
   wait: boolean;
   json?: boolean;
 }
@@ -37,6 +39,7 @@ export function register(program: Command): void {
     .option('--start-command <command>', 'runs in the background once the sandbox is up')
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
     .option('--idle-timeout <duration>', 'ends it after this long without a call', duration)
+    .option('--count <number>', 'make so many alike in one call, all or none; one id a line', whole)
     .option('--no-wait', 'do not wait until it runs')
     .option('--json', 'print the whole sandbox as JSON')
     .addHelpText(
@@ -45,11 +48,12 @@ export function register(program: Command): void {
 Examples:
   millibox create
   millibox create python:3.12-slim --memory 1g --timeout 2h --label job=42
+  millibox create --count 100 --label run=7
   SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'`,
     )
-    .action(async (image: string | undefined, options: CreateOptions, command: Command) => {
+    .action(async (image: string | undefined, options: Options, command: Command) => {
       await using client = connect(command);
-      const sandbox = client.sandboxes.create({
+      const wanted: CreateOptions = {
         ...(image === undefined ? {} : { image }),
         ...(options.name === undefined ? {} : { name: options.name }),
         ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
@@ -63,9 +67,14 @@ Examples:
         ...(options.startCommand === undefined ? {} : { startCommand: options.startCommand }),
         ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
         ...(options.idleTimeout === undefined ? {} : { idleTimeoutMs: options.idleTimeout }),
-      });
-      const created = options.wait ? await sandbox.ready() : await sandbox.created();
-      if (options.json) printJson(created);
-      else process.stdout.write(`${created.id}\n`);
+      };
+      const { sandboxes } = client;
+      const asked =
+        options.count === undefined ? [sandboxes.create(wanted)] : sandboxes.createMany(options.count, wanted);
+      const created = await Promise.all(
+        asked.map((sandbox) => (options.wait ? sandbox.ready() : sandbox.created())),
+      );
+      if (options.json) printJson(options.count === undefined ? created[0] : created);
+      else for (const { id } of created) process.stdout.write(`${id}\n`);
     });
 }
