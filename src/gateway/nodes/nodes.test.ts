@@ -24,10 +24,46 @@ test('a node that is lost takes its sandboxes with it, and creates go to the oth
   });
   const next = await gateway.sandbox();
   expect((await status(next)).node).toBe('node-b');
-  // What was declared lost stays ended: if it lives after all, its node is told to let it go.
+});
+
+test('a node that was lost and is back has its sandboxes again; those that were deleted meanwhile go', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a], { nodeGraceMs: 50, linkPatienceMs: 5_000 });
+  const [kept = '', deleted = '', swept = '', died = ''] = await Promise.all(
+    ['kept', 'deleted', 'swept', 'died'].map((name) => gateway.sandbox({ labels: { name } })),
+  );
+  a.vanish();
+  for (const id of [kept, deleted, swept, died]) {
+    await gateway.until('it is given up', () => gateway.services.sandboxes.get('default', id).status === 'ERROR');
+  }
+  expect((await gateway.ask('DELETE', `/v1/sandboxes/${deleted}`)).json).toMatchObject({ reason: 'node_lost' });
+  expect((await gateway.ask('DELETE', '/v1/sandboxes?label=name=swept')).json).toEqual({ deleted: 0 });
+  a.set(died, { status: 'ERROR', reason: 'oom', endedAtMs: Date.now() });
   a.offline = false;
-  await gateway.until('the stray is deleted', () => a.records.get(onA)?.status === 'TERMINATED');
-  expect((await status(onA)).status).toBe('ERROR');
+  await gateway.until('it is taken back', () => gateway.services.sandboxes.get('default', kept).status === 'RUNNING');
+  expect((await gateway.exec(kept, { stdout: 'alive' })).json.stdout).toBe('alive');
+  await gateway.until('the deleted are gone', () =>
+    [deleted, swept].every((id) => a.records.get(id)?.status === 'TERMINATED'),
+  );
+  expect(await status(deleted)).toMatchObject({ status: 'ERROR', reason: 'node_lost' });
+  // What its node knows of an end is better than a guess.
+  expect(await status(died)).toMatchObject({ status: 'ERROR', reason: 'oom' });
+  expect(gateway.services.nodes.list()[0]?.sandboxes).toBe(1);
+});
+
+test('the link of one gateway that is cut for long costs those who use another nothing', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const id = await gateway.sandbox();
+  await using cutOff = await TestGateway.start([a], { nodeGraceMs: 20, linkPatienceMs: 20 });
+  await cutOff.until('it knows it', () => cutOff.services.sandboxes.list('default').sandboxes.length === 1);
+  const twin = cutOff.services.registry.all[0];
+  await twin?.link?.stop();
+  await cutOff.until('it has given it up', () => cutOff.services.sandboxes.get('default', id).status === 'ERROR');
+  expect((await gateway.exec(id, { stdout: 'here' })).json.stdout).toBe('here');
+  await using back = await TestGateway.start([a]);
+  await back.until('it knows it', () => back.services.sandboxes.get('default', id).status === 'RUNNING');
+  expect(a.records.get(id)?.status).toBe('RUNNING');
 });
 
 test('a node that comes back within the grace has lost nothing', async () => {
@@ -216,8 +252,12 @@ test('a draining or cordoned node gets no new sandboxes and keeps its own', asyn
   b.setReport({});
   for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
   await gateway.ask('POST', '/v1/nodes/node-a/cordon', { body: { on: false } });
-  await gateway.ask('POST', '/v1/nodes/node-a/drain', { body: {} });
-  await gateway.until('it drains', () => gateway.services.nodes.list().some((n) => n.state === 'draining'));
+  const draining = await gateway.ask('POST', '/v1/nodes/node-a/drain', { body: { deadlineMs: 60_000 } });
+  expect(draining.json).toMatchObject({ state: 'draining', sandboxes: 1 });
+  expect(Date.parse(draining.json.drainDeadline)).toBeGreaterThan(Date.now());
+  // The node has heard it, and tells every gateway.
+  await using other = await TestGateway.start([a, b]);
+  expect(other.services.nodes.list().find((n) => n.name === 'node-a')).toMatchObject({ state: 'draining' });
   for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
   expect((await gateway.exec(onA, { stdout: 'still' })).json.stdout).toBe('still');
   expect((await gateway.ask('POST', '/v1/nodes/nope/drain', { body: {} })).json.error.code).toBe('not_found');

@@ -39,35 +39,61 @@ export interface PickOptions<N> {
  * left alone while there is any other: where all have failed, more likely it is what they were given.
  */
 export function pick<N extends Candidate>(nodes: readonly N[], need: Need, options: PickOptions<N> = {}): N | null {
-  const found = pickAmong(nodes, need, options, (node) => !node.ejected);
-  if (found !== null || nodes.some((node) => node.ready && !node.ejected)) return found;
-  return pickAmong(nodes, need, options, (node) => node.ejected);
-}
-
-function pickAmong<N extends Candidate>(
-  nodes: readonly N[],
-  need: Need,
-  options: PickOptions<N>,
-  allowed: (node: N) => boolean,
-): N | null {
-  const random = options.random ?? Math.random;
+  const { exclude, random = Math.random } = options;
   const count = nodes.length;
   if (count === 0) return null;
+  const best = new Best<N>(need);
   const start = Math.floor(random() * count);
-  const best = { node: null as N | null, score: -Infinity };
-  const look = (node: N | undefined): void => {
-    if (node === undefined || !allowed(node) || options.exclude?.has(node) || !hasRoom(node, need)) return;
-    const score = scoreOf(node, need);
-    if (score > best.score) Object.assign(best, { node, score });
-  };
-  if (count <= SAMPLE) {
-    // From a random start, so that equals take turns.
-    for (let i = 0; i < count; i++) look(nodes[(start + i) % count]);
-    return best.node;
+  for (let i = 0; i < Math.min(count, SAMPLE); i++) {
+    // All of a few, from a random start, so that equals take turns.
+    const node = nodes[count <= SAMPLE ? (start + i) % count : Math.floor(random() * count)];
+    if (node === undefined || !hasRoom(node, need) || node.ejected || exclude?.has(node)) continue;
+    best.consider(node);
   }
-  for (let i = 0; i < SAMPLE; i++) look(nodes[Math.floor(random() * count)]);
-  for (let i = 0; i < count && best.node === null; i++) look(nodes[(start + i) % count]);
-  return best.node;
+  return best.node ?? search(nodes, need, start, exclude);
+}
+
+/**
+ * The first with room from `start` on, for when the sample was full: of many thousands of nodes perhaps one has room.
+ * Ejected nodes are remembered on the way, in case there are no others.
+ */
+function search<N extends Candidate>(
+  nodes: readonly N[],
+  need: Need,
+  start: number,
+  exclude: ReadonlySet<N> | undefined,
+): N | null {
+  const suspects = new Best<N>(need);
+  let others = false;
+  for (let i = 0; i < nodes.length; i++) {
+    const node = nodes[(start + i) % nodes.length] as N;
+    if (hasRoom(node, need) && !exclude?.has(node)) {
+      if (!node.ejected) return node;
+      if (suspects.considered < SAMPLE) suspects.consider(node);
+    }
+    others ||= node.ready && !node.ejected;
+  }
+  return others ? null : suspects.node;
+}
+
+/** The one of the highest score. */
+class Best<N extends Candidate> {
+  node: N | null = null;
+  considered = 0;
+  readonly #need: Need;
+  #score = -Infinity;
+
+  constructor(need: Need) {
+    this.#need = need;
+  }
+
+  consider(node: N): void {
+    this.considered += 1;
+    const score = scoreOf(node, this.#need);
+    if (score <= this.#score) return;
+    this.#score = score;
+    this.node = node;
+  }
 }
 
 /** Whether a node of this size could ever take it. */
@@ -76,9 +102,12 @@ export function couldFit(node: Candidate, need: Need): boolean {
   return report !== null && need.cpus <= report.cpus && need.memoryMb <= report.memoryMb && report.maxSandboxes > 0;
 }
 
-/** Cpus and memory may be promised more than once over; how far is for the node to say, by refusing. */
+/**
+ * Cpus and memory may be promised more than once over; how far is for the node to say, by refusing. What is cheap to
+ * know comes first: a search looks at every node of a full cluster.
+ */
 function hasRoom(node: Candidate, need: Need): boolean {
-  return node.ready && !node.full && couldFit(node, need) && node.live < (node.report?.maxSandboxes ?? 0);
+  return node.live < (node.report?.maxSandboxes ?? 0) && couldFit(node, need) && node.ready && !node.full;
 }
 
 /** A waiting container outweighs the image on disk, which outweighs how empty the node is. */

@@ -46,9 +46,9 @@ export class NodeRegistry {
     return this.#list;
   }
 
-  /** Not all nodes have said yet what they have, and there is still hope that they will. */
+  /** Not all nodes have said what they have, and there is still hope that they will: one may have what nobody here knows. */
   get learning(): boolean {
-    return this.learningWithin(this.#options.graceMs);
+    return this.learningWithin(this.#options.graceMs) || this.#list.some((node) => node.state === 'away');
   }
 
   /** As `learning`, with hope for so long after the start. */

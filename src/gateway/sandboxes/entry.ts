@@ -13,6 +13,8 @@ export class Entry {
   node: Node | null = null;
   /** The node has said that it has it. */
   accepted = false;
+  /** It was deleted when its node was lost already. */
+  renounced = false;
   readonly #waiters = new Set<() => void>();
 
   constructor(record: SandboxRecord) {

@@ -127,9 +127,10 @@ export class SandboxService {
 
   /** Deletes all that fit and have not ended. Resolves with how many. */
   async deleteWhere(tenant: string, filter: SandboxFilter): Promise<number> {
-    const entries = [...this.#deps.store.of(tenant, null)].filter((entry) => !entry.ended && matches(entry, filter));
+    const entries = [...this.#deps.store.of(tenant, null)].filter((entry) => matches(entry, filter));
+    const alive = entries.filter((entry) => !entry.ended).length;
     await Promise.all(entries.map((entry) => this.#delete(entry)));
-    return entries.length;
+    return alive;
   }
 
   /**
@@ -272,8 +273,8 @@ export class SandboxService {
   }
 
   async #delete(entry: Entry): Promise<void> {
-    if (entry.ended) return;
     const { store, queue, placer, reaper } = this.#deps;
+    if (entry.ended) return store.renounce(entry);
     const { node } = entry;
     queue.remove(entry.id);
     placer.forget(entry.id);

@@ -1,6 +1,8 @@
 /**
  * All sandboxes that this gateway knows: by id, and by tenant and age. It takes what nodes say, with three rules: what
- * has ended stays ended, a sandbox belongs to one node, and nobody changes a sandbox's tenant or age.
+ * has ended stays ended, a sandbox belongs to one node, and nobody changes a sandbox's tenant or age. That a node was
+ * lost is this gateway's own guess: when the node is back, its word counts again, unless the sandbox was deleted
+ * meanwhile.
  */
 import type { Logger } from '../../lib/logger.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
@@ -94,8 +96,14 @@ export class Store {
       this.#log.warn({ node: node.name, sandbox: record.id }, 'a node claims a sandbox of another tenant');
       return;
     }
+    if (isGuess(entry, node)) {
+      entry.node = node;
+      return this.#replace(entry, this.#kept(entry, record), true);
+    }
     if (entry.ended) {
-      if (!isEnded(record.status)) this.#stray(node, record.id, entry.record.reason ?? 'deleted');
+      if (!isEnded(record.status)) {
+        this.#stray(node, record.id, entry.renounced ? 'deleted' : (entry.record.reason ?? 'deleted'));
+      }
       else if (entry.node === node && entry.record.reason === record.reason) entry.record = this.#kept(entry, record);
       return;
     }
@@ -114,6 +122,11 @@ export class Store {
   end(entry: Entry, reason: EndReason, message: string | null): void {
     if (entry.ended) return;
     this.#replace(entry, endedRecord(entry.record, reason, message, this.#now()), entry.accepted);
+  }
+
+  /** Nobody wants it any more, although it has ended as far as is known: if its node comes back with it, it goes. */
+  renounce(entry: Entry): void {
+    entry.renounced = true;
   }
 
   /** All that a node has. What it had before and has no more is gone. */
@@ -188,4 +201,10 @@ export class Store {
     if (by > 0) here.add(entry);
     else here.delete(entry);
   }
+}
+
+/** It ended because its node was lost, and that is the node that speaks now. */
+function isGuess(entry: Entry, node: Node): boolean {
+  const same = entry.node === node || entry.node?.name === node.name;
+  return entry.record.reason === 'node_lost' && entry.accepted && !entry.renounced && same;
 }
