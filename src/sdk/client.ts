@@ -2,12 +2,18 @@
 import { DETACHED_GRACE_MS } from '../protocol/limits.ts';
 import { loadConfig } from './config.ts';
 import { Connection, webSocketDial, type Dial } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
 import { HttpClient } from './http.ts';
 import { Sandboxes } from './sandboxes.ts';
 
 export interface MilliboxOptions {
-  /** Default: MILLIBOX_URL, or http://127.0.0.1:8700. */
+  /**
+   * Default: MILLIBOX_URL, or http://127.0.0.1:8700. Several with commas between are gateways of one service: one is
+   * used, and when it goes away, another.
+   */
   url?: string;
+  /** The same as a list. */
+  urls?: readonly string[];
   /** Default: MILLIBOX_API_KEY. */
   apiKey?: string;
   /** How long a command is looked for after the way to it was cut. The service keeps it a minute by default. */
@@ -22,6 +28,7 @@ const DEFAULT_PATIENCE_MS = 30_000;
 
 /** One for a process is enough: everything shares its connections. */
 export class Millibox implements AsyncDisposable {
+  /** The gateway that it begins with. */
   readonly url: string;
   readonly sandboxes: Sandboxes;
   readonly #http: HttpClient;
@@ -30,10 +37,12 @@ export class Millibox implements AsyncDisposable {
   /** Does nothing on the network. @throws TypeError when the URL is not one of HTTP. */
   constructor(options: MilliboxOptions = {}) {
     const config = loadConfig(options);
-    this.url = config.url;
-    this.#http = new HttpClient(config);
+    const endpoints = new Endpoints(config.urls);
+    this.url = endpoints.current;
+    this.#http = new HttpClient({ ...config, endpoints });
     this.#connection = new Connection({
-      dial: options.dial ?? webSocketDial(config.url, this.#http.headers),
+      dial: options.dial ?? webSocketDial(this.#http.headers),
+      endpoints,
       patienceMs: options.patienceMs ?? DEFAULT_PATIENCE_MS,
     });
     this.sandboxes = new Sandboxes({

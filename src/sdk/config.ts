@@ -2,25 +2,38 @@
 import { readFileSync } from 'node:fs';
 
 export interface ClientConfig {
-  /** Without a trailing slash. */
-  url: string;
+  /** Gateways of one service, without trailing slashes: at least one. */
+  urls: readonly string[];
   apiKey: string | undefined;
   /** Shown to the server. */
   userAgent: string;
 }
 
+export interface Given {
+  /** One, or several with commas between. */
+  url?: string | undefined;
+  urls?: readonly string[] | undefined;
+  apiKey?: string | undefined;
+}
+
 export const DEFAULT_URL = 'http://127.0.0.1:8700';
 
-/** @throws TypeError when the URL is not one of HTTP. */
-export function loadConfig(given: { url?: string | undefined; apiKey?: string | undefined }): ClientConfig {
+/** @throws TypeError when an address is not one of HTTP, or there is none. */
+export function loadConfig(given: Given): ClientConfig {
   const env = process.env;
-  const url = new URL(given.url ?? env['MILLIBOX_URL'] ?? DEFAULT_URL);
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new TypeError(`not an HTTP address: ${url.href}`);
+  const urls = given.urls ?? (given.url ?? env['MILLIBOX_URL'] ?? DEFAULT_URL).split(',');
+  if (urls.length === 0) throw new TypeError('no address of a gateway');
   return {
-    url: (url.origin + url.pathname).replace(/\/+$/, ''),
+    urls: [...new Set(urls.map(readUrl))],
     apiKey: given.apiKey ?? env['MILLIBOX_API_KEY'] ?? undefined,
     userAgent: `millibox-sdk/${version()} node/${process.versions.node}`,
   };
+}
+
+function readUrl(text: string): string {
+  const url = new URL(text.trim());
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new TypeError(`not an HTTP address: ${url.href}`);
+  return (url.origin + url.pathname).replace(/\/+$/, '');
 }
 
 let known: string | undefined;

@@ -11,6 +11,7 @@ import {
   type StreamHandler,
   type Transport,
 } from '../mux/index.ts';
+import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
 import { pauseMs, refusal } from './http.ts';
 
@@ -18,24 +19,27 @@ export const CLIENT_SUBPROTOCOL = 'millibox.v1';
 const GENERATION = 1;
 const DIAL_DEADLINE_MS = 10_000;
 
-/** Makes a transport to the gateway. Tests put their own here. */
-export type Dial = (signal: AbortSignal) => Promise<Transport>;
+/** Makes a transport to the gateway of this URL. Tests put their own here. */
+export type Dial = (signal: AbortSignal, url: string) => Promise<Transport>;
 
 export interface ConnectionOptions {
   dial: Dial;
+  endpoints: Endpoints;
   /** How long a gateway that cannot be reached is tried again. */
   patienceMs: number;
 }
+
+/** Of failures to dial: this gateway is of no use now, another may be. */
+const GATEWAY_GONE: ReadonlySet<string> = new Set(['node_unavailable', 'draining', 'deadline_exceeded']);
 
 /** WebSockets do not get through to the gateway: HTTP may. */
 export class NoWebSocket extends ServiceError {
   override readonly name = 'NoWebSocket';
 }
 
-export function webSocketDial(url: string, headers: Record<string, string>): Dial {
-  const address = `${url.replace(/^http/, 'ws')}/v1/ws`;
-  return (signal) =>
-    dialWs(address, {
+export function webSocketDial(headers: Record<string, string>): Dial {
+  return (signal, url) =>
+    dialWs(`${url.replace(/^http/, 'ws')}/v1/ws`, {
       subprotocol: CLIENT_SUBPROTOCOL,
       headers,
       deadlineMs: DIAL_DEADLINE_MS,
@@ -121,22 +125,27 @@ export class Connection {
   }
 
   async #dial(): Promise<Link> {
+    const { dial, endpoints, patienceMs } = this.#options;
     const signal = this.#closing.signal;
-    const giveUpAt = performance.now() + this.#options.patienceMs;
-    for (let tries = 1; ; tries++) {
+    const giveUpAt = performance.now() + patienceMs;
+    for (let tries = 1; ; ) {
+      const url = endpoints.current;
       try {
         signal.throwIfAborted();
-        return this.#start(await this.#options.dial(signal));
+        return this.#start(await dial(signal, url), url);
       } catch (error) {
         if (signal.aborted) throw asError(signal.reason);
         const failure = explain(error);
         if (!failure.retryable || performance.now() > giveUpAt) throw failure;
+        if (GATEWAY_GONE.has(failure.code) && endpoints.failed(url)) continue;
         await sleep(failure.retryAfterMs ?? pauseMs(tries), signal);
+        tries += 1;
       }
     }
   }
 
-  #start(transport: Transport): Link {
+  #start(transport: Transport, url: string): Link {
+    const { endpoints } = this.#options;
     const mux = createMux({
       transport,
       role: 'dialler',
@@ -148,10 +157,13 @@ export class Connection {
       },
       onGoaway: () => {
         link.draining = true;
+        endpoints.failed(url);
         if (this.#link === link) this.#link = null;
         if (mux.stats.streams === 0) mux.close();
       },
-      onClose: () => {
+      onClose: (error) => {
+        // Lost, not closed by us: whoever is next is tried first.
+        if (error !== null && !link.draining) endpoints.failed(url);
         if (this.#link === link) this.#link = null;
       },
     });

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Transport } from '../mux/index.ts';
 import { Connection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
 import { FakeGateway } from './fake-gateway.ts';
 import { HttpClient } from './http.ts';
 
+const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const CUTS = 1_000;
 const AT_ONCE = 6;
 const OUT_BYTES = 90_000;
@@ -73,9 +75,10 @@ describe('a link that is cut a thousand times, at any byte', { timeout: 240_000 
           link.cut();
         });
       },
+      endpoints: NOWHERE,
       patienceMs: 60_000,
     });
-    const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+    const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
     let runs = 0;
     const one = async (): Promise<void> => {
       const seed = 3 + 2 * runs++;

@@ -4,6 +4,7 @@ import { ServiceError } from '../protocol/errors.ts';
 import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
 import { CommandFailedError, MilliboxError } from './errors.ts';
 import { Connection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
 import type { Command, Encoding, ExecOptions } from './exec/options.ts';
 import { HttpClient } from './http.ts';
@@ -11,6 +12,7 @@ import { HttpClient } from './http.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
+const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0)) await it.close();
@@ -18,8 +20,8 @@ afterEach(async () => {
 
 function bench(program: FakeProgram, sandbox: string | Promise<string> = 'sbx-1') {
   const gateway = new FakeGateway(program);
-  const connection = new Connection({ dial: gateway.dial, patienceMs: 20_000 });
-  const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
+  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
   open.push(connection, http);
   const exec = <E extends Encoding = 'utf8'>(command: Command, options: ExecOptions<E> = {}): ExecHandle<E> =>
     new ExecHandle({ http, connection, sandbox, resumeMs: 20_000 }, command, options);
@@ -279,7 +281,7 @@ describe('attaching', () => {
     await first.started;
     first.detach();
     await expect(first.result).rejects.toMatchObject({ code: 'cancelled' });
-    const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+    const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
     open.push(http);
     const deps = { http, connection, sandbox: 's', resumeMs: 20_000 };
     const second = new ExecHandle(deps, null, { id: first.id, stdin: true });
@@ -442,8 +444,8 @@ describe('after a cut', () => {
 
   it('ends an exec that no link can reach, in bounded time', async () => {
     const { gateway } = bench(() => undefined);
-    const connection = new Connection({ dial: gateway.dial, patienceMs: 1 });
-    const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+    const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 1 });
+    const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
     open.push(connection, http);
     const handle = new ExecHandle({ http, connection, sandbox: 's', resumeMs: 1 }, 'x');
     await handle.started;

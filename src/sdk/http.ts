@@ -70,14 +70,18 @@ export class HttpClient {
       deadlineMs: call.deadlineMs ?? DEFAULT_DEADLINE_MS,
       what: `${call.method} ${call.path}`,
     });
+    const { endpoints } = this.#config;
     const startedAt = performance.now();
-    for (let tries = 1; ; tries++) {
+    for (let tries = 1, moves = 0; ; tries++) {
+      const base = endpoints.current;
       try {
-        return await this.#once(call, read, linked.signal);
+        return await this.#once(base, call, read, linked.signal);
       } catch (error) {
         if (linked.signal.aborted) throw asError(linked.signal.reason);
         const failure = toServiceError(error);
+        const elsewhere = isGone(failure, error) && endpoints.failed(base);
         if (!mayRetry(call, failure, error)) throw failure;
+        if (elsewhere && moves++ < MAX_MOVES) continue;
         const { retryAfterMs } = failure;
         const pause = retryAfterMs === undefined ? pauseMs(tries) : apart(retryAfterMs);
         const { patienceMs } = call;

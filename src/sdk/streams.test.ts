@@ -5,6 +5,7 @@ import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
 import { Connection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
 import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
 import { Files } from './files.ts';
@@ -15,6 +16,7 @@ import { Pty } from './pty.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
+const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0)) await it.close();
@@ -25,8 +27,8 @@ type OnOther = FakeGateway['onOther'];
 function bench(onOther: OnOther, program: FakeProgram = () => undefined) {
   const gateway = new FakeGateway(program);
   gateway.onOther = onOther;
-  const connection = new Connection({ dial: gateway.dial, patienceMs: 20_000 });
-  const http = new HttpClient({ url: 'http://127.0.0.1:1', apiKey: undefined, userAgent: 'test' });
+  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
+  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
   open.push(connection, http);
   const deps = { streams: connection, sandbox: 'sbx-1' };
   return { gateway, connection, http, files: new Files(deps), ports: new Ports(deps) };
