@@ -1,7 +1,7 @@
 /** The HTTP server: error form, health, metrics, and the doors. */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { fastify, type FastifyInstance } from 'fastify';
+import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { ServiceError } from '../protocol/errors.ts';
 import { newRequestId } from '../protocol/ids.ts';
 import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
@@ -48,6 +48,8 @@ export async function buildApp(
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
     reply.raw.once('close', services.lifecycle.track());
+    const spared = services.lifecycle.onExpire(() => giveUp(request, reply));
+    reply.raw.once('close', spared);
     if (services.lifecycle.draining) reply.header('connection', 'close');
     next();
   });
@@ -74,6 +76,14 @@ export async function buildApp(
     refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
   });
   return app;
+}
+
+/** The shutdown waits no longer. With an idempotency key the same call goes on elsewhere; without, who knows. */
+function giveUp(request: FastifyRequest, reply: FastifyReply): void {
+  if (reply.sent || reply.raw.headersSent) return;
+  const again = request.method === 'GET' || request.headers['idempotency-key'] !== undefined;
+  reply.header('connection', 'close');
+  void reply.send(new ServiceError(again ? 'draining' : 'interrupted'));
 }
 
 /** A host name that names a port stands for that port's path. */

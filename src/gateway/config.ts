@@ -26,6 +26,8 @@ export interface NodeAddress {
 
 export interface GatewayConfig {
   listen: { host: string; port: number };
+  /** Another gateway may listen on the same port: the one that takes this one's place. */
+  reusePort?: boolean;
   nodes: readonly NodeAddress[];
   nodeSecret: string;
   /** Those of the tenants file included. */
@@ -48,6 +50,8 @@ export interface GatewayConfig {
   queueMax: number;
   /** A sandbox that waited this long for room ends. */
   queueWaitMs: number;
+  /** What several gateways share is kept there; may hold a password. Absent: this gateway is the only one. */
+  redisUrl?: string | undefined;
   /** `{port}-{sandbox}.DOMAIN` reaches that port. Null: only the path form does. */
   previewDomain: string | null;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -73,6 +77,7 @@ const MINUTE = 60_000;
 
 const Environment = z.object({
   MILLIBOX_LISTEN: z.string().default('127.0.0.1:8700'),
+  MILLIBOX_REUSE_PORT: z.enum(['0', '1']).default('0'),
   MILLIBOX_NODES: z.string().default('ws://127.0.0.1:8701'),
   MILLIBOX_NODE_SECRET: z.string().optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().optional(),
@@ -90,6 +95,8 @@ const Environment = z.object({
   MILLIBOX_DRAIN_MS: whole(0, 60 * MINUTE, 30_000),
   MILLIBOX_QUEUE_MAX: whole(0, 10_000_000, 10_000),
   MILLIBOX_QUEUE_WAIT_MS: whole(1, 24 * 60 * MINUTE, 10 * MINUTE),
+  MILLIBOX_REDIS_URL: z.string().optional(),
+  MILLIBOX_REDIS_URL_FILE: z.string().optional(),
   MILLIBOX_PREVIEW_DOMAIN: z
     .string()
     .regex(/^[a-z0-9.-]{1,180}$/, 'not a domain in small letters')
@@ -119,6 +126,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
   );
   const config: GatewayConfig = {
     listen: attempt('MILLIBOX_LISTEN', { host: '', port: 0 }, () => parseListen(e.MILLIBOX_LISTEN)),
+    reusePort: e.MILLIBOX_REUSE_PORT === '1',
     nodes: attempt('MILLIBOX_NODES', [], () => parseNodes(e.MILLIBOX_NODES)),
     nodeSecret: attempt('MILLIBOX_NODE_SECRET', '', () =>
       secret(
@@ -143,6 +151,9 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
     drainMs: e.MILLIBOX_DRAIN_MS,
     queueMax: e.MILLIBOX_QUEUE_MAX,
     queueWaitMs: e.MILLIBOX_QUEUE_WAIT_MS,
+    redisUrl: attempt('MILLIBOX_REDIS_URL', undefined, () =>
+      parseRedisUrl(fileOr(e.MILLIBOX_REDIS_URL, e.MILLIBOX_REDIS_URL_FILE)),
+    ),
     previewDomain: e.MILLIBOX_PREVIEW_DOMAIN ?? null,
     logLevel: e.MILLIBOX_LOG_LEVEL,
     discovery: attempt('MILLIBOX_DISCOVERY', DEFAULT_DISCOVERY_CONFIG, () => parseDiscoveryConfig(env)),
@@ -154,6 +165,16 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
 
 function fileOr(value: string | undefined, path: string | undefined): string | undefined {
   return value ?? (path === undefined ? undefined : readFileSync(path, 'utf8').trim());
+}
+
+/** Nothing of it is quoted: there may be a password in it. */
+function parseRedisUrl(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.parse(text);
+  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '') {
+    throw new Error('not redis://[user:password@]host[:port][/database], nor with rediss:');
+  }
+  return text;
 }
 
 function secret(value: string | undefined, path: string | undefined, hint: string): string {

@@ -75,13 +75,21 @@ test('an answer that is held back is given when the shutdown begins, and an uplo
   await drain;
 });
 
-test('work that does not end in time does not hold the shutdown up', async () => {
+test('work that does not end in time does not hold the shutdown up, and who waits for it is told what that means', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
+  const mux = await gateway.ws();
+  const streamed = openClientStream(mux, { op: 'exec', sandbox: id, command: '{"hang":true}', id: 'exe-stream' });
+  await streamed.opened;
   const blocking = gateway.exec(id, { hang: true });
-  blocking.catch(() => undefined);
-  await gateway.node.execs.startedCount(1);
+  const keyed = gateway.exec(id, { hang: true, stdout: 'kept' }, { headers: { 'idempotency-key': 'k' } });
+  await gateway.node.execs.startedCount(3);
   await gateway.services.lifecycle.drain(20);
+  // Nobody knows how it ended, if it did.
+  expect((await blocking).json.error).toMatchObject({ code: 'interrupted' });
+  expect((await blocking).headers['connection']).toBe('close');
+  // The same call elsewhere finds the same command.
+  expect((await keyed).json.error).toMatchObject({ code: 'draining', retryable: true });
+  expect((await streamed.closed)?.code).toBe('interrupted');
   await gateway[Symbol.asyncDispose]();
-  await expect(blocking).rejects.toThrow();
 });

@@ -37,6 +37,8 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   const address = app.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
   const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
+  // Whoever listens on this port beside us takes what is new from now on.
+  if (config.reusePort) services.lifecycle.onDrain(() => app.server.close());
   let stopped: Promise<void> | null = null;
   return {
     url: `http://${host}:${port}`,
@@ -53,7 +55,9 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
 
 async function listen(services: Services, config: GatewayConfig, doors: readonly Door[]): Promise<FastifyInstance> {
   const app = await buildApp(services, config, doors);
-  await app.listen({ host: config.listen.host, port: config.listen.port });
+  const { host, port } = config.listen;
+  const shared = config.reusePort ? { reusePort: true } : {};
+  await app.listen({ host, port, ...shared });
   return app;
 }
 
@@ -83,12 +87,16 @@ export async function main(env: Record<string, string | undefined>, signal: Abor
 function run(): void {
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
-  main(environment(), stop.signal).catch((error: unknown) => {
-    process.stderr.write(
-      `millibox gateway: ${error instanceof ConfigError ? error.message : String((error as Error)?.stack ?? error)}\n`,
-    );
-    process.exitCode = 1;
-  });
+  main(environment(), stop.signal).then(
+    // What still waits for something that will not come has been told.
+    () => process.exit(0),
+    (error: unknown) => {
+      process.stderr.write(
+        `millibox gateway: ${error instanceof ConfigError ? error.message : String((error as Error)?.stack ?? error)}\n`,
+      );
+      process.exit(1);
+    },
+  );
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) run();
