@@ -10,6 +10,7 @@ import { register as registerGateway } from './commands/gateway.ts';
 import { register as registerImage } from './commands/image.ts';
 import { register as registerJobs } from './commands/jobs.ts';
 import { register as registerLs } from './commands/ls.ts';
+import { register as registerNode } from './commands/node.ts';
 import { register as registerRm } from './commands/rm.ts';
 import { register as registerShell } from './commands/shell.ts';
 import { register as registerUp } from './commands/up.ts';
@@ -17,7 +18,7 @@ import { reportFailure } from './io/failure.ts';
 
 const program = new Command('millibox')
   .description('Self-hosted sandboxes for code that nobody trusts yet.')
-  .option('--url <url>', 'address of the gateway (MILLIBOX_URL; default: what runs on this machine)')
+  .option('--url <url>', 'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)')
   .option('--api-key <key>', 'better: MILLIBOX_API_KEY, which no process list shows')
   .showHelpAfterError('(try: millibox help COMMAND)')
   .enablePositionalOptions();
@@ -34,6 +35,7 @@ for (const register of [
   registerRm,
   registerJobs,
   registerImage,
+  registerNode,
   registerBench,
 ]) {
   register(program);

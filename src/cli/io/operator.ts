@@ -1,16 +1,23 @@
 /** The operator's half of the API: nodes, pools, images. */
 import type { Readable } from 'node:stream';
 import * as z from 'zod';
-import { request } from 'undici';
+import { request, type Dispatcher } from 'undici';
 import { PoolState } from '../../protocol/node.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Connection } from '../config.ts';
 
 const CALL_LIMIT_MS = 30_000;
-const Nodes = z.object({
-  nodes: z.array(z.object({ name: z.string(), state: z.string(), runtime: z.string().nullable(), sandboxes: z.int() })),
+const NodeView = z.object({
+  name: z.string(),
+  state: z.string(),
+  runtime: z.string().nullable(),
+  sandboxes: z.int(),
+  maxSandboxes: z.int().nullable(),
+  ejectedMs: z.number(),
+  drainDeadline: z.string().nullish(),
 });
-export type NodeView = z.infer<typeof Nodes>['nodes'][number];
+const Nodes = z.object({ nodes: z.array(NodeView) });
+export type NodeView = z.infer<typeof NodeView>;
 const Pools = z.object({ pools: z.array(PoolState.extend({ node: z.string() })) });
 const Images = z.object({ images: z.array(z.object({ image: z.string(), nodes: z.array(z.string()) })) });
 const Imported = z.object({ id: z.string() });
@@ -33,6 +40,17 @@ export class Operator {
 
   async nodes(): Promise<NodeView[]> {
     return Nodes.parse(await this.call('GET', '/v1/nodes')).nodes;
+  }
+
+  /** Keeps new sandboxes away from a node, or lets them come again. */
+  async cordon(name: string, on: boolean): Promise<NodeView> {
+    return NodeView.parse(await this.call('POST', `/v1/nodes/${encodeURIComponent(name)}/cordon`, { on }));
+  }
+
+  /** As `cordon`; and what still lives there after `deadlineMs` is ended. */
+  async drain(name: string, on: boolean, deadlineMs?: number): Promise<NodeView> {
+    const body = { on, ...(deadlineMs === undefined ? {} : { deadlineMs }) };
+    return NodeView.parse(await this.call('POST', `/v1/nodes/${encodeURIComponent(name)}/drain`, body));
   }
 
   async pools(): Promise<z.infer<typeof Pools>['pools']> {
@@ -82,8 +100,22 @@ export class Operator {
     body: { type: string; data: string | Readable } | undefined,
     limitMs: number,
   ): Promise<unknown> {
+    const answer = await this.#ask(method, path, body, limitMs);
+    const text = await answer.body.text();
+    const parsed = parse(text);
+    if (answer.statusCode >= 400) throw ServiceError.fromWire((parsed as { error?: unknown } | undefined)?.error);
+    return parsed;
+  }
+
+  /** Of several gateways, the first that is there. */
+  async #ask(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body: { type: string; data: string | Readable } | undefined,
+    limitMs: number,
+  ): Promise<Dispatcher.ResponseData> {
     const { url, apiKey } = this.#connection;
-    const answer = await request(`${url}${path}`, {
+    const options = {
       method,
       headersTimeout: limitMs,
       bodyTimeout: limitMs,
@@ -92,13 +124,18 @@ export class Operator {
         ...(body === undefined ? {} : { 'content-type': body.type }),
       },
       body: body?.data ?? null,
-    }).catch((error: unknown) => {
-      throw new ServiceError('node_unavailable', `the gateway cannot be reached: ${String(error)}`, { cause: error });
-    });
-    const text = await answer.body.text();
-    const parsed = parse(text);
-    if (answer.statusCode >= 400) throw ServiceError.fromWire((parsed as { error?: unknown } | undefined)?.error);
-    return parsed;
+    };
+    let failure: unknown;
+    for (const base of url.split(',')) {
+      try {
+        return await request(`${base.trim().replace(/\/+$/, '')}${path}`, options);
+      } catch (error) {
+        failure = error;
+        // An archive that was begun cannot be sent a second time.
+        if (typeof options.body === 'object' && options.body !== null) break;
+      }
+    }
+    throw new ServiceError('node_unavailable', `the gateway cannot be reached: ${String(failure)}`, { cause: failure });
   }
 }
 

@@ -1,0 +1,114 @@
+import type { Command } from 'commander';
+import { sleep } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { operator } from '../io/client.ts';
+import type { NodeView, Operator } from '../io/operator.ts';
+import { duration } from '../io/parse.ts';
+import { printJson, printTable } from '../io/print.ts';
+
+const LOOK_MS = 500;
+/** A gateway that is being restarted, or a node whose agent is, says nothing for so long at most. */
+const SILENCE_MS = 120_000;
+
+interface DrainOptions {
+  deadline?: number;
+  wait: boolean;
+}
+
+/** `node ls`, `cordon`, `uncordon` and `drain`: what an operator does with machines. */
+export function register(program: Command): void {
+  const node = program.command('node').description('the machines that sandboxes run on');
+
+  node
+    .command('ls')
+    .description('list nodes and how they are')
+    .option('--json', 'one JSON array')
+    .addHelpText('after', '\nExample:\n  millibox node ls')
+    .action(async (options: { json?: boolean }, command: Command) => {
+      const nodes = await operator(command).nodes();
+      if (options.json) return printJson(nodes);
+      printTable(['NAME', 'STATE', 'SANDBOXES', 'RUNTIME', 'NOTE'], nodes.map(row));
+    });
+
+  node
+    .command('cordon')
+    .description('keep new sandboxes away from nodes; those that run there go on')
+    .argument('<node...>')
+    .addHelpText('after', '\nExample:\n  millibox node cordon node-1')
+    .action(async (names: string[], _options: object, command: Command) => {
+      const api = operator(command);
+      for (const name of names) say(await api.cordon(name, true));
+    });
+
+  node
+    .command('uncordon')
+    .description('let new sandboxes come again, after a cordon or a drain')
+    .argument('<node...>')
+    .addHelpText('after', '\nExample:\n  millibox node uncordon node-1')
+    .action(async (names: string[], _options: object, command: Command) => {
+      const api = operator(command);
+      for (const name of names) {
+        await api.drain(name, false);
+        say(await api.cordon(name, false));
+      }
+    });
+
+  node
+    .command('drain')
+    .description('keep new sandboxes away from a node, and wait until the last one there has ended')
+    .argument('<node>')
+    .option('--deadline <duration>', 'what still runs after this long is ended: 30s, 10m, 2h', duration)
+    .option('--no-wait', 'only say it; the node remembers')
+    .addHelpText('after', '\nExamples:\n  millibox node drain node-1 --deadline 30m\n  millibox node uncordon node-1')
+    .action(async (name: string, options: DrainOptions, command: Command) => {
+      const api = operator(command);
+      say(await api.drain(name, true, options.deadline));
+      if (options.wait) await untilEmpty(api, name);
+    });
+}
+
+/** Says how many are left whenever it is another number. @throws ServiceError when the drain was undone */
+async function untilEmpty(api: Operator, name: string): Promise<void> {
+  let left = -1;
+  let heardAt = performance.now();
+  for (;;) {
+    let view: NodeView | undefined;
+    try {
+      view = (await api.nodes()).find((node) => node.name === name);
+      // A gateway that has just started asks its nodes first.
+      if (view !== undefined && HEARD.has(view.state)) heardAt = performance.now();
+      else view = undefined;
+    } catch (error) {
+      if (performance.now() - heardAt > SILENCE_MS) throw error;
+    }
+    if (view !== undefined && view.state !== 'draining') {
+      throw new ServiceError('cancelled', `${name} is ${view.state}: the drain was undone`);
+    }
+    if (view === undefined && performance.now() - heardAt > SILENCE_MS) {
+      throw new ServiceError('node_unavailable', `nothing has been heard of ${name} for ${SILENCE_MS / 1000} s`);
+    }
+    if (view !== undefined && view.sandboxes !== left) {
+      left = view.sandboxes;
+      if (left === 0) return void process.stdout.write(`${name}  drained\n`);
+      process.stdout.write(`${name}  ${left} left${until(view)}\n`);
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+/** States of a node that is there. */
+const HEARD: ReadonlySet<string> = new Set(['ready', 'cordoned', 'draining']);
+
+const say = (view: NodeView): void =>
+  void process.stdout.write(`${view.name}  ${view.state}  ${view.sandboxes} sandboxes${until(view)}\n`);
+
+const until = ({ drainDeadline }: NodeView): string => (drainDeadline ? `, until ${drainDeadline}` : '');
+
+function row(view: NodeView): string[] {
+  const { name, state, sandboxes, maxSandboxes, runtime, ejectedMs, drainDeadline } = view;
+  const notes = [
+    ...(drainDeadline ? [`ends what is left at ${drainDeadline}`] : []),
+    ...(ejectedMs > 0 ? [`failed; tried again in ${Math.ceil(ejectedMs / 1000)}s`] : []),
+  ];
+  return [name, state, `${sandboxes}/${maxSandboxes ?? '-'}`, runtime ?? '-', notes.join('; ')];
+}
