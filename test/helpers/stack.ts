@@ -26,6 +26,10 @@ export interface StackOptions {
   /** Warm containers a node. */
   pool?: number;
   agents?: number;
+  /** Where they listen, for tests that put something in between; default: free ports. */
+  agentPorts?: readonly number[];
+  /** Gateways beside each other; clients of the tests know all of them. */
+  gateways?: number;
   image?: string;
   agentEnv?: Record<string, string>;
   gatewayEnv?: Record<string, string>;
@@ -56,9 +60,9 @@ interface Part {
 export class TestStack implements AsyncDisposable {
   readonly home: string;
   readonly options: StackOptions;
-  #parts: { gateway: Part; agents: Part[] } | undefined;
+  #parts: { gateways: Part[]; agents: Part[] } | undefined;
   #client: Millibox | undefined;
-  #url = '';
+  #urls: string[] = [];
   #apiKey = '';
 
   constructor(options: StackOptions) {
@@ -67,8 +71,13 @@ export class TestStack implements AsyncDisposable {
     mkdirSync(join(this.home, 'log'));
   }
 
+  /** Of the first gateway. */
   get url(): string {
-    return this.#url;
+    return this.#urls[0] ?? '';
+  }
+
+  get urls(): readonly string[] {
+    return this.#urls;
   }
 
   get apiKey(): string {
@@ -82,7 +91,12 @@ export class TestStack implements AsyncDisposable {
   }
 
   get operator(): Operator {
-    return new Operator({ url: this.#url, apiKey: this.#apiKey });
+    return this.operatorOf(0);
+  }
+
+  /** The operator's view through one gateway. */
+  operatorOf(gateway: number): Operator {
+    return new Operator({ url: this.#urls[gateway] ?? '', apiKey: this.#apiKey });
   }
 
   get agentPids(): number[] {
@@ -94,25 +108,26 @@ export class TestStack implements AsyncDisposable {
   }
 
   get gatewayPid(): number {
-    return this.#all.gateway.process?.pid ?? 0;
+    return this.#gateway(0).process?.pid ?? 0;
   }
 
   newClient(): Millibox {
-    return new Millibox({ url: this.#url, apiKey: this.#apiKey });
+    return new Millibox({ urls: this.#urls, apiKey: this.#apiKey });
   }
 
   async start(): Promise<void> {
-    const { agents = 1, pool = 2, agentEnv = {}, gatewayEnv = {} } = this.options;
+    const { agents = 1, agentPorts = [], gateways = 1, pool = 2, agentEnv = {}, gatewayEnv = {} } = this.options;
     const runtime = this.options.runtime ?? chosenRuntime();
     const secretFile = join(this.home, 'node-secret');
     const apiKeyFile = join(this.home, 'api-key');
     keepSecret(secretFile, '');
     this.#apiKey = keepSecret(apiKeyFile, 'mbx_');
-    const port = await freePort();
-    this.#url = `http://127.0.0.1:${port}`;
+    const ports: number[] = [];
+    for (let i = 0; i < gateways; i++) ports.push(await freePort());
+    this.#urls = ports.map((port) => `http://127.0.0.1:${port}`);
 
     const nodes: { node: string; port: number }[] = [];
-    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: await freePort() });
+    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: agentPorts[i - 1] ?? (await freePort()) });
     for (const { node } of nodes) noteDataDir(join(this.home, node));
     const base = allowedEnvironment();
     this.#parts = {
@@ -135,8 +150,8 @@ export class TestStack implements AsyncDisposable {
           ...agentEnv,
         },
       })),
-      gateway: {
-        name: 'gateway',
+      gateways: ports.map((port, i) => ({
+        name: gateways === 1 ? 'gateway' : `gateway-${i + 1}`,
         main: gatewayMain(),
         process: undefined,
         env: {
@@ -144,19 +159,24 @@ export class TestStack implements AsyncDisposable {
           ...gatewayEnvironment({ host: '127.0.0.1', port, secretFile, apiKeyFile, agents: nodes }),
           ...gatewayEnv,
         },
-      },
+      })),
     };
-    for (const part of [...this.#all.agents, this.#all.gateway]) this.#spawn(part);
+    for (const part of this.#everything) this.#spawn(part);
     await this.ready();
     this.#client = this.newClient();
   }
 
-  /** Resolves once the gateway would serve, and all nodes (or so many) are ready. */
+  /** Resolves once each gateway would serve, and sees all nodes (or so many) ready. */
   async ready(nodes = this.#all.agents.length): Promise<void> {
+    for (const gateway of this.#urls.keys()) await this.gatewayReady(gateway, nodes);
+  }
+
+  /** The same of one gateway. */
+  async gatewayReady(gateway: number, nodes = this.#all.agents.length): Promise<void> {
     await until(
       async () => {
         this.#checkAlive();
-        const views = await this.operator.nodes();
+        const views = await this.operatorOf(gateway).nodes();
         return views.filter(isReady).length >= nodes;
       },
       START_LIMIT_MS,
@@ -177,18 +197,17 @@ export class TestStack implements AsyncDisposable {
     this.#spawn(this.#agent(index));
   }
 
-  async killGateway(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    await end(this.#all.gateway, signal);
+  async killGateway(signal: NodeJS.Signals = 'SIGKILL', index = 0): Promise<void> {
+    await end(this.#gateway(index), signal);
   }
 
-  restartGateway(): void {
-    this.#spawn(this.#all.gateway);
+  restartGateway(index = 0): void {
+    this.#spawn(this.#gateway(index));
   }
 
   /** What the parts said last, for the message of a failed test. */
   logs(): string {
-    const names = [...(this.#parts?.agents ?? []), ...(this.#parts === undefined ? [] : [this.#parts.gateway])];
-    return names
+    return [...(this.#parts?.agents ?? []), ...(this.#parts?.gateways ?? [])]
       .map(({ name }) => {
         const path = join(this.home, 'log', `${name}.log`);
         const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
@@ -201,7 +220,7 @@ export class TestStack implements AsyncDisposable {
   async stop(): Promise<void> {
     await this.#client?.close();
     if (this.#parts !== undefined) {
-      await end(this.#parts.gateway, 'SIGTERM');
+      await Promise.all(this.#parts.gateways.map((part) => end(part, 'SIGTERM')));
       await Promise.all(this.#parts.agents.map((part) => this.#stopAgent(part)));
     }
     // The kernel may take a moment to let go of what a container had mounted.
@@ -212,9 +231,19 @@ export class TestStack implements AsyncDisposable {
     await this.stop();
   }
 
-  get #all(): { gateway: Part; agents: Part[] } {
+  get #all(): { gateways: Part[]; agents: Part[] } {
     if (this.#parts === undefined) throw new Error('the service was not started');
     return this.#parts;
+  }
+
+  get #everything(): Part[] {
+    return [...this.#all.agents, ...this.#all.gateways];
+  }
+
+  #gateway(index: number): Part {
+    const part = this.#all.gateways[index];
+    if (part === undefined) throw new Error(`no gateway ${index}`);
+    return part;
   }
 
   #agent(index: number): Part {
@@ -230,12 +259,17 @@ export class TestStack implements AsyncDisposable {
   }
 
   #checkAlive(): void {
-    for (const { name, process: child } of [...this.#all.agents, this.#all.gateway]) {
+    for (const { name, process: child } of this.#everything) {
       if (child !== undefined && child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}`);
     }
   }
 
   async #stopAgent(part: Part): Promise<void> {
+    if (part.env['MILLIBOX_ON_STOP'] === 'keep') {
+      // It would leave everything to the next agent: that one removes it.
+      await end(part, 'SIGTERM');
+      part.env = { ...part.env, MILLIBOX_ON_STOP: 'destroy' };
+    }
     if (part.process !== undefined && !isRunning(part.process)) {
       this.#spawn(part);
       // It listens once it has taken over what the last one left; before that it knows of nothing to remove.

@@ -1,0 +1,119 @@
+/** An upgrade as an operator does it: one part after the other is told to end, and another takes its place, under load. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+
+const LIMIT_MS = 300_000;
+const SANDBOXES = 6;
+const PAUSE_MS = 50;
+const LINES = 30;
+/** Says so many lines within about two seconds. */
+const STREAM = `i=0; while [ $i -lt ${LINES} ]; do echo "line $i of the stream"; i=$((i+1)); sleep 0.06; done; exit 5`;
+const STREAMED = Array.from({ length: LINES }, (_, i) => `line ${i} of the stream\n`).join('');
+
+let stack: TestStack;
+const clients: Millibox[] = [];
+beforeAll(async () => {
+  stack = await startStack({
+    gateways: 2,
+    agents: 2,
+    pool: 3,
+    agentEnv: { MILLIBOX_ON_STOP: 'keep' },
+    gatewayEnv: { MILLIBOX_DRAIN_MS: '1000' },
+  });
+}, LIMIT_MS);
+afterAll(async () => {
+  for (const client of clients) await client.close();
+  await stack?.stop();
+}, LIMIT_MS);
+
+/** A client that knows all gateways and begins with this one. */
+function clientAt(url: string): Millibox {
+  for (;;) {
+    const client = stack.newClient();
+    if (client.url === url) {
+      clients.push(client);
+      return client;
+    }
+    void client.close();
+  }
+}
+
+/** Commands one after the other, each of which leaves a trace. Resolves with how many there were. */
+async function shortCommands(sandbox: Sandbox, on: () => boolean): Promise<number> {
+  let n = 0;
+  for (; on(); n++) {
+    const { exitCode, stdout } = await sandbox.exec(`echo ${n} >> /tmp/trace; echo said ${n}; exit 3`);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 3, stdout: `said ${n}\n` });
+    await sleep(PAUSE_MS);
+  }
+  return n;
+}
+
+/** Streams one after the other. Resolves with how many there were. */
+async function streams(sandbox: Sandbox, on: () => boolean): Promise<number> {
+  let n = 0;
+  for (; on(); n++) {
+    let heard = '';
+    for await (const event of sandbox.exec(STREAM)) {
+      if (event.type === 'stdout') heard += event.data;
+      if (event.type === 'exit') expect(event.exitCode).toBe(5);
+    }
+    expect(heard).toBe(STREAMED);
+  }
+  return n;
+}
+
+test(
+  'gateways and agents are replaced in turn: no command fails, none runs twice, no byte is lost',
+  { timeout: LIMIT_MS },
+  async () => {
+    const at = stack.urls.map((url) => clientAt(url));
+    const made = await Promise.all(
+      at.flatMap((client) => client.sandboxes.createMany(SANDBOXES / 2, { memoryMb: 64 }).map((each) => each.ready())),
+    );
+    expect(new Set(made.map(({ node }) => node)).size).toBe(2);
+
+    let going = true;
+    const on = (): boolean => going;
+    const load = Promise.all(
+      made.map(async (sandbox) => await Promise.all([shortCommands(sandbox, on), streams(sandbox, on)])),
+    );
+    // A failure ends the replacements early.
+    let failed = false;
+    load.catch(() => (failed = true));
+    const replace = async (end: () => Promise<void>, begin: () => void): Promise<void> => {
+      if (failed) return;
+      await end();
+      begin();
+      await stack.ready();
+      // Some load over what is new.
+      await sleep(500);
+    };
+    for (const i of [0, 1]) {
+      await replace(
+        () => stack.killGateway('SIGTERM', i),
+        () => stack.restartGateway(i),
+      );
+    }
+    for (const i of [0, 1]) {
+      await replace(
+        () => stack.killAgent(i, 'SIGTERM'),
+        () => stack.restartAgent(i),
+      );
+    }
+    going = false;
+    const counts = await load;
+
+    for (const [i, sandbox] of made.entries()) {
+      const [ran = 0, streamed = 0] = counts[i] ?? [];
+      expect(ran).toBeGreaterThan(10);
+      expect(streamed).toBeGreaterThan(0);
+      const { stdout } = await sandbox.exec('cat /tmp/trace');
+      // Each once and in order.
+      expect(stdout).toBe(Array.from({ length: ran }, (_, n) => `${n}\n`).join(''));
+      expect((await sandbox.refresh()).status).toBe('RUNNING');
+    }
+  },
+);
