@@ -14,7 +14,8 @@ export class InHand {
     this.#count += 1;
     // A handler may be an object with a prototype of its own: it is called through, not copied.
     return {
-      data: (channel, bytes) => (handler.data === undefined ? stream.consume(bytes.length) : handler.data(channel, bytes)),
+      data: (channel, bytes) =>
+        handler.data === undefined ? stream.consume(bytes.length) : handler.data(channel, bytes),
       event: (message) => handler.event?.(message),
       fin: (channel) => handler.fin?.(channel),
       closed: (error) => {

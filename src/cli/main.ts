@@ -18,7 +18,10 @@ import { reportFailure } from './io/failure.ts';
 
 const program = new Command('millibox')
   .description('Self-hosted sandboxes for code that nobody trusts yet.')
-  .option('--url <url>', 'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)')
+  .option(
+    '--url <url>',
+    'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)',
+  )
   .option('--api-key <key>', 'better: MILLIBOX_API_KEY, which no process list shows')
   .showHelpAfterError('(try: millibox help COMMAND)')
   .enablePositionalOptions();

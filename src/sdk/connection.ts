@@ -128,7 +128,7 @@ export class Connection {
     const { dial, endpoints, patienceMs } = this.#options;
     const signal = this.#closing.signal;
     const giveUpAt = performance.now() + patienceMs;
-    for (let tries = 1; ; ) {
+    for (let tries = 1; ;) {
       const url = endpoints.current;
       try {
         signal.throwIfAborted();

@@ -63,8 +63,8 @@ describe('a link that is cut a thousand times, at any byte', { timeout: 240_000 
     });
     let cuts = 0;
     const connection = new Connection({
-      dial: async (signal) => {
-        const transport = await gateway.dial(signal);
+      dial: async (signal, url) => {
+        const transport = await gateway.dial(signal, url);
         const link = gateway.links.at(-1)!;
         const budget = Math.floor(next() ** 2 * 60_000);
         let broken = false;

@@ -48,7 +48,9 @@ test('several addresses come from one variable, one option or a list', () => {
 });
 
 test('a call goes to another gateway at once when one is not there or drains', async () => {
-  const draining = await server(503, { error: new ServiceError('draining', undefined, { retryAfterMs: 60_000 }).toWire() });
+  const draining = await server(503, {
+    error: new ServiceError('draining', undefined, { retryAfterMs: 60_000 }).toWire(),
+  });
   const good = await server(200, { ok: true });
   const endpoints = first(['http://127.0.0.1:1', draining.url, good.url]);
   const client = new HttpClient({ endpoints, apiKey: undefined, userAgent: 'test' });
@@ -90,7 +92,7 @@ test('a command goes on over another gateway, byte for byte, when the one it was
   const connection = new Connection({
     dial: (signal, url) => {
       dialled.push(url);
-      return down.has(url) ? Promise.reject(new Error('connection refused')) : gateway.dial(signal);
+      return down.has(url) ? Promise.reject(new Error('connection refused')) : gateway.dial(signal, url);
     },
     endpoints: first(['a', 'b', 'c']),
     patienceMs: 60_000,

@@ -1,5 +1,6 @@
 /** A node is emptied by its operator. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sandbox } from '../../src/sdk/index.ts';
 import { cli } from '../helpers/cli.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { until } from '../helpers/until.ts';
@@ -11,6 +12,15 @@ beforeAll(async () => {
   stack = await startStack({ gateways: 2, agents: 2, pool: 1, agentEnv: { MILLIBOX_ON_STOP: 'keep' } });
 }, LIMIT_MS);
 afterAll(() => stack?.stop(), LIMIT_MS);
+
+/** Sandboxes that run, on whichever nodes have been chosen for them. */
+const sandboxes = (count: number): Promise<Sandbox[]> =>
+  Promise.all(
+    stack.client.sandboxes.createMany(count, { memoryMb: 64 }).map(async (each) => {
+      await each.ready();
+      return await each;
+    }),
+  );
 
 /** Resolves once the first node is in this state, as each gateway sees it. */
 async function bothSee(state: string): Promise<void> {
@@ -25,7 +35,7 @@ test(
   'a drain keeps new sandboxes away and outlives restarts; at its deadline what is left ends, and it can be undone',
   { timeout: LIMIT_MS },
   async () => {
-    const made = await Promise.all(stack.client.sandboxes.createMany(6, { memoryMb: 64 }).map((each) => each.ready()));
+    const made = await sandboxes(6);
     const onFirst = made.filter(({ node }) => node === 'node-1');
     const onSecond = made.filter(({ node }) => node === 'node-2');
     expect(onFirst.length).toBeGreaterThan(1);
@@ -40,7 +50,7 @@ test(
     stack.restartAgent(0);
     await bothSee('draining');
 
-    const fresh = await Promise.all(stack.client.sandboxes.createMany(3, { memoryMb: 64 }).map((each) => each.ready()));
+    const fresh = await sandboxes(3);
     expect(new Set(fresh.map(({ node }) => node))).toEqual(new Set(['node-2']));
     for (const sandbox of onFirst) expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
 
@@ -54,7 +64,7 @@ test(
       expect(ended.message).toContain('drained');
       await expect(sandbox.exec('true').result).rejects.toMatchObject({ code: 'sandbox_ended' });
     }
-    expect((await (onSecond[0] as (typeof made)[0]).exec('echo untouched')).stdout).toBe('untouched\n');
+    expect((await (onSecond[0] as Sandbox).exec('echo untouched')).stdout).toBe('untouched\n');
 
     const undone = await cli(stack, ['node', 'uncordon', 'node-1']);
     expect(undone.stdout.toString()).toContain('node-1  ready');
@@ -65,12 +75,13 @@ test(
 test('a cordon keeps new sandboxes away until it is taken back', { timeout: LIMIT_MS }, async () => {
   expect((await cli(stack, ['node', 'cordon', 'node-2'])).code).toBe(0);
   await until(
-    async () => (await stack.operatorOf(1).nodes()).some(({ name, state }) => name === 'node-2' && state === 'cordoned'),
+    async () =>
+      (await stack.operatorOf(1).nodes()).some(({ name, state }) => name === 'node-2' && state === 'cordoned'),
     LIMIT_MS,
     'the other gateway to see it',
   );
   expect((await cli(stack, ['node', 'ls'])).stdout.toString()).toMatch(/node-2\s+cordoned/);
-  const made = await Promise.all(stack.client.sandboxes.createMany(3, { memoryMb: 64 }).map((each) => each.ready()));
+  const made = await sandboxes(3);
   expect(new Set(made.map(({ node }) => node))).toEqual(new Set(['node-1']));
   expect((await cli(stack, ['node', 'uncordon', 'node-2'])).stdout.toString()).toContain('node-2  ready');
 });

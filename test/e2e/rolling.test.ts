@@ -71,7 +71,12 @@ test(
   async () => {
     const at = stack.urls.map((url) => clientAt(url));
     const made = await Promise.all(
-      at.flatMap((client) => client.sandboxes.createMany(SANDBOXES / 2, { memoryMb: 64 }).map((each) => each.ready())),
+      at.flatMap((client) =>
+        client.sandboxes.createMany(SANDBOXES / 2, { memoryMb: 64 }).map(async (each) => {
+          await each.ready();
+          return await each;
+        }),
+      ),
     );
     expect(new Set(made.map(({ node }) => node)).size).toBe(2);
 

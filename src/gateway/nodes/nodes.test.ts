@@ -121,6 +121,28 @@ test('a gateway that has not heard all nodes yet does not say that a sandbox is 
   expect((await second.ask('GET', '/v1/sandboxes/sbx-none')).json.error.code).toBe('sandbox_not_found');
 });
 
+test.each(['mute', 'deaf'] as const)('a link over which the node is %s is found and dialled anew', async (fault) => {
+  const [a] = two();
+  // It has something to say all the time: silence alone would not tell.
+  const chatter = setInterval(() => a.setReport({}), 10);
+  try {
+    gateway = await TestGateway.start([a], { heartbeat: { intervalMs: 40, deadAfterMs: 200 } });
+    const id = await gateway.sandbox();
+    const losses = (): number | undefined => gateway.services.registry.all[0]?.link?.counts.losses;
+    expect(losses()).toBe(0);
+    a[fault] = true;
+    await gateway.until('the link is given up', () => losses() === 1);
+    a[fault] = false;
+    const exec = await gateway.exec(id, { stdout: 'back' });
+    expect(exec.json.stdout).toBe('back');
+    const metrics = (await gateway.ask('GET', '/metrics')).bytes.toString();
+    expect(metrics).toMatch(/^millibox_link_losses [1-9]/m);
+    expect(metrics).toMatch(/^millibox_heartbeats_late [1-9]/m);
+  } finally {
+    clearInterval(chatter);
+  }
+});
+
 test('a sandbox that its node has no more when it comes back has ended', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);

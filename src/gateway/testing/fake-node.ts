@@ -2,7 +2,15 @@
  * An agent within the test's process: it speaks src/protocol/node.ts over memory or any other transport, keeps its
  * sandboxes across links, and can be told to refuse, to stay silent, to be cut off and to lie.
  */
-import { createMux, memoryPair, type Json, type Mux, type MuxStream, type StreamHandler } from '../../mux/index.ts';
+import {
+  createMux,
+  memoryPair,
+  type Json,
+  type Mux,
+  type MuxStream,
+  type StreamHandler,
+  type Transport,
+} from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { CreateGroup, NodeReport, SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
 import type { Dialled } from '../nodes/link.ts';
@@ -39,6 +47,10 @@ export class FakeNode {
   room = Infinity;
   /** Streams that were opened, by `op`. */
   readonly opened = new Map<string, number>();
+  /** What the node sends is lost on the way. */
+  mute = false;
+  /** What is sent to the node is lost on the way. */
+  deaf = false;
   /** Takes a stream in place of the node. */
   intercept: ((stream: MuxStream) => StreamHandler | undefined) | null = null;
   report: NodeReport;
@@ -75,8 +87,17 @@ export class FakeNode {
     const pair = memoryPair();
     this.serve(pair.b, () => pair.cut());
     const hello = { generation: 1, node: this.name, version: '0', bootId: 'boot', proof: 'proof' };
-    return Promise.resolve({ transport: pair.a, checkHello: () => hello });
+    return Promise.resolve({ transport: this.#lossy(pair.a), checkHello: () => hello });
   };
+
+  /** The gateway's end of a link on which bytes get lost while the node is mute or deaf. */
+  #lossy(end: Transport): Transport {
+    return {
+      send: (bytes, sent) => (this.deaf ? queueMicrotask(sent) : end.send(bytes, sent)),
+      start: (onBytes, onClose) => end.start((chunk) => (this.mute ? undefined : onBytes(chunk)), onClose),
+      close: (error) => end.close(error),
+    };
+  }
 
   /** Answers on a transport that was accepted. */
   serve(transport: Parameters<typeof createMux>[0]['transport'], cut: () => void = () => undefined): Mux {
