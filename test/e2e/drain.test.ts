@@ -1,7 +1,7 @@
 /** A node is emptied by its operator. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Sandbox } from '../../src/sdk/index.ts';
 import { cli } from '../helpers/cli.ts';
+import { sandboxesOn } from '../helpers/placed.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { until } from '../helpers/until.ts';
 
@@ -12,15 +12,6 @@ beforeAll(async () => {
   stack = await startStack({ gateways: 2, agents: 2, pool: 1, agentEnv: { MILLIBOX_ON_STOP: 'keep' } });
 }, LIMIT_MS);
 afterAll(() => stack?.stop(), LIMIT_MS);
-
-/** Sandboxes that run, on whichever nodes have been chosen for them. */
-const sandboxes = (count: number): Promise<Sandbox[]> =>
-  Promise.all(
-    stack.client.sandboxes.createMany(count, { memoryMb: 64 }).map(async (each) => {
-      await each.ready();
-      return await each;
-    }),
-  );
 
 /** Resolves once the first node is in this state, as each gateway sees it. */
 async function bothSee(state: string): Promise<void> {
@@ -35,11 +26,8 @@ test(
   'a drain keeps new sandboxes away and outlives restarts; at its deadline what is left ends, and it can be undone',
   { timeout: LIMIT_MS },
   async () => {
-    const made = await sandboxes(6);
-    const onFirst = made.filter(({ node }) => node === 'node-1');
-    const onSecond = made.filter(({ node }) => node === 'node-2');
-    expect(onFirst.length).toBeGreaterThan(1);
-    expect(onSecond.length).toBeGreaterThan(0);
+    const onFirst = await sandboxesOn(stack, 'node-1', 3);
+    const [onSecond] = await sandboxesOn(stack, 'node-2', 1);
 
     const told = await cli(stack, ['node', 'drain', 'node-1', '--no-wait']);
     expect(told).toMatchObject({ code: 0, stderr: '' });
@@ -50,7 +38,7 @@ test(
     stack.restartAgent(0);
     await bothSee('draining');
 
-    const fresh = await sandboxes(3);
+    const fresh = await Promise.all(stack.client.sandboxes.createMany(3, { memoryMb: 64 }).map((each) => each.ready()));
     expect(new Set(fresh.map(({ node }) => node))).toEqual(new Set(['node-2']));
     for (const sandbox of onFirst) expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
 
@@ -64,7 +52,7 @@ test(
       expect(ended.message).toContain('drained');
       await expect(sandbox.exec('true').result).rejects.toMatchObject({ code: 'sandbox_ended' });
     }
-    expect((await (onSecond[0] as Sandbox).exec('echo untouched')).stdout).toBe('untouched\n');
+    expect((await onSecond?.exec('echo untouched'))?.stdout).toBe('untouched\n');
 
     const undone = await cli(stack, ['node', 'uncordon', 'node-1']);
     expect(undone.stdout.toString()).toContain('node-1  ready');
@@ -81,7 +69,7 @@ test('a cordon keeps new sandboxes away until it is taken back', { timeout: LIMI
     'the other gateway to see it',
   );
   expect((await cli(stack, ['node', 'ls'])).stdout.toString()).toMatch(/node-2\s+cordoned/);
-  const made = await sandboxes(3);
+  const made = await Promise.all(stack.client.sandboxes.createMany(3, { memoryMb: 64 }).map((each) => each.ready()));
   expect(new Set(made.map(({ node }) => node))).toEqual(new Set(['node-1']));
   expect((await cli(stack, ['node', 'uncordon', 'node-2'])).stdout.toString()).toContain('node-2  ready');
 });

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
+import { sandboxesOn } from '../helpers/placed.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 const LIMIT_MS = 300_000;
@@ -70,15 +71,10 @@ test(
   { timeout: LIMIT_MS },
   async () => {
     const at = stack.urls.map((url) => clientAt(url));
-    const made = await Promise.all(
-      at.flatMap((client) =>
-        client.sandboxes.createMany(SANDBOXES / 2, { memoryMb: 64 }).map(async (each) => {
-          await each.ready();
-          return await each;
-        }),
-      ),
-    );
-    expect(new Set(made.map(({ node }) => node)).size).toBe(2);
+    const made: Sandbox[] = [];
+    for (const [i, node] of ['node-1', 'node-2'].entries()) {
+      made.push(...(await sandboxesOn(stack, node, SANDBOXES / 2, at[i])));
+    }
 
     let going = true;
     const on = (): boolean => going;
