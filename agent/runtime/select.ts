@@ -32,6 +32,8 @@ export interface OciConfig {
   resolvers?: readonly string[] | undefined;
   /** Addresses of sandboxes with a network. Default: a range that no route of this machine leads to. */
   subnet?: string | undefined;
+  /** Sandboxes reach out through the network namespace of this process. Default: the agent's own. */
+  uplinkPid?: number | undefined;
   registry: RegistryConfig;
   /** Image reference → an archive on this machine that it is imported from, so that no registry is asked. */
   archives: Readonly<Record<string, string>>;

@@ -53,6 +53,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     tag: place.tag,
     resolvers: config.oci?.resolvers,
     subnet: config.oci?.subnet,
+    uplinkPid: config.oci?.uplinkPid,
     log: config.log,
   });
   const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });

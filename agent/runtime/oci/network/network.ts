@@ -2,7 +2,7 @@
  * The network of sandboxes that may reach the Internet: one bridge of the agent's own, made when the first of them is
  * claimed, and a cable from it into each. A sandbox without a network has nothing to do with any of this.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -32,6 +32,11 @@ export interface NetworkOptions {
   resolvers?: readonly string[] | undefined;
   /** `10.9.0.0/16`; default: a range that no route of this machine leads to. */
   subnet?: string | undefined;
+  /**
+   * The bridge and the rules are in the network namespace of this process. Default: our own. An agent in a container takes
+   * one that outlives it.
+   */
+  uplinkPid?: number | undefined;
   /** Kept low for tests. */
   lookEveryMs?: number;
   log: Logger;
@@ -46,15 +51,17 @@ export class Network {
   readonly #log: Logger;
   readonly #cables = new Map<string, Cable>();
   readonly #lookEveryMs: number;
+  readonly #uplinkPid: number | undefined;
   #ready: Promise<void> | undefined;
   #guard: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
 
   /** @throws ServiceError `invalid_request` when `subnet` is no network. */
-  constructor({ tag, resolvers, subnet, lookEveryMs = LOOK_EVERY_MS, log }: NetworkOptions) {
+  constructor({ tag, resolvers, subnet, uplinkPid, lookEveryMs = LOOK_EVERY_MS, log }: NetworkOptions) {
+    this.#uplinkPid = uplinkPid;
     this.#bridge = `mbx-${tag.slice(0, 8)}`;
     this.#table = `millibox_${tag.slice(0, 8)}`;
-    const routes = readFileSync('/proc/self/net/route', 'utf8');
+    const routes = this.#read('route');
     this.#range = subnet === undefined ? rangeFor(tag, this.#bridge, routes) : parseRange(subnet);
     this.#lookEveryMs = lookEveryMs;
     this.#addresses = new Addresses(this.#range);
@@ -175,12 +182,17 @@ export class Network {
   }
 
   #exists(): boolean {
-    // Of this process's own network namespace, which /sys need not be.
-    return readFileSync('/proc/self/net/dev', 'utf8').includes(`${this.#bridge}:`);
+    return this.#read('dev').includes(`${this.#bridge}:`);
+  }
+
+  /** What the kernel tells of the uplink's network namespace, which /sys need not be of. */
+  #read(file: 'route' | 'dev'): string {
+    return readFileSync(`/proc/${this.#uplinkPid ?? 'self'}/net/${file}`, 'utf8');
   }
 
   async #build(): Promise<void> {
-    if (readFileSync(FORWARDING, 'utf8').trim() !== '1') writeFileSync(FORWARDING, '1');
+    // By a program: whose setting the file is depends on who opens it.
+    await this.#tool('sh', ['-c', `grep -qx 1 ${FORWARDING} || echo 1 >${FORWARDING}`]);
     // With a card address of its own: otherwise it would take one of its cables', another whenever cables come and go, and
     // sandboxes would talk to the one that it had before.
     const card = cardOf(this.#range.gateway);
@@ -211,19 +223,20 @@ export class Network {
     }
   }
 
-  async #ip(commands: readonly string[], pid?: number): Promise<void> {
-    const batch = `${commands.join('\n')}\n`;
-    if (pid === undefined) await this.#tool('ip', ['-batch', '-'], batch);
-    else await this.#tool('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-batch', '-'], batch);
+  async #ip(commands: readonly string[], pid = this.#uplinkPid): Promise<void> {
+    await this.#tool('ip', ['-batch', '-'], `${commands.join('\n')}\n`, pid);
   }
 
   async #nft(rules: string): Promise<void> {
     await this.#tool('nft', ['-f', '-'], rules);
   }
 
-  async #tool(tool: string, args: readonly string[], input = ''): Promise<void> {
+  /** In the network namespace of that process. */
+  async #tool(tool: string, args: readonly string[], input = '', pid = this.#uplinkPid): Promise<void> {
+    const entering = pid === undefined ? [] : ['nsenter', `--net=/proc/${pid}/ns/net`];
+    const [program = tool, ...rest] = [...entering, tool, ...args];
     try {
-      await runTool(tool, args, { deadlineMs: TOOL_MS, input });
+      await runTool(program, rest, { deadlineMs: TOOL_MS, input });
     } catch (error) {
       if (!(error instanceof ToolError)) throw error;
       throw new ServiceError('internal', `the network of the sandbox cannot be set up: ${tool}`, { cause: error });
