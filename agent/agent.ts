@@ -2,11 +2,15 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
 import { sleep } from '../src/lib/deadline.ts';
 import type { Logger } from '../src/lib/logger.ts';
-import type { NodeReport } from '../src/protocol/node.ts';
+import type { ServiceError } from '../src/protocol/errors.ts';
+import { NODE_SOCKET, type NodeReport } from '../src/protocol/node.ts';
+import { isEnded } from '../src/protocol/sandbox.ts';
 import type { AgentConfig } from './config.ts';
+import { Jobs } from './jobs/jobs.ts';
 import { ImageList } from './link/image-list.ts';
 import { clearIncoming } from './link/image-ops.ts';
 import { openOp } from './link/ops.ts';
@@ -70,6 +74,11 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     links: () => server?.links ?? 0,
     linkBytes: () => server?.bytes() ?? { in: 0, out: 0 },
   });
+  const execHooks = {
+    oomKills: (id: string) => runtime.oomKills(id),
+    over: (error: ServiceError | null) => metrics.execOver(error?.code),
+  };
+  const jobs = new Jobs({ dataDir: config.dataDir, limits: config.jobLogs, hooks: execHooks, log });
   const sandboxes: Sandboxes = new Sandboxes({
     store,
     capacity,
@@ -80,10 +89,13 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     started: (sandbox) => {
       const { placedMs = 0, runningMs = 0 } = sandbox.record.timings;
       metrics.started(Math.max(0, runningMs - placedMs));
-      runStartCommand(sandbox, log);
+      runStartCommand(sandbox, jobs, log);
     },
   });
   sandboxes.onChange(reportChanged);
+  sandboxes.onChange((change) => {
+    if (change.type === 'changed' && isEnded(change.record.status)) jobs.end(change.record.id);
+  });
   const stopExits = runtime.onExit((id, { oomKilled }) => {
     launcher.exited(id);
     pools.exited(id);
@@ -127,10 +139,11 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     images: imagesSeen.refs(),
     defaultImage: config.defaultImage,
   });
-  const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, log }, stopping.signal);
+  const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, jobs, log }, stopping.signal);
   intake.begin();
   server = await serveNode({
     listen: config.listen,
+    socketFile: join(config.dataDir, NODE_SOCKET),
     secret: config.nodeSecret.reveal(),
     node: config.nodeName,
     version: VERSION,
@@ -140,6 +153,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     onStream: (stream) =>
       openOp(stream, {
         sandboxes,
+        jobs,
         runtime,
         log,
         dataDir: config.dataDir,
@@ -154,7 +168,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
           },
         },
         intake,
-        execOver: (error) => metrics.execOver(error?.code),
+        execHooks,
       }),
     metrics: () => metrics.text(),
     healthy: () => true,
@@ -175,6 +189,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       await server.close();
       stopExits();
       if (destroy) await sandboxes.endAll('deleted', null);
+      await jobs.close();
       sandboxes.close();
       await pools.close({ destroy });
       // Nothing half-made stays behind: no one would own it until another agent comes.

@@ -14,6 +14,7 @@ import {
 } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
+import { bindSocketFile, bound, ended } from './listen.ts';
 import { InHand } from './in-hand.ts';
 import { NodeGuard } from './node-guard.ts';
 
@@ -25,6 +26,8 @@ const ANSWER_FACTOR = 2;
 
 export interface NodeServerOptions {
   listen: { host: string; port: number };
+  /** Where gateways on this machine reach the agent too, past TCP. */
+  socketFile: string;
   secret: string;
   node: string;
   version: string;
@@ -61,6 +64,7 @@ class LinkServer implements NodeServer {
   readonly #options: NodeServerOptions;
   readonly #guard: NodeGuard;
   readonly #http: Server;
+  readonly #local: Server;
   readonly #links = new Set<Mux>();
   readonly #inHand = new InHand();
   #past = { in: 0, out: 0 };
@@ -69,24 +73,34 @@ class LinkServer implements NodeServer {
   constructor(options: NodeServerOptions) {
     this.#options = options;
     this.#guard = new NodeGuard(options.secret);
-    this.#http = createServer({ headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS }, (request, response) => {
-      this.#answer(request, response).catch((error: unknown) => {
-        options.log.error({ err: error }, 'a request to the agent failed');
-        response.destroy();
-      });
-    });
-    this.#http.maxConnections = MAX_CONNECTIONS;
-    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    this.#http.on('clientError', (_error, socket) => socket.destroy());
+    this.#http = this.#server();
+    this.#local = this.#server();
   }
 
   async listen(): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#http.once('error', reject);
-    this.#http.listen(this.#options.listen.port, this.#options.listen.host, resolve);
-    await promise;
-    this.#http.off('error', reject);
-    this.#http.on('error', (error) => this.#options.log.error({ err: error }, 'the port of the agent'));
+    const { listen, socketFile, log } = this.#options;
+    await bound(this.#http, listen);
+    this.#http.on('error', (error) => log.error({ err: error }, 'the port of the agent'));
+    try {
+      await bindSocketFile(this.#local, socketFile);
+    } catch (error) {
+      // Whoever was told of the port gets along without it.
+      log.warn({ err: error, socketFile }, 'gateways on this machine have to come over TCP');
+    }
+    this.#local.on('error', (error) => log.error({ err: error }, 'the socket of the agent'));
+  }
+
+  #server(): Server {
+    const server = createServer({ headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS }, (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        this.#options.log.error({ err: error }, 'a request to the agent failed');
+        response.destroy();
+      });
+    });
+    server.maxConnections = MAX_CONNECTIONS;
+    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    server.on('clientError', (_error, socket) => socket.destroy());
+    return server;
   }
 
   get port(): number {
@@ -113,10 +127,7 @@ class LinkServer implements NodeServer {
   async close(): Promise<void> {
     this.#closing = true;
     for (const link of this.#links) link.close(new ServiceError('draining'));
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#http.close(() => resolve());
-    this.#http.closeAllConnections();
-    await promise;
+    await Promise.all([ended(this.#http), ended(this.#local)]);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -20,7 +20,7 @@ export interface NodeAddress {
   id?: string;
   /** Null: the node is called what it calls itself. */
   name: string | null;
-  /** `ws://host:port` */
+  /** `ws://host:port`, or `ws+unix:///path/of/socket` for an agent on this machine */
   url: string;
 }
 
@@ -199,8 +199,9 @@ function parseNodes(text: string): NodeAddress[] {
     .map((part) => {
       const [, name, url] = /^(?:([\w.-]{1,253})=)?(.+)$/.exec(part) ?? [];
       const { protocol, hostname } = new URL(url ?? '');
-      if ((protocol !== 'ws:' && protocol !== 'wss:') || hostname === '')
-        throw new Error(`${part} is not ws://host:port`);
+      const remote = ['ws:', 'wss:'].includes(protocol) && hostname !== '';
+      if (!remote && !/^ws\+unix:\/\/\/[^:?#]+$/.test(url ?? ''))
+        throw new Error(`${part} is not ws://host:port, nor ws+unix:///path/of/socket`);
       return { name: name ?? null, url: url ?? '' };
     });
   for (const key of ['url', 'name'] as const) {

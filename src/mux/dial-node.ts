@@ -25,11 +25,11 @@ export interface DialledNode {
 
 /**
  * Two requests: the first is answered by 401 and a challenge, the second proves the secret.
- * @param url `ws://host:port`, without a path
+ * @param url `ws://host:port`, without a path, or `ws+unix:///path/of/socket`
  * @throws UpgradeRefused, ServiceError `deadline_exceeded`, the signal's reason, or the socket's error.
  */
 export async function dialNode(url: string, options: DialNodeOptions): Promise<DialledNode> {
-  const target = new URL(NODE_PATH, url).href;
+  const target = url.startsWith('ws+unix:') ? `${url}:${NODE_PATH}` : new URL(NODE_PATH, url).href;
   const until = performance.now() + options.deadlineMs;
   const dial = (headers: Record<string, string>): Promise<Transport> =>
     dialWs(target, {

@@ -9,6 +9,8 @@ import { EnvMap, EndReason, Labels, Network, SandboxStatus, Timings, type Sandbo
 export const NODE_SUBPROTOCOL = 'millibox.node.v1';
 /** Path of the WebSocket on an agent. Dial it with `dialNode` (src/mux/dial-node.ts), which does the authentication. */
 export const NODE_PATH = '/v1/node';
+/** In an agent's data directory: the unix socket that serves the same. */
+export const NODE_SOCKET = 'node.sock';
 export const NODE_GENERATION = 1;
 
 /** What the gateway asks a node to make. Everything is decided; the node fills in nothing. */

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { arch } from 'node:os';
 import { join } from 'node:path';
+import { NODE_SOCKET } from '../../protocol/node.ts';
 
 /** Root of the package: this file lies in src/cli/up, or in dist/src/cli/up once built. */
 const PACKAGE_ROOT = join(
@@ -54,14 +55,23 @@ export interface GatewayPart {
   port: number;
   secretFile: string;
   apiKeyFile: string;
-  agents: readonly { node: string; port: number }[];
+  /** With the directory of its data where the gateway is on the same machine. */
+  agents: readonly { node: string; dataDir?: string; port: number }[];
 }
 
 export function gatewayEnvironment(part: GatewayPart): Record<string, string> {
   return {
     MILLIBOX_LISTEN: `${part.host.includes(':') ? `[${part.host}]` : part.host}:${part.port}`,
-    MILLIBOX_NODES: part.agents.map(({ node, port }) => `${node}=ws://127.0.0.1:${port}`).join(','),
+    MILLIBOX_NODES: part.agents.map((agent) => `${agent.node}=${nodeUrl(agent)}`).join(','),
     MILLIBOX_NODE_SECRET_FILE: part.secretFile,
     MILLIBOX_API_KEY_FILE: part.apiKeyFile,
   };
+}
+
+/** Past TCP where the path can be a socket's: a stream gets a quarter faster by it. */
+function nodeUrl({ dataDir, port }: { dataDir?: string; port: number }): string {
+  const path = dataDir === undefined ? '' : join(dataDir, NODE_SOCKET);
+  return path === '' || Buffer.byteLength(path) > 100 || /[:?#%\s,]/.test(path)
+    ? `ws://127.0.0.1:${port}`
+    : `ws+unix://${path}`;
 }

@@ -71,7 +71,10 @@ export class Stack {
     const image = options.image ?? setupImage()?.ref;
 
     const nodes = [];
-    for (let i = 1; i <= options.agents; i++) nodes.push({ node: `node-${i}`, port: await freePort() });
+    for (let i = 1; i <= options.agents; i++) {
+      const node = `node-${i}`;
+      nodes.push({ node, dataDir: join(home, 'agents', node), port: await freePort() });
+    }
     const child = (name: string, main: string, partEnv: Record<string, string>): Child =>
       new Child({
         name,
@@ -81,14 +84,14 @@ export class Stack {
         logFile: join(home, 'log', `${name}.log`),
         onRestart: say,
       });
-    const agents = nodes.map(({ node, port: agentPort }) =>
+    const agents = nodes.map(({ node, dataDir, port: agentPort }) =>
       child(
         `agent-${node}`,
         agentMain(),
         agentEnvironment({
           node,
           port: agentPort,
-          dataDir: join(home, 'agents', node),
+          dataDir,
           secretFile,
           boxinit,
           runtime: options.runtime,

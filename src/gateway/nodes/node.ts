@@ -46,7 +46,7 @@ export class Node implements Opener {
   }
 
   get name(): string {
-    return this.#givenName ?? this.hello?.node ?? new URL(this.url).host;
+    return this.#givenName ?? this.hello?.node ?? (new URL(this.url).host || this.url);
   }
 
   get shownState(): NodeState {

@@ -70,7 +70,7 @@ export class UpgradeRefused extends Error {
 const MAX_REFUSAL_BYTES = 64 * 1024;
 
 /**
- * A transport over a WebSocket to `url` (ws:, wss:, http: or https:).
+ * A transport over a WebSocket to `url` (ws:, wss:, http: or https:, or `ws+unix:///path/of/socket:/path/of/request`).
  * @throws UpgradeRefused, ServiceError `deadline_exceeded`, the signal's reason, or the socket's error.
  */
 export function dialWs(url: string, options: DialOptions): Promise<Transport> {
@@ -78,9 +78,10 @@ export function dialWs(url: string, options: DialOptions): Promise<Transport> {
   if (signal?.aborted) return Promise.reject(asError(signal.reason));
   const done = Promise.withResolvers<Transport>();
   const key = randomBytes(16).toString('base64');
-  const target = new URL(url.replace(/^ws/, 'http'));
+  const { target, socketPath } = targetOf(url);
   const secure = target.protocol === 'https:';
   const request = (secure ? https : http).request(target, {
+    ...(socketPath === undefined ? {} : { socketPath }),
     // A connection of its own: it is a socket, not a request, that is wanted.
     agent: false,
     ...(secure ? options.tls : {}),
@@ -121,6 +122,13 @@ export function dialWs(url: string, options: DialOptions): Promise<Transport> {
     clearTimeout(timer);
     signal?.removeEventListener('abort', onAbort);
   });
+}
+
+function targetOf(url: string): { target: URL; socketPath?: string } {
+  const local = /^ws\+unix:\/\/(\/[^:]+):(\/.*)$/.exec(url);
+  if (local === null) return { target: new URL(url.replace(/^ws/, 'http')) };
+  const [, socketPath = '', path = '/'] = local;
+  return { target: new URL(path, 'http://localhost'), socketPath };
 }
 
 /** Resolves with what there is when the answer ends, breaks off or is long enough. */
