@@ -53,6 +53,11 @@ export async function buildApp(
     if (services.lifecycle.draining) reply.header('connection', 'close');
     next();
   });
+  app.addHook('preHandler', (request, _reply, next) => {
+    const { id } = (request.params ?? {}) as { id?: unknown };
+    if (typeof id !== 'string' || !services.arrivals.mayCome(id)) return next();
+    services.arrivals.settle(id).then(() => next(), next);
+  });
   app.addHook('onResponse', (_request, reply, next) => {
     services.metrics.answered(reply.statusCode, reply.elapsedTime);
     next();

@@ -9,6 +9,7 @@ import { ConfigError, environment, loadConfig, type GatewayConfig } from './conf
 import { createNativeDoor } from './doors/native/door.ts';
 import { createPrimeDoor } from './doors/prime/door.ts';
 import type { Door } from './doors/door.ts';
+import { openShared } from './redis/shared.ts';
 import { startServices, type Services } from './services.ts';
 
 const DIAL_DEADLINE_MS = 10_000;
@@ -26,6 +27,7 @@ export interface Gateway {
 export async function startGateway(config: GatewayConfig, log: Logger): Promise<Gateway> {
   const services = startServices(config, {
     log,
+    shared: await openShared(config, log),
     dial: (address) => (signal) =>
       dialNode(address.url, { secret: config.nodeSecret, deadlineMs: DIAL_DEADLINE_MS, signal }),
   });
@@ -72,7 +74,10 @@ export async function main(env: Record<string, string | undefined>, signal: Abor
       gateway.replaceTenants(loadConfig(env));
       log.info({}, 'tenants and keys were read anew');
     } catch (error) {
-      log.error({ reason: error instanceof ConfigError ? error.message : String(error) }, 'tenants and keys stay as they were');
+      log.error(
+        { reason: error instanceof ConfigError ? error.message : String(error) },
+        'tenants and keys stay as they were',
+      );
     }
   };
   process.on('SIGHUP', reload);

@@ -17,13 +17,14 @@ import { NodeRegistry } from './nodes/registry.ts';
 import { NodeService } from './nodes/service.ts';
 import { watchStarts } from './nodes/starts.ts';
 import { PortService } from './ports/service.ts';
-import { MemoryQueue } from './queue/memory-queue.ts';
+import { inMemory, type Shared } from './redis/shared.ts';
+import { Arrivals } from './sandboxes/arrivals.ts';
 import { Placer } from './sandboxes/placer.ts';
 import { Reaper } from './sandboxes/reaper.ts';
+import { Rivals } from './sandboxes/rivals.ts';
 import { SandboxService } from './sandboxes/service.ts';
 import { Store } from './sandboxes/store.ts';
 import { NO_TENANTS } from './tenants/file.ts';
-import { MemoryCounters } from './tenants/memory-counters.ts';
 import { startTenancy, type Tenancy } from './tenants/tenancy.ts';
 
 /** What a door calls. A door holds no logic of its own. */
@@ -33,16 +34,17 @@ export interface Services {
   readonly files: FileService;
   readonly ports: PortService;
   readonly auth: Auth;
+  readonly tenancy: Tenancy;
   readonly nodes: NodeService;
   readonly images: ImageService;
   readonly lifecycle: Lifecycle;
   readonly metrics: Metrics;
+  readonly arrivals: Arrivals;
   readonly log: Logger;
 }
 
 export interface RunningServices extends Services {
   readonly registry: NodeRegistry;
-  readonly tenancy: Tenancy;
   /** Who there is and what each may have, from the next call on. */
   replaceTenants(config: Pick<GatewayConfig, 'keys' | 'tenants'>): void;
   stop(): Promise<void>;
@@ -54,10 +56,15 @@ const LEARNING_MS = 5_000;
 export interface ServicesDeps {
   dial: (address: NodeAddress) => Dial;
   log: Logger;
+  /** Stopped with the services. Absent: there are no other gateways. */
+  shared?: Shared;
 }
 
-/** Everything is in memory here; what several gateways must share sits behind `PlacementQueue` and `IdempotencyStore`. */
-export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps): RunningServices {
+/** Everything is in memory here, but for what several gateways must share: see `Shared`. */
+export function startServices(
+  config: GatewayConfig,
+  { dial, log, shared = inMemory(config, log) }: ServicesDeps,
+): RunningServices {
   const lifecycle = createLifecycle();
   const { nodeGraceMs: graceMs, heartbeat } = config;
   const registry = new NodeRegistry({ addresses: [], dial, graceMs, heartbeat, log });
@@ -70,13 +77,15 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     log,
   });
   const store = new Store(log);
-  const queue = new MemoryQueue({ max: config.queueMax });
-  const metrics = new Metrics({ registry, queue, store });
+  const { queue, owners } = shared;
+  const metrics = new Metrics({ registry, queue, store, shared });
   const placer = new Placer({ nodes: () => registry.all, store, log, observe: (outcome) => metrics.placed(outcome) });
   const reaper = new Reaper(log);
+  const arrivals = new Arrivals(store, owners === null ? 0 : undefined);
+  const rivals = owners === null ? null : new Rivals({ store, reaper, owners, log });
   const tenancy = startTenancy({
     file: config.tenants,
-    counters: new MemoryCounters(),
+    counters: shared.counters,
     store,
     learning: () => registry.learningWithin(LEARNING_MS),
     queueWaitMs: config.queueWaitMs,
@@ -89,8 +98,9 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     queue,
     placer,
     reaper,
+    arrivals,
     registry,
-    idempotency: new MemoryIdempotencyStore(),
+    idempotency: shared.idempotency,
     admission,
     lifecycle,
     config,
@@ -104,6 +114,7 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
   });
   const execs = new ExecService({
     sandboxes,
+    // The id of a command is made of its key, and its sandbox runs an id once: gateways need not share these.
     idempotency: new MemoryIdempotencyStore(),
     admission,
     lifecycle,
@@ -116,12 +127,23 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
   const auth = createAuth(config.keys);
 
   store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
+  if (rivals !== null) store.onRival((entry, node) => rivals.meet(entry, node));
   store.onChange(watchStarts(log));
   store.onChange((entry) => {
     metrics.sandboxChanged(entry);
-    if (entry.ended && entry.node !== null) queue.wake();
+    if (entry.accepted || entry.ended) queue.remove(entry.id);
+    if (!entry.ended) return;
+    if (!entry.accepted) background(Promise.resolve(queue.bury(entry.record)), 'tell of an end', log);
+    if (entry.node !== null) queue.wake();
   });
-  queue.start((ticket) => placer.offer(ticket));
+  queue.start((ticket, leave) => placer.offer(ticket, leave), {
+    fits: (need) => placer.fits(need),
+    isOpen(id) {
+      const entry = store.get(id);
+      return entry === undefined || (!entry.accepted && !entry.ended);
+    },
+    heard: (record) => store.hear(record),
+  });
   registry.start({
     snapshot: (node, records) => store.snapshot(node, records),
     record: (node, record) => store.take(node, record),
@@ -139,23 +161,27 @@ export function startServices(config: GatewayConfig, { dial, log }: ServicesDeps
     files,
     ports,
     auth,
+    tenancy,
     nodes: new NodeService(registry),
     images: new ImageService(registry),
     lifecycle,
     metrics,
+    arrivals,
     log,
     registry,
-    tenancy,
     replaceTenants({ keys, tenants = NO_TENANTS }) {
       tenancy.tenants.replace(tenants);
       auth.replace(keys);
     },
     async stop() {
-      queue.stop();
+      await queue.stop();
+      rivals?.stop();
+      arrivals.stop();
       reaper.stop();
       await follower.stop();
       await registry.stop();
       await tenancy.stop();
+      await shared.stop();
       store.stop();
       metrics.stop();
     },

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
-import type { IdempotencyStore, IdempotentCall } from './store.ts';
+import type { IdempotencyStore, IdempotentCall, IdempotentWork } from './store.ts';
 
 export interface MemoryStoreOptions {
   maxKeys?: number;
@@ -35,10 +35,10 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     };
   }
 
-  async run<T>(call: IdempotentCall, work: () => Promise<T>): Promise<T> {
+  async run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T> {
     this.#expire();
     const id = `${call.scope}\0${call.key}`;
-    const fingerprint = createHash('sha256').update(JSON.stringify(call.request)).digest('base64');
+    const fingerprint = fingerprintOf(call);
     const known = this.#kept.get(id);
     if (known !== undefined) {
       if (known.fingerprint !== fingerprint) throw new ServiceError('idempotency_conflict');
@@ -46,7 +46,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     }
     const kept: Kept = {
       fingerprint,
-      answer: work(),
+      answer: work(randomUUID()),
       bytes: id.length + 200,
       settled: false,
       expiresAt: this.#options.now() + this.#options.ttlMs,
@@ -97,3 +97,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     this.#bytes -= kept.bytes;
   }
 }
+
+/** What a request is told from others by; the request itself, with its secrets, is not kept. */
+export const fingerprintOf = ({ request }: IdempotentCall): string =>
+  createHash('sha256').update(JSON.stringify(request)).digest('base64');

@@ -8,13 +8,20 @@ export interface IdempotentCall {
   request: unknown;
 }
 
+/**
+ * What the call is to be done with. `seed` is new for each attempt of a key that failed before, and otherwise the same
+ * on every gateway: whatever is named after it is made once, even where the work is done twice because a gateway stood
+ * still or died in the middle of it.
+ */
+export type IdempotentWork<T> = (seed: string) => Promise<T>;
+
 export interface IdempotencyStore {
   /**
    * Runs the work once per key, and answers later calls with what it came to. Calls at the same time share it. Work
    * that failed leaves the key free. The answer is JSON.
    * @throws ServiceError `idempotency_conflict`, `rate_limited` when too many keys are in use, or what the work threw.
    */
-  run<T>(call: IdempotentCall, work: () => Promise<T>): Promise<T>;
+  run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T>;
 }
 
 /** What may be sent as `Idempotency-Key`. */

@@ -10,6 +10,8 @@ export interface MetricsSources {
   registry: NodeRegistry;
   queue: PlacementQueue;
   store: Store;
+  /** What gateways share; `up` is null where there is one alone. */
+  shared: { readonly up: boolean | null; readonly leader: { readonly leading: boolean } };
 }
 
 const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -64,7 +66,7 @@ export class Metrics {
   /** Seen RUNNING or at their end already. */
   readonly #seen = new WeakMap<Entry, 'running' | 'ended'>();
 
-  constructor({ registry, queue, store }: MetricsSources) {
+  constructor({ registry, queue, store, shared }: MetricsSources) {
     this.#lag = monitorEventLoopDelay({ resolution: 10 });
     this.#lag.enable();
     const gauge = (name: string, help: string, collect: (gauge: Gauge) => void, labelNames: string[] = []): void => {
@@ -80,7 +82,15 @@ export class Metrics {
       });
     };
     gauge('millibox_sandboxes_known', 'Sandboxes in memory, the dead included', (g) => g.set(store.size));
-    gauge('millibox_queue_depth', 'Sandboxes that wait for a node', (g) => g.set(queue.depth));
+    gauge('millibox_queue_depth', 'Sandboxes that wait for a node, those of all gateways together', (g) =>
+      g.set(queue.depth),
+    );
+    if (shared.up !== null) {
+      gauge('millibox_redis_up', 'Whether the store that gateways share answers', (g) => g.set(shared.up ? 1 : 0));
+    }
+    gauge('millibox_leader', 'Whether this gateway does the work that one of all does', (g) => {
+      g.set(shared.leader.leading ? 1 : 0);
+    });
     gauge(
       'millibox_nodes',
       'Nodes by state',

@@ -15,6 +15,8 @@ export class Entry {
   accepted = false;
   /** It was deleted when its node was lost already. */
   renounced = false;
+  /** Other nodes that say that it is alive there; one of them all keeps it. */
+  readonly rivals = new Map<Node, SandboxRecord>();
   readonly #waiters = new Set<() => void>();
 
   constructor(record: SandboxRecord) {

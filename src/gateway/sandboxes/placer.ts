@@ -4,8 +4,8 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
-import { pick } from '../nodes/placement.ts';
-import type { Outcome, Ticket } from '../queue/queue.ts';
+import { pick, type Need } from '../nodes/placement.ts';
+import type { Leave, Outcome, Ticket } from '../queue/queue.ts';
 import { CreateSender } from './create-sender.ts';
 import type { Entry } from './entry.ts';
 import type { Store } from './store.ts';
@@ -37,11 +37,18 @@ export class Placer {
     });
   }
 
+  /** Whether a node has room for it now, as far as is known. */
+  fits(need: Need): boolean {
+    return pick(this.#options.nodes(), need) !== null;
+  }
+
   /** See `Offer`. */
-  offer(ticket: Ticket): Promise<Outcome> | null {
+  offer(ticket: Ticket, leave?: Leave): Promise<Outcome> | null {
     const { store, nodes } = this.#options;
     const entry = store.get(ticket.spec.id);
     if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
+    // The node that may have it already is away: it is heard first, or given up as lost.
+    if (nodes().some((node) => node.name === leave?.triedOn && !node.up && node.state !== 'lost')) return null;
     const excluded = this.#excluded.get(entry.id);
     let node = pick(nodes(), ticket.spec, { exclude: excluded });
     if (node === null && excluded !== undefined) {
@@ -50,17 +57,22 @@ export class Placer {
       node = null;
     }
     if (node === null) return null;
-    return this.#send(ticket, entry, node);
+    return this.#send(ticket, entry, node, leave);
   }
 
   forget(id: string): void {
     this.#excluded.delete(id);
   }
 
-  async #send(ticket: Ticket, entry: Entry, node: Node): Promise<Outcome> {
+  async #send(ticket: Ticket, entry: Entry, node: Node, leave: Leave | undefined): Promise<Outcome> {
     const { store, observe } = this.#options;
     store.assign(entry, node);
     node.reserve(ticket.spec.image);
+    const refusal = leave === undefined ? null : await this.#ask(leave, entry, node);
+    if (refusal !== null) {
+      if (entry.node === node && !entry.accepted) store.assign(entry, null);
+      return refusal;
+    }
     let record: SandboxRecord;
     try {
       record = await this.#sender.send(node, ticket.spec);
@@ -72,6 +84,15 @@ export class Placer {
     // Deleted meanwhile: the store tells the node.
     store.take(node, record);
     return 'placed';
+  }
+
+  /** Null: the ticket may be sent to the node, in this very tick. */
+  async #ask(leave: Leave, entry: Entry, node: Node): Promise<Outcome | null> {
+    const said = await leave.claim(node.name).catch(() => 'unknown' as const);
+    if (entry.ended || entry.accepted || said === 'ended' || said === 'gone') return 'placed';
+    if (said === 'unknown') return 'later';
+    // A process that stood still in between finds here that its time is over, and sends nothing.
+    return said === 'granted' && leave.holds() ? null : 'lost';
   }
 
   #turnedDown(entry: Entry, node: Node, error: ServiceError): Outcome {
@@ -98,7 +119,7 @@ export class Placer {
         if (node.health.failed()) log.warn({ node: node.name }, 'node ejected after repeated failures');
         this.#exclude(entry.id, node);
         store.assign(entry, null);
-        return 'later';
+        return { unclear: node.name };
       default:
         store.end(entry, reasonOf(error), error.message);
         return 'placed';

@@ -14,6 +14,7 @@ import type { NodeRegistry } from '../nodes/registry.ts';
 import { parseRecord } from '../nodes/watch.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
+import type { Arrivals } from './arrivals.ts';
 import type { Entry } from './entry.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Placer } from './placer.ts';
@@ -39,6 +40,7 @@ export interface SandboxServiceDeps {
   queue: PlacementQueue;
   placer: Placer;
   reaper: Reaper;
+  arrivals: Arrivals;
   registry: NodeRegistry;
   idempotency: IdempotencyStore;
   admission: Pick<Admission, 'admit' | 'withdraw' | 'weightOf'>;
@@ -72,9 +74,9 @@ export class SandboxService {
     if (idempotencyKey === undefined) return this.#create(tenant, request);
     const ids = await this.#deps.idempotency.run(
       { scope: `create ${tenant}`, key: idempotencyKey, request },
-      async () => (await this.#create(tenant, request)).map((sandbox) => sandbox.id),
+      async (seed) => (await this.#create(tenant, request, seed)).map((sandbox) => sandbox.id),
     );
-    return ids.map((id) => this.get(tenant, id));
+    return await Promise.all(ids.map((id) => this.#made(tenant, id)));
   }
 
   /** @throws ServiceError `sandbox_not_found`, for those of other tenants too. */
@@ -146,6 +148,18 @@ export class SandboxService {
     return this.#extend(tenant, id, this.entry(tenant, id).record.expiresAtMs);
   }
 
+  /** What those of a tenant that are alive come to, as far as this gateway knows. */
+  usage(tenant: string): { sandboxes: number; cpus: number; memoryMb: number } {
+    const sum = { sandboxes: 0, cpus: 0, memoryMb: 0 };
+    for (const { ended, record } of this.#deps.store.of(tenant, null)) {
+      if (ended) continue;
+      sum.sandboxes += 1;
+      sum.cpus += record.cpus;
+      sum.memoryMb += record.memoryMb;
+    }
+    return { ...sum, cpus: Math.round(sum.cpus * 1000) / 1000 };
+  }
+
   /** Each change of a tenant's sandboxes, until the returned function is called. The listener never throws. */
   subscribe(tenant: string, listener: (sandbox: Sandbox) => void): () => void {
     return this.#deps.store.onChange((entry) => {
@@ -160,6 +174,7 @@ export class SandboxService {
 
   /** The node that has it, if a stream can be opened there now. @throws ServiceError `sandbox_not_found`, `sandbox_ended` */
   locateNow(tenant: string, id: string): Node | null {
+    if (this.#deps.arrivals.mayCome(id)) return null;
     const entry = this.#alive(tenant, id);
     return entry.accepted && entry.node !== null && entry.node.up ? entry.node : null;
   }
@@ -170,11 +185,11 @@ export class SandboxService {
    * reason.
    */
   async locate(tenant: string, id: string, signal?: AbortSignal): Promise<Node> {
+    await this.#deps.arrivals.settle(id);
     for (;;) {
-      const node = this.locateNow(tenant, id);
-      if (node !== null) return node;
       const entry = this.#alive(tenant, id);
       if (entry.accepted && entry.node !== null) {
+        if (entry.node.up) return entry.node;
         await entry.node.whenUp(this.#deps.config.linkPatienceMs, signal);
         continue;
       }
@@ -207,28 +222,44 @@ export class SandboxService {
     throw new ServiceError('sandbox_ended', message ?? undefined, { details: { status, reason } });
   }
 
-  async #create(tenant: string, request: CreateSandboxRequest): Promise<Sandbox[]> {
+  /** One that was made under this key before, perhaps through another gateway a moment ago. */
+  async #made(tenant: string, id: string): Promise<Sandbox> {
+    await this.#deps.arrivals.settle(id);
+    if (this.#deps.store.get(id) !== undefined) return this.get(tenant, id);
+    const message = 'The sandbox was made through another server, and its node cannot be heard here now.';
+    throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
+  }
+
+  async #create(tenant: string, request: CreateSandboxRequest, seed?: string): Promise<Sandbox[]> {
     const { store, queue, admission, observe } = this.#deps;
     const image = request.image ?? this.#defaultImage();
     this.#assertPossible(request, image);
-    const specs = specsOf(tenant, request, image, Date.now());
+    const specs = specsOf(tenant, request, image, Date.now(), seed);
     await admission.admit(tenant, specs);
     const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
+    const fresh: Entry[] = [];
+    const written: (void | Promise<void>)[] = [];
     try {
       // In one go: what this decides for each node leaves for it in one message.
       for (const spec of specs) {
-        entries.push(store.add(pendingRecord(spec)));
-        queue.add({ spec, priority: 0, weight });
+        // Another gateway was in the middle of the same create: what it has made is part of this one.
+        const made = store.get(spec.id);
+        const entry = made ?? store.add(pendingRecord(spec));
+        entries.push(entry);
+        if (made !== undefined) continue;
+        fresh.push(entry);
+        written.push(queue.add({ spec, priority: 0, weight }));
       }
+      await Promise.all(written);
     } catch (error) {
       // All or none: what was begun is taken back.
-      for (const entry of entries) background(this.#delete(entry), 'take back a create', this.#deps.log);
+      for (const entry of fresh) background(this.#delete(entry), 'take back a create', this.#deps.log);
       admission.withdraw(specs);
       throw error;
     }
-    for (const entry of entries) this.#limitWait(entry);
-    observe?.created(tenant, entries.length);
+    for (const entry of fresh) this.#limitWait(entry);
+    observe?.created(tenant, fresh.length);
     return entries.map((entry) => this.#view(entry));
   }
 
@@ -279,10 +310,13 @@ export class SandboxService {
     queue.remove(entry.id);
     placer.forget(entry.id);
     store.end(entry, 'deleted', null);
-    if (node === null) return;
+    const gone = [
+      ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted')]),
+      ...(entry.accepted ? [] : [queue.bury(entry.record)]),
+    ];
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, DELETE_PATIENCE_MS)));
-    await Promise.race([reaper.reap(node, entry.id, 'deleted'), late]);
+    await Promise.race([Promise.all(gone), late]);
     clearTimeout(timer);
   }
 

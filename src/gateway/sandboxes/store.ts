@@ -16,6 +16,8 @@ export interface StoreEvents {
   changed(entry: Entry): void;
   /** A node has a sandbox alive that has ended, or belongs to another node: it must be told. */
   stray(node: Node, id: string, reason: EndReason): void;
+  /** Another node than the sandbox's own has it alive as well. */
+  rival(entry: Entry, node: Node): void;
 }
 
 const SWEEP_MS = 60_000;
@@ -31,6 +33,8 @@ export class Store {
   readonly #sweeper: NodeJS.Timeout;
   readonly #listeners = new Set<(entry: Entry) => void>();
   #stray: StoreEvents['stray'] = () => undefined;
+  // Sent here once, then elsewhere: the one that it was sent to last has it.
+  #rival: StoreEvents['rival'] = ({ id }, node) => this.#stray(node, id, 'internal');
 
   constructor(log: Logger, now: () => number = Date.now) {
     this.#log = log;
@@ -44,6 +48,11 @@ export class Store {
 
   onStray(listener: StoreEvents['stray']): void {
     this.#stray = listener;
+  }
+
+  /** Where there is no listener, the node that it was sent to last keeps it. */
+  onRival(listener: StoreEvents['rival']): void {
+    this.#rival = listener;
   }
 
   /** Called after each change of any sandbox, until the returned function is called. */
@@ -103,19 +112,36 @@ export class Store {
     if (entry.ended) {
       if (!isEnded(record.status)) {
         this.#stray(node, record.id, entry.renounced ? 'deleted' : (entry.record.reason ?? 'deleted'));
-      }
-      else if (entry.node === node && entry.record.reason === record.reason) entry.record = this.#kept(entry, record);
+      } else if (entry.node === node && entry.record.reason === record.reason) entry.record = this.#kept(entry, record);
       return;
     }
     if (entry.node === null) this.assign(entry, node);
-    if (entry.node !== node) {
-      // Sent here once, then elsewhere: the one that it was sent to last has it.
-      if (!isEnded(record.status)) this.#stray(node, record.id, 'internal');
-      return;
-    }
+    if (entry.node !== node) return this.#takeRival(entry, node, record);
+    const heir = record.reason === 'internal' ? [...entry.rivals.keys()].find((rival) => rival.up) : undefined;
+    if (heir !== undefined) return this.yield(entry, heir);
     // The answer to a create may come behind a change that it does not know of.
     const older = RANK[record.status] < RANK[entry.record.status];
     this.#replace(entry, older ? entry.record : this.#kept(entry, record), true);
+  }
+
+  /** What another gateway says of a sandbox that no node has. An end that it tells of holds here too. */
+  hear(record: SandboxRecord): void {
+    const entry = this.#entries.get(record.id);
+    if (entry === undefined) return this.#changed(this.add(record));
+    if (!isEnded(record.status) || entry.ended || entry.tenant !== record.tenant) return;
+    const { node } = entry;
+    this.#replace(entry, record, entry.accepted);
+    if (node !== null) this.#stray(node, record.id, record.reason ?? 'deleted');
+  }
+
+  /** The sandbox is this rival's from now on. */
+  yield(entry: Entry, to: Node): void {
+    const record = entry.rivals.get(to);
+    if (entry.ended || record === undefined) return;
+    entry.rivals.delete(to);
+    if (entry.node !== null && entry.accepted) entry.rivals.set(entry.node, entry.record);
+    this.assign(entry, to);
+    this.#replace(entry, this.#kept(entry, record), true);
   }
 
   /** Ends a sandbox by the gateway's word. Nothing happens if it has ended already. */
@@ -164,6 +190,12 @@ export class Store {
   stop(): void {
     clearInterval(this.#sweeper);
     this.#listeners.clear();
+  }
+
+  #takeRival(entry: Entry, node: Node, record: SandboxRecord): void {
+    if (isEnded(record.status)) return void entry.rivals.delete(node);
+    entry.rivals.set(node, record);
+    this.#rival(entry, node);
   }
 
   #kept(entry: Entry, record: SandboxRecord): SandboxRecord {

@@ -253,7 +253,7 @@ export class FakeNode {
       timings: { placedMs: 1 },
     };
     this.records.set(spec.id, record);
-    if (this.autoRun) this.run(spec.id);
+    if (this.autoRun && record.status !== 'TERMINATED') this.run(spec.id);
     return { ...record };
   }
 

@@ -1,0 +1,151 @@
+/**
+ * Idempotency keys that all gateways share. Whoever comes first with a key has it for a while, and renews that as long
+ * as it works; the others wait for its answer. Should it die or stand still, the next one does the work with the same
+ * seed, and so comes to the same. While Redis is away each gateway keeps its own keys, and the seed of a first attempt
+ * is the same everywhere still: so a retry at another gateway names the same things.
+ */
+import { createHash, createHmac, randomUUID } from 'node:crypto';
+import { sleep } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
+import { KEYS } from '../redis/keys.ts';
+import { unavailable, type RedisLink } from '../redis/link.ts';
+import { Script } from '../redis/script.ts';
+import { fingerprintOf, MemoryIdempotencyStore } from './memory-store.ts';
+import type { IdempotencyStore, IdempotentCall, IdempotentWork } from './store.ts';
+
+export interface RedisStoreOptions {
+  link: RedisLink;
+  /** Makes seeds that cannot be guessed from keys. The same on all gateways. */
+  secret: string;
+  ttlMs?: number;
+  /** Work whose gateway has not been heard of for so long is another's to do. */
+  leaseMs?: number;
+  /** Answers larger than this are not kept. */
+  maxAnswerBytes?: number;
+}
+
+const LEASE_MS = 10_000;
+const MAX_ANSWER_BYTES = 1024 * 1024;
+const FIRST_POLL_MS = 10;
+const MAX_POLL_MS = 250;
+
+/** Fields: `print`, `attempt`, `owner` and `until` (of its lease), `answer`. One that has neither owner nor answer is free. */
+const BEGIN = new Script(`
+  local now = redis.call('TIME')
+  now = now[1] * 1000 + math.floor(now[2] / 1000)
+  local kept = redis.call('HMGET', KEYS[1], 'print', 'attempt', 'owner', 'until', 'answer')
+  local taken = kept[3] or kept[5]
+  if taken and kept[1] ~= ARGV[1] then return {'conflict'} end
+  if kept[5] then return {'answer', kept[5]} end
+  if kept[3] and tonumber(kept[4]) > now then return {'wait'} end
+  local attempt = tonumber(kept[2] or '0')
+  redis.call('HSET', KEYS[1], 'print', ARGV[1], 'attempt', attempt, 'owner', ARGV[2], 'until', now + ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  return {'work', tostring(attempt)}`);
+
+const RENEW = new Script(`
+  if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+  local now = redis.call('TIME')
+  redis.call('HSET', KEYS[1], 'until', now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2])
+  return 1`);
+
+const FINISH = new Script(`
+  if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+  redis.call('HDEL', KEYS[1], 'owner', 'until')
+  redis.call('HSET', KEYS[1], 'answer', ARGV[2])
+  return 1`);
+
+const FREE = new Script(`
+  if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+  redis.call('HDEL', KEYS[1], 'owner', 'until', 'print')
+  redis.call('HINCRBY', KEYS[1], 'attempt', 1)
+  return 1`);
+
+interface Running {
+  print: string;
+  answer: Promise<unknown>;
+}
+
+export class RedisIdempotencyStore implements IdempotencyStore {
+  readonly #options: Required<RedisStoreOptions>;
+  /** Keys that this gateway is at: later calls of its own share them without asking Redis. */
+  readonly #running = new Map<string, Running>();
+  /** For the time without Redis. */
+  readonly #alone = new MemoryIdempotencyStore();
+
+  constructor(options: RedisStoreOptions) {
+    this.#options = { ttlMs: TOMBSTONE_KEPT_MS, leaseMs: LEASE_MS, maxAnswerBytes: MAX_ANSWER_BYTES, ...options };
+  }
+
+  async run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T> {
+    const digest = createHash('sha256')
+      .update(JSON.stringify([call.scope, call.key]))
+      .digest('base64url');
+    const print = fingerprintOf(call);
+    const running = this.#running.get(digest);
+    if (running !== undefined) {
+      if (running.print !== print) throw new ServiceError('idempotency_conflict');
+      return (await running.answer) as T;
+    }
+    const answer = this.#runHere(call, digest, print, work);
+    this.#running.set(digest, { print, answer });
+    try {
+      return await answer;
+    } finally {
+      this.#running.delete(digest);
+    }
+  }
+
+  async #runHere<T>(call: IdempotentCall, digest: string, print: string, work: IdempotentWork<T>): Promise<T> {
+    const { link, leaseMs, ttlMs } = this.#options;
+    const key = KEYS.idempotency(digest);
+    const owner = randomUUID();
+    for (let pauseMs = FIRST_POLL_MS; ; pauseMs = Math.min(MAX_POLL_MS, pauseMs * 2)) {
+      let said: string[];
+      try {
+        if (!link.up) throw unavailable();
+        said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs])) as string[];
+      } catch {
+        return await this.#alone.run(call, () => work(this.#seed(digest, 0)));
+      }
+      const [what, more = ''] = said;
+      if (what === 'conflict') throw new ServiceError('idempotency_conflict');
+      if (what === 'answer') return JSON.parse(more) as T;
+      if (what === 'work') return await this.#work(key, owner, () => work(this.#seed(digest, Number(more))));
+      await sleep(pauseMs);
+    }
+  }
+
+  /** Does the work under a lease. That the lease was lost changes nothing: the other comes to the same. */
+  async #work<T>(key: string, owner: string, work: () => Promise<T>): Promise<T> {
+    const { link, leaseMs, maxAnswerBytes } = this.#options;
+    const renewal = setInterval(
+      () => void RENEW.run(link, [key], [owner, leaseMs]).catch(() => undefined),
+      leaseMs / 3,
+    );
+    try {
+      const answer = await work();
+      const text = JSON.stringify(answer) ?? 'null';
+      if (Buffer.byteLength(text) > maxAnswerBytes) await this.#tell(FREE, key, owner);
+      else await this.#tell(FINISH, key, owner, text);
+      return answer;
+    } catch (error) {
+      await this.#tell(FREE, key, owner);
+      throw error;
+    } finally {
+      clearInterval(renewal);
+    }
+  }
+
+  /** If Redis cannot be told, the lease ends by itself, and the next call with this key does the work again. */
+  async #tell(script: Script, key: string, ...args: string[]): Promise<void> {
+    await script.run(this.#options.link, [key], args).catch(() => undefined);
+  }
+
+  #seed(digest: string, attempt: number): string {
+    return createHmac('sha256', this.#options.secret)
+      .update(JSON.stringify(['idempotency', digest, attempt]))
+      .digest('base64url');
+  }
+}

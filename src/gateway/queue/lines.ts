@@ -1,0 +1,106 @@
+/** Who waits, in a line for each tenant, and whose turn it is: tenants take turns, by their weight. */
+
+export interface Waiting {
+  readonly id: string;
+  readonly tenant: string;
+  /** Higher goes first within a tenant. */
+  readonly priority: number;
+  /** How many of its tenant go in one turn; at least 1. */
+  readonly weight: number;
+}
+
+interface Line<T> {
+  waiting: T[];
+  /** How many more go before the turn is the next tenant's. */
+  turns: number;
+}
+
+export class Lines<T extends Waiting> {
+  /** In the order in which their turns come. */
+  readonly #lines = new Map<string, Line<T>>();
+  readonly #all = new Map<string, T>();
+  readonly #goesBefore: (a: T, b: T) => boolean;
+
+  /** @param goesBefore of two with one priority; without it the first to come is the first. */
+  constructor(goesBefore: (a: T, b: T) => boolean = () => false) {
+    this.#goesBefore = goesBefore;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  has(tenant: string): boolean {
+    return this.#lines.has(tenant);
+  }
+
+  get(id: string): T | undefined {
+    return this.#all.get(id);
+  }
+
+  values(): IterableIterator<T> {
+    return this.#all.values();
+  }
+
+  /** `ahead`: before all of its priority. */
+  add(one: T, ahead = false): void {
+    let line = this.#lines.get(one.tenant);
+    if (line === undefined) this.#lines.set(one.tenant, (line = { waiting: [], turns: one.weight }));
+    const behind = (other: T): boolean =>
+      other.priority < one.priority || (other.priority === one.priority && (ahead || this.#goesBefore(one, other)));
+    // Nearly always the newest is the last: then nobody is looked at but the one before it.
+    const last = line.waiting.at(-1);
+    const at = last === undefined || !behind(last) ? line.waiting.length : line.waiting.findIndex(behind);
+    line.waiting.splice(at, 0, one);
+    this.#all.set(one.id, one);
+  }
+
+  remove(id: string): void {
+    const one = this.#all.get(id);
+    if (one === undefined) return;
+    this.#all.delete(id);
+    const waiting = this.#lines.get(one.tenant)?.waiting ?? [];
+    const at = waiting.indexOf(one);
+    if (at >= 0) waiting.splice(at, 1);
+    if (waiting.length === 0) this.#lines.delete(one.tenant);
+  }
+
+  /** The first of the line whose turn it is, of those tenants that are not stuck. */
+  next(stuck: ReadonlySet<string>): T | undefined {
+    for (const [tenant, { waiting }] of this.#lines) {
+      if (waiting[0] !== undefined && !stuck.has(tenant)) return waiting[0];
+    }
+    return undefined;
+  }
+
+  /** One of this tenant has gone: when its turn is over, all others come before its next. */
+  served(tenant: string): void {
+    const line = this.#lines.get(tenant);
+    if (line === undefined) return;
+    line.turns -= 1;
+    if (line.turns > 0) return;
+    line.turns = line.waiting[0]?.weight ?? 1;
+    this.#lines.delete(tenant);
+    this.#lines.set(tenant, line);
+  }
+
+  /** How many go before it, from 0; null when it does not wait. */
+  position(id: string): number | null {
+    const one = this.#all.get(id);
+    if (one === undefined) return null;
+    const place = this.#lines.get(one.tenant)?.waiting.indexOf(one) ?? 0;
+    // Of each other line, as many turns go first as this one's own line has before it.
+    const turns = Math.floor(place / one.weight);
+    let before = 0;
+    for (const [tenant, { waiting }] of this.#lines) {
+      if (tenant === one.tenant) before += place;
+      else before += Math.min(waiting.length, turns * (waiting[0]?.weight ?? 1));
+    }
+    return before;
+  }
+
+  clear(): void {
+    this.#lines.clear();
+    this.#all.clear();
+  }
+}

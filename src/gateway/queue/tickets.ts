@@ -1,0 +1,206 @@
+/**
+ * Tickets as BullMQ keeps them: a queue for each tenant, a job for each ticket, named by its sandbox. BullMQ says who has
+ * a job (a lock that ends by itself), puts one back before younger ones, and frees those of a gateway that died. Which
+ * tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0009).
+ */
+import type { Job, Queue, Worker } from 'bullmq';
+import * as z from 'zod';
+import { withDeadline } from '../../lib/deadline.ts';
+import type { Logger } from '../../lib/logger.ts';
+import { SandboxSpec } from '../../protocol/node.ts';
+import { BULL_PREFIX, KEYS } from '../redis/keys.ts';
+import { unavailable, type RedisLink } from '../redis/link.ts';
+import { OWNER_KEPT_MS } from '../redis/owners.ts';
+import { Script } from '../redis/script.ts';
+import type { Leave, Ticket } from './queue.ts';
+
+export interface TicketsOptions {
+  link: RedisLink;
+  log: Logger;
+  /** A ticket that was taken is another gateway's to take after this long. */
+  lockMs?: number;
+}
+
+/** One ticket that this gateway has, until `done`, `back`, or the end of its lock. */
+export interface Taken extends Leave {
+  readonly ticket: Ticket;
+  /** It is on a node, or nobody wants it. @throws ServiceError `node_unavailable` */
+  done(): Promise<void>;
+  /** To the front of its tenant's line. @throws ServiceError `node_unavailable` */
+  back(): Promise<void>;
+}
+
+type Bull = typeof import('bullmq');
+interface Line {
+  queue: Queue;
+  worker: Worker;
+}
+
+const LOCK_MS = 45_000;
+/** From the claim of a node to the end of what may be asked of it: `Leave.holds` leaves that much of the lock. */
+const SEND_MS = 20_000;
+const CALL_MS = 4_000;
+/** BullMQ's priorities begin at 1, which goes first. */
+const MIDDLE_PRIORITY = 1_000_000;
+/** Tenants whose queue objects are kept; they hold no connection. */
+const MAX_LINES = 1_000;
+
+const TicketData = z.object({ spec: SandboxSpec, priority: z.number(), weight: z.number().optional() });
+
+/** Whoever holds the lock of a ticket that still waits may write down the node that it sends it to. */
+const CLAIM = new Script(`
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lost' end
+  if redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 then return 'ended' end
+  if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 'gone' end
+  redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[4])
+  return 'granted'`);
+
+export class Tickets {
+  readonly #bull: Bull;
+  readonly #link: RedisLink;
+  readonly #log: Logger;
+  readonly #lockMs: number;
+  readonly #lines = new Map<string, Line>();
+  #takes = 0;
+  readonly #name = crypto.randomUUID();
+
+  private constructor(bull: Bull, { link, log, lockMs = LOCK_MS }: TicketsOptions) {
+    this.#bull = bull;
+    this.#link = link;
+    this.#log = log;
+    this.#lockMs = lockMs;
+  }
+
+  static async open(options: TicketsOptions): Promise<Tickets> {
+    return new Tickets(await import('bullmq'), options);
+  }
+
+  /** A ticket of this id that is there already stays as it is. @throws ServiceError `node_unavailable` */
+  async add(ticket: Ticket): Promise<void> {
+    const { id, tenant } = ticket.spec;
+    await this.#ask(() =>
+      this.#line(tenant).queue.add('ticket', ticket, {
+        jobId: id,
+        priority: Math.max(1, Math.min(2 * MIDDLE_PRIORITY, MIDDLE_PRIORITY - ticket.priority)),
+        removeOnComplete: true,
+        removeOnFail: true,
+      }),
+    );
+  }
+
+  /** The first of a tenant's line, if there is one that nobody else has. @throws ServiceError `node_unavailable` */
+  async take(tenant: string): Promise<Taken | null> {
+    const { worker } = this.#line(tenant);
+    const token = `${this.#name}:${(this.#takes += 1)}`;
+    // The lock begins no earlier than this.
+    const since = performance.now();
+    const job = (await this.#ask(() => worker.getNextJob(token, { block: false }))) as Job | undefined;
+    if (job?.id === undefined) return null;
+    const parsed = TicketData.safeParse(job.data);
+    if (!parsed.success || parsed.data.spec.id !== job.id) {
+      this.#log.error({ sandbox: job.id }, 'a ticket in the shared queue cannot be read, and is thrown away');
+      await this.#ask(() => job.moveToCompleted(null, token, false));
+      return null;
+    }
+    const { spec, priority, weight } = parsed.data;
+    const triedOn = await this.#link.run((client) => client.get(KEYS.owner(spec.id)));
+    return {
+      ticket: { spec, priority, ...(weight === undefined ? {} : { weight }) },
+      triedOn,
+      claim: (node) => this.#claim(`${worker.toKey(spec.id)}:lock`, token, spec.id, node),
+      holds: () => performance.now() - since < this.#lockMs - Math.min(SEND_MS, this.#lockMs / 2),
+      done: () => this.#unlessLost(() => job.moveToCompleted(null, token, false)),
+      back: () => this.#unlessLost(() => job.moveToWait(token)),
+    };
+  }
+
+  /** Nobody wants it: unless it has been taken, nobody is offered it. @throws ServiceError `node_unavailable` */
+  async drop(tenant: string, id: string): Promise<void> {
+    await this.#ask(() => this.#line(tenant).queue.remove(id));
+  }
+
+  /** It was sent to this node without leave, and nobody knows whether it is there. @throws ServiceError `node_unavailable` */
+  async tried(id: string, node: string): Promise<void> {
+    await this.#link.run((client) => client.set(KEYS.owner(id), node, 'PX', OWNER_KEPT_MS));
+  }
+
+  /** Frees tickets whose gateways died; see BullMQ, "stalled". Two looks apart by `lockMs / 2` find one. */
+  async recover(tenant: string): Promise<void> {
+    const { worker } = this.#line(tenant);
+    await this.#ask(() => worker.getBackend().moveStalledJobsToWait());
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#lines.keys()].map((tenant) => this.#drop(tenant)));
+  }
+
+  async #claim(lock: string, token: string, id: string, node: string): Promise<'granted' | 'lost' | 'ended' | 'gone'> {
+    const keys = [lock, KEYS.waiting, KEYS.ended, KEYS.owner(id)];
+    return (await CLAIM.run(this.#link, keys, [token, id, node, OWNER_KEPT_MS])) as never;
+  }
+
+  /** The lock may be over by now, and the job another's: then there is nothing to say. */
+  async #unlessLost(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await this.#ask(work);
+    } catch (error) {
+      if (this.#link.up) this.#log.debug({}, 'a ticket was lost to another gateway');
+      else throw error;
+    }
+  }
+
+  /** BullMQ waits for Redis as long as it takes; here it has a deadline, and its errors quote nothing. */
+  async #ask<T>(work: () => Promise<T>): Promise<T> {
+    if (!this.#link.up) throw unavailable();
+    try {
+      return await withDeadline({ deadlineMs: CALL_MS, what: 'the shared queue' }, work);
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  #line(tenant: string): Line {
+    const known = this.#lines.get(tenant);
+    if (known !== undefined) {
+      this.#lines.delete(tenant);
+      this.#lines.set(tenant, known);
+      return known;
+    }
+    const [oldest] = this.#lines.keys();
+    if (this.#lines.size >= MAX_LINES && oldest !== undefined) void this.#drop(oldest);
+    const line = this.#open(tenant);
+    this.#lines.set(tenant, line);
+    return line;
+  }
+
+  #open(tenant: string): Line {
+    const { Queue, Worker, createRedisBackend } = this.#bull;
+    const shared = { connection: this.#link.client, prefix: BULL_PREFIX, skipVersionCheck: true };
+    const queue = new Queue(tenant, { ...shared, streams: { events: { maxLen: 0 } } });
+    // No function to run and no connection that blocks: jobs are taken one by one, when there is room for them.
+    const worker = new Worker(
+      tenant,
+      null,
+      {
+        ...shared,
+        autorun: false,
+        lockDuration: this.#lockMs,
+        stalledInterval: Math.floor(this.#lockMs / 2),
+        // A ticket is never given up because gateways died that had it.
+        maxStalledCount: Number.MAX_SAFE_INTEGER,
+      },
+      (name, options) => createRedisBackend(name, options, {}),
+    );
+    // An error that nobody listens for would end the process; whoever asked is told anyway.
+    queue.on('error', () => undefined);
+    worker.on('error', () => undefined);
+    return { queue, worker };
+  }
+
+  async #drop(tenant: string): Promise<void> {
+    const line = this.#lines.get(tenant);
+    this.#lines.delete(tenant);
+    if (line === undefined) return;
+    await Promise.allSettled([line.queue.close(), line.worker.close(true)]);
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * What every gateway knows of the sandboxes that wait, wherever they were asked for: a copy of what Redis holds, read
+ * once and then kept up by messages. Each message has a number; whoever misses one reads everything anew. No secret is
+ * in it. A sandbox that ended while it waited is remembered for an hour, so that no gateway brings it to life again.
+ */
+import * as z from 'zod';
+import { background } from '../../lib/background.ts';
+import type { Logger } from '../../lib/logger.ts';
+import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
+import { SandboxRecord } from '../../protocol/node.ts';
+import { FENCE, GATEWAYS } from '../leader/redis-leader.ts';
+import { KEYS } from '../redis/keys.ts';
+import type { RedisLink } from '../redis/link.ts';
+import { Script } from '../redis/script.ts';
+
+export const WaitingItem = z.object({ record: SandboxRecord, priority: z.number(), weight: z.number() });
+export type WaitingItem = z.infer<typeof WaitingItem>;
+
+const Message = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('waits'), sequence: z.number(), item: WaitingItem }),
+  z.object({ type: z.literal('ended'), sequence: z.number(), record: SandboxRecord }),
+  z.object({ type: z.literal('gone'), sequence: z.number(), id: z.string() }),
+]);
+
+export interface RoomEvents {
+  waits(item: WaitingItem): void;
+  ended(record: SandboxRecord): void;
+  /** It waits no more: a node has it. */
+  gone(id: string): void;
+  /** All that waits and all that ended, after a time in which messages may have been missed. */
+  all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[]): void;
+}
+
+/** Records of the ended; above it the oldest go before their hour. */
+const MAX_ENDED = 50_000;
+const REREAD_PAUSE_MS = 500;
+
+const ANNOUNCE = new Script(`
+  if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 'ended' end
+  if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 'waits' end
+  if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 'full' end
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+  local sequence = redis.call('INCR', KEYS[3])
+  redis.call('PUBLISH', ARGV[4], '{"type":"waits","sequence":' .. sequence .. ',"item":' .. ARGV[2] .. '}')
+  return 'waits'`);
+
+const END = new Script(`
+  if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+  redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+  local old = redis.call('ZRANGE', KEYS[4], 0, -1 - tonumber(ARGV[5]))
+  for _, id in ipairs(old) do
+    redis.call('ZREM', KEYS[4], id)
+    redis.call('HDEL', KEYS[2], id)
+  end
+  local sequence = redis.call('INCR', KEYS[3])
+  redis.call('PUBLISH', ARGV[4], '{"type":"ended","sequence":' .. sequence .. ',"record":' .. ARGV[2] .. '}')
+  return 1`);
+
+const GONE = new Script(`
+  if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+  local sequence = redis.call('INCR', KEYS[2])
+  redis.call('PUBLISH', ARGV[2], '{"type":"gone","sequence":' .. sequence .. ',"id":"' .. ARGV[1] .. '"}')
+  return 1`);
+
+const READ = new Script(`
+  return {redis.call('GET', KEYS[3]) or '0', redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2])}`);
+
+/** The oldest of the dead, a bounded number at a time. */
+const FORGET = new Script(`
+  ${FENCE}
+  local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, 1000)
+  for _, id in ipairs(old) do
+    redis.call('ZREM', KEYS[2], id)
+    redis.call('HDEL', KEYS[1], id)
+  end
+  return #old`);
+
+export class WaitingRoom {
+  readonly #link: RedisLink;
+  readonly #log: Logger;
+  readonly #feed: string;
+  #events: RoomEvents | null = null;
+  /** Number of the last message that the copy knows of; null: there is no copy. */
+  #sequence: number | null = null;
+  /** Number of the last message that was heard at all. */
+  #heard = 0;
+  #reading = false;
+  #readAgain = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(link: RedisLink, log: Logger) {
+    this.#link = link;
+    this.#log = log;
+    this.#feed = KEYS.feed(link.client.options.db ?? 0);
+  }
+
+  start(events: RoomEvents): void {
+    this.#events = events;
+    this.#link.listen(this.#feed, {
+      message: (text) => this.#hear(text),
+      joined: () => this.#read(),
+    });
+  }
+
+  stop(): void {
+    this.#events = null;
+    clearTimeout(this.#timer);
+  }
+
+  /** @throws ServiceError `node_unavailable`: it may have been written down. */
+  async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | 'full'> {
+    const { id } = item.record;
+    const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence];
+    return (await ANNOUNCE.run(this.#link, keys, [id, JSON.stringify(item), max, this.#feed])) as never;
+  }
+
+  /** It has ended: that stands against whatever else is under way. @throws ServiceError `node_unavailable` */
+  async end(record: SandboxRecord): Promise<void> {
+    const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt];
+    const text = JSON.stringify(record);
+    await END.run(this.#link, keys, [record.id, text, record.endedAtMs ?? Date.now(), this.#feed, MAX_ENDED]);
+  }
+
+  /** A node has it. @throws ServiceError `node_unavailable` */
+  async gone(id: string): Promise<void> {
+    await GONE.run(this.#link, [KEYS.waiting, KEYS.sequence], [id, this.#feed]);
+  }
+
+  /** Lets go of the dead after their hour; for the leader of this term. @throws ServiceError `node_unavailable` */
+  async forgetOld(now: number, term: number): Promise<void> {
+    const keys = [KEYS.ended, KEYS.endedAt, KEYS.term(GATEWAYS)];
+    await FORGET.run(this.#link, keys, [term, now - TOMBSTONE_KEPT_MS]);
+  }
+
+  #hear(text: string): void {
+    const message = parse(Message, text);
+    if (message === undefined) return this.#log.warn({}, 'a message of the shared queue cannot be read');
+    this.#heard = message.sequence;
+    if (this.#sequence === null || message.sequence <= this.#sequence) return;
+    if (message.sequence !== this.#sequence + 1) return this.#read();
+    this.#sequence = message.sequence;
+    switch (message.type) {
+      case 'waits':
+        return this.#events?.waits(message.item);
+      case 'ended':
+        return this.#events?.ended(message.record);
+      case 'gone':
+        return this.#events?.gone(message.id);
+    }
+  }
+
+  /** Reads everything; once more if anything calls for it meanwhile. */
+  #read(): void {
+    this.#sequence = null;
+    this.#readAgain = true;
+    if (this.#reading) return;
+    this.#heard = 0;
+    this.#reading = true;
+    const reading = this.#readAll().finally(() => (this.#reading = false));
+    background(reading, 'read the shared queue', this.#log);
+  }
+
+  async #readAll(): Promise<void> {
+    while (this.#readAgain && this.#events !== null) {
+      this.#readAgain = false;
+      try {
+        const answer = await READ.run(this.#link, [KEYS.waiting, KEYS.ended, KEYS.sequence], []);
+        const [sequence, waiting, ended] = answer as [string, string[], string[]];
+        // Messages that come while this is under way are dropped; one that this does not know of calls for another look.
+        if (this.#readAgain || this.#heard > Number(sequence)) {
+          this.#readAgain = true;
+          continue;
+        }
+        this.#sequence = Number(sequence);
+        this.#events.all(
+          waiting.flatMap((text) => parse(WaitingItem, text) ?? []),
+          ended.flatMap((text) => parse(SandboxRecord, text) ?? []),
+        );
+      } catch {
+        // Away again: joining anew reads again. If only the answer was late, nothing else would.
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.#read(), REREAD_PAUSE_MS);
+        this.#timer.unref();
+        return;
+      }
+    }
+  }
+}
+
+function parse<T>(schema: z.ZodType<T>, text: string): T | undefined {
+  try {
+    const parsed = schema.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * The gateway's connections to Redis: one for commands, which fail at once while Redis is away, and one that hears what
+ * other gateways publish. Whoever uses them is told when Redis comes and goes, and never waits for it in silence.
+ */
+import type { Redis } from 'ioredis';
+import { background } from '../../lib/background.ts';
+import type { Logger } from '../../lib/logger.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+
+export interface RedisLinkOptions {
+  /** `redis://` or `rediss://`; may hold a password, which is told to nobody. */
+  url: string;
+  log: Logger;
+  /** A command without an answer has failed after this long; it may have been done all the same. */
+  commandMs?: number;
+}
+
+export interface RedisListener {
+  /** A message of another gateway, or of this one. */
+  message(text: string): void;
+  /** Messages may have been missed until now: what is known must be read anew. */
+  joined(): void;
+}
+
+const COMMAND_MS = 2_000;
+const PING_MS = 1_000;
+const MAX_PAUSE_MS = 1_000;
+const RETRY_AFTER_MS = 1_000;
+
+export class RedisLink {
+  /** For commands. Each has a deadline; none is sent a second time by itself. */
+  readonly client: Redis;
+  readonly #subscriber: Redis;
+  readonly #log: Logger;
+  readonly #listeners = new Set<() => void>();
+  readonly #channels = new Map<string, RedisListener>();
+  #pinger: NodeJS.Timeout | null = null;
+  #up = false;
+  #stopped = false;
+
+  private constructor(client: Redis, subscriber: Redis, log: Logger) {
+    this.client = client;
+    this.#subscriber = subscriber;
+    this.#log = log;
+  }
+
+  /** Resolves at once, whether Redis is there or not: it is looked for until `stop`. */
+  static async open({ url, log, commandMs = COMMAND_MS }: RedisLinkOptions): Promise<RedisLink> {
+    const { Redis } = await import('ioredis');
+    const options = {
+      lazyConnect: true,
+      connectTimeout: commandMs,
+      commandTimeout: commandMs,
+      // A server that is stopped keeps its sockets open: they are given up when nothing comes back.
+      socketTimeout: commandMs * 2,
+      // Nothing is kept for later, nor sent again: whoever asked decides, and knows that it may have been done.
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      autoResubscribe: false,
+      retryStrategy: (times: number) =>
+        Math.min(MAX_PAUSE_MS, 50 * 2 ** Math.min(times, 8)) * (0.5 + Math.random() / 2),
+    };
+    const link = new RedisLink(new Redis(url, options), new Redis(url, options), log);
+    link.#start();
+    return link;
+  }
+
+  /** Whether commands are answered now. */
+  get up(): boolean {
+    return this.#up;
+  }
+
+  /** Calls the listener each time Redis comes or goes, until the returned function is called. It never throws. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** One listener a channel, as long as the link lives. */
+  listen(channel: string, listener: RedisListener): void {
+    this.#channels.set(channel, listener);
+    if (this.#subscriber.status === 'ready') this.#subscribe();
+  }
+
+  /**
+   * The answer of Redis.
+   * @throws ServiceError `node_unavailable` when there is none: whether it was done is unknown then.
+   */
+  async run<T>(work: (client: Redis) => Promise<T>): Promise<T> {
+    try {
+      return await work(this.client);
+    } catch (thrown) {
+      if (thrown instanceof ServiceError) throw thrown;
+      throw unavailable(thrown);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#pinger !== null) clearInterval(this.#pinger);
+    this.#listeners.clear();
+    this.#channels.clear();
+    this.#set(false);
+    for (const connection of [this.client, this.#subscriber]) connection.disconnect();
+    await Promise.resolve();
+  }
+
+  #start(): void {
+    for (const connection of [this.client, this.#subscriber]) {
+      // The connection itself goes on trying. Only words of ours are logged: an error holds the command it was about.
+      connection.on('error', (error: Error) => this.#log.debug({ reason: error.message }, 'redis connection'));
+      connection.connect().catch(() => undefined);
+    }
+    this.client.on('ready', () => this.#set(true));
+    this.client.on('close', () => this.#set(false));
+    this.#subscriber.on('ready', () => this.#subscribe());
+    this.#subscriber.on('message', (channel: string, text: string) => this.#channels.get(channel)?.message(text));
+    this.#pinger = setInterval(() => this.#ping(), PING_MS);
+    this.#pinger.unref();
+  }
+
+  /** Finds out that a connection is open and yet dead, also when nobody else uses it. */
+  #ping(): void {
+    if (this.client.status === 'ready') {
+      this.client.ping().then(
+        () => this.#set(this.client.status === 'ready'),
+        () => this.#set(false),
+      );
+    }
+    if (this.#subscriber.status === 'ready') this.#subscriber.ping().catch(() => undefined);
+  }
+
+  #subscribe(): void {
+    const channels = [...this.#channels.keys()];
+    if (channels.length === 0) return;
+    const subscribed = this.#subscriber.subscribe(...channels).then(
+      () => {
+        for (const listener of this.#channels.values()) listener.joined();
+      },
+      // The connection is about to close; the next one subscribes.
+      () => undefined,
+    );
+    background(subscribed, 'subscribe to redis', this.#log);
+  }
+
+  #set(up: boolean): void {
+    if (up === this.#up || (up && this.#stopped)) return;
+    this.#up = up;
+    if (up) this.#log.info({}, 'redis is there');
+    else if (!this.#stopped) this.#log.warn({}, 'redis is away');
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+/** What callers are told when Redis does not answer. The cause stays behind: it may quote what was sent. */
+export function unavailable(thrown?: unknown): ServiceError {
+  const reason = thrown instanceof Error ? thrown.name : undefined;
+  return new ServiceError('node_unavailable', 'The store that gateways share cannot be reached now.', {
+    retryAfterMs: RETRY_AFTER_MS,
+    ...(reason === undefined ? {} : { cause: new Error(reason) }),
+  });
+}
