@@ -8,10 +8,11 @@
 #   boxinit  the supervisor of each sandbox      tools    programs that only the tests use
 #   engine   a Docker engine that answers        build    TypeScript to dist/
 #   prime    the official Prime clients, which only tests and bench use; part of tools
+#   helm     Helm, kubeconform and schemas of Kubernetes, for the tests of the chart; part of tools
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-for part in apt deps rust engine image packages prime build; do source "$ROOT/deploy/lib/$part.sh"; done
+for part in apt deps rust engine image packages prime go helm build; do source "$ROOT/deploy/lib/$part.sh"; done
 
 run_step() {
   case $1 in
@@ -22,14 +23,16 @@ run_step() {
   image) with_lock image make_image ;;
   oci) with_lock packages install_oci ;;
   prime) with_lock prime install_prime ;;
+  helm) with_lock helm install_helm ;;
   tools)
     with_lock packages install_test_tools
     with_lock prime install_prime
+    with_lock helm install_helm
     ;;
   build) with_lock build build_typescript ;;
   all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
-  -h | --help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
-  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime build all" ;;
+  -h | --help) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm build all" ;;
   esac
 }
 
