@@ -126,6 +126,41 @@ fn attach_says_how_much_input_came() {
 }
 
 #[test]
+fn input_that_came_before_a_cut_gives_the_next_stream_no_credit() {
+    let mut agent = Agent::start();
+    let id = unique("credit");
+    let go = agent.directory.join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; wc -c; exit 3", go.display());
+    let window = [b'x'; 64 * 1024];
+    let stream = agent.open(&exec_as(&id, &script, "#stdin"));
+    (0..4).for_each(|_| agent.send(frame::DATA, frame::STDIN, stream, &window));
+    // Answered behind the data: all of it has come.
+    assert_eq!(listed(&mut agent), [(id.clone(), true)]);
+    agent.reconnect();
+
+    let stream = attach(&mut agent, &id, 0, 0);
+    (0..4).for_each(|_| agent.send(frame::DATA, frame::STDIN, stream, &window));
+    agent.fin(stream, frame::STDIN);
+    std::fs::write(&go, "").expect("go");
+    let mut outcome = Outcome::default();
+    let mut credit = 0;
+    loop {
+        let (header, payload) = agent.next();
+        if header.stream != stream {
+            continue;
+        }
+        if header.kind == frame::CREDIT {
+            credit += u32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]) as usize;
+        }
+        if Agent::note(&mut outcome, &header, payload) {
+            break;
+        }
+    }
+    assert_eq!((outcome.stdout(), outcome.code()), (&b"524288\n"[..], 3));
+    assert!(credit <= 4 * window.len(), "a credit of {} for {} bytes", credit, 4 * window.len());
+}
+
+#[test]
 fn an_offset_behind_the_end_is_refused() {
     let mut agent = Agent::start();
     let id = unique("offset");

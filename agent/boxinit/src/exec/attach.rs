@@ -46,6 +46,7 @@ impl Execs {
         if let Some(before) = exec.stream.replace(stream) {
             core.link.reset(before, &WireError::new("cancelled", "Another took this exec over."));
         }
+        exec.input.disown();
         core.link.set_owner(stream, Owner::Exec(key));
         core.link.opened(stream, answer);
         for (which, name) in ["stdout", "stderr"].iter().enumerate() {

@@ -15,6 +15,8 @@ pub struct Input {
     terminal: bool,
     waiting: Vec<u8>,
     at: usize,
+    /// So many of the bytes that wait came over a stream that is gone: no credit is due for them.
+    foreign: usize,
     /// Nothing more comes.
     ended: bool,
     /// Bytes that came in all. All of them were or will be given to the program, if it takes them.
@@ -23,10 +25,22 @@ pub struct Input {
 
 impl Input {
     pub fn new(fd: Fd, terminal: bool) -> Input {
-        Input { fd, terminal, waiting: Vec::new(), at: 0, ended: false, received: 0 }
+        Input { fd, terminal, waiting: Vec::new(), at: 0, foreign: 0, ended: false, received: 0 }
     }
 
-    /// Takes bytes; returns how many the program has taken of all that waits.
+    /// Another stream goes on from here.
+    pub fn disown(&mut self) {
+        self.foreign = self.waiting.len() - self.at;
+    }
+
+    /// How much credit is due when so many bytes have been taken, the oldest first.
+    fn due(&mut self, taken: usize) -> usize {
+        let foreign = self.foreign.min(taken);
+        self.foreign -= foreign;
+        taken - foreign
+    }
+
+    /// Takes bytes; returns for how many the stream gets credit now.
     fn take(&mut self, bytes: &[u8]) -> usize {
         self.received += bytes.len() as u64;
         if !self.fd.is_open() {
@@ -34,7 +48,7 @@ impl Input {
         }
         let direct = if self.waiting.len() == self.at { self.write(bytes) } else { 0 };
         if !self.fd.is_open() {
-            return direct + self.discard() + bytes.len() - direct;
+            return self.discard() + bytes.len();
         }
         self.waiting.extend_from_slice(&bytes[direct..]);
         direct
@@ -60,16 +74,16 @@ impl Input {
         let count = self.waiting.len() - self.at;
         self.waiting = Vec::new();
         self.at = 0;
-        count
+        self.due(count)
     }
 
-    /// The program may take more. Returns how many bytes it took, or will never take.
+    /// The program may take more. Returns the credit due for what it took, or will never take.
     fn flush(&mut self) -> usize {
         let waiting = std::mem::take(&mut self.waiting);
         let count = self.write(&waiting[self.at..]);
         self.waiting = waiting;
         self.at += count;
-        let mut consumed = count;
+        let mut consumed = self.due(count);
         if !self.fd.is_open() {
             consumed += self.discard();
         }
@@ -102,7 +116,7 @@ impl Input {
         }
     }
 
-    /// The leader is gone. Returns the bytes that nobody will take.
+    /// The leader is gone. Returns the credit due for the bytes that nobody will take.
     pub fn close(&mut self) -> usize {
         self.fd.close();
         self.discard()
