@@ -204,6 +204,41 @@ test('a link that is cut while a command runs costs nothing: output goes on wher
   expect(node.execs.started.length).toBe(1);
 });
 
+test('a command whose first answer was lost gets its input once, however often it is asked for', async () => {
+  const node = new FakeNode();
+  gateway = await TestGateway.start([node]);
+  const id = await gateway.sandbox();
+  const asked = gateway.exec(id, { mute: true, hang: true }, { fields: { stdin: 'input' } });
+  await node.execs.startedCount(1);
+  const [exec] = node.execs.all.values();
+  const input = (): string => Buffer.concat(exec?.stdin ?? []).toString();
+  await gateway.until('its input is there', () => input() === 'input');
+  node.cut();
+  await gateway.until('it is found again', () => exec?.stream !== null && (exec?.detaches ?? 0) > 0);
+  node.execs.finish(exec?.id ?? '', 4);
+  expect((await asked).json.exitCode).toBe(4);
+  expect(input()).toBe('input');
+  expect(node.execs.started.length).toBe(1);
+});
+
+test('a retry with its key on another gateway does not give the command its input again', async () => {
+  const node = new FakeNode();
+  gateway = await TestGateway.start([node]);
+  const id = await gateway.sandbox();
+  const call = { headers: { 'idempotency-key': 'once' }, fields: { stdin: 'input' } };
+  const first = gateway.exec(id, { hang: true }, call);
+  await node.execs.startedCount(1);
+  const [exec] = node.execs.all.values();
+  const input = (): string => Buffer.concat(exec?.stdin ?? []).toString();
+  await gateway.until('its input is there', () => input() === 'input');
+  await using second = await TestGateway.start([node]);
+  const again = second.exec(id, { hang: true }, call);
+  expect((await first).json.error.code).toBe('interrupted');
+  node.execs.finish(exec?.id ?? '', 4);
+  expect((await again).json.exitCode).toBe(4);
+  expect(input()).toBe('input');
+});
+
 test('a node that does not come back leaves its commands interrupted, and calls that did nothing retryable', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node], { resumeMs: 50, linkPatienceMs: 50 });

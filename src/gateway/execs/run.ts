@@ -49,6 +49,8 @@ class Run {
   readonly #stderr: Capture;
   #stream: MuxStream | null = null;
   #sent = false;
+  /** Its input is on its way over the stream at hand. */
+  #fed = false;
   #opened = false;
   #locatedMs: number | null = null;
   #queueMs = 0;
@@ -83,11 +85,13 @@ class Run {
       const node = await this.#options.locate(this.#stop.signal);
       if (this.#settled) return;
       this.#locatedMs ??= performance.now() - this.#askedAt;
+      // An id that nobody has used before cannot be found running: its input need not wait for the answer.
+      const fresh = !this.#sent && !this.#options.keepExit;
       const stream = node.open(this.#request(), this.#handler());
       this.#sent = true;
       this.#stream = stream;
       if (this.#killed) stream.urgent({ type: 'kill' });
-      if (!this.#opened) await this.#sendFirst(stream);
+      if (!this.#opened) await this.#sendFirst(stream, fresh);
     } catch (error) {
       this.#ended(ServiceError.from(error));
     }
@@ -100,13 +104,15 @@ class Run {
     return { op: 'attach', sandbox, id, stdout: this.#stdout.received, stderr: this.#stderr.received };
   }
 
-  async #sendFirst(stream: MuxStream): Promise<void> {
+  async #sendFirst(stream: MuxStream, fresh: boolean): Promise<void> {
     const { script, stdin } = this.#options.program;
     if (script !== null) {
       await sendBytes(stream, Channel.SCRIPT, script);
       stream.fin(Channel.SCRIPT);
     }
-    if (stdin !== null) await this.#sendStdin(stream, stdin);
+    if (stdin === null || !fresh) return;
+    this.#fed = true;
+    await this.#sendStdin(stream, stdin);
   }
 
   async #sendStdin(stream: MuxStream, bytes: Buffer): Promise<void> {
@@ -128,6 +134,7 @@ class Run {
       },
       closed: (error) => {
         this.#stream = null;
+        this.#fed = false;
         this.#ended(error ?? NO_EXIT());
       },
     };
@@ -145,11 +152,10 @@ class Run {
         const late = new ServiceError('interrupted', 'the node did not say how the command ended');
         this.#limit = setTimeout(() => this.#giveUp(late), limitMs);
       }
-      return;
     }
-    // Attached: the rest of stdin, from where the runner says it is.
-    const taken = answer['stdinBytes'];
-    if (stdin === null || stream === null || typeof taken !== 'number') return;
+    // The rest of stdin, from where the runner says it is. Of a command that it has just started there is nothing yet.
+    if (stdin === null || stream === null || this.#fed) return;
+    const taken = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
     this.#sendStdin(stream, stdin.subarray(Math.max(0, taken))).catch((error: unknown) => {
       this.#giveUp(ServiceError.from(error));
     });

@@ -20,6 +20,8 @@ export interface FakeScript {
   /** Runs until it is killed or let go (`FakeExecs.finish`). */
   hang?: boolean;
   exit?: number;
+  /** The answer to its first OPEN never leaves. */
+  mute?: boolean;
   /** An exit that makes no sense, or none at all. */
   lie?: 'no exit' | 'bad exit';
 }
@@ -94,7 +96,10 @@ export class FakeExecs {
   #exec(stream: MuxStream, id: string): StreamHandler {
     const known = this.all.get(id);
     const { request } = stream;
-    if (known !== undefined) return this.#listen(known, stream, { pid: 1, adopted: true }, {});
+    if (known !== undefined) {
+      const stdinBytes = Buffer.concat(known.stdin).length;
+      return this.#listen(known, stream, { pid: 1, adopted: true, stdinBytes }, {});
+    }
     const scriptBytes = Number(request['scriptBytes'] ?? 0);
     if (scriptBytes === 0) return this.#start(stream, id, parse(request['command']));
     // The script comes on a channel of its own.
@@ -133,15 +138,16 @@ export class FakeExecs {
     this.started.push(id);
     for (const tell of this.#onStart) tell();
     this.#onStart.clear();
-    const handler = this.#listen(exec, stream, { pid: 1, queueMs: 0 }, {});
+    const handler = this.#listen(exec, stream, script.mute ? null : { pid: 1, queueMs: 0 }, {});
     if (!script.hang && !script.cat) this.#end(exec, script.exit ?? 0);
     return handler;
   }
 
-  #listen(exec: FakeExec, stream: MuxStream, answer: Json, from: Json): StreamHandler {
+  #listen(exec: FakeExec, stream: MuxStream, answer: Json | null, from: Json): StreamHandler {
     exec.stream?.reset(new ServiceError('cancelled', 'taken over'));
     exec.stream = stream;
     queueMicrotask(() => {
+      if (answer === null) return;
       stream.accept(answer);
       const out = exec.out.subarray(Number(from['stdout'] ?? 0));
       const err = exec.err.subarray(Number(from['stderr'] ?? 0));
