@@ -218,8 +218,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   async #collect(): Promise<ExecResult<OutputOf<E>>> {
     const { exit, queueMs } = await this.#ended;
     await Promise.race([this.#output.flushed(), this.#stopped.promise]);
-    const stdout = this.#output.result('stdout');
-    const stderr = this.#output.result('stderr');
+    const stdout = this.#output.result('stdout', exit.stdoutBytes);
+    const stderr = this.#output.result('stderr', exit.stderrBytes);
     const result: ExecResult<OutputOf<E>> = {
       execId: this.id,
       exitCode: exit.exitCode,

@@ -105,10 +105,13 @@ export class ExecOutput {
     }
   }
 
-  result(name: ChannelName): { data: Output; bytes: number } {
+  /** @param written by the command in all: of a text that was cut, what is left of its last character goes too */
+  result(name: ChannelName, written: number): { data: Output; bytes: number } {
     const { gathered } = this.#channels[name];
     const bytes = gathered.toBuffer();
-    return { data: this.#options.bytes ? bytes : bytes.toString('utf8'), bytes: gathered.bytes };
+    if (this.#options.bytes) return { data: bytes, bytes: gathered.bytes };
+    const cut = gathered.bytes < written;
+    return { data: cut ? new StringDecoder('utf8').write(bytes) : bytes.toString('utf8'), bytes: gathered.bytes };
   }
 
   /** The credit of a piece goes back when the reader asks for the next one. */
