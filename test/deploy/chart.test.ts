@@ -65,7 +65,7 @@ const VALUE_SETS: Record<string, object> = {
 
 /** Values of a container as its program gets them; what comes from the cluster is stood in for. */
 function environment(container: Container): Record<string, string> {
-  const stand = { MILLIBOX_NODE_NAME: 'node-1', POD_IP: '10.1.2.3', MILLIBOX_REDIS_URL: 'redis://redis:6379' };
+  const stand = { MILLIBOX_NODE_NAME: 'node-1', POD_IP: '10.1.2.3' };
   const env: Record<string, string> = {};
   for (const { name, value } of container.env ?? []) {
     const text = value ?? (stand as Record<string, string>)[name];
@@ -267,6 +267,13 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(secretText(only(defaults, 'Secret', 'node-secret'), 'node-secret')).toMatch(/^\w{43}$/);
       expect(name('Deployment')).toBe(only(defaults, 'Secret', 'node-secret').metadata.name);
       expect(name('DaemonSet')).toBe(name('Deployment'));
+    });
+
+    test('are in no environment', async () => {
+      const manifests = await render({ values: VALUE_SETS['production'] ?? {} });
+      const env = containerOf(only(manifests, 'Deployment'), 'gateway').env ?? [];
+      expect(env.filter(({ valueFrom }) => valueFrom !== undefined)).toEqual([]);
+      expect(env.map(({ name }) => name)).toContain('MILLIBOX_REDIS_URL_FILE');
     });
 
     test('none is made where all are named', async () => {

@@ -5,7 +5,7 @@ import { CHART, run } from './tools.ts';
 export interface EnvVar {
   name: string;
   value?: string;
-  valueFrom?: { secretKeyRef?: { name: string; key: string }; fieldRef?: { fieldPath: string } };
+  valueFrom?: { fieldRef?: { fieldPath: string } };
 }
 
 export interface Container {

@@ -26,6 +26,7 @@ const CONTENTS: Record<string, string> = {
   MILLIBOX_NODE_SECRET_FILE: 'a secret of more than sixteen characters',
   MILLIBOX_API_KEYS_FILE: `tenant:${'0'.repeat(64)}:admin`,
   MILLIBOX_TENANTS_FILE: '{}',
+  MILLIBOX_REDIS_URL_FILE: 'redis://:secret@redis:6379',
 };
 
 /**
