@@ -45,6 +45,7 @@ export interface Services {
 
 export interface RunningServices extends Services {
   readonly registry: NodeRegistry;
+  readonly shared: Shared;
   /** Who there is and what each may have, from the next call on. */
   replaceTenants(config: Pick<GatewayConfig, 'keys' | 'tenants'>): void;
   stop(): Promise<void>;
@@ -169,6 +170,7 @@ export function startServices(
     arrivals,
     log,
     registry,
+    shared,
     replaceTenants({ keys, tenants = NO_TENANTS }) {
       tenancy.tenants.replace(tenants);
       auth.replace(keys);

@@ -3,6 +3,7 @@
  * a job (a lock that ends by itself), puts one back before younger ones, and frees those of a gateway that died. Which
  * tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0009).
  */
+import type * as BullModule from 'bullmq';
 import type { Job, Queue, Worker } from 'bullmq';
 import * as z from 'zod';
 import { withDeadline } from '../../lib/deadline.ts';
@@ -30,7 +31,7 @@ export interface Taken extends Leave {
   back(): Promise<void>;
 }
 
-type Bull = typeof import('bullmq');
+type Bull = typeof BullModule;
 interface Line {
   queue: Queue;
   worker: Worker;

@@ -239,7 +239,7 @@ export class SandboxService {
     const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
     const fresh: Entry[] = [];
-    const written: (void | Promise<void>)[] = [];
+    const written: Promise<void>[] = [];
     try {
       // In one go: what this decides for each node leaves for it in one message.
       for (const spec of specs) {
@@ -249,7 +249,7 @@ export class SandboxService {
         entries.push(entry);
         if (made !== undefined) continue;
         fresh.push(entry);
-        written.push(queue.add({ spec, priority: 0, weight }));
+        written.push(Promise.resolve(queue.add({ spec, priority: 0, weight })));
       }
       await Promise.all(written);
     } catch (error) {
@@ -312,7 +312,7 @@ export class SandboxService {
     store.end(entry, 'deleted', null);
     const gone = [
       ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted')]),
-      ...(entry.accepted ? [] : [queue.bury(entry.record)]),
+      ...(entry.accepted ? [] : [Promise.resolve(queue.bury(entry.record))]),
     ];
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, DELETE_PATIENCE_MS)));

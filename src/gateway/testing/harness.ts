@@ -9,6 +9,7 @@ import { buildApp } from '../app.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { Door } from '../doors/door.ts';
 import { createNativeDoor } from '../doors/native/door.ts';
+import { openShared, type SharedTimes } from '../redis/shared.ts';
 import { startServices, type RunningServices } from '../services.ts';
 import { FakeNode } from './fake-node.ts';
 
@@ -80,6 +81,8 @@ export class TestGateway implements AsyncDisposable {
   static async start(
     nodes: readonly FakeNode[] = [new FakeNode()],
     changes: Partial<GatewayConfig> = {},
+    more: readonly Door[] = [],
+    times: SharedTimes = {},
   ): Promise<TestGateway> {
     const addresses = nodes.map(({ url }) => ({ name: null, url }));
     const config = { ...TEST_CONFIG, nodes: addresses, ...changes };
@@ -87,8 +90,9 @@ export class TestGateway implements AsyncDisposable {
     const services = startServices(config, {
       log: silent,
       dial: (address) => () => byUrl.get(address.url)?.dial() ?? Promise.reject(new Error('no such node')),
+      shared: await openShared(config, silent, times),
     });
-    const doors = [createNativeDoor()];
+    const doors = [createNativeDoor(), ...more];
     const app = await buildApp(services, config, doors);
     await app.listen({ host: '127.0.0.1', port: 0 });
     const gateway = new TestGateway({ app, services, nodes, doors });

@@ -1,0 +1,106 @@
+/** A Redis server of the test's own, on a free port of the loopback, which writes down what it is told. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from '../../src/cli/up/ports.ts';
+import { inCi } from './config.ts';
+import { until } from './until.ts';
+
+const START_MS = 60_000;
+const TRIES = 5;
+const PASSWORD = 'password-of-a-test';
+
+/** Why tests with Redis cannot run here; null: they can. In CI they must. */
+export const lackingRedis: string | null =
+  inCi() || spawnSync('redis-server', ['--version']).status === 0 ? null : 'there is no redis-server';
+
+export class RedisServer implements AsyncDisposable {
+  readonly port: number;
+  readonly #home: string;
+  #process: ChildProcess;
+
+  private constructor(home: string, port: number, process: ChildProcess) {
+    this.#home = home;
+    this.port = port;
+    this.#process = process;
+  }
+
+  static async start(): Promise<RedisServer> {
+    const home = mkdtempSync(join(tmpdir(), 'redis-'));
+    for (let tries = 1; ; tries += 1) {
+      const port = await freePort();
+      const server = new RedisServer(home, port, spawnServer(home, port));
+      try {
+        await server.#answers();
+        return server;
+      } catch (error) {
+        // Another may have taken the port.
+        await server.kill();
+        if (tries < TRIES) continue;
+        rmSync(home, { recursive: true, force: true });
+        throw error;
+      }
+    }
+  }
+
+  /** With its password: nobody but the test's own gateways gets in. */
+  url(database = 0): string {
+    return `redis://:${PASSWORD}@127.0.0.1:${this.port}/${database}`;
+  }
+
+  /** It stands still, and its connections stay open. */
+  freeze(): void {
+    this.#process.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#process.kill('SIGCONT');
+  }
+
+  async kill(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const gone = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await gone;
+  }
+
+  /** On the same port, with what it had written down. */
+  async restart(): Promise<void> {
+    this.#process = spawnServer(this.#home, this.port);
+    await this.#answers();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    rmSync(this.#home, { recursive: true, force: true });
+  }
+
+  async #answers(): Promise<void> {
+    await until(
+      async () => {
+        if (this.#process.exitCode !== null) return true;
+        const socket = connect(this.port, '127.0.0.1');
+        try {
+          await once(socket, 'connect');
+          socket.write(`AUTH ${PASSWORD}\r\nPING\r\n`);
+          for await (const chunk of socket) if (String(chunk).includes('+PONG')) return true;
+          return false;
+        } finally {
+          socket.destroy();
+        }
+      },
+      START_MS,
+      'redis to answer',
+    );
+    if (this.#process.exitCode !== null) throw new Error(`redis-server ended with ${this.#process.exitCode}`);
+  }
+}
+
+function spawnServer(home: string, port: number): ChildProcess {
+  const settings = ['--bind', '127.0.0.1', '--port', String(port), '--dir', home, '--save', '', '--appendonly', 'yes'];
+  const more = ['--requirepass', PASSWORD, '--maxmemory-policy', 'noeviction', '--daemonize', 'no'];
+  return spawn('redis-server', [...settings, ...more], { stdio: 'ignore' });
+}

@@ -1,0 +1,57 @@
+/** Several gateways over the same fake nodes and one Redis, as quick to give up as a test needs it. */
+import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import { TestGateway } from '../../../src/gateway/testing/harness.ts';
+import type { GatewayConfig } from '../../../src/gateway/config.ts';
+import type { RedisServer } from '../../helpers/redis.ts';
+
+/** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
+export const TIMES = { lockMs: 6_000, leaseMs: 3_000, commandMs: 1_000 };
+
+let database = 0;
+
+export class Gateways implements AsyncDisposable {
+  readonly all: TestGateway[] = [];
+  readonly nodes: readonly FakeNode[];
+  readonly config: Partial<GatewayConfig>;
+
+  private constructor(nodes: readonly FakeNode[], config: Partial<GatewayConfig>) {
+    this.nodes = nodes;
+    this.config = config;
+  }
+
+  /** Each test has a database of its own. */
+  static async start(
+    redis: RedisServer,
+    count: number,
+    nodes: readonly FakeNode[],
+    config: Partial<GatewayConfig> = {},
+  ): Promise<Gateways> {
+    database = (database + 1) % 16;
+    const gateways = new Gateways(nodes, { redisUrl: redis.url(database), ...config });
+    for (let i = 0; i < count; i++) await gateways.add();
+    return gateways;
+  }
+
+  async add(): Promise<TestGateway> {
+    const gateway = await TestGateway.start(this.nodes, this.config, [], TIMES);
+    this.all.push(gateway);
+    await this.redisIs(true, gateway);
+    return gateway;
+  }
+
+  at(index: number): TestGateway {
+    const gateway = this.all[index];
+    if (gateway === undefined) throw new Error(`no gateway ${index}`);
+    return gateway;
+  }
+
+  async redisIs(up: boolean, ...gateways: TestGateway[]): Promise<void> {
+    for (const gateway of gateways.length > 0 ? gateways : this.all) {
+      await gateway.until(`redis is ${up ? 'there' : 'away'}`, () => gateway.services.shared.up === up);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const gateway of this.all) await gateway[Symbol.asyncDispose]();
+  }
+}
