@@ -48,6 +48,11 @@ impl Ring {
         self.written
     }
 
+    /// Bytes that it keeps when it is full.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Offset of the oldest byte kept.
     pub fn start(&self) -> u64 {
         self.written.saturating_sub(self.bytes.len() as u64)

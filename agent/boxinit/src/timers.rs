@@ -16,6 +16,8 @@ pub enum Timer {
     Kill(Key),
     /// Nobody came back to an exec.
     Detached(Key),
+    /// Nobody came back to an exec soon: its program need not wait any longer.
+    Hold(Key),
     /// A terminal whose leader is gone has said nothing for a while.
     Settle(Key),
     /// The oldest exit kept has been kept long enough.

@@ -46,12 +46,49 @@ fn a_cut_link_costs_no_byte_and_nothing_runs_twice() {
 }
 
 #[test]
+fn a_program_that_writes_a_lot_waits_for_a_listener_that_was_cut_off() {
+    let mut agent = Agent::start();
+    let id = unique("hold");
+    let mut stream = agent.open(&exec_as(&id, "seq 1 3000000; exit 9", ""));
+    let mut all = Outcome::default();
+    for cut in 1..=5usize {
+        agent.until(stream, &mut all, |outcome| outcome.stdout().len() > cut * 2_000_000);
+        assert!(!all.fin);
+        agent.reconnect();
+        // Far longer than it takes to fill the ring.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        stream = attach(&mut agent, &id, all.stdout().len(), 0);
+    }
+    agent.until(stream, &mut all, |_| false);
+    assert!(all.event("output_lost").is_none());
+    let expected: String = (1..=3_000_000).map(|i| format!("{}\n", i)).collect();
+    assert!(all.stdout() == expected.as_bytes());
+    assert_eq!(all.code(), 9);
+}
+
+#[test]
+fn a_program_does_not_wait_for_ever_for_a_listener() {
+    let mut agent = Agent::start();
+    let id = unique("held");
+    let file = agent.directory.join("done");
+    let script = format!("seq 1 3000000; echo x > {}", file.display());
+    let request = exec_as(&id, &script, "").replace(r#""ringBytes":1048576"#, r#""ringBytes":1048576,"holdMs":300"#);
+    agent.open(&request);
+    agent.reconnect();
+    while !file.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let stream = attach(&mut agent, &id, 0, 0);
+    assert!(agent.finish(stream).event("output_lost").is_some());
+}
+
+#[test]
 fn what_the_ring_could_not_hold_is_said_honestly() {
     let mut agent = Agent::start();
     let id = unique("lost");
     let file = agent.directory.join("done");
     let script = format!("i=0; while [ $i -lt 60000 ]; do echo line $i; i=$((i+1)); done; echo x > {}", file.display());
-    let request = exec_as(&id, &script, "").replace(r#""ringBytes":1048576"#, r#""ringBytes":65536"#);
+    let request = exec_as(&id, &script, "").replace(r#""ringBytes":1048576"#, r#""ringBytes":65536,"holdMs":0"#);
     agent.open(&request);
     agent.reconnect();
     while !file.exists() {

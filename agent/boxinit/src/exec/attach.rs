@@ -1,6 +1,7 @@
 //! Coming and going of whoever listens to an exec.
 
-use super::{request, Execs};
+use super::output::Output;
+use super::{request, Exec, Execs};
 use crate::core::{Core, Work};
 use crate::error::WireError;
 use crate::json::{Value, Writer};
@@ -43,6 +44,7 @@ impl Execs {
             None => return,
         };
         core.timers.cancel(&mut exec.detached);
+        exec.let_go(core);
         if let Some(before) = exec.stream.replace(stream) {
             core.link.reset(before, &WireError::new("cancelled", "Another took this exec over."));
         }
@@ -67,7 +69,16 @@ impl Execs {
         self.tell(core, key);
     }
 
-    /// The stream is gone, by RESET or with the link. The program goes on.
+    /// Nobody came soon: the program goes on, whatever that does to its output.
+    pub fn on_hold_over(&mut self, core: &mut Core, key: Key) {
+        if let Some(exec) = self.table.get_mut(key) {
+            exec.let_go(core);
+            core.work.push_back(Work::Drain(key));
+        }
+    }
+
+    /// The stream is gone, by RESET or with the link. The program goes on; one that writes a lot waits a while for
+    /// whoever was cut off.
     pub fn detach(&mut self, core: &mut Core, key: Key, stream: u32) {
         let exec = match self.table.get_mut(key) {
             Some(exec) if exec.stream == Some(stream) => exec,
@@ -79,6 +90,10 @@ impl Execs {
         }
         if !exec.background {
             exec.detached = Some(core.timers.after(exec.detached_ms, Timer::Detached(key)));
+            if exec.hold_ms > 0 {
+                exec.outputs.iter_mut().for_each(Output::hold);
+                exec.hold = Some(core.timers.after(exec.hold_ms.min(exec.detached_ms), Timer::Hold(key)));
+            }
         }
         core.work.push_back(Work::Drain(key));
     }
@@ -92,5 +107,12 @@ impl Execs {
             Some(_) => self.on_input_end(key),
             None => {}
         }
+    }
+}
+
+impl Exec {
+    fn let_go(&mut self, core: &mut Core) {
+        core.timers.cancel(&mut self.hold);
+        self.outputs.iter_mut().for_each(Output::let_go);
     }
 }

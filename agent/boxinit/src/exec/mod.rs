@@ -58,6 +58,7 @@ pub struct Exec {
     background: bool,
     kill_grace_ms: u64,
     detached_ms: u64,
+    hold_ms: u64,
     started: Instant,
     started_at_ms: f64,
     exit: Option<Exit>,
@@ -70,6 +71,7 @@ pub struct Exec {
     forget: bool,
     timeout: Option<TimerId>,
     detached: Option<TimerId>,
+    hold: Option<TimerId>,
     kill: Option<TimerId>,
     settle: Option<TimerId>,
 }
@@ -103,7 +105,7 @@ impl Execs {
     /// Frees an exec and all that it holds.
     fn forget(&mut self, core: &mut Core, key: Key) {
         if let Some(mut exec) = self.table.remove(key) {
-            for timer in [&mut exec.timeout, &mut exec.detached, &mut exec.kill, &mut exec.settle] {
+            for timer in [&mut exec.timeout, &mut exec.detached, &mut exec.hold, &mut exec.kill, &mut exec.settle] {
                 core.timers.cancel(timer);
             }
             if self.by_id.get(&exec.id) == Some(&key) {

@@ -12,6 +12,9 @@ use crate::sys::{poll, EAGAIN};
 const TURN_BYTES: usize = 256 * 1024;
 /// A read of this size says that the program writes a lot.
 const BULK_BYTES: usize = 16 * 1024;
+/// The share of a ring that a program may still fill while it waits for a listener. The rest is more than the windows of
+/// all links between here and the client let be on the way.
+const HOLD_ROOM: u64 = 8;
 
 pub struct Output {
     pub fd: Fd,
@@ -28,6 +31,8 @@ pub struct Output {
     pub ring: Ring,
     /// Offset up to which it went to whoever listens.
     pub sent: u64,
+    /// Offset up to which it is read while nobody listens: what was sent last may have to be sent again.
+    hold_at: Option<u64>,
 }
 
 impl Output {
@@ -43,11 +48,26 @@ impl Output {
             remaining: None,
             ring: Ring::new(ring_bytes, budget),
             sent: 0,
+            hold_at: None,
         }
     }
 
     pub fn unsent(&self) -> bool {
         self.sent < self.ring.written()
+    }
+
+    /// Whether the program waits for a listener.
+    fn held(&self) -> bool {
+        self.hold_at.is_some_and(|limit| self.ring.written() >= limit)
+    }
+
+    /// Keeps what may be on its way to a listener that was cut off: nearly all of the ring.
+    pub fn hold(&mut self) {
+        self.hold_at = Some(self.sent + self.ring.capacity() as u64 / HOLD_ROOM);
+    }
+
+    pub fn let_go(&mut self) {
+        self.hold_at = None;
     }
 
     fn wants_turn(&self) -> bool {
@@ -65,7 +85,8 @@ impl Output {
         if self.done || !self.readable {
             return 0;
         }
-        let max = max.min(self.remaining.unwrap_or(usize::MAX));
+        let left = self.hold_at.map_or(u64::MAX, |limit| limit.saturating_sub(self.ring.written()));
+        let max = max.min(self.remaining.unwrap_or(usize::MAX)).min(left.min(usize::MAX as u64) as usize);
         if max == 0 {
             return 0;
         }
@@ -191,7 +212,7 @@ impl Execs {
         self.after_output(core, key);
     }
 
-    /// Nobody listens: everything goes into the ring, over the oldest.
+    /// Nobody listens: everything goes into the ring, over the oldest once nobody is expected soon.
     pub fn drain(&mut self, core: &mut Core, key: Key) {
         let exec = match self.table.get_mut(key) {
             Some(exec) if exec.stream.is_none() => exec,
@@ -206,7 +227,8 @@ impl Execs {
                 }
             }
         }
-        if exec.outputs.iter().any(|output| output.readable && !output.done && output.remaining != Some(0)) {
+        let more = |output: &Output| output.readable && !output.done && !output.held() && output.remaining != Some(0);
+        if exec.outputs.iter().any(more) {
             core.work.push_back(Work::Drain(key));
         }
         self.after_output(core, key);

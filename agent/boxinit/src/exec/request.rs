@@ -17,6 +17,8 @@ const DEFAULT_RING_BYTES: u64 = 1024 * 1024;
 const MAX_RING_BYTES: u64 = 16 * 1024 * 1024;
 const DEFAULT_KILL_GRACE_MS: u64 = 2_000;
 const DEFAULT_DETACHED_MS: u64 = 60_000;
+/// About as long as a gateway looks for an agent that is being replaced.
+const DEFAULT_HOLD_MS: u64 = 20_000;
 /// Under this number a long script's file is open in its shell.
 const SCRIPT_DESCRIPTOR: c_int = 19;
 
@@ -50,6 +52,8 @@ pub struct Request {
     pub kill_grace_ms: u64,
     pub ring_bytes: usize,
     pub detached_ms: u64,
+    /// How long a program waits for a listener that was cut off before its output goes over the oldest.
+    pub hold_ms: u64,
     pub background: bool,
 }
 
@@ -95,6 +99,7 @@ impl Request {
             kill_grace_ms: open.uint("killGraceMs").unwrap_or(DEFAULT_KILL_GRACE_MS).min(60_000),
             ring_bytes: open.uint("ringBytes").unwrap_or(DEFAULT_RING_BYTES).min(MAX_RING_BYTES) as usize,
             detached_ms: open.uint("detachedMs").unwrap_or(DEFAULT_DETACHED_MS),
+            hold_ms: open.uint("holdMs").unwrap_or(DEFAULT_HOLD_MS),
             background: open.flag("background"),
             id,
         })

@@ -138,6 +138,7 @@ impl Execs {
             background: request.background,
             kill_grace_ms: request.kill_grace_ms,
             detached_ms: request.detached_ms,
+            hold_ms: request.hold_ms,
             started,
             started_at_ms: now_ms,
             exit: None,
@@ -149,6 +150,7 @@ impl Execs {
             forget: false,
             timeout: None,
             detached: None,
+            hold: None,
             kill: None,
             settle: None,
         };

@@ -150,6 +150,7 @@ impl Server {
             Timer::Timeout(key) => self.execs.on_timeout(&mut self.core, key),
             Timer::Kill(key) => self.execs.on_kill(&mut self.core, key),
             Timer::Detached(key) => self.execs.on_detached(&mut self.core, key),
+            Timer::Hold(key) => self.execs.on_hold_over(&mut self.core, key),
             Timer::Settle(key) => self.execs.on_settle(&mut self.core, key),
             Timer::Kept => self.execs.on_kept(&mut self.core),
         }
