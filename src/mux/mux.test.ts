@@ -55,6 +55,16 @@ describe('mux', () => {
     expect((await done.promise)?.code).toBe('sandbox_not_found');
   });
 
+  it('sends what was said just before it is closed', async () => {
+    const told = Promise.withResolvers<unknown>();
+    const { client } = pair(() => ({ fin: told.resolve, closed: told.reject }));
+    const stream = client.open({}, {});
+    // In one go: nothing has left yet when the link is closed.
+    stream.end();
+    client.close();
+    expect(await told.promise).toBe(Channel.ALL);
+  });
+
   it('moves many megabytes through a reader that consumes late', async () => {
     const total = 8 * 1024 * 1024;
     const { client } = pair((stream) => {

@@ -109,11 +109,10 @@ class Link implements Mux, StreamOwner, FrameSink {
 
   close(error?: ServiceError): void {
     if (this.#closed) return;
-    if (error !== undefined) {
-      // The last thing the peer hears, if it still listens.
-      this.sender.control(FrameType.RESET, 0, 0, 0, encodeJson(error.toWire()));
-      this.sender.flush();
-    }
+    // The last thing the peer hears, if it still listens.
+    if (error !== undefined) this.sender.control(FrameType.RESET, 0, 0, 0, encodeJson(error.toWire()));
+    // What a stream said just before is not lost: with it an exit may have been acknowledged.
+    this.sender.flush();
     this.#shut(error ?? null);
     this.#options.transport.close(error?.toWire());
     this.#tell(() => this.#options.onClose?.(error ?? null));
