@@ -64,8 +64,10 @@ export interface StreamCall {
 }
 
 interface Link {
+  url: string;
   mux: Mux;
   transport: Transport;
+  /** No more streams are opened on it. */
   draining: boolean;
 }
 
@@ -87,6 +89,7 @@ export class Connection {
     const stream = link.mux.open(call.request(), {
       ...call.handler,
       closed: (error) => {
+        if (error?.code === 'node_unavailable') this.#leave(link);
         if (link.mux.stats.streams === 0) this.#idle(link);
         call.handler.closed?.(error);
       },
@@ -111,6 +114,17 @@ export class Connection {
   close(): void {
     this.#closing.abort(new ServiceError('cancelled', 'the client was closed'));
     this.#link?.mux.close();
+  }
+
+  /** This gateway does not reach a node. Where there is another that may, what is new goes there. */
+  #leave(link: Link): void {
+    if (!link.draining && !link.mux.closed && this.#options.endpoints.failed(link.url)) this.#drain(link);
+  }
+
+  #drain(link: Link): void {
+    link.draining = true;
+    if (this.#link === link) this.#link = null;
+    if (link.mux.stats.streams === 0) link.mux.close();
   }
 
   /** An idle link does not keep the program alive; one that drains is done with. */
@@ -156,10 +170,8 @@ export class Connection {
         }
       },
       onGoaway: () => {
-        link.draining = true;
         endpoints.failed(url);
-        if (this.#link === link) this.#link = null;
-        if (mux.stats.streams === 0) mux.close();
+        this.#drain(link);
       },
       onClose: (error) => {
         // Lost, not closed by us: whoever is next is tried first.
@@ -167,7 +179,7 @@ export class Connection {
         if (this.#link === link) this.#link = null;
       },
     });
-    const link: Link = { mux, transport, draining: false };
+    const link: Link = { url, mux, transport, draining: false };
     this.#link = link;
     this.#idle(link);
     return link;

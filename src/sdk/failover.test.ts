@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
+import { createMux, memoryPair } from '../mux/index.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { Millibox } from './client.ts';
 import { loadConfig } from './config.ts';
@@ -111,4 +112,50 @@ test('a command goes on over another gateway, byte for byte, when the one it was
   expect(await exec).toMatchObject({ exitCode: 3, stdout: 'one two' });
   expect(gateway.starts).toBe(1);
   expect(dialled).toEqual(['a', 'b', 'c']);
+});
+
+test('a gateway that does not reach a node is left for one that does; what runs over it goes on', async () => {
+  const finish = Promise.withResolvers<void>();
+  const gateway = new FakeGateway(async (p) => {
+    if (p.request['command'] === 'long') await finish.promise;
+    p.exit(4);
+  });
+  let reaches = true;
+  let refused = 0;
+  const dialled: string[] = [];
+  const connection = new Connection({
+    dial: (signal, url) => {
+      dialled.push(url);
+      if (url === 'b') return gateway.dial(signal, url);
+      const { a, b } = memoryPair();
+      const hello = { hello: { generation: 1 }, onHello: () => undefined, pingIntervalMs: 0 };
+      createMux({
+        ...hello,
+        transport: b,
+        role: 'listener',
+        onOpen: (stream) => {
+          if (!reaches) {
+            refused += 1;
+            throw new ServiceError('node_unavailable');
+          }
+          return gateway.serve(stream);
+        },
+      });
+      return Promise.resolve(a);
+    },
+    endpoints: first(['a', 'b']),
+    patienceMs: 60_000,
+  });
+  open.push(connection);
+  const client = new HttpClient({ endpoints: first(['http://127.0.0.1:1']), apiKey: undefined, userAgent: 'test' });
+  open.push(client);
+  const deps = { http: client, connection, sandbox: 's', resumeMs: 60_000 };
+  const long = new ExecHandle(deps, 'long');
+  await long.started;
+  reaches = false;
+  for (let i = 0; i < 3; i++) expect((await new ExecHandle(deps, 'short')).exitCode).toBe(4);
+  expect(refused).toBe(1);
+  finish.resolve();
+  expect((await long).exitCode).toBe(4);
+  expect(dialled).toEqual(['a', 'b']);
 });

@@ -1,7 +1,15 @@
 /** A gateway in the same process, for tests of the SDK: execs over memory transports, with cuts wherever a test wants them. */
 import { Channel } from '../protocol/frames.ts';
 import { ServiceError } from '../protocol/errors.ts';
-import { createMux, memoryPair, type Json, type MemoryPair, type MuxStream, type Transport } from '../mux/index.ts';
+import {
+  createMux,
+  memoryPair,
+  type Json,
+  type MemoryPair,
+  type MuxStream,
+  type StreamHandler,
+  type Transport,
+} from '../mux/index.ts';
 import type { Dial } from './connection.ts';
 
 /** What a fake program can do. */
@@ -134,7 +142,7 @@ export class FakeGateway {
   /** Called for each dial: may throw, or change what the link does. */
   onDial: () => void = () => undefined;
   /** Answers for streams that are not execs. */
-  onOther: (stream: MuxStream) => ReturnType<NonNullable<Parameters<typeof createMux>[0]['onOpen']>> = () => {
+  onOther: (stream: MuxStream) => StreamHandler = () => {
     throw new ServiceError('not_supported');
   };
   /** Between OPEN and start. */
@@ -159,14 +167,17 @@ export class FakeGateway {
       role: 'listener',
       hello: { generation: 1 },
       onHello: () => undefined,
-      onOpen: (stream) => {
-        if (stream.request['op'] === 'exec') return this.#exec(stream);
-        if (stream.request['op'] === 'attach') return this.#attach(stream);
-        return this.onOther(stream);
-      },
+      onOpen: (stream) => this.serve(stream),
     });
     return Promise.resolve(link.a);
   };
+
+  /** A stream that a client has opened, over whichever link. */
+  serve(stream: MuxStream): StreamHandler {
+    if (stream.request['op'] === 'exec') return this.#exec(stream);
+    if (stream.request['op'] === 'attach') return this.#attach(stream);
+    return this.onOther(stream);
+  }
 
   cut(): void {
     for (const link of this.links.splice(0)) link.cut();

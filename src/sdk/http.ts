@@ -168,9 +168,9 @@ function toServiceError(error: unknown): ServiceError {
   return new ServiceError('node_unavailable', `the service cannot be reached: ${reason.message}`, { cause: error });
 }
 
-/** Nobody is there, or who is there takes no more work: another gateway may. */
+/** Nobody is there, or who is there takes no more work, or does not reach a node: another gateway may. */
 function isGone(failure: ServiceError, thrown: unknown): boolean {
-  return !(thrown instanceof ServiceError) || failure.code === 'draining';
+  return !(thrown instanceof ServiceError) || failure.code === 'draining' || failure.code === 'node_unavailable';
 }
 
 /** A refused connection did nothing. A broken one may have: only an idempotent call goes out again. */
