@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { ExecHandle } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { duration, pair, withoutDashes } from '../io/parse.ts';
-import { BROKEN_PIPE_EXIT, BrokenPipe, feed, tolerateBrokenPipes, write } from '../io/pump.ts';
+import { BROKEN_PIPE_EXIT, BrokenPipe, feed, flushed, tolerateBrokenPipes, write } from '../io/pump.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
 import { joinTerminal, terminalSize } from '../io/terminal.ts';
@@ -81,7 +81,7 @@ Examples:
       }
       const stdin = options.stdin ? { stdin: true as const } : {};
       const code = await passThrough(sandbox.exec(what, { ...common, ...stdin, encoding: 'bytes' }), options.stdin);
-      await client.close();
+      await Promise.all([client.close(), flushed()]);
       process.exit(code);
     });
 }

@@ -14,11 +14,21 @@ export class BrokenPipe extends Error {
 export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
   if (to.destroyed || to.errored) throw new BrokenPipe();
   if (to.write(bytes)) return;
-  await Promise.race([once(to, 'drain'), once(to, 'close').then(() => Promise.reject(new BrokenPipe()))]).catch(
-    (error: unknown) => {
-      throw (error as { code?: unknown }).code === 'EPIPE' ? new BrokenPipe() : error;
-    },
-  );
+  // The listener of what did not happen goes too.
+  const over = new AbortController();
+  try {
+    await Promise.race([once(to, 'drain', over), once(to, 'close', over).then(() => Promise.reject(new BrokenPipe()))]);
+  } catch (error) {
+    throw (error as { code?: unknown }).code === 'EPIPE' ? new BrokenPipe() : error;
+  } finally {
+    over.abort();
+  }
+}
+
+/** Resolves once all that was written has been taken, or nobody will: an exit of this process would throw it away. */
+export async function flushed(): Promise<void> {
+  const taken = (to: Writable): Promise<void> => new Promise((resolve) => to.write('', () => resolve()));
+  await Promise.all([process.stdout, process.stderr].map(taken));
 }
 
 /** Without this, a reader that went away would end the program inside an event. `write` notices it. */
