@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
+import { request } from 'undici';
+import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
 import { sandboxesOn } from '../helpers/placed.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
@@ -26,7 +27,7 @@ beforeAll(async () => {
     agents: 2,
     pool: 3,
     agentEnv: { MILLIBOX_ON_STOP: 'keep' },
-    gatewayEnv: { MILLIBOX_DRAIN_MS: '1000' },
+    gatewayEnv: { MILLIBOX_DRAIN_MS: '1000', MILLIBOX_REUSE_PORT: '1' },
   });
 }, LIMIT_MS);
 afterAll(async () => {
@@ -69,6 +70,43 @@ async function streams(sandbox: Sandbox, on: () => boolean): Promise<number> {
     expect(heard).toBe(STREAMED);
   }
   return n;
+}
+
+/**
+ * Commands over plain HTTP, each with an idempotency key, asked again as the answer says. Every one is one request on
+ * its own connection. Resolves with how many there were.
+ */
+async function httpCommands(sandbox: string, on: () => boolean): Promise<number> {
+  let n = 0;
+  for (; on(); n++) {
+    const answer = await httpCommand(sandbox, n);
+    expect(answer).toMatchObject({ exitCode: 3, stdout: `said ${n}\n` });
+    await sleep(PAUSE_MS);
+  }
+  return n;
+}
+
+async function httpCommand(sandbox: string, n: number): Promise<unknown> {
+  const end = performance.now() + LIMIT_MS;
+  for (;;) {
+    const response = await request(`${stack.url}/v1/sandboxes/${sandbox}/exec`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${stack.apiKey}`,
+        'content-type': 'application/json',
+        'idempotency-key': `command ${n}`.replace(' ', '-'),
+        connection: 'close',
+      },
+      body: JSON.stringify({ command: `echo ${n} >> /tmp/posted; sleep 0.3; echo said ${n}; exit 3` }),
+    }).catch((error: unknown) => ({ error }));
+    if ('error' in response) {
+      if (performance.now() > end) throw response.error;
+    } else {
+      const body = (await response.body.json()) as { error?: { retryable: boolean } };
+      if (body.error === undefined || !body.error.retryable) return body;
+    }
+    await sleep(PAUSE_MS);
+  }
 }
 
 /** The digest of what BULK writes. */
@@ -160,5 +198,27 @@ test(
       expect(stdout).toBe(Array.from({ length: ran }, (_, n) => `${n}\n`).join(''));
       expect((await sandbox.refresh()).status).toBe('RUNNING');
     }
+  },
+);
+
+test(
+  'a gateway whose successor listens on its port already goes without anybody noticing',
+  { timeout: LIMIT_MS },
+  async () => {
+    const client = new Millibox({ url: stack.url, apiKey: stack.apiKey });
+    clients.push(client);
+    const [sandbox] = (await sandboxesOn(stack, 'node-1', 1, client)) as [Sandbox];
+    let going = true;
+    const on = (): boolean => going;
+    const load = Promise.all([shortCommands(sandbox, on), streams(sandbox, on), httpCommands(sandbox.id, on)]);
+    await stack.succeedGateway();
+    await stack.ready();
+    await sleep(500);
+    going = false;
+    const [ran, streamed, posted] = await load;
+    expect(Math.min(ran, streamed, posted)).toBeGreaterThan(0);
+    const { stdout } = await sandbox.exec('cat /tmp/trace /tmp/posted');
+    const each = (count: number): string => Array.from({ length: count }, (_, n) => `${n}\n`).join('');
+    expect(stdout).toBe(each(ran) + each(posted));
   },
 );

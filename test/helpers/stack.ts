@@ -205,11 +205,22 @@ export class TestStack implements AsyncDisposable {
     this.#spawn(this.#gateway(index));
   }
 
+  /** Starts another process on the port of a gateway (MILLIBOX_REUSE_PORT), and ends the first once that one listens. */
+  async succeedGateway(index = 0): Promise<void> {
+    const part = this.#gateway(index);
+    const before = { ...part };
+    const said = (): number => readFileSync(this.#logOf(part), 'utf8').split('gateway listens').length;
+    const count = said();
+    this.#spawn(part);
+    await until(() => said() > count, START_LIMIT_MS, 'the successor to listen');
+    await end(before, 'SIGTERM');
+  }
+
   /** What the parts said last, for the message of a failed test. */
   logs(): string {
     return [...(this.#parts?.agents ?? []), ...(this.#parts?.gateways ?? [])]
       .map(({ name }) => {
-        const path = join(this.home, 'log', `${name}.log`);
+        const path = this.#logOf({ name });
         const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
         return `--- ${name}\n${text.split('\n').slice(-25).join('\n')}`;
       })
@@ -252,8 +263,12 @@ export class TestStack implements AsyncDisposable {
     return part;
   }
 
+  #logOf({ name }: Pick<Part, 'name'>): string {
+    return join(this.home, 'log', `${name}.log`);
+  }
+
   #spawn(part: Part): void {
-    const log = openSync(join(this.home, 'log', `${part.name}.log`), 'a');
+    const log = openSync(this.#logOf(part), 'a');
     part.process = spawn(process.execPath, [part.main], { env: part.env, cwd: '/', stdio: ['ignore', log, log] });
     closeSync(log);
   }
