@@ -7,7 +7,7 @@ import type { Json, MuxStream } from '../mux/index.ts';
 import { Chunks } from './chunks.ts';
 import { asError } from './errors.ts';
 import type { CallOptions } from './http.ts';
-import { ask, openStream, sendAll, type ByteSource, type Streams } from './unary.ts';
+import { ask, isCut, openStream, sendAll, type ByteSource, type Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
 
 export interface RangeOptions extends CallOptions {
@@ -106,7 +106,7 @@ export class Files {
         }
         return;
       } catch (error) {
-        if (!(error instanceof ServiceError) || error.code !== 'interrupted') throw error;
+        if (!isCut(error)) throw error;
         if (got > before) resumes = 0;
         if (resumes >= MAX_RESUMES) throw error;
       } finally {
@@ -129,8 +129,7 @@ export class Files {
         const done = await this.#upload(call, data, signal);
         return done ?? (await this.stat(path, { signal }));
       } catch (error) {
-        const cut = error instanceof ServiceError && error.code === 'interrupted';
-        if (!cut || !atHand || append || tries >= MAX_RESUMES) throw error;
+        if (!isCut(error) || !atHand || append || tries >= MAX_RESUMES) throw error;
       }
     }
   }

@@ -28,10 +28,16 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
       return await askOnce(streams, request, linked.signal);
     } catch (error) {
       if (linked.signal.aborted) throw asError(linked.signal.reason);
-      const cut = error instanceof ServiceError && (error.code === 'interrupted' || error.code === 'draining');
-      if (!again || !cut || tries >= MAX_TRIES) throw error;
+      // Whoever drains has turned it down: nothing was done.
+      const undone = error instanceof ServiceError && error.code === 'draining';
+      if (!isCut(error) || !(again || undone) || tries >= MAX_TRIES) throw error;
     }
   }
+}
+
+/** The way to the sandbox was lost, or its gateway goes away: the next try takes another way. */
+export function isCut(error: unknown): boolean {
+  return error instanceof ServiceError && (error.code === 'interrupted' || error.code === 'draining');
 }
 
 function askOnce(streams: Streams, request: Json, signal: AbortSignal): Promise<Json> {

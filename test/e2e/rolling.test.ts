@@ -58,6 +58,18 @@ async function shortCommands(sandbox: Sandbox, on: () => boolean): Promise<numbe
   return n;
 }
 
+/** Files written and read back, one after the other. Resolves with how many there were. */
+async function files(sandbox: Sandbox, on: () => boolean): Promise<number> {
+  let n = 0;
+  for (; on(); n++) {
+    const bytes = Buffer.alloc(300_000, `file ${n} `);
+    await sandbox.files.write('/tmp/file', bytes);
+    expect((await sandbox.files.read('/tmp/file')).equals(bytes)).toBe(true);
+    await sleep(PAUSE_MS);
+  }
+  return n;
+}
+
 /** Streams one after the other. Resolves with how many there were. */
 async function streams(sandbox: Sandbox, on: () => boolean): Promise<number> {
   let n = 0;
@@ -159,7 +171,9 @@ test(
     const on = (): boolean => going;
     const digest = bulkDigest();
     const load = Promise.all([
-      ...made.map(async (sandbox) => await Promise.all([shortCommands(sandbox, on), streams(sandbox, on)])),
+      ...made.map(
+        async (sandbox) => await Promise.all([shortCommands(sandbox, on), streams(sandbox, on), files(sandbox, on)]),
+      ),
       // One on each node.
       ...[made[0], made.at(-1)].map(async (sandbox) => [await bulk(sandbox as Sandbox, digest, on), 1]),
     ]);
