@@ -1,48 +1,94 @@
-/** Many short commands, many of them failing, leave nothing behind in gateway and agent. */
+/**
+ * Many short commands, most of them failing, leave nothing behind in gateway, agent, boxinit and sandbox.
+ * MILLIBOX_TEST_EXECS says how many.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
-import { descriptors, residentMb } from '../helpers/host.ts';
+import { amount } from '../helpers/config.ts';
+import { boxinitPid, descriptors, residentMb } from '../helpers/host.ts';
+import { PROBED, probe, type Holdings } from '../helpers/probe.ts';
 import { processes } from '../helpers/sandbox.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
-const ROUNDS = 40;
-const AT_ONCE = 50;
-/** What a process may hold more of after a few thousand commands: sockets of this test, pools of buffers. */
-const SPARE_DESCRIPTORS = 40;
-const SPARE_MB = 100;
+const EXECS = amount('MILLIBOX_TEST_EXECS', 1_500);
+const WARM_UP = 600;
+const AT_ONCE = 60;
+const LIMIT_MS = 1_800_000;
+/** What a part may hold more of at the end, whatever the number of commands: connections of this test, caches, pools. */
+const SPARE = { heapMb: 4, buffersMb: 8, residentMb: 80, timers: 5, descriptors: 8 };
+const SPARE_BOXINIT_MB = 2;
+/** And for each command. */
+const SPARE_BYTES_EACH = 200;
 
 let stack: TestStack;
 let sandbox: Sandbox;
 beforeAll(async () => {
-  stack = await startStack({ pool: 1 });
+  stack = await startStack({ pool: 1, agentEnv: PROBED, gatewayEnv: PROBED });
   sandbox = await stack.client.sandboxes.create({ timeoutMs: 3_600_000 });
 });
 afterAll(() => stack?.stop());
 
-async function someOfEach(): Promise<void> {
-  const kinds: (() => Promise<void>)[] = [
-    async () => expect((await sandbox.exec(['true'])).exitCode).toBe(0),
-    async () => expect(sandbox.exec(['/no/such']).result).rejects.toMatchObject({ code: 'exec_program_not_found' }),
-    async () => expect((await sandbox.exec(['sleep', '600'], { timeoutMs: 50, killGraceMs: 0 })).timedOut).toBe(true),
-  ];
-  await Promise.all(Array.from({ length: AT_ONCE }, async (_, i) => await kinds[i % kinds.length]?.()));
+const KINDS: readonly (() => Promise<void>)[] = [
+  async () => expect((await sandbox.exec(['true'])).exitCode).toBe(0),
+  async () => expect(sandbox.exec(['/no/such']).result).rejects.toMatchObject({ code: 'exec_program_not_found' }),
+  async () => expect((await sandbox.exec(['sleep', '600'], { timeoutMs: 50, killGraceMs: 0 })).timedOut).toBe(true),
+];
+
+/** A third of each kind. */
+async function runMany(count: number): Promise<void> {
+  for (let done = 0; done < count; done += AT_ONCE) {
+    await Promise.all(Array.from({ length: AT_ONCE }, async (_, i) => await KINDS[i % KINDS.length]?.()));
+  }
+}
+
+interface All {
+  gateway: Holdings & { children: number };
+  agent: Holdings & { children: number };
+  boxinit: { residentMb: number; descriptors: number };
+}
+
+async function holdings(boxinit: number): Promise<All> {
+  const of = async (pid: number): Promise<All['gateway']> => ({ ...(await probe(pid)), children: children(pid) });
+  return {
+    gateway: await of(stack.gatewayPid),
+    agent: await of(stack.agentPids[0] as number),
+    boxinit: { residentMb: residentMb(boxinit), descriptors: descriptors(boxinit) },
+  };
+}
+
+function children(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' '))
+    .filter((child) => child !== '').length;
 }
 
 test(
-  'after thousands of commands, a third not starting and a third timing out, all is flat',
-  { timeout: 900_000 },
+  `after ${EXECS} commands, a third not starting and a third timing out, all is flat`,
+  { timeout: LIMIT_MS },
   async () => {
-    const pids = [stack.gatewayPid, stack.agentPids[0] as number];
-    for (let i = 0; i < 5; i++) await someOfEach();
-    const before = pids.map((pid) => ({ fds: descriptors(pid), mb: residentMb(pid) }));
-    for (let i = 0; i < ROUNDS; i++) await someOfEach();
-    const after = pids.map((pid) => ({ fds: descriptors(pid), mb: residentMb(pid) }));
-    after.forEach(({ fds, mb }, i) => {
-      expect(fds).toBeLessThan((before[i]?.fds ?? 0) + SPARE_DESCRIPTORS);
-      expect(mb).toBeLessThan((before[i]?.mb ?? 0) + SPARE_MB);
-    });
+    const boxinit = await boxinitPid(sandbox);
+    await runMany(WARM_UP);
+    const before = await holdings(boxinit);
+    await runMany(EXECS);
     // boxinit alone is left, and whoever looks.
     await expect.poll(async () => (await processes(sandbox)).length, { timeout: 60_000 }).toBeLessThanOrEqual(2);
+    await expect.poll(() => sandbox.jobs.list(), { timeout: 60_000 }).toEqual([]);
+    const after = await holdings(boxinit);
+    console.info(`${EXECS} commands: before ${JSON.stringify(before)}, after ${JSON.stringify(after)}`);
+
+    const growthMb = (EXECS * SPARE_BYTES_EACH) / (1024 * 1024);
+    for (const part of ['gateway', 'agent'] as const) {
+      const [was, is] = [before[part], after[part]];
+      expect(is.heapMb, `heap of the ${part}`).toBeLessThan(was.heapMb + SPARE.heapMb + growthMb);
+      expect(is.buffersMb, `buffers of the ${part}`).toBeLessThan(was.buffersMb + SPARE.buffersMb);
+      expect(is.residentMb, `memory of the ${part}`).toBeLessThan(was.residentMb + SPARE.residentMb + growthMb);
+      expect(is.timers, `timers of the ${part}`).toBeLessThan(was.timers + SPARE.timers);
+      expect(is.descriptors, `descriptors of the ${part}`).toBeLessThan(was.descriptors + SPARE.descriptors);
+      expect(is.children, `processes of the ${part}`).toBeLessThanOrEqual(was.children);
+    }
+    expect(after.boxinit.descriptors, 'descriptors of boxinit').toBeLessThanOrEqual(before.boxinit.descriptors);
+    expect(after.boxinit.residentMb, 'memory of boxinit').toBeLessThan(before.boxinit.residentMb + SPARE_BOXINIT_MB);
   },
 );
 

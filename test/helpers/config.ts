@@ -27,3 +27,12 @@ export function setupHome(): string {
 
 /** `docker`, `oci` or `fake`; undefined: what `auto` takes. */
 export const chosenRuntime = (): string | undefined => process.env['MILLIBOX_TEST_RUNTIME'];
+
+/** How much of what can be had in any amount: `MILLIBOX_TEST_CUTS=1000`. */
+export function amount(
+  name: 'MILLIBOX_TEST_CUTS' | 'MILLIBOX_TEST_EXECS' | 'MILLIBOX_TEST_SEED',
+  usual: number,
+): number {
+  const given = process.env[name];
+  return given === undefined || given === '' ? usual : Number(given);
+}

@@ -37,3 +37,18 @@ export async function running(sandbox: Sandbox, text: string): Promise<string[]>
   const all = await processes(sandbox);
   return all.filter(({ state, command }) => state !== 'Z' && command.includes(text)).map(({ command }) => command);
 }
+
+const KILL = `
+import os, signal, sys
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        words = open(f"/proc/{pid}/cmdline", "rb").read().replace(b"\\0", b" ").decode("utf8", "replace")
+        if sys.argv[1] in words and int(pid) != os.getpid(): os.kill(int(pid), signal.SIGKILL)
+    except OSError:
+        continue
+`;
+
+/** Kills what a test has left running: processes whose command holds the text. */
+export async function killRunning(sandbox: Sandbox, text: string): Promise<void> {
+  await sandbox.exec(['python3', '-c', KILL, text], { check: true });
+}

@@ -1,0 +1,24 @@
+/** What a part of the service holds, by its own account. */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { descriptors } from './host.ts';
+import { answerFile, type Told } from './probed.ts';
+import { until } from './until.ts';
+
+export interface Holdings extends Told {
+  descriptors: number;
+}
+
+/** For the environment of a part: it can be asked then. */
+export const PROBED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, 'answer-probe.ts')}` };
+
+/** @param pid of a process that was started with `PROBED` */
+export async function probe(pid: number): Promise<Holdings> {
+  const file = answerFile(pid);
+  rmSync(file, { force: true });
+  process.kill(pid, 'SIGUSR2');
+  await until(() => existsSync(file), 60_000, `process ${pid} to say what it holds`);
+  const told = JSON.parse(readFileSync(file, 'utf8')) as Told;
+  rmSync(file);
+  return { ...told, descriptors: descriptors(pid) };
+}
