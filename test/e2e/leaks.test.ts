@@ -12,14 +12,15 @@ import { processes } from '../helpers/sandbox.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 const EXECS = amount('MILLIBOX_TEST_EXECS', 1_500);
-const WARM_UP = 600;
+/** Until the heaps have the size that such a load gives them. */
+const WARM_UP = Math.max(600, Math.ceil(EXECS / 4));
 const AT_ONCE = 60;
 const LIMIT_MS = 1_800_000;
 /** What a part may hold more of at the end, whatever the number of commands: connections of this test, caches, pools. */
-const SPARE = { heapMb: 4, buffersMb: 8, residentMb: 80, timers: 5, descriptors: 8 };
-const SPARE_BOXINIT_MB = 2;
+const SPARE = { heapMb: 2, buffersMb: 4, residentMb: 64, timers: 5, descriptors: 5 };
+const SPARE_BOXINIT_MB = 1;
 /** And for each command. */
-const SPARE_BYTES_EACH = 200;
+const SPARE_BYTES_EACH = 100;
 
 let stack: TestStack;
 let sandbox: Sandbox;
