@@ -67,9 +67,21 @@ export async function leftLoopDevices(path: string): Promise<string[]> {
   return (await output('losetup', ['-a'])).filter((line) => line.includes(path));
 }
 
-/** Control groups of the agents whose data directory lay below the path: named by its digest. */
+/** What the things of an agent outside its data directory are named by. */
+const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
+
+/** Bridges and firewall tables of the agents with these data directories. */
+export async function leftNetworks(dataDirs: readonly string[]): Promise<string[]> {
+  const names = new Set(
+    dataDirs.map((dir) => tagOf(dir).slice(0, 8)).flatMap((tag) => [`mbx-${tag}`, `millibox_${tag}`]),
+  );
+  const there = await Promise.all([output('ip', ['-o', 'link']), output('nft', ['list', 'tables'])]);
+  return there.flat().filter((line) => line.split(/[\s:@]+/).some((word) => names.has(word)));
+}
+
+/** Control groups of the agents with these data directories. */
 export function leftGroups(dataDirs: readonly string[]): string[] {
-  const names = new Set(dataDirs.map((dir) => createHash('sha256').update(dir).digest('hex').slice(0, 12)));
+  const names = new Set(dataDirs.map(tagOf));
   const roots = text('/proc/self/mountinfo')
     .split('\n')
     .flatMap((line) => /^\S+ \S+ \S+ \S+ (\S+) .* - cgroup2? /.exec(line)?.[1] ?? []);

@@ -8,6 +8,7 @@ import {
   leftGroups,
   leftLoopDevices,
   leftMounts,
+  leftNetworks,
   leftProcesses,
   leftSockets,
   ownFamily,
@@ -37,10 +38,17 @@ describe.skipIf(directory === undefined)('after the run there is', { timeout: 90
     await expect.poll(() => leftSockets(path), LIMIT).toEqual([]);
   });
 
-  test('no control group of its agents', async () => {
+  const dataDirs = (): string[] => {
     const list = join(path, 'data-dirs.log');
-    const dataDirs = existsSync(list) ? readFileSync(list, 'utf8').trim().split('\n') : [];
-    await expect.poll(() => leftGroups(dataDirs), LIMIT).toEqual([]);
+    return existsSync(list) ? readFileSync(list, 'utf8').trim().split('\n') : [];
+  };
+
+  test('no control group of its agents', async () => {
+    await expect.poll(() => leftGroups(dataDirs()), LIMIT).toEqual([]);
+  });
+
+  test('no bridge and no firewall table of its agents', async () => {
+    await expect.poll(() => leftNetworks(dataDirs()), LIMIT).toEqual([]);
   });
 
   test('no loop device of it', async () => {
