@@ -1,29 +1,14 @@
 import { expect, test } from 'vitest';
+import { idempotencyContract } from './contract.ts';
 import { MemoryIdempotencyStore } from './memory-store.ts';
 
-const call = (key: string, request: unknown = {}, scope = 's') => ({ scope, key, request });
-
-test('work runs once per scope and key, at the same time too', async () => {
-  const store = new MemoryIdempotencyStore();
-  let runs = 0;
-  const work = async () => {
-    await new Promise((resolve) => setImmediate(resolve));
-    return ++runs;
-  };
-  const all = await Promise.all([1, 2, 3].map(() => store.run(call('k'), work)));
-  expect(all).toEqual([1, 1, 1]);
-  expect(await store.run(call('k'), work)).toBe(1);
-  expect(await store.run(call('k', {}, 'other'), work)).toBe(2);
-  await expect(store.run(call('k', { x: 1 }), work)).rejects.toMatchObject({ code: 'idempotency_conflict' });
+idempotencyContract({
+  name: 'memory',
+  open: (options) =>
+    Promise.resolve({ store: new MemoryIdempotencyStore(options), other: null, close: () => Promise.resolve() }),
 });
 
-test('work that failed leaves the key free, for those who shared it as well', async () => {
-  const store = new MemoryIdempotencyStore();
-  const fail = () => Promise.reject(new Error('no'));
-  const both = await Promise.allSettled([store.run(call('k'), fail), store.run(call('k'), fail)]);
-  expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
-  expect(await store.run(call('k', { other: true }), () => Promise.resolve('yes'))).toBe('yes');
-});
+const call = (key: string) => ({ scope: 's', key, request: {} });
 
 test('keys expire, and their number and size are bounded', async () => {
   let now = 0;

@@ -1,5 +1,5 @@
 /** Several gateways over the same fake nodes and one Redis, as quick to give up as a test needs it. */
-import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { TestGateway } from '../../../src/gateway/testing/harness.ts';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import type { RedisServer } from '../../helpers/redis.ts';

@@ -1,0 +1,100 @@
+/** What every form of `IdempotencyStore` keeps. A test file calls this with a subject of its own. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { IdempotencyStore } from './store.ts';
+
+export interface IdempotencySubject {
+  name: string;
+  /** A store with keys of its own, and that of another gateway: null where there can be but one. */
+  open(options: { ttlMs?: number }): Promise<{
+    store: IdempotencyStore;
+    other: IdempotencyStore | null;
+    close(): Promise<void>;
+  }>;
+}
+
+const call = (key: string, request: unknown = {}, scope = 's') => ({ scope, key, request });
+
+export function idempotencyContract(subject: IdempotencySubject): void {
+  describe(`idempotency keys: ${subject.name}`, () => {
+    let opened: Awaited<ReturnType<IdempotencySubject['open']>>;
+    let store: IdempotencyStore;
+    beforeEach(async () => {
+      opened = await subject.open({});
+      store = opened.store;
+    });
+    afterEach(() => opened.close());
+
+    test('work runs once per scope and key, at the same time too', async () => {
+      let runs = 0;
+      const work = async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        return ++runs;
+      };
+      const all = await Promise.all([1, 2, 3].map(() => store.run(call('k'), work)));
+      expect(all).toEqual([1, 1, 1]);
+      expect(await store.run(call('k'), work)).toBe(1);
+      expect(await store.run(call('k', {}, 'other'), work)).toBe(2);
+      await expect(store.run(call('k', { x: 1 }), work)).rejects.toMatchObject({ code: 'idempotency_conflict' });
+    });
+
+    test('work that failed leaves the key free, for those who shared it as well', async () => {
+      const fail = () => Promise.reject(new Error('no'));
+      const both = await Promise.allSettled([store.run(call('k'), fail), store.run(call('k'), fail)]);
+      expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      expect(await store.run(call('k', { other: true }), () => Promise.resolve('yes'))).toBe('yes');
+    });
+
+    test('work has a seed of its own for each key, and another after it failed', async () => {
+      const seeds: string[] = [];
+      const fail = (seed: string) => {
+        seeds.push(seed);
+        return Promise.reject(new Error('no'));
+      };
+      const work = (seed: string) => Promise.resolve(seeds.push(seed));
+      await store.run(call('a'), fail).catch(() => undefined);
+      await store.run(call('a'), work);
+      await store.run(call('b'), work);
+      expect(new Set(seeds).size).toBe(3);
+    });
+
+    test('keys expire', async () => {
+      const brief = await subject.open({ ttlMs: 50 });
+      try {
+        let runs = 0;
+        const work = () => Promise.resolve(++runs);
+        await brief.store.run(call('a'), work);
+        await expect.poll(() => brief.store.run(call('a'), work), { timeout: 20_000 }).toBe(2);
+      } finally {
+        await brief.close();
+      }
+    });
+
+    test('answers are what they were, whatever JSON they are', async () => {
+      for (const answer of [['a', 'ü'], { a: [1, null] }, 'text', 0, null]) {
+        const key = JSON.stringify(answer);
+        expect(await store.run(call(key), () => Promise.resolve(answer))).toEqual(answer);
+        expect(await store.run(call(key), () => Promise.resolve('other'))).toEqual(answer);
+      }
+    });
+
+    test('gateways share work, answers and conflicts', async ({ skip }) => {
+      const { other } = opened;
+      if (other === null) return skip('there is but one gateway');
+      let runs = 0;
+      const begun = Promise.withResolvers<void>();
+      const end = Promise.withResolvers<void>();
+      const first = store.run(call('k'), async () => {
+        begun.resolve();
+        await end.promise;
+        return ++runs;
+      });
+      await begun.promise;
+      const second = other.run(call('k'), () => Promise.resolve(++runs));
+      await expect(other.run(call('k', { x: 1 }), () => Promise.resolve(0))).rejects.toMatchObject({
+        code: 'idempotency_conflict',
+      });
+      end.resolve();
+      expect(await Promise.all([first, second])).toEqual([1, 1]);
+    });
+  });
+}

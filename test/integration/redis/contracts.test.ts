@@ -1,0 +1,111 @@
+/** What has a form in memory and one in Redis keeps the same contract in both. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { idempotencyContract } from '../../../src/gateway/idempotency/contract.ts';
+import { RedisIdempotencyStore } from '../../../src/gateway/idempotency/redis-store.ts';
+import { RedisLeader } from '../../../src/gateway/leader/redis-leader.ts';
+import { RedisCounters } from '../../../src/gateway/redis/counters.ts';
+import { RedisLink } from '../../../src/gateway/redis/link.ts';
+import { countersContract } from '../../../src/gateway/tenants/counters-contract.ts';
+import { silent } from '../../../src/lib/logger.ts';
+import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
+import { until } from '../../helpers/until.ts';
+
+const LIMIT_MS = 20_000;
+
+describe.skipIf(lackingRedis !== null)('in Redis', () => {
+  let redis: RedisServer;
+  let database = 0;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+  });
+  afterAll(() => redis?.[Symbol.asyncDispose]());
+
+  /** The links of two gateways to a database that nobody used before. */
+  async function openLinks(): Promise<{ links: [RedisLink, RedisLink]; close(): Promise<void> }> {
+    const url = redis.url((database = (database + 1) % 16));
+    const open = () => RedisLink.open({ url, log: silent });
+    const links: [RedisLink, RedisLink] = [await open(), await open()];
+    await until(() => links.every(({ up }) => up), LIMIT_MS, 'redis to be there');
+    await links[0].client.flushdb();
+    return {
+      links,
+      close: async () => {
+        for (const link of links) await link.stop();
+      },
+    };
+  }
+
+  idempotencyContract({
+    name: 'redis',
+    open: async (options) => {
+      const { links, close } = await openLinks();
+      const [store, other] = links.map((link) => new RedisIdempotencyStore({ link, secret: 'secret', ...options }));
+      return { store: store as RedisIdempotencyStore, other: other as RedisIdempotencyStore, close };
+    },
+  });
+
+  countersContract({
+    name: 'redis',
+    open: async () => {
+      const { links, close } = await openLinks();
+      const [counters, other] = links.map((link) => new RedisCounters({ link })) as [RedisCounters, RedisCounters];
+      return {
+        counters,
+        other,
+        close: async () => {
+          await counters.stop();
+          await other.stop();
+          await close();
+        },
+      };
+    },
+  });
+
+  test('work whose gateway is not heard of is done by another, with the same seed', async () => {
+    const { links, close } = await openLinks();
+    const [lost, next] = links.map((link) => new RedisIdempotencyStore({ link, secret: 'secret', leaseMs: 300 })) as [
+      RedisIdempotencyStore,
+      RedisIdempotencyStore,
+    ];
+    const call = { scope: 's', key: 'k', request: {} };
+    const seeds: string[] = [];
+    const end = Promise.withResolvers<void>();
+    const first = lost.run(call, async (seed) => {
+      seeds.push(seed);
+      await end.promise;
+      return 'first';
+    });
+    await until(() => seeds.length === 1, LIMIT_MS, 'the work to begin');
+    // The lease is not renewed any more.
+    links[0].client.disconnect();
+    const second = next.run(call, (seed) => {
+      seeds.push(seed);
+      return Promise.resolve('second');
+    });
+    expect(await second).toBe('second');
+    end.resolve();
+    expect(await first).toBe('first');
+    expect(seeds[1]).toBe(seeds[0]);
+    await close();
+  });
+
+  test('one leads, another follows when it is gone, and what the first still sends is refused', async () => {
+    const { links, close } = await openLinks();
+    const [a, b] = links.map((link) => new RedisLeader({ link, log: silent, leaseMs: 600 })) as [
+      RedisLeader,
+      RedisLeader,
+    ];
+    await until(() => a.leading !== b.leading, LIMIT_MS, 'one to lead');
+    const [first, second] = a.leading ? [a, b] : [b, a];
+    const terms: number[] = [];
+    second.every(10, 'note the term', (term) => Promise.resolve(void terms.push(term)));
+    const [link] = a.leading ? links : links.toReversed();
+    link?.client.disconnect();
+    await until(() => second.leading && terms.length > 0, LIMIT_MS, 'the other to lead');
+    expect(first.leading).toBe(false);
+    expect(terms[0]).toBe(2);
+    await second.stop();
+    await first.stop();
+    await close();
+  });
+});
