@@ -119,6 +119,10 @@ const Environment = z.object({
   MILLIBOX_HEARTBEAT_MS: z.coerce.number().int().min(50).max(60_000).default(NODE_HEARTBEAT_MS),
   MILLIBOX_LINK_DEAD_MS: z.coerce.number().int().min(100).max(600_000).default(NODE_LINK_DEAD_MS),
   MILLIBOX_STOP_MS: count(5_000, 600_000),
+  /** Output of one job that is kept, both channels together; the oldest goes first. */
+  MILLIBOX_JOB_LOG_MB: count(64, 1_000_000),
+  /** Output of all jobs of the node together. */
+  MILLIBOX_JOB_LOGS_MB: count(8_192, 1_000_000_000),
   MILLIBOX_ON_STOP: z.enum(['keep', 'destroy']).default('keep'),
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
@@ -143,6 +147,7 @@ export type AgentConfig = Readonly<{
   minFreeMemoryMb: number;
   /** Of the links to gateways. */
   heartbeat: { intervalMs: number; deadAfterMs: number };
+  jobLogs: { jobBytes: number; totalBytes: number };
   /** At an orderly stop: file transfers and other calls in hand are given so long. */
   stopMs: number;
   /** At an orderly stop: sandboxes are left to the next agent, or ended with everything that was made. */
@@ -197,6 +202,10 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
     minFreeMemoryMb: e.MILLIBOX_MIN_FREE_MEMORY_MB,
     heartbeat: { intervalMs: e.MILLIBOX_HEARTBEAT_MS, deadAfterMs: e.MILLIBOX_LINK_DEAD_MS },
     stopMs: e.MILLIBOX_STOP_MS,
+    jobLogs: {
+      jobBytes: e.MILLIBOX_JOB_LOG_MB * 1024 * 1024,
+      totalBytes: e.MILLIBOX_JOB_LOGS_MB * 1024 * 1024,
+    },
     onStop: e.MILLIBOX_ON_STOP,
     logLevel: e.MILLIBOX_LOG_LEVEL,
   });

@@ -9,18 +9,20 @@ import { MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
 import { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
 import { EndReason, ImageRef } from '../../src/protocol/sandbox.ts';
 import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
+import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
 import type { Intake } from '../sandboxes/intake.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import { createMany } from './create-many.ts';
 import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
-import { attachKind, execKind, fileKind, portKind } from './relay-kinds.ts';
+import { attachKind, execKind, fileKind, portKind, type ExecHooks } from './relay-kinds.ts';
 import { relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
 
 export interface OpsDeps {
   sandboxes: Sandboxes;
+  jobs: Jobs;
   runtime: ContainerRuntime;
   feed: FeedSource;
   log: Logger;
@@ -29,9 +31,11 @@ export interface OpsDeps {
   /** There are other images than before. */
   imagesChanged(): void;
   intake: Pick<Intake, 'cordon' | 'drain'>;
-  /** For the metrics. */
-  execOver(error: ServiceError | null): void;
+  execHooks: ExecHooks;
 }
+
+/** How long a question waits for boxinit to call again. */
+const RECALL_MS = 10_000;
 
 type Opener = (stream: MuxStream, deps: OpsDeps) => StreamHandler;
 
@@ -61,20 +65,32 @@ const OPENERS: Record<string, Opener> = {
     return answer(stream, sandboxes.extend(request.sandbox, request.expiresAtMs));
   },
   watch: (stream, { feed }) => watch(stream, feed),
-  exec: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, execKind(stream.request, hooks(deps))),
-  attach: (stream, deps) =>
-    relay(stream, target(stream, deps), deps.sandboxes, attachKind(stream.request, hooks(deps))),
+  exec: (stream, deps) => {
+    const sandbox = target(stream, deps);
+    const { background, id } = stream.request;
+    const isJob = background === true || deps.jobs.find(sandbox.id, id) !== undefined;
+    if (isJob) return deps.jobs.exec(stream, sandbox, deps.sandboxes);
+    return relay(stream, sandbox, deps.sandboxes, execKind(stream.request, deps.execHooks));
+  },
+  attach: (stream, deps) => {
+    const sandbox = target(stream, deps);
+    const job = deps.jobs.find(sandbox.id, stream.request['id']);
+    if (job !== undefined) return deps.jobs.attach(stream, sandbox, job, deps.sandboxes);
+    return relay(stream, sandbox, deps.sandboxes, attachKind(stream.request, deps.execHooks));
+  },
   file: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, fileKind(stream.request)),
   port: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, portKind(stream.request)),
   execs: (stream, deps) => {
     const { ids } = parse(z.object({ ids: z.array(z.string()).max(1_000).optional() }), stream.request);
     const sandbox = target(stream, deps);
-    return later(stream, async () => ({ execs: await listExecs(sandbox, ids) }));
+    return later(stream, async () => ({ execs: await listExecs(sandbox, ids, deps.jobs.states(sandbox.id)) }));
   },
   signal: (stream, deps) => {
     const schema = z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() });
     const { id, signal, all } = parse(schema, stream.request);
     const sandbox = target(stream, deps);
+    // It has ended, and boxinit need not know it any more.
+    if (deps.jobs.find(sandbox.id, id)?.state()?.exit) return answer(stream, {});
     const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }) };
     return later(stream, async () => {
       await linkOf(sandbox).call(message);
@@ -104,11 +120,6 @@ const OPENERS: Record<string, Opener> = {
   },
 };
 
-const hooks = (deps: OpsDeps): { oomKills(id: string): Promise<number>; over(error: ServiceError | null): void } => ({
-  oomKills: (id) => deps.runtime.oomKills(id),
-  over: (error) => deps.execOver(error),
-});
-
 function target(stream: MuxStream, { sandboxes }: OpsDeps): Sandbox {
   const id = stream.request['sandbox'];
   if (typeof id !== 'string') throw new ServiceError('invalid_request', 'which sandbox?');
@@ -121,25 +132,40 @@ function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
   return sandbox.launched.link;
 }
 
-async function listExecs(sandbox: Sandbox, ids: string[] | undefined): Promise<ExecState[]> {
+/** The jobs, and what else boxinit knows of. It is not asked for jobs alone. */
+async function listExecs(
+  sandbox: Sandbox,
+  ids: readonly string[] | undefined,
+  jobs: readonly ExecState[],
+): Promise<ExecState[]> {
   if (!sandbox.running && !sandbox.ended) return [];
+  const known = new Set(jobs.map(({ execId }) => execId));
+  const wanted = ids === undefined ? undefined : new Set(ids);
+  const isWanted = (id: string): boolean => wanted?.has(id) ?? true;
+  const others = ids?.every((id) => known.has(id)) ? [] : await listOthers(sandbox);
+  return [
+    ...jobs.filter(({ execId }) => isWanted(execId)),
+    ...others.filter(({ execId }) => isWanted(execId) && !known.has(execId)),
+  ];
+}
+
+async function listOthers(sandbox: Sandbox): Promise<ExecState[]> {
+  // After a restart of the agent a sandbox runs before its boxinit has called again.
+  await new Promise<void>((resolve) => sandbox.whenFateIsKnown(RECALL_MS, resolve));
   const parsed = SupervisorListOpened.safeParse(await linkOf(sandbox).call({ op: 'list' }));
   if (!parsed.success) {
     sandbox.launched?.link.condemn('a list of execs that cannot be read');
     throw new ServiceError('interrupted');
   }
-  const wanted = ids === undefined ? undefined : new Set(ids);
-  return parsed.data.execs
-    .filter(({ id }) => wanted?.has(id) ?? true)
-    .map((exec) => ({
-      execId: exec.id,
-      state: exec.running ? 'running' : 'exited',
-      background: exec.background,
-      startedAt: new Date(Math.min(Math.max(0, exec.startedAtMs), 8.64e15)).toISOString(),
-      stdoutBytes: exec.stdoutBytes,
-      stderrBytes: exec.stderrBytes,
-      exit: exec.exit ?? null,
-    }));
+  return parsed.data.execs.map((exec) => ({
+    execId: exec.id,
+    state: exec.running ? 'running' : 'exited',
+    background: exec.background,
+    startedAt: new Date(Math.min(Math.max(0, exec.startedAtMs), 8.64e15)).toISOString(),
+    stdoutBytes: exec.stdoutBytes,
+    stderrBytes: exec.stderrBytes,
+    exit: exec.exit ?? null,
+  }));
 }
 
 /** A question that is answered at once. The handler is in place when the answer leaves. */

@@ -10,7 +10,8 @@ import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
 import type { RelayKind } from './relay.ts';
 
-const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
+/** EVENTs that whoever listens to an exec may send. */
+export const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
 const NO_COMMANDS: ReadonlySet<unknown> = new Set();
 const OOM_COUNT_MS = 2_000;
 const MAX_ANSWER_BYTES = 768 * 1024;

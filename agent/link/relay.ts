@@ -6,13 +6,18 @@
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Sandbox, Waiting } from '../sandboxes/sandbox.ts';
-import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import { cleanError } from '../supervisor/hostile.ts';
 
 /** How long a cut stream waits to learn whether its sandbox has ended. */
 const FATE_MS = 3_000;
 /** How long a call waits for boxinit to call again. */
 const RECALL_MS = 10_000;
+
+/** Who is told of calls: an open stream keeps a sandbox from being idle. */
+export interface CallCount {
+  callBegins(sandbox: Sandbox): void;
+  callEnds(sandbox: Sandbox): void;
+}
 
 /** What differs between an exec, a file call and a port. */
 export interface RelayKind {
@@ -32,8 +37,8 @@ export interface RelayKind {
 }
 
 /** Joins an incoming stream to boxinit as soon as the sandbox runs. @throws ServiceError: refuse the stream with it. */
-export function relay(outer: MuxStream, sandbox: Sandbox, sandboxes: Sandboxes, kind: RelayKind): StreamHandler {
-  const joined = new Relay(outer, sandbox, sandboxes, kind);
+export function relay(outer: MuxStream, sandbox: Sandbox, calls: CallCount, kind: RelayKind): StreamHandler {
+  const joined = new Relay(outer, sandbox, calls, kind);
   joined.begin();
   return joined;
 }
@@ -41,7 +46,7 @@ export function relay(outer: MuxStream, sandbox: Sandbox, sandboxes: Sandboxes, 
 class Relay implements StreamHandler, Waiting {
   readonly #outer: MuxStream;
   readonly #sandbox: Sandbox;
-  readonly #sandboxes: Sandboxes;
+  readonly #calls: CallCount;
   readonly #kind: RelayKind;
   readonly #beganAt = performance.now();
   #queueMs = 0;
@@ -52,16 +57,16 @@ class Relay implements StreamHandler, Waiting {
   #tail: Promise<void> | null = null;
   #over = false;
 
-  constructor(outer: MuxStream, sandbox: Sandbox, sandboxes: Sandboxes, kind: RelayKind) {
+  constructor(outer: MuxStream, sandbox: Sandbox, calls: CallCount, kind: RelayKind) {
     this.#outer = outer;
     this.#sandbox = sandbox;
-    this.#sandboxes = sandboxes;
+    this.#calls = calls;
     this.#kind = kind;
   }
 
   begin(): void {
     this.#sandbox.whenRunning(this);
-    this.#sandboxes.callBegins(this.#sandbox);
+    this.#calls.callBegins(this.#sandbox);
   }
 
   // The sandbox.
@@ -121,7 +126,7 @@ class Relay implements StreamHandler, Waiting {
 
   closed(error: ServiceError | null): void {
     this.#sandbox.cancel(this);
-    this.#sandboxes.callEnds(this.#sandbox);
+    this.#calls.callEnds(this.#sandbox);
     this.#early = null;
     if (this.#inner !== null && !this.#inner.closed) {
       // Not a kill: the program goes on, and boxinit decides how long it waits for another attach.

@@ -1,5 +1,6 @@
 /** After a start: what the last agent left is taken back, and later, what nobody owns is destroyed. */
 import type { Logger } from '../../src/lib/logger.ts';
+import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerHomes } from '../pool/container-homes.ts';
 import type { Launcher } from '../pool/launcher.ts';
 import type { Pools } from '../pool/pools.ts';
@@ -14,6 +15,7 @@ export interface AdoptDeps {
   launcher: Launcher;
   pools: Pools;
   sandboxes: Sandboxes;
+  jobs: Jobs;
   log: Logger;
 }
 
@@ -27,6 +29,7 @@ export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ 
   const containers = new Map((await deps.runtime.list()).map((container) => [container.id, container]));
   const owned = new Set(stored.map(({ containerId }) => containerId));
   await Promise.all(stored.map((each) => adoptSandbox(each, deps, containers.get(each.containerId ?? '')?.running)));
+  await deps.jobs.sweep();
   const waiting = [...containers.values()].filter(({ id, running }) => running && !owned.has(id));
   const count = stored.filter(({ record }) => record.endedAtMs === null).length;
   if (count + waiting.length > 0) {
@@ -60,6 +63,7 @@ async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boole
   sandbox.image = image;
   sandbox.env = { ...image.env, ...stored.spec?.env, ...stored.spec?.secrets };
   sandboxes.resume(sandbox);
+  if (!sandbox.ended) await deps.jobs.load(sandbox);
 }
 
 /** What the image says was written down with the container's claim; if that is gone, the little that is sure. */

@@ -140,6 +140,9 @@ export const ExecState = z.object({
   startedAt: z.string(),
   stdoutBytes: z.int(),
   stderrBytes: z.int(),
+  /** Of a command in the background: the first byte of each channel that can still be read. */
+  stdoutFrom: z.int().optional(),
+  stderrFrom: z.int().optional(),
   exit: ExecExit.nullable(),
 });
 export type ExecState = z.infer<typeof ExecState>;

@@ -1,0 +1,125 @@
+/** A stream of the gateway that follows a job: its output comes from the log, at the reader's own pace. */
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { Channel } from '../../src/protocol/frames.ts';
+import { EXEC_COMMANDS } from '../link/relay-kinds.ts';
+import type { Attached, Job, JobListener } from './job.ts';
+import { LogReader } from './log-reader.ts';
+
+export interface FollowOptions {
+  stdout: number;
+  stderr: number;
+  /** What it is told once the job runs. */
+  answer(attached: Attached): Json;
+  /** It started the job: the text of a long script is its own. */
+  starts: boolean;
+  /** Told once, when the stream is over. */
+  over(): void;
+}
+
+export class Follower implements StreamHandler, JobListener {
+  readonly #outer: MuxStream;
+  readonly #job: Job;
+  readonly #options: FollowOptions;
+  readonly #readers: readonly { name: 'stdout' | 'stderr'; channel: number; reader: LogReader }[];
+  /** It has sent something that must arrive. */
+  #sent = false;
+  #changed = false;
+  #wake: (() => void) | null = null;
+
+  constructor(outer: MuxStream, job: Job, options: FollowOptions) {
+    this.#outer = outer;
+    this.#job = job;
+    this.#options = options;
+    const { files, pty } = job;
+    this.#readers = [
+      {
+        name: 'stdout',
+        channel: pty ? Channel.PTY : Channel.STDOUT,
+        reader: new LogReader(files.stdout, options.stdout),
+      },
+      { name: 'stderr', channel: Channel.STDERR, reader: new LogReader(files.stderr, options.stderr) },
+    ];
+    job.listen(this);
+    // The handler is in place when the first answer leaves.
+    queueMicrotask(() => void this.#serve());
+  }
+
+  // The gateway's side.
+
+  data(channel: number, bytes: Uint8Array): void {
+    const taken = (count: number): void => this.#outer.consume(count);
+    if (channel === Channel.SCRIPT && !this.#options.starts) return taken(bytes.length);
+    this.#sent = true;
+    this.#job.send(channel, bytes, taken);
+  }
+
+  event(message: Json): void {
+    if (EXEC_COMMANDS.has(message['type'])) this.#job.command(message);
+  }
+
+  fin(channel: number): void {
+    if (channel === Channel.SCRIPT && !this.#options.starts) return;
+    this.#job.finish(channel);
+  }
+
+  closed(): void {
+    this.#job.leave(this);
+    this.#wake?.();
+    this.#options.over();
+  }
+
+  // The job's side.
+
+  changed(): void {
+    this.#changed = true;
+    this.#wake?.();
+  }
+
+  cut(error: ServiceError): void {
+    if (this.#sent) this.#outer.refuse(error);
+  }
+
+  /** Never rejects. */
+  async #serve(): Promise<void> {
+    try {
+      const attached = await this.#job.attached();
+      this.#outer.accept(this.#options.answer(attached));
+      while (!this.#outer.closed) {
+        this.#changed = false;
+        const { exit, failure } = this.#job;
+        if (await this.#pass()) continue;
+        if (exit !== null) {
+          this.#outer.event({ type: 'exit', ...exit });
+          return this.#outer.end();
+        }
+        if (failure !== null) throw failure;
+        await this.#more();
+      }
+    } catch (error) {
+      this.#outer.refuse(ServiceError.from(error));
+    } finally {
+      for (const { reader } of this.#readers) await reader.close().catch(() => undefined);
+    }
+  }
+
+  /** A piece of each channel that has one. False when none had. */
+  async #pass(): Promise<boolean> {
+    let any = false;
+    for (const { name, channel, reader } of this.#readers) {
+      const piece = await reader.next();
+      if (this.#outer.closed) return true;
+      if (piece === null) continue;
+      any = true;
+      if ('lost' in piece) this.#outer.event({ type: 'output_lost', channel: name, ...piece.lost });
+      else await this.#outer.write(channel, piece.bytes);
+    }
+    return any;
+  }
+
+  async #more(): Promise<void> {
+    if (this.#changed || this.#outer.closed) return;
+    await new Promise<void>((resolve) => (this.#wake = resolve));
+    this.#wake = null;
+  }
+}

@@ -1,0 +1,189 @@
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { ExecState } from '../../src/protocol/exec.ts';
+import { Channel } from '../../src/protocol/frames.ts';
+import { Harness, until } from '../testing/harness.ts';
+import type { FakeRuntime } from '../runtime/fake/fake-runtime.ts';
+
+type Fake = Harness<FakeRuntime>;
+const MIB = 1024 * 1024;
+
+/** Starts a job and lets go of it, as a gateway does. */
+async function start(h: Fake, sandbox: string, id: string, command: string): Promise<void> {
+  const job = h.client.start({ op: 'exec', sandbox, id, command, background: true }, { keepExit: true });
+  await job.opened;
+  job.stream.reset(new ServiceError('cancelled'));
+}
+
+async function stateOf(h: Fake, sandbox: string, id: string): Promise<ExecState | undefined> {
+  return ((await h.client.call({ op: 'execs', sandbox, ids: [id] }))['execs'] as ExecState[])[0];
+}
+
+const ended = (h: Fake, sandbox: string, id: string): Promise<void> =>
+  until(`${id} has ended`, async () => (await stateOf(h, sandbox, id))?.state === 'exited');
+
+const attach = (h: Fake, sandbox: string, id: string, from: { stdout?: number; stderr?: number } = {}) =>
+  h.client.start({ op: 'attach', sandbox, id, ...from });
+
+const directoryOf = (h: Fake, ...names: string[]): string => path.join(h.dataDir, 'jobs', ...names);
+
+test('a job with nobody reading writes far more than a ring to its end, and all of it is there afterwards', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', `yes ${5 * MIB}; echo tail; warn noted; exit 3`);
+  await ended(h, id, 'exe-job');
+  expect(await stateOf(h, id, 'exe-job')).toMatchObject({ stdoutBytes: 5 * MIB + 5, stdoutFrom: 0, stderrFrom: 0 });
+  const { stdout, stderr, exit, events } = await attach(h, id, 'exe-job').outcome;
+  expect(stdout.equals(Buffer.from(`${'y\n'.repeat((5 * MIB) / 2)}tail\n`))).toBe(true);
+  expect([stderr.toString(), exit.exitCode, events.length]).toEqual(['noted\n', 3, 1]);
+  const tail = await attach(h, id, 'exe-job', { stdout: 5 * MIB, stderr: 6 }).outcome;
+  expect([tail.stdout.toString(), tail.stderr.toString()]).toEqual(['tail\n', '']);
+});
+
+test('a reader that takes nothing holds up neither the job nor another reader', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const stuck = h.client.start(
+    { op: 'exec', sandbox: id, id: 'exe-job', command: `yes ${3 * MIB}`, background: true },
+    { hold: true },
+  );
+  await stuck.opened;
+  const other = await attach(h, id, 'exe-job').outcome;
+  expect([other.stdout.length, other.exit.exitCode]).toEqual([3 * MIB, 0]);
+});
+
+test('above its cap a job loses its oldest output, and whoever reads is told which', async () => {
+  await using h = await Harness.fake({}, { MILLIBOX_JOB_LOG_MB: '1' });
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', `echo first; yes ${8 * MIB}; echo last; warn kept`);
+  await ended(h, id, 'exe-job');
+  const { stdoutBytes, stdoutFrom = 0 } = (await stateOf(h, id, 'exe-job')) as ExecState;
+  expect(stdoutBytes - stdoutFrom).toBeLessThanOrEqual(MIB);
+  expect(stdoutBytes - stdoutFrom).toBeGreaterThan(MIB / 2);
+  const { stdout, stderr, events } = await attach(h, id, 'exe-job').outcome;
+  expect(events[0]).toEqual({ type: 'output_lost', channel: 'stdout', from: 0, to: stdoutFrom });
+  expect(stdout.length).toBe(stdoutBytes - stdoutFrom);
+  expect(stdout.subarray(-5).toString()).toBe('last\n');
+  expect(stderr.toString()).toBe('kept\n');
+});
+
+test('when the room of the node is used up, the sandbox that has most gives up its oldest', async () => {
+  await using h = await Harness.fake({}, { MILLIBOX_JOB_LOG_MB: '4', MILLIBOX_JOB_LOGS_MB: '4' });
+  const [small, large] = [await h.sandbox(), await h.sandbox()];
+  await start(h, small.id, 'exe-small', `yes ${MIB}`);
+  await ended(h, small.id, 'exe-small');
+  for (const name of ['exe-one', 'exe-two']) {
+    await start(h, large.id, name, `yes ${3 * MIB}`);
+    await ended(h, large.id, name);
+  }
+  expect(await stateOf(h, small.id, 'exe-small')).toMatchObject({ stdoutBytes: MIB, stdoutFrom: 0 });
+  const kept = await Promise.all(
+    ['exe-one', 'exe-two'].map(async (name) => {
+      const { stdoutBytes, stdoutFrom = 0 } = (await stateOf(h, large.id, name)) as ExecState;
+      return stdoutBytes - stdoutFrom;
+    }),
+  );
+  expect(kept[0]! + kept[1]!).toBeLessThan(3 * MIB);
+  expect(kept[0]! + kept[1]!).toBeGreaterThan(2 * MIB);
+});
+
+test('an agent that comes back goes on where the log ends, and knows what ended meanwhile', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-done', 'echo done; exit 4');
+  await ended(h, id, 'exe-done');
+  const command = 'echo begun; cat; exit 5';
+  const job = h.client.start(
+    { op: 'exec', sandbox: id, id: 'exe-job', command, background: true, stdin: true },
+    { keepExit: true },
+  );
+  await job.opened;
+  await until('its first words are written', async () => (await stateOf(h, id, 'exe-job'))?.stdoutBytes === 6);
+  await h.restart();
+  expect(await stateOf(h, id, 'exe-done')).toMatchObject({ stdoutBytes: 5, exit: { exitCode: 4 } });
+  const again = attach(h, id, 'exe-job');
+  await again.opened;
+  await again.stream.write(Channel.STDIN, Buffer.from('more\n'));
+  again.stream.fin(Channel.STDIN);
+  const { stdout, exit } = await again.outcome;
+  expect([stdout.toString(), exit.exitCode]).toEqual(['begun\nmore\n', 5]);
+  await h.restart();
+  expect((await attach(h, id, 'exe-job').outcome).stdout.toString()).toBe('begun\nmore\n');
+});
+
+test('a link to boxinit that breaks costs a job nothing', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', `yes ${8 * MIB}; echo last`);
+  for (let i = 0; i < 3; i++) {
+    h.runtime.cut(h.containerOf(id));
+    await h.client.exec(id, { argv: ['true'] }).catch(() => undefined);
+  }
+  await ended(h, id, 'exe-job');
+  const { stdout, events } = await attach(h, id, 'exe-job').outcome;
+  const lost = events.flatMap(({ type, from, to }) => (type === 'output_lost' ? [Number(to) - Number(from)] : []));
+  expect(stdout.length + lost.reduce((sum, bytes) => sum + bytes, 0)).toBe(8 * MIB + 5);
+  expect(stdout.subarray(-5).toString()).toBe('last\n');
+});
+
+test('an id runs once: whoever asks for it again follows the job', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const ask = { op: 'exec', sandbox: id, id: 'exe-job', command: 'echo once', background: true };
+  const first = await h.client.start(ask).outcome;
+  const second = await h.client.start(ask).outcome;
+  expect(second.opened).toMatchObject({ adopted: true, pid: first.opened['pid'] });
+  expect([first, second].map(({ stdout }) => stdout.toString())).toEqual(['once\n', 'once\n']);
+});
+
+test('a job that cannot start leaves nothing behind, and its id is free', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const ask = (argv: string[]) =>
+    h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', argv, background: true }).outcome;
+  await expect(ask(['no-such-program'])).rejects.toMatchObject({ code: 'exec_program_not_found' });
+  expect((await ask(['echo', 'hi'])).stdout.toString()).toBe('hi\n');
+  await expect(h.client.start({ op: 'attach', sandbox: id, id: 'exe-other' }).outcome).rejects.toMatchObject({
+    code: 'exec_not_found',
+  });
+});
+
+test('the logs of a sandbox go with it', async () => {
+  await using h = await Harness.fake();
+  const [one, two] = [await h.sandbox(), await h.sandbox()];
+  for (const { id } of [one, two]) {
+    await start(h, id, 'exe-job', 'echo kept');
+    await ended(h, id, 'exe-job');
+  }
+  const follower = attach(h, one.id, 'exe-job', { stdout: 5 });
+  await follower.opened;
+  await h.client.delete(one.id);
+  await until('its directory is gone', () => !existsSync(directoryOf(h, one.id)));
+  expect(readdirSync(directoryOf(h))).toEqual([two.id]);
+});
+
+test('what a sandbox left that ended while no agent was there is removed', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', 'echo kept');
+  await ended(h, id, 'exe-job');
+  await h.agent.stop();
+  await h.runtime.destroy(h.containerOf(id));
+  await h.restart();
+  expect(readdirSync(directoryOf(h))).toEqual([]);
+});
+
+test('many that wait at the end of a silent job are let go with their streams', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', 'sleep 60');
+  const followers = Array.from({ length: 200 }, () => attach(h, id, 'exe-job'));
+  await Promise.all(followers.map(({ opened }) => opened));
+  expect(h.agent.sandboxes.get(id).calls).toBe(200);
+  for (const { stream } of followers) stream.reset(new ServiceError('cancelled'));
+  await until('all are gone', () => h.agent.sandboxes.get(id).calls === 0);
+  await h.client.call({ op: 'signal', sandbox: id, id: 'exe-job', signal: 'TERM' });
+  await ended(h, id, 'exe-job');
+});

@@ -1,0 +1,220 @@
+/** The commands in the background of all sandboxes of the node, and the room that their logs take. */
+import { mkdirSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { ExecState } from '../../src/protocol/exec.ts';
+import { ID_PATTERN } from '../../src/protocol/ids.ts';
+import { parseExec, toSupervisorAttach } from '../link/exec-request.ts';
+import { execKind, type ExecHooks } from '../link/relay-kinds.ts';
+import type { CallCount } from '../link/relay.ts';
+import type { Sandbox } from '../sandboxes/sandbox.ts';
+import { Follower, type FollowOptions } from './follower.ts';
+import { JobFiles, type JobFilesOptions, type StoredJob } from './job-files.ts';
+import { Job, type JobDeps } from './job.ts';
+import { LogRoom } from './log-room.ts';
+
+/** Jobs of one sandbox that are known; one more, and the oldest that has ended goes with its log. */
+const MAX_JOBS = 1_000;
+
+export interface JobsOptions {
+  dataDir: string;
+  limits: JobLogLimits;
+  hooks: ExecHooks;
+  log: Logger;
+}
+
+export interface JobLogLimits {
+  /** Most that one job keeps, both channels together. */
+  jobBytes: number;
+  /** Most that all logs of the node take. */
+  totalBytes: number;
+}
+
+interface Following extends Omit<FollowOptions, 'over'> {
+  job: Job;
+}
+
+export class Jobs {
+  readonly #options: JobsOptions;
+  readonly #directory: string;
+  readonly #room: LogRoom;
+  readonly #all = new Map<string, Map<string, Job>>();
+  /** By directory. */
+  readonly #removals = new Map<string, Promise<void>>();
+
+  constructor(options: JobsOptions) {
+    this.#options = options;
+    this.#directory = path.join(options.dataDir, 'jobs');
+    this.#room = new LogRoom(options.limits.totalBytes, (sandbox, job) => this.#remove(sandbox, job));
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+  }
+
+  find(sandbox: string, id: unknown): Job | undefined {
+    return typeof id === 'string' ? this.#all.get(sandbox)?.get(id) : undefined;
+  }
+
+  /** All that run or have run. */
+  states(sandbox: string): ExecState[] {
+    const jobs = this.#all.get(sandbox)?.values() ?? [];
+    return [...jobs].flatMap((job) => job.state() ?? []);
+  }
+
+  /**
+   * Runs a command in the background, with the stream as its first follower. An id that ran before does not run again.
+   * @throws ServiceError: refuse the stream with it.
+   */
+  exec(outer: MuxStream, sandbox: Sandbox, calls: CallCount): StreamHandler {
+    const known = this.find(sandbox.id, outer.request['id']);
+    const exec = parseExec(outer.request);
+    const job = known ?? this.start(sandbox, { ...outer.request, id: exec.id });
+    return this.#follow(outer, sandbox, calls, {
+      job,
+      starts: known === undefined,
+      stdout: 0,
+      stderr: 0,
+      answer: ({ pid, stdinBytes, queueMs }) =>
+        known === undefined ? { pid, id: job.id, queueMs } : { pid, id: job.id, queueMs, adopted: true, stdinBytes },
+    });
+  }
+
+  /** @throws ServiceError `invalid_request`, `sandbox_ended`. */
+  attach(outer: MuxStream, sandbox: Sandbox, job: Job, calls: CallCount): StreamHandler {
+    if (sandbox.ended) throw sandbox.endedError();
+    const { stdout, stderr } = toSupervisorAttach(outer.request);
+    const { files } = job;
+    if (stdout > files.stdout.written || stderr > files.stderr.written) {
+      throw new ServiceError('invalid_request', 'an offset lies behind the end of the output');
+    }
+    return this.#follow(outer, sandbox, calls, {
+      job,
+      starts: false,
+      stdout,
+      stderr,
+      answer: ({ pid, stdinBytes }) => ({ pid, stdinBytes }),
+    });
+  }
+
+  /** Runs a command that nobody follows yet. @throws ServiceError when it cannot even wait for its sandbox. */
+  start(sandbox: Sandbox, request: Json): Job {
+    if (sandbox.ended) throw sandbox.endedError();
+    const exec = parseExec(request);
+    const jobs = this.#all.get(sandbox.id) ?? new Map<string, Job>();
+    this.#all.set(sandbox.id, jobs);
+    if (jobs.size >= MAX_JOBS) this.#removeOldest(sandbox.id, jobs);
+    const files = JobFiles.create(this.#filesOf(sandbox.id, exec.id));
+    const kind = execKind({ ...request, id: exec.id, background: true }, this.#options.hooks);
+    let job: Job;
+    try {
+      job = Job.start(this.#deps(sandbox, exec.id, files), kind, exec.pty !== undefined);
+    } catch (error) {
+      this.#removed(files.directory, files.remove());
+      throw error;
+    }
+    jobs.set(exec.id, job);
+    this.#room.changed(sandbox.id, job);
+    return job;
+  }
+
+  /** Takes back what an earlier agent has written down of a sandbox that runs on. */
+  async load(sandbox: Sandbox): Promise<void> {
+    const directory = path.join(this.#directory, sandbox.id);
+    const found: { files: JobFiles; stored: StoredJob }[] = [];
+    for (const id of await readdir(directory).catch(() => [])) {
+      const options = this.#filesOf(sandbox.id, id);
+      const loaded = ID_PATTERN.test(id) ? await JobFiles.load(options) : undefined;
+      if (loaded !== undefined) found.push(loaded);
+      else await rm(options.directory, { recursive: true, force: true });
+    }
+    if (sandbox.ended) return;
+    const jobs = new Map<string, Job>();
+    this.#all.set(sandbox.id, jobs);
+    found.sort((a, b) => a.stored.startedAtMs - b.stored.startedAtMs);
+    for (const { files, stored } of found) {
+      const job = Job.restore(this.#deps(sandbox, stored.id, files), stored);
+      jobs.set(stored.id, job);
+      this.#room.changed(sandbox.id, job);
+    }
+  }
+
+  /** After `load` of all that live: what others have left is removed. */
+  async sweep(): Promise<void> {
+    for (const id of await readdir(this.#directory)) {
+      if (!this.#all.has(id)) await rm(path.join(this.#directory, id), { recursive: true, force: true });
+    }
+  }
+
+  /** The sandbox has ended: its logs go with it. */
+  end(sandbox: string): void {
+    const jobs = this.#all.get(sandbox);
+    if (jobs === undefined) return;
+    this.#all.delete(sandbox);
+    this.#room.forget(sandbox);
+    for (const job of jobs.values()) job.end();
+    const directory = path.join(this.#directory, sandbox);
+    const written = Promise.all([...jobs.values()].map((job) => job.files.close()));
+    this.#removed(
+      directory,
+      written.then(() => rm(directory, { recursive: true, force: true })),
+    );
+  }
+
+  /** Everything stays on the disk for the next agent. Resolves once nothing is being written or removed. */
+  async close(): Promise<void> {
+    const jobs = [...this.#all.values()].flatMap((each) => [...each.values()]);
+    for (const job of jobs) job.close(new ServiceError('draining'));
+    await Promise.all(jobs.map((job) => job.files.close()));
+    await Promise.all(this.#removals.values());
+  }
+
+  #follow(outer: MuxStream, sandbox: Sandbox, calls: CallCount, { job, ...options }: Following): StreamHandler {
+    calls.callBegins(sandbox);
+    return new Follower(outer, job, { ...options, over: () => calls.callEnds(sandbox) });
+  }
+
+  #filesOf(sandbox: string, id: string): JobFilesOptions {
+    const directory = path.join(this.#directory, sandbox, id);
+    return {
+      directory,
+      // One of the same id may be on its way out.
+      free: this.#removals.get(directory) ?? Promise.resolve(),
+      maxBytes: this.#options.limits.jobBytes,
+      log: this.#options.log,
+      changed: () => {
+        const job = this.find(sandbox, id);
+        if (job === undefined) return;
+        this.#room.changed(sandbox, job);
+        job.changed();
+      },
+    };
+  }
+
+  #deps(sandbox: Sandbox, id: string, files: JobFiles): JobDeps {
+    const { hooks, log } = this.#options;
+    return { id, sandbox, files, hooks, log, failed: (job) => this.#remove(sandbox.id, job) };
+  }
+
+  #removeOldest(sandbox: string, jobs: ReadonlyMap<string, Job>): void {
+    for (const job of jobs.values()) if (job.exit !== null) return this.#remove(sandbox, job);
+    throw new ServiceError('exec_resource_limit', `${MAX_JOBS} jobs run in this sandbox already`);
+  }
+
+  #remove(sandbox: string, job: Job): void {
+    const jobs = this.#all.get(sandbox);
+    if (jobs?.get(job.id) === job) jobs.delete(job.id);
+    this.#room.gone(sandbox, job);
+    job.close(new ServiceError('exec_not_found', 'The log of this job was given up.'));
+    this.#removed(job.files.directory, job.files.remove());
+  }
+
+  #removed(directory: string, work: Promise<void>): void {
+    const logged = work
+      .catch((error: unknown) => this.#options.log.error({ err: error }, 'the log of a job cannot be removed'))
+      .finally(() => {
+        if (this.#removals.get(directory) === logged) this.#removals.delete(directory);
+      });
+    this.#removals.set(directory, logged);
+  }
+}
