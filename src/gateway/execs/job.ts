@@ -1,5 +1,9 @@
-/** Starting a command in the background: the gateway lets go of it as soon as it runs and has its stdin. */
+/**
+ * Starting a command in the background: the gateway lets go of it as soon as it runs. One with stdin it keeps until the
+ * command's end, since only then is it certain that all of it was read; after a cut it goes on where the runner is.
+ */
 import { withDeadline, sleep } from '../../lib/deadline.ts';
+import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
 import type { Opener } from '../nodes/unary.ts';
@@ -18,54 +22,106 @@ export interface JobOptions {
 const START_DEADLINE_MS = 60_000;
 const PAUSE_MS = 100;
 
+const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
+
 /** @throws ServiceError as refused; `interrupted` when it is unknown whether it runs. */
 export async function startInBackground(options: JobOptions): Promise<void> {
-  const signal = options.signal ?? new AbortController().signal;
-  let sent = false;
-  for (const until = performance.now() + options.resumeMs; ;) {
-    try {
-      const node = await options.locate(signal);
-      sent = true;
-      await withDeadline({ signal, deadlineMs: START_DEADLINE_MS, what: 'starting the command' }, () =>
-        open(node, options.program),
-      );
-      return;
-    } catch (thrown) {
-      const error = ServiceError.from(thrown);
-      // The same id runs once: it may be sent again.
-      const cut = sent && (error.code === 'interrupted' || error.code === 'node_unavailable');
-      if (!cut || performance.now() > until) {
-        throw cut ? new ServiceError('interrupted', undefined, { cause: error }) : error;
+  await new Start(options).begin();
+}
+
+class Start {
+  readonly #options: JobOptions;
+  readonly #never = new AbortController().signal;
+  #runs = false;
+  #ended = false;
+  /** Where to go on after a cut: the output is not wanted, but comes. */
+  readonly #received = { stdout: 0, stderr: 0 };
+
+  constructor(options: JobOptions) {
+    this.#options = options;
+  }
+
+  async begin(): Promise<void> {
+    await this.#try(this.#options.signal ?? this.#never);
+  }
+
+  /** Until the command runs, or until it is found again. The same id runs once: it may be sent again. */
+  async #try(signal: AbortSignal): Promise<void> {
+    let sent = this.#runs;
+    for (const until = performance.now() + this.#options.resumeMs; ;) {
+      try {
+        const node = await this.#options.locate(signal);
+        sent = true;
+        await withDeadline({ signal, deadlineMs: START_DEADLINE_MS, what: 'starting the command' }, () =>
+          this.#open(node),
+        );
+        return;
+      } catch (thrown) {
+        const error = ServiceError.from(thrown);
+        const cut = sent && CUTS.has(error.code);
+        if (!cut || performance.now() > until) {
+          throw cut ? new ServiceError('interrupted', undefined, { cause: error }) : error;
+        }
+        await sleep(PAUSE_MS, signal);
       }
-      await sleep(PAUSE_MS, signal);
     }
+  }
+
+  #open(node: Opener): Promise<void> {
+    const { script, stdin } = this.#options.program;
+    const opened = Promise.withResolvers<void>();
+    const letGo = (): void => stream.reset(new ServiceError('cancelled'));
+    const stream: MuxStream = node.open(this.#request(), {
+      opened: (answer) => {
+        this.#runs = true;
+        opened.resolve();
+        if (stdin === null) queueMicrotask(letGo);
+        else this.#feed(stream, stdin, answer).catch((error: unknown) => stream.reset(ServiceError.from(error)));
+      },
+      data: (channel, bytes) => {
+        this.#received[channel === Channel.STDERR ? 'stderr' : 'stdout'] += bytes.length;
+        stream.consume(bytes.length);
+      },
+      event: (message) => {
+        const { type, channel, to } = message;
+        if (type === 'output_lost' && typeof to === 'number') {
+          this.#received[channel === 'stderr' ? 'stderr' : 'stdout'] = to;
+        }
+        if (type !== 'exit') return;
+        this.#ended = true;
+        letGo();
+      },
+      closed: (error) => {
+        opened.reject(error ?? new ServiceError('interrupted'));
+        const cut = error !== null && CUTS.has(error.code);
+        if (this.#runs && stdin !== null && cut && !this.#ended) this.#resume();
+      },
+    });
+    if (script !== null && !this.#runs) {
+      sendScript(stream, script).catch((error: unknown) => stream.reset(ServiceError.from(error)));
+    }
+    return opened.promise;
+  }
+
+  #request(): Json {
+    const { open } = this.#options.program;
+    if (!this.#runs) return open;
+    return { op: 'attach', sandbox: open.sandbox, id: open.id, ...this.#received };
+  }
+
+  /** What the runner has not got yet. It says so in its answer, unless it has just started the command. */
+  async #feed(stream: MuxStream, stdin: Buffer, { stdinBytes }: Json): Promise<void> {
+    await sendBytes(stream, Channel.STDIN, stdin.subarray(typeof stdinBytes === 'number' ? stdinBytes : 0));
+    stream.fin(Channel.STDIN);
+  }
+
+  /** Nobody waits for it: when it cannot be found, its state tells what became of it. */
+  #resume(): void {
+    this.#try(this.#never).catch(() => undefined);
   }
 }
 
-function open(node: Opener, { open: request, script, stdin }: Program): Promise<void> {
-  const started = Promise.withResolvers<void>();
-  const letGo = (): void => stream.reset(new ServiceError('cancelled'));
-  const stream = node.open(request, {
-    opened: () => {
-      started.resolve();
-      // With stdin the stream stays until the command's end: only then is it certain that all of it was read.
-      if (stdin === null) queueMicrotask(letGo);
-    },
-    data: (_channel, bytes) => stream.consume(bytes.length),
-    event: (message) => {
-      if (message['type'] === 'exit') letGo();
-    },
-    closed: (error) => started.reject(error ?? new ServiceError('interrupted')),
-  });
-  const send = async (): Promise<void> => {
-    if (script !== null) {
-      await sendBytes(stream, Channel.SCRIPT, script);
-      stream.fin(Channel.SCRIPT);
-    }
-    if (stdin === null) return;
-    await sendBytes(stream, Channel.STDIN, stdin);
-    stream.fin(Channel.STDIN);
-  };
-  send().catch((error: unknown) => stream.reset(ServiceError.from(error)));
-  return started.promise;
+async function sendScript(stream: MuxStream, script: Buffer): Promise<void> {
+  await sendBytes(stream, Channel.SCRIPT, script);
+  stream.fin(Channel.SCRIPT);
 }

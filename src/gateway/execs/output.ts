@@ -1,7 +1,9 @@
-/** A window of the output that a command's runner still keeps. */
+/**
+ * A window of a command's output. Of a job the node keeps it on its disk; of any other command that has ended, the last
+ * MiB is still with the one that ran it.
+ */
 import type { Opener } from '../nodes/unary.ts';
-import type { MuxStream } from '../../mux/index.ts';
-import { withDeadline } from '../../lib/deadline.ts';
+import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { ExecState } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
@@ -12,6 +14,8 @@ export interface WindowRequest {
   /** From the start; negative: from the end. */
   offset: number;
   length?: number | undefined;
+  /** At the end of what a running command has written: how long to wait for more. */
+  waitMs?: number | undefined;
 }
 
 export interface OutputWindow {
@@ -22,78 +26,143 @@ export interface OutputWindow {
   total: number;
 }
 
-const READ_DEADLINE_MS = 30_000;
+/** Nothing at all came from the node for this long. */
+const SILENCE_MS = 30_000;
 
 /**
- * Reads by attaching, which takes the streams from whoever listens: so it is for commands in the background and for
- * those that have exited.
- * @throws ServiceError `output_lost` with `{ from, to }` in details, `body_too_large`, `invalid_request`
+ * The bytes of the window that are there: less than its length at the end of the output and before a gap in it.
+ * @throws ServiceError `output_lost` with `{ from, to }` in details when its first byte is not kept, `body_too_large`,
+ * `invalid_request` for a command that somebody listens to: to attach would take its streams away.
  */
 export async function readOutput(
   node: Opener,
   sandbox: string,
   state: ExecState,
   window: WindowRequest,
+  signal?: AbortSignal,
 ): Promise<OutputWindow> {
-  if (!state.background && state.state === 'running') {
+  const runs = state.state === 'running';
+  if (!state.background && runs) {
     throw new ServiceError('invalid_request', 'Somebody listens to this command: its output goes there.');
   }
   const total = window.channel === 'stdout' ? state.stdoutBytes : state.stderrBytes;
-  const fromEnd = window.offset < 0;
-  const offset = fromEnd ? Math.max(0, total + window.offset) : window.offset;
-  const length = Math.min(window.length ?? Infinity, Math.max(0, total - offset));
-  if (length === 0) return { bytes: Buffer.alloc(0), offset: Math.min(offset, total), total };
-  if (length > MAX_MAX_OUTPUT_BYTES) {
+  const offset = window.offset < 0 ? Math.max(0, total + window.offset) : window.offset;
+  const there = Math.min(window.length ?? Infinity, Math.max(0, total - offset));
+  const waitMs = runs && offset === total && window.length !== 0 ? (window.waitMs ?? 0) : 0;
+  if (there === 0 && waitMs === 0) return { bytes: Buffer.alloc(0), offset: Math.min(offset, total), total };
+  if (there > MAX_MAX_OUTPUT_BYTES) {
     throw new ServiceError('body_too_large', `a window has at most ${MAX_MAX_OUTPUT_BYTES} bytes`);
   }
-  let stream: MuxStream | null = null;
+  const length = there === 0 ? Math.min(window.length ?? MAX_MAX_OUTPUT_BYTES, MAX_MAX_OUTPUT_BYTES) : there;
+  const reading = new Reading({ window, offset, length, total, waits: there === 0 });
+  const timer = setTimeout(() => reading.timeIsUp(), there === 0 ? waitMs : SILENCE_MS);
+  const onAbort = (): void => reading.stop(ServiceError.from(signal?.reason));
+  signal?.addEventListener('abort', onAbort, { once: true });
   try {
-    return await withDeadline({ deadlineMs: READ_DEADLINE_MS, what: 'reading the output' }, () => {
-      const done = Promise.withResolvers<OutputWindow>();
-      const chunks: Buffer[] = [];
-      let start = offset;
-      let got = 0;
-      const finish = (): void => done.resolve({ bytes: Buffer.concat(chunks, got), offset: start, total });
-      const wanted = window.channel === 'stdout' ? Channel.STDOUT : Channel.STDERR;
-      const other =
-        window.channel === 'stdout'
-          ? { stdout: offset, stderr: state.stderrBytes }
-          : { stdout: state.stdoutBytes, stderr: offset };
-      const opened = node.open(
-        { op: 'attach', sandbox, id: state.execId, ...other },
-        {
-          data: (channel, bytes) => {
-            opened.consume(bytes.length);
-            if (channel !== wanted && !(channel === Channel.PTY && wanted === Channel.STDOUT)) return;
-            const room = offset + length - start - got;
-            const kept = Buffer.from(bytes.subarray(0, Math.max(0, room)));
-            chunks.push(kept);
-            got += kept.length;
-            if (start + got >= offset + length) finish();
-          },
-          event: (message) => {
-            if (message['type'] === 'exit') return finish();
-            if (message['type'] !== 'output_lost' || message['channel'] !== window.channel) return;
-            const to = Number(message['to']);
-            if (!fromEnd) {
-              const details = { from: offset, to };
-              return done.reject(new ServiceError('output_lost', undefined, { details }));
-            }
-            start = Math.min(to, offset + length);
-            if (start >= offset + length) finish();
-          },
-          // All that there was: less than was announced, if the ring has moved on meanwhile.
-          fin: (channel) => {
-            if (channel === Channel.ALL) finish();
-          },
-          closed: (error) => done.reject(error ?? new ServiceError('interrupted')),
-        },
-      );
-      stream = opened;
-      return done.promise;
-    });
+    if (signal?.aborted) onAbort();
+    const others = { stdout: state.stdoutBytes, stderr: state.stderrBytes };
+    reading.open(node, { op: 'attach', sandbox, id: state.execId, ...others, [window.channel]: offset }, () =>
+      timer.refresh(),
+    );
+    return await reading.done;
   } finally {
-    // Not acknowledged: the exit stays with the runner. The type system does not see the assignment above.
-    (stream as MuxStream | null)?.reset(new ServiceError('cancelled'));
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+    reading.close();
+  }
+}
+
+interface ReadingOptions {
+  window: WindowRequest;
+  offset: number;
+  length: number;
+  total: number;
+  /** There is nothing yet: the first bytes that come are enough. */
+  waits: boolean;
+}
+
+class Reading {
+  readonly #options: ReadingOptions;
+  readonly #done = Promise.withResolvers<OutputWindow>();
+  readonly #chunks: Buffer[] = [];
+  #stream: MuxStream | null = null;
+  #start: number;
+  #got = 0;
+
+  constructor(options: ReadingOptions) {
+    this.#options = options;
+    this.#start = options.offset;
+    this.#done.promise.catch(() => undefined);
+  }
+
+  get done(): Promise<OutputWindow> {
+    return this.#done.promise;
+  }
+
+  open(node: Opener, request: Json, heard: () => void): void {
+    const { window, waits } = this.#options;
+    const wanted = window.channel === 'stdout' ? [Channel.STDOUT, Channel.PTY] : [Channel.STDERR];
+    const stream = node.open(request, {
+      data: (channel, bytes) => {
+        stream.consume(bytes.length);
+        if (!wanted.some((one) => one === channel)) return;
+        if (!waits) heard();
+        this.#take(bytes);
+      },
+      event: (message) => {
+        if (message['type'] === 'exit') this.#finish();
+        if (message['type'] === 'output_lost' && message['channel'] === window.channel) {
+          this.#lost(Number(message['to']));
+        }
+      },
+      // All that there was: less than was announced, if some of it was given up meanwhile.
+      fin: (channel) => {
+        if (channel === Channel.ALL) this.#finish();
+      },
+      closed: (error) => this.#done.reject(error ?? new ServiceError('interrupted')),
+    });
+    this.#stream = stream;
+  }
+
+  /** Of one that waits for output, none has come; any other had something to send. */
+  timeIsUp(): void {
+    if (this.#options.waits) return this.#finish();
+    this.#done.reject(new ServiceError('deadline_exceeded', 'the node does not send the output'));
+  }
+
+  /** The caller went away, or the server wants to shut down: what is on its way comes all the same. */
+  stop(reason: ServiceError): void {
+    if (this.#options.waits) this.#finish();
+    else if (reason.code === 'cancelled') this.#done.reject(reason);
+  }
+
+  /** Not acknowledged: the exit stays with the runner. */
+  close(): void {
+    this.#stream?.reset(new ServiceError('cancelled'));
+  }
+
+  #take(bytes: Uint8Array): void {
+    const { offset, length, waits } = this.#options;
+    const kept = Buffer.from(bytes.subarray(0, Math.max(0, offset + length - this.#start - this.#got)));
+    this.#chunks.push(kept);
+    this.#got += kept.length;
+    if (waits || this.#start + this.#got >= offset + length) this.#finish();
+  }
+
+  #lost(to: number): void {
+    const { window, offset, length } = this.#options;
+    // A gap in the middle ends the window: the next one begins in it, and is told.
+    if (this.#got > 0) return this.#finish();
+    if (window.offset >= 0) {
+      return this.#done.reject(new ServiceError('output_lost', undefined, { details: { from: this.#start, to } }));
+    }
+    this.#start = Math.min(to, offset + length);
+    if (this.#start >= offset + length) this.#finish();
+  }
+
+  #finish(): void {
+    const end = this.#start + this.#got;
+    const total = Math.max(this.#options.total, end);
+    this.#done.resolve({ bytes: Buffer.concat(this.#chunks, this.#got), offset: this.#start, total });
   }
 }

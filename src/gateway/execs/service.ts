@@ -148,10 +148,16 @@ export class ExecService {
   }
 
   /** A window of what a command wrote. @throws ServiceError `output_lost`, `exec_not_found`, `body_too_large` */
-  async output(tenant: string, sandbox: string, id: string, window: WindowRequest): Promise<OutputWindow> {
+  async output(
+    tenant: string,
+    sandbox: string,
+    id: string,
+    window: WindowRequest,
+    signal?: AbortSignal,
+  ): Promise<OutputWindow> {
     const state = await this.get(tenant, sandbox, id);
     const node = await this.#deps.sandboxes.locate(tenant, sandbox);
-    return readOutput(node, sandbox, state, window);
+    return readOutput(node, sandbox, state, window, signal);
   }
 
   /** To the command's own group, or with `all` to everything it started. @throws ServiceError `exec_not_found` */

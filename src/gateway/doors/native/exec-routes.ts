@@ -13,6 +13,7 @@ const OutputQuery = z.strictObject({
   channel: z.enum(['stdout', 'stderr']).default('stdout'),
   offset: queryInt(-OFFSET, OFFSET).optional().describe('Negative: from the end'),
   length: queryInt(0, MAX_MAX_OUTPUT_BYTES).optional(),
+  waitMs,
 });
 const SignalBody = z.strictObject({ signal: SignalName.default('TERM'), all: z.boolean().optional() });
 const Started = z.object({ execId: z.string() });
@@ -73,14 +74,16 @@ export function execRoutes({ execs }: Services): Route[] {
         method: 'GET',
         url: '/v1/sandboxes/:id/execs/:execId/output',
         id: 'getExecOutput',
-        summary: 'A window of what a command in the background wrote, or one that has ended',
+        summary: 'A window of what a command in the background wrote, or one that has ended; waitMs at its end',
         params: ExecPath,
         query: OutputQuery,
+        waits: true,
         answers: { 200: { description: 'Bytes; headers say where they lie', contentType: 'application/octet-stream' } },
       },
-      async ({ tenant, params, query, reply }) => {
-        const window = { channel: query.channel, offset: query.offset ?? 0, length: query.length };
-        const { bytes, offset, total } = await execs.output(tenant, params.id, params.execId, window);
+      async ({ tenant, params, query, reply, signal }) => {
+        const { channel, offset: from = 0, length, waitMs } = query;
+        const window = { channel, offset: from, length, waitMs };
+        const { bytes, offset, total } = await execs.output(tenant, params.id, params.execId, window, signal);
         return reply
           .header('x-millibox-offset', String(offset))
           .header('x-millibox-total', String(total))
