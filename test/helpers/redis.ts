@@ -67,8 +67,9 @@ export class RedisServer implements AsyncDisposable {
     await gone;
   }
 
-  /** On the same port, with what it had written down. */
-  async restart(): Promise<void> {
+  /** On the same port, with what it had written down, or with nothing. */
+  async restart({ empty = false } = {}): Promise<void> {
+    if (empty) rmSync(join(this.#home, 'appendonlydir'), { recursive: true });
     this.#process = spawnServer(this.#home, this.port);
     await this.#answers();
   }

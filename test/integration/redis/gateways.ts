@@ -32,10 +32,10 @@ export class Gateways implements AsyncDisposable {
     return gateways;
   }
 
-  async add(): Promise<TestGateway> {
+  async add({ withRedis = true } = {}): Promise<TestGateway> {
     const gateway = await TestGateway.start(this.nodes, this.config, [], TIMES);
     this.all.push(gateway);
-    await this.redisIs(true, gateway);
+    if (withRedis) await this.redisIs(true, gateway);
     return gateway;
   }
 

@@ -1,0 +1,114 @@
+/** Redis stands still, or is killed and comes back with what it had written down. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
+import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
+import { Gateways } from './gateways.ts';
+
+describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
+  let redis: RedisServer;
+  let gateways: Gateways;
+  beforeEach(async () => {
+    redis = await RedisServer.start();
+  });
+  afterEach(async () => {
+    redis.thaw();
+    await gateways?.[Symbol.asyncDispose]();
+    await redis[Symbol.asyncDispose]();
+  });
+
+  const create = (gateway: TestGateway, key?: string): Promise<Answer> =>
+    gateway.ask('POST', '/v1/sandboxes', {
+      body: {},
+      ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
+    });
+  const statusAt = async (gateway: TestGateway, id: string): Promise<string> =>
+    (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status as string;
+
+  const outages = [
+    { name: 'it stands still', begin: () => redis.freeze(), end: () => redis.thaw() },
+    { name: 'it is killed', begin: () => redis.kill(), end: () => redis.restart() },
+  ];
+
+  test.each(outages)(
+    'execs and creates that fit go on, what must wait is told so, and nothing is lost or doubled: $name',
+    async ({ begin, end }) => {
+      const nodes = [new FakeNode({ report: { maxSandboxes: 3 } })];
+      gateways = await Gateways.start(redis, 2, nodes);
+      const [a, b] = [gateways.at(0), gateways.at(1)];
+      const before = (await create(a, 'before')).json.id as string;
+      await begin();
+      await gateways.redisIs(false);
+
+      expect((await b.exec(before, {})).status).toBe(200);
+      const fits = await create(a);
+      expect(fits.status).toBe(201);
+      expect((await b.exec(fits.json.id, {})).status).toBe(200);
+      // A key that one gateway took means the same sandbox at the other.
+      const keyed = await create(a, 'meanwhile');
+      expect((await create(b, 'meanwhile')).json.id).toBe(keyed.json.id);
+      const mustWait = await create(b);
+      expect(mustWait.status).toBe(503);
+      expect(mustWait.json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true });
+      expect(mustWait.headers['retry-after']).toBeDefined();
+
+      await end();
+      await gateways.redisIs(true);
+      expect((await create(b, 'before')).json.id).toBe(before);
+      expect((await create(a, 'meanwhile')).json.id).toBe(keyed.json.id);
+      const ids = nodes.flatMap(({ specs }) => specs.map(({ id }) => id));
+      expect(ids.toSorted()).toEqual([before, fits.json.id, keyed.json.id].toSorted());
+      const waits = (await create(b)).json.id as string;
+      await expect.poll(() => statusAt(a, waits)).toBe('PENDING');
+    },
+  );
+
+  test.each(outages)('what waited when it went is placed once when it is back: $name', async ({ begin, end }) => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const first = (await create(a)).json.id as string;
+    const waiting = [(await create(a)).json.id as string, (await create(b)).json.id as string];
+    await begin();
+    await gateways.redisIs(false);
+    // There is room, and an end of what waits, while nobody can take or strike out a ticket.
+    await a.ask('DELETE', `/v1/sandboxes/${first}`);
+    const deleted = a.ask('DELETE', `/v1/sandboxes/${waiting[0]}`);
+    await expect.poll(() => statusAt(a, waiting[0] ?? '')).toBe('TERMINATED');
+    await end();
+    expect((await deleted).json.status).toBe('TERMINATED');
+    await b.until('the other runs', () => node.records.get(waiting[1] ?? '')?.status === 'RUNNING');
+    await expect.poll(() => statusAt(b, waiting[0] ?? '')).toBe('TERMINATED');
+    const ids = node.specs.map(({ id }) => id);
+    expect(ids.filter((id) => id === waiting[1])).toHaveLength(1);
+    expect(ids).not.toContain(waiting[0]);
+  });
+
+  test('a Redis that lost everything is told again of what waits', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const first = (await create(a)).json.id as string;
+    const waits = (await create(a)).json.id as string;
+    await redis.kill();
+    await gateways.redisIs(false);
+    await redis.restart({ empty: true });
+    await gateways.redisIs(true);
+    await b.ask('DELETE', `/v1/sandboxes/${first}`);
+    await b.until('it runs', () => node.records.get(waits)?.status === 'RUNNING');
+    expect(node.specs.filter(({ id }) => id === waits)).toHaveLength(1);
+  });
+
+  test('a gateway starts without Redis, and finds it later', async () => {
+    await redis.kill();
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 0, [node]);
+    const gateway = await gateways.add({ withRedis: false });
+    const first = (await create(gateway, 'k')).json.id as string;
+    expect((await gateway.exec(first, {})).status).toBe(200);
+    expect((await create(gateway)).status).toBe(503);
+    await redis.restart();
+    await gateways.redisIs(true);
+    expect((await create(gateway)).status).toBe(201);
+  });
+});
