@@ -36,7 +36,12 @@ test('whoever else waits for the event loop has its turn between creates', async
       return {} as Sandbox;
     },
   };
-  const done = createMany(sandboxes, [group('a', Array.from({ length: 200 }, (_, i) => `id-${i}`))]);
+  const done = createMany(sandboxes, [
+    group(
+      'a',
+      Array.from({ length: 200 }, (_, i) => `id-${i}`),
+    ),
+  ]);
   const look = (): void => {
     seen.push(made);
     if (made < 200) setImmediate(look);

@@ -100,6 +100,32 @@ describe('sandboxes', () => {
     expect(requests[0]!.key).toBe(requests[1]!.key);
   });
 
+  it('that a quota or a full service turns away are asked for again as often as they are told', async () => {
+    const quota = { code: 'quota_exceeded', message: 'no more', retryable: true, retryAfterMs: 5 };
+    const { client, requests } = await service((_request, n) =>
+      n <= 20 ? { status: n % 2 === 0 ? 429 : 503, body: { error: quota } } : { body: info('sbx-1') },
+    );
+    expect((await client.sandboxes.create()).id).toBe('sbx-1');
+    expect(requests.length).toBe(21);
+    expect(new Set(requests.map(({ key }) => key)).size).toBe(1);
+  });
+
+  it('fail with what turned them away once patience is over, at once with none', async () => {
+    const quota = {
+      code: 'quota_exceeded',
+      message: 'no more',
+      retryable: true,
+      retryAfterMs: 50,
+      details: { limit: 3 },
+    };
+    const { client, requests } = await service(() => ({ status: 429, body: { error: quota } }));
+    const refused = (patienceMs: number) => client.sandboxes.create({ patienceMs }).created();
+    await expect(refused(0)).rejects.toMatchObject({ code: 'quota_exceeded', details: { limit: 3 } });
+    expect(requests.length).toBe(1);
+    await expect(refused(200)).rejects.toMatchObject({ code: 'quota_exceeded' });
+    expect(requests.length).toBeGreaterThan(1);
+  });
+
   it('fail with the typed error of the service', async () => {
     const error = { code: 'image_not_found', message: 'no such image', details: { image: 'x' } };
     const { client } = await service(() => ({ status: 422, body: { error } }));

@@ -71,9 +71,7 @@ Examples:
       const { sandboxes } = client;
       const asked =
         options.count === undefined ? [sandboxes.create(wanted)] : sandboxes.createMany(options.count, wanted);
-      const created = await Promise.all(
-        asked.map((sandbox) => (options.wait ? sandbox.ready() : sandbox.created())),
-      );
+      const created = await Promise.all(asked.map((sandbox) => (options.wait ? sandbox.ready() : sandbox.created())));
       if (options.json) printJson(options.count === undefined ? created[0] : created);
       else for (const { id } of created) process.stdout.write(`${id}\n`);
     });

@@ -71,8 +71,7 @@ test('those that find no room wait in line with their positions, and come up whe
   node.room = 10;
   const made = await batch(25, {}, 0);
   const { sandboxes } = gateway.services;
-  const positions = (): number[] =>
-    made.flatMap(({ id }) => sandboxes.queuePosition(id) ?? []).sort((a, b) => a - b);
+  const positions = (): number[] => made.flatMap(({ id }) => sandboxes.queuePosition(id) ?? []).sort((a, b) => a - b);
   await gateway.until('15 wait', () => positions().length === 15);
   expect(positions()).toEqual(Array.from({ length: 15 }, (_, i) => i));
   const listed = (await gateway.ask('GET', '/v1/sandboxes?limit=1000')).json.sandboxes as { queuePosition?: number }[];
@@ -134,10 +133,12 @@ test('a refusal for good ends those sandboxes alone', async () => {
   };
   const made = await batch(5, {}, 0);
   await gateway.until('three have ended', () => ended(made).length === 3);
-  expect(ended(made)[0]).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed', message: 'not for this machine' });
+  expect(ended(made)[0]).toMatchObject({
+    status: 'ERROR',
+    reason: 'image_pull_failed',
+    message: 'not for this machine',
+  });
 });
 
 const ended = (made: readonly { id: string }[]) =>
-  made
-    .map(({ id }) => gateway.services.sandboxes.get('default', id))
-    .filter(({ status }) => status === 'ERROR');
+  made.map(({ id }) => gateway.services.sandboxes.get('default', id)).filter(({ status }) => status === 'ERROR');

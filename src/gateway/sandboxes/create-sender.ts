@@ -6,7 +6,13 @@ import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { ServiceError } from '../../protocol/errors.ts';
 import { MAX_CONTROL_BYTES, MAX_CREATE_COUNT } from '../../protocol/limits.ts';
-import { pendingRecord, type CreateGroup, type NodeHello, type SandboxRecord, type SandboxSpec } from '../../protocol/node.ts';
+import {
+  pendingRecord,
+  type CreateGroup,
+  type NodeHello,
+  type SandboxRecord,
+  type SandboxSpec,
+} from '../../protocol/node.ts';
 import type { Node } from '../nodes/node.ts';
 import { parseRecord } from '../nodes/watch.ts';
 
@@ -26,7 +32,9 @@ const FRAME_BYTES = 256;
 const QUOTES_BYTES = 3;
 
 const Answer = z.object({
-  refused: z.array(z.object({ ids: z.array(z.string()).max(MAX_CREATE_COUNT), error: z.unknown() })).max(MAX_CREATE_COUNT),
+  refused: z
+    .array(z.object({ ids: z.array(z.string()).max(MAX_CREATE_COUNT), error: z.unknown() }))
+    .max(MAX_CREATE_COUNT),
 });
 
 export class CreateSender {
@@ -108,7 +116,12 @@ function messagesOf(creates: readonly Create[]): Message[] {
     const { spec } = create;
     const idBytes = spec.id.length + QUOTES_BYTES;
     let group = message?.groups.at(-1);
-    if (message !== undefined && group !== undefined && alike(group.spec, spec) && bytes + idBytes <= MAX_CONTROL_BYTES) {
+    if (
+      message !== undefined &&
+      group !== undefined &&
+      alike(group.spec, spec) &&
+      bytes + idBytes <= MAX_CONTROL_BYTES
+    ) {
       bytes += idBytes;
     } else {
       const groupBytes = FRAME_BYTES + Buffer.byteLength(JSON.stringify(spec)) + idBytes;

@@ -191,11 +191,9 @@ export class Admission {
   #exchange(): void {
     if (this.#exchanging) return;
     this.#exchanging = true;
-    const exchanged = this.#deps.counters.exchange(new Map(this.#running)).then(
-      (others) => {
-        this.#elsewhere = others;
-      },
-    );
+    const exchanged = this.#deps.counters.exchange(new Map(this.#running)).then((others) => {
+      this.#elsewhere = others;
+    });
     background(
       exchanged.finally(() => (this.#exchanging = false)),
       'tell other gateways of commands',

@@ -59,7 +59,10 @@ test('keys and rules of the file are part of the configuration, and its faults a
   try {
     const path = join(dir, 'tenants.json');
     const env = { MILLIBOX_NODE_SECRET: 'sixteen characters or more', MILLIBOX_TENANTS_FILE: path };
-    writeFileSync(path, JSON.stringify({ tenants: { red: { execs: 3, keys: [{ sha256: sha256('k'), comment: 'ci' }] } } }));
+    writeFileSync(
+      path,
+      JSON.stringify({ tenants: { red: { execs: 3, keys: [{ sha256: sha256('k'), comment: 'ci' }] } } }),
+    );
     const config = loadConfig(env);
     expect(config.keys).toEqual([{ tenant: 'red', admin: false, sha256: Buffer.from(sha256('k'), 'hex') }]);
     expect(new Tenants(config.tenants).of('red').execs).toBe(3);

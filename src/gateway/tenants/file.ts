@@ -35,11 +35,16 @@ const File = z.strictObject({
   /** For tenants that are not named, and for what a named one leaves out. */
   defaults: Rules.default({}),
   tenants: z
-    .record(z.string().regex(/^[\w.-]{1,64}$/, 'not the name of a tenant'), Rules.extend({ keys: z.array(Key).max(100).default([]) }))
+    .record(
+      z.string().regex(/^[\w.-]{1,64}$/, 'not the name of a tenant'),
+      Rules.extend({ keys: z.array(Key).max(100).default([]) }),
+    )
     .default({}),
 });
 
-export type TenantRules = { [K in keyof Required<z.infer<typeof Rules>>]: Exclude<z.infer<typeof Rules>[K], undefined> };
+export type TenantRules = {
+  [K in keyof Required<z.infer<typeof Rules>>]: Exclude<z.infer<typeof Rules>[K], undefined>;
+};
 
 export interface TenantsFile {
   defaults: Partial<TenantRules>;
@@ -93,7 +98,9 @@ export function parseTenants(json: unknown): TenantsFile {
   return { defaults: given(parsed.data.defaults), tenants, keys };
 }
 
-function said({ path, message }: z.core.$ZodIssue): string {
+function said(issue: z.core.$ZodIssue): string {
+  const { path } = issue;
+  const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
   return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
 }
 

@@ -147,6 +147,21 @@ test('no message of a quota has a number in it that could pass for a status', as
   }
 });
 
+test('a tenant can look up what it may have and what it has', async () => {
+  const node = new FakeNode();
+  gateway = await TestGateway.start([node], rules({ sandboxes: 9, weight: 2 }));
+  node.room = 1;
+  await create({ count: 3, cpus: 0.1, memoryMb: 100 });
+  const { json } = await gateway.ask('GET', '/v1/tenant');
+  expect(json).toEqual({
+    tenant: 'default',
+    admin: true,
+    limits: { sandboxes: 9, cpus: null, memoryMb: null, createsPerSecond: null, createBurst: null, execs: null },
+    weight: 2,
+    used: { sandboxes: 3, cpus: 0.3, memoryMb: 300, execs: 0 },
+  });
+});
+
 test('tenants that are not named share no bound, but each has the defaults', async () => {
   gateway = await TestGateway.start([new FakeNode()], { tenants: parseTenants({ defaults: { sandboxes: 1 } }) });
   expect((await create()).status).toBe(201);
@@ -199,7 +214,10 @@ test('a tenant of more weight gets more of the room that becomes free', async ()
   const node = new FakeNode();
   node.room = 0;
   gateway = await TestGateway.start([node], rules({ weight: 3 }));
-  const made = [...(await create({ count: 30 })).json.sandboxes, ...(await create({ count: 30 }, OTHER_KEY)).json.sandboxes];
+  const made = [
+    ...(await create({ count: 30 })).json.sandboxes,
+    ...(await create({ count: 30 }, OTHER_KEY)).json.sandboxes,
+  ];
   const { sandboxes } = gateway.services;
   await gateway.until('all wait', () => made.every(({ id }) => sandboxes.queuePosition(id as string) !== null));
   node.room = 12;

@@ -8,6 +8,7 @@ import { nativeOpenApi } from './openapi.ts';
 import { operatorRoutes } from './operator-routes.ts';
 import { previewRoutes, registerPreview, upgradePreview } from './preview.ts';
 import { sandboxRoutes } from './sandbox-routes.ts';
+import { tenantRoutes } from './tenant-routes.ts';
 import { ClientSockets } from './websocket.ts';
 
 export function nativeRoutes(services: Services): Route[] {
@@ -16,6 +17,7 @@ export function nativeRoutes(services: Services): Route[] {
     ...execRoutes(services),
     ...fileRoutes(services),
     ...previewRoutes(services),
+    ...tenantRoutes(services),
     ...operatorRoutes(services),
   ];
 }

@@ -1,0 +1,45 @@
+import * as z from 'zod';
+import { route, type Route } from '../../http/route.ts';
+import type { Services } from '../../services.ts';
+
+const bound = z.number().nullable();
+const TenantView = z.object({
+  tenant: z.string(),
+  admin: z.boolean(),
+  limits: z
+    .object({
+      sandboxes: bound,
+      cpus: bound,
+      memoryMb: bound,
+      createsPerSecond: bound,
+      createBurst: bound,
+      execs: bound,
+    })
+    .describe('Null: not bounded'),
+  weight: z.int(),
+  used: z.object({
+    sandboxes: z.int().describe('Alive, those that wait for room included'),
+    cpus: z.number(),
+    memoryMb: z.number(),
+    execs: z.int().describe('Commands that this gateway has in hand'),
+  }),
+});
+
+export function tenantRoutes({ sandboxes, tenancy }: Services): Route[] {
+  return [
+    route(
+      {
+        method: 'GET',
+        url: '/v1/tenant',
+        id: 'getTenant',
+        summary: 'The tenant of the key: what it may have, and what it has',
+        answers: { 200: { description: 'The tenant', schema: TenantView } },
+      },
+      ({ caller: { tenant, admin } }) => {
+        const { weight, ...limits } = tenancy.tenants.of(tenant);
+        const execs = tenancy.admission.running.get(tenant) ?? 0;
+        return { tenant, admin, limits, weight, used: { ...sandboxes.usage(tenant), execs } };
+      },
+    ),
+  ];
+}
