@@ -45,9 +45,9 @@ put_program() { # FROM NAME
 # Only what runs: the tools of development stay here.
 runtime=$(mktemp -d)
 trap 'rm -rf "$runtime"' EXIT
-cp "$ROOT/package.json" "$ROOT/package-lock.json" "$runtime"
-(cd "$runtime" && npm ci --omit=dev --no-audit --no-fund --loglevel=error </dev/null >&2) ||
-  fail 'npm ci failed; see the lines above'
+cp -R "$ROOT/package.json" "$ROOT/package-lock.json" "$ROOT/node_modules" "$runtime"
+(cd "$runtime" && npm prune --omit=dev --offline --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2) ||
+  fail 'npm prune failed; see the lines above'
 put_directory "$runtime/node_modules" node_modules
 put_directory "$ROOT/dist" dist
 install -m 0644 "$ROOT/package.json" "$home/package.json"
