@@ -32,8 +32,8 @@ export class Gateways implements AsyncDisposable {
     return gateways;
   }
 
-  async add({ withRedis = true } = {}): Promise<TestGateway> {
-    const gateway = await TestGateway.start(this.nodes, this.config, [], TIMES);
+  async add({ withRedis = true, nodes = this.nodes } = {}): Promise<TestGateway> {
+    const gateway = await TestGateway.start(nodes, this.config, [], TIMES);
     this.all.push(gateway);
     if (withRedis) await this.redisIs(true, gateway);
     return gateway;

@@ -1,0 +1,158 @@
+/** No sandbox lives twice, whatever stands still or speaks late. */
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { Tickets } from '../../../src/gateway/queue/tickets.ts';
+import { WaitingRoom } from '../../../src/gateway/queue/waiting-room.ts';
+import { RedisLink } from '../../../src/gateway/redis/link.ts';
+import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import { silent } from '../../../src/lib/logger.ts';
+import { pendingRecord, type SandboxRecord, type SandboxSpec } from '../../../src/protocol/node.ts';
+import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
+import { until } from '../../helpers/until.ts';
+import { Gateways, TIMES } from './gateways.ts';
+
+const LIMIT_MS = 60_000;
+
+/** The event loop stands still: no timer fires, nothing is read, no lock is renewed. */
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+const SPEC: SandboxSpec = {
+  id: 'sbx-00000000000000000001',
+  tenant: 'default',
+  name: null,
+  image: 'image',
+  cpus: 1,
+  memoryMb: 512,
+  diskMb: null,
+  pidsLimit: 100,
+  network: 'off',
+  env: {},
+  secrets: {},
+  labels: {},
+  startCommand: null,
+  createdAtMs: Date.now(),
+  expiresAtMs: Date.now() + 3_600_000,
+  idleTimeoutMs: null,
+};
+
+describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
+  let redis: RedisServer;
+  let gateways: Gateways | undefined;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+  });
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    await gateways?.[Symbol.asyncDispose]();
+    gateways = undefined;
+  });
+  afterAll(() => redis?.[Symbol.asyncDispose]());
+
+  const alive = (nodes: readonly FakeNode[], id: string): FakeNode[] =>
+    nodes.filter(({ records }) => ['PROVISIONING', 'RUNNING'].includes(records.get(id)?.status ?? ''));
+
+  test('a ticket whose lock is over is another’s; whoever had it may send nothing and say nothing', async () => {
+    const link = await RedisLink.open({ url: redis.url(15), log: silent });
+    await until(() => link.up, LIMIT_MS, 'redis to be there');
+    const lockMs = 400;
+    const [a, b] = [
+      await Tickets.open({ link, log: silent, lockMs }),
+      await Tickets.open({ link, log: silent, lockMs }),
+    ];
+    const room = new WaitingRoom(link, silent);
+    await room.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10);
+    await a.add({ spec: SPEC, priority: 0 });
+
+    const first = await a.take(SPEC.tenant);
+    expect(await first?.claim('node-1')).toBe('granted');
+    expect(await b.take(SPEC.tenant)).toBeNull();
+    standStill(lockMs);
+    expect(first?.holds()).toBe(false);
+    let second: Awaited<ReturnType<Tickets['take']>> = null;
+    await until(
+      async () => {
+        await b.recover(SPEC.tenant);
+        return (second = await b.take(SPEC.tenant)) !== null;
+      },
+      LIMIT_MS,
+      'the ticket to be free',
+    );
+    expect(second).toMatchObject({ triedOn: 'node-1' });
+    expect(await first?.claim('node-1')).toBe('lost');
+    await first?.done();
+    expect(await second!.claim('node-2')).toBe('granted');
+    await room.end({ ...pendingRecord(SPEC), status: 'TERMINATED', reason: 'deleted', endedAtMs: Date.now() });
+    expect(await second!.claim('node-2')).toBe('ended');
+    expect(await room.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10)).toBe('ended');
+    await second!.done();
+    await Promise.all([a.close(), b.close()]);
+    await link.stop();
+  });
+
+  test('a gateway that stands still between its leave and its message sends nothing', async () => {
+    const nodes = ['node-a', 'node-b'].map((name) => new FakeNode({ name, report: { maxSandboxes: 1 } }));
+    gateways = await Gateways.start(redis, 2, nodes);
+    const create = async () => (await gateways?.at(0).ask('POST', '/v1/sandboxes', { body: {} }))?.json.id as string;
+    const [first, second] = [await create(), await create()];
+    const waits = await create();
+    let stalls = 0;
+    const evalsha = Redis.prototype.evalsha as (...args: unknown[]) => Promise<unknown>;
+    vi.spyOn(Redis.prototype, 'evalsha').mockImplementation(async function (this: Redis, ...args: unknown[]) {
+      const answer = await evalsha.apply(this, args);
+      if (answer === 'granted' && stalls++ === 0) standStill(TIMES.lockMs);
+      return answer;
+    } as never);
+    await gateways.at(1).ask('DELETE', `/v1/sandboxes/${first}`);
+    await gateways.at(1).ask('DELETE', `/v1/sandboxes/${second}`);
+    await until(() => alive(nodes, waits).length === 1, LIMIT_MS, 'the sandbox to be placed');
+    expect(stalls).toBeGreaterThan(1);
+    expect(nodes.flatMap(({ specs }) => specs).filter(({ id }) => id === waits)).toHaveLength(1);
+  });
+
+  test('of two nodes that both have it one keeps it, the same for all gateways', async () => {
+    const nodes = ['node-a', 'node-b'].map((name) => new FakeNode({ name }));
+    const record: SandboxRecord = { ...pendingRecord(SPEC), id: 'sbx-00000000000000000002', status: 'RUNNING' };
+    for (const node of nodes) node.records.set(record.id, record);
+    // Each hears another node first, and takes that for its own.
+    gateways = await Gateways.start(redis, 0, nodes);
+    await Promise.all([gateways.add(), gateways.add({ nodes: nodes.toReversed() })]);
+    await until(() => alive(nodes, record.id).length === 1, LIMIT_MS, 'one of the two to end');
+    const [home] = alive(nodes, record.id);
+    for (const gateway of gateways.all) {
+      await expect
+        .poll(async () => (await gateway.ask('GET', `/v1/sandboxes/${record.id}`)).json)
+        .toMatchObject({ status: 'RUNNING', node: home?.name });
+    }
+    expect(nodes.flatMap(({ deleted }) => deleted.map(({ id }) => id))).not.toHaveLength(0);
+    expect(home?.deleted).toEqual([]);
+  });
+
+  test('a delete wins over a placement under way at another gateway', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const first = (await a.ask('POST', '/v1/sandboxes', { body: {} })).json.id as string;
+    const waits = (await a.ask('POST', '/v1/sandboxes', { body: {} })).json.id as string;
+    let claims = 0;
+    const evalsha = Redis.prototype.evalsha as (...args: unknown[]) => Promise<unknown>;
+    vi.spyOn(Redis.prototype, 'evalsha').mockImplementation(async function (this: Redis, ...args: unknown[]) {
+      const answer = await evalsha.apply(this, args);
+      // It was granted, and is deleted before it is used.
+      if (answer === 'granted' && claims++ === 0) {
+        await Promise.all([a, b].map((gateway) => gateway.ask('DELETE', `/v1/sandboxes/${waits}`)));
+      }
+      return answer;
+    } as never);
+    await b.ask('DELETE', `/v1/sandboxes/${first}`);
+    await until(() => claims > 0, LIMIT_MS, 'the ticket to be claimed');
+    for (const gateway of [a, b]) {
+      await expect
+        .poll(async () => (await gateway.ask('GET', `/v1/sandboxes/${waits}`)).json.status)
+        .toBe('TERMINATED');
+    }
+    await until(() => alive([node], waits).length === 0, LIMIT_MS, 'nothing of it to be alive');
+    expect((await a.ask('POST', '/v1/sandboxes?waitMs=20000', { body: {} })).json.status).toBe('RUNNING');
+  });
+});
