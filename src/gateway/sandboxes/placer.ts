@@ -48,7 +48,8 @@ export class Placer {
     const entry = store.get(ticket.spec.id);
     if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
     // The node that may have it already is away: it is heard first, or given up as lost.
-    if (nodes().some((node) => node.name === leave?.triedOn && !node.up && node.state !== 'lost')) return null;
+    const tried = leave?.triedOn ?? null;
+    if (tried !== null && nodes().some((node) => node.name === tried && !node.up && node.state !== 'lost')) return null;
     const excluded = this.#excluded.get(entry.id);
     let node = pick(nodes(), ticket.spec, { exclude: excluded });
     if (node === null && excluded !== undefined) {
