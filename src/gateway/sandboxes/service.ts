@@ -43,7 +43,7 @@ export interface SandboxServiceDeps {
   arrivals: Arrivals;
   registry: NodeRegistry;
   idempotency: IdempotencyStore;
-  admission: Pick<Admission, 'admit' | 'withdraw' | 'weightOf'>;
+  admission: Pick<Admission, 'admit' | 'changed' | 'withdraw' | 'weightOf'>;
   lifecycle: Lifecycle;
   config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs'>;
   log: Logger;
@@ -247,9 +247,16 @@ export class SandboxService {
         const made = store.get(spec.id);
         const entry = made ?? store.add(pendingRecord(spec));
         entries.push(entry);
-        if (made !== undefined) continue;
+        // What is on a node already was counted there.
+        if (made !== undefined) {
+          admission.changed(made);
+          continue;
+        }
         fresh.push(entry);
-        written.push(Promise.resolve(queue.add({ spec, priority: 0, weight })));
+        const adding = Promise.resolve(queue.add({ spec, priority: 0, weight }));
+        // Of several that fail the first is told.
+        adding.catch(() => undefined);
+        written.push(adding);
       }
       await Promise.all(written);
     } catch (error) {

@@ -130,11 +130,11 @@ export function countersContract(subject: CountersSubject): void {
 
     test('many at once never come to more than the room', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 25 };
-      const gateways = [counters, opened.other ?? counters];
+      const other = opened.other ?? counters;
       const verdicts = await Promise.all(
-        Array.from({ length: 100 }, (_, i) => gateways[i % 2]?.admit(application({ room }))),
+        Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? counters : other).admit(application({ room }))),
       );
-      expect(verdicts.filter((verdict) => verdict?.admitted)).toHaveLength(25);
+      expect(verdicts.filter(({ admitted }) => admitted)).toHaveLength(25);
     });
 
     test('gateways share claims, tokens and releases', async ({ skip }) => {
