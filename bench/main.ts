@@ -4,37 +4,65 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { boxinitPath } from '../src/cli/up/parts.ts';
 import { startTarget } from './load/target.ts';
+import { LiveLine } from './report/live-line.ts';
+import { toMarkdown } from './report/markdown.ts';
 import { describeHost, toTable, type Report } from './report/report.ts';
 import { burst } from './scenarios/burst.ts';
+import { cluster } from './scenarios/cluster.ts';
 import { create } from './scenarios/create.ts';
 import { density } from './scenarios/density.ts';
 import { exec } from './scenarios/exec.ts';
 import { images } from './scenarios/images.ts';
+import { load, LOADS } from './scenarios/load.ts';
 import { prime } from './scenarios/prime.ts';
-import type { Options, Scenario } from './scenarios/scenario.ts';
+import { scale } from './scenarios/scale.ts';
+import type { Options, Outcome, Scenario, Standalone } from './scenarios/scenario.ts';
 import { stream } from './scenarios/stream.ts';
 
-const SCENARIOS: readonly Scenario[] = [exec, create, burst, density, images, stream, prime];
+const SCENARIOS: readonly (Scenario | Standalone)[] = [
+  exec,
+  create,
+  burst,
+  density,
+  images,
+  stream,
+  prime,
+  load,
+  scale,
+  cluster,
+];
 const ROOT = join(import.meta.dirname, '..');
 const RELEASE = dirname(boxinitPath());
 
+const list = (each: readonly { name: string; describe: string }[]): string =>
+  each.map(({ name, describe }) => `  ${name.padEnd(12)} ${describe}`).join('\n');
 const USAGE = `Usage: npm run -s bench -- SCENARIO [options]
+       npm run -s bench -- load LOAD [options]
 
 Scenarios:
-${SCENARIOS.map(({ name, describe }) => `  ${name.padEnd(9)} ${describe}`).join('\n')}
+${list(SCENARIOS)}
+
+Loads:
+${list(LOADS)}
 
 Options:
-  --json         one JSON object on stdout instead of a table
-  --n N          how many (rounds, sandboxes, images, MiB: see the scenario)
-  --pool N       containers kept warm
-  --url URL      measure this server (key in MILLIBOX_API_KEY) instead of starting one
-  --runtime R    auto (default), oci or docker, of the server that is started
-  --image REF    image of the sandboxes
-  --save         keep the result under bench/results/
+  --json          one JSON object on stdout instead of a table
+  --n N           how many (rounds, sandboxes, callers, images, MiB: see the scenario)
+  --pool N        containers kept warm
+  --url URL       measure this server (key in MILLIBOX_API_KEY) instead of starting one
+  --runtime R     auto (default), oci or docker, of the server that is started
+  --image REF     image of the sandboxes
+  --rate N        load: calls per second of an open loop
+  --duration S    load: seconds of a phase
+  --generators N  load: processes that make it
+  --nodes N       cluster: simulated nodes
+  --save          keep the result under bench/results/, a load with its page and plots
 
 Examples:
   npm run -s bench -- exec --json
   npm run -s bench -- burst --n 500 --pool 50
+  npm run -s bench -- load rollouts --n 512 --save
+  npm run -s bench -- load creates --rate 45 --duration 60 --url http://127.0.0.1:8700
 `;
 
 async function main(): Promise<number> {
@@ -49,17 +77,34 @@ async function main(): Promise<number> {
       url: { type: 'string' },
       runtime: { type: 'string' },
       image: { type: 'string' },
+      rate: { type: 'string' },
+      duration: { type: 'string' },
+      generators: { type: 'string' },
+      nodes: { type: 'string' },
     },
   });
-  const scenario = SCENARIOS.find(({ name }) => name === positionals[0]);
-  if (values.help || scenario === undefined || positionals.length !== 1) {
+  const [name, subject, ...rest] = positionals;
+  const scenario = SCENARIOS.find((each) => each.name === name);
+  const subjects = scenario !== undefined && 'run' in scenario ? scenario.subjects : undefined;
+  const known = subjects === undefined ? subject === undefined : subjects.some((each) => each.name === subject);
+  if (values.help || scenario === undefined || !known || rest.length > 0) {
     (values.help ? process.stdout : process.stderr).write(USAGE);
     return values.help ? 0 : 2;
   }
+  const live = new LiveLine(process.stderr);
+  const seconds = amount(values.duration, '--duration');
   const options: Options = {
     n: count(values.n, '--n'),
     pool: count(values.pool, '--pool'),
-    progress: (line) => process.stderr.write(`${line}\n`),
+    rate: amount(values.rate, '--rate'),
+    durationMs: seconds === undefined ? undefined : seconds * 1000,
+    generators: count(values.generators, '--generators'),
+    nodes: count(values.nodes, '--nodes'),
+    runtime: values.runtime,
+    subject,
+    progress: (line) => live.line(line),
+    status: (text) => live.status(text),
+    interrupted: interruption(),
     binaries: {
       true: join(RELEASE, 'millibox-true'),
       spawnLoop: join(RELEASE, 'spawn-loop'),
@@ -67,34 +112,47 @@ async function main(): Promise<number> {
     },
   };
 
-  if (values.url !== undefined && scenario.prepare !== undefined) {
+  const outcome =
+    'standalone' in scenario
+      ? await Promise.race([scenario.standalone(options), options.interrupted])
+      : await measureServer(scenario, options, values);
+  live.clear();
+
+  const report: Report = {
+    scenario: scenario.name,
+    host: describeHost(),
+    setup: outcome.setup,
+    rows: outcome.rows,
+    ratios: outcome.ratios,
+    errors: outcome.errors,
+    ...(outcome.detail === undefined ? {} : { detail: outcome.detail }),
+  };
+  if (values.save) save(report, outcome);
+  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : toTable(report));
+  return 0;
+}
+
+async function measureServer(
+  scenario: Scenario,
+  options: Options,
+  { url, image }: { url?: string | undefined; image?: string | undefined },
+): Promise<Outcome> {
+  if (url !== undefined && scenario.prepare !== undefined) {
     throw new Error(`${scenario.name} prepares the server that it measures: leave --url out`);
   }
   await using prepared = await scenario.prepare?.(options);
   await using target = await startTarget({
     root: ROOT,
     pool: options.pool ?? scenario.pool(options),
-    url: values.url,
-    runtime: values.runtime,
-    image: values.image,
+    url,
+    runtime: options.runtime,
+    image,
     progress: options.progress,
     env: prepared?.env ?? {},
   });
   // An interrupt leaves nothing behind either: what was started is stopped, and then this program ends.
-  const interrupted = interruption();
-  const outcome = await Promise.race([scenario.run(target, options, prepared), interrupted]);
-
-  const report: Report = {
-    scenario: scenario.name,
-    host: describeHost(),
-    setup: { runtime: target.runtime, image: target.image, ...outcome.setup },
-    rows: outcome.rows,
-    ratios: outcome.ratios,
-    errors: outcome.errors,
-  };
-  if (values.save) save(report);
-  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : toTable(report));
-  return 0;
+  const outcome = await Promise.race([scenario.run(target, options, prepared), options.interrupted]);
+  return { ...outcome, setup: { runtime: target.runtime, image: target.image, ...outcome.setup } };
 }
 
 function count(text: string | undefined, name: string): number | undefined {
@@ -104,18 +162,38 @@ function count(text: string | undefined, name: string): number | undefined {
   return value;
 }
 
-function interruption(): Promise<never> {
-  return new Promise((_, reject) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
-    }
-  });
+function amount(text: string | undefined, name: string): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!(value > 0 && Number.isFinite(value))) throw new Error(`${name} takes a number above 0`);
+  return value;
 }
 
-function save(report: Report): void {
+function interruption(): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  // Whoever has something to stop waits for it; nobody has to.
+  promise.catch(() => undefined);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
+  }
+  return promise;
+}
+
+function save(report: Report, { name = report.scenario, plots }: Outcome): void {
   const directory = join(ROOT, 'bench/results');
   mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, `${report.scenario}.json`), `${JSON.stringify(report, null, 2)}\n`);
+  const write = (file: string, text: string): void => writeFileSync(join(directory, file), text);
+  write(`${name}.json`, `${JSON.stringify(report, null, 2)}\n`);
+  if (plots === undefined) return;
+  const pictures = Object.entries(plots).map(([of, svg]) => ({ file: `${name}-${of}.svg`, svg }));
+  for (const { file, svg } of pictures) write(file, svg);
+  write(
+    `${name}.md`,
+    toMarkdown(
+      report,
+      pictures.map(({ file }) => file),
+    ),
+  );
 }
 
 main().then(

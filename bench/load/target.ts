@@ -38,8 +38,7 @@ export type StartedTarget = Target & AsyncDisposable;
 
 export async function startTarget(options: TargetOptions): Promise<StartedTarget> {
   if (options.url !== undefined) return await remoteTarget(options.url, options);
-  options.progress('bench: set-up');
-  await promisify(execFile)('bash', [join(options.root, 'deploy/setup.sh'), 'all'], { env: environment() });
+  await setUp(options.root, options.progress);
 
   const home = mkdtempSync(join(tmpdir(), 'millibox-bench-'));
   const child = startUp(options, home);
@@ -63,6 +62,12 @@ export async function startTarget(options: TargetOptions): Promise<StartedTarget
     await stop(child, home);
     throw error;
   }
+}
+
+/** What a server needs on this machine: the set-up's steps do nothing where it is there. */
+export async function setUp(root: string, progress: (line: string) => void): Promise<void> {
+  progress('bench: set-up');
+  await promisify(execFile)('bash', [join(root, 'deploy/setup.sh'), 'all'], { env: environment() });
 }
 
 function startUp(options: TargetOptions, home: string): ChildProcess {

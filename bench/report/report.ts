@@ -20,6 +20,8 @@ export interface Report {
   ratios: Record<string, number | null>;
   /** Texts of failures, with how often. */
   errors: Record<string, number>;
+  /** What does not fit into rows. */
+  detail?: Record<string, unknown>;
 }
 
 export function describeHost(): Host {

@@ -20,7 +20,22 @@ export interface Options {
   n: number | undefined;
   /** Containers kept warm. */
   pool: number | undefined;
+  /** Creates or commands per second, where they come at a rate. */
+  rate?: number | undefined;
+  durationMs?: number | undefined;
+  /** The second word: which of several loads. */
+  subject?: string | undefined;
+  /** Simulated nodes. */
+  nodes?: number | undefined;
+  /** Generator processes. */
+  generators?: number | undefined;
+  /** Runtime of a server that the scenario starts itself. */
+  runtime?: string | undefined;
   progress: (line: string) => void;
+  /** How far it is, over and over: one line of a terminal, now and then one elsewhere. */
+  status: (text: string) => void;
+  /** Rejects when somebody wants the run to end: what was started is then stopped. */
+  interrupted: Promise<never>;
   binaries: { true: string; spawnLoop: string; flood: string };
 }
 
@@ -29,6 +44,12 @@ export interface Outcome {
   ratios: Record<string, number | null>;
   setup: Record<string, string | number | boolean>;
   errors: Record<string, number>;
+  /** What does not fit into rows, for those who read the JSON. */
+  detail?: Record<string, unknown>;
+  /** Name of the saved files; default: the scenario's. */
+  name?: string;
+  /** Saved beside the JSON: plots, by their names' ends. */
+  plots?: Record<string, string>;
 }
 
 /** Something that has to be there before the server starts. */
@@ -39,10 +60,19 @@ export interface Prepared extends AsyncDisposable {
 export interface Scenario {
   name: string;
   describe: string;
+  /** Where it is one of several: what the second word may be. */
+  subjects?: readonly { name: string; describe: string }[];
   /** Warm containers that the scenario wants for `n`. */
   pool: (options: Options) => number;
   prepare?: (options: Options) => Promise<Prepared>;
   run(target: Target, options: Options, prepared: Prepared | undefined): Promise<Outcome>;
+}
+
+/** A scenario that needs no server, or starts its own. */
+export interface Standalone {
+  name: string;
+  describe: string;
+  standalone(options: Options): Promise<Outcome>;
 }
 
 /** The failures of all rows, added up. */

@@ -1,0 +1,110 @@
+/** Fills a simulated cluster through the gateway's own queue, placer and store, and looks how well it is filled. */
+import { silent } from '../../../src/lib/logger.ts';
+import { pendingRecord } from '../../../src/protocol/node.ts';
+import { pick } from '../../../src/gateway/nodes/placement.ts';
+import { MemoryQueue } from '../../../src/gateway/queue/memory-queue.ts';
+import { Placer } from '../../../src/gateway/sandboxes/placer.ts';
+import { Store } from '../../../src/gateway/sandboxes/store.ts';
+import { Histogram } from '../../report/histogram.ts';
+import type { SimulatedCluster } from './simulated-cluster.ts';
+import { WARM, type SimulatedNode } from './simulated-node.ts';
+
+export interface Filled {
+  /** The decision alone, taken beside every tenth create, from the empty cluster to the full one. */
+  decision: Histogram;
+  /** A create's way through queue, placer and store, up to the message to the node. */
+  placement: Histogram;
+  elapsedMs: number;
+  placed: number;
+  /** Not placed although some node had room. */
+  missed: number;
+  /** Placed where a container was waiting. */
+  warm: number;
+  /** Placed where the image was, by the node's last report. */
+  withImage: number;
+  /** How full the nodes were when the cluster was half full. */
+  half: ReturnType<SimulatedCluster['fill']>;
+}
+
+/** Creates between two reports of a node: those of a second in a busy cluster. */
+const PER_TICK = 5_000;
+/** Creates that wait for their node's answer at once. */
+const BATCH = 500;
+const DECISION_EVERY = 10;
+
+export async function fillCluster(
+  cluster: SimulatedCluster,
+  sandboxes: number,
+  onTick: (placed: number) => void,
+): Promise<Filled> {
+  const store = new Store(silent);
+  const queue = new MemoryQueue({ max: BATCH });
+  const placer = new Placer({ nodes: () => cluster.nodes, store, log: silent });
+  let underWay: Promise<unknown>[] = [];
+  queue.start((ticket) => {
+    const outcome = placer.offer(ticket);
+    if (outcome !== null) underWay.push(outcome);
+    return outcome;
+  });
+  const filled: Filled = {
+    decision: new Histogram(),
+    placement: new Histogram(),
+    elapsedMs: 0,
+    placed: 0,
+    missed: 0,
+    warm: 0,
+    withImage: 0,
+    half: cluster.fill(),
+  };
+  const halfAt = Math.floor(cluster.room / 2);
+  const startedAt = performance.now();
+  for (let number = 1; number <= sandboxes; number++) {
+    const spec = cluster.nextSpec();
+    if (number % DECISION_EVERY === 0) timed(filled.decision, () => pick(cluster.nodes, spec));
+    const entry = store.add(pendingRecord(spec));
+    timed(filled.placement, () => queue.add({ spec, priority: 0 }));
+    // Only this simulation's nodes are in the cluster.
+    const node = entry.node as SimulatedNode | null;
+    if (node === null) {
+      queue.remove(spec.id);
+      filled.missed += 1;
+      continue;
+    }
+    filled.placed += 1;
+    if (node.placed <= WARM) filled.warm += 1;
+    if (node.hasImage(spec.image)) filled.withImage += 1;
+    if (underWay.length >= BATCH) {
+      await Promise.all(underWay);
+      underWay = [];
+    }
+    if (number % PER_TICK === 0) {
+      cluster.tick();
+      onTick(number);
+    }
+    if (number === halfAt) filled.half = cluster.fill();
+  }
+  await Promise.all(underWay);
+  filled.elapsedMs = performance.now() - startedAt;
+  queue.stop();
+  store.stop();
+  return filled;
+}
+
+/** Decisions about a cluster in which nothing fits: every node is looked at, and null comes out. */
+export function decideWhenFull(cluster: SimulatedCluster, times: number): Histogram {
+  for (const node of cluster.nodes) node.live = node.maxSandboxes;
+  const histogram = new Histogram();
+  const spec = cluster.nextSpec();
+  for (let i = 0; i < times; i++) {
+    timed(histogram, () => {
+      if (pick(cluster.nodes, spec) !== null) throw new Error('a full node was picked');
+    });
+  }
+  return histogram;
+}
+
+function timed(into: Histogram, work: () => unknown): void {
+  const before = performance.now();
+  work();
+  into.record(performance.now() - before);
+}

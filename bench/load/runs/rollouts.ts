@@ -1,0 +1,59 @@
+/**
+ * The load that millibox is for, twice with the same think times: sandboxes asked for ahead, at the start of the
+ * model's first turn, and in line, when its first command is there.
+ */
+import { ratio, round } from '../../report/statistics.ts';
+import type { LoadRun } from './load-run.ts';
+
+const DEFAULT_ROLLOUTS = 512;
+const COMMANDS = 6;
+const FIRST_TURN_MS = 2_000;
+const TURN_MS = 2_000;
+const MAX_CALIBRATED = 64;
+
+export const rollouts: LoadRun = {
+  name: 'rollouts',
+  describe: 'N rollouts at once: create, a first turn of about 2 s, commands with think time, delete',
+  pool: (options) => options.pool ?? options.n ?? DEFAULT_ROLLOUTS,
+  callers: (options) => Math.min(MAX_CALIBRATED, options.n ?? DEFAULT_ROLLOUTS),
+
+  async run(bench) {
+    const count = bench.options.n ?? DEFAULT_ROLLOUTS;
+    const pool = rollouts.pool(bench.options);
+    const plan = {
+      workload: 'rollouts',
+      count,
+      commands: COMMANDS,
+      firstTurnMs: FIRST_TURN_MS,
+      turnMs: TURN_MS,
+    } as const;
+    await bench.poolReady(pool);
+    const ahead = await bench.phase('ahead', { ...plan, create: 'ahead' });
+    await bench.poolReady(pool);
+    const inLine = await bench.phase('in-line', { ...plan, create: 'in-line' });
+
+    const times = (phase: typeof ahead, name: string) => phase.recording.series(name).times;
+    const first = times(ahead, 'command.first');
+    const command = times(ahead, 'command');
+    const firstInLine = times(inLine, 'command.first');
+    const complete = ahead.recording.counters.get('rollouts.complete') ?? 0;
+    return {
+      setup: { rollouts: count, commands: COMMANDS, firstTurnMs: FIRST_TURN_MS, turnMs: TURN_MS, pool },
+      phases: { ahead, 'in-line': inLine },
+      drawn: ['command.first', 'command'],
+      ratios: {
+        success: ratio(complete, count),
+        firstWaitP99VsExecP99: ratio(first.percentile(0.99), command.percentile(0.99)),
+        firstWaitP99VsExecP99LongTurn: ratio(
+          times(ahead, 'command.first.long-turn').percentile(0.99),
+          command.percentile(0.99),
+        ),
+        firstWaitP50VsExecP50: ratio(first.percentile(0.5), command.percentile(0.5)),
+        // While a first command is waited for, its place on the GPU is idle.
+        gpuIdleSavedS: round(((firstInLine.meanMs - first.meanMs) * count) / 1000),
+        gpuIdleSavedMsEach: round(firstInLine.meanMs - first.meanMs),
+        firstWaitVsInLine: ratio(first.meanMs, firstInLine.meanMs),
+      },
+    };
+  },
+};
