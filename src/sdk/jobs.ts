@@ -6,9 +6,10 @@ import { ServiceError } from '../protocol/errors.ts';
 import { newExecId } from '../protocol/ids.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
-import type { ChannelName } from './exec/result.ts';
+import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
+import type { ChannelName, ExecOutputEvent } from './exec/result.ts';
 
-export type { ExecState };
+export type { ExecState, FollowOptions, LogEvent, ReadOptions };
 export type JobOptions = Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'shell' | 'timeoutMs' | 'killGraceMs' | 'id'> &
   CallOptions;
 
@@ -108,18 +109,33 @@ export class Job {
     }
   }
 
-  /** A window of what it has written. A negative offset counts from the end. */
+  /**
+   * A window of what it has written, at most 64 MiB; `read` has no such limit. A negative offset counts from the end.
+   * With `waitMs`, one at the end of what a running job has written waits that long for more.
+   * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is not kept any more.
+   */
   async output(
     channel: ChannelName,
-    options: CallOptions & { offset?: number; length?: number } = {},
+    options: CallOptions & { offset?: number; length?: number; waitMs?: number } = {},
   ): Promise<Buffer> {
-    const { offset, length, ...call } = options;
+    const { offset, length, waitMs, ...call } = options;
     const query: Query = [
       ['channel', channel],
       ['offset', offset],
       ['length', length],
+      ['waitMs', waitMs],
     ];
     return (await this.#jobs.of(this.id, 'GET', '/output', { ...call, query, raw: true })) as Buffer;
+  }
+
+  /** What one channel holds, of any size, in pieces; what is not kept any more is an event in its place. */
+  read(channel: ChannelName, options: ReadOptions = {}): AsyncGenerator<LogEvent> {
+    return readLog(this, channel, options);
+  }
+
+  /** What it writes, as it comes, then how it ended. To leave the loop leaves the job alone. */
+  follow(options: FollowOptions = {}): AsyncGenerator<ExecOutputEvent<Buffer>> {
+    return followJob(this, options);
   }
 
   /** To its process group, or with `all` to everything it started. */

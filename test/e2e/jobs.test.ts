@@ -1,9 +1,13 @@
-/** Background commands: listed, polled, read by window, ended. */
+/** Background commands: listed, polled, read by window, followed, ended. */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Sandbox } from '../../src/sdk/index.ts';
+import type { Job, Sandbox } from '../../src/sdk/index.ts';
 import { cli } from '../helpers/cli.ts';
 import { running } from '../helpers/sandbox.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
+import { until } from '../helpers/until.ts';
 
 const LIMIT_MS = 120_000;
 let stack: TestStack;
@@ -34,6 +38,118 @@ test('whether a job is done does not depend on how much it wrote, and its tail c
   expect((await job.output('stdout', { offset: -8, length: 4 })).toString()).toBe('aaaa');
   expect((await job.output('stdout', { offset: 100_000_004 })).length).toBe(0);
   expect((await job.output('stderr')).toString()).toBe('err\n');
+  // More than the cap of 64 MiB: the oldest is gone, and whoever asks for it is told how much.
+  const { stdoutFrom = 0 } = await job.state();
+  expect(100_000_004 - stdoutFrom).toBeLessThanOrEqual(64 * 1024 * 1024);
+  await expect(job.output('stdout', { offset: 10, length: 10 })).rejects.toMatchObject({
+    code: 'output_lost',
+    details: { from: 10, to: stdoutFrom },
+  });
+});
+
+const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** What `seq 1 LINES` prints. */
+function numbers(lines: number): Buffer {
+  let text = '';
+  for (let i = 1; i <= lines; i++) text += `${i}\n`;
+  return Buffer.from(text);
+}
+
+async function wholeLog(job: Job): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const event of job.read('stdout')) {
+    if (event.type === 'output_lost') throw new Error(`bytes ${event.from} to ${event.to} were lost`);
+    pieces.push(event.data);
+  }
+  return Buffer.concat(pieces);
+}
+
+test('a log of 50 MB is read by windows, byte for byte, by several at once', async () => {
+  const lines = 6_300_000;
+  const job = await sandbox.jobs.start(['seq', '1', String(lines)]);
+  const { stdoutBytes } = await job.wait({ deadlineMs: 600_000 });
+  const expected = numbers(lines);
+  expect(stdoutBytes).toBe(expected.length);
+  expect(stdoutBytes).toBeGreaterThan(48_000_000);
+  const wholes = await Promise.all([wholeLog(job), wholeLog(job)]);
+  expect(wholes.map(sha256)).toEqual([sha256(expected), sha256(expected)]);
+  const windows = [
+    [0, 10],
+    [20_000_001, 1],
+    [31_234_567, 3_000_000],
+    [-1_000, 100],
+    [stdoutBytes - 5, 1_000],
+  ] as const;
+  for (const [offset, length] of windows) {
+    const from = offset < 0 ? stdoutBytes + offset : offset;
+    const window = await job.output('stdout', { offset, length });
+    expect(window.equals(expected.subarray(from, from + length)), `${offset}+${length}`).toBe(true);
+  }
+});
+
+test('readers that take nothing, or do not come at all, hold up no job', async () => {
+  const job = await sandbox.jobs.start(`head -c 20000000 /dev/zero; echo end >&2`);
+  const stuck = Array.from({ length: 3 }, () => sandbox.attach(job.id));
+  await Promise.all(stuck.map(({ started }) => started));
+  expect(await job.wait({ deadlineMs: LIMIT_MS })).toMatchObject({ stdoutBytes: 20_000_000, exit: { exitCode: 0 } });
+  await Promise.all(stuck.map((handle) => handle.detach()));
+  for (const handle of stuck) await expect(handle.result).rejects.toMatchObject({ code: 'cancelled' });
+});
+
+test('kill -9 of the agent in the middle of a log loses and doubles nothing, for readers and followers', async () => {
+  const lines = 20_000;
+  const job = await sandbox.jobs.start([
+    'python3',
+    '-u',
+    '-c',
+    `import time\nfor i in range(1, ${lines} + 1):\n print(i)\n if i % 100 == 0: time.sleep(0.04)`,
+  ]);
+  let seen = 0;
+  const followed = (async () => {
+    const pieces: Buffer[] = [];
+    for await (const event of job.follow()) {
+      if (event.type === 'exit') return { text: Buffer.concat(pieces), exit: event.exitCode };
+      if (event.type !== 'stdout') throw new Error(`what is ${event.type} here?`);
+      pieces.push(event.data);
+      seen += event.data.length;
+    }
+    throw new Error('no exit came');
+  })();
+  for (const more of [5_000, 40_000]) {
+    await until(() => seen > more, LIMIT_MS, 'some of the log');
+    await stack.killAgent();
+    stack.restartAgent();
+    await stack.ready();
+  }
+  const { text, exit } = await followed;
+  const expected = numbers(lines);
+  expect([exit, sha256(text)]).toEqual([0, sha256(expected)]);
+  expect(sha256(await wholeLog(job))).toBe(sha256(expected));
+});
+
+test('to leave a log that is being followed leaves the job alone', async () => {
+  const job = await sandbox.jobs.start('echo one; until [ -e /tmp/go3 ]; do sleep 0.05; done; echo two; exit 7');
+  for await (const event of job.follow()) if (event.type === 'stdout') break;
+  expect((await job.state()).state).toBe('running');
+  await sandbox.exec('touch /tmp/go3', { check: true });
+  const rest: string[] = [];
+  for await (const event of job.follow({ stdout: 4 })) {
+    rest.push(event.type === 'exit' ? `exit ${event.exitCode}` : event.type === 'stdout' ? event.data.toString() : '?');
+  }
+  expect(rest).toEqual(['two\n', 'exit 7']);
+});
+
+test('a start command is a job like any other, and logs go with their sandbox', async () => {
+  const own = await stack.client.sandboxes.create({ startCommand: 'seq 1 300000; echo ready >&2; sleep 600' });
+  const start = own.jobs.get('start');
+  const expected = numbers(300_000);
+  await until(async () => (await start.state()).stdoutBytes >= expected.length, LIMIT_MS, 'the start command');
+  expect(sha256(await wholeLog(start))).toBe(sha256(expected));
+  const directory = join(stack.home, 'node-1', 'jobs', own.id);
+  expect(existsSync(directory)).toBe(true);
+  await own.delete();
+  await until(() => !existsSync(directory), LIMIT_MS, 'the logs to go');
 });
 
 test('a hundred jobs are polled in one call', async () => {
@@ -80,6 +196,11 @@ test('the CLI starts, lists, reads and kills jobs', async () => {
   await expect
     .poll(async () => (await cli(stack, ['logs', sandbox.id, id])).stdout.toString(), { timeout: LIMIT_MS })
     .toBe('hello\n');
+  const window = await cli(stack, ['logs', sandbox.id, id, '--offset', '1', '--length', '3']);
+  expect(window.stdout.toString()).toBe('ell');
+  const following = cli(stack, ['logs', '-f', sandbox.id, id, '--tail', '3']);
   expect((await cli(stack, ['kill', sandbox.id, id, '-s', 'KILL'])).code).toBe(0);
+  const { code, stdout } = await following;
+  expect([code, stdout.toString()]).toEqual([137, 'lo\n']);
   await expect.poll(() => running(sandbox, 'sleep 64210'), { timeout: LIMIT_MS }).toEqual([]);
 });
