@@ -279,7 +279,7 @@ describe('attaching', () => {
     const first = exec('x', { stdin: true });
     await first.write('abc');
     await first.started;
-    first.detach();
+    await first.detach();
     await expect(first.result).rejects.toMatchObject({ code: 'cancelled' });
     const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
     open.push(http);

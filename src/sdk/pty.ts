@@ -49,9 +49,9 @@ export class Pty implements AsyncIterable<Buffer> {
     this.#exec.kill();
   }
 
-  /** Leaves the program running, for a while, for somebody to attach. */
-  detach(): void {
-    this.#exec.detach();
+  /** Leaves the program running, for a while, for somebody to attach. Resolves once it has got all that was typed. */
+  detach(options: { deadlineMs?: number } = {}): Promise<void> {
+    return this.#exec.detach(options);
   }
 
   /** How it ended. A terminal that nobody iterates blocks its program when a window is full. */

@@ -74,7 +74,7 @@ test('a terminal that was left goes on, and who attaches sees what it showed', a
   const pty = sandbox.pty({ command: 'echo before; read line; echo after $line; exit 6', detachedMs: 300_000 });
   const screen = watch(pty);
   await screen.shows(/before/);
-  pty.detach();
+  await pty.detach();
   const again = sandbox.attachPty(pty.id);
   const screenAgain = watch(again);
   await screenAgain.shows(/before/);

@@ -50,7 +50,7 @@ export function register(program: Command): void {
       if (options.attach !== undefined) pty.resize(size.cols, size.rows);
       const code = await joinTerminal(pty);
       if (code === null) {
-        pty.detach();
+        await pty.detach();
         process.stderr.write(`\r\nleft running; back to it with: millibox shell ${id} -a ${pty.id}\n`);
       }
       await client.close();

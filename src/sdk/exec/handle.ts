@@ -1,4 +1,5 @@
 /** A command under way. Await it for its result, or iterate it for its output as it comes. */
+import { withDeadline } from '../../lib/deadline.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
 import type { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -12,6 +13,8 @@ import { execOverHttp } from './over-http.ts';
 import type { Ended, ExecOutputEvent, ExecResult } from './result.ts';
 import { ExecSession } from './session.ts';
 import { Stdin } from './stdin.ts';
+
+const DETACH_DEADLINE_MS = 30_000;
 
 /** What only the parts of the SDK say about a command. */
 export interface Terminal {
@@ -37,6 +40,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   readonly #session: ExecSession;
   readonly #stdin: Stdin | undefined;
   readonly #ended: Promise<Ended>;
+  /** Resolves when all of a source of stdin has been read. */
+  #fed: Promise<void> = Promise.resolve();
   /** Why the caller, or a callback of the caller's, wanted it to end. */
   readonly #stopped = Promise.withResolvers<never>();
   readonly #httpStop = new AbortController();
@@ -150,10 +155,18 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#session.command({ type: 'resize', cols, rows });
   }
 
-  /** Lets the command go on without this handle, which ends with `cancelled`. `sandbox.attach(id)` finds it again. */
-  detach(): void {
+  /**
+   * Lets the command go on without this handle, which ends with `cancelled`; `sandbox.attach(id)` finds it again.
+   * Resolves once the command runs and has got all of its stdin that was given here. Output is discarded from now on.
+   * @throws ServiceError why it never ran, `deadline_exceeded` when it does not take its stdin in time (30 s unless
+   *   given): the handle is as it was then.
+   */
+  async detach(options: { deadlineMs?: number } = {}): Promise<void> {
+    const { deadlineMs = DETACH_DEADLINE_MS } = options;
+    const endAt = performance.now() + deadlineMs;
     this.#output.discard();
-    this.#session.detach();
+    await withDeadline({ deadlineMs, what: 'reading the source of stdin' }, () => this.#fed);
+    await this.#session.detach(Math.max(0, endAt - performance.now()));
   }
 
   #abort(reason: Error): void {
@@ -168,7 +181,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     const { signal } = this.#options;
     const onAbort = (): void => this.#abort(asError(signal?.reason));
     signal?.addEventListener('abort', onAbort, { once: true });
-    void this.#feed();
+    this.#fed = this.#feed();
     try {
       const ended = await Promise.race([this.#overAnything(deps, command), this.#stopped.promise]);
       this.#output.end({ type: 'exit', ...ended.exit });

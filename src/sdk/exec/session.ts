@@ -3,7 +3,7 @@
  * stream on the next one: with the same exec id if it never learnt that the command started (an id runs once), else by
  * attaching at the offsets it has got to.
  */
-import { sleep } from '../../lib/deadline.ts';
+import { orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
@@ -61,6 +61,8 @@ export class ExecSession {
   #progressed = false;
   #openedAt = 0;
   #tries = 0;
+  /** Somebody waits to hear how much of stdin has got there. */
+  #asked: PromiseWithResolvers<number> | null = null;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -111,9 +113,43 @@ export class ExecSession {
     setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
   }
 
-  /** Lets the command go on without us. */
-  detach(): void {
+  /**
+   * Lets the command go on without us, once it runs and all that was written to its stdin has got there.
+   * @throws ServiceError why it does not run, `deadline_exceeded` when stdin is not taken in time.
+   */
+  async detach(deadlineMs: number): Promise<void> {
+    await withDeadline({ deadlineMs, what: 'giving the command its stdin' }, async (signal) => {
+      await this.#started.promise;
+      if (this.#options.stdin !== undefined) await this.#flush(this.#options.stdin, signal);
+    });
     this.#giveUp(new ServiceError('cancelled', 'the caller let go of this command'));
+  }
+
+  /**
+   * A reset overtakes what is on its way, and no frame tells when bytes have arrived: but the answer to an attach does,
+   * and what is missing goes out again behind it.
+   */
+  async #flush(stdin: Stdin, signal: AbortSignal): Promise<void> {
+    // The end of stdin travels right behind the last byte: one more answer shows that it is there too.
+    let answers = stdin.finished ? 2 : 1;
+    for (let tries = 1; !this.#done && !stdin.untouched; tries++) {
+      await stdin.sent;
+      if (stdin.isWhole(await this.#taken(signal)) && --answers === 0) return;
+      if (tries > 2) await sleep(pauseMs(tries - 2), signal);
+    }
+  }
+
+  /** Attaches anew, and learns how much of stdin the runner has got. */
+  async #taken(signal: AbortSignal): Promise<number> {
+    const asked = Promise.withResolvers<number>();
+    this.#asked = asked;
+    try {
+      const sandbox = await this.#options.sandbox;
+      await this.#options.connection.open(this.#call(sandbox), signal);
+      return await orAbort(signal, asked.promise);
+    } finally {
+      this.#asked = null;
+    }
   }
 
   #giveUp(reason: Error): void {
@@ -155,13 +191,20 @@ export class ExecSession {
   }
 
   #call(sandbox: string): StreamCall {
+    let mine: MuxStream | null = null;
+    // Another attach of ours has taken the command over from it.
+    const isOld = (): boolean => mine !== null && this.#stream !== null && this.#stream !== mine;
     const handler: StreamHandler = {
-      opened: (answer) => this.#onOpened(answer),
-      data: (channel, bytes) => this.#onData(channel, bytes),
-      event: (message) => this.#onEvent(message),
-      closed: (error) => this.#onClosed(error),
+      opened: (answer) => isOld() || this.#onOpened(answer),
+      data: (channel, bytes) => (isOld() ? mine?.consume(bytes.length) : this.#onData(channel, bytes)),
+      event: (message) => isOld() || this.#onEvent(message),
+      closed: (error) => isOld() || this.#onClosed(error),
     };
-    return { request: () => this.#request(sandbox), handler, begun: (stream) => this.#adopt(stream) };
+    const begun = (stream: MuxStream): void => {
+      mine = stream;
+      this.#adopt(stream);
+    };
+    return { request: () => this.#request(sandbox), handler, begun };
   }
 
   #onOpened(answer: Json): void {
@@ -176,6 +219,7 @@ export class ExecSession {
     if (stdin === undefined || this.#stream === null) return;
     // Nothing of stdin goes out before the first OPENED: so a command that was adopted begins at 0 as well.
     const from = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
+    this.#asked?.resolve(from);
     stdin.pump(this.#stream, from).catch((error: unknown) => this.#giveUp(asError(error)));
   }
 
@@ -240,6 +284,7 @@ export class ExecSession {
   #finish(): void {
     this.#done = true;
     this.#stop.abort(new ServiceError('cancelled'));
+    this.#asked?.resolve(0);
     this.#options.stdin?.drop();
   }
 }

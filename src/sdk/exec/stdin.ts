@@ -47,6 +47,28 @@ export class Stdin {
     return done.promise;
   }
 
+  /** Resolves when all that was written is on its way, or nobody reads any more. */
+  get sent(): Promise<void> {
+    if (this.#gone || this.#sent >= this.#end) return Promise.resolve();
+    const done = Promise.withResolvers<void>();
+    this.#writers.push({ end: this.#end, done: done.resolve });
+    return done.promise;
+  }
+
+  /** Nothing is missing to a runner that has got so many bytes in all. */
+  isWhole(taken: number): boolean {
+    return this.#gone || taken - (this.#origin ?? taken) >= this.#end;
+  }
+
+  /** Nothing was ever written, nor its end said. */
+  get untouched(): boolean {
+    return this.#end === 0 && !this.#finished;
+  }
+
+  get finished(): boolean {
+    return this.#finished;
+  }
+
   finish(): void {
     this.#finished = true;
     this.#wake?.();

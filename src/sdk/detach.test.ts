@@ -1,0 +1,86 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { Connection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
+import { ExecHandle } from './exec/handle.ts';
+import type { ExecOptions } from './exec/options.ts';
+import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
+import { HttpClient } from './http.ts';
+
+// Generous: a busy machine is ten times slower.
+vi.setConfig({ testTimeout: 120_000 });
+
+const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const it of open.splice(0)) await it.close();
+});
+
+function bench(program: FakeProgram) {
+  const gateway = new FakeGateway(program);
+  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
+  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
+  open.push(connection, http);
+  const deps = { http, connection, sandbox: 'sbx-1', resumeMs: 20_000 };
+  const exec = (command: string, options: ExecOptions<'utf8'> = {}) => new ExecHandle(deps, command, options);
+  return { gateway, exec };
+}
+
+const turns = async (n = 5): Promise<void> => {
+  for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+test('waits until the command has got all of its stdin, over a link that is cut meanwhile', async () => {
+  const { exec, gateway } = bench(() => undefined);
+  const stdin = Buffer.alloc(1_500_000, 'abcdefg');
+  const handle = exec('x', { stdin: true });
+  void handle.write(stdin);
+  await handle.started;
+  const detached = handle.detach();
+  gateway.cut();
+  await detached;
+  await expect(handle.result).rejects.toMatchObject({ code: 'cancelled' });
+  const [running] = gateway.execs.values();
+  expect(Buffer.concat(running?.stdin ?? []).equals(stdin)).toBe(true);
+  expect(gateway.starts).toBe(1);
+});
+
+test('waits for a source of stdin, and for its end to arrive', async () => {
+  const { exec, gateway } = bench(() => undefined);
+  async function* source() {
+    for (let i = 0; i < 20; i++) {
+      await turns();
+      yield 'x'.repeat(10_000);
+    }
+  }
+  const handle = exec('x', { stdin: source() });
+  await handle.detach();
+  const [running] = gateway.execs.values();
+  expect((await running?.stdinEnded)?.length).toBe(200_000);
+});
+
+test('refuses in time when the command does not take its stdin, and stays attached', async () => {
+  const { exec, gateway } = bench(() => undefined);
+  async function* endless() {
+    for (;;) {
+      await turns();
+      yield 'x';
+    }
+  }
+  const handle = exec('x', { stdin: endless() });
+  await handle.started;
+  await expect(handle.detach({ deadlineMs: 50 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  const [running] = gateway.execs.values();
+  running?.exit(3);
+  expect((await handle.exit).exitCode).toBe(3);
+});
+
+test('does not call off a command that has not started yet', async () => {
+  const gate = Promise.withResolvers<void>();
+  const { exec, gateway } = bench(() => undefined);
+  gateway.beforeStart = () => gate.promise;
+  const handle = exec('x');
+  const detached = handle.detach();
+  gate.resolve();
+  await detached;
+  expect(gateway.starts).toBe(1);
+});
