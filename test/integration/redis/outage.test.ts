@@ -26,7 +26,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status as string;
 
   const outages = [
-    { name: 'it stands still', begin: () => redis.freeze(), end: () => redis.thaw() },
+    { name: 'it stands still', begin: async () => redis.freeze(), end: async () => redis.thaw() },
     { name: 'it is killed', begin: () => redis.kill(), end: () => redis.restart() },
   ];
 
