@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Millibox, MilliboxError } from '../../src/sdk/index.ts';
+import { cli } from '../helpers/cli.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { until } from '../helpers/until.ts';
 
@@ -61,6 +62,14 @@ test('a batch comes up whole, its tenant can have no more, and a patient create 
   await own.delete();
   expect(await red.sandboxes.deleteByLabel({ batch: '1' })).toBe(3);
   await patient.delete();
+});
+
+test('the command line makes many in one call', async () => {
+  const args = ['create', '--count', '3', '--memory', '64', '--label', 'cli=1'];
+  const { code, stdout, stderr } = await cli({ url: stack.url, apiKey: RED_KEY }, args);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(new Set(stdout.toString().trim().split('\n')).size).toBe(3);
+  expect(await clientOf(RED_KEY).sandboxes.deleteByLabel({ cli: '1' })).toBe(3);
 });
 
 test('at SIGHUP the file counts anew: keys come and go, bounds change, and a broken file changes nothing', async () => {

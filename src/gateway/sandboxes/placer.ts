@@ -24,6 +24,8 @@ const MAX_EXCLUDED = 64;
 export class Placer {
   readonly #options: PlacerOptions;
   readonly #sender: CreateSender;
+  /** What failed last. A message that is lost may fail many sandboxes, and is one failure of its node. */
+  #failure: ServiceError | null = null;
   /** Nodes that failed a sandbox. Forgotten with its placement. */
   readonly #excluded = new Map<string, Set<Node>>();
 
@@ -116,8 +118,11 @@ export class Placer {
       case 'unauthenticated':
         // It may have it all the same. If so it says so when it is back, and is told that another has it.
         observe?.('failed');
-        log.warn({ node: node.name, sandbox: entry.id, code: error.code }, 'a node failed to take a sandbox');
-        if (node.health.failed()) log.warn({ node: node.name }, 'node ejected after repeated failures');
+        if (error !== this.#failure) {
+          log.warn({ node: node.name, sandbox: entry.id, code: error.code }, 'a node failed to take a sandbox');
+          if (node.health.failed()) log.warn({ node: node.name }, 'node ejected after repeated failures');
+        }
+        this.#failure = error;
         this.#exclude(entry.id, node);
         store.assign(entry, null);
         return { unclear: node.name };

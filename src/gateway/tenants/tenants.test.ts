@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
 import { ERRORS } from '../../protocol/errors.ts';
+import { createPrimeDoor } from '../doors/prime/door.ts';
 import { FakeNode } from '../testing/fake-node.ts';
 import { KEY, OTHER_KEY, TEST_CONFIG, TestGateway, type Answer } from '../testing/harness.ts';
 import { parseTenants, type TenantRules } from './file.ts';
@@ -135,6 +136,21 @@ test('commands in hand are bounded over HTTP and WebSocket together; what ends m
   stream.end();
   for (const exec of node.execs.started) node.execs.finish(exec);
   await gateway.until('both places are free', () => gateway.services.tenancy.admission.running.size === 0);
+});
+
+test('on the wire of Prime a bound is a 429 with Retry-After, in its own form', async () => {
+  const bounds = rules({ sandboxes: 1, createsPerSecond: 0.5, createBurst: 1 });
+  gateway = await TestGateway.start([new FakeNode()], bounds, [createPrimeDoor()]);
+  const primeCreate = () => gateway.ask('POST', '/api/v1/sandbox', { body: { name: 'a', docker_image: 'image' } });
+  const made = await primeCreate();
+  expect(made.status).toBe(201);
+  for (const code of ['quota_exceeded', 'rate_limited']) {
+    const refused = await primeCreate();
+    expect([refused.status, refused.json.code]).toEqual([429, code]);
+    expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+    expect(refused.json.detail).not.toMatch(/\d/);
+    await gateway.ask('DELETE', `/api/v1/sandbox/${made.json.id}`);
+  }
 });
 
 test('no message of a quota has a number in it that could pass for a status', async () => {
