@@ -1,7 +1,7 @@
 /**
  * Tickets as BullMQ keeps them: a queue for each tenant, a job for each ticket, named by its sandbox. BullMQ says who has
  * a job (a lock that ends by itself), puts one back before younger ones, and frees those of a gateway that died. Which
- * tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0009).
+ * tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0007).
  */
 import type * as BullModule from 'bullmq';
 import type { Job, Queue, Worker } from 'bullmq';
