@@ -120,6 +120,14 @@ export class ChannelLog {
   /** Writes what waits, and what comes meanwhile. Never rejects. */
   async #write(): Promise<void> {
     await this.#options.ready;
+    // Something may come while the file is being closed, and be the last.
+    while (this.#queue.length > 0) await this.#writeQueue();
+    this.#writing = null;
+    this.#waiting?.resolve();
+    this.#waiting = null;
+  }
+
+  async #writeQueue(): Promise<void> {
     let file = null as { segment: Segment; handle: FileHandle } | null;
     while (this.#queue.length > 0) {
       const batch = this.#queue;
@@ -149,9 +157,6 @@ export class ChannelLog {
       waiting?.resolve();
     }
     await file?.handle.close().catch(this.#options.failed);
-    this.#writing = null;
-    this.#waiting?.resolve();
-    this.#waiting = null;
   }
 
   /** The file that takes the next byte. */
