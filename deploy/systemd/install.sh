@@ -30,32 +30,35 @@ step "Programs: $DESTDIR/opt/millibox"
 home=$DESTDIR/opt/millibox
 install -d "$home/bin" "$home/docs"
 # Beside the old ones first: what runs keeps its files until it is restarted.
-put_directory() { # FROM NAME
-  rm -rf "${home:?}/$2.new" "${home:?}/$2.old"
-  cp -R "$1" "$home/$2.new"
-  if [ -e "$home/$2" ]; then mv "$home/$2" "$home/$2.old"; fi
-  mv "$home/$2.new" "$home/$2"
-  rm -rf "${home:?}/$2.old"
+put_directory() { # NAME, with the new one in NAME.new
+  rm -rf "${home:?}/$1.old"
+  if [ -e "$home/$1" ]; then mv "$home/$1" "$home/$1.old"; fi
+  mv "$home/$1.new" "$home/$1"
+  rm -rf "${home:?}/$1.old"
 }
-put_program() { # FROM NAME
-  install -m 0755 "$1" "$home/bin/.$2.new"
-  mv "$home/bin/.$2.new" "$home/bin/$2"
+put_program() { # NAME, with the content on stdin
+  cat >"$home/bin/.$1.new"
+  chmod 0755 "$home/bin/.$1.new"
+  mv "$home/bin/.$1.new" "$home/bin/$1"
 }
 
-# Only what runs: the tools of development stay here.
-runtime=$(mktemp -d)
-trap 'rm -rf "$runtime"' EXIT
-cp -R "$ROOT/package.json" "$ROOT/package-lock.json" "$ROOT/node_modules" "$runtime"
-(cd "$runtime" && npm prune --omit=dev --offline --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2) ||
-  fail 'npm prune failed; see the lines above'
-put_directory "$runtime/node_modules" node_modules
-put_directory "$ROOT/dist" dist
+rm -rf "${home:?}"/*.new
+cp -R "$ROOT/dist" "$home/dist.new"
+# Only what runs: the tools of development stay here. What lies inside of a package comes with it.
+mkdir "$home/node_modules.new"
+(cd "$ROOT" && npm ls --omit=dev --all --parseable </dev/null) |
+  sed -nE "s#^$ROOT/node_modules/((@[^/]+/)?[^/]+)\$#\1#p" |
+  tar -C "$ROOT/node_modules" -cf - -T - | tar -C "$home/node_modules.new" -xf -
+put_directory dist
+put_directory node_modules
 install -m 0644 "$ROOT/package.json" "$home/package.json"
 install -m 0644 "$ROOT/docs/deploy.md" "$home/docs/deploy.md"
-put_program "$(readlink -f "$ROOT/node_modules/.bin/node")" node
-printf '#!/bin/sh\nexec /opt/millibox/bin/node /opt/millibox/dist/src/cli/main.js "$@"\n' >"$runtime/millibox"
-put_program "$runtime/millibox" millibox
-if wants agent; then put_program "$(boxinit_dir)/boxinit" boxinit; fi
+put_program node <"$ROOT/node_modules/.bin/node"
+put_program millibox <<'SH'
+#!/bin/sh
+exec /opt/millibox/bin/node /opt/millibox/dist/src/cli/main.js "$@"
+SH
+if wants agent; then put_program boxinit <"$(boxinit_dir)/boxinit"; fi
 
 step "Secrets and settings: $DESTDIR/etc/millibox"
 bash "$ROOT/deploy/systemd/secrets.sh" "$DESTDIR/etc/millibox"
