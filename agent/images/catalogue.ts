@@ -2,13 +2,8 @@
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { sleep } from '../../src/lib/deadline.ts';
 import type { ImageConfig } from './layout.ts';
-import { runTool } from './run-tool.ts';
-
-const REMOVE_MS = 10 * 60_000;
-const REMOVE_TRIES = 5;
-const REMOVE_PAUSE_MS = 100;
+import { removeTree } from './remove-tree.ts';
 
 const Stored = z.object({
   id: z.string().regex(/^sha256:[a-f0-9]{64}$/),
@@ -155,23 +150,6 @@ export class Catalogue {
     const path = join(this.#dir, 'references.json');
     await writeFile(`${path}.new`, JSON.stringify(Object.fromEntries(this.#references)), { mode: 0o600 });
     await rename(`${path}.new`, path);
-  }
-}
-
-/**
- * Whatever an image holds: Node's own removal gives up where a path grows longer than the kernel takes. Tries again, since
- * a tool that was just killed may have made a last file.
- * @throws ToolError.
- */
-export async function removeTree(path: string): Promise<void> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      await runTool('rm', ['-rf', '--one-file-system', '--', path], { deadlineMs: REMOVE_MS });
-      return;
-    } catch (error) {
-      if (tries === REMOVE_TRIES) throw error;
-      await sleep(REMOVE_PAUSE_MS);
-    }
   }
 }
 

@@ -8,12 +8,13 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Image, Images, PullProgress } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
 import { beyondBudget } from './budget.ts';
-import { Catalogue, removeTree, type StoredImage } from './catalogue.ts';
+import { Catalogue, type StoredImage } from './catalogue.ts';
 import { whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
 import { Pulls, Turns, type Waiter } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
 import { copyFromRegistry, type RegistryConfig } from './registry.ts';
+import { removeTree } from './remove-tree.ts';
 import { runTool } from './run-tool.ts';
 import { unpackLayout, unpackTar } from './unpack.ts';
 

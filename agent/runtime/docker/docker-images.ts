@@ -1,7 +1,8 @@
 /** Images in Docker's own store, pulled by Docker. What is known of them is kept, so that a create asks nobody. */
 import type Docker from 'dockerode';
-import { orAbort, withDeadline } from '../../../src/lib/deadline.ts';
+import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { Pulls, type Waiter } from '../../images/pulls.ts';
 import type { Image, Images, PullProgress } from '../runtime.ts';
 import { dockerError, pullError, statusOf } from './docker-errors.ts';
 
@@ -11,18 +12,10 @@ const PULL_MS = 30 * 60_000;
 const PULL_SILENCE_MS = 120_000;
 const MAX_KNOWN = 10_000;
 
-/** One pull and all who wait for it. It goes on while anybody does. */
-interface Pull {
-  done: Promise<Image>;
-  watchers: Set<(progress: PullProgress) => void>;
-  waiting: number;
-  abort: AbortController;
-}
-
 export class DockerImages implements Images {
   readonly #docker: Docker;
   readonly #known = new Map<string, Image>();
-  readonly #pulls = new Map<string, Pull>();
+  readonly #pulls = new Pulls();
   readonly #inUse: () => ReadonlySet<string>;
 
   /** @param inUse ids of the images that containers of ours use */
@@ -35,19 +28,10 @@ export class DockerImages implements Images {
     return this.#known.get(ref);
   }
 
-  async ensure(ref: string, options: { signal?: AbortSignal; onProgress?: (p: PullProgress) => void }): Promise<Image> {
+  async ensure(ref: string, options: Waiter): Promise<Image> {
     const here = this.#known.get(ref) ?? (await this.#inspect(ref));
     if (here !== undefined) return here;
-    const pull = this.#pulls.get(ref) ?? this.#startPull(ref);
-    pull.waiting += 1;
-    if (options.onProgress !== undefined) pull.watchers.add(options.onProgress);
-    try {
-      return await orAbort(options.signal, pull.done);
-    } finally {
-      pull.waiting -= 1;
-      if (options.onProgress !== undefined) pull.watchers.delete(options.onProgress);
-      if (pull.waiting === 0) pull.abort.abort(new ServiceError('cancelled', 'nobody waits for this pull any more'));
-    }
+    return await this.#pulls.join(ref, (signal, tell) => this.#pullInTime(ref, signal, tell), options);
   }
 
   async list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
@@ -106,22 +90,14 @@ export class DockerImages implements Images {
     }
   }
 
-  #startPull(ref: string): Pull {
-    const watchers = new Set<(progress: PullProgress) => void>();
-    const abort = new AbortController();
-    const done = withDeadline({ deadlineMs: PULL_MS, signal: abort.signal, what: `the pull of ${ref}` }, (signal) =>
-      this.#pull(ref, signal, (progress) => {
-        for (const watcher of watchers) watcher(progress);
-      }),
-    )
-      .catch((error: unknown) => {
-        throw pullError(error, ref);
-      })
-      .finally(() => this.#pulls.delete(ref));
-    done.catch(() => undefined);
-    const pull: Pull = { done, watchers, waiting: 0, abort };
-    this.#pulls.set(ref, pull);
-    return pull;
+  async #pullInTime(ref: string, signal: AbortSignal, tell: (progress: PullProgress) => void): Promise<Image> {
+    try {
+      return await withDeadline({ deadlineMs: PULL_MS, signal, what: `the pull of ${ref}` }, (linked) =>
+        this.#pull(ref, linked, tell),
+      );
+    } catch (error) {
+      throw pullError(error, ref);
+    }
   }
 
   async #pull(ref: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<Image> {

@@ -3,9 +3,10 @@
  * that it is. A box without a process never came to life.
  */
 import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
-import { chmod, mkdir, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { removeTree } from '../../images/remove-tree.ts';
 import type { ProcessId } from './pids.ts';
 
 const State = z.object({
@@ -23,13 +24,18 @@ export interface Box extends z.infer<typeof State> {
   imageId: string | null;
 }
 
+/** As many paths as one process is told. */
+const MAX_BURIED_AT_ONCE = 256;
+
 const CONTAINER_ID = /^[a-z0-9-]{1,64}$/;
 
 export class Boxes {
   readonly #dir: string;
   readonly #grave: string;
   readonly #known = new Map<string, Box>();
-  readonly #burials = new Set<Promise<void>>();
+  /** Directories of containers that are gone. */
+  #toBury: string[] = [];
+  #burying: Promise<void> | null = null;
 
   private constructor(dir: string) {
     this.#dir = join(dir, 'boxes');
@@ -102,14 +108,20 @@ export class Boxes {
 
   /** Resolves once no file of a removed container is left. */
   async buried(): Promise<void> {
-    await Promise.all(this.#burials);
+    await this.#burying;
   }
 
   #bury(path: string): void {
-    const burial = rm(path, { recursive: true, force: true, maxRetries: 5 })
-      .catch(() => undefined)
-      .finally(() => this.#burials.delete(burial));
-    this.#burials.add(burial);
+    this.#toBury.push(path);
+    this.#burying ??= this.#buryAll();
+  }
+
+  /** Many in one go: removing is a process of its own. What stays is found again at the next start. Never rejects. */
+  async #buryAll(): Promise<void> {
+    while (this.#toBury.length > 0) {
+      await removeTree(...this.#toBury.splice(0, MAX_BURIED_AT_ONCE)).catch(() => undefined);
+    }
+    this.#burying = null;
   }
 
   #read(id: string): Box | undefined {

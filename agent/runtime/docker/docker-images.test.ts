@@ -1,0 +1,67 @@
+import { PassThrough } from 'node:stream';
+import type Docker from 'dockerode';
+import { expect, test } from 'vitest';
+import { ServiceError } from '../../../src/protocol/errors.ts';
+import { DockerImages } from './docker-images.ts';
+
+/** An engine that has no image until a pull of it has ended. */
+class FakeEngine {
+  readonly pulls: PassThrough[] = [];
+  #here = false;
+
+  images(): DockerImages {
+    return new DockerImages(this as unknown as Docker, () => new Set());
+  }
+
+  finish(pull: PassThrough): void {
+    this.#here = true;
+    pull.end('{"status":"Downloaded"}\n');
+  }
+
+  getImage(): { inspect(): Promise<unknown> } {
+    const gone = Object.assign(new Error('no such image'), { statusCode: 404 });
+    const info = { Id: 'sha256:1', Config: { Env: ['A=b'], WorkingDir: '/app' } };
+    return { inspect: () => (this.#here ? Promise.resolve(info) : Promise.reject(gone)) };
+  }
+
+  pull(): Promise<PassThrough> {
+    const pull = new PassThrough();
+    this.pulls.push(pull);
+    return Promise.resolve(pull);
+  }
+
+  async pulling(count: number): Promise<void> {
+    while (this.pulls.length < count) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+test('whoever asks for an image whose pull was just given up gets a pull of its own', async () => {
+  const engine = new FakeEngine();
+  const images = engine.images();
+  const impatient = new AbortController();
+  const first = images.ensure('image:1', { signal: impatient.signal });
+  const caught = expect(first).rejects.toMatchObject({ code: 'cancelled' });
+  await engine.pulling(1);
+  impatient.abort(new ServiceError('cancelled'));
+  const second = images.ensure('image:1', {});
+  await caught;
+  await engine.pulling(2);
+  engine.finish(engine.pulls[1]!);
+  expect(await second).toMatchObject({ id: 'sha256:1', env: { A: 'b' }, workdir: '/app' });
+  expect(engine.pulls[0]!.destroyed).toBe(true);
+});
+
+test('many who ask for one image share a pull, and one who leaves takes it from nobody', async () => {
+  const engine = new FakeEngine();
+  const images = engine.images();
+  const impatient = new AbortController();
+  const leaves = images.ensure('image:1', { signal: impatient.signal });
+  const caught = expect(leaves).rejects.toMatchObject({ code: 'cancelled' });
+  const stays = [images.ensure('image:1', {}), images.ensure('image:1', {})];
+  await engine.pulling(1);
+  impatient.abort(new ServiceError('cancelled'));
+  await caught;
+  engine.finish(engine.pulls[0]!);
+  expect((await Promise.all(stays)).map(({ id }) => id)).toEqual(['sha256:1', 'sha256:1']);
+  expect(engine.pulls).toHaveLength(1);
+});
