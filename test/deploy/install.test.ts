@@ -47,12 +47,16 @@ describe('the install script', () => {
     expect(statSync(etc('admin-key')).mode & 0o777).toBe(0o400);
   });
 
-  test('a second time keeps secrets and settings', async () => {
-    const files = ['node-secret', 'api-keys', 'admin-key', 'gateway.env', 'agent.env'];
-    const before = files.map((name) => readFileSync(etc(name), 'utf8'));
-    await install();
-    expect(files.map((name) => readFileSync(etc(name), 'utf8'))).toEqual(before);
-  }, INSTALL_MS);
+  test(
+    'a second time keeps secrets and settings',
+    async () => {
+      const files = ['node-secret', 'api-keys', 'admin-key', 'gateway.env', 'agent.env'];
+      const before = files.map((name) => readFileSync(etc(name), 'utf8'));
+      await install();
+      expect(files.map((name) => readFileSync(etc(name), 'utf8'))).toEqual(before);
+    },
+    INSTALL_MS,
+  );
 
   test('gateway and agent start from there, find each other, and know the key', async () => {
     const children: ChildProcess[] = [];
