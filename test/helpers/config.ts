@@ -36,3 +36,6 @@ export function amount(
   const given = process.env[name];
   return given === undefined || given === '' ? usual : Number(given);
 }
+
+/** `MILLIBOX_TEST_DOCKERFILES=1`: images are built from the Dockerfiles and tried, which takes minutes. */
+export const buildsImages = (): boolean => process.env['MILLIBOX_TEST_DOCKERFILES'] === '1';
