@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
+import { Harness, newSpec } from '../testing/harness.ts';
 import { createMany } from './create-many.ts';
 
 const group = (image: string, ids: string[]): CreateGroup => ({ spec: { id: 'first', image } as SandboxSpec, ids });
@@ -50,4 +51,24 @@ test('whoever else waits for the event loop has its turn between creates', async
   await done;
   expect(made).toBe(200);
   expect(seen.length).toBeGreaterThan(5);
+});
+
+test('over the link: a node that becomes full in the middle takes what it has room for, and those run', async () => {
+  await using h = await Harness.fake({}, { MILLIBOX_MAX_SANDBOXES: '5' });
+  const ids = Array.from({ length: 8 }, (_, i) => `sbx-many-${i}`);
+  const call = { op: 'createMany', groups: [{ spec: newSpec(), ids }] };
+  const answer = await h.client.call(call);
+  expect(answer['refused']).toMatchObject([{ ids: ids.slice(5), error: { code: 'capacity_exhausted' } }]);
+  for (const id of ids.slice(0, 5)) await h.reaches(id, 'RUNNING');
+  // The same again, as after a lost answer: the same sandboxes.
+  expect((await h.client.call(call))['refused']).toMatchObject([{ ids: ids.slice(5) }]);
+  expect(h.agent.sandboxes.list()).toHaveLength(5);
+});
+
+test('over the link: what is no batch is refused', async () => {
+  await using h = await Harness.fake();
+  for (const groups of [undefined, 'all', [{ spec: {}, ids: ['a'] }], [{ spec: newSpec(), ids: 'a' }]]) {
+    await expect(h.client.call({ op: 'createMany', groups })).rejects.toMatchObject({ code: 'invalid_request' });
+  }
+  expect(h.agent.sandboxes.list()).toHaveLength(0);
 });
