@@ -8,7 +8,7 @@ import { sandboxesOn } from '../helpers/placed.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 const LIMIT_MS = 300_000;
-const SANDBOXES = 6;
+const SANDBOXES = 4;
 const PAUSE_MS = 50;
 const LINES = 30;
 /** Says so many lines within about two seconds. */
@@ -16,7 +16,7 @@ const STREAM = `i=0; while [ $i -lt ${LINES} ]; do echo "line $i of the stream";
 const STREAMED = Array.from({ length: LINES }, (_, i) => `line ${i} of the stream\n`).join('');
 
 /** Writes far more than any buffer on the way holds, as fast as it is taken. */
-const BULK_BYTES = 150_000_000;
+const BULK_BYTES = 100_000_000;
 const BULK = `seq 1 100000000 | head -c ${BULK_BYTES}; exit 6`;
 
 let stack: TestStack;
@@ -121,6 +121,18 @@ async function httpCommand(sandbox: string, n: number): Promise<unknown> {
   }
 }
 
+/** Sandboxes made, used once and deleted, one after the other. Resolves with how many there were. */
+async function lives(client: Millibox, on: () => boolean): Promise<number> {
+  let n = 0;
+  for (; on(); n++) {
+    const sandbox = await client.sandboxes.create({ memoryMb: 64 });
+    expect((await sandbox.exec(`echo ${n}`)).stdout).toBe(`${n}\n`);
+    await sandbox.delete();
+    await sleep(PAUSE_MS);
+  }
+  return n;
+}
+
 /** The digest of what BULK writes. */
 function bulkDigest(): string {
   const digest = createHash('sha256');
@@ -174,6 +186,7 @@ test(
       ...made.map(
         async (sandbox) => await Promise.all([shortCommands(sandbox, on), streams(sandbox, on), files(sandbox, on)]),
       ),
+      ...at.map(async (client) => [await lives(client, on), 1]),
       // One on each node.
       ...[made[0], made.at(-1)].map(async (sandbox) => [await bulk(sandbox as Sandbox, digest, on), 1]),
     ]);

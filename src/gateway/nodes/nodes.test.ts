@@ -143,6 +143,18 @@ test.each(['mute', 'deaf'] as const)('a link over which the node is %s is found 
   }
 });
 
+test('while a node is away, an id that nobody here knows may be one of its sandboxes', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b], { nodeGraceMs: 600 });
+  const unknown = async () => (await gateway.ask('GET', '/v1/sandboxes/sbx-none')).json.error.code;
+  expect(await unknown()).toBe('sandbox_not_found');
+  a.vanish();
+  await gateway.until('it is away', () => gateway.services.nodes.list().some((n) => n.state === 'away'));
+  expect(await unknown()).toBe('node_unavailable');
+  await gateway.until('it is lost', () => gateway.services.nodes.list().some((n) => n.state === 'lost'));
+  expect(await unknown()).toBe('sandbox_not_found');
+});
+
 test('a sandbox that its node has no more when it comes back has ended', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
