@@ -1,0 +1,80 @@
+/** Bounds of a tenant over two gateways that share a Redis. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseTenants, type TenantRules } from '../../../src/gateway/tenants/file.ts';
+import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import type { TestGateway } from '../../../src/gateway/testing/harness.ts';
+import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
+import { until } from '../../helpers/until.ts';
+import { Gateways } from './gateways.ts';
+
+const LIMIT_MS = 30_000;
+
+describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', () => {
+  let redis: RedisServer;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+  });
+  afterAll(() => redis?.[Symbol.asyncDispose]());
+
+  const start = (node: FakeNode, own: Partial<TenantRules>): Promise<Gateways> =>
+    Gateways.start(redis, 2, [node], { tenants: parseTenants({ tenants: { default: own } }) });
+  const create = async (gateway: TestGateway, body: object = {}) => gateway.ask('POST', '/v1/sandboxes', { body });
+
+  test('what waits for room through one gateway counts at the other, and so does what was given up', async () => {
+    const node = new FakeNode();
+    node.room = 0;
+    await using gateways = await start(node, { sandboxes: 10 });
+    const [one, two] = [gateways.at(0), gateways.at(1)];
+    const made = await create(one, { count: 8 });
+    expect(made.status).toBe(201);
+    expect((await create(two, { count: 3 })).json.error).toMatchObject({
+      code: 'quota_exceeded',
+      details: { quota: 'sandboxes', limit: 10, used: 8 },
+    });
+    expect((await create(two, { count: 2 })).status).toBe(201);
+    expect((await create(one)).status).toBe(429);
+    expect((await one.ask('DELETE', `/v1/sandboxes/${made.json.sandboxes[0].id}`)).status).toBe(200);
+    await until(async () => (await create(two)).status === 201, LIMIT_MS, 'the place that became free');
+    expect((await create(one)).status).toBe(429);
+  });
+
+  test('creates through both at the same time never come to more than the bound', async () => {
+    const node = new FakeNode();
+    node.room = 0;
+    await using gateways = await start(node, { sandboxes: 15 });
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => create(gateways.at(i % 2))));
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(15);
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(25);
+  });
+
+  test('the rate is that of both together', async () => {
+    await using gateways = await start(new FakeNode(), { createsPerSecond: 0.01, createBurst: 4 });
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, i) => create(gateways.at(i % 2))));
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(4);
+    for (const { json } of answers.filter(({ status }) => status !== 201)) {
+      expect(json.error).toMatchObject({ code: 'rate_limited', details: { quota: 'createsPerSecond' } });
+    }
+  });
+
+  test('commands through one gateway count at the other within a moment', async () => {
+    const node = new FakeNode();
+    await using gateways = await start(node, { execs: 2 });
+    const [one, two] = [gateways.at(0), gateways.at(1)];
+    const id = await one.sandbox();
+    await two.until('the other knows it', () => two.services.sandboxes.list('default').sandboxes.length === 1);
+    const running = [one.exec(id, { hang: true }), one.exec(id, { hang: true })];
+    await node.execs.startedCount(2);
+    await until(async () => (await two.exec(id, {})).status === 429, LIMIT_MS, 'the other to hear of them');
+    for (const exec of [...node.execs.started]) node.execs.finish(exec);
+    await Promise.all(running);
+    await until(async () => (await two.exec(id, {})).status === 200, LIMIT_MS, 'the other to hear of their end');
+  });
+
+  test('a batch is one message for each node here too', async () => {
+    const node = new FakeNode();
+    await using gateways = await start(node, { sandboxes: 300 });
+    const { json } = await gateways.at(0).ask('POST', '/v1/sandboxes?waitMs=20000', { body: { count: 200 } });
+    expect(json.sandboxes.every(({ status }: { status: string }) => status === 'RUNNING')).toBe(true);
+    expect([node.opened.get('createMany'), node.opened.get('create') ?? 0]).toEqual([1, 0]);
+  });
+});
