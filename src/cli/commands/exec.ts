@@ -45,7 +45,7 @@ The exit code is the command's own (128 + n when signal n ended it), 124 after -
 
 Examples:
   millibox exec sbx-0123 -- ls -l /
-  millibox exec sbx-0123 -s -- 'cd /tmp && ls | wc -l'
+  millibox exec -s sbx-0123 -- 'cd /tmp && ls | wc -l'
   tar c src | millibox exec sbx-0123 -- tar x -C /work
   millibox exec -b sbx-0123 -- python3 -m http.server`,
     )
