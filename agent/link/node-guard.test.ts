@@ -32,3 +32,13 @@ test('nothing but a header made with the secret is admitted', () => {
   for (const header of wrong) expect(guard.admit(header)).toBeUndefined();
   expect(guard.admit(gatewayAuthorization('another secret, also long', guard.challenge(), NONCE))).toBeUndefined();
 });
+
+test('a clock that is set between challenge and answer changes nothing', () => {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  for (const step of [86_400_000, -86_400_000]) {
+    const guard = new NodeGuard(SECRET);
+    const challenge = guard.challenge();
+    vi.setSystemTime(Date.now() + step);
+    expect(guard.admit(gatewayAuthorization(SECRET, challenge, NONCE))).toBe(NONCE);
+  }
+});

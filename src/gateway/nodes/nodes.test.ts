@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { ServiceError } from '../../protocol/errors.ts';
 import { FakeNode } from '../testing/fake-node.ts';
 import { TestGateway } from '../testing/harness.ts';
@@ -140,6 +140,31 @@ test.each(['mute', 'deaf'] as const)('a link over which the node is %s is found 
     expect(metrics).toMatch(/^millibox_heartbeats_late [1-9]/m);
   } finally {
     clearInterval(chatter);
+  }
+});
+
+test('a clock that is set loses no node', async () => {
+  const [a] = two();
+  vi.useFakeTimers({ toFake: ['Date'] });
+  try {
+    gateway = await TestGateway.start([a], { nodeGraceMs: 60_000, heartbeat: { intervalMs: 20, deadAfterMs: 200 } });
+    const id = await gateway.sandbox({ timeoutMs: 7 * 86_400_000 });
+    const losses = gateway.services.registry.all[0]?.link?.counts.losses;
+    for (const step of [86_400_000, -2 * 86_400_000]) {
+      vi.setSystemTime(Date.now() + step);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(gateway.services.nodes.list()[0]?.state).toBe('ready');
+    }
+    expect(gateway.services.registry.all[0]?.link?.counts.losses).toBe(losses);
+    a.vanish();
+    await gateway.until('it is away', () => gateway.services.nodes.list()[0]?.state === 'away');
+    vi.setSystemTime(Date.now() + 86_400_000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(gateway.services.nodes.list()[0]?.state).toBe('away');
+    a.offline = false;
+    expect((await gateway.exec(id, { stdout: 'here' })).json.stdout).toBe('here');
+  } finally {
+    vi.useRealTimers();
   }
 });
 
