@@ -9,11 +9,16 @@ interface Debt {
 }
 
 const RETRY_MS = 1_000;
+/** At once: more would only wait for each other. */
+const MAX_TRYING = 256;
+/** Beyond it what is owed is dropped: a store that is away for so long has lost more. */
+const MAX_DEBTS = 100_000;
 
 export class Owed {
   readonly #log: Logger;
   readonly #debts = new Map<string, Debt>();
   readonly #timer: NodeJS.Timeout;
+  #trying = 0;
   #stopped = false;
 
   constructor(log: Logger) {
@@ -33,17 +38,25 @@ export class Owed {
       return known.done.promise;
     }
     const debt: Debt = { work, done: Promise.withResolvers(), trying: false };
-    if (this.#stopped) debt.done.resolve();
+    if (this.#stopped || this.#debts.size >= MAX_DEBTS) debt.done.resolve();
     else {
       this.#debts.set(key, debt);
-      this.#try(key, debt);
+      if (this.#trying < MAX_TRYING) this.#try(key, debt);
     }
     return debt.done.promise;
   }
 
   /** Now is a good time. */
   pay(): void {
-    for (const [key, debt] of this.#debts) this.#try(key, debt);
+    for (const [key, debt] of this.#debts) {
+      if (this.#trying >= MAX_TRYING) return;
+      this.#try(key, debt);
+    }
+  }
+
+  /** Resolves when nothing that is owed now is owed any more. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#debts.values()].map(({ done }) => done.promise));
   }
 
   /** What is not done by now stays undone. */
@@ -57,17 +70,21 @@ export class Owed {
   #try(key: string, debt: Debt): void {
     if (debt.trying) return;
     debt.trying = true;
+    this.#trying += 1;
     const { work } = debt;
     const tried = work().then(
       () => {
         debt.trying = false;
+        this.#trying -= 1;
         // Something newer is owed under this key meanwhile.
         if (debt.work !== work) return this.#try(key, debt);
         this.#debts.delete(key);
         debt.done.resolve();
+        if (this.#debts.size > this.#trying) this.pay();
       },
       () => {
         debt.trying = false;
+        this.#trying -= 1;
       },
     );
     background(tried, 'tell redis', this.#log);

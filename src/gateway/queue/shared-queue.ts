@@ -37,6 +37,8 @@ const RETRY_AFTER_MS = 1_000;
 const RECHECK_MS = 1_000;
 /** Tickets that this gateway has taken and not yet placed. */
 const MAX_TAKEN = 64;
+/** For what is in hand when the gateway ends. */
+const STOP_MS = 5_000;
 /** The gateway that let it in ends it first, if it is there. */
 const OVERDUE_SLACK_MS = 5_000;
 /** A create is answered after this long even if its node has not said that it has it. */
@@ -47,8 +49,6 @@ export class SharedQueue implements PlacementQueue {
   readonly #lines = new Lines<Known>((a, b) => a.record.createdAtMs < b.record.createdAtMs);
   /** Tickets that were asked for here, and that no node has yet: should Redis lose them, they are written down again. */
   readonly #own = new Map<string, Ticket>();
-  /** Turned down, and nothing of it was written: whoever asked for it ends it next. */
-  readonly #refused = new Set<string>();
   readonly #owed: Owed;
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
@@ -57,7 +57,8 @@ export class SharedQueue implements PlacementQueue {
   #sharing: Sharing | null = null;
   /** What is being passed on at this moment: nobody needs to tell Redis what came from there. */
   #hearing: string | null = null;
-  #taken = 0;
+  /** Tickets that this gateway has taken, on their way to a node or back. */
+  readonly #finishing = new Set<Promise<void>>();
   #recoveredAt = -Infinity;
   #serving = false;
   #serveAgain = false;
@@ -110,8 +111,7 @@ export class SharedQueue implements PlacementQueue {
   async bury(record: SandboxRecord): Promise<void> {
     const { id, tenant } = record;
     this.remove(id);
-    // Redis knows already, or was never told of it.
-    if (this.#hearing === id || this.#refused.delete(id)) return;
+    if (this.#hearing === id) return;
     const { room, tickets } = this.#options;
     await this.#owed.owe(`end ${id}`, async () => {
       await room.end(record);
@@ -145,11 +145,13 @@ export class SharedQueue implements PlacementQueue {
     }
   }
 
+  /** What is in hand is finished first, so that others need not wait for the end of its lock. */
   async stop(): Promise<void> {
     this.#stopping.abort(new ServiceError('cancelled'));
     clearInterval(this.#timer);
     this.#unlisten();
     this.#options.room.stop();
+    await within(STOP_MS, Promise.all([...this.#finishing, this.#owed.settled()]));
     this.#owed.stop();
     await this.#options.tickets.close();
   }
@@ -169,20 +171,21 @@ export class SharedQueue implements PlacementQueue {
 
   /** It waits from now on, or never did. @throws ServiceError `capacity_exhausted` */
   async #begin(ticket: Ticket, triedOn: string | null): Promise<void> {
-    const { id } = ticket.spec;
-    if (!this.#options.link.up) {
-      this.#refused.add(id);
-      throw awayError();
-    }
+    if (!this.#options.link.up) throw awayError();
     try {
       await this.#write(ticket, triedOn);
     } catch (thrown) {
-      this.#own.delete(id);
+      const { spec } = ticket;
+      this.#own.delete(spec.id);
       const error = ServiceError.from(thrown);
-      // Without an answer it may be there all the same; the end of the sandbox, which follows, takes it away.
-      if (error.code === 'node_unavailable') throw awayError();
-      this.#refused.add(id);
-      throw error;
+      if (error.code !== 'node_unavailable') throw error;
+      // Without an answer it may be there all the same: it is taken away again when that can be done.
+      background(
+        this.bury(endedRecord(pendingRecord(spec), 'deleted', null, Date.now())),
+        'take back a ticket',
+        this.#options.log,
+      );
+      throw awayError();
     }
   }
 
@@ -207,7 +210,7 @@ export class SharedQueue implements PlacementQueue {
       this.#recover();
       const stuck = new Set<string>();
       for (let one = this.#lines.next(stuck); one !== undefined; one = this.#lines.next(stuck)) {
-        if (this.#taken >= MAX_TAKEN) return;
+        if (this.#finishing.size >= MAX_TAKEN) return;
         if (!(await this.#serveTenant(one))) stuck.add(one.tenant);
       }
     }
@@ -227,11 +230,11 @@ export class SharedQueue implements PlacementQueue {
     }
     this.#lines.remove(id);
     this.#lines.served(tenant);
-    this.#taken += 1;
     const finished = this.#finish(taken, outcome).finally(() => {
-      this.#taken -= 1;
+      this.#finishing.delete(finished);
       this.wake();
     });
+    this.#finishing.add(finished);
     background(finished, 'place a ticket', this.#options.log);
     return true;
   }
@@ -300,6 +303,13 @@ export class SharedQueue implements PlacementQueue {
   async #writeBack(id: string, ticket: Ticket): Promise<void> {
     if (this.#own.has(id) && this.#sharing?.isOpen(id) === true) await this.#write(ticket, null);
   }
+}
+
+/** Resolves with the work, or after so long. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
 }
 
 /** What a create is told that has to wait where nobody can. */

@@ -13,6 +13,8 @@ export class Entry {
   node: Node | null = null;
   /** The node has said that it has it. */
   accepted = false;
+  /** Some node was told of it from here, and has not refused it: it may be there. */
+  sent = false;
   /** It was deleted when its node was lost already. */
   renounced = false;
   /** Other nodes that say that it is alive there; one of them all keeps it. */

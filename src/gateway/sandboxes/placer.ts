@@ -18,6 +18,8 @@ export interface PlacerOptions {
   observe?: (outcome: 'accepted' | 'refused' | 'failed') => void;
 }
 
+/** Between two looks at a node that may have a sandbox and is away. */
+const TRIED_PATIENCE_MS = 2_000;
 /** A node that failed this sandbox gets it again no sooner than all others were tried. */
 const MAX_EXCLUDED = 64;
 
@@ -49,9 +51,12 @@ export class Placer {
     const { store, nodes } = this.#options;
     const entry = store.get(ticket.spec.id);
     if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
-    // The node that may have it already is away: it is heard first, or given up as lost.
-    const tried = leave?.triedOn ?? null;
-    if (tried !== null && nodes().some((node) => node.name === tried && !node.up && node.state !== 'lost')) return null;
+    const triedOn = leave?.triedOn ?? null;
+    const tried = triedOn === null ? undefined : nodes().find((node) => node.name === triedOn);
+    if (tried !== undefined && !tried.up && tried.state !== 'lost') {
+      // It may be there: that node is heard first, or given up as lost. Others of the tenant go meanwhile.
+      return tried.whenUp(TRIED_PATIENCE_MS).then(later, later);
+    }
     const excluded = this.#excluded.get(entry.id);
     let node = pick(nodes(), ticket.spec, { exclude: excluded });
     if (node === null && excluded !== undefined) {
@@ -76,6 +81,7 @@ export class Placer {
       if (entry.node === node && !entry.accepted) store.assign(entry, null);
       return refusal;
     }
+    entry.sent = true;
     let record: SandboxRecord;
     try {
       record = await this.#sender.send(node, ticket.spec);
@@ -108,6 +114,7 @@ export class Placer {
       case 'rate_limited':
         observe?.('refused');
         node.refused();
+        entry.sent = false;
         store.assign(entry, null);
         return 'later';
       case 'node_unavailable':
@@ -138,6 +145,8 @@ export class Placer {
     if (excluded.size < MAX_EXCLUDED) excluded.add(node);
   }
 }
+
+const later = (): Outcome => 'later';
 
 function reasonOf(error: ServiceError): EndReason {
   return error.code.startsWith('image_') ? 'image_pull_failed' : 'start_failed';

@@ -19,7 +19,7 @@ import type { Entry } from './entry.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Placer } from './placer.ts';
 import type { Reaper } from './reaper.ts';
-import { specsOf } from './spec.ts';
+import { idsFrom, specsOf } from './spec.ts';
 import type { Store } from './store.ts';
 
 export interface SandboxFilter {
@@ -234,40 +234,46 @@ export class SandboxService {
     const { store, queue, admission, observe } = this.#deps;
     const image = request.image ?? this.#defaultImage();
     this.#assertPossible(request, image);
-    const specs = specsOf(tenant, request, image, Date.now(), seed);
+    const idOf = seed === undefined ? undefined : idsFrom(seed, (id) => this.#takenBack(id));
+    const specs = specsOf(tenant, request, image, Date.now(), idOf);
     await admission.admit(tenant, specs);
     const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
     const fresh: Entry[] = [];
-    const written: Promise<void>[] = [];
-    try {
-      // In one go: what this decides for each node leaves for it in one message.
-      for (const spec of specs) {
-        // Another gateway was in the middle of the same create: what it has made is part of this one.
-        const made = store.get(spec.id);
-        const entry = made ?? store.add(pendingRecord(spec));
-        entries.push(entry);
-        // What is on a node already was counted there.
-        if (made !== undefined) {
-          admission.changed(made);
-          continue;
-        }
-        fresh.push(entry);
-        const adding = Promise.resolve(queue.add({ spec, priority: 0, weight }));
-        // Of several that fail the first is told.
-        adding.catch(() => undefined);
-        written.push(adding);
+    // In one go: what this decides for each node leaves for it in one message.
+    const adding = specs.flatMap((spec) => {
+      // Another gateway was in the middle of the same create: what it has made is part of this one.
+      const made = store.get(spec.id);
+      const entry = made ?? store.add(pendingRecord(spec));
+      entries.push(entry);
+      // What is on a node already was counted there.
+      if (made !== undefined) {
+        admission.changed(made);
+        return [];
       }
-      await Promise.all(written);
-    } catch (error) {
+      fresh.push(entry);
+      return attempt(() => queue.add({ spec, priority: 0, weight }));
+    });
+    const added = await Promise.allSettled(adding);
+    const failure = added.find((one) => one.status === 'rejected');
+    if (failure !== undefined) {
       // All or none: what was begun is taken back.
-      for (const entry of fresh) background(this.#delete(entry), 'take back a create', this.#deps.log);
+      for (const [i, entry] of fresh.entries()) {
+        if (added[i]?.status === 'rejected' && store.discard(entry)) continue;
+        background(this.#delete(entry), 'take back a create', this.#deps.log);
+      }
       admission.withdraw(specs);
-      throw error;
+      throw failure.reason;
     }
     for (const entry of fresh) this.#limitWait(entry);
     observe?.created(tenant, fresh.length);
     return entries.map((entry) => this.#view(entry));
+  }
+
+  /** Deleted before anything ran in it, as a create that failed does with what it had begun. */
+  #takenBack(id: string): boolean {
+    const record = this.#deps.store.get(id)?.record;
+    return record?.reason === 'deleted' && record.startedAtMs === null;
   }
 
   #view(entry: Entry): Sandbox {
@@ -342,4 +348,9 @@ function matches(entry: Entry, filter: SandboxFilter): boolean {
   return Object.entries(filter.labels ?? {}).every(
     ([key, value]) => Object.hasOwn(record.labels, key) && record.labels[key] === value,
   );
+}
+
+/** Begun at once; what it throws is in the promise. */
+async function attempt(work: () => void | Promise<void>): Promise<void> {
+  await work();
 }

@@ -10,7 +10,7 @@ import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 const MAX_SPEC_BYTES = MAX_CONTROL_BYTES - 4096;
 
 /**
- * One spec for each sandbox of the request; all share what is alike in them. With a seed, their ids are made of it.
+ * One spec for each sandbox of the request, under the id that `idOf` gives it; all share what is alike in them.
  * @throws ServiceError `body_too_large` when environment, labels and command together are too large.
  */
 export function specsOf(
@@ -18,7 +18,7 @@ export function specsOf(
   request: CreateSandboxRequest,
   image: string,
   now: number,
-  seed?: string,
+  idOf: (index: number) => string = newSandboxId,
 ): SandboxSpec[] {
   const spec: SandboxSpec = {
     id: newSandboxId(),
@@ -45,14 +45,19 @@ export function specsOf(
       `env, secrets, labels and startCommand take ${bytes} bytes together; at most ${MAX_SPEC_BYTES}`,
     );
   }
-  const idOf = (i: number): string => (seed === undefined ? newSandboxId() : sandboxIdFor(seed, i));
   return Array.from({ length: request.count ?? 1 }, (_, i) => ({ ...spec, id: idOf(i) }));
 }
 
-/** The same for the same seed, on every gateway. */
-function sandboxIdFor(seed: string, index: number): string {
-  const hash = createHash('sha256')
-    .update(JSON.stringify([seed, index]))
-    .digest('hex');
-  return `sbx-${hash.slice(0, 32)}`;
+/**
+ * Ids that are the same for the same seed, on every gateway. An id that was taken back before anything ran in it is not
+ * given out again.
+ */
+export function idsFrom(seed: string, takenBack: (id: string) => boolean): (index: number) => string {
+  return (index) => {
+    for (let attempt = 0; ; attempt++) {
+      const hash = createHash('sha256').update(JSON.stringify([seed, index, attempt]));
+      const id = `sbx-${hash.digest('hex').slice(0, 32)}`;
+      if (!takenBack(id)) return id;
+    }
+  };
 }

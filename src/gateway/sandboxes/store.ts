@@ -83,6 +83,14 @@ export class Store {
     return entry;
   }
 
+  /** It never came to be: whoever asked for it was turned down. False, and nothing is done, when a node may have it. */
+  discard(entry: Entry): boolean {
+    if (entry.sent || entry.accepted || entry.ended) return false;
+    this.assign(entry, null);
+    this.#drop(entry);
+    return true;
+  }
+
   /** It is being sent to this node (null: to none any more). */
   assign(entry: Entry, node: Node | null): void {
     this.#count(entry, -1);
