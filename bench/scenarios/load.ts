@@ -132,6 +132,7 @@ function drawnTimes({ phases, drawn }: Measured): Named[] {
   return entries.flatMap(([phaseName, { recording }], i) =>
     drawn.map((name) => ({
       name: entries.length > 1 ? `${name}, ${phaseName}` : name,
+      kind: name,
       times: recording.series(name).times,
       dashed: i > 0,
     })),

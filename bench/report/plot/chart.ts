@@ -4,6 +4,8 @@ import { element, line, path, picture, text } from './svg.ts';
 
 export interface Curve {
   name: string;
+  /** Curves of one kind have one colour. */
+  kind: string;
   points: readonly { x: number; y: number }[];
   /** Told apart from the others without colour, too. */
   dashed?: boolean;
@@ -25,20 +27,20 @@ export interface ChartOptions {
 }
 
 const WIDTH = 860;
-const LEFT = 72;
+const LEFT = 84;
 const RIGHT = 24;
 const TOP = 86;
 const BOTTOM = 50;
 const GAP = 26;
 /** Told apart by people who see colours differently, too (Okabe and Ito). */
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000'];
-const LETTER_WIDTH = 6.6;
+const LETTER_WIDTH = 7.2;
 
 export function chart(options: ChartOptions): string {
   const { title, subtitle, xLabel, x, panels, panelHeight = panels.length > 1 ? 190 : 360 } = options;
   const height = TOP + panels.length * panelHeight + (panels.length - 1) * GAP + BOTTOM;
-  const names = [...new Set(panels.flatMap((panel) => panel.curves.map((curve) => curve.name)))];
-  const colourOf = (name: string): string => COLOURS[names.indexOf(name) % COLOURS.length] as string;
+  const kinds = [...new Set(panels.flatMap((panel) => panel.curves.map((curve) => curve.kind)))];
+  const colourOf = ({ kind }: Curve): string => COLOURS[kinds.indexOf(kind) % COLOURS.length] as string;
   const drawn = panels.map((panel, i) => {
     const top = TOP + i * (panelHeight + GAP);
     return drawPanel(panel, { x, top, height: panelHeight, last: i === panels.length - 1 }, colourOf);
@@ -62,7 +64,7 @@ interface Place {
   last: boolean;
 }
 
-function drawPanel(panel: Panel, { x, top, height, last }: Place, colourOf: (name: string) => string): string {
+function drawPanel(panel: Panel, { x, top, height, last }: Place, colourOf: (curve: Curve) => string): string {
   const width = WIDTH - LEFT - RIGHT;
   const px = (value: number): number => LEFT + x.at(value) * width;
   const py = (value: number): number => top + height - panel.y.at(value) * height;
@@ -78,7 +80,7 @@ function drawPanel(panel: Panel, { x, top, height, last }: Place, colourOf: (nam
   const curves = panel.curves.map((curve) =>
     path(
       curve.points.map((point) => ({ x: px(point.x), y: py(point.y) })),
-      { stroke: colourOf(curve.name), 'stroke-width': 2, 'stroke-linejoin': 'round', ...dash(curve) },
+      { stroke: colourOf(curve), 'stroke-width': 2, 'stroke-linejoin': 'round', ...dash(curve) },
     ),
   );
   const middle = top + height / 2;
@@ -94,14 +96,14 @@ function drawPanel(panel: Panel, { x, top, height, last }: Place, colourOf: (nam
   );
 }
 
-function legend(panels: readonly Panel[], colourOf: (name: string) => string): string {
+function legend(panels: readonly Panel[], colourOf: (curve: Curve) => string): string {
   const curves = new Map(panels.flatMap((panel) => panel.curves.map((curve) => [curve.name, curve] as const)));
   let x = LEFT;
   const entries = [...curves.values()].map((curve) => {
     const at = x;
     x += 34 + curve.name.length * LETTER_WIDTH + 14;
     return [
-      line(at, 66, at + 26, 66, { stroke: colourOf(curve.name), 'stroke-width': 3, ...dash(curve) }),
+      line(at, 66, at + 26, 66, { stroke: colourOf(curve), 'stroke-width': 3, ...dash(curve) }),
       text(at + 32, 70, curve.name),
     ].join('');
   });

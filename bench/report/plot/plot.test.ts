@@ -81,8 +81,8 @@ test('the pictures are whole, name what they show, and hold for runs of one call
   for (let i = 1; i <= 5_000; i++) many.record(i / 100);
   for (const times of [one, many]) {
     const svg = percentilePlot('exec <storm>', '2 cpus', [
-      { name: 'exec', times },
-      { name: 'none', times: new Histogram() },
+      { name: 'exec', kind: 'exec', times },
+      { name: 'none', kind: 'none', times: new Histogram() },
     ]);
     wellFormed(svg);
     expect(svg).toContain('exec &lt;storm&gt;');

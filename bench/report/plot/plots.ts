@@ -5,6 +5,8 @@ import { linearScale, logScale, milliseconds, percentileScale } from './scale.ts
 
 export interface Named {
   name: string;
+  /** Series of one kind have one colour. */
+  kind: string;
   times: Histogram;
   dashed?: boolean;
 }
@@ -12,12 +14,13 @@ export interface Named {
 /** Times against the share of calls that took no longer, with room for the slowest of a thousand. */
 export function percentilePlot(title: string, subtitle: string, series: readonly Named[]): string {
   const known = series.filter(({ times }) => times.count > 0);
-  const curves = known.map(({ name, times, dashed }): Curve => {
+  const curves = known.map(({ name, kind, times, dashed }): Curve => {
     const points = times.cumulative().map(({ ms, count }) => ({ x: (count - 0.5) / times.count, y: ms }));
     const first = points[0];
     // From the left edge on: the fastest call is the fastest share.
     return {
       name,
+      kind,
       ...(dashed === undefined ? {} : { dashed }),
       points: first ? [{ x: 0, y: first.y }, ...points] : [],
     };
@@ -44,12 +47,12 @@ export function timelinePlot(title: string, subtitle: string, series: readonly T
     series.map(({ name: who, seconds }): Curve => {
       const value = of(seconds);
       const points = Array.from({ length: end }, (_, i) => ({ x: i + 0.5, y: value(i) }));
-      return { name: `${who}${name}`, points, dashed };
+      return { name: `${who}${name}`, kind: who, points, dashed };
     });
   const done = each('', (seconds) => (i) => seconds.get(i)?.times.count ?? 0);
-  const failed = each(' failed', (seconds) => (i) => seconds.get(i)?.failed ?? 0, true).filter(({ points }) =>
-    points.some(({ y }) => y > 0),
-  );
+  const failed = each(' failed', (seconds) => (i) => seconds.get(i)?.failed ?? 0, true)
+    .map((curve) => ({ ...curve, kind: curve.name }))
+    .filter(({ points }) => points.some(({ y }) => y > 0));
   const slow = each(' p99', (seconds) => (i) => seconds.get(i)?.times.percentile(0.99) ?? Number.NaN, true);
   const median = each('', (seconds) => (i) => seconds.get(i)?.times.percentile(0.5) ?? Number.NaN);
   const most = Math.max(...[...done, ...failed].flatMap(({ points }) => points.map(({ y }) => y)));

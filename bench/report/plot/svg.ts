@@ -40,7 +40,7 @@ export function picture(width: number, height: number, title: string, ...childre
       width,
       height,
       role: 'img',
-      'font-family': 'Helvetica, Arial, sans-serif',
+      'font-family': 'Helvetica, Arial, DejaVu Sans, sans-serif',
       'font-size': 12,
       fill: '#333',
     },
