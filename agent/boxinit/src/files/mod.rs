@@ -11,6 +11,7 @@ mod tar_read;
 mod tar_write;
 mod transfer;
 mod watch;
+mod watched;
 mod write;
 
 use crate::core::{Core, Work};
@@ -23,6 +24,8 @@ use crate::sys::{self, c_int};
 use crate::users;
 
 const MAX_CALLS: usize = 1024;
+/// Each takes one of the few that the kernel has for the whole node.
+const MAX_WATCHES: usize = 16;
 const MAX_PATH_BYTES: usize = 4096;
 
 /// A call under way.
@@ -35,6 +38,8 @@ enum Call {
     TarWrite(Box<tar_write::TarWrite>),
     Transfer(Box<transfer::Transfer>),
     Watch(watch::Watch),
+    /// Removes what nobody waits for.
+    Clear(remove::Remove),
 }
 
 /// What a call says after a turn of work.
@@ -183,7 +188,14 @@ impl Files {
             },
             "tar-read" => (Call::TarRead(Box::new(tar_read::TarRead::open(&path)?)), Some(b"{}".to_vec())),
             "tar-write" => (Call::TarWrite(Box::new(tar_write::TarWrite::open(open, &path)?)), Some(b"{}".to_vec())),
-            "watch" => (Call::Watch(watch::Watch::open(&path)?), Some(b"{}".to_vec())),
+            "watch" => {
+                let watches = self.table.values().filter(|job| matches!(job.call, Call::Watch(_))).count();
+                if watches >= MAX_WATCHES {
+                    let message = format!("there are {} watches in this sandbox already", MAX_WATCHES);
+                    return Err(WireError::resource_limit(message));
+                }
+                (Call::Watch(watch::Watch::open(open, &path)?), None)
+            }
             other => {
                 return Err(WireError::new("not_supported", format!("there is no call {:?}", shown(other.as_bytes()))))
             }
@@ -191,9 +203,6 @@ impl Files {
         let key = self.table.insert(Job { stream, call });
         let key = key.ok_or_else(|| WireError::resource_limit("too many calls on files at once"))?;
         core.link.set_owner(stream, Owner::File(key));
-        if let Some(Job { call: Call::Watch(watch), .. }) = self.table.get(key) {
-            watch.register(core, key);
-        }
         match answer {
             Some(answer) => {
                 core.link.opened(stream, &answer);
@@ -210,13 +219,21 @@ impl Files {
             Some(job) => job,
             None => return,
         };
+        let stream = job.stream;
         let progress = match &mut job.call {
             Call::List(list) => list.step(),
             Call::Remove(remove) => remove.step(),
             Call::Transfer(transfer) => transfer.step(),
+            Call::Watch(watch) => {
+                let looked = watch.step(core, key, stream);
+                return self.watched(core, key, looked);
+            }
+            Call::Clear(remove) => match remove.step() {
+                Ok(Progress::More) => Ok(Progress::More),
+                _ => return drop(self.table.remove(key)),
+            },
             _ => return,
         };
-        let stream = job.stream;
         match progress {
             Ok(Progress::More) => core.work.push_back(Work::File(key)),
             Ok(Progress::Answer(answer)) => {
@@ -224,7 +241,7 @@ impl Files {
                 core.link.answer(stream, &answer);
             }
             Err(error) => {
-                self.table.remove(key);
+                self.cut(core, key);
                 core.link.refuse(stream, &error);
             }
         }
@@ -311,13 +328,50 @@ impl Files {
 
     pub fn on_event(&mut self, core: &mut Core, key: Key) {
         if let Some(Job { stream, call: Call::Watch(watch) }) = self.table.get_mut(key) {
-            watch.tell(core, *stream);
+            let told = watch.tell(core, *stream);
+            self.watched(core, key, told);
         }
     }
 
-    /// The stream is gone. What was half done is undone by being dropped.
-    pub fn cut(&mut self, key: Key) {
-        self.table.remove(key);
+    /// After a turn of a watch.
+    fn watched(&mut self, core: &mut Core, key: Key, more: Result<bool, WireError>) {
+        match more {
+            Ok(true) => {
+                if let Some(Job { call: Call::Watch(watch), .. }) = self.table.get_mut(key) {
+                    if !std::mem::replace(&mut watch.queued, true) {
+                        core.work.push_back(Work::File(key));
+                    }
+                }
+            }
+            Ok(false) => {}
+            // A refusal, as long as it has not begun.
+            Err(error) => self.end_watch(core, key, &error),
+        }
+    }
+
+    fn end_watch(&mut self, core: &mut Core, key: Key, error: &WireError) {
+        if let Some(Job { stream, call: Call::Watch(watch) }) = self.table.remove(key) {
+            match watch.begun() {
+                true => core.link.reset(stream, error),
+                false => core.link.refuse(stream, error),
+            }
+        }
+    }
+
+    /// The stream is gone. What was half done is undone, a large copy little by little.
+    pub fn cut(&mut self, core: &mut Core, key: Key) {
+        let half_done = match self.table.remove(key) {
+            Some(Job { call: Call::Transfer(mut transfer), .. }) => transfer.half_done(),
+            _ => None,
+        };
+        self.clear(core, half_done);
+    }
+
+    fn clear(&mut self, core: &mut Core, half_done: Option<remove::Remove>) {
+        let job = half_done.map(|remove| Job { stream: 0, call: Call::Clear(remove) });
+        if let Some(key) = job.and_then(|job| self.table.insert(job)) {
+            core.work.push_back(Work::File(key));
+        }
     }
 }
 

@@ -91,14 +91,13 @@ impl Transfer {
         fs::unlink(CWD, &self.from).map_err(|errno| file_error(&self.from, errno))?;
         Ok(Progress::Answer(b"{}".to_vec()))
     }
-}
 
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        if let Some(copy) = &self.copy {
-            use std::os::unix::ffi::OsStrExt;
-            let path = std::path::Path::new(std::ffi::OsStr::from_bytes(copy));
-            let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_file(path));
+    /// What is left of a copy that has no name of its own yet: a file goes at once, a tree is to be removed.
+    pub fn half_done(&mut self) -> Option<Remove> {
+        let copy = self.copy.take()?;
+        match fs::unlink(CWD, &copy) {
+            Err(sys::EISDIR) | Err(sys::EPERM) => Remove::tree(&copy).ok(),
+            _ => None,
         }
     }
 }

@@ -1,97 +1,138 @@
-//! Watching a file or a directory.
+//! Watching a file or a directory, or with `recursive` a whole tree.
 
-use super::{file_error, CWD};
+use super::watched::{join, Watched};
+use super::write;
 use crate::core::{Core, Source};
 use crate::error::WireError;
-use crate::json::Writer;
+use crate::json::{Value, Writer};
 use crate::slab::Key;
-use crate::sys::fs;
-use crate::sys::io::{self, Fd};
-use crate::sys::poll;
+use crate::sys::inotify::{self as kernel, Change, Changes};
+use crate::sys::{io, poll};
 
-const MODIFY: u32 = 0x002;
-const ATTRIB: u32 = 0x004;
-const MOVED_FROM: u32 = 0x040;
-const MOVED_TO: u32 = 0x080;
-const CREATE: u32 = 0x100;
-const DELETE: u32 = 0x200;
-const DELETE_SELF: u32 = 0x400;
-const MOVE_SELF: u32 = 0x800;
-const OVERFLOW: u32 = 0x4000;
-const ALL: u32 = MODIFY | ATTRIB | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF;
+const ALL: u32 = kernel::MODIFY
+    | kernel::ATTRIB
+    | kernel::MOVED_FROM
+    | kernel::MOVED_TO
+    | kernel::CREATE
+    | kernel::DELETE
+    | kernel::DELETE_SELF
+    | kernel::MOVE_SELF;
 
 pub struct Watch {
-    notifier: Fd,
-    path: Vec<u8>,
+    watched: Watched,
+    recursive: bool,
+    /// The answer has gone out: all that was there at the beginning is watched.
+    begun: bool,
     /// Changes were thrown away since the agent did not take them.
     overflowed: bool,
+    /// A turn of it waits in the loop's work.
+    pub queued: bool,
 }
 
 impl Watch {
-    pub fn open(path: &[u8]) -> Result<Watch, WireError> {
-        let failed = |errno| file_error(path, errno);
-        fs::stat_at(CWD, path, true).map_err(failed)?;
-        let notifier = fs::notifier().map_err(failed)?;
-        fs::watch(notifier.raw(), path, ALL).map_err(failed)?;
-        Ok(Watch { notifier, path: path.to_vec(), overflowed: false })
+    pub fn open(open: &Value, path: &[u8]) -> Result<Watch, WireError> {
+        let recursive = open.flag("recursive");
+        let watched = Watched::open(path, ALL, recursive)?;
+        Ok(Watch { watched, recursive, begun: false, overflowed: false, queued: false })
     }
 
-    pub fn register(&self, core: &mut Core, key: Key) {
-        let _ = core.poll.add(self.notifier.raw(), poll::IN, Source::File(key).token());
+    pub fn begun(&self) -> bool {
+        self.begun
     }
 
-    /// Sends what changed.
-    pub fn tell(&mut self, core: &mut Core, stream: u32) {
+    /// Looks through directories for a turn. True while there are more.
+    pub fn step(&mut self, core: &mut Core, key: Key, stream: u32) -> Result<bool, WireError> {
+        self.queued = false;
+        let link = &mut core.link;
+        let lost = link.overloaded();
+        self.overflowed |= lost && self.begun;
+        self.watched.look(|path| {
+            if !lost && !is_ours(path) {
+                link.event(stream, &event("create", path));
+            }
+        })?;
+        if !self.watched.unread() && !self.begun {
+            self.begun = true;
+            core.link.opened(stream, b"{}");
+            let _ = core.poll.add(self.watched.notifier.raw(), poll::IN, Source::File(key).token());
+        }
+        Ok(self.watched.unread())
+    }
+
+    /// Sends what changed. True when there are directories to look through.
+    pub fn tell(&mut self, core: &mut Core, stream: u32) -> Result<bool, WireError> {
         let mut buffer = [0; 16 * 1024];
-        let count = match io::read(self.notifier.raw(), &mut buffer) {
+        let count = match io::read(self.watched.notifier.raw(), &mut buffer) {
             Ok(count) => count,
-            Err(_) => return,
+            Err(_) => return Ok(false),
         };
-        if core.link.overloaded() {
-            self.overflowed = true;
-            return;
+        let lost = core.link.overloaded();
+        self.overflowed |= lost;
+        if !lost && std::mem::take(&mut self.overflowed) {
+            core.link.event(stream, &event("overflow", b""));
         }
-        if std::mem::take(&mut self.overflowed) {
-            core.link.event(stream, &self.event("overflow", b""));
-        }
-        // wd i32, mask u32, cookie u32, len u32, name.
-        let mut rest = &buffer[..count];
-        while rest.len() >= 16 {
-            let word = |at: usize| u32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
-            let (mask, length) = (word(4), word(12) as usize);
-            let name = &rest[16..16 + length];
-            let end = name.iter().position(|byte| *byte == 0).unwrap_or(length);
-            if let Some(kind) = kind_of(mask) {
-                core.link.event(stream, &self.event(kind, &name[..end]));
+        for change in Changes(&buffer[..count]) {
+            let path = self.watched.path_of(change.number).map(|directory| match change.name {
+                b"" => directory.clone(),
+                name => join(directory, name),
+            });
+            if let (false, Some(kind)) = (lost, self.kind_of(&change)) {
+                let path = path.as_deref().unwrap_or(b"");
+                if !is_ours(path) {
+                    core.link.event(stream, &event(kind, path));
+                }
             }
-            rest = &rest[16 + length..];
+            self.follow(&change, path)?;
         }
+        Ok(self.watched.unread())
     }
 
-    fn event(&self, kind: &str, name: &[u8]) -> Vec<u8> {
-        let mut path = self.path.clone();
-        if !name.is_empty() {
-            if path.last() != Some(&b'/') {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
+    /// Keeps up with directories that come, go and change their names.
+    fn follow(&mut self, change: &Change, path: Option<Vec<u8>>) -> Result<(), WireError> {
+        if change.mask & kernel::IGNORED != 0 {
+            self.watched.ended(change.number);
         }
-        let mut out = Writer::object();
-        out.str("type", b"change");
-        out.str("kind", kind.as_bytes());
-        out.str("path", &path);
-        out.end()
+        let path = match path {
+            Some(path) if self.recursive && change.mask & kernel::IS_DIRECTORY != 0 => path,
+            _ => return Ok(()),
+        };
+        if change.mask & kernel::MOVED_FROM != 0 {
+            self.watched.forget(&path);
+        }
+        if change.mask & (kernel::CREATE | kernel::MOVED_TO) != 0 {
+            self.watched.add(path, change.mask & kernel::CREATE != 0)?;
+        }
+        Ok(())
+    }
+
+    /// None for what is told by another event already.
+    fn kind_of(&self, change: &Change) -> Option<&'static str> {
+        let itself = kernel::DELETE_SELF | kernel::MOVE_SELF | kernel::ATTRIB;
+        // The directory above tells it of what is in it.
+        if change.name.is_empty() && change.mask & itself != 0 && !self.watched.is_root(change.number) {
+            return None;
+        }
+        Some(match change.mask {
+            mask if mask & (kernel::CREATE | kernel::MOVED_TO) != 0 => "create",
+            mask if mask & kernel::MODIFY != 0 => "write",
+            mask if mask & (kernel::DELETE | kernel::DELETE_SELF) != 0 => "remove",
+            mask if mask & (kernel::MOVED_FROM | kernel::MOVE_SELF) != 0 => "rename",
+            mask if mask & kernel::ATTRIB != 0 => "chmod",
+            mask if mask & kernel::OVERFLOW != 0 => "overflow",
+            _ => return None,
+        })
     }
 }
 
-fn kind_of(mask: u32) -> Option<&'static str> {
-    Some(match mask {
-        mask if mask & (CREATE | MOVED_TO) != 0 => "create",
-        mask if mask & MODIFY != 0 => "write",
-        mask if mask & (DELETE | DELETE_SELF) != 0 => "remove",
-        mask if mask & (MOVED_FROM | MOVE_SELF) != 0 => "rename",
-        mask if mask & ATTRIB != 0 => "chmod",
-        mask if mask & OVERFLOW != 0 => "overflow",
-        _ => return None,
-    })
+/// A name under which boxinit works on something that has its own name later, or none any more; or below one.
+fn is_ours(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(write::is_temporary)
+}
+
+fn event(kind: &str, path: &[u8]) -> Vec<u8> {
+    let mut out = Writer::object();
+    out.str("type", b"change");
+    out.str("kind", kind.as_bytes());
+    out.str("path", path);
+    out.end()
 }

@@ -62,6 +62,23 @@ pub fn unused_name() -> Vec<u8> {
     format!(".millibox-{:x}-{:x}", nanos, NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes()
 }
 
+/// Whether a name is one that boxinit gives to what is not whole yet, or half removed.
+pub fn is_temporary(name: &[u8]) -> bool {
+    let rest = match name.strip_prefix(b".millibox-") {
+        Some(rest) => rest,
+        None => return false,
+    };
+    let number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
+    match rest.strip_prefix(b"removed-") {
+        Some(digits) => number(digits),
+        None => {
+            let mut parts = rest.split(|byte| *byte == b'-');
+            let both = [parts.next(), parts.next()].iter().all(|part| part.map_or(false, number));
+            both && parts.next().is_none()
+        }
+    }
+}
+
 /// Follows symbolic links at the end of a path, so that what they name is written and not they.
 fn resolve(path: &[u8]) -> Result<Vec<u8>, i32> {
     let mut path = path.to_vec();

@@ -64,7 +64,7 @@ impl Server {
             Owner::Exec(key) => self.execs.detach(&mut self.core, key, stream),
             Owner::Script(key) => self.execs.drop_script(key),
             Owner::Port(key) => self.ports.cut(key),
-            Owner::File(key) => self.files.cut(key),
+            Owner::File(key) => self.files.cut(&mut self.core, key),
         }
     }
 

@@ -12,8 +12,6 @@ const STATX_BASIC: c_uint = 0x7ff;
 const RENAME_NOREPLACE: c_uint = 1;
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_IN_ROOT: u64 = 0x10;
-const IN_NONBLOCK: c_int = 0o4000;
-const IN_CLOEXEC: c_int = 0o2000000;
 
 #[cfg(target_arch = "x86_64")]
 const SYS_GETDENTS64: c_long = 217;
@@ -99,8 +97,6 @@ extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn fchdir(fd: c_int) -> c_int;
     fn chdir(path: *const c_char) -> c_int;
-    fn inotify_init1(flags: c_int) -> c_int;
-    fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,13 +380,4 @@ impl Entries {
         self.filled = 0;
         Ok(())
     }
-}
-
-pub fn notifier() -> Result<Fd, i32> {
-    check(unsafe { inotify_init1(IN_NONBLOCK | IN_CLOEXEC) }).map(Fd::new)
-}
-
-pub fn watch(notifier: c_int, path: &[u8], mask: u32) -> Result<(), i32> {
-    let path = c_path(path)?;
-    check(unsafe { inotify_add_watch(notifier, path.as_ptr(), mask) }).map(|_| ())
 }

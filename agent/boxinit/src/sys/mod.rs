@@ -3,6 +3,7 @@
 #![allow(non_camel_case_types)]
 
 pub mod fs;
+pub mod inotify;
 pub mod io;
 pub mod mount;
 pub mod net;
