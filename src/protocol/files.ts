@@ -40,11 +40,16 @@ export const FileCall = z.discriminatedUnion('call', [
   /** OPENED `FileStat`. `follow: false` looks at the link itself. */
   z.strictObject({ call: z.literal('stat'), path: Path, follow: z.boolean().optional() }),
   z.strictObject({ call: z.literal('mkdir'), path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+  /** To another file system: copied under a temporary name, renamed, and removed where it was. */
   z.strictObject({ call: z.literal('move'), path: Path, to: Path, overwrite: z.boolean().optional() }),
   z.strictObject({ call: z.literal('remove'), path: Path, recursive: z.boolean().optional() }),
   z.strictObject({ call: z.literal('chmod'), path: Path, mode: Mode.optional(), owner: Owner.optional() }),
-  /** EVENTs `{ type: 'change', kind, path }` until the stream is reset. */
-  z.strictObject({ call: z.literal('watch'), path: Path }),
+  /**
+   * EVENTs `{ type: 'change', kind, path }` until the stream is reset: create, write, remove, rename (away from this
+   * name), chmod, or overflow. OPENED once all that is there is watched. `recursive`: with all directories below, as they
+   * come and go; what is in one that is new may be told twice. Too many of either: `exec_resource_limit`.
+   */
+  z.strictObject({ call: z.literal('watch'), path: Path, recursive: z.boolean().optional() }),
   /** As read, a tar (POSIX pax) of the tree. */
   z.strictObject({ call: z.literal('tar-read'), path: Path }),
   /** As write, a tar unpacked below the path. Members cannot leave it. */

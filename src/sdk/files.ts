@@ -32,6 +32,11 @@ export interface OwnerOptions extends CallOptions {
   owner?: string;
 }
 
+export interface WatchOptions {
+  recursive?: boolean;
+  signal?: AbortSignal;
+}
+
 export interface FileDeps {
   streams: Streams;
   /** A promise while the sandbox is being created. */
@@ -180,7 +185,10 @@ export class Files {
     await this.#ask({ call: 'mkdir', path, ...defined({ mode, owner }) }, true, rest);
   }
 
-  /** @throws `file_exists` unless told to overwrite. */
+  /**
+   * Also to another file system: copied under a temporary name, renamed, and removed where it was.
+   * @throws `file_exists` unless told to overwrite.
+   */
   async move(path: string, to: string, options: CallOptions & { overwrite?: boolean } = {}): Promise<void> {
     const { overwrite, ...rest } = options;
     await this.#ask({ call: 'move', path, to, ...defined({ overwrite }) }, false, rest);
@@ -196,10 +204,16 @@ export class Files {
     await this.#ask({ call: 'chmod', path, ...defined({ mode, owner }) }, true, rest);
   }
 
-  /** Changes at and below the path, until the loop is left or the signal fires. */
-  async *watch(path: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<FileChange> {
+  /**
+   * Changes of the path and of what is in it, with `recursive` of all below it, until the loop is left or the signal
+   * fires. Symbolic links are not followed, and other file systems not entered.
+   * @throws ServiceError `exec_resource_limit` when there is more to watch than may be: 4,096 directories, 16 watches.
+   */
+  async *watch(path: string, options: WatchOptions = {}): AsyncGenerator<FileChange> {
+    const { recursive, signal } = options;
     const sandbox = await this.#deps.sandbox;
-    yield* watch(this.#deps.streams, { op: 'file', sandbox, call: 'watch', path }, options.signal);
+    const call = { op: 'file', sandbox, call: 'watch', path, ...defined({ recursive }) };
+    yield* watch(this.#deps.streams, call, signal);
   }
 
   /** Unpacks a tar below the path. Members cannot leave it. */

@@ -5,7 +5,7 @@ export { Sandboxes, type CreateOptions, type ListOptions } from './sandboxes.ts'
 export { ExecHandle } from './exec/handle.ts';
 export type { Command, Encoding, ExecOptions, OutputOf, StdinSource } from './exec/options.ts';
 export type { ExecOutputEvent, ExecResult } from './exec/result.ts';
-export { Files, type OwnerOptions, type RangeOptions, type WriteOptions } from './files.ts';
+export { Files, type OwnerOptions, type RangeOptions, type WatchOptions, type WriteOptions } from './files.ts';
 export { Job, Jobs, type ExecState, type JobOptions } from './jobs.ts';
 export { Ports } from './ports.ts';
 export { Pty, type PtyOptions } from './pty.ts';

@@ -8,7 +8,7 @@ import { openStream, type Streams } from './unary.ts';
 const Change = z.object({ type: z.literal('change'), kind: z.string(), path: z.string() });
 
 export interface FileChange {
-  /** created, modified, removed, moved, or overflow: some were too many to tell. */
+  /** create, write, remove, rename (away from this name), chmod, or overflow: some were too many to tell. */
   kind: string;
   path: string;
 }
