@@ -1,0 +1,106 @@
+/** Whatever sandboxes go through, a tenant has no more than its bounds, and gets all of them back. */
+import fc from 'fast-check';
+import { Registry } from 'prom-client';
+import { expect, test } from 'vitest';
+import { silent } from '../../lib/logger.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { pendingRecord } from '../../protocol/node.ts';
+import { CreateSandboxRequest } from '../../protocol/sandbox.ts';
+import { Node } from '../nodes/node.ts';
+import type { Entry } from '../sandboxes/entry.ts';
+import { specsOf } from '../sandboxes/spec.ts';
+import { Store } from '../sandboxes/store.ts';
+import { parseTenants } from './file.ts';
+import { MemoryCounters } from './memory-counters.ts';
+import { startTenancy } from './tenancy.ts';
+
+const MOST = { sandboxes: 6, cpus: 4, memoryMb: 3_000 };
+
+type Step =
+  | { do: 'create'; count: number; cpus: number; memoryMb: number }
+  | { do: 'send' | 'accept' | 'refuse' | 'end'; which: number };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({
+    do: fc.constant('create' as const),
+    count: fc.integer({ min: 1, max: 4 }),
+    cpus: fc.constantFrom(0.1, 0.3, 1, 1.5),
+    memoryMb: fc.constantFrom(16, 500, 1_000),
+  }),
+  fc.record({
+    do: fc.constantFrom('send' as const, 'accept' as const, 'refuse' as const, 'end' as const),
+    which: fc.nat({ max: 1_000 }),
+  }),
+);
+
+function world() {
+  const store = new Store(silent);
+  const { admission, stop } = startTenancy({
+    file: parseTenants({ tenants: { red: MOST } }),
+    counters: new MemoryCounters(),
+    store,
+    learning: () => false,
+    queueWaitMs: 600_000,
+    metrics: new Registry(),
+    log: silent,
+  });
+  const nodes = ['a', 'b'].map((name) => new Node(`ws://${name}`, name));
+  const entries: Entry[] = [];
+  const alive = (): Entry[] => entries.filter((entry) => !entry.ended);
+  /** Whether they were let in. */
+  const create = async (count: number, size: { cpus: number; memoryMb: number }): Promise<boolean> => {
+    const specs = specsOf('red', CreateSandboxRequest.parse({ count, ...size }), 'image', Date.now());
+    try {
+      await admission.admit('red', specs);
+    } catch (error) {
+      expect(['quota_exceeded', 'invalid_request']).toContain(ServiceError.from(error).code);
+      return false;
+    }
+    for (const spec of specs) entries.push(store.add(pendingRecord(spec)));
+    return true;
+  };
+  return {
+    alive,
+    create,
+    change({ do: what, which }: Exclude<Step, { do: 'create' }>): void {
+      const entry = entries[which % Math.max(1, entries.length)];
+      const node = nodes[which % nodes.length];
+      if (entry === undefined || node === undefined) return;
+      if (what === 'send' && entry.node === null && !entry.ended) store.assign(entry, node);
+      if (what === 'refuse' && entry.node !== null && !entry.accepted && !entry.ended) store.assign(entry, null);
+      if (what === 'accept' && entry.node !== null) {
+        store.take(entry.node, { ...entry.record, status: entry.ended ? entry.record.status : 'PROVISIONING' });
+      }
+      if (what === 'end') store.end(entry, 'deleted', null);
+    },
+    /** All end, and then the tenant can have as many as ever. */
+    async end(): Promise<void> {
+      for (const entry of alive()) store.end(entry, 'deleted', null);
+      expect(await create(MOST.sandboxes, { cpus: 0.1, memoryMb: 16 })).toBe(true);
+      store.stop();
+      await stop();
+    },
+  };
+}
+
+test('bounds hold after each step, what fits is let in, and at the end nothing is missing', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const { alive, create, change, end } = world();
+      const sum = (of: (entry: Entry) => number): number => alive().reduce((all, entry) => all + of(entry), 0);
+      for (const one of steps) {
+        if (one.do !== 'create') change(one);
+        else {
+          const { count, cpus, memoryMb } = one;
+          const fits =
+            alive().length + count <= MOST.sandboxes &&
+            sum((entry) => entry.record.cpus) + count * cpus <= MOST.cpus + 1e-9 &&
+            sum((entry) => entry.record.memoryMb) + count * memoryMb <= MOST.memoryMb;
+          expect(await create(count, { cpus, memoryMb })).toBe(fits);
+        }
+      }
+      await end();
+    }),
+    { numRuns: 150 },
+  );
+});
