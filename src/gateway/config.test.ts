@@ -83,4 +83,7 @@ test('all that is wrong is said at once, and no secret with it', () => {
   expect(bad({ ...GOOD, MILLIBOX_QUEUE_MAX: '-1' })).toContain('MILLIBOX_QUEUE_MAX');
   expect(bad({ ...GOOD, MILLIBOX_LISTEN: 'a:99999' })).toContain('MILLIBOX_LISTEN');
   expect(bad({ MILLIBOX_NODE_SECRET: SECRET })).toContain('no API key');
+  const redis = bad({ ...GOOD, MILLIBOX_REDIS_URL: 'http://:my-password@host:6379' });
+  expect(redis).toContain('MILLIBOX_REDIS_URL');
+  expect(redis).not.toContain('my-password');
 });

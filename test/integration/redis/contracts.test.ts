@@ -3,10 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { idempotencyContract } from '../../../src/gateway/idempotency/contract.ts';
 import { RedisIdempotencyStore } from '../../../src/gateway/idempotency/redis-store.ts';
 import { RedisLeader } from '../../../src/gateway/leader/redis-leader.ts';
+import { WaitingRoom } from '../../../src/gateway/queue/waiting-room.ts';
 import { RedisCounters } from '../../../src/gateway/redis/counters.ts';
+import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
 import { countersContract } from '../../../src/gateway/tenants/counters-contract.ts';
 import { silent } from '../../../src/lib/logger.ts';
+import { pendingRecord, type SandboxSpec } from '../../../src/protocol/node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
 
@@ -89,23 +92,28 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     await close();
   });
 
-  test('one leads, another follows when it is gone, and what the first still sends is refused', async () => {
+  test('one leads, another follows when it is not heard of, and what the first still sends is refused', async () => {
     const { links, close } = await openLinks();
-    const [a, b] = links.map((link) => new RedisLeader({ link, log: silent, leaseMs: 600 })) as [
-      RedisLeader,
-      RedisLeader,
-    ];
+    const leaders = links.map((link) => new RedisLeader({ link, log: silent, leaseMs: 600 }));
+    const [a, b] = leaders as [RedisLeader, RedisLeader];
     await until(() => a.leading !== b.leading, LIMIT_MS, 'one to lead');
     const [first, second] = a.leading ? [a, b] : [b, a];
+    const [cut, kept] = a.leading ? links : ([links[1], links[0]] as const);
     const terms: number[] = [];
     second.every(10, 'note the term', (term) => Promise.resolve(void terms.push(term)));
-    const [link] = a.leading ? links : links.toReversed();
-    link?.client.disconnect();
+    const room = new WaitingRoom(kept, silent);
+    await room.end({ ...pendingRecord({} as SandboxSpec), id: 'sbx-1', endedAtMs: 1 });
+    const ended = (): Promise<number> => kept.run((client) => client.hlen(KEYS.ended));
+
+    cut.client.disconnect();
     await until(() => second.leading && terms.length > 0, LIMIT_MS, 'the other to lead');
     expect(first.leading).toBe(false);
     expect(terms[0]).toBe(2);
-    await second.stop();
-    await first.stop();
+    await room.forgetOld(Date.now(), 1);
+    expect(await ended()).toBe(1);
+    await room.forgetOld(Date.now(), 2);
+    expect(await ended()).toBe(0);
+    await Promise.all(leaders.map((leader) => leader.stop()));
     await close();
   });
 });

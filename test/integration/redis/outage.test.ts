@@ -84,6 +84,28 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect(ids).not.toContain(waiting[0]);
   });
 
+  test('a create that was turned down meanwhile may come again under its key, here and elsewhere', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const first = (await create(a)).json.id as string;
+    await redis.kill();
+    await gateways.redisIs(false);
+    for (const key of ['here', 'there']) expect((await create(a, key)).status).toBe(503);
+    await a.ask('DELETE', `/v1/sandboxes/${first}`);
+    const here = await create(a, 'here');
+    expect(here.status).toBe(201);
+    await a.until('it runs', () => node.records.get(here.json.id)?.status === 'RUNNING');
+    await a.ask('DELETE', `/v1/sandboxes/${here.json.id}`);
+    const there = (await create(b, 'there')).json.id as string;
+    await b.until('the other runs', () => node.records.get(there)?.status === 'RUNNING');
+    await redis.restart();
+    await gateways.redisIs(true);
+    // It stays, and its key means it, at both.
+    for (const gateway of [a, b])
+      expect((await create(gateway, 'there')).json).toMatchObject({ id: there, status: 'RUNNING' });
+  });
+
   test('a Redis that lost everything is told again of what waits', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
