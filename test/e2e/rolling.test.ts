@@ -179,6 +179,8 @@ test(
       made.push(...(await sandboxesOn(stack, node, SANDBOXES / 2, at[i])));
     }
 
+    // Over plain HTTP these know the first gateway only, and ask again until it is back.
+    const posting = [made[0], made.at(-1)] as Sandbox[];
     let going = true;
     const on = (): boolean => going;
     const digest = bulkDigest();
@@ -187,6 +189,7 @@ test(
         async (sandbox) => await Promise.all([shortCommands(sandbox, on), streams(sandbox, on), files(sandbox, on)]),
       ),
       ...at.map(async (client) => [await lives(client, on), 1]),
+      ...posting.map(async ({ id }) => [await httpCommands(id, on), 1]),
       // One on each node.
       ...[made[0], made.at(-1)].map(async (sandbox) => [await bulk(sandbox as Sandbox, digest, on), 1]),
     ]);
@@ -216,6 +219,10 @@ test(
     going = false;
     const counts = await load;
 
+    for (const sandbox of posting) {
+      const lines = (await sandbox.exec('cat /tmp/posted')).stdout.trimEnd().split('\n');
+      expect(lines).toEqual(lines.map((_, n) => String(n)));
+    }
     for (const [i, sandbox] of made.entries()) {
       const [ran = 0, streamed = 0] = counts[i] ?? [];
       expect(ran).toBeGreaterThan(5);
