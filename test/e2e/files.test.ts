@@ -109,6 +109,49 @@ test('directories are made, listed, moved and removed', async () => {
   expect(await sandbox.files.exists('/tmp/d')).toBe(false);
 });
 
+test('a tree moves between file systems, whole, and commands run meanwhile', async () => {
+  const make =
+    'mkdir -p /dev/shm/t/sub && head -c 30000000 /dev/urandom > /dev/shm/t/sub/big && ln -s sub/big /dev/shm/t/l';
+  await sandbox.exec(make, { check: true });
+  expect((await sandbox.exec('stat -c %d /dev/shm /root | uniq | wc -l')).stdout.trim()).toBe('2');
+  const before = await shaInside('/dev/shm/t/l');
+  const moved = sandbox.files.move('/dev/shm/t', '/root/t');
+  expect((await sandbox.exec('echo alive')).stdout).toBe('alive\n');
+  await moved;
+  expect(await shaInside('/root/t/l')).toBe(before);
+  expect(await sandbox.files.exists('/dev/shm/t')).toBe(false);
+  expect(
+    (await sandbox.files.list('/root')).map(({ name }) => name).filter((name) => name.includes('millibox')),
+  ).toEqual([]);
+});
+
+test('a whole tree is watched, and only what has its own name is told', async () => {
+  await sandbox.files.mkdir('/srv/watched/old');
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const ended = (async () => {
+    for await (const { kind, path } of sandbox.files.watch('/srv/watched', { recursive: true, signal: stop.signal })) {
+      seen.push(`${kind} ${path}`);
+    }
+  })();
+  ended.catch(() => undefined);
+  // Until it is there, changes are not told.
+  await expect
+    .poll(
+      async () => {
+        await sandbox.files.write('/srv/watched/old/first', 'x');
+        return seen.length;
+      },
+      { timeout: 60_000 },
+    )
+    .toBeGreaterThan(0);
+  await sandbox.files.write('/srv/watched/new/deep/last', 'x');
+  await expect.poll(() => seen, { timeout: 60_000 }).toContain('create /srv/watched/new/deep/last');
+  expect(seen.filter((line) => line.includes('.millibox-'))).toEqual([]);
+  stop.abort();
+  await expect(ended).rejects.toMatchObject({ code: 'cancelled' });
+});
+
 test('an upload belongs to who was named, with the parents that were made for it, and keeps the mode it replaces', async () => {
   await sandbox.files.write('/srv/app/a/b/c.txt', 'x', { owner: '10001:10001' });
   const stat = await sandbox.exec('stat -c "%u %g" /srv/app/a/b /srv/app/a/b/c.txt', { check: true });
