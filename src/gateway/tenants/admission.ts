@@ -4,7 +4,7 @@ import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import type { Entry } from '../sandboxes/entry.ts';
-import type { Claim, TenantCounters, Usage, Verdict } from './counters.ts';
+import type { Claim, Rate, TenantCounters, Usage, Verdict } from './counters.ts';
 import type { TenantRules } from './file.ts';
 import { milliCpus, type PlacedUsage } from './placed-usage.ts';
 import type { Tenants } from './tenants.ts';
@@ -70,13 +70,7 @@ export class Admission {
     const rules = tenants.of(tenant);
     const most = bounds(rules);
     const bounded = Object.values(most).some((bound) => bound !== null);
-    const rate =
-      rules.createsPerSecond === null
-        ? null
-        : {
-            perSecond: rules.createsPerSecond,
-            burst: rules.createBurst ?? Math.max(1, Math.ceil(rules.createsPerSecond)),
-          };
+    const rate = rateOf(rules);
     if (!bounded && rate === null) return;
     const claims = specs.map(({ id, cpus, memoryMb }) => ({ id, milliCpus: milliCpus(cpus), memoryMb }));
     this.#assertPossible(most, claims);
@@ -204,6 +198,11 @@ export class Admission {
 
 function bounds({ sandboxes, cpus, memoryMb }: TenantRules): Record<Kind, number | null> {
   return { sandboxes, milliCpus: cpus === null ? null : milliCpus(cpus), memoryMb };
+}
+
+function rateOf({ createsPerSecond: perSecond, createBurst }: TenantRules): Rate | null {
+  if (perSecond === null) return null;
+  return { perSecond, burst: createBurst ?? Math.max(1, Math.ceil(perSecond)) };
 }
 
 const shown = (kind: Kind, value: number): number => (kind === 'milliCpus' ? value / 1000 : value);
