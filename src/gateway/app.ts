@@ -50,8 +50,12 @@ export async function buildApp(
     reply.raw.once('close', services.lifecycle.track());
     const spared = services.lifecycle.onExpire(() => giveUp(request, reply));
     reply.raw.once('close', spared);
-    if (services.lifecycle.draining) reply.header('connection', 'close');
     next();
+  });
+  // Also of a call that was in hand when the shutdown began: the next one goes to another server.
+  app.addHook('onSend', (_request, reply, payload, next) => {
+    if (services.lifecycle.draining) reply.header('connection', 'close');
+    next(null, payload);
   });
   app.addHook('preHandler', (request, _reply, next) => {
     const { id } = (request.params ?? {}) as { id?: unknown };
@@ -87,7 +91,6 @@ export async function buildApp(
 function giveUp(request: FastifyRequest, reply: FastifyReply): void {
   if (reply.sent || reply.raw.headersSent) return;
   const again = request.method === 'GET' || request.headers['idempotency-key'] !== undefined;
-  reply.header('connection', 'close');
   void reply.send(new ServiceError(again ? 'draining' : 'interrupted'));
 }
 

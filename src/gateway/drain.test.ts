@@ -44,6 +44,7 @@ test('a shutdown refuses new work, waits for what is in hand, and says goodbye w
   const [first = ''] = execs.started;
   execs.finish(first, 3);
   expect((await blocking).json.exitCode).toBe(3);
+  expect((await blocking).headers['connection']).toBe('close');
   expect(drained).toBe(false);
   execs.finish('exe-stream', 4);
   expect(await streamed.event('exit')).toMatchObject({ exitCode: 4 });
