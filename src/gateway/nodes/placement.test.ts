@@ -99,3 +99,15 @@ test('never picks a node without room, and always finds one if there is one', ()
     ),
   );
 });
+
+test('the one node with room is found among thousands that are full, whatever the sample shows', () => {
+  const full = Array.from({ length: 5_000 }, () => node({ max: 5, live: 5 }));
+  for (const at of [0, 1, 2_500, 4_999]) {
+    const nodes = full.with(at, node({ max: 5, live: 4 }));
+    for (let i = 0; i < 20; i++) expect(pick(nodes, NEED)).toBe(nodes[at]);
+  }
+  expect(pick(full, NEED)).toBeNull();
+  const ejected = full.with(2_500, node({ ejected: true }));
+  // Full nodes may have room again soon: better to wait for them.
+  expect(pick(ejected, NEED)).toBeNull();
+});
