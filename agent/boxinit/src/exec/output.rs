@@ -58,7 +58,7 @@ impl Output {
 
     /// Whether the program waits for a listener.
     fn held(&self) -> bool {
-        self.hold_at.is_some_and(|limit| self.ring.written() >= limit)
+        self.hold_at.map_or(false, |limit| self.ring.written() >= limit)
     }
 
     /// Keeps what may be on its way to a listener that was cut off: nearly all of the ring.
