@@ -1,26 +1,18 @@
 /** What can be done with sandboxes, whichever door the call came through. */
-import type { Logger } from '../../lib/logger.ts';
-import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
-import { pendingRecord } from '../../protocol/node.ts';
 import type { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { Node } from '../nodes/node.ts';
-import { couldFit } from '../nodes/placement.ts';
-import type { NodeRegistry } from '../nodes/registry.ts';
 import { parseRecord } from '../nodes/watch.ts';
-import type { PlacementQueue } from '../queue/queue.ts';
-import type { Admission } from '../tenants/admission.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { Entry } from './entry.ts';
+import { Maker, type MakerDeps } from './maker.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Placer } from './placer.ts';
 import type { Reaper } from './reaper.ts';
-import { idsFrom, specsOf } from './spec.ts';
-import type { Store } from './store.ts';
 
 export interface SandboxFilter {
   /** All of these, with these values. */
@@ -35,19 +27,13 @@ export interface Page {
   nextCursor: string | null;
 }
 
-export interface SandboxServiceDeps {
-  store: Store;
-  queue: PlacementQueue;
+export interface SandboxServiceDeps extends Omit<MakerDeps, 'takeBack'> {
   placer: Placer;
   reaper: Reaper;
   arrivals: Arrivals;
-  registry: NodeRegistry;
   idempotency: IdempotencyStore;
-  admission: Pick<Admission, 'admit' | 'changed' | 'withdraw' | 'weightOf'>;
   lifecycle: Lifecycle;
   config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs'>;
-  log: Logger;
-  observe?: { created(tenant: string, count: number): void };
 }
 
 const EXTEND_DEADLINE_MS = 10_000;
@@ -58,9 +44,11 @@ const DEFAULT_PAGE = 100;
 
 export class SandboxService {
   readonly #deps: SandboxServiceDeps;
+  readonly #maker: Maker;
 
   constructor(deps: SandboxServiceDeps) {
     this.#deps = deps;
+    this.#maker = new Maker({ ...deps, takeBack: (entry) => this.#delete(entry) });
   }
 
   /**
@@ -71,10 +59,12 @@ export class SandboxService {
    */
   async create(tenant: string, request: CreateSandboxRequest, idempotencyKey?: string): Promise<Sandbox[]> {
     this.#deps.lifecycle.assertOpen();
-    if (idempotencyKey === undefined) return this.#create(tenant, request);
+    if (idempotencyKey === undefined) {
+      return (await this.#maker.make(tenant, request)).map((entry) => this.#view(entry));
+    }
     const ids = await this.#deps.idempotency.run(
       { scope: `create ${tenant}`, key: idempotencyKey, request },
-      async (seed) => (await this.#create(tenant, request, seed)).map((sandbox) => sandbox.id),
+      async (seed) => (await this.#maker.make(tenant, request, seed)).map(({ id }) => id),
     );
     return await Promise.all(ids.map((id) => this.#made(tenant, id)));
   }
@@ -204,10 +194,10 @@ export class SandboxService {
 
   /** @throws ServiceError `sandbox_not_found`, or `node_unavailable` while it may still be heard of */
   entry(tenant: string, id: string): Entry {
-    const { store, registry } = this.#deps;
+    const { store, registry, queue } = this.#deps;
     const entry = store.get(id);
-    if (entry === undefined && registry.learning) {
-      const message = 'This server has just started and does not know all sandboxes yet.';
+    if (entry === undefined && (registry.learning || !queue.informed)) {
+      const message = 'This server does not know all sandboxes now.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
     // Another tenant's sandbox is not told from one that never was.
@@ -230,90 +220,9 @@ export class SandboxService {
     throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
   }
 
-  async #create(tenant: string, request: CreateSandboxRequest, seed?: string): Promise<Sandbox[]> {
-    const { store, queue, admission, observe } = this.#deps;
-    const image = request.image ?? this.#defaultImage();
-    this.#assertPossible(request, image);
-    const idOf = seed === undefined ? undefined : idsFrom(seed, (id) => this.#takenBack(id));
-    const specs = specsOf(tenant, request, image, Date.now(), idOf);
-    await admission.admit(tenant, specs);
-    const weight = admission.weightOf(tenant);
-    const entries: Entry[] = [];
-    const fresh: Entry[] = [];
-    // In one go: what this decides for each node leaves for it in one message.
-    const adding = specs.flatMap((spec) => {
-      // Another gateway was in the middle of the same create: what it has made is part of this one.
-      const made = store.get(spec.id);
-      const entry = made ?? store.add(pendingRecord(spec));
-      entries.push(entry);
-      // What is on a node already was counted there.
-      if (made !== undefined) {
-        admission.changed(made);
-        return [];
-      }
-      fresh.push(entry);
-      return attempt(() => queue.add({ spec, priority: 0, weight }));
-    });
-    const added = await Promise.allSettled(adding);
-    const failure = added.find((one) => one.status === 'rejected');
-    if (failure !== undefined) {
-      // All or none: what was begun is taken back.
-      for (const [i, entry] of fresh.entries()) {
-        if (added[i]?.status === 'rejected' && store.discard(entry)) continue;
-        background(this.#delete(entry), 'take back a create', this.#deps.log);
-      }
-      admission.withdraw(specs);
-      throw failure.reason;
-    }
-    for (const entry of fresh) this.#limitWait(entry);
-    observe?.created(tenant, fresh.length);
-    return entries.map((entry) => this.#view(entry));
-  }
-
-  /** Deleted before anything ran in it, as a create that failed does with what it had begun. */
-  #takenBack(id: string): boolean {
-    const record = this.#deps.store.get(id)?.record;
-    return record?.reason === 'deleted' && record.startedAtMs === null;
-  }
-
   #view(entry: Entry): Sandbox {
     const position = entry.node === null ? this.#deps.queue.position(entry.id) : null;
     return position === null ? entry.view() : { ...entry.view(), queuePosition: position };
-  }
-
-  #limitWait(entry: Entry): void {
-    const { store, queue, config, log } = this.#deps;
-    const lifetimeMs = entry.record.expiresAtMs - Date.now();
-    const settled = entry.wait(() => entry.accepted || entry.ended, Math.min(config.queueWaitMs, lifetimeMs));
-    const limit = settled.then((placed) => {
-      if (placed) return;
-      queue.remove(entry.id);
-      if (lifetimeMs <= config.queueWaitMs) store.end(entry, 'lifetime', 'No node had room within its lifetime.');
-      else store.end(entry, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`);
-    });
-    background(limit, 'limit the wait for a node', log);
-  }
-
-  #defaultImage(): string {
-    const { config, registry } = this.#deps;
-    const image = config.defaultImage ?? registry.all.find((node) => node.up)?.report?.defaultImage;
-    if (image !== undefined && image !== '') return image;
-    throw new ServiceError('node_unavailable', 'No node is there to say what the default image is.', {
-      retryAfterMs: 500,
-    });
-  }
-
-  /** What no node could ever take is turned down at once. While nothing is known of any node, it may wait for one. */
-  #assertPossible(request: CreateSandboxRequest, image: string): void {
-    const known = this.#deps.registry.all.filter((node) => node.report !== null);
-    const need = { image, cpus: request.cpus, memoryMb: request.memoryMb };
-    if (known.length === 0 || known.some((node) => couldFit(node, need))) return;
-    throw new ServiceError('invalid_request', 'No node is large enough for this sandbox.', {
-      details: {
-        cpus: Math.max(...known.map((node) => node.report?.cpus ?? 0)),
-        memoryMb: Math.max(...known.map((node) => node.report?.memoryMb ?? 0)),
-      },
-    });
   }
 
   async #delete(entry: Entry): Promise<void> {
@@ -348,9 +257,4 @@ function matches(entry: Entry, filter: SandboxFilter): boolean {
   return Object.entries(filter.labels ?? {}).every(
     ([key, value]) => Object.hasOwn(record.labels, key) && record.labels[key] === value,
   );
-}
-
-/** Begun at once; what it throws is in the promise. */
-async function attempt(work: () => void | Promise<void>): Promise<void> {
-  await work();
 }

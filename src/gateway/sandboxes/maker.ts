@@ -1,0 +1,128 @@
+/** Making sandboxes: what may be had at all is let in by the tenant's bounds, written down, and offered to the nodes. */
+import type { Logger } from '../../lib/logger.ts';
+import { background } from '../../lib/background.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import { pendingRecord } from '../../protocol/node.ts';
+import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
+import type { GatewayConfig } from '../config.ts';
+import { couldFit } from '../nodes/placement.ts';
+import type { NodeRegistry } from '../nodes/registry.ts';
+import type { PlacementQueue } from '../queue/queue.ts';
+import type { Admission } from '../tenants/admission.ts';
+import type { Entry } from './entry.ts';
+import { idsFrom, specsOf } from './spec.ts';
+import type { Store } from './store.ts';
+
+export interface MakerDeps {
+  store: Store;
+  queue: PlacementQueue;
+  registry: NodeRegistry;
+  admission: Pick<Admission, 'admit' | 'changed' | 'withdraw' | 'weightOf'>;
+  config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs'>;
+  log: Logger;
+  /** Ends one that was begun, wherever it is on its way. */
+  takeBack: (entry: Entry) => Promise<void>;
+  observe?: { created(tenant: string, count: number): void };
+}
+
+const NO_IMAGE_RETRY_MS = 500;
+
+export class Maker {
+  readonly #deps: MakerDeps;
+
+  constructor(deps: MakerDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Lets in, writes down and offers to the nodes as many as the request asks for: all of them, or none. Returns before
+   * any of them exists.
+   * @param seed from which the ids follow, for a create that another gateway may have begun
+   * @throws ServiceError as `SandboxService.create`
+   */
+  async make(tenant: string, request: CreateSandboxRequest, seed?: string): Promise<Entry[]> {
+    const { store, queue, admission, observe } = this.#deps;
+    const image = request.image ?? this.#defaultImage();
+    this.#assertPossible(request, image);
+    const idOf = seed === undefined ? undefined : idsFrom(seed, (id) => this.#takenBack(id));
+    const specs = specsOf(tenant, request, image, Date.now(), idOf);
+    await admission.admit(tenant, specs);
+    const weight = admission.weightOf(tenant);
+    const entries: Entry[] = [];
+    const fresh: Entry[] = [];
+    // In one go: what this decides for each node leaves for it in one message.
+    const adding = specs.flatMap((spec) => {
+      // Another gateway was in the middle of the same create: what it has made is part of this one.
+      const made = store.get(spec.id);
+      const entry = made ?? store.add(pendingRecord(spec));
+      entries.push(entry);
+      // What is on a node already was counted there.
+      if (made !== undefined) {
+        admission.changed(made);
+        return [];
+      }
+      fresh.push(entry);
+      return attempt(() => queue.add({ spec, priority: 0, weight }));
+    });
+    const added = await Promise.allSettled(adding);
+    const failure = added.find((one) => one.status === 'rejected');
+    if (failure !== undefined) {
+      // All or none: what was begun is taken back.
+      for (const [i, entry] of fresh.entries()) {
+        if (added[i]?.status === 'rejected' && store.discard(entry)) continue;
+        background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
+      }
+      admission.withdraw(specs);
+      throw failure.reason;
+    }
+    for (const entry of fresh) this.#limitWait(entry);
+    observe?.created(tenant, fresh.length);
+    return entries;
+  }
+
+  /** Deleted before anything ran in it, as a create that failed does with what it had begun. */
+  #takenBack(id: string): boolean {
+    const record = this.#deps.store.get(id)?.record;
+    return record?.reason === 'deleted' && record.startedAtMs === null;
+  }
+
+  #limitWait(entry: Entry): void {
+    const { store, queue, config, log } = this.#deps;
+    const lifetimeMs = entry.record.expiresAtMs - Date.now();
+    const settled = entry.wait(() => entry.accepted || entry.ended, Math.min(config.queueWaitMs, lifetimeMs));
+    const limit = settled.then((placed) => {
+      if (placed) return;
+      queue.remove(entry.id);
+      if (lifetimeMs <= config.queueWaitMs) store.end(entry, 'lifetime', 'No node had room within its lifetime.');
+      else store.end(entry, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`);
+    });
+    background(limit, 'limit the wait for a node', log);
+  }
+
+  #defaultImage(): string {
+    const { config, registry } = this.#deps;
+    const image = config.defaultImage ?? registry.all.find((node) => node.up)?.report?.defaultImage;
+    if (image !== undefined && image !== '') return image;
+    throw new ServiceError('node_unavailable', 'No node is there to say what the default image is.', {
+      retryAfterMs: NO_IMAGE_RETRY_MS,
+    });
+  }
+
+  /** What no node could ever take is turned down at once. While nothing is known of any node, it may wait for one. */
+  #assertPossible(request: CreateSandboxRequest, image: string): void {
+    const known = this.#deps.registry.all.filter((node) => node.report !== null);
+    const need = { image, cpus: request.cpus, memoryMb: request.memoryMb };
+    if (known.length === 0 || known.some((node) => couldFit(node, need))) return;
+    throw new ServiceError('invalid_request', 'No node is large enough for this sandbox.', {
+      details: {
+        cpus: Math.max(...known.map((node) => node.report?.cpus ?? 0)),
+        memoryMb: Math.max(...known.map((node) => node.report?.memoryMb ?? 0)),
+      },
+    });
+  }
+}
+
+/** Begun at once; what it throws is in the promise. */
+async function attempt(work: () => void | Promise<void>): Promise<void> {
+  await work();
+}
