@@ -350,6 +350,24 @@ describe('after a cut', () => {
     expect(gateway.dials).toBeGreaterThan(5);
   });
 
+  it('a kill and the last size of a terminal are said again: the cut may have swallowed them', async () => {
+    let commands: unknown[] = [];
+    const { exec, gateway } = bench(async (p) => {
+      ({ commands } = p);
+      await p.killed;
+      p.exit(143);
+    });
+    const handle = exec('x');
+    await handle.started;
+    handle.resize(90, 30);
+    handle.resize(100, 50);
+    handle.kill();
+    // Before anything of it has left.
+    gateway.cut();
+    expect((await handle).exitCode).toBe(143);
+    expect(commands).toEqual([{ type: 'resize', cols: 100, rows: 50 }, { type: 'kill' }]);
+  });
+
   it('stdin goes on at the very byte', async () => {
     const total = 3_000_000;
     const bytes = Buffer.alloc(total);

@@ -38,6 +38,8 @@ const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'd
 const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
 /** A stream that lasted so long, or brought output, ended the troubles before it. */
 const STEADY_MS = 5_000;
+/** Signals that are kept while there is no stream. */
+const MAX_SIGNALS = 64;
 /** Between our kill and the exit that it brings. */
 const KILL_PATIENCE_MS = 10_000;
 
@@ -53,8 +55,10 @@ export class ExecSession {
   #queueMs = 0;
   #done = false;
   #killWanted = false;
-  /** Commands that wait for a stream. */
-  #commands: ExecCommand[] = [];
+  /** Signals that wait for a stream. */
+  #signals: ExecCommand[] = [];
+  /** A kill, and the last size of a terminal: said again on each stream, since a cut may have swallowed them. */
+  readonly #standing = new Map<'kill' | 'resize', ExecCommand>();
   /** Since when there has been no stream that was opened. */
   #cutAt: number | null = null;
   /** Output came over the stream under way. */
@@ -96,8 +100,9 @@ export class ExecSession {
 
   command(command: ExecCommand): void {
     if (this.#done) return;
+    if (command.type !== 'signal') this.#standing.set(command.type, command);
     if (this.#stream !== null) this.#stream.urgent(command);
-    else if (this.#commands.length < 64) this.#commands.push(command);
+    else if (command.type === 'signal' && this.#signals.length < MAX_SIGNALS) this.#signals.push(command);
   }
 
   /** Kills all that the command started. The session ends with the exit, or with `reason` when none comes. */
@@ -186,7 +191,7 @@ export class ExecSession {
     this.#stream = stream;
     const { script } = this.#options;
     if (script !== undefined && !this.#opened) void sendScript(stream, script);
-    for (const command of this.#commands.splice(0)) stream.urgent(command);
+    for (const command of [...this.#standing.values(), ...this.#signals.splice(0)]) stream.urgent(command);
     if (this.#killWanted) stream.urgent({ type: 'kill' });
   }
 
