@@ -17,6 +17,7 @@ const RETRY_AFTER_MS = 1_000;
 const RECHECK_MS = 1_000;
 
 export class MemoryQueue implements PlacementQueue {
+  readonly informed = true;
   readonly #max: number;
   readonly #lines = new Lines<Held>();
   #offer: Offer | null = null;

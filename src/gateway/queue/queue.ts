@@ -63,5 +63,7 @@ export interface PlacementQueue {
   /** How many are before it, from 0; null when it does not wait. */
   position(id: string): number | null;
   readonly depth: number;
+  /** Whether all that waits is known here. False: a sandbox that is not known may wait all the same. */
+  readonly informed: boolean;
   stop(): void | Promise<void>;
 }

@@ -78,6 +78,10 @@ export class SharedQueue implements PlacementQueue {
     return this.#lines.size;
   }
 
+  get informed(): boolean {
+    return this.#options.room.current;
+  }
+
   start(offer: Offer, sharing: Sharing): void {
     this.#offer = offer;
     this.#sharing = sharing;

@@ -96,6 +96,11 @@ export class WaitingRoom {
     this.#feed = KEYS.feed(link.client.options.db ?? 0);
   }
 
+  /** Whether the copy is what Redis holds, as far as anybody can know. */
+  get current(): boolean {
+    return this.#sequence !== null && this.#link.up && this.#link.hears;
+  }
+
   start(events: RoomEvents): void {
     this.#events = events;
     this.#link.listen(this.#feed, {

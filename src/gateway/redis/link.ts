@@ -71,6 +71,11 @@ export class RedisLink {
     return this.#up;
   }
 
+  /** Whether messages of other gateways are heard. */
+  get hears(): boolean {
+    return this.#subscriber.status === 'ready';
+  }
+
   /** Calls the listener each time Redis comes or goes, until the returned function is called. It never throws. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);

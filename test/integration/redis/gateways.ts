@@ -5,7 +5,7 @@ import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import type { RedisServer } from '../../helpers/redis.ts';
 
 /** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
-export const TIMES = { lockMs: 6_000, leaseMs: 3_000, commandMs: 1_000 };
+export const TIMES = { lockMs: 4_000, leaseMs: 3_000, commandMs: 1_000 };
 
 let database = 0;
 
@@ -37,6 +37,13 @@ export class Gateways implements AsyncDisposable {
     this.all.push(gateway);
     if (withRedis) await this.redisIs(true, gateway);
     return gateway;
+  }
+
+  /** One ends, and another starts in its place. */
+  async replace(index: number): Promise<void> {
+    await this.at(index)[Symbol.asyncDispose]();
+    this.all.splice(index, 1);
+    await this.add({ withRedis: false });
   }
 
   at(index: number): TestGateway {
