@@ -28,6 +28,12 @@ function describe(result: ExecResult<string> | ExecResult<Buffer>): string {
   return `${how}:\n${stderr.length > MAX_QUOTED ? `…${stderr.slice(-MAX_QUOTED)}` : stderr}`;
 }
 
+/** What cannot be done over plain HTTP, and why it would have to be. */
+export function needsWebSocket(what: string, why: ServiceError): ServiceError {
+  const message = `${what} needs a WebSocket to the gateway, and none can be had: ${why.message}`;
+  return new ServiceError('not_supported', message, { cause: why });
+}
+
 /** An abort reason, or anything thrown, as an Error. */
 export function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new ServiceError('cancelled', undefined, { cause: thrown });

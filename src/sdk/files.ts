@@ -1,13 +1,14 @@
 /** Files of a sandbox, read and written inside it by its supervisor: no command is run for them. */
 import * as z from 'zod';
-import { FileEntry, FileStat, type FileCall } from '../protocol/files.ts';
+import { FileEntry, FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
-import { Channel } from '../protocol/frames.ts';
-import type { Json, MuxStream } from '../mux/index.ts';
-import { Chunks } from './chunks.ts';
-import { asError } from './errors.ts';
-import type { CallOptions } from './http.ts';
-import { ask, isCut, openStream, sendAll, type ByteSource, type Streams } from './unary.ts';
+import type { Json } from '../mux/index.ts';
+import { NoWebSocket } from './connection.ts';
+import { needsWebSocket } from './errors.ts';
+import { FilesOverHttp } from './files-over-http.ts';
+import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
+import type { CallOptions, HttpClient } from './http.ts';
+import { isCut, type ByteSource, type Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
 
 export interface RangeOptions extends CallOptions {
@@ -39,21 +40,13 @@ export interface WatchOptions {
 
 export interface FileDeps {
   streams: Streams;
+  /** Where no WebSocket gets through. */
+  http: HttpClient;
   /** A promise while the sandbox is being created. */
   sandbox: string | Promise<string>;
 }
 
-interface Download {
-  answer: Json;
-  chunks: Chunks;
-  /** Ends it if it has not ended. */
-  stop(): void;
-}
-
-type FileQuestion = FileCall & Json;
-
 const ListPage = z.object({ entries: z.array(FileEntry), more: z.boolean().optional() });
-const Done = z.object({ type: z.literal('done'), stat: FileStat.optional() });
 /** `read` gathers in memory; `readStream` does not. */
 const MAX_READ_BYTES = 1024 * 1024 * 1024;
 const MAX_RESUMES = 8;
@@ -98,14 +91,14 @@ export class Files {
       const before = got;
       let download: Download | undefined;
       try {
-        download = await this.#download({ call: 'read', path, ...range }, options.signal);
-        const { answer, chunks } = download;
+        download = await this.#download({ call: 'read', path, ...range } as FileQuestion, options.signal);
+        const { answer } = download;
         const stat: FileStat = FileStat.parse(answer);
         if (first !== null && (first.modifiedAtMs !== stat.modifiedAtMs || first.sizeBytes !== stat.sizeBytes)) {
           throw new ServiceError('not_supported', 'the file changed while the link was down');
         }
         first = stat;
-        for (let chunk = await chunks.next(); chunk !== null; chunk = await chunks.next()) {
+        for (let chunk = await download.next(); chunk !== null; chunk = await download.next()) {
           got += chunk.length;
           yield chunk;
         }
@@ -131,7 +124,7 @@ export class Files {
     const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileQuestion;
     for (let tries = 1; ; tries++) {
       try {
-        const done = await this.#upload(call, data, signal);
+        const done = await this.#way((way) => way.upload(call, data, { size, signal }));
         return done ?? (await this.stat(path, { signal }));
       } catch (error) {
         if (!isCut(error) || !atHand || append || tries >= MAX_RESUMES) throw error;
@@ -154,7 +147,9 @@ export class Files {
   async *entries(path: string, options: CallOptions = {}): AsyncGenerator<FileEntry> {
     let after: string | undefined;
     for (;;) {
-      const page = ListPage.parse(await this.#ask({ call: 'list', path, ...defined({ after }) }, true, options));
+      const page = ListPage.parse(
+        await this.#ask({ call: 'list', path, ...defined({ after }) } as FileQuestion, true, options),
+      );
       yield* page.entries;
       const last = page.entries.at(-1);
       if (!page.more || last === undefined) return;
@@ -165,7 +160,7 @@ export class Files {
   /** @param options `follow: false` looks at a link itself. */
   async stat(path: string, options: CallOptions & { follow?: boolean } = {}): Promise<FileStat> {
     const { follow, ...rest } = options;
-    return FileStat.parse(await this.#ask({ call: 'stat', path, ...defined({ follow }) }, true, rest));
+    return FileStat.parse(await this.#ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest));
   }
 
   /** Whether anything has this name. */
@@ -182,7 +177,7 @@ export class Files {
   /** With its parents. Not an error when it is there. */
   async mkdir(path: string, options: OwnerOptions = {}): Promise<void> {
     const { mode, owner, ...rest } = options;
-    await this.#ask({ call: 'mkdir', path, ...defined({ mode, owner }) }, true, rest);
+    await this.#ask({ call: 'mkdir', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
   }
 
   /**
@@ -191,17 +186,17 @@ export class Files {
    */
   async move(path: string, to: string, options: CallOptions & { overwrite?: boolean } = {}): Promise<void> {
     const { overwrite, ...rest } = options;
-    await this.#ask({ call: 'move', path, to, ...defined({ overwrite }) }, false, rest);
+    await this.#ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileQuestion, false, rest);
   }
 
   async remove(path: string, options: CallOptions & { recursive?: boolean } = {}): Promise<void> {
     const { recursive, ...rest } = options;
-    await this.#ask({ call: 'remove', path, ...defined({ recursive }) }, false, rest);
+    await this.#ask({ call: 'remove', path, ...defined({ recursive }) } as FileQuestion, false, rest);
   }
 
   async chmod(path: string, options: OwnerOptions): Promise<void> {
     const { mode, owner, ...rest } = options;
-    await this.#ask({ call: 'chmod', path, ...defined({ mode, owner }) }, true, rest);
+    await this.#ask({ call: 'chmod', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
   }
 
   /**
@@ -213,87 +208,48 @@ export class Files {
     const { recursive, signal } = options;
     const sandbox = await this.#deps.sandbox;
     const call = { op: 'file', sandbox, call: 'watch', path, ...defined({ recursive }) };
-    yield* watch(this.#deps.streams, call, signal);
+    try {
+      yield* watch(this.#deps.streams, call, signal);
+    } catch (error) {
+      throw error instanceof NoWebSocket ? needsWebSocket('watching files', error) : error;
+    }
   }
 
   /** Unpacks a tar below the path. Members cannot leave it. */
   async uploadTar(path: string, source: ByteSource, options: CallOptions & { owner?: string } = {}): Promise<void> {
     const { owner, signal } = options;
-    await this.#upload({ call: 'tar-write', path, ...defined({ owner }) } as FileQuestion, source, signal);
+    const call = { call: 'tar-write', path, ...defined({ owner }) } as FileQuestion;
+    await this.#way((way) => way.upload(call, source, { signal }));
   }
 
   /** The tree as a tar (POSIX pax), in pieces. */
   async *downloadTar(path: string, options: CallOptions = {}): AsyncGenerator<Buffer> {
-    const { chunks, stop } = await this.#download({ call: 'tar-read', path }, options.signal);
+    const download = await this.#download({ call: 'tar-read', path }, options.signal);
     try {
-      for (let chunk = await chunks.next(); chunk !== null; chunk = await chunks.next()) yield chunk;
+      for (let chunk = await download.next(); chunk !== null; chunk = await download.next()) yield chunk;
     } finally {
-      stop();
+      download.stop();
     }
   }
 
-  async #ask(question: Json, again: boolean, options: CallOptions): Promise<Json> {
-    const sandbox = await this.#deps.sandbox;
-    return await ask(this.#deps.streams, { op: 'file', sandbox, ...question }, again, options);
+  async #ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
+    return await this.#way((way) => way.ask(question, again, options));
   }
 
-  async #download(question: Json, signal: AbortSignal | undefined): Promise<Download> {
-    const sandbox = await this.#deps.sandbox;
-    const opened = Promise.withResolvers<Json>();
-    const chunks = new Chunks();
-    let stream: MuxStream | null = null;
-    const opening = openStream(this.#deps.streams, { op: 'file', sandbox, ...question }, signal, {
-      opened: (answer) => opened.resolve(answer),
-      data: (_channel, bytes) => chunks.push(bytes, { consume: (n) => stream?.consume(n) }),
-      fin: (channel) => {
-        if (channel === Channel.ALL) chunks.end(null);
-      },
-      closed: (error) => {
-        opened.reject(error ?? new ServiceError('interrupted'));
-        chunks.end(error);
-      },
-    });
-    opening.then(
-      (it) => {
-        stream = it;
-        it.end();
-      },
-      (error: unknown) => opened.reject(asError(error)),
-    );
-    const answer = await opened.promise;
-    return { answer, chunks, stop: () => stream?.reset(new ServiceError('cancelled')) };
+  async #download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download> {
+    return await this.#way((way) => way.download(question, signal));
   }
 
-  async #upload(
-    question: FileQuestion,
-    source: ByteSource,
-    signal: AbortSignal | undefined,
-  ): Promise<FileStat | undefined> {
+  /** Over the WebSocket, or without one over HTTP. Nothing was sent when it turns out that there is none. */
+  async #way<T>(call: (way: FileWay) => Promise<T>): Promise<T> {
+    const { streams, http } = this.#deps;
     const sandbox = await this.#deps.sandbox;
-    const closed = Promise.withResolvers<FileStat | undefined>();
-    closed.promise.catch(() => undefined);
-    let done: z.infer<typeof Done> | null = null;
-    const stream = await openStream(this.#deps.streams, { op: 'file', sandbox, ...question }, signal, {
-      data: () => undefined,
-      event: (message) => {
-        const parsed = Done.safeParse(message);
-        if (parsed.success) done = parsed.data;
-      },
-      closed: (error) => {
-        if (error !== null) closed.reject(error);
-        else if (done === null) closed.reject(new ServiceError('interrupted', 'the write was not confirmed'));
-        else closed.resolve(done.stat);
-      },
-    });
     try {
-      await sendAll(stream, source);
+      return await call(new FilesOverStreams(streams, sandbox));
     } catch (error) {
-      // The source failed: half of it must not become the file.
-      stream.reset(new ServiceError('cancelled'));
-      throw error;
+      if (!(error instanceof NoWebSocket)) throw error;
+      return await call(new FilesOverHttp(http, sandbox));
     }
-    stream.end();
-    return await closed.promise;
   }
 }
 

@@ -1,10 +1,12 @@
 /** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
+import { Readable } from 'node:stream';
 import { Agent, request, type Dispatcher } from 'undici';
 import { Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
+import type { ByteSource } from './unary.ts';
 
 export interface CallOptions {
   signal?: AbortSignal | undefined;
@@ -20,11 +22,23 @@ interface Call extends CallOptions {
   path: string;
   query?: Query | undefined;
   body?: unknown;
+  /** In place of JSON. */
+  raw?: { type: string; body(): Readable; length: Record<string, string> };
   headers?: Record<string, string>;
   /** Whether the call may be sent again when it is unknown whether it arrived. Default: all but POST. */
   idempotent?: boolean;
   /** How long an answer that says when to come back is heeded. Default: for a few tries. */
   patienceMs?: number;
+}
+
+interface Upload {
+  path: string;
+  query?: Query;
+  source: ByteSource;
+  size?: number | undefined;
+  /** Whether bytes at hand may be sent again when it is unknown whether they arrived. */
+  idempotent: boolean;
+  signal?: AbortSignal | undefined;
 }
 
 export const DEFAULT_DEADLINE_MS = 60_000;
@@ -62,6 +76,34 @@ export class HttpClient {
   /** The answer's bytes. @throws as `json`. */
   async bytes(call: Call): Promise<Buffer> {
     return await this.#tried(call, async (response) => Buffer.from(await response.body.arrayBuffer()));
+  }
+
+  /** The answer's body as it comes. The deadline is for its head. @throws as `json` */
+  async stream(call: Call): Promise<{ bytes: AsyncIterable<Buffer>; stop(): void }> {
+    const body = await this.#tried(call, (response) => Promise.resolve(response.body));
+    const stop = (): void => void body.destroy();
+    // A body that is given up, or broken off, fails whoever reads it and nobody else.
+    body.on('error', () => undefined);
+    call.signal?.addEventListener('abort', stop, { once: true });
+    body.once('close', () => call.signal?.removeEventListener('abort', stop));
+    return { bytes: body, stop };
+  }
+
+  /** PUTs bytes as fast as they are taken. A source that was begun is not sent again. @throws as `json` */
+  async upload({ source, size, signal, ...call }: Upload): Promise<unknown> {
+    const length = size === undefined ? {} : { 'content-length': String(size) };
+    const raw = { type: 'application/octet-stream', body: () => readableOf(source), length };
+    const base = this.#config.endpoints.current;
+    const atHand = typeof source === 'string' || source instanceof Uint8Array;
+    if (atHand) return await this.#tried({ method: 'PUT', ...call, raw, signal, deadlineMs: Infinity }, readJson);
+    using linked = new Linked({ signal });
+    try {
+      return await this.#once(base, { method: 'PUT', ...call, raw }, readJson, linked.signal);
+    } catch (error) {
+      if (linked.signal.aborted) throw asError(linked.signal.reason);
+      if (error instanceof ServiceError) throw error;
+      throw new ServiceError('interrupted', 'the upload broke off', { cause: error });
+    }
   }
 
   async #tried<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>): Promise<T> {
@@ -118,13 +160,20 @@ export class HttpClient {
       headers: {
         ...this.headers,
         ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(call.raw === undefined ? {} : { 'content-type': call.raw.type, ...call.raw.length }),
         ...call.headers,
       },
-      body: call.body === undefined ? null : JSON.stringify(call.body),
+      body: call.raw?.body() ?? (call.body === undefined ? null : JSON.stringify(call.body)),
     });
     if (response.statusCode >= 400) throw refusal(response, await readJson(response));
     return await read(response);
   }
+}
+
+function readableOf(source: ByteSource): Readable {
+  if (typeof source === 'string' || source instanceof Uint8Array)
+    return Readable.from([Buffer.from(source as Uint8Array)]);
+  return Readable.from(source, { objectMode: false });
 }
 
 async function readJson(response: Dispatcher.ResponseData): Promise<unknown> {

@@ -5,7 +5,8 @@ import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
 import type { CallOptions } from './http.ts';
 import { openStream, type Streams } from './unary.ts';
-import { asError } from './errors.ts';
+import { NoWebSocket } from './connection.ts';
+import { asError, needsWebSocket } from './errors.ts';
 import { withDeadline } from '../lib/deadline.ts';
 
 const CONNECT_DEADLINE_MS = 30_000;
@@ -36,7 +37,7 @@ export class Ports {
       });
     } catch (error) {
       tunnel.giveUp();
-      throw error;
+      throw error instanceof NoWebSocket ? needsWebSocket('a connection to a port', error) : error;
     }
   }
 }

@@ -41,7 +41,7 @@ export class Sandbox implements AsyncDisposable {
     this.#created.catch(() => undefined);
     const sandbox = this.#info?.id ?? this.#created.then((info) => info.id);
     if (typeof sandbox !== 'string') sandbox.catch(() => undefined);
-    this.files = new Files({ streams: deps.connection, sandbox });
+    this.files = new Files({ streams: deps.connection, http: deps.http, sandbox });
     this.ports = new Ports({ streams: deps.connection, sandbox });
     this.jobs = new Jobs({ http: deps.http, sandbox });
   }

@@ -30,7 +30,7 @@ function bench(onOther: OnOther, program: FakeProgram = () => undefined) {
   const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
   const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
   open.push(connection, http);
-  const deps = { streams: connection, sandbox: 'sbx-1' };
+  const deps = { streams: connection, http, sandbox: 'sbx-1' };
   return { gateway, connection, http, files: new Files(deps), ports: new Ports(deps) };
 }
 

@@ -5,7 +5,7 @@ import type { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { newExecId } from '../../protocol/ids.ts';
 import { NoWebSocket, type Connection } from '../connection.ts';
-import { CommandFailedError, asError } from '../errors.ts';
+import { CommandFailedError, asError, needsWebSocket } from '../errors.ts';
 import type { HttpClient } from '../http.ts';
 import { prepare, type Command, type Encoding, type ExecOptions, type OutputOf } from './options.ts';
 import { ExecOutput } from './output.ts';
@@ -75,7 +75,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       resumeMs: deps.resumeMs,
     });
     this.#stopped.promise.catch(() => undefined);
-    this.#ended = this.#follow(deps, command);
+    this.#ended = this.#follow(deps, command, pty !== undefined);
     this.#ended.catch(() => undefined);
     if (options.signal?.aborted) this.#abort(asError(options.signal.reason));
     else this.#session.start();
@@ -177,13 +177,13 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#session.kill(reason);
   }
 
-  async #follow(deps: ExecDeps, command: Command | null): Promise<Ended> {
+  async #follow(deps: ExecDeps, command: Command | null, terminal: boolean): Promise<Ended> {
     const { signal } = this.#options;
     const onAbort = (): void => this.#abort(asError(signal?.reason));
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#fed = this.#feed();
     try {
-      const ended = await Promise.race([this.#overAnything(deps, command), this.#stopped.promise]);
+      const ended = await Promise.race([this.#overAnything(deps, command, terminal), this.#stopped.promise]);
       this.#output.end({ type: 'exit', ...ended.exit });
       return ended;
     } catch (error) {
@@ -194,11 +194,13 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     }
   }
 
-  async #overAnything(deps: ExecDeps, command: Command | null): Promise<Ended> {
+  async #overAnything(deps: ExecDeps, command: Command | null, terminal: boolean): Promise<Ended> {
     try {
       return await this.#session.ended;
     } catch (error) {
-      if (!(error instanceof NoWebSocket) || command === null) throw error;
+      if (!(error instanceof NoWebSocket)) throw error;
+      if (command === null) throw needsWebSocket('to attach to a command', error);
+      if (terminal) throw needsWebSocket('a terminal', error);
       const sandbox = await deps.sandbox;
       const { http } = deps;
       const { id } = this;

@@ -1,0 +1,112 @@
+/** Calls on files as streams of the client's WebSocket: each its own, at the pace of whoever takes the bytes. */
+import * as z from 'zod';
+import { FileStat, type FileCall } from '../protocol/files.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import { Channel } from '../protocol/frames.ts';
+import type { Json, MuxStream } from '../mux/index.ts';
+import { Chunks } from './chunks.ts';
+import { asError } from './errors.ts';
+import type { CallOptions } from './http.ts';
+import { ask, openStream, sendAll, type ByteSource, type Streams } from './unary.ts';
+
+/** What is asked: a `FileCall`, as it goes over the wire. */
+export type FileQuestion = FileCall & Json;
+
+export interface Download {
+  answer: Json;
+  /** The next bytes, or null at the end. @throws ServiceError `interrupted` when it broke off. */
+  next(): Promise<Buffer | null>;
+  /** Ends it if it has not ended. */
+  stop(): void;
+}
+
+/** A way to the files of one sandbox. All throw ServiceError. */
+export interface FileWay {
+  /** @param again whether it may be asked again when it is unknown whether it arrived */
+  ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json>;
+  download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download>;
+  /** The file, where the call makes one. */
+  upload(
+    question: FileQuestion,
+    source: ByteSource,
+    options: { size?: number | undefined; signal?: AbortSignal | undefined },
+  ): Promise<FileStat | undefined>;
+}
+
+const Done = z.object({ type: z.literal('done'), stat: FileStat.optional() });
+
+export class FilesOverStreams implements FileWay {
+  readonly #streams: Streams;
+  readonly #sandbox: string;
+
+  constructor(streams: Streams, sandbox: string) {
+    this.#streams = streams;
+    this.#sandbox = sandbox;
+  }
+
+  ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
+    return ask(this.#streams, this.#request(question), again, options);
+  }
+
+  async download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download> {
+    const opened = Promise.withResolvers<Json>();
+    const chunks = new Chunks();
+    let stream: MuxStream | null = null;
+    const opening = openStream(this.#streams, this.#request(question), signal, {
+      opened: (answer) => opened.resolve(answer),
+      data: (_channel, bytes) => chunks.push(bytes, { consume: (n) => stream?.consume(n) }),
+      fin: (channel) => {
+        if (channel === Channel.ALL) chunks.end(null);
+      },
+      closed: (error) => {
+        opened.reject(error ?? new ServiceError('interrupted'));
+        chunks.end(error);
+      },
+    });
+    opening.then(
+      (it) => {
+        stream = it;
+        it.end();
+      },
+      (error: unknown) => opened.reject(asError(error)),
+    );
+    const answer = await opened.promise;
+    const stop = (): void => stream?.reset(new ServiceError('cancelled'));
+    return { answer, next: () => chunks.next(), stop };
+  }
+
+  async upload(
+    question: FileQuestion,
+    source: ByteSource,
+    { signal }: { signal?: AbortSignal | undefined },
+  ): Promise<FileStat | undefined> {
+    const closed = Promise.withResolvers<FileStat | undefined>();
+    closed.promise.catch(() => undefined);
+    let done: z.infer<typeof Done> | null = null;
+    const stream = await openStream(this.#streams, this.#request(question), signal, {
+      data: () => undefined,
+      event: (message) => {
+        const parsed = Done.safeParse(message);
+        if (parsed.success) done = parsed.data;
+      },
+      closed: (error) => {
+        if (error !== null) closed.reject(error);
+        else if (done === null) closed.reject(new ServiceError('interrupted', 'the write was not confirmed'));
+        else closed.resolve(done.stat);
+      },
+    });
+    try {
+      await sendAll(stream, source);
+    } catch (error) {
+      // The source failed: half of it must not become the file.
+      stream.reset(new ServiceError('cancelled'));
+      throw error;
+    }
+    stream.end();
+    return await closed.promise;
+  }
+
+  #request(question: FileQuestion): Json {
+    return { op: 'file', sandbox: this.#sandbox, ...question };
+  }
+}
