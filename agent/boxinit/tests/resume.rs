@@ -198,6 +198,45 @@ fn input_that_came_before_a_cut_gives_the_next_stream_no_credit() {
 }
 
 #[test]
+fn input_that_nobody_reads_does_not_pile_up_over_many_cuts() {
+    let mut agent = Agent::start();
+    let id = unique("pile");
+    let go = agent.directory.join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; wc -c; exit 3", go.display());
+    let window = [b'x'; 64 * 1024];
+    let taken = |agent: &mut Agent, stream: u32| {
+        let mut outcome = Outcome::default();
+        agent.until(stream, &mut outcome, |outcome| outcome.opened.is_some());
+        outcome.opened.and_then(|answer| answer.uint("stdinBytes")).unwrap_or(0)
+    };
+    let mut stream = agent.open(&exec_as(&id, &script, "#stdin"));
+    let mut before = 0;
+    for _ in 0..12 {
+        (0..4).for_each(|_| agent.send(frame::DATA, frame::STDIN, stream, &window));
+        assert_eq!(listed(&mut agent), [(id.clone(), true)]);
+        agent.reconnect();
+        stream = attach(&mut agent, &id, 0, 0);
+        before = taken(&mut agent, stream);
+    }
+    assert!(before <= 1024 * 1024 + 64 * 1024, "{} bytes wait", before);
+    std::fs::write(&go, "").expect("go");
+    // Once the program reads, it goes on where it was.
+    let mut outcome = Outcome::default();
+    loop {
+        agent.send(frame::DATA, frame::STDIN, stream, &window);
+        agent.fin(stream, frame::STDIN);
+        agent.until(stream, &mut outcome, |_| false);
+        if outcome.reset.take().is_none() {
+            break;
+        }
+        stream = attach(&mut agent, &id, 0, 0);
+        before = taken(&mut agent, stream);
+    }
+    assert_eq!(outcome.stdout(), format!("{}\n", before + window.len() as u64).as_bytes());
+    assert_eq!(outcome.code(), 3);
+}
+
+#[test]
 fn an_offset_behind_the_end_is_refused() {
     let mut agent = Agent::start();
     let id = unique("offset");

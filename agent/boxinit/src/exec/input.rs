@@ -2,11 +2,14 @@
 
 use super::Execs;
 use crate::core::Core;
+use crate::error::WireError;
 use crate::frame;
 use crate::slab::Key;
 use crate::sys::io::{self, Fd};
 use crate::sys::EAGAIN;
 
+/// Each stream after a cut may send a window more of what the program does not read. This is for a few of them.
+const MAX_WAITING: usize = 1024 * 1024;
 /// End of transmission: what a terminal's user types to end the input.
 const CTRL_D: u8 = 4;
 
@@ -31,6 +34,11 @@ impl Input {
     /// Another stream goes on from here.
     pub fn disown(&mut self) {
         self.foreign = self.waiting.len() - self.at;
+    }
+
+    /// Whether so many bytes more would be too many to wait for the program.
+    fn overfull(&self, bytes: usize) -> bool {
+        self.fd.is_open() && self.waiting.len() - self.at + bytes > MAX_WAITING
     }
 
     /// How much credit is due when so many bytes have been taken, the oldest first.
@@ -129,6 +137,11 @@ impl Execs {
             Some(exec) if matches!(channel, frame::STDIN | frame::PTY) => exec,
             _ => return core.link.consume(stream, bytes.len()),
         };
+        if exec.input.overfull(bytes.len()) {
+            // Not taken: whoever attaches again is told where to go on.
+            core.link.reset(stream, &WireError::new("interrupted", "The program does not read its input."));
+            return self.detach(core, key, stream);
+        }
         let consumed = exec.input.take(bytes);
         core.link.consume(stream, consumed);
     }
