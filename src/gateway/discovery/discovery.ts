@@ -28,4 +28,5 @@ export interface Discovery {
 export const keyOf = (node: NodeAddress): string => node.id ?? node.url;
 
 /** `ws://host:port`, for a host name or an address of either family. */
-export const nodeUrl = (host: string, port: number): string => `ws://${host.includes(':') ? `[${host}]` : host}:${port}`;
+export const nodeUrl = (host: string, port: number): string =>
+  `ws://${host.includes(':') ? `[${host}]` : host}:${port}`;

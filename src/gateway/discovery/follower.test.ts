@@ -1,0 +1,170 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silent } from '../../lib/logger.ts';
+import type { NodeAddress } from '../config.ts';
+import { Node, type Standing } from '../nodes/node.ts';
+import { keyOf, type DiscoveredNode, type Publish } from './discovery.ts';
+import { Follower } from './follower.ts';
+
+const LEAVE_MS = 60_000;
+const EMPTY_MS = 10_000;
+
+/** What the follower does to a registry. */
+class Registry {
+  discovering = false;
+  readonly nodes = new Map<string, Node>();
+  readonly removed: string[] = [];
+
+  add(address: NodeAddress): void {
+    const known = this.nodes.get(keyOf(address));
+    if (known === undefined) this.nodes.set(keyOf(address), new Node(address.url, address.name));
+    else known.url = address.url;
+  }
+  get(key: string): Node | undefined {
+    return this.nodes.get(key);
+  }
+  stand(key: string, standing: Standing): void {
+    const node = this.nodes.get(key);
+    if (node !== undefined) node.standing = standing;
+  }
+  remove(key: string): Promise<void> {
+    this.removed.push(key);
+    this.nodes.delete(key);
+    return Promise.resolve();
+  }
+}
+
+let registry: Registry;
+let publish: Publish;
+let follower: Follower;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  registry = new Registry();
+  follower = new Follower({
+    discovery: { start: (given) => void (publish = given), stop: () => Promise.resolve() },
+    registry,
+    leaveMs: LEAVE_MS,
+    emptyMs: EMPTY_MS,
+    log: silent,
+    now: () => Date.now(),
+  });
+  follower.start();
+});
+afterEach(async () => {
+  await follower.stop();
+  vi.useRealTimers();
+});
+
+const named = (id: string, more: Partial<DiscoveredNode> = {}): DiscoveredNode => ({
+  id,
+  name: id,
+  url: `ws://${id}:8701`,
+  standing: 'in',
+  reason: null,
+  ...more,
+});
+const busy = (key: string, live = 1): void => {
+  const node = registry.get(key);
+  if (node === undefined) throw new Error(`no node ${key}`);
+  node.live = live;
+  node.state = 'up';
+};
+const standing = (key: string): Standing | undefined => registry.get(key)?.standing;
+
+test('until discovery has spoken, it is not known which nodes there are', () => {
+  expect(registry.discovering).toBe(true);
+  publish([]);
+  expect(registry.discovering).toBe(false);
+});
+
+test('nodes come, are held back, and come again', () => {
+  publish([named('a'), named('b', { standing: 'cordoned', reason: 'for a test' })]);
+  expect([standing('a'), standing('b')]).toEqual(['in', 'cordoned']);
+  publish([named('a', { standing: 'leaving' }), named('b')]);
+  expect([standing('a'), standing('b')]).toEqual(['leaving', 'in']);
+  expect(registry.removed).toEqual([]);
+});
+
+test('a node with another address is the same node', () => {
+  publish([named('a')]);
+  const before = registry.get('a');
+  publish([named('a', { url: 'ws://[fd00::1]:8701' })]);
+  expect(registry.get('a')).toBe(before);
+  expect(before?.url).toBe('ws://[fd00::1]:8701');
+});
+
+test('one that is named no more and has nothing is let go of at once', () => {
+  publish([named('a'), named('b')]);
+  publish([named('a')]);
+  expect(registry.removed).toEqual(['b']);
+});
+
+test('one that has sandboxes is let go of with the last of them', async () => {
+  publish([named('a'), named('b')]);
+  busy('b', 2);
+  publish([named('a')]);
+  await vi.advanceTimersByTimeAsync(LEAVE_MS / 2);
+  expect(standing('b')).toBe('leaving');
+  busy('b', 0);
+  await vi.advanceTimersByTimeAsync(1_100);
+  expect(registry.removed).toEqual(['b']);
+});
+
+test('its sandboxes have so long and no longer', async () => {
+  publish([named('a'), named('b')]);
+  busy('b');
+  publish([named('a')]);
+  await vi.advanceTimersByTimeAsync(LEAVE_MS - 2_000);
+  expect(registry.removed).toEqual([]);
+  await vi.advanceTimersByTimeAsync(4_000);
+  expect(registry.removed).toEqual(['b']);
+});
+
+test('when it is lost it is let go of too', async () => {
+  publish([named('a'), named('b')]);
+  busy('b');
+  publish([named('a')]);
+  (registry.get('b') as Node).state = 'lost';
+  await vi.advanceTimersByTimeAsync(1_100);
+  expect(registry.removed).toEqual(['b']);
+});
+
+test('one that is named again before it was let go of has lost nothing', async () => {
+  publish([named('a'), named('b')]);
+  busy('b');
+  const node = registry.get('b');
+  publish([named('a')]);
+  await vi.advanceTimersByTimeAsync(5_000);
+  publish([named('a'), named('b', { url: 'ws://elsewhere:8701' })]);
+  await vi.advanceTimersByTimeAsync(2 * LEAVE_MS);
+  expect(registry.get('b')).toBe(node);
+  expect(standing('b')).toBe('in');
+});
+
+test('an answer without any node is not believed at once, however often it is given', async () => {
+  publish([named('a'), named('b')]);
+  for (let i = 0; i < 9; i++) {
+    publish([]);
+    await vi.advanceTimersByTimeAsync(EMPTY_MS / 10);
+  }
+  expect([standing('a'), standing('b')]).toEqual(['in', 'in']);
+  publish([named('a'), named('b')]);
+  publish([]);
+  await vi.advanceTimersByTimeAsync(EMPTY_MS - 1);
+  expect(registry.removed).toEqual([]);
+  await vi.advanceTimersByTimeAsync(2);
+  expect(registry.removed).toEqual(['a', 'b']);
+});
+
+test('what is said after the end is not heard', async () => {
+  await follower.stop();
+  publish([named('a')]);
+  expect(registry.nodes.size).toBe(0);
+});
+
+test('a registry that fails does not break whoever tells it', () => {
+  registry.add = () => {
+    throw new Error('an error of the test');
+  };
+  expect(() => publish([named('a')])).not.toThrow();
+});

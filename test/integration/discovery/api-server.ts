@@ -1,0 +1,197 @@
+/** A model of an API server behind TLS on a loopback port, which asks for a token or a client certificate. */
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  createSecureServer,
+  type Http2SecureServer,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+} from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import { KubeModel } from '../../../src/gateway/discovery/testing/kube-model.ts';
+
+/** How long openssl may take for a key. */
+const COMMAND_MS = 60_000;
+const TOKEN = 'token-of-the-test';
+
+export class ApiServer implements AsyncDisposable {
+  readonly model = new KubeModel();
+  /** What a gateway has in its pod. */
+  readonly dir: string;
+  /** Whether what is sent goes nowhere, and nothing that is asked is answered: the connections look alive. */
+  deaf = false;
+  /** Connections that were tried, those that did not come about too. */
+  attempts = 0;
+  readonly #sockets = new Set<Socket>();
+  #server: Http2SecureServer | null = null;
+  #port = 0;
+  #host = '127.0.0.1';
+
+  constructor() {
+    this.dir = mkdtempSync(join(tmpdir(), 'kube-'));
+  }
+
+  static async start({ host = '127.0.0.1' } = {}): Promise<ApiServer> {
+    const server = new ApiServer();
+    server.#host = host;
+    try {
+      makeCertificates(server.dir);
+      await server.up();
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
+    return server;
+  }
+
+  get url(): string {
+    return `https://${this.#host.includes(':') ? `[${this.#host}]` : this.#host}:${this.#port}`;
+  }
+
+  /** A kubeconfig that proves who it is by a token in a file, or by a certificate. */
+  kubeconfig(by: 'token' | 'certificate'): string {
+    writeFileSync(join(this.dir, 'token'), TOKEN);
+    const user =
+      by === 'token'
+        ? { 'auth-provider': { name: 'tokenFile', config: { tokenFile: join(this.dir, 'token') } } }
+        : { 'client-certificate': join(this.dir, 'client.crt'), 'client-key': join(this.dir, 'client.key') };
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'c', cluster: { server: this.url, 'certificate-authority': join(this.dir, 'ca.crt') } }],
+      users: [{ name: 'u', user }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u', namespace: 'sandboxes' } }],
+      'current-context': 'x',
+    };
+    const path = join(this.dir, `${by}.json`);
+    writeFileSync(path, JSON.stringify(config));
+    return path;
+  }
+
+  async up(): Promise<void> {
+    const read = (name: string): Buffer => readFileSync(join(this.dir, name));
+    this.#server = createSecureServer(
+      {
+        allowHTTP1: true,
+        key: read('server.key'),
+        cert: read('server.crt'),
+        ca: read('ca.crt'),
+        requestCert: true,
+        rejectUnauthorized: false,
+      },
+      (request, response) => this.#answer(request, response),
+    );
+    this.#server.on('connection', (socket: Socket) => {
+      this.attempts += 1;
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+      socket.on('error', () => undefined);
+    });
+    this.#server.on('sessionError', () => undefined);
+    this.#server.listen(this.#port, this.#host);
+    await once(this.#server, 'listening');
+    this.#port = (this.#server.address() as AddressInfo).port;
+  }
+
+  /** As when its machine is switched off: connections break and none is taken. It comes back on the same port. */
+  async down(): Promise<void> {
+    const server = this.#server;
+    if (server === null) return;
+    this.#server = null;
+    const closed = once(server, 'close');
+    server.close();
+    this.cut();
+    await closed;
+  }
+
+  /** All connections break. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Its authority's certificate. */
+  get ca(): Buffer {
+    return readFileSync(join(this.dir, 'ca.crt'));
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.down();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  #answer(request: Http2ServerRequest, response: Http2ServerResponse): void {
+    if (this.deaf) return;
+    response.on('error', () => undefined);
+    const url = new URL(request.url, this.url);
+    if (!isKnown(request)) {
+      response.writeHead(401, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ kind: 'Status', code: 401, message: 'Unauthorized' }));
+      return;
+    }
+    const { status, headers, body, watch } = this.model.request(url.pathname, Object.fromEntries(url.searchParams));
+    response.writeHead(status, { 'content-type': 'application/json', ...headers });
+    if (watch === null) {
+      response.end(body);
+      return;
+    }
+    response.on('close', () => this.model.watches.delete(watch));
+    // Of both protocols, though only one is typed.
+    (response as unknown as ServerResponse).flushHeaders();
+    watch.listen((text) => {
+      if (this.deaf) return;
+      if (text === null) response.end();
+      else inPieces(text, (piece) => void response.write(piece));
+    });
+  }
+}
+
+/** Events arrive as the network cuts them, not one by one. */
+function inPieces(text: string, write: (piece: Buffer) => void): void {
+  const bytes = Buffer.from(text);
+  const middle = Math.floor(bytes.length / 2);
+  write(bytes.subarray(0, middle));
+  write(bytes.subarray(middle));
+}
+
+function isKnown(request: Http2ServerRequest): boolean {
+  if (request.headers.authorization === `Bearer ${TOKEN}`) return true;
+  return (request.socket as TLSSocket).authorized;
+}
+
+function makeCertificates(dir: string): void {
+  const openssl = (...args: string[]): void =>
+    void execFileSync('openssl', args, { cwd: dir, stdio: 'ignore', timeout: COMMAND_MS });
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.crt', '-subj', '/CN=test-ca');
+  const issued: [string, string, string][] = [
+    ['server', '/CN=kube-apiserver', 'subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost'],
+    ['client', '/O=millibox/CN=gateway', 'extendedKeyUsage=clientAuth'],
+  ];
+  for (const [name, subject, extension] of issued) {
+    const ca = ['-CA', 'ca.crt', '-CAkey', 'ca.key'];
+    openssl(
+      'req',
+      '-x509',
+      ...ca,
+      ...key,
+      '-keyout',
+      `${name}.key`,
+      '-out',
+      `${name}.crt`,
+      '-subj',
+      subject,
+      '-addext',
+      extension,
+      '-addext',
+      'basicConstraints=critical,CA:FALSE',
+    );
+  }
+}
