@@ -14,6 +14,7 @@ import type { Options, Outcome, Scenario, Target } from './scenario.ts';
 
 export const LOADS: readonly LoadRun[] = [execStorm, createBurst, creates, rollouts];
 const MAX_DEFAULT_GENERATORS = 4;
+const MAX_WARM_UP = 64;
 
 export const load: Scenario = {
   name: 'load',
@@ -28,7 +29,8 @@ export const load: Scenario = {
     await using fleet = new Fleet(generators);
     options.progress('load: calibrating the generators');
     const calibration = await calibrate(fleet, run.callers(options));
-    await warmUp(target, label);
+    options.progress('load: warming up');
+    await warmUp(target, fleet, label, Math.min(MAX_WARM_UP, run.pool(options)));
     const leaks = await LeakCheck.begin(target, label);
     let measured: Measured;
     try {
@@ -76,10 +78,19 @@ export const load: Scenario = {
   },
 };
 
-/** The first sandbox of an image waits for the image: that is no part of any load. */
-async function warmUp({ client, image }: Target, label: string): Promise<void> {
+/**
+ * The first sandbox of an image waits for the image, and the first calls of a process for its compiler: no part of any
+ * load. Phases that are compared would differ by it.
+ */
+async function warmUp(
+  { client, image, url, apiKey }: Target,
+  fleet: Fleet,
+  label: string,
+  count: number,
+): Promise<void> {
   await using sandbox = client.sandboxes.create({ image, labels: { load: label } });
   await sandbox.exec(['/bin/true'], { check: true });
+  await fleet.run({ workload: 'create-burst', server: { url, apiKey }, image, label, seed: 0, count });
 }
 
 function runOf(options: Options): LoadRun {
