@@ -78,6 +78,23 @@ function environment(container: Container): Record<string, string> {
 const secretText = (manifest: Manifest, key: string): string =>
   Buffer.from(manifest.data?.[key] ?? '', 'base64').toString();
 
+interface Verdict {
+  /** What is wrong. */
+  resources: { name: string; msg: string }[];
+  summary: Record<string, number>;
+}
+
+/** By the schemas of that version of Kubernetes, all of which lie on this machine. */
+async function check(input: string, version: string): Promise<Verdict> {
+  const file = '{{.ResourceKind}}{{.KindSuffix}}.json';
+  const locations = [path.join(SCHEMAS, `v${version}-local-strict`, file), path.join(OWN_SCHEMAS, file)];
+  const args = ['-strict', '-output', 'json', '-summary', '-kubernetes-version', version];
+  const { stdout } = await run('kubeconform', [...args, ...locations.flatMap((l) => ['-schema-location', l])], {
+    input,
+  });
+  return JSON.parse(stdout) as Verdict;
+}
+
 describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
   let dir: string;
   let defaults: Manifest[];
@@ -93,6 +110,14 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
     expect(status).toBe(0);
   });
 
+  test('would not pass with a field that Kubernetes does not have, or one of another type', async () => {
+    const text = (await renderText())
+      .replace('hostPID: true', 'hostPIDs: true')
+      .replace('replicas: 1', "replicas: '1'");
+    const { resources } = await check(text, VERSIONS[1]);
+    expect(resources.map(({ name }) => name).sort()).toEqual(['millibox-agent', 'millibox-gateway']);
+  });
+
   describe.each(Object.entries(VALUE_SETS))('%s', (_name, values) => {
     let manifests: Manifest[];
     beforeAll(async () => {
@@ -100,14 +125,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
     });
 
     test.each(VERSIONS)('renders objects that Kubernetes %s has, field by field', async (version) => {
-      const file = '{{.ResourceKind}}{{.KindSuffix}}.json';
-      const locations = [path.join(SCHEMAS, `v${version}-local-strict`, file), path.join(OWN_SCHEMAS, file)];
-      const args = ['-strict', '-output', 'json', '-summary', '-kubernetes-version', version];
-      const input = await renderText({ values, version });
-      const { stdout } = await run('kubeconform', [...args, ...locations.flatMap((l) => ['-schema-location', l])], {
-        input,
-      });
-      const { resources, summary } = JSON.parse(stdout) as { resources: object[]; summary: Record<string, number> };
+      const { resources, summary } = await check(await renderText({ values, version }), version);
       expect(resources).toEqual([]);
       expect(summary).toMatchObject({ valid: manifests.length, invalid: 0, errors: 0, skipped: 0 });
     });
