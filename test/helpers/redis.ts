@@ -10,6 +10,8 @@ import { inCi } from './config.ts';
 import { until } from './until.ts';
 
 const START_MS = 60_000;
+/** For one look at whether it answers. */
+const PROBE_MS = 1_000;
 const TRIES = 5;
 const PASSWORD = 'password-of-a-test';
 
@@ -86,6 +88,8 @@ export class RedisServer implements AsyncDisposable {
         const socket = connect(this.port, '127.0.0.1');
         try {
           await once(socket, 'connect');
+          // While it reads what it had written down it says so, and nothing after that.
+          socket.setTimeout(PROBE_MS, () => socket.destroy());
           socket.write(`AUTH ${PASSWORD}\r\nPING\r\n`);
           for await (const chunk of socket) if (String(chunk).includes('+PONG')) return true;
           return false;

@@ -1,4 +1,5 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
@@ -30,6 +31,18 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
       const id = await create(gateways.at(i % 2));
       expect(await statusAt(gateways.at((i + 1) % 2), id)).toMatch(/PROVISIONING|RUNNING/);
     }
+  });
+
+  test('what fits, and what runs in it, is no business of Redis', async () => {
+    gateways = await Gateways.start(redis, 2, [new FakeNode()]);
+    const scripts = vi.spyOn(Redis.prototype, 'evalsha');
+    const plain = vi.spyOn(Redis.prototype, 'get');
+    const id = await create(gateways.at(0));
+    expect((await gateways.at(1).exec(id, {})).status).toBe(200);
+    await gateways.at(1).ask('DELETE', `/v1/sandboxes/${id}`);
+    const sent = [...scripts.mock.calls, ...plain.mock.calls].map((args) => JSON.stringify(args));
+    vi.restoreAllMocks();
+    expect(sent.filter((text) => text.includes(id))).toEqual([]);
   });
 
   test('what waits is seen, waited for, and deleted at any gateway', async () => {
