@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 export function register(program: Command): void {
   program
     .command('bench')
-    .description('measure: exec, create, burst, density, images, stream')
+    .description('measure: exec, create, burst, density, images, stream, load, scale, cluster')
     .argument('[arguments...]')
     .helpOption(false)
     .allowUnknownOption()
