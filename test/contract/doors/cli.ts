@@ -44,7 +44,7 @@ export class CliDoor implements Door {
     longText: 'the kernel hands a program no argument of more than 128 KiB',
     abandon: 'a command outlives a script that was killed by the minute that every stream has',
   };
-  readonly hurry = 6;
+  readonly hurry = 4;
   readonly #stack: TestStack;
 
   constructor(stack: TestStack) {
