@@ -1,0 +1,55 @@
+import { afterEach, expect, test } from 'vitest';
+import { FakeNode } from '../testing/fake-node.ts';
+import { TestGateway } from '../testing/harness.ts';
+
+let gateway: TestGateway | null = null;
+afterEach(() => gateway?.[Symbol.asyncDispose]());
+
+const started = async (more: object = {}) => {
+  const node = new FakeNode();
+  gateway = await TestGateway.start([node]);
+  const id = await gateway.sandbox();
+  const answer = await gateway.exec(id, { hang: true, stdout: 'one' }, { fields: { background: true, ...more } });
+  const execId = answer.json.execId as string;
+  return { gateway, node, execId, output: `/v1/sandboxes/${id}/execs/${execId}/output` };
+};
+
+test('a window at the end of what a job has written waits for more, and for the end', async () => {
+  const { gateway, node, execId, output } = await started();
+  const waiting = gateway.ask('GET', `${output}?offset=3&length=100&waitMs=60000`);
+  const reading = () => (node.execs.all.get(execId)?.stream ?? null) !== null;
+  await gateway.until('somebody listens', reading);
+  node.execs.say(execId, 'two');
+  const more = await waiting;
+  expect([more.bytes.toString(), more.headers['x-millibox-offset'], more.headers['x-millibox-total']]).toEqual([
+    'two',
+    '3',
+    '6',
+  ]);
+  await gateway.until('nobody listens', () => !reading());
+  const last = gateway.ask('GET', `${output}?offset=6&waitMs=60000`);
+  await gateway.until('somebody listens', reading);
+  node.execs.finish(execId);
+  expect((await last).bytes.length).toBe(0);
+});
+
+test('a window that waits comes back empty after its time, and at once where there is something', async () => {
+  const { gateway, output } = await started();
+  expect((await gateway.ask('GET', `${output}?offset=3&waitMs=30`)).bytes.length).toBe(0);
+  expect((await gateway.ask('GET', `${output}?offset=1&waitMs=60000`)).bytes.toString()).toBe('ne');
+});
+
+test('a job goes on with its stdin after a cut, at the byte that it has got to', async () => {
+  const stdin = 'abcdefgh'.repeat(1_000);
+  const { gateway, node, execId } = await started({ stdin });
+  const exec = () => node.execs.all.get(execId);
+  const got = () => Buffer.concat(exec()?.stdin ?? []).toString();
+  await gateway.until('its input is there', () => got() === stdin);
+  // As if the last bytes had been on their way when the link broke.
+  const kept = Buffer.concat(exec()?.stdin ?? []).subarray(0, 5_000);
+  exec()?.stdin.splice(0, Infinity, kept);
+  node.cut();
+  await gateway.until('the rest is there', () => got().length >= stdin.length);
+  expect(got()).toBe(stdin);
+  expect(node.execs.started).toEqual([execId]);
+});
