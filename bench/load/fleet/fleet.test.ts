@@ -1,7 +1,10 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { calibrate } from '../calibration/calibrate.ts';
 import type { Plan } from '../generator/plan.ts';
 import { Fleet, sharesOf } from './fleet.ts';
+
+// Processes start slowly on a busy machine.
+vi.setConfig({ testTimeout: 120_000 });
 
 const COMMON = { server: { url: 'http://127.0.0.1:1', apiKey: 'k' }, image: 'i', label: 'l', seed: 1 };
 const sum = (plans: readonly Plan[], key: string): number =>
