@@ -1,0 +1,121 @@
+/** Agents and gateways on hosts of their own, and what becomes of sandboxes when the network between them fails. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { inCi } from '../helpers/config.ts';
+import { HostCluster } from '../hosts/cluster.ts';
+import { lackingForHosts } from '../hosts/network.ts';
+
+const LIMIT_MS = 300_000;
+/** Longer than a short cut takes on a busy machine. */
+const GRACE_MS = 20_000;
+const HEARTBEAT = { MILLIBOX_HEARTBEAT_MS: '300', MILLIBOX_LINK_DEAD_MS: '2000' };
+
+const missing = await lackingForHosts();
+if (missing !== '' && inCi()) throw new Error(`hosts cannot be made: ${missing}`);
+
+describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '' : ` (skipped: ${missing})`}`, () => {
+  let cluster: HostCluster;
+  beforeAll(async () => {
+    cluster = await HostCluster.start({
+      agents: 2,
+      gateways: 2,
+      agentEnv: HEARTBEAT,
+      gatewayEnv: { ...HEARTBEAT, MILLIBOX_NODE_GRACE_MS: String(GRACE_MS), MILLIBOX_RESUME_MS: '60000' },
+    });
+  }, LIMIT_MS);
+  afterEach(async () => {
+    await cluster?.network.heal();
+    for (const gateway of [1, 2]) {
+      for (const node of ['agent-1', 'agent-2']) await cluster?.becomes(node, 'ready', gateway);
+    }
+  }, LIMIT_MS);
+  afterAll(() => cluster?.[Symbol.asyncDispose](), LIMIT_MS);
+
+  /** One that runs, and where. */
+  async function aSandbox(): Promise<{ id: string; node: string }> {
+    const made = await cluster.client().sandboxes.create({ memoryMb: 64 });
+    const { node } = await made.ready();
+    if (node === null) throw new Error('it runs nowhere');
+    return { id: made.id, node };
+  }
+  const sandbox = (id: string, gateway = 1) => cluster.client(gateway).sandboxes.get(id);
+  /** Says numbers for four seconds. */
+  const COUNT = 'for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.5; done';
+  const COUNTED = '1\n2\n3\n4\n5\n6\n7\n8\n';
+
+  test('a node that is cut off for less than the grace loses nothing', { timeout: LIMIT_MS }, async () => {
+    const { id, node } = await aSandbox();
+    const running = (await sandbox(id)).exec(COUNT).result;
+    running.catch(() => undefined);
+    await cluster.network.cut(node);
+    await Promise.all([cluster.becomes(node, 'away', 1), cluster.becomes(node, 'away', 2)]);
+    await cluster.network.heal();
+    expect(await running).toMatchObject({ stdout: COUNTED, exitCode: 0 });
+    for (const gateway of [1, 2]) expect((await (await sandbox(id, gateway)).exec('echo on')).stdout).toBe('on\n');
+  });
+
+  test.each(['cutFrom', 'cutTo'] as const)(
+    'a cut of one direction only is noticed (%s)',
+    { timeout: LIMIT_MS },
+    async (cut) => {
+      const { id, node } = await aSandbox();
+      await cluster.network[cut](node);
+      await cluster.becomes(node, 'away');
+      await cluster.network.heal();
+      await cluster.becomes(node, 'ready');
+      expect((await (await sandbox(id)).exec('echo on')).stdout).toBe('on\n');
+    },
+  );
+
+  test('a node that one gateway cannot reach serves through the other', { timeout: LIMIT_MS }, async () => {
+    const { id, node } = await aSandbox();
+    await (await sandbox(id, 2)).exec('true');
+    await cluster.network.cut(node, 'gateway-1');
+    await cluster.becomes(node, 'away', 1);
+    expect((await (await sandbox(id, 2)).exec('echo by the other')).stdout).toBe('by the other\n');
+    expect(await cluster.state(node, 2)).toBe('ready');
+  });
+
+  test(
+    'an agent that is killed behind a lossy network is there again with its sandboxes',
+    { timeout: LIMIT_MS },
+    async () => {
+      const { id, node } = await aSandbox();
+      await cluster.network.lose(node, 10);
+      const running = (await sandbox(id)).exec(COUNT).result;
+      running.catch(() => undefined);
+      await cluster.kill(node);
+      await cluster.becomes(node, 'away');
+      cluster.restart(node);
+      expect(await running).toMatchObject({ stdout: COUNTED, exitCode: 0 });
+    },
+  );
+
+  test('a step of the wall clock, forth and back, ends nothing', { timeout: LIMIT_MS }, async () => {
+    const { id, node } = await aSandbox();
+    for (const offsetMs of [3 * 3_600_000, -3 * 3_600_000, 0]) {
+      for (const name of ['gateway-1', 'gateway-2']) cluster.stepClock(name, offsetMs);
+      expect((await (await sandbox(id)).exec('sleep 0.3; echo on')).stdout).toBe('on\n');
+    }
+    expect(await cluster.state(node)).toBe('ready');
+  });
+
+  test(
+    'a node that is cut off for longer is lost, and what ran there ends with an error that says so',
+    { timeout: LIMIT_MS },
+    async () => {
+      const { id, node } = await aSandbox();
+      const running = (await sandbox(id)).exec('sleep 600').result;
+      running.catch(() => undefined);
+      await cluster.network.cut(node);
+      for (const gateway of [1, 2]) {
+        await cluster.becomes(node, 'lost', gateway);
+        await expect
+          .poll(async () => (await (await sandbox(id, gateway)).refresh()).reason, { timeout: 60_000 })
+          .toBe('node_lost');
+      }
+      await expect(running).rejects.toMatchObject({ name: 'ServiceError' });
+      const next = await cluster.client().sandboxes.create({ memoryMb: 64 });
+      expect((await next.ready()).node).not.toBe(node);
+    },
+  );
+});

@@ -1,0 +1,165 @@
+/**
+ * Hosts on one machine: a network namespace each, joined by a bridge in a namespace of its own, with no way to anything
+ * else. What goes wrong is done at the bridge, so that neither end is told: a packet is just never heard of. Packets can
+ * be dropped there, not delayed: that takes netem, which not every kernel has.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const COMMAND_MS = 60_000;
+
+/** For tests of networks, never routed. */
+const PREFIX = '198.18.0';
+const MAX_HOSTS = 200;
+const TABLE = 'cuts';
+
+/** Why hosts cannot be made here; empty when they can. */
+export async function lackingForHosts(): Promise<string> {
+  if (process.getuid?.() !== 0) return 'root';
+  const tried = [
+    'ip link add br0 type bridge',
+    'ip link add up0 type veth peer name down0',
+    `nft add table bridge ${TABLE}`,
+  ];
+  return await run('unshare', ['--net', 'sh', '-c', tried.join(' && ')], { timeout: COMMAND_MS }).then(
+    () => '',
+    (error: unknown) => `way to make them: ${String((error as { stderr?: string }).stderr ?? error).trim()}`,
+  );
+}
+
+export interface Port {
+  readonly name: string;
+  readonly address: string;
+  /** The namespace. */
+  readonly netns: string;
+  /** Its end at the bridge. */
+  readonly plug: string;
+}
+
+export class HostNetwork implements AsyncDisposable {
+  readonly #name: string;
+  readonly #switch: string;
+  readonly #hosts = new Map<string, Port>();
+  /** Directed: what `from` sends does not reach `to`. */
+  readonly #cuts = new Map<string, [from: string, to: string | null]>();
+  readonly #losses = new Map<string, number>();
+
+  private constructor(name: string) {
+    this.#name = name;
+    this.#switch = `${name}s`;
+  }
+
+  static async make(names: readonly string[]): Promise<HostNetwork> {
+    if (names.length > MAX_HOSTS) throw new Error(`more than ${MAX_HOSTS} hosts`);
+    const network = new HostNetwork(`mbh${process.pid}-${crypto.randomUUID().slice(0, 4)}`);
+    try {
+      await network.#make(names);
+      return network;
+    } catch (error) {
+      await network[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  host(name: string): Port {
+    const host = this.#hosts.get(name);
+    if (host === undefined) throw new Error(`no host ${name}`);
+    return host;
+  }
+
+  /** Nothing goes between this host and any other; with `other`, between these two. */
+  async cut(name: string, other: string | null = null): Promise<void> {
+    await this.cutFrom(name, other);
+    await this.cutTo(name, other);
+  }
+
+  /** What the host sends is lost; it still hears the others. */
+  async cutFrom(name: string, other: string | null = null): Promise<void> {
+    this.#cuts.set(`${name}>${other ?? '*'}`, [name, other]);
+    await this.#apply();
+  }
+
+  /** What is sent to the host is lost; the others still hear it. */
+  async cutTo(name: string, other: string | null = null): Promise<void> {
+    if (other !== null) return await this.cutFrom(other, name);
+    this.#cuts.set(`*>${name}`, ['', name]);
+    await this.#apply();
+  }
+
+  /** All is whole again: nothing is cut, nothing lost. */
+  async heal(): Promise<void> {
+    this.#cuts.clear();
+    this.#losses.clear();
+    await this.#apply();
+  }
+
+  /** So many of a hundred packets to the host are lost, taken at random. */
+  async lose(name: string, percent: number): Promise<void> {
+    this.#losses.set(name, percent);
+    await this.#apply();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Cables go with the namespaces at their ends.
+    for (const netns of [...Array.from(this.#hosts.values(), (host) => host.netns), this.#switch]) {
+      await run('ip', ['netns', 'delete', netns], { timeout: COMMAND_MS }).catch(() => undefined);
+    }
+  }
+
+  async #make(names: readonly string[]): Promise<void> {
+    const ip = (...args: string[]): Promise<unknown> => run('ip', args, { timeout: COMMAND_MS });
+    await ip('netns', 'add', this.#switch);
+    await ip('-n', this.#switch, 'link', 'add', 'br0', 'type', 'bridge');
+    await ip('-n', this.#switch, 'link', 'set', 'br0', 'up');
+    for (const [i, name] of names.entries()) {
+      const host = { name, address: `${PREFIX}.${i + 1}`, netns: `${this.#name}h${i}`, plug: `p${i}` };
+      this.#hosts.set(name, host);
+      await ip('netns', 'add', host.netns);
+      await ip('-n', host.netns, 'link', 'set', 'lo', 'up');
+      await ip(
+        '-n',
+        host.netns,
+        'link',
+        'add',
+        'eth0',
+        'type',
+        'veth',
+        'peer',
+        'name',
+        host.plug,
+        'netns',
+        this.#switch,
+      );
+      await ip('-n', host.netns, 'addr', 'add', `${host.address}/24`, 'dev', 'eth0');
+      await ip('-n', host.netns, 'link', 'set', 'eth0', 'up');
+      await ip('-n', this.#switch, 'link', 'set', host.plug, 'master', 'br0', 'up');
+    }
+    await this.#apply();
+  }
+
+  /** The table as it should be, in one step: no packet passes in between. */
+  async #apply(): Promise<void> {
+    const rules = Array.from(this.#cuts.values(), ([from, to]) => {
+      const input = from === '' ? '' : `iifname "${this.host(from).plug}" `;
+      const output = to === null ? '' : `oifname "${this.host(to).plug}" `;
+      return `    ${input}${output}drop`;
+    });
+    for (const [name, percent] of this.#losses) {
+      rules.push(`    oifname "${this.host(name).plug}" numgen random mod 100 < ${percent} drop`);
+    }
+    const table = [
+      `table bridge ${TABLE} {}`,
+      `delete table bridge ${TABLE}`,
+      `table bridge ${TABLE} {`,
+      '  chain forward {',
+      '    type filter hook forward priority 0; policy accept;',
+      ...rules,
+      '  }',
+      '}',
+    ];
+    const nft = run('nsenter', [`--net=/run/netns/${this.#switch}`, 'nft', '-f', '-'], { timeout: COMMAND_MS });
+    nft.child.stdin?.end(`${table.join('\n')}\n`);
+    await nft;
+  }
+}
