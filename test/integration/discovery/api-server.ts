@@ -1,6 +1,7 @@
 /** A model of an API server behind TLS on a loopback port, which asks for a token or a client certificate. */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import {
   createSecureServer,
