@@ -21,7 +21,7 @@ export default defineConfig({
       {
         test: {
           name: 'real',
-          include: ['test/{integration,contract,deploy,e2e,compat}/**/*.test.ts'],
+          include: ['test/{integration,contract,deploy,e2e,compat,chaos}/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 300_000,

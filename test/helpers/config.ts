@@ -30,7 +30,7 @@ export const chosenRuntime = (): string | undefined => process.env['MILLIBOX_TES
 
 /** How much of what can be had in any amount: `MILLIBOX_TEST_CUTS=1000`. */
 export function amount(
-  name: 'MILLIBOX_TEST_CUTS' | 'MILLIBOX_TEST_EXECS' | 'MILLIBOX_TEST_SEED',
+  name: 'MILLIBOX_TEST_CHAOS_MS' | 'MILLIBOX_TEST_CUTS' | 'MILLIBOX_TEST_EXECS' | 'MILLIBOX_TEST_SEED',
   usual: number,
 ): number {
   const given = process.env[name];

@@ -107,6 +107,10 @@ export class TestStack implements AsyncDisposable {
     return this.#all.agents.map(({ env }) => Number(env['MILLIBOX_AGENT_LISTEN']?.split(':').at(-1)));
   }
 
+  get gatewayPids(): number[] {
+    return this.#all.gateways.map((part) => part.process?.pid ?? 0);
+  }
+
   get gatewayPid(): number {
     return this.#gateway(0).process?.pid ?? 0;
   }

@@ -1,0 +1,178 @@
+/**
+ * Agents and gateways killed and stopped, links cut and silent, Redis restarted, under rollouts: every failure is
+ * typed, nothing runs twice, nothing is leaked, and the service is whole again within a minute.
+ *
+ * MILLIBOX_TEST_CHAOS_MS says for how long, MILLIBOX_TEST_SEED repeats a choice of faults.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { freePort } from '../../src/cli/up/ports.ts';
+import { Millibox } from '../../src/sdk/index.ts';
+import { amount } from '../helpers/config.ts';
+import { random } from '../helpers/random.ts';
+import { lackingRedis, RedisServer } from '../helpers/redis.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+import { until } from '../helpers/until.ts';
+import { ALLOWED, LONGEST_FAULT_MS, breakInTurn, type FaultKind } from './faults.ts';
+import { Link } from './link.ts';
+import { rollout, type Outcome } from './rollout.ts';
+
+const LENGTH_MS = amount('MILLIBOX_TEST_CHAOS_MS', 25_000);
+const SEED = amount('MILLIBOX_TEST_SEED', Date.now() % 1_000_000_000);
+const LIMIT_MS = LENGTH_MS + 600_000;
+const AT_ONCE = 8;
+const RECOVERY_MS = 60_000;
+/** A fault is felt after its end, while what was lost is found again. */
+const FELT_MS = LONGEST_FAULT_MS + RECOVERY_MS;
+const LABELS = { chaos: String(SEED) };
+
+describe.skipIf(lackingRedis !== null)('chaos', () => {
+  let redis: RedisServer;
+  let stack: TestStack;
+  let nodeLinks: Link[] = [];
+  let clientLinks: Link[] = [];
+  const urls = (): string[] => clientLinks.map(({ port }) => `http://127.0.0.1:${port}`);
+
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    const agentPorts = [await freePort(), await freePort()];
+    nodeLinks = await Promise.all(agentPorts.map((port) => Link.to(port)));
+    const nodes = nodeLinks.map(({ port }, i) => `node-${i + 1}=ws://127.0.0.1:${port}`);
+    stack = await startStack({
+      gateways: 2,
+      agents: 2,
+      pool: 3,
+      agentPorts,
+      gatewayEnv: { MILLIBOX_NODES: nodes.join(','), MILLIBOX_REDIS_URL: redis.url() },
+    });
+    clientLinks = await Promise.all(stack.urls.map((url) => Link.to(Number(new URL(url).port))));
+  }, LIMIT_MS);
+  afterAll(async () => {
+    await stack?.stop();
+    for (const link of [...clientLinks, ...nodeLinks]) await link[Symbol.asyncDispose]();
+    await redis?.[Symbol.asyncDispose]();
+  }, LIMIT_MS);
+
+  test('every failure is typed, nothing runs twice, nothing is leaked', { timeout: LIMIT_MS }, async () => {
+    const faults: { kind: FaultKind; at: number }[] = [];
+    const outcomes: Outcome[] = [];
+    const forbidden: string[] = [];
+    let going = true;
+    const worker = async (number: number): Promise<void> => {
+      for (let i = 0; going; i++) {
+        const from = performance.now();
+        const outcome = await rollout({ urls: urls(), apiKey: stack.apiKey }, `rollout-${number}-${i}`, LABELS);
+        outcomes.push(outcome);
+        const felt = faults.filter(({ at }) => at > from - FELT_MS).map(({ kind }) => kind);
+        const allowed = new Set<string | null>(felt.flatMap((kind) => ALLOWED[kind]));
+        for (const { during, code, message } of outcome.failures) {
+          if (!allowed.has(code)) forbidden.push(`${during}: ${code ?? 'no code'}: ${message}`);
+        }
+      }
+    };
+    const workers = Promise.all(Array.from({ length: AT_ONCE }, (_, number) => worker(number)));
+    try {
+      await breakInTurn({ stack, redis, clientLinks, nodeLinks }, random(SEED), LENGTH_MS, (kind) => {
+        faults.push({ kind, at: performance.now() });
+      });
+      const recovered = await Promise.all(urls().map((url, i) => recovery(url, i)));
+      going = false;
+      await workers;
+      const wrong = outcomes.flatMap((outcome) => outcome.wrong);
+      console.info(
+        report(
+          outcomes,
+          faults.map(({ kind }) => kind),
+          recovered,
+        ),
+      );
+      expect({ seed: SEED, wrong, forbidden }).toEqual({ seed: SEED, wrong: [], forbidden: [] });
+      expect(outcomes.some(({ checked }) => checked)).toBe(true);
+      await nothingLeft();
+    } catch (error) {
+      throw new Error(`with MILLIBOX_TEST_SEED=${SEED}: ${String(error)}\n${stack.logs()}`, { cause: error });
+    } finally {
+      going = false;
+      await workers.catch(() => undefined);
+    }
+  });
+
+  /** Fresh rollouts at one gateway until one is whole. @returns after how long, in ms */
+  async function recovery(url: string, gateway: number): Promise<number> {
+    const from = performance.now();
+    const service = { urls: [url], apiKey: stack.apiKey };
+    let tries = 0;
+    await until(
+      async () => {
+        const { checked, failures, wrong } = await rollout(service, `after-${gateway}-${tries++}`, LABELS);
+        if (failures.length > 0) throw new Error(JSON.stringify(failures));
+        return checked && wrong.length === 0;
+      },
+      RECOVERY_MS,
+      `a rollout at gateway ${gateway} after the last fault`,
+    );
+    return Math.round(performance.now() - from);
+  }
+
+  /** What is listed as running is there; and once all is deleted, no agent holds a container that was claimed. */
+  async function nothingLeft(): Promise<void> {
+    await stack.ready();
+    for (const url of stack.urls) {
+      await using client = new Millibox({ url, apiKey: stack.apiKey });
+      for await (const sandbox of client.sandboxes.list({ labels: LABELS, status: 'RUNNING' })) {
+        expect((await sandbox.exec('echo there')).stdout).toBe('there\n');
+      }
+    }
+    const [first = ''] = stack.urls;
+    await using client = new Millibox({ url: first, apiKey: stack.apiKey });
+    await until(
+      async () => {
+        await client.sandboxes.deleteByLabel(LABELS);
+        return ['node-1', 'node-2'].flatMap((node) => claimed(stack, node)).length === 0;
+      },
+      RECOVERY_MS,
+      'every claimed container to be gone',
+    );
+    for (const gateway of stack.urls.keys()) {
+      await until(
+        async () => (await stack.operatorOf(gateway).nodes()).every(({ sandboxes }) => sandboxes === 0),
+        RECOVERY_MS,
+        `gateway ${gateway} to count no sandbox`,
+      );
+    }
+  }
+});
+
+/** Containers of an agent that belong to a sandbox: their file says so behind its first line. */
+function claimed(stack: TestStack, node: string): string[] {
+  const root = join(stack.home, node, 'c');
+  return readdirSync(root).filter((id) => {
+    const file = join(root, id, 'meta.json');
+    if (!existsSync(file)) return false;
+    return readFileSync(file, 'utf8')
+      .split('\n')
+      .slice(1)
+      .some((line) => line !== '');
+  });
+}
+
+function report(outcomes: readonly Outcome[], faults: readonly string[], recoveredMs: readonly number[]): string {
+  const commands = outcomes.reduce((sum, outcome) => sum + outcome.commands, 0);
+  const failures = outcomes.flatMap((outcome) => outcome.failures);
+  return `chaos ${JSON.stringify({
+    seed: SEED,
+    rollouts: outcomes.length,
+    whole: outcomes.filter((outcome) => outcome.checked && outcome.failures.length === 0).length,
+    commands,
+    failures: counts(failures.map(({ during, code }) => `${during}: ${code ?? 'no code'}`)),
+    faults: counts(faults),
+    recoveredMs,
+  })}`;
+}
+
+function counts(names: readonly string[]): Record<string, number> {
+  const all: Record<string, number> = {};
+  for (const name of names) all[name] = (all[name] ?? 0) + 1;
+  return all;
+}

@@ -1,0 +1,118 @@
+/** What breaks in the chaos run: one thing at a time, in an order that a seed decides. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ErrorCode } from '../../src/protocol/errors.ts';
+import type { Random } from '../helpers/random.ts';
+import type { RedisServer } from '../helpers/redis.ts';
+import type { TestStack } from '../helpers/stack.ts';
+import type { Link } from './link.ts';
+
+export interface Breakable {
+  stack: TestStack;
+  redis: RedisServer;
+  /** Between clients and each gateway. */
+  clientLinks: readonly Link[];
+  /** Between the gateways and each agent. */
+  nodeLinks: readonly Link[];
+}
+
+/** While a part is away, a call that needs it is told so, and one that was under way may not know how it went. */
+const AWAY: readonly ErrorCode[] = [
+  'node_unavailable',
+  'capacity_exhausted',
+  'deadline_exceeded',
+  'interrupted',
+  'draining',
+];
+/** A node that is lost for longer than its grace takes its sandboxes with it, for as long as it is lost. */
+const NODE: readonly ErrorCode[] = [...AWAY, 'sandbox_ended', 'sandbox_not_found', 'sandbox_not_ready'];
+
+/** What callers may be told because of each kind of fault. */
+export const ALLOWED = {
+  'agent killed': NODE,
+  'agent stopped': NODE,
+  'node link cut': NODE,
+  'node link silent': NODE,
+  'gateway killed': [...AWAY, 'sandbox_not_found'],
+  'gateway stopped': [...AWAY, 'sandbox_ended', 'sandbox_not_found'],
+  'client link cut': AWAY,
+  'client link silent': AWAY,
+  'redis killed': AWAY,
+} as const satisfies Record<string, readonly ErrorCode[]>;
+
+export type FaultKind = keyof typeof ALLOWED;
+
+const KINDS = Object.keys(ALLOWED) as FaultKind[];
+
+/** How long something stays broken: mostly for less than the callers' patience, and seldom for longer than a node's grace. */
+const SHORTEST_MS = 300;
+const LONGEST_MS = 3_500;
+const OUTAGES = 0.1;
+const OUTAGE_MS = 40_000;
+export const LONGEST_FAULT_MS = OUTAGE_MS;
+const PAUSE_MS = 1_000;
+
+/** One fault after the other until time is up; every one is mended before the next. Tells each as it begins. */
+export async function breakInTurn(
+  on: Breakable,
+  choice: Random,
+  lengthMs: number,
+  tell: (kind: FaultKind) => void,
+): Promise<void> {
+  const end = performance.now() + lengthMs;
+  let left: FaultKind[] = [];
+  while (performance.now() < end) {
+    // Each kind once before any comes again.
+    if (left.length === 0) left = [...KINDS];
+    const [kind] = left.splice(choice.between(0, left.length - 1), 1) as [FaultKind];
+    // A short run has no time for an outage.
+    const outage = choice.next() < OUTAGES && lengthMs > 2 * OUTAGE_MS;
+    const forMs = outage ? OUTAGE_MS : choice.between(SHORTEST_MS, LONGEST_MS);
+    tell(kind);
+    await breakOnce(on, kind, choice, forMs);
+    await sleep(choice.between(0, PAUSE_MS));
+  }
+}
+
+async function breakOnce(on: Breakable, kind: FaultKind, choice: Random, forMs: number): Promise<void> {
+  const { stack, redis } = on;
+  const index = choice.between(0, 1);
+  const direction = choice.next() < 0.5 ? 'there' : 'back';
+  switch (kind) {
+    case 'agent killed':
+      await stack.killAgent(index);
+      await sleep(forMs);
+      return stack.restartAgent(index);
+    case 'gateway killed':
+      await stack.killGateway('SIGKILL', index);
+      await sleep(forMs);
+      return stack.restartGateway(index);
+    case 'redis killed':
+      await redis.kill();
+      await sleep(forMs);
+      return await redis.restart();
+    case 'agent stopped':
+      return await standStill(stack.agentPids[index], forMs);
+    case 'gateway stopped':
+      return await standStill(stack.gatewayPids[index], forMs);
+    case 'node link cut':
+    case 'client link cut':
+    case 'node link silent':
+    case 'client link silent': {
+      const link = (kind.startsWith('node') ? on.nodeLinks : on.clientLinks)[index];
+      if (kind.endsWith('cut')) link?.cut();
+      else link?.silence(direction);
+      await sleep(forMs);
+      link?.heal();
+    }
+  }
+}
+
+async function standStill(pid: number | undefined, forMs: number): Promise<void> {
+  if (pid === undefined || pid === 0) throw new Error('there is no process to stop');
+  process.kill(pid, 'SIGSTOP');
+  try {
+    await sleep(forMs);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+}

@@ -1,0 +1,93 @@
+/** A link between two parts of the service that can be cut for a while, or made silent in one direction. */
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+export type Direction = 'there' | 'back';
+
+interface Pair {
+  near: Socket;
+  far: Socket;
+}
+
+export class Link implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #pairs = new Set<Pair>();
+  #down = false;
+  readonly #silent = new Set<Direction>();
+
+  private constructor(port: number) {
+    this.#server = createServer({ allowHalfOpen: true }, (near) => this.#join(near, port));
+  }
+
+  /** @param port of the loopback, where the link leads to */
+  static async to(port: number): Promise<Link> {
+    const link = new Link(port);
+    link.#server.listen(0, '127.0.0.1');
+    await once(link.#server, 'listening');
+    return link;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** What is connected breaks, and nobody gets through until `heal`. */
+  cut(): void {
+    this.#down = true;
+    for (const { near } of this.#pairs) near.destroy();
+  }
+
+  /** Nothing arrives in one direction until `heal`, and neither side is told. */
+  silence(direction: Direction): void {
+    this.#silent.add(direction);
+    for (const pair of this.#pairs) source(pair, direction).pause();
+  }
+
+  heal(): void {
+    this.#down = false;
+    for (const direction of this.#silent) {
+      for (const pair of this.#pairs) source(pair, direction).resume();
+    }
+    this.#silent.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+    this.cut();
+    await Promise.resolve();
+  }
+
+  #join(near: Socket, port: number): void {
+    near.on('error', () => undefined);
+    if (this.#down) {
+      near.destroy();
+      return;
+    }
+    const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const pair = { near, far };
+    this.#pairs.add(pair);
+    const end = (): void => {
+      this.#pairs.delete(pair);
+      near.destroy();
+      far.destroy();
+    };
+    this.#pass(near, far, 'there', end);
+    this.#pass(far, near, 'back', end);
+  }
+
+  #pass(from: Socket, to: Socket, direction: Direction, end: () => void): void {
+    from.on('error', end);
+    from.on('close', end);
+    from.on('end', () => to.end());
+    from.on('data', (bytes: Buffer) => {
+      if (to.write(bytes)) return;
+      from.pause();
+      to.once('drain', () => {
+        if (!this.#silent.has(direction)) from.resume();
+      });
+    });
+    if (this.#silent.has(direction)) from.pause();
+  }
+}
+
+const source = ({ near, far }: Pair, direction: Direction): Socket => (direction === 'there' ? near : far);

@@ -1,0 +1,98 @@
+/** One rollout, as a trainer makes it, which checks all that it is told and keeps count of what failed. */
+import { randomUUID } from 'node:crypto';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
+import { postTwice, type Service } from './posted.ts';
+
+const COMMANDS = 4;
+/** Longer than any fault lasts, with room for a busy machine: what takes longer hangs. */
+const CALL_MS = 120_000;
+const NUMBERS = 2_000;
+
+export interface Failure {
+  during: string;
+  /** Null: what was thrown is no error of the service. */
+  code: string | null;
+  message: string;
+}
+
+export interface Outcome {
+  commands: number;
+  /** Whether the sandbox's file could be read at the end. */
+  checked: boolean;
+  failures: Failure[];
+  /** What must never be: a wrong result, a line twice, a success without its line. */
+  wrong: string[];
+}
+
+export async function rollout(service: Service, name: string, labels: Record<string, string>): Promise<Outcome> {
+  await using client = new Millibox({ urls: [...service.urls], apiKey: service.apiKey });
+  const outcome: Outcome = { commands: 0, checked: false, failures: [], wrong: [] };
+  const attempt = async <T>(during: string, act: () => PromiseLike<T>): Promise<T | undefined> => {
+    try {
+      return await bounded(act());
+    } catch (error) {
+      const code = error instanceof ServiceError ? error.code : null;
+      outcome.failures.push({ during, code, message: String(error) });
+      return undefined;
+    }
+  };
+
+  const idempotencyKey = randomUUID();
+  const create = async (): Promise<Sandbox> => await client.sandboxes.create({ memoryMb: 64, labels, idempotencyKey });
+  const sandbox = (await attempt('create', create)) ?? (await attempt('create again', create));
+  if (sandbox === undefined) return outcome;
+
+  const succeeded = new Set<string>();
+  for (let i = 0; i < COMMANDS; i++) {
+    const line = `${name}-${i}`;
+    const command = `echo ${line} >> /tmp/lines; seq ${i} ${i + NUMBERS}; exit ${i}`;
+    const result = await attempt('exec', async () => await sandbox.exec(command));
+    if (result === undefined) continue;
+    succeeded.add(line);
+    outcome.commands += 1;
+    if (result.exitCode !== i || result.stdout !== numbers(i)) outcome.wrong.push(`${line}: not what it printed`);
+  }
+
+  const posted = `${name}-posted`;
+  const command = `echo ${posted} >> /tmp/lines; echo ${posted}; exit 3`;
+  const twice = await attempt('post', () => postTwice(service, sandbox.id, command));
+  if (twice !== undefined) {
+    succeeded.add(posted);
+    outcome.commands += 1;
+    const right = twice.every(({ exitCode, stdout }) => exitCode === 3 && stdout === `${posted}\n`);
+    if (!right) outcome.wrong.push(`${posted}: answered ${JSON.stringify(twice)}`);
+  }
+
+  const file = await attempt('read', () => sandbox.files.readText('/tmp/lines'));
+  if (file !== undefined) {
+    outcome.checked = true;
+    outcome.wrong.push(...wrongLines(file, name, succeeded));
+  }
+  await attempt('delete', () => sandbox.delete());
+  return outcome;
+}
+
+function wrongLines(file: string, name: string, succeeded: ReadonlySet<string>): string[] {
+  const lines = file.trimEnd().split('\n');
+  const wrong: string[] = [];
+  for (const line of new Set(lines)) {
+    const times = lines.filter((each) => each === line).length;
+    if (times > 1) wrong.push(`${line}: ran ${times} times`);
+    if (!line.startsWith(`${name}-`)) wrong.push(`${line}: of another rollout`);
+  }
+  for (const line of succeeded) if (!lines.includes(line)) wrong.push(`${line}: succeeded, and never ran`);
+  return wrong;
+}
+
+const numbers = (from: number): string => Array.from({ length: NUMBERS + 1 }, (_, i) => `${from + i}\n`).join('');
+
+async function bounded<T>(call: PromiseLike<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`no answer within ${CALL_MS} ms`)), CALL_MS);
+  try {
+    return await Promise.race([call, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
