@@ -30,6 +30,7 @@ test_packages() {
   missing_packages <<LIST
 docker-registry docker-registry
 redis-server redis-server
+openssl openssl
 tmux tmux
 runsc runsc
 LIST
