@@ -7,6 +7,7 @@ import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
+import { wholeNumber } from './settings.ts';
 
 export interface ApiKey {
   tenant: string;
@@ -66,13 +67,6 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-const whole = (min: number, max: number, fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,12}$/, 'not a whole number')
-    .transform(Number)
-    .pipe(z.number().min(min).max(max))
-    .default(fallback);
 const MINUTE = 60_000;
 
 const Environment = z.object({
@@ -87,14 +81,14 @@ const Environment = z.object({
   MILLIBOX_API_KEYS_FILE: z.string().optional(),
   MILLIBOX_TENANTS_FILE: z.string().optional(),
   MILLIBOX_DEFAULT_IMAGE: z.string().optional(),
-  MILLIBOX_NODE_GRACE_MS: whole(0, 60 * MINUTE, 30_000),
-  MILLIBOX_HEARTBEAT_MS: whole(50, MINUTE, NODE_HEARTBEAT_MS),
-  MILLIBOX_LINK_DEAD_MS: whole(100, 10 * MINUTE, NODE_LINK_DEAD_MS),
-  MILLIBOX_LINK_PATIENCE_MS: whole(0, 10 * MINUTE, 20_000),
-  MILLIBOX_RESUME_MS: whole(0, 10 * MINUTE, 20_000),
-  MILLIBOX_DRAIN_MS: whole(0, 60 * MINUTE, 30_000),
-  MILLIBOX_QUEUE_MAX: whole(0, 10_000_000, 10_000),
-  MILLIBOX_QUEUE_WAIT_MS: whole(1, 24 * 60 * MINUTE, 10 * MINUTE),
+  MILLIBOX_NODE_GRACE_MS: wholeNumber(0, 60 * MINUTE, 30_000),
+  MILLIBOX_HEARTBEAT_MS: wholeNumber(50, MINUTE, NODE_HEARTBEAT_MS),
+  MILLIBOX_LINK_DEAD_MS: wholeNumber(100, 10 * MINUTE, NODE_LINK_DEAD_MS),
+  MILLIBOX_LINK_PATIENCE_MS: wholeNumber(0, 10 * MINUTE, 20_000),
+  MILLIBOX_RESUME_MS: wholeNumber(0, 10 * MINUTE, 20_000),
+  MILLIBOX_DRAIN_MS: wholeNumber(0, 60 * MINUTE, 30_000),
+  MILLIBOX_QUEUE_MAX: wholeNumber(0, 10_000_000, 10_000),
+  MILLIBOX_QUEUE_WAIT_MS: wholeNumber(1, 24 * 60 * MINUTE, 10 * MINUTE),
   MILLIBOX_REDIS_URL: z.string().optional(),
   MILLIBOX_REDIS_URL_FILE: z.string().optional(),
   MILLIBOX_PREVIEW_DOMAIN: z

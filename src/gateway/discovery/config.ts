@@ -1,6 +1,7 @@
 /** What an operator can set about discovery. Read by the gateway's config.ts; nothing here looks at the environment. */
 import { isIP } from 'node:net';
 import * as z from 'zod';
+import { wholeNumber } from '../settings.ts';
 
 /** Which address of a node that has several. auto: IPv4 where there is one. */
 export type Family = 'auto' | '4' | '6';
@@ -45,24 +46,16 @@ export const DEFAULT_DISCOVERY_CONFIG: DiscoveryConfig = {
   emptyMs: 300_000,
 };
 
-const whole = (min: number, max: number, fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,9}$/, 'not a whole number')
-    .transform(Number)
-    .pipe(z.number().min(min).max(max))
-    .default(fallback);
-
 /** As in the label selectors of Kubernetes, of equality and of sets. */
 const SELECTOR = /^[\w./\-=!, ()]{1,1000}$/;
 
 const Environment = z.object({
   MILLIBOX_DISCOVERY: z.enum(['static', 'dns', 'kubernetes']).default('static'),
   MILLIBOX_DISCOVERY_FAMILY: z.enum(['auto', '4', '6']).default('auto'),
-  MILLIBOX_DISCOVERY_LEAVE_MS: whole(0, DAY_MS, DEFAULT_DISCOVERY_CONFIG.leaveMs),
-  MILLIBOX_DISCOVERY_EMPTY_MS: whole(0, DAY_MS, DEFAULT_DISCOVERY_CONFIG.emptyMs),
+  MILLIBOX_DISCOVERY_LEAVE_MS: wholeNumber(0, DAY_MS, DEFAULT_DISCOVERY_CONFIG.leaveMs),
+  MILLIBOX_DISCOVERY_EMPTY_MS: wholeNumber(0, DAY_MS, DEFAULT_DISCOVERY_CONFIG.emptyMs),
   MILLIBOX_DNS_NAMES: z.string().default(''),
-  MILLIBOX_DNS_INTERVAL_MS: whole(100, DAY_MS, 10_000),
+  MILLIBOX_DNS_INTERVAL_MS: wholeNumber(100, DAY_MS, 10_000),
   MILLIBOX_DNS_SERVERS: z.string().default(''),
   MILLIBOX_KUBERNETES_NAMESPACE: z
     .string()
@@ -72,7 +65,7 @@ const Environment = z.object({
     .string()
     .regex(SELECTOR, 'not a label selector')
     .default('app.kubernetes.io/name=millibox,app.kubernetes.io/component=agent'),
-  MILLIBOX_KUBERNETES_PORT: whole(1, 65_535, 8701),
+  MILLIBOX_KUBERNETES_PORT: wholeNumber(1, 65_535, 8701),
   MILLIBOX_KUBERNETES_NODES: z.enum(['auto', 'off']).default('auto'),
   MILLIBOX_KUBERNETES_IGNORE_TAINTS: z.string().default(''),
   MILLIBOX_KUBERNETES_CONFIG: z.string().optional(),

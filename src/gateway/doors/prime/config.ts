@@ -1,5 +1,6 @@
 /** What an operator can set about this door. Read by the gateway's config.ts; nothing here looks at the environment. */
 import * as z from 'zod';
+import { wholeNumber } from '../../settings.ts';
 
 export interface PrimeConfig {
   /** Where clients reach this gateway's data plane; null: where the client reached it for its token. */
@@ -31,18 +32,10 @@ export const DEFAULT_PRIME_CONFIG: PrimeConfig = {
   holdStatusMs: 400,
 };
 
-const milliseconds = (min: number, max: number, fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,9}$/, 'not a whole number')
-    .transform(Number)
-    .pipe(z.number().min(min).max(max))
-    .default(fallback);
-
 const Environment = z.object({
   MILLIBOX_PRIME_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
   // A token that lives a minute or less would be fetched anew for every call.
-  MILLIBOX_PRIME_TOKEN_TTL_MS: milliseconds(61_000, 86_400_000, DEFAULT_PRIME_CONFIG.tokenTtlMs),
+  MILLIBOX_PRIME_TOKEN_TTL_MS: wholeNumber(61_000, 86_400_000, DEFAULT_PRIME_CONFIG.tokenTtlMs),
   MILLIBOX_PRIME_IMAGE_MAP: z.string().default(''),
   MILLIBOX_PRIME_IMAGE_ALLOW: z.string().default(''),
   MILLIBOX_PRIME_NETWORK: z.enum(['internet', 'off']).default(DEFAULT_PRIME_CONFIG.network),
