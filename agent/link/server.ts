@@ -14,7 +14,7 @@ import {
 } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
-import { bindSocketFile, bound, ended } from './listen.ts';
+import { bindSocketFile, bound, ended } from '../listen.ts';
 import { InHand } from './in-hand.ts';
 import { NodeGuard } from './node-guard.ts';
 

@@ -3,14 +3,13 @@
  * container can reach the socket too, so a caller is nothing until it has shown the token, and its frames are hostile
  * even then: whatever it sends can cost only its own sandbox.
  */
-import { rm } from 'node:fs/promises';
-import { chmodSync } from 'node:fs';
 import net from 'node:net';
 import { orAbort, withDeadline } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { SupervisorHello } from '../../src/protocol/supervisor.ts';
+import { MAX_SOCKET_PATH_BYTES, bindSocketFile } from '../listen.ts';
 import { Connection, type ConnectionEvents } from './connection.ts';
 import { cleanError } from './hostile.ts';
 import type { Supervisor } from './supervisor.ts';
@@ -18,8 +17,6 @@ import type { Supervisor } from './supervisor.ts';
 /** Callers that have not shown the token yet. One more, and the oldest is dropped. */
 const MAX_UNPROVEN = 4;
 const DEFAULT_CALL_MS = 10_000;
-/** What `sun_path` holds, less its terminating zero. */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 export interface SupervisorLinkOptions {
   /** Container id. */
@@ -66,17 +63,8 @@ export class SupervisorLink implements Supervisor {
       throw new ServiceError('internal', `the socket path ${path} is longer than ${MAX_SOCKET_PATH_BYTES} bytes`);
     }
     const link = new SupervisorLink(options);
-    await rm(path, { force: true });
-    const bound = Promise.withResolvers<void>();
-    link.#server.once('error', bound.reject);
-    link.#server.listen({ path, backlog: 16 }, () => bound.resolve());
-    try {
-      await bound.promise;
-    } finally {
-      link.#server.off('error', bound.reject);
-    }
     // For the root of the container, and no other user in it.
-    chmodSync(path, 0o600);
+    await bindSocketFile(link.#server, path, { backlog: 16 });
     return link;
   }
 

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { acceptWs, createMux, dialWs } from '../../src/mux/index.ts';
+import { acceptWs, createMux, dialWs } from '../src/mux/index.ts';
 import { bindSocketFile, ended } from './listen.ts';
 
 let directory = '';

@@ -1,14 +1,15 @@
-/** An HTTP server's ways to begin and to end, as promises. */
-import { chmodSync, rmSync } from 'node:fs';
-import type { Server } from 'node:http';
-import type { ListenOptions } from 'node:net';
-import { ServiceError } from '../../src/protocol/errors.ts';
+/** A server's ways to begin and to end, as promises. */
+import { chmodSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import type http from 'node:http';
+import type net from 'node:net';
+import { ServiceError } from '../src/protocol/errors.ts';
 
-/** What the kernel takes as the name of a unix socket. */
-const MAX_SOCKET_PATH_BYTES = 107;
+/** What `sun_path` holds, less its terminating zero. */
+export const MAX_SOCKET_PATH_BYTES = 107;
 
 /** @throws the error of a port or a path that cannot be had. */
-export async function bound(server: Server, where: ListenOptions): Promise<void> {
+export async function bound(server: net.Server, where: net.ListenOptions): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
   server.listen(where, resolve);
@@ -20,17 +21,21 @@ export async function bound(server: Server, where: ListenOptions): Promise<void>
  * Listens on a unix socket that only this user opens. What an agent that was killed left there is replaced.
  * @throws ServiceError `invalid_request` for a path that is too long, or what `listen` throws.
  */
-export async function bindSocketFile(server: Server, path: string): Promise<void> {
+export async function bindSocketFile(
+  server: net.Server,
+  path: string,
+  options: { backlog?: number } = {},
+): Promise<void> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
     throw new ServiceError('invalid_request', `${path} is too long for a socket`);
   }
-  rmSync(path, { force: true });
-  await bound(server, { path });
+  await rm(path, { force: true });
+  await bound(server, { path, ...options });
   chmodSync(path, 0o600);
 }
 
 /** Hangs up on all and resolves once nothing is open; at once for a server that never listened. */
-export async function ended(server: Server): Promise<void> {
+export async function ended(server: http.Server): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   server.close(() => resolve());
   server.closeAllConnections();
