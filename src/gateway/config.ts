@@ -7,7 +7,7 @@ import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
-import { wholeNumber } from './settings.ts';
+import { readSettings, wholeNumber, words } from './settings.ts';
 
 export interface ApiKey {
   tenant: string;
@@ -98,14 +98,17 @@ const Environment = z.object({
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
+function settings(env: Record<string, string | undefined>): z.infer<typeof Environment> {
+  try {
+    return readSettings(Environment, env);
+  } catch (error) {
+    throw new ConfigError((error as Error).message);
+  }
+}
+
 /** @throws ConfigError */
 export function loadConfig(env: Record<string, string | undefined>): GatewayConfig {
-  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const parsed = Environment.safeParse(present);
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; '));
-  }
-  const e = parsed.data;
+  const e = settings(env);
   const problems: string[] = [];
   const attempt = <T>(name: string, fallback: T, read: () => T): T => {
     try {
@@ -187,17 +190,14 @@ function parseListen(text: string): { host: string; port: number } {
 
 /** `url` or `name=url`, separated by commas or white space. */
 function parseNodes(text: string): NodeAddress[] {
-  const nodes = text
-    .split(/[\s,]+/)
-    .filter((part) => part !== '')
-    .map((part) => {
-      const [, name, url] = /^(?:([\w.-]{1,253})=)?(.+)$/.exec(part) ?? [];
-      const { protocol, hostname } = new URL(url ?? '');
-      const remote = ['ws:', 'wss:'].includes(protocol) && hostname !== '';
-      if (!remote && !/^ws\+unix:\/\/\/[^:?#]+$/.test(url ?? ''))
-        throw new Error(`${part} is not ws://host:port, nor ws+unix:///path/of/socket`);
-      return { name: name ?? null, url: url ?? '' };
-    });
+  const nodes = words(text).map((part) => {
+    const [, name, url] = /^(?:([\w.-]{1,253})=)?(.+)$/.exec(part) ?? [];
+    const { protocol, hostname } = new URL(url ?? '');
+    const remote = ['ws:', 'wss:'].includes(protocol) && hostname !== '';
+    if (!remote && !/^ws\+unix:\/\/\/[^:?#]+$/.test(url ?? ''))
+      throw new Error(`${part} is not ws://host:port, nor ws+unix:///path/of/socket`);
+    return { name: name ?? null, url: url ?? '' };
+  });
   for (const key of ['url', 'name'] as const) {
     const named = nodes.map((node) => node[key]).filter((value) => value !== null);
     if (new Set(named).size !== named.length) throw new Error(`two nodes with one ${key}`);
@@ -212,7 +212,7 @@ function parseKeys(plain: string | undefined, hashed: string | undefined, more: 
     if (plain.length < 8) throw new Error('MILLIBOX_API_KEY has at least 8 characters');
     keys.push({ tenant: 'default', sha256: createHash('sha256').update(plain).digest(), admin: true });
   }
-  for (const entry of (hashed ?? '').split(/[\s,]+/).filter((part) => part !== '')) {
+  for (const entry of words(hashed ?? '')) {
     const match = /^([\w.-]{1,64}):([0-9a-fA-F]{64})(:admin)?$/.exec(entry);
     // The entry itself is not quoted: somebody may have put a plain key there.
     if (match === null) throw new Error(`entry ${keys.length + 1} is not tenant:sha256hex or tenant:sha256hex:admin`);

@@ -1,4 +1,4 @@
-/** Kinds of settings that stand in the environment as text. */
+/** What stands in the environment as text, and how it is read. */
 import * as z from 'zod';
 
 /** A whole number within bounds; `fallback` where nothing is given. */
@@ -9,3 +9,14 @@ export const wholeNumber = (min: number, max: number, fallback: number) =>
     .transform(Number)
     .pipe(z.number().min(min).max(max))
     .default(fallback);
+
+/** A list, separated by commas or white space. */
+export const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
+
+/** What is given empty counts as not given. @throws Error that says of each variable what is wrong with it. */
+export function readSettings<T>(schema: z.ZodType<T>, env: Record<string, string | undefined>): T {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = schema.safeParse(present);
+  if (parsed.success) return parsed.data;
+  throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+}

@@ -1,7 +1,7 @@
 /** What an operator can set about discovery. Read by the gateway's config.ts; nothing here looks at the environment. */
 import { isIP } from 'node:net';
 import * as z from 'zod';
-import { wholeNumber } from '../settings.ts';
+import { readSettings, wholeNumber, words } from '../settings.ts';
 
 /** Which address of a node that has several. auto: IPv4 where there is one. */
 export type Family = 'auto' | '4' | '6';
@@ -73,12 +73,7 @@ const Environment = z.object({
 
 /** @throws Error that says what is wrong with which variable. */
 export function parseDiscoveryConfig(env: Record<string, string | undefined>): DiscoveryConfig {
-  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const parsed = Environment.safeParse(present);
-  if (!parsed.success) {
-    throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
-  }
-  const e = parsed.data;
+  const e = readSettings(Environment, env);
   return {
     source: sourceOf(e),
     family: e.MILLIBOX_DISCOVERY_FAMILY,
@@ -112,8 +107,6 @@ function sourceOf(e: z.infer<typeof Environment>): DiscoveryConfig['source'] {
       };
   }
 }
-
-const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
 
 const HOST = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?$/i;
 

@@ -1,6 +1,6 @@
 /** What an operator can set about this door. Read by the gateway's config.ts; nothing here looks at the environment. */
 import * as z from 'zod';
-import { wholeNumber } from '../../settings.ts';
+import { readSettings, wholeNumber, words } from '../../settings.ts';
 
 export interface PrimeConfig {
   /** Where clients reach this gateway's data plane; null: where the client reached it for its token. */
@@ -44,12 +44,7 @@ const Environment = z.object({
 
 /** @throws Error that says what is wrong with which variable. */
 export function parsePrimeConfig(env: Record<string, string | undefined>): PrimeConfig {
-  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const parsed = Environment.safeParse(present);
-  if (!parsed.success) {
-    throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
-  }
-  const e = parsed.data;
+  const e = readSettings(Environment, env);
   return {
     ...DEFAULT_PRIME_CONFIG,
     publicUrl: e.MILLIBOX_PRIME_PUBLIC_URL?.replace(/\/+$/, '') ?? null,
@@ -60,8 +55,6 @@ export function parsePrimeConfig(env: Record<string, string | undefined>): Prime
     limitDisk: e.MILLIBOX_PRIME_LIMIT_DISK === 'on',
   };
 }
-
-const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
 
 function parseRule(word: string): { from: string; to: string } {
   const at = word.indexOf('=');
