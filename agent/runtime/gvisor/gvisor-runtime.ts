@@ -13,9 +13,11 @@ import type { Box, Boxes } from '../oci/boxes.ts';
 import { readOomKills, writeLimits } from '../oci/cgroup-limits.ts';
 import { makeGroup, removeGroupIfEmpty, type CgroupTree } from '../oci/cgroup-tree.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
+import { ExitListeners, type ExitListener } from '../oci/exit-listeners.ts';
 import { Exits } from '../oci/exits.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
+import { UnderWay } from '../oci/under-way.ts';
 import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '../runtime.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
 import { containerSpec, INSIDE, MOUNT_POINTS } from './spec.ts';
@@ -36,19 +38,18 @@ export interface GvisorDeps {
   log: Logger;
 }
 
-type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
-
 export class GvisorRuntime implements ContainerRuntime {
   readonly name = 'gvisor';
   readonly imageAgnostic = false;
   readonly images: ImageStore;
   readonly #deps: GvisorDeps;
   readonly #exits: Exits;
-  readonly #listeners = new Set<ExitListener>();
-  readonly #launching = new Map<string, Promise<void>>();
+  readonly #listeners: ExitListeners;
+  readonly #launching = new UnderWay();
 
   constructor(deps: GvisorDeps) {
     this.#deps = deps;
+    this.#listeners = new ExitListeners(deps.log);
     this.images = deps.images;
     this.#exits = new Exits((id) => void this.#gone(id));
     for (const id of deps.boxes.ids()) {
@@ -64,20 +65,11 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async launch(options: LaunchOptions): Promise<Container> {
-    const launch = this.#launch(options);
-    const settled = launch.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#launching.set(options.id, settled);
-    try {
-      return await launch;
-    } catch (error) {
+    const launch = this.#launch(options).catch(async (error: unknown) => {
       await this.#end(options.id);
       throw error;
-    } finally {
-      this.#launching.delete(options.id);
-    }
+    });
+    return await this.#launching.run(options.id, launch);
   }
 
   async claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
@@ -89,7 +81,7 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#launching.get(id);
+    await this.#launching.over(id);
     await this.#end(id);
   }
 
@@ -108,8 +100,7 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   onExit(callback: ExitListener): () => void {
-    this.#listeners.add(callback);
-    return () => this.#listeners.delete(callback);
+    return this.#listeners.add(callback);
   }
 
   async close(): Promise<void> {
@@ -176,14 +167,7 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async #gone(id: string): Promise<void> {
-    const oomKilled = (await this.oomKills(id)) > 0;
-    for (const listener of this.#listeners) {
-      try {
-        listener(id, { oomKilled });
-      } catch (error) {
-        this.#deps.log.error({ err: error, container: id }, 'who was told of the end of a container failed');
-      }
-    }
+    this.#listeners.tell(id, (await this.oomKills(id)) > 0);
   }
 }
 

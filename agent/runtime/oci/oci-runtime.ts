@@ -12,11 +12,13 @@ import { removeGroupIfEmpty, type CgroupTree } from './cgroup-tree.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import { etcFiles } from './etc-files.ts';
+import { ExitListeners, type ExitListener } from './exit-listeners.ts';
 import { Exits } from './exits.ts';
 import type { Network } from './network/network.ts';
 import { isAlive } from './pids.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
+import { UnderWay } from './under-way.ts';
 
 const CLAIM_MS = 30_000;
 
@@ -32,20 +34,19 @@ export interface OciDeps {
   log: Logger;
 }
 
-type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
-
 export class OciRuntime implements ContainerRuntime {
   readonly name = 'oci';
   readonly imageAgnostic = true;
   readonly images: ImageStore;
   readonly #deps: OciDeps;
   readonly #exits: Exits;
-  readonly #listeners = new Set<ExitListener>();
-  readonly #launching = new Map<string, Promise<void>>();
-  readonly #claiming = new Map<string, Promise<void>>();
+  readonly #listeners: ExitListeners;
+  readonly #launching = new UnderWay();
+  readonly #claiming = new UnderWay();
 
   constructor(deps: OciDeps) {
     this.#deps = deps;
+    this.#listeners = new ExitListeners(deps.log);
     this.images = deps.images;
     this.#exits = new Exits((id) => void this.#gone(id));
     for (const id of deps.boxes.ids()) {
@@ -66,16 +67,7 @@ export class OciRuntime implements ContainerRuntime {
       await this.#end(options.id);
       throw error;
     });
-    const settled = launch.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#launching.set(options.id, settled);
-    try {
-      return await launch;
-    } finally {
-      this.#launching.delete(options.id);
-    }
+    return await this.#launching.run(options.id, launch);
   }
 
   async #launch(options: LaunchOptions): Promise<Container> {
@@ -88,17 +80,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
-    const claim = this.#claim(container, supervisor, options);
-    const settled = claim.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#claiming.set(container.id, settled);
-    try {
-      await claim;
-    } finally {
-      this.#claiming.delete(container.id);
-    }
+    await this.#claiming.run(container.id, this.#claim(container, supervisor, options));
   }
 
   async #claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
@@ -141,7 +123,7 @@ export class OciRuntime implements ContainerRuntime {
 
   async destroy(id: string): Promise<void> {
     // What is being started has a process that is not known yet.
-    await this.#launching.get(id);
+    await this.#launching.over(id);
     await this.#end(id);
   }
 
@@ -152,7 +134,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#exits.forget(id);
     await endProcesses(tree, cgroup, box);
     // One that was under way fails now, and may have mounted a disk or laid a cable a moment ago.
-    await this.#claiming.get(id);
+    await this.#claiming.over(id);
     if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
     await endGroup(tree, cgroup);
     await this.#deps.network.disconnect(id);
@@ -176,8 +158,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   onExit(callback: ExitListener): () => void {
-    this.#listeners.add(callback);
-    return () => this.#listeners.delete(callback);
+    return this.#listeners.add(callback);
   }
 
   async close(): Promise<void> {
@@ -186,7 +167,7 @@ export class OciRuntime implements ContainerRuntime {
     const { boxes, blanks, network, disks } = this.#deps;
     await blanks.close();
     // What is being started fails now, and takes its things away.
-    await Promise.all(this.#launching.values());
+    await this.#launching.allOver();
     await network.close();
     if (!boxes.ids().some((id) => this.#lives(id))) await disks.close();
     await boxes.buried();
@@ -206,13 +187,6 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async #gone(id: string): Promise<void> {
-    const oomKilled = (await this.oomKills(id)) > 0;
-    for (const listener of this.#listeners) {
-      try {
-        listener(id, { oomKilled });
-      } catch (error) {
-        this.#deps.log.error({ err: error, container: id }, 'who was told of the end of a container failed');
-      }
-    }
+    this.#listeners.tell(id, (await this.oomKills(id)) > 0);
   }
 }

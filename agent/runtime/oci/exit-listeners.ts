@@ -1,0 +1,32 @@
+/** Who wants to hear of containers that ended. What one of them throws reaches none of the others. */
+import type { Logger } from '../../../src/lib/logger.ts';
+
+export type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
+
+export class ExitListeners {
+  readonly #log: Logger;
+  readonly #listeners = new Set<ExitListener>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  add(listener: ExitListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  tell(id: string, oomKilled: boolean): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(id, { oomKilled });
+      } catch (error) {
+        this.#log.error({ err: error, container: id }, 'who was told of the end of a container failed');
+      }
+    }
+  }
+
+  clear(): void {
+    this.#listeners.clear();
+  }
+}
