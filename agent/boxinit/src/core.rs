@@ -8,6 +8,7 @@ use crate::sys::io::{self, Fd};
 use crate::sys::poll::Poll;
 use crate::sys::process::Limit;
 use crate::timers::Timers;
+use crate::users::Accounts;
 use std::collections::VecDeque;
 
 /// Where an event of the poll came from.
@@ -69,6 +70,7 @@ pub struct Core {
     pub timers: Timers,
     pub work: VecDeque<Work>,
     pub spawner: Spawner,
+    pub accounts: Accounts,
     pub budget: Budget,
     pub null: Fd,
     /// What programs get when ours was raised.
@@ -85,6 +87,7 @@ impl Core {
             timers: Timers::default(),
             work: VecDeque::new(),
             spawner: Spawner::default(),
+            accounts: Accounts::default(),
             budget: Budget::default(),
             null,
             descriptor_limit,

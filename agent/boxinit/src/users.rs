@@ -1,9 +1,18 @@
 //! Users and groups, by the sandbox's own /etc/passwd and /etc/group.
 
 use crate::error::WireError;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Larger files are cut: nobody's real one is near.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// What is larger is read anew each time.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
+/// A file that changed so lately may change again within one tick of the clock that stamps it.
+const SETTLED_S: i64 = 2;
 const MAX_GROUPS: usize = 65_536;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,17 +49,73 @@ fn number(text: &[u8]) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
-fn read_file(path: &str) -> Vec<u8> {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut text = Vec::new();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(crate::sys::io::O_NONBLOCK).open(path);
-    if let Ok(file) = file {
-        if file.metadata().map(|meta| meta.is_file()).unwrap_or(false) {
-            let _ = file.take(MAX_FILE_BYTES).read_to_end(&mut text);
+/// Tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// User code cannot set this one.
+    changed: (i64, i64),
+}
+
+impl Version {
+    fn of(meta: &Metadata) -> Version {
+        Version {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
         }
     }
-    text
+
+    fn settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        self.changed.0 + SETTLED_S < now
+    }
+}
+
+/// One of the two files, parsed once for each state that it has.
+struct Book<T> {
+    path: &'static str,
+    parse: fn(&[u8]) -> Vec<T>,
+    kept: Option<(Version, Rc<[T]>)>,
+}
+
+impl<T> Book<T> {
+    fn new(path: &'static str, parse: fn(&[u8]) -> Vec<T>) -> Book<T> {
+        Book { path, parse, kept: None }
+    }
+
+    /// Its entries as of now. A file that cannot be read has none.
+    fn entries(&mut self) -> Rc<[T]> {
+        if let Some((version, entries)) = &self.kept {
+            if std::fs::metadata(self.path).map_or(false, |meta| Version::of(&meta) == *version) {
+                return entries.clone();
+            }
+        }
+        self.kept = None;
+        let (version, text) = match self.read() {
+            Some(read) => read,
+            None => return Rc::new([]),
+        };
+        let entries: Rc<[T]> = (self.parse)(&text).into();
+        if text.len() <= MAX_KEPT_BYTES && version.settled() {
+            self.kept = Some((version, entries.clone()));
+        }
+        entries
+    }
+
+    fn read(&self) -> Option<(Version, Vec<u8>)> {
+        let opened = File::options().read(true).custom_flags(crate::sys::io::O_NONBLOCK).open(self.path);
+        let file = opened.ok()?;
+        let meta = file.metadata().ok().filter(|meta| meta.is_file())?;
+        let mut text = Vec::with_capacity(meta.size().min(MAX_FILE_BYTES) as usize + 1);
+        let _ = file.take(MAX_FILE_BYTES).read_to_end(&mut text);
+        Some((Version::of(&meta), text))
+    }
 }
 
 fn parse_users(text: &[u8]) -> Vec<User> {
@@ -114,17 +179,30 @@ fn resolve(asked: &str, users: &[User], groups: &[Group]) -> Result<Identity, Wi
     Ok(Identity { uid, gid, groups: all, home })
 }
 
-/// `name`, `uid`, `name:group` or `uid:gid`. @returns `exec_bad_user` when a name is not known.
-pub fn look_up(asked: &str) -> Result<Identity, WireError> {
-    let users = parse_users(&read_file("/etc/passwd"));
-    resolve(asked, &users, &parse_groups(&read_file("/etc/group")))
+/// Who is who in the sandbox.
+pub struct Accounts {
+    users: Book<User>,
+    groups: Book<Group>,
 }
 
-/// Home of the user that boxinit itself runs as.
-pub fn root_home() -> Vec<u8> {
-    let users = parse_users(&read_file("/etc/passwd"));
-    let home = users.into_iter().find(|user| user.uid == 0).map(|user| user.home);
-    home.filter(|home| !home.is_empty()).unwrap_or_else(|| b"/root".to_vec())
+impl Default for Accounts {
+    fn default() -> Accounts {
+        Accounts { users: Book::new("/etc/passwd", parse_users), groups: Book::new("/etc/group", parse_groups) }
+    }
+}
+
+impl Accounts {
+    /// `name`, `uid`, `name:group` or `uid:gid`. @returns `exec_bad_user` when a name is not known.
+    pub fn look_up(&mut self, asked: &str) -> Result<Identity, WireError> {
+        resolve(asked, &self.users.entries(), &self.groups.entries())
+    }
+
+    /// Home of the user that boxinit itself runs as.
+    pub fn root_home(&mut self) -> Vec<u8> {
+        let users = self.users.entries();
+        let home = users.iter().find(|user| user.uid == 0).map(|user| user.home.clone());
+        home.filter(|home| !home.is_empty()).unwrap_or_else(|| b"/root".to_vec())
+    }
 }
 
 #[cfg(test)]
@@ -156,5 +234,37 @@ mod tests {
         for text in ["bob", "ann:nobody", "", "4294967295", "-1", "ann:"] {
             assert_eq!(ask(text), Err("exec_bad_user"), "{}", text);
         }
+    }
+
+    #[test]
+    fn a_change_is_seen_at_once_and_an_old_state_is_parsed_once() {
+        use std::cell::Cell;
+        thread_local!(static PARSED: Cell<u32> = Cell::new(0));
+        fn count(text: &[u8]) -> Vec<usize> {
+            PARSED.with(|parsed| parsed.set(parsed.get() + 1));
+            vec![text.len()]
+        }
+        let path = std::env::temp_dir().join(format!("boxinit-users-{}", std::process::id()));
+        let mut book = Book::new(Box::leak(path.to_str().expect("utf8").to_string().into_boxed_str()), count);
+        assert_eq!(*book.entries(), []);
+        for round in 1..=3 {
+            std::fs::write(&path, vec![b'x'; round]).expect("written");
+            assert_eq!(*book.entries(), [round]);
+        }
+        let before = PARSED.with(Cell::get);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while book.kept.is_none() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert_eq!(*book.entries(), [3]);
+        }
+        let settled = PARSED.with(Cell::get);
+        assert!(settled > before);
+        assert_eq!(*book.entries(), [3]);
+        assert_eq!(PARSED.with(Cell::get), settled);
+        std::fs::write(&path, b"yyy").expect("written");
+        assert_eq!(*book.entries(), [3]);
+        assert_eq!(PARSED.with(Cell::get), settled + 1);
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(*book.entries(), []);
     }
 }

@@ -90,9 +90,22 @@ impl Output {
         if max == 0 {
             return 0;
         }
-        let room = self.ring.room(max);
-        let asked = room.len();
-        match io::read(self.fd.raw(), room) {
+        let (asked, read) = match max {
+            // Most likely the end: no memory is taken for that.
+            1 => {
+                let mut byte = [0];
+                let read = io::read(self.fd.raw(), &mut byte);
+                if read == Ok(1) {
+                    self.ring.room(1)[0] = byte[0];
+                }
+                (1, read)
+            }
+            _ => {
+                let room = self.ring.room(max);
+                (room.len(), io::read(self.fd.raw(), room))
+            }
+        };
+        match read {
             Ok(0) => {
                 self.end();
                 0

@@ -3,7 +3,7 @@
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::{self, c_int};
-use crate::users::{self, Identity};
+use crate::users::{Accounts, Identity};
 use std::ffi::CString;
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -199,7 +199,12 @@ pub fn script_file(text: &[u8]) -> Result<sys::io::Fd, WireError> {
 
 impl Request {
     /// `shell` when it is a script's second try with `sh` because there is no bash. `late` is a script that came as data.
-    pub fn prepare(&self, as_sh: bool, late: Option<&sys::io::Fd>) -> Result<Prepared, WireError> {
+    pub fn prepare(
+        &self,
+        accounts: &mut Accounts,
+        as_sh: bool,
+        late: Option<&sys::io::Fd>,
+    ) -> Result<Prepared, WireError> {
         let mut env = self.env.clone();
         let find = |env: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
             env.iter().rev().find(|entry| entry.0 == name).map(|entry| entry.1.clone())
@@ -209,11 +214,14 @@ impl Request {
             DEFAULT_PATH.to_vec()
         });
         let identity = match &self.user {
-            Some(user) => Some(users::look_up(user)?),
+            Some(user) => Some(accounts.look_up(user)?),
             None => None,
         };
         if find(&env, b"HOME").is_none() {
-            let home = identity.as_ref().map(|identity| identity.home.clone()).unwrap_or_else(users::root_home);
+            let home = match &identity {
+                Some(identity) => identity.home.clone(),
+                None => accounts.root_home(),
+            };
             env.push((b"HOME".to_vec(), home));
         }
         let name = |shell: &Shell| -> &[u8] {
@@ -295,7 +303,7 @@ mod tests {
     #[test]
     fn a_list_runs_without_a_shell_and_is_searched_along_its_own_path() {
         let made = request(r#"{"id":"a","argv":["ls","-l"],"env":{"PATH":"/x::/y","HOME":"/h"},"cwd":"/"}"#);
-        let prepared = made.expect("valid").prepare(false, None).expect("ready");
+        let prepared = made.expect("valid").prepare(&mut Accounts::default(), false, None).expect("ready");
         assert_eq!(strings(&prepared.candidates), ["/x/ls", "./ls", "/y/ls"]);
         assert_eq!(strings(&prepared.argv), ["ls", "-l"]);
         assert_eq!(strings(&prepared.env), ["PATH=/x::/y", "HOME=/h", "MILLIBOX_EXEC_ID=a"]);
@@ -304,7 +312,7 @@ mod tests {
     #[test]
     fn nobody_can_forge_the_marker() {
         let made = request(r#"{"id":"a","argv":["x"],"env":{"MILLIBOX_EXEC_ID":"b","HOME":"/","PATH":"/"}}"#);
-        let prepared = made.expect("valid").prepare(false, None).expect("ready");
+        let prepared = made.expect("valid").prepare(&mut Accounts::default(), false, None).expect("ready");
         assert_eq!(strings(&prepared.env), ["HOME=/", "PATH=/", "MILLIBOX_EXEC_ID=a"]);
     }
 
@@ -312,10 +320,10 @@ mod tests {
     fn a_long_script_is_a_file() {
         let text = format!(r#"{{"id":"a","script":"{}","shell":"bash"}}"#, "x".repeat(MAX_INLINE_SCRIPT_BYTES + 1));
         let made = request(&text).expect("valid");
-        let prepared = made.prepare(false, None).expect("ready");
+        let prepared = made.prepare(&mut Accounts::default(), false, None).expect("ready");
         assert_eq!(prepared.argv[0].to_str(), Ok("bash"));
         assert!(prepared.script.is_some());
-        assert_eq!(made.prepare(true, None).expect("ready").argv[0].to_str(), Ok("sh"));
+        assert_eq!(made.prepare(&mut Accounts::default(), true, None).expect("ready").argv[0].to_str(), Ok("sh"));
     }
 
     #[test]
@@ -331,7 +339,8 @@ mod tests {
             assert_eq!(request(&text).err().map(|error| error.code), Some("exec_bad_args"));
         }
         assert_eq!(request(r#"{"argv":["x"]}"#).err().map(|error| error.code), Some("invalid_request"));
-        let zero = request(r#"{"id":"a","argv":["x\u0000"]}"#).expect("parsed").prepare(false, None);
+        let zero =
+            request(r#"{"id":"a","argv":["x\u0000"]}"#).expect("parsed").prepare(&mut Accounts::default(), false, None);
         assert_eq!(zero.err().map(|error| error.code), Some("exec_bad_args"));
     }
 }

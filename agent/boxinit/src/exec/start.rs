@@ -103,7 +103,7 @@ impl Execs {
         request: Request,
         late: Option<&Fd>,
     ) -> Result<Key, WireError> {
-        let mut prepared = request.prepare(false, late)?;
+        let mut prepared = request.prepare(&mut core.accounts, false, late)?;
         let uid = prepared.identity.as_ref().map_or(0, |identity| identity.uid);
         let mut ends = match request.pty {
             Some(size) => terminal(size, uid).map_err(no_room)?,
@@ -114,7 +114,7 @@ impl Execs {
         let mut spawned = launch(core, &prepared, &ends, request.pty.is_some());
         let missing = matches!(spawned, Err(Failure { stage: Stage::Execute, errno: sys::ENOENT | sys::ENOTDIR }));
         if missing && request.wants_bash() {
-            prepared = request.prepare(true, late)?;
+            prepared = request.prepare(&mut core.accounts, true, late)?;
             spawned = launch(core, &prepared, &ends, request.pty.is_some());
         }
         let pid = spawned.map_err(|failure| explain(failure, &request))?;

@@ -21,7 +21,7 @@ use crate::json::Value;
 use crate::mux::Owner;
 use crate::slab::{Key, Slab};
 use crate::sys::{self, c_int};
-use crate::users;
+use crate::users::Accounts;
 
 const MAX_CALLS: usize = 1024;
 /// Each takes one of the few that the kernel has for the whole node.
@@ -109,7 +109,8 @@ struct Owners {
 
 /// `owner`, and `defaultOwner` for what is new and nobody's by request. A default that does not exist is none.
 fn owners_of(open: &Value) -> Result<Owners, WireError> {
-    let look_up = |name: &str| users::look_up(name).map(|identity| (identity.uid, identity.gid));
+    let mut accounts = Accounts::default();
+    let mut look_up = |name: &str| accounts.look_up(name).map(|identity| (identity.uid, identity.gid));
     let asked = match open.get("owner") {
         None | Some(Value::Null) => None,
         Some(_) => Some(look_up(open.text("owner").ok_or_else(|| WireError::invalid("owner is not a name"))?)?),

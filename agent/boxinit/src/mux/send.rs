@@ -121,6 +121,16 @@ impl Link {
         }
     }
 
+    /// The socket takes nothing now.
+    pub fn blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether something could be written at once and has not been.
+    pub fn due(&self) -> bool {
+        self.pending() > 0 && !self.blocked && self.lazy_until.is_none()
+    }
+
     /// The socket takes bytes again.
     pub fn unblock(&mut self) {
         self.blocked = false;

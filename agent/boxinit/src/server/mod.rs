@@ -50,6 +50,8 @@ pub struct Server {
     hello_timer: Option<TimerId>,
     /// The link is not read while too much waits to be written.
     paused: bool,
+    /// The poll tells of room in the link.
+    awaits_room: bool,
     /// Rules that the agent broke on this link.
     violations: u32,
     ending: bool,
@@ -75,6 +77,7 @@ impl Server {
             alone_since: None,
             hello_timer: None,
             paused: false,
+            awaits_room: false,
             violations: 0,
             ending: false,
             socket_dir: Fd::NONE,
@@ -107,7 +110,10 @@ impl Server {
             self.core.link.flush(now);
             if self.core.link.broken {
                 self.hang_up();
-            } else if self.paused && !self.core.link.overloaded() {
+                continue;
+            }
+            self.watch_link();
+            if self.paused && !self.core.link.overloaded() {
                 self.on_link(poll::IN);
             }
         }
@@ -115,7 +121,7 @@ impl Server {
     }
 
     fn wait_ms(&self) -> i32 {
-        if !self.core.work.is_empty() || self.core.link.has_ready() {
+        if !self.core.work.is_empty() || self.core.link.has_ready() || self.core.link.due() {
             return 0;
         }
         let next = match (self.core.timers.next(), self.core.link.deadline()) {
@@ -165,13 +171,13 @@ impl Server {
     }
 
     fn on_signals(&mut self) {
-        while let Some(heard) = signal::next(self.signals.raw()) {
-            // The sender's number is 0 when it is outside of the sandbox. What runs inside does not end the sandbox.
-            let from_outside = heard.sender == 0 || process::getpid() != 1;
-            if matches!(heard.number, signal::SIGTERM | signal::SIGINT) && from_outside {
-                self.ending = true;
+        let ending = &mut self.ending;
+        signal::read_all(self.signals.raw(), |heard| {
+            if matches!(heard.number, signal::SIGTERM | signal::SIGINT) {
+                // The sender's number is 0 when it is outside of the sandbox. What runs inside does not end the sandbox.
+                *ending |= heard.sender == 0 || process::getpid() != 1;
             }
-        }
+        });
         while let Some(reaped) = process::reap() {
             self.execs.on_reaped(&mut self.core, &reaped);
         }

@@ -13,6 +13,7 @@ use std::time::Instant;
 const GENERATION: u64 = 1;
 const MAX_BACKOFF_MS: u64 = 1_000;
 const HELLO_MS: u64 = 10_000;
+const LINK_EVENTS: u32 = poll::IN | poll::RDHUP | poll::EDGE;
 
 impl Server {
     pub(super) fn dial(&mut self) {
@@ -20,8 +21,7 @@ impl Server {
             Ok(fd) => fd,
             Err(_) => return self.dial_later(),
         };
-        let bits = poll::IN | poll::OUT | poll::RDHUP | poll::EDGE;
-        if self.core.poll.add(fd.raw(), bits, Source::Link.token()).is_err() {
+        if self.core.poll.add(fd.raw(), LINK_EVENTS, Source::Link.token()).is_err() {
             return self.dial_later();
         }
         let mut hello = Writer::object();
@@ -51,6 +51,7 @@ impl Server {
         }
         self.filled = 0;
         self.paused = false;
+        self.awaits_room = false;
         self.violations = 0;
         self.core.timers.cancel(&mut self.hello_timer);
         for (stream, owner) in self.core.link.stop() {
@@ -65,6 +66,19 @@ impl Server {
             Owner::Script(key) => self.execs.drop_script(key),
             Owner::Port(key) => self.ports.cut(key),
             Owner::File(key) => self.files.cut(&mut self.core, key),
+        }
+    }
+
+    /// Room in the link is heard of only while there is none: else whatever the agent reads would wake us.
+    pub(super) fn watch_link(&mut self) {
+        let blocked = self.core.link.blocked();
+        if blocked == self.awaits_room {
+            return;
+        }
+        let room = if blocked { poll::OUT } else { 0 };
+        match self.core.poll.modify(self.core.link.fd(), LINK_EVENTS | room, Source::Link.token()) {
+            Ok(()) => self.awaits_room = blocked,
+            Err(_) => self.hang_up(),
         }
     }
 

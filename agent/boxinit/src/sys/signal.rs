@@ -17,6 +17,8 @@ const SIG_SETMASK: c_int = 2;
 const SFD_CLOEXEC: c_int = 0o2000000;
 const SFD_NONBLOCK: c_int = 0o4000;
 const SIGINFO_BYTES: usize = 128;
+/// Read at a time.
+const SIGINFOS: usize = 8;
 
 /// glibc's `sigset_t`: 1024 bits.
 #[repr(C)]
@@ -75,16 +77,19 @@ pub struct Heard {
     pub sender: c_int,
 }
 
-/// Reads the next signal, or None.
-pub fn next(fd: c_int) -> Option<Heard> {
-    let mut info = [0u8; SIGINFO_BYTES];
-    let read = retry(|| super::check_len(unsafe { c_read(fd, info.as_mut_ptr().cast(), info.len()) }));
-    match read {
-        Ok(SIGINFO_BYTES) => {
+/// Reads what has come, and calls `hear` with each.
+pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
+    let mut infos = [0u8; SIGINFO_BYTES * SIGINFOS];
+    loop {
+        let read = retry(|| super::check_len(unsafe { c_read(fd, infos.as_mut_ptr().cast(), infos.len()) }));
+        let count = read.unwrap_or(0);
+        for info in infos[..count].chunks_exact(SIGINFO_BYTES) {
             let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-            Some(Heard { number: word(0), sender: word(12) })
+            hear(Heard { number: word(0), sender: word(12) });
         }
-        _ => None,
+        if count < infos.len() {
+            return;
+        }
     }
 }
 
