@@ -6,6 +6,8 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { SUPERVISOR_GENERATION, SupervisorHello, type AgentHello } from '../../src/protocol/supervisor.ts';
 
 /** A connection that says nothing for this long is dropped. */
+/** A sandbox has few streams: the next exec comes later than on a link that many share. */
+const LAZY_MS = 50;
 const HELLO_DEADLINE_MS = 5_000;
 
 export interface ConnectionEvents {
@@ -29,6 +31,7 @@ export class Connection {
     this.mux = createMux({
       transport: socketTransport(socket),
       role: 'listener',
+      lazyMs: LAZY_MS,
       hello: { ...greeting },
       onHello: (message) => {
         this.hello = checkHello(message, token);

@@ -2,6 +2,7 @@
 import { ServiceError } from '../protocol/errors.ts';
 import { FLAG_OPTIONAL, FrameType } from '../protocol/frames.ts';
 import {
+  LAZY_MS,
   LINK_DEAD_MS,
   LINK_WINDOW_BYTES,
   MAX_CONTROL_BYTES,
@@ -54,7 +55,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#nextId = options.role === 'dialler' ? 1 : 2;
     this.#maxStreams = options.maxStreams ?? MAX_STREAMS_PER_LINK;
     this.#parser = new FrameParser(this);
-    this.sender = new Sender(options.transport, () =>
+    this.sender = new Sender(options.transport, options.lazyMs ?? LAZY_MS, () =>
       this.close(new ServiceError('protocol_error', 'the peer reads nothing')),
     );
     this.#liveness = new Liveness({

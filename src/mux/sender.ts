@@ -35,6 +35,7 @@ const MAX_CONTROL_QUEUE_BYTES = 64 * 1024 * 1024;
 export class Sender {
   readonly #transport: Transport;
   readonly #onOverflow: () => void;
+  readonly #lazyMs: number;
   /** Each batch begins so far into its buffer. */
   readonly #headroom: number;
   #linkCredit = LINK_WINDOW_BYTES;
@@ -51,12 +52,15 @@ export class Sender {
   #inFlight = 0;
   #sends = 0;
   #scheduled = false;
+  #lazyTimer: NodeJS.Timeout | null = null;
   #flushing = false;
   #closed = false;
   bytesOut = 0;
 
-  constructor(transport: Transport, onOverflow: () => void) {
+  /** `lazyMs`: how long a frame that nobody waits for is held back for others to travel with. */
+  constructor(transport: Transport, lazyMs: number, onOverflow: () => void) {
     this.#transport = transport;
+    this.#lazyMs = lazyMs;
     this.#onOverflow = onOverflow;
     this.#headroom = transport.headroom ?? 0;
   }
@@ -66,8 +70,15 @@ export class Sender {
     return this.#controlBytes;
   }
 
-  /** Queues a frame that costs no credit, ahead of all queued data. */
-  control(type: number, flags: number, channel: number, stream: number, payload: Uint8Array): void {
+  /** Queues a frame that costs no credit, ahead of all queued data. `lazily`: nobody waits for it. */
+  control(
+    type: number,
+    flags: number,
+    channel: number,
+    stream: number,
+    payload: Uint8Array,
+    lazily: boolean = false,
+  ): void {
     if (this.#closed) return;
     const bytes = HEADER_BYTES + payload.length;
     if (this.#controlHead === this.#control.length && bytes <= this.#room()) {
@@ -83,7 +94,8 @@ export class Sender {
       this.#controlBytes += bytes;
       if (this.#controlBytes > MAX_CONTROL_QUEUE_BYTES) return this.#onOverflow();
     }
-    this.#schedule();
+    if (lazily) this.#scheduleLazily();
+    else this.#schedule();
   }
 
   /**
@@ -143,6 +155,8 @@ export class Sender {
 
   close(): void {
     this.#closed = true;
+    if (this.#lazyTimer !== null) clearTimeout(this.#lazyTimer);
+    this.#lazyTimer = null;
     if (this.#batch !== null) giveBuffer(this.#batch);
     this.#batch = null;
     this.#used = 0;
@@ -270,5 +284,14 @@ export class Sender {
       this.#scheduled = false;
       this.flush();
     });
+  }
+
+  /** The timer outlives frames that went earlier: to start one per frame would cost as much as it saves. */
+  #scheduleLazily(): void {
+    if (this.#scheduled || this.#lazyTimer !== null) return;
+    this.#lazyTimer = setTimeout(() => {
+      this.#lazyTimer = null;
+      this.flush();
+    }, this.#lazyMs);
   }
 }

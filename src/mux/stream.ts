@@ -261,8 +261,10 @@ export class Stream implements MuxStream, DataSource {
       this.reset(new ServiceError('internal', `a message of ${payload.length} bytes; at most ${MAX_CONTROL_BYTES}`));
       return;
     }
-    this.#owner.sender.control(type, 0, channel, this.id, payload);
-    if (type !== FrameType.FIN || channel !== Channel.ALL) return;
+    const last = type === FrameType.FIN && channel === Channel.ALL;
+    // The opener's last word after the peer's: nothing comes of it but that the peer forgets.
+    this.#owner.sender.control(type, 0, channel, this.id, payload, last && this.ours && this.#peerEnded);
+    if (!last) return;
     this.#endSent = true;
     if (this.#peerEnded && !this.#closed) this.#owner.gone(this, null, true);
   }

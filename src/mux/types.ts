@@ -58,7 +58,7 @@ export interface MuxStream {
   urgent(message: Json): void;
   /** No more data on this channel, after what is queued. */
   fin(channel: number): void;
-  /** FIN ALL, after what is queued. */
+  /** FIN ALL, after what is queued. As the opener's last word, when the peer has ended, it need not leave at once. */
   end(): void;
   /** Gone, both ways, at once; what is queued is dropped. */
   reset(error: ServiceError): void;
@@ -87,6 +87,8 @@ export interface MuxOptions {
   deadAfterMs?: number;
   /** The link is dead when a heartbeat is unanswered for so long, whatever else comes. Default: not judged. */
   answerWithinMs?: number;
+  /** How long the last word of a stream may wait for something to travel with. */
+  lazyMs?: number;
   /** Most streams the peer may have open. */
   maxStreams?: number;
 }

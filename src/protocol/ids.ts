@@ -2,11 +2,19 @@
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 
+const CHARACTERS = 20;
+/** Random bytes are drawn for many ids at once: a draw costs more than an id. */
+const pool = new Uint8Array(CHARACTERS * 128);
+let drawn = pool.length;
+
 /** 100 random bits as 20 characters of base32 (no i, l, o, u). */
 function random20(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(20));
+  if (drawn === pool.length) {
+    crypto.getRandomValues(pool);
+    drawn = 0;
+  }
   let text = '';
-  for (const byte of bytes) text += ALPHABET[byte & 31];
+  for (const end = drawn + CHARACTERS; drawn < end; drawn++) text += ALPHABET[pool[drawn]! & 31];
   return text;
 }
 

@@ -23,6 +23,9 @@ export const LINK_DEAD_MS = 30_000;
 export const NODE_HEARTBEAT_MS = 3_000;
 export const NODE_LINK_DEAD_MS = 12_000;
 
+/** The last word of a stream waits this long for other frames: an opener's FIN ALL behind the responder's. */
+export const LAZY_MS = 5;
+
 /** Script text: it travels as data, never as one argv entry, so the kernel's 128 KiB limit does not apply. */
 export const MAX_SCRIPT_BYTES = 10 * 1024 * 1024;
 /** A single argv or env entry (the kernel's MAX_ARG_STRLEN, less its terminating zero). */

@@ -47,7 +47,8 @@ export class ExecSession {
   readonly #options: SessionOptions;
   readonly #ended = Promise.withResolvers<Ended>();
   readonly #started = Promise.withResolvers<{ pid: number | null; queueMs: number }>();
-  readonly #stop = new AbortController();
+  /** Ends what is awaited on behalf of a session that is over. Made when something is awaited. */
+  #stop: AbortController | null = null;
   #stream: MuxStream | null = null;
   /** OPENED came: the command runs, or ran. */
   #opened: boolean;
@@ -175,7 +176,7 @@ export class ExecSession {
 
   /** Opens a stream, after a pause when the last one was cut. Never rejects. */
   async #open(): Promise<void> {
-    const signal = this.#stop.signal;
+    const { signal } = (this.#stop ??= new AbortController());
     try {
       const sandbox = await this.#options.sandbox;
       if (this.#cutAt !== null && this.#tries > 1) await sleep(pauseMs(this.#tries - 1), signal);
@@ -203,6 +204,8 @@ export class ExecSession {
       opened: (answer) => isOld() || this.#onOpened(answer),
       data: (channel, bytes) => (isOld() ? mine?.consume(bytes.length) : this.#onData(channel, bytes)),
       event: (message) => isOld() || this.#onEvent(message),
+      // FIN ALL for FIN ALL acknowledges the exit: the runner may forget it now.
+      fin: (channel) => isOld() || channel !== Channel.ALL || mine?.end(),
       closed: (error) => isOld() || this.#onClosed(error),
     };
     const begun = (stream: MuxStream): void => {
@@ -251,10 +254,7 @@ export class ExecSession {
   #onExit(message: Json): void {
     const exit = ExecExit.safeParse(message);
     if (!exit.success) return this.#giveUp(new ServiceError('protocol_error', 'an exit that cannot be read'));
-    const stream = this.#stream;
     this.#finish();
-    // FIN ALL acknowledges the exit: the runner may forget it now.
-    stream?.end();
     this.#started.resolve({ pid: null, queueMs: this.#queueMs });
     this.#ended.resolve({ exit: exit.data, queueMs: this.#queueMs });
   }
@@ -288,7 +288,7 @@ export class ExecSession {
 
   #finish(): void {
     this.#done = true;
-    this.#stop.abort(new ServiceError('cancelled'));
+    this.#stop?.abort(new ServiceError('cancelled'));
     this.#asked?.resolve(0);
     this.#options.stdin?.drop();
   }
