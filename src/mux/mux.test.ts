@@ -3,9 +3,15 @@ import { Channel } from '../protocol/frames.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { createMux, memoryPair, type MuxStream, type StreamHandler } from './index.ts';
 
-function pair(onOpen: (stream: MuxStream) => StreamHandler) {
+function pair(onOpen: (stream: MuxStream) => StreamHandler, options: { lazyMs?: number } = {}) {
   const link = memoryPair();
-  const client = createMux({ transport: link.a, role: 'dialler', hello: { generation: 1 }, onHello: () => undefined });
+  const client = createMux({
+    transport: link.a,
+    role: 'dialler',
+    hello: { generation: 1 },
+    onHello: () => undefined,
+    ...options,
+  });
   const server = createMux({
     transport: link.b,
     role: 'listener',
@@ -63,6 +69,43 @@ describe('mux', () => {
     stream.end();
     client.close();
     expect(await told.promise).toBe(Channel.ALL);
+  });
+
+  describe("the opener's last word", () => {
+    /** A call whose opener speaks last. Resolves once the opener has; `heard` when the responder knows. */
+    async function call(lazyMs: number) {
+      const heard = Promise.withResolvers<ServiceError | null>();
+      const { client } = pair(
+        (stream) => {
+          stream.end();
+          return { closed: heard.resolve };
+        },
+        { lazyMs },
+      );
+      const ended = Promise.withResolvers<void>();
+      const stream = client.open({}, { fin: () => ended.resolve() });
+      await ended.promise;
+      stream.end();
+      return { client, heard: heard.promise };
+    }
+
+    it('goes by itself when nothing else comes', async () => {
+      const { heard } = await call(1);
+      expect(await heard).toBeNull();
+    });
+
+    it('waits for the next call, and goes before it', async () => {
+      const { client, heard } = await call(3_600_000);
+      const first = await Promise.race([heard, client.ping()]);
+      expect(first).toBeNull();
+      client.close();
+    });
+
+    it('is not lost when the link is closed', async () => {
+      const { client, heard } = await call(3_600_000);
+      client.close();
+      expect(await heard).toBeNull();
+    });
   });
 
   it('moves many megabytes through a reader that consumes late', async () => {
