@@ -1,10 +1,10 @@
 /**
  * Hosts on one machine: a network namespace each, joined by a bridge in a namespace of its own, with no way to anything
- * else. What goes wrong is done at the bridge, so that neither end is told: a packet is just never heard of. Packets can
- * be dropped there, not delayed: that takes netem, which not every kernel has.
+ * else. What goes wrong is done at the bridge, so that neither end is told: a packet is just never heard of, or late.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { Wire } from './wire.ts';
 
 const run = promisify(execFile);
 const COMMAND_MS = 60_000;
@@ -44,6 +44,7 @@ export class HostNetwork implements AsyncDisposable {
   /** Directed: what `from` sends does not reach `to`. */
   readonly #cuts = new Map<string, [from: string, to: string | null]>();
   readonly #losses = new Map<string, number>();
+  readonly #wires = new Map<string, Wire>();
 
   private constructor(name: string) {
     this.#name = name;
@@ -87,11 +88,12 @@ export class HostNetwork implements AsyncDisposable {
     await this.#apply();
   }
 
-  /** All is whole again: nothing is cut, nothing lost. */
+  /** All is whole again: nothing is cut, nothing lost, nothing late. */
   async heal(): Promise<void> {
     this.#cuts.clear();
     this.#losses.clear();
     await this.#apply();
+    for (const name of [...this.#wires.keys()]) await this.#shorten(name);
   }
 
   /** So many of a hundred packets to the host are lost, taken at random. */
@@ -100,7 +102,17 @@ export class HostNetwork implements AsyncDisposable {
     await this.#apply();
   }
 
+  /**
+   * Each packet from and to the host is under way for so long, `jitterMs` more or less. They keep their order. At most
+   * 8 MiB are under way in a direction; the rest is lost. Until `heal` the delay may be set anew.
+   */
+  async delay(name: string, ms: number, jitterMs = 0): Promise<void> {
+    const wire = this.#wires.get(name) ?? (await this.#lengthen(name));
+    await wire.set(ms, jitterMs);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const wire of this.#wires.values()) await wire[Symbol.asyncDispose]();
     // Cables go with the namespaces at their ends.
     for (const netns of [...Array.from(this.#hosts.values(), (host) => host.netns), this.#switch]) {
       await run('ip', ['netns', 'delete', netns], { timeout: COMMAND_MS }).catch(() => undefined);
@@ -136,6 +148,44 @@ export class HostNetwork implements AsyncDisposable {
       await ip('-n', this.#switch, 'link', 'set', host.plug, 'master', 'br0', 'up');
     }
     await this.#apply();
+  }
+
+  /** Puts a wire between the host's cable and the bridge. */
+  async #lengthen(name: string): Promise<Wire> {
+    const { plug } = this.host(name);
+    const wire = await Wire.lay(this.#switch, `${plug}n`, `${plug}f`);
+    this.#wires.set(name, wire);
+    // The wire's far end is the port at the bridge from now on, by its name too. A bridge of two joins its near end.
+    await this.#ip([
+      `link set ${plug} nomaster down`,
+      `link set ${plug} name ${plug}c`,
+      `link set ${plug}f name ${plug}`,
+      `link add ${plug}b type bridge`,
+      `link set ${plug}b up`,
+      `link set ${plug}c master ${plug}b up`,
+      `link set ${plug}n master ${plug}b up`,
+      `link set ${plug} master br0 up`,
+    ]);
+    return wire;
+  }
+
+  async #shorten(name: string): Promise<void> {
+    const { plug } = this.host(name);
+    await this.#wires.get(name)?.[Symbol.asyncDispose]();
+    this.#wires.delete(name);
+    await this.#ip([
+      `link set ${plug}c nomaster down`,
+      `link delete ${plug}b`,
+      `link set ${plug}c name ${plug}`,
+      `link set ${plug} master br0 up`,
+    ]);
+  }
+
+  /** In the bridge's namespace. */
+  async #ip(lines: readonly string[]): Promise<void> {
+    const ip = run('ip', ['-n', this.#switch, '-batch', '-'], { timeout: COMMAND_MS });
+    ip.child.stdin?.end(`${lines.join('\n')}\n`);
+    await ip;
   }
 
   /** The table as it should be, in one step: no packet passes in between. */
