@@ -43,7 +43,8 @@ export function runExec(options: RunOptions): Promise<ExecResult> {
 class Run {
   readonly #options: RunOptions;
   readonly #done = Promise.withResolvers<ExecResult>();
-  readonly #stop = new AbortController();
+  /** Ends the wait for a node, while there is one. */
+  #waiting: AbortController | null = null;
   readonly #askedAt = performance.now();
   readonly #stdout: Capture;
   readonly #stderr: Capture;
@@ -79,10 +80,7 @@ class Run {
   /** Never rejects. */
   async #begin(): Promise<void> {
     try {
-      if (this.#tries > 0) {
-        await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)), this.#stop.signal);
-      }
-      const node = await this.#options.locate(this.#stop.signal);
+      const node = await this.#locate();
       if (this.#settled) return;
       this.#locatedMs ??= performance.now() - this.#askedAt;
       // An id that nobody has used before cannot be found running: its input need not wait for the answer.
@@ -94,6 +92,19 @@ class Run {
       if (!this.#opened) await this.#sendFirst(stream, fresh);
     } catch (error) {
       this.#ended(ServiceError.from(error));
+    }
+  }
+
+  /** The node, after a pause when the last stream was cut. */
+  async #locate(): Promise<Opener> {
+    const { signal } = (this.#waiting = new AbortController());
+    try {
+      if (this.#tries > 0) {
+        await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)), signal);
+      }
+      return await this.#options.locate(signal);
+    } finally {
+      this.#waiting = null;
     }
   }
 
@@ -130,7 +141,10 @@ class Run {
       },
       event: (message) => this.#onEvent(message),
       fin: (channel) => {
-        if (channel === Channel.ALL) this.#giveUp(NO_EXIT());
+        if (channel !== Channel.ALL) return;
+        // FIN ALL for FIN ALL acknowledges the exit, and the runner forgets it; RESET does not.
+        if (this.#settled) this.#stream?.end();
+        else this.#giveUp(NO_EXIT());
       },
       closed: (error) => {
         this.#stream = null;
@@ -173,9 +187,7 @@ class Run {
     const stream = this.#stream;
     const { keepExit, program, encoding } = this.#options;
     this.#settle();
-    // FIN ALL acknowledges the exit, and the runner forgets it; RESET does not.
     if (keepExit) stream?.reset(new ServiceError('cancelled'));
-    else stream?.end();
     if (this.#killed) return this.#done.reject(new ServiceError('cancelled'));
     this.#done.resolve({
       execId: program.open.id ?? '',
@@ -242,7 +254,7 @@ class Run {
   #settle(): void {
     this.#settled = true;
     clearTimeout(this.#limit);
-    this.#stop.abort(new ServiceError('cancelled'));
+    this.#waiting?.abort(new ServiceError('cancelled'));
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
   }
 }
