@@ -5,6 +5,7 @@ import { HostCluster } from '../hosts/cluster.ts';
 import { lackingForHosts } from '../hosts/network.ts';
 
 const LIMIT_MS = 300_000;
+const HOUR_MS = 3_600_000;
 /** Longer than a short cut takes on a busy machine. */
 const GRACE_MS = 20_000;
 const HEARTBEAT = { MILLIBOX_HEARTBEAT_MS: '300', MILLIBOX_LINK_DEAD_MS: '2000' };
@@ -31,8 +32,8 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
   afterAll(() => cluster?.[Symbol.asyncDispose](), LIMIT_MS);
 
   /** One that runs, and where. */
-  async function aSandbox(): Promise<{ id: string; node: string }> {
-    const made = await cluster.client().sandboxes.create({ memoryMb: 64 });
+  async function aSandbox(more: { timeoutMs?: number } = {}): Promise<{ id: string; node: string }> {
+    const made = await cluster.client().sandboxes.create({ memoryMb: 64, ...more });
     const { node } = await made.ready();
     if (node === null) throw new Error('it runs nowhere');
     return { id: made.id, node };
@@ -90,13 +91,40 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
     },
   );
 
-  test('a step of the wall clock, forth and back, ends nothing', { timeout: LIMIT_MS }, async () => {
+  test('a step of the wall clock of gateways, forth and back, ends nothing', { timeout: LIMIT_MS }, async () => {
     const { id, node } = await aSandbox();
-    for (const offsetMs of [3 * 3_600_000, -3 * 3_600_000, 0]) {
+    for (const offsetMs of [3 * HOUR_MS, -3 * HOUR_MS, 0]) {
       for (const name of ['gateway-1', 'gateway-2']) cluster.stepClock(name, offsetMs);
       expect((await (await sandbox(id)).exec('sleep 0.3; echo on')).stdout).toBe('on\n');
     }
     expect(await cluster.state(node)).toBe('ready');
+  });
+
+  test('clocks that go apart within the lifetime of a sandbox end nothing', { timeout: LIMIT_MS }, async () => {
+    const { id, node } = await aSandbox({ timeoutMs: 12 * HOUR_MS });
+    // How long it may run is counted by a clock that is not stepped.
+    const running = (await sandbox(id)).exec('until [ -e /tmp/go ]; do sleep 0.1; done; echo gone', {
+      timeoutMs: LIMIT_MS,
+    });
+    await running.started;
+    try {
+      for (const ahead of [3 * HOUR_MS, -3 * HOUR_MS]) {
+        for (const name of ['agent-1', 'agent-2']) cluster.stepClock(name, ahead);
+        for (const name of ['gateway-1', 'gateway-2']) cluster.stepClock(name, -ahead);
+        const { id: made } = await aSandbox({ timeoutMs: 12 * HOUR_MS });
+        for (const each of [id, made]) expect((await (await sandbox(each)).exec('echo on')).stdout).toBe('on\n');
+        // What the agent wrote down by the clock of before is read by the clock of now.
+        await cluster.kill(node);
+        await cluster.becomes(node, 'away');
+        cluster.restart(node);
+        await cluster.becomes(node, 'ready');
+      }
+      await (await sandbox(id)).exec('touch /tmp/go');
+      expect(await running.result).toMatchObject({ stdout: 'gone\n', exitCode: 0 });
+    } finally {
+      for (const name of ['agent-1', 'agent-2', 'gateway-1', 'gateway-2']) cluster.stepClock(name, 0);
+    }
+    expect((await (await sandbox(id)).exec('echo on')).stdout).toBe('on\n');
   });
 
   test(
