@@ -45,7 +45,15 @@ export const MASKED_PATHS = [
   '/proc/scsi',
   '/sys/firmware',
 ];
-export const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+export const READONLY_PATHS = [
+  '/proc/bus',
+  '/proc/fs',
+  '/proc/irq',
+  '/proc/sys',
+  '/proc/sysrq-trigger',
+  // Not Docker's. In its files root could make boxinit the first to be killed when memory is short.
+  '/proc/1',
+];
 
 /** Where a blank finds boxinit and the agent's directories. All are out of every tree after the claim. */
 export const INSIDE = {
@@ -152,7 +160,7 @@ const KERNEL_MOUNTS = [
     destination: '/dev/pts',
     type: 'devpts',
     source: 'devpts',
-    options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+    options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5', 'max=256'],
   },
   { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
   {

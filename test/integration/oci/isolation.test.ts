@@ -100,6 +100,8 @@ const AT_BOXINIT = `
   my $vector = pack('P L! ', $room, 16);
   sub made { my ($what, $result) = @_; print "$what\\n" if defined $result && $result >= 0 }
   for my $signal (qw(KILL TERM INT STOP TSTP QUIT SEGV HUP USR1 ABRT)) { kill $signal, 1 }
+  # What a queued signal says of its sender, the sender has written: here, that it is outside.
+  for my $signal (2, 15) { syscall(129, 1, $signal, pack('i3 x4 i2 x104', $signal, 0, -1, 0, 0)) }
   made('ptrace attach', syscall(101, 16, 1, 0, 0));
   made('ptrace seize', syscall(101, 0x4206, 1, 0, 0));
   made('process_vm_readv', syscall(310, 1, $vector, 1, $vector, 1, 0));
@@ -114,6 +116,9 @@ const AT_BOXINIT = `
     print "$name\\n" if sysread($file, my $byte, 1);
   }
   for my $name (qw(root cwd exe fd/0 fd/3 ns/net)) { print "$name\\n" if defined readlink("/proc/1/$name") }
+  for my $name (qw(oom_score_adj oom_adj task/1/oom_score_adj task/1/oom_adj autogroup)) {
+    print "may write $name\\n" if open(my $file, '>', "/proc/1/$name");
+  }
   for my $number (0 .. 63) {
     print "opened $number\\n" if open(my $file, '<', "/proc/1/fd/$number");
     print "listed $number\\n" if opendir(my $directory, "/proc/1/fd/$number");
@@ -130,6 +135,18 @@ test('boxinit can be neither traced nor killed nor read by root', async () => {
     expect(isAlive(processOf((benches[at] ?? bench).runtime, container.id))).toBe(true);
     expect((await run(link, ['true'])).exit.exitCode).toBe(0);
   }
+});
+
+test('no socket leads past the network namespace or into the ciphers of the kernel', async () => {
+  const script =
+    'for my $family (1, 2, 38, 40) { for my $type (1, 5) { print "$family\\n" if socket(my $s, $family, $type, 0) } }';
+  for (const { link } of sandboxes) expect(await probes.perlLines(link, script)).toEqual(['1', '1', '2']);
+});
+
+test('a sandbox has its share of the terminals that the node has, and no more', async () => {
+  const script =
+    'my @all; while (@all < 300 && open(my $t, "+<", "/dev/ptmx")) { push @all, $t } print scalar(@all), "\\n"';
+  for (const { link } of sandboxes) expect(await probes.perlLines(link, script)).toEqual(['256']);
 });
 
 test('sandboxes share no files, processes, names, memory or network, and leave the image as it was', async () => {

@@ -1,6 +1,8 @@
 //! The second system call filter. The runtime loads the well-known default profile at start, which leaves calls open that
 //! need a privilege to do anything: a claim needs some of them. This one closes them at its end, to what Docker's own
-//! profile gives a container without CAP_SYS_ADMIN.
+//! profile gives a container without CAP_SYS_ADMIN. It also closes two families of sockets, which newer profiles than the
+//! distribution's do: one leads past the network namespace to the machine's hypervisor, the other into the kernel's ciphers,
+//! through which shared pages of an image have been written to.
 
 use crate::sys::privilege::Instruction;
 
@@ -14,6 +16,7 @@ const ALLOW: u32 = 0x7fff_0000;
 const FAIL: u32 = 0x0005_0000;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
+const EAFNOSUPPORT: u32 = 97;
 
 /// Offsets in the kernel's `seccomp_data`.
 const NUMBER: u32 = 0;
@@ -22,6 +25,11 @@ const FIRST_ARGUMENT: u32 = 16;
 
 /// Process 1, which is this one.
 const SUPERVISOR: u32 = 1;
+
+const AF_ALG: u32 = 38;
+const AF_VSOCK: u32 = 40;
+/// What `socketcall` is asked when it is to make a socket. Of which family is out of a filter's sight.
+const SOCKETCALL_SOCKET: u32 = 1;
 
 /// Namespaces of any kind, as `clone` is told.
 const NAMESPACES: u32 = 0x7e02_0000;
@@ -33,6 +41,9 @@ struct Calls {
     clone: u32,
     /// With a limit of processor time, root of the sandbox could have the kernel kill process 1.
     prlimit: u32,
+    socket: u32,
+    /// The one call for all of sockets, of 32-bit programs.
+    socketcall: Option<u32>,
     /// In this order: bpf, fanotify_init, fsconfig, fsmount, fsopen, fspick, get_mempolicy, keyctl, lookup_dcookie, mbind,
     /// mount, mount_setattr, move_mount, open_tree, perf_event_open, pivot_root, quotactl, reboot, set_mempolicy,
     /// setdomainname, sethostname, setns, syslog, umount2, unshare, and umount where there is one.
@@ -50,6 +61,8 @@ const TABLES: [Calls; 2] = [
         mask: 0x3fff_ffff,
         clone: 56,
         prlimit: 302,
+        socket: 41,
+        socketcall: None,
         denied: &[
             321, 300, 431, 432, 430, 433, 239, 250, 212, 237, 165, 442, 429, 428, 298, 155, 179, 169, 238, 171, 170,
             308, 103, 166, 272,
@@ -60,6 +73,8 @@ const TABLES: [Calls; 2] = [
         mask: 0xffff_ffff,
         clone: 120,
         prlimit: 340,
+        socket: 359,
+        socketcall: Some(102),
         denied: &[
             357, 338, 431, 432, 430, 433, 275, 288, 253, 274, 21, 442, 429, 428, 336, 217, 131, 88, 276, 121, 74, 346,
             103, 52, 310, 22,
@@ -74,6 +89,8 @@ const TABLES: [Calls; 2] = [
         mask: 0xffff_ffff,
         clone: 220,
         prlimit: 261,
+        socket: 198,
+        socketcall: None,
         denied: &[
             280, 262, 431, 432, 430, 433, 236, 219, 18, 235, 40, 442, 429, 428, 241, 41, 60, 142, 237, 162, 161, 268,
             116, 39, 97,
@@ -84,6 +101,8 @@ const TABLES: [Calls; 2] = [
         mask: 0xffff_ffff,
         clone: 120,
         prlimit: 369,
+        socket: 281,
+        socketcall: None,
         denied: &[
             386, 367, 431, 432, 430, 433, 320, 311, 249, 319, 21, 442, 429, 428, 364, 218, 131, 88, 321, 121, 74, 375,
             103, 52, 337,
@@ -122,6 +141,19 @@ fn body(calls: &Calls) -> Vec<Instruction> {
     body.push(instruction(EQUAL, SUPERVISOR, 0, 1));
     body.push(instruction(RETURN, FAIL | EPERM, 0, 0));
     body.push(instruction(RETURN, ALLOW, 0, 0));
+    body.push(instruction(EQUAL, calls.socket, 0, 5));
+    body.push(instruction(LOAD, FIRST_ARGUMENT, 0, 0));
+    body.push(instruction(EQUAL, AF_ALG, 1, 0));
+    body.push(instruction(EQUAL, AF_VSOCK, 0, 1));
+    body.push(instruction(RETURN, FAIL | EAFNOSUPPORT, 0, 0));
+    body.push(instruction(RETURN, ALLOW, 0, 0));
+    if let Some(socketcall) = calls.socketcall {
+        body.push(instruction(EQUAL, socketcall, 0, 4));
+        body.push(instruction(LOAD, FIRST_ARGUMENT, 0, 0));
+        body.push(instruction(EQUAL, SOCKETCALL_SOCKET, 0, 1));
+        body.push(instruction(RETURN, FAIL | ENOSYS, 0, 0));
+        body.push(instruction(RETURN, ALLOW, 0, 0));
+    }
     body.push(instruction(EQUAL, calls.clone, 0, 3));
     body.push(instruction(LOAD, FIRST_ARGUMENT, 0, 0));
     body.push(instruction(ANY_BIT, NAMESPACES, 0, 1));
@@ -168,6 +200,15 @@ mod tests {
             }
             assert_eq!(answer(calls.architecture, calls.prlimit, 1), FAIL | EPERM);
             assert_eq!(answer(calls.architecture, calls.prlimit, 0), ALLOW);
+            for (family, expected) in
+                [(1, ALLOW), (AF_ALG, FAIL | EAFNOSUPPORT), (39, ALLOW), (AF_VSOCK, FAIL | EAFNOSUPPORT)]
+            {
+                assert_eq!(answer(calls.architecture, calls.socket, family), expected, "family {}", family);
+            }
+            if let Some(socketcall) = calls.socketcall {
+                assert_eq!(answer(calls.architecture, socketcall, SOCKETCALL_SOCKET), FAIL | ENOSYS);
+                assert_eq!(answer(calls.architecture, socketcall, 3), ALLOW);
+            }
             for number in 0..20 {
                 if !calls.denied.contains(&number) {
                     assert_eq!(answer(calls.architecture, number, 0), ALLOW, "call {}", number);

@@ -53,7 +53,8 @@ fn devices() -> Result<(), i32> {
     for path in ["/dev/pts", "/dev/shm", "/dev/mqueue"] {
         fs::make_directory(fs::AT_FDCWD, path.as_bytes(), 0o755)?;
     }
-    let terminals = b"newinstance,ptmxmode=0666,mode=0620,gid=5";
+    // The node has 3,072 for all of them.
+    let terminals = b"newinstance,ptmxmode=0666,mode=0620,gid=5,max=256";
     mount::mount(b"devpts", b"/dev/pts", b"devpts", NOSUID | NOEXEC, terminals)?;
     mount::mount(b"mqueue", b"/dev/mqueue", b"mqueue", STRICT, b"")?;
     mount::mount(b"shm", b"/dev/shm", b"tmpfs", STRICT, b"mode=1777,size=67108864")

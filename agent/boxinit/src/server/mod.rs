@@ -174,8 +174,8 @@ impl Server {
         let ending = &mut self.ending;
         signal::read_all(self.signals.raw(), |heard| {
             if matches!(heard.number, signal::SIGTERM | signal::SIGINT) {
-                // The sender's number is 0 when it is outside of the sandbox. What runs inside does not end the sandbox.
-                *ending |= heard.sender == 0 || process::getpid() != 1;
+                // What runs inside does not end the sandbox.
+                *ending |= heard.from_outside || process::getpid() != 1;
             }
         });
         while let Some(reaped) = process::reap() {

@@ -73,8 +73,8 @@ pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
 
 pub struct Heard {
     pub number: c_int,
-    /// Process id of whoever sent it, as this process sees it.
-    pub sender: c_int,
+    /// Sent by someone who is not in this process namespace.
+    pub from_outside: bool,
 }
 
 /// Reads what has come, and calls `hear` with each.
@@ -85,7 +85,9 @@ pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
         let count = read.unwrap_or(0);
         for info in infos[..count].chunks_exact(SIGINFO_BYTES) {
             let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-            hear(Heard { number: word(0), sender: word(12) });
+            // Who has no number here has 0. Where the code is below 0, the sender has written both.
+            let (code, sender) = (word(8), word(12));
+            hear(Heard { number: word(0), from_outside: code >= 0 && sender == 0 });
         }
         if count < infos.len() {
             return;
