@@ -9,10 +9,11 @@
 #   engine   a Docker engine that answers        build    TypeScript to dist/
 #   prime    the official Prime clients, which only tests and bench use; part of tools
 #   helm     Helm, kubeconform and schemas of Kubernetes, for the tests of the chart; part of tools
+#   kube-apiserver  a Kubernetes API server and etcd (ten minutes); part of tools with MILLIBOX_TEST_KUBERNETES=1
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-for part in apt deps rust engine image packages prime go helm build; do source "$ROOT/deploy/lib/$part.sh"; done
+for part in apt deps rust engine image packages prime go helm kube-apiserver build; do source "$ROOT/deploy/lib/$part.sh"; done
 
 run_step() {
   case $1 in
@@ -24,15 +25,17 @@ run_step() {
   oci) with_lock packages install_oci ;;
   prime) with_lock prime install_prime ;;
   helm) with_lock helm install_helm ;;
+  kube-apiserver) with_lock kube-apiserver build_kube_apiserver ;;
   tools)
     with_lock packages install_test_tools
     with_lock prime install_prime
     with_lock helm install_helm
+    if [ "${MILLIBOX_TEST_KUBERNETES:-}" = 1 ]; then with_lock kube-apiserver build_kube_apiserver; fi
     ;;
   build) with_lock build build_typescript ;;
   all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
-  -h | --help) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
-  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm build all" ;;
+  -h | --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm kube-apiserver build all" ;;
   esac
 }
 
