@@ -78,11 +78,15 @@ export class Node implements Opener {
     this.health.unsettled();
   }
 
-  takeReport(report: NodeReport): void {
+  /** Whether it may have room by now for what it had none for: told to whoever waits. */
+  takeReport(report: NodeReport): boolean {
+    const { report: before, ready: wasReady } = this;
+    const refused = this.#fullUntil > 0;
     this.report = report;
     this.#fullUntil = 0;
     this.#claimed.clear();
     this.#images = new Set(report.images.map(imageKey));
+    return this.ready && (!wasReady || refused || before === null || takesMore(before, report));
   }
 
   /** What it was told and has taken, ahead of its next report. */
@@ -149,4 +153,9 @@ export class Node implements Opener {
     this.state = state;
     for (const waiter of [...this.#waiters]) waiter();
   }
+}
+
+/** Of a report and the next. What ends on a node is told by itself, and what waits in its pools decides only where. */
+function takesMore(before: NodeReport, after: NodeReport): boolean {
+  return after.maxSandboxes > before.maxSandboxes || after.cpus > before.cpus || after.memoryMb > before.memoryMb;
 }

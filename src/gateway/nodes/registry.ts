@@ -98,10 +98,7 @@ export class NodeRegistry {
         change: (event) => {
           if (event.type === 'sandbox') this.#events?.record(node, event.sandbox);
           else if (event.type === 'forgotten') this.#events?.forgotten(node, event.ids);
-          else {
-            node.takeReport(event.node);
-            this.#events?.room();
-          }
+          else if (node.takeReport(event.node)) this.#events?.room();
         },
         down: () => this.#away(node),
       },

@@ -34,6 +34,18 @@ export class Lines<T extends Waiting> {
     return this.#lines.has(tenant);
   }
 
+  /** How many of this tenant wait. */
+  count(tenant: string): number {
+    return this.#lines.get(tenant)?.waiting.length ?? 0;
+  }
+
+  /** How many wait of the tenant of which most do. */
+  get longest(): number {
+    let most = 0;
+    for (const { waiting } of this.#lines.values()) most = Math.max(most, waiting.length);
+    return most;
+  }
+
   get(id: string): T | undefined {
     return this.#all.get(id);
   }

@@ -1,7 +1,7 @@
 /** The queue of a single gateway: first come, first served within a tenant, tenants in turn, by their weight. */
-import { ServiceError } from '../../protocol/errors.ts';
 import { Lines, type Waiting } from './lines.ts';
-import type { Offer, PlacementQueue, Ticket } from './queue.ts';
+import { noPlaceError, refusalOf } from './places.ts';
+import { weightOf, type Offer, type PlacementQueue, type Ticket } from './queue.ts';
 
 export interface MemoryQueueOptions {
   /** Tickets that may wait, all tenants together. */
@@ -12,7 +12,6 @@ interface Held extends Waiting {
   readonly ticket: Ticket;
 }
 
-const RETRY_AFTER_MS = 1_000;
 /** Even with no word from any node, what waits is offered again this often: a guard against a lost wake. */
 const RECHECK_MS = 1_000;
 
@@ -37,8 +36,11 @@ export class MemoryQueue implements PlacementQueue {
   }
 
   add(ticket: Ticket): void {
-    if (!this.#lines.has(ticket.spec.tenant) && this.#tryNow(ticket)) return;
-    if (this.#lines.size >= this.#max) throw queueFull(this.#lines.size);
+    const { tenant } = ticket.spec;
+    if (!this.#lines.has(tenant) && this.#tryNow(ticket)) return;
+    const crowd = { max: this.#max, total: this.#lines.size, own: this.#lines.count(tenant) };
+    const refusal = refusalOf({ ...crowd, most: this.#lines.longest });
+    if (refusal !== null) throw noPlaceError(refusal, crowd);
     this.#enqueue(ticket, false);
   }
 
@@ -109,14 +111,4 @@ export class MemoryQueue implements PlacementQueue {
     clearInterval(this.#timer);
     this.#timer = null;
   }
-}
-
-export const weightOf = ({ weight = 1 }: Pick<Ticket, 'weight'>): number => Math.max(1, weight);
-
-/** What a create is told for which there is neither a node nor a place in the queue. */
-export function queueFull(queued: number): ServiceError {
-  return new ServiceError('capacity_exhausted', 'No node has room, and the queue is full.', {
-    retryAfterMs: RETRY_AFTER_MS,
-    details: { queued },
-  });
 }

@@ -12,6 +12,8 @@ export interface Ticket {
   weight?: number;
 }
 
+export const weightOf = ({ weight = 1 }: Pick<Ticket, 'weight'>): number => Math.max(1, weight);
+
 /**
  * placed: a node has it, or nobody wants it any more. later: offer it again, before younger ones of its tenant.
  * unclear: as later, but the node that is named may have it all the same. lost: another gateway has the ticket by now.
@@ -51,7 +53,8 @@ export interface PlacementQueue {
   /**
    * Offers the ticket at once if nobody of its tenant waits. A promise resolves once the sandbox is written down, by a
    * node or by the queue.
-   * @throws ServiceError `capacity_exhausted` when it would have to wait and cannot; at once, or in the promise.
+   * @throws ServiceError when it would have to wait and cannot, at once or in the promise: `capacity_exhausted`, or
+   * `quota_exceeded` when its tenant has its share of the places.
    */
   add(ticket: Ticket): void | Promise<void>;
   /** Nobody wants it any more. */

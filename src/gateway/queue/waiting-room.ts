@@ -8,10 +8,11 @@ import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { SandboxRecord } from '../../protocol/node.ts';
-import { FENCE, GATEWAYS } from '../leader/redis-leader.ts';
+import { GATEWAYS } from '../leader/redis-leader.ts';
 import { KEYS } from '../redis/keys.ts';
 import type { RedisLink } from '../redis/link.ts';
-import { Script } from '../redis/script.ts';
+import { shareOf, type NoPlace } from './places.ts';
+import { ANNOUNCE, END, FORGET, GONE, READ } from './scripts.ts';
 
 export const WaitingItem = z.object({ record: SandboxRecord, priority: z.number(), weight: z.number() });
 export type WaitingItem = z.infer<typeof WaitingItem>;
@@ -34,48 +35,6 @@ export interface RoomEvents {
 /** Records of the ended; above it the oldest go before their hour. */
 const MAX_ENDED = 50_000;
 const REREAD_PAUSE_MS = 500;
-
-const ANNOUNCE = new Script(`
-  if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 'ended' end
-  if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 'waits' end
-  if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 'full' end
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-  local sequence = redis.call('INCR', KEYS[3])
-  redis.call('PUBLISH', ARGV[4], '{"type":"waits","sequence":' .. sequence .. ',"item":' .. ARGV[2] .. '}')
-  return 'waits'`);
-
-const END = new Script(`
-  if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
-  redis.call('HDEL', KEYS[1], ARGV[1])
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-  redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
-  local old = redis.call('ZRANGE', KEYS[4], 0, -1 - tonumber(ARGV[5]))
-  for _, id in ipairs(old) do
-    redis.call('ZREM', KEYS[4], id)
-    redis.call('HDEL', KEYS[2], id)
-  end
-  local sequence = redis.call('INCR', KEYS[3])
-  redis.call('PUBLISH', ARGV[4], '{"type":"ended","sequence":' .. sequence .. ',"record":' .. ARGV[2] .. '}')
-  return 1`);
-
-const GONE = new Script(`
-  if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-  local sequence = redis.call('INCR', KEYS[2])
-  redis.call('PUBLISH', ARGV[2], '{"type":"gone","sequence":' .. sequence .. ',"id":"' .. ARGV[1] .. '"}')
-  return 1`);
-
-const READ = new Script(`
-  return {redis.call('GET', KEYS[3]) or '0', redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2])}`);
-
-/** The oldest of the dead, a bounded number at a time. */
-const FORGET = new Script(`
-  ${FENCE}
-  local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, 1000)
-  for _, id in ipairs(old) do
-    redis.call('ZREM', KEYS[2], id)
-    redis.call('HDEL', KEYS[1], id)
-  end
-  return #old`);
 
 export class WaitingRoom {
   readonly #link: RedisLink;
@@ -115,22 +74,23 @@ export class WaitingRoom {
   }
 
   /** @throws ServiceError `node_unavailable`: it may have been written down. */
-  async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | 'full'> {
-    const { id } = item.record;
-    const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence];
-    return (await ANNOUNCE.run(this.#link, keys, [id, JSON.stringify(item), max, this.#feed])) as never;
+  async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | NoPlace> {
+    const { id, tenant } = item.record;
+    const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.places];
+    const text = JSON.stringify(item);
+    return (await ANNOUNCE.run(this.#link, keys, [id, text, max, this.#feed, tenant, shareOf(max)])) as never;
   }
 
   /** It has ended: that stands against whatever else is under way. @throws ServiceError `node_unavailable` */
   async end(record: SandboxRecord): Promise<void> {
-    const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt];
+    const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt, KEYS.places];
     const text = JSON.stringify(record);
     await END.run(this.#link, keys, [record.id, text, record.endedAtMs ?? Date.now(), this.#feed, MAX_ENDED]);
   }
 
   /** A node has it. @throws ServiceError `node_unavailable` */
   async gone(id: string): Promise<void> {
-    await GONE.run(this.#link, [KEYS.waiting, KEYS.sequence], [id, this.#feed]);
+    await GONE.run(this.#link, [KEYS.waiting, KEYS.sequence, KEYS.places], [id, this.#feed]);
   }
 
   /** Lets go of the dead after their hour; for the leader of this term. @throws ServiceError `node_unavailable` */

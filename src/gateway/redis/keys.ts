@@ -4,6 +4,8 @@ const TAG = '{millibox}';
 export const KEYS = {
   /** Hash: sandboxes that wait for a node, by id. */
   waiting: `${TAG}:waiting`,
+  /** Hash: how many of them are of each tenant. */
+  places: `${TAG}:places`,
   /** Hash: records of those that ended before a node had them, by id. */
   ended: `${TAG}:ended`,
   /** Sorted set: when they ended, by id. */

@@ -3,6 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { idempotencyContract } from '../../../src/gateway/idempotency/contract.ts';
 import { RedisIdempotencyStore } from '../../../src/gateway/idempotency/redis-store.ts';
 import { RedisLeader } from '../../../src/gateway/leader/redis-leader.ts';
+import { queueContract } from '../../../src/gateway/queue/contract.ts';
+import { SharedQueue } from '../../../src/gateway/queue/shared-queue.ts';
+import { Tickets } from '../../../src/gateway/queue/tickets.ts';
 import { WaitingRoom } from '../../../src/gateway/queue/waiting-room.ts';
 import { RedisCounters } from '../../../src/gateway/redis/counters.ts';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
@@ -58,6 +61,24 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
         close: async () => {
           await counters.stop();
           await other.stop();
+          await close();
+        },
+      };
+    },
+  });
+
+  queueContract({
+    name: 'redis',
+    open: async (max) => {
+      const { links, close } = await openLinks();
+      const [link] = links;
+      const tickets = await Tickets.open({ link, log: silent });
+      const room = new WaitingRoom(link, silent);
+      const queue = new SharedQueue({ link, room, tickets, log: silent, max, recoverMs: 20_000 });
+      return {
+        queue,
+        close: async () => {
+          await queue.stop();
           await close();
         },
       };

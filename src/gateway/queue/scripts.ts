@@ -1,0 +1,77 @@
+/** What changes the list of those that wait in Redis: each in one step, with the message that tells all gateways. */
+import { FENCE } from '../leader/redis-leader.ts';
+import { Script } from '../redis/script.ts';
+
+/** Takes one out of the hash of those that wait, and out of its tenant's count. Nil: it did not wait. */
+const LEAVE = `
+  local function leave(waiting, places, id)
+    local text = redis.call('HGET', waiting, id)
+    if not text then return nil end
+    redis.call('HDEL', waiting, id)
+    if redis.call('HLEN', waiting) == 0 then
+      redis.call('DEL', places)
+    else
+      local tenant = cjson.decode(text).record.tenant
+      if redis.call('HINCRBY', places, tenant, -1) <= 0 then redis.call('HDEL', places, tenant) end
+    end
+    return text
+  end`;
+
+/** KEYS: waiting, ended, sequence, places. ARGV: id, item, places in all, feed, tenant, its share. As `refusalOf`. */
+export const ANNOUNCE = new Script(`
+  local id, item, max, feed, tenant, share = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
+  if redis.call('HEXISTS', KEYS[2], id) == 1 then return 'ended' end
+  if redis.call('HEXISTS', KEYS[1], id) == 1 then return 'waits' end
+  local total = redis.call('HLEN', KEYS[1])
+  local own = tonumber(redis.call('HGET', KEYS[4], tenant) or '0')
+  if own >= share and total > own then return 'share' end
+  if total >= max then
+    local lent = 0
+    if own < share then
+      for _, count in ipairs(redis.call('HVALS', KEYS[4])) do lent = math.max(lent, tonumber(count) - share) end
+    end
+    if total - lent >= max then return 'full' end
+  end
+  redis.call('HSET', KEYS[1], id, item)
+  redis.call('HINCRBY', KEYS[4], tenant, 1)
+  local sequence = redis.call('INCR', KEYS[3])
+  redis.call('PUBLISH', feed, '{"type":"waits","sequence":' .. sequence .. ',"item":' .. item .. '}')
+  return 'waits'`);
+
+/** KEYS: waiting, ended, sequence, endedAt, places. ARGV: id, record, when it ended, feed, records kept. */
+export const END = new Script(`
+  ${LEAVE}
+  if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
+  leave(KEYS[1], KEYS[5], ARGV[1])
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+  redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+  local old = redis.call('ZRANGE', KEYS[4], 0, -1 - tonumber(ARGV[5]))
+  for _, id in ipairs(old) do
+    redis.call('ZREM', KEYS[4], id)
+    redis.call('HDEL', KEYS[2], id)
+  end
+  local sequence = redis.call('INCR', KEYS[3])
+  redis.call('PUBLISH', ARGV[4], '{"type":"ended","sequence":' .. sequence .. ',"record":' .. ARGV[2] .. '}')
+  return 1`);
+
+/** KEYS: waiting, sequence, places. ARGV: id, feed. */
+export const GONE = new Script(`
+  ${LEAVE}
+  if not leave(KEYS[1], KEYS[3], ARGV[1]) then return 0 end
+  local sequence = redis.call('INCR', KEYS[2])
+  redis.call('PUBLISH', ARGV[2], '{"type":"gone","sequence":' .. sequence .. ',"id":"' .. ARGV[1] .. '"}')
+  return 1`);
+
+/** KEYS: waiting, ended, sequence. */
+export const READ = new Script(`
+  return {redis.call('GET', KEYS[3]) or '0', redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2])}`);
+
+/** The oldest of the dead, a bounded number at a time. KEYS: ended, endedAt, term. ARGV: term, the last to go. */
+export const FORGET = new Script(`
+  ${FENCE}
+  local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, 1000)
+  for _, id in ipairs(old) do
+    redis.call('ZREM', KEYS[2], id)
+    redis.call('HDEL', KEYS[1], id)
+  end
+  return #old`);
