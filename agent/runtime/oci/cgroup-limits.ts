@@ -22,6 +22,9 @@ export function writeLimits(tree: CgroupTree, path: string, limits: Limits): voi
     writeFileSync(join(cpu, 'cpu.max'), `${quota} ${CPU_PERIOD_US}`);
   } else {
     writeMemoryV1(memory, bytes);
+    // Version 1 counts what sockets hold apart, and not at all without this: the node's share for all sockets is then
+    // any sandbox's.
+    writeIfThere(join(memory, 'memory.kmem.tcp.limit_in_bytes'), bytes);
     writeFileSync(join(cpu, 'cpu.cfs_quota_us'), quota);
   }
   writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
