@@ -56,7 +56,7 @@ Options:
   --duration S    load: seconds of a phase
   --generators N  load: processes that make it
   --nodes N       cluster: simulated nodes
-  --save          keep the result under bench/results/, a load with its page and plots
+  --save          keep the result under bench/results/, with a page and plots where there are any
 
 Examples:
   npm run -s bench -- exec --json

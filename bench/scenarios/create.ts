@@ -3,6 +3,7 @@ import { DockerBaseline } from '../load/docker.ts';
 import { interleave } from '../load/lanes.ts';
 import { poolReady } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
+import { samplesPlot } from '../report/plot/plots.ts';
 import { ratio, Samples } from '../report/statistics.ts';
 import { failures, type Outcome, type Scenario } from './scenario.ts';
 
@@ -57,6 +58,13 @@ export const create: Scenario = {
         createVsExec: ratio(made.p50, execs.p50),
       },
       errors: failures(made, execs, runs),
+      plots: {
+        percentiles: samplesPlot('From create to the end of the first command', `/bin/true, ${rounds} rounds`, [
+          made,
+          execs,
+          runs,
+        ]),
+      },
     };
   },
 };

@@ -5,6 +5,7 @@ import { closedLoop, interleave } from '../load/lanes.ts';
 import { mustSucceed, Sandboxes, TRUE_INSIDE } from '../load/sandboxes.ts';
 import { spawnLoopRate, SpawnServer } from '../load/spawn-loop.ts';
 import { spawnAndWait } from '../load/spawn.ts';
+import { samplesPlot } from '../report/plot/plots.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
 import { failures, type Outcome, type Scenario } from './scenario.ts';
 
@@ -80,6 +81,14 @@ export const exec: Scenario = {
         posixSpawnPerSec: round(nativeRate),
       },
       errors: failures(samples.exec, samples.node, samples.native, samples.docker, loop),
+      plots: {
+        percentiles: samplesPlot('One command, one at a time', `a static program that does nothing, ${rounds} rounds`, [
+          samples.exec,
+          samples.node,
+          samples.native,
+          samples.docker,
+        ]),
+      },
     };
   },
 };

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Histogram } from '../histogram.ts';
-import { percentilePlot, timelinePlot } from './plots.ts';
+import { Samples } from '../statistics.ts';
+import { percentilePlot, samplesPlot, timelinePlot } from './plots.ts';
 import { linearScale, logScale, milliseconds, percentileScale, type Scale } from './scale.ts';
 import { element, path, text } from './svg.ts';
 
@@ -97,4 +98,13 @@ test('the pictures are whole, name what they show, and hold for runs of one call
   expect(timeline).toContain('exec failed');
   wellFormed(timelinePlot('nothing', '', [{ name: 'exec', seconds: new Map() }]));
   wellFormed(percentilePlot('nothing', '', []));
+});
+
+test('rows with samples are drawn, and a row in which all failed is left out', () => {
+  const [some, none] = [new Samples('some'), new Samples('none')];
+  for (const ms of [1, 2, 3, 50]) some.add(ms);
+  none.fail(new Error('no'));
+  const drawn = samplesPlot('title', 'subtitle', [some, none]);
+  expect(drawn).toContain('some');
+  expect(drawn).not.toContain('none</text>');
 });

@@ -1,5 +1,6 @@
-/** The two pictures of a load: how the times are distributed, and how the run went. */
-import type { Histogram } from '../histogram.ts';
+/** The pictures of a run: how the times are distributed, and how a load went. */
+import { Histogram } from '../histogram.ts';
+import type { Samples } from '../statistics.ts';
 import { chart, type Curve } from './chart.ts';
 import { linearScale, logScale, milliseconds, percentileScale } from './scale.ts';
 
@@ -32,6 +33,16 @@ export function percentilePlot(title: string, subtitle: string, series: readonly
     x: percentileScale(Math.max(...known.map(({ times }) => times.count))),
     panels: [{ yLabel: 'time', y: timeScale(known.map(({ times }) => times)), curves }],
   });
+}
+
+/** The same of rows whose every sample is at hand; a row without a success is left out. */
+export function samplesPlot(title: string, subtitle: string, rows: readonly Samples[]): string {
+  const series = rows.map(({ name, times: samples }): Named => {
+    const times = new Histogram();
+    for (const ms of samples) times.record(ms);
+    return { name, kind: name, times };
+  });
+  return percentilePlot(title, subtitle, series);
 }
 
 /** One second of a run. */
