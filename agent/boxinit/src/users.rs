@@ -1,6 +1,7 @@
 //! Users and groups, by the sandbox's own /etc/passwd and /etc/group.
 
 use crate::error::WireError;
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -23,17 +24,18 @@ pub struct Identity {
     pub home: Vec<u8>,
 }
 
-struct User {
-    name: Vec<u8>,
+/// Read from the files' text where it stands: a copy of a hostile one would be many times its size.
+struct User<'a> {
+    name: &'a [u8],
     uid: u32,
     gid: u32,
-    home: Vec<u8>,
+    home: &'a [u8],
 }
 
-struct Group {
-    name: Vec<u8>,
+struct Group<'a> {
+    name: &'a [u8],
     gid: u32,
-    members: Vec<Vec<u8>>,
+    members: &'a [u8],
 }
 
 fn bad_user(message: String) -> WireError {
@@ -77,23 +79,22 @@ impl Version {
     }
 }
 
-/// One of the two files, parsed once for each state that it has.
-struct Book<T> {
+/// The text of one of the two files, read once for each state that it has.
+struct Book {
     path: &'static str,
-    parse: fn(&[u8]) -> Vec<T>,
-    kept: Option<(Version, Rc<[T]>)>,
+    kept: Option<(Version, Rc<[u8]>)>,
 }
 
-impl<T> Book<T> {
-    fn new(path: &'static str, parse: fn(&[u8]) -> Vec<T>) -> Book<T> {
-        Book { path, parse, kept: None }
+impl Book {
+    fn new(path: &'static str) -> Book {
+        Book { path, kept: None }
     }
 
-    /// Its entries as of now. A file that cannot be read has none.
-    fn entries(&mut self) -> Rc<[T]> {
-        if let Some((version, entries)) = &self.kept {
+    /// As of now. Of a file that cannot be read, none.
+    fn text(&mut self) -> Rc<[u8]> {
+        if let Some((version, text)) = &self.kept {
             if std::fs::metadata(self.path).map_or(false, |meta| Version::of(&meta) == *version) {
-                return entries.clone();
+                return text.clone();
             }
         }
         self.kept = None;
@@ -101,11 +102,11 @@ impl<T> Book<T> {
             Some(read) => read,
             None => return Rc::new([]),
         };
-        let entries: Rc<[T]> = (self.parse)(&text).into();
+        let text: Rc<[u8]> = text.into();
         if text.len() <= MAX_KEPT_BYTES && version.settled() {
-            self.kept = Some((version, entries.clone()));
+            self.kept = Some((version, text.clone()));
         }
-        entries
+        text
     }
 
     fn read(&self) -> Option<(Version, Vec<u8>)> {
@@ -118,90 +119,93 @@ impl<T> Book<T> {
     }
 }
 
-fn parse_users(text: &[u8]) -> Vec<User> {
-    let line = |line: &[u8]| {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        if fields.len() < 6 {
-            return None;
-        }
-        Some(User {
-            name: fields[0].to_vec(),
-            uid: number(fields[2])?,
-            gid: number(fields[3])?,
-            home: fields[5].to_vec(),
-        })
-    };
-    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+/// The first fields of a line, if it has so many.
+fn fields<const COUNT: usize>(line: &[u8]) -> Option<[&[u8]; COUNT]> {
+    let mut rest = line.split(|byte| *byte == b':');
+    let mut all = [&b""[..]; COUNT];
+    for field in all.iter_mut() {
+        *field = rest.next()?;
+    }
+    Some(all)
 }
 
-fn parse_groups(text: &[u8]) -> Vec<Group> {
-    let line = |line: &[u8]| {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        if fields.len() < 4 {
-            return None;
-        }
-        let members = fields[3].split(|byte| *byte == b',').filter(|name| !name.is_empty()).map(|name| name.to_vec());
-        Some(Group { name: fields[0].to_vec(), gid: number(fields[2])?, members: members.collect() })
-    };
-    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+fn users(text: &[u8]) -> impl Iterator<Item = User<'_>> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let [name, _, uid, gid, _, home] = fields(line)?;
+        Some(User { name, uid: number(uid)?, gid: number(gid)?, home })
+    })
 }
 
-fn resolve(asked: &str, users: &[User], groups: &[Group]) -> Result<Identity, WireError> {
+fn groups(text: &[u8]) -> impl Iterator<Item = Group<'_>> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let [name, _, gid, members] = fields(line)?;
+        Some(Group { name, gid: number(gid)?, members })
+    })
+}
+
+fn resolve(asked: &str, passwd: &[u8], group_file: &[u8]) -> Result<Identity, WireError> {
     let (who, group) = match asked.split_once(':') {
         Some((who, group)) => (who, Some(group)),
         None => (asked, None),
     };
     // A name wins over a number that looks like one.
-    let entry = users.iter().find(|user| user.name == who.as_bytes());
-    let entry = entry.or_else(|| number(who.as_bytes()).and_then(|uid| users.iter().find(|user| user.uid == uid)));
-    let (uid, gid, home) = match (entry, number(who.as_bytes())) {
-        (Some(user), _) => (user.uid, user.gid, user.home.clone()),
-        (None, Some(uid)) => (uid, 0, b"/".to_vec()),
+    let entry = users(passwd).find(|user| user.name == who.as_bytes());
+    let entry = entry.or_else(|| number(who.as_bytes()).and_then(|uid| users(passwd).find(|user| user.uid == uid)));
+    let (uid, gid, home) = match (&entry, number(who.as_bytes())) {
+        (Some(user), _) => (user.uid, user.gid, user.home),
+        (None, Some(uid)) => (uid, 0, &b"/"[..]),
         (None, None) => return Err(bad_user(format!("there is no user {:?} in the sandbox", who))),
     };
     let gid = match group {
         None => gid,
-        Some(name) => match (groups.iter().find(|group| group.name == name.as_bytes()), number(name.as_bytes())) {
-            (Some(group), _) => group.gid,
-            (None, Some(gid)) => gid,
-            (None, None) => return Err(bad_user(format!("there is no group {:?} in the sandbox", name))),
-        },
-    };
-    let mut all = vec![gid];
-    if let (Some(user), None) = (entry, group) {
-        for group in groups {
-            if group.members.contains(&user.name) && !all.contains(&group.gid) && all.len() < MAX_GROUPS {
-                all.push(group.gid);
+        Some(name) => {
+            let named = groups(group_file).find(|group| group.name == name.as_bytes());
+            match (named, number(name.as_bytes())) {
+                (Some(group), _) => group.gid,
+                (None, Some(gid)) => gid,
+                (None, None) => return Err(bad_user(format!("there is no group {:?} in the sandbox", name))),
             }
         }
-    }
-    let home = if home.is_empty() { b"/".to_vec() } else { home };
-    Ok(Identity { uid, gid, groups: all, home })
+    };
+    let all = match (&entry, group) {
+        (Some(user), None) => groups_of(user.name, gid, group_file),
+        _ => vec![gid],
+    };
+    let home = if home.is_empty() { b"/" } else { home };
+    Ok(Identity { uid, gid, groups: all, home: home.to_vec() })
+}
+
+/// Those that name the user as a member, behind the first.
+fn groups_of(user: &[u8], first: u32, group_file: &[u8]) -> Vec<u32> {
+    let mut seen = HashSet::from([first]);
+    let named = groups(group_file).filter(|group| group.members.split(|byte| *byte == b',').any(|name| name == user));
+    let others = named.map(|group| group.gid).filter(|gid| seen.insert(*gid));
+    std::iter::once(first).chain(others).take(MAX_GROUPS).collect()
 }
 
 /// Who is who in the sandbox.
 pub struct Accounts {
-    users: Book<User>,
-    groups: Book<Group>,
+    users: Book,
+    groups: Book,
 }
 
 impl Default for Accounts {
     fn default() -> Accounts {
-        Accounts { users: Book::new("/etc/passwd", parse_users), groups: Book::new("/etc/group", parse_groups) }
+        Accounts { users: Book::new("/etc/passwd"), groups: Book::new("/etc/group") }
     }
 }
 
 impl Accounts {
     /// `name`, `uid`, `name:group` or `uid:gid`. @returns `exec_bad_user` when a name is not known.
     pub fn look_up(&mut self, asked: &str) -> Result<Identity, WireError> {
-        resolve(asked, &self.users.entries(), &self.groups.entries())
+        resolve(asked, &self.users.text(), &self.groups.text())
     }
 
     /// Home of the user that boxinit itself runs as.
     pub fn root_home(&mut self) -> Vec<u8> {
-        let users = self.users.entries();
-        let home = users.iter().find(|user| user.uid == 0).map(|user| user.home.clone());
-        home.filter(|home| !home.is_empty()).unwrap_or_else(|| b"/root".to_vec())
+        let passwd = self.users.text();
+        let home = users(&passwd).find(|user| user.uid == 0).map(|user| user.home);
+        home.filter(|home| !home.is_empty()).unwrap_or(b"/root").to_vec()
     }
 }
 
@@ -214,7 +218,7 @@ mod tests {
     const GROUP: &[u8] = b"root:x:0:\nann:x:1001:\nwheel:x:10:ann,bob\ndocker:x:99:ann\n";
 
     fn ask(text: &str) -> Result<(u32, u32, Vec<u32>, String), &'static str> {
-        resolve(text, &parse_users(PASSWD), &parse_groups(GROUP))
+        resolve(text, PASSWD, GROUP)
             .map(|id| (id.uid, id.gid, id.groups, String::from_utf8_lossy(&id.home).into_owned()))
             .map_err(|error| error.code)
     }
@@ -237,34 +241,31 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_seen_at_once_and_an_old_state_is_parsed_once() {
-        use std::cell::Cell;
-        thread_local!(static PARSED: Cell<u32> = Cell::new(0));
-        fn count(text: &[u8]) -> Vec<usize> {
-            PARSED.with(|parsed| parsed.set(parsed.get() + 1));
-            vec![text.len()]
-        }
+    fn no_more_groups_than_the_kernel_takes_each_once() {
+        let line = |at: usize| format!("g:x:{}:bob,ann\n", at / 2 * 2).into_bytes();
+        let text: Vec<u8> = (0..MAX_GROUPS * 2 + 8).flat_map(line).collect();
+        let groups = groups_of(b"ann", 7, &text);
+        assert_eq!((groups.len(), &groups[..4]), (MAX_GROUPS, &[7, 0, 2, 4][..]));
+    }
+
+    #[test]
+    fn a_change_is_seen_at_once_and_an_old_state_is_read_once() {
         let path = std::env::temp_dir().join(format!("boxinit-users-{}", std::process::id()));
-        let mut book = Book::new(Box::leak(path.to_str().expect("utf8").to_string().into_boxed_str()), count);
-        assert_eq!(*book.entries(), []);
+        let mut book = Book::new(Box::leak(path.to_str().expect("utf8").to_string().into_boxed_str()));
+        assert_eq!(*book.text(), []);
         for round in 1..=3 {
             std::fs::write(&path, vec![b'x'; round]).expect("written");
-            assert_eq!(*book.entries(), [round]);
+            assert_eq!(book.text().len(), round);
         }
-        let before = PARSED.with(Cell::get);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while book.kept.is_none() && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(20));
-            assert_eq!(*book.entries(), [3]);
+            assert_eq!(*book.text(), *b"xxx");
         }
-        let settled = PARSED.with(Cell::get);
-        assert!(settled > before);
-        assert_eq!(*book.entries(), [3]);
-        assert_eq!(PARSED.with(Cell::get), settled);
+        assert!(Rc::ptr_eq(&book.text(), &book.text()));
         std::fs::write(&path, b"yyy").expect("written");
-        assert_eq!(*book.entries(), [3]);
-        assert_eq!(PARSED.with(Cell::get), settled + 1);
+        assert_eq!(*book.text(), *b"yyy");
         std::fs::remove_file(&path).expect("removed");
-        assert_eq!(*book.entries(), []);
+        assert_eq!(*book.text(), []);
     }
 }

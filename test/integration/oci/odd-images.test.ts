@@ -122,6 +122,17 @@ test('one in which /proc, /sys or /dev is no directory is refused, and its conta
   }
 });
 
+test('lists of users and groups that fill what boxinit reads of them cost no more than their size', async () => {
+  const image = await imageWith((root) => {
+    mkdirSync(path.join(root, 'etc'));
+    writeFileSync(path.join(root, 'etc', 'passwd'), 'a:b:0:0::::\n'.repeat(400_000));
+    writeFileSync(path.join(root, 'etc', 'group'), `a:x:1:${'b,'.repeat(2_500_000)}\n`);
+  });
+  const limits = { cpus: 1, memoryMb: 32, diskMb: null, pidsLimit: 64 };
+  const { link } = await bench.claimed({ image, limits });
+  for (const user of ['a', '1000', '1000:1']) expect((await run(link, ['/true'], { user })).exit.exitCode).toBe(0);
+});
+
 test('the working directory of an image is made when it is missing, and never outside of the sandbox', async () => {
   const image = await imageWith((root) => symlinkSync('/proc/self/fd/5', path.join(root, 'away')));
   const { link } = await bench.claimed({ image: { ...image, workdir: '/a/b/c' } });
