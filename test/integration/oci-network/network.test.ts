@@ -58,6 +58,12 @@ describe.skipIf(missing !== '')(`two agents on one machine${because}`, () => {
     expect(report['after a flush']).toEqual(ONLINE);
   });
 
+  test('one that begins connections without end takes its share of what the node knows of, and no more', () => {
+    expect(report['scattered']).toBeGreaterThan(1_000);
+    expect(report['scattered']).toBeLessThan(5_000);
+    expect(report['beside it']).toEqual({ public: 'open', resolverByUdp: 'open' });
+  });
+
   test('the next agent goes on with what the last one left', () => {
     expect(report['adopted']).toBe(true);
     expect(report['after a restart']).toEqual({ public: 'open', metadata: 'closed' });

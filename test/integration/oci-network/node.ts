@@ -86,6 +86,12 @@ async function main(places: Place[]): Promise<object> {
   await until(guarded, WAIT_MS, 'the rules to be back');
   report['after a flush'] = await look(first, targets);
 
+  // What the node knows of connections has room for many more than one may take.
+  await second.scatter('203.0.113.10:9', 8_192);
+  const known = await run('sysctl', ['-n', 'net.netfilter.nf_conntrack_count']);
+  report['scattered'] = Number(known.stdout);
+  report['beside it'] = await look(first, { public: targets.public, resolverByUdp: targets.resolverByUdp });
+
   // The agent leaves its sandboxes to the next one, which finds what is there.
   await network.close();
   const next = open('agent-a');

@@ -29,6 +29,17 @@ ask();
 setInterval(ask, 500);
 setTimeout(() => end('closed'), ${SILENCE_MS});
 `;
+/** Each packet is the first of a connection. */
+const SCATTER = `
+const [host, port, count] = process.argv.slice(1);
+const dgram = require('node:dgram');
+const next = (left) => {
+  if (left === 0) return;
+  const socket = dgram.createSocket('udp4');
+  socket.send('?', Number(port), host, () => { socket.close(); next(left - 1); });
+};
+for (let at = 0; at < 8; at += 1) next(Number(count) / 8);
+`;
 const LISTENER = `
 require('node:net').createServer((s) => s.on('error', () => {}).end('hello')).listen(8000, '0.0.0.0');
 `;
@@ -66,6 +77,13 @@ export class Place {
     const script = protocol === 'tcp' ? TCP : UDP;
     const inside = [`--net=/proc/${this.pid}/ns/net`, process.execPath, '-e', script, host, port];
     return (await run('nsenter', inside, { timeout: START_MS })).stdout;
+  }
+
+  /** Begins so many connections by UDP, and waits for no answer. */
+  async scatter(target: string, count: number): Promise<void> {
+    const [host = '', port = ''] = target.split(':');
+    const inside = [`--net=/proc/${this.pid}/ns/net`, process.execPath, '-e', SCATTER, host, port, String(count)];
+    await run('nsenter', inside, { timeout: START_MS });
   }
 
   async close(): Promise<void> {

@@ -13,7 +13,7 @@ import { runTool, ToolError } from '../../../images/run-tool.ts';
 import { Addresses } from './addresses.ts';
 import { parseRange, rangeFor, type Range } from './ranges.ts';
 import { findResolvers } from './resolvers.ts';
-import { ruleset } from './rules.ts';
+import { ruleset, shareRules } from './rules.ts';
 
 const TOOL_MS = 20_000;
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
@@ -205,6 +205,9 @@ export class Network {
     await this.#nft(
       ruleset({ table: this.#table, bridge: this.#bridge, range: this.#range, resolvers: this.#resolvers }),
     );
+    await this.#nft(shareRules({ table: this.#table })).catch((error: unknown) => {
+      this.#log.warn({ err: error }, 'the kernel cannot count connections: a sandbox may take all that the node has');
+    });
     await this.#letThrough('-I');
     this.#log.info({ bridge: this.#bridge, subnet: this.#range.subnet }, 'the network of sandboxes is there');
   }

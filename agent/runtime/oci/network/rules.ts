@@ -15,6 +15,11 @@ const NOT_PUBLIC = [
   '224.0.0.0/3',
 ];
 
+/** Connections that one sandbox has at once, and how fast it makes new ones. */
+const MAX_CONNECTIONS = 4_096;
+const NEW_A_SECOND = 128;
+const NEW_AT_ONCE = 2_048;
+
 export interface RuleOptions {
   table: string;
   bridge: string;
@@ -45,10 +50,13 @@ table inet ${table} {
     oifname "${bridge}" ct state established,related accept
     oifname "${bridge}" drop
   }
+  chain share {
+  }
   chain out {
     meta nfproto ipv6 drop
     ip saddr != ${range.subnet} drop
     oifname "${bridge}" reject with icmpx admin-prohibited
+    ct state new ct status & confirmed == 0 jump share
     ${dns.join('\n    ')}
     ip daddr { ${NOT_PUBLIC.join(', ')} } reject with icmpx admin-prohibited
     accept
@@ -56,6 +64,33 @@ table inet ${table} {
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     ip saddr ${range.subnet} oifname != "${bridge}" masquerade
+  }
+}
+`;
+}
+
+/**
+ * Fills the chain `share` of that table: what a sandbox may take of the node's table of connections, which is one for all
+ * of them and for the node itself, and where each that is over stays for minutes. Needs more of the kernel than the other
+ * rules do.
+ */
+export function shareRules({ table }: Pick<RuleOptions, 'table'>): string {
+  return `
+table inet ${table} {
+  set fresh {
+    type ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1m
+  }
+  set open {
+    type ipv4_addr
+    size 65535
+    flags dynamic
+  }
+  chain share {
+    update @fresh { ip saddr limit rate over ${NEW_A_SECOND}/second burst ${NEW_AT_ONCE} packets } drop
+    add @open { ip saddr ct count over ${MAX_CONNECTIONS} } drop
   }
 }
 `;
