@@ -3,7 +3,6 @@
 use super::stat::write_stat;
 use super::{file_error, Progress};
 use crate::error::WireError;
-use crate::frame::MAX_CONTROL_BYTES;
 use crate::json::{Value, Writer};
 use crate::sys::fs::{self, Entries};
 use crate::sys::ENOTDIR;
@@ -12,8 +11,9 @@ use std::collections::BTreeSet;
 const MAX_ENTRIES: usize = 1000;
 /// Names looked at in one turn.
 const TURN_NAMES: usize = 4096;
-/// Room for one more entry with the longest name and target.
-const ENTRY_ROOM: usize = 40 * 1024;
+/// An answer that has so many bytes gets no further entry. With the longest one behind it (40 KiB: names and targets of
+/// bytes that JSON writes with six), it is still well below what the agent takes for an answer.
+const FULL_BYTES: usize = 512 * 1024;
 
 pub struct List {
     path: Vec<u8>,
@@ -58,7 +58,7 @@ impl List {
         let directory = self.entries.fd.raw();
         let mut told = 0;
         for name in &self.first {
-            if told >= MAX_ENTRIES || out.len() > MAX_CONTROL_BYTES - ENTRY_ROOM {
+            if told >= MAX_ENTRIES || out.len() > FULL_BYTES {
                 break;
             }
             told += 1;

@@ -69,7 +69,7 @@ fn file_error(path: &[u8], errno: i32) -> WireError {
         sys::EISDIR | sys::ENXIO => "file_not_regular",
         sys::EACCES | sys::EPERM | sys::EROFS => "file_permission_denied",
         sys::ENOSPC | sys::EDQUOT | sys::EFBIG => "file_no_space",
-        sys::ENAMETOOLONG | sys::EINVAL => "invalid_request",
+        sys::ENAMETOOLONG | sys::ELOOP | sys::EINVAL => "invalid_request",
         sys::EMFILE | sys::ENFILE | sys::ENOMEM => "exec_resource_limit",
         _ => "file_failed",
     };

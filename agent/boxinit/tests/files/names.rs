@@ -73,6 +73,44 @@ fn long_directories_are_listed_in_parts() {
 }
 
 #[test]
+fn a_listing_stays_small_whatever_the_names_are() {
+    let mut agent = Agent::start();
+    let directory = agent.directory.join("wide");
+    std::fs::create_dir(&directory).expect("directory");
+    let name = |i: usize| [&[1; 250][..], format!("{:05}", i).as_bytes()].concat();
+    // Each byte of names and targets takes six in JSON.
+    for i in 0..60 {
+        let path = directory.join(std::ffi::OsStr::from_bytes(&name(i)));
+        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&[2; 4095]), path).expect("link");
+    }
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let part = call(&mut agent, "list", &directory, &after).opened.expect("opened");
+        let entries = part.array("entries").expect("entries");
+        let bytes: usize =
+            entries.iter().map(|e| 6 * (e.bytes("name").unwrap().len() + e.bytes("target").unwrap().len())).sum();
+        assert!(!entries.is_empty() && bytes < 640 * 1024, "{} entries, {} bytes", entries.len(), bytes);
+        found.extend(entries.iter().map(|e| e.bytes("name").expect("name").to_vec()));
+        if !part.flag("more") {
+            break;
+        }
+        let last = format!("{}{}", "\\u0001".repeat(250), format!("{:05}", found.len() - 1));
+        after = format!(r#","after":"{}""#, last);
+    }
+    assert_eq!(found, (0..60).map(name).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_path_that_leads_in_circles_is_a_bad_request() {
+    let mut agent = Agent::start();
+    let link = agent.directory.join("circle");
+    std::os::unix::fs::symlink(&link, &link).expect("link");
+    for kind in ["read", "write", "list"] {
+        assert_eq!(call(&mut agent, kind, &link, "").refusal(), "invalid_request", "{}", kind);
+    }
+}
+
+#[test]
 fn stat_knows_links_from_what_they_name() {
     let mut agent = Agent::start();
     let link = agent.directory.join("link");
