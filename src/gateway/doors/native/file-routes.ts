@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { FileEntry, FileStat } from '../../../protocol/files.ts';
-import type { Reading } from '../../files/service.ts';
+import type { FileService, Reading } from '../../files/service.ts';
 import { parseRange } from '../../files/range.ts';
 import { queryFlag, route, type Call, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
@@ -34,7 +34,10 @@ const BYTES = 'application/octet-stream';
 const TAR = 'application/x-tar';
 /** Files of the kernel tell sizes that are not true; those are small. */
 const TRUST_SIZE_BYTES = 1024 * 1024;
+const DOUBTFUL_BYTES = 4096;
 const NOTHING = z.object({});
+
+type PathCall = Call<z.infer<typeof SandboxPath>, z.infer<typeof PathQuery>, unknown>;
 
 export function fileRoutes({ files }: Services): Route[] {
   const base = '/v1/sandboxes/:id/files';
@@ -61,7 +64,7 @@ export function fileRoutes({ files }: Services): Route[] {
           if (size >= TRUST_SIZE_BYTES) reply.header('content-length', String(size));
           return sendBytes(call, reading, BYTES, size >= TRUST_SIZE_BYTES ? size : null);
         }
-        const { sizeBytes } = await files.stat(tenant, params.id, { path: query.path });
+        const sizeBytes = await sizeOf(files, call);
         const range = parseRange(header, sizeBytes);
         if (range === null)
           return sendBytes(call, await files.read(tenant, params.id, { path: query.path }, signal), BYTES, null);
@@ -227,6 +230,15 @@ function sendBytes(
   signal.addEventListener('abort', () => reading.cancel(), { once: true });
   body.once('close', () => reading.cancel());
   return reply.type(type).send(body);
+}
+
+/** The kernel's own files say 0 or a page until they are read, which is cheap for what is so small. */
+async function sizeOf(files: FileService, { tenant, params, query, signal }: PathCall): Promise<number> {
+  const { sizeBytes } = await files.stat(tenant, params.id, query);
+  if (sizeBytes > DOUBTFUL_BYTES) return sizeBytes;
+  const reading = await files.read(tenant, params.id, query, signal);
+  reading.cancel();
+  return reading.stat?.sizeBytes ?? sizeBytes;
 }
 
 async function* exactly(source: AsyncIterable<Buffer>, length: number): AsyncGenerator<Buffer> {

@@ -1,0 +1,42 @@
+/** What programs inside leave in their files never harms the sandbox, nor who looks at it from outside. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sandbox } from '../../src/sdk/index.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+
+let stack: TestStack;
+let sandbox: Sandbox;
+beforeAll(async () => {
+  stack = await startStack({ pool: 1 });
+  sandbox = await stack.client.sandboxes.create({ timeoutMs: 3_600_000 });
+});
+afterAll(() => stack?.stop());
+
+const get = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+  fetch(`${stack.url}/v1/sandboxes/${sandbox.id}/files${path}`, {
+    headers: { authorization: `Bearer ${stack.apiKey}`, ...headers },
+  });
+
+const FILL = `
+import os
+os.mkdir(b"/tmp/bytes"); os.mkdir(b"/tmp/links")
+for i in range(1500):
+    end = b"%05d" % i
+    open(b"/tmp/bytes/" + b"\\xff" * 250 + end, "w").close()
+    os.symlink(b"\\x01" * 4095, b"/tmp/links/" + b"\\x01" * 250 + end)
+`;
+
+test('a directory of the longest names and targets is listed, to its end', async () => {
+  await sandbox.exec(['python3', '-c', FILL], { check: true });
+  for (const directory of ['/tmp/bytes', '/tmp/links']) {
+    const entries = await sandbox.files.list(directory);
+    expect(new Set(entries.map(({ name }) => name)).size).toBe(1500);
+  }
+  expect((await sandbox.exec('echo well', { check: true })).stdout).toBe('well\n');
+});
+
+test("a range of the kernel's own files, which say that they are empty", async () => {
+  const whole = await (await get('?path=/proc/version')).text();
+  const part = await get('?path=/proc/version', { range: 'bytes=2-5' });
+  expect([part.status, await part.text()]).toEqual([206, whole.slice(2, 6)]);
+  expect(part.headers.get('content-range')).toBe(`bytes 2-5/${whole.length}`);
+});
