@@ -31,8 +31,8 @@ export interface Target {
 
 export interface Access {
   tenant: string;
-  /** The caller has shown an API key as bearer: it is not for the server inside. */
-  usedBearer: boolean;
+  /** The caller has shown an API key as bearer, needed or not: it is not for the server inside. */
+  keyAsBearer: boolean;
 }
 
 export const isPreview = (url: string | undefined): boolean => PATH.test(url ?? '');
@@ -53,12 +53,27 @@ export function targetOf(url: string | undefined): Target {
 
 /** An API key, or a token for just this port. @throws ServiceError `unauthenticated` */
 export function authenticate({ auth, ports }: Services, headers: IncomingHttpHeaders, target: Target): Access {
+  const keyAsBearer = isKey(auth, headers.authorization);
   const key = headers[KEY_HEADER];
-  if (typeof key === 'string') return { tenant: auth.byKey(key).tenant, usedBearer: false };
+  if (typeof key === 'string') return { tenant: auth.byKey(key).tenant, keyAsBearer };
+  const token = tokenOf(headers, target);
+  if (token !== undefined) return { tenant: ports.tokens.check(token, target).tenant, keyAsBearer };
+  return { tenant: auth.byHeader(headers.authorization).tenant, keyAsBearer };
+}
+
+function tokenOf(headers: IncomingHttpHeaders, target: Target): string | undefined {
   const header = headers[TOKEN_HEADER];
-  const token = (typeof header === 'string' ? header : undefined) ?? target.token ?? cookies(headers).own;
-  if (token !== undefined) return { tenant: ports.tokens.check(token, target).tenant, usedBearer: false };
-  return { tenant: auth.byHeader(headers.authorization).tenant, usedBearer: true };
+  return (typeof header === 'string' ? header : undefined) ?? target.token ?? cookies(headers).own;
+}
+
+function isKey(auth: Services['auth'], authorization: string | undefined): boolean {
+  if (authorization === undefined) return false;
+  try {
+    auth.byHeader(authorization);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Without what is for us, or for the connection to us. */
@@ -71,7 +86,9 @@ export function headersFor(
   const listed = (headers.connection ?? '').toLowerCase().split(/\s*,\s*/);
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || HOP_BY_HOP.has(name) || OURS.has(name) || listed.includes(name)) continue;
-    if (name === 'authorization' && access.usedBearer) continue;
+    if (name === 'authorization' && access.keyAsBearer) continue;
+    // The page that was opened with a token has it in its address, which browsers tell with all it loads.
+    if (name === 'referer' && mentionsToken(value, tokenOf(headers, target))) continue;
     kept[name] = value;
   }
   const { others } = cookies(headers);
@@ -79,6 +96,11 @@ export function headersFor(
   kept['host'] = `localhost:${target.port}`;
   kept['x-forwarded-host'] = headers.host ?? '';
   return kept;
+}
+
+function mentionsToken(value: string | string[], token: string | undefined): boolean {
+  const text = String(value);
+  return text.includes(`${TOKEN_NAME}=`) || (token !== undefined && text.includes(token));
 }
 
 /** So that what the page loads next is let in as well. */

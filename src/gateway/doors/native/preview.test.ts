@@ -91,6 +91,56 @@ test('no key of ours reaches the server inside; its own Authorization does', asy
   expect(own.json.headers).not.toHaveProperty('x-millibox-key');
 });
 
+test('neither key nor token reaches the server inside, also where one of them was not needed', async () => {
+  const token = gateway.services.ports.tokens.issue({
+    tenant: 'default',
+    sandbox: id,
+    port: 3000,
+    expiresAtMs: Date.now() + 60_000,
+  });
+  const asked = [
+    gateway.ask('GET', at(`/?millibox_token=${token}`)),
+    gateway.ask('GET', at('/'), { headers: { 'x-millibox-token': token } }),
+    gateway.ask('GET', at('/'), { headers: { 'x-millibox-key': 'key-of-the-tests' } }),
+    gateway.ask('GET', at('/'), { headers: { cookie: `millibox_token=${token}` } }),
+    gateway.ask('GET', at('/'), {
+      key: null,
+      headers: { cookie: `millibox_token=${token}`, referer: `http://x${at(`/?a=b&millibox_token=${token}`)}` },
+    }),
+  ];
+  for (const { status, bytes } of await Promise.all(asked)) {
+    expect(status).toBe(200);
+    expect(bytes.toString()).not.toContain('key-of-the-tests');
+    expect(bytes.toString()).not.toContain(token);
+  }
+  const own = { referer: 'http://elsewhere/page', authorization: 'Basic dGhlaXI6b3du' };
+  const kept = await gateway.ask('GET', at(`/?millibox_token=${token}`), { key: null, headers: own });
+  expect(kept.json.headers).toMatchObject(own);
+});
+
+test('methods that few know reach the server inside', async () => {
+  const found = await gateway.ask('PROPFIND', at('/dav'), { raw: '<propfind/>' });
+  expect(found.json).toMatchObject({ method: 'PROPFIND', url: '/dav' });
+  expect((await gateway.ask('PROPFIND', '/v1/sandboxes')).json.error.code).toBe('not_found');
+});
+
+test.each([
+  [
+    'an upgrade that nobody asked for',
+    'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
+    'port_refused',
+  ],
+  ['a status that is none', 'HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi', 'port_refused'],
+  ['no HTTP', 'rubbish\r\n\r\n', 'port_refused'],
+  ['nothing', '', 'port_refused'],
+  ['no byte of its content', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n', 'interrupted'],
+])('a server inside that answers with %s is said to, and hangs nobody', async (_what, answer, code) => {
+  inside.removeAllListeners('connection');
+  inside.on('connection', (socket) => socket.once('data', () => socket.end(answer)));
+  const { status, json } = await gateway.ask('GET', at('/'));
+  expect([status, json.error.code]).toEqual([502, code]);
+});
+
 test('a WebSocket goes through', async () => {
   const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
     headers: { 'x-millibox-key': 'key-of-the-tests' },

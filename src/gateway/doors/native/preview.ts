@@ -2,9 +2,9 @@
  * `/v1/sandboxes/{id}/ports/{port}/…`, or `{port}-{id}.DOMAIN/…`: HTTP and WebSocket to a server inside a sandbox. An
  * API key opens it, or a token that was made for this port; neither reaches the server inside.
  */
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { pipeline } from 'node:stream';
-import type { Duplex, Readable } from 'node:stream';
+import { METHODS, request as httpRequest, type IncomingMessage } from 'node:http';
+import { pipeline, Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
@@ -69,6 +69,9 @@ export function registerPreview(app: FastifyInstance, services: Services): void 
   const onRequest = async ({ raw }: FastifyRequest): Promise<void> => {
     authenticate(services, raw.headers, targetOf(raw.url));
   };
+  // Servers inside may speak WebDAV and the like.
+  const others = METHODS.filter((method) => method !== 'CONNECT' && !app.supportedMethods.includes(method));
+  for (const method of others) app.addHttpMethod(method, { hasBody: true });
   for (const url of ['/v1/sandboxes/:id/ports/:port', '/v1/sandboxes/:id/ports/:port/*']) {
     app.all(url, { onRequest }, handler);
   }
@@ -95,6 +98,8 @@ export async function forwardPreview(
   });
   outgoing.once('response', (response) => answered.resolve(response));
   outgoing.once('error', (error) => answered.reject(error));
+  // Nobody asked it for another protocol.
+  outgoing.once('upgrade', () => answered.reject(new Error('an answer of 101')));
   const body = request.body as Readable | undefined;
   if (body === undefined) outgoing.end();
   else pipeline(body, outgoing, () => undefined);
@@ -106,7 +111,12 @@ export async function forwardPreview(
     if (error instanceof ServiceError) throw error;
     throw new ServiceError('port_refused', 'What listens there does not speak HTTP.', { cause: error });
   }
-  reply.code(response.statusCode ?? 502);
+  const { statusCode = 0 } = response;
+  if (statusCode < 200 || statusCode > 599) {
+    socket.destroy();
+    throw new ServiceError('port_refused', `What listens there answers with a status that is none: ${statusCode}.`);
+  }
+  reply.code(statusCode);
   for (const [name, value] of Object.entries(response.headers)) {
     if (value !== undefined && !HOP_BY_HOP.has(name)) reply.header(name, value);
   }
@@ -115,7 +125,15 @@ export async function forwardPreview(
       services.ports.domain !== null && portOfHost(request.headers.host, services.ports.domain) !== undefined;
     reply.header('set-cookie', tokenCookie(target, target.token, ownHost));
   }
-  return reply.send(response);
+  return reply.send(Readable.from(contentOf(response), { objectMode: false }));
+}
+
+async function* contentOf(response: IncomingMessage): AsyncGenerator<Buffer> {
+  try {
+    yield* response as AsyncIterable<Buffer>;
+  } catch (cause) {
+    throw new ServiceError('interrupted', 'The server inside broke its answer off.', { cause });
+  }
 }
 
 /** Takes upgrades that are for a port. */
@@ -131,7 +149,7 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   const target = targetOf(request.url);
   const access = authenticate(services, request.headers, target);
   const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
-  const lines = [`GET ${target.path} HTTP/1.1`];
+  const lines = [`${request.method ?? 'GET'} ${target.path} HTTP/1.1`];
   const headers = {
     ...headersFor(request.headers, target, access),
     connection: 'Upgrade',
@@ -140,7 +158,8 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   for (const [name, value] of Object.entries(headers)) {
     for (const one of [value].flat()) lines.push(`${name}: ${one}`);
   }
-  inside.write(`${lines.join('\r\n')}\r\n\r\n`);
+  // As Node has read them: a byte is a character.
+  inside.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   if (head.length > 0) inside.write(head);
   // The answer to the upgrade, and all after it, comes from inside as it is.
   pipeline(inside, socket, () => undefined);
