@@ -25,6 +25,12 @@ export async function buildApp(
   const onError = createErrorHandler(services.log);
   const app = fastify({
     logger: false,
+    http: {
+      // Clients that offer HTTP/2 with every request, as Java's does, are answered in HTTP/1.1.
+      shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
+      // Node's own refusal has no body.
+      requireHostHeader: false,
+    },
     genReqId: newRequestId,
     bodyLimit: MAX_JSON_BODY_BYTES,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -50,7 +56,9 @@ export async function buildApp(
     reply.raw.once('close', services.lifecycle.track());
     const spared = services.lifecycle.onExpire(() => giveUp(request, reply));
     reply.raw.once('close', spared);
-    next();
+    const { headers, httpVersion } = request.raw;
+    if (headers.host !== undefined || httpVersion === '1.0') return next();
+    next(new ServiceError('invalid_request', 'A request says which host it is for.'));
   });
   // Also of a call that was in hand when the shutdown began: the next one goes to another server.
   app.addHook('onSend', (_request, reply, payload, next) => {

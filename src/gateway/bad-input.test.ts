@@ -51,6 +51,7 @@ test.each([
   { image: '' },
   { image: 'Nope:::bad image' },
   { image: '-rf' },
+  { startCommand: 'a\0b' },
   { cpus: 0 },
   { cpus: -1 },
   { cpus: '2' },
@@ -186,6 +187,26 @@ test('a bad idempotency key is an invalid request', async () => {
     expectError(answer, 'invalid_request');
   }
 });
+
+test('a request that offers another protocol is answered in this one', async () => {
+  const offer = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAAP__' };
+  expect(await raw('GET /healthz', { host: 'x', ...offer })).toMatch(/^HTTP\/1\.1 200 [^]*\{"ok":true\}$/);
+});
+
+test('a request that names no host gets a typed error', async () => {
+  expect(await raw('GET /healthz', {})).toMatch(/^HTTP\/1\.1 400 [^]*"code":"invalid_request"/);
+});
+
+/** Sends a head as it is, and reads all that is answered. */
+async function raw(line: string, headers: Record<string, string>): Promise<string> {
+  const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+  socket.on('error', () => undefined);
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`${line} HTTP/1.1\r\n${lines.join('')}\r\n`);
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
 
 test.each([
   'rubbish\r\n\r\n',
