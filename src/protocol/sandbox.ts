@@ -78,6 +78,7 @@ export const CreateSandboxRequest = z.strictObject({
     .string()
     .min(1)
     .max(128 * 1024)
+    .regex(/^[^\0]*$/, 'a zero byte cannot be passed to a program')
     .optional()
     .describe('Runs in the background once the sandbox is up'),
   timeoutMs: z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_SANDBOX_LIFETIME_MS).describe('Lifetime from creation'),
