@@ -37,6 +37,15 @@ export function idempotencyContract(subject: IdempotencySubject): void {
       await expect(store.run(call('k', { x: 1 }), work)).rejects.toMatchObject({ code: 'idempotency_conflict' });
     });
 
+    test('a request is the same in whatever order its members come', async () => {
+      const work = () => Promise.resolve(++runs);
+      let runs = 0;
+      expect(await store.run(call('order', { env: { A: '1', B: '2' }, argv: ['x', 'y'] }), work)).toBe(1);
+      expect(await store.run(call('order', { argv: ['x', 'y'], env: { B: '2', A: '1' } }), work)).toBe(1);
+      const swapped = store.run(call('order', { env: { A: '1', B: '2' }, argv: ['y', 'x'] }), work);
+      await expect(swapped).rejects.toMatchObject({ code: 'idempotency_conflict' });
+    });
+
     test('work that failed leaves the key free, for those who shared it as well', async () => {
       const fail = () => Promise.reject(new Error('no'));
       const both = await Promise.allSettled([store.run(call('k'), fail), store.run(call('k'), fail)]);

@@ -100,4 +100,10 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
 
 /** What a request is told from others by; the request itself, with its secrets, is not kept. */
 export const fingerprintOf = ({ request }: IdempotentCall): string =>
-  createHash('sha256').update(JSON.stringify(request)).digest('base64');
+  createHash('sha256').update(JSON.stringify(request, inOrder)).digest('base64');
+
+/** Members of an object have no order: clients that keep them in a hash table send them differently each time. */
+function inOrder(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
