@@ -1,11 +1,11 @@
 //! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
-//! MILLIBOX_PATIENCE_MS, MILLIBOX_NURSERY; all are gone from it before anything runs.
+//! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY; all are gone from it before anything runs.
 
 use boxinit::core::Core;
 use boxinit::server::{self, Config, Server};
 use boxinit::sys::io::Fd;
 use boxinit::sys::{net, process, signal};
-use boxinit::{fail, nursery};
+use boxinit::{claim, fail, nursery};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::io::IntoRawFd;
 use std::time::Duration;
@@ -40,6 +40,11 @@ fn main() {
     let socket = take("MILLIBOX_SOCKET").unwrap_or_else(|| DEFAULT_SOCKET.as_bytes().to_vec());
     if take("MILLIBOX_NURSERY").is_some() {
         return serve(nursery::run(&socket));
+    }
+    if take("MILLIBOX_FILTER").is_some() {
+        if let Err(errno) = claim::close_calls() {
+            fail("the filter cannot be loaded", errno);
+        }
     }
     serve(Config {
         socket,

@@ -45,7 +45,8 @@ export function createOptions(
     User: '0:0',
     WorkingDir: '/',
     Hostname: 'sandbox',
-    Env: [`MILLIBOX_SOCKET=${INSIDE}/run/agent.sock`, `MILLIBOX_TOKEN=${options.token}`],
+    // Engines differ in which sockets their own filter lets through.
+    Env: [`MILLIBOX_SOCKET=${INSIDE}/run/agent.sock`, `MILLIBOX_TOKEN=${options.token}`, 'MILLIBOX_FILTER=1'],
     Labels: { [OWNER_LABEL]: host.owner, [ID_LABEL]: options.id, [IMAGE_LABEL]: options.image.id },
     AttachStdin: false,
     AttachStdout: false,

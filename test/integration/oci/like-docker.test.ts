@@ -131,6 +131,12 @@ test('namespaces can neither be made nor entered', async () => {
   expect(found.filter((line) => line.endsWith('passed'))).toEqual([]);
 });
 
+test('no socket leads past the network namespace or into the ciphers of the kernel', async () => {
+  const tried =
+    'for my $family (1, 2, 38, 40) { for my $type (1, 5) { print "$family\\n" if socket(my $s, $family, $type, 0) } }';
+  expect(await same((link) => probes.perlLines(link, tried))).toEqual(['1', '1', '2']);
+});
+
 test('resource limits of a process', async () => {
   await same(shell(probes.RESOURCE_LIMITS));
 });

@@ -60,10 +60,15 @@ fn let_go_of_output() -> Result<(), i32> {
     Ok(())
 }
 
+/// For a container whose runtime has a filter of its own, which may leave open what ours closes. Needs no-new-privileges.
+pub fn close_calls() -> Result<(), i32> {
+    privilege::add_filter(&filter::program())
+}
+
 fn give_up_privileges() -> Result<(), WireError> {
     privilege::keep_capabilities(KEPT_CAPABILITIES).map_err(|errno| failed("capabilities cannot be dropped", errno))?;
     privilege::set_no_new_privileges().map_err(|errno| failed("no-new-privileges cannot be set", errno))?;
-    privilege::add_filter(&filter::program()).map_err(|errno| failed("the filter cannot be loaded", errno))?;
+    close_calls().map_err(|errno| failed("the filter cannot be loaded", errno))?;
     // The kernel may have reset it with the change of credentials.
     process::set_undumpable();
     Ok(())
