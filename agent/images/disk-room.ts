@@ -1,11 +1,25 @@
 /** An image of any size, or one that claims to be small, does not fill the disk that all sandboxes write to. */
+import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
 
 const LOOK_EVERY_MS = 500;
+/** Names cost next to nothing in an archive, and a file system may have only so many files. */
+const MIN_FREE_FILES = 200_000;
+/** Of a small file system: one in so many. */
+const MIN_FREE_PART = 20;
+
+type Space = Pick<StatsFs, 'bavail' | 'bsize' | 'files' | 'ffree'>;
+
+/** Whether others find room beside what is there, for bytes and for files. */
+export function hasRoom({ bavail, bsize, files, ffree }: Space, minFreeBytes: number): boolean {
+  // Without a bound of files there are 0 of 0.
+  return bavail * bsize >= minFreeBytes && ffree >= Math.min(MIN_FREE_FILES, Math.floor(files / MIN_FREE_PART));
+}
 
 /**
- * Does `work` while `minFreeBytes` are left on the file system of `dir`, and aborts its signal once they are not.
+ * Does `work` while `minFreeBytes`, and some files, are left on the file system of `dir`, and aborts its signal once they
+ * are not.
  * @throws ServiceError `capacity_exhausted`, or what `work` throws.
  */
 export async function whileThereIsRoom<T>(
@@ -17,8 +31,7 @@ export async function whileThereIsRoom<T>(
   const abort = new AbortController();
   const follow = (): void => abort.abort(signal?.reason);
   const look = async (): Promise<void> => {
-    const { bavail, bsize } = await statfs(dir);
-    if (bavail * bsize >= minFreeBytes) return;
+    if (hasRoom(await statfs(dir), minFreeBytes)) return;
     abort.abort(new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk"));
   };
   if (signal?.aborted) follow();
