@@ -1,4 +1,6 @@
 /** What programs inside leave in their files never harms the sandbox, nor who looks at it from outside. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
@@ -39,4 +41,22 @@ test("a range of the kernel's own files, which say that they are empty", async (
   const part = await get('?path=/proc/version', { range: 'bytes=2-5' });
   expect([part.status, await part.text()]).toEqual([206, whole.slice(2, 6)]);
   expect(part.headers.get('content-range')).toBe(`bytes 2-5/${whole.length}`);
+});
+
+test('an upload that is refused in the middle does not block what comes behind it on its connection', async () => {
+  const { hostname, port } = new URL(stack.url);
+  const socket = connect(Number(port), hostname);
+  const body = Buffer.alloc(3_000_000, 'x');
+  const answers: string[] = [];
+  socket.on('data', (bytes) => answers.push(bytes.toString('latin1')));
+  socket.write(
+    `PUT /v1/sandboxes/${sandbox.id}/files/tar?path=/tmp/no-tar HTTP/1.1\r\nhost: x\r\n` +
+      `authorization: Bearer ${stack.apiKey}\r\ncontent-length: ${body.length}\r\n\r\n`,
+  );
+  socket.write(body);
+  socket.end('GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+  await once(socket, 'close');
+  const [first = '', second = ''] = answers.join('').split(/(?=HTTP\/1\.1 )/);
+  expect(first).toMatch(/^HTTP\/1\.1 400 [^]*not a tar archive/);
+  expect(second).toMatch(/^HTTP\/1\.1 200 /);
 });

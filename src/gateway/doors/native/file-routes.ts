@@ -1,10 +1,10 @@
 import { Readable } from 'node:stream';
-import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { FileEntry, FileStat } from '../../../protocol/files.ts';
 import type { FileService, Reading } from '../../files/service.ts';
 import { parseRange } from '../../files/range.ts';
+import { bodyOf } from '../../http/body.ts';
 import { queryFlag, route, type Call, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import { SandboxPath } from './sandbox-routes.ts';
@@ -211,11 +211,6 @@ export function fileRoutes({ files }: Services): Route[] {
       },
     ),
   ];
-}
-
-/** An empty body is not handed on as a stream. */
-function bodyOf(request: FastifyRequest): AsyncIterable<Uint8Array> {
-  return (request.body as Readable | undefined) ?? Readable.from([]);
 }
 
 /** With `length`, exactly so many bytes: a file that shrinks meanwhile breaks the answer off, which the client sees. */

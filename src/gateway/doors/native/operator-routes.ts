@@ -1,8 +1,8 @@
-import { Readable } from 'node:stream';
 import * as z from 'zod';
 import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
 import { PoolState } from '../../../protocol/node.ts';
 import { ImageRef } from '../../../protocol/sandbox.ts';
+import { bodyOf } from '../../http/body.ts';
 import { route, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 
@@ -144,8 +144,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         rawBody: 'application/x-tar',
         answers: { 200: { description: 'The image', schema: z.object({ id: z.string() }) } },
       },
-      ({ query, request, signal }) =>
-        images.import(query.node, query.image, (request.body as Readable | undefined) ?? Readable.from([]), signal),
+      ({ query, request, signal }) => images.import(query.node, query.image, bodyOf(request), signal),
     ),
   ];
 }

@@ -10,6 +10,7 @@ import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
 import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
+import { bodyOf } from '../../http/body.ts';
 import { route, type Route } from '../../http/route.ts';
 import { refuseUpgrade } from '../../http/upgrade.ts';
 import { portOfHost } from '../../ports/tokens.ts';
@@ -100,9 +101,8 @@ export async function forwardPreview(
   outgoing.once('error', (error) => answered.reject(error));
   // Nobody asked it for another protocol.
   outgoing.once('upgrade', () => answered.reject(new Error('an answer of 101')));
-  const body = request.body as Readable | undefined;
-  if (body === undefined) outgoing.end();
-  else pipeline(body, outgoing, () => undefined);
+  if (request.body === undefined) outgoing.end();
+  else pipeline(Readable.from(bodyOf(request), { objectMode: false }), outgoing, () => undefined);
   let response: IncomingMessage;
   try {
     response = await answered.promise;

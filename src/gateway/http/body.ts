@@ -1,0 +1,17 @@
+import type { Readable } from 'node:stream';
+import type { FastifyRequest } from 'fastify';
+
+/**
+ * The bytes of a body that was not read yet. When whoever takes them stops early, the rest is read all the same and
+ * dropped: the next request of the connection comes behind it.
+ */
+export async function* bodyOf({ body }: Pick<FastifyRequest, 'body'>): AsyncGenerator<Buffer> {
+  // An empty body is not handed on as a stream.
+  if (body === undefined || body === null) return;
+  const bytes = body as Readable;
+  try {
+    yield* bytes.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  } finally {
+    bytes.resume();
+  }
+}
