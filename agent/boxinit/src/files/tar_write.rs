@@ -9,7 +9,7 @@ use crate::sys::fs;
 use crate::sys::io::{self, Fd, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY};
 use crate::sys::{self, c_int};
 
-/// An extended header holds at most two paths and some numbers.
+/// The extended headers of one member hold at most two paths and some numbers.
 const MAX_EXTENDED_BYTES: u64 = 1024 * 1024;
 
 enum State {
@@ -40,6 +40,7 @@ pub struct TarWrite {
     gathered: Vec<u8>,
     /// What an extended header said of the next member, and of all that follow.
     next: Vec<(Vec<u8>, Vec<u8>)>,
+    next_bytes: u64,
     global: Vec<(Vec<u8>, Vec<u8>)>,
     /// The file being written: its directory, name and header.
     current: Option<(Fd, Vec<u8>, Member)>,
@@ -63,6 +64,7 @@ impl TarWrite {
             state: State::Header,
             gathered: Vec::new(),
             next: Vec::new(),
+            next_bytes: 0,
             global: Vec::new(),
             current: None,
         })
@@ -151,7 +153,8 @@ impl TarWrite {
         let damaged = || WireError::invalid("this is not a tar archive, or it is damaged");
         let mut member = tar::decode(&block).ok_or_else(damaged)?;
         if matches!(member.kind, tar::PAX | tar::PAX_GLOBAL | tar::GNU_NAME | tar::GNU_TARGET) {
-            if member.size > MAX_EXTENDED_BYTES {
+            self.next_bytes = self.next_bytes.saturating_add(member.size);
+            if self.next_bytes > MAX_EXTENDED_BYTES {
                 return Err(WireError::invalid("an extended header of the archive is too long"));
             }
             let padding = tar::padding(member.size) as u64;
@@ -160,6 +163,7 @@ impl TarWrite {
             }
             return Ok(());
         }
+        self.next_bytes = 0;
         let records = [self.global.as_slice(), &std::mem::take(&mut self.next)].concat();
         tar::apply(&mut member, &records).ok_or_else(damaged)?;
         let size = if member.kind == tar::FILE || member.kind > b'6' { member.size } else { 0 };

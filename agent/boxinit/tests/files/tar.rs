@@ -129,3 +129,18 @@ fn no_member_leaves_the_directory() {
         assert_eq!(result.reset.as_ref().and_then(|error| error.text("code")), Some("invalid_request"));
     }
 }
+
+#[test]
+fn the_extended_headers_of_one_member_are_bounded_together() {
+    let mut agent = Agent::start();
+    let to = agent.directory.join("extended");
+    let record = |bytes: usize| format!("{} comment={}\n", bytes, "c".repeat(bytes - 16)).into_bytes();
+    let header = member("pax", b'x', "", &record(100_000));
+    let mut write = |archive: &[u8]| {
+        upload(&mut agent, "tar-write", to.as_os_str().as_bytes(), "", &[archive, &[0; 1024]].concat())
+    };
+    let many: Vec<u8> = (0..20).flat_map(|_| [header.clone(), member("f", b'0', "", b"x")].concat()).collect();
+    assert!(write(&many).event("done").is_some());
+    let result = write(&header.repeat(20));
+    assert_eq!(result.reset.as_ref().and_then(|error| error.text("code")), Some("invalid_request"));
+}
