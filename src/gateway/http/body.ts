@@ -10,7 +10,8 @@ export async function* bodyOf({ body }: Pick<FastifyRequest, 'body'>): AsyncGene
   if (body === undefined || body === null) return;
   const bytes = body as Readable;
   try {
-    yield* bytes.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+    // Not `yield*`: an error thrown in here would reach the iterator, which destroys the body for it.
+    for await (const chunk of bytes.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } finally {
     bytes.resume();
   }

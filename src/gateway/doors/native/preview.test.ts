@@ -141,6 +141,23 @@ test.each([
   expect([status, json.error.code]).toEqual([502, code]);
 });
 
+test('a body that the server inside does not take does not block what comes behind it', async () => {
+  inside.removeAllListeners('connection');
+  inside.on('connection', (socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.resetAndDestroy());
+  });
+  const outside = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+  const body = Buffer.alloc(3_000_000);
+  const head = `host: x\r\nx-millibox-key: key-of-the-tests\r\ncontent-length: ${body.length}`;
+  outside.write(`POST ${at('/')} HTTP/1.1\r\n${head}\r\n\r\n`);
+  outside.write(body);
+  outside.end('GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+  const chunks: Buffer[] = [];
+  for await (const chunk of outside) chunks.push(chunk as Buffer);
+  expect(Buffer.concat(chunks).toString()).toMatch(/^HTTP\/1\.1 502 [^]*port_refused[^]*HTTP\/1\.1 200 /);
+});
+
 test('a WebSocket goes through', async () => {
   const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
     headers: { 'x-millibox-key': 'key-of-the-tests' },
