@@ -39,3 +39,6 @@ export function amount(
 
 /** `MILLIBOX_TEST_DOCKERFILES=1`: images are built from the Dockerfiles and tried, which takes minutes. */
 export const buildsImages = (): boolean => process.env['MILLIBOX_TEST_DOCKERFILES'] === '1';
+
+/** `MILLIBOX_TEST_KUBERNETES=1`: a Kubernetes API server is built, which takes minutes, and tests against it must run. */
+export const wantsKubernetes = (): boolean => process.env['MILLIBOX_TEST_KUBERNETES'] === '1';

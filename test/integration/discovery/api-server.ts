@@ -1,5 +1,4 @@
 /** A model of an API server behind TLS on a loopback port, which asks for a token or a client certificate. */
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,9 +13,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { KubeModel } from '../../../src/gateway/discovery/testing/kube-model.ts';
+import { makeCertificates } from './certificates.ts';
+import { writeKubeconfig } from './kubeconfig.ts';
 
-/** How long openssl may take for a key. */
-const COMMAND_MS = 60_000;
 const TOKEN = 'token-of-the-test';
 
 export class ApiServer implements AsyncDisposable {
@@ -40,7 +39,7 @@ export class ApiServer implements AsyncDisposable {
     const server = new ApiServer();
     server.#host = host;
     try {
-      makeCertificates(server.dir);
+      makeCertificates(server.dir, '/O=millibox/CN=gateway');
       await server.up();
     } catch (error) {
       await server[Symbol.asyncDispose]();
@@ -56,21 +55,7 @@ export class ApiServer implements AsyncDisposable {
   /** A kubeconfig that proves who it is by a token in a file, or by a certificate. */
   kubeconfig(by: 'token' | 'certificate'): string {
     writeFileSync(join(this.dir, 'token'), TOKEN);
-    const user =
-      by === 'token'
-        ? { 'auth-provider': { name: 'tokenFile', config: { tokenFile: join(this.dir, 'token') } } }
-        : { 'client-certificate': join(this.dir, 'client.crt'), 'client-key': join(this.dir, 'client.key') };
-    const config = {
-      apiVersion: 'v1',
-      kind: 'Config',
-      clusters: [{ name: 'c', cluster: { server: this.url, 'certificate-authority': join(this.dir, 'ca.crt') } }],
-      users: [{ name: 'u', user }],
-      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u', namespace: 'sandboxes' } }],
-      'current-context': 'x',
-    };
-    const path = join(this.dir, `${by}.json`);
-    writeFileSync(path, JSON.stringify(config));
-    return path;
+    return writeKubeconfig({ dir: this.dir, server: this.url, by, namespace: 'sandboxes' });
   }
 
   async up(): Promise<void> {
@@ -165,34 +150,4 @@ function inPieces(text: string, write: (piece: Buffer) => void): void {
 function isKnown(request: Http2ServerRequest): boolean {
   if (request.headers.authorization === `Bearer ${TOKEN}`) return true;
   return (request.socket as TLSSocket).authorized;
-}
-
-function makeCertificates(dir: string): void {
-  const openssl = (...args: string[]): void =>
-    void execFileSync('openssl', args, { cwd: dir, stdio: 'ignore', timeout: COMMAND_MS });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.crt', '-subj', '/CN=test-ca');
-  const issued: [string, string, string][] = [
-    ['server', '/CN=kube-apiserver', 'subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost'],
-    ['client', '/O=millibox/CN=gateway', 'extendedKeyUsage=clientAuth'],
-  ];
-  for (const [name, subject, extension] of issued) {
-    const ca = ['-CA', 'ca.crt', '-CAkey', 'ca.key'];
-    openssl(
-      'req',
-      '-x509',
-      ...ca,
-      ...key,
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.crt`,
-      '-subj',
-      subject,
-      '-addext',
-      extension,
-      '-addext',
-      'basicConstraints=critical,CA:FALSE',
-    );
-  }
 }
