@@ -1,11 +1,21 @@
 import { defineConfig } from 'vitest/config';
+import LongestFirst from './test/helpers/longest-first.ts';
 
-// unit: no engine, no network, parallel. real: real engine, real containers, one file after the other on few cores.
+/**
+ * Files at once, on two cores and on more. A real test has a home, ports and namespaces of its own and waits for half of
+ * its time, so two keep two cores busy; more would only lengthen each other's waits.
+ */
+const AT_ONCE = 2;
+
+// unit: no engine, no network. real: real engine, real containers.
 // last: runs after everything else and looks for what the run left behind.
 export default defineConfig({
   test: {
+    maxWorkers: AT_ONCE,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
+        extends: true,
         test: {
           name: 'unit',
           include: [
@@ -19,15 +29,24 @@ export default defineConfig({
         },
       },
       {
+        extends: true,
         test: {
           name: 'real',
           include: ['test/{integration,contract,deploy,e2e,compat,chaos}/**/*.test.ts'],
-          fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 300_000,
+          sequence: { groupOrder: 1 },
         },
       },
-      { test: { name: 'last', include: ['test/last/**/*.test.ts'], testTimeout: 60_000 } },
+      {
+        extends: true,
+        test: {
+          name: 'last',
+          include: ['test/last/**/*.test.ts'],
+          testTimeout: 60_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
     ],
   },
 });

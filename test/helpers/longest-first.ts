@@ -1,0 +1,34 @@
+/**
+ * In which order the files of a run are begun: those that take longest first, so that no worker is left alone with one at
+ * the end. A fresh clone remembers no durations, so the long ones stand here; all others follow as vitest has them.
+ */
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** Files of 15 s and more, the longest first. */
+const LONGEST = [
+  'test/contract/every-door.test.ts',
+  'test/e2e/partition.test.ts',
+  'test/chaos/chaos.test.ts',
+  'test/integration/gvisor/contract.test.ts',
+  'test/compat/prime/clients.test.ts',
+  'test/e2e/rolling.test.ts',
+  'test/compat/prime/verifiers.test.ts',
+  'test/e2e/jobs.test.ts',
+  'test/e2e/stalls.test.ts',
+  'test/integration/oci-network/network.test.ts',
+  'test/integration/oci/contract.test.ts',
+  'test/contract/docker.test.ts',
+  'test/integration/oci/network.test.ts',
+  'test/e2e/restart.test.ts',
+];
+
+export default class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const others = await super.sort(files);
+    const place = ({ moduleId }: TestSpecification): number => {
+      const at = LONGEST.findIndex((path) => moduleId.endsWith(path));
+      return at < 0 ? LONGEST.length : at;
+    };
+    return others.toSorted((a, b) => place(a) - place(b));
+  }
+}
