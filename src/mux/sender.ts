@@ -94,7 +94,7 @@ export class Sender {
       this.#controlBytes += bytes;
       if (this.#controlBytes > MAX_CONTROL_QUEUE_BYTES) return this.#onOverflow();
     }
-    if (lazily) this.#scheduleLazily();
+    if (lazily && this.#lazyMs > 0) this.#scheduleLazily();
     else this.#schedule();
   }
 

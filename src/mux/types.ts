@@ -87,7 +87,7 @@ export interface MuxOptions {
   deadAfterMs?: number;
   /** The link is dead when a heartbeat is unanswered for so long, whatever else comes. Default: not judged. */
   answerWithinMs?: number;
-  /** How long the last word of a stream may wait for something to travel with. */
+  /** How long the last word of a stream may wait for something to travel with; 0: it goes as everything else. */
   lazyMs?: number;
   /** Most streams the peer may have open. */
   maxStreams?: number;

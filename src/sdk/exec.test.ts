@@ -64,8 +64,7 @@ describe('exec, awaited', () => {
   it('acknowledges the exit', async () => {
     const { exec, gateway } = bench((p) => p.exit(0));
     await exec('true');
-    await turns();
-    expect([...gateway.execs.values()][0]!.acknowledged).toBe(true);
+    await expect.poll(() => [...gateway.execs.values()][0]!.acknowledged, { timeout: 20_000 }).toBe(true);
   });
 
   it('waits for the id of a sandbox that is being created', async () => {

@@ -126,6 +126,8 @@ export class World {
       },
       onClose: (error) => (side.closedWith = error),
       pingIntervalMs: 0,
+      // A wire at rest has nothing under way: no timer is to send later.
+      lazyMs: 0,
     });
     return Object.assign(side, { mux });
   }
