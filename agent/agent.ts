@@ -14,6 +14,7 @@ import { Jobs } from './jobs/jobs.ts';
 import { ImageList } from './link/image-list.ts';
 import { clearIncoming } from './link/image-ops.ts';
 import { openOp } from './link/ops.ts';
+import { serveMetrics } from './link/metrics-server.ts';
 import { serveNode, type NodeServer } from './link/server.ts';
 import { AgentMetrics } from './metrics.ts';
 import { ContainerHomes } from './pool/container-homes.ts';
@@ -173,6 +174,8 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     metrics: () => metrics.text(),
     healthy: () => true,
   });
+  const numbers =
+    config.metricsListen === null ? null : await serveMetrics(config.metricsListen, () => metrics.text(), log);
   const filled = adopted.waiting.then(() => prewarm(config, runtime, pools, stopping.signal, log));
   background(filled, 'filling the pool', log);
   return {
@@ -187,6 +190,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       sandboxes.drain(true);
       await server.settled(config.stopMs);
       await server.close();
+      await numbers?.close();
       stopExits();
       if (destroy) await sandboxes.endAll('deleted', null);
       await jobs.close();

@@ -75,6 +75,8 @@ const Environment = z.object({
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9.-]{0,252}$/)
     .default(hostname()),
   MILLIBOX_AGENT_LISTEN: Listen.prefault('127.0.0.1:8701'),
+  /** Where others than the node itself may read its numbers, and do nothing else. Default: nowhere. */
+  MILLIBOX_AGENT_METRICS_LISTEN: Listen.optional(),
   MILLIBOX_NODE_SECRET: z.string().min(16).optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
   MILLIBOX_DATA_DIR: z
@@ -130,6 +132,7 @@ const Environment = z.object({
 export type AgentConfig = Readonly<{
   nodeName: string;
   listen: { host: string; port: number };
+  metricsListen: { host: string; port: number } | null;
   nodeSecret: Secret;
   dataDir: string;
   runtime: 'auto' | 'docker' | 'oci' | 'gvisor' | 'fake';
@@ -166,6 +169,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
   return Object.freeze({
     nodeName: e.MILLIBOX_NODE_NAME,
     listen: e.MILLIBOX_AGENT_LISTEN,
+    metricsListen: e.MILLIBOX_AGENT_METRICS_LISTEN ?? null,
     nodeSecret: readSecret(e.MILLIBOX_NODE_SECRET, e.MILLIBOX_NODE_SECRET_FILE),
     dataDir: e.MILLIBOX_DATA_DIR,
     runtime: e.MILLIBOX_RUNTIME,

@@ -247,6 +247,27 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       });
     });
 
+    test('tell their numbers on a port of its own, where a monitor is wanted', async () => {
+      expect(environment(containerOf(only(defaults, 'DaemonSet'), 'agent'))).not.toHaveProperty(
+        'MILLIBOX_AGENT_METRICS_LISTEN',
+      );
+      const from = [{ namespaceSelector: { matchLabels: { name: 'monitoring' } } }];
+      const values = { serviceMonitor: { enabled: true }, networkPolicy: { metricsFrom: from } };
+      const manifests = await render({ values });
+      const agent = containerOf(only(manifests, 'DaemonSet'), 'agent');
+      expect(agent.ports).toContainEqual({ name: 'metrics', containerPort: 8702, protocol: 'TCP' });
+      expect(environment(agent)['MILLIBOX_AGENT_METRICS_LISTEN']).toBe('0.0.0.0:8702');
+      expect(only(manifests, 'Service', 'agent').spec?.['ports']).toContainEqual(
+        expect.objectContaining({ name: 'metrics', port: 8702 }),
+      );
+      expect(only(manifests, 'NetworkPolicy', 'agent').spec).toMatchObject({
+        ingress: [{ ports: [{ port: 'node-link' }] }, { ports: [{ port: 'metrics' }], from }],
+      });
+      const monitor = only(manifests, 'ServiceMonitor', 'agent').spec;
+      expect(monitor).toMatchObject({ endpoints: [{ port: 'metrics', path: '/metrics' }] });
+      expect(monitor?.selector).toEqual(only(manifests, 'DaemonSet').spec?.selector);
+    });
+
     test('do not pretend to be guarded where no policy applies', async () => {
       const values = { agent: { hostNetwork: true } };
       const manifests = await render({ values });

@@ -17,6 +17,7 @@ export interface Container {
   readinessProbe?: { httpGet?: { path: string } };
   lifecycle?: { preStop?: { exec?: { command: string[] } } };
   volumeMounts?: { name: string; mountPath: string; mountPropagation?: string; readOnly?: boolean }[];
+  ports?: { name: string; containerPort: number; protocol: string }[];
 }
 
 export interface Volume {

@@ -94,4 +94,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* The port of agents, and that of gateways. */}}
 {{- define "millibox.agentPort" -}}8701{{- end -}}
+
+{{- /* Numbers and nothing else. */ -}}
+{{- define "millibox.agentMetricsPort" -}}8702{{- end -}}
 {{- define "millibox.gatewayPort" -}}8700{{- end -}}

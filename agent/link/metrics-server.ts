@@ -1,0 +1,43 @@
+/** The node's numbers for a Prometheus elsewhere: a port that tells them and can do nothing else. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Logger } from '../../src/lib/logger.ts';
+import { bound, ended } from '../listen.ts';
+
+const REQUEST_MS = 10_000;
+const MAX_CONNECTIONS = 64;
+
+export interface MetricsServer {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** @throws the error of a port that cannot be had. */
+export async function serveMetrics(
+  listen: { host: string; port: number },
+  text: () => Promise<string>,
+  log: Logger,
+): Promise<MetricsServer> {
+  const server: Server = createServer(
+    { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS },
+    (request, response) => {
+      const path = (request.url ?? '').split('?', 1)[0];
+      if (request.method !== 'GET' || path !== '/metrics') {
+        response.writeHead(404, { connection: 'close' }).end();
+        return;
+      }
+      text().then(
+        (body) => response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(body),
+        (error: unknown) => {
+          log.error({ err: error }, 'the numbers of the agent cannot be told');
+          response.destroy();
+        },
+      );
+    },
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  server.on('clientError', (_error, socket) => socket.destroy());
+  await bound(server, listen);
+  server.on('error', (error) => log.error({ err: error }, "the port of the agent's numbers"));
+  return { port: (server.address() as AddressInfo).port, close: () => ended(server) };
+}
