@@ -1,7 +1,7 @@
 /** From the call that creates a sandbox to the end of its first command, with a warm pool, against `docker run`. */
 import { DockerBaseline } from '../load/docker.ts';
 import { interleave } from '../load/lanes.ts';
-import { poolReady } from '../load/pool.ts';
+import { atRest } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { samplesPlot } from '../report/plot/plots.ts';
 import { ratio, Samples } from '../report/statistics.ts';
@@ -25,10 +25,9 @@ export const create: Scenario = {
     const steady = sandboxes.create();
     await mustSucceed(steady.exec(TRUE));
 
-    // With the pool full again the node is idle: a refill under way would be measured with whatever runs beside it.
     const warm = target.pids === undefined ? 1 : (options.pool ?? POOL);
     const whenIdle = (work: () => Promise<void>) => async (): Promise<void> => {
-      await poolReady(target.operator, warm);
+      await atRest(target.operator, warm);
       await work();
     };
 

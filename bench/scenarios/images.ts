@@ -2,7 +2,7 @@
 import { DockerBaseline } from '../load/docker.ts';
 import { MadeImages, PROGRAM_INSIDE } from '../load/images.ts';
 import { interleave } from '../load/lanes.ts';
-import { poolReady } from '../load/pool.ts';
+import { atRest } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, percentile, Samples } from '../report/statistics.ts';
 import { failures, type Outcome, type Scenario } from './scenario.ts';
@@ -36,10 +36,9 @@ export const images: Scenario = {
     const many = new Samples('create+exec.many-images');
     const one = new Samples('create+exec.one-image');
     const claims: number[] = [];
-    // With the pool full again the node is idle: a refill under way would be measured with the claim.
     const warm = target.pids === undefined ? 1 : POOL;
     const createIn = (row: Samples, image: string) => async (): Promise<void> => {
-      await poolReady(target.operator, warm);
+      await atRest(target.operator, warm);
       let sandbox: ReturnType<Sandboxes['create']> | undefined;
       await row.time(async () => {
         sandbox = sandboxes.create({ image });
