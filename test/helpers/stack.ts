@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMa
 import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { allowedEnvironment, chosenRuntime, testRun } from './config.ts';
+import { removeAll } from './remove.ts';
 import { until } from './until.ts';
 
 /** Short: the homes are part of the paths of unix sockets, which may be no longer than 107 bytes. */
@@ -238,8 +239,7 @@ export class TestStack implements AsyncDisposable {
       await Promise.all(this.#parts.gateways.map((part) => end(part, 'SIGTERM')));
       await Promise.all(this.#parts.agents.map((part) => this.#stopAgent(part)));
     }
-    // The kernel may take a moment to let go of what a container had mounted.
-    rmSync(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
+    await removeAll(this.home);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

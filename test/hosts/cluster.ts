@@ -4,16 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +14,7 @@ import { agentEnvironment, agentMain, boxinitPath, gatewayMain } from '../../src
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { Millibox } from '../../src/sdk/index.ts';
 import { allowedEnvironment, chosenRuntime, testRun } from '../helpers/config.ts';
+import { removeAll } from '../helpers/remove.ts';
 import { until } from '../helpers/until.ts';
 import { HostNetwork } from './network.ts';
 
@@ -132,7 +124,7 @@ export class HostCluster implements AsyncDisposable {
       await new Promise((resolve) => server.close(resolve));
     }
     await this.network[Symbol.asyncDispose]();
-    rmSync(this.#home, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
+    await removeAll(this.#home);
   }
 
   async #start(): Promise<void> {
