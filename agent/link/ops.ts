@@ -83,7 +83,7 @@ const OPENERS: Record<string, Opener> = {
   execs: (stream, deps) => {
     const { ids } = parse(z.object({ ids: z.array(z.string()).max(1_000).optional() }), stream.request);
     const sandbox = target(stream, deps);
-    return later(stream, async () => ({ execs: await listExecs(sandbox, ids, deps.jobs.states(sandbox.id)) }));
+    return later(stream, async () => ({ execs: await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id)) }));
   },
   signal: (stream, deps) => {
     const schema = z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() });
@@ -136,18 +136,23 @@ function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
 async function listExecs(
   sandbox: Sandbox,
   ids: readonly string[] | undefined,
-  jobs: readonly ExecState[],
+  jobs: () => readonly ExecState[],
 ): Promise<ExecState[]> {
   if (!sandbox.running && !sandbox.ended) return [];
-  const known = new Set(jobs.map(({ execId }) => execId));
   const wanted = ids === undefined ? undefined : new Set(ids);
   const isWanted = (id: string): boolean => wanted?.has(id) ?? true;
-  const others = ids?.every((id) => known.has(id)) ? [] : await listOthers(sandbox);
+  const before = idsOf(jobs());
+  const others = ids?.every((id) => before.has(id)) ? [] : await listOthers(sandbox);
+  // A job that began meanwhile is in both lists; its own is right: boxinit counts what is not yet on the disk.
+  const now = jobs();
+  const known = idsOf(now);
   return [
-    ...jobs.filter(({ execId }) => isWanted(execId)),
+    ...now.filter(({ execId }) => isWanted(execId)),
     ...others.filter(({ execId }) => isWanted(execId) && !known.has(execId)),
   ];
 }
+
+const idsOf = (execs: readonly ExecState[]): Set<string> => new Set(execs.map(({ execId }) => execId));
 
 async function listOthers(sandbox: Sandbox): Promise<ExecState[]> {
   // After a restart of the agent a sandbox runs before its boxinit has called again.
