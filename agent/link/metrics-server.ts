@@ -1,5 +1,5 @@
 /** The node's numbers for a Prometheus elsewhere: a port that tells them and can do nothing else. */
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../../src/lib/logger.ts';
 import { bound, ended } from '../listen.ts';
@@ -21,18 +21,14 @@ export async function serveMetrics(
   const server: Server = createServer(
     { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS },
     (request, response) => {
-      const path = (request.url ?? '').split('?', 1)[0];
-      if (request.method !== 'GET' || path !== '/metrics') {
+      if (!asksForNumbers(request)) {
         response.writeHead(404, { connection: 'close' }).end();
         return;
       }
-      text().then(
-        (body) => response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(body),
-        (error: unknown) => {
-          log.error({ err: error }, 'the numbers of the agent cannot be told');
-          response.destroy();
-        },
-      );
+      tellNumbers(response, text).catch((error: unknown) => {
+        log.error({ err: error }, 'the numbers of the agent cannot be told');
+        response.destroy();
+      });
     },
   );
   server.maxConnections = MAX_CONNECTIONS;
@@ -40,4 +36,16 @@ export async function serveMetrics(
   await bound(server, listen);
   server.on('error', (error) => log.error({ err: error }, "the port of the agent's numbers"));
   return { port: (server.address() as AddressInfo).port, close: () => ended(server) };
+}
+
+/** Not parsed as a URL: not everything that a peer may send is one. */
+export const pathOf = (request: IncomingMessage): string => (request.url ?? '').split('?', 1)[0] ?? '';
+
+export const asksForNumbers = (request: IncomingMessage): boolean =>
+  request.method === 'GET' && pathOf(request) === '/metrics';
+
+/** Rejects as `text` does, with nothing written. */
+export async function tellNumbers(response: ServerResponse, text: () => Promise<string>): Promise<void> {
+  const body = await text();
+  response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(body);
 }

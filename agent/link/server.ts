@@ -16,6 +16,7 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
 import { bindSocketFile, bound, ended } from '../listen.ts';
 import { InHand } from './in-hand.ts';
+import { asksForNumbers, pathOf, tellNumbers } from './metrics-server.ts';
 import { NodeGuard } from './node-guard.ts';
 
 const MAX_LINKS = 256;
@@ -136,10 +137,7 @@ class LinkServer implements NodeServer {
       const healthy = this.#options.healthy();
       return void response.writeHead(healthy ? 200 : 503).end(healthy ? 'ok\n' : 'not ready\n');
     }
-    if (request.method === 'GET' && pathname === '/metrics' && isLocal(request)) {
-      const text = await this.#options.metrics();
-      return void response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text);
-    }
+    if (asksForNumbers(request) && isLocal(request)) return await tellNumbers(response, () => this.#options.metrics());
     response.writeHead(404, { connection: 'close' }).end();
   }
 
@@ -187,9 +185,6 @@ class LinkServer implements NodeServer {
     log.info({ event: 'node_link', links: this.#links.size }, 'a gateway is here');
   }
 }
-
-/** Not parsed as a URL: not everything that a peer may send is one. */
-const pathOf = (request: IncomingMessage): string => (request.url ?? '').split('?', 1)[0] ?? '';
 
 /** Numbers of the whole node: for who is on it, or behind a proxy on it. */
 function isLocal(request: IncomingMessage): boolean {

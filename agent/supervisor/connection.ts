@@ -6,9 +6,9 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { SUPERVISOR_GENERATION, SupervisorHello, type AgentHello } from '../../src/protocol/supervisor.ts';
 
 /** A connection that says nothing for this long is dropped. */
+const HELLO_DEADLINE_MS = 5_000;
 /** A sandbox has few streams: the next exec comes later than on a link that many share. */
 const LAZY_MS = 50;
-const HELLO_DEADLINE_MS = 5_000;
 
 export interface ConnectionEvents {
   /** It is boxinit: it knows the token. */

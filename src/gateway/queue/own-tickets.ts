@@ -10,7 +10,7 @@ import type { RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
 import type { KnownLines } from './known-lines.ts';
 import type { Owed } from './owed.ts';
-import { noPlaceError } from './places.ts';
+import { noPlaceError, RETRY_AFTER_MS } from './places.ts';
 import { weightOf, type Ticket } from './queue.ts';
 import type { Tickets } from './tickets.ts';
 import type { WaitingRoom } from './waiting-room.ts';
@@ -29,8 +29,6 @@ export interface OwnTicketsOptions {
   /** See `PlacementQueue.bury`. */
   bury: (record: SandboxRecord) => Promise<void>;
 }
-
-const RETRY_AFTER_MS = 1_000;
 
 export class OwnTickets {
   readonly #options: OwnTicketsOptions;

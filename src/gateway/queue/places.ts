@@ -19,7 +19,8 @@ export interface Crowd {
   most: number;
 }
 
-const RETRY_AFTER_MS = 1_000;
+/** When whoever was turned down for want of a place may ask again. */
+export const RETRY_AFTER_MS = 1_000;
 
 export const shareOf = (max: number): number => Math.ceil(max / 2);
 
