@@ -8,6 +8,7 @@ import { AGENT_SELECTOR, node, pod } from '../../../src/gateway/discovery/testin
 import { silent } from '../../../src/lib/logger.ts';
 import { until } from '../../helpers/until.ts';
 import { ApiServer } from './api-server.ts';
+import { toldOf, untilTold } from './told.ts';
 
 const LIMIT_MS = 60_000;
 const QUICK = { firstPauseMs: 20, maxPauseMs: 200, refusedPauseMs: 200, requestMs: 5_000 };
@@ -42,16 +43,8 @@ function discover(more: Partial<KubernetesOptions> = {}): void {
   discovery.start((published) => (nodes = published));
 }
 
-/** What is known, as `name standing host:port`. */
-const told = (): string[] | null =>
-  nodes?.map(({ name, standing, url }) => `${name} ${standing} ${url.slice('ws://'.length)}`).sort() ?? null;
-
-async function tells(...expected: string[]): Promise<void> {
-  const done = (): boolean => JSON.stringify(told()) === JSON.stringify(expected);
-  await until(done, LIMIT_MS, `[${expected.join(', ')}]`).catch((error: unknown) => {
-    throw new Error(`${String(error)}; it is [${told()?.join(', ') ?? 'nothing'}]`);
-  });
-}
+const told = (): string[] | null => toldOf(nodes);
+const tells = (...expected: string[]): Promise<void> => untilTold(told, expected, LIMIT_MS);
 
 const watching = (): Promise<void> => until(() => server.model.watches.size === 2, LIMIT_MS, 'both watches');
 /** Watches that were asked for so far. */

@@ -16,6 +16,7 @@ import { until } from '../../helpers/until.ts';
 import { ChartCluster, collection, NAMESPACE } from './chart-cluster.ts';
 import { CONTROL_PLANE_PROGRAMS, ControlPlane } from './control-plane.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
+import { toldOf, untilTold } from './told.ts';
 
 const LIMIT_MS = 120_000;
 const QUICK = { firstPauseMs: 20, maxPauseMs: 200, refusedPauseMs: 200, requestMs: 20_000 };
@@ -102,16 +103,8 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
   const listsOfNodes = (): Asked[] => asked.filter(({ path, query }) => path.endsWith('/nodes') && !('watch' in query));
   const watchesOfNodes = (): Asked[] => asked.filter(({ path, query }) => path.endsWith('/nodes') && 'watch' in query);
 
-  /** What is known, as `name standing host:port`. */
-  const told = (): string[] | null =>
-    nodes?.map(({ name, standing, url }) => `${name} ${standing} ${url.slice('ws://'.length)}`).sort() ?? null;
-
-  async function tells(...expected: string[]): Promise<void> {
-    const done = (): boolean => JSON.stringify(told()) === JSON.stringify(expected);
-    await until(done, LIMIT_MS, `[${expected.join(', ')}]`).catch((error: unknown) => {
-      throw new Error(`${String(error)}; it is [${told()?.join(', ') ?? 'nothing'}]`);
-    });
-  }
+  const told = (): string[] | null => toldOf(nodes);
+  const tells = (...expected: string[]): Promise<void> => untilTold(told, expected, LIMIT_MS);
 
   async function twoNodes(): Promise<void> {
     for (const [name, ip] of [

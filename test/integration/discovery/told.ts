@@ -1,0 +1,19 @@
+/** What a discovery has published, in a form that tests compare. */
+import type { DiscoveredNode } from '../../../src/gateway/discovery/discovery.ts';
+import { until } from '../../helpers/until.ts';
+
+/** As `name standing host:port`, in order; null before anything was published. */
+export const toldOf = (nodes: readonly DiscoveredNode[] | null): string[] | null =>
+  nodes?.map(({ name, standing, url }) => `${name} ${standing} ${url.slice('ws://'.length)}`).sort() ?? null;
+
+/** Resolves once exactly this is told. */
+export async function untilTold(
+  told: () => string[] | null,
+  expected: readonly string[],
+  limitMs: number,
+): Promise<void> {
+  const done = (): boolean => JSON.stringify(told()) === JSON.stringify(expected);
+  await until(done, limitMs, `[${expected.join(', ')}]`).catch((error: unknown) => {
+    throw new Error(`${String(error)}; it is [${told()?.join(', ') ?? 'nothing'}]`);
+  });
+}
