@@ -4,8 +4,7 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
-import { MAX_CREATE_COUNT } from '../../src/protocol/limits.ts';
-import { MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
+import { MAX_CREATE_COUNT, MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
 import { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
 import { EndReason, ImageRef } from '../../src/protocol/sandbox.ts';
 import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
@@ -37,6 +36,19 @@ export interface OpsDeps {
 /** How long a question waits for boxinit to call again. */
 const RECALL_MS = 10_000;
 
+/** Made once: a schema is compiled when it is used first, which takes longer than the rest of a create. */
+const Asked = {
+  create: z.object({ spec: SandboxSpec }),
+  createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
+  delete: z.object({ sandbox: z.string(), reason: EndReason }),
+  extend: z.object({ sandbox: z.string(), expiresAtMs: z.number() }),
+  execs: z.object({ ids: z.array(z.string()).max(1_000).optional() }),
+  signal: z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() }),
+  image: z.object({ image: ImageRef }),
+  cordon: z.object({ on: z.boolean() }),
+  drain: z.object({ on: z.boolean(), deadlineMs: z.number().min(0).max(MAX_TIMEOUT_MS).optional() }),
+};
+
 type Opener = (stream: MuxStream, deps: OpsDeps) => StreamHandler;
 
 /** @throws ServiceError: refuse the stream with it. */
@@ -49,19 +61,19 @@ export function openOp(stream: MuxStream, deps: OpsDeps): StreamHandler {
 
 const OPENERS: Record<string, Opener> = {
   create: (stream, { sandboxes }) => {
-    const { spec } = parse(z.object({ spec: SandboxSpec }), stream.request);
+    const { spec } = parse(Asked.create, stream.request);
     return answer(stream, sandboxes.create(spec).record);
   },
   createMany: (stream, { sandboxes }) => {
-    const { groups } = parse(z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }), stream.request);
+    const { groups } = parse(Asked.createMany, stream.request);
     return later(stream, async () => ({ ...(await createMany(sandboxes, groups)) }));
   },
   delete: (stream, { sandboxes }) => {
-    const { sandbox, reason } = parse(z.object({ sandbox: z.string(), reason: EndReason }), stream.request);
+    const { sandbox, reason } = parse(Asked.delete, stream.request);
     return answer(stream, sandboxes.delete(sandbox, reason));
   },
   extend: (stream, { sandboxes }) => {
-    const request = parse(z.object({ sandbox: z.string(), expiresAtMs: z.number() }), stream.request);
+    const request = parse(Asked.extend, stream.request);
     return answer(stream, sandboxes.extend(request.sandbox, request.expiresAtMs));
   },
   watch: (stream, { feed }) => watch(stream, feed),
@@ -81,13 +93,12 @@ const OPENERS: Record<string, Opener> = {
   file: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, fileKind(stream.request)),
   port: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, portKind(stream.request)),
   execs: (stream, deps) => {
-    const { ids } = parse(z.object({ ids: z.array(z.string()).max(1_000).optional() }), stream.request);
+    const { ids } = parse(Asked.execs, stream.request);
     const sandbox = target(stream, deps);
     return later(stream, async () => ({ execs: await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id)) }));
   },
   signal: (stream, deps) => {
-    const schema = z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() });
-    const { id, signal, all } = parse(schema, stream.request);
+    const { id, signal, all } = parse(Asked.signal, stream.request);
     const sandbox = target(stream, deps);
     // It has ended, and boxinit need not know it any more.
     if (deps.jobs.find(sandbox.id, id)?.state()?.exit) return answer(stream, {});
@@ -109,12 +120,11 @@ const OPENERS: Record<string, Opener> = {
   },
   'image-import': (stream, deps) => importImage(stream, imageIn(stream), imageDeps(deps)),
   cordon: (stream, { intake }) => {
-    intake.cordon(parse(z.object({ on: z.boolean() }), stream.request).on);
+    intake.cordon(parse(Asked.cordon, stream.request).on);
     return answer(stream, {});
   },
   drain: (stream, { intake }) => {
-    const schema = z.object({ on: z.boolean(), deadlineMs: z.number().min(0).max(MAX_TIMEOUT_MS).optional() });
-    const { on, deadlineMs } = parse(schema, stream.request);
+    const { on, deadlineMs } = parse(Asked.drain, stream.request);
     intake.drain(on, deadlineMs);
     return answer(stream, {});
   },
@@ -196,7 +206,7 @@ function later(stream: MuxStream, work: () => Promise<Json>): StreamHandler {
   return {};
 }
 
-const imageIn = ({ request }: MuxStream): string => parse(z.object({ image: ImageRef }), request).image;
+const imageIn = ({ request }: MuxStream): string => parse(Asked.image, request).image;
 
 const imageDeps = ({ runtime, dataDir, imagesChanged, log }: OpsDeps): ImageOpsDeps => {
   return { images: runtime.images, dataDir, changed: imagesChanged, log };

@@ -91,7 +91,10 @@ export interface ContainerRuntime {
    * @throws ServiceError `capacity_exhausted` when the machine has no room, `internal` otherwise.
    */
   launch(options: LaunchOptions): Promise<Container>;
-  /** Gives a waiting container to a sandbox: image (blanks), limits, hostname. Milliseconds. */
+  /**
+   * Gives a waiting container to a sandbox: image (blanks), limits, hostname. Milliseconds. That it resolves is the promise
+   * that an exec works: boxinit has answered since the container became what it is.
+   */
   claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void>;
   /** Kills and removes; safe to repeat; resolves once no process of it is left. */
   destroy(id: string): Promise<void>;

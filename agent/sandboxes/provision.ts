@@ -8,7 +8,6 @@ import type { Sandboxes } from './sandboxes.ts';
 
 /** Containers that die between their start and their claim, before the sandbox is given up. */
 const MAX_ATTEMPTS = 5;
-const PING_MS = 5_000;
 
 export interface ProvisionDeps {
   runtime: ContainerRuntime;
@@ -64,8 +63,6 @@ async function pull(sandbox: Sandbox, deps: ProvisionDeps, signal: AbortSignal):
 async function claim(launched: Launched, wanted: ClaimOptions, deps: ProvisionDeps): Promise<void> {
   if (!launched.link.connected) throw new ServiceError('node_unavailable', 'the container died before it was claimed');
   await deps.runtime.claim(launched.container, launched.link, wanted);
-  // RUNNING is a promise that an exec works: the answer shows that this boxinit is alive now.
-  await launched.link.ping(PING_MS);
 }
 
 const isContainersFault = (error: unknown): boolean =>

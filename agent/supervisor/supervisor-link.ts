@@ -17,6 +17,7 @@ import type { Supervisor } from './supervisor.ts';
 /** Callers that have not shown the token yet. One more, and the oldest is dropped. */
 const MAX_UNPROVEN = 4;
 const DEFAULT_CALL_MS = 10_000;
+const DEFAULT_PING_MS = 5_000;
 
 export interface SupervisorLinkOptions {
   /** Container id. */
@@ -110,8 +111,7 @@ export class SupervisorLink implements Supervisor {
     );
   }
 
-  /** Round trip to boxinit in milliseconds. @throws ServiceError `node_unavailable`, `deadline_exceeded`. */
-  async ping(deadlineMs: number): Promise<number> {
+  async ping(deadlineMs = DEFAULT_PING_MS): Promise<number> {
     const connection = this.#current;
     if (connection === null) throw new ServiceError('node_unavailable', 'boxinit is not connected');
     return await withDeadline({ deadlineMs, what: "boxinit's answer" }, () => connection.mux.ping());

@@ -11,4 +11,6 @@ export interface Supervisor {
   open(request: Json, handler: StreamHandler): MuxStream;
   /** One question, one answer. @throws ServiceError as refused, `interrupted` when the link was cut. */
   call(request: Json, options?: { signal?: AbortSignal; deadlineMs?: number }): Promise<Json>;
+  /** Round trip to boxinit in milliseconds. @throws ServiceError `node_unavailable`, `interrupted`, `deadline_exceeded`. */
+  ping(deadlineMs?: number): Promise<number>;
 }

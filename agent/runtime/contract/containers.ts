@@ -1,5 +1,6 @@
 /** Containers: made, claimed, found again, ended. */
 import { expect, test } from 'vitest';
+import { ServiceError } from '../../../src/protocol/errors.ts';
 import { until } from '../../testing/harness.ts';
 import { Bench, LIMITS, run, type ContractSubject } from './subject.ts';
 
@@ -28,6 +29,14 @@ export function containerChapter(subject: ContractSubject): void {
     expect(bench.runtime.canClaim({ limits: LIMITS, network: 'off' }, wanted)).toBe(true);
     await bench.claim(launched, { limits });
     expect((await run(launched.link, ['true'])).exit.exitCode).toBe(0);
+  });
+
+  test('a container that has ended, or whose boxinit has, is not claimed', async () => {
+    await using bench = await Bench.open(subject);
+    const launched = await bench.launch();
+    await subject.kill(bench.runtime, launched.container.id);
+    await until('the link is lost', () => !launched.link.connected);
+    await expect(bench.claim(launched)).rejects.toThrow(ServiceError);
   });
 
   test('destroy removes the container, may be repeated, and knows nothing of what never was', async () => {

@@ -104,13 +104,15 @@ export class DockerRuntime implements ContainerRuntime {
     await this.#call('the start of a container', CREATE_MS, undefined, () => this.#docker.getContainer(id).start());
   }
 
-  async claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+  async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const known = this.#known.get(container.id);
-    if (known !== undefined && sameLimits(known.limits, options.limits)) return;
-    await this.#call('the limits of a container', CALL_MS, options.signal, (abortSignal) =>
-      this.#docker.getContainer(container.id).update({ ...limitsOf(options.limits), abortSignal }),
-    );
-    if (known !== undefined) known.limits = options.limits;
+    if (known === undefined || !sameLimits(known.limits, options.limits)) {
+      await this.#call('the limits of a container', CALL_MS, options.signal, (abortSignal) =>
+        this.#docker.getContainer(container.id).update({ ...limitsOf(options.limits), abortSignal }),
+      );
+      if (known !== undefined) known.limits = options.limits;
+    }
+    await supervisor.ping();
   }
 
   async destroy(id: string): Promise<void> {

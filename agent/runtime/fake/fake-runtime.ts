@@ -57,12 +57,12 @@ export class FakeRuntime implements ContainerRuntime {
     return { id, imageId: container.imageId };
   }
 
-  claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+  async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     options.signal?.throwIfAborted();
     if (this.#containers.get(container.id)?.boxinit === null) {
-      return Promise.reject(new ServiceError('internal', 'the container has ended'));
+      throw new ServiceError('internal', 'the container has ended');
     }
-    return Promise.resolve();
+    await supervisor.ping();
   }
 
   destroy(id: string): Promise<void> {

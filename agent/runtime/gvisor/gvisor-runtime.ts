@@ -72,12 +72,12 @@ export class GvisorRuntime implements ContainerRuntime {
     return await this.#launching.run(options.id, launch);
   }
 
-  async claim(container: Container, _supervisor: Supervisor, options: ClaimOptions): Promise<void> {
+  async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const box = this.#deps.boxes.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
     refuseUnsupported(options);
     writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: PIDS_OF_A_KERNEL });
-    return Promise.resolve();
+    await supervisor.ping();
   }
 
   async destroy(id: string): Promise<void> {

@@ -7,6 +7,7 @@ import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { removeTree } from '../../images/remove-tree.ts';
+import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
 
 const State = z.object({
@@ -22,6 +23,8 @@ export interface Box extends z.infer<typeof State> {
   readonly id: string;
   /** Of the image it was claimed with. */
   imageId: string | null;
+  /** What its group is held to, where this agent has set it. */
+  limits: Limits | null;
 }
 
 /** As many paths as one process is told. */
@@ -66,7 +69,7 @@ export class Boxes {
   }
 
   started(id: string, process: ProcessId, more: { cgroup: string; by: Box['by'] }): Box {
-    const box: Box = { id, ...process, ...more, imageId: null };
+    const box: Box = { id, ...process, ...more, imageId: null, limits: null };
     const state: z.infer<typeof State> = { ...process, ...more };
     writeWhole(join(this.dirOf(id), 'state.json'), JSON.stringify(state));
     this.#known.set(id, box);
@@ -127,7 +130,7 @@ export class Boxes {
   #read(id: string): Box | undefined {
     try {
       const state = State.parse(JSON.parse(readFileSync(join(this.dirOf(id), 'state.json'), 'utf8')));
-      return { id, ...state, imageId: this.#readImage(id) };
+      return { id, ...state, imageId: this.#readImage(id), limits: null };
     } catch {
       return undefined;
     }

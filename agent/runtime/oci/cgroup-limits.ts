@@ -30,6 +30,10 @@ export function writeLimits(tree: CgroupTree, path: string, limits: Limits): voi
   writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
 }
 
+/** Whether a group that is held to one is held to the other. The disk is no matter of groups. */
+export const sameLimits = (a: Limits, b: Limits): boolean =>
+  a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit;
+
 /** Memory with swap may never be less than memory alone: which comes first depends on what is there. */
 function writeMemoryV1(group: string, bytes: string): void {
   const limit = join(group, 'memory.limit_in_bytes');

@@ -4,10 +4,10 @@ import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { ImageStore } from '../../images/image-store.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
-import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '../runtime.ts';
+import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions, Limits } from '../runtime.ts';
 import type { BlankMaker } from './blanks.ts';
 import type { Box, Boxes } from './boxes.ts';
-import { readOomKills, writeLimits } from './cgroup-limits.ts';
+import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
 import { removeGroupIfEmpty, type CgroupTree } from './cgroup-tree.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
@@ -74,6 +74,7 @@ export class OciRuntime implements ContainerRuntime {
     const { boxes, blanks } = this.#deps;
     await boxes.make(options.id);
     const box = await blanks.make(options);
+    this.#holdTo(box, options.limits);
     options.signal?.throwIfAborted();
     this.#exits.watch(options.id, box);
     return { id: options.id, imageId: null };
@@ -84,14 +85,14 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async #claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
-    const { boxes, tree, place, network, disks } = this.#deps;
+    const { boxes, place, network, disks } = this.#deps;
     const { image, limits, signal } = options;
     const box = boxes.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
     if (box.imageId !== null) throw new ServiceError('internal', 'the container has an image already');
     this.images.hold(image.id);
     boxes.claimed(box, image.id);
-    writeLimits(tree, box.cgroup, limits);
+    this.#holdTo(box, limits);
     const online = options.network === 'internet';
     const cabled = online ? network.connect(box.id, boxes.dirOf(box.id), box.pid) : undefined;
     const request = async (): Promise<void> => {
@@ -112,6 +113,14 @@ export class OciRuntime implements ContainerRuntime {
     for (const outcome of await Promise.allSettled([request(), cabled])) {
       if (outcome.status === 'rejected') throw outcome.reason;
     }
+  }
+
+  /** Most sandboxes want what blanks are made with, and pay nothing for it at their claim. */
+  #holdTo(box: Box, limits: Limits): void {
+    if (box.limits !== null && sameLimits(box.limits, limits)) return;
+    box.limits = null;
+    writeLimits(this.#deps.tree, box.cgroup, limits);
+    box.limits = limits;
   }
 
   /** As the blank sees it: the directory that holds what the sandbox writes. */
