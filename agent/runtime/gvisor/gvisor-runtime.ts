@@ -157,7 +157,7 @@ export class GvisorRuntime implements ContainerRuntime {
     this.#exits.forget(id);
     await endProcesses(tree, cgroup, box);
     if (known) {
-      await cli.delete(id, { logPath: join(boxes.dirOf(id), 'log') }).catch(() => undefined);
+      await cli.forget(id);
       await unmountBelow(boxes.dirOf(id));
     }
     await endGroup(tree, cgroup);

@@ -36,15 +36,22 @@ export class RuntimeCli {
     await this.#command(['run', '--detach', '--bundle', bundle, '--pid-file', pidFile, id], options);
   }
 
-  /** Forgets a container whose processes and control groups are gone; knows nothing of one that never was. */
-  async forget(id: string): Promise<void> {
-    // What its own `delete` would do after that, without the start of a program.
-    await rm(join(this.#stateDir, id), { recursive: true, force: true });
+  /** Creates a container, as `run` does, that waits for its `start`. @throws ServiceError `internal` as `run`. */
+  async create(id: string, bundle: string, pidFile: string, options: CommandOptions): Promise<void> {
+    await this.#command(['create', '--bundle', bundle, '--pid-file', pidFile, id], options);
   }
 
-  /** Ends a container, and forgets it. Knows nothing of one that never was. */
-  async delete(id: string, options: CommandOptions): Promise<void> {
-    await this.#command(['delete', '--force', id], options);
+  /** @throws ServiceError `internal` as `run`. */
+  async start(id: string, options: CommandOptions): Promise<void> {
+    await this.#command(['start', id], options);
+  }
+
+  /** Forgets a container whose processes and control groups are gone; knows nothing of one that never was. */
+  async forget(id: string): Promise<void> {
+    // What its own `delete` would do after that, without the start of a program. The first is the directory of runc and
+    // crun, the others are files of runsc, whose `delete` would take more than a second.
+    const notes = [id, `${id}_sandbox:${id}.state`, `${id}_sandbox:${id}.lock`, `runsc-${id}.sock`];
+    for (const note of notes) await rm(join(this.#stateDir, note), { recursive: true, force: true });
   }
 
   /** Ids of the containers that the runtime has a note of. */
