@@ -30,6 +30,11 @@ export class Lines<T extends Waiting> {
     return this.#all.size;
   }
 
+  /** Those of whom one waits, in no order that means anything. */
+  get tenants(): string[] {
+    return [...this.#lines.keys()].sort();
+  }
+
   has(tenant: string): boolean {
     return this.#lines.has(tenant);
   }

@@ -15,14 +15,17 @@ export interface Ticket {
 export const weightOf = ({ weight = 1 }: Pick<Ticket, 'weight'>): number => Math.max(1, weight);
 
 /**
- * placed: a node has it, or nobody wants it any more. later: offer it again, before younger ones of its tenant.
- * unclear: as later, but the node that is named may have it all the same. lost: another gateway has the ticket by now.
+ * placed: a node has it, or nobody wants it any more. later: no node has it; offer it again, before younger ones of its
+ * tenant. unclear: as later, but the node that is named may have it. lost: another gateway has the ticket by now.
  */
 export type Outcome = 'placed' | 'later' | 'lost' | { unclear: string };
 
 /** Leave to send one ticket to a node, where other gateways could have got the same ticket. */
 export interface Leave {
-  /** The node that it was sent to before; null: none. It may have it. */
+  /**
+   * The node that it was sent to before, with an outcome that nobody knows; null: none. Whoever sent it may have died, and
+   * the message may even be under way still.
+   */
   readonly triedOn: string | null;
   /**
    * Asks for leave to send it to this node. lost: another gateway has the ticket. ended: it was deleted meanwhile.

@@ -25,6 +25,8 @@ export interface QueueServerOptions {
 
 /** Tickets that this gateway has taken and not yet placed. */
 const MAX_TAKEN = 64;
+/** Tenants of whom lost tickets are looked for at once. */
+const MAX_RECOVERED = 64;
 
 export class QueueServer {
   readonly #options: QueueServerOptions;
@@ -33,6 +35,8 @@ export class QueueServer {
   readonly #finishing = new Set<Promise<void>>();
   #offer: Offer | null = null;
   #recoveredAt = -Infinity;
+  /** How many tenants have had their look in this round. */
+  #recovered = 0;
   #serving = false;
   #serveAgain = false;
 
@@ -110,16 +114,23 @@ export class QueueServer {
     }
     lines.enter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) }, true);
     // Told late or never, its lock ends by itself.
-    if (what !== 'lost') await taken.back().catch(() => undefined);
+    await taken.back(what === 'later').catch(() => undefined);
   }
 
-  /** Looks for tickets whose gateways died. */
+  /** Looks for tickets whose gateways died: of so many tenants at a time, all in turn. */
   #recover(): void {
     const { tickets, lines, recoverMs } = this.#options;
     const now = performance.now();
     if (now - this.#recoveredAt < recoverMs) return;
     this.#recoveredAt = now;
-    const tenants = new Set([...lines.values()].map(({ tenant }) => tenant));
-    for (const tenant of tenants) void tickets.recover(tenant).catch(() => undefined);
+    const tenants = lines.tenants;
+    const first = this.#recovered >= tenants.length ? 0 : this.#recovered;
+    this.#recovered = first + MAX_RECOVERED;
+    for (const tenant of tenants.slice(first, this.#recovered)) {
+      tickets.recover(tenant).then(
+        (freed) => (freed ? this.wake() : undefined),
+        () => undefined,
+      );
+    }
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Tickets as BullMQ keeps them: a queue for each tenant, a job for each ticket, named by its sandbox. BullMQ says who has
- * a job (a lock that ends by itself), puts one back before younger ones, and frees those of a gateway that died. Which
- * tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0007).
+ * a job (a lock that ends by itself, see locks.ts), puts one back before younger ones, and frees those of a gateway that
+ * died. Which tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0007).
  */
 import type * as BullModule from 'bullmq';
 import type { Job, Queue, Worker } from 'bullmq';
@@ -13,13 +13,14 @@ import { BULL_PREFIX, KEYS } from '../redis/keys.ts';
 import { unavailable, type RedisLink } from '../redis/link.ts';
 import { OWNER_KEPT_MS } from '../redis/owners.ts';
 import { Script } from '../redis/script.ts';
+import { Locks } from './locks.ts';
 import type { Leave, Ticket } from './queue.ts';
 
 export interface TicketsOptions {
   link: RedisLink;
   log: Logger;
-  /** A ticket that was taken is another gateway's to take after this long. */
-  lockMs?: number;
+  /** A ticket of a gateway that is not heard of for so long is another's to take. */
+  lockMs: number;
 }
 
 /** One ticket that this gateway has, until `done`, `back`, or the end of its lock. */
@@ -27,8 +28,11 @@ export interface Taken extends Leave {
   readonly ticket: Ticket;
   /** It is on a node, or nobody wants it. @throws ServiceError `node_unavailable` */
   done(): Promise<void>;
-  /** To the front of its tenant's line. @throws ServiceError `node_unavailable` */
-  back(): Promise<void>;
+  /**
+   * To the front of its tenant's line. `nowhere`: no node has it, for sure.
+   * @throws ServiceError `node_unavailable`
+   */
+  back(nowhere?: boolean): Promise<void>;
 }
 
 type Bull = typeof BullModule;
@@ -37,10 +41,9 @@ interface Line {
   worker: Worker;
 }
 
-const LOCK_MS = 45_000;
-/** From the claim of a node to the end of what may be asked of it: `Leave.holds` leaves that much of the lock. */
-const SEND_MS = 20_000;
 const CALL_MS = 4_000;
+/** For tickets of gateways that died, while one lock lasts: all gateways together look no more often. */
+export const LOOKS = 4;
 /** BullMQ's priorities begin at 1, which goes first. */
 const MIDDLE_PRIORITY = 1_000_000;
 /** Tenants whose queue objects are kept; they hold no connection. */
@@ -56,20 +59,27 @@ const CLAIM = new Script(`
   redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[4])
   return 'granted'`);
 
+/** Whoever holds the lock may say that the node which is written down does not have it. */
+const UNCLAIM = new Script(`
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+  return redis.call('DEL', KEYS[2])`);
+
 export class Tickets {
   readonly #bull: Bull;
   readonly #link: RedisLink;
   readonly #log: Logger;
   readonly #lockMs: number;
+  readonly #locks: Locks;
   readonly #lines = new Map<string, Line>();
   #takes = 0;
   readonly #name = crypto.randomUUID();
 
-  private constructor(bull: Bull, { link, log, lockMs = LOCK_MS }: TicketsOptions) {
+  private constructor(bull: Bull, { link, log, lockMs }: TicketsOptions) {
     this.#bull = bull;
     this.#link = link;
     this.#log = log;
     this.#lockMs = lockMs;
+    this.#locks = new Locks({ lockMs, log, ask: (work) => this.#ask(work) });
   }
 
   static async open(options: TicketsOptions): Promise<Tickets> {
@@ -105,13 +115,22 @@ export class Tickets {
     }
     const { spec, priority, weight } = parsed.data;
     const triedOn = await this.#link.run((client) => client.get(KEYS.owner(spec.id)));
+    const lock = this.#locks.keep(worker, spec.id, token, since);
+    const lockKey = `${worker.toKey(spec.id)}:lock`;
     return {
       ticket: { spec, priority, ...(weight === undefined ? {} : { weight }) },
       triedOn,
-      claim: (node) => this.#claim(`${worker.toKey(spec.id)}:lock`, token, spec.id, node),
-      holds: () => performance.now() - since < this.#lockMs - Math.min(SEND_MS, this.#lockMs / 2),
-      done: () => this.#unlessLost(() => job.moveToCompleted(null, token, false)),
-      back: () => this.#unlessLost(() => job.moveToWait(token)),
+      claim: (node) => this.#claim(lockKey, token, spec.id, node),
+      holds: () => lock.holds(),
+      done: async () => {
+        lock.release();
+        await this.#unlessLost(() => job.moveToCompleted(null, token, false));
+      },
+      back: async (nowhere = false) => {
+        lock.release();
+        if (nowhere) await UNCLAIM.run(this.#link, [lockKey, KEYS.owner(spec.id)], [token]);
+        await this.#unlessLost(() => job.moveToWait(token));
+      },
     };
   }
 
@@ -125,13 +144,19 @@ export class Tickets {
     await this.#link.run((client) => client.set(KEYS.owner(id), node, 'PX', OWNER_KEPT_MS));
   }
 
-  /** Frees tickets whose gateways died; see BullMQ, "stalled". Two looks apart by `lockMs / 2` find one. */
-  async recover(tenant: string): Promise<void> {
+  /**
+   * Frees tickets whose gateways died; see BullMQ, "stalled". A look at which the lock is over already may be the second
+   * that finds it so, if the one before was `recoverMs` ago.
+   * @returns whether one was freed
+   */
+  async recover(tenant: string): Promise<boolean> {
     const { worker } = this.#line(tenant);
-    await this.#ask(() => worker.getBackend().moveStalledJobsToWait());
+    const freed = await this.#ask(() => worker.getBackend().moveStalledJobsToWait());
+    return freed.length > 0;
   }
 
   async close(): Promise<void> {
+    this.#locks.stop();
     await Promise.all([...this.#lines.keys()].map((tenant) => this.#drop(tenant)));
   }
 
@@ -186,7 +211,7 @@ export class Tickets {
         ...shared,
         autorun: false,
         lockDuration: this.#lockMs,
-        stalledInterval: Math.floor(this.#lockMs / 2),
+        stalledInterval: Math.floor(this.#lockMs / LOOKS),
         // A ticket is never given up because gateways died that had it.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
       },

@@ -10,7 +10,7 @@ import { RedisLeader } from '../leader/redis-leader.ts';
 import { MemoryQueue } from '../queue/memory-queue.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import { SharedQueue } from '../queue/shared-queue.ts';
-import { Tickets } from '../queue/tickets.ts';
+import { LOOKS, Tickets } from '../queue/tickets.ts';
 import { WaitingRoom } from '../queue/waiting-room.ts';
 import type { Owners } from '../sandboxes/rivals.ts';
 import type { TenantCounters } from '../tenants/counters.ts';
@@ -60,12 +60,12 @@ export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logg
 export async function openShared(config: SharedConfig, log: Logger, times: SharedTimes = {}): Promise<Shared> {
   const { redisUrl, queueMax, queueWaitMs } = config;
   if (redisUrl === undefined || redisUrl === null) return inMemory(config, log);
-  const { lockMs = 45_000, leaseMs = 10_000, commandMs = 2_000 } = times;
+  const { lockMs = 4_000, leaseMs = 10_000, commandMs = 2_000 } = times;
   const link = await RedisLink.open({ url: redisUrl, log, commandMs });
   const leader = new RedisLeader({ link, log, leaseMs });
   const room = new WaitingRoom(link, log);
   const tickets = await Tickets.open({ link, log, lockMs });
-  const queue = new SharedQueue({ link, room, tickets, log, max: queueMax, recoverMs: lockMs / 2 });
+  const queue = new SharedQueue({ link, room, tickets, log, max: queueMax, recoverMs: lockMs / LOOKS });
   leader.every(HOUSEKEEPING_MS, 'look after the shared queue', async (term) => {
     if (!link.up) return;
     queue.endOverdue(Date.now(), queueWaitMs);

@@ -51,13 +51,15 @@ export class Placer {
     const { store, nodes } = this.#options;
     const entry = store.get(ticket.spec.id);
     if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
-    const triedOn = leave?.triedOn ?? null;
-    const tried = triedOn === null ? undefined : nodes().find((node) => node.name === triedOn);
+    const tried = leave === undefined ? undefined : nodes().find(({ name }) => name === leave.triedOn);
     if (tried !== undefined && !tried.up && tried.state !== 'lost') {
       // It may be there: that node is heard first, or given up as lost. Others of the tenant go meanwhile.
-      return tried.whenUp(TRIED_PATIENCE_MS).then(later, later);
+      const unclear = (): Outcome => ({ unclear: tried.name });
+      return tried.whenUp(TRIED_PATIENCE_MS).then(unclear, unclear);
     }
     const excluded = this.#excluded.get(entry.id);
+    // Whoever sent it there did not hear the answer. The same id again is the same sandbox.
+    if (tried?.up === true && !excluded?.has(tried)) return this.#send(ticket, entry, tried, leave);
     let node = pick(nodes(), ticket.spec, { exclude: excluded });
     if (node === null && excluded !== undefined) {
       // Every other node is full: better a suspect than none, but only after a pause.
@@ -86,7 +88,8 @@ export class Placer {
     try {
       record = await this.#sender.send(node, ticket.spec);
     } catch (thrown) {
-      return this.#turnedDown(entry, node, ServiceError.from(thrown));
+      const outcome = this.#turnedDown(entry, node, ServiceError.from(thrown), leave);
+      return outcome === 'later' && leave?.triedOn === node.name ? await this.#bar(entry, node) : outcome;
     }
     observe?.('accepted');
     this.#excluded.delete(entry.id);
@@ -99,15 +102,22 @@ export class Placer {
   async #ask(leave: Leave, entry: Entry, node: Node): Promise<Outcome | null> {
     const said = await leave.claim(node.name).catch(() => 'unknown' as const);
     if (entry.ended || entry.accepted || said === 'ended' || said === 'gone') return 'placed';
-    if (said === 'unknown') return 'later';
+    if (said === 'unknown') return leave.triedOn === null ? 'later' : { unclear: leave.triedOn };
     // A process that stood still in between finds here that its time is over, and sends nothing.
     return said === 'granted' && leave.holds() ? null : 'lost';
   }
 
-  #turnedDown(entry: Entry, node: Node, error: ServiceError): Outcome {
+  #turnedDown(entry: Entry, node: Node, error: ServiceError, leave: Leave | undefined): Outcome {
     const { store, log, observe } = this.#options;
     // Its watch may have said already that it is there: then the answer alone was lost.
     if (entry.ended || entry.accepted) return 'placed';
+    if (leave !== undefined && error.code === 'sandbox_ended') {
+      // Barred there; see below. Had it been deleted, there would have been no leave.
+      this.#exclude(entry.id, node);
+      entry.sent = false;
+      store.assign(entry, null);
+      return 'later';
+    }
     switch (error.code) {
       case 'capacity_exhausted':
       case 'draining':
@@ -139,14 +149,26 @@ export class Placer {
     }
   }
 
+  /**
+   * The node does not have it, and it was sent there before: should that message come late, it is to be turned down as
+   * the create of a sandbox that was deleted already.
+   */
+  async #bar(entry: Entry, node: Node): Promise<Outcome> {
+    this.#exclude(entry.id, node);
+    try {
+      await node.call({ op: 'delete', sandbox: entry.id, reason: 'internal' });
+      return 'placed';
+    } catch (thrown) {
+      return ServiceError.from(thrown).code === 'sandbox_not_found' ? 'later' : { unclear: node.name };
+    }
+  }
+
   #exclude(id: string, node: Node): void {
     let excluded = this.#excluded.get(id);
     if (excluded === undefined) this.#excluded.set(id, (excluded = new Set()));
     if (excluded.size < MAX_EXCLUDED) excluded.add(node);
   }
 }
-
-const later = (): Outcome => 'later';
 
 function reasonOf(error: ServiceError): EndReason {
   return error.code.startsWith('image_') ? 'image_pull_failed' : 'start_failed';

@@ -235,6 +235,11 @@ export class FakeNode {
     return { refused };
   }
 
+  /** As a create that arrives now. @throws ServiceError that it is refused with */
+  make(spec: SandboxSpec): void {
+    this.#create(spec);
+  }
+
   #create(spec: SandboxSpec): Json {
     if (this.refuse !== null) throw this.refuse;
     if (this.room <= 0) throw new ServiceError('capacity_exhausted');
@@ -243,17 +248,18 @@ export class FakeNode {
     const { env: _env, secrets: _secrets, startCommand: _start, idleTimeoutMs: _idle, ...rest } = spec;
     const known = this.records.get(spec.id);
     if (known !== undefined) return { ...known };
+    if (this.#tombstones.has(spec.id)) throw new ServiceError('sandbox_ended');
     const record: SandboxRecord = {
       ...rest,
-      status: this.#tombstones.has(spec.id) ? 'TERMINATED' : 'PROVISIONING',
-      reason: this.#tombstones.has(spec.id) ? 'deleted' : null,
+      status: 'PROVISIONING',
+      reason: null,
       message: null,
       startedAtMs: null,
       endedAtMs: null,
       timings: { placedMs: 1 },
     };
     this.records.set(spec.id, record);
-    if (this.autoRun && record.status !== 'TERMINATED') this.run(spec.id);
+    if (this.autoRun) this.run(spec.id);
     return { ...record };
   }
 

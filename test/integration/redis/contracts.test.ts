@@ -72,7 +72,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     open: async (max) => {
       const { links, close } = await openLinks();
       const [link] = links;
-      const tickets = await Tickets.open({ link, log: silent });
+      const tickets = await Tickets.open({ link, log: silent, lockMs: 4_000 });
       const room = new WaitingRoom(link, silent);
       const queue = new SharedQueue({ link, room, tickets, log: silent, max, recoverMs: 20_000 });
       return {
