@@ -37,3 +37,18 @@ test('what an earlier agent did not get to bury is buried by the next', async ()
   await boxes.buried();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
+
+test('what is given up while others are being buried is buried too', async () => {
+  const boxes = await Boxes.open(directory);
+  for (let round = 0; round < 5; round++) {
+    const ids = [`mbx-${round}-a`, `mbx-${round}-b`];
+    for (const id of ids) writeFileSync(path.join(await boxes.make(id), 'upper', 'file'), 'x');
+    await Promise.all(ids.map((id) => boxes.remove(id)));
+  }
+  await boxes.buried();
+  expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
+  await boxes.make('mbx-late');
+  await boxes.remove('mbx-late');
+  await boxes.buried();
+  expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
+});

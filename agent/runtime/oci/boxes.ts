@@ -6,9 +6,9 @@ import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { removeTree } from '../../images/remove-tree.ts';
 import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
+import { Undertaker } from './undertaker.ts';
 
 const State = z.object({
   pid: z.number().int().positive(),
@@ -27,22 +27,18 @@ export interface Box extends z.infer<typeof State> {
   limits: Limits | null;
 }
 
-/** As many paths as one process is told. */
-const MAX_BURIED_AT_ONCE = 256;
-
 const CONTAINER_ID = /^[a-z0-9-]{1,64}$/;
 
 export class Boxes {
   readonly #dir: string;
   readonly #grave: string;
+  readonly #undertaker: Undertaker;
   readonly #known = new Map<string, Box>();
-  /** Directories of containers that are gone. */
-  #toBury: string[] = [];
-  #burying: Promise<void> | null = null;
 
   private constructor(dir: string) {
     this.#dir = join(dir, 'boxes');
     this.#grave = join(dir, 'grave');
+    this.#undertaker = new Undertaker(this.#grave);
   }
 
   static async open(dir: string): Promise<Boxes> {
@@ -51,7 +47,7 @@ export class Boxes {
     await mkdir(boxes.#dir, { recursive: true, mode: 0o700 });
     await chmod(boxes.#dir, 0o700);
     await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
-    for (const name of readdirSync(boxes.#grave)) boxes.#bury(join(boxes.#grave, name));
+    if (readdirSync(boxes.#grave).length > 0) boxes.#undertaker.call();
     return boxes;
   }
 
@@ -99,32 +95,18 @@ export class Boxes {
   /** Forgets it at once; its files go later. */
   async remove(id: string): Promise<void> {
     this.#known.delete(id);
-    const grave = join(this.#grave, `${id}-${crypto.randomUUID()}`);
     try {
-      await rename(this.dirOf(id), grave);
+      await rename(this.dirOf(id), join(this.#grave, `${id}-${crypto.randomUUID()}`));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;
     }
-    this.#bury(grave);
+    this.#undertaker.call();
   }
 
   /** Resolves once no file of a removed container is left. */
   async buried(): Promise<void> {
-    await this.#burying;
-  }
-
-  #bury(path: string): void {
-    this.#toBury.push(path);
-    this.#burying ??= this.#buryAll();
-  }
-
-  /** Many in one go: removing is a process of its own. What stays is found again at the next start. Never rejects. */
-  async #buryAll(): Promise<void> {
-    while (this.#toBury.length > 0) {
-      await removeTree(...this.#toBury.splice(0, MAX_BURIED_AT_ONCE)).catch(() => undefined);
-    }
-    this.#burying = null;
+    await this.#undertaker.close();
   }
 
   #read(id: string): Box | undefined {

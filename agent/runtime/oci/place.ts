@@ -35,7 +35,8 @@ export interface Place {
   inside(path: string): string;
 }
 
-const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
+/** Tells an agent's things from another's. */
+export const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
 
 /** The control group of an agent, without a leading slash. */
 export const agentGroup = (dataDir: string): string => `${GROUP}/${tagOf(dataDir)}`;

@@ -19,12 +19,17 @@ export interface CommandOptions {
 export class RuntimeCli {
   readonly program: string;
   readonly #stateDir: string;
+  readonly #through: readonly string[];
   readonly #global: readonly string[];
 
-  /** `stateDir`: where the runtime keeps what it knows of its containers. `flags`: those before the command. */
-  constructor(program: string, stateDir: string, flags: readonly string[] = []) {
+  /**
+   * `stateDir`: where the runtime keeps what it knows of its containers. `flags`: those before the command. `through`: a
+   * program that runs the one that its last arguments name.
+   */
+  constructor(program: string, stateDir: string, flags: readonly string[] = [], through: readonly string[] = []) {
     this.program = program;
     this.#stateDir = stateDir;
+    this.#through = through;
     this.#global = [...flags, '--root', stateDir];
   }
 
@@ -66,7 +71,8 @@ export class RuntimeCli {
     try {
       await withDeadline({ deadlineMs, signal, what: this.program }, async (linked) => {
         const ended = Promise.withResolvers<string | null>();
-        const child = spawn(this.program, [...this.#global, ...args], {
+        const [file = '', ...rest] = [...this.#through, this.program, ...this.#global, ...args];
+        const child = spawn(file, rest, {
           stdio: ['ignore', log, log],
           // Neither the terminal's signals nor the end of this process reach the container.
           detached: true,
