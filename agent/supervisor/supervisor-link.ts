@@ -86,10 +86,16 @@ export class SupervisorLink implements Supervisor {
 
   async call(request: Json, options: { signal?: AbortSignal; deadlineMs?: number } = {}): Promise<Json> {
     const answer = Promise.withResolvers<Json>();
+    let answered = false;
     const stream = this.open(request, {
-      opened: (message) => answer.resolve(message),
+      opened: (message) => {
+        answered = true;
+        answer.resolve(message);
+      },
       fin: () => undefined,
-      closed: (error) => answer.reject(error ?? new ServiceError('interrupted')),
+      closed: (error) => {
+        if (!answered) answer.reject(error ?? new ServiceError('interrupted'));
+      },
     });
     try {
       return await withDeadline(

@@ -3,7 +3,7 @@ import { isAlive, seemsAlive, type ProcessId } from './pids.ts';
 
 const LOOK_EVERY_MS = 200;
 /** Of so many each time it is made sure that the number is still theirs. */
-const SURE_EACH_LOOK = 16;
+const SURE_EACH_LOOK = 4;
 
 export class Exits {
   readonly #watched = new Map<string, ProcessId>();

@@ -14,14 +14,19 @@ export interface Opener {
  */
 export function ask(on: Opener, request: Json, deadlineMs: number): Promise<Json> {
   const done = Promise.withResolvers<Json>();
+  let answered = false;
   const timer = setTimeout(() => {
     stream.reset(new ServiceError('deadline_exceeded', `no answer from the node within ${deadlineMs} ms`));
   }, deadlineMs);
   const handler: StreamHandler = {
-    opened: (answer) => done.resolve(answer),
+    opened: (answer) => {
+      answered = true;
+      done.resolve(answer);
+    },
     closed: (error) => {
       clearTimeout(timer);
-      done.reject(error ?? new ServiceError('protocol_error', 'the agent ended a call without an answer'));
+      // An error takes longer to make than the rest of a call.
+      if (!answered) done.reject(error ?? new ServiceError('protocol_error', 'the agent ended a call without an answer'));
     },
   };
   let stream: MuxStream;
