@@ -58,22 +58,20 @@ export class Bench implements AsyncDisposable {
     return launched;
   }
 
-  /** A container that is ready for programs. */
+  /** A container that is ready for programs: one that waited if such a one can be claimed so, as pools do it. */
   async claimed(changes: Partial<ClaimOptions> = {}): Promise<Launched> {
-    const launched = await this.launch();
+    const waiting = this.runtime.canClaim({ limits: LIMITS, network: 'off' }, this.#wanted(changes));
+    const launched = await this.launch(waiting ? {} : changes);
     await this.claim(launched, changes);
     return launched;
   }
 
   async claim(launched: Launched, changes: Partial<ClaimOptions> = {}): Promise<void> {
-    const options: ClaimOptions = {
-      sandbox: 'sbx-contract',
-      image: this.image,
-      limits: LIMITS,
-      network: 'off',
-      ...changes,
-    };
-    await this.runtime.claim(launched.container, launched.link, options);
+    await this.runtime.claim(launched.container, launched.link, this.#wanted(changes));
+  }
+
+  #wanted(changes: Partial<ClaimOptions>): ClaimOptions {
+    return { sandbox: 'sbx-contract', image: this.image, limits: LIMITS, network: 'off', ...changes };
   }
 
   async exists(id: string): Promise<boolean> {

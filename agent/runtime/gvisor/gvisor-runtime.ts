@@ -12,16 +12,19 @@ import { etcFiles } from '../oci/etc-files.ts';
 import type { Box, Boxes } from '../oci/boxes.ts';
 import { readOomKills, writeLimits } from '../oci/cgroup-limits.ts';
 import { makeGroup, removeGroupIfEmpty, type CgroupTree } from '../oci/cgroup-tree.ts';
+import type { Disks } from '../oci/disk.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
 import { ExitListeners, type ExitListener } from '../oci/exit-listeners.ts';
 import { Exits } from '../oci/exits.ts';
+import type { Network } from '../oci/network/network.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
 import { UnderWay } from '../oci/under-way.ts';
-import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '../runtime.ts';
+import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
-import { containerSpec, INSIDE, MOUNT_POINTS } from './spec.ts';
-import { makeIn, writeIn } from './upper.ts';
+import { raiseLoopback } from './loopback.ts';
+import { containerSpec, INSIDE } from './spec.ts';
+import { furnish } from './upper.ts';
 
 const HOSTNAME = 'sandbox';
 /** gVisor's own threads count too; what is in a container is bounded by its memory. */
@@ -30,8 +33,11 @@ const PIDS_OF_A_KERNEL = 4_096;
 export interface GvisorDeps {
   boxes: Boxes;
   tree: CgroupTree;
-  cli: RuntimeCli;
+  /** One and the same program, told another network each. */
+  cli: Readonly<Record<ClaimOptions['network'], RuntimeCli>>;
   images: ImageStore;
+  disks: Disks;
+  network: Network;
   /** The control group of this agent's containers. */
   group: string;
   boxinitPath: string;
@@ -56,12 +62,14 @@ export class GvisorRuntime implements ContainerRuntime {
       const box = deps.boxes.get(id);
       if (box === undefined) continue;
       if (box.imageId !== null) this.images.hold(box.imageId);
+      deps.network.adopt(id, deps.boxes.dirOf(id));
       if (isAlive(box)) this.#exits.watch(id, box);
     }
   }
 
-  canClaim(launched: { network: string }, wanted: ClaimOptions): boolean {
-    return launched.network === wanted.network;
+  /** Disk and network are there before the kernel of a container is. */
+  canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean {
+    return launched.network === wanted.network && launched.limits.diskMb === wanted.limits.diskMb;
   }
 
   async launch(options: LaunchOptions): Promise<Container> {
@@ -75,7 +83,6 @@ export class GvisorRuntime implements ContainerRuntime {
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const box = this.#deps.boxes.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
-    refuseUnsupported(options);
     writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: PIDS_OF_A_KERNEL });
     await supervisor.ping();
   }
@@ -106,8 +113,10 @@ export class GvisorRuntime implements ContainerRuntime {
   async close(): Promise<void> {
     this.#exits.close();
     this.#listeners.clear();
-    await this.#deps.boxes.buried();
-    const { tree, group } = this.#deps;
+    const { boxes, tree, group, disks, network } = this.#deps;
+    await network.close();
+    await disks.close();
+    await boxes.buried();
     for (const each of [group, join(group, '..')]) removeGroupIfEmpty(tree, each);
   }
 
@@ -116,22 +125,18 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async #launch(options: LaunchOptions): Promise<Container> {
-    const { id, image, socketDir, token, signal } = options;
-    const { boxes, tree, cli, group, boxinitPath } = this.#deps;
+    const { id, image, network, socketDir, token, signal } = options;
+    const { boxes, tree, group, boxinitPath } = this.#deps;
     if (image === undefined) throw new ServiceError('not_supported', 'gVisor has no containers without an image');
-    refuseUnsupported(options);
     const dir = await boxes.make(id);
     const cgroup = `${group}/${id}`;
     const root = join(dir, 'root');
-    const layers = this.images.layersOf(image);
-    await this.#furnish(join(dir, 'upper'), layers[0] ?? '', image.workdir);
-    await mkdir(root);
-    await mountRoot(root, layers, join(dir, 'upper'), join(dir, 'work'));
+    await this.#makeRoot(root, image, options);
     makeGroup(tree, cgroup);
     const spec = containerSpec({ root, hostname: HOSTNAME, boxinitPath, socketDir, cgroupPath: `/${cgroup}`, token });
     await writeFile(join(dir, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
-    await cli.run(id, dir, join(dir, 'pid'), { logPath: join(dir, 'log') });
-    const process = identify(Number(await readFile(join(dir, 'pid'), 'utf8')));
+    const pid = network === 'internet' ? await this.#startOnline(id, dir) : await this.#start(id, dir);
+    const process = identify(pid);
     if (process === undefined) throw new ServiceError('internal', `${INSIDE.boxinit} ended at its start`);
     const box = boxes.started(id, process, { cgroup, by: 'runtime' });
     this.images.hold(image.id);
@@ -141,25 +146,49 @@ export class GvisorRuntime implements ContainerRuntime {
     return { id, imageId: image.id };
   }
 
-  async #furnish(upper: string, imageRoot: string, workdir: string): Promise<void> {
-    for (const path of MOUNT_POINTS) await makeIn(upper, imageRoot, path);
-    await writeIn(upper, imageRoot, INSIDE.boxinit, '');
-    for (const { path, text } of etcFiles(HOSTNAME, [])) await writeIn(upper, imageRoot, path, text);
-    // Through a link of the image it is there already.
-    await makeIn(upper, imageRoot, workdir).catch(() => undefined);
+  async #makeRoot(root: string, image: Image, { id, limits, network: wanted }: LaunchOptions): Promise<void> {
+    const { boxes, disks, network } = this.#deps;
+    const dir = boxes.dirOf(id);
+    const own = limits.diskMb === null ? dir : await disks.mount(id, join(dir, 'disk.ext4'), limits.diskMb);
+    const layers = this.images.layersOf(image);
+    const files = etcFiles(HOSTNAME, wanted === 'internet' ? network.resolvers : []);
+    await furnish(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files });
+    await mkdir(root);
+    await mountRoot(root, layers, join(own, 'upper'), join(own, 'work'));
+    // What is mounted over it keeps it.
+    await disks.release(id);
+  }
+
+  async #start(id: string, dir: string): Promise<number> {
+    await this.#deps.cli.off.run(id, dir, join(dir, 'pid'), { logPath: join(dir, 'log') });
+    return Number(await readFile(join(dir, 'pid'), 'utf8'));
+  }
+
+  /** gVisor takes over the devices and addresses that it finds in its network namespace when the container starts. */
+  async #startOnline(id: string, dir: string): Promise<number> {
+    const { cli, network } = this.#deps;
+    const log = { logPath: join(dir, 'log') };
+    await cli.internet.create(id, dir, join(dir, 'pid'), log);
+    const pid = Number(await readFile(join(dir, 'pid'), 'utf8'));
+    await network.connect(id, dir, pid);
+    await raiseLoopback(pid);
+    await cli.internet.start(id, log);
+    return pid;
   }
 
   async #end(id: string): Promise<void> {
-    const { boxes, tree, cli, group } = this.#deps;
+    const { boxes, tree, cli, group, disks, network } = this.#deps;
     const box = boxes.get(id);
     const known = boxes.ids().includes(id);
     const cgroup = box?.cgroup ?? `${group}/${id}`;
     this.#exits.forget(id);
     await endProcesses(tree, cgroup, box);
     if (known) {
-      await cli.forget(id);
+      await cli.off.forget(id);
       await unmountBelow(boxes.dirOf(id));
     }
+    await network.disconnect(id);
+    await disks.release(id);
     await endGroup(tree, cgroup);
     if (typeof box?.imageId === 'string') this.images.release(box.imageId);
     if (box !== undefined) box.imageId = null;
@@ -169,10 +198,4 @@ export class GvisorRuntime implements ContainerRuntime {
   async #gone(id: string): Promise<void> {
     this.#listeners.tell(id, (await this.oomKills(id)) > 0);
   }
-}
-
-/** @throws ServiceError `not_supported`. */
-function refuseUnsupported({ network, limits }: { network: string; limits: { diskMb: number | null } }): void {
-  if (network !== 'off') throw new ServiceError('not_supported', 'under gVisor sandboxes have no network');
-  if (limits.diskMb !== null) throw new ServiceError('not_supported', 'under gVisor disks have no limit');
 }

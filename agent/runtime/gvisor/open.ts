@@ -4,22 +4,27 @@ import { join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
 import { Boxes } from '../oci/boxes.ts';
 import { findCgroups } from '../oci/cgroup-tree.ts';
-import { agentGroup } from '../oci/place.ts';
+import { Disks } from '../oci/disk.ts';
+import { Network } from '../oci/network/network.ts';
+import { agentGroup, tagOf } from '../oci/place.ts';
 import { findProgram, mustRun } from '../oci/programs.ts';
 import { RuntimeCli } from '../oci/runtime-cli.ts';
 import type { RuntimeConfig } from '../select.ts';
 import { GvisorRuntime } from './gvisor-runtime.ts';
 import { unmountBelow } from './root-mount.ts';
 
-/** Works on any processor, without rights that a virtual machine may lack. */
-const PLATFORM = 'ptrace';
+/** Of its platforms the one that its release takes by itself: those work without rights that a virtual machine may lack. */
 const FLAGS = [
-  `--platform=${PLATFORM}`,
-  '--network=none',
   // Only what exists may be connected to: the agent's socket, which is all that is lent.
   '--host-uds=open',
   '--overlay2=none',
 ];
+
+/**
+ * runsc makes no network in the node's own namespace of networks, which older releases tell by files that newer kernels
+ * show in every one. It is never the node's here: they are hidden from it.
+ */
+const HIDING = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc/sys/net && exec "$0" "$@"'];
 
 /** @throws ServiceError `not_supported` that says what this machine lacks. */
 export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRuntime> {
@@ -39,12 +44,25 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   });
   // Of containers whose box is gone.
   for (const name of await readdir(join(dir, 'grave'))) await unmountBelow(join(dir, 'grave', name));
-  const cli = new RuntimeCli(program, join(dir, 'state'), FLAGS);
+  const state = join(dir, 'state');
+  const disks = await Disks.open(dir);
+  const network = new Network({
+    tag: tagOf(config.dataDir),
+    resolvers: config.oci?.resolvers,
+    subnet: config.oci?.subnet,
+    uplinkPid: config.oci?.uplinkPid,
+    log: config.log,
+  });
   return new GvisorRuntime({
     boxes,
     tree,
-    cli,
+    cli: {
+      off: new RuntimeCli(program, state, [...FLAGS, '--network=none']),
+      internet: new RuntimeCli(program, state, [...FLAGS, '--network=sandbox'], HIDING),
+    },
     images,
+    disks,
+    network,
     group: `${agentGroup(config.dataDir)}/gvisor`,
     boxinitPath: config.boxinitPath,
     log: config.log,

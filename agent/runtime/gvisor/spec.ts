@@ -1,11 +1,12 @@
 /** What runsc is told of a container. */
+import { join } from 'node:path';
 import { CAPABILITIES } from '../oci/spec.ts';
 
 /** Where boxinit and its agent are found inside. */
 export const INSIDE = { boxinit: '/.millibox/boxinit', run: '/.millibox/run' } as const;
 
-/** Directories that are mounted on. */
-export const MOUNT_POINTS = ['/proc', '/dev', '/sys', '/tmp', INSIDE.run];
+/** Directories that are mounted on, besides /tmp. */
+export const MOUNT_POINTS = ['/proc', '/dev', '/sys', INSIDE.run];
 
 export interface ContainerSpec {
   root: string;
@@ -34,9 +35,17 @@ export function containerSpec(options: ContainerSpec): object {
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc' },
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755'] },
+      {
+        destination: '/dev/shm',
+        type: 'tmpfs',
+        source: 'shm',
+        options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=67108864'],
+      },
       { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
-      bind(options.boxinitPath, INSIDE.boxinit),
-      bind(options.socketDir, INSIDE.run),
+      // Said to be what it is anyway: otherwise runsc would have it in memory, and who fills that ends the whole sandbox.
+      bind(join(options.root, 'tmp'), '/tmp', 'rw'),
+      bind(options.boxinitPath, INSIDE.boxinit, 'ro'),
+      bind(options.socketDir, INSIDE.run, 'ro'),
     ],
     linux: {
       namespaces: ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type })),
@@ -45,6 +54,6 @@ export function containerSpec(options: ContainerSpec): object {
   };
 }
 
-const bind = (source: string, destination: string): object => {
-  return { source, destination, type: 'bind', options: ['bind', 'ro'] };
+const bind = (source: string, destination: string, access: 'ro' | 'rw'): object => {
+  return { source, destination, type: 'bind', options: ['bind', access] };
 };

@@ -6,9 +6,28 @@ import { type Stats } from 'node:fs';
 import { chmod, chown, lstat, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { INSIDE, MOUNT_POINTS } from './spec.ts';
 
-/** Makes the directory in `upper` and those that lead to it, as they are in the image. @throws ServiceError `image_invalid`. */
-export async function makeIn(upper: string, imageRoot: string, path: string): Promise<void> {
+export interface Furniture {
+  workdir: string;
+  files: readonly { path: string; text: string }[];
+}
+
+/** @throws ServiceError `image_invalid` when the image has something else where a directory must be. */
+export async function furnish(upper: string, imageRoot: string, { workdir, files }: Furniture): Promise<void> {
+  for (const path of MOUNT_POINTS) await makeIn(upper, imageRoot, path);
+  await makeIn(upper, imageRoot, '/tmp', 0o1777);
+  await writeIn(upper, imageRoot, INSIDE.boxinit, '');
+  for (const { path, text } of files) await writeIn(upper, imageRoot, path, text);
+  // Through a link of the image it is there already.
+  await makeIn(upper, imageRoot, workdir).catch(() => undefined);
+}
+
+/**
+ * Makes the directory in `upper` and those that lead to it, as they are in the image; `mode` is that of what the image
+ * does not have.
+ */
+async function makeIn(upper: string, imageRoot: string, path: string, mode = 0o755): Promise<void> {
   const parts = path.split('/').filter((part) => part !== '');
   for (let depth = 1; depth <= parts.length; depth += 1) {
     const at = join(...parts.slice(0, depth));
@@ -21,12 +40,12 @@ export async function makeIn(upper: string, imageRoot: string, path: string): Pr
     await mkdir(made);
     // What lies above hides whose and how the one below is.
     await chown(made, there?.uid ?? 0, there?.gid ?? 0);
-    await chmod(made, (there?.mode ?? 0o755) & 0o7777);
+    await chmod(made, (there?.mode ?? mode) & 0o7777);
   }
 }
 
 /** Leaves it out where the image has something odd in its place. */
-export async function writeIn(upper: string, imageRoot: string, path: string, text: string): Promise<void> {
+async function writeIn(upper: string, imageRoot: string, path: string, text: string): Promise<void> {
   try {
     await makeIn(upper, imageRoot, join(path, '..'));
   } catch (error) {

@@ -1,21 +1,23 @@
 /**
  * A node inside the network namespace that the test put this program in. Reports as JSON what its sandboxes reach:
- * arguments are the directory of unpacked images, and addresses with ports.
+ * arguments are the runtime, the directory of unpacked images, and addresses with ports.
  */
-import { writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
 import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
 import { openOciRuntime } from '../../../agent/runtime/oci/open.ts';
 import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
 import { baseImage } from '../../helpers/images.ts';
 import { configFor } from './oci-config.ts';
 
-const [imagesDir = '', ...targets] = process.argv.slice(2);
+const [runtime = '', imagesDir = '', ...targets] = process.argv.slice(2);
 
 /** `open`: what is there spoke. Otherwise the connection was refused or nothing came of it. */
 async function reaches(link: SupervisorLink, target: string): Promise<string> {
   const [host = '', port = ''] = target.split(/:(?=\d+$)/);
-  const script = `exec 3<>/dev/tcp/${host}/${port} && read -t 5 line <&3 && echo "$line"`;
+  const script = `exec 3<>/dev/tcp/${host}/${port} && { read -t 5 line <&3; echo "$line"; }`;
   const { stdout } = await run(link, ['timeout', '10', 'bash', '-c', script]);
   return stdout.trim() === 'hello' ? 'open' : 'closed';
 }
@@ -28,7 +30,7 @@ async function main(): Promise<void> {
     open: (dataDir) => {
       const config = configFor({ dataDir, imagesDir });
       const oci = { registry: { mirrors: {}, insecure: [] }, archives: {}, ...config.oci, resolvers: ['10.99.0.53'] };
-      return openOciRuntime({ ...config, oci });
+      return (runtime === 'gvisor' ? openGvisorRuntime : openOciRuntime)({ ...config, oci });
     },
     image: baseImage(),
     failing: [],
@@ -42,7 +44,7 @@ async function main(): Promise<void> {
   ]);
   const show = async (link: SupervisorLink, script: string): Promise<string> =>
     (await run(link, ['sh', '-c', script])).stdout.trim();
-  const neighbourAddress = addressIn(await show(neighbour.link, 'cat /proc/net/fib_trie'));
+  const neighbourAddress = addressOf(path.join(bench.dataDir, runtime, 'boxes', neighbour.container.id));
   const serve = [
     'socket(S, PF_INET, SOCK_STREAM, 0); setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);',
     'bind(S, sockaddr_in(8000, INADDR_ANY)) or die $!; listen(S, 5);',
@@ -73,10 +75,9 @@ async function main(): Promise<void> {
   writeSync(1, JSON.stringify(report));
 }
 
-/** The address that is its own and not the loopback's. */
-function addressIn(trie: string): string {
-  const local = [...trie.matchAll(/-- (\d+(?:\.\d+){3})\n\s+\/32 host LOCAL/g)].map(([, address]) => address ?? '');
-  return local.find((address) => !address.startsWith('127.')) ?? '';
+/** What the runtime has written down of the cable into the container of this directory. */
+function addressOf(dir: string): string {
+  return (JSON.parse(readFileSync(path.join(dir, 'cable.json'), 'utf8')) as { address: string }).address;
 }
 
 async function until(look: () => Promise<string>): Promise<string> {

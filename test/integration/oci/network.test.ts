@@ -63,7 +63,7 @@ test('the world is open, and what is private, the host and neighbours are not; o
   // The stand-ins answer the node itself: what a sandbox does not reach is refused, not missing.
   const probe = `require('node:net').connect(80, '169.254.169.254').on('data', (d) => process.stdout.write(d))`;
   expect((await run('nsenter', inNamespace(NODE, process.execPath, '-e', probe))).stdout).toBe('hello\n');
-  const { stdout } = await run('nsenter', inNamespace(NODE, process.execPath, program, imagesDir, ...targets), {
+  const { stdout } = await run('nsenter', inNamespace(NODE, process.execPath, program, 'oci', imagesDir, ...targets), {
     timeout: 150_000,
   });
   const report = JSON.parse(stdout) as Record<'online' | 'off', Record<string, string>> & Record<string, string>;
