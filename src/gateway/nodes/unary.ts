@@ -26,7 +26,8 @@ export function ask(on: Opener, request: Json, deadlineMs: number): Promise<Json
     closed: (error) => {
       clearTimeout(timer);
       // An error takes longer to make than the rest of a call.
-      if (!answered) done.reject(error ?? new ServiceError('protocol_error', 'the agent ended a call without an answer'));
+      if (!answered)
+        done.reject(error ?? new ServiceError('protocol_error', 'the agent ended a call without an answer'));
     },
   };
   let stream: MuxStream;
