@@ -41,7 +41,7 @@ const Asked = {
   create: z.object({ spec: SandboxSpec }),
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
   delete: z.object({ sandbox: z.string(), reason: EndReason }),
-  extend: z.object({ sandbox: z.string(), expiresAtMs: z.number() }),
+  extend: z.object({ sandbox: z.string(), expiresAtMs: z.number(), sentAtMs: z.number().optional() }),
   execs: z.object({ ids: z.array(z.string()).max(1_000).optional() }),
   signal: z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() }),
   image: z.object({ image: ImageRef }),
@@ -73,8 +73,8 @@ const OPENERS: Record<string, Opener> = {
     return answer(stream, sandboxes.delete(sandbox, reason));
   },
   extend: (stream, { sandboxes }) => {
-    const request = parse(Asked.extend, stream.request);
-    return answer(stream, sandboxes.extend(request.sandbox, request.expiresAtMs));
+    const { sandbox, expiresAtMs, sentAtMs } = parse(Asked.extend, stream.request);
+    return answer(stream, sandboxes.extend(sandbox, expiresAtMs, sentAtMs));
   },
   watch: (stream, { feed }) => watch(stream, feed),
   exec: (stream, deps) => {

@@ -1,4 +1,4 @@
-/** One alarm per name, at a wall-clock time as far away as one likes. */
+/** One alarm per name, as far away as one likes, by a clock that nobody sets. */
 
 /** What a Node timer holds. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
@@ -6,17 +6,17 @@ const MAX_DELAY_MS = 2 ** 31 - 1;
 export class Alarms {
   readonly #timers = new Map<string, NodeJS.Timeout>();
 
-  /** Replaces an earlier alarm of this name. `ring` must not throw. */
-  set(name: string, atMs: number, ring: () => void): void {
+  /** Rings so long from now; replaces an earlier alarm of this name. `ring` must not throw. */
+  set(name: string, afterMs: number, ring: () => void): void {
     clearTimeout(this.#timers.get(name));
-    const delay = Math.max(0, atMs - Date.now());
+    const left = Math.max(0, afterMs - MAX_DELAY_MS);
     const timer = setTimeout(
       () => {
         this.#timers.delete(name);
-        if (Date.now() < atMs) this.set(name, atMs, ring);
+        if (left > 0) this.set(name, left, ring);
         else ring();
       },
-      Math.min(delay, MAX_DELAY_MS),
+      Math.min(Math.max(0, afterMs), MAX_DELAY_MS),
     );
     timer.unref();
     this.#timers.set(name, timer);

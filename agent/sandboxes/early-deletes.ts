@@ -8,7 +8,7 @@ export class EarlyDeletes {
   readonly #until = new Map<string, number>();
 
   add(id: string): void {
-    const now = Date.now();
+    const now = performance.now();
     this.#until.delete(id);
     this.#until.set(id, now + TOMBSTONE_KEPT_MS);
     for (const [oldest, until] of this.#until) {
@@ -18,6 +18,6 @@ export class EarlyDeletes {
   }
 
   has(id: string): boolean {
-    return (this.#until.get(id) ?? 0) > Date.now();
+    return (this.#until.get(id) ?? 0) > performance.now();
   }
 }

@@ -84,7 +84,7 @@ export class Intake {
   #arm(): void {
     const { deadlineAtMs } = this.#state;
     if (deadlineAtMs === null) this.#alarms.cancel('deadline');
-    else this.#alarms.set('deadline', deadlineAtMs, () => this.#options.overdue());
+    else this.#alarms.set('deadline', deadlineAtMs - Date.now(), () => this.#options.overdue());
   }
 
   #read(): State {

@@ -43,13 +43,16 @@ export class Sandbox {
   /** Streams that were cut, and want to know whether the sandbox is to blame. */
   #bereft = new Set<() => void>();
   #calls = 0;
-  #lastCallAtMs = Date.now();
+  // By a clock that nobody sets, as all that is told by how long something took.
+  #lastCallAt = performance.now();
+  readonly #createdAt: number;
 
   constructor(spec: SandboxSpec | null, record: SandboxRecord, containerId: string | null = null) {
     this.id = record.id;
     this.spec = spec;
     this.record = record;
     this.containerId = containerId;
+    this.#createdAt = performance.now() - Math.max(0, (spec?.sentAtMs ?? Date.now()) - record.createdAtMs);
   }
 
   get ended(): boolean {
@@ -62,8 +65,13 @@ export class Sandbox {
   get calls(): number {
     return this.#calls;
   }
-  get lastCallAtMs(): number {
-    return this.#lastCallAtMs;
+  /** Since when nobody has used it. */
+  get idleMs(): number {
+    return this.#calls > 0 ? 0 : performance.now() - this.#lastCallAt;
+  }
+  /** Since it was asked for. */
+  get ageMs(): number {
+    return Math.round(performance.now() - this.#createdAt);
   }
 
   /** @throws Error for a move that the state machine does not have. */
@@ -139,17 +147,27 @@ export class Sandbox {
     this.#calls += 1;
   }
 
-  callEnds(nowMs: number): void {
+  callEnds(): void {
     this.#calls -= 1;
-    this.#lastCallAtMs = nowMs;
+    this.touch();
   }
 
-  touch(nowMs: number): void {
-    this.#lastCallAtMs = nowMs;
+  touch(): void {
+    this.#lastCallAt = performance.now();
   }
 }
 
 /** The record of a sandbox that has just been placed here. */
 export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
-  return { ...pendingRecord(spec), timings: { placedMs: Math.max(0, nowMs - spec.createdAtMs) } };
+  const { createdAtMs, sentAtMs } = spec;
+  return {
+    ...pendingRecord(spec),
+    expiresAtMs: hereFrom(spec.expiresAtMs, sentAtMs, nowMs),
+    timings: { placedMs: Math.max(0, (sentAtMs ?? nowMs) - createdAtMs) },
+  };
+}
+
+/** By this node's clock: an instant by that of a sender for whom it was `sentAtMs` when it is `nowMs` here. */
+export function hereFrom(atMs: number, sentAtMs: number | undefined, nowMs: number): number {
+  return atMs + nowMs - (sentAtMs ?? nowMs);
 }

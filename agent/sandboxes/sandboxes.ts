@@ -3,20 +3,15 @@ import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
-import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
 import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import type { EndReason } from '../../src/protocol/sandbox.ts';
 import type { Launched, Launcher } from '../pool/launcher.ts';
-import { Alarms } from './alarms.ts';
 import type { Capacity } from './capacity.ts';
+import { Deadlines } from './deadlines.ts';
 import { EarlyDeletes } from './early-deletes.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
-import { Sandbox, newRecord } from './sandbox.ts';
-
-/** The dead that are remembered; more than this, and the oldest go before their hour. */
-const MAX_TOMBSTONES = 50_000;
-/** boxinit calls again within a second or two; a container whose boxinit is silent is of no use. */
-const SILENCE_MS = 15_000;
+import { Sandbox, hereFrom, newRecord } from './sandbox.ts';
+import { Tombstones } from './tombstones.ts';
 
 export interface SandboxesOptions {
   store: RecordStore;
@@ -35,8 +30,8 @@ export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #all = new Map<string, Sandbox>();
   readonly #byContainer = new Map<string, Sandbox>();
-  readonly #dead = new Set<string>();
-  readonly #alarms = new Alarms();
+  readonly #deadlines = new Deadlines((sandbox, reason, message) => this.end(sandbox, reason, message));
+  readonly #tombstones = new Tombstones((id) => this.#forget(id));
   readonly #earlyDeletes = new EarlyDeletes();
   readonly #listeners = new Set<(change: SandboxChange) => void>();
   #draining = false;
@@ -91,7 +86,7 @@ export class Sandboxes {
     this.#options.capacity.reserve(spec.memoryMb);
     const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
     this.#all.set(spec.id, sandbox);
-    this.#armLifetime(sandbox);
+    this.#deadlines.lifetime(sandbox);
     this.#provision(sandbox);
     if (sandbox.containerId === null) this.#changed(sandbox);
     return sandbox;
@@ -108,13 +103,16 @@ export class Sandboxes {
     return sandbox.record;
   }
 
-  /** Sets when the life ends. @throws ServiceError `sandbox_not_found`, `sandbox_ended`. */
-  extend(id: string, expiresAtMs: number): SandboxRecord {
+  /**
+   * Sets when the life ends. `sentAtMs`: what time it was then for whoever says so; absent, it is this node's time.
+   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`.
+   */
+  extend(id: string, expiresAtMs: number, sentAtMs?: number): SandboxRecord {
     const sandbox = this.get(id);
     if (sandbox.ended) throw sandbox.endedError();
-    sandbox.record = { ...sandbox.record, expiresAtMs };
-    sandbox.touch(Date.now());
-    this.#armLifetime(sandbox);
+    sandbox.record = { ...sandbox.record, expiresAtMs: hereFrom(expiresAtMs, sentAtMs, Date.now()) };
+    sandbox.touch();
+    this.#deadlines.lifetime(sandbox);
     this.#changed(sandbox);
     return sandbox.record;
   }
@@ -129,7 +127,7 @@ export class Sandboxes {
     sandbox.launched = launched;
     sandbox.containerId = launched.container.id;
     this.#byContainer.set(launched.container.id, sandbox);
-    const timings = { ...sandbox.record.timings, claimedMs: sinceCreation(sandbox), warm };
+    const timings = { ...sandbox.record.timings, claimedMs: sandbox.ageMs, warm };
     if (sandbox.record.status === 'PENDING') sandbox.move('PROVISIONING', { timings });
     else sandbox.record = { ...sandbox.record, timings };
     this.#changed(sandbox);
@@ -153,7 +151,7 @@ export class Sandboxes {
 
   /** An exec works from now on: written down first, then those who wait are let in. */
   run(sandbox: Sandbox): void {
-    const timings = { ...sandbox.record.timings, runningMs: sinceCreation(sandbox) };
+    const timings = { ...sandbox.record.timings, runningMs: sandbox.ageMs };
     sandbox.move('RUNNING', { startedAtMs: Date.now(), timings });
     this.#attend(sandbox);
     this.#changed(sandbox);
@@ -167,11 +165,9 @@ export class Sandboxes {
     const { memoryMb } = sandbox.record;
     const launched = sandbox.launched;
     sandbox.end(statusFor(reason), reason, message, Date.now());
-    this.#alarms.cancel(`life ${sandbox.id}`);
-    this.#alarms.cancel(`idle ${sandbox.id}`);
-    this.#alarms.cancel(`silent ${sandbox.id}`);
+    this.#deadlines.cancel(sandbox);
     this.#changed(sandbox);
-    this.#bury(sandbox);
+    this.#tombstones.add(sandbox.record);
     sandbox.launched = null;
     const gone =
       sandbox.containerId === null
@@ -189,11 +185,11 @@ export class Sandboxes {
     this.#all.set(sandbox.id, sandbox);
     if (sandbox.ended) {
       this.#options.store.seal(stored);
-      this.#bury(sandbox);
+      this.#tombstones.add(sandbox.record);
       return sandbox;
     }
     this.#options.capacity.take(sandbox.record.memoryMb);
-    this.#armLifetime(sandbox);
+    this.#deadlines.lifetime(sandbox);
     if (launched !== null) {
       sandbox.launched = launched;
       this.#byContainer.set(launched.container.id, sandbox);
@@ -204,7 +200,7 @@ export class Sandboxes {
   /** After `adopt`: a sandbox that ran goes on as it was. */
   resume(sandbox: Sandbox): void {
     this.#attend(sandbox);
-    if (sandbox.launched?.link.connected !== true) this.#silent(sandbox);
+    if (sandbox.launched?.link.connected !== true) this.#deadlines.silent(sandbox);
   }
 
   /** After `adopt`: a sandbox that did not run yet is brought up from the start; nothing has run in it. */
@@ -225,7 +221,7 @@ export class Sandboxes {
   }
 
   callEnds(sandbox: Sandbox): void {
-    sandbox.callEnds(Date.now());
+    sandbox.callEnds();
   }
 
   /** Ends everything for this reason, and resolves once the containers are gone. */
@@ -240,7 +236,8 @@ export class Sandboxes {
   }
 
   close(): void {
-    this.#alarms.close();
+    this.#deadlines.close();
+    this.#tombstones.close();
     this.#listeners.clear();
     for (const sandbox of this.#all.values()) {
       sandbox.provisioning.abort(new ServiceError('draining'));
@@ -261,55 +258,21 @@ export class Sandboxes {
 
   /** Follows the link to boxinit of a sandbox that runs. */
   #attend(sandbox: Sandbox): void {
-    this.#armIdle(sandbox);
+    this.#deadlines.idle(sandbox);
     const launched = sandbox.launched;
     if (launched === null) return;
     launched.link.events = {
       connected: () => {
-        this.#alarms.cancel(`silent ${sandbox.id}`);
+        this.#deadlines.heard(sandbox);
         sandbox.linkIsBack();
       },
-      disconnected: () => this.#silent(sandbox),
+      disconnected: () => this.#deadlines.silent(sandbox),
       hostile: (error) => this.end(sandbox, 'internal', `the supervisor broke the protocol: ${error.message}`),
     };
-    if (!launched.link.connected) this.#silent(sandbox);
-  }
-
-  #silent(sandbox: Sandbox): void {
-    this.#alarms.set(`silent ${sandbox.id}`, Date.now() + SILENCE_MS, () => {
-      this.end(sandbox, 'internal', 'the supervisor of the sandbox does not answer');
-    });
-  }
-
-  #armLifetime(sandbox: Sandbox): void {
-    this.#alarms.set(`life ${sandbox.id}`, sandbox.record.expiresAtMs, () => {
-      this.end(sandbox, 'lifetime', 'the lifetime of the sandbox is over');
-    });
-  }
-
-  #armIdle(sandbox: Sandbox): void {
-    const idleMs = sandbox.spec?.idleTimeoutMs ?? null;
-    if (idleMs === null || sandbox.ended) return;
-    const from = sandbox.calls > 0 ? Date.now() : sandbox.lastCallAtMs;
-    this.#alarms.set(`idle ${sandbox.id}`, from + idleMs, () => {
-      const idle = sandbox.calls === 0 && Date.now() - sandbox.lastCallAtMs >= idleMs;
-      if (idle) this.end(sandbox, 'idle', 'nobody used the sandbox');
-      else this.#armIdle(sandbox);
-    });
-  }
-
-  /** Remembers the dead for an hour. */
-  #bury(sandbox: Sandbox): void {
-    this.#dead.add(sandbox.id);
-    const until = (sandbox.record.endedAtMs ?? Date.now()) + TOMBSTONE_KEPT_MS;
-    this.#alarms.set(`dead ${sandbox.id}`, until, () => this.#forget(sandbox.id));
-    const [oldest] = this.#dead;
-    if (this.#dead.size > MAX_TOMBSTONES && oldest !== undefined) this.#forget(oldest);
+    if (!launched.link.connected) this.#deadlines.silent(sandbox);
   }
 
   #forget(id: string): void {
-    this.#alarms.cancel(`dead ${id}`);
-    this.#dead.delete(id);
     this.#all.delete(id);
     this.#options.store.remove(id);
     this.#emit({ type: 'forgotten', id });
@@ -333,8 +296,6 @@ export class Sandboxes {
     for (const listener of this.#listeners) listener(change);
   }
 }
-
-const sinceCreation = (sandbox: Sandbox): number => Math.max(0, Date.now() - sandbox.record.createdAtMs);
 
 function statusFor(reason: EndReason): 'TERMINATED' | 'ERROR' | 'TIMEOUT' {
   if (reason === 'deleted') return 'TERMINATED';

@@ -77,10 +77,16 @@ export function startServices(
     emptyMs: discovery.emptyMs,
     log,
   });
-  const store = new Store(log);
-  const { queue, owners } = shared;
+  const { queue, owners, now } = shared;
+  const store = new Store(log, now);
   const metrics = new Metrics({ registry, queue, store, shared });
-  const placer = new Placer({ nodes: () => registry.all, store, log, observe: (outcome) => metrics.placed(outcome) });
+  const placer = new Placer({
+    nodes: () => registry.all,
+    store,
+    now,
+    log,
+    observe: (outcome) => metrics.placed(outcome),
+  });
   const reaper = new Reaper(log);
   const arrivals = new Arrivals(store, owners === null ? 0 : undefined);
   const rivals = owners === null ? null : new Rivals({ store, reaper, owners, log });
@@ -105,6 +111,7 @@ export function startServices(
     admission,
     lifecycle,
     config,
+    now,
     log,
     observe: {
       created(tenant, count) {

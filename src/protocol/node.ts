@@ -31,6 +31,11 @@ export const SandboxSpec = z.object({
   createdAtMs: z.number(),
   expiresAtMs: z.number(),
   idleTimeoutMs: z.number().nullable(),
+  /**
+   * What time it was when this was sent, by the clock that the instants above are of. So they are told as durations, and
+   * a node whose clock says something else goes by its own. Absent, from older gateways: both have one clock.
+   */
+  sentAtMs: z.number().optional(),
 });
 export type SandboxSpec = z.infer<typeof SandboxSpec>;
 
@@ -115,8 +120,8 @@ export type NodeOpen =
   | { op: 'createMany'; groups: CreateGroup[] }
   /** Answers the final `SandboxRecord`. Deletion of an id that the node never saw leaves a tombstone that a late create meets. */
   | { op: 'delete'; sandbox: string; reason: EndReason }
-  /** Prolongs a life. Answers `SandboxRecord`. */
-  | { op: 'extend'; sandbox: string; expiresAtMs: number }
+  /** Prolongs a life. `sentAtMs` as in `SandboxSpec`; absent: by the node's own clock. Answers `SandboxRecord`. */
+  | { op: 'extend'; sandbox: string; expiresAtMs: number; sentAtMs?: number }
   /** A stream of EVENTs: first `snapshot`, then deltas. */
   | { op: 'watch' }
   /** An exec stream (src/protocol/exec.ts `ExecOpen`): waits in line until the sandbox runs. OPENED: `{ pid, queueMs }`. */

@@ -1,6 +1,7 @@
 /** Agents and gateways on hosts of their own, and what becomes of sandboxes when the network between them fails. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { inCi } from '../helpers/config.ts';
+import { until } from '../helpers/until.ts';
 import { HostCluster } from '../hosts/cluster.ts';
 import { lackingForHosts } from '../hosts/network.ts';
 
@@ -125,6 +126,21 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
       for (const name of ['agent-1', 'agent-2', 'gateway-1', 'gateway-2']) cluster.stepClock(name, 0);
     }
     expect((await (await sandbox(id)).exec('echo on')).stdout).toBe('on\n');
+  });
+
+  test('a life is as long as was asked for, whatever the clocks of nodes say', { timeout: LIMIT_MS }, async () => {
+    const agents = ['agent-1', 'agent-2'];
+    try {
+      for (const offsetMs of [3 * HOUR_MS, -3 * HOUR_MS]) {
+        for (const name of agents) cluster.stepClock(name, offsetMs);
+        const { id } = await aSandbox({ timeoutMs: HOUR_MS });
+        const brief = await cluster.client().sandboxes.create({ memoryMb: 64, timeoutMs: 2_000 });
+        await until(async () => (await brief.refresh()).status === 'TIMEOUT', LIMIT_MS, 'its life to be over');
+        expect((await (await sandbox(id)).exec('echo on')).stdout).toBe('on\n');
+      }
+    } finally {
+      for (const name of agents) cluster.stepClock(name, 0);
+    }
   });
 
   test(

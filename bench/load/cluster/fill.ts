@@ -39,7 +39,7 @@ export async function fillCluster(
 ): Promise<Filled> {
   const store = new Store(silent);
   const queue = new MemoryQueue({ max: BATCH });
-  const placer = new Placer({ nodes: () => cluster.nodes, store, log: silent });
+  const placer = new Placer({ nodes: () => cluster.nodes, store, now: Date.now, log: silent });
   let underWay: Promise<unknown>[] = [];
   queue.start((ticket) => {
     const outcome = placer.offer(ticket);

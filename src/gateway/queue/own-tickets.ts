@@ -58,7 +58,7 @@ export class OwnTickets {
       const error = ServiceError.from(thrown);
       if (error.code !== 'node_unavailable') throw error;
       // Without an answer it may be there all the same: it is taken away again when that can be done.
-      const ended = endedRecord(pendingRecord(spec), 'deleted', null, Date.now());
+      const ended = endedRecord(pendingRecord(spec), 'deleted', null, this.#options.link.clock.now());
       background(this.#options.bury(ended), 'take back a ticket', this.#options.log);
       throw awayError();
     }

@@ -85,7 +85,13 @@ export class WaitingRoom {
   async end(record: SandboxRecord): Promise<void> {
     const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt, KEYS.places];
     const text = JSON.stringify(record);
-    await END.run(this.#link, keys, [record.id, text, record.endedAtMs ?? Date.now(), this.#feed, MAX_ENDED]);
+    await END.run(this.#link, keys, [
+      record.id,
+      text,
+      record.endedAtMs ?? this.#link.clock.now(),
+      this.#feed,
+      MAX_ENDED,
+    ]);
   }
 
   /** A node has it. @throws ServiceError `node_unavailable` */

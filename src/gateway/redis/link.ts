@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { RedisClock } from './clock.ts';
 
 export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may hold a password, which is told to nobody. */
@@ -30,6 +31,7 @@ const RETRY_AFTER_MS = 1_000;
 export class RedisLink {
   /** For commands. Each has a deadline; none is sent a second time by itself. */
   readonly client: Redis;
+  readonly clock = new RedisClock();
   readonly #subscriber: Redis;
   readonly #log: Logger;
   readonly #listeners = new Set<() => void>();
@@ -117,7 +119,7 @@ export class RedisLink {
       connection.on('error', (error: Error) => this.#log.debug({ reason: error.message }, 'redis connection'));
       connection.connect().catch(() => undefined);
     }
-    this.client.on('ready', () => this.#set(true));
+    this.client.on('ready', () => this.#ping());
     this.client.on('close', () => this.#set(false));
     this.#subscriber.on('ready', () => this.#subscribe());
     this.#subscriber.on('message', (channel: string, text: string) => this.#channels.get(channel)?.message(text));
@@ -125,13 +127,15 @@ export class RedisLink {
     this.#pinger.unref();
   }
 
-  /** Finds out that a connection is open and yet dead, also when nobody else uses it. */
+  /** Finds out what time it is there, and that a connection is open and yet dead, also when nobody else uses it. */
   #ping(): void {
     if (this.client.status === 'ready') {
-      this.client.ping().then(
-        () => this.#set(this.client.status === 'ready'),
-        () => this.#set(false),
-      );
+      this.clock
+        .look(() => this.client.time())
+        .then(
+          () => this.#set(this.client.status === 'ready'),
+          () => this.#set(false),
+        );
     }
     if (this.#subscriber.status === 'ready') this.#subscriber.ping().catch(() => undefined);
   }

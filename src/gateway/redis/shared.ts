@@ -27,6 +27,8 @@ export interface Shared {
   readonly leader: Leader;
   /** Null: there is one gateway, and the node that it sent a sandbox to last keeps it. */
   readonly owners: Owners | null;
+  /** Milliseconds since 1970, by the clock that all gateways go by. */
+  now(): number;
   /** Whether Redis answers; null where there is none. */
   readonly up: boolean | null;
   /** Called after the queue and all else that uses it was stopped. */
@@ -51,6 +53,7 @@ export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logg
     counters: new MemoryCounters(),
     leader,
     owners: null,
+    now: Date.now,
     up: null,
     stop: () => leader.stop(),
   };
@@ -68,8 +71,9 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
   const queue = new SharedQueue({ link, room, tickets, log, max: queueMax, recoverMs: lockMs / LOOKS });
   leader.every(HOUSEKEEPING_MS, 'look after the shared queue', async (term) => {
     if (!link.up) return;
-    queue.endOverdue(Date.now(), queueWaitMs);
-    await room.forgetOld(Date.now(), term);
+    const now = link.clock.now();
+    queue.endOverdue(now, queueWaitMs);
+    await room.forgetOld(now, term);
   });
   return {
     queue,
@@ -77,6 +81,7 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
     counters: new RedisCounters({ link }),
     leader,
     owners: redisOwners(link),
+    now: link.clock.now,
     get up() {
       return link.up;
     },

@@ -22,6 +22,8 @@ interface Create {
 }
 
 export interface CreateSenderOptions {
+  /** By the clock that the instants in a spec are of. */
+  now: () => number;
   /** What the node's watch has said of the sandbox already, if it has. */
   known: (node: Node, id: string) => SandboxRecord | undefined;
 }
@@ -65,6 +67,8 @@ export class CreateSender {
   #flush(node: Node): void {
     const creates = this.#pending.get(node) ?? [];
     this.#pending.delete(node);
+    const sentAtMs = this.#options.now();
+    for (const create of creates) create.spec = { ...create.spec, sentAtMs };
     const plain = creates.length === 1 || (node.hello !== null && this.#plain.has(node.hello));
     if (plain) for (const create of creates) void this.#sendOne(node, create);
     else for (const message of messagesOf(creates)) void this.#sendMany(node, message);

@@ -15,6 +15,8 @@ export class Entry {
   accepted = false;
   /** Some node was told of it from here, and has not refused it: it may be there. */
   sent = false;
+  /** When it was first found to have ended, by the monotonic clock: nodes say when that was by clocks of their own. */
+  endSeenAt: number | null = null;
   /** It was deleted when its node was lost already. */
   renounced = false;
   /** Other nodes that say that it is alive there; one of them all keeps it. */

@@ -19,6 +19,8 @@ export interface MakerDeps {
   registry: NodeRegistry;
   admission: Pick<Admission, 'admit' | 'changed' | 'withdraw' | 'weightOf'>;
   config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs'>;
+  /** By the clock that all gateways go by. */
+  now: () => number;
   log: Logger;
   /** Ends one that was begun, wherever it is on its way. */
   takeBack: (entry: Entry) => Promise<void>;
@@ -45,7 +47,7 @@ export class Maker {
     const image = request.image ?? this.#defaultImage();
     this.#assertPossible(request, image);
     const idOf = seed === undefined ? undefined : idsFrom(seed, (id) => this.#takenBack(id));
-    const specs = specsOf(tenant, request, image, Date.now(), idOf);
+    const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
     await admission.admit(tenant, specs);
     const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
@@ -87,8 +89,8 @@ export class Maker {
   }
 
   #limitWait(entry: Entry): void {
-    const { store, queue, config, log } = this.#deps;
-    const lifetimeMs = entry.record.expiresAtMs - Date.now();
+    const { store, queue, config, now, log } = this.#deps;
+    const lifetimeMs = entry.record.expiresAtMs - now();
     const settled = entry.wait(() => entry.accepted || entry.ended, Math.min(config.queueWaitMs, lifetimeMs));
     const limit = settled.then((placed) => {
       if (placed) return;

@@ -13,6 +13,8 @@ import type { Store } from './store.ts';
 export interface PlacerOptions {
   nodes: () => readonly Node[];
   store: Store;
+  /** By the clock that all gateways go by. */
+  now: () => number;
   log: Logger;
   /** Each answer of a node, for metrics: accepted, refused, failed. */
   observe?: (outcome: 'accepted' | 'refused' | 'failed') => void;
@@ -34,6 +36,7 @@ export class Placer {
   constructor(options: PlacerOptions) {
     this.#options = options;
     this.#sender = new CreateSender({
+      now: options.now,
       known: (node, id) => {
         const entry = options.store.get(id);
         return entry !== undefined && entry.accepted && entry.node === node ? entry.record : undefined;

@@ -130,12 +130,14 @@ export class SandboxService {
    * @throws ServiceError `sandbox_ended`, `node_unavailable`
    */
   async extend(tenant: string, id: string, timeoutMs: number): Promise<Sandbox> {
-    return this.#extend(tenant, id, Date.now() + Math.min(timeoutMs, MAX_TIMEOUT_MS));
+    const sentAtMs = this.#deps.now();
+    return this.#extend(tenant, id, { expiresAtMs: sentAtMs + Math.min(timeoutMs, MAX_TIMEOUT_MS), sentAtMs });
   }
 
   /** Counts as a use of the sandbox: its idle timeout starts anew. */
   async keepAlive(tenant: string, id: string): Promise<Sandbox> {
-    return this.#extend(tenant, id, this.entry(tenant, id).record.expiresAtMs);
+    // By the clock of its node, which has said so.
+    return this.#extend(tenant, id, { expiresAtMs: this.entry(tenant, id).record.expiresAtMs });
   }
 
   /** What those of a tenant that are alive come to, as far as this gateway knows. */
@@ -242,9 +244,9 @@ export class SandboxService {
     clearTimeout(timer);
   }
 
-  async #extend(tenant: string, id: string, expiresAtMs: number): Promise<Sandbox> {
+  async #extend(tenant: string, id: string, until: { expiresAtMs: number; sentAtMs?: number }): Promise<Sandbox> {
     const node = await this.locate(tenant, id);
-    const answer = await node.call({ op: 'extend', sandbox: id, expiresAtMs }, EXTEND_DEADLINE_MS);
+    const answer = await node.call({ op: 'extend', sandbox: id, ...until }, EXTEND_DEADLINE_MS);
     this.#deps.store.take(node, parseRecord(answer, id));
     return this.get(tenant, id);
   }

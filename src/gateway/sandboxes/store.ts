@@ -188,8 +188,12 @@ export class Store {
     const now = this.#now();
     for (const entry of [...this.#entries.values()]) {
       if (entry.ended) {
-        if (now - (entry.record.endedAtMs ?? 0) > TOMBSTONE_KEPT_MS) this.#drop(entry);
-      } else if (!entry.accepted && now > entry.record.expiresAtMs) {
+        entry.endSeenAt ??= performance.now();
+        if (performance.now() - entry.endSeenAt > TOMBSTONE_KEPT_MS) this.#drop(entry);
+        continue;
+      }
+      entry.endSeenAt = null;
+      if (!entry.accepted && now > entry.record.expiresAtMs) {
         this.end(entry, 'lifetime', 'The lifetime was over before the sandbox was placed.');
       }
     }

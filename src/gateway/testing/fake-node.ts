@@ -245,7 +245,7 @@ export class FakeNode {
     if (this.room <= 0) throw new ServiceError('capacity_exhausted');
     this.room -= 1;
     this.specs.push(spec);
-    const { env: _env, secrets: _secrets, startCommand: _start, idleTimeoutMs: _idle, ...rest } = spec;
+    const { env: _env, secrets: _secrets, startCommand: _start, idleTimeoutMs: _idle, sentAtMs: _sent, ...rest } = spec;
     const known = this.records.get(spec.id);
     if (known !== undefined) return { ...known };
     if (this.#tombstones.has(spec.id)) throw new ServiceError('sandbox_ended');

@@ -1,7 +1,7 @@
 /** A gateway that can be killed in the middle of what it does, and whose nodes are the test's own. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { request } from 'undici';
 import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { KEY } from '../../../src/gateway/testing/harness.ts';
 import { socketTransport } from '../../../src/mux/index.ts';
+import { allowedEnvironment } from '../../helpers/config.ts';
 import { removeAll } from '../../helpers/remove.ts';
 
 export interface Orders {
@@ -29,12 +30,16 @@ export class KillableGateway implements AsyncDisposable {
     this.#home = home;
   }
 
-  /** With the times of production. */
-  static async start(redisUrl: string, nodes: readonly FakeNode[]): Promise<KillableGateway> {
+  /** With the times of production. `clockMs`: its wall clock is off by so much. */
+  static async start(redisUrl: string, nodes: readonly FakeNode[], { clockMs = 0 } = {}): Promise<KillableGateway> {
     const home = mkdtempSync(join(tmpdir(), 'killable-'));
     const servers = nodes.map((node) => createServer((socket) => void node.serve(socketTransport(socket))));
+    const clockFile = join(home, 'clock');
+    writeFileSync(clockFile, String(clockMs));
     const child = fork(join(import.meta.dirname, 'killable-main.ts'), {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      execArgv: ['--import', join(import.meta.dirname, '../../hosts/clock.mjs')],
+      env: { ...allowedEnvironment(), TEST_CLOCK_FILE: clockFile },
     });
     const gateway = new KillableGateway(child, servers, home);
     const orders: Orders = { redisUrl, nodes: {} };

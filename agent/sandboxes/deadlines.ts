@@ -1,0 +1,54 @@
+/** What ends a sandbox by itself: that its lifetime is over, that nobody uses it, that its supervisor is silent. */
+import type { EndReason } from '../../src/protocol/sandbox.ts';
+import { Alarms } from './alarms.ts';
+import type { Sandbox } from './sandbox.ts';
+
+/** boxinit calls again within a second or two; a container whose boxinit is silent is of no use. */
+const SILENCE_MS = 15_000;
+
+export class Deadlines {
+  readonly #alarms = new Alarms();
+  readonly #end: (sandbox: Sandbox, reason: EndReason, message: string) => void;
+
+  /** @param end called when time is up; must not throw */
+  constructor(end: (sandbox: Sandbox, reason: EndReason, message: string) => void) {
+    this.#end = end;
+  }
+
+  /** It lives until its record says, by this node's clock as it is now. */
+  lifetime(sandbox: Sandbox): void {
+    this.#alarms.set(`life ${sandbox.id}`, sandbox.record.expiresAtMs - Date.now(), () => {
+      this.#end(sandbox, 'lifetime', 'the lifetime of the sandbox is over');
+    });
+  }
+
+  /** If it has an idle timeout: it ends when it was not used for so long. */
+  idle(sandbox: Sandbox): void {
+    const idleMs = sandbox.spec?.idleTimeoutMs ?? null;
+    if (idleMs === null || sandbox.ended) return;
+    this.#alarms.set(`idle ${sandbox.id}`, idleMs - sandbox.idleMs, () => {
+      if (sandbox.idleMs >= idleMs) this.#end(sandbox, 'idle', 'nobody used the sandbox');
+      else this.idle(sandbox);
+    });
+  }
+
+  silent(sandbox: Sandbox): void {
+    this.#alarms.set(`silent ${sandbox.id}`, SILENCE_MS, () => {
+      this.#end(sandbox, 'internal', 'the supervisor of the sandbox does not answer');
+    });
+  }
+
+  /** Its supervisor is silent no more. */
+  heard(sandbox: Sandbox): void {
+    this.#alarms.cancel(`silent ${sandbox.id}`);
+  }
+
+  /** It has ended. */
+  cancel({ id }: Sandbox): void {
+    for (const what of ['life', 'idle', 'silent']) this.#alarms.cancel(`${what} ${id}`);
+  }
+
+  close(): void {
+    this.#alarms.close();
+  }
+}

@@ -1,0 +1,38 @@
+/** The dead, remembered for an hour: whoever asks is told how they ended. */
+import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
+import type { SandboxRecord } from '../../src/protocol/node.ts';
+import { Alarms } from './alarms.ts';
+
+/** More than this, and the oldest go before their hour. */
+const MAX_TOMBSTONES = 50_000;
+
+export class Tombstones {
+  /** In the order in which they came. */
+  readonly #dead = new Set<string>();
+  readonly #alarms = new Alarms();
+  readonly #forget: (id: string) => void;
+
+  /** @param forget called when one has been remembered for long enough; must not throw */
+  constructor(forget: (id: string) => void) {
+    this.#forget = forget;
+  }
+
+  add({ id, endedAtMs }: SandboxRecord): void {
+    this.#dead.add(id);
+    // One that an earlier agent buried may have ended in the future, by a clock that was set since.
+    const ageMs = Math.max(0, Date.now() - (endedAtMs ?? Date.now()));
+    this.#alarms.set(id, TOMBSTONE_KEPT_MS - ageMs, () => this.#remove(id));
+    const [oldest] = this.#dead;
+    if (this.#dead.size > MAX_TOMBSTONES && oldest !== undefined) this.#remove(oldest);
+  }
+
+  close(): void {
+    this.#alarms.close();
+  }
+
+  #remove(id: string): void {
+    this.#alarms.cancel(id);
+    this.#dead.delete(id);
+    this.#forget(id);
+  }
+}
