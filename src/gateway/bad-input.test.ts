@@ -82,6 +82,15 @@ test.each([
   expect(answer.json.error.message).toContain(answer.json.error.details.issues[0].path);
 });
 
+test('a disk that is too small for anything is refused with the least that a disk may have', async () => {
+  for (const diskMb of [0, 1, 3]) {
+    const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { diskMb } });
+    expectError(answer, 'invalid_request');
+    expect(answer.json.error.message).toBe('body.diskMb: A disk has 4 MiB at least');
+  }
+  expect((await gateway.ask('POST', '/v1/sandboxes', { body: { diskMb: 4 } })).status).toBe(201);
+});
+
 test.each([
   {},
   { command: '' },

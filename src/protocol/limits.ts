@@ -64,6 +64,8 @@ export const MAX_EXECS_PER_SANDBOX = 512;
 export const DEFAULT_CPUS = 1;
 export const DEFAULT_MEMORY_MB = 512;
 export const DEFAULT_PIDS_LIMIT = 512;
+/** A smaller disk has no room for the tables of its own file system. */
+export const MIN_DISK_MB = 4;
 export const MAX_CREATE_COUNT = 1_000;
 export const MAX_PAGE = 1_000;
 export const MAX_LABELS = 64;

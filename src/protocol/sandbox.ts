@@ -9,6 +9,7 @@ import {
   MAX_ENV_ENTRIES,
   MAX_LABELS,
   MAX_TIMEOUT_MS,
+  MIN_DISK_MB,
 } from './limits.ts';
 
 /** Names that a shell can use; values without the zero byte, which ends a C string. */
@@ -66,7 +67,7 @@ export const CreateSandboxRequest = z.strictObject({
     .default(DEFAULT_MEMORY_MB),
   diskMb: z
     .int()
-    .min(1)
+    .min(MIN_DISK_MB, `A disk has ${MIN_DISK_MB} MiB at least`)
     .max(16 * 1024 * 1024)
     .optional(),
   pidsLimit: z.int().min(8).max(1_000_000).default(DEFAULT_PIDS_LIMIT),

@@ -85,6 +85,13 @@ describe('a create', () => {
     expect(made({}).diskMb).toBeUndefined();
   });
 
+  test('with a disk that is too small for anything is told how small it may be', () => {
+    const limited = { ...config, limitDisk: true };
+    expect(toCreateRequest(body({ disk_size_gb: 0.004 }), limited).diskMb).toBe(4);
+    expect(() => toCreateRequest(body({ disk_size_gb: 0.003 }), limited)).toThrow('disk_size_gb: at least 0.0039');
+    expect(made({ disk_size_gb: 0.003 }).diskMb).toBeUndefined();
+  });
+
   test.each([
     [{ network_access: false }, 'off'],
     [{ network_allowlist: [] }, 'off'],

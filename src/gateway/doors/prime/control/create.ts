@@ -1,7 +1,7 @@
 /** From the body of a create on this wire to a request for the services. */
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
-import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
+import { MAX_TIMEOUT_MS, MIN_DISK_MB } from '../../../../protocol/limits.ts';
 import { CreateSandboxRequest, type Network } from '../../../../protocol/sandbox.ts';
 import { check } from '../../../http/route.ts';
 import type { PrimeConfig } from '../config.ts';
@@ -77,7 +77,7 @@ export function toCreateRequest(body: CreateBody, config: PrimeConfig): CreateSa
       name: body.name,
       cpus: body.cpu_cores,
       memoryMb: Math.max(16, Math.round(body.memory_gb * 1024)),
-      ...(config.limitDisk ? { diskMb: Math.round(diskGb * 1024) } : {}),
+      ...(config.limitDisk ? { diskMb: diskOf(diskGb) } : {}),
       pidsLimit: PIDS_LIMIT,
       network: networkOf(body, config.network),
       env: body.environment_vars ?? {},
@@ -89,6 +89,13 @@ export function toCreateRequest(body: CreateBody, config: PrimeConfig): CreateSa
     },
     'body',
   );
+}
+
+/** @throws ServiceError `invalid_request` */
+function diskOf(gigabytes: number): number {
+  const diskMb = Math.round(gigabytes * 1024);
+  if (diskMb >= MIN_DISK_MB) return diskMb;
+  throw new ServiceError('invalid_request', `body.disk_size_gb: at least ${MIN_DISK_MB / 1024}`);
 }
 
 function refuseWhatIsMissing(body: CreateBody): void {
