@@ -32,6 +32,19 @@ fn the_environment_is_as_given_and_holds_no_secret() {
 }
 
 #[test]
+fn programs_have_the_limit_of_processes_that_it_was_told() {
+    let mut agent = Agent::start();
+    let told = agent.call(r#"{"op":"limit","processes":70001}"#);
+    assert!(told.opened.is_some());
+    let result = agent.sh("grep processes /proc/self/limits | tr -s ' '");
+    assert_eq!(String::from_utf8_lossy(result.stdout()).trim_end(), "Max processes 70001 70001 processes");
+    for bad in ["", r#","processes":-1"#, r#","processes":"1""#] {
+        let refused = agent.call(&format!(r#"{{"op":"limit"{}}}"#, bad));
+        assert_eq!(refused.refusal(), "invalid_request");
+    }
+}
+
+#[test]
 fn death_by_signal_is_128_plus_n() {
     let mut agent = Agent::start();
     for (script, code, signal) in [

@@ -12,6 +12,9 @@ import { Launcher, type Launched } from '../../pool/launcher.ts';
 import type { SupervisorLink } from '../../supervisor/supervisor-link.ts';
 import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime.ts';
 
+/** How system calls are filtered; what /proc/1 shows; what the kernel ends when memory runs out. */
+export type Otherwise = 'filters' | 'process 1' | 'memory';
+
 export interface ContractSubject {
   name: string;
   /** A runtime whose containers are told from others by this directory. A second one finds those of the first. */
@@ -22,6 +25,8 @@ export interface ContractSubject {
   failing: readonly { ref: string; code: string }[];
   /** Whether there are processes, cgroups and namespaces to look at. */
   linux: boolean;
+  /** What programs meet otherwise than on Linux itself; the runtime's own tests say how. */
+  otherwise?: readonly Otherwise[];
   /** Kills the container from outside, as the kernel or an operator would. */
   kill(runtime: ContainerRuntime, id: string): Promise<void>;
 }

@@ -27,8 +27,14 @@ import { containerSpec, INSIDE } from './spec.ts';
 import { furnish } from './upper.ts';
 
 const HOSTNAME = 'sandbox';
-/** gVisor's own threads count too; what is in a container is bounded by its memory. */
-const PIDS_OF_A_KERNEL = 4_096;
+const CLAIM_MS = 10_000;
+/**
+ * On the node: gVisor's own threads, and what it makes there for each process inside, which is ten or so. Its kernel holds
+ * those to their limit; this one it does not survive, so it is out of the way.
+ */
+const PIDS_OF_A_KERNEL = 1_024;
+const PIDS_OF_A_PROCESS = 16;
+const MOST_PIDS = 4_000_000;
 
 export interface GvisorDeps {
   boxes: Boxes;
@@ -83,8 +89,10 @@ export class GvisorRuntime implements ContainerRuntime {
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const box = this.#deps.boxes.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
-    writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: PIDS_OF_A_KERNEL });
-    await supervisor.ping();
+    const { pidsLimit } = options.limits;
+    const onNode = Math.min(MOST_PIDS, PIDS_OF_A_KERNEL + pidsLimit * PIDS_OF_A_PROCESS);
+    writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: onNode });
+    await supervisor.call({ op: 'limit', processes: pidsLimit }, { deadlineMs: CLAIM_MS });
   }
 
   async destroy(id: string): Promise<void> {

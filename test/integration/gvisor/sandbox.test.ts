@@ -8,6 +8,10 @@ import { until } from '../../helpers/until.ts';
 import { gvisorSubject } from './subject.ts';
 
 const LIMIT_MS = 90_000;
+/** Numbers of system calls, and of what they are asked for. */
+const [PRCTL, PTRACE] = process.arch === 'arm64' ? [167, 117] : [157, 101];
+const GET_NO_NEW_PRIVS = 39;
+const ATTACH = 16;
 const LIMITS = { cpus: 1, memoryMb: 256, diskMb: null, pidsLimit: 64 };
 
 test('programs run on a kernel that is not the host’s, on the image, and write only to their own part', async () => {
@@ -27,11 +31,13 @@ test('programs run on a kernel that is not the host’s, on the image, and write
   expect(leftMounts(dataDir)).toEqual([]);
 });
 
-test('the token is not in what process 1 shows', async () => {
+test('nobody gains privileges or traces process 1, which shows its environment without what was in it', async () => {
   await using bench = await Bench.open(gvisorSubject());
   const { link } = await bench.claimed({ limits: LIMITS });
+  const calls = `print syscall(${PRCTL}, ${GET_NO_NEW_PRIVS}, 0, 0, 0, 0), ' ', syscall(${PTRACE}, ${ATTACH}, 1, 0, 0)`;
+  expect((await run(link, ['perl', '-e', calls])).stdout).toBe('1 -1');
   const { stdout } = await run(link, ['sh', '-c', 'tr "\\0" "\\n" </proc/1/environ']);
-  expect(stdout).not.toMatch(/MILLIBOX_TOKEN=[^x\n]/);
+  expect(stdout).toMatch(/^MILLIBOX_TOKEN=x+$/m);
 });
 
 test('beyond its memory the whole sandbox ends, and is told as ended for memory', async () => {
@@ -89,4 +95,26 @@ test('who wants a disk of a size is not given a container that waits without one
     await launcher.settled(AbortSignal.timeout(LIMIT_MS));
     await Promise.all((await runtime.list()).map(({ id }) => runtime.destroy(id)));
   }
+});
+
+test('processes are held to their limit, which nobody inside can raise', async () => {
+  await using bench = await Bench.open(gvisorSubject());
+  const { link } = await bench.claimed({ limits: { ...LIMITS, pidsLimit: 10 } });
+  const script = 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 1 & done; echo all';
+  expect((await run(link, ['bash', '-c', 'ulimit -u 1000'])).exit.exitCode).not.toBe(0);
+  const { stdout, stderr } = await run(link, ['sh', '-c', script]);
+  expect(stdout).not.toContain('all');
+  expect(stderr).toMatch(/fork/i);
+  expect((await run(link, ['true'])).exit.exitCode).toBe(0);
+});
+
+test('who ends process 1 ends its own sandbox, which is told so, and not as out of memory', async () => {
+  await using bench = await Bench.open(gvisorSubject());
+  const ended: { id: string; oomKilled: boolean }[] = [];
+  bench.runtime.onExit((id, { oomKilled }) => ended.push({ id, oomKilled }));
+  const [{ container, link }, other] = await Promise.all([bench.claimed(), bench.claimed()]);
+  expect(await codeOf(run(link, ['sh', '-c', 'kill -9 1; sleep 60']))).toBe('interrupted');
+  await until(() => ended.length > 0, LIMIT_MS, 'the end of the sandbox');
+  expect(ended).toEqual([{ id: container.id, oomKilled: false }]);
+  expect((await run(other.link, ['true'])).exit.exitCode).toBe(0);
 });

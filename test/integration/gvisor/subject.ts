@@ -9,8 +9,8 @@ export const gvisorSubject = (): ContractSubject => ({
   ...ociSubject(),
   name: 'gvisor',
   open: (dataDir) => openGvisorRuntime({ ...ociConfig(dataDir), runtime: 'gvisor' }),
-  // Its /proc and its way of counting memory are its own: docs/runtimes.md.
-  linux: false,
+  // docs/runtimes.md.
+  otherwise: ['filters', 'process 1', 'memory'],
   kill: (runtime, id) => {
     const pid = runtime instanceof GvisorRuntime ? runtime.processOf(id)?.pid : undefined;
     if (pid !== undefined) killPid(pid);

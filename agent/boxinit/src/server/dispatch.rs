@@ -6,6 +6,15 @@ use crate::error::WireError;
 use crate::frame;
 use crate::json::{self, Value};
 use crate::mux::Owner;
+use crate::sys::{self, process};
+
+/// For a kernel that holds processes to what their ancestor may have, and to no control group.
+fn limit(open: &Value) -> Result<Vec<u8>, WireError> {
+    let most = open.uint("processes").ok_or_else(|| WireError::invalid("there is no number of processes"))?;
+    process::limit_processes(most)
+        .map_err(|errno| WireError::new("internal", format!("the limit cannot be set: {}", sys::message(errno))))?;
+    Ok(b"{}".to_vec())
+}
 
 impl Server {
     pub(super) fn owner(&mut self, stream: u32) -> Option<Owner> {
@@ -41,6 +50,7 @@ impl Server {
             "port" => self.ports.open(&mut self.core, stream, open).map(|_| None),
             "file" => self.files.open(&mut self.core, stream, open),
             "list" => Ok(Some(self.execs.list())),
+            "limit" => limit(open).map(Some),
             other => {
                 let name: String = other.chars().take(64).collect();
                 Err(WireError::new("not_supported", format!("there is no call {:?}", name)))

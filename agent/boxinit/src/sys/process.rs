@@ -18,6 +18,7 @@ const SYS_CLONE: c_long = 220;
 const WNOHANG: c_int = 1;
 const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
+const RLIMIT_NPROC: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
 
 #[repr(C)]
@@ -168,6 +169,12 @@ pub fn raise_descriptor_limit() -> Option<Limit> {
         let raised = Limit { soft: limit.hard, hard: limit.hard };
         (setrlimit(RLIMIT_NOFILE, &raised) == 0).then_some(limit)
     }
+}
+
+/// How many processes each user may have, this one's own among them; for good unless there is CAP_SYS_RESOURCE.
+pub fn limit_processes(most: u64) -> Result<(), i32> {
+    let limit = Limit { soft: most, hard: most };
+    check(unsafe { setrlimit(RLIMIT_NPROC, &limit) }).map(|_| ())
 }
 
 /// Usable in a forked child.
