@@ -46,6 +46,18 @@ export function idempotencyContract(subject: IdempotencySubject): void {
       await expect(swapped).rejects.toMatchObject({ code: 'idempotency_conflict' });
     });
 
+    test('a key that a gateway of another version has used stands, whatever it was used for', async () => {
+      const { other } = opened;
+      if (other === null) return;
+      const ask = (on: IdempotencyStore, form: string, request: unknown, answer: string) =>
+        on.run({ ...call('forms', request), form }, () => Promise.resolve(answer));
+      expect(await ask(store, 'older', { a: 1 }, 'first')).toBe('first');
+      // What it was used for cannot be compared; of one form it can.
+      expect(await ask(other, 'newer', { a: 1, b: 'a default' }, 'second')).toBe('first');
+      await expect(ask(other, 'older', { a: 2 }, 'third')).rejects.toMatchObject({ code: 'idempotency_conflict' });
+      expect(await ask(store, 'older', { a: 1 }, 'fourth')).toBe('first');
+    });
+
     test('work that failed leaves the key free, for those who shared it as well', async () => {
       const fail = () => Promise.reject(new Error('no'));
       const both = await Promise.allSettled([store.run(call('k'), fail), store.run(call('k'), fail)]);

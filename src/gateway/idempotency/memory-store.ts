@@ -1,6 +1,7 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import type { IdempotencyStore, IdempotentCall, IdempotentWork } from './store.ts';
 
 export interface MemoryStoreOptions {
@@ -38,7 +39,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
   async run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T> {
     this.#expire();
     const id = `${call.scope}\0${call.key}`;
-    const fingerprint = fingerprintOf(call);
+    const { print: fingerprint } = fingerprintOf(call);
     const known = this.#kept.get(id);
     if (known !== undefined) {
       if (known.fingerprint !== fingerprint) throw new ServiceError('idempotency_conflict');
@@ -96,14 +97,4 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     this.#kept.delete(id);
     this.#bytes -= kept.bytes;
   }
-}
-
-/** What a request is told from others by; the request itself, with its secrets, is not kept. */
-export const fingerprintOf = ({ request }: IdempotentCall): string =>
-  createHash('sha256').update(JSON.stringify(request, inOrder)).digest('base64');
-
-/** Members of an object have no order: clients that keep them in a hash table send them differently each time. */
-function inOrder(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -11,7 +11,8 @@ import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { KEYS } from '../redis/keys.ts';
 import { unavailable, type RedisLink } from '../redis/link.ts';
 import { Script } from '../redis/script.ts';
-import { fingerprintOf, MemoryIdempotencyStore } from './memory-store.ts';
+import { fingerprintOf, type Fingerprint } from './fingerprint.ts';
+import { MemoryIdempotencyStore } from './memory-store.ts';
 import type { IdempotencyStore, IdempotentCall, IdempotentWork } from './store.ts';
 
 export interface RedisStoreOptions {
@@ -30,17 +31,18 @@ const MAX_ANSWER_BYTES = 1024 * 1024;
 const FIRST_POLL_MS = 10;
 const MAX_POLL_MS = 250;
 
-/** Fields: `print`, `attempt`, `owner` and `until` (of its lease), `answer`. One that has neither owner nor answer is free. */
+/** Fields: `print` and its `form`, `attempt`, `owner` and `until` (of its lease), `answer`. One that has neither owner nor answer is free. */
 const BEGIN = new Script(`
   local now = redis.call('TIME')
   now = now[1] * 1000 + math.floor(now[2] / 1000)
-  local kept = redis.call('HMGET', KEYS[1], 'print', 'attempt', 'owner', 'until', 'answer')
+  local kept = redis.call('HMGET', KEYS[1], 'print', 'attempt', 'owner', 'until', 'answer', 'form')
   local taken = kept[3] or kept[5]
-  if taken and kept[1] ~= ARGV[1] then return {'conflict'} end
+  if taken and kept[1] ~= ARGV[1] and kept[6] == ARGV[5] then return {'conflict'} end
   if kept[5] then return {'answer', kept[5]} end
   if kept[3] and tonumber(kept[4]) > now then return {'wait'} end
   local attempt = tonumber(kept[2] or '0')
-  redis.call('HSET', KEYS[1], 'print', ARGV[1], 'attempt', attempt, 'owner', ARGV[2], 'until', now + ARGV[3])
+  redis.call('HSET', KEYS[1], 'print', ARGV[1], 'form', ARGV[5], 'attempt', attempt)
+  redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'until', now + ARGV[3])
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
   return {'work', tostring(attempt)}`);
 
@@ -58,7 +60,7 @@ const FINISH = new Script(`
 
 const FREE = new Script(`
   if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
-  redis.call('HDEL', KEYS[1], 'owner', 'until', 'print')
+  redis.call('HDEL', KEYS[1], 'owner', 'until', 'print', 'form')
   redis.call('HINCRBY', KEYS[1], 'attempt', 1)
   return 1`);
 
@@ -82,13 +84,14 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     const digest = createHash('sha256')
       .update(JSON.stringify([call.scope, call.key]))
       .digest('base64url');
-    const print = fingerprintOf(call);
+    const fingerprint = fingerprintOf(call);
+    const { print } = fingerprint;
     const running = this.#running.get(digest);
     if (running !== undefined) {
       if (running.print !== print) throw new ServiceError('idempotency_conflict');
       return (await running.answer) as T;
     }
-    const answer = this.#runHere(call, digest, print, work);
+    const answer = this.#runHere(call, digest, fingerprint, work);
     this.#running.set(digest, { print, answer });
     try {
       return await answer;
@@ -97,7 +100,12 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     }
   }
 
-  async #runHere<T>(call: IdempotentCall, digest: string, print: string, work: IdempotentWork<T>): Promise<T> {
+  async #runHere<T>(
+    call: IdempotentCall,
+    digest: string,
+    { print, form }: Fingerprint,
+    work: IdempotentWork<T>,
+  ): Promise<T> {
     const { link, leaseMs, ttlMs } = this.#options;
     const key = KEYS.idempotency(digest);
     const owner = randomUUID();
@@ -105,7 +113,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
       let said: string[];
       try {
         if (!link.up) throw unavailable();
-        said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs])) as string[];
+        said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
       } catch {
         return await this.#alone.run(call, () => work(this.#seed(digest, 0)));
       }

@@ -6,6 +6,11 @@ export interface IdempotentCall {
   key: string;
   /** What was asked for. Another request under the same key is a conflict. */
   request: unknown;
+  /**
+   * How the request is written (see `formOf`), for stores that gateways of several versions share. Requests of two forms
+   * under one key are taken for the same: what was done for the key stands, and nothing is done twice.
+   */
+  form?: string;
 }
 
 /**

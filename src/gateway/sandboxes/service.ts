@@ -1,8 +1,9 @@
 /** What can be done with sandboxes, whichever door the call came through. */
 import { ServiceError } from '../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
-import type { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../protocol/sandbox.ts';
+import { CreateSandboxRequest, type Sandbox, type SandboxStatus } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
+import { formOf } from '../idempotency/fingerprint.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { Node } from '../nodes/node.ts';
@@ -41,6 +42,7 @@ const EXTEND_DEADLINE_MS = 10_000;
 const DELETE_PATIENCE_MS = 10_000;
 const LEARNING_RETRY_MS = 200;
 const DEFAULT_PAGE = 100;
+const FORM = formOf(CreateSandboxRequest);
 
 export class SandboxService {
   readonly #deps: SandboxServiceDeps;
@@ -63,7 +65,7 @@ export class SandboxService {
       return (await this.#maker.make(tenant, request)).map((entry) => this.#view(entry));
     }
     const ids = await this.#deps.idempotency.run(
-      { scope: `create ${tenant}`, key: idempotencyKey, request },
+      { scope: `create ${tenant}`, key: idempotencyKey, request, form: FORM },
       async (seed) => (await this.#maker.make(tenant, request, seed)).map(({ id }) => id),
     );
     return await Promise.all(ids.map((id) => this.#made(tenant, id)));
