@@ -61,7 +61,7 @@ async def closing(s):
 
 @check("many live processes at once leave room for commands")
 async def many(s):
-    processes = await asyncio.gather(*(s.client.open_process(s.sandbox, "cat") for _ in range(60)))
+    processes = await asyncio.gather(*(s.client.open_process(s.sandbox, "cat") for _ in range(200)))
     answer = await s.run("echo room")
     assert answer.stdout == "room\n"
     for process in processes:
