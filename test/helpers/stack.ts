@@ -8,6 +8,7 @@ import { appendFileSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { removeAll } from '../../src/lib/remove-all.ts';
 import { Millibox } from '../../src/sdk/index.ts';
 import { Operator, type NodeView } from '../../src/cli/io/operator.ts';
 import { setupImage } from '../../src/cli/config.ts';
@@ -15,7 +16,6 @@ import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMa
 import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { allowedEnvironment, chosenRuntime, testRun } from './config.ts';
-import { removeAll } from './remove.ts';
 import { until } from './until.ts';
 
 /** Short: the homes are part of the paths of unix sockets, which may be no longer than 107 bytes. */

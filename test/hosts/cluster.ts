@@ -12,9 +12,9 @@ import { Operator } from '../../src/cli/io/operator.ts';
 import { setupImage } from '../../src/cli/config.ts';
 import { agentEnvironment, agentMain, boxinitPath, gatewayMain } from '../../src/cli/up/parts.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
+import { removeAll } from '../../src/lib/remove-all.ts';
 import { Millibox } from '../../src/sdk/index.ts';
 import { allowedEnvironment, chosenRuntime, testRun } from '../helpers/config.ts';
-import { removeAll } from '../helpers/remove.ts';
 import { until } from '../helpers/until.ts';
 import { HostNetwork } from './network.ts';
 

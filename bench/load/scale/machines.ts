@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setupImage } from '../../../src/cli/config.ts';
@@ -18,6 +18,7 @@ import {
 } from '../../../src/cli/up/parts.ts';
 import { freePort } from '../../../src/cli/up/ports.ts';
 import { keepSecret } from '../../../src/cli/up/secrets.ts';
+import { removeAll } from '../../../src/lib/remove-all.ts';
 import { Millibox } from '../../../src/sdk/index.ts';
 import { environment } from '../../config.ts';
 import { settle } from '../sandboxes.ts';
@@ -113,7 +114,7 @@ export class Machines implements AsyncDisposable {
     for (const agents of [false, true]) {
       await Promise.all(this.#parts.filter(({ agent }) => agent === agents).map(({ child }) => stop(child)));
     }
-    rmSync(this.#home, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
+    await removeAll(this.#home);
   }
 
   #start(name: string, main: string, env: Record<string, string>): { child: ChildProcess } {

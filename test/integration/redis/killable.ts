@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { request } from 'undici';
 import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { KEY } from '../../../src/gateway/testing/harness.ts';
+import { removeAll } from '../../../src/lib/remove-all.ts';
 import { socketTransport } from '../../../src/mux/index.ts';
 import { allowedEnvironment } from '../../helpers/config.ts';
-import { removeAll } from '../../helpers/remove.ts';
 
 export interface Orders {
   redisUrl: string;
