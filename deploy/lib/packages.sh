@@ -33,6 +33,7 @@ redis-server redis-server
 openssl openssl
 tmux tmux
 runsc runsc
+crun crun
 LIST
 }
 

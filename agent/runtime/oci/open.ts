@@ -15,13 +15,13 @@ import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
 import { sweep } from './sweep.ts';
 import { CAPABILITIES, CLAIM_CALLS } from './spec.ts';
-import { tryOne } from './trial.ts';
+import { hasPassed, tryOne } from './trial.ts';
 
 /** @throws ServiceError `not_supported` that says what this machine lacks. */
 export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime> {
   const program = await findProgram(config.oci?.program ?? 'runc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
-  await mustRun(program);
+  const version = await mustRun(program);
   const tree = findCgroups();
   const seccomp = seccompFor(CAPABILITIES, CLAIM_CALLS);
   await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
@@ -57,7 +57,8 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     log: config.log,
   });
   const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
-  // With containers of an earlier agent it is known to work, and they must not be abandoned for a bad moment.
-  if (boxes.ids().length === 0) await tryOne({ runtime, place, tree, boxes, log: config.log });
+  const trial = { runtime, place, tree, boxes, program, version, log: config.log };
+  // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
+  if (boxes.ids().length === 0 || !(await hasPassed(trial))) await tryOne(trial);
   return runtime;
 }

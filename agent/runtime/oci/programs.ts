@@ -22,10 +22,10 @@ export async function findProgram(name: string): Promise<string> {
   throw new ServiceError('not_supported', `there is no ${name} on this machine`);
 }
 
-/** @throws ServiceError `not_supported` when it is there and cannot run here. */
-export async function mustRun(program: string): Promise<void> {
+/** What it says of its version. @throws ServiceError `not_supported` when it is there and cannot run here. */
+export async function mustRun(program: string): Promise<string> {
   try {
-    await run(program, ['--version'], { timeout: VERSION_MS });
+    return (await run(program, ['--version'], { timeout: VERSION_MS })).stdout;
   } catch (error) {
     throw new ServiceError('not_supported', `${program} does not run`, { cause: error });
   }

@@ -3,7 +3,7 @@
  * allowed to make a container here, and not every file system can be the upper part of an overlay.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -24,7 +24,16 @@ export interface TrialDeps {
   place: Place;
   tree: CgroupTree;
   boxes: Boxes;
+  /** The OCI runtime's path, and what it says of its version. */
+  program: string;
+  version: string;
   log: Logger;
+}
+
+/** Whether this very program was tried on this data directory last, and worked. */
+export async function hasPassed(deps: TrialDeps): Promise<boolean> {
+  const passed = await readFile(recordOf(deps), 'utf8').catch(() => '');
+  return passed === triedBy(deps);
 }
 
 /** @throws ServiceError `not_supported` with the reason; the runtime is closed then, and nothing is left of it. */
@@ -41,11 +50,18 @@ export async function tryOne(deps: TrialDeps): Promise<void> {
       await runtime.destroy(id);
       await rm(socketDir, { recursive: true, force: true });
     }
+    await writeFile(recordOf(deps), triedBy(deps), { mode: 0o600 });
   } catch (error) {
     await runtime.close().catch(() => undefined);
-    throw new ServiceError('not_supported', `no container can be made here: ${reasonOf(error)}`, { cause: error });
+    const advice = 'set MILLIBOX_OCI_PROGRAM to one that can, or MILLIBOX_RUNTIME=docker (docs/runtimes.md)';
+    const message = `${deps.program} can make no container here: ${reasonOf(error)}; ${advice}`;
+    throw new ServiceError('not_supported', message, { cause: error });
   }
 }
+
+const recordOf = ({ place }: TrialDeps): string => join(place.ociDir, 'passed');
+
+const triedBy = ({ program, version }: TrialDeps): string => `${program}\n${version}`;
 
 async function makeAndClaim(id: string, socketDir: string, deps: TrialDeps): Promise<void> {
   const { runtime, place, tree, boxes, log } = deps;
@@ -69,8 +85,9 @@ async function makeAndClaim(id: string, socketDir: string, deps: TrialDeps): Pro
   }
 }
 
-/** With what lies below: the message of a runtime that failed says only that it did. */
+/** On one line. What lies below says more: the message of a runtime that failed says only that it did. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
+  const { message } = error.cause instanceof Error ? error.cause : error;
+  return message.trim().replaceAll(/\s*\n\s*/g, ', ');
 }

@@ -7,8 +7,9 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openOciRuntime } from '../../../agent/runtime/oci/open.ts';
 import type { RuntimeConfig } from '../../../agent/runtime/select.ts';
+import { Bench } from '../../../agent/runtime/contract/subject.ts';
 import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
-import { ociConfig } from './subject.ts';
+import { ociConfig, ociSubject } from './subject.ts';
 
 const run = promisify(execFile);
 
@@ -50,8 +51,24 @@ test('a runtime that knows its version and can start nothing: its own words are 
   const { code, message } = await refusal(config(dataDir, program));
   expect(code).toBe('not_supported');
   expect(message).toContain('this layout is not for me');
+  expect(message).toMatch(/^\/\S+ can make no container here: [^\n]*MILLIBOX_OCI_PROGRAM[^\n]*$/);
   expect(leftMounts(home)).toEqual([]);
   expect(readdirSync(path.join(dataDir, 'oci', 'boxes'))).toEqual([]);
+});
+
+test('another program is tried though containers of an earlier one are there, and these live on', async () => {
+  await using bench = await Bench.open(ociSubject());
+  const { container, link } = await bench.launch();
+  const program = path.join(home, 'refuses');
+  writeFileSync(program, '#!/bin/sh\n[ "$1" = --version ]\n', { mode: 0o755 });
+  expect(await refusal(config(bench.dataDir, program))).toMatchObject({ code: 'not_supported' });
+  expect(await bench.exists(container.id)).toBe(true);
+  expect(await link.ping()).toBeGreaterThan(0);
+  // The earlier one is known to work: nothing is tried, and nothing taken for granted of the other.
+  const known = await openOciRuntime(config(bench.dataDir));
+  expect((await known.list()).map(({ id, running }) => [id, running])).toEqual([[container.id, true]]);
+  await known.close();
+  expect(await refusal(config(bench.dataDir, program))).toMatchObject({ code: 'not_supported' });
 });
 
 test('a data directory that cannot be the upper part of an overlay', async () => {
