@@ -5,6 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
+import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
 import {
   DEFAULT_CPUS,
@@ -95,7 +96,7 @@ const Environment = z.object({
     .string()
     .regex(/^\d+(\.\d+){3}\/\d+$/, 'a network, as 10.9.0.0/16')
     .optional(),
-  /** Through whose network namespace sandboxes reach out: the agent's own, or that of the host's first process. */
+  /** Through whose network namespace sandboxes reach out: the agent's own, or the host's. */
   MILLIBOX_SANDBOX_UPLINK: z.enum(['own', 'host']).default('own'),
   MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
   /** Images that nobody uses make room while all together take more than this. 0: no limit. */
@@ -181,7 +182,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
       imagesDir: e.MILLIBOX_IMAGES_DIR,
       resolvers: e.MILLIBOX_RESOLVERS.length === 0 ? undefined : e.MILLIBOX_RESOLVERS,
       subnet: e.MILLIBOX_SANDBOX_SUBNET,
-      uplinkPid: e.MILLIBOX_SANDBOX_UPLINK === 'host' ? 1 : undefined,
+      uplinkPid: e.MILLIBOX_SANDBOX_UPLINK === 'host' ? hostProcess() : undefined,
       imagesBudgetMb: e.MILLIBOX_IMAGES_BUDGET_MB === 0 ? undefined : e.MILLIBOX_IMAGES_BUDGET_MB,
       registry: {
         authFile: e.MILLIBOX_REGISTRY_AUTH_FILE,
