@@ -86,13 +86,14 @@ export class NurseryBlanks implements BlankMaker {
     if (nursery === undefined) return await this.#otherwise.make(options);
     const { place, tree } = this.#deps;
     const { id, token, socketDir } = options;
+    const cgroup = `${nursery.group}/${id}`;
     // Here and not by the blank: whoever gives this one up removes the group, and then it can enter none.
-    makeGroup(tree, place.boxGroup(id));
+    makeGroup(tree, cgroup);
     const socket = place.inside(join(socketDir, 'agent.sock'));
     const process = identify(await nursery.fork(id, { socket, token }));
     if (process === undefined) throw new ServiceError('internal', 'a blank ended at its start');
     this.#restAfterMs = FIRST_REST_MS;
-    return this.#boxes.started(id, process, { cgroup: place.boxGroup(id), by: 'nursery' });
+    return this.#boxes.started(id, process, { cgroup, by: 'nursery' });
   }
 
   async close(): Promise<void> {

@@ -11,9 +11,10 @@ import * as z from 'zod';
 import { withDeadline, orAbort } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { removeOldNurseries, settleNursery } from './box-groups.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 import { endProcess } from './ending.ts';
-import { identify, killProcess, type ProcessId } from './pids.ts';
+import { identify, type ProcessId } from './pids.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 import { INSIDE, MASKED_PATHS, nurserySpec, READONLY_PATHS } from './spec.ts';
@@ -31,12 +32,15 @@ export interface NurseryDeps {
 }
 
 export class Nursery {
+  /** The control group in which blanks get theirs. */
+  readonly group: string;
   readonly #socket: net.Socket;
   readonly #process: ProcessId;
   readonly #waiting = new Map<string, PromiseWithResolvers<number>>();
   #over = false;
 
-  private constructor(socket: net.Socket, process: ProcessId, log: Logger) {
+  private constructor(group: string, socket: net.Socket, process: ProcessId, log: Logger) {
+    this.group = group;
     this.#socket = socket;
     this.#process = process;
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
@@ -47,8 +51,11 @@ export class Nursery {
 
   /** Starts one. @throws ServiceError; nothing of it is left behind. */
   static async start(deps: NurseryDeps): Promise<Nursery> {
-    const { place, cli, log } = deps;
+    const { place, tree, cli, log } = deps;
+    removeOldNurseries(tree, place);
     const id = `nursery-${randomBytes(6).toString('hex')}`;
+    const group = place.nurseryGroup(id);
+    const groups = groupDirs(tree, group);
     const dir = join(place.ociDir, 'nurseries', id);
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const server = net.createServer();
@@ -58,8 +65,8 @@ export class Nursery {
       const calls = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
       const spec = nurserySpec({
         ...place,
-        cgroupPath: `/${place.boxesGroup}`,
-        groups: groupDirs(deps),
+        cgroupPath: `/${group}`,
+        groups,
         env: { MILLIBOX_NURSERY: '1', MILLIBOX_SOCKET: place.inside(join(dir, 'n.sock')) },
       });
       await writeFile(join(dir, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
@@ -69,12 +76,13 @@ export class Nursery {
       const socket = await withDeadline({ deadlineMs: START_MS, what: 'the nursery' }, (signal) =>
         orAbort(signal, calls),
       );
-      deps.place.settle(deps.tree, child.pid);
-      const nursery = new Nursery(socket, child, log);
-      nursery.#say({ op: 'plan', ...plan(deps) });
+      settleNursery(tree, group, child.pid);
+      const nursery = new Nursery(group, socket, child, log);
+      nursery.#say({ op: 'plan', ...plan(tree, groups) });
       return nursery;
     } catch (error) {
-      if (child !== undefined) killProcess(child);
+      if (child !== undefined) await endProcess(child).catch(() => undefined);
+      removeOldNurseries(tree, place);
       throw error;
     } finally {
       // It has called, or it never will.
@@ -131,20 +139,22 @@ export class Nursery {
   }
 }
 
-/** The directories of control groups in which blanks get theirs: on the host, and in the nursery. */
-function groupDirs({ place, tree }: NurseryDeps): { outside: string; inside: string }[] {
-  const roots = [...new Set(Object.values(tree.controllers))];
-  return roots.map((root) => ({
-    outside: join(root, place.boxesGroup),
-    inside: join(INSIDE.groups, basename(root)),
-  }));
+interface GroupDir {
+  outside: string;
+  inside: string;
 }
 
-function plan(deps: NurseryDeps): object {
+/** The directories of control groups in which blanks get theirs: on the host, and in the nursery. */
+function groupDirs(tree: CgroupTree, group: string): GroupDir[] {
+  const roots = [...new Set(Object.values(tree.controllers))];
+  return roots.map((root) => ({ outside: join(root, group), inside: join(INSIDE.groups, basename(root)) }));
+}
+
+function plan(tree: CgroupTree, groups: readonly GroupDir[]): object {
   return {
-    groups: groupDirs(deps).map(({ inside }) => inside),
+    groups: groups.map(({ inside }) => inside),
     groupsMade: true,
-    hierarchies: deps.tree.views,
+    hierarchies: tree.views,
     masked: MASKED_PATHS,
     readOnly: READONLY_PATHS,
   };

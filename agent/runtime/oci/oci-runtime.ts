@@ -6,9 +6,10 @@ import type { ImageStore } from '../../images/image-store.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions, Limits } from '../runtime.ts';
 import type { BlankMaker } from './blanks.ts';
+import { possibleGroups, removeAgentGroups } from './box-groups.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
-import { removeGroupIfEmpty, type CgroupTree } from './cgroup-tree.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import { etcFiles } from './etc-files.ts';
@@ -94,25 +95,24 @@ export class OciRuntime implements ContainerRuntime {
     boxes.claimed(box, image.id);
     this.#holdTo(box, limits);
     const online = options.network === 'internet';
-    const cabled = online ? network.connect(box.id, boxes.dirOf(box.id), box.pid) : undefined;
-    const request = async (): Promise<void> => {
-      const dir = await this.#ownDir(box.id, limits.diskMb);
-      const message = {
-        op: 'claim',
-        layers: this.images.layersOf(image).map((layer) => place.inside(layer)),
-        upper: join(dir, 'upper'),
-        work: join(dir, 'work'),
-        hostname: options.sandbox,
-        workdir: image.workdir === '/' ? '' : image.workdir,
-        files: etcFiles(options.sandbox, online ? network.resolvers : []),
-      };
-      await supervisor.call(message, { deadlineMs: CLAIM_MS, ...(signal === undefined ? {} : { signal }) });
-      if (limits.diskMb !== null) await disks.release(box.id);
+    const [dir, card] = await bothOver(
+      this.#ownDir(box.id, limits.diskMb),
+      online ? network.connect(box.id, boxes.dirOf(box.id), box.pid) : undefined,
+    );
+    // A boxinit of an earlier version cannot do it itself.
+    if (card !== undefined && supervisor.hello.cards !== true) await network.setUp(card, box.pid);
+    const message = {
+      op: 'claim',
+      layers: this.images.layersOf(image).map((layer) => place.inside(layer)),
+      upper: join(dir, 'upper'),
+      work: join(dir, 'work'),
+      hostname: options.sandbox,
+      workdir: image.workdir === '/' ? '' : image.workdir,
+      files: etcFiles(options.sandbox, online ? network.resolvers : []),
+      ...(card !== undefined && supervisor.hello.cards === true ? { card } : {}),
     };
-    // Both are over before anybody takes the container away.
-    for (const outcome of await Promise.allSettled([request(), cabled])) {
-      if (outcome.status === 'rejected') throw outcome.reason;
-    }
+    await supervisor.call(message, { deadlineMs: CLAIM_MS, ...(signal === undefined ? {} : { signal }) });
+    if (limits.diskMb !== null) await disks.release(box.id);
   }
 
   /** Most sandboxes want what blanks are made with, and pay nothing for it at their claim. */
@@ -139,13 +139,13 @@ export class OciRuntime implements ContainerRuntime {
   async #end(id: string): Promise<void> {
     const { boxes, tree, place } = this.#deps;
     const box = boxes.get(id);
-    const cgroup = box?.cgroup ?? place.boxGroup(id);
+    const groups = box === undefined ? possibleGroups(tree, place, id) : [box.cgroup];
     this.#exits.forget(id);
-    await endProcesses(tree, cgroup, box);
+    for (const group of groups) await endProcesses(tree, group, box);
     // One that was under way fails now, and may have mounted a disk or laid a cable a moment ago.
     await this.#claiming.over(id);
     if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
-    await endGroup(tree, cgroup);
+    for (const group of groups) await endGroup(tree, group);
     await this.#deps.network.disconnect(id);
     await this.#deps.disks.release(id);
     if (typeof box?.imageId === 'string') this.images.release(box.imageId);
@@ -180,9 +180,7 @@ export class OciRuntime implements ContainerRuntime {
     await network.close();
     if (!boxes.ids().some((id) => this.#lives(id))) await disks.close();
     await boxes.buried();
-    // Of an agent that leaves nothing: containers that live on keep their groups, and with them this one.
-    const { tree, place } = this.#deps;
-    for (const group of [`${place.boxesGroup}/nursery`, place.boxesGroup, place.group]) removeGroupIfEmpty(tree, group);
+    removeAgentGroups(this.#deps.tree, this.#deps.place);
   }
 
   /** The process that a container is, as the kernel counts: for tests and operators. */
@@ -198,4 +196,10 @@ export class OciRuntime implements ContainerRuntime {
   async #gone(id: string): Promise<void> {
     this.#listeners.tell(id, (await this.oomKills(id)) > 0);
   }
+}
+
+/** Nobody may take a container away while one of them goes on. @throws what the first of them throws, once both are over. */
+async function bothOver<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
+  await Promise.allSettled([a, b]);
+  return [await a, await b];
 }

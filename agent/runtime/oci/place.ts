@@ -1,9 +1,8 @@
 /** Where everything of one agent is: told from another agent's by its data directory. */
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { makeGroup, type CgroupTree } from './cgroup-tree.ts';
 import type { Seccomp } from './seccomp.ts';
 import { INSIDE } from './spec.ts';
 
@@ -26,11 +25,12 @@ export interface Place {
   tag: string;
   /** The control group of this agent, without a leading slash. */
   group: string;
-  /** The group that holds those of all containers. */
+  /** The group that holds those of containers that the runtime starts one by one. */
   boxesGroup: string;
+  /** Of such a container. */
   boxGroup(id: string): string;
-  /** Moves a nursery out of the way of its blanks' groups, where that matters. */
-  settle(tree: CgroupTree, nursery: number): void;
+  /** Of a nursery; it holds those of its blanks. */
+  nurseryGroup(id: string): string;
   /** A path below the directories of data or images as a blank sees it. */
   inside(path: string): string;
 }
@@ -64,13 +64,7 @@ export function makePlace(
     group,
     boxesGroup,
     boxGroup: (id) => `${boxesGroup}/${id}`,
-    settle: (tree, nursery) => {
-      // In version 2 a group that hands controllers down has no processes of its own.
-      if (tree.version === 1) return;
-      makeGroup(tree, `${boxesGroup}/nursery`);
-      writeFileSync(join(tree.controllers.memory, boxesGroup, 'nursery', 'cgroup.procs'), String(nursery));
-      makeGroup(tree, `${boxesGroup}/nursery`);
-    },
+    nurseryGroup: (id) => `${group}/${id}`,
     inside: (path) => {
       if (path.startsWith(`${imagesDir}/`)) return join(INSIDE.images, path.slice(imagesDir.length));
       if (path.startsWith(`${disksDir}/`)) return join(INSIDE.disks, path.slice(disksDir.length));

@@ -2,7 +2,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Boxes } from './boxes.ts';
-import { groupsBelow, type CgroupTree } from './cgroup-tree.ts';
+import { allBoxGroups, possibleGroups, removeOldNurseries } from './box-groups.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
@@ -14,19 +15,19 @@ import type { RuntimeCli } from './runtime-cli.ts';
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
   const { place, boxes, tree, cli } = deps;
   for (const id of boxes.ids().filter((each) => boxes.get(each) === undefined)) {
-    await endProcesses(tree, place.boxGroup(id), undefined);
+    for (const group of possibleGroups(tree, place, id)) await endProcesses(tree, group, undefined);
     await boxes.remove(id);
   }
   const known = new Set(boxes.ids());
   await Promise.all(
-    groupsBelow(tree, place.boxesGroup)
-      // That of a nursery goes with its process, which ends by itself when its agent is gone.
-      .filter((id) => !known.has(id) && id !== 'nursery')
-      .map(async (id) => {
-        await endProcesses(tree, place.boxGroup(id), undefined);
-        await endGroup(tree, place.boxGroup(id));
+    allBoxGroups(tree, place)
+      .filter(({ id }) => !known.has(id))
+      .map(async ({ group }) => {
+        await endProcesses(tree, group, undefined);
+        await endGroup(tree, group);
       }),
   );
+  removeOldNurseries(tree, place);
   for (const id of await cli.remembered()) if (!known.has(id)) await cli.forget(id);
   const nurseries = join(place.ociDir, 'nurseries');
   for (const name of await readdir(nurseries).catch(() => [])) {

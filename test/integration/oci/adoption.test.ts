@@ -6,7 +6,11 @@ import { expect, test } from 'vitest';
 import { findCgroups, groupsBelow, makeGroup } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { makePlace } from '../../../agent/runtime/oci/place.ts';
 import { killPid } from '../../../agent/runtime/oci/pids.ts';
-import { Bench, run, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import { Bench, LIMITS, run, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import type { ContainerRuntime } from '../../../agent/runtime/runtime.ts';
+import { ContainerHomes } from '../../../agent/pool/container-homes.ts';
+import { Launcher } from '../../../agent/pool/launcher.ts';
+import { silent } from '../../../src/lib/logger.ts';
 import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
 import { ociSubject, processOf } from './subject.ts';
@@ -48,7 +52,23 @@ test('blanks outlive their nursery, and the next ones come from another', async 
   const before = await bench.launch();
   await bench.runtime.close();
   const later = await subject.open(bench.dataDir);
+  expect(await makerOfNext(later, bench.dataDir)).toBe('nursery');
   await bench.claim(before);
+  expect((await run(before.link, ['echo', 'lives'])).stdout).toBe('lives\n');
+  await later.close();
+});
+
+test('a nursery that cannot be started is the end of no sandbox, and blanks come from the runtime', async () => {
+  await using bench = await Bench.open(subject);
+  const before = await bench.claimed();
+  await bench.runtime.close();
+  // What a runtime does last when a container fails to start is to kill what is in the container's groups.
+  const program = join(bench.dataDir, 'runtime-without-nurseries');
+  const config = `${bench.dataDir}/oci/nurseries/$last/config.json`;
+  const spoil = `case $last in nursery-*) sed -i 's#"args":\\["[^"]*"#"args":["/nothing"#' ${config} ;; esac`;
+  writeFileSync(program, `#!/bin/sh\nfor last; do :; done\n${spoil}\nexec runc "$@"\n`, { mode: 0o755 });
+  const later = await ociSubject({ program }).open(bench.dataDir);
+  expect(await makerOfNext(later, bench.dataDir)).toBe('runtime');
   expect((await run(before.link, ['echo', 'lives'])).stdout).toBe('lives\n');
   await later.close();
 });
@@ -106,5 +126,15 @@ test('fifty claims at once are fifty sandboxes, and afterwards nothing is left',
   expect(leftProcesses(dataDir, family)).toEqual([]);
   expect(leftMounts(dataDir)).toEqual([]);
 });
+
+/** Who made a blank that is launched now; it is ended again. */
+async function makerOfNext(runtime: ContainerRuntime, dataDir: string): Promise<string> {
+  const launcher = new Launcher(runtime, new ContainerHomes(dataDir), silent);
+  const spec = { poolKey: 'contract', image: undefined, limits: LIMITS, network: 'off' } as const;
+  const { container, link } = await launcher.launch(spec, new AbortController().signal);
+  const { by } = processOf(runtime, container.id);
+  await launcher.discard(container.id, link);
+  return by;
+}
 
 const NO_SECCOMP = { defaultAction: 'SCMP_ACT_ALLOW', architectures: [], syscalls: [] };
