@@ -29,6 +29,8 @@ export interface StackOptions {
   agents?: number;
   /** Where they listen, for tests that put something in between; default: free ports. */
   agentPorts?: readonly number[];
+  /** Of the loopback, for tests in which agents are told apart by their address; default: 127.0.0.1 for all. */
+  agentHosts?: readonly string[];
   /** Gateways beside each other; clients of the tests know all of them. */
   gateways?: number;
   image?: string;
@@ -121,7 +123,8 @@ export class TestStack implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
-    const { agents = 1, agentPorts = [], gateways = 1, pool = 2, agentEnv = {}, gatewayEnv = {} } = this.options;
+    const { agents = 1, agentPorts = [], agentHosts = [], gateways = 1, pool = 2 } = this.options;
+    const { agentEnv = {}, gatewayEnv = {} } = this.options;
     const runtime = this.options.runtime ?? chosenRuntime();
     const secretFile = join(this.home, 'node-secret');
     const apiKeyFile = join(this.home, 'api-key');
@@ -136,7 +139,7 @@ export class TestStack implements AsyncDisposable {
     for (const { node } of nodes) noteDataDir(join(this.home, node));
     const base = allowedEnvironment();
     this.#parts = {
-      agents: nodes.map(({ node, port: agentPort }) => ({
+      agents: nodes.map(({ node, port: agentPort }, i) => ({
         name: node,
         main: agentMain(),
         process: undefined,
@@ -152,6 +155,7 @@ export class TestStack implements AsyncDisposable {
             image: this.options.image ?? setupImage()?.ref,
             pool,
           }),
+          ...(agentHosts[i] === undefined ? {} : { MILLIBOX_AGENT_LISTEN: `${agentHosts[i]}:${agentPort}` }),
           ...agentEnv,
         },
       })),
@@ -306,8 +310,8 @@ function noteDataDir(path: string): void {
 
 /** Whether an agent listens. */
 async function answers(part: Part): Promise<boolean> {
-  const port = Number(part.env['MILLIBOX_AGENT_LISTEN']?.split(':').at(-1));
-  const socket = connect(port, '127.0.0.1');
+  const [host = '', port] = part.env['MILLIBOX_AGENT_LISTEN']?.split(':') ?? [];
+  const socket = connect(Number(port), host);
   try {
     await once(socket, 'connect');
     return true;
