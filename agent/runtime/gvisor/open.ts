@@ -7,11 +7,13 @@ import { findCgroups } from '../oci/cgroup-tree.ts';
 import { Disks } from '../oci/disk.ts';
 import { Network } from '../oci/network/network.ts';
 import { agentGroup, tagOf } from '../oci/place.ts';
+import { hasPassed } from '../oci/passed.ts';
 import { findProgram, mustRun } from '../oci/programs.ts';
 import { RuntimeCli } from '../oci/runtime-cli.ts';
 import type { RuntimeConfig } from '../select.ts';
 import { GvisorRuntime } from './gvisor-runtime.ts';
 import { unmountBelow } from './root-mount.ts';
+import { tryOne } from './trial.ts';
 
 /** Of its platforms the one that its release takes by itself: those work without rights that a virtual machine may lack. */
 const FLAGS = [
@@ -28,9 +30,9 @@ const HIDING = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc/sys
 
 /** @throws ServiceError `not_supported` that says what this machine lacks. */
 export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRuntime> {
-  const program = await findProgram(config.oci?.program ?? 'runsc');
+  const path = await findProgram(config.oci?.program ?? 'runsc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
-  await mustRun(program);
+  const program = { path, version: await mustRun(path) };
   const tree = findCgroups();
   const dir = join(config.dataDir, 'gvisor');
   await mkdir(dir, { recursive: true, mode: 0o711 });
@@ -45,26 +47,23 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   // Of containers whose box is gone.
   for (const name of await readdir(join(dir, 'grave'))) await unmountBelow(join(dir, 'grave', name));
   const state = join(dir, 'state');
+  const cli = {
+    off: new RuntimeCli(path, state, [...FLAGS, '--network=none']),
+    internet: new RuntimeCli(path, state, [...FLAGS, '--network=sandbox'], HIDING),
+  };
+  const group = `${agentGroup(config.dataDir)}/gvisor`;
+  const { boxinitPath, log } = config;
+  // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
+  if (boxes.ids().length === 0 || !(await hasPassed(dir, program))) {
+    await tryOne({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
+  }
   const disks = await Disks.open(dir);
   const network = new Network({
     tag: tagOf(config.dataDir),
     resolvers: config.oci?.resolvers,
     subnet: config.oci?.subnet,
     uplinkPid: config.oci?.uplinkPid,
-    log: config.log,
+    log,
   });
-  return new GvisorRuntime({
-    boxes,
-    tree,
-    cli: {
-      off: new RuntimeCli(program, state, [...FLAGS, '--network=none']),
-      internet: new RuntimeCli(program, state, [...FLAGS, '--network=sandbox'], HIDING),
-    },
-    images,
-    disks,
-    network,
-    group: `${agentGroup(config.dataDir)}/gvisor`,
-    boxinitPath: config.boxinitPath,
-    log: config.log,
-  });
+  return new GvisorRuntime({ boxes, tree, cli, images, disks, network, group, boxinitPath, log });
 }

@@ -10,18 +10,19 @@ import { Disks } from './disk.ts';
 import { Network } from './network/network.ts';
 import { OciRuntime } from './oci-runtime.ts';
 import { makePlace, ociDirOf } from './place.ts';
+import { hasPassed } from './passed.ts';
 import { findProgram, mustRun } from './programs.ts';
 import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
 import { sweep } from './sweep.ts';
 import { CAPABILITIES, CLAIM_CALLS } from './spec.ts';
-import { hasPassed, tryOne } from './trial.ts';
+import { tryOne } from './trial.ts';
 
 /** @throws ServiceError `not_supported` that says what this machine lacks. */
 export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime> {
-  const program = await findProgram(config.oci?.program ?? 'runc');
+  const path = await findProgram(config.oci?.program ?? 'runc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
-  const version = await mustRun(program);
+  const program = { path, version: await mustRun(path) };
   const tree = findCgroups();
   const seccomp = seccompFor(CAPABILITIES, CLAIM_CALLS);
   await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
@@ -35,7 +36,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     seccomp,
   });
   const boxes = await Boxes.open(place.ociDir);
-  const cli = new RuntimeCli(program, join(place.ociDir, 'state'));
+  const cli = new RuntimeCli(path, join(place.ociDir, 'state'));
   await sweep({ place, boxes, tree, cli });
   const images = await ImageStore.open({
     dir: imagesDir,
@@ -57,8 +58,9 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     log: config.log,
   });
   const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
-  const trial = { runtime, place, tree, boxes, program, version, log: config.log };
   // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
-  if (boxes.ids().length === 0 || !(await hasPassed(trial))) await tryOne(trial);
+  if (boxes.ids().length === 0 || !(await hasPassed(place.ociDir, program))) {
+    await tryOne({ runtime, place, tree, boxes, program, log: config.log });
+  }
   return runtime;
 }

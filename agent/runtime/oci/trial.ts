@@ -3,16 +3,16 @@
  * allowed to make a container here, and not every file system can be the upper part of an overlay.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
-import { ServiceError } from '../../../src/protocol/errors.ts';
 import { SupervisorLink } from '../../supervisor/supervisor-link.ts';
 import type { Limits } from '../runtime.ts';
 import type { Boxes } from './boxes.ts';
 import { writeLimits } from './cgroup-limits.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 import type { OciRuntime } from './oci-runtime.ts';
+import { notePassed, notPassed, type Program } from './passed.ts';
 import type { Place } from './place.ts';
 
 const ARRIVAL_MS = 30_000;
@@ -24,16 +24,8 @@ export interface TrialDeps {
   place: Place;
   tree: CgroupTree;
   boxes: Boxes;
-  /** The OCI runtime's path, and what it says of its version. */
-  program: string;
-  version: string;
+  program: Program;
   log: Logger;
-}
-
-/** Whether this very program was tried on this data directory last, and worked. */
-export async function hasPassed(deps: TrialDeps): Promise<boolean> {
-  const passed = await readFile(recordOf(deps), 'utf8').catch(() => '');
-  return passed === triedBy(deps);
 }
 
 /** @throws ServiceError `not_supported` with the reason; the runtime is closed then, and nothing is left of it. */
@@ -50,18 +42,12 @@ export async function tryOne(deps: TrialDeps): Promise<void> {
       await runtime.destroy(id);
       await rm(socketDir, { recursive: true, force: true });
     }
-    await writeFile(recordOf(deps), triedBy(deps), { mode: 0o600 });
+    await notePassed(place.ociDir, deps.program);
   } catch (error) {
     await runtime.close().catch(() => undefined);
-    const advice = 'set MILLIBOX_OCI_PROGRAM to one that can, or MILLIBOX_RUNTIME=docker (docs/runtimes.md)';
-    const message = `${deps.program} can make no container here: ${reasonOf(error)}; ${advice}`;
-    throw new ServiceError('not_supported', message, { cause: error });
+    throw notPassed(deps.program, error);
   }
 }
-
-const recordOf = ({ place }: TrialDeps): string => join(place.ociDir, 'passed');
-
-const triedBy = ({ program, version }: TrialDeps): string => `${program}\n${version}`;
 
 async function makeAndClaim(id: string, socketDir: string, deps: TrialDeps): Promise<void> {
   const { runtime, place, tree, boxes, log } = deps;
@@ -83,11 +69,4 @@ async function makeAndClaim(id: string, socketDir: string, deps: TrialDeps): Pro
     unsubscribe();
     link.close();
   }
-}
-
-/** On one line. What lies below says more: the message of a runtime that failed says only that it did. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { message } = error.cause instanceof Error ? error.cause : error;
-  return message.trim().replaceAll(/\s*\n\s*/g, ', ');
 }

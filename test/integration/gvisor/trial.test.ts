@@ -1,0 +1,50 @@
+/** A machine on which runsc can make no container says so when the runtime is opened, and why. */
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
+import { codeOf } from '../../../agent/runtime/contract/subject.ts';
+import { leftGroups, leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
+import { ociConfig } from '../oci/subject.ts';
+
+let home: string;
+let dataDir: string;
+beforeEach(() => {
+  home = mkdtempSync(path.join(tmpdir(), 'mbx-trial-'));
+  dataDir = path.join(home, 'data');
+});
+afterEach(() => {
+  rmSync(home, { recursive: true, force: true });
+});
+
+/** Opens with a program that says its version, and otherwise does this. */
+async function openWith(script: string): Promise<void> {
+  const program = path.join(home, 'runsc');
+  writeFileSync(program, `#!/bin/sh\n[ "$1" = --version ] && exec runsc --version\n${script}\n`, { mode: 0o755 });
+  const { oci, ...config } = ociConfig(dataDir);
+  const registry = { mirrors: {}, insecure: [] };
+  const opened = openGvisorRuntime({ ...config, oci: { registry, archives: {}, ...oci, program }, runtime: 'gvisor' });
+  await (await opened).close();
+}
+
+test('one that refuses is quoted, on one line, with what may be done', async () => {
+  const opened = openWith('echo "this kernel is not for me" >&2; exit 1');
+  await expect(opened).rejects.toThrow(/^\/\S+ can make no container here: [^\n]*not for me; set MILLIBOX_OCI_PROGRAM/);
+  expect(readdirSync(path.join(dataDir, 'gvisor'))).not.toContain('trial');
+});
+
+test('one whose container ends at once is not waited for', async () => {
+  // Whose process is written into the file that follows `--pid-file`.
+  const script = 'for each; do [ "$last" = --pid-file ] && pid=$each; last=$each; done; sleep 0.1 & echo $! >"$pid"';
+  expect(await codeOf(openWith(script))).toBe('not_supported');
+});
+
+test('where it works, nothing of the trial is left', async () => {
+  const family = ownFamily();
+  await openWith('exec runsc "$@"');
+  expect(readdirSync(path.join(dataDir, 'gvisor'))).not.toContain('trial');
+  expect(leftMounts(home)).toEqual([]);
+  expect(leftProcesses(home, family)).toEqual([]);
+  expect(leftGroups([dataDir])).toEqual([]);
+});
