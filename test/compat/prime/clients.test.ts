@@ -12,6 +12,8 @@ const COMMON = ['commands.py', 'sandboxes.py'];
 const WAITS = 'waits.py';
 /** Shorter than the client's own margin before a token's end would be no use; with this it renews every ten seconds. */
 const TOKEN_TTL_MS = '70000';
+/** Below those that tests take for their own servers. */
+const TCP_PORTS = '19000-19099';
 
 interface Client {
   venv: string;
@@ -41,7 +43,11 @@ beforeAll(async () => {
   if (clients.every(({ python }) => python === undefined)) return;
   const running = await startStack({
     pool: 2,
-    gatewayEnv: { MILLIBOX_PRIME_NETWORK: 'off', MILLIBOX_PRIME_TOKEN_TTL_MS: TOKEN_TTL_MS },
+    gatewayEnv: {
+      MILLIBOX_PRIME_NETWORK: 'off',
+      MILLIBOX_PRIME_TOKEN_TTL_MS: TOKEN_TTL_MS,
+      MILLIBOX_PRIME_TCP_PORTS: TCP_PORTS,
+    },
   });
   stack = running;
   for (const { venv, wire, files, env: own, python, runs } of clients) {

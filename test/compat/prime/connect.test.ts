@@ -180,6 +180,11 @@ describe('who may', () => {
   });
 });
 
+test('no port is exposed for TCP unless the operator gave ports for it', async () => {
+  const answer = await api('POST', `/sandbox/${sandbox}/expose`, { port: 80, protocol: 'TCP' });
+  expect(answer).toMatchObject({ code: 'not_supported', detail: expect.stringContaining('operator') as string });
+});
+
 describe('a session', () => {
   test('goes on where its stream was cut: output, input and exit', async () => {
     const id = randomUUID();

@@ -61,8 +61,19 @@ describe('configuration', () => {
     [{ MILLIBOX_PRIME_NETWORK: 'some' }, /NETWORK/],
     [{ MILLIBOX_PRIME_PUBLIC_URL: 'ftp://x' }, /PUBLIC_URL/],
     [{ MILLIBOX_PRIME_IMAGE_MAP: 'nothing' }, /IMAGE_MAP/],
+    [{ MILLIBOX_PRIME_TCP_PORTS: '20000' }, /TCP_PORTS/],
+    [{ MILLIBOX_PRIME_TCP_PORTS: '20100-20000' }, /TCP_PORTS/],
+    [{ MILLIBOX_PRIME_TCP_PORTS: '65000-65536' }, /TCP_PORTS/],
+    [{ MILLIBOX_PRIME_TCP_HOST: 'a b' }, /TCP_HOST/],
   ])('%j is refused by name', (env, message) => {
     expect(() => parsePrimeConfig(env)).toThrow(message);
+  });
+  test('no port is exposed for TCP unless the operator gives a range', () => {
+    expect(parsePrimeConfig({}).tcpPorts).toBeNull();
+    expect(parsePrimeConfig({ MILLIBOX_PRIME_TCP_PORTS: '20000-20099' }).tcpPorts).toEqual({
+      first: 20_000,
+      last: 20_099,
+    });
   });
   test('the address of the data plane has no slash at its end', () => {
     expect(parsePrimeConfig({ MILLIBOX_PRIME_PUBLIC_URL: 'https://gw.example/' }).publicUrl).toBe('https://gw.example');

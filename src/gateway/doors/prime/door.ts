@@ -16,24 +16,24 @@ import { registerControl } from './control/route.ts';
 import { sandboxRoutes } from './control/sandbox-routes.ts';
 import { registerConnect, registerData } from './data/routes.ts';
 import { createControlErrors } from './errors.ts';
-import { Exposures, registerExposed, upgradeExposed } from './exposed.ts';
+import { registerExposed, upgradeExposed } from './exposed.ts';
+import { Exposures } from './exposures.ts';
+import { TcpPorts } from './tcp-ports.ts';
 import { Tokens } from './tokens.ts';
 
 export const CONTROL_PREFIX = '/api/v1';
 
 export function createPrimeDoor(): Door {
   const sessions = new Sessions();
-  const exposures = new Exposures();
-  let taken: Services | null = null;
+  let open: { services: Services; exposures: Exposures } | null = null;
   return {
     name: 'prime',
     async register(app, services, config) {
-      const context: PrimeContext = {
-        services,
-        config: config.prime ?? DEFAULT_PRIME_CONFIG,
-        tokens: new Tokens(config.nodeSecret),
-      };
-      taken = services;
+      const prime = config.prime ?? DEFAULT_PRIME_CONFIG;
+      const context: PrimeContext = { services, config: prime, tokens: new Tokens(config.nodeSecret) };
+      const tcp = prime.tcpPorts === null ? null : new TcpPorts(config.listen.host, prime.tcpPorts);
+      const exposures = new Exposures(services, tcp);
+      open = { services, exposures };
       await app.register((control) => registerControlPlane(control, context, exposures), { prefix: CONTROL_PREFIX });
       await app.register(async (exposed) => registerExposed(exposed, services, exposures), { prefix: DATA_PREFIX });
       await app.register((data) => registerData(data, context), { prefix: DATA_PREFIX });
@@ -41,8 +41,12 @@ export function createPrimeDoor(): Door {
         prefix: DATA_PREFIX,
       });
     },
-    upgrade: (request, socket, head) => taken !== null && upgradeExposed(taken, exposures, request, socket, head),
-    close: () => sessions.close(),
+    upgrade: (request, socket, head) =>
+      open !== null && upgradeExposed(open.services, open.exposures, request, socket, head),
+    close() {
+      sessions.close();
+      open?.exposures.close();
+    },
   };
 }
 

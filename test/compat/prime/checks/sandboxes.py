@@ -213,12 +213,13 @@ async def refusals(s):
     for method, path in (
         ("GET", "/images"),
         ("POST", "/tunnel"),
-        ("POST", f"/sandbox/{s.sandbox}/ssh-session"),
         ("POST", f"/sandbox/{s.sandbox}/checkpoints"),
         ("GET", "/sandbox/networks"),
     ):
         answer = await api(method, path)
         assert answer.status_code in (404, 501) and answer.json()["detail"], (path, answer.text)
+    answer = await api("POST", f"/sandbox/{s.sandbox}/ssh-session", json={"public_key": "ssh-ed25519 AAAA"})
+    assert answer.status_code == 501 and "prime sandbox run" in answer.json()["detail"], answer.text
     answer = await api("POST", "/sandbox", content=b"{nonsense", headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422) and answer.json()["detail"], answer.text
 
@@ -279,8 +280,46 @@ async def expose(s):
         gone = await api("DELETE", f"/sandbox/{s.sandbox}/expose/{exposed['exposure_id']}")
         assert gone.status_code == 200 and gone.json() == {"success": True}
         assert (await http.get(f"{exposed['url']}/page.txt")).status_code == 404
-    refused = await api("POST", f"/sandbox/{s.sandbox}/expose", json={"port": 22, "protocol": "TCP"})
-    assert refused.status_code == 501 and refused.json()["detail"], refused.text
+
+
+@check("a port that is exposed for TCP takes connections, until it is taken back or its sandbox has ended")
+async def expose_tcp(s):
+    sandbox = await s.create()
+    server = "import socket as s; l = s.create_server(('127.0.0.1', 8124)); c = l.accept\nwhile 1: a = c()[0]; a.sendall(a.recv(9)[::-1]); a.close()"
+    await s.run(f'nohup python3 -c "{server}" > /dev/null 2>&1 &', sandbox)
+
+    async def expose():
+        if WIRE == "json":
+            made = await s.client.expose(sandbox, 8124, name="echo", protocol="TCP")
+            return made.exposure_id, made.external_endpoint, made.external_port
+        made = (await api("POST", f"/sandbox/{sandbox}/expose", json={"port": 8124, "protocol": "TCP"})).json()
+        return made["exposure_id"], made["external_endpoint"], made["external_port"]
+
+    async def ask(port):
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello")
+            answer = await reader.read()
+            writer.close()
+            return answer
+        except OSError as error:
+            return type(error).__name__
+
+    exposure, endpoint, port = await expose()
+    assert endpoint == f"127.0.0.1:{port}", endpoint
+
+    async def answers():
+        return await ask(port) == b"olleh"
+
+    await s.until(answers)
+    assert (await api("DELETE", f"/sandbox/{sandbox}/expose/{exposure}")).status_code == 200
+    assert await ask(port) == "ConnectionRefusedError"
+    _, _, second = await expose()
+    assert await ask(second) == b"olleh"
+    await s.client.delete(sandbox)
+    assert await ask(second) == "ConnectionRefusedError"
+    late = await api("POST", f"/sandbox/{sandbox}/expose", json={"port": 8124, "protocol": "TCP"})
+    assert late.status_code == 409 and late.json()["detail"], late.text
 
 
 main()

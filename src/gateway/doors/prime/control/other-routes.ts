@@ -48,6 +48,17 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
       '/user/whoami',
       ({ tenant }) => ({ data: { id: tenant, name: tenant, slug: tenant, email: null, scope: {} } }),
     ],
+    [
+      'POST',
+      '/sandbox/:id/ssh-session',
+      ({ tenant, params }) => {
+        sandboxes.get(tenant, idOf(params));
+        throw new ServiceError(
+          'not_supported',
+          'This server has no SSH. Use `prime sandbox run`, `open_process`, or `millibox shell` for a terminal.',
+        );
+      },
+    ],
     ['GET', '/template/registry-credentials', () => ({ credentials: [] })],
     [
       'POST',
