@@ -5,8 +5,8 @@ import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
 import { MAX_CREATE_COUNT, MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
-import { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
-import { EndReason, ImageRef } from '../../src/protocol/sandbox.ts';
+import { CreateGroup, HeardReason, SandboxSpec } from '../../src/protocol/node.ts';
+import { ImageRef } from '../../src/protocol/sandbox.ts';
 import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
@@ -40,7 +40,7 @@ const RECALL_MS = 10_000;
 const Asked = {
   create: z.object({ spec: SandboxSpec }),
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
-  delete: z.object({ sandbox: z.string(), reason: EndReason }),
+  delete: z.object({ sandbox: z.string(), reason: HeardReason }),
   extend: z.object({ sandbox: z.string(), expiresAtMs: z.number(), sentAtMs: z.number().optional() }),
   execs: z.object({ ids: z.array(z.string()).max(1_000).optional() }),
   signal: z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() }),

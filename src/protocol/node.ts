@@ -43,6 +43,15 @@ export type SandboxSpec = z.infer<typeof SandboxSpec>;
 export const CreateGroup = z.object({ spec: SandboxSpec, ids: z.array(z.string()).max(MAX_CREATE_COUNT) });
 export type CreateGroup = z.infer<typeof CreateGroup>;
 
+/**
+ * Lists that may grow: a word that a newer peer has for it is read as the nearest of those that are known here. Nothing is
+ * turned down for the sake of one. (The states of a sandbox are a closed list: another needs another generation.)
+ */
+const orElse = <T extends string>(known: z.ZodType<T>, otherwise: NoInfer<T>) =>
+  z.union([known, z.string().transform((): T => otherwise)]);
+export const HeardReason = orElse(EndReason, 'internal');
+const HeardNetwork = orElse(Network, 'internet');
+
 /** A sandbox as its node knows it: what the gateway shows to clients, with no secret in it. */
 export const SandboxRecord = z.object({
   id: z.string(),
@@ -50,13 +59,13 @@ export const SandboxRecord = z.object({
   name: z.string().nullable(),
   image: z.string(),
   status: SandboxStatus,
-  reason: EndReason.nullable(),
+  reason: HeardReason.nullable(),
   message: z.string().nullable(),
   cpus: z.number(),
   memoryMb: z.number(),
   diskMb: z.number().nullable(),
   pidsLimit: z.number(),
-  network: Network,
+  network: HeardNetwork,
   labels: Labels,
   createdAtMs: z.number(),
   startedAtMs: z.number().nullable(),
@@ -152,7 +161,9 @@ export type WatchEvent =
   | { type: 'snapshot'; node: NodeReport; sandboxes: SandboxRecord[]; more: boolean }
   | { type: 'sandbox'; sandbox: SandboxRecord }
   | { type: 'forgotten'; ids: string[] }
-  | { type: 'node'; node: NodeReport };
+  | { type: 'node'; node: NodeReport }
+  /** Never sent: this is how one is read of a type that only newer agents know. It changes nothing. */
+  | { type: 'unknown' };
 
 /** The record of a sandbox that was just asked for: what stands until its node says more. */
 export function pendingRecord(spec: SandboxSpec): SandboxRecord {

@@ -324,7 +324,7 @@ test('a draining or cordoned node gets no new sandboxes and keeps its own', asyn
 
 test.each([
   ['an event that is none', { type: 'sandbox', sandbox: { id: 5 } }],
-  ['an unknown event', { type: 'surprise' }],
+  ['an event without a type', { kind: 'surprise' }],
   ['a second snapshot', { type: 'snapshot', node: null, sandboxes: [], more: false }],
 ])('an agent that sends %s loses its link, and nothing else happens', async (_what, event) => {
   const [a, b] = two();
@@ -334,6 +334,37 @@ test.each([
   await gateway.until('the link is closed', () => gateway.services.nodes.list().some((n) => n.state === 'away'));
   expect((await gateway.ask('GET', '/healthz')).status).toBe(200);
   for (const id of ids) expect((await status(id)).status).toBe('RUNNING');
+});
+
+test('what only newer agents say is read as far as it is known here, and costs no link', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  b.refuse = new ServiceError('capacity_exhausted');
+  const [ended, lives] = [await gateway.sandbox(), await gateway.sandbox()];
+  const newer = { futureField: { deep: [1] } };
+  a.tell({ type: 'weather', outlook: 'fair' });
+  a.tell({
+    type: 'sandbox',
+    sandbox: { ...a.records.get(ended), ...newer, status: 'ERROR', reason: 'evicted', message: 'why', endedAtMs: 5 },
+  });
+  a.tell({ type: 'sandbox', sandbox: { ...a.records.get(lives), ...newer, network: 'some' } });
+  a.tell({ type: 'node', node: { ...a.report, ...newer, images: ['seen'] }, ...newer });
+  await gateway.until('all was heard', () => gateway.services.images.list().some(({ image }) => image === 'seen'));
+  expect(await status(ended)).toMatchObject({ status: 'ERROR', reason: 'internal', message: 'why' });
+  expect(await status(lives)).toMatchObject({ status: 'RUNNING', network: 'internet' });
+  expect((await gateway.exec(lives, { stdout: 'on' })).json.stdout).toBe('on');
+  expect(a.dials).toBe(1);
+});
+
+test('an agent of another generation is not let in', async () => {
+  const [a, b] = two();
+  b.generation = 2;
+  b.offline = true;
+  gateway = await TestGateway.start([a, b]);
+  b.offline = false;
+  const { dials } = b;
+  await gateway.until('it was dialled and dropped', () => b.dials > dials && !b.linked);
+  expect(gateway.services.registry.all.map((node) => node.up)).toEqual([true, false]);
 });
 
 test('an agent that lies about other nodes’ sandboxes, tenants and ages is not believed', async () => {

@@ -3,7 +3,7 @@ import { afterAwake } from '../../lib/awake.ts';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import type { SandboxRecord } from '../../protocol/node.ts';
+import { NODE_GENERATION, type NodeHello, type SandboxRecord } from '../../protocol/node.ts';
 import type { NodeAddress } from '../config.ts';
 import { NodeLink, type Dial, type Heartbeat } from './link.ts';
 import { Node, type Standing } from './node.ts';
@@ -87,6 +87,7 @@ export class NodeRegistry {
       heartbeat: this.#options.heartbeat,
       listener: {
         up: (hello, report, records) => {
+          assertGeneration(hello);
           this.#meetNamesake(key, node, hello.node);
           this.#cancelGrace(node);
           node.hello = hello;
@@ -98,7 +99,7 @@ export class NodeRegistry {
         change: (event) => {
           if (event.type === 'sandbox') this.#events?.record(node, event.sandbox);
           else if (event.type === 'forgotten') this.#events?.forgotten(node, event.ids);
-          else if (node.takeReport(event.node)) this.#events?.room();
+          else if (event.type === 'node' && node.takeReport(event.node)) this.#events?.room();
         },
         down: () => this.#away(node),
       },
@@ -173,4 +174,10 @@ export class NodeRegistry {
     background(node.link?.stop() ?? Promise.resolve(), 'let go of a second link', this.#options.log);
     throw new ServiceError('node_unavailable', `${name} has moved to ${node.url}`);
   }
+}
+
+/** Within one generation each reads what the other says; see docs/protocol.md. @throws ServiceError that closes the link */
+function assertGeneration({ generation, node }: NodeHello): void {
+  if (generation === NODE_GENERATION) return;
+  throw new ServiceError('protocol_error', `${node} speaks generation ${generation} of the protocol`);
 }

@@ -19,8 +19,12 @@ const Event = z.discriminatedUnion('type', [
   z.object({ type: z.literal('node'), node: NodeReport }),
 ]);
 
-/** @throws ServiceError `protocol_error` */
+const TYPES: ReadonlySet<unknown> = new Set(Event.options.map(({ shape }) => shape.type.value));
+
+/** A type that only newer agents know is `unknown`. @throws ServiceError `protocol_error` */
 export function parseWatchEvent(message: Json): WatchEvent {
+  const { type } = message;
+  if (typeof type === 'string' && !TYPES.has(type)) return { type: 'unknown' };
   const parsed = Event.safeParse(message);
   if (parsed.success) return parsed.data;
   const where = parsed.error.issues[0]?.path.join('.') ?? '';

@@ -49,7 +49,12 @@ const MIDDLE_PRIORITY = 1_000_000;
 /** Tenants whose queue objects are kept; they hold no connection. */
 const MAX_LINES = 1_000;
 
-const TicketData = z.object({ spec: SandboxSpec, priority: z.number(), weight: z.number().optional() });
+/** What a newer gateway asks of the node beyond what is known here goes to the node as it is. */
+const TicketData = z.object({
+  spec: z.looseObject(SandboxSpec.shape),
+  priority: z.number(),
+  weight: z.number().optional(),
+});
 
 /** Whoever holds the lock of a ticket that still waits may write down the node that it sends it to. */
 const CLAIM = new Script(`
@@ -109,8 +114,7 @@ export class Tickets {
     if (job?.id === undefined) return null;
     const parsed = TicketData.safeParse(job.data);
     if (!parsed.success || parsed.data.spec.id !== job.id) {
-      this.#log.error({ sandbox: job.id }, 'a ticket in the shared queue cannot be read, and is thrown away');
-      await this.#ask(() => job.moveToCompleted(null, token, false));
+      await this.#pass(job, token);
       return null;
     }
     const { spec, priority, weight } = parsed.data;
@@ -132,6 +136,17 @@ export class Tickets {
         await this.#unlessLost(() => job.moveToWait(token));
       },
     };
+  }
+
+  /** One that cannot be read here: its lock ends by itself, and a gateway of another version may have it then. */
+  async #pass(job: Job, token: string): Promise<void> {
+    const id = String(job.id);
+    const waits = await this.#link.run((client) => client.hexists(KEYS.waiting, id));
+    this.#log.warn(
+      { sandbox: id },
+      `a ticket cannot be read, and is ${waits === 1 ? 'left to others' : 'thrown away'}`,
+    );
+    if (waits === 0) await this.#ask(() => job.moveToCompleted(null, token, false));
   }
 
   /** Nobody wants it: unless it has been taken, nobody is offered it. @throws ServiceError `node_unavailable` */

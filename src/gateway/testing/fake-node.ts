@@ -43,6 +43,8 @@ export class FakeNode {
   offline = false;
   /** Knows only what agents knew before there were batches. */
   old = false;
+  /** Of the protocol. */
+  generation = 1;
   /** Takes so many creates more; then it has no room. */
   room = Infinity;
   /** Streams that were opened, by `op`. */
@@ -86,7 +88,7 @@ export class FakeNode {
     if (this.offline) return Promise.reject(new Error('connection refused'));
     const pair = memoryPair();
     this.serve(pair.b, () => pair.cut());
-    const hello = { generation: 1, node: this.name, version: '0', bootId: 'boot', proof: 'proof' };
+    const hello = { generation: this.generation, node: this.name, version: '0', bootId: 'boot', proof: 'proof' };
     return Promise.resolve({ transport: this.#lossy(pair.a), checkHello: () => hello });
   };
 
