@@ -16,6 +16,8 @@ export const SupervisorHello = z.object({
   pid: z.int(),
   /** Whether this container still waits for its image (runtime `oci`). */
   blank: z.boolean(),
+  /** Whether it sets up its own network card at a claim. */
+  cards: z.boolean().optional(),
 });
 export type SupervisorHello = z.infer<typeof SupervisorHello>;
 

@@ -178,7 +178,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const log = { logPath: join(dir, 'log') };
     await cli.internet.create(id, dir, join(dir, 'pid'), log);
     const pid = Number(await readFile(join(dir, 'pid'), 'utf8'));
-    await network.connect(id, dir, pid);
+    await network.setUp(await network.connect(id, dir, pid), pid);
     await raiseLoopback(pid);
     await cli.internet.start(id, log);
     return pid;

@@ -52,7 +52,11 @@ async function main(places: Place[]): Promise<object> {
   const elsewhere = open('agent-b');
   const report: Record<string, unknown> = { before: (await tables()).includes('millibox') };
 
-  const connect = (to: Network, { id, dir, pid }: Place): Promise<string> => to.connect(id, dir, pid);
+  const connect = async (to: Network, { id, dir, pid }: Place): Promise<string> => {
+    const card = await to.connect(id, dir, pid);
+    await to.setUp(card, pid);
+    return card.address;
+  };
   const [firstAddress, secondAddress, otherAddress] = await Promise.all([
     connect(network, first),
     connect(network, second),
@@ -103,7 +107,8 @@ async function main(places: Place[]): Promise<object> {
 
   await next.close();
   report['kept while in use'] = (await links()).includes('mbx-');
-  for (const { id } of [first, second, third]) await next.disconnect(id);
+  // They live on, and keep their network namespaces: the cables have to be taken away.
+  await Promise.all([first, second, third].map(({ id }) => next.disconnect(id)));
   report['disconnected'] = await look(first, { public: targets.public });
   await next.close();
   await elsewhere.disconnect('other');

@@ -34,7 +34,9 @@ describe.skipIf(missing !== '')(`an uplink that is not the agent's own${because}
     const before = await mine();
 
     const first = open();
-    const address = await first.connect(sandbox.id, sandbox.dir, sandbox.pid);
+    const card = await first.connect(sandbox.id, sandbox.dir, sandbox.pid);
+    await first.setUp(card, sandbox.pid);
+    const { address } = card;
     expect(await at(uplink.pid, ...links)).toContain('mbx-');
     expect(await at(uplink.pid, ...tables)).toContain('millibox_');
     expect(await at(uplink.pid, 'cat', '/proc/sys/net/ipv4/ip_forward')).toBe('1\n');

@@ -1,6 +1,7 @@
 //! A blank becomes a sandbox: the image's file system takes the place of the empty one, and every privilege that this took
 //! is given up. Until the claim nothing runs in a blank but boxinit; after it nothing of the blank can be reached.
 
+mod card;
 mod filter;
 mod request;
 mod root;
@@ -35,6 +36,9 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
     let socket_dir = hold(directory).map_err(|errno| failed("the socket's directory cannot be held", errno))?;
     mount::set_hostname(&request.hostname).map_err(|errno| failed("the host name cannot be set", errno))?;
     root::enter(&request)?;
+    if let Some(card) = &request.card {
+        card.set_up()?;
+    }
     let_go_of_output().map_err(|errno| failed("the log cannot be let go of", errno))?;
     give_up_privileges()?;
     let mut socket = format!("/proc/self/fd/{}", socket_dir.raw()).into_bytes();

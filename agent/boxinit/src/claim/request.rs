@@ -1,5 +1,6 @@
 //! What the agent asks for with a claim.
 
+use super::card::Card;
 use crate::error::WireError;
 use crate::json::Value;
 
@@ -21,6 +22,7 @@ pub struct Request {
     /// Made when the image does not have it. Empty: none.
     pub workdir: Vec<u8>,
     pub files: Vec<Furniture>,
+    pub card: Option<Card>,
 }
 
 impl Request {
@@ -50,6 +52,7 @@ impl Request {
             hostname: bytes("hostname").ok_or_else(|| wrong("hostname"))?,
             workdir: bytes("workdir").unwrap_or_default(),
             files,
+            card: Card::parse(open)?,
         };
         if request.layers.is_empty() || request.layers.len() > MAX_LAYERS || request.hostname.len() > MAX_HOSTNAME {
             return Err(wrong("the claim"));

@@ -30,6 +30,7 @@ impl Server {
         hello.str("version", env!("CARGO_PKG_VERSION").as_bytes());
         hello.int("pid", process::getpid().into());
         hello.bool("blank", self.config.blank);
+        hello.bool("cards", true);
         self.filled = 0;
         self.core.link.start(fd, &hello.end());
         self.hello_timer = Some(self.core.timers.after(HELLO_MS, Timer::Hello));

@@ -39,6 +39,7 @@ pub const ENOTEMPTY: i32 = 39;
 pub const ELOOP: i32 = 40;
 pub const EINTR: i32 = 4;
 pub const ENXIO: i32 = 6;
+pub const EAFNOSUPPORT: i32 = 97;
 pub const ECONNREFUSED: i32 = 111;
 pub const EINPROGRESS: i32 = 115;
 pub const EDQUOT: i32 = 122;

@@ -1,13 +1,16 @@
 //! Sockets.
 
-use super::{c_int, c_short, c_ulong, c_void, check};
+use super::{c_char, c_int, c_short, c_uint, c_ulong, c_void, check};
 use crate::sys::io::Fd;
+use std::ffi::CString;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_NETLINK: c_int = 16;
 const SOCK_STREAM: c_int = 1;
 const SOCK_DGRAM: c_int = 2;
+const SOCK_RAW: c_int = 3;
 const SOCK_CLOEXEC: c_int = 0o2000000;
 const SOCK_NONBLOCK: c_int = 0o4000;
 const SOL_SOCKET: c_int = 1;
@@ -56,6 +59,7 @@ extern "C" {
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: u32) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+    fn if_nametoindex(name: *const c_char) -> c_uint;
 }
 
 /// Connects to a unix socket, without waiting for room in its queue.
@@ -109,6 +113,19 @@ pub fn socket_error(fd: c_int) -> i32 {
 
 pub fn shutdown_write(fd: c_int) {
     unsafe { shutdown(fd, SHUT_WR) };
+}
+
+/// To ask the kernel about cards, addresses and routes of this network namespace. Never waits: answers are there at once.
+pub fn route_socket() -> Result<Fd, i32> {
+    Ok(Fd::new(check(unsafe { socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?))
+}
+
+pub fn interface_index(name: &[u8]) -> Result<u32, i32> {
+    let name = CString::new(name).map_err(|_| super::EINVAL)?;
+    match unsafe { if_nametoindex(name.as_ptr()) } {
+        0 => Err(super::errno()),
+        index => Ok(index),
+    }
 }
 
 /// Brings the loopback interface up where that is allowed and needed.

@@ -9,21 +9,33 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { ServiceError } from '../../../../src/protocol/errors.ts';
-import { runTool, ToolError } from '../../../images/run-tool.ts';
 import { Addresses } from './addresses.ts';
+import { Departures } from './departures.ts';
+import { Guard } from './guard.ts';
+import { Ip } from './ip.ts';
 import { parseRange, rangeFor, type Range } from './ranges.ts';
 import { findResolvers } from './resolvers.ts';
 import { ruleset, shareRules } from './rules.ts';
+import { runInNetworkOf } from './tools.ts';
 
-const TOOL_MS = 20_000;
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
 /** A bridge has room for 1,023 cables. */
 const MAX_CABLES = 1_000;
 /** How soon rules that somebody took away are back. */
 const LOOK_EVERY_MS = 10_000;
+/** For the kernel to take away the namespace of a sandbox that has ended, and with it the cable. */
+const DEPARTURE_MS = 2_000;
 
 const Cable = z.object({ address: z.string(), device: z.string() });
 type Cable = z.infer<typeof Cable>;
+
+/** The end of a cable in a sandbox, and what it is to become there. */
+export interface Card {
+  name: string;
+  address: string;
+  prefix: number;
+  gateway: string;
+}
 
 export interface NetworkOptions {
   /** Tells this agent's things from another's. */
@@ -50,11 +62,11 @@ export class Network {
   readonly #resolvers: readonly string[];
   readonly #log: Logger;
   readonly #cables = new Map<string, Cable>();
-  readonly #lookEveryMs: number;
   readonly #uplinkPid: number | undefined;
+  readonly #ip: Ip;
+  readonly #guard: Guard;
+  readonly #departures: Departures;
   #ready: Promise<void> | undefined;
-  #guard: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
 
   /** @throws ServiceError `invalid_request` when `subnet` is no network. */
   constructor({ tag, resolvers, subnet, uplinkPid, lookEveryMs = LOOK_EVERY_MS, log }: NetworkOptions) {
@@ -63,10 +75,24 @@ export class Network {
     this.#table = `millibox_${tag.slice(0, 8)}`;
     const routes = this.#read('route');
     this.#range = subnet === undefined ? rangeFor(tag, this.#bridge, routes) : parseRange(subnet);
-    this.#lookEveryMs = lookEveryMs;
     this.#addresses = new Addresses(this.#range);
     this.#resolvers = resolvers ?? findResolvers();
     this.#log = log;
+    this.#ip = new Ip(uplinkPid);
+    this.#guard = new Guard({
+      table: this.#table,
+      bridge: this.#bridge,
+      uplinkPid,
+      everyMs: lookEveryMs,
+      rebuild: () => this.#build(),
+      letThrough: () => this.#letThrough('-I'),
+      log,
+    });
+    this.#departures = new Departures({
+      devices: () => this.#read('dev'),
+      remove: (device) => this.#ip.run([`link delete ${device}`]),
+      patienceMs: DEPARTURE_MS,
+    });
   }
 
   get resolvers(): readonly string[] {
@@ -79,21 +105,71 @@ export class Network {
       const cable = Cable.parse(JSON.parse(readFileSync(join(dir, 'cable.json'), 'utf8')));
       this.#cables.set(id, cable);
       this.#addresses.adopt(cable.address);
-      this.#watch();
+      this.#guard.start();
     } catch {
       // It has none.
     }
   }
 
   /**
-   * Lays a cable into the network namespace of this process.
-   * @returns its address there.
+   * Lays a cable into the network namespace of this process. What lies there has no address yet.
    * @throws ServiceError `capacity_exhausted` when no more fit; `internal` when this machine has no means for it.
    */
-  async connect(id: string, dir: string, pid: number): Promise<string> {
+  async connect(id: string, dir: string, pid: number): Promise<Card> {
     if (this.#cables.size >= MAX_CABLES) {
       throw new ServiceError('capacity_exhausted', `this node has ${MAX_CABLES} sandboxes with a network already`);
     }
+    await this.#beReady();
+    const address = this.#addresses.take();
+    const device = `mb${createHash('sha256').update(`${this.#bridge}${id}`).digest('hex').slice(0, 12)}`;
+    const cable = { address, device };
+    this.#cables.set(id, cable);
+    this.#guard.start();
+    await writeFile(join(dir, 'cable.json'), JSON.stringify(cable), { mode: 0o600 });
+    const card: Card = { name: 'eth0', address, prefix: this.#range.prefix, gateway: this.#range.gateway };
+    await this.#ip.run([
+      `link add ${device} type veth peer name ${card.name} address ${cardOf(address)} netns ${pid}`,
+      `link set ${device} addrgenmode none master ${this.#bridge} up`,
+      // Neighbours on the bridge do not hear each other.
+      `link set ${device} type bridge_slave isolated on`,
+    ]);
+    return card;
+  }
+
+  /** Sets a card up from outside, for who cannot do it in there. @throws ServiceError `internal`, `deadline_exceeded`. */
+  async setUp({ name, address, prefix, gateway }: Card, pid: number): Promise<void> {
+    const commands = [
+      `link set ${name} addrgenmode none`,
+      `addr add ${address}/${prefix} dev ${name}`,
+      `link set ${name} up`,
+      `route add default via ${gateway}`,
+    ];
+    await runInNetworkOf(pid, ['ip', '-batch', '-'], `${commands.join('\n')}\n`);
+  }
+
+  /** Resolves once the cable of a sandbox whose processes have ended is gone, if it had one. */
+  async disconnect(id: string): Promise<void> {
+    const cable = this.#cables.get(id);
+    if (cable === undefined) return;
+    await this.#departures.of(cable.device);
+    this.#cables.delete(id);
+    this.#addresses.giveBack(cable.address);
+  }
+
+  /** Removes the bridge and the rules unless sandboxes use them. */
+  async close(): Promise<void> {
+    await this.#guard.close();
+    if (this.#cables.size === 0 && this.#exists()) {
+      await this.#ip.run([`link delete ${this.#bridge}`]).catch(() => undefined);
+      await this.#tool(['nft', '-f', '-'], `delete table inet ${this.#table}\n`).catch(() => undefined);
+      await this.#letThrough('-D').catch(() => undefined);
+    }
+    this.#ip.close();
+  }
+
+  async #beReady(): Promise<void> {
+    // Between two looks of the guard nobody has missed the rules but who has a cable.
+    const made = this.#ready !== undefined;
     this.#ready ??= this.#build();
     try {
       await this.#ready;
@@ -101,84 +177,7 @@ export class Network {
       this.#ready = undefined;
       throw error;
     }
-    const address = this.#addresses.take();
-    const device = `mb${createHash('sha256').update(`${this.#bridge}${id}`).digest('hex').slice(0, 12)}`;
-    const cable = { address, device };
-    this.#cables.set(id, cable);
-    this.#watch();
-    await writeFile(join(dir, 'cable.json'), JSON.stringify(cable), { mode: 0o600 });
-    await this.#ip([
-      `link add ${device} type veth peer name eth0 address ${cardOf(address)} netns ${pid}`,
-      `link set ${device} addrgenmode none master ${this.#bridge} up`,
-      // Neighbours on the bridge do not hear each other.
-      `link set ${device} type bridge_slave isolated on`,
-    ]);
-    await this.#ip(
-      [
-        'link set eth0 addrgenmode none',
-        `addr add ${address}/${this.#range.prefix} dev eth0`,
-        'link set eth0 up',
-        `route add default via ${this.#range.gateway}`,
-      ],
-      pid,
-    );
-    return address;
-  }
-
-  /** Takes a sandbox's cable away, if it had one. */
-  async disconnect(id: string): Promise<void> {
-    const cable = this.#cables.get(id);
-    if (cable === undefined) return;
-    // It goes with the namespace too, some time after the last process.
-    await this.#ip([`link delete ${cable.device}`]).catch(() => undefined);
-    this.#cables.delete(id);
-    this.#addresses.giveBack(cable.address);
-    if (this.#cables.size > 0) return;
-    this.#unwatch();
-    // Nobody looks after the rules from here on: the next sandbox has them made anew.
-    this.#ready = undefined;
-  }
-
-  /** Removes the bridge and the rules unless sandboxes use them. */
-  async close(): Promise<void> {
-    this.#unwatch();
-    await this.#looking;
-    if (this.#cables.size > 0 || !this.#exists()) return;
-    await this.#ip([`link delete ${this.#bridge}`]).catch(() => undefined);
-    await this.#nft(`delete table inet ${this.#table}\n`).catch(() => undefined);
-    await this.#letThrough('-D').catch(() => undefined);
-  }
-
-  /** While there are sandboxes on it: a firewall that is set anew takes our rules with it, and they would be open. */
-  #watch(): void {
-    if (this.#guard !== undefined) return;
-    this.#guard = setInterval(() => {
-      this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
-    }, this.#lookEveryMs);
-    this.#guard.unref();
-  }
-
-  #unwatch(): void {
-    clearInterval(this.#guard);
-    this.#guard = undefined;
-  }
-
-  async #look(): Promise<void> {
-    try {
-      const there = await this.#tool('nft', ['list', 'chain', 'inet', this.#table, 'forward']).then(
-        () => true,
-        () => false,
-      );
-      if (this.#guard === undefined) return;
-      if (!there) {
-        await this.#build();
-        this.#log.warn({ table: this.#table }, "the rules of the sandboxes' network had been taken away");
-      } else {
-        await this.#letThrough('-I');
-      }
-    } catch (error) {
-      this.#log.error({ err: error }, "the rules of the sandboxes' network cannot be put back");
-    }
+    if (made && this.#cables.size === 0) await this.#guard.check();
   }
 
   #exists(): boolean {
@@ -192,20 +191,21 @@ export class Network {
 
   async #build(): Promise<void> {
     // By a program: whose setting the file is depends on who opens it.
-    await this.#tool('sh', ['-c', `grep -qx 1 ${FORWARDING} || echo 1 >${FORWARDING}`]);
+    await this.#tool(['sh', '-c', `grep -qx 1 ${FORWARDING} || echo 1 >${FORWARDING}`]);
     // With a card address of its own: otherwise it would take one of its cables', another whenever cables come and go, and
     // sandboxes would talk to the one that it had before.
     const card = cardOf(this.#range.gateway);
-    if (!this.#exists()) await this.#ip([`link add ${this.#bridge} address ${card} type bridge`]);
-    await this.#ip([
+    if (!this.#exists()) await this.#ip.run([`link add ${this.#bridge} address ${card} type bridge`]);
+    await this.#ip.run([
       `link set ${this.#bridge} addrgenmode none`,
       `addr replace ${this.#range.gateway}/${this.#range.prefix} dev ${this.#bridge}`,
       `link set ${this.#bridge} up`,
     ]);
-    await this.#nft(
+    await this.#tool(
+      ['nft', '-f', '-'],
       ruleset({ table: this.#table, bridge: this.#bridge, range: this.#range, resolvers: this.#resolvers }),
     );
-    await this.#nft(shareRules({ table: this.#table })).catch((error: unknown) => {
+    await this.#tool(['nft', '-f', '-'], shareRules({ table: this.#table })).catch((error: unknown) => {
       this.#log.warn({ err: error }, 'the kernel cannot count connections: a sandbox may take all that the node has');
     });
     await this.#letThrough('-I');
@@ -216,34 +216,18 @@ export class Network {
   async #letThrough(what: '-I' | '-D'): Promise<void> {
     for (const side of ['-i', '-o']) {
       const rule = ['DOCKER-USER', side, this.#bridge, '-j', 'ACCEPT'];
-      const there = await this.#tool('iptables', ['-w', '-C', ...rule]).then(
+      const there = await this.#tool(['iptables', '-w', '-C', ...rule]).then(
         () => true,
         () => false,
       );
       if (there === (what === '-I')) continue;
       // Without Docker there is no such chain, and no need of one.
-      await this.#tool('iptables', ['-w', what, ...rule]).catch(() => undefined);
+      await this.#tool(['iptables', '-w', what, ...rule]).catch(() => undefined);
     }
   }
 
-  async #ip(commands: readonly string[], pid = this.#uplinkPid): Promise<void> {
-    await this.#tool('ip', ['-batch', '-'], `${commands.join('\n')}\n`, pid);
-  }
-
-  async #nft(rules: string): Promise<void> {
-    await this.#tool('nft', ['-f', '-'], rules);
-  }
-
-  /** In the network namespace of that process. */
-  async #tool(tool: string, args: readonly string[], input = '', pid = this.#uplinkPid): Promise<void> {
-    const entering = pid === undefined ? [] : ['nsenter', `--net=/proc/${pid}/ns/net`];
-    const [program = tool, ...rest] = [...entering, tool, ...args];
-    try {
-      await runTool(program, rest, { deadlineMs: TOOL_MS, input });
-    } catch (error) {
-      if (!(error instanceof ToolError)) throw error;
-      throw new ServiceError('internal', `the network of the sandbox cannot be set up: ${tool}`, { cause: error });
-    }
+  async #tool(command: readonly [tool: string, ...args: string[]], input = ''): Promise<void> {
+    await runInNetworkOf(this.#uplinkPid, command, input);
   }
 }
 

@@ -1,0 +1,45 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Companion } from './companion.ts';
+
+/** Answers each line with two, or with what its first word tells it. */
+const SCRIPT = `while read -r word; do case "$word" in die) exit 1;; sleep) sleep 60;; esac; echo "got $word"; echo end; done`;
+
+let companion: Companion;
+beforeEach(() => {
+  const command = ['sh', '-c', SCRIPT];
+  companion = new Companion({ command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
+});
+afterEach(() => companion.close());
+
+test('many questions at once are answered in order, each with its own lines', async () => {
+  const words = Array.from({ length: 50 }, (_, i) => `word-${i}`);
+  const answers = await Promise.all(words.map((word) => companion.ask(word)));
+  expect(answers).toEqual(words.map((word) => [`got ${word}`, 'end']));
+});
+
+test('when the program ends, what was asked fails, and the next question starts another', async () => {
+  const outcomes = await Promise.allSettled([companion.ask('one'), companion.ask('die'), companion.ask('two')]);
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
+  expect(await companion.ask('three')).toEqual(['got three', 'end']);
+});
+
+test('an answer that does not come ends the program, so that none is taken for another', async () => {
+  const command = ['sh', '-c', SCRIPT];
+  const impatient = new Companion({ command, deadlineMs: 300, isLast: (line) => line === 'end' });
+  await expect(impatient.ask('sleep')).rejects.toThrow('did not end within');
+  expect(await impatient.ask('after')).toEqual(['got after', 'end']);
+  impatient.close();
+});
+
+test('a program that cannot be started is an error of the question', async () => {
+  const command = ['no-such-program-anywhere'];
+  const none = new Companion({ command, deadlineMs: 5_000, isLast: () => true });
+  await expect(none.ask('hello')).rejects.toThrow('has ended without an answer');
+});
+
+test('closing fails what is asked, and may be repeated', async () => {
+  const asked = companion.ask('sleep');
+  companion.close();
+  companion.close();
+  await expect(asked).rejects.toThrow('has ended without an answer');
+});

@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import { until } from '../../../testing/harness.ts';
+import { Departures } from './departures.ts';
+
+function machine(patienceMs: number) {
+  const there = new Set<string>();
+  const removed: string[] = [];
+  const departures = new Departures({
+    devices: () => [...there].map((name) => `${name}: 0 0\n`).join(''),
+    remove: (device) => {
+      removed.push(device);
+      there.delete(device);
+      return Promise.resolve();
+    },
+    patienceMs,
+  });
+  return { there, removed, departures };
+}
+
+test('each resolves when its own device is gone, and none is removed that goes by itself', async () => {
+  const { there, removed, departures } = machine(60_000);
+  const names = ['mba', 'mbb', 'mbc'];
+  for (const name of names) there.add(name);
+  const gone: string[] = [];
+  const all = names.map((name) => departures.of(name).then(() => gone.push(name)));
+  for (const name of names) {
+    there.delete(name);
+    await until(`${name} is gone`, () => gone.includes(name));
+    expect(gone).toEqual(names.slice(0, gone.length));
+  }
+  await Promise.all(all);
+  expect(removed).toEqual([]);
+});
+
+test('what does not go by itself is removed', async () => {
+  const { there, removed, departures } = machine(0);
+  there.add('mba');
+  await Promise.all([departures.of('mba'), departures.of('mba')]);
+  expect(removed).toEqual(['mba']);
+});
+
+test('what is not there, or cannot be told, is gone', async () => {
+  await machine(60_000).departures.of('mba');
+  const departures = new Departures({
+    devices: () => {
+      throw new Error('no such namespace');
+    },
+    remove: () => Promise.resolve(),
+    patienceMs: 60_000,
+  });
+  await departures.of('mba');
+});
