@@ -1,5 +1,5 @@
 /** Where the service is and who we are, from the environment unless given. */
-import { readFileSync } from 'node:fs';
+import { packageVersion } from '../lib/version.ts';
 
 export interface ClientConfig {
   /** Gateways of one service, without trailing slashes: at least one. */
@@ -26,7 +26,7 @@ export function loadConfig(given: Given): ClientConfig {
   return {
     urls: [...new Set(urls.map(readUrl))],
     apiKey: given.apiKey ?? env['MILLIBOX_API_KEY'] ?? undefined,
-    userAgent: `millibox-sdk/${version()} node/${process.versions.node}`,
+    userAgent: `millibox-sdk/${packageVersion()} node/${process.versions.node}`,
   };
 }
 
@@ -34,21 +34,4 @@ function readUrl(text: string): string {
   const url = new URL(text.trim());
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new TypeError(`not an HTTP address: ${url.href}`);
   return (url.origin + url.pathname).replace(/\/+$/, '');
-}
-
-let known: string | undefined;
-/** The package's own version: its package.json is two levels up in the sources, three in the build. */
-function version(): string {
-  if (known !== undefined) return known;
-  known = '0';
-  for (const up of ['../../package.json', '../../../package.json']) {
-    try {
-      const text = readFileSync(new URL(up, import.meta.url), 'utf8');
-      const parsed = JSON.parse(text) as { name?: unknown; version?: unknown };
-      if (parsed.name === 'millibox' && typeof parsed.version === 'string') return (known = parsed.version);
-    } catch {
-      // Not at this level.
-    }
-  }
-  return known;
 }

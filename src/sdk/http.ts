@@ -1,6 +1,6 @@
 /** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
-import { Agent, request, type Dispatcher } from 'undici';
+import type { Agent, Dispatcher, request as Request } from 'undici';
 import { Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { ClientConfig } from './config.ts';
@@ -55,17 +55,10 @@ export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
 
 export class HttpClient {
   readonly #config: HttpConfig;
-  readonly #agent: Agent;
+  #transport: Promise<Transport> | null = null;
 
   constructor(config: HttpConfig) {
     this.#config = config;
-    // Long answers are normal here (`waitMs`): the deadline of each call is its own.
-    this.#agent = new Agent({
-      connections: MAX_CONNECTIONS,
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      connectTimeout: 10_000,
-    });
   }
 
   /** The parsed answer. @throws ServiceError with the service's code; `node_unavailable` when nobody answers. */
@@ -135,7 +128,7 @@ export class HttpClient {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    await (await this.#transport)?.agent.destroy();
   }
 
   get headers(): Record<string, string> {
@@ -153,8 +146,9 @@ export class HttpClient {
     for (const [key, value] of call.query ?? []) {
       if (value !== undefined) url.searchParams.append(key, String(value));
     }
+    const { request, agent } = await (this.#transport ??= loadTransport());
     const response = await request(url, {
-      dispatcher: this.#agent,
+      dispatcher: agent,
       method: call.method,
       signal,
       headers: {
@@ -168,6 +162,24 @@ export class HttpClient {
     if (response.statusCode >= 400) throw refusal(response, await readJson(response));
     return await read(response);
   }
+}
+
+interface Transport {
+  agent: Agent;
+  request: typeof Request;
+}
+
+/** Loaded at the first call: it takes longer than all else of the SDK, and commands alone never need it. */
+async function loadTransport(): Promise<Transport> {
+  const { Agent, request } = await import('undici');
+  // Long answers are normal here (`waitMs`): the deadline of each call is its own.
+  const agent = new Agent({
+    connections: MAX_CONNECTIONS,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connectTimeout: 10_000,
+  });
+  return { agent, request };
 }
 
 function readableOf(source: ByteSource): Readable {

@@ -25,7 +25,9 @@ const READY_DEADLINE_MS = 600_000;
 
 export class Sandbox implements AsyncDisposable {
   readonly #deps: SandboxDeps;
-  readonly #created: Promise<SandboxInfo>;
+  /** Null when it is known by its id alone. */
+  readonly #created: Promise<SandboxInfo> | null;
+  readonly #id: string | Promise<string>;
   #info: SandboxInfo | null = null;
   #deleted = false;
   readonly files: Files;
@@ -33,13 +35,20 @@ export class Sandbox implements AsyncDisposable {
   /** Commands in the background. */
   readonly jobs: Jobs;
 
-  constructor(deps: SandboxDeps, created: SandboxInfo | Promise<SandboxInfo>) {
+  /** @param known what is known of it, what will be, or its id */
+  constructor(deps: SandboxDeps, known: SandboxInfo | Promise<SandboxInfo> | string) {
     this.#deps = deps;
-    if (!(created instanceof Promise)) this.#info = created;
-    this.#created = Promise.resolve(created).then((info) => (this.#info ??= info));
-    // Whoever uses the sandbox hears of a failed create; nobody has to.
-    this.#created.catch(() => undefined);
-    const sandbox = this.#info?.id ?? this.#created.then((info) => info.id);
+    if (typeof known === 'string') {
+      this.#created = null;
+      this.#id = known;
+    } else {
+      this.#created = Promise.resolve(known).then((info) => (this.#info ??= info));
+      // Whoever uses the sandbox hears of a failed create; nobody has to.
+      this.#created.catch(() => undefined);
+      if (!(known instanceof Promise)) this.#info = known;
+      this.#id = this.#info?.id ?? this.#created.then((info) => info.id);
+    }
+    const sandbox = this.#id;
     if (typeof sandbox !== 'string') sandbox.catch(() => undefined);
     this.files = new Files({ streams: deps.connection, http: deps.http, sandbox });
     this.ports = new Ports({ streams: deps.connection, sandbox });
@@ -48,19 +57,20 @@ export class Sandbox implements AsyncDisposable {
 
   /** @throws TypeError before the service has answered the create: await the handle first. */
   get id(): string {
-    if (this.#info === null) throw new TypeError('the sandbox has no id yet: await it first');
-    return this.#info.id;
+    const id = this.#info?.id ?? this.#id;
+    if (typeof id !== 'string') throw new TypeError('the sandbox has no id yet: await it first');
+    return id;
   }
 
-  /** What was last heard of it. @throws TypeError as `id`. */
+  /** What was last heard of it. @throws TypeError as `id`, and of a handle from `at` before a `refresh`. */
   get info(): SandboxInfo {
-    if (this.#info === null) throw new TypeError('nothing is known of the sandbox yet: await it first');
+    if (this.#info === null) throw new TypeError('nothing is known of the sandbox yet: await it, or its refresh()');
     return this.#info;
   }
 
   /** Resolves when the service has taken the create. @throws its ServiceError. */
   async created(): Promise<SandboxInfo> {
-    return await this.#created;
+    return await (this.#created ?? this.refresh());
   }
 
   /**
@@ -70,7 +80,7 @@ export class Sandbox implements AsyncDisposable {
    */
   async ready(options: CallOptions = {}): Promise<SandboxInfo> {
     const endAt = performance.now() + (options.deadlineMs ?? READY_DEADLINE_MS);
-    let info = await this.#created;
+    let info = await this.created();
     while (info.status !== 'RUNNING') {
       if (isEnded(info.status)) throw ended(info);
       const left = Math.ceil(endAt - performance.now());
@@ -155,7 +165,7 @@ export class Sandbox implements AsyncDisposable {
   }
 
   #execDeps(): SandboxDeps & { sandbox: string | Promise<string> } {
-    return { ...this.#deps, sandbox: this.#info?.id ?? this.#created.then((info) => info.id) };
+    return { ...this.#deps, sandbox: this.#info?.id ?? this.#id };
   }
 
   async #get(options: CallOptions & { waitMs?: number }): Promise<SandboxInfo> {
@@ -170,8 +180,7 @@ export class Sandbox implements AsyncDisposable {
     body?: unknown,
     query?: Query,
   ): Promise<unknown> {
-    const { id } = await this.#created;
-    const path = `/v1/sandboxes/${encodeURIComponent(id)}${below}`;
+    const path = `/v1/sandboxes/${encodeURIComponent(await this.#id)}${below}`;
     return await this.#deps.http.json({ method, path, body, query, idempotent: true, ...options });
   }
 

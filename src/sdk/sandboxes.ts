@@ -83,6 +83,14 @@ export class Sandboxes {
     return new Sandbox(this.#deps, SandboxSchema.parse(answer));
   }
 
+  /**
+   * A handle on a sandbox by its id, which asks nothing: whether there is such a sandbox shows at the first call, as
+   * `sandbox_not_found`. For workers that were told an id and only have commands for it.
+   */
+  at(id: string): Sandbox {
+    return new Sandbox(this.#deps, id);
+  }
+
   /** A page is asked for when the loop gets to it. */
   async *list(options: ListOptions = {}): AsyncGenerator<Sandbox> {
     const { labels = {}, status, pageSize, ...call } = options;

@@ -2,10 +2,8 @@ import type { Command } from 'commander';
 import { agentMain, boxinitPath } from '../up/parts.ts';
 import { runPart } from '../up/run-part.ts';
 
-export function register(program: Command): void {
-  program
-    .command('agent')
-    .description("run this node's agent in the foreground, configured by its environment")
+export function define(command: Command): void {
+  command
     .addHelpText(
       'after',
       `

@@ -4,15 +4,14 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 
 /** The bench lives beside the sources, and is not part of an installed package. */
-export function register(program: Command): void {
-  program
-    .command('bench')
-    .description('measure: exec, create, burst, density, images, stream, load, scale, cluster')
+export function define(command: Command): void {
+  command
     .argument('[arguments...]')
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
-    .action(async (words: string[], _options: object, command: Command) => {
+    .addHelpText('after', '\nExamples:\n  millibox bench exec\n  millibox bench burst --n 500\n  millibox bench --help')
+    .action(async (words: string[]) => {
       const root = join(
         import.meta.dirname,
         import.meta.dirname.includes(`${join('dist', 'src')}`) ? '../../../..' : '../../..',

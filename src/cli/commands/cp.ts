@@ -6,13 +6,11 @@ import type { Command } from 'commander';
 import type { Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { location } from '../io/parse.ts';
-import { tolerateBrokenPipes, write } from '../io/pump.ts';
+import { write } from '../io/pump.ts';
 import { packTree, unpackTree } from '../io/tar.ts';
 
-export function register(program: Command): void {
-  program
-    .command('cp')
-    .description('copy a file or a directory into a sandbox, or out of one')
+export function define(command: Command): void {
+  command
     .argument('<from>', 'PATH or SANDBOX:PATH; - is stdin')
     .argument('<to>', 'PATH or SANDBOX:PATH; - is stdout')
     .option('-u, --user <user>', 'who owns it in the sandbox: name, uid, name:group or uid:gid')
@@ -27,14 +25,14 @@ Examples:
   millibox cp sbx-0123:/app/results ./results
   millibox cp sbx-0123:/etc/os-release -`,
     )
-    .action(async (from: string, to: string, options: { user?: string }, command: Command) => {
+    .action(async (from: string, to: string, options: { user?: string }) => {
       const source = location(from);
       const target = location(to);
       if ((source.sandbox === undefined) === (target.sandbox === undefined)) {
         command.error('error: one side is SANDBOX:PATH, the other a path of this machine');
       }
       await using client = connect(command);
-      const sandbox = await client.sandboxes.get((source.sandbox ?? target.sandbox) as string);
+      const sandbox = client.sandboxes.at((source.sandbox ?? target.sandbox) as string);
       const owner = options.user === undefined ? {} : { owner: options.user };
       if (target.sandbox !== undefined) await upload(sandbox, source.path, target.path, owner);
       else await download(sandbox, source.path, target.path);
@@ -60,7 +58,6 @@ async function upload(sandbox: Sandbox, from: string, to: string, owner: { owner
 
 async function download(sandbox: Sandbox, from: string, to: string): Promise<void> {
   if (to === '-') {
-    tolerateBrokenPipes();
     for await (const bytes of sandbox.files.readStream(from)) await write(process.stdout, bytes);
     return;
   }

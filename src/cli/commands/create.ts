@@ -22,10 +22,8 @@ interface Options {
   json?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command('create')
-    .description('create a sandbox and print its id')
+export function define(command: Command): void {
+  command
     .argument('[image]', "image reference; the server's default if left out")
     .option('--name <name>')
     .option('--cpus <number>', 'CPUs it may use', positive)
@@ -51,7 +49,7 @@ Examples:
   millibox create --count 100 --label run=7
   SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'`,
     )
-    .action(async (image: string | undefined, options: Options, command: Command) => {
+    .action(async (image: string | undefined, options: Options) => {
       await using client = connect(command);
       const wanted: CreateOptions = {
         ...(image === undefined ? {} : { image }),

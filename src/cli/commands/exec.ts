@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { ExecHandle } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
+import { keepExitCodesApart } from '../io/failure.ts';
 import { duration, pair, withoutDashes } from '../io/parse.ts';
-import { BROKEN_PIPE_EXIT, BrokenPipe, feed, flushed, tolerateBrokenPipes, write } from '../io/pump.ts';
+import { BROKEN_PIPE_EXIT, BrokenPipe, feed, flushed, write } from '../io/pump.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
 import { joinTerminal, terminalSize } from '../io/terminal.ts';
@@ -22,10 +23,9 @@ interface ExecOptions {
 /** A command of a shell script that ran into its limit ends with this, as `timeout` has it. */
 const TIMED_OUT_EXIT = 124;
 
-export function register(program: Command): void {
-  program
-    .command('exec')
-    .description('run a command in a sandbox; stdin, stdout, stderr and the exit code pass through')
+export function define(command: Command): void {
+  keepExitCodesApart(command);
+  command
     .argument('<sandbox>', 'its id')
     .argument('<command...>', 'behind --, so that its options are its own')
     .passThroughOptions()
@@ -49,11 +49,11 @@ Examples:
   tar c src | millibox exec sbx-0123 -- tar x -C /work
   millibox exec -b sbx-0123 -- python3 -m http.server`,
     )
-    .action(async (id: string, given: string[], options: ExecOptions, command: Command) => {
+    .action(async (id: string, given: string[], options: ExecOptions) => {
       const words = withoutDashes(given);
       if (words.length === 0) command.error('error: name a command, behind --');
       const client = connect(command);
-      const sandbox = await client.sandboxes.get(id);
+      const sandbox = client.sandboxes.at(id);
       const what = options.shell ? words.join(' ') : words;
       const common = {
         ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -88,7 +88,6 @@ Examples:
 
 /** Joins the command to this process's streams and signals. Returns the exit code. */
 async function passThrough(running: ExecHandle<'bytes'>, withStdin: boolean): Promise<number> {
-  tolerateBrokenPipes();
   using _signals = forwardSignals((signal) => running.signal(signal));
   if (withStdin) void feed(process.stdin, running);
   try {

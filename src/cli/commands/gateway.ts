@@ -2,10 +2,8 @@ import type { Command } from 'commander';
 import { runPart } from '../up/run-part.ts';
 import { gatewayMain } from '../up/parts.ts';
 
-export function register(program: Command): void {
-  program
-    .command('gateway')
-    .description('run a gateway in the foreground, configured by its environment')
+export function define(command: Command): void {
+  command
     .addHelpText(
       'after',
       `

@@ -1,23 +1,15 @@
-import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
-import { SignalName } from '../../protocol/exec.ts';
-import type { ExecOutputEvent, Job } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
-import { whole } from '../io/parse.ts';
 import { age, printJson, printTable } from '../io/print.ts';
-import { tolerateBrokenPipes, write } from '../io/pump.ts';
 
-/** `jobs`, `logs` and `kill`: commands that run, or ran, in a sandbox. */
-export function register(program: Command): void {
-  program
-    .command('jobs')
-    .description('list the commands of a sandbox, those that ended included')
+export function define(command: Command): void {
+  command
     .argument('<sandbox>')
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox jobs sbx-0123')
-    .action(async (id: string, options: { json?: boolean }, command: Command) => {
+    .action(async (id: string, options: { json?: boolean }) => {
       await using client = connect(command);
-      const sandbox = await client.sandboxes.get(id);
+      const sandbox = client.sandboxes.at(id);
       const execs = await sandbox.jobs.list();
       if (options.json) return printJson(execs);
       printTable(
@@ -32,80 +24,4 @@ export function register(program: Command): void {
         ]),
       );
     });
-
-  program
-    .command('logs')
-    .description('print what a command has written so far')
-    .argument('<sandbox>')
-    .argument('<exec>', 'its id')
-    .option('--stderr', 'its stderr in place of its stdout')
-    .option('-f, --follow', 'go on until it ends, with both streams, and end with its exit code')
-    .option('--tail <bytes>', 'only so many bytes from the end', whole)
-    .option('--offset <bytes>', 'from this byte on', whole)
-    .option('--length <bytes>', 'at most so many bytes', whole)
-    .addHelpText(
-      'after',
-      `
-What was discarded since is told on stderr. To leave it with Ctrl-C leaves the command alone.
-
-Examples:
-  millibox logs sbx-0123 exe-0123 --tail 2000
-  millibox logs sbx-0123 exe-0123 --offset 1000000 --length 4096
-  millibox logs -f sbx-0123 exe-0123`,
-    )
-    .action(async (id: string, exec: string, options: LogOptions, command: Command) => {
-      await using client = connect(command);
-      const sandbox = await client.sandboxes.get(id);
-      tolerateBrokenPipes();
-      const job = sandbox.jobs.get(exec);
-      const from = await startsOf(job, options);
-      if (options.follow) {
-        for await (const event of job.follow(from)) await show(event, process.stderr);
-        return;
-      }
-      const channel = options.stderr ? 'stderr' : 'stdout';
-      const window = { offset: from[channel], ...(options.length === undefined ? {} : { length: options.length }) };
-      for await (const event of job.read(channel, window)) await show(event, process.stdout);
-    });
-
-  program
-    .command('kill')
-    .description('send a signal to a command and to everything it started')
-    .argument('<sandbox>')
-    .argument('<exec>', 'its id')
-    .option('-s, --signal <name>', 'such as INT, TERM or KILL', 'TERM')
-    .addHelpText('after', '\nExample:\n  millibox kill sbx-0123 exe-0123 -s KILL')
-    .action(async (id: string, exec: string, options: { signal: string }, command: Command) => {
-      const name = SignalName.safeParse(options.signal.toUpperCase().replace(/^SIG/, ''));
-      if (!name.success)
-        command.error(`error: no signal ${options.signal}; there are: ${SignalName.options.join(' ')}`);
-      await using client = connect(command);
-      const sandbox = await client.sandboxes.get(id);
-      await sandbox.jobs.get(exec).signal(name.data as SignalName, { all: true });
-    });
-}
-
-interface LogOptions {
-  stderr?: boolean;
-  follow?: boolean;
-  tail?: number;
-  offset?: number;
-  length?: number;
-}
-
-/** Where to begin in each stream. */
-async function startsOf(job: Job, { tail, offset = 0 }: LogOptions): Promise<{ stdout: number; stderr: number }> {
-  if (tail === undefined) return { stdout: offset, stderr: offset };
-  const { stdoutBytes, stderrBytes } = await job.state();
-  return { stdout: Math.max(0, stdoutBytes - tail), stderr: Math.max(0, stderrBytes - tail) };
-}
-
-/** @param other where stderr goes: on one stream of a log it is what was asked for */
-async function show(event: ExecOutputEvent<Buffer>, other: Writable): Promise<void> {
-  if (event.type === 'stdout') await write(process.stdout, event.data);
-  if (event.type === 'stderr') await write(other, event.data);
-  if (event.type === 'output_lost') {
-    process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were discarded\n`);
-  }
-  if (event.type === 'exit') process.exitCode = event.exitCode;
 }

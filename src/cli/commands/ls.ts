@@ -13,17 +13,15 @@ interface LsOptions {
   quiet?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command('ls')
-    .description('list sandboxes')
+export function define(command: Command): void {
+  command
     .option('--label <name=value>', 'only those with this label; may be repeated', pair)
     .option('--status <status>', 'only these, such as RUNNING')
     .option('-a, --all', 'with those that have ended within the last hour')
     .option('-q, --quiet', 'ids only')
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExamples:\n  millibox ls\n  millibox ls -q --label job=42 | xargs millibox rm')
-    .action(async (options: LsOptions, command: Command) => {
+    .action(async (options: LsOptions) => {
       await using client = connect(command);
       const status = options.status === undefined ? undefined : SandboxStatus.safeParse(options.status.toUpperCase());
       if (status?.success === false) command.error(`error: a status is one of ${SandboxStatus.options.join(' ')}`);

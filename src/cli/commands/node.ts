@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { operator } from '../io/client.ts';
-import type { NodeView, Operator } from '../io/operator.ts';
+import { Operator, type NodeView } from '../io/operator.ts';
 import { duration } from '../io/parse.ts';
 import { printJson, printTable } from '../io/print.ts';
+import { target } from '../io/target.ts';
 
 const LOOK_MS = 500;
 /** A gateway that is being restarted, or a node whose agent is, says nothing for so long at most. */
@@ -16,16 +16,14 @@ interface DrainOptions {
 }
 
 /** `node ls`, `cordon`, `uncordon` and `drain`: what an operator does with machines. */
-export function register(program: Command): void {
-  const node = program.command('node').description('the machines that sandboxes run on');
-
+export function define(node: Command): void {
   node
     .command('ls')
     .description('list nodes and how they are')
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox node ls')
     .action(async (options: { json?: boolean }, command: Command) => {
-      const nodes = await operator(command).nodes();
+      const nodes = await new Operator(target(command)).nodes();
       if (options.json) return printJson(nodes);
       printTable(['NAME', 'STATE', 'SANDBOXES', 'RUNTIME', 'NOTE'], nodes.map(row));
     });
@@ -36,7 +34,7 @@ export function register(program: Command): void {
     .argument('<node...>')
     .addHelpText('after', '\nExample:\n  millibox node cordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
-      const api = operator(command);
+      const api = new Operator(target(command));
       for (const name of names) say(await api.cordon(name, true));
     });
 
@@ -46,7 +44,7 @@ export function register(program: Command): void {
     .argument('<node...>')
     .addHelpText('after', '\nExample:\n  millibox node uncordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
-      const api = operator(command);
+      const api = new Operator(target(command));
       for (const name of names) {
         await api.drain(name, false);
         say(await api.cordon(name, false));
@@ -61,7 +59,7 @@ export function register(program: Command): void {
     .option('--no-wait', 'only say it; the node remembers')
     .addHelpText('after', '\nExamples:\n  millibox node drain node-1 --deadline 30m\n  millibox node uncordon node-1')
     .action(async (name: string, options: DrainOptions, command: Command) => {
-      const api = operator(command);
+      const api = new Operator(target(command));
       say(await api.drain(name, true, options.deadline));
       if (options.wait) await untilEmpty(api, name);
     });

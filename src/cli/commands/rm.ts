@@ -4,15 +4,13 @@ import { describeFailure } from '../io/failure.ts';
 import { pair } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 
-export function register(program: Command): void {
-  program
-    .command('rm')
-    .description('delete sandboxes')
+export function define(command: Command): void {
+  command
     .argument('[sandbox...]', 'ids')
     .option('--label <name=value>', 'all that have this label; may be repeated', pair)
     .option('--json', 'what was deleted, as JSON')
     .addHelpText('after', '\nExamples:\n  millibox rm sbx-0123\n  millibox rm --label job=42')
-    .action(async (ids: string[], options: { label?: Record<string, string>; json?: boolean }, command: Command) => {
+    .action(async (ids: string[], options: { label?: Record<string, string>; json?: boolean }) => {
       if (ids.length === 0 && options.label === undefined) command.error('error: name a sandbox, or give --label');
       await using client = connect(command);
       const deleted: string[] = [];

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { terminalName } from '../config.ts';
 import { connect } from '../io/client.ts';
+import { keepExitCodesApart } from '../io/failure.ts';
 import { duration, pair, withoutDashes } from '../io/parse.ts';
 import { joinTerminal, terminalSize } from '../io/terminal.ts';
 
@@ -14,10 +15,9 @@ interface ShellOptions {
 
 const DEFAULT_KEEP_MS = 3_600_000;
 
-export function register(program: Command): void {
-  program
-    .command('shell')
-    .description('a terminal in a sandbox; Ctrl-P Ctrl-Q leaves it running')
+export function define(command: Command): void {
+  keepExitCodesApart(command);
+  command
     .argument('<sandbox>', 'its id')
     .argument('[command...]', 'in place of a shell, behind --')
     .passThroughOptions()
@@ -30,10 +30,10 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  millibox shell sbx-0123\n  millibox shell sbx-0123 -- python3\n  millibox shell sbx-0123 -a exe-0123',
     )
-    .action(async (id: string, given: string[], options: ShellOptions, command: Command) => {
+    .action(async (id: string, given: string[], options: ShellOptions) => {
       const words = withoutDashes(given);
       const client = connect(command);
-      const sandbox = await client.sandboxes.get(id);
+      const sandbox = client.sandboxes.at(id);
       const size = terminalSize();
       const pty =
         options.attach === undefined

@@ -18,10 +18,8 @@ interface UpOptions {
   json?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command('up')
-    .description('run gateway and agent on this machine until interrupted')
+export function define(command: Command): void {
+  command
     .option('--host <address>', 'where the gateway listens', '127.0.0.1')
     .option('--port <port>', '0: any free one', whole, DEFAULT_PORT)
     .option('--home <directory>', 'keys, records and logs (MILLIBOX_HOME)')

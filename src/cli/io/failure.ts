@@ -1,4 +1,5 @@
 /** How the CLI fails: one line on stderr, a hint where there is one, and an exit code that no command's own can be. */
+import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
 
 /** As ssh: the connection or the service failed, and the command's exit code is not known. */
@@ -21,4 +22,9 @@ export function describeFailure(error: unknown): string {
     return `${error.message} (${error.code})${hint === undefined ? '' : `\n  ${hint}`}`;
   }
   return error instanceof Error ? error.message : String(error);
+}
+
+/** For what ends with the exit code of a command in a sandbox: a wrong option must not look like one. */
+export function keepExitCodesApart(command: Command): void {
+  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : PLATFORM_FAILURE));
 }

@@ -1,7 +1,7 @@
 /** A terminal in a sandbox, joined to ours. */
 import type { Pty } from '../../sdk/index.ts';
 import { DetachKeys } from './detach-key.ts';
-import { tolerateBrokenPipes, write } from './pump.ts';
+import { write } from './pump.ts';
 
 /** What our terminal looks like now; the usual size when there is none. */
 export function terminalSize(): { cols: number; rows: number } {
@@ -14,7 +14,6 @@ export function terminalSize(): { cols: number; rows: number } {
  * Our terminal is raw meanwhile, and as it was afterwards, however this ends.
  */
 export async function joinTerminal(pty: Pty): Promise<number | null> {
-  tolerateBrokenPipes();
   const { stdin, stdout } = process;
   const keys = new DetachKeys();
   const detached = Promise.withResolvers<null>();

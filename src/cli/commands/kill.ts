@@ -1,0 +1,19 @@
+import type { Command } from 'commander';
+import { SignalName } from '../../protocol/exec.ts';
+import { connect } from '../io/client.ts';
+
+export function define(command: Command): void {
+  command
+    .argument('<sandbox>')
+    .argument('<exec>', 'its id')
+    .option('-s, --signal <name>', 'such as INT, TERM or KILL', 'TERM')
+    .addHelpText('after', '\nExample:\n  millibox kill sbx-0123 exe-0123 -s KILL')
+    .action(async (id: string, exec: string, options: { signal: string }) => {
+      const name = SignalName.safeParse(options.signal.toUpperCase().replace(/^SIG/, ''));
+      if (!name.success)
+        command.error(`error: no signal ${options.signal}; there are: ${SignalName.options.join(' ')}`);
+      await using client = connect(command);
+      const sandbox = client.sandboxes.at(id);
+      await sandbox.jobs.get(exec).signal(name.data as SignalName, { all: true });
+    });
+}

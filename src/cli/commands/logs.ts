@@ -1,0 +1,67 @@
+import type { Writable } from 'node:stream';
+import type { Command } from 'commander';
+import type { ExecOutputEvent, Job } from '../../sdk/index.ts';
+import { connect } from '../io/client.ts';
+import { keepExitCodesApart } from '../io/failure.ts';
+import { whole } from '../io/parse.ts';
+import { write } from '../io/pump.ts';
+
+interface LogOptions {
+  stderr?: boolean;
+  follow?: boolean;
+  tail?: number;
+  offset?: number;
+  length?: number;
+}
+
+export function define(command: Command): void {
+  keepExitCodesApart(command);
+  command
+    .argument('<sandbox>')
+    .argument('<exec>', 'its id')
+    .option('--stderr', 'its stderr in place of its stdout')
+    .option('-f, --follow', 'go on until it ends, with both streams, and end with its exit code')
+    .option('--tail <bytes>', 'only so many bytes from the end', whole)
+    .option('--offset <bytes>', 'from this byte on', whole)
+    .option('--length <bytes>', 'at most so many bytes', whole)
+    .addHelpText(
+      'after',
+      `
+What was discarded since is told on stderr. To leave it with Ctrl-C leaves the command alone.
+
+Examples:
+  millibox logs sbx-0123 exe-0123 --tail 2000
+  millibox logs sbx-0123 exe-0123 --offset 1000000 --length 4096
+  millibox logs -f sbx-0123 exe-0123`,
+    )
+    .action(async (id: string, exec: string, options: LogOptions) => {
+      await using client = connect(command);
+      const sandbox = client.sandboxes.at(id);
+      const job = sandbox.jobs.get(exec);
+      const from = await startsOf(job, options);
+      if (options.follow) {
+        for await (const event of job.follow(from)) await show(event, process.stderr);
+        return;
+      }
+      const channel = options.stderr ? 'stderr' : 'stdout';
+      const window = { offset: from[channel], ...(options.length === undefined ? {} : { length: options.length }) };
+      for await (const event of job.read(channel, window)) await show(event, process.stdout);
+    });
+}
+
+/** Where to begin in each stream. */
+async function startsOf(job: Job, { tail, offset = 0 }: LogOptions): Promise<{ stdout: number; stderr: number }> {
+  if (tail === undefined) return { stdout: offset, stderr: offset };
+  const { stdoutBytes, stderrBytes } = await job.state();
+  return { stdout: Math.max(0, stdoutBytes - tail), stderr: Math.max(0, stderrBytes - tail) };
+}
+
+/** @param other where stderr goes: on one stream of a log it is what was asked for */
+async function show(event: ExecOutputEvent<Buffer>, other: Writable): Promise<void> {
+  if (event.type === 'stdout') await write(process.stdout, event.data);
+  if (event.type === 'stderr') await write(other, event.data);
+  if (event.type === 'output_lost') {
+    process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were discarded\n`);
+  }
+  if (event.type === 'exit') process.exitCode = event.exitCode;
+}

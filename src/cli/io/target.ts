@@ -1,0 +1,8 @@
+import type { Command } from 'commander';
+import { connection, type Connection } from '../config.ts';
+
+/** The service that the global options, the environment or a local `up` name. */
+export function target(command: Command): Connection {
+  const { url, apiKey } = command.optsWithGlobals<{ url?: string; apiKey?: string }>();
+  return connection({ url, apiKey });
+}
