@@ -29,12 +29,11 @@ import { furnish } from './upper.ts';
 const HOSTNAME = 'sandbox';
 const CLAIM_MS = 10_000;
 /**
- * On the node: gVisor's own threads, and what it makes there for each process inside, which is ten or so. Its kernel holds
- * those to their limit; this one it does not survive, so it is out of the way.
+ * Of one sandbox on the node. Its kernel holds the processes inside to their limit; for each of them it has up to as many
+ * tasks on the node as it has threads, and it does not survive being refused one. So this is far off, and there for the
+ * node's sake.
  */
-const PIDS_OF_A_KERNEL = 1_024;
-const PIDS_OF_A_PROCESS = 16;
-const MOST_PIDS = 4_000_000;
+const PIDS_ON_THE_NODE = 16_384;
 
 export interface GvisorDeps {
   boxes: Boxes;
@@ -90,8 +89,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const box = this.#deps.boxes.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
     const { pidsLimit } = options.limits;
-    const onNode = Math.min(MOST_PIDS, PIDS_OF_A_KERNEL + pidsLimit * PIDS_OF_A_PROCESS);
-    writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: onNode });
+    writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: PIDS_ON_THE_NODE });
     await supervisor.call({ op: 'limit', processes: pidsLimit }, { deadlineMs: CLAIM_MS });
   }
 
