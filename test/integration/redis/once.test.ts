@@ -91,6 +91,30 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     await link.stop();
   });
 
+  test('a ticket stays with the gateway that has it, however long its node takes to answer', async () => {
+    const link = await RedisLink.open({ url: redis.url(14), log: silent });
+    await until(() => link.up, LIMIT_MS, 'redis to be there');
+    const lockMs = 2_000;
+    const [a, b] = [
+      await Tickets.open({ link, log: silent, lockMs }),
+      await Tickets.open({ link, log: silent, lockMs }),
+    ];
+    await a.add({ spec: SPEC, priority: 0 });
+    const first = await a.take(SPEC.tenant);
+    for (const end = performance.now() + 1.6 * lockMs; performance.now() < end;) {
+      expect(await b.recover(SPEC.tenant)).toBe(false);
+      expect(await b.take(SPEC.tenant)).toBeNull();
+      expect(first?.holds()).toBe(true);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await first?.back();
+    const second = await b.take(SPEC.tenant);
+    expect(second?.ticket.spec.id).toBe(SPEC.id);
+    await second?.done();
+    await Promise.all([a.close(), b.close()]);
+    await link.stop();
+  });
+
   test('a gateway that stands still between its leave and its message sends nothing', async () => {
     const nodes = ['node-a', 'node-b'].map((name) => new FakeNode({ name, report: { maxSandboxes: 1 } }));
     gateways = await Gateways.start(redis, 2, nodes);
