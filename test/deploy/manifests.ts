@@ -8,13 +8,31 @@ export interface EnvVar {
   valueFrom?: { fieldRef?: { fieldPath: string } };
 }
 
+export interface Probe {
+  httpGet?: { path: string; port: string };
+  timeoutSeconds?: number;
+}
+
+export interface SecurityContext {
+  privileged?: boolean;
+  runAsUser?: number;
+  runAsGroup?: number;
+  fsGroup?: number;
+  allowPrivilegeEscalation?: boolean;
+  readOnlyRootFilesystem?: boolean;
+  capabilities?: { drop?: string[] };
+}
+
 export interface Container {
   name: string;
   image: string;
   command?: string[];
   env?: EnvVar[];
-  securityContext?: Record<string, unknown>;
-  readinessProbe?: { httpGet?: { path: string } };
+  securityContext?: SecurityContext;
+  startupProbe?: Probe;
+  readinessProbe?: Probe;
+  livenessProbe?: Probe;
+  resources?: { requests?: { memory?: string }; limits?: { memory?: string } };
   lifecycle?: { preStop?: { exec?: { command: string[] } } };
   volumeMounts?: { name: string; mountPath: string; mountPropagation?: string; readOnly?: boolean }[];
   ports?: { name: string; containerPort: number; protocol: string }[];
@@ -22,7 +40,7 @@ export interface Container {
 
 export interface Volume {
   name: string;
-  secret?: { secretName: string; items?: { key: string; path: string }[] };
+  secret?: { secretName: string; defaultMode?: number; items?: { key: string; path: string }[] };
   hostPath?: { path: string };
 }
 
@@ -32,6 +50,7 @@ export interface PodSpec {
   volumes?: Volume[];
   hostPID?: boolean;
   hostNetwork?: boolean;
+  securityContext?: SecurityContext;
   terminationGracePeriodSeconds?: number;
   automountServiceAccountToken?: boolean;
   serviceAccountName?: string;
