@@ -3,7 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
 import { Boxes } from '../oci/boxes.ts';
-import { findCgroups } from '../oci/cgroup-tree.ts';
+import { openCgroups } from '../oci/cgroup-tree.ts';
 import { Disks } from '../oci/disk.ts';
 import { Network } from '../oci/network/network.ts';
 import { agentGroup, tagOf } from '../oci/place.ts';
@@ -33,7 +33,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   const path = await findProgram(config.oci?.program ?? 'runsc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
   const program = { path, version: await mustRun(path) };
-  const tree = findCgroups();
+  const tree = openCgroups();
   const dir = join(config.dataDir, 'gvisor');
   await mkdir(dir, { recursive: true, mode: 0o711 });
   const boxes = await Boxes.open(dir);

@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { readLimits, readOomKills, writeLimits } from './cgroup-limits.ts';
-import { findCgroups, makeGroup, type CgroupTree } from './cgroup-tree.ts';
+import { findCgroups, makeGroup, makeRoom, type CgroupTree } from './cgroup-tree.ts';
 
 const mount = (point: string, kind: string, options: string): string =>
   `30 20 0:26 / ${point} rw,nosuid - ${kind} ${kind} ${options}`;
@@ -78,5 +78,22 @@ describe('version 2', () => {
     writeFileSync(join(root, 'box', 'memory.events'), 'low 0\noom 3\noom_kill 2\noom_group_kill 0\n');
     expect(await readOomKills(tree(), 'box')).toBe(2);
     expect(await readOomKills(tree(), 'gone')).toBe(0);
+  });
+
+  test("a container's own top that hands controllers down already stays as it is", () => {
+    writeFileSync(join(root, 'cgroup.type'), 'domain\n');
+    writeFileSync(join(root, 'cgroup.procs'), '12\n');
+    writeFileSync(join(root, 'cgroup.subtree_control'), 'cpu io memory pids\n');
+    makeRoom(root);
+    expect(existsSync(join(root, 'init'))).toBe(false);
+  });
+
+  test("processes at a container's own top are moved below it; when that does not help, it is told", () => {
+    writeFileSync(join(root, 'cgroup.type'), 'domain\n');
+    writeFileSync(join(root, 'cgroup.procs'), '12\n');
+    // In a directory of ours no process is moved by it, and nothing is handed down.
+    writeFileSync(join(root, 'cgroup.subtree_control'), '');
+    expect(() => makeRoom(root)).toThrow(/cannot be divided/);
+    expect(readFileSync(join(root, 'init', 'cgroup.procs'), 'utf8')).toBe('12');
   });
 });

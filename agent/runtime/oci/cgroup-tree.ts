@@ -3,6 +3,8 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileS
 import { basename, join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 
+/** Processes may be born into a group while others are moved out of it. */
+const MOVES = 10;
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 export type Controller = (typeof CONTROLLERS)[number];
 
@@ -40,6 +42,51 @@ export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'ut
   const { point } = unified;
   const views = [{ name: '', kind: 'cgroup2', options: '' }];
   return { version: 2, controllers: { memory: point, cpu: point, pids: point }, views, hierarchies };
+}
+
+/**
+ * The control groups of this machine, ready to have groups made in them.
+ * @throws ServiceError `not_supported` when a controller that limits need is missing, or cannot be handed down.
+ */
+export function openCgroups(): CgroupTree {
+  const tree = findCgroups();
+  if (tree.version === 2) makeRoom(tree.controllers.memory);
+  return tree;
+}
+
+/**
+ * In a container with a view of its own, the top of what it sees is a group like any other, with the container's processes
+ * in it; such a group hands no controllers down. They go into a group below, that of Docker's own image for Docker.
+ * @throws ServiceError `not_supported`.
+ */
+export function makeRoom(root: string): void {
+  // The kernel's own top has no such file, and need not be empty.
+  if (!existsSync(join(root, 'cgroup.type'))) return;
+  try {
+    if (!handsDown(root)) enable(root);
+    for (let attempt = 0; !handsDown(root); attempt += 1) {
+      if (attempt === MOVES) throw new Error('processes stay in it');
+      mkdirSync(join(root, 'init'), { recursive: true });
+      for (const pid of processesOf(root)) moveInto(join(root, 'init'), pid);
+      enable(root);
+    }
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ServiceError('not_supported', `the control group at ${root} cannot be divided: ${why}`, { cause: error });
+  }
+}
+
+function moveInto(group: string, pid: number): void {
+  try {
+    writeFileSync(join(group, 'cgroup.procs'), String(pid));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+function handsDown(group: string): boolean {
+  const handed = readFileSync(join(group, 'cgroup.subtree_control'), 'utf8').trim().split(' ');
+  return CONTROLLERS.every((controller) => handed.includes(controller));
 }
 
 /** Of a hierarchy's mount options, those that say which it is. */
@@ -87,13 +134,15 @@ function enable(group: string): void {
 
 /** Processes in the group and below it. */
 export function processesIn(tree: CgroupTree, path: string): number[] {
-  return walk(join(tree.controllers.pids, path)).flatMap((group) => {
-    try {
-      return readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
-    } catch {
-      return [];
-    }
-  });
+  return walk(join(tree.controllers.pids, path)).flatMap(processesOf);
+}
+
+function processesOf(group: string): number[] {
+  try {
+    return readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
 }
 
 /** Removes the group from all hierarchies. Returns whether it is gone from each: a process may be on its way out still. */

@@ -5,7 +5,7 @@ import { ImageStore } from '../../images/image-store.ts';
 import type { RuntimeConfig } from '../select.ts';
 import { NurseryBlanks, RuntimeBlanks } from './blanks.ts';
 import { Boxes } from './boxes.ts';
-import { findCgroups } from './cgroup-tree.ts';
+import { openCgroups } from './cgroup-tree.ts';
 import { Disks } from './disk.ts';
 import { Network } from './network/network.ts';
 import { OciRuntime } from './oci-runtime.ts';
@@ -23,7 +23,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
   const path = await findProgram(config.oci?.program ?? 'runc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
   const program = { path, version: await mustRun(path) };
-  const tree = findCgroups();
+  const tree = openCgroups();
   const seccomp = seccompFor(CAPABILITIES, CLAIM_CALLS);
   await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
   const imagesDir = config.oci?.imagesDir ?? join(config.dataDir, 'images');
