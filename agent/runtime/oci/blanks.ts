@@ -5,6 +5,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { LaunchOptions } from '../runtime.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { makeGroup } from './cgroup-tree.ts';
+import { ETC_FILES } from './etc-files.ts';
 import { identify } from './pids.ts';
 import { Nursery, type NurseryDeps } from './nursery.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
@@ -89,8 +90,14 @@ export class NurseryBlanks implements BlankMaker {
     const cgroup = `${nursery.group}/${id}`;
     // Here and not by the blank: whoever gives this one up removes the group, and then it can enter none.
     makeGroup(tree, cgroup);
-    const socket = place.inside(join(socketDir, 'agent.sock'));
-    const process = identify(await nursery.fork(id, { socket, token }));
+    const process = identify(
+      await nursery.fork(id, {
+        socket: place.inside(join(socketDir, 'agent.sock')),
+        token,
+        upper: place.inside(join(this.#boxes.dirOf(id), 'upper')),
+        files: ETC_FILES,
+      }),
+    );
     if (process === undefined) throw new ServiceError('internal', 'a blank ended at its start');
     this.#restAfterMs = FIRST_REST_MS;
     return this.#boxes.started(id, process, { cgroup, by: 'nursery' });

@@ -1,7 +1,10 @@
 /** The files that a container runtime writes into every image. */
 
+export const ETC_FILES = ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'] as const;
+
 /** As Docker's, with the sandbox's own name on the loopback. Without a network there is no one to ask for a name. */
 export function etcFiles(hostname: string, resolvers: readonly string[]): { path: string; text: string }[] {
+  const [hostnameFile, hostsFile, resolversFile] = ETC_FILES;
   const hosts = [
     '127.0.0.1\tlocalhost',
     '::1\tlocalhost ip6-localhost ip6-loopback',
@@ -12,8 +15,8 @@ export function etcFiles(hostname: string, resolvers: readonly string[]): { path
     `127.0.1.1\t${hostname}`,
   ];
   return [
-    { path: '/etc/hostname', text: `${hostname}\n` },
-    { path: '/etc/hosts', text: `${hosts.join('\n')}\n` },
-    { path: '/etc/resolv.conf', text: resolvers.map((address) => `nameserver ${address}\n`).join('') },
+    { path: hostnameFile, text: `${hostname}\n` },
+    { path: hostsFile, text: `${hosts.join('\n')}\n` },
+    { path: resolversFile, text: resolvers.map((address) => `nameserver ${address}\n`).join('') },
   ];
 }

@@ -31,6 +31,15 @@ export interface NurseryDeps {
   log: Logger;
 }
 
+/** Paths as the blank sees them. */
+export interface ForkOptions {
+  socket: string;
+  token: string;
+  /** What the sandbox will write into, and files that every claim writes there: the blank makes them while it waits. */
+  upper: string;
+  files: readonly string[];
+}
+
 export class Nursery {
   /** The control group in which blanks get theirs. */
   readonly group: string;
@@ -97,13 +106,12 @@ export class Nursery {
   }
 
   /** The process id, as this process counts, of a new blank in the making. @throws ServiceError. */
-  async fork(id: string, options: { socket: string; token: string }): Promise<number> {
+  async fork(id: string, options: ForkOptions): Promise<number> {
     if (this.#over) throw new ServiceError('internal', 'the nursery has ended');
-    const { socket, token } = options;
     const answer = Promise.withResolvers<number>();
     this.#waiting.set(id, answer);
     try {
-      this.#say({ op: 'fork', id, socket, token });
+      this.#say({ op: 'fork', id, ...options });
       return await withDeadline({ deadlineMs: FORK_MS, what: 'a blank' }, () => answer.promise);
     } finally {
       this.#waiting.delete(id);

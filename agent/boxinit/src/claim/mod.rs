@@ -12,6 +12,8 @@ use crate::sys::io::{self, Fd, O_DIRECTORY, O_PATH, O_RDWR};
 use crate::sys::{fs, mount, privilege, process};
 use request::Request;
 
+pub use root::prepare;
+
 /// Docker's default set without NET_RAW and MKNOD.
 const KEPT_CAPABILITIES: u64 = 0xa004_05fb;
 

@@ -3,7 +3,7 @@
 use super::failed;
 use super::request::{Furniture, Request};
 use crate::error::WireError;
-use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY};
+use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_TRUNC, O_WRONLY};
 use crate::sys::{fs, mount, EEXIST, EINVAL, ENOENT};
 
 /// Where the new root is put together.
@@ -47,36 +47,66 @@ fn carry(name: &str) -> Result<(), WireError> {
 }
 
 /// Puts files into the sandbox's own directory before that is mounted, where a file costs a tenth of what it costs in an
-/// overlay. Returns those that cannot be put there.
+/// overlay, and less where the blank has made it while it waited. Returns those that cannot be put there.
 fn furnish_upper(request: &Request) -> Vec<&Furniture> {
-    request.files.iter().filter(|file| put_into_upper(request, file).is_none()).collect()
+    let mut settled = Vec::new();
+    request.files.iter().filter(|file| !put_into_upper(request, file, &mut settled)).collect()
 }
 
-fn put_into_upper(request: &Request, file: &Furniture) -> Option<()> {
-    let at = file.path.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0)?;
-    let parent = &file.path[..at];
-    if parent[1..].contains(&b'/') {
-        return None;
+fn put_into_upper<'a>(request: &Request, file: &'a Furniture, settled: &mut Vec<(&'a [u8], bool)>) -> bool {
+    let parent = match file.path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) if at > 0 && !file.path[1..at].contains(&b'/') => &file.path[..at],
+        _ => return false,
+    };
+    let usable = match settled.iter().find(|(known, _)| *known == parent) {
+        Some((_, usable)) => *usable,
+        None => {
+            let usable = settle_directory(request, parent);
+            settled.push((parent, usable));
+            usable
+        }
+    };
+    usable && write_plainly(&[&request.upper[..], &file.path].concat(), &file.text).is_ok()
+}
+
+/// What the directory is in the image, it is here too. False: it cannot be here.
+fn settle_directory(request: &Request, path: &[u8]) -> bool {
+    let directory = [&request.upper[..], path].concat();
+    if !matches!(fs::make_directory(fs::AT_FDCWD, &directory, 0o755), Ok(()) | Err(EEXIST)) {
+        return false;
     }
-    let directory = [&request.upper[..], parent].concat();
-    match fs::make_directory(fs::AT_FDCWD, &directory, 0o755) {
-        Ok(()) => match in_image(request, parent) {
-            InImage::Directory(stat) => {
-                fs::set_owner_at(fs::AT_FDCWD, &directory, (stat.uid, stat.gid), false).ok()?;
-                fs::set_mode_at(fs::AT_FDCWD, &directory, stat.mode & 0o7777).ok()?;
+    match in_image(request, path) {
+        InImage::Directory(stat) => {
+            let (owner, mode) = ((stat.uid, stat.gid), stat.mode & 0o7777);
+            (owner == (0, 0) || fs::set_owner_at(fs::AT_FDCWD, &directory, owner, false).is_ok())
+                && (mode == 0o755 || fs::set_mode_at(fs::AT_FDCWD, &directory, mode).is_ok())
+        }
+        InImage::Nothing => true,
+        // It would hide what the image means by it.
+        InImage::Other => {
+            for file in request.files.iter().filter(|file| file.path.starts_with(path)) {
+                let _ = fs::unlink(fs::AT_FDCWD, &[&request.upper[..], &file.path].concat());
             }
-            InImage::Nothing => {}
-            // It would hide what the image means by it.
-            InImage::Other => {
-                let _ = fs::remove_directory(fs::AT_FDCWD, &directory);
-                return None;
-            }
-        },
-        Err(EEXIST) => {}
-        Err(_) => return None,
+            let _ = fs::remove_directory(fs::AT_FDCWD, &directory);
+            false
+        }
     }
-    let file = Furniture { path: [&request.upper[..], &file.path].concat(), text: file.text.clone() };
-    write(&file).ok()
+}
+
+/// While a blank waits: what every claim will write into the sandbox's own directory. What is not there then is made then.
+pub fn prepare(upper: &[u8], files: &[&[u8]]) {
+    for path in files {
+        if let Some(at) = path.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0) {
+            let _ = fs::make_directory(fs::AT_FDCWD, &[upper, &path[..at]].concat(), 0o755);
+        }
+        let _ = write_plainly(&[upper, path].concat(), b"");
+    }
+}
+
+/// Where nothing but this process writes.
+fn write_plainly(path: &[u8], text: &[u8]) -> Result<(), i32> {
+    let fd = fs::open_at(fs::AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644)?;
+    write_all(&fd, text)
 }
 
 enum InImage {
@@ -121,7 +151,10 @@ fn write(file: &Furniture) -> Result<(), i32> {
         Err(errno) => return Err(errno),
     }
     let fd = fs::open_at(fs::AT_FDCWD, &file.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)?;
-    let mut rest = &file.text[..];
+    write_all(&fd, &file.text)
+}
+
+fn write_all(fd: &io::Fd, mut rest: &[u8]) -> Result<(), i32> {
     while !rest.is_empty() {
         let written = io::write(fd.raw(), rest)?;
         rest = &rest[written..];

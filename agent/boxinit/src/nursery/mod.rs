@@ -7,6 +7,7 @@ mod child;
 mod kernel_files;
 mod plan;
 
+use crate::claim;
 use crate::json::{self, Value, Writer};
 use crate::server::Config;
 use crate::sys::io::{self, Fd};
@@ -63,6 +64,7 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
             if let Err((what, errno)) = child::settle(plan, id) {
                 crate::fail(what, errno);
             }
+            prepare(request);
             return Some(config);
         }
         Ok(pid) => answer.int("pid", pid.into()),
@@ -78,6 +80,21 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
         }
     }
     None
+}
+
+/// An older agent says nothing of it.
+fn prepare(request: &Value) {
+    if let Some(upper) = request.bytes("upper") {
+        let files: Vec<&[u8]> = request.array("files").unwrap_or(&[]).iter().filter_map(text_of).collect();
+        claim::prepare(upper, &files);
+    }
+}
+
+fn text_of(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn take_line(input: &mut Vec<u8>) -> Option<Vec<u8>> {
