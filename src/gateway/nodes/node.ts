@@ -5,7 +5,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { NodeHello, NodeReport } from '../../protocol/node.ts';
 import { imageKey } from '../images/names.ts';
 import { Health } from './health.ts';
-import type { NodeLink } from './link.ts';
+import type { Dial, Dialled, NodeLink } from './link.ts';
 import { ask, type Opener } from './unary.ts';
 
 /**
@@ -39,6 +39,7 @@ export class Node implements Opener {
   #claimed = new Map<string, number>();
   #images = new Set<string>();
   #waiters = new Set<() => void>();
+  #dialling: AbortController | null = null;
 
   constructor(url: string, givenName: string | null) {
     this.url = url;
@@ -47,6 +48,28 @@ export class Node implements Opener {
 
   get name(): string {
     return this.#givenName ?? this.hello?.node ?? (new URL(this.url).host || this.url);
+  }
+
+  /** It is dialled there from now on. A dial of where it was ends: where nobody is left, not even a refusal comes back. */
+  moveTo(url: string): void {
+    if (url === this.url) return;
+    this.url = url;
+    this.#dialling?.abort(new ServiceError('node_unavailable', `the node has moved to ${url}`));
+  }
+
+  /** @throws what the dial throws, which ends with ServiceError `node_unavailable` when the node moves meanwhile */
+  async dialled(dial: Dial, signal: AbortSignal): Promise<Dialled> {
+    const dialling = new AbortController();
+    const stop = (): void => dialling.abort(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    this.#dialling = dialling;
+    try {
+      return await dial(dialling.signal);
+    } finally {
+      signal.removeEventListener('abort', stop);
+      this.#dialling = null;
+    }
   }
 
   get shownState(): NodeState {

@@ -77,12 +77,12 @@ export class NodeRegistry {
     const key = address.id ?? address.url;
     const known = this.#nodes.get(key);
     if (known !== undefined) {
-      known.url = address.url;
+      known.moveTo(address.url);
       return;
     }
     const node = new Node(address.url, address.name);
     node.link = new NodeLink({
-      dial: (signal) => this.#options.dial({ ...address, url: node.url })(signal),
+      dial: (signal) => node.dialled(this.#options.dial({ ...address, url: node.url }), signal),
       log: this.#options.log.child({ node: node.name }),
       heartbeat: this.#options.heartbeat,
       listener: {
@@ -169,7 +169,7 @@ export class NodeRegistry {
     for (const [formerKey, n] of [...this.#nodes]) if (n === other) this.#nodes.delete(formerKey);
     this.#nodes.set(key, other);
     this.#list = [...this.#nodes.values()];
-    other.url = node.url;
+    other.moveTo(node.url);
     other.standing = node.standing;
     background(node.link?.stop() ?? Promise.resolve(), 'let go of a second link', this.#options.log);
     throw new ServiceError('node_unavailable', `${name} has moved to ${node.url}`);

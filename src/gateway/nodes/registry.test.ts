@@ -1,0 +1,41 @@
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { silent } from '../../lib/logger.ts';
+import { until } from '../../../test/helpers/until.ts';
+import { NodeRegistry, type NodeEvents } from './registry.ts';
+
+const LIMIT_MS = 10_000;
+const nobody: NodeEvents = {
+  snapshot: () => undefined,
+  record: () => undefined,
+  forgotten: () => undefined,
+  lost: () => undefined,
+  room: () => undefined,
+};
+
+test('a node that has moved is dialled there, though where it was nothing has answered yet', async () => {
+  const dials: string[] = [];
+  const registry = new NodeRegistry({
+    addresses: [],
+    // As where packets get lost: it ends when it is told to.
+    dial: (address) => async (signal) => {
+      dials.push(address.url);
+      await once(signal, 'abort');
+      throw signal.reason;
+    },
+    graceMs: LIMIT_MS,
+    log: silent,
+  });
+  registry.start(nobody);
+  try {
+    registry.add({ id: 'a', name: 'a', url: 'ws://10.0.0.1:8701' });
+    await until(() => dials.length === 1, LIMIT_MS, 'the first dial');
+    registry.add({ id: 'a', name: 'a', url: 'ws://10.0.0.2:8701' });
+    await until(() => dials.length === 2, LIMIT_MS, 'the second dial');
+    expect(dials).toEqual(['ws://10.0.0.1:8701', 'ws://10.0.0.2:8701']);
+    registry.add({ id: 'a', name: 'a', url: 'ws://10.0.0.2:8701' });
+  } finally {
+    await registry.stop();
+  }
+  expect(dials).toHaveLength(2);
+});
