@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { silent } from '../../lib/logger.ts';
-import { until } from '../../../test/helpers/until.ts';
 import { NodeRegistry, type NodeEvents } from './registry.ts';
 
 const LIMIT_MS = 10_000;
@@ -29,10 +28,9 @@ test('a node that has moved is dialled there, though where it was nothing has an
   registry.start(nobody);
   try {
     registry.add({ id: 'a', name: 'a', url: 'ws://10.0.0.1:8701' });
-    await until(() => dials.length === 1, LIMIT_MS, 'the first dial');
+    await expect.poll(() => dials.length, { timeout: LIMIT_MS }).toBe(1);
     registry.add({ id: 'a', name: 'a', url: 'ws://10.0.0.2:8701' });
-    await until(() => dials.length === 2, LIMIT_MS, 'the second dial');
-    expect(dials).toEqual(['ws://10.0.0.1:8701', 'ws://10.0.0.2:8701']);
+    await expect.poll(() => dials, { timeout: LIMIT_MS }).toEqual(['ws://10.0.0.1:8701', 'ws://10.0.0.2:8701']);
     registry.add({ id: 'a', name: 'a', url: 'ws://10.0.0.2:8701' });
   } finally {
     await registry.stop();
