@@ -139,7 +139,10 @@ export function startServices(
   store.onChange(watchStarts(log));
   store.onChange((entry) => {
     metrics.sandboxChanged(entry);
-    if (entry.accepted || entry.ended) queue.remove(entry.id);
+    if (entry.accepted || entry.ended) {
+      queue.remove(entry.id);
+      placer.forget(entry.id);
+    }
     if (!entry.ended) return;
     if (!entry.accepted) background(Promise.resolve(queue.bury(entry.record)), 'tell of an end', log);
     if (entry.node !== null) queue.wake();
