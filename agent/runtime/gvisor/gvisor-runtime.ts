@@ -121,7 +121,7 @@ export class GvisorRuntime implements ContainerRuntime {
     this.#listeners.clear();
     const { boxes, tree, group, disks, network } = this.#deps;
     await network.close();
-    await disks.close();
+    await disks.close(true);
     await boxes.buried();
     for (const each of [group, join(group, '..')]) removeGroupIfEmpty(tree, each);
   }

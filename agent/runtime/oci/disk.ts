@@ -7,16 +7,37 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { runTool } from '../../images/run-tool.ts';
+import { Companion } from './companion.ts';
 
 const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
 /** Less has no room for the file system's own tables. */
 const MIN_MB = 4;
 
+/** Reads a word, and then as many lines as it needs. */
+const SCRIPT = `
+while read -r what; do
+  case "$what" in
+    mount)
+      IFS= read -r template && IFS= read -r file && IFS= read -r point &&
+        cp --sparse=always --reflink=auto -- "$template" "$file" &&
+        mount -o loop,noatime,nodev,nosuid -t ext4 "$file" "$point"
+      ;;
+    umount) IFS= read -r point && umount --lazy "$point" ;;
+  esac
+  echo "status $?"
+done 2>&1`;
+
 export class Disks {
   readonly #dir: string;
   readonly #templates: string;
   readonly #making = new Map<number, Promise<string>>();
+  /** For what is done for each sandbox. */
+  readonly #shell = new Companion({
+    command: ['sh', '-c', SCRIPT],
+    deadlineMs: TOOL_MS,
+    isLast: (line) => line.startsWith('status '),
+  });
 
   /** `dir` is a mount point from which mounts spread into the blanks. */
   private constructor(dir: string, templates: string) {
@@ -50,10 +71,10 @@ export class Disks {
    */
   async mount(id: string, file: string, sizeMb: number): Promise<string> {
     if (sizeMb < MIN_MB) throw new ServiceError('invalid_request', `a disk has ${MIN_MB} MiB at least`);
-    await tool('cp', ['--sparse=always', '--reflink=auto', await this.#template(sizeMb), file]);
+    const template = await this.#template(sizeMb);
     const point = join(this.#dir, id);
     await mkdir(point, { mode: 0o711 });
-    await tool('mount', ['-o', 'loop,noatime,nodev,nosuid', '-t', 'ext4', file, point]);
+    await this.#tell('mount', template, file, point);
     await mkdir(join(point, 'upper'), { mode: 0o755 });
     await mkdir(join(point, 'work'), { mode: 0o700 });
     return point;
@@ -63,14 +84,22 @@ export class Disks {
   async release(id: string): Promise<void> {
     const point = join(this.#dir, id);
     if (!existsSync(point)) return;
-    await tool('umount', ['--lazy', point]).catch(() => undefined);
+    await this.#tell('umount', point).catch(() => undefined);
     await rm(point, { recursive: true, force: true });
   }
 
-  /** Only when no container is left: a living blank would not see the mounts of a later agent. */
-  async close(): Promise<void> {
+  /** `empty`: no container is left. A living blank would not see the mounts of a later agent. */
+  async close(empty: boolean): Promise<void> {
+    this.#shell.close();
     // Lazily: a container that is dying may hold the mount for a moment longer.
-    await tool('umount', ['--lazy', this.#dir]).catch(() => undefined);
+    if (empty) await tool('umount', ['--lazy', this.#dir]).catch(() => undefined);
+  }
+
+  /** @throws ServiceError `internal` with what the tools said. */
+  async #tell(what: 'mount' | 'umount', ...paths: string[]): Promise<void> {
+    const lines = await this.#shell.ask([what, ...paths].join('\n'));
+    if (lines.at(-1) === 'status 0') return;
+    throw new ServiceError('internal', `a disk could not be made: ${lines.slice(0, -1).join(' ').slice(0, 500)}`);
   }
 
   /** An empty file system, made once for each size: a copy takes no time, since there is next to nothing in it. */

@@ -178,7 +178,7 @@ export class OciRuntime implements ContainerRuntime {
     // What is being started fails now, and takes its things away.
     await this.#launching.allOver();
     await network.close();
-    if (!boxes.ids().some((id) => this.#lives(id))) await disks.close();
+    await disks.close(!boxes.ids().some((id) => this.#lives(id)));
     await boxes.buried();
     removeAgentGroups(this.#deps.tree, this.#deps.place);
   }
