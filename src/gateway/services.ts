@@ -103,7 +103,6 @@ export function startServices(
   const sandboxes = new SandboxService({
     store,
     queue,
-    placer,
     reaper,
     arrivals,
     registry,

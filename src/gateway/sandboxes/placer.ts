@@ -30,7 +30,7 @@ export class Placer {
   readonly #sender: CreateSender;
   /** What failed last. A message that is lost may fail many sandboxes, and is one failure of its node. */
   #failure: ServiceError | null = null;
-  /** Nodes that failed a sandbox. Forgotten with its placement. */
+  /** Nodes that failed a sandbox. */
   readonly #excluded = new Map<string, Set<Node>>();
 
   constructor(options: PlacerOptions) {
@@ -73,6 +73,7 @@ export class Placer {
     return this.#send(ticket, entry, node, leave);
   }
 
+  /** It has a node, or an end. */
   forget(id: string): void {
     this.#excluded.delete(id);
   }

@@ -12,7 +12,6 @@ import type { Arrivals } from './arrivals.ts';
 import type { Entry } from './entry.ts';
 import { Maker, type MakerDeps } from './maker.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
-import type { Placer } from './placer.ts';
 import type { Reaper } from './reaper.ts';
 
 export interface SandboxFilter {
@@ -29,7 +28,6 @@ export interface Page {
 }
 
 export interface SandboxServiceDeps extends Omit<MakerDeps, 'takeBack'> {
-  placer: Placer;
   reaper: Reaper;
   arrivals: Arrivals;
   idempotency: IdempotencyStore;
@@ -230,11 +228,10 @@ export class SandboxService {
   }
 
   async #delete(entry: Entry): Promise<void> {
-    const { store, queue, placer, reaper } = this.#deps;
+    const { store, queue, reaper } = this.#deps;
     if (entry.ended) return store.renounce(entry);
     const { node } = entry;
     queue.remove(entry.id);
-    placer.forget(entry.id);
     store.end(entry, 'deleted', null);
     const gone = [
       ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted')]),
