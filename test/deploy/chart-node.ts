@@ -19,13 +19,16 @@ export class ChartNode implements AsyncDisposable {
   readonly #network: string;
   readonly #node: NodeDir;
   readonly #manifests: readonly Manifest[];
+  /** Agents that leave nothing. */
+  readonly #last: Manifest;
   readonly #pods: Pod[] = [];
   #registry: Registry | null = null;
 
-  private constructor(network: string, node: NodeDir, manifests: readonly Manifest[]) {
+  private constructor(network: string, node: NodeDir, manifests: readonly Manifest[], last: Manifest) {
     this.#network = network;
     this.#node = node;
     this.#manifests = manifests;
+    this.#last = last;
   }
 
   /** With a registry that only the chart's pull secret opens. */
@@ -45,7 +48,8 @@ export class ChartNode implements AsyncDisposable {
       discovery: { mode: 'dns' },
       serviceMonitor: { enabled: true },
     };
-    const cluster = new ChartNode(`${images.tag}-chart`, node, await render({ values }));
+    const last = await render({ values: { ...values, agent: { ...values.agent, onStop: 'destroy' } } });
+    const cluster = new ChartNode(`${images.tag}-chart`, node, await render({ values }), only(last, 'DaemonSet'));
     await docker('network', 'create', cluster.#network);
     try {
       cluster.#registry = await Registry.start(images, cluster.#network, 'guarded');
@@ -73,12 +77,11 @@ export class ChartNode implements AsyncDisposable {
     return only(this.#manifests, kind, component);
   }
 
-  /** @param onStop what its sandboxes are to do once it is told to end */
+  /** @param onStop the chart's value */
   async startAgent(name: string, onStop: 'keep' | 'destroy' = 'keep'): Promise<Pod> {
     const service = only(this.#manifests, 'Service', 'agent').metadata.name;
-    const spec = structuredClone(podOf(this.manifest('DaemonSet', 'agent')));
-    for (const each of spec.containers[0]?.env ?? []) if (each.name === 'MILLIBOX_ON_STOP') each.value = onStop;
-    return await this.#start(name, spec, [`${service}.boxes.svc.cluster.local`]);
+    const agents = onStop === 'keep' ? this.manifest('DaemonSet', 'agent') : this.#last;
+    return await this.#start(name, podOf(agents), [`${service}.boxes.svc.cluster.local`]);
   }
 
   async startGateway(name: string): Promise<Pod> {

@@ -52,7 +52,12 @@ const VALUE_SETS: Record<string, object> = {
   'names by DNS, the network of the node': {
     fullnameOverride: 'sandboxes',
     discovery: { mode: 'dns' },
-    agent: { hostNetwork: true, runtime: 'gvisor', updateStrategy: { type: 'OnDelete', rollingUpdate: null } },
+    agent: {
+      hostNetwork: true,
+      runtime: 'gvisor',
+      onStop: 'destroy',
+      updateStrategy: { type: 'OnDelete', rollingUpdate: null },
+    },
     redis: { url: 'redis://redis:6379' },
     auth: { generateAdminKey: false, keys: [{ tenant: 'team', sha256: HASH, admin: true }] },
     networkPolicy: { enabled: false },
