@@ -7,7 +7,7 @@ const SCRIPT = `while read -r word; do case "$word" in die) exit 1;; sleep) slee
 let companion: Companion;
 beforeEach(() => {
   const command = ['sh', '-c', SCRIPT];
-  companion = new Companion({ command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
+  companion = new Companion({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
 });
 afterEach(() => companion.close());
 
@@ -25,16 +25,23 @@ test('when the program ends, what was asked fails, and the next question starts 
 
 test('an answer that does not come ends the program, so that none is taken for another', async () => {
   const command = ['sh', '-c', SCRIPT];
-  const impatient = new Companion({ command, deadlineMs: 300, isLast: (line) => line === 'end' });
+  const impatient = new Companion({ name: 'the test', command, deadlineMs: 300, isLast: (line) => line === 'end' });
   await expect(impatient.ask('sleep')).rejects.toThrow('did not end within');
   expect(await impatient.ask('after')).toEqual(['got after', 'end']);
   impatient.close();
 });
 
 test('a program that cannot be started is an error of the question', async () => {
-  const command = ['no-such-program-anywhere'];
-  const none = new Companion({ command, deadlineMs: 5_000, isLast: () => true });
-  await expect(none.ask('hello')).rejects.toThrow('has ended without an answer');
+  const command = ['sh', '-c', 'exec no-such-program-anywhere 2>&1'];
+  const none = new Companion({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
+  await expect(none.ask('hello')).rejects.toThrow(/without an answer: .*no-such-program-anywhere/);
+  const nothing = new Companion({
+    name: 'the test',
+    command: ['no-such-program'],
+    deadlineMs: 5_000,
+    isLast: () => true,
+  });
+  await expect(nothing.ask('hello')).rejects.toThrow('the test has ended without an answer');
 });
 
 test('closing fails what is asked, and may be repeated', async () => {

@@ -20,6 +20,8 @@ interface Question {
 }
 
 export interface CompanionOptions {
+  /** For errors. */
+  name: string;
   /** Reads questions, answers them in order, and ends at the end of its input. */
   command: readonly string[];
   /** For one question, with all that were asked before it. */
@@ -47,10 +49,10 @@ export class Companion {
     if (this.#asked.length >= MAX_WAITING) throw new ServiceError('rate_limited', 'too much waits for one program');
     const asked: Question = { lines: [], answer: Promise.withResolvers() };
     this.#asked.push(asked);
-    const { command, deadlineMs } = this.#options;
+    const { name, deadlineMs } = this.#options;
     try {
       (this.#child ??= this.#start()).stdin.write(`${question}\n`);
-      return await withDeadline({ deadlineMs, what: command.join(' ').slice(0, 100) }, () => asked.answer.promise);
+      return await withDeadline({ deadlineMs, what: name }, () => asked.answer.promise);
     } catch (error) {
       // Answers come in order: without this one, none can be told from another.
       if (this.#asked.includes(asked)) this.close();
@@ -103,10 +105,9 @@ export class Companion {
     if (child !== this.#child) return;
     this.#child = undefined;
     const asked = this.#asked.splice(0);
-    for (const { answer } of asked) {
-      answer.reject(
-        new ServiceError('internal', `${this.#options.command.join(' ').slice(0, 100)} has ended without an answer`),
-      );
+    for (const { answer, lines } of asked) {
+      const said = lines.length === 0 ? '' : `: ${lines.join(' ').slice(0, 500)}`;
+      answer.reject(new ServiceError('internal', `${this.#options.name} has ended without an answer${said}`));
       answer.promise.catch(() => undefined);
     }
   }

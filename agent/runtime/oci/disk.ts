@@ -34,6 +34,7 @@ export class Disks {
   readonly #making = new Map<number, Promise<string>>();
   /** For what is done for each sandbox. */
   readonly #shell = new Companion({
+    name: 'the mounting of disks',
     command: ['sh', '-c', SCRIPT],
     deadlineMs: TOOL_MS,
     isLast: (line) => line.startsWith('status '),

@@ -17,7 +17,12 @@ export class Undertaker {
   /** Of nothing whose name begins with a dot. */
   constructor(dir: string) {
     this.#dir = dir;
-    this.#shell = new Companion({ command: ['sh', '-c', SCRIPT, dir], deadlineMs: ROUND_MS, isLast: () => true });
+    this.#shell = new Companion({
+      name: 'the removal of what sandboxes left',
+      command: ['sh', '-c', SCRIPT, dir],
+      deadlineMs: ROUND_MS,
+      isLast: () => true,
+    });
   }
 
   /** There is something in the directory. What cannot be removed stays for the next call. */

@@ -40,6 +40,7 @@ export class Guard {
     this.#options = options;
     const { table, bridge, uplinkPid } = options;
     this.#shell = new Companion({
+      name: 'the look at the rules',
       command: [...inNetworkOf(uplinkPid), 'sh', '-c', SCRIPT, table, bridge],
       deadlineMs: DEADLINE_MS,
       isLast: () => true,

@@ -14,6 +14,7 @@ export class Ip {
 
   constructor(uplinkPid: number | undefined) {
     this.#companion = new Companion({
+      name: 'ip',
       command: [...inNetworkOf(uplinkPid), 'sh', '-c', SCRIPT],
       deadlineMs: DEADLINE_MS,
       isLast: (line) => /^\d+: lo: /.test(line),
