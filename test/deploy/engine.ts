@@ -75,6 +75,10 @@ RUN printf 'version: 0.1\\nstorage: { filesystem: { rootdirectory: /registry } }
 RUN python3 -W ignore -c 'import crypt; print("${REGISTRY_USER.name}:" + crypt.crypt("${REGISTRY_USER.password}", crypt.mksalt(crypt.METHOD_BLOWFISH)))' >/users
 `;
 
+/** Of the Dockerfile; those in which the others' parts are made are named too, so that they can be taken away. */
+const TARGETS = ['build', 'boxinit', 'gateway', 'agent'] as const;
+type Name = (typeof TARGETS)[number] | 'node' | 'services';
+
 /** The images of the Dockerfile, and one of services beside them. No registry is asked, only mirrors of packages. */
 export class Images implements AsyncDisposable {
   readonly #dir = mkdtempSync(path.join(tmpdir(), 'mb-images-'));
@@ -85,7 +89,7 @@ export class Images implements AsyncDisposable {
     try {
       await images.#node();
       await images.#services();
-      for (const target of ['gateway', 'agent'] as const) await images.#program(target);
+      for (const target of TARGETS) await images.#program(target);
       return images;
     } catch (error) {
       await images[Symbol.asyncDispose]();
@@ -93,29 +97,28 @@ export class Images implements AsyncDisposable {
     }
   }
 
-  name(part: 'gateway' | 'agent' | 'node' | 'services'): string {
+  name(part: Name): string {
     return `${this.tag}/${part}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const part of ['gateway', 'agent', 'node', 'services'] as const) {
+    for (const part of [...TARGETS, 'node', 'services'] as const) {
       await docker('rmi', this.name(part)).catch(() => undefined);
     }
     rmSync(this.#dir, { recursive: true, force: true });
   }
 
-  async #program(target: 'gateway' | 'agent'): Promise<void> {
-    const file = path.join(ROOT, 'deploy/docker/Dockerfile');
+  async #program(target: (typeof TARGETS)[number]): Promise<void> {
     const bases = ['--build-arg', `NODE_IMAGE=${this.name('node')}`, '--build-arg', `BASE_IMAGE=${BASE}`];
-    const args = ['build', '--network', 'host', ...bases, '--file', file, '--target', target];
-    await command('docker', [...args, '--tag', this.name(target), ROOT], BUILD_MS);
+    const file = path.join(ROOT, 'deploy/docker/Dockerfile');
+    await this.#make(target, ROOT, [...bases, '--file', file, '--target', target]);
   }
 
   async #services(): Promise<void> {
     const context = path.join(this.#dir, 'services');
     mkdirSync(context);
     writeFileSync(path.join(context, 'Dockerfile'), SERVICES);
-    await command('docker', ['build', '--network', 'host', '--tag', this.name('services'), context], BUILD_MS);
+    await this.#make('services', context);
   }
 
   /** The base of the set-up with this machine's Node.js, npm and certificates. */
@@ -135,6 +138,12 @@ export class Images implements AsyncDisposable {
       'RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm',
     ];
     writeFileSync(path.join(context, 'Dockerfile'), lines.join('\n'));
-    await command('docker', ['build', '--tag', this.name('node'), context], BUILD_MS);
+    await this.#make('node', context);
+  }
+
+  /** What a step that fails has made goes with it. */
+  async #make(name: Name, context: string, options: readonly string[] = []): Promise<void> {
+    const args = ['build', '--force-rm', '--network', 'host', ...options, '--tag', this.name(name), context];
+    await command('docker', args, BUILD_MS);
   }
 }
