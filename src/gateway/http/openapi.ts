@@ -23,7 +23,10 @@ export function openApiDocument(routes: readonly Route[], shared: Record<string,
       version,
       description:
         'Sandboxes for untrusted code. Streams, terminals and tunnels go over the WebSocket `/v1/ws`: docs/protocol.md.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
+    // Whoever serves the document.
+    servers: [{ url: '/' }],
     security: [{ bearer: [] }],
     paths,
     components: {
@@ -107,6 +110,8 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
     override: ({ jsonSchema: made }) => {
       // Text in a query that stands for something else: see `queryInt`, `queryFlag`.
       const marked = made as Json;
+      // A later version may say more: clients that check answers must not refuse that.
+      if (io === 'output' && marked['additionalProperties'] === false) delete marked['additionalProperties'];
       if (marked['integer'] === true) Object.assign(clear(marked), { type: 'integer', ...numbersOf(marked) });
       if (marked['boolean'] === true) Object.assign(clear(marked), { type: 'boolean' });
     },

@@ -35,3 +35,11 @@ test('references lead somewhere', async () => {
     expect(json.components[kind ?? '']).toHaveProperty(name ?? '');
   }
 });
+
+test('a client made from the document takes an answer that says more than it knows, and has an address to start from', async () => {
+  await using gateway = await TestGateway.start([]);
+  const { json } = await gateway.ask('GET', '/openapi.json', { key: null });
+  expect(json.servers).toEqual([{ url: '/' }]);
+  for (const schema of Object.values(json.components.schemas))
+    expect(schema).not.toHaveProperty('additionalProperties');
+});
