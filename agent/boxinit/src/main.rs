@@ -1,5 +1,5 @@
 //! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
-//! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY; all are gone from it before anything runs.
+//! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY, MILLIBOX_READ_ON; all are gone from it before anything runs.
 
 use boxinit::core::Core;
 use boxinit::server::{self, Config, Server};
@@ -51,6 +51,7 @@ fn main() {
         token: take("MILLIBOX_TOKEN").unwrap_or_default(),
         blank: take("MILLIBOX_BLANK").as_deref() == Some(b"1"),
         patience: take("MILLIBOX_PATIENCE_MS").and_then(milliseconds).unwrap_or(Config::PATIENCE),
+        read_on: take("MILLIBOX_READ_ON").is_some(),
     })
 }
 

@@ -28,7 +28,12 @@ export function containerSpec(options: ContainerSpec): object {
       user: { uid: 0, gid: 0 },
       cwd: '/',
       args: [INSIDE.boxinit],
-      env: [`MILLIBOX_TOKEN=${options.token}`, `MILLIBOX_SOCKET=${INSIDE.run}/agent.sock`],
+      env: [
+        `MILLIBOX_TOKEN=${options.token}`,
+        `MILLIBOX_SOCKET=${INSIDE.run}/agent.sock`,
+        // Its kernel does not say that more than data has come: the end of the link would go unseen behind it.
+        'MILLIBOX_READ_ON=1',
+      ],
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
       noNewPrivileges: true,
     },

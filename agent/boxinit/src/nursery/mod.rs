@@ -60,7 +60,7 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
     match process::clone_with(child::NAMESPACES) {
         Ok(0) => {
             let (socket, token) = (socket.to_vec(), token.to_vec());
-            let config = Config { socket, token, blank: true, patience: Config::PATIENCE };
+            let config = Config { socket, token, blank: true, patience: Config::PATIENCE, read_on: false };
             if let Err((what, errno)) = child::settle(plan, id) {
                 crate::fail(what, errno);
             }

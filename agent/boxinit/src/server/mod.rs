@@ -28,6 +28,9 @@ pub struct Config {
     pub blank: bool,
     /// How long a blank waits for an agent that is gone. A sandbox waits for ever.
     pub patience: Duration,
+    /// The link is read until nothing is left, though less came than was asked for: for a kernel that does not tell of
+    /// its end together with data.
+    pub read_on: bool,
 }
 
 impl Config {

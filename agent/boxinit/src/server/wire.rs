@@ -108,7 +108,8 @@ impl Server {
                         return self.hang_up();
                     }
                     // A stream socket gives less than asked only when it is empty then.
-                    if count < room && bits & (poll::HUP | poll::ERR | poll::RDHUP) == 0 {
+                    let over = bits & (poll::HUP | poll::ERR | poll::RDHUP) != 0;
+                    if count < room && !over && !self.config.read_on {
                         return;
                     }
                 }
