@@ -9,7 +9,6 @@ const LONGEST = [
   'test/contract/every-door.test.ts',
   'test/e2e/partition.test.ts',
   'test/chaos/chaos.test.ts',
-  'test/integration/gvisor/contract.test.ts',
   'test/compat/prime/clients.test.ts',
   'test/e2e/rolling.test.ts',
   'test/compat/prime/verifiers.test.ts',
@@ -19,6 +18,9 @@ const LONGEST = [
   'test/integration/oci/contract.test.ts',
   'test/contract/docker.test.ts',
   'test/integration/oci/network.test.ts',
+  'test/integration/gvisor/network.test.ts',
+  'test/integration/oci/crun.test.ts',
+  'test/integration/gvisor/contract.test.ts',
   'test/e2e/restart.test.ts',
 ];
 
