@@ -50,17 +50,19 @@ function operation(route: Route, path: string, names: Map<z.ZodType, string>): J
   const headers = route.idempotent
     ? [{ name: 'Idempotency-Key', in: 'header', schema: { type: 'string', minLength: 1, maxLength: 255 } }]
     : [];
-  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+  const shapes = route.params === undefined ? {} : (jsonSchema(route.params, 'input')['properties'] as Json);
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
     name,
     in: 'path',
     required: true,
-    schema: { type: 'string' },
+    schema: shapes[name] ?? { type: 'string' },
   }));
   const inQuery = route.query === undefined ? [] : queryParameters(route.query);
   const parameters = [...inPath, ...inQuery, ...headers];
   const bodyOf = (): Json | undefined => {
     if (route.body !== undefined) {
-      return { required: true, content: { 'application/json': { schema: reference(route.body, names, 'input') } } };
+      const required = !route.body.safeParse({}).success;
+      return { required, content: { 'application/json': { schema: reference(route.body, names, 'input') } } };
     }
     if (route.rawBody === undefined) return undefined;
     return { required: true, content: { [route.rawBody]: { schema: { type: 'string', format: 'binary' } } } };
