@@ -16,7 +16,7 @@ export interface Given {
   apiKey?: string | undefined;
 }
 
-export const DEFAULT_URL = 'http://127.0.0.1:8700';
+const DEFAULT_URL = 'http://127.0.0.1:8700';
 
 /** @throws TypeError when an address is not one of HTTP, or there is none. */
 export function loadConfig(given: Given): ClientConfig {

@@ -15,7 +15,7 @@ import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
 import { pauseMs, refusal } from './http.ts';
 
-export const CLIENT_SUBPROTOCOL = 'millibox.v1';
+const CLIENT_SUBPROTOCOL = 'millibox.v1';
 const GENERATION = 1;
 const DIAL_DEADLINE_MS = 10_000;
 

@@ -4,9 +4,17 @@ export { Sandbox, NewSandbox, type SandboxInfo } from './sandbox.ts';
 export { Sandboxes, type CreateOptions, type ListOptions } from './sandboxes.ts';
 export { ExecHandle } from './exec/handle.ts';
 export type { Command, Encoding, ExecOptions, OutputOf, StdinSource } from './exec/options.ts';
-export type { ExecOutputEvent, ExecResult } from './exec/result.ts';
+export type { ChannelName, ExecOutputEvent, ExecResult } from './exec/result.ts';
 export { Files, type OwnerOptions, type RangeOptions, type WatchOptions, type WriteOptions } from './files.ts';
-export { Job, Jobs, type ExecState, type JobOptions } from './jobs.ts';
+export {
+  Job,
+  Jobs,
+  type ExecState,
+  type FollowOptions,
+  type JobOptions,
+  type LogEvent,
+  type ReadOptions,
+} from './jobs.ts';
 export { Ports } from './ports.ts';
 export { Pty, type PtyOptions } from './pty.ts';
 export type { FileChange } from './watch.ts';

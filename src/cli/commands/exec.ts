@@ -41,7 +41,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-The exit code is the command's own (128 + n when signal n ended it), 124 after --timeout, 255 when the service failed.
+The exit code is the command's own (128 + n when signal n ended it), 124 after --timeout, 255 when the service failed or an option is wrong.
+With --json it is 0 whenever there is a result: exitCode and timedOut are in it.
 
 Examples:
   millibox exec sbx-0123 -- ls -l /

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
 
 /** As ssh: the connection or the service failed, and the command's exit code is not known. */
-export const PLATFORM_FAILURE = 255;
+const PLATFORM_FAILURE = 255;
 
 const HINTS: Partial<Record<string, string>> = {
   unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',

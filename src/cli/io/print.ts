@@ -18,7 +18,7 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
   }
 }
 
-export function printable(text: string): string {
+function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
