@@ -10,10 +10,11 @@
 #   prime    the official Prime clients, which only tests and bench use; part of tools
 #   helm     Helm, kubeconform and schemas of Kubernetes, for the tests of the chart; part of tools
 #   kube-apiserver  a Kubernetes API server and etcd (ten minutes); part of tools with MILLIBOX_TEST_KUBERNETES=1
+#   vm       a virtual machine with control groups of version 2; part of tools with MILLIBOX_TEST_VM=1
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-for part in apt deps rust engine image packages prime go helm kube-apiserver build; do source "$ROOT/deploy/lib/$part.sh"; done
+for part in apt deps rust engine image packages prime go helm kube-apiserver vm build; do source "$ROOT/deploy/lib/$part.sh"; done
 
 run_step() {
   case $1 in
@@ -26,16 +27,18 @@ run_step() {
   prime) with_lock prime install_prime ;;
   helm) with_lock helm install_helm ;;
   kube-apiserver) with_lock kube-apiserver build_kube_apiserver ;;
+  vm) with_lock vm build_vm ;;
   tools)
     with_lock packages install_test_tools
     with_lock prime install_prime
     with_lock helm install_helm
     if [ "${MILLIBOX_TEST_KUBERNETES:-}" = 1 ]; then with_lock kube-apiserver build_kube_apiserver; fi
+    if [ "${MILLIBOX_TEST_VM:-}" = 1 ]; then with_lock vm build_vm; fi
     ;;
   build) with_lock build build_typescript ;;
   all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
-  -h | --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
-  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm kube-apiserver build all" ;;
+  -h | --help) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm kube-apiserver vm build all" ;;
   esac
 }
 

@@ -42,3 +42,6 @@ export const buildsImages = (): boolean => process.env['MILLIBOX_TEST_DOCKERFILE
 
 /** `MILLIBOX_TEST_KUBERNETES=1`: a Kubernetes API server is built, which takes minutes, and tests against it must run. */
 export const wantsKubernetes = (): boolean => process.env['MILLIBOX_TEST_KUBERNETES'] === '1';
+
+/** `MILLIBOX_TEST_VM=1`: tests run in a virtual machine on an emulated processor, which takes half an hour. */
+export const wantsVirtualMachine = (): boolean => process.env['MILLIBOX_TEST_VM'] === '1';
