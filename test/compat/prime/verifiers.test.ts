@@ -53,7 +53,7 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-/** Each counts what is left when it has ended: so they do not overlap. */
+/** Not at once: some of what they ask for is bounded in time by themselves. */
 async function inOrder(): Promise<void> {
   for (const run of runs.values()) await run.run();
 }

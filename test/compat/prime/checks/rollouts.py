@@ -3,16 +3,21 @@
 The model is a scripted server (MODEL_URL); sandboxes, tools and rollouts are the package's own.
 """
 
+import asyncio
 import json
 import os
+import sys
 
 import verifiers as vf
 from datasets import Dataset
-from lines import check, main
+from lines import check, count, interrupted, main
 from prime_sandboxes import AsyncSandboxClient
 from verifiers.types import ClientConfig
 
 IMAGE = os.environ["IMAGE"]
+ROLLOUTS = 64
+# So that all of them fit on a small machine at once.
+SMALL = {"memory_gb": 0.1}
 CLIENT = ClientConfig(api_base_url=os.environ["MODEL_URL"], api_key_var="PRIME_API_KEY")
 
 # Images that are made from Debian's packages call it python3.
@@ -34,14 +39,6 @@ def outputs_of(state):
             seen.add(get("tool_call_id"))
             texts.append(str(get("content")))
     return texts
-
-
-async def left():
-    client = AsyncSandboxClient()
-    try:
-        return (await client.list(exclude_terminated=True)).total
-    finally:
-        await client.aclose()
 
 
 def remembering(base):
@@ -74,25 +71,45 @@ async def sandbox_env():
         ["bash", {"command": "echo first $N; echo state > /tmp/kept"}],
         ["bash", {"command": "cat /tmp/kept; echo oops >&2; exit 3"}],
     ]
-    count = 8
     env = remembering(vf.SandboxEnv)(
         docker_image=IMAGE,
-        dataset=questions(script, count),
+        **SMALL,
+        dataset=questions(script, ROLLOUTS),
         rubric=vf.Rubric(funcs=[reward]),
         environment_vars={"N": "value"},
         labels=["rollouts"],
         max_turns=6,
     )
-    await env.evaluate(CLIENT, "scripted", num_examples=count, max_concurrent=count)
+    await env.evaluate(CLIENT, "scripted", num_examples=ROLLOUTS, max_concurrent=ROLLOUTS)
     AsyncSandboxClient.get = original
-    assert len(env.states) == count, len(env.states)
+    assert len(env.states) == ROLLOUTS, len(env.states)
     for state in env.states:
         assert not state.get("error"), state.get("error")
         assert outputs_of(state) == ["first value", "state\nstderr:\noops"], outputs_of(state)
         # One look at the status and it ran: the wait for its creation was the model's first turn, and no other.
         assert looks[state["sandbox_id"]] <= 2, looks
     await env._teardown()
-    assert await left() == 0
+    assert await count("rollouts") == 0
+
+
+async def evaluate_for_long():
+    # Each call holds one of the client's few threads, and only then it sees to an interrupt: so none is long.
+    turns = [["bash", {"command": "sleep 3"}]] * 100
+    env = vf.SandboxEnv(
+        docker_image=IMAGE,
+        **SMALL,
+        dataset=questions(turns, ROLLOUTS),
+        rubric=vf.Rubric(funcs=[reward]),
+        labels=["interrupted"],
+        max_turns=len(turns),
+    )
+    await env.evaluate(CLIENT, "scripted", num_examples=ROLLOUTS, max_concurrent=ROLLOUTS)
+
+
+@check("an evaluation that is interrupted leaves no sandbox")
+async def ctrl_c():
+    await interrupted("interrupted", sys.executable, __file__, "for long")
+    assert await count("interrupted") == 0
 
 
 @check("a PythonEnv keeps its worker's state between calls, and its death is told")
@@ -114,7 +131,7 @@ async def python_env():
         pip_install_packages="",
         dataset=questions(script, 1),
         rubric=vf.Rubric(funcs=[reward]),
-        labels=["rollouts"],
+        labels=["python"],
         timeout_per_command_seconds=10,
         max_turns=10,
     )
@@ -126,7 +143,10 @@ async def python_env():
     # The call that kills the worker times out on its FIFO; the next one finds it dead, which ends the rollout.
     assert "never" not in "".join(texts) and state.get("error") is not None, (texts, state.get("error"))
     await env._teardown()
-    assert await left() == 0
+    assert await count("python") == 0
 
 
-main()
+if sys.argv[1:] == ["for long"]:
+    asyncio.run(evaluate_for_long())
+else:
+    main()

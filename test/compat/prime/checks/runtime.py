@@ -1,31 +1,31 @@
-"""The runtime that the newest `verifiers` gives its agents: part of check 26 of the list in docs/prime.md."""
+"""The newest `verifiers`: the runtime that it gives its agents, and evaluations. Check 26 of the list in docs/prime.md."""
 
 import asyncio
+import json
 import os
+import socket
+import sys
 
-from lines import check, main
-from prime_sandboxes import AsyncSandboxClient
+from lines import check, count, interrupted, main
 from verifiers.v1.errors import SandboxError
 from verifiers.v1.runtimes.prime import PrimeConfig, PrimeRuntime
 
 IMAGE = os.environ["IMAGE"]
+MODEL_URL = os.environ["MODEL_URL"]
+ROLLOUTS = 64
+FEW = 8
+# Of `scripted_agent.py`.
+TASKS = 2
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
 
 
-def runtime(**fields):
-    return PrimeRuntime(PrimeConfig(image=IMAGE, **fields), name="trace-1")
-
-
-async def left():
-    client = AsyncSandboxClient()
-    try:
-        return (await client.list(exclude_terminated=True)).total
-    finally:
-        await client.aclose()
+def runtime(label, **fields):
+    return PrimeRuntime(PrimeConfig(image=IMAGE, labels=[label], **fields), name="trace-1")
 
 
 @check("a runtime starts, runs, writes, reads, and leaves no sandbox")
 async def life():
-    mine = runtime()
+    mine = runtime("life")
     await mine.start()
     try:
         assert await mine.alive()
@@ -44,12 +44,12 @@ async def life():
             raise AssertionError("the background program did not start")
     finally:
         await mine.stop()
-    assert await left() == 0
+    assert await count("life") == 0
 
 
 @check("an agent's process speaks over its stdin and stdout")
 async def process():
-    mine = runtime()
+    mine = runtime("process")
     await mine.start()
     try:
         agent = await mine.open_process(["python3", "-uc", "for line in iter(input, 'quit'): print(line[::-1])"], {})
@@ -66,19 +66,19 @@ async def process():
 
 @check("many runtimes at once share one client, and all of them run")
 async def many():
-    all_of_them = [runtime() for _ in range(8)]
+    all_of_them = [runtime("many") for _ in range(8)]
     await asyncio.gather(*(each.start() for each in all_of_them))
     try:
         done = await asyncio.gather(*(each.run(["echo", str(n)], {}) for n, each in enumerate(all_of_them)))
         assert [each.stdout for each in done] == [f"{n}\n" for n in range(8)], done
     finally:
         await asyncio.gather(*(each.stop() for each in all_of_them))
-    assert await left() == 0
+    assert await count("many") == 0
 
 
 @check("a policy for single hosts is refused before the agent starts, and never pretended")
 async def policy():
-    mine = runtime(allow=["pypi.org"])
+    mine = runtime("policy", allow=["pypi.org"])
     await mine.start()
     try:
         try:
@@ -91,4 +91,59 @@ async def policy():
         await mine.stop()
 
 
-main()
+def evaluation(label, output, rollouts):
+    """The command line of an evaluation of `scripted_agent.py`, with a tunnel of our own: this machine's loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    agent = {"type": "prime", "image": IMAGE, "memory": 0.1, "labels": json.dumps([label])}
+    tunnel = {"type": "custom", "url": f"http://127.0.0.1:{port}", "port": port}
+    options = {
+        **{f"env.agent.runtime.{name}": value for name, value in agent.items()},
+        "env.interception.type": "server",
+        **{f"env.interception.tunnel.{name}": value for name, value in tunnel.items()},
+        # A connection may be closed by the client's own pool as it is used, when the machine is busy (httpcore#1110).
+        "env.agent.retries.max-retries": 2,
+        "client.base-url": MODEL_URL,
+        "model": "scripted",
+        "num-rollouts": rollouts // TASKS,
+        "output-dir": output,
+        "run.name": "run",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    program = os.path.join(os.path.dirname(sys.executable), "vf-eval")
+    return [program, "scripted-agent", *words, "--no-rich", "--no-push"]
+
+
+@check("an evaluation of two tasks by 64 rollouts at once, through a tunnel of one's own, succeeds and leaves no sandbox")
+async def evaluate():
+    output = os.path.join(os.environ["HOME"], "evaluation")
+    child = await asyncio.create_subprocess_exec(
+        *evaluation("evaluate", output, ROLLOUTS),
+        env=ENVIRONMENT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        told, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+    assert child.returncode == 0, told[-4000:].decode()
+    with open(os.path.join(output, "run", "traces.jsonl")) as file:
+        traces = [trace for line in file for trace in json.loads(line)["traces"]]
+    failed = [str(trace["errors"])[-1000:] for trace in traces if trace["errors"]]
+    assert len(traces) == ROLLOUTS and not failed, (len(failed), failed[:3])
+    assert [trace["rewards"]["made"]["score"] for trace in traces] == [1.0] * ROLLOUTS
+    assert await count("evaluate") == 0
+
+
+@check("an evaluation that is interrupted leaves no sandbox")
+async def ctrl_c():
+    output = os.path.join(os.environ["HOME"], "interrupted")
+    script = json.dumps([["bash", {"command": "sleep 300"}]])
+    await interrupted("ctrl_c", *evaluation("ctrl_c", output, FEW), env={**ENVIRONMENT, "SCRIPT": script})
+    assert await count("ctrl_c") == 0
+
+
+main(together=True)
