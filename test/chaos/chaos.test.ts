@@ -22,6 +22,8 @@ const LENGTH_MS = amount('MILLIBOX_TEST_CHAOS_MS', 25_000);
 const SEED = amount('MILLIBOX_TEST_SEED', Date.now() % 1_000_000_000);
 const LIMIT_MS = LENGTH_MS + 600_000;
 const AT_ONCE = 8;
+/** Of each node: some rollouts wait in the queue at any time. */
+const ROOM = 3;
 const RECOVERY_MS = 60_000;
 /** A fault is felt after its end, while what was lost is found again. */
 const FELT_MS = LONGEST_FAULT_MS + RECOVERY_MS;
@@ -44,6 +46,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
       agents: 2,
       pool: 3,
       agentPorts,
+      agentEnv: { MILLIBOX_MAX_SANDBOXES: String(ROOM) },
       gatewayEnv: { MILLIBOX_NODES: nodes.join(','), MILLIBOX_REDIS_URL: redis.url() },
     });
     clientLinks = await Promise.all(stack.urls.map((url) => Link.to(Number(new URL(url).port))));
@@ -55,7 +58,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
   }, LIMIT_MS);
 
   test('every failure is typed, nothing runs twice, nothing is leaked', { timeout: LIMIT_MS }, async () => {
-    const faults: { kind: FaultKind; at: number }[] = [];
+    const faults: { kind: FaultKind; at: number; mendedAt: number }[] = [];
     const outcomes: Outcome[] = [];
     const forbidden: string[] = [];
     let going = true;
@@ -74,12 +77,20 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     const workers = Promise.all(Array.from({ length: AT_ONCE }, (_, number) => worker(number)));
     try {
       await breakInTurn({ stack, redis, clientLinks, nodeLinks }, random(SEED), LENGTH_MS, (kind) => {
-        faults.push({ kind, at: performance.now() });
+        const fault = { kind, at: performance.now(), mendedAt: Infinity };
+        faults.push(fault);
+        return () => (fault.mendedAt = performance.now());
       });
       const recovered = await Promise.all(urls().map((url, i) => recovery(url, i)));
       going = false;
       await workers;
       const wrong = outcomes.flatMap((outcome) => outcome.wrong);
+      for (const { slowest } of outcomes) {
+        const { during, from, to } = slowest;
+        const broken = faults.map(({ at, mendedAt }) => Math.max(0, Math.min(mendedAt, to) - Math.max(at, from)));
+        const whole = to - from - broken.reduce((sum, ms) => sum + ms, 0);
+        if (whole > RECOVERY_MS) wrong.push(`${during}: took ${Math.round(whole)} ms in which nothing was broken`);
+      }
       console.info(
         report(
           outcomes,
@@ -168,6 +179,7 @@ function report(outcomes: readonly Outcome[], faults: readonly string[], recover
     commands,
     failures: counts(failures.map(({ during, code }) => `${during}: ${code ?? 'no code'}`)),
     faults: counts(faults),
+    slowestMs: Math.round(Math.max(...outcomes.map(({ slowest }) => slowest.to - slowest.from))),
     recoveredMs,
   })}`;
 }

@@ -51,12 +51,15 @@ const OUTAGE_MS = 40_000;
 export const LONGEST_FAULT_MS = OUTAGE_MS;
 const PAUSE_MS = 1_000;
 
-/** One fault after the other until time is up; every one is mended before the next. Tells each as it begins. */
+/**
+ * One fault after the other until time is up; every one is mended before the next. Tells each as it begins, and then by
+ * what that has returned that it is mended.
+ */
 export async function breakInTurn(
   on: Breakable,
   choice: Random,
   lengthMs: number,
-  tell: (kind: FaultKind) => void,
+  tell: (kind: FaultKind) => () => void,
 ): Promise<void> {
   const end = performance.now() + lengthMs;
   let left: FaultKind[] = [];
@@ -67,8 +70,9 @@ export async function breakInTurn(
     // A short run has no time for an outage.
     const outage = choice.next() < OUTAGES && lengthMs > 2 * OUTAGE_MS;
     const forMs = outage ? OUTAGE_MS : choice.between(SHORTEST_MS, LONGEST_MS);
-    tell(kind);
+    const mended = tell(kind);
     await breakOnce(on, kind, choice, forMs);
+    mended();
     await sleep(choice.between(0, PAUSE_MS));
   }
 }

@@ -5,9 +5,11 @@ import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
 import { postTwice, type Service } from './posted.ts';
 
 const COMMANDS = 4;
-/** Longer than any fault lasts, with room for a busy machine: what takes longer hangs. */
-const CALL_MS = 120_000;
+/** Longer than some faults in a row last, with room for a busy machine: what takes longer hangs. */
+const CALL_MS = 240_000;
 const NUMBERS = 2_000;
+/** Longer than any rollout takes: what one could not delete does not hold its place for ever. */
+const LIFETIME_MS = 360_000;
 
 export interface Failure {
   during: string;
@@ -18,6 +20,8 @@ export interface Failure {
 
 export interface Outcome {
   commands: number;
+  /** The call that took longest, by `performance.now()`. */
+  slowest: { during: string; from: number; to: number };
   /** Whether the sandbox's file could be read at the end. */
   checked: boolean;
   failures: Failure[];
@@ -27,19 +31,30 @@ export interface Outcome {
 
 export async function rollout(service: Service, name: string, labels: Record<string, string>): Promise<Outcome> {
   await using client = new Millibox({ urls: [...service.urls], apiKey: service.apiKey });
-  const outcome: Outcome = { commands: 0, checked: false, failures: [], wrong: [] };
+  const outcome: Outcome = {
+    commands: 0,
+    slowest: { during: 'none', from: 0, to: 0 },
+    checked: false,
+    failures: [],
+    wrong: [],
+  };
   const attempt = async <T>(during: string, act: () => PromiseLike<T>): Promise<T | undefined> => {
+    const from = performance.now();
     try {
       return await bounded(act());
     } catch (error) {
       const code = error instanceof ServiceError ? error.code : null;
       outcome.failures.push({ during, code, message: String(error) });
       return undefined;
+    } finally {
+      const to = performance.now();
+      if (to - from > outcome.slowest.to - outcome.slowest.from) outcome.slowest = { during, from, to };
     }
   };
 
   const idempotencyKey = randomUUID();
-  const create = async (): Promise<Sandbox> => await client.sandboxes.create({ memoryMb: 64, labels, idempotencyKey });
+  const wanted = { memoryMb: 64, timeoutMs: LIFETIME_MS, labels, idempotencyKey };
+  const create = async (): Promise<Sandbox> => await client.sandboxes.create(wanted);
   const sandbox = (await attempt('create', create)) ?? (await attempt('create again', create));
   if (sandbox === undefined) return outcome;
 
@@ -51,7 +66,10 @@ export async function rollout(service: Service, name: string, labels: Record<str
     if (result === undefined) continue;
     succeeded.add(line);
     outcome.commands += 1;
-    if (result.exitCode !== i || result.stdout !== numbers(i)) outcome.wrong.push(`${line}: not what it printed`);
+    if (result.exitCode !== i || result.stdout !== numbers(i)) {
+      const { stdout, ...rest } = result;
+      outcome.wrong.push(`${line}: not what it printed: ${stdout.length} characters, ${JSON.stringify(rest)}`);
+    }
   }
 
   const posted = `${name}-posted`;
