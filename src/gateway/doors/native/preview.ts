@@ -149,6 +149,8 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   const target = targetOf(request.url);
   const access = authenticate(services, request.headers, target);
   const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
+  // Whoever asked may have gone meanwhile: nobody would end what has just come.
+  if (socket.destroyed) return void inside.destroy();
   const lines = [`${request.method ?? 'GET'} ${target.path} HTTP/1.1`];
   const headers = {
     ...headersFor(request.headers, target, access),
