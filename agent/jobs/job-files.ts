@@ -9,6 +9,8 @@ import { ChannelLog } from './channel-log.ts';
 const Stored = z.object({
   version: z.literal(1),
   id: z.string(),
+  /** Of its request, where that was written down. */
+  print: z.string().optional(),
   pid: z.int(),
   startedAtMs: z.number(),
   /** Its output is a terminal's. */

@@ -63,10 +63,11 @@ export class Job {
   }
 
   /** @throws ServiceError when the sandbox cannot take it. It runs once `attached` resolves. */
-  static start(deps: JobDeps, kind: RelayKind, pty: boolean): Job {
+  static start(deps: JobDeps, kind: RelayKind, { pty, print }: { pty: boolean; print: string }): Job {
     const stored: StoredJob = {
       version: 1,
       id: deps.id,
+      print,
       pid: 0,
       startedAtMs: Date.now(),
       pty,
@@ -92,6 +93,11 @@ export class Job {
 
   get exit(): ExecExit | null {
     return this.#stored.exit;
+  }
+
+  /** Whether a request with this print would run the same. */
+  matches(print: string): boolean {
+    return (this.#stored.print ?? print) === print;
   }
 
   get pty(): boolean {

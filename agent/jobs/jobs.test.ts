@@ -138,6 +138,25 @@ test('an id runs once: whoever asks for it again follows the job', async () => {
   expect([first, second].map(({ stdout }) => stdout.toString())).toEqual(['once\n', 'once\n']);
 });
 
+test('another request under the id of a job is a conflict', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const ask = {
+    op: 'exec',
+    sandbox: id,
+    id: 'exe-job',
+    command: 'echo once',
+    env: { A: '1', B: '2' },
+    background: true,
+  };
+  await h.client.start(ask).outcome;
+  for (const other of [{ command: 'echo twice' }, { env: { A: '2', B: '1' } }, { background: false }]) {
+    await expect(h.client.start({ ...ask, ...other }).outcome).rejects.toMatchObject({ code: 'idempotency_conflict' });
+  }
+  const same = await h.client.start({ ...ask, env: { B: '2', A: '1' }, timeoutMs: 60_000 }).outcome;
+  expect(same.opened).toMatchObject({ adopted: true });
+});
+
 test('a job that cannot start leaves nothing behind, and its id is free', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();

@@ -15,6 +15,7 @@ import { Follower, type FollowOptions } from './follower.ts';
 import { JobFiles, type JobFilesOptions, type StoredJob } from './job-files.ts';
 import { Job, type JobDeps } from './job.ts';
 import { LogRoom } from './log-room.ts';
+import { requestPrint } from './request-print.ts';
 
 /** Jobs of one sandbox that are known; one more, and the oldest that has ended goes with its log. */
 const MAX_JOBS = 1_000;
@@ -64,11 +65,14 @@ export class Jobs {
 
   /**
    * Runs a command in the background, with the stream as its first follower. An id that ran before does not run again.
-   * @throws ServiceError: refuse the stream with it.
+   * @throws ServiceError: refuse the stream with it; `idempotency_conflict` for another request under a known id.
    */
   exec(outer: MuxStream, sandbox: Sandbox, calls: CallCount): StreamHandler {
     const known = this.find(sandbox.id, outer.request['id']);
     const exec = parseExec(outer.request);
+    if (known?.matches(requestPrint(exec)) === false) {
+      throw new ServiceError('idempotency_conflict', 'This id was used with another request.');
+    }
     const job = known ?? this.start(sandbox, { ...outer.request, id: exec.id });
     return this.#follow(outer, sandbox, calls, {
       job,
@@ -108,7 +112,8 @@ export class Jobs {
     const kind = execKind({ ...request, id: exec.id, background: true }, this.#options.hooks);
     let job: Job;
     try {
-      job = Job.start(this.#deps(sandbox, exec.id, files), kind, exec.pty !== undefined);
+      const about = { pty: exec.pty !== undefined, print: requestPrint({ ...exec, background: true }) };
+      job = Job.start(this.#deps(sandbox, exec.id, files), kind, about);
     } catch (error) {
       this.#removed(files.directory, files.remove());
       throw error;

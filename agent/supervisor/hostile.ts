@@ -10,6 +10,7 @@ const MAX_EVENT_BYTES = 64 * 1024;
 /** Errors that are about one program, file or port in the sandbox. */
 const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'invalid_request',
+  'idempotency_conflict',
   'exec_not_found',
   'exec_program_not_found',
   'exec_permission_denied',

@@ -97,7 +97,7 @@ export type Capability =
   | 'cap'
   /** A name for a run. */
   | 'key'
-  /** Another request under the same name is refused. */
+  /** Another request under the same name is refused also after the end of the run. */
   | 'conflict'
   /** Coming back to a command by its id. */
   | 'attach'

@@ -1,5 +1,5 @@
-//! Everything that a command started: its session, its descendants, the sessions those made, and whoever carries its id in
-//! the environment. A session belongs to whoever made it, so one member of ours makes the whole session ours.
+//! Everything that a command started: its session, its descendants, the sessions those made, and whoever carries its tag,
+//! or its id in the environment. A session belongs to whoever made it, so one member of ours makes the whole session ours.
 
 use crate::exec::request::MARKER;
 use crate::sys::process::{self, BorrowedIdentity};
@@ -9,6 +9,9 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
+/// Tags are above this, out of the way of limits that mean something.
+pub const TAGS: u64 = 1 << 62;
+const MAX_LIMITS_BYTES: u64 = 16 * 1024;
 const MAX_ENVIRON_BYTES: u64 = 4 * 1024 * 1024;
 /// Looks at the table of processes without a pause between.
 const PASSES: u32 = 32;
@@ -73,6 +76,22 @@ fn marked(pid: c_int, marker: &[u8]) -> bool {
     environ.map(|text| text.split(|byte| *byte == 0).any(|entry| entry == marker)).unwrap_or(false)
 }
 
+/// Whether a process carries the tag: it is inherited, and programs that write over their environment or clear it keep it.
+fn tagged(pid: c_int, tag: u64) -> bool {
+    match process::tag_of(pid) {
+        Ok(found) => found == tag,
+        // Another user's: this file is for everybody to read.
+        Err(_) => read(&format!("/proc/{}/limits", pid), MAX_LIMITS_BYTES).map_or(false, |text| holds_tag(&text, tag)),
+    }
+}
+
+fn holds_tag(limits: &[u8], tag: u64) -> bool {
+    let tag = tag.to_string();
+    let line = limits.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"Max file locks"));
+    let mut fields = line.unwrap_or(b"").split(|byte| *byte == b' ');
+    fields.any(|field| field == tag.as_bytes())
+}
+
 fn marker(id: &[u8]) -> Vec<u8> {
     [MARKER, b"=", id].concat()
 }
@@ -80,6 +99,7 @@ fn marker(id: &[u8]) -> Vec<u8> {
 /// Whose members are meant.
 pub struct Family<'a> {
     pub id: &'a [u8],
+    pub tag: u64,
     /// The process the command began with, which is also the number of its session.
     pub leader: c_int,
     /// Its exit has been collected: the number may be another's by now.
@@ -102,7 +122,8 @@ pub fn members(family: &Family) -> Vec<c_int> {
     let me = process::getpid();
     for process in &processes {
         let known = process.pid == leader || process.session == leader;
-        if known || (!others.contains(&process.session) && !process.dead && marked(process.pid, &marker)) {
+        let carries = || tagged(process.pid, family.tag) || marked(process.pid, &marker);
+        if known || (!others.contains(&process.session) && !process.dead && carries()) {
             ours.insert(process.pid);
         }
     }
@@ -164,6 +185,16 @@ pub fn exterminate(family: &Family) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_found_among_the_limits() {
+        let limits =
+            b"Limit   Soft Limit  Hard Limit  Units\nMax cpu time  7  7  seconds\nMax file locks  42   42   locks \n";
+        assert!(holds_tag(limits, 42));
+        assert!(!holds_tag(limits, 4));
+        assert!(!holds_tag(limits, 7));
+        assert!(!holds_tag(b"", 42));
+    }
 
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {

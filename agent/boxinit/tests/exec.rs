@@ -295,6 +295,34 @@ fn kill_reaches_daemons_that_left_the_session() {
 }
 
 #[test]
+fn kill_reaches_daemons_that_left_the_session_and_their_environment() {
+    for user in ["", r#","user":"65534""#] {
+        let mut agent = Agent::start();
+        let file = agent.directory.join("pids");
+        std::fs::write(&file, "").expect("file");
+        let _ = std::process::Command::new("chmod").arg("666").arg(&file).status();
+        let script = format!(
+            "f={}; (env -i /usr/bin/setsid /bin/sh -c 'echo $$ >> '$f'; exec /bin/sleep 1000' &); \
+             while [ $(wc -l < $f) -lt 1 ]; do sleep 0.02; done; echo up; sleep 1000",
+            file.display()
+        );
+        let stream = agent.open(&exec_as(&unique("bare"), &script, user));
+        let mut outcome = Outcome::default();
+        agent.until(stream, &mut outcome, |outcome| outcome.stdout().ends_with(b"up\n"));
+        // Another command is left alone.
+        let other = agent.open(&exec("echo there; sleep 0.5; echo still", user));
+        let mut beside = Outcome::default();
+        agent.until(other, &mut beside, |outcome| outcome.stdout() == b"there\n");
+        agent.event(stream, r#"{"type":"kill"}"#);
+        agent.until(stream, &mut outcome, |_| false);
+        let pid = std::fs::read_to_string(&file).expect("pids");
+        wait_for(|| !std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+        agent.until(other, &mut beside, |_| false);
+        assert_eq!((beside.stdout(), beside.code()), (&b"there\nstill\n"[..], 0));
+    }
+}
+
+#[test]
 fn a_timeout_ends_everything_and_keeps_the_output() {
     let mut agent = Agent::start();
     let result = agent.call(&exec("echo partial; (sleep 600 & sleep 600) | cat", r#","timeoutMs":300"#));

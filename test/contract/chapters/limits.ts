@@ -20,7 +20,9 @@ export function limits(scene: Scene): void {
   });
 
   rule(scene, 'a daemon that left its session dies with its command', [], async ({ door, id, sandbox }) => {
-    const command = 'setsid sh -c "sleep 97531 & sleep 97531" & sleep 97531';
+    // One of them keeps nothing of what it came from: no parent, no session, no environment.
+    const bare = '(env -i "$(command -v setsid)" "$(command -v sleep)" 97531 &)';
+    const command = `${bare}; setsid sh -c "sleep 97531 & sleep 97531" & sleep 97531`;
     expect((await door.run(id, command, { timeoutMs: 1_000 })).timedOut).toBe(true);
     await none(sandbox, 'sleep 97531');
   });

@@ -52,6 +52,8 @@ export function resume(scene: Scene): void {
     const first = ask();
     first.catch(() => undefined);
     await expect.poll(async () => (await sandbox.exec(`cat ${runs}`)).stdout, { timeout: LIMIT_MS }).toBe('run\n');
+    // Another request under the name of a run in hand is a mistake: it is neither run nor given that run's output.
+    expect(await codeOf(door.run(id, 'echo other', { key: `key-${mark}` }))).toBe('idempotency_conflict');
     const second = ask();
     await sandbox.exec(['touch', go], { check: true });
     expect(await second).toMatchObject({ exitCode: 5, stdout: 'input\ndone\n' });

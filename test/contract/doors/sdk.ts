@@ -20,7 +20,7 @@ const WAIT_MS = 60_000;
 
 export class SdkDoor implements Door {
   readonly name = 'SDK';
-  readonly lacks = { conflict: 'an id names one run, whatever is asked for under it' };
+  readonly lacks = { conflict: 'an id is free again once its exit was taken' };
   readonly hurry = 200;
   readonly #stack: TestStack;
   readonly #client: Millibox;

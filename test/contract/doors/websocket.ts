@@ -15,7 +15,7 @@ export class WebSocketDoor implements Door {
   readonly name = 'WebSocket';
   readonly lacks = {
     cap: 'a stream is never cut, only held back',
-    conflict: 'an id names one run, whatever is asked for under it',
+    conflict: 'an id is free again once its exit was taken',
     jobs: 'they are listed and read over REST',
   };
   readonly hurry = 200;

@@ -43,6 +43,7 @@ impl Job {
             stdio: [self.null.raw(), their_out.raw(), their_err.raw()],
             extra: None,
             terminal: false,
+            tag: u64::MAX,
             descriptor_limit: None,
         };
         let pid = spawner.spawn(&program).unwrap_or_else(|failure| {

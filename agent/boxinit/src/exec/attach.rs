@@ -27,9 +27,12 @@ impl Execs {
         Ok(())
     }
 
-    /// An exec of this id ran before: the request is answered by that one, from its start.
-    pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32) -> Result<(), WireError> {
+    /// An exec of this id ran before: the same request is answered by that one, from its start.
+    pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32, fingerprint: u64) -> Result<(), WireError> {
         let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        if exec.fingerprint != fingerprint {
+            return Err(WireError::new("idempotency_conflict", "This id was used with another request."));
+        }
         let mut answer = Writer::object();
         answer.int("pid", exec.pid.into());
         answer.bool("adopted", true);

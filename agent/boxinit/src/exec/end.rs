@@ -190,7 +190,7 @@ impl Execs {
         let exec = self.table.get(key)?;
         let others = self.leaders_but(key);
         let leader_reaped = exec.exit.is_some();
-        Some(look(&Family { id: &exec.id, leader: exec.pid, leader_reaped, others: &others }))
+        Some(look(&Family { id: &exec.id, tag: exec.tag, leader: exec.pid, leader_reaped, others: &others }))
     }
 
     pub fn on_timeout(&mut self, core: &mut Core, key: Key) {

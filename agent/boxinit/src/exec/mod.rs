@@ -47,6 +47,10 @@ struct Killing {
 
 pub struct Exec {
     id: Vec<u8>,
+    /// Of the request: the same id with another is a mistake of whoever chose it.
+    fingerprint: u64,
+    /// What its processes carry.
+    tag: u64,
     pid: c_int,
     /// Whoever listens.
     stream: Option<u32>,
@@ -86,6 +90,8 @@ pub struct Execs {
     /// Ended and not acknowledged, oldest first. May hold keys that are gone.
     kept: VecDeque<Key>,
     oom: end::OomCounter,
+    /// Programs started so far.
+    count: u64,
 }
 
 impl Execs {
@@ -209,10 +215,11 @@ impl Execs {
     /// The request's script has come, or was there from the beginning.
     pub fn open(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
         let request = Request::parse(open)?;
-        if let Some(key) = self.by_id.get(&request.id).copied() {
-            return self.adopt(core, key, stream);
+        let known = self.by_id.get(&request.id).copied();
+        if let (Some(key), false) = (known, matches!(request.command, request::Command::ScriptLater(..))) {
+            return self.adopt(core, key, stream, request.fingerprint(None));
         }
-        if self.running() >= MAX_RUNNING {
+        if known.is_none() && self.running() >= MAX_RUNNING {
             return Err(WireError::resource_limit(format!("{} commands run in this sandbox already", MAX_RUNNING)));
         }
         match request.command {

@@ -4,7 +4,9 @@ use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::{self, c_int};
 use crate::users::{Accounts, Identity};
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::CString;
+use std::hash::{Hash, Hasher};
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// By this variable a program is known as ours even after it left its session.
@@ -22,13 +24,13 @@ const DEFAULT_HOLD_MS: u64 = 20_000;
 /// Under this number a long script's file is open in its shell.
 const SCRIPT_DESCRIPTOR: c_int = 19;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shell {
     Sh,
     Bash,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum Command {
     Argv(Vec<Vec<u8>>),
     Script(Shell, Vec<u8>),
@@ -198,6 +200,20 @@ pub fn script_file(text: &[u8]) -> Result<sys::io::Fd, WireError> {
 }
 
 impl Request {
+    /// Tells requests for different runs apart. Limits, and what becomes of the output, may change from one try to the
+    /// next; a script that comes as data is told apart by `late`, its text.
+    pub fn fingerprint(&self, late: Option<u64>) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.command, &self.cwd, &self.user, late).hash(&mut hasher);
+        (self.stdin, self.pty.is_some(), self.background).hash(&mut hasher);
+        // The members of an object have no order.
+        self.env.iter().fold(hasher.finish(), |sum, variable| {
+            let mut hasher = DefaultHasher::new();
+            variable.hash(&mut hasher);
+            sum.wrapping_add(hasher.finish())
+        })
+    }
+
     /// `shell` when it is a script's second try with `sh` because there is no bash. `late` is a script that came as data.
     pub fn prepare(
         &self,
@@ -314,6 +330,25 @@ mod tests {
         let made = request(r#"{"id":"a","argv":["x"],"env":{"MILLIBOX_EXEC_ID":"b","HOME":"/","PATH":"/"}}"#);
         let prepared = made.expect("valid").prepare(&mut Accounts::default(), false, None).expect("ready");
         assert_eq!(strings(&prepared.env), ["HOME=/", "PATH=/", "MILLIBOX_EXEC_ID=a"]);
+    }
+
+    #[test]
+    fn a_run_is_known_by_what_runs_and_not_by_its_limits_or_the_order_of_its_variables() {
+        let of = |rest: &str| request(&format!(r#"{{"id":"a",{}}}"#, rest)).expect("valid").fingerprint(None);
+        let plain = of(r#""argv":["x"],"env":{"A":"1","B":"2"},"timeoutMs":5"#);
+        assert_eq!(of(r#""argv":["x"],"env":{"B":"2","A":"1"},"ringBytes":7,"detachedMs":1"#), plain);
+        for other in [
+            r#""argv":["y"],"env":{"A":"1","B":"2"}"#,
+            r#""argv":["x"],"env":{"A":"2","B":"1"}"#,
+            r#""script":"x","env":{"A":"1","B":"2"}"#,
+            r#""argv":["x"],"env":{"A":"1","B":"2"},"cwd":"/tmp""#,
+            r#""argv":["x"],"env":{"A":"1","B":"2"},"user":"nobody""#,
+            r#""argv":["x"],"env":{"A":"1","B":"2"},"stdin":true"#,
+            r#""argv":["x"],"env":{"A":"1","B":"2"},"background":true"#,
+            r#""argv":["x"],"env":{"A":"1","B":"2"},"pty":{"cols":80,"rows":24}"#,
+        ] {
+            assert_ne!(of(other), plain, "{}", other);
+        }
     }
 
     #[test]

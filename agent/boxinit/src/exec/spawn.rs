@@ -35,6 +35,8 @@ pub struct Program<'a> {
     pub extra: Option<(c_int, c_int)>,
     /// Descriptor 0 becomes the controlling terminal.
     pub terminal: bool,
+    /// What it and its descendants are known by.
+    pub tag: u64,
     pub descriptor_limit: Option<Limit>,
 }
 
@@ -48,6 +50,7 @@ struct Plan {
     stdio: [c_int; 3],
     extra: Option<(c_int, c_int)>,
     terminal: bool,
+    tag: u64,
     descriptor_limit: Option<Limit>,
     failure: Option<Failure>,
 }
@@ -82,6 +85,7 @@ impl Spawner {
             stdio: program.stdio,
             extra: program.extra,
             terminal: program.terminal,
+            tag: program.tag,
             descriptor_limit: program.descriptor_limit,
             failure: None,
         };
@@ -128,6 +132,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
     if plan.terminal {
         tty::take_control();
     }
+    process::set_tag(plan.tag);
     if let Some(limit) = &plan.descriptor_limit {
         process::set_descriptor_limit(limit);
     }

@@ -9,11 +9,14 @@ use crate::core::{Core, Source};
 use crate::error::WireError;
 use crate::frame;
 use crate::json::Writer;
+use crate::kill;
 use crate::mux::Owner;
 use crate::slab::Key;
 use crate::sys::io::{self, Fd};
 use crate::sys::{self, poll, tty};
 use crate::timers::Timer;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// An exec whose script is still on its way.
@@ -22,6 +25,8 @@ pub struct Script {
     file: Fd,
     wanted: u64,
     got: u64,
+    /// Of the text so far.
+    text: DefaultHasher,
     /// Input that came before the end of the script.
     early: Vec<u8>,
     early_end: bool,
@@ -101,8 +106,11 @@ impl Execs {
         core: &mut Core,
         stream: u32,
         request: Request,
-        late: Option<&Fd>,
+        late: Option<(&Fd, u64)>,
     ) -> Result<Key, WireError> {
+        let fingerprint = request.fingerprint(late.map(|(_, text)| text));
+        let late = late.map(|(file, _)| file);
+        let tag = self.next_tag();
         let mut prepared = request.prepare(&mut core.accounts, false, late)?;
         let uid = prepared.identity.as_ref().map_or(0, |identity| identity.uid);
         let mut ends = match request.pty {
@@ -111,11 +119,11 @@ impl Execs {
         };
         let oom_before = self.oom.read();
         let started = Instant::now();
-        let mut spawned = launch(core, &prepared, &ends, request.pty.is_some());
+        let mut spawned = launch(core, &prepared, &ends, tag, request.pty.is_some());
         let missing = matches!(spawned, Err(Failure { stage: Stage::Execute, errno: sys::ENOENT | sys::ENOTDIR }));
         if missing && request.wants_bash() {
             prepared = request.prepare(&mut core.accounts, true, late)?;
-            spawned = launch(core, &prepared, &ends, request.pty.is_some());
+            spawned = launch(core, &prepared, &ends, tag, request.pty.is_some());
         }
         let pid = spawned.map_err(|failure| explain(failure, &request))?;
         for fd in ends.theirs.iter_mut() {
@@ -126,6 +134,8 @@ impl Execs {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3);
         let exec = Exec {
             id: request.id.clone(),
+            fingerprint,
+            tag,
             pid,
             stream: Some(stream),
             outputs: [
@@ -171,6 +181,14 @@ impl Execs {
         Ok(key)
     }
 
+    /// Unlike all others, also those of another boxinit whose processes are seen here.
+    fn next_tag(&mut self) -> u64 {
+        self.count += 1;
+        let mut hasher = self.by_id.hasher().build_hasher();
+        hasher.write_u64(self.count);
+        kill::TAGS | hasher.finish() >> 2
+    }
+
     fn register(&mut self, core: &mut Core, key: Key, request: &Request) {
         if let Some(exec) = self.table.get_mut(key) {
             for (which, output) in exec.outputs.iter().enumerate() {
@@ -196,7 +214,8 @@ impl Execs {
         wanted: u64,
     ) -> Result<(), WireError> {
         let file = request::script_file(&[])?;
-        let script = Script { request, file, wanted, got: 0, early: Vec::new(), early_end: false };
+        let script =
+            Script { request, file, wanted, got: 0, text: DefaultHasher::new(), early: Vec::new(), early_end: false };
         let key = self.scripts.insert(script).ok_or_else(|| WireError::resource_limit("too many commands at once"))?;
         core.link.set_owner(stream, Owner::Script(key));
         Ok(())
@@ -212,6 +231,7 @@ impl Execs {
             return;
         }
         script.got += bytes.len() as u64;
+        script.text.write(bytes);
         let mut rest = bytes;
         while !rest.is_empty() && script.got <= script.wanted {
             match io::write(script.file.raw(), rest) {
@@ -240,13 +260,14 @@ impl Execs {
             let message = format!("the script was to have {} bytes and has {}", script.wanted, script.got);
             return core.link.refuse(stream, &WireError::new("exec_bad_args", message));
         }
+        let text = script.text.finish();
         if let Some(running) = self.by_id.get(&script.request.id).copied() {
-            if let Err(error) = self.adopt(core, running, stream) {
+            if let Err(error) = self.adopt(core, running, stream, script.request.fingerprint(Some(text))) {
                 core.link.refuse(stream, &error);
             }
             return;
         }
-        match self.start(core, stream, script.request, Some(&script.file)) {
+        match self.start(core, stream, script.request, Some((&script.file, text))) {
             Err(error) => core.link.refuse(stream, &error),
             Ok(key) => {
                 if !script.early.is_empty() {
@@ -265,7 +286,7 @@ impl Execs {
     }
 }
 
-fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, terminal: bool) -> Result<i32, Failure> {
+fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, tag: u64, terminal: bool) -> Result<i32, Failure> {
     if prepared.candidates.is_empty() {
         return Err(Failure { stage: Stage::Execute, errno: sys::ENOENT });
     }
@@ -280,6 +301,7 @@ fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, terminal: bool) -> 
         stdio: ends.numbers,
         extra: prepared.script.as_ref().map(|(file, number)| (file.raw(), *number)),
         terminal,
+        tag,
         descriptor_limit: core.descriptor_limit,
     })
 }

@@ -20,6 +20,8 @@ const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
 const RLIMIT_NPROC: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
+/// Of locks on files: the kernel has not looked at it since Linux 2.4, and yet every process inherits it.
+const RLIMIT_LOCKS: c_int = 10;
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -67,6 +69,7 @@ extern "C" {
     fn prctl(option: c_int, ...) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
+    fn prlimit(pid: c_int, resource: c_int, new: *const Limit, old: *mut Limit) -> c_int;
     fn setfsuid(uid: u32) -> c_int;
     fn setfsgid(gid: u32) -> c_int;
     static environ: *const *mut c_char;
@@ -180,6 +183,19 @@ pub fn limit_processes(most: u64) -> Result<(), i32> {
 /// Usable in a forked child.
 pub fn set_descriptor_limit(limit: &Limit) {
     unsafe { setrlimit(RLIMIT_NOFILE, limit) };
+}
+
+/// Marks this process and all that will descend from it, whatever they execute, with a limit that limits nothing. Not
+/// every kernel takes it. Usable in a forked child.
+pub fn set_tag(tag: u64) {
+    let limit = Limit { soft: tag, hard: tag };
+    unsafe { setrlimit(RLIMIT_LOCKS, &limit) };
+}
+
+/// The tag of a process that runs as our user.
+pub fn tag_of(pid: c_int) -> Result<u64, i32> {
+    let mut limit = Limit::default();
+    check(unsafe { prlimit(pid, RLIMIT_LOCKS, std::ptr::null(), &mut limit) }).map(|_| limit.hard)
 }
 
 /// Looks at files with another's rights until dropped: without CAP_SYS_PTRACE, /proc shows a process only to its own.
