@@ -93,7 +93,7 @@ describe.skipIf(!wanted)(`control groups of version 2${because(wanted ? [] : ['M
         sandbox=$(again millibox create)
         scope=$(sed -n 's#.*/\\(session-.*[.]scope\\).*#\\1#p' /proc/$(pgrep -f dist/agent/main.js | head -n 1)/cgroup)
         echo "of $scope" && systemctl kill --signal=KILL "$scope"
-        again sh -c '! pgrep -f dist/agent/main.js >/dev/null'
+        again sh -c '! pgrep -f dist/agent/[m]ain.js >/dev/null'
         session && service_up
         again millibox exec $sandbox -- echo lives
         pkill -INT -f 'main.js up --runtime oci' && again sh -c '! pgrep boxinit >/dev/null'`);
