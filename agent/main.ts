@@ -1,6 +1,6 @@
 /** The agent as a process: one per node. */
-import { pathToFileURL } from 'node:url';
 import { pino } from 'pino';
+import { isMain } from '../src/lib/is-main.ts';
 import { startAgent } from './agent.ts';
 import { loadConfig } from './config.ts';
 import { openRuntime } from './runtime/select.ts';
@@ -26,7 +26,7 @@ export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise
   log.info({ event: 'agent_stopped', sandboxes: config.onStop }, 'the agent has stopped');
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (isMain(import.meta.url)) {
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
   try {

@@ -1,7 +1,7 @@
 /** The gateway as a process: `node src/gateway/main.ts`, configured by its environment (config.ts). */
-import { pathToFileURL } from 'node:url';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
+import { isMain } from '../lib/is-main.ts';
 import type { Logger } from '../lib/logger.ts';
 import { dialNode } from '../mux/index.ts';
 import { buildApp } from './app.ts';
@@ -104,4 +104,4 @@ function run(): void {
   );
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) run();
+if (isMain(import.meta.url)) run();
