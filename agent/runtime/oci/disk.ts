@@ -6,13 +6,12 @@ import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
 import { runTool } from '../../images/run-tool.ts';
 import { Companion } from './companion.ts';
 
 const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
-/** Less has no room for the file system's own tables. */
-const MIN_MB = 4;
 
 /** Reads a word, and then as many lines as it needs. */
 const SCRIPT = `
@@ -71,7 +70,7 @@ export class Disks {
    * @returns the mount point; give it back with `release` once the sandbox has it.
    */
   async mount(id: string, file: string, sizeMb: number): Promise<string> {
-    if (sizeMb < MIN_MB) throw new ServiceError('invalid_request', `a disk has ${MIN_MB} MiB at least`);
+    if (sizeMb < MIN_DISK_MB) throw new ServiceError('invalid_request', `a disk has ${MIN_DISK_MB} MiB at least`);
     const template = await this.#template(sizeMb);
     const point = join(this.#dir, id);
     await mkdir(point, { mode: 0o711 });
