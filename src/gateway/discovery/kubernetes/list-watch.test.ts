@@ -215,6 +215,23 @@ describe('a right that is not there', () => {
     expect(copy.state).toBe('synced');
   });
 
+  test('which was there is doubted before it is believed: a server that starts refuses everybody for a moment', async () => {
+    const model = new KubeModel();
+    model.put('nodes', node('a'));
+    const copy = copyOf(model, { optional: true, timings: { refusedPauseMs: 600_000 } });
+    await watched(model);
+    let refusals = 0;
+    model.refuse = () => ((refusals += 1) > 3 ? null : { status: 403 });
+    model.endWatches();
+    await vi.waitFor(() => expect(refusals).toBeGreaterThan(3), LIMIT);
+    model.put('nodes', node('b'));
+    await becomes(copy, 'a', 'b');
+    expect(copy.state).toBe('synced');
+    model.refuse = () => ({ status: 403 });
+    model.endWatches();
+    await vi.waitFor(() => expect(copy.state).toBe('refused'), LIMIT);
+  });
+
   test('to what is needed keeps what is known', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));

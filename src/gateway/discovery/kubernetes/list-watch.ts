@@ -62,6 +62,8 @@ const MAX_PAGE_BYTES = 64 * 1024 * 1024;
 /** Objects are 1.5 MB at most in etcd; JSON may be larger. */
 const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 const MAX_OBJECTS = 100_000;
+/** Refusals in a row before a right that was there is taken for lost: a server that starts knows nobody's for a moment. */
+const DOUBTED_REFUSALS = 6;
 /** A watch that brought nothing and ended sooner did not work. */
 const SHORT_MS = 5_000;
 
@@ -80,6 +82,7 @@ export class ListWatch<T> {
   #version: string | null = null;
   #pages = true;
   #failures = 0;
+  #refusals = 0;
   #running: Promise<void> | null = null;
 
   constructor(options: ListWatchOptions<T>) {
@@ -251,6 +254,7 @@ export class ListWatch<T> {
   #worked(): void {
     if (this.#failures > 0) this.#options.log.info({ what: this.#options.what }, 'the API server answers again');
     this.#failures = 0;
+    this.#refusals = 0;
   }
 
   /** @returns how long to wait */
@@ -261,7 +265,8 @@ export class ListWatch<T> {
     if (!mayResume(error)) this.#version = null;
     if (error instanceof KubeError && error.forbidden) {
       if (first) log.warn({ err: error, what }, `no right to list and watch ${what}`);
-      if (optional) {
+      this.#refusals += 1;
+      if (optional && (this.#state !== 'synced' || this.#refusals > DOUBTED_REFUSALS)) {
         this.#version = null;
         this.#set('refused');
         return jittered(this.#timings.refusedPauseMs);
