@@ -4,6 +4,13 @@ import { withDeadline } from '../../src/lib/deadline.ts';
 
 const KEPT_BYTES = 64 * 1024;
 
+/** Of every program that is run here: nothing of the agent's own is in it. */
+export const TOOL_ENVIRONMENT = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  LC_ALL: 'C',
+  HOME: '/root',
+};
+
 export class ToolError extends Error {
   override readonly name = 'ToolError';
   readonly output: string;
@@ -33,7 +40,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
       stdio: ['pipe', 'pipe', 'pipe'],
       // A group of its own, so that what the tool starts ends with it.
       detached: true,
-      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/root' },
+      env: TOOL_ENVIRONMENT,
     });
     const kill = (): void => {
       if (child.pid === undefined) return;

@@ -17,12 +17,12 @@ import { endGroup, endProcesses } from '../oci/ending.ts';
 import { ExitListeners, type ExitListener } from '../oci/exit-listeners.ts';
 import { Exits } from '../oci/exits.ts';
 import type { Network } from '../oci/network/network.ts';
+import { runInNetworkOf } from '../oci/network/tools.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
 import { UnderWay } from '../oci/under-way.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
-import { raiseLoopback } from './loopback.ts';
 import { containerSpec, INSIDE } from './spec.ts';
 import { furnish } from './upper.ts';
 
@@ -177,7 +177,8 @@ export class GvisorRuntime implements ContainerRuntime {
     await cli.internet.create(id, dir, join(dir, 'pid'), log);
     const pid = Number(await readFile(join(dir, 'pid'), 'utf8'));
     await network.setUp(await network.connect(id, dir, pid), pid);
-    await raiseLoopback(pid);
+    // gVisor makes its own only where it is told of no device at all.
+    await runInNetworkOf(pid, ['ip', 'link', 'set', 'lo', 'up']);
     await cli.internet.start(id, log);
     return pid;
   }

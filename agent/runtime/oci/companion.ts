@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { TOOL_ENVIRONMENT } from '../../images/run-tool.ts';
 
 const MAX_WAITING = 4_096;
 const MAX_LINES = 1_000;
@@ -78,7 +79,7 @@ export class Companion {
       stdio: ['pipe', 'pipe', 'ignore'],
       // A group of its own: a terminal's Ctrl-C is for us, and what the program starts ends with it.
       detached: true,
-      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+      env: TOOL_ENVIRONMENT,
     });
     child.on('error', () => this.#gone(child));
     child.once('close', () => this.#gone(child));
