@@ -4,6 +4,7 @@ import { sleep } from '../../src/lib/deadline.ts';
 import { ratio, Samples } from '../report/statistics.ts';
 import { interleave } from './lanes.ts';
 import { mustSucceed } from './sandboxes.ts';
+import type { SpawnServer } from './spawn-loop.ts';
 
 const STREAMS = 200;
 const SANDBOXES = 8;
@@ -17,22 +18,33 @@ const ENDLESS = String(2 ** 44);
 export interface Crowd {
   idle: Samples;
   among: Samples;
+  /** Native spawns beside the execs, in turn with them: what the streams do to any program that starts. */
+  spawnIdle: Samples;
+  spawnAmong: Samples;
   /** Throughput of all but the stalled stream: with the stall, over without it. */
   othersVsBefore: number | null;
   setup: Record<string, number>;
 }
 
 /** @param make gives a sandbox in which `program BYTES` writes so many bytes. */
-export async function measureCrowd(make: () => Promise<Sandbox>, program: string): Promise<Crowd> {
+export async function measureCrowd(
+  make: () => Promise<Sandbox>,
+  program: string,
+  spawner: SpawnServer,
+): Promise<Crowd> {
   const sandboxes = await Promise.all(Array.from({ length: SANDBOXES }, make));
   const quiet = await make();
-  const measure = async (name: string): Promise<Samples> => {
-    const samples = new Samples(name);
-    await interleave(EXECS, [{ run: () => samples.time(() => mustSucceed(quiet.exec(TRUE))) }]);
-    return samples;
+  const measure = async (when: string): Promise<[exec: Samples, spawn: Samples]> => {
+    const exec = new Samples(`exec.${when}`);
+    const spawn = new Samples(`posix_spawn.${when}`);
+    await interleave(EXECS, [
+      { run: () => exec.time(() => mustSucceed(quiet.exec(TRUE))) },
+      { run: async () => spawn.add(await spawner.once()) },
+    ]);
+    return [exec, spawn];
   };
   await measure('warm-up');
-  const idle = await measure('exec.idle');
+  const [idle, spawnIdle] = await measure('idle');
 
   const streams = Array.from(
     { length: STREAMS },
@@ -49,11 +61,13 @@ export async function measureCrowd(make: () => Promise<Sandbox>, program: string
   const free = await throughput();
   streams[0]?.stall();
   const stalled = await throughput();
-  const among = await measure('exec.among-streams');
+  const [among, spawnAmong] = await measure('among-streams');
   await Promise.all(streams.map((stream) => stream.end()));
   return {
     idle,
     among,
+    spawnIdle,
+    spawnAmong,
     othersVsBefore: ratio(stalled, free),
     setup: { streams: STREAMS, streamsMibPerSec: Math.round((free * 1000) / 1024 / 1024) },
   };

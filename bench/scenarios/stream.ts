@@ -9,6 +9,7 @@ import type { Sandbox } from '../../src/sdk/index.ts';
 import { floodPieces, FloodCheck } from '../load/flood.ts';
 import { PeakMemory } from '../load/memory.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
+import { SpawnServer } from '../load/spawn-loop.ts';
 import { measureCrowd } from '../load/crowd.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
 import { failures, type Outcome, type Scenario } from './scenario.ts';
@@ -55,15 +56,18 @@ export const stream: Scenario = {
     await sandboxes.delete(sandbox);
 
     options.progress('stream: 200 streams, one reader stalls');
-    const crowd = await measureCrowd(async () => {
+    await using spawner = new SpawnServer(options.binaries.spawnLoop, options.binaries.true);
+    const inCrowd = async (): Promise<Sandbox> => {
       const each = sandboxes.create();
       await installFlood(each, options.binaries.flood);
       return each;
-    }, FLOOD_INSIDE);
+    };
+    const crowd = await measureCrowd(inCrowd, FLOOD_INSIDE, spawner);
+    const crowdRows = [crowd.idle, crowd.among, crowd.spawnIdle, crowd.spawnAmong];
 
     return {
       setup: { mib: bytes / MIB, rounds: ROUNDS, ...crowd.setup },
-      rows: [...Object.values(rows).map((row) => row.row()), crowd.idle.row(), crowd.among.row()],
+      rows: [...[...Object.values(rows), ...crowdRows].map((row) => row.row())],
       ratios: {
         // Times of the same bytes, so the other way round: throughput of ours over theirs.
         streamVsNodePipe: ratio(rows.pipe.p50, rows.stdout.p50),
@@ -72,11 +76,12 @@ export const stream: Scenario = {
         downloadVsDisk: ratio(rows.read.p50, rows.download.p50),
         othersVsBefore: crowd.othersVsBefore,
         execAmongStreamsP99VsIdle: ratio(crowd.among.row().p99Ms, crowd.idle.row().p99Ms),
+        spawnAmongStreamsP99VsIdle: ratio(crowd.spawnAmong.row().p99Ms, crowd.spawnIdle.row().p99Ms),
         stdoutMibPerSec: round((bytes / MIB / rows.stdout.p50) * 1000),
         uploadMibPerSec: round((bytes / MIB / rows.upload.p50) * 1000),
         downloadMibPerSec: round((bytes / MIB / rows.download.p50) * 1000),
       },
-      errors: failures(...Object.values(rows), crowd.idle, crowd.among),
+      errors: failures(...Object.values(rows), ...crowdRows),
     };
   },
 };
