@@ -1,5 +1,6 @@
 /** What the operator sees of an agent. Labels come from closed sets. */
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { addProcessMetrics } from '../src/lib/process-metrics.ts';
 import type { ErrorCode } from '../src/protocol/errors.ts';
 import type { PoolState } from '../src/protocol/node.ts';
 
@@ -19,7 +20,7 @@ export class AgentMetrics {
 
   constructor(source: MetricsSource) {
     const registers = [this.#registry];
-    collectDefaultMetrics({ register: this.#registry, prefix: 'millibox_agent_' });
+    addProcessMetrics(this.#registry, 'millibox_agent_');
     const claims = new Counter({
       name: 'millibox_agent_claims_total',
       help: 'Claims, by whether a container was waiting',

@@ -1,6 +1,6 @@
 /** What Prometheus sees. Labels come from closed sets: never ids, images or messages. */
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { addProcessMetrics } from '../../lib/process-metrics.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import type { Entry } from '../sandboxes/entry.ts';
@@ -19,7 +19,6 @@ const NODE_STATES = ['connecting', 'ready', 'cordoned', 'draining', 'away', 'los
 
 export class Metrics {
   readonly registry = new Registry();
-  readonly #lag: ReturnType<typeof monitorEventLoopDelay>;
   readonly #creates = new Counter({
     name: 'millibox_creates_total',
     help: 'Sandboxes asked for',
@@ -67,8 +66,7 @@ export class Metrics {
   readonly #seen = new WeakMap<Entry, 'running' | 'ended'>();
 
   constructor({ registry, queue, store, shared }: MetricsSources) {
-    this.#lag = monitorEventLoopDelay({ resolution: 10 });
-    this.#lag.enable();
+    addProcessMetrics(this.registry, 'millibox_');
     const gauge = (name: string, help: string, collect: (gauge: Gauge) => void, labelNames: string[] = []): void => {
       const made: Gauge = new Gauge({
         name,
@@ -137,21 +135,6 @@ export class Metrics {
     gauge('millibox_link_streams', 'Streams open to nodes', (g) => {
       g.set(registry.all.reduce((sum, node) => sum + (node.link?.streams ?? 0), 0));
     });
-    gauge(
-      'millibox_event_loop_lag_seconds',
-      'Event loop delay since the last scrape',
-      (g) => {
-        for (const p of [50, 99]) g.set({ quantile: String(p / 100) }, this.#lag.percentile(p) / 1e9);
-        g.set({ quantile: '1' }, this.#lag.max / 1e9);
-        this.#lag.reset();
-      },
-      ['quantile'],
-    );
-    gauge('millibox_memory_bytes', 'Resident memory of this process', (g) => g.set(process.memoryUsage.rss()));
-    gauge('millibox_cpu_seconds', 'Processor time of this process', (g) => {
-      const { user, system } = process.cpuUsage();
-      g.set((user + system) / 1e6);
-    });
   }
 
   created(count: number): void {
@@ -197,7 +180,6 @@ export class Metrics {
   }
 
   stop(): void {
-    this.#lag.disable();
     this.registry.clear();
   }
 }
