@@ -1,8 +1,10 @@
 /** The Grafana dashboard shows what there is. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { Registry } from 'prom-client';
 import { describe, expect, test } from 'vitest';
 import { AgentMetrics } from '../../agent/metrics.ts';
+import { addProcessMetrics } from '../../src/lib/process-metrics.ts';
 import { CHART, ROOT } from './tools.ts';
 
 interface Panel {
@@ -17,10 +19,12 @@ const dashboard = JSON.parse(readFileSync(path.join(CHART, 'dashboards/millibox.
 };
 const expressions = dashboard.panels.flatMap(({ targets }) => targets ?? []).map(({ expr }) => expr);
 
-/** Names in the text of the gateway's sources; those of tenants are made of two parts. */
+/** Those of any process, and names in the text of the gateway's sources; those of tenants are made of two parts. */
 function gatewayMetrics(): Set<string> {
   const root = path.join(ROOT, 'src/gateway');
-  const names = new Set<string>();
+  const registry = new Registry();
+  addProcessMetrics(registry, 'millibox_');
+  const names = new Set(registry.getMetricsAsArray().map(({ name }) => name));
   for (const file of readdirSync(root, { recursive: true, encoding: 'utf8' })) {
     if (path.basename(file) !== 'metrics.ts') continue;
     const text = readFileSync(path.join(root, file), 'utf8');
