@@ -49,14 +49,15 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
   await clearIncoming(config.dataDir);
   const stopping = new AbortController();
-  const reportListeners = new Set<() => void>();
-  const reportChanged = (): void => {
-    for (const listener of reportListeners) listener();
+  const reportListeners = new Set<(soon: boolean) => void>();
+  const tellReport = (soon: boolean): void => {
+    for (const listener of reportListeners) listener(soon);
   };
+  const reportChanged = (): void => tellReport(false);
   const homes = new ContainerHomes(config.dataDir);
   const launcher = new Launcher(runtime, homes, log);
   const store = new RecordStore(config.dataDir, log);
-  const capacity = new Capacity(config);
+  const capacity = new Capacity(config, () => tellReport(true));
   const pools = new Pools({
     runtime,
     launcher,

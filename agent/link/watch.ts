@@ -6,14 +6,16 @@ import type { SandboxChange } from '../sandboxes/sandboxes.ts';
 /** Far below what one message may hold. */
 const SNAPSHOT_PART_BYTES = 256 * 1024;
 const REPORT_EVERY_MS = 1_000;
+/** Between two reports that somebody may be waiting for. */
+const SOON_MS = 50;
 const FORGOTTEN_AT_ONCE = 1_000;
 
 export interface FeedSource {
   report(): NodeReport;
   list(): SandboxRecord[];
   onChange(listener: (change: SandboxChange) => void): () => void;
-  /** Called with a listener that is told when the report has changed. */
-  onReport(listener: () => void): () => void;
+  /** Called with a listener that is told when the report has changed; `soon`: somebody may be waiting for it. */
+  onReport(listener: (soon: boolean) => void): () => void;
 }
 
 /** Serves one `watch` stream. Changes of one turn of the event loop leave together, the newest of each sandbox. */
@@ -22,6 +24,8 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   const forgotten = new Set<string>();
   let scheduled = false;
   let reportTimer: NodeJS.Timeout | undefined;
+  let reportDueMs = Infinity;
+  let reportedMs = -Infinity;
 
   const flush = (): void => {
     scheduled = false;
@@ -43,11 +47,18 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
     scheduled = true;
     setImmediate(flush);
   });
-  const stopReports = source.onReport(() => {
-    reportTimer ??= setTimeout(() => {
-      reportTimer = undefined;
-      if (!stream.closed) stream.event({ type: 'node', node: source.report() });
-    }, REPORT_EVERY_MS);
+  const report = (): void => {
+    reportDueMs = Infinity;
+    reportedMs = performance.now();
+    if (!stream.closed) stream.event({ type: 'node', node: source.report() });
+  };
+  const stopReports = source.onReport((soon) => {
+    const now = performance.now();
+    const dueMs = soon ? Math.max(now, reportedMs + SOON_MS) : now + REPORT_EVERY_MS;
+    if (dueMs >= reportDueMs) return;
+    reportDueMs = dueMs;
+    clearTimeout(reportTimer);
+    reportTimer = setTimeout(report, dueMs - now);
   });
   // The handler is in place only after this returns.
   queueMicrotask(() => {

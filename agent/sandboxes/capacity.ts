@@ -19,9 +19,14 @@ export class Capacity {
   #sandboxes = 0;
   #freeMb = 0;
   #readAtMs = Number.NEGATIVE_INFINITY;
+  /** Whether one was turned down that nobody has been told of room since. */
+  #refused = false;
+  readonly #onRoom: () => void;
 
-  constructor(limits: CapacityLimits) {
+  /** @param onRoom called when room appears after one was turned down; it never throws */
+  constructor(limits: CapacityLimits, onRoom: () => void = () => undefined) {
     this.#limits = limits;
+    this.#onRoom = onRoom;
   }
 
   get sandboxes(): number {
@@ -36,9 +41,10 @@ export class Capacity {
   /** @throws ServiceError `capacity_exhausted` that says which bound was met. */
   reserve(memoryMb: number): void {
     const { maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
-    if (this.#sandboxes >= maxSandboxes) throw full(`the node holds ${maxSandboxes} sandboxes`);
-    if (this.#promisedMb + memoryMb > this.totalMb * memoryOvercommit) throw full('all of its memory is promised');
-    if (this.#available() < minFreeMemoryMb) throw full('hardly any memory is free');
+    if (this.#sandboxes >= maxSandboxes) throw this.#full(`the node holds ${maxSandboxes} sandboxes`);
+    if (this.#promisedMb + memoryMb > this.totalMb * memoryOvercommit)
+      throw this.#full('all of its memory is promised');
+    if (this.#available() < minFreeMemoryMb) throw this.#full('hardly any memory is free');
     this.take(memoryMb);
   }
 
@@ -51,6 +57,14 @@ export class Capacity {
   release(memoryMb: number): void {
     this.#sandboxes -= 1;
     this.#promisedMb -= memoryMb;
+    if (!this.#refused) return;
+    this.#refused = false;
+    this.#onRoom();
+  }
+
+  #full(why: string): ServiceError {
+    this.#refused = true;
+    return new ServiceError('capacity_exhausted', `no room: ${why}`);
   }
 
   #available(): number {
@@ -73,5 +87,3 @@ function readAvailableMb(): number {
   }
   return Math.floor(freemem() / MIB);
 }
-
-const full = (why: string): ServiceError => new ServiceError('capacity_exhausted', `no room: ${why}`);
