@@ -59,6 +59,7 @@ class Run {
   #tries = 0;
   #settled = false;
   #killed = false;
+  #patience: NodeJS.Timeout | undefined;
   #limit: NodeJS.Timeout | undefined;
   readonly #onAbort = (): void => this.#kill();
 
@@ -235,7 +236,7 @@ class Run {
     this.#stream?.urgent({ type: 'kill' });
     // Not known to run: without us it is killed, by the runner, as soon as it does.
     if (this.#stream === null && !this.#sent) return this.#giveUp(new ServiceError('cancelled'));
-    setTimeout(() => this.#giveUp(new ServiceError('cancelled')), KILL_PATIENCE_MS).unref();
+    this.#patience = setTimeout(() => this.#giveUp(new ServiceError('cancelled')), KILL_PATIENCE_MS).unref();
   }
 
   #giveUp(error: ServiceError): void {
@@ -254,6 +255,7 @@ class Run {
   #settle(): void {
     this.#settled = true;
     clearTimeout(this.#limit);
+    clearTimeout(this.#patience);
     this.#waiting?.abort(new ServiceError('cancelled'));
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
   }

@@ -1,15 +1,15 @@
 /** A command under way. Await it for its result, or iterate it for its output as it comes. */
 import { withDeadline } from '../../lib/deadline.ts';
-import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
 import type { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { newExecId } from '../../protocol/ids.ts';
 import { NoWebSocket, type Connection } from '../connection.ts';
 import { CommandFailedError, asError, needsWebSocket } from '../errors.ts';
 import type { HttpClient } from '../http.ts';
-import { prepare, type Command, type Encoding, type ExecOptions, type OutputOf } from './options.ts';
+import { outputCap, prepare, type Command, type Encoding, type ExecOptions, type OutputOf } from './options.ts';
 import { ExecOutput } from './output.ts';
 import { execOverHttp } from './over-http.ts';
+import { OutputReader } from './reader.ts';
 import type { Ended, ExecOutputEvent, ExecResult } from './result.ts';
 import { ExecSession } from './session.ts';
 import { Stdin } from './stdin.ts';
@@ -57,7 +57,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#output = new ExecOutput({
       bytes: options.encoding === 'bytes',
       lend: options.lend === true && options.encoding === 'bytes',
-      maxBytes: options.maxOutputBytes ?? MAX_MAX_OUTPUT_BYTES,
+      maxBytes: outputCap(options as ExecOptions),
       onStdout: options.onStdout,
       onStderr: options.onStderr,
       onFailure: (error) => this.#abort(asError(error)),
@@ -99,22 +99,18 @@ export class ExecHandle<E extends Encoding = 'utf8'>
 
   /**
    * Output as it comes, then the exit. The command is held back while the loop body runs; leaving the loop early kills
-   * it.
+   * it. Loops at the same time share the events.
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<ExecOutputEvent<OutputOf<E>>> {
-    let atEnd = false;
-    try {
-      for await (const event of this.#output.iterate()) {
-        atEnd = event.type === 'exit';
-        yield event as ExecOutputEvent<OutputOf<E>>;
-      }
-      atEnd = true;
-    } finally {
-      if (!atEnd) this.#abort(new ServiceError('cancelled', 'the reader of this command left'));
-    }
+  [Symbol.asyncIterator](): AsyncGenerator<ExecOutputEvent<OutputOf<E>>, undefined> {
+    return new OutputReader(this.#output, () => {
+      this.#abort(new ServiceError('cancelled', 'the reader of this command left'));
+    });
   }
 
-  /** How the command ended. Unlike awaiting the handle, this takes none of its output. */
+  /**
+   * How the command ended. Unlike awaiting the handle, this takes none of its output: of one that has written more than a
+   * window it comes when somebody has read it, even after a kill.
+   */
   get exit(): Promise<Ended['exit']> {
     return this.#ended.then(({ exit }) => exit);
   }
@@ -223,7 +219,12 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     if (stdin === undefined || source === undefined || source === true) return;
     try {
       if (typeof source === 'string' || source instanceof Uint8Array) void stdin.write(source);
-      else for await (const chunk of source) await stdin.write(chunk);
+      else {
+        for await (const chunk of source) {
+          await stdin.write(chunk);
+          if (stdin.gone) break;
+        }
+      }
       stdin.finish();
     } catch (error) {
       this.#abort(asError(error));

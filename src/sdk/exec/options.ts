@@ -1,5 +1,5 @@
 /** What a caller says about a command, and what of it goes over the wire. */
-import { DETACHED_GRACE_MS, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
+import { DETACHED_GRACE_MS, MAX_MAX_OUTPUT_BYTES, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Program } from './session.ts';
 
@@ -55,6 +55,12 @@ export interface Prepared {
   script: Buffer | undefined;
 }
 
+/** How much of each channel a result keeps. @throws ServiceError `invalid_request`. */
+export function outputCap({ maxOutputBytes = MAX_MAX_OUTPUT_BYTES }: ExecOptions): number {
+  if (Number.isSafeInteger(maxOutputBytes) && maxOutputBytes >= 0) return maxOutputBytes;
+  throw new ServiceError('invalid_request', 'maxOutputBytes: a whole number of bytes, 0 or more');
+}
+
 /** @throws ServiceError `invalid_request`. */
 export function prepare(command: Command, options: ExecOptions): Prepared {
   const program: NonNullable<Program> = {
@@ -70,6 +76,10 @@ export function prepare(command: Command, options: ExecOptions): Prepared {
   const bytes = Buffer.byteLength(command);
   if (bytes > MAX_SCRIPT_BYTES) {
     throw new ServiceError('invalid_request', `a command of ${bytes} bytes; at most ${MAX_SCRIPT_BYTES}`);
+  }
+  // What goes in the OPEN is checked by whoever gets it.
+  if (bytes > MAX_COMMAND_IN_OPEN_BYTES && command.includes('\0')) {
+    throw new ServiceError('invalid_request', 'a zero byte cannot be passed to a program');
   }
   if (bytes <= MAX_COMMAND_IN_OPEN_BYTES) return { program: { ...program, command }, script: undefined };
   return { program, script: Buffer.from(command) };

@@ -4,7 +4,7 @@
  */
 import { StringDecoder } from 'node:string_decoder';
 import { Gather } from './gather.ts';
-import { Pieces, isPiece, type Credit } from './pieces.ts';
+import { Pieces, isPiece, type Credit, type Piece } from './pieces.ts';
 import type { ChannelName, ExecOutputEvent, Output } from './result.ts';
 
 export type { Credit };
@@ -40,7 +40,10 @@ export class ExecOutput {
   #callbacks: Promise<void> | null = null;
   #ended = false;
   #error: Error | null = null;
-  #wake: (() => void) | null = null;
+  /** What whoever iterates looks at now. */
+  #given: Piece | null = null;
+  /** They wait for more. */
+  #waiting: PromiseWithResolvers<void> | null = null;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -57,13 +60,13 @@ export class ExecOutput {
     if (this.#mode === 'discard') return credit.consume(bytes.length);
     if (this.#mode === 'collect') return this.#collect(name, bytes, credit);
     this.#queue.push(name, bytes, credit);
-    this.#wake?.();
+    this.#wake();
   }
 
   lost(name: ChannelName, from: number, to: number): void {
     if (this.#mode === 'collect' || this.#mode === 'discard') return;
     this.#queue.pushEvent({ type: 'output_lost', channel: name, from, to });
-    this.#wake?.();
+    this.#wake();
   }
 
   /** No more comes. An error is thrown to the iterator. */
@@ -72,7 +75,7 @@ export class ExecOutput {
     this.#ended = true;
     if (last instanceof Error) this.#error = last;
     else if (this.#mode === 'held' || this.#mode === 'iterate') this.#queue.pushEvent(last);
-    this.#wake?.();
+    this.#wake();
   }
 
   /** Somebody awaits the result. What is being iterated stays so. */
@@ -114,33 +117,68 @@ export class ExecOutput {
     return { data: cut ? new StringDecoder('utf8').write(bytes) : bytes.toString('utf8'), bytes: gathered.bytes };
   }
 
-  /** The credit of a piece goes back when the reader asks for the next one. */
-  async *iterate(): AsyncGenerator<ExecOutputEvent<Output>> {
+  /**
+   * For whoever iterates: the next event, undefined while there is none, null after the last. The credit of a piece goes
+   * back when the next one is asked for.
+   * @throws TypeError when the output goes elsewhere, and what the command failed with
+   */
+  take(): ExecOutputEvent<Output> | undefined | null {
     if (this.#mode === 'held') this.#mode = 'iterate';
-    if (this.#mode !== 'iterate') throw new TypeError('the output of this command goes elsewhere already');
-    for (;;) {
-      const entry = this.#queue.shift();
-      if (entry === undefined) {
-        if (this.#error !== null) throw this.#error;
-        if (this.#ended) return;
-        await new Promise<void>((resolve) => (this.#wake = resolve));
-        this.#wake = null;
-      } else if (isPiece(entry)) {
-        try {
-          const data = this.#decode(entry.channel, entry.buffer.subarray(0, entry.used));
-          if (data.length > 0) yield { type: entry.channel, data };
-        } finally {
-          entry.credit.consume(entry.used);
-          this.#queue.release(entry);
-        }
-      } else {
-        for (const type of NAMES) {
-          const data = entry.type === 'exit' ? this.#endOfText(type) : '';
-          if (data !== '') yield { type, data };
-        }
-        yield entry;
-      }
+    this.#giveBack();
+    for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
+      if (isPiece(entry)) {
+        this.#given = entry;
+        const data = this.#decode(entry.channel, entry.buffer.subarray(0, entry.used));
+        if (data.length > 0) return { type: entry.channel, data };
+        this.#giveBack();
+      } else if (entry.type === 'exit') {
+        const rest = this.#restOfText();
+        if (rest === null) return entry;
+        this.#queue.putBack(entry);
+        return rest;
+      } else return entry;
     }
+    if (this.#error !== null) throw this.#error;
+    if (this.#mode === 'collect') throw new TypeError('the output of this command goes elsewhere already');
+    return this.#ended ? null : undefined;
+  }
+
+  /** Resolves when there is something to take, or whoever waits has left. */
+  more(): Promise<void> {
+    this.#waiting ??= Promise.withResolvers();
+    return this.#waiting.promise;
+  }
+
+  /** Whoever iterates wants no more. */
+  leave(): void {
+    this.#giveBack();
+    this.#wake();
+  }
+
+  /** There is or will be something to take. */
+  get unread(): boolean {
+    return (this.#mode === 'held' || this.#mode === 'iterate') && !(this.#ended && this.#queue.empty);
+  }
+
+  #giveBack(): void {
+    const piece = this.#given;
+    if (piece === null) return;
+    this.#given = null;
+    piece.credit.consume(piece.used);
+    this.#queue.release(piece);
+  }
+
+  #wake(): void {
+    this.#waiting?.resolve();
+    this.#waiting = null;
+  }
+
+  #restOfText(): ExecOutputEvent<Output> | null {
+    for (const type of NAMES) {
+      const data = this.#endOfText(type);
+      if (data !== '') return { type, data };
+    }
+    return null;
   }
 
   #collect(name: ChannelName, bytes: Uint8Array, credit: Credit): void {

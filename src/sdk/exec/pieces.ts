@@ -56,6 +56,15 @@ export class Pieces {
     return this.#entries.shift();
   }
 
+  /** Makes it the first again. */
+  putBack(entry: Entry): void {
+    this.#entries.unshift(entry);
+  }
+
+  get empty(): boolean {
+    return this.#entries.length === 0;
+  }
+
   /** Nobody looks at the piece any more. */
   release(piece: Piece): void {
     if (this.#lend) giveBuffer(piece.buffer);

@@ -56,6 +56,7 @@ export class ExecSession {
   #queueMs = 0;
   #done = false;
   #killWanted = false;
+  #patience: NodeJS.Timeout | undefined;
   /** Signals that wait for a stream. */
   #signals: ExecCommand[] = [];
   /** A kill, and the last size of a terminal: said again on each stream, since a cut may have swallowed them. */
@@ -116,7 +117,7 @@ export class ExecSession {
       // Not yet started, as far as we know: it need not start at all.
       if (!this.#opened) return this.#giveUp(reason);
     } else if (!this.#opened && this.#cutAt === null) return this.#giveUp(reason);
-    setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
+    this.#patience = setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
   }
 
   /**
@@ -288,6 +289,7 @@ export class ExecSession {
 
   #finish(): void {
     this.#done = true;
+    clearTimeout(this.#patience);
     this.#stop?.abort(new ServiceError('cancelled'));
     this.#asked?.resolve(0);
     this.#options.stdin?.drop();

@@ -69,6 +69,11 @@ export class Stdin {
     return this.#finished;
   }
 
+  /** The command has ended: what is written from now on goes nowhere. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
   finish(): void {
     this.#finished = true;
     this.#wake?.();

@@ -1,0 +1,60 @@
+/**
+ * A loop over a command's output. Not a generator: one that waits cannot be told to stop, and one that was never asked
+ * for anything does nothing at its end.
+ */
+import type { ExecOutput } from './output.ts';
+import type { ExecOutputEvent, Output } from './result.ts';
+
+export class OutputReader<T extends Output> implements AsyncGenerator<ExecOutputEvent<T>, undefined> {
+  readonly #output: ExecOutput;
+  /** The loop was left before the end. */
+  readonly #left: () => void;
+  #over = false;
+
+  constructor(output: ExecOutput, left: () => void) {
+    this.#output = output;
+    this.#left = left;
+  }
+
+  /** @throws TypeError when the output goes elsewhere, and what the command failed with. */
+  async next(): Promise<IteratorResult<ExecOutputEvent<T>, undefined>> {
+    while (!this.#over) {
+      try {
+        const event = this.#output.take();
+        if (event === null) this.#over = true;
+        else if (event !== undefined) return { done: false, value: event as ExecOutputEvent<T> };
+      } catch (error) {
+        this.#over = true;
+        throw error;
+      }
+      if (!this.#over) await this.#output.more();
+    }
+    return { done: true, value: undefined };
+  }
+
+  return(): Promise<IteratorResult<ExecOutputEvent<T>, undefined>> {
+    this.#leave();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  throw(error: unknown): Promise<IteratorResult<ExecOutputEvent<T>, undefined>> {
+    this.#leave();
+    return Promise.reject(error as Error);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#leave();
+    return Promise.resolve();
+  }
+
+  #leave(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#output.leave();
+    if (this.#output.unread) this.#left();
+  }
+}
