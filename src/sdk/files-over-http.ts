@@ -2,6 +2,7 @@
 import { FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
+import { read } from './answer.ts';
 import type { Download, FileQuestion, FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { ByteSource } from './unary.ts';
@@ -42,7 +43,7 @@ export class FilesOverHttp implements FileWay {
     if (question.call !== 'read') throw new ServiceError('not_supported');
     const { path, offset = 0, length } = question;
     const answer = await this.ask({ call: 'stat', path }, true, { signal });
-    const { sizeBytes } = FileStat.parse(answer);
+    const { sizeBytes } = read(FileStat, answer);
     if (length === 0 || (offset > 0 && offset === sizeBytes)) return { answer, ...NO_BYTES };
     const whole = offset === 0 && length === undefined;
     const last = length === undefined ? '' : String(offset + length - 1);
@@ -60,7 +61,7 @@ export class FilesOverHttp implements FileWay {
     const query = queryOf({ ...fields, mode: mode?.toString(8) });
     const idempotent = call !== 'write' || question.append !== true;
     const answer = await this.#http.upload({ path, query, source, size, signal, idempotent });
-    return call === 'tar-write' ? undefined : FileStat.parse(answer);
+    return call === 'tar-write' ? undefined : read(FileStat, answer);
   }
 
   async #bytes(

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { FileEntry, FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
+import { read } from './answer.ts';
 import { NoWebSocket } from './connection.ts';
 import { needsWebSocket } from './errors.ts';
 import { FilesOverHttp } from './files-over-http.ts';
@@ -93,7 +94,7 @@ export class Files {
       try {
         download = await this.#download({ call: 'read', path, ...range } as FileQuestion, options.signal);
         const { answer } = download;
-        const stat: FileStat = FileStat.parse(answer);
+        const stat: FileStat = read(FileStat, answer);
         if (first !== null && (first.modifiedAtMs !== stat.modifiedAtMs || first.sizeBytes !== stat.sizeBytes)) {
           throw new ServiceError('not_supported', 'the file changed while the link was down');
         }
@@ -147,7 +148,8 @@ export class Files {
   async *entries(path: string, options: CallOptions = {}): AsyncGenerator<FileEntry> {
     let after: string | undefined;
     for (;;) {
-      const page = ListPage.parse(
+      const page = read(
+        ListPage,
         await this.#ask({ call: 'list', path, ...defined({ after }) } as FileQuestion, true, options),
       );
       yield* page.entries;
@@ -160,7 +162,7 @@ export class Files {
   /** @param options `follow: false` looks at a link itself. */
   async stat(path: string, options: CallOptions & { follow?: boolean } = {}): Promise<FileStat> {
     const { follow, ...rest } = options;
-    return FileStat.parse(await this.#ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest));
+    return read(FileStat, await this.#ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest));
   }
 
   /** Whether anything has this name. */

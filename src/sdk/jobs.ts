@@ -4,6 +4,7 @@ import { sleep } from '../lib/deadline.ts';
 import { ExecState, type SignalName } from '../protocol/exec.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { newExecId } from '../protocol/ids.ts';
+import { read } from './answer.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
 import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
@@ -39,14 +40,14 @@ export class Jobs {
       headers: { 'idempotency-key': id },
       body: { ...(typeof command === 'string' ? { command } : { argv: command }), ...rest, background: true },
     });
-    return new Job(this, Started.parse(answer).execId);
+    return new Job(this, read(Started, answer).execId);
   }
 
   /** All commands of the sandbox that run or whose exit is still kept, or those with these ids in one call. */
   async list(options: CallOptions & { ids?: readonly string[] } = {}): Promise<ExecState[]> {
     const { ids, ...call } = options;
     const query: Query = (ids ?? []).map((id) => ['id', id] as const);
-    return List.parse(await this.#call('GET', '/execs', { ...call, query })).execs;
+    return read(List, await this.#call('GET', '/execs', { ...call, query })).execs;
   }
 
   /** A job by its id. Asks nothing. */
@@ -85,7 +86,7 @@ export class Job {
 
   /** @throws ServiceError `exec_not_found` */
   async state(options: CallOptions = {}): Promise<ExecState> {
-    return ExecState.parse(await this.#jobs.of(this.id, 'GET', '', options));
+    return read(ExecState, await this.#jobs.of(this.id, 'GET', '', options));
   }
 
   /** Resolves when it has ended. @throws ServiceError `deadline_exceeded` */
@@ -96,7 +97,8 @@ export class Job {
       if (left <= 0) throw new ServiceError('deadline_exceeded', 'the job still runs');
       const waitMs = Math.ceil(Math.min(WAIT_MS, left));
       const askedAt = performance.now();
-      const state = ExecState.parse(
+      const state = read(
+        ExecState,
         await this.#jobs.of(this.id, 'GET', '', {
           signal: options.signal,
           deadlineMs: waitMs + 30_000,

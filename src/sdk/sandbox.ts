@@ -1,6 +1,6 @@
 /** A sandbox, from the moment it was asked for. Commands may be given before it exists: they wait in line for it. */
-import { Sandbox as SandboxSchema, isEnded, type Sandbox as SandboxInfo } from '../protocol/sandbox.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { SandboxInfo, hasEnded, read } from './answer.ts';
 import type { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
 import type { Command, Encoding, ExecOptions } from './exec/options.ts';
@@ -82,7 +82,7 @@ export class Sandbox implements AsyncDisposable {
     const endAt = performance.now() + (options.deadlineMs ?? READY_DEADLINE_MS);
     let info = await this.created();
     while (info.status !== 'RUNNING') {
-      if (isEnded(info.status)) throw ended(info);
+      if (hasEnded(info)) throw ended(info);
       const left = Math.ceil(endAt - performance.now());
       if (left <= 0) throw new ServiceError('deadline_exceeded', 'the sandbox does not run yet');
       const waitMs = Math.min(WAIT_MS, left);
@@ -185,7 +185,7 @@ export class Sandbox implements AsyncDisposable {
   }
 
   #learn(answer: unknown): SandboxInfo {
-    return (this.#info = SandboxSchema.parse(answer));
+    return (this.#info = read(SandboxInfo, answer));
   }
 }
 

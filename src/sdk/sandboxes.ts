@@ -3,12 +3,8 @@ import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
 import { MAX_CREATE_COUNT } from '../protocol/limits.ts';
 import { ServiceError } from '../protocol/errors.ts';
-import {
-  Sandbox as SandboxSchema,
-  type CreateSandboxInput,
-  type Sandbox as SandboxInfo,
-  type SandboxStatus,
-} from '../protocol/sandbox.ts';
+import type { CreateSandboxInput, SandboxStatus } from '../protocol/sandbox.ts';
+import { SandboxInfo, read } from './answer.ts';
 import type { CallOptions } from './http.ts';
 import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
 
@@ -30,8 +26,8 @@ export interface ListOptions extends CallOptions {
   pageSize?: number;
 }
 
-const Page = z.object({ sandboxes: z.array(SandboxSchema), nextCursor: z.string().nullish() });
-const Made = z.object({ sandboxes: z.array(SandboxSchema) });
+const Page = z.object({ sandboxes: z.array(SandboxInfo), nextCursor: z.string().nullish() });
+const Made = z.object({ sandboxes: z.array(SandboxInfo) });
 const Deleted = z.object({ deleted: z.number() });
 
 /** A create may wait for its place in a queue. */
@@ -50,7 +46,7 @@ export class Sandboxes {
    * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) instead of at first use.
    */
   create(options: CreateOptions = {}): NewSandbox {
-    const made = this.#post(options, undefined).then((answer) => SandboxSchema.parse(answer));
+    const made = this.#post(options, undefined).then((answer) => read(SandboxInfo, answer));
     return new NewSandbox(this.#deps, made);
   }
 
@@ -64,7 +60,7 @@ export class Sandboxes {
     for (let at = 0; at < count; at += MAX_CREATE_COUNT) {
       const n = Math.min(MAX_CREATE_COUNT, count - at);
       const key = options.idempotencyKey === undefined ? {} : { idempotencyKey: `${options.idempotencyKey}-${at}` };
-      const made = this.#post({ ...options, ...key }, n).then((answer) => Made.parse(answer).sandboxes);
+      const made = this.#post({ ...options, ...key }, n).then((answer) => read(Made, answer).sandboxes);
       for (let i = 0; i < n; i++)
         handles.push(
           new NewSandbox(
@@ -80,7 +76,7 @@ export class Sandboxes {
   async get(id: string, options: CallOptions = {}): Promise<Sandbox> {
     const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
     const answer = await this.#deps.http.json({ method: 'GET', path, ...options });
-    return new Sandbox(this.#deps, SandboxSchema.parse(answer));
+    return new Sandbox(this.#deps, read(SandboxInfo, answer));
   }
 
   /**
@@ -96,7 +92,8 @@ export class Sandboxes {
     const { labels = {}, status, pageSize, ...call } = options;
     let cursor: string | undefined;
     do {
-      const page = Page.parse(
+      const page = read(
+        Page,
         await this.#deps.http.json({
           method: 'GET',
           path: '/v1/sandboxes',
@@ -111,7 +108,7 @@ export class Sandboxes {
 
   async delete(id: string, options: CallOptions = {}): Promise<SandboxInfo> {
     const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
-    return SandboxSchema.parse(await this.#deps.http.json({ method: 'DELETE', path, ...options }));
+    return read(SandboxInfo, await this.#deps.http.json({ method: 'DELETE', path, ...options }));
   }
 
   /** Deletes all that have all of these labels. @returns how many. @throws ServiceError `invalid_request` without a label. */
@@ -119,7 +116,7 @@ export class Sandboxes {
     const query = labelPairs(labels);
     if (query.length === 0) throw new ServiceError('invalid_request', 'name at least one label');
     const answer = await this.#deps.http.json({ method: 'DELETE', path: '/v1/sandboxes', query, ...options });
-    return Deleted.parse(answer).deleted;
+    return read(Deleted, answer).deleted;
   }
 
   async #post(options: CreateOptions, count: number | undefined): Promise<unknown> {

@@ -2,6 +2,7 @@
 import { ExecResult } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { DEFAULT_EXEC_TIMEOUT_MS, MAX_BLOCKING_STDIN_BYTES, MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
+import { read } from '../answer.ts';
 import type { HttpClient } from '../http.ts';
 import type { Command, ExecOptions } from './options.ts';
 import type { ExecOutput } from './output.ts';
@@ -43,7 +44,7 @@ export async function execOverHttp(call: HttpExec): Promise<Ended> {
       maxOutputBytes: Math.min(options.maxOutputBytes ?? MAX_MAX_OUTPUT_BYTES, MAX_MAX_OUTPUT_BYTES),
     },
   });
-  const { queueMs, stdout, stderr, truncated, execId: _execId, ...exit } = ExecResult.parse(answer);
+  const { queueMs, stdout, stderr, truncated, execId: _execId, ...exit } = read(ExecResult, answer);
   for (const [channel, text] of [
     ['stdout', stdout],
     ['stderr', stderr],
