@@ -14,6 +14,7 @@ const START_MS = 60_000;
 const PROBE_MS = 1_000;
 const TRIES = 5;
 const PASSWORD = 'password-of-a-test';
+const ADMIN = 'admin';
 
 /** Why tests with Redis cannot run here; null: they can. In CI they must. */
 export const lackingRedis: string | null =
@@ -62,6 +63,21 @@ export class RedisServer implements AsyncDisposable {
     this.#process.kill('SIGCONT');
   }
 
+  /** A command of an administrator's, who gets in whatever the password is. @throws Error with what was answered, unless OK */
+  async order(...words: string[]): Promise<void> {
+    const socket = connect(this.port, '127.0.0.1');
+    try {
+      await once(socket, 'connect');
+      socket.setTimeout(PROBE_MS * 10, () => socket.destroy());
+      socket.write(`AUTH ${ADMIN} ${PASSWORD}\r\n${words.join(' ')}\r\n`);
+      let said = '';
+      for await (const chunk of socket) if ((said += String(chunk)).split('\r\n').length > 2) break;
+      if (!/^\+OK\r\n[+:]/.test(said)) throw new Error(`redis answered ${JSON.stringify(said)}`);
+    } finally {
+      socket.destroy();
+    }
+  }
+
   async kill(): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const gone = once(this.#process, 'exit');
@@ -106,6 +122,7 @@ export class RedisServer implements AsyncDisposable {
 
 function spawnServer(home: string, port: number): ChildProcess {
   const settings = ['--bind', '127.0.0.1', '--port', String(port), '--dir', home, '--save', '', '--appendonly', 'yes'];
-  const more = ['--requirepass', PASSWORD, '--maxmemory-policy', 'noeviction', '--daemonize', 'no'];
+  const admin = ['--user', ADMIN, 'on', `>${PASSWORD}`, '~*', '&*', '+@all'];
+  const more = ['--requirepass', PASSWORD, ...admin, '--maxmemory-policy', 'noeviction', '--daemonize', 'no'];
   return spawn('redis-server', [...settings, ...more], { stdio: 'ignore' });
 }

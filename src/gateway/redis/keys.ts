@@ -25,6 +25,8 @@ export const KEYS = {
   /** Hash: commands in hand by tenant, of each gateway; and sorted set: until when that counts. */
   commands: `${TAG}:commands`,
   commandEnds: `${TAG}:command-ends`,
+  /** Written by every gateway, to see that it can be. */
+  probe: `${TAG}:probe`,
   lease: (role: string) => `${TAG}:lease:${role}`,
   term: (role: string) => `${TAG}:term:${role}`,
 } as const;

@@ -7,6 +7,8 @@ import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
+import { KEYS } from './keys.ts';
+import { codeOf, ENDED, reasonOf } from './refusals.ts';
 
 export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may hold a password, which is told to nobody. */
@@ -27,6 +29,7 @@ const COMMAND_MS = 2_000;
 const PING_MS = 1_000;
 const MAX_PAUSE_MS = 1_000;
 const RETRY_AFTER_MS = 1_000;
+const PROBE_KEPT_MS = 60_000;
 
 export class RedisLink {
   /** For commands. Each has a deadline; none is sent a second time by itself. */
@@ -39,6 +42,11 @@ export class RedisLink {
   #pinger: NodeJS.Timeout | null = null;
   #up = false;
   #stopped = false;
+  /** Why it is away, as far as it was told of since it was there last. */
+  readonly #told = new Set<string>();
+  /** The last error of the connection for commands, since it was ready. */
+  #broken: unknown = null;
+  #full = false;
 
   private constructor(client: Redis, subscriber: Redis, log: Logger) {
     this.client = client;
@@ -60,6 +68,8 @@ export class RedisLink {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       autoResubscribe: false,
+      // One that was the master when it was dialled may be a replica now: its name leads to another by then.
+      reconnectOnError: (error: Error) => codeOf(error) === 'READONLY',
       retryStrategy: (times: number) =>
         Math.min(MAX_PAUSE_MS, 50 * 2 ** Math.min(times, 8)) * (0.5 + Math.random() / 2),
     };
@@ -68,7 +78,7 @@ export class RedisLink {
     return link;
   }
 
-  /** Whether commands are answered now. */
+  /** Whether commands are answered now, and writes are taken. A server without memory left takes a few still, and is up. */
   get up(): boolean {
     return this.#up;
   }
@@ -108,36 +118,57 @@ export class RedisLink {
     if (this.#pinger !== null) clearInterval(this.#pinger);
     this.#listeners.clear();
     this.#channels.clear();
-    this.#set(false);
+    this.#set(false, null);
     for (const connection of [this.client, this.#subscriber]) connection.disconnect();
     await Promise.resolve();
   }
 
   #start(): void {
     for (const connection of [this.client, this.#subscriber]) {
-      // The connection itself goes on trying. Only words of ours are logged: an error holds the command it was about.
-      connection.on('error', (error: Error) => this.#log.debug({ reason: error.message }, 'redis connection'));
+      // The connection itself goes on trying.
+      connection.on('error', (error: Error) => {
+        if (connection === this.client) this.#broken = error;
+        this.#log.debug({ reason: reasonOf(error) }, 'redis connection');
+      });
       connection.connect().catch(() => undefined);
     }
     this.client.on('ready', () => this.#ping());
-    this.client.on('close', () => this.#set(false));
+    this.client.on('close', () => this.#set(false, this.#broken));
     this.#subscriber.on('ready', () => this.#subscribe());
     this.#subscriber.on('message', (channel: string, text: string) => this.#channels.get(channel)?.message(text));
     this.#pinger = setInterval(() => this.#ping(), PING_MS);
     this.#pinger.unref();
   }
 
-  /** Finds out what time it is there, and that a connection is open and yet dead, also when nobody else uses it. */
+  /**
+   * Finds out what time it is there, that a connection is open and yet dead, and that a server answers and takes no
+   * writes, also when nobody else uses it.
+   */
   #ping(): void {
     if (this.client.status === 'ready') {
       this.clock
         .look(() => this.client.time())
+        .then(() => this.#probe())
         .then(
-          () => this.#set(this.client.status === 'ready'),
-          () => this.#set(false),
+          () => this.#set(this.client.status === 'ready', null),
+          (error: unknown) => this.#set(false, error),
         );
     }
     if (this.#subscriber.status === 'ready') this.#subscriber.ping().catch(() => undefined);
+  }
+
+  /** @throws what says that nothing can be written, unless it is only that there is no memory left. */
+  async #probe(): Promise<void> {
+    try {
+      await this.client.set(KEYS.probe, '', 'PX', PROBE_KEPT_MS);
+      if (this.#full) this.#log.info({}, 'redis has memory again');
+      this.#full = false;
+    } catch (error) {
+      // What makes room there is taken still: counted as away, it would stay full.
+      if (codeOf(error) !== 'OOM') throw error;
+      if (!this.#full) this.#log.warn({ reason: reasonOf(error) }, 'redis takes nothing new: creates cannot wait');
+      this.#full = true;
+    }
   }
 
   #subscribe(): void {
@@ -147,18 +178,33 @@ export class RedisLink {
       () => {
         for (const listener of this.#channels.values()) listener.joined();
       },
-      // The connection is about to close; the next one subscribes.
-      () => undefined,
+      // Unless it is refused, the connection is about to close; the next one subscribes.
+      (error: unknown) => {
+        if (codeOf(error) === 'NOPERM')
+          this.#log.warn({ reason: reasonOf(error) }, 'redis: nothing is heard of others');
+      },
     );
     background(subscribed, 'subscribe to redis', this.#log);
   }
 
-  #set(up: boolean): void {
-    if (up === this.#up || (up && this.#stopped)) return;
+  #set(up: boolean, why: unknown): void {
+    if (up && this.#stopped) return;
+    const changed = up !== this.#up;
     this.#up = up;
-    if (up) this.#log.info({}, 'redis is there');
-    else if (!this.#stopped) this.#log.warn({}, 'redis is away');
-    for (const listener of [...this.#listeners]) listener();
+    if (up) {
+      this.#broken = null;
+      this.#told.clear();
+      if (changed) this.#log.info({}, 'redis is there');
+    } else if (!this.#stopped) this.#away(changed, why);
+    if (changed) for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Says so once, and each further reason once: also where it was never there. */
+  #away(changed: boolean, why: unknown): void {
+    const reason = reasonOf(why);
+    if (!changed && (this.#told.has(reason) || reason === ENDED)) return;
+    this.#told.add(reason);
+    this.#log.warn({ reason }, 'redis is away');
   }
 }
 

@@ -1,4 +1,4 @@
-/** Redis stands still, or is killed and comes back with what it had written down. */
+/** Redis stands still, refuses what it is asked, is full, or is killed and comes back with what it had written down. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
@@ -28,6 +28,20 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
   const outages = [
     { name: 'it stands still', begin: async () => redis.freeze(), end: async () => redis.thaw() },
     { name: 'it is killed', begin: () => redis.kill(), end: () => redis.restart() },
+    {
+      name: 'it is a replica, and takes no writes',
+      begin: () => redis.order('REPLICAOF 127.0.0.1 1'),
+      end: () => redis.order('REPLICAOF NO ONE'),
+    },
+    {
+      name: 'it lets nobody in',
+      begin: async () => {
+        await redis.order('ACL SETUSER default resetpass >another');
+        await redis.order('CLIENT KILL SKIPME yes TYPE normal');
+        await redis.order('CLIENT KILL TYPE pubsub');
+      },
+      end: () => redis.order('ACL SETUSER default resetpass >password-of-a-test'),
+    },
   ];
 
   test.each(outages)(
@@ -134,5 +148,29 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     await redis.restart();
     await gateways.redisIs(true);
     expect((await create(gateway)).status).toBe(201);
+  });
+
+  test('one that is full keeps creates that must wait away, and nothing else', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 2 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const first = (await create(a)).json.id as string;
+    await create(a);
+    const [waits, unwanted] = [(await create(a)).json.id as string, (await create(b)).json.id as string];
+    await redis.order('CONFIG SET maxmemory 1');
+    expect((await create(b)).json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true });
+    expect((await create(a, 'key')).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    expect((await b.exec(first, {})).status).toBe(200);
+    // What makes room in it is done.
+    await a.ask('DELETE', `/v1/sandboxes/${unwanted}`);
+    await expect.poll(() => statusAt(b, unwanted)).toBe('TERMINATED');
+    await b.ask('DELETE', `/v1/sandboxes/${first}`);
+    await redis.order('CONFIG SET maxmemory 0');
+    await a.until('what waited runs', () => node.records.get(waits)?.status === 'RUNNING');
+    await a.ask('DELETE', `/v1/sandboxes/${waits}`);
+    expect((await create(a, 'key')).status).toBe(201);
+    const ids = node.specs.map(({ id }) => id);
+    expect(ids.filter((id) => id === waits)).toHaveLength(1);
+    expect(ids).not.toContain(unwanted);
   });
 });

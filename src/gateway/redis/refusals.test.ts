@@ -1,0 +1,28 @@
+import { expect, test } from 'vitest';
+import { codeOf, ENDED, reasonOf } from './refusals.ts';
+
+test.each([
+  ["READONLY You can't write against a read only replica.", 'READONLY'],
+  ["OOM command not allowed when used memory > 'maxmemory'. script: 6ab, on @user_script:5.", 'OOM'],
+  ['WRONGPASS invalid username-password pair or user is disabled.', 'WRONGPASS'],
+  ["NOPERM this user has no permissions to run the 'set' command", 'NOPERM'],
+])('what Redis refuses is known by its first word: %s', (message, code) => {
+  expect(codeOf(new Error(message))).toBe(code);
+  expect(reasonOf(new Error(message))).toContain(`(${code})`);
+});
+
+test('an error of the network is known by its code', () => {
+  expect(reasonOf(Object.assign(new Error('connect ECONNREFUSED 10.0.0.1:6379'), { code: 'ECONNREFUSED' }))).toBe(
+    'ECONNREFUSED',
+  );
+  expect(reasonOf(new Error('Command timed out'))).toBe('it does not answer');
+  expect(reasonOf(new Error('Socket timeout. Expecting data, but did not receive any in 4000ms.'))).toBe(
+    'it does not answer',
+  );
+});
+
+test('nothing of a message that quotes what was sent is told', () => {
+  const quoting = new Error("ERR unknown command 'AUTH', with args beginning with: 'secret' ");
+  expect(codeOf(quoting)).toBeNull();
+  expect(reasonOf(quoting)).toBe(ENDED);
+});
