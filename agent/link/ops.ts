@@ -176,6 +176,7 @@ async function listOthers(sandbox: Sandbox): Promise<ExecState[]> {
     execId: exec.id,
     state: exec.running ? 'running' : 'exited',
     background: exec.background,
+    ...(exec.attached === undefined ? {} : { attached: exec.attached }),
     startedAt: new Date(Math.min(Math.max(0, exec.startedAtMs), 8.64e15)).toISOString(),
     stdoutBytes: exec.stdoutBytes,
     stderrBytes: exec.stderrBytes,

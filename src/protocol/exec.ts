@@ -137,6 +137,7 @@ export const ExecState = z.object({
   execId: z.string(),
   state: z.enum(['running', 'exited']),
   background: z.boolean(),
+  attached: z.boolean().optional().describe('Somebody listens: its output goes there'),
   startedAt: z.string(),
   stdoutBytes: z.int(),
   stderrBytes: z.int(),

@@ -74,6 +74,8 @@ export const SupervisorListOpened = z.object({
       id: z.string(),
       running: z.boolean(),
       background: z.boolean(),
+      /** Somebody listens. A boxinit of an earlier version does not say. */
+      attached: z.boolean().optional(),
       startedAtMs: z.number(),
       stdoutBytes: z.int(),
       stderrBytes: z.int(),

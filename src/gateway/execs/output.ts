@@ -8,6 +8,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { ExecState } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
+import { NotYourTurn } from './turn.ts';
 
 export interface WindowRequest {
   channel: 'stdout' | 'stderr';
@@ -32,7 +33,8 @@ const SILENCE_MS = 30_000;
 /**
  * The bytes of the window that are there: less than its length at the end of the output and before a gap in it.
  * @throws ServiceError `output_lost` with `{ from, to }` in details when its first byte is not kept, `body_too_large`,
- * `invalid_request` for a command that somebody listens to: to attach would take its streams away.
+ * `invalid_request` for a command that somebody listens to, `NotYourTurn` for one that has ended: to attach would take
+ * its streams away.
  */
 export async function readOutput(
   node: Opener,
@@ -42,6 +44,7 @@ export async function readOutput(
   signal?: AbortSignal,
 ): Promise<OutputWindow> {
   const runs = state.state === 'running';
+  if (!state.background && !runs && state.attached === true) throw new NotYourTurn();
   if (!state.background && runs) {
     throw new ServiceError('invalid_request', 'Somebody listens to this command: its output goes there.');
   }

@@ -18,6 +18,7 @@ import { withExit } from './exit.ts';
 import { readOutput, type OutputWindow, type WindowRequest } from './output.ts';
 import { programOf } from './program.ts';
 import { runExec } from './run.ts';
+import { inTurn } from './turn.ts';
 
 export interface ExecCallOptions {
   idempotencyKey?: string | undefined;
@@ -155,9 +156,11 @@ export class ExecService {
     window: WindowRequest,
     signal?: AbortSignal,
   ): Promise<OutputWindow> {
-    const state = await this.get(tenant, sandbox, id);
-    const node = await this.#deps.sandboxes.locate(tenant, sandbox);
-    return readOutput(node, sandbox, state, window, signal);
+    return inTurn(async () => {
+      const state = await this.get(tenant, sandbox, id);
+      const node = await this.#deps.sandboxes.locate(tenant, sandbox);
+      return readOutput(node, sandbox, state, window, signal);
+    }, signal);
   }
 
   /** To the command's own group, or with `all` to everything it started. @throws ServiceError `exec_not_found` */

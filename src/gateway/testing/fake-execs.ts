@@ -44,6 +44,8 @@ export class FakeExecs {
   readonly started: string[] = [];
   readonly acknowledged: string[] = [];
   readonly signals: Json[] = [];
+  /** How often somebody asked what there is. */
+  looks = 0;
   #onStart = new Set<() => void>();
 
   open(stream: MuxStream): StreamHandler {
@@ -211,16 +213,18 @@ export class FakeExecs {
   }
 
   #list(ids: string[] | undefined): Json[] {
+    this.looks += 1;
     return [...this.all.values()]
       .filter((exec) => ids?.includes(exec.id) ?? true)
       .map((exec) => ({
         execId: exec.id,
         state: exec.exit === null ? 'running' : 'exited',
         background: exec.request['background'] === true,
+        attached: exec.stream !== null,
         startedAt: new Date(0).toISOString(),
         stdoutBytes: exec.out.length,
         stderrBytes: exec.err.length,
-        exit: null,
+        exit: exec.exit,
       }));
   }
 }

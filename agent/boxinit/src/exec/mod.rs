@@ -137,6 +137,7 @@ impl Execs {
             out.str("id", &exec.id);
             out.bool("running", !exec.complete);
             out.bool("background", exec.background);
+            out.bool("attached", exec.stream.is_some());
             out.float("startedAtMs", exec.started_at_ms);
             out.uint("stdoutBytes", exec.outputs[0].ring.written());
             out.uint("stderrBytes", exec.outputs[1].ring.written());

@@ -19,6 +19,10 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// What is kept of input that comes before the end of the script. It holds back credit that the script needs: half of a
+/// stream's window is left to it.
+const MAX_EARLY: usize = 128 * 1024;
+
 /// An exec whose script is still on its way.
 pub struct Script {
     request: Request,
@@ -227,6 +231,11 @@ impl Execs {
             None => return,
         };
         if channel != frame::SCRIPT {
+            if script.early.len() + bytes.len() > MAX_EARLY {
+                self.scripts.remove(key);
+                let message = format!("more than {} bytes of input before the end of the script", MAX_EARLY);
+                return core.link.refuse(stream, &WireError::invalid(message));
+            }
             script.early.extend_from_slice(bytes);
             return;
         }
