@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { packageVersion } from '../lib/version.ts';
 import { addCommands } from './catalog.ts';
 import { reportFailure } from './io/failure.ts';
-import { tolerateBrokenPipes } from './io/pump.ts';
+import { flushed, tolerateBrokenPipes } from './io/pump.ts';
 
 const program = new Command('millibox')
   .description('Self-hosted sandboxes for code that nobody trusts yet.')
@@ -20,4 +20,5 @@ const program = new Command('millibox')
 tolerateBrokenPipes();
 addCommands(program, process.argv.slice(2))
   .then(() => program.parseAsync())
+  .then(flushed)
   .catch(reportFailure);

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { allowedEnvironment } from './config.ts';
 import type { TestStack } from './stack.ts';
 
-const MAIN = join(import.meta.dirname, '../../dist/src/cli/main.js');
+/** The program itself. */
+export const CLI_MAIN = join(import.meta.dirname, '../../dist/src/cli/main.js');
 
 export interface CliResult {
   code: number | null;
@@ -15,7 +16,7 @@ export interface CliResult {
 }
 
 export function startCli(stack: Pick<TestStack, 'url' | 'apiKey'>, args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [MAIN, ...args], {
+  return spawn(process.execPath, [CLI_MAIN, ...args], {
     env: { ...allowedEnvironment(), MILLIBOX_URL: stack.url, MILLIBOX_API_KEY: stack.apiKey },
     stdio: ['pipe', 'pipe', 'pipe'],
   });

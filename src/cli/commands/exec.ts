@@ -1,12 +1,13 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { ExecHandle } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
+import { exitCodeOf } from '../io/exit-code.ts';
 import { duration, pair, withoutDashes } from '../io/parse.ts';
-import { BROKEN_PIPE_EXIT, BrokenPipe, feed, flushed, write } from '../io/pump.ts';
+import { feed, flushed, write } from '../io/pump.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
-import { joinTerminal, terminalSize } from '../io/terminal.ts';
+import { exitCodeOfEnd, joinTerminal, terminalEnvironment, terminalSize } from '../io/terminal.ts';
 
 interface ExecOptions {
   shell?: boolean;
@@ -20,9 +21,6 @@ interface ExecOptions {
   json?: boolean;
 }
 
-/** A command of a shell script that ran into its limit ends with this, as `timeout` has it. */
-const TIMED_OUT_EXIT = 124;
-
 export function define(command: Command): void {
   keepExitCodesApart(command);
   command
@@ -35,7 +33,7 @@ export function define(command: Command): void {
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('--timeout <duration>', 'then it is ended with all it started, and the exit code is 124', duration)
     .option('-n, --no-stdin', 'it reads end-of-file instead of our stdin')
-    .option('-t, --tty', 'in a terminal of its own')
+    .addOption(new Option('-t, --tty', 'in a terminal of its own').conflicts(['background', 'json', 'stdin']))
     .option('-b, --background', 'print its id and leave it running; see millibox jobs, logs, kill')
     .option('--json', 'print one JSON result instead of passing output through')
     .addHelpText(
@@ -69,16 +67,21 @@ Examples:
         return await client.close();
       }
       if (options.tty) {
-        const pty = sandbox.pty({ ...common, ...terminalSize(), command: what, detachedMs: 0 });
-        const code = await joinTerminal(pty);
-        if (code === null) pty.kill();
+        const env = { ...terminalEnvironment(), ...options.env };
+        const pty = sandbox.pty({ ...common, ...terminalSize(), env, command: what, detachedMs: 0 });
+        const end = await joinTerminal(pty);
+        if (end.type !== 'exit') pty.kill();
         await client.close();
-        return process.exit(code ?? 0);
+        return process.exit(exitCodeOfEnd(end));
       }
       if (options.json) {
         const stdin = options.stdin && !process.stdin.isTTY ? { stdin: process.stdin } : {};
-        printJson(await sandbox.exec(what, { ...common, ...stdin }));
-        return await client.close();
+        const running = sandbox.exec(what, { ...common, ...stdin });
+        using _signals = forwardSignals(running);
+        printJson(await running);
+        await Promise.all([client.close(), flushed()]);
+        // A stdin that nobody closes would keep us.
+        return process.exit();
       }
       const stdin = options.stdin ? { stdin: true as const } : {};
       const code = await passThrough(sandbox.exec(what, { ...common, ...stdin, encoding: 'bytes' }), options.stdin);
@@ -89,20 +92,15 @@ Examples:
 
 /** Joins the command to this process's streams and signals. Returns the exit code. */
 async function passThrough(running: ExecHandle<'bytes'>, withStdin: boolean): Promise<number> {
-  using _signals = forwardSignals((signal) => running.signal(signal));
+  using _signals = forwardSignals(running);
   if (withStdin) void feed(process.stdin, running);
-  try {
-    for await (const event of running) {
-      if (event.type === 'stdout') await write(process.stdout, event.data);
-      else if (event.type === 'stderr') await write(process.stderr, event.data);
-      else if (event.type === 'exit') return event.timedOut ? TIMED_OUT_EXIT : event.exitCode;
-      else if (event.type === 'output_lost') {
-        process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
-      }
+  for await (const event of running) {
+    if (event.type === 'stdout') await write(process.stdout, event.data);
+    else if (event.type === 'stderr') await write(process.stderr, event.data);
+    else if (event.type === 'exit') return exitCodeOf(event);
+    else if (event.type === 'output_lost') {
+      process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
     }
-  } catch (error) {
-    if (!(error instanceof BrokenPipe)) throw error;
-    return BROKEN_PIPE_EXIT;
   }
   throw new Error('the command ended without an exit code');
 }

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { terminalName } from '../config.ts';
+import type { Pty } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
-import { duration, pair, withoutDashes } from '../io/parse.ts';
-import { joinTerminal, terminalSize } from '../io/terminal.ts';
+import { duration, pair } from '../io/parse.ts';
+import { exitCodeOfEnd, joinTerminal, terminalEnvironment, terminalSize, type TerminalEnd } from '../io/terminal.ts';
 
 interface ShellOptions {
   cwd?: string;
@@ -14,13 +14,14 @@ interface ShellOptions {
 }
 
 const DEFAULT_KEEP_MS = 3_600_000;
+/** Whoever ends us does not wait for long. */
+const HASTY_MS = 2_000;
 
 export function define(command: Command): void {
   keepExitCodesApart(command);
   command
     .argument('<sandbox>', 'its id')
     .argument('[command...]', 'in place of a shell, behind --')
-    .passThroughOptions()
     .option('-w, --cwd <directory>')
     .option('-e, --env <name=value>', 'may be repeated', pair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
@@ -28,32 +29,45 @@ export function define(command: Command): void {
     .option('--keep <duration>', 'how long a terminal that was left waits for its user (default: 1h)', duration)
     .addHelpText(
       'after',
-      '\nExamples:\n  millibox shell sbx-0123\n  millibox shell sbx-0123 -- python3\n  millibox shell sbx-0123 -a exe-0123',
+      `
+Ctrl-P Ctrl-Q leaves the terminal running, and so does a window that is closed. The exit code is the program's own.
+
+Examples:
+  millibox shell sbx-0123
+  millibox shell sbx-0123 -- python3
+  millibox shell sbx-0123 -a exe-0123`,
     )
-    .action(async (id: string, given: string[], options: ShellOptions) => {
-      const words = withoutDashes(given);
+    .action(async (id: string, words: string[], options: ShellOptions) => {
+      if (options.attach !== undefined && words.length > 0) {
+        command.error('error: a terminal that was left running has its command already');
+      }
       const client = connect(command);
       const sandbox = client.sandboxes.at(id);
-      const size = terminalSize();
-      const pty =
-        options.attach === undefined
-          ? sandbox.pty({
-              ...size,
-              env: { TERM: process.stdout.isTTY ? terminalName() : 'dumb', ...options.env },
-              detachedMs: options.keep ?? DEFAULT_KEEP_MS,
-              ...(words.length === 0 ? {} : { command: words }),
-              ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-              ...(options.user === undefined ? {} : { user: options.user }),
-            })
-          : sandbox.attachPty(options.attach);
-      await pty.started;
-      if (options.attach !== undefined) pty.resize(size.cols, size.rows);
-      const code = await joinTerminal(pty);
-      if (code === null) {
-        await pty.detach();
-        process.stderr.write(`\r\nleft running; back to it with: millibox shell ${id} -a ${pty.id}\n`);
-      }
+      const attached = options.attach !== undefined;
+      const pty = attached
+        ? sandbox.attachPty(options.attach as string)
+        : sandbox.pty({
+            ...terminalSize(),
+            env: { ...terminalEnvironment(), ...options.env },
+            detachedMs: options.keep ?? DEFAULT_KEEP_MS,
+            ...(words.length === 0 ? {} : { command: words }),
+            ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+            ...(options.user === undefined ? {} : { user: options.user }),
+          });
+      const end = await joinTerminal(pty, { redraw: attached });
+      // Nobody has seen it yet, and nobody knows its name.
+      if (end.type === 'signal' && !end.started && !attached) pty.kill();
+      else await leave(pty, end, id);
       await client.close();
-      process.exit(code ?? 0);
+      process.exit(exitCodeOfEnd(end));
     });
+}
+
+/** Lets go of the terminal, as it was left, and says how to come back. */
+async function leave(pty: Pty, end: TerminalEnd, sandbox: string): Promise<void> {
+  if (end.type === 'exit') return;
+  if (end.type === 'detached') await pty.detach();
+  // Cut off, it waits as well: what is lost then is what was typed last.
+  else await pty.detach({ deadlineMs: HASTY_MS }).catch(() => undefined);
+  process.stderr.write(`\r\nleft running; back to it with: millibox shell ${sandbox} -a ${pty.id}\n`);
 }

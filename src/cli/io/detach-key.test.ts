@@ -29,3 +29,12 @@ test('without the sequence every byte goes through, however the typing is cut', 
     }),
   );
 });
+
+test('a Ctrl-P that is held can be let through', () => {
+  const keys = new DetachKeys();
+  expect(keys.take(Uint8Array.of(P)).pass).toHaveLength(0);
+  expect(keys.holding).toBe(true);
+  expect(keys.release()).toEqual(Uint8Array.of(P));
+  expect(keys.holding).toBe(false);
+  expect(keys.take(Uint8Array.of(Q))).toEqual({ pass: Uint8Array.of(Q), detach: false });
+});

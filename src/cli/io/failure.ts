@@ -1,6 +1,9 @@
 /** How the CLI fails: one line on stderr, a hint where there is one, and an exit code that no command's own can be. */
 import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
+import { exitCodeOfSignal } from './exit-code.ts';
+import { printable } from './print.ts';
+import { BrokenPipe } from './pump.ts';
 
 /** As ssh: the connection or the service failed, and the command's exit code is not known. */
 const PLATFORM_FAILURE = 255;
@@ -12,6 +15,8 @@ const HINTS: Partial<Record<string, string>> = {
 };
 
 export function reportFailure(error: unknown): never {
+  // Whoever reads our output had enough: that is no failure to talk about.
+  if (error instanceof BrokenPipe) process.exit(exitCodeOfSignal('SIGPIPE'));
   process.stderr.write(`millibox: ${describeFailure(error)}\n`);
   process.exit(error instanceof ServiceError ? PLATFORM_FAILURE : 1);
 }
@@ -19,12 +24,14 @@ export function reportFailure(error: unknown): never {
 export function describeFailure(error: unknown): string {
   if (error instanceof ServiceError) {
     const hint = HINTS[error.code];
-    return `${error.message} (${error.code})${hint === undefined ? '' : `\n  ${hint}`}`;
+    return `${shown(error.message)} (${error.code})${hint === undefined ? '' : `\n  ${hint}`}`;
   }
-  return error instanceof Error ? error.message : String(error);
+  return shown(error instanceof Error ? error.message : String(error));
 }
 
 /** For what ends with the exit code of a command in a sandbox: a wrong option must not look like one. */
 export function keepExitCodesApart(command: Command): void {
   command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : PLATFORM_FAILURE));
 }
+
+const shown = (message: string): string => message.split('\n').map(printable).join('\n');

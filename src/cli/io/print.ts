@@ -1,25 +1,23 @@
 /** Lists for people and JSON for scripts. */
+import { tableLines } from './table.ts';
 
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
-/** Columns as wide as their widest cell; control characters of foreign text are shown, never obeyed. */
+/** Columns that fit the terminal; whole where there is none. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
-  const all = [header, ...rows.map((row) => row.map(printable))];
-  const widths = header.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
-  for (const row of all) {
-    process.stdout.write(
-      `${row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join('  ')
-        .trimEnd()}\n`,
-    );
-  }
+  const { isTTY, columns } = process.stdout;
+  const lines = tableLines([header, ...rows.map((row) => row.map(printable))], (isTTY && columns) || undefined);
+  process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+/** Foreign text on one line: characters that control a terminal, or turn its text around, are shown and not obeyed. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) => {
+    const code = char.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, '0')}` : `\\x${code.padStart(2, '0')}`;
+  });
 }
 
 /** How long ago, briefly. */

@@ -2,9 +2,6 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 
-/** What reads our output went away: as a shell reports a death by PIPE. */
-export const BROKEN_PIPE_EXIT = 128 + 13;
-
 /** The reader of stdout or stderr is gone. */
 export class BrokenPipe extends Error {
   override readonly name = 'BrokenPipe';
@@ -12,24 +9,33 @@ export class BrokenPipe extends Error {
 
 /** Writes and waits until the reader has room, so that a slow reader slows the command and fills no memory. */
 export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
-  if (to.destroyed || to.errored) throw new BrokenPipe();
+  if (to.errored) throw isBrokenPipe(to.errored) ? new BrokenPipe() : to.errored;
+  if (to.destroyed) throw new BrokenPipe();
   if (to.write(bytes)) return;
   // The listener of what did not happen goes too.
   const over = new AbortController();
   try {
     await Promise.race([once(to, 'drain', over), once(to, 'close', over).then(() => Promise.reject(new BrokenPipe()))]);
   } catch (error) {
-    throw (error as { code?: unknown }).code === 'EPIPE' ? new BrokenPipe() : error;
+    throw isBrokenPipe(error) ? new BrokenPipe() : error;
   } finally {
     over.abort();
   }
 }
 
-/** Resolves once all that was written has been taken, or nobody will: an exit of this process would throw it away. */
+/**
+ * Resolves once all that was written has been taken, or its reader had enough: an exit of this process would throw it
+ * away.
+ * @throws why stdout did not take it
+ */
 export async function flushed(): Promise<void> {
   const taken = (to: Writable): Promise<void> => new Promise((resolve) => to.write('', () => resolve()));
   await Promise.all([process.stdout, process.stderr].map(taken));
+  const { errored } = process.stdout;
+  if (errored !== null && !isBrokenPipe(errored)) throw errored;
 }
+
+const isBrokenPipe = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'EPIPE';
 
 /** Without this, a reader that went away would end the program inside an event. `write` notices it. */
 export function tolerateBrokenPipes(): void {
@@ -43,8 +49,9 @@ export async function feed(
 ): Promise<void> {
   try {
     for await (const chunk of from) await to.write(chunk);
-    to.closeStdin();
   } catch {
-    // The command ended, or stopped reading: its exit tells the rest.
+    // The command ended, or stopped reading: its exit tells the rest. What cannot be read has ended.
+  } finally {
+    to.closeStdin();
   }
 }

@@ -1,47 +1,107 @@
 /** A terminal in a sandbox, joined to ours. */
+import type { ReadStream, WriteStream } from 'node:tty';
+import type { ExecExit } from '../../protocol/exec.ts';
 import type { Pty } from '../../sdk/index.ts';
-import { DetachKeys } from './detach-key.ts';
-import { write } from './pump.ts';
+import { terminalName } from '../config.ts';
+import { exitCodeOf, exitCodeOfSignal } from './exit-code.ts';
+import { Keyboard } from './keyboard.ts';
+import { BrokenPipe, write } from './pump.ts';
+import { awaitEndSignal, type EndSignal } from './signals.ts';
+
+/** The largest that a terminal in a sandbox can be, either way. */
+const MAX_CELLS = 10_000;
+
+/** Its program ended; or the user left by the detach keys; or this process was told to end, and how it is to. */
+export type TerminalEnd =
+  | { type: 'exit'; exit: ExecExit }
+  | { type: 'detached' }
+  | { type: 'signal'; signal: EndSignal | 'SIGPIPE'; /** The program ran. */ started: boolean };
 
 /** What our terminal looks like now; the usual size when there is none. */
 export function terminalSize(): { cols: number; rows: number } {
-  const { columns, rows } = process.stdout;
-  return { cols: columns || 80, rows: rows || 24 };
+  const { columns, rows } = ourScreen() ?? process.stdout;
+  return { cols: Math.min(columns || 80, MAX_CELLS), rows: Math.min(rows || 24, MAX_CELLS) };
+}
+
+/** What programs read to know which terminal they write to. */
+export function terminalEnvironment(): { TERM: string } {
+  return { TERM: process.stdout.isTTY ? terminalName() : 'dumb' };
 }
 
 /**
- * Keys go there and output comes here, until the program ends (its exit code) or the detach keys are typed (null).
- * Our terminal is raw meanwhile, and as it was afterwards, however this ends.
+ * Keys go there and output comes here, until the program ends or the user leaves. Our terminal is raw meanwhile, and as
+ * it was afterwards, however this ends. What to do with a program that was left is the caller's to say.
+ * @param options.redraw it has run before: have its program draw the screen anew
+ * @throws ServiceError why the program did not run, or how it was lost
  */
-export async function joinTerminal(pty: Pty): Promise<number | null> {
-  const { stdin, stdout } = process;
-  const keys = new DetachKeys();
-  const detached = Promise.withResolvers<null>();
-  const onKeys = (typed: Buffer): void => {
-    const { pass, detach } = keys.take(typed);
-    if (pass.length > 0) pty.write(pass).catch(() => undefined);
-    if (detach) detached.resolve(null);
+export async function joinTerminal(pty: Pty, options: { redraw?: boolean } = {}): Promise<TerminalEnd> {
+  const { stdin } = process;
+  // To a terminal that is gone nothing can be said, nor can it be set back.
+  stdin.on('error', () => undefined);
+  using ended = awaitEndSignal();
+  const early = await Promise.race([pty.started.then(() => undefined), ended.signal]);
+  if (early !== undefined) return { type: 'signal', signal: early, started: false };
+  using _raw = rawMode(stdin);
+  using _size = followSize(pty, options.redraw ?? false);
+  using keyboard = new Keyboard(stdin, (bytes) => pty.write(bytes));
+  return await Promise.race([
+    show(pty),
+    keyboard.left.then((how) => (how === 'detached' ? { type: how } : leave('SIGHUP'))),
+    ended.signal.then(leave),
+  ]);
+}
+
+export function exitCodeOfEnd(end: TerminalEnd): number {
+  if (end.type === 'exit') return exitCodeOf(end.exit);
+  return end.type === 'signal' ? exitCodeOfSignal(end.signal) : 0;
+}
+
+const leave = (signal: EndSignal | 'SIGPIPE'): TerminalEnd => ({ type: 'signal', signal, started: true });
+
+async function show(pty: Pty): Promise<TerminalEnd> {
+  try {
+    for await (const bytes of pty) await write(process.stdout, bytes);
+  } catch (error) {
+    if (error instanceof BrokenPipe) return leave('SIGPIPE');
+    // The window was closed.
+    if ((error as NodeJS.ErrnoException).code === 'EIO') return leave('SIGHUP');
+    // What is said about it does not go on where the program stopped writing.
+    ourScreen()?.write('\r\n');
+    throw error;
+  }
+  return { type: 'exit', exit: await pty.exit };
+}
+
+/** Until disposed. Whoever stopped us and let us go on has set the terminal for itself meanwhile. */
+function rawMode(stdin: ReadStream): Disposable {
+  if (!stdin.isTTY) return { [Symbol.dispose]: () => undefined };
+  const enter = (): void => void stdin.setRawMode(false).setRawMode(true);
+  enter();
+  process.on('SIGCONT', enter);
+  return {
+    [Symbol.dispose]: () => {
+      process.off('SIGCONT', enter);
+      stdin.setRawMode(false);
+    },
   };
-  const onEnd = (): void => void pty.write(Uint8Array.of(4)).catch(() => undefined);
-  const onResize = (): void => {
+}
+
+/** Until disposed. */
+function followSize(pty: Pty, redraw: boolean): Disposable {
+  const follow = (): void => {
     const { cols, rows } = terminalSize();
     pty.resize(cols, rows);
   };
-  const show = async (): Promise<number> => {
-    for await (const bytes of pty) await write(stdout, bytes);
-    return (await pty.exit).exitCode;
-  };
-  if (stdin.isTTY) stdin.setRawMode(true);
-  stdin.on('data', onKeys);
-  stdin.on('end', onEnd);
-  stdout.on('resize', onResize);
-  try {
-    return await Promise.race([show(), detached.promise]);
-  } finally {
-    stdout.off('resize', onResize);
-    stdin.off('data', onKeys);
-    stdin.off('end', onEnd);
-    stdin.pause();
-    if (stdin.isTTY) stdin.setRawMode(false);
+  if (redraw) {
+    // A program draws when the size changes, and only then.
+    const { cols, rows } = terminalSize();
+    pty.resize(cols, rows > 1 ? rows - 1 : rows + 1);
   }
+  follow();
+  const screen = ourScreen();
+  screen?.on('resize', follow);
+  return { [Symbol.dispose]: () => void screen?.off('resize', follow) };
 }
+
+/** What shows the output, or the messages where the output goes elsewhere. */
+const ourScreen = (): WriteStream | undefined => [process.stdout, process.stderr].find((stream) => stream.isTTY);
