@@ -8,9 +8,10 @@ import { createMux, dialWs, type Mux } from '../../mux/index.ts';
 import { buildApp } from '../app.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { Door } from '../doors/door.ts';
-import { createNativeDoor } from '../doors/native/door.ts';
+import { createNativeDoor, nativeRoutes } from '../doors/native/door.ts';
 import { openShared, type SharedTimes } from '../redis/shared.ts';
 import { startServices, type RunningServices } from '../services.ts';
+import { Documented } from './documented.ts';
 import { FakeNode } from './fake-node.ts';
 
 export const KEY = 'key of the tests';
@@ -63,6 +64,7 @@ export class TestGateway implements AsyncDisposable {
   readonly nodes: readonly FakeNode[];
   readonly url: string;
   readonly #doors: readonly Door[];
+  readonly #documented: Documented;
   readonly #muxes: Mux[] = [];
 
   private constructor(parts: {
@@ -75,6 +77,7 @@ export class TestGateway implements AsyncDisposable {
     this.services = parts.services;
     this.nodes = parts.nodes;
     this.#doors = parts.doors;
+    this.#documented = new Documented(nativeRoutes(parts.services));
     this.url = `http://127.0.0.1:${(parts.app.server.address() as AddressInfo).port}`;
   }
 
@@ -108,6 +111,7 @@ export class TestGateway implements AsyncDisposable {
     return first;
   }
 
+  /** @throws Error also when the answer is not what the OpenAPI document says. */
   async ask(method: string, path: string, asking: Asking = {}): Promise<Answer> {
     const key = asking.key === undefined ? KEY : asking.key;
     const response = await request(this.url + path, {
@@ -124,12 +128,9 @@ export class TestGateway implements AsyncDisposable {
     });
     const bytes = Buffer.from(await response.body.arrayBuffer());
     const isJson = String(response.headers['content-type'] ?? '').startsWith('application/json');
-    return {
-      status: response.statusCode,
-      headers: response.headers,
-      bytes,
-      json: isJson ? JSON.parse(bytes.toString()) : undefined,
-    };
+    const json: unknown = isJson ? JSON.parse(bytes.toString()) : undefined;
+    this.#documented.check(method, path, response.statusCode, json);
+    return { status: response.statusCode, headers: response.headers, bytes, json };
   }
 
   /** A sandbox that runs; its id. */
