@@ -39,6 +39,7 @@ export interface SharedTimes {
   lockMs?: number;
   leaseMs?: number;
   commandMs?: number;
+  unheardMs?: number;
 }
 
 type SharedConfig = Pick<GatewayConfig, 'redisUrl' | 'queueMax' | 'queueWaitMs' | 'nodeSecret'>;
@@ -63,7 +64,7 @@ export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logg
 export async function openShared(config: SharedConfig, log: Logger, times: SharedTimes = {}): Promise<Shared> {
   const { redisUrl, queueMax, queueWaitMs } = config;
   if (redisUrl === undefined || redisUrl === null) return inMemory(config, log);
-  const { lockMs = 4_000, leaseMs = 10_000, commandMs = 2_000 } = times;
+  const { lockMs = 4_000, leaseMs = 10_000, commandMs = 2_000, unheardMs } = times;
   const link = await RedisLink.open({ url: redisUrl, log, commandMs });
   const leader = new RedisLeader({ link, log, leaseMs });
   const room = new WaitingRoom(link, log);
@@ -78,7 +79,7 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
   return {
     queue,
     idempotency: new RedisIdempotencyStore({ link, secret: config.nodeSecret, leaseMs }),
-    counters: new RedisCounters({ link }),
+    counters: new RedisCounters({ link, ...(unheardMs === undefined ? {} : { unheardMs }) }),
     leader,
     owners: redisOwners(link),
     now: link.clock.now,

@@ -40,6 +40,7 @@ function world() {
     counters: new MemoryCounters(),
     store,
     learning: () => false,
+    informed: () => true,
     queueWaitMs: 600_000,
     metrics: new Registry(),
     log: silent,

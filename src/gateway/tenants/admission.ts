@@ -4,7 +4,7 @@ import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import type { Entry } from '../sandboxes/entry.ts';
-import type { Claim, Rate, TenantCounters, Usage, Verdict } from './counters.ts';
+import type { Claim, Rate, Seen, TenantCounters, Usage, Verdict } from './counters.ts';
 import type { TenantRules } from './file.ts';
 import { milliCpus, type PlacedUsage } from './placed-usage.ts';
 import type { Tenants } from './tenants.ts';
@@ -18,6 +18,8 @@ export interface AdmissionDeps {
   placed: PlacedUsage;
   /** Not all nodes have said yet what they have. */
   learning: () => boolean;
+  /** What this gateway knows of a sandbox. */
+  seen: (id: string) => Seen;
   /** The longest that a sandbox may wait for a node. */
   queueWaitMs: number;
   log: Logger;
@@ -78,12 +80,18 @@ export class Admission {
       const message = 'This server has just started and does not know yet what the tenant has.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
-    const has = placed.of(tenant);
-    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - has[kind]);
-    const room = { sandboxes: left('sandboxes'), milliCpus: left('milliCpus'), memoryMb: left('memoryMb') };
-    const keptMs = queueWaitMs + CLAIM_SLACK_MS;
-    const verdict = await counters.admit({ tenant, claims, room, rate, keptMs });
-    if (!verdict.admitted) throw this.#refusal(tenant, rules, has, verdict);
+    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - placed.of(tenant)[kind]);
+    const verdict = await counters.admit({
+      tenant,
+      claims,
+      get room() {
+        return { sandboxes: left('sandboxes'), milliCpus: left('milliCpus'), memoryMb: left('memoryMb') };
+      },
+      rate,
+      keptMs: queueWaitMs + CLAIM_SLACK_MS,
+      seen: this.#deps.seen,
+    });
+    if (!verdict.admitted) throw this.#refusal(tenant, rules, placed.of(tenant), verdict);
     for (const { id } of claims) this.#claimed.set(id, tenant);
   }
 
@@ -94,7 +102,13 @@ export class Admission {
 
   /** Called after each change of an entry, when `placed` has counted it. */
   changed(entry: Entry): void {
-    if (entry.accepted || entry.ended) this.#release(entry.id);
+    const tenant = this.#claimed.get(entry.id);
+    if (tenant === undefined) return;
+    if (entry.ended) this.#release(entry.id);
+    else if (entry.accepted) {
+      this.#claimed.delete(entry.id);
+      this.#deps.counters.placed(tenant, [entry.id]);
+    }
   }
 
   /**

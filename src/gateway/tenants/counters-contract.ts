@@ -1,11 +1,17 @@
 /** What every form of `TenantCounters` keeps. A test file calls this with a subject of its own. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Application, Claim, TenantCounters } from './counters.ts';
+import type { Application, Claim, Seen, TenantCounters } from './counters.ts';
 
 export interface CountersSubject {
   name: string;
   /** Counters of an installation of their own, and those of another gateway of it: null where there can be but one. */
-  open(): Promise<{ counters: TenantCounters; other: TenantCounters | null; close(): Promise<void> }>;
+  open(): Promise<{
+    counters: TenantCounters;
+    other: TenantCounters | null;
+    /** After how long a claim of which nobody has heard is old. */
+    unheardMs?: number;
+    close(): Promise<void>;
+  }>;
 }
 
 const NO_ROOM_BOUND = { sandboxes: null, milliCpus: null, memoryMb: null };
@@ -17,7 +23,15 @@ function claims(count: number, size: Partial<Claim> = {}): Claim[] {
 }
 
 function application(change: Partial<Application>): Application {
-  return { tenant: 'red', claims: claims(1), room: NO_ROOM_BOUND, rate: null, keptMs: 600_000, ...change };
+  return {
+    tenant: 'red',
+    claims: claims(1),
+    room: NO_ROOM_BOUND,
+    rate: null,
+    keptMs: 600_000,
+    seen: () => 'open',
+    ...change,
+  };
 }
 
 /** Forms that write behind the caller's back are given time. */
@@ -149,6 +163,43 @@ export function countersContract(subject: CountersSubject): void {
       const rate = { perSecond: 0.001, burst: 1 };
       await admit({ rate, tenant: 'blue' });
       expect(await other.admit(application({ rate, tenant: 'blue' }))).toMatchObject({ short: 'rate' });
+    });
+
+    test('what a node has counts for whoever has not heard of it, once for whoever has, and not when it has ended', async ({
+      skip,
+    }) => {
+      const { other } = opened;
+      if (other === null) return skip('there is but one gateway');
+      const [one] = claims(1) as [Claim];
+      const room = { ...NO_ROOM_BOUND, sandboxes: 1 };
+      await admit({ claims: [one], room });
+      counters.placed('red', [one.id]);
+      const elsewhere = (seen: Seen, left: number) =>
+        other.admit(application({ room: { ...room, sandboxes: left }, seen: (id) => (id === one.id ? seen : 'open') }));
+      expect(await elsewhere('unknown', 1)).toEqual({ admitted: false, short: 'sandboxes', claimed: 1 });
+      // The same, where the bound is 2 and it is one of the two there.
+      await until(async () => (await elsewhere('placed', 1)).admitted);
+      expect(await elsewhere('placed', 1)).toEqual({ admitted: false, short: 'sandboxes', claimed: 1 });
+      expect((await elsewhere('ended', 2)).admitted).toBe(true);
+    });
+
+    test('claims of a gateway that died end when others know what became of them', async ({ skip }) => {
+      const { other } = opened;
+      if (other === null || opened.unheardMs === undefined) return skip('there is but one gateway');
+      const [placed, ended, lost, waits] = claims(4) as [Claim, Claim, Claim, Claim];
+      const known = new Map<string, Seen>([
+        [placed.id, 'placed'],
+        [ended.id, 'ended'],
+        [waits.id, 'open'],
+      ]);
+      const room = { ...NO_ROOM_BOUND, sandboxes: 4 };
+      await admit({ claims: [placed, ended, lost, waits], room });
+      const seen = (id: string): Seen => known.get(id) ?? 'unknown';
+      const three = claims(3);
+      expect((await other.admit(application({ room, claims: three, seen }))).admitted).toBe(false);
+      await new Promise((resolve) => setTimeout(resolve, opened.unheardMs));
+      await until(async () => (await other.admit(application({ room, claims: three, seen }))).admitted);
+      expect(await other.admit(application({ room, seen: () => 'open' }))).toMatchObject({ admitted: false });
     });
 
     test('each gateway hears how many commands run through the others', async ({ skip }) => {

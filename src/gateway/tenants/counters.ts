@@ -18,6 +18,12 @@ export interface Claim {
   memoryMb: number;
 }
 
+/**
+ * What a gateway knows of a sandbox that a claim stands for. placed: a node has it, and it is counted as that. open: it
+ * waits, or is being sent. unknown: it has never been heard of here.
+ */
+export type Seen = 'placed' | 'ended' | 'open' | 'unknown';
+
 /** A token bucket: see rate.ts for its exact rule. */
 export interface Rate {
   perSecond: number;
@@ -29,12 +35,17 @@ export interface Application {
   tenant: string;
   /** One for each sandbox of one create. All are let in, or none. */
   claims: readonly Claim[];
-  /** How much the claims of this tenant may come to, those of all gateways together. Null: there is no bound. */
+  /**
+   * How much the claims of this tenant may come to, those of all gateways together. Null: there is no bound. Looked at in
+   * the same moment as `seen`.
+   */
   room: Readonly<Record<keyof Usage, number | null>>;
   /** Null: there is no bound. */
   rate: Rate | null;
   /** A claim that nobody releases is gone after this long: its gateway may have died. */
   keptMs: number;
+  /** What the gateway that asks knows by itself: what it counts already is not counted twice. */
+  seen: (id: string) => Seen;
 }
 
 /**
@@ -53,7 +64,9 @@ export interface TenantCounters {
    * id is known already takes the place of the first.
    */
   admit(application: Application): Promise<Verdict>;
-  /** These are over: a node has them, or they have ended. Ids that are not known do not matter. */
+  /** A node has these: they count a moment longer, for gateways that have not heard of it. Ids may be unknown. */
+  placed(tenant: string, ids: readonly string[]): void;
+  /** These have ended, or never came to be. Ids may be unknown. */
   release(tenant: string, ids: readonly string[]): void;
   /**
    * Tells the others how many commands each tenant runs through this gateway, and answers how many run through all the

@@ -27,6 +27,11 @@ export class MemoryCounters implements TenantCounters {
     return Promise.resolve(this.#admit(application));
   }
 
+  /** There is no other gateway. */
+  placed(name: string, ids: readonly string[]): void {
+    this.release(name, ids);
+  }
+
   release(name: string, ids: readonly string[]): void {
     const tenant = this.#tenants.get(name);
     if (tenant === undefined) return;

@@ -1,9 +1,10 @@
 /** Tenants of a running gateway: their rules, what they have, and who is let in. */
 import type { Registry } from 'prom-client';
 import type { Logger } from '../../lib/logger.ts';
+import type { Entry } from '../sandboxes/entry.ts';
 import type { Store } from '../sandboxes/store.ts';
 import { Admission } from './admission.ts';
-import type { TenantCounters } from './counters.ts';
+import type { Seen, TenantCounters } from './counters.ts';
 import type { TenantsFile } from './file.ts';
 import { TenantMetrics } from './metrics.ts';
 import { PlacedUsage } from './placed-usage.ts';
@@ -15,6 +16,8 @@ export interface TenancyDeps {
   store: Store;
   /** Not all nodes have said yet what they have. */
   learning: () => boolean;
+  /** Whether all that waits is known here. */
+  informed: () => boolean;
   queueWaitMs: number;
   metrics: Registry;
   log: Logger;
@@ -28,7 +31,8 @@ export interface Tenancy {
 }
 
 /** Follows the store from now on: started before any node is heard. */
-export function startTenancy({ file, counters, store, learning, queueWaitMs, metrics, log }: TenancyDeps): Tenancy {
+export function startTenancy(deps: TenancyDeps): Tenancy {
+  const { file, counters, store, learning, informed, queueWaitMs, metrics, log } = deps;
   const tenants = new Tenants(file);
   const placed = new PlacedUsage();
   const admission = new Admission({
@@ -36,6 +40,7 @@ export function startTenancy({ file, counters, store, learning, queueWaitMs, met
     counters,
     placed,
     learning,
+    seen: (id) => seenOf(store.get(id), informed()),
     queueWaitMs,
     log,
     refused: (tenant, quota) => seen.refused(tenant, quota),
@@ -60,4 +65,11 @@ export function startTenancy({ file, counters, store, learning, queueWaitMs, met
       await counters.stop();
     },
   };
+}
+
+/** Who does not know all that waits cannot say of one that it is unknown. */
+function seenOf(entry: Entry | undefined, informed: boolean): Seen {
+  if (entry === undefined) return informed ? 'unknown' : 'open';
+  if (entry.ended) return 'ended';
+  return entry.accepted ? 'placed' : 'open';
 }

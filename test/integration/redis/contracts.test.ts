@@ -54,10 +54,15 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     name: 'redis',
     open: async () => {
       const { links, close } = await openLinks();
-      const [counters, other] = links.map((link) => new RedisCounters({ link })) as [RedisCounters, RedisCounters];
+      const times = { heardMs: 60_000, unheardMs: 1_000 };
+      const [counters, other] = links.map((link) => new RedisCounters({ link, ...times })) as [
+        RedisCounters,
+        RedisCounters,
+      ];
       return {
         counters,
         other,
+        unheardMs: times.unheardMs,
         close: async () => {
           await counters.stop();
           await other.stop();

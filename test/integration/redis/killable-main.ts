@@ -5,6 +5,7 @@ import { buildApp } from '../../../src/gateway/app.ts';
 import { createNativeDoor } from '../../../src/gateway/doors/native/door.ts';
 import { openShared } from '../../../src/gateway/redis/shared.ts';
 import { startServices } from '../../../src/gateway/services.ts';
+import { parseTenants } from '../../../src/gateway/tenants/file.ts';
 import { TEST_CONFIG } from '../../../src/gateway/testing/harness.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { socketTransport } from '../../../src/mux/index.ts';
@@ -16,6 +17,7 @@ const [orders] = (await once(process, 'message')) as [Orders];
 const config = {
   ...TEST_CONFIG,
   redisUrl: orders.redisUrl,
+  tenants: parseTenants(orders.tenants),
   nodes: Object.keys(orders.nodes).map((url) => ({ name: null, url })),
 };
 const services = startServices(config, {

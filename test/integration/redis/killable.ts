@@ -16,6 +16,8 @@ export interface Orders {
   redisUrl: string;
   /** Unix sockets by the nodes' urls. */
   nodes: Record<string, string>;
+  /** As in the file of tenants. */
+  tenants: object;
 }
 
 export class KillableGateway implements AsyncDisposable {
@@ -31,7 +33,11 @@ export class KillableGateway implements AsyncDisposable {
   }
 
   /** With the times of production. `clockMs`: its wall clock is off by so much. */
-  static async start(redisUrl: string, nodes: readonly FakeNode[], { clockMs = 0 } = {}): Promise<KillableGateway> {
+  static async start(
+    redisUrl: string,
+    nodes: readonly FakeNode[],
+    { clockMs = 0, tenants = {} } = {},
+  ): Promise<KillableGateway> {
     const home = mkdtempSync(join(tmpdir(), 'killable-'));
     const servers = nodes.map((node) => createServer((socket) => void node.serve(socketTransport(socket))));
     const clockFile = join(home, 'clock');
@@ -42,7 +48,7 @@ export class KillableGateway implements AsyncDisposable {
       env: { ...allowedEnvironment(), TEST_CLOCK_FILE: clockFile },
     });
     const gateway = new KillableGateway(child, servers, home);
-    const orders: Orders = { redisUrl, nodes: {} };
+    const orders: Orders = { redisUrl, nodes: {}, tenants };
     for (const [i, server] of servers.entries()) {
       const path = join(home, String(i));
       orders.nodes[nodes[i]?.url ?? ''] = path;

@@ -6,6 +6,7 @@ import type { TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
 import { Gateways } from './gateways.ts';
+import { KillableGateway } from './killable.ts';
 
 const LIMIT_MS = 30_000;
 
@@ -76,5 +77,35 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', (
     const { json } = await gateways.at(0).ask('POST', '/v1/sandboxes?waitMs=20000', { body: { count: 200 } });
     expect(json.sandboxes.every(({ status }: { status: string }) => status === 'RUNNING')).toBe(true);
     expect([node.opened.get('createMany'), node.opened.get('create') ?? 0]).toEqual([1, 0]);
+  });
+
+  test('what a gateway let in that was killed takes nothing of the bound but what is there', async () => {
+    const tenants = { tenants: { default: { sandboxes: 3 } } };
+    const node = new FakeNode();
+    node.room = 0;
+    await using gateways = await Gateways.start(redis, 1, [node], { tenants: parseTenants(tenants) });
+    const other = gateways.at(0);
+    await using doomed = await KillableGateway.start(String(gateways.config.redisUrl), [node], { tenants });
+    const waiting: string[] = [];
+    for (let i = 0; i < 2; i++) {
+      let id: unknown;
+      await until(async () => (id = (await doomed.ask('POST', '/v1/sandboxes', {})).id) !== undefined, LIMIT_MS, 'one');
+      waiting.push(String(id));
+    }
+    await doomed.kill();
+    node.room = 100;
+    node.setReport({});
+    for (const id of waiting) {
+      expect((await other.ask('GET', `/v1/sandboxes/${id}?waitMs=20000`)).json.status).toBe('RUNNING');
+    }
+    await other.ask('DELETE', `/v1/sandboxes/${waiting[0]}`);
+    const fresh: string[] = [];
+    const more = async (): Promise<boolean> => {
+      const { status, json } = await create(other);
+      if (status === 201) fresh.push(json.id as string);
+      return fresh.length === 2;
+    };
+    await until(more, LIMIT_MS, 'all the places that nobody has');
+    expect((await create(other)).json.error).toMatchObject({ code: 'quota_exceeded', details: { used: 3 } });
   });
 });
