@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { isMain } from '../src/lib/is-main.ts';
 import { startAgent } from './agent.ts';
 import { loadConfig } from './config.ts';
+import { keepRuntime, noteRuntime } from './runtime-kept.ts';
 import { openRuntime } from './runtime/select.ts';
 
 /**
@@ -10,9 +11,11 @@ import { openRuntime } from './runtime/select.ts';
  * @throws Error that says what is missing when it cannot start.
  */
 export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
-  const config = loadConfig(env);
-  const log = pino({ level: config.logLevel, base: { node: config.nodeName } });
+  const asked = loadConfig(env);
+  const log = pino({ level: asked.logLevel, base: { node: asked.nodeName } });
+  const config = await keepRuntime(asked, log);
   const runtime = await openRuntime(config, log);
+  await noteRuntime(config.dataDir, runtime.name);
   const agent = await startAgent(config, runtime, log);
   log.info(
     { event: 'agent_ready', host: config.listen.host, port: agent.port, runtime: runtime.name },

@@ -1,0 +1,62 @@
+/**
+ * Which runtime made the containers of this data directory. One runtime does not see the containers of another: an agent
+ * that began with another would let them run on with nobody who knows of them, and tell their users that they had ended.
+ */
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../src/lib/logger.ts';
+import { ServiceError } from '../src/protocol/errors.ts';
+import type { AgentConfig } from './config.ts';
+import type { ContainerRuntime } from './runtime/runtime.ts';
+
+const FILE = 'runtime';
+/** Of each container, as `ContainerHomes` keeps them. */
+const HOMES = 'c';
+const NAMES: readonly string[] = ['docker', 'oci', 'gvisor', 'fake'] satisfies ContainerRuntime['name'][];
+
+/**
+ * The configuration, with a runtime that sees all containers that are there: `auto` means the one that made them.
+ * @throws ServiceError `not_supported` where another one is asked for, that says what to do.
+ */
+export async function keepRuntime(config: AgentConfig, log: Logger): Promise<AgentConfig> {
+  const before = await runtimeOf(config.dataDir);
+  if (before === null || before === config.runtime) return config;
+  const left = (await namesIn(join(config.dataDir, HOMES))).length;
+  if (left === 0) return config;
+  if (config.runtime === 'auto') {
+    log.info({ runtime: before, containers: left }, 'the runtime stays the one whose containers are here');
+    return { ...config, runtime: before };
+  }
+  throw new ServiceError(
+    'not_supported',
+    `${config.dataDir} has ${left} containers of the runtime ${before}, which ${config.runtime} cannot see: start the ` +
+      `agent with MILLIBOX_RUNTIME=${before} and MILLIBOX_ON_STOP=destroy once, stop it, and start it with ${config.runtime}`,
+  );
+}
+
+/** Called before anything is made. */
+export async function noteRuntime(dataDir: string, name: ContainerRuntime['name']): Promise<void> {
+  if ((await runtimeOf(dataDir)) === name) return;
+  await mkdir(dataDir, { recursive: true, mode: 0o711 });
+  await writeFile(join(dataDir, FILE), `${name}\n`, { mode: 0o600 });
+}
+
+/** Null: nobody has written it down. */
+async function runtimeOf(dataDir: string): Promise<ContainerRuntime['name'] | null> {
+  try {
+    const name = (await readFile(join(dataDir, FILE), 'utf8')).trim();
+    return NAMES.includes(name) ? (name as ContainerRuntime['name']) : null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
