@@ -67,6 +67,8 @@ export const DEFAULT_PIDS_LIMIT = 512;
 /** A smaller disk has no room for the tables of its own file system. */
 export const MIN_DISK_MB = 4;
 export const MAX_CREATE_COUNT = 1_000;
+/** Of what waits for room, and as much below zero. */
+export const MAX_PRIORITY = 1_000;
 export const MAX_PAGE = 1_000;
 export const MAX_LABELS = 64;
 export const MAX_ENV_ENTRIES = 1_024;

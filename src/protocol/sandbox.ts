@@ -8,6 +8,7 @@ import {
   MAX_CREATE_COUNT,
   MAX_ENV_ENTRIES,
   MAX_LABELS,
+  MAX_PRIORITY,
   MAX_TIMEOUT_MS,
   MIN_DISK_MB,
 } from './limits.ts';
@@ -89,6 +90,12 @@ export const CreateSandboxRequest = z.strictObject({
     .max(MAX_TIMEOUT_MS)
     .optional()
     .describe('Ends the sandbox after this long with no call'),
+  priority: z
+    .int()
+    .min(-MAX_PRIORITY)
+    .max(MAX_PRIORITY)
+    .optional()
+    .describe('Of those of its tenant that wait for room, the highest goes first; 0 unless given'),
   count: z.int().min(1).max(MAX_CREATE_COUNT).optional(),
 });
 export type CreateSandboxRequest = z.infer<typeof CreateSandboxRequest>;

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { CreateOptions } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
-import { duration, megabytes, pair, positive, whole } from '../io/parse.ts';
+import { duration, integer, megabytes, pair, positive, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 
 interface Options {
@@ -17,6 +17,7 @@ interface Options {
   startCommand?: string;
   timeout?: number;
   idleTimeout?: number;
+  priority?: number;
   count?: number;
   wait: boolean;
   json?: boolean;
@@ -37,6 +38,7 @@ export function define(command: Command): void {
     .option('--start-command <command>', 'runs in the background once the sandbox is up')
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
     .option('--idle-timeout <duration>', 'ends it after this long without a call', duration)
+    .option('--priority <number>', 'of yours that wait for room the highest goes first; 0 unless given', integer)
     .option('--count <number>', 'make so many alike in one call, all or none; one id a line', whole)
     .option('--no-wait', 'do not wait until it runs')
     .option('--json', 'print the whole sandbox as JSON')
@@ -65,6 +67,7 @@ Examples:
         ...(options.startCommand === undefined ? {} : { startCommand: options.startCommand }),
         ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
         ...(options.idleTimeout === undefined ? {} : { idleTimeoutMs: options.idleTimeout }),
+        ...(options.priority === undefined ? {} : { priority: options.priority }),
       };
       const { sandboxes } = client;
       const asked =

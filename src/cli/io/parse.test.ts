@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { duration, location, megabytes, pair, positive, whole } from './parse.ts';
+import { duration, integer, location, megabytes, pair, positive, whole } from './parse.ts';
 
 test('durations have units, and a bare number is of seconds', () => {
   expect(['500ms', '30', '30s', '1.5m', '2h', '1d'].map(duration)).toEqual([
@@ -26,6 +26,8 @@ test('a place in a sandbox has its id before the colon; everything else is a pat
 });
 
 test('numbers that are none are refused', () => {
+  expect(['-3', '0', '7'].map(integer)).toEqual([-3, 0, 7]);
+  for (const bad of ['', ' ', '1.5', 'high']) expect(() => integer(bad)).toThrow(/whole number/);
   expect(positive('0.5')).toBe(0.5);
   expect(whole('0')).toBe(0);
   for (const bad of ['0', '-1', 'x']) expect(() => positive(bad)).toThrow();

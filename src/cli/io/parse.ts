@@ -28,6 +28,13 @@ export function whole(text: string): number {
   return value;
 }
 
+export function integer(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError('a whole number, negative ones too');
+  return value;
+}
+
 /** Collects `k=v` of an option that may be repeated. */
 export function pair(text: string, before: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf('=');

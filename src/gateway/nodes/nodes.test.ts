@@ -269,6 +269,30 @@ test('what does not fit waits, and is placed the moment there is room', async ()
   expect((await exec).json.stdout).toBe('late');
 });
 
+test('of those of a tenant that wait the highest priority goes first, and of one priority the oldest', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 1 };
+  gateway = await TestGateway.start([a]);
+  let last = await gateway.sandbox();
+  const created: Record<string, string> = {};
+  for (const [name, priority] of Object.entries({ usual: undefined, later: -5, second: 7, third: 7, first: 1000 })) {
+    const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: { name, priority } });
+    created[name] = json.id;
+  }
+  const inOrder = ['first', 'second', 'third', 'usual', 'later'];
+  for (const [i, name] of inOrder.entries()) {
+    const { json } = await gateway.ask('GET', `/v1/sandboxes/${created[name]}`);
+    expect([name, json.queuePosition]).toEqual([name, i]);
+  }
+  for (const name of inOrder) {
+    await gateway.ask('DELETE', `/v1/sandboxes/${last}`);
+    last = created[name] ?? '';
+    expect((await gateway.ask('GET', `/v1/sandboxes/${last}?waitMs=20000`)).json.status).toBe('RUNNING');
+  }
+  const refused = await gateway.ask('POST', '/v1/sandboxes', { body: { priority: 1001 } });
+  expect(refused.json.error.code).toBe('invalid_request');
+});
+
 test('a full queue says so at once, with when to come back, and makes none of a batch', async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 1 };
@@ -384,6 +408,41 @@ test('an agent that lies about other nodes’ sandboxes, tenants and ages is not
   const after = await status(id);
   expect(after).toMatchObject({ status: 'RUNNING', createdAt: before.createdAt, node: 'node-a' });
   expect((await gateway.ask('GET', `/v1/sandboxes/${id}`, { key: 'key of somebody else' })).status).toBe(404);
+});
+
+test.each([
+  ['createdAtMs', 1e300],
+  ['createdAtMs', -1],
+  ['createdAtMs', 0.5],
+  ['startedAtMs', 8.65e15],
+  ['endedAtMs', 1e300],
+  ['expiresAtMs', -1e300],
+  ['id', '../../x'],
+  ['id', 'X'.repeat(200)],
+])('an agent whose sandbox has a %s of %s loses its link, and lists go on', async (field, value) => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const id = await gateway.sandbox();
+  a.tell({ type: 'sandbox', sandbox: { ...a.records.get(id), id: 'sbx-madeup', [field]: value } });
+  await gateway.until('the link is closed', () => gateway.services.nodes.list()[0]?.state === 'away');
+  const first = await gateway.ask('GET', '/v1/sandboxes?limit=1');
+  expect(first.json.sandboxes).toMatchObject([{ id, status: 'RUNNING' }]);
+  expect(first.json.nextCursor).toBeNull();
+});
+
+test('an agent that says absurd things of itself is shown, given no sandbox it has no room for, and breaks nothing', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  const pools = [{ key: 'x'.repeat(100_000), warm: 1e308, starting: -1e308, target: 1e308 }];
+  a.setReport({ pools, cpus: -1, memoryMb: -1e300, memoryFreeMb: -1e300, sandboxes: 1e300, images: ['seen'] });
+  await gateway.until('it was heard', () => gateway.services.images.list().some(({ image }) => image === 'seen'));
+  for (let i = 0; i < 10; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
+  for (const path of ['/v1/nodes', '/v1/pools', '/v1/images', '/metrics', '/readyz']) {
+    expect((await gateway.ask('GET', path)).status).toBe(200);
+  }
+  a.tell({ type: 'node', node: { ...a.report, draining: true, drainDeadlineMs: 1e300 } });
+  await gateway.until('the link is closed', () => gateway.services.nodes.list().some((n) => n.state === 'away'));
+  expect((await gateway.ask('GET', '/v1/nodes')).status).toBe(200);
 });
 
 test('an answer to a create that is about another sandbox counts as a failure of the node', async () => {

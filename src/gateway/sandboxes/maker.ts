@@ -64,7 +64,7 @@ export class Maker {
         return [];
       }
       fresh.push(entry);
-      return attempt(() => queue.add({ spec, priority: 0, weight }));
+      return attempt(() => queue.add({ spec, priority: request.priority ?? 0, weight }));
     });
     const added = await Promise.allSettled(adding);
     const failure = added.find((one) => one.status === 'rejected');
