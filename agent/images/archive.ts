@@ -48,7 +48,10 @@ export async function archiveToLayout(
     await runInJail(
       // Under a name that has no colon: skopeo would take what follows it for a tag.
       { readOnly: { [path]: '/archive' }, writable: { [dir]: '/layout' } },
-      ['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', `${kind}:/archive`, 'oci:/layout:image'],
+      [
+        ...['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', '--dest-compress-format=gzip'],
+        ...[`${kind}:/archive`, 'oci:/layout:image'],
+      ],
       { deadlineMs: COPY_MS, signal },
     );
   } catch (error) {

@@ -90,20 +90,35 @@ export class Catalogue {
   }
 
   /**
-   * Names an image; takes over `made`, which holds its `fs`, unless the image is here already.
-   * @throws Error when it is neither.
+   * Names an image; takes over `made`, which holds its `fs`, unless the image is here already. One that can be given no
+   * name does not stay.
+   * @throws Error when it is neither, or the disk is full.
    */
   async add(reference: string, image: StoredImage, made: string): Promise<void> {
-    await this.#inTurn(async () => {
-      if (!this.#images.has(image.id)) {
-        await writeFile(join(made, 'image.json'), JSON.stringify(image), { mode: 0o600, flag: 'wx' });
-        await rename(made, this.#dirOf(image.id));
-        this.#images.set(image.id, image);
-      }
-      this.used(image.id);
-      this.#references.set(reference, image.id);
+    try {
+      await this.#inTurn(() => this.#add(reference, image, made));
+    } catch (error) {
+      if (![...this.#references.values()].includes(image.id)) await this.drop(image.id).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #add(reference: string, image: StoredImage, made: string): Promise<void> {
+    if (!this.#images.has(image.id)) {
+      await writeFile(join(made, 'image.json'), JSON.stringify(image), { mode: 0o600, flag: 'wx' });
+      await rename(made, this.#dirOf(image.id));
+      this.#images.set(image.id, image);
+    }
+    this.used(image.id);
+    const before = this.#references.get(reference);
+    this.#references.set(reference, image.id);
+    try {
       await this.#save();
-    });
+    } catch (error) {
+      if (before === undefined) this.#references.delete(reference);
+      else this.#references.set(reference, before);
+      throw error;
+    }
   }
 
   /** Forgets the reference, and the image with it when no other reference is left. */
@@ -121,11 +136,10 @@ export class Catalogue {
     if (!this.#images.delete(id)) return;
     this.#usedAtMs.delete(id);
     const grave = join(this.#dir, 'tmp', crypto.randomUUID());
-    await this.#inTurn(async () => {
-      await this.#save();
-      await rename(this.#dirOf(id), grave);
-    });
+    // First, since on a full disk nothing can be noted. A name of what is not there means nothing to the next agent.
+    await this.#inTurn(() => rename(this.#dirOf(id), grave));
     await removeTree(grave);
+    await this.#inTurn(() => this.#save());
   }
 
   #dirOf(id: string): string {

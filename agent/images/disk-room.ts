@@ -2,6 +2,7 @@
 import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { ToolError } from './run-tool.ts';
 
 const LOOK_EVERY_MS = 500;
 /** Names cost next to nothing in an archive, and a file system may have only so many files. */
@@ -32,7 +33,7 @@ export async function whileThereIsRoom<T>(
   const follow = (): void => abort.abort(signal?.reason);
   const look = async (): Promise<void> => {
     if (hasRoom(await statfs(dir), minFreeBytes)) return;
-    abort.abort(new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk"));
+    abort.abort(noRoom());
   };
   if (signal?.aborted) follow();
   else signal?.addEventListener('abort', follow, { once: true });
@@ -41,8 +42,20 @@ export async function whileThereIsRoom<T>(
     await look();
     abort.signal.throwIfAborted();
     return await work(abort.signal);
+  } catch (error) {
+    throw saysFull(error) ? noRoom(error) : error;
   } finally {
     clearInterval(timer);
     signal?.removeEventListener('abort', follow);
   }
+}
+
+const noRoom = (cause?: unknown): ServiceError =>
+  new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk", { cause });
+
+/** Between two looks, or for a bound that they do not see. */
+function saysFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const words = error instanceof ToolError ? error.output : error.message;
+  return /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i.test(words) || saysFull(error.cause);
 }

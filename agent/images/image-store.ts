@@ -50,6 +50,8 @@ export class ImageStore implements Images {
   readonly #spellings = new Map<string, Image>();
   readonly #archives = new Map<string, string>();
   readonly #held = new Map<string, number>();
+  /** Work directory → the image that needs no unpacking there. */
+  readonly #kept = new Map<string, string>();
 
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
     this.#catalogue = catalogue;
@@ -109,7 +111,7 @@ export class ImageStore implements Images {
     const key = canonical(parseReference(ref));
     const image = this.#catalogue.byReference(key);
     if (image === undefined) throw new ServiceError('image_not_found');
-    if (this.#held.has(image.id)) throw new ServiceError('invalid_request', 'a sandbox uses this image');
+    if (this.#held.has(image.id)) throw new ServiceError('invalid_request', 'the image is in use');
     this.#spellings.clear();
     await this.#catalogue.remove(key);
   }
@@ -124,7 +126,7 @@ export class ImageStore implements Images {
         return await this.#unpack(work, linked);
       }
       const id = await digestOf(path, linked);
-      if (this.#catalogue.byId(id) === undefined) await unpackTar(path, rootIn(work), linked);
+      if (!this.#keep(id, work)) await unpackTar(path, rootIn(work), linked);
       return { id, env: { PATH: DEFAULT_PATH }, workdir: '/', user: '' };
     });
   }
@@ -158,8 +160,16 @@ export class ImageStore implements Images {
   async #unpack(work: string, signal: AbortSignal): Promise<Made> {
     const layout = join(work, 'layout');
     const { id, config } = await readLayout(layout);
-    if (this.#catalogue.byId(id) === undefined) await unpackLayout(layout, rootIn(work), signal);
+    if (!this.#keep(id, work)) await unpackLayout(layout, rootIn(work), signal);
     return { id, ...config };
+  }
+
+  /** Whether the image is here already: then it stays until the work of this directory is done. */
+  #keep(id: string, work: string): boolean {
+    if (this.#catalogue.byId(id) === undefined) return false;
+    this.hold(id);
+    this.#kept.set(work, id);
+    return true;
   }
 
   /** Takes what `make` unpacks into a work directory of its own; nothing of that is left when it fails. */
@@ -179,6 +189,9 @@ export class ImageStore implements Images {
         this.#spellings.clear();
         return this.#spell(ref, image);
       } finally {
+        const kept = this.#kept.get(work);
+        this.#kept.delete(work);
+        if (kept !== undefined) this.release(kept);
         await removeTree(work).catch((error: unknown) => {
           this.#options.log.warn({ err: error }, 'what a pull left could not be removed');
         });

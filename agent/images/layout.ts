@@ -13,15 +13,33 @@ const Digest = z.string().regex(/^sha256:[a-f0-9]{64}$/);
 const Descriptor = z.object({ digest: Digest, size: z.number() });
 const Index = z.object({ manifests: z.array(Descriptor).min(1) });
 const Manifest = z.object({ config: Descriptor, layers: z.array(Descriptor).max(512) });
+/** No program can be given more than what is before the first zero. */
+const Text = z.string().refine((text) => !text.includes('\0'), 'it holds a zero');
 const Config = z.object({
+  os: z.string().nullish(),
+  architecture: z.string().nullish(),
   config: z
     .object({
-      Env: z.array(z.string()).nullish(),
-      WorkingDir: z.string().nullish(),
-      User: z.string().nullish(),
+      Env: z.array(Text).nullish(),
+      WorkingDir: Text.nullish(),
+      User: Text.nullish(),
     })
     .nullish(),
+  rootfs: z.object({ diff_ids: z.array(Digest) }),
 });
+
+/** Processors as images name them, and those whose programs run on each as well. */
+const ALSO_RUNS: Readonly<Record<string, readonly string[]>> = {
+  amd64: ['386'],
+  arm64: ['arm'],
+  386: [],
+  arm: [],
+  loong64: [],
+  ppc64le: [],
+  riscv64: [],
+  s390x: [],
+};
+const OUR_PROCESSOR = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }[process.arch as string] ?? process.arch;
 
 export interface ImageConfig {
   env: Record<string, string>;
@@ -37,7 +55,11 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
     const index = Index.parse(await readJson(join(dir, 'index.json')));
     const first = index.manifests[0];
     const manifest = Manifest.parse(await blob(first?.digest ?? ''));
-    const { config } = Config.parse(await blob(manifest.config.digest));
+    const { config, os, architecture, rootfs } = Config.parse(await blob(manifest.config.digest));
+    // Whoever unpacks checks the layers that are there. With some left out, it would pass for the image of this id.
+    if (manifest.layers.length !== rootfs.diff_ids.length) throw new Error('its layers are not those it says it has');
+    if (!runsHere(os, architecture))
+      throw new ServiceError('image_invalid', `the image is for ${os} on ${architecture}`);
     return {
       id: manifest.config.digest,
       config: {
@@ -47,8 +69,16 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
       },
     };
   } catch (error) {
+    if (error instanceof ServiceError) throw error;
     throw new ServiceError('image_invalid', 'the image is not a well-formed OCI image', { cause: error });
   }
+}
+
+/** Some tools write a word of their own, or none. */
+function runsHere(os: string | null | undefined, architecture: string | null | undefined): boolean {
+  if (os === 'windows') return false;
+  const known = ALSO_RUNS[architecture ?? ''] !== undefined;
+  return !known || architecture === OUR_PROCESSOR || ALSO_RUNS[OUR_PROCESSOR]?.includes(architecture ?? '') === true;
 }
 
 async function readJson(path: string): Promise<unknown> {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { canonical, type Reference } from './reference.ts';
 import { runTool, ToolError } from './run-tool.ts';
+import { whileItComesOn } from './steady.ts';
 
 export interface RegistryConfig {
   /** A Docker `config.json` with credentials; given to skopeo by path, never by argument. */
@@ -12,10 +13,15 @@ export interface RegistryConfig {
   mirrors: Readonly<Record<string, string>>;
   /** Registries spoken to without TLS. Loopback ones always are, as Docker does. */
   insecure: readonly string[];
+  /** How long one may send less than a MiB. Kept low for tests. */
+  patienceMs?: number;
 }
 
 const PULL_MS = 30 * 60_000;
 const PROGRESS_EVERY_MS = 500;
+/** One that sends next to nothing would keep a turn from all others until the deadline. */
+const PATIENCE_MS = 120_000;
+const LEAST_BYTES = 1024 * 1024;
 const MESSAGE_CHARS = 200;
 
 /**
@@ -36,48 +42,43 @@ export async function copyFromRegistry(
   const temporary = join(dir, 'tmp');
   await mkdir(temporary, { recursive: true });
   let message = 'pulling';
-  const ticker = new Ticker(async () => options.onProgress(await bytesBelow(dir), message));
+  const look = async (): Promise<number> => {
+    const bytes = await bytesBelow(dir);
+    options.onProgress(bytes, message);
+    return bytes;
+  };
+  const copy = [
+    `--tmpdir=${temporary}`,
+    'copy',
+    '--insecure-policy',
+    '--retry-times=2',
+    // What unpacks the layers knows no other.
+    '--dest-compress-format=gzip',
+    ...(plain ? ['--src-tls-verify=false'] : []),
+    // Never those of the user that the agent runs as: whoever may create a sandbox could use them.
+    config.authFile === undefined ? '--src-no-creds' : `--src-authfile=${config.authFile}`,
+    `docker://${source}`,
+    `oci:${dir}:image`,
+  ];
+  const image = canonical(reference);
   try {
-    await runTool(
-      'skopeo',
-      [
-        `--tmpdir=${temporary}`,
-        'copy',
-        '--insecure-policy',
-        '--retry-times=2',
-        ...(plain ? ['--src-tls-verify=false'] : []),
-        // Never those of the user that the agent runs as: whoever may create a sandbox could use them.
-        config.authFile === undefined ? '--src-no-creds' : `--src-authfile=${config.authFile}`,
-        `docker://${source}`,
-        `oci:${dir}:image`,
-      ],
-      { deadlineMs: PULL_MS, signal: options.signal, onLine: (line) => (message = line.slice(0, MESSAGE_CHARS)) },
+    await whileItComesOn(
+      {
+        everyMs: PROGRESS_EVERY_MS,
+        look,
+        least: LEAST_BYTES,
+        withinMs: config.patienceMs ?? PATIENCE_MS,
+        stalled: () => new ServiceError('image_unreachable', `the registry of ${image} sends next to nothing`),
+        signal: options.signal,
+      },
+      (signal) => {
+        const onLine = (line: string): unknown => (message = line.slice(0, MESSAGE_CHARS));
+        return runTool('skopeo', copy, { deadlineMs: PULL_MS, signal, onLine });
+      },
     );
     options.onProgress(await bytesBelow(dir), 'pulled');
   } catch (error) {
-    throw pullError(error, canonical(reference));
-  } finally {
-    ticker.stop();
-  }
-}
-
-/** Looks again and again, one look at a time. What a look throws is no reason to end. */
-class Ticker {
-  readonly #timer: NodeJS.Timeout;
-  #looking = false;
-
-  constructor(look: () => Promise<void>) {
-    this.#timer = setInterval(() => {
-      if (this.#looking) return;
-      this.#looking = true;
-      look()
-        .catch(() => undefined)
-        .finally(() => (this.#looking = false));
-    }, PROGRESS_EVERY_MS);
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
+    throw pullError(error, image);
   }
 }
 
@@ -106,6 +107,12 @@ function pullError(error: unknown, image: string): ServiceError {
   }
   const words = error.output;
   const cause = { cause: error };
+  if (/toomanyrequests|too many requests|status 429/i.test(words)) {
+    return new ServiceError('image_unreachable', `the registry of ${image} takes no more pulls of ours for now`, cause);
+  }
+  if (/\bblob\b.*\b(404|unknown|not found)/i.test(words)) {
+    return new ServiceError('image_invalid', `the registry lacks a part of ${image}`, cause);
+  }
   if (/manifest unknown|name unknown|not found|repository name not known|status 404/i.test(words)) {
     return new ServiceError('image_not_found', `there is no image ${image}`, cause);
   }

@@ -3,7 +3,7 @@
 export interface Entry {
   path: string;
   /** Default: a file. */
-  type?: 'file' | 'dir' | 'symlink' | 'hardlink';
+  type?: 'file' | 'dir' | 'symlink' | 'hardlink' | 'char' | 'block' | 'pipe';
   body?: string | Buffer;
   /** Of a link. */
   target?: string;
@@ -11,10 +11,14 @@ export interface Entry {
   uid?: number;
   gid?: number;
   xattrs?: Record<string, string>;
+  /** Of a device: 0, 0 unless told otherwise. */
+  device?: readonly [major: number, minor: number];
+  /** A path too long for the header is in an extended one. */
+  longPath?: string;
 }
 
 const BLOCK = 512;
-const TYPES = { file: '0', hardlink: '1', symlink: '2', dir: '5' } as const;
+const TYPES = { file: '0', hardlink: '1', symlink: '2', char: '3', block: '4', dir: '5', pipe: '6' } as const;
 
 export function tar(entries: readonly Entry[]): Buffer {
   return Buffer.concat([...entries.flatMap(blocksOf), Buffer.alloc(2 * BLOCK)]);
@@ -22,11 +26,12 @@ export function tar(entries: readonly Entry[]): Buffer {
 
 function blocksOf(entry: Entry): Buffer[] {
   const body = Buffer.from(entry.body ?? '');
-  const extended = Object.entries(entry.xattrs ?? {})
-    .map(([name, value]) => record(`SCHILY.xattr.${name}=${value}`))
-    .join('');
+  const records = Object.entries(entry.xattrs ?? {}).map(([name, value]) => [`SCHILY.xattr.${name}`, value]);
+  if (entry.longPath !== undefined) records.push(['path', entry.longPath]);
+  // Byte by byte as latin1: values need not be text.
+  const extended = Buffer.from(records.map(([name, value]) => record(`${name}=${value}`)).join(''), 'latin1');
   return [
-    ...(extended === '' ? [] : [header({ path: 'extended' }, 'x', extended.length), padded(Buffer.from(extended))]),
+    ...(extended.length === 0 ? [] : [header({ path: 'extended' }, 'x', extended.length), padded(extended)]),
     header(entry, TYPES[entry.type ?? 'file'], body.length),
     padded(body),
   ];
@@ -53,6 +58,9 @@ function header(entry: Entry, type: string, size: number): Buffer {
   block.write(type, 156, 'latin1');
   block.write(entry.target ?? '', 157, 100, 'utf8');
   block.write('ustar\x0000', 257, 'latin1');
+  const [major, minor] = entry.device ?? [0, 0];
+  octal(major, 329, 7);
+  octal(minor, 337, 7);
   const sum = block.reduce((total, byte) => total + byte, 0);
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
   return block;

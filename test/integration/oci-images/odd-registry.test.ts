@@ -1,0 +1,326 @@
+/** Registries that answer in every way but the usual one: on purpose, by mistake, or by their age. */
+import { execFile } from 'node:child_process';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import type http from 'node:http';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { OCI, OddRegistry, sha256, type Descriptor } from './odd-registry.ts';
+import { because, codeOf, lacking, openStore, rootOf, type OwnStore } from './store.ts';
+import { tar, type Entry } from './tar.ts';
+
+const run = promisify(execFile);
+/** `cap_net_raw` as a file has it. */
+const CAPABILITY = `\x01\x00\x00\x02\x00\x20${'\x00'.repeat(14)}`;
+const INDEX = `${OCI}index.v1+json`;
+const DOCKER = 'application/vnd.docker.';
+
+describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
+  let registry: OddRegistry;
+  let own: OwnStore;
+  beforeAll(async () => {
+    registry = await OddRegistry.start();
+    own = await openStore();
+  });
+  afterAll(async () => {
+    await own?.dispose();
+    await registry?.[Symbol.asyncDispose]();
+  });
+
+  const pull = (name: string): Promise<string> => codeOf(own.store.ensure(`${registry.host}/${name}:1`, {}));
+  const at = (name: string, path = ''): string => join(rootOf(own.store, `${registry.host}/${name}:1`), path);
+  /** Of content that no other has, or it would be here already. */
+  const files = (name: string): Entry[] => [{ path: 'file', body: `of ${name}` }];
+  /** An image in which something is as `change` makes it of the layer. */
+  const withLayer = (name: string, change: (layer: Descriptor) => Descriptor): Descriptor => {
+    const { layer, diffId } = registry.layer(name, files(name));
+    registry.image(name, { layers: [change(layer)], diffIds: [diffId] });
+    return layer;
+  };
+  const answerBlob = (name: string, answer: (response: http.ServerResponse, size: number) => void): void => {
+    const { digest, size } = withLayer(name, (layer) => layer);
+    registry.answers.set(`/v2/${name}/blobs/${digest}`, (_request, response) => answer(response, size));
+  };
+  const index = (name: string, manifests: readonly Descriptor[]): unknown =>
+    registry.manifest(name, { schemaVersion: 2, mediaType: INDEX, manifests }, INDEX, '1');
+
+  describe('what is there is had', () => {
+    const had: Record<string, (name: string) => unknown> = {
+      'an index with attestations, other systems and other processors first': (name) => {
+        const image = registry.imageOf(name, files(name));
+        const other = registry.image(name, { layers: [], diffIds: [] }, 'other');
+        const platforms = ['unknown/unknown', 'windows/amd64', 'linux/s390x', 'linux/mips64le'].map((text) => {
+          const [os, architecture] = text.split('/');
+          return { ...other, platform: { os, architecture } };
+        });
+        const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+        index(name, [...platforms, { ...image, platform: { os: 'linux', architecture } }]);
+      },
+      'Docker’s own types': (name) => {
+        const data = tar(files(name));
+        const layer = registry.blob(name, gzipSync(data), `${DOCKER}image.rootfs.diff.tar.gzip`);
+        const config = { os: 'linux', config: {}, rootfs: { type: 'layers', diff_ids: [sha256(data)] } };
+        const described = registry.blob(name, Buffer.from(JSON.stringify(config)), `${DOCKER}container.image.v1+json`);
+        const type = `${DOCKER}distribution.manifest.v2+json`;
+        registry.manifest(name, { schemaVersion: 2, mediaType: type, config: described, layers: [layer] }, type, '1');
+      },
+      'a layer compressed by zstd': (name) => {
+        const data = tar(files(name));
+        const layer = registry.blob(name, zstdCompressSync(data), `${OCI}layer.v1.tar+zstd`);
+        registry.image(name, { layers: [layer], diffIds: [sha256(data)] });
+      },
+      'a layer that is not compressed': (name) => {
+        const data = tar(files(name));
+        registry.image(name, { layers: [registry.blob(name, data, `${OCI}layer.v1.tar`)], diffIds: [sha256(data)] });
+      },
+      'blobs that are elsewhere': (name) => {
+        const { digest } = withLayer(name, (layer) => layer);
+        const path = `/v2/${name}/blobs/${digest}`;
+        const answer = registry.answers.get(path);
+        if (answer !== undefined) registry.answers.set(`/elsewhere/${name}`, answer);
+        registry.answers.set(path, (_request, response) => {
+          response.writeHead(307, { location: `/elsewhere/${name}` }).end();
+        });
+      },
+      'one layer twice': (name) => {
+        const { layer, diffId } = registry.layer(name, files(name));
+        registry.image(name, { layers: [layer, layer], diffIds: [diffId, diffId] });
+      },
+      'as many layers as Docker allows': (name) => {
+        const more = Array.from({ length: 126 }, (_, i): Entry[] => [{ path: `file-${i}`, body: String(i) }]);
+        registry.imageOf(name, files(name), ...more);
+      },
+    };
+    for (const [number, [what, make]] of Object.entries(had).entries()) {
+      test(what, async () => {
+        const name = `had/${number}`;
+        make(name);
+        expect(await pull(name)).toBe('no error');
+        expect(readFileSync(at(name, 'file'), 'utf8')).toBe(`of ${name}`);
+      });
+    }
+  });
+
+  describe('what is not as it should be is no image, and leaves nothing', () => {
+    const refused: Record<string, [code: string, make: (name: string) => unknown]> = {
+      'an index without our processor': [
+        'image_invalid',
+        (name) =>
+          index(name, [{ ...registry.imageOf(name, files(name)), platform: { os: 'linux', architecture: 's390x' } }]),
+      ],
+      'another processor, without an index': [
+        'image_invalid',
+        (name) => {
+          const { layer, diffId } = registry.layer(name, files(name));
+          registry.image(name, { layers: [layer], diffIds: [diffId], architecture: 's390x' });
+        },
+      ],
+      'a manifest of the first version with nothing in it': [
+        'image_invalid',
+        (name) =>
+          registry.manifest(name, { schemaVersion: 1, name, tag: '1' }, `${DOCKER}distribution.manifest.v1+json`, '1'),
+      ],
+      'a manifest that is a page': [
+        'image_invalid',
+        (name) => registry.answers.set(`/v2/${name}/manifests/1`, (_request, response) => response.end('<html>')),
+      ],
+      'a manifest without end': [
+        'image_invalid',
+        (name) =>
+          registry.manifest(name, { schemaVersion: 2, fill: 'x'.repeat(8_000_000) }, `${OCI}manifest.v1+json`, '1'),
+      ],
+      'fewer layers than the image of this id has': [
+        'image_invalid',
+        (name) => {
+          const [first, second] = [
+            registry.layer(name, files(name)),
+            registry.layer(name, [{ path: 'more', body: name }]),
+          ];
+          registry.image(name, { layers: [first.layer], diffIds: [first.diffId, second.diffId] });
+        },
+      ],
+      'more layers than the image of this id has': [
+        'image_invalid',
+        (name) => registry.image(name, { layers: [registry.layer(name, files(name)).layer], diffIds: [] }),
+      ],
+      'a layer that is missing': [
+        'image_invalid',
+        (name) => answerBlob(name, (response) => response.writeHead(404).end()),
+      ],
+      'a layer of another digest': ['image_invalid', (name) => answerBlob(name, (response) => response.end('evil'))],
+      'a layer of another size': ['image_invalid', (name) => withLayer(name, (layer) => ({ ...layer, size: 10 }))],
+      'a layer that is cut off': [
+        'image_unreachable',
+        (name) =>
+          answerBlob(name, (response, size) => {
+            response.writeHead(200, { 'content-length': size });
+            response.write('x', () => response.destroy());
+          }),
+      ],
+      'blobs that are always elsewhere': [
+        'image_invalid',
+        (name) => answerBlob(name, (response) => response.writeHead(307, { location: response.req.url ?? '' }).end()),
+      ],
+      'no more pulls for now': [
+        'image_unreachable',
+        (name) =>
+          registry.answers.set(`/v2/${name}/manifests/1`, (_request, response) => {
+            response
+              .writeHead(429, { 'retry-after': '0' })
+              .end('{"errors":[{"code":"TOOMANYREQUESTS","message":"the pull rate limit"}]}');
+          }),
+      ],
+      'layers of which nobody knows what they are': [
+        'image_invalid',
+        (name) => {
+          const layer = registry.blob(name, Buffer.from(name), 'application/vnd.in-toto+json');
+          registry.image(name, { layers: [layer], diffIds: [layer.digest] });
+        },
+      ],
+      'a configuration of other shapes': [
+        'image_invalid',
+        (name) => {
+          const { layer, diffId } = registry.layer(name, files(name));
+          registry.image(name, { layers: [layer], diffIds: [diffId], config: { Env: 'A=1', User: 5 } });
+        },
+      ],
+      'what no program can be given': [
+        'image_invalid',
+        (name) => {
+          const { layer, diffId } = registry.layer(name, files(name));
+          registry.image(name, { layers: [layer], diffIds: [diffId], config: { Env: ['A=b\0c'] } });
+        },
+      ],
+    };
+    for (const [number, [what, [code, make]]] of Object.entries(refused).entries()) {
+      test.concurrent(what, async ({ expect }) => {
+        const name = `refused/${number}`;
+        make(name);
+        expect(await pull(name)).toBe(code);
+        expect(own.store.get(`${registry.host}/${name}:1`)).toBeUndefined();
+      });
+    }
+
+    test('nothing is left of them', () => {
+      expect(readdirSync(join(own.dir, 'tmp'))).toEqual([]);
+    });
+  });
+
+  test('a registry that sends next to nothing keeps its turn only so long', async () => {
+    answerBlob('never/comes', () => undefined);
+    const store = await own.again({ registry: { mirrors: {}, insecure: [], patienceMs: 500 } });
+    expect(await codeOf(store.ensure(`${registry.host}/never/comes:1`, {}))).toBe('image_unreachable');
+  });
+
+  test('a token that is good for one request is asked for again', async () => {
+    const name = 'token/app';
+    registry.imageOf(name, files(name), [{ path: 'second', body: name }]);
+    const spent = new Set<string>();
+    let given = 0;
+    registry.guard = (request, response) => {
+      const token = request.headers.authorization?.replace('Bearer ', '') ?? '';
+      if (request.url?.startsWith('/token') === true) {
+        given += 1;
+        response.end(JSON.stringify({ token: `token-${given}`, expires_in: 60, issued_at: '2020-01-01T00:00:00Z' }));
+        return true;
+      }
+      if (token !== '' && !spent.has(token)) {
+        spent.add(token);
+        return false;
+      }
+      const challenge = `Bearer realm="http://${registry.host}/token",service="test",scope="repository:${name}:pull"`;
+      response.writeHead(401, { 'www-authenticate': challenge }).end('{}');
+      return true;
+    };
+    try {
+      expect(await pull(name)).toBe('no error');
+      expect(given).toBeGreaterThan(1);
+    } finally {
+      registry.guard = () => false;
+    }
+  });
+
+  test('whiteouts, twice named files, and links in the place of directories mean what they mean to Docker', async () => {
+    registry.imageOf(
+      'layers/odd',
+      [
+        { path: './', type: 'dir', mode: 0o711, uid: 7 },
+        { path: './/twice', body: 'first' },
+        { path: 'twice', body: 'second' },
+        { path: 'was-directory', type: 'dir' },
+        { path: 'was-directory/below', body: 'x' },
+        { path: 'was-directory', body: 'a file now' },
+        { path: 'real', type: 'dir' },
+        { path: 'way', type: 'symlink', target: 'real' },
+        { path: 'kept', body: 'kept' },
+        { path: 'opaque', type: 'dir' },
+        { path: 'opaque/below', body: 'below' },
+      ],
+      [
+        { path: '.wh.never-was' },
+        { path: 'no/such/.wh.directory' },
+        { path: 'nowhere/.wh..wh..opq' },
+        { path: 'way/through', body: 'through' },
+        { path: 'same', type: 'hardlink', target: 'kept' },
+        // What this layer adds stays, wherever the mark is.
+        { path: 'opaque/above', body: 'above' },
+        { path: 'opaque/.wh..wh..opq' },
+        { path: 'pipe', type: 'pipe' },
+        { path: 'disk', type: 'block', device: [8, 0] },
+      ],
+    );
+    expect(await pull('layers/odd')).toBe('no error');
+    const text = (path: string): string => readFileSync(at('layers/odd', path), 'utf8');
+    expect([text('twice'), text('was-directory'), text('real/through')]).toEqual(['second', 'a file now', 'through']);
+    expect(lstatSync(at('layers/odd'))).toMatchObject({ uid: 7 });
+    expect(lstatSync(at('layers/odd', 'same')).ino).toBe(lstatSync(at('layers/odd', 'kept')).ino);
+    expect(readdirSync(at('layers/odd', 'opaque'))).toEqual(['above']);
+    expect(readdirSync(at('layers/odd')).toSorted()).toEqual(
+      ['disk', 'kept', 'opaque', 'pipe', 'real', 'same', 'twice', 'was-directory', 'way'].toSorted(),
+    );
+  });
+
+  test('long and odd names, owners, and what programs of the image are privileged for, are kept', async () => {
+    const longPath = `${`${'d'.repeat(200)}/`.repeat(15)}file`;
+    registry.imageOf('names/odd', [
+      { path: 'x', longPath, body: 'deep' },
+      { path: 'x', longPath: 'caf\xe9', body: 'not UTF-8' },
+      { path: 'a\nb', body: 'two lines' },
+      { path: 'set', body: '', mode: 0o6755, uid: 2_000_000, gid: 70_000 },
+      { path: 'ping', body: '', mode: 0o755, xattrs: { 'security.capability': CAPABILITY } },
+    ]);
+    expect(await pull('names/odd')).toBe('no error');
+    expect(readFileSync(at('names/odd', longPath), 'utf8')).toBe('deep');
+    expect(readdirSync(at('names/odd'), 'latin1')).toEqual(expect.arrayContaining(['caf\xe9', 'a\nb']));
+    const { mode, uid, gid } = lstatSync(at('names/odd', 'set'));
+    expect([mode & 0o7777, uid, gid]).toEqual([0o6755, 2_000_000, 70_000]);
+    const { stdout } = await run('tar', ['--xattrs', '--xattrs-include=*', '-cf', '-', '-C', at('names/odd'), 'ping']);
+    expect(stdout).toContain('SCHILY.xattr.security.capability');
+  });
+
+  test('a layer leads its overlay nowhere', async () => {
+    const marks = { 'trusted.overlay.redirect': '/etc', 'trusted.overlay.opaque': 'y' };
+    registry.imageOf('overlay/marks', [{ path: 'directory', type: 'dir', xattrs: marks }]);
+    expect(await pull('overlay/marks')).toBe('no error');
+    const { stdout } = await run('tar', ['--xattrs', '--xattrs-include=*', '-cf', '-', '-C', at('overlay/marks'), '.']);
+    expect(stdout).not.toContain('trusted.overlay');
+  });
+
+  test('a layer that makes, names or removes what it may not is refused, and harms nothing', async () => {
+    const hostile: Entry[][] = [
+      [{ path: '.wh...' }],
+      [{ path: '.', type: 'symlink', target: '/etc' }],
+      [{ path: 'file', type: 'hardlink', target: 'what-is-not-there' }],
+      [{ path: 'x', longPath: 'n'.repeat(300), body: '' }],
+      [{ path: 'x', longPath: `${`${'d'.repeat(200)}/`.repeat(40)}file`, body: '' }],
+    ];
+    for (const [number, entries] of hostile.entries()) {
+      const name = `hostile/${number}`;
+      registry.imageOf(name, files(name), entries);
+      expect(await pull(name), name).toBe('image_invalid');
+    }
+    expect(readdirSync(join(own.dir, 'tmp'))).toEqual([]);
+    expect(readFileSync(at('had/0', 'file'), 'utf8')).toBe('of had/0');
+  });
+});
