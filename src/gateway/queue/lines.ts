@@ -101,17 +101,19 @@ export class Lines<T extends Waiting> {
     this.#lines.set(tenant, line);
   }
 
-  /** How many go before it, from 0; null when it does not wait. */
+  /** How many go before it, from 0, if all can go and nobody comes; null when it does not wait. */
   position(id: string): number | null {
     const one = this.#all.get(id);
-    if (one === undefined) return null;
-    const place = this.#lines.get(one.tenant)?.waiting.indexOf(one) ?? 0;
-    // Of each other line, as many turns go first as this one's own line has before it.
-    const turns = Math.floor(place / one.weight);
-    let before = 0;
-    for (const [tenant, { waiting }] of this.#lines) {
-      if (tenant === one.tenant) before += place;
-      else before += Math.min(waiting.length, turns * (waiting[0]?.weight ?? 1));
+    const own = one === undefined ? undefined : this.#lines.get(one.tenant);
+    if (one === undefined || own === undefined) return null;
+    const place = own.waiting.indexOf(one);
+    // How often the turn of its own line is over before it goes.
+    const over = place < own.turns ? 0 : 1 + roundsOf(own, place - own.turns);
+    let before = place;
+    let behind = false;
+    for (const line of this.#lines.values()) {
+      if (line === own) behind = true;
+      else before += wentIn(line, behind ? over : over + 1);
     }
     return before;
   }
@@ -119,5 +121,22 @@ export class Lines<T extends Waiting> {
   clear(): void {
     this.#lines.clear();
     this.#all.clear();
+  }
+}
+
+/** How many of a line go in so many turns of it, of which the first may have begun. */
+function wentIn<T extends Waiting>({ waiting, turns }: Line<T>, count: number): number {
+  let went = count === 0 ? 0 : Math.min(turns, waiting.length);
+  // The first of a turn says how long it is.
+  for (let turn = 1; turn < count && went < waiting.length; turn++) went += waiting[went]?.weight ?? 1;
+  return Math.min(went, waiting.length);
+}
+
+/** How many whole turns go before the one in which this place, counted from the end of the turn under way, has its own. */
+function roundsOf<T extends Waiting>({ waiting, turns }: Line<T>, place: number): number {
+  let rounds = 0;
+  for (let at = 0; ; rounds++) {
+    at += waiting[turns + at]?.weight ?? 1;
+    if (at > place) return rounds;
   }
 }

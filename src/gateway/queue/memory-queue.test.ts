@@ -118,7 +118,7 @@ test('a position counts those that go first', () => {
   queue.add(ticket('b', 'b1'));
   expect(queue.position('a1')).toBe(0);
   expect(queue.position('a3')).toBe(3);
-  expect(queue.position('b1')).toBe(0);
+  expect(queue.position('b1')).toBe(1);
   expect(queue.position('none')).toBeNull();
   queue.remove('a2');
   expect(queue.position('a3')).toBe(2);
