@@ -130,7 +130,7 @@ export function startServices(
     observe: metrics,
   });
   const files = new FileService({ sandboxes, lifecycle });
-  const ports = new PortService({ sandboxes, lifecycle, secret: config.nodeSecret, domain: config.previewDomain });
+  const ports = new PortService({ sandboxes, lifecycle, secret: config.nodeSecret, domain: config.previewDomain, now });
 
   const auth = createAuth(config.keys);
 

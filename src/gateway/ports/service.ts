@@ -12,6 +12,8 @@ export interface PortServiceDeps {
   secret: string;
   /** Below it every port has a host name of its own. Null: none has. */
   domain: string | null;
+  /** By the clock that all gateways go by. */
+  now: () => number;
 }
 
 const CONNECT_DEADLINE_MS = 15_000;
@@ -23,7 +25,7 @@ export class PortService {
 
   constructor(deps: PortServiceDeps) {
     this.#deps = deps;
-    this.tokens = new PortTokens(deps.secret);
+    this.tokens = new PortTokens(deps.secret, deps.now);
     this.domain = deps.domain;
   }
 

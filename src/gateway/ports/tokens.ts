@@ -12,10 +12,13 @@ export interface PortGrant {
 }
 
 export class PortTokens {
+  /** Milliseconds since 1970, by the clock that all gateways go by. */
+  readonly now: () => number;
   readonly #key: Buffer;
 
   /** @param secret what all gateways share; tokens are made with a key derived from it */
-  constructor(secret: string) {
+  constructor(secret: string, now: () => number) {
+    this.now = now;
     this.#key = createHmac('sha256', secret).update('port tokens').digest();
   }
 
@@ -27,7 +30,7 @@ export class PortTokens {
   }
 
   /** @throws ServiceError `unauthenticated` for one that is not ours, is over, or opens something else. */
-  check(token: string, wanted: { sandbox: string; port: number }, now = Date.now()): PortGrant {
+  check(token: string, wanted: { sandbox: string; port: number }): PortGrant {
     const [, body = '', mac = ''] = /^([\w-]{1,1024})\.([\w-]{43})$/.exec(token) ?? [];
     if (body === '' || !sameText(mac, this.#mac(body)))
       throw new ServiceError('unauthenticated', 'The port token is not valid.');
@@ -37,7 +40,7 @@ export class PortTokens {
       number,
       number,
     ];
-    if (now > expiresAtMs) throw new ServiceError('unauthenticated', 'The port token has expired.');
+    if (this.now() > expiresAtMs) throw new ServiceError('unauthenticated', 'The port token has expired.');
     if (sandbox !== wanted.sandbox || port !== wanted.port) {
       throw new ServiceError('unauthenticated', 'The port token is for another port.');
     }

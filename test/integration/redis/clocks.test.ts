@@ -1,4 +1,7 @@
-/** Gateways whose wall clocks are hours apart: what one lets in and another places lives as long as it was to. */
+/**
+ * Gateways whose wall clocks are hours apart: what one lets in and another places lives as long as it was to, and so do
+ * tokens.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
@@ -36,6 +39,12 @@ describe.skipIf(lackingRedis !== null)('gateways with clocks that are apart', ()
       const look = async (): Promise<string> =>
         (await right.ask('GET', `/v1/sandboxes/${waits as string}`)).json.status;
       expect(await look()).toBe('PENDING');
+      // A token of one opens a port at the other, for as long as was asked for.
+      const preview = { port: 3000, expiresInMs: HOUR_MS };
+      const { token } = await off.ask('POST', `/v1/sandboxes/${first}/previews`, preview);
+      const target = { sandbox: first, port: 3000 };
+      const leftMs = right.services.ports.tokens.check(token as string, target).expiresAtMs - Date.now();
+      expect(Math.abs(leftMs - HOUR_MS)).toBeLessThan(SLACK_MS);
       await off.kill();
       await right.ask('DELETE', `/v1/sandboxes/${first}`);
       await until(async () => (await look()) === 'RUNNING', LIMIT_MS, 'it to be placed');

@@ -47,7 +47,7 @@ export function previewRoutes({ sandboxes, ports }: Services): Route[] {
       },
       ({ tenant, params: { id }, body: { port, expiresInMs }, request, reply }) => {
         sandboxes.get(tenant, id);
-        const expiresAtMs = Date.now() + expiresInMs;
+        const expiresAtMs = ports.tokens.now() + expiresInMs;
         const token = ports.tokens.issue({ tenant, sandbox: id, port, expiresAtMs });
         const { domain } = ports;
         const [name = '', suffix = ''] = request.host.split(/(?=:\d+$)/);
