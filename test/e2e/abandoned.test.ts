@@ -1,0 +1,110 @@
+/** Clients that let go of commands, readers that meet, and a process that wants to outlive its command. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { request } from 'undici';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sandbox } from '../../src/sdk/index.ts';
+import { running } from '../helpers/sandbox.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+import { until } from '../helpers/until.ts';
+
+const LIMIT_MS = 60_000;
+
+let stack: TestStack;
+let sandbox: Sandbox;
+beforeAll(async () => {
+  stack = await startStack({ gateways: 2 });
+  sandbox = await stack.client.sandboxes.create();
+});
+afterAll(() => stack?.stop());
+
+const gone = (words: string): Promise<void> =>
+  until(async () => (await running(sandbox, words)).length === 0, LIMIT_MS, `the end of ${words}`);
+
+test('a command whose loop is left, in whatever way, ends with all that it started', async () => {
+  const boom = new Error('boom');
+  const thrown = async (): Promise<void> => {
+    for await (const _ of sandbox.exec('echo here; sleep 3601')) throw boom;
+  };
+  await expect(thrown()).rejects.toBe(boom);
+  for await (const _ of sandbox.exec('echo here; sleep 3601')) break;
+  // One that waits for output, and one that was never asked for any.
+  for (const asked of [true, false]) {
+    const handle = sandbox.exec('sleep 3601');
+    await handle.started;
+    const reader = handle[Symbol.asyncIterator]();
+    const next = asked ? reader.next() : undefined;
+    await reader.return(undefined);
+    expect((await next)?.done).toBe(asked ? true : undefined);
+  }
+  await gone('sleep 3601');
+});
+
+test('a command that is aborted at any moment of its start leaves no process', async () => {
+  await Promise.all(
+    Array.from({ length: 30 }, async (_, i) => {
+      const controller = new AbortController();
+      const { result } = sandbox.exec('sleep 3602 & sleep 3602', { signal: controller.signal });
+      setTimeout(() => controller.abort(), i / 4);
+      await expect(result).rejects.toThrow('abort');
+    }),
+  );
+  await gone('sleep 3602');
+});
+
+test('many read the output of an ended command at once, over two gateways, and each gets all of it', async () => {
+  const headers = { authorization: `Bearer ${stack.apiKey}` };
+  const path = `/v1/sandboxes/${sandbox.id}/exec`;
+  const command = 'head -c 300000 /dev/zero';
+  const made = await request(`${stack.url}${path}`, {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json', 'idempotency-key': 'read-by-many' },
+    body: JSON.stringify({ command }),
+  });
+  const { execId } = (await made.body.json()) as { execId: string };
+  const sizes = Array.from({ length: 12 }, async (_, i) => {
+    const url = `${stack.urls[i % 2]}${path}s/${execId}/output?channel=stdout`;
+    const { statusCode, body } = await request(url, { headers });
+    return [statusCode, (await body.arrayBuffer()).byteLength];
+  });
+  expect(await Promise.all(sizes)).toEqual(Array(12).fill([200, 300_000]));
+});
+
+/** Leaves its session, its parents and its environment, and takes off the mark that kills go by. */
+const EVADE = `
+import os, resource
+first = os.fork()
+if first == 0:
+    os.setsid()
+    if os.fork() > 0:
+        os._exit(0)
+    resource.setrlimit(10, (5, 5))
+    os.execve("/bin/sleep", ["sleep", "3604"], {})
+os.waitpid(first, 0)
+print("up", flush=True)
+os.execv("/bin/sleep", ["sleep", "3603"])
+`;
+
+test('a process that takes off its mark survives a kill of its command, and ends with its sandbox', async () => {
+  const own = await stack.client.sandboxes.create();
+  const handle = own.exec(['python3', '-c', EVADE]);
+  const reader = handle[Symbol.asyncIterator]();
+  expect((await reader.next()).value).toMatchObject({ type: 'stdout', data: 'up\n' });
+  await until(() => onHost('sleep 3604') === 1, LIMIT_MS, 'the evader to run');
+  handle.kill();
+  expect((await handle.exit).signal).toBe('TERM');
+  expect(await running(own, 'sleep 36')).toEqual(['sleep 3604']);
+  await own.delete();
+  await until(() => onHost('sleep 3604') === 0, LIMIT_MS, 'the end of the evader');
+});
+
+/** Processes of the machine, sandboxes included, whose command begins so. */
+function onHost(words: string): number {
+  return readdirSync('/proc').filter((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    try {
+      return readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').startsWith(words);
+    } catch {
+      return false;
+    }
+  }).length;
+}
