@@ -101,8 +101,6 @@ def evaluation(label, output, rollouts):
         **{f"env.agent.runtime.{name}": value for name, value in agent.items()},
         "env.interception.type": "server",
         **{f"env.interception.tunnel.{name}": value for name, value in tunnel.items()},
-        # A connection may be closed by the client's own pool as it is used, when the machine is busy (httpcore#1110).
-        "env.agent.retries.max-retries": 2,
         "client.base-url": MODEL_URL,
         "model": "scripted",
         "num-rollouts": rollouts // TASKS,

@@ -20,9 +20,14 @@ type Operation = (
 ) => Promise<unknown>;
 
 const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
+const POOLED_BY_HTTPX = /^python-httpx\//;
 
 export async function registerData(app: FastifyInstance, context: PrimeContext): Promise<void> {
   app.setErrorHandler(createDataErrors(context.services.log));
+  app.addHook('onSend', (request, reply, payload, next) => {
+    if (keepsBadly(request)) reply.header('connection', 'close');
+    next(null, payload);
+  });
   const routes: ['GET' | 'POST', string, Operation][] = [
     ['POST', 'exec', execJson],
     ['GET', 'download', downloadFile],
@@ -56,6 +61,15 @@ function add(app: FastifyInstance, context: PrimeContext, routes: ['GET' | 'POST
       },
     });
   }
+}
+
+/**
+ * Whether the client must not keep this connection. The pool of httpx may close one that it has just given to a call,
+ * which breaks that call (encode/httpcore#1110), and may send a command again when a server closes one: with none that
+ * is idle it does neither. A body that is still on its way would break the answer, so there the connection stays.
+ */
+function keepsBadly({ headers, raw }: FastifyRequest): boolean {
+  return raw.complete && POOLED_BY_HTTPX.test(headers['user-agent'] ?? '');
 }
 
 /** The Connect service, below an address that says which sandbox is meant. */
