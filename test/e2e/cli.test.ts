@@ -1,5 +1,6 @@
 /** `millibox` as a shell or a script sees it. */
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, finished, startCli } from '../helpers/cli.ts';
 import { running } from '../helpers/sandbox.ts';
@@ -14,6 +15,16 @@ beforeAll(async () => {
 afterAll(() => stack?.stop());
 
 const exec = (args: string[], input?: string | Buffer) => cli(stack, ['exec', ...args], input);
+
+/** With stdout at a file of this machine. */
+async function cliTo(path: string, args: readonly string[]) {
+  const file = openSync(path, 'w');
+  try {
+    return await finished(startCli(stack, args, ['ignore', file, 'pipe']));
+  } finally {
+    closeSync(file);
+  }
+}
 
 describe('exec passes everything through', () => {
   test('stdout and stderr stay apart, and the exit code is the command’s', async () => {
@@ -61,12 +72,30 @@ describe('exec passes everything through', () => {
     expect((await result).stdout.toString()).toBe('up\nbye\n');
   });
 
+  test('what stdout does not take is a failure, and no result', async () => {
+    for (const args of [['exec', id, '--', 'echo', 'hi'], ['exec', '--json', id, '--', 'true'], ['ls']]) {
+      const { code, stderr } = await cliTo('/dev/full', args);
+      expect(code).not.toBe(0);
+      expect(stderr).toMatch(/^millibox: ENOSPC/);
+    }
+  });
+
+  test('an impatient user gets away, and the command does not', async () => {
+    const child = startCli(stack, ['exec', '-s', id, '--', 'trap "echo no" INT; echo up; while :; do sleep 0.1; done']);
+    const result = finished(child);
+    await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+    const timer = setInterval(() => child.kill('SIGINT'), 100);
+    expect([130, 137, 143]).toContain((await result).code);
+    clearInterval(timer);
+    await expect.poll(() => running(sandboxOf(), 'trap "echo no"'), { timeout: 60_000 }).toEqual([]);
+  });
+
   test('when the reader of its output goes away, the command ends too', async () => {
     const child = startCli(stack, ['exec', id, '--', 'sh', '-c', 'while :; do echo 531986420; done']);
     const result = finished(child);
     await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
     child.stdout?.destroy();
-    expect((await result).code).toBe(141);
+    expect(await result).toMatchObject({ code: 141, stderr: '' });
     await expect.poll(() => running(sandboxOf(), '531986420'), { timeout: 60_000 }).toEqual([]);
   });
 
@@ -128,5 +157,41 @@ describe('create, ls and rm', () => {
     const { stdout, code } = await exec(['--json', id, '--', 'sh', '-c', 'echo out; exit 3']);
     expect(code).toBe(0);
     expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 3, stdout: 'out\n', signal: null });
+  });
+
+  test('exec --json ends with its command, though nobody closes its stdin', async () => {
+    const child = startCli(stack, ['exec', '--json', id, '--', 'true']);
+    const { code, stdout } = await finished(child);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 0 });
+  });
+
+  test('exec --json passes signals on as well', async () => {
+    const child = startCli(stack, [
+      'exec',
+      '--json',
+      '-s',
+      id,
+      '--',
+      'trap "exit 9" TERM; while :; do sleep 0.1; done',
+    ]);
+    const result = finished(child);
+    await expect.poll(() => running(stackSandbox, 'trap "exit 9"'), { timeout: 60_000 }).not.toEqual([]);
+    const timer = setInterval(() => child.kill('SIGTERM'), 200);
+    const { stdout } = await result;
+    clearInterval(timer);
+    expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 9 });
+  });
+
+  test('exec refuses options that exclude each other', async () => {
+    for (const options of [
+      ['-t', '--json'],
+      ['-t', '-b'],
+      ['-t', '-n'],
+    ]) {
+      const { code, stdout, stderr } = await exec([...options, id, '--', 'true']);
+      expect([code, stdout.length]).toEqual([255, 0]);
+      expect(stderr).toContain('cannot be used with');
+    }
   });
 });

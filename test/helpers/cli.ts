@@ -1,5 +1,5 @@
 /** The built `millibox` as a child process, with nothing of this process's environment but what it needs. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { allowedEnvironment } from './config.ts';
@@ -15,10 +15,14 @@ export interface CliResult {
   stderr: string;
 }
 
-export function startCli(stack: Pick<TestStack, 'url' | 'apiKey'>, args: readonly string[]): ChildProcess {
+export function startCli(
+  stack: Pick<TestStack, 'url' | 'apiKey'>,
+  args: readonly string[],
+  stdio: StdioOptions = ['pipe', 'pipe', 'pipe'],
+): ChildProcess {
   return spawn(process.execPath, [CLI_MAIN, ...args], {
     env: { ...allowedEnvironment(), MILLIBOX_URL: stack.url, MILLIBOX_API_KEY: stack.apiKey },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio,
   });
 }
 

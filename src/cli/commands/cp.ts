@@ -1,13 +1,18 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import type { Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
+import { exitCodeOfSignal } from '../io/exit-code.ts';
+import { landFile } from '../io/land.ts';
 import { location } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
+import { awaitEndSignal } from '../io/signals.ts';
 import { packTree, unpackTree } from '../io/tar.ts';
+
+/** Time to remove what is half done, for whoever ended us. */
+const CLEANUP_MS = 2_000;
 
 export function define(command: Command): void {
   command
@@ -34,50 +39,73 @@ Examples:
       await using client = connect(command);
       const sandbox = client.sandboxes.at((source.sandbox ?? target.sandbox) as string);
       const owner = options.user === undefined ? {} : { owner: options.user };
-      if (target.sandbox !== undefined) await upload(sandbox, source.path, target.path, owner);
-      else await download(sandbox, source.path, target.path);
+      await untilSignal(async (signal) => {
+        if (target.sandbox !== undefined) await upload(sandbox, source.path, target.path, { ...owner, signal });
+        else await download(sandbox, source.path, target.path, signal);
+      });
     });
 }
 
-async function upload(sandbox: Sandbox, from: string, to: string, owner: { owner?: string }): Promise<void> {
+/** A signal to this process aborts the work, which puts things in order before the process ends by it. */
+async function untilSignal(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  using ended = awaitEndSignal();
+  const stop = new AbortController();
+  let code: number | undefined;
+  void ended.signal.then((name) => {
+    code = exitCodeOfSignal(name);
+    stop.abort(new Error(`ended by ${name}`));
+    setTimeout(() => process.exit(code), CLEANUP_MS);
+  });
+  try {
+    await work(stop.signal);
+  } catch (error) {
+    if (code !== undefined) process.exit(code);
+    throw error;
+  }
+}
+
+interface UploadOptions {
+  owner?: string;
+  signal: AbortSignal;
+}
+
+async function upload(sandbox: Sandbox, from: string, to: string, options: UploadOptions): Promise<void> {
   if (from === '-') {
-    await sandbox.files.writeStream(to, process.stdin, owner);
+    await sandbox.files.writeStream(to, process.stdin, options);
     return;
   }
   const here = await stat(from);
   const into = await isDirectoryInside(sandbox, to);
-  const target = into ? `${to.replace(/\/+$/, '')}/${basename(from)}` : to;
+  const target = into ? `${to.replace(/\/+$/, '')}/${nameOf(from)}` : to;
   if (here.isDirectory()) {
-    await sandbox.files.mkdir(target, owner);
-    await packTree(from, (tar) => sandbox.files.uploadTar(target, tar, owner));
+    await sandbox.files.mkdir(target, options);
+    await packTree(from, (tar) => sandbox.files.uploadTar(target, tar, options));
     return;
   }
   if (!here.isFile()) throw new Error(`${from} is neither a file nor a directory`);
-  await sandbox.files.writeStream(target, createReadStream(from), { ...owner, mode: here.mode & 0o7777 });
+  await sandbox.files.writeStream(target, createReadStream(from), { ...options, mode: here.mode & 0o7777 });
 }
 
-async function download(sandbox: Sandbox, from: string, to: string): Promise<void> {
+async function download(sandbox: Sandbox, from: string, to: string, signal: AbortSignal): Promise<void> {
   if (to === '-') {
-    for await (const bytes of sandbox.files.readStream(from)) await write(process.stdout, bytes);
+    for await (const bytes of sandbox.files.readStream(from, { signal })) await write(process.stdout, bytes);
     return;
   }
   const there = await sandbox.files.stat(from);
   const here = await stat(to).catch(() => undefined);
-  const target = here?.isDirectory() ? join(to, basename(from)) : to;
+  const target = here?.isDirectory() ? join(to, nameOf(from)) : to;
   if (there.kind === 'directory') {
     await mkdir(target, { recursive: true });
-    await unpackTree(sandbox.files.downloadTar(from), target);
+    await unpackTree(sandbox.files.downloadTar(from, { signal }), target);
     return;
   }
-  await mkdir(dirname(target), { recursive: true });
-  // Under another name first: a download that breaks off leaves no half file under the right one.
-  const partial = join(dirname(target), `.${basename(target)}.${process.pid}.partial`);
-  try {
-    await pipeline(sandbox.files.readStream(from), createWriteStream(partial, { mode: there.mode & 0o777 }));
-    await rename(partial, target);
-  } finally {
-    await rm(partial, { force: true });
-  }
+  await landFile(sandbox.files.readStream(from, { signal }), target, { mode: there.mode, signal });
+}
+
+/** Under which name a copy of it lands in a directory. What has no name of its own is copied as what is in it. */
+function nameOf(path: string): string {
+  const name = basename(path);
+  return name === '..' ? '.' : name;
 }
 
 async function isDirectoryInside(sandbox: Sandbox, path: string): Promise<boolean> {

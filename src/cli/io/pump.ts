@@ -9,7 +9,8 @@ export class BrokenPipe extends Error {
 
 /** Writes and waits until the reader has room, so that a slow reader slows the command and fills no memory. */
 export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
-  if (to.errored) throw isBrokenPipe(to.errored) ? new BrokenPipe() : to.errored;
+  const failure = to.errored ?? failures.get(to);
+  if (failure) throw isBrokenPipe(failure) ? new BrokenPipe() : failure;
   if (to.destroyed) throw new BrokenPipe();
   if (to.write(bytes)) return;
   // The listener of what did not happen goes too.
@@ -31,15 +32,18 @@ export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
 export async function flushed(): Promise<void> {
   const taken = (to: Writable): Promise<void> => new Promise((resolve) => to.write('', () => resolve()));
   await Promise.all([process.stdout, process.stderr].map(taken));
-  const { errored } = process.stdout;
-  if (errored !== null && !isBrokenPipe(errored)) throw errored;
+  const failure = failures.get(process.stdout);
+  if (failure !== undefined && !isBrokenPipe(failure)) throw failure;
 }
 
 const isBrokenPipe = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'EPIPE';
 
-/** Without this, a reader that went away would end the program inside an event. `write` notices it. */
+/** Why a stream of ours took something no more: stdout and stderr themselves forget it. */
+const failures = new WeakMap<Writable, Error>();
+
+/** Without this, a reader that went away would end the program inside an event. `write` and `flushed` notice it. */
 export function tolerateBrokenPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', (error) => failures.set(stream, error));
 }
 
 /** Feeds our stdin to the command, as fast as it is taken. Resolves at the end of either. */

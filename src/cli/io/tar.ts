@@ -21,11 +21,12 @@ export async function packTree(directory: string, use: (tar: Readable) => Promis
 }
 
 /**
- * Unpacks below the directory. What a sandbox sends is not trusted: owners are not taken over, and GNU tar strips
- * leading slashes and refuses names that lead out, through links as well.
+ * Unpacks below the directory. What a sandbox sends is not trusted: owners are not taken over, nor modes by which a
+ * program would run as whoever unpacks it; and GNU tar strips leading slashes and refuses names that lead out, through
+ * links as well.
  */
 export async function unpackTree(tar: AsyncIterable<Uint8Array>, directory: string): Promise<void> {
-  const child = spawn('tar', ['--no-same-owner', '-C', directory, '-xf', '-'], {
+  const child = spawn('tar', ['--no-same-owner', '--no-same-permissions', '-C', directory, '-xf', '-'], {
     stdio: ['pipe', 'inherit', 'inherit'],
   });
   const ended = success(child);

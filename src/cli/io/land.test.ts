@@ -1,0 +1,64 @@
+import {
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { landFile } from './land.ts';
+
+let home: string;
+beforeEach(() => void (home = mkdtempSync(join(tmpdir(), 'land-'))));
+afterEach(() => rmSync(home, { recursive: true }));
+
+const { signal } = new AbortController();
+async function* bytes(...pieces: (string | Error)[]): AsyncGenerator<Buffer> {
+  for (const piece of pieces) {
+    if (piece instanceof Error) throw piece;
+    yield Buffer.from(piece);
+  }
+}
+
+test('parents are made, and a name of 255 bytes is no trouble', async () => {
+  const target = join(home, 'a/b', 'n'.repeat(255));
+  await landFile(bytes('one', 'two'), target, { mode: 0o640, signal });
+  expect(readFileSync(target, 'utf8')).toBe('onetwo');
+  expect(statSync(target).mode & 0o777).toBe(0o640);
+});
+
+test('what breaks off, or is given up, leaves what was there and nothing else', async () => {
+  const target = join(home, 'file');
+  writeFileSync(target, 'before');
+  await expect(landFile(bytes('half', new Error('cut')), target, { mode: 0o644, signal })).rejects.toThrow('cut');
+  const stop = new AbortController();
+  const stalled = (async function* () {
+    yield Buffer.from('half');
+    stop.abort(new Error('ended'));
+    await new Promise((_, reject) => setImmediate(() => reject(stop.signal.reason as Error)));
+  })();
+  await expect(landFile(stalled, target, { mode: 0o644, signal: stop.signal })).rejects.toThrow();
+  expect(readFileSync(target, 'utf8')).toBe('before');
+  expect(readdirSync(home)).toEqual(['file']);
+});
+
+test('a link stays a link, and what it leads to is replaced', async () => {
+  writeFileSync(join(home, 'real'), 'before');
+  symlinkSync('real', join(home, 'link'));
+  await landFile(bytes('after'), join(home, 'link'), { mode: 0o644, signal });
+  expect(lstatSync(join(home, 'link')).isSymbolicLink()).toBe(true);
+  expect(readFileSync(join(home, 'real'), 'utf8')).toBe('after');
+});
+
+test('a device stays one', async () => {
+  const link = join(home, 'null');
+  symlinkSync('/dev/null', link);
+  await landFile(bytes('gone'), link, { mode: 0o644, signal });
+  expect(statSync(link).isCharacterDevice()).toBe(true);
+  expect(readdirSync(home)).toEqual(['null']);
+});

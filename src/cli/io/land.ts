@@ -1,0 +1,33 @@
+/** Bytes that become a file of this machine. */
+import { randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+
+/**
+ * Writes under another name first, so that what breaks off leaves no half file under the right one. A link is followed,
+ * and what is no file at all, such as a device or a pipe, is written to and stays what it is. Parents are made; a file
+ * that is there keeps its mode.
+ * @throws the abort reason, or why it cannot be written or read
+ */
+export async function landFile(
+  source: AsyncIterable<Uint8Array>,
+  target: string,
+  { mode, signal }: { mode: number; signal: AbortSignal },
+): Promise<void> {
+  const there = await stat(target).catch(() => undefined);
+  if (there !== undefined && !there.isFile()) return await pipeline(source, createWriteStream(target), { signal });
+  const path = there === undefined ? target : await realpath(target);
+  await mkdir(dirname(path), { recursive: true });
+  // A short name fits wherever the right one does.
+  const partial = join(dirname(path), `.millibox-${randomUUID()}`);
+  // Opened before anything can break off: a name that is made later than it is removed stays.
+  const file = await open(partial, 'wx', (there?.mode ?? mode) & 0o777);
+  try {
+    await pipeline(source, file.createWriteStream(), { signal });
+    await rename(partial, path);
+  } finally {
+    await rm(partial, { force: true });
+  }
+}

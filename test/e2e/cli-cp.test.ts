@@ -1,0 +1,103 @@
+/** `millibox cp` as a shell or a script sees it. */
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sandbox } from '../../src/sdk/index.ts';
+import { cli, finished, startCli } from '../helpers/cli.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+import { until } from '../helpers/until.ts';
+
+const LIMIT_MS = 60_000;
+let stack: TestStack;
+let sandbox: Sandbox;
+let here: string;
+beforeAll(async () => {
+  here = mkdtempSync(join(tmpdir(), 'cp-'));
+  stack = await startStack({ pool: 1 });
+  sandbox = await stack.client.sandboxes.create({ timeoutMs: 3_600_000 });
+});
+afterAll(async () => {
+  await stack?.stop();
+  await rm(here, { recursive: true });
+});
+
+const cp = async (from: string, to: string, input?: Buffer) => await cli(stack, ['cp', from, to], input);
+const there = (path: string): string => `${sandbox.id}:${path}`;
+
+test('files go there and come back exactly, whatever they are called', async () => {
+  const bytes = Buffer.from(Array.from({ length: 100_003 }, (_, i) => (i * 31 + (i >> 7)) & 255));
+  const names = ['n'.repeat(255), ' a b+c%20d?e#f&g ', '-rf', 'nl\nx', 'q\'"é中😀', 'back\\slash'];
+  await Promise.all(
+    names.map(async (name, i) => {
+      const mine = join(here, `names-${i}`);
+      mkdirSync(mine);
+      writeFileSync(join(mine, name), bytes, { mode: 0o750 });
+      expect(await cp(join(mine, name), there('/tmp/'))).toMatchObject({ code: 0, stderr: '' });
+      expect(await cp(there(`/tmp/${name}`), join(mine, 'back'))).toMatchObject({ code: 0, stderr: '' });
+      expect(readFileSync(join(mine, 'back')).equals(bytes)).toBe(true);
+      expect(statSync(join(mine, 'back')).mode & 0o777).toBe(0o750);
+    }),
+  );
+  expect((await cp('-', there('/tmp/piped'), bytes)).code).toBe(0);
+  expect((await cp(there('/tmp/piped'), '-')).stdout.equals(bytes)).toBe(true);
+});
+
+test('a tree from a sandbox brings no program that runs as whoever copied it', async () => {
+  await sandbox.exec('mkdir -p /tmp/bad; cp /bin/sh /tmp/bad/sh; chmod 6755 /tmp/bad/sh; chmod 1777 /tmp/bad');
+  expect((await cp(there('/tmp/bad'), join(here, 'bad'))).code).toBe(0);
+  expect(statSync(join(here, 'bad/sh')).mode & 0o7777).toBe(0o755);
+});
+
+test('a directory with no name of its own is copied as what is in it, and into nothing else', async () => {
+  mkdirSync(join(here, 'tree/below'), { recursive: true });
+  writeFileSync(join(here, 'tree/one'), '1');
+  await sandbox.exec('mkdir -p /tmp/into/this');
+  expect((await cp(`${join(here, 'tree/below')}/..`, there('/tmp/into/this'))).code).toBe(0);
+  expect((await sandbox.exec('cd /tmp/into; find . | sort', { check: true })).stdout).toBe(
+    './this\n./this/below\n./this/one\n'.replace(/^/, '.\n'),
+  );
+});
+
+test('an interrupted copy leaves nothing behind, on either side', async () => {
+  await sandbox.exec('head -c 300000000 /dev/zero > /tmp/large', { check: true });
+  const mine = join(here, 'interrupted');
+  mkdirSync(mine);
+  const down = startCli(stack, ['cp', there('/tmp/large'), join(mine, 'large')]);
+  const downEnded = finished(down);
+  await until(() => readdirSync(mine).length > 0, LIMIT_MS, 'the download to begin');
+  down.kill('SIGINT');
+  expect((await downEnded).code).toBe(130);
+  expect(readdirSync(mine)).toEqual([]);
+
+  const up = startCli(stack, ['cp', '-', there('/tmp/up/file')]);
+  const upEnded = finished(up);
+  up.stdin?.write(Buffer.alloc(100_000));
+  await until(async () => (await sandbox.exec('ls -A /tmp/up')).stdout !== '', LIMIT_MS, 'the upload to begin');
+  up.kill('SIGTERM');
+  expect((await upEnded).code).toBe(143);
+  await until(async () => (await sandbox.exec('ls -A /tmp/up')).stdout === '', LIMIT_MS, 'the upload to be undone');
+  await sandbox.exec('rm /tmp/large');
+});
+
+test('what is no file is refused at once, and nothing is made of it', async () => {
+  await sandbox.exec('mkfifo /tmp/fifo', { check: true });
+  for (const path of ['/tmp/fifo', '/dev/zero', '/nowhere']) {
+    const { code, stderr } = await cp(there(path), join(here, 'none'));
+    expect(code).toBe(255);
+    expect(stderr).toMatch(/^millibox: .*\n$/);
+  }
+  expect(existsSync(join(here, 'none'))).toBe(false);
+});
+
+test('a reader that has had enough ends a copy to stdout quietly', async () => {
+  const child = startCli(stack, ['cp', there('/bin/sh'), '-']);
+  const ended = finished(child);
+  await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+  child.stdout?.destroy();
+  const { code, stderr } = await ended;
+  expect([0, 141]).toContain(code);
+  expect(stderr).toBe('');
+});
