@@ -52,9 +52,12 @@ const orElse = <T extends string>(known: z.ZodType<T>, otherwise: NoInfer<T>) =>
 export const HeardReason = orElse(EndReason, 'internal');
 const HeardNetwork = orElse(Network, 'internet');
 
+/** Milliseconds since 1970 that a date can be made of, and a cursor: an agent that says others would spoil whole lists. */
+const Instant = z.int().min(0).max(999_999_999_999_999);
+
 /** A sandbox as its node knows it: what the gateway shows to clients, with no secret in it. */
 export const SandboxRecord = z.object({
-  id: z.string(),
+  id: z.string().regex(/^[a-z0-9-]{1,64}$/),
   tenant: z.string(),
   name: z.string().nullable(),
   image: z.string(),
@@ -67,10 +70,10 @@ export const SandboxRecord = z.object({
   pidsLimit: z.number(),
   network: HeardNetwork,
   labels: Labels,
-  createdAtMs: z.number(),
-  startedAtMs: z.number().nullable(),
-  endedAtMs: z.number().nullable(),
-  expiresAtMs: z.number(),
+  createdAtMs: Instant,
+  startedAtMs: Instant.nullable(),
+  endedAtMs: Instant.nullable(),
+  expiresAtMs: Instant,
   timings: Timings,
 });
 export type SandboxRecord = z.infer<typeof SandboxRecord>;
@@ -99,7 +102,7 @@ export const NodeReport = z.object({
   /** It takes no new sandboxes, and keeps those that it has. */
   cordoned: z.boolean().optional(),
   /** When the sandboxes that are left on a draining node are ended, in milliseconds since 1970. Null: never. */
-  drainDeadlineMs: z.number().nullable().optional(),
+  drainDeadlineMs: Instant.nullable().optional(),
   pools: z.array(PoolState),
   images: z.array(z.string()).max(10_000),
   defaultImage: z.string(),

@@ -1,4 +1,5 @@
 /** Many creates at once against a small pool: all succeed, in line, with no polling. */
+import { request } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
@@ -12,10 +13,18 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
+/** How many HTTP calls the gateway has answered. */
+async function httpCalls(): Promise<number> {
+  const answer = await request(`${stack.url}/metrics`);
+  const counts = [...(await answer.body.text()).matchAll(/^millibox_http_seconds_count\{.*\} (\d+)$/gm)];
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
 test(
   `${CREATES} creates at once against a pool of ${POOL}: every one succeeds and its first command answers`,
   { timeout: 900_000 },
   async () => {
+    const before = await httpCalls();
     const label = { burst: 'all' };
     const outcomes = await Promise.allSettled(
       Array.from({ length: CREATES }, async (_, i) => {
@@ -29,6 +38,8 @@ test(
     const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     expect(done.map(({ stdout }) => stdout)).toEqual(Array.from({ length: CREATES }, (_, i) => `${i}\n`));
     expect(new Set(done.map(({ id }) => id)).size).toBe(CREATES);
+    // One create each; commands go over the WebSocket. Whoever asked again and again would be seen here.
+    expect((await httpCalls()) - before).toBeLessThan(CREATES + 20);
     expect(await stack.client.sandboxes.deleteByLabel(label, { deadlineMs: 600_000 })).toBe(CREATES);
   },
 );

@@ -20,6 +20,8 @@ export interface FakeScript {
   /** Runs until it is killed or let go (`FakeExecs.finish`). */
   hang?: boolean;
   exit?: number;
+  /** Says that its time was over. */
+  timedOut?: boolean;
   /** The answer to its first OPEN never leaves. */
   mute?: boolean;
   /** An exit that makes no sense, or none at all. */
@@ -195,7 +197,7 @@ export class FakeExecs {
       type: 'exit',
       exitCode: exec.script.lie === 'bad exit' ? 'zero' : exitCode,
       signal: exec.killed ? 'KILL' : null,
-      timedOut: false,
+      timedOut: exec.script.timedOut ?? false,
       oomKilled: false,
       stdoutBytes: exec.out.length,
       stderrBytes: exec.err.length,

@@ -1,0 +1,71 @@
+import { afterEach, expect, test } from 'vitest';
+import { FakeNode } from '../testing/fake-node.ts';
+import { TestGateway } from '../testing/harness.ts';
+
+let gateway: TestGateway;
+afterEach(() => gateway[Symbol.asyncDispose]());
+
+/** Values of all samples, by name and labels as Prometheus reads them. */
+async function scrape(): Promise<Map<string, number>> {
+  const answer = await gateway.ask('GET', '/metrics', { key: null });
+  expect(answer.headers['content-type']).toMatch(/^text\/plain/);
+  const samples = [...answer.bytes.toString().matchAll(/^(\w+(?:\{[^}]*\})?) (\S+)$/gm)];
+  return new Map(samples.map(([, name = '', value]) => [name, Number(value)]));
+}
+
+test('counts creates, claims that hit and missed, commands by outcome, and times each phase of them', async () => {
+  const node = new FakeNode({ autoRun: false });
+  gateway = await TestGateway.start([node]);
+  const ids: string[] = [];
+  for (const warm of [true, true, false]) {
+    const id = (await gateway.ask('POST', '/v1/sandboxes', { body: {} })).json.id as string;
+    await gateway.until('the node has it', () => node.records.has(id));
+    const timings = { placedMs: 1, claimedMs: 2, runningMs: 3, warm };
+    node.set(id, { status: 'RUNNING', startedAtMs: Date.now(), timings });
+    ids.push(id);
+  }
+  const [id = ''] = ids;
+  await gateway.exec(id, { stdout: 'a' });
+  await gateway.exec(id, { timedOut: true });
+  await gateway.exec(id, { refuse: 'exec_program_not_found' });
+
+  const seen = await scrape();
+  expect(seen.get('millibox_creates_total')).toBe(3);
+  expect(seen.get('millibox_placements_total{outcome="accepted"}')).toBe(3);
+  expect(seen.get('millibox_claims_total{result="hit"}')).toBe(2);
+  expect(seen.get('millibox_claims_total{result="miss"}')).toBe(1);
+  expect(seen.get('millibox_execs_total{outcome="exit"}')).toBe(1);
+  expect(seen.get('millibox_execs_total{outcome="timeout"}')).toBe(1);
+  expect(seen.get('millibox_execs_total{outcome="error"}')).toBe(1);
+  for (const phase of ['create_placed', 'create_claimed', 'create_running']) {
+    expect(seen.get(`millibox_phase_seconds_count{phase="${phase}"}`), phase).toBe(3);
+  }
+  for (const phase of ['exec_queue', 'exec_run', 'exec_total']) {
+    expect(seen.get(`millibox_phase_seconds_count{phase="${phase}"}`), phase).toBe(2);
+  }
+  expect(seen.get('millibox_phase_seconds_sum{phase="create_running"}')).toBeCloseTo(0.009);
+});
+
+test('shows pools and their targets, nodes by state, bytes of the links, and how late the event loop is', async () => {
+  const pool = (key: string, warm: number) => ({ key, warm, starting: 1, target: 20 });
+  const nodes = [
+    new FakeNode({ name: 'node-a', report: { pools: [pool('*', 12)] } }),
+    new FakeNode({ name: 'node-b', report: { pools: [pool('one', 3), pool('two', 4)], draining: true } }),
+  ];
+  gateway = await TestGateway.start(nodes);
+  const before = await scrape();
+  expect(before.get('millibox_pool_containers{state="warm"}')).toBe(19);
+  expect(before.get('millibox_pool_containers{state="starting"}')).toBe(3);
+  expect(before.get('millibox_pool_containers{state="target"}')).toBe(60);
+  expect(before.get('millibox_nodes{state="ready"}')).toBe(1);
+  expect(before.get('millibox_nodes{state="draining"}')).toBe(1);
+  for (const quantile of ['0.5', '0.99', '1']) {
+    expect(before.get(`millibox_event_loop_lag_seconds{quantile="${quantile}"}`)).toBeGreaterThanOrEqual(0);
+  }
+
+  await gateway.exec(await gateway.sandbox(), { stdout: 'x'.repeat(10_000) });
+  const after = await scrape();
+  const more = (name: string): number => (after.get(name) ?? NaN) - (before.get(name) ?? NaN);
+  expect(more('millibox_link_bytes{direction="in"}')).toBeGreaterThan(10_000);
+  expect(more('millibox_link_bytes{direction="out"}')).toBeGreaterThan(0);
+});
