@@ -4,17 +4,28 @@
  */
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { Companion } from '../companion.ts';
-import { inNetworkOf } from './tools.ts';
+import { inNetworkOf, IPTABLES } from './tools.ts';
 
 const DEADLINE_MS = 20_000;
 
-/** What is missing: our table, or where Docker has its chain, our words in it. */
+/**
+ * What is missing: our table, or where Docker has its chain, our words in it; or the way out, when something was let pass
+ * and nothing has left. `$0` is the table, `$1` the bridge.
+ */
 const SCRIPT = `
-table() { nft list chain inet "$0" forward; }
-accepts() { iptables -w -C DOCKER-USER "$1" "$2" -j ACCEPT; }
-words() { ! iptables -w -S DOCKER-USER || { accepts -i "$1" && accepts -o "$1"; }; }
+accepts() { $1 -w -C DOCKER-USER "$2" "$3" -j ACCEPT; }
+speaks() { ! $1 -w -S DOCKER-USER || { accepts $1 -i "$2" && accepts $1 -o "$2"; }; }
+words() { for each in $(${IPTABLES}); do speaks $each "$1" || return 1; done; }
+packets() { rest=\${told#*counter $1 }; rest=\${rest#*packets }; echo \${rest%% *}; }
 while read -r _; do
-  if ! table >/dev/null 2>&1; then echo table; elif ! words "$1" >/dev/null 2>&1; then echo words; else echo; fi
+  told=$(nft -t list table inet "$0" 2>/dev/null)
+  case $told in
+    *'chain forward'*)
+      if ! words "$1" >/dev/null 2>&1; then echo words
+      elif [ "$(packets asked)" != 0 ] && [ "$(packets left)" = 0 ]; then echo way
+      else echo; fi ;;
+    *) echo table ;;
+  esac
 done`;
 
 export interface GuardOptions {
@@ -32,6 +43,7 @@ export interface GuardOptions {
 export class Guard {
   readonly #options: GuardOptions;
   readonly #shell: Companion;
+  #told = false;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
   #closed = false;
@@ -75,8 +87,18 @@ export class Guard {
     const [missing] = await this.#shell.ask('');
     if (this.#closed) return;
     if (missing === 'words') await letThrough();
+    this.#tell(missing === 'way');
     if (missing !== 'table') return;
     await rebuild();
     log.warn({ table }, "the rules of the sandboxes' network had been taken away");
+  }
+
+  /** Once, until it is well again: which firewall it is, nobody can know but the operator. */
+  #tell(noWay: boolean): void {
+    const { bridge, log } = this.#options;
+    if (noWay && !this.#told) {
+      log.error({ bridge }, `sandboxes reach nothing: another firewall of this node drops what ${bridge} forwards`);
+    }
+    this.#told = noWay;
   }
 }

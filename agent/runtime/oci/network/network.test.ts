@@ -47,7 +47,9 @@ describe('rules', () => {
 
   test('a resolver is let through for names only, before what is private is refused', () => {
     const text = rules(['10.0.0.2']);
-    expect(text).toMatch(/ip daddr \{ 10\.0\.0\.2 \} meta l4proto \{ tcp, udp \} th dport 53 accept/);
+    expect(text).toMatch(
+      /ip daddr \{ 10\.0\.0\.2 \} meta l4proto \{ tcp, udp \} th dport 53 counter name asked accept/,
+    );
     expect(text.indexOf('dport 53')).toBeLessThan(text.indexOf('169.254.0.0/16'));
   });
 

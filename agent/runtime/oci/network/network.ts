@@ -16,7 +16,7 @@ import { Ip } from './ip.ts';
 import { parseRange, rangeFor, type Range } from './ranges.ts';
 import { findResolvers } from './resolvers.ts';
 import { ruleset, shareRules } from './rules.ts';
-import { runInNetworkOf } from './tools.ts';
+import { IPTABLES, runInNetworkOf } from './tools.ts';
 
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
 /** A bridge has room for 1,023 cables. */
@@ -214,16 +214,15 @@ export class Network {
 
   /** Docker's own rules drop what is forwarded and not Docker's, unless this chain of the operator's says otherwise. */
   async #letThrough(what: '-I' | '-D'): Promise<void> {
-    for (const side of ['-i', '-o']) {
-      const rule = ['DOCKER-USER', side, this.#bridge, '-j', 'ACCEPT'];
-      const there = await this.#tool(['iptables', '-w', '-C', ...rule]).then(
-        () => true,
-        () => false,
-      );
-      if (there === (what === '-I')) continue;
-      // Without Docker there is no such chain, and no need of one.
-      await this.#tool(['iptables', '-w', what, ...rule]).catch(() => undefined);
-    }
+    // Without Docker there is no such chain, and no need of one.
+    const script = `
+      for each in $(${IPTABLES}); do
+        for side in -i -o; do
+          there=-D; $each -w -C DOCKER-USER $side "$0" -j ACCEPT || there=-I
+          [ $there = "$1" ] && $each -w $1 DOCKER-USER $side "$0" -j ACCEPT
+        done
+      done; true`;
+    await this.#tool(['sh', '-c', script, this.#bridge, what]);
   }
 
   async #tool(command: readonly [tool: string, ...args: string[]], input = ''): Promise<void> {

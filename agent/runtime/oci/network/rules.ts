@@ -30,16 +30,23 @@ export interface RuleOptions {
 
 /**
  * Replaces the table, whether or not there was one. The forward chain comes before those of others, and only ever refuses:
- * what it lets pass must please them too.
+ * what it lets pass must please them too. The counters tell whether it does: connections that were asked for, and those
+ * that left.
  */
 export function ruleset({ table, bridge, range, resolvers }: RuleOptions): string {
   const names = resolvers.filter((address) => /^\d+(\.\d+){3}$/.test(address));
   const dns =
-    names.length === 0 ? [] : [`ip daddr { ${names.join(', ')} } meta l4proto { tcp, udp } th dport 53 accept`];
+    names.length === 0
+      ? []
+      : [`ip daddr { ${names.join(', ')} } meta l4proto { tcp, udp } th dport 53 counter name asked accept`];
   return `
 table inet ${table}
 delete table inet ${table}
 table inet ${table} {
+  counter asked {
+  }
+  counter left {
+  }
   chain input {
     type filter hook input priority -10; policy accept;
     iifname "${bridge}" reject with icmpx admin-prohibited
@@ -59,11 +66,12 @@ table inet ${table} {
     ct state new ct status & confirmed == 0 jump share
     ${dns.join('\n    ')}
     ip daddr { ${NOT_PUBLIC.join(', ')} } reject with icmpx admin-prohibited
+    ct state new counter name asked
     accept
   }
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
-    ip saddr ${range.subnet} oifname != "${bridge}" masquerade
+    ip saddr ${range.subnet} oifname != "${bridge}" counter name left masquerade
   }
 }
 `;
