@@ -58,6 +58,11 @@ describe.skipIf(missing !== '')(`two agents on one machine${because}`, () => {
     expect(report['after a flush']).toEqual(ONLINE);
   });
 
+  test('a firewall of which nobody told the agent closes the way out, and the agent says so, once', () => {
+    expect(report['dropped']).toEqual({ public: 'closed' });
+    expect(report['errors']).toEqual([expect.stringMatching(/another firewall of this node drops/)]);
+  });
+
   test('one that begins connections without end takes its share of what the node knows of, and no more', () => {
     expect(report['scattered']).toBeGreaterThan(1_000);
     expect(report['scattered']).toBeLessThan(5_000);

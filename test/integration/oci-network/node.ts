@@ -6,14 +6,18 @@ import { execFile } from 'node:child_process';
 import { writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { Network } from '../../../agent/runtime/oci/network/network.ts';
-import { silent } from '../../../src/lib/logger.ts';
+import { silent, type Logger } from '../../../src/lib/logger.ts';
 import { until } from '../../helpers/until.ts';
 import { Place } from './places.ts';
 
 const run = promisify(execFile);
 const WAIT_MS = 60_000;
 
-const open = (tag: string): Network => new Network({ tag, resolvers: ['10.99.0.53'], lookEveryMs: 200, log: silent });
+/** What agents said went wrong. */
+const errors: string[] = [];
+const log: Logger = { ...silent, error: (_, message) => void errors.push(message), child: () => log };
+
+const open = (tag: string): Network => new Network({ tag, resolvers: ['10.99.0.53'], lookEveryMs: 200, log });
 
 /** What an engine of containers does to a machine: nothing is forwarded but what its own chain lets through. */
 async function likeDocker(): Promise<void> {
@@ -88,6 +92,15 @@ async function main(places: Place[]): Promise<object> {
     );
   };
   await until(guarded, WAIT_MS, 'the rules to be back');
+
+  // Another firewall, of which the agent knows nothing, drops what is forwarded.
+  await run('nft', ['add table inet other']);
+  await run('nft', ['add chain inet other forward { type filter hook forward priority 10; policy drop; }']);
+  report['dropped'] = await look(first, { public: targets.public });
+  await until(() => errors.length > 0, WAIT_MS, 'the agent to tell of the other firewall');
+  await run('nft', ['delete table inet other']);
+  report['errors'] = errors;
+
   report['after a flush'] = await look(first, targets);
 
   // What the node knows of connections has room for many more than one may take.
