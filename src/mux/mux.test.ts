@@ -1,10 +1,16 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Channel } from '../protocol/frames.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { LINK_WINDOW_BYTES, STREAM_WINDOW_BYTES } from '../protocol/limits.ts';
 import { createMux, memoryPair, type MuxStream, type StreamHandler } from './index.ts';
+import type { MemoryOptions } from './memory-transport.ts';
 
-function pair(onOpen: (stream: MuxStream) => StreamHandler, options: { lazyMs?: number } = {}) {
-  const link = memoryPair();
+function pair(
+  onOpen: (stream: MuxStream) => StreamHandler,
+  options: { lazyMs?: number } = {},
+  memory: MemoryOptions = {},
+) {
+  const link = memoryPair(memory);
   const client = createMux({
     transport: link.a,
     role: 'dialler',
@@ -138,5 +144,41 @@ describe('mux', () => {
     );
     expect(await done.promise).toBeNull();
     expect(got).toBe(total);
+  });
+
+  it('spends no more than the credit of the link, however much the wire takes and streams may send', async () => {
+    const held: (() => void)[] = [];
+    let holds = false;
+    const schedule = (deliver: () => void): void => void (holds ? held.push(deliver) : queueMicrotask(deliver));
+    const streams = 8;
+    const each = STREAM_WINDOW_BYTES;
+    expect(streams * each).toBeGreaterThan(LINK_WINDOW_BYTES);
+    let got = 0;
+    const all = Promise.withResolvers<void>();
+    const onOpen = (stream: MuxStream): StreamHandler => ({
+      data: (_channel, bytes) => {
+        got += bytes.length;
+        stream.consume(bytes.length);
+        if (got === streams * each) all.resolve();
+      },
+    });
+    const { client, link } = pair(onOpen, {}, { deep: true, schedule });
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    // They have met.
+    await turn();
+    holds = true;
+    const onTheWire = vi.spyOn(link.a, 'send');
+    for (let i = 0; i < streams; i++) {
+      void client.open({}, {}).write(Channel.STDIN, Buffer.alloc(each, i));
+      // Each is on the wire before the next one writes.
+      await turn();
+    }
+    const sent = onTheWire.mock.calls.reduce((sum, [bytes]) => sum + bytes.length, 0);
+    const headers = 16 * 1024;
+    expect(sent).toBeGreaterThanOrEqual(LINK_WINDOW_BYTES);
+    expect(sent).toBeLessThan(LINK_WINDOW_BYTES + headers);
+    holds = false;
+    for (const deliver of held.splice(0)) deliver();
+    await all.promise;
   });
 });
