@@ -53,13 +53,17 @@ export class Output {
     const me = {};
     this.#listener = me;
     this.#wake?.();
-    const wake = (): void => this.#wake?.();
-    signal.addEventListener('abort', wake);
+    // Whoever aborts may never ask for the event after the last: they listen no more, wherever this stands.
+    const left = (): void => {
+      if (this.#listener === me) this.#listener = null;
+      this.#wake?.();
+    };
+    signal.addEventListener('abort', left);
     try {
       for (;;) {
+        if (signal.aborted) return;
         if (this.#listener !== me)
           throw new ServiceError('cancelled', 'Another stream of this session has taken over.');
-        if (signal.aborted) return;
         const first = this.#queue[0];
         if (first !== undefined) {
           // A client that goes away while it is handed this has not taken it: the next one gets it.
@@ -75,8 +79,8 @@ export class Output {
         else if (!(await this.#something())) yield { kind: 'keepalive' };
       }
     } finally {
-      signal.removeEventListener('abort', wake);
-      if (this.#listener === me) this.#listener = null;
+      signal.removeEventListener('abort', left);
+      left();
     }
   }
 

@@ -103,6 +103,10 @@ export function commandSession(
   async function* follow(kept: Kept, ctx: HandlerContext, text: boolean): AsyncGenerator<CommandSessionEvent> {
     const { session } = kept;
     sessions.heard(kept);
+    // Here too: a generator whose reader went away in the middle of an event is never told to go on, nor to end.
+    // A moment later: the session hears of it too, and then counts this stream no more.
+    const gone = (): void => queueMicrotask(() => sessions.unheard(kept));
+    ctx.signal.addEventListener('abort', gone, { once: true });
     try {
       yield startEvent(await orAbort(ctx.signal, session.started));
       const events = session.listen(ctx.signal);
@@ -115,6 +119,7 @@ export function commandSession(
     } catch (thrown) {
       throw toConnectError(thrown);
     } finally {
+      ctx.signal.removeEventListener('abort', gone);
       sessions.unheard(kept);
     }
   }
