@@ -94,10 +94,12 @@ curl:
 CLI:
   SB=$(npx --no millibox create) && npx --no millibox exec $SB -- python3 -c 'print(6 * 7)' && npx --no millibox rm $SB
 
-SDK:
-  import { Millibox } from 'millibox';
-  await using client = new Millibox({ url: '${url}', apiKey: process.env.MILLIBOX_API_KEY });
-  await using sandbox = client.sandboxes.create();
-  console.log((await sandbox.exec(['python3', '-c', 'print(6 * 7)'])).stdout);
+SDK (Node.js 24 has \`await using\`; this is the one that millibox brings):
+node_modules/.bin/node --input-type=module <<'JS'
+import { Millibox } from 'millibox';
+await using client = new Millibox({ url: '${url}', apiKey: process.env.MILLIBOX_API_KEY });
+await using sandbox = client.sandboxes.create();
+console.log((await sandbox.exec(['python3', '-c', 'print(6 * 7)'])).stdout);
+JS
 `);
 }
