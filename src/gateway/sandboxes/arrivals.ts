@@ -5,8 +5,8 @@
 import type { Entry } from './entry.ts';
 import type { Store } from './store.ts';
 
-/** Far more than a word from a node takes, and little for a call that is answered with an error. */
-const PATIENCE_MS = 300;
+/** Far more than a word from a node or from Redis takes on a busy machine; only ids that nobody has wait it out. */
+const PATIENCE_MS = 1_000;
 /** Beyond this many at once nobody waits: ids that were never given out are not worth memory. */
 const MAX_WAITING = 1_000;
 
