@@ -7,11 +7,10 @@ import { join } from 'node:path';
 import type { Logger } from '../src/lib/logger.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 import type { AgentConfig } from './config.ts';
+import { homesIn } from './pool/container-homes.ts';
 import type { ContainerRuntime } from './runtime/runtime.ts';
 
 const FILE = 'runtime';
-/** Of each container, as `ContainerHomes` keeps them. */
-const HOMES = 'c';
 const NAMES: readonly string[] = ['docker', 'oci', 'gvisor', 'fake'] satisfies ContainerRuntime['name'][];
 
 /**
@@ -21,7 +20,7 @@ const NAMES: readonly string[] = ['docker', 'oci', 'gvisor', 'fake'] satisfies C
 export async function keepRuntime(config: AgentConfig, log: Logger): Promise<AgentConfig> {
   const before = await runtimeOf(config.dataDir);
   if (before === null || before === config.runtime) return config;
-  const left = (await namesIn(join(config.dataDir, HOMES))).length;
+  const left = (await namesIn(homesIn(config.dataDir))).length;
   if (left === 0) return config;
   if (config.runtime === 'auto') {
     log.info({ runtime: before, containers: left }, 'the runtime stays the one whose containers are here');

@@ -1,6 +1,7 @@
 /** An image of any size, or one that claims to be small, does not fill the disk that all sandboxes write to. */
 import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
+import { Linked } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ToolError } from './run-tool.ts';
 
@@ -29,24 +30,20 @@ export async function whileThereIsRoom<T>(
   signal: AbortSignal | undefined,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const abort = new AbortController();
-  const follow = (): void => abort.abort(signal?.reason);
+  using linked = new Linked({ signal });
   const look = async (): Promise<void> => {
     if (hasRoom(await statfs(dir), minFreeBytes)) return;
-    abort.abort(noRoom());
+    linked.abort(noRoom());
   };
-  if (signal?.aborted) follow();
-  else signal?.addEventListener('abort', follow, { once: true });
   const timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);
   try {
     await look();
-    abort.signal.throwIfAborted();
-    return await work(abort.signal);
+    linked.signal.throwIfAborted();
+    return await work(linked.signal);
   } catch (error) {
     throw saysFull(error) ? noRoom(error) : error;
   } finally {
     clearInterval(timer);
-    signal?.removeEventListener('abort', follow);
   }
 }
 

@@ -1,4 +1,5 @@
 /** Work that is looked at, again and again, and ended when it does not come on: it has a turn that others wait for. */
+import { Linked } from '../../src/lib/deadline.ts';
 
 export interface SteadyOptions {
   everyMs: number;
@@ -16,8 +17,7 @@ export interface SteadyOptions {
 /** @throws what `work` throws. */
 export async function whileItComesOn<T>(options: SteadyOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const { signal, everyMs, look, least, withinMs, stalled } = options;
-  const abort = new AbortController();
-  const follow = (): void => abort.abort(signal?.reason);
+  using linked = new Linked({ signal });
   let mark = { at: performance.now(), amount: 0 };
   let looking = false;
   const timer = setInterval(() => {
@@ -28,17 +28,14 @@ export async function whileItComesOn<T>(options: SteadyOptions, work: (signal: A
         const at = performance.now();
         // Less than before: what was half there is fetched anew.
         if (amount >= mark.amount + least || amount < mark.amount) mark = { at, amount };
-        else if (at - mark.at > withinMs) abort.abort(stalled());
+        else if (at - mark.at > withinMs) linked.abort(stalled());
       })
       .catch(() => undefined)
       .finally(() => (looking = false));
   }, everyMs);
-  if (signal?.aborted) follow();
-  else signal?.addEventListener('abort', follow, { once: true });
   try {
-    return await work(abort.signal);
+    return await work(linked.signal);
   } finally {
     clearInterval(timer);
-    signal?.removeEventListener('abort', follow);
   }
 }

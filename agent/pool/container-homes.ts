@@ -37,12 +37,14 @@ export type ContainerMeta = z.infer<typeof ContainerMeta>;
 /** Any byte behind the first line says it. */
 const CLAIMED = 'claimed\n';
 
+/** Where the homes of all containers of a data directory are. Short: the path of a unix socket has 107 bytes at most. */
+export const homesIn = (dataDir: string): string => path.join(dataDir, 'c');
+
 export class ContainerHomes {
   readonly #root: string;
 
   constructor(dataDir: string) {
-    // Short: the path of a unix socket has 107 bytes at most.
-    this.#root = path.join(dataDir, 'c');
+    this.#root = homesIn(dataDir);
     mkdirSync(this.#root, { recursive: true, mode: 0o711 });
   }
 

@@ -31,6 +31,11 @@ export class Linked implements Disposable {
     return this.#controller.signal;
   }
 
+  /** For a reason of its own. Nothing more happens when it has aborted already. */
+  abort(reason: Error): void {
+    this.#controller.abort(reason);
+  }
+
   [Symbol.dispose](): void {
     this.#parent?.removeEventListener('abort', this.#onAbort);
     clearTimeout(this.#timer);
