@@ -4,15 +4,14 @@
  * real ones are: TCP, then two unix sockets. Interleaved with native spawns of the same machine, so that the ratios are
  * the floor of `execVsPosixSpawn` and the ceiling of `throughputVsPosixSpawn` that the scenario `exec` measures.
  */
-import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SpawnServer, spawnLoopRate } from '../load/spawn-loop.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
+import { RelayChain, runAsRelay } from './relay-chain.ts';
 
 const ROUNDS = 2_000;
 const WARM_UP = 300;
@@ -27,37 +26,12 @@ const cpu = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
 const binary = (name: string): string => join(root, `agent/boxinit/target/${cpu}-unknown-linux-gnu/release`, name);
 
 /** Passes bytes on, or back when there is nowhere to pass them to. */
-function relay(listen: string, next: string | undefined): void {
-  const server = net.createServer((near) => {
-    near.on('error', () => near.destroy());
-    if (next === undefined) return void near.on('data', (chunk) => near.write(chunk));
-    const far = net.connect(next);
-    far.on('error', () => near.destroy());
-    near.on('data', (chunk) => far.write(chunk)).on('close', () => far.destroy());
-    far.on('data', (chunk) => near.write(chunk)).on('close', () => near.destroy());
-  });
-  const where = listen === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: listen };
-  server.listen(where, () => process.send?.(server.address()));
-  process.on('disconnect', () => process.exit());
-}
-
-interface Chain extends Disposable {
-  port: number;
-}
-
-async function startChain(directory: string): Promise<Chain> {
-  const children: ChildProcess[] = [];
-  const start = async (...words: string[]): Promise<unknown> => {
-    const child = fork(import.meta.filename, ['relay', ...words]);
-    children.push(child);
-    const [address] = (await once(child, 'message')) as [unknown];
-    return address;
-  };
-  const [agent, supervisor] = [join(directory, 'agent'), join(directory, 'supervisor')];
-  await start(supervisor);
-  await start(agent, supervisor);
-  const { port } = (await start('tcp', agent)) as net.AddressInfo;
-  return { port, [Symbol.dispose]: () => children.forEach((child) => child.kill()) };
+function relay(near: net.Socket, next: string | undefined): void {
+  if (next === undefined) return void near.on('data', (chunk) => near.write(chunk));
+  const far = net.connect(next);
+  far.on('error', () => near.destroy());
+  near.on('data', (chunk) => far.write(chunk)).on('close', () => far.destroy());
+  far.on('data', (chunk) => near.write(chunk)).on('close', () => near.destroy());
 }
 
 class Caller {
@@ -85,49 +59,42 @@ class Caller {
 }
 
 async function main(): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), 'millibox-hops-'));
   const [program, loop] = [binary('millibox-true'), binary('spawn-loop')];
-  try {
-    using chain = await startChain(directory);
-    await using spawner = new SpawnServer(loop, program);
-    const socket = net.connect(chain.port, '127.0.0.1');
-    await once(socket, 'connect');
-    const caller = new Caller(socket);
-    for (let i = 0; i < WARM_UP; i++) {
-      await caller.call();
-      await spawner.once();
-    }
-    const hops = new Samples('hops');
-    const spawn = new Samples('posix_spawn');
-    for (let i = 0; i < ROUNDS; i++) {
-      await hops.time(() => caller.call());
-      spawn.add(await spawner.once());
-    }
-    const until = performance.now() + LOOP_MS;
-    let calls = 0;
-    const lane = async (): Promise<void> => {
-      for (; performance.now() < until; calls++) await caller.call();
-    };
-    await Promise.all(Array.from({ length: LANES }, lane));
-    const callsPerSec = (calls / LOOP_MS) * 1000;
-    const spawnsPerSec = await spawnLoopRate(loop, program, availableParallelism(), SPAWNS);
-    socket.destroy();
-    const report = {
-      rows: [hops.row(), spawn.row()],
-      callsPerSec: round(callsPerSec),
-      spawnsPerSec: round(spawnsPerSec),
-      // Both keep all processors busy: what one of each takes adds up.
-      ratios: {
-        leastExecVsPosixSpawn: ratio(hops.p50 + spawn.p50, spawn.p50),
-        mostThroughputVsPosixSpawn: ratio(1 / (1 / callsPerSec + 1 / spawnsPerSec), spawnsPerSec),
-      },
-    };
-    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+  using chain = await RelayChain.start(import.meta.filename);
+  await using spawner = new SpawnServer(loop, program);
+  const socket = net.connect(chain.port, '127.0.0.1');
+  await once(socket, 'connect');
+  const caller = new Caller(socket);
+  for (let i = 0; i < WARM_UP; i++) {
+    await caller.call();
+    await spawner.once();
   }
+  const hops = new Samples('hops');
+  const spawn = new Samples('posix_spawn');
+  for (let i = 0; i < ROUNDS; i++) {
+    await hops.time(() => caller.call());
+    spawn.add(await spawner.once());
+  }
+  const until = performance.now() + LOOP_MS;
+  let calls = 0;
+  const lane = async (): Promise<void> => {
+    for (; performance.now() < until; calls++) await caller.call();
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  const callsPerSec = (calls / LOOP_MS) * 1000;
+  const spawnsPerSec = await spawnLoopRate(loop, program, availableParallelism(), SPAWNS);
+  socket.destroy();
+  const report = {
+    rows: [hops.row(), spawn.row()],
+    callsPerSec: round(callsPerSec),
+    spawnsPerSec: round(spawnsPerSec),
+    // Both keep all processors busy: what one of each takes adds up.
+    ratios: {
+      leastExecVsPosixSpawn: ratio(hops.p50 + spawn.p50, spawn.p50),
+      mostThroughputVsPosixSpawn: ratio(1 / (1 / callsPerSec + 1 / spawnsPerSec), spawnsPerSec),
+    },
+  };
+  process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
 }
 
-const [what, listen = '', next] = process.argv.slice(2);
-if (what === 'relay') relay(listen, next);
-else await main();
+if (!runAsRelay(relay)) await main();

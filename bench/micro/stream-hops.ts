@@ -4,14 +4,13 @@
  * real ones are: two unix sockets, then TCP. Interleaved with the same program read from a pipe, so that the ratio is the
  * ceiling of `streamVsNodePipe` that the scenario `stream` measures.
  */
-import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { boxinitPath } from '../../src/cli/up/parts.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
+import { RelayChain, runAsRelay } from './relay-chain.ts';
 
 const ROUNDS = 5;
 const MIB = 1024 * 1024;
@@ -47,31 +46,9 @@ function passOn(near: net.Socket, next: string): void {
   near.on('close', () => far.destroy());
 }
 
-function relay(listen: string, next: string | undefined): void {
-  const server = net.createServer((near) => {
-    near.on('error', () => near.destroy());
-    if (next === undefined) source(near);
-    else passOn(near, next);
-  });
-  const where = listen === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: listen };
-  server.listen(where, () => process.send?.(server.address()));
-  process.on('disconnect', () => process.exit());
-}
-
-class Chain implements Disposable {
-  readonly #children: ChildProcess[] = [];
-
-  /** Resolves with where the relay listens. */
-  async add(...words: string[]): Promise<unknown> {
-    const child = fork(import.meta.filename, ['relay', ...words]);
-    this.#children.push(child);
-    const [address] = (await once(child, 'message')) as [unknown];
-    return address;
-  }
-
-  [Symbol.dispose](): void {
-    for (const child of this.#children) child.kill();
-  }
+function relay(near: net.Socket, next: string | undefined): void {
+  if (next === undefined) source(near);
+  else passOn(near, next);
 }
 
 async function throughRelays(port: number): Promise<void> {
@@ -101,31 +78,20 @@ async function throughPipe(): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), 'millibox-stream-hops-'));
-  const [agent, supervisor] = [join(directory, 'agent'), join(directory, 'supervisor')];
-  try {
-    using chain = new Chain();
-    await chain.add(supervisor);
-    await chain.add(agent, supervisor);
-    const { port } = (await chain.add('tcp', agent)) as net.AddressInfo;
-    await throughRelays(port);
-    const relays = new Samples('relays');
-    const pipe = new Samples('node-pipe');
-    for (let i = 0; i < ROUNDS; i++) {
-      await relays.time(() => throughRelays(port));
-      await pipe.time(() => throughPipe());
-    }
-    const report = {
-      rows: [relays.row(), pipe.row()],
-      relaysMibPerSec: round((BYTES / MIB / relays.p50) * 1000),
-      ratios: { mostStreamVsNodePipe: ratio(pipe.p50, relays.p50) },
-    };
-    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+  using chain = await RelayChain.start(import.meta.filename);
+  await throughRelays(chain.port);
+  const relays = new Samples('relays');
+  const pipe = new Samples('node-pipe');
+  for (let i = 0; i < ROUNDS; i++) {
+    await relays.time(() => throughRelays(chain.port));
+    await pipe.time(() => throughPipe());
   }
+  const report = {
+    rows: [relays.row(), pipe.row()],
+    relaysMibPerSec: round((BYTES / MIB / relays.p50) * 1000),
+    ratios: { mostStreamVsNodePipe: ratio(pipe.p50, relays.p50) },
+  };
+  process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
 }
 
-const [what, listen = '', next] = process.argv.slice(2);
-if (what === 'relay') relay(listen, next);
-else await main();
+if (!runAsRelay(relay)) await main();

@@ -1,28 +1,19 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { Connection } from './connection.ts';
-import { Endpoints } from './endpoints.ts';
-import { ExecHandle } from './exec/handle.ts';
-import type { ExecOptions } from './exec/options.ts';
-import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
-import { HttpClient } from './http.ts';
+import { FakeClient } from './fake-client.ts';
+import type { FakeProgram } from './fake-gateway.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0)) await it.close();
 });
 
-function bench(program: FakeProgram) {
-  const gateway = new FakeGateway(program);
-  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
-  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
-  open.push(connection, http);
-  const deps = { http, connection, sandbox: 'sbx-1', resumeMs: 20_000 };
-  const exec = (command: string, options: ExecOptions<'utf8'> = {}) => new ExecHandle(deps, command, options);
-  return { gateway, exec };
+function bench(program: FakeProgram): FakeClient {
+  const client = new FakeClient(program);
+  open.push(client);
+  return client;
 }
 
 const turns = async (n = 5): Promise<void> => {

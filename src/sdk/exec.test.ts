@@ -1,31 +1,26 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { ServiceError } from '../protocol/errors.ts';
-import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
+import { FakeClient, NOWHERE } from './fake-client.ts';
+import type { FakeProgram } from './fake-gateway.ts';
 import { CommandFailedError, MilliboxError } from './errors.ts';
 import { Connection } from './connection.ts';
-import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
-import type { Command, Encoding, ExecOptions } from './exec/options.ts';
+import type { ExecOptions } from './exec/options.ts';
 import { HttpClient } from './http.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0)) await it.close();
 });
 
-function bench(program: FakeProgram, sandbox: string | Promise<string> = 'sbx-1') {
-  const gateway = new FakeGateway(program);
-  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
-  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
-  open.push(connection, http);
-  const exec = <E extends Encoding = 'utf8'>(command: Command, options: ExecOptions<E> = {}): ExecHandle<E> =>
-    new ExecHandle({ http, connection, sandbox, resumeMs: 20_000 }, command, options);
-  return { gateway, connection, exec };
+function bench(program: FakeProgram, sandbox?: string | Promise<string>): FakeClient {
+  const client = new FakeClient(program, sandbox);
+  open.push(client);
+  return client;
 }
 
 const turns = async (n = 5): Promise<void> => {

@@ -4,19 +4,17 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
-import { Connection } from './connection.ts';
-import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
-import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
+import { FakeClient } from './fake-client.ts';
+import type { FakeGateway } from './fake-gateway.ts';
+import { type FakeProgram } from './fake-gateway.ts';
 import { Files } from './files.ts';
-import { HttpClient } from './http.ts';
 import { Ports } from './ports.ts';
 import { Pty } from './pty.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0)) await it.close();
@@ -25,11 +23,10 @@ afterEach(async () => {
 type OnOther = FakeGateway['onOther'];
 
 function bench(onOther: OnOther, program: FakeProgram = () => undefined) {
-  const gateway = new FakeGateway(program);
+  const client = new FakeClient(program);
+  open.push(client);
+  const { gateway, connection, http } = client;
   gateway.onOther = onOther;
-  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
-  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
-  open.push(connection, http);
   const deps = { streams: connection, http, sandbox: 'sbx-1' };
   return { gateway, connection, http, files: new Files(deps), ports: new Ports(deps) };
 }

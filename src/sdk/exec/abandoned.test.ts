@@ -1,28 +1,20 @@
 /** Loops that are left, sources that never end: whoever lets go of a command leaves nothing behind. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Connection } from '../connection.ts';
-import { Endpoints } from '../endpoints.ts';
-import { FakeGateway, type FakeProgram } from '../fake-gateway.ts';
-import { HttpClient } from '../http.ts';
-import { ExecHandle } from './handle.ts';
-import type { Command, Encoding, ExecOptions } from './options.ts';
+import { FakeClient } from '../fake-client.ts';
+import type { FakeProgram } from '../fake-gateway.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const it of open.splice(0)) await it.close();
 });
 
 function bench(program: FakeProgram) {
-  const gateway = new FakeGateway(program);
-  const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 20_000 });
-  const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
-  open.push(connection, http);
-  const exec = <E extends Encoding = 'utf8'>(command: Command, options: ExecOptions<E> = {}): ExecHandle<E> =>
-    new ExecHandle({ http, connection, sandbox: 'sbx-1', resumeMs: 20_000 }, command, options);
+  const client = new FakeClient(program);
+  open.push(client);
+  const { gateway, exec } = client;
   const killed = async (): Promise<void> => {
     await vi.waitFor(() => expect(gateway.execs.size).toBe(1), 20_000);
     await [...gateway.execs.values()][0]!.killed;

@@ -1,0 +1,34 @@
+/** A client of a `FakeGateway`, for tests of the SDK: its connection, and commands given through it. */
+import { Connection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
+import { ExecHandle } from './exec/handle.ts';
+import type { Command, Encoding, ExecOptions } from './exec/options.ts';
+import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
+import { HttpClient } from './http.ts';
+
+/** Nothing answers there. */
+export const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
+const PATIENCE_MS = 20_000;
+
+export class FakeClient {
+  readonly gateway: FakeGateway;
+  readonly connection: Connection;
+  readonly http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
+  readonly #sandbox: string | Promise<string>;
+
+  constructor(program: FakeProgram, sandbox: string | Promise<string> = 'sbx-1') {
+    this.gateway = new FakeGateway(program);
+    this.connection = new Connection({ dial: this.gateway.dial, endpoints: NOWHERE, patienceMs: PATIENCE_MS });
+    this.#sandbox = sandbox;
+  }
+
+  readonly exec = <E extends Encoding = 'utf8'>(command: Command, options: ExecOptions<E> = {}): ExecHandle<E> => {
+    const { connection, http } = this;
+    return new ExecHandle({ http, connection, sandbox: this.#sandbox, resumeMs: PATIENCE_MS }, command, options);
+  };
+
+  async close(): Promise<void> {
+    this.connection.close();
+    await this.http.close();
+  }
+}
