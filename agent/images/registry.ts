@@ -73,7 +73,8 @@ export async function copyFromRegistry(
       },
       (signal) => {
         const onLine = (line: string): unknown => (message = line.slice(0, MESSAGE_CHARS));
-        return runTool('skopeo', copy, { deadlineMs: PULL_MS, signal, onLine });
+        // A registry that never ends an answer would keep it for as long as the machine is up.
+        return runTool('skopeo', copy, { deadlineMs: PULL_MS, signal, onLine, endsWithUs: true });
       },
     );
     options.onProgress(await bytesBelow(dir), 'pulled');

@@ -20,9 +20,17 @@ export class ToolError extends Error {
   }
 }
 
+/**
+ * Of util-linux, which every Debian has. The kernel ends the tool with the thread that started it: Node starts programs
+ * from its main thread, whose end is that of the process.
+ */
+const ENDED_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
+
 export interface ToolOptions {
   deadlineMs: number;
   signal?: AbortSignal | undefined;
+  /** Ended also when this process is killed: of tools that others can keep waiting. What the tool starts is not. */
+  endsWithUs?: boolean;
   /** What the tool reads. */
   input?: string;
   onLine?: (line: string) => void;
@@ -36,7 +44,8 @@ export async function runTool(tool: string, args: readonly string[], options: To
   const { deadlineMs, signal } = options;
   return await withDeadline({ deadlineMs, signal, what: tool }, (linked) => {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
-    const child = spawn(tool, args, {
+    const [program = tool, ...rest] = [...(options.endsWithUs === true ? ENDED_WITH_US : []), tool, ...args];
+    const child = spawn(program, rest, {
       stdio: ['pipe', 'pipe', 'pipe'],
       // A group of its own, so that what the tool starts ends with it.
       detached: true,

@@ -20,6 +20,7 @@ umoci umoci
 bwrap bubblewrap
 nft nftables
 ip iproute2
+setpriv util-linux
 mkfs.ext4 e2fsprogs
 losetup mount
 $SECCOMP_PROFILE golang-github-containers-common

@@ -1,7 +1,7 @@
 /** Pulls: shared, given up, cut off; and what is kept between them. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../helpers/until.ts';
@@ -152,6 +152,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     await until(() => door.asked.some((each) => each.includes('/blobs/')), WAIT_MS, 'the pull');
     child.kill('SIGKILL');
     await gone;
+    await until(() => !isPulling(dir), WAIT_MS, 'the end of what it had started');
     const next = await again();
     release();
     expect(next.get(ref)).toBeUndefined();
@@ -194,3 +195,14 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect((await store.list()).map(({ ref }) => ref)).toEqual(['mirrored:1']);
   });
 });
+
+/** Whether any process of the machine pulls into this directory. */
+function isPulling(dir: string): boolean {
+  return readdirSync('/proc').some((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`oci:${dir}/`);
+    } catch {
+      return false;
+    }
+  });
+}
