@@ -20,7 +20,8 @@ export class MadeImages implements AsyncDisposable {
   /** For the server: where it finds the images that no registry has. */
   readonly env: Record<string, string>;
   readonly #directory: string;
-  #inEngine = false;
+  /** What brings them to Docker's own store. */
+  #imports: Promise<void> | undefined;
 
   private constructor(directory: string, refs: readonly string[], env: Record<string, string>) {
     this.#directory = directory;
@@ -31,6 +32,15 @@ export class MadeImages implements AsyncDisposable {
   /** Root file systems as tar, one an image. */
   static async make(count: number, program: string): Promise<MadeImages> {
     const directory = mkdtempSync(join(tmpdir(), 'millibox-bench-images-'));
+    try {
+      return await MadeImages.#makeIn(directory, count, program);
+    } catch (error) {
+      rmSync(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  static async #makeIn(directory: string, count: number, program: string): Promise<MadeImages> {
     const root = join(directory, 'root');
     for (const name of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev']) {
       mkdirSync(join(root, name), { recursive: true });
@@ -55,10 +65,10 @@ export class MadeImages implements AsyncDisposable {
   /** Brings all of them to the nodes. */
   async load(runtime: string, operator: Operator): Promise<void> {
     if (runtime === 'docker') {
-      this.#inEngine = true;
-      await spread(this.refs.length, WIDTH, async (i) => {
+      this.#imports = spread(this.refs.length, WIDTH, async (i) => {
         await run('docker', ['import', tarOf(this.#directory, i), this.refs[i] as string], { timeout: PULL_LIMIT_MS });
       });
+      await this.#imports;
     }
     await spread(this.refs.length, WIDTH, async (i) => {
       const ref = this.refs[i] as string;
@@ -68,8 +78,11 @@ export class MadeImages implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Without the files no other import begins. One that is under way would make an image that nobody removes.
     rmSync(this.#directory, { recursive: true, force: true });
-    for (let at = 0; this.#inEngine && at < this.refs.length; at += WIDTH * 10) {
+    if (this.#imports === undefined) return;
+    await this.#imports.catch(() => undefined);
+    for (let at = 0; at < this.refs.length; at += WIDTH * 10) {
       await run('docker', ['rmi', '-f', ...this.refs.slice(at, at + WIDTH * 10)]).catch(() => undefined);
     }
   }

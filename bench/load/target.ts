@@ -1,13 +1,14 @@
 /** What is measured: a server that is there already, or one started for this run with a home of its own. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { Millibox } from '../../src/sdk/index.ts';
 import { withDeadline } from '../../src/lib/deadline.ts';
+import { removeAll } from '../../src/lib/remove-all.ts';
 import { Operator } from '../../src/cli/io/operator.ts';
 import { apiKey, environment } from '../config.ts';
 import type { Target } from '../scenarios/scenario.ts';
@@ -96,7 +97,8 @@ async function stop(child: ChildProcess, home: string): Promise<void> {
     await gone;
     clearTimeout(timer);
   }
-  rmSync(home, { recursive: true, force: true });
+  // A tool of a server that has just ended may make one last file.
+  await removeAll(home);
 }
 
 async function remoteTarget(url: string, { image }: TargetOptions): Promise<StartedTarget> {
