@@ -5,7 +5,13 @@ import os
 import time
 import uuid
 
-from prime_sandboxes import APIError, CommandTimeoutError, SandboxFileNotFoundError, SandboxFileTooLargeError
+from prime_sandboxes import (
+    APIError,
+    CommandTimeoutError,
+    SandboxFileNotFoundError,
+    SandboxFileTooLargeError,
+    SandboxOOMError,
+)
 from harness import VERSION, WIRE, check, main, raises, requests
 
 MIB = 1024 * 1024
@@ -186,6 +192,29 @@ async def memory(s):
     assert answer.exit_code == 137, answer
     assert (await s.run("echo alive", sandbox)).stdout == "alive\n"
     await s.client.delete(sandbox)
+
+
+@check("a sandbox that itself dies of memory is an OOM error to the command under way and to all after, also when deleted")
+async def sandbox_memory(s):
+    # What the sandbox's own first process keeps of the output is its memory; a file in memory is no process's. So it is
+    # the largest when there is no more, and the kernel takes it.
+    sandbox = await s.create(memory_gb=1 / 32)
+    with raises(SandboxOOMError):
+        await s.run(f"head -c {8 * MIB} /dev/zero | tr '\\0' a; exec dd if=/dev/zero of=/dev/shm/fill bs=4k", sandbox)
+
+    async def told():
+        with raises(SandboxOOMError):
+            await s.run("echo alive", sandbox)
+        with raises(SandboxOOMError):
+            await s.client.wait_for_creation(sandbox)
+        with raises(SandboxOOMError):
+            await s.client.start_background_job(sandbox, "true")
+        seen = await s.client.get(sandbox)
+        assert (seen.status, seen.error_type) == ("ERROR", "OOM_KILLED"), seen
+
+    await told()
+    await s.client.delete(sandbox)
+    await told()
 
 
 @check("an image without bash runs commands, jobs and their exit codes all the same")
