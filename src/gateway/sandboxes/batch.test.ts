@@ -81,6 +81,45 @@ test('those that find no room wait in line with their positions, and come up whe
   await gateway.until('all run', () => node.records.size === 25);
 });
 
+test('a batch larger than the room there is goes in one message as far as it fits, and the rest waits with positions', async () => {
+  const nodes = ['a', 'b'].map((name) => new FakeNode({ name, report: { maxSandboxes: 10 } }));
+  gateway = await TestGateway.start(nodes);
+  const made = (await gateway.ask('POST', '/v1/sandboxes', { body: { count: 50 } })).json.sandboxes as {
+    id: string;
+    queuePosition?: number;
+  }[];
+  const positions = made.flatMap(({ queuePosition }) => queuePosition ?? []);
+  expect(positions.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 30 }, (_, i) => i));
+  expect(nodes.map((node) => [opened(node, 'createMany'), opened(node, 'create')])).toEqual(nodes.map(() => [1, 0]));
+  // What ends makes room for the next, until all have been there.
+  for (const { id } of made) {
+    await gateway.ask('GET', `/v1/sandboxes/${id}?waitMs=20000`);
+    expect((await gateway.ask('DELETE', `/v1/sandboxes/${id}`)).status).toBe(200);
+  }
+  const ids = nodes.flatMap(({ specs }) => specs.map(({ id }) => id));
+  expect(ids.toSorted()).toEqual(made.map(({ id }) => id).toSorted());
+});
+
+test('a batch for which there are neither nodes nor places enough is refused as a whole, and may come again', async () => {
+  const [node] = nodesNamed('a') as [FakeNode];
+  node.report = { ...node.report, maxSandboxes: 10 };
+  gateway = await TestGateway.start([node], { queueMax: 5 });
+  const ask = (count: number) =>
+    gateway.ask('POST', '/v1/sandboxes', { body: { count }, headers: { 'idempotency-key': `of-${count}` } });
+  const refused = await ask(20);
+  expect([refused.status, refused.headers['retry-after']]).toEqual([503, '1']);
+  expect(refused.json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true });
+  const alive = (): number => [...node.records.values()].filter(({ status }) => status === 'RUNNING').length;
+  await gateway.until(
+    'nothing of it is left',
+    () => alive() === 0 && gateway.services.nodes.list()[0]?.sandboxes === 0,
+  );
+  expect(gateway.services.shared.queue.depth).toBe(0);
+  expect((await ask(15)).status).toBe(201);
+  await gateway.until('as many run as fit', () => alive() === 10);
+  expect(gateway.services.shared.queue.depth).toBe(5);
+});
+
 test('an agent that knows no batches gets them one by one, and is asked for a batch once', async () => {
   const [node] = nodesNamed('a') as [FakeNode];
   node.old = true;
