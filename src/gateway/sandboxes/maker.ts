@@ -103,7 +103,9 @@ export class Maker {
 
   #defaultImage(): string {
     const { config, registry } = this.#deps;
-    const image = config.defaultImage ?? registry.all.find((node) => node.up)?.report?.defaultImage;
+    // One that is away for a moment has said it before.
+    const spokesman = registry.all.find((node) => node.up) ?? registry.all.find((node) => node.report !== null);
+    const image = config.defaultImage ?? spokesman?.report?.defaultImage;
     if (image !== undefined && image !== '') return image;
     throw new ServiceError('node_unavailable', 'No node is there to say what the default image is.', {
       retryAfterMs: NO_IMAGE_RETRY_MS,
