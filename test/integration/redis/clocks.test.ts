@@ -3,7 +3,10 @@
  * tokens.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DEFAULT_PRIME_CONFIG } from '../../../src/gateway/doors/prime/config.ts';
+import { Tokens } from '../../../src/gateway/doors/prime/tokens.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import { TEST_CONFIG } from '../../../src/gateway/testing/harness.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
 import { Gateways } from './gateways.ts';
@@ -45,6 +48,11 @@ describe.skipIf(lackingRedis !== null)('gateways with clocks that are apart', ()
       const target = { sandbox: first, port: 3000 };
       const leftMs = right.services.ports.tokens.check(token as string, target).expiresAtMs - Date.now();
       expect(Math.abs(leftMs - HOUR_MS)).toBeLessThan(SLACK_MS);
+      // And so does a token for the Prime data plane.
+      const auth = await off.ask('POST', `/api/v1/sandbox/${first}/auth`);
+      const primeTokens = new Tokens(TEST_CONFIG.nodeSecret, right.services.ports.tokens.now);
+      const claims = primeTokens.check(`Bearer ${auth.token as string}`, first);
+      expect(Math.abs(claims.expiresAtMs - Date.now() - DEFAULT_PRIME_CONFIG.tokenTtlMs)).toBeLessThan(SLACK_MS);
       await off.kill();
       await right.ask('DELETE', `/v1/sandboxes/${first}`);
       await until(async () => (await look()) === 'RUNNING', LIMIT_MS, 'it to be placed');

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';
 import { buildApp } from '../../../src/gateway/app.ts';
 import { createNativeDoor } from '../../../src/gateway/doors/native/door.ts';
+import { createPrimeDoor } from '../../../src/gateway/doors/prime/door.ts';
 import { openShared } from '../../../src/gateway/redis/shared.ts';
 import { startServices } from '../../../src/gateway/services.ts';
 import { parseTenants } from '../../../src/gateway/tenants/file.ts';
@@ -31,6 +32,6 @@ const services = startServices(config, {
     },
   shared: await openShared(config, silent),
 });
-const app = await buildApp(services, config, [createNativeDoor()]);
+const app = await buildApp(services, config, [createNativeDoor(), createPrimeDoor()]);
 await app.listen({ host: '127.0.0.1', port: 0 });
 process.send?.(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`);

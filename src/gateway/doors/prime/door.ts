@@ -30,7 +30,8 @@ export function createPrimeDoor(): Door {
     name: 'prime',
     async register(app, services, config) {
       const prime = config.prime ?? DEFAULT_PRIME_CONFIG;
-      const context: PrimeContext = { services, config: prime, tokens: new Tokens(config.nodeSecret) };
+      const tokens = new Tokens(config.nodeSecret, services.ports.tokens.now);
+      const context: PrimeContext = { services, config: prime, tokens };
       const tcp = prime.tcpPorts === null ? null : new TcpPorts(config.listen.host, prime.tcpPorts);
       const exposures = new Exposures(services, tcp);
       open = { services, exposures };

@@ -12,10 +12,13 @@ export type Claims = z.infer<typeof Claims>;
 const MAX_TOKEN_LENGTH = 2048;
 
 export class Tokens {
+  /** Milliseconds since 1970, by the clock that all gateways go by. */
+  readonly now: () => number;
   readonly #key: Buffer;
 
   /** @param secret From which the key is derived; it is itself used for other things. */
-  constructor(secret: string) {
+  constructor(secret: string, now: () => number) {
+    this.now = now;
     this.#key = createHmac('sha256', secret).update('millibox prime sandbox token').digest();
   }
 
@@ -25,14 +28,14 @@ export class Tokens {
   }
 
   /** From an `Authorization` header. @throws ServiceError `unauthenticated` */
-  check(header: string | undefined, sandbox: string, now = Date.now()): Claims {
+  check(header: string | undefined, sandbox: string): Claims {
     const token = /^Bearer +([\w.-]+) *$/i.exec(header ?? '')?.[1] ?? '';
     const [body = '', signature = ''] = token.length > MAX_TOKEN_LENGTH ? [] : token.split('.');
     const wanted = Buffer.from(this.#sign(body));
     const given = Buffer.from(signature);
     if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) throw refused();
     const claims = Claims.parse(JSON.parse(Buffer.from(body, 'base64url').toString('utf8')));
-    if (claims.sandbox !== sandbox || claims.expiresAtMs <= now) throw refused();
+    if (claims.sandbox !== sandbox || claims.expiresAtMs <= this.now()) throw refused();
     return claims;
   }
 

@@ -64,7 +64,7 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
       ({ tenant, params, request }) => {
         // Given for a sandbox that has ended too: its data plane says, in the form that clients know, that it has.
         const sandbox = sandboxes.get(tenant, idOf(params));
-        const expiresAtMs = Date.now() + config.tokenTtlMs;
+        const expiresAtMs = tokens.now() + config.tokenTtlMs;
         return {
           token: tokens.issue({ tenant, sandbox: sandbox.id, expiresAtMs }),
           gateway_url: `${originOf(request, config)}${DATA_PREFIX}`,
