@@ -7,6 +7,12 @@ import type { RedisServer } from '../../helpers/redis.ts';
 /** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
 export const TIMES = { lockMs: 4_000, leaseMs: 3_000, commandMs: 1_000, unheardMs: 2_000 };
 
+interface Joining {
+  withRedis?: boolean;
+  nodes?: readonly FakeNode[];
+  config?: Partial<GatewayConfig>;
+}
+
 let database = 0;
 
 export class Gateways implements AsyncDisposable {
@@ -32,8 +38,9 @@ export class Gateways implements AsyncDisposable {
     return gateways;
   }
 
-  async add({ withRedis = true, nodes = this.nodes } = {}): Promise<TestGateway> {
-    const gateway = await TestGateway.start(nodes, this.config, [], TIMES);
+  /** @param config in which it differs from the others */
+  async add({ withRedis = true, nodes = this.nodes, config = {} }: Joining = {}): Promise<TestGateway> {
+    const gateway = await TestGateway.start(nodes, { ...this.config, ...config }, [], TIMES);
     this.all.push(gateway);
     if (withRedis) await this.redisIs(true, gateway);
     return gateway;
