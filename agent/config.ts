@@ -16,7 +16,7 @@ import {
 } from '../src/protocol/limits.ts';
 
 /** A value that prints as `[redacted]` wherever it is logged, inspected or turned into JSON. */
-export class Secret {
+class Secret {
   readonly #value: string;
   constructor(value: string) {
     this.#value = value;

@@ -27,7 +27,7 @@ export interface JobsOptions {
   log: Logger;
 }
 
-export interface JobLogLimits {
+interface JobLogLimits {
   /** Most that one job keeps, both channels together. */
   jobBytes: number;
   /** Most that all logs of the node take. */

@@ -58,7 +58,7 @@ export function toSupervisorAttach(request: Json): SupervisorAttach {
 }
 
 /** Never looked up here: only boxinit sees the sandbox's paths. */
-export function resolveCwd(cwd: string | undefined, workdir: string): string {
+function resolveCwd(cwd: string | undefined, workdir: string): string {
   const base = workdir === '' ? '/' : workdir;
   if (cwd === undefined || cwd === '') return base;
   if (cwd.startsWith('/')) return cwd;

@@ -48,7 +48,7 @@ export function newSpec(changes: Partial<SandboxSpec> = {}): SandboxSpec {
   };
 }
 
-export interface HarnessOptions {
+interface HarnessOptions {
   runtime?: ContainerRuntime;
   fake?: FakeRuntimeOptions;
   env?: Record<string, string>;

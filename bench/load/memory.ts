@@ -21,7 +21,7 @@ export function residentMb(pid: number): number {
 }
 
 /** Processes of the machine. */
-export function processCount(): number {
+function processCount(): number {
   return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
 }
 

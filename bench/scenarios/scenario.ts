@@ -53,7 +53,7 @@ export interface Outcome {
 }
 
 /** Something that has to be there before the server starts. */
-export interface Prepared extends AsyncDisposable {
+interface Prepared extends AsyncDisposable {
   env: Record<string, string>;
 }
 

@@ -65,7 +65,7 @@ export interface SupervisorAttach {
 export const SupervisorAttachOpened = z.object({ pid: z.int(), stdinBytes: z.int() });
 
 /** OPEN payload: what runs, and what exited and was not yet acknowledged. Answered in OPENED; no stream follows. */
-export interface SupervisorList {
+interface SupervisorList {
   op: 'list';
 }
 export const SupervisorListOpened = z.object({
@@ -86,7 +86,7 @@ export const SupervisorListOpened = z.object({
 });
 
 /** OPEN payload: signal an exec with no stream of it at hand. */
-export interface SupervisorSignal {
+interface SupervisorSignal {
   op: 'signal';
   id: string;
   signal: string;
@@ -94,7 +94,7 @@ export interface SupervisorSignal {
 }
 
 /** OPEN payload: a call on files. */
-export type SupervisorFile = {
+type SupervisorFile = {
   op: 'file';
   /** Where relative paths begin. */
   workdir?: string;
@@ -103,13 +103,13 @@ export type SupervisorFile = {
 } & FileCall;
 
 /** OPEN payload: a tunnel to a port of the sandbox's loopback. */
-export interface SupervisorPort {
+interface SupervisorPort {
   op: 'port';
   port: number;
 }
 
 /** OPEN payload: give a blank its image. See docs/adr/0006. */
-export interface SupervisorClaim {
+interface SupervisorClaim {
   op: 'claim';
   [key: string]: unknown;
 }

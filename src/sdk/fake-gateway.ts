@@ -13,7 +13,7 @@ import {
 import type { Dial } from './connection.ts';
 
 /** What a fake program can do. */
-export interface FakeProcess {
+interface FakeProcess {
   readonly request: Json;
   readonly stdin: Buffer[];
   /** Resolves when stdin has ended. */

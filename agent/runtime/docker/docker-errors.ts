@@ -15,7 +15,7 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /** Docker's own text, without the wrapping of its client. */
-export function textOf(error: unknown): string {
+function textOf(error: unknown): string {
   const answer = (typeof error === 'object' && error !== null ? error : {}) as DockerAnswer;
   const text = answer.json?.message ?? answer.message ?? error;
   return String(text).slice(0, 1_024);

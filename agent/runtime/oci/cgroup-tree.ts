@@ -6,7 +6,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 /** Processes may be born into a group while others are moved out of it. */
 const MOVES = 10;
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
-export type Controller = (typeof CONTROLLERS)[number];
+type Controller = (typeof CONTROLLERS)[number];
 
 export interface CgroupTree {
   version: 1 | 2;

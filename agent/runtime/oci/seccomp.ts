@@ -24,7 +24,7 @@ const Profile = z.object({
   ),
 });
 
-export interface SeccompRule {
+interface SeccompRule {
   names: string[];
   action: string;
   errnoRet?: number;

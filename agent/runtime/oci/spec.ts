@@ -18,7 +18,7 @@ export const CAPABILITIES = [
 ] as const;
 
 /** What mounting an image takes, given up at the end of the claim. */
-export const CLAIM_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN', 'CAP_MKNOD'] as const;
+const CLAIM_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN', 'CAP_MKNOD'] as const;
 
 /** System calls of the claim that the default profile does not let through. */
 export const CLAIM_CALLS = [

@@ -11,7 +11,7 @@ export interface Curve {
   dashed?: boolean;
 }
 
-export interface Panel {
+interface Panel {
   yLabel: string;
   y: Scale;
   curves: readonly Curve[];

@@ -35,7 +35,7 @@ export interface ExecServiceDeps {
   observe?: ExecObserver;
 }
 
-export interface ExecObserver {
+interface ExecObserver {
   /** A command that somebody waited for: how it went, and its phases. */
   finished(outcome: 'exit' | 'timeout' | 'error', timings?: { queueMs: number; runMs: number; totalMs: number }): void;
 }

@@ -20,7 +20,7 @@ export interface Dialled {
 }
 export type Dial = (signal: AbortSignal) => Promise<Dialled>;
 
-export interface LinkListener {
+interface LinkListener {
   /** The whole snapshot is here: the link may be used from now on. A throw closes it. */
   up(hello: NodeHello, report: NodeReport, sandboxes: SandboxRecord[]): void;
   /** Anything after the snapshot. A throw closes the link. */

@@ -13,8 +13,8 @@ export interface TenantMetricsSources {
   running: () => Iterable<[tenant: string, count: number]>;
 }
 
-export const MAX_LABELS = 100;
-export const OTHERS = '(others)';
+const MAX_LABELS = 100;
+const OTHERS = '(others)';
 
 export class TenantMetrics {
   readonly #sources: TenantMetricsSources;

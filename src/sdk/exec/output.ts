@@ -8,7 +8,7 @@ import { Pieces, isPiece, type Credit, type Piece } from './pieces.ts';
 import type { ChannelName, ExecOutputEvent, Output } from './result.ts';
 
 export type { Credit };
-export type OutputCallback = (data: never) => unknown;
+type OutputCallback = (data: never) => unknown;
 
 interface OutputOptions {
   bytes: boolean;

@@ -11,7 +11,7 @@ import type { Context, Workload } from './workload.ts';
 /** Deviation of the logarithms of think times: two thirds of them within a factor of 1.65 of the median. */
 const SIGMA = 0.5;
 /** A first turn of less than this may be over before the sandboxes of a whole batch are there. */
-export const LONG_TURN_MS = 1_000;
+const LONG_TURN_MS = 1_000;
 
 export function rollouts(context: Context, plan: RolloutsPlan): Workload {
   const { count, seed } = plan;

@@ -28,7 +28,7 @@ export interface Timings {
   refusedPauseMs: number;
 }
 
-export const DEFAULT_TIMINGS: Timings = {
+const DEFAULT_TIMINGS: Timings = {
   requestMs: 30_000,
   idleMs: 100_000,
   watchMs: 240_000,

@@ -16,7 +16,7 @@ export interface PodFacts {
   tolerations?: readonly object[];
 }
 
-export const AGENT_LABELS = { 'app.kubernetes.io/name': 'millibox', 'app.kubernetes.io/component': 'agent' };
+const AGENT_LABELS = { 'app.kubernetes.io/name': 'millibox', 'app.kubernetes.io/component': 'agent' };
 export const AGENT_SELECTOR = 'app.kubernetes.io/name=millibox,app.kubernetes.io/component=agent';
 const NOW = '2026-01-01T00:00:00Z';
 

@@ -6,7 +6,7 @@ import { many, queryInt, route, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 
 /** Longest that an answer is held back. */
-export const MAX_WAIT_MS = 600_000;
+const MAX_WAIT_MS = 600_000;
 export const waitMs = queryInt(0, MAX_WAIT_MS).optional();
 export const SandboxPath = z.strictObject({ id: z.string().max(128) });
 
@@ -26,7 +26,7 @@ const ListQuery = z.strictObject({
 const DeleteQuery = z.strictObject({ label: LabelQuery });
 const ExtendBody = z.strictObject({ timeoutMs: z.int().min(1).max(MAX_TIMEOUT_MS).describe('From now') });
 
-export const SandboxList = z.object({ sandboxes: z.array(Sandbox), nextCursor: z.string().nullable() });
+const SandboxList = z.object({ sandboxes: z.array(Sandbox), nextCursor: z.string().nullable() });
 const Created = z.union([Sandbox, z.object({ sandboxes: z.array(Sandbox) })]);
 
 export function sandboxRoutes({ sandboxes }: Services): Route[] {

@@ -21,7 +21,7 @@ const Body = z.object({
 const KILL_GRACE_MS = 1_000;
 const ANSWER_WITHIN_MS = 3_500;
 /** More is refused: an answer is held in memory on both sides, and a part of it would pass for the whole. */
-export const MAX_OUTPUT_BYTES = 32 * 1024 * 1024;
+const MAX_OUTPUT_BYTES = 32 * 1024 * 1024;
 
 /** @throws ServiceError; `deadline_exceeded` is told as 408. */
 export async function execJson(
