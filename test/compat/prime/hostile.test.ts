@@ -137,6 +137,17 @@ describe('a stream that is no good', () => {
     expect(answer.status).toBe(415);
   });
 
+  test('a version of the protocol that is not known is refused, and one that says none is served', async () => {
+    const other = await start(envelope(good), { 'connect-protocol-version': '9' });
+    expect(codeOf(other)).toBe('invalid_argument');
+    const list = `${mine.url}/command_session.CommandSession/List`;
+    const headers = { ...bearer(mine), 'content-type': 'application/proto' };
+    expect(await ask(list, { headers })).toMatchObject({ status: 200 });
+    expect(await ask(list, { headers: { ...headers, 'connect-protocol-version': '2' } })).toMatchObject({
+      status: 400,
+    });
+  });
+
   test('a request that is compressed as it should be runs', async () => {
     const body = envelope(gzipSync(startOf('echo packed')), { flags: 1 });
     const answer = await start(body, { 'connect-content-encoding': 'gzip' });
