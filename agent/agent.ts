@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
 import { sleep } from '../src/lib/deadline.ts';
 import type { Logger } from '../src/lib/logger.ts';
+import { packageVersion } from '../src/lib/version.ts';
 import type { ServiceError } from '../src/protocol/errors.ts';
 import { NODE_SOCKET, type NodeReport } from '../src/protocol/node.ts';
 import { isEnded } from '../src/protocol/sandbox.ts';
@@ -30,7 +31,6 @@ import { RecordStore } from './sandboxes/record-store.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
 import { runStartCommand } from './sandboxes/start-command.ts';
 
-const VERSION = '0.1.0';
 const PREWARM_RETRY_MS = 10_000;
 const SETTLE_MS = 30_000;
 const DRAINED = 'The node was drained, and its deadline is over.';
@@ -127,7 +127,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   const imagesSeen = new ImageList(runtime.images, reportChanged, log);
   const report = (): NodeReport => ({
     name: config.nodeName,
-    version: VERSION,
+    version: packageVersion(),
     runtime: runtime.name,
     cpus: availableParallelism(),
     memoryMb: capacity.totalMb,
@@ -148,7 +148,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     socketFile: join(config.dataDir, NODE_SOCKET),
     secret: config.nodeSecret.reveal(),
     node: config.nodeName,
-    version: VERSION,
+    version: packageVersion(),
     bootId: randomUUID(),
     log,
     heartbeat: config.heartbeat,

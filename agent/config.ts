@@ -14,6 +14,7 @@ import {
   NODE_HEARTBEAT_MS,
   NODE_LINK_DEAD_MS,
 } from '../src/protocol/limits.ts';
+import { NODE_PORT } from '../src/protocol/node.ts';
 
 /** A value that prints as `[redacted]` wherever it is logged, inspected or turned into JSON. */
 class Secret {
@@ -75,7 +76,7 @@ const Environment = z.object({
     .string()
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9.-]{0,252}$/)
     .default(hostname()),
-  MILLIBOX_AGENT_LISTEN: Listen.prefault('127.0.0.1:8701'),
+  MILLIBOX_AGENT_LISTEN: Listen.prefault(`127.0.0.1:${NODE_PORT}`),
   /** Where others than the node itself may read its numbers, and do nothing else. Default: nowhere. */
   MILLIBOX_AGENT_METRICS_LISTEN: Listen.optional(),
   MILLIBOX_NODE_SECRET: z.string().min(16).optional(),

@@ -8,11 +8,10 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
+import { IMPORT_DEADLINE_MS, PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { whileThereIsRoom } from '../images/disk-room.ts';
 import type { Image, Images } from '../runtime/runtime.ts';
 
-const PULL_DEADLINE_MS = 30 * 60_000;
-const IMPORT_DEADLINE_MS = 60 * 60_000;
 const MIN_FREE_BYTES = 512 * 1024 * 1024;
 
 const incomingIn = (dataDir: string): string => join(dataDir, 'incoming');

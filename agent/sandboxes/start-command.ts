@@ -1,10 +1,9 @@
 /** A sandbox's start command: a job with an id that everybody knows. */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { START_COMMAND_ID } from '../../src/protocol/node.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { Sandbox } from './sandbox.ts';
-
-export const START_COMMAND_ID = 'start';
 
 export function runStartCommand(sandbox: Sandbox, jobs: Jobs, log: Logger): void {
   const command = sandbox.spec?.startCommand ?? null;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { GATEWAY_PORT } from '../protocol/client.ts';
 
 const env = (name: string): string | undefined => {
   const value = process.env[name];
@@ -13,8 +14,6 @@ export function home(): string {
   return env('MILLIBOX_HOME') ?? (process.getuid?.() === 0 ? '/var/lib/millibox' : join(homedir(), '.millibox'));
 }
 
-export const DEFAULT_PORT = 8700;
-
 export interface Connection {
   url: string;
   apiKey: string | undefined;
@@ -24,7 +23,7 @@ export interface Connection {
 export function connection(given: { url?: string | undefined; apiKey?: string | undefined }): Connection {
   const local = readLocal();
   return {
-    url: given.url ?? env('MILLIBOX_URL') ?? local?.url ?? `http://127.0.0.1:${DEFAULT_PORT}`,
+    url: given.url ?? env('MILLIBOX_URL') ?? local?.url ?? `http://127.0.0.1:${GATEWAY_PORT}`,
     apiKey: given.apiKey ?? env('MILLIBOX_API_KEY') ?? local?.apiKey,
   };
 }

@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
+import { GATEWAY_PORT } from '../protocol/client.ts';
 import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../protocol/limits.ts';
+import { NODE_PORT } from '../protocol/node.ts';
 import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
@@ -70,9 +72,9 @@ export class ConfigError extends Error {
 const MINUTE = 60_000;
 
 const Environment = z.object({
-  MILLIBOX_LISTEN: z.string().default('127.0.0.1:8700'),
+  MILLIBOX_LISTEN: z.string().default(`127.0.0.1:${GATEWAY_PORT}`),
   MILLIBOX_REUSE_PORT: z.enum(['0', '1']).default('0'),
-  MILLIBOX_NODES: z.string().default('ws://127.0.0.1:8701'),
+  MILLIBOX_NODES: z.string().default(`ws://127.0.0.1:${NODE_PORT}`),
   MILLIBOX_NODE_SECRET: z.string().optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().optional(),
   MILLIBOX_API_KEY: z.string().optional(),

@@ -1,4 +1,5 @@
 /** What the wire is made of, for those who write a client of their own. */
+export * from './client.ts';
 export * from './errors.ts';
 export * from './exec.ts';
 export * from './frames.ts';

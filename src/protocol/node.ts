@@ -9,9 +9,18 @@ import { EnvMap, EndReason, Labels, Network, SandboxStatus, Timings, type Sandbo
 export const NODE_SUBPROTOCOL = 'millibox.node.v1';
 /** Path of the WebSocket on an agent. Dial it with `dialNode` (src/mux/dial-node.ts), which does the authentication. */
 export const NODE_PATH = '/v1/node';
+/** Where an agent listens unless told otherwise, on loopback. */
+export const NODE_PORT = 8701;
 /** In an agent's data directory: the unix socket that serves the same. */
 export const NODE_SOCKET = 'node.sock';
 export const NODE_GENERATION = 1;
+
+/** The exec id of a sandbox's start command. */
+export const START_COMMAND_ID = 'start';
+
+/** A node ends a pull or an import that takes longer, and the gateway waits as long for it. */
+export const PULL_DEADLINE_MS = 30 * 60_000;
+export const IMPORT_DEADLINE_MS = 60 * 60_000;
 
 /** What the gateway asks a node to make. Everything is decided; the node fills in nothing. */
 export const SandboxSpec = z.object({

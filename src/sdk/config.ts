@@ -1,5 +1,6 @@
 /** Where the service is and who we are, from the environment unless given. */
 import { packageVersion } from '../lib/version.ts';
+import { GATEWAY_PORT } from '../protocol/client.ts';
 
 export interface ClientConfig {
   /** Gateways of one service, without trailing slashes: at least one. */
@@ -16,7 +17,7 @@ export interface Given {
   apiKey?: string | undefined;
 }
 
-const DEFAULT_URL = 'http://127.0.0.1:8700';
+const DEFAULT_URL = `http://127.0.0.1:${GATEWAY_PORT}`;
 
 /** @throws TypeError when an address is not one of HTTP, or there is none. */
 export function loadConfig(given: Given): ClientConfig {

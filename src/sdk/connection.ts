@@ -1,5 +1,6 @@
 /** The one WebSocket of a client: dialled when first needed, shared by all streams, dialled again when it is lost. */
 import { orAbort, sleep } from '../lib/deadline.ts';
+import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL } from '../protocol/client.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import {
   UpgradeRefused,
@@ -15,8 +16,6 @@ import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
 import { pauseMs, refusal } from './http.ts';
 
-const CLIENT_SUBPROTOCOL = 'millibox.v1';
-const GENERATION = 1;
 const DIAL_DEADLINE_MS = 10_000;
 
 /** Makes a transport to the gateway of this URL. Tests put their own here. */
@@ -39,7 +38,7 @@ export class NoWebSocket extends ServiceError {
 
 export function webSocketDial(headers: Record<string, string>): Dial {
   return (signal, url) =>
-    dialWs(`${url.replace(/^http/, 'ws')}/v1/ws`, {
+    dialWs(`${url.replace(/^http/, 'ws')}${CLIENT_PATH}`, {
       subprotocol: CLIENT_SUBPROTOCOL,
       headers,
       deadlineMs: DIAL_DEADLINE_MS,
@@ -163,9 +162,9 @@ export class Connection {
     const mux = createMux({
       transport,
       role: 'dialler',
-      hello: { generation: GENERATION },
+      hello: { generation: CLIENT_GENERATION },
       onHello: (hello) => {
-        if (hello['generation'] !== GENERATION) {
+        if (hello['generation'] !== CLIENT_GENERATION) {
           throw new ServiceError('not_supported', 'the gateway speaks another generation of the protocol');
         }
       },

@@ -13,6 +13,8 @@ import { setupImage } from '../../src/cli/config.ts';
 import { agentEnvironment, agentMain, boxinitPath, gatewayMain } from '../../src/cli/up/parts.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { removeAll } from '../../src/lib/remove-all.ts';
+import { GATEWAY_PORT } from '../../src/protocol/client.ts';
+import { NODE_PORT } from '../../src/protocol/node.ts';
 import { Millibox } from '../../src/sdk/index.ts';
 import { allowedEnvironment, chosenRuntime, testRun } from '../helpers/config.ts';
 import { until } from '../helpers/until.ts';
@@ -27,8 +29,6 @@ export interface ClusterOptions {
   gatewayEnv?: Record<string, string>;
 }
 
-const AGENT_PORT = 8701;
-const GATEWAY_PORT = 8700;
 const LIMIT_MS = 120_000;
 
 /** A program on a host: `agent-1`, `gateway-2`. */
@@ -139,7 +139,7 @@ export class HostCluster implements AsyncDisposable {
       noteDataDir(dataDir);
       const env = agentEnvironment({
         node: name,
-        port: AGENT_PORT,
+        port: NODE_PORT,
         dataDir,
         secretFile,
         boxinit: boxinitPath(),
@@ -147,10 +147,10 @@ export class HostCluster implements AsyncDisposable {
         image: setupImage()?.ref,
         pool,
       });
-      const listen = { MILLIBOX_AGENT_LISTEN: `${this.network.host(name).address}:${AGENT_PORT}` };
+      const listen = { MILLIBOX_AGENT_LISTEN: `${this.network.host(name).address}:${NODE_PORT}` };
       this.#add(name, agentMain(), { ...env, ...listen, ...agentEnv });
     }
-    const nodes = names.map((name) => `${name}=ws://${this.network.host(name).address}:${AGENT_PORT}`).join(',');
+    const nodes = names.map((name) => `${name}=ws://${this.network.host(name).address}:${NODE_PORT}`).join(',');
     for (const name of numbered('gateway', gateways)) {
       const env = {
         MILLIBOX_LISTEN: `127.0.0.1:${GATEWAY_PORT}`,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { orAbort } from '../../lib/deadline.ts';
-import { DEFAULT_PORT, home as defaultHome } from '../config.ts';
+import { GATEWAY_PORT } from '../../protocol/client.ts';
+import { home as defaultHome } from '../config.ts';
 import { whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 import { runDemo } from '../up/demo.ts';
@@ -21,7 +22,7 @@ interface UpOptions {
 export function define(command: Command): void {
   command
     .option('--host <address>', 'where the gateway listens', '127.0.0.1')
-    .option('--port <port>', '0: any free one', whole, DEFAULT_PORT)
+    .option('--port <port>', '0: any free one', whole, GATEWAY_PORT)
     .option('--home <directory>', 'keys, records and logs (MILLIBOX_HOME)')
     .option('--agents <number>', 'agents on this machine', whole, 1)
     .option('--runtime <runtime>', 'auto, docker, oci or gvisor')

@@ -1,6 +1,7 @@
 /** What an operator can set about discovery. Read by the gateway's config.ts; nothing here looks at the environment. */
 import { isIP } from 'node:net';
 import * as z from 'zod';
+import { NODE_PORT } from '../../protocol/node.ts';
 import { readSettings, wholeNumber, words } from '../settings.ts';
 
 /** Which address of a node that has several. auto: IPv4 where there is one. */
@@ -65,7 +66,7 @@ const Environment = z.object({
     .string()
     .regex(SELECTOR, 'not a label selector')
     .default('app.kubernetes.io/name=millibox,app.kubernetes.io/component=agent'),
-  MILLIBOX_KUBERNETES_PORT: wholeNumber(1, 65_535, 8701),
+  MILLIBOX_KUBERNETES_PORT: wholeNumber(1, 65_535, NODE_PORT),
   MILLIBOX_KUBERNETES_NODES: z.enum(['auto', 'off']).default('auto'),
   MILLIBOX_KUBERNETES_IGNORE_TAINTS: z.string().default(''),
   MILLIBOX_KUBERNETES_CONFIG: z.string().optional(),

@@ -28,6 +28,3 @@ export interface IdempotencyStore {
    */
   run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T>;
 }
-
-/** What may be sent as `Idempotency-Key`. */
-export const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;

@@ -1,6 +1,7 @@
 /** Images on the nodes: which are there, and bringing them there ahead of need. */
 import { withDeadline } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { IMPORT_DEADLINE_MS, PULL_DEADLINE_MS } from '../../protocol/node.ts';
 import { ByteStream } from '../streams/bytes.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 
@@ -15,9 +16,7 @@ export interface NodeOutcome {
   error: { code: string; message: string } | null;
 }
 
-const PULL_DEADLINE_MS = 30 * 60_000;
 const REMOVE_DEADLINE_MS = 5 * 60_000;
-const IMPORT_DEADLINE_MS = 60 * 60_000;
 
 export class ImageService {
   readonly #registry: NodeRegistry;

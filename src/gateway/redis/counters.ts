@@ -3,7 +3,14 @@
  * fits by its own claims and its own buckets, so a tenant may come to a little more than its bounds for that time.
  */
 import { randomUUID } from 'node:crypto';
-import type { Application, Seen, TenantCounters, Usage, Verdict } from '../tenants/counters.ts';
+import {
+  USAGE_KINDS,
+  type Application,
+  type Seen,
+  type TenantCounters,
+  type Usage,
+  type Verdict,
+} from '../tenants/counters.ts';
 import { MemoryCounters } from '../tenants/memory-counters.ts';
 import { KEYS } from './keys.ts';
 import { unavailable, type RedisLink } from './link.ts';
@@ -131,8 +138,6 @@ const EXCHANGE = new Script(`
   end
   return others`);
 
-const KINDS = ['sandboxes', 'milliCpus', 'memoryMb'] as const;
-
 /** What `ADMIT` answers. */
 type Said =
   ['admitted'] | ['rate', waitMs: string] | ['short', kind: number, claimed: string, placed: string[], old: string[]];
@@ -208,7 +213,7 @@ export class RedisCounters implements TenantCounters {
   ): Promise<ToldVerdict> {
     const args = [
       keptMs,
-      ...KINDS.map((kind) => room[kind] ?? ''),
+      ...USAGE_KINDS.map((kind) => room[kind] ?? ''),
       rate?.perSecond ?? '',
       rate?.burst ?? '',
       claims.length,
@@ -222,7 +227,7 @@ export class RedisCounters implements TenantCounters {
       case 'short':
         return {
           admitted: false,
-          short: KINDS[said[1] - 1] ?? 'sandboxes',
+          short: USAGE_KINDS[said[1] - 1] ?? 'sandboxes',
           claimed: Number(said[2]),
           placed: said[3],
           old: said[4],

@@ -11,6 +11,8 @@ export interface Usage {
   memoryMb: number;
 }
 
+export const USAGE_KINDS = ['sandboxes', 'milliCpus', 'memoryMb'] as const satisfies readonly (keyof Usage)[];
+
 /** A sandbox that was let in, and that no node has shown to have yet: it waits for room, or is being sent. */
 export interface Claim {
   id: string;

@@ -1,5 +1,12 @@
 /** The counters of a single gateway. */
-import type { Application, Claim, TenantCounters, Usage, Verdict } from './counters.ts';
+import {
+  USAGE_KINDS,
+  type Application,
+  type Claim,
+  type TenantCounters,
+  type Usage,
+  type Verdict,
+} from './counters.ts';
 import { take } from './rate.ts';
 
 interface Kept extends Claim {
@@ -12,8 +19,6 @@ interface Tenant {
   sum: Usage;
   fullAtMs: number;
 }
-
-const KINDS = ['sandboxes', 'milliCpus', 'memoryMb'] as const;
 
 export class MemoryCounters implements TenantCounters {
   readonly #tenants = new Map<string, Tenant>();
@@ -57,7 +62,7 @@ export class MemoryCounters implements TenantCounters {
     }
     const asked = none();
     for (const claim of claims) if (!tenant.claims.has(claim.id)) add(asked, claim, 1);
-    for (const kind of KINDS) {
+    for (const kind of USAGE_KINDS) {
       const most = room[kind];
       if (most !== null && tenant.sum[kind] + asked[kind] > most) {
         return { admitted: false, short: kind, claimed: tenant.sum[kind] };

@@ -5,16 +5,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { acceptWs, createMux, type Mux, type Transport } from '../../../mux/index.ts';
+import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL } from '../../../protocol/client.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
 import type { Caller } from '../../auth/auth.ts';
 import { refuseUpgrade } from '../../http/upgrade.ts';
 import type { Services } from '../../services.ts';
 import { openStream } from './streams.ts';
-
-export const CLIENT_SUBPROTOCOL = 'millibox.v1';
-export const WS_PATH = '/v1/ws';
-const GENERATION = 1;
 
 interface Client {
   mux: Mux;
@@ -42,7 +39,7 @@ export class ClientSockets {
 
   /** Takes the upgrade if it is for `/v1/ws`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
-    if (pathOf(request) !== WS_PATH) return false;
+    if (pathOf(request) !== CLIENT_PATH) return false;
     const requestId = newRequestId();
     try {
       const caller = this.#services.auth.byHeader(request.headers.authorization);
@@ -72,9 +69,9 @@ export class ClientSockets {
     const mux = createMux({
       transport,
       role: 'listener',
-      hello: { generation: GENERATION },
+      hello: { generation: CLIENT_GENERATION },
       onHello: (hello) => {
-        if (hello['generation'] !== GENERATION)
+        if (hello['generation'] !== CLIENT_GENERATION)
           throw new ServiceError('not_supported', 'another generation of the protocol');
       },
       onOpen: (stream) => {

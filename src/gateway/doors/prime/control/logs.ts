@@ -1,9 +1,8 @@
 /** The logs of a sandbox: what its start command has written, the last of it. */
 import { ServiceError } from '../../../../protocol/errors.ts';
+import { START_COMMAND_ID } from '../../../../protocol/node.ts';
 import type { Services } from '../../../services.ts';
 
-/** Under this id a node runs the start command. */
-const START_COMMAND_ID = 'start';
 const MAX_LOG_BYTES = 512 * 1024;
 
 /** Empty when nothing was started. @throws ServiceError `sandbox_…` */
