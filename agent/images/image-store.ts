@@ -11,15 +11,22 @@ import { beyondBudget } from './budget.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
 import { whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
-import { Pulls, Turns, type Waiter } from './pulls.ts';
+import { Pulls, type Waiter } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
 import { copyFromRegistry, type RegistryConfig } from './registry.ts';
 import { removeTree } from './remove-tree.ts';
 import { runTool } from './run-tool.ts';
+import { Turns, type Turn, type TurnRules } from './turns.ts';
 import { unpackLayout, unpackTar } from './unpack.ts';
 
-/** Pulls at once; the others wait in line. */
-const MAX_PULLS = 4;
+/** Of pulls. Four keep a node busy; one that trickles costs a process that waits, and no more. */
+const TURNS: TurnRules = {
+  atOnce: 4,
+  aside: 16,
+  slowBytesPerSecond: 256 * 1024,
+  slowMs: 10_000,
+  longMs: 60_000,
+};
 /** Spellings of references that were looked up: clients choose them. */
 const MAX_SPELLINGS = 10_000;
 /** What is left of the disk for everything else. */
@@ -36,6 +43,8 @@ export interface ImageStoreOptions {
   budgetBytes?: number | undefined;
   /** How long after it was last used an image is not removed for the budget. */
   graceMs?: number | undefined;
+  /** Other turns than those of a node, for tests. */
+  turns?: TurnRules;
   log: Logger;
 }
 
@@ -46,7 +55,7 @@ export class ImageStore implements Images {
   readonly #catalogue: Catalogue;
   readonly #options: ImageStoreOptions;
   readonly #pulls = new Pulls();
-  readonly #turns = new Turns(MAX_PULLS);
+  readonly #turns: Turns;
   readonly #spellings = new Map<string, Image>();
   readonly #archives = new Map<string, string>();
   readonly #held = new Map<string, number>();
@@ -56,6 +65,7 @@ export class ImageStore implements Images {
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
     this.#catalogue = catalogue;
     this.#options = options;
+    this.#turns = new Turns(options.turns ?? TURNS);
     for (const [ref, archive] of Object.entries(options.archives ?? {})) {
       this.#archives.set(canonical(parseReference(ref)), archive);
     }
@@ -119,7 +129,8 @@ export class ImageStore implements Images {
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
   async importTar(ref: string, path: string, signal?: AbortSignal): Promise<Image> {
     const reference = parseReference(ref);
-    return await this.#make(reference, ref, signal, async (work, linked) => {
+    return await this.#make(reference, ref, signal, async (work, linked, turn) => {
+      turn.brought(Infinity);
       const kind = await archiveKind(path, linked);
       if (kind !== 'rootfs') {
         await archiveToLayout(kind, path, join(work, 'layout'), linked);
@@ -140,12 +151,13 @@ export class ImageStore implements Images {
     const archive = this.#archives.get(key);
     try {
       if (archive !== undefined) return await this.importTar(key, archive, signal);
-      let doneBytes = 0;
-      const onProgress = (bytes: number, message: string): void => {
-        doneBytes = bytes;
-        tell({ image: familiar(key), doneBytes, totalBytes: 0, message });
-      };
-      return await this.#make(reference, key, signal, async (work, linked) => {
+      return await this.#make(reference, key, signal, async (work, linked, turn) => {
+        let doneBytes = 0;
+        const onProgress = (bytes: number, message: string): void => {
+          doneBytes = bytes;
+          turn.brought(bytes);
+          tell({ image: familiar(key), doneBytes, totalBytes: 0, message });
+        };
         await copyFromRegistry(reference, join(work, 'layout'), this.#options.registry, { signal: linked, onProgress });
         onProgress(doneBytes, 'unpacking');
         return await this.#unpack(work, linked);
@@ -177,12 +189,13 @@ export class ImageStore implements Images {
     reference: Reference,
     ref: string,
     signal: AbortSignal | undefined,
-    make: (work: string, signal: AbortSignal) => Promise<Made>,
+    make: (work: string, signal: AbortSignal, turn: Turn) => Promise<Made>,
   ): Promise<Image> {
-    return await this.#turns.take(signal, async () => {
+    const tooSlow = (): Error => new ServiceError('image_unreachable', `${ref} comes too slowly while others wait`);
+    return await this.#turns.take({ signal, tooSlow }, async (turn) => {
       const work = await this.#catalogue.workDir();
       try {
-        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, signal, (linked) => make(work, linked));
+        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
         const sizeBytes = this.#catalogue.byId(made.id)?.sizeBytes ?? (await sizeOf(rootIn(work)));
         const image: StoredImage = { ...made, sizeBytes };
         await this.#catalogue.add(canonical(reference), image, join(work, 'made'));

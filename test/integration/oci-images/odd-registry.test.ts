@@ -213,6 +213,24 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     expect(await codeOf(store.ensure(`${registry.host}/never/comes:1`, {}))).toBe('image_unreachable');
   });
 
+  test('registries that trickle keep nobody waiting: they go on beside the others, and the slowest end', async () => {
+    const turns = { atOnce: 2, aside: 2, slowBytesPerSecond: 1024 * 1024, slowMs: 300, longMs: 60_000 };
+    const store = await own.again({ turns });
+    const left = new AbortController();
+    const trickling = Array.from({ length: 5 }, (_, i) => {
+      const name = `trickle/${i}`;
+      answerBlob(name, (response, size) => void response.writeHead(200, { 'content-length': size }).write('x'));
+      return codeOf(store.ensure(`${registry.host}/${name}:1`, { signal: left.signal }));
+    });
+    registry.imageOf('after/trickles', files('after/trickles'));
+    expect((await store.ensure(`${registry.host}/after/trickles:1`, {})).env).toHaveProperty('PATH');
+    left.abort();
+    // There were five, and room for four beside the one that came to its turn.
+    const codes = await Promise.all(trickling);
+    expect(codes.filter((code) => code === 'image_unreachable').length).toBeGreaterThan(0);
+    expect(codes.filter((code) => code.includes('AbortError')).length).toBeGreaterThan(1);
+  });
+
   test('a token that is good for one request is asked for again', async () => {
     const name = 'token/app';
     registry.imageOf(name, files(name), [{ path: 'second', body: name }]);
