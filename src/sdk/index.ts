@@ -3,7 +3,7 @@ export { Millibox, type MilliboxOptions } from './client.ts';
 export { Sandbox, NewSandbox, type SandboxInfo } from './sandbox.ts';
 export { Sandboxes, type CreateOptions, type ListOptions } from './sandboxes.ts';
 export { ExecHandle } from './exec/handle.ts';
-export type { Command, Encoding, ExecOptions, OutputOf, StdinSource } from './exec/options.ts';
+export type { AttachOptions, Command, Encoding, ExecOptions, OutputOf, StdinSource } from './exec/options.ts';
 export type { ChannelName, ExecOutputEvent, ExecResult } from './exec/result.ts';
 export { Files, type OwnerOptions, type RangeOptions, type WatchOptions, type WriteOptions } from './files.ts';
 export {
@@ -16,7 +16,7 @@ export {
   type ReadOptions,
 } from './jobs.ts';
 export { Ports } from './ports.ts';
-export { Pty, type PtyOptions } from './pty.ts';
+export { Pty, type AttachPtyOptions, type PtyOptions } from './pty.ts';
 export type { FileChange } from './watch.ts';
 export type { ByteSource } from './unary.ts';
 export type { FileEntry, FileStat } from '../protocol/files.ts';

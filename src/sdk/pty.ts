@@ -1,17 +1,33 @@
 /** A terminal in a sandbox. */
+import type { ExecExit, SignalName } from '../protocol/exec.ts';
 import type { ExecHandle } from './exec/handle.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
-import type { ExecExit } from '../protocol/exec.ts';
+import { PickingReader } from './exec/reader.ts';
+import type { ExecOutputEvent } from './exec/result.ts';
 
-export interface PtyOptions extends Pick<
-  ExecOptions,
-  'cwd' | 'env' | 'user' | 'signal' | 'detachedMs' | 'ringBytes' | 'id'
-> {
+export interface OutputLost {
+  /** Byte offsets in all that the terminal showed, the second exclusive. */
+  from: number;
+  to: number;
+}
+
+interface Notices {
+  /** Told, between two pieces of the output, of what was discarded in their midst. Must not throw. */
+  onOutputLost?: ((lost: OutputLost) => void) | undefined;
+}
+
+export interface PtyOptions
+  extends Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'signal' | 'detachedMs' | 'ringBytes' | 'id'>, Notices {
   cols?: number;
   rows?: number;
   /** Default: the sandbox's bash, or sh where there is none. */
   command?: Command;
   timeoutMs?: number;
+}
+
+export interface AttachPtyOptions extends Pick<ExecOptions, 'signal'>, Notices {
+  /** From this byte on of all that it showed; `offset` of a `Pty` says how far its reader has come. */
+  offset?: number;
 }
 
 export const DEFAULT_COLS = 80;
@@ -21,14 +37,23 @@ export const LOGIN_SHELL = 'if command -v bash >/dev/null 2>&1; then exec bash -
 /** Iterate it for what the terminal shows. It has one channel; both outputs of a program go there. */
 export class Pty implements AsyncIterable<Buffer> {
   readonly #exec: ExecHandle<'bytes'>;
+  readonly #notices: Notices;
+  #offset: number;
 
-  constructor(exec: ExecHandle<'bytes'>) {
+  constructor(exec: ExecHandle<'bytes'>, options: Notices & { offset?: number } = {}) {
     this.#exec = exec;
+    this.#notices = options;
+    this.#offset = options.offset ?? 0;
   }
 
   /** To find it again with `sandbox.attachPty`. */
   get id(): string {
     return this.#exec.id;
+  }
+
+  /** How many bytes of what it showed have been read, or were lost: where an `attachPty` continues. */
+  get offset(): number {
+    return this.#offset;
   }
 
   /** Resolves when the program runs. */
@@ -45,6 +70,15 @@ export class Pty implements AsyncIterable<Buffer> {
     this.#exec.resize(cols, rows);
   }
 
+  /**
+   * INT, QUIT and TSTP go to what runs in the foreground, as its keys send them; any other to the program itself; and
+   * with `all` each to everything that it started.
+   */
+  signal(signal: SignalName, options: { all?: boolean } = {}): void {
+    this.#exec.signal(signal, options);
+  }
+
+  /** TERM, then KILL, to everything its program started. `exit` says how it ended. */
   kill(): void {
     this.#exec.kill();
   }
@@ -54,12 +88,32 @@ export class Pty implements AsyncIterable<Buffer> {
     return this.#exec.detach(options);
   }
 
-  /** How it ended. A terminal that nobody iterates blocks its program when a window is full. */
+  /**
+   * How it ended. Asked for while nobody iterates, it lets the program run on: then the first 256 KiB that it shows are
+   * kept for whoever iterates later, and what is more is lost.
+   */
   get exit(): Promise<ExecExit> {
+    this.#exec.unblock();
     return this.#exec.exit;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
-    for await (const event of this.#exec) if (event.type === 'stdout') yield event.data;
+  /**
+   * What it shows, as it comes. The program is held back while the loop body runs; leaving the loop early kills it
+   * (`exit` then rejects with `cancelled`). Take the iterator and call its `next` to stop reading and leave it alone.
+   */
+  [Symbol.asyncIterator](): AsyncGenerator<Buffer, undefined> {
+    return new PickingReader(this.#exec[Symbol.asyncIterator](), (event) => this.#take(event));
+  }
+
+  #take(event: ExecOutputEvent<Buffer>): Buffer | undefined {
+    if (event.type === 'stdout') {
+      this.#offset += event.data.length;
+      return event.data;
+    }
+    if (event.type === 'output_lost' && event.channel === 'stdout') {
+      this.#offset = event.to;
+      this.#notices.onOutputLost?.({ from: event.from, to: event.to });
+    }
+    return undefined;
   }
 }

@@ -3,12 +3,12 @@ import { ServiceError } from '../protocol/errors.ts';
 import { SandboxInfo, hasEnded, read } from './answer.ts';
 import type { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
-import type { Command, Encoding, ExecOptions } from './exec/options.ts';
+import { attachPoint, type AttachOptions, type Command, type Encoding, type ExecOptions } from './exec/options.ts';
 import { Files } from './files.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import { Jobs, type Job, type JobOptions } from './jobs.ts';
 import { Ports } from './ports.ts';
-import { DEFAULT_COLS, DEFAULT_ROWS, LOGIN_SHELL, Pty, type PtyOptions } from './pty.ts';
+import { DEFAULT_COLS, DEFAULT_ROWS, LOGIN_SHELL, Pty, type AttachPtyOptions, type PtyOptions } from './pty.ts';
 
 export type { SandboxInfo };
 
@@ -125,22 +125,29 @@ export class Sandbox implements AsyncDisposable {
     return this.jobs.start(command, rest);
   }
 
-  /** A command that runs already, by its id: its output from the first byte that is still kept. */
-  attach<E extends Encoding = 'utf8'>(id: string, options: ExecOptions<E> = {}): ExecHandle<E> {
-    return new ExecHandle(this.#execDeps(), null, { ...options, id });
+  /**
+   * A command that runs already, by its id: its output from the first byte that is still kept, or from where `stdout` and
+   * `stderr` say. Whoever listened to it before hears no more (`cancelled`).
+   */
+  attach<E extends Encoding = 'utf8'>(id: string, options: AttachOptions<E> = {}): ExecHandle<E> {
+    const { stdout, stderr, ...rest } = options;
+    const given = { ...rest, id } as ExecOptions<E>;
+    return new ExecHandle(this.#execDeps(), null, given, undefined, attachPoint({ stdout, stderr }));
   }
 
   /** A terminal. Its program runs on a while when this client is cut off. */
   pty(options: PtyOptions = {}): Pty {
-    const { cols = DEFAULT_COLS, rows = DEFAULT_ROWS, command = LOGIN_SHELL, ...rest } = options;
+    const { cols = DEFAULT_COLS, rows = DEFAULT_ROWS, command = LOGIN_SHELL, onOutputLost: _, ...rest } = options;
     const env = { TERM: 'xterm-256color', ...rest.env };
     const given: ExecOptions<'bytes'> = { ...rest, env, stdin: true, encoding: 'bytes' };
-    return new Pty(new ExecHandle(this.#execDeps(), command, given, { cols, rows }));
+    return new Pty(new ExecHandle(this.#execDeps(), command, given, { cols, rows }), options);
   }
 
-  /** A terminal that runs already: shows again what is still kept of it. */
-  attachPty(id: string, options: Pick<PtyOptions, 'signal'> = {}): Pty {
-    return new Pty(this.attach<'bytes'>(id, { ...options, stdin: true, encoding: 'bytes' }));
+  /** A terminal that runs already: shows again what is still kept of it, or what came behind an `offset`. */
+  attachPty(id: string, options: AttachPtyOptions = {}): Pty {
+    const { offset = 0, signal } = options;
+    const given: AttachOptions<'bytes'> = { stdin: true, encoding: 'bytes', stdout: offset };
+    return new Pty(this.attach<'bytes'>(id, signal === undefined ? given : { ...given, signal }), options);
   }
 
   /** `await using`: deletes it, whether or not its create succeeded. */

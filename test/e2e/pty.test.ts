@@ -83,6 +83,65 @@ test('a terminal that was left goes on, and who attaches sees what it showed', a
   expect((await again.exit).exitCode).toBe(6);
 });
 
+test('a kill ends a terminal that nobody reads, whatever it has shown', async () => {
+  const ptys = ['yes', 'exec sleep 53198'].map((command) => sandbox.pty({ command }));
+  await Promise.all(ptys.map((pty) => pty.started));
+  for (const pty of ptys) pty.kill();
+  const exits = await Promise.all(ptys.map((pty) => pty.exit));
+  for (const { exitCode } of exits) expect(exitCode).toBeGreaterThanOrEqual(128);
+});
+
+test('a terminal that shows more than a window ends by itself when its exit is asked for', async () => {
+  const lost: { from: number; to: number }[] = [];
+  const pty = sandbox.pty({ command: 'seq 200000', onOutputLost: (gap) => lost.push(gap) });
+  const { exitCode, stdoutBytes } = await pty.exit;
+  expect(exitCode).toBe(0);
+  let read = 0;
+  for await (const bytes of pty) read += bytes.length;
+  expect(lost).toEqual([{ from: read, to: stdoutBytes }]);
+});
+
+test('Ctrl-C as a signal goes to what runs in the foreground, others to the program itself', async () => {
+  const pty = sandbox.pty({
+    command: `set -m; trap 'echo got usr1' USR1; sh -c 'trap "echo inner; exit 3" INT; echo up; while :; do sleep 0.1; done'; echo rc=$?; read line`,
+  });
+  const screen = watch(pty);
+  await screen.shows(/up/);
+  pty.signal('INT');
+  await screen.shows(/inner[\s\S]*rc=3/);
+  pty.signal('USR1');
+  await screen.shows(/got usr1/);
+  pty.kill();
+  await pty.exit;
+});
+
+test('who attaches at an offset sees only what came behind it', async () => {
+  const pty = sandbox.pty({
+    command: 'stty -echo; echo first; read line; echo second; read line',
+    detachedMs: 300_000,
+  });
+  const screen = watch(pty);
+  await screen.shows(/first/);
+  await pty.detach();
+  const again = sandbox.attachPty(pty.id, { offset: pty.offset });
+  const screenAgain = watch(again);
+  await again.write('\n');
+  await screenAgain.shows(/second/);
+  expect(screenAgain.text()).not.toContain('first');
+  again.kill();
+  await again.exit;
+});
+
+test('of two hundred resizes the last one holds', async () => {
+  const pty = sandbox.pty({ command: 'stty -echo; echo up; read line; stty size' });
+  const screen = watch(pty);
+  await screen.shows(/up/);
+  for (let cols = 1; cols <= 200; cols++) pty.resize(cols, 33);
+  await pty.write('\n');
+  await screen.shows(/33 200/);
+  expect((await pty.exit).exitCode).toBe(0);
+});
+
 test('a terminal nobody comes back to ends with all that runs in it', async () => {
   const client = stack.newClient();
   const same = await client.sandboxes.get(sandbox.id);

@@ -89,6 +89,23 @@ describe('a loop over the output', () => {
   });
 });
 
+it('a command that is killed while nobody reads ends, and its result has its first bytes', async () => {
+  const total = 1024 * 1024;
+  const { exec, killed } = bench(async (p) => {
+    void p.write('stdout', 'x'.repeat(total));
+    await p.killed;
+    p.exit(143, { signal: 'TERM' });
+  });
+  const handle = exec('yes');
+  await handle.started;
+  handle.kill();
+  await killed();
+  expect((await handle.exit).stdoutBytes).toBe(total);
+  const result = await handle;
+  expect(result).toMatchObject({ exitCode: 143, stdoutBytes: total, truncated: { stdout: true, stderr: false } });
+  expect(result.stdout).toMatch(/^x{100000,}$/);
+});
+
 it('a source of stdin that never ends is let go of when the command has ended', async () => {
   const { exec } = bench((p) => p.exit(0));
   const closed = Promise.withResolvers<void>();

@@ -10,11 +10,12 @@ import { outputCap, prepare, type Command, type Encoding, type ExecOptions, type
 import { ExecOutput } from './output.ts';
 import { execOverHttp } from './over-http.ts';
 import { OutputReader } from './reader.ts';
-import type { Ended, ExecOutputEvent, ExecResult } from './result.ts';
+import type { ChannelName, Ended, ExecOutputEvent, ExecResult } from './result.ts';
 import { ExecSession } from './session.ts';
 import { Stdin } from './stdin.ts';
 
 const DETACH_DEADLINE_MS = 30_000;
+const FROM_START: Readonly<Record<ChannelName, number>> = { stdout: 0, stderr: 0 };
 
 /** What only the parts of the SDK say about a command. */
 export interface Terminal {
@@ -48,16 +49,23 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   #result: Promise<ExecResult<OutputOf<E>>> | undefined;
 
   /**
-   * Starts the command, or with `command` null attaches to the one with this id from its first byte on.
+   * Starts the command, or with `command` null attaches to the one with this id, `from` these bytes on.
    * @throws ServiceError `invalid_request`.
    */
-  constructor(deps: ExecDeps, command: Command | null, options: ExecOptions<E> = {}, pty?: Terminal) {
+  constructor(
+    deps: ExecDeps,
+    command: Command | null,
+    options: ExecOptions<E> = {},
+    pty?: Terminal,
+    from: Readonly<Record<ChannelName, number>> = FROM_START,
+  ) {
     this.id = options.id ?? newExecId();
     this.#options = options;
     this.#output = new ExecOutput({
       bytes: options.encoding === 'bytes',
       lend: options.lend === true && options.encoding === 'bytes',
       maxBytes: outputCap(options as ExecOptions),
+      from,
       onStdout: options.onStdout,
       onStderr: options.onStderr,
       onFailure: (error) => this.#abort(asError(error)),
@@ -71,6 +79,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       sandbox: deps.sandbox,
       id: this.id,
       output: this.#output,
+      from,
       stdin: this.#stdin,
       resumeMs: deps.resumeMs,
     });
@@ -109,7 +118,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
 
   /**
    * How the command ended. Unlike awaiting the handle, this takes none of its output: of one that has written more than a
-   * window it comes when somebody has read it, even after a kill.
+   * window, 256 KiB, it comes when somebody has read it, or after `unblock` or `kill`.
    */
   get exit(): Promise<Ended['exit']> {
     return this.#ended.then(({ exit }) => exit);
@@ -141,8 +150,17 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#session.command({ type: 'signal', signal, ...(options.all === undefined ? {} : { all: options.all }) });
   }
 
-  /** TERM, then KILL, to everything the command started. The result says how it ended. */
+  /**
+   * Lets the command run on although nobody reads what it writes. The first 256 KiB that wait are kept for whoever comes;
+   * what is more than that by then is lost, and said: an `output_lost`, or `truncated` in a result.
+   */
+  unblock(): void {
+    this.#output.unblock();
+  }
+
+  /** TERM, then KILL, to everything the command started. The result says how it ended. Unblocks it. */
   kill(): void {
+    this.#output.unblock();
     this.#session.command({ type: 'kill' });
   }
 

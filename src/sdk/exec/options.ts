@@ -47,6 +47,14 @@ export interface ExecOptions<E extends Encoding = Encoding> {
 
 export type Command = string | readonly string[];
 
+/** From which byte of each channel on a command is attached to. Unless given, from the first that is still kept. */
+export interface AttachFrom {
+  stdout?: number | undefined;
+  stderr?: number | undefined;
+}
+
+export type AttachOptions<E extends Encoding = Encoding> = Omit<ExecOptions<E>, 'id'> & AttachFrom;
+
 /** Longer texts travel as data: the OPEN is one frame. */
 const MAX_COMMAND_IN_OPEN_BYTES = 64 * 1024;
 
@@ -59,6 +67,16 @@ export interface Prepared {
 export function outputCap({ maxOutputBytes = MAX_MAX_OUTPUT_BYTES }: ExecOptions): number {
   if (Number.isSafeInteger(maxOutputBytes) && maxOutputBytes >= 0) return maxOutputBytes;
   throw new ServiceError('invalid_request', 'maxOutputBytes: a whole number of bytes, 0 or more');
+}
+
+/** @throws ServiceError `invalid_request`. */
+export function attachPoint({ stdout = 0, stderr = 0 }: AttachFrom): { stdout: number; stderr: number } {
+  for (const offset of [stdout, stderr]) {
+    if (!Number.isSafeInteger(offset) || offset < 0) {
+      throw new ServiceError('invalid_request', 'where to attach: a whole number of bytes, 0 or more');
+    }
+  }
+  return { stdout, stderr };
 }
 
 /** @throws ServiceError `invalid_request`. */

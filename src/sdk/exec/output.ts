@@ -4,7 +4,7 @@
  */
 import { StringDecoder } from 'node:string_decoder';
 import { Gather } from './gather.ts';
-import { Pieces, isPiece, type Credit, type Piece } from './pieces.ts';
+import { NO_CREDIT, Pieces, isPiece, type Credit, type Piece } from './pieces.ts';
 import type { ChannelName, ExecOutputEvent, Output } from './result.ts';
 
 export type { Credit };
@@ -15,6 +15,8 @@ interface OutputOptions {
   maxBytes: number;
   /** The memory of what is iterated is used again. */
   lend: boolean;
+  /** The offsets of the first bytes that come. */
+  from: Record<ChannelName, number>;
   onStdout?: OutputCallback | undefined;
   onStderr?: OutputCallback | undefined;
   /** A callback of the caller's failed. */
@@ -27,13 +29,12 @@ interface Channel {
   callback: ((data: Output) => unknown) | undefined;
 }
 
-const NO_CREDIT: Credit = { consume: () => undefined };
 const NAMES = ['stdout', 'stderr'] as const;
 
 export class ExecOutput {
   readonly #options: OutputOptions;
   readonly #channels: Record<ChannelName, Channel>;
-  #mode: 'held' | 'collect' | 'iterate' | 'discard' = 'held';
+  #mode: 'held' | 'unblocked' | 'collect' | 'iterate' | 'discard' = 'held';
   /** Held, or waiting for the iterator. Bounded by the credit that is not given back. */
   readonly #queue: Pieces;
   /** Callbacks run one after the other. Null: none is under way. */
@@ -47,7 +48,7 @@ export class ExecOutput {
 
   constructor(options: OutputOptions) {
     this.#options = options;
-    this.#queue = new Pieces(options.lend);
+    this.#queue = new Pieces(options.lend, options.from);
     this.#channels = {
       stdout: channel(options.maxBytes, options.onStdout),
       stderr: channel(options.maxBytes, options.onStderr),
@@ -59,6 +60,10 @@ export class ExecOutput {
   push(name: ChannelName, bytes: Uint8Array, credit: Credit = NO_CREDIT): void {
     if (this.#mode === 'discard') return credit.consume(bytes.length);
     if (this.#mode === 'collect') return this.#collect(name, bytes, credit);
+    if (this.#mode === 'unblocked') {
+      this.#queue.keep(name, bytes);
+      return credit.consume(bytes.length);
+    }
     this.#queue.push(name, bytes, credit);
     this.#wake();
   }
@@ -74,19 +79,29 @@ export class ExecOutput {
     if (this.#ended) return;
     this.#ended = true;
     if (last instanceof Error) this.#error = last;
-    else if (this.#mode === 'held' || this.#mode === 'iterate') this.#queue.pushEvent(last);
+    else if (this.#readable) this.#queue.pushEvent(last);
     this.#wake();
+  }
+
+  /** While nobody reads: the command is not held back any more. A window is kept for whoever comes, the rest is lost. */
+  unblock(): void {
+    if (this.#mode !== 'held') return;
+    this.#mode = 'unblocked';
+    this.#queue.release();
   }
 
   /** Somebody awaits the result. What is being iterated stays so. */
   collect(): void {
-    if (this.#mode !== 'held') return;
+    if (this.#mode !== 'held' && this.#mode !== 'unblocked') return;
+    // Behind a gap nothing is collected: a result has the first bytes.
+    const rest = this.#queue.lossy ? 'discard' : 'collect';
     this.#mode = 'collect';
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
       if (!isPiece(entry)) continue;
       this.#collect(entry.channel, entry.buffer.subarray(0, entry.used), entry.credit);
-      this.#queue.release(entry);
+      this.#queue.free(entry);
     }
+    this.#mode = rest;
   }
 
   /** Nobody wants the rest. */
@@ -95,7 +110,7 @@ export class ExecOutput {
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
       if (!isPiece(entry)) continue;
       entry.credit.consume(entry.used);
-      this.#queue.release(entry);
+      this.#queue.free(entry);
     }
   }
 
@@ -123,7 +138,7 @@ export class ExecOutput {
    * @throws TypeError when the output goes elsewhere, and what the command failed with
    */
   take(): ExecOutputEvent<Output> | undefined | null {
-    if (this.#mode === 'held') this.#mode = 'iterate';
+    if (this.#mode === 'held' || this.#mode === 'unblocked') this.#mode = 'iterate';
     this.#giveBack();
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
       if (isPiece(entry)) {
@@ -157,7 +172,11 @@ export class ExecOutput {
 
   /** There is or will be something to take. */
   get unread(): boolean {
-    return (this.#mode === 'held' || this.#mode === 'iterate') && !(this.#ended && this.#queue.empty);
+    return this.#readable && !(this.#ended && this.#queue.empty);
+  }
+
+  get #readable(): boolean {
+    return this.#mode !== 'collect' && this.#mode !== 'discard';
   }
 
   #giveBack(): void {
@@ -165,7 +184,7 @@ export class ExecOutput {
     if (piece === null) return;
     this.#given = null;
     piece.credit.consume(piece.used);
-    this.#queue.release(piece);
+    this.#queue.free(piece);
   }
 
   #wake(): void {

@@ -17,6 +17,7 @@ export interface Piece {
   credit: Credit;
 }
 
+type Lost = Extract<ExecOutputEvent<Output>, { type: 'output_lost' }>;
 type Entry = Piece | ExecOutputEvent<Output>;
 
 export const isPiece = (entry: Entry): entry is Piece => 'credit' in entry;
@@ -24,13 +25,24 @@ export const isPiece = (entry: Entry): entry is Piece => 'credit' in entry;
 /** What a second small write is given room in. */
 const SHARED_BYTES = 16 * 1024;
 const LENT_BYTES = 64 * 1024;
+/** As much as a stream's window holds back. */
+const MAX_KEPT_BYTES = 256 * 1024;
+
+export const NO_CREDIT: Credit = { consume: () => undefined };
 
 export class Pieces {
   readonly #lend: boolean;
+  /** Where the output begins, in bytes of each channel. */
+  readonly #from: Record<ChannelName, number>;
   #entries: Entry[] = [];
+  /** What there was no room for, while it grows. */
+  #lost: Partial<Record<ChannelName, Lost>> | null = null;
+  /** Bytes that wait although their credit went back. */
+  #keptBytes = 0;
 
-  constructor(lend: boolean) {
+  constructor(lend: boolean, from: Record<ChannelName, number>) {
     this.#lend = lend;
+    this.#from = from;
   }
 
   /** Copies `bytes`. */
@@ -49,6 +61,39 @@ export class Pieces {
 
   pushEvent(event: ExecOutputEvent<Output>): void {
     this.#entries.push(event);
+    if (event.type === 'output_lost') delete this.#lost?.[event.channel];
+  }
+
+  /** Gives back the credit of all that waits. */
+  release(): void {
+    for (const entry of this.#entries) {
+      if (!isPiece(entry)) continue;
+      entry.credit.consume(entry.used);
+      entry.credit = NO_CREDIT;
+      this.#keptBytes += entry.used;
+    }
+  }
+
+  /** As `push`, of bytes whose credit went back. What there is no room for becomes an `output_lost`. */
+  keep(channel: ChannelName, bytes: Uint8Array): void {
+    const lost = this.#lost?.[channel];
+    if (lost !== undefined) lost.to += bytes.length;
+    else if (this.#keptBytes + bytes.length <= MAX_KEPT_BYTES) {
+      this.#keptBytes += bytes.length;
+      this.push(channel, bytes, NO_CREDIT);
+    } else {
+      const from = this.#end(channel);
+      const event: Lost = { type: 'output_lost', channel, from, to: from + bytes.length };
+      this.#entries.push(event);
+      this.#lost = { ...this.#lost, [channel]: event };
+      // What is behind a gap of one channel is not kept of the other either.
+      this.#keptBytes = MAX_KEPT_BYTES;
+    }
+  }
+
+  /** Something there was no room for. */
+  get lossy(): boolean {
+    return this.#lost !== null;
   }
 
   /** The first. Nothing more is added to it. */
@@ -66,8 +111,18 @@ export class Pieces {
   }
 
   /** Nobody looks at the piece any more. */
-  release(piece: Piece): void {
+  free(piece: Piece): void {
     if (this.#lend) giveBuffer(piece.buffer);
+  }
+
+  /** The offset behind all of a channel that was ever put here, if nothing was taken yet. */
+  #end(channel: ChannelName): number {
+    let end = this.#from[channel];
+    for (const entry of this.#entries) {
+      if (isPiece(entry)) end += entry.channel === channel ? entry.used : 0;
+      else if (entry.type === 'output_lost' && entry.channel === channel) end = entry.to;
+    }
+    return end;
   }
 
   #memory(bytes: number, behind: boolean): Buffer {

@@ -58,3 +58,41 @@ export class OutputReader<T extends Output> implements AsyncGenerator<ExecOutput
     if (this.#output.unread) this.#left();
   }
 }
+
+/** What `pick` makes of each item of another reader; undefined: nothing. Whoever leaves this one leaves that one. */
+export class PickingReader<T, U> implements AsyncGenerator<U, undefined> {
+  readonly #reader: AsyncGenerator<T, undefined>;
+  readonly #pick: (item: T) => U | undefined;
+
+  constructor(reader: AsyncGenerator<T, undefined>, pick: (item: T) => U | undefined) {
+    this.#reader = reader;
+    this.#pick = pick;
+  }
+
+  async next(): Promise<IteratorResult<U, undefined>> {
+    for (;;) {
+      const item = await this.#reader.next();
+      if (item.done) return item;
+      const picked = this.#pick(item.value);
+      if (picked !== undefined) return { done: false, value: picked };
+    }
+  }
+
+  async return(): Promise<IteratorResult<U, undefined>> {
+    await this.#reader.return(undefined);
+    return { done: true, value: undefined };
+  }
+
+  async throw(error: unknown): Promise<IteratorResult<U, undefined>> {
+    await this.#reader.throw(error);
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reader.return(undefined);
+  }
+}

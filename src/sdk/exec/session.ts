@@ -27,6 +27,8 @@ export interface SessionOptions {
   /** A text too long for the OPEN: it follows on a channel of its own. */
   script?: Buffer | undefined;
   output: ExecOutput;
+  /** How much of its output is not asked for. */
+  from: Readonly<Record<ChannelName, number>>;
   stdin?: Stdin | undefined;
   /** How long to try to get back to a command after a cut. */
   resumeMs: number;
@@ -52,7 +54,7 @@ export class ExecSession {
   #stream: MuxStream | null = null;
   /** OPENED came: the command runs, or ran. */
   #opened: boolean;
-  #received: Record<ChannelName, number> = { stdout: 0, stderr: 0 };
+  readonly #received: Record<ChannelName, number>;
   #queueMs = 0;
   #done = false;
   #killWanted = false;
@@ -73,6 +75,7 @@ export class ExecSession {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#opened = options.program === null;
+    this.#received = { stdout: options.from.stdout, stderr: options.from.stderr };
     this.#ended.promise.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
   }
