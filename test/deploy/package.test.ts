@@ -23,10 +23,15 @@ test('the package holds what runs, and nothing that a build left', () => {
       'dist/src/cli/main.js',
       'dist/src/gateway/main.js',
       'dist/agent/main.js',
+      'LICENSE',
+      'README.md',
+      'docs/api.md',
+      'deploy/setup.sh',
       boxinitPath().slice(ROOT.length + 1),
     ]),
   );
   expect(paths.filter((path) => path.includes('/target/') && !path.endsWith('/release/boxinit'))).toEqual([]);
+  expect(paths.filter((path) => /\/testing\/|\.test\.|contract\.js$|\.map$|^(test|bench)\//.test(path))).toEqual([]);
   expect(packed.unpackedSize).toBeLessThan(MAX_BYTES);
 });
 
