@@ -3,21 +3,23 @@
  * mounted from inside it over them: so these containers are made for one image each, and pools are per image.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { ImageStore } from '../../images/image-store.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import { etcFiles } from '../oci/etc-files.ts';
+import { removeAgentGroups } from '../oci/box-groups.ts';
 import type { Box, Boxes } from '../oci/boxes.ts';
 import { readOomKills, writeLimits } from '../oci/cgroup-limits.ts';
-import { makeGroup, removeGroupIfEmpty, type CgroupTree } from '../oci/cgroup-tree.ts';
+import { makeGroup, type CgroupTree } from '../oci/cgroup-tree.ts';
 import type { Disks } from '../oci/disk.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
 import { ExitListeners, type ExitListener } from '../oci/exit-listeners.ts';
 import { Exits } from '../oci/exits.ts';
 import type { Network } from '../oci/network/network.ts';
 import { runInNetworkOf } from '../oci/network/tools.ts';
+import type { PastAgents } from '../oci/past-agents.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
 import { UnderWay } from '../oci/under-way.ts';
@@ -46,6 +48,7 @@ export interface GvisorDeps {
   /** The control group of this agent's containers. */
   group: string;
   boxinitPath: string;
+  pastAgents: PastAgents;
   log: Logger;
 }
 
@@ -119,11 +122,12 @@ export class GvisorRuntime implements ContainerRuntime {
   async close(): Promise<void> {
     this.#exits.close();
     this.#listeners.clear();
-    const { boxes, tree, group, disks, network } = this.#deps;
+    const { boxes, tree, group, disks, network, pastAgents } = this.#deps;
     await network.close();
     await disks.close(true);
     await boxes.buried();
-    for (const each of [group, join(group, '..')]) removeGroupIfEmpty(tree, each);
+    removeAgentGroups(tree, dirname(group));
+    pastAgents.close();
   }
 
   processOf(id: string): Box | undefined {

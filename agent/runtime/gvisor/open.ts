@@ -1,11 +1,12 @@
 /** gVisor on the machine at hand. */
 import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
 import { Boxes } from '../oci/boxes.ts';
 import { openCgroups } from '../oci/cgroup-tree.ts';
 import { Disks } from '../oci/disk.ts';
 import { Network } from '../oci/network/network.ts';
+import { PastAgents } from '../oci/past-agents.ts';
 import { agentGroup, tagOf } from '../oci/place.ts';
 import { hasPassed } from '../oci/passed.ts';
 import { findProgram, mustRun } from '../oci/programs.ts';
@@ -13,6 +14,7 @@ import { RuntimeCli } from '../oci/runtime-cli.ts';
 import type { RuntimeConfig } from '../select.ts';
 import { GvisorRuntime } from './gvisor-runtime.ts';
 import { unmountBelow } from './root-mount.ts';
+import { sweep } from './sweep.ts';
 import { tryOne } from './trial.ts';
 
 /** Of its platforms the one that its release takes by itself: those work without rights that a virtual machine may lack. */
@@ -53,6 +55,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   };
   const group = `${agentGroup(config.dataDir)}/gvisor`;
   const { boxinitPath, log } = config;
+  await sweep({ boxes, tree, group });
   // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
   if (boxes.ids().length === 0 || !(await hasPassed(dir, program))) {
     await tryOne({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
@@ -65,5 +68,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
     uplinkPid: config.oci?.uplinkPid,
     log,
   });
-  return new GvisorRuntime({ boxes, tree, cli, images, disks, network, group, boxinitPath, log });
+  const pastAgents = new PastAgents({ tree, own: dirname(group) });
+  pastAgents.start();
+  return new GvisorRuntime({ boxes, tree, cli, images, disks, network, group, boxinitPath, pastAgents, log });
 }

@@ -4,9 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { SupervisorLink } from '../../supervisor/supervisor-link.ts';
+import { removeAgentGroups } from '../oci/box-groups.ts';
 import { makeGroup, type CgroupTree } from '../oci/cgroup-tree.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
 import { notePassed, notPassed, type Program } from '../oci/passed.ts';
@@ -53,6 +54,7 @@ export async function tryOne(deps: TrialDeps): Promise<void> {
     }
     await notePassed(dir, program);
   } catch (error) {
+    removeAgentGroups(tree, dirname(group));
     throw notPassed(program, error);
   }
 }

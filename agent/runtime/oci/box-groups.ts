@@ -44,18 +44,21 @@ export function allBoxGroups(tree: CgroupTree, place: Place): { id: string; grou
 
 /** Of nurseries that have ended, the groups that no blank is in any more. */
 export function removeOldNurseries(tree: CgroupTree, place: Place): void {
-  for (const parent of parents(tree, place)) {
-    if (parent === place.boxesGroup) continue;
-    removeGroupIfEmpty(tree, `${parent}/${ITS_OWN}`);
-    removeGroupIfEmpty(tree, parent);
-  }
+  for (const parent of parents(tree, place)) if (parent !== place.boxesGroup) removeParent(tree, parent);
 }
 
-/** Of an agent that leaves nothing: containers that live on keep their groups, and with them those above. */
-export function removeAgentGroups(tree: CgroupTree, place: Place): void {
-  removeOldNurseries(tree, place);
-  for (const group of [`${place.boxesGroup}/${ITS_OWN}`, place.boxesGroup, place.group])
-    removeGroupIfEmpty(tree, group);
+/**
+ * Of an agent that leaves nothing, whichever its runtime: containers that live on keep their groups, and with them those
+ * above. `group`: the agent's.
+ */
+export function removeAgentGroups(tree: CgroupTree, group: string): void {
+  for (const name of groupsBelow(tree, group)) removeParent(tree, `${group}/${name}`);
+  removeGroupIfEmpty(tree, group);
+}
+
+function removeParent(tree: CgroupTree, parent: string): void {
+  removeGroupIfEmpty(tree, `${parent}/${ITS_OWN}`);
+  removeGroupIfEmpty(tree, parent);
 }
 
 function parents(tree: CgroupTree, place: Place): string[] {

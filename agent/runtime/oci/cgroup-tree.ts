@@ -171,6 +171,11 @@ export function removeGroupIfEmpty(tree: CgroupTree, path: string): void {
   }
 }
 
+/** Where the group and those below it are, in all hierarchies, deepest first. */
+export function directoriesOf(tree: CgroupTree, path: string): string[] {
+  return tree.hierarchies.flatMap((root) => (existsSync(join(root, path)) ? walk(join(root, path)).reverse() : []));
+}
+
 /** Names of the groups directly below a path, in any hierarchy. */
 export function groupsBelow(tree: CgroupTree, path: string): string[] {
   return [...new Set(tree.hierarchies.flatMap((root) => children(join(root, path))))];

@@ -17,6 +17,7 @@ import { ExitListeners, type ExitListener } from './exit-listeners.ts';
 import { Exits } from './exits.ts';
 import type { Network } from './network/network.ts';
 import { isAlive } from './pids.ts';
+import type { PastAgents } from './past-agents.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 import { UnderWay } from './under-way.ts';
@@ -32,6 +33,7 @@ export interface OciDeps {
   images: ImageStore;
   disks: Disks;
   network: Network;
+  pastAgents: PastAgents;
   log: Logger;
 }
 
@@ -180,7 +182,8 @@ export class OciRuntime implements ContainerRuntime {
     await network.close();
     await disks.close(!boxes.ids().some((id) => this.#lives(id)));
     await boxes.buried();
-    removeAgentGroups(this.#deps.tree, this.#deps.place);
+    removeAgentGroups(this.#deps.tree, this.#deps.place.group);
+    this.#deps.pastAgents.close();
   }
 
   /** The process that a container is, as the kernel counts: for tests and operators. */

@@ -9,6 +9,7 @@ import { openCgroups } from './cgroup-tree.ts';
 import { Disks } from './disk.ts';
 import { Network } from './network/network.ts';
 import { OciRuntime } from './oci-runtime.ts';
+import { PastAgents } from './past-agents.ts';
 import { makePlace, ociDirOf } from './place.ts';
 import { hasPassed } from './passed.ts';
 import { findProgram, mustRun } from './programs.ts';
@@ -57,10 +58,13 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     uplinkPid: config.oci?.uplinkPid,
     log: config.log,
   });
-  const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, log: config.log });
+  const pastAgents = new PastAgents({ tree, own: place.group });
+  pastAgents.start();
+  const { log } = config;
+  const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, pastAgents, log });
   // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
   if (boxes.ids().length === 0 || !(await hasPassed(place.ociDir, program))) {
-    await tryOne({ runtime, place, tree, boxes, program, log: config.log });
+    await tryOne({ runtime, place, tree, boxes, program, log });
   }
   return runtime;
 }

@@ -1,8 +1,12 @@
 /** A machine on which runsc can make no container says so when the runtime is opened, and why. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { findCgroups, makeGroup } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { agentGroup } from '../../../agent/runtime/oci/place.ts';
 import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
 import { codeOf } from '../../../agent/runtime/contract/subject.ts';
 import { leftGroups, leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
@@ -32,12 +36,26 @@ test('one that refuses is quoted, on one line, with what may be done', async () 
   const opened = openWith('echo "this kernel is not for me" >&2; exit 1');
   await expect(opened).rejects.toThrow(/^\/\S+ can make no container here: [^\n]*not for me; set MILLIBOX_OCI_PROGRAM/);
   expect(readdirSync(path.join(dataDir, 'gvisor'))).not.toContain('trial');
+  expect(leftGroups([dataDir])).toEqual([]);
 });
 
 test('one whose container ends at once is not waited for', async () => {
   // Whose process is written into the file that follows `--pid-file`.
   const script = 'for each; do [ "$last" = --pid-file ] && pid=$each; last=$each; done; sleep 0.1 & echo $! >"$pid"';
   expect(await codeOf(openWith(script))).toBe('not_supported');
+  expect(leftGroups([dataDir])).toEqual([]);
+});
+
+test('what an agent was killed in the middle of goes with the next', async () => {
+  const tree = findCgroups();
+  const group = `${agentGroup(dataDir)}/gvisor/mbx-trial-killed`;
+  makeGroup(tree, group);
+  const left = spawn('sleep', ['60'], { stdio: 'ignore' });
+  const ended = once(left, 'exit');
+  writeFileSync(path.join(tree.controllers.pids, group, 'cgroup.procs'), String(left.pid));
+  await openWith('exec runsc "$@"');
+  expect(await ended).toEqual([null, 'SIGKILL']);
+  expect(leftGroups([dataDir])).toEqual([]);
 });
 
 test('where it works, nothing of the trial is left', async () => {

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { findCgroups, groupsBelow, makeGroup } from '../../../agent/runtime/oci/cgroup-tree.ts';
-import { makePlace } from '../../../agent/runtime/oci/place.ts';
+import { agentGroup, makePlace } from '../../../agent/runtime/oci/place.ts';
 import { killPid } from '../../../agent/runtime/oci/pids.ts';
 import { Bench, LIMITS, run, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
 import type { ContainerRuntime } from '../../../agent/runtime/runtime.ts';
 import { ContainerHomes } from '../../../agent/pool/container-homes.ts';
 import { Launcher } from '../../../agent/pool/launcher.ts';
 import { silent } from '../../../src/lib/logger.ts';
-import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
+import { leftGroups, leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
 import { ociSubject, processOf } from './subject.ts';
 
@@ -105,6 +105,17 @@ test('after a restart of the machine nothing of before runs, and everything can 
   } finally {
     rmSync(dataDir, { recursive: true, force: true });
   }
+});
+
+test('an agent leaves no control group, nor one of another runtime that had its directory', async () => {
+  let dataDir = '';
+  {
+    await using bench = await Bench.open(subject);
+    dataDir = bench.dataDir;
+    makeGroup(findCgroups(), `${agentGroup(dataDir)}/gvisor`);
+    await bench.claimed();
+  }
+  expect(leftGroups([dataDir])).toEqual([]);
 });
 
 test('fifty claims at once are fifty sandboxes, and afterwards nothing is left', async () => {
