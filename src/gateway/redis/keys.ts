@@ -20,6 +20,8 @@ export const KEYS = {
   /** Hash: what each sandbox of a tenant takes that no node has yet, by id; and sorted set: until when it counts. */
   claims: (tenant: string) => `${TAG}:claims:${tenant}`,
   claimEnds: (tenant: string) => `${TAG}:claim-ends:${tenant}`,
+  /** Hash: how many claims a tenant has, and what they come to. */
+  claimSums: (tenant: string) => `${TAG}:claim-sums:${tenant}`,
   /** When a tenant's bucket of creates is full again. */
   bucket: (tenant: string) => `${TAG}:bucket:${tenant}`,
   /** Hash: commands in hand by tenant, of each gateway; and sorted set: until when that counts. */

@@ -1,0 +1,222 @@
+/**
+ * Claims of tenants as Redis keeps them. A hash holds `cpus memory` by id, with a third word where a node has it; a sorted
+ * set when each is over. What all come to is kept beside them, so that a create costs the same however many there are.
+ */
+import type { Application, Claim, Usage, Verdict } from '../tenants/counters.ts';
+import { KEYS } from './keys.ts';
+import type { RedisLink } from './link.ts';
+import { Script } from './script.ts';
+
+/** Buckets and claims of tenants that are not heard of any more. */
+const IDLE_KEPT_MS = 24 * 3_600_000;
+/** Old claims that one answer names. */
+export const OLD_PAGE = 100;
+/** How often the sums are made anew: gateways of other versions may have changed claims and not them. */
+const SUMS_KEPT_MS = 60_000;
+
+const NOW = `
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + time[2] / 1000`;
+
+/**
+ * The sums: a hash of how many claims there are, and what they come to. They are made of all claims where there are none,
+ * and where their count is not that of the claims.
+ */
+const SUMS = `
+  local claims, ends, sums = KEYS[1], KEYS[2], KEYS[3]
+
+  local function size(text)
+    local cpus, memory, mark = string.match(text, '(%S+) (%S+)(.*)')
+    return tonumber(cpus) or 0, tonumber(memory) or 0, mark ~= nil and mark ~= ''
+  end
+
+  local function change(count, cpus, memory)
+    if redis.call('EXISTS', sums) == 0 then return end
+    redis.call('HINCRBY', sums, 'count', count)
+    redis.call('HINCRBY', sums, 'cpus', cpus)
+    redis.call('HINCRBY', sums, 'memory', memory)
+  end
+
+  -- Removed before anything else is written: a server without memory takes that, and then the rest of the script.
+  local function drop(id)
+    local text = redis.call('HGET', claims, id)
+    redis.call('ZREM', ends, id)
+    if not text then return end
+    redis.call('HDEL', claims, id)
+    local cpus, memory = size(text)
+    change(-1, -cpus, -memory)
+  end
+
+  local function sum()
+    local count = redis.call('HLEN', claims)
+    local kept = redis.call('HMGET', sums, 'count', 'cpus', 'memory')
+    if tonumber(kept[1] or '') == count then return {count, tonumber(kept[2]), tonumber(kept[3])} end
+    local all = {count, 0, 0}
+    for _, text in ipairs(redis.call('HVALS', claims)) do
+      local cpus, memory = size(text)
+      all[2] = all[2] + cpus
+      all[3] = all[3] + memory
+    end
+    -- Where there is no memory for it, the next one adds them up again.
+    redis.pcall('HSET', sums, 'count', all[1], 'cpus', all[2], 'memory', all[3])
+    redis.pcall('PEXPIRE', sums, ${SUMS_KEPT_MS})
+    return all
+  end`;
+
+/**
+ * KEYS: claims, their ends, their sums, bucket. The bucket is the time at which it is full again (see rate.ts, whose rule
+ * this is). ARGV: kept, most of each kind or '', tokens a second or '', burst, for how long placed claims count, after how
+ * long a claim is old ('' where the caller has been told), how many old ones to pass over, number of claims, then id, cpus
+ * and memory of each, then ids that the caller counts by itself.
+ *
+ * Where there is too little room, the answer names the claims that a node has, and some of the others that are old.
+ */
+const ADMIT = new Script(`
+  ${NOW}
+  ${SUMS}
+  local keptMs, heardMs, oldMs, skip, count = ARGV[1], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do drop(id) end
+  local had = sum()
+  for i = 11 + 3 * count, #ARGV do
+    local text = redis.call('HGET', claims, ARGV[i])
+    if text then
+      local cpus, memory = size(text)
+      had = {had[1] - 1, had[2] - cpus, had[3] - memory}
+    end
+  end
+  local asked = {0, 0, 0}
+  local grown = {0, 0, 0}
+  for i = 11, 8 + 3 * count, 3 do
+    local cpus, memory = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+    local text = redis.call('HGET', claims, ARGV[i])
+    if text then
+      local before, memoryBefore = size(text)
+      grown = {grown[1], grown[2] + cpus - before, grown[3] + memory - memoryBefore}
+    else
+      asked = {asked[1] + 1, asked[2] + cpus, asked[3] + memory}
+    end
+  end
+  for kind = 1, 3 do
+    local most = ARGV[1 + kind]
+    if most ~= '' and had[kind] + asked[kind] > tonumber(most) then
+      local placed, old = {}, {}
+      if oldMs ~= '' then
+        -- Those that a node has end soon, all others later.
+        for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, now, now + heardMs)) do
+          local _, _, marked = size(redis.call('HGET', claims, id) or '')
+          if marked then placed[#placed + 1] = id end
+        end
+        local from, to = '(' .. string.format('%.4f', now + heardMs), now + keptMs - oldMs
+        old = redis.call('ZRANGEBYSCORE', ends, from, to, 'LIMIT', skip, ${OLD_PAGE})
+      end
+      return {'short', kind, tostring(had[kind]), placed, old}
+    end
+  end
+  if ARGV[5] ~= '' then
+    local token = 1000 / tonumber(ARGV[5])
+    local burst = tonumber(ARGV[6])
+    local from = math.max(tonumber(redis.call('GET', KEYS[4]) or '0'), now)
+    local wait = from + math.min(count, burst) * token - burst * token - now
+    if wait > 1e-3 then return {'rate', tostring(math.ceil(wait))} end
+    local full = from + count * token
+    redis.call('SET', KEYS[4], string.format('%.4f', full), 'PX', math.ceil(full - now) + 1000)
+  end
+  for i = 11, 8 + 3 * count, 3 do
+    redis.call('HSET', claims, ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+    redis.call('ZADD', ends, now + keptMs, ARGV[i])
+  end
+  change(asked[1], asked[2] + grown[2], asked[3] + grown[3])
+  redis.call('PEXPIRE', claims, ${IDLE_KEPT_MS})
+  redis.call('PEXPIRE', ends, ${IDLE_KEPT_MS})
+  return {'admitted'}`);
+
+/** ARGV: how long they count still, ids. */
+const PLACED = new Script(`
+  ${NOW}
+  for i = 2, #ARGV do
+    local kept = redis.call('HGET', KEYS[1], ARGV[i])
+    if kept and not string.match(kept, ' placed$') then
+      redis.call('ZADD', KEYS[2], now + ARGV[1], ARGV[i])
+      redis.call('HSET', KEYS[1], ARGV[i], kept .. ' placed')
+    end
+  end`);
+
+const RELEASE = new Script(`
+  ${SUMS}
+  for _, id in ipairs(ARGV) do drop(id) end`);
+
+const KINDS = ['sandboxes', 'milliCpus', 'memoryMb'] as const;
+
+/** What `ADMIT` answers. */
+type Said =
+  ['admitted'] | ['rate', waitMs: string] | ['short', kind: number, claimed: string, placed: string[], old: string[]];
+
+/** Too little room; with the claims that a node has, and some of the old ones of which nobody has heard. */
+export type Short = Extract<Verdict, { short: keyof Usage }> & { placed: string[]; old: string[] };
+
+export interface Asking {
+  /** What a node has counts as a claim for so long still. */
+  heardMs: number;
+  /** Others are named when they are older than this; null: none are named. */
+  oldMs: number | null;
+  /** Of the old ones, the first so many are passed over. */
+  skip: number;
+  /** Ids that the caller counts by itself. */
+  counted: readonly string[];
+}
+
+const keysOf = (tenant: string): string[] => [KEYS.claims(tenant), KEYS.claimEnds(tenant), KEYS.claimSums(tenant)];
+const words = ({ id, milliCpus, memoryMb }: Claim): (string | number)[] => [id, milliCpus, memoryMb];
+
+/** @throws ServiceError `node_unavailable` */
+export async function admit(
+  link: RedisLink,
+  { tenant, claims, room, rate, keptMs }: Application,
+  { heardMs, oldMs, skip, counted }: Asking,
+): Promise<Exclude<Verdict, { short: keyof Usage }> | Short> {
+  const said = (await ADMIT.run(
+    link,
+    [...keysOf(tenant), KEYS.bucket(tenant)],
+    [
+      keptMs,
+      ...KINDS.map((kind) => room[kind] ?? ''),
+      rate?.perSecond ?? '',
+      rate?.burst ?? '',
+      heardMs,
+      oldMs ?? '',
+      skip,
+      claims.length,
+      ...claims.flatMap(words),
+      ...counted,
+    ],
+  )) as Said;
+  switch (said[0]) {
+    case 'short':
+      return {
+        admitted: false,
+        short: KINDS[said[1] - 1] ?? 'sandboxes',
+        claimed: Number(said[2]),
+        placed: said[3],
+        old: said[4],
+      };
+    case 'rate':
+      return { admitted: false, short: 'rate', waitMs: Number(said[1]) };
+    case 'admitted':
+      return { admitted: true };
+  }
+}
+
+/** A node has these: they count for `heardMs` more. @throws ServiceError `node_unavailable` */
+export async function markPlaced(
+  link: RedisLink,
+  tenant: string,
+  ids: readonly string[],
+  heardMs: number,
+): Promise<void> {
+  await PLACED.run(link, keysOf(tenant), [heardMs, ...ids]);
+}
+
+/** Nothing of them counts any more. @throws ServiceError `node_unavailable` */
+export async function release(link: RedisLink, tenant: string, ids: readonly string[]): Promise<void> {
+  await RELEASE.run(link, keysOf(tenant), ids);
+}
