@@ -1,38 +1,58 @@
 /**
  * The only stand-in of these tests: a model behind the API that OpenAI's clients speak. What it does is written in the
- * question: `{ script: [[tool, arguments], …] }`, one call a turn, and then a last word.
+ * question: `{ script: [[tool, arguments], …], thinksMs? }`, one call a turn, and then a last word.
  */
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 interface Message {
   role: string;
   content: string | { type: string; text?: string }[] | null;
+  tool_call_id?: string;
+}
+
+interface Question {
+  script: [string, object][];
+  /** How long the first turn takes; absent: as the server was told. */
+  thinksMs?: number;
 }
 
 export interface ScriptedModelOptions {
   /** Resolves when the first turn of a rollout may be answered: what a model spends on thinking. */
-  thinks(): Promise<void>;
+  thinks?(): Promise<void>;
+}
+
+/** A call of a tool, from the moment it was sent until its result came back. */
+export interface Call {
+  /** Of its rollout, from 0. */
+  turn: number;
+  /** First turn of its rollout, where the question says it. */
+  thinksMs: number | undefined;
+  ms: number;
 }
 
 export class ScriptedModel implements AsyncDisposable {
+  /** Those whose result has come, in that order. */
+  readonly calls: Call[] = [];
   readonly #server: Server;
+  readonly #thinks: () => Promise<void>;
+  readonly #sent = new Map<string, Omit<Call, 'ms'> & { at: number }>();
+  #ids = 0;
 
-  private constructor(server: Server) {
-    this.#server = server;
+  private constructor({ thinks = () => Promise.resolve() }: ScriptedModelOptions) {
+    this.#thinks = thinks;
+    this.#server = createServer((request, response) => {
+      this.#answer(request, response).catch((error: unknown) => response.writeHead(500).end(String(error)));
+    });
   }
 
-  static async start(options: ScriptedModelOptions): Promise<ScriptedModel> {
-    const server = createServer((request, response) => {
-      answer(request, options).then(
-        (body) => response.setHeader('content-type', 'application/json').end(JSON.stringify(body)),
-        (error: unknown) => response.writeHead(500).end(String(error)),
-      );
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    return new ScriptedModel(server);
+  static async start(options: ScriptedModelOptions = {}): Promise<ScriptedModel> {
+    const model = new ScriptedModel(options);
+    model.#server.listen(0, '127.0.0.1');
+    await once(model.#server, 'listening');
+    return model;
   }
 
   get url(): string {
@@ -44,19 +64,37 @@ export class ScriptedModel implements AsyncDisposable {
     this.#server.close();
     await once(this.#server, 'close');
   }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const cameAt = performance.now();
+    const messages = await messagesOf(request);
+    this.#note(messages.at(-1), cameAt);
+    const { script, thinksMs } = JSON.parse(textOf(messages.find(({ role }) => role === 'user'))) as Question;
+    const turn = messages.filter(({ role }) => role === 'tool').length;
+    if (turn === 0) await (thinksMs === undefined ? this.#thinks() : sleep(thinksMs));
+    const id = `call_${++this.#ids}`;
+    const body = JSON.stringify(completion(id, script[turn]));
+    this.#sent.set(id, { turn, thinksMs, at: performance.now() });
+    response.setHeader('content-type', 'application/json').end(body);
+  }
+
+  #note(last: Message | undefined, cameAt: number): void {
+    const id = last?.tool_call_id ?? '';
+    const call = this.#sent.get(id);
+    if (call === undefined) return;
+    this.#sent.delete(id);
+    this.calls.push({ turn: call.turn, thinksMs: call.thinksMs, ms: cameAt - call.at });
+  }
 }
 
-let calls = 0;
-
-async function answer(request: IncomingMessage, options: ScriptedModelOptions): Promise<object> {
+async function messagesOf(request: IncomingMessage): Promise<Message[]> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
-  const { messages } = JSON.parse(Buffer.concat(chunks).toString()) as { messages: Message[] };
-  const { script } = JSON.parse(textOf(messages.find(({ role }) => role === 'user'))) as { script: [string, object][] };
-  const turn = messages.filter(({ role }) => role === 'tool').length;
-  if (turn === 0) await options.thinks();
-  const step = script[turn];
-  const id = `call_${++calls}`;
+  return (JSON.parse(Buffer.concat(chunks).toString()) as { messages: Message[] }).messages;
+}
+
+/** One call of a tool, or the last word. */
+function completion(id: string, step: [string, object] | undefined): object {
   const message =
     step === undefined
       ? { role: 'assistant', content: 'done' }
@@ -66,7 +104,7 @@ async function answer(request: IncomingMessage, options: ScriptedModelOptions): 
           tool_calls: [{ id, type: 'function', function: { name: step[0], arguments: JSON.stringify(step[1]) } }],
         };
   return {
-    id: `answer-${calls}`,
+    id: `answer-${id}`,
     object: 'chat.completion',
     created: 1,
     model: 'scripted',

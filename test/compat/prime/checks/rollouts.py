@@ -1,60 +1,19 @@
-"""Evaluations of `verifiers`, with real rollouts: checks 24 and 25 of the list in docs/prime.md.
-
-The model is a scripted server (MODEL_URL); sandboxes, tools and rollouts are the package's own.
-"""
+"""Evaluations of `verifiers`, with real rollouts: checks 24 and 25 of the list in docs/prime.md."""
 
 import asyncio
-import json
 import os
 import sys
 
 import verifiers as vf
-from datasets import Dataset
+from evaluations import CLIENT, SMALL, outputs_of, questions, remembering, reward
 from lines import check, count, interrupted, main
 from prime_sandboxes import AsyncSandboxClient
-from verifiers.types import ClientConfig
 
 IMAGE = os.environ["IMAGE"]
 ROLLOUTS = 64
-# So that all of them fit on a small machine at once.
-SMALL = {"memory_gb": 0.1}
-CLIENT = ClientConfig(api_base_url=os.environ["MODEL_URL"], api_key_var="PRIME_API_KEY")
 
 # Images that are made from Debian's packages call it python3.
 NAME_PYTHON = "command -v python || ln -s $(command -v python3) /usr/local/bin/python\n"
-
-def questions(script, count):
-    """Each row's question is what the scripted model will do, in turns of tool calls."""
-    rows = [{"question": json.dumps({"script": script, "n": n}), "answer": str(n)} for n in range(count)]
-    return Dataset.from_list(rows)
-
-
-def outputs_of(state):
-    """What the tools answered, in order."""
-    messages = [message for step in state["trajectory"] for message in step["prompt"] + step["completion"]]
-    seen, texts = set(), []
-    for message in messages:
-        get = message.get if isinstance(message, dict) else lambda key: getattr(message, key, None)
-        if get("role") == "tool" and get("tool_call_id") not in seen:
-            seen.add(get("tool_call_id"))
-            texts.append(str(get("content")))
-    return texts
-
-
-def remembering(base):
-    class Remembering(base):
-        def __init__(self, **options):
-            self.states = []
-            super().__init__(**options)
-
-        async def post_rollout(self, state):
-            self.states.append(state)
-
-    return Remembering
-
-
-async def reward(**_):
-    return 1.0
 
 
 @check("a SandboxEnv evaluation runs its tools in sandboxes, waits for none of them, and leaves none")
