@@ -56,7 +56,7 @@ const CATALOG: readonly Entry[] = [
   { name: 'node', about: 'the machines that sandboxes run on', load: () => import('./commands/node.ts') },
   {
     name: 'bench',
-    about: 'measure: exec, create, burst, density, images, stream, load, scale, cluster',
+    about: 'measure: exec, create, burst, density, images, stream, prime, load, scale, cluster',
     load: () => import('./commands/bench.ts'),
   },
 ];
