@@ -51,6 +51,9 @@ export function inheritedEnvironment(): Record<string, string> {
   return kept;
 }
 
+/** What the user names to be handed on. */
+export const variable = (name: string): string | undefined => process.env[name];
+
 /** The kind of terminal that we are in. */
 export const terminalName = (): string => env('TERM') ?? 'xterm';
 

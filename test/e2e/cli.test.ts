@@ -1,6 +1,10 @@
 /** `millibox` as a shell or a script sees it. */
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, finished, startCli } from '../helpers/cli.ts';
 import { running } from '../helpers/sandbox.ts';
@@ -151,6 +155,38 @@ describe('create, ls and rm', () => {
     expect((await cli(stack, ['rm', '--label', 'from=cli'])).code).toBe(0);
     const rest = await cli(stack, ['ls', '--json', '--label', 'from=cli']);
     expect(JSON.parse(rest.stdout.toString())).toEqual([]);
+  });
+
+  test('secrets and variables come from our environment or a file: no argument of any process shows them', async () => {
+    const value = `s3cret-${randomBytes(8).toString('hex')}`;
+    const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+    try {
+      await writeFile(join(directory, 'key'), `${value}-file\n`);
+      const env = { MY_SECRET: `${value}-env`, MY_VALUE: `${value}-plain` };
+      const secrets = ['--secret', 'MY_SECRET', '--secret-file', `MY_FILE=${directory}/key`, '--secret', 'OLD=form'];
+      const child = startCli(stack, ['create', ...secrets], undefined, env);
+      const command = await readFile(`/proc/${child.pid}/cmdline`, 'utf8');
+      expect(command).toContain('MY_SECRET');
+      expect(command).not.toContain(value);
+      const created = await finished(child);
+      const sandbox = created.stdout.toString().trim();
+      const script = 'echo $MY_SECRET $MY_FILE $OLD $MY_VALUE; tr "\\0" " " </proc/$PPID/cmdline';
+      const args = ['exec', '-e', 'MY_VALUE', '-s', sandbox, '--', script];
+      const { stdout } = await finished(startCli(stack, args, ['ignore', 'pipe', 'pipe'], env));
+      expect(stdout.toString().split('\n')[0]).toBe(`${value}-env ${value}-file form ${value}-plain`);
+      expect(stdout.toString().split('\n')[1]).not.toContain(value);
+      const listed = await cli(stack, ['ls', '--json']);
+      expect(listed.stdout.toString()).not.toContain(value);
+      await cli(stack, ['rm', sandbox]);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  test('a secret that is not there creates nothing', async () => {
+    const { code, stdout, stderr } = await cli(stack, ['create', '--secret', 'NOT_THERE']);
+    expect([code, stdout.length]).toEqual([1, 0]);
+    expect(stderr).toContain('there is no NOT_THERE in the environment');
   });
 
   test('exec --json is one result object', async () => {

@@ -19,9 +19,10 @@ export function startCli(
   stack: Pick<TestStack, 'url' | 'apiKey'>,
   args: readonly string[],
   stdio: StdioOptions = ['pipe', 'pipe', 'pipe'],
+  env: Record<string, string> = {},
 ): ChildProcess {
   return spawn(process.execPath, [CLI_MAIN, ...args], {
-    env: { ...allowedEnvironment(), MILLIBOX_URL: stack.url, MILLIBOX_API_KEY: stack.apiKey },
+    env: { ...allowedEnvironment(), MILLIBOX_URL: stack.url, MILLIBOX_API_KEY: stack.apiKey, ...env },
     stdio,
   });
 }

@@ -3,6 +3,7 @@ import type { CreateOptions } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { duration, integer, megabytes, pair, positive, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
+import { envPair, filePair } from '../io/variables.ts';
 
 interface Options {
   name?: string;
@@ -13,6 +14,7 @@ interface Options {
   network: 'off' | 'internet';
   env?: Record<string, string>;
   secret?: Record<string, string>;
+  secretFile?: Record<string, string>;
   label?: Record<string, string>;
   startCommand?: string;
   timeout?: number;
@@ -32,8 +34,13 @@ export function define(command: Command): void {
     .option('--disk <size>', 'such as 512m or 2g', megabytes)
     .option('--pids <number>', 'processes it may have', whole)
     .option('--network <network>', 'off or internet', 'off')
-    .option('--env <name=value>', 'for every command in it; may be repeated', pair)
-    .option('--secret <name=value>', 'as --env, and never shown again; may be repeated', pair)
+    .option('--env <name[=value]>', 'for every command in it; may be repeated', envPair)
+    .option(
+      '--secret <name>',
+      "a variable of ours, for every command in it; no answer of the service shows it. NAME=VALUE works too, but is in this machine's list of processes",
+      envPair,
+    )
+    .option('--secret-file <name=path>', 'a secret whose value is in a file; both may be repeated', filePair)
     .option('--label <name=value>', 'may be repeated', pair)
     .option('--start-command <command>', 'runs in the background once the sandbox is up')
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
@@ -48,6 +55,7 @@ export function define(command: Command): void {
 Examples:
   millibox create
   millibox create python:3.12-slim --memory 1g --timeout 2h --label job=42
+  API_TOKEN=… millibox create --secret API_TOKEN --secret-file SSH_KEY=$HOME/.ssh/bot
   millibox create --count 100 --label run=7
   SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'`,
     )
@@ -62,7 +70,7 @@ Examples:
         ...(options.pids === undefined ? {} : { pidsLimit: options.pids }),
         network: options.network,
         ...(options.env === undefined ? {} : { env: options.env }),
-        ...(options.secret === undefined ? {} : { secrets: options.secret }),
+        ...secretsOf(options),
         ...(options.label === undefined ? {} : { labels: options.label }),
         ...(options.startCommand === undefined ? {} : { startCommand: options.startCommand }),
         ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
@@ -76,4 +84,8 @@ Examples:
       if (options.json) printJson(options.count === undefined ? created[0] : created);
       else for (const { id } of created) process.stdout.write(`${id}\n`);
     });
+}
+
+function secretsOf({ secret, secretFile }: Options): Pick<CreateOptions, 'secrets'> {
+  return secret === undefined && secretFile === undefined ? {} : { secrets: { ...secret, ...secretFile } };
 }

@@ -3,8 +3,9 @@ import type { ExecHandle } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
 import { exitCodeOf } from '../io/exit-code.ts';
-import { duration, pair, withoutDashes } from '../io/parse.ts';
+import { duration, withoutDashes } from '../io/parse.ts';
 import { feed, flushed, write } from '../io/pump.ts';
+import { envPair } from '../io/variables.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
 import { exitCodeOfEnd, joinTerminal, terminalEnvironment, terminalSize } from '../io/terminal.ts';
@@ -29,7 +30,7 @@ export function define(command: Command): void {
     .passThroughOptions()
     .option('-s, --shell', 'the command is one text for sh -c')
     .option('-w, --cwd <directory>')
-    .option('-e, --env <name=value>', 'may be repeated', pair)
+    .option('-e, --env <name[=value]>', 'without a value it is ours; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('--timeout <duration>', 'then it is ended with all it started, and the exit code is 124', duration)
     .option('-n, --no-stdin', 'it reads end-of-file instead of our stdin')

@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import type { Pty } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
-import { duration, pair } from '../io/parse.ts';
+import { duration } from '../io/parse.ts';
 import { exitCodeOfEnd, joinTerminal, terminalEnvironment, terminalSize, type TerminalEnd } from '../io/terminal.ts';
+import { envPair } from '../io/variables.ts';
 
 interface ShellOptions {
   cwd?: string;
@@ -23,7 +24,7 @@ export function define(command: Command): void {
     .argument('<sandbox>', 'its id')
     .argument('[command...]', 'in place of a shell, behind --')
     .option('-w, --cwd <directory>')
-    .option('-e, --env <name=value>', 'may be repeated', pair)
+    .option('-e, --env <name[=value]>', 'without a value it is ours; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('-a, --attach <id>', 'go back to a terminal that was left running')
     .option('--keep <duration>', 'how long a terminal that was left waits for its user (default: 1h)', duration)

@@ -1,0 +1,67 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { envPair, filePair } from './variables.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'variables-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+afterEach(() => vi.unstubAllEnvs());
+
+function file(bytes: string | Buffer): string {
+  const path = join(directory, 'value');
+  writeFileSync(path, bytes);
+  return path;
+}
+
+describe('a variable', () => {
+  test('with a value has it, an empty one too', () => {
+    expect(envPair('A=b=c', envPair('X='))).toEqual({ X: '', A: 'b=c' });
+  });
+
+  test('by its name alone has the value that it has here, also when that is empty', () => {
+    vi.stubEnv('MILLIBOX_TRIAL', 'from here');
+    vi.stubEnv('MILLIBOX_EMPTY', '');
+    expect(envPair('MILLIBOX_EMPTY', envPair('MILLIBOX_TRIAL'))).toEqual({
+      MILLIBOX_TRIAL: 'from here',
+      MILLIBOX_EMPTY: '',
+    });
+  });
+
+  test('that is not there is refused, and so is one without a name', () => {
+    expect(() => envPair('MILLIBOX_NOT_THERE')).toThrow('MILLIBOX_NOT_THERE');
+    for (const bad of ['', '=x']) expect(() => envPair(bad)).toThrow();
+  });
+});
+
+describe('a file', () => {
+  test('gives its text without the end of the last line, and no other change', () => {
+    for (const [text, value] of [
+      ['s3cret\n', 's3cret'],
+      ['s3cret', 's3cret'],
+      ['two\nlines\r\n', 'two\nlines'],
+      ['\n\n', '\n'],
+      ['', ''],
+      ['\ufeffmark', '\ufeffmark'],
+    ] as const) {
+      expect(filePair(`KEY=${file(text)}`, { A: 'b' })).toEqual({ A: 'b', KEY: value });
+    }
+  });
+
+  test('may be a pipe', () => {
+    const program = `import { filePair } from '${import.meta.dirname}/variables.ts';
+      process.stdout.write(filePair('KEY=/dev/stdin').KEY);`;
+    const args = [process.execPath, '--input-type=module', '-e', program];
+    const got = execFileSync('sh', ['-c', 'echo s3cret | "$@"', 'sh', ...args]);
+    expect(got.toString()).toBe('s3cret');
+  });
+
+  test('that cannot be a variable is refused with its name, and without its text', () => {
+    for (const bytes of [Buffer.alloc(200_000, 'x'), Buffer.from([0x73, 0xff])]) {
+      expect(() => filePair(`KEY=${file(bytes)}`)).toThrow(/value: (more than|not UTF-8)/);
+    }
+    for (const path of [directory, '/no/such/file', '/dev/zero']) expect(() => filePair(`KEY=${path}`)).toThrow(path);
+    for (const bad of ['KEY', 'KEY=', '=/etc/hosts']) expect(() => filePair(bad)).toThrow('NAME=PATH');
+  });
+});
