@@ -47,12 +47,13 @@ export const FileCall = z.discriminatedUnion('call', [
   /**
    * EVENTs `{ type: 'change', kind, path }` until the stream is reset: create, write, remove, rename (away from this
    * name), chmod, or overflow. OPENED once all that is there is watched. `recursive`: with all directories below, as they
-   * come and go; what is in one that is new may be told twice. Too many of either: `exec_resource_limit`.
+   * come and go; what is in one that is new may be told twice. Too many of either: `exec_resource_limit`. FIN ALL, behind
+   * its `remove` or `rename`, when what is watched is gone from its name.
    */
   z.strictObject({ call: z.literal('watch'), path: Path, recursive: z.boolean().optional() }),
   /** As read, a tar (POSIX pax) of the tree. */
   z.strictObject({ call: z.literal('tar-read'), path: Path }),
-  /** As write, a tar unpacked below the path. Members cannot leave it. */
+  /** As write, a tar unpacked below the path, each file renamed once it is whole. Members cannot leave it. */
   z.strictObject({ call: z.literal('tar-write'), path: Path, owner: Owner.optional() }),
 ]);
 export type FileCall = z.infer<typeof FileCall>;

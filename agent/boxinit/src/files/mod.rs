@@ -20,6 +20,7 @@ use crate::frame;
 use crate::json::Value;
 use crate::mux::Owner;
 use crate::slab::{Key, Slab};
+use crate::sys::io::{Fd, O_DIRECTORY, O_PATH};
 use crate::sys::{self, c_int};
 use crate::users::Accounts;
 
@@ -67,7 +68,7 @@ fn file_error(path: &[u8], errno: i32) -> WireError {
         sys::ENOTDIR => "file_not_directory",
         sys::EEXIST | sys::ENOTEMPTY => "file_exists",
         sys::EISDIR | sys::ENXIO => "file_not_regular",
-        sys::EACCES | sys::EPERM | sys::EROFS => "file_permission_denied",
+        sys::EACCES | sys::EPERM | sys::EROFS | sys::EBUSY | sys::ETXTBSY => "file_permission_denied",
         sys::ENOSPC | sys::EDQUOT | sys::EFBIG => "file_no_space",
         sys::ENAMETOOLONG | sys::ELOOP | sys::EINVAL => "invalid_request",
         sys::EMFILE | sys::ENFILE | sys::ENOMEM => "exec_resource_limit",
@@ -88,7 +89,7 @@ fn path_of(open: &Value, key: &str) -> Result<Vec<u8>, WireError> {
     let path = match (path[0], open.bytes("workdir")) {
         (b'/', _) => path.to_vec(),
         (_, Some(base)) if base.first() == Some(&b'/') && !base.contains(&0) => {
-            [without_trailing_slashes(base), b"/", path].concat()
+            join(without_trailing_slashes(base), path)
         }
         _ => return Err(invalid()),
     };
@@ -155,6 +156,18 @@ fn without_trailing_slashes(path: &[u8]) -> &[u8] {
         end -= 1;
     }
     &path[..end]
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let slash: &[u8] = if directory.last() == Some(&b'/') { b"" } else { b"/" };
+    [directory, slash, name].concat()
+}
+
+/// The directory that holds what a path names, and its name there. What is done by these two goes through no link of
+/// /proc, and where it was looked at.
+fn place(path: &[u8]) -> Result<(Fd, &[u8]), i32> {
+    let (directory, name) = split(path);
+    Ok((sys::fs::open_at(CWD, directory, O_PATH | O_DIRECTORY, 0)?, name))
 }
 
 const CWD: c_int = sys::fs::AT_FDCWD;
@@ -309,11 +322,7 @@ impl Files {
             Call::Write(write) => write.finish(),
             Call::TarWrite(tar) => tar.finish(),
             // Whoever watches has had enough.
-            Call::Watch(_) if channel == frame::ALL => {
-                let stream = job.stream;
-                self.table.remove(key);
-                return core.link.fin(stream, frame::ALL);
-            }
+            Call::Watch(_) if channel == frame::ALL => return self.end(core, key),
             _ => return,
         };
         match done {
@@ -344,9 +353,19 @@ impl Files {
                     }
                 }
             }
-            Ok(false) => {}
+            Ok(false) => {
+                if matches!(self.table.get(key), Some(Job { call: Call::Watch(watch), .. }) if watch.over()) {
+                    self.end(core, key);
+                }
+            }
             // A refusal, as long as it has not begun.
             Err(error) => self.end_watch(core, key, &error),
+        }
+    }
+
+    fn end(&mut self, core: &mut Core, key: Key) {
+        if let Some(job) = self.table.remove(key) {
+            core.link.fin(job.stream, frame::ALL);
         }
     }
 

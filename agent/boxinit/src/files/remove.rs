@@ -1,9 +1,10 @@
 //! Removing a file, or a whole tree a few hundred entries at a time.
 
-use super::{file_error, split, without_trailing_slashes, Progress, CWD};
+use super::{file_error, place, split, without_trailing_slashes, Progress, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::fs::{self, Entries};
+use crate::sys::io::Fd;
 use crate::sys::{self, EISDIR, ENOENT};
 
 const TURN_ENTRIES: usize = 256;
@@ -12,6 +13,8 @@ const MAX_DEPTH: usize = 64;
 
 pub struct Remove {
     path: Vec<u8>,
+    /// The directory that holds the tree.
+    above: Fd,
     /// From the top of the tree down to where we are: the directory, and its name in the one above.
     levels: Vec<(Entries, Vec<u8>)>,
     device: (u32, u32),
@@ -24,16 +27,21 @@ impl Remove {
     pub fn open(open: &Value, path: &[u8]) -> Result<Option<Remove>, WireError> {
         let path = without_trailing_slashes(path);
         let failed = |errno| file_error(path, errno);
-        let found = fs::stat_at(CWD, path, false).map_err(failed)?;
+        let (above, name) = place(path).map_err(failed)?;
+        let found = fs::stat_at(above.raw(), name, false).map_err(failed)?;
         if !found.is_directory() {
-            return fs::unlink(CWD, path).map(|_| None).map_err(failed);
+            return fs::unlink(above.raw(), name).map(|_| None).map_err(failed);
         }
         let root = fs::stat_at(CWD, b"/", true).map_err(failed)?;
         if (root.inode, root.device) == (found.inode, found.device) || matches!(split(path).1, b"." | b"..") {
             return Err(failed(sys::EPERM));
         }
         if !open.flag("recursive") {
-            return fs::remove_directory(CWD, path).map(|_| None).map_err(failed);
+            return fs::remove_directory(above.raw(), name).map(|_| None).map_err(failed);
+        }
+        // Before anything in it is removed.
+        if found.mounted {
+            return Err(failed(sys::EBUSY));
         }
         Remove::tree(path).map(Some)
     }
@@ -41,9 +49,10 @@ impl Remove {
     /// All of a directory that is known to be one.
     pub fn tree(path: &[u8]) -> Result<Remove, WireError> {
         let failed = |errno| file_error(path, errno);
-        let entries = Entries::open(CWD, path, false).map_err(failed)?;
+        let (above, name) = place(path).map_err(failed)?;
+        let entries = Entries::open(above.raw(), name, false).map_err(failed)?;
         let device = fs::stat_fd(entries.fd.raw()).map_err(failed)?.device;
-        Ok(Remove { path: path.to_vec(), levels: vec![(entries, Vec::new())], device, moved: 0 })
+        Ok(Remove { path: path.to_vec(), above, levels: vec![(entries, Vec::new())], device, moved: 0 })
     }
 
     pub fn step(&mut self) -> Result<Progress, WireError> {
@@ -77,9 +86,8 @@ impl Remove {
         if !found.is_directory() {
             return Err(sys::EPERM);
         }
-        if found.device != self.device {
-            // Something is mounted here.
-            return Err(EBUSY);
+        if found.device != self.device || found.mounted {
+            return Err(sys::EBUSY);
         }
         match fs::remove_directory(directory, &name) {
             Ok(()) | Err(ENOENT) => return Ok(false),
@@ -110,7 +118,7 @@ impl Remove {
         };
         let removed = match self.levels.last() {
             Some((above, _)) => fs::remove_directory(above.fd.raw(), &name),
-            None => fs::remove_directory(CWD, &self.path),
+            None => fs::remove_directory(self.above.raw(), split(&self.path).1),
         };
         match removed {
             Ok(()) | Err(ENOENT) => Ok(self.levels.is_empty()),
@@ -123,5 +131,3 @@ impl Remove {
         }
     }
 }
-
-const EBUSY: i32 = 16;

@@ -178,6 +178,11 @@ pub fn records(mut data: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     Some(found)
 }
 
+/// Whether GNU tar has packed a file's parts only, behind a list of where they lie.
+pub fn is_sparse(records: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    records.iter().any(|(key, _)| key.starts_with(b"GNU.sparse."))
+}
+
 /// Overrides what the header said.
 pub fn apply(member: &mut Member, records: &[(Vec<u8>, Vec<u8>)]) -> Option<()> {
     for (key, value) in records {

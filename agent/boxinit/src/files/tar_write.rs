@@ -2,15 +2,17 @@
 //! symbolic links lie in its way: paths are resolved as if the directory were the root.
 
 use super::tar_format::{self as tar, Member, BLOCK};
+use super::write::Temporary;
 use super::{change, file_error, owners_of, shown, split, stat, without_trailing_slashes, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::fs;
-use crate::sys::io::{self, Fd, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY};
+use crate::sys::io::{self, Fd, O_DIRECTORY, O_NOFOLLOW, O_PATH};
 use crate::sys::{self, c_int};
 
 /// The extended headers of one member hold at most two paths and some numbers.
 const MAX_EXTENDED_BYTES: u64 = 1024 * 1024;
+const NO_TAR: &str = "this is not a tar archive (a compressed one is none), or it is damaged";
 
 enum State {
     /// Gathering a header.
@@ -42,8 +44,10 @@ pub struct TarWrite {
     next: Vec<(Vec<u8>, Vec<u8>)>,
     next_bytes: u64,
     global: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The file being written: its directory, name and header.
-    current: Option<(Fd, Vec<u8>, Member)>,
+    /// The file being written, which has another name until it is whole: its own, and its header.
+    current: Option<(Temporary, Vec<u8>, Member)>,
+    /// A header was read: the bytes are a tar.
+    begun: bool,
 }
 
 impl TarWrite {
@@ -67,6 +71,7 @@ impl TarWrite {
             next_bytes: 0,
             global: Vec::new(),
             current: None,
+            begun: false,
         })
     }
 
@@ -82,7 +87,8 @@ impl TarWrite {
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         let between = matches!(self.state, State::Header) && self.gathered.is_empty();
         if !between && !matches!(self.state, State::End) {
-            return Err(WireError::invalid("the archive ends in the middle of a member"));
+            let message = if self.begun { "the archive ends in the middle of a member" } else { NO_TAR };
+            return Err(WireError::invalid(message));
         }
         let found = fs::stat_fd(self.base.raw()).map_err(|errno| file_error(&self.path, errno))?;
         Ok(stat::done_event(&self.path, &found))
@@ -129,8 +135,8 @@ impl TarWrite {
                 }
                 *left -= used as u64;
                 if *left == 0 {
-                    let padding = *padding;
-                    self.close_file()?;
+                    let (fd, padding) = (std::mem::replace(fd, Fd::NONE), *padding);
+                    self.close_file(fd)?;
                     self.skip(padding);
                 }
                 Ok(used)
@@ -150,8 +156,9 @@ impl TarWrite {
             self.state = State::End;
             return Ok(());
         }
-        let damaged = || WireError::invalid("this is not a tar archive, or it is damaged");
+        let damaged = || WireError::invalid(NO_TAR);
         let mut member = tar::decode(&block).ok_or_else(damaged)?;
+        self.begun = true;
         if matches!(member.kind, tar::PAX | tar::PAX_GLOBAL | tar::GNU_NAME | tar::GNU_TARGET) {
             self.next_bytes = self.next_bytes.saturating_add(member.size);
             if self.next_bytes > MAX_EXTENDED_BYTES {
@@ -165,15 +172,16 @@ impl TarWrite {
         }
         self.next_bytes = 0;
         let records = [self.global.as_slice(), &std::mem::take(&mut self.next)].concat();
+        if tar::is_sparse(&records) {
+            let message = format!("{:?} is packed as a sparse file, which cannot be unpacked", shown(&member.name));
+            return Err(WireError::invalid(message));
+        }
         tar::apply(&mut member, &records).ok_or_else(damaged)?;
         let size = if member.kind == tar::FILE || member.kind > b'6' { member.size } else { 0 };
         let padding = tar::padding(size) as u64;
         match self.create(&member)? {
             Some(fd) if size > 0 => self.state = State::File { fd, left: size, padding },
-            Some(_) => {
-                self.close_file()?;
-                self.state = State::Header;
-            }
+            Some(fd) => self.close_file(fd)?,
             None => self.skip(size + padding),
         }
         Ok(())
@@ -208,7 +216,10 @@ impl TarWrite {
         }
         let above = self.parent(directory)?;
         let (_, name) = split(directory);
-        self.make_directory(&above, name, 0o755, self.owner)?;
+        match self.make_directory(&above, name, 0o755, self.owner) {
+            Ok(()) | Err(sys::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
         fs::open_beneath(self.base.raw(), directory, flags)
     }
 
@@ -221,7 +232,6 @@ impl TarWrite {
                 }
                 fs::set_mode(fd.raw(), mode)
             }
-            Err(sys::EEXIST) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
@@ -240,20 +250,27 @@ impl TarWrite {
         let at = above.raw();
         let made = match member.kind {
             tar::DIRECTORY => {
-                let existed = fs::open_beneath(self.base.raw(), &path, O_PATH | O_DIRECTORY).is_ok();
-                return match existed {
-                    true => Ok(None),
-                    false => self.make_directory(&above, &name, member.mode, Some(owner)).map(|_| None).map_err(failed),
+                let exists = || fs::open_beneath(self.base.raw(), &path, O_PATH | O_DIRECTORY).is_ok();
+                if exists() {
+                    return Ok(None);
+                }
+                return match replacing(at, &name, || self.make_directory(&above, &name, member.mode, Some(owner))) {
+                    Err(sys::EEXIST) if exists() => Ok(None),
+                    made => made.map(|_| None).map_err(failed),
                 };
             }
             tar::FILE => {
-                let open = |name: &[u8]| fs::open_at(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-                let fd = replacing(at, &name, || open(&name)).map_err(failed)?;
-                self.current = Some((above, name, Member { uid: owner.0, gid: owner.1, ..member.clone() }));
-                return Ok(Some(fd));
+                let (temporary, file) = Temporary::create(above).map_err(failed)?;
+                self.current = Some((temporary, name, Member { uid: owner.0, gid: owner.1, ..member.clone() }));
+                return Ok(Some(file));
             }
             tar::HARD_LINK => {
                 let target = clean(&member.target)?.ok_or_else(|| failed(sys::EPERM))?;
+                // A file that was packed twice.
+                if target == path {
+                    return Ok(None);
+                }
+                let failed = |errno| file_error(&member.target, errno);
                 let from = self.parent(&target).map_err(failed)?;
                 let result = replacing(at, &name, || fs::hard_link((from.raw(), split(&target).1), (at, &name)));
                 return result.map(|_| None).map_err(failed);
@@ -275,21 +292,22 @@ impl TarWrite {
         Ok(None)
     }
 
-    /// The file's bytes are all here.
-    fn close_file(&mut self) -> Result<(), WireError> {
+    /// The file's bytes are all here: it takes its place.
+    fn close_file(&mut self, file: Fd) -> Result<(), WireError> {
         self.state = State::Header;
-        let (above, name, member) = match self.current.take() {
+        let (temporary, name, member) = match self.current.take() {
             Some(current) => current,
             None => return Ok(()),
         };
         let settle = || -> Result<(), i32> {
-            let fd = fs::open_at(above.raw(), &name, O_WRONLY | O_NOFOLLOW | io::O_NONBLOCK, 0)?;
-            fs::set_owner(fd.raw(), member.uid, member.gid)?;
-            fs::set_mode(fd.raw(), member.mode)?;
-            fs::set_modified_at(above.raw(), &name, member.modified_s);
-            Ok(())
+            let (at, temporary) = (temporary.directory(), temporary.name.as_slice());
+            fs::set_owner(file.raw(), member.uid, member.gid)?;
+            fs::set_mode(file.raw(), member.mode)?;
+            fs::set_modified_at(at, temporary, member.modified_s);
+            fs::rename((at, temporary), (at, &name), true)
         };
-        settle().map_err(|errno| file_error(&member.name, errno))
+        let settled = settle().map_err(|errno| if errno == sys::EISDIR { sys::EEXIST } else { errno });
+        settled.map_err(|errno| file_error(&member.name, errno))
     }
 }
 

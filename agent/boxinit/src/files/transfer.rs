@@ -3,11 +3,11 @@
 use super::remove::Remove;
 use super::tar_read::TarRead;
 use super::tar_write::TarWrite;
-use super::{file_error, path_of, split, without_trailing_slashes, write, Progress, CWD};
+use super::{file_error, path_of, place, split, without_trailing_slashes, write, Progress, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::io::CHUNK;
-use crate::sys::{self, fs};
+use crate::sys::{self, c_int, fs};
 
 /// Chunks copied in one turn.
 const TURN_CHUNKS: usize = 4;
@@ -34,27 +34,33 @@ impl Transfer {
         let to = path_of(open, "to")?;
         let to = without_trailing_slashes(&to);
         let replace = open.flag("overwrite");
-        match fs::rename((CWD, from), (CWD, to), replace) {
+        let (below, name) = place(from).map_err(|errno| file_error(from, errno))?;
+        let (above, new) = place(to).map_err(|errno| file_error(to, errno))?;
+        match rename((below.raw(), name), (above.raw(), new), replace) {
             Ok(()) => return Ok(None),
             Err(sys::EXDEV) => {}
             Err(errno) => {
-                let at_fault = if fs::stat_at(CWD, from, false).is_err() { from } else { to };
+                let at_fault = if fs::stat_at(below.raw(), name, false).is_err() { from } else { to };
                 return Err(file_error(at_fault, errno));
             }
+        }
+        // It would be copied, and then could not be removed.
+        if fs::stat_at(below.raw(), name, false).map_or(false, |found| found.mounted) {
+            return Err(file_error(from, sys::EBUSY));
         }
         if !replace && fs::stat_at(CWD, to, false).is_ok() {
             return Err(file_error(to, sys::EEXIST));
         }
         let directory = split(to).0;
-        let name = write::unused_name();
+        let copy = write::unused_name();
         let phase = Phase::Copy {
-            from: Box::new(TarRead::open_as(from, &name)?),
+            from: Box::new(TarRead::open_as(from, &copy)?),
             to: Box::new(TarWrite::below(directory, None)?),
         };
         Ok(Some(Transfer {
             from: from.to_vec(),
             to: to.to_vec(),
-            copy: Some([directory, b"/", &name].concat()),
+            copy: Some([directory, b"/", &copy].concat()),
             replace,
             phase,
             buffer: vec![0; CHUNK],
@@ -100,4 +106,20 @@ impl Transfer {
             _ => None,
         }
     }
+}
+
+/// As `rename`, which does nothing where both are names of one file: here the old one goes.
+fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result<(), i32> {
+    fs::rename(from, to, replace)?;
+    let (old, new) = match (fs::stat_at(from.0, from.1, false), fs::stat_at(to.0, to.1, false)) {
+        (Ok(old), Ok(new)) if old.links > 1 && (old.inode, old.device) == (new.inode, new.device) => {
+            (fs::stat_fd(from.0)?, fs::stat_fd(to.0)?)
+        }
+        _ => return Ok(()),
+    };
+    let same_place = from.1 == to.1 && (old.inode, old.device) == (new.inode, new.device);
+    if same_place {
+        return Ok(());
+    }
+    fs::unlink(from.0, from.1)
 }

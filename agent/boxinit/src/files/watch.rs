@@ -1,7 +1,7 @@
 //! Watching a file or a directory, or with `recursive` a whole tree.
 
-use super::watched::{join, Watched};
-use super::write;
+use super::watched::Watched;
+use super::{join, write};
 use crate::core::{Core, Source};
 use crate::error::WireError;
 use crate::json::{Value, Writer};
@@ -38,6 +38,11 @@ impl Watch {
 
     pub fn begun(&self) -> bool {
         self.begun
+    }
+
+    /// What was watched is gone from its name.
+    pub fn over(&self) -> bool {
+        self.begun && self.watched.over()
     }
 
     /// Looks through directories for a turn. True while there are more.
@@ -89,7 +94,8 @@ impl Watch {
 
     /// Keeps up with directories that come, go and change their names.
     fn follow(&mut self, change: &Change, path: Option<Vec<u8>>) -> Result<(), WireError> {
-        if change.mask & kernel::IGNORED != 0 {
+        let moved = change.mask & kernel::MOVE_SELF != 0 && self.watched.is_root(change.number);
+        if moved || change.mask & kernel::IGNORED != 0 {
             self.watched.ended(change.number);
         }
         let path = match path {

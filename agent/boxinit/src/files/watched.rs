@@ -1,6 +1,6 @@
 //! Which directories are watched, and what each is called now.
 
-use super::{file_error, CWD};
+use super::{file_error, join, CWD};
 use crate::error::WireError;
 use crate::sys::fs::{self, Entries};
 use crate::sys::inotify::{self, DONT_FOLLOW, ONLY_DIRECTORY};
@@ -56,6 +56,11 @@ impl Watched {
     /// The kernel has let go of it.
     pub fn ended(&mut self, number: c_int) {
         self.paths.remove(&number);
+    }
+
+    /// The root is gone, or has another name: nothing more will be told of what is called so.
+    pub fn over(&self) -> bool {
+        !self.paths.contains_key(&self.root)
     }
 
     /// A directory below the root. What is there already when it is watched is news if the directory is.
@@ -124,11 +129,6 @@ impl Watched {
         }
         Ok(())
     }
-}
-
-pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    let slash: &[u8] = if directory.last() == Some(&b'/') { b"" } else { b"/" };
-    [directory, slash, name].concat()
 }
 
 fn watch_error(path: &[u8], errno: i32) -> WireError {

@@ -12,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const FILE_MODE: u32 = 0o644;
 const MAX_LINKS: usize = 40;
-const EBUSY: i32 = 16;
 
 pub struct Write {
     /// Where it is to be, with symbolic links resolved.
@@ -160,9 +159,9 @@ impl Write {
                 Ok(())
             }
             // The kernel's own files are written where they are: nothing can be made beside them.
-            Err(errno) if exists && errno != sys::ENOSPC && errno != sys::EDQUOT => {
+            Err(errno) if exists && !matches!(errno, sys::ENOSPC | sys::EDQUOT) => {
                 let flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_TRUNC;
-                self.file = fs::open_at(CWD, &self.path, flags, 0).map_err(|_| errno)?;
+                self.file = fs::open_at(CWD, &self.path, flags, 0)?;
                 self.mode = None;
                 self.owner = None;
                 Ok(())
@@ -198,11 +197,11 @@ impl Write {
         }
         let mut found = fs::stat_fd(self.file.raw())?;
         if let Some(temporary) = &self.temporary {
-            let from = (temporary.directory(), temporary.name.as_slice());
-            match fs::rename(from, (CWD, &self.path), true) {
+            let directory = temporary.directory();
+            match fs::rename((directory, &temporary.name), (directory, split(&self.path).1), true) {
                 Ok(()) => {}
                 // A mount point, as a container's /etc/hosts is, cannot be replaced but written.
-                Err(EBUSY) => found = copy_into(&self.file, &self.path)?,
+                Err(sys::EBUSY) => found = copy_into(&self.file, &self.path)?,
                 Err(errno) => return Err(errno),
             }
         }

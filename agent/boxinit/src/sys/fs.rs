@@ -9,6 +9,7 @@ const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 const AT_EMPTY_PATH: c_int = 0x1000;
 const AT_REMOVEDIR: c_int = 0x200;
 const STATX_BASIC: c_uint = 0x7ff;
+const STATX_MOUNT_ROOT: u64 = 0x2000;
 const RENAME_NOREPLACE: c_uint = 1;
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_IN_ROOT: u64 = 0x10;
@@ -113,6 +114,8 @@ pub struct Stat {
     pub special: (u32, u32),
     pub modified_s: i64,
     pub modified_ns: u32,
+    /// Something is mounted here. Kernels before 5.8 do not say.
+    pub mounted: bool,
 }
 
 impl Stat {
@@ -222,6 +225,7 @@ fn stat_with(dir: c_int, path: &[u8], flags: c_int) -> Result<Stat, i32> {
         special: (raw.rdev_major, raw.rdev_minor),
         modified_s: raw.modified.seconds,
         modified_ns: raw.modified.nanos,
+        mounted: raw.attributes & raw.attributes_mask & STATX_MOUNT_ROOT != 0,
     })
 }
 
@@ -299,8 +303,16 @@ pub fn set_mode(fd: c_int, mode: u32) -> Result<(), i32> {
     check(unsafe { c_fchmod(fd, mode) }).map(|_| ())
 }
 
-/// Follows symbolic links.
+/// Follows symbolic links, as `open_at` does.
 pub fn set_mode_at(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
+    let found = open_at(dir, path, O_PATH, 0)?;
+    // The kernel changes no mode by a descriptor that was opened for its place alone.
+    let by_number = c_path(format!("/proc/self/fd/{}", found.raw()).as_bytes())?;
+    match check(unsafe { fchmodat(AT_FDCWD, by_number.as_ptr(), mode, 0) }) {
+        Err(super::ENOENT) => {}
+        result => return result.map(|_| ()),
+    }
+    // Without /proc there are no links of it either.
     let path = c_path(path)?;
     check(unsafe { fchmodat(dir, path.as_ptr(), mode, 0) }).map(|_| ())
 }
@@ -310,9 +322,9 @@ pub fn set_owner(fd: c_int, uid: u32, gid: u32) -> Result<(), i32> {
 }
 
 pub fn set_owner_at(dir: c_int, path: &[u8], (uid, gid): (u32, u32), follow: bool) -> Result<(), i32> {
-    let path = c_path(path)?;
-    let flags = if follow { 0 } else { AT_SYMLINK_NOFOLLOW };
-    check(unsafe { fchownat(dir, path.as_ptr(), uid, gid, flags) }).map(|_| ())
+    let found = open_at(dir, path, O_PATH | if follow { 0 } else { O_NOFOLLOW }, 0)?;
+    let itself = c_path(b"")?;
+    check(unsafe { fchownat(found.raw(), itself.as_ptr(), uid, gid, AT_EMPTY_PATH) }).map(|_| ())
 }
 
 /// Only the time of change; never through a symbolic link.

@@ -1,9 +1,11 @@
 //! Trees as tar archives.
 
-use crate::calls::{call, pattern, upload};
+use crate::calls::{call, pattern, request, upload};
 use crate::support::Agent;
+use boxinit::frame;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 #[test]
 fn a_tree_travels_as_a_tar_both_ways() {
@@ -143,4 +145,75 @@ fn the_extended_headers_of_one_member_are_bounded_together() {
     assert!(write(&many).event("done").is_some());
     let result = write(&header.repeat(20));
     assert_eq!(result.reset.as_ref().and_then(|error| error.text("code")), Some("invalid_request"));
+}
+
+/// What a directory holds, by name.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("list");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_member_that_breaks_off_leaves_the_old_file_and_no_other() {
+    let mut agent = Agent::start();
+    let to = agent.directory.join("box");
+    let path = to.as_os_str().as_bytes().to_vec();
+    std::fs::create_dir(&to).expect("directory");
+    std::fs::write(to.join("old"), "old").expect("file");
+    let archive = [member("whole", b'0', "", b"whole"), member("old", b'0', "", &[b'n'; 5000])].concat();
+    let result = upload(&mut agent, "tar-write", &path, "", &archive[..3000]);
+    assert_eq!(result.reset.as_ref().and_then(|error| error.text("code")), Some("invalid_request"));
+    let stream = agent.open(&request("tar-write", &path, ""));
+    agent.send(frame::DATA, frame::BYTES, stream, &archive[..3000]);
+    agent.send(frame::RESET, 0, stream, b"{}");
+    assert_eq!(agent.sh("true").code(), 0);
+    assert_eq!(names(&to), ["old", "whole"]);
+    assert_eq!(std::fs::read(to.join("old")).expect("old"), b"old");
+    assert!(upload(&mut agent, "tar-write", &path, "", &[archive.as_slice(), &[0; 1024]].concat())
+        .event("done")
+        .is_some());
+    assert_eq!(std::fs::metadata(to.join("old")).expect("old").len(), 5000);
+    assert_eq!(names(&to), ["old", "whole"]);
+}
+
+#[test]
+fn members_take_the_place_of_what_has_their_name_as_tar_does() {
+    let mut agent = Agent::start();
+    let to = agent.directory.join("box");
+    let mut write = |members: &[Vec<u8>]| {
+        let bytes = [members.concat().as_slice(), &[0; 1024]].concat();
+        upload(&mut agent, "tar-write", to.as_os_str().as_bytes(), "", &bytes)
+    };
+    // A file packed twice is a hard link to itself.
+    assert!(write(&[member("f", b'0', "", b"1"), member("f", b'1', "f", b"")]).event("done").is_some());
+    assert_eq!(std::fs::read(to.join("f")).expect("file"), b"1");
+    assert!(write(&[member("f/", b'5', "", b""), member("f/in", b'0', "", b"2")]).event("done").is_some());
+    assert_eq!(std::fs::read(to.join("f/in")).expect("file"), b"2");
+    let refused = write(&[member("f", b'0', "", b"3")]);
+    assert_eq!(refused.reset.as_ref().and_then(|error| error.text("code")), Some("file_exists"));
+    assert_eq!(names(&to), ["f"]);
+    assert_eq!(names(&to.join("f")), ["in"]);
+    let missing = write(&[member("h", b'1', "none", b"")]);
+    let said = missing.reset.as_ref().and_then(|error| error.text("message")).unwrap_or("");
+    assert!(said.contains("none"), "{}", said);
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_refused_by_name_and_never_unpacked_as_something_else() {
+    let mut agent = Agent::start();
+    let to = agent.directory.join("box");
+    let mut said = |archive: &[u8]| {
+        let result = upload(&mut agent, "tar-write", to.as_os_str().as_bytes(), "", archive);
+        let error = result.reset.expect("refused");
+        assert_eq!(error.text("code"), Some("invalid_request"));
+        error.text("message").unwrap_or("").to_string()
+    };
+    let sparse = member("pax", b'x', "", b"22 GNU.sparse.major=1\n");
+    let archive = [sparse, member("GNUSparseFile.1/s", b'0', "", b"parts"), vec![0; 1024]].concat();
+    assert!(said(&archive).contains("sparse"));
+    assert!(said(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3]).contains("not a tar"));
+    assert_eq!(names(&to), [""; 0]);
 }

@@ -118,3 +118,41 @@ fn a_move_that_is_called_off_leaves_the_original_and_no_part_of_a_copy() {
     }
     std::fs::remove_dir_all(&shm).expect("clean up");
 }
+
+#[test]
+fn no_link_of_proc_leads_a_change_to_what_a_process_has_open() {
+    let mut agent = Agent::start();
+    let file = agent.directory.join("file");
+    std::fs::write(&file, "1").expect("file");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("mode");
+    let through = Path::new("/proc/self/root").join(file.strip_prefix("/").expect("absolute"));
+    assert!(std::fs::metadata(&through).is_ok());
+    let other = format!(r#","to":"{}2""#, file.display());
+    assert_eq!(call(&mut agent, "move", &through, &other).refusal(), "invalid_request");
+    let back = format!(r#","to":"{}2""#, through.display());
+    assert_eq!(call(&mut agent, "move", &file, &back).refusal(), "invalid_request");
+    assert_eq!(call(&mut agent, "chmod", &through, r#","mode":511,"owner":"77""#).refusal(), "invalid_request");
+    assert_eq!(call(&mut agent, "remove", &through, "").refusal(), "invalid_request");
+    assert_eq!(call(&mut agent, "mkdir", &through.with_file_name("made"), "").refusal(), "invalid_request");
+    assert_eq!(call(&mut agent, "chmod", Path::new("/proc/self/fd/0"), r#","mode":511"#).refusal(), "invalid_request");
+    let found = std::fs::metadata(&file).expect("file");
+    assert_eq!((found.mode() & 0o7777, found.uid()), (0o600, 0));
+    assert!(!file.with_file_name("made").exists());
+}
+
+#[test]
+fn a_move_onto_another_name_of_the_same_file_leaves_one_name() {
+    let mut agent = Agent::start();
+    let (one, two) = (agent.directory.join("one"), agent.directory.join("two"));
+    std::fs::write(&one, "1").expect("file");
+    std::fs::hard_link(&one, &two).expect("link");
+    let to = |path: &Path| format!(r#","to":"{}","overwrite":true"#, path.display());
+    assert!(call(&mut agent, "move", &one, &to(&two)).opened.is_some());
+    assert!(!one.exists());
+    assert!(two.exists());
+    // And onto itself, however it is spelled, none goes.
+    std::fs::hard_link(&two, &one).expect("link");
+    let here = agent.directory.join(".").join("one");
+    assert!(call(&mut agent, "move", &one, &to(&here)).opened.is_some());
+    assert!(one.exists() && two.exists());
+}

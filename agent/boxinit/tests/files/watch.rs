@@ -1,7 +1,7 @@
 //! Being told of changes.
 
 use crate::calls::{request, upload};
-use crate::support::{Agent, Outcome};
+use crate::support::{self, Agent, Outcome};
 use boxinit::frame;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -128,4 +128,30 @@ fn watches_are_bounded_in_number_and_in_size() {
     assert_eq!(code.as_deref(), Some("exec_resource_limit"));
     let (_, outcome) = watch(&mut agent, &small, "");
     assert!(outcome.opened.is_some());
+}
+
+#[test]
+fn a_watch_ends_when_what_it_watches_is_gone_from_its_name() {
+    let mut agent = Agent::start();
+    let directory = agent.directory.join("watched");
+    let file = agent.directory.join("file");
+    for (more, rename) in [("", false), ("", true), (r#","recursive":true"#, false), (r#","recursive":true"#, true)] {
+        std::fs::create_dir(&directory).expect("directory");
+        let (stream, mut outcome) = watch(&mut agent, &directory, more);
+        match rename {
+            true => std::fs::rename(&directory, agent.directory.join(support::unique("away"))).expect("rename"),
+            false => std::fs::remove_dir(&directory).expect("remove"),
+        }
+        agent.until(stream, &mut outcome, |_| false);
+        assert!(outcome.fin && outcome.reset.is_none(), "{:?}", outcome);
+        let kind = if rename { "rename" } else { "remove" };
+        let itself = directory.display().to_string();
+        assert!(told(&outcome, &directory).contains(&(kind.to_string(), itself)), "{:?}", outcome);
+    }
+    std::fs::write(&file, "old").expect("file");
+    let (stream, mut outcome) = watch(&mut agent, &file, "");
+    std::fs::write(agent.directory.join("new"), "new").expect("file");
+    std::fs::rename(agent.directory.join("new"), &file).expect("rename");
+    agent.until(stream, &mut outcome, |_| false);
+    assert!(outcome.fin, "{:?}", outcome);
 }
