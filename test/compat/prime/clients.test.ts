@@ -27,7 +27,7 @@ const CLIENTS: Client[] = [
   // As against a server that has no batch endpoints; the same release over the other wire has them.
   { venv: '0.2.39', wire: 'json', env: { BATCH_ENDPOINTS: 'off', SILENT_SECONDS: '100' } },
   { venv: '0.2.39', wire: 'connect', also: ['processes.py'] },
-  { venv: 'newest', wire: '', also: ['processes.py'] },
+  { venv: 'newest', wire: '', also: ['processes.py', 'cuts.py'] },
 ];
 
 const clients = CLIENTS.map((client) => ({
