@@ -1,6 +1,7 @@
-"""Live processes: checks 22 and 23 of the list in docs/prime.md."""
+"""Live processes: check 22 of the list in docs/prime.md."""
 
 import asyncio
+import time
 
 from prime_sandboxes import APIError
 from harness import VERSION, check, main, raises
@@ -59,11 +60,22 @@ async def closing(s):
     await s.until(gone)
 
 
-@check("many live processes at once leave room for commands")
+async def usual_seconds(s):
+    """How long a command takes: the median of a few."""
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        assert (await s.run("echo room")).stdout == "room\n"
+        took.append(time.monotonic() - began)
+    return sorted(took)[len(took) // 2]
+
+
+@check("of two hundred live processes at once all answer, and commands do within a second all the same")
 async def many(s):
+    alone = await usual_seconds(s)
     processes = await asyncio.gather(*(s.client.open_process(s.sandbox, "cat") for _ in range(200)))
-    answer = await s.run("echo room")
-    assert answer.stdout == "room\n"
+    # On a machine where a command alone takes its time, as many times that.
+    assert await usual_seconds(s) < max(1, 20 * alone), alone
     for process in processes:
         await process.write_stdin(b"ping")
     for process in processes:
