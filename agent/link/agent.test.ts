@@ -93,9 +93,9 @@ test('a draining node takes nothing new, and goes on with what it has', async ()
   expect(await codeOf(h.client.create(newSpec()))).toBe('no error');
 });
 
-test('an image that cannot be pulled ends the sandbox, with the reason', async () => {
+test.each(['missing', 'large'])('an image that cannot be had (%s) ends the sandbox, with the reason', async (kind) => {
   await using h = await Harness.fake();
-  const spec = newSpec({ image: 'missing/image' });
+  const spec = newSpec({ image: `${kind}/image` });
   await h.client.create(spec);
   expect(await codeOf(h.client.exec(spec.id, { argv: ['true'] }))).toBe('sandbox_ended');
   expect(h.record(spec.id)).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed' });

@@ -250,7 +250,10 @@ export class Sandboxes {
       if (sandbox.ended || sandbox.provisioning.signal.aborted) return;
       const failure = ServiceError.from(error);
       this.#options.log.warn({ err: error, sandbox: sandbox.id }, 'a sandbox could not be started');
-      const reason = failure.code.startsWith('image_') ? 'image_pull_failed' : 'start_failed';
+      // An image that is too large for the disk, or takes too long to unpack, says nothing of the node either: a node that
+      // fails to start sandboxes is given no others, and whoever names such an image must not bring that about.
+      const ofImage = sandbox.image === null || failure.code.startsWith('image_');
+      const reason = ofImage ? 'image_pull_failed' : 'start_failed';
       this.end(sandbox, reason, failure.message);
     });
     background(work, 'provisioning', this.#options.log);

@@ -1,12 +1,17 @@
 /** Images of the fake runtime: every name is there, except those that say how their pull fails. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { ServiceError, isErrorCode } from '../../../src/protocol/errors.ts';
+import { ServiceError, type ErrorCode } from '../../../src/protocol/errors.ts';
 import type { Image, Images, PullProgress } from '../runtime.ts';
 
-/** `missing/…`, `unauthorized/…`, `unreachable/…`, `invalid/…`: the pull fails so. */
-const FAILING = /^(missing|unauthorized|unreachable|invalid)\//;
-const CODES: Record<string, string> = { missing: 'not_found' };
+/** `missing/…` and the like: the pull fails so. */
+const FAILING: Readonly<Record<string, ErrorCode>> = {
+  missing: 'image_not_found',
+  unauthorized: 'image_unauthorized',
+  unreachable: 'image_unreachable',
+  invalid: 'image_invalid',
+  large: 'capacity_exhausted',
+};
 
 export class FakeImages implements Images {
   readonly #images = new Map<string, Image>();
@@ -60,11 +65,8 @@ export class FakeImages implements Images {
   async #pull(ref: string): Promise<Image> {
     this.pulls += 1;
     await new Promise((resolve) => setTimeout(resolve, this.#pullMs));
-    const kind = FAILING.exec(ref)?.[1];
-    if (kind !== undefined) {
-      const code = `image_${CODES[kind] ?? kind}`;
-      throw new ServiceError(isErrorCode(code) ? code : 'internal');
-    }
+    const code = FAILING[/^(.*?)\//.exec(ref)?.[1] ?? ''];
+    if (code !== undefined) throw new ServiceError(code);
     const image: Image = {
       ref,
       id: `sha256:${Buffer.from(ref).toString('hex')}`,
