@@ -21,7 +21,7 @@ export function hasRoom({ bavail, bsize, files, ffree }: Space, minFreeBytes: nu
 
 /**
  * Does `work` while `minFreeBytes`, and some files, are left on the file system of `dir`, and aborts its signal once they
- * are not.
+ * are not. They are left at its end as well.
  * @throws ServiceError `capacity_exhausted`, or what `work` throws.
  */
 export async function whileThereIsRoom<T>(
@@ -39,7 +39,10 @@ export async function whileThereIsRoom<T>(
   try {
     await look();
     linked.signal.throwIfAborted();
-    return await work(linked.signal);
+    const result = await work(linked.signal);
+    await look();
+    linked.signal.throwIfAborted();
+    return result;
   } catch (error) {
     throw saysFull(error) ? noRoom(error) : error;
   } finally {
