@@ -18,6 +18,17 @@ export const RESOLVER = '10.99.0.53';
 export const NODE = '198.51.100.1';
 const GATEWAY = '198.51.100.2';
 
+/** The same by version 6 of the protocol; a metadata service of its own, and what leads back to version 4. */
+export const SIX = {
+  node: '2001:db8:1::1',
+  gateway: '2001:db8:1::2',
+  public: '2001:db8:80::10',
+  metadata: 'fd00:ec2::254',
+  private: 'fd12:3456::1',
+  translated: '64:ff9b::a9fe:a9fe',
+  tunnelled: '2002:a9fe:a9fe::1',
+} as const;
+
 /**
  * Says hello on port 80 and port 53 by TCP, and echoes what comes to port 53 by UDP: from the very address that was asked,
  * so each has a socket of its own.
@@ -91,6 +102,22 @@ export class World implements AsyncDisposable {
     });
     const { stdout } = this.#standIn;
     if (stdout !== null) await once(stdout, 'data');
+  }
+
+  /** Version 6 of the protocol, on node and world. */
+  async speakSix(): Promise<void> {
+    const add = async (where: string, address: string, device: string): Promise<unknown> =>
+      await run('ip', ['-n', where, 'addr', 'add', address, 'dev', device, 'nodad']);
+    const { node, gateway, ...held } = SIX;
+    await add(this.#node, `${node}/64`, 'up0');
+    await add(this.#world, `${gateway}/64`, 'w0');
+    for (const address of Object.values(held)) await add(this.#world, `${address}/128`, 'lo');
+    await run('ip', ['-n', this.#node, 'route', 'add', 'default', 'via', gateway]);
+  }
+
+  /** The file of the namespace in which the stand-ins are. */
+  get around(): string {
+    return `/run/netns/${this.#world}`;
   }
 
   /** What a program prints that runs on the node. @throws Error when it fails. */
