@@ -1,5 +1,5 @@
 /** Memory of the machine and of processes, from the kernel's own counters. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 function field(text: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? Number.NaN);
@@ -18,11 +18,6 @@ export function residentMb(pid: number): number {
   } catch {
     return 0;
   }
-}
-
-/** Processes of the machine. */
-function processCount(): number {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
 }
 
 /** Follows the largest resident memory of some processes while something runs. */

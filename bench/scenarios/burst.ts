@@ -4,7 +4,7 @@ import { spread } from '../load/lanes.ts';
 import { poolReady } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_N = 500;
 const DOCKER_RUNS = 16;
@@ -38,7 +38,7 @@ export const burst: Scenario = {
         finished.push(performance.now() - start);
       }),
     );
-    const row = all.row(performance.now() - start);
+    const burstMs = performance.now() - start;
 
     // Everything after the first `pool` had to be made first: that part of the burst shows the refill rate. A pool that
     // was as large as the burst is emptied by a second wave.
@@ -63,21 +63,47 @@ export const burst: Scenario = {
     const runs = new Samples('docker.run');
     const dockerStart = performance.now();
     if (docker !== undefined) await spread(DOCKER_RUNS, DOCKER_WIDTH, () => runs.time(() => docker.run(TRUE)));
-    const dockerRow = runs.row(performance.now() - dockerStart);
+    const dockerMs = performance.now() - dockerStart;
 
     return {
       setup: { n, pool },
-      rows: [row, ...(refill.times.length > 0 ? [refill.row(refillMs)] : []), dockerRow],
-      ratios: {
-        burstMaxMs: row.maxMs,
-        ok: row.ok,
-        refillVsDocker: ratio(refillPerSec, dockerRow.perSec),
-        refillPerSec: round(refillPerSec),
-      },
-      errors: failures(all, refill, runs),
+      ...burstFigures({
+        burst: { samples: all, elapsedMs: burstMs },
+        refill: { samples: refill, elapsedMs: refillMs, perSec: refillPerSec },
+        docker: { samples: runs, elapsedMs: dockerMs },
+      }),
     };
   },
 };
+
+interface Wave {
+  samples: Samples;
+  elapsedMs: number;
+}
+
+/** `refill.perSec`: containers made per second while creates waited for them; its samples are none without a second wave. */
+export function burstFigures({
+  burst: first,
+  refill,
+  docker,
+}: {
+  burst: Wave;
+  refill: Wave & { perSec: number };
+  docker: Wave;
+}): Figures {
+  const row = first.samples.row(first.elapsedMs);
+  const dockerRow = docker.samples.row(docker.elapsedMs);
+  return {
+    rows: [row, ...(refill.samples.times.length > 0 ? [refill.samples.row(refill.elapsedMs)] : []), dockerRow],
+    ratios: {
+      burstMaxMs: row.maxMs,
+      ok: row.ok,
+      refillVsDocker: ratio(refill.perSec, dockerRow.perSec),
+      refillPerSec: round(refill.perSec),
+    },
+    errors: failures(first.samples, refill.samples, docker.samples),
+  };
+}
 
 /** Rate of a run of end times, from the first of them to the last. */
 function perSecond(ends: readonly number[]): number {

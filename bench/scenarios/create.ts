@@ -5,7 +5,7 @@ import { atRest } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { samplesPlot } from '../report/plot/plots.ts';
 import { ratio, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 100;
 const WARM_UP_ROUNDS = 5;
@@ -32,47 +32,57 @@ export const create: Scenario = {
     };
 
     const measure = async (n: number) => {
-      const made = new Samples('create');
-      const execs = new Samples('exec');
-      const runs = new Samples('docker.run');
+      const samples = createSamples();
       await interleave(n, [
         {
           run: whenIdle(async () => {
             let sandbox: ReturnType<Sandboxes['create']> | undefined;
-            await made.time(async () => {
+            await samples.made.time(async () => {
               sandbox = sandboxes.create();
               await mustSucceed(sandbox.exec(TRUE));
             });
             if (sandbox !== undefined) await sandboxes.delete(sandbox);
           }),
         },
-        { run: whenIdle(() => execs.time(() => mustSucceed(steady.exec(TRUE)))) },
+        { run: whenIdle(() => samples.execs.time(() => mustSucceed(steady.exec(TRUE)))) },
         ...(docker === undefined
           ? []
-          : [{ every: DOCKER_EVERY, run: whenIdle(() => runs.time(() => docker.run(TRUE))) }]),
+          : [{ every: DOCKER_EVERY, run: whenIdle(() => samples.runs.time(() => docker.run(TRUE))) }]),
       ]);
-      return { made, execs, runs };
+      return samples;
     };
 
     options.progress('create: warming up');
     await measure(WARM_UP_ROUNDS);
     options.progress(`create: ${rounds} rounds`);
-    const { made, execs, runs } = await measure(rounds);
+    const samples = await measure(rounds);
     return {
       setup: { rounds, warmUpRounds: WARM_UP_ROUNDS },
-      rows: [made.row(), execs.row(), runs.row()],
-      ratios: {
-        dockerRunVsCreate: ratio(runs.p50, made.p50),
-        createVsExec: ratio(made.p50, execs.p50),
-      },
-      errors: failures(made, execs, runs),
+      ...createFigures(samples),
       plots: {
         percentiles: samplesPlot('From create to the end of the first command', `/bin/true, ${rounds} rounds`, [
-          made,
-          execs,
-          runs,
+          samples.made,
+          samples.execs,
+          samples.runs,
         ]),
       },
     };
   },
 };
+
+export const createSamples = () => ({
+  made: new Samples('create'),
+  execs: new Samples('exec'),
+  runs: new Samples('docker.run'),
+});
+
+export function createFigures({ made, execs, runs }: ReturnType<typeof createSamples>): Figures {
+  return {
+    rows: [made.row(), execs.row(), runs.row()],
+    ratios: {
+      dockerRunVsCreate: ratio(runs.p50, made.p50),
+      createVsExec: ratio(made.p50, execs.p50),
+    },
+    errors: failures(made, execs, runs),
+  };
+}

@@ -3,7 +3,7 @@ import { interleave, spread } from '../load/lanes.ts';
 import { machineUsedMb } from '../load/memory.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 import { sleep } from '../../src/lib/deadline.ts';
 
 const DEFAULT_N = 1_000;
@@ -42,17 +42,23 @@ export const density: Scenario = {
     const perSandboxMb = (machineUsedMb() - usedBefore) / Math.max(1, created.times.length);
     options.progress('density: an exec among them');
     const among = await measure('exec.among');
-    const alive = created.times.length + 1;
-
-    return {
-      setup: { n, alive },
-      rows: [created.row(createdMs), alone.row(), among.row()],
-      ratios: {
-        rssPerSandboxMb: round(perSandboxMb),
-        execAmongVsAlone: ratio(among.p50, alone.p50),
-        alive,
-      },
-      errors: failures(created, alone, among),
-    };
+    const figures = densityFigures({ created, alone, among }, createdMs, perSandboxMb);
+    return { setup: { n, alive: created.times.length + 1 }, ...figures };
   },
 };
+
+export function densityFigures(
+  { created, alone, among }: { created: Samples; alone: Samples; among: Samples },
+  createdMs: number,
+  perSandboxMb: number,
+): Figures {
+  return {
+    rows: [created.row(createdMs), alone.row(), among.row()],
+    ratios: {
+      rssPerSandboxMb: round(perSandboxMb),
+      execAmongVsAlone: ratio(among.p50, alone.p50),
+      alive: created.times.length + 1,
+    },
+    errors: failures(created, alone, among),
+  };
+}

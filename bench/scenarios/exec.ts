@@ -7,7 +7,7 @@ import { spawnLoopRate, SpawnServer } from '../load/spawn-loop.ts';
 import { spawnAndWait } from '../load/spawn.ts';
 import { samplesPlot } from '../report/plot/plots.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 1_000;
 const WARM_UP_ROUNDS = 100;
@@ -29,12 +29,7 @@ export const exec: Scenario = {
     await using docker = await DockerBaseline.find(target.image);
     await docker?.startIdle(trueFile, TRUE_INSIDE);
 
-    const samples = {
-      exec: new Samples('exec'),
-      node: new Samples('node.spawn'),
-      native: new Samples('posix_spawn'),
-      docker: new Samples('docker.exec'),
-    };
+    const samples = execSamples();
     {
       options.progress('exec: one at a time');
       const [sandbox] = await sandboxes.withTrue(1, trueFile);
@@ -57,30 +52,19 @@ export const exec: Scenario = {
 
     options.progress(`exec: ${LANES} sandboxes in a closed loop`);
     const many = await sandboxes.withTrue(LANES, trueFile);
-    const loop = new Samples('exec.closed-loop');
-    let loopMs = 0;
-    let nativeRate = 0;
+    const loop = { samples: new Samples('exec.closed-loop'), elapsedMs: 0, nativePerSec: 0 };
     for (let round = 0; round < LOOP_ROUNDS; round++) {
-      loopMs += await closedLoop(LANES, LOOP_MS, (lane) =>
-        loop.time(() => mustSucceed((many[lane] as (typeof many)[number]).exec([TRUE_INSIDE]))),
+      loop.elapsedMs += await closedLoop(LANES, LOOP_MS, (lane) =>
+        loop.samples.time(() => mustSucceed((many[lane] as (typeof many)[number]).exec([TRUE_INSIDE]))),
       );
       // As many spawns as the sandboxes just ran: about as long a time.
-      const n = Math.max(500, Math.round(loop.times.length / (round + 1)));
-      nativeRate += (await spawnLoopRate(spawnLoop, trueFile, availableParallelism(), n)) / LOOP_ROUNDS;
+      const n = Math.max(500, Math.round(loop.samples.times.length / (round + 1)));
+      loop.nativePerSec += (await spawnLoopRate(spawnLoop, trueFile, availableParallelism(), n)) / LOOP_ROUNDS;
     }
-    const loopRow = loop.row(loopMs);
 
     return {
       setup: { rounds, warmUpRounds: WARM_UP_ROUNDS, sandboxes: LANES, loopMs: LOOP_MS * LOOP_ROUNDS },
-      rows: [samples.exec.row(), samples.node.row(), samples.native.row(), samples.docker.row(), loopRow],
-      ratios: {
-        execVsNodeSpawn: ratio(samples.exec.p50, samples.node.p50),
-        execVsPosixSpawn: ratio(samples.exec.p50, samples.native.p50),
-        dockerExecVsExec: ratio(samples.docker.p50, samples.exec.p50),
-        throughputVsPosixSpawn: ratio(loopRow.perSec, nativeRate),
-        posixSpawnPerSec: round(nativeRate),
-      },
-      errors: failures(samples.exec, samples.node, samples.native, samples.docker, loop),
+      ...execFigures(samples, loop),
       plots: {
         percentiles: samplesPlot('One command, one at a time', `a static program that does nothing, ${rounds} rounds`, [
           samples.exec,
@@ -92,6 +76,32 @@ export const exec: Scenario = {
     };
   },
 };
+
+export const execSamples = () => ({
+  exec: new Samples('exec'),
+  node: new Samples('node.spawn'),
+  native: new Samples('posix_spawn'),
+  docker: new Samples('docker.exec'),
+});
+
+/** `nativePerSec`: what the bare loop reaches on all cores. */
+export function execFigures(
+  { exec, node, native, docker }: ReturnType<typeof execSamples>,
+  loop: { samples: Samples; elapsedMs: number; nativePerSec: number },
+): Figures {
+  const loopRow = loop.samples.row(loop.elapsedMs);
+  return {
+    rows: [exec.row(), node.row(), native.row(), docker.row(), loopRow],
+    ratios: {
+      execVsNodeSpawn: ratio(exec.p50, node.p50),
+      execVsPosixSpawn: ratio(exec.p50, native.p50),
+      dockerExecVsExec: ratio(docker.p50, exec.p50),
+      throughputVsPosixSpawn: ratio(loopRow.perSec, loop.nativePerSec),
+      posixSpawnPerSec: round(loop.nativePerSec),
+    },
+    errors: failures(exec, node, native, docker, loop.samples),
+  };
+}
 
 async function nativeSpawn(into: Samples, server: SpawnServer): Promise<void> {
   try {

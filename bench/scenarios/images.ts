@@ -5,7 +5,7 @@ import { interleave } from '../load/lanes.ts';
 import { atRest } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, percentile, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_N = 200;
 const DOCKER_RUNS = 12;
@@ -33,8 +33,7 @@ export const images: Scenario = {
     await made.load(target.runtime, target.operator);
     await using docker = await DockerBaseline.find(target.image);
 
-    const many = new Samples('create+exec.many-images');
-    const one = new Samples('create+exec.one-image');
+    const samples = imagesSamples();
     const claims: number[] = [];
     const warm = target.pids === undefined ? 1 : POOL;
     const createIn = (row: Samples, image: string) => async (): Promise<void> => {
@@ -57,13 +56,12 @@ export const images: Scenario = {
     await createIn(new Samples('warm-up'), first)();
     options.progress(`images: ${n} images, one sandbox each`);
     await interleave(n, [
-      { run: (round) => createIn(many, made.refs[round % made.refs.length] as string)() },
-      { run: () => createIn(one, first)() },
+      { run: (round) => createIn(samples.many, made.refs[round % made.refs.length] as string)() },
+      { run: () => createIn(samples.one, first)() },
     ]);
 
     // Cold: as many are asked for at once as empty the pool; the ones behind it had no warm container.
     options.progress('images: with the pool empty');
-    const cold = new Samples('create+exec.pool-empty');
     for (let i = 0; i < COLD_RUNS; i++) {
       const drained = await Promise.all(
         Array.from({ length: Math.max(1, await target.operator.warm()) }, async () => {
@@ -80,28 +78,41 @@ export const images: Scenario = {
         await mustSucceed(sandbox.exec(TRUE));
         const ms = performance.now() - start;
         // A refill that came in between made this one warm: it says nothing about a cold create.
-        if ((await sandbox.refresh()).timings.warm !== true) cold.add(ms);
+        if ((await sandbox.refresh()).timings.warm !== true) samples.cold.add(ms);
       } catch (error) {
-        cold.fail(error);
+        samples.cold.fail(error);
       }
       for (const each of [...drained, ...(sandbox === undefined ? [] : [sandbox])]) await sandboxes.delete(each);
     }
     options.progress('images: docker run');
-    const runs = new Samples('docker.run');
     if (docker !== undefined) {
-      await interleave(DOCKER_RUNS, [{ run: () => runs.time(() => docker.run(['/bin/true'])) }]);
+      await interleave(DOCKER_RUNS, [{ run: () => samples.runs.time(() => docker.run(['/bin/true'])) }]);
     }
 
-    const sortedClaims = claims.toSorted((a, b) => a - b);
-    return {
-      setup: { images: n, coldRuns: cold.times.length },
-      rows: [many.row(), one.row(), cold.row(), runs.row()],
-      ratios: {
-        imagesVsOne: ratio(many.p50, one.p50),
-        dockerRunVsCold: ratio(runs.p50, cold.p50),
-        claimP50Ms: round(percentile(sortedClaims, 0.5)),
-      },
-      errors: failures(many, one, cold, runs),
-    };
+    return { setup: { images: n, coldRuns: samples.cold.times.length }, ...imagesFigures(samples, claims) };
   },
 };
+
+export const imagesSamples = () => ({
+  many: new Samples('create+exec.many-images'),
+  one: new Samples('create+exec.one-image'),
+  cold: new Samples('create+exec.pool-empty'),
+  runs: new Samples('docker.run'),
+});
+
+/** @param claims how long each claim took, in milliseconds. */
+export function imagesFigures(
+  { many, one, cold, runs }: ReturnType<typeof imagesSamples>,
+  claims: readonly number[],
+): Figures {
+  const sortedClaims = claims.toSorted((a, b) => a - b);
+  return {
+    rows: [many.row(), one.row(), cold.row(), runs.row()],
+    ratios: {
+      imagesVsOne: ratio(many.p50, one.p50),
+      dockerRunVsCold: ratio(runs.p50, cold.p50),
+      claimP50Ms: round(percentile(sortedClaims, 0.5)),
+    },
+    errors: failures(many, one, cold, runs),
+  };
+}

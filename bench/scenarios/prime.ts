@@ -4,7 +4,7 @@ import { poolReady } from '../load/pool.ts';
 import { PrimeClient } from '../load/prime-client.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 100;
 const WARM_UP_ROUNDS = 5;
@@ -36,12 +36,7 @@ export const prime: Scenario = {
       }
     };
     const measure = async (n: number) => {
-      const rows = {
-        execs: new Samples('exec'),
-        primeExecs: new Samples('prime.exec'),
-        creates: new Samples('create'),
-        primeCreates: new Samples('prime.create'),
-      };
+      const rows = primeSamples();
       await interleave(n, [
         { run: () => rows.execs.time(native) },
         { run: () => take(rows.primeExecs, 'exec') },
@@ -72,7 +67,7 @@ export const prime: Scenario = {
     options.progress('prime: warming up');
     await measure(WARM_UP_ROUNDS);
     options.progress(`prime: ${rounds} rounds`);
-    const { execs, primeExecs, creates, primeCreates } = await measure(rounds);
+    const samples = await measure(rounds);
 
     options.progress(`prime: ${ROLLOUTS} rollouts at once`);
     await poolReady(target.operator, POOL);
@@ -92,14 +87,31 @@ export const prime: Scenario = {
 
     return {
       setup: { rounds, rollouts: ROLLOUTS, commands: COMMANDS },
-      rows: [execs.row(), primeExecs.row(), creates.row(), primeCreates.row(), rollouts.row(elapsed)],
-      ratios: {
-        primeExecVsNative: ratio(primeExecs.p50, execs.p50),
-        primeCreateVsNative: ratio(primeCreates.p50, creates.p50),
-        rolloutsOk: rollouts.times.length,
-        left,
-      },
-      errors: failures(execs, primeExecs, creates, primeCreates, rollouts),
+      ...primeFigures(samples, { samples: rollouts, elapsedMs: elapsed, left }),
     };
   },
 };
+
+export const primeSamples = () => ({
+  execs: new Samples('exec'),
+  primeExecs: new Samples('prime.exec'),
+  creates: new Samples('create'),
+  primeCreates: new Samples('prime.create'),
+});
+
+/** `rollouts.left`: sandboxes that are still there when all rollouts have ended. */
+export function primeFigures(
+  { execs, primeExecs, creates, primeCreates }: ReturnType<typeof primeSamples>,
+  rollouts: { samples: Samples; elapsedMs: number; left: number },
+): Figures {
+  return {
+    rows: [execs.row(), primeExecs.row(), creates.row(), primeCreates.row(), rollouts.samples.row(rollouts.elapsedMs)],
+    ratios: {
+      primeExecVsNative: ratio(primeExecs.p50, execs.p50),
+      primeCreateVsNative: ratio(primeCreates.p50, creates.p50),
+      rolloutsOk: rollouts.samples.times.length,
+      left: rollouts.left,
+    },
+    errors: failures(execs, primeExecs, creates, primeCreates, rollouts.samples),
+  };
+}

@@ -52,6 +52,9 @@ export interface Outcome {
   plots?: Record<string, string>;
 }
 
+/** What the samples of a run come to. */
+export type Figures = Pick<Outcome, 'rows' | 'ratios' | 'errors'>;
+
 /** Something that has to be there before the server starts. */
 interface Prepared extends AsyncDisposable {
   env: Record<string, string>;

@@ -10,9 +10,9 @@ import { floodPieces, FloodCheck } from '../load/flood.ts';
 import { PeakMemory } from '../load/memory.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { SpawnServer } from '../load/spawn-loop.ts';
-import { measureCrowd } from '../load/crowd.ts';
+import { measureCrowd, type Crowd } from '../load/crowd.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
-import { failures, type Outcome, type Scenario } from './scenario.ts';
+import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_MIB = 1024;
 const ROUNDS = 3;
@@ -34,14 +34,7 @@ export const stream: Scenario = {
     using _directory = { [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }) };
     const file = join(directory, 'flood');
 
-    const rows = {
-      stdout: new Samples('stdout.sdk'),
-      pipe: new Samples('stdout.node-pipe'),
-      upload: new Samples('file.upload'),
-      write: new Samples('file.disk-write'),
-      download: new Samples('file.download'),
-      read: new Samples('file.disk-read'),
-    };
+    const rows = streamSamples();
     using memory = new PeakMemory([...(target.pids?.gateway ?? []), ...(target.pids?.agent ?? [])]);
     for (let i = 0; i < ROUNDS; i++) {
       options.progress(`stream: round ${i + 1} of ${ROUNDS}`);
@@ -63,28 +56,50 @@ export const stream: Scenario = {
       return each;
     };
     const crowd = await measureCrowd(inCrowd, FLOOD_INSIDE, spawner);
-    const crowdRows = [crowd.idle, crowd.among, crowd.spawnIdle, crowd.spawnAmong];
-
     return {
       setup: { mib: bytes / MIB, rounds: ROUNDS, ...crowd.setup },
-      rows: [...[...Object.values(rows), ...crowdRows].map((row) => row.row())],
-      ratios: {
-        // Times of the same bytes, so the other way round: throughput of ours over theirs.
-        streamVsNodePipe: ratio(rows.pipe.p50, rows.stdout.p50),
-        rssGrowthMb: target.pids === undefined ? null : round(growthMb),
-        uploadVsDisk: ratio(rows.write.p50, rows.upload.p50),
-        downloadVsDisk: ratio(rows.read.p50, rows.download.p50),
-        othersVsBefore: crowd.othersVsBefore,
-        execAmongStreamsP99VsIdle: ratio(crowd.among.row().p99Ms, crowd.idle.row().p99Ms),
-        spawnAmongStreamsP99VsIdle: ratio(crowd.spawnAmong.row().p99Ms, crowd.spawnIdle.row().p99Ms),
-        stdoutMibPerSec: round((bytes / MIB / rows.stdout.p50) * 1000),
-        uploadMibPerSec: round((bytes / MIB / rows.upload.p50) * 1000),
-        downloadMibPerSec: round((bytes / MIB / rows.download.p50) * 1000),
-      },
-      errors: failures(...Object.values(rows), ...crowdRows),
+      ...streamFigures(rows, crowd, bytes / MIB, target.pids === undefined ? null : growthMb),
     };
   },
 };
+
+export const streamSamples = () => ({
+  stdout: new Samples('stdout.sdk'),
+  pipe: new Samples('stdout.node-pipe'),
+  upload: new Samples('file.upload'),
+  write: new Samples('file.disk-write'),
+  download: new Samples('file.download'),
+  read: new Samples('file.disk-read'),
+});
+
+/** @param growthMb of the process that grew most; null when the server runs elsewhere. */
+export function streamFigures(
+  samples: ReturnType<typeof streamSamples>,
+  crowd: Omit<Crowd, 'setup'>,
+  mib: number,
+  growthMb: number | null,
+): Figures {
+  const { stdout, pipe, upload, write, download, read } = samples;
+  const all = [...Object.values(samples), crowd.idle, crowd.among, crowd.spawnIdle, crowd.spawnAmong];
+  const mibPerSec = (of: Samples): number => round((mib / of.p50) * 1000);
+  return {
+    rows: all.map((each) => each.row()),
+    ratios: {
+      // Times of the same bytes, so the other way round: throughput of ours over theirs.
+      streamVsNodePipe: ratio(pipe.p50, stdout.p50),
+      rssGrowthMb: growthMb === null ? null : round(growthMb),
+      uploadVsDisk: ratio(write.p50, upload.p50),
+      downloadVsDisk: ratio(read.p50, download.p50),
+      othersVsBefore: crowd.othersVsBefore,
+      execAmongStreamsP99VsIdle: ratio(crowd.among.row().p99Ms, crowd.idle.row().p99Ms),
+      spawnAmongStreamsP99VsIdle: ratio(crowd.spawnAmong.row().p99Ms, crowd.spawnIdle.row().p99Ms),
+      stdoutMibPerSec: mibPerSec(stdout),
+      uploadMibPerSec: mibPerSec(upload),
+      downloadMibPerSec: mibPerSec(download),
+    },
+    errors: failures(...all),
+  };
+}
 
 async function installFlood(sandbox: Sandbox, file: string): Promise<void> {
   const install = `cat > ${FLOOD_INSIDE} && chmod 755 ${FLOOD_INSIDE}`;
