@@ -322,6 +322,25 @@ describe('cancelling', () => {
   });
 });
 
+describe('an id chosen by the caller', () => {
+  it('is one run, also when its exit was taken before', async () => {
+    const { exec, gateway } = bench(async (p) => {
+      await p.write('stdout', 'once');
+      p.exit(5);
+    });
+    for (let i = 0; i < 3; i++) expect(await exec('x', { id: 'build' })).toMatchObject({ exitCode: 5, stdout: 'once' });
+    expect(gateway.starts).toBe(1);
+    expect(gateway.execs.get('build')?.acknowledged).toBe(false);
+  });
+
+  it('that nobody chose is done with when its exit was taken', async () => {
+    const { exec, gateway } = bench((p) => p.exit(0));
+    const handle = exec('x');
+    await handle;
+    await vi.waitFor(() => expect(gateway.execs.get(handle.id)?.acknowledged).toBe(true), 20_000);
+  });
+});
+
 describe('after a cut', () => {
   it('output goes on at the very byte, over many cuts', async () => {
     const total = 300_000;

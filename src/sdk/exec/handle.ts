@@ -81,6 +81,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       output: this.#output,
       from,
       stdin: this.#stdin,
+      keepExit: options.id !== undefined,
       resumeMs: deps.resumeMs,
     });
     this.#stopped.promise.catch(() => undefined);

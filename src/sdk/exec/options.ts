@@ -41,7 +41,12 @@ export interface ExecOptions<E extends Encoding = Encoding> {
   detachedMs?: number;
   /** Output kept for after a cut, per channel. */
   ringBytes?: number;
-  /** A name for this run, chosen by the caller: a second exec with it finds the first instead of running again. */
+  /**
+   * A name for this run, unique in its sandbox. While it runs and for an hour after its end, an exec with the same id is
+   * the same run: it does not run again, its output comes from the first byte that is still kept (the last MiB of each
+   * channel unless `ringBytes` says otherwise; what is gone is told), and another command under the id is refused
+   * (`idempotency_conflict`). One reader at a time: the handle before ends with `cancelled`.
+   */
   id?: string;
 }
 

@@ -30,6 +30,8 @@ export interface SessionOptions {
   /** How much of its output is not asked for. */
   from: Readonly<Record<ChannelName, number>>;
   stdin?: Stdin | undefined;
+  /** Others may ask for this exit by the exec's id: it stays with the runner. */
+  keepExit: boolean;
   /** How long to try to get back to a command after a cut. */
   resumeMs: number;
 }
@@ -208,8 +210,7 @@ export class ExecSession {
       opened: (answer) => isOld() || this.#onOpened(answer),
       data: (channel, bytes) => (isOld() ? mine?.consume(bytes.length) : this.#onData(channel, bytes)),
       event: (message) => isOld() || this.#onEvent(message),
-      // FIN ALL for FIN ALL acknowledges the exit: the runner may forget it now.
-      fin: (channel) => isOld() || channel !== Channel.ALL || mine?.end(),
+      fin: (channel) => isOld() || channel !== Channel.ALL || this.#takeLeave(mine),
       closed: (error) => isOld() || this.#onClosed(error),
     };
     const begun = (stream: MuxStream): void => {
@@ -217,6 +218,12 @@ export class ExecSession {
       this.#adopt(stream);
     };
     return { request: () => this.#request(sandbox), handler, begun };
+  }
+
+  /** FIN ALL for FIN ALL acknowledges the exit, and the runner forgets it; RESET does not. */
+  #takeLeave(stream: MuxStream | null): void {
+    if (this.#options.keepExit && this.#done) stream?.reset(new ServiceError('cancelled'));
+    else stream?.end();
   }
 
   #onOpened(answer: Json): void {

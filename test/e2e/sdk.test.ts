@@ -1,0 +1,51 @@
+/** What the documentation of the SDK promises, tried as its readers would. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Sandbox } from '../../src/sdk/index.ts';
+import { startStack, type TestStack } from '../helpers/stack.ts';
+
+let stack: TestStack;
+let sandbox: Sandbox;
+beforeAll(async () => {
+  stack = await startStack({ pool: 2 });
+  sandbox = await stack.client.sandboxes.create({ timeoutMs: 3_600_000 });
+});
+afterAll(() => stack?.stop());
+
+describe('an exec with an id of its caller', () => {
+  test('runs once: asked again after its end, at the same time, and by another client', async () => {
+    const command = 'echo ran >> /tmp/runs; echo out; exit 4';
+    const id = 'step-1';
+    for (let i = 0; i < 2; i++) {
+      expect(await sandbox.exec(command, { id })).toMatchObject({ exitCode: 4, stdout: 'out\n', execId: id });
+    }
+    const other = stack.newClient();
+    expect(await other.sandboxes.at(sandbox.id).exec(command, { id })).toMatchObject({ exitCode: 4, stdout: 'out\n' });
+    await other.close();
+    expect((await sandbox.exec('cat /tmp/runs')).stdout).toBe('ran\n');
+  });
+
+  test('stays one run when somebody attached to it took its exit first', async () => {
+    const command = 'echo ran >> /tmp/attached; read line; echo $line';
+    const first = sandbox.exec(command, { id: 'step-2', stdin: true });
+    await first.started;
+    await first.write('hello\n');
+    expect((await sandbox.attach('step-2')).stdout).toBe('hello\n');
+    await expect(first).rejects.toMatchObject({ code: 'cancelled' });
+    expect((await sandbox.exec(command, { id: 'step-2', stdin: true })).stdout).toBe('hello\n');
+    expect((await sandbox.exec('cat /tmp/attached')).stdout).toBe('ran\n');
+  });
+
+  test('is refused for another command', async () => {
+    await sandbox.exec('true', { id: 'step-3' });
+    await expect(sandbox.exec('false', { id: 'step-3' })).rejects.toMatchObject({ code: 'idempotency_conflict' });
+  });
+
+  test('tells of output that was not kept', async () => {
+    const command = 'head -c 3000000 /dev/zero';
+    const first = await sandbox.exec(command, { id: 'step-4', encoding: 'bytes' });
+    expect(first.stdout.length).toBe(3_000_000);
+    const again = await sandbox.exec(command, { id: 'step-4', encoding: 'bytes' });
+    expect(again).toMatchObject({ stdoutBytes: 3_000_000, truncated: { stdout: true } });
+    expect(again.stdout.length).toBeLessThan(3_000_000);
+  });
+});
