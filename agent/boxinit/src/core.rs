@@ -80,13 +80,13 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(null: Fd, descriptor_limit: Option<Limit>) -> Result<Core, i32> {
+    pub fn new(null: Fd, spawner: Spawner, descriptor_limit: Option<Limit>) -> Result<Core, i32> {
         Ok(Core {
             link: Link::default(),
             poll: Poll::new()?,
             timers: Timers::default(),
             work: VecDeque::new(),
-            spawner: Spawner::default(),
+            spawner,
             accounts: Accounts::default(),
             budget: Budget::default(),
             null,

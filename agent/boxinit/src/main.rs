@@ -2,6 +2,7 @@
 //! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY, MILLIBOX_READ_ON; all are gone from it before anything runs.
 
 use boxinit::core::Core;
+use boxinit::exec::spawn::Spawner;
 use boxinit::server::{self, Config, Server};
 use boxinit::sys::io::Fd;
 use boxinit::sys::{net, process, signal};
@@ -59,6 +60,9 @@ fn serve(config: Config) {
     if process::getpid() != 1 {
         process::set_subreaper();
     }
+    if let Err(error) = std::env::set_current_dir("/") {
+        fail("the root cannot be entered", error.raw_os_error().unwrap_or(0));
+    }
     let signals = server::heard_signals();
     signal::reset_all();
     signal::set_mask(&signals);
@@ -67,8 +71,10 @@ fn serve(config: Config) {
         Ok(null) => null,
         Err(error) => fail("/dev/null cannot be opened", error.raw_os_error().unwrap_or(0)),
     };
-    let started =
-        Core::new(null, process::raise_descriptor_limit()).and_then(|core| Server::new(core, config, &signals));
+    // A kernel that does not tell of the link's end does not tell when a child has executed its program either.
+    let spawner = if config.read_on { Spawner::patient() } else { Spawner::watchful() };
+    let started = Core::new(null, spawner, process::raise_descriptor_limit())
+        .and_then(|core| Server::new(core, config, &signals));
     match started {
         Ok(mut server) => server.run(),
         Err(errno) => fail("the event loop cannot be made", errno),

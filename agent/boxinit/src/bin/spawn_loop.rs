@@ -38,7 +38,7 @@ impl Job {
             candidates: &self.argv[..1],
             argv: &self.argv,
             env: &self.env,
-            cwd: &self.cwd,
+            cwd: Some(&self.cwd),
             identity: None,
             stdio: [self.null.raw(), their_out.raw(), their_err.raw()],
             extra: None,
@@ -67,7 +67,7 @@ fn measure(job: &Job, n: i64, threads: usize) {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut spawner = Spawner::default();
+                    let mut spawner = Spawner::patient();
                     let mut buffer = vec![0; io::CHUNK];
                     let mut latencies = Vec::new();
                     while left.fetch_sub(1, Ordering::Relaxed) > 0 {
@@ -87,7 +87,7 @@ fn measure(job: &Job, n: i64, threads: usize) {
 }
 
 fn serve(job: &Job) {
-    let mut spawner = Spawner::default();
+    let mut spawner = Spawner::patient();
     let mut buffer = vec![0; io::CHUNK];
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {

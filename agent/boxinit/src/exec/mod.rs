@@ -2,6 +2,7 @@
 
 mod attach;
 mod end;
+mod hold_up;
 mod input;
 mod output;
 pub mod request;

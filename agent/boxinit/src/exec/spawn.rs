@@ -1,8 +1,10 @@
 //! Starts a program the way posix_spawn does, in shared memory without a copy, and says exactly why it did not start.
 
+use super::hold_up::{self, HoldUp};
 use crate::sys::process::{self, Limit};
 use crate::sys::{self, c_char, c_int, c_void, fs, signal, tty};
 use std::ffi::CString;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -14,6 +16,8 @@ pub enum Stage {
     Directory,
     Descriptors,
     Execute,
+    /// It was killed, since something kept it from executing its program.
+    HeldUp(HoldUp),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +31,8 @@ pub struct Program<'a> {
     pub candidates: &'a [CString],
     pub argv: &'a [CString],
     pub env: &'a [CString],
-    pub cwd: &'a CString,
+    /// None: where we are.
+    pub cwd: Option<&'a CString>,
     /// uid, gid, groups.
     pub identity: Option<(u32, u32, &'a [u32])>,
     pub stdio: [c_int; 3],
@@ -40,7 +45,7 @@ pub struct Program<'a> {
     pub descriptor_limit: Option<Limit>,
 }
 
-/// What the child reads, and where it leaves its failure. Shared memory: the parent stands still meanwhile.
+/// What the child reads, and where it leaves its failure. Shared memory: the parent only waits meanwhile.
 struct Plan {
     candidates: *const *const c_char,
     argv: *const *const c_char,
@@ -56,13 +61,32 @@ struct Plan {
 }
 
 /// Memory on which the child runs until it executes its program.
-pub struct Spawner {
+struct Place {
     stack: Vec<u128>,
+    /// Cleared by the kernel when the child needs the place no more.
+    taken: AtomicU32,
 }
 
-impl Default for Spawner {
-    fn default() -> Spawner {
-        Spawner { stack: vec![0; STACK_BYTES / 16] }
+impl Place {
+    fn new() -> Box<Place> {
+        Box::new(Place { stack: vec![0; STACK_BYTES / 16], taken: AtomicU32::new(0) })
+    }
+}
+
+pub struct Spawner {
+    place: Box<Place>,
+    watch: Option<hold_up::Watch>,
+}
+
+impl Spawner {
+    /// Stands still until the child has executed its program, however long that takes.
+    pub fn patient() -> Spawner {
+        Spawner { place: Place::new(), watch: None }
+    }
+
+    /// Kills a child that is kept from executing its program. Needs a kernel that tells when it has.
+    pub fn watchful() -> Spawner {
+        Spawner { place: Place::new(), watch: Some(hold_up::Watch::default()) }
     }
 }
 
@@ -80,7 +104,7 @@ impl Spawner {
             candidates: candidates.as_ptr(),
             argv: argv.as_ptr(),
             env: env.as_ptr(),
-            cwd: program.cwd.as_ptr(),
+            cwd: program.cwd.map_or(std::ptr::null(), |cwd| cwd.as_ptr()),
             identity: program.identity.map(|(uid, gid, groups)| (uid, gid, groups.as_ptr(), groups.len())),
             stdio: program.stdio,
             extra: program.extra,
@@ -89,19 +113,41 @@ impl Spawner {
             descriptor_limit: program.descriptor_limit,
             failure: None,
         };
-        let forked = unsafe {
-            let top = self.stack.as_mut_ptr().add(self.stack.len());
-            process::vfork_on(top.cast(), child, (&mut plan as *mut Plan).cast())
-        };
+        let forked = self.fork(&mut plan);
         // The child wrote behind the compiler's back.
         let failure = unsafe { std::ptr::read_volatile(&plan.failure) };
         match (forked, failure) {
-            (Err(errno), _) => Err(Failure { stage: Stage::Fork, errno }),
+            (Err(failure), _) => Err(failure),
             (Ok(pid), Some(failure)) => {
                 process::wait_for(pid);
                 Err(failure)
             }
             (Ok(pid), None) => Ok(pid),
+        }
+    }
+
+    /// Returns once the child has executed its program or is gone.
+    fn fork(&mut self, plan: &mut Plan) -> Result<c_int, Failure> {
+        let failed = |errno| Failure { stage: Stage::Fork, errno };
+        let plan = (plan as *mut Plan).cast();
+        let top: *mut c_void = unsafe { self.place.stack.as_mut_ptr().add(self.place.stack.len()) }.cast();
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            None => return unsafe { process::vfork_on(top, child, plan) }.map_err(failed),
+        };
+        self.place.taken.store(1, Ordering::Release);
+        let pid = unsafe { process::clone_on(top, child, plan, &self.place.taken) }.map_err(failed)?;
+        match watch.over(pid, &self.place.taken) {
+            hold_up::Outcome::Free => Ok(pid),
+            hold_up::Outcome::Killed(why) => {
+                process::wait_for(pid);
+                Err(Failure { stage: Stage::HeldUp(why), errno: 0 })
+            }
+            hold_up::Outcome::Stuck => {
+                // It dies without a further instruction of ours, whenever the kernel lets it. Until then it has the place.
+                std::mem::forget(std::mem::replace(&mut self.place, Place::new()));
+                Err(Failure { stage: Stage::HeldUp(HoldUp::Slow), errno: 0 })
+            }
         }
     }
 }
@@ -141,7 +187,9 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
             return Err(fail(Stage::Identity));
         }
     }
-    fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
+    if !plan.cwd.is_null() {
+        fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
+    }
     // What the event loop blocks, a program does not.
     signal::set_mask(&signal::SigSet::EMPTY);
     Ok(())

@@ -1,5 +1,6 @@
 //! Starting a program.
 
+use super::hold_up::HoldUp;
 use super::input::Input;
 use super::output::Output;
 use super::request::{self, Prepared, Request};
@@ -82,6 +83,7 @@ fn explain(failure: Failure, request: &Request) -> WireError {
     let limit = matches!(failure.errno, sys::EAGAIN | sys::ENOMEM | sys::ENFILE | sys::EMFILE);
     let program = request.program_name();
     match failure.stage {
+        Stage::HeldUp(why) => held_up(why),
         _ if limit => WireError::resource_limit(format!("the program cannot be started: {}", reason)),
         Stage::Fork | Stage::Descriptors => WireError::resource_limit(format!("no new process: {}", reason)),
         Stage::Identity => WireError::new("exec_bad_user", format!("cannot become this user: {}", reason)),
@@ -101,6 +103,16 @@ fn explain(failure: Failure, request: &Request) -> WireError {
             }
             _ => WireError::new("exec_permission_denied", format!("{:?} cannot be executed: {}", program, reason)),
         },
+    }
+}
+
+fn held_up(why: HoldUp) -> WireError {
+    let denied =
+        |how| WireError::new("exec_permission_denied", format!("the sandbox keeps the program from starting: {}", how));
+    match why {
+        HoldUp::Stopped => denied("its process was stopped"),
+        HoldUp::Leased => denied("another process holds a lease on a file that is to be executed"),
+        HoldUp::Slow => WireError::resource_limit("the program did not start in time"),
     }
 }
 
@@ -301,11 +313,13 @@ fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, tag: u64, terminal:
     }
     // boxinit is root: to become root again needs no right that the sandbox may lack.
     let identity = prepared.identity.as_ref().filter(|identity| (identity.uid, identity.gid) != (0, 0));
+    // boxinit stands in the root, and root may always be there.
+    let cwd = Some(&prepared.cwd).filter(|cwd| identity.is_some() || cwd.as_bytes() != b"/");
     core.spawner.spawn(&Program {
         candidates: &prepared.candidates,
         argv: &prepared.argv,
         env: &prepared.env,
-        cwd: &prepared.cwd,
+        cwd,
         identity: identity.map(|identity| (identity.uid, identity.gid, identity.groups.as_slice())),
         stdio: ends.numbers,
         extra: prepared.script.as_ref().map(|(file, number)| (file.raw(), *number)),

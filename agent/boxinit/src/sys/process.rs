@@ -1,9 +1,13 @@
 //! Processes: making, waiting, identity.
 
-use super::{c_char, c_int, c_long, c_ulong, c_void, check};
+use super::{c_char, c_int, c_long, c_uint, c_ulong, c_void, check};
+use std::arch::asm;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-pub const CLONE_VM: c_int = 0x100;
-pub const CLONE_VFORK: c_int = 0x4000;
+const CLONE_VM: c_int = 0x100;
+const CLONE_VFORK: c_int = 0x4000;
+const CLONE_CHILD_CLEARTID: c_int = 0x20_0000;
 pub const NEW_MOUNTS: u64 = 0x0002_0000;
 pub const NEW_CONTROL_GROUP: u64 = 0x0200_0000;
 pub const NEW_HOSTNAME: u64 = 0x0400_0000;
@@ -15,7 +19,11 @@ const SIGCHLD: c_int = 17;
 const SYS_CLONE: c_long = 56;
 #[cfg(target_arch = "aarch64")]
 const SYS_CLONE: c_long = 220;
+const FUTEX_WAIT: usize = 0;
 const WNOHANG: c_int = 1;
+const WSTOPPED: c_int = 2;
+const WNOWAIT: c_int = 0x0100_0000;
+const P_PID: c_int = 1;
 const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
 const RLIMIT_NPROC: c_int = 6;
@@ -52,6 +60,16 @@ pub struct Limit {
     pub hard: u64,
 }
 
+/// The kernel's `siginfo_t`, of which only the signal's number is looked at.
+#[repr(C, align(8))]
+struct SignalInfo([c_int; 32]);
+
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanos: i64,
+}
+
 extern "C" {
     fn clone(
         child: extern "C" fn(*mut c_void) -> c_int,
@@ -64,6 +82,7 @@ extern "C" {
     #[link_name = "unshare"]
     fn c_unshare(flags: c_int) -> c_int;
     fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut Usage) -> c_int;
+    fn waitid(kind: c_int, id: c_uint, info: *mut SignalInfo, options: c_int) -> c_int;
     #[link_name = "getpid"]
     fn c_getpid() -> c_int;
     fn prctl(option: c_int, ...) -> c_int;
@@ -98,6 +117,54 @@ pub unsafe fn vfork_on(
     arg: *mut c_void,
 ) -> Result<c_int, i32> {
     check(clone(child, stack_top, CLONE_VM | CLONE_VFORK | SIGCHLD, arg))
+}
+
+/// Runs `child(arg)` on `stack_top` in our memory, beside us. The kernel clears `runs` when it executes a program or ends.
+/// Not every kernel does: gVisor clears it at the end alone.
+///
+/// # Safety
+/// As for `vfork_on`; and until `runs` is cleared neither it nor the stack may go, and no call of ours may fail, since
+/// errno is one for both.
+pub unsafe fn clone_on(
+    stack_top: *mut c_void,
+    child: extern "C" fn(*mut c_void) -> c_int,
+    arg: *mut c_void,
+    runs: &AtomicU32,
+) -> Result<c_int, i32> {
+    let none = std::ptr::null_mut::<c_void>();
+    let cleared = runs as *const AtomicU32;
+    check(clone(child, stack_top, CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, arg, none, none, cleared))
+}
+
+/// Sleeps until the kernel has cleared `word`, but no longer than this. True when it is cleared. Leaves errno alone.
+pub fn wait_cleared(word: &AtomicU32, limit: Duration) -> bool {
+    let limit = Timespec { seconds: limit.as_secs() as i64, nanos: limit.subsec_nanos().into() };
+    let value = word.load(Ordering::Acquire);
+    if value != 0 {
+        unsafe { futex_wait(word, value, &limit) };
+    }
+    word.load(Ordering::Acquire) == 0
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn futex_wait(word: *const AtomicU32, value: u32, limit: *const Timespec) {
+    const FUTEX: usize = 202;
+    asm!("syscall", inlateout("rax") FUTEX => _, in("rdi") word, in("rsi") FUTEX_WAIT, in("rdx") value as usize,
+        in("r10") limit, lateout("rcx") _, lateout("r11") _, options(nostack));
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn futex_wait(word: *const AtomicU32, value: u32, limit: *const Timespec) {
+    const FUTEX: usize = 98;
+    asm!("svc 0", in("x8") FUTEX, inlateout("x0") word => _, in("x1") FUTEX_WAIT, in("x2") value as usize,
+        in("x3") limit, options(nostack));
+}
+
+/// Whether a child stands stopped. It stays to be waited for.
+pub fn is_stopped(pid: c_int) -> bool {
+    let mut info = SignalInfo([0; 32]);
+    let result = unsafe { waitid(P_PID, pid as c_uint, &mut info, WSTOPPED | WNOHANG | WNOWAIT) };
+    result == 0 && info.0[0] != 0
 }
 
 /// As `fork`, into new namespaces. Only for a process of one thread: nothing but this is told of it.

@@ -1,0 +1,101 @@
+//! A child that is kept from executing its program. Code in the sandbox can stop it, or hold a lease on the file that it is
+//! to execute; and while it is there, nobody else in the sandbox is served.
+
+use crate::sys::{c_int, process, signal};
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+/// Hardly any child takes longer than this.
+const LOOK: Duration = Duration::from_millis(25);
+/// Whoever holds a lease is told to give it up, and may need a moment.
+const LEASE: Duration = Duration::from_millis(200);
+/// For a disk that is slow, and whatever else a sandbox can do to it.
+const LIMIT: Duration = Duration::from_secs(10);
+/// For one that was killed.
+const DEATH: Duration = Duration::from_secs(1);
+/// So long after one was held up, no other holder is given time: there may be hundreds in line.
+const WARY: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldUp {
+    Stopped,
+    Leased,
+    Slow,
+}
+
+pub enum Outcome {
+    /// It has executed its program, or has ended by itself.
+    Free,
+    Killed(HoldUp),
+    /// It hangs in the kernel, and KILL waits for it there.
+    Stuck,
+}
+
+#[derive(Default)]
+pub struct Watch {
+    last: Option<Instant>,
+}
+
+impl Watch {
+    /// Returns once `runs` is cleared, or the child is given up.
+    pub fn over(&mut self, pid: c_int, runs: &AtomicU32) -> Outcome {
+        if process::wait_cleared(runs, LOOK) {
+            return Outcome::Free;
+        }
+        let began = Instant::now();
+        let wary = self.last.map_or(false, |last| began.duration_since(last) < WARY);
+        let why = loop {
+            let waited = began.elapsed();
+            match reason(pid) {
+                Some(HoldUp::Leased) if !wary && waited < LEASE => {}
+                Some(why) => break why,
+                None if waited >= LIMIT => break HoldUp::Slow,
+                None => {}
+            }
+            if process::wait_cleared(runs, LOOK) {
+                return Outcome::Free;
+            }
+        };
+        signal::kill(pid, signal::SIGKILL);
+        self.last = Some(Instant::now());
+        let until = Instant::now() + DEATH;
+        while !process::wait_cleared(runs, LOOK) {
+            if Instant::now() >= until {
+                return Outcome::Stuck;
+            }
+        }
+        Outcome::Killed(why)
+    }
+}
+
+fn reason(pid: c_int) -> Option<HoldUp> {
+    if process::is_stopped(pid) {
+        return Some(HoldUp::Stopped);
+    }
+    let locks = std::fs::read("/proc/locks").ok()?;
+    lease_is_broken(&locks).then_some(HoldUp::Leased)
+}
+
+/// Whether somebody waits for a lease to be given up: of those that are seen here, so that it is the sandbox's own.
+fn lease_is_broken(locks: &[u8]) -> bool {
+    let breaking = |line: &[u8]| {
+        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).skip(1);
+        words.next() == Some(b"LEASE") && words.next() == Some(b"BREAKING")
+    };
+    locks.split(|byte| *byte == b'\n').any(breaking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_being_broken_is_found_among_the_locks() {
+        let active = b"1: POSIX  ADVISORY  WRITE 12 00:2c:34 0 EOF\n2: LEASE  ACTIVE    READ  47 00:2c:35 0 EOF\n";
+        assert!(!lease_is_broken(active));
+        assert!(lease_is_broken(
+            b"1: FLOCK  ADVISORY  WRITE 9 00:2c:1 0 EOF\n2: LEASE  BREAKING  READ  47 00:2c:35 0 EOF\n"
+        ));
+        assert!(!lease_is_broken(b""));
+    }
+}

@@ -1,0 +1,86 @@
+/** Code in a sandbox that keeps programs from being executed: each such exec is refused, and the sandbox goes on. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { MilliboxError, type ExecResult, type Sandbox } from '../../../src/sdk/index.ts';
+import { startStack, type TestStack } from '../../helpers/stack.ts';
+import { until } from '../../helpers/until.ts';
+
+const LIMIT_MS = 180_000;
+/** The kernel takes a lease away after 45 s; an init that says nothing for about 50 s ends its sandbox. */
+const SOON_MS = 30_000;
+
+/** Stops whatever gets one of the next process ids, as soon as it is there. */
+const STOPPER = `
+import os, signal, time
+def newest():
+    return max(int(pid) for pid in os.listdir("/proc") if pid.isdigit())
+open("/tmp/stopping", "w").close()
+end = time.monotonic() + 60
+base = newest()
+while time.monotonic() < end and not os.path.exists("/tmp/enough"):
+    for _ in range(2000):
+        for pid in range(base + 1, base + 4):
+            try:
+                os.kill(pid, signal.SIGSTOP)
+                base = pid
+            except ProcessLookupError:
+                pass
+`;
+
+const LESSEE = `
+import fcntl, os, shutil, signal, time
+shutil.copyfile("/bin/true", "/tmp/leased")
+os.chmod("/tmp/leased", 0o755)
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open("/tmp/leased", os.O_RDONLY)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+open("/tmp/holding", "w").close()
+time.sleep(600)
+`;
+
+describe.each(['oci', 'docker'])('on %s', (runtime) => {
+  let stack: TestStack;
+  beforeAll(async () => {
+    stack = await startStack({ runtime, pool: 1 });
+  }, LIMIT_MS);
+  afterAll(() => stack?.stop(), LIMIT_MS);
+
+  async function sandboxWith(script: string, sign: string): Promise<Sandbox> {
+    const sandbox = await stack.client.sandboxes.create({ memoryMb: 128 });
+    await sandbox.exec(['python3', '-c', script], { background: true });
+    await until(async () => await sandbox.files.exists(sign), LIMIT_MS, 'the hostile program to be ready');
+    return sandbox;
+  }
+
+  test('a program whose file is leased never ran, and others do not wait for it', { timeout: LIMIT_MS }, async () => {
+    const sandbox = await sandboxWith(LESSEE, '/tmp/holding');
+    const began = performance.now();
+    const held = Array.from({ length: 20 }, () =>
+      sandbox.exec(['/tmp/leased']).result.catch((error: unknown) => error),
+    );
+    expect((await sandbox.exec('echo other')).stdout).toBe('other\n');
+    for (const outcome of await Promise.all(held)) expect(outcome).toMatchObject({ code: 'exec_permission_denied' });
+    expect(performance.now() - began).toBeLessThan(SOON_MS);
+    await sandbox.delete();
+  });
+
+  test('a process that is stopped before it executes its program never ran', { timeout: LIMIT_MS }, async () => {
+    const sandbox = await sandboxWith(STOPPER, '/tmp/stopping');
+    const outcomes: (ExecResult | MilliboxError)[] = [];
+    for (let i = 0; i < 40 && !outcomes.some((outcome) => outcome instanceof MilliboxError); i++) {
+      // One that was stopped behind its exec has run, and ends by its limit.
+      const outcome = sandbox.exec(['/bin/true'], { timeoutMs: 500, killGraceMs: 0 });
+      outcomes.push(await outcome.result.catch((error: unknown) => error as MilliboxError));
+      await sleep(10);
+    }
+    expect(outcomes.at(-1)).toMatchObject({ code: 'exec_permission_denied' });
+    await sandbox.files.write('/tmp/enough', '');
+    await until(
+      async () => (await sandbox.exec('echo ok', { timeoutMs: 2_000 }).result.catch(() => null))?.stdout === 'ok\n',
+      LIMIT_MS,
+      'commands to run again',
+    );
+    expect((await sandbox.refresh()).status).toBe('RUNNING');
+    await sandbox.delete();
+  });
+});
