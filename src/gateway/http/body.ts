@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { FastifyRequest } from 'fastify';
+import { ServiceError } from '../../protocol/errors.ts';
 
 /**
  * The bytes of a body that was not read yet. When whoever takes them stops early, the rest is read all the same and
@@ -12,6 +13,8 @@ export async function* bodyOf({ body }: Pick<FastifyRequest, 'body'>): AsyncGene
   try {
     // Not `yield*`: an error thrown in here would reach the iterator, which destroys the body for it.
     for await (const chunk of bytes.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
+  } catch (cause) {
+    throw bytes.destroyed ? new ServiceError('cancelled', 'The client broke the body off.', { cause }) : cause;
   } finally {
     bytes.resume();
   }

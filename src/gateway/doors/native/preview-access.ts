@@ -12,6 +12,8 @@ const PATH = /^\/v1\/sandboxes\/([a-z0-9-]{1,64})\/ports\/(\d{1,5})(\/[^?]*)?(\?
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
   'proxy-connection',
   'te',
   'trailer',
@@ -58,12 +60,28 @@ export function authenticate({ auth, ports }: Services, headers: IncomingHttpHea
   if (typeof key === 'string') return { tenant: auth.byKey(key).tenant, keyAsBearer };
   const token = tokenOf(headers, target);
   if (token !== undefined) return { tenant: ports.tokens.check(token, target).tenant, keyAsBearer };
+  const { own } = cookies(headers);
+  const grant = firstValid(own, (one) => ports.tokens.check(one, target));
+  if (grant !== undefined) return { tenant: grant.tenant, keyAsBearer };
+  // A cookie may be old, or put there by somebody else's page: it takes nothing from a key.
+  if (!keyAsBearer && own[0] !== undefined) ports.tokens.check(own[0], target);
   return { tenant: auth.byHeader(headers.authorization).tenant, keyAsBearer };
 }
 
 function tokenOf(headers: IncomingHttpHeaders, target: Target): string | undefined {
   const header = headers[TOKEN_HEADER];
-  return (typeof header === 'string' ? header : undefined) ?? target.token ?? cookies(headers).own;
+  return typeof header === 'string' ? header : target.token;
+}
+
+function firstValid<T>(all: readonly string[], check: (one: string) => T): T | undefined {
+  for (const one of all) {
+    try {
+      return check(one);
+    } catch {
+      continue;
+    }
+  }
+  return undefined;
 }
 
 function isKey(auth: Services['auth'], authorization: string | undefined): boolean {
@@ -83,34 +101,42 @@ export function headersFor(
   access: Access,
 ): Record<string, string | string[]> {
   const kept: Record<string, string | string[]> = {};
-  const listed = (headers.connection ?? '').toLowerCase().split(/\s*,\s*/);
+  const listed = listedIn(headers.connection);
+  const { own, others } = cookies(headers);
+  const tokens = [tokenOf(headers, target), ...own].filter((token) => token !== undefined);
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || HOP_BY_HOP.has(name) || OURS.has(name) || listed.includes(name)) continue;
     if (name === 'authorization' && access.keyAsBearer) continue;
     // The page that was opened with a token has it in its address, which browsers tell with all it loads.
-    if (name === 'referer' && mentionsToken(value, tokenOf(headers, target))) continue;
+    if (name === 'referer' && mentionsToken(value, tokens)) continue;
     kept[name] = value;
   }
-  const { others } = cookies(headers);
   if (others !== '') kept['cookie'] = others;
   kept['host'] = `localhost:${target.port}`;
   kept['x-forwarded-host'] = headers.host ?? '';
   return kept;
 }
 
-function mentionsToken(value: string | string[], token: string | undefined): boolean {
+/** What a `Connection` header says to be of one connection only. */
+export const listedIn = (connection: string | undefined): string[] =>
+  (connection ?? '')
+    .toLowerCase()
+    .trim()
+    .split(/\s*,\s*/);
+
+function mentionsToken(value: string | string[], tokens: readonly string[]): boolean {
   const text = String(value);
-  return text.includes(`${TOKEN_NAME}=`) || (token !== undefined && text.includes(token));
+  return text.includes(`${TOKEN_NAME}=`) || tokens.some((token) => token !== '' && text.includes(token));
 }
 
 /** So that what the page loads next is let in as well. */
-export function tokenCookie(target: Target, token: string, ownHost: boolean): string {
-  const path = ownHost ? '/' : `/v1/sandboxes/${target.sandbox}/ports/${target.port}`;
-  return `${TOKEN_NAME}=${token}; Path=${path}; HttpOnly; SameSite=Lax`;
+export function tokenCookie(token: string, base: string): string {
+  return `${TOKEN_NAME}=${token}; Path=${base === '' ? '/' : base}; HttpOnly; SameSite=Lax`;
 }
 
-function cookies(headers: IncomingHttpHeaders): { own: string | undefined; others: string } {
+function cookies(headers: IncomingHttpHeaders): { own: string[]; others: string } {
   const all = (headers.cookie ?? '').split(/;\s*/).filter((cookie) => cookie !== '');
-  const own = all.find((cookie) => cookie.startsWith(`${TOKEN_NAME}=`))?.slice(TOKEN_NAME.length + 1);
-  return { own, others: all.filter((cookie) => !cookie.startsWith(`${TOKEN_NAME}=`)).join('; ') };
+  const isOwn = (cookie: string): boolean => cookie.startsWith(`${TOKEN_NAME}=`);
+  const own = all.filter(isOwn).map((cookie) => cookie.slice(TOKEN_NAME.length + 1));
+  return { own, others: all.filter((cookie) => !isOwn(cookie)).join('; ') };
 }

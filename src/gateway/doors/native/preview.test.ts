@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { MuxStream, StreamHandler } from '../../../mux/index.ts';
@@ -170,6 +171,49 @@ test('a WebSocket goes through', async () => {
   }
   ws.close();
   await once(ws, 'close');
+});
+
+test('an upgrade that the server inside refuses ends the connection: what comes behind it is nobody’s', async () => {
+  inside.removeAllListeners('upgrade');
+  const heard: string[] = [];
+  inside.on('upgrade', (_request, socket: Duplex) => {
+    socket.on('data', (bytes: Buffer) => heard.push(bytes.toString()));
+    socket.write('HTTP/1.1 403 Forbidden\r\nSet-Cookie: a=b; Domain=test\r\nContent-Length: 2\r\n\r\nno');
+  });
+  const outside = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+  outside.on('error', () => undefined);
+  const upgrade = 'connection: upgrade\r\nupgrade: websocket\r\nx-millibox-key: key-of-the-tests';
+  outside.write(`GET ${at('/')} HTTP/1.1\r\nhost: x\r\n${upgrade}\r\n\r\n`);
+  const chunks: Buffer[] = [];
+  outside.on('data', (chunk: Buffer) => {
+    chunks.push(chunk);
+    outside.write('GET /next HTTP/1.1\r\nhost: x\r\nauthorization: Bearer of-somebody-else\r\n\r\n');
+  });
+  await once(outside, 'close');
+  const answer = Buffer.concat(chunks).toString();
+  expect(answer).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[^]*connection: close\r\n\r\nno$/);
+  expect(answer).toContain('set-cookie: a=b\r\n');
+  expect(heard).toEqual([]);
+});
+
+test('what says that it speaks another protocol, and no HTTP, is said not to', async () => {
+  inside.removeAllListeners('connection');
+  inside.on('connection', (socket) => socket.once('data', () => socket.end('rubbish\r\n\r\n')));
+  const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
+    headers: { 'x-millibox-key': 'key-of-the-tests' },
+  });
+  const [, response] = (await once(ws, 'unexpected-response')) as [unknown, { statusCode: number }];
+  expect(response.statusCode).toBe(502);
+});
+
+test('a cookie that opens nothing takes nothing from a key, or from one that does', async () => {
+  const stale = { cookie: 'millibox_token=planted; mine=1' };
+  expect((await gateway.ask('GET', at('/'), { headers: stale })).json.headers).toMatchObject({ cookie: 'mine=1' });
+  expect((await gateway.ask('GET', at('/'), { key: null, headers: stale })).json.error.code).toBe('unauthenticated');
+  const expiresAtMs = Date.now() + 60_000;
+  const token = gateway.services.ports.tokens.issue({ tenant: 'default', sandbox: id, port: 3000, expiresAtMs });
+  const both = { cookie: `${stale.cookie}; millibox_token=${token}` };
+  expect((await gateway.ask('GET', at('/'), { key: null, headers: both })).status).toBe(200);
 });
 
 test('a token opens one port for a while, by path and by host name, and stays as a cookie', async () => {

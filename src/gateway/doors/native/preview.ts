@@ -4,26 +4,15 @@
  */
 import { METHODS, request as httpRequest, type IncomingMessage } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
-import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
-import { newRequestId } from '../../../protocol/ids.ts';
 import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
 import { bodyOf } from '../../http/body.ts';
 import { route, type Route } from '../../http/route.ts';
-import { refuseUpgrade } from '../../http/upgrade.ts';
-import { portOfHost } from '../../ports/tokens.ts';
 import type { Services } from '../../services.ts';
-import {
-  authenticate,
-  headersFor,
-  HOP_BY_HOP,
-  isPreview,
-  targetOf,
-  TOKEN_NAME,
-  tokenCookie,
-} from './preview-access.ts';
+import { authenticate, headersFor, targetOf, TOKEN_NAME, tokenCookie } from './preview-access.ts';
+import { answerHeaders, baseOf, type Base } from './preview-answer.ts';
 import { SandboxPath } from './sandbox-routes.ts';
 
 const DEFAULT_TOKEN_MS = 3_600_000;
@@ -78,13 +67,19 @@ export function registerPreview(app: FastifyInstance, services: Services): void 
   }
 }
 
-/** Sends a request on to the port that its address names, and its answer back. @throws ServiceError */
+/**
+ * Sends a request on to the port that its address names, and its answer back.
+ * @param known where the port is for the client, if the address is not the one that was asked
+ * @throws ServiceError
+ */
 export async function forwardPreview(
   services: Services,
   request: FastifyRequest,
   reply: FastifyReply,
+  known?: Base,
 ): Promise<unknown> {
   const target = targetOf(request.raw.url);
+  const own = baseOf(target, request.headers.host, services.ports.domain);
   const access = authenticate(services, request.headers, target);
   const gone = new AbortController();
   reply.raw.once('close', () => gone.abort(new ServiceError('cancelled')));
@@ -98,7 +93,7 @@ export async function forwardPreview(
     headers: { ...headersFor(request.headers, target, access), connection: 'close' },
   });
   outgoing.once('response', (response) => answered.resolve(response));
-  outgoing.once('error', (error) => answered.reject(error));
+  outgoing.on('error', (error) => answered.reject(error));
   // Nobody asked it for another protocol.
   outgoing.once('upgrade', () => answered.reject(new Error('an answer of 101')));
   if (request.body === undefined) outgoing.end();
@@ -117,14 +112,8 @@ export async function forwardPreview(
     throw new ServiceError('port_refused', `What listens there answers with a status that is none: ${statusCode}.`);
   }
   reply.code(statusCode);
-  for (const [name, value] of Object.entries(response.headers)) {
-    if (value !== undefined && !HOP_BY_HOP.has(name)) reply.header(name, value);
-  }
-  if (target.token !== undefined) {
-    const ownHost =
-      services.ports.domain !== null && portOfHost(request.headers.host, services.ports.domain) !== undefined;
-    reply.header('set-cookie', tokenCookie(target, target.token, ownHost));
-  }
+  reply.headers(answerHeaders(response.headers, target, known === undefined ? own : known));
+  if (target.token !== undefined) reply.header('set-cookie', tokenCookie(target.token, own));
   return reply.send(Readable.from(contentOf(response), { objectMode: false }));
 }
 
@@ -134,36 +123,4 @@ async function* contentOf(response: IncomingMessage): AsyncGenerator<Buffer> {
   } catch (cause) {
     throw new ServiceError('interrupted', 'The server inside broke its answer off.', { cause });
   }
-}
-
-/** Takes upgrades that are for a port. */
-export function upgradePreview(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
-  if (!isPreview(request.url)) return false;
-  tunnel(services, request, socket, head).catch((error: unknown) => {
-    refuseUpgrade(socket, ServiceError.from(error), newRequestId());
-  });
-  return true;
-}
-
-async function tunnel(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-  const target = targetOf(request.url);
-  const access = authenticate(services, request.headers, target);
-  const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
-  // Whoever asked may have gone meanwhile: nobody would end what has just come.
-  if (socket.destroyed) return void inside.destroy();
-  const lines = [`${request.method ?? 'GET'} ${target.path} HTTP/1.1`];
-  const headers = {
-    ...headersFor(request.headers, target, access),
-    connection: 'Upgrade',
-    upgrade: request.headers.upgrade ?? 'websocket',
-  };
-  for (const [name, value] of Object.entries(headers)) {
-    for (const one of [value].flat()) lines.push(`${name}: ${one}`);
-  }
-  // As Node has read them: a byte is a character.
-  inside.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-  if (head.length > 0) inside.write(head);
-  // The answer to the upgrade, and all after it, comes from inside as it is.
-  pipeline(inside, socket, () => undefined);
-  pipeline(socket, inside, () => undefined);
 }

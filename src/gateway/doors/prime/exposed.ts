@@ -7,7 +7,8 @@ import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ServiceError } from '../../../protocol/errors.ts';
 import type { Services } from '../../services.ts';
-import { forwardPreview, upgradePreview } from '../native/preview.ts';
+import { upgradePreview } from '../native/preview-upgrade.ts';
+import { forwardPreview } from '../native/preview.ts';
 import type { Exposures } from './exposures.ts';
 
 const ADDRESS = /^\/prime\/exposed\/([\w-]{1,1024}\.[\w-]{43})\/([a-z0-9-]{1,64})\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;
@@ -36,7 +37,7 @@ export function registerExposed(app: FastifyInstance, services: Services, exposu
     if (!rewrite(exposures, request.raw)) throw new ServiceError('not_found', 'No port is exposed at this address.');
   };
   for (const url of ['/exposed/:token/:id/:port', '/exposed/:token/:id/:port/*']) {
-    app.all(url, { onRequest }, (request, reply) => forwardPreview(services, request, reply));
+    app.all(url, { onRequest }, (request, reply) => forwardPreview(services, request, reply, null));
   }
 }
 

@@ -1,0 +1,83 @@
+/** WebSockets and other upgrades to a port inside. The connection is the server's from its 101 on, and not before. */
+import { request as httpRequest, STATUS_CODES, type IncomingMessage } from 'node:http';
+import { pipeline, type Duplex } from 'node:stream';
+import { ServiceError } from '../../../protocol/errors.ts';
+import { newRequestId } from '../../../protocol/ids.ts';
+import { refuseUpgrade } from '../../http/upgrade.ts';
+import type { Services } from '../../services.ts';
+import { authenticate, headersFor, isPreview, targetOf, type Target } from './preview-access.ts';
+import { answerHeaders, baseOf } from './preview-answer.ts';
+
+/** Takes upgrades that are for a port. */
+export function upgradePreview(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+  if (!isPreview(request.url)) return false;
+  tunnel(services, request, socket, head).catch((error: unknown) => {
+    refuseUpgrade(socket, ServiceError.from(error), newRequestId());
+  });
+  return true;
+}
+
+async function tunnel(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  const target = targetOf(request.url);
+  const access = authenticate(services, request.headers, target);
+  const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
+  // Whoever asked may have gone meanwhile: nobody would end what has just come.
+  if (socket.destroyed) return void inside.destroy();
+  socket.once('close', () => inside.destroy());
+  const headers = headersFor(request.headers, target, access);
+  // What is behind the head is for the protocol that is asked for, not a body.
+  delete headers['content-length'];
+  const asked = { ...headers, connection: 'Upgrade', upgrade: request.headers.upgrade ?? 'websocket' };
+  const { answer, rest } = await askUpgrade(inside, request.method ?? 'GET', target, asked);
+  const answered = answerHeaders(answer.headers, target, baseOf(target, request.headers.host, services.ports.domain));
+  if (rest === null) return refused(socket, answer, answered);
+  const upgrade = { connection: 'Upgrade', upgrade: answer.headers.upgrade ?? asked.upgrade };
+  socket.write(headOf(101, { ...answered, ...upgrade }), 'latin1');
+  if (rest.length > 0) socket.write(rest);
+  if (head.length > 0) inside.write(head);
+  pipeline(inside, socket, () => undefined);
+  pipeline(socket, inside, () => undefined);
+}
+
+/** Resolves with the answer, and what came behind a 101; `rest` is null for any other. @throws ServiceError */
+function askUpgrade(
+  inside: Duplex,
+  method: string,
+  { path }: Target,
+  headers: Record<string, string | string[]>,
+): Promise<{ answer: IncomingMessage; rest: Buffer | null }> {
+  return new Promise((resolve, reject) => {
+    const outgoing = httpRequest({ createConnection: () => inside, method, path, headers });
+    outgoing.once('upgrade', (answer, _inside, rest) => resolve({ answer, rest }));
+    outgoing.once('response', (answer) => resolve({ answer, rest: null }));
+    outgoing.on('error', (cause) => {
+      inside.destroy();
+      const error = new ServiceError('port_refused', 'What listens there does not speak HTTP.', { cause });
+      reject(cause instanceof ServiceError ? cause : error);
+    });
+    outgoing.end();
+  });
+}
+
+/**
+ * The server wants no upgrade: its answer is told, and the connection ends with it. A proxy in front of the gateway may
+ * take the connection for one of plain HTTP again, and send requests of others on it.
+ */
+function refused(socket: Duplex, answer: IncomingMessage, headers: Record<string, string | string[]>): void {
+  const status = answer.statusCode ?? 0;
+  if (status < 200 || status > 599) {
+    answer.destroy();
+    throw new ServiceError('port_refused', `What listens there answers with a status that is none: ${status}.`);
+  }
+  socket.write(headOf(status, { ...headers, connection: 'close' }), 'latin1');
+  pipeline(answer, socket, () => socket.destroy());
+}
+
+/** Of an answer whose headers Node has read: a byte is a character, and none of them ends a line. */
+function headOf(status: number, headers: Record<string, string | string[]>): string {
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}`];
+  for (const [name, value] of Object.entries(headers)) {
+    for (const one of [value].flat()) lines.push(`${name}: ${one}`);
+  }
+  return `${lines.join('\r\n')}\r\n\r\n`;
+}
