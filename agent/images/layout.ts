@@ -3,26 +3,41 @@ import { readFile, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import * as z from 'zod';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { MAX_ARG_BYTES, MAX_ENV_ENTRIES } from '../../src/protocol/limits.ts';
 
 /** Of a manifest or a configuration; registries allow 4 MiB. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
 /** What Docker gives to programs of an image that names none. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
+/** All of an environment: the node keeps it in memory, and every command carries it. */
+const MAX_ENV_BYTES = 256 * 1024;
+const MAX_USER_BYTES = 512;
+/** The kernel's PATH_MAX, less its terminating zero. */
+const MAX_PATH_BYTES = 4095;
+
 const Digest = z.string().regex(/^sha256:[a-f0-9]{64}$/);
 const Descriptor = z.object({ digest: Digest, size: z.number() });
 const Index = z.object({ manifests: z.array(Descriptor).min(1) });
 const Manifest = z.object({ config: Descriptor, layers: z.array(Descriptor).max(512) });
-/** No program can be given more than what is before the first zero. */
-const Text = z.string().refine((text) => !text.includes('\0'), 'it holds a zero');
+/** No program can be given more than what is before the first zero, and none so many bytes at once. */
+const text = (maxBytes: number): z.ZodString => {
+  return z
+    .string()
+    .refine((value) => !value.includes('\0') && Buffer.byteLength(value) <= maxBytes, 'it cannot be given');
+};
+const Env = z
+  .array(text(MAX_ARG_BYTES))
+  .max(MAX_ENV_ENTRIES)
+  .refine((entries) => Buffer.byteLength(entries.join('')) <= MAX_ENV_BYTES, 'the environment is too large');
 const Config = z.object({
   os: z.string().nullish(),
   architecture: z.string().nullish(),
   config: z
     .object({
-      Env: z.array(Text).nullish(),
-      WorkingDir: Text.nullish(),
-      User: Text.nullish(),
+      Env: Env.nullish(),
+      WorkingDir: text(MAX_PATH_BYTES).nullish(),
+      User: text(MAX_USER_BYTES).nullish(),
     })
     .nullish(),
   rootfs: z.object({ diff_ids: z.array(Digest) }),
@@ -87,10 +102,6 @@ async function readJson(path: string): Promise<unknown> {
 }
 
 export function parseEnv(entries: readonly string[]): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const entry of entries) {
-    const at = entry.indexOf('=');
-    if (at > 0) env[entry.slice(0, at)] = entry.slice(at + 1);
-  }
-  return env;
+  const named = entries.map((entry) => [entry, entry.indexOf('=')] as const).filter(([, at]) => at > 0);
+  return Object.fromEntries(named.map(([entry, at]) => [entry.slice(0, at), entry.slice(at + 1)]));
 }

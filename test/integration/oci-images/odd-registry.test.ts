@@ -38,6 +38,10 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     registry.image(name, { layers: [change(layer)], diffIds: [diffId] });
     return layer;
   };
+  const withConfig = (name: string, config: object): void => {
+    const { layer, diffId } = registry.layer(name, files(name));
+    registry.image(name, { layers: [layer], diffIds: [diffId], config });
+  };
   const answerBlob = (name: string, answer: (response: http.ServerResponse, size: number) => void): void => {
     const { digest, size } = withLayer(name, (layer) => layer);
     registry.answers.set(`/v2/${name}/blobs/${digest}`, (_request, response) => answer(response, size));
@@ -178,20 +182,25 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
           registry.image(name, { layers: [layer], diffIds: [layer.digest] });
         },
       ],
-      'a configuration of other shapes': [
+      'a configuration of other shapes': ['image_invalid', (name) => withConfig(name, { Env: 'A=1', User: 5 })],
+      'a zero in what programs are given': ['image_invalid', (name) => withConfig(name, { Env: ['A=b\0c'] })],
+      'a variable that no program can be given': [
         'image_invalid',
-        (name) => {
-          const { layer, diffId } = registry.layer(name, files(name));
-          registry.image(name, { layers: [layer], diffIds: [diffId], config: { Env: 'A=1', User: 5 } });
-        },
+        (name) => withConfig(name, { Env: [`A=${'x'.repeat(128 * 1024)}`] }),
       ],
-      'what no program can be given': [
+      'an environment without end': [
         'image_invalid',
-        (name) => {
-          const { layer, diffId } = registry.layer(name, files(name));
-          registry.image(name, { layers: [layer], diffIds: [diffId], config: { Env: ['A=b\0c'] } });
-        },
+        (name) => withConfig(name, { Env: Array.from({ length: 100 }, (_, i) => `A${i}=${'x'.repeat(10_000)}`) }),
       ],
+      'variables without end': [
+        'image_invalid',
+        (name) => withConfig(name, { Env: Array.from({ length: 300_000 }, (_, i) => `A${i}=`) }),
+      ],
+      'a working directory without end': [
+        'image_invalid',
+        (name) => withConfig(name, { WorkingDir: '/x'.repeat(5_000) }),
+      ],
+      'a user without end': ['image_invalid', (name) => withConfig(name, { User: 'x'.repeat(1_000_000) })],
     };
     for (const [number, [what, [code, make]]] of Object.entries(refused).entries()) {
       test.concurrent(what, async ({ expect }) => {
