@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
-import { checksIn, CheckRun, clientEnvironment, program } from './clients.ts';
+import { checksIn, CheckRun, clientEnvironment, program, testImage } from './clients.ts';
 
 const LIMIT_MS = 400_000;
 const COMMON = ['commands.py', 'sandboxes.py'];
@@ -12,6 +12,12 @@ const COMMON = ['commands.py', 'sandboxes.py'];
 const WAITS = 'waits.py';
 /** Shorter than the client's own margin before a token's end would be no use; with this it renews every ten seconds. */
 const TOKEN_TTL_MS = '70000';
+/** Names that mean the image of the tests: a whole one, and one whose rest is taken over. */
+const [HEAD, REST] = [testImage().slice(0, 3), testImage().slice(3)];
+const SHORT_NAMES = ['short/python:1', `team-1/${REST}`];
+const IMAGE_MAP = `${SHORT_NAMES[0]}=${testImage()} team-1/*=${HEAD}*`;
+/** Nothing listens at the second. */
+const IMAGE_ALLOW = `${testImage()} 127.0.0.1:1/*`;
 /** Below those that tests take for their own servers. */
 const TCP_PORTS = '19000-19099';
 
@@ -47,12 +53,19 @@ beforeAll(async () => {
       MILLIBOX_PRIME_NETWORK: 'off',
       MILLIBOX_PRIME_TOKEN_TTL_MS: TOKEN_TTL_MS,
       MILLIBOX_PRIME_TCP_PORTS: TCP_PORTS,
+      MILLIBOX_PRIME_IMAGE_MAP: IMAGE_MAP,
+      MILLIBOX_PRIME_IMAGE_ALLOW: IMAGE_ALLOW,
     },
   });
   stack = running;
   for (const { venv, wire, files, env: own, python, runs } of clients) {
     if (python === undefined) continue;
-    const env = { ...clientEnvironment(running, `${venv}-${wire}`), WIRE: wire, ...own };
+    const env = {
+      ...clientEnvironment(running, `${venv}-${wire}`),
+      WIRE: wire,
+      SHORT_NAMES: SHORT_NAMES.join(' '),
+      ...own,
+    };
     for (const file of files) runs.set(file, new CheckRun({ python, file, env }));
   }
   // The clients side by side, the files of one in a row: much of their time is waiting.

@@ -124,6 +124,21 @@ async def bad_image(s):
     assert answer["errorMessage"] in str(raised[0]), (answer, raised)
 
 
+@check("image names are rewritten by the operator's map, and what is not on the operator's list is refused")
+async def image_names(s):
+    for asked in os.environ["SHORT_NAMES"].split():
+        sandbox = await s.create(docker_image=asked)
+        assert (await s.run("echo from it", sandbox)).stdout == "from it\n"
+        assert (await s.client.get(sandbox)).docker_image == asked
+        await s.client.delete(sandbox)
+        answer = (await api("POST", "/template/check-docker-image", json={"image": asked})).json()
+        assert answer["accessible"] is True, answer
+    with raises(APIError, "not on this server's list of allowed images") as raised:
+        await s.client.create(s.request(docker_image="elsewhere.example/evil:latest", labels=["evil"]))
+    assert str(raised[0]).startswith("HTTP 403"), raised
+    assert (await s.client.list(labels=["evil"])).total == 0
+
+
 @check("environment variables and secrets reach commands, with every character")
 async def environment(s):
     odd = "two words 'single' \"double\" $HOME\nsecond line"
