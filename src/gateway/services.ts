@@ -95,6 +95,7 @@ export function startServices(
     counters: shared.counters,
     store,
     learning: () => registry.learningWithin(LEARNING_MS),
+    hears: () => registry.all.filter((node) => node.up).length,
     informed: () => queue.informed,
     queueWaitMs: config.queueWaitMs,
     metrics: metrics.registry,

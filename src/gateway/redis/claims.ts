@@ -2,7 +2,7 @@
  * Claims of tenants as Redis keeps them. A hash holds `cpus memory` by id, with a third word where a node has it; a sorted
  * set when each is over. What all come to is kept beside them, so that a create costs the same however many there are.
  */
-import type { Application, Claim, Usage, Verdict } from '../tenants/counters.ts';
+import { USAGE_KINDS, type Application, type Claim, type Usage, type Verdict } from '../tenants/counters.ts';
 import { KEYS } from './keys.ts';
 import type { RedisLink } from './link.ts';
 import { Script } from './script.ts';
@@ -145,8 +145,6 @@ const RELEASE = new Script(`
   ${SUMS}
   for _, id in ipairs(ARGV) do drop(id) end`);
 
-const KINDS = ['sandboxes', 'milliCpus', 'memoryMb'] as const;
-
 /** What `ADMIT` answers. */
 type Said =
   ['admitted'] | ['rate', waitMs: string] | ['short', kind: number, claimed: string, placed: string[], old: string[]];
@@ -179,7 +177,7 @@ export async function admit(
     [...keysOf(tenant), KEYS.bucket(tenant)],
     [
       keptMs,
-      ...KINDS.map((kind) => room[kind] ?? ''),
+      ...USAGE_KINDS.map((kind) => room[kind] ?? ''),
       rate?.perSecond ?? '',
       rate?.burst ?? '',
       heardMs,
@@ -194,7 +192,7 @@ export async function admit(
     case 'short':
       return {
         admitted: false,
-        short: KINDS[said[1] - 1] ?? 'sandboxes',
+        short: USAGE_KINDS[said[1] - 1] ?? 'sandboxes',
         claimed: Number(said[2]),
         placed: said[3],
         old: said[4],

@@ -3,15 +3,17 @@
  * fits by its own claims and its own buckets, so a tenant may come to a little more than its bounds for that time.
  */
 import { randomUUID } from 'node:crypto';
-import type { Application, Seen, TenantCounters, Verdict } from '../tenants/counters.ts';
+import type { Application, Seen, Sight, TenantCounters, Verdict } from '../tenants/counters.ts';
 import { MemoryCounters } from '../tenants/memory-counters.ts';
 import { admit, markPlaced, OLD_PAGE, release, type Short } from './claims.ts';
-import { exchangeCommands, withdrawCommands } from './commands.ts';
+import { exchange, withdraw, type Board } from './exchange.ts';
+import { KEYS } from './keys.ts';
 import { unavailable, type RedisLink } from './link.ts';
+import { commandsText, sightsOf, sightText, sumOfCommands } from './told.ts';
 
 export interface RedisCountersOptions {
   link: RedisLink;
-  /** What a gateway said of its commands counts for so long. */
+  /** What a gateway said of its commands and of what it sees counts for so long. */
   saidMs?: number;
   /** What a node has counts as a claim for so long still: by then all gateways have heard of it from the node. */
   heardMs?: number;
@@ -19,6 +21,8 @@ export interface RedisCountersOptions {
   unheardMs?: number;
 }
 
+const COMMANDS: Board = [KEYS.commands, KEYS.commandEnds];
+const SIGHTS: Board = [KEYS.sights, KEYS.sightEnds];
 const SAID_MS = 5_000;
 const HEARD_MS = 3_000;
 /** Longer than it takes to send a sandbox to a node, or to write down that it waits. */
@@ -62,13 +66,22 @@ export class RedisCounters implements TenantCounters {
   }
 
   async exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>> {
-    if (!this.#link.up) return new Map();
-    return await exchangeCommands(this.#link, this.#me, running, this.#times.saidMs).catch(() => new Map());
+    return sumOfCommands(await this.#tell(COMMANDS, commandsText(running)));
+  }
+
+  async compare(sight: Sight): Promise<readonly Sight[]> {
+    return sightsOf(await this.#tell(SIGHTS, sightText(sight)));
   }
 
   async stop(): Promise<void> {
     await this.#alone.stop();
-    if (this.#link.up) await withdrawCommands(this.#link, this.#me).catch(() => undefined);
+    if (!this.#link.up) return;
+    for (const board of [COMMANDS, SIGHTS]) await withdraw(this.#link, board, this.#me).catch(() => undefined);
+  }
+
+  async #tell(board: Board, text: string): Promise<string[]> {
+    if (!this.#link.up) return [];
+    return await exchange(this.#link, board, { me: this.#me, text, keptMs: this.#times.saidMs }).catch(() => []);
   }
 
   /** @throws ServiceError `node_unavailable` */

@@ -27,6 +27,9 @@ export const KEYS = {
   /** Hash: commands in hand by tenant, of each gateway; and sorted set: until when that counts. */
   commands: `${TAG}:commands`,
   commandEnds: `${TAG}:command-ends`,
+  /** The same of what each gateway sees that tenants have. */
+  sights: `${TAG}:sights`,
+  sightEnds: `${TAG}:sight-ends`,
   /** Written by every gateway, to see that it can be. */
   probe: `${TAG}:probe`,
   lease: (role: string) => `${TAG}:lease:${role}`,

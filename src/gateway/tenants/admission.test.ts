@@ -40,6 +40,7 @@ function world() {
     counters: new MemoryCounters(),
     store,
     learning: () => false,
+    hears: () => 1,
     informed: () => true,
     queueWaitMs: 600_000,
     metrics: new Registry(),

@@ -6,7 +6,8 @@ import type { SandboxSpec } from '../../protocol/node.ts';
 import type { Entry } from '../sandboxes/entry.ts';
 import type { Claim, Rate, Seen, TenantCounters, Usage, Verdict } from './counters.ts';
 import type { TenantRules } from './file.ts';
-import { milliCpus, type PlacedUsage } from './placed-usage.ts';
+import { milliCpus } from './placed-usage.ts';
+import type { Sights } from './sights.ts';
 import type { Tenants } from './tenants.ts';
 
 /** What a tenant can run out of, as it is told in `details.quota` and in metrics. */
@@ -15,7 +16,8 @@ export type Quota = 'sandboxes' | 'cpus' | 'memoryMb' | 'createsPerSecond' | 'ex
 export interface AdmissionDeps {
   tenants: Tenants;
   counters: TenantCounters;
-  placed: PlacedUsage;
+  /** What tenants have on the nodes. */
+  sights: Sights;
   /** Not all nodes have said yet what they have. */
   learning: () => boolean;
   /** What this gateway knows of a sandbox. */
@@ -68,10 +70,10 @@ export class Admission {
    * `node_unavailable` while it is not known yet what the tenant has.
    */
   async admit(tenant: string, specs: readonly SandboxSpec[]): Promise<void> {
-    const { tenants, counters, placed, queueWaitMs } = this.#deps;
+    const { tenants, counters, sights, queueWaitMs } = this.#deps;
     const rules = tenants.of(tenant);
     const most = bounds(rules);
-    const bounded = Object.values(most).some((bound) => bound !== null);
+    const bounded = isBounded(rules);
     const rate = rateOf(rules);
     if (!bounded && rate === null) return;
     const claims = specs.map(({ id, cpus, memoryMb }) => ({ id, milliCpus: milliCpus(cpus), memoryMb }));
@@ -80,7 +82,7 @@ export class Admission {
       const message = 'This server has just started and does not know yet what the tenant has.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
-    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - placed.of(tenant)[kind]);
+    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - sights.of(tenant)[kind]);
     const verdict = await counters.admit({
       tenant,
       claims,
@@ -91,7 +93,7 @@ export class Admission {
       keptMs: queueWaitMs + CLAIM_SLACK_MS,
       seen: this.#deps.seen,
     });
-    if (!verdict.admitted) throw this.#refusal(tenant, rules, placed.of(tenant), verdict);
+    if (!verdict.admitted) throw this.#refusal(tenant, rules, sights.of(tenant), verdict);
     for (const { id } of claims) this.#claimed.set(id, tenant);
   }
 
@@ -195,20 +197,25 @@ export class Admission {
     this.#deps.counters.release(tenant, [id]);
   }
 
-  /** Commands of other gateways count as they were a moment ago: nobody is asked while one waits. */
+  /** What others have in hand and see counts as it was a moment ago: nobody is asked while a call waits. */
   #exchange(): void {
     if (this.#exchanging) return;
     this.#exchanging = true;
-    const exchanged = this.#deps.counters.exchange(new Map(this.#running)).then((others) => {
-      this.#elsewhere = others;
-    });
+    const { counters, sights } = this.#deps;
+    const exchanged = Promise.all([
+      counters.exchange(new Map(this.#running)).then((others) => (this.#elsewhere = others)),
+      counters.compare(sights.own).then((others) => sights.heard(others)),
+    ]);
     background(
       exchanged.finally(() => (this.#exchanging = false)),
-      'tell other gateways of commands',
+      'tell other gateways of tenants',
       this.#deps.log,
     );
   }
 }
+
+/** Whether there is a bound on what the tenant has. */
+export const isBounded = (rules: TenantRules): boolean => Object.values(bounds(rules)).some((bound) => bound !== null);
 
 function bounds({ sandboxes, cpus, memoryMb }: TenantRules): Record<Kind, number | null> {
   return { sandboxes, milliCpus: cpus === null ? null : milliCpus(cpus), memoryMb };

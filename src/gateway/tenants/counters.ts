@@ -59,6 +59,14 @@ export type Verdict =
   | { admitted: false; short: keyof Usage; claimed: number }
   | { admitted: false; short: 'rate'; waitMs: number };
 
+/** What a gateway sees of what tenants have on the nodes. */
+export interface Sight {
+  /** How many nodes it hears. */
+  nodes: number;
+  /** Of tenants that have bounds, and any sandbox. */
+  usage: ReadonlyMap<string, Usage>;
+}
+
 /** Nothing here ever rejects or throws: a form whose store is away decides by what its own gateway knows. */
 export interface TenantCounters {
   /**
@@ -76,5 +84,7 @@ export interface TenantCounters {
    * a few seconds, so that one that died is forgotten.
    */
   exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>;
+  /** Tells the others what this gateway sees, and answers what each of them does. Called as often, and counts as long. */
+  compare(sight: Sight): Promise<readonly Sight[]>;
   stop(): Promise<void>;
 }

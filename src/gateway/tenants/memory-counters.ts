@@ -3,6 +3,7 @@ import {
   USAGE_KINDS,
   type Application,
   type Claim,
+  type Sight,
   type TenantCounters,
   type Usage,
   type Verdict,
@@ -46,6 +47,10 @@ export class MemoryCounters implements TenantCounters {
 
   exchange(): Promise<ReadonlyMap<string, number>> {
     return Promise.resolve(new Map());
+  }
+
+  compare(): Promise<readonly Sight[]> {
+    return Promise.resolve([]);
   }
 
   stop(): Promise<void> {

@@ -3,11 +3,12 @@ import type { Registry } from 'prom-client';
 import type { Logger } from '../../lib/logger.ts';
 import type { Entry } from '../sandboxes/entry.ts';
 import type { Store } from '../sandboxes/store.ts';
-import { Admission } from './admission.ts';
+import { Admission, isBounded } from './admission.ts';
 import type { Seen, TenantCounters } from './counters.ts';
 import type { TenantsFile } from './file.ts';
 import { TenantMetrics } from './metrics.ts';
 import { PlacedUsage } from './placed-usage.ts';
+import { Sights } from './sights.ts';
 import { Tenants } from './tenants.ts';
 
 export interface TenancyDeps {
@@ -16,6 +17,8 @@ export interface TenancyDeps {
   store: Store;
   /** Not all nodes have said yet what they have. */
   learning: () => boolean;
+  /** Nodes that are heard now. */
+  hears: () => number;
   /** Whether all that waits is known here. */
   informed: () => boolean;
   queueWaitMs: number;
@@ -32,13 +35,14 @@ export interface Tenancy {
 
 /** Follows the store from now on: started before any node is heard. */
 export function startTenancy(deps: TenancyDeps): Tenancy {
-  const { file, counters, store, learning, informed, queueWaitMs, metrics, log } = deps;
+  const { file, counters, store, learning, hears, informed, queueWaitMs, metrics, log } = deps;
   const tenants = new Tenants(file);
   const placed = new PlacedUsage();
+  const sights = new Sights({ placed, hears, bounded: (tenant) => isBounded(tenants.of(tenant)) });
   const admission = new Admission({
     tenants,
     counters,
-    placed,
+    sights,
     learning,
     seen: (id) => seenOf(store.get(id), informed()),
     queueWaitMs,
@@ -70,6 +74,8 @@ export function startTenancy(deps: TenancyDeps): Tenancy {
 /** Who does not know all that waits cannot say of one that it is unknown. */
 function seenOf(entry: Entry | undefined, informed: boolean): Seen {
   if (entry === undefined) return informed ? 'unknown' : 'open';
+  // That its node is lost is a guess of this gateway: others may see it there.
+  if (entry.record.reason === 'node_lost') return 'open';
   if (entry.ended) return 'ended';
   return entry.accepted ? 'placed' : 'open';
 }

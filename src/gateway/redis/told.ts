@@ -1,0 +1,46 @@
+/** What gateways tell each other of tenants, as text: what one of another version says may not be readable. */
+import * as z from 'zod';
+import type { Sight } from '../tenants/counters.ts';
+
+const Commands = z.array(z.tuple([z.string(), z.number()]));
+
+const Amount = z.number().min(0);
+const Sights = z
+  .object({ nodes: z.int().min(0), usage: z.array(z.tuple([z.string(), Amount, Amount, Amount])) })
+  .transform(({ nodes, usage }): Sight => {
+    const entries = usage.map(
+      ([tenant, sandboxes, milliCpus, memoryMb]) => [tenant, { sandboxes, milliCpus, memoryMb }] as const,
+    );
+    return { nodes, usage: new Map(entries) };
+  });
+
+export const commandsText = (running: ReadonlyMap<string, number>): string => JSON.stringify([...running]);
+
+/** How many commands of each tenant run through all that said so. */
+export function sumOfCommands(said: readonly string[]): Map<string, number> {
+  const sum = new Map<string, number>();
+  for (const [tenant, count] of said.flatMap((text) => read(Commands, text) ?? [])) {
+    sum.set(tenant, (sum.get(tenant) ?? 0) + count);
+  }
+  return sum;
+}
+
+export function sightText({ nodes, usage }: Sight): string {
+  const words = [...usage].map(([tenant, { sandboxes, milliCpus, memoryMb }]) => [
+    tenant,
+    sandboxes,
+    milliCpus,
+    memoryMb,
+  ]);
+  return JSON.stringify({ nodes, usage: words });
+}
+
+export const sightsOf = (said: readonly string[]): Sight[] => said.flatMap((text) => read(Sights, text) ?? []);
+
+function read<T>(schema: z.ZodType<T>, text: string): T | undefined {
+  try {
+    return schema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
