@@ -27,6 +27,12 @@ const CAPABILITIES = [
   'SYS_CHROOT',
 ];
 
+/**
+ * Engines are set to either. With the host's, a sandbox would see all groups of version 2, and boxinit not which is its own.
+ * The types of the client do not know it.
+ */
+const OWN_VIEW = { CgroupnsMode: 'private' };
+
 /** Which agent a container belongs to: one per data directory. */
 export function ownerOf(dataDir: string): string {
   return createHash('sha256').update(path.resolve(dataDir)).digest('hex').slice(0, 32);
@@ -62,6 +68,7 @@ export function createOptions(
       SecurityOpt: ['no-new-privileges'],
       NetworkMode: host.network,
       IpcMode: 'private',
+      ...OWN_VIEW,
       Init: false,
       AutoRemove: false,
       RestartPolicy: { Name: 'no' },

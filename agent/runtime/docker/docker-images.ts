@@ -2,6 +2,7 @@
 import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { parseEnv } from '../../images/layout.ts';
 import { Pulls, type Waiter } from '../../images/pulls.ts';
 import type { Image, Images, PullProgress } from '../runtime.ts';
 import { dockerError, pullError, statusOf } from './docker-errors.ts';
@@ -171,13 +172,4 @@ async function followPull(
     signal.removeEventListener('abort', onAbort);
     stream.destroy();
   }
-}
-
-function parseEnv(entries: readonly string[]): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const entry of entries) {
-    const at = entry.indexOf('=');
-    if (at > 0) env[entry.slice(0, at)] = entry.slice(at + 1);
-  }
-  return env;
 }

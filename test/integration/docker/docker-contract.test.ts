@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { Bench, run as contained, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
 import { openDockerRuntime } from '../../../agent/runtime/docker/open.ts';
 import { runtimeContract } from '../../../agent/runtime/contract/suite.ts';
 import { boxinitPath } from '../../../src/cli/up/parts.ts';
@@ -8,7 +10,7 @@ import { baseImage } from '../../helpers/images.ts';
 
 const run = promisify(execFile);
 
-runtimeContract({
+const subject: ContractSubject = {
   name: 'docker',
   open: (dataDir) =>
     openDockerRuntime({
@@ -29,4 +31,14 @@ runtimeContract({
   kill: async (_runtime, id) => {
     await run('docker', ['kill', '--signal', 'KILL', id]);
   },
+};
+
+runtimeContract(subject);
+
+test('a program sees its control groups as if they were all, however the engine is set up', async () => {
+  await using bench = await Bench.open(subject);
+  const { link } = await bench.claimed();
+  const { stdout } = await contained(link, ['cat', '/proc/self/cgroup']);
+  const groups = stdout.trim().split('\n');
+  expect(groups.filter((line) => !line.endsWith(':/'))).toEqual([]);
 });
