@@ -51,15 +51,14 @@ test('a caller is the tenant of its key, with its rights', () => {
   expect(() => assertAdmin(auth.byKey('third'))).toThrow(expect.objectContaining({ code: 'forbidden' }));
 });
 
-const TOO_LONG = `Bearer ${'x'.repeat(1_025)}`;
-
-test.each([undefined, '', 'Bearer', 'Bearer ', 'Basic first', 'first', 'Bearer first second', TOO_LONG])(
-  'no key is read from %.20j',
-  (header) => {
-    const auth = createAuth(KEYS);
+test('nothing but one bearer key of a bounded length is read', () => {
+  const auth = createAuth(KEYS);
+  const tooLong = `Bearer ${'x'.repeat(1_025)}`;
+  for (const header of [undefined, '', 'Bearer', 'Bearer ', 'Basic first', 'first', 'Bearer first second', tooLong]) {
     expect(() => auth.byHeader(header)).toThrow(expect.objectContaining({ code: 'unauthenticated' }));
-  },
-);
+  }
+  expect(compare).not.toHaveBeenCalled();
+});
 
 test('a caller whose key was withdrawn, or now says something else, stands no more', () => {
   const auth = createAuth(KEYS);
