@@ -92,11 +92,42 @@ test('ranges are answered with 206, wrong ones with 416, strange ones with the w
   expect((await get('bytes=7-'))?.bytes.toString()).toBe('789');
   expect((await get('bytes=-2'))?.bytes.toString()).toBe('89');
   expect((await get('bytes=8-99'))?.headers['content-range']).toBe('bytes 8-9/10');
-  expect((await get('bytes=10-'))?.json.error.code).toBe('range_not_satisfiable');
+  expect((await get('bytes=0-99999999999999999999'))?.headers['content-range']).toBe('bytes 0-9/10');
+  for (const beyond of ['bytes=10-', 'bytes=99999999999999999999-', 'bytes=-0']) {
+    const refused = await get(beyond);
+    expect([refused?.status, refused?.json.error.code]).toEqual([416, 'range_not_satisfiable']);
+    expect(refused?.headers['content-range']).toBe('bytes */10');
+  }
   for (const range of ['bytes=1-2,4-5', 'lines=1-2', 'bytes=5-1', 'bytes=-']) {
     const whole = await get(range);
     expect([whole?.status, whole?.bytes.toString()]).toEqual([200, '0123456789']);
   }
+});
+
+test('a download is continued only while the file is the same', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  await gateway.ask('PUT', at(id, '/f'), { raw: '0123456789' });
+  const get = (headers: Record<string, string>) => gateway?.ask('GET', at(id, '/f'), { headers });
+  const etag = String((await get({}))?.headers['etag']);
+  const rest = await get({ range: 'bytes=5-', 'if-range': etag });
+  expect([rest?.status, rest?.bytes.toString()]).toEqual([206, '56789']);
+  await gateway.ask('PUT', at(id, '/f'), { raw: 'another one' });
+  for (const stale of [etag, '"other"', 'Sun, 06 Nov 1994 08:49:37 GMT']) {
+    const whole = await get({ range: 'bytes=5-', 'if-range': stale });
+    expect([whole?.status, whole?.bytes.toString()]).toEqual([200, 'another one']);
+  }
+});
+
+test('HEAD tells what GET would answer, and reads nothing', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  await gateway.ask('PUT', at(id, '/f'), { raw: '0123456789' });
+  const head = await gateway.ask('HEAD', at(id, '/f'));
+  expect([head.status, head.bytes.length, head.headers['content-length']]).toEqual([200, 0, '10']);
+  expect(head.headers['etag']).toBe((await gateway.ask('GET', at(id, '/f'))).headers['etag']);
+  expect((await gateway.ask('HEAD', at(id, '/none'))).status).toBe(404);
+  expect(gateway.node.files.calls[1]).toMatchObject({ call: 'read', length: 0 });
 });
 
 test('a range of an empty file', () => {

@@ -1,4 +1,5 @@
 import { ServiceError } from '../../protocol/errors.ts';
+import type { FileStat } from '../../protocol/files.ts';
 
 /**
  * A `Range` header as offset and length. Null: it is none that is understood here (several ranges, another unit), and
@@ -6,7 +7,7 @@ import { ServiceError } from '../../protocol/errors.ts';
  * @throws ServiceError `range_not_satisfiable`
  */
 export function parseRange(header: string, sizeBytes: number): { offset: number; length: number } | null {
-  const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.trim());
+  const match = /^bytes=(\d*)-(\d*)$/i.exec(header.trim());
   if (match === null || (match[1] === '' && match[2] === '')) return null;
   const [, from = '', to = ''] = match;
   if (from !== '' && to !== '' && Number(to) < Number(from)) return null;
@@ -14,4 +15,9 @@ export function parseRange(header: string, sizeBytes: number): { offset: number;
   const end = from === '' || to === '' ? sizeBytes - 1 : Math.min(Number(to), sizeBytes - 1);
   if (start > end) throw new ServiceError('range_not_satisfiable', undefined, { details: { sizeBytes } });
   return { offset: start, length: end - start + 1 };
+}
+
+/** The same of a file is the same content: who continues a download asks for the rest of just that. */
+export function validatorOf({ sizeBytes, modifiedAtMs }: Pick<FileStat, 'sizeBytes' | 'modifiedAtMs'>): string {
+  return `"${sizeBytes.toString(16)}-${Math.round(modifiedAtMs * 1000).toString(16)}"`;
 }

@@ -11,6 +11,8 @@ export function errorBody(error: ServiceError, requestId: string): { error: obje
 export function sendError(reply: FastifyReply, error: ServiceError, requestId: string): FastifyReply {
   if (error.retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(error.retryAfterMs));
   reply.header('x-request-id', requestId);
+  const size = error.code === 'range_not_satisfiable' ? error.details?.['sizeBytes'] : undefined;
+  if (typeof size === 'number') reply.header('content-range', `bytes */${size}`);
   if (error.code === 'unauthenticated') reply.header('www-authenticate', 'Bearer');
   return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(errorBody(error, requestId));
 }

@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream';
+import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { FileEntry, FileStat } from '../../../protocol/files.ts';
 import type { FileService, Reading } from '../../files/service.ts';
-import { parseRange } from '../../files/range.ts';
+import { parseRange, validatorOf } from '../../files/range.ts';
 import { bodyOf } from '../../http/body.ts';
 import { queryFlag, route, type Call, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
@@ -34,7 +35,6 @@ const BYTES = 'application/octet-stream';
 const TAR = 'application/x-tar';
 /** Files of the kernel tell sizes that are not true; those are small. */
 const TRUST_SIZE_BYTES = 1024 * 1024;
-const DOUBTFUL_BYTES = 4096;
 const NOTHING = z.object({});
 
 type PathCall = Call<z.infer<typeof SandboxPath>, z.infer<typeof PathQuery>, unknown>;
@@ -56,24 +56,38 @@ export function fileRoutes({ files }: Services): Route[] {
         },
       },
       async (call) => {
-        const { tenant, params, query, request, reply, signal } = call;
-        const header = request.headers.range;
-        if (header === undefined) {
+        const { tenant, params, query, reply, signal } = call;
+        const range = await rangeOf(files, call);
+        if (range === null) {
           const reading = await files.read(tenant, params.id, { path: query.path }, signal);
           const size = reading.stat?.sizeBytes ?? 0;
           if (size >= TRUST_SIZE_BYTES) reply.header('content-length', String(size));
+          if (reading.stat !== null) describe(reply, reading.stat);
           return sendBytes(call, reading, BYTES, size >= TRUST_SIZE_BYTES ? size : null);
         }
-        const sizeBytes = await sizeOf(files, call);
-        const range = parseRange(header, sizeBytes);
-        if (range === null)
-          return sendBytes(call, await files.read(tenant, params.id, { path: query.path }, signal), BYTES, null);
-        const { offset, length } = range;
+        const { offset, length, stat } = range;
         const reading = await files.read(tenant, params.id, { path: query.path, offset, length }, signal);
         reply.code(206);
-        reply.header('content-range', `bytes ${offset}-${offset + length - 1}/${sizeBytes}`);
+        reply.header('content-range', `bytes ${offset}-${offset + length - 1}/${stat.sizeBytes}`);
+        describe(reply, stat);
         reply.header('content-length', String(length));
         return sendBytes(call, reading, BYTES, length);
+      },
+    ),
+    route(
+      {
+        method: 'HEAD',
+        url: base,
+        id: 'headFile',
+        summary: 'What reading a file would answer, without its bytes',
+        params: SandboxPath,
+        query: PathQuery,
+        answers: { 200: { description: 'The file, unread', contentType: BYTES } },
+      },
+      async (call) => {
+        const stat = await look(files, call);
+        describe(call.reply, stat);
+        return call.reply.header('content-length', String(stat.sizeBytes)).type(BYTES).send();
       },
     ),
     route(
@@ -227,13 +241,29 @@ function sendBytes(
   return reply.type(type).send(body);
 }
 
-/** The kernel's own files say 0 or a page until they are read, which is cheap for what is so small. */
-async function sizeOf(files: FileService, { tenant, params, query, signal }: PathCall): Promise<number> {
-  const { sizeBytes } = await files.stat(tenant, params.id, query);
-  if (sizeBytes > DOUBTFUL_BYTES) return sizeBytes;
-  const reading = await files.read(tenant, params.id, query, signal);
+/** Opens the file and reads nothing: only so does one of the kernel's own say what it holds. */
+async function look(files: FileService, { tenant, params, query, signal }: PathCall): Promise<FileStat> {
+  const reading = await files.read(tenant, params.id, { path: query.path, length: 0 }, signal);
   reading.cancel();
-  return reading.stat?.sizeBytes ?? sizeBytes;
+  if (reading.stat === null) throw new ServiceError('protocol_error');
+  return reading.stat;
+}
+
+/** Null: the whole. A range of what has changed since is of no use to who has the rest. */
+async function rangeOf(
+  files: FileService,
+  call: PathCall,
+): Promise<{ offset: number; length: number; stat: FileStat } | null> {
+  const { range: wanted, 'if-range': unchanged } = call.request.headers;
+  if (wanted === undefined) return null;
+  const stat = await look(files, call);
+  if (unchanged !== undefined && unchanged !== validatorOf(stat)) return null;
+  const range = parseRange(wanted, stat.sizeBytes);
+  return range === null ? null : { ...range, stat };
+}
+
+function describe(reply: FastifyReply, stat: FileStat): void {
+  reply.headers({ 'accept-ranges': 'bytes', etag: validatorOf(stat) });
 }
 
 async function* exactly(source: AsyncIterable<Buffer>, length: number): AsyncGenerator<Buffer> {

@@ -22,7 +22,8 @@ test('every route of the document exists, and every operation has its own name',
       const inPath = (operation.parameters ?? []).filter((p) => p.in === 'path').map((p) => p.name);
       expect([...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name)).toEqual(inPath);
       const answer = await gateway.ask(method.toUpperCase(), path.replace(/\{\w+\}/g, 'some-id'), { key: null });
-      expect(answer.json.error.code).toBe('unauthenticated');
+      expect(answer.status).toBe(401);
+      if (method !== 'head') expect(answer.json.error.code).toBe('unauthenticated');
     }
   }
   expect(new Set(names).size).toBe(names.length);
