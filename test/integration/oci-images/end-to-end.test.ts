@@ -73,6 +73,15 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     await sandbox.delete();
   });
 
+  test('an image whose working directory cannot be made ends its sandbox at once, and says so', async () => {
+    const link: Entry = { path: 'loop', type: 'symlink', target: 'loop' };
+    const config = { WorkingDir: '/loop/below' };
+    await registry.push('odd/workdir:1', { layers: [[...program(), link]], config });
+    const sandbox = stack.client.sandboxes.create({ image: `${registry.host}/odd/workdir:1` });
+    await expect(sandbox.ready()).rejects.toThrow('working directory');
+    expect(await sandbox.refresh()).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed' });
+  });
+
   test('what cannot be had is said in one line, and the command fails', async () => {
     const missing = await image('pull', `${registry.host}/nothing:1`);
     expect(missing.code).toBe(1);

@@ -4,7 +4,7 @@ use super::failed;
 use super::request::{Furniture, Request};
 use crate::error::WireError;
 use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_TRUNC, O_WRONLY};
-use crate::sys::{fs, mount, EEXIST, EINVAL, ENOENT};
+use crate::sys::{fs, mount, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
 
 /// Where the new root is put together.
 const ROOT: &[u8] = b"/.millibox/root";
@@ -135,9 +135,18 @@ fn furnish(request: &Request, files: &[&Furniture]) -> Result<(), WireError> {
         let _ = write(file);
     }
     if !request.workdir.is_empty() {
-        make_all(&request.workdir).map_err(|errno| failed("the working directory cannot be made", errno))?;
+        make_all(&request.workdir).map_err(no_workdir)?;
     }
     Ok(())
+}
+
+/// What the image has in the way of the directory that it names is no fault of the container: another fares no better.
+fn no_workdir(errno: i32) -> WireError {
+    let error = failed("the working directory cannot be made", errno);
+    match errno {
+        ENOTDIR | ELOOP | ENAMETOOLONG => WireError { code: "image_invalid", ..error },
+        _ => error,
+    }
 }
 
 fn write(file: &Furniture) -> Result<(), i32> {
