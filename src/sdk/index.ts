@@ -16,7 +16,7 @@ export {
   type ReadOptions,
 } from './jobs.ts';
 export { Ports } from './ports.ts';
-export { Pty, type AttachPtyOptions, type PtyOptions } from './pty.ts';
+export { Pty, type AttachPtyOptions, type OutputLost, type PtyOptions } from './pty.ts';
 export type { FileChange } from './watch.ts';
 export type { ByteSource } from './unary.ts';
 export type { FileEntry, FileStat } from '../protocol/files.ts';

@@ -103,6 +103,17 @@ describe('exec passes everything through', () => {
     await expect.poll(() => running(sandboxOf(), '531986420'), { timeout: 60_000 }).toEqual([]);
   });
 
+  test('logs -f to a reader that had enough ends quietly, and leaves its command alone', async () => {
+    const job = await stackSandbox.jobs.start('while :; do echo line; sleep 0.05; done');
+    const child = startCli(stack, ['logs', '-f', id, job.id]);
+    const result = finished(child);
+    await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+    child.stdout?.destroy();
+    expect(await result).toMatchObject({ code: 141, stderr: '' });
+    expect((await job.state()).state).toBe('running');
+    await job.kill();
+  });
+
   const sandboxOf = () => stackSandbox;
 });
 

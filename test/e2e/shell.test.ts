@@ -1,4 +1,6 @@
 /** `millibox shell` and `exec -t` in a real terminal. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
 import { CLI_MAIN, cli } from '../helpers/cli.ts';
@@ -113,6 +115,47 @@ test('what says how to come back to a terminal does so, and its program draws th
   await second.shows(/up[\s\S]*drawn/);
   second.type('\x03');
   expect(await restored(second)).toBe(130);
+});
+
+test('a Ctrl-Z is the program’s own', async () => {
+  const program = 'trap "echo told; exit 6" TSTP; echo up; while :; do sleep 0.1; done';
+  await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', program]);
+  await terminal.shows(/up/);
+  terminal.type('\x1a');
+  await terminal.shows(/told/);
+  expect(await restored(terminal)).toBe(6);
+});
+
+test('suspended from outside it leaves our terminal as it was, and takes it again when it goes on', async () => {
+  const program = 'trap "echo drawn" WINCH; echo up; while :; do read line && echo "got $line"; done';
+  await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', program]);
+  await terminal.shows(/up/);
+  const pid = await pidOf(terminal);
+  const [tty] = await terminal.shows(/\/dev\/pts\/\d+/);
+  expect(modesOf(tty)).toMatch(/ -icanon/);
+  process.kill(pid, 'SIGTSTP');
+  await until(() => stateOf(pid) === 'T', LIMIT_MS, 'the CLI to stop');
+  expect(modesOf(tty)).toMatch(/ icanon/);
+  const before = terminal.text.length;
+  process.kill(pid, 'SIGCONT');
+  await until(() => / -icanon/.test(modesOf(tty)), LIMIT_MS, 'the terminal to be raw');
+  await until(() => terminal.text.slice(before).includes('drawn'), LIMIT_MS, 'the screen to be drawn anew');
+  terminal.type('one\r');
+  await terminal.shows(/got one/);
+  terminal.type('\x03');
+  expect(await restored(terminal)).toBe(130);
+});
+
+const modesOf = (tty: string): string => execFileSync('stty', ['-F', tty, '-a']).toString();
+const stateOf = (pid: number): string | undefined =>
+  readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.charAt(0);
+
+test('who comes back too late for all of the output is told how much is gone', async () => {
+  const pty = sandbox.pty({ id: 'passed', command: 'seq 100000; exit 8', ringBytes: 4096 });
+  expect((await pty.exit).exitCode).toBe(8);
+  await using terminal = open(['shell', sandbox.id, '-a', pty.id]);
+  await terminal.shows(/millibox: \d{6} bytes of the output were discarded here[\s\S]*100000/);
+  expect(await restored(terminal)).toBe(8);
 });
 
 test('a window that is closed leaves its terminal running', async () => {

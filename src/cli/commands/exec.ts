@@ -8,7 +8,7 @@ import { feed, flushed, write } from '../io/pump.ts';
 import { envPair } from '../io/variables.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
-import { exitCodeOfEnd, joinTerminal, terminalEnvironment, terminalSize } from '../io/terminal.ts';
+import { exitCodeOfEnd, joinTerminal, sayWhatWasLost, terminalEnvironment, terminalSize } from '../io/terminal.ts';
 
 interface ExecOptions {
   shell?: boolean;
@@ -69,7 +69,14 @@ Examples:
       }
       if (options.tty) {
         const env = { ...terminalEnvironment(), ...options.env };
-        const pty = sandbox.pty({ ...common, ...terminalSize(), env, command: what, detachedMs: 0 });
+        const pty = sandbox.pty({
+          ...common,
+          ...terminalSize(),
+          env,
+          command: what,
+          detachedMs: 0,
+          onOutputLost: sayWhatWasLost,
+        });
         const end = await joinTerminal(pty);
         if (end.type !== 'exit') pty.kill();
         await client.close();

@@ -3,7 +3,14 @@ import type { Pty } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
 import { duration } from '../io/parse.ts';
-import { exitCodeOfEnd, joinTerminal, terminalEnvironment, terminalSize, type TerminalEnd } from '../io/terminal.ts';
+import {
+  exitCodeOfEnd,
+  joinTerminal,
+  sayWhatWasLost,
+  terminalEnvironment,
+  terminalSize,
+  type TerminalEnd,
+} from '../io/terminal.ts';
 import { envPair } from '../io/variables.ts';
 
 interface ShellOptions {
@@ -46,11 +53,12 @@ Examples:
       const sandbox = client.sandboxes.at(id);
       const attached = options.attach !== undefined;
       const pty = attached
-        ? sandbox.attachPty(options.attach as string)
+        ? sandbox.attachPty(options.attach as string, { onOutputLost: sayWhatWasLost })
         : sandbox.pty({
             ...terminalSize(),
             env: { ...terminalEnvironment(), ...options.env },
             detachedMs: options.keep ?? DEFAULT_KEEP_MS,
+            onOutputLost: sayWhatWasLost,
             ...(words.length === 0 ? {} : { command: words }),
             ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
             ...(options.user === undefined ? {} : { user: options.user }),

@@ -1,7 +1,7 @@
 /** A terminal in a sandbox, joined to ours. */
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { ExecExit } from '../../protocol/exec.ts';
-import type { Pty } from '../../sdk/index.ts';
+import type { OutputLost, Pty } from '../../sdk/index.ts';
 import { terminalName } from '../config.ts';
 import { exitCodeOf, exitCodeOfSignal } from './exit-code.ts';
 import { Keyboard } from './keyboard.ts';
@@ -41,8 +41,9 @@ export async function joinTerminal(pty: Pty, options: { redraw?: boolean } = {})
   using ended = awaitEndSignal();
   const early = await Promise.race([pty.started.then(() => undefined), ended.signal]);
   if (early !== undefined) return { type: 'signal', signal: early, started: false };
-  using _raw = rawMode(stdin);
-  using _size = followSize(pty, options.redraw ?? false);
+  using size = new SizeFollower(pty);
+  if (options.redraw) size.redraw();
+  using _raw = rawMode(stdin, () => size.redraw());
   using keyboard = new Keyboard(stdin, (bytes) => pty.write(bytes));
   return await Promise.race([
     show(pty),
@@ -72,35 +73,65 @@ async function show(pty: Pty): Promise<TerminalEnd> {
   return { type: 'exit', exit: await pty.exit };
 }
 
-/** Until disposed. Whoever stopped us and let us go on has set the terminal for itself meanwhile. */
-function rawMode(stdin: ReadStream): Disposable {
+/**
+ * Until disposed. Whoever stops us from outside (a Ctrl-Z goes to the program) gets the terminal as it was, and has set it
+ * for itself when we go on.
+ */
+function rawMode(stdin: ReadStream, continued: () => void): Disposable {
   if (!stdin.isTTY) return { [Symbol.dispose]: () => undefined };
-  const enter = (): void => void stdin.setRawMode(false).setRawMode(true);
-  enter();
-  process.on('SIGCONT', enter);
+  const onStop = (): void => {
+    stdin.setRawMode(false);
+    process.kill(process.pid, 'SIGSTOP');
+  };
+  const onContinue = (): void => {
+    stdin.setRawMode(false).setRawMode(true);
+    continued();
+  };
+  stdin.setRawMode(true);
+  process.on('SIGTSTP', onStop);
+  process.on('SIGCONT', onContinue);
   return {
     [Symbol.dispose]: () => {
-      process.off('SIGCONT', enter);
+      process.off('SIGTSTP', onStop);
+      process.off('SIGCONT', onContinue);
       stdin.setRawMode(false);
     },
   };
 }
 
-/** Until disposed. */
-function followSize(pty: Pty, redraw: boolean): Disposable {
-  const follow = (): void => {
-    const { cols, rows } = terminalSize();
-    pty.resize(cols, rows);
-  };
-  if (redraw) {
-    // A program draws when the size changes, and only then.
-    const { cols, rows } = terminalSize();
-    pty.resize(cols, rows > 1 ? rows - 1 : rows + 1);
+/** Gives the terminal in the sandbox the size of ours, until disposed. */
+class SizeFollower implements Disposable {
+  readonly #pty: Pty;
+  readonly #screen = ourScreen();
+
+  constructor(pty: Pty) {
+    this.#pty = pty;
+    this.#follow();
+    this.#screen?.on('resize', this.#follow);
   }
-  follow();
-  const screen = ourScreen();
-  screen?.on('resize', follow);
-  return { [Symbol.dispose]: () => void screen?.off('resize', follow) };
+
+  [Symbol.dispose](): void {
+    this.#screen?.off('resize', this.#follow);
+  }
+
+  /** A program draws when the size changes, and only then. */
+  redraw(): void {
+    // Whoever is stopped is not told that the window has another size.
+    process.emit('SIGWINCH');
+    const { cols, rows } = terminalSize();
+    this.#pty.resize(cols, rows > 1 ? rows - 1 : rows + 1);
+    this.#follow();
+  }
+
+  readonly #follow = (): void => {
+    const { cols, rows } = terminalSize();
+    this.#pty.resize(cols, rows);
+  };
+}
+
+/** On the screen, in the midst of what its program shows. */
+export function sayWhatWasLost({ from, to }: OutputLost): void {
+  process.stderr.write(`\r\nmillibox: ${to - from} bytes of the output were discarded here\r\n`);
 }
 
 /** What shows the output, or the messages where the output goes elsewhere. */
