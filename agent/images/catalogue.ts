@@ -2,12 +2,13 @@
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { stringMap } from '../../src/protocol/string-map.ts';
 import type { ImageConfig } from './layout.ts';
 import { removeTree } from './remove-tree.ts';
 
 const Stored = z.object({
   id: z.string().regex(/^sha256:[a-f0-9]{64}$/),
-  env: z.record(z.string(), z.string()),
+  env: stringMap(z.string(), z.string()),
   workdir: z.string(),
   user: z.string(),
   sizeBytes: z.number(),

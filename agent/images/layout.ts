@@ -101,6 +101,7 @@ async function readJson(path: string): Promise<unknown> {
   return JSON.parse(await readFile(path, 'utf8')) as unknown;
 }
 
+/** `NAME=VALUE` each; what has no name is left out. */
 export function parseEnv(entries: readonly string[]): Record<string, string> {
   const named = entries.map((entry) => [entry, entry.indexOf('=')] as const).filter(([, at]) => at > 0);
   return Object.fromEntries(named.map(([entry, at]) => [entry.slice(0, at), entry.slice(at + 1)]));

@@ -7,12 +7,13 @@ import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import { Network } from '../../src/protocol/sandbox.ts';
+import { stringMap } from '../../src/protocol/string-map.ts';
 
 /** An image as it was when a container was made of it: nobody has to be asked about it after a restart. */
 export const StoredImage = z.object({
   ref: z.string(),
   id: z.string(),
-  env: z.record(z.string(), z.string()),
+  env: stringMap(z.string(), z.string()),
   workdir: z.string(),
   user: z.string(),
 });

@@ -33,6 +33,8 @@ export async function buildApp(
     },
     genReqId: newRequestId,
     bodyLimit: MAX_JSON_BODY_BYTES,
+    // `__proto__` is a name like any other: schemas say where it may be, and nothing is merged into what was there.
+    onProtoPoisoning: 'ignore',
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A call may take as long as its own deadline says.
     requestTimeout: 0,

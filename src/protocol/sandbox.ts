@@ -12,21 +12,21 @@ import {
   MAX_TIMEOUT_MS,
   MIN_DISK_MB,
 } from './limits.ts';
+import { stringMap } from './string-map.ts';
 
 /** Names that a shell can use; values without the zero byte, which ends a C string. */
-export const EnvMap = z
-  .record(
-    z.string().regex(/^[^=\0]{1,1024}$/, 'an environment name is not empty and has no "=" and no zero byte'),
-    z
-      .string()
-      .max(128 * 1024)
-      .regex(/^[^\0]*$/, 'an environment value has no zero byte'),
-  )
-  .refine((env) => Object.keys(env).length <= MAX_ENV_ENTRIES, `at most ${MAX_ENV_ENTRIES} entries`);
+export const EnvMap = stringMap(
+  z.string().regex(/^[^=\0]{1,1024}$/, 'an environment name is not empty and has no "=" and no zero byte'),
+  z
+    .string()
+    .max(128 * 1024)
+    .regex(/^[^\0]*$/, 'an environment value has no zero byte'),
+).refine((env) => Object.keys(env).length <= MAX_ENV_ENTRIES, `at most ${MAX_ENV_ENTRIES} entries`);
 
-export const Labels = z
-  .record(z.string().min(1).max(128), z.string().max(256))
-  .refine((labels) => Object.keys(labels).length <= MAX_LABELS, `at most ${MAX_LABELS} labels`);
+export const Labels = stringMap(z.string().min(1).max(128), z.string().max(256)).refine(
+  (labels) => Object.keys(labels).length <= MAX_LABELS,
+  `at most ${MAX_LABELS} labels`,
+);
 
 /** `[host[:port]/]path[:tag][@digest]`, as Docker's own grammar has it: path and tag are told apart by their characters. */
 function isImageReference(text: string): boolean {

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { MAX_TIMEOUT_MS, MIN_DISK_MB } from '../../../../protocol/limits.ts';
 import { CreateSandboxRequest, type Network } from '../../../../protocol/sandbox.ts';
+import { stringMap } from '../../../../protocol/string-map.ts';
 import { check } from '../../../http/route.ts';
 import type { PrimeConfig } from '../config.ts';
 import { resolveImage } from '../images.ts';
@@ -11,7 +12,7 @@ import { toLabels } from '../labels.ts';
 /** Clients send null for what is not given. */
 export const maybe = <T>(schema: z.ZodType<T>) => schema.nullish().transform((value) => value ?? undefined);
 
-const StringMap = z.record(z.string(), z.string());
+const StringMap = stringMap(z.string(), z.string());
 const Hosts = z.array(z.string().max(300)).max(1024);
 const StartCommand = z.union([
   z.string().max(128 * 1024),

@@ -5,6 +5,7 @@ import { Linked } from '../../../../lib/deadline.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { ExecRequest, type ExecResult } from '../../../../protocol/exec.ts';
 import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
+import { stringMap } from '../../../../protocol/string-map.ts';
 import { check } from '../../../http/route.ts';
 import { clientGone, type PrimeContext } from '../context.ts';
 import { maybe } from '../control/create.ts';
@@ -12,7 +13,7 @@ import { maybe } from '../control/create.ts';
 const Body = z.object({
   command: z.string(),
   working_dir: maybe(z.string()),
-  env: maybe(z.record(z.string(), z.string())),
+  env: maybe(stringMap(z.string(), z.string())),
   timeout: z.number().positive().default(300),
   user: maybe(z.string()),
 });
