@@ -44,7 +44,9 @@ export async function whileThereIsRoom<T>(
     linked.signal.throwIfAborted();
     return result;
   } catch (error) {
-    throw saysFull(error) ? noRoom(error) : error;
+    // An image may ask for what never fits, such as an attribute larger than the file system has for one.
+    const full = saysQuota(error) || (saysFull(error) && !hasRoom(await statfs(dir), minFreeBytes));
+    throw full ? noRoom(error) : error;
   } finally {
     clearInterval(timer);
   }
@@ -53,9 +55,12 @@ export async function whileThereIsRoom<T>(
 const noRoom = (cause?: unknown): ServiceError =>
   new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk", { cause });
 
-/** Between two looks, or for a bound that they do not see. */
-function saysFull(error: unknown): boolean {
+/** Between two looks. */
+const saysFull = (error: unknown): boolean => says(error, /no space left on device|ENOSPC/i);
+/** A bound that the looks do not see. */
+const saysQuota = (error: unknown): boolean => says(error, /disk quota exceeded|EDQUOT/i);
+
+function says(error: unknown, words: RegExp): boolean {
   if (!(error instanceof Error)) return false;
-  const words = error instanceof ToolError ? error.output : error.message;
-  return /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i.test(words) || saysFull(error.cause);
+  return words.test(error instanceof ToolError ? error.output : error.message) || says(error.cause, words);
 }

@@ -100,6 +100,16 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
           { path: 'way', type: 'symlink', target: `${up}${join(victim, '..').slice(1)}` },
           { path: 'way/victim', body: 'out' },
         ],
+        'the removal of what is behind a link': [
+          { path: 'way', type: 'symlink', target: join(victim, '..') },
+          { path: 'way/.wh.victim' },
+          { path: 'way/.wh..wh..opq' },
+        ],
+        'a hard link through a link': [
+          { path: 'way', type: 'symlink', target: join(victim, '..') },
+          { path: 'file', type: 'hardlink', target: 'way/victim' },
+          { path: 'file', body: 'out' },
+        ],
         'a hard link to what is outside': [
           { path: 'file', type: 'hardlink', target: victim },
           { path: 'file', body: 'out' },

@@ -1,6 +1,6 @@
 /** Registries that answer in every way but the usual one: on purpose, by mistake, or by their age. */
 import { execFile } from 'node:child_process';
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type http from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -334,10 +334,44 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     expect(stdout).not.toContain('trusted.overlay');
   });
 
+  test('a directory that a later layer makes a link leads nowhere', async () => {
+    const name = 'later/link';
+    const victim = join(own.dir, 'victim');
+    writeFileSync(victim, 'untouched');
+    registry.imageOf(
+      name,
+      [
+        { path: 'way', type: 'dir' },
+        { path: 'way/victim', body: 'of the image' },
+      ],
+      [{ path: 'way', type: 'symlink', target: own.dir }],
+      [{ path: 'way/victim', body: name }, { path: 'way/.wh.victim' }, { path: '../../../.wh.victim' }],
+      [{ path: 'way/.wh..wh..opq' }],
+    );
+    expect(await pull(name)).toBe('no error');
+    expect(readFileSync(victim, 'utf8')).toBe('untouched');
+  });
+
+  test('an attribute larger than the file system has is no lack of room', async () => {
+    registry.imageOf('large/attribute', [{ path: 'file', body: '', xattrs: { 'user.large': 'x'.repeat(60_000) } }]);
+    expect(['no error', 'image_invalid']).toContain(await pull('large/attribute'));
+  });
+
   test('a layer that makes, names or removes what it may not is refused, and harms nothing', async () => {
     const hostile: Entry[][] = [
       [{ path: '.wh...' }],
+      [{ path: '.wh..' }],
+      [{ path: '.wh.' }],
+      [{ path: './', body: 'no directory' }],
       [{ path: '.', type: 'symlink', target: '/etc' }],
+      [
+        { path: 'file/below', body: '' },
+        { path: 'file', type: 'hardlink', target: 'file' },
+      ],
+      [
+        { path: 'loop', type: 'symlink', target: 'loop' },
+        { path: 'loop/below', body: '' },
+      ],
       [{ path: 'file', type: 'hardlink', target: 'what-is-not-there' }],
       [{ path: 'x', longPath: 'n'.repeat(300), body: '' }],
       [{ path: 'x', longPath: `${`${'d'.repeat(200)}/`.repeat(40)}file`, body: '' }],
