@@ -1,6 +1,6 @@
 /**
- * Agents and gateways killed and stopped, links cut and silent, Redis restarted, under rollouts: every failure is
- * typed, nothing runs twice, nothing is leaked, and the service is whole again within a minute.
+ * Agents and gateways killed and stopped, links cut, flapping and silent, Redis restarted, emptied, full, slow and
+ * without writes, under rollouts and batches: every failure is typed, nothing is made or runs twice, nothing is leaked, and the service is whole again within a minute.
  *
  * MILLIBOX_TEST_CHAOS_MS says for how long, MILLIBOX_TEST_SEED repeats a choice of faults.
  */
@@ -14,6 +14,7 @@ import { random } from '../helpers/random.ts';
 import { lackingRedis, RedisServer } from '../helpers/redis.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { until } from '../helpers/until.ts';
+import { batch } from './batch.ts';
 import { ALLOWED, LONGEST_FAULT_MS, breakInTurn, type FaultKind } from './faults.ts';
 import { Link } from './link.ts';
 import { rollout, type Outcome } from './rollout.ts';
@@ -21,7 +22,10 @@ import { rollout, type Outcome } from './rollout.ts';
 const LENGTH_MS = amount('MILLIBOX_TEST_CHAOS_MS', 25_000);
 const SEED = amount('MILLIBOX_TEST_SEED', Date.now() % 1_000_000_000);
 const LIMIT_MS = LENGTH_MS + 600_000;
-const AT_ONCE = 8;
+const AT_ONCE = 9;
+/** So many of these make batches, of up to so many: more than there is room for, at times. */
+const BATCHERS = 2;
+const MAX_BATCH = 7;
 /** Of each node: some rollouts wait in the queue at any time. */
 const ROOM = 3;
 const RECOVERY_MS = 60_000;
@@ -33,11 +37,13 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
   let redis: RedisServer;
   let stack: TestStack;
   let nodeLinks: Link[] = [];
+  let redisLink: Link;
   let clientLinks: Link[] = [];
   const urls = (): string[] => clientLinks.map(({ port }) => `http://127.0.0.1:${port}`);
 
   beforeAll(async () => {
     redis = await RedisServer.start();
+    redisLink = await Link.to(redis.port);
     const agentPorts = [await freePort(), await freePort()];
     nodeLinks = await Promise.all(agentPorts.map((port) => Link.to(port)));
     const nodes = nodeLinks.map(({ port }, i) => `node-${i + 1}=ws://127.0.0.1:${port}`);
@@ -47,13 +53,16 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
       pool: 3,
       agentPorts,
       agentEnv: { MILLIBOX_MAX_SANDBOXES: String(ROOM) },
-      gatewayEnv: { MILLIBOX_NODES: nodes.join(','), MILLIBOX_REDIS_URL: redis.url() },
+      gatewayEnv: {
+        MILLIBOX_NODES: nodes.join(','),
+        MILLIBOX_REDIS_URL: redis.url().replace(`:${redis.port}`, `:${redisLink.port}`),
+      },
     });
     clientLinks = await Promise.all(stack.urls.map((url) => Link.to(Number(new URL(url).port))));
   }, LIMIT_MS);
   afterAll(async () => {
     await stack?.stop();
-    for (const link of [...clientLinks, ...nodeLinks]) await link[Symbol.asyncDispose]();
+    for (const link of [...clientLinks, ...nodeLinks, redisLink]) await link?.[Symbol.asyncDispose]();
     await redis?.[Symbol.asyncDispose]();
   }, LIMIT_MS);
 
@@ -65,7 +74,11 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     const worker = async (number: number): Promise<void> => {
       for (let i = 0; going; i++) {
         const from = performance.now();
-        const outcome = await rollout({ urls: urls(), apiKey: stack.apiKey }, `rollout-${number}-${i}`, LABELS);
+        const service = { urls: urls(), apiKey: stack.apiKey };
+        const outcome =
+          number < BATCHERS
+            ? await batch(service, 1 + (i % MAX_BATCH), LABELS)
+            : await rollout(service, `rollout-${number}-${i}`, LABELS);
         outcomes.push(outcome);
         const felt = faults.filter(({ at }) => at > from - FELT_MS).map(({ kind }) => kind);
         const allowed = new Set<string | null>(felt.flatMap((kind) => ALLOWED[kind]));
@@ -76,7 +89,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     };
     const workers = Promise.all(Array.from({ length: AT_ONCE }, (_, number) => worker(number)));
     try {
-      await breakInTurn({ stack, redis, clientLinks, nodeLinks }, random(SEED), LENGTH_MS, (kind) => {
+      await breakInTurn({ stack, redis, clientLinks, nodeLinks, redisLink }, random(SEED), LENGTH_MS, (kind) => {
         const fault = { kind, at: performance.now(), mendedAt: Infinity };
         faults.push(fault);
         return () => (fault.mendedAt = performance.now());

@@ -13,6 +13,8 @@ export interface Breakable {
   clientLinks: readonly Link[];
   /** Between the gateways and each agent. */
   nodeLinks: readonly Link[];
+  /** Between all gateways and Redis. */
+  redisLink: Link;
 }
 
 /** While a part is away, a call that needs it is told so, and one that was under way may not know how it went. */
@@ -36,7 +38,13 @@ export const ALLOWED = {
   'gateway stopped': [...AWAY, 'sandbox_ended', 'sandbox_not_found'],
   'client link cut': AWAY,
   'client link silent': AWAY,
+  'node link flapping': NODE,
   'redis killed': AWAY,
+  // What waited and was let in by a gateway that has gone since is lost with it.
+  'redis emptied': [...AWAY, 'sandbox_not_found'],
+  'redis full': AWAY,
+  'redis a replica': AWAY,
+  'redis slow': AWAY,
 } as const satisfies Record<string, readonly ErrorCode[]>;
 
 export type FaultKind = keyof typeof ALLOWED;
@@ -50,6 +58,10 @@ const OUTAGES = 0.1;
 const OUTAGE_MS = 40_000;
 export const LONGEST_FAULT_MS = OUTAGE_MS;
 const PAUSE_MS = 1_000;
+/** A link that flaps is down and up for so long each. */
+const FLAP_MS = 500;
+/** Each way. */
+const SLOW_MS = 250;
 
 /**
  * One fault after the other until time is up; every one is mended before the next. Tells each as it begins, and then by
@@ -91,9 +103,30 @@ async function breakOnce(on: Breakable, kind: FaultKind, choice: Random, forMs: 
       await sleep(forMs);
       return stack.restartGateway(index);
     case 'redis killed':
+    case 'redis emptied':
       await redis.kill();
       await sleep(forMs);
-      return await redis.restart();
+      return await redis.restart({ empty: kind === 'redis emptied' });
+    case 'redis full':
+      await redis.order('CONFIG SET maxmemory 1');
+      await sleep(forMs);
+      return await redis.order('CONFIG SET maxmemory 0');
+    case 'redis a replica':
+      await redis.order('REPLICAOF 127.0.0.1 1');
+      await sleep(forMs);
+      return await redis.order('REPLICAOF NO ONE');
+    case 'redis slow':
+      on.redisLink.slow(SLOW_MS);
+      await sleep(forMs);
+      return on.redisLink.heal();
+    case 'node link flapping':
+      for (let ms = 0; ms < forMs; ms += 2 * FLAP_MS) {
+        on.nodeLinks[index]?.cut();
+        await sleep(FLAP_MS);
+        on.nodeLinks[index]?.heal();
+        await sleep(FLAP_MS);
+      }
+      return;
     case 'agent stopped':
       return await standStill(stack.agentPids[index], forMs);
     case 'gateway stopped':

@@ -14,6 +14,7 @@ export class Link implements AsyncDisposable {
   readonly #pairs = new Set<Pair>();
   #down = false;
   readonly #silent = new Set<Direction>();
+  #delayMs = 0;
 
   private constructor(port: number) {
     this.#server = createServer({ allowHalfOpen: true }, (near) => this.#join(near, port));
@@ -43,8 +44,14 @@ export class Link implements AsyncDisposable {
     for (const pair of this.#pairs) source(pair, direction).pause();
   }
 
+  /** What arrives does so this much later, in both directions, until `heal`. */
+  slow(delayMs: number): void {
+    this.#delayMs = delayMs;
+  }
+
   heal(): void {
     this.#down = false;
+    this.#delayMs = 0;
     for (const direction of this.#silent) {
       for (const pair of this.#pairs) source(pair, direction).resume();
     }
@@ -78,14 +85,22 @@ export class Link implements AsyncDisposable {
   #pass(from: Socket, to: Socket, direction: Direction, end: () => void): void {
     from.on('error', end);
     from.on('close', end);
-    from.on('end', () => to.end());
-    from.on('data', (bytes: Buffer) => {
+    const pass = (bytes: Buffer): void => {
       if (to.write(bytes)) return;
       from.pause();
       to.once('drain', () => {
         if (!this.#silent.has(direction)) from.resume();
       });
-    });
+    };
+    // In order: nothing goes before what is held back still.
+    const held: (() => void)[] = [];
+    const later = (act: () => void): void => {
+      if (this.#delayMs === 0 && held.length === 0) return act();
+      held.push(act);
+      setTimeout(() => held.shift()?.(), this.#delayMs);
+    };
+    from.on('end', () => later(() => to.end()));
+    from.on('data', (bytes: Buffer) => later(() => pass(bytes)));
     if (this.#silent.has(direction)) from.pause();
   }
 }
