@@ -62,9 +62,11 @@ export const GONE = new Script(`
   redis.call('PUBLISH', ARGV[2], '{"type":"gone","sequence":' .. sequence .. ',"id":"' .. ARGV[1] .. '"}')
   return 1`);
 
-/** KEYS: waiting, ended, sequence. */
+/** KEYS: waiting, ended, sequence, era. ARGV: a name for the era, if it has none. */
 export const READ = new Script(`
-  return {redis.call('GET', KEYS[3]) or '0', redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2])}`);
+  -- Where nothing can be written there is no name, and nothing is concluded from it.
+  redis.pcall('SET', KEYS[4], ARGV[1], 'NX')
+  return {redis.call('GET', KEYS[4]) or '', redis.call('GET', KEYS[3]) or '0', redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2])}`);
 
 /** The oldest of the dead, a bounded number at a time. KEYS: ended, endedAt, term. ARGV: term, the last to go. */
 export const FORGET = new Script(`

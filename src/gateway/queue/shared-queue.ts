@@ -83,7 +83,7 @@ export class SharedQueue implements PlacementQueue {
       waits: (item) => this.#waits(item),
       ended: (record) => this.#ended(record),
       gone: (id) => this.remove(id),
-      all: (waiting, ended) => this.#all(waiting, ended),
+      all: (waiting, ended, lost) => this.#all(waiting, ended, lost),
     });
   }
 
@@ -169,10 +169,12 @@ export class SharedQueue implements PlacementQueue {
     this.#lines.tell(record);
   }
 
-  #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[]): void {
+  #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
-    for (const { id } of [...this.#lines.values()]) if (!present.has(id)) this.#lines.remove(id);
+    // What is lost its gateway writes down again. If that has gone too, it stays in its line until it has waited too long.
+    const isOver = ({ id }: { id: string }): boolean => !present.has(id) && !(lost && this.#lines.isOpen(id) === true);
+    for (const one of [...this.#lines.values()].filter(isOver)) this.#lines.remove(one.id);
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
     this.#own.renew();

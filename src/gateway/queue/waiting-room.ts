@@ -28,8 +28,11 @@ export interface RoomEvents {
   ended(record: SandboxRecord): void;
   /** It waits no more: a node has it. */
   gone(id: string): void;
-  /** All that waits and all that ended, after a time in which messages may have been missed. */
-  all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[]): void;
+  /**
+   * All that waits and all that ended, after a time in which messages may have been missed. `lost`: Redis has lost what it
+   * had, and that something is not there says nothing.
+   */
+  all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void;
 }
 
 /** Records of the ended; above it the oldest go before their hour. */
@@ -43,6 +46,8 @@ export class WaitingRoom {
   #events: RoomEvents | null = null;
   /** Number of the last message that the copy knows of; null: there is no copy. */
   #sequence: number | null = null;
+  /** Of what was read last; null: nothing was yet. */
+  #era: string | null = null;
   /** Number of the last message that was heard at all. */
   #heard = 0;
   #reading = false;
@@ -137,17 +142,22 @@ export class WaitingRoom {
     while (this.#readAgain && this.#events !== null) {
       this.#readAgain = false;
       try {
-        const answer = await READ.run(this.#link, [KEYS.waiting, KEYS.ended, KEYS.sequence], []);
-        const [sequence, waiting, ended] = answer as [string, string[], string[]];
+        const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.era];
+        const answer = await READ.run(this.#link, keys, [crypto.randomUUID()]);
+        const [era, sequence, waiting, ended] = answer as [string, string, string[], string[]];
         // Messages that come while this is under way are dropped; one that this does not know of calls for another look.
         if (this.#readAgain || this.#heard > Number(sequence)) {
           this.#readAgain = true;
           continue;
         }
         this.#sequence = Number(sequence);
+        const lost = era !== '' && this.#era !== null && era !== this.#era;
+        if (lost) this.#log.warn({}, 'redis has lost what it had: what was let in here is written down again');
+        if (era !== '') this.#era = era;
         this.#events.all(
           waiting.flatMap((text) => parse(WaitingItem, text) ?? []),
           ended.flatMap((text) => parse(SandboxRecord, text) ?? []),
+          lost,
         );
       } catch {
         // Away again: joining anew reads again. If only the answer was late, nothing else would.

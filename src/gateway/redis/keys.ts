@@ -10,6 +10,8 @@ export const KEYS = {
   ended: `${TAG}:ended`,
   /** Sorted set: when they ended, by id. */
   endedAt: `${TAG}:ended-at`,
+  /** A name for all that is here, given once: another name, and what was here before is lost. */
+  era: `${TAG}:era`,
   /** Counts the messages of the feed. */
   sequence: `${TAG}:sequence`,
   /** Channel. Channels know no databases, so the number is part of the name. */

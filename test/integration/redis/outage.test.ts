@@ -137,6 +137,24 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect(node.specs.filter(({ id }) => id === waits)).toHaveLength(1);
   });
 
+  test('what a gateway let in that has gone since ends in its time when Redis loses it too', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node], { queueWaitMs: 2_000 });
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    await create(a);
+    const orphan = (await create(a)).json.id as string;
+    await b.until('the other knows it', () => b.services.shared.queue.depth === 1);
+    await a[Symbol.asyncDispose]();
+    gateways.all.shift();
+    await redis.kill();
+    await gateways.redisIs(false);
+    await redis.restart({ empty: true });
+    await gateways.redisIs(true);
+    const { json } = await b.ask('GET', `/v1/sandboxes/${orphan}?waitMs=30000`);
+    expect(json).toMatchObject({ status: 'ERROR', reason: 'start_failed' });
+    expect((await create(b)).json.queuePosition).toBe(0);
+  });
+
   test('a gateway starts without Redis, and finds it later', async () => {
     await redis.kill();
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
