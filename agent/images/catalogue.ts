@@ -63,8 +63,12 @@ export class Catalogue {
     }
   }
 
-  *images(): Generator<StoredImage & { usedAtMs: number }> {
-    for (const image of this.#images.values()) yield { ...image, usedAtMs: this.#usedAtMs.get(image.id) ?? 0 };
+  /** Those without a name as well: a sandbox may use one whose name has gone to another. */
+  *images(): Generator<StoredImage & { usedAtMs: number; named: boolean }> {
+    const named = new Set(this.#references.values());
+    for (const image of this.#images.values()) {
+      yield { ...image, usedAtMs: this.#usedAtMs.get(image.id) ?? 0, named: named.has(image.id) };
+    }
   }
 
   /** An image that nobody has used for long goes first when room is needed. */

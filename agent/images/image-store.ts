@@ -7,7 +7,7 @@ import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Image, Images, PullProgress } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
-import { beyondBudget } from './budget.ts';
+import { beyondBudget, type Evictable } from './budget.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
 import { whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
@@ -208,20 +208,24 @@ export class ImageStore implements Images {
         await removeTree(work).catch((error: unknown) => {
           this.#options.log.warn({ err: error }, 'what a pull left could not be removed');
         });
-        await this.#keepToBudget();
+        await this.#makeRoom();
       }
     });
   }
 
-  /** Never throws: what it is called after has succeeded, or has an error of its own. */
-  async #keepToBudget(): Promise<void> {
-    const { budgetBytes, graceMs = GRACE_MS, log } = this.#options;
-    if (budgetBytes === undefined) return;
+  /**
+   * Images that no name leads to go, and beyond the budget those that are longest unused. Never throws: what it is called
+   * after has succeeded, or has an error of its own.
+   */
+  async #makeRoom(): Promise<void> {
+    const { budgetBytes = Infinity, graceMs = GRACE_MS, log } = this.#options;
     const pinned = new Set([...this.#archives.keys()].map((key) => this.#catalogue.byReference(key)?.id));
     const before = Date.now() - graceMs;
-    const evicted = beyondBudget(this.#catalogue.images(), budgetBytes, ({ id, usedAtMs }) => {
-      return this.#held.has(id) || pinned.has(id) || usedAtMs > before;
-    });
+    const keep = ({ id, usedAtMs }: Evictable): boolean => this.#held.has(id) || pinned.has(id) || usedAtMs > before;
+    const all = [...this.#catalogue.images()];
+    const nameless = all.filter((image) => !image.named && !keep(image));
+    const rest = all.filter((image) => !nameless.includes(image));
+    const evicted = [...nameless.map(({ id }) => id), ...beyondBudget(rest, budgetBytes, keep)];
     if (evicted.length > 0) this.#spellings.clear();
     for (const id of evicted) {
       log.info({ image: id }, 'an image that nobody uses makes room');

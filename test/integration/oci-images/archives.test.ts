@@ -156,6 +156,23 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(await codeOf(own.store.importTar('liar:1', path))).toBe('image_invalid');
   });
 
+  test('an image whose name went to another goes once nobody uses it', async () => {
+    const store = await own.again({ graceMs: -1 });
+    const versions = [1, 2, 3].map((i) => write(`${i}.tar`, tar([...FILES, { path: 'version', body: String(i) }])));
+    const ids: string[] = [];
+    for (const path of versions) {
+      const { id } = await store.importTar('own:1', path);
+      // As a sandbox of the first one does.
+      if (ids.push(id) === 1) store.hold(id);
+    }
+    const [first = '', , last = ''] = ids.map((id) => id.slice('sha256:'.length));
+    const kept = (): string[] => readdirSync(join(own.dir, 'images'));
+    expect(kept().toSorted()).toEqual([first, last].toSorted());
+    store.release(ids[0] ?? '');
+    await store.importTar('own:1', versions[2] ?? '');
+    expect(kept()).toEqual([last]);
+  });
+
   test('an image of a reference that has an archive comes from there', async () => {
     const path = write('base.tar', tar(FILES));
     const store = await own.again({ archives: { 'registry.invalid/base:1': path } });
