@@ -78,6 +78,14 @@ async def deadline(s):
     assert (await s.run("echo alive")).stdout == "alive\n"
 
 
+@check("a deadline need not be a whole number of seconds, and may be a month or years away")
+async def odd_deadlines(s):
+    for timeout in (10.0, 10.5, 30 * 86_400, 10**8):
+        assert (await s.run("echo in time", timeout=timeout)).stdout == "in time\n"
+    with raises(CommandTimeoutError):
+        await s.run("sleep 605", timeout=0.5)
+
+
 @check("a process in the background does not hold up its command, and lives on")
 async def background(s):
     mark = path("alive")

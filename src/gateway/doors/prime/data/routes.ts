@@ -2,11 +2,11 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { createContextValues } from '@connectrpc/connect';
-import { protocolVersion } from '@connectrpc/connect/protocol-connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { createDataErrors } from '../errors.ts';
 import { NAMESPACE, type PrimeContext } from '../context.ts';
 import { CommandSession } from '../connect/command-session.gen.ts';
+import { relaxHeaders } from '../connect/headers.ts';
 import { commandSession, SANDBOX_KEY } from '../connect/service.ts';
 import type { Sessions } from '../connect/sessions.ts';
 import { execJson } from './exec.ts';
@@ -21,7 +21,6 @@ type Operation = (
 ) => Promise<unknown>;
 
 const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
-const VERSION_HEADER = 'connect-protocol-version';
 const POOLED_BY_HTTPX = /^python-httpx\//;
 
 export async function registerData(app: FastifyInstance, context: PrimeContext): Promise<void> {
@@ -94,8 +93,7 @@ export function registerConnect(
   app.post(`/${NAMESPACE}/:id/${CommandSession.typeName}/:method`, (request, reply) => {
     const { id, method } = request.params as { id: string; method: string };
     sandboxes.set(request.raw, id);
-    // One that says no version speaks the only one that there is; another version is refused.
-    request.raw.headers[VERSION_HEADER] ??= protocolVersion;
+    relaxHeaders(request.raw.headers);
     request.raw.url = `/${CommandSession.typeName}/${method}`;
     reply.hijack();
     handle(request.raw, reply.raw);
