@@ -234,7 +234,9 @@ function readBaseImage(file: string): Record<string, string> {
 function readSecret(value: string | undefined, file: string | undefined): Secret {
   if (value !== undefined) return new Secret(value);
   if (file === undefined) {
-    throw new Error('the agent needs MILLIBOX_NODE_SECRET or MILLIBOX_NODE_SECRET_FILE: what it shares with gateways');
+    throw new Error(
+      'the agent needs MILLIBOX_NODE_SECRET or MILLIBOX_NODE_SECRET_FILE, the secret that it shares with the gateways',
+    );
   }
   const text = readFileSync(file, 'utf8').trim();
   if (text.length < 16) throw new Error(`the secret in ${file} has fewer than 16 characters`);

@@ -72,7 +72,8 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
     const manifest = Manifest.parse(await blob(first?.digest ?? ''));
     const { config, os, architecture, rootfs } = Config.parse(await blob(manifest.config.digest));
     // Whoever unpacks checks the layers that are there. With some left out, it would pass for the image of this id.
-    if (manifest.layers.length !== rootfs.diff_ids.length) throw new Error('its layers are not those it says it has');
+    if (manifest.layers.length !== rootfs.diff_ids.length)
+      throw new Error('its layers are not those that its configuration lists');
     if (!runsHere(os, architecture))
       throw new ServiceError('image_invalid', `the image is for ${os} on ${architecture}`);
     return {

@@ -19,7 +19,7 @@ export interface RegistryConfig {
 
 const PULL_MS = 30 * 60_000;
 const PROGRESS_EVERY_MS = 500;
-/** One that sends next to nothing would keep a turn from all others until the deadline. */
+/** One that is sending almost nothing would keep a turn from all others until the deadline. */
 const PATIENCE_MS = 120_000;
 const LEAST_BYTES = 1024 * 1024;
 const MESSAGE_CHARS = 200;
@@ -68,7 +68,7 @@ export async function copyFromRegistry(
         look,
         least: LEAST_BYTES,
         withinMs: config.patienceMs ?? PATIENCE_MS,
-        stalled: () => new ServiceError('image_unreachable', `the registry of ${image} sends next to nothing`),
+        stalled: () => new ServiceError('image_unreachable', `the registry of ${image} is sending almost nothing`),
         signal: options.signal,
       },
       (signal) => {
@@ -109,7 +109,11 @@ function pullError(error: unknown, image: string): ServiceError {
   const words = error.output;
   const cause = { cause: error };
   if (/toomanyrequests|too many requests|status 429/i.test(words)) {
-    return new ServiceError('image_unreachable', `the registry of ${image} takes no more pulls of ours for now`, cause);
+    return new ServiceError(
+      'image_unreachable',
+      `the registry of ${image} accepts no more pulls from this node for now`,
+      cause,
+    );
   }
   if (/\bblob\b.*\b(404|unknown|not found)/i.test(words)) {
     return new ServiceError('image_invalid', `the registry lacks a part of ${image}`, cause);
@@ -120,7 +124,7 @@ function pullError(error: unknown, image: string): ServiceError {
   if (/unauthorized|authentication required|denied|status 40[13]|forbidden/i.test(words)) {
     return new ServiceError(
       'image_unauthorized',
-      `the registry does not give us ${image}; are its credentials set?`,
+      `the registry denied access to ${image}; are its credentials set?`,
       cause,
     );
   }

@@ -71,7 +71,7 @@ export class Jobs {
     const known = this.find(sandbox.id, outer.request['id']);
     const exec = parseExec(outer.request);
     if (known?.matches(requestPrint(exec)) === false) {
-      throw new ServiceError('idempotency_conflict', 'This id was used with another request.');
+      throw new ServiceError('idempotency_conflict', 'This id was already used with a different request.');
     }
     const job = known ?? this.start(sandbox, { ...outer.request, id: exec.id });
     return this.#follow(outer, sandbox, calls, {
@@ -90,7 +90,7 @@ export class Jobs {
     const { stdout, stderr } = toSupervisorAttach(outer.request);
     const { files } = job;
     if (stdout > files.stdout.written || stderr > files.stderr.written) {
-      throw new ServiceError('invalid_request', 'an offset lies behind the end of the output');
+      throw new ServiceError('invalid_request', 'the offset is beyond the end of the output');
     }
     return this.#follow(outer, sandbox, calls, {
       job,
@@ -203,14 +203,14 @@ export class Jobs {
 
   #removeOldest(sandbox: string, jobs: ReadonlyMap<string, Job>): void {
     for (const job of jobs.values()) if (job.exit !== null) return this.#remove(sandbox, job);
-    throw new ServiceError('exec_resource_limit', `${MAX_JOBS} jobs run in this sandbox already`);
+    throw new ServiceError('exec_resource_limit', `${MAX_JOBS} jobs are already running in this sandbox`);
   }
 
   #remove(sandbox: string, job: Job): void {
     const jobs = this.#all.get(sandbox);
     if (jobs?.get(job.id) === job) jobs.delete(job.id);
     this.#room.gone(sandbox, job);
-    job.close(new ServiceError('exec_not_found', 'The log of this job was given up.'));
+    job.close(new ServiceError('exec_not_found', 'The log of this job was discarded.'));
     this.#removed(job.files.directory, job.files.remove());
   }
 

@@ -132,7 +132,7 @@ const OPENERS: Record<string, Opener> = {
 
 function target(stream: MuxStream, { sandboxes }: OpsDeps): Sandbox {
   const id = stream.request['sandbox'];
-  if (typeof id !== 'string') throw new ServiceError('invalid_request', 'which sandbox?');
+  if (typeof id !== 'string') throw new ServiceError('invalid_request', 'sandbox is missing');
   return sandboxes.get(id);
 }
 

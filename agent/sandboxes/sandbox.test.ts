@@ -66,5 +66,5 @@ test('the line has an end', () => {
   const call = (): void => sandbox.whenRunning({ ready: () => undefined, failed: () => undefined });
   expect(() => {
     for (let i = 0; i < 2_000; i += 1) call();
-  }).toThrow('wait for this sandbox');
+  }).toThrow('waiting for this sandbox');
 });

@@ -105,7 +105,7 @@ export class Sandbox {
     if (this.ended) throw this.endedError();
     if (this.running) return waiting.ready();
     if (this.#waiting.size >= MAX_WAITING) {
-      throw new ServiceError('rate_limited', `${MAX_WAITING} calls wait for this sandbox already`);
+      throw new ServiceError('rate_limited', `${MAX_WAITING} calls are already waiting for this sandbox`);
     }
     this.#waiting.add(waiting);
   }

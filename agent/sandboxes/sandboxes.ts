@@ -81,7 +81,8 @@ export class Sandboxes {
     const existing = this.#all.get(spec.id);
     if (existing !== undefined) return existing;
     if (!ID_PATTERN.test(spec.id)) throw new ServiceError('invalid_request', 'an id that is not one of ours');
-    if (this.#earlyDeletes.has(spec.id)) throw new ServiceError('sandbox_ended', 'the sandbox was deleted already');
+    if (this.#earlyDeletes.has(spec.id))
+      throw new ServiceError('sandbox_ended', 'the sandbox has already been deleted');
     if (this.#draining) throw new ServiceError('draining', 'this node takes no new sandboxes');
     this.#options.capacity.reserve(spec.memoryMb);
     const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));

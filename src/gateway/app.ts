@@ -60,7 +60,7 @@ export async function buildApp(
     reply.raw.once('close', spared);
     const { headers, httpVersion } = request.raw;
     if (headers.host !== undefined || httpVersion === '1.0') return next();
-    next(new ServiceError('invalid_request', 'A request says which host it is for.'));
+    next(new ServiceError('invalid_request', 'The Host header is missing.'));
   });
   // Also of a call that was in hand when the shutdown began: the next one goes to another server.
   app.addHook('onSend', (_request, reply, payload, next) => {

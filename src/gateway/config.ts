@@ -179,7 +179,7 @@ function parseRedisUrl(text: string | undefined): string | undefined {
 function secret(value: string | undefined, path: string | undefined, hint: string): string {
   const text = fileOr(value, path);
   if (text === undefined) throw new Error(hint);
-  if (text.length < 16) throw new Error('a secret has at least 16 characters');
+  if (text.length < 16) throw new Error('a secret must have at least 16 characters');
   return text;
 }
 
@@ -211,7 +211,7 @@ function parseNodes(text: string): NodeAddress[] {
 function parseKeys(plain: string | undefined, hashed: string | undefined, more: readonly ApiKey[]): ApiKey[] {
   const keys: ApiKey[] = [];
   if (plain !== undefined) {
-    if (plain.length < 8) throw new Error('MILLIBOX_API_KEY has at least 8 characters');
+    if (plain.length < 8) throw new Error('MILLIBOX_API_KEY must have at least 8 characters');
     keys.push({ tenant: 'default', sha256: createHash('sha256').update(plain).digest(), admin: true });
   }
   for (const entry of words(hashed ?? '')) {
@@ -222,7 +222,7 @@ function parseKeys(plain: string | undefined, hashed: string | undefined, more: 
   }
   keys.push(...more);
   if (keys.length === 0)
-    throw new Error('no API key: give MILLIBOX_API_KEYS, MILLIBOX_API_KEY or MILLIBOX_TENANTS_FILE');
+    throw new Error('no API key: set MILLIBOX_API_KEYS, MILLIBOX_API_KEY or MILLIBOX_TENANTS_FILE');
   return keys;
 }
 

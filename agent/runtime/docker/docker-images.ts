@@ -121,7 +121,7 @@ export class DockerImages implements Images {
       onProgress({ image: ref, doneBytes, totalBytes, message: (status ?? '').slice(0, 200) });
     });
     const image = await this.#inspect(ref);
-    if (image === undefined) throw new ServiceError('image_not_found', `${ref} was pulled and is not here`);
+    if (image === undefined) throw new ServiceError('image_not_found', `${ref} was pulled but is not there`);
     return image;
   }
 
@@ -149,7 +149,7 @@ async function followPull(
 ): Promise<void> {
   let silence = setTimeout(silent, PULL_SILENCE_MS);
   function silent(): void {
-    stream.destroy(new Error('the pull says nothing any more'));
+    stream.destroy(new Error('the pull has stalled'));
   }
   const onAbort = (): void => stream.destroy(new ServiceError('cancelled'));
   signal.addEventListener('abort', onAbort, { once: true });

@@ -70,7 +70,7 @@ export class Disks {
    * @returns the mount point; give it back with `release` once the sandbox has it.
    */
   async mount(id: string, file: string, sizeMb: number): Promise<string> {
-    if (sizeMb < MIN_DISK_MB) throw new ServiceError('invalid_request', `a disk has ${MIN_DISK_MB} MiB at least`);
+    if (sizeMb < MIN_DISK_MB) throw new ServiceError('invalid_request', `a disk must be at least ${MIN_DISK_MB} MiB`);
     const template = await this.#template(sizeMb);
     const point = join(this.#dir, id);
     await mkdir(point, { mode: 0o711 });

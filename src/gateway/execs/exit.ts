@@ -36,7 +36,7 @@ async function readExit(node: Opener, sandbox: string, state: ExecState): Promis
             if (message['type'] !== 'exit') return;
             const exit = ExecExit.safeParse(message);
             if (exit.success) done.resolve(exit.data);
-            else done.reject(new ServiceError('protocol_error', 'the agent told an exit that cannot be read'));
+            else done.reject(new ServiceError('protocol_error', 'the agent sent an exit that cannot be read'));
           },
           fin: (channel) => {
             if (channel === Channel.ALL) done.reject(new ServiceError('interrupted', 'no exit came'));

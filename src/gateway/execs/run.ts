@@ -184,7 +184,7 @@ class Run {
     if (message['type'] !== 'exit' || this.#settled) return;
     const exit = ExecExit.safeParse(message);
     if (!exit.success)
-      return this.#giveUp(new ServiceError('interrupted', 'the node told an exit that cannot be read'));
+      return this.#giveUp(new ServiceError('interrupted', 'the node sent an exit that cannot be read'));
     const stream = this.#stream;
     const { keepExit, program, encoding } = this.#options;
     this.#settle();

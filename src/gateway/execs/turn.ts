@@ -10,7 +10,7 @@ export class NotYourTurn extends ServiceError {
   override readonly name = 'NotYourTurn';
 
   constructor() {
-    super('invalid_request', 'Somebody listens to this command: its output goes there.');
+    super('invalid_request', 'Another client is attached to this command and receives its output.');
   }
 }
 

@@ -14,7 +14,7 @@ export async function* bodyOf({ body }: Pick<FastifyRequest, 'body'>): AsyncGene
     // Not `yield*`: an error thrown in here would reach the iterator, which destroys the body for it.
     for await (const chunk of bytes.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } catch (cause) {
-    throw bytes.destroyed ? new ServiceError('cancelled', 'The client broke the body off.', { cause }) : cause;
+    throw bytes.destroyed ? new ServiceError('cancelled', 'The client broke off the request body.', { cause }) : cause;
   } finally {
     bytes.resume();
   }

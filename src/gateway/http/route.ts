@@ -123,7 +123,7 @@ function idempotencyKey(request: FastifyRequest): string | undefined {
   const value = request.headers['idempotency-key'];
   if (value === undefined) return undefined;
   if (typeof value === 'string' && IDEMPOTENCY_KEY.test(value)) return value;
-  throw new ServiceError('invalid_request', 'Idempotency-Key has 1 to 255 visible ASCII characters');
+  throw new ServiceError('invalid_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
 }
 
 /** A whole number in a query. */

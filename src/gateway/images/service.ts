@@ -86,7 +86,7 @@ export class ImageService {
 
   async #onAll(work: (node: Node) => Promise<void>): Promise<NodeOutcome[]> {
     const nodes = this.#registry.all.filter((node) => node.up);
-    if (nodes.length === 0) throw new ServiceError('node_unavailable', 'No node is there.');
+    if (nodes.length === 0) throw new ServiceError('node_unavailable', 'No node is connected.');
     return await Promise.all(
       nodes.map(async (node) => {
         try {

@@ -107,7 +107,7 @@ export class Maker {
     const spokesman = registry.all.find((node) => node.up) ?? registry.all.find((node) => node.report !== null);
     const image = config.defaultImage ?? spokesman?.report?.defaultImage;
     if (image !== undefined && image !== '') return image;
-    throw new ServiceError('node_unavailable', 'No node is there to say what the default image is.', {
+    throw new ServiceError('node_unavailable', 'No node is connected that could name the default image.', {
       retryAfterMs: NO_IMAGE_RETRY_MS,
     });
   }

@@ -96,7 +96,7 @@ export class SandboxService {
     page: { cursor?: string | undefined; limit?: number | undefined } = {},
   ): Page {
     const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
-    if (after === undefined) throw new ServiceError('invalid_request', 'this is no cursor of ours');
+    if (after === undefined) throw new ServiceError('invalid_request', 'not a cursor of this service');
     const limit = Math.min(MAX_PAGE, page.limit ?? DEFAULT_PAGE);
     const found: Entry[] = [];
     for (const entry of this.#deps.store.of(tenant, after)) {

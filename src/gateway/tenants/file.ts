@@ -93,7 +93,7 @@ export function parseTenants(json: unknown): TenantsFile {
   }
   if (keys.length > MAX_KEYS) throw new Error(`more than ${MAX_KEYS} keys`);
   if (new Set(keys.map(({ sha256 }) => sha256.toString('hex'))).size !== keys.length) {
-    throw new Error('one key stands there twice');
+    throw new Error('the same key appears twice');
   }
   return { defaults: given(parsed.data.defaults), tenants, keys };
 }

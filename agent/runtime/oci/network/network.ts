@@ -117,7 +117,7 @@ export class Network {
    */
   async connect(id: string, dir: string, pid: number): Promise<Card> {
     if (this.#cables.size >= MAX_CABLES) {
-      throw new ServiceError('capacity_exhausted', `this node has ${MAX_CABLES} sandboxes with a network already`);
+      throw new ServiceError('capacity_exhausted', `this node already has ${MAX_CABLES} sandboxes with a network`);
     }
     await this.#beReady();
     const address = this.#addresses.take();

@@ -42,7 +42,7 @@ describe('a range that is set', () => {
   test.each(['', '10.9.0.0', '10.9.0.1/16', '10.9.0.0/31', '10.0.0.0/8', '10.9.0.256/24', '10.9.0.0/16; drop'])(
     '"%s" is none',
     (text) => {
-      expect(() => parseRange(text)).toThrow(/is no network/);
+      expect(() => parseRange(text)).toThrow(/is not a network/);
     },
   );
 });

@@ -29,7 +29,7 @@ export function parseRange(subnet: string): Range {
   if (address === '' || bytes.some((byte) => byte > 255) || prefix < WIDEST || prefix > NARROWEST || !whole) {
     throw new ServiceError(
       'invalid_request',
-      `"${subnet.slice(0, 50)}" is no network from /${WIDEST} to /${NARROWEST}`,
+      `"${subnet.slice(0, 50)}" is not a network from /${WIDEST} to /${NARROWEST}`,
     );
   }
   return rangeAt(first, prefix);

@@ -104,12 +104,12 @@ export async function forwardPreview(
   } catch (error) {
     socket.destroy();
     if (error instanceof ServiceError) throw error;
-    throw new ServiceError('port_refused', 'What listens there does not speak HTTP.', { cause: error });
+    throw new ServiceError('port_refused', 'The server on this port does not speak HTTP.', { cause: error });
   }
   const { statusCode = 0 } = response;
   if (statusCode < 200 || statusCode > 599) {
     socket.destroy();
-    throw new ServiceError('port_refused', `What listens there answers with a status that is none: ${statusCode}.`);
+    throw new ServiceError('port_refused', `The server on this port answered with an invalid status: ${statusCode}.`);
   }
   reply.code(statusCode);
   reply.headers(answerHeaders(response.headers, target, known === undefined ? own : known));
@@ -121,6 +121,6 @@ async function* contentOf(response: IncomingMessage): AsyncGenerator<Buffer> {
   try {
     yield* response as AsyncIterable<Buffer>;
   } catch (cause) {
-    throw new ServiceError('interrupted', 'The server inside broke its answer off.', { cause });
+    throw new ServiceError('interrupted', 'The server on this port broke off its response.', { cause });
   }
 }

@@ -29,7 +29,7 @@ export class Input {
   /** Bytes go in the order of the calls. Resolves once they are on their way. @throws ServiceError */
   async write(bytes: Buffer): Promise<void> {
     if (this.#waiting + bytes.length > MAX_WAITING_BYTES) {
-      throw new ServiceError('rate_limited', 'The process does not take the input that waits for it already.');
+      throw new ServiceError('rate_limited', 'The process is not reading the input that is already queued for it.');
     }
     this.#waiting += bytes.length;
     const mine = this.#last.then(() => this.#send(bytes));

@@ -171,7 +171,7 @@ export class Session {
     }
     if (message['type'] !== 'exit' || this.#exited) return;
     const exit = ExecExit.safeParse(message);
-    if (!exit.success) return this.#fail(new ServiceError('interrupted', 'the node told an exit that cannot be read'));
+    if (!exit.success) return this.#fail(new ServiceError('interrupted', 'the node sent an exit that cannot be read'));
     this.#exited = true;
     this.#timedOut = exit.data.timedOut;
     this.#output.finish(exit.data.exitCode, exit.data.signal);

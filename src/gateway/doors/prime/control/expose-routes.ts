@@ -81,6 +81,6 @@ export function exposeRoutes(context: PrimeContext, exposures: Exposures): Contr
 /** @throws ServiceError `invalid_request` when the client says that it came to a host that none can be. */
 function addressIn(origin: string): URL {
   const url = URL.parse(origin);
-  if (url === null) throw new ServiceError('invalid_request', 'The host of the request is none.');
+  if (url === null) throw new ServiceError('invalid_request', 'The Host header is not valid.');
   return url;
 }
