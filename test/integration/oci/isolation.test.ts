@@ -1,5 +1,6 @@
 /** What code in a claimed blank cannot reach: the host, the blank's first root, other sandboxes, its own supervisor. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -8,6 +9,7 @@ import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
 import type { Launched } from '../../../agent/pool/launcher.ts';
 import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
 import { isAlive } from '../../../agent/runtime/oci/pids.ts';
+import { AT_BOXINIT, AT_THE_KERNEL, AT_THE_NETWORK } from './hostile-probes.ts';
 import * as probes from './probes.ts';
 import { ociSubject, processOf } from './subject.ts';
 
@@ -93,42 +95,6 @@ test('what boxinit does for others follows no link of /proc to what boxinit itse
   }
 });
 
-/** As root of the sandbox, at process 1: what succeeds is printed. */
-const AT_BOXINIT = `
-  use POSIX ();
-  my $room = 'x' x 4096;
-  my $vector = pack('P L! ', $room, 16);
-  sub made { my ($what, $result) = @_; print "$what\\n" if defined $result && $result >= 0 }
-  for my $signal (qw(KILL TERM INT STOP TSTP QUIT SEGV HUP USR1 ABRT)) { kill $signal, 1 }
-  # What a queued signal says of its sender, the sender has written: here, that it is outside.
-  for my $signal (2, 15) { syscall(129, 1, $signal, pack('i3 x4 i2 x104', $signal, 0, -1, 0, 0)) }
-  made('ptrace attach', syscall(101, 16, 1, 0, 0));
-  made('ptrace seize', syscall(101, 0x4206, 1, 0, 0));
-  made('process_vm_readv', syscall(310, 1, $vector, 1, $vector, 1, 0));
-  made('process_vm_writev', syscall(311, 1, $vector, 1, $vector, 1, 0));
-  my $handle = syscall(434, 1, 0);
-  made('pidfd_getfd', $handle >= 0 ? syscall(438, $handle, 3, 0) : -1);
-  my $second = pack('QQ', 1, 1);
-  made('prlimit', syscall(302, 1, 0, $second, 0));
-  made('kcmp', syscall(312, 1, $$, 0, 0, 0));
-  for my $name (qw(mem maps smaps environ auxv stack syscall io pagemap)) {
-    open(my $file, '<', "/proc/1/$name") or next;
-    print "$name\\n" if sysread($file, my $byte, 1);
-  }
-  for my $name (qw(root cwd exe fd/0 fd/3 ns/net)) { print "$name\\n" if defined readlink("/proc/1/$name") }
-  for my $name (qw(oom_score_adj oom_adj task/1/oom_score_adj task/1/oom_adj autogroup)) {
-    print "may write $name\\n" if open(my $file, '>', "/proc/1/$name");
-  }
-  for my $number (0 .. 63) {
-    print "opened $number\\n" if open(my $file, '<', "/proc/1/fd/$number");
-    print "listed $number\\n" if opendir(my $directory, "/proc/1/fd/$number");
-  }
-  for my $name (qw(net mnt pid)) {
-    open(my $file, '<', "/proc/1/ns/$name") or next;
-    made("setns $name", syscall(308, fileno($file), 0));
-  }
-`;
-
 test('boxinit can be neither traced nor killed nor read by root', async () => {
   for (const [at, { link, container }] of sandboxes.entries()) {
     expect(await probes.perlLines(link, AT_BOXINIT)).toEqual([]);
@@ -185,4 +151,44 @@ test('other users of the node can reach no file of a sandbox: it may be a progra
   const program = path.join(bench.dataDir, 'oci', 'boxes', container.id, 'upper', 'root-cat');
   expect(existsSync(program)).toBe(true);
   await expect(exec(program, ['/dev/null'], { uid: 65_534, gid: 65_534 })).rejects.toThrow(/EACCES/);
+});
+
+test('no packet can be forged, and no card, address, route, neighbour or rule be set', async () => {
+  for (const { link } of sandboxes) expect(await probes.pythonLines(link, AT_THE_NETWORK)).toEqual([]);
+  // Where it is allowed, the same program does nearly all of it.
+  const { stdout } = await exec('unshare', ['--net', 'python3', '-c', AT_THE_NETWORK]);
+  const done = [
+    'raw 2 255',
+    'packets 3',
+    'card address',
+    'a new address',
+    'a new neighbour',
+    'a new table of nftables',
+  ];
+  expect(stdout.split('\n')).toEqual(expect.arrayContaining(done));
+});
+
+test('nothing leads into the kernel, and nothing can be mounted', async () => {
+  for (const { link } of sandboxes) expect(await probes.pythonLines(link, AT_THE_KERNEL)).toEqual([]);
+});
+
+test('sockets of the node that have no path are not there, with the network off', async () => {
+  const name = `millibox-test-${process.pid}`;
+  const serve = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.bind('\\0${name}'); s.listen(); print('ready', flush=True); sys.stdin.read()`;
+  const reach = `
+import socket
+s = socket.socket(socket.AF_UNIX)
+try:
+    s.connect('\\0${name}'); print('reached')
+except ConnectionRefusedError: print('refused')`;
+  const server = spawn('python3', ['-c', serve], { stdio: ['pipe', 'pipe', 'inherit'] });
+  try {
+    await once(server.stdout, 'data');
+    expect((await exec('python3', ['-c', reach])).stdout).toBe('reached\n');
+    for (const { link } of sandboxes) expect(await probes.pythonLines(link, reach)).toEqual(['refused']);
+  } finally {
+    server.kill('SIGKILL');
+  }
 });

@@ -1,11 +1,14 @@
 /** What a sandbox can take from those beside it: of things of the node that its limits might leave out. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
-import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { findCgroups, processesIn } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { Bench, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
+import { until } from '../../helpers/until.ts';
+import { AT_THE_DISK, HOARDS } from './hostile-probes.ts';
 import * as probes from './probes.ts';
-import { ociSubject } from './subject.ts';
+import { ociSubject, processOf } from './subject.ts';
 
 const MEBIBYTE = 1024 * 1024;
+const LIMIT_MS = 60_000;
 
 let bench: Bench;
 beforeAll(async () => {
@@ -50,4 +53,53 @@ test('what sockets hold counts against the limit of memory', async () => {
   }
   // Once it is free again, sockets are of use again.
   expect(await probes.lines(link, `python3 -c "${FILL_SOCKETS.replace('500', '2')}"`)).toEqual(['360000']);
+});
+
+test('a disk has an end for what shows in no size: inodes, files without a name, holes, and names', async () => {
+  const limits = { ...LIMITS, memoryMb: 128, diskMb: 16 };
+  const { link } = await bench.claimed({ limits });
+  const { stdout, stderr } = await run(link, ['python3', '-c', AT_THE_DISK]);
+  expect(stderr).toBe('');
+  expect(stdout.trim().split('\n')).toEqual([
+    'files with nothing in them No space left on device',
+    'files without a name No space left on device',
+    'what is written into a hole No space left on device',
+    expect.stringMatching(/^names of one file (No space left on device|Too many links)$/),
+  ]);
+  expect((await run(link, ['sh', '-c', 'echo again >/again && cat /again'])).stdout).toBe('again\n');
+});
+
+test.each(Object.entries(HOARDS))(
+  '%s hold memory of their own sandbox, whose program ends for it',
+  async (_, script) => {
+    const { link } = await bench.claimed({ limits: { ...LIMITS, memoryMb: 48 } });
+    expect((await run(link, ['python3', '-c', script])).exit).toMatchObject({ oomKilled: true });
+    expect((await run(link, ['true'])).exit.exitCode).toBe(0);
+  },
+);
+
+test('a sandbox that fills its shared memory has used its own, and is of use again when that is gone', async () => {
+  const { link } = await bench.claimed({ limits: { ...LIMITS, memoryMb: 48 } });
+  const fill = 'for at in 1 2 3 4 5 6 7 8; do head -c 16M /dev/zero >/dev/shm/$at || exit 9; done';
+  expect((await run(link, ['sh', '-c', fill])).exit.exitCode).not.toBe(0);
+  expect(link.connected).toBe(true);
+  // By boxinit itself: a program might find no memory to begin with.
+  for (const at of [1, 2, 3, 4, 5, 6, 7, 8]) {
+    await link.call({ op: 'file', call: 'remove', path: `/dev/shm/${at}` }).catch(() => undefined);
+  }
+  expect((await run(link, ['echo', 'well'])).stdout).toBe('well\n');
+});
+
+test('a sandbox full of processes that make others is ended at once, with all of them', async () => {
+  const limits = { ...LIMITS, memoryMb: 128, pidsLimit: 200 };
+  const [launched, neighbour] = await Promise.all([bench.claimed({ limits }), bench.claimed()]);
+  const { cgroup } = processOf(bench.runtime, launched.container.id);
+  const bomb = 'f() { f | f & }; trap "" TERM HUP INT; f; while :; do f; done';
+  run(launched.link, ['bash', '-c', bomb]).catch(() => undefined);
+  await until(() => processesIn(findCgroups(), cgroup).length > 50, LIMIT_MS, 'the processes');
+  // Its neighbour does not notice.
+  expect((await run(neighbour.link, ['echo', 'calm'])).stdout).toBe('calm\n');
+  await bench.launcher.discard(launched.container.id, launched.link);
+  expect(processesIn(findCgroups(), cgroup)).toEqual([]);
+  expect(await bench.exists(launched.container.id)).toBe(false);
 });

@@ -1,4 +1,4 @@
-/** Programs that look around in a container and print what they found, one fact a line. They need perl and coreutils. */
+/** Programs that look around in a container and print what they found, one fact a line. They need perl, python and coreutils. */
 import { run } from '../../../agent/runtime/contract/subject.ts';
 import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
 
@@ -9,6 +9,10 @@ export async function lines(link: SupervisorLink, script: string): Promise<strin
 
 export async function perlLines(link: SupervisorLink, script: string): Promise<string[]> {
   return await linesOf(link, ['perl', '-e', script]);
+}
+
+export async function pythonLines(link: SupervisorLink, script: string): Promise<string[]> {
+  return await linesOf(link, ['python3', '-c', script]);
 }
 
 async function linesOf(link: SupervisorLink, argv: string[]): Promise<string[]> {
