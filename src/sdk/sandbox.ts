@@ -197,7 +197,7 @@ export class Sandbox implements AsyncDisposable {
 }
 
 /** A sandbox just asked for. It is a handle at once; awaited, it is that handle once the service has taken the create. */
-export class NewSandbox extends Sandbox implements PromiseLike<Sandbox> {
+export class NewSandbox extends Sandbox implements Promise<Sandbox> {
   readonly #plain: Promise<Sandbox>;
 
   constructor(deps: SandboxDeps, created: Promise<SandboxInfo>) {
@@ -211,6 +211,18 @@ export class NewSandbox extends Sandbox implements PromiseLike<Sandbox> {
     onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     return this.#plain.then(onFulfilled, onRejected);
+  }
+
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<Sandbox | B> {
+    return this.#plain.catch(onRejected);
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<Sandbox> {
+    return this.#plain.finally(onFinally);
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'NewSandbox';
   }
 }
 

@@ -32,7 +32,7 @@ export interface ExecDeps {
 }
 
 export class ExecHandle<E extends Encoding = 'utf8'>
-  implements PromiseLike<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>
+  implements Promise<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>
 {
   /** Names this run. */
   readonly id: string;
@@ -105,6 +105,20 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     return this.result.then(onFulfilled, onRejected);
+  }
+
+  catch<B = never>(
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<ExecResult<OutputOf<E>> | B> {
+    return this.result.catch(onRejected);
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<ExecResult<OutputOf<E>>> {
+    return this.result.finally(onFinally);
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'ExecHandle';
   }
 
   /**

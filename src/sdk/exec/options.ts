@@ -92,6 +92,8 @@ export function prepare(command: Command, options: ExecOptions): Prepared {
     ...(options.stdin === undefined ? {} : { stdin: true }),
   };
   if (typeof command !== 'string') {
+    // Not everybody has a compiler that says so.
+    if (!Array.isArray(command)) throw new ServiceError('invalid_request', 'a command: a text, or a list of arguments');
     if (command.length === 0) throw new ServiceError('invalid_request', 'an empty list of arguments');
     return { program: { ...program, argv: [...command] }, script: undefined };
   }
