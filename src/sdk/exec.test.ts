@@ -322,24 +322,6 @@ describe('cancelling', () => {
   });
 });
 
-it('a handle is a promise of its result, to whatever takes one', async () => {
-  const { exec } = bench((p) => p.exit(3));
-  const all: Promise<unknown>[] = [exec('x').then((result) => result.exitCode), exec('x').catch(() => 'never')];
-  expect(await Promise.all(all)).toMatchObject([3, { exitCode: 3 }]);
-  let over = false;
-  const failed = exec('x', { check: true }).finally(() => (over = true));
-  await expect(failed).rejects.toThrow(CommandFailedError);
-  expect(over).toBe(true);
-  expect(await exec('x', { check: true }).catch((error: unknown) => (error as Error).name)).toBe('CommandFailedError');
-});
-
-it('what is no command is refused by name', () => {
-  const { exec } = bench(() => expect.unreachable());
-  for (const wrong of [undefined, null, 5, {}, { argv: ['a'] }]) {
-    expect(() => exec(wrong as never)).toThrow(/a text, or a list/);
-  }
-});
-
 describe('an id chosen by the caller', () => {
   it('is one run, also when its exit was taken before', async () => {
     const { exec, gateway } = bench(async (p) => {
