@@ -1,10 +1,14 @@
 /** Each reason for which there is no image has its own code. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort, Registry } from './registry.ts';
+import { silent } from '../../../src/lib/logger.ts';
+import { until } from '../../helpers/until.ts';
+import { Door, freePort, PASSWORD, Registry, USER } from './registry.ts';
 import { because, codeOf, lacking, openStore, type OwnStore } from './store.ts';
 
+const WAIT_MS = 60_000;
 const LAYERS = [[{ path: 'file', body: 'x' }]];
 
 describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
@@ -48,6 +52,39 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     }
   });
 
+  test('credentials are in no argument, in no environment and in no log', async () => {
+    const door = await Door.open(closed);
+    const release = door.hold();
+    const logged: string[] = [];
+    const log = { ...silent, warn: (...words: unknown[]) => logged.push(inspect(words, { depth: null })) };
+    const authFile = closed.authFile(PASSWORD, door.host);
+    const other = await openStore({ registry: { mirrors: {}, insecure: [], authFile }, log });
+    const leaving = new AbortController();
+    try {
+      const left = codeOf(other.store.ensure(`${door.host}/private:1`, { signal: leaving.signal }));
+      await until(() => door.asked.some((each) => each.includes('/blobs/')), WAIT_MS, 'the pull');
+      const told = toldOf((text) => text.includes(other.dir));
+      expect(told).toContain('skopeo');
+      leaving.abort();
+      await left;
+      expect(await codeOf(other.store.ensure(`${door.host}/private:2`, {}))).toBe('image_not_found');
+      expect(logged.join()).toContain('private:2');
+      for (const secret of [PASSWORD, Buffer.from(`${USER}:${PASSWORD}`).toString('base64')]) {
+        expect(told + logged.join()).not.toContain(secret);
+      }
+    } finally {
+      release();
+      await other.dispose();
+      await door.close();
+    }
+  });
+
+  test('a mirror that is down: nobody else is asked', async () => {
+    const mirror = `127.0.0.1:${await freePort()}`;
+    const store = await own.again({ registry: { mirrors: { [open.host]: mirror }, insecure: [] } });
+    expect(await codeOf(store.ensure(`${open.host}/there:1`, {}))).toBe('image_unreachable');
+  });
+
   test('nobody answers', async () => {
     const ref = `127.0.0.1:${await freePort()}/there:1`;
     expect(await codeOf(own.store.ensure(ref, {}))).toBe('image_unreachable');
@@ -66,3 +103,17 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     expect(readdirSync(join(own.dir, 'images'))).toEqual([]);
   });
 });
+
+/** Arguments and environments of all processes whose arguments are meant. */
+function toldOf(meant: (commandLine: string) => boolean): string {
+  return readdirSync('/proc')
+    .map((pid) => {
+      try {
+        const commandLine = readFileSync(`/proc/${Number(pid)}/cmdline`, 'utf8');
+        return meant(commandLine) ? commandLine + readFileSync(`/proc/${pid}/environ`, 'utf8') : '';
+      } catch {
+        return '';
+      }
+    })
+    .join('\n');
+}

@@ -94,12 +94,12 @@ export class Registry {
     return answer.headers.get('docker-content-digest') ?? '';
   }
 
-  /** A Docker `config.json` for this registry. */
-  authFile(password = PASSWORD): string {
+  /** A Docker `config.json` for this registry, or for what is called otherwise. */
+  authFile(password = PASSWORD, host = this.host): string {
     mkdirSync(join(this.home, 'auth'), { recursive: true });
     const path = join(this.home, 'auth', `${crypto.randomUUID()}.json`);
     const auth = Buffer.from(`${USER}:${password}`).toString('base64');
-    writeFileSync(path, JSON.stringify({ auths: { [this.host]: { auth } } }), { mode: 0o600 });
+    writeFileSync(path, JSON.stringify({ auths: { [host]: { auth } } }), { mode: 0o600 });
     return path;
   }
 
