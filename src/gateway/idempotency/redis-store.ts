@@ -28,6 +28,8 @@ export interface RedisStoreOptions {
 
 const LEASE_MS = 10_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
+/** Failed attempts that a lost Redis may have counted. */
+const LATER_ATTEMPTS = 16;
 const FIRST_POLL_MS = 10;
 const MAX_POLL_MS = 250;
 
@@ -115,12 +117,12 @@ export class RedisIdempotencyStore implements IdempotencyStore {
         if (!link.up) throw unavailable();
         said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
       } catch {
-        return await this.#alone.run(call, () => work(this.#seed(digest, 0)));
+        return await this.#alone.run(call, () => work(this.#seed(call, digest, 0)));
       }
       const [what, more = ''] = said;
       if (what === 'conflict') throw new ServiceError('idempotency_conflict');
       if (what === 'answer') return JSON.parse(more) as T;
-      if (what === 'work') return await this.#work(key, owner, () => work(this.#seed(digest, Number(more))));
+      if (what === 'work') return await this.#work(key, owner, () => work(this.#seed(call, digest, Number(more))));
       await sleep(pauseMs);
     }
   }
@@ -151,7 +153,18 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     await script.run(this.#options.link, [key], args).catch(() => undefined);
   }
 
-  #seed(digest: string, attempt: number): string {
+  /** That of this attempt, unless a later one has made something already: a Redis that was lost does not know of it. */
+  #seed({ made }: IdempotentCall, digest: string, attempt: number): string {
+    const own = this.#seedOf(digest, attempt);
+    if (made === undefined || made(own)) return own;
+    for (let later = attempt + 1; later <= attempt + LATER_ATTEMPTS; later++) {
+      const seed = this.#seedOf(digest, later);
+      if (made(seed)) return seed;
+    }
+    return own;
+  }
+
+  #seedOf(digest: string, attempt: number): string {
     return createHmac('sha256', this.#options.secret)
       .update(JSON.stringify(['idempotency', digest, attempt]))
       .digest('base64url');

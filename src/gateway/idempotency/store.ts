@@ -11,6 +11,8 @@ export interface IdempotentCall {
    * under one key are taken for the same: what was done for the key stands, and nothing is done twice.
    */
   form?: string;
+  /** Whether what comes of this seed is known here, for stores that may lose how often a key has failed. */
+  made?: (seed: string) => boolean;
 }
 
 /**

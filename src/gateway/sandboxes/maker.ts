@@ -82,6 +82,12 @@ export class Maker {
     return entries;
   }
 
+  /** Whether a sandbox of this seed is known here, and was not taken back. */
+  hasMade(tenant: string, seed: string): boolean {
+    const idOf = idsFrom(seed, (id) => this.#takenBack(id));
+    return this.#deps.store.get(idOf(0))?.tenant === tenant;
+  }
+
   /** Deleted before anything ran in it, as a create that failed does with what it had begun. */
   #takenBack(id: string): boolean {
     const record = this.#deps.store.get(id)?.record;

@@ -63,7 +63,13 @@ export class SandboxService {
       return (await this.#maker.make(tenant, request)).map((entry) => this.#view(entry));
     }
     const ids = await this.#deps.idempotency.run(
-      { scope: `create ${tenant}`, key: idempotencyKey, request, form: FORM },
+      {
+        scope: `create ${tenant}`,
+        key: idempotencyKey,
+        request,
+        form: FORM,
+        made: (seed) => this.#maker.hasMade(tenant, seed),
+      },
       async (seed) => (await this.#maker.make(tenant, request, seed)).map(({ id }) => id),
     );
     return await Promise.all(ids.map((id) => this.#made(tenant, id)));

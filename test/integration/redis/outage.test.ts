@@ -122,6 +122,27 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
       expect((await create(gateway, 'there')).json).toMatchObject({ id: there, status: 'RUNNING' });
   });
 
+  test.each([
+    { name: 'without Redis', end: (): Promise<void> => Promise.resolve() },
+    {
+      name: 'with one that lost everything',
+      end: () => redis.restart({ empty: true }).then(() => gateways.redisIs(true)),
+    },
+  ])('a key that failed at first means what was made under it then, elsewhere too: $name', async ({ end }) => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node], { queueMax: 1 });
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const others = [(await create(a)).json.id as string, (await create(a)).json.id as string];
+    for (let i = 0; i < 2; i++) expect((await create(a, 'key')).status).toBe(503);
+    for (const id of others.toReversed()) await a.ask('DELETE', `/v1/sandboxes/${id}`);
+    const made = (await create(a, 'key')).json.id as string;
+    await b.until('the other knows it', () => b.services.sandboxes.usage('default').sandboxes === 1);
+    await redis.kill();
+    await gateways.redisIs(false);
+    await end();
+    for (const gateway of [b, a]) expect((await create(gateway, 'key')).json.id).toBe(made);
+  });
+
   test('a Redis that lost everything is told again of what waits', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
