@@ -330,3 +330,26 @@ fn a_timeout_ends_everything_and_keeps_the_output() {
     assert!(result.exit().flag("timedOut"));
     assert_eq!(result.code(), 143);
 }
+
+#[test]
+fn input_before_the_end_of_the_script_is_kept_up_to_a_bound() {
+    const MOST: usize = 128 * 1024;
+    let script = b"wc -c";
+    for (bytes, fits) in [(MOST, true), (MOST + 1, false)] {
+        let mut agent = Agent::start();
+        let request = exec("", "#stdin").replace(r#""script":"""#, &format!(r#""scriptBytes":{}"#, script.len()));
+        let stream = agent.open(&request);
+        for chunk in vec![b'x'; bytes].chunks(16 * 1024) {
+            agent.send(frame::DATA, frame::STDIN, stream, chunk);
+        }
+        agent.fin(stream, frame::STDIN);
+        agent.send(frame::DATA, frame::SCRIPT, stream, script);
+        agent.fin(stream, frame::SCRIPT);
+        let outcome = agent.finish(stream);
+        match fits {
+            true => assert_eq!((outcome.stdout(), outcome.code()), (format!("{}\n", bytes).as_bytes(), 0)),
+            false => assert_eq!((outcome.refusal(), outcome.data.len()), ("invalid_request", 0)),
+        }
+        assert_eq!(agent.sh("echo next").stdout(), b"next\n");
+    }
+}
