@@ -15,6 +15,8 @@ const BULK_BYTES: usize = 16 * 1024;
 /// The share of a ring that a program may still fill while it waits for a listener. The rest is more than the windows of
 /// all links between here and the client let be on the way.
 const HOLD_ROOM: u64 = 8;
+/// More than the kernel keeps between the two ends of a terminal, which does not say how much it holds.
+const TERMINAL_BYTES: usize = 256 * 1024;
 
 pub struct Output {
     pub fd: Fd,
@@ -24,7 +26,7 @@ pub struct Output {
     pub readable: bool,
     hung_up: bool,
     enlarged: bool,
-    /// Bytes still to be read, once the leader has gone: what was in the pipe at that moment.
+    /// Bytes still to be read, once the leader has gone: what was in the pipe at that moment, or may have been.
     remaining: Option<usize>,
     /// Nothing more is read for the exec.
     pub done: bool,
@@ -143,9 +145,10 @@ impl Output {
             return;
         }
         self.readable = true;
-        if !self.terminal {
-            self.remaining = Some(io::readable_bytes(self.fd.raw()));
-        }
+        self.remaining = Some(match self.terminal {
+            true => TERMINAL_BYTES,
+            false => io::readable_bytes(self.fd.raw()),
+        });
     }
 
     /// All that was the leader's has been read. Returns the pipe when somebody else still holds it.
@@ -153,7 +156,7 @@ impl Output {
         if self.done || self.remaining != Some(0) {
             return None;
         }
-        if self.hung_up {
+        if self.hung_up || self.terminal {
             self.end();
             return None;
         }
