@@ -129,9 +129,10 @@ class Relay implements StreamHandler, Waiting {
     this.#calls.callEnds(this.#sandbox);
     this.#early = null;
     if (this.#inner !== null && !this.#inner.closed) {
-      // Not a kill: the program goes on, and boxinit decides how long it waits for another attach.
+      // Not a kill: the program goes on, and boxinit decides how long it waits for another attach. Whoever let go of its
+      // own accord does not come back for what it had killed.
       if (error === null) this.#inner.end();
-      else this.#inner.reset(new ServiceError('cancelled', 'detached'));
+      else this.#inner.reset(new ServiceError(error.code === 'cancelled' ? 'cancelled' : 'interrupted', 'detached'));
     }
     this.#finished(error);
   }

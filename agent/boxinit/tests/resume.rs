@@ -4,6 +4,7 @@ mod support;
 
 use boxinit::frame;
 use boxinit::json::Value;
+use std::time::{Duration, Instant};
 use support::{exec, exec_as, unique, Agent, Outcome};
 
 fn attach(agent: &mut Agent, id: &str, stdout: usize, stderr: usize) -> u32 {
@@ -394,4 +395,46 @@ fn rubbish_of_all_kinds_never_ends_it() {
     assert_eq!(agent.sh("echo alive").stdout(), b"alive\n");
     assert_eq!(agent.child.id(), pid);
     assert!(agent.call(&exec("exit 2", "")).code() == 2);
+}
+
+fn reset(agent: &mut Agent, stream: u32, code: &str) {
+    let error = format!(r#"{{"code":"{}","message":"bye"}}"#, code);
+    agent.send(frame::RESET, 0, stream, error.as_bytes());
+}
+
+#[test]
+fn an_exit_is_kept_for_nobody_when_whoever_killed_it_has_let_go() {
+    let mut agent = Agent::start();
+    for round in 0..100 {
+        // Some have ended before anybody hears of the kill.
+        let script = if round % 3 == 0 { "echo done" } else { "echo begun; sleep 1000" };
+        let stream = agent.open(&exec(script, ""));
+        if round % 2 == 0 {
+            let mut outcome = Outcome::default();
+            agent.until(stream, &mut outcome, |outcome| outcome.opened.is_some());
+        }
+        agent.event(stream, r#"{"type":"kill"}"#);
+        reset(&mut agent, stream, "cancelled");
+    }
+    let deadline = Instant::now() + support::PATIENCE;
+    while !listed(&mut agent).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", listed(&mut agent));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_exit_is_kept_for_whoever_was_cut_off_although_it_asked_for_a_kill() {
+    let mut agent = Agent::start();
+    let id = unique("cut");
+    let stream = agent.open(&exec_as(&id, "exec sleep 1000", ""));
+    agent.event(stream, r#"{"type":"kill"}"#);
+    reset(&mut agent, stream, "interrupted");
+    let outcome = agent.call(&format!(r#"{{"op":"attach","id":"{}","stdout":0,"stderr":0}}"#, id));
+    assert_eq!(outcome.exit().text("signal"), Some("TERM"));
+    // Let go without a kill, it is kept as well.
+    let id = unique("left");
+    let stream = agent.open(&exec_as(&id, "exit 3", ""));
+    reset(&mut agent, stream, "cancelled");
+    assert_eq!(agent.call(&format!(r#"{{"op":"attach","id":"{}","stdout":0,"stderr":0}}"#, id)).code(), 3);
 }

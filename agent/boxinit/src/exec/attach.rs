@@ -80,6 +80,17 @@ impl Execs {
         }
     }
 
+    /// RESET from whoever listens. One that asked for a kill and lets go of its own accord never comes back: its exit is
+    /// kept for nobody.
+    pub fn on_reset(&mut self, key: Key, stream: u32, error: &Value) {
+        match self.table.get_mut(key) {
+            Some(exec) if exec.stream == Some(stream) && exec.unwanted => {
+                exec.forget |= error.text("code") == Some("cancelled");
+            }
+            _ => {}
+        }
+    }
+
     /// The stream is gone, by RESET or with the link. The program goes on; one that writes a lot waits a while for
     /// whoever was cut off.
     pub fn detach(&mut self, core: &mut Core, key: Key, stream: u32) {
@@ -88,7 +99,11 @@ impl Execs {
             _ => return,
         };
         exec.stream = None;
+        exec.unwanted = false;
         if exec.complete {
+            if exec.forget && exec.killing.is_none() {
+                self.forget(core, key);
+            }
             return;
         }
         if !exec.background {

@@ -126,6 +126,7 @@ impl Execs {
         if let Some(exec) = self.table.get_mut(key) {
             if let (Some(stream), true, false) = (exec.stream, exec.complete && exec.all_sent(), exec.exit_told) {
                 exec.exit_told = true;
+                exec.unwanted = false;
                 core.link.event(stream, &exec.exit_event());
                 core.link.fin(stream, frame::ALL);
             }

@@ -73,6 +73,8 @@ pub struct Exec {
     /// All its output is in; only the telling may be left.
     complete: bool,
     exit_told: bool,
+    /// Whoever listens asked for a kill, and has not been told the exit since.
+    unwanted: bool,
     forget: bool,
     timeout: Option<TimerId>,
     detached: Option<TimerId>,
@@ -160,7 +162,12 @@ impl Execs {
                     self.send_signal(key, number, message.flag("all"));
                 }
             }
-            Some("kill") => self.start_kill(core, key),
+            Some("kill") => {
+                if let Some(exec) = self.table.get_mut(key) {
+                    exec.unwanted = true;
+                }
+                self.start_kill(core, key);
+            }
             Some("resize") => {
                 if let (Some(exec), Some((cols, rows))) = (self.table.get(key), request::size_of(message)) {
                     if exec.terminal && exec.outputs[0].fd.is_open() {

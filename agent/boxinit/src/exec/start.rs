@@ -50,6 +50,15 @@ fn no_room(errno: i32) -> WireError {
     WireError::resource_limit(format!("the program's pipes cannot be made: {}", sys::message(errno)))
 }
 
+fn no_terminal(errno: i32) -> WireError {
+    let reason = match (errno, tty::most()) {
+        (sys::ENOSPC, Some(most)) => format!("this sandbox has the {} terminals that it may have at a time", most),
+        (sys::ENOSPC, None) => "the node has no more of them".to_string(),
+        _ => sys::message(errno),
+    };
+    WireError::resource_limit(format!("no terminal can be made: {}", reason))
+}
+
 fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
     let (input, their_input) = match stdin {
         true => {
@@ -130,7 +139,7 @@ impl Execs {
         let mut prepared = request.prepare(&mut core.accounts, false, late)?;
         let uid = prepared.identity.as_ref().map_or(0, |identity| identity.uid);
         let mut ends = match request.pty {
-            Some(size) => terminal(size, uid).map_err(no_room)?,
+            Some(size) => terminal(size, uid).map_err(no_terminal)?,
             None => pipes(core, request.stdin).map_err(no_room)?,
         };
         let oom_before = self.oom.read();
@@ -173,6 +182,7 @@ impl Execs {
             oom_before,
             complete: false,
             exit_told: false,
+            unwanted: false,
             forget: false,
             timeout: None,
             detached: None,

@@ -4,7 +4,7 @@ use super::{Server, FIRST_BACKOFF_MS, INPUT_BYTES};
 use crate::core::Source;
 use crate::error::WireError;
 use crate::frame::{self, Header, Parsed};
-use crate::json::{self, Writer};
+use crate::json::{self, Value, Writer};
 use crate::mux::{Owner, Received, State};
 use crate::sys::{io, net, poll, process, EAGAIN};
 use crate::timers::Timer;
@@ -207,6 +207,9 @@ impl Server {
             frame::RESET if stream == 0 => self.core.link.broken = true,
             frame::RESET => {
                 if let Some(owner) = self.core.link.drop_stream(stream) {
+                    if let Owner::Exec(key) = owner {
+                        self.execs.on_reset(key, stream, &json::parse(payload).unwrap_or(Value::Null));
+                    }
                     self.on_cut(stream, owner);
                 }
             }

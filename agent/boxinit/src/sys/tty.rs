@@ -41,6 +41,16 @@ pub fn open_pair() -> Result<(Fd, Fd), i32> {
     Ok((master, slave))
 }
 
+/// How many terminals there may be at a time, where they are bounded for us alone.
+pub fn most() -> Option<u32> {
+    bound(&std::fs::read_to_string("/proc/self/mounts").ok()?)
+}
+
+fn bound(mounts: &str) -> Option<u32> {
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some("devpts"))?;
+    line.split(' ').nth(3)?.split(',').find_map(|option| option.strip_prefix("max=")?.parse().ok())
+}
+
 pub fn set_size(fd: c_int, cols: u16, rows: u16) {
     let size = WindowSize { rows, cols, pixels: [0; 2] };
     unsafe { ioctl(fd, TIOCSWINSZ, &size as *const WindowSize) };
@@ -61,4 +71,17 @@ pub fn give_to(slave: c_int, uid: u32) {
 /// Makes descriptor 0 the controlling terminal. Usable in a forked child.
 pub fn take_control() {
     unsafe { ioctl(0, TIOCSCTTY, 0 as c_ulong) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_an_option_of_the_mount() {
+        let mounts = "proc /proc proc rw 0 0\ndevpts /dev/pts devpts rw,nosuid,mode=620,ptmxmode=666,max=256 0 0\n";
+        assert_eq!(bound(mounts), Some(256));
+        assert_eq!(bound("devpts /dev/pts devpts rw,nosuid,mode=620 0 0\n"), None);
+        assert_eq!(bound(""), None);
+    }
 }
