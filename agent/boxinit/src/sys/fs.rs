@@ -305,16 +305,21 @@ pub fn set_mode(fd: c_int, mode: u32) -> Result<(), i32> {
 
 /// Follows symbolic links, as `open_at` does.
 pub fn set_mode_at(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
+    through(dir, path, |at, path| unsafe { fchmodat(at, path, mode, 0) })
+}
+
+/// Changes what `open_at` finds, by a path of its own: the kernel changes nothing by a descriptor that was opened for a
+/// place alone.
+fn through(dir: c_int, path: &[u8], change: impl Fn(c_int, *const c_char) -> c_int) -> Result<(), i32> {
     let found = open_at(dir, path, O_PATH, 0)?;
-    // The kernel changes no mode by a descriptor that was opened for its place alone.
     let by_number = c_path(format!("/proc/self/fd/{}", found.raw()).as_bytes())?;
-    match check(unsafe { fchmodat(AT_FDCWD, by_number.as_ptr(), mode, 0) }) {
+    match check(change(AT_FDCWD, by_number.as_ptr())) {
         Err(super::ENOENT) => {}
         result => return result.map(|_| ()),
     }
     // Without /proc there are no links of it either.
     let path = c_path(path)?;
-    check(unsafe { fchmodat(dir, path.as_ptr(), mode, 0) }).map(|_| ())
+    check(change(dir, path.as_ptr())).map(|_| ())
 }
 
 pub fn set_owner(fd: c_int, uid: u32, gid: u32) -> Result<(), i32> {
@@ -322,9 +327,11 @@ pub fn set_owner(fd: c_int, uid: u32, gid: u32) -> Result<(), i32> {
 }
 
 pub fn set_owner_at(dir: c_int, path: &[u8], (uid, gid): (u32, u32), follow: bool) -> Result<(), i32> {
-    let found = open_at(dir, path, O_PATH | if follow { 0 } else { O_NOFOLLOW }, 0)?;
-    let itself = c_path(b"")?;
-    check(unsafe { fchownat(found.raw(), itself.as_ptr(), uid, gid, AT_EMPTY_PATH) }).map(|_| ())
+    if follow {
+        return through(dir, path, |at, path| unsafe { fchownat(at, path, uid, gid, 0) });
+    }
+    let path = c_path(path)?;
+    check(unsafe { fchownat(dir, path.as_ptr(), uid, gid, AT_SYMLINK_NOFOLLOW) }).map(|_| ())
 }
 
 /// Only the time of change; never through a symbolic link.
