@@ -1,7 +1,13 @@
-/** A process that pulls an image, so that a test can kill it: arguments are the store's directory and the reference. */
+/**
+ * A process that pulls images and removes them, again and again, so that a test can kill it: arguments are the store's
+ * directory and the references.
+ */
 import { ImageStore } from '../../../agent/images/image-store.ts';
 import { silent } from '../../../src/lib/logger.ts';
 
-const [dir = '', ref = ''] = process.argv.slice(2);
+const [dir = '', ...refs] = process.argv.slice(2);
 const store = await ImageStore.open({ dir, registry: { mirrors: {}, insecure: [] }, log: silent });
-await store.ensure(ref, {});
+for (;;) {
+  await Promise.all(refs.map((ref) => store.ensure(ref, {})));
+  await Promise.all(refs.map((ref) => store.remove(ref)));
+}

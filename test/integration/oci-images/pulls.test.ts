@@ -1,9 +1,10 @@
 /** Pulls: shared, given up, cut off; and what is kept between them. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sleep } from '../../../src/lib/deadline.ts';
 import { until } from '../../helpers/until.ts';
 import { Door, Registry } from './registry.ts';
 import { because, codeOf, lacking, openStore, rootOf, type OwnStore } from './store.ts';
@@ -157,6 +158,34 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     release();
     expect(next.get(ref)).toBeUndefined();
     expect((await next.ensure(ref, {})).ref).toBe(ref);
+  });
+
+  test('at whatever moment a store is killed, the next one has whole images and no rubbish', async () => {
+    const files = Array.from({ length: 50 }, (_, i): Entry => ({ path: `file-${i}`, body: `${i}`.repeat(10_000) }));
+    await registry.push('moment:1', { layers: [files] });
+    await registry.push('moment:2', { layers: [files, [{ path: '.wh.file-0' }]] });
+    const refs = [1, 2].map((tag) => `${registry.host}/moment:${tag}`);
+    const { dir, again } = await own();
+    for (let kills = 0; kills < 4; kills += 1) {
+      const child = spawn(process.execPath, [join(import.meta.dirname, 'puller.ts'), dir, ...refs], {
+        stdio: 'ignore',
+      });
+      const gone = once(child, 'exit');
+      await until(() => readdirSync(join(dir, 'tmp')).length > 0, WAIT_MS, 'the first pull');
+      // Where it is by then is for the machine to say: in a pull, in an unpacking, in a removal.
+      await sleep(250 * kills);
+      child.kill('SIGKILL');
+      await gone;
+      const next = await again();
+      expect(readdirSync(join(dir, 'tmp'))).toEqual([]);
+      const there = refs.filter((ref) => next.get(ref) !== undefined);
+      expect(readdirSync(join(dir, 'images')).length).toBeGreaterThanOrEqual(there.length);
+      for (const ref of there) {
+        const names = readdirSync(rootOf(next, ref));
+        expect(names).toHaveLength(ref.endsWith(':1') ? 50 : 49);
+        expect(statSync(join(rootOf(next, ref), 'file-9')).size).toBe(10_000);
+      }
+    }
   });
 
   test('names that cannot be read are pulled again', async () => {
