@@ -1,14 +1,12 @@
 /** One agent: everything that a node needs, joined together. */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
-import { sleep } from '../src/lib/deadline.ts';
 import type { Logger } from '../src/lib/logger.ts';
 import { packageVersion } from '../src/lib/version.ts';
 import type { ServiceError } from '../src/protocol/errors.ts';
-import { NODE_SOCKET, type NodeReport } from '../src/protocol/node.ts';
+import { NODE_SOCKET } from '../src/protocol/node.ts';
 import { isEnded } from '../src/protocol/sandbox.ts';
 import type { AgentConfig } from './config.ts';
 import { Jobs } from './jobs/jobs.ts';
@@ -21,6 +19,8 @@ import { AgentMetrics } from './metrics.ts';
 import { ContainerHomes } from './pool/container-homes.ts';
 import { Launcher } from './pool/launcher.ts';
 import { Pools } from './pool/pools.ts';
+import { prewarm } from './pool/prewarm.ts';
+import { nodeReport, ReportListeners } from './report.ts';
 import type { ContainerRuntime } from './runtime/runtime.ts';
 import { adoptAll } from './sandboxes/adopt.ts';
 import { Capacity } from './sandboxes/capacity.ts';
@@ -31,7 +31,6 @@ import { RecordStore } from './sandboxes/record-store.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
 import { runStartCommand } from './sandboxes/start-command.ts';
 
-const PREWARM_RETRY_MS = 10_000;
 const SETTLE_MS = 30_000;
 const DRAINED = 'The node was drained, and its deadline is over.';
 
@@ -49,15 +48,12 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
   await clearIncoming(config.dataDir);
   const stopping = new AbortController();
-  const reportListeners = new Set<(soon: boolean) => void>();
-  const tellReport = (soon: boolean): void => {
-    for (const listener of reportListeners) listener(soon);
-  };
-  const reportChanged = (): void => tellReport(false);
+  const reportListeners = new ReportListeners();
+  const reportChanged = (): void => reportListeners.tell({ soon: false });
   const homes = new ContainerHomes(config.dataDir);
   const launcher = new Launcher(runtime, homes, log);
   const store = new RecordStore(config.dataDir, log);
-  const capacity = new Capacity(config, () => tellReport(true));
+  const capacity = new Capacity(config, () => reportListeners.tell({ soon: true }));
   const pools = new Pools({
     runtime,
     launcher,
@@ -124,23 +120,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     },
     overdue: () => background(sandboxes.endAll('node_drained', DRAINED), 'ending what a drain has left', log),
   });
-  const imagesSeen = new ImageList(runtime.images, reportChanged, log);
-  const report = (): NodeReport => ({
-    name: config.nodeName,
-    version: packageVersion(),
-    runtime: runtime.name,
-    cpus: availableParallelism(),
-    memoryMb: capacity.totalMb,
-    memoryFreeMb: capacity.freeMb,
-    maxSandboxes: config.maxSandboxes,
-    sandboxes: capacity.sandboxes,
-    draining: intake.state.draining,
-    cordoned: intake.state.cordoned,
-    drainDeadlineMs: intake.state.deadlineAtMs,
-    pools: pools.states(),
-    images: imagesSeen.refs(),
-    defaultImage: config.defaultImage,
-  });
+  const images = new ImageList(runtime.images, reportChanged, log);
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, jobs, log }, stopping.signal);
   intake.begin();
   server = await serveNode({
@@ -159,15 +139,12 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
         runtime,
         log,
         dataDir: config.dataDir,
-        imagesChanged: () => background(imagesSeen.look(), 'the list of images', log),
+        imagesChanged: () => background(images.look(), 'the list of images', log),
         feed: {
-          report,
+          report: () => nodeReport({ config, runtime, capacity, intake, pools, images }),
           list: () => sandboxes.list(),
           onChange: (listener) => sandboxes.onChange(listener),
-          onReport: (listener) => {
-            reportListeners.add(listener);
-            return () => reportListeners.delete(listener);
-          },
+          onReport: (listener) => reportListeners.add(listener),
         },
         intake,
         execHooks,
@@ -177,7 +154,9 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   });
   const numbers =
     config.metricsListen === null ? null : await serveMetrics(config.metricsListen, () => metrics.text(), log);
-  const filled = adopted.waiting.then(() => prewarm(config, runtime, pools, stopping.signal, log));
+  const filled = adopted.waiting.then(() =>
+    prewarm({ image: config.defaultImage, runtime, pools, log }, stopping.signal),
+  );
   background(filled, 'filling the pool', log);
   return {
     port: server.port,
@@ -199,30 +178,8 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       await pools.close({ destroy });
       // Nothing half-made stays behind: no one would own it until another agent comes.
       await launcher.settled(AbortSignal.timeout(SETTLE_MS));
-      imagesSeen.close();
+      images.close();
       await runtime.close();
     },
   };
-}
-
-/** Tries until it works: an image that cannot be had now may be there later. */
-async function prewarm(
-  config: AgentConfig,
-  runtime: ContainerRuntime,
-  pools: Pools,
-  signal: AbortSignal,
-  log: Logger,
-): Promise<void> {
-  if (runtime.imageAgnostic) pools.prewarm(undefined);
-  while (!signal.aborted) {
-    try {
-      const image = await runtime.images.ensure(config.defaultImage, { signal });
-      if (!runtime.imageAgnostic) pools.prewarm(image);
-      return;
-    } catch (error) {
-      if (signal.aborted) return;
-      log.warn({ err: error }, 'the default image is not here yet');
-    }
-    await sleep(PREWARM_RETRY_MS, signal).catch(() => undefined);
-  }
 }

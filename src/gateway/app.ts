@@ -22,8 +22,28 @@ export async function buildApp(
   config: GatewayConfig,
   doors: readonly Door[],
 ): Promise<FastifyInstance> {
-  const onError = createErrorHandler(services.log);
-  const app = fastify({
+  const app = createApp(config);
+  app.server.headersTimeout = HEADERS_TIMEOUT_MS;
+  app.setErrorHandler(createErrorHandler(services.log));
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0];
+    return sendError(reply, new ServiceError('not_found', `There is no ${request.method} ${path}.`), request.id);
+  });
+  addHooks(app, services);
+  addProbes(app, services);
+  for (const door of doors) await registerDoor(app, door, services, config);
+  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // Until a door owns the socket, its errors are nobody's.
+    socket.on('error', () => socket.destroy());
+    request.url = previewUrl(request, config.previewDomain);
+    if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
+    refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
+  });
+  return app;
+}
+
+function createApp(config: GatewayConfig): FastifyInstance {
+  return fastify({
     logger: false,
     http: {
       // Clients that offer HTTP/2 with every request, as Java's does, are answered in HTTP/1.1.
@@ -47,16 +67,14 @@ export async function buildApp(
     frameworkErrors: (error, request, reply) => void sendError(reply as never, translate(error), request.id),
     clientErrorHandler: (error, socket) => badRequest(error, socket),
   });
-  app.server.headersTimeout = HEADERS_TIMEOUT_MS;
-  app.setErrorHandler(onError);
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0];
-    return sendError(reply, new ServiceError('not_found', `There is no ${request.method} ${path}.`), request.id);
-  });
+}
+
+/** What happens to every call, whichever door it is for. */
+function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
-    reply.raw.once('close', services.lifecycle.track());
-    const spared = services.lifecycle.onExpire(() => giveUp(request, reply));
+    reply.raw.once('close', lifecycle.track());
+    const spared = lifecycle.onExpire(() => giveUp(request, reply));
     reply.raw.once('close', spared);
     const { headers, httpVersion } = request.raw;
     if (headers.host !== undefined || httpVersion === '1.0') return next();
@@ -64,37 +82,32 @@ export async function buildApp(
   });
   // Also of a call that was in hand when the shutdown began: the next one goes to another server.
   app.addHook('onSend', (_request, reply, payload, next) => {
-    if (services.lifecycle.draining) reply.header('connection', 'close');
+    if (lifecycle.draining) reply.header('connection', 'close');
     next(null, payload);
   });
   app.addHook('preHandler', (request, _reply, next) => {
     const { id } = (request.params ?? {}) as { id?: unknown };
-    if (typeof id !== 'string' || !services.arrivals.mayCome(id)) return next();
-    services.arrivals.settle(id).then(() => next(), next);
+    if (typeof id !== 'string' || !arrivals.mayCome(id)) return next();
+    arrivals.settle(id).then(() => next(), next);
   });
   app.addHook('onResponse', (_request, reply, next) => {
-    services.metrics.answered(reply.statusCode, reply.elapsedTime);
+    metrics.answered(reply.statusCode, reply.elapsedTime);
     next();
   });
+}
+
+/** For load balancers and Prometheus: no key is asked for. */
+function addProbes(app: FastifyInstance, { lifecycle, nodes, metrics }: Services): void {
   app.get('/healthz', () => ({ ok: true }));
   app.get('/readyz', (request, reply) => {
-    if (services.lifecycle.draining) return sendError(reply, new ServiceError('draining'), request.id);
-    if (services.nodes.ready) return reply.send({ ready: true });
+    if (lifecycle.draining) return sendError(reply, new ServiceError('draining'), request.id);
+    if (nodes.ready) return reply.send({ ready: true });
     return sendError(reply, new ServiceError('node_unavailable', 'No node is ready.'), request.id);
   });
   app.get('/metrics', async (_request, reply) => {
-    const { registry } = services.metrics;
+    const { registry } = metrics;
     return reply.type(registry.contentType).send(await registry.metrics());
   });
-  for (const door of doors) await registerDoor(app, door, services, config);
-  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // Until a door owns the socket, its errors are nobody's.
-    socket.on('error', () => socket.destroy());
-    request.url = previewUrl(request, config.previewDomain);
-    if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
-    refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
-  });
-  return app;
 }
 
 /** The shutdown waits no longer. With an idempotency key the same call goes on elsewhere; without, who knows. */

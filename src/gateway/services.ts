@@ -17,6 +17,7 @@ import { NodeRegistry } from './nodes/registry.ts';
 import { NodeService } from './nodes/service.ts';
 import { watchStarts } from './nodes/starts.ts';
 import { PortService } from './ports/service.ts';
+import type { PlacementQueue } from './queue/queue.ts';
 import { inMemory, type Shared } from './redis/shared.ts';
 import { Arrivals } from './sandboxes/arrivals.ts';
 import { Placer } from './sandboxes/placer.ts';
@@ -138,24 +139,8 @@ export function startServices(
   store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
   if (rivals !== null) store.onRival((entry, node) => rivals.meet(entry, node));
   store.onChange(watchStarts(log));
-  store.onChange((entry) => {
-    metrics.sandboxChanged(entry);
-    if (entry.accepted || entry.ended) {
-      queue.remove(entry.id);
-      placer.forget(entry.id);
-    }
-    if (!entry.ended) return;
-    if (!entry.accepted) background(Promise.resolve(queue.bury(entry.record)), 'tell of an end', log);
-    if (entry.node !== null) queue.wake();
-  });
-  queue.start((ticket, leave) => placer.offer(ticket, leave), {
-    fits: (need) => placer.fits(need),
-    isOpen(id) {
-      const entry = store.get(id);
-      return entry === undefined || (!entry.accepted && !entry.ended);
-    },
-    heard: (record) => store.hear(record),
-  });
+  store.onChange((entry) => metrics.sandboxChanged(entry));
+  startQueue({ queue, placer, store, log });
   registry.start({
     snapshot: (node, records) => store.snapshot(node, records),
     record: (node, record) => store.take(node, record),
@@ -199,4 +184,35 @@ export function startServices(
       metrics.stop();
     },
   };
+}
+
+/** Joins the queue to the placer, which serves it, and to the store, which hears what became of a sandbox. */
+function startQueue({
+  queue,
+  placer,
+  store,
+  log,
+}: {
+  queue: PlacementQueue;
+  placer: Placer;
+  store: Store;
+  log: Logger;
+}): void {
+  store.onChange((entry) => {
+    if (entry.accepted || entry.ended) {
+      queue.remove(entry.id);
+      placer.forget(entry.id);
+    }
+    if (!entry.ended) return;
+    if (!entry.accepted) background(Promise.resolve(queue.bury(entry.record)), 'tell of an end', log);
+    if (entry.node !== null) queue.wake();
+  });
+  queue.start((ticket, leave) => placer.offer(ticket, leave), {
+    fits: (need) => placer.fits(need),
+    isOpen(id) {
+      const entry = store.get(id);
+      return entry === undefined || (!entry.accepted && !entry.ended);
+    },
+    heard: (record) => store.hear(record),
+  });
 }
