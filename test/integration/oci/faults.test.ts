@@ -1,0 +1,121 @@
+/** A start or a claim that fails, at whichever step: what it had made by then is gone with the container. */
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Launched } from '../../../agent/pool/launcher.ts';
+import { Bench, codeOf, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
+import { directoriesOf, findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { agentGroup } from '../../../agent/runtime/oci/place.ts';
+import { killPid } from '../../../agent/runtime/oci/pids.ts';
+import type { ClaimOptions } from '../../../agent/runtime/runtime.ts';
+import { leftGroups, leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
+import { until } from '../../helpers/until.ts';
+import { Place } from '../oci-network/places.ts';
+import { lacking } from '../oci-network/world.ts';
+import { ociSubject, processOf } from './subject.ts';
+
+const exec = promisify(execFile);
+const LIMIT_MS = 60_000;
+const tree = findCgroups();
+const all: Partial<ClaimOptions> = { network: 'internet', limits: { ...LIMITS, diskMb: 8 } };
+
+/** In whose network namespace bridge, rules and cables are. */
+let uplink: Place;
+let bench: Bench;
+let closed = false;
+beforeAll(async () => {
+  uplink = await Place.open('uplink');
+  bench = await Bench.open(ociSubject({ uplinkPid: uplink.pid, resolvers: [] }));
+});
+afterAll(async () => {
+  if (!closed) await bench?.[Symbol.asyncDispose]();
+  await uplink?.close();
+});
+
+const at = async (pid: number, ...command: string[]): Promise<string> =>
+  (await exec('nsenter', [`--net=/proc/${pid}/ns/net`, ...command])).stdout;
+const cables = async (): Promise<string> => await at(uplink.pid, 'ip', '-o', 'link', 'show', 'type', 'veth');
+
+/** What there is of a container, anywhere. */
+async function left(id: string): Promise<string[]> {
+  const homes = ['c', 'oci/boxes', 'oci/disks', 'oci/state'].map((dir) => join(bench.dataDir, dir, id));
+  const groups = directoriesOf(tree, agentGroup(bench.dataDir)).filter((dir) => dir.includes(id));
+  return [...homes.filter(existsSync), ...groups, ...leftMounts(id), ...(await leftLoopDevices(bench.dataDir))];
+}
+
+/** Each is done to a blank before its claim, which fails for it. */
+const FAULTS: Record<string, (launched: Launched) => Promise<Partial<ClaimOptions>>> = {
+  'a card of that name is there': async ({ container }) => {
+    await at(processOf(bench.runtime, container.id).pid, 'ip', 'link', 'add', 'eth0', 'type', 'bridge');
+    return {};
+  },
+  'the disk is too small': () => Promise.resolve({ limits: { ...LIMITS, diskMb: 1 } }),
+  'the disk has no room to be made in': ({ container }) => {
+    // What the file of the disk would be.
+    writeFileSync(join(bench.dataDir, 'oci', 'disks', container.id), '');
+    return Promise.resolve({});
+  },
+  'the kernel takes no such limit': () => Promise.resolve({ limits: { ...LIMITS, pidsLimit: -7, diskMb: 8 } }),
+  'the image is not there': () => Promise.resolve({ image: { ...bench.image, id: `sha256:${'0'.repeat(64)}` } }),
+  'boxinit is dead': async ({ container, link }) => {
+    killPid(processOf(bench.runtime, container.id).pid);
+    await until(() => !link.connected, LIMIT_MS, 'the end of the link');
+    return {};
+  },
+};
+
+const missing = await lacking();
+test.skipIf(missing !== '').each(Object.entries(FAULTS))('a claim fails: %s', async (_, prepare) => {
+  const launched = await bench.launch();
+  const { id } = launched.container;
+  const changes = await prepare(launched);
+  expect(await codeOf(bench.claim(launched, { ...all, ...changes }))).not.toBe('no error');
+  await bench.launcher.discard(id, launched.link);
+  await until(async () => (await left(id)).length === 0, LIMIT_MS, 'it to be gone');
+  expect(await cables()).toBe('');
+  expect((await bench.runtime.images.list()).filter(({ inUse }) => inUse)).toEqual([]);
+});
+
+test.skipIf(missing !== '')('after all that, one with disk and network is claimed, and leaves as little', async () => {
+  const launched = await bench.claimed(all);
+  const { id } = launched.container;
+  expect((await run(launched.link, ['true'])).exit.exitCode).toBe(0);
+  expect(await cables()).not.toBe('');
+  expect(await left(id)).not.toEqual([]);
+  await bench.launcher.discard(id, launched.link);
+  await until(async () => (await left(id)).length === 0, LIMIT_MS, 'it to be gone');
+  expect(await cables()).toBe('');
+});
+
+test('a start fails since the kernel has no process for it, and the next one succeeds', async () => {
+  const before = await bench.launch();
+  const nursery = processOf(bench.runtime, before.container.id).cgroup.split('/').slice(0, -1).join('/');
+  const limit = join(tree.controllers.pids, nursery, 'pids.max');
+  const kept = readFileSync(limit, 'utf8');
+  writeFileSync(limit, '1');
+  try {
+    expect(await codeOf(bench.launch())).toBe('internal');
+    await bench.launcher.settled(AbortSignal.timeout(LIMIT_MS));
+  } finally {
+    writeFileSync(limit, kept.trim());
+  }
+  const there = (await bench.runtime.list()).map(({ id }) => id);
+  expect(there).toEqual([before.container.id]);
+  expect(directoriesOf(tree, nursery).filter((dir) => /mbx-/.test(dir) && !dir.includes(before.container.id))).toEqual(
+    [],
+  );
+  await bench.launcher.discard(before.container.id, before.link);
+  const next = await bench.launch();
+  expect(processOf(bench.runtime, next.container.id).by).toBe('nursery');
+});
+
+test('nothing is left of the agent either', async () => {
+  closed = true;
+  await bench[Symbol.asyncDispose]();
+  expect(leftGroups([bench.dataDir])).toEqual([]);
+  expect(leftMounts(bench.dataDir)).toEqual([]);
+  expect(await at(uplink.pid, 'ip', '-o', 'link', 'show', 'type', 'bridge')).toBe('');
+  expect(await at(uplink.pid, 'nft', 'list', 'tables')).toBe('');
+});
