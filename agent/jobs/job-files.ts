@@ -44,7 +44,8 @@ export class JobFiles {
   readonly stderr: ChannelLog;
   readonly #options: JobFilesOptions;
   readonly #ready: Promise<void>;
-  readonly #saved: Promise<void>[] = [];
+  /** The record that was written last, or is being written. Never rejects. */
+  #saved: Promise<void> = Promise.resolve();
   #complained = false;
   #closed = false;
 
@@ -120,23 +121,23 @@ export class JobFiles {
     await this.end({ stdoutBytes: 0, stderrBytes: 0 });
   }
 
-  /** Whole or not at all. @throws Error when the disk refuses. */
+  /** Whole or not at all, and one at a time: they share a temporary name. @throws Error when the disk refuses. */
   async save(stored: StoredJob): Promise<void> {
     if (this.#closed) return;
     const file = path.join(this.#options.directory, 'job.json');
-    const work = (async () => {
-      await this.#ready;
-      await writeFile(`${file}.new`, JSON.stringify(stored), { mode: 0o600 });
+    const text = JSON.stringify(stored);
+    const work = Promise.all([this.#ready, this.#saved]).then(async () => {
+      await writeFile(`${file}.new`, text, { mode: 0o600 });
       await rename(`${file}.new`, file);
-    })();
-    this.#saved.push(work.catch(() => undefined));
+    });
+    this.#saved = work.catch(() => undefined);
     await work;
   }
 
   /** Nothing is written from now on. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([this.#ready, this.stdout.close(), this.stderr.close(), ...this.#saved]);
+    await Promise.all([this.#ready, this.stdout.close(), this.stderr.close(), this.#saved]);
   }
 
   async remove(): Promise<void> {

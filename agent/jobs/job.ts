@@ -272,7 +272,8 @@ export class Job {
       await this.files.save(this.#stored);
       return true;
     } catch (error) {
-      this.#deps.log.error({ err: error, job: this.id }, 'a job cannot be written down');
+      // Of one that is over meanwhile, nothing is wanted on the disk.
+      if (this.#failure === null) this.#deps.log.error({ err: error, job: this.id }, 'a job cannot be written down');
       return false;
     }
   }

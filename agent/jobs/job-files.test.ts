@@ -1,0 +1,44 @@
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silent } from '../../src/lib/logger.ts';
+import { JobFiles, type StoredJob } from './job-files.ts';
+
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(path.join(tmpdir(), 'job-'));
+});
+afterEach(() => rmSync(home, { recursive: true, force: true }));
+
+const open = (directory: string): JobFiles =>
+  JobFiles.create({ directory, free: Promise.resolve(), maxBytes: 1024 * 1024, log: silent, changed: () => undefined });
+
+const stored = (pid: number): StoredJob => ({
+  version: 1,
+  id: 'exe-job',
+  pid,
+  startedAtMs: 0,
+  pty: false,
+  stdinBytes: 0,
+  exit: null,
+});
+
+test('records that are written at the same time are all written, the last one last', async () => {
+  const directory = path.join(home, 'exe-job');
+  const files = open(directory);
+  await Promise.all(Array.from({ length: 20 }, (_, pid) => files.save(stored(pid))));
+  expect(JSON.parse(readFileSync(path.join(directory, 'job.json'), 'utf8'))).toMatchObject({ pid: 19 });
+  expect(readdirSync(directory).filter((name) => name.endsWith('.new'))).toEqual([]);
+  await files.close();
+});
+
+test('a removal waits for what is being written, and nothing is written behind it', async () => {
+  const directory = path.join(home, 'exe-job');
+  const files = open(directory);
+  const saved = [files.save(stored(1)), files.save(stored(2))];
+  const removed = files.remove();
+  saved.push(files.save(stored(3)));
+  await Promise.all([...saved, removed]);
+  expect(existsSync(directory)).toBe(false);
+});
