@@ -32,7 +32,9 @@ export function loadConfig(given: Given): ClientConfig {
 }
 
 function readUrl(text: string): string {
-  const url = new URL(text.trim());
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new TypeError(`not an HTTP address: ${url.href}`);
+  const url = URL.parse(text.trim());
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw new TypeError(`the address of a gateway is to begin with http:// or https://, and this does not: ${text}`);
+  }
   return (url.origin + url.pathname).replace(/\/+$/, '');
 }

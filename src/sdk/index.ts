@@ -15,7 +15,7 @@ export {
   type LogEvent,
   type ReadOptions,
 } from './jobs.ts';
-export { Ports } from './ports.ts';
+export { Ports, type Preview } from './ports.ts';
 export { Pty, type AttachPtyOptions, type OutputLost, type PtyOptions } from './pty.ts';
 export type { FileChange } from './watch.ts';
 export type { ByteSource } from './unary.ts';

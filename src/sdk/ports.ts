@@ -1,9 +1,11 @@
-/** Byte streams to ports inside a sandbox, whether or not it has a network. */
+/** Ports inside a sandbox, as byte streams or as addresses, whether or not it has a network. */
 import { Duplex } from 'node:stream';
+import * as z from 'zod';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
-import type { CallOptions } from './http.ts';
+import { read } from './answer.ts';
+import type { CallOptions, HttpClient } from './http.ts';
 import { openStream, type Streams } from './unary.ts';
 import { NoWebSocket } from './connection.ts';
 import { asError, needsWebSocket } from './errors.ts';
@@ -11,11 +13,17 @@ import { withDeadline } from '../lib/deadline.ts';
 
 const CONNECT_DEADLINE_MS = 30_000;
 
+const Preview = z.object({ url: z.string(), token: z.string(), expiresAt: z.string() });
+/** An address that opens one port to whoever has it, until `expiresAt`. The token is in the address already. */
+export type Preview = z.infer<typeof Preview>;
+
 export class Ports {
+  readonly #http: HttpClient;
   readonly #streams: Streams;
   readonly #sandbox: string | Promise<string>;
 
-  constructor(deps: { streams: Streams; sandbox: string | Promise<string> }) {
+  constructor(deps: { http: HttpClient; streams: Streams; sandbox: string | Promise<string> }) {
+    this.#http = deps.http;
     this.#streams = deps.streams;
     this.#sandbox = deps.sandbox;
   }
@@ -39,6 +47,17 @@ export class Ports {
       tunnel.giveUp();
       throw error instanceof NoWebSocket ? needsWebSocket('a connection to a port', error) : error;
     }
+  }
+
+  /**
+   * An address for browsers and other HTTP and WebSocket clients that have no key. Good for an hour unless `expiresInMs`
+   * says otherwise, and for as long as the sandbox lives. Whether anything listens there is not looked at.
+   */
+  async preview(port: number, options: CallOptions & { expiresInMs?: number } = {}): Promise<Preview> {
+    const { expiresInMs, ...call } = options;
+    const path = `/v1/sandboxes/${encodeURIComponent(await this.#sandbox)}/previews`;
+    const body = { port, ...(expiresInMs === undefined ? {} : { expiresInMs }) };
+    return read(Preview, await this.#http.json({ method: 'POST', path, body, idempotent: true, ...call }));
   }
 }
 

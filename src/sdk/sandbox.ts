@@ -51,7 +51,7 @@ export class Sandbox implements AsyncDisposable {
     const sandbox = this.#id;
     if (typeof sandbox !== 'string') sandbox.catch(() => undefined);
     this.files = new Files({ streams: deps.connection, http: deps.http, sandbox });
-    this.ports = new Ports({ streams: deps.connection, sandbox });
+    this.ports = new Ports({ http: deps.http, streams: deps.connection, sandbox });
     this.jobs = new Jobs({ http: deps.http, sandbox });
   }
 

@@ -1,7 +1,8 @@
 /** What the documentation of the SDK promises, tried as its readers would. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Sandbox } from '../../src/sdk/index.ts';
+import { MilliboxError, type Sandbox } from '../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
+import { until } from '../helpers/until.ts';
 
 let stack: TestStack;
 let sandbox: Sandbox;
@@ -10,6 +11,30 @@ beforeAll(async () => {
   sandbox = await stack.client.sandboxes.create({ timeoutMs: 3_600_000 });
 });
 afterAll(() => stack?.stop());
+
+test('a preview opens a port to whoever has its address, for as long as was asked', async () => {
+  await sandbox.files.write('/srv/hello.txt', 'hello');
+  const server = await sandbox.jobs.start('cd /srv && exec python3 -m http.server 8000 --bind 127.0.0.1');
+  await until(
+    async () => {
+      try {
+        (await sandbox.ports.connect(8000)).destroy();
+        return true;
+      } catch (error) {
+        if (error instanceof MilliboxError && error.code === 'port_refused') return false;
+        throw error;
+      }
+    },
+    60_000,
+    'the server to listen',
+  );
+  const { url, expiresAt } = await sandbox.ports.preview(8000, { expiresInMs: 600_000 });
+  expect(Date.parse(expiresAt)).toBeGreaterThan(Date.now());
+  const answer = await fetch(new URL(`hello.txt${new URL(url).search}`, url));
+  expect([answer.status, await answer.text()]).toEqual([200, 'hello']);
+  await expect(sandbox.ports.preview(70_000)).rejects.toMatchObject({ code: 'invalid_request' });
+  await server.kill();
+});
 
 describe('an exec with an id of its caller', () => {
   test('runs once: asked again after its end, at the same time, and by another client', async () => {
