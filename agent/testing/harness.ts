@@ -48,12 +48,6 @@ export function newSpec(changes: Partial<SandboxSpec> = {}): SandboxSpec {
   };
 }
 
-interface HarnessOptions {
-  runtime?: ContainerRuntime;
-  fake?: FakeRuntimeOptions;
-  env?: Record<string, string>;
-}
-
 export class Harness<R extends ContainerRuntime> implements AsyncDisposable {
   readonly dataDir: string;
   readonly runtime: R;
