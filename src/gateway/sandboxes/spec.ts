@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
 import { newSandboxId } from '../../protocol/ids.ts';
-import { MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
+import { MAX_ARG_BYTES, MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 
@@ -11,7 +11,8 @@ const MAX_SPEC_BYTES = MAX_CONTROL_BYTES - 4096;
 
 /**
  * One spec for each sandbox of the request, under the id that `idOf` gives it; all share what is alike in them.
- * @throws ServiceError `body_too_large` when environment, labels and command together are too large.
+ * @throws ServiceError `body_too_large` when environment, labels and command together are too large; `invalid_request`
+ * for a variable that no program can be given.
  */
 export function specsOf(
   tenant: string,
@@ -20,6 +21,8 @@ export function specsOf(
   now: number,
   idOf: (index: number) => string = newSandboxId,
 ): SandboxSpec[] {
+  checkVariables(request.env);
+  checkVariables(request.secrets);
   const spec: SandboxSpec = {
     id: newSandboxId(),
     tenant,
@@ -47,6 +50,19 @@ export function specsOf(
   }
   return Array.from({ length: request.count ?? 1 }, (_, i) => ({ ...spec, id: idOf(i) }));
 }
+
+/** The kernel takes so much of one variable: with more, every command in the sandbox would fail. */
+function checkVariables(variables: Record<string, string>): void {
+  for (const [name, value] of Object.entries(variables)) {
+    if (bytesOf(name) + 1 + bytesOf(value) <= MAX_ARG_BYTES) continue;
+    const message = `the variable ${JSON.stringify(name)} takes more than ${MAX_ARG_BYTES} bytes, its name included`;
+    throw new ServiceError('invalid_request', message);
+  }
+}
+
+/** A lone surrogate stands for one byte, and is three in UTF-8. */
+const bytesOf = (text: string): number =>
+  Buffer.byteLength(text) - 2 * (text.isWellFormed() ? 0 : (text.match(/[\udc80-\udcff]/gu)?.length ?? 0));
 
 /**
  * Ids that are the same for the same seed, on every gateway. An id that was taken back before anything ran in it is not
