@@ -140,7 +140,7 @@ export function startServices(
   if (rivals !== null) store.onRival((entry, node) => rivals.meet(entry, node));
   store.onChange(watchStarts(log));
   store.onChange((entry) => metrics.sandboxChanged(entry));
-  startQueue({ queue, placer, store, log });
+  startQueue({ queue, placer, store, registry, log });
   registry.start({
     snapshot: (node, records) => store.snapshot(node, records),
     record: (node, record) => store.take(node, record),
@@ -191,11 +191,13 @@ function startQueue({
   queue,
   placer,
   store,
+  registry,
   log,
 }: {
   queue: PlacementQueue;
   placer: Placer;
   store: Store;
+  registry: NodeRegistry;
   log: Logger;
 }): void {
   store.onChange((entry) => {
@@ -213,6 +215,7 @@ function startQueue({
       const entry = store.get(id);
       return entry === undefined || (!entry.accepted && !entry.ended);
     },
+    hearsAll: () => registry.all.every((node) => node.up),
     heard: (record) => store.hear(record),
   });
 }

@@ -30,6 +30,11 @@ export class KnownLines extends Lines<Known> {
     return this.#sharing?.isOpen(id) ?? null;
   }
 
+  /** Whether it has neither a node nor an end for sure: every node was heard. */
+  isLeft(id: string): boolean {
+    return this.isOpen(id) === true && this.#sharing?.hearsAll() === true;
+  }
+
   fits(record: SandboxRecord): boolean {
     return this.#sharing?.fits(record) === true;
   }

@@ -46,6 +46,8 @@ export interface Sharing {
   fits(need: { image: string; cpus: number; memoryMb: number }): boolean;
   /** Whether it has neither a node nor an end, as far as this gateway knows. */
   isOpen(id: string): boolean;
+  /** Whether all nodes are heard now, so that none can have what is not known here. */
+  hearsAll(): boolean;
   /** A sandbox that waits, or that ended while it waited, by the word of another gateway. */
   heard(record: SandboxRecord): void;
 }

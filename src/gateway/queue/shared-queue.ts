@@ -35,6 +35,8 @@ const RECHECK_MS = 1_000;
 const STOP_MS = 5_000;
 /** The gateway that let it in ends it first, if it is there. */
 const OVERDUE_SLACK_MS = 5_000;
+/** A gateway that is there writes down again within this long what Redis lost, and a node tells what it has. */
+const ORPHAN_MS = 15_000;
 /** A create is answered after this long even if its node has not said that it has it. */
 const ANSWER_MS = 2_000;
 
@@ -47,6 +49,8 @@ export class SharedQueue implements PlacementQueue {
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
   readonly #unlisten: () => void;
+  /** What waits and Redis has lost, and since when: its gateway writes it down again, unless that has gone too. */
+  readonly #orphans = new Map<string, number>();
   #offer: Offer | null = null;
 
   constructor(options: SharedQueueOptions) {
@@ -59,7 +63,10 @@ export class SharedQueue implements PlacementQueue {
       bury: (record) => this.bury(record),
     });
     this.#server = new QueueServer({ ...parts, onPlaced: (id) => this.#own.forget(id) });
-    this.#timer = setInterval(() => this.wake(), RECHECK_MS).unref();
+    this.#timer = setInterval(() => {
+      this.#endOrphans();
+      this.wake();
+    }, RECHECK_MS).unref();
     this.#unlisten = options.link.onChange(() => {
       if (!options.link.up) return;
       this.#owed.pay();
@@ -103,6 +110,7 @@ export class SharedQueue implements PlacementQueue {
 
   remove(id: string): void {
     this.#own.forget(id);
+    this.#orphans.delete(id);
     this.#lines.remove(id);
   }
 
@@ -158,7 +166,21 @@ export class SharedQueue implements PlacementQueue {
     else await this.#own.make(ticket, triedOn);
   }
 
+  #endOrphans(): void {
+    for (const [id, since] of this.#orphans) {
+      const known = this.#lines.get(id);
+      if (known === undefined) this.#orphans.delete(id);
+      else if (this.#options.link.up && performance.now() - since > ORPHAN_MS && this.#lines.isLeft(id)) {
+        const message = 'It was lost while it waited, and the server that let it in is gone.';
+        const ended = endedRecord(known.record, 'start_failed', message, this.#options.link.clock.now());
+        this.#lines.tell(ended);
+        background(this.bury(ended), 'end what was lost', this.#options.log);
+      }
+    }
+  }
+
   #waits(item: WaitingItem): void {
+    this.#orphans.delete(item.record.id);
     this.#lines.tell(item.record);
     this.#lines.enter(item);
     this.wake();
@@ -172,9 +194,11 @@ export class SharedQueue implements PlacementQueue {
   #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
-    // What is lost its gateway writes down again. If that has gone too, it stays in its line until it has waited too long.
-    const isOver = ({ id }: { id: string }): boolean => !present.has(id) && !(lost && this.#lines.isOpen(id) === true);
-    for (const one of [...this.#lines.values()].filter(isOver)) this.#lines.remove(one.id);
+    for (const { id } of [...this.#lines.values()]) {
+      if (present.has(id) || this.#lines.isOpen(id) !== true) this.#orphans.delete(id);
+      else if (lost && !this.#orphans.has(id)) this.#orphans.set(id, performance.now());
+      if (!present.has(id) && !this.#orphans.has(id)) this.#lines.remove(id);
+    }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
     this.#own.renew();
