@@ -44,9 +44,7 @@ export async function whileThereIsRoom<T>(
     linked.signal.throwIfAborted();
     return result;
   } catch (error) {
-    // An image may ask for what never fits, such as an attribute larger than the file system has for one.
-    const full = saysQuota(error) || (saysFull(error) && !hasRoom(await statfs(dir), minFreeBytes));
-    throw full ? noRoom(error) : error;
+    throw saysFull(error) ? noRoom(error) : error;
   } finally {
     clearInterval(timer);
   }
@@ -55,10 +53,12 @@ export async function whileThereIsRoom<T>(
 const noRoom = (cause?: unknown): ServiceError =>
   new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk", { cause });
 
-/** Between two looks. */
-const saysFull = (error: unknown): boolean => says(error, /no space left on device|ENOSPC/i);
-/** A bound that the looks do not see. */
-const saysQuota = (error: unknown): boolean => says(error, /disk quota exceeded|EDQUOT/i);
+/**
+ * Between two looks, or for a bound that they do not see. An attribute of a file is not meant: one larger than the file
+ * system has fits on no disk. The room itself cannot be asked, since what fails may clear its files away.
+ */
+const saysFull = (error: unknown): boolean =>
+  says(error, /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i) && !says(error, /xattr.*no space left/i);
 
 function says(error: unknown, words: RegExp): boolean {
   if (!(error instanceof Error)) return false;
