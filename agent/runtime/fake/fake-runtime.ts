@@ -103,6 +103,11 @@ export class FakeRuntime implements ContainerRuntime {
     this.#containers.get(id)?.boxinit?.cut();
   }
 
+  /** For tests: boxinit falls silent and does not dial again; the container runs on. */
+  silence(id: string): void {
+    this.#containers.get(id)?.boxinit?.stop();
+  }
+
   /** For tests. */
   countOomKill(id: string): void {
     this.#oomKills.set(id, (this.#oomKills.get(id) ?? 0) + 1);
