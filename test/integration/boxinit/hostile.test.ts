@@ -1,0 +1,115 @@
+/** What code in a sandbox does to its own init and its own files: every exec ends in a result or a typed error, in time. */
+import { afterEach, beforeAll, afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { MilliboxError, type ExecResult, type Sandbox } from '../../../src/sdk/index.ts';
+import { startStack, type TestStack } from '../../helpers/stack.ts';
+
+const LIMIT_MS = 180_000;
+const NEVER_RAN = /^exec_(program_not_found|permission_denied|bad_cwd|bad_user|bad_args|resource_limit)$/;
+
+/** Sets limits of init to nothing. */
+const STARVE_INIT = `
+import resource
+for name in ("NOFILE", "NPROC", "FSIZE", "AS", "DATA", "STACK", "CPU", "MEMLOCK"):
+    try:
+        resource.prlimit(1, getattr(resource, "RLIMIT_" + name), (1, 1))
+        print("set", name)
+    except OSError: pass
+`;
+
+/** All that root may try on the first process by number. */
+const PROD_INIT = `
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+for number in range(1, 65):
+    try: os.kill(1, number)
+    except OSError: pass
+print("traced", libc.ptrace(16, 1, 0, 0), libc.ptrace(0x4206, 1, 0, 0))
+for name in ("mem", "environ", "maps", "fd/4"):
+    try:
+        open("/proc/1/" + name, "rb").read(1)
+        print("read", name)
+    except OSError: pass
+`;
+
+describe.each(['oci', 'docker'])('on %s', (runtime) => {
+  let stack: TestStack;
+  let sandbox: Sandbox;
+  beforeAll(async () => {
+    stack = await startStack({ runtime, pool: 2 });
+  }, LIMIT_MS);
+  afterAll(() => stack?.stop(), LIMIT_MS);
+  beforeEach(async () => {
+    sandbox = await stack.client.sandboxes.create({ memoryMb: 256 });
+  }, LIMIT_MS);
+  afterEach(() => sandbox.delete(), LIMIT_MS);
+
+  const outcome = (command: string | string[], options: object = {}): Promise<ExecResult | MilliboxError> =>
+    sandbox.exec(command, { timeoutMs: 20_000, ...options }).result.catch((error: unknown) => error as MilliboxError);
+
+  async function expectNeverRan(command: string | string[], options: object = {}): Promise<void> {
+    const error = await outcome(command, options);
+    expect(error).toBeInstanceOf(MilliboxError);
+    expect((error as MilliboxError).code).toMatch(NEVER_RAN);
+  }
+
+  async function expectWell(): Promise<void> {
+    expect(await outcome(['/bin/echo', 'well'])).toMatchObject({ exitCode: 0, stdout: 'well\n' });
+  }
+
+  test('its init keeps its limits, whatever root inside asks for', { timeout: LIMIT_MS }, async () => {
+    expect(await outcome(['python3', '-c', STARVE_INIT])).toMatchObject({ exitCode: 0, stdout: '' });
+    await expectWell();
+  });
+
+  test('its init is not signalled, traced or read', { timeout: LIMIT_MS }, async () => {
+    expect(await outcome(['python3', '-c', PROD_INIT])).toMatchObject({ stdout: 'traced -1 -1\n' });
+    await expectWell();
+  });
+
+  test('a shell that is a FIFO, a directory, empty or gone never ran', { timeout: LIMIT_MS }, async () => {
+    await outcome('cp /bin/sh /tmp/sh');
+    for (const change of ['mkfifo $s', 'mkdir $s', ': > $s; chmod 755 $s', 'ln -s $s $s', 'true']) {
+      const all = `for s in $(command -v -p sh) /bin/sh /usr/bin/sh /bin/bash /usr/bin/bash; do /tmp/sh -c "rm -rf $s; s=$s; ${change.replaceAll('$', '\\$')}" 2>/dev/null; done; true`;
+      await outcome(['/tmp/sh', '-c', all]);
+      await expectNeverRan('echo never');
+      await expectWell();
+    }
+  });
+
+  test('odd tables of users are not believed, and nobody waits for them', { timeout: LIMIT_MS }, async () => {
+    for (const change of ['rm /etc/passwd', 'mkfifo /etc/passwd', 'rm /etc/passwd; truncate -s 1G /etc/passwd']) {
+      await outcome(change);
+      await expectNeverRan('true', { user: 'somebody' });
+      await expectWell();
+    }
+  });
+
+  test('a directory that is gone, and one too deep, cannot be worked in', { timeout: LIMIT_MS }, async () => {
+    await outcome('mkdir /tmp/d');
+    const stays = sandbox.exec('rmdir /tmp/d; pwd; sleep 0.1; echo on', { cwd: '/tmp/d' });
+    expect((await stays).stdout).toContain('on\n');
+    await expectNeverRan('true', { cwd: '/tmp/d' });
+    await expectNeverRan('true', { cwd: '/x'.repeat(2000) });
+    await expectWell();
+  });
+
+  test('what is too long for the kernel is refused, and what fits runs', { timeout: LIMIT_MS }, async () => {
+    // More than a request may hold, and more than the kernel takes.
+    const long = await outcome(['/bin/echo', ...Array.from({ length: 18 }, () => 'x'.repeat(120 * 1024))]);
+    expect((long as MilliboxError).code).toMatch(/^(invalid_request|exec_bad_args)$/);
+    expect(await outcome(['/bin/echo', 'x'.repeat(128 * 1024 - 2)])).toMatchObject({ exitCode: 0 });
+    const env = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`N${i}`, String(i)]));
+    expect(await outcome('env | grep -c ^N', { env })).toMatchObject({ stdout: '1000\n' });
+    const script = `: '${'x'.repeat(10 * 1024 * 1024 - 64)}'\necho ran; exit 9`;
+    expect(await outcome(script, { timeoutMs: 120_000 })).toMatchObject({ exitCode: 9, stdout: 'ran\n' });
+  });
+
+  test('a mask, closed descriptors and lost capabilities stay with who has them', { timeout: LIMIT_MS }, async () => {
+    await outcome('umask 777; exec 0<&- 1>&- 2>&-; kill -9 -1');
+    expect(await outcome('umask; echo $$ > /tmp/f; cat /tmp/f | wc -l')).toMatchObject({ stdout: '0022\n1\n' });
+    expect(await outcome(['setpriv', '--bounding-set=-all', '--inh-caps=-all', 'id', '-u'])).toMatchObject({
+      stdout: '0\n',
+    });
+    await expectWell();
+  });
+});
