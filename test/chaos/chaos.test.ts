@@ -139,6 +139,16 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     return Math.round(performance.now() - from);
   }
 
+  /** What a gateway shows as alive. */
+  async function alive(url: string): Promise<unknown[]> {
+    await using client = new Millibox({ url, apiKey: stack.apiKey });
+    const all: unknown[] = [];
+    for await (const sandbox of client.sandboxes.list({ labels: LABELS })) {
+      if (!/^(TERMINATED|ERROR|TIMEOUT)$/.test(sandbox.info.status)) all.push(sandbox.info);
+    }
+    return all;
+  }
+
   /** What is listed as running is there; and once all is deleted, no agent holds a container that was claimed. */
   async function nothingLeft(): Promise<void> {
     await stack.ready();
@@ -159,12 +169,15 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
       RECOVERY_MS,
       'every claimed container to be gone',
     );
-    for (const gateway of stack.urls.keys()) {
-      await until(
+    for (const [gateway, url] of stack.urls.entries()) {
+      const counted = until(
         async () => (await stack.operatorOf(gateway).nodes()).every(({ sandboxes }) => sandboxes === 0),
         RECOVERY_MS,
         `gateway ${gateway} to count no sandbox`,
       );
+      await counted.catch(async (cause: unknown) => {
+        throw new Error(`${String(cause)}; it has ${JSON.stringify(await alive(url))}`, { cause });
+      });
     }
   }
 });
