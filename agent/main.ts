@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { isMain } from '../src/lib/is-main.ts';
 import { startAgent } from './agent.ts';
 import { loadConfig } from './config.ts';
+import { lockDataDir } from './data-dir-lock.ts';
 import { keepRuntime, noteRuntime } from './runtime-kept.ts';
 import { openRuntime } from './runtime/select.ts';
 
@@ -13,6 +14,8 @@ import { openRuntime } from './runtime/select.ts';
 export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
   const asked = loadConfig(env);
   const log = pino({ level: asked.logLevel, base: { node: asked.nodeName } });
+  using lock = await lockDataDir(asked.dataDir, { log });
+  if (!lock.held) log.warn({ dataDir: asked.dataDir }, 'no lock can be had here: nothing keeps a second agent out');
   const config = await keepRuntime(asked, log);
   const runtime = await openRuntime(config, log);
   await noteRuntime(config.dataDir, runtime.name);
