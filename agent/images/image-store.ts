@@ -198,6 +198,7 @@ export class ImageStore implements Images {
         const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
         const sizeBytes = this.#catalogue.byId(made.id)?.sizeBytes ?? (await sizeOf(rootIn(work)));
         const image: StoredImage = { ...made, sizeBytes };
+        if (this.#catalogue.byId(made.id) === undefined) await toDisk(work, turn.signal);
         await this.#catalogue.add(canonical(reference), image, join(work, 'made'));
         this.#spellings.clear();
         return this.#spell(ref, image);
@@ -255,6 +256,12 @@ export class ImageStore implements Images {
 const rootIn = (work: string): string => join(work, 'made', 'fs');
 
 const HASH_AND_SIZE_MS = 10 * 60_000;
+const TO_DISK_MS = 10 * 60_000;
+
+/** Whoever finds the image after a power cut finds all of it: files without their content would be silently empty. */
+async function toDisk(dir: string, signal: AbortSignal): Promise<void> {
+  await runTool('sync', ['--file-system', dir], { deadlineMs: TO_DISK_MS, signal });
+}
 
 async function digestOf(path: string, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
