@@ -61,6 +61,17 @@ class Running implements FakeProcess {
     return this.#kill.promise;
   }
 
+  /** Somebody is attached, over a link that works. */
+  get listened(): boolean {
+    return this.#stream !== null && !this.#stream.closed;
+  }
+
+  /** Another, who does not stay, takes the command from whoever listens. */
+  takeAway(): void {
+    this.#stream?.reset(new ServiceError('cancelled', 'Another took this exec over.'));
+    this.#stream = null;
+  }
+
   attach(stream: MuxStream, offsets: { stdout: number; stderr: number }): void {
     this.#stream = stream;
     Object.assign(this.#sent, offsets);
@@ -147,6 +158,8 @@ export class FakeGateway {
   };
   /** Between OPEN and start. */
   beforeStart: (request: Json) => Promise<void> | void = () => undefined;
+  /** How many of the next calls get no answer, as over a link that has fallen silent. */
+  unheard = 0;
   readonly #program: FakeProgram;
 
   constructor(program: FakeProgram) {
@@ -174,6 +187,10 @@ export class FakeGateway {
 
   /** A stream that a client has opened, over whichever link. */
   serve(stream: MuxStream): StreamHandler {
+    if (this.unheard > 0) {
+      this.unheard -= 1;
+      return {};
+    }
     if (stream.request['op'] === 'exec') return this.#exec(stream);
     if (stream.request['op'] === 'attach') return this.#attach(stream);
     return this.onOther(stream);

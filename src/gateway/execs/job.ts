@@ -6,6 +6,7 @@ import { withDeadline, sleep } from '../../lib/deadline.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
+import { Strays } from '../../protocol/strays.ts';
 import type { Opener } from '../nodes/unary.ts';
 import { sendBytes } from '../streams/send.ts';
 import type { Program } from './program.ts';
@@ -32,6 +33,7 @@ export async function startInBackground(options: JobOptions): Promise<void> {
 class Start {
   readonly #options: JobOptions;
   readonly #never = new AbortController().signal;
+  readonly #strays = new Strays();
   #runs = false;
   #ended = false;
   /** Where to go on after a cut: the output is not wanted, but comes. */
@@ -70,10 +72,11 @@ class Start {
   #open(node: Opener): Promise<void> {
     const { script, stdin } = this.#options.program;
     const opened = Promise.withResolvers<void>();
+    let answered = false;
     const letGo = (): void => stream.reset(new ServiceError('cancelled'));
     const stream: MuxStream = node.open(this.#request(), {
       opened: (answer) => {
-        this.#runs = true;
+        this.#runs = answered = true;
         opened.resolve();
         if (stdin === null) queueMicrotask(letGo);
         else this.#feed(stream, stdin, answer).catch((error: unknown) => stream.reset(ServiceError.from(error)));
@@ -93,7 +96,8 @@ class Start {
       },
       closed: (error) => {
         opened.reject(error ?? new ServiceError('interrupted'));
-        const cut = error !== null && CUTS.has(error.code);
+        if (error !== null && !answered) this.#strays.unanswered(error);
+        const cut = error !== null && (CUTS.has(error.code) || this.#strays.explain(error));
         if (this.#runs && stdin !== null && cut && !this.#ended) this.#resume();
       },
     });

@@ -7,6 +7,7 @@ import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecExit, type ExecResult } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
+import { Strays } from '../../protocol/strays.ts';
 import { sendBytes } from '../streams/send.ts';
 import type { Opener } from '../nodes/unary.ts';
 import { Capture } from './capture.ts';
@@ -50,6 +51,9 @@ class Run {
   readonly #stderr: Capture;
   #stream: MuxStream | null = null;
   #sent = false;
+  /** The stream at hand was opened. */
+  #answered = false;
+  readonly #strays = new Strays();
   /** Its input is on its way over the stream at hand. */
   #fed = false;
   #opened = false;
@@ -86,6 +90,7 @@ class Run {
       this.#locatedMs ??= performance.now() - this.#askedAt;
       // An id that nobody has used before cannot be found running: its input need not wait for the answer.
       const fresh = !this.#sent && !this.#options.keepExit;
+      this.#answered = false;
       const stream = node.open(this.#request(), this.#handler());
       this.#sent = true;
       this.#stream = stream;
@@ -156,6 +161,7 @@ class Run {
   }
 
   #onOpened(answer: Json): void {
+    this.#answered = true;
     this.#cutAt = null;
     this.#tries = 0;
     const { stdin, limitMs } = this.#options.program;
@@ -210,9 +216,11 @@ class Run {
   #ended(error: ServiceError): void {
     if (this.#settled) return;
     if (this.#killed && !this.#opened) return this.#fail(new ServiceError('cancelled'));
-    const taken = error.code === 'cancelled' && this.#sent;
+    if (this.#sent && !this.#answered) this.#strays.unanswered(error);
+    const stray = this.#strays.explain(error);
+    const taken = error.code === 'cancelled' && this.#sent && !stray;
     if (taken) return this.#fail(new ServiceError('interrupted', 'another call has taken this command over'));
-    if (!CUTS.has(error.code)) return this.#fail(this.#explain(error));
+    if (!stray && !CUTS.has(error.code)) return this.#fail(this.#explain(error));
     const now = performance.now();
     this.#cutAt ??= now;
     this.#tries += 1;

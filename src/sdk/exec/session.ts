@@ -7,6 +7,7 @@ import { orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
+import { Strays } from '../../protocol/strays.ts';
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import type { Connection, StreamCall } from '../connection.ts';
 import { asError } from '../errors.ts';
@@ -30,7 +31,7 @@ export interface SessionOptions {
   /** How much of its output is not asked for. */
   from: Readonly<Record<ChannelName, number>>;
   stdin?: Stdin | undefined;
-  /** Others may ask for this exit by the exec's id: it stays with the runner. */
+  /** Others may ask for this exit by the id that its caller chose: it stays with the runner. */
   keepExit: boolean;
   /** How long to try to get back to a command after a cut. */
   resumeMs: number;
@@ -70,6 +71,9 @@ export class ExecSession {
   /** Output came over the stream under way. */
   #progressed = false;
   #openedAt = 0;
+  /** The stream under way was opened. */
+  #answered = false;
+  readonly #strays = new Strays();
   #tries = 0;
   /** Somebody waits to hear how much of stdin has got there. */
   #asked: PromiseWithResolvers<number> | null = null;
@@ -196,6 +200,7 @@ export class ExecSession {
   #adopt(stream: MuxStream): void {
     if (this.#done) return stream.reset(new ServiceError('cancelled'));
     this.#stream = stream;
+    this.#answered = false;
     const { script } = this.#options;
     if (script !== undefined && !this.#opened) void sendScript(stream, script);
     for (const command of [...this.#standing.values(), ...this.#signals.splice(0)]) stream.urgent(command);
@@ -229,6 +234,7 @@ export class ExecSession {
   #onOpened(answer: Json): void {
     const attached = this.#opened;
     this.#opened = true;
+    this.#answered = true;
     this.#openedAt = performance.now();
     this.#cutAt = null;
     if (!attached && typeof answer['queueMs'] === 'number') this.#queueMs = answer['queueMs'];
@@ -274,7 +280,9 @@ export class ExecSession {
     this.#stream = null;
     if (this.#done) return;
     if (error === null) return this.#fail(new ServiceError('interrupted', 'the stream ended without an exit'));
-    if (!(this.#opened ? CUTS : NOT_YET).has(error.code)) return this.#fail(this.#explain(error));
+    if (!this.#answered) this.#strays.unanswered(error);
+    const cut = (this.#opened ? CUTS : NOT_YET).has(error.code) || this.#strays.explain(error);
+    if (!cut) return this.#fail(this.#explain(error));
     if (this.#killWanted && !this.#opened) return this.#fail(error);
     const now = performance.now();
     if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;

@@ -7,6 +7,7 @@ import { sleep } from '../../../../lib/deadline.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { ExecExit, type SignalName } from '../../../../protocol/exec.ts';
 import { Channel } from '../../../../protocol/frames.ts';
+import { Strays } from '../../../../protocol/strays.ts';
 import type { ExecService } from '../../../execs/service.ts';
 import type { Program } from '../../../execs/program.ts';
 import { sendBytes } from '../../../streams/send.ts';
@@ -42,6 +43,9 @@ export class Session {
   #stream: MuxStream | null = null;
   /** The node has said that it runs. */
   #opened: boolean;
+  /** The stream at hand was opened. */
+  #answered = false;
+  readonly #strays = new Strays();
   #killed = false;
   #exited = false;
   #timedOut = false;
@@ -112,6 +116,7 @@ export class Session {
   async #begin(): Promise<void> {
     try {
       if (this.#tries > 0) await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)));
+      this.#answered = false;
       const stream = await this.#options.execs.open(this.#options.tenant, this.#request(), this.#handler());
       if (stream.closed) return;
       this.#stream = stream;
@@ -153,6 +158,7 @@ export class Session {
   }
 
   #onOpened(answer: Json): void {
+    this.#answered = true;
     this.#cutAt = null;
     this.#tries = 0;
     this.#opened = true;
@@ -183,7 +189,8 @@ export class Session {
   /** A stream ended before the exit, or could not be opened. */
   #ended(error: ServiceError): void {
     if (this.#exited || !this.running) return;
-    if (!CUTS.has(error.code)) return this.#fail(error);
+    if (!this.#answered) this.#strays.unanswered(error);
+    if (!CUTS.has(error.code) && !this.#strays.explain(error)) return this.#fail(error);
     const now = performance.now();
     this.#cutAt ??= now;
     this.#tries += 1;

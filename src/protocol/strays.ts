@@ -1,0 +1,24 @@
+/**
+ * Calls of one reader of a command that were cut off before their answer. The network may still have one of them and bring
+ * it late, also over a gateway that the reader has left. The runner then gives the command to a stream that nobody listens
+ * to any more, and tells the reader that another has taken it over: once for each such call.
+ */
+import type { ServiceError } from './errors.ts';
+
+const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
+
+export class Strays {
+  #count = 0;
+
+  /** A stream ended with this before its OPEN was answered. */
+  unanswered(error: ServiceError): void {
+    if (CUTS.has(error.code)) this.#count += 1;
+  }
+
+  /** Whether a takeover may be the doing of such a call; then the reader takes the command back. */
+  explain(error: ServiceError): boolean {
+    if (error.code !== 'cancelled' || this.#count === 0) return false;
+    this.#count -= 1;
+    return true;
+  }
+}
