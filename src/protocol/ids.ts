@@ -20,6 +20,8 @@ function random20(): string {
 
 export const newSandboxId = (): string => `sbx-${random20()}`;
 export const newExecId = (): string => `exe-${random20()}`;
+/** Whether nobody chose this id: then nobody asks for its run by it later, but whoever was given it. */
+export const isMadeExecId = (id: string): boolean => /^exe-[0-9a-hjkmnp-tv-z]{20}$/.test(id);
 export const newRequestId = (): string => `req-${random20()}`;
 
 /** What a client may use as an exec id of its own, and what every id looks like in a path. */

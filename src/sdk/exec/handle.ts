@@ -2,7 +2,7 @@
 import { withDeadline } from '../../lib/deadline.ts';
 import type { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { newExecId } from '../../protocol/ids.ts';
+import { isMadeExecId, newExecId } from '../../protocol/ids.ts';
 import { NoWebSocket, type Connection } from '../connection.ts';
 import { CommandFailedError, asError, needsWebSocket } from '../errors.ts';
 import type { HttpClient } from '../http.ts';
@@ -81,7 +81,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       output: this.#output,
       from,
       stdin: this.#stdin,
-      keepExit: options.id !== undefined,
+      keepExit: !isMadeExecId(this.id),
       resumeMs: deps.resumeMs,
     });
     this.#stopped.promise.catch(() => undefined);
