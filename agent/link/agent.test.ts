@@ -8,7 +8,7 @@ import { gatewayAuthorization } from '../../src/lib/node-auth.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecState } from '../../src/protocol/exec.ts';
 import { Channel } from '../../src/protocol/frames.ts';
-import { NODE_PATH, NODE_SUBPROTOCOL } from '../../src/protocol/node.ts';
+import { NODE_PATH, NODE_SUBPROTOCOL, type WatchEvent } from '../../src/protocol/node.ts';
 import { Harness, SECRET, newSpec, until } from '../testing/harness.ts';
 import { NodeClient } from '../testing/node-client.ts';
 
@@ -158,6 +158,22 @@ test('a container that dies ends its sandbox, and whoever waits is told so', asy
   expect(await codeOf(running.outcome)).toBe('sandbox_ended');
   expect(h.record(id)).toMatchObject({ status: 'ERROR', reason: 'oom' });
   expect((await h.client.exec(other, { argv: ['true'] })).exit.exitCode).toBe(0);
+});
+
+test('gateways hear that a sandbox has ended before the calls that fail with it', async () => {
+  await using h = await Harness.fake();
+  const heard = h.client.watch();
+  const { id } = await h.sandbox();
+  const running = Promise.withResolvers<void>();
+  const known = Promise.withResolvers<boolean>();
+  const isEnd = (event: WatchEvent): boolean => event.type === 'sandbox' && event.sandbox.endedAtMs !== null;
+  h.client.mux.open(
+    { op: 'exec', sandbox: id, argv: ['sleep', '600'] },
+    { opened: () => running.resolve(), closed: () => known.resolve(heard.some(isEnd)) },
+  );
+  await running.promise;
+  h.runtime.kill(h.containerOf(id), { oomKilled: true });
+  expect(await known.promise).toBe(true);
 });
 
 test('the link to boxinit breaks: the stream ends as interrupted, and attach continues', async () => {

@@ -18,7 +18,10 @@ export interface FeedSource {
   onReport(listener: (soon: boolean) => void): () => void;
 }
 
-/** Serves one `watch` stream. Changes of one turn of the event loop leave together, the newest of each sandbox. */
+/**
+ * Serves one `watch` stream. Changes of one turn of the event loop leave together, the newest of each sandbox; but an end
+ * leaves at once, before the calls that fail with it.
+ */
 export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   const changed = new Map<string, SandboxRecord>();
   const forgotten = new Set<string>();
@@ -43,6 +46,7 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
       changed.delete(change.id);
       forgotten.add(change.id);
     } else changed.set(change.record.id, change.record);
+    if (change.type === 'changed' && change.record.endedAtMs !== null) return flush();
     if (scheduled) return;
     scheduled = true;
     setImmediate(flush);

@@ -54,6 +54,8 @@ test('calls that wait are told of the end, those that were cancelled are not, an
   sandbox.whenRunning(gone);
   sandbox.cancel(gone);
   sandbox.end('ERROR', 'start_failed', 'why', 5);
+  expect(told).toEqual([]);
+  sandbox.tellEnd();
   expect(told).toEqual(['sandbox_ended']);
   expect(sandbox.record).toMatchObject({ status: 'ERROR', reason: 'start_failed', message: 'why', endedAtMs: 5 });
   expect(sandbox.provisioning.signal.aborted).toBe(true);

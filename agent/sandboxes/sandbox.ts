@@ -82,12 +82,15 @@ export class Sandbox {
     this.record = { ...this.record, ...changes, status };
   }
 
-  /** It has stopped being anything that can be used: whoever waits is told. */
+  /** It has stopped being anything that can be used. Whoever waits hears of it by `tellEnd`. */
   end(status: 'TERMINATED' | 'ERROR' | 'TIMEOUT', reason: EndReason, message: string | null, nowMs: number): void {
     this.move(status, { reason, message, endedAtMs: nowMs });
     this.spec = null;
     this.env = {};
     this.provisioning.abort(this.endedError());
+  }
+
+  tellEnd(): void {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const each of waiting) each.failed(this.endedError());

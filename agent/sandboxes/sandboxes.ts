@@ -167,7 +167,9 @@ export class Sandboxes {
     const launched = sandbox.launched;
     sandbox.end(statusFor(reason), reason, message, Date.now());
     this.#deadlines.cancel(sandbox);
+    // Gateways first: whoever asks one of them why its call has failed finds a sandbox that has ended.
     this.#changed(sandbox);
+    sandbox.tellEnd();
     this.#tombstones.add(sandbox.record);
     sandbox.launched = null;
     const gone =
