@@ -50,12 +50,14 @@ describe('an exec with an id of its caller', () => {
   });
 
   test('stays one run when somebody attached to it took its exit first', async () => {
-    const command = 'echo ran >> /tmp/attached; read line; echo $line';
+    const command = 'echo ran >> /tmp/attached; read line; echo $line; until [ -e /tmp/go ]; do sleep 0.05; done';
     const first = sandbox.exec(command, { id: 'step-2', stdin: true });
     await first.started;
     await first.write('hello\n');
-    expect((await sandbox.attach('step-2')).stdout).toBe('hello\n');
+    const second = sandbox.attach('step-2');
     await expect(first).rejects.toMatchObject({ code: 'cancelled' });
+    await sandbox.exec('touch /tmp/go');
+    expect((await second).stdout).toBe('hello\n');
     expect((await sandbox.exec(command, { id: 'step-2', stdin: true })).stdout).toBe('hello\n');
     expect((await sandbox.exec('cat /tmp/attached')).stdout).toBe('ran\n');
   });
