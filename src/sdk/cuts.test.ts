@@ -3,7 +3,7 @@ import type { Transport } from '../mux/index.ts';
 import { Connection } from './connection.ts';
 import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
-import { FakeGateway } from './fake-gateway.ts';
+import { FakeGateway } from './testing/fake-gateway.ts';
 import { HttpClient } from './http.ts';
 
 const NOWHERE = new Endpoints(['http://127.0.0.1:1']);

@@ -1,27 +1,15 @@
-import { afterEach, expect, test, vi } from 'vitest';
-import { FakeClient } from './fake-client.ts';
-import type { FakeProgram } from './fake-gateway.ts';
+import { expect, test, vi } from 'vitest';
+import { fakeClient } from './testing/fake-client.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
-
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const it of open.splice(0)) await it.close();
-});
-
-function bench(program: FakeProgram): FakeClient {
-  const client = new FakeClient(program);
-  open.push(client);
-  return client;
-}
 
 const turns = async (n = 5): Promise<void> => {
   for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve));
 };
 
 test('waits until the command has got all of its stdin, over a link that is cut meanwhile', async () => {
-  const { exec, gateway } = bench(() => undefined);
+  const { exec, gateway } = fakeClient(() => undefined);
   const stdin = Buffer.alloc(1_500_000, 'abcdefg');
   const handle = exec('x', { stdin: true });
   void handle.write(stdin);
@@ -36,7 +24,7 @@ test('waits until the command has got all of its stdin, over a link that is cut 
 });
 
 test('waits for a source of stdin, and for its end to arrive', async () => {
-  const { exec, gateway } = bench(() => undefined);
+  const { exec, gateway } = fakeClient(() => undefined);
   async function* source() {
     for (let i = 0; i < 20; i++) {
       await turns();
@@ -50,7 +38,7 @@ test('waits for a source of stdin, and for its end to arrive', async () => {
 });
 
 test('refuses in time when the command does not take its stdin, and stays attached', async () => {
-  const { exec, gateway } = bench(() => undefined);
+  const { exec, gateway } = fakeClient(() => undefined);
   async function* endless() {
     for (;;) {
       await turns();
@@ -67,7 +55,7 @@ test('refuses in time when the command does not take its stdin, and stays attach
 
 test('does not call off a command that has not started yet', async () => {
   const gate = Promise.withResolvers<void>();
-  const { exec, gateway } = bench(() => undefined);
+  const { exec, gateway } = fakeClient(() => undefined);
   gateway.beforeStart = () => gate.promise;
   const handle = exec('x');
   const detached = handle.detach();

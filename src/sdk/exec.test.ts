@@ -1,8 +1,7 @@
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { ServiceError } from '../protocol/errors.ts';
-import { FakeClient, NOWHERE } from './fake-client.ts';
-import type { FakeProgram } from './fake-gateway.ts';
+import { fakeClient, NOWHERE } from './testing/fake-client.ts';
 import { CommandFailedError, MilliboxError } from './errors.ts';
 import { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
@@ -12,24 +11,13 @@ import { HttpClient } from './http.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const it of open.splice(0)) await it.close();
-});
-
-function bench(program: FakeProgram, sandbox?: string | Promise<string>): FakeClient {
-  const client = new FakeClient(program, sandbox);
-  open.push(client);
-  return client;
-}
-
 const turns = async (n = 5): Promise<void> => {
   for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve));
 };
 
 describe('exec, awaited', () => {
   it('gives the whole result', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'out');
       await p.write('stderr', 'err');
       p.exit(3);
@@ -57,14 +45,14 @@ describe('exec, awaited', () => {
   });
 
   it('acknowledges the exit', async () => {
-    const { exec, gateway } = bench((p) => p.exit(0));
+    const { exec, gateway } = fakeClient((p) => p.exit(0));
     await exec('true');
     await expect.poll(() => [...gateway.execs.values()][0]!.acknowledged, { timeout: 20_000 }).toBe(true);
   });
 
   it('waits for the id of a sandbox that is being created', async () => {
     const created = Promise.withResolvers<string>();
-    const { exec, gateway } = bench((p) => p.exit(0), created.promise);
+    const { exec, gateway } = fakeClient((p) => p.exit(0), created.promise);
     const handle = exec('true');
     await turns();
     expect(gateway.execs.size).toBe(0);
@@ -74,12 +62,12 @@ describe('exec, awaited', () => {
   });
 
   it('fails with the error of the create', async () => {
-    const { exec } = bench((p) => p.exit(0), Promise.reject(new ServiceError('capacity_exhausted')));
+    const { exec } = fakeClient((p) => p.exit(0), Promise.reject(new ServiceError('capacity_exhausted')));
     await expect(exec('true')).rejects.toMatchObject({ code: 'capacity_exhausted' });
   });
 
   it('sends a long script as data', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.scriptEnded;
       p.exit(0);
     });
@@ -92,7 +80,7 @@ describe('exec, awaited', () => {
   });
 
   it('keeps at most maxOutputBytes, says so, and drains the rest', async () => {
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       for (let i = 0; i < 20; i++) await p.write('stdout', Buffer.alloc(50_000, 65));
       p.exit(0);
     });
@@ -103,7 +91,7 @@ describe('exec, awaited', () => {
   });
 
   it('rejects on request when the command fails, with the result', async () => {
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       await p.write('stderr', 'no such thing\n');
       p.exit(2);
     });
@@ -115,7 +103,7 @@ describe('exec, awaited', () => {
   });
 
   it('passes on why a command never ran', async () => {
-    const { exec } = bench(() => {
+    const { exec } = fakeClient(() => {
       throw new ServiceError('exec_bad_cwd');
     });
     await expect(exec('x')).rejects.toMatchObject({ code: 'exec_bad_cwd' });
@@ -124,7 +112,7 @@ describe('exec, awaited', () => {
   it('calls back in order, waits for what a callback awaits, and never cuts a character', async () => {
     const text = 'añ→😀'.repeat(5_000);
     const bytes = Buffer.from(text);
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       for (let at = 0; at < bytes.length; at += 7) await p.write('stdout', bytes.subarray(at, at + 7));
       p.exit(0);
     });
@@ -144,7 +132,7 @@ describe('exec, awaited', () => {
   });
 
   it('ends with the error that a callback throws, and kills the command', async () => {
-    const { exec, gateway } = bench((p) => p.write('stdout', 'x'));
+    const { exec, gateway } = fakeClient((p) => p.write('stdout', 'x'));
     const boom = new Error('boom');
     await expect(
       exec('x', {
@@ -159,7 +147,7 @@ describe('exec, awaited', () => {
 
 describe('exec, iterated', () => {
   it('yields output as it comes, then the exit', async () => {
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       await p.write('stdout', 'one');
       await p.write('stderr', 'two');
       p.exit(0);
@@ -171,7 +159,7 @@ describe('exec, iterated', () => {
 
   it('holds a command back while the reader is slow, and holds at most a window', async () => {
     let written = 0;
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       for (let i = 0; i < 100; i++) {
         await p.write('stdout', Buffer.alloc(20_000, 1));
         written += 20_000;
@@ -192,7 +180,7 @@ describe('exec, iterated', () => {
 
   it('blocks a command that nobody reads', async () => {
     let written = 0;
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       for (let i = 0; i < 100; i++) {
         await p.write('stdout', Buffer.alloc(20_000, 1));
         written += 20_000;
@@ -206,7 +194,7 @@ describe('exec, iterated', () => {
   });
 
   it('kills the command when the reader leaves the loop', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'x');
     });
     for await (const _ of exec('x')) break;
@@ -216,7 +204,7 @@ describe('exec, iterated', () => {
 
 describe('stdin', () => {
   it('is empty and ended unless given', async () => {
-    const { exec, gateway } = bench((p) => p.exit(0));
+    const { exec, gateway } = fakeClient((p) => p.exit(0));
     await exec('x');
     expect([...gateway.execs.values()][0]!.request['stdin']).toBeUndefined();
   });
@@ -233,7 +221,7 @@ describe('stdin', () => {
       })(),
     ],
   ])('is sent from %s', async (_what, stdin) => {
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       await p.write('stdout', await p.stdinEnded);
       p.exit(0);
     });
@@ -241,7 +229,7 @@ describe('stdin', () => {
   });
 
   it('is written piece by piece, and closed', async () => {
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       await p.write('stdout', await p.stdinEnded);
       p.exit(0);
     });
@@ -254,7 +242,7 @@ describe('stdin', () => {
   });
 
   it('lets a writer go when the command ends without reading', async () => {
-    const { exec } = bench(async (p) => {
+    const { exec } = fakeClient(async (p) => {
       await turns();
       p.exit(0);
     });
@@ -265,7 +253,7 @@ describe('stdin', () => {
 
 describe('attaching', () => {
   it('shows a command that runs from its first byte on, and writes behind what others wrote', async () => {
-    const { exec, gateway, connection } = bench(async (p) => {
+    const { exec, gateway, connection } = fakeClient(async (p) => {
       await p.write('stdout', 'before ');
       await p.write('stdout', await p.stdinEnded);
       p.exit(0);
@@ -276,7 +264,7 @@ describe('attaching', () => {
     await first.detach();
     await expect(first.result).rejects.toMatchObject({ code: 'cancelled' });
     const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
-    open.push(http);
+    onTestFinished(() => http.close());
     const deps = { http, connection, sandbox: 's', resumeMs: 20_000 };
     const second = new ExecHandle(deps, null, { id: first.id, stdin: true });
     await second.write('def');
@@ -290,7 +278,7 @@ describe('attaching', () => {
 
 describe('cancelling', () => {
   it('kills the command and rejects with the reason', async () => {
-    const { exec, gateway } = bench(() => undefined);
+    const { exec, gateway } = fakeClient(() => undefined);
     const abort = new AbortController();
     const handle = exec('x', { signal: abort.signal });
     await handle.started;
@@ -301,14 +289,14 @@ describe('cancelling', () => {
   });
 
   it('starts nothing when the signal has fired before', async () => {
-    const { exec, gateway } = bench((p) => p.exit(0));
+    const { exec, gateway } = fakeClient((p) => p.exit(0));
     await expect(exec('x', { signal: AbortSignal.abort(new Error('no')) })).rejects.toThrow('no');
     await turns();
     expect(gateway.execs.size).toBe(0);
   });
 
   it('sends signals and a kill', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.killed;
       p.exit(143, { signal: 'TERM' });
     });
@@ -324,7 +312,7 @@ describe('cancelling', () => {
 
 describe('an id chosen by the caller', () => {
   it('is one run, also when its exit was taken before', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'once');
       p.exit(5);
     });
@@ -334,7 +322,7 @@ describe('an id chosen by the caller', () => {
   });
 
   it('that nobody chose is done with when its exit was taken', async () => {
-    const { exec, gateway } = bench((p) => p.exit(0));
+    const { exec, gateway } = fakeClient((p) => p.exit(0));
     const handle = exec('x');
     await handle;
     await vi.waitFor(() => expect(gateway.execs.get(handle.id)?.acknowledged).toBe(true), 20_000);
@@ -346,7 +334,7 @@ describe('after a cut', () => {
     const total = 300_000;
     const bytes = Buffer.alloc(total);
     for (let i = 0; i < total; i++) bytes[i] = (i * 7919) >>> 5;
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       for (let at = 0; at < total; at += 3_000) {
         void p.write('stdout', bytes.subarray(at, at + 3_000));
         await turns(2);
@@ -365,7 +353,7 @@ describe('after a cut', () => {
 
   it('a kill and the last size of a terminal are said again: the cut may have swallowed them', async () => {
     let commands: unknown[] = [];
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       ({ commands } = p);
       await p.killed;
       p.exit(143);
@@ -385,7 +373,7 @@ describe('after a cut', () => {
     const total = 3_000_000;
     const bytes = Buffer.alloc(total);
     for (let i = 0; i < total; i++) bytes[i] = (i * 7919) >>> 5;
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       const got = await p.stdinEnded;
       await p.write('stdout', String(got.equals(bytes)));
       p.exit(0);
@@ -401,7 +389,7 @@ describe('after a cut', () => {
   });
 
   it('a command whose OPEN may have been lost is asked for again and runs once', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'once');
       p.exit(0);
     });
@@ -418,7 +406,7 @@ describe('after a cut', () => {
   });
 
   it('a character that was cut in two is whole', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', Buffer.from('😀').subarray(0, 2));
       await turns();
       gateway.cut();
@@ -431,7 +419,7 @@ describe('after a cut', () => {
   });
 
   it('an exec that nobody knows any more is interrupted, not made up', async () => {
-    const { exec, gateway } = bench(async () => {
+    const { exec, gateway } = fakeClient(async () => {
       await turns();
       gateway.execs.clear();
       gateway.cut();
@@ -440,7 +428,7 @@ describe('after a cut', () => {
   });
 
   it('a gateway that is away for a while is waited for', async () => {
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await turns();
       gateway.cut();
       await turns(10);
@@ -456,7 +444,7 @@ describe('after a cut', () => {
 
   it('an abort that comes while the link is down still kills', async () => {
     const abort = new AbortController();
-    const { exec, gateway } = bench(async (p) => {
+    const { exec, gateway } = fakeClient(async (p) => {
       await p.killed;
       p.exit(137);
     });
@@ -474,10 +462,13 @@ describe('after a cut', () => {
   });
 
   it('ends an exec that no link can reach, in bounded time', async () => {
-    const { gateway } = bench(() => undefined);
+    const { gateway } = fakeClient(() => undefined);
     const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 1 });
     const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });
-    open.push(connection, http);
+    onTestFinished(async () => {
+      connection.close();
+      await http.close();
+    });
     const handle = new ExecHandle({ http, connection, sandbox: 's', resumeMs: 1 }, 'x');
     await handle.started;
     gateway.onDial = () => {

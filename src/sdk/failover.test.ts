@@ -10,7 +10,7 @@ import { loadConfig } from './config.ts';
 import { Connection } from './connection.ts';
 import { Endpoints } from './endpoints.ts';
 import { ExecHandle } from './exec/handle.ts';
-import { FakeGateway } from './fake-gateway.ts';
+import { FakeGateway } from './testing/fake-gateway.ts';
 import { HttpClient } from './http.ts';
 
 vi.setConfig({ testTimeout: 120_000 });

@@ -1,23 +1,17 @@
 /** Terminals whose readers come late, share, stop or leave: their end is always heard of. */
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { FakeClient } from './fake-client.ts';
-import type { FakeProgram } from './fake-gateway.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { fakeClient } from './testing/fake-client.ts';
+import type { FakeProgram } from './testing/fake-gateway.ts';
 import { Pty, type AttachPtyOptions } from './pty.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
 const WINDOW_BYTES = 256 * 1024;
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const it of open.splice(0)) await it.close();
-});
-
 type FakeProcess = Parameters<FakeProgram>[0];
 
 function start(program: FakeProgram, options: { signal?: AbortSignal } & AttachPtyOptions = {}) {
-  const client = new FakeClient(program);
-  open.push(client);
+  const client = fakeClient(program);
   const { onOutputLost, ...rest } = options;
   const pty = new Pty(client.exec('x', { ...rest, stdin: true, encoding: 'bytes' }), { onOutputLost });
   const process = async (): Promise<FakeProcess> => {

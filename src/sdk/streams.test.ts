@@ -1,13 +1,13 @@
 import { once } from 'node:events';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
 import { ExecHandle } from './exec/handle.ts';
-import { FakeClient } from './fake-client.ts';
-import type { FakeGateway } from './fake-gateway.ts';
-import { type FakeProgram } from './fake-gateway.ts';
+import { fakeClient } from './testing/fake-client.ts';
+import type { FakeGateway } from './testing/fake-gateway.ts';
+import { type FakeProgram } from './testing/fake-gateway.ts';
 import { Files } from './files.ts';
 import { Ports } from './ports.ts';
 import { Pty } from './pty.ts';
@@ -15,16 +15,10 @@ import { Pty } from './pty.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const it of open.splice(0)) await it.close();
-});
-
 type OnOther = FakeGateway['onOther'];
 
 function bench(onOther: OnOther, program: FakeProgram = () => undefined) {
-  const client = new FakeClient(program);
-  open.push(client);
+  const client = fakeClient(program);
   const { gateway, connection, http } = client;
   gateway.onOther = onOther;
   const deps = { streams: connection, http, sandbox: 'sbx-1' };

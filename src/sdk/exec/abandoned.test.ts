@@ -1,19 +1,13 @@
 /** Loops that are left, sources that never end: whoever lets go of a command leaves nothing behind. */
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { FakeClient } from '../fake-client.ts';
-import type { FakeProgram } from '../fake-gateway.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { fakeClient } from '../testing/fake-client.ts';
+import type { FakeProgram } from '../testing/fake-gateway.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const it of open.splice(0)) await it.close();
-});
-
 function bench(program: FakeProgram) {
-  const client = new FakeClient(program);
-  open.push(client);
+  const client = fakeClient(program);
   const { gateway, exec } = client;
   const killed = async (): Promise<void> => {
     await vi.waitFor(() => expect(gateway.execs.size).toBe(1), 20_000);

@@ -1,25 +1,13 @@
 /** What a handle on a command is to the code around it. */
-import { afterEach, expect, it, vi } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { CommandFailedError } from '../errors.ts';
-import { FakeClient } from '../fake-client.ts';
-import type { FakeProgram } from '../fake-gateway.ts';
+import { fakeClient } from '../testing/fake-client.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const open: FakeClient[] = [];
-afterEach(async () => {
-  for (const it of open.splice(0)) await it.close();
-});
-
-function bench(program: FakeProgram): FakeClient {
-  const client = new FakeClient(program);
-  open.push(client);
-  return client;
-}
-
 it('a handle is a promise of its result, to whatever takes one', async () => {
-  const { exec } = bench((p) => p.exit(3));
+  const { exec } = fakeClient((p) => p.exit(3));
   const all: Promise<unknown>[] = [exec('x').then((result) => result.exitCode), exec('x').catch(() => 'never')];
   expect(await Promise.all(all)).toMatchObject([3, { exitCode: 3 }]);
   let over = false;
@@ -30,7 +18,7 @@ it('a handle is a promise of its result, to whatever takes one', async () => {
 });
 
 it('what is no command is refused by name', () => {
-  const { exec } = bench(() => expect.unreachable());
+  const { exec } = fakeClient(() => expect.unreachable());
   for (const wrong of [undefined, 5, {}, { argv: ['a'] }]) {
     expect(() => exec(wrong as never)).toThrow(/a text, or a list/);
   }

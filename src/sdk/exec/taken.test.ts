@@ -1,24 +1,12 @@
 /** Commands that were taken over, by somebody or by nobody. */
-import { afterEach, expect, test, vi } from 'vitest';
-import { FakeClient } from '../fake-client.ts';
-import type { FakeProgram } from '../fake-gateway.ts';
+import { expect, test, vi } from 'vitest';
+import { fakeClient } from '../testing/fake-client.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-const open: FakeClient[] = [];
-afterEach(async () => {
-  for (const client of open.splice(0)) await client.close();
-});
-
-function fake(program: FakeProgram): FakeClient {
-  const client = new FakeClient(program);
-  open.push(client);
-  return client;
-}
-
 test('a call of its own that the network brings late takes the command away for a moment only', async () => {
-  const { exec, gateway } = fake(async (p) => {
+  const { exec, gateway } = fakeClient(async (p) => {
     await p.write('stdout', 'before ');
     await p.stdinEnded;
     await p.write('stdout', 'after');
@@ -39,7 +27,7 @@ test('a call of its own that the network brings late takes the command away for 
 });
 
 test('another that takes the command over keeps it, however often there were cuts', async () => {
-  const { exec, gateway } = fake(async (p) => void (await p.stdinEnded));
+  const { exec, gateway } = fakeClient(async (p) => void (await p.stdinEnded));
   const handle = exec('x', { stdin: true });
   await handle.started;
   const running = gateway.execs.get(handle.id)!;

@@ -1,14 +1,22 @@
 /** A client of a `FakeGateway`, for tests of the SDK: its connection, and commands given through it. */
-import { Connection } from './connection.ts';
-import { Endpoints } from './endpoints.ts';
-import { ExecHandle } from './exec/handle.ts';
-import type { Command, Encoding, ExecOptions } from './exec/options.ts';
+import { onTestFinished } from 'vitest';
+import { Connection } from '../connection.ts';
+import { Endpoints } from '../endpoints.ts';
+import { ExecHandle } from '../exec/handle.ts';
+import type { Command, Encoding, ExecOptions } from '../exec/options.ts';
+import { HttpClient } from '../http.ts';
 import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
-import { HttpClient } from './http.ts';
 
 /** Nothing answers there. */
 export const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const PATIENCE_MS = 20_000;
+
+/** A client that is closed with the test at hand. */
+export function fakeClient(program: FakeProgram, sandbox?: string | Promise<string>): FakeClient {
+  const client = new FakeClient(program, sandbox);
+  onTestFinished(() => client.close());
+  return client;
+}
 
 export class FakeClient {
   readonly gateway: FakeGateway;

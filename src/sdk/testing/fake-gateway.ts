@@ -1,6 +1,6 @@
 /** A gateway in the same process, for tests of the SDK: execs over memory transports, with cuts wherever a test wants them. */
-import { Channel } from '../protocol/frames.ts';
-import { ServiceError } from '../protocol/errors.ts';
+import { Channel } from '../../protocol/frames.ts';
+import { ServiceError } from '../../protocol/errors.ts';
 import {
   createMux,
   memoryPair,
@@ -9,8 +9,8 @@ import {
   type MuxStream,
   type StreamHandler,
   type Transport,
-} from '../mux/index.ts';
-import type { Dial } from './connection.ts';
+} from '../../mux/index.ts';
+import type { Dial } from '../connection.ts';
 
 /** What a fake program can do. */
 interface FakeProcess {
