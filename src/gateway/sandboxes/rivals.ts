@@ -59,6 +59,8 @@ export class Rivals {
     const { signal } = this.#stopping;
     try {
       const owner = await this.#owner(entry, node);
+      // Meanwhile it became the only one that has it, or has it no more.
+      if (!entry.rivals.has(node)) return;
       log.warn({ sandbox: entry.id, owner, node: node.name }, 'a sandbox is alive on two nodes; one keeps it');
       if (owner === node.name) store.yield(entry, node);
       await sleep(settleMs, signal);

@@ -83,9 +83,17 @@ export class Store {
     return entry;
   }
 
-  /** It never came to be: whoever asked for it was turned down. False, and nothing is done, when a node may have it. */
+  /**
+   * It never came to be: whoever asked for it was turned down. False, and nothing is done, when a node may have it from
+   * here. Where another gateway has made it, for the same key, it stays as that one's.
+   */
   discard(entry: Entry): boolean {
     if (entry.sent || entry.accepted || entry.ended) return false;
+    const [theirs] = entry.rivals.keys();
+    if (theirs !== undefined) {
+      this.yield(entry, theirs);
+      return true;
+    }
     this.assign(entry, null);
     this.#drop(entry);
     return true;
@@ -96,6 +104,7 @@ export class Store {
     this.#count(entry, -1);
     entry.node = node;
     entry.accepted = false;
+    if (node !== null) entry.rivals.delete(node);
     this.#count(entry, +1);
   }
 
