@@ -1,22 +1,35 @@
 import { expect, test } from 'vitest';
-import { ServiceError } from './errors.ts';
+import { ServiceError, type ErrorCode } from './errors.ts';
 import { Strays } from './strays.ts';
 
-const taken = new ServiceError('cancelled', 'Another took this exec over.');
+/** A call that ends with this before its answer. */
+function unanswered(strays: Strays, code: ErrorCode): boolean {
+  strays.asked();
+  return strays.ended(new ServiceError(code));
+}
+
+/** A call that was answered, and then ends with this. */
+function answered(strays: Strays, code: ErrorCode): boolean {
+  strays.asked();
+  strays.answered();
+  return strays.ended(new ServiceError(code));
+}
 
 test('each call that was cut off before its answer explains one takeover', () => {
   const strays = new Strays();
-  expect(strays.explain(taken)).toBe(false);
-  strays.unanswered(new ServiceError('interrupted'));
-  strays.unanswered(new ServiceError('node_unavailable'));
-  expect([strays.explain(taken), strays.explain(taken), strays.explain(taken)]).toEqual([true, true, false]);
+  expect(answered(strays, 'cancelled')).toBe(false);
+  unanswered(strays, 'interrupted');
+  unanswered(strays, 'node_unavailable');
+  const taken = [1, 2, 3].map(() => answered(strays, 'cancelled'));
+  expect(taken).toEqual([true, true, false]);
 });
 
-test('a call that was refused has come to its end, and nothing but a takeover is explained', () => {
+test('a call that was answered or refused has come to its end, and nothing but a takeover is explained', () => {
   const strays = new Strays();
-  strays.unanswered(new ServiceError('sandbox_not_ready'));
-  expect(strays.explain(taken)).toBe(false);
-  strays.unanswered(new ServiceError('interrupted'));
-  expect(strays.explain(new ServiceError('exec_not_found'))).toBe(false);
-  expect(strays.explain(taken)).toBe(true);
+  answered(strays, 'interrupted');
+  unanswered(strays, 'sandbox_not_ready');
+  expect(answered(strays, 'cancelled')).toBe(false);
+  unanswered(strays, 'interrupted');
+  expect(answered(strays, 'exec_not_found')).toBe(false);
+  expect(answered(strays, 'cancelled')).toBe(true);
 });

@@ -9,14 +9,22 @@ const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
 
 export class Strays {
   #count = 0;
+  #unanswered = false;
 
-  /** A stream ended with this before its OPEN was answered. */
-  unanswered(error: ServiceError): void {
-    if (CUTS.has(error.code)) this.#count += 1;
+  /** An OPEN goes out. */
+  asked(): void {
+    this.#unanswered = true;
   }
 
-  /** Whether a takeover may be the doing of such a call; then the reader takes the command back. */
-  explain(error: ServiceError): boolean {
+  /** It was answered: it has arrived. */
+  answered(): void {
+    this.#unanswered = false;
+  }
+
+  /** The stream ended with this. True for a takeover that may be the doing of a stray: the reader takes the command back. */
+  ended(error: ServiceError): boolean {
+    if (this.#unanswered && CUTS.has(error.code)) this.#count += 1;
+    this.#unanswered = false;
     if (error.code !== 'cancelled' || this.#count === 0) return false;
     this.#count -= 1;
     return true;

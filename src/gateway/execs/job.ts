@@ -72,11 +72,12 @@ class Start {
   #open(node: Opener): Promise<void> {
     const { script, stdin } = this.#options.program;
     const opened = Promise.withResolvers<void>();
-    let answered = false;
+    this.#strays.asked();
     const letGo = (): void => stream.reset(new ServiceError('cancelled'));
     const stream: MuxStream = node.open(this.#request(), {
       opened: (answer) => {
-        this.#runs = answered = true;
+        this.#runs = true;
+        this.#strays.answered();
         opened.resolve();
         if (stdin === null) queueMicrotask(letGo);
         else this.#feed(stream, stdin, answer).catch((error: unknown) => stream.reset(ServiceError.from(error)));
@@ -96,8 +97,7 @@ class Start {
       },
       closed: (error) => {
         opened.reject(error ?? new ServiceError('interrupted'));
-        if (error !== null && !answered) this.#strays.unanswered(error);
-        const cut = error !== null && (CUTS.has(error.code) || this.#strays.explain(error));
+        const cut = error !== null && (this.#strays.ended(error) || CUTS.has(error.code));
         if (this.#runs && stdin !== null && cut && !this.#ended) this.#resume();
       },
     });

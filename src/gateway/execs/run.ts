@@ -51,8 +51,6 @@ class Run {
   readonly #stderr: Capture;
   #stream: MuxStream | null = null;
   #sent = false;
-  /** The stream at hand was opened. */
-  #answered = false;
   readonly #strays = new Strays();
   /** Its input is on its way over the stream at hand. */
   #fed = false;
@@ -90,7 +88,7 @@ class Run {
       this.#locatedMs ??= performance.now() - this.#askedAt;
       // An id that nobody has used before cannot be found running: its input need not wait for the answer.
       const fresh = !this.#sent && !this.#options.keepExit;
-      this.#answered = false;
+      this.#strays.asked();
       const stream = node.open(this.#request(), this.#handler());
       this.#sent = true;
       this.#stream = stream;
@@ -161,7 +159,7 @@ class Run {
   }
 
   #onOpened(answer: Json): void {
-    this.#answered = true;
+    this.#strays.answered();
     this.#cutAt = null;
     this.#tries = 0;
     const { stdin, limitMs } = this.#options.program;
@@ -216,8 +214,7 @@ class Run {
   #ended(error: ServiceError): void {
     if (this.#settled) return;
     if (this.#killed && !this.#opened) return this.#fail(new ServiceError('cancelled'));
-    if (this.#sent && !this.#answered) this.#strays.unanswered(error);
-    const stray = this.#strays.explain(error);
+    const stray = this.#strays.ended(error);
     const taken = error.code === 'cancelled' && this.#sent && !stray;
     if (taken) return this.#fail(new ServiceError('interrupted', 'another call has taken this command over'));
     if (!stray && !CUTS.has(error.code)) return this.#fail(this.#explain(error));

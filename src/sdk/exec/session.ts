@@ -71,8 +71,6 @@ export class ExecSession {
   /** Output came over the stream under way. */
   #progressed = false;
   #openedAt = 0;
-  /** The stream under way was opened. */
-  #answered = false;
   readonly #strays = new Strays();
   #tries = 0;
   /** Somebody waits to hear how much of stdin has got there. */
@@ -200,7 +198,7 @@ export class ExecSession {
   #adopt(stream: MuxStream): void {
     if (this.#done) return stream.reset(new ServiceError('cancelled'));
     this.#stream = stream;
-    this.#answered = false;
+    this.#strays.asked();
     const { script } = this.#options;
     if (script !== undefined && !this.#opened) void sendScript(stream, script);
     for (const command of [...this.#standing.values(), ...this.#signals.splice(0)]) stream.urgent(command);
@@ -234,7 +232,7 @@ export class ExecSession {
   #onOpened(answer: Json): void {
     const attached = this.#opened;
     this.#opened = true;
-    this.#answered = true;
+    this.#strays.answered();
     this.#openedAt = performance.now();
     this.#cutAt = null;
     if (!attached && typeof answer['queueMs'] === 'number') this.#queueMs = answer['queueMs'];
@@ -280,9 +278,8 @@ export class ExecSession {
     this.#stream = null;
     if (this.#done) return;
     if (error === null) return this.#fail(new ServiceError('interrupted', 'the stream ended without an exit'));
-    if (!this.#answered) this.#strays.unanswered(error);
-    const cut = (this.#opened ? CUTS : NOT_YET).has(error.code) || this.#strays.explain(error);
-    if (!cut) return this.#fail(this.#explain(error));
+    const stray = this.#strays.ended(error);
+    if (!stray && !(this.#opened ? CUTS : NOT_YET).has(error.code)) return this.#fail(this.#explain(error));
     if (this.#killWanted && !this.#opened) return this.#fail(error);
     const now = performance.now();
     if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;

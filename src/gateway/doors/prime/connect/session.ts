@@ -43,8 +43,6 @@ export class Session {
   #stream: MuxStream | null = null;
   /** The node has said that it runs. */
   #opened: boolean;
-  /** The stream at hand was opened. */
-  #answered = false;
   readonly #strays = new Strays();
   #killed = false;
   #exited = false;
@@ -116,7 +114,7 @@ export class Session {
   async #begin(): Promise<void> {
     try {
       if (this.#tries > 0) await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)));
-      this.#answered = false;
+      this.#strays.asked();
       const stream = await this.#options.execs.open(this.#options.tenant, this.#request(), this.#handler());
       if (stream.closed) return;
       this.#stream = stream;
@@ -158,7 +156,7 @@ export class Session {
   }
 
   #onOpened(answer: Json): void {
-    this.#answered = true;
+    this.#strays.answered();
     this.#cutAt = null;
     this.#tries = 0;
     this.#opened = true;
@@ -189,8 +187,8 @@ export class Session {
   /** A stream ended before the exit, or could not be opened. */
   #ended(error: ServiceError): void {
     if (this.#exited || !this.running) return;
-    if (!this.#answered) this.#strays.unanswered(error);
-    if (!CUTS.has(error.code) && !this.#strays.explain(error)) return this.#fail(error);
+    const stray = this.#strays.ended(error);
+    if (!stray && !CUTS.has(error.code)) return this.#fail(error);
     const now = performance.now();
     this.#cutAt ??= now;
     this.#tries += 1;
