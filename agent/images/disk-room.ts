@@ -5,6 +5,8 @@ import { Linked } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ToolError } from './run-tool.ts';
 
+/** What is left of the disk for everything else. */
+export const MIN_FREE_BYTES = 512 * 1024 * 1024;
 const LOOK_EVERY_MS = 500;
 /** Names cost next to nothing in an archive, and a file system may have only so many files. */
 const MIN_FREE_FILES = 200_000;

@@ -9,7 +9,7 @@ import type { Image, Images, PullProgress } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
 import { beyondBudget, type Evictable } from './budget.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
-import { whileThereIsRoom } from './disk-room.ts';
+import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
 import { Pulls, type Waiter } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
@@ -29,8 +29,6 @@ const TURNS: TurnRules = {
 };
 /** Spellings of references that were looked up: clients choose them. */
 const MAX_SPELLINGS = 10_000;
-/** What is left of the disk for everything else. */
-const MIN_FREE_BYTES = 512 * 1024 * 1024;
 /** A sandbox whose image was looked up has claimed it by then, or never will. */
 const GRACE_MS = 15 * 60_000;
 

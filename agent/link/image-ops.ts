@@ -9,10 +9,8 @@ import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import { IMPORT_DEADLINE_MS, PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
-import { whileThereIsRoom } from '../images/disk-room.ts';
+import { MIN_FREE_BYTES, whileThereIsRoom } from '../images/disk-room.ts';
 import type { Image, Images } from '../runtime/runtime.ts';
-
-const MIN_FREE_BYTES = 512 * 1024 * 1024;
 
 const incomingIn = (dataDir: string): string => join(dataDir, 'incoming');
 

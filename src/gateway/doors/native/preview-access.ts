@@ -4,7 +4,7 @@ import { ServiceError } from '../../../protocol/errors.ts';
 import type { Services } from '../../services.ts';
 
 const KEY_HEADER = 'x-millibox-key';
-const TOKEN_HEADER = 'x-millibox-token';
+export const TOKEN_HEADER = 'x-millibox-token';
 /** In a query, and as a cookie from then on. */
 export const TOKEN_NAME = 'millibox_token';
 const PATH = /^\/v1\/sandboxes\/([a-z0-9-]{1,64})\/ports\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;

@@ -7,12 +7,12 @@ import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ServiceError } from '../../../protocol/errors.ts';
 import type { Services } from '../../services.ts';
+import { TOKEN_HEADER } from '../native/preview-access.ts';
 import { upgradePreview } from '../native/preview-upgrade.ts';
 import { forwardPreview } from '../native/preview.ts';
 import type { Exposures } from './exposures.ts';
 
 const ADDRESS = /^\/prime\/exposed\/([\w-]{1,1024}\.[\w-]{43})\/([a-z0-9-]{1,64})\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;
-const TOKEN_HEADER = 'x-millibox-token';
 
 export function addressOf(
   origin: string,
