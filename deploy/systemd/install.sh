@@ -52,7 +52,7 @@ mkdir "$home/node_modules.new"
 put_directory dist
 put_directory node_modules
 install -m 0644 "$ROOT/package.json" "$home/package.json"
-install -m 0644 "$ROOT/docs/deploy.md" "$home/docs/deploy.md"
+install -m 0644 "$ROOT/docs/deploy.md" "$ROOT/docs/settings.md" "$home/docs/"
 put_program node <"$ROOT/node_modules/.bin/node"
 put_program millibox <<'SH'
 #!/bin/sh
