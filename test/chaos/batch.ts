@@ -5,7 +5,7 @@ import { request } from 'undici';
 import * as z from 'zod';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Service } from './posted.ts';
-import type { Outcome } from './rollout.ts';
+import { attempt, type Outcome } from './rollout.ts';
 
 const Made = z.object({ sandboxes: z.array(z.object({ id: z.string(), status: z.string() })) });
 const One = z.object({ status: z.string() });
@@ -18,44 +18,41 @@ const LIFETIME_MS = 360_000;
 
 /** The same batch three times under one key is the same sandboxes; and what is deleted has ended. */
 export async function batch(service: Service, count: number, labels: Record<string, string>): Promise<Outcome> {
-  const from = performance.now();
+  const key = randomUUID();
   const outcome: Outcome = {
+    name: `batch ${key}`,
+    sandboxes: [],
+    calls: [],
     commands: 0,
-    slowest: { during: 'batch', from, to: from },
     checked: false,
     failures: [],
     wrong: [],
   };
-  const key = randomUUID();
   const body = { count, memoryMb: 64, timeoutMs: LIFETIME_MS, labels };
   const made = new Set<string>();
-  try {
-    for (let first = 0; first < 3; first++) {
-      const { sandboxes } = Made.parse(await answered(service, first, 'POST', '/v1/sandboxes', { body, key }));
-      const ids = sandboxes.map(({ id }) => id);
-      if (new Set(ids).size !== count) outcome.wrong.push(`${key}: ${ids.length} sandboxes for a batch of ${count}`);
-      if (first > 0 && ids.some((id) => !made.has(id))) outcome.wrong.push(`${key}: others than the first time`);
-      for (const id of ids) made.add(id);
+  outcome.checked = true;
+  for (let first = 0; first < 3; first++) {
+    const batch = await attempt(outcome, 'batch', async () =>
+      Made.parse(await answered(service, first, 'POST', '/v1/sandboxes', { body, key })),
+    );
+    if (batch === undefined) {
+      outcome.checked = false;
+      break;
     }
-    outcome.checked = true;
-  } catch (error) {
-    fail(outcome, 'batch', error);
+    const ids = batch.sandboxes.map(({ id }) => id);
+    if (new Set(ids).size !== count) outcome.wrong.push(`${key}: ${ids.length} sandboxes for a batch of ${count}`);
+    if (first > 0 && ids.some((id) => !made.has(id))) outcome.wrong.push(`${key}: others than the first time`);
+    for (const id of ids) made.add(id);
   }
   for (const id of made) {
-    try {
-      const { status } = One.parse(await answered(service, 0, 'DELETE', `/v1/sandboxes/${id}`));
-      if (!/^(TERMINATED|ERROR|TIMEOUT)$/.test(status)) outcome.wrong.push(`${id}: deleted, and ${status}`);
-    } catch (error) {
-      fail(outcome, 'delete of a batch', error);
-    }
+    const gone = await attempt(outcome, 'delete of a batch', async () =>
+      One.parse(await answered(service, 0, 'DELETE', `/v1/sandboxes/${id}`)),
+    );
+    if (gone === undefined || /^(TERMINATED|ERROR|TIMEOUT)$/.test(gone.status)) continue;
+    outcome.wrong.push(`${id}: deleted, and ${gone.status}`);
   }
-  outcome.slowest.to = performance.now();
+  outcome.sandboxes.push(...made);
   return outcome;
-}
-
-function fail(outcome: Outcome, during: string, error: unknown): void {
-  const code = error instanceof ServiceError ? error.code : null;
-  outcome.failures.push({ during, code, message: String(error) });
 }
 
 /**

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../../src/protocol/errors.ts';
 import type { Random } from '../helpers/random.ts';
 import type { RedisServer } from '../helpers/redis.ts';
 import type { TestStack } from '../helpers/stack.ts';
-import type { Link } from './link.ts';
+import type { Direction, Link } from './link.ts';
 
 export interface Breakable {
   stack: TestStack;
@@ -63,6 +63,12 @@ const FLAP_MS = 500;
 /** Each way. */
 const SLOW_MS = 250;
 
+/** Of a kind that may hit one of two parts, or one of two directions: which. */
+interface Aim {
+  index: number;
+  direction: Direction;
+}
+
 /**
  * One fault after the other until time is up; every one is mended before the next. Tells each as it begins, and then by
  * what that has returned that it is mended.
@@ -71,7 +77,7 @@ export async function breakInTurn(
   on: Breakable,
   choice: Random,
   lengthMs: number,
-  tell: (kind: FaultKind) => () => void,
+  tell: (kind: FaultKind, aim: Aim) => () => void,
 ): Promise<void> {
   const end = performance.now() + lengthMs;
   let left: FaultKind[] = [];
@@ -82,17 +88,16 @@ export async function breakInTurn(
     // A short run has no time for an outage.
     const outage = choice.next() < OUTAGES && lengthMs > 2 * OUTAGE_MS;
     const forMs = outage ? OUTAGE_MS : choice.between(SHORTEST_MS, LONGEST_MS);
-    const mended = tell(kind);
-    await breakOnce(on, kind, choice, forMs);
+    const aim: Aim = { index: choice.between(0, 1), direction: choice.next() < 0.5 ? 'there' : 'back' };
+    const mended = tell(kind, aim);
+    await breakOnce(on, kind, aim, forMs);
     mended();
     await sleep(choice.between(0, PAUSE_MS));
   }
 }
 
-async function breakOnce(on: Breakable, kind: FaultKind, choice: Random, forMs: number): Promise<void> {
+async function breakOnce(on: Breakable, kind: FaultKind, { index, direction }: Aim, forMs: number): Promise<void> {
   const { stack, redis } = on;
-  const index = choice.between(0, 1);
-  const direction = choice.next() < 0.5 ? 'there' : 'back';
   switch (kind) {
     case 'agent killed':
       await stack.killAgent(index);

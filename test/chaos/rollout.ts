@@ -1,7 +1,8 @@
 /** One rollout, as a trainer makes it, which checks all that it is told and keeps count of what failed. */
 import { randomUUID } from 'node:crypto';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
+import { Millibox, Sandbox } from '../../src/sdk/index.ts';
+import type { Call } from './account.ts';
 import { postTwice, type Service } from './posted.ts';
 
 const COMMANDS = 4;
@@ -19,9 +20,11 @@ export interface Failure {
 }
 
 export interface Outcome {
+  /** What it is about. */
+  name: string;
+  sandboxes: string[];
+  calls: Call[];
   commands: number;
-  /** The call that took longest, by `performance.now()`. */
-  slowest: { during: string; from: number; to: number };
   /** Whether the sandbox's file could be read at the end. */
   checked: boolean;
   failures: Failure[];
@@ -32,37 +35,26 @@ export interface Outcome {
 export async function rollout(service: Service, name: string, labels: Record<string, string>): Promise<Outcome> {
   await using client = new Millibox({ urls: [...service.urls], apiKey: service.apiKey });
   const outcome: Outcome = {
+    name,
+    sandboxes: [],
+    calls: [],
     commands: 0,
-    slowest: { during: 'none', from: 0, to: 0 },
     checked: false,
     failures: [],
     wrong: [],
   };
-  const attempt = async <T>(during: string, act: () => PromiseLike<T>): Promise<T | undefined> => {
-    const from = performance.now();
-    try {
-      return await bounded(act());
-    } catch (error) {
-      const code = error instanceof ServiceError ? error.code : null;
-      outcome.failures.push({ during, code, message: String(error) });
-      return undefined;
-    } finally {
-      const to = performance.now();
-      if (to - from > outcome.slowest.to - outcome.slowest.from) outcome.slowest = { during, from, to };
-    }
-  };
-
   const idempotencyKey = randomUUID();
   const wanted = { memoryMb: 64, timeoutMs: LIFETIME_MS, labels, idempotencyKey };
   const create = async (): Promise<Sandbox> => await client.sandboxes.create(wanted);
-  const sandbox = (await attempt('create', create)) ?? (await attempt('create again', create));
+  const sandbox = (await attempt(outcome, 'create', create)) ?? (await attempt(outcome, 'create again', create));
   if (sandbox === undefined) return outcome;
+  outcome.sandboxes.push(sandbox.id);
 
   const succeeded = new Set<string>();
   for (let i = 0; i < COMMANDS; i++) {
     const line = `${name}-${i}`;
     const command = `echo ${line} >> /tmp/lines; seq ${i} ${i + NUMBERS}; exit ${i}`;
-    const result = await attempt('exec', async () => await sandbox.exec(command));
+    const result = await attempt(outcome, 'exec', async () => await sandbox.exec(command));
     if (result === undefined) continue;
     succeeded.add(line);
     outcome.commands += 1;
@@ -74,7 +66,7 @@ export async function rollout(service: Service, name: string, labels: Record<str
 
   const posted = `${name}-posted`;
   const command = `echo ${posted} >> /tmp/lines; echo ${posted}; exit 3`;
-  const twice = await attempt('post', () => postTwice(service, sandbox.id, command));
+  const twice = await attempt(outcome, 'post', () => postTwice(service, sandbox.id, command));
   if (twice !== undefined) {
     succeeded.add(posted);
     outcome.commands += 1;
@@ -82,13 +74,44 @@ export async function rollout(service: Service, name: string, labels: Record<str
     if (!right) outcome.wrong.push(`${posted}: answered ${JSON.stringify(twice)}`);
   }
 
-  const file = await attempt('read', () => sandbox.files.readText('/tmp/lines'));
+  const file = await attempt(outcome, 'read', () => sandbox.files.readText('/tmp/lines'));
   if (file !== undefined) {
     outcome.checked = true;
     outcome.wrong.push(...wrongLines(file, name, succeeded));
   }
-  await attempt('delete', () => sandbox.delete());
+  await attempt(outcome, 'delete', () => sandbox.delete());
   return outcome;
+}
+
+/** Makes a call and notes how it went. Undefined: it failed. */
+export async function attempt<T>(
+  outcome: Pick<Outcome, 'calls' | 'failures'>,
+  during: string,
+  act: () => PromiseLike<T>,
+): Promise<T | undefined> {
+  const call: Call = { during, from: performance.now(), to: NaN, said: 'nothing' };
+  outcome.calls.push(call);
+  try {
+    const answer = await bounded(act());
+    call.said = inFewWords(answer);
+    return answer;
+  } catch (error) {
+    const code = error instanceof ServiceError ? error.code : null;
+    const why = error instanceof ServiceError ? JSON.stringify(error.details ?? {}) : '';
+    call.said = `${String(error)} ${why}`;
+    outcome.failures.push({ during, code, message: call.said });
+    return undefined;
+  } finally {
+    call.to = performance.now();
+  }
+}
+
+/** An answer, without what is too long to be read. */
+function inFewWords(answer: unknown): string {
+  if (answer instanceof Sandbox) return answer.id;
+  return JSON.stringify(answer, (_, value: unknown) => {
+    return typeof value === 'string' && value.length > 80 ? `${value.length} characters` : value;
+  });
 }
 
 function wrongLines(file: string, name: string, succeeded: ReadonlySet<string>): string[] {
