@@ -30,6 +30,8 @@ export interface Call {
   turn: number;
   /** First turn of its rollout, where the question says it. */
   thinksMs: number | undefined;
+  /** `performance.now()` of this process. */
+  sentAt: number;
   ms: number;
 }
 
@@ -38,7 +40,7 @@ export class ScriptedModel implements AsyncDisposable {
   readonly calls: Call[] = [];
   readonly #server: Server;
   readonly #thinks: () => Promise<void>;
-  readonly #sent = new Map<string, Omit<Call, 'ms'> & { at: number }>();
+  readonly #sent = new Map<string, Omit<Call, 'ms'>>();
   #ids = 0;
 
   private constructor({ thinks = () => Promise.resolve() }: ScriptedModelOptions) {
@@ -74,7 +76,7 @@ export class ScriptedModel implements AsyncDisposable {
     if (turn === 0) await (thinksMs === undefined ? this.#thinks() : sleep(thinksMs));
     const id = `call_${++this.#ids}`;
     const body = JSON.stringify(completion(id, script[turn]));
-    this.#sent.set(id, { turn, thinksMs, at: performance.now() });
+    this.#sent.set(id, { turn, thinksMs, sentAt: performance.now() });
     response.setHeader('content-type', 'application/json').end(body);
   }
 
@@ -83,7 +85,7 @@ export class ScriptedModel implements AsyncDisposable {
     const call = this.#sent.get(id);
     if (call === undefined) return;
     this.#sent.delete(id);
-    this.calls.push({ turn: call.turn, thinksMs: call.thinksMs, ms: cameAt - call.at });
+    this.calls.push({ ...call, ms: cameAt - call.sentAt });
   }
 }
 
