@@ -1,5 +1,5 @@
 /** All nodes that this gateway knows, and what happens when one comes, goes or is lost. */
-import { afterAwake } from '../../lib/awake.ts';
+import { setRunningTimeout } from '../../lib/running-timeout.ts';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -140,7 +140,7 @@ export class NodeRegistry {
     this.#cancelGrace(node);
     this.#graces.set(
       node,
-      afterAwake(this.#options.graceMs, () => this.#lose(node)),
+      setRunningTimeout(this.#options.graceMs, () => this.#lose(node)),
     );
   }
 

@@ -1,15 +1,15 @@
-/** A timeout that counts only the time in which this process ran. */
+/** A timeout that counts only the time during which this process was running. */
 import { performance } from 'node:perf_hooks';
 
 const MAX_TICK_MS = 1_000;
 const MIN_TICK_MS = 5;
 
 /**
- * Calls `ring` after `ms`, less whatever the process stood still meanwhile: of a tick that came late only what it should
- * have taken is counted. Neither a stalled event loop nor a step of the clock brings it early. `ring` must not throw.
- * @returns what calls it off
+ * Calls `expire` after `ms` of running time. Time in which the process was stalled or suspended is not counted: a late tick
+ * adds at most two intervals. `expire` must not throw.
+ * @returns a function that cancels it
  */
-export function afterAwake(ms: number, ring: () => void): () => void {
+export function setRunningTimeout(ms: number, expire: () => void): () => void {
   const tickMs = Math.min(MAX_TICK_MS, Math.max(MIN_TICK_MS, ms / 10));
   let leftMs = ms;
   let lastAt = performance.now();
@@ -19,7 +19,7 @@ export function afterAwake(ms: number, ring: () => void): () => void {
     lastAt = now;
     if (leftMs > 0) return;
     clearInterval(timer);
-    ring();
+    expire();
   }, tickMs);
   return () => clearInterval(timer);
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { afterAwake } from './awake.ts';
+import { setRunningTimeout } from './running-timeout.ts';
 
 function standStill(ms: number): void {
   const end = performance.now() + ms;
@@ -9,7 +9,7 @@ function standStill(ms: number): void {
 test('time in which the process stood still does not count', async () => {
   const rung = Promise.withResolvers<void>();
   let over = false;
-  afterAwake(400, () => {
+  setRunningTimeout(400, () => {
     over = true;
     rung.resolve();
   });
@@ -23,7 +23,7 @@ test('time in which the process stood still does not count', async () => {
 
 test('what was called off does not ring', async () => {
   let rung = false;
-  afterAwake(20, () => (rung = true))();
+  setRunningTimeout(20, () => (rung = true))();
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(rung).toBe(false);
 });
