@@ -11,8 +11,8 @@ import { sleep, withDeadline } from '../../../lib/deadline.ts';
 import type { Logger } from '../../../lib/logger.ts';
 import type { KubeSession, OpenSession } from './client.ts';
 import { eventError, KubeError, MalformedError, mayResume } from './errors.ts';
-import { Lines } from './lines.ts';
-import { Patience } from './patience.ts';
+import { LineSplitter } from './line-splitter.ts';
+import { IdleTimeout } from './idle-timeout.ts';
 import { Bookmark, checked, Event, List, ObjectHead, parseAs, textOf } from './wire.ts';
 
 export interface Timings {
@@ -180,8 +180,8 @@ export class ListWatch<T> {
     const { path, query, what } = this.#options;
     const { requestMs, idleMs, watchMs } = this.#timings;
     const startedAt = performance.now();
-    using patience = new Patience(signal, `the watch of ${what}`);
-    patience.wait(requestMs);
+    using idle = new IdleTimeout(signal, `the watch of ${what}`);
+    idle.limit(requestMs);
     const asked = {
       ...query,
       watch: '1',
@@ -189,21 +189,21 @@ export class ListWatch<T> {
       resourceVersion: this.#version ?? '',
       timeoutSeconds: String(Math.ceil((watchMs * (1 + Math.random())) / 1_000)),
     };
-    const body = await session.get(path(session), asked, patience.signal);
-    patience.wait(idleMs);
-    const lines = new Lines(MAX_EVENT_BYTES);
+    const body = await session.get(path(session), asked, idle.signal);
+    idle.limit(idleMs);
+    const splitter = new LineSplitter(MAX_EVENT_BYTES);
     let events = 0;
     try {
       for await (const chunk of body) {
-        patience.heard();
-        for (const line of lines.push(chunk)) {
+        idle.refresh();
+        for (const line of splitter.push(chunk)) {
           this.#event(parseAs(Event, line, 'an event'));
           events += 1;
         }
       }
     } catch (error) {
       // The connection may be dead, or just quiet: either way a new one goes on from the same version.
-      if (!patience.ranOut || signal.aborted) throw error;
+      if (!idle.expired || signal.aborted) throw error;
     }
     // What ends watches as soon as they begin is not asked again and again at once.
     if (events === 0 && performance.now() - startedAt < SHORT_MS) this.#failures += 1;

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MalformedError } from './errors.ts';
-import { Lines } from './lines.ts';
+import { LineSplitter } from './line-splitter.ts';
 
 test('lines come out whole, wherever the bytes were cut', () => {
   const text = fc.array(fc.stringMatching(/^[a-z{}"é🙂]{1,12}$/u), { minLength: 1 });
   fc.assert(
     fc.property(text, fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }), (lines, cuts) => {
       const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-      const reader = new Lines(1_000);
+      const reader = new LineSplitter(1_000);
       const found: string[] = [];
       for (let at = 0, i = 0; at < bytes.length; i++) {
         const length = cuts[i % cuts.length] ?? 1;
@@ -21,13 +21,13 @@ test('lines come out whole, wherever the bytes were cut', () => {
 });
 
 test('empty lines are skipped, and what has no end yet waits', () => {
-  const reader = new Lines(100);
+  const reader = new LineSplitter(100);
   expect([...reader.push(Buffer.from('\n\r\n  \na'))]).toEqual([]);
   expect([...reader.push(Buffer.from('b\n'))]).toEqual(['ab']);
 });
 
 test('a line without end is refused before it fills the memory', () => {
-  const reader = new Lines(10);
+  const reader = new LineSplitter(10);
   expect([...reader.push(Buffer.from('12345678'))]).toEqual([]);
   expect(() => [...reader.push(Buffer.from('90x'))]).toThrow(MalformedError);
 });

@@ -1,12 +1,12 @@
-/** A signal that follows another one, and fires by itself when nothing has been heard for too long. */
-export class Patience implements Disposable {
+/** A signal that follows a parent signal, and also fires when nothing has been received for too long. */
+export class IdleTimeout implements Disposable {
   readonly #controller = new AbortController();
   readonly #parent: AbortSignal;
   readonly #what: string;
   readonly #onAbort = (): void => this.#controller.abort(this.#parent.reason);
   #timer: NodeJS.Timeout | undefined;
-  /** Whether it has fired by itself. */
-  ranOut = false;
+  /** Whether it fired because of silence. */
+  expired = false;
 
   constructor(parent: AbortSignal, what: string) {
     this.#parent = parent;
@@ -19,17 +19,17 @@ export class Patience implements Disposable {
     return this.#controller.signal;
   }
 
-  /** From now on, silence may last so long. */
-  wait(ms: number): void {
+  /** Restarts the timer: from now on silence may last this long. */
+  limit(ms: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.ranOut = true;
+      this.expired = true;
       this.#controller.abort(new Error(`${this.#what}: nothing heard for ${ms} ms`));
     }, ms);
   }
 
-  /** Something was: the time begins again. */
-  heard(): void {
+  /** Something was received: restarts the timer. */
+  refresh(): void {
     this.#timer?.refresh();
   }
 

@@ -1,9 +1,9 @@
-/** Cuts what a watch sends into its lines, each of which is one event. */
+/** Cuts the response of a watch into lines, each of which is one event. */
 import { MalformedError } from './errors.ts';
 
 const NEWLINE = 0x0a;
 
-export class Lines {
+export class LineSplitter {
   readonly #max: number;
   #parts: Uint8Array[] = [];
   #size = 0;
