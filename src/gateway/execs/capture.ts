@@ -1,10 +1,10 @@
-/** One output channel of a blocking exec: the first bytes up to a cap; the rest is counted and dropped. */
+/** One output channel of a blocking exec: keeps the first bytes up to a cap, counts and drops the rest. */
 
 export class Capture {
   readonly #cap: number;
   readonly #chunks: Buffer[] = [];
   #kept = 0;
-  /** Offset of the next byte that is to come. */
+  /** Offset of the next byte. */
   received = 0;
   #lost = false;
 
@@ -39,7 +39,7 @@ export class Capture {
   }
 }
 
-/** Length without the part of a character that a cut has left at the end. */
+/** Length without an incomplete UTF-8 character at the end. */
 function wholeCharacters(bytes: Buffer): number {
   for (let back = 1; back <= Math.min(4, bytes.length); back++) {
     const byte = bytes[bytes.length - back] ?? 0;

@@ -1,4 +1,4 @@
-/** How a command ended whose exit nobody has taken yet. */
+/** Reading the exit of an ended command without acknowledging it. */
 import { withDeadline } from '../../lib/deadline.ts';
 import type { MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -9,8 +9,8 @@ import type { Opener } from '../nodes/unary.ts';
 const DEADLINE_MS = 10_000;
 
 /**
- * The state with its exit, if it has exited: read by attaching behind all output, and left for others to read. One that
- * was acknowledged meanwhile stays as it was.
+ * The state with its exit filled in, if the command has exited. Attaches behind all output and leaves the exit for others
+ * to read. If it was acknowledged meanwhile, the state is returned unchanged.
  */
 export async function withExit(node: Opener, sandbox: string, state: ExecState): Promise<ExecState> {
   if (state.state !== 'exited' || state.exit !== null) return state;
@@ -48,7 +48,7 @@ async function readExit(node: Opener, sandbox: string, state: ExecState): Promis
       return done.promise;
     });
   } finally {
-    // RESET, not FIN: that would acknowledge it. The type system does not see the assignment above.
+    // RESET, since FIN would acknowledge the exit. The cast: the compiler does not see the assignment in the closure.
     (stream as MuxStream | null)?.reset(new ServiceError('cancelled'));
   }
 }

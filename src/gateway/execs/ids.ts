@@ -1,4 +1,4 @@
-/** Ids of execs that are made from an idempotency key: a retry names the same exec, on whichever gateway it arrives. */
+/** Exec ids derived from an idempotency key: a retry gets the same id, whichever gateway it reaches. */
 import { createHash } from 'node:crypto';
 
 export function execIdFor(tenant: string, sandbox: string, key: string): string {

@@ -1,6 +1,6 @@
 /**
- * Starting a command in the background: the gateway lets go of it as soon as it runs. One with stdin it keeps until the
- * command's end, since only then is it certain that all of it was read; after a cut it goes on where the runner is.
+ * Starting a command in the background. The gateway lets go of it as soon as it runs. A command with stdin is kept until its
+ * end, since only then is it certain that all of stdin was read; after a cut, sending resumes where the node stopped.
  */
 import { withDeadline, sleep } from '../../lib/deadline.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
@@ -19,7 +19,7 @@ export interface JobOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** From the sandbox being there until the command runs. */
+/** From the sandbox being reachable until the command runs. */
 const START_DEADLINE_MS = 60_000;
 const PAUSE_MS = 100;
 
@@ -36,7 +36,7 @@ class Start {
   readonly #strays = new Strays();
   #runs = false;
   #ended = false;
-  /** Where to go on after a cut: the output is not wanted, but comes. */
+  /** Offsets to attach at after a cut. The output is discarded, but it has to be received. */
   readonly #received = { stdout: 0, stderr: 0 };
 
   constructor(options: JobOptions) {
@@ -47,7 +47,7 @@ class Start {
     await this.#try(this.#options.signal ?? this.#never);
   }
 
-  /** Until the command runs, or until it is found again. The same id runs once: it may be sent again. */
+  /** Retries until the command runs or is found again. An id runs only once, so resending it is safe. */
   async #try(signal: AbortSignal): Promise<void> {
     let sent = this.#runs;
     for (const until = performance.now() + this.#options.resumeMs; ;) {
@@ -113,13 +113,13 @@ class Start {
     return { op: 'attach', sandbox: open.sandbox, id: open.id, ...this.#received };
   }
 
-  /** What the runner has not got yet. It says so in its answer, unless it has just started the command. */
+  /** Sends the rest of stdin. The answer says how much the node has; nothing if it has just started the command. */
   async #feed(stream: MuxStream, stdin: Buffer, { stdinBytes }: Json): Promise<void> {
     await sendBytes(stream, Channel.STDIN, stdin.subarray(typeof stdinBytes === 'number' ? stdinBytes : 0));
     stream.fin(Channel.STDIN);
   }
 
-  /** Nobody waits for it: when it cannot be found, its state tells what became of it. */
+  /** Nobody waits for this: if the command cannot be found any more, its state tells what became of it. */
   #resume(): void {
     this.#try(this.#never).catch(() => undefined);
   }

@@ -1,6 +1,6 @@
 /**
- * A window of a command's output. Of a job the node keeps it on its disk; of any other command that has ended, the last
- * MiB is still with the one that ran it.
+ * Reading a window of a command's output. The node keeps the output of a job on its disk; of any other ended command,
+ * it still has the last MiB.
  */
 import type { Opener } from '../nodes/unary.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
@@ -8,33 +8,33 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { ExecState } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
-import { NotYourTurn } from './turn.ts';
+import { AttachedElsewhere } from './attach-retry.ts';
 
 export interface WindowRequest {
   channel: 'stdout' | 'stderr';
   /** From the start; negative: from the end. */
   offset: number;
   length?: number | undefined;
-  /** At the end of what a running command has written: how long to wait for more. */
+  /** How long to wait for more when the window starts at the end of a running command's output. */
   waitMs?: number | undefined;
 }
 
 export interface OutputWindow {
   bytes: Buffer;
-  /** Of the first byte. */
+  /** Offset of the first byte. */
   offset: number;
-  /** Bytes that the command has written to this channel so far. */
+  /** Bytes written to this channel so far. */
   total: number;
 }
 
-/** Nothing at all came from the node for this long. */
+/** The read fails when nothing has come from the node for this long. */
 const SILENCE_MS = 30_000;
 
 /**
- * The bytes of the window that are there: less than its length at the end of the output and before a gap in it.
- * @throws ServiceError `output_lost` with `{ from, to }` in details when its first byte is not kept, `body_too_large`,
- * `invalid_request` for a command that somebody listens to, `NotYourTurn` for one that has ended: to attach would take
- * its streams away.
+ * The available bytes of the window: fewer than its length at the end of the output, and in front of a gap.
+ * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is not kept any more,
+ * `body_too_large`, `invalid_request` for a running command that another client is attached to, `AttachedElsewhere` for an
+ * ended one: attaching would take the output away from that client.
  */
 export async function readOutput(
   node: Opener,
@@ -44,7 +44,7 @@ export async function readOutput(
   signal?: AbortSignal,
 ): Promise<OutputWindow> {
   const runs = state.state === 'running';
-  if (!state.background && !runs && state.attached === true) throw new NotYourTurn();
+  if (!state.background && !runs && state.attached === true) throw new AttachedElsewhere();
   if (!state.background && runs) {
     throw new ServiceError('invalid_request', 'Another client is attached to this command and receives its output.');
   }
@@ -80,7 +80,7 @@ interface ReadingOptions {
   offset: number;
   length: number;
   total: number;
-  /** There is nothing yet: the first bytes that come are enough. */
+  /** There is no output yet: the first bytes that arrive end the read. */
   waits: boolean;
 }
 
@@ -118,7 +118,7 @@ class Reading {
           this.#lost(Number(message['to']));
         }
       },
-      // All that there was: less than was announced, if some of it was given up meanwhile.
+      // That was all: less than announced, if some of it was discarded meanwhile.
       fin: (channel) => {
         if (channel === Channel.ALL) this.#finish();
       },
@@ -127,19 +127,19 @@ class Reading {
     this.#stream = stream;
   }
 
-  /** Of one that waits for output, none has come; any other had something to send. */
+  /** For a read that waits for output, none is a valid answer; any other read should have got some. */
   timeIsUp(): void {
     if (this.#options.waits) return this.#finish();
     this.#done.reject(new ServiceError('deadline_exceeded', 'the node does not send the output'));
   }
 
-  /** The caller went away, or the server wants to shut down: what is on its way comes all the same. */
+  /** The caller went away, or the gateway drains: a read that waits ends early, any other completes on a drain. */
   stop(reason: ServiceError): void {
     if (this.#options.waits) this.#finish();
     else if (reason.code === 'cancelled') this.#done.reject(reason);
   }
 
-  /** Not acknowledged: the exit stays with the runner. */
+  /** A reset does not acknowledge the exit: the node keeps it. */
   close(): void {
     this.#stream?.reset(new ServiceError('cancelled'));
   }
@@ -154,7 +154,7 @@ class Reading {
 
   #lost(to: number): void {
     const { window, offset, length } = this.#options;
-    // A gap in the middle ends the window: the next one begins in it, and is told.
+    // A gap in the middle ends this window; the next one begins in the gap and reports it.
     if (this.#got > 0) return this.#finish();
     if (window.offset >= 0) {
       return this.#done.reject(new ServiceError('output_lost', undefined, { details: { from: this.#start, to } }));

@@ -1,4 +1,4 @@
-/** A blocking request, as the stream that a node understands and the bytes that follow on it. */
+/** Turns an exec request into the OPEN payload for a node and the bytes that follow it. */
 import { DEFAULT_EXEC_TIMEOUT_MS, DEFAULT_KILL_GRACE_MS, MAX_INLINE_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { ExecOpen, ExecRequest } from '../../protocol/exec.ts';
@@ -7,24 +7,24 @@ export interface Program {
   open: ExecOpen;
   script: Buffer | null;
   stdin: Buffer | null;
-  /** From its start until its exit must be here. Null: it may take any time. */
+  /** From the start until the exit must have arrived. Null: unbounded. */
   limitMs: number | null;
 }
 
-/** Between the last thing that a node can do about a command that runs too long and the word of it. */
+/** Between the node's last means against a command that runs too long and the arrival of its exit. */
 const EXIT_MARGIN_MS = 15_000;
 
 export interface ProgramContext {
   sandbox: string;
   id: string;
-  /** How long it goes on while the gateway has lost it. */
+  /** How long it keeps running while no gateway is attached. */
   detachedMs: number;
 }
 
-/** @throws ServiceError `invalid_request` for stdin that is not base64 although it says so. */
+/** @throws ServiceError `invalid_request` for stdin that is declared as base64 and is not. */
 export function programOf(request: ExecRequest, { sandbox, id, detachedMs }: ProgramContext): Program {
   const { stdin, maxOutputBytes: _cap, encoding, background, command, ...fields } = request;
-  // A job in the background runs for as long as it likes; what somebody waits for does not.
+  // A background job may run indefinitely; a command that a caller waits for may not.
   const timeoutMs = request.timeoutMs ?? (background ? undefined : DEFAULT_EXEC_TIMEOUT_MS);
   const asScript = command !== undefined && Buffer.byteLength(command) > MAX_INLINE_SCRIPT_BYTES;
   const script = asScript ? Buffer.from(command) : null;

@@ -1,6 +1,6 @@
 /**
- * One blocking exec, from its OPEN to its result, across as many links as it takes: after a cut it is opened again by
- * the same id (which runs once) or, once it is known to run, attached to at the offsets that have come.
+ * One blocking exec, from its OPEN to its result, across as many links as it takes. After a cut it is opened again under
+ * the same id (an id runs only once) or, once it is known to run, attached to at the offsets received so far.
  */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { sleep } from '../../lib/deadline.ts';
@@ -15,7 +15,7 @@ import type { Program } from './program.ts';
 
 export interface RunOptions {
   program: Program;
-  /** The sandbox's node, waited for if need be. Rejects with `node_unavailable` when it stays away. */
+  /** The sandbox's node; waits for it if necessary. Rejects with `node_unavailable` when it stays away. */
   locate(signal: AbortSignal): Promise<Opener>;
   maxOutputBytes: number;
   encoding: 'utf8' | 'base64';
@@ -23,20 +23,20 @@ export interface RunOptions {
   signal?: AbortSignal | undefined;
   /** How long to look for the command after its link was cut. */
   resumeMs: number;
-  /** Leave the exit with the runner for whoever asks again, for an hour. */
+  /** Leave the exit with the node, which keeps it for an hour, in case the caller asks again. */
   keepExit: boolean;
 }
 
-/** The link or the node is gone; the command itself may be well. */
+/** The link or the node is gone; the command itself may still run. */
 const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
-/** Between our kill and the exit that it brings. */
+/** How long to wait for the exit after a kill. */
 const KILL_PATIENCE_MS = 10_000;
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 1_000;
 
 const NO_EXIT = (): ServiceError => new ServiceError('interrupted', 'the stream of the command ended without an exit');
 
-/** Resolves with the result, or rejects with a typed error: never an exit that was not told. */
+/** Resolves with the result, or rejects with a ServiceError. Never makes up an exit. */
 export function runExec(options: RunOptions): Promise<ExecResult> {
   return new Run(options).result;
 }
@@ -44,7 +44,7 @@ export function runExec(options: RunOptions): Promise<ExecResult> {
 class Run {
   readonly #options: RunOptions;
   readonly #done = Promise.withResolvers<ExecResult>();
-  /** Ends the wait for a node, while there is one. */
+  /** Aborts the wait for a node; null while there is none. */
   #waiting: AbortController | null = null;
   readonly #askedAt = performance.now();
   readonly #stdout: Capture;
@@ -52,7 +52,7 @@ class Run {
   #stream: MuxStream | null = null;
   #sent = false;
   readonly #strays = new Strays();
-  /** Its input is on its way over the stream at hand. */
+  /** Stdin is being sent over the current stream. */
   #fed = false;
   #opened = false;
   #locatedMs: number | null = null;
@@ -86,7 +86,7 @@ class Run {
       const node = await this.#locate();
       if (this.#settled) return;
       this.#locatedMs ??= performance.now() - this.#askedAt;
-      // An id that nobody has used before cannot be found running: its input need not wait for the answer.
+      // A fresh id cannot belong to a running command, so stdin need not wait for the answer.
       const fresh = !this.#sent && !this.#options.keepExit;
       this.#strays.asked();
       const stream = node.open(this.#request(), this.#handler());
@@ -146,7 +146,7 @@ class Run {
       event: (message) => this.#onEvent(message),
       fin: (channel) => {
         if (channel !== Channel.ALL) return;
-        // FIN ALL for FIN ALL acknowledges the exit, and the runner forgets it; RESET does not.
+        // Answering FIN ALL with FIN ALL acknowledges the exit, and the node forgets it; RESET does not.
         if (this.#settled) this.#stream?.end();
         else this.#giveUp(NO_EXIT());
       },
@@ -172,7 +172,7 @@ class Run {
         this.#limit = setTimeout(() => this.#giveUp(late), limitMs);
       }
     }
-    // The rest of stdin, from where the runner says it is. Of a command that it has just started there is nothing yet.
+    // The rest of stdin, from the offset that the node reports; from the start if it has just started the command.
     if (stdin === null || stream === null || this.#fed) return;
     const taken = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
     this.#sendStdin(stream, stdin.subarray(Math.max(0, taken))).catch((error: unknown) => {
@@ -221,25 +221,25 @@ class Run {
     const now = performance.now();
     this.#cutAt ??= now;
     this.#tries += 1;
-    // Nothing was ever sent: to say so lets the caller try again.
+    // Nothing was ever sent: this error tells the caller that a retry is safe.
     if (now - this.#cutAt > this.#options.resumeMs || (!this.#sent && error.code === 'node_unavailable')) {
       return this.#fail(this.#sent ? new ServiceError('interrupted', undefined, { cause: error }) : error);
     }
     void this.#begin();
   }
 
-  /** The command ran, and nobody knows it any more. */
+  /** A command that ran and is unknown now was interrupted. */
   #explain(error: ServiceError): ServiceError {
     if (!this.#opened || error.code !== 'exec_not_found') return error;
     return new ServiceError('interrupted', undefined, { cause: error });
   }
 
-  /** The caller has gone. */
+  /** The caller went away. */
   #kill(): void {
     if (this.#settled || this.#killed) return;
     this.#killed = true;
     this.#stream?.urgent({ type: 'kill' });
-    // Not known to run: without us it is killed, by the runner, as soon as it does.
+    // Nothing was sent yet, so nothing needs to be killed.
     if (this.#stream === null && !this.#sent) return this.#giveUp(new ServiceError('cancelled'));
     this.#patience = setTimeout(() => this.#giveUp(new ServiceError('cancelled')), KILL_PATIENCE_MS).unref();
   }

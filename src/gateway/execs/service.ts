@@ -1,4 +1,4 @@
-/** What can be done with commands in sandboxes, whichever door the call came through. */
+/** Operations on commands in sandboxes, for every API. */
 import * as z from 'zod';
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { sleep } from '../../lib/deadline.ts';
@@ -11,18 +11,18 @@ import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
 import type { Admission } from '../tenants/admission.ts';
-import { Audiences } from './audience.ts';
+import { ExecWaiters } from './waiters.ts';
 import { execIdFor } from './ids.ts';
 import { startInBackground } from './job.ts';
 import { withExit } from './exit.ts';
 import { readOutput, type OutputWindow, type WindowRequest } from './output.ts';
 import { programOf } from './program.ts';
 import { runExec } from './run.ts';
-import { inTurn } from './turn.ts';
+import { retryWhileAttached } from './attach-retry.ts';
 
 export interface ExecCallOptions {
   idempotencyKey?: string | undefined;
-  /** The caller went away: the command is killed, with an idempotency key if nobody comes back with it soon. */
+  /** The caller went away: the command is killed. With an idempotency key, only if nobody comes back with the key soon. */
   signal?: AbortSignal | undefined;
 }
 
@@ -36,27 +36,27 @@ export interface ExecServiceDeps {
 }
 
 interface ExecObserver {
-  /** A command that somebody waited for: how it went, and its phases. */
+  /** A command with a waiting caller has finished. */
   finished(outcome: 'exit' | 'timeout' | 'error', timings?: { queueMs: number; runMs: number; totalMs: number }): void;
 }
 
 const ListAnswer = z.object({ execs: z.array(ExecState).max(100_000) });
-/** For a client to come back with its idempotency key after its connection broke. */
+/** How long a client may take to come back with its idempotency key after its connection broke. */
 const RETURN_MS = 5_000;
 const FIRST_LOOK_MS = 10;
 const MAX_LOOK_MS = 250;
 
 export class ExecService {
   readonly #deps: ExecServiceDeps;
-  readonly #audiences = new Audiences(RETURN_MS);
+  readonly #waiters = new ExecWaiters(RETURN_MS);
 
   constructor(deps: ExecServiceDeps) {
     this.#deps = deps;
   }
 
   /**
-   * Runs a command and waits for its end. A non-zero exit is a result. The same idempotency key again: the same result,
-   * and the command does not run again.
+   * Runs a command and waits for its end. A non-zero exit is a result. A repeated idempotency key gets the same result, and
+   * the command does not run again.
    * @throws ServiceError `exec_…` when it never ran, `interrupted` when its outcome is unknown, `sandbox_…`,
    * `node_unavailable`, `quota_exceeded`, `cancelled` after the caller's signal.
    */
@@ -85,7 +85,7 @@ export class ExecService {
     });
   }
 
-  /** Starts a command that goes on by itself. Resolves once it runs. @throws ServiceError as `run` */
+  /** Starts a background command. Resolves once it runs. @throws ServiceError as `run` */
   async start(
     tenant: string,
     sandbox: string,
@@ -101,14 +101,14 @@ export class ExecService {
   }
 
   /**
-   * Counts a command that a door itself brings to its end, until the returned function is called.
-   * @throws ServiceError `quota_exceeded` when the tenant has as many in hand as it may.
+   * Counts a command that the caller sees to its end itself, until the returned function is called.
+   * @throws ServiceError `quota_exceeded` when the tenant runs as many as it may.
    */
   enter(tenant: string): () => void {
     return this.#deps.admission.enter(tenant);
   }
 
-  /** A stream on the sandbox's node, once there is one. @throws ServiceError */
+  /** Opens a stream on the sandbox's node, once it has one. @throws ServiceError */
   async open(
     tenant: string,
     request: Json & { sandbox: string },
@@ -120,18 +120,18 @@ export class ExecService {
     return node.open(request, handler);
   }
 
-  /** What runs, and what has ended and was not yet acknowledged. */
+  /** Running commands, and ended ones that were not acknowledged yet. */
   async list(tenant: string, sandbox: string, ids?: readonly string[]): Promise<ExecState[]> {
     const node = await this.#deps.sandboxes.locate(tenant, sandbox);
     const answer = await node.call({ op: 'execs', sandbox, ...(ids === undefined ? {} : { ids: [...ids] }) });
     const parsed = ListAnswer.safeParse(answer);
     if (!parsed.success) throw new ServiceError('protocol_error', 'the agent sent a list that cannot be read');
     const { execs } = parsed.data;
-    // Whoever asks for some wants to know how they ended; a list of all does not say it of each.
+    // Exits are read one by one, so only for commands that were asked for by id.
     return ids === undefined ? execs : Promise.all(execs.map((state) => withExit(node, sandbox, state)));
   }
 
-  /** As soon as it has exited, or after `waitMs`. @throws ServiceError `exec_not_found` */
+  /** One command: as soon as it has exited, or after `waitMs`. @throws ServiceError `exec_not_found` */
   async get(
     tenant: string,
     sandbox: string,
@@ -148,7 +148,7 @@ export class ExecService {
     }
   }
 
-  /** A window of what a command wrote. @throws ServiceError `output_lost`, `exec_not_found`, `body_too_large` */
+  /** A window of a command's output. @throws ServiceError `output_lost`, `exec_not_found`, `body_too_large` */
   async output(
     tenant: string,
     sandbox: string,
@@ -156,14 +156,14 @@ export class ExecService {
     window: WindowRequest,
     signal?: AbortSignal,
   ): Promise<OutputWindow> {
-    return inTurn(async () => {
+    return retryWhileAttached(async () => {
       const state = await this.get(tenant, sandbox, id);
       const node = await this.#deps.sandboxes.locate(tenant, sandbox);
       return readOutput(node, sandbox, state, window, signal);
     }, signal);
   }
 
-  /** To the command's own group, or with `all` to everything it started. @throws ServiceError `exec_not_found` */
+  /** Signals the command's process group, or with `all` everything it started. @throws ServiceError `exec_not_found` */
   async signal(tenant: string, sandbox: string, id: string, signal: SignalName, all = false): Promise<void> {
     const node = await this.#deps.sandboxes.locate(tenant, sandbox);
     await node.call({ op: 'signal', sandbox, id, signal, all });
@@ -192,11 +192,11 @@ export class ExecService {
       if (key === undefined) return await admitted(newExecId(), options.signal);
       const call = { scope: `exec ${tenant} ${sandbox}`, key, request };
       const id = execIdFor(tenant, sandbox, key);
-      const seat = this.#audiences.join(id, options.signal);
+      const waiter = this.#waiters.join(id, options.signal);
       try {
-        return await idempotency.run(call, () => admitted(id, seat.signal));
+        return await idempotency.run(call, () => admitted(id, waiter.signal));
       } finally {
-        seat.leave();
+        waiter.leave();
       }
     } finally {
       release();

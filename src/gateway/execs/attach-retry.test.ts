@@ -34,12 +34,12 @@ test('a client that has not yet taken the output of an ended command keeps it, a
 });
 
 test('what was taken over by another is tried again', async () => {
-  const { inTurn } = await import('./turn.ts');
+  const { retryWhileAttached } = await import('./attach-retry.ts');
   let tries = 0;
   const read = () => (++tries < 3 ? Promise.reject(new ServiceError('cancelled')) : Promise.resolve('read'));
-  expect(await inTurn(read)).toBe('read');
+  expect(await retryWhileAttached(read)).toBe('read');
   const gone = AbortSignal.abort();
-  await expect(inTurn(() => Promise.reject(new ServiceError('cancelled')), gone)).rejects.toMatchObject({
+  await expect(retryWhileAttached(() => Promise.reject(new ServiceError('cancelled')), gone)).rejects.toMatchObject({
     code: 'cancelled',
   });
 });

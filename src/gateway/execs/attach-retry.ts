@@ -1,0 +1,38 @@
+/**
+ * Only one reader at a time can be attached to a command; attaching takes it away from the reader before. So those who read
+ * the output of an ended command wait for each other, across gateways, and for a client that is still reading it.
+ */
+import { sleep } from '../../lib/deadline.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+
+/** Another reader is attached at the moment. */
+export class AttachedElsewhere extends ServiceError {
+  override readonly name = 'AttachedElsewhere';
+
+  constructor() {
+    super('invalid_request', 'Another client is attached to this command and receives its output.');
+  }
+}
+
+const PATIENCE_MS = 10_000;
+const FIRST_PAUSE_MS = 4;
+const MAX_PAUSE_MS = 250;
+
+/** Retries `read` while another reader is attached. @throws what `read` throws; `AttachedElsewhere` after 10 s. */
+export async function retryWhileAttached<T>(read: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  const until = performance.now() + PATIENCE_MS;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)) {
+    try {
+      return await read();
+    } catch (error) {
+      const others = error instanceof AttachedElsewhere || wasTaken(error);
+      if (!others || signal?.aborted) throw error;
+      if (performance.now() > until) throw new AttachedElsewhere();
+    }
+    // Jitter, so that readers that collided do not collide again.
+    await sleep(pauseMs * (0.5 + Math.random()), signal);
+  }
+}
+
+/** Another reader attached while we were reading. */
+const wasTaken = (error: unknown): boolean => error instanceof ServiceError && error.code === 'cancelled';
