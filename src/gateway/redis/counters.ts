@@ -3,13 +3,13 @@
  * fits by its own claims and its own buckets, so a tenant may come to a little more than its bounds for that time.
  */
 import { randomUUID } from 'node:crypto';
-import type { Application, Seen, Sight, TenantCounters, Verdict } from '../tenants/counters.ts';
+import type { Application, Seen, UsageSnapshot, TenantCounters, Verdict } from '../tenants/counters.ts';
 import { MemoryCounters } from '../tenants/memory-counters.ts';
 import { admit, markPlaced, OLD_PAGE, release, type Short } from './claims.ts';
 import { exchange, withdraw, type Board } from './exchange.ts';
 import { KEYS } from './keys.ts';
 import { unavailable, type RedisLink } from './link.ts';
-import { commandsText, sightsOf, sightText, sumOfCommands } from './told.ts';
+import { commandsText, snapshotsOf, snapshotText, sumOfCommands } from './tenant-messages.ts';
 
 export interface RedisCountersOptions {
   link: RedisLink;
@@ -22,7 +22,7 @@ export interface RedisCountersOptions {
 }
 
 const COMMANDS: Board = [KEYS.commands, KEYS.commandEnds];
-const SIGHTS: Board = [KEYS.sights, KEYS.sightEnds];
+const SNAPSHOTS: Board = [KEYS.sights, KEYS.sightEnds];
 const SAID_MS = 5_000;
 const HEARD_MS = 3_000;
 /** Longer than it takes to send a sandbox to a node, or to write down that it waits. */
@@ -69,14 +69,14 @@ export class RedisCounters implements TenantCounters {
     return sumOfCommands(await this.#tell(COMMANDS, commandsText(running)));
   }
 
-  async compare(sight: Sight): Promise<readonly Sight[]> {
-    return sightsOf(await this.#tell(SIGHTS, sightText(sight)));
+  async compare(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]> {
+    return snapshotsOf(await this.#tell(SNAPSHOTS, snapshotText(snapshot)));
   }
 
   async stop(): Promise<void> {
     await this.#alone.stop();
     if (!this.#link.up) return;
-    for (const board of [COMMANDS, SIGHTS]) await withdraw(this.#link, board, this.#me).catch(() => undefined);
+    for (const board of [COMMANDS, SNAPSHOTS]) await withdraw(this.#link, board, this.#me).catch(() => undefined);
   }
 
   async #tell(board: Board, text: string): Promise<string[]> {

@@ -8,7 +8,7 @@ import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
 import { KEYS } from './keys.ts';
-import { codeOf, ENDED, reasonOf } from './refusals.ts';
+import { codeOf, ENDED, reasonOf } from './errors.ts';
 
 export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may hold a password, which is told to nobody. */

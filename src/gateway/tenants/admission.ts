@@ -7,7 +7,7 @@ import type { Entry } from '../sandboxes/entry.ts';
 import type { Claim, Rate, Seen, TenantCounters, Usage, Verdict } from './counters.ts';
 import type { TenantRules } from './file.ts';
 import { milliCpus } from './placed-usage.ts';
-import type { Sights } from './sights.ts';
+import type { ObservedUsage } from './observed-usage.ts';
 import type { Tenants } from './tenants.ts';
 
 /** What a tenant can run out of, as it is told in `details.quota` and in metrics. */
@@ -17,7 +17,7 @@ export interface AdmissionDeps {
   tenants: Tenants;
   counters: TenantCounters;
   /** What tenants have on the nodes. */
-  sights: Sights;
+  observed: ObservedUsage;
   /** Not all nodes have said yet what they have. */
   learning: () => boolean;
   /** What this gateway knows of a sandbox. */
@@ -70,7 +70,7 @@ export class Admission {
    * `node_unavailable` while it is not known yet what the tenant has.
    */
   async admit(tenant: string, specs: readonly SandboxSpec[]): Promise<void> {
-    const { tenants, counters, sights, queueWaitMs } = this.#deps;
+    const { tenants, counters, observed, queueWaitMs } = this.#deps;
     const rules = tenants.of(tenant);
     const most = bounds(rules);
     const bounded = isBounded(rules);
@@ -82,7 +82,7 @@ export class Admission {
       const message = 'This server has just started and does not know yet what the tenant has.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
-    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - sights.of(tenant)[kind]);
+    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - observed.of(tenant)[kind]);
     const verdict = await counters.admit({
       tenant,
       claims,
@@ -93,7 +93,7 @@ export class Admission {
       keptMs: queueWaitMs + CLAIM_SLACK_MS,
       seen: this.#deps.seen,
     });
-    if (!verdict.admitted) throw this.#refusal(tenant, rules, sights.of(tenant), verdict);
+    if (!verdict.admitted) throw this.#refusal(tenant, rules, observed.of(tenant), verdict);
     for (const { id } of claims) this.#claimed.set(id, tenant);
   }
 
@@ -201,10 +201,10 @@ export class Admission {
   #exchange(): void {
     if (this.#exchanging) return;
     this.#exchanging = true;
-    const { counters, sights } = this.#deps;
+    const { counters, observed } = this.#deps;
     const exchanged = Promise.all([
       counters.exchange(new Map(this.#running)).then((others) => (this.#elsewhere = others)),
-      counters.compare(sights.own).then((others) => sights.heard(others)),
+      counters.compare(observed.own).then((others) => observed.heard(others)),
     ]);
     background(
       exchanged.finally(() => (this.#exchanging = false)),

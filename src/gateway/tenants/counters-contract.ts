@@ -1,6 +1,6 @@
 /** What every form of `TenantCounters` keeps. A test file calls this with a subject of its own. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Application, Claim, Seen, Sight, TenantCounters } from './counters.ts';
+import type { Application, Claim, Seen, UsageSnapshot, TenantCounters } from './counters.ts';
 
 export interface CountersSubject {
   name: string;
@@ -213,11 +213,14 @@ export function countersContract(subject: CountersSubject): void {
 
     test('each gateway hears what the others see', async ({ skip }) => {
       const { other } = opened;
-      const sight: Sight = { nodes: 3, usage: new Map([['red', { sandboxes: 2, milliCpus: 1500, memoryMb: 600.5 }]]) };
-      expect(await counters.compare(sight)).toEqual([]);
+      const snapshot: UsageSnapshot = {
+        nodes: 3,
+        usage: new Map([['red', { sandboxes: 2, milliCpus: 1500, memoryMb: 600.5 }]]),
+      };
+      expect(await counters.compare(snapshot)).toEqual([]);
       if (other === null) return skip('there is but one gateway');
-      const nothing: Sight = { nodes: 0, usage: new Map() };
-      expect(await other.compare(nothing)).toEqual([sight]);
+      const nothing: UsageSnapshot = { nodes: 0, usage: new Map() };
+      expect(await other.compare(nothing)).toEqual([snapshot]);
       expect(await counters.compare(nothing)).toEqual([nothing]);
     });
   });

@@ -60,7 +60,7 @@ export type Verdict =
   | { admitted: false; short: 'rate'; waitMs: number };
 
 /** What a gateway sees of what tenants have on the nodes. */
-export interface Sight {
+export interface UsageSnapshot {
   /** How many nodes it hears. */
   nodes: number;
   /** Of tenants that have bounds, and any sandbox. */
@@ -85,6 +85,6 @@ export interface TenantCounters {
    */
   exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>;
   /** Tells the others what this gateway sees, and answers what each of them does. Called as often, and counts as long. */
-  compare(sight: Sight): Promise<readonly Sight[]>;
+  compare(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]>;
   stop(): Promise<void>;
 }

@@ -3,7 +3,7 @@ import {
   USAGE_KINDS,
   type Application,
   type Claim,
-  type Sight,
+  type UsageSnapshot,
   type TenantCounters,
   type Usage,
   type Verdict,
@@ -49,7 +49,7 @@ export class MemoryCounters implements TenantCounters {
     return Promise.resolve(new Map());
   }
 
-  compare(): Promise<readonly Sight[]> {
+  compare(): Promise<readonly UsageSnapshot[]> {
     return Promise.resolve([]);
   }
 

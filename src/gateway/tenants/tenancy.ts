@@ -8,7 +8,7 @@ import type { Seen, TenantCounters } from './counters.ts';
 import type { TenantsFile } from './file.ts';
 import { TenantMetrics } from './metrics.ts';
 import { PlacedUsage } from './placed-usage.ts';
-import { Sights } from './sights.ts';
+import { ObservedUsage } from './observed-usage.ts';
 import { Tenants } from './tenants.ts';
 
 export interface TenancyDeps {
@@ -38,11 +38,11 @@ export function startTenancy(deps: TenancyDeps): Tenancy {
   const { file, counters, store, learning, hears, informed, queueWaitMs, metrics, log } = deps;
   const tenants = new Tenants(file);
   const placed = new PlacedUsage();
-  const sights = new Sights({ placed, hears, bounded: (tenant) => isBounded(tenants.of(tenant)) });
+  const observed = new ObservedUsage({ placed, hears, bounded: (tenant) => isBounded(tenants.of(tenant)) });
   const admission = new Admission({
     tenants,
     counters,
-    sights,
+    observed,
     learning,
     seen: (id) => seenOf(store.get(id), informed()),
     queueWaitMs,

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
-import type { Sight } from '../../../src/gateway/tenants/counters.ts';
+import type { UsageSnapshot } from '../../../src/gateway/tenants/counters.ts';
 import { parseTenants } from '../../../src/gateway/tenants/file.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
@@ -41,7 +41,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant', () => {
     const heard = vi.spyOn(cutOff.services.shared.counters, 'compare');
     const told = (): unknown[] =>
       heard.mock.settledResults.flatMap(({ value }) =>
-        (value as Sight[]).map(({ usage }) => usage.get('default')?.sandboxes),
+        (value as UsageSnapshot[]).map(({ usage }) => usage.get('default')?.sandboxes),
       );
     await cutOff.services.registry.all[0]?.link?.stop();
     await cutOff.until('it has given them up', () => known(cutOff) === 0);

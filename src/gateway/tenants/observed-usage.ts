@@ -2,10 +2,10 @@
  * What each tenant has on the nodes, also while this gateway is cut off from some of them: gateways tell each other every
  * second what they see, and who hears more nodes knows more.
  */
-import type { Sight, Usage } from './counters.ts';
+import type { UsageSnapshot, Usage } from './counters.ts';
 import type { PlacedUsage } from './placed-usage.ts';
 
-export interface SightsOptions {
+export interface ObservedUsageOptions {
   placed: PlacedUsage;
   /** Nodes that this gateway hears now. */
   hears: () => number;
@@ -13,23 +13,26 @@ export interface SightsOptions {
   bounded: (tenant: string) => boolean;
 }
 
-export class Sights {
-  readonly #options: SightsOptions;
-  #best: Sight | null = null;
+export class ObservedUsage {
+  readonly #options: ObservedUsageOptions;
+  #best: UsageSnapshot | null = null;
 
-  constructor(options: SightsOptions) {
+  constructor(options: ObservedUsageOptions) {
     this.#options = options;
   }
 
   /** What is to be told to others. */
-  get own(): Sight {
+  get own(): UsageSnapshot {
     const { placed, hears, bounded } = this.#options;
     return { nodes: hears(), usage: new Map([...placed.all].filter(([tenant]) => bounded(tenant))) };
   }
 
   /** What others told just now. */
-  heard(others: readonly Sight[]): void {
-    this.#best = others.reduce<Sight | null>((best, one) => (one.nodes > (best?.nodes ?? 0) ? one : best), null);
+  heard(others: readonly UsageSnapshot[]): void {
+    this.#best = others.reduce<UsageSnapshot | null>(
+      (best, one) => (one.nodes > (best?.nodes ?? 0) ? one : best),
+      null,
+    );
   }
 
   /** By this gateway's own word as long as no other hears more nodes; else by whoever has seen more of the tenant's. */

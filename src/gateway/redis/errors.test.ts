@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { codeOf, ENDED, reasonOf } from './refusals.ts';
+import { codeOf, ENDED, reasonOf } from './errors.ts';
 
 test.each([
   ["READONLY You can't write against a read only replica.", 'READONLY'],

@@ -1,13 +1,13 @@
 /** What gateways tell each other of tenants, as text: what one of another version says may not be readable. */
 import * as z from 'zod';
-import type { Sight } from '../tenants/counters.ts';
+import type { UsageSnapshot } from '../tenants/counters.ts';
 
 const Commands = z.array(z.tuple([z.string(), z.number()]));
 
 const Amount = z.number().min(0);
-const Sights = z
+const Snapshot = z
   .object({ nodes: z.int().min(0), usage: z.array(z.tuple([z.string(), Amount, Amount, Amount])) })
-  .transform(({ nodes, usage }): Sight => {
+  .transform(({ nodes, usage }): UsageSnapshot => {
     const entries = usage.map(
       ([tenant, sandboxes, milliCpus, memoryMb]) => [tenant, { sandboxes, milliCpus, memoryMb }] as const,
     );
@@ -25,7 +25,7 @@ export function sumOfCommands(said: readonly string[]): Map<string, number> {
   return sum;
 }
 
-export function sightText({ nodes, usage }: Sight): string {
+export function snapshotText({ nodes, usage }: UsageSnapshot): string {
   const words = [...usage].map(([tenant, { sandboxes, milliCpus, memoryMb }]) => [
     tenant,
     sandboxes,
@@ -35,7 +35,8 @@ export function sightText({ nodes, usage }: Sight): string {
   return JSON.stringify({ nodes, usage: words });
 }
 
-export const sightsOf = (said: readonly string[]): Sight[] => said.flatMap((text) => read(Sights, text) ?? []);
+export const snapshotsOf = (said: readonly string[]): UsageSnapshot[] =>
+  said.flatMap((text) => read(Snapshot, text) ?? []);
 
 function read<T>(schema: z.ZodType<T>, text: string): T | undefined {
   try {
