@@ -9,7 +9,7 @@ import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
-import { readSettings, wholeNumber, words } from './settings.ts';
+import { readEnv, wholeNumber, words } from './env-schema.ts';
 
 export interface ApiKey {
   tenant: string;
@@ -102,7 +102,7 @@ const Environment = z.object({
 
 function settings(env: Record<string, string | undefined>): z.infer<typeof Environment> {
   try {
-    return readSettings(Environment, env);
+    return readEnv(Environment, env);
   } catch (error) {
     throw new ConfigError((error as Error).message);
   }

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import * as z from 'zod';
 import { NODE_PORT } from '../../protocol/node.ts';
-import { readSettings, wholeNumber, words } from '../settings.ts';
+import { readEnv, wholeNumber, words } from '../env-schema.ts';
 
 /** Which address of a node that has several. auto: IPv4 where there is one. */
 export type Family = 'auto' | '4' | '6';
@@ -74,7 +74,7 @@ const Environment = z.object({
 
 /** @throws Error that says what is wrong with which variable. */
 export function parseDiscoveryConfig(env: Record<string, string | undefined>): DiscoveryConfig {
-  const e = readSettings(Environment, env);
+  const e = readEnv(Environment, env);
   return {
     source: sourceOf(e),
     family: e.MILLIBOX_DISCOVERY_FAMILY,

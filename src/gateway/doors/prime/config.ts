@@ -1,6 +1,6 @@
 /** What an operator can set about this door. Read by the gateway's config.ts; nothing here looks at the environment. */
 import * as z from 'zod';
-import { readSettings, wholeNumber, words } from '../../settings.ts';
+import { readEnv, wholeNumber, words } from '../../env-schema.ts';
 import type { PortRange } from './tcp-ports.ts';
 
 export interface PrimeConfig {
@@ -56,7 +56,7 @@ const Environment = z.object({
 
 /** @throws Error that says what is wrong with which variable. */
 export function parsePrimeConfig(env: Record<string, string | undefined>): PrimeConfig {
-  const e = readSettings(Environment, env);
+  const e = readEnv(Environment, env);
   return {
     ...DEFAULT_PRIME_CONFIG,
     publicUrl: e.MILLIBOX_PRIME_PUBLIC_URL?.replace(/\/+$/, '') ?? null,

@@ -14,7 +14,7 @@ export const wholeNumber = (min: number, max: number, fallback: number) =>
 export const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
 
 /** What is given empty counts as not given. @throws Error that says of each variable what is wrong with it. */
-export function readSettings<T>(schema: z.ZodType<T>, env: Record<string, string | undefined>): T {
+export function readEnv<T>(schema: z.ZodType<T>, env: Record<string, string | undefined>): T {
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const parsed = schema.safeParse(present);
   if (parsed.success) return parsed.data;
