@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import type { Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { exitCodeOfSignal } from '../io/exit-code.ts';
-import { landFile } from '../io/land.ts';
+import { writeFileAtomically } from '../io/atomic-file.ts';
 import { location } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
 import { awaitEndSignal } from '../io/signals.ts';
@@ -99,7 +99,7 @@ async function download(sandbox: Sandbox, from: string, to: string, signal: Abor
     await unpackTree(sandbox.files.downloadTar(from, { signal }), target);
     return;
   }
-  await landFile(sandbox.files.readStream(from, { signal }), target, { mode: there.mode, signal });
+  await writeFileAtomically(sandbox.files.readStream(from, { signal }), target, { mode: there.mode, signal });
 }
 
 /** Under which name a copy of it lands in a directory. What has no name of its own is copied as what is in it. */

@@ -11,7 +11,7 @@ import { pipeline } from 'node:stream/promises';
  * that is there keeps its mode.
  * @throws the abort reason, or why it cannot be written or read
  */
-export async function landFile(
+export async function writeFileAtomically(
   source: AsyncIterable<Uint8Array>,
   target: string,
   { mode, signal }: { mode: number; signal: AbortSignal },

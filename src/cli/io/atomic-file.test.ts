@@ -11,7 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { landFile } from './land.ts';
+import { writeFileAtomically } from './atomic-file.ts';
 
 let home: string;
 beforeEach(() => void (home = mkdtempSync(join(tmpdir(), 'land-'))));
@@ -27,7 +27,7 @@ async function* bytes(...pieces: (string | Error)[]): AsyncGenerator<Buffer> {
 
 test('parents are made, and a name of 255 bytes is no trouble', async () => {
   const target = join(home, 'a/b', 'n'.repeat(255));
-  await landFile(bytes('one', 'two'), target, { mode: 0o640, signal });
+  await writeFileAtomically(bytes('one', 'two'), target, { mode: 0o640, signal });
   expect(readFileSync(target, 'utf8')).toBe('onetwo');
   expect(statSync(target).mode & 0o777).toBe(0o640);
 });
@@ -35,14 +35,16 @@ test('parents are made, and a name of 255 bytes is no trouble', async () => {
 test('what breaks off, or is given up, leaves what was there and nothing else', async () => {
   const target = join(home, 'file');
   writeFileSync(target, 'before');
-  await expect(landFile(bytes('half', new Error('cut')), target, { mode: 0o644, signal })).rejects.toThrow('cut');
+  await expect(writeFileAtomically(bytes('half', new Error('cut')), target, { mode: 0o644, signal })).rejects.toThrow(
+    'cut',
+  );
   const stop = new AbortController();
   const stalled = (async function* () {
     yield Buffer.from('half');
     stop.abort(new Error('ended'));
     await new Promise((_, reject) => setImmediate(() => reject(stop.signal.reason as Error)));
   })();
-  await expect(landFile(stalled, target, { mode: 0o644, signal: stop.signal })).rejects.toThrow();
+  await expect(writeFileAtomically(stalled, target, { mode: 0o644, signal: stop.signal })).rejects.toThrow();
   expect(readFileSync(target, 'utf8')).toBe('before');
   expect(readdirSync(home)).toEqual(['file']);
 });
@@ -50,7 +52,7 @@ test('what breaks off, or is given up, leaves what was there and nothing else', 
 test('a link stays a link, and what it leads to is replaced', async () => {
   writeFileSync(join(home, 'real'), 'before');
   symlinkSync('real', join(home, 'link'));
-  await landFile(bytes('after'), join(home, 'link'), { mode: 0o644, signal });
+  await writeFileAtomically(bytes('after'), join(home, 'link'), { mode: 0o644, signal });
   expect(lstatSync(join(home, 'link')).isSymbolicLink()).toBe(true);
   expect(readFileSync(join(home, 'real'), 'utf8')).toBe('after');
 });
@@ -58,7 +60,7 @@ test('a link stays a link, and what it leads to is replaced', async () => {
 test('a device stays one', async () => {
   const link = join(home, 'null');
   symlinkSync('/dev/null', link);
-  await landFile(bytes('gone'), link, { mode: 0o644, signal });
+  await writeFileAtomically(bytes('gone'), link, { mode: 0o644, signal });
   expect(statSync(link).isCharacterDevice()).toBe(true);
   expect(readdirSync(home)).toEqual(['null']);
 });
