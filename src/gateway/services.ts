@@ -217,5 +217,6 @@ function startQueue({
     },
     hearsAll: () => registry.all.every((node) => node.up),
     heard: (record) => store.hear(record),
+    withdrawn: (record) => store.withdrawn(record),
   });
 }

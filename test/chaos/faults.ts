@@ -40,8 +40,8 @@ export const ALLOWED = {
   'client link silent': AWAY,
   'node link flapping': NODE,
   'redis killed': AWAY,
-  // What waited and was let in by a gateway that has gone since is lost with it.
-  'redis emptied': [...AWAY, 'sandbox_not_found'],
+  // What waited and was let in by a gateway that has gone since is lost with it: it ends, or was never heard of elsewhere.
+  'redis emptied': [...AWAY, 'sandbox_ended', 'sandbox_not_found'],
   'redis full': AWAY,
   'redis a replica': AWAY,
   'redis slow': AWAY,

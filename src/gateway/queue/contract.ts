@@ -55,7 +55,13 @@ export function queueContract(subject: QueueSubject): void {
           gone.add(spec.id);
           return Promise.resolve('placed');
         },
-        { fits: () => room > 0, isOpen: (id) => !gone.has(id), hearsAll: () => true, heard: () => undefined },
+        {
+          fits: () => room > 0,
+          isOpen: (id) => !gone.has(id),
+          hearsAll: () => true,
+          heard: () => undefined,
+          withdrawn: () => undefined,
+        },
       );
       await expect.poll(() => queue.informed, WAIT).toBe(true);
       const add = async (tenant: string, id: string, weight?: number): Promise<string> => {

@@ -51,4 +51,11 @@ export class KnownLines extends Lines<Known> {
     this.#sharing?.heard(record);
     this.#telling = null;
   }
+
+  /** Passes on that whoever asked for it was turned down. */
+  tellWithdrawn(record: SandboxRecord): void {
+    this.#telling = record.id;
+    this.#sharing?.withdrawn(record);
+    this.#telling = null;
+  }
 }

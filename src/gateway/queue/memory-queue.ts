@@ -44,6 +44,9 @@ export class MemoryQueue implements PlacementQueue {
     this.#enqueue(ticket, false);
   }
 
+  /** There are no others. */
+  share(): void {}
+
   remove(id: string): void {
     this.#lines.remove(id);
     this.#rest();

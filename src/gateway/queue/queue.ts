@@ -50,6 +50,8 @@ export interface Sharing {
   hearsAll(): boolean;
   /** A sandbox that waits, or that ended while it waited, by the word of another gateway. */
   heard(record: SandboxRecord): void;
+  /** Another gateway has turned down whoever asked for it: with this record it has ended, unless it was made meanwhile. */
+  withdrawn(record: SandboxRecord): void;
 }
 
 export interface PlacementQueue {
@@ -62,6 +64,12 @@ export interface PlacementQueue {
    * `quota_exceeded` when its tenant has its share of the places.
    */
   add(ticket: Ticket): void | Promise<void>;
+  /**
+   * It waits already, as another gateway says: this one sees to it from now on as well, since that one may be about to
+   * take it back, or may have died before all of it was written down.
+   * @throws ServiceError as `add`
+   */
+  share(ticket: Ticket): void | Promise<void>;
   /** Nobody wants it any more. */
   remove(id: string): void;
   /** It has ended before any node had it: that holds for all gateways. A promise resolves when they can know. */

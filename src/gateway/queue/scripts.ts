@@ -21,7 +21,12 @@ const LEAVE = `
 export const ANNOUNCE = new Script(`
   local id, item, max, feed, tenant, share = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
   if redis.call('HEXISTS', KEYS[2], id) == 1 then return 'ended' end
-  if redis.call('HEXISTS', KEYS[1], id) == 1 then return 'waits' end
+  local waits = redis.call('HGET', KEYS[1], id)
+  if waits then
+    -- Whoever asked last has it: an earlier one may want to take it back.
+    if waits ~= item then redis.call('HSET', KEYS[1], id, item) end
+    return 'waits'
+  end
   local total = redis.call('HLEN', KEYS[1])
   local own = tonumber(redis.call('HGET', KEYS[4], tenant) or '0')
   if own >= share and total > own then return 'share' end
@@ -52,6 +57,16 @@ export const END = new Script(`
   end
   local sequence = redis.call('INCR', KEYS[3])
   redis.call('PUBLISH', ARGV[4], '{"type":"ended","sequence":' .. sequence .. ',"record":' .. ARGV[2] .. '}')
+  return 1`);
+
+/** KEYS: waiting, sequence, places. ARGV: id, who announced it last, record, feed. */
+export const WITHDRAW = new Script(`
+  ${LEAVE}
+  local text = redis.call('HGET', KEYS[1], ARGV[1])
+  if not text or cjson.decode(text).by ~= ARGV[2] then return 0 end
+  leave(KEYS[1], KEYS[3], ARGV[1])
+  local sequence = redis.call('INCR', KEYS[2])
+  redis.call('PUBLISH', ARGV[4], '{"type":"withdrawn","sequence":' .. sequence .. ',"record":' .. ARGV[3] .. '}')
   return 1`);
 
 /** KEYS: waiting, sequence, places. ARGV: id, feed. */

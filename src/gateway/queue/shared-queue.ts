@@ -60,7 +60,6 @@ export class SharedQueue implements PlacementQueue {
     this.#own = new OwnTickets({
       ...parts,
       onWait: () => this.wake(),
-      bury: (record) => this.bury(record),
     });
     this.#server = new QueueServer({ ...parts, onPlaced: (id) => this.#own.forget(id) });
     this.#timer = setInterval(() => {
@@ -89,6 +88,7 @@ export class SharedQueue implements PlacementQueue {
     this.#options.room.start({
       waits: (item) => this.#waits(item),
       ended: (record) => this.#ended(record),
+      withdrawn: (record) => this.#withdrawn(record),
       gone: (id) => this.remove(id),
       all: (waiting, ended, lost) => this.#all(waiting, ended, lost),
     });
@@ -106,6 +106,10 @@ export class SharedQueue implements PlacementQueue {
     await Promise.race([settled, late]);
     answered = true;
     background(settled, 'place a sandbox', this.#options.log);
+  }
+
+  async share(ticket: Ticket): Promise<void> {
+    await this.#own.share(ticket);
   }
 
   remove(id: string): void {
@@ -191,6 +195,15 @@ export class SharedQueue implements PlacementQueue {
     this.#lines.tell(record);
   }
 
+  #withdrawn(record: SandboxRecord): void {
+    const { id } = record;
+    // Promised here as well: it is written down once more.
+    if (this.#own.has(id)) return this.#own.renew(id);
+    this.#orphans.delete(id);
+    this.#lines.remove(id);
+    this.#lines.tellWithdrawn(record);
+  }
+
   #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
@@ -201,7 +214,7 @@ export class SharedQueue implements PlacementQueue {
     }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
-    this.#own.renew();
+    this.#own.renewAll();
   }
 }
 

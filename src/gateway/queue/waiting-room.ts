@@ -12,20 +12,29 @@ import { GATEWAYS } from '../leader/redis-leader.ts';
 import { KEYS } from '../redis/keys.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { shareOf, type NoPlace } from './places.ts';
-import { ANNOUNCE, END, FORGET, GONE, READ } from './scripts.ts';
+import { ANNOUNCE, END, FORGET, GONE, READ, WITHDRAW } from './scripts.ts';
 
-export const WaitingItem = z.object({ record: SandboxRecord, priority: z.number(), weight: z.number() });
+export const WaitingItem = z.object({
+  record: SandboxRecord,
+  priority: z.number(),
+  weight: z.number(),
+  /** The gateway through which it was asked for last. */
+  by: z.string().optional(),
+});
 export type WaitingItem = z.infer<typeof WaitingItem>;
 
 const Message = z.discriminatedUnion('type', [
   z.object({ type: z.literal('waits'), sequence: z.number(), item: WaitingItem }),
   z.object({ type: z.literal('ended'), sequence: z.number(), record: SandboxRecord }),
+  z.object({ type: z.literal('withdrawn'), sequence: z.number(), record: SandboxRecord }),
   z.object({ type: z.literal('gone'), sequence: z.number(), id: z.string() }),
 ]);
 
 export interface RoomEvents {
   waits(item: WaitingItem): void;
   ended(record: SandboxRecord): void;
+  /** Whoever asked for it was turned down: it never came to be, unless somebody has made it meanwhile. */
+  withdrawn(record: SandboxRecord): void;
   /** It waits no more: a node has it. */
   gone(id: string): void;
   /**
@@ -99,6 +108,22 @@ export class WaitingRoom {
     ]);
   }
 
+  /**
+   * Whoever asked for it was turned down. The id stays free: a call of the same key may have it again, and what was asked
+   * for through another gateway since stays.
+   * @param ended what it has come to @param by who announced it
+   * @throws ServiceError `node_unavailable`
+   */
+  async withdraw(ended: SandboxRecord, by: string): Promise<void> {
+    const keys = [KEYS.waiting, KEYS.sequence, KEYS.places];
+    await WITHDRAW.run(this.#link, keys, [ended.id, by, JSON.stringify(ended), this.#feed]);
+  }
+
+  /** Whether somebody waits for it, by the word of Redis. @throws ServiceError `node_unavailable` */
+  async holds(id: string): Promise<boolean> {
+    return (await this.#link.run((client) => client.hexists(KEYS.waiting, id))) === 1;
+  }
+
   /** A node has it. @throws ServiceError `node_unavailable` */
   async gone(id: string): Promise<void> {
     await GONE.run(this.#link, [KEYS.waiting, KEYS.sequence, KEYS.places], [id, this.#feed]);
@@ -122,6 +147,8 @@ export class WaitingRoom {
         return this.#events?.waits(message.item);
       case 'ended':
         return this.#events?.ended(message.record);
+      case 'withdrawn':
+        return this.#events?.withdrawn(message.record);
       case 'gone':
         return this.#events?.gone(message.id);
     }

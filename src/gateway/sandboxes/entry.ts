@@ -34,6 +34,11 @@ export class Entry {
     return isEnded(this.record.status);
   }
 
+  /** It has no node, and is on its way to none, as far as is known here. */
+  get waits(): boolean {
+    return this.node === null && !this.accepted && !this.sent && !this.ended;
+  }
+
   view(): Sandbox {
     return toSandbox(this.record, this.node?.name ?? null);
   }

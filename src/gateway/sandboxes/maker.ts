@@ -52,26 +52,36 @@ export class Maker {
     const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
     const fresh: Entry[] = [];
+    const refused = new Set<Entry>();
+    const attempt = async (entry: Entry, work: () => void | Promise<void>): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        refused.add(entry);
+        throw error;
+      }
+    };
     // In one go: what this decides for each node leaves for it in one message.
     const adding = specs.flatMap((spec) => {
       // Another gateway was in the middle of the same create: what it has made is part of this one.
       const made = store.get(spec.id);
       const entry = made ?? store.add(pendingRecord(spec));
       entries.push(entry);
-      // What is on a node already was counted there.
-      if (made !== undefined) {
-        admission.changed(made);
-        return [];
+      const ticket = { spec, priority: request.priority ?? 0, weight };
+      if (made === undefined) {
+        fresh.push(entry);
+        return attempt(entry, () => queue.add(ticket));
       }
-      fresh.push(entry);
-      return attempt(() => queue.add({ spec, priority: request.priority ?? 0, weight }));
+      // What is on a node already was counted there.
+      admission.changed(made);
+      return made.waits ? attempt(entry, () => queue.share(ticket)) : [];
     });
     const added = await Promise.allSettled(adding);
     const failure = added.find((one) => one.status === 'rejected');
     if (failure !== undefined) {
       // All or none: what was begun is taken back.
-      for (const [i, entry] of fresh.entries()) {
-        if (added[i]?.status === 'rejected' && store.discard(entry)) continue;
+      for (const entry of fresh) {
+        if (refused.has(entry) && store.discard(entry)) continue;
         background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
       }
       admission.withdraw(specs);
@@ -130,9 +140,4 @@ export class Maker {
       },
     });
   }
-}
-
-/** Begun at once; what it throws is in the promise. */
-async function attempt(work: () => void | Promise<void>): Promise<void> {
-  await work();
 }

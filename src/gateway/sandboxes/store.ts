@@ -151,6 +151,12 @@ export class Store {
     if (node !== null) this.#stray(node, record.id, record.reason ?? 'deleted');
   }
 
+  /** Another gateway has turned down whoever asked for it. What has been made of it here stays. */
+  withdrawn(record: SandboxRecord): void {
+    const entry = this.#entries.get(record.id);
+    if (entry?.waits && entry.tenant === record.tenant) this.#replace(entry, record, false);
+  }
+
   /** The sandbox is this rival's from now on. */
   yield(entry: Entry, to: Node): void {
     const record = entry.rivals.get(to);

@@ -217,4 +217,30 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect(ids.filter((id) => id === waits)).toHaveLength(1);
     expect(ids).not.toContain(unwanted);
   });
+
+  test.each([
+    { name: 'on a node', roomAgain: true },
+    { name: 'waiting', roomAgain: false },
+  ])('a create that one gateway turned down takes nothing from its retry at another: $name', async ({ roomAgain }) => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const first = (await create(a)).json.id as string;
+    await redis.order('CONFIG SET maxmemory 1');
+    expect((await create(a, 'key')).status).toBe(503);
+    if (roomAgain) await a.ask('DELETE', `/v1/sandboxes/${first}`);
+    else await redis.order('CONFIG SET maxmemory 0');
+    const made = (await create(b, 'key')).json.id as string;
+    // Whatever the first owes to Redis it pays when it finds it again, before it asks for anything else.
+    await redis.kill();
+    await gateways.redisIs(false);
+    await redis.restart();
+    await gateways.redisIs(true);
+    const last = (await create(a)).json.id as string;
+    await expect.poll(() => statusAt(b, last)).toBe('PENDING');
+    for (const gateway of [a, b]) {
+      expect(await statusAt(gateway, made)).toBe(roomAgain ? 'RUNNING' : 'PENDING');
+      expect((await create(gateway, 'key')).json.id).toBe(made);
+    }
+  });
 });

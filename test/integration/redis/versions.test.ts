@@ -76,7 +76,13 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
     await room.end(record as never);
     const ended: unknown[] = [];
     const nothing = (): void => undefined;
-    room.start({ waits: nothing, ended: nothing, gone: nothing, all: (_waiting, all) => void ended.push(...all) });
+    room.start({
+      waits: nothing,
+      ended: nothing,
+      withdrawn: nothing,
+      gone: nothing,
+      all: (_waiting, all) => void ended.push(...all),
+    });
     await until(() => ended.length > 0, LIMIT_MS, 'the list to be read');
     expect(ended).toMatchObject([{ id: record.id, status: 'ERROR', reason: 'internal' }]);
     room.stop();
