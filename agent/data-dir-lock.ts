@@ -18,7 +18,7 @@ const FLOCK_MS = 10_000;
 /** Of flock(1): somebody else has it. Whatever else it says, no lock can be had here. */
 const TAKEN = 1;
 
-export interface DataDirLock extends Disposable {
+interface DataDirLock extends Disposable {
   /** False where this machine has no flock(1), or its file system no locks. */
   held: boolean;
 }

@@ -4,7 +4,7 @@ import { addProcessMetrics } from '../src/lib/process-metrics.ts';
 import type { ErrorCode } from '../src/protocol/errors.ts';
 import type { PoolState } from '../src/protocol/node.ts';
 
-export interface MetricsSource {
+interface MetricsSource {
   sandboxes(): number;
   pools(): PoolState[];
   links(): number;

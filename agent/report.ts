@@ -9,7 +9,7 @@ import type { Capacity } from './sandboxes/capacity.ts';
 import type { Intake } from './sandboxes/intake.ts';
 
 /** `soon`: somebody may be waiting for what has changed. */
-export type ReportListener = (soon: boolean) => void;
+type ReportListener = (soon: boolean) => void;
 
 export class ReportListeners {
   readonly #listeners = new Set<ReportListener>();
@@ -25,7 +25,7 @@ export class ReportListeners {
   }
 }
 
-export interface ReportSources {
+interface ReportSources {
   config: AgentConfig;
   runtime: { name: string };
   capacity: Capacity;

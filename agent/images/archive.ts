@@ -8,7 +8,7 @@ import { ToolError } from './run-tool.ts';
 const LIST_MS = 10 * 60_000;
 const COPY_MS = 30 * 60_000;
 
-export type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
+type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
 
 /** The file at the top by which a kind is told; the first that is there decides. */
 const MARKS = { 'docker-archive': 'manifest.json', 'oci-archive': 'oci-layout' } as const;

@@ -10,7 +10,7 @@ export interface Waiter {
   onProgress?: Watcher;
 }
 
-export type PullWork = (signal: AbortSignal, tell: Watcher) => Promise<Image>;
+type PullWork = (signal: AbortSignal, tell: Watcher) => Promise<Image>;
 
 interface Pull {
   done: Promise<Image>;

@@ -2,6 +2,7 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { canonical, type Reference } from './reference.ts';
 import { runTool, ToolError } from './run-tool.ts';
 import { whileItComesOn } from './steady.ts';
@@ -17,7 +18,6 @@ export interface RegistryConfig {
   patienceMs?: number;
 }
 
-const PULL_MS = 30 * 60_000;
 const PROGRESS_EVERY_MS = 500;
 /** One that is sending almost nothing would keep a turn from all others until the deadline. */
 const PATIENCE_MS = 120_000;
@@ -74,7 +74,7 @@ export async function copyFromRegistry(
       (signal) => {
         const onLine = (line: string): unknown => (message = line.slice(0, MESSAGE_CHARS));
         // A registry that never ends an answer would keep it for as long as the machine is up.
-        return runTool('skopeo', copy, { deadlineMs: PULL_MS, signal, onLine, endsWithUs: true });
+        return runTool('skopeo', copy, { deadlineMs: PULL_DEADLINE_MS, signal, onLine, endsWithUs: true });
       },
     );
     options.onProgress(await bytesBelow(dir), 'pulled');

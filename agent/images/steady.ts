@@ -1,7 +1,7 @@
 /** Work that is looked at, again and again, and ended when it does not come on: it has a turn that others wait for. */
 import { Linked } from '../../src/lib/deadline.ts';
 
-export interface SteadyOptions {
+interface SteadyOptions {
   everyMs: number;
   /** How far it is. Called one at a time; what it throws is no reason to end. */
   look: () => Promise<number>;

@@ -16,7 +16,7 @@ export interface TurnRules {
   longMs: number;
 }
 
-export interface TurnOptions {
+interface TurnOptions {
   signal: AbortSignal | undefined;
   /** Why it ends when it is too slow to go on. */
   tooSlow: () => Error;

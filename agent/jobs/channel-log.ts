@@ -17,7 +17,7 @@ export interface Segment {
   bytes: number;
 }
 
-export interface ChannelLogOptions {
+interface ChannelLogOptions {
   /** The job's directory. It may come later than the first bytes. */
   directory: string;
   ready: Promise<void>;

@@ -11,7 +11,7 @@ import { relay } from '../link/relay.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import type { JobFiles } from './job-files.ts';
 
-export interface DrainEvents {
+interface DrainEvents {
   opened(answer: Json): void;
   /** So many bytes of what was sent have been taken. */
   taken(bytes: number): void;

@@ -20,7 +20,7 @@ import { requestPrint } from './request-print.ts';
 /** Jobs of one sandbox that are known; one more, and the oldest that has ended goes with its log. */
 const MAX_JOBS = 1_000;
 
-export interface JobsOptions {
+interface JobsOptions {
   dataDir: string;
   limits: JobLogLimits;
   hooks: ExecHooks;

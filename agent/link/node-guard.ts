@@ -7,6 +7,8 @@ import { checkGatewayAuthorization, sameText } from '../../src/lib/node-auth.ts'
 
 const CHALLENGE_MS = 30_000;
 const MAX_USED = 10_000;
+/** A SHA-256 in base64url. */
+const SIGNATURE_LENGTH = 43;
 
 export class NodeGuard {
   readonly #secret: string;
@@ -47,5 +49,3 @@ export class NodeGuard {
     return createHmac('sha256', this.#key).update(text).digest('base64url');
   }
 }
-
-const SIGNATURE_LENGTH = 43;

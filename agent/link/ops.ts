@@ -16,10 +16,10 @@ import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import { createMany } from './create-many.ts';
 import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
 import { attachKind, execKind, fileKind, portKind, type ExecHooks } from './relay-kinds.ts';
-import { relay } from './relay.ts';
+import { RECALL_MS, relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
 
-export interface OpsDeps {
+interface OpsDeps {
   sandboxes: Sandboxes;
   jobs: Jobs;
   runtime: ContainerRuntime;
@@ -32,9 +32,6 @@ export interface OpsDeps {
   intake: Pick<Intake, 'cordon' | 'drain'>;
   execHooks: ExecHooks;
 }
-
-/** How long a question waits for boxinit to call again. */
-const RECALL_MS = 10_000;
 
 /** Made once: a schema is compiled when it is used first, which takes longer than the rest of a create. */
 const Asked = {

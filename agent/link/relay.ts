@@ -10,8 +10,8 @@ import { cleanError } from '../supervisor/hostile.ts';
 
 /** How long a cut stream waits to learn whether its sandbox has ended. */
 const FATE_MS = 3_000;
-/** How long a call waits for boxinit to call again. */
-const RECALL_MS = 10_000;
+/** How long a call waits for boxinit to reconnect after a restart of the agent. */
+export const RECALL_MS = 10_000;
 
 /** Who is told of calls: an open stream keeps a sandbox from being idle. */
 export interface CallCount {

@@ -25,7 +25,7 @@ const HEADERS_MS = 5_000;
 /** A slow network holds heartbeats back: while other bytes come, their answers may take so much longer. */
 const ANSWER_FACTOR = 2;
 
-export interface NodeServerOptions {
+interface NodeServerOptions {
   listen: { host: string; port: number };
   /** Where gateways on this machine reach the agent too, past TCP. */
   socketFile: string;

@@ -17,7 +17,7 @@ interface Waiter {
   reject(error: unknown): void;
 }
 
-export interface PoolOptions {
+interface PoolOptions {
   key: string;
   image: Image | undefined;
   limits: Limits;

@@ -8,7 +8,7 @@ import type { ContainerRuntime, Image } from '../runtime/runtime.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
-export interface AdoptDeps {
+interface AdoptDeps {
   runtime: ContainerRuntime;
   store: RecordStore;
   homes: ContainerHomes;

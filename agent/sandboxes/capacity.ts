@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
 import { ServiceError } from '../../src/protocol/errors.ts';
 
-export interface CapacityLimits {
+interface CapacityLimits {
   maxSandboxes: number;
   memoryOvercommit: number;
   minFreeMemoryMb: number;

@@ -18,7 +18,7 @@ type State = z.infer<typeof State>;
 
 const OPEN: State = { cordoned: false, draining: false, deadlineAtMs: null };
 
-export interface IntakeOptions {
+interface IntakeOptions {
   dataDir: string;
   log: Logger;
   /** Told of each change, and never from within the constructor. Must not throw. */

@@ -7,7 +7,7 @@ import type { ContainerRuntime } from '../runtime/runtime.ts';
 
 const LOOK_EVERY_MS = 30_000;
 
-export interface OrphansOptions {
+interface OrphansOptions {
   runtime: ContainerRuntime;
   homes: ContainerHomes;
   launcher: Launcher;

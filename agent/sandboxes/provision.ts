@@ -9,7 +9,7 @@ import type { Sandboxes } from './sandboxes.ts';
 /** Containers that die between their start and their claim, before the sandbox is given up. */
 const MAX_ATTEMPTS = 5;
 
-export interface ProvisionDeps {
+interface ProvisionDeps {
   runtime: ContainerRuntime;
   pools: Pools;
   sandboxes: Sandboxes;

@@ -13,7 +13,7 @@ import type { RecordStore, StoredSandbox } from './record-store.ts';
 import { Sandbox, hereFrom, newRecord } from './sandbox.ts';
 import { Tombstones } from './tombstones.ts';
 
-export interface SandboxesOptions {
+interface SandboxesOptions {
   store: RecordStore;
   capacity: Capacity;
   launcher: Launcher;

@@ -19,7 +19,7 @@ const MAX_UNPROVEN = 4;
 const DEFAULT_CALL_MS = 10_000;
 const DEFAULT_PING_MS = 5_000;
 
-export interface SupervisorLinkOptions {
+interface SupervisorLinkOptions {
   /** Container id. */
   id: string;
   socketPath: string;
@@ -28,7 +28,7 @@ export interface SupervisorLinkOptions {
 }
 
 /** What the owner of the container is told. */
-export interface SupervisorEvents {
+interface SupervisorEvents {
   /** boxinit is there: for the first time, or again. */
   connected?(): void;
   /** The connection is gone; boxinit may call again. */

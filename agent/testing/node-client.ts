@@ -7,7 +7,7 @@ import type { SandboxRecord, SandboxSpec, WatchEvent } from '../../src/protocol/
 
 const DIAL_MS = 20_000;
 
-export interface ExecOutcome {
+interface ExecOutcome {
   opened: Json;
   stdout: Buffer;
   stderr: Buffer;
@@ -15,7 +15,7 @@ export interface ExecOutcome {
   events: Json[];
 }
 
-export interface RunningExec {
+interface RunningExec {
   stream: MuxStream;
   /** Bytes so far; grows while `hold` is false. */
   readonly stdout: Buffer[];

@@ -90,7 +90,7 @@ export class Bench implements AsyncDisposable {
   }
 }
 
-export interface Ran {
+interface Ran {
   stdout: string;
   stderr: string;
   exit: ExecExit;

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { ContainerCreateOptions } from 'dockerode';
+import { CAPABILITIES } from '../capabilities.ts';
 import type { LaunchOptions, Limits } from '../runtime.ts';
 
 export const OWNER_LABEL = 'io.millibox.owner';
@@ -10,22 +11,6 @@ const IMAGE_LABEL = 'io.millibox.image';
 
 /** The boxinit of this container, and the directory with the socket that it dials. */
 const INSIDE = '/.millibox';
-
-/** Docker's default set less NET_RAW (forged packets) and MKNOD (devices). */
-const CAPABILITIES = [
-  'AUDIT_WRITE',
-  'CHOWN',
-  'DAC_OVERRIDE',
-  'FOWNER',
-  'FSETID',
-  'KILL',
-  'NET_BIND_SERVICE',
-  'SETFCAP',
-  'SETGID',
-  'SETPCAP',
-  'SETUID',
-  'SYS_CHROOT',
-];
 
 /**
  * Engines are set to either. With the host's, a sandbox would see all groups of version 2, and boxinit not which is its own.
@@ -64,7 +49,7 @@ export function createOptions(
       ...limitsOf(options.limits),
       ...(options.limits.diskMb === null ? {} : { StorageOpt: { size: `${options.limits.diskMb}m` } }),
       CapDrop: ['ALL'],
-      CapAdd: CAPABILITIES,
+      CapAdd: CAPABILITIES.map((name) => name.replace(/^CAP_/, '')),
       SecurityOpt: ['no-new-privileges'],
       NetworkMode: host.network,
       IpcMode: 'private',

@@ -2,13 +2,13 @@
 import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { PULL_DEADLINE_MS } from '../../../src/protocol/node.ts';
 import { parseEnv } from '../../images/layout.ts';
 import { Pulls, type Waiter } from '../../images/pulls.ts';
 import type { Image, Images, PullProgress } from '../runtime.ts';
 import { dockerError, pullError, statusOf } from './docker-errors.ts';
 
 const CALL_MS = 30_000;
-const PULL_MS = 30 * 60_000;
 /** A pull that says nothing for this long has lost its registry. */
 const PULL_SILENCE_MS = 120_000;
 const MAX_KNOWN = 10_000;
@@ -93,7 +93,7 @@ export class DockerImages implements Images {
 
   async #pullInTime(ref: string, signal: AbortSignal, tell: (progress: PullProgress) => void): Promise<Image> {
     try {
-      return await withDeadline({ deadlineMs: PULL_MS, signal, what: `the pull of ${ref}` }, (linked) =>
+      return await withDeadline({ deadlineMs: PULL_DEADLINE_MS, signal, what: `the pull of ${ref}` }, (linked) =>
         this.#pull(ref, linked, tell),
       );
     } catch (error) {

@@ -26,7 +26,7 @@ interface Known {
   oomKills: number;
 }
 
-export interface DockerRuntimeOptions {
+interface DockerRuntimeOptions {
   docker: Docker;
   dataDir: string;
   boxinitPath: string;

@@ -8,7 +8,7 @@ const CONNECT_MS = 10_000;
 const RECONNECT_MS = 500;
 const MAX_LINE_BYTES = 1024 * 1024;
 
-export interface EventsOptions {
+interface EventsOptions {
   docker: Docker;
   owner: string;
   log: Logger;

@@ -15,7 +15,7 @@ import { FakeExec } from './fake-exec.ts';
 
 const REDIAL_MS = 50;
 
-export interface FakeBoxinitOptions {
+interface FakeBoxinitOptions {
   socketPath: string;
   token: string;
   blank: boolean;

@@ -37,7 +37,7 @@ const CLAIM_MS = 10_000;
  */
 const PIDS_ON_THE_NODE = 16_384;
 
-export interface GvisorDeps {
+interface GvisorDeps {
   boxes: Boxes;
   tree: CgroupTree;
   /** One and the same program, told another network each. */

@@ -1,6 +1,6 @@
 /** What runsc is told of a container. */
 import { join } from 'node:path';
-import { CAPABILITIES } from '../oci/spec.ts';
+import { CAPABILITIES } from '../capabilities.ts';
 
 /** Where boxinit and its agent are found inside. */
 export const INSIDE = { boxinit: '/.millibox/boxinit', run: '/.millibox/run' } as const;
@@ -8,7 +8,7 @@ export const INSIDE = { boxinit: '/.millibox/boxinit', run: '/.millibox/run' } a
 /** Directories that are mounted on, besides /tmp. */
 export const MOUNT_POINTS = ['/proc', '/dev', '/sys', INSIDE.run];
 
-export interface ContainerSpec {
+interface ContainerSpec {
   root: string;
   hostname: string;
   boxinitPath: string;

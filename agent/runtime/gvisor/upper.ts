@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { INSIDE, MOUNT_POINTS } from './spec.ts';
 
-export interface Furniture {
+interface Furniture {
   workdir: string;
   files: readonly { path: string; text: string }[];
 }

@@ -20,7 +20,7 @@ interface Question {
   answer: PromiseWithResolvers<string[]>;
 }
 
-export interface CompanionOptions {
+interface CompanionOptions {
   /** For errors. */
   name: string;
   /** Reads questions, answers them in order, and ends at the end of its input. */

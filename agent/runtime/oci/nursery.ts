@@ -32,7 +32,7 @@ export interface NurseryDeps {
 }
 
 /** Paths as the blank sees them. */
-export interface ForkOptions {
+interface ForkOptions {
   socket: string;
   token: string;
   /** What the sandbox will write into, and files that every claim writes there: the blank makes them while it waits. */

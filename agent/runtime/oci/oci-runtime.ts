@@ -24,7 +24,7 @@ import { UnderWay } from './under-way.ts';
 
 const CLAIM_MS = 30_000;
 
-export interface OciDeps {
+interface OciDeps {
   place: Place;
   boxes: Boxes;
   blanks: BlankMaker;

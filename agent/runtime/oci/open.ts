@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
+import { CAPABILITIES } from '../capabilities.ts';
 import type { RuntimeConfig } from '../select.ts';
 import { NurseryBlanks, RuntimeBlanks } from './blanks.ts';
 import { Boxes } from './boxes.ts';
@@ -16,7 +17,7 @@ import { findProgram, mustRun } from './programs.ts';
 import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
 import { sweep } from './sweep.ts';
-import { CAPABILITIES, CLAIM_CALLS } from './spec.ts';
+import { CLAIM_CALLS } from './spec.ts';
 import { tryOne } from './trial.ts';
 
 /** @throws ServiceError `not_supported` that says what this machine lacks. */

@@ -10,7 +10,7 @@ import { directoriesOf, groupsBelow, processesIn, type CgroupTree } from './cgro
 /** Longer than it takes a container to enter the group that was made for it. */
 const PATIENCE_MS = 60_000;
 
-export interface PastAgentsOptions {
+interface PastAgentsOptions {
   tree: CgroupTree;
   /** The control group of this agent, beside which are those of others. */
   own: string;

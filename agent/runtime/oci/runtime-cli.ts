@@ -9,7 +9,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 const COMMAND_MS = 60_000;
 const TOLD_BYTES = 2_000;
 
-export interface CommandOptions {
+interface CommandOptions {
   /** Takes what the runtime says, and later what the container's first process says. */
   logPath: string;
   signal?: AbortSignal | undefined;

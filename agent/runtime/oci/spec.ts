@@ -1,21 +1,6 @@
 /** What an OCI runtime is told of a blank: namespaces and kernel file systems as Docker's, and no file system of an image. */
+import { CAPABILITIES } from '../capabilities.ts';
 import type { Seccomp } from './seccomp.ts';
-
-/** Docker's default set without NET_RAW and MKNOD: what a sandbox has. boxinit knows the same. */
-export const CAPABILITIES = [
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_FOWNER',
-  'CAP_FSETID',
-  'CAP_KILL',
-  'CAP_SETGID',
-  'CAP_SETUID',
-  'CAP_SETPCAP',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_SYS_CHROOT',
-  'CAP_AUDIT_WRITE',
-  'CAP_SETFCAP',
-] as const;
 
 /** What mounting an image takes, given up at the end of the claim. */
 const CLAIM_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN', 'CAP_MKNOD'] as const;
@@ -65,7 +50,7 @@ export const INSIDE = {
   root: '/.millibox/root',
 } as const;
 
-export interface BlankSpec {
+interface BlankSpec {
   rootDir: string;
   dataDir: string;
   imagesDir: string;

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDockerRuntime } from '../../../agent/runtime/docker/open.ts';
 import { Bench, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
 import { PROFILE_PATHS } from '../../../agent/runtime/oci/seccomp.ts';
-import { CAPABILITIES } from '../../../agent/runtime/oci/spec.ts';
+import { CAPABILITIES } from '../../../agent/runtime/capabilities.ts';
 import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { baseImage } from '../../helpers/images.ts';

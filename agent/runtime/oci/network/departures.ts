@@ -6,7 +6,7 @@ import { sleep } from '../../../../src/lib/deadline.ts';
 
 const LOOK_EVERY_MS = 20;
 
-export interface DeparturesOptions {
+interface DeparturesOptions {
   /** Names of the network devices that there are. @throws when it cannot be told. */
   devices(): string;
   /** Takes one away that does not go. */

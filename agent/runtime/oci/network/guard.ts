@@ -28,7 +28,7 @@ while read -r _; do
   esac
 done`;
 
-export interface GuardOptions {
+interface GuardOptions {
   table: string;
   bridge: string;
   uplinkPid: number | undefined;

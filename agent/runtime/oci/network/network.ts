@@ -30,14 +30,14 @@ const Cable = z.object({ address: z.string(), device: z.string() });
 type Cable = z.infer<typeof Cable>;
 
 /** The end of a cable in a sandbox, and what it is to become there. */
-export interface Card {
+interface Card {
   name: string;
   address: string;
   prefix: number;
   gateway: string;
 }
 
-export interface NetworkOptions {
+interface NetworkOptions {
   /** Tells this agent's things from another's. */
   tag: string;
   /** Name servers; default: the node's. */

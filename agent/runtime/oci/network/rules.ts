@@ -20,7 +20,7 @@ const MAX_CONNECTIONS = 4_096;
 const NEW_A_SECOND = 128;
 const NEW_AT_ONCE = 2_048;
 
-export interface RuleOptions {
+interface RuleOptions {
   table: string;
   bridge: string;
   range: Range;
