@@ -1,8 +1,8 @@
-/** Our errors as Connect's. What clients do next follows from the code. */
+/** Maps our errors to Connect codes. The code decides what clients do next. */
 import { Code, ConnectError } from '@connectrpc/connect';
 import { ServiceError, type ErrorCode } from '../../../../protocol/errors.ts';
 
-/** `NotFound` means that the sandbox or the session is gone; with `FailedPrecondition` no client tries again. */
+/** Clients take `NotFound` to mean that the sandbox or session is gone, and do not retry a `FailedPrecondition`. */
 const CODES: Partial<Record<ErrorCode, Code>> = {
   unauthenticated: Code.Unauthenticated,
   forbidden: Code.PermissionDenied,

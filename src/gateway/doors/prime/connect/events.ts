@@ -1,4 +1,4 @@
-/** Events of a session as messages of the wire. */
+/** Session events as protobuf messages. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { CommandSessionEventSchema, type CommandSessionEvent } from './command-session.gen.ts';
 import type { Channel, Event } from './output.ts';
@@ -23,7 +23,7 @@ export function toMessage(event: Event): CommandSessionEvent {
   }
 }
 
-/** Some clients decode each piece of text by itself: so no character is divided between two. */
+/** Regroups output so that no UTF-8 character is split: some clients decode each piece of text on its own. */
 export async function* wholeCharacters(events: AsyncIterable<Event>): AsyncGenerator<Event> {
   const held = new Map<Channel, Buffer>();
   for await (const event of events) {
@@ -42,7 +42,7 @@ export async function* wholeCharacters(events: AsyncIterable<Event>): AsyncGener
   }
 }
 
-/** Length without the beginning of a character at the end. */
+/** Length without an incomplete character at the end. */
 function endOfCharacters(bytes: Buffer): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back] ?? 0;

@@ -1,21 +1,23 @@
-/** Headers of the Connect protocol, where clients of this wire take them less strictly than the protocol does. */
+/** Accepts Connect headers from clients that are less strict about them than the protocol. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { protocolVersion } from '@connectrpc/connect/protocol-connect';
 
 const VERSION = 'connect-protocol-version';
 const TIMEOUT = 'connect-timeout-ms';
-/** A timer of Node that is to take longer fires at once, and the command would have timed out before it began. */
+/** A longer Node timer fires at once, and the command would time out before it began. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** Puts them right in place. What is no version or no number stays as it is, and is refused. */
+/**
+ * Normalises the headers in place. Values that are not a version or a number stay as they are, and are refused later.
+ */
 export function relaxHeaders(headers: IncomingHttpHeaders): void {
-  // One that says no version speaks the only one that there is; another version is refused.
+  // A client that states no version speaks the only one there is.
   headers[VERSION] ??= protocolVersion;
   const timeout = headers[TIMEOUT];
   if (typeof timeout === 'string') headers[TIMEOUT] = wholeTimeout(timeout);
 }
 
-/** Clients send the seconds that they were given times a thousand, whatever they were: `1500.0`, or years. */
+/** Clients multiply whatever seconds they were given by a thousand: `1500.0`, or years. */
 function wholeTimeout(text: string): string {
   if (/^\d{1,9}$/.test(text) || !/^\d+(\.\d*)?$/.test(text)) return text;
   return String(Math.min(LONGEST_TIMER_MS, Math.ceil(Number(text))));

@@ -1,12 +1,12 @@
-/** Input of a live process: what was sent is kept until it must have arrived, so that a cut link loses none of it. */
+/** Stdin of a live process. Sent bytes are kept until they must have arrived, so that a cut link loses none of them. */
 import type { MuxStream } from '../../../../mux/index.ts';
 import { Channel } from '../../../../protocol/frames.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { sendBytes } from '../../../streams/send.ts';
 
-/** More than two hops can hold: the credit of each, and what a stream queues before it asks to wait. */
+/** More than two hops can hold: a stream window each, and what a stream queues before its writer has to wait. */
 const TAIL_BYTES = 2 * 1024 * 1024;
-/** Input that its program does not take. */
+/** Input that may wait for a program that does not read it. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 export class Input {
@@ -26,7 +26,7 @@ export class Input {
     this.#up.promise.catch(() => undefined);
   }
 
-  /** Bytes go in the order of the calls. Resolves once they are on their way. @throws ServiceError */
+  /** Bytes are sent in the order of the calls. Resolves once they are sent. @throws ServiceError */
   async write(bytes: Buffer): Promise<void> {
     if (this.#waiting + bytes.length > MAX_WAITING_BYTES) {
       throw new ServiceError('rate_limited', 'The process is not reading the input that is already queued for it.');
@@ -42,15 +42,15 @@ export class Input {
   }
 
   /**
-   * There is a stream (again). What the process's side has not received is sent once more, before anything else.
-   * @param received How many bytes it has received in all.
+   * There is a stream (again). Bytes that the other side has not received are sent again, before anything else.
+   * @param received how many bytes it has received in all
    */
   connected(stream: MuxStream, received: number): void {
     if (this.#sent < received) this.#sent = received;
     const missing = this.#sent - received;
     if (missing > this.#tailBytes) return this.fail(new ServiceError('interrupted', 'input was lost on the way'));
     const again = Buffer.concat(this.#tail).subarray(this.#tailBytes - missing);
-    // Whoever waits for the stream comes behind it.
+    // Writers that wait for the stream go on after that.
     void sendBytes(stream, this.#channel, again).then(() => {
       if (stream.closed) return;
       this.#stream = stream;
@@ -66,7 +66,7 @@ export class Input {
     if (this.#failure !== null) this.#up.reject(this.#failure);
   }
 
-  /** No input from now on. */
+  /** Every write fails from now on. */
   fail(error: ServiceError): void {
     this.#failure ??= error;
     this.#up.reject(error);
@@ -77,7 +77,7 @@ export class Input {
     while (this.#stream === null) await this.#up.promise;
     const stream = this.#stream;
     this.#keep(bytes);
-    // A cut while it waits is no matter: what is kept is sent again.
+    // A cut while this waits does no harm: the kept bytes are sent again.
     await sendBytes(stream, this.#channel, bytes);
     this.#check();
   }

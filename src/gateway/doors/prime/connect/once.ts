@@ -1,6 +1,6 @@
-/** Calls that clients repeat under one key are done once; a repetition gets the answer of the first. */
+/** Runs calls that clients may repeat under one key only once; a repetition gets the result of the first. */
 
-/** Clients repeat within a minute and a half; this many calls come in that time only from one that floods. */
+/** Clients repeat a call within a minute and a half; only a flooding client makes this many calls in that time. */
 const MAX_KEYS = 4_096;
 
 export class Once {
@@ -16,7 +16,7 @@ export class Once {
     try {
       await call;
     } catch (error) {
-      // Nothing was done: the key is free.
+      // Nothing was done: the key may be used again.
       this.#calls.delete(key);
       throw error;
     }

@@ -1,4 +1,4 @@
-/** Output of a session on its way to the one client that listens: what is not taken holds up the program. */
+/** Output of a session for its one listening client. A client that does not read blocks the program. */
 import { ServiceError } from '../../../../protocol/errors.ts';
 
 export type Channel = 'stdout' | 'stderr' | 'pty';
@@ -45,15 +45,15 @@ export class Output {
   }
 
   /**
-   * What is there and what comes, to the end, which is told to everybody who listens. Whoever listens anew takes over:
-   * one client holds two streams only while the first is lost and does not know it yet.
-   * @throws ServiceError `cancelled` after that, or what broke the session.
+   * Queued and future output, then the end, which every listener gets. A new listener takes over from the previous one:
+   * a client has two streams only while the first one is broken and has not noticed it yet.
+   * @throws ServiceError `cancelled` when another listener takes over, or the error of the session
    */
   async *listen(signal: AbortSignal): AsyncGenerator<Event> {
     const me = {};
     this.#listener = me;
     this.#wake?.();
-    // Whoever aborts may never ask for the event after the last: they listen no more, wherever this stands.
+    // An aborted reader may never resume this generator, so it stops being the listener right here.
     const left = (): void => {
       if (this.#listener === me) this.#listener = null;
       this.#wake?.();
@@ -66,7 +66,7 @@ export class Output {
           throw new ServiceError('cancelled', 'Another stream of this session has taken over.');
         const first = this.#queue[0];
         if (first !== undefined) {
-          // A client that goes away while it is handed this has not taken it: the next one gets it.
+          // If the client goes away during this yield it has not taken the bytes: the next listener gets them.
           yield { kind: 'data', channel: first.channel, bytes: first.bytes };
           if (this.#queue[0] === first) {
             this.#queue.shift();
@@ -76,7 +76,7 @@ export class Output {
           yield this.#end;
           return;
         } else if (this.#error !== null) throw this.#error;
-        else if (!(await this.#something())) yield { kind: 'keepalive' };
+        else if (!(await this.#activity())) yield { kind: 'keepalive' };
       }
     } finally {
       signal.removeEventListener('abort', left);
@@ -84,8 +84,8 @@ export class Output {
     }
   }
 
-  /** False: nothing has come for a while. */
-  async #something(): Promise<boolean> {
+  /** Resolves with false when nothing has come for a while. */
+  async #activity(): Promise<boolean> {
     const woken = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => woken.resolve(false), KEEPALIVE_MS);
     this.#wake = () => woken.resolve(true);

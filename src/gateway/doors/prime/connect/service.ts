@@ -3,11 +3,8 @@ import { create } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextKey, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
 import { orAbort } from '../../../../lib/deadline.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
-import { ExecRequest } from '../../../../protocol/exec.ts';
 import { newExecId } from '../../../../protocol/ids.ts';
 import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
-import { programOf, type Program } from '../../../execs/program.ts';
-import { check } from '../../../http/route.ts';
 import type { PrimeContext } from '../context.ts';
 import { toConnectError } from './codes.ts';
 import {
@@ -19,45 +16,120 @@ import {
   type CommandSession,
   type CommandSessionEvent,
   type CommandSessionSelector,
-  type CommandSpec,
+  type ConnectRequest,
+  type ConnectResponse,
+  type ListRequest,
+  type ListResponse,
+  type SendInputRequest,
+  type SendInputResponse,
+  type SendSignalRequest,
+  type SendSignalResponse,
   type StartRequest,
+  type StartResponse,
 } from './command-session.gen.ts';
 import { startEvent, toMessage, wholeCharacters } from './events.ts';
+import { attachProgram, programFor } from './program.ts';
 import { Session } from './session.ts';
 import type { Kept, Sessions } from './sessions.ts';
 
-/** Which sandbox the address of a call names. */
-export const SANDBOX_KEY = createContextKey('', { description: 'sandbox of the address' });
+/** The sandbox that the path of a call names. */
+export const SANDBOX_KEY = createContextKey('', { description: 'sandbox of the path' });
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-const KILL_GRACE_MS = 1_000;
-/** The node kills in time for the client to hear of it from us and not from its own clock. */
+/** The node kills early enough for the client to hear of it from us before its own clock runs out. */
 const DEADLINE_MARGIN_MS = 100;
-/** How long a command goes on when this gateway itself is gone. */
-const DETACHED_MS = 300_000;
-const SIGNALS = { 9: 'KILL', 15: 'TERM' } as const;
+const SIGNALS: ReadonlyMap<number, 'KILL' | 'TERM'> = new Map([
+  [9, 'KILL'],
+  [15, 'TERM'],
+]);
 
-export function commandSession(
-  context: PrimeContext,
-  sessions: Sessions,
-  resumeMs: number,
-): ServiceImpl<typeof CommandSession> {
-  const { services, tokens } = context;
+export interface CommandSessionOptions {
+  context: PrimeContext;
+  sessions: Sessions;
+  /** How long to look for a command after its link was cut. */
+  resumeMs: number;
+}
 
-  const identify = (ctx: HandlerContext): { tenant: string; sandbox: string } => {
+/** Who calls, and for which sandbox. */
+interface Target {
+  tenant: string;
+  sandbox: string;
+}
+
+export class CommandSessionService implements ServiceImpl<typeof CommandSession> {
+  readonly #context: PrimeContext;
+  readonly #sessions: Sessions;
+  readonly #resumeMs: number;
+
+  constructor({ context, sessions, resumeMs }: CommandSessionOptions) {
+    this.#context = context;
+    this.#sessions = sessions;
+    this.#resumeMs = resumeMs;
+  }
+
+  async *start(request: StartRequest, ctx: HandlerContext): AsyncGenerator<StartResponse> {
+    const kept = await asConnect(() => this.#start(this.#identify(ctx), request, timeoutOf(ctx)));
+    const isText = request.stdin !== true && request.pty === undefined;
+    for await (const event of this.#follow(kept, ctx, isText)) yield create(StartResponseSchema, { event });
+  }
+
+  async *connect(request: ConnectRequest, ctx: HandlerContext): AsyncGenerator<ConnectResponse> {
+    const kept = await asConnect(() => this.#find(this.#identify(ctx), request.session));
+    for await (const event of this.#follow(kept, ctx, false)) yield create(ConnectResponseSchema, { event });
+  }
+
+  list(_request: ListRequest, ctx: HandlerContext): Promise<ListResponse> {
+    return asConnect(() => {
+      const { tenant, sandbox } = this.#identify(ctx);
+      this.#context.services.sandboxes.get(tenant, sandbox);
+      const running = [...this.#sessions.of(sandbox)].filter(({ session, pid }) => session.running && pid !== null);
+      return create(ListResponseSchema, {
+        sessions: running.map(({ command, pid, uuid }) => ({
+          command: { cmd: command.cmd, args: [...command.args] },
+          pid: pid ?? 0,
+          ...(uuid === null ? {} : { sessionUuid: uuid }),
+        })),
+      });
+    });
+  }
+
+  sendInput(request: SendInputRequest, ctx: HandlerContext): Promise<SendInputResponse> {
+    return asConnect(async () => {
+      const { session } = await this.#find(this.#identify(ctx), request.session);
+      const bytes = request.input?.input.value;
+      if (bytes === undefined) throw new ServiceError('invalid_request', 'input is missing');
+      await session.inputs.run(request.inputUuid, () => session.write(Buffer.from(bytes)));
+      return create(SendInputResponseSchema);
+    });
+  }
+
+  sendSignal(request: SendSignalRequest, ctx: HandlerContext): Promise<SendSignalResponse> {
+    return asConnect(async () => {
+      const { session } = await this.#find(this.#identify(ctx), request.session);
+      const name = SIGNALS.get(request.signal);
+      if (name === undefined) throw new ServiceError('invalid_request', 'only signals 9 and 15 can be sent');
+      await session.signals.run(request.signalUuid, () => session.signal(name, name === 'KILL'));
+      return create(SendSignalResponseSchema);
+    });
+  }
+
+  /** @throws ServiceError `unauthenticated` */
+  #identify(ctx: HandlerContext): Target {
     const sandbox = ctx.values.get(SANDBOX_KEY);
-    const { tenant } = tokens.check(ctx.requestHeader.get('authorization') ?? undefined, sandbox);
+    const { tenant } = this.#context.tokens.check(ctx.requestHeader.get('authorization') ?? undefined, sandbox);
     return { tenant, sandbox };
-  };
+  }
 
-  const startSession = (tenant: string, sandbox: string, request: StartRequest, timeoutMs: number | null): Kept => {
+  /** Starts a session, or returns the one that was started under the same `session_uuid`. */
+  #start({ tenant, sandbox }: Target, request: StartRequest, timeoutMs: number | null): Kept {
     const { command, sessionUuid } = request;
     if (command === undefined) throw new ServiceError('invalid_request', 'command is missing');
     const uuid = sessionUuid ?? null;
-    if (uuid !== null && !UUID.test(uuid))
-      throw new ServiceError('invalid_request', 'session_uuid is no canonical UUID');
+    if (uuid !== null && !UUID.test(uuid)) {
+      throw new ServiceError('invalid_request', 'session_uuid is not a canonical UUID');
+    }
     const print = JSON.stringify([command.cmd, command.args, command.envs, command.cwd, command.user, request.stdin]);
-    const known = uuid === null ? undefined : sessions.byUuid(sandbox, uuid);
+    const known = uuid === null ? undefined : this.#sessions.byUuid(sandbox, uuid);
     if (known !== undefined) {
       if (known.request === print) return known;
       throw new ServiceError('idempotency_conflict', 'This session_uuid was used with another command.');
@@ -67,52 +139,65 @@ export function commandSession(
       id: uuid ?? newExecId(),
       timeoutMs: uuid === null ? timeoutMs : null,
     });
-    const leave = services.execs.enter(tenant);
-    const session = new Session({ execs: services.execs, tenant, program, resumeMs });
+    const { execs } = this.#context.services;
+    const leave = execs.enter(tenant);
+    const session = new Session({ execs, tenant, program, resumeMs: this.#resumeMs });
     void session.over.then(leave);
-    return sessions.add(session, { uuid, request: print, command });
-  };
+    return this.#sessions.add(session, { uuid, request: print, command });
+  }
 
-  /** A session of this gateway, or of one that is no more. */
-  const find = async (tenant: string, sandbox: string, selector: CommandSessionSelector | undefined): Promise<Kept> => {
-    const by = selector?.selector;
-    const none = (): ServiceError => new ServiceError('exec_not_found', 'There is no such session.');
-    if (by?.case === 'pid') {
-      const kept = sessions.byPid(sandbox, by.value);
-      if (kept === undefined) throw none();
+  /**
+   * A session of this gateway, or one that another gateway started.
+   * @throws ServiceError `exec_not_found`, `invalid_request`
+   */
+  async #find({ tenant, sandbox }: Target, selection: CommandSessionSelector | undefined): Promise<Kept> {
+    const selector = selection?.selector;
+    if (selector?.case === 'pid') {
+      const kept = this.#sessions.byPid(sandbox, selector.value);
+      if (kept === undefined) throw noSession();
       return kept;
     }
-    if (by?.case !== 'sessionUuid') throw new ServiceError('invalid_request', 'say which session: pid or session_uuid');
-    const id = by.value;
-    const here = (): Kept | undefined => sessions.byUuid(sandbox, id);
-    const known = here();
+    if (selector?.case !== 'sessionUuid') {
+      throw new ServiceError('invalid_request', 'say which session: give pid or session_uuid');
+    }
+    const id = selector.value;
+    return this.#sessions.byUuid(sandbox, id) ?? (await this.#takeOver({ tenant, sandbox }, id));
+  }
+
+  /** Attaches to a command whose session this gateway does not have, behind the output so far. */
+  async #takeOver({ tenant, sandbox }: Target, id: string): Promise<Kept> {
+    const { execs } = this.#context.services;
+    const state = (await execs.list(tenant, sandbox, [id])).find((each) => each.execId === id);
+    if (state === undefined) throw noSession();
+    // Another call may have taken it over in the meantime.
+    const known = this.#sessions.byUuid(sandbox, id);
     if (known !== undefined) return known;
-    const states = await services.execs.list(tenant, sandbox, [id]);
-    const state = states.find((each) => each.execId === id);
-    if (state === undefined) throw none();
-    return here() ?? takeOver(tenant, sandbox, id, { stdout: state.stdoutBytes, stderr: state.stderrBytes });
-  };
+    const session = new Session({
+      execs,
+      tenant,
+      program: attachProgram(sandbox, id),
+      resumeMs: this.#resumeMs,
+      attach: { stdout: state.stdoutBytes, stderr: state.stderrBytes },
+    });
+    return this.#sessions.add(session, { uuid: id, request: '', command: { cmd: '', args: [] } });
+  }
 
-  const takeOver = (tenant: string, sandbox: string, id: string, attach: { stdout: number; stderr: number }): Kept => {
-    const open = { op: 'exec' as const, sandbox, id, stdin: true };
-    const program = { open, script: null, stdin: null, limitMs: null };
-    const session = new Session({ execs: services.execs, tenant, program, resumeMs, attach });
-    return sessions.add(session, { uuid: id, request: '', command: { cmd: '', args: [] } });
-  };
-
-  async function* follow(kept: Kept, ctx: HandlerContext, text: boolean): AsyncGenerator<CommandSessionEvent> {
+  /** The events of a session for one stream of a client. @throws ConnectError */
+  async *#follow(kept: Kept, ctx: HandlerContext, isText: boolean): AsyncGenerator<CommandSessionEvent> {
     const { session } = kept;
-    sessions.heard(kept);
-    // Here too: a generator whose reader went away in the middle of an event is never told to go on, nor to end.
-    // A moment later: the session hears of it too, and then counts this stream no more.
-    const gone = (): void => queueMicrotask(() => sessions.unheard(kept));
+    this.#sessions.heard(kept);
+    // Needed beside the `finally`: a generator whose reader goes away in the middle of an event is never resumed.
+    // Deferred,
+    // because the session drops its listener on the same signal and must have done so first.
+    const gone = (): void => queueMicrotask(() => this.#sessions.unheard(kept));
     ctx.signal.addEventListener('abort', gone, { once: true });
     try {
       yield startEvent(await orAbort(ctx.signal, session.started));
       const events = session.listen(ctx.signal);
-      for await (const event of text ? wholeCharacters(events) : events) {
-        if (event.kind === 'end' && session.timedOut)
+      for await (const event of isText ? wholeCharacters(events) : events) {
+        if (event.kind === 'end' && session.timedOut) {
           throw new ServiceError('deadline_exceeded', 'The command took too long.');
+        }
         yield toMessage(event);
       }
       if (ctx.signal.aborted) throw ConnectError.from(ctx.signal.reason, Code.Canceled);
@@ -120,65 +205,13 @@ export function commandSession(
       throw toConnectError(thrown);
     } finally {
       ctx.signal.removeEventListener('abort', gone);
-      sessions.unheard(kept);
+      this.#sessions.unheard(kept);
     }
   }
-
-  return {
-    async *start(request, ctx) {
-      const kept = await guarded(() => {
-        const { tenant, sandbox } = identify(ctx);
-        return startSession(tenant, sandbox, request, timeoutOf(ctx));
-      });
-      const text = request.stdin !== true && request.pty === undefined;
-      for await (const event of follow(kept, ctx, text)) yield create(StartResponseSchema, { event });
-    },
-
-    async *connect(request, ctx) {
-      const kept = await guarded(() => {
-        const { tenant, sandbox } = identify(ctx);
-        return find(tenant, sandbox, request.session);
-      });
-      for await (const event of follow(kept, ctx, false)) yield create(ConnectResponseSchema, { event });
-    },
-
-    list: (_request, ctx) =>
-      guarded(() => {
-        const { tenant, sandbox } = identify(ctx);
-        services.sandboxes.get(tenant, sandbox);
-        const running = [...sessions.of(sandbox)].filter(({ session, pid }) => session.running && pid !== null);
-        return create(ListResponseSchema, {
-          sessions: running.map(({ command, pid, uuid }) => ({
-            command: { cmd: command.cmd, args: [...command.args] },
-            pid: pid ?? 0,
-            ...(uuid === null ? {} : { sessionUuid: uuid }),
-          })),
-        });
-      }),
-
-    sendInput: (request, ctx) =>
-      guarded(async () => {
-        const { tenant, sandbox } = identify(ctx);
-        const { session } = await find(tenant, sandbox, request.session);
-        const bytes = request.input?.input.value;
-        if (bytes === undefined) throw new ServiceError('invalid_request', 'input is missing');
-        await session.inputs.run(request.inputUuid, () => session.write(Buffer.from(bytes)));
-        return create(SendInputResponseSchema);
-      }),
-
-    sendSignal: (request, ctx) =>
-      guarded(async () => {
-        const { tenant, sandbox } = identify(ctx);
-        const { session } = await find(tenant, sandbox, request.session);
-        const name = SIGNALS[request.signal as keyof typeof SIGNALS] as 'KILL' | 'TERM' | undefined;
-        if (name === undefined) throw new ServiceError('invalid_request', 'only signals 9 and 15 can be sent');
-        await session.signals.run(request.signalUuid, () => session.signal(name, name === 'KILL'));
-        return create(SendSignalResponseSchema);
-      }),
-  };
 }
 
-async function guarded<T>(work: () => T | Promise<T>): Promise<T> {
+/** Runs the work and translates what it throws. @throws ConnectError */
+async function asConnect<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
@@ -191,34 +224,4 @@ function timeoutOf(ctx: HandlerContext): number | null {
   return left === undefined ? null : Math.min(MAX_TIMEOUT_MS, Math.max(1, Math.floor(left - DEADLINE_MARGIN_MS)));
 }
 
-interface Where {
-  sandbox: string;
-  id: string;
-  timeoutMs: number | null;
-}
-
-/** `bash -c TEXT` is a script for the shell, whatever its length, and for `sh` where there is no bash. */
-function programFor(command: CommandSpec, request: StartRequest, { sandbox, id, timeoutMs }: Where): Program {
-  const [flag, text, ...more] = command.args;
-  const script =
-    /^(\/bin\/|\/usr\/bin\/)?bash$/.test(command.cmd) && flag === '-c' && text !== undefined && more.length === 0;
-  const fields = {
-    ...(script ? { command: text === '' ? ':' : text, shell: 'bash' } : { argv: [command.cmd, ...command.args] }),
-    ...(command.cwd ? { cwd: command.cwd } : {}),
-    ...(command.user ? { user: command.user } : {}),
-    env: command.envs,
-    ...(timeoutMs === null ? {} : { timeoutMs }),
-    killGraceMs: KILL_GRACE_MS,
-  };
-  const program = programOf({ ...check(ExecRequest, fields, 'command') }, { sandbox, id, detachedMs: DETACHED_MS });
-  const size = request.pty?.size;
-  return {
-    ...program,
-    open: {
-      ...program.open,
-      ...(timeoutMs === null ? { timeoutMs: MAX_TIMEOUT_MS } : {}),
-      stdin: request.stdin === true || request.pty !== undefined,
-      ...(size === undefined ? {} : { pty: { cols: Math.max(1, size.cols), rows: Math.max(1, size.rows) } }),
-    },
-  };
-}
+const noSession = (): ServiceError => new ServiceError('exec_not_found', 'There is no such session.');

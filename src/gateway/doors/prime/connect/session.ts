@@ -1,6 +1,6 @@
 /**
- * One command of a Connect client, from its start to its end: across the streams of the client, which it may lose and
- * open again, and across links to the node, which may be cut.
+ * One command of a Connect client from start to end, across the client's streams, which it may lose and open again, and
+ * across links to the node, which may be cut.
  */
 import type { Json, MuxStream, StreamHandler } from '../../../../mux/index.ts';
 import { sleep } from '../../../../lib/deadline.ts';
@@ -41,7 +41,7 @@ export class Session {
   readonly #input: Input;
   readonly #offsets: { stdout: number; stderr: number };
   #stream: MuxStream | null = null;
-  /** The node has said that it runs. */
+  /** The node has confirmed that it runs. */
   #opened: boolean;
   readonly #strays = new Strays();
   #killed = false;
@@ -67,7 +67,7 @@ export class Session {
     return this.#started.promise;
   }
 
-  /** Resolves when nothing more will come of it; never rejects. */
+  /** Resolves when the session is over, however it ended; never rejects. */
   get over(): Promise<void> {
     return this.#over.promise;
   }
@@ -80,7 +80,7 @@ export class Session {
     return this.#output.listening;
   }
 
-  /** Killed because it took too long. */
+  /** The command ran into its timeout. */
   get timedOut(): boolean {
     return this.#timedOut;
   }
@@ -96,7 +96,7 @@ export class Session {
     await this.#input.write(bytes);
   }
 
-  /** Nothing is done when it has ended. */
+  /** Does nothing when the command has ended. */
   async signal(name: SignalName, all: boolean): Promise<void> {
     await this.started;
     if (!this.running) return;
@@ -104,7 +104,7 @@ export class Session {
     await execs.signal(tenant, this.sandbox, this.id, name, all);
   }
 
-  /** Nobody wants it any more. */
+  /** Kills the command. */
   kill(): void {
     this.#killed = true;
     this.#stream?.urgent({ type: 'kill' });
@@ -141,7 +141,7 @@ export class Session {
       data: (channel, bytes) => {
         const name = channel === Channel.STDERR ? 'stderr' : channel === Channel.PTY ? 'pty' : 'stdout';
         this.#offsets[name === 'stderr' ? 'stderr' : 'stdout'] += bytes.length;
-        // Credit goes back on the stream that it came on, if that is still there when it is taken.
+        // Credit goes back to the stream that the bytes came on, even if another one is current when they are taken.
         const stream = this.#stream;
         const { length } = bytes;
         this.#output.push(name, bytes, () => stream?.consume(length));
@@ -161,7 +161,7 @@ export class Session {
     this.#tries = 0;
     this.#opened = true;
     const received = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
-    // The stream is known to `#begin` only after this call, when the answer is there already as it opens.
+    // This can run before `#begin` has stored the stream, when the answer is available at once.
     queueMicrotask(() => {
       if (this.#stream !== null && this.#options.program.open.stdin === true)
         this.#input.connected(this.#stream, received);
@@ -180,7 +180,7 @@ export class Session {
     this.#timedOut = exit.data.timedOut;
     this.#output.finish(exit.data.exitCode, exit.data.signal);
     this.#settle(new ServiceError('exec_not_found', 'The process has ended.'));
-    // Acknowledged: this session keeps the exit for whoever asks again.
+    // Acknowledges the exit: from now on this session keeps it for callers that ask again.
     this.#stream?.end();
   }
 

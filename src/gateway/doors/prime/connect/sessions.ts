@@ -1,16 +1,16 @@
-/** The sessions of this gateway, by the names that clients call them: their own id, or the process's. */
+/** The sessions of this gateway, by the names that clients use: the session's UUID or the process id. */
 import { ServiceError } from '../../../../protocol/errors.ts';
 import type { Session } from './session.ts';
 
-/** Longer than clients try to get back to a session they have lost. */
+/** Longer than clients try to reconnect to a lost session. */
 const KEPT_MS = 300_000;
 const MAX_SESSIONS = 20_000;
 
 interface Kept {
   session: Session;
-  /** By which a client finds it again; null: it cannot. */
+  /** Under which a client finds it again; null: it cannot. */
   uuid: string | null;
-  /** What was asked for: the same id with another request is a mistake. */
+  /** Fingerprint of the request: the same UUID with another request is a conflict. */
   request: string;
   command: { cmd: string; args: readonly string[] };
   pid: number | null;
@@ -53,12 +53,14 @@ export class Sessions {
     for (const kept of this.#kept.values()) if (kept.session.sandbox === sandbox) yield kept;
   }
 
-  /** A client's stream of it has begun. */
+  /** A client has opened a stream of it. */
   heard(kept: Kept): void {
     clearTimeout(kept.unheard);
   }
 
-  /** A client's stream of it has ended: another may come. */
+  /**
+   * A client's stream of it has ended. Without another one, the command is killed: at once if nobody can find it again.
+   */
   unheard(kept: Kept): void {
     if (!kept.session.running || kept.session.listening) return;
     if (kept.uuid === null) return kept.session.kill();

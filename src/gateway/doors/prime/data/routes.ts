@@ -1,4 +1,4 @@
-/** The data plane: what is opened by a sandbox's token. */
+/** Routes of the data plane, authenticated by a sandbox's token. */
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { createContextValues } from '@connectrpc/connect';
@@ -7,7 +7,7 @@ import { createDataErrors } from '../errors.ts';
 import { NAMESPACE, type PrimeContext } from '../context.ts';
 import { CommandSession } from '../connect/command-session.gen.ts';
 import { relaxHeaders } from '../connect/headers.ts';
-import { commandSession, SANDBOX_KEY } from '../connect/service.ts';
+import { CommandSessionService, SANDBOX_KEY } from '../connect/service.ts';
 import type { Sessions } from '../connect/sessions.ts';
 import { execJson } from './exec.ts';
 import { downloadFile, readFile, uploadFile } from './files.ts';
@@ -26,7 +26,7 @@ const POOLED_BY_HTTPX = /^python-httpx\//;
 export async function registerData(app: FastifyInstance, context: PrimeContext): Promise<void> {
   app.setErrorHandler(createDataErrors(context.services.log));
   app.addHook('onSend', (request, reply, payload, next) => {
-    if (keepsBadly(request)) reply.header('connection', 'close');
+    if (mustNotReuse(request)) reply.header('connection', 'close');
     next(null, payload);
   });
   const routes: ['GET' | 'POST', string, Operation][] = [
@@ -65,15 +65,16 @@ function add(app: FastifyInstance, context: PrimeContext, routes: ['GET' | 'POST
 }
 
 /**
- * Whether the client must not keep this connection. The pool of httpx may close one that it has just given to a call,
- * which breaks that call (encode/httpcore#1110), and may send a command again when a server closes one: with none that
- * is idle it does neither. A body that is still on its way would break the answer, so there the connection stays.
+ * Whether the client must not reuse this connection. The pool of httpx may close a connection that it has just assigned
+ * to a call, which breaks that call (encode/httpcore#1110), and may resend a command when the server closes one.
+ * Without idle connections it does neither. While a body is still arriving, closing would break the answer, so that
+ * connection stays.
  */
-function keepsBadly({ headers, raw }: FastifyRequest): boolean {
+function mustNotReuse({ headers, raw }: FastifyRequest): boolean {
   return raw.complete && POOLED_BY_HTTPX.test(headers['user-agent'] ?? '');
 }
 
-/** The Connect service, below an address that says which sandbox is meant. */
+/** Registers the Connect service under paths that name the sandbox. */
 export function registerConnect(
   app: FastifyInstance,
   context: PrimeContext,
@@ -82,7 +83,7 @@ export function registerConnect(
 ): void {
   const sandboxes = new WeakMap<IncomingMessage, string>();
   const handle = connectNodeAdapter({
-    routes: (router) => router.service(CommandSession, commandSession(context, sessions, resumeMs)),
+    routes: (router) => void router.service(CommandSession, new CommandSessionService({ context, sessions, resumeMs })),
     contextValues: (request) => createContextValues().set(SANDBOX_KEY, sandboxes.get(request as IncomingMessage) ?? ''),
     grpc: false,
     grpcWeb: false,
@@ -100,7 +101,7 @@ export function registerConnect(
   });
 }
 
-/** Bodies are not read here but handed on as they come. */
+/** Passes bodies on as streams instead of parsing them. */
 function passBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
