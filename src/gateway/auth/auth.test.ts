@@ -67,7 +67,7 @@ test('a caller whose key was withdrawn, or now says something else, stands no mo
   const [first, second, third] = ['first', 'second', 'third'].map((text) => auth.byKey(text));
   auth.replace([key('first', 'a'), key('second', 'b', false)]);
   expect(replaced).toHaveBeenCalledOnce();
-  expect([first, second, third].map((caller) => caller !== undefined && auth.stands(caller))).toEqual([
+  expect([first, second, third].map((caller) => caller !== undefined && auth.isValid(caller))).toEqual([
     true,
     false,
     false,

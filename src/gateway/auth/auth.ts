@@ -1,4 +1,4 @@
-/** Who calls: API keys, kept as hashes. */
+/** Authentication by API key. Keys are kept as hashes. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { ApiKey } from '../config.ts';
@@ -13,11 +13,11 @@ export interface Auth {
   byKey(key: string | undefined): Caller;
   /** From an `Authorization: Bearer KEY` header. @throws ServiceError `unauthenticated` */
   byHeader(header: string | undefined): Caller;
-  /** Only these keys are good from now on. */
+  /** From now on only these keys are valid. */
   replace(keys: readonly ApiKey[]): void;
-  /** Whether the key that this caller came with is still good, for the same tenant and rights. */
-  stands(caller: Caller): boolean;
-  /** Calls the listener after each `replace`. It never throws. */
+  /** Whether the caller's key is still valid, for the same tenant and with the same rights. */
+  isValid(caller: Caller): boolean;
+  /** Calls the listener after each `replace`. The listener must not throw. */
   onReplace(listener: () => void): void;
 }
 
@@ -26,11 +26,11 @@ const MAX_KEY_LENGTH = 1024;
 export function createAuth(initial: readonly ApiKey[]): Auth {
   let keys = initial;
   const listeners = new Set<() => void>();
-  /** Hashes of the keys that callers came with. */
-  const came = new WeakMap<Caller, Buffer>();
+  /** Hash of the key that each caller used. */
+  const keyHashes = new WeakMap<Caller, Buffer>();
   const find = (hash: Buffer): ApiKey | undefined => {
     let found: ApiKey | undefined;
-    // All are compared, whichever fits: the time says nothing of how many there are or which it was.
+    // Compare with all keys even after a match, so that the time taken does not reveal which one it was.
     for (const candidate of keys) if (timingSafeEqual(candidate.sha256, hash)) found ??= candidate;
     return found;
   };
@@ -40,7 +40,7 @@ export function createAuth(initial: readonly ApiKey[]): Auth {
     const found = find(hash);
     if (found === undefined) throw new ServiceError('unauthenticated');
     const caller = { tenant: found.tenant, admin: found.admin };
-    came.set(caller, hash);
+    keyHashes.set(caller, hash);
     return caller;
   };
   return {
@@ -50,8 +50,8 @@ export function createAuth(initial: readonly ApiKey[]): Auth {
       keys = next;
       for (const listener of listeners) listener();
     },
-    stands(caller) {
-      const hash = came.get(caller);
+    isValid(caller) {
+      const hash = keyHashes.get(caller);
       const key = hash === undefined ? undefined : find(hash);
       return key !== undefined && key.tenant === caller.tenant && key.admin === caller.admin;
     },

@@ -1,4 +1,7 @@
-/** A door: one way in from outside. It registers its routes and calls services; it holds no logic of its own. */
+/**
+ * A door is one API of the gateway, such as the native one. It registers routes and calls services; it has no logic of
+ * its own.
+ */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
@@ -7,15 +10,15 @@ import type { Services } from '../services.ts';
 
 export interface Door {
   readonly name: string;
-  /** Called once, in a scope of its own: parsers and hooks of one door do not reach another. */
+  /** Called once, in a scope of its own, so that parsers and hooks of one door do not affect another. */
   register(app: FastifyInstance, services: Services, config: GatewayConfig): void | Promise<void>;
-  /** Takes an HTTP upgrade if it is this door's: true. It then owns the socket. Never throws. */
+  /** Returns true if the HTTP upgrade is for this door, which then owns the socket. Never throws. */
   upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): boolean;
-  /** Ends what is long-lived: sockets that were upgraded. */
+  /** Closes upgraded sockets. */
   close?(): void;
 }
 
-/** Makes the routes of a door part of the app. */
+/** Adds the routes of a door to the app. */
 export async function registerDoor(
   app: FastifyInstance,
   door: Door,

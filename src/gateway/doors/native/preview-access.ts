@@ -1,14 +1,17 @@
-/** Which port of which sandbox a preview is for, who may see it, and what of the request goes on to the server inside. */
+/**
+ * Which port of which sandbox a preview request is for, who may see it, and which headers are forwarded to the server
+ * inside.
+ */
 import type { IncomingHttpHeaders } from 'node:http';
 import { ServiceError } from '../../../protocol/errors.ts';
 import type { Services } from '../../services.ts';
 
 const KEY_HEADER = 'x-millibox-key';
 export const TOKEN_HEADER = 'x-millibox-token';
-/** In a query, and as a cookie from then on. */
+/** Name of the token in a query, and of the cookie that is set from it. */
 export const TOKEN_NAME = 'millibox_token';
 const PATH = /^\/v1\/sandboxes\/([a-z0-9-]{1,64})\/ports\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;
-/** These speak of one connection, not of the message. */
+/** Headers about one connection, not about the message. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -25,15 +28,15 @@ const OURS: ReadonlySet<string> = new Set([KEY_HEADER, TOKEN_HEADER, 'host', 'co
 export interface Target {
   sandbox: string;
   port: number;
-  /** For the server inside, with its query and without our token. */
+  /** Path for the server inside, with its query and without our token. */
   path: string;
-  /** Token of the query. */
+  /** Token from the query. */
   token: string | undefined;
 }
 
 export interface Access {
   tenant: string;
-  /** The caller has shown an API key as bearer, needed or not: it is not for the server inside. */
+  /** The bearer token is an API key, whether or not it was needed: it must not reach the server inside. */
   keyAsBearer: boolean;
 }
 
@@ -45,7 +48,7 @@ export function targetOf(url: string | undefined): Target {
   if (sandbox === '') throw new ServiceError('not_found');
   const port = Number(digits);
   if (port < 1 || port > 65_535) throw new ServiceError('invalid_request', 'a port is between 1 and 65535');
-  // Parameters are kept as they are written: decoding and encoding again is not always the same.
+  // Parameters stay as they were written: decoding and encoding them again can change them.
   const parameters = query.slice(1).split('&');
   const token = parameters.find((parameter) => parameter.startsWith(`${TOKEN_NAME}=`))?.slice(TOKEN_NAME.length + 1);
   const rest = parameters.filter((parameter) => !parameter.startsWith(`${TOKEN_NAME}=`)).join('&');
@@ -63,7 +66,7 @@ export function authenticate({ auth, ports }: Services, headers: IncomingHttpHea
   const { own } = cookies(headers);
   const grant = firstValid(own, (one) => ports.tokens.check(one, target));
   if (grant !== undefined) return { tenant: grant.tenant, keyAsBearer };
-  // A cookie may be old, or put there by somebody else's page: it takes nothing from a key.
+  // A cookie may be stale, or set by another page, so it never overrides a valid key.
   if (!keyAsBearer && own[0] !== undefined) ports.tokens.check(own[0], target);
   return { tenant: auth.byHeader(headers.authorization).tenant, keyAsBearer };
 }
@@ -94,7 +97,7 @@ function isKey(auth: Services['auth'], authorization: string | undefined): boole
   }
 }
 
-/** Without what is for us, or for the connection to us. */
+/** The request's headers without those for the gateway itself or for the connection to it. */
 export function headersFor(
   headers: IncomingHttpHeaders,
   target: Target,
@@ -107,7 +110,8 @@ export function headersFor(
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || HOP_BY_HOP.has(name) || OURS.has(name) || listed.includes(name)) continue;
     if (name === 'authorization' && access.keyAsBearer) continue;
-    // The page that was opened with a token has it in its address, which browsers tell with all it loads.
+    // A page that was opened with a token has it in its URL, which browsers send as the referrer of everything it
+    // loads.
     if (name === 'referer' && mentionsToken(value, tokens)) continue;
     kept[name] = value;
   }
@@ -117,7 +121,7 @@ export function headersFor(
   return kept;
 }
 
-/** What a `Connection` header says to be of one connection only. */
+/** Names of headers that a `Connection` header declares hop-by-hop. */
 export const listedIn = (connection: string | undefined): string[] =>
   (connection ?? '')
     .toLowerCase()
@@ -129,7 +133,7 @@ function mentionsToken(value: string | string[], tokens: readonly string[]): boo
   return text.includes(`${TOKEN_NAME}=`) || tokens.some((token) => token !== '' && text.includes(token));
 }
 
-/** So that what the page loads next is let in as well. */
+/** A cookie that lets in what the page loads next. */
 export function tokenCookie(token: string, base: string): string {
   return `${TOKEN_NAME}=${token}; Path=${base === '' ? '/' : base}; HttpOnly; SameSite=Lax`;
 }

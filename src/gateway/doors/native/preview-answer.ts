@@ -1,21 +1,21 @@
 /**
- * What of an answer of a server inside reaches the client. Every port answers under a name or a path that it shares with
- * the gateway and with the ports of others: what speaks of more than the port itself is left out, or kept to the port.
+ * Which response headers of a server inside reach the client. A port may share its host with the gateway and with other
+ * sandboxes' ports, so headers that would affect more than the port itself are dropped or narrowed to the port.
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { portOfHost } from '../../ports/tokens.ts';
 import { HOP_BY_HOP, listedIn, TOKEN_NAME, type Target } from './preview-access.ts';
 
-/** These would hold for the whole host, for its neighbours, or for the way to it. */
+/** Headers that would apply to the whole host. */
 const OF_THE_HOST: ReadonlySet<string> = new Set(['alt-svc', 'clear-site-data', 'strict-transport-security']);
-/** Lets a worker see pages outside of its own path: by path those of other ports. */
+/** Lets a service worker control pages outside its own path: on a shared host, pages of other ports. */
 const WORKER_SCOPE = 'service-worker-allowed';
 const ADDRESSES: ReadonlySet<string> = new Set(['location', 'content-location']);
 
-/** Where a port is for its clients: the path in front of its own ones, '' with a host of its own. Null: not known. */
+/** Path prefix under which clients reach the port; '' if it has a host of its own. Null: unknown. */
 export type Base = string | null;
 
-/** @param domain below which ports have hosts of their own, if they have */
+/** @param domain the preview domain, under which ports have hosts of their own; null: there is none */
 export function baseOf({ sandbox, port }: Target, host: string | undefined, domain: string | null): string {
   const ownHost = domain !== null && portOfHost(host, domain) !== undefined;
   return ownHost ? '' : `/v1/sandboxes/${sandbox}/ports/${port}`;
@@ -40,7 +40,7 @@ export function answerHeaders(
   return kept;
 }
 
-/** A cookie of this host only and, where the host is shared, of this port's path. Undefined: it is not theirs to set. */
+/** Restricts a cookie to this host and, on a shared host, to this port's path. Undefined: it must not be set at all. */
 function ownCookie(cookie: string, base: Base): string | undefined {
   const [pair = '', ...attributes] = cookie.split(';');
   if (pair.split('=', 1)[0]?.trim() === TOKEN_NAME) return undefined;
@@ -52,7 +52,7 @@ function ownCookie(cookie: string, base: Base): string | undefined {
   return [pair, ...own].join(';');
 }
 
-/** Servers inside believe to be at `localhost:PORT/`, as they are asked. */
+/** Rewrites a URL of the server inside, which sees itself as `localhost:PORT/`. */
 function ownAddress(address: string, { port }: Target, base: Base): string {
   const absolute = new RegExp(`^(?:https?:)?//(?:localhost|127\\.0\\.0\\.1):${port}(/.*)?$`, 'i').exec(address);
   const own = absolute === null ? address : (absolute[1] ?? '/');

@@ -1,4 +1,4 @@
-/** WebSockets and other upgrades to a port inside. The connection is the server's from its 101 on, and not before. */
+/** WebSockets and other upgrades to a port inside. The connection belongs to the server only after its 101. */
 import { request as httpRequest, STATUS_CODES, type IncomingMessage } from 'node:http';
 import { pipeline, type Duplex } from 'node:stream';
 import { ServiceError } from '../../../protocol/errors.ts';
@@ -8,7 +8,7 @@ import type { Services } from '../../services.ts';
 import { authenticate, headersFor, isPreview, targetOf, type Target } from './preview-access.ts';
 import { answerHeaders, baseOf } from './preview-answer.ts';
 
-/** Takes upgrades that are for a port. */
+/** Returns true if the upgrade is for a port, and then owns the socket. */
 export function upgradePreview(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
   if (!isPreview(request.url)) return false;
   tunnel(services, request, socket, head).catch((error: unknown) => {
@@ -21,11 +21,11 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   const target = targetOf(request.url);
   const access = authenticate(services, request.headers, target);
   const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
-  // Whoever asked may have gone meanwhile: nobody would end what has just come.
+  // The client may have gone meanwhile: then nobody would close the new connection.
   if (socket.destroyed) return void inside.destroy();
   socket.once('close', () => inside.destroy());
   const headers = headersFor(request.headers, target, access);
-  // What is behind the head is for the protocol that is asked for, not a body.
+  // What follows the head belongs to the requested protocol; it is not a body.
   delete headers['content-length'];
   const asked = { ...headers, connection: 'Upgrade', upgrade: request.headers.upgrade ?? 'websocket' };
   const { answer, rest } = await askUpgrade(inside, request.method ?? 'GET', target, asked);
@@ -39,7 +39,10 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   pipeline(socket, inside, () => undefined);
 }
 
-/** Resolves with the answer, and what came behind a 101; `rest` is null for any other. @throws ServiceError */
+/**
+ * Resolves with the answer and the bytes that followed a 101; `rest` is null for any other status.
+ * @throws ServiceError
+ */
 function askUpgrade(
   inside: Duplex,
   method: string,
@@ -60,8 +63,8 @@ function askUpgrade(
 }
 
 /**
- * The server wants no upgrade: its answer is told, and the connection ends with it. A proxy in front of the gateway may
- * take the connection for one of plain HTTP again, and send requests of others on it.
+ * Forwards the answer of a server that declined the upgrade, and closes the connection: a proxy in front of the gateway
+ * could otherwise reuse it for plain HTTP and send other clients' requests over it.
  */
 function refused(socket: Duplex, answer: IncomingMessage, headers: Record<string, string | string[]>): void {
   const status = answer.statusCode ?? 0;
@@ -73,7 +76,7 @@ function refused(socket: Duplex, answer: IncomingMessage, headers: Record<string
   pipeline(answer, socket, () => socket.destroy());
 }
 
-/** Of an answer whose headers Node has read: a byte is a character, and none of them ends a line. */
+/** Node has parsed these headers as latin1, and none of them contains a line break. */
 function headOf(status: number, headers: Record<string, string | string[]>): string {
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}`];
   for (const [name, value] of Object.entries(headers)) {

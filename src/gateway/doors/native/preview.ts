@@ -1,6 +1,6 @@
 /**
- * `/v1/sandboxes/{id}/ports/{port}/…`, or `{port}-{id}.DOMAIN/…`: HTTP and WebSocket to a server inside a sandbox. An
- * API key opens it, or a token that was made for this port; neither reaches the server inside.
+ * `/v1/sandboxes/{id}/ports/{port}/…`, or `{port}-{id}.DOMAIN/…`: HTTP and WebSocket to a server inside a sandbox. It
+ * takes an API key, or a token that was issued for this port; neither is forwarded to the server inside.
  */
 import { METHODS, request as httpRequest, type IncomingMessage } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
@@ -59,7 +59,7 @@ export function registerPreview(app: FastifyInstance, services: Services): void 
   const onRequest = async ({ raw }: FastifyRequest): Promise<void> => {
     authenticate(services, raw.headers, targetOf(raw.url));
   };
-  // Servers inside may speak WebDAV and the like.
+  // Servers inside may use WebDAV methods and the like.
   const others = METHODS.filter((method) => method !== 'CONNECT' && !app.supportedMethods.includes(method));
   for (const method of others) app.addHttpMethod(method, { hasBody: true });
   for (const url of ['/v1/sandboxes/:id/ports/:port', '/v1/sandboxes/:id/ports/:port/*']) {
@@ -68,8 +68,8 @@ export function registerPreview(app: FastifyInstance, services: Services): void 
 }
 
 /**
- * Sends a request on to the port that its address names, and its answer back.
- * @param known where the port is for the client, if the address is not the one that was asked
+ * Forwards a request to the port that its URL names, and the answer back.
+ * @param known where the client reaches the port, if not at the request's own URL
  * @throws ServiceError
  */
 export async function forwardPreview(
@@ -94,7 +94,7 @@ export async function forwardPreview(
   });
   outgoing.once('response', (response) => answered.resolve(response));
   outgoing.on('error', (error) => answered.reject(error));
-  // Nobody asked it for another protocol.
+  // A 101 to a request that did not ask for an upgrade.
   outgoing.once('upgrade', () => answered.reject(new Error('an answer of 101')));
   if (request.body === undefined) outgoing.end();
   else pipeline(Readable.from(bodyOf(request), { objectMode: false }), outgoing, () => undefined);

@@ -1,4 +1,4 @@
-/** What a client may open on its WebSocket, checked and joined to the sandbox's node. */
+/** Streams that a client opens on its WebSocket: validated, then joined to a stream of the sandbox's node. */
 import * as z from 'zod';
 import type { Json, MuxStream, StreamHandler } from '../../../mux/index.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
@@ -76,7 +76,7 @@ function join(
 ): StreamHandler {
   const node = sandboxes.locateNow(tenant, request.sandbox);
   if (node !== null) return relay(stream, { now: (handler) => node.open(request, handler) }, observer);
-  // It waits here for a node, and then perhaps there for its sandbox: `queueMs` is both.
+  // The call waits here for a node and then perhaps at the node for its sandbox; `queueMs` is the sum.
   const askedAt = performance.now();
   let waitedMs = 0;
   const opened = (answer: Json): Json => {
@@ -91,7 +91,7 @@ function join(
   return relay(stream, { later }, { ...observer, opened });
 }
 
-/** Changes of the tenant's sandboxes, or of one of them, as they come. */
+/** Streams changes of the tenant's sandboxes, or of one of them. */
 function openEvents(stream: MuxStream, { tenant }: Caller, { sandboxes }: Services): StreamHandler {
   const { sandbox: wanted } = check(EventsOpen, stream.request, 'open');
   if (wanted !== undefined) sandboxes.get(tenant, wanted);

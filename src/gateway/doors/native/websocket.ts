@@ -1,6 +1,6 @@
 /**
  * `/v1/ws`: many streams of one client over one WebSocket, each joined to a stream of a node. The key is checked once,
- * before the upgrade; the first frames of the client may come right behind it.
+ * before the upgrade; the client's first frames may follow its request without waiting for the answer.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -16,7 +16,7 @@ import { openStream } from './streams.ts';
 interface Client {
   mux: Mux;
   caller: Caller;
-  /** Ends the shutdown's wait for this client. */
+  /** Tells the shutdown that it need not wait for this client any more. */
   released: () => void;
 }
 
@@ -31,7 +31,8 @@ export class ClientSockets {
     });
     services.auth.onReplace(() => {
       for (const { mux, caller } of [...this.#clients]) {
-        if (!services.auth.stands(caller)) mux.close(new ServiceError('unauthenticated', 'The API key was withdrawn.'));
+        if (!services.auth.isValid(caller))
+          mux.close(new ServiceError('unauthenticated', 'The API key was withdrawn.'));
       }
     });
     services.lifecycle.onExpire(() => this.close());
@@ -51,14 +52,14 @@ export class ClientSockets {
     return true;
   }
 
-  /** Closes all that are left, with 1001. */
+  /** Closes all remaining clients with 1001 (going away). */
   close(): void {
     for (const { mux } of this.#clients) mux.close(new ServiceError('draining'));
   }
 
   #begin(transport: Transport, caller: Caller): void {
     const { lifecycle, log } = this.#services;
-    // In hand until its streams have ended: a shutdown waits for them.
+    // A client counts as work in progress while it has streams: a shutdown waits for them.
     let streams = 0;
     let release: () => void = () => undefined;
     const settle = (): void => {

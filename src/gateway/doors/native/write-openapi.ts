@@ -1,10 +1,10 @@
-/** Writes docs/openapi.json anew: `node src/gateway/doors/native/write-openapi.ts`. */
+/** Generates docs/openapi.json: `node src/gateway/doors/native/write-openapi.ts`. */
 import { writeFileSync } from 'node:fs';
 import { nativeRoutes } from './door.ts';
 import { nativeOpenApi } from './openapi.ts';
 import type { Services } from '../../services.ts';
 
-/** Routes only hold on to the services; none is called here. */
+/** Building the routes calls no service. */
 const none = {} as Services;
 const file = new URL('../../../../docs/openapi.json', import.meta.url);
 writeFileSync(file, `${JSON.stringify(nativeOpenApi(nativeRoutes(none)), null, 2)}\n`);
