@@ -1,28 +1,30 @@
-/** What an operator can set about this door. Read by the gateway's config.ts; nothing here looks at the environment. */
+/** Settings of the Prime door. The gateway's config.ts passes the environment in; nothing here reads it. */
 import * as z from 'zod';
 import { readEnv, wholeNumber, words } from '../../env-schema.ts';
 import type { PortRange } from './tcp-ports.ts';
 
 export interface PrimeConfig {
-  /** Where clients reach this gateway's data plane; null: where the client reached it for its token. */
+  /** Base URL of the data plane for clients; null: the one at which the client asked for its token. */
   publicUrl: string | null;
-  /** Life of a sandbox token. Clients fetch a new one a minute before its end. */
+  /** Lifetime of a sandbox token. Clients fetch a new one a minute before it expires. */
   tokenTtlMs: number;
   /** Rewrites of image names, tried in order. `from` is a whole name, or ends in `*`, which `to` may repeat. */
   imageMap: readonly { from: string; to: string }[];
-  /** Names that may be used, after the rewrite: whole, or a prefix that ends in `*`. Empty: all. */
+  /** Images that may be used, after the rewrite: whole names, or prefixes that end in `*`. Empty: all. */
   imageAllow: readonly string[];
-  /** Of sandboxes whose creator says nothing of the network. */
+  /** Network of sandboxes whose create request does not choose one. */
   network: 'internet' | 'off';
-  /** Whether `disk_size_gb` is handed to the node. Runtimes that cannot bound a disk refuse it. */
+  /** Whether `disk_size_gb` is passed to the node. Runtimes that cannot limit a disk refuse it. */
   limitDisk: boolean;
   /** Ports of this gateway at which ports of sandboxes may be exposed for TCP; null: none. */
   tcpPorts: PortRange | null;
-  /** How clients reach those ports; null: by the name under which they reached this gateway. */
+  /** Host name of those ports for clients; null: the one under which they reached this gateway. */
   tcpHost: string | null;
-  /** How long a create is held until the sandbox runs, so that the client's first look finds it running. */
+  /**
+   * How long to hold the answer to a create until the sandbox runs, so that the client's first poll finds it running.
+   */
   holdCreateMs: number;
-  /** The same for a look at the status. */
+  /** The same for a status request. */
   holdStatusMs: number;
 }
 
@@ -41,7 +43,7 @@ export const DEFAULT_PRIME_CONFIG: PrimeConfig = {
 
 const Environment = z.object({
   MILLIBOX_PRIME_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
-  // A token that lives a minute or less would be fetched anew for every call.
+  // Clients would fetch a token of a minute or less again for every call.
   MILLIBOX_PRIME_TOKEN_TTL_MS: wholeNumber(61_000, 86_400_000, DEFAULT_PRIME_CONFIG.tokenTtlMs),
   MILLIBOX_PRIME_IMAGE_MAP: z.string().default(''),
   MILLIBOX_PRIME_IMAGE_ALLOW: z.string().default(''),

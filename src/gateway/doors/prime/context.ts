@@ -11,7 +11,7 @@ export interface PrimeContext {
   tokens: Tokens;
 }
 
-/** First segments of the data plane's addresses: `{DATA_PREFIX}/{NAMESPACE}/{sandbox}/{operation}`. */
+/** First segments of data plane paths: `{DATA_PREFIX}/{NAMESPACE}/{sandbox}/{operation}`. */
 export const DATA_PREFIX = '/prime';
 export const NAMESPACE = 'sandboxes';
 
@@ -24,7 +24,7 @@ export function clientGone(reply: FastifyReply): AbortSignal {
   return gone.signal;
 }
 
-/** Where the client reached us, as far as it can be told; the operator can say it better. */
+/** Base URL at which the client reached us, as far as we can tell; `publicUrl` overrides it. */
 export function originOf(request: FastifyRequest, config: PrimeConfig): string {
   return config.publicUrl ?? `${request.protocol}://${request.headers.host ?? 'localhost'}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The wire of the Prime sandbox clients: a control plane under `/api/v1`, opened by API keys, and a data plane under
- * `/prime`, opened by the token of one sandbox. docs/prime.md says what is there and what is not.
+ * The API of the Prime sandbox clients: a control plane under `/api/v1`, authenticated by API keys, and a data plane
+ * under `/prime`, authenticated by the token of one sandbox. docs/prime.md says what is supported and what is not.
  */
 import type { FastifyInstance } from 'fastify';
 import { ServiceError } from '../../../protocol/errors.ts';
@@ -58,7 +58,7 @@ async function registerControlPlane(app: FastifyInstance, context: PrimeContext,
     const path = request.url.split('?', 1)[0];
     throw new ServiceError('not_found', `This server has no ${request.method} ${path}. See docs/prime.md.`);
   });
-  // Clients say that a body is JSON also when there is none.
+  // Clients send a JSON content type even without a body.
   app.removeContentTypeParser('application/json');
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
     if (text.length === 0) return done(null, undefined);

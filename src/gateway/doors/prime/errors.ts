@@ -1,15 +1,18 @@
-/** Errors in the two forms that the clients read: `{ detail }` of the control plane, `{ error, message }` of the data plane. */
+/**
+ * Errors in the two forms that the clients read: `{ detail }` of the control plane, `{ error, message }` of the data
+ * plane.
+ */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../../lib/logger.ts';
 import type { ErrorCode, ServiceError } from '../../../protocol/errors.ts';
 import { retryAfterSeconds, translate } from '../../http/errors.ts';
 
-/** Statuses that differ from the table's: clients of this wire read other things into some of them. */
+/** Statuses that differ from the error table because Prime clients interpret some of them in their own way. */
 const CONTROL_STATUS: Partial<Record<ErrorCode, number>> = { invalid_request: 422, image_unreachable: 503 };
 
 /**
- * Of the data plane. A status of 5xx, 408 or 409 makes clients try again for seconds, so a permanent failure has none
- * of them; 409 is for a sandbox that is there but cannot run anything now.
+ * Statuses of the data plane. Clients retry 5xx, 408 and 409 for seconds, so a permanent failure must not use them; 409
+ * is for a sandbox that exists but cannot run anything now.
  */
 const DATA_STATUS: Partial<Record<ErrorCode, number>> = {
   exec_program_not_found: 400,
@@ -46,7 +49,7 @@ export function createDataErrors(log: Logger) {
   };
 }
 
-/** The one slug that clients know stands for any sandbox that is gone. */
+/** Clients know only this slug for a sandbox that is gone, whether it ended or never existed. */
 function slugOf(error: ServiceError): string {
   return error.code === 'sandbox_ended' ? 'sandbox_not_found' : error.code;
 }

@@ -1,6 +1,6 @@
 /**
- * Addresses of ports that were exposed for HTTP: each one that nobody can guess, and that needs nothing beside it. It is
- * the preview's, with its token in the path, so that clients can put paths behind it.
+ * URLs of ports that are exposed over HTTP. Such a URL cannot be guessed and needs no further credentials: it is a
+ * preview with its token in the path, so that clients can append paths to it.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -21,7 +21,7 @@ export function addressOf(
   return `${origin}/prime/exposed/${token}/${sandbox}/${port}`;
 }
 
-/** Turns a request to an address of ours into one to the preview. False: it is none. */
+/** Rewrites a request to an exposed port into one to its preview. False: the URL is not that of an exposed port. */
 function rewrite(exposures: Exposures, request: IncomingMessage): boolean {
   const [, token = '', sandbox = '', port = '', path = '', query = ''] = ADDRESS.exec(request.url ?? '') ?? [];
   if (token === '' || !exposures.has(token)) return false;
@@ -41,7 +41,7 @@ export function registerExposed(app: FastifyInstance, services: Services, exposu
   }
 }
 
-/** Takes upgrades to addresses of ours. */
+/** Returns true if the upgrade is for an exposed port, and then owns the socket. */
 export function upgradeExposed(
   services: Services,
   exposures: Exposures,

@@ -1,6 +1,6 @@
 /**
- * Ports of sandboxes that were exposed: for HTTP at an address that nobody can guess, for TCP at a port of this gateway.
- * They are kept by this gateway, where their addresses lead, until they are taken back or their sandbox ends.
+ * Exposed ports of sandboxes: over HTTP at a URL that nobody can guess, over TCP at a port of this gateway. They exist
+ * only on this gateway, which their addresses point to, until they are removed or their sandbox ends.
  */
 import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
@@ -10,7 +10,7 @@ import type { Services } from '../../services.ts';
 import type { TcpPort, TcpPorts } from './tcp-ports.ts';
 
 const MAX_EXPOSED = 10_000;
-/** So that one sandbox cannot take what all share. */
+/** So that one sandbox cannot use up the total. */
 const MAX_OF_SANDBOX = 32;
 
 export type Protocol = 'HTTP' | 'TCP';
@@ -22,9 +22,9 @@ export interface Exposure {
   port: number;
   name: string | null;
   createdAt: string;
-  /** In the path of its address, for HTTP. */
+  /** In the path of its URL, for HTTP. */
   token: string | null;
-  /** Of this gateway, for TCP. */
+  /** The port of this gateway, for TCP. */
   tcp: TcpPort | null;
 }
 
@@ -36,11 +36,11 @@ export class Exposures {
   readonly #byId = new Map<string, Exposure>();
   readonly #bySandbox = new Map<string, Set<Exposure>>();
   readonly #tokens = new Set<string>();
-  /** Over the sandboxes of tenants that have something exposed, and how much that is. */
+  /** By tenant: the subscription to its sandboxes, and how many of its ports are exposed. */
   readonly #watches = new Map<string, { exposed: number; leave: () => void }>();
   #closed = false;
 
-  /** @param tcp null: no port of this gateway may be used. */
+  /** @param tcp null: ports cannot be exposed over TCP. */
   constructor(services: Services, tcp: TcpPorts | null) {
     this.#services = services;
     this.#tcp = tcp;
@@ -54,13 +54,13 @@ export class Exposures {
     if (this.#tcp === null) {
       throw new ServiceError(
         'not_supported',
-        'This server exposes ports for HTTP and WebSocket only: its operator can give ports for TCP.',
+        'This server exposes ports over HTTP and WebSocket only. Its operator can enable TCP with MILLIBOX_PRIME_TCP_PORTS.',
       );
     }
     const { ports } = this.#services;
     const tcp = await this.#tcp.open((signal) => ports.connect(asked.tenant, asked.sandbox, asked.port, signal));
     try {
-      // Again: meanwhile it may have ended, or others have come.
+      // Check again: the sandbox may have ended meanwhile, or other ports been exposed.
       this.#assertRoom(asked);
       return this.#keep({ ...made, token: null, tcp });
     } catch (error) {
@@ -78,18 +78,18 @@ export class Exposures {
     this.#drop(found);
   }
 
-  /** Of one sandbox, or of all. */
+  /** The exposed ports of one sandbox, or of all the tenant's. */
   list(tenant: string, sandbox: string | null): Exposure[] {
     const all = sandbox === null ? this.#byId.values() : (this.#bySandbox.get(sandbox) ?? []);
     return [...all].filter((each) => each.tenant === tenant);
   }
 
-  /** Whether the address with this token still stands. */
+  /** Whether the URL with this token is still exposed. */
   has(token: string): boolean {
     return this.#tokens.has(token);
   }
 
-  /** All are taken back. */
+  /** Removes all of them. */
   close(): void {
     this.#closed = true;
     for (const each of [...this.#byId.values()]) this.#drop(each);
@@ -143,7 +143,7 @@ export class Exposures {
     const others = this.#bySandbox.get(each.sandbox) ?? new Set();
     others.delete(each);
     if (others.size === 0) this.#bySandbox.delete(each.sandbox);
-    // Two that were made within a millisecond have one address.
+    // Two exposures of a port within one millisecond share a token.
     const { token } = each;
     if (token !== null && ![...others].some((other) => other.token === token)) this.#tokens.delete(token);
     this.#unwatch(each.tenant);

@@ -1,10 +1,10 @@
-/** Image names: the operator's map, and the operator's list of what may be used. */
+/** Image names: the operator's rewrite rules and allow list. */
 import { ServiceError } from '../../../protocol/errors.ts';
 import type { PrimeConfig } from './config.ts';
 
 /**
- * The name that is pulled, for the name that was asked for.
- * @throws ServiceError `forbidden` when it is not on the list.
+ * The image to pull for the requested name.
+ * @throws ServiceError `forbidden` when it is not on the allow list.
  */
 export function resolveImage(asked: string, config: Pick<PrimeConfig, 'imageMap' | 'imageAllow'>): string {
   const image = rewrite(asked, config.imageMap);
@@ -14,7 +14,7 @@ export function resolveImage(asked: string, config: Pick<PrimeConfig, 'imageMap'
   return image;
 }
 
-/** The first rule that fits; none: the name as it is. */
+/** Applies the first matching rule; without one the name stays as it is. */
 function rewrite(asked: string, rules: PrimeConfig['imageMap']): string {
   for (const { from, to } of rules) {
     const rest = matches(from, asked);
@@ -23,7 +23,7 @@ function rewrite(asked: string, rules: PrimeConfig['imageMap']): string {
   return asked;
 }
 
-/** What the star stands for; null when the name does not fit. */
+/** The part of the name that `*` stands for; null when the pattern does not match. */
 function matches(pattern: string, name: string): string | null {
   if (!pattern.endsWith('*')) return pattern === name ? '' : null;
   const prefix = pattern.slice(0, -1);

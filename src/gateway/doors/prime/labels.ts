@@ -1,6 +1,6 @@
 /**
- * What this wire knows of a sandbox and the services do not, kept where every gateway finds it again: in the sandbox's
- * own labels, under a prefix. Labels of this wire are plain words; each is a label of that name with no value.
+ * Attributes that the Prime API has and the services do not are kept in the sandbox's own labels under a prefix, where
+ * every gateway finds them again. Prime labels are plain words; each becomes a label of that name with an empty value.
  */
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
@@ -16,14 +16,14 @@ const Facts = z.object({
 });
 
 export type Facts = z.infer<typeof Facts> & {
-  /** As asked for, before the rewrite. Null: as it is. */
+  /** The requested name, before the rewrite. Null: it was not rewritten. */
   image: string | null;
   team: string | null;
   region: string | null;
   secretNames: readonly string[];
 };
 
-/** @throws ServiceError `invalid_request` for a label that takes our prefix. */
+/** @throws ServiceError `invalid_request` for a label with our prefix. */
 export function toLabels(words: readonly string[], facts: Facts): Record<string, string> {
   const labels: Record<string, string> = {};
   for (const word of words) {
@@ -41,12 +41,12 @@ export function toLabels(words: readonly string[], facts: Facts): Record<string,
 
 export const teamLabel = (team: string): Record<string, string> => ({ [`${PREFIX}team`]: team });
 
-/** The words, without what is ours. */
+/** The client's own labels. */
 export function wordsOf(labels: Record<string, string>): string[] {
   return Object.keys(labels).filter((key) => labels[key] === '' && !key.startsWith(PREFIX));
 }
 
-/** Of a sandbox that came through another door: defaults. */
+/** Defaults for a sandbox that was created through another API. */
 export function factsOf(labels: Record<string, string>): Facts {
   const secretNames: string[] = [];
   for (let index = 0; ; index++) {
@@ -63,7 +63,7 @@ export function factsOf(labels: Record<string, string>): Facts {
   };
 }
 
-/** Labels can be written by other doors too: what is not ours is as good as nothing. */
+/** Clients of other APIs can set these labels too: a value that is not ours counts as absent. */
 function parse(text: string | undefined): unknown {
   try {
     const value: unknown = JSON.parse(text ?? '{}');
@@ -73,7 +73,7 @@ function parse(text: string | undefined): unknown {
   }
 }
 
-/** Names are lines; as many as fit in a value. A name too long for one is left out of what is shown. */
+/** Joins names by newlines, as many per label value as fit. A name that is too long for one is not shown to clients. */
 function chunks(names: readonly string[]): string[] {
   const made: string[] = [];
   for (const name of names) {

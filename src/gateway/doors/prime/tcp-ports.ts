@@ -1,6 +1,6 @@
 /**
- * Ports of this gateway that lead into sandboxes: whoever connects to one is connected to what listens inside. Nothing
- * asks who it is, so that any protocol can be spoken.
+ * TCP ports of this gateway that are forwarded into sandboxes. Connections are not authenticated, so that any protocol
+ * can be used over them.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { pipeline, type Duplex } from 'node:stream';
@@ -11,18 +11,18 @@ export interface PortRange {
   last: number;
 }
 
-/** A connection to the port inside. Rejects when there is none. */
+/** Connects to the port inside. Rejects when nothing listens there. */
 export type ConnectInside = (signal: AbortSignal) => Promise<Duplex>;
 
 export interface TcpPort {
   readonly port: number;
-  /** Nothing listens there any more, and connections through it are cut. Idempotent. */
+  /** Stops listening and cuts the connections through the port. Idempotent. */
   close(): void;
 }
 
-/** Through one port at a time; what comes beyond them is turned away. */
+/** Concurrent connections per port; more are refused. */
 const MAX_CONNECTIONS = 256;
-/** A peer that vanished is noticed by the kernel's probes, which begin after this. */
+/** Idle time before the kernel starts to probe whether a peer is still there. */
 const KEEP_ALIVE_MS = 60_000;
 
 export class TcpPorts {
@@ -38,8 +38,8 @@ export class TcpPorts {
   }
 
   /**
-   * Listens on a free port of the range. They are taken in turn: whoever still knows the address of a port that was
-   * given back does not soon come out in another sandbox.
+   * Listens on a free port of the range. Ports are used in turn, so that a client with a stale address does not soon
+   * end up in another sandbox.
    * @throws ServiceError `capacity_exhausted`
    */
   async open(connect: ConnectInside): Promise<TcpPort> {
@@ -80,7 +80,7 @@ class Forwarder {
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
-  /** False: the port cannot be had. */
+  /** Resolves with false when the port is taken or not permitted. */
   listen(port: number, host: string): Promise<boolean> {
     return new Promise((resolve, reject) => {
       this.#server.on('error', (error: NodeJS.ErrnoException) => {
@@ -97,7 +97,7 @@ class Forwarder {
   }
 }
 
-/** Never rejects: whoever cannot be connected is told as by a port where nothing listens. */
+/** Never rejects: a failed connection is reset, as by a port where nothing listens. */
 async function forward(socket: Socket, connect: ConnectInside): Promise<void> {
   const gone = new AbortController();
   socket.on('error', () => undefined);
@@ -109,20 +109,20 @@ async function forward(socket: Socket, connect: ConnectInside): Promise<void> {
     socket.resetAndDestroy();
     return;
   }
-  // Either may have gone while the other came.
+  // Either side may have gone while the other connected.
   if (socket.destroyed || inside.destroyed) {
     socket.resetAndDestroy();
     inside.destroy();
     return;
   }
-  // What was cut off is not to look like an end.
+  // A broken connection must not look like a regular end.
   inside.on('error', () => socket.resetAndDestroy());
   const ended = (error: Error | null | undefined): void => {
     if (!error) return;
     socket.destroy();
     inside.destroy();
   };
-  // Each direction ends by itself.
+  // Each direction ends on its own.
   pipeline(socket, inside, ended);
   pipeline(inside, socket, ended);
 }

@@ -1,6 +1,6 @@
 /**
- * Tokens of the data plane. They carry what they stand for, signed with a key that all gateways of one installation
- * share, so that any of them can check one and none has to remember it. A token opens one sandbox, for a while.
+ * Tokens of the data plane. A token grants access to one sandbox for a limited time. It carries its claims, signed with
+ * a key that all gateways of an installation share, so that any gateway can verify it without stored state.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import * as z from 'zod';
@@ -12,11 +12,11 @@ export type Claims = z.infer<typeof Claims>;
 const MAX_TOKEN_LENGTH = 2048;
 
 export class Tokens {
-  /** Milliseconds since 1970, by the clock that all gateways go by. */
+  /** Milliseconds since 1970, by the clock that all gateways share. */
   readonly now: () => number;
   readonly #key: Buffer;
 
-  /** @param secret From which the key is derived; it is itself used for other things. */
+  /** @param secret the key is derived from it, since it is used for other purposes too */
   constructor(secret: string, now: () => number) {
     this.now = now;
     this.#key = createHmac('sha256', secret).update('millibox prime sandbox token').digest();

@@ -1,8 +1,8 @@
-/** A sandbox as the clients of this wire see it. */
+/** A sandbox as Prime clients see it. */
 import type { EndReason, Sandbox } from '../../../protocol/sandbox.ts';
 import { factsOf, wordsOf } from './labels.ts';
 
-/** The kinds that clients turn into exceptions of their own, and a few that they pass on. */
+/** Error types that clients map to exceptions of their own, and some that they only display. */
 const ERROR_TYPE: Record<EndReason, string | null> = {
   deleted: null,
   lifetime: 'TIMEOUT',
@@ -27,7 +27,7 @@ export function toPrime(sandbox: Sandbox): Record<string, unknown> {
     id: sandbox.id,
     name: sandbox.name ?? sandbox.id,
     dockerImage: facts.image ?? sandbox.image,
-    // Releases disagree on its form, and one that does not fit makes a whole list unreadable.
+    // Client releases disagree on its type, and a value of the wrong type breaks parsing of the whole list.
     startCommand: null,
     cpuCores: sandbox.cpus,
     memoryGB: sandbox.memoryMb / 1024,

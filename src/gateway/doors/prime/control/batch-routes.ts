@@ -36,7 +36,7 @@ export function batchRoutes(context: PrimeContext): ControlRoute[] {
   ];
 }
 
-/** What has a code is an error. */
+/** An answer with a code is an error. */
 function split(answers: readonly Answer[]): Answer {
   return {
     statuses: answers.filter((answer) => answer['code'] === undefined),
@@ -59,7 +59,7 @@ async function statusOf({ services, config }: PrimeContext, tenant: string, id: 
   }
 }
 
-/** A job is files in its sandbox, as the clients make them; it is completed when it has written its exit code. */
+/** Clients implement a job as files in the sandbox; it is complete once its exit code file is written. */
 async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): Promise<Answer> {
   const named = { sandbox_id: job.sandbox_id, job_id: job.job_id };
   const failed = (code: string, message: string): Answer => ({ ...named, code, message });

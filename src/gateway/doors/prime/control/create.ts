@@ -1,4 +1,4 @@
-/** From the body of a create on this wire to a request for the services. */
+/** From the body of a Prime create to a request for the services. */
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { MAX_TIMEOUT_MS, MIN_DISK_MB } from '../../../../protocol/limits.ts';
@@ -9,7 +9,7 @@ import type { PrimeConfig } from '../config.ts';
 import { resolveImage } from '../images.ts';
 import { toLabels } from '../labels.ts';
 
-/** Clients send null for what is not given. */
+/** Clients send null for omitted fields. */
 export const maybe = <T>(schema: z.ZodType<T>) => schema.nullish().transform((value) => value ?? undefined);
 
 const StringMap = stringMap(z.string(), z.string());
@@ -19,7 +19,7 @@ const StartCommand = z.union([
   z.object({ executable: z.string().min(1), args: z.array(z.string()).default([]) }),
 ]);
 
-/** Fields that are not known are ignored: every release of the clients adds some. */
+/** Unknown fields are ignored: every client release adds some. */
 export const CreateBody = z.object({
   name: z.string().min(1).max(128),
   docker_image: maybe(z.string().min(1).max(512)),
@@ -49,12 +49,14 @@ export type CreateBody = z.infer<typeof CreateBody>;
 
 const MINUTE_MS = 60_000;
 const DEFAULT_DISK_GB = 5;
-/** Language models' tools start many threads (package managers, browsers): the server's default is small for that. */
+/**
+ * Tools that agents use (package managers, browsers) start many threads; the server's default is too small for them.
+ */
 const PIDS_LIMIT = 4096;
-/** What clients send where nothing is to be started; the sandbox stays up without it. */
+/** Clients send this when nothing is to be started. The sandbox stays up without it. */
 const IDLE_COMMAND = 'tail -f /dev/null';
 
-/** @throws ServiceError `not_supported` for what cannot be had here, `forbidden`, `invalid_request` */
+/** @throws ServiceError `not_supported` for features that millibox does not have, `forbidden`, `invalid_request` */
 export function toCreateRequest(body: CreateBody, config: PrimeConfig): CreateSandboxRequest {
   refuseWhatIsMissing(body);
   const asked = body.docker_image ?? '';
@@ -101,7 +103,7 @@ function diskOf(gigabytes: number): number {
 
 function refuseWhatIsMissing(body: CreateBody): void {
   const refuse = (what: string): never => {
-    throw new ServiceError('not_supported', `${what} cannot be had on this server.`);
+    throw new ServiceError('not_supported', `${what} is not available on this server.`);
   };
   if (body.checkpoint_id !== undefined) refuse('Restoring a checkpoint');
   if (body.gpu_count > 0) refuse('A GPU');
@@ -110,13 +112,13 @@ function refuseWhatIsMissing(body: CreateBody): void {
   if (body.docker_image === undefined) throw new ServiceError('invalid_request', 'docker_image is missing');
 }
 
-/** Without a limit, or beyond ours: the longest life there is. */
+/** No limit, or one beyond ours, means the longest lifetime we allow. */
 function lifetime(minutes: number): number {
   return minutes <= 0 ? MAX_TIMEOUT_MS : Math.min(MAX_TIMEOUT_MS, minutes * MINUTE_MS);
 }
 
 /**
- * All or nothing is what can be enforced.
+ * The network can only be on or off.
  * @throws ServiceError `not_supported` for a list of hosts.
  */
 export function networkOf(

@@ -78,7 +78,7 @@ export function exposeRoutes(context: PrimeContext, exposures: Exposures): Contr
   ];
 }
 
-/** @throws ServiceError `invalid_request` when the client says that it came to a host that none can be. */
+/** @throws ServiceError `invalid_request` when the client's Host header is not a valid host. */
 function addressIn(origin: string): URL {
   const url = URL.parse(origin);
   if (url === null) throw new ServiceError('invalid_request', 'The Host header is not valid.');

@@ -1,4 +1,4 @@
-/** Network policy, registry credentials, images, and who calls. */
+/** Smaller control routes: network policy, registry credentials, images, and the caller's identity. */
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import type { Network } from '../../../../protocol/sandbox.ts';
@@ -28,7 +28,7 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
       ({ tenant, params, body }) => {
         const { network } = sandboxes.get(tenant, idOf(params));
         const { allowlist, denylist } = check(Policy, body, 'body');
-        // Of the two lists that clients always send, the one that says nothing is null.
+        // Clients always send both lists; the unused one is null.
         const wanted = networkOf(
           { network_access: undefined, network_allowlist: allowlist, network_denylist: denylist },
           network,
@@ -42,7 +42,7 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
         return policyOf(network);
       },
     ],
-    // The CLI takes its user's id from here, without which it deletes nothing by label.
+    // The Prime CLI reads its user id from here and cannot delete by label without it.
     [
       'GET',
       '/user/whoami',
@@ -79,7 +79,7 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
   ];
 }
 
-/** What is in force: it was set when the sandbox was made. */
+/** The network policy in force. It is fixed when the sandbox is created. */
 function policyOf(network: Network): Answer {
   const policy = network === 'off' ? { allowlist: [], denylist: null } : { allowlist: null, denylist: [] };
   return { policy, generation: 1, applied_generation: 1, applied: true };

@@ -62,7 +62,7 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
       'POST',
       '/sandbox/:id/auth',
       ({ tenant, params, request }) => {
-        // Given for a sandbox that has ended too: its data plane says, in the form that clients know, that it has.
+        // Also issued for an ended sandbox: the data plane then reports the end in the form that clients know.
         const sandbox = sandboxes.get(tenant, idOf(params));
         const expiresAtMs = tokens.now() + config.tokenTtlMs;
         return {
@@ -80,7 +80,7 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
 
 export const idOf = (params: Record<string, string>): string => params['id'] ?? '';
 
-/** Pages by number, newest first: a sandbox that is made while somebody turns pages is shown twice rather than never. */
+/** Numbered pages, newest first: a sandbox created while somebody pages through is shown twice rather than never. */
 function page(services: Services, { tenant, query }: ControlCall): Record<string, unknown> {
   const number = whole(query['page'], 1, 1_000_000, 1);
   const size = whole(query['per_page'], 1, MAX_PAGE, 50);
@@ -106,7 +106,7 @@ function labelsOf(words: readonly string[], team: string | undefined): Record<st
   return team === undefined || team === '' ? labels : { ...labels, ...teamLabel(team) };
 }
 
-/** All that fit, oldest first. */
+/** All matching sandboxes, oldest first. */
 function matching(services: Services, tenant: string, filter: SandboxFilter): Sandbox[] {
   const found: Sandbox[] = [];
   let cursor: string | undefined;

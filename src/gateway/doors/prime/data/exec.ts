@@ -18,13 +18,15 @@ const Body = z.object({
   user: maybe(z.string()),
 });
 
-/** Clients wait five seconds longer than the command may take; within them it is killed and they are told. */
+/** Clients wait five seconds beyond the command's timeout; in that time it is killed and the answer sent. */
 const KILL_GRACE_MS = 1_000;
 const ANSWER_WITHIN_MS = 3_500;
-/** More is refused: an answer is held in memory on both sides, and a part of it would pass for the whole. */
+/**
+ * More is an error: answers are held in memory on both sides, and clients would take truncated output for all of it.
+ */
 const MAX_OUTPUT_BYTES = 32 * 1024 * 1024;
 
-/** @throws ServiceError; `deadline_exceeded` is told as 408. */
+/** @throws ServiceError; `deadline_exceeded` is answered with 408. */
 export async function execJson(
   { services }: PrimeContext,
   tenant: string,
@@ -37,7 +39,7 @@ export async function execJson(
   const asked = check(
     ExecRequest,
     {
-      // A shell with nothing to do: what clients call with an empty text.
+      // Clients send an empty command to run a shell that does nothing.
       command: command === '' ? ':' : command,
       shell: 'bash',
       ...(cwd === undefined || cwd === '' ? {} : { cwd }),
@@ -49,7 +51,7 @@ export async function execJson(
     },
     'body',
   );
-  // Also bounds the wait for a sandbox that is still on its way.
+  // Also bounds the wait for a sandbox that is not running yet.
   using limit = new Linked({
     signal: clientGone(reply),
     deadlineMs: timeoutMs + ANSWER_WITHIN_MS,

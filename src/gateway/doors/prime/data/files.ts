@@ -11,11 +11,11 @@ import { firstFile } from './upload.ts';
 const MAX_READ_BYTES = 10 * 1024 * 1024;
 const Path = z.string().min(1).max(4096);
 const Query = z.object({ path: Path });
-const FAR = Number.MAX_SAFE_INTEGER;
+const MAX_OFFSET = Number.MAX_SAFE_INTEGER;
 const WindowQuery = z.object({
   path: Path,
-  offset: queryInt(-FAR, FAR).optional(),
-  length: queryInt(0, FAR).optional(),
+  offset: queryInt(-MAX_OFFSET, MAX_OFFSET).optional(),
+  length: queryInt(0, MAX_OFFSET).optional(),
 });
 
 type Answer = Record<string, unknown>;

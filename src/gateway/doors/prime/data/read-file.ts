@@ -1,11 +1,11 @@
-/** A window of a file. */
+/** Reading a window of a file. */
 import type { FileService } from '../../../files/service.ts';
 
 export interface FileWindow {
   bytes: Buffer;
-  /** Of the file. */
+  /** Size of the file. */
   totalBytes: number;
-  /** Of the first byte. */
+  /** Offset of the first byte. */
   offset: number;
 }
 

@@ -1,4 +1,4 @@
-/** The file in a multipart body, as a stream: it goes on to the sandbox while it comes, whatever its size. */
+/** The file in a multipart body as a stream, so that it can be forwarded to the sandbox while it arrives. */
 import type { IncomingMessage } from 'node:http';
 import { PassThrough, pipeline, type Readable } from 'node:stream';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
@@ -7,13 +7,13 @@ import { ServiceError } from '../../../../protocol/errors.ts';
 const MAX_HEADER_PAIRS = 20;
 
 /**
- * Resolves with the first file of the body as soon as it begins. A body that breaks off breaks the stream.
- * @throws ServiceError `invalid_request` when there is none.
+ * Resolves with the first file of the body as soon as it begins. The stream fails if the body breaks off.
+ * @throws ServiceError `invalid_request` when there is no file.
  */
 export function firstFile(request: IncomingMessage): Promise<Readable> {
   const found = Promise.withResolvers<Readable>();
   const refuse = (cause?: unknown): ServiceError =>
-    new ServiceError('invalid_request', 'The body is no multipart/form-data with one whole file.', { cause });
+    new ServiceError('invalid_request', 'The body is not multipart/form-data with one complete file.', { cause });
   let parser: BusboyInstance;
   try {
     parser = new Busboy({
@@ -24,14 +24,15 @@ export function firstFile(request: IncomingMessage): Promise<Readable> {
   } catch (error) {
     return Promise.reject(refuse(error));
   }
-  // The parser ends a file whose part was cut off as if it were whole: only its own end says that all of it came.
+  // The parser ends a truncated file as if it were complete; only the parser's own end means that all of it arrived.
   const whole = new PassThrough();
   let file: Readable | null = null;
   parser.on('file', (_field, stream) => {
     file = stream;
     stream.on('error', (error) => whole.destroy(error));
     stream.pipe(whole, { end: false });
-    // What nobody wants any more is read to its end, so that the answer is read and the connection stays usable.
+    // The rest of an unwanted file is read and dropped, so that the client reads the answer and the connection stays
+    // usable.
     whole.once('close', () => stream.resume());
     found.resolve(whole);
   });
