@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
-import { Undertaker } from './undertaker.ts';
+import { DirectoryCleaner } from './directory-cleaner.ts';
 
 const State = z.object({
   pid: z.number().int().positive(),
@@ -32,13 +32,13 @@ const CONTAINER_ID = /^[a-z0-9-]{1,64}$/;
 export class Boxes {
   readonly #dir: string;
   readonly #grave: string;
-  readonly #undertaker: Undertaker;
+  readonly #cleaner: DirectoryCleaner;
   readonly #known = new Map<string, Box>();
 
   private constructor(dir: string) {
     this.#dir = join(dir, 'boxes');
     this.#grave = join(dir, 'grave');
-    this.#undertaker = new Undertaker(this.#grave);
+    this.#cleaner = new DirectoryCleaner(this.#grave);
   }
 
   static async open(dir: string): Promise<Boxes> {
@@ -47,7 +47,7 @@ export class Boxes {
     await mkdir(boxes.#dir, { recursive: true, mode: 0o700 });
     await chmod(boxes.#dir, 0o700);
     await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
-    if (readdirSync(boxes.#grave).length > 0) boxes.#undertaker.call();
+    if (readdirSync(boxes.#grave).length > 0) boxes.#cleaner.clean();
     return boxes;
   }
 
@@ -101,12 +101,12 @@ export class Boxes {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;
     }
-    this.#undertaker.call();
+    this.#cleaner.clean();
   }
 
   /** Resolves once no file of a removed container is left. */
   async buried(): Promise<void> {
-    await this.#undertaker.close();
+    await this.#cleaner.close();
   }
 
   #read(id: string): Box | undefined {

@@ -8,11 +8,11 @@ const ROUND_MS = 10 * 60_000;
 const MAX_TRIES = 5;
 const PAUSE_MS = 100;
 
-export class Undertaker {
+export class DirectoryCleaner {
   readonly #dir: string;
   readonly #shell: Companion;
   #rounds: Promise<void> | undefined;
-  #called = false;
+  #asked = false;
 
   /** Of nothing whose name begins with a dot. */
   constructor(dir: string) {
@@ -26,8 +26,8 @@ export class Undertaker {
   }
 
   /** There is something in the directory. What cannot be removed stays for the next call. */
-  call(): void {
-    this.#called = true;
+  clean(): void {
+    this.#asked = true;
     this.#rounds ??= this.#work();
   }
 
@@ -39,11 +39,11 @@ export class Undertaker {
 
   /** Never rejects. What the kernel is about to let go of is a matter of moments. */
   async #work(): Promise<void> {
-    for (let tries = 1; this.#called || tries <= MAX_TRIES; tries += 1) {
-      if (this.#called) tries = 1;
-      this.#called = false;
+    for (let tries = 1; this.#asked || tries <= MAX_TRIES; tries += 1) {
+      if (this.#asked) tries = 1;
+      this.#asked = false;
       await this.#shell.ask('').catch(() => undefined);
-      if (this.#called) continue;
+      if (this.#asked) continue;
       if (this.#isEmpty()) break;
       await sleep(PAUSE_MS);
     }
