@@ -22,7 +22,7 @@ import { runInNetworkOf } from '../oci/network/tools.ts';
 import type { PastAgents } from '../oci/past-agents.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
-import { UnderWay } from '../oci/under-way.ts';
+import { InFlight } from '../oci/in-flight.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
 import { containerSpec, INSIDE } from './spec.ts';
@@ -59,7 +59,7 @@ export class GvisorRuntime implements ContainerRuntime {
   readonly #deps: GvisorDeps;
   readonly #exits: Exits;
   readonly #listeners: ExitListeners;
-  readonly #launching = new UnderWay();
+  readonly #launching = new InFlight();
 
   constructor(deps: GvisorDeps) {
     this.#deps = deps;

@@ -20,7 +20,7 @@ import { isAlive } from './pids.ts';
 import type { PastAgents } from './past-agents.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
-import { UnderWay } from './under-way.ts';
+import { InFlight } from './in-flight.ts';
 
 const CLAIM_MS = 30_000;
 
@@ -44,8 +44,8 @@ export class OciRuntime implements ContainerRuntime {
   readonly #deps: OciDeps;
   readonly #exits: Exits;
   readonly #listeners: ExitListeners;
-  readonly #launching = new UnderWay();
-  readonly #claiming = new UnderWay();
+  readonly #launching = new InFlight();
+  readonly #claiming = new InFlight();
 
   constructor(deps: OciDeps) {
     this.#deps = deps;

@@ -1,5 +1,5 @@
 /** What is being done to containers, one thing at a time to each, for whoever must not come in between. */
-export class UnderWay {
+export class InFlight {
   readonly #settled = new Map<string, Promise<void>>();
 
   /** Resolves or rejects as `work` does. */
