@@ -15,7 +15,7 @@ import {
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
 import { bindSocketFile, bound, ended } from '../listen.ts';
-import { InHand } from './in-hand.ts';
+import { UnfinishedStreams } from './unfinished.ts';
 import { asksForNumbers, pathOf, tellNumbers } from './metrics-server.ts';
 import { NodeGuard } from './node-guard.ts';
 
@@ -67,7 +67,7 @@ class LinkServer implements NodeServer {
   readonly #http: Server;
   readonly #local: Server;
   readonly #links = new Set<Mux>();
-  readonly #inHand = new InHand();
+  readonly #unfinished = new UnfinishedStreams();
   #past = { in: 0, out: 0 };
   #closing = false;
 
@@ -122,7 +122,7 @@ class LinkServer implements NodeServer {
   }
 
   settled(ms: number): Promise<void> {
-    return this.#inHand.settled(ms);
+    return this.#unfinished.settled(ms);
   }
 
   async close(): Promise<void> {
@@ -172,7 +172,7 @@ class LinkServer implements NodeServer {
       deadAfterMs: heartbeat.deadAfterMs,
       answerWithinMs: ANSWER_FACTOR * heartbeat.deadAfterMs,
       onHello: () => undefined,
-      onOpen: (stream) => this.#inHand.track(stream, this.#options.onStream(stream)),
+      onOpen: (stream) => this.#unfinished.track(stream, this.#options.onStream(stream)),
       onClose: (error) => {
         this.#links.delete(mux);
         this.#past.in += mux.stats.bytesIn;

@@ -4,7 +4,7 @@ import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
 /** The next agent goes on with these where this one left off; tunnels may last for ever. */
 const NOT_WAITED_FOR: ReadonlySet<unknown> = new Set(['watch', 'exec', 'attach', 'port']);
 
-export class InHand {
+export class UnfinishedStreams {
   #count = 0;
   readonly #waiting = new Set<() => void>();
 

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { createMux, memoryPair, type Mux, type MuxStream } from '../../src/mux/index.ts';
-import { InHand } from './in-hand.ts';
+import { UnfinishedStreams } from './unfinished.ts';
 
 /** A link whose accepted streams are counted. */
-function link(inHand: InHand): { gateway: Mux; opened: MuxStream[] } {
+function link(unfinished: UnfinishedStreams): { gateway: Mux; opened: MuxStream[] } {
   const { a, b } = memoryPair();
   const opened: MuxStream[] = [];
   const ends = { hello: {}, onHello: () => undefined, pingIntervalMs: 0 };
@@ -13,23 +13,23 @@ function link(inHand: InHand): { gateway: Mux; opened: MuxStream[] } {
     role: 'listener',
     onOpen: (stream) => {
       opened.push(stream);
-      return inHand.track(stream, { fin: () => stream.end() });
+      return unfinished.track(stream, { fin: () => stream.end() });
     },
   });
   return { gateway: createMux({ ...ends, transport: a, role: 'dialler' }), opened };
 }
 
 test('a stop waits for calls that a cut would break, and for nothing else', async () => {
-  const inHand = new InHand();
-  const { gateway, opened } = link(inHand);
+  const unfinished = new UnfinishedStreams();
+  const { gateway, opened } = link(unfinished);
   for (const op of ['exec', 'attach', 'watch', 'port']) gateway.open({ op }, {});
   await expect.poll(() => opened.length).toBe(4);
-  await inHand.settled(60_000);
+  await unfinished.settled(60_000);
 
   const file = gateway.open({ op: 'file' }, {});
   await expect.poll(() => opened.length).toBe(5);
   let settled = false;
-  const waiting = inHand.settled(60_000).then(() => (settled = true));
+  const waiting = unfinished.settled(60_000).then(() => (settled = true));
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(settled).toBe(false);
   opened[4]?.accept();
@@ -38,12 +38,12 @@ test('a stop waits for calls that a cut would break, and for nothing else', asyn
 });
 
 test('it does not wait for ever, and a link that is lost is nothing to wait for', async () => {
-  const inHand = new InHand();
-  const { gateway, opened } = link(inHand);
+  const unfinished = new UnfinishedStreams();
+  const { gateway, opened } = link(unfinished);
   gateway.open({ op: 'file' }, {});
   await expect.poll(() => opened.length).toBe(1);
-  await inHand.settled(20);
-  const waiting = inHand.settled(60_000);
+  await unfinished.settled(20);
+  const waiting = unfinished.settled(60_000);
   gateway.close();
   await waiting;
 });
