@@ -10,7 +10,7 @@ import * as z from 'zod';
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { Addresses } from './addresses.ts';
-import { Departures } from './departures.ts';
+import { VethRemoval } from './veth-removal.ts';
 import { Guard } from './guard.ts';
 import { Ip } from './ip.ts';
 import { parseRange, rangeFor, type Range } from './ranges.ts';
@@ -24,7 +24,7 @@ const MAX_CABLES = 1_000;
 /** How soon rules that somebody took away are back. */
 const LOOK_EVERY_MS = 10_000;
 /** For the kernel to take away the namespace of a sandbox that has ended, and with it the cable. */
-const DEPARTURE_MS = 2_000;
+const VETH_REMOVAL_MS = 2_000;
 
 const Cable = z.object({ address: z.string(), device: z.string() });
 type Cable = z.infer<typeof Cable>;
@@ -65,7 +65,7 @@ export class Network {
   readonly #uplinkPid: number | undefined;
   readonly #ip: Ip;
   readonly #guard: Guard;
-  readonly #departures: Departures;
+  readonly #vethRemoval: VethRemoval;
   #ready: Promise<void> | undefined;
 
   /** @throws ServiceError `invalid_request` when `subnet` is no network. */
@@ -88,10 +88,10 @@ export class Network {
       letThrough: () => this.#letThrough('-I'),
       log,
     });
-    this.#departures = new Departures({
+    this.#vethRemoval = new VethRemoval({
       devices: () => this.#read('dev'),
       remove: (device) => this.#ip.run([`link delete ${device}`]),
-      patienceMs: DEPARTURE_MS,
+      patienceMs: VETH_REMOVAL_MS,
     });
   }
 
@@ -151,7 +151,7 @@ export class Network {
   async disconnect(id: string): Promise<void> {
     const cable = this.#cables.get(id);
     if (cable === undefined) return;
-    await this.#departures.of(cable.device);
+    await this.#vethRemoval.of(cable.device);
     this.#cables.delete(id);
     this.#addresses.giveBack(cable.address);
   }

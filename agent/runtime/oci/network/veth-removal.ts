@@ -6,7 +6,7 @@ import { sleep } from '../../../../src/lib/deadline.ts';
 
 const LOOK_EVERY_MS = 20;
 
-interface DeparturesOptions {
+interface VethRemovalOptions {
   /** Names of the network devices that there are. @throws when it cannot be told. */
   devices(): string;
   /** Takes one away that does not go. */
@@ -15,12 +15,12 @@ interface DeparturesOptions {
   patienceMs: number;
 }
 
-export class Departures {
-  readonly #options: DeparturesOptions;
+export class VethRemoval {
+  readonly #options: VethRemovalOptions;
   readonly #leaving = new Map<string, { since: number; gone: PromiseWithResolvers<void> }>();
   #watching = false;
 
-  constructor(options: DeparturesOptions) {
+  constructor(options: VethRemovalOptions) {
     this.#options = options;
   }
 

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { until } from '../../../testing/harness.ts';
-import { Departures } from './departures.ts';
+import { VethRemoval } from './veth-removal.ts';
 
 function machine(patienceMs: number) {
   const there = new Set<string>();
   const removed: string[] = [];
-  const departures = new Departures({
+  const vethRemoval = new VethRemoval({
     devices: () => [...there].map((name) => `${name}: 0 0\n`).join(''),
     remove: (device) => {
       removed.push(device);
@@ -14,15 +14,15 @@ function machine(patienceMs: number) {
     },
     patienceMs,
   });
-  return { there, removed, departures };
+  return { there, removed, vethRemoval };
 }
 
 test('each resolves when its own device is gone, and none is removed that goes by itself', async () => {
-  const { there, removed, departures } = machine(60_000);
+  const { there, removed, vethRemoval } = machine(60_000);
   const names = ['mba', 'mbb', 'mbc'];
   for (const name of names) there.add(name);
   const gone: string[] = [];
-  const all = names.map((name) => departures.of(name).then(() => gone.push(name)));
+  const all = names.map((name) => vethRemoval.of(name).then(() => gone.push(name)));
   for (const name of names) {
     there.delete(name);
     await until(`${name} is gone`, () => gone.includes(name));
@@ -33,20 +33,20 @@ test('each resolves when its own device is gone, and none is removed that goes b
 });
 
 test('what does not go by itself is removed', async () => {
-  const { there, removed, departures } = machine(0);
+  const { there, removed, vethRemoval } = machine(0);
   there.add('mba');
-  await Promise.all([departures.of('mba'), departures.of('mba')]);
+  await Promise.all([vethRemoval.of('mba'), vethRemoval.of('mba')]);
   expect(removed).toEqual(['mba']);
 });
 
 test('what is not there, or cannot be told, is gone', async () => {
-  await machine(60_000).departures.of('mba');
-  const departures = new Departures({
+  await machine(60_000).vethRemoval.of('mba');
+  const vethRemoval = new VethRemoval({
     devices: () => {
       throw new Error('no such namespace');
     },
     remove: () => Promise.resolve(),
     patienceMs: 60_000,
   });
-  await departures.of('mba');
+  await vethRemoval.of('mba');
 });
