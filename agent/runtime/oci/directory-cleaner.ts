@@ -1,7 +1,7 @@
 /** Empties one directory whenever it is told to. */
 import { readdirSync } from 'node:fs';
 import { sleep } from '../../../src/lib/deadline.ts';
-import { Companion } from './companion.ts';
+import { Coprocess } from './coprocess.ts';
 
 const SCRIPT = 'while read -r _; do rm -rf --one-file-system -- "$0"/*; echo; done';
 const ROUND_MS = 10 * 60_000;
@@ -10,14 +10,14 @@ const PAUSE_MS = 100;
 
 export class DirectoryCleaner {
   readonly #dir: string;
-  readonly #shell: Companion;
+  readonly #shell: Coprocess;
   #rounds: Promise<void> | undefined;
   #asked = false;
 
   /** Of nothing whose name begins with a dot. */
   constructor(dir: string) {
     this.#dir = dir;
-    this.#shell = new Companion({
+    this.#shell = new Coprocess({
       name: 'the removal of what sandboxes left',
       command: ['sh', '-c', SCRIPT, dir],
       deadlineMs: ROUND_MS,

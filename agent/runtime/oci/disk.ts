@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
 import { runTool } from '../../images/run-tool.ts';
-import { Companion } from './companion.ts';
+import { Coprocess } from './coprocess.ts';
 
 const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
@@ -32,7 +32,7 @@ export class Disks {
   readonly #templates: string;
   readonly #making = new Map<number, Promise<string>>();
   /** For what is done for each sandbox. */
-  readonly #shell = new Companion({
+  readonly #shell = new Coprocess({
     name: 'the mounting of disks',
     command: ['sh', '-c', SCRIPT],
     deadlineMs: TOOL_MS,

@@ -3,7 +3,7 @@
  * everything would be open.
  */
 import type { Logger } from '../../../../src/lib/logger.ts';
-import { Companion } from '../companion.ts';
+import { Coprocess } from '../coprocess.ts';
 import { inNetworkOf, IPTABLES } from './tools.ts';
 
 const DEADLINE_MS = 20_000;
@@ -42,7 +42,7 @@ interface GuardOptions {
 
 export class Guard {
   readonly #options: GuardOptions;
-  readonly #shell: Companion;
+  readonly #shell: Coprocess;
   #told = false;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
@@ -51,7 +51,7 @@ export class Guard {
   constructor(options: GuardOptions) {
     this.#options = options;
     const { table, bridge, uplinkPid } = options;
-    this.#shell = new Companion({
+    this.#shell = new Coprocess({
       name: 'the look at the rules',
       command: [...inNetworkOf(uplinkPid), 'sh', '-c', SCRIPT, table, bridge],
       deadlineMs: DEADLINE_MS,

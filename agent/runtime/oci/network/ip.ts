@@ -1,6 +1,6 @@
 /** `ip`, running for as long as there are cables to lay, in the network namespace of the uplink. */
 import { ServiceError } from '../../../../src/protocol/errors.ts';
-import { Companion } from '../companion.ts';
+import { Coprocess } from '../coprocess.ts';
 import { inNetworkOf } from './tools.ts';
 
 const DEADLINE_MS = 20_000;
@@ -10,10 +10,10 @@ const LAST = 'link show dev lo';
 const SCRIPT = 'exec ip -force -oneline -batch - 2>&1';
 
 export class Ip {
-  readonly #companion: Companion;
+  readonly #companion: Coprocess;
 
   constructor(uplinkPid: number | undefined) {
-    this.#companion = new Companion({
+    this.#companion = new Coprocess({
       name: 'ip',
       command: [...inNetworkOf(uplinkPid), 'sh', '-c', SCRIPT],
       deadlineMs: DEADLINE_MS,
@@ -23,7 +23,7 @@ export class Ip {
 
   /**
    * All of them in order, each whether or not the one before it could be done.
-   * @throws ServiceError `internal` with the words of `ip`, or as `Companion.ask`.
+   * @throws ServiceError `internal` with the words of `ip`, or as `Coprocess.ask`.
    */
   async run(commands: readonly string[]): Promise<void> {
     const lines = await this.#companion.ask([...commands, LAST].join('\n'));

@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Companion } from './companion.ts';
+import { Coprocess } from './coprocess.ts';
 
 /** Answers each line with two, or with what its first word tells it. */
 const SCRIPT = `while read -r word; do case "$word" in die) exit 1;; sleep) sleep 60;; esac; echo "got $word"; echo end; done`;
 
-let companion: Companion;
+let companion: Coprocess;
 beforeEach(() => {
   const command = ['sh', '-c', SCRIPT];
-  companion = new Companion({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
+  companion = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
 });
 afterEach(() => companion.close());
 
@@ -25,7 +25,7 @@ test('when the program ends, what was asked fails, and the next question starts 
 
 test('an answer that does not come ends the program, so that none is taken for another', async () => {
   const command = ['sh', '-c', SCRIPT];
-  const impatient = new Companion({ name: 'the test', command, deadlineMs: 300, isLast: (line) => line === 'end' });
+  const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 300, isLast: (line) => line === 'end' });
   await expect(impatient.ask('sleep')).rejects.toThrow('did not end within');
   expect(await impatient.ask('after')).toEqual(['got after', 'end']);
   impatient.close();
@@ -33,9 +33,9 @@ test('an answer that does not come ends the program, so that none is taken for a
 
 test('a program that cannot be started is an error of the question', async () => {
   const command = ['sh', '-c', 'exec no-such-program-anywhere 2>&1'];
-  const none = new Companion({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
+  const none = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
   await expect(none.ask('hello')).rejects.toThrow(/without an answer: .*no-such-program-anywhere/);
-  const nothing = new Companion({
+  const nothing = new Coprocess({
     name: 'the test',
     command: ['no-such-program'],
     deadlineMs: 5_000,

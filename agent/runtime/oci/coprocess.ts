@@ -20,7 +20,7 @@ interface Question {
   answer: PromiseWithResolvers<string[]>;
 }
 
-interface CompanionOptions {
+interface CoprocessOptions {
   /** For errors. */
   name: string;
   /** Reads questions, answers them in order, and ends at the end of its input. */
@@ -31,13 +31,13 @@ interface CompanionOptions {
   isLast(line: string): boolean;
 }
 
-export class Companion {
-  readonly #options: CompanionOptions;
+export class Coprocess {
+  readonly #options: CoprocessOptions;
   #child: Child | undefined;
   #asked: Question[] = [];
 
   /** Starts nothing before the first question. */
-  constructor(options: CompanionOptions) {
+  constructor(options: CoprocessOptions) {
     this.#options = options;
   }
 
