@@ -8,7 +8,7 @@ import { Disks } from '../oci/disk.ts';
 import { Network } from '../oci/network/network.ts';
 import { PastAgents } from '../oci/past-agents.ts';
 import { agentGroup, tagOf } from '../oci/place.ts';
-import { hasPassed } from '../oci/passed.ts';
+import { hasPassed } from '../oci/trial-record.ts';
 import { findProgram, mustRun } from '../oci/programs.ts';
 import { RuntimeCli } from '../oci/runtime-cli.ts';
 import type { RuntimeConfig } from '../select.ts';

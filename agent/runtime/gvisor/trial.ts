@@ -10,7 +10,7 @@ import { SupervisorLink } from '../../supervisor/supervisor-link.ts';
 import { removeAgentGroups } from '../oci/box-groups.ts';
 import { makeGroup, type CgroupTree } from '../oci/cgroup-tree.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
-import { notePassed, notPassed, type Program } from '../oci/passed.ts';
+import { notePassed, notPassed, type Program } from '../oci/trial-record.ts';
 import { Exits } from '../oci/exits.ts';
 import { identify } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';

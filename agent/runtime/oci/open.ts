@@ -12,7 +12,7 @@ import { Network } from './network/network.ts';
 import { OciRuntime } from './oci-runtime.ts';
 import { PastAgents } from './past-agents.ts';
 import { makePlace, ociDirOf } from './place.ts';
-import { hasPassed } from './passed.ts';
+import { hasPassed } from './trial-record.ts';
 import { findProgram, mustRun } from './programs.ts';
 import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';

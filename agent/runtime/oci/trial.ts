@@ -12,7 +12,7 @@ import type { Boxes } from './boxes.ts';
 import { writeLimits } from './cgroup-limits.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 import type { OciRuntime } from './oci-runtime.ts';
-import { notePassed, notPassed, type Program } from './passed.ts';
+import { notePassed, notPassed, type Program } from './trial-record.ts';
 import type { Place } from './place.ts';
 
 const ARRIVAL_MS = 30_000;
