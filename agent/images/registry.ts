@@ -5,7 +5,7 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { canonical, type Reference } from './reference.ts';
 import { runTool, ToolError } from './run-tool.ts';
-import { whileItComesOn } from './steady.ts';
+import { whileProgressing } from './while-progressing.ts';
 
 export interface RegistryConfig {
   /** A Docker `config.json` with credentials; given to skopeo by path, never by argument. */
@@ -62,7 +62,7 @@ export async function copyFromRegistry(
   ];
   const image = canonical(reference);
   try {
-    await whileItComesOn(
+    await whileProgressing(
       {
         everyMs: PROGRESS_EVERY_MS,
         look,

@@ -1,7 +1,7 @@
 /** Work that is looked at, again and again, and ended when it does not come on: it has a turn that others wait for. */
 import { Linked } from '../../src/lib/deadline.ts';
 
-interface SteadyOptions {
+interface ProgressOptions {
   everyMs: number;
   /** How far it is. Called one at a time; what it throws is no reason to end. */
   look: () => Promise<number>;
@@ -15,7 +15,7 @@ interface SteadyOptions {
 }
 
 /** @throws what `work` throws. */
-export async function whileItComesOn<T>(options: SteadyOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function whileProgressing<T>(options: ProgressOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const { signal, everyMs, look, least, withinMs, stalled } = options;
   using linked = new Linked({ signal });
   let mark = { at: performance.now(), amount: 0 };
