@@ -15,7 +15,7 @@ import { Follower, type FollowOptions } from './follower.ts';
 import { JobFiles, type JobFilesOptions, type StoredJob } from './job-files.ts';
 import { Job, type JobDeps } from './job.ts';
 import { LogRoom } from './log-room.ts';
-import { requestPrint } from './request-print.ts';
+import { requestFingerprint } from './request-fingerprint.ts';
 
 /** Jobs of one sandbox that are known; one more, and the oldest that has ended goes with its log. */
 const MAX_JOBS = 1_000;
@@ -70,7 +70,7 @@ export class Jobs {
   exec(outer: MuxStream, sandbox: Sandbox, calls: CallCount): StreamHandler {
     const known = this.find(sandbox.id, outer.request['id']);
     const exec = parseExec(outer.request);
-    if (known?.matches(requestPrint(exec)) === false) {
+    if (known?.matches(requestFingerprint(exec)) === false) {
       throw new ServiceError('idempotency_conflict', 'This id was already used with a different request.');
     }
     const job = known ?? this.start(sandbox, { ...outer.request, id: exec.id });
@@ -112,7 +112,7 @@ export class Jobs {
     const kind = execKind({ ...request, id: exec.id, background: true }, this.#options.hooks);
     let job: Job;
     try {
-      const about = { pty: exec.pty !== undefined, print: requestPrint({ ...exec, background: true }) };
+      const about = { pty: exec.pty !== undefined, print: requestFingerprint({ ...exec, background: true }) };
       job = Job.start(this.#deps(sandbox, exec.id, files), kind, about);
     } catch (error) {
       this.#removed(files.directory, files.remove());

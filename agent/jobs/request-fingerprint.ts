@@ -6,7 +6,7 @@ import type { ParsedExec } from '../link/exec-request.ts';
  * Of what runs; limits, and what becomes of the output, may change from one try to the next. Of a script that comes as
  * data its length counts: its text is not here yet.
  */
-export function requestPrint(exec: ParsedExec): string {
+export function requestFingerprint(exec: ParsedExec): string {
   const { argv, command, scriptBytes, shell, cwd, env, user, stdin, pty, background } = exec;
   // The members of an object have no order.
   const variables = Object.entries(env ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
