@@ -4,6 +4,7 @@ import { loadConfig } from './config.ts';
 import { Connection, webSocketDial, type Dial } from './connection.ts';
 import { Endpoints } from './endpoints.ts';
 import { HttpClient } from './http.ts';
+import { checkOptions, type OptionNames } from './known-options.ts';
 import { Sandboxes } from './sandboxes.ts';
 
 export interface MilliboxOptions {
@@ -24,6 +25,14 @@ export interface MilliboxOptions {
   dial?: Dial;
 }
 
+const CLIENT_OPTIONS: OptionNames<MilliboxOptions> = {
+  url: true,
+  urls: true,
+  apiKey: true,
+  resumeMs: true,
+  patienceMs: true,
+  dial: true,
+};
 const DEFAULT_PATIENCE_MS = 30_000;
 
 /** One for a process is enough: everything shares its connections. */
@@ -34,8 +43,9 @@ export class Millibox implements AsyncDisposable {
   readonly #http: HttpClient;
   readonly #connection: Connection;
 
-  /** Does nothing on the network. @throws TypeError when the URL is not one of HTTP. */
+  /** Does nothing on the network. @throws TypeError when the URL is not one of HTTP, ServiceError `invalid_request`. */
   constructor(options: MilliboxOptions = {}) {
+    checkOptions('new Millibox', options, CLIENT_OPTIONS);
     const config = loadConfig(options);
     const endpoints = new Endpoints(config.urls);
     this.url = endpoints.current;

@@ -7,17 +7,42 @@ import { newExecId } from '../protocol/ids.ts';
 import { read } from './answer.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
+import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
 import type { ChannelName, ExecOutputEvent } from './exec/result.ts';
 
 export type { ExecState, FollowOptions, LogEvent, ReadOptions };
-export type JobOptions = Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'shell' | 'timeoutMs' | 'killGraceMs' | 'id'> &
-  CallOptions;
+export interface JobOptions
+  extends Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'shell' | 'timeoutMs' | 'killGraceMs' | 'id'>, CallOptions {
+  /** All of it, at once. */
+  stdin?: string | Uint8Array;
+}
+type SignalOptions = CallOptions & { all?: boolean };
+type WindowOptions = CallOptions & { offset?: number; length?: number; waitMs?: number };
+
+const JOB_OPTIONS: OptionNames<JobOptions> = {
+  ...CALL_OPTIONS,
+  cwd: true,
+  env: true,
+  user: true,
+  shell: true,
+  timeoutMs: true,
+  killGraceMs: true,
+  id: true,
+  stdin: true,
+};
+const LIST_OPTIONS: OptionNames<CallOptions & { ids?: readonly string[] }> = { ...CALL_OPTIONS, ids: true };
+const SIGNAL_OPTIONS: OptionNames<SignalOptions> = { ...CALL_OPTIONS, all: true };
+const WINDOW_OPTIONS: OptionNames<WindowOptions> = { ...CALL_OPTIONS, offset: true, length: true, waitMs: true };
+const READ_OPTIONS: OptionNames<ReadOptions> = { offset: true, length: true, follow: true, signal: true };
+const FOLLOW_OPTIONS: OptionNames<FollowOptions> = { stdout: true, stderr: true, signal: true };
 
 const Started = z.object({ execId: z.string() });
 const List = z.object({ execs: z.array(ExecState) });
 const WAIT_MS = 25_000;
 const MIN_PAUSE_MS = 50;
+/** As many as one call takes. */
+const MAX_IDS = 100;
 
 export interface JobDeps {
   http: HttpClient;
@@ -33,21 +58,37 @@ export class Jobs {
 
   /** Starts a command that goes on by itself. It is there when this resolves. */
   async start(command: Command, options: JobOptions = {}): Promise<Job> {
-    const { id = newExecId(), signal, deadlineMs, ...rest } = options;
+    checkOptions('a job', options, JOB_OPTIONS);
+    const { id = newExecId(), stdin, signal, deadlineMs, ...rest } = options;
+    const input = stdin === undefined ? {} : { stdin: Buffer.from(stdin as Uint8Array).toString('base64') };
     const answer = await this.#call('POST', '/exec', {
       signal,
       deadlineMs,
       headers: { 'idempotency-key': id },
-      body: { ...(typeof command === 'string' ? { command } : { argv: command }), ...rest, background: true },
+      body: {
+        ...(typeof command === 'string' ? { command } : { argv: command }),
+        ...rest,
+        ...input,
+        encoding: 'base64',
+        background: true,
+      },
     });
     return new Job(this, read(Started, answer).execId);
   }
 
-  /** All commands of the sandbox that run or whose exit is still kept, or those with these ids in one call. */
+  /**
+   * All commands of the sandbox that run or whose exit is still kept, or those with these ids, a hundred in one call. Of
+   * an id that is not known, nothing is said.
+   */
   async list(options: CallOptions & { ids?: readonly string[] } = {}): Promise<ExecState[]> {
+    checkOptions('jobs.list', options, LIST_OPTIONS);
     const { ids, ...call } = options;
-    const query: Query = (ids ?? []).map((id) => ['id', id] as const);
-    return read(List, await this.#call('GET', '/execs', { ...call, query })).execs;
+    if (ids === undefined) return await this.#list([], call);
+    const found: ExecState[] = [];
+    for (let at = 0; at < ids.length; at += MAX_IDS) {
+      found.push(...(await this.#list(ids.slice(at, at + MAX_IDS), call)));
+    }
+    return found;
   }
 
   /** A job by its id. Asks nothing. */
@@ -58,6 +99,11 @@ export class Jobs {
   /** For `Job`. */
   async of(id: string, method: 'GET' | 'POST', below: string, call: JobCall = {}): Promise<unknown> {
     return await this.#call(method, `/execs/${encodeURIComponent(id)}${below}`, call);
+  }
+
+  async #list(ids: readonly string[], call: CallOptions): Promise<ExecState[]> {
+    const query: Query = ids.map((id) => ['id', id] as const);
+    return read(List, await this.#call('GET', '/execs', { ...call, query })).execs;
   }
 
   async #call(method: 'GET' | 'POST', below: string, call: JobCall): Promise<unknown> {
@@ -86,11 +132,13 @@ export class Job {
 
   /** @throws ServiceError `exec_not_found` */
   async state(options: CallOptions = {}): Promise<ExecState> {
+    checkOptions('state', options, CALL_OPTIONS);
     return read(ExecState, await this.#jobs.of(this.id, 'GET', '', options));
   }
 
   /** Resolves when it has ended. @throws ServiceError `deadline_exceeded` */
   async wait(options: CallOptions = {}): Promise<ExecState & { exit: NonNullable<ExecState['exit']> }> {
+    checkOptions('wait', options, CALL_OPTIONS);
     const endAt = performance.now() + (options.deadlineMs ?? Number.POSITIVE_INFINITY);
     for (;;) {
       const left = endAt - performance.now();
@@ -116,10 +164,8 @@ export class Job {
    * With `waitMs`, one at the end of what a running job has written waits that long for more.
    * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is not kept any more.
    */
-  async output(
-    channel: ChannelName,
-    options: CallOptions & { offset?: number; length?: number; waitMs?: number } = {},
-  ): Promise<Buffer> {
+  async output(channel: ChannelName, options: WindowOptions = {}): Promise<Buffer> {
+    checkOptions('output', options, WINDOW_OPTIONS);
     const { offset, length, waitMs, ...call } = options;
     const query: Query = [
       ['channel', channel],
@@ -132,16 +178,19 @@ export class Job {
 
   /** What one channel holds, of any size, in pieces; what is not kept any more is an event in its place. */
   read(channel: ChannelName, options: ReadOptions = {}): AsyncGenerator<LogEvent> {
+    checkOptions('read', options, READ_OPTIONS);
     return readLog(this, channel, options);
   }
 
   /** What it writes, as it comes, then how it ended. To leave the loop leaves the job alone. */
   follow(options: FollowOptions = {}): AsyncGenerator<ExecOutputEvent<Buffer>> {
+    checkOptions('follow', options, FOLLOW_OPTIONS);
     return followJob(this, options);
   }
 
   /** To its process group, or with `all` to everything it started. */
-  async signal(signal: SignalName, options: CallOptions & { all?: boolean } = {}): Promise<void> {
+  async signal(signal: SignalName, options: SignalOptions = {}): Promise<void> {
+    checkOptions('signal', options, SIGNAL_OPTIONS);
     const { all, ...call } = options;
     await this.#jobs.of(this.id, 'POST', '/signal', {
       ...call,
@@ -151,6 +200,7 @@ export class Job {
 
   /** Ends it and everything it started. */
   async kill(options: CallOptions = {}): Promise<void> {
+    checkOptions('kill', options, CALL_OPTIONS);
     await this.signal('KILL', { ...options, all: true });
   }
 }

@@ -4,6 +4,7 @@ import type { ExecHandle } from './exec/handle.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
 import { PickingReader } from './exec/reader.ts';
 import type { ExecOutputEvent } from './exec/result.ts';
+import type { OptionNames } from './known-options.ts';
 
 export interface OutputLost {
   /** Byte offsets in all that the terminal showed, the second exclusive. */
@@ -29,6 +30,22 @@ export interface AttachPtyOptions extends Pick<ExecOptions, 'signal'>, Notices {
   /** From this byte on of all that it showed; `offset` of a `Pty` says how far its reader has come. */
   offset?: number;
 }
+
+export const PTY_OPTIONS: OptionNames<PtyOptions> = {
+  cwd: true,
+  env: true,
+  user: true,
+  signal: true,
+  detachedMs: true,
+  ringBytes: true,
+  id: true,
+  onOutputLost: true,
+  cols: true,
+  rows: true,
+  command: true,
+  timeoutMs: true,
+};
+export const ATTACH_PTY_OPTIONS: OptionNames<AttachPtyOptions> = { signal: true, onOutputLost: true, offset: true };
 
 export const DEFAULT_COLS = 80;
 export const DEFAULT_ROWS = 24;

@@ -3,12 +3,31 @@ import { ServiceError } from '../protocol/errors.ts';
 import { SandboxInfo, hasEnded, read } from './answer.ts';
 import type { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
-import { attachPoint, type AttachOptions, type Command, type Encoding, type ExecOptions } from './exec/options.ts';
+import {
+  ATTACH_OPTIONS,
+  EXEC_OPTIONS,
+  attachPoint,
+  checkCommand,
+  type AttachOptions,
+  type Command,
+  type Encoding,
+  type ExecOptions,
+} from './exec/options.ts';
 import { Files } from './files.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import { Jobs, type Job, type JobOptions } from './jobs.ts';
+import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { Ports } from './ports.ts';
-import { DEFAULT_COLS, DEFAULT_ROWS, LOGIN_SHELL, Pty, type AttachPtyOptions, type PtyOptions } from './pty.ts';
+import {
+  ATTACH_PTY_OPTIONS,
+  DEFAULT_COLS,
+  DEFAULT_ROWS,
+  LOGIN_SHELL,
+  PTY_OPTIONS,
+  Pty,
+  type AttachPtyOptions,
+  type PtyOptions,
+} from './pty.ts';
 
 export type { SandboxInfo };
 
@@ -18,6 +37,9 @@ export interface SandboxDeps {
   /** How long a command is looked for after a cut. */
   resumeMs: number;
 }
+
+/** `background: false` says nothing. */
+const RUN_OPTIONS: OptionNames<ExecOptions & { background?: boolean }> = { ...EXEC_OPTIONS, background: true };
 
 /** One wait of a poll that the server holds open. */
 const WAIT_MS = 25_000;
@@ -79,6 +101,7 @@ export class Sandbox implements AsyncDisposable {
    *   unless given).
    */
   async ready(options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('ready', options, CALL_OPTIONS);
     const endAt = performance.now() + (options.deadlineMs ?? READY_DEADLINE_MS);
     let info = await this.created();
     while (info.status !== 'RUNNING') {
@@ -93,11 +116,13 @@ export class Sandbox implements AsyncDisposable {
 
   /** Asks the service how it is. */
   async refresh(options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('refresh', options, CALL_OPTIONS);
     return await this.#get(options);
   }
 
   /** Ends it, with all its files and commands. Deleting what has ended is no error. */
   async delete(options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('delete', options, CALL_OPTIONS);
     const info = this.#learn(await this.#call('DELETE', '', options));
     this.#deleted = true;
     return info;
@@ -105,7 +130,14 @@ export class Sandbox implements AsyncDisposable {
 
   /** Lets it live for so long from now. */
   async extend(timeoutMs: number, options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('extend', options, CALL_OPTIONS);
     return this.#learn(await this.#call('POST', '/extend', options, { timeoutMs }));
+  }
+
+  /** Its idle timeout begins anew, as with any call: for while nothing but a job is at work in it. */
+  async keepalive(options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('keepalive', options, CALL_OPTIONS);
+    return this.#learn(await this.#call('POST', '/keepalive', options));
   }
 
   /**
@@ -113,16 +145,22 @@ export class Sandbox implements AsyncDisposable {
    * iterate it for the output. A command nobody awaits or iterates is held back when 256 KiB of output are waiting.
    * @throws ServiceError `invalid_request`
    */
-  exec<E extends Encoding = 'utf8'>(command: Command, options?: ExecOptions<E>): ExecHandle<E>;
+  exec<E extends Encoding = 'utf8'>(command: Command, options?: ExecOptions<E> & { background?: false }): ExecHandle<E>;
   /** In the background: as `jobs.start`. */
   exec(command: Command, options: JobOptions & { background: true }): Promise<Job>;
   exec<E extends Encoding>(
     command: Command,
-    options: ExecOptions<E> | (JobOptions & { background: true }) = {},
+    options: (ExecOptions<E> & { background?: false }) | (JobOptions & { background: true }) = {},
   ): ExecHandle<E> | Promise<Job> {
-    if (!('background' in options)) return new ExecHandle(this.#execDeps(), command, options);
-    const { background: _, ...rest } = options;
-    return this.jobs.start(command, rest);
+    if (options?.background === true) {
+      const { background: _, ...rest } = options;
+      return this.jobs.start(command, rest);
+    }
+    checkOptions('exec', options, RUN_OPTIONS);
+    if (typeof (options.background ?? false) !== 'boolean') {
+      throw new ServiceError('invalid_request', 'background: true or false');
+    }
+    return new ExecHandle(this.#execDeps(), checkCommand(command), options as ExecOptions<E>);
   }
 
   /**
@@ -130,6 +168,7 @@ export class Sandbox implements AsyncDisposable {
    * `stderr` say. Whoever listened to it before hears no more (`cancelled`).
    */
   attach<E extends Encoding = 'utf8'>(id: string, options: AttachOptions<E> = {}): ExecHandle<E> {
+    checkOptions('attach', options, ATTACH_OPTIONS);
     const { stdout, stderr, ...rest } = options;
     const given = { ...rest, id } as ExecOptions<E>;
     return new ExecHandle(this.#execDeps(), null, given, undefined, attachPoint({ stdout, stderr }));
@@ -137,6 +176,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** A terminal. Its program runs on a while when this client is cut off. */
   pty(options: PtyOptions = {}): Pty {
+    checkOptions('pty', options, PTY_OPTIONS);
     const { cols = DEFAULT_COLS, rows = DEFAULT_ROWS, command = LOGIN_SHELL, onOutputLost: _, ...rest } = options;
     const env = { TERM: 'xterm-256color', ...rest.env };
     const given: ExecOptions<'bytes'> = { ...rest, env, stdin: true, encoding: 'bytes' };
@@ -145,6 +185,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** A terminal that runs already: shows again what is still kept of it, or what came behind an `offset`. */
   attachPty(id: string, options: AttachPtyOptions = {}): Pty {
+    checkOptions('attachPty', options, ATTACH_PTY_OPTIONS);
     const { offset = 0, signal } = options;
     const given: AttachOptions<'bytes'> = { stdin: true, encoding: 'bytes', stdout: offset };
     return new Pty(this.attach<'bytes'>(id, signal === undefined ? given : { ...given, signal }), options);

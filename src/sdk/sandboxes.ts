@@ -6,6 +6,7 @@ import { ServiceError } from '../protocol/errors.ts';
 import type { CreateSandboxInput, SandboxStatus } from '../protocol/sandbox.ts';
 import { SandboxInfo, read } from './answer.ts';
 import type { CallOptions } from './http.ts';
+import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
 
 export type CreateOptions = Omit<CreateSandboxInput, 'count'> & {
@@ -30,6 +31,27 @@ const Page = z.object({ sandboxes: z.array(SandboxInfo), nextCursor: z.string().
 const Made = z.object({ sandboxes: z.array(SandboxInfo) });
 const Deleted = z.object({ deleted: z.number() });
 
+const CREATE_OPTIONS: OptionNames<CreateOptions> = {
+  ...CALL_OPTIONS,
+  idempotencyKey: true,
+  patienceMs: true,
+  image: true,
+  name: true,
+  cpus: true,
+  memoryMb: true,
+  diskMb: true,
+  pidsLimit: true,
+  network: true,
+  env: true,
+  secrets: true,
+  labels: true,
+  startCommand: true,
+  timeoutMs: true,
+  idleTimeoutMs: true,
+  priority: true,
+};
+const LIST_OPTIONS: OptionNames<ListOptions> = { ...CALL_OPTIONS, labels: true, status: true, pageSize: true };
+
 /** A create may wait for its place in a queue. */
 const CREATE_DEADLINE_MS = 300_000;
 const CREATE_PATIENCE_MS = 60_000;
@@ -46,6 +68,7 @@ export class Sandboxes {
    * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) instead of at first use.
    */
   create(options: CreateOptions = {}): NewSandbox {
+    checkOptions('create', options, CREATE_OPTIONS);
     const made = this.#post(options, undefined).then((answer) => read(SandboxInfo, answer));
     return new NewSandbox(this.#deps, made);
   }
@@ -55,6 +78,7 @@ export class Sandboxes {
    * than a thousand take a call for each thousand.
    */
   createMany(count: number, options: CreateOptions = {}): NewSandbox[] {
+    checkOptions('createMany', options, CREATE_OPTIONS);
     if (!Number.isInteger(count) || count < 0) throw new ServiceError('invalid_request', `not a count: ${count}`);
     const handles: NewSandbox[] = [];
     for (let at = 0; at < count; at += MAX_CREATE_COUNT) {
@@ -74,6 +98,7 @@ export class Sandboxes {
 
   /** @throws ServiceError `sandbox_not_found` */
   async get(id: string, options: CallOptions = {}): Promise<Sandbox> {
+    checkOptions('get', options, CALL_OPTIONS);
     const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
     const answer = await this.#deps.http.json({ method: 'GET', path, ...options });
     return new Sandbox(this.#deps, read(SandboxInfo, answer));
@@ -89,6 +114,7 @@ export class Sandboxes {
 
   /** A page is asked for when the loop gets to it. */
   async *list(options: ListOptions = {}): AsyncGenerator<Sandbox> {
+    checkOptions('list', options, LIST_OPTIONS);
     const { labels = {}, status, pageSize, ...call } = options;
     let cursor: string | undefined;
     do {
@@ -107,12 +133,14 @@ export class Sandboxes {
   }
 
   async delete(id: string, options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('delete', options, CALL_OPTIONS);
     const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
     return read(SandboxInfo, await this.#deps.http.json({ method: 'DELETE', path, ...options }));
   }
 
   /** Deletes all that have all of these labels. @returns how many. @throws ServiceError `invalid_request` without a label. */
   async deleteByLabel(labels: Record<string, string>, options: CallOptions = {}): Promise<number> {
+    checkOptions('deleteByLabel', options, CALL_OPTIONS);
     const query = labelPairs(labels);
     if (query.length === 0) throw new ServiceError('invalid_request', 'name at least one label');
     const answer = await this.#deps.http.json({ method: 'DELETE', path: '/v1/sandboxes', query, ...options });

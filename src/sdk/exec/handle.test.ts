@@ -17,6 +17,12 @@ it('a handle is a promise of its result, to whatever takes one', async () => {
   expect(await exec('x', { check: true }).catch((error: unknown) => (error as Error).name)).toBe('CommandFailedError');
 });
 
+it('with check, a command whose time was up has failed, whatever it exits with then', async () => {
+  const { exec } = fakeClient((p) => p.exit(0, { timedOut: true }));
+  expect((await exec('x')).timedOut).toBe(true);
+  await expect(exec('x', { check: true })).rejects.toThrow('the command ran into its timeout');
+});
+
 it('what is no command is refused by name', () => {
   const { exec } = fakeClient(() => expect.unreachable());
   for (const wrong of [undefined, 5, {}, { argv: ['a'] }]) {

@@ -1,12 +1,21 @@
 /** A command under way. Await it for its result, or iterate it for its output as it comes. */
 import { withDeadline } from '../../lib/deadline.ts';
-import type { SignalName } from '../../protocol/exec.ts';
+import { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { isMadeExecId, newExecId } from '../../protocol/ids.ts';
 import { NoWebSocket, type Connection } from '../connection.ts';
 import { CommandFailedError, asError, needsWebSocket } from '../errors.ts';
 import type { HttpClient } from '../http.ts';
-import { outputCap, prepare, type Command, type Encoding, type ExecOptions, type OutputOf } from './options.ts';
+import { checkOptions, type OptionNames } from '../known-options.ts';
+import {
+  checkOwn,
+  outputCap,
+  prepare,
+  type Command,
+  type Encoding,
+  type ExecOptions,
+  type OutputOf,
+} from './options.ts';
 import { ExecOutput } from './output.ts';
 import { execOverHttp } from './over-http.ts';
 import { OutputReader } from './reader.ts';
@@ -15,6 +24,8 @@ import { ExecSession } from './session.ts';
 import { Stdin } from './stdin.ts';
 
 const DETACH_DEADLINE_MS = 30_000;
+const SIGNAL_OPTIONS: OptionNames<{ all?: boolean }> = { all: true };
+const DETACH_OPTIONS: OptionNames<{ deadlineMs?: number }> = { deadlineMs: true };
 const FROM_START: Readonly<Record<ChannelName, number>> = { stdout: 0, stderr: 0 };
 
 /** What only the parts of the SDK say about a command. */
@@ -59,6 +70,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     pty?: Terminal,
     from: Readonly<Record<ChannelName, number>> = FROM_START,
   ) {
+    checkOwn(options as ExecOptions);
     this.id = options.id ?? newExecId();
     this.#options = options;
     this.#output = new ExecOutput({
@@ -160,8 +172,15 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#stdin?.finish();
   }
 
-  /** Sends a signal to the command's process group, or with `all` to everything it started. */
+  /**
+   * Sends a signal to the command's process group, or with `all` to everything it started.
+   * @throws ServiceError `invalid_request` when there is no such signal.
+   */
   signal(signal: SignalName, options: { all?: boolean } = {}): void {
+    checkOptions('signal', options, SIGNAL_OPTIONS);
+    if (!SignalName.options.includes(signal)) {
+      throw new ServiceError('invalid_request', `there is no signal ${signal}: ${SignalName.options.join(', ')}`);
+    }
     this.#session.command({ type: 'signal', signal, ...(options.all === undefined ? {} : { all: options.all }) });
   }
 
@@ -191,6 +210,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
    *   given): the handle is as it was then.
    */
   async detach(options: { deadlineMs?: number } = {}): Promise<void> {
+    checkOptions('detach', options, DETACH_OPTIONS);
     const { deadlineMs = DETACH_DEADLINE_MS } = options;
     const endAt = performance.now() + deadlineMs;
     this.#output.discard();
@@ -283,7 +303,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       durationMs: exit.durationMs,
       queueMs,
     };
-    if (this.#options.check && exit.exitCode !== 0) throw new CommandFailedError(result as ExecResult);
+    if (this.#options.check && (exit.exitCode !== 0 || exit.timedOut))
+      throw new CommandFailedError(result as ExecResult);
     return result;
   }
 }

@@ -1,6 +1,7 @@
 /** What a caller says about a command, and what of it goes over the wire. */
 import { DETACHED_GRACE_MS, MAX_MAX_OUTPUT_BYTES, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import type { OptionNames } from '../known-options.ts';
 import type { Program } from './session.ts';
 
 export type Encoding = 'utf8' | 'bytes';
@@ -33,7 +34,7 @@ export interface ExecOptions<E extends Encoding = Encoding> {
    * again. For output by the gigabyte, where collecting fresh Buffers costs more than all the rest.
    */
   lend?: boolean;
-  /** Reject with CommandFailedError unless the exit code is 0. */
+  /** Reject with CommandFailedError unless the exit code is 0, and also when the time was up. */
   check?: boolean;
   /** Kills the command and rejects with the signal's reason. */
   signal?: AbortSignal;
@@ -60,12 +61,55 @@ export interface AttachFrom {
 
 export type AttachOptions<E extends Encoding = Encoding> = Omit<ExecOptions<E>, 'id'> & AttachFrom;
 
+export const EXEC_OPTIONS: OptionNames<ExecOptions> = {
+  cwd: true,
+  env: true,
+  user: true,
+  shell: true,
+  stdin: true,
+  timeoutMs: true,
+  killGraceMs: true,
+  onStdout: true,
+  onStderr: true,
+  maxOutputBytes: true,
+  encoding: true,
+  lend: true,
+  check: true,
+  signal: true,
+  detachedMs: true,
+  ringBytes: true,
+  id: true,
+};
+const { id: _, ...withoutId } = EXEC_OPTIONS;
+export const ATTACH_OPTIONS: OptionNames<AttachOptions> = { ...withoutId, stdout: true, stderr: true };
+
 /** Longer texts travel as data: the OPEN is one frame. */
 const MAX_COMMAND_IN_OPEN_BYTES = 64 * 1024;
 
 export interface Prepared {
   program: NonNullable<Program>;
   script: Buffer | undefined;
+}
+
+/** What the service never gets to see. @throws ServiceError `invalid_request`. */
+export function checkOwn({ encoding, stdin, onStdout, onStderr }: ExecOptions): void {
+  if (encoding !== undefined && encoding !== 'utf8' && encoding !== 'bytes') {
+    throw new ServiceError('invalid_request', `encoding: 'utf8' or 'bytes', and not ${JSON.stringify(encoding)}`);
+  }
+  if (stdin !== undefined && stdin !== true && typeof stdin !== 'string' && !isSource(stdin)) {
+    throw new ServiceError('invalid_request', 'stdin: text, a Uint8Array, an iterable of either, or true to write it');
+  }
+  if (!isCallback(onStdout) || !isCallback(onStderr)) {
+    throw new ServiceError('invalid_request', 'onStdout and onStderr: functions');
+  }
+}
+
+function isSource(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
+}
+
+function isCallback(value: unknown): boolean {
+  return value === undefined || typeof value === 'function';
 }
 
 /** How much of each channel a result keeps. @throws ServiceError `invalid_request`. */
@@ -84,16 +128,21 @@ export function attachPoint({ stdout = 0, stderr = 0 }: AttachFrom): { stdout: n
   return { stdout, stderr };
 }
 
+/** Not everybody has a compiler that says so. @throws ServiceError `invalid_request`. */
+export function checkCommand(command: Command): Command {
+  if (typeof command === 'string' || Array.isArray(command)) return command;
+  throw new ServiceError('invalid_request', 'a command: a text, or a list of arguments');
+}
+
 /** @throws ServiceError `invalid_request`. */
 export function prepare(command: Command, options: ExecOptions): Prepared {
+  checkCommand(command);
   const program: NonNullable<Program> = {
     ...pick(options, ['cwd', 'env', 'user', 'shell', 'timeoutMs', 'killGraceMs', 'ringBytes']),
     detachedMs: options.detachedMs ?? DETACHED_GRACE_MS,
     ...(options.stdin === undefined ? {} : { stdin: true }),
   };
   if (typeof command !== 'string') {
-    // Not everybody has a compiler that says so.
-    if (!Array.isArray(command)) throw new ServiceError('invalid_request', 'a command: a text, or a list of arguments');
     if (command.length === 0) throw new ServiceError('invalid_request', 'an empty list of arguments');
     return { program: { ...program, argv: [...command] }, script: undefined };
   }

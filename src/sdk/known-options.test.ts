@@ -1,0 +1,102 @@
+/** A mistyped option is refused, wherever options are taken, before anything is asked of the service. */
+import { expect, onTestFinished, test } from 'vitest';
+import { Millibox, type Sandbox } from './index.ts';
+
+function unreachable(): { client: Millibox; sandbox: Sandbox } {
+  const client = new Millibox({ url: 'http://127.0.0.1:1', patienceMs: 0 });
+  onTestFinished(() => client.close());
+  return { client, sandbox: client.sandboxes.at('sbx-0123') };
+}
+
+/** What a call throws or rejects with. */
+async function failureOf(call: () => unknown): Promise<unknown> {
+  try {
+    await call();
+  } catch (error) {
+    return error;
+  }
+  return 'nothing was refused';
+}
+
+const wrong = { nonsense: 1 } as never;
+
+test.each<[string, (at: ReturnType<typeof unreachable>) => unknown]>([
+  ['new Millibox', () => new Millibox(wrong)],
+  ['create', ({ client }) => client.sandboxes.create(wrong)],
+  ['createMany', ({ client }) => client.sandboxes.createMany(2, wrong)],
+  ['get', ({ client }) => client.sandboxes.get('sbx-0123', wrong)],
+  ['list', ({ client }) => client.sandboxes.list(wrong).next()],
+  ['delete', ({ client }) => client.sandboxes.delete('sbx-0123', wrong)],
+  ['deleteByLabel', ({ client }) => client.sandboxes.deleteByLabel({ a: 'b' }, wrong)],
+  ['ready', ({ sandbox }) => sandbox.ready(wrong)],
+  ['refresh', ({ sandbox }) => sandbox.refresh(wrong)],
+  ['delete', ({ sandbox }) => sandbox.delete(wrong)],
+  ['extend', ({ sandbox }) => sandbox.extend(1_000, wrong)],
+  ['keepalive', ({ sandbox }) => sandbox.keepalive(wrong)],
+  ['exec', ({ sandbox }) => sandbox.exec('true', wrong)],
+  ['a job', ({ sandbox }) => sandbox.exec('true', { background: true, nonsense: 1 } as never)],
+  ['attach', ({ sandbox }) => sandbox.attach('exe-0123', wrong)],
+  ['pty', ({ sandbox }) => sandbox.pty(wrong)],
+  ['attachPty', ({ sandbox }) => sandbox.attachPty('exe-0123', wrong)],
+  ['jobs.list', ({ sandbox }) => sandbox.jobs.list(wrong)],
+  ['state', ({ sandbox }) => sandbox.jobs.get('exe-0123').state(wrong)],
+  ['wait', ({ sandbox }) => sandbox.jobs.get('exe-0123').wait(wrong)],
+  ['output', ({ sandbox }) => sandbox.jobs.get('exe-0123').output('stdout', wrong)],
+  ['read', ({ sandbox }) => sandbox.jobs.get('exe-0123').read('stdout', wrong).next()],
+  ['follow', ({ sandbox }) => sandbox.jobs.get('exe-0123').follow(wrong).next()],
+  ['signal', ({ sandbox }) => sandbox.jobs.get('exe-0123').signal('TERM', wrong)],
+  ['kill', ({ sandbox }) => sandbox.jobs.get('exe-0123').kill(wrong)],
+])('%s refuses an option that it does not have', async (what, call) => {
+  const error = await failureOf(() => call(unreachable()));
+  expect(error).toMatchObject({ code: 'invalid_request', retryable: false });
+  expect(String(error)).toContain(`${what}: there is no option "nonsense"; there are: `);
+});
+
+test.each([
+  [{ timeout: 5 }, 'timeoutMs'],
+  [{ timeoutms: 5 }, 'timeoutMs'],
+  [{ evn: {} }, 'env'],
+  [{ workingDirectory: '/' }, null],
+  [{ cwdd: '/' }, 'cwd'],
+  [{ maxOutput: 5 }, 'maxOutputBytes'],
+  [{ stdIn: '' }, 'stdin'],
+])('of %o it says what was likely meant', (options, meant) => {
+  const hint = meant === null ? 'there are: cwd, env' : `did you mean "${meant}"?`;
+  expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(hint);
+});
+
+test.each<[string, object | null]>([
+  ['its options are an object', null],
+  ['signal is an AbortSignal', { signal: {} }],
+  ['signal is an AbortSignal', { signal: null }],
+  ["encoding: 'utf8' or 'bytes'", { encoding: 'base64' }],
+  ['stdin: ', { stdin: 5 }],
+  ['stdin: ', { stdin: null }],
+  ['stdin: ', { stdin: false }],
+  ['stdin: ', { stdin: new ArrayBuffer(3) }],
+  ['onStdout and onStderr', { onStdout: 5 }],
+  ['background: true or false', { background: 'yes' }],
+])('says "%s" of %o', (message, options) => {
+  expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(message);
+});
+
+test('what is not given may be said: undefined, and background as false', async () => {
+  const { sandbox } = unreachable();
+  const handle = sandbox.exec('true', { timeoutMs: undefined, nonsense: undefined, background: false } as never);
+  expect(handle).toHaveProperty('kill');
+  await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
+});
+
+test('nothing is no command, not a way to attach', () => {
+  expect(() => unreachable().sandbox.exec(null as never)).toThrow('a text, or a list of arguments');
+});
+
+test('a signal that there is not is refused, not passed over', async () => {
+  const handle = unreachable().sandbox.exec('true');
+  expect(() => handle.signal('SIGTERM' as never)).toThrow('there is no signal SIGTERM');
+  await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
+});
+
+test('of no ids there are no states, and nobody is asked', async () => {
+  expect(await unreachable().sandbox.jobs.list({ ids: [] })).toEqual([]);
+});

@@ -1,0 +1,56 @@
+/** Options by name. One that is mistyped must not be passed over: what it asked for would silently not happen. */
+import { ServiceError } from '../protocol/errors.ts';
+import type { CallOptions } from './http.ts';
+
+/** All members of a type of options; the compiler holds both to each other. */
+export type OptionNames<T> = Readonly<Record<keyof T, true>>;
+
+export const CALL_OPTIONS: OptionNames<CallOptions> = { signal: true, deadlineMs: true };
+
+/** Mistakes that a suggestion may be away from what was meant. */
+const MAX_SLIPS = 2;
+
+/**
+ * @param what the call, as its caller writes it
+ * @throws ServiceError `invalid_request` for an option that the call does not have, with the one that was likely meant.
+ */
+export function checkOptions(what: string, options: object, names: Readonly<Record<string, true>>): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ServiceError('invalid_request', `${what}: its options are an object`);
+  }
+  for (const key in options) {
+    const given = (options as Record<string, unknown>)[key];
+    if (given !== undefined && !Object.hasOwn(names, key)) throw unknown(what, key, Object.keys(names));
+  }
+  const { signal } = options as CallOptions;
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw new ServiceError('invalid_request', `${what}: signal is an AbortSignal`);
+  }
+}
+
+function unknown(what: string, key: string, names: string[]): ServiceError {
+  const meant = names.find((name) => isLike(key.toLowerCase(), name.toLowerCase()));
+  const instead = meant === undefined ? `there are: ${names.join(', ')}` : `did you mean "${meant}"?`;
+  return new ServiceError('invalid_request', `${what}: there is no option "${key}"; ${instead}`);
+}
+
+/** `timeout` for `timeoutMs`, `label` for `labels`, `evn` for `env`. */
+function isLike(given: string, name: string): boolean {
+  if (given.length < 2) return false;
+  return name.startsWith(given) || given.startsWith(name) || slips(given, name) <= (name.length < 3 ? 1 : MAX_SLIPS);
+}
+
+/** How many letters are to be put in, left out or replaced to get from one word to the other. */
+function slips(from: string, to: string): number {
+  if (Math.abs(from.length - to.length) > MAX_SLIPS) return Infinity;
+  let row = Array.from({ length: to.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const replaced = row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[to.length]!;
+}
