@@ -145,6 +145,8 @@ fn groups(text: &[u8]) -> impl Iterator<Item = Group<'_>> {
 
 fn resolve(asked: &str, passwd: &[u8], group_file: &[u8]) -> Result<Identity, WireError> {
     let (who, group) = match asked.split_once(':') {
+        // A group alone is root's, as with Docker.
+        Some(("", group)) => ("0", Some(group)),
         Some((who, group)) => (who, Some(group)),
         None => (asked, None),
     };
@@ -196,7 +198,7 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// `name`, `uid`, `name:group` or `uid:gid`. @returns `exec_bad_user` when a name is not known.
+    /// `name`, `uid`, `name:group`, `uid:gid` or `:group`. @returns `exec_bad_user` when a name is not known.
     pub fn look_up(&mut self, asked: &str) -> Result<Identity, WireError> {
         resolve(asked, &self.users.text(), &self.groups.text())
     }
@@ -231,11 +233,12 @@ mod tests {
         assert_eq!(ask("4242"), Ok((4242, 0, vec![0], "/".into())));
         assert_eq!(ask("4242:77"), Ok((4242, 77, vec![77], "/".into())));
         assert_eq!(ask("1234"), Ok((5, 6, vec![6], "/odd".into())));
+        assert_eq!(ask(":wheel"), Ok((0, 10, vec![10], "/root".into())));
     }
 
     #[test]
     fn unknown_names_are_refused() {
-        for text in ["bob", "ann:nobody", "", "4294967295", "-1", "ann:"] {
+        for text in ["bob", "ann:nobody", "", ":", "4294967295", "-1", "ann:"] {
             assert_eq!(ask(text), Err("exec_bad_user"), "{}", text);
         }
     }

@@ -143,3 +143,28 @@ test('the working directory of an image is made when it is missing, and never ou
   const { stdout } = await exec('find', [bench.dataDir, '-name', 'made-outside', '-not', '-path', '*/upper/*']);
   expect(stdout).toBe('');
 });
+
+test('a working directory that is a link to nothing is made where the link leads, as with Docker', async () => {
+  const image = await imageWith((root) => {
+    symlinkSync('/data/one', path.join(root, 'absolute'));
+    symlinkSync('data/two', path.join(root, 'relative'));
+    symlinkSync('loop', path.join(root, 'loop'));
+  });
+  for (const [workdir, made] of [
+    ['/absolute', '/data/one'],
+    ['/absolute/below', '/data/one/below'],
+    ['/relative/below', '/data/two/below'],
+  ] as const) {
+    const { link } = await bench.claimed({ image: { ...image, workdir } });
+    expect(await read(link, made)).toBe('directory');
+    expect((await run(link, ['/true'], { cwd: workdir })).exit.exitCode).toBe(0);
+  }
+  const launched = await bench.launch();
+  expect(await codeOf(bench.claim(launched, { image: { ...image, workdir: '/loop/below' } }))).toBe('image_invalid');
+});
+
+test("a user whose working directory is root's alone starts there, as with Docker", async () => {
+  const image = await imageWith((root) => mkdirSync(path.join(root, 'private'), { mode: 0o700 }));
+  const { link } = await bench.claimed({ image });
+  expect((await run(link, ['/true'], { cwd: '/private', user: '1000' })).exit.exitCode).toBe(0);
+});

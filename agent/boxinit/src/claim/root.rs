@@ -10,6 +10,8 @@ use crate::sys::{fs, mount, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 const ROOT: &[u8] = b"/.millibox/root";
 /// Each with its masks and read-only parts, which are mounts below it.
 const CARRIED: [&str; 3] = ["proc", "sys", "dev"];
+/// As many as the kernel follows.
+const MAX_LINKS: u32 = 40;
 
 pub fn enter(request: &Request) -> Result<(), WireError> {
     let left = furnish_upper(request);
@@ -172,13 +174,28 @@ fn write_all(fd: &io::Fd, mut rest: &[u8]) -> Result<(), i32> {
 }
 
 fn make_all(path: &[u8]) -> Result<(), i32> {
+    let mut links = MAX_LINKS;
+    make_all_through(path, &mut links)
+}
+
+/// What a link on the way leads to is made as well, so that the path leads somewhere.
+fn make_all_through(path: &[u8], links: &mut u32) -> Result<(), i32> {
     match fs::make_directory(fs::AT_FDCWD, path, 0o755) {
         Err(ENOENT) => {
-            let parent = path.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0).ok_or(ENOENT)?;
-            make_all(&path[..parent])?;
+            make_all_through(parent_of(path).ok_or(ENOENT)?, links)?;
             fs::make_directory(fs::AT_FDCWD, path, 0o755)
+        }
+        Err(EEXIST) if matches!(fs::stat_at(fs::AT_FDCWD, path, true), Err(ENOENT)) => {
+            *links = links.checked_sub(1).ok_or(ELOOP)?;
+            let target = fs::read_link(fs::AT_FDCWD, path)?;
+            let from_here = [parent_of(path).unwrap_or(b""), b"/", &target[..]].concat();
+            make_all_through(if target.starts_with(b"/") { &target } else { &from_here }, links)
         }
         Err(EEXIST) => Ok(()),
         other => other,
     }
+}
+
+fn parent_of(path: &[u8]) -> Option<&[u8]> {
+    path.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0).map(|at| &path[..at])
 }

@@ -182,13 +182,14 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
     if let Some(limit) = &plan.descriptor_limit {
         process::set_descriptor_limit(limit);
     }
+    // As root: images have programs of another user start in a directory that is root's alone.
+    if !plan.cwd.is_null() {
+        fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
+    }
     if let Some((uid, gid, groups, count)) = plan.identity {
         if process::setgroups(count, groups) < 0 || process::setgid(gid) < 0 || process::setuid(uid) < 0 {
             return Err(fail(Stage::Identity));
         }
-    }
-    if !plan.cwd.is_null() {
-        fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
     }
     // What the event loop blocks, a program does not.
     signal::set_mask(&signal::SigSet::EMPTY);
