@@ -8,6 +8,7 @@ import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
 import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
 import { createErrorHandler, errorBody, sendError, translate } from './http/errors.ts';
+import { parseQuery } from './http/query.ts';
 import { refuseUpgrade } from './http/upgrade.ts';
 import { portOfHost } from './ports/tokens.ts';
 import type { Services } from './services.ts';
@@ -59,7 +60,7 @@ function createApp(config: GatewayConfig): FastifyInstance {
     // A call may take as long as its own deadline says.
     requestTimeout: 0,
     connectionTimeout: 0,
-    routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false },
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, querystringParser: parseQuery },
     exposeHeadRoutes: false,
     rewriteUrl: (request) => previewUrl(request, config.previewDomain),
     forceCloseConnections: true,

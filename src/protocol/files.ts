@@ -1,17 +1,19 @@
 /**
- * The noun `file`. Paths are absolute, or relative to the image's WORKDIR. A name that is not UTF-8 travels with each
- * stray byte 0x80-0xff as the lone surrogate U+DC80-U+DCFF (as Python's `surrogateescape`), so that every name survives.
+ * The noun `file`. Paths are absolute, or relative to the image's WORKDIR. In a name that is not UTF-8, lone surrogates
+ * stand for bytes (`names.ts`).
  */
 import * as z from 'zod';
+import { isName } from './names.ts';
 
-const Path = z
+export const Path = z
   .string()
   .min(1)
   .max(4096)
-  .regex(/^[^\0]*$/, 'a path has no zero byte');
-const Mode = z.int().min(0).max(0o7777);
+  .regex(/^[^\0]*$/, 'a path has no zero byte')
+  .refine(isName, 'a path has no surrogate that stands for no byte');
+export const Mode = z.int().min(0).max(0o7777);
 /** name, uid, name:group or uid:gid. */
-const Owner = z.string().min(1).max(256);
+export const Owner = z.string().min(1).max(256);
 
 /** What a `file` stream asks for (with `op: 'file'` and `sandbox` beside it). Bytes travel on channel BYTES. */
 export const FileCall = z.discriminatedUnion('call', [

@@ -34,7 +34,7 @@ export class FilesOverHttp implements FileWay {
       return {};
     }
     const path = `${this.#base}/${call}`;
-    await this.#http.json({ method: 'POST', path, body: asText(fields), idempotent, ...options });
+    await this.#http.json({ method: 'POST', path, body: fields, idempotent, ...options });
     return {};
   }
 
@@ -89,14 +89,5 @@ export class FilesOverHttp implements FileWay {
 }
 
 function queryOf(fields: object): Query {
-  return Object.entries(asText(fields)).map(([name, value]) => [name, value === undefined ? undefined : String(value)]);
-}
-
-/** @throws ServiceError `not_supported` for a name that is not text: there is no way to write it in a URL. */
-function asText<T extends object>(fields: T): T {
-  for (const value of Object.values(fields)) {
-    if (typeof value !== 'string' || value.isWellFormed()) continue;
-    throw new ServiceError('not_supported', 'a name that is not UTF-8 needs a WebSocket to the gateway');
-  }
-  return fields;
+  return Object.entries(fields).map(([name, value]) => [name, value === undefined ? undefined : String(value)]);
 }

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
 import { Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { encodeName } from '../protocol/names.ts';
 import type { ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
@@ -143,9 +144,7 @@ export class HttpClient {
     signal: AbortSignal,
   ): Promise<T> {
     const url = new URL(base + call.path);
-    for (const [key, value] of call.query ?? []) {
-      if (value !== undefined) url.searchParams.append(key, String(value));
-    }
+    url.search = searchOf(call.query ?? []);
     const { request, agent } = await (this.#transport ??= loadTransport());
     const response = await request(url, {
       dispatcher: agent,
@@ -180,6 +179,11 @@ async function loadTransport(): Promise<Transport> {
     connectTimeout: 10_000,
   });
   return { agent, request };
+}
+
+function searchOf(query: Query): string {
+  const given = query.filter(([, value]) => value !== undefined);
+  return given.map(([key, value]) => `${key}=${encodeName(String(value))}`).join('&');
 }
 
 function readableOf(source: ByteSource): Readable {

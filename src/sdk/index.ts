@@ -20,6 +20,7 @@ export { Pty, type AttachPtyOptions, type OutputLost, type PtyOptions } from './
 export type { FileChange } from './watch.ts';
 export type { ByteSource } from './unary.ts';
 export type { FileEntry, FileStat } from '../protocol/files.ts';
+export { bytesOfName, nameOfBytes } from '../protocol/names.ts';
 export type { CallOptions } from './http.ts';
 export { CommandFailedError, MilliboxError, type ErrorCode } from './errors.ts';
 export type { SandboxStatus, EndReason } from '../protocol/sandbox.ts';

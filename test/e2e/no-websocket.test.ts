@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
+import { Millibox, nameOfBytes, type Sandbox } from '../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 let stack: TestStack;
@@ -90,7 +90,17 @@ test('names, directories, moves, modes and trees', async () => {
   await sandbox.files.remove('/tmp/d', { recursive: true });
   expect(await sandbox.files.exists('/tmp/d')).toBe(false);
   await expect(sandbox.files.read('/no/such')).rejects.toMatchObject({ code: 'file_not_found' });
-  await expect(sandbox.files.read('/tmp/\udcff')).rejects.toMatchObject({ code: 'not_supported' });
+});
+
+test('names that are not UTF-8', async () => {
+  const name = nameOfBytes(Buffer.from([0xff, 0x2b, 0x25, 0xc3]));
+  await sandbox.files.write(`/tmp/bytes/${name}`, 'x');
+  expect((await sandbox.files.list('/tmp/bytes')).map((entry) => entry.name)).toEqual([name]);
+  await sandbox.files.move(`/tmp/bytes/${name}`, '/tmp/bytes/\udcfe');
+  const { stdout } = await sandbox.exec('ls -b /tmp/bytes');
+  expect(stdout).toBe('\\376\n');
+  expect(await sandbox.files.readText('/tmp/bytes/\udcfe')).toBe('x');
+  await expect(sandbox.files.read('/tmp/\ud800')).rejects.toMatchObject({ code: 'invalid_request' });
 });
 
 test('jobs are started, followed and ended', async () => {

@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
+import { encodeName } from '../../protocol/names.ts';
 import { TestGateway } from '../testing/harness.ts';
 import { parseRange } from './range.ts';
 
 let gateway: TestGateway | null = null;
 afterEach(() => gateway?.[Symbol.asyncDispose]());
 
-const at = (id: string, path: string, more = '') => `/v1/sandboxes/${id}/files?path=${encodeURIComponent(path)}${more}`;
+const at = (id: string, path: string, more = '') => `/v1/sandboxes/${id}/files?path=${encodeName(path)}${more}`;
 const sha = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
 test.each([0, 1, 18_500, 131_072, 1_048_577, 17 * 1024 * 1024])(
@@ -69,13 +70,43 @@ test.each([
 ])('the name %j arrives as it is', async (name) => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
-  // A lone surrogate cannot be written in UTF-8: such names go over the WebSocket.
-  if (!name.isWellFormed()) {
-    expect(() => encodeURIComponent(name)).toThrow();
-    return;
-  }
   await gateway.ask('PUT', at(id, `/d/${name}`), { raw: 'x' });
   expect(gateway.node.files.calls[0]?.['path']).toBe(`/d/${name}`);
+});
+
+test('a name is never replaced by another: what stands for no bytes is refused', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  const mkdir = (body: string | Buffer) =>
+    gateway!.ask('POST', `/v1/sandboxes/${id}/files/mkdir`, {
+      raw: body,
+      headers: { 'content-type': 'application/json' },
+    });
+  const latin = Buffer.from('{"path": "/caf\xe9"}', 'latin1');
+  for (const body of ['{"path": "/\\ud800"}', latin]) {
+    const answer = await mkdir(body);
+    expect([answer.status, answer.json.error.code]).toEqual([400, 'invalid_request']);
+  }
+  expect((await mkdir('{"path": "/\\udcff"}')).status).toBe(200);
+  expect(gateway.node.files.calls.map((call) => call['path'])).toEqual(['/\udcff']);
+});
+
+test('a mode is a number, as in answers, or octal text, as in a query', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  for (const mode of [0o2750, '2750', '02750']) {
+    await gateway.ask('POST', `/v1/sandboxes/${id}/files/mkdir`, { body: { path: '/d', mode } });
+  }
+  expect(gateway.node.files.calls.map((call) => call['mode'])).toEqual([0o2750, 0o2750, 0o2750]);
+});
+
+test('a part of a file does not become the whole', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  const headers = { 'content-range': 'bytes 2-3/10' };
+  const answer = await gateway.ask('PUT', at(id, '/f'), { raw: 'xy', headers });
+  expect([answer.status, answer.json.error.code]).toEqual([400, 'invalid_request']);
+  expect(gateway.node.files.calls).toEqual([]);
 });
 
 test('ranges are answered with 206, wrong ones with 416, strange ones with the whole', async () => {

@@ -1,4 +1,5 @@
 /** The native API: REST under `/v1`, and one multiplexed WebSocket. */
+import { readJsonStrictly } from '../../http/json.ts';
 import { registerRoutes, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import type { Door } from '../door.ts';
@@ -34,11 +35,14 @@ export function createNativeDoor(): Door {
       const routes = nativeRoutes(services);
       const document = nativeOpenApi(routes);
       app.get('/openapi.json', () => document);
-      registerRoutes(
-        app,
-        services,
-        routes.filter((route) => route.rawBody === undefined),
-      );
+      await app.register(async (json) => {
+        readJsonStrictly(json);
+        registerRoutes(
+          json,
+          services,
+          routes.filter((route) => route.rawBody === undefined),
+        );
+      });
       await app.register(async (raw) => {
         // Bodies that are bytes are not read here but handed on as they come.
         raw.removeAllContentTypeParsers();

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
-import { FileEntry, FileStat } from '../../../protocol/files.ts';
+import { FileEntry, FileStat, Mode, Owner as AnyOwner, Path } from '../../../protocol/files.ts';
 import type { FileService, Reading } from '../../files/service.ts';
 import { parseRange, validatorOf } from '../../files/range.ts';
 import { bodyOf } from '../../http/body.ts';
@@ -10,17 +10,11 @@ import { queryFlag, route, type Call, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import { SandboxPath } from './sandbox-routes.ts';
 
-const Path = z
-  .string()
-  .min(1)
-  .max(4096)
-  .regex(/^[^\0]*$/, 'a path has no zero byte');
-const Owner = z.string().min(1).max(256).describe('name, uid, name:group or uid:gid');
-const Mode = z.int().min(0).max(0o7777);
-/** In a query, as `chmod` takes it. */
+const Owner = AnyOwner.describe('name, uid, name:group or uid:gid');
+/** As the command `chmod` takes it. */
 const OctalMode = z
   .string()
-  .regex(/^[0-7]{1,4}$/, 'not an octal mode')
+  .regex(/^0?[0-7]{1,4}$/, 'not an octal mode')
   .transform((text) => parseInt(text, 8))
   .describe('Octal, as 0644');
 
@@ -31,6 +25,8 @@ const WriteQuery = z.strictObject({
   owner: Owner.optional(),
   append: queryFlag.optional(),
 });
+/** In JSON: a number, as it is in answers, or octal as in a query. */
+const AnyMode = z.union([Mode, OctalMode]);
 const BYTES = 'application/octet-stream';
 const TAR = 'application/x-tar';
 /** Files of the kernel tell sizes that are not true; those are small. */
@@ -102,7 +98,9 @@ export function fileRoutes({ files }: Services): Route[] {
         answers: { 200: { description: 'The file', schema: FileStat } },
       },
       ({ tenant, params, query, request, signal }) => {
-        const size = request.headers['content-length'];
+        const { 'content-length': size, 'content-range': part } = request.headers;
+        // Taken for the whole, a part would replace the file.
+        if (part !== undefined) throw new ServiceError('invalid_request', 'A file cannot be written in parts.');
         const write = { ...query, ...(size === undefined ? {} : { size: Number(size) }) };
         return files.write(tenant, params.id, write, bodyOf(request), signal);
       },
@@ -155,7 +153,7 @@ export function fileRoutes({ files }: Services): Route[] {
         id: 'makeDirectory',
         summary: 'Make a directory and its parents',
         params: SandboxPath,
-        body: z.strictObject({ path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+        body: z.strictObject({ path: Path, mode: AnyMode.optional(), owner: Owner.optional() }),
         answers: { 200: { description: 'Made', schema: NOTHING } },
       },
       async ({ tenant, params, body }) => {
@@ -185,7 +183,7 @@ export function fileRoutes({ files }: Services): Route[] {
         id: 'changeMode',
         summary: 'Change mode or owner',
         params: SandboxPath,
-        body: z.strictObject({ path: Path, mode: Mode.optional(), owner: Owner.optional() }),
+        body: z.strictObject({ path: Path, mode: AnyMode.optional(), owner: Owner.optional() }),
         answers: { 200: { description: 'Changed', schema: NOTHING } },
       },
       async ({ tenant, params, body }) => {

@@ -1,0 +1,16 @@
+import { isUtf8 } from 'node:buffer';
+import type { FastifyInstance } from 'fastify';
+import { ServiceError } from '../../protocol/errors.ts';
+
+/**
+ * JSON is UTF-8 (RFC 8259). Read leniently, a body that is not would have other names and commands in it than were sent.
+ * `__proto__` is a name like any other: schemas say where it may be, and nothing is merged into what was there.
+ */
+export function readJsonStrictly(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('ignore', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+    if (!isUtf8(body)) return done(new ServiceError('invalid_request', 'The body is not UTF-8.'));
+    void parse(request, body.toString('utf8'), done);
+  });
+}

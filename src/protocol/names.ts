@@ -1,0 +1,50 @@
+/**
+ * Names of files are bytes, and need not be UTF-8. As text, each stray byte 0x80-0xff is the lone surrogate
+ * U+DC80-U+DCFF, as with Python's `surrogateescape`: so every name survives JSON, and comes back byte for byte.
+ */
+import { isUtf8 } from 'node:buffer';
+import { ServiceError } from './errors.ts';
+
+const STRAY_BYTE = /[\udc80-\udcff]/gu;
+/** No lone surrogate but those that stand for bytes: no other has bytes of its own. */
+const NAME = /^[^\ud800-\udc7f\udd00-\udfff]*$/u;
+
+export const isName = (text: string): boolean => text.isWellFormed() || NAME.test(text);
+
+export function nameOfBytes(bytes: Uint8Array): string {
+  const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (isUtf8(all)) return all.toString('utf8');
+  let name = '';
+  for (let at = 0; at < all.length;) {
+    const character = all.subarray(at, at + characterLength(all[at]!));
+    const valid = isUtf8(character);
+    name += valid ? character.toString('utf8') : String.fromCharCode(0xdc00 | all[at]!);
+    at += valid ? character.length : 1;
+  }
+  return name;
+}
+
+/** @throws ServiceError `invalid_request` for text that stands for no bytes */
+export function bytesOfName(name: string): Buffer {
+  if (name.isWellFormed()) return Buffer.from(name, 'utf8');
+  if (!isName(name)) throw new ServiceError('invalid_request', 'a name has a surrogate that stands for no byte');
+  const parts: Buffer[] = [];
+  let from = 0;
+  for (const { index, 0: stray } of name.matchAll(STRAY_BYTE)) {
+    parts.push(Buffer.from(name.slice(from, index), 'utf8'), Buffer.of(stray.charCodeAt(0) & 0xff));
+    from = index + 1;
+  }
+  return Buffer.concat([...parts, Buffer.from(name.slice(from), 'utf8')]);
+}
+
+/** As part of a URL. @throws ServiceError `invalid_request`, as `bytesOfName` */
+export function encodeName(name: string): string {
+  return name.isWellFormed() ? encodeURIComponent(name) : bytesOfName(name).toString('hex').replace(/../g, '%$&');
+}
+
+/** How many bytes of UTF-8 begin with this one. */
+function characterLength(first: number): number {
+  if (first < 0xc0) return 1;
+  if (first < 0xe0) return 2;
+  return first < 0xf0 ? 3 : 4;
+}
