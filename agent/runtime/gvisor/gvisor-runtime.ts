@@ -31,9 +31,9 @@ import { furnish } from './upper.ts';
 const HOSTNAME = 'sandbox';
 const CLAIM_MS = 10_000;
 /**
- * Of one sandbox on the node. Its kernel holds the processes inside to their limit; for each of them it has up to as many
- * tasks on the node as it has threads, and it does not survive being refused one. So this is far off, and there for the
- * node's sake.
+ * Of one sandbox on the node. Its kernel holds the processes inside to their limit; for each of them it has up to as
+ * many tasks on the node as it has threads, and it does not survive being refused one. So this is far off, and there
+ * for the node's sake.
  */
 const PIDS_ON_THE_NODE = 16_384;
 
@@ -125,7 +125,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const { boxes, tree, group, disks, network, pastAgents } = this.#deps;
     await network.close();
     await disks.close(true);
-    await boxes.buried();
+    await boxes.allRemoved();
     removeAgentGroups(tree, dirname(group));
     pastAgents.close();
   }

@@ -27,14 +27,14 @@ test('a tree deeper than any path can name goes like any other, and so do many a
   deepen(path.join(boxes.dirOf('mbx-0'), 'upper'));
   await Promise.all(ids.map((id) => boxes.remove(id)));
   expect(boxes.ids()).toEqual([]);
-  await boxes.buried();
+  await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
 test('what an earlier agent did not get to bury is buried by the next', async () => {
   mkdirSync(path.join(directory, 'grave', 'mbx-old', 'upper'), { recursive: true });
   const boxes = await Boxes.open(directory);
-  await boxes.buried();
+  await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
@@ -45,10 +45,10 @@ test('what is given up while others are being buried is buried too', async () =>
     for (const id of ids) writeFileSync(path.join(await boxes.make(id), 'upper', 'file'), 'x');
     await Promise.all(ids.map((id) => boxes.remove(id)));
   }
-  await boxes.buried();
+  await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
   await boxes.make('mbx-late');
   await boxes.remove('mbx-late');
-  await boxes.buried();
+  await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });

@@ -105,7 +105,7 @@ export class Boxes {
   }
 
   /** Resolves once no file of a removed container is left. */
-  async buried(): Promise<void> {
+  async allRemoved(): Promise<void> {
     await this.#cleaner.close();
   }
 

@@ -181,7 +181,7 @@ export class OciRuntime implements ContainerRuntime {
     await this.#launching.allOver();
     await network.close();
     await disks.close(!boxes.ids().some((id) => this.#lives(id)));
-    await boxes.buried();
+    await boxes.allRemoved();
     removeAgentGroups(this.#deps.tree, this.#deps.place.group);
     this.#deps.pastAgents.close();
   }
@@ -201,7 +201,10 @@ export class OciRuntime implements ContainerRuntime {
   }
 }
 
-/** Nobody may take a container away while one of them goes on. @throws what the first of them throws, once both are over. */
+/**
+ * Nobody may take a container away while one of them goes on.
+ * @throws what the first of them throws, once both are over.
+ */
 async function bothOver<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
   await Promise.allSettled([a, b]);
   return [await a, await b];
