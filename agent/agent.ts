@@ -1,4 +1,4 @@
-/** One agent: everything that a node needs, joined together. */
+/** The composition root of an agent: creates every part, connects them, and stops them in order. */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -176,7 +176,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       await jobs.close();
       sandboxes.close();
       await pools.close({ destroy });
-      // Nothing half-made stays behind: no one would own it until another agent comes.
+      // Starts and removals that are under way finish first: nobody would own what they leave until the next agent.
       await launcher.settled(AbortSignal.timeout(SETTLE_MS));
       images.close();
       await runtime.close();

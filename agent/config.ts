@@ -1,4 +1,4 @@
-/** What an agent is told by its environment. Nothing else of the agent reads `process.env`. */
+/** The agent's settings, from the environment. No other file of the agent reads `process.env`. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, hostname, homedir } from 'node:os';
 import path from 'node:path';
@@ -77,7 +77,7 @@ const Environment = z.object({
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9.-]{0,252}$/)
     .default(hostname()),
   MILLIBOX_AGENT_LISTEN: Listen.prefault(`127.0.0.1:${NODE_PORT}`),
-  /** Where others than the node itself may read its numbers, and do nothing else. Default: nowhere. */
+  /** A second port that serves metrics, also to callers on other machines, and nothing else. Default: none. */
   MILLIBOX_AGENT_METRICS_LISTEN: Listen.optional(),
   MILLIBOX_NODE_SECRET: z.string().min(16).optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
@@ -97,18 +97,18 @@ const Environment = z.object({
     .string()
     .regex(/^\d+(\.\d+){3}\/\d+$/, 'a network, as 10.9.0.0/16')
     .optional(),
-  /** Through whose network namespace sandboxes reach out: the agent's own, or the host's. */
+  /** Whose network namespace has the sandboxes' bridge: the agent's own, or the host's. */
   MILLIBOX_SANDBOX_UPLINK: z.enum(['own', 'host']).default('own'),
   MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
-  /** Images that nobody uses make room while all together take more than this. 0: no limit. */
+  /** Unused images are removed while all images together take more than this. 0: no limit. */
   MILLIBOX_IMAGES_BUDGET_MB: count(0, 1_000_000_000),
   /** A Docker `config.json` with the credentials of private registries. */
   MILLIBOX_REGISTRY_AUTH_FILE: z.string().startsWith('/').optional(),
-  /** `docker.io=mirror.local:5000,…`: where to ask instead. */
+  /** `docker.io=mirror.local:5000,…`: registries to use in place of others. */
   MILLIBOX_REGISTRY_MIRRORS: Pairs,
-  /** Registries spoken to without TLS, by name. */
+  /** Registries to contact without TLS, by name. */
   MILLIBOX_INSECURE_REGISTRIES: Names,
-  /** Pairs of lines, a reference and the archive that it is imported from: what the set-up made, and more. */
+  /** Pairs of lines: a reference, and the archive on this machine that it is imported from. */
   MILLIBOX_BASE_IMAGE_FILE: z.string().startsWith('/').default('/var/lib/millibox/base/default-image'),
   MILLIBOX_DOCKER_SOCKET: z.string().startsWith('/').default('/var/run/docker.sock'),
   MILLIBOX_POOL_MIN: count(4, 10_000),
@@ -123,9 +123,9 @@ const Environment = z.object({
   MILLIBOX_HEARTBEAT_MS: z.coerce.number().int().min(50).max(60_000).default(NODE_HEARTBEAT_MS),
   MILLIBOX_LINK_DEAD_MS: z.coerce.number().int().min(100).max(600_000).default(NODE_LINK_DEAD_MS),
   MILLIBOX_STOP_MS: count(5_000, 600_000),
-  /** Output of one job that is kept, both channels together; the oldest goes first. */
+  /** Output kept of one job, both channels together; the oldest is dropped first. */
   MILLIBOX_JOB_LOG_MB: count(64, 1_000_000),
-  /** Output of all jobs of the node together. */
+  /** Output kept of all jobs of the node together. */
   MILLIBOX_JOB_LOGS_MB: count(8_192, 1_000_000_000),
   MILLIBOX_ON_STOP: z.enum(['keep', 'destroy']).default('keep'),
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -143,19 +143,19 @@ export type AgentConfig = Readonly<{
   dockerSocket: string;
   oci: OciConfig;
   pool: { min: number; max: number; limits: { cpus: number; memoryMb: number; diskMb: null; pidsLimit: number } };
-  /** Containers being started at once. */
+  /** Containers that may be starting at the same time. */
   launchConcurrency: number;
   maxSandboxes: number;
-  /** The sum of memory limits may be this many times what the machine has. */
+  /** The sandboxes' memory limits may add up to this many times the machine's memory. */
   memoryOvercommit: number;
   /** Below this much free memory nothing new is accepted. */
   minFreeMemoryMb: number;
-  /** Of the links to gateways. */
+  /** On the links to gateways. */
   heartbeat: { intervalMs: number; deadAfterMs: number };
   jobLogs: { jobBytes: number; totalBytes: number };
-  /** At an orderly stop: file transfers and other calls in hand are given so long. */
+  /** At an orderly stop, how long file transfers and other calls in progress may take. */
   stopMs: number;
-  /** At an orderly stop: sandboxes are left to the next agent, or ended with everything that was made. */
+  /** At an orderly stop: leave sandboxes to the next agent, or end them and remove everything. */
   onStop: 'keep' | 'destroy';
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
 }>;

@@ -1,6 +1,6 @@
 /**
- * One agent for each data directory. A second one would take the sockets of the first one's sandboxes and clear away what it
- * knows nothing of. The kernel holds the lock, and lets go when the process ends, however it ends.
+ * Keeps a second agent out of a data directory: it would take over the sockets of the first one's sandboxes and remove
+ * containers it does not know. The kernel releases the lock when the process ends, however it ends.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,28 +11,28 @@ import type { Logger } from '../src/lib/logger.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 
 const FILE = 'lock';
-/** For an agent that is about to end, as where a new one takes its place. */
+/** How long to wait for an agent that is being replaced. */
 const PATIENCE_MS = 10_000;
-/** For flock(1) itself. */
+/** Beyond that, for flock(1) itself. */
 const FLOCK_MS = 10_000;
-/** Of flock(1): somebody else has it. Whatever else it says, no lock can be had here. */
+/** flock(1)'s status when another process holds the lock. Any other failure means that locks do not work here. */
 const TAKEN = 1;
 
 interface DataDirLock extends Disposable {
-  /** False where this machine has no flock(1), or its file system no locks. */
+  /** False if this machine has no flock(1), or its file system no locks. */
   held: boolean;
 }
 
 /**
- * Waits until no other agent has this directory, no longer than `patienceMs`.
- * @throws ServiceError `not_supported` where another one keeps it.
+ * Waits up to `patienceMs` until no other agent uses this directory.
+ * @throws ServiceError `not_supported` if another one still does.
  */
 export async function lockDataDir(
   dataDir: string,
   { log, patienceMs = PATIENCE_MS }: { log: Logger; patienceMs?: number },
 ): Promise<DataDirLock> {
   mkdirSync(dataDir, { recursive: true, mode: 0o711 });
-  // The lock belongs to the open file, which flock(1) shares with us: it stays when flock has ended.
+  // The lock belongs to the open file, which flock(1) shares with this process: it outlives flock.
   const fd = openSync(join(dataDir, FILE), 'a', 0o600);
   const release = (): void => closeSync(fd);
   try {
@@ -54,7 +54,7 @@ export async function lockDataDir(
   }
 }
 
-/** The exit status; null where flock cannot be run. */
+/** The exit status; null if flock cannot be run. */
 async function flock(fd: number, patienceMs: number): Promise<number | null> {
   const child = spawn('flock', ['-w', String(patienceMs / 1_000), '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
   try {

@@ -1,4 +1,4 @@
-/** A server's ways to begin and to end, as promises. */
+/** Listening and closing of servers, as promises. */
 import { chmodSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type http from 'node:http';
@@ -8,7 +8,7 @@ import { ServiceError } from '../src/protocol/errors.ts';
 /** What `sun_path` holds, less its terminating zero. */
 export const MAX_SOCKET_PATH_BYTES = 107;
 
-/** @throws the error of a port or a path that cannot be had. */
+/** @throws the error of `listen`, such as EADDRINUSE. */
 export async function bound(server: net.Server, where: net.ListenOptions): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
@@ -18,7 +18,7 @@ export async function bound(server: net.Server, where: net.ListenOptions): Promi
 }
 
 /**
- * Listens on a unix socket that only this user opens. What an agent that was killed left there is replaced.
+ * Listens on a unix socket that only this user may open. A socket that a killed agent left there is replaced.
  * @throws ServiceError `invalid_request` for a path that is too long, or what `listen` throws.
  */
 export async function bindSocketFile(
@@ -34,7 +34,7 @@ export async function bindSocketFile(
   chmodSync(path, 0o600);
 }
 
-/** Hangs up on all and resolves once nothing is open; at once for a server that never listened. */
+/** Closes all connections and resolves once none is open; at once for a server that never listened. */
 export async function ended(server: http.Server): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   server.close(() => resolve());

@@ -1,4 +1,4 @@
-/** What the operator sees of an agent. Labels come from closed sets. */
+/** The agent's Prometheus metrics. Labels come from closed sets. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { addProcessMetrics } from '../src/lib/process-metrics.ts';
 import type { ErrorCode } from '../src/protocol/errors.ts';

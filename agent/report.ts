@@ -1,4 +1,4 @@
-/** What the node tells gateways of itself, and who hears that it has changed. */
+/** The node's report to gateways, and the listeners that are told when it changes. */
 import { availableParallelism } from 'node:os';
 import { packageVersion } from '../src/lib/version.ts';
 import type { NodeReport } from '../src/protocol/node.ts';
@@ -8,13 +8,13 @@ import type { Pools } from './pool/pools.ts';
 import type { Capacity } from './sandboxes/capacity.ts';
 import type { Intake } from './sandboxes/intake.ts';
 
-/** `soon`: somebody may be waiting for what has changed. */
+/** `soon`: a caller may be waiting for this change. */
 type ReportListener = (soon: boolean) => void;
 
 export class ReportListeners {
   readonly #listeners = new Set<ReportListener>();
 
-  /** @returns what takes the listener off again. */
+  /** @returns a function that removes the listener. */
   add(listener: ReportListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -1,6 +1,6 @@
 /**
- * Which runtime made the containers of this data directory. One runtime does not see the containers of another: an agent
- * that began with another would let them run on with nobody who knows of them, and tell their users that they had ended.
+ * Remembers which runtime made the containers of a data directory. A runtime does not see the containers of another: an
+ * agent that started with a different one would leave them running unowned, and report their sandboxes as ended.
  */
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,8 +14,8 @@ const FILE = 'runtime';
 const NAMES: readonly string[] = ['docker', 'oci', 'gvisor', 'fake'] satisfies ContainerRuntime['name'][];
 
 /**
- * The configuration, with a runtime that sees all containers that are there: `auto` means the one that made them.
- * @throws ServiceError `not_supported` where another one is asked for, that says what to do.
+ * The configuration, with `auto` replaced by the runtime whose containers exist here.
+ * @throws ServiceError `not_supported`, with what to do, if another runtime is configured than theirs.
  */
 export async function keepRuntime(config: AgentConfig, log: Logger): Promise<AgentConfig> {
   const before = await runtimeOf(config.dataDir);
@@ -33,14 +33,14 @@ export async function keepRuntime(config: AgentConfig, log: Logger): Promise<Age
   );
 }
 
-/** Called before anything is made. */
+/** Call this before the first container is made. */
 export async function noteRuntime(dataDir: string, name: ContainerRuntime['name']): Promise<void> {
   if ((await runtimeOf(dataDir)) === name) return;
   await mkdir(dataDir, { recursive: true, mode: 0o711 });
   await writeFile(join(dataDir, FILE), `${name}\n`, { mode: 0o600 });
 }
 
-/** Null: nobody has written it down. */
+/** Null if none has been noted. */
 async function runtimeOf(dataDir: string): Promise<ContainerRuntime['name'] | null> {
   try {
     const name = (await readFile(join(dataDir, FILE), 'utf8')).trim();

@@ -1,14 +1,14 @@
 /**
- * What one channel of a job has written, in files on the node. Each file is named after the offset of its first byte, so
- * that the directory is all there is to know, for the next agent too. Where two files do not meet, output was lost. The
- * oldest file goes first when room is needed.
+ * The output of one channel of a job, in files on the node. Each file (a segment) is named after the offset of its
+ * first byte, so the directory is the whole state, for the next agent too. Where two segments do not meet, output was
+ * lost. The oldest segment is removed first when room is needed.
  */
 import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 
 /** A file takes whole blocks of the disk. */
 const BLOCK_BYTES = 4096;
-/** Gaps make files, and whoever took over a sandbox can make gaps. */
+/** Each gap starts a segment, and hostile code in a sandbox can make gaps. */
 const MAX_SEGMENTS = 64;
 
 /** One file. */
@@ -18,15 +18,15 @@ export interface Segment {
 }
 
 interface ChannelLogOptions {
-  /** The job's directory. It may come later than the first bytes. */
+  /** The job's directory. It may be created after the first bytes arrive. */
   directory: string;
   ready: Promise<void>;
   name: 'stdout' | 'stderr';
-  /** From this size on the next file is begun. */
+  /** A segment of this size is followed by a new one. */
   segmentBytes: number;
-  /** Told after each change of what is kept or known. */
+  /** Called after each change of what is kept or known. */
   changed(): void;
-  /** The disk refused bytes: they count as lost. */
+  /** Called when the disk refused bytes, which then count as lost. */
   failed(error: unknown): void;
 }
 
@@ -37,7 +37,7 @@ export class ChannelLog {
   #segments: Segment[] = [];
   #written = 0;
   #queue: Queued[] = [];
-  /** Of those who wait for what is in the queue. */
+  /** Resolved when the queue is written. */
   #waiting: PromiseWithResolvers<void> | null = null;
   #writing: Promise<void> | null = null;
   #closed = false;
@@ -46,7 +46,7 @@ export class ChannelLog {
     this.#options = options;
   }
 
-  /** Offset of the next byte: what the job has written and the disk has taken, or lost. */
+  /** Offset of the next byte: bytes that were stored or lost so far. */
   get written(): number {
     return this.#written;
   }
@@ -56,24 +56,24 @@ export class ChannelLog {
     return this.#segments[0]?.start ?? this.#written;
   }
 
-  /** What it takes on the disk. */
+  /** Disk space it uses, in bytes. */
   get diskBytes(): number {
     let sum = 0;
     for (const { bytes } of this.#segments) sum += Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
     return sum;
   }
 
-  /** Takes a copy. Resolves once the disk has it, or has refused it; never rejects. */
+  /** Copies the bytes. Resolves once they are stored or lost; never rejects. */
   append(bytes: Uint8Array): Promise<void> {
     return this.#push(Buffer.from(bytes));
   }
 
-  /** What follows begins at this offset. */
+  /** Records a gap: the next byte has this offset. */
   lost(to: number): Promise<void> {
     return this.#push({ lostTo: to });
   }
 
-  /** What an earlier agent has written. */
+  /** Loads the segments of an earlier agent. */
   async load(): Promise<void> {
     const { directory, name } = this.#options;
     for (const file of await readdir(directory)) {
@@ -87,7 +87,7 @@ export class ChannelLog {
     this.#written = last === undefined ? 0 : last.start + last.bytes;
   }
 
-  /** The segment that holds the byte at this offset, or else the next one. Undefined when there is none. */
+  /** The segment with the byte at this offset, or the next one after it; undefined if there is none. */
   find(offset: number): Segment | undefined {
     return this.#segments.find(({ start, bytes }) => offset < start + bytes);
   }
@@ -96,12 +96,12 @@ export class ChannelLog {
     return path.join(this.#options.directory, `${this.#options.name}.${start}`);
   }
 
-  /** Whether there was a file to give up. */
+  /** Removes the oldest segment. False if there is none. */
   dropOldest(): boolean {
     return this.#giveUp(this.#segments.shift());
   }
 
-  /** Resolves once nothing is being written. Nothing is taken any more. */
+  /** Stops accepting bytes; resolves once nothing is being written. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#queue = [];
@@ -117,10 +117,10 @@ export class ChannelLog {
     return promise;
   }
 
-  /** Writes what waits, and what comes meanwhile. Never rejects. */
+  /** Writes the queue, including what arrives meanwhile. Never rejects. */
   async #write(): Promise<void> {
     await this.#options.ready;
-    // Something may come while the file is being closed, and be the last.
+    // Bytes may arrive while the file is being closed.
     while (this.#queue.length > 0) await this.#writeQueue();
     this.#writing = null;
     this.#waiting?.resolve();
@@ -159,7 +159,7 @@ export class ChannelLog {
     await file?.handle.close().catch(this.#options.failed);
   }
 
-  /** The file that takes the next byte. */
+  /** The segment that the next byte goes to. */
   #current(): Segment {
     const last = this.#segments.at(-1);
     const goesOn = last !== undefined && last.start + last.bytes === this.#written;
@@ -177,7 +177,7 @@ export class ChannelLog {
     return true;
   }
 
-  /** Some of the bytes may have got there all the same. */
+  /** Some of the refused bytes may have been written nevertheless. */
   async #refused(segment: Segment, bytes: number, error: unknown): Promise<void> {
     const found = await stat(this.fileOf(segment)).catch(() => ({ size: segment.bytes }));
     segment.bytes = Math.min(Math.max(found.size, segment.bytes), segment.bytes + bytes);
@@ -191,7 +191,7 @@ function offsetOf(file: string, name: string): number | undefined {
   return /^\d{1,15}$/.test(digits) ? Number(digits) : undefined;
 }
 
-/** Buffers in a row become one. */
+/** Merges consecutive buffers. */
 function* runs(items: readonly Queued[]): Generator<Queued> {
   let row: Buffer[] = [];
   for (const item of items) {

@@ -1,6 +1,6 @@
 /**
- * The stream of a job, as far as its sandbox is concerned: in the place where otherwise a gateway's stream is. It takes
- * all output to the disk, at the disk's pace and nobody else's.
+ * The stream that reads a job from its sandbox, in place of a gateway's stream. It stores all output on disk, at the
+ * disk's pace and independent of readers.
  */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -13,14 +13,14 @@ import type { JobFiles } from './job-files.ts';
 
 interface DrainEvents {
   opened(answer: Json): void;
-  /** So many bytes of what was sent have been taken. */
+  /** So many bytes of stdin have been consumed. */
   taken(bytes: number): void;
   exit(exit: ExecExit): void;
-  /** The stream is gone. Not told after the exit. */
+  /** The stream is gone. Not called after the exit. */
   lost(error: ServiceError): void;
 }
 
-/** A job is no use of its sandbox: whether that is idle is decided by who calls it. */
+/** A running job does not count as use of its sandbox: only calls do. */
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 
 export class Drain implements MuxStream {
@@ -37,7 +37,7 @@ export class Drain implements MuxStream {
     this.#events = events;
   }
 
-  /** @throws ServiceError when the sandbox has ended or too many wait for it. Nothing is told then. */
+  /** @throws ServiceError if the sandbox has ended or too many calls wait for it. No event is reported then. */
   static open(files: JobFiles, events: DrainEvents, sandbox: Sandbox, kind: RelayKind): Drain {
     const drain = new Drain(files, events);
     drain.#sandbox = relay(drain, sandbox, NO_CALLS, kind);
@@ -63,12 +63,12 @@ export class Drain implements MuxStream {
     this.#sandbox.fin?.(channel);
   }
 
-  /** The exit is in safe hands. */
+  /** The exit has been recorded: boxinit may forget the command. */
   acknowledge(): void {
     this.#close(null);
   }
 
-  /** Lets go of it; the program goes on. Nothing is told any more. */
+  /** Detaches; the program continues. No event is reported any more. */
   abandon(): void {
     this.#close(new ServiceError('cancelled', 'detached'));
   }

@@ -1,4 +1,4 @@
-/** A stream of the gateway that follows a job: its output comes from the log, at the reader's own pace. */
+/** A gateway's stream that follows a job: output comes from the log, at the reader's own pace. */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
@@ -9,11 +9,11 @@ import { LogReader } from './log-reader.ts';
 export interface FollowOptions {
   stdout: number;
   stderr: number;
-  /** What it is told once the job runs. */
+  /** The OPENED payload, once the job runs. */
   answer(attached: Attached): Json;
-  /** It started the job: the text of a long script is its own. */
+  /** Whether this stream started the job and so provides the text of a long script. */
   starts: boolean;
-  /** Told once, when the stream is over. */
+  /** Called once, when the stream is over. */
   over(): void;
 }
 
@@ -22,7 +22,7 @@ export class Follower implements StreamHandler, JobListener {
   readonly #job: Job;
   readonly #options: FollowOptions;
   readonly #readers: readonly { name: 'stdout' | 'stderr'; channel: number; reader: LogReader }[];
-  /** It has sent something that must arrive. */
+  /** Whether the client has sent data that must not be lost. */
   #sent = false;
   #changed = false;
   #wake: (() => void) | null = null;
@@ -103,7 +103,7 @@ export class Follower implements StreamHandler, JobListener {
     }
   }
 
-  /** A piece of each channel that has one. False when none had. */
+  /** Sends a piece of each channel that has one. False if none had. */
   async #pass(): Promise<boolean> {
     let any = false;
     for (const { name, channel, reader } of this.#readers) {

@@ -1,4 +1,4 @@
-/** A job on the node's disk: what it is and how it ended, and what it has written. */
+/** A job on the node's disk: its record, and the logs of its channels. */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
@@ -9,31 +9,31 @@ import { ChannelLog } from './channel-log.ts';
 const Stored = z.object({
   version: z.literal(1),
   id: z.string(),
-  /** Of its request, where that was written down. */
+  /** Fingerprint of its request, if it was recorded. */
   print: z.string().optional(),
   pid: z.int(),
   startedAtMs: z.number(),
-  /** Its output is a terminal's. */
+  /** Whether it runs in a terminal. */
   pty: z.boolean(),
-  /** Bytes of stdin that it was given; known once it has ended. */
+  /** Bytes of stdin it received; known once it has ended. */
   stdinBytes: z.int(),
   /** Null while it runs. */
   exit: ExecExit.nullable(),
 });
 export type StoredJob = z.infer<typeof Stored>;
 
-/** Its directory and its record. */
+/** Disk space of its directory and its record. */
 const OWN_BYTES = 8192;
-/** So many files make up a whole log, so that what is given up at a time is a small part of it. */
+/** Segments of a full log: each removal costs a small part of it. */
 const SEGMENTS = 16;
 const MIN_SEGMENT_BYTES = 64 * 1024;
 const MAX_SEGMENT_BYTES = 4 * 1024 * 1024;
 
 export interface JobFilesOptions {
   directory: string;
-  /** Resolves once nobody else has anything there. */
+  /** Resolves once the directory is free: a job of the same id may still be being removed. */
   free: Promise<void>;
-  /** Most that the job may keep, both channels together. */
+  /** Limit of the job's output, both channels together. */
   maxBytes: number;
   log: Logger;
   changed(): void;
@@ -44,7 +44,7 @@ export class JobFiles {
   readonly stderr: ChannelLog;
   readonly #options: JobFilesOptions;
   readonly #ready: Promise<void>;
-  /** The record that was written last, or is being written. Never rejects. */
+  /** The last write of the record. Never rejects. */
   #saved: Promise<void> = Promise.resolve();
   #complained = false;
   #closed = false;
@@ -69,7 +69,7 @@ export class JobFiles {
     this.stderr = channel('stderr');
   }
 
-  /** Bytes may be given to it at once. What the disk refuses is logged, and the job's output counts as lost. */
+  /** Usable at once, before the directory exists. What the disk refuses is logged and counts as lost. */
   static create(options: JobFilesOptions): JobFiles {
     const made = options.free.then(async () => {
       await mkdir(options.directory, { recursive: true, mode: 0o700 });
@@ -81,7 +81,7 @@ export class JobFiles {
     return files;
   }
 
-  /** What an earlier agent left. Undefined when it is not whole. */
+  /** Loads a job of an earlier agent; undefined if it is incomplete. */
   static async load(options: JobFilesOptions): Promise<{ files: JobFiles; stored: StoredJob } | undefined> {
     try {
       const text = await readFile(path.join(options.directory, 'job.json'), 'utf8');
@@ -104,24 +104,29 @@ export class JobFiles {
     return OWN_BYTES + this.stdout.diskBytes + this.stderr.diskBytes;
   }
 
-  /** The oldest of the channel that holds more. False when nothing is left to give up. */
+  /** Removes the oldest segment of the larger channel. False if there is none. */
   dropOldest(): boolean {
     const [first, second] =
       this.stdout.diskBytes >= this.stderr.diskBytes ? [this.stdout, this.stderr] : [this.stderr, this.stdout];
     return first.dropOldest() || second.dropOldest();
   }
 
-  /** Nothing more comes: resolves once all that came is written. What is missing to the job's own count was lost. */
+  /**
+   * Call at the exit. Resolves once all output is written. Bytes that the exit counts and that never arrived are lost.
+   */
   async end({ stdoutBytes, stderrBytes }: { stdoutBytes: number; stderrBytes: number }): Promise<void> {
     await Promise.all([this.stdout.lost(stdoutBytes), this.stderr.lost(stderrBytes)]);
   }
 
-  /** Resolves once all that came so far is written. */
+  /** Resolves once all output so far is written. */
   async settled(): Promise<void> {
     await this.end({ stdoutBytes: 0, stderrBytes: 0 });
   }
 
-  /** Whole or not at all, and one at a time: they share a temporary name. @throws Error when the disk refuses. */
+  /**
+   * Writes the record atomically, and one at a time, since writes share a temporary name.
+   * @throws Error of the disk.
+   */
   async save(stored: StoredJob): Promise<void> {
     if (this.#closed) return;
     const file = path.join(this.#options.directory, 'job.json');
@@ -134,7 +139,7 @@ export class JobFiles {
     await work;
   }
 
-  /** Nothing is written from now on. */
+  /** Stops all writing. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([this.#ready, this.stdout.close(), this.stderr.close(), this.#saved]);
@@ -150,7 +155,7 @@ export class JobFiles {
     this.#options.changed();
   }
 
-  /** Once: a full disk refuses everything. */
+  /** Logs only the first refusal: a full disk refuses everything. */
   #failed(error: unknown): void {
     if (this.#complained || this.#closed) return;
     this.#complained = true;

@@ -1,7 +1,7 @@
 /**
- * A command in the background. The agent itself listens to it and keeps what it writes on the node's disk, so that it is
- * never held up by who reads it, or by nobody. Whoever attaches follows the log. It outlives the agent: the next one
- * attaches where the files end.
+ * A background command. The agent reads its output and stores it on the node's disk, so that no slow or missing reader
+ * blocks it (docs/adr/0009). Whoever attaches follows the log. A job outlives the agent: the next one attaches where
+ * the files end.
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json } from '../../src/mux/index.ts';
@@ -14,7 +14,7 @@ import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Drain } from './drain.ts';
 import type { JobFiles, StoredJob } from './job-files.ts';
 
-/** The way to the command was lost; the command itself may be well. */
+/** The link to the command broke; the command may still run. */
 const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
 const ATTACH_PAUSE_MS = 100;
 
@@ -24,15 +24,15 @@ export interface JobDeps {
   files: JobFiles;
   hooks: ExecHooks;
   log: Logger;
-  /** It did not start, or nothing is known of it any more. */
+  /** It did not start, or boxinit does not know it any more. */
   failed(job: Job): void;
 }
 
-/** Who follows a job. */
+/** A reader of a job. */
 export interface JobListener {
-  /** There is more to read, or the end has come. */
+  /** There is more to read, or the job has ended. */
   changed(): void;
-  /** The way to the command was cut: what was sent to it may not have arrived. */
+  /** The link to the command broke: stdin that was sent may not have arrived. */
   cut(error: ServiceError): void;
 }
 
@@ -46,7 +46,7 @@ export class Job {
   readonly id: string;
   readonly #deps: JobDeps;
   readonly #listeners = new Set<JobListener>();
-  /** Bytes that were sent and not yet taken, and whom to tell. */
+  /** Stdin that was sent and not yet consumed, with the callback to tell. */
   readonly #sent: { bytes: number; taken(bytes: number): void }[] = [];
   #stored: StoredJob;
   #begun = false;
@@ -62,7 +62,7 @@ export class Job {
     this.#begun = begun;
   }
 
-  /** @throws ServiceError when the sandbox cannot take it. It runs once `attached` resolves. */
+  /** It runs once `attached` resolves. @throws ServiceError if the sandbox cannot accept it. */
   static start(deps: JobDeps, kind: RelayKind, { pty, print }: { pty: boolean; print: string }): Job {
     const stored: StoredJob = {
       version: 1,
@@ -79,7 +79,7 @@ export class Job {
     return job;
   }
 
-  /** One that an earlier agent has written down. */
+  /** Restores a job from an earlier agent's record. */
   static restore(deps: JobDeps, stored: StoredJob): Job {
     const job = new Job(deps, stored, true);
     if (stored.exit !== null) job.#attached.resolve();
@@ -95,7 +95,7 @@ export class Job {
     return this.#stored.exit;
   }
 
-  /** Whether a request with this print would run the same. */
+  /** Whether a request with this fingerprint would run the same. */
   matches(print: string): boolean {
     return (this.#stored.print ?? print) === print;
   }
@@ -108,7 +108,7 @@ export class Job {
     return this.#stored.startedAtMs;
   }
 
-  /** Why nothing more comes, although there was no exit. */
+  /** Why it is over without an exit; null otherwise. */
   get failure(): ServiceError | null {
     return this.#failure;
   }
@@ -131,7 +131,7 @@ export class Job {
     };
   }
 
-  /** Resolves when it runs and can be given stdin, or has ended. @throws ServiceError why it did not start. */
+  /** Resolves once it accepts stdin, or has ended. @throws ServiceError that says why it did not start. */
   async attached(): Promise<Attached> {
     await this.#attached.promise;
     const { pid, stdinBytes } = this.#stored;
@@ -142,7 +142,7 @@ export class Job {
     this.#listeners.add(listener);
   }
 
-  /** A start that waits in line and that nobody waits for any more is called off. */
+  /** Removes a reader. A start that is still waiting and has no reader left is cancelled. */
   leave(listener: JobListener): void {
     this.#listeners.delete(listener);
     if (this.#listeners.size === 0 && !this.#begun) this.#fail(new ServiceError('cancelled'));
@@ -159,7 +159,7 @@ export class Job {
     if (this.exit === null) this.#drain?.command(message);
   }
 
-  /** FIN of a channel; FIN ALL is the end of its stdin, not of the job. */
+  /** Passes a FIN on. FIN ALL ends the job's stdin, not the job. */
   finish(channel: number): void {
     if (this.exit === null) this.#drain?.finish(channel === Channel.ALL ? Channel.STDIN : channel);
   }
@@ -169,7 +169,7 @@ export class Job {
     this.close(this.#deps.sandbox.endedError());
   }
 
-  /** Nothing more is written; the program goes on, unless its sandbox has ended. */
+  /** Stops writing; the program continues, unless its sandbox has ended. */
   close(error: ServiceError): void {
     this.#failure ??= error;
     this.#drain?.abandon();
@@ -178,7 +178,7 @@ export class Job {
     this.#tell();
   }
 
-  /** Its log has grown or shrunk. */
+  /** Called when its log has grown or shrunk. */
   changed(): void {
     this.#tell();
   }
@@ -197,7 +197,7 @@ export class Job {
     );
   }
 
-  /** It is written down before anybody hears that it runs: so the next agent knows all that was promised. */
+  /** Recorded before any reader is told that it runs, so that the next agent knows every job that was confirmed. */
   async #onOpened(answer: Json): Promise<void> {
     const { pid, stdinBytes, queueMs } = answer;
     if (typeof pid === 'number') this.#stored.pid = pid;
@@ -223,7 +223,7 @@ export class Job {
     }
   }
 
-  /** Acknowledged only when all of it is on the disk. */
+  /** Acknowledges the exit only once all output is on disk. */
   async #onExit(exit: ExecExit): Promise<void> {
     const drain = this.#drain;
     await this.files.end(exit);
@@ -247,7 +247,7 @@ export class Job {
     setTimeout(() => void this.#attach(), ATTACH_PAUSE_MS).unref();
   }
 
-  /** Goes on where the files end. Waits for boxinit as any attach does. Never rejects. */
+  /** Attaches at the end of the files, waiting for boxinit as any attach does. Never rejects. */
   async #attach(): Promise<void> {
     await this.files.settled();
     if (this.#failure !== null) return;
@@ -266,13 +266,13 @@ export class Job {
     this.#deps.failed(this);
   }
 
-  /** Whether it is on the disk. */
+  /** Saves the record. False if the disk refused. */
   async #save(): Promise<boolean> {
     try {
       await this.files.save(this.#stored);
       return true;
     } catch (error) {
-      // Of one that is over meanwhile, nothing is wanted on the disk.
+      // A job that is over meanwhile needs no record.
       if (this.#failure === null) this.#deps.log.error({ err: error, job: this.id }, 'a job cannot be written down');
       return false;
     }

@@ -1,4 +1,4 @@
-/** The commands in the background of all sandboxes of the node, and the room that their logs take. */
+/** The background commands of all sandboxes on the node, and the disk space of their logs. */
 import { mkdirSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -17,7 +17,7 @@ import { Job, type JobDeps } from './job.ts';
 import { LogRoom } from './log-room.ts';
 import { requestFingerprint } from './request-fingerprint.ts';
 
-/** Jobs of one sandbox that are known; one more, and the oldest that has ended goes with its log. */
+/** Jobs kept per sandbox. Beyond that, the oldest ended one is removed with its log. */
 const MAX_JOBS = 1_000;
 
 interface JobsOptions {
@@ -28,9 +28,9 @@ interface JobsOptions {
 }
 
 interface JobLogLimits {
-  /** Most that one job keeps, both channels together. */
+  /** Limit of one job's log, both channels together. */
   jobBytes: number;
-  /** Most that all logs of the node take. */
+  /** Limit of all logs of the node. */
   totalBytes: number;
 }
 
@@ -43,7 +43,7 @@ export class Jobs {
   readonly #directory: string;
   readonly #room: LogRoom;
   readonly #all = new Map<string, Map<string, Job>>();
-  /** By directory. */
+  /** Removals in progress, by directory. */
   readonly #removals = new Map<string, Promise<void>>();
 
   constructor(options: JobsOptions) {
@@ -57,15 +57,15 @@ export class Jobs {
     return typeof id === 'string' ? this.#all.get(sandbox)?.get(id) : undefined;
   }
 
-  /** All that run or have run. */
+  /** The state of each job of a sandbox, running or ended. */
   states(sandbox: string): ExecState[] {
     const jobs = this.#all.get(sandbox)?.values() ?? [];
     return [...jobs].flatMap((job) => job.state() ?? []);
   }
 
   /**
-   * Runs a command in the background, with the stream as its first follower. An id that ran before does not run again.
-   * @throws ServiceError: refuse the stream with it; `idempotency_conflict` for another request under a known id.
+   * Runs a background command, with the stream as its first reader. A known id does not run again.
+   * @throws ServiceError to refuse the stream with: `idempotency_conflict` if the known id runs something else.
    */
   exec(outer: MuxStream, sandbox: Sandbox, calls: CallCount): StreamHandler {
     const known = this.find(sandbox.id, outer.request['id']);
@@ -101,7 +101,7 @@ export class Jobs {
     });
   }
 
-  /** Runs a command that nobody follows yet. @throws ServiceError when it cannot even wait for its sandbox. */
+  /** Runs a command that has no reader yet. @throws ServiceError if it cannot even wait for its sandbox. */
   start(sandbox: Sandbox, request: Json): Job {
     if (sandbox.ended) throw sandbox.endedError();
     const exec = parseExec(request);
@@ -123,7 +123,7 @@ export class Jobs {
     return job;
   }
 
-  /** Takes back what an earlier agent has written down of a sandbox that runs on. */
+  /** Restores the jobs of a sandbox that an earlier agent ran. */
   async load(sandbox: Sandbox): Promise<void> {
     const directory = path.join(this.#directory, sandbox.id);
     const found: { files: JobFiles; stored: StoredJob }[] = [];
@@ -144,14 +144,14 @@ export class Jobs {
     }
   }
 
-  /** After `load` of all that live: what others have left is removed. */
+  /** After `load` of all living sandboxes: removes the logs of all others. */
   async sweep(): Promise<void> {
     for (const id of await readdir(this.#directory)) {
       if (!this.#all.has(id)) await rm(path.join(this.#directory, id), { recursive: true, force: true });
     }
   }
 
-  /** The sandbox has ended: its logs go with it. */
+  /** Removes the jobs and logs of a sandbox that has ended. */
   end(sandbox: string): void {
     const jobs = this.#all.get(sandbox);
     if (jobs === undefined) return;
@@ -166,7 +166,7 @@ export class Jobs {
     );
   }
 
-  /** Everything stays on the disk for the next agent. Resolves once nothing is being written or removed. */
+  /** Leaves everything on disk for the next agent. Resolves once nothing is being written or removed. */
   async close(): Promise<void> {
     const jobs = [...this.#all.values()].flatMap((each) => [...each.values()]);
     for (const job of jobs) job.close(new ServiceError('draining'));
@@ -183,7 +183,7 @@ export class Jobs {
     const directory = path.join(this.#directory, sandbox, id);
     return {
       directory,
-      // One of the same id may be on its way out.
+      // A job of the same id may still be being removed.
       free: this.#removals.get(directory) ?? Promise.resolve(),
       maxBytes: this.#options.limits.jobBytes,
       log: this.#options.log,

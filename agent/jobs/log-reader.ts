@@ -4,7 +4,7 @@ import type { ChannelLog, Segment } from './channel-log.ts';
 
 export type Piece =
   /** Valid until the next call. */
-  { bytes: Uint8Array } | /** What lies between is not kept any more. */ { lost: { from: number; to: number } };
+  { bytes: Uint8Array } | /** The bytes in between are not kept any more. */ { lost: { from: number; to: number } };
 
 const PIECE_BYTES = 64 * 1024;
 
@@ -19,13 +19,13 @@ export class LogReader {
     this.#at = offset;
   }
 
-  /** What comes next; null when there is nothing more at the moment. @throws Error when the disk cannot be read. */
+  /** The next piece; null if there is none at the moment. @throws Error if the disk cannot be read. */
   async next(): Promise<Piece | null> {
     while (this.#at < this.#log.written) {
       const segment = this.#log.find(this.#at);
       if (segment === undefined || segment.start > this.#at) return this.#skip(segment?.start ?? this.#log.written);
       const handle = await this.#open(segment);
-      // Given up in between: the next look tells.
+      // The segment was removed in between: look again.
       if (handle === null) continue;
       const at = this.#at - segment.start;
       this.#buffer ??= Buffer.allocUnsafe(PIECE_BYTES);

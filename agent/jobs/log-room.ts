@@ -1,4 +1,6 @@
-/** The room that the logs of all jobs take together. When it is used up, the sandbox that has most gives up its oldest. */
+/**
+ * The limit over the logs of all jobs. When it is reached, the sandbox with the largest logs loses its oldest output.
+ */
 import type { Job } from './job.ts';
 
 interface Share {
@@ -22,7 +24,7 @@ export class LogRoom {
     return this.#bytes;
   }
 
-  /** The job takes another amount of room than before. */
+  /** Call when the size of a job's log has changed. */
   changed(sandbox: string, job: Job): void {
     this.#measure(sandbox, job);
     while (this.#bytes > this.#maxBytes && this.#makeRoom());
@@ -53,7 +55,7 @@ export class LogRoom {
     this.#bytes += more;
   }
 
-  /** False when there is nothing that can go. */
+  /** False if nothing can be removed. */
   #makeRoom(): boolean {
     const [sandbox, share] = largest(this.#shares, ({ bytes }) => bytes) ?? [];
     if (sandbox === undefined || share === undefined) return false;

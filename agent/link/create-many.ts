@@ -1,10 +1,10 @@
-/** Many creates in one message. Each is accepted or refused for itself, as if it had come alone. */
+/** Many creates in one message. Each is accepted or refused individually, as if it had come alone. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServiceError, type WireError } from '../../src/protocol/errors.ts';
 import type { CreateGroup } from '../../src/protocol/node.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 
-/** Each create writes a file: so many, and then whatever else waits for the event loop has its turn. */
+/** Each create writes a file synchronously: after this many, the event loop gets a turn. */
 const AT_A_TIME = 16;
 
 export interface Refused {
@@ -12,7 +12,7 @@ export interface Refused {
   error: WireError;
 }
 
-/** Resolves with those that were refused, put together by the reason; all others are accepted. */
+/** Resolves with the refused ids, grouped by error; all others are accepted. */
 export async function createMany(
   sandboxes: Pick<Sandboxes, 'create'>,
   groups: readonly CreateGroup[],

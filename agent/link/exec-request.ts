@@ -1,4 +1,4 @@
-/** From the exec that a gateway asks for to the one that boxinit runs. */
+/** Translates a gateway's exec request into boxinit's. */
 import * as z from 'zod';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { AttachOpen, ExecOpen } from '../../src/protocol/exec.ts';
@@ -8,7 +8,7 @@ import type { SupervisorAttach, SupervisorExec } from '../../src/protocol/superv
 import type { Json } from '../../src/mux/index.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 
-/** Tolerant of fields that a newer gateway sends; it has checked the rest already. */
+/** Ignores fields that a newer gateway may send. */
 const NodeExec = z.object({ ...ExecOpen.shape, background: z.boolean().optional() });
 const NodeAttach = z.object(AttachOpen.shape);
 
@@ -26,7 +26,7 @@ export function parseExec(request: Json): ParsedExec {
   return { ...exec, id };
 }
 
-/** Env: the program's own over the sandbox's over the image's. */
+/** Environment: the request's overrides the sandbox's, which overrides the image's. */
 export function toSupervisorExec(exec: ParsedExec, sandbox: Sandbox): SupervisorExec {
   const user = exec.user ?? (sandbox.image?.user === '' ? undefined : sandbox.image?.user);
   return {
@@ -57,7 +57,7 @@ export function toSupervisorAttach(request: Json): SupervisorAttach {
   return { op: 'attach', id, stdout: stdout ?? 0, stderr: stderr ?? 0 };
 }
 
-/** Never looked up here: only boxinit sees the sandbox's paths. */
+/** Text only: whether the path exists is for boxinit to see. */
 function resolveCwd(cwd: string | undefined, workdir: string): string {
   const base = workdir === '' ? '/' : workdir;
   if (cwd === undefined || cwd === '') return base;

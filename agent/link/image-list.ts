@@ -1,10 +1,10 @@
-/** Which images are on the node, for placement: looked up every so often, never on the path of a call. */
+/** The node's images, for placement: refreshed periodically, never on the path of a call. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Images } from '../runtime/runtime.ts';
 
 const LOOK_EVERY_MS = 10_000;
-/** As the report's schema has it. */
+/** The limit of the report's schema. */
 const MAX_REFS = 10_000;
 
 export class ImageList {

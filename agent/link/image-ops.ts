@@ -1,4 +1,4 @@
-/** What a gateway may ask of the images of this node. */
+/** Image operations that a gateway may request: pull and import. */
 import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,21 +14,21 @@ import type { Image, Images } from '../runtime/runtime.ts';
 
 const incomingIn = (dataDir: string): string => join(dataDir, 'incoming');
 
-/** At the start: archives that were on their way when an earlier agent ended. */
+/** At start-up: removes archives whose upload an earlier agent did not finish. */
 export async function clearIncoming(dataDir: string): Promise<void> {
   await rm(incomingIn(dataDir), { recursive: true, force: true });
 }
 
 export interface ImageOpsDeps {
   images: Images;
-  /** Archives that arrive are kept below it until they have been unpacked. */
+  /** Uploaded archives are kept below it until they are unpacked. */
   dataDir: string;
-  /** There are others than before. */
+  /** Called when the set of images has changed. */
   changed(): void;
   log: Logger;
 }
 
-/** Answers with events of progress; ends when the image is here. */
+/** Answers with progress events; ends when the image is on this node. */
 export function pullImage(stream: MuxStream, image: string, { images, changed }: ImageOpsDeps): StreamHandler {
   const gone = new AbortController();
   queueMicrotask(() => {
@@ -95,7 +95,7 @@ export function importImage(stream: MuxStream, image: string, deps: ImageOpsDeps
   };
 }
 
-/** Bytes of a stream on their way into a file; credit goes back once they are written. */
+/** Writes a stream's bytes to a file; credit is returned once they are written. */
 class Arriving {
   readonly #stream: MuxStream;
   readonly #waiting: Buffer[] = [];

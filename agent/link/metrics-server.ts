@@ -1,4 +1,4 @@
-/** The node's numbers for a Prometheus elsewhere: a port that tells them and can do nothing else. */
+/** A port that serves /metrics to other machines, and nothing else. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../../src/lib/logger.ts';
@@ -12,7 +12,7 @@ export interface MetricsServer {
   close(): Promise<void>;
 }
 
-/** @throws the error of a port that cannot be had. */
+/** @throws the error of `listen`. */
 export async function serveMetrics(
   listen: { host: string; port: number },
   text: () => Promise<string>,
@@ -38,7 +38,7 @@ export async function serveMetrics(
   return { port: (server.address() as AddressInfo).port, close: () => ended(server) };
 }
 
-/** Not parsed as a URL: not everything that a peer may send is one. */
+/** Not parsed as a URL: a peer may send anything. */
 export const pathOf = (request: IncomingMessage): string => (request.url ?? '').split('?', 1)[0] ?? '';
 
 export const asksForNumbers = (request: IncomingMessage): boolean =>

@@ -1,6 +1,6 @@
 /**
- * Lets only gateways in that hold the node secret. Challenges need no memory until they are used. Their age is told by
- * this process's own clock, which no one sets.
+ * Admits only gateways that hold the node secret. A challenge is stored only once it has been used. Ages are measured
+ * by the monotonic clock, which no one can set.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { checkGatewayAuthorization, sameText } from '../../src/lib/node-auth.ts';
@@ -13,7 +13,7 @@ const SIGNATURE_LENGTH = 43;
 export class NodeGuard {
   readonly #secret: string;
   readonly #key = randomBytes(32);
-  /** Challenges that were answered, until they are too old to be answered again. */
+  /** Answered challenges, until they are too old to be answered again. */
   readonly #used = new Map<string, number>();
 
   constructor(secret: string) {
@@ -38,7 +38,7 @@ export class NodeGuard {
   }
 
   #isFresh(challenge: string): boolean {
-    // The signature is last, of known length; what is before it may hold the separator itself.
+    // The signature comes last and has a known length; the text before it may contain the separator.
     const text = challenge.slice(0, -(SIGNATURE_LENGTH + 1));
     const signature = challenge.slice(-SIGNATURE_LENGTH);
     if (!sameText(signature, this.#sign(text)) || this.#used.has(challenge)) return false;

@@ -1,4 +1,4 @@
-/** What a gateway may ask: each `op` of src/protocol/node.ts, and what answers it. */
+/** The operations of the node link: each `op` of src/protocol/node.ts and its handler. */
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
@@ -25,15 +25,15 @@ interface OpsDeps {
   runtime: ContainerRuntime;
   feed: FeedSource;
   log: Logger;
-  /** For archives that arrive. */
+  /** Holds uploaded archives. */
   dataDir: string;
-  /** There are other images than before. */
+  /** Called when the set of images has changed. */
   imagesChanged(): void;
   intake: Pick<Intake, 'cordon' | 'drain'>;
   execHooks: ExecHooks;
 }
 
-/** Made once: a schema is compiled when it is used first, which takes longer than the rest of a create. */
+/** Module constants, because a schema is compiled at first use, which takes longer than the rest of a create. */
 const Asked = {
   create: z.object({ spec: SandboxSpec }),
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
@@ -48,7 +48,7 @@ const Asked = {
 
 type Opener = (stream: MuxStream, deps: OpsDeps) => StreamHandler;
 
-/** @throws ServiceError: refuse the stream with it. */
+/** @throws ServiceError to refuse the stream with. */
 export function openOp(stream: MuxStream, deps: OpsDeps): StreamHandler {
   const op = stream.request['op'];
   const opener = typeof op === 'string' && Object.hasOwn(OPENERS, op) ? OPENERS[op] : undefined;
@@ -97,7 +97,7 @@ const OPENERS: Record<string, Opener> = {
   signal: (stream, deps) => {
     const { id, signal, all } = parse(Asked.signal, stream.request);
     const sandbox = target(stream, deps);
-    // It has ended, and boxinit need not know it any more.
+    // boxinit may have forgotten a job that has ended.
     if (deps.jobs.find(sandbox.id, id)?.state()?.exit) return answer(stream, {});
     const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }) };
     return later(stream, async () => {
@@ -139,7 +139,7 @@ function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
   return sandbox.launched.link;
 }
 
-/** The jobs, and what else boxinit knows of. It is not asked for jobs alone. */
+/** Jobs, and the other execs that boxinit knows. boxinit is not asked if all requested ids are jobs. */
 async function listExecs(
   sandbox: Sandbox,
   ids: readonly string[] | undefined,
@@ -150,7 +150,8 @@ async function listExecs(
   const isWanted = (id: string): boolean => wanted?.has(id) ?? true;
   const before = idsOf(jobs());
   const others = ids?.every((id) => before.has(id)) ? [] : await listOthers(sandbox);
-  // A job that began meanwhile is in both lists; its own is right: boxinit counts what is not yet on the disk.
+  // A job that started meanwhile is in both lists; the agent's state wins, since boxinit also counts output not yet on
+  // disk.
   const now = jobs();
   const known = idsOf(now);
   return [
@@ -162,7 +163,7 @@ async function listExecs(
 const idsOf = (execs: readonly ExecState[]): Set<string> => new Set(execs.map(({ execId }) => execId));
 
 async function listOthers(sandbox: Sandbox): Promise<ExecState[]> {
-  // After a restart of the agent a sandbox runs before its boxinit has called again.
+  // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
   await new Promise<void>((resolve) => sandbox.whenFateIsKnown(RECALL_MS, resolve));
   const parsed = SupervisorListOpened.safeParse(await linkOf(sandbox).call({ op: 'list' }));
   if (!parsed.success) {
@@ -181,7 +182,7 @@ async function listOthers(sandbox: Sandbox): Promise<ExecState[]> {
   }));
 }
 
-/** A question that is answered at once. The handler is in place when the answer leaves. */
+/** Answers at once, but only after the stream's handler is in place. */
 function answer(stream: MuxStream, message: object): StreamHandler {
   queueMicrotask(() => {
     stream.accept({ ...message });
@@ -190,7 +191,7 @@ function answer(stream: MuxStream, message: object): StreamHandler {
   return {};
 }
 
-/** A question that takes a while. */
+/** Answers when `work` is done. */
 function later(stream: MuxStream, work: () => Promise<Json>): StreamHandler {
   queueMicrotask(() => {
     work().then(

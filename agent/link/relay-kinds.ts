@@ -1,4 +1,4 @@
-/** What a relay checks on each kind of stream. */
+/** The checks of a relay, by kind of stream: exec, attach, file, port. */
 import type { Json } from '../../src/mux/index.ts';
 import type { ExecEvent } from '../../src/protocol/exec.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -10,7 +10,7 @@ import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
 import type { RelayKind } from './relay.ts';
 
-/** EVENTs that whoever listens to an exec may send. */
+/** EVENTs that the reader of an exec may send. */
 export const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
 const NO_COMMANDS: ReadonlySet<unknown> = new Set();
 const OOM_COUNT_MS = 2_000;
@@ -54,7 +54,7 @@ export function fileKind(request: Json): RelayKind {
       op: 'file',
       ...parsed.data,
       workdir: sandbox.image?.workdir ?? '/',
-      // What a call makes belongs to whoever runs commands there.
+      // New files belong to the user that commands run as.
       ...(sandbox.image === null || sandbox.image.user === '' ? {} : { defaultOwner: sandbox.image.user }),
     }),
     opened: bounded,
@@ -86,8 +86,8 @@ function read<T>(
 }
 
 /**
- * An exit by KILL may be the kernel's doing: its counter knows, boxinit does not. What the counter has counted for one
- * exit is not counted for another.
+ * A death by SIGKILL may be an OOM kill: the kernel's counter shows that, boxinit cannot. Each kill that the counter
+ * shows is attributed to one exit only.
  */
 function completed(event: ExecEvent | undefined, sandbox: Sandbox, hooks: ExecHooks): Json | undefined | Promise<Json> {
   if (event === undefined) return undefined;

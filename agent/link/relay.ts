@@ -1,7 +1,7 @@
 /**
- * A stream of the gateway joined to a stream of boxinit. Bytes pass from one to the other unread, and credit goes back
- * to the one side when the other has room, so that a slow client stops its own program and nothing else. The agent
- * keeps nothing: when either side is lost the other is let go, and an `attach` joins them again.
+ * Joins a stream of the gateway to a stream of boxinit. Bytes pass through unread, and credit is returned to one side
+ * when the other has room, so that a slow client stops its own program and nothing else. The agent keeps nothing: when
+ * one side is lost the other is released, and an `attach` joins them again.
  */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -13,7 +13,7 @@ const FATE_MS = 3_000;
 /** How long a call waits for boxinit to reconnect after a restart of the agent. */
 export const RECALL_MS = 10_000;
 
-/** Who is told of calls: an open stream keeps a sandbox from being idle. */
+/** Counts calls: an open stream keeps a sandbox from being idle. */
 export interface CallCount {
   callBegins(sandbox: Sandbox): void;
   callEnds(sandbox: Sandbox): void;
@@ -21,22 +21,22 @@ export interface CallCount {
 
 /** What differs between an exec, a file call and a port. */
 export interface RelayKind {
-  /** Asked when the sandbox runs. @throws ServiceError: refused with that. */
+  /** boxinit's request, made once the sandbox runs. @throws ServiceError to refuse the stream with. */
   request(sandbox: Sandbox): Json;
-  /** Checks and completes boxinit's answer. @throws ServiceError: boxinit is hostile. */
+  /** Checks and completes boxinit's answer. @throws ServiceError if boxinit is hostile. */
   opened(answer: Json, queueMs: number): Json;
   /**
-   * Checks a message of boxinit; undefined drops it. What comes behind a promise waits for it; it never rejects.
-   * @throws ServiceError: boxinit is hostile.
+   * Checks a message of boxinit; undefined drops it. Later messages wait for a promise, which must not reject.
+   * @throws ServiceError if boxinit is hostile.
    */
   event(message: Json, sandbox: Sandbox): Json | undefined | Promise<Json>;
   /** The messages that the gateway may send. */
   readonly commands: ReadonlySet<unknown>;
-  /** Told once, when the stream is over. */
+  /** Called once, when the stream is over. */
   over?(error: ServiceError | null): void;
 }
 
-/** Joins an incoming stream to boxinit as soon as the sandbox runs. @throws ServiceError: refuse the stream with it. */
+/** Joins an incoming stream to boxinit as soon as the sandbox runs. @throws ServiceError to refuse the stream with. */
 export function relay(outer: MuxStream, sandbox: Sandbox, calls: CallCount, kind: RelayKind): StreamHandler {
   const joined = new Relay(outer, sandbox, calls, kind);
   joined.begin();
@@ -72,7 +72,7 @@ class Relay implements StreamHandler, Waiting {
   // The sandbox.
 
   ready(): void {
-    // After a restart of the agent a sandbox runs before its boxinit has called again.
+    // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
     this.#sandbox.whenFateIsKnown(RECALL_MS, () => this.#join());
   }
 
@@ -85,7 +85,7 @@ class Relay implements StreamHandler, Waiting {
       if (link === undefined) throw new ServiceError('node_unavailable', 'the sandbox is being found again');
       this.#inner = link.open(this.#kind.request(this.#sandbox), this.#boxinit);
     } catch (error) {
-      // Refused after this returns: the stream's handler is not in place yet.
+      // Deferred: the stream's handler is in place only after this returns.
       queueMicrotask(() => this.failed(ServiceError.from(error)));
       return;
     }
@@ -129,15 +129,15 @@ class Relay implements StreamHandler, Waiting {
     this.#calls.callEnds(this.#sandbox);
     this.#early = null;
     if (this.#inner !== null && !this.#inner.closed) {
-      // Not a kill: the program goes on, and boxinit decides how long it waits for another attach. Whoever let go of its
-      // own accord does not come back for what it had killed.
+      // Not a kill: the program continues, and boxinit decides how long it waits for another attach. After `cancelled`,
+      // nobody returns for the exit of a command that was killed.
       if (error === null) this.#inner.end();
       else this.#inner.reset(new ServiceError(error.code === 'cancelled' ? 'cancelled' : 'interrupted', 'detached'));
     }
     this.#finished(error);
   }
 
-  // boxinit's side. Nothing it sends is believed unread, but bytes are only bytes.
+  // boxinit's side. Every message is checked; bytes are passed on as they are.
 
   readonly #boxinit: StreamHandler = {
     opened: (answer) => {

@@ -1,4 +1,4 @@
-/** The agent's port: the node link for gateways, and two pages for the operator. */
+/** The agent's port: the node link for gateways, /healthz and /metrics. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -22,12 +22,12 @@ import { NodeGuard } from './node-guard.ts';
 const MAX_LINKS = 256;
 const MAX_CONNECTIONS = 1_024;
 const HEADERS_MS = 5_000;
-/** A slow network holds heartbeats back: while other bytes come, their answers may take so much longer. */
+/** While other bytes arrive, an answer to a heartbeat may take this many times longer: a slow network delays it. */
 const ANSWER_FACTOR = 2;
 
 interface NodeServerOptions {
   listen: { host: string; port: number };
-  /** Where gateways on this machine reach the agent too, past TCP. */
+  /** A unix socket that serves the same, for gateways on this machine. */
   socketFile: string;
   secret: string;
   node: string;
@@ -35,7 +35,7 @@ interface NodeServerOptions {
   bootId: string;
   log: Logger;
   heartbeat: { intervalMs: number; deadAfterMs: number };
-  /** A stream of a gateway. A throw refuses it. */
+  /** Handles a gateway's stream; a throw refuses it. */
   onStream(stream: MuxStream): StreamHandler;
   /** Text of /metrics. */
   metrics(): Promise<string>;
@@ -48,9 +48,9 @@ export interface NodeServer {
   readonly links: number;
   /** Bytes over all links so far. */
   bytes(): { in: number; out: number };
-  /** Resolves once no stream is left that a cut would break, or after `ms`. Until `close` new ones are taken. */
+  /** Resolves once no stream is open that a cut would break, or after `ms`. New ones are accepted until `close`. */
   settled(ms: number): Promise<void>;
-  /** Ends all links: gateways dial again, and go on with whoever listens here then. */
+  /** Closes all links; gateways redial and continue with the next agent. */
   close(): Promise<void>;
 }
 
@@ -85,7 +85,7 @@ class LinkServer implements NodeServer {
     try {
       await bindSocketFile(this.#local, socketFile);
     } catch (error) {
-      // Whoever was told of the port gets along without it.
+      // Not fatal: gateways can use the port.
       log.warn({ err: error, socketFile }, 'gateways on this machine have to come over TCP');
     }
     this.#local.on('error', (error) => log.error({ err: error }, 'the socket of the agent'));
@@ -141,7 +141,7 @@ class LinkServer implements NodeServer {
     response.writeHead(404, { connection: 'close' }).end();
   }
 
-  /** Everything is decided before the handshake. */
+  /** Authenticates before the handshake. */
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy());
     if (pathOf(request) !== NODE_PATH) return refuse(socket, new ServiceError('not_found'));
@@ -186,7 +186,7 @@ class LinkServer implements NodeServer {
   }
 }
 
-/** Numbers of the whole node: for who is on it, or behind a proxy on it. */
+/** /metrics shows the whole node, so it is served to local callers only, or through a local proxy. */
 function isLocal(request: IncomingMessage): boolean {
   const address = request.socket.remoteAddress ?? '';
   return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');

@@ -1,18 +1,18 @@
-/** What a stop of the agent waits for: streams of gateways that cannot be taken up again on another link. */
+/** Streams that an orderly stop waits for, because they cannot be resumed on another link. */
 import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
 
-/** The next agent goes on with these where this one left off; tunnels may last for ever. */
+/** These are resumed by the next agent; tunnels may last for ever. */
 const NOT_WAITED_FOR: ReadonlySet<unknown> = new Set(['watch', 'exec', 'attach', 'port']);
 
 export class UnfinishedStreams {
   #count = 0;
   readonly #waiting = new Set<() => void>();
 
-  /** The handler, counted until its stream has closed. */
+  /** Counts the stream until it has closed. */
   track(stream: MuxStream, handler: StreamHandler): StreamHandler {
     if (NOT_WAITED_FOR.has(stream.request['op'])) return handler;
     this.#count += 1;
-    // A handler may be an object with a prototype of its own: it is called through, not copied.
+    // A handler may be a class instance: its methods are called on it, not copied.
     return {
       data: (channel, bytes) =>
         handler.data === undefined ? stream.consume(bytes.length) : handler.data(channel, bytes),

@@ -1,12 +1,12 @@
-/** What a gateway learns of this node: everything once, then what changes. */
+/** The `watch` stream: a snapshot of the node, then its changes. */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import type { NodeReport, SandboxRecord } from '../../src/protocol/node.ts';
 import type { SandboxChange } from '../sandboxes/sandboxes.ts';
 
-/** Far below what one message may hold. */
+/** Well below the size limit of one message. */
 const SNAPSHOT_PART_BYTES = 256 * 1024;
 const REPORT_EVERY_MS = 1_000;
-/** Between two reports that somebody may be waiting for. */
+/** Least time between two reports if a caller may be waiting for one. */
 const SOON_MS = 50;
 const FORGOTTEN_AT_ONCE = 1_000;
 
@@ -14,13 +14,13 @@ export interface FeedSource {
   report(): NodeReport;
   list(): SandboxRecord[];
   onChange(listener: (change: SandboxChange) => void): () => void;
-  /** Called with a listener that is told when the report has changed; `soon`: somebody may be waiting for it. */
+  /** Registers a listener for changes of the report; `soon`: a caller may be waiting for it. */
   onReport(listener: (soon: boolean) => void): () => void;
 }
 
 /**
- * Serves one `watch` stream. Changes of one turn of the event loop leave together, the newest of each sandbox; but an end
- * leaves at once, before the calls that fail with it.
+ * Serves one `watch` stream. Changes of one event-loop turn are sent together, only the newest per sandbox. An end is
+ * sent at once, so that gateways know of it before the calls that fail with it.
  */
 export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   const changed = new Map<string, SandboxRecord>();

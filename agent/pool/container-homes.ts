@@ -1,6 +1,6 @@
 /**
- * The directory of each container on the host: what an agent needs to find it again after a restart (never mounted),
- * and below it the directory that boxinit sees, with nothing in it but the socket.
+ * The directory of each container on the host: what the next agent needs to find it again (never mounted), and below it
+ * the directory that boxinit sees, which contains only the socket.
  */
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import * as z from 'zod';
 import { Network } from '../../src/protocol/sandbox.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
 
-/** An image as it was when a container was made of it: nobody has to be asked about it after a restart. */
+/** The image's settings when the container was made, so that a restart need not look them up. */
 export const StoredImage = z.object({
   ref: z.string(),
   id: z.string(),
@@ -32,13 +32,13 @@ const ContainerMeta = z.object({
   }),
   network: Network,
 });
-/** What is known of a container that was launched. Holds its token: mode 0600. */
+/** The record of a launched container. Holds its token: mode 0600. */
 export type ContainerMeta = z.infer<typeof ContainerMeta>;
 
-/** Any byte behind the first line says it. */
+/** Appended after the first line; any byte there means claimed. */
 const CLAIMED = 'claimed\n';
 
-/** Where the homes of all containers of a data directory are. Short: the path of a unix socket has 107 bytes at most. */
+/** Holds the homes of all containers. The name is short because a unix socket's path has 107 bytes at most. */
 export const homesIn = (dataDir: string): string => path.join(dataDir, 'c');
 
 export class ContainerHomes {
@@ -65,8 +65,8 @@ export class ContainerHomes {
   }
 
   /**
-   * From now on this container belongs to a sandbox: no later agent takes it for a waiting one. An append to a file that
-   * exists is many times cheaper than a file of its own, and this is on the path of a create.
+   * Records that the container belongs to a sandbox, so that no later agent takes it for a warm one. Appending to an
+   * existing file is many times cheaper than creating one, and this is on the path of a create.
    */
   markClaimed(id: string): void {
     appendFileSync(this.#metaFile(id), CLAIMED);
@@ -76,7 +76,7 @@ export class ContainerHomes {
     await rm(path.join(this.#root, id), { recursive: true, force: true });
   }
 
-  /** Undefined when it is not there or not whole. */
+  /** Undefined if it is missing or incomplete. */
   async read(id: string): Promise<{ meta: ContainerMeta; claimed: boolean } | undefined> {
     try {
       const [first = '', ...rest] = (await readFile(this.#metaFile(id), 'utf8')).split('\n');
@@ -88,7 +88,7 @@ export class ContainerHomes {
     }
   }
 
-  /** Ids of all homes, of whatever is left in them. */
+  /** Ids of all homes, whatever is in them. */
   async list(): Promise<string[]> {
     return await readdir(this.#root);
   }

@@ -1,10 +1,10 @@
-/** How many containers a pool should hold ready, from how fast they are asked for and how long one takes to start. */
+/** The target size of a pool, from the rate of claims and the time that one start takes. */
 
-/** Time constant of the arrival rate: what happened this long ago counts for a third. */
+/** Time constant of the claim rate: a claim this long ago counts for about a third. */
 const RATE_WINDOW_MS = 10_000;
 /** Weight of the newest start in the average. */
 const LAUNCH_WEIGHT = 0.2;
-/** Arrivals come in bursts; the mean alone would be too few half of the time. */
+/** Claims come in bursts; the mean alone would be too few half of the time. */
 const HEADROOM = 2;
 
 export interface DemandBounds {
@@ -32,7 +32,7 @@ export class Demand {
     this.#launchMs = this.#launchMs === null ? tookMs : this.#launchMs + LAUNCH_WEIGHT * (tookMs - this.#launchMs);
   }
 
-  /** Claims a second. */
+  /** Claims per second. */
   rate(nowMs: number): number {
     return this.#perSecond * Math.exp(-Math.max(0, nowMs - this.#updatedAtMs) / RATE_WINDOW_MS);
   }

@@ -1,4 +1,4 @@
-/** Starting one container and waiting for its boxinit, adopting one that is there, and giving one up. */
+/** Starts a container and waits for its boxinit, adopts an existing one, or destroys one. */
 import { randomBytes } from 'node:crypto';
 import { sleep } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
@@ -8,16 +8,16 @@ import type { Container, ContainerRuntime, Image, Limits } from '../runtime/runt
 import { SupervisorLink } from '../supervisor/supervisor-link.ts';
 import type { ContainerHomes, ContainerMeta } from './container-homes.ts';
 
-/** From the start of a container to the first word of its boxinit, on a machine under load. */
+/** From the start of a container to boxinit's first connection, on a busy machine. */
 const ARRIVAL_MS = 30_000;
-/** boxinit calls again every second at the least. */
+/** boxinit redials at least every second. */
 const READOPTION_MS = 15_000;
 const DESTROY_PAUSES_MS = [200, 1_000, 5_000, 15_000];
-/** Removals at once: an engine that removes a hundred containers starts none meanwhile. */
+/** Concurrent removals: a Docker engine that removes a hundred containers starts none meanwhile. */
 const MAX_REMOVALS = 8;
 const SETTLE_LOOK_MS = 20;
 
-/** A container whose boxinit has called. It has one owner at a time: a pool, then a sandbox. */
+/** A container whose boxinit has connected. It has one owner at a time: a pool, then a sandbox. */
 export interface Launched {
   readonly container: Container;
   readonly link: SupervisorLink;
@@ -28,7 +28,7 @@ export interface Launched {
 
 export interface LaunchSpec {
   poolKey: string;
-  /** Undefined: a blank. */
+  /** Undefined for a blank. */
   image: Image | undefined;
   limits: Limits;
   network: Network;
@@ -49,12 +49,12 @@ export class Launcher {
     this.#log = log;
   }
 
-  /** Containers that are being started: no orphans, though nobody owns them yet. */
+  /** Whether it is being started: then it is no orphan, although nobody owns it yet. */
   isPending(id: string): boolean {
     return this.#pending.has(id) || this.#destroying.has(id);
   }
 
-  /** @throws ServiceError as the runtime's, `deadline_exceeded` when boxinit does not call. Nothing is left behind. */
+  /** @throws ServiceError as the runtime's, `deadline_exceeded` if boxinit does not connect. Nothing is left behind. */
   async launch(spec: LaunchSpec, signal: AbortSignal): Promise<Launched> {
     const meta: ContainerMeta = {
       id: newContainerId(),
@@ -87,19 +87,19 @@ export class Launcher {
     }
   }
 
-  /** The container's death, told by the runtime while it is being started: nobody needs to wait for boxinit. */
+  /** The runtime reports that a starting container has ended: stops waiting for its boxinit. */
   exited(id: string): void {
     this.#pending.get(id)?.close();
   }
 
-  /** Listens again for a container of an earlier agent. Its boxinit may call later. */
+  /** Listens for the boxinit of an earlier agent's container, which may connect later. */
   async relisten(meta: ContainerMeta): Promise<Launched> {
     const link = await this.#listen(meta);
     const container = { id: meta.id, imageId: meta.image?.id ?? null };
     return { container, link, poolKey: meta.poolKey, limits: meta.limits, network: meta.network };
   }
 
-  /** @throws ServiceError `deadline_exceeded` when its boxinit does not call again. */
+  /** Waits for its boxinit. @throws ServiceError `deadline_exceeded` if it does not reconnect. */
   async readopt(launched: Launched, signal: AbortSignal): Promise<void> {
     await launched.link.arrival({ signal, deadlineMs: READOPTION_MS });
   }
@@ -111,12 +111,12 @@ export class Launcher {
     }
   }
 
-  /** Marks the container as one that user code will run in. */
+  /** Records that user code will run in the container. */
   claimed(launched: Launched): void {
     this.#homes.markClaimed(launched.container.id);
   }
 
-  /** Destroys the container and all that was made for it. Never rejects; what fails is found as an orphan later. */
+  /** Destroys the container and everything made for it. Never rejects; a failed removal is found as an orphan later. */
   discard(id: string, link?: SupervisorLink): Promise<void> {
     link?.close();
     const running = this.#destroying.get(id);
@@ -165,7 +165,7 @@ function newContainerId(): string {
   return `mbx-${randomBytes(10).toString('hex')}`;
 }
 
-/** Whether another attempt with the same image could end otherwise. */
+/** Whether another attempt with the same image could succeed. */
 export function worthAnotherLaunch(error: unknown): boolean {
   if (!(error instanceof ServiceError)) return true;
   return !['capacity_exhausted', 'cancelled', 'not_supported'].includes(error.code) && !error.code.startsWith('image_');

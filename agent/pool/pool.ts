@@ -1,4 +1,4 @@
-/** Containers of one kind that wait to be claimed, and claims that wait for one. */
+/** Warm containers of one kind, and the claims that wait for one. */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Network } from '../../src/protocol/sandbox.ts';
 import type { Image, Limits } from '../runtime/runtime.ts';
@@ -7,7 +7,7 @@ import { worthAnotherLaunch, type Launched, type LaunchSpec } from './launcher.t
 
 const MAX_FAILURES_OF_A_CLAIM = 3;
 const BACKOFF_MS = { first: 500, most: 60_000 };
-/** Names of one image that a report lists. */
+/** References of one image that a report lists. */
 const MAX_NAMES = 16;
 
 interface Waiter {
@@ -29,7 +29,7 @@ export class Pool {
   readonly key: string;
   readonly demand: Demand;
   readonly spec: LaunchSpec;
-  /** What reports call it: references of its image, or `*`. */
+  /** Its names in reports: references of its image, or `*`. */
   readonly names = new Set<string>();
   #warm: Launched[] = [];
   #waiters: Waiter[] = [];
@@ -58,7 +58,7 @@ export class Pool {
   get waiting(): number {
     return this.#waiters.length;
   }
-  /** When the claim that waits longest began to wait; infinity when none waits. */
+  /** When the longest-waiting claim began to wait; infinity if none waits. */
   get waitingSince(): number {
     return this.#waiters[0]?.since ?? Number.POSITIVE_INFINITY;
   }
@@ -69,12 +69,12 @@ export class Pool {
     return this.#usedAtMs;
   }
 
-  /** Claims that no start under way will serve. */
+  /** Claims that no start in progress will serve. */
   unserved(): number {
     return this.#waiters.length - this.#starting;
   }
 
-  /** Containers missing to the target, unless starts have just failed. */
+  /** Containers missing to reach the target, unless starts have just failed. */
   deficit(nowMs: number): number {
     if (nowMs < this.#quietUntilMs) return 0;
     return this.demand.target(nowMs) - this.#warm.length - Math.max(0, this.#starting - this.#waiters.length);
@@ -85,7 +85,7 @@ export class Pool {
     if (this.names.size < MAX_NAMES) this.names.add(name);
   }
 
-  /** The one that has waited longest and still has its boxinit. It is out of the pool when this returns. */
+  /** Removes and returns the longest-waiting container that still has its boxinit. */
   take(): Launched | undefined {
     for (let next = this.#warm.shift(); next !== undefined; next = this.#warm.shift()) {
       next.link.events = {};
@@ -94,7 +94,7 @@ export class Pool {
     return undefined;
   }
 
-  /** The next container that becomes ready. @throws ServiceError of the start that failed, or the signal's reason. */
+  /** The next container to become ready. @throws ServiceError of the start that failed, or the signal's reason. */
   wait(signal: AbortSignal, nowMs: number): Promise<Launched> {
     const { promise, resolve, reject } = Promise.withResolvers<Launched>();
     const waiter: Waiter = { since: nowMs, failures: 0, resolve, reject };
@@ -114,7 +114,7 @@ export class Pool {
     this.#starting += 1;
   }
 
-  /** A container is ready: the claim that waits longest gets it. `keep`: whether it may wait here otherwise. */
+  /** Gives a new container to the longest-waiting claim; otherwise it stays here and `keep` is called. */
   startSucceeded(launched: Launched, tookMs: number, keep: (launched: Launched) => void): void {
     this.#starting -= 1;
     this.#failures = 0;
@@ -140,7 +140,7 @@ export class Pool {
     waiter.reject(ServiceError.from(error));
   }
 
-  /** Takes a container in that was here before the agent was. */
+  /** Takes in an earlier agent's container. */
   adopt(launched: Launched): void {
     this.#warm.push(launched);
   }
@@ -150,12 +150,12 @@ export class Pool {
     return at === -1 ? undefined : this.#warm.splice(at, 1)[0];
   }
 
-  /** The oldest of more than the target; undefined while there is no surplus. */
+  /** The oldest container above the target; undefined if there is no surplus. */
   surplus(nowMs: number): Launched | undefined {
     return this.#warm.length > this.demand.target(nowMs) ? this.#warm.shift() : undefined;
   }
 
-  /** Empties the pool; every claim that waits is turned down. */
+  /** Empties the pool and rejects every waiting claim. */
   close(error: ServiceError): Launched[] {
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters = [];

@@ -1,6 +1,6 @@
 /**
- * All pools of a node and the one place where containers are started: claims before refills, a bounded number at once,
- * few refills while claims come, and those only when half of a pool is gone.
+ * All pools of a node, and the one place where containers are started: claims before refills, a bounded number at once.
+ * While claims arrive, refills are few, and only of a pool that is half empty (docs/adr/0004).
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -9,28 +9,28 @@ import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime/r
 import type { Launched, Launcher } from './launcher.ts';
 import { Pool } from './pool.ts';
 
-/** Refills wait until no claim has come for this long, so that they do not slow the ones that come in a row. */
+/** Refills wait until no claim has come for this long, so that they do not slow down a series of claims. */
 const QUIET_MS = 150;
-/** While claims have come within this time, refills leave most of the machine to them. */
+/** For this long after a claim, refills leave most of the machine to claims. */
 const BUSY_MS = 2_000;
 const BUSY_SHARE = 4;
 const SWEEP_MS = 1_000;
-/** A pool nobody asked for in this long, and with nothing in it, is forgotten. */
+/** An empty pool without claims for this long is forgotten. */
 const FORGET_MS = 60_000;
 const MAX_POOLS = 4_096;
 
 export interface PoolsOptions {
   runtime: ContainerRuntime;
   launcher: Launcher;
-  /** Limits that containers are started with before it is known who will claim them. */
+  /** Limits of warm containers, until a claim sets its own. */
   limits: Limits;
   min: number;
   max: number;
-  /** Image whose pool has the floor; blanks have it always. */
+  /** Image whose pool has the minimum size; blanks always have it. */
   defaultImage: string;
   launchConcurrency: number;
   log: Logger;
-  /** Told when a number that a report shows has changed. */
+  /** Called when a number in the report has changed. */
   onChange(): void;
 }
 
@@ -59,7 +59,7 @@ export class Pools {
     this.#pump();
   }
 
-  /** A waiting container, at once and for good, or undefined. */
+  /** Claims a warm container, or returns undefined. */
   takeWarm(wanted: ClaimOptions): Launched | undefined {
     const pool = this.#poolFor(wanted);
     this.#claims(pool, wanted);
@@ -70,7 +70,7 @@ export class Pools {
   }
 
   /**
-   * The next container that becomes ready for this claim.
+   * The next container to become ready for this claim.
    * @throws ServiceError of the start that failed, or the signal's reason.
    */
   async waitFor(wanted: ClaimOptions, signal: AbortSignal): Promise<Launched> {
@@ -81,7 +81,7 @@ export class Pools {
     return await launched;
   }
 
-  /** Takes in a container that waited when the last agent ended. False: nobody needs it. */
+  /** Takes in a warm container of the last agent. False if it is not needed. */
   adopt(launched: Launched, image: Image | undefined): boolean {
     if (this.#closed || (image === undefined && !this.#options.runtime.imageAgnostic)) return false;
     const pool = this.#poolFor({ image, network: launched.network, limits: launched.limits });
@@ -92,7 +92,7 @@ export class Pools {
     return true;
   }
 
-  /** The runtime says that a container has ended. */
+  /** The runtime reports that a container has ended. */
   exited(id: string): void {
     for (const pool of this.#pools.values()) this.#drop(pool, pool.remove(id));
   }
@@ -116,7 +116,7 @@ export class Pools {
     });
   }
 
-  /** Stops refilling. Containers that wait stay for the next agent, unless they are to be destroyed. */
+  /** Stops refilling. Warm containers stay for the next agent, unless `destroy`. */
   async close(options: { destroy: boolean }): Promise<void> {
     this.#closed = true;
     clearInterval(this.#sweeper);
@@ -147,7 +147,7 @@ export class Pools {
     return this.#options.runtime.canClaim({ limits: pool.spec.limits, network: pool.spec.network }, wanted);
   }
 
-  /** One pool per image, except for blanks; others for what the containers of that pool cannot become. */
+  /** One pool for blanks, otherwise one per image; more for claims that those containers cannot satisfy. */
   #poolFor(wanted: Pick<ClaimOptions, 'network' | 'limits'> & { image: Image | undefined }): Pool {
     const { runtime, limits, min, max, defaultImage } = this.#options;
     const image = runtime.imageAgnostic ? undefined : wanted.image;
@@ -188,7 +188,7 @@ export class Pools {
     }
   }
 
-  /** The pool with the oldest claim that no start will serve; after those, the one that misses most. */
+  /** The pool with the oldest unserved claim; without one, the pool with the largest deficit. */
   #neediest(): Pool | undefined {
     const now = Date.now();
     const pools = [...this.#pools.values()];
@@ -233,7 +233,7 @@ export class Pools {
     );
   }
 
-  /** A container that dies while it waits is never handed out. */
+  /** Removes a container that dies while it waits. */
   #watch(pool: Pool, launched: Launched): void {
     const drop = (): void => this.#drop(pool, pool.remove(launched.container.id));
     launched.link.events = { disconnected: drop, hostile: drop };

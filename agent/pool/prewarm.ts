@@ -1,4 +1,4 @@
-/** The first containers that wait: those of the image that sandboxes run unless they ask for another. */
+/** Fills the pool of the default image at start-up. */
 import { sleep } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
@@ -13,7 +13,7 @@ interface PrewarmOptions {
   log: Logger;
 }
 
-/** Tries until it works or is aborted: an image that cannot be pulled now may be there later. */
+/** Retries until it works or is aborted: an image that cannot be pulled now may be available later. */
 export async function prewarm({ image, runtime, pools, log }: PrewarmOptions, signal: AbortSignal): Promise<void> {
   if (runtime.imageAgnostic) pools.prewarm(undefined);
   while (!signal.aborted) {

@@ -1,4 +1,4 @@
-/** After a start: what the last agent left is taken back, and later, what nobody owns is destroyed. */
+/** At start-up: takes over the sandboxes and warm containers of the last agent. */
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerHomes } from '../pool/container-homes.ts';
@@ -20,9 +20,9 @@ interface AdoptDeps {
 }
 
 /**
- * Reads the records first and reality second. A sandbox whose container lives goes on; one whose container is gone has
- * ended; one that did not run yet is brought up anew. `waiting` resolves once the containers that waited are back in
- * their pools or given up: a refill before that would make too many.
+ * Reads the records first and asks the runtime second. A sandbox whose container lives continues; one whose container
+ * is gone has ended; one that did not run yet is started again. `waiting` resolves once the warm containers are back in
+ * their pools or discarded: refilling before that would start too many.
  */
 export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ waiting: Promise<void> }> {
   const stored = deps.store.load();
@@ -66,7 +66,7 @@ async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boole
   if (!sandbox.ended) await deps.jobs.load(sandbox);
 }
 
-/** What the image says was written down with the container's claim; if that is gone, the little that is sure. */
+/** The image's settings as recorded at the claim; if that record is gone, safe defaults. */
 function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
   if (stored.image !== null) return stored.image;
   return (

@@ -1,12 +1,12 @@
-/** One alarm per name, as far away as one likes, by a clock that nobody sets. */
+/** One alarm per name, at any distance, by the monotonic clock. */
 
-/** What a Node timer holds. */
+/** The longest delay of a Node timer. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 export class Alarms {
   readonly #timers = new Map<string, NodeJS.Timeout>();
 
-  /** Rings so long from now; replaces an earlier alarm of this name. `ring` must not throw. */
+  /** Rings after `afterMs`; replaces an earlier alarm of this name. `ring` must not throw. */
   set(name: string, afterMs: number, ring: () => void): void {
     clearTimeout(this.#timers.get(name));
     const left = Math.max(0, afterMs - MAX_DELAY_MS);

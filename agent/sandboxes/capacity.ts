@@ -19,11 +19,11 @@ export class Capacity {
   #sandboxes = 0;
   #freeMb = 0;
   #readAtMs = Number.NEGATIVE_INFINITY;
-  /** Whether one was turned down that nobody has been told of room since. */
+  /** Whether a sandbox was refused since `onRoom` was last called. */
   #refused = false;
   readonly #onRoom: () => void;
 
-  /** @param onRoom called when room appears after one was turned down; it never throws */
+  /** @param onRoom called when room appears after a refusal; must not throw */
   constructor(limits: CapacityLimits, onRoom: () => void = () => undefined) {
     this.#limits = limits;
     this.#onRoom = onRoom;
@@ -33,12 +33,12 @@ export class Capacity {
     return this.#sandboxes;
   }
 
-  /** What a placement can count on: really free, less the reserve. */
+  /** Memory that placement can count on: what is free, less the reserve. */
   get freeMb(): number {
     return Math.max(0, this.#available() - this.#limits.minFreeMemoryMb);
   }
 
-  /** @throws ServiceError `capacity_exhausted` that says which bound was met. */
+  /** @throws ServiceError `capacity_exhausted` that names the limit that was reached. */
   reserve(memoryMb: number): void {
     const { maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
     if (this.#sandboxes >= maxSandboxes) throw this.#full(`the node holds ${maxSandboxes} sandboxes`);
@@ -48,7 +48,7 @@ export class Capacity {
     this.take(memoryMb);
   }
 
-  /** For a sandbox that is there already. */
+  /** Counts a sandbox that exists already, without checking for room. */
   take(memoryMb: number): void {
     this.#sandboxes += 1;
     this.#promisedMb += memoryMb;
@@ -77,7 +77,7 @@ export class Capacity {
   }
 }
 
-/** Free memory and what the kernel can free at once. */
+/** Free memory, including what the kernel can reclaim at once. */
 function readAvailableMb(): number {
   try {
     const match = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'));

@@ -1,9 +1,9 @@
-/** What ends a sandbox by itself: that its lifetime is over, that nobody uses it, that its supervisor is silent. */
+/** Timers that end a sandbox: its lifetime, its idle timeout, and a supervisor that does not reconnect. */
 import type { EndReason } from '../../src/protocol/sandbox.ts';
 import { Alarms } from './alarms.ts';
 import type { Sandbox } from './sandbox.ts';
 
-/** boxinit calls again within a second or two; a container whose boxinit is silent is of no use. */
+/** boxinit redials within a second or two; without it a container is of no use. */
 const SILENCE_MS = 15_000;
 
 export class Deadlines {
@@ -15,14 +15,14 @@ export class Deadlines {
     this.#end = end;
   }
 
-  /** It lives until its record says, by this node's clock as it is now. */
+  /** Ends it at its record's `expiresAtMs`, by this node's clock as it is now. */
   lifetime(sandbox: Sandbox): void {
     this.#alarms.set(`life ${sandbox.id}`, sandbox.record.expiresAtMs - Date.now(), () => {
       this.#end(sandbox, 'lifetime', 'the lifetime of the sandbox is over');
     });
   }
 
-  /** If it has an idle timeout: it ends when it was not used for so long. */
+  /** Restarts the idle timeout, if it has one. */
   idle(sandbox: Sandbox): void {
     const idleMs = sandbox.spec?.idleTimeoutMs ?? null;
     if (idleMs === null || sandbox.ended) return;
@@ -38,12 +38,12 @@ export class Deadlines {
     });
   }
 
-  /** Its supervisor is silent no more. */
+  /** Its supervisor has reconnected. */
   heard(sandbox: Sandbox): void {
     this.#alarms.cancel(`silent ${sandbox.id}`);
   }
 
-  /** It has ended. */
+  /** Stops all its timers. */
   cancel({ id }: Sandbox): void {
     for (const what of ['life', 'idle', 'silent']) this.#alarms.cancel(`${what} ${id}`);
   }

@@ -1,4 +1,4 @@
-/** Ids that were deleted before they were created: a create that was overtaken by its delete finds its end here. */
+/** Ids that were deleted before they were created, so that a create that arrives after its delete is refused. */
 import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
 
 const MAX_IDS = 10_000;

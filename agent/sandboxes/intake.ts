@@ -1,6 +1,6 @@
 /**
- * Whether this node takes new sandboxes, by the operator's word. It is kept on disk: the agent is the truth for its node,
- * so gateways that come and go, and restarts of its own, change nothing about it.
+ * Cordon and drain: whether this node accepts new sandboxes. The decision is on disk, because the agent is the
+ * authority on its node: it survives restarts of gateways and of the agent.
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -11,7 +11,7 @@ import { Alarms } from './alarms.ts';
 const State = z.object({
   cordoned: z.boolean(),
   draining: z.boolean(),
-  /** By the wall clock, since it outlives the process. Null: what lives here may go on as long as it would. */
+  /** By the wall clock, since it outlives the process. Null: no deadline. */
   deadlineAtMs: z.number().nullable(),
 });
 type State = z.infer<typeof State>;
@@ -21,9 +21,9 @@ const OPEN: State = { cordoned: false, draining: false, deadlineAtMs: null };
 interface IntakeOptions {
   dataDir: string;
   log: Logger;
-  /** Told of each change, and never from within the constructor. Must not throw. */
+  /** Called at each change, but not from the constructor. Must not throw. */
   changed(): void;
-  /** The deadline of a drain is over. Must not throw. */
+  /** Called when the deadline of a drain has passed. Must not throw. */
   overdue(): void;
 }
 
@@ -47,14 +47,14 @@ export class Intake {
     return this.#state;
   }
 
-  /** Sandboxes of an earlier agent are known: a deadline may pass from now on, also one that has passed already. */
+  /** Starts the deadline's timer, once the sandboxes of an earlier agent are known. It may have passed already. */
   begin(): void {
     this.#arm();
     if (!this.open) this.#options.log.info({ event: 'intake', ...this.#state }, 'this node takes no new sandboxes');
     this.#options.changed();
   }
 
-  /** @throws Error when it cannot be written down; nothing has changed then. */
+  /** @throws Error if it cannot be saved; then nothing has changed. */
   cordon(on: boolean): void {
     this.#set({ ...this.#state, cordoned: on });
   }
@@ -92,12 +92,13 @@ export class Intake {
     try {
       text = readFileSync(this.#file, 'utf8');
     } catch {
+      // No file: nothing was decided.
       return OPEN;
     }
     try {
       return State.parse(JSON.parse(text));
     } catch (error) {
-      // Whatever it was, the operator wanted nothing new here: that much is kept.
+      // The content is unknown, but a file means that the operator wanted no new sandboxes.
       this.#options.log.error({ err: error, file: this.#file }, 'what the operator said cannot be read: cordoned');
       return { ...OPEN, cordoned: true };
     }

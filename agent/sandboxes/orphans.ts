@@ -1,4 +1,4 @@
-/** Containers and directories that nobody owns, destroyed when they are seen a second time. */
+/** Destroys containers and directories without an owner when they are seen a second time. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { ContainerHomes } from '../pool/container-homes.ts';
@@ -11,9 +11,9 @@ interface OrphansOptions {
   runtime: ContainerRuntime;
   homes: ContainerHomes;
   launcher: Launcher;
-  /** A pool or a sandbox that has not ended has it. */
+  /** Whether a pool, or a sandbox that has not ended, owns it. */
   isOwned(id: string): boolean;
-  /** The container of a sandbox that is believed to run has stopped. */
+  /** Called when the container of a running sandbox turns out to have stopped. */
   stopped(id: string): void;
   log: Logger;
 }
@@ -30,7 +30,7 @@ export class Orphans {
     this.#timer.unref();
   }
 
-  /** One look: who owns what first, what exists second, so that what was made in between is not taken for an orphan. */
+  /** One pass. What exists is listed before its owners are looked up, so what is made in between is no suspect. */
   async look(): Promise<void> {
     if (this.#looking) return;
     this.#looking = true;

@@ -1,4 +1,4 @@
-/** From a spec to a container in which an exec works. */
+/** Finds a sandbox its image and container, up to the point at which an exec works. */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Launched } from '../pool/launcher.ts';
 import type { Pools } from '../pool/pools.ts';
@@ -6,21 +6,21 @@ import type { ClaimOptions, ContainerRuntime, Image } from '../runtime/runtime.t
 import type { Sandbox } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
-/** Containers that die between their start and their claim, before the sandbox is given up. */
+/** Attempts with containers that die between start and claim, before the sandbox fails. */
 const MAX_ATTEMPTS = 5;
 
 interface ProvisionDeps {
   runtime: ContainerRuntime;
   pools: Pools;
   sandboxes: Sandboxes;
-  /** For the metrics: whether a container was waiting. */
+  /** Called for each claim; `hit`: a warm container was available. */
   onClaim(hit: boolean): void;
 }
 
 /**
- * Runs synchronously up to the claim when the image is here and a container waits, so that a create is answered with
- * its container already chosen.
- * @throws ServiceError of the image or of the start; nothing of it is left behind.
+ * With the image on the node and a warm container, runs synchronously up to the claim, so that a create is answered
+ * with its container already chosen.
+ * @throws ServiceError of the image or of the start; nothing is left behind.
  */
 export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<void> {
   const { signal } = sandbox.provisioning;

@@ -1,7 +1,7 @@
 /**
- * One file per sandbox, so that an agent that was killed knows what it had. A file is a line of JSON with everything,
- * and below it a line for each change since: an append costs a few microseconds, a rename over a file makes ext4 write
- * it out. Holds secrets: mode 0600.
+ * One file per sandbox, for the agent that follows this one. A file is a JSON line with everything, then a line per
+ * change: an append costs a few microseconds, a rename over a file makes ext4 write it out (docs/adr/0003). Holds
+ * secrets: mode 0600.
  */
 import { appendFileSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
@@ -20,18 +20,18 @@ const Change = z.object({
 });
 const StoredSandbox = Change.extend({
   version: z.literal(1),
-  /** Null once it has ended: env and secrets are not kept any longer than they are needed. */
+  /** Null once it has ended: env and secrets are kept no longer than needed. */
   spec: SandboxSpec.nullable(),
 });
 export type StoredSandbox = z.infer<typeof StoredSandbox>;
 
-/** Changes below the first line before the file is written anew: a lifetime may be extended every minute. */
+/** Appended lines before the file is rewritten: a lifetime may be extended every minute. */
 const MAX_CHANGES = 64;
 
 export class RecordStore {
   readonly #dir: string;
   readonly #log: Logger;
-  /** Lines of each file. One that this agent has not written itself has too many. */
+  /** Lines per file. A file that this agent did not write counts as full, so it is rewritten at its next change. */
   readonly #lines = new Map<string, number>();
 
   constructor(dataDir: string, log: Logger) {
@@ -41,8 +41,8 @@ export class RecordStore {
   }
 
   /**
-   * On the disk's way when this returns. Synchronous: nothing can come between a change and its record, and it costs
-   * less than the trips through the thread pool. See docs/adr/0003.
+   * Written, though not synced, when this returns. Synchronous: nothing can come between a change and its record, and
+   * it costs less than the thread pool. See docs/adr/0003.
    */
   save(stored: StoredSandbox): void {
     const { id } = stored.record;
@@ -59,7 +59,7 @@ export class RecordStore {
     }
   }
 
-  /** After the last `save` of a sandbox: its secrets leave the disk too, behind the caller's back. */
+  /** After the last `save` of a sandbox: rewrites the file without its secrets, asynchronously. */
   seal(stored: StoredSandbox): void {
     const file = this.#file(stored.record.id);
     const rewrite = async (): Promise<void> => {
@@ -75,7 +75,7 @@ export class RecordStore {
     rmSync(this.#file(id), { force: true });
   }
 
-  /** What an earlier agent wrote. A file that cannot be read is set aside, not deleted and not believed. */
+  /** The records of an earlier agent. An unreadable file is renamed, neither deleted nor used. */
   load(): StoredSandbox[] {
     const all: StoredSandbox[] = [];
     for (const name of readdirSync(this.#dir)) {
@@ -103,7 +103,9 @@ export class RecordStore {
 
 const whole = (stored: StoredSandbox): string => `${JSON.stringify(stored)}\n`;
 
-/** The first line and the newest change. A last line without its end was being written when the agent died. */
+/**
+ * The first line with the newest change applied. A last line without a newline was being written when the agent died.
+ */
 function parseLines(text: string): StoredSandbox {
   const lines = text.split('\n').slice(0, -1);
   const stored = StoredSandbox.parse(JSON.parse(lines[0] ?? ''));

@@ -1,11 +1,14 @@
-/** One sandbox: its state, who waits for it, and when it was last used. Knows nothing of how containers are made. */
+/**
+ * One sandbox: its state, the calls that wait for it, and when it was last used. Independent of how containers are
+ * made.
+ */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { pendingRecord, type SandboxRecord, type SandboxSpec } from '../../src/protocol/node.ts';
 import { isEnded, type EndReason, type SandboxStatus } from '../../src/protocol/sandbox.ts';
 import type { Launched } from '../pool/launcher.ts';
 import type { Image } from '../runtime/runtime.ts';
 
-/** Calls that wait in line for one sandbox. */
+/** Calls that may wait for one sandbox to start. */
 const MAX_WAITING = 1_024;
 
 const MOVES: Record<SandboxStatus, readonly SandboxStatus[]> = {
@@ -25,25 +28,25 @@ export interface Waiting {
 
 export class Sandbox {
   readonly id: string;
-  /** Null once it has ended: its secrets are gone from memory then. */
+  /** Null once it has ended, so that its secrets leave memory. */
   spec: SandboxSpec | null;
   record: SandboxRecord;
-  /** The container, from the moment that it is ours. */
+  /** The container, once it has been claimed. */
   launched: Launched | null = null;
-  /** Also while its link is not up again after a restart. */
+  /** Known even before boxinit has reconnected after a restart. */
   containerId: string | null = null;
   image: Image | null = null;
   /** Environment of every program: image, sandbox and secrets. */
   env: Readonly<Record<string, string>> = {};
-  /** OOM kills of the container that have been told to somebody. */
+  /** OOM kills of the container that have been attributed to an exit. */
   oomKillsSeen = 0;
-  /** Ends what is being done to bring it up. */
+  /** Aborts its provisioning. */
   readonly provisioning = new AbortController();
   #waiting = new Set<Waiting>();
-  /** Streams that were cut, and want to know whether the sandbox is to blame. */
+  /** Streams whose link broke, waiting to learn whether the sandbox has ended. */
   #bereft = new Set<() => void>();
   #calls = 0;
-  // By a clock that nobody sets, as all that is told by how long something took.
+  // By the monotonic clock, like every duration.
   #lastCallAt = performance.now();
   readonly #createdAt: number;
 
@@ -61,7 +64,7 @@ export class Sandbox {
   get running(): boolean {
     return this.record.status === 'RUNNING';
   }
-  /** Calls that are open or wait in line. */
+  /** Calls that are open or waiting. */
   get calls(): number {
     return this.#calls;
   }
@@ -74,7 +77,7 @@ export class Sandbox {
     return Math.round(performance.now() - this.#createdAt);
   }
 
-  /** @throws Error for a move that the state machine does not have. */
+  /** @throws Error for a transition that the state machine does not have. */
   move(status: SandboxStatus, changes: Partial<SandboxRecord> = {}): void {
     if (!MOVES[this.record.status].includes(status)) {
       throw new Error(`a sandbox cannot go from ${this.record.status} to ${status}`);
@@ -82,7 +85,7 @@ export class Sandbox {
     this.record = { ...this.record, ...changes, status };
   }
 
-  /** It has stopped being anything that can be used. Whoever waits hears of it by `tellEnd`. */
+  /** Ends it. Waiting calls are told by `tellEnd`. */
   end(status: 'TERMINATED' | 'ERROR' | 'TIMEOUT', reason: EndReason, message: string | null, nowMs: number): void {
     this.move(status, { reason, message, endedAtMs: nowMs });
     this.spec = null;
@@ -124,8 +127,8 @@ export class Sandbox {
   }
 
   /**
-   * Calls back once it is known what a lost link to boxinit meant: the sandbox has ended, boxinit is back, or neither in
-   * `withinMs`.
+   * Calls back once it is known what a lost link to boxinit means: the sandbox has ended, boxinit is back, or
+   * `withinMs` have passed without either.
    */
   whenFateIsKnown(withinMs: number, callback: () => void): void {
     if (this.ended || this.launched?.link.connected === true) return callback();
@@ -160,7 +163,7 @@ export class Sandbox {
   }
 }
 
-/** The record of a sandbox that has just been placed here. */
+/** The first record of a sandbox that was placed here. */
 export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
   const { createdAtMs, sentAtMs } = spec;
   return {
@@ -170,7 +173,7 @@ export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
   };
 }
 
-/** By this node's clock: an instant by that of a sender for whom it was `sentAtMs` when it is `nowMs` here. */
+/** Converts an instant of a sender's clock to this node's: it was `sentAtMs` there when it is `nowMs` here. */
 export function hereFrom(atMs: number, sentAtMs: number | undefined, nowMs: number): number {
   return atMs + nowMs - (sentAtMs ?? nowMs);
 }

@@ -1,4 +1,4 @@
-/** All sandboxes of the node: the one place that changes them, writes them down and tells others. */
+/** All sandboxes of the node: the one place that changes them, records the change and announces it. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -18,9 +18,9 @@ interface SandboxesOptions {
   capacity: Capacity;
   launcher: Launcher;
   log: Logger;
-  /** Brings a sandbox up: everything from PENDING to RUNNING. Rejections are told to `failed`. */
+  /** Takes a sandbox from PENDING to RUNNING. A rejection ends it. */
   provision(sandbox: Sandbox): Promise<void>;
-  /** Called after a sandbox has begun to run. */
+  /** Called once a sandbox runs. */
   started(sandbox: Sandbox): void;
 }
 
@@ -74,8 +74,8 @@ export class Sandboxes {
   }
 
   /**
-   * Accepts a sandbox; bringing it up goes on after the return. The same id again: the same sandbox.
-   * @throws ServiceError `capacity_exhausted`, `draining`, `sandbox_ended` when it was deleted before it came.
+   * Accepts a sandbox; it starts after the return. A known id returns the existing sandbox.
+   * @throws ServiceError `capacity_exhausted`, `draining`, `sandbox_ended` if its delete arrived first.
    */
   create(spec: SandboxSpec): Sandbox {
     const existing = this.#all.get(spec.id);
@@ -93,7 +93,7 @@ export class Sandboxes {
     return sandbox;
   }
 
-  /** @throws ServiceError `sandbox_not_found`; a create of this id that comes later is turned down then. */
+  /** @throws ServiceError `sandbox_not_found`; a later create of this id is refused. */
   delete(id: string, reason: EndReason): SandboxRecord {
     const sandbox = this.#all.get(id);
     if (sandbox === undefined) {
@@ -105,7 +105,7 @@ export class Sandboxes {
   }
 
   /**
-   * Sets when the life ends. `sentAtMs`: what time it was then for whoever says so; absent, it is this node's time.
+   * Sets when the sandbox expires. `sentAtMs`: the sender's time; absent, `expiresAtMs` is by this node's clock.
    * @throws ServiceError `sandbox_not_found`, `sandbox_ended`.
    */
   extend(id: string, expiresAtMs: number, sentAtMs?: number): SandboxRecord {
@@ -118,7 +118,7 @@ export class Sandboxes {
     return sandbox.record;
   }
 
-  /** The container is the sandbox's from now on. False when the sandbox has ended meanwhile; it is destroyed then. */
+  /** Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is destroyed then. */
   place(sandbox: Sandbox, launched: Launched, warm: boolean): boolean {
     if (sandbox.ended || sandbox.provisioning.signal.aborted) {
       void this.#options.launcher.discard(launched.container.id, launched.link);
@@ -135,7 +135,7 @@ export class Sandboxes {
     return true;
   }
 
-  /** The container turned out to be of no use before any user code ran in it. */
+  /** Takes a broken container away again, before any user code ran in it. */
   unplace(sandbox: Sandbox): void {
     const launched = sandbox.launched;
     if (sandbox.containerId !== null) this.#byContainer.delete(sandbox.containerId);
@@ -150,7 +150,7 @@ export class Sandboxes {
     this.#changed(sandbox);
   }
 
-  /** An exec works from now on: written down first, then those who wait are let in. */
+  /** An exec works from now on. Recorded before the waiting calls are let in. */
   run(sandbox: Sandbox): void {
     const timings = { ...sandbox.record.timings, runningMs: sandbox.ageMs };
     sandbox.move('RUNNING', { startedAtMs: Date.now(), timings });
@@ -160,14 +160,14 @@ export class Sandboxes {
     if (!sandbox.ended) this.#options.started(sandbox);
   }
 
-  /** Ends a sandbox for this reason; its container is destroyed after the return. Does nothing to one that has ended. */
+  /** Ends a sandbox; its container is destroyed after the return. No effect on one that has ended. */
   end(sandbox: Sandbox, reason: EndReason, message: string | null): void {
     if (sandbox.ended) return;
     const { memoryMb } = sandbox.record;
     const launched = sandbox.launched;
     sandbox.end(statusFor(reason), reason, message, Date.now());
     this.#deadlines.cancel(sandbox);
-    // Gateways first: whoever asks one of them why its call has failed finds a sandbox that has ended.
+    // Gateways are told first, so that a client whose call fails finds the sandbox ended.
     this.#changed(sandbox);
     sandbox.tellEnd();
     this.#tombstones.add(sandbox.record);
@@ -182,7 +182,7 @@ export class Sandboxes {
     });
   }
 
-  /** Takes back a sandbox that an earlier agent wrote down. `launched`: its container lives. */
+  /** Takes over a sandbox from an earlier agent's record. `launched`: its container, if it lives. */
   adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
     const sandbox = new Sandbox(stored.spec, stored.record, launched === null ? null : stored.containerId);
     this.#all.set(sandbox.id, sandbox);
@@ -200,18 +200,18 @@ export class Sandboxes {
     return sandbox;
   }
 
-  /** After `adopt`: a sandbox that ran goes on as it was. */
+  /** After `adopt`: continues a sandbox that was running. */
   resume(sandbox: Sandbox): void {
     this.#attend(sandbox);
     if (sandbox.launched?.link.connected !== true) this.#deadlines.silent(sandbox);
   }
 
-  /** After `adopt`: a sandbox that did not run yet is brought up from the start; nothing has run in it. */
+  /** After `adopt`: starts a sandbox that did not run yet; nothing has run in it. */
   restart(sandbox: Sandbox): void {
     this.#provision(sandbox);
   }
 
-  /** The runtime says that a container has stopped. */
+  /** The runtime reports that a container has stopped. */
   exited(containerId: string, oomKilled: boolean): void {
     const sandbox = this.#byContainer.get(containerId);
     if (sandbox === undefined || sandbox.ended) return;
@@ -227,7 +227,7 @@ export class Sandboxes {
     sandbox.callEnds();
   }
 
-  /** Ends everything for this reason, and resolves once the containers are gone. */
+  /** Ends all sandboxes, and resolves once their containers are gone. */
   async endAll(reason: EndReason, message: string | null): Promise<void> {
     const gone: Promise<void>[] = [];
     for (const sandbox of this.living()) {
@@ -253,8 +253,8 @@ export class Sandboxes {
       if (sandbox.ended || sandbox.provisioning.signal.aborted) return;
       const failure = ServiceError.from(error);
       this.#options.log.warn({ err: error, sandbox: sandbox.id }, 'a sandbox could not be started');
-      // An image that is too large for the disk, or takes too long to unpack, says nothing of the node either: a node that
-      // fails to start sandboxes is given no others, and whoever names such an image must not bring that about.
+      // Gateways eject a node that fails to start sandboxes. An image that is too large for the disk, or takes too long
+      // to unpack, must not count as the node's failure: any client could eject nodes by naming one.
       const ofImage = sandbox.image === null || failure.code.startsWith('image_');
       const reason = ofImage ? 'image_pull_failed' : 'start_failed';
       this.end(sandbox, reason, failure.message);
@@ -262,7 +262,7 @@ export class Sandboxes {
     background(work, 'provisioning', this.#options.log);
   }
 
-  /** Follows the link to boxinit of a sandbox that runs. */
+  /** Follows the link to boxinit of a running sandbox. */
   #attend(sandbox: Sandbox): void {
     this.#deadlines.idle(sandbox);
     const launched = sandbox.launched;
@@ -291,7 +291,7 @@ export class Sandboxes {
       this.#options.store.save(stored);
       if (sandbox.ended) this.#options.store.seal(stored);
     } catch (error) {
-      // What cannot be written down would be lost with the agent: better it ends now, and somebody is told.
+      // A change that cannot be recorded would be lost with the agent, so the sandbox ends now, visibly.
       this.#options.log.error({ err: error, sandbox: sandbox.id }, 'a sandbox record cannot be written');
       queueMicrotask(() => this.end(sandbox, 'internal', 'the node cannot write its records'));
     }

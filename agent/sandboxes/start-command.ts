@@ -1,4 +1,4 @@
-/** A sandbox's start command: a job with an id that everybody knows. */
+/** A sandbox's start command: a background command with a fixed id. */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { START_COMMAND_ID } from '../../src/protocol/node.ts';

@@ -1,25 +1,25 @@
-/** The dead, remembered for an hour: whoever asks is told how they ended. */
+/** Ended sandboxes, whose records are kept for an hour. */
 import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
 import type { SandboxRecord } from '../../src/protocol/node.ts';
 import { Alarms } from './alarms.ts';
 
-/** More than this, and the oldest go before their hour. */
+/** Beyond this, the oldest are forgotten early. */
 const MAX_TOMBSTONES = 50_000;
 
 export class Tombstones {
-  /** In the order in which they came. */
+  /** In the order in which they were added. */
   readonly #dead = new Set<string>();
   readonly #alarms = new Alarms();
   readonly #forget: (id: string) => void;
 
-  /** @param forget called when one has been remembered for long enough; must not throw */
+  /** @param forget called when a record's time is over; must not throw */
   constructor(forget: (id: string) => void) {
     this.#forget = forget;
   }
 
   add({ id, endedAtMs }: SandboxRecord): void {
     this.#dead.add(id);
-    // One that an earlier agent buried may have ended in the future, by a clock that was set since.
+    // `endedAtMs` of an earlier agent may be in the future, if the clock was changed since.
     const ageMs = Math.max(0, Date.now() - (endedAtMs ?? Date.now()));
     this.#alarms.set(id, TOMBSTONE_KEPT_MS - ageMs, () => this.#remove(id));
     const [oldest] = this.#dead;

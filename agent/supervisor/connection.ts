@@ -1,4 +1,4 @@
-/** One connection on a sandbox's socket, until it has proved to be boxinit and for as long as it lasts. */
+/** One connection on a sandbox's socket: first unauthenticated, then boxinit's. */
 import type net from 'node:net';
 import { sameText } from '../../src/lib/node-auth.ts';
 import { createMux, socketTransport, type Mux } from '../../src/mux/index.ts';
@@ -7,19 +7,19 @@ import { SUPERVISOR_GENERATION, SupervisorHello, type AgentHello } from '../../s
 
 /** A connection that says nothing for this long is dropped. */
 const HELLO_DEADLINE_MS = 5_000;
-/** A sandbox has few streams: the next exec comes later than on a link that many share. */
+/** Longer than on other links: a sandbox has few streams, so its next exec comes later. */
 const LAZY_MS = 50;
 
 export interface ConnectionEvents {
-  /** It is boxinit: it knows the token. */
+  /** It has shown the token, so it is boxinit. */
   greeted(connection: Connection): void;
-  /** Once. Null: we closed it. */
+  /** Called once. Null if we closed it. */
   closed(connection: Connection, error: ServiceError | null): void;
 }
 
 export class Connection {
   readonly mux: Mux;
-  /** Present once it has proved itself. */
+  /** Set once it is authenticated. */
   hello: SupervisorHello | null = null;
   readonly #timer: NodeJS.Timeout;
 

@@ -1,4 +1,4 @@
-/** What boxinit may say, cut to size. User code that took it over must not be able to speak for the platform. */
+/** Checks what boxinit sends. User code that has taken it over must not be able to speak for the platform. */
 import { ServiceError, type ErrorCode } from '../../src/protocol/errors.ts';
 import { ExecExit, type ExecEvent } from '../../src/protocol/exec.ts';
 import type { Json } from '../../src/mux/index.ts';
@@ -7,7 +7,7 @@ const MAX_TEXT = 1024;
 /** An event of a file call holds one entry at most. */
 const MAX_EVENT_BYTES = 64 * 1024;
 
-/** Errors that are about one program, file or port in the sandbox. */
+/** Error codes that concern one program, file or port in the sandbox. */
 const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'invalid_request',
   'idempotency_conflict',
@@ -37,7 +37,7 @@ const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'deadline_exceeded',
 ]);
 
-/** An error from boxinit: its code if it may use that, its text cut, its details only if they are small. */
+/** An error from boxinit: its code if it may use it, its text truncated, its details only if small. */
 export function cleanError(error: ServiceError): ServiceError {
   const code = ITS_OWN.has(error.code) ? error.code : 'internal';
   const small = error.details !== undefined && JSON.stringify(error.details).length <= MAX_TEXT;
@@ -48,8 +48,8 @@ const SIGNAL = /^[A-Z0-9+]{1,16}$/;
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /**
- * An event of an exec stream; undefined for a type that this version does not know.
- * @throws ServiceError `protocol_error` for one that cannot be true.
+ * An event of an exec stream; undefined for an unknown type.
+ * @throws ServiceError `protocol_error` for an impossible one.
  */
 export function readExecEvent(message: Json): ExecEvent | undefined {
   if (message['type'] === 'exit') return readExit(message);
@@ -76,7 +76,7 @@ function readExit(message: Json): ExecEvent {
   return { type: 'exit', ...exit };
 }
 
-/** An event of any other stream, if it has a bearable size. @throws ServiceError `protocol_error`. */
+/** An event of any other stream. @throws ServiceError `protocol_error` if it is too large. */
 export function readPlainEvent(message: Json): Json {
   if (JSON.stringify(message).length > MAX_EVENT_BYTES) throw new ServiceError('protocol_error', 'an event too long');
   return message;

@@ -1,7 +1,7 @@
 /**
- * The socket on which one container's boxinit calls, and the connection that it has at the moment. Code inside the
- * container can reach the socket too, so a caller is nothing until it has shown the token, and its frames are hostile
- * even then: whatever it sends can cost only its own sandbox.
+ * The socket that one container's boxinit dials, and its current connection. Code inside the container can reach the
+ * socket too, so a caller counts only once it has shown the token. Even then its frames are hostile, and can harm only
+ * its own sandbox.
  */
 import net from 'node:net';
 import { orAbort, withDeadline } from '../../src/lib/deadline.ts';
@@ -14,7 +14,7 @@ import { Connection, type ConnectionEvents } from './connection.ts';
 import { cleanError } from './hostile.ts';
 import type { Supervisor } from './supervisor.ts';
 
-/** Callers that have not shown the token yet. One more, and the oldest is dropped. */
+/** Callers that have not shown the token yet. Beyond this, the oldest is dropped. */
 const MAX_UNPROVEN = 4;
 const DEFAULT_CALL_MS = 10_000;
 const DEFAULT_PING_MS = 5_000;
@@ -27,19 +27,19 @@ interface SupervisorLinkOptions {
   log: Logger;
 }
 
-/** What the owner of the container is told. */
+/** Callbacks of the container's owner. */
 interface SupervisorEvents {
-  /** boxinit is there: for the first time, or again. */
+  /** boxinit has connected, for the first time or again. */
   connected?(): void;
-  /** The connection is gone; boxinit may call again. */
+  /** The connection is gone; boxinit may reconnect. */
   disconnected?(error: ServiceError | null): void;
-  /** boxinit broke the protocol: nothing that it says can be believed. */
+  /** boxinit broke the protocol. */
   hostile?(error: ServiceError): void;
 }
 
 export class SupervisorLink implements Supervisor {
   readonly id: string;
-  /** Set by the owner, and handed on with the container. */
+  /** Set by the owner; it changes with the container's owner. */
   events: SupervisorEvents = {};
   readonly #options: SupervisorLinkOptions;
   readonly #server: net.Server;
@@ -57,19 +57,19 @@ export class SupervisorLink implements Supervisor {
     this.#arrival.promise.catch(() => undefined);
   }
 
-  /** Binds the socket, over the leftover of an agent that is gone. @throws ServiceError `internal`. */
+  /** Binds the socket, replacing that of an earlier agent. @throws ServiceError `internal`. */
   static async listen(options: SupervisorLinkOptions): Promise<SupervisorLink> {
     const path = options.socketPath;
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
       throw new ServiceError('internal', `the socket path ${path} is longer than ${MAX_SOCKET_PATH_BYTES} bytes`);
     }
     const link = new SupervisorLink(options);
-    // For the root of the container, and no other user in it.
+    // Only root of the container may connect.
     await bindSocketFile(link.#server, path, { backlog: 16 });
     return link;
   }
 
-  /** False from the moment that the connection is lost, before any of its streams hears of it. */
+  /** False as soon as the connection is lost, before its streams are told. */
   get connected(): boolean {
     return this.#current !== null && !this.#current.mux.closed;
   }
@@ -110,7 +110,7 @@ export class SupervisorLink implements Supervisor {
     }
   }
 
-  /** Resolves once boxinit is connected. @throws ServiceError `deadline_exceeded`, `cancelled` when this is closed. */
+  /** Resolves once boxinit is connected. @throws ServiceError `deadline_exceeded`, `cancelled` if this is closed. */
   async arrival(options: { signal?: AbortSignal | undefined; deadlineMs: number }): Promise<void> {
     await withDeadline({ ...options, what: 'the start of boxinit' }, (signal) =>
       orAbort(signal, this.#arrival.promise),
@@ -123,13 +123,13 @@ export class SupervisorLink implements Supervisor {
     return await withDeadline({ deadlineMs, what: "boxinit's answer" }, () => connection.mux.ping());
   }
 
-  /** For what the owner of a stream finds in it: a message that boxinit never sends. */
+  /** Declares boxinit hostile, after a message that it never sends. */
   condemn(reason: string): void {
     this.#hostile(new ServiceError('protocol_error', reason));
     this.#current?.close(new ServiceError('protocol_error', reason));
   }
 
-  /** Hangs up and takes the socket away. No event is told any more. */
+  /** Closes the connection and removes the socket. No callback is called any more. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -178,7 +178,7 @@ export class SupervisorLink implements Supervisor {
     this.#tell(() => this.events.hostile?.(error));
   }
 
-  /** Nothing that an owner does in a callback may reach the socket's own event. */
+  /** An exception of an owner's callback must not reach the socket's event. */
   #tell(callback: () => void): void {
     try {
       callback();
