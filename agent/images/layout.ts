@@ -54,7 +54,8 @@ const ALSO_RUNS: Readonly<Record<string, readonly string[]>> = {
   riscv64: [],
   s390x: [],
 };
-const OUR_PROCESSOR = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }[process.arch as string] ?? process.arch;
+/** As images name it. */
+export const OUR_PROCESSOR = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }[process.arch as string] ?? process.arch;
 
 export interface ImageConfig {
   env: Record<string, string>;

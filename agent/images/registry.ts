@@ -3,6 +3,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
+import { OUR_PROCESSOR } from './layout.ts';
 import { canonical, type Reference } from './reference.ts';
 import { runTool, ToolError } from './run-tool.ts';
 import { whileProgressing } from './while-progressing.ts';
@@ -79,7 +80,7 @@ export async function copyFromRegistry(
     );
     options.onProgress(await bytesBelow(dir), 'pulled');
   } catch (error) {
-    throw pullError(error, image);
+    throw pullError(error, image, { ...reference, registry });
   }
 }
 
@@ -99,15 +100,18 @@ async function bytesBelow(dir: string): Promise<number> {
   return total;
 }
 
-/** skopeo tells what failed only in words. */
-function pullError(error: unknown, image: string): ServiceError {
+/** skopeo tells what failed only in words. `asked`: where, and by what name. */
+function pullError(error: unknown, image: string, asked: Reference): ServiceError {
   if (!(error instanceof ToolError)) {
     const other = ServiceError.from(error);
     if (other.code !== 'deadline_exceeded') return other;
     return new ServiceError('image_unreachable', `the registry of ${image} is too slow`, { cause: error });
   }
-  const words = error.output;
+  const words = withoutNames(error.output, asked);
   const cause = { cause: error };
+  if (/no image found in (manifest list|image index)/i.test(words)) {
+    return new ServiceError('image_invalid', `${image} is not made for linux on ${OUR_PROCESSOR}`, cause);
+  }
   if (/toomanyrequests|too many requests|status 429/i.test(words)) {
     return new ServiceError(
       'image_unreachable',
@@ -136,4 +140,12 @@ function pullError(error: unknown, image: string): ServiceError {
     return new ServiceError('image_unreachable', `the registry of ${image} cannot be reached`, cause);
   }
   return new ServiceError('image_invalid', `${image} could not be pulled`, cause);
+}
+
+/** An image may be called `denied` or `timeout`, and is then in every word of what failed. */
+function withoutNames(words: string, { registry, repository, tag }: Reference): string {
+  return words
+    .replaceAll(`${registry}/${repository}${tag === null ? '' : `:${tag}`}`, '')
+    .replaceAll(`/v2/${repository}/`, '/v2/')
+    .replaceAll(`/manifests/${tag ?? ''}`, '');
 }

@@ -2,10 +2,14 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { runInJail, type Binds } from './jail.ts';
+import { ToolError } from './run-tool.ts';
 
 const UNPACK_MS = 30 * 60_000;
+const REASON_CHARS = 300;
 
-/** Unpacks all layers of the image in an OCI layout into `root` (made here): whiteouts, hard links and xattrs applied. */
+/**
+ * Unpacks all layers of the image in an OCI layout into `root` (made here): whiteouts, hard links and xattrs applied.
+ */
 export async function unpackLayout(layout: string, root: string, signal?: AbortSignal): Promise<void> {
   await mkdir(root, { recursive: true });
   await unpack(
@@ -41,6 +45,15 @@ async function unpack(binds: Binds, command: readonly string[], signal?: AbortSi
     await runInJail(binds, command, { deadlineMs: UNPACK_MS, signal });
   } catch (error) {
     if (error instanceof ServiceError) throw error;
-    throw new ServiceError('image_invalid', 'the image could not be unpacked', { cause: error });
+    const why = error instanceof ToolError ? reasonIn(error.output) : '';
+    throw new ServiceError('image_invalid', `the image could not be unpacked${why}`, { cause: error });
   }
+}
+
+/** What the tool said last: the entry, and what is wrong with it. Both are the image's to choose. */
+function reasonIn(output: string): string {
+  const lines = output.trimEnd().split('\n');
+  const last = lines.findLast((line) => !line.startsWith('tar: Exiting')) ?? '';
+  const why = last.replace(/^.*unpack entry: /, '').replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?');
+  return why === '' ? '' : `: ${why.trim().slice(0, REASON_CHARS)}`;
 }

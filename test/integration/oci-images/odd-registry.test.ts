@@ -216,6 +216,27 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     });
   });
 
+  test('what is wrong with an image is said: its processor, or the entry that cannot be unpacked', async () => {
+    const other = {
+      ...registry.imageOf('said/processor', files('said')),
+      platform: { os: 'linux', architecture: 's390x' },
+    };
+    index('said/processor', [other]);
+    const loop = (path: string, target: string): Entry => ({ path, type: 'symlink', target });
+    registry.imageOf('said/entry', [loop('a', 'b'), loop('b', 'a'), { path: 'a/\x1b[2Jbelow', body: '' }]);
+    const words = (name: string): Promise<string> =>
+      own.store.ensure(`${registry.host}/${name}:1`, {}).then(String, (error: Error) => error.message);
+    expect(await words('said/processor')).toMatch(/said\/processor:1 is not made for linux on \w+$/);
+    expect(await words('said/entry')).toMatch(/^the image could not be unpacked: a\/\?\[2Jbelow: .*symbolic links/);
+  });
+
+  test('an image that is called as errors are is not taken for one', async () => {
+    for (const name of ['not/found', 'denied/timeout', 'eof']) {
+      registry.answers.set(`/v2/${name}/manifests/1`, (_request, response) => response.end('<html>'));
+      expect([name, await pull(name)]).toEqual([name, 'image_invalid']);
+    }
+  });
+
   test('a registry that sends next to nothing keeps its turn only so long', async () => {
     answerBlob('never/comes', () => undefined);
     const store = await own.again({ registry: { mirrors: {}, insecure: [], patienceMs: 500 } });
