@@ -1,30 +1,31 @@
-/** Whether this gateway takes new work, and what work it still has in hand. */
+/** Whether this gateway accepts new work, and how much work it has in progress. */
+import { resolvesWithin } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 
 export interface Lifecycle {
   readonly draining: boolean;
   /**
    * Counts a piece of work until the returned function is called (more calls do nothing).
-   * @throws ServiceError `draining` when none is taken any more.
+   * @throws ServiceError `draining` when no new work is accepted.
    */
   begin(): () => void;
-  /** As `begin`, for work that has been let in already. */
+  /** As `begin`, for work that was accepted already. */
   track(): () => void;
   /** @throws ServiceError `draining` */
   assertOpen(): void;
   /** Calls the listener once draining begins, unless the returned function is called before. */
   onDrain(listener: () => void): () => void;
-  /** Calls the listener when a drain's deadline is over: the work it stands for is to be let go of, with a word. */
+  /** Calls the listener when a drain's deadline has passed: its work must end now, and its caller be told. */
   onExpire(listener: () => void): () => void;
   /**
-   * No new work from now on. Resolves when there is none left; after `deadlineMs` those who wait for it are told, and
-   * it resolves as soon as they have been.
+   * Accepts no new work from now on. Resolves when none is left. After `deadlineMs` the `onExpire` listeners are
+   * called, and it resolves soon after.
    */
   drain(deadlineMs: number): Promise<void>;
 }
 
 const RETRY_AFTER_MS = 1_000;
-/** For the last words to leave. */
+/** For the last answers to be sent after the deadline. */
 const FAREWELL_MS = 1_000;
 
 export function createLifecycle(): Lifecycle {
@@ -65,9 +66,9 @@ export function createLifecycle(): Lifecycle {
         tell(drainListeners);
         if (inHand === 0) idle.resolve();
       }
-      if (await within(idle.promise, deadlineMs)) return;
+      if (await resolvesWithin(idle.promise, deadlineMs)) return;
       tell(expireListeners);
-      await within(idle.promise, FAREWELL_MS);
+      await resolvesWithin(idle.promise, FAREWELL_MS);
     },
   };
 }
@@ -79,13 +80,4 @@ function subscribe(listeners: Set<() => void>, listener: () => void): () => void
 
 function tell(listeners: ReadonlySet<() => void>): void {
   for (const listener of [...listeners]) listener();
-}
-
-/** Whether it came within `ms`. */
-async function within(promise: Promise<void>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
-  const came = await Promise.race([promise.then(() => true), late]);
-  clearTimeout(timer);
-  return came;
 }

@@ -9,7 +9,7 @@ import { ConfigError, environment, loadConfig, type GatewayConfig } from './conf
 import { createNativeDoor } from './doors/native/door.ts';
 import { createPrimeDoor } from './doors/prime/door.ts';
 import type { Door } from './doors/door.ts';
-import { openShared } from './redis/shared.ts';
+import { openShared } from './redis/shared-state.ts';
 import { startServices, type Services } from './services.ts';
 
 const DIAL_DEADLINE_MS = 10_000;

@@ -18,7 +18,7 @@ import { NodeService } from './nodes/service.ts';
 import { watchStarts } from './nodes/starts.ts';
 import { PortService } from './ports/service.ts';
 import type { PlacementQueue } from './queue/queue.ts';
-import { inMemory, type Shared } from './redis/shared.ts';
+import { inMemory, type SharedState } from './redis/shared-state.ts';
 import { Arrivals } from './sandboxes/arrivals.ts';
 import { Placer } from './sandboxes/placer.ts';
 import { Reaper } from './sandboxes/reaper.ts';
@@ -46,7 +46,7 @@ export interface Services {
 
 export interface RunningServices extends Services {
   readonly registry: NodeRegistry;
-  readonly shared: Shared;
+  readonly shared: SharedState;
   /** Who there is and what each may have, from the next call on. */
   replaceTenants(config: Pick<GatewayConfig, 'keys' | 'tenants'>): void;
   stop(): Promise<void>;
@@ -59,10 +59,10 @@ export interface ServicesDeps {
   dial: (address: NodeAddress) => Dial;
   log: Logger;
   /** Stopped with the services. Absent: there are no other gateways. */
-  shared?: Shared;
+  shared?: SharedState;
 }
 
-/** Everything is in memory here, but for what several gateways must share: see `Shared`. */
+/** Everything is in memory here, but for what several gateways must share: see `SharedState`. */
 export function startServices(
   config: GatewayConfig,
   { dial, log, shared = inMemory(config, log) }: ServicesDeps,
@@ -206,7 +206,7 @@ function startQueue({
       placer.forget(entry.id);
     }
     if (!entry.ended) return;
-    if (!entry.accepted) background(Promise.resolve(queue.bury(entry.record)), 'tell of an end', log);
+    if (!entry.accepted) background(Promise.resolve(queue.recordEnd(entry.record)), 'tell of an end', log);
     if (entry.node !== null) queue.wake();
   });
   queue.start((ticket, leave) => placer.offer(ticket, leave), {

@@ -9,7 +9,7 @@ export interface LinkedOptions {
   code?: ErrorCode;
 }
 
-/** A signal that follows `signal` and a deadline, and lets go of both when disposed. */
+/** A signal that fires with `signal` or at the deadline. Dispose it to remove its listener and timer. */
 export class Linked implements Disposable {
   readonly #controller = new AbortController();
   readonly #parent: AbortSignal | undefined;
@@ -31,7 +31,7 @@ export class Linked implements Disposable {
     return this.#controller.signal;
   }
 
-  /** For a reason of its own. Nothing more happens when it has aborted already. */
+  /** Aborts it for another reason. Does nothing if it has aborted already. */
   abort(reason: Error): void {
     this.#controller.abort(reason);
   }
@@ -64,6 +64,17 @@ export async function orAbort<T>(signal: AbortSignal | undefined, promise: Promi
     return await Promise.race([promise, aborted.promise]);
   } finally {
     signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Whether the promise resolved within `ms`. Rejects if the promise does so in time. */
+export async function resolvesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
+  try {
+    return await Promise.race([promise.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

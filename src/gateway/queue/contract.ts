@@ -84,7 +84,11 @@ export function queueContract(subject: QueueSubject): void {
         end: async (tenant: string, id: string): Promise<void> => {
           gone.add(id);
           queue.remove(id);
-          await queue.bury({ ...pendingRecord(ticket(tenant, id).spec), status: 'TERMINATED', endedAtMs: Date.now() });
+          await queue.recordEnd({
+            ...pendingRecord(ticket(tenant, id).spec),
+            status: 'TERMINATED',
+            endedAtMs: Date.now(),
+          });
         },
         /** Resolves once room for so many has been used. */
         room: async (count: number): Promise<void> => {

@@ -1,7 +1,7 @@
 /**
- * The locks of tickets that this gateway has. They are short, so that what a gateway had that died is free within
- * seconds, and they are renewed for as long as this one lives. A process that stands still for longer than a lock finds
- * here that its time is over, before it does anything more.
+ * The locks of the tickets that this gateway holds. They are short, so that the tickets of a dead gateway are free
+ * within seconds, and are renewed while this gateway lives. A process that was stalled for longer than a lock finds out
+ * here that it has expired, before it does anything more.
  */
 import type { Worker } from 'bullmq';
 import { background } from '../../lib/background.ts';
@@ -23,15 +23,15 @@ interface Held {
 }
 
 export interface Lock {
-  /** Whether it is this gateway's still, as far as can be known without asking. */
+  /** Whether this gateway still holds it, as far as can be known without asking Redis. */
   holds(): boolean;
-  /** It is renewed no more. */
+  /** Stops renewing it. */
   release(): void;
 }
 
 /** Renewals while one lock lasts: two may be late or lost. */
 const RENEWALS = 4;
-/** Of a lock; clocks do not run alike. */
+/** Fraction of a lock that is given up early, since clocks do not run alike. */
 const MARGIN = 0.1;
 
 export class Locks {
@@ -83,7 +83,7 @@ export class Locks {
     try {
       lost = await ask(() => worker.getBackend().extendLocks(ids, tokens, lockMs));
     } catch {
-      // What was granted before goes on to its end.
+      // The locks stay valid until their current end.
       return;
     }
     for (const one of held) {

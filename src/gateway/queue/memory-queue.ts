@@ -1,6 +1,6 @@
 /** The queue of a single gateway: first come, first served within a tenant, tenants in turn, by their weight. */
-import { Lines, type Waiting } from './lines.ts';
-import { noPlaceError, refusalOf } from './places.ts';
+import { FairQueue, type Waiting } from './fair-queue.ts';
+import { queueRefusedError, refusalOf } from './fair-share.ts';
 import { weightOf, type Offer, type PlacementQueue, type Ticket } from './queue.ts';
 
 export interface MemoryQueueOptions {
@@ -12,13 +12,13 @@ interface Held extends Waiting {
   readonly ticket: Ticket;
 }
 
-/** Even with no word from any node, what waits is offered again this often: a guard against a lost wake. */
+/** Waiting tickets are offered again this often even when no node reports anything: a guard against a lost wake-up. */
 const RECHECK_MS = 1_000;
 
 export class MemoryQueue implements PlacementQueue {
   readonly informed = true;
   readonly #max: number;
-  readonly #lines = new Lines<Held>();
+  readonly #queue = new FairQueue<Held>();
   #offer: Offer | null = null;
   #timer: NodeJS.Timeout | null = null;
   #awake = false;
@@ -28,7 +28,7 @@ export class MemoryQueue implements PlacementQueue {
   }
 
   get depth(): number {
-    return this.#lines.size;
+    return this.#queue.size;
   }
 
   start(offer: Offer): void {
@@ -37,26 +37,26 @@ export class MemoryQueue implements PlacementQueue {
 
   add(ticket: Ticket): void {
     const { tenant } = ticket.spec;
-    if (!this.#lines.has(tenant) && this.#tryNow(ticket)) return;
-    const crowd = { max: this.#max, total: this.#lines.size, own: this.#lines.count(tenant) };
-    const refusal = refusalOf({ ...crowd, most: this.#lines.longest });
-    if (refusal !== null) throw noPlaceError(refusal, crowd);
+    if (!this.#queue.has(tenant) && this.#tryNow(ticket)) return;
+    const use = { max: this.#max, total: this.#queue.size, own: this.#queue.count(tenant) };
+    const refusal = refusalOf({ ...use, most: this.#queue.longest });
+    if (refusal !== null) throw queueRefusedError(refusal, use);
     this.#enqueue(ticket, false);
   }
 
-  /** There are no others. */
+  /** There are no other gateways. */
   share(): void {}
 
   remove(id: string): void {
-    this.#lines.remove(id);
+    this.#queue.remove(id);
     this.#rest();
   }
 
-  /** There is nobody else to tell. */
-  bury(): void {}
+  /** There is no other gateway to tell. */
+  recordEnd(): void {}
 
   wake(): void {
-    if (this.#awake || this.#lines.size === 0) return;
+    if (this.#awake || this.#queue.size === 0) return;
     this.#awake = true;
     queueMicrotask(() => {
       this.#awake = false;
@@ -65,32 +65,32 @@ export class MemoryQueue implements PlacementQueue {
   }
 
   position(id: string): number | null {
-    return this.#lines.position(id);
+    return this.#queue.position(id);
   }
 
   stop(): void {
     this.#offer = null;
-    this.#lines.clear();
+    this.#queue.clear();
     this.#rest();
   }
 
-  /** Each tenant in turn gets its first tickets offered, until none of the firsts fits anywhere. */
+  /** Offers the tenants' first tickets in turn, until none of them fits anywhere. */
   #round(): void {
     const stuck = new Set<string>();
     for (;;) {
-      const held = this.#lines.next(stuck);
+      const held = this.#queue.next(stuck);
       if (held === undefined) break;
       if (!this.#tryNow(held.ticket)) {
         stuck.add(held.tenant);
         continue;
       }
-      this.#lines.remove(held.id);
-      this.#lines.served(held.tenant);
+      this.#queue.remove(held.id);
+      this.#queue.served(held.tenant);
     }
     this.#rest();
   }
 
-  /** Whether it is on its way. */
+  /** Whether the ticket is on its way to a node. */
   #tryNow(ticket: Ticket): boolean {
     const outcome = this.#offer?.(ticket) ?? null;
     if (outcome === null) return false;
@@ -104,13 +104,13 @@ export class MemoryQueue implements PlacementQueue {
 
   #enqueue(ticket: Ticket, ahead: boolean): void {
     const { id, tenant } = ticket.spec;
-    this.#lines.add({ id, tenant, priority: ticket.priority, weight: weightOf(ticket), ticket }, ahead);
+    this.#queue.add({ id, tenant, priority: ticket.priority, weight: weightOf(ticket), ticket }, ahead);
     this.#timer ??= setInterval(() => this.wake(), RECHECK_MS).unref();
   }
 
-  /** With nobody waiting there is nothing to look after. */
+  /** Stops the timer when nothing waits. */
   #rest(): void {
-    if (this.#lines.size > 0 || this.#timer === null) return;
+    if (this.#queue.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);
     this.#timer = null;
   }

@@ -1,6 +1,6 @@
 /**
- * What this gateway has promised to keep: tickets that were asked for here, and that no node has yet. They are written
- * down in Redis before anybody is told that they wait, and again should Redis lose them.
+ * Tickets that this gateway accepted and that no node has yet. They are written to Redis before a client is told that
+ * they wait, and written again if Redis loses them.
  */
 import { randomUUID } from 'node:crypto';
 import { background } from '../../lib/background.ts';
@@ -9,29 +9,29 @@ import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
 import { unavailable, type RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
-import type { KnownLines } from './known-lines.ts';
-import type { Owed } from './owed.ts';
-import { noPlaceError, RETRY_AFTER_MS } from './places.ts';
+import type { KnownQueue } from './known-queue.ts';
+import type { Outbox } from './outbox.ts';
+import { queueRefusedError, RETRY_AFTER_MS } from './fair-share.ts';
 import { weightOf, type Ticket } from './queue.ts';
 import type { Tickets } from './tickets.ts';
-import type { WaitingItem, WaitingRoom } from './waiting-room.ts';
+import type { WaitingItem, WaitingList } from './waiting-list.ts';
 
 export interface OwnTicketsOptions {
   link: RedisLink;
-  room: WaitingRoom;
+  waitingList: WaitingList;
   tickets: Tickets;
-  lines: KnownLines;
-  owed: Owed;
+  known: KnownQueue;
+  outbox: Outbox;
   log: Logger;
   /** Tickets that may wait, all tenants and gateways together. */
   max: number;
-  /** One waits from now on. */
+  /** Called when another ticket waits. */
   onWait: () => void;
 }
 
 interface Kept {
   ticket: Ticket;
-  /** The node that it was sent to with an outcome that nobody knows. */
+  /** A node that it was sent to with an unknown outcome. */
   triedOn: string | null;
 }
 
@@ -48,14 +48,14 @@ export class OwnTickets {
     return this.#kept.has(id);
   }
 
-  /** A node has it, or nobody wants it. */
+  /** A node has it, or nobody wants it any more. */
   forget(id: string): void {
     this.#kept.delete(id);
   }
 
   /**
-   * It waits from now on, or never did. With a node that may have it, `triedOn`, and without Redis, it waits here for
-   * Redis: to take it back would end what a retry of its key finds on that node, through whichever gateway.
+   * Enqueues the ticket; on an error it does not wait. If Redis is away and a node (`triedOn`) may have the sandbox,
+   * the ticket is kept here until Redis is back: withdrawing it would end what a retry of its key finds on that node.
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
   async make(ticket: Ticket, triedOn: string | null): Promise<void> {
@@ -71,19 +71,19 @@ export class OwnTickets {
       if (away && triedOn !== null) return await this.makeInTime(ticket, triedOn);
       this.forget(ticket.spec.id);
       if (!away) throw error;
-      // Without an answer it may be there all the same: it is taken away again when that can be done.
+      // Without an answer the ticket may be in Redis all the same: remove it as soon as that is possible.
       if (asks) background(this.#withdraw(kept), 'take back a ticket', log);
       throw awayError();
     }
   }
 
-  /** Whoever asked was told that it will come to be: it waits here for Redis, if it must. Never rejects. */
+  /** As `make`, after the client got its answer: if Redis is away, the ticket waits here for it. Never rejects. */
   async makeInTime(ticket: Ticket, triedOn: string | null): Promise<void> {
     const kept = this.#keep(ticket, triedOn);
-    await this.#owe(ticket.spec.id, kept);
+    await this.#announce(ticket.spec.id, kept);
   }
 
-  /** It waits already, for another gateway too. @throws ServiceError as `make` */
+  /** Keeps a ticket that already waits for another gateway too. @throws ServiceError as `make` */
   async share(ticket: Ticket): Promise<void> {
     if (this.#kept.has(ticket.spec.id)) return;
     const kept = this.#keep(ticket, null);
@@ -97,17 +97,17 @@ export class OwnTickets {
     }
   }
 
-  /** A server that lost its last second, or everything, is given back what was promised. */
+  /** Writes the tickets again, for a Redis that lost its last second or everything. */
   renewAll(): void {
     for (const id of this.#kept.keys()) this.renew(id);
   }
 
-  /** The same of one. */
+  /** As `renewAll`, for one ticket. */
   renew(id: string): void {
     const kept = this.#kept.get(id);
     if (kept === undefined) return;
-    if (this.#options.lines.isOpen(id) === false) this.#kept.delete(id);
-    else void this.#owe(id, kept);
+    if (this.#options.known.isOpen(id) === false) this.#kept.delete(id);
+    else void this.#announce(id, kept);
   }
 
   #keep(ticket: Ticket, triedOn: string | null): Kept {
@@ -116,27 +116,27 @@ export class OwnTickets {
     return kept;
   }
 
-  #owe(id: string, kept: Kept): Promise<void> {
-    const { owed, lines } = this.#options;
-    return owed.owe(`wait ${id}`, async () => {
-      if (this.#kept.get(id) === kept && lines.isOpen(id) === true) await this.#write(kept);
+  #announce(id: string, kept: Kept): Promise<void> {
+    const { outbox, known } = this.#options;
+    return outbox.send(`wait ${id}`, async () => {
+      if (this.#kept.get(id) === kept && known.isOpen(id) === true) await this.#write(kept);
     });
   }
 
-  /** May be done again. @throws ServiceError as `make`, `node_unavailable` */
+  /** Idempotent. @throws ServiceError as `make`, `node_unavailable` */
   async #write(kept: Kept): Promise<void> {
-    const { room, tickets, lines, max, onWait } = this.#options;
+    const { waitingList, tickets, known, max, onWait } = this.#options;
     const { ticket, triedOn } = kept;
     const { spec } = ticket;
     const item = this.#item(ticket);
     if (triedOn !== null) await tickets.tried(spec.id, triedOn);
-    const said = await room.announce(item, max);
+    const said = await waitingList.announce(item, max);
     if (said === 'full' || said === 'share') {
-      throw noPlaceError(said, { max, total: lines.size, own: lines.count(spec.tenant) });
+      throw queueRefusedError(said, { max, total: known.size, own: known.count(spec.tenant) });
     }
     if (said === 'ended') return;
     await tickets.add(ticket);
-    lines.enter(item);
+    known.enter(item);
     onWait();
   }
 
@@ -145,24 +145,24 @@ export class OwnTickets {
     return { record: pendingRecord(spec), priority, weight: weightOf(ticket), by: this.#me };
   }
 
-  /** It waits for nobody any more, unless somebody else has asked for it since. Never rejects. */
+  /** Removes a refused ticket, unless somebody has asked for it again since. Never rejects. */
   async #withdraw({ ticket }: Kept): Promise<void> {
-    const { room, tickets, owed, link } = this.#options;
+    const { waitingList, tickets, outbox, link } = this.#options;
     const { id, tenant } = ticket.spec;
     const ended = endedRecord(pendingRecord(ticket.spec), 'deleted', null, link.clock.now());
-    await owed.owe(`withdraw ${id}`, async () => {
+    await outbox.send(`withdraw ${id}`, async () => {
       if (this.#kept.has(id)) return;
-      await room.withdraw(ended, this.#me);
-      if (await room.holds(id)) return;
+      await waitingList.withdraw(ended, this.#me);
+      if (await waitingList.holds(id)) return;
       await tickets.drop(tenant, id);
-      // Asked for again in between: whoever did found the ticket there still.
-      if (await room.holds(id)) await tickets.add(ticket);
+      // It was asked for again in between, by a gateway that found the ticket still there: put it back.
+      if (await waitingList.holds(id)) await tickets.add(ticket);
     });
   }
 }
 
-/** What a create is told that has to wait where nobody can. */
+/** The error of a create that would have to wait while nothing can be enqueued. */
 function awayError(): ServiceError {
-  const message = 'No node has room, and the queue that gateways share cannot be reached now.';
+  const message = 'No node has room, and the shared queue cannot be reached right now.';
   return new ServiceError('capacity_exhausted', message, { retryAfterMs: RETRY_AFTER_MS });
 }

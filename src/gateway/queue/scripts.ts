@@ -1,8 +1,8 @@
-/** What changes the list of those that wait in Redis: each in one step, with the message that tells all gateways. */
+/** Changes of the waiting list in Redis, each atomic and together with the message that tells all gateways. */
 import { FENCE } from '../leader/redis-leader.ts';
 import { Script } from '../redis/script.ts';
 
-/** Takes one out of the hash of those that wait, and out of its tenant's count. Nil: it did not wait. */
+/** Removes one from the waiting hash and from its tenant's count. Nil: it did not wait. */
 const LEAVE = `
   local function leave(waiting, places, id)
     local text = redis.call('HGET', waiting, id)
@@ -83,7 +83,9 @@ export const READ = new Script(`
   redis.pcall('SET', KEYS[4], ARGV[1], 'NX')
   return {redis.call('GET', KEYS[4]) or '', redis.call('GET', KEYS[3]) or '0', redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2])}`);
 
-/** The oldest of the dead, a bounded number at a time. KEYS: ended, endedAt, term. ARGV: term, the last to go. */
+/**
+ * Drops the oldest ended records, a bounded number at a time. KEYS: ended, endedAt, term. ARGV: term, newest to drop.
+ */
 export const FORGET = new Script(`
   ${FENCE}
   local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, 1000)

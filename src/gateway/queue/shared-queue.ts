@@ -1,91 +1,91 @@
 /**
- * The queue of several gateways. What fits goes straight to a node, and Redis is not asked. What must wait is written
- * down there, and whichever gateway sees room takes it: tenants in turn, by their weight. While Redis is away nothing
- * can begin to wait, and nobody's turn comes; what waits already is still there afterwards.
+ * The queue of several gateways. What fits goes straight to a node without asking Redis. What must wait is stored in
+ * Redis, and whichever gateway sees room takes it: tenants in turn, by their weight. While Redis is away nothing can be
+ * enqueued and nothing is taken; what waits already is still there afterwards.
  */
 import { background } from '../../lib/background.ts';
-import { sleep } from '../../lib/deadline.ts';
+import { resolvesWithin, sleep } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
-import { KnownLines } from './known-lines.ts';
-import { Owed } from './owed.ts';
+import { KnownQueue } from './known-queue.ts';
+import { Outbox } from './outbox.ts';
 import { OwnTickets } from './own-tickets.ts';
-import type { Offer, Outcome, PlacementQueue, Sharing, Ticket } from './queue.ts';
-import { QueueServer } from './server.ts';
+import type { Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
+import { Dispatcher } from './dispatcher.ts';
 import type { Tickets } from './tickets.ts';
-import type { WaitingItem, WaitingRoom } from './waiting-room.ts';
+import type { WaitingItem, WaitingList } from './waiting-list.ts';
 
 export interface SharedQueueOptions {
   link: RedisLink;
-  room: WaitingRoom;
+  waitingList: WaitingList;
   tickets: Tickets;
   log: Logger;
-  /** Tickets that may wait, all tenants and gateways together; see places.ts. */
+  /** Tickets that may wait, all tenants and gateways together; see fair-share.ts. */
   max: number;
-  /** Tickets of gateways that died are looked for this often. */
+  /** How often to look for tickets of dead gateways. */
   recoverMs: number;
 }
 
-/** Even with no word from any node, what waits is looked at this often. */
+/** Waiting tickets are looked at this often even when no node reports anything. */
 const RECHECK_MS = 1_000;
-/** For what is in hand when the gateway ends. */
+/** For the tickets in hand when the gateway stops. */
 const STOP_MS = 5_000;
-/** The gateway that let it in ends it first, if it is there. */
+/** The gateway that accepted it ends it first, if it is still alive. */
 const OVERDUE_SLACK_MS = 5_000;
-/** A gateway that is there writes down again within this long what Redis lost, and a node tells what it has. */
+/** Within this time a live gateway rewrites what Redis lost, and nodes report what they have. */
 const ORPHAN_MS = 15_000;
-/** A create is answered after this long even if its node has not said that it has it. */
+/** A create is answered after this long even if its node has not confirmed it. */
 const ANSWER_MS = 2_000;
 
 export class SharedQueue implements PlacementQueue {
   readonly #options: SharedQueueOptions;
-  readonly #lines = new KnownLines();
-  readonly #owed: Owed;
+  readonly #known = new KnownQueue();
+  readonly #outbox: Outbox;
   readonly #own: OwnTickets;
-  readonly #server: QueueServer;
+  readonly #dispatcher: Dispatcher;
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
   readonly #unlisten: () => void;
-  /** What waits and Redis has lost, and since when: its gateway writes it down again, unless that has gone too. */
+  /** Ids that Redis has lost, and since when. Their gateway writes them again, unless that gateway is gone too. */
   readonly #orphans = new Map<string, number>();
   #offer: Offer | null = null;
 
   constructor(options: SharedQueueOptions) {
     this.#options = options;
-    this.#owed = new Owed(options.log);
-    const parts = { ...options, lines: this.#lines, owed: this.#owed };
+    this.#outbox = new Outbox(options.log);
+    const parts = { ...options, known: this.#known, outbox: this.#outbox };
     this.#own = new OwnTickets({
       ...parts,
       onWait: () => this.wake(),
     });
-    this.#server = new QueueServer({ ...parts, onPlaced: (id) => this.#own.forget(id) });
+    this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (id) => this.#own.forget(id) });
     this.#timer = setInterval(() => {
       this.#endOrphans();
       this.wake();
     }, RECHECK_MS).unref();
     this.#unlisten = options.link.onChange(() => {
       if (!options.link.up) return;
-      this.#owed.pay();
+      this.#outbox.flush();
       this.wake();
     });
   }
 
   get depth(): number {
-    return this.#lines.size;
+    return this.#known.size;
   }
 
   get informed(): boolean {
-    return this.#options.room.current;
+    return this.#options.waitingList.current;
   }
 
-  start(offer: Offer, sharing: Sharing): void {
+  start(offer: Offer, hooks: QueueHooks): void {
     this.#offer = offer;
-    this.#lines.start(sharing);
-    this.#server.start(offer);
-    this.#options.room.start({
+    this.#known.start(hooks);
+    this.#dispatcher.start(offer);
+    this.#options.waitingList.start({
       waits: (item) => this.#waits(item),
       ended: (record) => this.#ended(record),
       withdrawn: (record) => this.#withdrawn(record),
@@ -95,13 +95,13 @@ export class SharedQueue implements PlacementQueue {
   }
 
   async add(ticket: Ticket): Promise<void> {
-    // Others of the tenant go first, unless Redis is away and they cannot.
-    const free = !this.#lines.has(ticket.spec.tenant) || !this.#options.link.up;
+    // The tenant's older tickets go first, unless Redis is away and they cannot.
+    const free = !this.#known.has(ticket.spec.tenant) || !this.#options.link.up;
     const outcome = free ? (this.#offer?.(ticket) ?? null) : null;
     if (outcome === null) return this.#own.make(ticket, null);
     let answered = false;
     const settled = outcome.then((what) => this.#afterTry(ticket, what, () => answered));
-    // A node that takes its time does not keep the answer; what becomes of the ticket is seen to all the same.
+    // A slow node does not hold the answer back; the ticket is followed up in the background.
     const late = sleep(ANSWER_MS, this.#stopping.signal).catch(() => undefined);
     await Promise.race([settled, late]);
     answered = true;
@@ -115,54 +115,54 @@ export class SharedQueue implements PlacementQueue {
   remove(id: string): void {
     this.#own.forget(id);
     this.#orphans.delete(id);
-    this.#lines.remove(id);
+    this.#known.remove(id);
   }
 
-  async bury(record: SandboxRecord): Promise<void> {
+  async recordEnd(record: SandboxRecord): Promise<void> {
     const { id, tenant } = record;
     this.remove(id);
-    if (this.#lines.telling === id) return;
-    const { room, tickets } = this.#options;
-    await this.#owed.owe(`end ${id}`, async () => {
-      await room.end(record);
+    if (this.#known.telling === id) return;
+    const { waitingList, tickets } = this.#options;
+    await this.#outbox.send(`end ${id}`, async () => {
+      await waitingList.end(record);
       await tickets.drop(tenant, id);
     });
   }
 
   wake(): void {
-    this.#server.wake();
+    this.#dispatcher.wake();
   }
 
   position(id: string): number | null {
-    return this.#lines.position(id);
+    return this.#known.position(id);
   }
 
-  /** Ends what waited too long; for the leader, since whoever let it in may have died. */
+  /** Ends what has waited too long. For the leader: the gateway that accepted it may have died. */
   endOverdue(now: number, waitMs: number): void {
-    for (const { id, record } of this.#lines.values()) {
-      if (this.#lines.isOpen(id) !== true) continue;
+    for (const { id, record } of this.#known.values()) {
+      if (this.#known.isOpen(id) !== true) continue;
       const lived = now >= record.expiresAtMs;
       if (!lived && now < record.createdAtMs + waitMs + OVERDUE_SLACK_MS) continue;
       const ended = lived
         ? endedRecord(record, 'lifetime', 'No node had room within its lifetime.', now)
         : endedRecord(record, 'start_failed', `No node had room within ${waitMs} ms.`, now);
-      this.#lines.tell(ended);
-      background(this.bury(ended), 'end what waited too long', this.#options.log);
+      this.#known.tell(ended);
+      background(this.recordEnd(ended), 'end what waited too long', this.#options.log);
     }
   }
 
-  /** What is in hand is finished first, so that others need not wait for the end of its lock. */
+  /** Finishes the tickets in hand first, so that other gateways need not wait for their locks to expire. */
   async stop(): Promise<void> {
     this.#stopping.abort(new ServiceError('cancelled'));
     clearInterval(this.#timer);
     this.#unlisten();
-    this.#options.room.stop();
-    await within(STOP_MS, Promise.all([this.#server.stop(), this.#owed.settled()]));
-    this.#owed.stop();
+    this.#options.waitingList.stop();
+    await resolvesWithin(Promise.all([this.#dispatcher.stop(), this.#outbox.settled()]), STOP_MS);
+    this.#outbox.stop();
     await this.#options.tickets.close();
   }
 
-  /** What a node said to a ticket that no other gateway can have. @throws ServiceError as `add` */
+  /** Handles a node's answer to a ticket that no other gateway can hold. @throws ServiceError as `add` */
   async #afterTry(ticket: Ticket, outcome: Outcome, isAnswered: () => boolean): Promise<void> {
     if (outcome === 'placed' || outcome === 'lost') return;
     const triedOn = typeof outcome === 'object' ? outcome.unclear : null;
@@ -172,55 +172,48 @@ export class SharedQueue implements PlacementQueue {
 
   #endOrphans(): void {
     for (const [id, since] of this.#orphans) {
-      const known = this.#lines.get(id);
+      const known = this.#known.get(id);
       if (known === undefined) this.#orphans.delete(id);
-      else if (this.#options.link.up && performance.now() - since > ORPHAN_MS && this.#lines.isLeft(id)) {
-        const message = 'It was lost while it waited, and the server that let it in is gone.';
+      else if (this.#options.link.up && performance.now() - since > ORPHAN_MS && this.#known.isLeft(id)) {
+        const message = 'It was lost while it waited, and the server that accepted it is gone.';
         const ended = endedRecord(known.record, 'start_failed', message, this.#options.link.clock.now());
-        this.#lines.tell(ended);
-        background(this.bury(ended), 'end what was lost', this.#options.log);
+        this.#known.tell(ended);
+        background(this.recordEnd(ended), 'end what was lost', this.#options.log);
       }
     }
   }
 
   #waits(item: WaitingItem): void {
     this.#orphans.delete(item.record.id);
-    this.#lines.tell(item.record);
-    this.#lines.enter(item);
+    this.#known.tell(item.record);
+    this.#known.enter(item);
     this.wake();
   }
 
   #ended(record: SandboxRecord): void {
     this.remove(record.id);
-    this.#lines.tell(record);
+    this.#known.tell(record);
   }
 
   #withdrawn(record: SandboxRecord): void {
     const { id } = record;
-    // Promised here as well: it is written down once more.
+    // This gateway has accepted it too: write it again.
     if (this.#own.has(id)) return this.#own.renew(id);
     this.#orphans.delete(id);
-    this.#lines.remove(id);
-    this.#lines.tellWithdrawn(record);
+    this.#known.remove(id);
+    this.#known.tellWithdrawn(record);
   }
 
   #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
-    for (const { id } of [...this.#lines.values()]) {
-      if (present.has(id) || this.#lines.isOpen(id) !== true) this.#orphans.delete(id);
+    for (const { id } of [...this.#known.values()]) {
+      if (present.has(id) || this.#known.isOpen(id) !== true) this.#orphans.delete(id);
       else if (lost && !this.#orphans.has(id)) this.#orphans.set(id, performance.now());
-      if (!present.has(id) && !this.#orphans.has(id)) this.#lines.remove(id);
+      if (!present.has(id) && !this.#orphans.has(id)) this.#known.remove(id);
     }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
     this.#own.renewAll();
   }
-}
-
-/** Resolves with the work, or after so long. */
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
-  clearTimeout(timer);
 }

@@ -1,7 +1,8 @@
 /**
- * Tickets as BullMQ keeps them: a queue for each tenant, a job for each ticket, named by its sandbox. BullMQ says who has
- * a job (a lock that ends by itself, see locks.ts), puts one back before younger ones, and frees those of a gateway that
- * died. Which tenant's turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0007).
+ * Tickets as BullMQ keeps them: a queue per tenant, a job per ticket, named after its sandbox. BullMQ knows who holds a
+ * job (a lock that expires by itself, see locks.ts), puts one back in front of younger ones, and frees those of a
+ * gateway that died. Whose turn it is, and whether there is room at all, is decided before a job is taken
+ * (docs/adr/0007).
  */
 import type * as BullModule from 'bullmq';
 import type { Job, Queue, Worker } from 'bullmq';
@@ -14,22 +15,22 @@ import { unavailable, type RedisLink } from '../redis/link.ts';
 import { OWNER_KEPT_MS } from '../redis/owners.ts';
 import { Script } from '../redis/script.ts';
 import { Locks } from './locks.ts';
-import type { Leave, Ticket } from './queue.ts';
+import type { Permit, Ticket } from './queue.ts';
 
 export interface TicketsOptions {
   link: RedisLink;
   log: Logger;
-  /** A ticket of a gateway that is not heard of for so long is another's to take. */
+  /** A ticket whose gateway has not renewed its lock for this long may be taken by another. */
   lockMs: number;
 }
 
-/** One ticket that this gateway has, until `done`, `back`, or the end of its lock. */
-export interface Taken extends Leave {
+/** A ticket that this gateway holds, until `done`, `back`, or the end of its lock. */
+export interface Taken extends Permit {
   readonly ticket: Ticket;
-  /** It is on a node, or nobody wants it. @throws ServiceError `node_unavailable` */
+  /** It is on a node, or nobody wants it any more. @throws ServiceError `node_unavailable` */
   done(): Promise<void>;
   /**
-   * To the front of its tenant's line. `nowhere`: no node has it, for sure.
+   * Puts it back at the front of its tenant's line. `nowhere`: certainly no node has it.
    * @throws ServiceError `node_unavailable`
    */
   back(nowhere?: boolean): Promise<void>;
@@ -42,21 +43,21 @@ interface Line {
 }
 
 const CALL_MS = 4_000;
-/** For tickets of gateways that died, while one lock lasts: all gateways together look no more often. */
+/** Looks for tickets of dead gateways during the life of one lock, all gateways together. */
 export const LOOKS = 4;
 /** BullMQ's priorities begin at 1, which goes first. */
 const MIDDLE_PRIORITY = 1_000_000;
 /** Tenants whose queue objects are kept; they hold no connection. */
 const MAX_LINES = 1_000;
 
-/** What a newer gateway asks of the node beyond what is known here goes to the node as it is. */
+/** Fields that a newer gateway added to the spec are passed to the node as they are. */
 const TicketData = z.object({
   spec: z.looseObject(SandboxSpec.shape),
   priority: z.number(),
   weight: z.number().optional(),
 });
 
-/** Whoever holds the lock of a ticket that still waits may write down the node that it sends it to. */
+/** The holder of the lock of a ticket that still waits may record the node that it sends it to. */
 const CLAIM = new Script(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lost' end
   if redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 then return 'ended' end
@@ -64,7 +65,7 @@ const CLAIM = new Script(`
   redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[4])
   return 'granted'`);
 
-/** Whoever holds the lock may say that the node which is written down does not have it. */
+/** The holder of the lock may record that the node does not have it after all. */
 const UNCLAIM = new Script(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
   return redis.call('DEL', KEYS[2])`);
@@ -91,7 +92,7 @@ export class Tickets {
     return new Tickets(await import('bullmq'), options);
   }
 
-  /** A ticket of this id that is there already stays as it is. @throws ServiceError `node_unavailable` */
+  /** An existing ticket of this id stays as it is. @throws ServiceError `node_unavailable` */
   async add(ticket: Ticket): Promise<void> {
     const { id, tenant } = ticket.spec;
     await this.#ask(() =>
@@ -104,7 +105,7 @@ export class Tickets {
     );
   }
 
-  /** The first of a tenant's line, if there is one that nobody else has. @throws ServiceError `node_unavailable` */
+  /** The first of a tenant's line that nobody else holds, if any. @throws ServiceError `node_unavailable` */
   async take(tenant: string): Promise<Taken | null> {
     const { worker } = this.#line(tenant);
     const token = `${this.#name}:${(this.#takes += 1)}`;
@@ -138,7 +139,9 @@ export class Tickets {
     };
   }
 
-  /** One that cannot be read here: its lock ends by itself, and a gateway of another version may have it then. */
+  /**
+   * A ticket that cannot be parsed here: its lock expires by itself, so that a gateway of another version can have it.
+   */
   async #pass(job: Job, token: string): Promise<void> {
     const id = String(job.id);
     const waits = await this.#link.run((client) => client.hexists(KEYS.waiting, id));
@@ -149,19 +152,22 @@ export class Tickets {
     if (waits === 0) await this.#ask(() => job.moveToCompleted(null, token, false));
   }
 
-  /** Nobody wants it: unless it has been taken, nobody is offered it. @throws ServiceError `node_unavailable` */
+  /**
+   * Removes a ticket that nobody wants any more, unless it is taken already.
+   * @throws ServiceError `node_unavailable`
+   */
   async drop(tenant: string, id: string): Promise<void> {
     await this.#ask(() => this.#line(tenant).queue.remove(id));
   }
 
-  /** It was sent to this node without leave, and nobody knows whether it is there. @throws ServiceError `node_unavailable` */
+  /** Records a node that got it without a permit and may or may not have it. @throws ServiceError `node_unavailable` */
   async tried(id: string, node: string): Promise<void> {
     await this.#link.run((client) => client.set(KEYS.owner(id), node, 'PX', OWNER_KEPT_MS));
   }
 
   /**
-   * Frees tickets whose gateways died; see BullMQ, "stalled". A look at which the lock is over already may be the second
-   * that finds it so, if the one before was `recoverMs` ago.
+   * Frees tickets of dead gateways (BullMQ calls such jobs "stalled"). BullMQ frees a job when two looks in a row find
+   * its lock expired.
    * @returns whether one was freed
    */
   async recover(tenant: string): Promise<boolean> {
@@ -180,7 +186,7 @@ export class Tickets {
     return (await CLAIM.run(this.#link, keys, [token, id, node, OWNER_KEPT_MS])) as never;
   }
 
-  /** The lock may be over by now, and the job another's: then there is nothing to say. */
+  /** The lock may have expired, and the job may be another gateway's: then there is nothing to do. */
   async #unlessLost(work: () => Promise<unknown>): Promise<void> {
     try {
       await this.#ask(work);
@@ -190,7 +196,7 @@ export class Tickets {
     }
   }
 
-  /** BullMQ waits for Redis as long as it takes; here it has a deadline, and its errors quote nothing. */
+  /** BullMQ waits for Redis indefinitely; this adds a deadline, and keeps its error texts out of ours. */
   async #ask<T>(work: () => Promise<T>): Promise<T> {
     if (!this.#link.up) throw unavailable();
     try {
@@ -218,7 +224,7 @@ export class Tickets {
     const { Queue, Worker, createRedisBackend } = this.#bull;
     const shared = { connection: this.#link.client, prefix: BULL_PREFIX, skipVersionCheck: true };
     const queue = new Queue(tenant, { ...shared, streams: { events: { maxLen: 0 } } });
-    // No function to run and no connection that blocks: jobs are taken one by one, when there is room for them.
+    // No processor function and no blocking connection: jobs are taken one by one, when there is room for them.
     const worker = new Worker(
       tenant,
       null,
@@ -227,12 +233,12 @@ export class Tickets {
         autorun: false,
         lockDuration: this.#lockMs,
         stalledInterval: Math.floor(this.#lockMs / LOOKS),
-        // A ticket is never given up because gateways died that had it.
+        // A ticket is never given up because gateways that held it died.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
       },
       (name, options) => createRedisBackend(name, options, {}),
     );
-    // An error that nobody listens for would end the process; whoever asked is told anyway.
+    // An `error` event without a listener would end the process; callers get the error anyway.
     queue.on('error', () => undefined);
     worker.on('error', () => undefined);
     return { queue, worker };

@@ -5,7 +5,7 @@ import type { SandboxRecord } from '../../protocol/node.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
 import { pick, type Need } from '../nodes/placement.ts';
-import type { Leave, Outcome, Ticket } from '../queue/queue.ts';
+import type { Permit, Outcome, Ticket } from '../queue/queue.ts';
 import { CreateSender } from './create-sender.ts';
 import type { Entry } from './entry.ts';
 import type { Store } from './store.ts';
@@ -50,11 +50,11 @@ export class Placer {
   }
 
   /** See `Offer`. */
-  offer(ticket: Ticket, leave?: Leave): Promise<Outcome> | null {
+  offer(ticket: Ticket, permit?: Permit): Promise<Outcome> | null {
     const { store, nodes } = this.#options;
     const entry = store.get(ticket.spec.id);
     if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
-    const tried = leave === undefined ? undefined : nodes().find(({ name }) => name === leave.triedOn);
+    const tried = permit === undefined ? undefined : nodes().find(({ name }) => name === permit.triedOn);
     if (tried !== undefined && !tried.up && tried.state !== 'lost') {
       // It may be there: that node is heard first, or given up as lost. Others of the tenant go meanwhile.
       const unclear = (): Outcome => ({ unclear: tried.name });
@@ -62,7 +62,7 @@ export class Placer {
     }
     const excluded = this.#excluded.get(entry.id);
     // Whoever sent it there did not hear the answer. The same id again is the same sandbox.
-    if (tried?.up === true && !excluded?.has(tried)) return this.#send(ticket, entry, tried, leave);
+    if (tried?.up === true && !excluded?.has(tried)) return this.#send(ticket, entry, tried, permit);
     let node = pick(nodes(), ticket.spec, { exclude: excluded });
     if (node === null && excluded !== undefined) {
       // Every other node is full: better a suspect than none, but only after a pause.
@@ -70,7 +70,7 @@ export class Placer {
       node = null;
     }
     if (node === null) return null;
-    return this.#send(ticket, entry, node, leave);
+    return this.#send(ticket, entry, node, permit);
   }
 
   /** It has a node, or an end. */
@@ -78,11 +78,11 @@ export class Placer {
     this.#excluded.delete(id);
   }
 
-  async #send(ticket: Ticket, entry: Entry, node: Node, leave: Leave | undefined): Promise<Outcome> {
+  async #send(ticket: Ticket, entry: Entry, node: Node, permit: Permit | undefined): Promise<Outcome> {
     const { store, observe } = this.#options;
     store.assign(entry, node);
     node.reserve(ticket.spec.image);
-    const refusal = leave === undefined ? null : await this.#ask(leave, entry, node);
+    const refusal = permit === undefined ? null : await this.#ask(permit, entry, node);
     if (refusal !== null) {
       if (entry.node === node && !entry.accepted) store.assign(entry, null);
       return refusal;
@@ -92,8 +92,8 @@ export class Placer {
     try {
       record = await this.#sender.send(node, ticket.spec);
     } catch (thrown) {
-      const outcome = this.#turnedDown(entry, node, ServiceError.from(thrown), leave);
-      return outcome === 'later' && leave?.triedOn === node.name ? await this.#bar(entry, node) : outcome;
+      const outcome = this.#turnedDown(entry, node, ServiceError.from(thrown), permit);
+      return outcome === 'later' && permit?.triedOn === node.name ? await this.#bar(entry, node) : outcome;
     }
     observe?.('accepted');
     this.#excluded.delete(entry.id);
@@ -103,20 +103,20 @@ export class Placer {
   }
 
   /** Null: the ticket may be sent to the node, in this very tick. */
-  async #ask(leave: Leave, entry: Entry, node: Node): Promise<Outcome | null> {
-    const said = await leave.claim(node.name).catch(() => 'unknown' as const);
+  async #ask(permit: Permit, entry: Entry, node: Node): Promise<Outcome | null> {
+    const said = await permit.claim(node.name).catch(() => 'unknown' as const);
     if (entry.ended || entry.accepted || said === 'ended' || said === 'gone') return 'placed';
-    if (said === 'unknown') return leave.triedOn === null ? 'later' : { unclear: leave.triedOn };
+    if (said === 'unknown') return permit.triedOn === null ? 'later' : { unclear: permit.triedOn };
     // A process that stood still in between finds here that its time is over, and sends nothing.
-    return said === 'granted' && leave.holds() ? null : 'lost';
+    return said === 'granted' && permit.holds() ? null : 'lost';
   }
 
-  #turnedDown(entry: Entry, node: Node, error: ServiceError, leave: Leave | undefined): Outcome {
+  #turnedDown(entry: Entry, node: Node, error: ServiceError, permit: Permit | undefined): Outcome {
     const { store, log, observe } = this.#options;
     // Its watch may have said already that it is there: then the answer alone was lost.
     if (entry.ended || entry.accepted) return 'placed';
-    if (leave !== undefined && error.code === 'sandbox_ended') {
-      // Barred there; see below. Had it been deleted, there would have been no leave.
+    if (permit !== undefined && error.code === 'sandbox_ended') {
+      // Barred there; see below. Had it been deleted, there would have been no permit.
       this.#exclude(entry.id, node);
       entry.sent = false;
       store.assign(entry, null);

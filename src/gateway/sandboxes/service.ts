@@ -1,4 +1,5 @@
-/** What can be done with sandboxes, whichever door the call came through. */
+/** Operations on sandboxes, for every API. */
+import { resolvesWithin } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
 import { CreateSandboxRequest, type Sandbox, type SandboxStatus } from '../../protocol/sandbox.ts';
@@ -36,7 +37,7 @@ export interface SandboxServiceDeps extends Omit<MakerDeps, 'takeBack'> {
 }
 
 const EXTEND_DEADLINE_MS = 10_000;
-/** A deletion answers after this long even if the node has not: it goes on, and the sandbox counts as ended. */
+/** A delete is answered after this long even if the node has not answered: it goes on in the background. */
 const DELETE_PATIENCE_MS = 10_000;
 const LEARNING_RETRY_MS = 200;
 const DEFAULT_PAGE = 100;
@@ -52,10 +53,10 @@ export class SandboxService {
   }
 
   /**
-   * Makes `request.count` sandboxes (one without it), and answers before any of them exists. The same idempotency key
-   * again: the same sandboxes, as they are then.
-   * @throws ServiceError `quota_exceeded`, `rate_limited` by the tenant's bounds, `capacity_exhausted` when the queue is
-   * full (none is made in any of these cases), `idempotency_conflict`, `draining`, `body_too_large`.
+   * Makes `request.count` sandboxes (default one), and answers before any of them exists. A repeated idempotency key
+   * gets the same sandboxes, in their current state.
+   * @throws ServiceError `quota_exceeded`, `rate_limited` by the tenant's bounds, `capacity_exhausted` when the queue
+   * is full (none is made in any of these cases), `idempotency_conflict`, `draining`, `body_too_large`.
    */
   async create(tenant: string, request: CreateSandboxRequest, idempotencyKey?: string): Promise<Sandbox[]> {
     this.#deps.lifecycle.assertOpen();
@@ -92,9 +93,9 @@ export class SandboxService {
   }
 
   /**
-   * Oldest first. A cursor stays good while sandboxes come and go: nothing is shown twice, and nothing that was there
-   * all the time is left out.
-   * @throws ServiceError `invalid_request` for a cursor that is none.
+   * Oldest first. A cursor stays valid while sandboxes come and go: none is listed twice, and none that existed all the
+   * time is left out.
+   * @throws ServiceError `invalid_request` for an invalid cursor.
    */
   list(
     tenant: string,
@@ -116,14 +117,14 @@ export class SandboxService {
     return { sandboxes: shown.map((entry) => this.#view(entry)), nextCursor: more ? encodeCursor(last) : null };
   }
 
-  /** It counts as deleted at once, wherever it is on its way. Deleting what has ended does nothing. */
+  /** It counts as deleted at once, even while it is being created. Deleting an ended sandbox does nothing. */
   async delete(tenant: string, id: string): Promise<Sandbox> {
     const entry = this.entry(tenant, id);
     await this.#delete(entry);
     return entry.view();
   }
 
-  /** Deletes all that fit and have not ended. Resolves with how many. */
+  /** Deletes all matching sandboxes that have not ended. Resolves with their number. */
   async deleteWhere(tenant: string, filter: SandboxFilter): Promise<number> {
     const entries = [...this.#deps.store.of(tenant, null)].filter((entry) => matches(entry, filter));
     const alive = entries.filter((entry) => !entry.ended).length;
@@ -142,11 +143,11 @@ export class SandboxService {
 
   /** Counts as a use of the sandbox: its idle timeout starts anew. */
   async keepAlive(tenant: string, id: string): Promise<Sandbox> {
-    // By the clock of its node, which has said so.
+    // No `sentAtMs`: the expiry was reported by the node, in its own clock.
     return this.#extend(tenant, id, { expiresAtMs: this.entry(tenant, id).record.expiresAtMs });
   }
 
-  /** What those of a tenant that are alive come to, as far as this gateway knows. */
+  /** Total resources of a tenant's live sandboxes, as far as this gateway knows. */
   usage(tenant: string): { sandboxes: number; cpus: number; memoryMb: number } {
     const sum = { sandboxes: 0, cpus: 0, memoryMb: 0 };
     for (const { ended, record } of this.#deps.store.of(tenant, null)) {
@@ -158,7 +159,10 @@ export class SandboxService {
     return { ...sum, cpus: Math.round(sum.cpus * 1000) / 1000 };
   }
 
-  /** Each change of a tenant's sandboxes, until the returned function is called. The listener never throws. */
+  /**
+   * Calls the listener on each change of a tenant's sandboxes, until the returned function is called. It must not
+   * throw.
+   */
   subscribe(tenant: string, listener: (sandbox: Sandbox) => void): () => void {
     return this.#deps.store.onChange((entry) => {
       if (entry.tenant === tenant) listener(entry.view());
@@ -170,7 +174,10 @@ export class SandboxService {
     return this.#deps.queue.position(id);
   }
 
-  /** The node that has it, if a stream can be opened there now. @throws ServiceError `sandbox_not_found`, `sandbox_ended` */
+  /**
+   * The node that has it, if a stream can be opened there now.
+   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`
+   */
   locateNow(tenant: string, id: string): Node | null {
     if (this.#deps.arrivals.mayCome(id)) return null;
     const entry = this.#alive(tenant, id);
@@ -178,7 +185,7 @@ export class SandboxService {
   }
 
   /**
-   * The node that has it, as soon as a stream can be opened there: this is where calls that come early wait in line.
+   * The node that has it, as soon as a stream can be opened there. Calls that come early wait here.
    * @throws ServiceError `sandbox_not_found`, `sandbox_ended`, `node_unavailable`, `capacity_exhausted`, the signal's
    * reason.
    */
@@ -205,10 +212,10 @@ export class SandboxService {
     const { store, registry, queue } = this.#deps;
     const entry = store.get(id);
     if (entry === undefined && (registry.learning || !queue.informed)) {
-      const message = 'This server does not know all sandboxes now.';
+      const message = 'This server does not know all sandboxes yet.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
-    // Another tenant's sandbox is not told from one that never was.
+    // Another tenant's sandbox must look like one that never existed.
     if (entry === undefined || entry.tenant !== tenant) throw new ServiceError('sandbox_not_found');
     return entry;
   }
@@ -220,11 +227,11 @@ export class SandboxService {
     throw new ServiceError('sandbox_ended', message ?? undefined, { details: { status, reason } });
   }
 
-  /** One that was made under this key before, perhaps through another gateway a moment ago. */
+  /** A sandbox that was made under this key before, perhaps through another gateway a moment ago. */
   async #made(tenant: string, id: string): Promise<Sandbox> {
     await this.#deps.arrivals.settle(id);
     if (this.#deps.store.get(id) !== undefined) return this.get(tenant, id);
-    const message = 'The sandbox was made through another server, and its node cannot be heard here now.';
+    const message = 'The sandbox was made through another server, and this one is not connected to its node right now.';
     throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
   }
 
@@ -241,12 +248,9 @@ export class SandboxService {
     store.end(entry, 'deleted', null);
     const gone = [
       ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted')]),
-      ...(entry.accepted ? [] : [Promise.resolve(queue.bury(entry.record))]),
+      ...(entry.accepted ? [] : [Promise.resolve(queue.recordEnd(entry.record))]),
     ];
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, DELETE_PATIENCE_MS)));
-    await Promise.race([Promise.all(gone), late]);
-    clearTimeout(timer);
+    await resolvesWithin(Promise.all(gone), DELETE_PATIENCE_MS);
   }
 
   async #extend(tenant: string, id: string, until: { expiresAtMs: number; sentAtMs?: number }): Promise<Sandbox> {

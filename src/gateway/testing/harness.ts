@@ -9,7 +9,7 @@ import { buildApp } from '../app.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { Door } from '../doors/door.ts';
 import { createNativeDoor, nativeRoutes } from '../doors/native/door.ts';
-import { openShared, type SharedTimes } from '../redis/shared.ts';
+import { openShared, type SharedTimes } from '../redis/shared-state.ts';
 import { startServices, type RunningServices } from '../services.ts';
 import { Documented } from './documented.ts';
 import { FakeNode } from './fake-node.ts';

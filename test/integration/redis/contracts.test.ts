@@ -6,7 +6,7 @@ import { RedisLeader } from '../../../src/gateway/leader/redis-leader.ts';
 import { queueContract } from '../../../src/gateway/queue/contract.ts';
 import { SharedQueue } from '../../../src/gateway/queue/shared-queue.ts';
 import { Tickets } from '../../../src/gateway/queue/tickets.ts';
-import { WaitingRoom } from '../../../src/gateway/queue/waiting-room.ts';
+import { WaitingList } from '../../../src/gateway/queue/waiting-list.ts';
 import { RedisCounters } from '../../../src/gateway/redis/counters.ts';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
@@ -78,8 +78,8 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
       const { links, close } = await openLinks();
       const [link] = links;
       const tickets = await Tickets.open({ link, log: silent, lockMs: 4_000 });
-      const room = new WaitingRoom(link, silent);
-      const queue = new SharedQueue({ link, room, tickets, log: silent, max, recoverMs: 20_000 });
+      const waitingList = new WaitingList(link, silent);
+      const queue = new SharedQueue({ link, waitingList, tickets, log: silent, max, recoverMs: 20_000 });
       return {
         queue,
         close: async () => {
@@ -127,17 +127,17 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     const [cut, kept] = a.leading ? links : ([links[1], links[0]] as const);
     const terms: number[] = [];
     second.every(10, 'note the term', (term) => Promise.resolve(void terms.push(term)));
-    const room = new WaitingRoom(kept, silent);
-    await room.end({ ...pendingRecord({} as SandboxSpec), id: 'sbx-1', endedAtMs: 1 });
+    const waitingList = new WaitingList(kept, silent);
+    await waitingList.end({ ...pendingRecord({} as SandboxSpec), id: 'sbx-1', endedAtMs: 1 });
     const ended = (): Promise<number> => kept.run((client) => client.hlen(KEYS.ended));
 
     cut.client.disconnect();
     await until(() => second.leading && terms.length > 0, LIMIT_MS, 'the other to lead');
     expect(first.leading).toBe(false);
     expect(terms[0]).toBe(2);
-    await room.forgetOld(Date.now(), 1);
+    await waitingList.forgetOld(Date.now(), 1);
     expect(await ended()).toBe(1);
-    await room.forgetOld(Date.now(), 2);
+    await waitingList.forgetOld(Date.now(), 2);
     expect(await ended()).toBe(0);
     await Promise.all(leaders.map((leader) => leader.stop()));
     await close();

@@ -1,10 +1,13 @@
-/** A gateway in a process of its own: see killable.ts, which says over IPC what it is to be and is told where it listens. */
+/**
+ * A gateway in a process of its own: see killable.ts, which says over IPC what it is to be and is told where it
+ * listens.
+ */
 import { once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';
 import { buildApp } from '../../../src/gateway/app.ts';
 import { createNativeDoor } from '../../../src/gateway/doors/native/door.ts';
 import { createPrimeDoor } from '../../../src/gateway/doors/prime/door.ts';
-import { openShared } from '../../../src/gateway/redis/shared.ts';
+import { openShared } from '../../../src/gateway/redis/shared-state.ts';
 import { startServices } from '../../../src/gateway/services.ts';
 import { parseTenants } from '../../../src/gateway/tenants/file.ts';
 import { TEST_CONFIG } from '../../../src/gateway/testing/harness.ts';

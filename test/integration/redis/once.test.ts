@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Tickets } from '../../../src/gateway/queue/tickets.ts';
-import { WaitingRoom } from '../../../src/gateway/queue/waiting-room.ts';
+import { WaitingList } from '../../../src/gateway/queue/waiting-list.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { silent } from '../../../src/lib/logger.ts';
@@ -61,8 +61,8 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
       await Tickets.open({ link, log: silent, lockMs }),
       await Tickets.open({ link, log: silent, lockMs }),
     ];
-    const room = new WaitingRoom(link, silent);
-    await room.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10);
+    const waitingList = new WaitingList(link, silent);
+    await waitingList.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10);
     await a.add({ spec: SPEC, priority: 0 });
 
     const first = await a.take(SPEC.tenant);
@@ -83,9 +83,9 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     expect(await first?.claim('node-1')).toBe('lost');
     await first?.done();
     expect(await second!.claim('node-2')).toBe('granted');
-    await room.end({ ...pendingRecord(SPEC), status: 'TERMINATED', reason: 'deleted', endedAtMs: Date.now() });
+    await waitingList.end({ ...pendingRecord(SPEC), status: 'TERMINATED', reason: 'deleted', endedAtMs: Date.now() });
     expect(await second!.claim('node-2')).toBe('ended');
-    expect(await room.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10)).toBe('ended');
+    expect(await waitingList.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10)).toBe('ended');
     await second!.done();
     await Promise.all([a.close(), b.close()]);
     await link.stop();

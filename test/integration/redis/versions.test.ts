@@ -2,7 +2,7 @@
 import { Queue } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Tickets } from '../../../src/gateway/queue/tickets.ts';
-import { WaitingRoom } from '../../../src/gateway/queue/waiting-room.ts';
+import { WaitingList } from '../../../src/gateway/queue/waiting-list.ts';
 import { BULL_PREFIX } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
 import { silent } from '../../../src/lib/logger.ts';
@@ -25,13 +25,13 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
   let redis: RedisServer;
   let link: RedisLink;
   let tickets: Tickets;
-  let room: WaitingRoom;
+  let waitingList: WaitingList;
   beforeAll(async () => {
     redis = await RedisServer.start();
     link = await RedisLink.open({ url: redis.url(), log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
     tickets = await Tickets.open({ link, log: silent, lockMs: 400 });
-    room = new WaitingRoom(link, silent);
+    waitingList = new WaitingList(link, silent);
   });
   afterAll(async () => {
     await tickets?.close();
@@ -54,13 +54,13 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
 
   test('that cannot be read is left to others as long as it waits', async () => {
     const spec = specOf(2, { network: 'some of it' });
-    await room.announce({ record: pendingRecord(spec), priority: 0, weight: 1 }, 10);
+    await waitingList.announce({ record: pendingRecord(spec), priority: 0, weight: 1 }, 10);
     await write(spec);
     expect(await tickets.take(TENANT)).toBeNull();
     expect(await jobs()).toBe(0);
     await until(async () => await tickets.recover(TENANT), LIMIT_MS, 'it to be free');
     expect(await jobs()).toBe(1);
-    await room.gone(spec.id);
+    await waitingList.gone(spec.id);
     expect(await tickets.take(TENANT)).toBeNull();
     // Nobody waits for it: it is thrown away.
     expect(await link.client.exists(`${BULL_PREFIX}:${TENANT}:${spec.id}`)).toBe(0);
@@ -73,10 +73,10 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
       reason: 'evicted',
       endedAtMs: Date.now(),
     } as const;
-    await room.end(record as never);
+    await waitingList.end(record as never);
     const ended: unknown[] = [];
     const nothing = (): void => undefined;
-    room.start({
+    waitingList.start({
       waits: nothing,
       ended: nothing,
       withdrawn: nothing,
@@ -85,6 +85,6 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
     });
     await until(() => ended.length > 0, LIMIT_MS, 'the list to be read');
     expect(ended).toMatchObject([{ id: record.id, status: 'ERROR', reason: 'internal' }]);
-    room.stop();
+    waitingList.stop();
   });
 });

@@ -1,23 +1,23 @@
-/** Serves the shared queue: as long as nodes have room it takes tickets, tenants in turn, and sees each to a node. */
+/** Serves the shared queue: while nodes have room it takes tickets, tenants in turn, and brings each one to a node. */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
 import type { RedisLink } from '../redis/link.ts';
-import type { Known, KnownLines } from './known-lines.ts';
-import type { Owed } from './owed.ts';
+import type { Known, KnownQueue } from './known-queue.ts';
+import type { Outbox } from './outbox.ts';
 import { weightOf, type Offer, type Outcome } from './queue.ts';
 import type { Taken, Tickets } from './tickets.ts';
-import type { WaitingRoom } from './waiting-room.ts';
+import type { WaitingList } from './waiting-list.ts';
 
-export interface QueueServerOptions {
+export interface DispatcherOptions {
   link: RedisLink;
-  room: WaitingRoom;
+  waitingList: WaitingList;
   tickets: Tickets;
-  lines: KnownLines;
-  owed: Owed;
+  known: KnownQueue;
+  outbox: Outbox;
   log: Logger;
-  /** Tickets of gateways that died are looked for this often, while anything waits. */
+  /** How often to look for tickets of dead gateways while anything waits. */
   recoverMs: number;
   /** A node has it. */
   onPlaced: (id: string) => void;
@@ -25,22 +25,22 @@ export interface QueueServerOptions {
 
 /** Tickets that this gateway has taken and not yet placed. */
 const MAX_TAKEN = 64;
-/** Tenants of whom lost tickets are looked for at once. */
+/** Tenants whose lost tickets are looked for in one go. */
 const MAX_RECOVERED = 64;
 
-export class QueueServer {
-  readonly #options: QueueServerOptions;
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
   readonly #stopping = new AbortController();
   /** Tickets that this gateway has taken, on their way to a node or back. */
   readonly #finishing = new Set<Promise<void>>();
   #offer: Offer | null = null;
   #recoveredAt = -Infinity;
-  /** How many tenants have had their look in this round. */
+  /** Index of the next tenant whose lost tickets are looked for. */
   #recovered = 0;
   #serving = false;
   #serveAgain = false;
 
-  constructor(options: QueueServerOptions) {
+  constructor(options: DispatcherOptions) {
     this.#options = options;
   }
 
@@ -48,9 +48,9 @@ export class QueueServer {
     this.#offer = offer;
   }
 
-  /** There may be room, or somebody who waits for it. Costs nothing where nobody does. */
+  /** There may be room, or something new that waits. Costs nothing when nothing waits. */
   wake(): void {
-    if (this.#options.lines.size === 0) return;
+    if (this.#options.known.size === 0) return;
     this.#serveAgain = true;
     if (this.#serving || this.#stopping.signal.aborted) return;
     this.#serving = true;
@@ -58,40 +58,40 @@ export class QueueServer {
     background(serving, 'serve the shared queue', this.#options.log);
   }
 
-  /** Takes nothing more. Resolves once what is in hand is on a node or back. */
+  /** Takes no more tickets. Resolves once those in hand are on a node or back in the queue. */
   async stop(): Promise<void> {
     this.#stopping.abort(new ServiceError('cancelled'));
     await Promise.all(this.#finishing);
   }
 
   async #serve(): Promise<void> {
-    const { link, lines } = this.#options;
+    const { link, known } = this.#options;
     while (this.#serveAgain && link.up && !this.#stopping.signal.aborted) {
       this.#serveAgain = false;
       this.#recover();
       const stuck = new Set<string>();
-      for (let one = lines.next(stuck); one !== undefined; one = lines.next(stuck)) {
+      for (let one = known.next(stuck); one !== undefined; one = known.next(stuck)) {
         if (this.#finishing.size >= MAX_TAKEN) return;
         if (!(await this.#serveTenant(one))) stuck.add(one.tenant);
       }
     }
   }
 
-  /** Takes the first ticket of the tenant and offers it. False: nothing of this tenant can go now. */
+  /** Takes the tenant's first ticket and offers it. False: nothing of this tenant can go now. */
   async #serveTenant({ tenant, record }: Known): Promise<boolean> {
-    const { lines, tickets, log } = this.#options;
-    if (!lines.fits(record)) return false;
+    const { known, tickets, log } = this.#options;
+    if (!known.fits(record)) return false;
     const taken = await tickets.take(tenant).catch(() => null);
     if (taken === null) return false;
     const { id } = taken.ticket.spec;
-    if (lines.get(id) === undefined) lines.tell(pendingRecord(taken.ticket.spec));
+    if (known.get(id) === undefined) known.tell(pendingRecord(taken.ticket.spec));
     const outcome = this.#offer?.(taken.ticket, taken) ?? null;
     if (outcome === null) {
       await taken.back().catch(() => undefined);
       return false;
     }
-    lines.remove(id);
-    lines.served(tenant);
+    known.remove(id);
+    known.served(tenant);
     const finished = this.#finish(taken, outcome).finally(() => {
       this.#finishing.delete(finished);
       this.wake();
@@ -102,28 +102,28 @@ export class QueueServer {
   }
 
   async #finish(taken: Taken, outcome: Promise<Outcome>): Promise<void> {
-    const { lines, room, owed, onPlaced } = this.#options;
+    const { known, waitingList, outbox, onPlaced } = this.#options;
     const { spec, priority } = taken.ticket;
     const what = await outcome;
     if (what === 'placed') {
       onPlaced(spec.id);
-      // Told late, the ticket is taken once more, and whoever takes it finds that it waits no longer.
-      await owed.owe(`gone ${spec.id}`, () => room.gone(spec.id));
+      // If this arrives late, another gateway takes the ticket once more and finds that it does not wait any more.
+      await outbox.send(`gone ${spec.id}`, () => waitingList.gone(spec.id));
       await taken.done().catch(() => undefined);
       return;
     }
-    lines.enter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) }, true);
-    // Told late or never, its lock ends by itself.
+    known.enter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) }, true);
+    // If this fails, the lock expires by itself.
     await taken.back(what === 'later').catch(() => undefined);
   }
 
-  /** Looks for tickets whose gateways died: of so many tenants at a time, all in turn. */
+  /** Looks for tickets of dead gateways, a bounded number of tenants at a time, all in turn. */
   #recover(): void {
-    const { tickets, lines, recoverMs } = this.#options;
+    const { tickets, known, recoverMs } = this.#options;
     const now = performance.now();
     if (now - this.#recoveredAt < recoverMs) return;
     this.#recoveredAt = now;
-    const tenants = lines.tenants;
+    const tenants = known.tenants;
     const first = this.#recovered >= tenants.length ? 0 : this.#recovered;
     this.#recovered = first + MAX_RECOVERED;
     for (const tenant of tenants.slice(first, this.#recovered)) {

@@ -1,7 +1,7 @@
 /**
- * What every gateway knows of the sandboxes that wait, wherever they were asked for: a copy of what Redis holds, read
- * once and then kept up by messages. Each message has a number; whoever misses one reads everything anew. No secret is
- * in it. A sandbox that ended while it waited is remembered for an hour, so that no gateway brings it to life again.
+ * The list of waiting sandboxes that all gateways share: a local copy of what Redis holds, read once and then kept up
+ * to date by messages. Messages are numbered; a gateway that misses one reads everything again. The list holds no
+ * secrets. A sandbox that ended while it waited is remembered for an hour, so that no gateway starts it after all.
  */
 import * as z from 'zod';
 import { background } from '../../lib/background.ts';
@@ -11,14 +11,14 @@ import { SandboxRecord } from '../../protocol/node.ts';
 import { GATEWAYS } from '../leader/redis-leader.ts';
 import { KEYS } from '../redis/keys.ts';
 import type { RedisLink } from '../redis/link.ts';
-import { shareOf, type NoPlace } from './places.ts';
+import { shareOf, type QueueRefusal } from './fair-share.ts';
 import { ANNOUNCE, END, FORGET, GONE, READ, WITHDRAW } from './scripts.ts';
 
 export const WaitingItem = z.object({
   record: SandboxRecord,
   priority: z.number(),
   weight: z.number(),
-  /** The gateway through which it was asked for last. */
+  /** The gateway that announced it last. */
   by: z.string().optional(),
 });
 export type WaitingItem = z.infer<typeof WaitingItem>;
@@ -30,34 +30,34 @@ const Message = z.discriminatedUnion('type', [
   z.object({ type: z.literal('gone'), sequence: z.number(), id: z.string() }),
 ]);
 
-export interface RoomEvents {
+export interface WaitingListEvents {
   waits(item: WaitingItem): void;
   ended(record: SandboxRecord): void;
-  /** Whoever asked for it was turned down: it never came to be, unless somebody has made it meanwhile. */
+  /** The create was refused: the sandbox never existed, unless another gateway has made it meanwhile. */
   withdrawn(record: SandboxRecord): void;
-  /** It waits no more: a node has it. */
+  /** It does not wait any more: a node has it. */
   gone(id: string): void;
   /**
-   * All that waits and all that ended, after a time in which messages may have been missed. `lost`: Redis has lost what it
-   * had, and that something is not there says nothing.
+   * Everything that waits and everything that ended, after messages may have been missed. `lost`: Redis has lost its
+   * data, so that absence from the list means nothing.
    */
   all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void;
 }
 
-/** Records of the ended; above it the oldest go before their hour. */
+/** Records of ended sandboxes; above this the oldest are dropped before their hour. */
 const MAX_ENDED = 50_000;
 const REREAD_PAUSE_MS = 500;
 
-export class WaitingRoom {
+export class WaitingList {
   readonly #link: RedisLink;
   readonly #log: Logger;
   readonly #feed: string;
-  #events: RoomEvents | null = null;
-  /** Number of the last message that the copy knows of; null: there is no copy. */
+  #events: WaitingListEvents | null = null;
+  /** Number of the last message that is in the copy; null: there is no copy. */
   #sequence: number | null = null;
-  /** Of what was read last; null: nothing was yet. */
+  /** Era of the data read last (see KEYS.era); null: nothing was read yet. */
   #era: string | null = null;
-  /** Number of the last message that was heard at all. */
+  /** Number of the last message received at all. */
   #heard = 0;
   #reading = false;
   #readAgain = false;
@@ -69,12 +69,12 @@ export class WaitingRoom {
     this.#feed = KEYS.feed(link.client.options.db ?? 0);
   }
 
-  /** Whether the copy is what Redis holds, as far as anybody can know. */
+  /** Whether the copy matches what Redis holds, as far as can be known here. */
   get current(): boolean {
     return this.#sequence !== null && this.#link.up && this.#link.hears;
   }
 
-  start(events: RoomEvents): void {
+  start(events: WaitingListEvents): void {
     this.#events = events;
     this.#link.listen(this.#feed, {
       message: (text) => this.#hear(text),
@@ -87,15 +87,15 @@ export class WaitingRoom {
     clearTimeout(this.#timer);
   }
 
-  /** @throws ServiceError `node_unavailable`: it may have been written down. */
-  async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | NoPlace> {
+  /** @throws ServiceError `node_unavailable`: it may have been written all the same. */
+  async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | QueueRefusal> {
     const { id, tenant } = item.record;
     const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.places];
     const text = JSON.stringify(item);
     return (await ANNOUNCE.run(this.#link, keys, [id, text, max, this.#feed, tenant, shareOf(max)])) as never;
   }
 
-  /** It has ended: that stands against whatever else is under way. @throws ServiceError `node_unavailable` */
+  /** Marks it as ended, which wins over whatever else is under way. @throws ServiceError `node_unavailable` */
   async end(record: SandboxRecord): Promise<void> {
     const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt, KEYS.places];
     const text = JSON.stringify(record);
@@ -109,9 +109,10 @@ export class WaitingRoom {
   }
 
   /**
-   * Whoever asked for it was turned down. The id stays free: a call of the same key may have it again, and what was asked
-   * for through another gateway since stays.
-   * @param ended what it has come to @param by who announced it
+   * Removes a sandbox whose create was refused, unless another gateway has announced it since. The id stays usable: a
+   * retry with the same key gets it again.
+   * @param ended its final record
+   * @param by the gateway that announced it
    * @throws ServiceError `node_unavailable`
    */
   async withdraw(ended: SandboxRecord, by: string): Promise<void> {
@@ -119,7 +120,7 @@ export class WaitingRoom {
     await WITHDRAW.run(this.#link, keys, [ended.id, by, JSON.stringify(ended), this.#feed]);
   }
 
-  /** Whether somebody waits for it, by the word of Redis. @throws ServiceError `node_unavailable` */
+  /** Whether it waits, according to Redis. @throws ServiceError `node_unavailable` */
   async holds(id: string): Promise<boolean> {
     return (await this.#link.run((client) => client.hexists(KEYS.waiting, id))) === 1;
   }
@@ -129,7 +130,7 @@ export class WaitingRoom {
     await GONE.run(this.#link, [KEYS.waiting, KEYS.sequence, KEYS.places], [id, this.#feed]);
   }
 
-  /** Lets go of the dead after their hour; for the leader of this term. @throws ServiceError `node_unavailable` */
+  /** Drops ended records after their hour; for the leader of this term. @throws ServiceError `node_unavailable` */
   async forgetOld(now: number, term: number): Promise<void> {
     const keys = [KEYS.ended, KEYS.endedAt, KEYS.term(GATEWAYS)];
     await FORGET.run(this.#link, keys, [term, now - TOMBSTONE_KEPT_MS]);
@@ -154,7 +155,7 @@ export class WaitingRoom {
     }
   }
 
-  /** Reads everything; once more if anything calls for it meanwhile. */
+  /** Reads everything; once more if a message calls for it meanwhile. */
   #read(): void {
     this.#sequence = null;
     this.#readAgain = true;
@@ -172,14 +173,14 @@ export class WaitingRoom {
         const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.era];
         const answer = await READ.run(this.#link, keys, [crypto.randomUUID()]);
         const [era, sequence, waiting, ended] = answer as [string, string, string[], string[]];
-        // Messages that come while this is under way are dropped; one that this does not know of calls for another look.
+        // Messages that arrive during the read are dropped; one that is newer than the answer calls for another read.
         if (this.#readAgain || this.#heard > Number(sequence)) {
           this.#readAgain = true;
           continue;
         }
         this.#sequence = Number(sequence);
         const lost = era !== '' && this.#era !== null && era !== this.#era;
-        if (lost) this.#log.warn({}, 'redis has lost what it had: what was let in here is written down again');
+        if (lost) this.#log.warn({}, 'redis lost its data: the tickets accepted here are written again');
         if (era !== '') this.#era = era;
         this.#events.all(
           waiting.flatMap((text) => parse(WaitingItem, text) ?? []),
@@ -187,7 +188,7 @@ export class WaitingRoom {
           lost,
         );
       } catch {
-        // Away again: joining anew reads again. If only the answer was late, nothing else would.
+        // Redis is away again: joining reads again. If only the answer was late, this timer does.
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#read(), REREAD_PAUSE_MS);
         this.#timer.unref();

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Lines, type Waiting } from './lines.ts';
+import { FairQueue, type Waiting } from './fair-queue.ts';
 
 const NOBODY: ReadonlySet<string> = new Set();
 const waiting = fc.record({
@@ -12,7 +12,7 @@ const waiting = fc.record({
 test('the position of each is how many go before it', () => {
   fc.assert(
     fc.property(fc.array(waiting, { minLength: 1, maxLength: 30 }), fc.nat(10), (all, served) => {
-      const lines = new Lines<Waiting>();
+      const lines = new FairQueue<Waiting>();
       for (const [i, one] of all.entries()) lines.add({ id: `sbx-${i}`, ...one });
       const goNext = (): string | undefined => {
         const one = lines.next(NOBODY);
@@ -32,7 +32,7 @@ test('the position of each is how many go before it', () => {
 });
 
 test('a tenant that waits for thousands is one place ahead of another’s first', () => {
-  const lines = new Lines<Waiting>();
+  const lines = new FairQueue<Waiting>();
   for (let i = 0; i < 10_000; i++) lines.add({ id: `many-${i}`, tenant: 'many', priority: 0, weight: 1 });
   lines.add({ id: 'one', tenant: 'one', priority: 0, weight: 1 });
   expect([lines.position('many-0'), lines.position('one'), lines.position('many-1')]).toEqual([0, 1, 2]);

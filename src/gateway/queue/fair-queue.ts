@@ -1,27 +1,27 @@
-/** Who waits, in a line for each tenant, and whose turn it is: tenants take turns, by their weight. */
+/** A weighted round-robin queue: one line per tenant, and tenants take turns by their weight. */
 
 export interface Waiting {
   readonly id: string;
   readonly tenant: string;
   /** Higher goes first within a tenant. */
   readonly priority: number;
-  /** How many of its tenant go in one turn; at least 1. */
+  /** How many of this tenant go in one turn; at least 1. */
   readonly weight: number;
 }
 
 interface Line<T> {
   waiting: T[];
-  /** How many more go before the turn is the next tenant's. */
+  /** How many more of this tenant go before it is the next tenant's turn. */
   turns: number;
 }
 
-export class Lines<T extends Waiting> {
-  /** In the order in which their turns come. */
+export class FairQueue<T extends Waiting> {
+  /** By tenant, in the order of their turns. */
   readonly #lines = new Map<string, Line<T>>();
   readonly #all = new Map<string, T>();
   readonly #goesBefore: (a: T, b: T) => boolean;
 
-  /** @param goesBefore of two with one priority; without it the first to come is the first. */
+  /** @param goesBefore orders two items of the same priority; first come, first served without it. */
   constructor(goesBefore: (a: T, b: T) => boolean = () => false) {
     this.#goesBefore = goesBefore;
   }
@@ -30,7 +30,7 @@ export class Lines<T extends Waiting> {
     return this.#all.size;
   }
 
-  /** Those of whom one waits, in no order that means anything. */
+  /** Tenants with anything waiting, in a stable order that says nothing about turns. */
   get tenants(): string[] {
     return [...this.#lines.keys()].sort();
   }
@@ -44,7 +44,7 @@ export class Lines<T extends Waiting> {
     return this.#lines.get(tenant)?.waiting.length ?? 0;
   }
 
-  /** How many wait of the tenant of which most do. */
+  /** Length of the longest line. */
   get longest(): number {
     let most = 0;
     for (const { waiting } of this.#lines.values()) most = Math.max(most, waiting.length);
@@ -59,13 +59,13 @@ export class Lines<T extends Waiting> {
     return this.#all.values();
   }
 
-  /** `ahead`: before all of its priority. */
+  /** `ahead`: in front of everything of the same priority. */
   add(one: T, ahead = false): void {
     let line = this.#lines.get(one.tenant);
     if (line === undefined) this.#lines.set(one.tenant, (line = { waiting: [], turns: one.weight }));
     const behind = (other: T): boolean =>
       other.priority < one.priority || (other.priority === one.priority && (ahead || this.#goesBefore(one, other)));
-    // Nearly always the newest is the last: then nobody is looked at but the one before it.
+    // The newest nearly always goes last, so compare with the last one before searching.
     const last = line.waiting.at(-1);
     const at = last === undefined || !behind(last) ? line.waiting.length : line.waiting.findIndex(behind);
     line.waiting.splice(at, 0, one);
@@ -82,7 +82,7 @@ export class Lines<T extends Waiting> {
     if (waiting.length === 0) this.#lines.delete(one.tenant);
   }
 
-  /** The first of the line whose turn it is, of those tenants that are not stuck. */
+  /** Head of the line whose turn it is, skipping the tenants in `stuck`. */
   next(stuck: ReadonlySet<string>): T | undefined {
     for (const [tenant, { waiting }] of this.#lines) {
       if (waiting[0] !== undefined && !stuck.has(tenant)) return waiting[0];
@@ -90,7 +90,7 @@ export class Lines<T extends Waiting> {
     return undefined;
   }
 
-  /** One of this tenant has gone: when its turn is over, all others come before its next. */
+  /** One of this tenant has left the queue. Once its turn is used up, the tenant moves behind all others. */
   served(tenant: string): void {
     const line = this.#lines.get(tenant);
     if (line === undefined) return;
@@ -101,13 +101,13 @@ export class Lines<T extends Waiting> {
     this.#lines.set(tenant, line);
   }
 
-  /** How many go before it, from 0, if all can go and nobody comes; null when it does not wait. */
+  /** How many go before it (0: next), if all fit and nobody joins; null when it does not wait. */
   position(id: string): number | null {
     const one = this.#all.get(id);
     const own = one === undefined ? undefined : this.#lines.get(one.tenant);
     if (one === undefined || own === undefined) return null;
     const place = own.waiting.indexOf(one);
-    // How often the turn of its own line is over before it goes.
+    // How many turns of its own line are over before it goes.
     const over = place < own.turns ? 0 : 1 + roundsOf(own, place - own.turns);
     let before = place;
     let behind = false;
@@ -124,15 +124,15 @@ export class Lines<T extends Waiting> {
   }
 }
 
-/** How many of a line go in so many turns of it, of which the first may have begun. */
+/** How many of a line go in its next `count` turns, the first of which may have begun already. */
 function wentIn<T extends Waiting>({ waiting, turns }: Line<T>, count: number): number {
   let went = count === 0 ? 0 : Math.min(turns, waiting.length);
-  // The first of a turn says how long it is.
+  // The weight of the first in a turn is the length of that turn.
   for (let turn = 1; turn < count && went < waiting.length; turn++) went += waiting[went]?.weight ?? 1;
   return Math.min(went, waiting.length);
 }
 
-/** How many whole turns go before the one in which this place, counted from the end of the turn under way, has its own. */
+/** How many whole turns pass before the one that `place` goes in; `place` counts from the end of the current turn. */
 function roundsOf<T extends Waiting>({ waiting, turns }: Line<T>, place: number): number {
   let rounds = 0;
   for (let at = 0; ; rounds++) {

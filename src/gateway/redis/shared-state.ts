@@ -1,4 +1,4 @@
-/** What gateways must share, in one of its two forms: in the memory of a single gateway, or in Redis. */
+/** The state that gateways share: in memory for a single gateway, in Redis for several. */
 import type { Logger } from '../../lib/logger.ts';
 import type { GatewayConfig } from '../config.ts';
 import { MemoryIdempotencyStore } from '../idempotency/memory-store.ts';
@@ -11,7 +11,7 @@ import { MemoryQueue } from '../queue/memory-queue.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import { SharedQueue } from '../queue/shared-queue.ts';
 import { LOOKS, Tickets } from '../queue/tickets.ts';
-import { WaitingRoom } from '../queue/waiting-room.ts';
+import { WaitingList } from '../queue/waiting-list.ts';
 import type { Owners } from '../sandboxes/rivals.ts';
 import type { TenantCounters } from '../tenants/counters.ts';
 import { MemoryCounters } from '../tenants/memory-counters.ts';
@@ -19,19 +19,19 @@ import { RedisCounters } from './counters.ts';
 import { RedisLink } from './link.ts';
 import { redisOwners } from './owners.ts';
 
-export interface Shared {
+export interface SharedState {
   readonly queue: PlacementQueue;
-  /** Keys of creates. Those of commands need no store: the id of a command is made of its key. */
+  /** Keys of creates. Keys of commands need no store: the id of a command is derived from its key. */
   readonly idempotency: IdempotencyStore;
   readonly counters: TenantCounters;
   readonly leader: Leader;
-  /** Null: there is one gateway, and the node that it sent a sandbox to last keeps it. */
+  /** Null with a single gateway: the node that it sent a sandbox to last keeps it. */
   readonly owners: Owners | null;
-  /** Milliseconds since 1970, by the clock that all gateways go by. */
+  /** Milliseconds since 1970, by the clock that all gateways share. */
   now(): number;
-  /** Whether Redis answers; null where there is none. */
+  /** Whether Redis answers; null without Redis. */
   readonly up: boolean | null;
-  /** Called after the queue and all else that uses it was stopped. */
+  /** Call after everything that uses it was stopped. */
   stop(): Promise<void>;
 }
 
@@ -46,7 +46,7 @@ type SharedConfig = Pick<GatewayConfig, 'redisUrl' | 'queueMax' | 'queueWaitMs' 
 
 const HOUSEKEEPING_MS = 1_000;
 
-export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logger): Shared {
+export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logger): SharedState {
   const leader = new MemoryLeader(log);
   return {
     queue: new MemoryQueue({ max: queueMax }),
@@ -60,21 +60,21 @@ export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logg
   };
 }
 
-/** Resolves whether Redis is there or not: it is looked for from then on. */
-export async function openShared(config: SharedConfig, log: Logger, times: SharedTimes = {}): Promise<Shared> {
+/** Resolves whether or not Redis can be reached; keeps trying to connect. */
+export async function openShared(config: SharedConfig, log: Logger, times: SharedTimes = {}): Promise<SharedState> {
   const { redisUrl, queueMax, queueWaitMs } = config;
   if (redisUrl === undefined || redisUrl === null) return inMemory(config, log);
   const { lockMs = 4_000, leaseMs = 10_000, commandMs = 2_000, unheardMs } = times;
   const link = await RedisLink.open({ url: redisUrl, log, commandMs });
   const leader = new RedisLeader({ link, log, leaseMs });
-  const room = new WaitingRoom(link, log);
+  const waitingList = new WaitingList(link, log);
   const tickets = await Tickets.open({ link, log, lockMs });
-  const queue = new SharedQueue({ link, room, tickets, log, max: queueMax, recoverMs: lockMs / LOOKS });
+  const queue = new SharedQueue({ link, waitingList, tickets, log, max: queueMax, recoverMs: lockMs / LOOKS });
   leader.every(HOUSEKEEPING_MS, 'look after the shared queue', async (term) => {
     if (!link.up) return;
     const now = link.clock.now();
     queue.endOverdue(now, queueWaitMs);
-    await room.forgetOld(now, term);
+    await waitingList.forgetOld(now, term);
   });
   return {
     queue,

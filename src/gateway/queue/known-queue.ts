@@ -1,0 +1,63 @@
+/** This gateway's view of everything that waits, whichever gateway accepted it. */
+import type { SandboxRecord } from '../../protocol/node.ts';
+import { FairQueue, type Waiting } from './fair-queue.ts';
+import type { QueueHooks } from './queue.ts';
+import type { WaitingItem } from './waiting-list.ts';
+
+export interface Known extends Waiting {
+  readonly record: SandboxRecord;
+}
+
+export class KnownQueue extends FairQueue<Known> {
+  #hooks: QueueHooks | null = null;
+  #telling: string | null = null;
+
+  constructor() {
+    super((a, b) => a.record.createdAtMs < b.record.createdAtMs);
+  }
+
+  start(hooks: QueueHooks): void {
+    this.#hooks = hooks;
+  }
+
+  /**
+   * Id of the record that is being passed on to this gateway right now. It came from Redis, so Redis need not be told.
+   */
+  get telling(): string | null {
+    return this.#telling;
+  }
+
+  /** Null before `start`. */
+  isOpen(id: string): boolean | null {
+    return this.#hooks?.isOpen(id) ?? null;
+  }
+
+  /** Whether it certainly has no node and has not ended: every node has reported. */
+  isLeft(id: string): boolean {
+    return this.isOpen(id) === true && this.#hooks?.hearsAll() === true;
+  }
+
+  fits(record: SandboxRecord): boolean {
+    return this.#hooks?.fits(record) === true;
+  }
+
+  /** Adds it, unless it waits already, has a node or has ended. `ahead`: in front of everything of its priority. */
+  enter({ record, priority, weight }: WaitingItem, ahead = false): void {
+    if (this.get(record.id) !== undefined || this.isOpen(record.id) === false) return;
+    this.add({ id: record.id, tenant: record.tenant, priority, weight, record }, ahead);
+  }
+
+  /** Passes another gateway's record of a sandbox on to this one. */
+  tell(record: SandboxRecord): void {
+    this.#telling = record.id;
+    this.#hooks?.heard(record);
+    this.#telling = null;
+  }
+
+  /** Passes on that another gateway refused the create of this sandbox. */
+  tellWithdrawn(record: SandboxRecord): void {
+    this.#telling = record.id;
+    this.#hooks?.withdrawn(record);
+    this.#telling = null;
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Writes that Redis must still get: tried at once, then retried until they succeed or the gateway stops. One per key.
+ */
+import { background } from '../../lib/background.ts';
+import type { Logger } from '../../lib/logger.ts';
+
+interface Pending {
+  work: () => Promise<void>;
+  done: PromiseWithResolvers<void>;
+  trying: boolean;
+}
+
+const RETRY_MS = 1_000;
+/** Concurrent attempts: more would only wait for each other. */
+const MAX_TRYING = 256;
+/** Writes beyond this are dropped: a store that has been away for that long has lost more. */
+const MAX_PENDING = 100_000;
+
+export class Outbox {
+  readonly #log: Logger;
+  readonly #pending = new Map<string, Pending>();
+  readonly #timer: NodeJS.Timeout;
+  #trying = 0;
+  #stopped = false;
+
+  constructor(log: Logger) {
+    this.#log = log;
+    this.#timer = setInterval(() => this.flush(), RETRY_MS).unref();
+  }
+
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /**
+   * Resolves when the write has succeeded, or when the outbox stops; never rejects. The work may run more than once.
+   */
+  send(key: string, work: () => Promise<void>): Promise<void> {
+    const known = this.#pending.get(key);
+    if (known !== undefined) {
+      known.work = work;
+      return known.done.promise;
+    }
+    const pending: Pending = { work, done: Promise.withResolvers(), trying: false };
+    if (this.#stopped || this.#pending.size >= MAX_PENDING) pending.done.resolve();
+    else {
+      this.#pending.set(key, pending);
+      if (this.#trying < MAX_TRYING) this.#try(key, pending);
+    }
+    return pending.done.promise;
+  }
+
+  /** Tries everything that is pending now. */
+  flush(): void {
+    for (const [key, pending] of this.#pending) {
+      if (this.#trying >= MAX_TRYING) return;
+      this.#try(key, pending);
+    }
+  }
+
+  /** Resolves when everything that is pending now is done. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#pending.values()].map(({ done }) => done.promise));
+  }
+
+  /** Drops whatever is still pending. */
+  stop(): void {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    for (const { done } of this.#pending.values()) done.resolve();
+    this.#pending.clear();
+  }
+
+  #try(key: string, pending: Pending): void {
+    if (pending.trying) return;
+    pending.trying = true;
+    this.#trying += 1;
+    const { work } = pending;
+    const tried = work().then(
+      () => {
+        pending.trying = false;
+        this.#trying -= 1;
+        // A newer write for this key came meanwhile.
+        if (pending.work !== work) return this.#try(key, pending);
+        this.#pending.delete(key);
+        pending.done.resolve();
+        if (this.#pending.size > this.#trying) this.flush();
+      },
+      () => {
+        pending.trying = false;
+        this.#trying -= 1;
+      },
+    );
+    background(tried, 'tell redis', this.#log);
+  }
+}
