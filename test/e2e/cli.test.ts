@@ -1,4 +1,5 @@
 /** `millibox` as a shell or a script sees it. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -6,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { cli, finished, startCli } from '../helpers/cli.ts';
+import { CLI_MAIN, cli, cliEnvironment, finished, startCli } from '../helpers/cli.ts';
 import { running } from '../helpers/sandbox.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
@@ -110,6 +111,16 @@ describe('exec passes everything through', () => {
     await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
     child.stdout?.destroy();
     expect(await result).toMatchObject({ code: 141, stderr: '' });
+    expect((await job.state()).state).toBe('running');
+    await job.kill();
+  });
+
+  test('logs -f of a silent job ends when its reader goes away', async () => {
+    const job = await stackSandbox.jobs.start('echo line; sleep 1000');
+    // A pipe between programs: the ones of this process to its children are sockets.
+    const script = '{ "$0" "$1" logs -f "$2" "$3"; echo $? >&2; } | head -n 1';
+    const child = spawn('sh', ['-c', script, process.execPath, CLI_MAIN, id, job.id], { env: cliEnvironment(stack) });
+    expect(await finished(child)).toMatchObject({ code: 0, stdout: Buffer.from('line\n'), stderr: '141\n' });
     expect((await job.state()).state).toBe('running');
     await job.kill();
   });

@@ -21,10 +21,12 @@ export function startCli(
   stdio: StdioOptions = ['pipe', 'pipe', 'pipe'],
   env: Record<string, string> = {},
 ): ChildProcess {
-  return spawn(process.execPath, [CLI_MAIN, ...args], {
-    env: { ...allowedEnvironment(), MILLIBOX_URL: stack.url, MILLIBOX_API_KEY: stack.apiKey, ...env },
-    stdio,
-  });
+  return spawn(process.execPath, [CLI_MAIN, ...args], { env: { ...cliEnvironment(stack), ...env }, stdio });
+}
+
+/** What the program finds its service by. */
+export function cliEnvironment({ url, apiKey }: Pick<TestStack, 'url' | 'apiKey'>): Record<string, string> {
+  return { ...allowedEnvironment(), MILLIBOX_URL: url, MILLIBOX_API_KEY: apiKey };
 }
 
 /** Runs it to its end. Without input, its stdin is empty. */

@@ -5,6 +5,7 @@ import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
 import { whole } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
+import { readerGone } from '../io/reader-gone.ts';
 
 interface LogOptions {
   stderr?: boolean;
@@ -40,7 +41,8 @@ Examples:
       const job = sandbox.jobs.get(exec);
       const from = await startsOf(job, options);
       if (options.follow) {
-        for await (const event of job.follow(from)) await show(event, process.stderr);
+        using reader = readerGone();
+        for await (const event of job.follow({ ...from, signal: reader.signal })) await show(event, process.stderr);
         return;
       }
       const channel = options.stderr ? 'stderr' : 'stdout';
