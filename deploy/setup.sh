@@ -14,7 +14,7 @@
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-for part in apt deps rust engine image packages prime go helm kube-apiserver vm build; do source "$ROOT/deploy/lib/$part.sh"; done
+for part in apt deps rust engine image machine packages prime go helm kube-apiserver vm build; do source "$ROOT/deploy/lib/$part.sh"; done
 
 run_step() {
   case $1 in
@@ -36,7 +36,10 @@ run_step() {
     if [ "${MILLIBOX_TEST_VM:-}" = 1 ]; then with_lock vm build_vm; fi
     ;;
   build) with_lock build build_typescript ;;
-  all) for each in deps rust boxinit engine image oci build; do run_step "$each"; done ;;
+  all)
+    check_machine
+    for each in deps rust boxinit engine image oci build; do run_step "$each"; done
+    ;;
   -h | --help) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm kube-apiserver vm build all" ;;
   esac

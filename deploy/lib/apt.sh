@@ -1,19 +1,23 @@
 # Packages of the distribution. Sourced.
 
+APT_LOG=$MILLIBOX_HOME/log/apt.log
+
 can_apt() { have apt-get && is_root; }
 
 apt_get() {
   # A fresh machine may still be running its own unattended upgrade: wait for the lock, and never ask anything.
-  apt-get -y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Get::Always-Include-Phased-Updates=true \
-    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" </dev/null >>"$MILLIBOX_HOME/log/apt.log" 2>&1
+  # LC_ALL: what went wrong is read from its log, and the machine may name a locale that it does not have.
+  LC_ALL=C.UTF-8 patiently "$APT_LOG" apt-get -y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 \
+    -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o APT::Get::Always-Include-Phased-Updates=true \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
 
 apt_updated=
-# apt_install PACKAGE...: all of them or a failure, after one retry with fresh lists.
+# apt_install PACKAGE...: all of them or a failure, after two more tries with fresh lists.
 apt_install() {
   say "apt-get install $*"
   # What an earlier, interrupted run left half configured would make every later install fail.
-  dpkg --configure -a </dev/null >>"$MILLIBOX_HOME/log/apt.log" 2>&1 || true
+  dpkg --configure -a </dev/null >>"$APT_LOG" 2>&1 || true
   if [ -z "$apt_updated" ]; then
     # One unreachable extra source does not matter if the packages can still be had.
     apt_get update || true

@@ -13,7 +13,8 @@ build_typescript() {
   mkdir -p dist
   # Marked with the time before the build: what is saved while it runs counts as newer.
   touch dist/.building
-  tsc -p tsconfig.build.json </dev/null >&2 || fail 'the TypeScript does not compile; see the lines above'
+  say 'tsc (half a minute)'
+  patiently '' tsc -p tsconfig.build.json || fail 'the TypeScript does not compile; see the lines above'
   chmod +x dist/src/cli/main.js
   mv dist/.building dist/.built
 }

@@ -13,13 +13,34 @@ deps_fresh() {
       process.exit(stale ? 1 : 0);' >/dev/null 2>&1
 }
 
+# Older ones do not read this lock file, or cannot run what installs the Node.js that everything here runs on.
+OLDEST_NODE=18
+
+check_node() {
+  local version
+  version=$(node -p process.versions.node 2>/dev/null) || version=
+  [ -n "$version" ] || fail "Node.js is missing; install Node.js $OLDEST_NODE or newer with npm"
+  [ "${version%%.*}" -ge "$OLDEST_NODE" ] ||
+    fail "Node.js $version is too old to set this up; install Node.js $OLDEST_NODE or newer with npm"
+  have npm || fail "npm is missing; install it (Debian and Ubuntu: apt-get install npm)"
+}
+
+npm_ci() {
+  # A terminal sees npm's own progress.
+  local quietly=(patiently '')
+  if [ -t 2 ]; then quietly=(); fi
+  "${quietly[@]}" npm ci --include=dev --no-audit --no-fund --loglevel=error --fetch-retry-mintimeout=2000 \
+    --fetch-retry-maxtimeout=20000 </dev/null >&2
+}
+
 install_deps() {
   cd "$ROOT"
   if deps_fresh; then return 0; fi
   step 'npm dependencies'
-  have npm || fail 'npm is missing; install Node.js 20 or newer with npm'
-  npm ci --include=dev --no-audit --no-fund --loglevel=error </dev/null >&2 ||
-    npm ci --include=dev --no-audit --no-fund --loglevel=error </dev/null >&2 ||
-    fail 'npm ci failed; see the lines above'
+  # What an interrupted install left there may not run, and it is first on the PATH.
+  rm -f node_modules/.bin/node
+  check_node
+  say 'npm ci (a minute or two)'
+  npm_ci || npm_ci || fail "npm ci failed, see the lines above; it needs the registry ($(npm config get registry)) and 400 MB of disk"
   deps_fresh || fail 'npm ci ended well, but node_modules does not hold what package-lock.json asks for'
 }

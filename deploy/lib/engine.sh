@@ -2,6 +2,18 @@
 
 engine_answers() { have docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
+# What keeps this user from the engine, where it is neither missing nor dead.
+engine_refusal() {
+  local answer
+  have docker || return 0
+  answer=$(timeout 10 docker version 2>&1 || true)
+  if grep -qi 'permission denied' <<<"$answer"; then
+    echo "a Docker engine runs, but $(id -un) may not use it; run this as root, or 'usermod -aG docker $(id -un)' as root and log in anew"
+  elif [ -n "${DOCKER_HOST:-}" ]; then
+    echo "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST; unset it, or start the engine there"
+  fi
+}
+
 # Name of a living process. One that was killed and not yet reaped (process 1 of a container may never do it) is dead.
 process_name() {
   if ! grep -qs '^State:.[ZX]' "/proc/$1/status"; then cat "/proc/$1/comm" 2>/dev/null || true; fi
@@ -69,14 +81,17 @@ start_engine() {
 }
 
 install_engine() {
+  local refusal
   if engine_answers; then return 0; fi
   step 'Docker engine'
+  refusal=$(engine_refusal)
+  if [ -n "$refusal" ]; then fail "$refusal"; fi
   if ! is_root; then
     fail 'no Docker engine answers, and only root can start one; start Docker (or run this as root) and try again'
   fi
   if ! have dockerd; then
     can_apt || fail 'no Docker engine is installed and this is not Debian or Ubuntu; install Docker Engine and try again'
-    apt_install docker.io || fail "apt-get could not install docker.io; see $MILLIBOX_HOME/log/apt.log"
+    apt_install docker.io || fail "apt-get could not install docker.io: $(reason "$APT_LOG")"
     # Newer releases keep the command line in a package of its own.
     have docker || apt_install docker-cli || true
     if engine_answers; then return 0; fi
@@ -84,7 +99,7 @@ install_engine() {
   say 'starting dockerd'
   if ! start_engine; then
     tail -n 15 "$MILLIBOX_HOME/log/dockerd.log" >&2 2>/dev/null || true
-    fail "the Docker engine does not start; its log is $MILLIBOX_HOME/log/dockerd.log"
+    fail "the Docker engine does not start; see the lines above: $(reason "$MILLIBOX_HOME/log/dockerd.log")"
   fi
   say "engine $(docker version --format '{{.Server.Version}}') answers"
 }

@@ -26,6 +26,6 @@ go_install() {
   mkdir -p "$GO_TOOLS/bin"
   # Without debug information it links in half the time.
   GOBIN=$GO_TOOLS/bin CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local \
-    timeout 900 "$go" install -trimpath -ldflags='-s -w' "$module" </dev/null >>"$MILLIBOX_HOME/log/go.log" 2>&1 || return 1
+    patiently "$MILLIBOX_HOME/log/go.log" timeout 900 "$go" install -trimpath -ldflags='-s -w' "$module" || return 1
   echo "$module" >"$GO_TOOLS/$name.version"
 }

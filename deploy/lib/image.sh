@@ -8,6 +8,8 @@ record_image() { # REF TAR
   mv "$MILLIBOX_HOME/base/default-image.new" "$MILLIBOX_HOME/base/default-image"
 }
 
+DEBIAN_MIRROR=http://deb.debian.org/debian
+
 # Asks once, briefly. MILLIBOX_REGISTRY=off (and CI) means: never ask.
 registry_reachable() {
   [ "${MILLIBOX_REGISTRY:-}" != off ] && [ -z "${CI:-}" ] &&
@@ -28,41 +30,58 @@ image_from_registry() {
   record_image "$BASE_IMAGE_REGISTRY" "$tar"
 }
 
-# The mirror that this machine's apt uses, if it is one of Debian's.
+# The mirror that this machine's apt uses, if it looks like one of Debian's.
 debian_mirror() {
   local uri
   uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
     sed -n -E 's/^(URIs:|deb( \[[^]]*\])?) *(https?:[^ ]*\/debian)\/?( .*)?$/\3/p' | head -n 1)
-  echo "${uri:-http://deb.debian.org/debian}"
+  echo "${uri:-$DEBIAN_MIRROR}"
+}
+
+# The proxy that apt is told to use; debootstrap fetches by wget, which reads only the environment.
+apt_proxy() {
+  local proxy=
+  eval "$(apt-config shell proxy Acquire::http::Proxy 2>/dev/null || true)"
+  case $proxy in http*) echo "$proxy" ;; esac
 }
 
 debootstrap_tar() { # TAR
   local tar=$1 work=$MILLIBOX_HOME/base/bootstrap log=$MILLIBOX_HOME/log/debootstrap.log
   if ! have debootstrap; then
     can_apt || return 1
-    apt_install debootstrap || return 1
+    apt_install debootstrap || fail "no base image: apt-get could not install debootstrap: $(reason "$APT_LOG")"
   fi
   # On Ubuntu the keys of Debian's archive are a package of their own.
-  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring || return 1
-  say "debootstrap bookworm from $(debian_mirror) (once; a minute or two)"
-  local try
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || { can_apt && apt_install debian-archive-keyring; } || return 1
+  local mirror try
+  if [ -z "${http_proxy:-}" ] && [ -n "$(apt_proxy)" ]; then export http_proxy=$(apt_proxy); fi
+  mirror=$(debian_mirror)
+  : >"$log"
   for try in 1 2 3; do
+    # A source of apt that is called debian may be somebody's own packages.
+    if [ "$try" = 3 ]; then mirror=$DEBIAN_MIRROR; fi
+    say "debootstrap bookworm from $mirror (once; two or three minutes)"
     umount "$work/proc" "$work/sys" 2>/dev/null || true
     rm -rf --one-file-system "$work"
     mkdir -p "$work"
-    if debootstrap --variant=minbase --include=python3,bash,procps,ca-certificates bookworm "$work" \
-      "$(debian_mirror)" </dev/null >"$log" 2>&1; then
+    if LC_ALL=C.UTF-8 patiently "$log" debootstrap --variant=minbase --include=python3,bash,procps,ca-certificates \
+      bookworm "$work" "$mirror"; then
       rm -rf "$work"/var/cache/apt/* "$work"/var/lib/apt/lists/* "$work"/usr/share/{doc,man,locale,info}/* \
         "$work"/var/log/*.log "$work"/var/log/apt/*
       # Device files are the runtime's to make, and an unprivileged import could not.
-      tar --numeric-owner --one-file-system -C "$work" --exclude='./dev/*' -cf "$tar.partial" . && mv "$tar.partial" "$tar"
-      rm -rf --one-file-system "$work"
-      return 0
+      if tar --numeric-owner --one-file-system -C "$work" --exclude='./dev/*' -cf "$tar.partial" . 2>>"$log"; then
+        mv "$tar.partial" "$tar"
+        rm -rf --one-file-system "$work"
+        return 0
+      fi
     fi
     say "debootstrap failed (try $try of 3)"
+    # It keeps what its programs say in the root that it makes.
+    tail -n 20 "$work/debootstrap/debootstrap.log" >>"$log" 2>/dev/null || true
+    if grep -q 'No space left' "$log"; then break; fi
   done
-  tail -n 5 "$log" >&2
-  return 1
+  rm -rf --one-file-system "$work" "$tar.partial"
+  fail "no base image: debootstrap failed, $(reason "$log")"
 }
 
 image_from_debootstrap() {
@@ -91,7 +110,8 @@ make_image() {
   step 'Base image'
   # What was made once is used again, whatever can be reached today.
   if ! [ -s "$MILLIBOX_HOME/base/debian-bookworm.tar" ] && image_from_registry; then return 0; fi
-  image_from_debootstrap || fail "no base image: no registry can be reached, and debootstrap needs root and Debian's or Ubuntu's packages; see $MILLIBOX_HOME/log"
+  image_from_debootstrap ||
+    fail "no base image: no image registry can be reached, and building one needs root on Debian or Ubuntu; on another system, 'docker load' or 'docker pull' $BASE_IMAGE_REGISTRY and start again"
 }
 
 # The image that sandboxes get unless they ask for another.

@@ -33,6 +33,8 @@ docker-registry docker-registry
 redis-server redis-server
 openssl openssl
 tmux tmux
+sysctl procps
+systemd-analyze systemd
 runsc runsc
 crun crun
 LIST

@@ -71,8 +71,8 @@ prime_make() { # PYTHON NAME REQUIREMENT...
       rm -rf "$dir"
       "$python" -m venv "$dir" >>"$MILLIBOX_HOME/log/pip.log" 2>&1 || return 1
     fi
-    if timeout 600 "$dir/bin/pip" install --quiet --upgrade --upgrade-strategy only-if-needed --no-input \
-      --disable-pip-version-check --retries 2 --timeout 15 "$@" </dev/null >>"$MILLIBOX_HOME/log/pip.log" 2>&1; then
+    if patiently "$MILLIBOX_HOME/log/pip.log" timeout 600 "$dir/bin/pip" install --quiet --upgrade --upgrade-strategy only-if-needed --no-input \
+      --disable-pip-version-check --retries 2 --timeout 15 "$@"; then
       touch "$dir/.ready"
       return 0
     fi

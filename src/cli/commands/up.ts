@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { orAbort } from '../../lib/deadline.ts';
 import { GATEWAY_PORT } from '../../protocol/client.ts';
-import { home as defaultHome } from '../config.ts';
+import { home as defaultHome, variable } from '../config.ts';
 import { whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 import { runDemo } from '../up/demo.ts';
 import { Stack } from '../up/stack.ts';
+import { welcome } from '../up/welcome.ts';
 
 interface UpOptions {
   host: string;
@@ -49,7 +50,7 @@ Examples:
         try {
           if (options.demo) await orAbort(signal, runDemo(stack));
           if (options.json) await announce(stack);
-          else describe(stack);
+          else process.stdout.write(welcome(stack, variable('PATH') ?? ''));
           await orAbort(signal, new Promise<never>(() => undefined));
         } finally {
           say('stopping');
@@ -75,32 +76,4 @@ async function announce(stack: Stack): Promise<void> {
     image: stack.image,
     pids: { gateway: stack.gateway.pid, agents: stack.agents.map((agent) => agent.pid) },
   });
-}
-
-function describe({ url, apiKey, home }: Stack): void {
-  process.stdout.write(`
-millibox is up; Ctrl-C stops it.
-
-  URL       ${url}
-  API key   ${apiKey}        (kept in ${home}/api-key)
-  Logs      ${home}/log
-
-curl:
-  export MILLIBOX_URL=${url} MILLIBOX_API_KEY=${apiKey}
-  SB=$(curl -s -X POST $MILLIBOX_URL/v1/sandboxes -H "Authorization: Bearer $MILLIBOX_API_KEY" \\
-    -H 'content-type: application/json' -d '{}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
-  curl -s -X POST $MILLIBOX_URL/v1/sandboxes/$SB/exec -H "Authorization: Bearer $MILLIBOX_API_KEY" \\
-    -H 'content-type: application/json' -d '{"command":"python3 -c \\"print(6 * 7)\\""}'
-
-CLI:
-  SB=$(npx --no millibox create) && npx --no millibox exec $SB -- python3 -c 'print(6 * 7)' && npx --no millibox rm $SB
-
-SDK (Node.js 24 has \`await using\`; this is the one that millibox brings):
-node_modules/.bin/node --input-type=module <<'JS'
-import { Millibox } from 'millibox';
-await using client = new Millibox({ url: '${url}', apiKey: process.env.MILLIBOX_API_KEY });
-await using sandbox = client.sandboxes.create();
-console.log((await sandbox.exec(['python3', '-c', 'print(6 * 7)'])).stdout);
-JS
-`);
 }

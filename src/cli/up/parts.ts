@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { NODE_SOCKET } from '../../protocol/node.ts';
 
 /** Root of the package: this file lies in src/cli/up, or in dist/src/cli/up once built. */
-const PACKAGE_ROOT = join(
+export const PACKAGE_ROOT = join(
   import.meta.dirname,
   import.meta.dirname.includes(join('dist', 'src', 'cli')) ? '../../../..' : '../../..',
 );
