@@ -4,12 +4,13 @@ import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { silent } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { pendingRecord } from '../../protocol/node.ts';
+import { pendingRecord, type SandboxSpec } from '../../protocol/node.ts';
 import { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import { Node } from '../nodes/node.ts';
 import type { Entry } from '../sandboxes/entry.ts';
 import { specsOf } from '../sandboxes/spec.ts';
 import { Store } from '../sandboxes/store.ts';
+import type { Application, Verdict } from './counters.ts';
 import { parseTenants } from './file.ts';
 import { MemoryCounters } from './memory-counters.ts';
 import { startTenancy } from './tenancy.ts';
@@ -84,6 +85,41 @@ function world() {
     },
   };
 }
+
+test('a refusal says how much was used when it was decided, and never more than the bound', async () => {
+  const store = new Store(silent);
+  const node = new Node('ws://a', 'a');
+  /** Says what it has decided only when what it was about is on a node. */
+  class Slow extends MemoryCounters {
+    override async admit(application: Application): Promise<Verdict> {
+      const verdict = await super.admit(application);
+      for (const { record } of [...store.of('red', null)]) store.take(node, { ...record, status: 'RUNNING' });
+      return verdict;
+    }
+  }
+  const tenancy = startTenancy({
+    file: parseTenants({ tenants: { red: { sandboxes: 2 } } }),
+    counters: new Slow(),
+    store,
+    learning: () => false,
+    hears: () => 1,
+    informed: () => true,
+    queueWaitMs: 600_000,
+    metrics: new Registry(),
+    log: silent,
+  });
+  const specs = (count: number): SandboxSpec[] =>
+    specsOf('red', CreateSandboxRequest.parse({ count }), 'image', Date.now());
+  const first = specs(2);
+  await tenancy.admission.admit('red', first);
+  for (const spec of first) store.add(pendingRecord(spec));
+  await expect(tenancy.admission.admit('red', specs(1))).rejects.toMatchObject({
+    code: 'quota_exceeded',
+    details: { quota: 'sandboxes', limit: 2, used: 2 },
+  });
+  store.stop();
+  await tenancy.stop();
+});
 
 test('bounds hold after each step, what fits is let in, and at the end nothing is missing', async () => {
   await fc.assert(

@@ -82,18 +82,21 @@ export class Admission {
       const message = 'This server has just started and does not know yet what the tenant has.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
-    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - observed.of(tenant)[kind]);
+    let has = observed.of(tenant);
+    const left = (kind: Kind): number | null => (most[kind] === null ? null : most[kind] - has[kind]);
     const verdict = await counters.admit({
       tenant,
       claims,
       get room() {
+        has = observed.of(tenant);
         return { sandboxes: left('sandboxes'), milliCpus: left('milliCpus'), memoryMb: left('memoryMb') };
       },
       rate,
       keptMs: queueWaitMs + CLAIM_SLACK_MS,
       seen: this.#deps.seen,
     });
-    if (!verdict.admitted) throw this.#refusal(tenant, rules, observed.of(tenant), verdict);
+    // By what it had when this was decided: what was a claim then may be on a node by now.
+    if (!verdict.admitted) throw this.#refusal(tenant, rules, has, verdict);
     for (const { id } of claims) this.#claimed.set(id, tenant);
   }
 
