@@ -77,6 +77,11 @@ pub fn unique(prefix: &str) -> String {
     format!("{}-{}-{}-{}", prefix, std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed), nanos % 1_000_000)
 }
 
+/// The program that is shipped, where the environment names it; otherwise the one that was compiled with the tests.
+fn boxinit() -> std::ffi::OsString {
+    std::env::var_os("MILLIBOX_TEST_BOXINIT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boxinit").into())
+}
+
 impl Agent {
     pub fn start() -> Agent {
         Agent::start_with(&[])
@@ -87,7 +92,7 @@ impl Agent {
         std::fs::create_dir_all(&directory).expect("directory");
         let socket = directory.join("agent.sock");
         let listener = UnixListener::bind(&socket).expect("listen");
-        let child = Command::new(env!("CARGO_BIN_EXE_boxinit"))
+        let child = Command::new(boxinit())
             .env("MILLIBOX_SOCKET", &socket)
             .env("MILLIBOX_TOKEN", "secret-token")
             .envs(env.iter().copied())
