@@ -92,15 +92,17 @@ Examples:
         return process.exit();
       }
       const stdin = options.stdin ? { stdin: true as const } : {};
-      const code = await passThrough(sandbox.exec(what, { ...common, ...stdin, encoding: 'bytes' }), options.stdin);
+      const running = sandbox.exec(what, { ...common, ...stdin, encoding: 'bytes' });
+      // To the very end: an interrupt that comes late must not take the exit code with it.
+      using _signals = forwardSignals(running);
+      const code = await passThrough(running, options.stdin);
       await Promise.all([client.close(), flushed()]);
       process.exit(code);
     });
 }
 
-/** Joins the command to this process's streams and signals. Returns the exit code. */
+/** Joins the command to this process's streams. Returns the exit code. */
 async function passThrough(running: ExecHandle<'bytes'>, withStdin: boolean): Promise<number> {
-  using _signals = forwardSignals(running);
   if (withStdin) void feed(process.stdin, running);
   for await (const event of running) {
     if (event.type === 'stdout') await write(process.stdout, event.data);
