@@ -4,7 +4,7 @@
  */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Reporter, TestCase, TestModule } from 'vitest/node';
+import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
 import type { ResultLine } from './results.ts';
 import { testRun } from './config.ts';
 
@@ -26,7 +26,7 @@ export default class ResultsReporter implements Reporter {
 
   onTestCaseResult(test: TestCase): void {
     const result = test.result();
-    const state = result.state === 'pending' ? 'failed' : result.state;
+    const state = result.state !== 'pending' ? result.state : isPassedOver(test) ? 'skipped' : 'failed';
     const note = result.state === 'skipped' ? result.note : undefined;
     this.#write({ kind: 'result', name: nameOf(test), state, ...(note === undefined ? {} : { note }) });
   }
@@ -50,6 +50,13 @@ export default class ResultsReporter implements Reporter {
   #write(line: ResultLine): void {
     if (this.#file !== undefined) appendFileSync(this.#file, `${JSON.stringify(line)}\n`);
   }
+}
+
+/** Below a suite that is skipped in one that is skipped itself, vitest marks no test: it has no result at the end. */
+function isPassedOver(test: TestCase): boolean {
+  let parent: TestSuite | TestModule = test.parent;
+  while (parent.type === 'suite' && parent.options.mode !== 'skip') parent = parent.parent;
+  return parent.type === 'suite';
 }
 
 function nameOf(test: TestCase): string {
