@@ -29,9 +29,11 @@ npm_ci() {
   # A terminal sees npm's own progress.
   local quietly=(patiently '')
   if [ -t 2 ]; then quietly=(); fi
-  "${quietly[@]}" npm ci --include=dev --no-audit --no-fund --loglevel=error --fetch-retry-mintimeout=2000 \
-    --fetch-retry-maxtimeout=20000 </dev/null >&2
+  "${quietly[@]}" npm ci --include=dev --no-audit --no-fund --loglevel=error --fetch-timeout=60000 \
+    --fetch-retry-mintimeout=2000 --fetch-retry-maxtimeout=20000 </dev/null >&2
 }
+
+registry_answers() { npm view node version --fetch-retries=0 --fetch-timeout=15000 </dev/null >/dev/null 2>&1; }
 
 install_deps() {
   cd "$ROOT"
@@ -41,6 +43,10 @@ install_deps() {
   rm -f node_modules/.bin/node
   check_node
   say 'npm ci (a minute or two)'
-  npm_ci || npm_ci || fail "npm ci failed, see the lines above; it needs the registry ($(npm config get registry)) and 400 MB of disk"
+  if ! npm_ci; then
+    registry_answers ||
+      fail "npm's registry, $(npm config get registry), cannot be reached; check this machine's network (and its proxy, if it has one) and start again"
+    npm_ci || fail 'npm ci failed; see the lines above (it needs 400 MB of disk)'
+  fi
   deps_fresh || fail 'npm ci ended well, but node_modules does not hold what package-lock.json asks for'
 }

@@ -88,6 +88,11 @@ describe('the set-up ends with one line that says what is missing and what to do
     ],
     ['no Node.js', 'node() { return 127; }; check_node', /Node\.js is missing; install/],
     ['no npm', 'have() { [ "$1" != npm ]; }; check_node', /npm is missing; install it/],
+    [
+      'a registry of npm that does not answer',
+      `ROOT=$HOME; npm() { [ "$1" = config ] && echo http://registry; }; install_deps`,
+      /npm's registry, http:\/\/registry, cannot be reached; check this machine's network/,
+    ],
     ['a relative MILLIBOX_HOME', 'prepare_home', /MILLIBOX_HOME is 'here'; it must be/, { MILLIBOX_HOME: 'here' }],
     [
       'a MILLIBOX_HOME in a file',
