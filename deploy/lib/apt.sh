@@ -6,8 +6,7 @@ can_apt() { have apt-get && is_root; }
 
 apt_get() {
   # A fresh machine may still be running its own unattended upgrade: wait for the lock, and never ask anything.
-  # LC_ALL: what went wrong is read from its log, and the machine may name a locale that it does not have.
-  LC_ALL=C.UTF-8 patiently "$APT_LOG" apt-get -y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 \
+  patiently "$APT_LOG" apt-get -y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 \
     -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o APT::Get::Always-Include-Phased-Updates=true \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }

@@ -9,7 +9,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${HOME:=$(getent passwd "$(id -u)" | cut -d: -f6)}"
 export HOME
 export PATH="$ROOT/node_modules/.bin:${PATH:-/usr/bin:/bin}:$HOME/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-export DEBIAN_FRONTEND=noninteractive
+# What went wrong is read from logs, and a machine may name a locale that it does not have.
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 if [ -z "${MILLIBOX_HOME:-}" ]; then
   if [ "$(id -u)" = 0 ]; then MILLIBOX_HOME=/var/lib/millibox; else MILLIBOX_HOME=$HOME/.millibox; fi

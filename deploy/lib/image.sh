@@ -64,7 +64,7 @@ debootstrap_tar() { # TAR
     umount "$work/proc" "$work/sys" 2>/dev/null || true
     rm -rf --one-file-system "$work"
     mkdir -p "$work"
-    if LC_ALL=C.UTF-8 patiently "$log" debootstrap --variant=minbase --include=python3,bash,procps,ca-certificates \
+    if patiently "$log" debootstrap --variant=minbase --include=python3,bash,procps,ca-certificates \
       bookworm "$work" "$mirror"; then
       rm -rf "$work"/var/cache/apt/* "$work"/var/lib/apt/lists/* "$work"/usr/share/{doc,man,locale,info}/* \
         "$work"/var/log/*.log "$work"/var/log/apt/*
