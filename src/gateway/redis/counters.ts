@@ -1,6 +1,6 @@
 /**
- * What gateways count together for each tenant, in Redis. While Redis is away each gateway counts alone: it lets in what
- * fits by its own claims and its own buckets, so a tenant may come to a little more than its bounds for that time.
+ * The tenants' shared counters in Redis. While Redis is away each gateway counts alone, by its own claims and its own
+ * buckets, so a tenant may exceed its limits a little during that time.
  */
 import { randomUUID } from 'node:crypto';
 import type { Application, Seen, UsageSnapshot, TenantCounters, Verdict } from '../tenants/counters.ts';
@@ -13,11 +13,11 @@ import { commandsText, snapshotsOf, snapshotText, sumOfCommands } from './tenant
 
 export interface RedisCountersOptions {
   link: RedisLink;
-  /** What a gateway said of its commands and of what it sees counts for so long. */
+  /** How long a gateway's reports of its commands and its snapshot are valid. */
   saidMs?: number;
-  /** What a node has counts as a claim for so long still: by then all gateways have heard of it from the node. */
+  /** How long a placed sandbox still counts as a claim: by then all gateways have heard of it from the node. */
   heardMs?: number;
-  /** A claim of which nobody has heard after so long is that of a gateway that died. */
+  /** A claim that nobody has heard of after this long belongs to a dead gateway. */
   unheardMs?: number;
 }
 
@@ -25,16 +25,16 @@ const COMMANDS: Board = [KEYS.commands, KEYS.commandEnds];
 const SNAPSHOTS: Board = [KEYS.sights, KEYS.sightEnds];
 const SAID_MS = 5_000;
 const HEARD_MS = 3_000;
-/** Longer than it takes to send a sandbox to a node, or to write down that it waits. */
+/** Longer than it takes to send a sandbox to a node, or to record that it waits. */
 const UNHEARD_MS = 60_000;
 
 export class RedisCounters implements TenantCounters {
   readonly #link: RedisLink;
   readonly #times: Required<Omit<RedisCountersOptions, 'link'>>;
   readonly #me = randomUUID();
-  /** For the time without Redis. */
+  /** Used while Redis is away. */
   readonly #alone = new MemoryCounters();
-  /** How many old claims of a tenant were looked at and left, where there are more than one answer names. */
+  /** How many old claims of a tenant to skip, because earlier answers named them and they are still valid. */
   readonly #passed = new Map<string, number>();
 
   constructor({ link, ...times }: RedisCountersOptions) {
@@ -54,11 +54,11 @@ export class RedisCounters implements TenantCounters {
   placed(tenant: string, ids: readonly string[]): void {
     this.#alone.release(tenant, ids);
     if (ids.length === 0 || !this.#link.up) return;
-    // A server without memory left takes no mark.
+    // A Redis without free memory does not take the mark.
     markPlaced(this.#link, tenant, ids, this.#times.heardMs).catch(() => this.release(tenant, ids));
   }
 
-  /** What Redis is not told, it forgets when the claims are over. */
+  /** If this does not reach Redis, the claims expire there. */
   release(tenant: string, ids: readonly string[]): void {
     this.#alone.release(tenant, ids);
     if (ids.length === 0 || !this.#link.up) return;
@@ -97,8 +97,8 @@ export class RedisCounters implements TenantCounters {
   }
 
   /**
-   * Which claims the gateway counts by itself or knows to be over. Old ones among them are those of a gateway that died,
-   * and are seen to for all.
+   * Claims that this gateway counts by itself or knows to be over. Old ones among them belong to a dead gateway, and
+   * are released on behalf of all.
    */
   #settle({ tenant, seen }: Application, { placed, old }: Short): string[] {
     const unheard = Map.groupBy(old, seen);
@@ -113,7 +113,7 @@ export class RedisCounters implements TenantCounters {
   }
 }
 
-/** Without what is for the counters alone. */
+/** The verdict without the fields that only this class needs. */
 function plain(verdict: Verdict | Short): Verdict {
   if (!('placed' in verdict)) return verdict;
   const { placed: _placed, old: _old, ...rest } = verdict;

@@ -1,21 +1,21 @@
-/** What an error of Redis says, in a word. Its message may quote the command that it is about, and with it a secret. */
+/** Classifies errors of Redis. Their messages are never logged: they may quote the command, and with it a secret. */
 
-/** First words by which Redis names what it refuses. */
+/** First words of Redis error replies. */
 const NAMED =
   /^(?:NOAUTH|WRONGPASS|NOPERM|READONLY|OOM|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED|BUSY)\b/;
 
-const SAID: Readonly<Record<string, string>> = {
-  NOAUTH: 'it wants a password',
-  WRONGPASS: 'it does not know this user or password',
-  NOPERM: 'this user may not do what gateways do',
+const REASONS: Readonly<Record<string, string>> = {
+  NOAUTH: 'it requires a password',
+  WRONGPASS: 'the user name or password is wrong',
+  NOPERM: 'this user lacks permissions that gateways need',
   READONLY: 'it is a replica, and takes no writes',
   OOM: 'its memory is full',
   MISCONF: 'it cannot write to its disk, and takes no writes',
   NOREPLICAS: 'it has too few replicas, and takes no writes',
-  LOADING: 'it reads what it had written down',
+  LOADING: 'it is loading its data',
 };
 
-/** `READONLY`, `ECONNREFUSED`, …; null where it is none of those that are known. */
+/** `READONLY`, `ECONNREFUSED`, …; null for an error without a known code. */
 export function codeOf(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
   const [named] = NAMED.exec(error.message) ?? [];
@@ -24,13 +24,13 @@ export function codeOf(error: unknown): string | null {
   return typeof code === 'string' && /^[A-Z0-9_]{1,64}$/.test(code) ? code : null;
 }
 
-/** Says nothing of why. */
+/** The reason of an error that says nothing more specific. */
 export const ENDED = 'the connection has ended';
 
 /** For the log. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error);
-  if (code !== null) return SAID[code] === undefined ? code : `${SAID[code]} (${code})`;
+  if (code !== null) return REASONS[code] === undefined ? code : `${REASONS[code]} (${code})`;
   const message = error instanceof Error ? error.message : '';
   return /^(?:Command timed out|Socket timeout)/.test(message) ? 'it does not answer' : ENDED;
 }

@@ -1,8 +1,8 @@
-/** Every gateway says something of itself, and hears what all the others have said, in one step. */
+/** A board on which every gateway posts a text, and reads what all the others have posted, in one step. */
 import type { RedisLink } from './link.ts';
 import { Script } from './script.ts';
 
-/** What each gateway said, and until when that counts. Answers what all others said. ARGV: me, how long, text. */
+/** Posts a text with its expiry, and answers the texts of all others. ARGV: me, validity in ms, text. */
 const EXCHANGE = new Script(`
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -19,7 +19,7 @@ const EXCHANGE = new Script(`
   end
   return others`);
 
-/** A hash of what was said, and a sorted set of until when it counts. */
+/** A hash of the texts, and a sorted set of when they expire. */
 export type Board = readonly [said: string, ends: string];
 
 /** @throws ServiceError `node_unavailable` */
@@ -31,7 +31,7 @@ export async function exchange(
   return (await EXCHANGE.run(link, board, [me, keptMs, text])) as string[];
 }
 
-/** Nothing that this gateway said counts any more. @throws ServiceError `node_unavailable` */
+/** Removes this gateway's text. @throws ServiceError `node_unavailable` */
 export async function withdraw(link: RedisLink, [said]: Board, me: string): Promise<void> {
   await link.run((client) => client.hdel(said, me));
 }

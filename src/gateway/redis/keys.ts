@@ -1,4 +1,4 @@
-/** Names of all that gateways share in Redis. One hash tag, so that a cluster keeps it on one shard. */
+/** Names of everything that gateways share in Redis. One hash tag, so that a cluster keeps it all on one shard. */
 const TAG = '{millibox}';
 
 export const KEYS = {
@@ -10,7 +10,7 @@ export const KEYS = {
   ended: `${TAG}:ended`,
   /** Sorted set: when they ended, by id. */
   endedAt: `${TAG}:ended-at`,
-  /** A name for all that is here, given once: another name, and what was here before is lost. */
+  /** A random name for this data set, given once. Another name means that the data from before is lost. */
   era: `${TAG}:era`,
   /** Counts the messages of the feed. */
   sequence: `${TAG}:sequence`,
@@ -19,20 +19,22 @@ export const KEYS = {
   /** The node that a sandbox was sent to last. */
   owner: (id: string) => `${TAG}:owner:${id}`,
   idempotency: (digest: string) => `${TAG}:idempotency:${digest}`,
-  /** Hash: what each sandbox of a tenant takes that no node has yet, by id; and sorted set: until when it counts. */
+  /**
+   * Hash: resources of each admitted sandbox of a tenant that no node has yet, by id; sorted set: when claims expire.
+   */
   claims: (tenant: string) => `${TAG}:claims:${tenant}`,
   claimEnds: (tenant: string) => `${TAG}:claim-ends:${tenant}`,
-  /** Hash: how many claims a tenant has, and what they come to. */
+  /** Hash: number and sums of a tenant's claims. */
   claimSums: (tenant: string) => `${TAG}:claim-sums:${tenant}`,
   /** When a tenant's bucket of creates is full again. */
   bucket: (tenant: string) => `${TAG}:bucket:${tenant}`,
-  /** Hash: commands in hand by tenant, of each gateway; and sorted set: until when that counts. */
+  /** Hash: each gateway's running commands by tenant; sorted set: when these reports expire. */
   commands: `${TAG}:commands`,
   commandEnds: `${TAG}:command-ends`,
-  /** The same of what each gateway sees that tenants have. */
+  /** The same for each gateway's snapshot of the tenants' usage. */
   sights: `${TAG}:sights`,
   sightEnds: `${TAG}:sight-ends`,
-  /** Written by every gateway, to see that it can be. */
+  /** Written by every gateway to check that Redis takes writes. */
   probe: `${TAG}:probe`,
   lease: (role: string) => `${TAG}:lease:${role}`,
   term: (role: string) => `${TAG}:term:${role}`,

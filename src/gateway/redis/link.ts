@@ -1,6 +1,6 @@
 /**
- * The gateway's connections to Redis: one for commands, which fail at once while Redis is away, and one that hears what
- * other gateways publish. Whoever uses them is told when Redis comes and goes, and never waits for it in silence.
+ * The gateway's connections to Redis: one for commands, which fail at once while Redis is away, and one that subscribes
+ * to other gateways' messages. Users are notified when Redis comes and goes, and never wait for it without a deadline.
  */
 import type { Redis } from 'ioredis';
 import { background } from '../../lib/background.ts';
@@ -11,17 +11,17 @@ import { KEYS } from './keys.ts';
 import { codeOf, ENDED, reasonOf } from './errors.ts';
 
 export interface RedisLinkOptions {
-  /** `redis://` or `rediss://`; may hold a password, which is told to nobody. */
+  /** `redis://` or `rediss://`; may contain a password, which is never logged. */
   url: string;
   log: Logger;
-  /** A command without an answer has failed after this long; it may have been done all the same. */
+  /** A command without an answer fails after this long; it may have been executed all the same. */
   commandMs?: number;
 }
 
 export interface RedisListener {
   /** A message of another gateway, or of this one. */
   message(text: string): void;
-  /** Messages may have been missed until now: what is known must be read anew. */
+  /** Subscribed (again). Messages may have been missed until now, so everything must be read again. */
   joined(): void;
 }
 
@@ -32,7 +32,7 @@ const RETRY_AFTER_MS = 1_000;
 const PROBE_KEPT_MS = 60_000;
 
 export class RedisLink {
-  /** For commands. Each has a deadline; none is sent a second time by itself. */
+  /** For commands. Each has a deadline; none is resent automatically. */
   readonly client: Redis;
   readonly clock = new RedisClock();
   readonly #subscriber: Redis;
@@ -42,9 +42,9 @@ export class RedisLink {
   #pinger: NodeJS.Timeout | null = null;
   #up = false;
   #stopped = false;
-  /** Why it is away, as far as it was told of since it was there last. */
-  readonly #told = new Set<string>();
-  /** The last error of the connection for commands, since it was ready. */
+  /** Reasons for being away that were logged since it was up last. */
+  readonly #loggedReasons = new Set<string>();
+  /** The last error of the command connection since it was ready. */
   #broken: unknown = null;
   #full = false;
 
@@ -54,21 +54,21 @@ export class RedisLink {
     this.#log = log;
   }
 
-  /** Resolves at once, whether Redis is there or not: it is looked for until `stop`. */
+  /** Resolves at once, whether or not Redis can be reached; keeps trying to connect until `stop`. */
   static async open({ url, log, commandMs = COMMAND_MS }: RedisLinkOptions): Promise<RedisLink> {
     const { Redis } = await import('ioredis');
     const options = {
       lazyConnect: true,
       connectTimeout: commandMs,
       commandTimeout: commandMs,
-      // A server that is stopped keeps its sockets open: they are given up when nothing comes back.
+      // A suspended server keeps its sockets open: give them up when nothing comes back.
       socketTimeout: commandMs * 2,
-      // Nothing is kept for later, nor sent again: whoever asked decides, and knows that it may have been done.
+      // Commands are neither queued nor resent: the caller decides, since a command may have been executed.
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       autoResubscribe: false,
-      // One that was the master when it was dialled may be a replica now: its name leads to another by then.
+      // The former master may be a replica now: reconnect, so that its name is resolved again.
       reconnectOnError: (error: Error) => codeOf(error) === 'READONLY',
       retryStrategy: (times: number) =>
         Math.min(MAX_PAUSE_MS, 50 * 2 ** Math.min(times, 8)) * (0.5 + Math.random() / 2),
@@ -78,23 +78,25 @@ export class RedisLink {
     return link;
   }
 
-  /** Whether commands are answered now, and writes are taken. A server without memory left takes a few still, and is up. */
+  /**
+   * Whether commands are answered and writes accepted. A server without free memory still takes some, and counts as up.
+   */
   get up(): boolean {
     return this.#up;
   }
 
-  /** Whether messages of other gateways are heard. */
+  /** Whether messages of other gateways are received. */
   get hears(): boolean {
     return this.#subscriber.status === 'ready';
   }
 
-  /** Calls the listener each time Redis comes or goes, until the returned function is called. It never throws. */
+  /** Calls the listener when Redis comes or goes, until the returned function is called. It must not throw. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
-  /** One listener a channel, as long as the link lives. */
+  /** One listener per channel, for the life of the link. */
   listen(channel: string, listener: RedisListener): void {
     this.#channels.set(channel, listener);
     if (this.#subscriber.status === 'ready') this.#subscribe();
@@ -102,7 +104,7 @@ export class RedisLink {
 
   /**
    * The answer of Redis.
-   * @throws ServiceError `node_unavailable` when there is none: whether it was done is unknown then.
+   * @throws ServiceError `node_unavailable` without an answer: it is then unknown whether the command was executed.
    */
   async run<T>(work: (client: Redis) => Promise<T>): Promise<T> {
     try {
@@ -125,7 +127,7 @@ export class RedisLink {
 
   #start(): void {
     for (const connection of [this.client, this.#subscriber]) {
-      // The connection itself goes on trying.
+      // Only logged: the connection reconnects by itself.
       connection.on('error', (error: Error) => {
         if (connection === this.client) this.#broken = error;
         this.#log.debug({ reason: reasonOf(error) }, 'redis connection');
@@ -141,8 +143,7 @@ export class RedisLink {
   }
 
   /**
-   * Finds out what time it is there, that a connection is open and yet dead, and that a server answers and takes no
-   * writes, also when nobody else uses it.
+   * Measures the clock, and detects dead connections and servers that refuse writes, even when nobody uses the link.
    */
   #ping(): void {
     if (this.client.status === 'ready') {
@@ -157,16 +158,17 @@ export class RedisLink {
     if (this.#subscriber.status === 'ready') this.#subscriber.ping().catch(() => undefined);
   }
 
-  /** @throws what says that nothing can be written, unless it is only that there is no memory left. */
+  /** @throws the error of a refused write, unless Redis is only out of memory */
   async #probe(): Promise<void> {
     try {
       await this.client.set(KEYS.probe, '', 'PX', PROBE_KEPT_MS);
       if (this.#full) this.#log.info({}, 'redis has memory again');
       this.#full = false;
     } catch (error) {
-      // What makes room there is taken still: counted as away, it would stay full.
+      // Redis still takes commands that free memory. If it counted as away, none would be sent and it would stay full.
       if (codeOf(error) !== 'OOM') throw error;
-      if (!this.#full) this.#log.warn({ reason: reasonOf(error) }, 'redis takes nothing new: creates cannot wait');
+      if (!this.#full)
+        this.#log.warn({ reason: reasonOf(error) }, 'redis is out of memory: creates cannot be enqueued');
       this.#full = true;
     }
   }
@@ -178,10 +180,10 @@ export class RedisLink {
       () => {
         for (const listener of this.#channels.values()) listener.joined();
       },
-      // Unless it is refused, the connection is about to close; the next one subscribes.
+      // Unless Redis refused, the connection is about to close, and the next one subscribes again.
       (error: unknown) => {
         if (codeOf(error) === 'NOPERM')
-          this.#log.warn({ reason: reasonOf(error) }, 'redis: nothing is heard of others');
+          this.#log.warn({ reason: reasonOf(error) }, 'redis: no messages of other gateways are received');
       },
     );
     background(subscribed, 'subscribe to redis', this.#log);
@@ -193,25 +195,25 @@ export class RedisLink {
     this.#up = up;
     if (up) {
       this.#broken = null;
-      this.#told.clear();
+      this.#loggedReasons.clear();
       if (changed) this.#log.info({}, 'redis is there');
     } else if (!this.#stopped) this.#away(changed, why);
     if (changed) for (const listener of [...this.#listeners]) listener();
   }
 
-  /** Says so once, and each further reason once: also where it was never there. */
+  /** Logs each reason once while Redis is away, even if it was never up. */
   #away(changed: boolean, why: unknown): void {
     const reason = reasonOf(why);
-    if (!changed && (this.#told.has(reason) || reason === ENDED)) return;
-    this.#told.add(reason);
+    if (!changed && (this.#loggedReasons.has(reason) || reason === ENDED)) return;
+    this.#loggedReasons.add(reason);
     this.#log.warn({ reason }, 'redis is away');
   }
 }
 
-/** What callers are told when Redis does not answer. The cause stays behind: it may quote what was sent. */
+/** The error for callers when Redis does not answer. The cause is left out: it may quote what was sent. */
 export function unavailable(thrown?: unknown): ServiceError {
   const reason = thrown instanceof Error ? thrown.name : undefined;
-  return new ServiceError('node_unavailable', 'The store that gateways share cannot be reached now.', {
+  return new ServiceError('node_unavailable', 'The store that gateways share cannot be reached right now.', {
     retryAfterMs: RETRY_AFTER_MS,
     ...(reason === undefined ? {} : { cause: new Error(reason) }),
   });

@@ -1,4 +1,4 @@
-/** A Lua script that Redis runs in one step: nothing that another gateway does comes between. */
+/** A Lua script that Redis runs atomically. */
 import { createHash } from 'node:crypto';
 import type { RedisLink } from './link.ts';
 
@@ -11,13 +11,13 @@ export class Script {
     this.#sha = createHash('sha1').update(lua).digest('hex');
   }
 
-  /** @throws ServiceError `node_unavailable` without an answer: it may have been done. */
+  /** @throws ServiceError `node_unavailable` without an answer: it may have been executed. */
   async run(link: RedisLink, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     return await link.run(async (client) => {
       try {
         return await client.evalsha(this.#sha, keys.length, ...keys, ...args);
       } catch (error) {
-        // A server that was started anew has forgotten it.
+        // A restarted server has lost its script cache.
         if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
         return await client.eval(this.#lua, keys.length, ...keys, ...args);
       }

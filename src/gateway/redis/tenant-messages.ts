@@ -1,4 +1,7 @@
-/** What gateways tell each other of tenants, as text: what one of another version says may not be readable. */
+/**
+ * What gateways tell each other about tenants, as text. A message that another version wrote and we cannot parse is
+ * ignored.
+ */
 import * as z from 'zod';
 import type { UsageSnapshot } from '../tenants/counters.ts';
 
@@ -16,7 +19,7 @@ const Snapshot = z
 
 export const commandsText = (running: ReadonlyMap<string, number>): string => JSON.stringify([...running]);
 
-/** How many commands of each tenant run through all that said so. */
+/** Running commands by tenant, summed over all gateways that reported. */
 export function sumOfCommands(said: readonly string[]): Map<string, number> {
   const sum = new Map<string, number>();
   for (const [tenant, count] of said.flatMap((text) => read(Commands, text) ?? [])) {

@@ -1,4 +1,6 @@
-/** Whether a tenant may have one more: of sandboxes, by what all gateways know; of commands, without asking anybody. */
+/**
+ * Whether a tenant may have more. Sandboxes are checked against what all gateways know, commands without asking anyone.
+ */
 import type { Logger } from '../../lib/logger.ts';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -10,19 +12,19 @@ import { milliCpus } from './placed-usage.ts';
 import type { ObservedUsage } from './observed-usage.ts';
 import type { Tenants } from './tenants.ts';
 
-/** What a tenant can run out of, as it is told in `details.quota` and in metrics. */
+/** The limits of a tenant, as named in `details.quota` and in metrics. */
 export type Quota = 'sandboxes' | 'cpus' | 'memoryMb' | 'createsPerSecond' | 'execs';
 
 export interface AdmissionDeps {
   tenants: Tenants;
   counters: TenantCounters;
-  /** What tenants have on the nodes. */
+  /** What tenants use on the nodes. */
   observed: ObservedUsage;
-  /** Not all nodes have said yet what they have. */
+  /** Not all nodes have reported their sandboxes yet. */
   learning: () => boolean;
   /** What this gateway knows of a sandbox. */
   seen: (id: string) => Seen;
-  /** The longest that a sandbox may wait for a node. */
+  /** Longest wait of a sandbox for a node. */
   queueWaitMs: number;
   log: Logger;
   /** For metrics. */
@@ -31,7 +33,7 @@ export interface AdmissionDeps {
 
 type Kind = keyof Usage;
 const QUOTA: Record<Kind, Quota> = { sandboxes: 'sandboxes', milliCpus: 'cpus', memoryMb: 'memoryMb' };
-/** As messages have it. There is no number in them: clients of other wires look for those of a status. */
+/** Used in messages. They contain no numbers, because clients of other APIs search error texts for status codes. */
 const NOUN: Record<Quota, string> = {
   sandboxes: 'sandboxes',
   cpus: 'cpus',
@@ -40,9 +42,9 @@ const NOUN: Record<Quota, string> = {
   execs: 'commands at once',
 };
 
-/** When a sandbox of the tenant will end, nobody knows. */
+/** A guess: nobody knows when a sandbox of the tenant will end. */
 const QUOTA_RETRY_MS = 1_000;
-/** Commands come and go sooner. */
+/** Shorter, since commands end sooner than sandboxes. */
 const EXEC_RETRY_MS = 250;
 const LEARNING_RETRY_MS = 200;
 const EXCHANGE_MS = 1_000;
@@ -51,7 +53,7 @@ const CLAIM_SLACK_MS = 60_000;
 
 export class Admission {
   readonly #deps: AdmissionDeps;
-  /** Claims of this gateway, with their tenants. */
+  /** Claims of this gateway: sandbox id to tenant. */
   readonly #claimed = new Map<string, string>();
   readonly #running = new Map<string, number>();
   #elsewhere: ReadonlyMap<string, number> = new Map();
@@ -64,10 +66,10 @@ export class Admission {
   }
 
   /**
-   * Lets all of these sandboxes in, or none. From then on they count as the tenant's, until `changed` sees their end or
-   * `withdraw` takes them back.
-   * @throws ServiceError `quota_exceeded`, `rate_limited`, `invalid_request` for what the tenant may never have,
-   * `node_unavailable` while it is not known yet what the tenant has.
+   * Admits all of these sandboxes, or none. From then on they count towards the tenant's limits, until `changed` sees
+   * their end or `withdraw` takes them back.
+   * @throws ServiceError `quota_exceeded`, `rate_limited`, `invalid_request` for more than the tenant may ever have,
+   * `node_unavailable` while it is not known yet what the tenant uses.
    */
   async admit(tenant: string, specs: readonly SandboxSpec[]): Promise<void> {
     const { tenants, counters, observed, queueWaitMs } = this.#deps;
@@ -79,7 +81,7 @@ export class Admission {
     const claims = specs.map(({ id, cpus, memoryMb }) => ({ id, milliCpus: milliCpus(cpus), memoryMb }));
     this.#assertPossible(most, claims);
     if (bounded && this.#deps.learning()) {
-      const message = 'This server has just started and does not know yet what the tenant has.';
+      const message = 'This server has just started and does not know yet what the tenant uses.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
     let has = observed.of(tenant);
@@ -100,12 +102,12 @@ export class Admission {
     for (const { id } of claims) this.#claimed.set(id, tenant);
   }
 
-  /** These will not come to be. */
+  /** These sandboxes will not be made. */
   withdraw(specs: readonly SandboxSpec[]): void {
     for (const { id } of specs) this.#release(id);
   }
 
-  /** Called after each change of an entry, when `placed` has counted it. */
+  /** Call after each change of an entry, after `PlacedUsage` has counted it. */
   changed(entry: Entry): void {
     const tenant = this.#claimed.get(entry.id);
     if (tenant === undefined) return;
@@ -136,12 +138,12 @@ export class Admission {
     };
   }
 
-  /** How many of a tenant's sandboxes go in one turn of it, where many wait. */
+  /** How many of a tenant's sandboxes go in one of its turns in the queue. */
   weightOf(tenant: string): number {
     return this.#deps.tenants.of(tenant).weight;
   }
 
-  /** Commands in hand here, by tenant. */
+  /** Commands that run through this gateway, by tenant. */
   get running(): ReadonlyMap<string, number> {
     return this.#running;
   }
@@ -150,7 +152,7 @@ export class Admission {
     clearInterval(this.#timer);
   }
 
-  /** What is more than all that the tenant may have is turned down for good. */
+  /** Refuses for good what exceeds a limit even of a tenant that uses nothing. */
   #assertPossible(most: Record<Kind, number | null>, claims: readonly Claim[]): void {
     const asked = {
       sandboxes: claims.length,
@@ -187,7 +189,7 @@ export class Admission {
 
   #quotaError(tenant: string, quota: Quota, limit: number, used: number, retryAfterMs: number): ServiceError {
     this.#deps.refused?.(tenant, quota);
-    return new ServiceError('quota_exceeded', `The tenant has all the ${NOUN[quota]} that it may have.`, {
+    return new ServiceError('quota_exceeded', `The tenant has used all of its ${NOUN[quota]}.`, {
       retryAfterMs,
       details: { quota, limit, used },
     });
@@ -200,7 +202,7 @@ export class Admission {
     this.#deps.counters.release(tenant, [id]);
   }
 
-  /** What others have in hand and see counts as it was a moment ago: nobody is asked while a call waits. */
+  /** Exchanges counts with the other gateways in the background, so that no call has to wait for them. */
   #exchange(): void {
     if (this.#exchanging) return;
     this.#exchanging = true;
@@ -217,7 +219,7 @@ export class Admission {
   }
 }
 
-/** Whether there is a bound on what the tenant has. */
+/** Whether any of the tenant's resources is limited. */
 export const isBounded = (rules: TenantRules): boolean => Object.values(bounds(rules)).some((bound) => bound !== null);
 
 function bounds({ sandboxes, cpus, memoryMb }: TenantRules): Record<Kind, number | null> {

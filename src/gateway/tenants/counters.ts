@@ -1,10 +1,10 @@
 /**
- * What several gateways count together for each tenant. Sandboxes that a node has are not part of it: every gateway
- * sees all of those for itself. One gateway keeps these counts in memory; several share them through a store, in a form
- * that keeps the same contract (counters-contract.ts).
+ * Counts per tenant that gateways share. Sandboxes on nodes are not part of them: every gateway sees those for itself.
+ * A single gateway keeps the counts in memory; several share them in a store. Both keep one contract
+ * (counters-contract.ts).
  */
 
-/** What a tenant has, or may have, of each thing that is bounded. Thousandths of a cpu, so that sums stay exact. */
+/** What a tenant uses, or may use, of each limited resource. CPUs in thousandths, so that sums stay exact. */
 export interface Usage {
   sandboxes: number;
   milliCpus: number;
@@ -13,7 +13,7 @@ export interface Usage {
 
 export const USAGE_KINDS = ['sandboxes', 'milliCpus', 'memoryMb'] as const satisfies readonly (keyof Usage)[];
 
-/** A sandbox that was let in, and that no node has shown to have yet: it waits for room, or is being sent. */
+/** An admitted sandbox that no node has confirmed yet: it waits for room, or is being sent. */
 export interface Claim {
   id: string;
   milliCpus: number;
@@ -21,8 +21,8 @@ export interface Claim {
 }
 
 /**
- * What a gateway knows of a sandbox that a claim stands for. placed: a node has it, and it is counted as that. open: it
- * waits, or is being sent. unknown: it has never been heard of here.
+ * What a gateway knows of the sandbox of a claim. placed: a node has it, where it is counted. open: it waits, or is
+ * being sent. unknown: this gateway has never heard of it.
  */
 export type Seen = 'placed' | 'ended' | 'open' | 'unknown';
 
@@ -35,56 +35,55 @@ export interface Rate {
 
 export interface Application {
   tenant: string;
-  /** One for each sandbox of one create. All are let in, or none. */
+  /** One for each sandbox of a create. All are admitted, or none. */
   claims: readonly Claim[];
   /**
-   * How much the claims of this tenant may come to, those of all gateways together. Null: there is no bound. Looked at in
-   * the same moment as `seen`.
+   * Limits for the tenant's claims, over all gateways. Null: unlimited. Evaluated at the same moment as `seen`.
    */
   room: Readonly<Record<keyof Usage, number | null>>;
-  /** Null: there is no bound. */
+  /** Null: unlimited. */
   rate: Rate | null;
   /** A claim that nobody releases is gone after this long: its gateway may have died. */
   keptMs: number;
-  /** What the gateway that asks knows by itself: what it counts already is not counted twice. */
+  /** What the asking gateway knows itself, so that nothing is counted twice. */
   seen: (id: string) => Seen;
 }
 
 /**
- * `short` names what there is too little of; nothing was written down then. `claimed` is what the claims come to already,
- * `waitMs` how long it takes until the rate would let this application in. Room is looked at before the rate.
+ * `short` names the exhausted limit; nothing was recorded then. `claimed` is the sum of existing claims, `waitMs` the
+ * time until the rate would admit this application. Resources are checked before the rate.
  */
 export type Verdict =
   | { admitted: true }
   | { admitted: false; short: keyof Usage; claimed: number }
   | { admitted: false; short: 'rate'; waitMs: number };
 
-/** What a gateway sees of what tenants have on the nodes. */
+/** What one gateway sees of the tenants' usage on the nodes. */
 export interface UsageSnapshot {
-  /** How many nodes it hears. */
+  /** How many nodes it is connected to. */
   nodes: number;
-  /** Of tenants that have bounds, and any sandbox. */
+  /** Tenants that have limits and at least one sandbox. */
   usage: ReadonlyMap<string, Usage>;
 }
 
-/** Nothing here ever rejects or throws: a form whose store is away decides by what its own gateway knows. */
+/** Never rejects or throws: without its store, an implementation decides by what its own gateway knows. */
 export interface TenantCounters {
   /**
-   * Writes the claims down and takes as many tokens, in one step that no other gateway can come between. A claim whose
-   * id is known already takes the place of the first.
+   * Records the claims and takes as many tokens, atomically across gateways. A claim replaces an earlier one of the
+   * same id.
    */
   admit(application: Application): Promise<Verdict>;
-  /** A node has these: they count a moment longer, for gateways that have not heard of it. Ids may be unknown. */
+  /** A node has these. Their claims count a moment longer, for gateways that do not know it yet. Ids may be unknown. */
   placed(tenant: string, ids: readonly string[]): void;
-  /** These have ended, or never came to be. Ids may be unknown. */
+  /** These have ended, or were never made. Ids may be unknown. */
   release(tenant: string, ids: readonly string[]): void;
   /**
-   * Tells the others how many commands each tenant runs through this gateway, and answers how many run through all the
-   * others, as far as is known. Called every second or so, never while a command waits. What a gateway said counts for
-   * a few seconds, so that one that died is forgotten.
+   * Sends the number of each tenant's commands on this gateway, and returns the sums over all others, as far as known.
+   * Called about once a second, never while a command waits. A report is valid for a few seconds, so that a dead
+   * gateway is forgotten.
    */
   exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>;
-  /** Tells the others what this gateway sees, and answers what each of them does. Called as often, and counts as long. */
+  /** Sends this gateway's snapshot and returns those of the others. Called and valid as `exchange`. */
   compare(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]>;
   stop(): Promise<void>;
 }

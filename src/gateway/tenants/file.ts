@@ -1,4 +1,4 @@
-/** The tenants file: who there is, with which keys, and how much each may have. docs/tenants.md describes it. */
+/** The tenants file: the tenants, their keys and their limits. docs/tenants.md describes it. */
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import type { ApiKey } from '../config.ts';
@@ -7,19 +7,19 @@ import type { ApiKey } from '../config.ts';
 const MAX_KEYS = 1_000;
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
-/** In all of these null stands for no bound. */
+/** Null means unlimited everywhere. */
 const Rules = z
   .strictObject({
-    /** Alive, those that wait for room included. As for the next two. */
+    /** Live sandboxes, including those that wait for room. The next two limit their resources. */
     sandboxes: z.int().min(0).max(10_000_000).nullable(),
     cpus: z.number().min(0).max(10_000_000).nullable(),
     memoryMb: z.int().min(0).max(1e12).nullable(),
     createsPerSecond: z.number().min(0.001).max(1_000_000).nullable(),
-    /** Creates that may come at once after a rest. Null: what comes in a second. */
+    /** Creates that may come at once after a pause. Null: one second's worth. */
     createBurst: z.int().min(1).max(1_000_000).nullable(),
-    /** Commands in hand at once. */
+    /** Concurrent commands. */
     execs: z.int().min(0).max(10_000_000).nullable(),
-    /** Its share of the room that many wait for, beside that of others. */
+    /** Share of free capacity relative to other tenants while several are waiting. */
     weight: z.int().min(1).max(1_000),
   })
   .partial();
@@ -27,12 +27,12 @@ const Rules = z
 const Key = z.strictObject({
   sha256: z.string().regex(/^[0-9a-fA-F]{64}$/, 'not a SHA-256 in hexadecimal'),
   admin: z.boolean().default(false),
-  /** For whoever reads the file. */
+  /** For readers of the file only. */
   comment: z.string().max(256).optional(),
 });
 
 const File = z.strictObject({
-  /** For tenants that are not named, and for what a named one leaves out. */
+  /** For tenants that are not listed, and for fields that a listed one leaves out. */
   defaults: Rules.default({}),
   tenants: z
     .record(
@@ -62,10 +62,10 @@ export const NO_BOUNDS: TenantRules = {
   weight: 1,
 };
 
-/** Nobody is named, and nobody is bounded. */
+/** No tenants and no limits. */
 export const NO_TENANTS: TenantsFile = { defaults: {}, tenants: new Map(), keys: [] };
 
-/** @throws Error with everything that is wrong. Nothing that was in the place of a key is quoted. */
+/** @throws Error that lists every problem. Never quotes what stands in the place of a key. */
 export function readTenantsFile(path: string): TenantsFile {
   const text = readFileSync(path, 'utf8');
   if (text.length > MAX_FILE_BYTES) throw new Error('the file is too large');
@@ -104,7 +104,7 @@ function said(issue: z.core.$ZodIssue): string {
   return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
 }
 
-/** Without what is undefined, so that it covers nothing of what it is laid over. */
+/** Drops undefined fields, so that spreading the result does not override defaults. */
 function given(rules: z.infer<typeof Rules>): Partial<TenantRules> {
   return Object.fromEntries(Object.entries(rules).filter(([, value]) => value !== undefined));
 }

@@ -15,7 +15,7 @@ interface Kept extends Claim {
 }
 
 interface Tenant {
-  /** In order of arrival, which is that of expiry as well. */
+  /** In order of arrival, which is also the order of expiry. */
   claims: Map<string, Kept>;
   sum: Usage;
   fullAtMs: number;

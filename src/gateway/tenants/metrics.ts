@@ -1,6 +1,6 @@
 /**
- * What Prometheus sees of tenants. Only those that the tenants file names get a label of their own, and of these only so
- * many; all the others share one. A tenant keeps its label for the life of the process.
+ * Prometheus metrics by tenant. Only tenants from the tenants file get a label of their own, up to a limit; all others
+ * share one. A tenant keeps its label for the life of the process.
  */
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { Quota } from './admission.ts';
@@ -9,7 +9,7 @@ export interface TenantMetricsSources {
   registry: Registry;
   named: () => Iterable<string>;
   placed: () => Iterable<[tenant: string, usage: { sandboxes: number; milliCpus: number; memoryMb: number }]>;
-  /** Commands in hand. */
+  /** Running commands. */
   running: () => Iterable<[tenant: string, count: number]>;
 }
 
@@ -27,13 +27,13 @@ export class TenantMetrics {
     const registers = [sources.registry];
     this.#refusals = new Counter({
       name: 'millibox_tenant_refusals_total',
-      help: 'Calls that a quota of their tenant turned away',
+      help: 'Calls refused by a quota of their tenant',
       labelNames: ['tenant', 'quota'],
       registers,
     });
     this.#creates = new Counter({
       name: 'millibox_tenant_creates_total',
-      help: 'Sandboxes asked for and let in, by tenant',
+      help: 'Sandboxes admitted, by tenant',
       labelNames: ['tenant'],
       registers,
     });
@@ -46,7 +46,7 @@ export class TenantMetrics {
     this.#gauge('memory_megabytes', 'Memory of the sandboxes on the nodes, by tenant', (add) => {
       for (const [tenant, { memoryMb }] of sources.placed()) add(tenant, memoryMb);
     });
-    this.#gauge('execs', 'Commands that this gateway has in hand, by tenant', (add) => {
+    this.#gauge('execs', 'Commands that run through this gateway, by tenant', (add) => {
       for (const [tenant, count] of sources.running()) add(tenant, count);
     });
   }

@@ -1,15 +1,15 @@
 /**
- * What each tenant has on the nodes, also while this gateway is cut off from some of them: gateways tell each other every
- * second what they see, and who hears more nodes knows more.
+ * What each tenant uses on the nodes, even while this gateway is cut off from some of them: every second, gateways tell
+ * each other what they see, and the one that is connected to more nodes knows more.
  */
 import type { UsageSnapshot, Usage } from './counters.ts';
 import type { PlacedUsage } from './placed-usage.ts';
 
 export interface ObservedUsageOptions {
   placed: PlacedUsage;
-  /** Nodes that this gateway hears now. */
+  /** Number of nodes that this gateway is connected to. */
   hears: () => number;
-  /** Whether the tenant may have only so much: of others nobody need be told. */
+  /** Whether the tenant's resources are limited: only such tenants need to be reported. */
   bounded: (tenant: string) => boolean;
 }
 
@@ -21,13 +21,13 @@ export class ObservedUsage {
     this.#options = options;
   }
 
-  /** What is to be told to others. */
+  /** The snapshot to send to the other gateways. */
   get own(): UsageSnapshot {
     const { placed, hears, bounded } = this.#options;
     return { nodes: hears(), usage: new Map([...placed.all].filter(([tenant]) => bounded(tenant))) };
   }
 
-  /** What others told just now. */
+  /** Takes the snapshots that the other gateways sent last. */
   heard(others: readonly UsageSnapshot[]): void {
     this.#best = others.reduce<UsageSnapshot | null>(
       (best, one) => (one.nodes > (best?.nodes ?? 0) ? one : best),
@@ -35,7 +35,7 @@ export class ObservedUsage {
     );
   }
 
-  /** By this gateway's own word as long as no other hears more nodes; else by whoever has seen more of the tenant's. */
+  /** This gateway's own count, unless another gateway is connected to more nodes: then the larger of the two counts. */
   of(tenant: string): Readonly<Usage> {
     const own = this.#options.placed.of(tenant);
     const others = this.#best?.usage.get(tenant);

@@ -1,27 +1,27 @@
-/** What each tenant has on the nodes: sandboxes that a node has said to have and that have not ended. */
+/** What each tenant uses on the nodes: sandboxes that a node has confirmed and that have not ended. */
 import type { Entry } from '../sandboxes/entry.ts';
 import type { Claim, Usage } from './counters.ts';
 
 const NOTHING: Usage = { sandboxes: 0, milliCpus: 0, memoryMb: 0 };
 
-/** Rounded up: a share that is smaller than what is counted in is not free. */
+/** Rounded up, so that no fraction of a CPU is free. */
 export const milliCpus = (cpus: number): number => Math.ceil(cpus * 1000 - 1e-6);
 
 export class PlacedUsage {
   readonly #tenants = new Map<string, Usage>();
-  /** As they were counted, so that they are taken out as they went in. */
+  /** What was added for each entry, so that exactly that is subtracted. */
   readonly #counted = new Map<Entry, Claim>();
 
   of(tenant: string): Readonly<Usage> {
     return this.#tenants.get(tenant) ?? NOTHING;
   }
 
-  /** Tenants that have any. */
+  /** Tenants with any usage. */
   get all(): Iterable<[tenant: string, usage: Readonly<Usage>]> {
     return this.#tenants;
   }
 
-  /** Called after each change of an entry. */
+  /** Call after each change of an entry. */
   changed(entry: Entry): void {
     const counted = this.#counted.get(entry);
     const there = entry.accepted && !entry.ended;

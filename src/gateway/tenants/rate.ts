@@ -1,10 +1,10 @@
-/** The token bucket, as one number: the time at which it will be full again. Any store can keep that. */
+/** A token bucket represented by one number that any store can keep: the time at which it will be full again. */
 import type { Rate } from './counters.ts';
 
 /**
- * Takes `count` tokens at once. More than the burst can never be in the bucket: they are let in when it is full, and
- * it owes the rest, so that a large batch passes and the rate holds over time.
- * @param fullAtMs As it was answered the last time; any time in the past for a bucket that is full.
+ * Takes `count` tokens at once. A batch larger than the burst is admitted when the bucket is full and leaves it in
+ * debt, so that large batches pass and the rate still holds over time.
+ * @param fullAtMs the last result; any time in the past for a full bucket
  */
 export function take(
   fullAtMs: number,
@@ -15,6 +15,6 @@ export function take(
   const tokenMs = 1000 / perSecond;
   const from = Math.max(fullAtMs, nowMs);
   const waitMs = from + Math.min(count, burst) * tokenMs - burst * tokenMs - nowMs;
-  // Times are sums of fractions: less than a microsecond is nothing.
+  // Times are sums of fractions: ignore differences below a microsecond.
   return waitMs > 1e-3 ? { waitMs: Math.ceil(waitMs) } : { fullAtMs: from + count * tokenMs };
 }

@@ -1,4 +1,4 @@
-/** Tenants of a running gateway: their rules, what they have, and who is let in. */
+/** The tenants of a running gateway: their rules, their usage, and admission. */
 import type { Registry } from 'prom-client';
 import type { Logger } from '../../lib/logger.ts';
 import type { Entry } from '../sandboxes/entry.ts';
@@ -15,11 +15,11 @@ export interface TenancyDeps {
   file: TenantsFile | undefined;
   counters: TenantCounters;
   store: Store;
-  /** Not all nodes have said yet what they have. */
+  /** Not all nodes have reported their sandboxes yet. */
   learning: () => boolean;
-  /** Nodes that are heard now. */
+  /** Number of connected nodes. */
   hears: () => number;
-  /** Whether all that waits is known here. */
+  /** Whether everything that waits is known here. */
   informed: () => boolean;
   queueWaitMs: number;
   metrics: Registry;
@@ -33,7 +33,7 @@ export interface Tenancy {
   stop(): Promise<void>;
 }
 
-/** Follows the store from now on: started before any node is heard. */
+/** Follows the store from now on. Start it before any node is connected. */
 export function startTenancy(deps: TenancyDeps): Tenancy {
   const { file, counters, store, learning, hears, informed, queueWaitMs, metrics, log } = deps;
   const tenants = new Tenants(file);
@@ -47,23 +47,23 @@ export function startTenancy(deps: TenancyDeps): Tenancy {
     seen: (id) => seenOf(store.get(id), informed()),
     queueWaitMs,
     log,
-    refused: (tenant, quota) => seen.refused(tenant, quota),
+    refused: (tenant, quota) => tenantMetrics.refused(tenant, quota),
   });
-  const seen = new TenantMetrics({
+  const tenantMetrics = new TenantMetrics({
     registry: metrics,
     named: () => tenants.names,
     placed: () => placed.all,
     running: () => admission.running,
   });
   store.onChange((entry) => {
-    // In this order: at no time is a sandbox counted nowhere.
+    // In this order, so that a sandbox is counted somewhere at all times.
     placed.changed(entry);
     admission.changed(entry);
   });
   return {
     tenants,
     admission,
-    metrics: seen,
+    metrics: tenantMetrics,
     async stop() {
       admission.stop();
       await counters.stop();
@@ -71,10 +71,10 @@ export function startTenancy(deps: TenancyDeps): Tenancy {
   };
 }
 
-/** Who does not know all that waits cannot say of one that it is unknown. */
+/** A gateway that does not know everything that waits must not call a sandbox unknown. */
 function seenOf(entry: Entry | undefined, informed: boolean): Seen {
   if (entry === undefined) return informed ? 'unknown' : 'open';
-  // That its node is lost is a guess of this gateway: others may see it there.
+  // Only this gateway believes that the node is lost: others may see the sandbox there.
   if (entry.record.reason === 'node_lost') return 'open';
   if (entry.ended) return 'ended';
   return entry.accepted ? 'placed' : 'open';

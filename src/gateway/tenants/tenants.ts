@@ -1,4 +1,4 @@
-/** The rules that stand now for each tenant. */
+/** The current rules of each tenant. */
 import { NO_BOUNDS, NO_TENANTS, type TenantRules, type TenantsFile } from './file.ts';
 
 export class Tenants {
@@ -11,7 +11,7 @@ export class Tenants {
     this.replace(file);
   }
 
-  /** Another file takes the place of the first. It counts from the next call on; what is there already stays. */
+  /** Replaces the file. New rules apply from the next call on; existing sandboxes stay. */
   replace(file: TenantsFile): void {
     this.#file = file;
     this.#defaults = { ...NO_BOUNDS, ...file.defaults };
@@ -22,7 +22,7 @@ export class Tenants {
     return this.#rules.get(tenant) ?? this.#defaults;
   }
 
-  /** Those that the file names. */
+  /** Tenants listed in the file. */
   get names(): Iterable<string> {
     return this.#file.tenants.keys();
   }
