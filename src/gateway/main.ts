@@ -17,13 +17,13 @@ const DIAL_DEADLINE_MS = 10_000;
 export interface Gateway {
   /** Where it listens. */
   readonly url: string;
-  /** Tenants and their keys are as here from now on; nothing else of it counts. */
+  /** Replaces tenants and keys; ignores everything else in the config. */
   replaceTenants(config: GatewayConfig): void;
-  /** Work in hand is given `drainMs`; then everything is closed. Idempotent. */
+  /** Gives work in progress `drainMs`, then closes everything. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** @throws ConfigError, or the error of a port that cannot be had. */
+/** @throws ConfigError, or the error of a port that cannot be bound. */
 export async function startGateway(config: GatewayConfig, log: Logger): Promise<Gateway> {
   const services = startServices(config, {
     log,
@@ -39,7 +39,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   const address = app.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
   const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
-  // Whoever listens on this port beside us takes what is new from now on.
+  // From now on the other gateway on this port takes the new connections.
   if (config.reusePort) services.lifecycle.onDrain(() => app.server.close());
   let stopped: Promise<void> | null = null;
   return {
@@ -63,7 +63,7 @@ async function listen(services: Services, config: GatewayConfig, doors: readonly
   return app;
 }
 
-/** Runs until the signal; reads tenants and keys anew at SIGHUP. Resolves once everything is closed. */
+/** Runs until the signal fires; reloads tenants and keys on SIGHUP. Resolves once everything is closed. */
 export async function main(env: Record<string, string | undefined>, signal: AbortSignal): Promise<void> {
   const config = loadConfig(env);
   const log = pino({ level: config.logLevel, base: { service: 'gateway' } });
@@ -72,11 +72,11 @@ export async function main(env: Record<string, string | undefined>, signal: Abor
   const reload = (): void => {
     try {
       gateway.replaceTenants(loadConfig(env));
-      log.info({}, 'tenants and keys were read anew');
+      log.info({}, 'tenants and keys reloaded');
     } catch (error) {
       log.error(
         { reason: error instanceof ConfigError ? error.message : String(error) },
-        'tenants and keys stay as they were',
+        'tenants and keys could not be reloaded and stay as they were',
       );
     }
   };
@@ -93,7 +93,7 @@ function run(): void {
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
   main(environment(), stop.signal).then(
-    // What still waits for something that will not come has been told.
+    // Everything was closed in order; exit even if a stray handle is left.
     () => process.exit(0),
     (error: unknown) => {
       process.stderr.write(

@@ -1,4 +1,4 @@
-/** What an operator can set about discovery. Read by the gateway's config.ts; nothing here looks at the environment. */
+/** Settings of discovery. The gateway's config.ts passes the environment in; nothing here reads it. */
 import { isIP } from 'node:net';
 import * as z from 'zod';
 import { NODE_PORT } from '../../protocol/node.ts';
@@ -10,11 +10,11 @@ export type Family = 'auto' | '4' | '6';
 export interface DnsConfig {
   names: readonly DnsName[];
   intervalMs: number;
-  /** `host:port` or `host`. Empty: those of the machine. */
+  /** `host:port` or `host`. Empty: the machine's own resolvers. */
   servers: readonly string[];
 }
 
-/** SRV records say the port themselves. */
+/** SRV records contain the port. */
 export type DnsName = { type: 'address'; host: string; port: number } | { type: 'srv'; host: string };
 
 export interface KubernetesConfig {
@@ -23,7 +23,7 @@ export interface KubernetesConfig {
   selector: string;
   port: number;
   followNodes: boolean;
-  /** Keys of taints that keep nothing away. */
+  /** Keys of taints to ignore. */
   ignoreTaints: readonly string[];
   /** A kubeconfig file. Null: the service account of the pod that the gateway runs in. */
   configFile: string | null;
@@ -32,9 +32,9 @@ export interface KubernetesConfig {
 export interface DiscoveryConfig {
   source: { type: 'static' } | { type: 'dns'; dns: DnsConfig } | { type: 'kubernetes'; kubernetes: KubernetesConfig };
   family: Family;
-  /** How long sandboxes may go on that run on a node which is named no more and still answers. */
+  /** How long sandboxes may go on on a node that is not listed any more and still answers. */
   leaveMs: number;
-  /** How long an answer without any node is not believed. */
+  /** How long an empty list is not believed. */
   emptyMs: number;
 }
 

@@ -1,4 +1,4 @@
-/** Nodes by their names in DNS, which are resolved again and again. */
+/** Nodes by DNS names, which are resolved periodically. */
 import { Resolver } from 'node:dns/promises';
 import { background } from '../../lib/background.ts';
 import { sleep, withDeadline } from '../../lib/deadline.ts';
@@ -12,14 +12,14 @@ export interface DnsOptions extends DnsConfig {
   log: Logger;
 }
 
-/** Answers in a row that must be without a node before it is gone: some servers give only a part of what they have. */
+/** A node is gone after it was missing in this many answers in a row: some servers return only part of the records. */
 const MISSES = 3;
 const ROUND_DEADLINE_MS = 20_000;
 const QUERY_MS = 3_000;
 const QUERY_TRIES = 2;
-/** Of one name. More than this is no answer that a service of ours would give. */
+/** Records of one name; no sensible answer has more. */
 const MAX_RECORDS = 10_000;
-/** What says that there is nothing of this kind under the name. All else is a failure to find out. */
+/** Error codes of an authoritative empty answer. All others are failures to resolve. */
 const NOTHING = new Set(['ENODATA', 'ENOTFOUND']);
 
 export class DnsDiscovery implements Discovery {
@@ -53,14 +53,14 @@ export class DnsDiscovery implements Discovery {
         const nodes = new Map(this.#names.flatMap(({ memory }) => memory.nodes.map((node) => [keyOf(node), node])));
         publish([...nodes.values()].map((node) => ({ ...node, standing: 'in', reason: null })));
       }
-      // Gateways that were started together do not all ask at once for ever.
+      // Jitter, so that gateways that started together do not keep asking at the same time.
       await sleep(intervalMs * (0.9 + Math.random() * 0.2), signal).catch(() => undefined);
     }
   }
 
   async #ask(each: { name: DnsName; memory: Memory; failing: boolean }, signal: AbortSignal): Promise<void> {
     const { servers, family, log } = this.#options;
-    // A new one each time: the machine's resolvers may have changed.
+    // A new resolver each time: the machine's configuration may have changed.
     const resolver = new Resolver({ timeout: QUERY_MS, tries: QUERY_TRIES });
     try {
       if (servers.length > 0) resolver.setServers([...servers]);
@@ -78,7 +78,7 @@ export class DnsDiscovery implements Discovery {
   }
 }
 
-/** What one name stood for, by its last answers. */
+/** The nodes of one name, by its last answers. */
 export class Memory {
   #entries = new Map<string, { node: NodeAddress; misses: number }>();
   answered = false;
@@ -111,7 +111,7 @@ async function resolve(resolver: Resolver, name: DnsName, family: Family): Promi
   return targets.flat();
 }
 
-/** Of one family only: two addresses of one agent would be two nodes of one name. */
+/** Addresses of one family only: two addresses of one agent would look like two nodes of one name. */
 async function addressesOf(resolver: Resolver, host: string, family: Family): Promise<string[]> {
   const four = family === '6' ? [] : await orNothing(resolver.resolve4(host));
   if (four.length > 0 || family === '4') return bounded(four);

@@ -22,7 +22,7 @@ class Registry {
   get(key: string): Node | undefined {
     return this.nodes.get(key);
   }
-  stand(key: string, standing: Standing): void {
+  setStanding(key: string, standing: Standing): void {
     const node = this.nodes.get(key);
     if (node !== undefined) node.standing = standing;
   }

@@ -1,4 +1,6 @@
-/** Does with the registry what discovery says: nodes come, are held back, and are seen out. */
+/**
+ * Applies what discovery finds to the registry: nodes are added, cordoned, and removed once their sandboxes have ended.
+ */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
@@ -6,26 +8,26 @@ import { keyOf, type DiscoveredNode, type Discovery } from './discovery.ts';
 
 export interface FollowerOptions {
   discovery: Discovery;
-  registry: Pick<NodeRegistry, 'add' | 'get' | 'remove' | 'stand' | 'discovering'>;
-  /** How long sandboxes may go on that run on a node which is named no more. */
+  registry: Pick<NodeRegistry, 'add' | 'get' | 'remove' | 'setStanding' | 'discovering'>;
+  /** How long sandboxes may go on on a node that is not listed any more. */
   leaveMs: number;
-  /** How long an answer without any node is not believed. */
+  /** How long an empty list is not believed. */
   emptyMs: number;
   log: Logger;
   now?: () => number;
 }
 
-/** How often nodes that leave are looked at. */
+/** How often leaving nodes are checked. */
 const LOOK_MS = 1_000;
 
 export class Follower {
   readonly #options: FollowerOptions;
   readonly #now: () => number;
   readonly #named = new Map<string, DiscoveredNode>();
-  /** Named no more: until when their sandboxes may go on. */
+  /** Nodes that are not listed any more: until when their sandboxes may go on. */
   readonly #leaving = new Map<string, number>();
   #looking: NodeJS.Timeout | undefined;
-  /** Runs while an answer without any node is not believed. */
+  /** Runs while an empty list is not believed. */
   #doubting: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -41,7 +43,7 @@ export class Follower {
       try {
         if (!this.#stopped) this.#take(nodes);
       } catch (error) {
-        log.error({ err: error }, 'what discovery said could not be followed');
+        log.error({ err: error }, 'a discovery update could not be applied');
       }
     });
   }
@@ -62,7 +64,7 @@ export class Follower {
       return;
     }
     if (this.#doubting !== undefined) return;
-    log.warn({ nodes: this.#named.size, emptyMs }, 'discovery names no node at all: it is not believed yet');
+    log.warn({ nodes: this.#named.size, emptyMs }, 'discovery lists no nodes at all: ignored for now');
     this.#doubting = setTimeout(() => {
       this.#doubting = undefined;
       this.#follow([]);
@@ -75,7 +77,7 @@ export class Follower {
     for (const [key, node] of present) {
       this.#leaving.delete(key);
       registry.add(node);
-      registry.stand(key, node.standing);
+      registry.setStanding(key, node.standing);
       this.#tell(node, this.#named.get(key));
       this.#named.set(key, node);
     }
@@ -87,12 +89,12 @@ export class Follower {
   #leave(key: string, node: DiscoveredNode): void {
     const { registry, leaveMs, log } = this.#options;
     this.#named.delete(key);
-    registry.stand(key, 'leaving');
+    registry.setStanding(key, 'leaving');
     this.#leaving.set(key, this.#now() + leaveMs);
-    log.info({ node: node.name ?? node.url, sandboxes: registry.get(key)?.live ?? 0 }, 'node is named no more');
+    log.info({ node: node.name ?? node.url, sandboxes: registry.get(key)?.live ?? 0 }, 'node is no longer listed');
   }
 
-  /** Lets go of the leaving nodes that nothing runs on, or that had their time. */
+  /** Removes leaving nodes that are empty or whose time is up. */
   #look(): void {
     const { registry, log } = this.#options;
     for (const [key, until] of [...this.#leaving]) {
@@ -101,7 +103,8 @@ export class Follower {
       if (node !== undefined && node.live > 0 && node.state !== 'lost' && !late) continue;
       this.#leaving.delete(key);
       if (node === undefined) continue;
-      if (node.live > 0 && late) log.warn({ node: node.name, sandboxes: node.live }, 'a node that left had its time');
+      if (node.live > 0 && late)
+        log.warn({ node: node.name, sandboxes: node.live }, 'the time of a leaving node is up');
       background(registry.remove(key), 'let go of a node', log);
     }
     if (this.#leaving.size === 0) {
@@ -117,6 +120,6 @@ export class Follower {
     const fields = { node: node.name ?? node.url, url: node.url, standing: node.standing, reason: node.reason };
     if (before === undefined) log.info(fields, 'node discovered');
     else if (before.url !== node.url) log.info(fields, 'node has another address');
-    else if (before.standing !== node.standing) log.info(fields, 'node stands otherwise');
+    else if (before.standing !== node.standing) log.info(fields, 'node standing changed');
   }
 }

@@ -2,8 +2,8 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { FileStat } from '../../protocol/files.ts';
 
 /**
- * A `Range` header as offset and length. Null: it is none that is understood here (several ranges, another unit), and
- * the whole is the right answer.
+ * A `Range` header as offset and length. Null: an unsupported range (several ranges, another unit), for which the whole
+ * file is a valid answer.
  * @throws ServiceError `range_not_satisfiable`
  */
 export function parseRange(header: string, sizeBytes: number): { offset: number; length: number } | null {
@@ -17,7 +17,7 @@ export function parseRange(header: string, sizeBytes: number): { offset: number;
   return { offset: start, length: end - start + 1 };
 }
 
-/** The same of a file is the same content: who continues a download asks for the rest of just that. */
+/** The ETag of a file. A client that resumes a download sends it, to get the rest of the same content. */
 export function validatorOf({ sizeBytes, modifiedAtMs }: Pick<FileStat, 'sizeBytes' | 'modifiedAtMs'>): string {
   return `"${sizeBytes.toString(16)}-${Math.round(modifiedAtMs * 1000).toString(16)}"`;
 }

@@ -1,4 +1,4 @@
-/** What can be done with files in sandboxes. All of it is done by boxinit inside; here it is only brought to and fro. */
+/** Operations on files in sandboxes. boxinit carries them out inside; this only forwards them. */
 import * as z from 'zod';
 import { withDeadline } from '../../lib/deadline.ts';
 import type { Json } from '../../mux/index.ts';
@@ -43,7 +43,7 @@ export class FileService {
     return { stat: stat.data, bytes: stream.read(), cancel: () => stream.cancel() };
   }
 
-  /** The source is read only as fast as the sandbox takes it. Resolves once the file is there under its name. */
+  /** Reads the source only as fast as the sandbox takes it. Resolves once the file exists under its name. */
   async write(
     tenant: string,
     sandbox: string,
@@ -137,7 +137,7 @@ export class FileService {
     try {
       await this.#opened(stream, signal);
       await stream.write(source);
-      // What was written is flushed to disk before the answer: large files take their time.
+      // The file is flushed to disk before the answer, which takes long for large files.
       return await withDeadline({ signal, deadlineMs: CALL_DEADLINE_MS, what: 'writing the file' }, () => stream.done);
     } catch (error) {
       stream.cancel();

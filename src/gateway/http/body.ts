@@ -3,15 +3,15 @@ import type { FastifyRequest } from 'fastify';
 import { ServiceError } from '../../protocol/errors.ts';
 
 /**
- * The bytes of a body that was not read yet. When whoever takes them stops early, the rest is read all the same and
- * dropped: the next request of the connection comes behind it.
+ * The bytes of an unread body. When the consumer stops early, the rest is read and dropped, because the next request on
+ * the connection follows it.
  */
 export async function* bodyOf({ body }: Pick<FastifyRequest, 'body'>): AsyncGenerator<Buffer> {
-  // An empty body is not handed on as a stream.
+  // Fastify passes no stream for an empty body.
   if (body === undefined || body === null) return;
   const bytes = body as Readable;
   try {
-    // Not `yield*`: an error thrown in here would reach the iterator, which destroys the body for it.
+    // Not `yield*`: it would pass a consumer's error to the iterator, which would destroy the body.
     for await (const chunk of bytes.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } catch (cause) {
     throw bytes.destroyed ? new ServiceError('cancelled', 'The client broke off the request body.', { cause }) : cause;

@@ -1,4 +1,4 @@
-/** Every error of the HTTP side in one form, whoever threw it. */
+/** One form for all HTTP errors, whoever threw them. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -17,22 +17,26 @@ export function sendError(reply: FastifyReply, error: ServiceError, requestId: s
   return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(errorBody(error, requestId));
 }
 
-/** The header has whole seconds; 0 would mean at once. */
+/** The header takes whole seconds; 0 would mean at once. */
 export function retryAfterSeconds(ms: number): string {
   return String(Math.max(1, Math.ceil(ms / 1000)));
 }
 
 export function createErrorHandler(log: Logger) {
-  return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const error = translate(thrown);
-    if (error.code === 'internal') {
-      log.error({ err: error.cause ?? error, requestId: request.id, route: request.routeOptions.url }, 'a call failed');
-    }
-    return sendError(reply, error, request.id);
-  };
+  return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
+    sendError(reply, translateAndLog(thrown, request, log), request.id);
 }
 
-/** What fastify throws by itself, in our terms. */
+/** Translates an error, and logs it if it is our own fault. */
+export function translateAndLog(thrown: unknown, request: FastifyRequest, log: Logger): ServiceError {
+  const error = translate(thrown);
+  if (error.code === 'internal') {
+    log.error({ err: error.cause ?? error, requestId: request.id, route: request.routeOptions.url }, 'a call failed');
+  }
+  return error;
+}
+
+/** Translates fastify's own errors. */
 export function translate(thrown: unknown): ServiceError {
   if (thrown instanceof ServiceError) return thrown;
   const { code, statusCode, message } = thrown as Partial<FastifyError>;

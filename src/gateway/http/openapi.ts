@@ -1,4 +1,4 @@
-/** The OpenAPI document, made from the routes. */
+/** Generates the OpenAPI document from the routes. */
 import * as z from 'zod';
 import { ERRORS } from '../../protocol/errors.ts';
 import type { AnswerSpec, Route } from './route.ts';
@@ -12,7 +12,7 @@ export function openApiDocument(routes: readonly Route[], shared: Record<string,
   const names = new Map(Object.entries(shared).map(([name, schema]) => [schema, name]));
   const paths: Record<string, Json> = {};
   for (const route of routes) {
-    // Two colons are one that begins no parameter.
+    // `::` is an escaped colon that does not begin a parameter.
     const path = route.url.replace(/(?<!:):(\w+)/g, '{$1}').replace('::', ':');
     (paths[path] ??= {})[String(route.method).toLowerCase()] = operation(route, path, names);
   }
@@ -25,7 +25,7 @@ export function openApiDocument(routes: readonly Route[], shared: Record<string,
         'Sandboxes for untrusted code. Streams, terminals and tunnels go over the WebSocket `/v1/ws`: docs/protocol.md.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    // Whoever serves the document.
+    // Relative: the host that serves the document.
     servers: [{ url: '/' }],
     security: [{ bearer: [] }],
     paths,
@@ -110,10 +110,10 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
     io,
     unrepresentable: 'any',
     override: ({ jsonSchema: made }) => {
-      // Text in a query that stands for something else: see `queryInt`, `queryFlag`.
       const marked = made as Json;
-      // A later version may say more: clients that check answers must not refuse that.
+      // A later version may add fields: clients that validate answers must not refuse them.
       if (io === 'output' && marked['additionalProperties'] === false) delete marked['additionalProperties'];
+      // Query parameters are text that is parsed into something else: see `queryInt`, `queryFlag`.
       if (marked['integer'] === true) Object.assign(clear(marked), { type: 'integer', ...numbersOf(marked) });
       if (marked['boolean'] === true) Object.assign(clear(marked), { type: 'boolean' });
     },

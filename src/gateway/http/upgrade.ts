@@ -1,4 +1,4 @@
-/** HTTP upgrades: to the door that takes them, or a plain answer that says why not. */
+/** Refusing HTTP upgrades. */
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ServiceError } from '../../protocol/errors.ts';

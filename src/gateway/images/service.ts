@@ -1,4 +1,4 @@
-/** Images on the nodes: which are there, and bringing them there ahead of need. */
+/** Images on the nodes: listing, pulling ahead of need, importing, removing. */
 import { withDeadline } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { IMPORT_DEADLINE_MS, PULL_DEADLINE_MS } from '../../protocol/node.ts';
@@ -38,13 +38,13 @@ export class ImageService {
     return [...found].map(([image, nodes]) => ({ image, nodes })).sort((a, b) => (a.image < b.image ? -1 : 1));
   }
 
-  /** Pulls onto every node that is there, and tells how it went on each. */
+  /** Pulls the image onto every connected node. Resolves with the outcome on each. */
   async preload(image: string): Promise<NodeOutcome[]> {
     return await this.#onAll((node) => pull(node, image));
   }
 
   /**
-   * Removes from every node that has it, and tells how it went on each.
+   * Removes the image from every node that has it. Resolves with the outcome on each.
    * @throws ServiceError `image_not_found` when none has it.
    */
   async remove(image: string): Promise<NodeOutcome[]> {
@@ -57,8 +57,8 @@ export class ImageService {
   }
 
   /**
-   * Hands an archive to one node, under this name. Answers the image's id.
-   * @throws ServiceError `not_found` without such a node, or as the node says.
+   * Imports an archive on one node, under this name. Resolves with the image's id.
+   * @throws ServiceError `not_found` without such a node, or as the node refused.
    */
   async import(
     name: string,
@@ -67,7 +67,7 @@ export class ImageService {
     signal: AbortSignal,
   ): Promise<{ id: string }> {
     const node = this.#registry.all.find((each) => each.name === name && each.up);
-    if (node === undefined) throw new ServiceError('not_found', 'There is no such node, or it is away.');
+    if (node === undefined) throw new ServiceError('not_found', 'There is no such node, or it is not connected.');
     const stream = new ByteStream(node, { op: 'image-import', image });
     const leave = (): void => stream.cancel();
     signal.addEventListener('abort', leave, { once: true });

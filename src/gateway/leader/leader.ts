@@ -1,13 +1,13 @@
-/** Work that one of all gateways does: whoever leads. */
+/** Leader election: work that only one of all gateways does. */
 
 export interface Leader {
-  /** Whether this gateway leads now, as far as it knows. It may have been followed by another a moment ago. */
+  /** Whether this gateway leads, as far as it knows. Another one may have taken over a moment ago. */
   readonly leading: boolean;
   /**
-   * Does the work every so often while this gateway leads, one run at a time. What must not be done by a leader of
-   * yesterday gives `term` with what it writes (see `FENCE`). The work never rejects for good: a failure is logged.
+   * Runs the work periodically while this gateway leads, one run at a time. Writes that a deposed leader must not make
+   * pass `term` along (see `FENCE`). A failed run is logged.
    */
   every(ms: number, what: string, work: (term: number) => Promise<void>): void;
-  /** Lets go of the lead, so that another can have it at once. */
+  /** Gives up the lead, so that another gateway can take it at once. */
   stop(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** A gateway without others leads always. */
+/** A single gateway always leads. */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { Leader } from './leader.ts';

@@ -1,7 +1,7 @@
 /**
- * The lead is a lease in Redis. It is renewed well before its end, and counts as over here a moment before it is over
- * there: a process that stands still longer than its lease does nothing more as leader. Each lead has a number, higher
- * than all before; a script that is given it refuses what a leader of yesterday sends.
+ * The lead is a lease in Redis. It is renewed well before it expires, and ends here slightly before it does in Redis,
+ * so that a process which was stalled for longer than its lease does nothing more as leader. Each lead has a rising
+ * term number; scripts that get it refuse a deposed leader.
  */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
@@ -16,11 +16,11 @@ export interface RedisLeaderOptions {
   leaseMs?: number;
 }
 
-/** What it is the lead of. */
+/** The role that is being led. */
 export const GATEWAYS = 'gateways';
 const LEASE_MS = 10_000;
 
-/** 0: another leads. Otherwise the number of the lead. */
+/** Answers the term of our lead; 0: another gateway leads. */
 const TAKE = new Script(`
   local holder = redis.call('GET', KEYS[1])
   if holder == ARGV[1] then
@@ -91,7 +91,7 @@ export class RedisLeader implements Leader {
   async #take(): Promise<void> {
     const asked = performance.now();
     const term = Number(await TAKE.run(this.#link, this.#keys, [this.#me, this.#leaseMs]).catch(() => -1));
-    // Without an answer what was granted before goes on to its end.
+    // Without an answer the current lease stays valid until its end.
     if (term < 0 || this.#stopped) return;
     if (term > 0 && term !== this.#term) this.#log.info({ term }, 'this gateway leads');
     this.#term = term;
@@ -99,6 +99,6 @@ export class RedisLeader implements Leader {
   }
 }
 
-/** For scripts: begins one that only the leader of this term may run. The term's key comes last, the term first. */
+/** Prefix of scripts that only the leader of the given term may run. Last key: the term's; first argument: the term. */
 export const FENCE = `
   if redis.call('GET', KEYS[#KEYS]) ~= ARGV[1] then return 'fenced' end`;

@@ -1,4 +1,4 @@
-/** What Prometheus sees. Labels come from closed sets: never ids, images or messages. */
+/** Prometheus metrics. Labels come from closed sets: never ids, images or messages. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { addProcessMetrics } from '../../lib/process-metrics.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
@@ -10,7 +10,7 @@ export interface MetricsSources {
   registry: NodeRegistry;
   queue: PlacementQueue;
   store: Store;
-  /** What gateways share; `up` is null where there is one alone. */
+  /** `up` is null for a single gateway. */
   shared: { readonly up: boolean | null; readonly leader: { readonly leading: boolean } };
 }
 
@@ -62,7 +62,7 @@ export class Metrics {
     buckets: SECONDS,
     registers: [this.registry],
   });
-  /** Seen RUNNING or at their end already. */
+  /** What was counted of each sandbox already. */
   readonly #seen = new WeakMap<Entry, 'running' | 'ended'>();
 
   constructor({ registry, queue, store, shared }: MetricsSources) {
@@ -170,7 +170,7 @@ export class Metrics {
     this.#phases.observe({ phase: 'exec_total' }, timings.totalMs / 1000);
   }
 
-  /** A stream over WebSocket has ended. */
+  /** An exec stream over WebSocket has ended. */
   streamed(): void {
     this.#execs.inc({ outcome: 'stream' });
   }

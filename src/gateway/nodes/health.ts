@@ -1,12 +1,12 @@
 /**
- * Whether a node's failures in a row keep new sandboxes away from it for a while. After that while it is on trial: it
- * gets one sandbox, and how that fares decides.
+ * A circuit breaker for one node. Repeated failures eject it: it gets no new sandboxes for a while. After that it is on
+ * trial: it gets one sandbox, and the outcome decides.
  */
 
 const MAX_FAILURES = 5;
 const FIRST_EJECTION_MS = 15_000;
 const MAX_EJECTION_MS = 300_000;
-/** A trial of which nothing is heard for so long says nothing: an image may take its time. */
+/** A trial without an outcome after this long is inconclusive: pulling an image may take long. */
 const TRIAL_MS = 20_000;
 
 export class Health {
@@ -20,7 +20,7 @@ export class Health {
     this.#now = now;
   }
 
-  /** No sandbox goes there: it is out, or its trial is under way. */
+  /** It gets no sandboxes: it is ejected, or its trial is under way. */
   get ejected(): boolean {
     return this.ejectedMs > 0;
   }
@@ -30,17 +30,17 @@ export class Health {
     return Math.max(0, Math.max(this.#ejectedUntil, this.#trialUntil) - this.#now());
   }
 
-  /** A sandbox goes there. Of a node on trial no other does until it is known how this one fares. */
+  /** A sandbox was sent there. A node on trial gets no other until the outcome of this one is known. */
   sent(): void {
     if (this.#ejections > 0 && !this.ejected) this.#trialUntil = this.#now() + TRIAL_MS;
   }
 
-  /** What was sent there tells nothing of the node: it had no room, or the sandbox was not wanted any more. */
+  /** The outcome says nothing about the node: it had no room, or the sandbox was deleted. */
   unsettled(): void {
     this.#trialUntil = 0;
   }
 
-  /** Something worked: all is forgiven. */
+  /** A sandbox started: resets everything. */
   ok(): void {
     this.#failures = 0;
     this.#ejections = 0;
@@ -48,7 +48,7 @@ export class Health {
     this.#trialUntil = 0;
   }
 
-  /** One failure on trial ejects the node again, for longer. Whether it is ejected by this one. */
+  /** A single failure on trial ejects the node again, for longer. @returns whether this failure ejected it */
   failed(): boolean {
     this.#trialUntil = 0;
     if (this.#now() < this.#ejectedUntil) return false;

@@ -1,4 +1,4 @@
-/** The link to one agent: dialled, authenticated, watched, and dialled again when it breaks. */
+/** The link to one agent: dials, authenticates, watches, and dials again when it breaks. */
 import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, type Transport } from '../../mux/index.ts';
 import { sleep } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
@@ -21,16 +21,16 @@ export interface Dialled {
 export type Dial = (signal: AbortSignal) => Promise<Dialled>;
 
 interface LinkListener {
-  /** The whole snapshot is here: the link may be used from now on. A throw closes it. */
+  /** The snapshot is complete: the link may be used from now on. A throw closes it. */
   up(hello: NodeHello, report: NodeReport, sandboxes: SandboxRecord[]): void;
-  /** Anything after the snapshot. A throw closes the link. */
+  /** A change after the snapshot. A throw closes the link. */
   change(event: Exclude<WatchEvent, { type: 'snapshot' }>): void;
   down(error: ServiceError): void;
 }
 
 export interface Heartbeat {
   intervalMs: number;
-  /** The link is dead when nothing has come for so long. */
+  /** The link is dead when nothing has arrived for this long. */
   deadAfterMs: number;
 }
 
@@ -41,24 +41,24 @@ export interface LinkOptions {
   heartbeat?: Heartbeat | undefined;
 }
 
-/** What there has been over all links to one node. */
+/** Totals over all links to one node. */
 export interface LinkCounts {
   bytesIn: number;
   bytesOut: number;
   /** Heartbeats whose answer took longer than the interval between two. */
   lateHeartbeats: number;
-  /** Links that were up and are not any more. */
+  /** Links that were up and broke. */
   losses: number;
 }
 
 const DEFAULT_HEARTBEAT: Heartbeat = { intervalMs: NODE_HEARTBEAT_MS, deadAfterMs: NODE_LINK_DEAD_MS };
-/** Bytes that only come from the peer keep a link for so much longer: a slow network holds a heartbeat back, too. */
+/** While bytes arrive, an unanswered heartbeat is tolerated this much longer: a slow network delays heartbeats, too. */
 const ANSWER_FACTOR = 2;
 
 const HELLO_DEADLINE_MS = 30_000;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 2_000;
-/** For an agent that breaks the rules or does not know the secret: coming back soon changes nothing. */
+/** For an agent that breaks the protocol or does not know the secret: dialling again soon would change nothing. */
 const REJECTED_PAUSE_MS = 10_000;
 
 export class NodeLink {
@@ -126,12 +126,12 @@ export class NodeLink {
     }
   }
 
-  /** From the connection to its end, which is what it resolves with. */
+  /** Runs one connection. Resolves with the reason of its end. */
   #session({ transport, checkHello }: Dialled, onUp: () => void): Promise<ServiceError> {
     const { listener, log, heartbeat = DEFAULT_HEARTBEAT } = this.#options;
     const ended = Promise.withResolvers<ServiceError>();
     let isUp = false;
-    // Undefined until `createMux` has returned: its callbacks may come before that.
+    // Undefined until `createMux` has returned: its callbacks may be called before that.
     let mux: Mux | undefined;
     const timer = setTimeout(() => {
       mux?.close(new ServiceError('deadline_exceeded', `no snapshot within ${HELLO_DEADLINE_MS} ms`));
@@ -198,7 +198,7 @@ export class NodeLink {
   }
 }
 
-/** Messages of one snapshot, with the changes that came between them. */
+/** Collects the messages of one snapshot, and the changes that arrive between them. */
 class Snapshot {
   readonly #records = new Map<string, SandboxRecord>();
 
@@ -206,7 +206,7 @@ class Snapshot {
     return this.#records.size;
   }
 
-  /** Whether it is complete. */
+  /** @returns whether the snapshot is complete */
   add(event: Extract<WatchEvent, { type: 'snapshot' }>): boolean {
     for (const record of event.sandboxes) this.#records.set(record.id, record);
     if (this.#records.size > MAX_SNAPSHOT_RECORDS) throw new ServiceError('protocol_error', 'the snapshot has no end');

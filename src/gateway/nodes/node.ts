@@ -1,4 +1,4 @@
-/** One node as the gateway sees it: its link, its last report, and what was sent to it since. */
+/** One node as the gateway sees it: its link, its last report, and what was sent to it since then. */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { orAbort } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -9,8 +9,8 @@ import type { Dial, Dialled, NodeLink } from './link.ts';
 import { ask, type Opener } from './unary.ts';
 
 /**
- * connecting: never seen. ready: takes sandboxes. cordoned: the operator keeps new ones away. draining: it takes none.
- * away: the link is down, within the grace. lost: beyond it.
+ * connecting: never connected yet. ready: takes sandboxes. cordoned: the operator keeps new ones away. draining: takes
+ * none, and existing ones are to end. away: the link is down, within the grace period. lost: beyond it.
  */
 export type NodeState = 'connecting' | 'ready' | 'cordoned' | 'draining' | 'away' | 'lost';
 
@@ -18,21 +18,21 @@ const ANY_IMAGE = '*';
 const CALL_DEADLINE_MS = 15_000;
 const FULL_MS = 1_000;
 
-/** What discovery says of a node. leaving: it is not named any more, and goes with its last sandbox. */
+/** What discovery says about a node. leaving: it is not listed any more, and is dropped after its last sandbox. */
 export type Standing = 'in' | 'cordoned' | 'leaving';
 
 export class Node implements Opener {
-  /** Where it is dialled; it may move. */
+  /** Address to dial; it may change. */
   url: string;
   readonly health = new Health();
   readonly #givenName: string | null;
   link: NodeLink | null = null;
   report: NodeReport | null = null;
   hello: NodeHello | null = null;
-  /** Beside what the operator has told the node itself: neither undoes what the other has said. */
+  /** By discovery. Independent of what the operator told the node itself. */
   standing: Standing = 'in';
   state: 'connecting' | 'up' | 'away' | 'lost' = 'connecting';
-  /** Sandboxes that are alive here, as far as the gateway knows. */
+  /** Live sandboxes here, as far as the gateway knows. */
   live = 0;
   liveCpus = 0;
   #fullUntil = 0;
@@ -50,14 +50,14 @@ export class Node implements Opener {
     return this.#givenName ?? this.hello?.node ?? (new URL(this.url).host || this.url);
   }
 
-  /** It is dialled there from now on. A dial of where it was ends: where nobody is left, not even a refusal comes back. */
+  /** Changes the address. Aborts a dial of the old one, which could hang: nobody may be left there to refuse it. */
   moveTo(url: string): void {
     if (url === this.url) return;
     this.url = url;
     this.#dialling?.abort(new ServiceError('node_unavailable', `the node has moved to ${url}`));
   }
 
-  /** @throws what the dial throws, which ends with ServiceError `node_unavailable` when the node moves meanwhile */
+  /** Dials; aborted with ServiceError `node_unavailable` when the address changes. @throws what the dial throws */
   async dialled(dial: Dial, signal: AbortSignal): Promise<Dialled> {
     const dialling = new AbortController();
     const stop = (): void => dialling.abort(signal.reason);
@@ -91,7 +91,7 @@ export class Node implements Opener {
     return this.state === 'up' && this.link !== null && this.link.up;
   }
 
-  /** It refused one for want of room a moment ago, and has not reported since. */
+  /** It refused a sandbox for lack of room a moment ago, and has not reported since. */
   get full(): boolean {
     return performance.now() < this.#fullUntil;
   }
@@ -101,7 +101,7 @@ export class Node implements Opener {
     this.health.unsettled();
   }
 
-  /** Whether it may have room by now for what it had none for: told to whoever waits. */
+  /** Takes a report. @returns whether the node may have room now for sandboxes that it had none for */
   takeReport(report: NodeReport): boolean {
     const { report: before, ready: wasReady } = this;
     const refused = this.#fullUntil > 0;
@@ -112,8 +112,8 @@ export class Node implements Opener {
     return this.ready && (!wasReady || refused || before === null || takesMore(before, report));
   }
 
-  /** What it was told and has taken, ahead of its next report. */
-  told(change: Partial<NodeReport>): void {
+  /** Applies a change that the node has confirmed, ahead of its next report. */
+  applyChange(change: Partial<NodeReport>): void {
     if (this.report !== null) this.report = { ...this.report, ...change };
   }
 
@@ -121,7 +121,7 @@ export class Node implements Opener {
     return this.#images.has(imageKey(image));
   }
 
-  /** Containers that wait for this image, less those asked for since the last report. */
+  /** Warm containers for this image, less those used since the last report. */
   warmFor(image: string): number {
     const key = imageKey(image);
     let warm = 0;
@@ -132,7 +132,7 @@ export class Node implements Opener {
     return Math.max(0, warm);
   }
 
-  /** A sandbox of this image was sent here: it counts before the node's next report says so. */
+  /** A sandbox of this image was sent here: counts its warm container as used until the next report. */
   reserve(image: string): void {
     const key = imageKey(image);
     const pool = this.report?.pools.some((p) => p.key !== ANY_IMAGE && imageKey(p.key) === key) ? key : ANY_IMAGE;
@@ -145,7 +145,7 @@ export class Node implements Opener {
     return this.link.open(request, handler);
   }
 
-  /** One question, one answer; see `ask`. */
+  /** A unary call; see `ask`. */
   call(request: Json, deadlineMs = CALL_DEADLINE_MS): Promise<Json> {
     return ask(this, request, deadlineMs);
   }
@@ -178,7 +178,9 @@ export class Node implements Opener {
   }
 }
 
-/** Of a report and the next. What ends on a node is told by itself, and what waits in its pools decides only where. */
+/**
+ * Whether the node grew between two reports. Ended sandboxes are reported separately, and pools only affect the choice.
+ */
 function takesMore(before: NodeReport, after: NodeReport): boolean {
   return after.maxSandboxes > before.maxSandboxes || after.cpus > before.cpus || after.memoryMb > before.memoryMb;
 }

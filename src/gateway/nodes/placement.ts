@@ -1,12 +1,14 @@
-/** Which node gets a sandbox: the best of a few taken at random, so that many gateways do not all choose the same. */
+/**
+ * Chooses the node for a sandbox: the best of a random sample, so that several gateways do not all choose the same one.
+ */
 
 /** What placement looks at. `Node` fits. */
 export interface Candidate {
   /** Takes sandboxes, if it has room. */
   readonly ready: boolean;
-  /** Turned one down a moment ago. */
+  /** Refused a sandbox a moment ago. */
   readonly full: boolean;
-  /** Has failed again and again. */
+  /** Failed repeatedly; see health.ts. */
   readonly ejected: boolean;
   readonly report: {
     cpus: number;
@@ -26,7 +28,7 @@ export interface Need {
   memoryMb: number;
 }
 
-/** Nodes looked at for one sandbox. */
+/** Nodes examined for one sandbox. */
 const SAMPLE = 8;
 
 export interface PickOptions<N> {
@@ -35,8 +37,8 @@ export interface PickOptions<N> {
 }
 
 /**
- * The node, or null when none has room now. Cost is that of a sample, unless the whole sample is full. Ejected nodes are
- * left alone while there is any other: where all have failed, more likely it is what they were given.
+ * The node, or null when none has room now. Examines only a sample, unless all of the sample is full. Ejected nodes are
+ * avoided while there are others; if all are ejected, the sandboxes are the more likely cause.
  */
 export function pick<N extends Candidate>(nodes: readonly N[], need: Need, options: PickOptions<N> = {}): N | null {
   const { exclude, random = Math.random } = options;
@@ -45,7 +47,7 @@ export function pick<N extends Candidate>(nodes: readonly N[], need: Need, optio
   const best = new Best<N>(need);
   const start = Math.floor(random() * count);
   for (let i = 0; i < Math.min(count, SAMPLE); i++) {
-    // All of a few, from a random start, so that equals take turns.
+    // With few nodes, examine all of them from a random start, so that equally good ones take turns.
     const node = nodes[count <= SAMPLE ? (start + i) % count : Math.floor(random() * count)];
     if (node === undefined || !hasRoom(node, need) || node.ejected || exclude?.has(node)) continue;
     best.consider(node);
@@ -54,8 +56,8 @@ export function pick<N extends Candidate>(nodes: readonly N[], need: Need, optio
 }
 
 /**
- * The first with room from `start` on, for when the sample was full: of many thousands of nodes perhaps one has room.
- * Ejected nodes are remembered on the way, in case there are no others.
+ * The first node with room from `start` on, for a sample that was full: among thousands of nodes perhaps one has room.
+ * Remembers ejected nodes on the way, in case there are no others.
  */
 function search<N extends Candidate>(
   nodes: readonly N[],
@@ -76,7 +78,7 @@ function search<N extends Candidate>(
   return others ? null : suspects.node;
 }
 
-/** The one of the highest score. */
+/** Keeps the node with the highest score. */
 class Best<N extends Candidate> {
   node: N | null = null;
   considered = 0;
@@ -96,21 +98,21 @@ class Best<N extends Candidate> {
   }
 }
 
-/** Whether a node of this size could ever take it. */
+/** Whether an empty node of this size could take it. */
 export function couldFit(node: Candidate, need: Need): boolean {
   const { report } = node;
   return report !== null && need.cpus <= report.cpus && need.memoryMb <= report.memoryMb && report.maxSandboxes > 0;
 }
 
 /**
- * Cpus and memory may be promised more than once over; how far is for the node to say, by refusing. What is cheap to
- * know comes first: a search looks at every node of a full cluster.
+ * CPUs and memory may be overcommitted; the node limits that by refusing. Cheap checks come first: in a full cluster a
+ * search examines every node.
  */
 function hasRoom(node: Candidate, need: Need): boolean {
   return node.live < (node.report?.maxSandboxes ?? 0) && couldFit(node, need) && node.ready && !node.full;
 }
 
-/** A waiting container outweighs the image on disk, which outweighs how empty the node is. */
+/** A warm container outweighs the image on disk, which outweighs how empty the node is. */
 function scoreOf(node: Candidate, need: Need): number {
   const report = node.report;
   if (report === null) return -Infinity;

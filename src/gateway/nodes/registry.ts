@@ -1,4 +1,4 @@
-/** All nodes that this gateway knows, and what happens when one comes, goes or is lost. */
+/** All nodes that this gateway knows. Reacts when one connects, disconnects or is lost. */
 import { setRunningTimeout } from '../../lib/running-timeout.ts';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
@@ -9,27 +9,27 @@ import { NodeLink, type Dial, type Heartbeat } from './link.ts';
 import { Node, type Standing } from './node.ts';
 
 export interface NodeEvents {
-  /** A node is back with all that it has. */
+  /** A node has connected and reported all of its sandboxes. */
   snapshot(node: Node, records: SandboxRecord[]): void;
   record(node: Node, record: SandboxRecord): void;
   forgotten(node: Node, ids: readonly string[]): void;
-  /** Its sandboxes are gone, as far as anybody can know. */
+  /** The node and its sandboxes are considered gone. */
   lost(node: Node): void;
-  /** There may be room where there was none. */
+  /** There may be room now where there was none. */
   room(): void;
 }
 
 export interface RegistryOptions {
   addresses: readonly NodeAddress[];
   dial: (address: NodeAddress) => Dial;
-  /** A node whose link is down this long is lost. Time in which this process stood still does not count. */
+  /** A node whose link is down this long is lost. Time during which this process was stalled does not count. */
   graceMs: number;
   heartbeat?: Heartbeat | undefined;
   log: Logger;
 }
 
 export class NodeRegistry {
-  /** Discovery has not said yet which nodes there are. */
+  /** Discovery has not listed the nodes yet. */
   discovering = false;
   readonly #options: RegistryOptions;
   readonly #nodes = new Map<string, Node>();
@@ -46,18 +46,18 @@ export class NodeRegistry {
     return this.#list;
   }
 
-  /** Not all nodes have said what they have, and there is still hope that they will: one may have what nobody here knows. */
+  /** Some node has not reported yet and still may: it could have sandboxes that are unknown here. */
   get learning(): boolean {
     return this.learningWithin(this.#options.graceMs) || this.#list.some((node) => node.state === 'away');
   }
 
-  /** As `learning`, with hope for so long after the start. */
+  /** As `learning`, but only during the first `ms` after the start. */
   learningWithin(ms: number): boolean {
     if (performance.now() - this.#startedAt > ms) return false;
     return this.discovering || this.#list.some((node) => node.state === 'connecting');
   }
 
-  /** By the id of its address, or the address itself where it has none. */
+  /** By the id of its address, or by its URL if it has no id. */
   get(key: string): Node | undefined {
     return this.#nodes.get(key);
   }
@@ -72,7 +72,7 @@ export class NodeRegistry {
     for (const address of this.#options.addresses) this.add(address);
   }
 
-  /** A node that was discovered. Known already: from now on it is dialled at this address. */
+  /** Adds a discovered node. A known one is dialled at this address from now on. */
   add(address: NodeAddress): void {
     const key = address.id ?? address.url;
     const known = this.#nodes.get(key);
@@ -109,15 +109,15 @@ export class NodeRegistry {
     node.link.start();
   }
 
-  /** What discovery says of a node that it has named. */
-  stand(key: string, standing: Standing): void {
+  /** Sets what discovery says about a listed node. */
+  setStanding(key: string, standing: Standing): void {
     const node = this.#nodes.get(key);
     if (node === undefined || node.standing === standing) return;
     node.standing = standing;
     if (node.ready) this.#events?.room();
   }
 
-  /** A node that is gone for good, by the word of whoever discovered it. */
+  /** Removes a node that is gone for good according to discovery. */
   async remove(key: string): Promise<void> {
     const node = this.#nodes.get(key);
     if (node === undefined) return;
@@ -134,7 +134,7 @@ export class NodeRegistry {
   }
 
   #away(node: Node): void {
-    // One that was let go of has no grace.
+    // A removed node gets no grace period.
     if (this.#events === null || !this.#list.includes(node)) return;
     node.setState('away');
     this.#cancelGrace(node);
@@ -158,8 +158,8 @@ export class NodeRegistry {
   }
 
   /**
-   * Two nodes under one name would be taken for each other. When the other is not there any more, it is the same one at
-   * a new address: the one that has the sandboxes stays, and is dialled there.
+   * Two nodes of one name would be confused. If the other one is disconnected, this is the same node at a new address:
+   * the entry that has the sandboxes stays and is dialled there.
    * @throws ServiceError that closes this link
    */
   #meetNamesake(key: string, node: Node, name: string): void {
@@ -176,7 +176,7 @@ export class NodeRegistry {
   }
 }
 
-/** Within one generation each reads what the other says; see docs/protocol.md. @throws ServiceError that closes the link */
+/** Peers of one generation understand each other; see docs/protocol.md. @throws ServiceError that closes the link */
 function assertGeneration({ generation, node }: NodeHello): void {
   if (generation === NODE_GENERATION) return;
   throw new ServiceError('protocol_error', `${node} speaks generation ${generation} of the protocol`);

@@ -14,13 +14,13 @@ export interface NodeView {
   memoryFreeMb: number | null;
   sandboxes: number;
   maxSandboxes: number | null;
-  /** When the sandboxes that are left on a draining node are ended. Null: never, or it does not drain. */
+  /** When the remaining sandboxes of a draining node are ended. Null: never, or it is not draining. */
   drainDeadline: string | null;
-  /** Kept from new sandboxes for so long because of failures; 0 otherwise. */
+  /** How much longer it gets no new sandboxes because of failures; 0 otherwise. */
   ejectedMs: number;
 }
 
-/** A node that is down does not keep a gateway from starting. */
+/** How long a starting gateway waits for nodes that are down before it counts as ready. */
 const SETTLE_MS = 5_000;
 
 export class NodeService {
@@ -30,7 +30,7 @@ export class NodeService {
     this.#registry = registry;
   }
 
-  /** Whether some are ready, and all have been heard or have had time enough. */
+  /** Whether a node is ready, and all others have connected or had enough time to. */
   get ready(): boolean {
     return !this.#registry.learningWithin(SETTLE_MS) && this.#registry.all.some((node) => node.ready);
   }
@@ -46,26 +46,27 @@ export class NodeService {
   }
 
   /**
-   * Keeps new sandboxes away, or lets them come again. The node itself remembers it and tells all gateways.
+   * Keeps new sandboxes away from a node, or allows them again. The node itself stores this and tells all gateways.
    * @throws ServiceError `not_found`, `node_unavailable`
    */
   async cordon(name: string, on: boolean): Promise<NodeView> {
     const node = this.#find(name);
     await node.call({ op: 'cordon', on });
-    node.told({ cordoned: on });
+    node.applyChange({ cordoned: on });
     return view(node);
   }
 
   /**
-   * As `cordon`; and what still lives there after `deadlineMs` is ended with `node_drained`. Without a deadline it
-   * lives as long as it would. Again with another deadline: that one counts.
+   * As `cordon`; sandboxes that are still alive after `deadlineMs` end with `node_drained`. Without a deadline they
+   * live on. A repeated call replaces the deadline.
    * @throws ServiceError `not_found`, `node_unavailable`
    */
   async drain(name: string, on: boolean, deadlineMs?: number): Promise<NodeView> {
     const node = this.#find(name);
     const until = on && deadlineMs !== undefined ? { deadlineMs } : {};
     await node.call({ op: 'drain', on, ...until });
-    node.told({ draining: on, drainDeadlineMs: until.deadlineMs === undefined ? null : Date.now() + until.deadlineMs });
+    const drainDeadlineMs = until.deadlineMs === undefined ? null : Date.now() + until.deadlineMs;
+    node.applyChange({ draining: on, drainDeadlineMs });
     return view(node);
   }
 

@@ -1,4 +1,4 @@
-/** A tunnel to a port inside a sandbox, as the socket that Node's HTTP client and pipes expect. */
+/** A tunnel to a port inside a sandbox, in the shape of a socket, as Node's HTTP client and pipes expect it. */
 import { Duplex } from 'node:stream';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -8,7 +8,7 @@ import type { Opener } from '../nodes/unary.ts';
 export class PortStream extends Duplex {
   readonly #stream: MuxStream;
   readonly #connected = Promise.withResolvers<void>();
-  /** Pushed and not yet taken by the reader: its credit goes back when the reader asks for more. */
+  /** Bytes pushed and not yet read. Their credit goes back when the reader asks for more. */
   #untaken = 0;
 
   /** @throws ServiceError when there is no link. */
@@ -32,7 +32,7 @@ export class PortStream extends Duplex {
     });
   }
 
-  /** Resolves when something inside has taken the connection. @throws ServiceError `port_refused` */
+  /** Resolves when a server inside has accepted the connection. @throws ServiceError `port_refused` */
   get connected(): Promise<void> {
     return this.#connected.promise;
   }

@@ -1,4 +1,4 @@
-/** Connections to ports inside sandboxes, also where the network is off. */
+/** Connections to ports inside sandboxes, even when their network is off. */
 import { withDeadline } from '../../lib/deadline.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
@@ -8,11 +8,11 @@ import { PortTokens } from './tokens.ts';
 export interface PortServiceDeps {
   sandboxes: Pick<SandboxService, 'locate'>;
   lifecycle: Lifecycle;
-  /** What all gateways share: tokens are made from it. */
+  /** Shared by all gateways; tokens are derived from it. */
   secret: string;
-  /** Below it every port has a host name of its own. Null: none has. */
+  /** Preview domain, under which every port has a host name of its own. Null: there is none. */
   domain: string | null;
-  /** By the clock that all gateways go by. */
+  /** The clock that all gateways share. */
   now: () => number;
 }
 
@@ -34,7 +34,7 @@ export class PortService {
     this.#deps.lifecycle.assertOpen();
     const node = await this.#deps.sandboxes.locate(tenant, sandbox, signal);
     const stream = new PortStream(node, { op: 'port', sandbox, port });
-    // Until somebody listens, a failure is told by `connected`.
+    // Until the caller listens, failures are reported by `connected`.
     stream.on('error', () => undefined);
     try {
       await withDeadline({ signal, deadlineMs: CONNECT_DEADLINE_MS, what: 'the connection' }, () => stream.connected);

@@ -1,4 +1,7 @@
-/** Tokens that open one port of one sandbox for a while, on any gateway: for browsers and others that get no API key. */
+/**
+ * Tokens for one port of one sandbox, valid for a limited time on any gateway: for browsers and others without an API
+ * key.
+ */
 import { createHmac } from 'node:crypto';
 import { sameText } from '../../lib/node-auth.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -12,11 +15,11 @@ export interface PortGrant {
 }
 
 export class PortTokens {
-  /** Milliseconds since 1970, by the clock that all gateways go by. */
+  /** Milliseconds since 1970, by the clock that all gateways share. */
   readonly now: () => number;
   readonly #key: Buffer;
 
-  /** @param secret what all gateways share; tokens are made with a key derived from it */
+  /** @param secret shared by all gateways; the signing key is derived from it */
   constructor(secret: string, now: () => number) {
     this.now = now;
     this.#key = createHmac('sha256', secret).update('port tokens').digest();
@@ -29,7 +32,7 @@ export class PortTokens {
     return `${body}.${this.#mac(body)}`;
   }
 
-  /** @throws ServiceError `unauthenticated` for one that is not ours, is over, or opens something else. */
+  /** @throws ServiceError `unauthenticated` for a token that is forged, expired, or for another port. */
   check(token: string, wanted: { sandbox: string; port: number }): PortGrant {
     const [, body = '', mac = ''] = /^([\w-]{1,1024})\.([\w-]{43})$/.exec(token) ?? [];
     if (body === '' || !sameText(mac, this.#mac(body)))

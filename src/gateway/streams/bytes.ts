@@ -1,4 +1,4 @@
-/** A node's stream of bytes as an async iterable and a writer: for files and archives. */
+/** A stream of bytes from or to a node, as an async iterable and a writer: for files and archives. */
 import { withDeadline } from '../../lib/deadline.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -19,7 +19,7 @@ export class ByteStream {
 
   /** @throws ServiceError when there is no link. */
   constructor(node: Opener, request: Json) {
-    // Whoever does not ask for one of these does not want to hear of its failure either.
+    // A caller that does not use one of these promises does not need its rejection either.
     this.#opened.promise.catch(() => undefined);
     this.#done.promise.catch(() => undefined);
     this.#stream = node.open(request, {
@@ -56,7 +56,7 @@ export class ByteStream {
     return this.#opened.promise;
   }
 
-  /** The final `done` event, once the node has said that it is finished. */
+  /** The final `done` event, once the node has finished. */
   get done(): Promise<Json | null> {
     return this.#done.promise;
   }
@@ -65,7 +65,7 @@ export class ByteStream {
     return this.#stream.closed;
   }
 
-  /** What arrives; credit goes back as it is taken. @throws ServiceError when it breaks off. */
+  /** The incoming bytes. Credit goes back as they are consumed. @throws ServiceError when the transfer breaks off. */
   async *read(): AsyncGenerator<Buffer> {
     for (;;) {
       const batch = this.#queue;
@@ -83,9 +83,9 @@ export class ByteStream {
   }
 
   /**
-   * Sends all of the source, as fast as the node takes it, and then the end. Stops when the node does.
-   * @throws ServiceError `deadline_exceeded` when the node takes nothing for `stallMs`: a client that has gone is not
-   * noticed while nothing is read from it.
+   * Sends the whole source, as fast as the node takes it, then the end. Stops when the node closes the stream.
+   * @throws ServiceError `deadline_exceeded` when the node takes nothing for `stallMs`: while nothing is read from the
+   * client, its disconnect would go unnoticed.
    */
   async write(source: AsyncIterable<Uint8Array>, stallMs = STALL_MS): Promise<void> {
     for await (const chunk of source) {
@@ -97,7 +97,7 @@ export class ByteStream {
     if (!this.closed) this.#stream.fin(Channel.BYTES);
   }
 
-  /** Nobody wants the rest. */
+  /** Aborts the transfer. */
   cancel(): void {
     this.#stream.reset(new ServiceError('cancelled'));
   }

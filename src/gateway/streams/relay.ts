@@ -1,7 +1,7 @@
 /**
- * A client's stream joined to a node's: bytes are credited to their sender only when the other side has taken them, so
- * that a slow reader at one end stops the writer at the other. Nothing is parsed but the events that pass, and nothing
- * is kept: after a cut the client attaches again.
+ * Joins a client's stream to a node's. Bytes are credited to their sender only when the other side has taken them, so
+ * that a slow reader at one end stops the writer at the other. Only events are parsed, and nothing is kept: after a cut
+ * the client attaches again.
  */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -16,10 +16,10 @@ export interface RelayObserver {
 /** Where the node's stream is opened. */
 export type Upstream =
   | { now: (handler: StreamHandler) => MuxStream }
-  /** The node is not there yet. The signal fires when the client has gone. */
+  /** The node is not known yet. The signal fires when the client has gone. */
   | { later: (handler: StreamHandler, signal: AbortSignal) => Promise<MuxStream> };
 
-/** Messages that wait while the node is not there; bytes are bounded by the stream's credit. */
+/** Events that may wait for the node's stream; waiting bytes are bounded by the stream's credit. */
 const MAX_EARLY_EVENTS = 64;
 
 /** The handler of the client's stream. */
@@ -30,10 +30,10 @@ export function relay(client: MuxStream, upstream: Upstream, observer: RelayObse
 class Relay {
   readonly #client: MuxStream;
   readonly #observer: RelayObserver;
-  /** While there is no node. */
+  /** Set while the node's stream is being opened. */
   #opening: AbortController | null = null;
   #node: MuxStream | null = null;
-  /** What the client has sent while there is no node. Null: nothing needs to wait any more. */
+  /** What the client has sent before the node's stream is open. Null: nothing needs to wait any more. */
   #early: ((node: MuxStream) => void)[] | null = [];
   #earlyEvents = 0;
   #over = false;
@@ -61,7 +61,7 @@ class Relay {
       }
     },
     event: (message) => {
-      // Signals, kills and resizes: none of them has to wait behind stdin.
+      // Signals, kills and resizes must not wait behind stdin.
       if (this.#node !== null) this.#node.urgent(message);
       else if (++this.#earlyEvents > MAX_EARLY_EVENTS) this.#failed(new ServiceError('rate_limited'));
       else this.#early?.push((node) => node.urgent(message));
@@ -113,7 +113,7 @@ class Relay {
     else void drained.then(() => this.#client.consume(length));
   }
 
-  /** `refuse` is a reset once the stream was accepted. */
+  /** `refuse` becomes a reset once the stream was accepted. */
   #failed(error: ServiceError): void {
     this.#client.refuse(error);
     this.#end(error);

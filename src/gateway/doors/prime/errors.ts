@@ -5,7 +5,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../../lib/logger.ts';
 import type { ErrorCode, ServiceError } from '../../../protocol/errors.ts';
-import { retryAfterSeconds, translate } from '../../http/errors.ts';
+import { retryAfterSeconds, translateAndLog } from '../../http/errors.ts';
 
 /** Statuses that differ from the error table because Prime clients interpret some of them in their own way. */
 const CONTROL_STATUS: Partial<Record<ErrorCode, number>> = { invalid_request: 422, image_unreachable: 503 };
@@ -32,7 +32,7 @@ const DATA_STATUS: Partial<Record<ErrorCode, number>> = {
 
 export function createControlErrors(log: Logger) {
   return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const error = told(thrown, request, log);
+    const error = translateAndLog(thrown, request, log);
     return withHeaders(reply, error)
       .code(CONTROL_STATUS[error.code] ?? error.httpStatus)
       .send({ detail: error.message, code: error.code });
@@ -41,7 +41,7 @@ export function createControlErrors(log: Logger) {
 
 export function createDataErrors(log: Logger) {
   return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const error = told(thrown, request, log);
+    const error = translateAndLog(thrown, request, log);
     const status = DATA_STATUS[error.code] ?? error.httpStatus;
     return withHeaders(reply, error)
       .code(status)
@@ -52,14 +52,6 @@ export function createDataErrors(log: Logger) {
 /** Clients know only this slug for a sandbox that is gone, whether it ended or never existed. */
 function slugOf(error: ServiceError): string {
   return error.code === 'sandbox_ended' ? 'sandbox_not_found' : error.code;
-}
-
-function told(thrown: unknown, request: FastifyRequest, log: Logger): ServiceError {
-  const error = translate(thrown);
-  if (error.code === 'internal') {
-    log.error({ err: error.cause ?? error, requestId: request.id, route: request.routeOptions.url }, 'a call failed');
-  }
-  return error;
 }
 
 function withHeaders(reply: FastifyReply, error: ServiceError): FastifyReply {
