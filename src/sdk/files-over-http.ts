@@ -5,7 +5,7 @@ import type { Json } from '../mux/index.ts';
 import { read } from './answer.ts';
 import type { Download, FileQuestion, FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
-import type { ByteSource } from './unary.ts';
+import type { Source } from './source.ts';
 
 const NO_BYTES: Omit<Download, 'answer'> = { next: () => Promise.resolve(null), stop: () => undefined };
 
@@ -53,7 +53,7 @@ export class FilesOverHttp implements FileWay {
 
   async upload(
     question: FileQuestion,
-    source: ByteSource,
+    source: Source,
     { size, signal }: { size?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined> {
     const { call, size: _size, mode, ...fields } = question as FileQuestion & { size?: number; mode?: number };

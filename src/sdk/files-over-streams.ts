@@ -7,7 +7,8 @@ import type { Json, MuxStream } from '../mux/index.ts';
 import { Chunks } from './chunks.ts';
 import { asError } from './errors.ts';
 import type { CallOptions } from './http.ts';
-import { ask, openStream, sendAll, type ByteSource, type Streams } from './unary.ts';
+import type { Source } from './source.ts';
+import { ask, openStream, sendAll, type Streams } from './unary.ts';
 
 /** What is asked: a `FileCall`, as it goes over the wire. */
 export type FileQuestion = FileCall & Json;
@@ -28,7 +29,7 @@ export interface FileWay {
   /** The file, where the call makes one. */
   upload(
     question: FileQuestion,
-    source: ByteSource,
+    source: Source,
     options: { size?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined>;
 }
@@ -77,7 +78,7 @@ export class FilesOverStreams implements FileWay {
 
   async upload(
     question: FileQuestion,
-    source: ByteSource,
+    source: Source,
     { signal }: { signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined> {
     const closed = Promise.withResolvers<FileStat | undefined>();

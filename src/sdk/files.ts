@@ -9,7 +9,8 @@ import { needsWebSocket } from './errors.ts';
 import { FilesOverHttp } from './files-over-http.ts';
 import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient } from './http.ts';
-import { isCut, type ByteSource, type Streams } from './unary.ts';
+import { readSource, type ByteSource } from './source.ts';
+import { isCut, type Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
 
 export interface RangeOptions extends CallOptions {
@@ -51,6 +52,8 @@ const ListPage = z.object({ entries: z.array(FileEntry), more: z.boolean().optio
 /** `read` gathers in memory; `readStream` does not. */
 const MAX_READ_BYTES = 1024 * 1024 * 1024;
 const MAX_RESUMES = 8;
+/** Below a file there is nothing. */
+const ABSENT: ReadonlySet<string> = new Set(['file_not_found', 'file_not_directory']);
 
 /** Paths are absolute, or relative to the image's WORKDIR. All calls throw ServiceError with a `file_…` code. */
 export class Files {
@@ -117,15 +120,17 @@ export class Files {
   /**
    * Writes under a temporary name and renames, so that no reader sees half a file. Parents are made. Bytes at hand are
    * written again after a cut; a stream cannot be, and fails with `interrupted`.
+   * @throws TypeError for what is neither text nor bytes nor an iterable of them
    */
   async write(path: string, data: ByteSource, options: WriteOptions = {}): Promise<FileStat> {
     const { mode, owner, append, signal } = options;
-    const atHand = typeof data === 'string' || data instanceof Uint8Array;
-    const size = atHand ? Buffer.byteLength(data as Uint8Array) : options.size;
+    const source = readSource(data);
+    const atHand = source instanceof Uint8Array;
+    const size = atHand ? source.length : options.size;
     const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileQuestion;
     for (let tries = 1; ; tries++) {
       try {
-        const done = await this.#way((way) => way.upload(call, data, { size, signal }));
+        const done = await this.#way((way) => way.upload(call, source, { size, signal }));
         return done ?? (await this.stat(path, { signal }));
       } catch (error) {
         if (!isCut(error) || !atHand || append || tries >= MAX_RESUMES) throw error;
@@ -171,7 +176,7 @@ export class Files {
       await this.stat(path, { ...options, follow: false });
       return true;
     } catch (error) {
-      if (error instanceof ServiceError && error.code === 'file_not_found') return false;
+      if (error instanceof ServiceError && ABSENT.has(error.code)) return false;
       throw error;
     }
   }
@@ -221,7 +226,8 @@ export class Files {
   async uploadTar(path: string, source: ByteSource, options: CallOptions & { owner?: string } = {}): Promise<void> {
     const { owner, signal } = options;
     const call = { call: 'tar-write', path, ...defined({ owner }) } as FileQuestion;
-    await this.#way((way) => way.upload(call, source, { signal }));
+    const archive = readSource(source);
+    await this.#way((way) => way.upload(call, archive, { signal }));
   }
 
   /** The tree as a tar (POSIX pax), in pieces. */

@@ -7,7 +7,7 @@ import { encodeName } from '../protocol/names.ts';
 import type { ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
-import type { ByteSource } from './unary.ts';
+import type { Source } from './source.ts';
 
 export interface CallOptions {
   signal?: AbortSignal | undefined;
@@ -35,7 +35,7 @@ interface Call extends CallOptions {
 interface Upload {
   path: string;
   query?: Query;
-  source: ByteSource;
+  source: Source;
   size?: number | undefined;
   /** Whether bytes at hand may be sent again when it is unknown whether they arrived. */
   idempotent: boolean;
@@ -88,8 +88,8 @@ export class HttpClient {
     const length = size === undefined ? {} : { 'content-length': String(size) };
     const raw = { type: 'application/octet-stream', body: () => readableOf(source), length };
     const base = this.#config.endpoints.current;
-    const atHand = typeof source === 'string' || source instanceof Uint8Array;
-    if (atHand) return await this.#tried({ method: 'PUT', ...call, raw, signal, deadlineMs: Infinity }, readJson);
+    if (source instanceof Uint8Array)
+      return await this.#tried({ method: 'PUT', ...call, raw, signal, deadlineMs: Infinity }, readJson);
     using linked = new Linked({ signal });
     try {
       return await this.#once(base, { method: 'PUT', ...call, raw }, readJson, linked.signal);
@@ -186,10 +186,8 @@ function searchOf(query: Query): string {
   return given.map(([key, value]) => `${key}=${encodeName(String(value))}`).join('&');
 }
 
-function readableOf(source: ByteSource): Readable {
-  if (typeof source === 'string' || source instanceof Uint8Array)
-    return Readable.from([Buffer.from(source as Uint8Array)]);
-  return Readable.from(source, { objectMode: false });
+function readableOf(source: Source): Readable {
+  return source instanceof Uint8Array ? Readable.from([source]) : Readable.from(source, { objectMode: false });
 }
 
 async function readJson(response: Dispatcher.ResponseData): Promise<unknown> {

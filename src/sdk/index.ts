@@ -18,7 +18,7 @@ export {
 export { Ports, type Preview } from './ports.ts';
 export { Pty, type AttachPtyOptions, type OutputLost, type PtyOptions } from './pty.ts';
 export type { FileChange } from './watch.ts';
-export type { ByteSource } from './unary.ts';
+export type { ByteSource } from './source.ts';
 export type { FileEntry, FileStat } from '../protocol/files.ts';
 export { bytesOfName, nameOfBytes } from '../protocol/names.ts';
 export type { CallOptions } from './http.ts';

@@ -172,6 +172,10 @@ describe('files', () => {
     const { files } = bench(oneFile({ content: pattern(1) }));
     await expect(files.stat('/nope')).rejects.toMatchObject({ code: 'file_not_found' });
     expect(await files.exists('/nope')).toBe(false);
+    const { files: below } = bench(() => {
+      throw new ServiceError('file_not_directory');
+    });
+    expect(await below.exists('/a/file/x')).toBe(false);
   });
 
   it('can be given up by a signal and by a deadline', async () => {
@@ -183,7 +187,7 @@ describe('files', () => {
     const abort = new AbortController();
     const reading = files.read('/a', { signal: abort.signal });
     setImmediate(() => abort.abort(new Error('enough')));
-    await expect(reading).rejects.toMatchObject({ code: 'cancelled' });
+    await expect(reading).rejects.toThrow('enough');
     const { files: silent } = bench(() => ({}));
     await expect(silent.stat('/a', { deadlineMs: 20 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
   });
@@ -200,6 +204,41 @@ describe('files', () => {
     for await (const change of files.watch('/')) if (seen.push(change.kind) === 2) break;
     expect(seen).toEqual(['created', 'modified']);
     expect(await closed.promise).toBe('cancelled');
+  });
+
+  it('are watched by a slow reader without end: what it misses is told as an overflow', async () => {
+    const { files } = bench((stream) => {
+      stream.accept();
+      for (let i = 0; i < 12_000; i++) stream.event({ type: 'change', kind: 'create', path: `/${i}` });
+      stream.end();
+      return {};
+    });
+    const kinds: string[] = [];
+    for await (const change of files.watch('/')) {
+      kinds.push(change.kind);
+      if (kinds.length === 1) await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(kinds.filter((kind) => kind === 'overflow')).toHaveLength(1);
+    expect(kinds.at(-1)).toBe('overflow');
+  });
+
+  it('that are watched end with the reason of the signal', async () => {
+    const { files } = bench((stream) => {
+      stream.accept();
+      return {};
+    });
+    const abort = new AbortController();
+    const reason = new Error('enough');
+    const next = files.watch('/', { signal: abort.signal }).next();
+    setImmediate(() => abort.abort(reason));
+    await expect(next).rejects.toBe(reason);
+  });
+
+  it('take no source that is neither text nor bytes, and send nothing of it', async () => {
+    const { files, gateway } = bench(oneFile({ content: pattern(1) }));
+    for (const source of [null, 5, {}]) await expect(files.write('/a', source as never)).rejects.toThrow(TypeError);
+    expect(gateway.execs.size).toBe(0);
+    await expect(files.write('/a', [1, 2] as never)).rejects.toThrow(TypeError);
   });
 });
 

@@ -6,6 +6,7 @@ import type { Json, MuxStream, StreamHandler } from '../mux/index.ts';
 import type { Connection } from './connection.ts';
 import { asError } from './errors.ts';
 import { DEFAULT_DEADLINE_MS, type CallOptions } from './http.ts';
+import type { Source } from './source.ts';
 
 export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
 
@@ -51,6 +52,9 @@ function askOnce(streams: Streams, request: Json, signal: AbortSignal): Promise<
   return done.promise.finally(() => void opened.then((stream) => stream.closed || stream.end()).catch(() => undefined));
 }
 
+/** As a `StreamHandler`, but what the caller aborted ends with the caller's own reason. */
+type ClientHandler = Omit<StreamHandler, 'closed'> & { closed?(error: Error | null): void };
+
 /**
  * A stream that is reset when the signal fires.
  * @throws ServiceError, or the signal's reason
@@ -59,7 +63,7 @@ export async function openStream(
   streams: Streams,
   request: Json,
   signal: AbortSignal | undefined,
-  handler: StreamHandler,
+  handler: ClientHandler,
 ): Promise<MuxStream> {
   const begun = Promise.withResolvers<MuxStream>();
   let stream: MuxStream | null = null;
@@ -71,7 +75,7 @@ export async function openStream(
         ...handler,
         closed: (error) => {
           signal?.removeEventListener('abort', onAbort);
-          handler.closed?.(signal?.aborted ? cancelled(signal) : error);
+          handler.closed?.(signal?.aborted ? asError(signal.reason) : error);
         },
       },
       begun: (it) => {
@@ -85,26 +89,16 @@ export async function openStream(
   return await begun.promise;
 }
 
-function cancelled(signal: AbortSignal): ServiceError {
-  const reason = asError(signal.reason);
-  return reason instanceof ServiceError ? reason : new ServiceError('cancelled', reason.message, { cause: reason });
-}
-
 const BLOCK_BYTES = 64 * 1024;
 
 /** Sends everything of a source on channel BYTES, at the pace of the receiver. Returns early when the stream closes. */
-export async function sendAll(stream: MuxStream, source: ByteSource): Promise<void> {
-  if (typeof source === 'string' || source instanceof Uint8Array) {
-    return await sendBlocks(stream, Buffer.from(source as Uint8Array));
-  }
-  for await (const chunk of source) {
+export async function sendAll(stream: MuxStream, source: Source): Promise<void> {
+  if (source instanceof Uint8Array) return await sendBlocks(stream, source);
+  for await (const piece of source) {
     if (stream.closed) return;
-    await sendBlocks(stream, typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
+    await sendBlocks(stream, piece);
   }
 }
-
-/** Text, bytes, or either in pieces (a Node or web stream is one). */
-export type ByteSource = string | Uint8Array | AsyncIterable<string | Uint8Array>;
 
 async function sendBlocks(stream: MuxStream, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length && !stream.closed; at += BLOCK_BYTES) {

@@ -16,7 +16,7 @@ export interface FileChange {
 /** Changes that a slow reader may have waiting. */
 const MAX_WAITING = 10_000;
 
-/** @throws ServiceError `output_lost` when the reader falls too far behind. */
+/** A reader that falls too far behind misses changes, and is told so where they were. */
 export async function* watch(streams: Streams, request: Json, signal?: AbortSignal): AsyncGenerator<FileChange> {
   const queue: FileChange[] = [];
   let end: { error: Error | null } | null = null;
@@ -25,8 +25,9 @@ export async function* watch(streams: Streams, request: Json, signal?: AbortSign
     event: (message) => {
       const change = Change.safeParse(message);
       if (!change.success) return;
-      if (queue.length >= MAX_WAITING) end ??= { error: new ServiceError('output_lost', 'the reader fell behind') };
-      else queue.push({ kind: change.data.kind, path: change.data.path });
+      const { kind, path } = change.data;
+      if (queue.length < MAX_WAITING) queue.push({ kind, path });
+      else if (queue.length === MAX_WAITING) queue.push({ kind: 'overflow', path: String(request['path']) });
       wake();
     },
     data: () => undefined,

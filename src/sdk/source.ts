@@ -1,0 +1,35 @@
+/** What callers may give to be written. Whatever else they give is refused before anything is sent. */
+
+/** Text, bytes, or either in pieces (a Node or web stream is one). */
+export type ByteSource = Bytes | AsyncIterable<Bytes> | Iterable<Bytes>;
+type Bytes = string | ArrayBuffer | ArrayBufferView;
+
+/** A source that was checked: what is at hand, or what comes. */
+export type Source = Uint8Array | AsyncIterable<Uint8Array>;
+
+/**
+ * Checks a source before anything is sent, and gives what is at hand as bytes.
+ * @throws TypeError
+ */
+export function readSource(source: ByteSource): Source {
+  const atHand = bytesOf(source);
+  if (atHand !== undefined) return atHand;
+  if (typeof source === 'object' && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source)) {
+    return piecesOf(source as AsyncIterable<Bytes> | Iterable<Bytes>);
+  }
+  throw new TypeError('a source is text, bytes, or an iterable of either');
+}
+
+async function* piecesOf(source: AsyncIterable<Bytes> | Iterable<Bytes>): AsyncGenerator<Uint8Array> {
+  for await (const piece of source) {
+    const bytes = bytesOf(piece);
+    if (bytes === undefined) throw new TypeError(`a piece of a source is text or bytes, not ${typeof piece}`);
+    yield bytes;
+  }
+}
+
+function bytesOf(value: unknown): Uint8Array | undefined {
+  if (typeof value === 'string') return Buffer.from(value, 'utf8');
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  return ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : undefined;
+}
