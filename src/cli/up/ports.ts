@@ -18,11 +18,15 @@ export async function freePort(host = '127.0.0.1'): Promise<number> {
   throw new Error(`no free port on ${host}`);
 }
 
-/** Whether nothing listens there. */
-export async function isFree(port: number, host: string): Promise<boolean> {
+/** Whether somebody can listen there now. */
+export const isFree = async (port: number, host: string): Promise<boolean> =>
+  (await inTheWay(port, host)) === undefined;
+
+/** Why nobody can listen there now, as the system's code for it; undefined: somebody can. */
+export async function inTheWay(port: number, host: string): Promise<string | undefined> {
   const server = createServer();
   return await new Promise((resolve) => {
-    server.once('error', () => resolve(false));
-    server.listen(port, host, () => server.close(() => resolve(true)));
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    server.listen(port, host, () => server.close(() => resolve(undefined)));
   });
 }

@@ -7,7 +7,7 @@ import { inheritedEnvironment, setupImage } from '../config.ts';
 import { Operator, type NodeView } from '../io/operator.ts';
 import { Child } from './child.ts';
 import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from './parts.ts';
-import { freePort, isFree } from './ports.ts';
+import { freePort, inTheWay } from './ports.ts';
 import { keepSecret } from './secrets.ts';
 
 export interface StackOptions {
@@ -58,9 +58,13 @@ export class Stack {
     chmodSync(home, 0o711);
     claim(home);
     const port = options.port === 0 ? await freePort(host) : options.port;
-    if (!(await isFree(port, host))) {
-      throw new Error(`${host}:${port} is taken; is millibox up already? (--port chooses another)`);
+    const obstacle = await inTheWay(port, host);
+    if (obstacle === 'EADDRINUSE') {
+      throw new Error(
+        `${host}:${port} is taken; is millibox up already? Another port: npm start -- --port ${port + 1}, or millibox up --port`,
+      );
     }
+    if (obstacle !== undefined) throw new Error(`nobody can listen on ${host}:${port} here (${obstacle})`);
 
     const secretFile = join(home, 'node-secret');
     const apiKeyFile = join(home, 'api-key');
