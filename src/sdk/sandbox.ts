@@ -164,14 +164,14 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * A command that runs already, by its id: its output from the first byte that is still kept, or from where `stdout` and
-   * `stderr` say. Whoever listened to it before hears no more (`cancelled`).
+   * A command that runs already, by its id: its output from the first byte that is still kept, or from where `stdout`
+   * and `stderr` say. Whoever listened to it before hears no more (`cancelled`).
    */
   attach<E extends Encoding = 'utf8'>(id: string, options: AttachOptions<E> = {}): ExecHandle<E> {
     checkOptions('attach', options, ATTACH_OPTIONS);
     const { stdout, stderr, ...rest } = options;
     const given = { ...rest, id } as ExecOptions<E>;
-    return new ExecHandle(this.#execDeps(), null, given, undefined, attachPoint({ stdout, stderr }));
+    return new ExecHandle(this.#execDeps(), null, given, { from: attachPoint({ stdout, stderr }) });
   }
 
   /** A terminal. Its program runs on a while when this client is cut off. */
@@ -180,7 +180,7 @@ export class Sandbox implements AsyncDisposable {
     const { cols = DEFAULT_COLS, rows = DEFAULT_ROWS, command = LOGIN_SHELL, onOutputLost: _, ...rest } = options;
     const env = { TERM: 'xterm-256color', ...rest.env };
     const given: ExecOptions<'bytes'> = { ...rest, env, stdin: true, encoding: 'bytes' };
-    return new Pty(new ExecHandle(this.#execDeps(), command, given, { cols, rows }), options);
+    return new Pty(new ExecHandle(this.#execDeps(), command, given, { pty: { cols, rows } }), options);
   }
 
   /** A terminal that runs already: shows again what is still kept of it, or what came behind an `offset`. */
@@ -237,7 +237,9 @@ export class Sandbox implements AsyncDisposable {
   }
 }
 
-/** A sandbox just asked for. It is a handle at once; awaited, it is that handle once the service has taken the create. */
+/**
+ * A sandbox just asked for. It is a handle at once; awaited, it is that handle once the service has taken the create.
+ */
 export class NewSandbox extends Sandbox implements Promise<Sandbox> {
   readonly #plain: Promise<Sandbox>;
 

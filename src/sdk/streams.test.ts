@@ -298,7 +298,7 @@ describe('a terminal', () => {
       { http, connection, sandbox: 's', resumeMs: 1_000 },
       'sh',
       { stdin: true, encoding: 'bytes' },
-      { cols: 10, rows: 5 },
+      { pty: { cols: 10, rows: 5 } },
     );
     const pty = new Pty(exec);
     await pty.write('ls\r');

@@ -1,4 +1,4 @@
-/** Bytes of one channel gathered up to a cap, in few large pieces however small the writes were. */
+/** Collects the bytes of one channel up to a cap, in a few large pieces however small the writes are. */
 const MIN_PIECE_BYTES = 4 * 1024;
 const MAX_PIECE_BYTES = 1024 * 1024;
 

@@ -1,4 +1,4 @@
-/** A command under way. Await it for its result, or iterate it for its output as it comes. */
+/** A running command. Await it for its result, or iterate it for its output as it comes. */
 import { withDeadline } from '../../lib/deadline.ts';
 import { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -28,10 +28,12 @@ const SIGNAL_OPTIONS: OptionNames<{ all?: boolean }> = { all: true };
 const DETACH_OPTIONS: OptionNames<{ deadlineMs?: number }> = { deadlineMs: true };
 const FROM_START: Readonly<Record<ChannelName, number>> = { stdout: 0, stderr: 0 };
 
-/** What only the parts of the SDK say about a command. */
-export interface Terminal {
-  cols: number;
-  rows: number;
+/** How the SDK itself starts or attaches to a command, beyond the caller's options. */
+export interface HandleMode {
+  /** Run it in a terminal of this size. */
+  pty?: { cols: number; rows: number };
+  /** First bytes of its output that are wanted. Default: all of it. */
+  from?: Readonly<Record<ChannelName, number>>;
 }
 
 export interface ExecDeps {
@@ -45,30 +47,29 @@ export interface ExecDeps {
 export class ExecHandle<E extends Encoding = 'utf8'>
   implements Promise<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>
 {
-  /** Names this run. */
+  /** Id of this run. */
   readonly id: string;
   readonly #options: ExecOptions<E>;
   readonly #output: ExecOutput;
   readonly #session: ExecSession;
   readonly #stdin: Stdin | undefined;
   readonly #ended: Promise<Ended>;
-  /** Resolves when all of a source of stdin has been read. */
+  /** Resolves when the source of stdin has been read completely. */
   #fed: Promise<void> = Promise.resolve();
-  /** Why the caller, or a callback of the caller's, wanted it to end. */
+  /** Rejects with the reason when the caller aborts, or one of its callbacks fails. */
   readonly #stopped = Promise.withResolvers<never>();
   readonly #httpStop = new AbortController();
   #result: Promise<ExecResult<OutputOf<E>>> | undefined;
 
   /**
-   * Starts the command, or with `command` null attaches to the one with this id, `from` these bytes on.
+   * Starts the command, or attaches to the one with `options.id` if `command` is null.
    * @throws ServiceError `invalid_request`.
    */
   constructor(
     deps: ExecDeps,
     command: Command | null,
     options: ExecOptions<E> = {},
-    pty?: Terminal,
-    from: Readonly<Record<ChannelName, number>> = FROM_START,
+    { pty, from = FROM_START }: HandleMode = {},
   ) {
     checkOwn(options as ExecOptions);
     this.id = options.id ?? newExecId();
@@ -134,8 +135,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   }
 
   /**
-   * Output as it comes, then the exit. The command is held back while the loop body runs; leaving the loop early kills
-   * it. Loops at the same time share the events.
+   * Output as it comes, then the exit. While the loop body runs, the command is blocked once its output window is full.
+   * Leaving the loop early kills the command. Concurrent loops share the events.
    */
   [Symbol.asyncIterator](): AsyncGenerator<ExecOutputEvent<OutputOf<E>>, undefined> {
     return new OutputReader(this.#output, () => {
@@ -144,8 +145,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   }
 
   /**
-   * How the command ended. Unlike awaiting the handle, this takes none of its output: of one that has written more than a
-   * window, 256 KiB, it comes when somebody has read it, or after `unblock` or `kill`.
+   * How the command ended. Unlike awaiting the handle, this does not read its output: a command that writes more than
+   * 256 KiB ends only once somebody reads it, or after `unblock` or `kill`.
    */
   get exit(): Promise<Ended['exit']> {
     return this.#ended.then(({ exit }) => exit);
@@ -157,7 +158,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   }
 
   /**
-   * Resolves when the command has taken most of it, or has ended.
+   * Writes to stdin. Resolves when the command has taken most of it, or has ended.
    * @throws ServiceError `invalid_request` without the option `stdin: true`, or after `closeStdin`.
    */
   write(data: string | Uint8Array): Promise<void> {
@@ -167,7 +168,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     return this.#stdin.write(data);
   }
 
-  /** The command reads end-of-file after what was written. */
+  /** Ends stdin: the command reads end-of-file after what was written. */
   closeStdin(): void {
     this.#stdin?.finish();
   }
@@ -185,14 +186,14 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   }
 
   /**
-   * Lets the command run on although nobody reads what it writes. The first 256 KiB that wait are kept for whoever comes;
-   * what is more than that by then is lost, and said: an `output_lost`, or `truncated` in a result.
+   * Lets the command run on although nobody reads its output. The first 256 KiB are kept for a later reader; the rest
+   * is lost, which is reported by an `output_lost` event, or by `truncated` in a result.
    */
   unblock(): void {
     this.#output.unblock();
   }
 
-  /** TERM, then KILL, to everything the command started. The result says how it ended. Unblocks it. */
+  /** Sends TERM, then KILL, to everything the command started, and unblocks it. The result says how it ended. */
   kill(): void {
     this.#output.unblock();
     this.#session.command({ type: 'kill' });
@@ -204,10 +205,10 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   }
 
   /**
-   * Lets the command go on without this handle, which ends with `cancelled`; `sandbox.attach(id)` finds it again.
-   * Resolves once the command runs and has got all of its stdin that was given here. Output is discarded from now on.
-   * @throws ServiceError why it never ran, `deadline_exceeded` when it does not take its stdin in time (30 s unless
-   *   given): the handle is as it was then.
+   * Leaves the command running without this handle, which ends with `cancelled`; `sandbox.attach(id)` finds it again.
+   * Resolves once the command runs and has received all the stdin given here. Output is discarded from now on.
+   * @throws ServiceError why it never ran, or `deadline_exceeded` when it does not take its stdin in time (default 30
+   * s), in which case the handle stays attached.
    */
   async detach(options: { deadlineMs?: number } = {}): Promise<void> {
     checkOptions('detach', options, DETACH_OPTIONS);
@@ -232,7 +233,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#fed = this.#feed();
     try {
-      const ended = await Promise.race([this.#overAnything(deps, command, terminal), this.#stopped.promise]);
+      const ended = await Promise.race([this.#overAnyTransport(deps, command, terminal), this.#stopped.promise]);
       this.#output.end({ type: 'exit', ...ended.exit });
       return ended;
     } catch (error) {
@@ -243,20 +244,18 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     }
   }
 
-  async #overAnything(deps: ExecDeps, command: Command | null, terminal: boolean): Promise<Ended> {
+  /** Over the WebSocket, or without one over HTTP. */
+  async #overAnyTransport(deps: ExecDeps, command: Command | null, terminal: boolean): Promise<Ended> {
     try {
       return await this.#session.ended;
     } catch (error) {
       if (!(error instanceof NoWebSocket)) throw error;
       if (command === null) throw needsWebSocket('to attach to a command', error);
       if (terminal) throw needsWebSocket('a terminal', error);
-      const sandbox = await deps.sandbox;
-      const { http } = deps;
-      const { id } = this;
       return await execOverHttp({
-        http,
-        sandbox,
-        id,
+        http: deps.http,
+        sandbox: await deps.sandbox,
+        id: this.id,
         command,
         options: this.#options as ExecOptions,
         output: this.#output,

@@ -1,4 +1,4 @@
-/** What a caller says about a command, and what of it goes over the wire. */
+/** The caller's options for a command, and what of them is sent. */
 import { DETACHED_GRACE_MS, MAX_MAX_OUTPUT_BYTES, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { OptionNames } from '../known-options.ts';
@@ -6,7 +6,7 @@ import type { Program } from './session.ts';
 
 export type Encoding = 'utf8' | 'bytes';
 export type OutputOf<E extends Encoding> = E extends 'bytes' ? Buffer : string;
-/** Text or bytes at once, or in pieces; `true` when `write` will give it. */
+/** Text or bytes at once, or in pieces; `true` to send it with `write` later. */
 export type StdinSource = string | Uint8Array | AsyncIterable<string | Uint8Array> | true;
 
 export interface ExecOptions<E extends Encoding = Encoding> {
@@ -18,42 +18,42 @@ export interface ExecOptions<E extends Encoding = Encoding> {
   /** For a string command. bash falls back to sh. */
   shell?: 'sh' | 'bash';
   stdin?: StdinSource;
-  /** Then the command is killed, and the result says `timedOut`. */
+  /** After this the command is killed, and the result says `timedOut`. */
   timeoutMs?: number;
-  /** Between TERM and KILL at a timeout. */
+  /** Time between TERM and KILL at a timeout. */
   killGraceMs?: number;
-  /** Called with each piece in order. A promise holds back the next piece, and in time the command. */
+  /** Called with each piece in order. Returning a promise delays the next piece, and eventually blocks the command. */
   onStdout?: (data: OutputOf<E>) => unknown;
   onStderr?: (data: OutputOf<E>) => unknown;
-  /** Most of each channel that the result keeps; what is more is drained and flagged. Default 64 MiB. */
+  /** How much of each channel the result keeps; the rest is drained and flagged. Default 64 MiB. */
   maxOutputBytes?: number;
   /** `utf8`: strings, characters never cut in two. `bytes`: Buffers. */
   encoding?: E;
   /**
-   * With encoding `bytes`: each piece of an iteration is valid until the loop asks for the next, whose memory is used
-   * again. For output by the gigabyte, where collecting fresh Buffers costs more than all the rest.
+   * With encoding `bytes`: each piece of an iteration is valid only until the loop asks for the next, because its
+   * memory is reused. For gigabytes of output, where allocating Buffers costs more than everything else.
    */
   lend?: boolean;
-  /** Reject with CommandFailedError unless the exit code is 0, and also when the time was up. */
+  /** Reject with CommandFailedError unless the exit code is 0, and also on a timeout. */
   check?: boolean;
   /** Kills the command and rejects with the signal's reason. */
   signal?: AbortSignal;
-  /** How long the command goes on when this client is cut off and does not come back. */
+  /** How long the command keeps running when this client is cut off and does not come back. */
   detachedMs?: number;
-  /** Output kept for after a cut, per channel. */
+  /** Output kept for resuming after a cut, per channel. */
   ringBytes?: number;
   /**
-   * A name for this run, unique in its sandbox. While it runs and for an hour after its end, an exec with the same id is
-   * the same run: it does not run again, its output comes from the first byte that is still kept (the last MiB of each
-   * channel unless `ringBytes` says otherwise; what is gone is told), and another command under the id is refused
-   * (`idempotency_conflict`). One reader at a time: the handle before ends with `cancelled`.
+   * An id for this run, unique in its sandbox. While it runs and for an hour after its end, another exec with the same
+   * id gets the same run: the command does not run again, and its output starts at the first byte that is still kept
+   * (the last MiB of each channel unless `ringBytes` says otherwise; a gap is reported). A different command under the
+   * id is refused (`idempotency_conflict`). Only one reader at a time: the previous handle ends with `cancelled`.
    */
   id?: string;
 }
 
 export type Command = string | readonly string[];
 
-/** From which byte of each channel on a command is attached to. Unless given, from the first that is still kept. */
+/** The first byte of each channel to receive. Default: the first one that is still kept. */
 export interface AttachFrom {
   stdout?: number | undefined;
   stderr?: number | undefined;
@@ -83,7 +83,7 @@ export const EXEC_OPTIONS: OptionNames<ExecOptions> = {
 const { id: _, ...withoutId } = EXEC_OPTIONS;
 export const ATTACH_OPTIONS: OptionNames<AttachOptions> = { ...withoutId, stdout: true, stderr: true };
 
-/** Longer texts travel as data: the OPEN is one frame. */
+/** Longer commands are sent as data behind the OPEN, which is one frame. */
 const MAX_COMMAND_IN_OPEN_BYTES = 64 * 1024;
 
 export interface Prepared {
@@ -91,7 +91,7 @@ export interface Prepared {
   script: Buffer | undefined;
 }
 
-/** What the service never gets to see. @throws ServiceError `invalid_request`. */
+/** Checks the options that are not sent to the service. @throws ServiceError `invalid_request`. */
 export function checkOwn({ encoding, stdin, onStdout, onStderr }: ExecOptions): void {
   if (encoding !== undefined && encoding !== 'utf8' && encoding !== 'bytes') {
     throw new ServiceError('invalid_request', `encoding: 'utf8' or 'bytes', and not ${JSON.stringify(encoding)}`);
@@ -128,7 +128,7 @@ export function attachPoint({ stdout = 0, stderr = 0 }: AttachFrom): { stdout: n
   return { stdout, stderr };
 }
 
-/** Not everybody has a compiler that says so. @throws ServiceError `invalid_request`. */
+/** For callers without a type checker. @throws ServiceError `invalid_request`. */
 export function checkCommand(command: Command): Command {
   if (typeof command === 'string' || Array.isArray(command)) return command;
   throw new ServiceError('invalid_request', 'a command: a text, or a list of arguments');
@@ -151,7 +151,7 @@ export function prepare(command: Command, options: ExecOptions): Prepared {
   if (bytes > MAX_SCRIPT_BYTES) {
     throw new ServiceError('invalid_request', `a command of ${bytes} bytes; at most ${MAX_SCRIPT_BYTES}`);
   }
-  // What goes in the OPEN is checked by whoever gets it.
+  // A command inside the OPEN is checked by the gateway.
   if (bytes > MAX_COMMAND_IN_OPEN_BYTES && command.includes('\0')) {
     throw new ServiceError('invalid_request', 'a zero byte cannot be passed to a program');
   }

@@ -1,6 +1,7 @@
 /**
- * Where a command's output goes. Until somebody awaits or iterates, it is held and not taken: the command blocks once a
- * window is full. Awaited, it is collected up to a cap and the rest is drained; iterated, the reader sets the pace.
+ * Where a command's output goes. Until the handle is awaited or iterated, output is held and no credit is returned: the
+ * command blocks once a window is full. When awaited, output is collected up to a cap and the rest drained; when
+ * iterated, the reader sets the pace.
  */
 import { StringDecoder } from 'node:string_decoder';
 import { Gather } from './gather.ts';
@@ -13,13 +14,13 @@ type OutputCallback = (data: never) => unknown;
 interface OutputOptions {
   bytes: boolean;
   maxBytes: number;
-  /** The memory of what is iterated is used again. */
+  /** The memory of iterated pieces is reused. */
   lend: boolean;
-  /** The offsets of the first bytes that come. */
+  /** Offsets of the first bytes. */
   from: Record<ChannelName, number>;
   onStdout?: OutputCallback | undefined;
   onStderr?: OutputCallback | undefined;
-  /** A callback of the caller's failed. */
+  /** One of the caller's callbacks failed. */
   onFailure(error: unknown): void;
 }
 
@@ -35,15 +36,15 @@ export class ExecOutput {
   readonly #options: OutputOptions;
   readonly #channels: Record<ChannelName, Channel>;
   #mode: 'held' | 'unblocked' | 'collect' | 'iterate' | 'discard' = 'held';
-  /** Held, or waiting for the iterator. Bounded by the credit that is not given back. */
+  /** Held output, or output that waits for the iterator. Bounded by the credit that was not returned. */
   readonly #queue: Pieces;
-  /** Callbacks run one after the other. Null: none is under way. */
+  /** The chain of callbacks, which run one after the other. Null: none is running. */
   #callbacks: Promise<void> | null = null;
   #ended = false;
   #error: Error | null = null;
-  /** What whoever iterates looks at now. */
+  /** The piece that the iterating caller is using now. */
   #given: Piece | null = null;
-  /** They wait for more. */
+  /** Set while the iterating caller waits for more. */
   #waiting: PromiseWithResolvers<void> | null = null;
 
   constructor(options: OutputOptions) {
@@ -74,7 +75,7 @@ export class ExecOutput {
     this.#wake();
   }
 
-  /** No more comes. An error is thrown to the iterator. */
+  /** Nothing more comes. An error is thrown to the iterator. */
   end(last: ExecOutputEvent<Output> | Error): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -83,17 +84,17 @@ export class ExecOutput {
     this.#wake();
   }
 
-  /** While nobody reads: the command is not held back any more. A window is kept for whoever comes, the rest is lost. */
+  /** Unblocks a command that nobody reads: one window is kept for a later reader, the rest is lost. */
   unblock(): void {
     if (this.#mode !== 'held') return;
     this.#mode = 'unblocked';
     this.#queue.release();
   }
 
-  /** Somebody awaits the result. What is being iterated stays so. */
+  /** The result is awaited. Has no effect while the output is iterated. */
   collect(): void {
     if (this.#mode !== 'held' && this.#mode !== 'unblocked') return;
-    // Behind a gap nothing is collected: a result has the first bytes.
+    // Nothing is collected after a gap: a result holds a prefix of the output.
     const rest = this.#queue.lossy ? 'discard' : 'collect';
     this.#mode = 'collect';
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
@@ -104,7 +105,7 @@ export class ExecOutput {
     this.#mode = rest;
   }
 
-  /** Nobody wants the rest. */
+  /** Drops the rest of the output. */
   discard(): void {
     this.#mode = 'discard';
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
@@ -123,7 +124,7 @@ export class ExecOutput {
     }
   }
 
-  /** @param written by the command in all: of a text that was cut, what is left of its last character goes too */
+  /** @param written bytes written by the command: if the text was cut, an incomplete last character is dropped */
   result(name: ChannelName, written: number): { data: Output; bytes: number } {
     const { gathered } = this.#channels[name];
     const bytes = gathered.toBuffer();
@@ -133,9 +134,9 @@ export class ExecOutput {
   }
 
   /**
-   * For whoever iterates: the next event, undefined while there is none, null after the last. The credit of a piece goes
+   * For the iterator: the next event, undefined while there is none, null after the last. The credit of a piece goes
    * back when the next one is asked for.
-   * @throws TypeError when the output goes elsewhere, and what the command failed with
+   * @throws TypeError when the output is collected instead, and the error of the command
    */
   take(): ExecOutputEvent<Output> | undefined | null {
     if (this.#mode === 'held' || this.#mode === 'unblocked') this.#mode = 'iterate';
@@ -154,17 +155,20 @@ export class ExecOutput {
       } else return entry;
     }
     if (this.#error !== null) throw this.#error;
-    if (this.#mode === 'collect') throw new TypeError('the output of this command goes elsewhere already');
+    if (this.#mode === 'collect')
+      throw new TypeError(
+        'the output of this command is already collected: iterate before you await it, and without callbacks',
+      );
     return this.#ended ? null : undefined;
   }
 
-  /** Resolves when there is something to take, or whoever waits has left. */
+  /** Resolves when there is something to take, or the iterator has left. */
   more(): Promise<void> {
     this.#waiting ??= Promise.withResolvers();
     return this.#waiting.promise;
   }
 
-  /** Whoever iterates wants no more. */
+  /** The iterator was left. */
   leave(): void {
     this.#giveBack();
     this.#wake();

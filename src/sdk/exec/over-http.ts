@@ -1,4 +1,4 @@
-/** A command as one HTTP call, for networks that let no WebSocket through. Its output comes when it has ended. */
+/** A command as one HTTP call, for networks without WebSockets. Its output arrives when it has ended. */
 import { ExecResult } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { DEFAULT_EXEC_TIMEOUT_MS, MAX_BLOCKING_STDIN_BYTES, MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
@@ -18,7 +18,7 @@ interface HttpExec {
   signal: AbortSignal;
 }
 
-/** For the answer to come back, and the sandbox to get ready before. */
+/** Added to the command's timeout for the sandbox to get ready and the answer to arrive. */
 const SLACK_MS = 120_000;
 
 /** @throws ServiceError */

@@ -1,6 +1,7 @@
 /**
- * Output that waits for its reader, in order. Small writes of one channel in a row become one piece, so that what waits
- * is bounded by its bytes. With `lend`, the memory of a piece is taken from a pool and goes back to it.
+ * Output that waits for its reader, in order. Consecutive small writes of one channel are merged into one piece, so
+ * that the memory in use is bounded by the bytes. With `lend`, the memory of a piece comes from a pool and goes back to
+ * it.
  */
 import { giveBuffer, takeBuffer } from '../../mux/index.ts';
 import type { ChannelName, ExecOutputEvent, Output } from './result.ts';
@@ -22,7 +23,7 @@ type Entry = Piece | ExecOutputEvent<Output>;
 
 export const isPiece = (entry: Entry): entry is Piece => 'credit' in entry;
 
-/** What a second small write is given room in. */
+/** Size of the buffer that is allocated when small writes follow each other. */
 const SHARED_BYTES = 16 * 1024;
 const LENT_BYTES = 64 * 1024;
 /** As much as a stream's window holds back. */
@@ -35,9 +36,9 @@ export class Pieces {
   /** Where the output begins, in bytes of each channel. */
   readonly #from: Record<ChannelName, number>;
   #entries: Entry[] = [];
-  /** What there was no room for, while it grows. */
+  /** Gaps at the end of a channel, which still grow. */
   #lost: Partial<Record<ChannelName, Lost>> | null = null;
-  /** Bytes that wait although their credit went back. */
+  /** Bytes kept although their credit was returned. */
   #keptBytes = 0;
 
   constructor(lend: boolean, from: Record<ChannelName, number>) {
@@ -64,7 +65,7 @@ export class Pieces {
     if (event.type === 'output_lost') delete this.#lost?.[event.channel];
   }
 
-  /** Gives back the credit of all that waits. */
+  /** Returns the credit of everything that waits. */
   release(): void {
     for (const entry of this.#entries) {
       if (!isPiece(entry)) continue;
@@ -74,7 +75,7 @@ export class Pieces {
     }
   }
 
-  /** As `push`, of bytes whose credit went back. What there is no room for becomes an `output_lost`. */
+  /** As `push`, for bytes whose credit was returned already. Bytes beyond the limit become an `output_lost`. */
   keep(channel: ChannelName, bytes: Uint8Array): void {
     const lost = this.#lost?.[channel];
     if (lost !== undefined) lost.to += bytes.length;
@@ -86,12 +87,12 @@ export class Pieces {
       const event: Lost = { type: 'output_lost', channel, from, to: from + bytes.length };
       this.#entries.push(event);
       this.#lost = { ...this.#lost, [channel]: event };
-      // What is behind a gap of one channel is not kept of the other either.
+      // After a gap in one channel, the other one is not kept any more either.
       this.#keptBytes = MAX_KEPT_BYTES;
     }
   }
 
-  /** Something there was no room for. */
+  /** Whether anything was lost. */
   get lossy(): boolean {
     return this.#lost !== null;
   }
@@ -110,12 +111,12 @@ export class Pieces {
     return this.#entries.length === 0;
   }
 
-  /** Nobody looks at the piece any more. */
+  /** The piece is not used any more. */
   free(piece: Piece): void {
     if (this.#lend) giveBuffer(piece.buffer);
   }
 
-  /** The offset behind all of a channel that was ever put here, if nothing was taken yet. */
+  /** End offset of a channel, provided that nothing was taken yet. */
   #end(channel: ChannelName): number {
     let end = this.#from[channel];
     for (const entry of this.#entries) {

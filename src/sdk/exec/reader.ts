@@ -1,6 +1,6 @@
 /**
- * A loop over a command's output. Not a generator: one that waits cannot be told to stop, and one that was never asked
- * for anything does nothing at its end.
+ * An iterator over a command's output. Not a generator function: `return` on a waiting generator has no effect until it
+ * yields, and a generator that was never started does not run its `finally`.
  */
 import type { ExecOutput } from './output.ts';
 import type { ExecOutputEvent, Output } from './result.ts';
@@ -16,7 +16,7 @@ export class OutputReader<T extends Output> implements AsyncGenerator<ExecOutput
     this.#left = left;
   }
 
-  /** @throws TypeError when the output goes elsewhere, and what the command failed with. */
+  /** @throws TypeError when the output is collected instead, and the error of the command. */
   async next(): Promise<IteratorResult<ExecOutputEvent<T>, undefined>> {
     while (!this.#over) {
       try {
@@ -59,7 +59,9 @@ export class OutputReader<T extends Output> implements AsyncGenerator<ExecOutput
   }
 }
 
-/** What `pick` makes of each item of another reader; undefined: nothing. Whoever leaves this one leaves that one. */
+/**
+ * Maps the items of another reader and drops those for which `pick` returns undefined. Leaving it leaves the other one.
+ */
 export class PickingReader<T, U> implements AsyncGenerator<U, undefined> {
   readonly #reader: AsyncGenerator<T, undefined>;
   readonly #pick: (item: T) => U | undefined;

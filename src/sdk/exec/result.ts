@@ -1,4 +1,4 @@
-/** What a command came to. */
+/** The result and the events of a command. */
 import type { ExecExit } from '../../protocol/exec.ts';
 
 /** `string` with encoding utf8, `Buffer` with encoding bytes. */
@@ -16,7 +16,7 @@ export interface ExecResult<T extends Output = string> {
   stderr: T;
   timedOut: boolean;
   oomKilled: boolean;
-  /** Whether `stdout` and `stderr` are less than the command wrote. */
+  /** Whether `stdout` and `stderr` hold less than the command wrote. */
   truncated: { stdout: boolean; stderr: boolean };
   /** Bytes that the command wrote in all. */
   stdoutBytes: number;

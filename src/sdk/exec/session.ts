@@ -1,7 +1,7 @@
 /**
- * One command over the client's WebSocket, across as many links as it takes. When a link is lost the session opens a
- * stream on the next one: with the same exec id if it never learnt that the command started (an id runs once), else by
- * attaching at the offsets it has got to.
+ * One command over the client's WebSocket, across as many links as it takes. When a link is lost, the session opens a
+ * stream on the next one: with the same exec id if it does not know that the command started (an id runs only once),
+ * otherwise by attaching at the offsets received so far.
  */
 import { orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
@@ -16,7 +16,7 @@ import type { ExecOutput } from './output.ts';
 import type { ChannelName, Ended } from './result.ts';
 import type { Stdin } from './stdin.ts';
 
-/** What to run, or nothing: then the session begins by attaching to a command that runs already. */
+/** What to run. Null: the session attaches to a command that runs already. */
 export type Program = Omit<ExecOpen, 'op' | 'sandbox' | 'id' | 'scriptBytes'> | null;
 
 export interface SessionOptions {
@@ -25,37 +25,37 @@ export interface SessionOptions {
   sandbox: string | Promise<string>;
   id: string;
   program: Program;
-  /** A text too long for the OPEN: it follows on a channel of its own. */
+  /** A script that is too long for the OPEN; it follows on a channel of its own. */
   script?: Buffer | undefined;
   output: ExecOutput;
-  /** How much of its output is not asked for. */
+  /** First bytes of its output that are wanted. */
   from: Readonly<Record<ChannelName, number>>;
   stdin?: Stdin | undefined;
-  /** Others may ask for this exit by the id that its caller chose: it stays with the runner. */
+  /** Do not acknowledge the exit: others may ask for it by the id that the caller chose. */
   keepExit: boolean;
   /** How long to try to get back to a command after a cut. */
   resumeMs: number;
 }
 
-/** The platform lost the way to the command; the command itself may be well. */
+/** The platform lost the connection to the command; the command itself may still run. */
 const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
 /** Nothing was started: the same OPEN may go out again. */
 const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
-/** A stream that lasted so long, or brought output, ended the troubles before it. */
+/** A stream that lasted this long, or brought output, resets the back-off. */
 const STEADY_MS = 5_000;
 /** Signals that are kept while there is no stream. */
 const MAX_SIGNALS = 64;
-/** Between our kill and the exit that it brings. */
+/** How long to wait for the exit after a kill. */
 const KILL_PATIENCE_MS = 10_000;
 
 export class ExecSession {
   readonly #options: SessionOptions;
   readonly #ended = Promise.withResolvers<Ended>();
   readonly #started = Promise.withResolvers<{ pid: number | null; queueMs: number }>();
-  /** Ends what is awaited on behalf of a session that is over. Made when something is awaited. */
+  /** Aborts waits when the session is over. Created on demand. */
   #stop: AbortController | null = null;
   #stream: MuxStream | null = null;
-  /** OPENED came: the command runs, or ran. */
+  /** OPENED was received: the command runs, or ran. */
   #opened: boolean;
   readonly #received: Record<ChannelName, number>;
   #queueMs = 0;
@@ -64,16 +64,16 @@ export class ExecSession {
   #patience: NodeJS.Timeout | undefined;
   /** Signals that wait for a stream. */
   #signals: ExecCommand[] = [];
-  /** A kill, and the last size of a terminal: said again on each stream, since a cut may have swallowed them. */
+  /** A kill, and the last terminal size: repeated on each stream, since a cut may have swallowed them. */
   readonly #standing = new Map<'kill' | 'resize', ExecCommand>();
-  /** Since when there has been no stream that was opened. */
+  /** Since when there has been no open stream. */
   #cutAt: number | null = null;
-  /** Output came over the stream under way. */
+  /** The current stream brought output. */
   #progressed = false;
   #openedAt = 0;
   readonly #strays = new Strays();
   #tries = 0;
-  /** Somebody waits to hear how much of stdin has got there. */
+  /** Resolves with the amount of stdin that was received, when the next attach is answered. */
   #asked: PromiseWithResolvers<number> | null = null;
 
   constructor(options: SessionOptions) {
@@ -121,14 +121,14 @@ export class ExecSession {
     const stream = this.#stream;
     if (stream !== null) {
       stream.urgent({ type: 'kill' });
-      // Not yet started, as far as we know: it need not start at all.
+      // As far as we know it has not started: the reset keeps it from starting at all.
       if (!this.#opened) return this.#giveUp(reason);
     } else if (!this.#opened && this.#cutAt === null) return this.#giveUp(reason);
     this.#patience = setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
   }
 
   /**
-   * Lets the command go on without us, once it runs and all that was written to its stdin has got there.
+   * Leaves the command running, once it runs and has received everything that was written to its stdin.
    * @throws ServiceError why it does not run, `deadline_exceeded` when stdin is not taken in time.
    */
   async detach(deadlineMs: number): Promise<void> {
@@ -140,11 +140,11 @@ export class ExecSession {
   }
 
   /**
-   * A reset overtakes what is on its way, and no frame tells when bytes have arrived: but the answer to an attach does,
-   * and what is missing goes out again behind it.
+   * Waits until stdin was received. A reset overtakes bytes in flight, and no frame acknowledges them, but the answer
+   * to an attach says how many have arrived; what is missing is sent again after it.
    */
   async #flush(stdin: Stdin, signal: AbortSignal): Promise<void> {
-    // The end of stdin travels right behind the last byte: one more answer shows that it is there too.
+    // The end of stdin follows the last byte: one more answer shows that it has arrived too.
     let answers = stdin.finished ? 2 : 1;
     for (let tries = 1; !this.#done && !stdin.untouched; tries++) {
       await stdin.sent;
@@ -153,7 +153,7 @@ export class ExecSession {
     }
   }
 
-  /** Attaches anew, and learns how much of stdin the runner has got. */
+  /** Attaches again, and resolves with how much of stdin was received. */
   async #taken(signal: AbortSignal): Promise<number> {
     const asked = Promise.withResolvers<number>();
     this.#asked = asked;
@@ -175,7 +175,7 @@ export class ExecSession {
 
   #request(sandbox: string): Json {
     const { id, program, script } = this.#options;
-    // A command that is not wanted any more must not be started by asking for it again.
+    // A command that was killed must not be started by opening it again.
     if (this.#opened || program === null || this.#killWanted) {
       return { op: 'attach', sandbox, id, stdout: this.#received.stdout, stderr: this.#received.stderr };
     }
@@ -207,7 +207,7 @@ export class ExecSession {
 
   #call(sandbox: string): StreamCall {
     let mine: MuxStream | null = null;
-    // Another attach of ours has taken the command over from it.
+    // Another attach of this session has taken the command over from this stream.
     const isOld = (): boolean => mine !== null && this.#stream !== null && this.#stream !== mine;
     const handler: StreamHandler = {
       opened: (answer) => isOld() || this.#onOpened(answer),
@@ -223,7 +223,7 @@ export class ExecSession {
     return { request: () => this.#request(sandbox), handler, begun };
   }
 
-  /** FIN ALL for FIN ALL acknowledges the exit, and the runner forgets it; RESET does not. */
+  /** Answering FIN ALL with FIN ALL acknowledges the exit, which is then forgotten; RESET does not. */
   #takeLeave(stream: MuxStream | null): void {
     if (this.#options.keepExit && this.#done) stream?.reset(new ServiceError('cancelled'));
     else stream?.end();
@@ -240,7 +240,7 @@ export class ExecSession {
     this.#started.resolve({ pid, queueMs: this.#queueMs });
     const { stdin } = this.#options;
     if (stdin === undefined || this.#stream === null) return;
-    // Nothing of stdin goes out before the first OPENED: so a command that was adopted begins at 0 as well.
+    // No stdin is sent before the first OPENED, so an adopted command also begins at 0.
     const from = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
     this.#asked?.resolve(from);
     stdin.pump(this.#stream, from).catch((error: unknown) => this.#giveUp(asError(error)));

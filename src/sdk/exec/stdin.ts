@@ -1,14 +1,14 @@
 /**
- * What is written to a command's stdin. The last bytes are kept after they were sent: when a link is cut, the runner
- * says how many it has got, and the rest is sent again.
+ * A command's stdin. The last bytes are kept after they were sent: when a link is cut, the other side says how many
+ * bytes it has received, and the rest is sent again.
  */
 import { Channel } from '../../protocol/frames.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { MuxStream } from '../../mux/index.ts';
 
 /**
- * More than can be on the way: each of three hops holds a stream window and what is queued before it. Bytes that lie
- * further back have reached the runner.
+ * More than can be in flight: each of three hops holds a stream window and a queue in front of it. Older bytes have
+ * been received.
  */
 const REPLAY_BYTES = 2 * 1024 * 1024;
 const BLOCK_BYTES = 64 * 1024;
@@ -21,18 +21,18 @@ export class Stdin {
   #finished = false;
   #gone = false;
   #sent = 0;
-  /** Where our first byte stands in all that the command has been sent. Null: the first attach will tell. */
+  /** Offset of our first byte in the command's stdin. Null: unknown until the first attach. */
   #origin: number | null;
   #wake: (() => void) | null = null;
   #writers: { end: number; done: () => void }[] = [];
 
-  /** @param attached the command runs already: others may have written to it before */
+  /** @param attached the command runs already, so others may have written to it before */
   constructor(attached: boolean) {
     this.#origin = attached ? null : 0;
   }
 
   /**
-   * Takes a copy. Resolves when the bytes are on their way, which is when the command reads, or when it has ended.
+   * Copies the data. Resolves when it was sent, which requires that the command reads, or when the command has ended.
    * @throws ServiceError `invalid_request` after `finish`.
    */
   write(data: string | Uint8Array): Promise<void> {
@@ -47,7 +47,7 @@ export class Stdin {
     return done.promise;
   }
 
-  /** Resolves when all that was written is on its way, or nobody reads any more. */
+  /** Resolves when everything written so far was sent, or the command has ended. */
   get sent(): Promise<void> {
     if (this.#gone || this.#sent >= this.#end) return Promise.resolve();
     const done = Promise.withResolvers<void>();
@@ -55,12 +55,12 @@ export class Stdin {
     return done.promise;
   }
 
-  /** Nothing is missing to a runner that has got so many bytes in all. */
+  /** Whether a receiver that has got `taken` bytes in all has everything. */
   isWhole(taken: number): boolean {
     return this.#gone || taken - (this.#origin ?? taken) >= this.#end;
   }
 
-  /** Nothing was ever written, nor its end said. */
+  /** Nothing was ever written, and stdin was not closed. */
   get untouched(): boolean {
     return this.#end === 0 && !this.#finished;
   }
@@ -69,7 +69,7 @@ export class Stdin {
     return this.#finished;
   }
 
-  /** The command has ended: what is written from now on goes nowhere. */
+  /** The command has ended: further writes are dropped. */
   get gone(): boolean {
     return this.#gone;
   }
@@ -79,7 +79,7 @@ export class Stdin {
     this.#wake?.();
   }
 
-  /** The command has ended: nobody reads any more. */
+  /** The command has ended: drops what was not sent. */
   drop(): void {
     this.#gone = true;
     this.#blocks = [];
@@ -89,8 +89,8 @@ export class Stdin {
   }
 
   /**
-   * Sends everything behind the `taken` bytes that the runner has got, until the stream closes.
-   * @throws ServiceError `interrupted` when bytes that the runner lacks are no longer kept.
+   * Sends everything after the `taken` bytes that were received, until the stream closes.
+   * @throws ServiceError `interrupted` when missing bytes are not kept any more.
    */
   async pump(stream: MuxStream, taken: number): Promise<void> {
     this.#origin ??= taken;
