@@ -12,7 +12,7 @@ apt_get() {
 }
 
 apt_updated=
-# apt_install PACKAGE...: all of them or a failure, after two more tries with fresh lists.
+# apt_install PACKAGE...: all of them or a failure, after one retry with fresh lists.
 apt_install() {
   say "apt-get install $*"
   # What an earlier, interrupted run left half configured would make every later install fail.
@@ -22,10 +22,8 @@ apt_install() {
     apt_get update || true
     apt_updated=1
   fi
-  local try
-  for try in 1 2 3; do
-    apt_get install --no-install-recommends "$@" && return 0
-    [ "$try" = 3 ] || { sleep 3; apt_get update || true; }
-  done
-  return 1
+  apt_get install --no-install-recommends "$@" && return 0
+  sleep 3
+  apt_get update || true
+  apt_get install --no-install-recommends "$@"
 }

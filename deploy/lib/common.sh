@@ -57,13 +57,17 @@ tick() { # LOG
   done
 }
 
+disk_was_full() { tail -n 40 "$1" 2>/dev/null | grep -qaiE 'No space left|ENOSPC|enough free space|quota exceeded'; } # LOG
+
+mirror_was_away() { # LOG
+  tail -n 40 "$1" 2>/dev/null | grep -qaiE 'could not resolve|temporary failure|unable to resolve|could not connect|cannot initiate the connection|unable to connect|unreachable|connection timed out|connection refused|no servers could'
+}
+
 # reason LOG: why what wrote it failed, and what to do, where its last lines tell; else where it is.
 reason() {
-  local last
-  last=$(tail -n 40 "$1" 2>/dev/null | tr -d '\0')
-  if grep -qiE 'No space left|ENOSPC|enough free space|quota exceeded' <<<"$last"; then
+  if disk_was_full "$1"; then
     echo "the disk is full; make room (df -h shows where) and start again"
-  elif grep -qiE 'could not resolve|temporary failure|unable to resolve|could not connect|cannot initiate the connection|unable to connect|unreachable|connection timed out|connection refused|no servers could' <<<"$last"; then
+  elif mirror_was_away "$1"; then
     echo "the package mirror cannot be reached; check this machine's network (and its proxy, if it has one) and start again"
   else
     echo "its log is $1"

@@ -78,7 +78,7 @@ debootstrap_tar() { # TAR
     say "debootstrap failed (try $try of 3)"
     # It keeps what its programs say in the root that it makes.
     tail -n 20 "$work/debootstrap/debootstrap.log" >>"$log" 2>/dev/null || true
-    if grep -q 'No space left' "$log"; then break; fi
+    if disk_was_full "$log"; then break; fi
   done
   rm -rf --one-file-system "$work" "$tar.partial"
   fail "no base image: debootstrap failed, $(reason "$log")"

@@ -63,7 +63,12 @@ install_test_tools() {
     return 0
   fi
   # One by one: a distribution that lacks one of them still gives the others.
-  for package in $missing; do apt_install "$package" || say "no package $package here; its tests are skipped, by name"; done
+  for package in $missing; do
+    apt_install "$package" && continue
+    say "no package $package here; its tests are skipped, by name"
+    # The next would only wait for it in vain.
+    if mirror_was_away "$APT_LOG"; then break; fi
+  done
   # A package may start a service of its own, which the tests neither need nor want.
   for package in docker-registry redis-server; do
     if [ -d /run/systemd/system ] && grep -qx "$package" <<<"$missing"; then

@@ -42,3 +42,10 @@ build_boxinit() {
     [ -x "$(boxinit_dir)/$file" ] || fail "the build of boxinit made no $file"
   done
 }
+
+# boxinit_tests [OPTION...]: the tests are compiled for speed of compilation; the boxinit that they try is the one that is
+# shipped.
+boxinit_tests() {
+  (cd "$ROOT/agent/boxinit" &&
+    MILLIBOX_TEST_BOXINIT=$(boxinit_dir)/boxinit cargo test --profile checked --offline --target "$(rust_target)" "$@")
+}

@@ -182,7 +182,9 @@ function claim(home: string): void {
     return;
   }
   if (before.pid !== process.pid && runs(before.pid, 'up')) {
-    throw new Error(`millibox is up here already, with process ${before.pid} (${home})`);
+    throw new Error(
+      `millibox is up here already, with process ${before.pid} (${home}); stop it first, or give another --home`,
+    );
   }
   for (const pid of before.pids) {
     if (runs(pid, 'main.js')) process.kill(pid, 'SIGKILL');
