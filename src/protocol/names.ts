@@ -2,9 +2,9 @@
  * Names of files are bytes, and need not be UTF-8. As text, each stray byte 0x80-0xff is the lone surrogate
  * U+DC80-U+DCFF, as with Python's `surrogateescape`: so every name survives JSON, and comes back byte for byte.
  */
-import { isUtf8 } from 'node:buffer';
 import { ServiceError } from './errors.ts';
 
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const STRAY_BYTE = /[\udc80-\udcff]/gu;
 /** No lone surrogate but those that stand for bytes: no other has bytes of its own. */
 const NAME = /^[^\ud800-\udc7f\udd00-\udfff]*$/u;
@@ -12,14 +12,14 @@ const NAME = /^[^\ud800-\udc7f\udd00-\udfff]*$/u;
 export const isName = (text: string): boolean => text.isWellFormed() || NAME.test(text);
 
 export function nameOfBytes(bytes: Uint8Array): string {
-  const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (isUtf8(all)) return all.toString('utf8');
+  const whole = decoded(bytes);
+  if (whole !== undefined) return whole;
   let name = '';
-  for (let at = 0; at < all.length;) {
-    const character = all.subarray(at, at + characterLength(all[at]!));
-    const valid = isUtf8(character);
-    name += valid ? character.toString('utf8') : String.fromCharCode(0xdc00 | all[at]!);
-    at += valid ? character.length : 1;
+  for (let at = 0; at < bytes.length;) {
+    const length = characterLength(bytes[at]!);
+    const character = decoded(bytes.subarray(at, at + length));
+    name += character ?? String.fromCharCode(0xdc00 | bytes[at]!);
+    at += character === undefined ? 1 : length;
   }
   return name;
 }
@@ -40,6 +40,15 @@ export function bytesOfName(name: string): Buffer {
 /** As part of a URL. @throws ServiceError `invalid_request`, as `bytesOfName` */
 export function encodeName(name: string): string {
   return name.isWellFormed() ? encodeURIComponent(name) : bytesOfName(name).toString('hex').replace(/../g, '%$&');
+}
+
+/** Undefined for what is not UTF-8. */
+function decoded(bytes: Uint8Array): string | undefined {
+  try {
+    return UTF8.decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** How many bytes of UTF-8 begin with this one. */
