@@ -29,9 +29,12 @@ run_step() {
   kube-apiserver) with_lock kube-apiserver build_kube_apiserver ;;
   vm) with_lock vm build_vm ;;
   tools)
+    # Beside the others: it is compiled here while they come over the network.
+    with_lock helm install_helm &
+    helm=$!
     with_lock packages install_test_tools
     with_lock prime install_prime
-    with_lock helm install_helm
+    wait "$helm"
     if [ "${MILLIBOX_TEST_KUBERNETES:-}" = 1 ]; then with_lock kube-apiserver build_kube_apiserver; fi
     if [ "${MILLIBOX_TEST_VM:-}" = 1 ]; then with_lock vm build_vm; fi
     ;;

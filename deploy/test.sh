@@ -14,8 +14,9 @@ RESULTS=$(mktemp -d /tmp/mbt.XXXXXX)
 chmod 711 "$RESULTS"
 export MILLIBOX_TEST_RUN=$RESULTS TMPDIR=$RESULTS
 # What a test failed to unmount must not be emptied with it.
-trap 'rm -rf --one-file-system "$RESULTS"' EXIT
-failed_phases=()
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf --one-file-system "$RESULTS"' EXIT
+FAILED=$RESULTS/failed-phases.log
+: >"$FAILED"
 
 # watched NAME SECONDS COMMAND...: a phase that hangs is ended, with what it was at, and counts as failed.
 watched() {
@@ -27,7 +28,7 @@ watched() {
     say "WATCHDOG: $name did not end within $seconds seconds"
     node test/helpers/summary.ts hanging "$RESULTS" >&2 || true
   fi
-  if [ "$status" != 0 ]; then failed_phases+=("$name"); fi
+  if [ "$status" != 0 ]; then echo "$name" >>"$FAILED"; fi
 }
 
 run_vitest() { # PHASE SECONDS ARGUMENTS...
@@ -37,23 +38,22 @@ run_vitest() { # PHASE SECONDS ARGUMENTS...
     vitest run --reporter=default --reporter=./test/helpers/results-reporter.ts "$@"
 }
 
-# The tests are compiled for speed of compilation; the boxinit that they try is the one that is shipped.
-RUST_TARGET=$(rust_target)
-MILLIBOX_TEST_BOXINIT=$(boxinit_dir)/boxinit
-export RUST_TARGET MILLIBOX_TEST_BOXINIT RESULTS
-cargo_tests() {
-  (cd agent/boxinit && cargo test --profile checked --offline --target "$RUST_TARGET" 2>&1) | tee "$RESULTS/cargo.log"
-}
-export -f cargo_tests
+export -f boxinit_tests boxinit_dir rust_target
+export ROOT
 
 if [ "$#" -gt 0 ]; then
   run_vitest chosen 1800 "$@"
 else
-  watched 'boxinit tests' 600 bash -o pipefail -c cargo_tests
-  run_vitest unit 600 --project unit
+  # Beside each other: those of boxinit wait for most of their time.
+  watched 'boxinit tests' 900 bash -c 'boxinit_tests 2>&1' >"$RESULTS/cargo.log" &
+  boxinit=$!
+  run_vitest unit 900 --project unit
+  wait "$boxinit" || true
+  cat "$RESULTS/cargo.log"
   run_vitest real 2400 --project real
   run_vitest last 420 --project last
 fi
 
 # The last lines: what failed and what was skipped, by name, then the counts.
+mapfile -t failed_phases <"$FAILED"
 node test/helpers/summary.ts report "$RESULTS" "${failed_phases[@]}"
