@@ -13,7 +13,10 @@ import { refuseUpgrade } from './http/upgrade.ts';
 import { portOfHost } from './ports/tokens.ts';
 import type { Services } from './services.ts';
 
-/** Far above what clients and balancers keep idle connections for: the client closes first, and no call meets a closed one. */
+/**
+ * Far longer than clients and load balancers keep idle connections, so that the client closes first and no call hits a
+ * closed one.
+ */
 const KEEP_ALIVE_MS = 610_000;
 const HEADERS_TIMEOUT_MS = 60_000;
 const MAX_PARAM_LENGTH = 300;
@@ -34,7 +37,7 @@ export async function buildApp(
   addProbes(app, services);
   for (const door of doors) await registerDoor(app, door, services, config);
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // Until a door owns the socket, its errors are nobody's.
+    // Until a door owns the socket, nobody else listens for its errors.
     socket.on('error', () => socket.destroy());
     request.url = previewUrl(request, config.previewDomain);
     if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
@@ -47,14 +50,15 @@ function createApp(config: GatewayConfig): FastifyInstance {
   return fastify({
     logger: false,
     http: {
-      // Clients that offer HTTP/2 with every request, as Java's does, are answered in HTTP/1.1.
+      // Clients that offer HTTP/2 with every request, as Java's does, are answered over HTTP/1.1.
       shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
-      // Node's own refusal has no body.
+      // Node's own refusal has no body; the hook below answers with one.
       requireHostHeader: false,
     },
     genReqId: newRequestId,
     bodyLimit: MAX_JSON_BODY_BYTES,
-    // `__proto__` is a name like any other: schemas say where it may be, and nothing is merged into what was there.
+    // `__proto__` is a key like any other: schemas decide where it may occur, and nothing is merged into existing
+    // objects.
     onProtoPoisoning: 'ignore',
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A call may take as long as its own deadline says.
@@ -70,7 +74,7 @@ function createApp(config: GatewayConfig): FastifyInstance {
   });
 }
 
-/** What happens to every call, whichever door it is for. */
+/** Hooks for every call, whichever door it is for. */
 function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
@@ -81,7 +85,7 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Servic
     if (headers.host !== undefined || httpVersion === '1.0') return next();
     next(new ServiceError('invalid_request', 'The Host header is missing.'));
   });
-  // Also of a call that was in hand when the shutdown began: the next one goes to another server.
+  // Also for calls that were in progress when the shutdown began: the client's next one goes to another server.
   app.addHook('onSend', (_request, reply, payload, next) => {
     if (lifecycle.draining) reply.header('connection', 'close');
     next(null, payload);
@@ -97,7 +101,7 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Servic
   });
 }
 
-/** For load balancers and Prometheus: no key is asked for. */
+/** For load balancers and Prometheus; no API key needed. */
 function addProbes(app: FastifyInstance, { lifecycle, nodes, metrics }: Services): void {
   app.get('/healthz', () => ({ ok: true }));
   app.get('/readyz', (request, reply) => {
@@ -111,14 +115,17 @@ function addProbes(app: FastifyInstance, { lifecycle, nodes, metrics }: Services
   });
 }
 
-/** The shutdown waits no longer. With an idempotency key the same call goes on elsewhere; without, who knows. */
+/**
+ * The shutdown waits no longer. A call that is safe to repeat is told to go elsewhere; of any other the outcome is
+ * unknown.
+ */
 function giveUp(request: FastifyRequest, reply: FastifyReply): void {
   if (reply.sent || reply.raw.headersSent) return;
   const again = request.method === 'GET' || request.headers['idempotency-key'] !== undefined;
   void reply.send(new ServiceError(again ? 'draining' : 'interrupted'));
 }
 
-/** A host name that names a port stands for that port's path. */
+/** Maps a host name that names a port of a sandbox to the path of that port. */
 function previewUrl(
   { url = '/', headers }: { url?: string | undefined; headers: IncomingMessage['headers'] },
   domain: string | null,
@@ -127,7 +134,7 @@ function previewUrl(
   return port === undefined ? url : `/v1/sandboxes/${port.sandbox}/ports/${port.port}${url}`;
 }
 
-/** What is not HTTP at all, or too large in its head. */
+/** Answers what is not HTTP at all, or has too large a head. */
 function badRequest(error: NodeJS.ErrnoException, socket: Duplex & { bytesWritten?: number }): void {
   if (error.code === 'ECONNRESET' || !socket.writable || (socket.bytesWritten ?? 0) > 0) return void socket.destroy();
   const failure = new ServiceError(error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'invalid_request');

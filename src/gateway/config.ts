@@ -14,14 +14,14 @@ import { readEnv, wholeNumber, words } from './env-schema.ts';
 export interface ApiKey {
   tenant: string;
   sha256: Buffer;
-  /** May see nodes, pools and images of everybody. */
+  /** May use the calls for operators: nodes, pools and images. */
   admin: boolean;
 }
 
 export interface NodeAddress {
-  /** What it stays known by when its address changes. Absent: its address. */
+  /** Identifies the node when its address changes. Absent: its address does. */
   id?: string;
-  /** Null: the node is called what it calls itself. */
+  /** Null: the name that the node gives itself. */
   name: string | null;
   /** `ws://host:port`, or `ws+unix:///path/of/socket` for an agent on this machine */
   url: string;
@@ -29,42 +29,42 @@ export interface NodeAddress {
 
 export interface GatewayConfig {
   listen: { host: string; port: number };
-  /** Another gateway may listen on the same port: the one that takes this one's place. */
+  /** Another gateway may listen on the same port, so that it can replace this one without downtime. */
   reusePort?: boolean;
   nodes: readonly NodeAddress[];
   nodeSecret: string;
-  /** Those of the tenants file included. */
+  /** Including those of the tenants file. */
   keys: readonly ApiKey[];
-  /** Absent: nobody is bounded. */
+  /** Absent: no limits. */
   tenants?: TenantsFile;
-  /** For creates that name no image. Null: the nodes' own default. */
+  /** For creates without an image. Null: the nodes' default. */
   defaultImage: string | null;
-  /** A node whose link is down this long is lost, and its sandboxes with it. */
+  /** A node whose link is down this long counts as lost, and its sandboxes end. */
   nodeGraceMs: number;
   /** Absent: its defaults. */
   heartbeat?: Heartbeat;
   /** How long a call waits for the link of a node that is not lost. */
   linkPatienceMs: number;
-  /** How long a command is looked for after its link was cut. */
+  /** How long to keep trying to reattach to a command after its link was cut. */
   resumeMs: number;
-  /** Work in hand is given this long at shutdown. */
+  /** How long a shutdown waits for calls in progress. */
   drainMs: number;
-  /** Sandboxes that may wait for room, all tenants together. */
+  /** How many sandboxes may wait for room, all tenants together. */
   queueMax: number;
-  /** A sandbox that waited this long for room ends. */
+  /** A sandbox that has waited this long for room ends. */
   queueWaitMs: number;
-  /** What several gateways share is kept there; may hold a password. Absent: this gateway is the only one. */
+  /** Holds the state that several gateways share; may contain a password. Absent: this is the only gateway. */
   redisUrl?: string | undefined;
-  /** `{port}-{sandbox}.DOMAIN` reaches that port. Null: only the path form does. */
+  /** Ports are reachable at `{port}-{sandbox}.DOMAIN`. Null: only by path. */
   previewDomain: string | null;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
-  /** Absent: `nodes` are all that there are. */
+  /** Absent: only the nodes in `nodes`. */
   discovery?: DiscoveryConfig;
-  /** Absent: its defaults. */
+  /** Absent: the defaults. */
   prime?: PrimeConfig;
 }
 
-/** Everything that is wrong with the environment, in one message. */
+/** Lists everything that is wrong with the environment in one message. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -166,7 +166,7 @@ function fileOr(value: string | undefined, path: string | undefined): string | u
   return value ?? (path === undefined ? undefined : readFileSync(path, 'utf8').trim());
 }
 
-/** Nothing of it is quoted: there may be a password in it. */
+/** The value is not quoted in errors: it may contain a password. */
 function parseRedisUrl(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   const url = URL.parse(text);
@@ -207,7 +207,7 @@ function parseNodes(text: string): NodeAddress[] {
   return nodes;
 }
 
-/** One plain key of an administrator, lines `tenant:sha256hex[:admin]`, and those that were given elsewhere. */
+/** Collects one plain admin key, entries `tenant:sha256hex[:admin]`, and the keys of the tenants file. */
 function parseKeys(plain: string | undefined, hashed: string | undefined, more: readonly ApiKey[]): ApiKey[] {
   const keys: ApiKey[] = [];
   if (plain !== undefined) {
@@ -216,7 +216,7 @@ function parseKeys(plain: string | undefined, hashed: string | undefined, more: 
   }
   for (const entry of words(hashed ?? '')) {
     const match = /^([\w.-]{1,64}):([0-9a-fA-F]{64})(:admin)?$/.exec(entry);
-    // The entry itself is not quoted: somebody may have put a plain key there.
+    // The entry is not quoted: it may be a plain key by mistake.
     if (match === null) throw new Error(`entry ${keys.length + 1} is not tenant:sha256hex or tenant:sha256hex:admin`);
     keys.push({ tenant: match[1] ?? '', sha256: Buffer.from(match[2] ?? '', 'hex'), admin: match[3] !== undefined });
   }

@@ -1,4 +1,4 @@
-/** The services behind every door, and how they are put together. */
+/** Builds the services that all doors share, and connects them. */
 import type { Logger } from '../lib/logger.ts';
 import { background } from '../lib/background.ts';
 import { createAuth, type Auth } from './auth/auth.ts';
@@ -28,7 +28,7 @@ import { Store } from './sandboxes/store.ts';
 import { NO_TENANTS } from './tenants/file.ts';
 import { startTenancy, type Tenancy } from './tenants/tenancy.ts';
 
-/** What a door calls. A door holds no logic of its own. */
+/** The services that a door calls. A door only translates its protocol. */
 export interface Services {
   readonly sandboxes: SandboxService;
   readonly execs: ExecService;
@@ -47,22 +47,22 @@ export interface Services {
 export interface RunningServices extends Services {
   readonly registry: NodeRegistry;
   readonly shared: SharedState;
-  /** Who there is and what each may have, from the next call on. */
+  /** Replaces the tenants and their limits, effective from the next call. */
   replaceTenants(config: Pick<GatewayConfig, 'keys' | 'tenants'>): void;
   stop(): Promise<void>;
 }
 
-/** A node that is down does not keep tenants from creating for longer. */
+/** Creates wait at most this long for nodes that have not reported yet. */
 const LEARNING_MS = 5_000;
 
 export interface ServicesDeps {
   dial: (address: NodeAddress) => Dial;
   log: Logger;
-  /** Stopped with the services. Absent: there are no other gateways. */
+  /** Stopped with the services. Absent: this is the only gateway. */
   shared?: SharedState;
 }
 
-/** Everything is in memory here, but for what several gateways must share: see `SharedState`. */
+/** All state is in memory, except what several gateways must share: see `SharedState`. */
 export function startServices(
   config: GatewayConfig,
   { dial, log, shared = inMemory(config, log) }: ServicesDeps,
@@ -124,7 +124,7 @@ export function startServices(
   });
   const execs = new ExecService({
     sandboxes,
-    // The id of a command is made of its key, and its sandbox runs an id once: gateways need not share these.
+    // The id of a command derives from its key and a sandbox runs an id once, so gateways need not share these keys.
     idempotency: new MemoryIdempotencyStore(),
     admission,
     lifecycle,
@@ -186,7 +186,7 @@ export function startServices(
   };
 }
 
-/** Joins the queue to the placer, which serves it, and to the store, which hears what became of a sandbox. */
+/** Connects the queue to the placer, which serves it, and to the store, which learns the outcome. */
 function startQueue({
   queue,
   placer,

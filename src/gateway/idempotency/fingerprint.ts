@@ -1,14 +1,14 @@
-/** What a request is told from others by; the request itself, with its secrets, is not kept. */
+/** Fingerprints tell requests apart without keeping the requests, which may hold secrets. */
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import type { IdempotentCall } from './store.ts';
 
-/** Of what is done below. Another number, and nothing is compared with prints of before. */
+/** Version of the algorithm below. Raise it when that changes: fingerprints of other versions are not compared. */
 const VERSION = 2;
 
 export interface Fingerprint {
   print: string;
-  /** Prints of two forms say nothing of each other. */
+  /** Fingerprints of different forms cannot be compared. */
   form: string;
 }
 
@@ -17,8 +17,8 @@ export function fingerprintOf({ request, form = '' }: IdempotentCall): Fingerpri
 }
 
 /**
- * A name for what requests of this schema look like once they are read. It is another one as soon as there are other
- * fields, defaults or bounds: then the same words of a client may be read as something else.
+ * Identifies the schema that a request was parsed with. It changes with any field, default or bound, because the same
+ * body may then parse to something else.
  */
 export function formOf(schema: z.ZodType): string {
   return digest(JSON.stringify(z.toJSONSchema(schema, { unrepresentable: 'any' }), inOrder)).slice(0, 16);
@@ -26,7 +26,7 @@ export function formOf(schema: z.ZodType): string {
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64');
 
-/** Members of an object have no order: clients that keep them in a hash table send them differently each time. */
+/** Sorts the members of objects: clients that keep them in a hash table send them in a different order each time. */
 function inOrder(_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -6,7 +6,7 @@ import type { IdempotencyStore, IdempotentCall, IdempotentWork } from './store.t
 
 export interface MemoryStoreOptions {
   maxKeys?: number;
-  /** Of all kept answers together, as JSON. The oldest go first. */
+  /** Limit for all kept answers together, as JSON. The oldest are dropped first. */
   maxBytes?: number;
   ttlMs?: number;
   now?: () => number;
@@ -21,7 +21,7 @@ interface Kept {
 }
 
 export class MemoryIdempotencyStore implements IdempotencyStore {
-  /** In order of arrival, which is that of expiry too. */
+  /** In order of arrival, which is also the order of expiry. */
   readonly #kept = new Map<string, Kept>();
   readonly #options: Required<MemoryStoreOptions>;
   #bytes = 0;
@@ -84,7 +84,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     }
   }
 
-  /** Work that is still under way keeps its key. */
+  /** Keys whose work is still running are kept. */
   #trim(): void {
     for (const [id, kept] of this.#kept) {
       if (this.#bytes <= this.#options.maxBytes && this.#kept.size < this.#options.maxKeys) return;

@@ -1,8 +1,8 @@
 /**
- * Idempotency keys that all gateways share. Whoever comes first with a key has it for a while, and renews that as long
- * as it works; the others wait for its answer. Should it die or stand still, the next one does the work with the same
- * seed, and so comes to the same. While Redis is away each gateway keeps its own keys, and the seed of a first attempt
- * is the same everywhere still: so a retry at another gateway names the same things.
+ * Idempotency keys that all gateways share. The first gateway to get a key holds a lease, and renews it while it works;
+ * the others wait for its answer. If that gateway dies or stalls, the next one does the work with the same seed and so
+ * gets the same result. While Redis is unreachable each gateway keeps its own keys. The seed of a first attempt is
+ * still the same everywhere, so a retry at another gateway creates the same ids.
  */
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { sleep } from '../../lib/deadline.ts';
@@ -17,10 +17,10 @@ import type { IdempotencyStore, IdempotentCall, IdempotentWork } from './store.t
 
 export interface RedisStoreOptions {
   link: RedisLink;
-  /** Makes seeds that cannot be guessed from keys. The same on all gateways. */
+  /** Keeps seeds from being guessed from keys. The same on all gateways. */
   secret: string;
   ttlMs?: number;
-  /** Work whose gateway has not been heard of for so long is another's to do. */
+  /** If a gateway has not renewed its lease for this long, another one takes over its work. */
   leaseMs?: number;
   /** Answers larger than this are not kept. */
   maxAnswerBytes?: number;
@@ -28,12 +28,15 @@ export interface RedisStoreOptions {
 
 const LEASE_MS = 10_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
-/** Failed attempts that a lost Redis may have counted. */
+/** How many failed attempts to assume at most when Redis has lost its count. */
 const LATER_ATTEMPTS = 16;
 const FIRST_POLL_MS = 10;
 const MAX_POLL_MS = 250;
 
-/** Fields: `print` and its `form`, `attempt`, `owner` and `until` (of its lease), `answer`. One that has neither owner nor answer is free. */
+/**
+ * Fields: `print` and its `form`, `attempt`, `owner` and `until` (its lease), `answer`. Without owner and answer the
+ * key is free.
+ */
 const BEGIN = new Script(`
   local now = redis.call('TIME')
   now = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -73,9 +76,9 @@ interface Running {
 
 export class RedisIdempotencyStore implements IdempotencyStore {
   readonly #options: Required<RedisStoreOptions>;
-  /** Keys that this gateway is at: later calls of its own share them without asking Redis. */
+  /** Keys that this gateway is working on: its later calls share that work without asking Redis. */
   readonly #running = new Map<string, Running>();
-  /** For the time without Redis. */
+  /** Used while Redis is unreachable. */
   readonly #alone = new MemoryIdempotencyStore();
 
   constructor(options: RedisStoreOptions) {
@@ -127,7 +130,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     }
   }
 
-  /** Does the work under a lease. That the lease was lost changes nothing: the other comes to the same. */
+  /** Does the work under a lease. Losing the lease does no harm: the other gateway gets the same result. */
   async #work<T>(key: string, owner: string, work: () => Promise<T>): Promise<T> {
     const { link, leaseMs, maxAnswerBytes } = this.#options;
     const renewal = setInterval(
@@ -148,12 +151,12 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     }
   }
 
-  /** If Redis cannot be told, the lease ends by itself, and the next call with this key does the work again. */
+  /** If Redis cannot be reached the lease expires, and the next call with this key does the work again. */
   async #tell(script: Script, key: string, ...args: string[]): Promise<void> {
     await script.run(this.#options.link, [key], args).catch(() => undefined);
   }
 
-  /** That of this attempt, unless a later one has made something already: a Redis that was lost does not know of it. */
+  /** The seed of this attempt, or of a later one that has already created something: Redis may have lost the count. */
   #seed({ made }: IdempotentCall, digest: string, attempt: number): string {
     const own = this.#seedOf(digest, attempt);
     if (made === undefined || made(own)) return own;

@@ -1,13 +1,13 @@
 /**
- * Sandboxes that this gateway has not heard of yet. A client may name one here a moment after another gateway made it,
- * before the word of its node has come: so an id that is not known is given that moment before it counts as unknown.
+ * Sandboxes that this gateway has not heard of yet. A client may use a sandbox here a moment after another gateway
+ * created it, before its node has reported it. So an unknown id gets a short wait before it is answered with not_found.
  */
 import type { Entry } from './entry.ts';
 import type { Store } from './store.ts';
 
-/** Far more than a word from a node or from Redis takes on a busy machine; only ids that nobody has wait it out. */
+/** Far longer than news from a node or from Redis takes on a busy machine. Only ids that nobody has wait this long. */
 const PATIENCE_MS = 1_000;
-/** Beyond this many at once nobody waits: ids that were never given out are not worth memory. */
+/** With this many waiting, the next ones do not wait: made-up ids must not cost memory. */
 const MAX_WAITING = 1_000;
 
 export class Arrivals {
@@ -17,23 +17,23 @@ export class Arrivals {
   readonly #unlisten: () => void;
   #count = 0;
 
-  /** @param patienceMs 0: nobody else makes sandboxes, and what is not known is not there. */
+  /** @param patienceMs 0: there is no other gateway, so an unknown sandbox does not exist. */
   constructor(store: Store, patienceMs = PATIENCE_MS) {
     this.#store = store;
     this.#patienceMs = patienceMs;
     this.#unlisten = store.onChange((entry) => this.#arrived(entry));
   }
 
-  /** Whether it is not known, and yet worth waiting for. */
+  /** Whether it is unknown but worth waiting for. */
   mayCome(id: string): boolean {
     return this.#patienceMs > 0 && this.#store.get(id) === undefined && this.#count < MAX_WAITING;
   }
 
-  /** Resolves once the sandbox is known, or when it has been waited for long enough; at once in nearly every case. */
+  /** Resolves once the sandbox is known or the wait is over; in nearly every case at once. */
   async settle(id: string): Promise<void> {
     if (!this.mayCome(id)) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    // What arrived while this process was busy is read before time is called.
+    // News that arrived while this process was busy is read before the wait counts as over.
     const timer = setTimeout(() => setImmediate(resolve), this.#patienceMs);
     let waiters = this.#waiting.get(id);
     if (waiters === undefined) this.#waiting.set(id, (waiters = new Set()));

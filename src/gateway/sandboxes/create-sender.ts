@@ -1,6 +1,6 @@
 /**
- * Brings creates to nodes. What is decided within one turn of the event loop, such as all sandboxes of a batch, goes to
- * each node in one message, which holds what is alike in them once.
+ * Sends creates to nodes. All that are decided within one turn of the event loop, such as the sandboxes of a batch, go
+ * to a node in one message, which holds the fields they have in common only once.
  */
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
@@ -22,14 +22,14 @@ interface Create {
 }
 
 export interface CreateSenderOptions {
-  /** By the clock that the instants in a spec are of. */
+  /** Same clock as the times in a spec. */
   now: () => number;
-  /** What the node's watch has said of the sandbox already, if it has. */
+  /** The record that the node's watch has already sent, if any. */
   known: (node: Node, id: string) => SandboxRecord | undefined;
 }
 
 const DEADLINE_MS = 15_000;
-/** Of the message around its groups, and of a group around its spec and ids. */
+/** JSON overhead of the message around its groups, and of a group around its spec and ids. */
 const FRAME_BYTES = 256;
 const QUOTES_BYTES = 3;
 
@@ -42,7 +42,7 @@ const Answer = z.object({
 export class CreateSender {
   readonly #options: CreateSenderOptions;
   readonly #pending = new Map<Node, Create[]>();
-  /** Agents, by what they said at their start, that take one at a time. */
+  /** Agents (by their HELLO) that do not know `createMany`. */
   readonly #plain = new WeakSet<NodeHello>();
 
   constructor(options: CreateSenderOptions) {
@@ -50,8 +50,8 @@ export class CreateSender {
   }
 
   /**
-   * Resolves once the node has accepted it, with what is known of it then.
-   * @throws ServiceError as the node refused, or as the link failed.
+   * Resolves with the latest record once the node has accepted the sandbox.
+   * @throws ServiceError the node's refusal, or the failure of the link.
    */
   send(node: Node, spec: SandboxSpec): Promise<SandboxRecord> {
     const create: Create = { spec, done: Promise.withResolvers() };
@@ -99,7 +99,7 @@ export class CreateSender {
     }
     for (const { spec, done } of creates) {
       const refusal = refused.get(spec.id);
-      // Of what it has accepted the watch says more, or has said it already.
+      // The node's watch reports accepted sandboxes, or has done so already.
       if (refusal === undefined) done.resolve(this.#options.known(node, spec.id) ?? pendingRecord(spec));
       else done.reject(ServiceError.fromWire(refusal));
     }
@@ -111,7 +111,7 @@ interface Message {
   groups: CreateGroup[];
 }
 
-/** One message, unless it would be larger than a frame may be. */
+/** One message, or several where one would exceed the size of a frame. */
 function messagesOf(creates: readonly Create[]): Message[] {
   const messages: Message[] = [];
   let message: Message | undefined;
@@ -142,7 +142,7 @@ function messagesOf(creates: readonly Create[]): Message[] {
   return messages;
 }
 
-/** Whether they are the same but for their ids. */
+/** Whether two specs differ only in their ids. */
 function alike(a: SandboxSpec, b: SandboxSpec): boolean {
   return (Object.keys(a) as (keyof SandboxSpec)[]).every(
     (key) => key === 'id' || a[key] === b[key] || (typeof a[key] === 'object' && isDeepStrictEqual(a[key], b[key])),
@@ -151,6 +151,6 @@ function alike(a: SandboxSpec, b: SandboxSpec): boolean {
 
 function refusals(message: unknown): Map<string, unknown> {
   const parsed = Answer.safeParse(message);
-  if (!parsed.success) throw new ServiceError('protocol_error', 'the agent answered a batch with what cannot be read');
+  if (!parsed.success) throw new ServiceError('protocol_error', 'the answer of the agent to a batch cannot be read');
   return new Map(parsed.data.refused.flatMap(({ ids, error }) => ids.map((id): [string, unknown] => [id, error])));
 }

@@ -1,4 +1,4 @@
-/** One sandbox as the gateway knows it. Once it is placed, its node is the truth; before, this is all there is. */
+/** One sandbox as the gateway knows it. Once it is placed its node is authoritative; until then this entry is. */
 import { toSandbox, type SandboxRecord } from '../../protocol/node.ts';
 import { isEnded, type EndReason, type Sandbox } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
@@ -6,20 +6,20 @@ import type { Node } from '../nodes/node.ts';
 export class Entry {
   readonly id: string;
   readonly tenant: string;
-  /** Never changes, whatever a node says later: pages are ordered by it. */
+  /** Never changes, whatever a node reports later: pages are ordered by it. */
   readonly createdAtMs: number;
   record: SandboxRecord;
-  /** Where it is, or was sent. */
+  /** The node that it runs on or was sent to. */
   node: Node | null = null;
-  /** The node has said that it has it. */
+  /** The node has reported it. */
   accepted = false;
-  /** Some node was told of it from here, and has not refused it: it may be there. */
+  /** This gateway sent it to some node that has not refused it, so it may exist there. */
   sent = false;
-  /** When it was first found to have ended, by the monotonic clock: nodes say when that was by clocks of their own. */
+  /** When this gateway first saw that it had ended, by the monotonic clock: the clocks of nodes may differ. */
   endSeenAt: number | null = null;
-  /** It was deleted when its node was lost already. */
+  /** It was deleted after its node was lost, so it must not come back with the node. */
   renounced = false;
-  /** Other nodes that say that it is alive there; one of them all keeps it. */
+  /** Other nodes that report it as alive. Only one of all these nodes keeps it. */
   readonly rivals = new Map<Node, SandboxRecord>();
   readonly #waiters = new Set<() => void>();
 
@@ -34,7 +34,7 @@ export class Entry {
     return isEnded(this.record.status);
   }
 
-  /** It has no node, and is on its way to none, as far as is known here. */
+  /** It has no node and, as far as this gateway knows, is not being sent to one. */
   get waits(): boolean {
     return this.node === null && !this.accepted && !this.sent && !this.ended;
   }
@@ -43,13 +43,13 @@ export class Entry {
     return toSandbox(this.record, this.node?.name ?? null);
   }
 
-  /** Tells whoever waits that something has changed. */
+  /** Wakes all waiters after a change. */
   notify(): void {
     for (const waiter of [...this.#waiters]) waiter();
   }
 
   /**
-   * Resolves as soon as `until` holds, with true, or with false after `ms` or at the signal. Nothing is polled.
+   * Resolves with true as soon as `until` holds, or with false after `ms` or at the signal. It does not poll.
    */
   async wait(until: () => boolean, ms: number, signal?: AbortSignal): Promise<boolean> {
     if (until()) return true;
@@ -84,7 +84,7 @@ const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {
   internal: 'ERROR',
 };
 
-/** The record of a sandbox that ended by the gateway's word. */
+/** The record of a sandbox that the gateway has ended. */
 export function endedRecord(
   record: SandboxRecord,
   reason: EndReason,

@@ -26,7 +26,7 @@ export class Ordered<T extends Aged> {
     if (this.#items[at] === item) this.#items.splice(at, 1);
   }
 
-  /** From just behind a position, oldest first. */
+  /** The items after a position, oldest first. */
   *from(position: Position | null): Generator<T> {
     const start = position === null ? 0 : this.#after(position);
     for (let i = start; i < this.#items.length; i++) {
@@ -35,7 +35,7 @@ export class Ordered<T extends Aged> {
     }
   }
 
-  /** Index of the first item that is behind the position. New items belong at the end, nearly always. */
+  /** Index of the first item after the position. New items nearly always belong at the end. */
   #after(position: Position): number {
     let low = 0;
     let high = this.#items.length;
@@ -60,7 +60,7 @@ export function encodeCursor(position: Position): string {
   return Buffer.from(`${position.createdAtMs}:${position.id}`).toString('base64url');
 }
 
-/** Undefined when it is none of ours. */
+/** Undefined if the cursor was not made by this API. */
 export function decodeCursor(cursor: string): Position | undefined {
   const match = /^(\d{1,15}):([a-z0-9-]{1,64})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1'));
   return match === null ? undefined : { createdAtMs: Number(match[1]), id: match[2] ?? '' };

@@ -1,4 +1,7 @@
-/** Sends what the queue offers to nodes. Refused: another node. Failed: another node, and this one is suspect. */
+/**
+ * Sends sandboxes from the queue to nodes. Whether a node refuses or fails, another one is tried; one that fails is
+ * suspect.
+ */
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
@@ -13,24 +16,24 @@ import type { Store } from './store.ts';
 export interface PlacerOptions {
   nodes: () => readonly Node[];
   store: Store;
-  /** By the clock that all gateways go by. */
+  /** The clock that all gateways share. */
   now: () => number;
   log: Logger;
-  /** Each answer of a node, for metrics: accepted, refused, failed. */
+  /** Called with the outcome of each attempt, for metrics. */
   observe?: (outcome: 'accepted' | 'refused' | 'failed') => void;
 }
 
-/** Between two looks at a node that may have a sandbox and is away. */
+/** How long to wait, before the next offer, for a disconnected node that may have the sandbox. */
 const TRIED_PATIENCE_MS = 2_000;
-/** A node that failed this sandbox gets it again no sooner than all others were tried. */
+/** How many failed nodes to remember per sandbox: it goes to one of these again only after the others were tried. */
 const MAX_EXCLUDED = 64;
 
 export class Placer {
   readonly #options: PlacerOptions;
   readonly #sender: CreateSender;
-  /** What failed last. A message that is lost may fail many sandboxes, and is one failure of its node. */
+  /** The last failure. One lost message may fail many sandboxes at once, but counts as one failure of its node. */
   #failure: ServiceError | null = null;
-  /** Nodes that failed a sandbox. */
+  /** The nodes that failed each sandbox. */
   readonly #excluded = new Map<string, Set<Node>>();
 
   constructor(options: PlacerOptions) {
@@ -44,7 +47,7 @@ export class Placer {
     });
   }
 
-  /** Whether a node has room for it now, as far as is known. */
+  /** Whether some node has room for it, according to the latest reports. */
   fits(need: Need): boolean {
     return pick(this.#options.nodes(), need) !== null;
   }
@@ -56,16 +59,16 @@ export class Placer {
     if (entry === undefined || entry.ended || entry.accepted) return Promise.resolve('placed');
     const tried = permit === undefined ? undefined : nodes().find(({ name }) => name === permit.triedOn);
     if (tried !== undefined && !tried.up && tried.state !== 'lost') {
-      // It may be there: that node is heard first, or given up as lost. Others of the tenant go meanwhile.
+      // That node may have it: wait until it answers or counts as lost. The tenant's other sandboxes go meanwhile.
       const unclear = (): Outcome => ({ unclear: tried.name });
       return tried.whenUp(TRIED_PATIENCE_MS).then(unclear, unclear);
     }
     const excluded = this.#excluded.get(entry.id);
-    // Whoever sent it there did not hear the answer. The same id again is the same sandbox.
+    // It was sent there, but the answer did not arrive. Sending the same id again creates nothing twice.
     if (tried?.up === true && !excluded?.has(tried)) return this.#send(ticket, entry, tried, permit);
     let node = pick(nodes(), ticket.spec, { exclude: excluded });
     if (node === null && excluded !== undefined) {
-      // Every other node is full: better a suspect than none, but only after a pause.
+      // All other nodes are full: retry a suspect one, but only after a pause.
       this.#excluded.delete(entry.id);
       node = null;
     }
@@ -73,7 +76,7 @@ export class Placer {
     return this.#send(ticket, entry, node, permit);
   }
 
-  /** It has a node, or an end. */
+  /** The sandbox was placed or has ended: forget its failures. */
   forget(id: string): void {
     this.#excluded.delete(id);
   }
@@ -97,23 +100,23 @@ export class Placer {
     }
     observe?.('accepted');
     this.#excluded.delete(entry.id);
-    // Deleted meanwhile: the store tells the node.
+    // It was deleted meanwhile: the store tells the node.
     store.take(node, record);
     return 'placed';
   }
 
-  /** Null: the ticket may be sent to the node, in this very tick. */
+  /** Null: the ticket may be sent to the node, within this tick. */
   async #ask(permit: Permit, entry: Entry, node: Node): Promise<Outcome | null> {
     const said = await permit.claim(node.name).catch(() => 'unknown' as const);
     if (entry.ended || entry.accepted || said === 'ended' || said === 'gone') return 'placed';
     if (said === 'unknown') return permit.triedOn === null ? 'later' : { unclear: permit.triedOn };
-    // A process that stood still in between finds here that its time is over, and sends nothing.
+    // A process that was stalled until its permit expired must send nothing.
     return said === 'granted' && permit.holds() ? null : 'lost';
   }
 
   #turnedDown(entry: Entry, node: Node, error: ServiceError, permit: Permit | undefined): Outcome {
     const { store, log, observe } = this.#options;
-    // Its watch may have said already that it is there: then the answer alone was lost.
+    // If the watch has already reported it, only the answer was lost.
     if (entry.ended || entry.accepted) return 'placed';
     if (permit !== undefined && error.code === 'sandbox_ended') {
       // Barred there; see below. Had it been deleted, there would have been no permit.
@@ -137,7 +140,7 @@ export class Placer {
       case 'protocol_error':
       case 'internal':
       case 'unauthenticated':
-        // It may have it all the same. If so it says so when it is back, and is told that another has it.
+        // The node may have it anyway. If so it reports it when it is back, and the rivals are resolved then.
         observe?.('failed');
         if (error !== this.#failure) {
           log.warn({ node: node.name, sandbox: entry.id, code: error.code }, 'a node failed to take a sandbox');
@@ -154,8 +157,8 @@ export class Placer {
   }
 
   /**
-   * The node does not have it, and it was sent there before: should that message come late, it is to be turned down as
-   * the create of a sandbox that was deleted already.
+   * The node does not have it, but an earlier create may still be on its way there. Deleting the id now makes the node
+   * refuse that create when it arrives.
    */
   async #bar(entry: Entry, node: Node): Promise<Outcome> {
     this.#exclude(entry.id, node);

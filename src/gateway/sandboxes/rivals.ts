@@ -1,7 +1,7 @@
 /**
- * One sandbox, alive on two nodes: an answer was lost, and it was sent elsewhere. All gateways must keep the same one of
- * the two, or each would end what the other keeps. So they ask who was sent it last, and end the other one only when
- * all of them can have seen both.
+ * Resolves a sandbox that is alive on two nodes: the answer of the first was lost, so it was sent to a second. All
+ * gateways must keep the same one, or each would end the one that the other keeps. So they ask the shared owner record,
+ * and end the other one only after a delay in which every gateway has seen both.
  */
 import { background } from '../../lib/background.ts';
 import { sleep } from '../../lib/deadline.ts';
@@ -12,11 +12,12 @@ import type { Entry } from './entry.ts';
 import type { Reaper } from './reaper.ts';
 import type { Store } from './store.ts';
 
-/** Who a sandbox belongs to, by the word of what all gateways share. */
+/** Which node a sandbox belongs to, as recorded for all gateways. */
 export interface Owners {
   /**
-   * One of these nodes, by name: the first from now on, if it was none of them. The same for every gateway that asks.
-   * @throws ServiceError `node_unavailable` while nobody can say
+   * The name of the node, out of these, that owns the sandbox. If none of them does, the first becomes the owner. Every
+   * gateway gets the same answer.
+   * @throws ServiceError `node_unavailable` while the record cannot be read
    */
   ownerOf(id: string, candidates: readonly string[]): Promise<string>;
 }
@@ -26,7 +27,7 @@ export interface RivalsOptions {
   reaper: Reaper;
   owners: Owners;
   log: Logger;
-  /** From the decision to the end of the one that lost. */
+  /** Delay between the decision and ending the other sandbox. */
   settleMs?: number;
 }
 
@@ -59,7 +60,7 @@ export class Rivals {
     const { signal } = this.#stopping;
     try {
       const owner = await this.#owner(entry, node);
-      // Meanwhile it became the only one that has it, or has it no more.
+      // Meanwhile the conflict has gone away: only one node has it, or none.
       if (!entry.rivals.has(node)) return;
       log.warn({ sandbox: entry.id, owner, node: node.name }, 'a sandbox is alive on two nodes; one keeps it');
       if (owner === node.name) store.yield(entry, node);
@@ -73,7 +74,7 @@ export class Rivals {
     }
   }
 
-  /** While nobody can say, both live: only one of them is used here. */
+  /** While the owner cannot be read both stay alive, and this gateway uses one of them. */
   async #owner(entry: Entry, node: Node): Promise<string> {
     for (;;) {
       this.#stopping.signal.throwIfAborted();

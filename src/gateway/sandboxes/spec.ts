@@ -1,4 +1,4 @@
-/** From what a client asks for to what a node is told to make. */
+/** Turns the request of a client into the specs that nodes get. */
 import { createHash } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
 import { newSandboxId } from '../../protocol/ids.ts';
@@ -6,13 +6,13 @@ import { MAX_ARG_BYTES, MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 
-/** A spec travels in one frame, beside a few words of its own. */
+/** A spec travels in one frame; this much is left for its other fields. */
 const MAX_SPEC_BYTES = MAX_CONTROL_BYTES - 4096;
 
 /**
- * One spec for each sandbox of the request, under the id that `idOf` gives it; all share what is alike in them.
+ * One spec for each sandbox of the request, with its id from `idOf`. All share the objects they have in common.
  * @throws ServiceError `body_too_large` when environment, labels and command together are too large; `invalid_request`
- * for a variable that no program can be given.
+ * for a variable that the kernel would not pass to a program.
  */
 export function specsOf(
   tenant: string,
@@ -51,7 +51,7 @@ export function specsOf(
   return Array.from({ length: request.count ?? 1 }, (_, i) => ({ ...spec, id: idOf(i) }));
 }
 
-/** The kernel takes so much of one variable: with more, every command in the sandbox would fail. */
+/** The kernel limits the size of one variable. With a larger one every command in the sandbox would fail. */
 function checkVariables(variables: Record<string, string>): void {
   for (const [name, value] of Object.entries(variables)) {
     if (bytesOf(name) + 1 + bytesOf(value) <= MAX_ARG_BYTES) continue;
@@ -60,13 +60,13 @@ function checkVariables(variables: Record<string, string>): void {
   }
 }
 
-/** A lone surrogate stands for one byte, and is three in UTF-8. */
+/** A lone surrogate stands for one byte but takes three in UTF-8. */
 const bytesOf = (text: string): number =>
   Buffer.byteLength(text) - 2 * (text.isWellFormed() ? 0 : (text.match(/[\udc80-\udcff]/gu)?.length ?? 0));
 
 /**
- * Ids that are the same for the same seed, on every gateway. An id that was taken back before anything ran in it is not
- * given out again.
+ * Ids that every gateway derives identically from the same seed. An id that was withdrawn before anything ran in its
+ * sandbox is not used again.
  */
 export function idsFrom(seed: string, takenBack: (id: string) => boolean): (index: number) => string {
   return (index) => {

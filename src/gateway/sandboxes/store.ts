@@ -1,7 +1,7 @@
 /**
- * All sandboxes that this gateway knows: by id, and by tenant and age. It takes what nodes say, with three rules: what
- * has ended stays ended, a sandbox belongs to one node, and nobody changes a sandbox's tenant or age. That a node was
- * lost is this gateway's own guess: when the node is back, its word counts again, unless the sandbox was deleted
+ * All sandboxes that this gateway knows, by id and by tenant and age. It applies what nodes report under three rules: a
+ * sandbox that has ended stays ended, it belongs to one node, and its tenant and age never change. That a node is lost
+ * is only this gateway's assumption: when the node comes back its reports count again, unless the sandbox was deleted
  * meanwhile.
  */
 import type { Logger } from '../../lib/logger.ts';
@@ -14,14 +14,14 @@ import { Ordered, type Position } from './ordered.ts';
 
 export interface StoreEvents {
   changed(entry: Entry): void;
-  /** A node has a sandbox alive that has ended, or belongs to another node: it must be told. */
+  /** A node runs a sandbox that has ended or belongs to another node: it must be told to delete it. */
   stray(node: Node, id: string, reason: EndReason): void;
-  /** Another node than the sandbox's own has it alive as well. */
+  /** A second node reports the sandbox as alive. */
   rival(entry: Entry, node: Node): void;
 }
 
 const SWEEP_MS = 60_000;
-/** A life goes one way. */
+/** A status only ever moves to a later one. */
 const RANK = { PENDING: 0, PROVISIONING: 1, RUNNING: 2, TERMINATED: 3, ERROR: 3, TIMEOUT: 3 } as const;
 
 export class Store {
@@ -33,7 +33,7 @@ export class Store {
   readonly #sweeper: NodeJS.Timeout;
   readonly #listeners = new Set<(entry: Entry) => void>();
   #stray: StoreEvents['stray'] = () => undefined;
-  // Sent here once, then elsewhere: the one that it was sent to last has it.
+  // It was sent to one node and then to another: the later one keeps it.
   #rival: StoreEvents['rival'] = ({ id }, node) => this.#stray(node, id, 'internal');
 
   constructor(log: Logger, now: () => number = Date.now) {
@@ -50,12 +50,12 @@ export class Store {
     this.#stray = listener;
   }
 
-  /** Where there is no listener, the node that it was sent to last keeps it. */
+  /** Without a listener the node that it was sent to last keeps it. */
   onRival(listener: StoreEvents['rival']): void {
     this.#rival = listener;
   }
 
-  /** Called after each change of any sandbox, until the returned function is called. */
+  /** Calls the listener after each change of any sandbox. Returns the function that removes it. */
   onChange(listener: (entry: Entry) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -84,8 +84,8 @@ export class Store {
   }
 
   /**
-   * It never came to be: whoever asked for it was turned down. False, and nothing is done, when a node may have it from
-   * here. Where another gateway has made it, for the same key, it stays as that one's.
+   * Removes a sandbox whose create was refused. Returns false and does nothing if this gateway may have sent it to a
+   * node. If another gateway created it for the same idempotency key it stays, as that gateway's.
    */
   discard(entry: Entry): boolean {
     if (entry.sent || entry.accepted || entry.ended) return false;
@@ -99,7 +99,7 @@ export class Store {
     return true;
   }
 
-  /** It is being sent to this node (null: to none any more). */
+  /** It is being sent to this node; null: no longer to any. */
   assign(entry: Entry, node: Node | null): void {
     this.#count(entry, -1);
     entry.node = node;
@@ -108,7 +108,7 @@ export class Store {
     this.#count(entry, +1);
   }
 
-  /** What a node says of one sandbox. */
+  /** Applies a node's report of one sandbox. */
   take(node: Node, record: SandboxRecord): void {
     let entry = this.#entries.get(record.id);
     if (entry === undefined) {
@@ -136,12 +136,12 @@ export class Store {
     if (entry.node !== node) return this.#takeRival(entry, node, record);
     const heir = record.reason === 'internal' ? [...entry.rivals.keys()].find((rival) => rival.up) : undefined;
     if (heir !== undefined) return this.yield(entry, heir);
-    // The answer to a create may come behind a change that it does not know of.
+    // The answer to a create may arrive after a newer change.
     const older = RANK[record.status] < RANK[entry.record.status];
     this.#replace(entry, older ? entry.record : this.#kept(entry, record), true);
   }
 
-  /** What another gateway says of a sandbox that no node has. An end that it tells of holds here too. */
+  /** Applies another gateway's report of a sandbox that has no node. If it has ended there it has ended here too. */
   hear(record: SandboxRecord): void {
     const entry = this.#entries.get(record.id);
     if (entry === undefined) return this.#changed(this.add(record));
@@ -151,13 +151,13 @@ export class Store {
     if (node !== null) this.#stray(node, record.id, record.reason ?? 'deleted');
   }
 
-  /** Another gateway has turned down whoever asked for it. What has been made of it here stays. */
+  /** Another gateway refused the create of this sandbox. If this gateway has sent it to a node meanwhile it stays. */
   withdrawn(record: SandboxRecord): void {
     const entry = this.#entries.get(record.id);
     if (entry?.waits && entry.tenant === record.tenant) this.#replace(entry, record, false);
   }
 
-  /** The sandbox is this rival's from now on. */
+  /** Makes the rival node the owner of the sandbox. */
   yield(entry: Entry, to: Node): void {
     const record = entry.rivals.get(to);
     if (entry.ended || record === undefined) return;
@@ -167,18 +167,18 @@ export class Store {
     this.#replace(entry, this.#kept(entry, record), true);
   }
 
-  /** Ends a sandbox by the gateway's word. Nothing happens if it has ended already. */
+  /** Ends a sandbox on the gateway's decision. Does nothing if it has ended already. */
   end(entry: Entry, reason: EndReason, message: string | null): void {
     if (entry.ended) return;
     this.#replace(entry, endedRecord(entry.record, reason, message, this.#now()), entry.accepted);
   }
 
-  /** Nobody wants it any more, although it has ended as far as is known: if its node comes back with it, it goes. */
+  /** A client deleted a sandbox of a lost node: if the node comes back with it, it is deleted there. */
   renounce(entry: Entry): void {
     entry.renounced = true;
   }
 
-  /** All that a node has. What it had before and has no more is gone. */
+  /** Applies a node's full list. A sandbox of this node that is not in the list has ended. */
   snapshot(node: Node, records: readonly SandboxRecord[]): void {
     const present = new Set(records.map((record) => record.id));
     for (const entry of [...this.on(node)]) {
@@ -193,12 +193,12 @@ export class Store {
     for (const id of ids) {
       const entry = this.#entries.get(id);
       if (entry === undefined || entry.node !== node || !entry.accepted) continue;
-      // A record that the gateway has promised to keep is kept here; `sweep` lets it go.
+      // The API promises ended records for a while; `sweep` drops them.
       if (!entry.ended) this.end(entry, 'node_lost', 'The node has forgotten this sandbox.');
     }
   }
 
-  /** Lets go of what ended long ago, and ends what outlived its lifetime without a node to see to it. */
+  /** Drops records that ended long ago, and ends sandboxes past their lifetime that have no node to do it. */
   sweep(): void {
     const now = this.#now();
     for (const entry of [...this.#entries.values()]) {
@@ -249,7 +249,7 @@ export class Store {
     for (const listener of this.#listeners) listener(entry);
   }
 
-  /** Keeps the node's count of living sandboxes. */
+  /** Updates the node's count of live sandboxes. */
   #count(entry: Entry, by: 1 | -1): void {
     const { node } = entry;
     if (node === null || entry.ended) return;
@@ -262,7 +262,7 @@ export class Store {
   }
 }
 
-/** It ended because its node was lost, and that is the node that speaks now. */
+/** Whether it ended only because its node was lost, and that very node now reports it. */
 function isGuess(entry: Entry, node: Node): boolean {
   const same = entry.node === node || entry.node?.name === node.name;
   return entry.record.reason === 'node_lost' && entry.accepted && !entry.renounced && same;

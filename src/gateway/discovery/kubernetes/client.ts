@@ -1,26 +1,26 @@
 /**
- * Talks to the API server. The library does what is peculiar to Kubernetes (kubeconfig, service accounts, client
- * certificates, credential plugins); requests are made here, so that each can be given up at any moment and none is
- * larger than expected. The library is loaded when the first session is opened, and not before: it takes 75 MB.
+ * Talks to the API server. The library handles what is specific to Kubernetes (kubeconfig, service accounts, client
+ * certificates, credential plugins). Requests are made here, so that each can be aborted at any moment and its response
+ * is bounded. The library is loaded only when the first session is opened, because it takes 75 MB.
  */
 import { Agent, request, type Dispatcher } from 'undici';
 import { statusError, type KubeError } from './errors.ts';
 import { textOf } from './wire.ts';
 
-/** One conversation: credentials as they are now, and connections of its own, which end with it. */
+/** One session: the current credentials, and its own connections, which end with it. */
 export interface KubeSession extends AsyncDisposable {
-  /** That of the service account, or of the kubeconfig's context. */
+  /** The namespace of the service account, or of the kubeconfig's context. */
   readonly namespace: string;
   /**
-   * The body of an answer with status 200. Whoever gets it reads it to the end or aborts the signal.
-   * @throws KubeError for any other status, and whatever a connection may fail with.
+   * The body of a response with status 200. The caller must read it to the end or abort the signal.
+   * @throws KubeError for any other status, or the error of the connection.
    */
   get(path: string, query: Record<string, string>, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
 }
 
 export type OpenSession = () => Promise<KubeSession>;
 
-/** Of an error's body; a larger one is of no interest. */
+/** The rest of a larger error body is dropped. */
 const MAX_ERROR_BYTES = 64 * 1024;
 const DEFAULT_NAMESPACE = 'default';
 
@@ -30,7 +30,7 @@ const DEFAULT_NAMESPACE = 'default';
  */
 export async function openSession(configFile: string | null): Promise<KubeSession> {
   const { KubeConfig, RequestContext, HttpMethod } = await import('@kubernetes/client-node');
-  // Read anew for each session: tokens, certificates and authorities are replaced under way.
+  // Loaded again for each session, because tokens, certificates and authorities are rotated.
   const config = new KubeConfig();
   if (configFile === null) config.loadFromCluster();
   else config.loadFromFile(configFile);
@@ -50,7 +50,7 @@ export async function openSession(configFile: string | null): Promise<KubeSessio
     namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? DEFAULT_NAMESPACE,
     async get(path, query, signal) {
       const url = `${server}${path}?${new URLSearchParams(query).toString()}`;
-      // The caller knows how long silence may last.
+      // No timeout here: the caller decides how long silence may last.
       const answer = await request(url, { dispatcher, headers, signal, headersTimeout: 0, bodyTimeout: 0 });
       if (answer.statusCode === 200) return answer.body;
       throw await errorOf(answer);

@@ -1,9 +1,9 @@
-/** What the API server refuses, and what follows from it for a list and its watch. */
+/** Errors of the API server, and what they mean for a list and its watch. */
 import * as z from 'zod';
 
 export class KubeError extends Error {
   override readonly name = 'KubeError';
-  /** That of HTTP, also where it came as an event of a watch. */
+  /** The HTTP status, also when it came as an event of a watch. */
   readonly status: number;
   readonly retryAfterMs: number | null;
 
@@ -13,7 +13,7 @@ export class KubeError extends Error {
     this.retryAfterMs = retryAfterMs;
   }
 
-  /** What was listed before, or the version of it, is known to the server no more. */
+  /** The server no longer has the version (or page) that was asked for. */
   get gone(): boolean {
     return this.status === 410;
   }
@@ -23,14 +23,14 @@ export class KubeError extends Error {
   }
 }
 
-/** The server said something that is not of its protocol. */
+/** The server sent something that violates its protocol. */
 export class MalformedError extends Error {
   override readonly name = 'MalformedError';
 }
 
 const MAX_MESSAGE = 300;
 const MAX_RETRY_AFTER_MS = 60_000;
-/** The server is busy or not there: what it has said before still holds. */
+/** The server is busy or unreachable: earlier answers remain valid. */
 const PASSING = new Set([401, 403, 429, 500, 502, 503]);
 
 const Status = z.object({
@@ -40,19 +40,19 @@ const Status = z.object({
   details: z.object({ retryAfterSeconds: z.number().optional() }).optional(),
 });
 
-/** From an answer's status and body. */
+/** The error of a response with this status and body. */
 export function statusError(status: number, body: string, retryAfterMs: number | null): KubeError {
   let parsed: unknown;
   try {
     parsed = JSON.parse(body);
   } catch {
-    // A proxy in between answers with a page of its own.
+    // A proxy in between may answer with an HTML page.
   }
   const told = Status.safeParse(parsed).data;
   return kubeError(status, told, retryAfterMs);
 }
 
-/** From the object of an ERROR event. */
+/** The error of a watch's ERROR event. */
 export function eventError(object: unknown): KubeError {
   const told = Status.safeParse(object).data;
   return kubeError(told?.code ?? 500, told, null);
@@ -65,7 +65,7 @@ function kubeError(status: number, told: z.infer<typeof Status> | undefined, ret
   return new KubeError(status, message, wait === null ? null : Math.min(wait, MAX_RETRY_AFTER_MS));
 }
 
-/** Whether a watch may go on from where it was; otherwise everything is listed again. */
+/** Whether a watch may resume where it was; otherwise everything is listed again. */
 export function mayResume(error: unknown): boolean {
   if (error instanceof MalformedError) return false;
   return !(error instanceof KubeError) || PASSING.has(error.status);

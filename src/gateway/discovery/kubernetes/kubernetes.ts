@@ -1,4 +1,4 @@
-/** Nodes are the agents' pods of a Kubernetes cluster, held back as their Nodes are. */
+/** Discovers nodes as the agents' pods of a Kubernetes cluster, and cordons them with their Kubernetes Nodes. */
 import type { Logger } from '../../../lib/logger.ts';
 import type { Family, KubernetesConfig } from '../config.ts';
 import type { Discovery, Publish } from '../discovery.ts';
@@ -14,9 +14,9 @@ export interface KubernetesOptions extends KubernetesConfig {
   timings?: Partial<Timings>;
 }
 
-/** A burst of events is looked at once. */
+/** Events within this time are handled together. */
 const GATHER_MS = 50;
-/** How long pods that are known wait for the first word about Nodes, so that a cordoned one gets no sandbox. */
+/** How long known pods wait for the first list of Nodes, so that a cordoned one gets no sandbox. */
 const NODES_PATIENCE_MS = 10_000;
 
 export class KubernetesDiscovery implements Discovery {

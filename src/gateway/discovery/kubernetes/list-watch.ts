@@ -1,10 +1,10 @@
 /**
- * A copy of a collection at the API server, kept up to date: listed once, watched from there, and listed again when the
- * server has forgotten the version that the watch would go on from. Whatever fails, the copy stays as it was.
+ * Keeps a copy of a collection of the API server up to date: lists it once, watches from there, and lists it again when
+ * the server no longer has the version at which the watch would resume. A failure never changes the copy.
  *
- * The library's own informer is not used: it ends for good at the first error of a list or a connection, asks for no
- * bookmarks (so that a quiet collection's version grows too old), swallows ERROR events other than 410 and what its
- * listeners throw, and cannot be stopped while it connects.
+ * The library's own informer is not used: it ends for good at the first error of a list or a connection, requests no
+ * bookmarks (so the version of a quiet collection grows too old), swallows ERROR events other than 410 and errors of
+ * its listeners, and cannot be stopped while it connects.
  */
 import type { z } from 'zod';
 import { sleep, withDeadline } from '../../../lib/deadline.ts';
@@ -16,15 +16,15 @@ import { IdleTimeout } from './idle-timeout.ts';
 import { Bookmark, checked, Event, List, ObjectHead, parseAs, textOf } from './wire.ts';
 
 export interface Timings {
-  /** For credentials, for the head of an answer, and for each page of a list. */
+  /** Limit for loading credentials, for the head of a response, and for each page of a list. */
   requestMs: number;
-  /** A watch that brings nothing for so long, no bookmark either, is given up. Bookmarks come every minute. */
+  /** A watch that receives nothing for this long is given up. Bookmarks come every minute. */
   idleMs: number;
   /** The server is asked to end a watch after between one and two times this. */
   watchMs: number;
   firstPauseMs: number;
   maxPauseMs: number;
-  /** Until a right is tried again that was not there. */
+  /** Pause before retrying after a refusal for missing rights. */
   refusedPauseMs: number;
 }
 
@@ -42,29 +42,29 @@ export interface ListWatchOptions<T> {
   what: string;
   path: (session: KubeSession) => string;
   query: Record<string, string>;
-  /** What is kept of an object; null when it cannot be read. */
+  /** Reduces an object to what is kept of it; null when it cannot be read. */
   read: (object: unknown) => T | null;
-  /** Called when `objects` or `state` have changed. */
+  /** Called after `objects` or `state` changed. */
   changed: () => void;
-  /** To live without it when there is no right to it. */
+  /** Carry on without the collection if there is no right to it. */
   optional: boolean;
   open: OpenSession;
   log: Logger;
   timings?: Partial<Timings>;
 }
 
-/** unknown: never listed. refused: there is no right to it. */
+/** unknown: not listed yet. refused: no right to list it. */
 export type CopyState = 'unknown' | 'synced' | 'refused';
 
-/** A page of pods is a few megabytes, and parsing it takes tens of milliseconds of everybody's time. */
+/** A page of pods is a few megabytes, and parsing it blocks the event loop for tens of milliseconds. */
 const PAGE = 250;
 const MAX_PAGE_BYTES = 64 * 1024 * 1024;
-/** Objects are 1.5 MB at most in etcd; JSON may be larger. */
+/** etcd limits objects to 1.5 MB; their JSON may be larger. */
 const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 const MAX_OBJECTS = 100_000;
-/** Refusals in a row before a right that was there is taken for lost: a server that starts knows nobody's for a moment. */
+/** Refusals in a row after which a right counts as lost: a starting server refuses everybody for a moment. */
 const DOUBTED_REFUSALS = 6;
-/** A watch that brought nothing and ended sooner did not work. */
+/** A watch that ends sooner and has received nothing counts as a failure. */
 const SHORT_MS = 5_000;
 
 interface Kept<T> {
@@ -78,7 +78,7 @@ export class ListWatch<T> {
   readonly #stopping = new AbortController();
   #objects = new Map<string, Kept<T>>();
   #state: CopyState = 'unknown';
-  /** What a watch goes on from; null: a list is needed. */
+  /** The version at which a watch resumes; null: a list is needed. */
   #version: string | null = null;
   #pages = true;
   #failures = 0;
@@ -123,7 +123,7 @@ export class ListWatch<T> {
     }
   }
 
-  /** Resolves when a watch has ended as watches do. */
+  /** Resolves when the watch has ended normally. */
   async #session(signal: AbortSignal): Promise<void> {
     await using session = await this.#opened(signal);
     if (this.#version === null) await this.#list(session, signal);
@@ -146,7 +146,7 @@ export class ListWatch<T> {
     }
   }
 
-  /** Asks for the collection as it is now, not for what a cache has of it: so it never goes back in time. */
+  /** Requests the current collection, not a cached one, so the copy never goes back in time. */
   async #list(session: KubeSession, signal: AbortSignal): Promise<void> {
     const { path, query, what } = this.#options;
     const found = new Map<string, Kept<T>>();
@@ -162,7 +162,7 @@ export class ListWatch<T> {
       const list = await withDeadline(options, async (deadline) =>
         parseAs(List, await textOf(await session.get(path(session), asked, deadline), MAX_PAGE_BYTES), 'a list'),
       ).catch((error: unknown) => {
-        // The rest of a list can be forgotten between two pages. Then it is asked for in one piece.
+        // The server may drop the rest of a list between two pages. Then the list is requested in one piece.
         if (next !== undefined && error instanceof KubeError && error.gone) this.#pages = false;
         throw error;
       });
@@ -202,10 +202,10 @@ export class ListWatch<T> {
         }
       }
     } catch (error) {
-      // The connection may be dead, or just quiet: either way a new one goes on from the same version.
+      // Whether the connection is dead or just quiet, a new one resumes at the same version.
       if (!idle.expired || signal.aborted) throw error;
     }
-    // What ends watches as soon as they begin is not asked again and again at once.
+    // A server that ends watches as soon as they begin must not be asked in a tight loop.
     if (events === 0 && performance.now() - startedAt < SHORT_MS) this.#failures += 1;
     else this.#worked();
   }
@@ -218,7 +218,7 @@ export class ListWatch<T> {
         break;
       case 'DELETED': {
         const { name, uid, resourceVersion } = checked(ObjectHead, object, 'a deleted object').metadata;
-        // A late word about one that has been made anew since.
+        // A late event about an object that was recreated since.
         if (this.#objects.get(name)?.uid === uid) this.#objects.delete(name);
         this.#version = resourceVersion;
         break;
@@ -236,7 +236,7 @@ export class ListWatch<T> {
     this.#options.changed();
   }
 
-  /** @returns its version */
+  /** @returns the object's version */
   #keep(objects: Map<string, Kept<T>>, object: unknown): string {
     const { what, read, log } = this.#options;
     const { name, uid, resourceVersion } = checked(ObjectHead, object, 'an object').metadata;
@@ -252,12 +252,12 @@ export class ListWatch<T> {
   }
 
   #worked(): void {
-    if (this.#failures > 0) this.#options.log.info({ what: this.#options.what }, 'the API server answers again');
+    if (this.#failures > 0) this.#options.log.info({ what: this.#options.what }, 'the API server is reachable again');
     this.#failures = 0;
     this.#refusals = 0;
   }
 
-  /** @returns how long to wait */
+  /** @returns how long to wait before the next attempt, in milliseconds */
   #failed(error: unknown): number {
     const { what, optional, log } = this.#options;
     const first = this.#failures === 0;
@@ -272,9 +272,9 @@ export class ListWatch<T> {
         return jittered(this.#timings.refusedPauseMs);
       }
     } else if (error instanceof KubeError && error.gone) {
-      log.info({ what }, 'the version has grown too old: listing again');
+      log.info({ what }, 'the version of the watch is too old: listing again');
     } else if (first) {
-      log.warn({ err: error, what }, 'the API server cannot be followed: what is known stays');
+      log.warn({ err: error, what }, 'the API server cannot be watched: keeping what is known');
     }
     const asked = error instanceof KubeError ? (error.retryAfterMs ?? 0) : 0;
     return Math.max(asked, this.#pause());

@@ -1,4 +1,4 @@
-/** From the pods and Nodes of a cluster to the nodes of the service. */
+/** Derives the nodes of the service from the pods and Nodes of a cluster. */
 import { isIPv6 } from 'node:net';
 import type { Standing } from '../../nodes/node.ts';
 import type { Family } from '../config.ts';
@@ -11,14 +11,16 @@ export interface NodesOfOptions {
   ignoreTaints: readonly string[];
 }
 
-/** They say that kubelet and control plane do not hear each other. Whether the agent is there, its link knows better. */
+/**
+ * Taints for a kubelet that the control plane cannot reach. Ignored: the gateway's own link to the agent knows better.
+ */
 const MEANINGLESS = new Set([
   'node.kubernetes.io/not-ready',
   'node.kubernetes.io/unreachable',
   'node.kubernetes.io/network-unavailable',
   'node.cloudprovider.kubernetes.io/uninitialized',
 ]);
-/** DaemonSets tolerate the first ones of these by themselves; still they are no place for something new. */
+/** DaemonSets tolerate some of these automatically, but such a Node should get no new sandboxes. */
 const SERIOUS = new Set([
   'node.kubernetes.io/memory-pressure',
   'node.kubernetes.io/disk-pressure',
@@ -29,7 +31,7 @@ const SERIOUS = new Set([
   'karpenter.sh/disrupted',
 ]);
 
-/** @param nodes null: nothing is known of Nodes, and pods speak for themselves. */
+/** @param nodes null: Nodes are not known, so only the pods count. */
 export function nodesOf(
   pods: readonly AgentPod[],
   nodes: readonly KubeNode[] | null,
@@ -50,7 +52,7 @@ export function nodesOf(
   });
 }
 
-/** Of two pods on one Node: while one is replaced, the old one serves until the new one would. */
+/** Picks one of two pods on a Node: during a replacement the old pod serves until the new one is ready. */
 function isBetter(pod: AgentPod, other: AgentPod): boolean {
   if (pod.ready !== other.ready) return pod.ready;
   if (pod.deleting !== other.deleting) return other.deleting;
@@ -65,7 +67,7 @@ function addressOf({ addresses }: AgentPod, family: Family): string | undefined 
   return family === '6' ? six : four;
 }
 
-/** @param node null: Nodes are not followed; undefined: there is none of this name. */
+/** @param node null: Nodes are not watched; undefined: there is none with this name. */
 function standingOf(
   pod: AgentPod,
   node: KubeNode | null | undefined,
@@ -90,7 +92,7 @@ function counts(taint: Taint, tolerations: readonly Toleration[], ignore: readon
   return !tolerations.some((toleration) => toleratesByKey(toleration, taint));
 }
 
-/** An agent that tolerates everything is meant to stay, which does not mean that new sandboxes are welcome. */
+/** An agent that tolerates every taint is meant to stay on the Node, but new sandboxes may still be unwanted there. */
 function toleratesByKey({ key, operator, value, effect }: Toleration, taint: Taint): boolean {
   if (key !== taint.key || (effect !== '' && effect !== taint.effect)) return false;
   return operator === 'Exists' || value === taint.value;

@@ -1,4 +1,4 @@
-/** What is kept of pods and Nodes: a few fields of each, so that thousands of them stay small. */
+/** The few fields of pods and Nodes that are kept, so that thousands of them take little memory. */
 import { isIP } from 'node:net';
 import * as z from 'zod';
 
@@ -9,22 +9,25 @@ export interface Taint {
 }
 
 export interface Toleration {
-  /** Empty: every key. */
+  /** Empty: matches every key. */
   key: string;
   operator: string;
   value: string;
-  /** Empty: every effect. */
+  /** Empty: matches every effect. */
   effect: string;
 }
 
 export interface AgentPod {
   name: string;
   uid: string;
-  /** Where it runs. */
+  /** Name of the Node that it runs on. */
   nodeName: string;
-  /** Of both families, where it has both. */
+  /** IPv4 and IPv6, where it has both. */
   addresses: readonly string[];
-  /** By the probes of its own containers. The pod's condition is also changed by a control plane that hears no kubelet. */
+  /**
+   * According to the probes of its containers. The pod's Ready condition also turns false when the kubelet is
+   * unreachable.
+   */
   ready: boolean;
   deleting: boolean;
   createdAtMs: number;
@@ -66,7 +69,7 @@ const Node = z.object({
     .nullish(),
 });
 
-/** Null: it cannot be read. A pod that has no node or address yet, or has ended, has no `addresses`. */
+/** Null: it cannot be read. A pod without a node or address, or one that has ended, has no `addresses`. */
 export function readPod(object: unknown): AgentPod | null {
   const parsed = Pod.safeParse(object);
   if (!parsed.success) return null;

@@ -1,4 +1,4 @@
-/** The forms in which the API server lists and watches, as far as they are the same for all kinds of objects. */
+/** The parts of list and watch responses that are the same for all kinds of objects. */
 import * as z from 'zod';
 import { MalformedError } from './errors.ts';
 

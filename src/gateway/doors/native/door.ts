@@ -44,7 +44,7 @@ export function createNativeDoor(): Door {
         );
       });
       await app.register(async (raw) => {
-        // Bodies that are bytes are not read here but handed on as they come.
+        // Binary bodies are not parsed but passed on as streams.
         raw.removeAllContentTypeParsers();
         raw.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
         registerRoutes(
