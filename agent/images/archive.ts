@@ -10,17 +10,17 @@ const COPY_MS = 30 * 60_000;
 
 type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
 
-/** The file at the top by which a kind is told; the first that is there decides. */
+/** The top-level file that identifies each kind; the first one present decides. */
 const MARKS = { 'docker-archive': 'manifest.json', 'oci-archive': 'oci-layout' } as const;
 
-/** @throws ServiceError `image_invalid` when it is no tar at all. */
+/** @throws ServiceError `image_invalid` if it is not a tar. */
 export async function archiveKind(path: string, signal?: AbortSignal): Promise<ArchiveKind> {
   const names = await topNames(path, signal);
   for (const [kind, mark] of Object.entries(MARKS)) if (names.has(mark)) return kind as ArchiveKind;
   return 'rootfs';
 }
 
-/** Which of the marks are there. Asked for by name: a root file system has a million other files. */
+/** Which of the marks are present. Asked for by name, because a root file system has a million other files. */
 async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>> {
   const marks: readonly string[] = Object.values(MARKS);
   const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...marks];
@@ -29,7 +29,7 @@ async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>
     return new Set(told.split('\n'));
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
-    // tar fails when it misses one of the names, and says which.
+    // tar fails if one of the names is missing, and says which.
     const missing = marks.filter((name) => error.output.includes(`${name}: Not found`));
     if (missing.length === 0) throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
     return new Set(marks.filter((name) => !missing.includes(name)));
@@ -46,7 +46,7 @@ export async function archiveToLayout(
   await mkdir(join(dir, 'tmp'), { recursive: true });
   try {
     await runInJail(
-      // Under a name that has no colon: skopeo would take what follows it for a tag.
+      // Mounted under a name without a colon: skopeo would take what follows it for a tag.
       { readOnly: { [path]: '/archive' }, writable: { [dir]: '/layout' } },
       [
         ...['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', '--dest-compress-format=gzip'],

@@ -1,4 +1,4 @@
-/** Which images make room for others. */
+/** Selects the images to remove when all together exceed the budget. */
 
 export interface Evictable {
   id: string;
@@ -7,8 +7,8 @@ export interface Evictable {
 }
 
 /**
- * Those to remove so that all together take at most `budgetBytes`: the one that nobody has used for longest first. `keep`
- * decides which are never taken, whatever that means for the budget.
+ * Images to remove so that the rest take at most `budgetBytes`, least recently used first. Those that `keep` names are
+ * never removed, even if the budget is exceeded.
  */
 export function beyondBudget(
   images: Iterable<Evictable>,

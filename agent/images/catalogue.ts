@@ -1,4 +1,4 @@
-/** What is known of the images on disk. One small file per image and one for all references; both survive a crash. */
+/** The index of images on disk: one small file per image and one for all references. Both survive a crash. */
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -18,15 +18,15 @@ export type StoredImage = z.infer<typeof Stored> & ImageConfig;
 const References = z.record(z.string(), z.string());
 
 /**
- * The directory: `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for what is being made or going away. An
- * image is made in `tmp` and renamed, so that one that is in `images` is whole.
+ * The directory holds `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for what is being built or removed.
+ * An image is built in `tmp` and renamed, so whatever is in `images` is complete.
  */
 export class Catalogue {
   readonly #dir: string;
   readonly #images = new Map<string, StoredImage>();
   readonly #references = new Map<string, string>();
   readonly #usedAtMs = new Map<string, number>();
-  /** Changes of what is on disk, one after the other. */
+  /** The last change on disk; changes run one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(dir: string) {
@@ -35,7 +35,7 @@ export class Catalogue {
 
   static async open(dir: string): Promise<Catalogue> {
     const catalogue = new Catalogue(dir);
-    // A tool of an agent that was killed may still write there. What stays is found again at the next start.
+    // A tool of a killed agent may still be writing there. What remains is removed at the next start.
     await removeTree(join(dir, 'tmp')).catch(() => undefined);
     await mkdir(join(dir, 'tmp'), { recursive: true, mode: 0o700 });
     await mkdir(join(dir, 'images'), { recursive: true, mode: 0o700 });
@@ -63,7 +63,7 @@ export class Catalogue {
     }
   }
 
-  /** Those without a name as well: a sandbox may use one whose name has gone to another. */
+  /** Includes images without a name: a sandbox may use one whose name has moved to another image. */
   *images(): Generator<StoredImage & { usedAtMs: number; named: boolean }> {
     const named = new Set(this.#references.values());
     for (const image of this.#images.values()) {
@@ -71,12 +71,12 @@ export class Catalogue {
     }
   }
 
-  /** An image that nobody has used for long goes first when room is needed. */
+  /** Marks an image as used now: the least recently used one is removed first. */
   used(id: string): void {
     this.#usedAtMs.set(id, Date.now());
   }
 
-  /** For the next agent. */
+  /** Saves the time of use for the next agent. */
   async noteUse(id: string): Promise<void> {
     const at = new Date(this.#usedAtMs.get(id) ?? 0);
     await utimes(join(this.#dirOf(id), 'image.json'), at, at).catch(() => undefined);
@@ -87,7 +87,7 @@ export class Catalogue {
     return join(this.#dirOf(id), 'fs');
   }
 
-  /** A new directory for what is being made. The caller disposes of it with `removeTree`. */
+  /** A new directory to build an image in. The caller removes it with `removeTree`. */
   async workDir(): Promise<string> {
     const dir = join(this.#dir, 'tmp', crypto.randomUUID());
     await mkdir(dir, { mode: 0o700 });
@@ -95,9 +95,9 @@ export class Catalogue {
   }
 
   /**
-   * Names an image; takes over `made`, which holds its `fs`, unless the image is here already. One that can be given no
-   * name does not stay.
-   * @throws Error when it is neither, or the disk is full.
+   * Names an image. Takes over `made`, which holds its `fs`, unless the image exists already. If naming fails, the
+   * image is removed again.
+   * @throws Error if it is neither there nor made, or the disk is full.
    */
   async add(reference: string, image: StoredImage, made: string): Promise<void> {
     try {
@@ -126,7 +126,7 @@ export class Catalogue {
     }
   }
 
-  /** Forgets the reference, and the image with it when no other reference is left. */
+  /** Removes the reference, and the image if no other reference is left. */
   async remove(reference: string): Promise<void> {
     const id = this.#references.get(reference);
     if (id === undefined) return;
@@ -135,13 +135,13 @@ export class Catalogue {
     await this.#inTurn(() => this.#save());
   }
 
-  /** Forgets an image and all its references. From the moment of the call nobody finds it. */
+  /** Removes an image and all its references. From the call on, it cannot be found. */
   async drop(id: string): Promise<void> {
     for (const [reference, named] of this.#references) if (named === id) this.#references.delete(reference);
     if (!this.#images.delete(id)) return;
     this.#usedAtMs.delete(id);
     const grave = join(this.#dir, 'tmp', crypto.randomUUID());
-    // First, since on a full disk nothing can be noted. A name of what is not there means nothing to the next agent.
+    // First, since a full disk may refuse the references. The next agent ignores references to missing images.
     await this.#inTurn(() => rename(this.#dirOf(id), grave));
     await removeTree(grave);
     await this.#inTurn(() => this.#save());

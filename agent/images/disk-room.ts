@@ -1,29 +1,29 @@
-/** An image of any size, or one that claims to be small, does not fill the disk that all sandboxes write to. */
+/** Keeps images from filling the disk that all sandboxes write to, whatever size they claim to have. */
 import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { Linked } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ToolError } from './run-tool.ts';
 
-/** What is left of the disk for everything else. */
+/** Bytes that stay free for everything else. */
 export const MIN_FREE_BYTES = 512 * 1024 * 1024;
 const LOOK_EVERY_MS = 500;
-/** Names cost next to nothing in an archive, and a file system may have only so many files. */
+/** Files that stay free: names cost next to nothing in an archive, and file systems limit their number. */
 const MIN_FREE_FILES = 200_000;
-/** Of a small file system: one in so many. */
+/** On a small file system, this fraction of its files stays free. */
 const MIN_FREE_PART = 20;
 
 type Space = Pick<StatsFs, 'bavail' | 'bsize' | 'files' | 'ffree'>;
 
-/** Whether others find room beside what is there, for bytes and for files. */
+/** Whether enough bytes and files are free. */
 export function hasRoom({ bavail, bsize, files, ffree }: Space, minFreeBytes: number): boolean {
-  // Without a bound of files there are 0 of 0.
+  // A file system without a limit on files reports 0 of 0.
   return bavail * bsize >= minFreeBytes && ffree >= Math.min(MIN_FREE_FILES, Math.floor(files / MIN_FREE_PART));
 }
 
 /**
- * Does `work` while `minFreeBytes`, and some files, are left on the file system of `dir`, and aborts its signal once they
- * are not. They are left at its end as well.
+ * Does `work` while `minFreeBytes`, and some files, are free on the file system of `dir`; aborts its signal once they
+ * are not. They are free at its end as well.
  * @throws ServiceError `capacity_exhausted`, or what `work` throws.
  */
 export async function whileThereIsRoom<T>(
@@ -56,8 +56,9 @@ const noRoom = (cause?: unknown): ServiceError =>
   new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk", { cause });
 
 /**
- * Between two looks, or for a bound that they do not see. An attribute of a file is not meant: one larger than the file
- * system has fits on no disk. The room itself cannot be asked, since what fails may clear its files away.
+ * Whether an error says that the disk is full, which can happen between two checks or for a limit they do not see.
+ * Errors about extended attributes do not count: one that is too large fits on no disk. The disk itself cannot be
+ * asked, since a failing tool may remove its files.
  */
 const saysFull = (error: unknown): boolean =>
   says(error, /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i) && !says(error, /xattr.*no space left/i);

@@ -1,6 +1,6 @@
 /**
- * Archives are hostile. Whatever reads one runs in namespaces in which nothing but the programs, its input and its output
- * exists: no network, no other file of the host, no privilege but that of making an image's files as they are.
+ * Archives are hostile. Whatever reads one runs in namespaces that contain only the programs, its input and its output:
+ * no network, no other file of the host, and only the privileges that creating an image's files takes.
  */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
@@ -22,7 +22,7 @@ const JAIL = [
   '--proc', '/proc',
   '--dev', '/dev',
   '--tmpfs', '/tmp',
-  // Owners, modes, file capabilities and special files of the image are made as they are. Nothing else is allowed.
+  // Enough to set owners, modes, file capabilities and special files; nothing else is allowed.
   '--cap-drop', 'ALL',
   '--cap-add', 'CAP_CHOWN',
   '--cap-add', 'CAP_DAC_OVERRIDE',
@@ -39,7 +39,7 @@ export interface Binds {
 }
 
 /**
- * Standard output of the command.
+ * Runs a command and returns its standard output.
  * @throws ToolError as `runTool`; ServiceError `not_supported` without bubblewrap.
  */
 export async function runInJail(binds: Binds, command: readonly string[], options: ToolOptions): Promise<string> {

@@ -19,7 +19,7 @@ const REGISTRY =
 export function parseReference(text: string): Reference {
   const [named = '', digest = null, ...more] = text.split('@');
   const first = named.split('/')[0] ?? '';
-  // As Docker decides: a first part with a dot or a port, or `localhost`, is a registry.
+  // Docker's rule: a first part with a dot or a port, or `localhost`, is a registry.
   const hasRegistry = named.includes('/') && (/[.:]/.test(first) || first === 'localhost');
   const registry = hasRegistry ? first : DEFAULT_REGISTRY;
   const rest = hasRegistry ? named.slice(first.length + 1) : named;
@@ -38,13 +38,13 @@ export function parseReference(text: string): Reference {
   return { registry, repository, tag: tag ?? (digest === null ? 'latest' : null), digest };
 }
 
-/** One spelling for all that mean the same image: what the index is keyed by. A digest makes the tag meaningless. */
+/** The one spelling of all references to the same image, used as the index's key. A tag beside a digest is dropped. */
 export function canonical(reference: Reference): string {
   const name = `${reference.registry}/${reference.repository}`;
   return reference.digest === null ? `${name}:${reference.tag ?? 'latest'}` : `${name}@${reference.digest}`;
 }
 
-/** A canonical reference as people write it: without what Docker fills in. */
+/** A canonical reference as people write it, without the parts that Docker fills in. */
 export function familiar(reference: string): string {
   return reference.replace(/^docker\.io\//, '').replace(/^library\//, '');
 }

@@ -1,10 +1,10 @@
-/** Runs one of the image tools: bounded in time and in what it may say, ended with its signal. */
+/** Runs an image tool with a deadline, limited output, and an abort signal. */
 import { spawn } from 'node:child_process';
 import { withDeadline } from '../../src/lib/deadline.ts';
 
 const KEPT_BYTES = 64 * 1024;
 
-/** Of every program that is run here: nothing of the agent's own is in it. */
+/** The environment of every tool. Nothing of the agent's own is in it. */
 export const TOOL_ENVIRONMENT = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   LC_ALL: 'C',
@@ -21,23 +21,23 @@ export class ToolError extends Error {
 }
 
 /**
- * Of util-linux, which every Debian has. The kernel ends the tool with the thread that started it: Node starts programs
- * from its main thread, whose end is that of the process.
+ * setpriv is part of util-linux, which every Debian has. The kernel kills the tool when the thread that started it
+ * ends: in Node that is the main thread, which ends with the process.
  */
 const ENDED_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
 export interface ToolOptions {
   deadlineMs: number;
   signal?: AbortSignal | undefined;
-  /** Ended also when this process is killed: of tools that others can keep waiting. What the tool starts is not. */
+  /** Kill the tool also when this process is killed; for tools that a peer can keep waiting. Not its children. */
   endsWithUs?: boolean;
-  /** What the tool reads. */
+  /** Its standard input. */
   input?: string;
   onLine?: (line: string) => void;
 }
 
 /**
- * Standard output as text.
+ * Returns standard output as text.
  * @throws ToolError with the tool's own words; ServiceError `deadline_exceeded`, or the signal's reason.
  */
 export async function runTool(tool: string, args: readonly string[], options: ToolOptions): Promise<string> {
@@ -47,7 +47,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
     const [program = tool, ...rest] = [...(options.endsWithUs === true ? ENDED_WITH_US : []), tool, ...args];
     const child = spawn(program, rest, {
       stdio: ['pipe', 'pipe', 'pipe'],
-      // A group of its own, so that what the tool starts ends with it.
+      // A process group of its own, so that its children can be killed with it.
       detached: true,
       env: TOOL_ENVIRONMENT,
     });
@@ -56,13 +56,13 @@ export async function runTool(tool: string, args: readonly string[], options: To
       try {
         process.kill(-child.pid, 'SIGKILL');
       } catch {
-        // Ended already.
+        // It has ended already.
       }
     };
     linked.addEventListener('abort', kill, { once: true });
     let out = '';
     let words = '';
-    // A tool that does not read all that it is given says why by its status.
+    // A tool that does not read all its input reports why by its status.
     child.stdin.on('error', () => undefined).end(options.input ?? '');
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (out.length < 16 * 1024 * 1024) out += text;

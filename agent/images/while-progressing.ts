@@ -1,21 +1,23 @@
-/** Work that is looked at, again and again, and ended when it does not come on: it has a turn that others wait for. */
+/** Aborts work that makes too little progress, because others wait for its turn. */
 import { Linked } from '../../src/lib/deadline.ts';
 
 interface ProgressOptions {
   everyMs: number;
-  /** How far it is. Called one at a time; what it throws is no reason to end. */
+  /** Measures progress. Called one at a time; an error is ignored. */
   look: () => Promise<number>;
-  /** It has to come on by so much, */
+  /** Least progress within `withinMs`. */
   least: number;
-  /** within this time, */
   withinMs: number;
-  /** or its signal fires with this. */
+  /** The abort reason when progress is too small. */
   stalled: () => Error;
   signal: AbortSignal | undefined;
 }
 
 /** @throws what `work` throws. */
-export async function whileProgressing<T>(options: ProgressOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function whileProgressing<T>(
+  options: ProgressOptions,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const { signal, everyMs, look, least, withinMs, stalled } = options;
   using linked = new Linked({ signal });
   let mark = { at: performance.now(), amount: 0 };
@@ -26,7 +28,7 @@ export async function whileProgressing<T>(options: ProgressOptions, work: (signa
     look()
       .then((amount) => {
         const at = performance.now();
-        // Less than before: what was half there is fetched anew.
+        // Less than before: a partial download was started again.
         if (amount >= mark.amount + least || amount < mark.amount) mark = { at, amount };
         else if (at - mark.at > withinMs) linked.abort(stalled());
       })

@@ -1,4 +1,4 @@
-/** Which runtime a node uses. */
+/** Chooses and opens the node's runtime. */
 import { access, constants } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Logger } from '../../src/lib/logger.ts';
@@ -6,15 +6,15 @@ import type { AgentConfig } from '../config.ts';
 import type { RegistryConfig } from '../images/registry.ts';
 import type { ContainerRuntime } from './runtime.ts';
 
-/** What a runtime is made with. Each takes what it needs. */
+/** The configuration of all runtimes; each uses what it needs. */
 export interface RuntimeConfig {
   nodeName: string;
-  /** Where the runtime may keep state of its own; also what tells our containers from those of another agent. */
+  /** Holds the runtime's state, and distinguishes this agent's containers from another's. */
   dataDir: string;
   boxinitPath: string;
   dockerSocket: string;
   runtime: 'auto' | 'docker' | 'oci' | 'gvisor' | 'fake';
-  /** For the node-native one. */
+  /** For the node-native runtimes. */
   oci?: OciConfig;
   log: Logger;
 }
@@ -26,21 +26,21 @@ export interface OciConfig {
   nursery?: boolean | undefined;
   /** Default: below the data directory. One agent at a time. */
   imagesDir?: string | undefined;
-  /** Images that nobody uses make room while all together take more. Default: no limit. */
+  /** Unused images are removed while all together take more than this. Default: no limit. */
   imagesBudgetMb?: number | undefined;
   /** Name servers of sandboxes with a network. Default: the node's own. */
   resolvers?: readonly string[] | undefined;
   /** Addresses of sandboxes with a network. Default: a range that no route of this machine leads to. */
   subnet?: string | undefined;
-  /** Sandboxes reach out through the network namespace of this process. Default: the agent's own. */
+  /** The sandboxes' bridge is in the network namespace of this process. Default: the agent's own. */
   uplinkPid?: number | undefined;
   registry: RegistryConfig;
-  /** Image reference → an archive on this machine that it is imported from, so that no registry is asked. */
+  /** Image reference → an archive on this machine to import in place of a pull. */
   archives: Readonly<Record<string, string>>;
 }
 
 /**
- * `auto` takes the node-native one where the machine has what that needs, and Docker otherwise.
+ * `auto` chooses `oci` if the machine has what it needs, otherwise `docker`.
  * @throws ServiceError `not_supported` that says what is missing.
  */
 export async function openRuntime(config: AgentConfig, log: Logger): Promise<ContainerRuntime> {

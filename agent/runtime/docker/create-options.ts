@@ -1,4 +1,4 @@
-/** What a sandbox's container is made of, as Docker wants to hear it. */
+/** The options of a sandbox's container, in the form of Docker's API. */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { ContainerCreateOptions } from 'dockerode';
@@ -9,16 +9,16 @@ export const OWNER_LABEL = 'io.millibox.owner';
 export const ID_LABEL = 'io.millibox.container';
 const IMAGE_LABEL = 'io.millibox.image';
 
-/** The boxinit of this container, and the directory with the socket that it dials. */
+/** Where boxinit and the directory of its socket are mounted. */
 const INSIDE = '/.millibox';
 
 /**
- * Engines are set to either. With the host's, a sandbox would see all groups of version 2, and boxinit not which is its own.
- * The types of the client do not know it.
+ * Set explicitly, because engines differ in their default. With the host's view, a sandbox would see all groups of
+ * version 2, and boxinit could not tell its own. The client's types lack it.
  */
 const OWN_VIEW = { CgroupnsMode: 'private' };
 
-/** Which agent a container belongs to: one per data directory. */
+/** Identifies the agent that owns a container: one per data directory. */
 export function ownerOf(dataDir: string): string {
   return createHash('sha256').update(path.resolve(dataDir)).digest('hex').slice(0, 32);
 }
@@ -30,19 +30,19 @@ export function createOptions(
   return {
     name: options.id,
     Image: options.image.id,
-    // Nothing of the image is run: boxinit is static and needs nothing from it.
+    // Nothing of the image runs: boxinit is static and needs nothing from it.
     Entrypoint: [`${INSIDE}/bin/boxinit`],
     Cmd: [],
     User: '0:0',
     WorkingDir: '/',
     Hostname: 'sandbox',
-    // Engines differ in which sockets their own filter lets through.
+    // boxinit loads its own filter, because engines differ in which sockets theirs allows.
     Env: [`MILLIBOX_SOCKET=${INSIDE}/run/agent.sock`, `MILLIBOX_TOKEN=${options.token}`, 'MILLIBOX_FILTER=1'],
     Labels: { [OWNER_LABEL]: host.owner, [ID_LABEL]: options.id, [IMAGE_LABEL]: options.image.id },
     AttachStdin: false,
     AttachStdout: false,
     AttachStderr: false,
-    // Docker would run the image's check inside every so often.
+    // Otherwise Docker would run the image's health check inside.
     Healthcheck: { Test: ['NONE'] },
     StopSignal: 'SIGKILL',
     HostConfig: {

@@ -1,4 +1,4 @@
-/** What Docker's answers mean, in our terms. */
+/** Translates Docker's errors. */
 import { ServiceError } from '../../../src/protocol/errors.ts';
 
 interface DockerAnswer {
@@ -14,14 +14,14 @@ export function statusOf(error: unknown): number | undefined {
   return typeof status === 'number' ? status : undefined;
 }
 
-/** Docker's own text, without the wrapping of its client. */
+/** Docker's message, without its client's wrapping. */
 function textOf(error: unknown): string {
   const answer = (typeof error === 'object' && error !== null ? error : {}) as DockerAnswer;
   const text = answer.json?.message ?? answer.message ?? error;
   return String(text).slice(0, 1_024);
 }
 
-/** For everything but pulls. */
+/** For everything except pulls. */
 export function dockerError(error: unknown, what: string): ServiceError {
   if (error instanceof ServiceError) return error;
   const text = textOf(error);
@@ -38,7 +38,7 @@ export function pullError(error: unknown, ref: string): ServiceError {
     new ServiceError(code, `${ref}: ${text}`, { cause: error });
   if (/no space left/i.test(text)) return new ServiceError('capacity_exhausted', `${ref}: ${text}`, { cause: error });
   if (/unauthorized|authentication required|no basic auth|denied: requested access|403 Forbidden/i.test(text)) {
-    // Registries answer so for a name that does not exist as well, to whoever is not signed in.
+    // To clients that are not signed in, registries give this answer for missing names too.
     return make(/repository does not exist|may require/i.test(text) ? 'image_not_found' : 'image_unauthorized');
   }
   if (status === 400 || /invalid reference|invalid checksum|no matching manifest|unsupported/i.test(text)) {

@@ -1,4 +1,4 @@
-/** Containers made by a Docker engine. Only the cold path is here: create, start, update, remove, list. */
+/** The runtime `docker`: create, start, update, remove and list containers through a Docker engine. */
 import type Docker from 'dockerode';
 import { background } from '../../../src/lib/background.ts';
 import { orAbort, withDeadline } from '../../../src/lib/deadline.ts';
@@ -21,7 +21,7 @@ const REMOVE_MS = 60_000;
 interface Known {
   imageId: string;
   limits: Limits;
-  /** Of its first process, on the host; null until it was asked for. */
+  /** Process 1's id on the host; null until it is looked up. */
   pid: number | null;
   oomKills: number;
 }
@@ -42,7 +42,7 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #log: Logger;
   readonly #internet: Internet;
   readonly #known = new Map<string, Known>();
-  /** Containers that Docker has been asked to make, until it has answered. */
+  /** Create requests that Docker has not answered yet. */
   readonly #making = new Map<string, Promise<void>>();
   readonly #listeners = new Set<(id: string, exit: { oomKilled: boolean }) => void>();
   readonly #closing = new AbortController();
@@ -66,7 +66,7 @@ export class DockerRuntime implements ContainerRuntime {
     );
   }
 
-  /** Docker updates limits, but neither the network nor the size of the disk of a container that runs. */
+  /** Docker can change the limits of a running container, but not its network or disk size. */
   canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean {
     return launched.network === wanted.network && launched.limits.diskMb === wanted.limits.diskMb;
   }
@@ -76,7 +76,7 @@ export class DockerRuntime implements ContainerRuntime {
     if (image === undefined) throw new ServiceError('internal', 'Docker cannot start a container without an image');
     this.#known.set(id, { imageId: image.id, limits, pid: null, oomKills: 0 });
     const made = this.#make({ ...options, image });
-    // Docker goes on with a request whose caller has hung up. So none is abandoned: whoever destroys waits for it.
+    // Docker completes a request whose caller has disconnected. So none is abandoned: a destroy waits for it.
     const settled = made.then(
       () => undefined,
       () => undefined,
@@ -125,7 +125,7 @@ export class DockerRuntime implements ContainerRuntime {
     } catch (error) {
       const status = error instanceof ServiceError ? statusOf(error.cause) : undefined;
       if (status === 404) return;
-      // Somebody else is removing it.
+      // A removal is already in progress.
       if (status === 409) return await this.#gone(id);
       throw error;
     }
@@ -213,7 +213,7 @@ export class DockerRuntime implements ContainerRuntime {
 const sameLimits = (a: Limits, b: Limits): boolean =>
   a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit && a.diskMb === b.diskMb;
 
-/** Only some file systems below Docker can limit a disk; it says so in many words. */
+/** Docker's long error message if its storage driver cannot limit disks, as a short one. */
 function explainDisk(error: unknown, limits: Limits): unknown {
   const text = error instanceof ServiceError ? error.message : '';
   if (limits.diskMb === null || !/storage-opt|storage opt|pquota|quota/i.test(text)) return error;

@@ -1,4 +1,4 @@
-/** Docker's events of our containers: which has died, and whether memory was the reason. */
+/** Follows Docker's events for containers of ours that died, and whether of OOM. */
 import type Docker from 'dockerode';
 import { sleep, withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
@@ -13,11 +13,11 @@ interface EventsOptions {
   owner: string;
   log: Logger;
   died(id: string): void;
-  /** The stream was away for a while: what happened meanwhile must be looked up. */
+  /** The stream was interrupted: events may have been missed. */
   missed(): void;
 }
 
-/** Follows until the signal fires, and begins again whenever the stream breaks. Never rejects. */
+/** Follows until the signal fires, reconnecting when the stream breaks. Never rejects. */
 export async function followEvents(options: EventsOptions, signal: AbortSignal): Promise<void> {
   for (let again = false; !signal.aborted; again = true) {
     try {

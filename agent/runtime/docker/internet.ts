@@ -1,6 +1,6 @@
 /**
- * The network of sandboxes that asked for the internet: a bridge of this agent's own on which they do not see each other,
- * and from which neither the host nor a private network can be reached, cloud metadata included.
+ * The network of sandboxes with `internet`: a bridge of this agent's own, on which they are isolated from each other
+ * and from which neither the host nor a private network (including cloud metadata) can be reached.
  */
 import { execFile } from 'node:child_process';
 import type Docker from 'dockerode';
@@ -13,7 +13,7 @@ import { dockerError, statusOf } from './docker-errors.ts';
 const CALL_MS = 30_000;
 const NFT_MS = 10_000;
 
-/** Not the internet: private, link-local (metadata), carrier, loopback, multicast, reserved. */
+/** Blocked ranges: private, link-local (metadata), carrier, loopback, multicast, reserved. */
 const NOT_PUBLIC =
   '0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, ' +
   '198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4';
@@ -23,7 +23,7 @@ export class Internet {
   readonly #owner: string;
   readonly #log: Logger;
   readonly #name: string;
-  /** An interface's name has 15 characters at most. */
+  /** At most 15 characters, the limit of an interface's name. */
   readonly #bridge: string;
   #ready: Promise<string> | null = null;
 
@@ -35,7 +35,7 @@ export class Internet {
     this.#bridge = `mbx${owner.slice(0, 10)}`;
   }
 
-  /** The network's name, made when it is first asked for. @throws ServiceError. */
+  /** The network's name; creates the network at the first call. @throws ServiceError. */
   async ready(): Promise<string> {
     this.#ready ??= this.#make().catch((error: unknown) => {
       this.#ready = null;
@@ -44,14 +44,14 @@ export class Internet {
     return await this.#ready;
   }
 
-  /** Takes it away if no container is on it. */
+  /** Removes the network unless containers use it. */
   async close(): Promise<void> {
     if (this.#ready === null) return;
     try {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).remove());
       await nft(`delete table inet ${this.#table}\n`);
     } catch (error) {
-      // Sandboxes that live on still use it, and so will the next agent.
+      // Sandboxes that continue still use it, and so will the next agent.
       this.#log.debug({ err: error }, "the sandboxes' network stays");
     }
   }
@@ -75,13 +75,13 @@ export class Internet {
         }),
       );
     } catch (error) {
-      // An earlier agent has made it.
+      // 409: an earlier agent created it.
       if (statusOf(error) !== 409) throw dockerError(error, 'the creation of a network');
     }
     return this.#name;
   }
 
-  /** Before Docker's own rules, which let everything out. Replies to what came from inside pass: they come back, not out. */
+  /** Rules before Docker's own, which let everything out. Replies to connections from inside pass. */
   #rules(): string {
     const from = `iifname "${this.#bridge}"`;
     return `
@@ -102,7 +102,7 @@ table inet ${this.#table} {
   }
 }
 
-/** @throws ServiceError `not_supported` where the rules cannot be had: a network without them would be open to the host. */
+/** @throws ServiceError `not_supported` if the rules cannot be set: without them, sandboxes could reach the host. */
 async function nft(rules: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const child = execFile('nft', ['-f', '-'], { timeout: NFT_MS }, (error, _stdout, stderr) => {

@@ -1,12 +1,12 @@
-/** The kernel's count of kills for memory in one container, from the files of its cgroup. */
+/** Reads the OOM kills of one container from its control group. */
 import { readFile } from 'node:fs/promises';
 
-/** Where the kernel shows both; tests have others. */
+/** Overridden by tests. */
 const ROOTS = { processes: '/proc', groups: '/sys/fs/cgroup' };
 
 /**
  * @param pid of any process in the container, as the host sees it
- * @returns undefined where the files cannot be read: a process that is gone, an agent that sees no groups but its own
+ * @returns undefined if they cannot be read: the process is gone, or the agent sees only its own groups
  */
 export async function countOomKills(pid: number, roots = ROOTS): Promise<number | undefined> {
   const groups = await read(`${roots.processes}/${pid}/cgroup`);
@@ -18,14 +18,13 @@ export async function countOomKills(pid: number, roots = ROOTS): Promise<number 
 }
 
 /**
- * Of a host with v1 for memory, its `memory.oom_control`; otherwise v2's `memory.events`, whose tree is all there is, or
- * stands beside those of v1.
+ * With v1 for memory: `memory.oom_control`. Otherwise v2's `memory.events`, at the root or beside the v1 hierarchies.
  */
 function eventsFiles(groups: string): string[] {
   const v1 = /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(\/.*)$/m.exec(groups)?.[1];
   if (v1 !== undefined) return [`/memory${v1}/memory.oom_control`];
   const v2 = /^0::(\/.*)$/m.exec(groups)?.[1];
-  // Above what the agent sees there is no container of ours, and no file that such a path should lead to.
+  // A group above the agent's view is no container of ours.
   if (v2 === undefined || v2.startsWith('/..')) return [];
   return [`${v2}/memory.events`, `/unified${v2}/memory.events`];
 }

@@ -1,4 +1,4 @@
-/** A Docker runtime on the engine at hand. */
+/** Opens the runtime `docker`. */
 import Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -7,9 +7,9 @@ import { DockerRuntime } from './docker-runtime.ts';
 
 const PING_MS = 10_000;
 
-/** @throws ServiceError `not_supported` when no engine answers. */
+/** @throws ServiceError `not_supported` if no engine answers. */
 export async function openDockerRuntime(config: RuntimeConfig): Promise<DockerRuntime> {
-  // Without an agent of our own: docker-modem prints its options, agent and sockets included, at each request.
+  // No custom agent: docker-modem formats its options, with the agent and its sockets, at each request.
   const docker = new Docker({ socketPath: config.dockerSocket });
   try {
     await withDeadline({ deadlineMs: PING_MS, what: "Docker's answer" }, () => docker.ping());

@@ -1,6 +1,7 @@
 /**
- * Containers on gVisor's kernel in user space, by `runsc`. What it lends is files of the host, and an overlay cannot be
- * mounted from inside it over them: so these containers are made for one image each, and pools are per image.
+ * The runtime `gvisor`: containers on gVisor's user-space kernel, by `runsc`. Its root file system is served from the
+ * host, and an overlay cannot be mounted over that from inside. So each container is made for one image, and pools are
+ * per image.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -31,16 +32,16 @@ import { furnish } from './upper.ts';
 const HOSTNAME = 'sandbox';
 const CLAIM_MS = 10_000;
 /**
- * Of one sandbox on the node. Its kernel holds the processes inside to their limit; for each of them it has up to as
- * many tasks on the node as it has threads, and it does not survive being refused one. So this is far off, and there
- * for the node's sake.
+ * The task limit of one sandbox on the node. gVisor's kernel enforces the sandbox's own process limit. For each process
+ * it has several tasks on the node, and it does not survive being refused one. So this limit is generous: it only
+ * protects the node.
  */
 const PIDS_ON_THE_NODE = 16_384;
 
 interface GvisorDeps {
   boxes: Boxes;
   tree: CgroupTree;
-  /** One and the same program, told another network each. */
+  /** The same program with the flags of each network. */
   cli: Readonly<Record<ClaimOptions['network'], RuntimeCli>>;
   images: ImageStore;
   disks: Disks;
@@ -75,7 +76,7 @@ export class GvisorRuntime implements ContainerRuntime {
     }
   }
 
-  /** Disk and network are there before the kernel of a container is. */
+  /** Disk and network must exist before the container's kernel starts. */
   canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean {
     return launched.network === wanted.network && launched.limits.diskMb === wanted.limits.diskMb;
   }
@@ -165,7 +166,7 @@ export class GvisorRuntime implements ContainerRuntime {
     await furnish(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files });
     await mkdir(root);
     await mountRoot(root, layers, join(own, 'upper'), join(own, 'work'));
-    // What is mounted over it keeps it.
+    // The overlay mounted on it keeps the file system in use.
     await disks.release(id);
   }
 
@@ -174,14 +175,14 @@ export class GvisorRuntime implements ContainerRuntime {
     return Number(await readFile(join(dir, 'pid'), 'utf8'));
   }
 
-  /** gVisor takes over the devices and addresses that it finds in its network namespace when the container starts. */
+  /** gVisor takes over the interfaces and addresses that exist in its network namespace when the container starts. */
   async #startOnline(id: string, dir: string): Promise<number> {
     const { cli, network } = this.#deps;
     const log = { logPath: join(dir, 'log') };
     await cli.internet.create(id, dir, join(dir, 'pid'), log);
     const pid = Number(await readFile(join(dir, 'pid'), 'utf8'));
     await network.setUp(await network.connect(id, dir, pid), pid);
-    // gVisor makes its own only where it is told of no device at all.
+    // gVisor creates a loopback itself only if it finds no interface at all.
     await runInNetworkOf(pid, ['ip', 'link', 'set', 'lo', 'up']);
     await cli.internet.start(id, log);
     return pid;

@@ -1,4 +1,4 @@
-/** gVisor on the machine at hand. */
+/** Opens the runtime `gvisor`. */
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
@@ -17,20 +17,20 @@ import { unmountBelow } from './root-mount.ts';
 import { sweep } from './sweep.ts';
 import { tryOne } from './trial.ts';
 
-/** Of its platforms the one that its release takes by itself: those work without rights that a virtual machine may lack. */
+/** The platform is left to the release's default, which needs no rights that a virtual machine may lack. */
 const FLAGS = [
-  // Only what exists may be connected to: the agent's socket, which is all that is lent.
+  // Programs may connect to existing host sockets, that is the agent's: no other is mounted.
   '--host-uds=open',
   '--overlay2=none',
 ];
 
 /**
- * runsc makes no network in the node's own namespace of networks, which older releases tell by files that newer kernels
- * show in every one. It is never the node's here: they are hidden from it.
+ * runsc sets up no network in the node's own network namespace. Older releases detect that by files that newer kernels
+ * show in every namespace. It is never the node's here, so the files are hidden.
  */
 const HIDING = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc/sys/net && exec "$0" "$@"'];
 
-/** @throws ServiceError `not_supported` that says what this machine lacks. */
+/** @throws ServiceError `not_supported` that says what is missing. */
 export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRuntime> {
   const path = await findProgram(config.oci?.program ?? 'runsc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
@@ -46,7 +46,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
     budgetBytes: config.oci?.imagesBudgetMb === undefined ? undefined : config.oci.imagesBudgetMb * 1024 * 1024,
     log: config.log,
   });
-  // Of containers whose box is gone.
+  // Mounts of containers whose box has been removed.
   for (const name of await readdir(join(dir, 'grave'))) await unmountBelow(join(dir, 'grave', name));
   const state = join(dir, 'state');
   const cli = {
@@ -56,7 +56,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   const group = `${agentGroup(config.dataDir)}/gvisor`;
   const { boxinitPath, log } = config;
   await sweep({ boxes, tree, group });
-  // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
+  // No trial if there are containers and the program has passed before: one failure must not abandon them.
   if (boxes.ids().length === 0 || !(await hasPassed(dir, program))) {
     await tryOne({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
   }

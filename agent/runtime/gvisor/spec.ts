@@ -1,11 +1,11 @@
-/** What runsc is told of a container. */
+/** The OCI configuration of a container for runsc. */
 import { join } from 'node:path';
 import { CAPABILITIES } from '../capabilities.ts';
 
-/** Where boxinit and its agent are found inside. */
+/** Where boxinit and the agent's socket are mounted. */
 export const INSIDE = { boxinit: '/.millibox/boxinit', run: '/.millibox/run' } as const;
 
-/** Directories that are mounted on, besides /tmp. */
+/** Mount points besides /tmp. */
 export const MOUNT_POINTS = ['/proc', '/dev', '/sys', INSIDE.run];
 
 interface ContainerSpec {
@@ -17,7 +17,7 @@ interface ContainerSpec {
   token: string;
 }
 
-/** `config.json` of a bundle. gVisor's kernel stands between program and host: filters and masks would be for its own files. */
+/** `config.json` of a bundle. No filters and masks: system calls and /proc are gVisor's own, not the host's. */
 export function containerSpec(options: ContainerSpec): object {
   const capabilities = [...CAPABILITIES];
   return {
@@ -31,7 +31,8 @@ export function containerSpec(options: ContainerSpec): object {
       env: [
         `MILLIBOX_TOKEN=${options.token}`,
         `MILLIBOX_SOCKET=${INSIDE.run}/agent.sock`,
-        // Its kernel does not say that more than data has come: the end of the link would go unseen behind it.
+        // gVisor does not signal the end of the link while data before it is unread: boxinit reads on until it finds
+        // it.
         'MILLIBOX_READ_ON=1',
       ],
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
@@ -47,7 +48,7 @@ export function containerSpec(options: ContainerSpec): object {
         options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=67108864'],
       },
       { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
-      // Said to be what it is anyway: otherwise runsc would have it in memory, and who fills that ends the whole sandbox.
+      // Explicitly a bind mount: otherwise runsc keeps /tmp in memory, and filling it ends the whole sandbox.
       bind(join(options.root, 'tmp'), '/tmp', 'rw'),
       bind(options.boxinitPath, INSIDE.boxinit, 'ro'),
       bind(options.socketDir, INSIDE.run, 'ro'),

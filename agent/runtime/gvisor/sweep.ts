@@ -1,9 +1,9 @@
-/** What an earlier agent of this data directory was killed in the middle of. */
+/** Cleans up what an earlier agent of this data directory left half-done. */
 import type { Boxes } from '../oci/boxes.ts';
 import { groupsBelow, type CgroupTree } from '../oci/cgroup-tree.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
 
-/** Ends what runs in groups of no box, and removes them. Of those with a box, whoever knows the sandboxes decides. */
+/** Ends what runs in groups without a box, and removes them. Those with a box are left to adoption. */
 export async function sweep(deps: { boxes: Boxes; tree: CgroupTree; group: string }): Promise<void> {
   const { boxes, tree, group } = deps;
   const known = new Set(boxes.ids());

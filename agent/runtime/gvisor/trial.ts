@@ -1,6 +1,6 @@
 /**
- * One container of nothing but boxinit, made and ended, before a node says that it can do this: a runsc that is installed
- * may still not be allowed to make one here.
+ * Makes and ends one container with nothing but boxinit, before the node accepts sandboxes: an installed runsc may
+ * still lack the rights to make one here.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -21,7 +21,7 @@ import { furnish } from './upper.ts';
 const ARRIVAL_MS = 30_000;
 
 export interface TrialDeps {
-  /** Where the runtime keeps its state. */
+  /** The runtime's state directory. */
   dir: string;
   program: Program;
   cli: RuntimeCli;
@@ -32,7 +32,7 @@ export interface TrialDeps {
   log: Logger;
 }
 
-/** @throws ServiceError `not_supported` with the reason; nothing is left of it. */
+/** @throws ServiceError `not_supported` with the reason; nothing is left behind. */
 export async function tryOne(deps: TrialDeps): Promise<void> {
   const { dir, program, cli, tree, group } = deps;
   const id = `mbx-trial-${randomBytes(6).toString('hex')}`;
@@ -42,7 +42,7 @@ export async function tryOne(deps: TrialDeps): Promise<void> {
     await rm(home, { recursive: true, force: true });
   };
   try {
-    // Of an agent that was killed in it.
+    // A killed agent may have left one.
     await clear();
     try {
       await makeOne(id, home, deps);

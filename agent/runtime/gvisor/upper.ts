@@ -1,6 +1,7 @@
 /**
- * What a container needs in its file system besides its image, put into the layer above it before anything runs. Paths of
- * the image are followed through real directories only: what an image calls `/etc` may be a link to the host's.
+ * Adds what a container needs besides its image (mount points, /etc files) to its upper layer, before anything runs.
+ * Paths of the image are followed through real directories only: an image's `/etc` may be a symbolic link to the
+ * host's.
  */
 import { type Stats } from 'node:fs';
 import { chmod, chown, lstat, mkdir, writeFile } from 'node:fs/promises';
@@ -13,19 +14,19 @@ interface Furniture {
   files: readonly { path: string; text: string }[];
 }
 
-/** @throws ServiceError `image_invalid` when the image has something else where a directory must be. */
+/** @throws ServiceError `image_invalid` if the image has something else where a directory must be. */
 export async function furnish(upper: string, imageRoot: string, { workdir, files }: Furniture): Promise<void> {
   for (const path of MOUNT_POINTS) await makeIn(upper, imageRoot, path);
   await makeIn(upper, imageRoot, '/tmp', 0o1777);
   await writeIn(upper, imageRoot, INSIDE.boxinit, '');
   for (const { path, text } of files) await writeIn(upper, imageRoot, path, text);
-  // Through a link of the image it is there already.
+  // Fails if the path leads through a symbolic link of the image; then it exists already.
   await makeIn(upper, imageRoot, workdir).catch(() => undefined);
 }
 
 /**
- * Makes the directory in `upper` and those that lead to it, as they are in the image; `mode` is that of what the image
- * does not have.
+ * Creates the directory and its parents in `upper`, with the image's modes and owners; `mode` is for those that the
+ * image lacks.
  */
 async function makeIn(upper: string, imageRoot: string, path: string, mode = 0o755): Promise<void> {
   const parts = path.split('/').filter((part) => part !== '');
@@ -38,13 +39,13 @@ async function makeIn(upper: string, imageRoot: string, path: string, mode = 0o7
     const made = join(upper, at);
     if ((await look(made)) !== undefined) continue;
     await mkdir(made);
-    // What lies above hides whose and how the one below is.
+    // A directory in the upper layer hides the owner and mode of the one below.
     await chown(made, there?.uid ?? 0, there?.gid ?? 0);
     await chmod(made, (there?.mode ?? mode) & 0o7777);
   }
 }
 
-/** Leaves it out where the image has something odd in its place. */
+/** Writes the file, unless the image has something other than a file there. */
 async function writeIn(upper: string, imageRoot: string, path: string, text: string): Promise<void> {
   try {
     await makeIn(upper, imageRoot, join(path, '..'));

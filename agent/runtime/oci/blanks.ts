@@ -1,4 +1,4 @@
-/** Who makes blanks. */
+/** Makers of blanks: the runtime itself, or a nursery. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -17,16 +17,16 @@ const LONGEST_REST_MS = 60_000;
 
 export interface BlankMaker {
   /**
-   * Starts a container in the box that `options.id` names, whose directory is there. Does not heed the signal: what is
-   * given up half-way has a process that nobody knows.
+   * Starts a container in the box `options.id`, whose directory exists. Ignores the signal: abandoning a start half-way
+   * would leave a process that nobody knows.
    * @throws ServiceError.
    */
   make(options: LaunchOptions): Promise<Box>;
-  /** Lets go of what is held for making more. */
+  /** Releases what is held for making more. */
   close(): Promise<void>;
 }
 
-/** One run of the OCI runtime for each blank: needs nothing but the runtime, and takes tens of milliseconds of a cpu. */
+/** Runs the OCI runtime for each blank: needs nothing else, and takes tens of milliseconds of CPU. */
 export class RuntimeBlanks implements BlankMaker {
   readonly #cli: RuntimeCli;
   readonly #place: Place;
@@ -51,7 +51,7 @@ export class RuntimeBlanks implements BlankMaker {
         MILLIBOX_SOCKET: this.#place.inside(join(socketDir, 'agent.sock')),
       },
     });
-    // The token is in it.
+    // Mode 0600: it contains the token.
     await writeFile(join(dir, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
     const pidFile = join(dir, 'pid');
     await this.#cli.run(id, dir, pidFile, { logPath: join(dir, 'log') });
@@ -65,7 +65,7 @@ export class RuntimeBlanks implements BlankMaker {
   }
 }
 
-/** Clones of a prepared container: a few milliseconds each. What the runtime does is done once, for all of them. */
+/** Clones a prepared container: a few milliseconds each. The runtime's work is done once for all. */
 export class NurseryBlanks implements BlankMaker {
   readonly #deps: NurseryDeps;
   readonly #boxes: Boxes;
@@ -75,7 +75,7 @@ export class NurseryBlanks implements BlankMaker {
   #quietUntilMs = 0;
   #closed = false;
 
-  /** `otherwise` makes the blanks while there is no nursery. */
+  /** `otherwise` makes blanks while there is no nursery. */
   constructor(deps: NurseryDeps, boxes: Boxes, otherwise: BlankMaker) {
     this.#deps = deps;
     this.#boxes = boxes;
@@ -88,7 +88,7 @@ export class NurseryBlanks implements BlankMaker {
     const { place, tree } = this.#deps;
     const { id, token, socketDir } = options;
     const cgroup = `${nursery.group}/${id}`;
-    // Here and not by the blank: whoever gives this one up removes the group, and then it can enter none.
+    // Made here, not by the blank: a blank that is abandoned finds its group removed and can enter none.
     makeGroup(tree, cgroup);
     const process = identify(
       await nursery.fork(id, {

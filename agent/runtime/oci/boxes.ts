@@ -1,6 +1,6 @@
 /**
- * What exists on disk of each container: a directory with its bundle, its own part of the file system, and the process
- * that it is. A box without a process never came to life.
+ * The box of a container is its directory on disk: its bundle, its part of the file system, and a record of its
+ * process. A box without a process was never started.
  */
 import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, rename } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import { DirectoryCleaner } from './directory-cleaner.ts';
 const State = z.object({
   pid: z.number().int().positive(),
   startTime: z.number(),
-  /** The control group, below the mount point of each hierarchy. */
+  /** Path of its control group, below the mount point of each hierarchy. */
   cgroup: z.string(),
   /** Who started it. */
   by: z.enum(['runtime', 'nursery']),
@@ -21,9 +21,9 @@ const State = z.object({
 
 export interface Box extends z.infer<typeof State> {
   readonly id: string;
-  /** Of the image it was claimed with. */
+  /** Id of the image it was claimed with. */
   imageId: string | null;
-  /** What its group is held to, where this agent has set it. */
+  /** The limits of its group, if this agent has set them. */
   limits: Limits | null;
 }
 
@@ -43,7 +43,7 @@ export class Boxes {
 
   static async open(dir: string): Promise<Boxes> {
     const boxes = new Boxes(dir);
-    // A sandbox may hold set-uid programs, which are no business of the node's other users.
+    // A sandbox may contain setuid programs: keep the node's other users out.
     await mkdir(boxes.#dir, { recursive: true, mode: 0o700 });
     await chmod(boxes.#dir, 0o700);
     await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
@@ -55,7 +55,7 @@ export class Boxes {
     return join(this.#dir, id);
   }
 
-  /** Directories of a container to be. The upper one becomes the root of its file system. */
+  /** Creates the directories of a new container: `upper` becomes the root of its file system. Returns the box's own. */
   async make(id: string): Promise<string> {
     const dir = this.dirOf(id);
     await mkdir(dir, { mode: 0o700 });
@@ -77,7 +77,7 @@ export class Boxes {
     writeFileSync(join(this.dirOf(box.id), 'image'), imageId, { mode: 0o600 });
   }
 
-  /** Undefined when there is none, or when it never came to life. */
+  /** Undefined if there is none, or if it was never started. */
   get(id: string): Box | undefined {
     const known = this.#known.get(id);
     if (known !== undefined) return known;
@@ -87,12 +87,12 @@ export class Boxes {
     return box;
   }
 
-  /** All that have a directory. */
+  /** Ids of all that have a directory. */
   ids(): string[] {
     return readdirSync(this.#dir);
   }
 
-  /** Forgets it at once; its files go later. */
+  /** Forgets it at once; its files are removed later. */
   async remove(id: string): Promise<void> {
     this.#known.delete(id);
     try {
@@ -114,6 +114,7 @@ export class Boxes {
       const state = State.parse(JSON.parse(readFileSync(join(this.dirOf(id), 'state.json'), 'utf8')));
       return { id, ...state, imageId: this.#readImage(id), limits: null };
     } catch {
+      // No state file: it was never started.
       return undefined;
     }
   }
@@ -122,12 +123,13 @@ export class Boxes {
     try {
       return readFileSync(join(this.dirOf(id), 'image'), 'utf8') || null;
     } catch {
+      // Not claimed yet.
       return null;
     }
   }
 }
 
-/** Whole or not at all, also when the machine stops in between. */
+/** Writes a file atomically. */
 function writeWhole(path: string, text: string): void {
   writeFileSync(`${path}.new`, text, { mode: 0o600 });
   renameSync(`${path}.new`, path);

@@ -1,4 +1,4 @@
-/** Limits, written straight to a group's files at a claim and read back from them. */
+/** Writes limits to a control group's files, and reads them back. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,12 +6,12 @@ import type { Limits } from '../runtime.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 
 const MEBIBYTE = 1024 * 1024;
-/** The scheduler counts cpu time over this many microseconds. */
+/** Period of the CPU limit, in microseconds. */
 const CPU_PERIOD_US = 100_000;
-/** The kernel refuses less. */
+/** The kernel's minimum. */
 const MIN_QUOTA_US = 1_000;
 
-/** Synchronous: a handful of writes that only set numbers in the kernel, on the path of a create. */
+/** Synchronous: a few writes that only set numbers in the kernel, on the path of a create. */
 export function writeLimits(tree: CgroupTree, path: string, limits: Limits): void {
   const { memory, cpu, pids } = groupsOf(tree, path);
   const bytes = String(limits.memoryMb * MEBIBYTE);
@@ -22,19 +22,19 @@ export function writeLimits(tree: CgroupTree, path: string, limits: Limits): voi
     writeFileSync(join(cpu, 'cpu.max'), `${quota} ${CPU_PERIOD_US}`);
   } else {
     writeMemoryV1(memory, bytes);
-    // Version 1 counts what sockets hold apart, and not at all without this: the node's share for all sockets is then
-    // any sandbox's.
+    // Version 1 counts socket memory separately, and only with this limit; without it, one sandbox could use up the
+    // node's share for all sockets.
     writeIfThere(join(memory, 'memory.kmem.tcp.limit_in_bytes'), bytes);
     writeFileSync(join(cpu, 'cpu.cfs_quota_us'), quota);
   }
   writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
 }
 
-/** Whether a group that is held to one is held to the other. The disk is no matter of groups. */
+/** Whether two limits mean the same for a group. The disk is not limited by groups. */
 export const sameLimits = (a: Limits, b: Limits): boolean =>
   a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit;
 
-/** Memory with swap may never be less than memory alone: which comes first depends on what is there. */
+/** The limit with swap must never be below the one without, so the order of writes depends on the current values. */
 function writeMemoryV1(group: string, bytes: string): void {
   const limit = join(group, 'memory.limit_in_bytes');
   const withSwap = join(group, 'memory.memsw.limit_in_bytes');
@@ -46,7 +46,7 @@ function writeMemoryV1(group: string, bytes: string): void {
   }
 }
 
-/** What the kernel holds this group to. */
+/** The group's limits as the kernel has them. */
 export function readLimits(tree: CgroupTree, path: string): Omit<Limits, 'diskMb'> {
   const { memory, cpu, pids } = groupsOf(tree, path);
   const read = (group: string, file: string): string => readFileSync(join(group, file), 'utf8').trim();
@@ -56,13 +56,14 @@ export function readLimits(tree: CgroupTree, path: string): Omit<Limits, 'diskMb
   return { cpus: quotaUs / CPU_PERIOD_US, memoryMb: bytes / MEBIBYTE, pidsLimit: Number(read(pids, 'pids.max')) };
 }
 
-/** How often the kernel killed a process of the group for memory; 0 when there is no such group. */
+/** OOM kills in the group; 0 if there is no such group. */
 export async function readOomKills(tree: CgroupTree, path: string): Promise<number> {
   const file = tree.version === 2 ? 'memory.events' : 'memory.oom_control';
   try {
     const text = await readFile(join(tree.controllers.memory, path, file), 'utf8');
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
   } catch {
+    // The group is gone.
     return 0;
   }
 }

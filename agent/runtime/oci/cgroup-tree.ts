@@ -1,24 +1,24 @@
-/** Where the control groups of this machine are: the hierarchies of version 1, or the one of version 2. */
+/** The control groups of this machine: the hierarchies of version 1, or the one of version 2. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 
-/** Processes may be born into a group while others are moved out of it. */
+/** Attempts to empty a group, since processes may fork while others are moved. */
 const MOVES = 10;
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
 
 export interface CgroupTree {
   version: 1 | 2;
-  /** Mount point of the hierarchy of each controller that limits need; all the same in version 2. */
+  /** Mount point of each needed controller's hierarchy; all the same in version 2. */
   controllers: Readonly<Record<Controller, string>>;
-  /** The hierarchies as Docker shows them to a container: below /sys/fs/cgroup, or as that with an empty name. */
+  /** The hierarchies as Docker mounts them in a container: below /sys/fs/cgroup; an empty name means at that path. */
   views: readonly { name: string; kind: string; options: string }[];
   /** Mount points of all hierarchies: a runtime makes a group in each. */
   hierarchies: readonly string[];
 }
 
-/** @throws ServiceError `not_supported` when a controller that limits need is missing. */
+/** @throws ServiceError `not_supported` if a needed controller is missing. */
 export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): CgroupTree {
   const mounts = mountinfo
     .split('\n')
@@ -45,8 +45,8 @@ export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'ut
 }
 
 /**
- * The control groups of this machine, ready to have groups made in them.
- * @throws ServiceError `not_supported` when a controller that limits need is missing, or cannot be handed down.
+ * The control groups of this machine, prepared for creating groups in them.
+ * @throws ServiceError `not_supported` if a needed controller is missing, or cannot be passed down.
  */
 export function openCgroups(): CgroupTree {
   const tree = findCgroups();
@@ -55,12 +55,12 @@ export function openCgroups(): CgroupTree {
 }
 
 /**
- * In a container with a view of its own, the top of what it sees is a group like any other, with the container's processes
- * in it; such a group hands no controllers down. They go into a group below, that of Docker's own image for Docker.
+ * In a container with a private view, the visible top is an ordinary group that holds the container's processes, and
+ * such a group passes no controllers down. Moves them into a group `init` below, as Docker's own image for Docker does.
  * @throws ServiceError `not_supported`.
  */
 export function makeRoom(root: string): void {
-  // The kernel's own top has no such file, and need not be empty.
+  // The kernel's own top group has no such file, and need not be empty.
   if (!existsSync(join(root, 'cgroup.type'))) return;
   try {
     if (!handsDown(root)) enable(root);
@@ -89,7 +89,7 @@ function handsDown(group: string): boolean {
   return CONTROLLERS.every((controller) => handed.includes(controller));
 }
 
-/** Of a hierarchy's mount options, those that say which it is. */
+/** The mount options that name a hierarchy's controllers. */
 function namesOnly(options: string): string {
   const other = ['rw', 'ro', 'xattr', 'clone_children', 'noprefix', 'favordynmods'];
   return options
@@ -107,7 +107,7 @@ function hasControllers(point: string): boolean {
   }
 }
 
-/** Makes a group below one or more that are made too. In version 2 each of those hands its controllers down. */
+/** Creates a group and its parents. In version 2, each parent passes its controllers down. */
 export function makeGroup(tree: CgroupTree, path: string): void {
   if (tree.version === 1) {
     for (const root of new Set(Object.values(tree.controllers))) mkdirSync(join(root, path), { recursive: true });
@@ -123,12 +123,12 @@ export function makeGroup(tree: CgroupTree, path: string): void {
   }
 }
 
-/** In a group with processes of its own it cannot be done; what then misses shows when the limits are written. */
+/** Fails in a group that has processes; writing the limits then shows what is missing. */
 function enable(group: string): void {
   try {
     writeFileSync(join(group, 'cgroup.subtree_control'), CONTROLLERS.map((controller) => `+${controller}`).join(' '));
   } catch {
-    // As said.
+    // See above.
   }
 }
 
@@ -145,7 +145,7 @@ function processesOf(group: string): number[] {
   }
 }
 
-/** Removes the group from all hierarchies. Returns whether it is gone from each: a process may be on its way out still. */
+/** Removes the group from all hierarchies. False if it is not gone from each: a process may still be exiting. */
 export function removeGroup(tree: CgroupTree, path: string): boolean {
   let gone = true;
   for (const root of tree.hierarchies) {
@@ -160,13 +160,13 @@ export function removeGroup(tree: CgroupTree, path: string): boolean {
   return gone;
 }
 
-/** Removes the group itself from each hierarchy where nothing is below it and no process is in it. */
+/** Removes the group from each hierarchy in which it has no children and no processes. */
 export function removeGroupIfEmpty(tree: CgroupTree, path: string): void {
   for (const root of tree.hierarchies) {
     try {
       rmdirSync(join(root, path));
     } catch {
-      // In use, or not there.
+      // In use, or missing.
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A program that is started once and asked many times, a line or more at a time: to start a process stops everything else
- * here for milliseconds.
+ * A program that is started once and asked many times, because starting a process blocks the event loop for
+ * milliseconds. Questions and answers are lines.
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Socket } from 'node:net';
@@ -23,9 +23,9 @@ interface Question {
 interface CoprocessOptions {
   /** For errors. */
   name: string;
-  /** Reads questions, answers them in order, and ends at the end of its input. */
+  /** Reads questions, answers them in order, and exits at the end of its input. */
   command: readonly string[];
-  /** For one question, with all that were asked before it. */
+  /** For one question, including those queued before it. */
   deadlineMs: number;
   /** Whether this line is the last one of an answer. */
   isLast(line: string): boolean;
@@ -36,15 +36,15 @@ export class Coprocess {
   #child: Child | undefined;
   #asked: Question[] = [];
 
-  /** Starts nothing before the first question. */
+  /** The program is started at the first question. */
   constructor(options: CoprocessOptions) {
     this.#options = options;
   }
 
   /**
-   * The lines of the answer, the last one included.
-   * @throws ServiceError `rate_limited`, `deadline_exceeded`, or `internal` when the program ends. The next question starts
-   * another; what became of this one is not known.
+   * The lines of the answer, including the last one.
+   * @throws ServiceError `rate_limited`, `deadline_exceeded`, or `internal` if the program exits. Whether the question
+   * had an effect is then unknown. The next question starts the program again.
    */
   async ask(question: string): Promise<string[]> {
     if (this.#asked.length >= MAX_WAITING) throw new ServiceError('rate_limited', 'too much waits for one program');
@@ -55,13 +55,13 @@ export class Coprocess {
       (this.#child ??= this.#start()).stdin.write(`${question}\n`);
       return await withDeadline({ deadlineMs, what: name }, () => asked.answer.promise);
     } catch (error) {
-      // Answers come in order: without this one, none can be told from another.
+      // Answers come in order, so after a missing one the rest cannot be matched.
       if (this.#asked.includes(asked)) this.close();
       throw error;
     }
   }
 
-  /** Ends the program with all that it has started. What was asked fails. */
+  /** Kills the program and its children. Open questions fail. */
   close(): void {
     const child = this.#child;
     this.#gone(child);
@@ -69,7 +69,7 @@ export class Coprocess {
     try {
       process.kill(-child.pid, 'SIGKILL');
     } catch {
-      // Gone already.
+      // It has exited already.
     }
   }
 
@@ -77,7 +77,7 @@ export class Coprocess {
     const [program = '', ...args] = this.#options.command;
     const child = spawn(program, args, {
       stdio: ['pipe', 'pipe', 'ignore'],
-      // A group of its own: a terminal's Ctrl-C is for us, and what the program starts ends with it.
+      // A process group of its own: a terminal's Ctrl-C must not reach it, and its children can be killed with it.
       detached: true,
       env: TOOL_ENVIRONMENT,
     });
@@ -87,7 +87,7 @@ export class Coprocess {
     createInterface({ input: child.stdout, crlfDelay: Infinity }).on('line', (line) => {
       if (child === this.#child) this.#heard(line);
     });
-    // It keeps nobody alive that has nothing else to do.
+    // It must not keep this process running.
     child.unref();
     for (const pipe of [child.stdin, child.stdout]) (pipe as Socket).unref();
     return child;

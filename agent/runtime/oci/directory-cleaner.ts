@@ -1,4 +1,4 @@
-/** Empties one directory whenever it is told to. */
+/** Empties a directory on request, in a process of its own. */
 import { readdirSync } from 'node:fs';
 import { sleep } from '../../../src/lib/deadline.ts';
 import { Coprocess } from './coprocess.ts';
@@ -14,7 +14,7 @@ export class DirectoryCleaner {
   #rounds: Promise<void> | undefined;
   #asked = false;
 
-  /** Of nothing whose name begins with a dot. */
+  /** Entries whose name begins with a dot are not removed. */
   constructor(dir: string) {
     this.#dir = dir;
     this.#shell = new Coprocess({
@@ -25,19 +25,19 @@ export class DirectoryCleaner {
     });
   }
 
-  /** There is something in the directory. What cannot be removed stays for the next call. */
+  /** Empties the directory in the background. What cannot be removed stays for the next call. */
   clean(): void {
     this.#asked = true;
     this.#rounds ??= this.#work();
   }
 
-  /** Resolves once everything that was there at the last call is gone, and nothing of this runs. */
+  /** Resolves once everything present at the last call is gone and the process has ended. */
   async close(): Promise<void> {
     await this.#rounds;
     this.#shell.close();
   }
 
-  /** Never rejects. What the kernel is about to let go of is a matter of moments. */
+  /** Never rejects. Retries, since a mount or process of a container may be gone a moment later. */
   async #work(): Promise<void> {
     for (let tries = 1; this.#asked || tries <= MAX_TRIES; tries += 1) {
       if (this.#asked) tries = 1;
@@ -54,6 +54,7 @@ export class DirectoryCleaner {
     try {
       return readdirSync(this.#dir).length === 0;
     } catch {
+      // The directory is gone.
       return true;
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Disk limits: a file system of that size for the sandbox's own part. The kernel's quotas would do it without one, where
- * they are built in and the node's disk has them on; a file behind a loop device works everywhere.
+ * Disk limits: a file system of that size, in a file behind a loop device, for the sandbox's own files. Quotas would
+ * need kernel and file system support; this works everywhere.
  */
 import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { Coprocess } from './coprocess.ts';
 const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
 
-/** Reads a word, and then as many lines as it needs. */
+/** Reads a command word, then one line per argument. */
 const SCRIPT = `
 while read -r what; do
   case "$what" in
@@ -31,7 +31,7 @@ export class Disks {
   readonly #dir: string;
   readonly #templates: string;
   readonly #making = new Map<number, Promise<string>>();
-  /** For what is done for each sandbox. */
+  /** Runs the per-sandbox commands. */
   readonly #shell = new Coprocess({
     name: 'the mounting of disks',
     command: ['sh', '-c', SCRIPT],
@@ -39,7 +39,7 @@ export class Disks {
     isLast: (line) => line.startsWith('status '),
   });
 
-  /** `dir` is a mount point from which mounts spread into the blanks. */
+  /** `dir` is a shared mount point: mounts below it propagate into the blanks. */
   private constructor(dir: string, templates: string) {
     this.#dir = dir;
     this.#templates = templates;
@@ -60,14 +60,14 @@ export class Disks {
     return new Disks(dir, templates);
   }
 
-  /** Where mounts are made that blanks see. */
+  /** The directory whose mounts blanks see. */
   get dir(): string {
     return this.#dir;
   }
 
   /**
-   * Makes a file system of so many MiB in `file` and mounts it for as long as it takes to hand it to a blank.
-   * @returns the mount point; give it back with `release` once the sandbox has it.
+   * Creates a file system of `sizeMb` MiB in `file` and mounts it where blanks see it.
+   * @returns the mount point; call `release` once the sandbox has it.
    */
   async mount(id: string, file: string, sizeMb: number): Promise<string> {
     if (sizeMb < MIN_DISK_MB) throw new ServiceError('invalid_request', `a disk must be at least ${MIN_DISK_MB} MiB`);
@@ -80,7 +80,7 @@ export class Disks {
     return point;
   }
 
-  /** The sandbox keeps the file system; nothing else does. The loop device goes with the sandbox. */
+  /** Unmounts it here; the sandbox keeps it. The loop device disappears with the sandbox. */
   async release(id: string): Promise<void> {
     const point = join(this.#dir, id);
     if (!existsSync(point)) return;
@@ -88,10 +88,10 @@ export class Disks {
     await rm(point, { recursive: true, force: true });
   }
 
-  /** `empty`: no container is left. A living blank would not see the mounts of a later agent. */
+  /** `empty`: no container is left. Otherwise the mount point stays, or blanks would not see a later agent's mounts. */
   async close(empty: boolean): Promise<void> {
     this.#shell.close();
-    // Lazily: a container that is dying may hold the mount for a moment longer.
+    // Lazy: a dying container may hold the mount a moment longer.
     if (empty) await tool('umount', ['--lazy', this.#dir]).catch(() => undefined);
   }
 
@@ -102,7 +102,7 @@ export class Disks {
     throw new ServiceError('internal', `a disk could not be made: ${lines.slice(0, -1).join(' ').slice(0, 500)}`);
   }
 
-  /** An empty file system, made once for each size: a copy takes no time, since there is next to nothing in it. */
+  /** An empty file system per size, made once: copying its sparse file takes next to no time. */
   #template(sizeMb: number): Promise<string> {
     const known = this.#making.get(sizeMb);
     if (known !== undefined) return known;
@@ -117,7 +117,7 @@ export class Disks {
     if (existsSync(path)) return path;
     await writeFile(`${path}.new`, '', { mode: 0o600 });
     await truncate(`${path}.new`, sizeMb * MEBIBYTE);
-    // No journal: nothing of a sandbox outlives the machine.
+    // No journal: nothing of a sandbox survives a reboot.
     await tool('mkfs.ext4', ['-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard', `${path}.new`]);
     await rename(`${path}.new`, path);
     return path;
@@ -128,7 +128,7 @@ async function tool(name: string, args: readonly string[]): Promise<void> {
   await runTool(name, args, { deadlineMs: TOOL_MS });
 }
 
-/** Deepest first, with `dir` itself. */
+/** Mount points below `dir` and `dir` itself, deepest first. */
 export function mountPointsBelow(dir: string, mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string[] {
   return mountinfo
     .split('\n')

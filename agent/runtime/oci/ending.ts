@@ -1,4 +1,4 @@
-/** The end of a container's processes and control groups. */
+/** Ends a container's processes and removes its control groups. */
 import { sleep } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { processesIn, removeGroup, type CgroupTree } from './cgroup-tree.ts';
@@ -9,9 +9,9 @@ const FIRST_PAUSE_MS = 1;
 const LONGEST_PAUSE_MS = 50;
 
 /**
- * Kills and waits. The kernel ends all processes of a process namespace with its first one, and that one is gone only when
- * the others are; what is in the group without being in the namespace is killed by itself.
- * @throws ServiceError `deadline_exceeded` when something does not die.
+ * Kills and waits. When process 1 of a PID namespace dies, the kernel kills the others, and it is gone only when they
+ * are. Processes in the group but not in the namespace are killed individually.
+ * @throws ServiceError `deadline_exceeded` if something does not die.
  */
 export async function endProcesses(tree: CgroupTree, cgroup: string, first: ProcessId | undefined): Promise<void> {
   if (first !== undefined) killProcess(first);
@@ -29,7 +29,7 @@ export async function endProcess(process: ProcessId): Promise<void> {
   await poll(() => !isAlive(process), 'the end of a process');
 }
 
-/** @throws ServiceError `deadline_exceeded` when the kernel does not let go of it. */
+/** @throws ServiceError `deadline_exceeded` if the kernel does not release it. */
 export async function endGroup(tree: CgroupTree, cgroup: string): Promise<void> {
   await poll(() => removeGroup(tree, cgroup), 'the removal of a control group');
 }

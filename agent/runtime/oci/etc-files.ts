@@ -2,7 +2,7 @@
 
 export const ETC_FILES = ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'] as const;
 
-/** As Docker's, with the sandbox's own name on the loopback. Without a network there is no one to ask for a name. */
+/** Like Docker's, with the sandbox's name on the loopback. Without a network there are no name servers. */
 export function etcFiles(hostname: string, resolvers: readonly string[]): { path: string; text: string }[] {
   const [hostnameFile, hostsFile, resolversFile] = ETC_FILES;
   const hosts = [

@@ -1,4 +1,4 @@
-/** Who wants to hear of containers that ended. What one of them throws reaches none of the others. */
+/** Listeners for containers that ended. An error of one does not affect the others. */
 import type { Logger } from '../../../src/lib/logger.ts';
 
 export type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;

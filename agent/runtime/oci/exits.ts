@@ -1,8 +1,8 @@
-/** Notices when a container's first process is gone: nobody tells, since it is a child of none of ours. */
+/** Polls for the end of containers' first processes: they are not children of the agent, so no signal reports it. */
 import { isAlive, seemsAlive, type ProcessId } from './pids.ts';
 
 const LOOK_EVERY_MS = 200;
-/** Of so many each time it is made sure that the number is still theirs. */
+/** How many are checked for pid reuse at each look. */
 const SURE_EACH_LOOK = 4;
 
 export class Exits {
@@ -11,7 +11,7 @@ export class Exits {
   #timer: NodeJS.Timeout | undefined;
   #sure: Iterator<[string, ProcessId]> | undefined;
 
-  /** `gone` is called once for each, and must not throw. */
+  /** `gone` is called once per container, and must not throw. */
   constructor(gone: (id: string) => void) {
     this.#gone = gone;
   }
@@ -21,7 +21,7 @@ export class Exits {
     this.#timer ??= setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
   }
 
-  /** Its end is nobody's surprise from now on. */
+  /** Stops watching it. */
   forget(id: string): void {
     this.#watched.delete(id);
     if (this.#watched.size === 0) this.close();

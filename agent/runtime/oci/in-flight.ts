@@ -1,8 +1,8 @@
-/** What is being done to containers, one thing at a time to each, for whoever must not come in between. */
+/** Tracks the operation in progress on each container, for callers that must wait for its end. */
 export class InFlight {
   readonly #settled = new Map<string, Promise<void>>();
 
-  /** Resolves or rejects as `work` does. */
+  /** Tracks `work`. Resolves or rejects as it does. */
   async run<T>(id: string, work: Promise<T>): Promise<T> {
     const settled = work.then(
       () => undefined,
@@ -16,12 +16,12 @@ export class InFlight {
     }
   }
 
-  /** Resolves once nothing is being done to this one, however it ended. */
+  /** Resolves once the container's operation is over, however it ended. */
   async over(id: string): Promise<void> {
     await this.#settled.get(id);
   }
 
-  /** Resolves once all that is being done now has ended. */
+  /** Resolves once all current operations are over. */
   async allOver(): Promise<void> {
     await Promise.all(this.#settled.values());
   }

@@ -1,6 +1,6 @@
 /**
- * The agent's end of a nursery: one container that the OCI runtime prepares, in which boxinit makes blanks by cloning
- * itself. One question a line, one answer a line.
+ * The agent's end of a nursery: a container prepared by the OCI runtime, in which boxinit makes blanks by cloning
+ * itself. One request and one answer per line (docs/adr/0006).
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -31,17 +31,17 @@ export interface NurseryDeps {
   log: Logger;
 }
 
-/** Paths as the blank sees them. */
+/** Paths are as the blank sees them. */
 interface ForkOptions {
   socket: string;
   token: string;
-  /** What the sandbox will write into, and files that every claim writes there: the blank makes them while it waits. */
+  /** The sandbox's upper directory, and files that every claim needs there: the blank creates them while it waits. */
   upper: string;
   files: readonly string[];
 }
 
 export class Nursery {
-  /** The control group in which blanks get theirs. */
+  /** The control group that holds those of its blanks. */
   readonly group: string;
   readonly #socket: net.Socket;
   readonly #process: ProcessId;
@@ -58,7 +58,7 @@ export class Nursery {
     socket.once('close', () => this.#ended());
   }
 
-  /** Starts one. @throws ServiceError; nothing of it is left behind. */
+  /** Starts a nursery. @throws ServiceError; nothing is left behind. */
   static async start(deps: NurseryDeps): Promise<Nursery> {
     const { place, tree, cli, log } = deps;
     removeOldNurseries(tree, place);
@@ -94,7 +94,7 @@ export class Nursery {
       removeOldNurseries(tree, place);
       throw error;
     } finally {
-      // It has called, or it never will.
+      // It has connected, or the start has failed.
       server.close();
       await cli.forget(id);
       await rm(dir, { recursive: true, force: true });
@@ -105,7 +105,7 @@ export class Nursery {
     return this.#over;
   }
 
-  /** The process id, as this process counts, of a new blank in the making. @throws ServiceError. */
+  /** Starts a blank. Returns its pid in this process's namespace. @throws ServiceError. */
   async fork(id: string, options: ForkOptions): Promise<number> {
     if (this.#over) throw new ServiceError('internal', 'the nursery has ended');
     const answer = Promise.withResolvers<number>();
@@ -118,7 +118,7 @@ export class Nursery {
     }
   }
 
-  /** Resolves once its process is gone. Its children live on. */
+  /** Resolves once its process is gone. Its blanks continue. */
   async close(): Promise<void> {
     this.#socket.destroy();
     this.#ended();
@@ -152,7 +152,7 @@ interface GroupDir {
   inside: string;
 }
 
-/** The directories of control groups in which blanks get theirs: on the host, and in the nursery. */
+/** The directories in which blanks' control groups are created, as the host and as the nursery see them. */
 function groupDirs(tree: CgroupTree, group: string): GroupDir[] {
   const roots = [...new Set(Object.values(tree.controllers))];
   return roots.map((root) => ({ outside: join(root, group), inside: join(INSIDE.groups, basename(root)) }));

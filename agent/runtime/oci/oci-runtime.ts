@@ -1,4 +1,4 @@
-/** Containers without a daemon: blanks that take any image of the node in about a millisecond. */
+/** The runtime `oci`: blanks, without a daemon, that take any image on the node in milliseconds (docs/adr/0006). */
 import { join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -101,7 +101,7 @@ export class OciRuntime implements ContainerRuntime {
       this.#ownDir(box.id, limits.diskMb),
       online ? network.connect(box.id, boxes.dirOf(box.id), box.pid) : undefined,
     );
-    // A boxinit of an earlier version cannot do it itself.
+    // An earlier version of boxinit cannot set up its interface itself.
     if (card !== undefined && supervisor.hello.cards !== true) await network.setUp(card, box.pid);
     const message = {
       op: 'claim',
@@ -117,7 +117,7 @@ export class OciRuntime implements ContainerRuntime {
     if (limits.diskMb !== null) await disks.release(box.id);
   }
 
-  /** Most sandboxes want what blanks are made with, and pay nothing for it at their claim. */
+  /** Writes the limits, unless they are those that blanks are made with, as for most sandboxes. */
   #holdTo(box: Box, limits: Limits): void {
     if (box.limits !== null && sameLimits(box.limits, limits)) return;
     box.limits = null;
@@ -125,7 +125,7 @@ export class OciRuntime implements ContainerRuntime {
     box.limits = limits;
   }
 
-  /** As the blank sees it: the directory that holds what the sandbox writes. */
+  /** The sandbox's own directory, as the blank sees it. */
   async #ownDir(id: string, diskMb: number | null): Promise<string> {
     const { boxes, disks, place } = this.#deps;
     const dir = boxes.dirOf(id);
@@ -133,7 +133,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async destroy(id: string): Promise<void> {
-    // What is being started has a process that is not known yet.
+    // A container that is being started has a process that is not known yet.
     await this.#launching.over(id);
     await this.#end(id);
   }
@@ -144,7 +144,7 @@ export class OciRuntime implements ContainerRuntime {
     const groups = box === undefined ? possibleGroups(tree, place, id) : [box.cgroup];
     this.#exits.forget(id);
     for (const group of groups) await endProcesses(tree, group, box);
-    // One that was under way fails now, and may have mounted a disk or laid a cable a moment ago.
+    // A claim in progress fails now, but may have mounted a disk or created a veth pair.
     await this.#claiming.over(id);
     if (box?.by !== 'nursery') await this.#deps.cli.forget(id);
     for (const group of groups) await endGroup(tree, group);
@@ -177,7 +177,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#listeners.clear();
     const { boxes, blanks, network, disks } = this.#deps;
     await blanks.close();
-    // What is being started fails now, and takes its things away.
+    // Starts in progress fail now, and clean up.
     await this.#launching.allOver();
     await network.close();
     await disks.close(!boxes.ids().some((id) => this.#lives(id)));
@@ -186,7 +186,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#deps.pastAgents.close();
   }
 
-  /** The process that a container is, as the kernel counts: for tests and operators. */
+  /** A container's process; for tests and operators. */
   processOf(id: string): Box | undefined {
     return this.#deps.boxes.get(id);
   }
@@ -202,8 +202,8 @@ export class OciRuntime implements ContainerRuntime {
 }
 
 /**
- * Nobody may take a container away while one of them goes on.
- * @throws what the first of them throws, once both are over.
+ * Waits for both, even if one fails: a container must not be destroyed while the other continues.
+ * @throws the first error, once both are over.
  */
 async function bothOver<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
   await Promise.allSettled([a, b]);

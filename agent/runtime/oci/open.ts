@@ -1,4 +1,4 @@
-/** The node-native runtime on the machine at hand. */
+/** Opens the runtime `oci`. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
@@ -20,7 +20,7 @@ import { sweep } from './sweep.ts';
 import { CLAIM_CALLS } from './spec.ts';
 import { tryOne } from './trial.ts';
 
-/** @throws ServiceError `not_supported` that says what this machine lacks. */
+/** @throws ServiceError `not_supported` that says what is missing. */
 export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime> {
   const path = await findProgram(config.oci?.program ?? 'runc');
   for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);

@@ -1,25 +1,25 @@
 /**
- * Control groups of agents that are no more: who is killed leaves them, and where its data directory is gone too no later
- * agent clears them away as its own. A group that another agent has made a moment ago is as empty as one that everybody has
- * forgotten: so only what was there and empty at two looks goes, and what an agent lacks of it, it makes again.
+ * Removes control groups of agents that no longer exist. A killed agent leaves its groups; if its data directory is
+ * gone too, no later agent removes them as its own. Since a group that another agent has just created is empty as well,
+ * only groups that were empty at two looks are removed, and an agent that misses one creates it again.
  */
 import { rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { directoriesOf, groupsBelow, processesIn, type CgroupTree } from './cgroup-tree.ts';
 
-/** Longer than it takes a container to enter the group that was made for it. */
+/** Longer than a container takes to enter its new group. */
 const PATIENCE_MS = 60_000;
 
 interface PastAgentsOptions {
   tree: CgroupTree;
-  /** The control group of this agent, beside which are those of others. */
+  /** This agent's control group; those of other agents are beside it. */
   own: string;
   patienceMs?: number;
 }
 
 export class PastAgents {
   readonly #options: PastAgentsOptions;
-  /** By group of an agent: directories, deepest first. */
+  /** Empty directories by agent group, deepest first. */
   #empty = new Map<string, string[]>();
   #since = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -28,7 +28,7 @@ export class PastAgents {
     this.#options = options;
   }
 
-  /** Looks, and once more when the time has come. */
+  /** Looks now, and a second time after `PATIENCE_MS`. */
   start(): void {
     this.#since = performance.now();
     this.#empty = this.#look();
@@ -65,6 +65,6 @@ function removeIfUnused(directory: string): void {
   try {
     rmdirSync(directory);
   } catch {
-    // Gone, or of use again.
+    // Already removed, or in use again.
   }
 }

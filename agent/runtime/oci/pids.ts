@@ -1,17 +1,17 @@
-/** Processes told apart for good: a number alone is given to another process after a while. */
+/** Process identity: a pid with its start time, because the kernel reuses pids. */
 import { readFileSync } from 'node:fs';
 
 export interface ProcessId {
   pid: number;
-  /** When it began, in clock ticks since the machine started. */
+  /** In clock ticks since boot. */
   startTime: number;
 }
 
-/** Undefined when there is none, or only its remains that nobody has collected. */
+/** Undefined if there is no such process, or only a zombie. */
 export function identify(pid: number): ProcessId | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name in the parentheses may hold anything.
+    // The name in parentheses may contain anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
     return { pid, startTime: Number(fields[19]) };
@@ -24,7 +24,7 @@ export function isAlive(process: ProcessId): boolean {
   return identify(process.pid)?.startTime === process.startTime;
 }
 
-/** Cheap, and wrong when the number has gone to another process. */
+/** Cheap, but wrong if the pid has been reused. */
 export function seemsAlive({ pid }: ProcessId): boolean {
   try {
     process.kill(pid, 0);
@@ -34,7 +34,7 @@ export function seemsAlive({ pid }: ProcessId): boolean {
   }
 }
 
-/** Nothing happens when it is gone. */
+/** No effect if it is gone. */
 export function killProcess(target: ProcessId): void {
   if (isAlive(target)) killPid(target.pid);
 }
@@ -44,6 +44,6 @@ export function killPid(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // Gone already.
+    // It is gone.
   }
 }

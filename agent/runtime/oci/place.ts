@@ -1,4 +1,4 @@
-/** Where everything of one agent is: told from another agent's by its data directory. */
+/** Directories, control groups and names of one agent, all derived from its data directory. */
 import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,36 +6,36 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Seccomp } from './seccomp.ts';
 import { INSIDE } from './spec.ts';
 
-/** Of all agents, in every hierarchy of control groups. */
+/** The control group of all agents, in every hierarchy. */
 const GROUP = 'millibox';
 
 export interface Place {
   dataDir: string;
-  /** Images of this node, each unpacked. */
+  /** The unpacked images of this node. */
   imagesDir: string;
-  /** A shared mount point, through which blanks are handed file systems of a size. */
+  /** A shared mount point through which blanks get their limited disks. */
   disksDir: string;
   boxinitPath: string;
-  /** What is ours below the data directory. */
+  /** The runtime's part of the data directory. */
   ociDir: string;
-  /** The root of every blank: mount points, and nothing else. Shared by all, read-only. */
+  /** The root of every blank: mount points only, shared read-only. */
   rootDir: string;
   seccomp: Seccomp;
-  /** Tells this agent's things from another's. */
+  /** Distinguishes this agent's names from another's. */
   tag: string;
   /** The control group of this agent, without a leading slash. */
   group: string;
-  /** The group that holds those of containers that the runtime starts one by one. */
+  /** Parent group of the containers that the runtime starts itself. */
   boxesGroup: string;
-  /** Of such a container. */
+  /** The group of such a container. */
   boxGroup(id: string): string;
-  /** Of a nursery; it holds those of its blanks. */
+  /** The group of a nursery, parent of its blanks' groups. */
   nurseryGroup(id: string): string;
   /** A path below the directories of data or images as a blank sees it. */
   inside(path: string): string;
 }
 
-/** Tells an agent's things from another's. */
+/** Distinguishes an agent's names from another's. */
 export const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
 
 /** The control group of an agent, without a leading slash. */

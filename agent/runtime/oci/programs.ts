@@ -1,4 +1,4 @@
-/** Programs of this machine. */
+/** Looks up installed programs. */
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -9,7 +9,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const VERSION_MS = 10_000;
 const run = promisify(execFile);
 
-/** The path of a program that is installed. @throws ServiceError `not_supported`. */
+/** The path of an installed program. @throws ServiceError `not_supported`. */
 export async function findProgram(name: string): Promise<string> {
   const places = name.includes('/') ? [name] : PATH.split(delimiter).map((dir) => join(dir, name));
   for (const path of places) {
@@ -22,7 +22,7 @@ export async function findProgram(name: string): Promise<string> {
   throw new ServiceError('not_supported', `there is no ${name} on this machine`);
 }
 
-/** What it says of its version. @throws ServiceError `not_supported` when it is there and cannot run here. */
+/** The output of `--version`. @throws ServiceError `not_supported` if the program cannot run here. */
 export async function mustRun(program: string): Promise<string> {
   try {
     return (await run(program, ['--version'], { timeout: VERSION_MS })).stdout;

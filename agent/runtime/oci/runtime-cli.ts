@@ -10,7 +10,7 @@ const COMMAND_MS = 60_000;
 const TOLD_BYTES = 2_000;
 
 interface CommandOptions {
-  /** Takes what the runtime says, and later what the container's first process says. */
+  /** Receives the runtime's output, and later that of the container's first process. */
   logPath: string;
   signal?: AbortSignal | undefined;
   deadlineMs?: number;
@@ -23,8 +23,8 @@ export class RuntimeCli {
   readonly #global: readonly string[];
 
   /**
-   * `stateDir`: where the runtime keeps what it knows of its containers. `flags`: those before the command. `through`: a
-   * program that runs the one that its last arguments name.
+   * `stateDir`: the runtime's own records of containers. `flags`: those before the command. `through`: a wrapper
+   * program that runs the command in its last arguments.
    */
   constructor(program: string, stateDir: string, flags: readonly string[] = [], through: readonly string[] = []) {
     this.program = program;
@@ -34,14 +34,14 @@ export class RuntimeCli {
   }
 
   /**
-   * Creates and starts a container that does not depend on this process; it may outlive it.
-   * @throws ServiceError `internal` with what the runtime said.
+   * Creates and starts a container that is independent of this process and may outlive it.
+   * @throws ServiceError `internal` with the runtime's output.
    */
   async run(id: string, bundle: string, pidFile: string, options: CommandOptions): Promise<void> {
     await this.#command(['run', '--detach', '--bundle', bundle, '--pid-file', pidFile, id], options);
   }
 
-  /** Creates a container, as `run` does, that waits for its `start`. @throws ServiceError `internal` as `run`. */
+  /** Creates a container that waits for `start`. @throws ServiceError `internal` as `run`. */
   async create(id: string, bundle: string, pidFile: string, options: CommandOptions): Promise<void> {
     await this.#command(['create', '--bundle', bundle, '--pid-file', pidFile, id], options);
   }
@@ -51,22 +51,22 @@ export class RuntimeCli {
     await this.#command(['start', id], options);
   }
 
-  /** Forgets a container whose processes and control groups are gone; knows nothing of one that never was. */
+  /** Removes the runtime's record of a container whose processes and control groups are gone. */
   async forget(id: string): Promise<void> {
-    // What its own `delete` would do after that, without the start of a program. The first is the directory of runc and
-    // crun, the others are files of runsc, whose `delete` would take more than a second.
+    // The same as the program's `delete` would remove, without starting it. The first is the directory of runc and
+    // crun, the others are files of runsc, whose `delete` takes more than a second.
     const notes = [id, `${id}_sandbox:${id}.state`, `${id}_sandbox:${id}.lock`, `runsc-${id}.sock`];
     for (const note of notes) await rm(join(this.#stateDir, note), { recursive: true, force: true });
   }
 
-  /** Ids of the containers that the runtime has a note of. */
+  /** Ids of the containers that the runtime has a record of. */
   async remembered(): Promise<string[]> {
     return await readdir(this.#stateDir).catch(() => []);
   }
 
   async #command(args: readonly string[], options: CommandOptions): Promise<void> {
     const { logPath, signal, deadlineMs = COMMAND_MS } = options;
-    // A file, not a pipe: the container inherits it, and a pipe would stay open for as long as it lives.
+    // A file, not a pipe: the container inherits it, and would keep a pipe open for as long as it lives.
     const log = openSync(logPath, 'a', 0o600);
     try {
       await withDeadline({ deadlineMs, signal, what: this.program }, async (linked) => {
@@ -74,7 +74,7 @@ export class RuntimeCli {
         const [file = '', ...rest] = [...this.#through, this.program, ...this.#global, ...args];
         const child = spawn(file, rest, {
           stdio: ['ignore', log, log],
-          // Neither the terminal's signals nor the end of this process reach the container.
+          // Keeps the terminal's signals and the end of this process from the container.
           detached: true,
           env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
           cwd: '/',

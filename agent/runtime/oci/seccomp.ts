@@ -1,4 +1,4 @@
-/** The well-known default system call profile, as the distribution ships it, in the form that OCI runtimes take. */
+/** Converts the distribution's default system call profile to the form of OCI runtimes. */
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -38,15 +38,15 @@ export interface Seccomp {
   syscalls: SeccompRule[];
 }
 
-/** How the profile and Node name processors. */
+/** Processor names: Node's, and the profile's two. */
 const PROCESSORS: Partial<Record<string, { arch: string; tag: string }>> = {
   x64: { arch: 'SCMP_ARCH_X86_64', tag: 'amd64' },
   arm64: { arch: 'SCMP_ARCH_AARCH64', tag: 'arm64' },
 };
 
 /**
- * What the profile means for a container with these capabilities, with `extra` calls let through: those that a claim
- * needs, which boxinit closes at its end.
+ * The profile for a container with these capabilities, plus `extra` calls that a claim needs; boxinit forbids those at
+ * the end of the claim.
  * @throws ServiceError `not_supported` for a processor that the profile does not know.
  */
 export function seccompFor(
@@ -94,7 +94,7 @@ function readProfile(): unknown {
     try {
       return JSON.parse(readFileSync(path, 'utf8')) as unknown;
     } catch {
-      // The next place.
+      // Try the next path.
     }
   }
   throw new ServiceError(

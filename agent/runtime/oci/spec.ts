@@ -1,11 +1,11 @@
-/** What an OCI runtime is told of a blank: namespaces and kernel file systems as Docker's, and no file system of an image. */
+/** The OCI configuration of a blank: Docker's namespaces and kernel file systems, but no image. */
 import { CAPABILITIES } from '../capabilities.ts';
 import type { Seccomp } from './seccomp.ts';
 
-/** What mounting an image takes, given up at the end of the claim. */
+/** Capabilities for mounting an image, dropped at the end of the claim. */
 const CLAIM_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN', 'CAP_MKNOD'] as const;
 
-/** System calls of the claim that the default profile does not let through. */
+/** System calls of the claim that the default profile forbids. */
 export const CLAIM_CALLS = [
   'mount',
   'umount2',
@@ -17,7 +17,7 @@ export const CLAIM_CALLS = [
   'clone3',
 ] as const;
 
-/** Docker's. */
+/** The same as Docker's. */
 export const MASKED_PATHS = [
   '/proc/asound',
   '/proc/acpi',
@@ -36,11 +36,11 @@ export const READONLY_PATHS = [
   '/proc/irq',
   '/proc/sys',
   '/proc/sysrq-trigger',
-  // Not Docker's. In its files root could make boxinit the first to be killed when memory is short.
+  // Not in Docker's list. Through it, root could make boxinit the OOM killer's first victim.
   '/proc/1',
 ];
 
-/** Where a blank finds boxinit and the agent's directories. All are out of every tree after the claim. */
+/** Where boxinit and the agent's directories are mounted in a blank. After the claim none of them is visible. */
 export const INSIDE = {
   boxinit: '/.millibox/boxinit',
   data: '/.millibox/data',
@@ -72,8 +72,8 @@ export function blankSpec(options: BlankSpec): object {
 }
 
 /**
- * A nursery sees the host's processes, so that it can name its children, and the control groups of its agent, so that
- * they can enter theirs. It has no /sys: each child mounts its own.
+ * A nursery shares the host's PID namespace, so that it can report its children's pids, and sees its agent's control
+ * groups, so that they can enter theirs. It has no /sys: each child mounts its own.
  */
 export function nurserySpec(options: BlankSpec & { groups: { outside: string; inside: string }[] }): object {
   const groups = options.groups.map(({ outside, inside }) =>
@@ -114,7 +114,7 @@ function spec(options: BlankSpec, { mounts, namespaces, maskedPaths, readonlyPat
       bind(options.boxinitPath, INSIDE.boxinit, ['ro', 'nosuid', 'nodev']),
       bind(options.dataDir, INSIDE.data, ['rw', 'nosuid', 'nodev']),
       bind(options.imagesDir, INSIDE.images, ['ro', 'nosuid', 'nodev']),
-      // What is mounted there later shows in a blank, and what is taken away goes.
+      // rslave: mounts and unmounts there propagate into the blank.
       bind(options.disksDir, INSIDE.disks, ['rw', 'nosuid', 'nodev', 'rslave']),
     ],
     linux: {
@@ -163,5 +163,5 @@ const KERNEL_MOUNTS = [
   },
 ];
 
-/** Docker's: nodes may be made, and opened only if harmless. The runtime adds null, zero, tty, random and the like. */
+/** Docker's rule: no device may be opened. The runtime adds null, zero, tty, random and the like. */
 const DEVICE_RULES = [{ allow: false, access: 'rwm' }];

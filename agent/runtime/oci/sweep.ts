@@ -1,4 +1,4 @@
-/** What an earlier agent of this data directory left half-made, removed at the start of the next: processes, groups, files. */
+/** At start-up, removes what an earlier agent of this data directory left half-made: processes, groups, files. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Boxes } from './boxes.ts';
@@ -9,8 +9,8 @@ import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 
 /**
- * Boxes that came to life are not touched, dead or alive: they are listed, and whoever knows the sandboxes decides. Of one
- * that did not, nobody has heard.
+ * Started boxes are not touched, dead or alive: they are listed and left to adoption. Nobody has been told of boxes
+ * that were never started.
  */
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
   const { place, boxes, tree, cli } = deps;

@@ -1,6 +1,6 @@
 /**
- * One blank, made, claimed and ended, before a node says that it can do this: programs that are installed may still not be
- * allowed to make a container here, and not every file system can be the upper part of an overlay.
+ * Makes, claims and ends one blank before the node accepts sandboxes: installed programs may still lack the rights to
+ * make a container here, and not every file system can be the upper layer of an overlay.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
@@ -28,7 +28,7 @@ export interface TrialDeps {
   log: Logger;
 }
 
-/** @throws ServiceError `not_supported` with the reason; the runtime is closed then, and nothing is left of it. */
+/** @throws ServiceError `not_supported` with the reason; the runtime is then closed, and nothing is left behind. */
 export async function tryOne(deps: TrialDeps): Promise<void> {
   const { runtime, place } = deps;
   const id = `mbx-trial-${randomBytes(6).toString('hex')}`;

@@ -1,4 +1,4 @@
-/** Addresses of the sandboxes of one agent, each given to one at a time. */
+/** Allocates the addresses of an agent's sandboxes. */
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { dotted, sizeOf, type Range } from './ranges.ts';
 
@@ -16,7 +16,10 @@ export class Addresses {
     this.#size = sizeOf(range.prefix);
   }
 
-  /** The one that was given back longest ago, so that a connection of the last holder meets nobody. @throws ServiceError `capacity_exhausted`. */
+  /**
+   * The least recently used address, so that connections of its last holder have ended.
+   * @throws ServiceError `capacity_exhausted`.
+   */
   take(): string {
     for (let tried = RESERVED; tried < this.#size - 1; tried += 1) {
       const host = this.#next;
@@ -28,7 +31,7 @@ export class Addresses {
     throw new ServiceError('capacity_exhausted', 'all addresses of this node are in use');
   }
 
-  /** Of a sandbox that was here before this agent. */
+  /** Marks the address of an earlier agent's sandbox as used. */
   adopt(address: string): void {
     this.#used.add(this.#hostOf(address));
   }

@@ -1,6 +1,6 @@
 /**
- * Looks after the rules for as long as sandboxes depend on them: a firewall that is set anew takes ours with it, and then
- * everything would be open.
+ * Restores the firewall rules while sandboxes depend on them: reloading a firewall removes them, which would open
+ * everything.
  */
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { Coprocess } from '../coprocess.ts';
@@ -9,8 +9,8 @@ import { inNetworkOf, IPTABLES } from './tools.ts';
 const DEADLINE_MS = 20_000;
 
 /**
- * What is missing: our table, or where Docker has its chain, our words in it; or the way out, when something was let pass
- * and nothing has left. `$0` is the table, `$1` the bridge.
+ * Prints what is missing: our table; our rules in Docker's chain, if that exists; or the way out, if connections were
+ * accepted and none has left. `$0` is the table, `$1` the bridge.
  */
 const SCRIPT = `
 accepts() { $1 -w -C DOCKER-USER "$2" "$3" -j ACCEPT; }
@@ -33,9 +33,9 @@ interface GuardOptions {
   bridge: string;
   uplinkPid: number | undefined;
   everyMs: number;
-  /** The whole table was taken away. What it has counted is lost: not to be called for less. */
+  /** Sets up the whole table, which was removed. Resets its counters. */
   rebuild(): Promise<void>;
-  /** Another's rules have come that would drop what ours let pass. */
+  /** Adds our rules to Docker's chain, which would drop what ours accept. */
   letThrough(): Promise<void>;
   log: Logger;
 }
@@ -59,7 +59,7 @@ export class Guard {
     });
   }
 
-  /** Again: nothing changes. */
+  /** Idempotent. */
   start(): void {
     this.#timer ??= setInterval(() => {
       this.check().catch((error: unknown) => {
@@ -69,12 +69,12 @@ export class Guard {
     }, this.#options.everyMs).unref();
   }
 
-  /** Resolves once everything is there. @throws ServiceError when it cannot be looked at or put back. */
+  /** Resolves once all rules are in place. @throws ServiceError if they cannot be read or restored. */
   async check(): Promise<void> {
     await (this.#looking ??= this.#look().finally(() => (this.#looking = undefined)));
   }
 
-  /** Resolves once it does nothing any more. */
+  /** Stops; resolves once a check in progress is over. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
@@ -93,7 +93,7 @@ export class Guard {
     log.warn({ table }, "the rules of the sandboxes' network had been taken away");
   }
 
-  /** Once, until it is well again: which firewall it is, nobody can know but the operator. */
+  /** Warns once per outage: only the operator can know which firewall drops the traffic. */
   #tell(noWay: boolean): void {
     const { bridge, log } = this.#options;
     if (noWay && !this.#told) {

@@ -1,12 +1,12 @@
-/** `ip`, running for as long as there are cables to lay, in the network namespace of the uplink. */
+/** A long-running `ip -batch` in the uplink's network namespace. */
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { Coprocess } from '../coprocess.ts';
 import { inNetworkOf } from './tools.ts';
 
 const DEADLINE_MS = 20_000;
-/** Asked behind everything else: its answer is one line, and says that what came before is over. */
+/** Sent last: its one-line answer shows that the commands before it are done. */
 const LAST = 'link show dev lo';
-/** With the errors among the answers, so that they come in the order in which they happened. */
+/** Errors are mixed with the answers, so that both are in order. */
 const SCRIPT = 'exec ip -force -oneline -batch - 2>&1';
 
 export class Ip {
@@ -22,8 +22,8 @@ export class Ip {
   }
 
   /**
-   * All of them in order, each whether or not the one before it could be done.
-   * @throws ServiceError `internal` with the words of `ip`, or as `Coprocess.ask`.
+   * Runs all commands in order, even if one fails.
+   * @throws ServiceError `internal` with the message of `ip`, or as `Coprocess.ask`.
    */
   async run(commands: readonly string[]): Promise<void> {
     const lines = await this.#companion.ask([...commands, LAST].join('\n'));

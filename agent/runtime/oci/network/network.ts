@@ -1,6 +1,6 @@
 /**
- * The network of sandboxes that may reach the Internet: one bridge of the agent's own, made when the first of them is
- * claimed, and a cable from it into each. A sandbox without a network has nothing to do with any of this.
+ * The network of sandboxes with `internet`: one bridge per agent, made when the first of them is claimed, and a veth
+ * pair (a cable) from it into each. The end in the sandbox is its card.
  */
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -19,17 +19,17 @@ import { ruleset, shareRules } from './rules.ts';
 import { IPTABLES, runInNetworkOf } from './tools.ts';
 
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
-/** A bridge has room for 1,023 cables. */
+/** A bridge has 1,023 ports. */
 const MAX_CABLES = 1_000;
-/** How soon rules that somebody took away are back. */
+/** How soon removed rules are restored. */
 const LOOK_EVERY_MS = 10_000;
-/** For the kernel to take away the namespace of a sandbox that has ended, and with it the cable. */
+/** How long the kernel may take to remove the namespace of an ended sandbox, and with it the veth pair. */
 const VETH_REMOVAL_MS = 2_000;
 
 const Cable = z.object({ address: z.string(), device: z.string() });
 type Cable = z.infer<typeof Cable>;
 
-/** The end of a cable in a sandbox, and what it is to become there. */
+/** The veth end in a sandbox, and its configuration there. */
 interface Card {
   name: string;
   address: string;
@@ -38,15 +38,15 @@ interface Card {
 }
 
 interface NetworkOptions {
-  /** Tells this agent's things from another's. */
+  /** Distinguishes this agent's names from another's. */
   tag: string;
   /** Name servers; default: the node's. */
   resolvers?: readonly string[] | undefined;
   /** `10.9.0.0/16`; default: a range that no route of this machine leads to. */
   subnet?: string | undefined;
   /**
-   * The bridge and the rules are in the network namespace of this process. Default: our own. An agent in a container takes
-   * one that outlives it.
+   * The bridge and the rules are in the network namespace of this process. Default: the agent's own. An agent in a
+   * container needs one that outlives it.
    */
   uplinkPid?: number | undefined;
   /** Kept low for tests. */
@@ -68,7 +68,7 @@ export class Network {
   readonly #vethRemoval: VethRemoval;
   #ready: Promise<void> | undefined;
 
-  /** @throws ServiceError `invalid_request` when `subnet` is no network. */
+  /** @throws ServiceError `invalid_request` if `subnet` is not a network. */
   constructor({ tag, resolvers, subnet, uplinkPid, lookEveryMs = LOOK_EVERY_MS, log }: NetworkOptions) {
     this.#uplinkPid = uplinkPid;
     this.#bridge = `mbx-${tag.slice(0, 8)}`;
@@ -99,7 +99,7 @@ export class Network {
     return this.#resolvers;
   }
 
-  /** Of a sandbox that was here before this agent. */
+  /** Restores the cable of an earlier agent's sandbox. */
   adopt(id: string, dir: string): void {
     try {
       const cable = Cable.parse(JSON.parse(readFileSync(join(dir, 'cable.json'), 'utf8')));
@@ -107,13 +107,13 @@ export class Network {
       this.#addresses.adopt(cable.address);
       this.#guard.start();
     } catch {
-      // It has none.
+      // It has no network.
     }
   }
 
   /**
-   * Lays a cable into the network namespace of this process. What lies there has no address yet.
-   * @throws ServiceError `capacity_exhausted` when no more fit; `internal` when this machine has no means for it.
+   * Creates a cable into the network namespace of this process. Its end there has no address yet.
+   * @throws ServiceError `capacity_exhausted` if the bridge is full; `internal` if the machine lacks support.
    */
   async connect(id: string, dir: string, pid: number): Promise<Card> {
     if (this.#cables.size >= MAX_CABLES) {
@@ -130,13 +130,16 @@ export class Network {
     await this.#ip.run([
       `link add ${device} type veth peer name ${card.name} address ${cardOf(address)} netns ${pid}`,
       `link set ${device} addrgenmode none master ${this.#bridge} up`,
-      // Neighbours on the bridge do not hear each other.
+      // Ports of the bridge cannot reach each other.
       `link set ${device} type bridge_slave isolated on`,
     ]);
     return card;
   }
 
-  /** Sets a card up from outside, for who cannot do it in there. @throws ServiceError `internal`, `deadline_exceeded`. */
+  /**
+   * Configures a card from outside, for a boxinit that cannot do it.
+   * @throws ServiceError `internal`, `deadline_exceeded`.
+   */
   async setUp({ name, address, prefix, gateway }: Card, pid: number): Promise<void> {
     const commands = [
       `link set ${name} addrgenmode none`,
@@ -147,7 +150,7 @@ export class Network {
     await runInNetworkOf(pid, ['ip', '-batch', '-'], `${commands.join('\n')}\n`);
   }
 
-  /** Resolves once the cable of a sandbox whose processes have ended is gone, if it had one. */
+  /** Resolves once the cable of a sandbox is gone, if it had one. Its processes must have ended. */
   async disconnect(id: string): Promise<void> {
     const cable = this.#cables.get(id);
     if (cable === undefined) return;
@@ -184,16 +187,16 @@ export class Network {
     return this.#read('dev').includes(`${this.#bridge}:`);
   }
 
-  /** What the kernel tells of the uplink's network namespace, which /sys need not be of. */
+  /** Reads the uplink namespace's /proc/net; /sys may show another namespace. */
   #read(file: 'route' | 'dev'): string {
     return readFileSync(`/proc/${this.#uplinkPid ?? 'self'}/net/${file}`, 'utf8');
   }
 
   async #build(): Promise<void> {
-    // By a program: whose setting the file is depends on who opens it.
+    // By a program in the namespace: the file shows the opener's setting.
     await this.#tool(['sh', '-c', `grep -qx 1 ${FORWARDING} || echo 1 >${FORWARDING}`]);
-    // With a card address of its own: otherwise it would take one of its cables', another whenever cables come and go, and
-    // sandboxes would talk to the one that it had before.
+    // A fixed MAC address: otherwise the bridge takes that of one of its ports, which changes as ports come and go,
+    // while sandboxes keep using the previous one.
     const card = cardOf(this.#range.gateway);
     if (!this.#exists()) await this.#ip.run([`link add ${this.#bridge} address ${card} type bridge`]);
     await this.#ip.run([
@@ -212,9 +215,9 @@ export class Network {
     this.#log.info({ bridge: this.#bridge, subnet: this.#range.subnet }, 'the network of sandboxes is there');
   }
 
-  /** Docker's own rules drop what is forwarded and not Docker's, unless this chain of the operator's says otherwise. */
+  /** Docker drops forwarded traffic that is not its own, unless this chain accepts it. */
   async #letThrough(what: '-I' | '-D'): Promise<void> {
-    // Without Docker there is no such chain, and no need of one.
+    // Without Docker the chain does not exist and is not needed.
     const script = `
       for each in $(${IPTABLES}); do
         for side in -i -o; do
@@ -230,7 +233,7 @@ export class Network {
   }
 }
 
-/** One for each address, so that who gets an address that another had is known by the same. */
+/** A MAC address per IP address, so that neighbour entries stay valid when an address is reused. */
 function cardOf(address: string): string {
   const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
   return ['02', '6d', ...bytes].join(':');

@@ -1,4 +1,4 @@
-/** Which addresses the sandboxes of one agent get: such as nobody else on this machine has. */
+/** Chooses an address range for an agent's sandboxes that nothing else on this machine uses. */
 import { createHash } from 'node:crypto';
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 
@@ -6,7 +6,7 @@ import { ServiceError } from '../../../../src/protocol/errors.ts';
 const PREFIX = 20;
 const RANGES = 256;
 const BASE = 0x0ad0_0000;
-/** Of a range that is set: room for some sandboxes, and no more than anybody needs. */
+/** The widest range that may be configured. */
 const WIDEST = 12;
 const NARROWEST = 29;
 
@@ -19,7 +19,7 @@ export interface Range {
   first: number;
 }
 
-/** @throws ServiceError `invalid_request` when it is no network, as `10.9.0.0/16`. */
+/** @throws ServiceError `invalid_request` if it is not a network such as `10.9.0.0/16`. */
 export function parseRange(subnet: string): Range {
   const [, address = '', length = ''] = /^(\d{1,3}(?:\.\d{1,3}){3})\/(\d{1,2})$/.exec(subnet) ?? [];
   const bytes = address.split('.').map(Number);
@@ -36,9 +36,9 @@ export function parseRange(subnet: string): Range {
 }
 
 /**
- * A range that no route of this machine leads to. While the bridge is there, the range that it has.
- * @param tag tells agents apart
- * @param routes as /proc/net/route has them
+ * A range to which this machine has no route. If the bridge exists, its range.
+ * @param tag distinguishes agents
+ * @param routes the content of /proc/net/route
  */
 export function rangeFor(tag: string, bridge = '', routes = ''): Range {
   const known = parseRoutes(routes);
@@ -72,7 +72,7 @@ function overlap(a: Block, b: Block): boolean {
   return a.first < b.first + sizeOf(b.prefix) && b.first < a.first + sizeOf(a.prefix);
 }
 
-/** Addresses and masks are there in the order of bytes of the machine, which is little-endian on all that we run on. */
+/** Addresses and masks are in the machine's byte order; all supported machines are little-endian. */
 function parseRoutes(text: string): (Block & { device: string })[] {
   const number = (hex: string): number => Buffer.from(hex, 'hex').readUInt32LE(0);
   return text

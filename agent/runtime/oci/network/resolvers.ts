@@ -1,8 +1,8 @@
-/** Name servers that sandboxes with a network are told of: the node's own, as far as they can be reached from elsewhere. */
+/** Default name servers of sandboxes with a network: the node's, except those on its loopback. */
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 
-/** The second is where systemd-resolved names the servers behind its own loopback address. */
+/** The second lists the servers behind systemd-resolved's loopback address. */
 const FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
 const MAX_SERVERS = 3;
 
@@ -18,6 +18,7 @@ function parse(file: string): string[] {
   try {
     return [...readFileSync(file, 'utf8').matchAll(/^nameserver\s+(\S+)/gm)].map(([, address]) => address ?? '');
   } catch {
+    // Either file may be missing.
     return [];
   }
 }

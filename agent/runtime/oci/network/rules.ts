@@ -1,4 +1,7 @@
-/** What sandboxes with a network may reach, as nftables rules: the public Internet, and nothing that is ours or the operator's. */
+/**
+ * nftables rules that let sandboxes with a network reach the public Internet, and nothing of the node or its private
+ * networks.
+ */
 import type { Range } from './ranges.ts';
 
 /** Private, shared, link-local (with the clouds' metadata), reserved and multicast addresses. */
@@ -15,7 +18,7 @@ const NOT_PUBLIC = [
   '224.0.0.0/3',
 ];
 
-/** Connections that one sandbox has at once, and how fast it makes new ones. */
+/** Concurrent connections of one sandbox, and its rate of new ones. */
 const MAX_CONNECTIONS = 4_096;
 const NEW_A_SECOND = 128;
 const NEW_AT_ONCE = 2_048;
@@ -24,14 +27,13 @@ interface RuleOptions {
   table: string;
   bridge: string;
   range: Range;
-  /** Name servers that may be asked wherever they are. */
+  /** Name servers, reachable even at private addresses. */
   resolvers: readonly string[];
 }
 
 /**
- * Replaces the table, whether or not there was one. The forward chain comes before those of others, and only ever refuses:
- * what it lets pass must please them too. The counters tell whether it does: connections that were asked for, and those
- * that left.
+ * Replaces the table, whether or not it exists. The forward chain runs before others' chains and only drops: what it
+ * accepts must pass theirs too. The counters show whether it does: connections requested, and connections that left.
  */
 export function ruleset({ table, bridge, range, resolvers }: RuleOptions): string {
   const names = resolvers.filter((address) => /^\d+(\.\d+){3}$/.test(address));
@@ -78,9 +80,9 @@ table inet ${table} {
 }
 
 /**
- * Fills the chain `share` of that table: what a sandbox may take of the node's table of connections, which is one for all
- * of them and for the node itself, and where each that is over stays for minutes. Needs more of the kernel than the other
- * rules do.
+ * Fills the chain `share` of that table: a sandbox's share of connection tracking, which the whole node shares and
+ * where each closed connection stays for minutes. Separate, because it needs kernel features that the other rules do
+ * not.
  */
 export function shareRules({ table }: Pick<RuleOptions, 'table'>): string {
   return `

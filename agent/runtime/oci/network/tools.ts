@@ -1,23 +1,23 @@
-/** Programs that set up networks, run in the network namespace of a process. */
+/** Runs networking tools in the network namespace of a process. */
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { runTool, ToolError } from '../../../images/run-tool.ts';
 
 const DEADLINE_MS = 20_000;
 
-/** What goes in front of a command; undefined: nothing, since it is our own namespace. */
+/** The prefix of a command; empty for `undefined`, the agent's own namespace. */
 export const inNetworkOf = (pid: number | undefined): string[] =>
   pid === undefined ? [] : ['nsenter', `--net=/proc/${pid}/ns/net`];
 
 /**
- * Prints the programs by which rules of iptables are seen: the kernel keeps those of before nftables apart from the others,
- * and which of them Docker uses is not told by what is called `iptables`. The old ones are asked only where they are in
- * use, since the question would bring them into use.
+ * Prints the iptables variants that are in use. The kernel keeps rules of legacy iptables apart from nftables, and the
+ * program called `iptables` need not be the variant that Docker uses. Legacy iptables is queried only if it is in use
+ * already, since a query would load it.
  */
 export const IPTABLES = `
   for each in iptables-nft iptables; do command -v $each && break; done
   ! grep -qsx filter /proc/self/net/ip_tables_names || command -v iptables-legacy || true`;
 
-/** @throws ServiceError `internal`, with the tool's own words as its cause; `deadline_exceeded`. */
+/** @throws ServiceError `internal`, with the tool's output as its cause; `deadline_exceeded`. */
 export async function runInNetworkOf(
   pid: number | undefined,
   command: readonly [tool: string, ...args: string[]],

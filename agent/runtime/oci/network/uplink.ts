@@ -1,13 +1,12 @@
-/** The host's network namespace, for an agent in a container that is in the host's namespace of processes. */
+/** Finds the host's network namespace, for an agent in a container that shares the host's PID namespace. */
 import { readFileSync, readlinkSync } from 'node:fs';
 
 const FIRST = 1;
-/** Of the kernel's own: all of its threads descend from it. */
+/** The parent of all kernel threads. */
 const KERNEL = { pid: 2, name: 'kthreadd' };
 
 /**
- * A process in that namespace which lives as long as the machine: the first one, or, where it lets nobody look at it (some
- * hosts harden it), the kernel's.
+ * A process in that namespace that lives as long as the machine: process 1, or, if a hardened host hides it, kthreadd.
  */
 export function hostProcess(): number {
   if (isOpen(FIRST)) return FIRST;
@@ -18,6 +17,7 @@ function isOpen(pid: number): boolean {
   try {
     return readlinkSync(`/proc/${pid}/ns/net`) !== '';
   } catch {
+    // No access, or no such process.
     return false;
   }
 }
@@ -26,6 +26,7 @@ function nameOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
   } catch {
+    // No such process.
     return '';
   }
 }

@@ -1,17 +1,17 @@
 /**
- * Cables that go with their network namespace. The kernel takes them away some time after the last process, many in one
- * go; one that somebody takes away by name costs it as much as all of them together.
+ * Waits for veth pairs to disappear with their network namespace. The kernel removes them some time after the last
+ * process, many at once; removing one by name costs as much as all of those together.
  */
 import { sleep } from '../../../../src/lib/deadline.ts';
 
 const LOOK_EVERY_MS = 20;
 
 interface VethRemovalOptions {
-  /** Names of the network devices that there are. @throws when it cannot be told. */
+  /** The existing network devices, as /proc/net/dev lists them. @throws if they cannot be read. */
   devices(): string;
-  /** Takes one away that does not go. */
+  /** Removes a device by name. */
   remove(device: string): Promise<void>;
-  /** How long the kernel is given. */
+  /** How long to wait for the kernel. */
   patienceMs: number;
 }
 
@@ -24,7 +24,7 @@ export class VethRemoval {
     this.#options = options;
   }
 
-  /** Resolves once the device is gone, by itself or by force; or when it cannot be told. Never rejects. */
+  /** Resolves once the device is gone, by itself or removed, or if devices cannot be read. Never rejects. */
   async of(device: string): Promise<void> {
     const known = this.#leaving.get(device);
     if (known !== undefined) return await known.gone.promise;
@@ -59,6 +59,7 @@ export class VethRemoval {
     try {
       return this.#options.devices();
     } catch {
+      // Unknown counts as gone, so that nobody waits for ever.
       return '';
     }
   }
