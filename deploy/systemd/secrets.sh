@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes what gateways and agents share, and a first key of an administrator. What is there stays as it is.
+# Creates the secrets of a service and a first administrator key. Existing files are left as they are.
 #
 #   bash deploy/systemd/secrets.sh [DIRECTORY]      default /etc/millibox
 #
@@ -11,7 +11,7 @@ umask 077
 dir=${1:-/etc/millibox}
 
 random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
-# Readable by all within a directory that only root may enter: containers are given single files of it.
+# World-readable files in a directory that only root may enter: containers get single files mounted.
 keep() { # NAME MODE, the content on stdin
   cat >"$dir/.$1.new"
   chmod "$2" "$dir/.$1.new"
