@@ -114,7 +114,8 @@ impl Spawner {
             failure: None,
         };
         let forked = self.fork(&mut plan);
-        // The child wrote behind the compiler's back.
+        // SAFETY: `plan` is live, and the child, which shares the memory, writes to it no more: it has executed its program or
+        // is gone. Volatile, because the compiler does not see the child's write.
         let failure = unsafe { std::ptr::read_volatile(&plan.failure) };
         match (forked, failure) {
             (Err(failure), _) => Err(failure),
@@ -130,12 +131,16 @@ impl Spawner {
     fn fork(&mut self, plan: &mut Plan) -> Result<c_int, Failure> {
         let failed = |errno| Failure { stage: Stage::Fork, errno };
         let plan = (plan as *mut Plan).cast();
+        // SAFETY: one past the end of the stack, where the child's stack begins to grow down.
         let top: *mut c_void = unsafe { self.place.stack.as_mut_ptr().add(self.place.stack.len()) }.cast();
         let watch = match &mut self.watch {
             Some(watch) => watch,
+            // SAFETY: `top` and `plan` are live until the child has executed its program or is gone, for which this waits.
             None => return unsafe { process::vfork_on(top, child, plan) }.map_err(failed),
         };
         self.place.taken.store(1, Ordering::Release);
+        // SAFETY: the child uses the stack and the words of `place` until `taken` is cleared; if it does not get that far,
+        // `place` is leaked below.
         let pid = unsafe { process::clone_on(top, child, plan, &self.place.taken) }.map_err(failed)?;
         match watch.over(pid, &self.place.taken) {
             hold_up::Outcome::Free => Ok(pid),
@@ -154,6 +159,7 @@ impl Spawner {
 
 /// Between clone and execve: system calls only, no allocation, no panic.
 extern "C" fn child(arg: *mut c_void) -> c_int {
+    // SAFETY: `arg` is the plan that `fork` passed, and the parent does not touch it until this process has let go of it.
     unsafe {
         let plan = &mut *(arg as *mut Plan);
         let failure = prepare(plan).err().unwrap_or_else(|| Failure { stage: Stage::Execute, errno: execute(plan) });

@@ -145,11 +145,13 @@ fn c_path(path: &[u8]) -> Result<CString, i32> {
 pub fn open_at(dir: c_int, path: &[u8], flags: c_int, mode: u32) -> Result<Fd, i32> {
     let path = c_path(path)?;
     if dir == AT_FDCWD {
+        // SAFETY: the paths are zero-terminated and live until the call returns.
         match retry(|| check(unsafe { open_without_magic(path.as_ptr(), flags | O_CLOEXEC, mode) })) {
             Err(ENOSYS) | Err(super::EPERM) => {}
             opened => return opened.map(Fd::new),
         }
     }
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     retry(|| check(unsafe { openat(dir, path.as_ptr(), flags | O_CLOEXEC, mode as c_uint) })).map(Fd::new)
 }
 
@@ -180,6 +182,7 @@ pub fn open_beneath(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
     let text = c_path(path)?;
     let how = OpenHow { flags: (flags | O_CLOEXEC) as u64, mode: 0, resolve: RESOLVE_IN_ROOT };
     let size = std::mem::size_of::<OpenHow>();
+    // SAFETY: the path is zero-terminated, and `how` is as large as `size` says.
     let opened = unsafe { syscall(SYS_OPENAT2, dir as c_long, text.as_ptr(), &how as *const OpenHow, size) };
     if opened >= 0 {
         return Ok(Fd::new(opened as c_int));
@@ -213,6 +216,7 @@ fn open_stepwise(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
 fn stat_with(dir: c_int, path: &[u8], flags: c_int) -> Result<Stat, i32> {
     let path = c_path(path)?;
     let mut raw = Statx::default();
+    // SAFETY: the path is zero-terminated, and `raw` has the layout of the kernel's struct.
     check(unsafe { statx(dir, path.as_ptr(), flags, STATX_BASIC, &mut raw) })?;
     Ok(Stat {
         mode: raw.mode.into(),
@@ -243,16 +247,19 @@ pub fn stat_fd(fd: c_int) -> Result<Stat, i32> {
 
 pub fn make_directory(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
     let path = c_path(path)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { mkdirat(dir, path.as_ptr(), mode) }).map(|_| ())
 }
 
 pub fn unlink(dir: c_int, path: &[u8]) -> Result<(), i32> {
     let path = c_path(path)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { unlinkat(dir, path.as_ptr(), 0) }).map(|_| ())
 }
 
 pub fn remove_directory(dir: c_int, path: &[u8]) -> Result<(), i32> {
     let path = c_path(path)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { unlinkat(dir, path.as_ptr(), AT_REMOVEDIR) }).map(|_| ())
 }
 
@@ -260,6 +267,7 @@ pub fn remove_directory(dir: c_int, path: &[u8]) -> Result<(), i32> {
 pub fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result<(), i32> {
     let (old, new) = (c_path(from.1)?, c_path(to.1)?);
     let flags = if replace { 0 } else { RENAME_NOREPLACE };
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     let result = check(unsafe { renameat2(from.0, old.as_ptr(), to.0, new.as_ptr(), flags) });
     match result {
         Ok(_) => Ok(()),
@@ -268,6 +276,7 @@ pub fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result
             if stat_at(to.0, to.1, false).is_ok() {
                 return Err(super::EEXIST);
             }
+            // SAFETY: the paths are zero-terminated and live until the call returns.
             check(unsafe { renameat2(from.0, old.as_ptr(), to.0, new.as_ptr(), 0) }).map(|_| ())
         }
         Err(errno) => Err(errno),
@@ -276,11 +285,13 @@ pub fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result
 
 pub fn make_link(target: &[u8], dir: c_int, path: &[u8]) -> Result<(), i32> {
     let (target, path) = (c_path(target)?, c_path(path)?);
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { symlinkat(target.as_ptr(), dir, path.as_ptr()) }).map(|_| ())
 }
 
 pub fn hard_link(from: (c_int, &[u8]), to: (c_int, &[u8])) -> Result<(), i32> {
     let (old, new) = (c_path(from.1)?, c_path(to.1)?);
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { linkat(from.0, old.as_ptr(), to.0, new.as_ptr(), 0) }).map(|_| ())
 }
 
@@ -288,23 +299,27 @@ pub fn make_node(dir: c_int, path: &[u8], mode: u32, device: (u32, u32)) -> Resu
     let path = c_path(path)?;
     let (major, minor) = (u64::from(device.0), u64::from(device.1));
     let device = (major & 0xfff) << 8 | (major & !0xfff) << 32 | (minor & 0xff) | (minor & !0xff) << 12;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { mknodat(dir, path.as_ptr(), mode, device) }).map(|_| ())
 }
 
 pub fn read_link(dir: c_int, path: &[u8]) -> Result<Vec<u8>, i32> {
     let path = c_path(path)?;
     let mut out = vec![0u8; 4096];
+    // SAFETY: the path is zero-terminated, and the kernel writes at most as many bytes as `out` has.
     let len = check_len(unsafe { readlinkat(dir, path.as_ptr(), out.as_mut_ptr().cast(), out.len()) })?;
     out.truncate(len);
     Ok(out)
 }
 
 pub fn set_mode(fd: c_int, mode: u32) -> Result<(), i32> {
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { c_fchmod(fd, mode) }).map(|_| ())
 }
 
 /// Follows symbolic links, as `open_at` does.
 pub fn set_mode_at(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     through(dir, path, |at, path| unsafe { fchmodat(at, path, mode, 0) })
 }
 
@@ -323,14 +338,17 @@ fn through(dir: c_int, path: &[u8], change: impl Fn(c_int, *const c_char) -> c_i
 }
 
 pub fn set_owner(fd: c_int, uid: u32, gid: u32) -> Result<(), i32> {
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { c_fchown(fd, uid, gid) }).map(|_| ())
 }
 
 pub fn set_owner_at(dir: c_int, path: &[u8], (uid, gid): (u32, u32), follow: bool) -> Result<(), i32> {
     if follow {
+        // SAFETY: the paths are zero-terminated and live until the call returns.
         return through(dir, path, |at, path| unsafe { fchownat(at, path, uid, gid, 0) });
     }
     let path = c_path(path)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { fchownat(dir, path.as_ptr(), uid, gid, AT_SYMLINK_NOFOLLOW) }).map(|_| ())
 }
 
@@ -339,16 +357,19 @@ pub fn set_modified_at(dir: c_int, path: &[u8], seconds: i64) {
     const OMIT: c_long = 0x3fff_fffe;
     if let Ok(path) = c_path(path) {
         let times = [Timespec { seconds: 0, nanos: OMIT }, Timespec { seconds: seconds as c_long, nanos: 0 }];
+        // SAFETY: the path is zero-terminated, and `times` has the two entries that the call reads.
         unsafe { utimensat(dir, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) };
     }
 }
 
 pub fn read_at(fd: c_int, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
+    // SAFETY: the kernel writes at most as many bytes as the buffer has.
     retry(|| check_len(unsafe { c_pread(fd, buf.as_mut_ptr().cast(), buf.len(), offset as i64) }))
 }
 
 /// The next entries of a directory, as the kernel writes them; 0 at the end.
 pub fn read_entries(fd: c_int, buf: &mut [u8]) -> Result<usize, i32> {
+    // SAFETY: the kernel writes at most as many bytes as the buffer has.
     let got = unsafe { syscall(SYS_GETDENTS64, fd as c_long, buf.as_mut_ptr(), buf.len()) };
     check_len(got as isize)
 }

@@ -31,16 +31,19 @@ extern "C" {
 }
 
 pub fn open() -> Result<Fd, i32> {
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { inotify_init1(NONBLOCK | CLOEXEC) }).map(Fd::new)
 }
 
 /// Returns the number by which events name it.
 pub fn watch(notifier: c_int, path: &[u8], mask: u32) -> Result<c_int, i32> {
     let path = CString::new(path).map_err(|_| super::EINVAL)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { inotify_add_watch(notifier, path.as_ptr(), mask) })
 }
 
 pub fn unwatch(notifier: c_int, number: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe { inotify_rm_watch(notifier, number) };
 }
 

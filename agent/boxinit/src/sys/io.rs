@@ -82,6 +82,7 @@ impl Fd {
 
     pub fn close(&mut self) {
         if self.0 >= 0 {
+            // SAFETY: the descriptor is owned by this value, which is being dropped.
             unsafe { c_close(self.0) };
             self.0 = -1;
         }
@@ -105,30 +106,36 @@ impl Drop for Fd {
 }
 
 pub fn read(fd: c_int, buf: &mut [u8]) -> Result<usize, i32> {
+    // SAFETY: the kernel writes at most as many bytes as the buffer has.
     retry(|| check_len(unsafe { c_read(fd, buf.as_mut_ptr().cast(), buf.len()) }))
 }
 
 pub fn write(fd: c_int, buf: &[u8]) -> Result<usize, i32> {
+    // SAFETY: the kernel reads only the bytes of the slice.
     retry(|| check_len(unsafe { c_write(fd, buf.as_ptr().cast(), buf.len()) }))
 }
 
 pub fn write_vectored(fd: c_int, slices: &[IoSlice]) -> Result<usize, i32> {
+    // SAFETY: the slices have the layout of iovec and live until the call returns.
     retry(|| check_len(unsafe { writev(fd, slices.as_ptr(), slices.len() as c_int) }))
 }
 
 /// (read end, write end), both close-on-exec and blocking.
 pub fn pipe() -> Result<(Fd, Fd), i32> {
     let mut fds = [-1, -1];
+    // SAFETY: the kernel writes two descriptors, and `fds` has room for two.
     check(unsafe { pipe2(fds.as_mut_ptr(), O_CLOEXEC) })?;
     Ok((Fd::new(fds[0]), Fd::new(fds[1])))
 }
 
 /// Makes one end non-blocking. `mode` is the access mode it has, so that the flags need not be asked for.
 pub fn set_nonblocking(fd: c_int, mode: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe { fcntl(fd, F_SETFL, mode | O_NONBLOCK) };
 }
 
 pub fn add_nonblocking(fd: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe {
         let flags = fcntl(fd, F_GETFL);
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
@@ -136,6 +143,7 @@ pub fn add_nonblocking(fd: c_int) {
 }
 
 pub fn set_blocking(fd: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe {
         let flags = fcntl(fd, F_GETFL);
         fcntl(fd, F_SETFL, flags & !O_NONBLOCK);
@@ -144,6 +152,7 @@ pub fn set_blocking(fd: c_int) {
 
 /// Enlarges a pipe where the system allows it. Only speed depends on it.
 pub fn enlarge_pipe(fd: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe {
         if fcntl(fd, F_SETPIPE_SZ, 1024 * 1024 as c_int) < 0 {
             fcntl(fd, F_SETPIPE_SZ, 256 * 1024 as c_int);
@@ -154,6 +163,7 @@ pub fn enlarge_pipe(fd: c_int) {
 /// Bytes that a read would find now.
 pub fn readable_bytes(fd: c_int) -> usize {
     let mut count: c_int = 0;
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     if unsafe { ioctl(fd, FIONREAD, &mut count as *mut c_int) } < 0 {
         return 0;
     }
@@ -163,12 +173,14 @@ pub fn readable_bytes(fd: c_int) -> usize {
 /// A file in memory without a name.
 pub fn memory_file() -> Result<Fd, i32> {
     let name = b"script\0";
+    // SAFETY: the name is zero-terminated.
     let fd = check(unsafe { memfd_create(name.as_ptr().cast(), MFD_CLOEXEC | MFD_ALLOW_SEALING) })?;
     Ok(Fd::new(fd))
 }
 
 /// From here on nobody can change the file.
 pub fn seal(fd: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe { fcntl(fd, F_ADD_SEALS, ALL_SEALS) };
 }
 
@@ -176,11 +188,13 @@ const F_DUPFD_CLOEXEC: c_int = 1030;
 
 /// Another descriptor of the same open file.
 pub fn duplicate(fd: c_int) -> Result<Fd, i32> {
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { fcntl(fd, F_DUPFD_CLOEXEC, 3 as c_int) }).map(Fd::new)
 }
 
 /// The same open file under this number, whatever that was before; programs inherit it.
 pub fn duplicate_to(fd: c_int, number: c_int) -> Result<(), i32> {
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { dup2(fd, number) }).map(|_| ())
 }
 

@@ -1,4 +1,4 @@
-//! Everything that comes from the C library, in one place. Declarations by subject; safe wrappers beside them.
+//! The C library: declarations by subject, with safe wrappers beside them. Every `unsafe` block says why it is sound.
 
 #![allow(non_camel_case_types)]
 
@@ -51,6 +51,7 @@ extern "C" {
 
 /// The calling thread's errno. Allocates nothing, so that a forked child may ask.
 pub fn errno() -> i32 {
+    // SAFETY: the C library returns a valid pointer to the thread's own errno.
     unsafe { *__errno_location() }
 }
 

@@ -47,17 +47,20 @@ pub fn mount(source: &[u8], target: &[u8], kind: &[u8], flags: c_ulong, data: &[
     let (kind_text, data_text) = (text(kind)?, text(data)?);
     let or_null = |given: &[u8], text: &CString| if given.is_empty() { std::ptr::null() } else { text.as_ptr() };
     let (kind, data) = (or_null(kind, &kind_text), or_null(data, &data_text));
+    // SAFETY: the strings, and `kind` and `data` where they are not null, are zero-terminated and live until the call returns.
     check(unsafe { c_mount(source.as_ptr(), target.as_ptr(), kind, flags, data.cast()) }).map(|_| ())
 }
 
 /// Takes the mount and all below it out of the tree at once; what is open stays usable.
 pub fn detach(target: &[u8]) -> Result<(), i32> {
     let target = text(target)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { umount2(target.as_ptr(), MNT_DETACH) }).map(|_| ())
 }
 
 pub fn change_directory(path: &[u8]) -> Result<(), i32> {
     let path = text(path)?;
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { c_chdir(path.as_ptr()) }).map(|_| ())
 }
 
@@ -66,11 +69,13 @@ pub fn replace_root(root: &[u8]) -> Result<(), i32> {
     change_directory(root)?;
     let here = b".\0".as_ptr();
     // With both the same, the old root is mounted on top of the new one, which is where `.` leads now.
+    // SAFETY: the paths are zero-terminated and live until the call returns.
     check(unsafe { syscall(SYS_PIVOT_ROOT, here, here) } as c_int)?;
     detach(b".")?;
     change_directory(b"/")
 }
 
 pub fn set_hostname(name: &[u8]) -> Result<(), i32> {
+    // SAFETY: the kernel reads only the bytes of the slice.
     check(unsafe { sethostname(name.as_ptr().cast(), name.len()) }).map(|_| ())
 }

@@ -69,8 +69,10 @@ pub fn connect_unix(path: &[u8]) -> Result<Fd, i32> {
         return Err(super::ENAMETOOLONG);
     }
     address.path[..path.len()].copy_from_slice(path);
+    // SAFETY: no memory is passed, only integers.
     let fd = Fd::new(check(unsafe { socket(AF_UNIX as c_int, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?);
     let len = (2 + path.len() + 1) as u32;
+    // SAFETY: the address is live and as large as its size says.
     check(unsafe { connect(fd.raw(), (&address as *const UnixAddress).cast::<c_void>(), len) })?;
     Ok(fd)
 }
@@ -78,8 +80,10 @@ pub fn connect_unix(path: &[u8]) -> Result<Fd, i32> {
 /// Starts a connection to a port of this machine's loopback. Done when the descriptor becomes writable.
 pub fn connect_loopback(port: u16, version6: bool) -> Result<Fd, i32> {
     let family = if version6 { AF_INET6 } else { AF_INET };
+    // SAFETY: no memory is passed, only integers.
     let fd = Fd::new(check(unsafe { socket(family as c_int, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?);
     let one: c_int = 1;
+    // SAFETY: the address is live and as large as its size says.
     let result = unsafe {
         setsockopt(fd.raw(), IPPROTO_TCP, TCP_NODELAY, (&one as *const c_int).cast(), 4);
         if version6 {
@@ -103,6 +107,7 @@ pub fn connect_loopback(port: u16, version6: bool) -> Result<Fd, i32> {
 pub fn socket_error(fd: c_int) -> i32 {
     let mut error: c_int = 0;
     let mut len: u32 = 4;
+    // SAFETY: `error` and `len` are live, and `len` is the size of `error`.
     let result = unsafe { getsockopt(fd, SOL_SOCKET, SO_ERROR, (&mut error as *mut c_int).cast(), &mut len) };
     if result < 0 {
         super::errno()
@@ -112,16 +117,19 @@ pub fn socket_error(fd: c_int) -> i32 {
 }
 
 pub fn shutdown_write(fd: c_int) {
+    // SAFETY: no memory is passed, only integers.
     unsafe { shutdown(fd, SHUT_WR) };
 }
 
 /// To ask the kernel about cards, addresses and routes of this network namespace. Never waits: answers are there at once.
 pub fn route_socket() -> Result<Fd, i32> {
+    // SAFETY: no memory is passed, only integers.
     Ok(Fd::new(check(unsafe { socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?))
 }
 
 pub fn interface_index(name: &[u8]) -> Result<u32, i32> {
     let name = CString::new(name).map_err(|_| super::EINVAL)?;
+    // SAFETY: the name is zero-terminated.
     match unsafe { if_nametoindex(name.as_ptr()) } {
         0 => Err(super::errno()),
         index => Ok(index),
@@ -130,12 +138,14 @@ pub fn interface_index(name: &[u8]) -> Result<u32, i32> {
 
 /// Brings the loopback interface up where that is allowed and needed.
 pub fn raise_loopback() {
+    // SAFETY: no memory is passed, only integers.
     let fd = match check(unsafe { socket(AF_INET as c_int, SOCK_DGRAM | SOCK_CLOEXEC, 0) }) {
         Ok(fd) => Fd::new(fd),
         Err(_) => return,
     };
     let mut request = InterfaceRequest { name: [0; 16], flags: 0, rest: [0; 22] };
     request.name[..2].copy_from_slice(b"lo");
+    // SAFETY: `request` is as large as the kernel's ifreq, which both calls read or write.
     unsafe {
         if ioctl(fd.raw(), SIOCGIFFLAGS, &mut request as *mut InterfaceRequest) < 0 || request.flags & IFF_UP != 0 {
             return;

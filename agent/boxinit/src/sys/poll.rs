@@ -36,12 +36,14 @@ pub struct Poll {
 
 impl Poll {
     pub fn new() -> Result<Poll, i32> {
+        // SAFETY: no memory is passed, only integers.
         let fd = check(unsafe { epoll_create1(EPOLL_CLOEXEC) })?;
         Ok(Poll { fd: Fd::new(fd) })
     }
 
     fn control(&self, op: c_int, fd: c_int, events: u32, token: u64) -> Result<(), i32> {
         let mut event = Event { events, token };
+        // SAFETY: the pointer is to a live value of the type that the kernel reads.
         check(unsafe { epoll_ctl(self.fd.raw(), op, fd, &mut event) }).map(|_| ())
     }
 
@@ -60,6 +62,7 @@ impl Poll {
     /// Fills `events`; a negative timeout waits for ever.
     pub fn wait(&self, events: &mut [Event], timeout_ms: c_int) -> Result<usize, i32> {
         retry(|| {
+            // SAFETY: the kernel writes at most `events.len()` entries.
             check(unsafe { epoll_wait(self.fd.raw(), events.as_mut_ptr(), events.len() as c_int, timeout_ms) })
                 .map(|count| count as usize)
         })

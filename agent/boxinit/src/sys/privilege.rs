@@ -57,6 +57,7 @@ pub fn keep_capabilities(kept: u64) -> Result<(), i32> {
     let zero: c_ulong = 0;
     for capability in 0..CAPABILITIES {
         if kept >> capability & 1 == 0 {
+            // SAFETY: no memory is passed, only integers.
             match check(unsafe { prctl(PR_CAPBSET_DROP, capability, zero, zero, zero) }) {
                 Ok(_) => {}
                 // The kernel has no more of them.
@@ -65,6 +66,7 @@ pub fn keep_capabilities(kept: u64) -> Result<(), i32> {
             }
         }
     }
+    // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, zero, zero, zero) };
     let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let half = |shift: u32| {
@@ -72,12 +74,14 @@ pub fn keep_capabilities(kept: u64) -> Result<(), i32> {
         CapData { effective: bits, permitted: bits, inheritable: 0 }
     };
     let data = [half(0), half(32)];
+    // SAFETY: `header` and `data` have the layout of version 3 of the kernel's structs.
     check(unsafe { syscall(SYS_CAPSET, &header as *const CapHeader, data.as_ptr()) } as c_int).map(|_| ())
 }
 
 /// No program that is executed from now on gains a privilege by it.
 pub fn set_no_new_privileges() -> Result<(), i32> {
     let (one, zero): (c_ulong, c_ulong) = (1, 0);
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) }).map(|_| ())
 }
 
@@ -85,6 +89,7 @@ pub fn set_no_new_privileges() -> Result<(), i32> {
 pub fn add_filter(instructions: &[Instruction]) -> Result<(), i32> {
     let program = Program { length: instructions.len() as u16, instructions: instructions.as_ptr() };
     let zero: c_ulong = 0;
+    // SAFETY: `program` and the filter that it points to are live until the call returns; the kernel copies both.
     let result = unsafe { prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program as *const Program, zero, zero) };
     check(result).map(|_| ())
 }

@@ -104,6 +104,7 @@ extern "C" {
 }
 
 pub fn getpid() -> c_int {
+    // SAFETY: no memory is passed, only integers.
     unsafe { c_getpid() }
 }
 
@@ -141,6 +142,7 @@ pub fn wait_cleared(word: &AtomicU32, limit: Duration) -> bool {
     let limit = Timespec { seconds: limit.as_secs() as i64, nanos: limit.subsec_nanos().into() };
     let value = word.load(Ordering::Acquire);
     if value != 0 {
+        // SAFETY: `word` and `limit` are live until the call returns.
         unsafe { futex_wait(word, value, &limit) };
     }
     word.load(Ordering::Acquire) == 0
@@ -163,6 +165,7 @@ unsafe fn futex_wait(word: *const AtomicU32, value: u32, limit: *const Timespec)
 /// Whether a child stands stopped. It stays to be waited for.
 pub fn is_stopped(pid: c_int) -> bool {
     let mut info = SignalInfo([0; 32]);
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     let result = unsafe { waitid(P_PID, pid as c_uint, &mut info, WSTOPPED | WNOHANG | WNOWAIT) };
     result == 0 && info.0[0] != 0
 }
@@ -170,11 +173,13 @@ pub fn is_stopped(pid: c_int) -> bool {
 /// As `fork`, into new namespaces. Only for a process of one thread: nothing but this is told of it.
 pub fn clone_with(namespaces: u64) -> Result<c_int, i32> {
     let flags = (namespaces | SIGCHLD as u64) as c_long;
+    // SAFETY: as fork: the child gets a copy of the memory, and the process has one thread.
     check(unsafe { syscall(SYS_CLONE, flags, 0 as c_long, 0 as c_long, 0 as c_long, 0 as c_long) } as c_int)
 }
 
 /// Moves this process into new namespaces.
 pub fn unshare(namespaces: u64) -> Result<(), i32> {
+    // SAFETY: no memory is passed, only integers.
     check(unsafe { c_unshare(namespaces as c_int) }).map(|_| ())
 }
 
@@ -200,6 +205,7 @@ impl Reaped {
 pub fn reap() -> Option<Reaped> {
     let mut status = 0;
     let mut usage = Usage::default();
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
     (pid > 0).then_some(Reaped { pid, status, usage })
 }
@@ -209,6 +215,7 @@ pub fn wait_for(pid: c_int) -> Option<Reaped> {
     let mut status = 0;
     let mut usage = Usage::default();
     loop {
+        // SAFETY: the pointer is to a live value of the type that the kernel fills in.
         let got = unsafe { wait4(pid, &mut status, 0, &mut usage) };
         if got == pid {
             return Some(Reaped { pid, status, usage });
@@ -221,17 +228,20 @@ pub fn wait_for(pid: c_int) -> Option<Reaped> {
 
 /// Nobody but root with CAP_SYS_PTRACE may look into this process.
 pub fn set_undumpable() {
+    // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_SET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
 }
 
 /// Orphans below come to us even when we are not PID 1.
 pub fn set_subreaper() {
+    // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_SET_CHILD_SUBREAPER, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
 }
 
 /// Takes all the descriptors that may be had. Returns the limit as it was when it was raised.
 pub fn raise_descriptor_limit() -> Option<Limit> {
     let mut limit = Limit::default();
+    // SAFETY: the pointers are to live values of the type that the kernel reads or fills in.
     unsafe {
         if getrlimit(RLIMIT_NOFILE, &mut limit) < 0 || limit.soft >= limit.hard {
             return None;
@@ -244,11 +254,13 @@ pub fn raise_descriptor_limit() -> Option<Limit> {
 /// How many processes each user may have, this one's own among them; for good unless there is CAP_SYS_RESOURCE.
 pub fn limit_processes(most: u64) -> Result<(), i32> {
     let limit = Limit { soft: most, hard: most };
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
     check(unsafe { setrlimit(RLIMIT_NPROC, &limit) }).map(|_| ())
 }
 
 /// Usable in a forked child.
 pub fn set_descriptor_limit(limit: &Limit) {
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
     unsafe { setrlimit(RLIMIT_NOFILE, limit) };
 }
 
@@ -256,12 +268,14 @@ pub fn set_descriptor_limit(limit: &Limit) {
 /// every kernel takes it. Usable in a forked child.
 pub fn set_tag(tag: u64) {
     let limit = Limit { soft: tag, hard: tag };
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
     unsafe { setrlimit(RLIMIT_LOCKS, &limit) };
 }
 
 /// The tag of a process that runs as our user.
 pub fn tag_of(pid: c_int) -> Result<u64, i32> {
     let mut limit = Limit::default();
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     check(unsafe { prlimit(pid, RLIMIT_LOCKS, std::ptr::null(), &mut limit) }).map(|_| limit.hard)
 }
 
@@ -270,6 +284,7 @@ pub struct BorrowedIdentity(());
 
 impl BorrowedIdentity {
     pub fn of(uid: u32, gid: u32) -> BorrowedIdentity {
+        // SAFETY: no memory is passed, only integers.
         unsafe {
             setfsgid(gid);
             setfsuid(uid);
@@ -280,6 +295,7 @@ impl BorrowedIdentity {
 
 impl Drop for BorrowedIdentity {
     fn drop(&mut self) {
+        // SAFETY: no memory is passed, only integers.
         unsafe {
             setfsuid(0);
             setfsgid(0);
@@ -289,6 +305,8 @@ impl Drop for BorrowedIdentity {
 
 /// Overwrites the value of an environment variable where the kernel put it, so that /proc does not show it.
 pub fn wipe_environment(name: &str) {
+    // SAFETY: `environ` ends with a null pointer, its entries with a zero byte, and nothing reads past either. The process
+    // has one thread, so nobody else uses them meanwhile.
     unsafe {
         let mut entry = environ;
         while !entry.is_null() && !(*entry).is_null() {

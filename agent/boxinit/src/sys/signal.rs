@@ -50,12 +50,14 @@ extern "C" {
 
 /// Replaces the mask of blocked signals. Usable in a forked child.
 pub fn set_mask(set: &SigSet) {
+    // SAFETY: `set` is a live signal set; no old one is asked for.
     unsafe { sigprocmask(SIG_SETMASK, set, std::ptr::null_mut()) };
 }
 
 /// Default actions, whatever was ignored by whoever started us: programs inherit it.
 pub fn reset_all() {
     for number in 1..=31 {
+        // SAFETY: no handler is installed, so no code runs in signal context.
         unsafe { signal(number, 0) };
     }
 }
@@ -63,11 +65,13 @@ pub fn reset_all() {
 /// The kernel forgets a child at its end, without being asked.
 pub fn ignore_children() {
     const IGNORE: usize = 1;
+    // SAFETY: no handler is installed, so no code runs in signal context.
     unsafe { signal(SIGCHLD, IGNORE) };
 }
 
 /// A descriptor that tells of the signals in `set`, which are to be blocked.
 pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
+    // SAFETY: `set` is a live signal set.
     check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)
 }
 
@@ -81,6 +85,7 @@ pub struct Heard {
 pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
     let mut infos = [0u8; SIGINFO_BYTES * SIGINFOS];
     loop {
+        // SAFETY: the kernel writes at most as many bytes as the buffer has.
         let read = retry(|| super::check_len(unsafe { c_read(fd, infos.as_mut_ptr().cast(), infos.len()) }));
         let count = read.unwrap_or(0);
         for info in infos[..count].chunks_exact(SIGINFO_BYTES) {
@@ -100,6 +105,7 @@ pub fn kill(pid: c_int, number: c_int) -> bool {
     if pid == 0 || pid == -1 || pid == 1 {
         return false;
     }
+    // SAFETY: no memory is passed, only integers.
     unsafe { c_kill(pid, number) == 0 }
 }
 

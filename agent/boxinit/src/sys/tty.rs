@@ -27,16 +27,21 @@ extern "C" {
 pub fn open_pair() -> Result<(Fd, Fd), i32> {
     let flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
     let path = b"/dev/ptmx\0";
+    // SAFETY: the path is zero-terminated.
     let master = Fd::new(retry(|| check(unsafe { open(path.as_ptr().cast(), flags | O_NONBLOCK) }))?);
     let unlocked: c_int = 0;
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
     check(unsafe { ioctl(master.raw(), TIOCSPTLCK, &unlocked as *const c_int) })?;
+    // SAFETY: no memory is passed, only integers.
     let peer = unsafe { ioctl(master.raw(), TIOCGPTPEER, flags) };
     if peer >= 0 {
         return Ok((master, Fd::new(peer)));
     }
     let mut number: c_uint = 0;
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     check(unsafe { ioctl(master.raw(), TIOCGPTN, &mut number as *mut c_uint) })?;
     let path = format!("/dev/pts/{}\0", number);
+    // SAFETY: the path is zero-terminated.
     let slave = Fd::new(retry(|| check(unsafe { open(path.as_ptr().cast(), flags) }))?);
     Ok((master, slave))
 }
@@ -53,23 +58,27 @@ fn bound(mounts: &str) -> Option<u32> {
 
 pub fn set_size(fd: c_int, cols: u16, rows: u16) {
     let size = WindowSize { rows, cols, pixels: [0; 2] };
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
     unsafe { ioctl(fd, TIOCSWINSZ, &size as *const WindowSize) };
 }
 
 /// The group that the terminal's keys go to.
 pub fn foreground_group(master: c_int) -> Option<c_int> {
     let mut group: c_int = 0;
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     let result = unsafe { ioctl(master, TIOCGPGRP, &mut group as *mut c_int) };
     (result == 0 && group > 1).then_some(group)
 }
 
 /// Lets the terminal's user open it again by name.
 pub fn give_to(slave: c_int, uid: u32) {
+    // SAFETY: no memory is passed, only integers.
     unsafe { fchown(slave, uid, u32::MAX) };
 }
 
 /// Makes descriptor 0 the controlling terminal. Usable in a forked child.
 pub fn take_control() {
+    // SAFETY: no memory is passed, only integers.
     unsafe { ioctl(0, TIOCSCTTY, 0 as c_ulong) };
 }
 
