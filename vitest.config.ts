@@ -1,11 +1,13 @@
 import { defineConfig } from 'vitest/config';
 import LongestFirst from './test/helpers/longest-first.ts';
 
-/**
- * Files at once, on two cores and on more. A real test has a home, ports and namespaces of its own and waits for half of
- * its time, so two keep two cores busy; more would only lengthen each other's waits.
- */
+/** Files at once, on two cores and on more. */
 const AT_ONCE = 2;
+/**
+ * A real test has a home, ports and namespaces of its own and waits for half of its time: a third of them keeps two cores
+ * busy. More would mostly lengthen each other's waits, and clients bound some of those by themselves.
+ */
+const REAL_AT_ONCE = AT_ONCE + 1;
 
 // unit: no engine, no network. real: real engine, real containers.
 // last: runs after everything else and looks for what the run left behind.
@@ -35,6 +37,7 @@ export default defineConfig({
           include: ['test/{integration,contract,deploy,e2e,compat,chaos}/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 300_000,
+          maxWorkers: REAL_AT_ONCE,
           sequence: { groupOrder: 1 },
         },
       },
