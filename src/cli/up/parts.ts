@@ -22,6 +22,19 @@ export function boxinitPath(): string {
   return path;
 }
 
+/** What the path of a unix socket may have. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** @throws Error for a home below which the agents' sockets would have paths that are too long. */
+export function checkLength(home: string, agents: number): void {
+  const deepest = `/agents/node-${agents}/c/mbx-${'0'.repeat(20)}/run/agent.sock`;
+  const most = MAX_SOCKET_PATH_BYTES - Buffer.byteLength(deepest);
+  if (Buffer.byteLength(home) <= most) return;
+  throw new Error(
+    `${home} is too long a path: there are sockets below it, so it may have ${most} bytes; give another (MILLIBOX_HOME, or --home)`,
+  );
+}
+
 export interface AgentPart {
   node: string;
   port: number;

@@ -1,12 +1,12 @@
 /** Gateway and agents of one machine, as child processes with one home directory. */
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { request } from 'undici';
 import { sleep } from '../../lib/deadline.ts';
 import { inheritedEnvironment, setupImage } from '../config.ts';
 import { Operator, type NodeView } from '../io/operator.ts';
 import { Child } from './child.ts';
-import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from './parts.ts';
+import { agentEnvironment, agentMain, boxinitPath, checkLength, gatewayEnvironment, gatewayMain } from './parts.ts';
 import { freePort, inTheWay } from './ports.ts';
 import { keepSecret } from './secrets.ts';
 
@@ -53,7 +53,9 @@ export class Stack {
 
   /** Starts all parts and waits until the gateway would serve. @throws Error that says what is in the way. */
   static async start(options: StackOptions): Promise<Stack> {
-    const { home, host, say } = options;
+    const { host, say } = options;
+    const home = resolve(options.home);
+    checkLength(home, options.agents);
     for (const name of ['', 'run', 'log']) mkdirSync(join(home, name), { recursive: true, mode: 0o711 });
     chmodSync(home, 0o711);
     claim(home);
