@@ -1,4 +1,4 @@
-//! What every part of the event loop works with.
+//! State shared by all parts of the event loop.
 
 use crate::exec::spawn::Spawner;
 use crate::mux::Link;
@@ -11,7 +11,7 @@ use crate::timers::Timers;
 use crate::users::Accounts;
 use std::collections::VecDeque;
 
-/// Where an event of the poll came from.
+/// The source of a poll event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Link,
@@ -19,7 +19,7 @@ pub enum Source {
     /// stdout (0) or stderr (1) of an exec.
     Output(Key, usize),
     Input(Key),
-    /// A pipe that outlived its exec.
+    /// A pipe that is still open after its exec's end.
     Discard(Key),
     Port(Key),
     File(Key),
@@ -55,10 +55,10 @@ impl Source {
     }
 }
 
-/// Something to go on with at the next turn of the loop, so that nothing holds it for long.
+/// Work to continue at the loop's next turn, so that nothing blocks it for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Take an exec's output although nobody listens.
+    /// Read an exec's output although nobody listens.
     Drain(Key),
     Discard(Key),
     File(Key),
@@ -73,9 +73,9 @@ pub struct Core {
     pub accounts: Accounts,
     pub budget: Budget,
     pub null: Fd,
-    /// What programs get when ours was raised.
+    /// The original limit, which programs get back.
     pub descriptor_limit: Option<Limit>,
-    /// For bytes that nobody keeps.
+    /// Scratch space for bytes that are discarded.
     pub scratch: Vec<u8>,
 }
 

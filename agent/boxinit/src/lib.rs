@@ -1,5 +1,5 @@
-//! boxinit: the first process of a sandbox. It dials the node's agent, runs programs and moves files on request, and buries
-//! the dead. One thread, one event loop, no dependency but the C library.
+//! boxinit: process 1 of a sandbox. It dials the node's agent, runs programs and transfers files on request, and reaps dead
+//! processes. One thread, one event loop, no dependency but the C library.
 
 pub mod claim;
 pub mod core;

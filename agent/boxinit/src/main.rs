@@ -21,7 +21,7 @@ fn take(name: &str) -> Option<Vec<u8>> {
     value
 }
 
-/// Descriptors 0, 1 and 2 are always something, so that no pipe of ours gets their numbers.
+/// Keeps descriptors 0, 1 and 2 open, so that no pipe of ours gets their numbers.
 fn open_null() -> std::io::Result<Fd> {
     loop {
         let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -71,7 +71,7 @@ fn serve(config: Config) {
         Ok(null) => null,
         Err(error) => fail("/dev/null cannot be opened", error.raw_os_error().unwrap_or(0)),
     };
-    // A kernel that does not tell of the link's end does not tell when a child has executed its program either.
+    // A kernel that does not signal the link's end (gVisor) does not signal a child's execve either.
     let spawner = if config.read_on { Spawner::patient() } else { Spawner::watchful() };
     let started = Core::new(null, spawner, process::raise_descriptor_limit())
         .and_then(|core| Server::new(core, config, &signals));

@@ -1,4 +1,4 @@
-//! Tunnels to ports of the sandbox's own loopback: bytes both ways, each direction ended by itself.
+//! Tunnels to ports of the sandbox's loopback. Each direction ends on its own.
 
 use crate::core::{Core, Source};
 use crate::error::WireError;
@@ -21,7 +21,7 @@ struct Port {
     readable: bool,
     /// The program said that it sends no more.
     read_ended: bool,
-    /// Bytes for the program that its socket did not take yet.
+    /// Bytes that the program's socket did not accept yet.
     waiting: Vec<u8>,
     at: usize,
     /// The agent sends no more.
@@ -107,7 +107,7 @@ impl Ports {
         }
     }
 
-    /// Nothing listens on IPv4: a server may listen on IPv6 alone.
+    /// Retries on IPv6, since a server may listen on it alone.
     fn try_other(&mut self, core: &mut Core, key: Key, errno: i32) {
         if let Some(port) = self.table.get_mut(key) {
             let (stream, number, last) = (port.stream, port.number, port.version6);

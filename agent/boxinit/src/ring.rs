@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 const FIRST_BYTES: usize = 4 * 1024;
-/// Every ring may have this much; what goes beyond comes out of the budget.
+/// Every ring may have this much; more counts against the budget.
 pub const MIN_BYTES: usize = 64 * 1024;
 /// All rings of a sandbox together, beyond their first 64 KiB each: boxinit lives on the sandbox's own memory.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
@@ -48,7 +48,7 @@ impl Ring {
         self.written
     }
 
-    /// Bytes that it keeps when it is full.
+    /// Its capacity.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -92,7 +92,7 @@ impl Ring {
         self.bytes = larger;
     }
 
-    /// Gives the memory back. All that was written counts as overwritten.
+    /// Frees the memory. Everything written counts as overwritten.
     pub fn forget(&mut self) {
         self.bytes = Vec::new();
         self.budget.0.set(self.budget.0.get() + std::mem::take(&mut self.borrowed));

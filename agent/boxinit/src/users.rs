@@ -1,4 +1,4 @@
-//! Users and groups, by the sandbox's own /etc/passwd and /etc/group.
+//! Users and groups, from the sandbox's own /etc/passwd and /etc/group.
 
 use crate::error::WireError;
 use std::collections::HashSet;
@@ -8,11 +8,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Larger files are cut: nobody's real one is near.
+/// Larger files are truncated; no real one is that large.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
-/// What is larger is read anew each time.
+/// Larger files are not cached.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
-/// A file that changed so lately may change again within one tick of the clock that stamps it.
+/// A file that changed this recently may change again without a new timestamp.
 const SETTLED_S: i64 = 2;
 const MAX_GROUPS: usize = 65_536;
 
@@ -51,7 +51,7 @@ fn number(text: &[u8]) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
-/// Tells one state of a file from another.
+/// Identifies a state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -79,7 +79,7 @@ impl Version {
     }
 }
 
-/// The text of one of the two files, read once for each state that it has.
+/// The text of one of the two files, read once per state.
 struct Book {
     path: &'static str,
     kept: Option<(Version, Rc<[u8]>)>,
@@ -145,12 +145,12 @@ fn groups(text: &[u8]) -> impl Iterator<Item = Group<'_>> {
 
 fn resolve(asked: &str, passwd: &[u8], group_file: &[u8]) -> Result<Identity, WireError> {
     let (who, group) = match asked.split_once(':') {
-        // A group alone is root's, as with Docker.
+        // A group without a user means root, as with Docker.
         Some(("", group)) => ("0", Some(group)),
         Some((who, group)) => (who, Some(group)),
         None => (asked, None),
     };
-    // A name wins over a number that looks like one.
+    // A name takes precedence over a number.
     let entry = users(passwd).find(|user| user.name == who.as_bytes());
     let entry = entry.or_else(|| number(who.as_bytes()).and_then(|uid| users(passwd).find(|user| user.uid == uid)));
     let (uid, gid, home) = match (&entry, number(who.as_bytes())) {
@@ -185,7 +185,7 @@ fn groups_of(user: &[u8], first: u32, group_file: &[u8]) -> Vec<u32> {
     std::iter::once(first).chain(others).take(MAX_GROUPS).collect()
 }
 
-/// Who is who in the sandbox.
+/// The sandbox's users and groups.
 pub struct Accounts {
     users: Book,
     groups: Book,

@@ -1,5 +1,5 @@
-//! The network card of a sandbox. The agent puts it into the network namespace; here it gets its address and the way out,
-//! without a program that enters the namespace from outside.
+//! The network interface of a sandbox. The agent moves it into the network namespace; boxinit gives it its address and
+//! default route, so that no program has to enter the namespace from outside.
 
 use super::failed;
 use crate::error::WireError;
@@ -7,7 +7,7 @@ use crate::json::Value;
 use crate::sys::{io, net, EAFNOSUPPORT};
 use std::net::Ipv4Addr;
 
-/// Longer names are cut by the kernel.
+/// The kernel truncates longer names.
 const MAX_NAME: usize = 15;
 
 const NEW_LINK: u16 = 16;
@@ -59,7 +59,7 @@ impl Card {
     pub fn set_up(&self) -> Result<(), WireError> {
         let index = net::interface_index(&self.name).map_err(|errno| failed("there is no network card", errno))?;
         let socket = net::route_socket().map_err(|errno| failed("the kernel cannot be asked for a network", errno))?;
-        // Without version 6 of the protocol there is nothing to switch off.
+        // Without IPv6 there is nothing to switch off.
         match ask(&socket, no_addresses_of_its_own(index)) {
             Ok(()) | Err(EAFNOSUPPORT) => {}
             Err(errno) => return Err(failed("the card would take an address of its own", errno)),
@@ -77,7 +77,7 @@ impl Card {
         message(NEW_ADDRESS, REQUEST_ACK | CREATE_EXCLUSIVE, &body)
     }
 
-    /// Everything that is not next to it goes by the gateway.
+    /// The default route, through the gateway.
     fn way_out(&self, index: u32) -> Vec<u8> {
         let mut body = vec![AF_INET, 0, 0, 0, MAIN_TABLE, SET_AT_START, 0, UNICAST, 0, 0, 0, 0];
         attribute(&mut body, ROUTE_GATEWAY, &self.gateway.octets());
@@ -86,7 +86,7 @@ impl Card {
     }
 }
 
-/// Rules are written for version 4 of the protocol only, and no address of version 6 may be there to get past them.
+/// The firewall rules cover IPv4 only, so no IPv6 address may exist to get past them.
 fn no_addresses_of_its_own(index: u32) -> Vec<u8> {
     let mut how = Vec::new();
     attribute(&mut how, LINK_6_ADDRESSES, &[NO_ADDRESSES]);
@@ -101,7 +101,7 @@ fn up(index: u32) -> Vec<u8> {
     message(NEW_LINK, REQUEST_ACK, &link(index, IFF_UP))
 }
 
-/// `struct ifinfomsg`: these flags on, no other touched.
+/// `struct ifinfomsg`: sets these flags and leaves the others.
 fn link(index: u32, on: u32) -> Vec<u8> {
     let mut body = vec![0; 4];
     body.extend(index.to_ne_bytes());
@@ -110,7 +110,7 @@ fn link(index: u32, on: u32) -> Vec<u8> {
     body
 }
 
-/// `struct nlattr` with its value, up to the next multiple of four.
+/// `struct nlattr` with its value, padded to a multiple of four.
 fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.extend((4 + value.len() as u16).to_ne_bytes());
     body.extend(kind.to_ne_bytes());
@@ -118,7 +118,7 @@ fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.resize((body.len() + 3) & !3, 0);
 }
 
-/// `struct nlmsghdr` with what it is about.
+/// `struct nlmsghdr` with its payload.
 fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
@@ -128,7 +128,7 @@ fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The kernel has answered when the write returns.
+/// The kernel's answer is available as soon as the write returns.
 fn ask(socket: &io::Fd, message: Vec<u8>) -> Result<(), i32> {
     io::write(socket.raw(), &message)?;
     let mut answer = [0; 4096];

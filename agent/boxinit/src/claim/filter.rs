@@ -28,21 +28,21 @@ const SUPERVISOR: u32 = 1;
 
 const AF_ALG: u32 = 38;
 const AF_VSOCK: u32 = 40;
-/// What `socketcall` is asked when it is to make a socket. Of which family is out of a filter's sight.
+/// The `socketcall` operation that makes a socket. Its family is in memory, which a filter cannot see.
 const SOCKETCALL_SOCKET: u32 = 1;
 
-/// Namespaces of any kind, as `clone` is told.
+/// The flags of `clone` for new namespaces.
 const NAMESPACES: u32 = 0x7e02_0000;
 
 struct Calls {
     architecture: u32,
-    /// Bits of the number that tell the call.
+    /// The bits of the number that identify the call.
     mask: u32,
     clone: u32,
     /// With a limit of processor time, root of the sandbox could have the kernel kill process 1.
     prlimit: u32,
     socket: u32,
-    /// The one call for all of sockets, of 32-bit programs.
+    /// 32-bit programs' one call for all socket operations.
     socketcall: Option<u32>,
     /// In this order: bpf, fanotify_init, fsconfig, fsmount, fsopen, fspick, get_mempolicy, keyctl, lookup_dcookie, mbind,
     /// mount, mount_setattr, move_mount, open_tree, perf_event_open, pivot_root, quotactl, reboot, set_mempolicy,
@@ -114,7 +114,7 @@ fn instruction(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruct
     Instruction { code, jump_true, jump_false, value }
 }
 
-/// What an architecture that is not in the tables may do is the first filter's business.
+/// Architectures that are not in the tables are left to the first filter.
 pub fn program() -> Vec<Instruction> {
     let mut program = Vec::with_capacity(128);
     for calls in &TABLES {

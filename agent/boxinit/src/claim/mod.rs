@@ -1,5 +1,5 @@
-//! A blank becomes a sandbox: the image's file system takes the place of the empty one, and every privilege that this took
-//! is given up. Until the claim nothing runs in a blank but boxinit; after it nothing of the blank can be reached.
+//! Turns a blank into a sandbox: mounts the image's file system in place of the empty one, and drops every privilege that
+//! this took. Before the claim only boxinit runs in a blank; after it nothing of the blank can be reached.
 
 mod card;
 mod filter;
@@ -17,9 +17,9 @@ pub use root::prepare;
 /// Docker's default set without NET_RAW and MKNOD.
 const KEPT_CAPABILITIES: u64 = 0xa004_05fb;
 
-/// What goes on being used after the claim.
+/// What is still used after the claim.
 pub struct Claimed {
-    /// Where the agent listens. The directory itself is in no tree any more: only this process can reach it.
+    /// The directory of the agent's socket. It is in no mount tree any more: only this process can reach it.
     pub socket: Vec<u8>,
     pub socket_dir: Fd,
 }
@@ -28,7 +28,7 @@ fn failed(what: &str, errno: i32) -> WireError {
     WireError::new("internal", format!("{}: {}", what, crate::sys::message(errno)))
 }
 
-/// After an error the container is of no use: it is neither a blank nor a sandbox.
+/// After an error the container is unusable: it is neither a blank nor a sandbox.
 pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
     let request = Request::parse(open)?;
     let (directory, name) = match socket.iter().rposition(|byte| *byte == b'/') {
@@ -48,8 +48,8 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
     Ok(Claimed { socket, socket_dir })
 }
 
-/// The directory as a mount of its own, read-only. The mount that it is in leads to everything of the agent's, and a
-/// descriptor leads up to the root of its mount.
+/// Makes the directory a read-only mount of its own. From a descriptor one can walk up to the root of its mount, and the
+/// original mount contains the agent's whole directory.
 fn hold(directory: &[u8]) -> Result<Fd, i32> {
     let own = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
     mount::mount(directory, directory, b"", mount::BIND, b"")?;
@@ -57,7 +57,7 @@ fn hold(directory: &[u8]) -> Result<Fd, i32> {
     fs::open_at(fs::AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0)
 }
 
-/// Standard output of a blank is a file of the agent's, which grows on the node's disk.
+/// Closes the blank's log: a file of the agent's that would grow on the node's disk.
 fn let_go_of_output() -> Result<(), i32> {
     let null = fs::open_at(fs::AT_FDCWD, b"/dev/null", O_RDWR, 0)?;
     for standard in 0..3 {
@@ -66,7 +66,7 @@ fn let_go_of_output() -> Result<(), i32> {
     Ok(())
 }
 
-/// For a container whose runtime has a filter of its own, which may leave open what ours closes. Needs no-new-privileges.
+/// For a container whose runtime loads its own filter, which may allow what ours forbids. Needs no-new-privileges.
 pub fn close_calls() -> Result<(), i32> {
     privilege::add_filter(&filter::program())
 }
@@ -75,7 +75,7 @@ fn give_up_privileges() -> Result<(), WireError> {
     privilege::keep_capabilities(KEPT_CAPABILITIES).map_err(|errno| failed("capabilities cannot be dropped", errno))?;
     privilege::set_no_new_privileges().map_err(|errno| failed("no-new-privileges cannot be set", errno))?;
     close_calls().map_err(|errno| failed("the filter cannot be loaded", errno))?;
-    // The kernel may have reset it with the change of credentials.
+    // The kernel may reset it when credentials change.
     process::set_undumpable();
     Ok(())
 }

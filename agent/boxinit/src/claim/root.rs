@@ -6,7 +6,7 @@ use crate::error::WireError;
 use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_TRUNC, O_WRONLY};
 use crate::sys::{fs, mount, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
 
-/// Where the new root is put together.
+/// Where the new root is assembled.
 const ROOT: &[u8] = b"/.millibox/root";
 /// Each with its masks and read-only parts, which are mounts below it.
 const CARRIED: [&str; 3] = ["proc", "sys", "dev"];
@@ -41,7 +41,7 @@ fn carry(name: &str) -> Result<(), WireError> {
         Ok(()) | Err(EEXIST) => {}
         Err(errno) => return Err(failed("a mount point cannot be made", errno)),
     }
-    // What an image has there may be a link to anywhere.
+    // The image may have a symbolic link to anywhere there.
     fs::open_at(fs::AT_FDCWD, &target, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0)
         .map_err(|_| WireError::new("image_invalid", format!("/{} of the image is not a directory", name)))?;
     mount::mount(&source, &target, b"", mount::MOVE, b"")
@@ -105,7 +105,7 @@ pub fn prepare(upper: &[u8], files: &[&[u8]]) {
     }
 }
 
-/// Where nothing but this process writes.
+/// A place where only this process writes.
 fn write_plainly(path: &[u8], text: &[u8]) -> Result<(), i32> {
     let fd = fs::open_at(fs::AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644)?;
     write_all(&fd, text)
@@ -121,7 +121,7 @@ fn in_image(request: &Request, path: &[u8]) -> InImage {
     for layer in &request.layers {
         match fs::stat_at(fs::AT_FDCWD, &[layer, path].concat(), false) {
             Ok(stat) if stat.is_directory() => return InImage::Directory(stat),
-            // A layer's word for "removed".
+            // A whiteout: the layer removes the file.
             Ok(stat) if stat.kind() == fs::S_IFCHR && stat.special == (0, 0) => return InImage::Nothing,
             Ok(_) => return InImage::Other,
             Err(_) => {}

@@ -1,4 +1,4 @@
-//! Coming and going of whoever listens to an exec.
+//! Readers of an exec: attaching, detaching, acknowledging.
 
 use super::output::Output;
 use super::{request, Exec, Execs};
@@ -10,7 +10,7 @@ use crate::slab::Key;
 use crate::timers::Timer;
 
 impl Execs {
-    /// Op `attach`: goes on from these offsets.
+    /// Op `attach`: continues from the given offsets.
     pub fn attach(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
         let key = self.find(&request::id_of(open)?)?;
         let from = [open.uint("stdout").unwrap_or(0), open.uint("stderr").unwrap_or(0)];
@@ -27,7 +27,7 @@ impl Execs {
         Ok(())
     }
 
-    /// An exec of this id ran before: the same request is answered by that one, from its start.
+    /// Answers an `exec` whose id is known: the same request continues the existing exec from its start.
     pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32, fingerprint: u64) -> Result<(), WireError> {
         let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
         if exec.fingerprint != fingerprint {
@@ -72,7 +72,7 @@ impl Execs {
         self.tell(core, key);
     }
 
-    /// Nobody came soon: the program goes on, whatever that does to its output.
+    /// No reader has returned in time: the program continues, even if output is overwritten.
     pub fn on_hold_over(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.let_go(core);
@@ -80,8 +80,8 @@ impl Execs {
         }
     }
 
-    /// RESET from whoever listens. One that asked for a kill and lets go of its own accord never comes back: its exit is
-    /// kept for nobody.
+    /// RESET from the reader. A reader that asked for a kill and resets the stream itself does not return, so the exit is
+    /// not kept.
     pub fn on_reset(&mut self, key: Key, stream: u32, error: &Value) {
         match self.table.get_mut(key) {
             Some(exec) if exec.stream == Some(stream) && exec.unwanted => {
@@ -91,8 +91,8 @@ impl Execs {
         }
     }
 
-    /// The stream is gone, by RESET or with the link. The program goes on; one that writes a lot waits a while for
-    /// whoever was cut off.
+    /// The stream is gone, by RESET or with the link. The program continues; if it writes a lot, it blocks for a while,
+    /// until a reader that was cut off returns.
     pub fn detach(&mut self, core: &mut Core, key: Key, stream: u32) {
         let exec = match self.table.get_mut(key) {
             Some(exec) if exec.stream == Some(stream) => exec,
@@ -116,10 +116,10 @@ impl Execs {
         core.work.push_back(Work::Drain(key));
     }
 
-    /// FIN ALL from whoever listens. After the exit it means that the exit was taken.
+    /// FIN ALL from the reader. After the exit it acknowledges the exit.
     pub fn on_fin_all(&mut self, core: &mut Core, key: Key) {
         match self.table.get_mut(key) {
-            // What it left behind is being killed still.
+            // What it left behind is still being killed.
             Some(exec) if exec.exit_told && exec.killing.is_some() => exec.forget = true,
             Some(exec) if exec.exit_told => self.forget(core, key),
             Some(_) => self.on_input_end(key),

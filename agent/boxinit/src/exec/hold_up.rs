@@ -1,5 +1,5 @@
-//! A child that is kept from executing its program. Code in the sandbox can stop it, or hold a lease on the file that it is
-//! to execute; and while it is there, nobody else in the sandbox is served.
+//! Detects a child that is kept from executing its program. Code in the sandbox can stop it, or hold a lease on the file to
+//! execute. boxinit serves nothing else meanwhile, so it must not wait for long.
 
 use crate::sys::{c_int, process, signal};
 use std::sync::atomic::AtomicU32;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// Hardly any child takes longer than this.
 const LOOK: Duration = Duration::from_millis(25);
-/// Whoever holds a lease is told to give it up, and may need a moment.
+/// The holder of a lease is notified and may need a moment to release it.
 const LEASE: Duration = Duration::from_millis(200);
-/// For a disk that is slow, and whatever else a sandbox can do to it.
+/// For a slow disk, and anything else that delays a start.
 const LIMIT: Duration = Duration::from_secs(10);
 /// For one that was killed.
 const DEATH: Duration = Duration::from_secs(1);
-/// So long after one was held up, no other holder is given time: there may be hundreds in line.
+/// For this long after one was held up, no other holder gets time: there may be hundreds in line.
 const WARY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Outcome {
     /// It has executed its program, or has ended by itself.
     Free,
     Killed(HoldUp),
-    /// It hangs in the kernel, and KILL waits for it there.
+    /// It hangs in the kernel, where SIGKILL does not take effect yet.
     Stuck,
 }
 
@@ -37,7 +37,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns once `runs` is cleared, or the child is given up.
+    /// Returns once `runs` is cleared, or the child has been given up.
     pub fn over(&mut self, pid: c_int, runs: &AtomicU32) -> Outcome {
         if process::wait_cleared(runs, LOOK) {
             return Outcome::Free;

@@ -1,4 +1,4 @@
-//! A program's input: bytes that came for it, until it takes them.
+//! A program's input: bytes that arrived, until the program reads them.
 
 use super::Execs;
 use crate::core::Core;
@@ -8,9 +8,9 @@ use crate::slab::Key;
 use crate::sys::io::{self, Fd};
 use crate::sys::EAGAIN;
 
-/// Each stream after a cut may send a window more of what the program does not read. This is for a few of them.
+/// After each cut, a new stream may send another window that the program does not read. This is enough for a few.
 const MAX_WAITING: usize = 1024 * 1024;
-/// End of transmission: what a terminal's user types to end the input.
+/// End of transmission (Ctrl-D): ends a terminal's input.
 const CTRL_D: u8 = 4;
 
 pub struct Input {
@@ -18,11 +18,11 @@ pub struct Input {
     terminal: bool,
     waiting: Vec<u8>,
     at: usize,
-    /// So many of the bytes that wait came over a stream that is gone: no credit is due for them.
+    /// Waiting bytes that came over a stream that is gone: no credit is due for them.
     foreign: usize,
-    /// Nothing more comes.
+    /// The input has ended.
     ended: bool,
-    /// Bytes that came in all. All of them were or will be given to the program, if it takes them.
+    /// Bytes received in all. All were or will be given to the program, if it reads them.
     pub received: u64,
 }
 
@@ -31,24 +31,24 @@ impl Input {
         Input { fd, terminal, waiting: Vec::new(), at: 0, foreign: 0, ended: false, received: 0 }
     }
 
-    /// Another stream goes on from here.
+    /// Another stream continues the input.
     pub fn disown(&mut self) {
         self.foreign = self.waiting.len() - self.at;
     }
 
-    /// Whether so many bytes more would be too many to wait for the program.
+    /// Whether this many more bytes would exceed what may wait.
     fn overfull(&self, bytes: usize) -> bool {
         self.fd.is_open() && self.waiting.len() - self.at + bytes > MAX_WAITING
     }
 
-    /// How much credit is due when so many bytes have been taken, the oldest first.
+    /// The credit due for this many consumed bytes, oldest first.
     fn due(&mut self, taken: usize) -> usize {
         let foreign = self.foreign.min(taken);
         self.foreign -= foreign;
         taken - foreign
     }
 
-    /// Takes bytes; returns for how many the stream gets credit now.
+    /// Accepts bytes; returns the credit due at once.
     fn take(&mut self, bytes: &[u8]) -> usize {
         self.received += bytes.len() as u64;
         if !self.fd.is_open() {
@@ -85,7 +85,7 @@ impl Input {
         self.due(count)
     }
 
-    /// The program may take more. Returns the credit due for what it took, or will never take.
+    /// Writes more to the program. Returns the credit due for what it consumed, or never will.
     fn flush(&mut self) -> usize {
         let waiting = std::mem::take(&mut self.waiting);
         let count = self.write(&waiting[self.at..]);
@@ -124,7 +124,7 @@ impl Input {
         }
     }
 
-    /// The leader is gone. Returns the credit due for the bytes that nobody will take.
+    /// The leader is gone. Returns the credit due for bytes that nobody will read.
     pub fn close(&mut self) -> usize {
         self.fd.close();
         self.discard()
@@ -138,7 +138,7 @@ impl Execs {
             _ => return core.link.consume(stream, bytes.len()),
         };
         if exec.input.overfull(bytes.len()) {
-            // Not taken: whoever attaches again is told where to go on.
+            // Not counted: the next attach is told where to continue.
             core.link.reset(stream, &WireError::new("interrupted", "The program does not read its input."));
             return self.detach(core, key, stream);
         }

@@ -1,4 +1,4 @@
-//! A program's output: from its pipe into the ring, from the ring to whoever listens.
+//! A program's output: from its pipe into the ring, from the ring to the reader.
 
 use super::{Exec, Execs};
 use crate::core::{Core, Source, Work};
@@ -8,9 +8,9 @@ use crate::slab::Key;
 use crate::sys::io::{self, Fd};
 use crate::sys::{poll, EAGAIN};
 
-/// What one turn of the loop takes from one pipe that nobody listens to.
+/// Bytes read per turn of the loop from a pipe that has no reader.
 const TURN_BYTES: usize = 256 * 1024;
-/// A read of this size says that the program writes a lot.
+/// A read of this size means that the program writes a lot.
 const BULK_BYTES: usize = 16 * 1024;
 /// The share of a ring that a program may still fill while it waits for a listener. The rest is more than the windows of
 /// all links between here and the client let be on the way.
@@ -22,18 +22,18 @@ pub struct Output {
     pub fd: Fd,
     channel: u16,
     terminal: bool,
-    /// There may be something to read.
+    /// The pipe may have data.
     pub readable: bool,
     hung_up: bool,
     enlarged: bool,
-    /// Bytes still to be read, once the leader has gone: what was in the pipe at that moment, or may have been.
+    /// Bytes still to be read after the leader's exit: what was in the pipe then, or may have been.
     remaining: Option<usize>,
     /// Nothing more is read for the exec.
     pub done: bool,
     pub ring: Ring,
-    /// Offset up to which it went to whoever listens.
+    /// Offset up to which it was sent to the reader.
     pub sent: u64,
-    /// Offset up to which it is read while nobody listens: what was sent last may have to be sent again.
+    /// Offset up to which the pipe is read without a reader, since what was sent last may have to be sent again.
     hold_at: Option<u64>,
 }
 
@@ -58,12 +58,12 @@ impl Output {
         self.sent < self.ring.written()
     }
 
-    /// Whether the program waits for a listener.
+    /// Whether the program is blocked until a reader returns.
     fn held(&self) -> bool {
         self.hold_at.map_or(false, |limit| self.ring.written() >= limit)
     }
 
-    /// Keeps what may be on its way to a listener that was cut off: nearly all of the ring.
+    /// Keeps what may be in transit to a reader that was cut off: most of the ring.
     pub fn hold(&mut self) {
         self.hold_at = Some(self.sent + self.ring.capacity() as u64 / HOLD_ROOM);
     }
@@ -93,7 +93,7 @@ impl Output {
             return 0;
         }
         let (asked, read) = match max {
-            // Most likely the end: no memory is taken for that.
+            // Most likely the end, for which no memory is allocated.
             1 => {
                 let mut byte = [0];
                 let read = io::read(self.fd.raw(), &mut byte);
@@ -228,7 +228,7 @@ impl Execs {
         self.after_output(core, key);
     }
 
-    /// Nobody listens: everything goes into the ring, over the oldest once nobody is expected soon.
+    /// Without a reader: reads everything into the ring, overwriting the oldest once no reader is expected soon.
     pub fn drain(&mut self, core: &mut Core, key: Key) {
         let exec = match self.table.get_mut(key) {
             Some(exec) if exec.stream.is_none() => exec,
@@ -250,7 +250,7 @@ impl Execs {
         self.after_output(core, key);
     }
 
-    /// Something was read or sent: perhaps that was all.
+    /// After a read or a send: checks whether the output is complete.
     pub(super) fn after_output(&mut self, core: &mut Core, key: Key) {
         let exec = match self.table.get_mut(key) {
             Some(exec) => exec,
@@ -280,7 +280,7 @@ impl Execs {
     }
 }
 
-/// A pipe that a background child still holds. It is read and thrown away, since closing it would kill the child.
+/// A pipe that a background child still holds. Its output is discarded; closing it would kill the child.
 pub struct Discard {
     fd: Fd,
 }

@@ -1,4 +1,4 @@
-//! What an exec's OPEN asks for, checked, and made into what the kernel wants.
+//! Checks an exec's OPEN, and prepares it for the kernel.
 
 use crate::error::WireError;
 use crate::json::Value;
@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::hash::{Hash, Hasher};
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// By this variable a program is known as ours even after it left its session.
+/// This variable identifies an exec's processes even after they leave its session.
 pub const MARKER: &[u8] = b"MILLIBOX_EXEC_ID";
 const MAX_ID_BYTES: usize = 128;
 const MAX_SCRIPT_BYTES: u64 = 10 * 1024 * 1024;
@@ -21,7 +21,7 @@ const DEFAULT_KILL_GRACE_MS: u64 = 2_000;
 const DEFAULT_DETACHED_MS: u64 = 60_000;
 /// About as long as a gateway looks for an agent that is being replaced.
 const DEFAULT_HOLD_MS: u64 = 20_000;
-/// Under this number a long script's file is open in its shell.
+/// The descriptor of a long script's file in its shell.
 const SCRIPT_DESCRIPTOR: c_int = 19;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ pub enum Shell {
 pub enum Command {
     Argv(Vec<Vec<u8>>),
     Script(Shell, Vec<u8>),
-    /// So many bytes of script are to follow.
+    /// A script of this many bytes follows.
     ScriptLater(Shell, u64),
 }
 
@@ -160,14 +160,14 @@ fn environment(open: &Value, id: &[u8]) -> Result<Variables, WireError> {
     Ok(env)
 }
 
-/// Ready for the kernel.
+/// The arguments of execve, and what is set up before it.
 pub struct Prepared {
     pub candidates: Vec<CString>,
     pub argv: Vec<CString>,
     pub env: Vec<CString>,
     pub cwd: CString,
     pub identity: Option<Identity>,
-    /// The file of a long script, and its number in the shell.
+    /// The file of a long script, and its descriptor in the shell.
     pub script: Option<(sys::io::Fd, c_int)>,
 }
 
@@ -175,7 +175,7 @@ fn c_string(bytes: Vec<u8>) -> Result<CString, WireError> {
     CString::new(bytes).map_err(|_| bad_args("a zero byte cannot be passed to a program"))
 }
 
-/// Where a program may be, in the order in which a search along `path` finds it.
+/// Candidate paths of a program, in the order of a search along `path`.
 fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     if program.contains(&b'/') {
         return vec![program.to_vec()];
@@ -187,7 +187,7 @@ fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|byte| *byte == b':').map(join).collect()
 }
 
-/// A script in a file that nobody can change, for the shell to read.
+/// A script in a memory file, for the shell to read; sealed before it runs.
 pub fn script_file(text: &[u8]) -> Result<sys::io::Fd, WireError> {
     let no_room = |errno| WireError::resource_limit(format!("the script cannot be kept: {}", sys::message(errno)));
     let file = sys::io::memory_file().map_err(no_room)?;
@@ -200,13 +200,13 @@ pub fn script_file(text: &[u8]) -> Result<sys::io::Fd, WireError> {
 }
 
 impl Request {
-    /// Tells requests for different runs apart. Limits, and what becomes of the output, may change from one try to the
-    /// next; a script that comes as data is told apart by `late`, its text.
+    /// A hash of what runs. Limits and output options may differ from one attempt to the next. `late` is the hash of a script
+    /// that came as data.
     pub fn fingerprint(&self, late: Option<u64>) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.command, &self.cwd, &self.user, late).hash(&mut hasher);
         (self.stdin, self.pty.is_some(), self.background).hash(&mut hasher);
-        // The members of an object have no order.
+        // A sum, because the order of variables carries no meaning.
         self.env.iter().fold(hasher.finish(), |sum, variable| {
             let mut hasher = DefaultHasher::new();
             variable.hash(&mut hasher);
@@ -214,7 +214,7 @@ impl Request {
         })
     }
 
-    /// `shell` when it is a script's second try with `sh` because there is no bash. `late` is a script that came as data.
+    /// `as_sh`: a script's second attempt, with `sh`, because there is no bash. `late`: a script that came as data.
     pub fn prepare(
         &self,
         accounts: &mut Accounts,
@@ -286,7 +286,7 @@ impl Request {
         matches!(self.command, Command::Script(Shell::Bash, _) | Command::ScriptLater(Shell::Bash, _))
     }
 
-    /// What the command is called in messages.
+    /// The command's name in messages.
     pub fn program_name(&self) -> String {
         match &self.command {
             Command::Argv(argv) => String::from_utf8_lossy(&argv[0]).chars().take(200).collect(),

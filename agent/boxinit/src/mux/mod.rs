@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const STREAM_WINDOW: usize = 256 * 1024;
 const LINK_WINDOW: usize = 1024 * 1024;
-/// With so much unsent, nothing more is asked for.
+/// With this much unsent, no more data is pulled.
 const BACKLOG: usize = 4 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Owner {
 pub struct Stream {
     pub owner: Owner,
     send_credit: usize,
-    /// What the peer may still send.
+    /// Credit that the peer has left.
     receive_credit: usize,
     /// Consumed and not yet given back.
     owed: usize,
@@ -44,7 +44,7 @@ pub struct Stream {
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
     Down,
-    /// Connected; the agent has not greeted us yet.
+    /// Connected; the agent's HELLO has not arrived yet.
     Greeting,
     Up,
 }
@@ -54,7 +54,7 @@ pub struct Link {
     pub state: State,
     out: Vec<u8>,
     out_at: usize,
-    /// The socket refused bytes; it will say when it takes more.
+    /// The socket is full; the poll reports when it is not.
     blocked: bool,
     lazy_until: Option<Instant>,
     send_credit: usize,
@@ -64,7 +64,7 @@ pub struct Link {
     /// The highest id that the agent used.
     last: u32,
     ready: VecDeque<u32>,
-    /// The socket failed; the loop is to close it.
+    /// The socket failed; the loop must close it.
     pub broken: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What goes out: control frames first, then the data of the streams in turn.
+//! Sending: control frames first, then the streams' data in turn.
 
 use super::{Link, Owner, State};
 use crate::frame::{self, Header};
@@ -7,11 +7,11 @@ use crate::sys::EAGAIN;
 use std::time::{Duration, Instant};
 
 const QUANTUM: usize = 16 * 1024;
-/// What one stream may send at a time when no other wants to.
+/// How much one stream may send per turn if no other wants to.
 const ALONE: usize = frame::MAX_DATA_BYTES;
 /// Below this, bytes are copied beside the control frames and share one system call with them.
 const COPY_BELOW: usize = 4 * 1024;
-/// An answer that something else will soon follow is held back this long, so that both travel together.
+/// How long an answer is held back if more will soon follow, so that both travel together.
 const LAZY: Duration = Duration::from_millis(3);
 
 impl Link {

@@ -19,7 +19,7 @@ const CHUNK: usize = 4 * 1024;
 
 /// Returns in a child, with what it is to serve. In the nursery itself it never does.
 pub fn run(socket: &[u8]) -> Config {
-    // Nobody waits for the children: the kernel forgets them at their end.
+    // Nobody waits for the children, so the kernel reaps them.
     signal::ignore_children();
     let link = match net::connect_unix(socket) {
         Ok(link) => link,

@@ -1,4 +1,4 @@
-//! The event loop: who is woken by what, and where each frame goes.
+//! The event loop: what each event wakes.
 
 use crate::core::{Core, Source, Work};
 mod dispatch;
@@ -26,7 +26,7 @@ pub struct Config {
     pub token: Vec<u8>,
     /// The container waits for its image.
     pub blank: bool,
-    /// How long a blank waits for an agent that is gone. A sandbox waits for ever.
+    /// How long a blank waits for its agent to return. A sandbox waits for ever.
     pub patience: Duration,
     /// The link is read until nothing is left, though less came than was asked for: for a kernel that does not tell of
     /// its end together with data.
@@ -48,14 +48,14 @@ pub struct Server {
     /// Bytes of `input` that hold something.
     filled: usize,
     backoff_ms: u64,
-    /// Since when no agent has answered.
+    /// Since when there has been no agent.
     alone_since: Option<Instant>,
     hello_timer: Option<TimerId>,
     /// The link is not read while too much waits to be written.
     paused: bool,
     /// The poll tells of room in the link.
     awaits_room: bool,
-    /// Rules that the agent broke on this link.
+    /// Violations by the agent on this link.
     violations: u32,
     ending: bool,
     /// Holds the directory in which the agent listens, once no path leads there.
