@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { setupImage } from '../../src/cli/config.ts';
 import type { Operator } from '../../src/cli/io/operator.ts';
-import { spread } from './lanes.ts';
+import { spread } from './concurrency.ts';
 
 const run = promisify(execFile);
 const WIDTH = 4;

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
 import { sleep } from '../../src/lib/deadline.ts';
-import { spread } from './lanes.ts';
+import { spread } from './concurrency.ts';
 
 /** Where the static program of the native baselines lies in a sandbox. */
 export const TRUE_INSIDE = '/tmp/millibox-true';

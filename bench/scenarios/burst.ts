@@ -1,6 +1,6 @@
 /** Many creates at once, the first command in each, against a pool; and the refill behind an emptied pool. */
 import { DockerBaseline } from '../load/docker.ts';
-import { spread } from '../load/lanes.ts';
+import { spread } from '../load/concurrency.ts';
 import { poolReady } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';

@@ -1,6 +1,6 @@
 /** From the call that creates a sandbox to the end of its first command, with a warm pool, against `docker run`. */
 import { DockerBaseline } from '../load/docker.ts';
-import { interleave } from '../load/lanes.ts';
+import { interleave } from '../load/concurrency.ts';
 import { atRest } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { samplesPlot } from '../report/plot/plots.ts';

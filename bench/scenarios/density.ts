@@ -1,5 +1,5 @@
 /** What one more idle sandbox costs, and what an exec costs among many of them. */
-import { interleave, spread } from '../load/lanes.ts';
+import { interleave, spread } from '../load/concurrency.ts';
 import { machineUsedMb } from '../load/memory.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';

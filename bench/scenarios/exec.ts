@@ -1,7 +1,7 @@
 /** The time of one exec against a local spawn, a bare native spawn and Docker's exec API; and the rate of many. */
 import { availableParallelism } from 'node:os';
 import { DockerBaseline } from '../load/docker.ts';
-import { closedLoop, interleave } from '../load/lanes.ts';
+import { closedLoop, interleave } from '../load/concurrency.ts';
 import { mustSucceed, Sandboxes, TRUE_INSIDE } from '../load/sandboxes.ts';
 import { spawnLoopRate, SpawnServer } from '../load/spawn-loop.ts';
 import { spawnAndWait } from '../load/spawn.ts';

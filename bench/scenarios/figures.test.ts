@@ -103,14 +103,14 @@ test('stream: throughput of ours over that of pipe and disk, and the growth of t
     download: 5_000,
     read: 1_000,
   });
-  const crowd = {
+  const busy = {
     idle: took('exec.idle', 1),
     among: took('exec.among-streams', 3),
     spawnIdle: took('posix_spawn.idle', 1),
     spawnAmong: took('posix_spawn.among-streams', 2),
     othersVsBefore: 0.95,
   };
-  const figures = streamFigures(samples, crowd, 1_024, 25);
+  const figures = streamFigures(samples, busy, 1_024, 25);
   expect(figures.rows.slice(0, 2).map(({ name }) => name)).toEqual(['stdout.sdk', 'stdout.node-pipe']);
   expect(figures.ratios).toMatchObject({
     streamVsNodePipe: 0.5,
@@ -121,7 +121,7 @@ test('stream: throughput of ours over that of pipe and disk, and the growth of t
     execAmongStreamsP99VsIdle: 3,
     stdoutMibPerSec: 512,
   });
-  expect(streamFigures(samples, crowd, 1_024, null).ratios['rssGrowthMb']).toBeNull();
+  expect(streamFigures(samples, busy, 1_024, null).ratios['rssGrowthMb']).toBeNull();
 });
 
 test('prime: the official client over the SDK, rollouts that succeeded, and what they left', () => {

@@ -1,7 +1,7 @@
 /** The first command of a sandbox over many different images, against one image, and with no warm container against docker run. */
 import { DockerBaseline } from '../load/docker.ts';
 import { MadeImages, PROGRAM_INSIDE } from '../load/images.ts';
-import { interleave } from '../load/lanes.ts';
+import { interleave } from '../load/concurrency.ts';
 import { atRest } from '../load/pool.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { ratio, round, percentile, Samples } from '../report/statistics.ts';

@@ -1,5 +1,5 @@
 /** The official Prime client against the SDK: the same commands in sandboxes of the same kind, and 64 rollouts at once. */
-import { interleave } from '../load/lanes.ts';
+import { interleave } from '../load/concurrency.ts';
 import { poolReady } from '../load/pool.ts';
 import { PrimeClient } from '../load/prime-client.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';

@@ -1,7 +1,7 @@
 /** One exec, through one gateway and several, to one agent and several, all on this machine, in turn. */
 import { join } from 'node:path';
 import type { Sandbox } from '../../src/sdk/index.ts';
-import { closedLoop, interleave } from '../load/lanes.ts';
+import { closedLoop, interleave } from '../load/concurrency.ts';
 import { Machines, type Gateway } from '../load/scale/machines.ts';
 import { mustSucceed } from '../load/sandboxes.ts';
 import { setUp } from '../load/target.ts';

@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Sandbox } from '../../src/sdk/index.ts';
-import { floodPieces, FloodCheck } from '../load/flood.ts';
+import { floodPieces, FloodCheck } from '../load/flood-pattern.ts';
 import { PeakMemory } from '../load/memory.ts';
 import { mustSucceed, Sandboxes } from '../load/sandboxes.ts';
 import { SpawnServer } from '../load/spawn-loop.ts';
-import { measureCrowd, type Crowd } from '../load/crowd.ts';
+import { measureBusyStreams, type BusyStreams } from '../load/busy-streams.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
 import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
@@ -50,15 +50,15 @@ export const stream: Scenario = {
 
     options.progress('stream: 200 streams, one reader stalls');
     await using spawner = new SpawnServer(options.binaries.spawnLoop, options.binaries.true);
-    const inCrowd = async (): Promise<Sandbox> => {
+    const makeSandbox = async (): Promise<Sandbox> => {
       const each = sandboxes.create();
       await installFlood(each, options.binaries.flood);
       return each;
     };
-    const crowd = await measureCrowd(inCrowd, FLOOD_INSIDE, spawner);
+    const busy = await measureBusyStreams(makeSandbox, FLOOD_INSIDE, spawner);
     return {
-      setup: { mib: bytes / MIB, rounds: ROUNDS, ...crowd.setup },
-      ...streamFigures(rows, crowd, bytes / MIB, target.pids === undefined ? null : growthMb),
+      setup: { mib: bytes / MIB, rounds: ROUNDS, ...busy.setup },
+      ...streamFigures(rows, busy, bytes / MIB, target.pids === undefined ? null : growthMb),
     };
   },
 };
@@ -75,12 +75,12 @@ export const streamSamples = () => ({
 /** @param growthMb of the process that grew most; null when the server runs elsewhere. */
 export function streamFigures(
   samples: ReturnType<typeof streamSamples>,
-  crowd: Omit<Crowd, 'setup'>,
+  busy: Omit<BusyStreams, 'setup'>,
   mib: number,
   growthMb: number | null,
 ): Figures {
   const { stdout, pipe, upload, write, download, read } = samples;
-  const all = [...Object.values(samples), crowd.idle, crowd.among, crowd.spawnIdle, crowd.spawnAmong];
+  const all = [...Object.values(samples), busy.idle, busy.among, busy.spawnIdle, busy.spawnAmong];
   const mibPerSec = (of: Samples): number => round((mib / of.p50) * 1000);
   return {
     rows: all.map((each) => each.row()),
@@ -90,9 +90,9 @@ export function streamFigures(
       rssGrowthMb: growthMb === null ? null : round(growthMb),
       uploadVsDisk: ratio(write.p50, upload.p50),
       downloadVsDisk: ratio(read.p50, download.p50),
-      othersVsBefore: crowd.othersVsBefore,
-      execAmongStreamsP99VsIdle: ratio(crowd.among.row().p99Ms, crowd.idle.row().p99Ms),
-      spawnAmongStreamsP99VsIdle: ratio(crowd.spawnAmong.row().p99Ms, crowd.spawnIdle.row().p99Ms),
+      othersVsBefore: busy.othersVsBefore,
+      execAmongStreamsP99VsIdle: ratio(busy.among.row().p99Ms, busy.idle.row().p99Ms),
+      spawnAmongStreamsP99VsIdle: ratio(busy.spawnAmong.row().p99Ms, busy.spawnIdle.row().p99Ms),
       stdoutMibPerSec: mibPerSec(stdout),
       uploadMibPerSec: mibPerSec(upload),
       downloadMibPerSec: mibPerSec(download),

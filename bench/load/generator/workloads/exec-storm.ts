@@ -1,7 +1,7 @@
 /** Commands in sandboxes that run already: a closed loop to find the most, an open loop to see a given rate's times. */
 import type { Sandbox } from '../../../../src/sdk/index.ts';
 import { poissonArrivals } from '../../random/random.ts';
-import { closedLoop } from '../../lanes.ts';
+import { closedLoop } from '../../concurrency.ts';
 import { echo, runKnown } from '../known-command.ts';
 import { openLoop } from '../pacing.ts';
 import type { ExecClosedPlan, ExecOpenPlan } from '../plan.ts';

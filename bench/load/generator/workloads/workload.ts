@@ -1,7 +1,7 @@
 /** One kind of load, as a generator process runs its share of it. */
 import type { Millibox, Sandbox } from '../../../../src/sdk/index.ts';
 import { Random } from '../../random/random.ts';
-import { spread } from '../../lanes.ts';
+import { spread } from '../../concurrency.ts';
 import type { Plan } from '../plan.ts';
 import type { Recording } from '../recording.ts';
 

@@ -1,9 +1,9 @@
-/** How calls are laid over time. */
+/** Ways to run many calls: interleaved, in a closed loop, or with bounded concurrency. */
 
 /**
- * Runs the lanes' calls in turn, one at a time, so that a drift of the machine meets all of them alike. The order
- * turns by one each round: whoever runs after a heavy call is not always the same.
- * @param every of a lane: it takes part in each `every`-th round only.
+ * Runs the lanes' calls in turn, one at a time, so that a drift of the machine affects all of them alike. The order
+ * rotates by one each round, so that it is not always the same lane that runs after a heavy one. A lane with `every`
+ * takes part only in every such round.
  */
 export async function interleave(
   rounds: number,
@@ -31,7 +31,7 @@ export async function closedLoop(
   return performance.now() - start;
 }
 
-/** Runs `call` for 0..n-1 with at most `width` under way. Never rejects on a call's account: calls see to their failures. */
+/** Runs `call` for 0..n-1, at most `width` at a time. Calls must handle their own failures. */
 export async function spread(n: number, width: number, call: (index: number) => Promise<void>): Promise<void> {
   let next = 0;
   const worker = async (): Promise<void> => {

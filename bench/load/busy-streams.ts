@@ -2,7 +2,7 @@
 import type { Sandbox } from '../../src/sdk/index.ts';
 import { sleep } from '../../src/lib/deadline.ts';
 import { ratio, Samples } from '../report/statistics.ts';
-import { interleave } from './lanes.ts';
+import { interleave } from './concurrency.ts';
 import { mustSucceed } from './sandboxes.ts';
 import type { SpawnServer } from './spawn-loop.ts';
 
@@ -15,7 +15,7 @@ const TRUE = ['/bin/true'];
 /** More than any stream moves while it is watched. */
 const ENDLESS = String(2 ** 44);
 
-export interface Crowd {
+export interface BusyStreams {
   idle: Samples;
   among: Samples;
   /** Native spawns beside the execs, in turn with them: what the streams do to any program that starts. */
@@ -27,11 +27,11 @@ export interface Crowd {
 }
 
 /** @param make gives a sandbox in which `program BYTES` writes so many bytes. */
-export async function measureCrowd(
+export async function measureBusyStreams(
   make: () => Promise<Sandbox>,
   program: string,
   spawner: SpawnServer,
-): Promise<Crowd> {
+): Promise<BusyStreams> {
   const sandboxes = await Promise.all(Array.from({ length: SANDBOXES }, make));
   const quiet = await make();
   const measure = async (when: string): Promise<[exec: Samples, spawn: Samples]> => {

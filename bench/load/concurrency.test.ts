@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { interleave, spread } from './lanes.ts';
+import { interleave, spread } from './concurrency.ts';
 
 test('interleaved lanes run one at a time, as often as they ask, and no lane always follows the same one', async () => {
   const order: string[] = [];

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { floodPieces, FloodCheck } from './flood.ts';
+import { floodPieces, FloodCheck } from './flood-pattern.ts';
 
 test('the pattern checks itself, whatever the pieces', () => {
   const total = 1_000_003;
