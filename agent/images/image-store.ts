@@ -5,21 +5,21 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import type { Image, Images, PullProgress } from '../runtime/runtime.ts';
+import type { EnsureOptions, Image, Images, PullProgress } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
 import { beyondBudget, type Evictable } from './budget.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
 import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
-import { Pulls, type Waiter } from './pulls.ts';
+import { Pulls } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
 import { copyFromRegistry, type RegistryConfig } from './registry.ts';
 import { removeTree } from './remove-tree.ts';
 import { runTool } from './run-tool.ts';
-import { Turns, type Turn, type TurnRules } from './turns.ts';
+import { Turns, type Turn, type TurnOptions, type TurnRules } from './turns.ts';
 import { unpackLayout, unpackTar } from './unpack.ts';
 
-/** Of pulls. Four keep a node busy; one that trickles costs a process that waits, and no more. */
+/** For pulls. Four keep a node busy; a slow one beyond that costs only a waiting process. */
 const TURNS: TurnRules = {
   atOnce: 4,
   aside: 16,
@@ -27,27 +27,30 @@ const TURNS: TurnRules = {
   slowMs: 10_000,
   longMs: 60_000,
 };
-/** Spellings of references that were looked up: clients choose them. */
+/** Limit of cached spellings of references, since clients choose them. */
 const MAX_SPELLINGS = 10_000;
-/** A sandbox whose image was looked up has claimed it by then, or never will. */
+/** Long enough for a sandbox whose image was looked up to claim it. */
 const GRACE_MS = 15 * 60_000;
 
 export interface ImageStoreOptions {
   dir: string;
   registry: RegistryConfig;
-  /** Reference → an archive on this machine that it is imported from instead of a pull. */
+  /** Reference → an archive on this machine to import in place of a pull. */
   archives?: Readonly<Record<string, string>>;
-  /** Images that nobody uses are removed while all together take more. Default: no limit. */
+  /** Unused images are removed while all together take more than this. Default: no limit. */
   budgetBytes?: number | undefined;
-  /** How long after it was last used an image is not removed for the budget. */
+  /** For this long after its last use, an image is not removed for the budget. */
   graceMs?: number | undefined;
-  /** Other turns than those of a node, for tests. */
+  /** Overrides the default turns; for tests. */
   turns?: TurnRules;
   log: Logger;
 }
 
-/** An image that has been unpacked in a work directory, or is here already. */
+/** An image that was unpacked in a work directory, or exists already. */
 type Made = Omit<StoredImage, 'sizeBytes'>;
+
+/** By whom an image is wanted, and for how long. */
+type Wanted = Omit<TurnOptions, 'tooSlow'>;
 
 export class ImageStore implements Images {
   readonly #catalogue: Catalogue;
@@ -57,7 +60,7 @@ export class ImageStore implements Images {
   readonly #spellings = new Map<string, Image>();
   readonly #archives = new Map<string, string>();
   readonly #held = new Map<string, number>();
-  /** Work directory → the image that needs no unpacking there. */
+  /** Work directory → the existing image that makes unpacking there unnecessary. */
   readonly #kept = new Map<string, string>();
 
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
@@ -79,23 +82,27 @@ export class ImageStore implements Images {
     return image;
   }
 
-  async ensure(ref: string, waiter: Waiter): Promise<Image> {
+  async ensure(ref: string, options: EnsureOptions): Promise<Image> {
     const here = this.get(ref);
     if (here !== undefined) return here;
     const reference = parseReference(ref);
     const key = canonical(reference);
-    const image = await this.#pulls.join(key, (signal, tell) => this.#bring(key, reference, signal, tell), waiter);
+    const image = await this.#pulls.join(
+      key,
+      (signal, tell, tenants) => this.#bring(key, reference, { signal, tenants }, tell),
+      options,
+    );
     return { ...image, ref };
   }
 
-  /** The directories that make up an image, topmost first. @throws ServiceError `image_not_found` when it was removed. */
+  /** The directories that make up an image, topmost first. @throws ServiceError `image_not_found` if it was removed. */
   layersOf(image: Image): string[] {
     if (this.#catalogue.byId(image.id) === undefined)
       throw new ServiceError('image_not_found', 'the image was removed');
     return [this.#catalogue.rootOf(image.id)];
   }
 
-  /** A sandbox uses this image from now on: it is not removed until every `hold` was released. */
+  /** Marks the image as used by a sandbox: it is not removed until every `hold` is released. */
   hold(imageId: string): void {
     this.#held.set(imageId, (this.#held.get(imageId) ?? 0) + 1);
   }
@@ -127,7 +134,10 @@ export class ImageStore implements Images {
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
   async importTar(ref: string, path: string, signal?: AbortSignal): Promise<Image> {
     const reference = parseReference(ref);
-    return await this.#make(reference, ref, signal, async (work, linked, turn) => {
+    if (reference.digest !== null) {
+      throw new ServiceError('image_invalid', 'an archive cannot be imported under the digest of a manifest');
+    }
+    return await this.#make(reference, ref, { signal }, async (work, linked, turn) => {
       turn.brought(Infinity);
       const kind = await archiveKind(path, linked);
       if (kind !== 'rootfs') {
@@ -143,13 +153,13 @@ export class ImageStore implements Images {
   async #bring(
     key: string,
     reference: Reference,
-    signal: AbortSignal,
+    wanted: Wanted,
     tell: (progress: PullProgress) => void,
   ): Promise<Image> {
     const archive = this.#archives.get(key);
     try {
-      if (archive !== undefined) return await this.importTar(key, archive, signal);
-      return await this.#make(reference, key, signal, async (work, linked, turn) => {
+      if (archive !== undefined) return await this.importTar(key, archive, wanted.signal);
+      return await this.#make(reference, key, wanted, async (work, linked, turn) => {
         let doneBytes = 0;
         const onProgress = (bytes: number, message: string): void => {
           doneBytes = bytes;
@@ -166,7 +176,7 @@ export class ImageStore implements Images {
     }
   }
 
-  /** Makes an image of the layout in a work directory. */
+  /** Unpacks the layout in a work directory into an image. */
   async #unpack(work: string, signal: AbortSignal): Promise<Made> {
     const layout = join(work, 'layout');
     const { id, config } = await readLayout(layout);
@@ -174,7 +184,7 @@ export class ImageStore implements Images {
     return { id, ...config };
   }
 
-  /** Whether the image is here already: then it stays until the work of this directory is done. */
+  /** Whether the image exists already; if so, keeps it until the work of this directory is done. */
   #keep(id: string, work: string): boolean {
     if (this.#catalogue.byId(id) === undefined) return false;
     this.hold(id);
@@ -182,15 +192,15 @@ export class ImageStore implements Images {
     return true;
   }
 
-  /** Takes what `make` unpacks into a work directory of its own; nothing of that is left when it fails. */
+  /** Adds the image that `make` builds in a work directory of its own; nothing of it is left if it fails. */
   async #make(
     reference: Reference,
     ref: string,
-    signal: AbortSignal | undefined,
+    wanted: Wanted,
     make: (work: string, signal: AbortSignal, turn: Turn) => Promise<Made>,
   ): Promise<Image> {
     const tooSlow = (): Error => new ServiceError('image_unreachable', `${ref} comes too slowly while others wait`);
-    return await this.#turns.take({ signal, tooSlow }, async (turn) => {
+    return await this.#turns.take({ ...wanted, tooSlow }, async (turn) => {
       const work = await this.#catalogue.workDir();
       try {
         const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
@@ -213,8 +223,8 @@ export class ImageStore implements Images {
   }
 
   /**
-   * Images that no name leads to go, and beyond the budget those that are longest unused. Never throws: what it is called
-   * after has succeeded, or has an error of its own.
+   * Removes images without a name, and the least recently used ones beyond the budget. Never throws: the operation
+   * before it has succeeded, or has an error of its own.
    */
   async #makeRoom(): Promise<void> {
     const { budgetBytes = Infinity, graceMs = GRACE_MS, log } = this.#options;
@@ -256,7 +266,7 @@ const rootIn = (work: string): string => join(work, 'made', 'fs');
 const HASH_AND_SIZE_MS = 10 * 60_000;
 const TO_DISK_MS = 10 * 60_000;
 
-/** Whoever finds the image after a power cut finds all of it: files without their content would be silently empty. */
+/** Syncs the image, so that after a power cut no file of it is silently empty. */
 async function toDisk(dir: string, signal: AbortSignal): Promise<void> {
   await runTool('sync', ['--file-system', dir], { deadlineMs: TO_DISK_MS, signal });
 }

@@ -1,20 +1,16 @@
-/** Work that several wait for is done once; it ends early when nobody waits any more. */
+/** Does work that several callers wait for once, and aborts it when nobody waits any more. */
 import { orAbort } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import type { Image, PullProgress } from '../runtime/runtime.ts';
+import type { EnsureOptions, Image, PullProgress } from '../runtime/runtime.ts';
 
 type Watcher = (progress: PullProgress) => void;
 
-export interface Waiter {
-  signal?: AbortSignal;
-  onProgress?: Watcher;
-}
-
-type PullWork = (signal: AbortSignal, tell: Watcher) => Promise<Image>;
+/** `tenants`: of all who wait for it now. */
+type PullWork = (signal: AbortSignal, tell: Watcher, tenants: () => Set<string>) => Promise<Image>;
 
 interface Pull {
   done: Promise<Image>;
-  watchers: Set<{ tell: Watcher }>;
+  watchers: Set<{ tell: Watcher; tenant: string }>;
   waiting: number;
   abort: AbortController;
 }
@@ -22,10 +18,10 @@ interface Pull {
 export class Pulls {
   readonly #pulls = new Map<string, Pull>();
 
-  /** The result of the work under this key, which is begun if it is not under way. */
-  async join(key: string, work: PullWork, { signal, onProgress }: Waiter): Promise<Image> {
+  /** The result of the work under this key, which is started unless it is in progress. */
+  async join(key: string, work: PullWork, { signal, onProgress, tenant = '' }: EnsureOptions): Promise<Image> {
     const pull = this.#pulls.get(key) ?? this.#start(key, work);
-    const watcher = { tell: onProgress ?? (() => undefined) };
+    const watcher = { tell: onProgress ?? (() => undefined), tenant };
     pull.watchers.add(watcher);
     pull.waiting += 1;
     try {
@@ -45,17 +41,18 @@ export class Pulls {
         try {
           watcher.tell(progress);
         } catch {
-          // It is one of many, and the pull is not its own.
+          // A listener's error must not end a pull that it shares with others.
         }
       }
     };
-    const pull: Pull = { done: work(abort.signal, tell), watchers, waiting: 0, abort };
+    const tenants = (): Set<string> => new Set([...watchers].map(({ tenant }) => tenant));
+    const pull: Pull = { done: work(abort.signal, tell, tenants), watchers, waiting: 0, abort };
     this.#pulls.set(key, pull);
     pull.done.catch(() => undefined).finally(() => this.#forget(key, pull));
     return pull;
   }
 
-  /** Whoever comes from now on begins anew: this one only has its end before it. */
+  /** Aborts the pull. A later caller starts a new one. */
   #giveUp(key: string, pull: Pull): void {
     this.#forget(key, pull);
     pull.abort.abort(new ServiceError('cancelled', 'nobody waits for this pull any more'));

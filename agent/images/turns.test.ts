@@ -16,17 +16,20 @@ interface Taken {
 }
 
 /** Takes a turn and keeps it until it is ended or its signal fires. */
-function take(from: Turns): Taken {
+function take(from: Turns, ...tenants: string[]): Taken {
   const abort = new AbortController();
   const end = Promise.withResolvers<void>();
   const taken: Taken = { turn: undefined, state: 'waits', end: end.resolve, abort };
   const tooSlow = (): Error => new Error('too slow');
   from
-    .take({ signal: abort.signal, tooSlow }, async (turn) => {
-      Object.assign(taken, { turn, state: 'works' });
-      turn.signal.addEventListener('abort', () => end.reject(turn.signal.reason as Error));
-      await end.promise;
-    })
+    .take(
+      { signal: abort.signal, tenants: () => new Set(tenants.length > 0 ? tenants : ['']), tooSlow },
+      async (turn) => {
+        Object.assign(taken, { turn, state: 'works' });
+        turn.signal.addEventListener('abort', () => end.reject(turn.signal.reason as Error));
+        await end.promise;
+      },
+    )
     .then(
       () => (taken.state = 'done'),
       (error: unknown) => (taken.state = (error as Error).message),
@@ -65,6 +68,32 @@ test('whoever leaves the line is passed over', async () => {
   first.end();
   await later(0);
   expect(states([first, second, third])).toEqual(['done', 'left', 'works']);
+});
+
+test('tenants take turns: one with much in line keeps nobody waiting for more than one of its own', async () => {
+  const from = turns(1);
+  const many = Array.from({ length: 6 }, () => take(from, 'many'));
+  const few = [take(from, 'few'), take(from, 'few')];
+  const all = [...many, ...few];
+  const order: number[] = [];
+  for (let done = 0; done < all.length; done += 1) {
+    await later(0);
+    const works = all.findIndex(({ state }) => state === 'works');
+    order.push(works);
+    all[works]?.end();
+  }
+  expect(order).toEqual([0, 1, 6, 2, 7, 3, 4, 5]);
+});
+
+test('what several tenants wait for comes when it is the turn of any of them', async () => {
+  const from = turns(1);
+  const [first, second, third] = [take(from, 'many'), take(from, 'many'), take(from, 'many')];
+  const shared = take(from, 'many', 'few');
+  first.end();
+  await later(0);
+  second.end();
+  await later(0);
+  expect(states([second, third, shared])).toEqual(['done', 'waits', 'works']);
 });
 
 test('a slow one goes on beside the turns once others wait, a fast one only after long', async () => {

@@ -1,38 +1,55 @@
-/** Turns at what strangers can draw out: whoever is slow, or takes long, goes on beside the turns and keeps nobody waiting. */
+/**
+ * A limited number of turns for work that a peer can slow down. Slow work loses its turn, so that others need not wait.
+ */
 import { Linked, orAbort } from '../../src/lib/deadline.ts';
 
 const LOOK_EVERY_MS = 1_000;
 
 export interface TurnRules {
-  /** So many have a turn; the others wait in line. */
+  /** How many have a turn at once; others wait. */
   atOnce: number;
-  /** So many more go on without one. With no place left among them, the slowest of all ends: none that is not slow. */
+  /**
+   * How many more may continue after losing their turn. When these places are full, the slowest ends, if it is slow.
+   */
   aside: number;
-  /** Slow: fewer bytes than this for each second since its turn came. */
+  /** Slower than this, averaged since its turn began, counts as slow. */
   slowBytesPerSecond: number;
-  /** While others wait, one that is slow has its turn for so long, */
+  /** While others wait, slow work keeps its turn for this long, */
   slowMs: number;
-  /** and any other for so long. */
+  /** and other work for this long. */
   longMs: number;
 }
 
-interface TurnOptions {
+export interface TurnOptions {
   signal: AbortSignal | undefined;
-  /** Why it ends when it is too slow to go on. */
+  /** For whom the work is, which may change while it waits; absent: the operator, who counts as one more tenant. */
+  tenants?: () => ReadonlySet<string>;
+  /** The abort reason for work that is too slow. */
   tooSlow: () => Error;
 }
 
 export interface Turn {
-  /** Fires with that of the options, and with `tooSlow`. */
+  /** Aborted with the signal of the options, or with `tooSlow`. */
   readonly signal: AbortSignal;
-  /** How many bytes it has brought so far, all told. Infinity: nobody else decides how fast they come. */
+  /** Reports the bytes received so far. Infinity: the rest does not depend on a peer. */
   brought(bytes: number): void;
 }
+
+interface Waiting {
+  tenants: () => ReadonlySet<string>;
+  call: () => void;
+}
+
+const OPERATOR: ReadonlySet<string> = new Set(['']);
+const operatorAlone = (): ReadonlySet<string> => OPERATOR;
 
 export class Turns {
   readonly #rules: TurnRules;
   #free: number;
-  readonly #line = new Set<() => void>();
+  readonly #line = new Set<Waiting>();
+  /** Tenant → the number of the latest turn that one of its own waited for. */
+  readonly #served = new Map<string, number>();
+  #turnsGiven = 0;
   readonly #inTurn = new Set<Work>();
   readonly #aside = new Set<Work>();
   #looking: NodeJS.Timeout | undefined;
@@ -43,11 +60,11 @@ export class Turns {
   }
 
   /**
-   * Does `work` when its turn has come.
+   * Does `work` when it gets a turn.
    * @throws what `work` throws; the signal's reason when it fires before the turn comes.
    */
   async take<T>(options: TurnOptions, work: (turn: Turn) => Promise<T>): Promise<T> {
-    await this.#wait(options.signal);
+    await this.#wait(options);
     using mine = new Work(options);
     this.#inTurn.add(mine);
     try {
@@ -57,37 +74,53 @@ export class Turns {
     }
   }
 
-  async #wait(signal: AbortSignal | undefined): Promise<void> {
+  async #wait({ signal, tenants = operatorAlone }: TurnOptions): Promise<void> {
     signal?.throwIfAborted();
     if (this.#free > 0) {
       this.#free -= 1;
       return;
     }
     const turn = Promise.withResolvers<void>();
-    const called = (): void => {
-      this.#line.delete(called);
-      turn.resolve();
-    };
-    this.#line.add(called);
+    const waiting: Waiting = { tenants, call: turn.resolve };
+    this.#line.add(waiting);
     this.#looking ??= setInterval(() => this.#look(), LOOK_EVERY_MS);
     try {
       await orAbort(signal, turn.promise);
     } catch (error) {
-      // A turn that came at the same moment goes to the next one.
-      if (!this.#line.delete(called)) this.#pass();
+      // The turn came at the same moment: pass it on.
+      if (!this.#line.delete(waiting)) this.#pass();
       throw error;
     } finally {
       if (this.#line.size === 0) {
         clearInterval(this.#looking);
         this.#looking = undefined;
+        this.#served.clear();
       }
     }
   }
 
   #pass(): void {
-    const [next] = this.#line;
-    if (next === undefined) this.#free += 1;
-    else next();
+    const next = this.#next();
+    if (next === undefined) {
+      this.#free += 1;
+      return;
+    }
+    this.#line.delete(next.waiting);
+    this.#turnsGiven += 1;
+    this.#served.set(next.tenant, this.#turnsGiven);
+    next.waiting.call();
+  }
+
+  /** Of the tenant that has gone without a turn for longest, what came first. */
+  #next(): { waiting: Waiting; tenant: string } | undefined {
+    let next: { waiting: Waiting; tenant: string; servedAt: number } | undefined;
+    for (const waiting of this.#line) {
+      for (const tenant of waiting.tenants()) {
+        const servedAt = this.#served.get(tenant) ?? 0;
+        if (next === undefined || servedAt < next.servedAt) next = { waiting, tenant, servedAt };
+      }
+    }
+    return next;
   }
 
   #leave(work: Work): void {
@@ -95,7 +128,7 @@ export class Turns {
     if (this.#inTurn.delete(work)) this.#pass();
   }
 
-  /** While others wait. */
+  /** Checks, while others wait, whether a turn has been held for too long. */
   #look(): void {
     const { aside, slowBytesPerSecond, slowMs, longMs } = this.#rules;
     for (const work of this.#inTurn) {
@@ -103,9 +136,9 @@ export class Turns {
       if (work.heldMs < (work.bytesPerSecond < slowBytesPerSecond ? slowMs : longMs)) continue;
       if (this.#aside.size >= aside) {
         const slowest = slowestOf([...this.#aside, work]);
-        // Where all bring much, others wait for good reason.
+        // If none is slow, waiting is legitimate.
         if (slowest.bytesPerSecond >= slowBytesPerSecond) return;
-        // What it has to clear away is no work of strangers.
+        // Its clean-up does not depend on a peer, so it needs no place.
         this.#leave(slowest);
         slowest.end();
         if (slowest === work) continue;

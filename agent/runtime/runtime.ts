@@ -1,6 +1,6 @@
 /**
- * The one interface behind which containers are made. `agent/runtime/contract` holds every implementation to it. Only
- * the cold path goes through here: nothing of a runtime is called for an exec.
+ * The interface of container runtimes. `agent/runtime/contract` tests every implementation against it. Only the cold
+ * path uses it: an exec calls nothing of a runtime.
  */
 import type { Supervisor } from '../supervisor/supervisor.ts';
 
@@ -12,9 +12,9 @@ export interface Limits {
   pidsLimit: number;
 }
 
-/** An image that is on this node, and what it says about the programs that run in it. */
+/** An image on this node, with its settings for programs. */
 export interface Image {
-  /** As it was asked for. */
+  /** As requested. */
   ref: string;
   /** Content digest: two references to one image have one id. */
   id: string;
@@ -26,30 +26,37 @@ export interface Image {
 export interface PullProgress {
   image: string;
   doneBytes: number;
-  /** 0 while it is not known. */
+  /** 0 while unknown. */
   totalBytes: number;
   message: string;
+}
+
+export interface EnsureOptions {
+  signal?: AbortSignal;
+  onProgress?: (p: PullProgress) => void;
+  /** Whose sandbox waits for it: tenants take turns. Absent: the operator. */
+  tenant?: string;
 }
 
 /** Images of a node. One pull is shared by all who wait for it. */
 export interface Images {
   /**
-   * The image, pulled if it is not here.
+   * The image; pulled if it is not on the node.
    * @throws ServiceError `image_not_found`, `image_unauthorized`, `image_unreachable`, `image_invalid`.
    */
-  ensure(ref: string, options: { signal?: AbortSignal; onProgress?: (p: PullProgress) => void }): Promise<Image>;
-  /** The image if it is here, without asking anyone. Called on the path of a create: fast. */
+  ensure(ref: string, options: EnsureOptions): Promise<Image>;
+  /** The image, if it is on the node. Called on the path of a create, so it must be fast and local. */
   get(ref: string): Image | undefined;
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]>;
   /** @throws ServiceError `image_not_found`, or `invalid_request` while a sandbox uses it. */
   remove(ref: string): Promise<void>;
-  /** Takes an image from a `docker save` or OCI archive, or a root file system as tar. */
+  /** Imports a `docker save` or OCI archive, or a root file system as tar. */
   importTar?(ref: string, path: string, signal?: AbortSignal): Promise<Image>;
 }
 
-/** A container that has been started: it waits in a pool, or belongs to a sandbox. */
+/** A started container: warm in a pool, or owned by a sandbox. */
 export interface Container {
-  /** Ours, and the same across a restart of the agent. */
+  /** Chosen by the agent; stable across its restarts. */
   readonly id: string;
   /** Image id; null for a blank. */
   readonly imageId: string | null;
@@ -61,9 +68,9 @@ export interface LaunchOptions {
   image?: Image;
   limits: Limits;
   network: 'off' | 'internet';
-  /** Directory on the host that holds `agent.sock`; boxinit finds it inside, read-only. */
+  /** Directory on the host that holds `agent.sock`, mounted read-only for boxinit. */
   socketDir: string;
-  /** boxinit proves itself with it. Never put it in a process argument. */
+  /** Authenticates boxinit. Never put it in a process argument. */
   token: string;
   signal?: AbortSignal;
 }
@@ -81,29 +88,29 @@ export interface ContainerRuntime {
   readonly name: 'docker' | 'oci' | 'gvisor' | 'fake';
   /** Whether `launch` without an image makes blanks that any image can claim. */
   readonly imageAgnostic: boolean;
-  /** Whether a container launched with these limits and network can be given to a claim that wants others. */
+  /** Whether a container launched with these limits and network can serve this claim. */
   canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean;
   readonly images: Images;
 
   /**
-   * Creates and starts a container in which boxinit dials `socketDir/agent.sock`. Resolves once the container runs (not:
-   * once boxinit has called; the caller waits for that).
+   * Creates and starts a container in which boxinit dials `socketDir/agent.sock`. Resolves once the container runs; the
+   * caller waits for boxinit's connection.
    * @throws ServiceError `capacity_exhausted` when the machine has no room, `internal` otherwise.
    */
   launch(options: LaunchOptions): Promise<Container>;
   /**
-   * Gives a waiting container to a sandbox: image (blanks), limits, hostname. Milliseconds. That it resolves is the promise
-   * that an exec works: boxinit has answered since the container became what it is.
+   * Gives a warm container to a sandbox: image (for blanks), limits, hostname. Takes milliseconds. Once it resolves, an
+   * exec works: boxinit has answered since the change.
    */
   claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void>;
-  /** Kills and removes; safe to repeat; resolves once no process of it is left. */
+  /** Kills and removes it. Idempotent. Resolves once none of its processes is left. */
   destroy(id: string): Promise<void>;
-  /** Every container of this agent (told apart by its data directory) that exists, running or not. */
+  /** All containers of this agent (identified by its data directory), running or not. */
   list(): Promise<{ id: string; running: boolean; imageId: string | null }[]>;
-  /** How often the kernel killed for memory in this container since it was launched. */
+  /** OOM kills in this container since its launch. */
   oomKills(id: string): Promise<number>;
-  /** Calls back when a container stops by itself. Returns the unsubscribe. */
+  /** Calls back when a container stops by itself. Returns a function that unsubscribes. */
   onExit(callback: (id: string, exit: { oomKilled: boolean }) => void): () => void;
-  /** Lets go of what the runtime holds in this process; containers live on. */
+  /** Releases what the runtime holds in this process; containers continue. */
   close(): Promise<void>;
 }

@@ -57,7 +57,7 @@ export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<
 
 async function pull(sandbox: Sandbox, deps: ProvisionDeps, signal: AbortSignal): Promise<Image> {
   deps.sandboxes.provisioning(sandbox);
-  return await deps.runtime.images.ensure(sandbox.record.image, { signal });
+  return await deps.runtime.images.ensure(sandbox.record.image, { signal, tenant: sandbox.record.tenant });
 }
 
 async function claim(launched: Launched, wanted: ClaimOptions, deps: ProvisionDeps): Promise<void> {

@@ -1,15 +1,15 @@
-/** Images in Docker's own store, pulled by Docker. What is known of them is kept, so that a create asks nobody. */
+/** Images in Docker's store, pulled by Docker. Their settings are cached, so that a create need not ask Docker. */
 import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../../src/protocol/node.ts';
 import { parseEnv } from '../../images/layout.ts';
-import { Pulls, type Waiter } from '../../images/pulls.ts';
-import type { Image, Images, PullProgress } from '../runtime.ts';
+import { Pulls } from '../../images/pulls.ts';
+import type { EnsureOptions, Image, Images, PullProgress } from '../runtime.ts';
 import { dockerError, pullError, statusOf } from './docker-errors.ts';
 
 const CALL_MS = 30_000;
-/** A pull that says nothing for this long has lost its registry. */
+/** A pull without progress messages for this long has lost its registry. */
 const PULL_SILENCE_MS = 120_000;
 const MAX_KNOWN = 10_000;
 
@@ -29,7 +29,7 @@ export class DockerImages implements Images {
     return this.#known.get(ref);
   }
 
-  async ensure(ref: string, options: Waiter): Promise<Image> {
+  async ensure(ref: string, options: EnsureOptions): Promise<Image> {
     const here = this.#known.get(ref) ?? (await this.#inspect(ref));
     if (here !== undefined) return here;
     return await this.#pulls.join(ref, (signal, tell) => this.#pullInTime(ref, signal, tell), options);
@@ -63,7 +63,7 @@ export class DockerImages implements Images {
     }
   }
 
-  /** Whether a container could not be made because its image is gone: what is known of it is forgotten. */
+  /** Forgets an image that Docker no longer has. */
   forget(id: string): void {
     for (const [ref, image] of this.#known) if (image.id === id) this.#known.delete(ref);
   }
@@ -71,7 +71,7 @@ export class DockerImages implements Images {
   async #inspect(ref: string): Promise<Image | undefined> {
     try {
       const info = await this.#call('the look at an image', () => this.#docker.getImage(ref).inspect());
-      // Of an image that has none of these, Docker leaves them out.
+      // Docker omits these if the image sets none.
       const config = info.Config as Partial<typeof info.Config> | undefined;
       const image: Image = {
         ref,
@@ -141,7 +141,7 @@ interface PullMessage {
   progressDetail?: { current?: number; total?: number };
 }
 
-/** Reads the lines of a pull until it ends. @throws what the stream reports: a pull fails within a good answer. */
+/** Reads a pull's messages until it ends. @throws the error in them: a failing pull has status 200. */
 async function followPull(
   stream: NodeJS.ReadableStream & { destroy(error?: Error): void },
   signal: AbortSignal,

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ServiceError, type ErrorCode } from '../../../src/protocol/errors.ts';
-import type { Image, Images, PullProgress } from '../runtime.ts';
+import type { EnsureOptions, Image, Images } from '../runtime.ts';
 
 /** `missing/…` and the like: the pull fails so. */
 const FAILING: Readonly<Record<string, ErrorCode>> = {
@@ -28,7 +28,7 @@ export class FakeImages implements Images {
     return this.#images.get(ref);
   }
 
-  async ensure(ref: string, options: { signal?: AbortSignal; onProgress?: (p: PullProgress) => void }): Promise<Image> {
+  async ensure(ref: string, options: EnsureOptions): Promise<Image> {
     const here = this.#images.get(ref);
     if (here !== undefined) return here;
     let pull = this.#pulls.get(ref);

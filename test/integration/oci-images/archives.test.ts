@@ -82,6 +82,12 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readdirSync(join(own.dir, 'images'))).toEqual([]);
   });
 
+  test('a digest names what a registry has: no archive is imported under one', async () => {
+    const ref = `own@sha256:${'0'.repeat(64)}`;
+    expect(await codeOf(own.store.importTar(ref, write('rootfs', tar(FILES))))).toBe('image_invalid');
+    expect(own.store.get(ref)).toBeUndefined();
+  });
+
   test('a file that is not there', async () => {
     expect(await codeOf(own.store.importTar('own:6', join(home, 'nothing')))).toBe('image_invalid');
   });
