@@ -37,7 +37,7 @@ interface OpsDeps {
 const Asked = {
   create: z.object({ spec: SandboxSpec }),
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
-  delete: z.object({ sandbox: z.string(), reason: HeardReason }),
+  delete: z.object({ sandbox: z.string(), reason: HeardReason, message: z.string().max(1_000).optional() }),
   extend: z.object({ sandbox: z.string(), expiresAtMs: z.number(), sentAtMs: z.number().optional() }),
   execs: z.object({ ids: z.array(z.string()).max(1_000).optional() }),
   signal: z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() }),
@@ -66,8 +66,8 @@ const OPENERS: Record<string, Opener> = {
     return later(stream, async () => ({ ...(await createMany(sandboxes, groups)) }));
   },
   delete: (stream, { sandboxes }) => {
-    const { sandbox, reason } = parse(Asked.delete, stream.request);
-    return answer(stream, sandboxes.delete(sandbox, reason));
+    const { sandbox, reason, message } = parse(Asked.delete, stream.request);
+    return answer(stream, sandboxes.delete(sandbox, reason, message));
   },
   extend: (stream, { sandboxes }) => {
     const { sandbox, expiresAtMs, sentAtMs } = parse(Asked.extend, stream.request);

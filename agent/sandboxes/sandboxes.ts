@@ -94,13 +94,13 @@ export class Sandboxes {
   }
 
   /** @throws ServiceError `sandbox_not_found`; a later create of this id is refused. */
-  delete(id: string, reason: EndReason): SandboxRecord {
+  delete(id: string, reason: EndReason, message: string | null = null): SandboxRecord {
     const sandbox = this.#all.get(id);
     if (sandbox === undefined) {
       this.#earlyDeletes.add(id);
       throw new ServiceError('sandbox_not_found');
     }
-    if (!sandbox.ended) this.end(sandbox, reason, null);
+    if (!sandbox.ended) this.end(sandbox, reason, message);
     return sandbox.record;
   }
 

@@ -140,7 +140,7 @@ export type NodeOpen =
    */
   | { op: 'createMany'; groups: CreateGroup[] }
   /** Answers the final `SandboxRecord`. Deletion of an id that the node never saw leaves a tombstone that a late create meets. */
-  | { op: 'delete'; sandbox: string; reason: EndReason }
+  | { op: 'delete'; sandbox: string; reason: EndReason; message?: string }
   /** Prolongs a life. `sentAtMs` as in `SandboxSpec`; absent: by the node's own clock. Answers `SandboxRecord`. */
   | { op: 'extend'; sandbox: string; expiresAtMs: number; sentAtMs?: number }
   /** A stream of EVENTs: first `snapshot`, then deltas. */

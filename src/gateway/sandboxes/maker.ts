@@ -27,6 +27,8 @@ export interface MakerDeps {
   observe?: { created(tenant: string, count: number): void };
 }
 
+/** With this message those end that a create had begun before it failed: all gateways know them by it. */
+export const TAKEN_BACK = 'The create that it was part of was turned down.';
 const NO_IMAGE_RETRY_MS = 500;
 
 export class Maker {
@@ -98,10 +100,10 @@ export class Maker {
     return this.#deps.store.get(idOf(0))?.tenant === tenant;
   }
 
-  /** Deleted before anything ran in it, as a create that failed does with what it had begun. */
+  /** Deleted by a create that failed, of what it had begun, or before anything ran in it. */
   #takenBack(id: string): boolean {
     const record = this.#deps.store.get(id)?.record;
-    return record?.reason === 'deleted' && record.startedAtMs === null;
+    return record?.reason === 'deleted' && (record.message === TAKEN_BACK || record.startedAtMs === null);
   }
 
   #limitWait(entry: Entry): void {

@@ -1,6 +1,7 @@
 /** Sees to it that what was deleted goes, also when its node does not answer the first time. */
 import type { Logger } from '../../lib/logger.ts';
 import { sleep } from '../../lib/deadline.ts';
+import type { Json } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
@@ -23,11 +24,12 @@ export class Reaper {
    * Resolves when the node has answered, or is away: what it still has when it comes back is reaped then. One deletion
    * of an id on a node at a time.
    */
-  reap(node: Node, id: string, reason: EndReason): Promise<void> {
+  reap(node: Node, id: string, reason: EndReason, message: string | null = null): Promise<void> {
     const key = `${node.url} ${id}`;
     let work = this.#underWay.get(key);
     if (work === undefined) {
-      work = this.#run(node, id, reason).finally(() => this.#underWay.delete(key));
+      const order = { op: 'delete', sandbox: id, reason, ...(message === null ? {} : { message }) };
+      work = this.#run(node, id, order).finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, work);
     }
     return work;
@@ -37,14 +39,14 @@ export class Reaper {
     this.#stopping.abort(new ServiceError('cancelled'));
   }
 
-  async #run(node: Node, id: string, reason: EndReason): Promise<void> {
+  async #run(node: Node, id: string, order: Json): Promise<void> {
     for (
       let pauseMs = FIRST_PAUSE_MS;
       node.up && !this.#stopping.signal.aborted;
       pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
     ) {
       try {
-        await node.call({ op: 'delete', sandbox: id, reason }, DELETE_DEADLINE_MS);
+        await node.call(order, DELETE_DEADLINE_MS);
         return;
       } catch (thrown) {
         const error = ServiceError.from(thrown);

@@ -11,7 +11,7 @@ import type { Node } from '../nodes/node.ts';
 import { parseRecord } from '../nodes/watch.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { Entry } from './entry.ts';
-import { Maker, type MakerDeps } from './maker.ts';
+import { Maker, TAKEN_BACK, type MakerDeps } from './maker.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Reaper } from './reaper.ts';
 
@@ -49,7 +49,7 @@ export class SandboxService {
 
   constructor(deps: SandboxServiceDeps) {
     this.#deps = deps;
-    this.#maker = new Maker({ ...deps, takeBack: (entry) => this.#delete(entry) });
+    this.#maker = new Maker({ ...deps, takeBack: (entry) => this.#delete(entry, TAKEN_BACK) });
   }
 
   /**
@@ -240,14 +240,14 @@ export class SandboxService {
     return position === null ? entry.view() : { ...entry.view(), queuePosition: position };
   }
 
-  async #delete(entry: Entry): Promise<void> {
+  async #delete(entry: Entry, message: string | null = null): Promise<void> {
     const { store, queue, reaper } = this.#deps;
     if (entry.ended) return store.renounce(entry);
     const { node } = entry;
     queue.remove(entry.id);
-    store.end(entry, 'deleted', null);
+    store.end(entry, 'deleted', message);
     const gone = [
-      ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted')]),
+      ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted', message)]),
       ...(entry.accepted ? [] : [Promise.resolve(queue.recordEnd(entry.record))]),
     ];
     await resolvesWithin(Promise.all(gone), DELETE_PATIENCE_MS);

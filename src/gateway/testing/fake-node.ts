@@ -177,7 +177,7 @@ export class FakeNode {
         if (this.old) throw new ServiceError('not_supported');
         return this.#answer(stream, () => this.#createMany(request['groups'] as CreateGroup[]));
       case 'delete':
-        return this.#answer(stream, () => this.#delete(String(request['sandbox']), String(request['reason'])));
+        return this.#answer(stream, () => this.#delete(request));
       case 'extend':
         return this.#answer(stream, () => {
           const id = String(request['sandbox']);
@@ -265,11 +265,13 @@ export class FakeNode {
     return { ...record };
   }
 
-  #delete(id: string, reason: string): Json {
+  #delete({ sandbox, reason: why, message }: Json): Json {
+    const [id, reason] = [String(sandbox), String(why)];
     this.deleted.push({ id, reason });
     this.#tombstones.add(id);
     if (!this.records.has(id)) throw new ServiceError('sandbox_not_found');
-    this.set(id, { status: 'TERMINATED', reason: 'deleted', endedAtMs: Date.now() });
+    const said = typeof message === 'string' ? message : null;
+    this.set(id, { status: 'TERMINATED', reason: 'deleted', message: said, endedAtMs: Date.now() });
     return { ...this.records.get(id) };
   }
 

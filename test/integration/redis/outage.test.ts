@@ -243,4 +243,32 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
       expect((await create(gateway, 'key')).json.id).toBe(made);
     }
   });
+
+  test('a batch that was turned down without Redis is whole when it is asked for again, here and elsewhere', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 4 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const others = [(await create(a)).json.id as string, (await create(a)).json.id as string];
+    await redis.kill();
+    await gateways.redisIs(false);
+    const batch = (gateway: TestGateway, key: string): Promise<Answer> =>
+      gateway.ask('POST', '/v1/sandboxes', { body: { count: 2 + 1 }, headers: { 'idempotency-key': key } });
+    // Two of the three come up, and are taken back.
+    for (const key of ['here', 'there']) expect((await batch(a, key)).status).toBe(503);
+    await b.until('they have ended', () => b.services.sandboxes.usage('default').sandboxes === others.length);
+    await b.until('for all', () => a.services.sandboxes.usage('default').sandboxes === others.length);
+    await a.ask('DELETE', `/v1/sandboxes/${others[0]}`);
+    for (const [gateway, key] of [
+      [a, 'here'],
+      [b, 'there'],
+    ] as const) {
+      const made = await batch(gateway, key);
+      expect(made.status).toBe(201);
+      const ids = (made.json.sandboxes as { id: string }[]).map(({ id }) => id);
+      for (const id of ids) {
+        await b.until('it runs', () => node.records.get(id)?.status === 'RUNNING');
+        await gateway.ask('DELETE', `/v1/sandboxes/${id}`);
+      }
+    }
+  });
 });
