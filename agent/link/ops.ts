@@ -97,11 +97,17 @@ const OPENERS: Record<string, Opener> = {
   signal: (stream, deps) => {
     const { id, signal, all } = parse(Asked.signal, stream.request);
     const sandbox = target(stream, deps);
-    // boxinit may have forgotten a job that has ended.
-    if (deps.jobs.find(sandbox.id, id)?.state()?.exit) return answer(stream, {});
-    const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }) };
+    // boxinit may have forgotten a job that has ended; what it has left running is found all the same.
+    const ended = Boolean(deps.jobs.find(sandbox.id, id)?.state()?.exit);
+    if (ended && !all) return answer(stream, {});
+    const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }), ...(ended ? { ended } : {}) };
     return later(stream, async () => {
-      await linkOf(sandbox).call(message);
+      await linkOf(sandbox)
+        .call(message)
+        .catch((error: unknown) => {
+          // An older boxinit looks only for what it remembers.
+          if (!ended || ServiceError.from(error).code !== 'exec_not_found') throw error;
+        });
       return {};
     });
   },

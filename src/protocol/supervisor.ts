@@ -91,6 +91,8 @@ interface SupervisorSignal {
   id: string;
   signal: string;
   all?: boolean;
+  /** It ran and was acknowledged: with `all`, what it has left running is meant. */
+  ended?: boolean;
 }
 
 /** OPEN payload: a call on files. */

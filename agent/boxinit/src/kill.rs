@@ -161,6 +161,17 @@ pub fn terminate(members: &[c_int]) {
     }
 }
 
+/// A signal to all members: KILL also to those that are born meanwhile.
+pub fn send(family: &Family, number: c_int) {
+    if number == SIGKILL {
+        exterminate(family);
+        return;
+    }
+    for pid in members(family) {
+        signal::kill(pid, number);
+    }
+}
+
 /// Kills until a look finds nobody: what forks while being killed is found by the next look. False when some remain.
 pub fn exterminate(family: &Family) -> bool {
     let mut before = Vec::new();

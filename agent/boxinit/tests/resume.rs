@@ -337,6 +337,30 @@ fn signals_go_to_the_group_or_to_everything() {
 }
 
 #[test]
+fn what_a_command_left_running_is_found_also_when_it_is_forgotten() {
+    let mut agent = Agent::start();
+    let id = unique("left");
+    // One keeps its environment, one does not; both are in sessions of their own.
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & setsid env -i sleep 1000 >/dev/null 2>&1 & echo $!; exit 3";
+    let outcome = agent.call(&exec_as(&id, script, r#","background":true"#));
+    assert_eq!(outcome.code(), 3);
+    let last: i32 = String::from_utf8_lossy(outcome.stdout()).trim().parse().expect("pid");
+    let alive =
+        |pid: i32| std::fs::read_to_string(format!("/proc/{}/stat", pid)).map_or(false, |s| !s.contains(") Z "));
+    assert!(alive(last));
+    assert!(listed(&mut agent).is_empty(), "its exit was acknowledged");
+    let signal = |more: &str| format!(r#"{{"op":"signal","id":"{}","signal":"KILL"{}}}"#, id, more);
+    assert_eq!(agent.call(&signal(r#","all":true"#)).refusal(), "exec_not_found");
+    assert!(agent.call(&signal(r#","all":true,"ended":true"#)).opened.is_some());
+    let deadline = Instant::now() + support::PATIENCE;
+    while alive(last) {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(agent.sh("grep -lz 'MILLIBOX_EXEC_ID=left' /proc/[0-9]*/environ 2>/dev/null | wc -l").stdout(), b"0\n");
+}
+
+#[test]
 fn a_peer_that_breaks_the_rules_is_left_and_called_again() {
     let mut agent = Agent::start();
     let id = unique("rude");

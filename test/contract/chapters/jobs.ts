@@ -36,4 +36,25 @@ export function jobs(scene: Scene): void {
     await expect.poll(() => running(sandbox, 'sleep 64211'), { timeout: LIMIT_MS }).toEqual([]);
     await expect.poll(async () => (await jobs.state(id, job)).exitCode, { timeout: LIMIT_MS, interval: 200 }).toBe(137);
   });
+
+  rule(scene, 'what a job has left running is killed with it, also after its end', ['jobs'], async (here) => {
+    const { door, id, sandbox } = here;
+    const jobs = door.jobs!;
+    const job = await jobs.start(id, 'setsid sleep 64212 & sleep 64212 & exit 5');
+    await expect.poll(() => jobs.state(id, job), { timeout: LIMIT_MS }).toEqual({ state: 'exited', exitCode: 5 });
+    await expect.poll(async () => (await running(sandbox, 'sleep 64212')).length, { timeout: LIMIT_MS }).toBe(2);
+    await jobs.kill(id, job);
+    await expect.poll(() => running(sandbox, 'sleep 64212'), { timeout: LIMIT_MS }).toEqual([]);
+    expect(await jobs.state(id, job)).toEqual({ state: 'exited', exitCode: 5 });
+  });
+
+  rule(scene, 'a job is killed although it starts others all the time', ['jobs'], async ({ door, id, sandbox }) => {
+    const jobs = door.jobs!;
+    const job = await jobs.start(id, 'while :; do setsid sleep 64.213 & done');
+    await expect.poll(async () => (await running(sandbox, '64.213')).length, { timeout: LIMIT_MS }).toBeGreaterThan(9);
+    await jobs.kill(id, job);
+    await expect.poll(() => running(sandbox, 'setsid'), { timeout: LIMIT_MS }).toEqual([]);
+    await expect.poll(async () => (await jobs.state(id, job)).exitCode, { timeout: LIMIT_MS }).toBe(137);
+    expect(await running(sandbox, '64.213')).toEqual([]);
+  });
 }

@@ -187,7 +187,7 @@ impl Execs {
         self.with_family(key, kill::members).unwrap_or_default()
     }
 
-    fn with_family<T>(&self, key: Key, look: impl Fn(&Family) -> T) -> Option<T> {
+    pub(super) fn with_family<T>(&self, key: Key, look: impl Fn(&Family) -> T) -> Option<T> {
         let exec = self.table.get(key)?;
         let others = self.leaders_but(key);
         let leader_reaped = exec.exit.is_some();

@@ -12,6 +12,7 @@ mod start;
 use crate::core::Core;
 use crate::error::WireError;
 use crate::json::{Value, Writer};
+use crate::kill::{self, Family};
 use crate::slab::{Key, Slab};
 use crate::sys::process::Usage;
 use crate::sys::{c_int, signal, tty};
@@ -27,6 +28,9 @@ const MAX_RUNNING: usize = 512;
 const MAX_KEPT: usize = 4096;
 /// Room for one exec in a list.
 const LISTED_BYTES: usize = 4096;
+
+/// A process that there is not.
+const NOBODY: c_int = -1;
 
 /// How the leader ended.
 struct Exit {
@@ -93,8 +97,6 @@ pub struct Execs {
     /// Ended and not acknowledged, oldest first. May hold keys that are gone.
     kept: VecDeque<Key>,
     oom: end::OomCounter,
-    /// Programs started so far.
-    count: u64,
 }
 
 impl Execs {
@@ -181,11 +183,21 @@ impl Execs {
 
     /// Op `signal`.
     pub fn signal(&mut self, open: &Value) -> Result<(), WireError> {
-        let key = self.find(&request::id_of(open)?)?;
+        let id = request::id_of(open)?;
         let number = open.text("signal").and_then(signal::number);
         let number = number.ok_or_else(|| WireError::invalid("there is no such signal"))?;
-        self.send_signal(key, number, open.flag("all"));
+        if !self.by_id.contains_key(&id) && open.flag("all") && open.flag("ended") {
+            self.send_to_left(&id, number);
+            return Ok(());
+        }
+        self.send_signal(self.find(&id)?, number, open.flag("all"));
         Ok(())
+    }
+
+    /// To what a command has left running that ended and is forgotten: by what its processes carry.
+    fn send_to_left(&self, id: &[u8], number: c_int) {
+        let others = self.by_pid.keys().copied().collect();
+        kill::send(&Family { id, tag: self.tag_of(id), leader: NOBODY, leader_reaped: true, others: &others }, number);
     }
 
     fn send_signal(&mut self, key: Key, number: c_int, all: bool) {
@@ -194,9 +206,7 @@ impl Execs {
             None => return,
         };
         if all {
-            for pid in self.members(key) {
-                signal::kill(pid, number);
-            }
+            self.with_family(key, |family| kill::send(family, number));
             return;
         }
         if exec.exit.is_some() {

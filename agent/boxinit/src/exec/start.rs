@@ -135,7 +135,7 @@ impl Execs {
     ) -> Result<Key, WireError> {
         let fingerprint = request.fingerprint(late.map(|(_, text)| text));
         let late = late.map(|(file, _)| file);
-        let tag = self.next_tag();
+        let tag = self.tag_of(&request.id);
         let mut prepared = request.prepare(&mut core.accounts, false, late)?;
         let uid = prepared.identity.as_ref().map_or(0, |identity| identity.uid);
         let mut ends = match request.pty {
@@ -207,11 +207,11 @@ impl Execs {
         Ok(key)
     }
 
-    /// Unlike all others, also those of another boxinit whose processes are seen here.
-    fn next_tag(&mut self) -> u64 {
-        self.count += 1;
+    /// Of a command, also when it is forgotten. Unlike all others, also those of another boxinit whose processes are seen
+    /// here.
+    pub(super) fn tag_of(&self, id: &[u8]) -> u64 {
         let mut hasher = self.by_id.hasher().build_hasher();
-        hasher.write_u64(self.count);
+        hasher.write(id);
         kill::TAGS | hasher.finish() >> 2
     }
 
