@@ -51,6 +51,8 @@ export class SharedQueue implements PlacementQueue {
   readonly #unlisten: () => void;
   /** Ids that Redis has lost, and since when. Their gateway writes them again, unless that gateway is gone too. */
   readonly #orphans = new Map<string, number>();
+  /** Sandboxes that left the list while messages were missed, and since when: a node has them, or they were withdrawn. */
+  readonly #missing = new Map<string, { record: SandboxRecord; since: number }>();
   #offer: Offer | null = null;
 
   constructor(options: SharedQueueOptions) {
@@ -64,6 +66,7 @@ export class SharedQueue implements PlacementQueue {
     this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (id) => this.#own.forget(id) });
     this.#timer = setInterval(() => {
       this.#endOrphans();
+      this.#dropMissing();
       this.wake();
     }, RECHECK_MS).unref();
     this.#unlisten = options.link.onChange(() => {
@@ -183,8 +186,20 @@ export class SharedQueue implements PlacementQueue {
     }
   }
 
+  /** No node has reported it in time, so the message that was missed withdrew it. */
+  #dropMissing(): void {
+    for (const [id, { record, since }] of this.#missing) {
+      if (this.#known.isOpen(id) !== true) this.#missing.delete(id);
+      else if (this.#options.link.up && performance.now() - since > ORPHAN_MS && this.#known.isLeft(id)) {
+        this.#missing.delete(id);
+        this.#known.tellWithdrawn(endedRecord(record, 'deleted', null, this.#options.link.clock.now()));
+      }
+    }
+  }
+
   #waits(item: WaitingItem): void {
     this.#orphans.delete(item.record.id);
+    this.#missing.delete(item.record.id);
     this.#known.tell(item.record);
     this.#known.enter(item);
     this.wake();
@@ -207,10 +222,12 @@ export class SharedQueue implements PlacementQueue {
   #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
-    for (const { id } of [...this.#known.values()]) {
+    for (const { id, record } of [...this.#known.values()]) {
       if (present.has(id) || this.#known.isOpen(id) !== true) this.#orphans.delete(id);
       else if (lost && !this.#orphans.has(id)) this.#orphans.set(id, performance.now());
-      if (!present.has(id) && !this.#orphans.has(id)) this.#known.remove(id);
+      if (present.has(id) || this.#orphans.has(id)) continue;
+      this.#known.remove(id);
+      if (!this.#own.has(id)) this.#missing.set(id, { record, since: performance.now() });
     }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);

@@ -151,10 +151,16 @@ export class Store {
     if (node !== null) this.#stray(node, record.id, record.reason ?? 'deleted');
   }
 
-  /** Another gateway refused the create of this sandbox. If this gateway has sent it to a node meanwhile it stays. */
+  /**
+   * Another gateway refused the create of this sandbox. If this gateway has sent it to a node meanwhile it stays.
+   * Otherwise it is forgotten, since a retry of the create makes a sandbox of the same id.
+   * @param record how it ended, for those who wait for it
+   */
   withdrawn(record: SandboxRecord): void {
     const entry = this.#entries.get(record.id);
-    if (entry?.waits && entry.tenant === record.tenant) this.#replace(entry, record, false);
+    if (!entry?.waits || entry.tenant !== record.tenant) return;
+    this.#replace(entry, record, false);
+    this.#drop(entry);
   }
 
   /** Makes the rival node the owner of the sandbox. */

@@ -1,6 +1,8 @@
 /** Redis stands still, refuses what it is asked, is full, or is killed and comes back with what it had written down. */
+import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { Gateways } from './gateways.ts';
@@ -179,6 +181,26 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     const { json } = await b.ask('GET', `/v1/sandboxes/${orphan}?waitMs=30000`);
     expect(json).toMatchObject({ status: 'ERROR', reason: 'start_failed' });
     expect((await create(b)).json.queuePosition).toBe(0);
+  });
+
+  test('what was withdrawn while a gateway did not listen is soon forgotten there', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 2, [node]);
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    await create(a);
+    const withdrawn = (await create(a)).json.id as string;
+    await b.until('the other knows it', () => b.services.shared.queue.depth === 1);
+    await a[Symbol.asyncDispose]();
+    gateways.all.shift();
+    // As a withdrawal changes it, without its message; the next one has a number that shows the gap.
+    const client = new Redis(gateways.config.redisUrl ?? '');
+    await client.multi().del(KEYS.waiting, KEYS.places).incr(KEYS.sequence).exec();
+    client.disconnect();
+    const next = (await create(b)).json.id as string;
+    await expect
+      .poll(async () => (await b.ask('GET', `/v1/sandboxes/${withdrawn}`)).status, { timeout: 30_000 })
+      .toBe(404);
+    expect(await statusAt(b, next)).toBe('PENDING');
   });
 
   test('a gateway starts without Redis, and finds it later', async () => {
