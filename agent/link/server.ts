@@ -14,6 +14,7 @@ import {
 } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
+import { NODE_ANSWER_FACTOR } from '../../src/protocol/limits.ts';
 import { bindSocketFile, bound, ended } from '../listen.ts';
 import { UnfinishedStreams } from './unfinished.ts';
 import { asksForNumbers, pathOf, tellNumbers } from './metrics-server.ts';
@@ -22,8 +23,6 @@ import { NodeGuard } from './node-guard.ts';
 const MAX_LINKS = 256;
 const MAX_CONNECTIONS = 1_024;
 const HEADERS_MS = 5_000;
-/** While other bytes arrive, an answer to a heartbeat may take this many times longer: a slow network delays it. */
-const ANSWER_FACTOR = 2;
 
 interface NodeServerOptions {
   listen: { host: string; port: number };
@@ -170,7 +169,7 @@ class LinkServer implements NodeServer {
       hello,
       pingIntervalMs: heartbeat.intervalMs,
       deadAfterMs: heartbeat.deadAfterMs,
-      answerWithinMs: ANSWER_FACTOR * heartbeat.deadAfterMs,
+      answerWithinMs: NODE_ANSWER_FACTOR * heartbeat.deadAfterMs,
       onHello: () => undefined,
       onOpen: (stream) => this.#unfinished.track(stream, this.#options.onStream(stream)),
       onClose: (error) => {

@@ -1,5 +1,5 @@
 /** The HTTP server: error form, health, metrics, and the doors. */
-import type { IncomingMessage } from 'node:http';
+import { STATUS_CODES, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { ServiceError } from '../protocol/errors.ts';
@@ -39,7 +39,7 @@ export async function buildApp(
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // Until a door owns the socket, nobody else listens for its errors.
     socket.on('error', () => socket.destroy());
-    request.url = previewUrl(request, config.previewDomain);
+    request.url = routedUrl(request, config.previewDomain);
     if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
     refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
   });
@@ -66,7 +66,7 @@ function createApp(config: GatewayConfig): FastifyInstance {
     connectionTimeout: 0,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, querystringParser: parseQuery },
     exposeHeadRoutes: false,
-    rewriteUrl: (request) => previewUrl(request, config.previewDomain),
+    rewriteUrl: (request) => routedUrl(request as IncomingMessage, config.previewDomain),
     forceCloseConnections: true,
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void sendError(reply as never, translate(error), request.id),
@@ -125,13 +125,20 @@ function giveUp(request: FastifyRequest, reply: FastifyReply): void {
   void reply.send(new ServiceError(again ? 'draining' : 'interrupted'));
 }
 
-/** Maps a host name that names a port of a sandbox to the path of that port. */
-function previewUrl(
-  { url = '/', headers }: { url?: string | undefined; headers: IncomingMessage['headers'] },
-  domain: string | null,
-): string {
+/** Path and query of a request, where a host name that names a port of a sandbox stands for the path of that port. */
+function routedUrl(request: IncomingMessage, domain: string | null): string {
+  const { url, headers } = inOriginForm(request);
   const port = domain === null ? undefined : portOfHost(headers.host, domain);
   return port === undefined ? url : `/v1/sandboxes/${port.sandbox}/ports/${port.port}${url}`;
+}
+
+/** A target may be a whole URL, as it is sent to proxies. Its host then replaces the Host header (RFC 9112, 3.2.2). */
+function inOriginForm(request: IncomingMessage): { url: string; headers: IncomingMessage['headers'] } {
+  const { url = '/', headers } = request;
+  const [, host, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
+  if (host === undefined) return { url, headers };
+  headers.host = host;
+  return { url: rest.startsWith('/') ? rest : `/${rest}`, headers };
 }
 
 /** Answers what is not HTTP at all, or has too large a head. */
@@ -140,6 +147,6 @@ function badRequest(error: NodeJS.ErrnoException, socket: Duplex & { bytesWritte
   const failure = new ServiceError(error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'invalid_request');
   const body = JSON.stringify(errorBody(failure, newRequestId()));
   socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${failure.httpStatus} ${STATUS_CODES[failure.httpStatus]}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
 }

@@ -206,6 +206,12 @@ test('a request that names no host gets a typed error', async () => {
   expect(await raw('GET /healthz', {})).toMatch(/^HTTP\/1\.1 400 [^]*"code":"invalid_request"/);
 });
 
+test('a head over the limit is refused as such', async () => {
+  expect(await raw('GET /healthz', { host: 'x', large: 'x'.repeat(20_000) })).toMatch(
+    /^HTTP\/1\.1 413 Payload Too Large\r\n[^]*"code":"body_too_large"/,
+  );
+});
+
 /** Sends a head as it is, and reads all that is answered. */
 async function raw(line: string, headers: Record<string, string>): Promise<string> {
   const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');

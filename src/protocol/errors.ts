@@ -40,7 +40,7 @@ export const ERRORS = {
   exec_bad_cwd: { http: 422, retryable: false, message: 'The working directory cannot be used.' },
   exec_bad_user: { http: 422, retryable: false, message: 'The user does not exist in the sandbox.' },
   exec_bad_args: { http: 422, retryable: false, message: 'The arguments or the environment cannot be used.' },
-  exec_resource_limit: { http: 429, retryable: true, message: 'The sandbox has no room for another process.' },
+  exec_resource_limit: { http: 429, retryable: true, message: 'The sandbox has no room for another process or call.' },
   interrupted: {
     http: 502,
     retryable: false,

@@ -22,6 +22,8 @@ export const LINK_DEAD_MS = 30_000;
 /** The same for the link between gateway and agent: both are ours, and the sandboxes of a dead node are waited for. */
 export const NODE_HEARTBEAT_MS = 3_000;
 export const NODE_LINK_DEAD_MS = 12_000;
+/** While bytes arrive, an unanswered heartbeat is tolerated this many times longer: a slow network delays it too. */
+export const NODE_ANSWER_FACTOR = 2;
 
 /** The last word of a stream waits this long for other frames: an opener's FIN ALL behind the responder's. */
 export const LAZY_MS = 5;

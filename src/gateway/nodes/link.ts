@@ -3,7 +3,7 @@ import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, typ
 import { sleep } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../../protocol/limits.ts';
+import { NODE_ANSWER_FACTOR, NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../../protocol/limits.ts';
 import {
   NODE_GENERATION,
   type NodeHello,
@@ -52,8 +52,6 @@ export interface LinkCounts {
 }
 
 const DEFAULT_HEARTBEAT: Heartbeat = { intervalMs: NODE_HEARTBEAT_MS, deadAfterMs: NODE_LINK_DEAD_MS };
-/** While bytes arrive, an unanswered heartbeat is tolerated this much longer: a slow network delays heartbeats, too. */
-const ANSWER_FACTOR = 2;
 
 const HELLO_DEADLINE_MS = 30_000;
 const FIRST_PAUSE_MS = 50;
@@ -174,7 +172,7 @@ export class NodeLink {
       hello: { generation: NODE_GENERATION },
       pingIntervalMs: heartbeat.intervalMs,
       deadAfterMs: heartbeat.deadAfterMs,
-      answerWithinMs: ANSWER_FACTOR * heartbeat.deadAfterMs,
+      answerWithinMs: NODE_ANSWER_FACTOR * heartbeat.deadAfterMs,
       onHello: (message) => {
         const hello = checkHello(message);
         queueMicrotask(() => watch(hello));

@@ -57,7 +57,8 @@ export class PortTokens {
 
 /** `3000-sbx-….DOMAIN` names a port of a sandbox. Undefined for any other host. */
 export function portOfHost(host: string | undefined, domain: string): { sandbox: string; port: number } | undefined {
-  const name = (host ?? '').toLowerCase().replace(/:\d+$/, '');
+  // A name with a dot behind it is the same, fully qualified.
+  const name = (host ?? '').toLowerCase().replace(/\.?(?::\d+)?$/, '');
   if (!name.endsWith(`.${domain}`)) return undefined;
   const match = /^(\d{1,5})-([a-z0-9-]+)$/.exec(name.slice(0, -domain.length - 1));
   const sandbox = match?.[2] ?? '';

@@ -247,6 +247,25 @@ test('a token opens one port for a while, by path and by host name, and stays as
   );
 });
 
+test('a target that is a whole URL is taken by its path, and its host in place of the Host header', async () => {
+  const { url, token } = (await gateway.ask('POST', `/v1/sandboxes/${id}/previews`, { body: { port: 3000 } })).json;
+  const { host, hostname } = new URL(url as string);
+  const get = async (target: string): Promise<string> => {
+    const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+    socket.write(
+      `GET ${target} HTTP/1.1\r\nHost: elsewhere.test\r\nConnection: close\r\nX-Millibox-Token: ${token}\r\n\r\n`,
+    );
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    return text;
+  };
+  expect(await get('http://gateway.test/healthz')).toContain('{"ok":true}');
+  expect(await get(`http://gateway.test${at('/c?d')}`)).toContain('"url":"/c?d"');
+  expect(await get(`HTTP://${host}/c?d`)).toContain('"url":"/c?d"');
+  expect(await get(`http://${hostname}.:80/c`)).toContain('"url":"/c"');
+  expect(await get(`http://${host}`)).toContain('"url":"/"');
+});
+
 test('failures are typed: no key, no sandbox, no port, nothing that listens', async () => {
   const code = async (path: string, key?: string | null) =>
     (await gateway.ask('GET', path, key === undefined ? {} : { key })).json.error.code as string;
