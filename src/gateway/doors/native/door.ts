@@ -4,6 +4,7 @@ import { registerRoutes, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import type { Door } from '../door.ts';
 import { execRoutes } from './exec-routes.ts';
+import { fileContentRoutes } from './file-content.ts';
 import { fileRoutes } from './file-routes.ts';
 import { nativeOpenApi } from './openapi.ts';
 import { operatorRoutes } from './operator-routes.ts';
@@ -17,7 +18,8 @@ export function nativeRoutes(services: Services): Route[] {
   return [
     ...sandboxRoutes(services),
     ...execRoutes(services),
-    ...fileRoutes(services),
+    ...fileContentRoutes(services.files),
+    ...fileRoutes(services.files),
     ...previewRoutes(services),
     ...tenantRoutes(services),
     ...operatorRoutes(services),

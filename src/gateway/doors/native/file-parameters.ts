@@ -1,0 +1,17 @@
+/** Parameters that several file routes take. */
+import * as z from 'zod';
+import { Mode, Owner as AnyOwner, Path } from '../../../protocol/files.ts';
+
+export const FILES_URL = '/v1/sandboxes/:id/files';
+export const PathQuery = z.strictObject({ path: Path });
+export const Owner = AnyOwner.describe('name, uid, name:group or uid:gid');
+/** As the command `chmod` takes it. */
+export const OctalMode = z
+  .string()
+  .regex(/^0?[0-7]{1,4}$/, 'not an octal mode')
+  .transform((text) => parseInt(text, 8))
+  .describe('Octal, as 0644');
+/** In JSON: a number, as it is in answers, or octal as in a query. */
+export const AnyMode = z.union([Mode, OctalMode]);
+/** The answer of a call that has nothing to tell. */
+export const NOTHING = z.object({});
