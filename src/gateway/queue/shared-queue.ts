@@ -37,6 +37,8 @@ const STOP_MS = 5_000;
 const OVERDUE_SLACK_MS = 5_000;
 /** Within this time a live gateway rewrites what Redis lost, and nodes report what they have. */
 const ORPHAN_MS = 15_000;
+/** Within this time a node reports what it has taken. Later is harmless: a report brings a forgotten sandbox back. */
+const MISSING_MS = 5_000;
 /** A create is answered after this long even if its node has not confirmed it. */
 const ANSWER_MS = 2_000;
 
@@ -190,7 +192,7 @@ export class SharedQueue implements PlacementQueue {
   #dropMissing(): void {
     for (const [id, { record, since }] of this.#missing) {
       if (this.#known.isOpen(id) !== true) this.#missing.delete(id);
-      else if (this.#options.link.up && performance.now() - since > ORPHAN_MS && this.#known.isLeft(id)) {
+      else if (this.#options.link.up && performance.now() - since > MISSING_MS && this.#known.isLeft(id)) {
         this.#missing.delete(id);
         this.#known.tellWithdrawn(endedRecord(record, 'deleted', null, this.#options.link.clock.now()));
       }

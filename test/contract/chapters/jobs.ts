@@ -50,7 +50,8 @@ export function jobs(scene: Scene): void {
 
   rule(scene, 'a job is killed although it starts others all the time', ['jobs'], async ({ door, id, sandbox }) => {
     const jobs = door.jobs!;
-    const job = await jobs.start(id, 'while :; do setsid sleep 64.213 & done');
+    // So slowly that the sandbox's limit of processes is not reached before the kill: the shell would end by itself.
+    const job = await jobs.start(id, 'while :; do setsid sleep 64.213 & sleep 0.03; done');
     await expect.poll(async () => (await running(sandbox, '64.213')).length, { timeout: LIMIT_MS }).toBeGreaterThan(9);
     await jobs.kill(id, job);
     await expect.poll(() => running(sandbox, 'setsid'), { timeout: LIMIT_MS }).toEqual([]);
