@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import type { EnsureOptions, Image, Images, PullProgress } from '../runtime/runtime.ts';
+import type { EnsureOptions, Image, Images, PullProgress, Refreshed } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
 import { beyondBudget, type Evictable } from './budget.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
@@ -13,7 +13,7 @@ import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
 import { Pulls } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
-import { copyFromRegistry, type RegistryConfig } from './registry.ts';
+import { copyFromRegistry, registryHas, type RegistryConfig } from './registry.ts';
 import { removeTree } from './remove-tree.ts';
 import { runTool } from './run-tool.ts';
 import { Turns, type Turn, type TurnOptions, type TurnRules } from './turns.ts';
@@ -31,6 +31,8 @@ const TURNS: TurnRules = {
 const MAX_SPELLINGS = 10_000;
 /** Long enough for a sandbox whose image was looked up to claim it. */
 const GRACE_MS = 15 * 60_000;
+/** The least time between two looks, at the ends of sandboxes, for images that nobody needs any more. */
+const LOOK_EVERY_MS = 60_000;
 
 export interface ImageStoreOptions {
   dir: string;
@@ -62,6 +64,7 @@ export class ImageStore implements Images {
   readonly #held = new Map<string, number>();
   /** Work directory → the existing image that makes unpacking there unnecessary. */
   readonly #kept = new Map<string, string>();
+  #lookedAt = performance.now();
 
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
     this.#catalogue = catalogue;
@@ -83,16 +86,41 @@ export class ImageStore implements Images {
   }
 
   async ensure(ref: string, options: EnsureOptions): Promise<Image> {
-    const here = this.get(ref);
-    if (here !== undefined) return here;
+    return this.get(ref) ?? (await this.#join(ref, options));
+  }
+
+  async refresh(ref: string, options: EnsureOptions): Promise<Refreshed> {
+    const reference = parseReference(ref);
+    const before = this.get(ref);
+    const settled = reference.digest !== null || this.#archives.has(canonical(reference));
+    if (before !== undefined && settled) return { image: before, changed: false };
+    const image = await this.#join(ref, options);
+    return { image, changed: image.id !== before?.id };
+  }
+
+  async #join(ref: string, options: EnsureOptions): Promise<Image> {
     const reference = parseReference(ref);
     const key = canonical(reference);
     const image = await this.#pulls.join(
       key,
-      (signal, tell, tenants) => this.#bring(key, reference, { signal, tenants }, tell),
+      async (signal, tell, tenants) => {
+        const wanted = { signal, tenants };
+        return (await this.#current(key, reference, wanted)) ?? (await this.#bring(key, reference, wanted, tell));
+      },
       options,
     );
     return { ...image, ref };
+  }
+
+  /** What the reference names here, if the registry has the same. */
+  async #current(key: string, reference: Reference, wanted: Wanted): Promise<Image | undefined> {
+    const here = this.#catalogue.byReference(key);
+    if (here === undefined) return undefined;
+    const same = await this.#turns.take({ ...wanted, tooSlow: tooSlow(key) }, ({ signal }) =>
+      registryHas(reference, here.id, this.#options.registry, signal),
+    );
+    // It may have been removed meanwhile.
+    return same && this.#catalogue.byReference(key) === here ? this.get(key) : undefined;
   }
 
   /** The directories that make up an image, topmost first. @throws ServiceError `image_not_found` if it was removed. */
@@ -113,6 +141,7 @@ export class ImageStore implements Images {
     else this.#held.delete(imageId);
     this.#catalogue.used(imageId);
     void this.#catalogue.noteUse(imageId);
+    if (performance.now() - this.#lookedAt > LOOK_EVERY_MS) void this.#makeRoom();
   }
 
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
@@ -199,8 +228,7 @@ export class ImageStore implements Images {
     wanted: Wanted,
     make: (work: string, signal: AbortSignal, turn: Turn) => Promise<Made>,
   ): Promise<Image> {
-    const tooSlow = (): Error => new ServiceError('image_unreachable', `${ref} comes too slowly while others wait`);
-    return await this.#turns.take({ ...wanted, tooSlow }, async (turn) => {
+    return await this.#turns.take({ ...wanted, tooSlow: tooSlow(ref) }, async (turn) => {
       const work = await this.#catalogue.workDir();
       try {
         const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
@@ -228,6 +256,7 @@ export class ImageStore implements Images {
    */
   async #makeRoom(): Promise<void> {
     const { budgetBytes = Infinity, graceMs = GRACE_MS, log } = this.#options;
+    this.#lookedAt = performance.now();
     const pinned = new Set([...this.#archives.keys()].map((key) => this.#catalogue.byReference(key)?.id));
     const before = Date.now() - graceMs;
     const keep = ({ id, usedAtMs }: Evictable): boolean => this.#held.has(id) || pinned.has(id) || usedAtMs > before;
@@ -236,12 +265,14 @@ export class ImageStore implements Images {
     const rest = all.filter((image) => !nameless.includes(image));
     const evicted = [...nameless.map(({ id }) => id), ...beyondBudget(rest, budgetBytes, keep)];
     if (evicted.length > 0) this.#spellings.clear();
-    for (const id of evicted) {
+    // All at once: none of them can be found from here on, so that no sandbox comes to use one that waits its turn.
+    const drops = evicted.map(async (id) => {
       log.info({ image: id }, 'an image that nobody uses makes room');
       await this.#catalogue.drop(id).catch((error: unknown) => {
         log.warn({ err: error, image: id }, 'the files of an image could not be removed');
       });
-    }
+    });
+    await Promise.all(drops);
   }
 
   #lookUp(ref: string): Image | undefined {
@@ -260,6 +291,9 @@ export class ImageStore implements Images {
     return image;
   }
 }
+
+const tooSlow = (ref: string) => (): Error =>
+  new ServiceError('image_unreachable', `${ref} comes too slowly while others wait`);
 
 const rootIn = (work: string): string => join(work, 'made', 'fs');
 

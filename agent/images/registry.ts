@@ -1,4 +1,5 @@
 /** Getting an image out of a registry, with skopeo, as an OCI layout on disk. */
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -20,6 +21,8 @@ export interface RegistryConfig {
 }
 
 const PROGRESS_EVERY_MS = 500;
+/** For a manifest and a configuration: a few MiB at most. */
+const LOOK_DEADLINE_MS = 60_000;
 /** One that is sending almost nothing would keep a turn from all others until the deadline. */
 const PATIENCE_MS = 120_000;
 const LEAST_BYTES = 1024 * 1024;
@@ -35,11 +38,7 @@ export async function copyFromRegistry(
   config: RegistryConfig,
   options: { signal?: AbortSignal; onProgress: (doneBytes: number, message: string) => void },
 ): Promise<void> {
-  const registry = config.mirrors[reference.registry] ?? reference.registry;
-  const source = canonical({ ...reference, registry });
-  // A mirror may be a place below a registry.
-  const host = registry.split('/')[0] ?? registry;
-  const plain = isLoopback(host) || config.insecure.includes(host);
+  const { asked, url, plain, credentials } = sourceOf(reference, config);
   const temporary = join(dir, 'tmp');
   await mkdir(temporary, { recursive: true });
   let message = 'pulling';
@@ -56,9 +55,8 @@ export async function copyFromRegistry(
     // What unpacks the layers knows no other.
     '--dest-compress-format=gzip',
     ...(plain ? ['--src-tls-verify=false'] : []),
-    // Never those of the user that the agent runs as: whoever may create a sandbox could use them.
-    config.authFile === undefined ? '--src-no-creds' : `--src-authfile=${config.authFile}`,
-    `docker://${source}`,
+    ...credentials('--src-'),
+    url,
     `oci:${dir}:image`,
   ];
   const image = canonical(reference);
@@ -80,7 +78,53 @@ export async function copyFromRegistry(
     );
     options.onProgress(await bytesBelow(dir), 'pulled');
   } catch (error) {
-    throw pullError(error, image, { ...reference, registry });
+    throw pullError(error, image, asked);
+  }
+}
+
+/** Where to ask for an image, and how. `plain`: without TLS. */
+function sourceOf(
+  reference: Reference,
+  { mirrors, insecure, authFile }: RegistryConfig,
+): { asked: Reference; url: string; plain: boolean; credentials(prefix: string): string[] } {
+  const asked = { ...reference, registry: mirrors[reference.registry] ?? reference.registry };
+  // A mirror may be a place below a registry.
+  const host = asked.registry.split('/')[0] ?? asked.registry;
+  return {
+    asked,
+    url: `docker://${canonical(asked)}`,
+    plain: isLoopback(host) || insecure.includes(host),
+    // Never those of the user that the agent runs as: whoever may create a sandbox could use them.
+    credentials: (prefix) => [authFile === undefined ? `${prefix}no-creds` : `${prefix}authfile=${authFile}`],
+  };
+}
+
+/**
+ * Whether the registry has this image under the reference now. Asks only for its manifest and configuration. A wrong
+ * `false` is possible, for instance when another version of skopeo brought the image.
+ * @throws ServiceError as `copyFromRegistry`.
+ */
+export async function registryHas(
+  reference: Reference,
+  imageId: string,
+  config: RegistryConfig,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { asked, url, plain, credentials } = sourceOf(reference, config);
+  const look = async (...form: string[]): Promise<string> => {
+    const flags = [...(plain ? ['--tls-verify=false'] : []), ...credentials('--')];
+    const ask = ['inspect', '--retry-times=2', '--config', ...form, ...flags, url];
+    return await runTool('skopeo', ask, { deadlineMs: LOOK_DEADLINE_MS, signal, endsWithUs: true });
+  };
+  const isImage = (config: string): boolean => {
+    return `sha256:${createHash('sha256').update(config).digest('hex')}` === imageId;
+  };
+  try {
+    if (isImage(await look('--raw'))) return true;
+    // A configuration in Docker's format is rewritten by the copy, to what this prints without its layout.
+    return isImage(compact(await look()));
+  } catch (error) {
+    throw pullError(error, canonical(reference), asked);
   }
 }
 
@@ -98,6 +142,12 @@ async function bytesBelow(dir: string): Promise<number> {
     total += found?.size ?? 0;
   }
   return total;
+}
+
+/** Indented JSON on one line, with every value spelled as it was: a value has no line break, and a key is first on its line. */
+function compact(json: string): string {
+  const lines = json.split('\n').map((line) => line.trim().replace(/^("(?:[^"\\]|\\.)*"): /, '$1:'));
+  return lines.join('');
 }
 
 /** skopeo tells what failed only in words. `asked`: where, and by what name. */

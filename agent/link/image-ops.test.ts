@@ -10,6 +10,21 @@ import type { FakeRuntime } from '../runtime/fake/fake-runtime.ts';
 
 type H = Harness<FakeRuntime>;
 
+/** Opens a pull; resolves with the last event, or rejects as the stream ends. */
+function pull(h: H, image: string, more: Json = {}): Promise<Json | undefined> {
+  const done = Promise.withResolvers<Json | undefined>();
+  let last: Json | undefined;
+  const stream = h.client.mux.open(
+    { op: 'image-pull', image, ...more },
+    {
+      event: (message) => (last = message),
+      fin: () => stream.end(),
+      closed: (error) => (error === null ? done.resolve(last) : done.reject(error)),
+    },
+  );
+  return done.promise;
+}
+
 /** Opens an import; `done` resolves with the last event, or rejects as the stream ends. */
 function startImport(h: H, image: string): { stream: MuxStream; done: Promise<Json | undefined> } {
   const done = Promise.withResolvers<Json | undefined>();
@@ -80,4 +95,18 @@ test('an image is removed once, and its name must be one', async () => {
   expect(await remove('to-remove')).toBe('no error');
   expect(await remove('to-remove')).toBe('image_not_found');
   expect(await remove('--all')).toBe('invalid_request');
+});
+
+test('a pull asks again for what is here only if it says so, and answers whether the name has moved', async () => {
+  await using h = await Harness.fake();
+  const { images } = h.runtime;
+  expect(await pull(h, 'moves:1', { refresh: true })).toEqual({ type: 'done', changed: true });
+  const pulls = images.pulls;
+  images.moved.set('moves:1', 'sha256:new');
+  expect(await pull(h, 'moves:1')).toEqual({ type: 'done', changed: false });
+  expect(images.pulls).toBe(pulls);
+  expect(await pull(h, 'moves:1', { refresh: true })).toEqual({ type: 'done', changed: true });
+  expect(await pull(h, 'moves:1', { refresh: true })).toEqual({ type: 'done', changed: false });
+  expect(images.get('moves:1')?.id).toBe('sha256:new');
+  expect(await codeOf(pull(h, 'unreachable/moves:1', { refresh: true }))).toBe('image_unreachable');
 });

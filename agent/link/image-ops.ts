@@ -10,7 +10,7 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import { IMPORT_DEADLINE_MS, PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { MIN_FREE_BYTES, whileThereIsRoom } from '../images/disk-room.ts';
-import type { Image, Images } from '../runtime/runtime.ts';
+import type { EnsureOptions, Image, Images } from '../runtime/runtime.ts';
 
 const incomingIn = (dataDir: string): string => join(dataDir, 'incoming');
 
@@ -28,8 +28,15 @@ export interface ImageOpsDeps {
   log: Logger;
 }
 
-/** Answers with progress events; ends when the image is on this node. */
-export function pullImage(stream: MuxStream, image: string, { images, changed }: ImageOpsDeps): StreamHandler {
+/**
+ * Answers with progress events and `{ type: 'done', changed }`; ends when the image is on this node. `refresh`: the one
+ * that the registry has now.
+ */
+export function pullImage(
+  stream: MuxStream,
+  { image, refresh = false }: { image: string; refresh?: boolean | undefined },
+  { images, changed }: ImageOpsDeps,
+): StreamHandler {
   const gone = new AbortController();
   queueMicrotask(() => {
     stream.accept();
@@ -37,10 +44,12 @@ export function pullImage(stream: MuxStream, image: string, { images, changed }:
     const onProgress = (progress: object): void => {
       if (!stream.closed) stream.event({ type: 'progress', ...progress });
     };
-    images
-      .ensure(image, { signal: linked.signal, onProgress })
+    bring(images, image, refresh, { signal: linked.signal, onProgress })
       .then(
-        () => stream.end(),
+        (isChanged) => {
+          stream.event({ type: 'done', changed: isChanged });
+          stream.end();
+        },
         (error: unknown) => stream.reset(ServiceError.from(error)),
       )
       .finally(() => {
@@ -49,6 +58,13 @@ export function pullImage(stream: MuxStream, image: string, { images, changed }:
       });
   });
   return { closed: () => gone.abort(new ServiceError('cancelled')) };
+}
+
+/** Resolves with whether the reference names another image than before. */
+async function bring(images: Images, ref: string, refresh: boolean, options: EnsureOptions): Promise<boolean> {
+  if (refresh) return (await images.refresh(ref, options)).changed;
+  const before = images.get(ref);
+  return (await images.ensure(ref, options)).id !== before?.id;
 }
 
 /**

@@ -42,6 +42,7 @@ const Asked = {
   execs: z.object({ ids: z.array(z.string()).max(1_000).optional() }),
   signal: z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() }),
   image: z.object({ image: ImageRef }),
+  pull: z.object({ image: ImageRef, refresh: z.boolean().optional() }),
   cordon: z.object({ on: z.boolean() }),
   drain: z.object({ on: z.boolean(), deadlineMs: z.number().min(0).max(MAX_TIMEOUT_MS).optional() }),
 };
@@ -112,7 +113,7 @@ const OPENERS: Record<string, Opener> = {
     });
   },
   images: (stream, { runtime }) => later(stream, async () => ({ images: await runtime.images.list() })),
-  'image-pull': (stream, deps) => pullImage(stream, imageIn(stream), imageDeps(deps)),
+  'image-pull': (stream, deps) => pullImage(stream, parse(Asked.pull, stream.request), imageDeps(deps)),
   'image-remove': (stream, { runtime, imagesChanged }) => {
     const image = imageIn(stream);
     return later(stream, async () => {

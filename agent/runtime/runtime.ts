@@ -38,6 +38,12 @@ export interface EnsureOptions {
   tenant?: string;
 }
 
+export interface Refreshed {
+  image: Image;
+  /** Whether the reference names another image than before, or one for the first time. */
+  changed: boolean;
+}
+
 /** Images of a node. One pull is shared by all who wait for it. */
 export interface Images {
   /**
@@ -45,6 +51,13 @@ export interface Images {
    * @throws ServiceError `image_not_found`, `image_unauthorized`, `image_unreachable`, `image_invalid`.
    */
   ensure(ref: string, options: EnsureOptions): Promise<Image>;
+  /**
+   * What the registry has under this reference now: nothing is brought if that is on the node already. A sandbox that
+   * runs keeps its image; whoever asks for the reference later gets the new one. A digest, which cannot move, is not
+   * asked for again.
+   * @throws ServiceError as `ensure`; the reference then names what it named before.
+   */
+  refresh(ref: string, options: EnsureOptions): Promise<Refreshed>;
   /** The image, if it is on the node. Called on the path of a create, so it must be fast and local. */
   get(ref: string): Image | undefined;
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]>;

@@ -157,8 +157,11 @@ export type NodeOpen =
   | { op: 'port'; sandbox: string; port: number }
   /** Answers `{ images }`. */
   | { op: 'images' }
-  /** A stream of EVENTs with progress; ends, or RESET with the pull's error. */
-  | { op: 'image-pull'; image: string }
+  /**
+   * A stream of EVENTs with progress, then `{ type: 'done', changed }`; ends, or RESET with the pull's error. `refresh`:
+   * ask the registry also when the image is on the node. An agent that is older than this does not, and says no `done`.
+   */
+  | { op: 'image-pull'; image: string; refresh?: boolean }
   /** Answers `{}`, or REFUSED `invalid_request` while a sandbox uses it. */
   | { op: 'image-remove'; image: string }
   /** Channel BYTES carries an archive up to its FIN; EVENT `{ type: 'done', id }`; ends, or RESET with the error. */

@@ -21,6 +21,7 @@ export function imageChapter(subject: ContractSubject): void {
     test(`the pull of ${ref} fails as ${code}`, async () => {
       await using bench = await Bench.open(subject);
       expect(await codeOf(bench.runtime.images.ensure(ref, {}))).toBe(code);
+      expect(await codeOf(bench.runtime.images.refresh(ref, {}))).toBe(code);
       expect(bench.runtime.images.get(ref)).toBeUndefined();
     });
   }

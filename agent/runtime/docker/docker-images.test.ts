@@ -7,6 +7,7 @@ import { DockerImages } from './docker-images.ts';
 /** An engine that has no image until a pull of it has ended. */
 class FakeEngine {
   readonly pulls: PassThrough[] = [];
+  id = 'sha256:1';
   #here = false;
 
   images(): DockerImages {
@@ -20,7 +21,7 @@ class FakeEngine {
 
   getImage(): { inspect(): Promise<unknown> } {
     const gone = Object.assign(new Error('no such image'), { statusCode: 404 });
-    const info = { Id: 'sha256:1', Config: { Env: ['A=b'], WorkingDir: '/app' } };
+    const info = { Id: this.id, Config: { Env: ['A=b'], WorkingDir: '/app' } };
     return { inspect: () => (this.#here ? Promise.resolve(info) : Promise.reject(gone)) };
   }
 
@@ -64,4 +65,41 @@ test('many who ask for one image share a pull, and one who leaves takes it from 
   engine.finish(engine.pulls[0]!);
   expect((await Promise.all(stays)).map(({ id }) => id)).toEqual(['sha256:1', 'sha256:1']);
   expect(engine.pulls).toHaveLength(1);
+});
+
+test('a refresh lets the engine ask the registry; every spelling of a name that has moved means the new image', async () => {
+  const engine = new FakeEngine();
+  const images = engine.images();
+  const first = images.refresh('image:1', {});
+  await engine.pulling(1);
+  engine.finish(engine.pulls[0]!);
+  expect(await first).toMatchObject({ image: { id: 'sha256:1' }, changed: true });
+  await images.ensure('docker.io/library/image:1', {});
+  const same = images.refresh('image:1', {});
+  await engine.pulling(2);
+  engine.finish(engine.pulls[1]!);
+  expect((await same).changed).toBe(false);
+  const moved = images.refresh('image:1', {});
+  await engine.pulling(3);
+  engine.id = 'sha256:2';
+  engine.finish(engine.pulls[2]!);
+  expect(await moved).toMatchObject({ image: { id: 'sha256:2' }, changed: true });
+  expect(images.get('image:1')?.id).toBe('sha256:2');
+  expect((await images.ensure('docker.io/library/image:1', {})).id).toBe('sha256:2');
+});
+
+test('a refresh that fails leaves the image; a digest is not asked for again', async () => {
+  const engine = new FakeEngine();
+  const images = engine.images();
+  const first = images.ensure('image:1', {});
+  await engine.pulling(1);
+  engine.finish(engine.pulls[0]!);
+  await first;
+  const fails = images.refresh('image:1', {});
+  await engine.pulling(2);
+  engine.pulls[1]!.end('{"error":"dial tcp: connection refused"}\n');
+  await expect(fails).rejects.toMatchObject({ code: 'image_unreachable' });
+  expect(images.get('image:1')?.id).toBe('sha256:1');
+  expect((await images.refresh(`image@sha256:${'0'.repeat(64)}`, {})).changed).toBe(false);
+  expect(engine.pulls).toHaveLength(2);
 });

@@ -5,7 +5,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../../src/protocol/node.ts';
 import { parseEnv } from '../../images/layout.ts';
 import { Pulls } from '../../images/pulls.ts';
-import type { EnsureOptions, Image, Images, PullProgress } from '../runtime.ts';
+import type { EnsureOptions, Image, Images, PullProgress, Refreshed } from '../runtime.ts';
 import { dockerError, pullError, statusOf } from './docker-errors.ts';
 
 const CALL_MS = 30_000;
@@ -31,7 +31,21 @@ export class DockerImages implements Images {
 
   async ensure(ref: string, options: EnsureOptions): Promise<Image> {
     const here = this.#known.get(ref) ?? (await this.#inspect(ref));
-    if (here !== undefined) return here;
+    return here ?? (await this.#join(ref, options));
+  }
+
+  async refresh(ref: string, options: EnsureOptions): Promise<Refreshed> {
+    // Not as remembered: whoever has access to the engine may have moved the name.
+    const before = await this.#inspect(ref);
+    if (before !== undefined && ref.includes('@')) return { image: before, changed: false };
+    const image = await this.#join(ref, options);
+    if (before === undefined || before.id === image.id) return { image, changed: before === undefined };
+    // Other spellings of the reference.
+    this.forget(before.id);
+    return { image, changed: true };
+  }
+
+  async #join(ref: string, options: EnsureOptions): Promise<Image> {
     return await this.#pulls.join(ref, (signal, tell) => this.#pullInTime(ref, signal, tell), options);
   }
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ServiceError, type ErrorCode } from '../../../src/protocol/errors.ts';
-import type { EnsureOptions, Image, Images } from '../runtime.ts';
+import type { EnsureOptions, Image, Images, Refreshed } from '../runtime.ts';
 
 /** `missing/…` and the like: the pull fails so. */
 const FAILING: Readonly<Record<string, ErrorCode>> = {
@@ -17,6 +17,8 @@ export class FakeImages implements Images {
   readonly #images = new Map<string, Image>();
   readonly #pulls = new Map<string, Promise<Image>>();
   readonly #pullMs: number;
+  /** What the registry has by now under a name, instead of what it had: an image's id. */
+  readonly moved = new Map<string, string>();
   /** Pulls that were really made. */
   pulls = 0;
 
@@ -29,8 +31,17 @@ export class FakeImages implements Images {
   }
 
   async ensure(ref: string, options: EnsureOptions): Promise<Image> {
-    const here = this.#images.get(ref);
-    if (here !== undefined) return here;
+    return this.#images.get(ref) ?? (await this.#join(ref, options));
+  }
+
+  async refresh(ref: string, options: EnsureOptions): Promise<Refreshed> {
+    const before = this.#images.get(ref);
+    if (before !== undefined && ref.includes('@')) return { image: before, changed: false };
+    const image = await this.#join(ref, options);
+    return { image, changed: image.id !== before?.id };
+  }
+
+  async #join(ref: string, options: EnsureOptions): Promise<Image> {
     let pull = this.#pulls.get(ref);
     if (pull === undefined) {
       pull = this.#pull(ref).finally(() => this.#pulls.delete(ref));
@@ -69,7 +80,7 @@ export class FakeImages implements Images {
     if (code !== undefined) throw new ServiceError(code);
     const image: Image = {
       ref,
-      id: `sha256:${Buffer.from(ref).toString('hex')}`,
+      id: this.moved.get(ref) ?? `sha256:${Buffer.from(ref).toString('hex')}`,
       env: { PATH: '/usr/bin:/bin' },
       workdir: '/',
       user: '',

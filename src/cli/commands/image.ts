@@ -1,4 +1,5 @@
-import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Operator } from '../io/operator.ts';
@@ -25,7 +26,7 @@ export function define(image: Command): void {
 
   image
     .command('pull')
-    .description('bring images to every node ahead of need')
+    .description('bring images to every node ahead of need, and again where a tag has moved; sandboxes keep theirs')
     .argument('<image...>')
     .addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim node:24-slim')
     .action(async (refs: string[], _options: object, command: Command) => {
@@ -54,7 +55,8 @@ export function define(image: Command): void {
       const api = new Operator(target(command));
       const nodes = options.node ?? (await api.nodes()).map(({ name }) => name);
       for (const node of nodes) {
-        const outcome = await api.importImage(ref, node, createReadStream(file), LIMIT_MS).then(
+        const work = archiveIn(file).then((archive) => api.importImage(ref, node, archive, LIMIT_MS));
+        const outcome = await work.then(
           () => ({ node, ok: true, error: null }),
           (error: unknown) => ({ node, ok: false, error: ServiceError.from(error) }),
         );
@@ -63,16 +65,33 @@ export function define(image: Command): void {
     });
 }
 
+/** @throws ServiceError `invalid_request`: a path that cannot be read is the user's mistake, not the gateway's. */
+async function archiveIn(path: string): Promise<Readable> {
+  try {
+    const file = await open(path);
+    if (!(await file.stat()).isDirectory()) return file.createReadStream();
+    await file.close();
+  } catch (error) {
+    throw new ServiceError('invalid_request', `${path} cannot be read: ${String(error)}`, { cause: error });
+  }
+  throw new ServiceError('invalid_request', `${path} is a directory: a tar file is expected`);
+}
+
 interface Outcome {
   node: string;
   ok: boolean;
   error: { code: string; message: string } | null;
+  changed?: boolean | null | undefined;
 }
 
 /** One line a node. The command fails if one of them did. */
 function report(ref: string, outcomes: readonly Outcome[], done: string): void {
-  for (const { node, ok, error } of outcomes) {
-    const how = ok ? done : `${error?.message ?? 'failed'} (${error?.code ?? 'unknown'})`;
+  for (const { node, ok, error, changed } of outcomes) {
+    const how = ok
+      ? changed === false
+        ? 'up to date'
+        : done
+      : `${error?.message ?? 'failed'} (${error?.code ?? 'unknown'})`;
     process.stdout.write(`${ref}  ${node}  ${how}\n`);
     if (!ok) process.exitCode = 1;
   }

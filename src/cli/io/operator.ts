@@ -27,6 +27,8 @@ const Outcomes = z.object({
       node: z.string(),
       ok: z.boolean(),
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
+      // Of a pull, unless the service is older.
+      changed: z.boolean().nullish(),
     }),
   ),
 });
@@ -66,9 +68,17 @@ export class Operator {
     return Images.parse(await this.call('GET', '/v1/images')).images;
   }
 
-  /** Brings an image to every node. Says how it went on each. */
-  async preload(image: string, limitMs: number): Promise<z.infer<typeof Outcomes>['nodes']> {
-    return Outcomes.parse(await this.call('POST', '/v1/images:preload', { image }, limitMs)).nodes;
+  /**
+   * Brings to every node what an image's name stands for now; with `onlyMissing`, only where it has no such name. Says
+   * how it went on each.
+   */
+  async preload(
+    image: string,
+    limitMs: number,
+    { onlyMissing = false } = {},
+  ): Promise<z.infer<typeof Outcomes>['nodes']> {
+    const body = { image, ...(onlyMissing ? { refresh: false } : {}) };
+    return Outcomes.parse(await this.call('POST', '/v1/images:preload', body, limitMs)).nodes;
   }
 
   /** Removes an image from every node. Says how it went on each. */

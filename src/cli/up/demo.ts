@@ -22,7 +22,9 @@ export async function runDemo(stack: Stack): Promise<void> {
 
   out('\n==> A first sandbox');
   const { image } = stack;
-  if (image !== undefined) await timed('base image', () => new Operator(stack).preload(image, WARM_LIMIT_MS));
+  if (image !== undefined) {
+    await timed('base image', () => new Operator(stack).preload(image, WARM_LIMIT_MS, { onlyMissing: true }));
+  }
   await timed('fill the pool', () => eventually(async () => (await new Operator(stack).warm()) > 0));
   const sandbox = client.sandboxes.create();
   try {

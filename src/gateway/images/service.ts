@@ -16,6 +16,11 @@ export interface NodeOutcome {
   error: { code: string; message: string } | null;
 }
 
+export interface PullOutcome extends NodeOutcome {
+  /** Whether the name stands for another image than before; null if the pull failed, or by an older agent. */
+  changed: boolean | null;
+}
+
 const REMOVE_DEADLINE_MS = 5 * 60_000;
 
 export class ImageService {
@@ -38,9 +43,16 @@ export class ImageService {
     return [...found].map(([image, nodes]) => ({ image, nodes })).sort((a, b) => (a.image < b.image ? -1 : 1));
   }
 
-  /** Pulls the image onto every connected node. Resolves with the outcome on each. */
-  async preload(image: string): Promise<NodeOutcome[]> {
-    return await this.#onAll((node) => pull(node, image));
+  /**
+   * Pulls the image onto every connected node; with `refresh` also where a tag is already, as it may have moved.
+   * Resolves with the outcome on each.
+   */
+  async preload(image: string, { refresh }: { refresh: boolean }): Promise<PullOutcome[]> {
+    const changed = new Map<string, boolean | null>();
+    const all = await this.#onAll(async (node) => {
+      changed.set(node.name, await pull(node, image, refresh));
+    });
+    return all.map((outcome) => ({ ...outcome, changed: changed.get(outcome.node) ?? null }));
   }
 
   /**
@@ -103,15 +115,20 @@ export class ImageService {
 
 type Node = NodeRegistry['all'][number];
 
-function pull(node: Node, image: string): Promise<void> {
-  const done = Promise.withResolvers<void>();
+/** Resolves with whether that changed what the name stands for on the node; null: the agent does not say. */
+function pull(node: Node, image: string, refresh: boolean): Promise<boolean | null> {
+  const done = Promise.withResolvers<boolean | null>();
+  let changed: boolean | null = null;
   const stream = node.open(
-    { op: 'image-pull', image },
+    { op: 'image-pull', image, refresh },
     {
+      event: (message) => {
+        if (message['type'] === 'done') changed = message['changed'] === true;
+      },
       fin: () => stream.end(),
       closed: (error) => {
         clearTimeout(timer);
-        if (error === null) done.resolve();
+        if (error === null) done.resolve(changed);
         else done.reject(error);
       },
     },

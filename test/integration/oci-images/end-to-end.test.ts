@@ -61,6 +61,24 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     await listed(ref, false);
   });
 
+  test('a pull of a tag that has moved gives it to later sandboxes; one that runs keeps what it has', async () => {
+    const moving = `${registry.host}/moving:latest`;
+    const push = (version: string): Promise<string> =>
+      registry.push('moving:latest', { layers: [[...program(), { path: 'version', body: version }]] });
+    await push('old');
+    const earlier = stack.client.sandboxes.create({ image: moving });
+    await earlier.ready();
+    expect((await image('pull', moving)).stdout.toString()).toBe(`${moving}  node-1  up to date\n`);
+    await push('new');
+    expect((await image('pull', moving)).stdout.toString()).toBe(`${moving}  node-1  ready\n`);
+    const later = stack.client.sandboxes.create({ image: moving });
+    expect((await earlier.exec(['/true'])).exitCode).toBe(0);
+    expect((await later.exec(['/true'])).exitCode).toBe(0);
+    expect(await earlier.files.readText('/version')).toBe('old');
+    expect(await later.files.readText('/version')).toBe('new');
+    await Promise.all([earlier.delete(), later.delete()]);
+  });
+
   test('import takes a file; a sandbox of it runs', async () => {
     const file = join(home, 'root.tar');
     writeFileSync(file, tar(program()));
@@ -91,7 +109,13 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     const broken = await image('import', file, 'own/broken:1');
     expect(broken.code).toBe(1);
     expect(broken.stdout.toString()).toContain('image_invalid');
-    expect((await image('import', join(home, 'not-there'), 'own/none:1')).code).toBe(1);
+    const absent = join(home, 'not-there');
+    const noFile = await image('import', absent, 'own/none:1');
+    expect(noFile.code).toBe(1);
+    expect(noFile.stdout.toString()).toContain(`${absent} cannot be read: Error: ENOENT`);
+    const directory = await image('import', home, 'own/none:1');
+    expect(directory.code).toBe(1);
+    expect(directory.stdout.toString()).toContain(`${home} is a directory: a tar file is expected (invalid_request)`);
     const none = await image('rm', 'nobody/has:1');
     expect(none.code).not.toBe(0);
     expect(none.stderr).toContain('No node has this image');

@@ -8,6 +8,8 @@ import { tar, type Entry } from './tar.ts';
 export interface LayoutOptions {
   layers: readonly (readonly Entry[])[];
   config?: { Env?: string[]; WorkingDir?: string; User?: string };
+  /** More fields of the configuration, which OCI does not know. */
+  more?: Record<string, string>;
   /** What the configuration claims of the layers. Default: the truth. */
   claimedLayers?: readonly (readonly Entry[])[];
 }
@@ -33,6 +35,7 @@ export function writeLayout(dir: string, options: LayoutOptions): string {
       os: 'linux',
       config: options.config ?? {},
       rootfs: { type: 'layers', diff_ids: diffIds },
+      ...options.more,
     }),
     type('config.v1+json'),
   );

@@ -71,15 +71,23 @@ export class Registry {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** Puts an image there, and answers its id. */
-  async push(name: string, options: LayoutOptions): Promise<string> {
+  /** Puts an image there, and answers its id. As `v2s2` it is in Docker's own format, and its id on a node another. */
+  async push(name: string, options: LayoutOptions, format: 'oci' | 'v2s2' = 'oci'): Promise<string> {
     const layout = join(this.home, `layout-${crypto.randomUUID()}`);
     const id = writeLayout(layout, options);
     const login = this.#withPassword ? [`--dest-creds=${USER}:${PASSWORD}`] : [];
     const source = `oci:${layout}:image`;
     await run(
       'skopeo',
-      ['copy', '--insecure-policy', '--dest-tls-verify=false', ...login, source, `docker://${this.host}/${name}`],
+      [
+        'copy',
+        '--insecure-policy',
+        '--dest-tls-verify=false',
+        `--format=${format}`,
+        ...login,
+        source,
+        `docker://${this.host}/${name}`,
+      ],
       { timeout: PUSH_MS },
     );
     return id;

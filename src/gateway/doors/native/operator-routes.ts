@@ -24,17 +24,26 @@ const OnBody = z.strictObject({ on: z.boolean().default(true) });
 const DrainBody = OnBody.extend({
   deadlineMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional().describe('What lives longer than this is ended'),
 });
-const PreloadBody = z.strictObject({ image: ImageRef });
+const PreloadBody = z.strictObject({
+  image: ImageRef,
+  refresh: z
+    .boolean()
+    .default(true)
+    .describe('Ask the registry also where the image is already, since its tag may have moved'),
+});
 const ImageQuery = z.strictObject({ image: ImageRef });
 const ImportQuery = z.strictObject({ image: ImageRef, node: z.string().min(1).max(300) });
-const Outcomes = z.object({
-  nodes: z.array(
-    z.object({
-      node: z.string(),
-      ok: z.boolean(),
-      error: z.object({ code: z.string(), message: z.string() }).nullable(),
-    }),
-  ),
+const Outcome = z.object({
+  node: z.string(),
+  ok: z.boolean(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+});
+const Outcomes = z.object({ nodes: z.array(Outcome) });
+const PullOutcome = Outcome.extend({
+  changed: z
+    .boolean()
+    .nullable()
+    .describe('Whether the name stands for another image than before; null: the pull failed, or the agent is older'),
 });
 
 export function operatorRoutes({ nodes, images }: Services): Route[] {
@@ -114,12 +123,12 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         // A colon begins a parameter; two are one of them.
         url: '/v1/images::preload',
         id: 'preloadImage',
-        summary: 'Pull an image onto all nodes. Answers when it is there, or has failed, on each',
+        summary: 'Pull what a name stands for now onto all nodes. Answers when it is there, or has failed, on each',
         admin: true,
         body: PreloadBody,
-        answers: { 200: { description: 'How it went', schema: Outcomes } },
+        answers: { 200: { description: 'How it went', schema: z.object({ nodes: z.array(PullOutcome) }) } },
       },
-      async ({ body }) => ({ nodes: await images.preload(body.image) }),
+      async ({ body }) => ({ nodes: await images.preload(body.image, body) }),
     ),
     route(
       {
