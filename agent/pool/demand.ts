@@ -14,13 +14,16 @@ export interface DemandBounds {
 
 /** Little's law: claims that arrive during one refill, times headroom. Times are epoch milliseconds. */
 export class Demand {
-  readonly #bounds: DemandBounds;
+  /** The target is never below it, as long as the ceiling allows. */
+  floor: number;
+  readonly #ceiling: number;
   #perSecond = 0;
   #updatedAtMs = 0;
   #launchMs: number | null = null;
 
-  constructor(bounds: DemandBounds) {
-    this.#bounds = bounds;
+  constructor({ floor, ceiling }: DemandBounds) {
+    this.floor = floor;
+    this.#ceiling = ceiling;
   }
 
   claimed(nowMs: number): void {
@@ -38,8 +41,7 @@ export class Demand {
   }
 
   target(nowMs: number): number {
-    const { floor, ceiling } = this.#bounds;
     const needed = Math.round((this.rate(nowMs) * (this.#launchMs ?? 0) * HEADROOM) / 1_000);
-    return Math.min(ceiling, Math.max(floor, needed));
+    return Math.min(this.#ceiling, Math.max(this.floor, needed));
   }
 }

@@ -61,6 +61,24 @@ test('a pool fills to its floor, and again after a claim', async () => {
   await f.filled(3);
 });
 
+test('when the default image has moved, its new pool has the floor, and the old one runs empty', async () => {
+  await using f = new Fixture({}, { min: 2 });
+  await f.filled(2);
+  f.runtime.images.moved.set('image', 'sha256:new');
+  const { image } = await f.runtime.images.refresh('image', {});
+  expect(f.pools.takeWarm(await f.claim({ image }))).toBeUndefined();
+  // What has no target and no container is forgotten only later.
+  await until(
+    'only the new one is full',
+    () =>
+      f.pools
+        .states()
+        .map(({ warm }) => warm)
+        .join() === '0,2',
+  );
+  expect(f.pools.states().map(({ target }) => target)).toEqual([0, 2]);
+});
+
 test('a container is handed out once', async () => {
   await using f = new Fixture({}, { min: 5 });
   await f.filled(5);

@@ -37,6 +37,8 @@ export interface PoolsOptions {
 export class Pools {
   readonly #options: PoolsOptions;
   readonly #pools = new Map<string, Pool>();
+  /** The one pool that has the minimum size. */
+  #floored: Pool | undefined;
   readonly #sweeper: NodeJS.Timeout;
   readonly #abort = new AbortController();
   #active = 0;
@@ -149,23 +151,37 @@ export class Pools {
 
   /** One pool for blanks, otherwise one per image; more for claims that those containers cannot satisfy. */
   #poolFor(wanted: Pick<ClaimOptions, 'network' | 'limits'> & { image: Image | undefined }): Pool {
-    const { runtime, limits, min, max, defaultImage } = this.#options;
+    const { runtime, limits, min, defaultImage } = this.#options;
     const image = runtime.imageAgnostic ? undefined : wanted.image;
     const base = image?.id ?? '*';
     const claim = { ...wanted, image: wanted.image ?? NO_IMAGE, sandbox: '' };
     const ordinary = runtime.canClaim({ limits, network: 'off' }, claim);
     const special = ordinary ? '' : ` ${wanted.network} ${JSON.stringify(wanted.limits)}`;
     const key = `${base}${special}`;
-    const existing = this.#pools.get(key);
-    if (existing !== undefined) return existing;
-    if (this.#pools.size >= MAX_POOLS) this.#forgetIdle(0);
+    const pool = this.#pools.get(key) ?? this.#open(key, { ...wanted, image }, ordinary);
     const hasFloor = ordinary && (image === undefined || image.ref === defaultImage);
+    if (hasFloor && pool !== this.#floored) {
+      // The default image is a name, which may have moved: nothing is kept warm of what it was.
+      if (this.#floored !== undefined) this.#floored.demand.floor = 0;
+      pool.demand.floor = min;
+      this.#floored = pool;
+    }
+    return pool;
+  }
+
+  #open(
+    key: string,
+    wanted: Pick<ClaimOptions, 'network' | 'limits'> & { image: Image | undefined },
+    ordinary: boolean,
+  ): Pool {
+    const { limits, max } = this.#options;
+    if (this.#pools.size >= MAX_POOLS) this.#forgetIdle(0);
     const pool = new Pool({
       key,
-      image,
+      image: wanted.image,
       limits: ordinary ? limits : wanted.limits,
       network: ordinary ? 'off' : wanted.network,
-      bounds: { floor: hasFloor ? min : 0, ceiling: ordinary ? max : 0 },
+      bounds: { floor: 0, ceiling: ordinary ? max : 0 },
     });
     this.#pools.set(key, pool);
     return pool;
