@@ -17,6 +17,8 @@ struct Port {
     number: u16,
     /// IPv6 is the second try.
     version6: bool,
+    /// Why the first try failed, which is what counts: there may be no IPv6.
+    first_errno: Option<i32>,
     connected: bool,
     readable: bool,
     /// The program said that it sends no more.
@@ -49,6 +51,7 @@ impl Ports {
             stream,
             number,
             version6: false,
+            first_errno: None,
             connected: false,
             readable: false,
             read_ended: false,
@@ -75,8 +78,11 @@ impl Ports {
                     let added = core.poll.add(port.fd.raw(), bits, Source::Port(key).token());
                     return added.err().map(|errno| refused(port.number, errno));
                 }
-                Err(_) if !port.version6 => port.version6 = true,
-                Err(errno) => return Some(refused(port.number, errno)),
+                Err(errno) if !port.version6 => {
+                    port.version6 = true;
+                    port.first_errno = Some(errno);
+                }
+                Err(errno) => return Some(refused(port.number, port.first_errno.unwrap_or(errno))),
             }
         }
     }
@@ -111,6 +117,7 @@ impl Ports {
     fn try_other(&mut self, core: &mut Core, key: Key, errno: i32) {
         if let Some(port) = self.table.get_mut(key) {
             let (stream, number, last) = (port.stream, port.number, port.version6);
+            let errno = *port.first_errno.get_or_insert(errno);
             port.version6 = true;
             port.fd.close();
             let error = if last { Some(refused(number, errno)) } else { self.connect(core, key) };
