@@ -12,8 +12,8 @@ pub enum Timer {
     Hello,
     /// An exec has run for as long as it may.
     Timeout(Key),
-    /// The next look at an exec that is being killed.
-    Kill(Key),
+    /// The next look at the execs that are being killed.
+    Kills,
     /// Nobody came back to an exec.
     Detached(Key),
     /// Nobody came back to an exec soon: its program need not wait any longer.

@@ -1,13 +1,12 @@
 //! How an exec ends: the leader's exit, timeouts and kills, the telling, and being forgotten.
 
-use super::{Exec, Execs, Exit, Killing, MAX_KEPT};
+use super::{Exec, Execs, Exit, MAX_KEPT};
 use crate::core::{Core, Work};
 use crate::frame;
 use crate::json::Writer;
-use crate::kill::{self, Family};
 use crate::slab::Key;
 use crate::sys::process::Reaped;
-use crate::sys::{c_int, signal};
+use crate::sys::signal;
 use crate::timers::Timer;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -16,8 +15,6 @@ use std::time::{Duration, Instant};
 const KEPT: Duration = Duration::from_millis(3_600_000);
 /// Only so many of the exits kept still have their output.
 const MAX_KEPT_OUTPUT: usize = 512;
-/// How long to wait for what was sent KILL and is still there.
-const GIVE_UP: Duration = Duration::from_millis(2_000);
 /// After its leader's exit, a terminal is silent this long before that counts as its end.
 const SETTLE_MS: u64 = 200;
 
@@ -65,7 +62,7 @@ impl Execs {
         self.leader_gone(core, key);
     }
 
-    fn leader_gone(&mut self, core: &mut Core, key: Key) {
+    pub(super) fn leader_gone(&mut self, core: &mut Core, key: Key) {
         let exec = match self.table.get_mut(key) {
             Some(exec) => exec,
             None => return,
@@ -126,7 +123,6 @@ impl Execs {
         if let Some(exec) = self.table.get_mut(key) {
             if let (Some(stream), true, false) = (exec.stream, exec.complete && exec.all_sent(), exec.exit_told) {
                 exec.exit_told = true;
-                exec.unwanted = false;
                 core.link.event(stream, &exec.exit_event());
                 core.link.fin(stream, frame::ALL);
             }
@@ -181,19 +177,6 @@ impl Execs {
         }
     }
 
-    // ---- killing
-
-    pub(super) fn members(&self, key: Key) -> Vec<c_int> {
-        self.with_family(key, kill::members).unwrap_or_default()
-    }
-
-    pub(super) fn with_family<T>(&self, key: Key, look: impl Fn(&Family) -> T) -> Option<T> {
-        let exec = self.table.get(key)?;
-        let others = self.leaders_but(key);
-        let leader_reaped = exec.exit.is_some();
-        Some(look(&Family { id: &exec.id, tag: exec.tag, leader: exec.pid, leader_reaped, others: &others }))
-    }
-
     pub fn on_timeout(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.timeout = None;
@@ -203,70 +186,6 @@ impl Execs {
             exec.timed_out = true;
         }
         self.start_kill(core, key);
-    }
-
-    pub fn start_kill(&mut self, core: &mut Core, key: Key) {
-        let members = self.members(key);
-        if let Some(exec) = self.table.get_mut(key) {
-            if exec.killing.is_some() {
-                return;
-            }
-            let grace = exec.kill_grace_ms;
-            exec.killing =
-                Some(Killing { kill_at: Instant::now() + Duration::from_millis(grace), give_up: None, pause_ms: 2 });
-            if grace > 0 {
-                kill::terminate(&members);
-                exec.kill = Some(core.timers.after(grace.min(2), Timer::Kill(key)));
-                return;
-            }
-        }
-        self.on_kill(core, key);
-    }
-
-    /// The next look at those that are being killed.
-    pub fn on_kill(&mut self, core: &mut Core, key: Key) {
-        let now = Instant::now();
-        let strict = match self.table.get(key).and_then(|exec| exec.killing.as_ref()) {
-            Some(killing) => killing.give_up.is_some() || now >= killing.kill_at,
-            None => return,
-        };
-        let gone = match strict {
-            true => self.with_family(key, kill::exterminate).unwrap_or(true),
-            false => self.members(key).is_empty(),
-        };
-        let exec = match self.table.get_mut(key) {
-            Some(exec) => exec,
-            None => return,
-        };
-        exec.kill = None;
-        if let Some(killing) = &mut exec.killing {
-            if strict && killing.give_up.is_none() {
-                killing.give_up = Some(now + GIVE_UP);
-                killing.pause_ms = 1;
-            }
-            let abandoned = matches!(killing.give_up, Some(when) if now >= when);
-            if !gone && !abandoned {
-                let pause = killing.pause_ms;
-                killing.pause_ms = (pause * 2).min(50);
-                let mut next = now + Duration::from_millis(pause);
-                if !strict {
-                    next = next.min(killing.kill_at);
-                }
-                exec.kill = Some(core.timers.at(next, Timer::Kill(key)));
-                return;
-            }
-        }
-        exec.killing = None;
-        if !gone && exec.exit.is_none() {
-            // The leader hangs in the kernel. It is dead to us.
-            self.by_pid.remove(&exec.pid);
-            exec.end(core, 128 + signal::SIGKILL, Some(signal::SIGKILL), None);
-            return self.leader_gone(core, key);
-        }
-        if exec.complete && exec.forget {
-            return self.forget(core, key);
-        }
-        self.after_output(core, key);
     }
 
     /// Nobody came back to it.
@@ -283,7 +202,13 @@ impl Execs {
 }
 
 impl Exec {
-    fn end(&mut self, core: &mut Core, code: i32, signal: Option<i32>, usage: Option<crate::sys::process::Usage>) {
+    pub(super) fn end(
+        &mut self,
+        core: &mut Core,
+        code: i32,
+        signal: Option<i32>,
+        usage: Option<crate::sys::process::Usage>,
+    ) {
         core.timers.cancel(&mut self.timeout);
         let now = Instant::now();
         self.exit = Some(Exit {

@@ -4,6 +4,7 @@ mod attach;
 mod end;
 mod hold_up;
 mod input;
+mod kills;
 mod output;
 pub mod request;
 pub mod spawn;
@@ -12,25 +13,22 @@ mod start;
 use crate::core::Core;
 use crate::error::WireError;
 use crate::json::{Value, Writer};
-use crate::kill::{self, Family};
 use crate::slab::{Key, Slab};
 use crate::sys::process::Usage;
 use crate::sys::{c_int, signal, tty};
 use crate::timers::TimerId;
 use input::Input;
+use kills::{Killing, Kills};
 use output::{Discard, Output};
 use request::Request;
 use start::Script;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 const MAX_RUNNING: usize = 512;
 const MAX_KEPT: usize = 4096;
 /// Room for one exec in a list.
 const LISTED_BYTES: usize = 4096;
-
-/// A process that there is not.
-const NOBODY: c_int = -1;
 
 /// How the leader ended.
 struct Exit {
@@ -40,14 +38,6 @@ struct Exit {
     duration_ms: f64,
     usage: Option<Usage>,
     when: Instant,
-}
-
-struct Killing {
-    /// When patience ends.
-    kill_at: Instant,
-    /// Set once KILL was sent: when to stop waiting for what cannot die.
-    give_up: Option<Instant>,
-    pause_ms: u64,
 }
 
 pub struct Exec {
@@ -77,13 +67,12 @@ pub struct Exec {
     /// All its output is in; only the telling may be left.
     complete: bool,
     exit_told: bool,
-    /// Whoever listens asked for a kill, and has not been told the exit since.
+    /// Whoever listens asked for a kill. The exit may cross its RESET on the way.
     unwanted: bool,
     forget: bool,
     timeout: Option<TimerId>,
     detached: Option<TimerId>,
     hold: Option<TimerId>,
-    kill: Option<TimerId>,
     settle: Option<TimerId>,
 }
 
@@ -96,16 +85,13 @@ pub struct Execs {
     discards: Slab<Discard>,
     /// Ended and not acknowledged, oldest first. May hold keys that are gone.
     kept: VecDeque<Key>,
+    kills: Kills,
     oom: end::OomCounter,
 }
 
 impl Execs {
     fn running(&self) -> usize {
         self.by_pid.len() + self.scripts.len()
-    }
-
-    fn leaders_but(&self, key: Key) -> HashSet<c_int> {
-        self.by_pid.iter().filter(|(_, other)| **other != key).map(|(pid, _)| *pid).collect()
     }
 
     fn find(&self, id: &[u8]) -> Result<Key, WireError> {
@@ -116,7 +102,7 @@ impl Execs {
     /// Frees an exec and all that it holds.
     fn forget(&mut self, core: &mut Core, key: Key) {
         if let Some(mut exec) = self.table.remove(key) {
-            for timer in [&mut exec.timeout, &mut exec.detached, &mut exec.hold, &mut exec.kill, &mut exec.settle] {
+            for timer in [&mut exec.timeout, &mut exec.detached, &mut exec.hold, &mut exec.settle] {
                 core.timers.cancel(timer);
             }
             if self.by_id.get(&exec.id) == Some(&key) {
@@ -161,7 +147,7 @@ impl Execs {
         match message.text("type") {
             Some("signal") => {
                 if let Some(number) = message.text("signal").and_then(signal::number) {
-                    self.send_signal(key, number, message.flag("all"));
+                    self.send_signal(core, key, number, message.flag("all"));
                 }
             }
             Some("kill") => {
@@ -181,33 +167,28 @@ impl Execs {
         }
     }
 
-    /// Op `signal`.
-    pub fn signal(&mut self, open: &Value) -> Result<(), WireError> {
+    /// Op `signal`. An answer that ends the stream, or None when the answer follows.
+    pub fn signal(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
         let id = request::id_of(open)?;
         let number = open.text("signal").and_then(signal::number);
         let number = number.ok_or_else(|| WireError::invalid("there is no such signal"))?;
-        if !self.by_id.contains_key(&id) && open.flag("all") && open.flag("ended") {
-            self.send_to_left(&id, number);
-            return Ok(());
+        let all = open.flag("all");
+        if all && (self.by_id.contains_key(&id) || open.flag("ended")) {
+            self.signal_all(core, &id, number, Some(stream));
+            return Ok(None);
         }
-        self.send_signal(self.find(&id)?, number, open.flag("all"));
-        Ok(())
+        self.send_signal(core, self.find(&id)?, number, all);
+        Ok(Some(b"{}".to_vec()))
     }
 
-    /// To what a command has left running that ended and is forgotten: by what its processes carry.
-    fn send_to_left(&self, id: &[u8], number: c_int) {
-        let others = self.by_pid.keys().copied().collect();
-        kill::send(&Family { id, tag: self.tag_of(id), leader: NOBODY, leader_reaped: true, others: &others }, number);
-    }
-
-    fn send_signal(&mut self, key: Key, number: c_int, all: bool) {
+    fn send_signal(&mut self, core: &mut Core, key: Key, number: c_int, all: bool) {
         let exec = match self.table.get(key) {
             Some(exec) => exec,
             None => return,
         };
         if all {
-            self.with_family(key, |family| kill::send(family, number));
-            return;
+            let id = exec.id.clone();
+            return self.signal_all(core, &id, number, None);
         }
         if exec.exit.is_some() {
             return;
@@ -218,17 +199,6 @@ impl Execs {
             false => exec.pid,
         };
         signal::kill(-group, number);
-    }
-
-    /// Before the end of boxinit itself, when that alone does not end them.
-    pub fn kill_all(&mut self) {
-        for key in self.table.keys() {
-            for _ in 0..3 {
-                for pid in self.members(key) {
-                    signal::kill(pid, signal::SIGKILL);
-                }
-            }
-        }
     }
 
     /// The request's script has come, or was there from the beginning.

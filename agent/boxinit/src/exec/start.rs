@@ -187,7 +187,6 @@ impl Execs {
             timeout: None,
             detached: None,
             hold: None,
-            kill: None,
             settle: None,
         };
         let key = match self.table.insert(exec) {

@@ -46,7 +46,7 @@ impl Server {
             _ if self.config.blank => Err(WireError::new("sandbox_not_ready", "this container has no image yet")),
             "exec" => self.execs.open(&mut self.core, stream, open).map(|_| None),
             "attach" => self.execs.attach(&mut self.core, stream, open).map(|_| None),
-            "signal" => self.execs.signal(open).map(|_| Some(b"{}".to_vec())),
+            "signal" => self.execs.signal(&mut self.core, stream, open),
             "port" => self.ports.open(&mut self.core, stream, open).map(|_| None),
             "file" => self.files.open(&mut self.core, stream, open),
             "list" => Ok(Some(self.execs.list())),

@@ -157,7 +157,7 @@ impl Server {
             Timer::Dial => self.dial(),
             Timer::Hello => self.hang_up(),
             Timer::Timeout(key) => self.execs.on_timeout(&mut self.core, key),
-            Timer::Kill(key) => self.execs.on_kill(&mut self.core, key),
+            Timer::Kills => self.execs.on_kills(&mut self.core),
             Timer::Detached(key) => self.execs.on_detached(&mut self.core, key),
             Timer::Hold(key) => self.execs.on_hold_over(&mut self.core, key),
             Timer::Settle(key) => self.execs.on_settle(&mut self.core, key),

@@ -58,6 +58,7 @@ impl Server {
         for (stream, owner) in self.core.link.stop() {
             self.on_cut(stream, owner);
         }
+        self.execs.forget_callers();
         self.dial_later();
     }
 

@@ -1,0 +1,165 @@
+//! Everything that a command started: its session, its descendants, the sessions those made, and whoever carries its tag,
+//! or its id in the environment. A session belongs to whoever made it, so one member of ours makes the whole session ours.
+//! A look at the processes costs as much as there are of them, and serves any number of commands.
+
+mod table;
+
+use crate::sys::c_int;
+use crate::sys::process;
+use crate::sys::signal::{self, SIGCONT, SIGKILL, SIGTERM};
+use std::collections::{HashMap, HashSet};
+use table::Process;
+
+/// Tags are above this, out of the way of limits that mean something.
+pub const TAGS: u64 = 1 << 62;
+/// Looks at the table of processes without a pause between.
+const PASSES: u32 = 32;
+/// A process that there is not.
+pub const NOBODY: c_int = -1;
+
+/// Whose members are meant.
+#[derive(Clone, Copy)]
+pub struct Family<'a> {
+    pub id: &'a [u8],
+    pub tag: u64,
+    /// The process the command began with, which is also the number of its session.
+    pub leader: c_int,
+    /// Its exit has been collected: the number may be another's by now.
+    pub leader_reaped: bool,
+}
+
+/// Whether a process is the leader of a running command.
+pub type IsLeader<'a> = &'a dyn Fn(c_int) -> bool;
+
+/// One look at the table, with what leads from a process to its relatives.
+struct Look<'a> {
+    processes: Vec<Process>,
+    by_pid: HashMap<c_int, usize>,
+    by_parent: HashMap<c_int, Vec<usize>>,
+    by_session: HashMap<c_int, Vec<usize>>,
+    is_leader: IsLeader<'a>,
+    me: c_int,
+}
+
+impl<'a> Look<'a> {
+    fn new(is_leader: IsLeader<'a>) -> Look<'a> {
+        let processes = table::read_all();
+        let mut by_pid = HashMap::with_capacity(processes.len());
+        let mut by_parent: HashMap<c_int, Vec<usize>> = HashMap::new();
+        let mut by_session: HashMap<c_int, Vec<usize>> = HashMap::new();
+        for (at, process) in processes.iter().enumerate() {
+            by_pid.insert(process.pid, at);
+            by_parent.entry(process.parent).or_default().push(at);
+            by_session.entry(process.session).or_default().push(at);
+        }
+        Look { processes, by_pid, by_parent, by_session, is_leader, me: process::getpid() }
+    }
+
+    /// The leader's number while it means this family: it is free again only when nobody is left in its session.
+    fn leader(&self, family: &Family) -> c_int {
+        match family.leader_reaped && self.by_pid.contains_key(&family.leader) {
+            true => NOBODY,
+            false => family.leader,
+        }
+    }
+
+    /// For each family, those that carry its tag or its id. What is in the session of a running command is that
+    /// command's, and is not asked.
+    fn carriers(&self, families: &[Family]) -> Vec<Vec<usize>> {
+        let mut by_tag: HashMap<u64, Vec<usize>> = HashMap::new();
+        let mut by_id: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (at, family) in families.iter().enumerate() {
+            by_tag.entry(family.tag).or_default().push(at);
+            by_id.entry(family.id).or_default().push(at);
+        }
+        let mut carriers = vec![Vec::new(); families.len()];
+        for (at, process) in self.processes.iter().enumerate() {
+            if process.dead || (self.is_leader)(process.session) {
+                continue;
+            }
+            let mut carried = HashSet::new();
+            table::each_tag(process.pid, |tag| carried.extend(by_tag.get(&tag).into_iter().flatten()));
+            if carried.len() < families.len() {
+                table::each_mark(process.pid, |id| carried.extend(by_id.get(id).into_iter().flatten()));
+            }
+            carried.into_iter().for_each(|family: usize| carriers[family].push(at));
+        }
+        carriers
+    }
+
+    /// The living members of a family, from those that are known to be of it.
+    fn members(&self, leader: c_int, carriers: Vec<usize>) -> Vec<c_int> {
+        let mut waiting = carriers;
+        waiting.extend(self.by_pid.get(&leader));
+        waiting.extend(self.by_session.get(&leader).into_iter().flatten());
+        let mut ours: HashSet<usize> = waiting.iter().copied().collect();
+        let mut sessions: HashSet<c_int> = HashSet::new();
+        sessions.insert(leader);
+        while let Some(at) = waiting.pop() {
+            let Process { pid, session, .. } = self.processes[at];
+            if self.is_others(session, leader) {
+                continue;
+            }
+            let mut relatives: Vec<usize> = self.by_parent.get(&pid).cloned().unwrap_or_default();
+            // 0 is a session outside of what we can see. One whose leader is gone was made by one of ours.
+            let own = self.by_pid.get(&session).map_or(true, |maker| ours.contains(maker));
+            if session > 1 && session != self.me && own && sessions.insert(session) {
+                relatives.extend(self.by_session.get(&session).into_iter().flatten());
+            }
+            for relative in relatives {
+                if !self.is_others(self.processes[relative].session, leader) && ours.insert(relative) {
+                    waiting.push(relative);
+                }
+            }
+        }
+        let living = ours.into_iter().map(|at| &self.processes[at]).filter(|process| !process.dead);
+        let mut members: Vec<c_int> = living.map(|process| process.pid).collect();
+        members.sort_unstable();
+        members
+    }
+
+    /// Whether a session is another running command's.
+    fn is_others(&self, session: c_int, leader: c_int) -> bool {
+        session != leader && (self.is_leader)(session)
+    }
+}
+
+/// The living members of each family, all from one look.
+pub fn members(families: &[Family], is_leader: IsLeader) -> Vec<Vec<c_int>> {
+    let look = Look::new(is_leader);
+    let carriers = look.carriers(families);
+    let each = families.iter().zip(carriers);
+    each.map(|(family, carriers)| look.members(look.leader(family), carriers)).collect()
+}
+
+/// Asks all members to end. A stopped one must run to hear it.
+pub fn terminate(members: &[c_int]) {
+    send(members, SIGTERM);
+    send(members, SIGCONT);
+}
+
+pub fn send(members: &[c_int], number: c_int) {
+    for pid in members {
+        signal::kill(*pid, number);
+    }
+}
+
+/// Kills, beginning with the members `found`, until a look finds nobody who was not killed: whoever was can fork no more,
+/// and what it forked before is found by the next look. Tells for each family whether the last look found nobody.
+pub fn exterminate(families: &[Family], is_leader: IsLeader, mut found: Vec<Vec<c_int>>) -> Vec<bool> {
+    let mut killed = HashSet::new();
+    for _ in 0..PASSES {
+        let mut fresh = false;
+        for pid in found.iter().flatten() {
+            signal::kill(*pid, SIGKILL);
+            fresh |= killed.insert(*pid);
+        }
+        if !fresh {
+            // They are dying, or cannot: the caller looks again later.
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        found = members(families, is_leader);
+    }
+    found.iter().map(Vec::is_empty).collect()
+}

@@ -1,0 +1,116 @@
+//! The table of processes, and what each carries of the command that started it.
+
+use crate::exec::request::MARKER;
+use crate::sys::process::{self, BorrowedIdentity};
+use crate::sys::{c_int, EACCES};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
+const MAX_LIMITS_BYTES: u64 = 16 * 1024;
+const MAX_ENVIRON_BYTES: u64 = 4 * 1024 * 1024;
+
+pub struct Process {
+    pub pid: c_int,
+    pub parent: c_int,
+    pub session: c_int,
+    pub dead: bool,
+}
+
+/// The fields of /proc/PID/stat that matter. The name before them may hold anything, brackets too.
+fn parse_stat(pid: c_int, text: &[u8]) -> Option<Process> {
+    let after = text.iter().rposition(|byte| *byte == b')')? + 1;
+    let rest = std::str::from_utf8(&text[after..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    fields.next()?;
+    let session = fields.next()?.parse().ok()?;
+    Some(Process { pid, parent, session, dead: matches!(state, "Z" | "X" | "x") })
+}
+
+fn read(path: &str, max: u64) -> Result<Vec<u8>, i32> {
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.raw_os_error().unwrap_or(0))?;
+    file.take(max).read_to_end(&mut text).map_err(|error| error.raw_os_error().unwrap_or(0))?;
+    Ok(text)
+}
+
+pub fn read_all() -> Vec<Process> {
+    let mut processes = Vec::new();
+    let me = process::getpid();
+    if let Ok(entries) = std::fs::read_dir("/proc") {
+        for entry in entries.flatten() {
+            let pid: c_int = match entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                Some(pid) if pid > 1 && pid != me => pid,
+                _ => continue,
+            };
+            if let Ok(stat) = read(&format!("/proc/{}/stat", pid), 4096) {
+                processes.extend(parse_stat(pid, &stat));
+            }
+        }
+    }
+    processes
+}
+
+/// The ids of commands in its environment.
+pub fn each_mark(pid: c_int, mut take: impl FnMut(&[u8])) {
+    let path = format!("/proc/{}/environ", pid);
+    let environ = match read(&path, MAX_ENVIRON_BYTES) {
+        Err(EACCES) | Err(crate::sys::EPERM) => {
+            // Another user's: the kernel shows it to that user alone.
+            let owner = match std::fs::metadata(format!("/proc/{}", pid)) {
+                Ok(meta) => meta,
+                Err(_) => return,
+            };
+            let _identity = BorrowedIdentity::of(owner.uid(), owner.gid());
+            read(&path, MAX_ENVIRON_BYTES)
+        }
+        other => other,
+    };
+    for entry in environ.unwrap_or_default().split(|byte| *byte == 0) {
+        if let Some(id) = entry.strip_prefix(MARKER).and_then(|rest| rest.strip_prefix(b"=")) {
+            take(id);
+        }
+    }
+}
+
+/// What may be its tag, which is inherited: programs that write over their environment or clear it keep it.
+pub fn each_tag(pid: c_int, take: impl FnMut(u64)) {
+    match process::tag_of(pid) {
+        Ok(tag) => std::iter::once(tag).for_each(take),
+        // Another user's: this file is for everybody to read.
+        Err(_) => tags_in(&read(&format!("/proc/{}/limits", pid), MAX_LIMITS_BYTES).unwrap_or_default(), take),
+    }
+}
+
+fn tags_in(limits: &[u8], take: impl FnMut(u64)) {
+    let line = limits.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"Max file locks"));
+    let fields = line.unwrap_or(b"").split(|byte| *byte == b' ');
+    fields.filter_map(|field| std::str::from_utf8(field).ok()?.parse().ok()).for_each(take);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_among_the_limits() {
+        let limits =
+            b"Limit   Soft Limit  Hard Limit  Units\nMax cpu time  7  7  seconds\nMax file locks  42   42   locks \n";
+        let tags = |limits: &[u8]| {
+            let mut found = Vec::new();
+            tags_in(limits, |tag| found.push(tag));
+            found
+        };
+        assert_eq!(tags(limits), [42, 42]);
+        assert!(tags(b"").is_empty());
+    }
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let process = parse_stat(7, b"7 (a) S 99 (b)) R 5 7 3 0 -1 4194304").expect("parsed");
+        assert_eq!((process.parent, process.session, process.dead), (5, 3, false));
+        assert!(parse_stat(7, b"7 (x) Z 5 7 3").expect("parsed").dead);
+        assert!(parse_stat(7, b"rubbish").is_none());
+    }
+}
