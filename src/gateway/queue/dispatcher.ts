@@ -1,22 +1,13 @@
 /** Serves the shared queue: while nodes have room it takes tickets, tenants in turn, and brings each one to a node. */
 import { background } from '../../lib/background.ts';
-import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
-import type { RedisLink } from '../redis/link.ts';
-import type { Known, KnownQueue } from './known-queue.ts';
-import type { Outbox } from './outbox.ts';
+import type { Known } from './known-queue.ts';
+import type { QueueParts } from './parts.ts';
 import { weightOf, type Offer, type Outcome } from './queue.ts';
-import type { Taken, Tickets } from './tickets.ts';
-import type { WaitingList } from './waiting-list.ts';
+import type { Taken } from './tickets.ts';
 
-export interface DispatcherOptions {
-  link: RedisLink;
-  waitingList: WaitingList;
-  tickets: Tickets;
-  known: KnownQueue;
-  outbox: Outbox;
-  log: Logger;
+export interface DispatcherOptions extends QueueParts {
   /** How often to look for tickets of dead gateways while anything waits. */
   recoverMs: number;
   /** A node has it. */

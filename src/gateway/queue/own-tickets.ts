@@ -4,25 +4,16 @@
  */
 import { randomUUID } from 'node:crypto';
 import { background } from '../../lib/background.ts';
-import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
-import { unavailable, type RedisLink } from '../redis/link.ts';
+import { unavailable } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
-import type { KnownQueue } from './known-queue.ts';
-import type { Outbox } from './outbox.ts';
+import type { QueueParts } from './parts.ts';
 import { queueRefusedError, RETRY_AFTER_MS } from './fair-share.ts';
 import { weightOf, type Ticket } from './queue.ts';
-import type { Tickets } from './tickets.ts';
-import type { WaitingItem, WaitingList } from './waiting-list.ts';
+import type { WaitingItem } from './waiting-list.ts';
 
-export interface OwnTicketsOptions {
-  link: RedisLink;
-  waitingList: WaitingList;
-  tickets: Tickets;
-  known: KnownQueue;
-  outbox: Outbox;
-  log: Logger;
+export interface OwnTicketsOptions extends QueueParts {
   /** Tickets that may wait, all tenants and gateways together. */
   max: number;
   /** Called when another ticket waits. */

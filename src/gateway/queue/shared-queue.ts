@@ -51,10 +51,11 @@ export class SharedQueue implements PlacementQueue {
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
   readonly #unlisten: () => void;
-  /** Ids that Redis has lost, and since when. Their gateway writes them again, unless that gateway is gone too. */
-  readonly #orphans = new Map<string, number>();
-  /** Sandboxes that left the list while messages were missed, and since when: a node has them, or they were withdrawn. */
-  readonly #missing = new Map<string, { record: SandboxRecord; since: number }>();
+  /**
+   * Sandboxes that are not in Redis any more, and since when. Lost with all its data: their gateway writes them again,
+   * unless it is gone too. Otherwise a message was missed: a node has them, or they were withdrawn.
+   */
+  readonly #absent = new Map<string, { record: SandboxRecord; since: number; lost: boolean }>();
   #offer: Offer | null = null;
 
   constructor(options: SharedQueueOptions) {
@@ -67,8 +68,7 @@ export class SharedQueue implements PlacementQueue {
     });
     this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (id) => this.#own.forget(id) });
     this.#timer = setInterval(() => {
-      this.#endOrphans();
-      this.#dropMissing();
+      this.#settleAbsent();
       this.wake();
     }, RECHECK_MS).unref();
     this.#unlisten = options.link.onChange(() => {
@@ -119,7 +119,7 @@ export class SharedQueue implements PlacementQueue {
 
   remove(id: string): void {
     this.#own.forget(id);
-    this.#orphans.delete(id);
+    this.#absent.delete(id);
     this.#known.remove(id);
   }
 
@@ -175,33 +175,28 @@ export class SharedQueue implements PlacementQueue {
     else await this.#own.make(ticket, triedOn);
   }
 
-  #endOrphans(): void {
-    for (const [id, since] of this.#orphans) {
-      const known = this.#known.get(id);
-      if (known === undefined) this.#orphans.delete(id);
-      else if (this.#options.link.up && performance.now() - since > ORPHAN_MS && this.#known.isLeft(id)) {
+  /** Ends what nobody wrote again, and drops what no node has reported. */
+  #settleAbsent(): void {
+    const { link, log } = this.#options;
+    for (const [id, { record, since, lost }] of this.#absent) {
+      const isOver = performance.now() - since > (lost ? ORPHAN_MS : MISSING_MS);
+      if (this.#known.isOpen(id) !== true) this.#absent.delete(id);
+      else if (link.up && isOver && this.#known.isLeft(id)) {
+        this.#absent.delete(id);
+        if (!lost) {
+          this.#known.tellWithdrawn(endedRecord(record, 'deleted', null, link.clock.now()));
+          continue;
+        }
         const message = 'It was lost while it waited, and the server that accepted it is gone.';
-        const ended = endedRecord(known.record, 'start_failed', message, this.#options.link.clock.now());
+        const ended = endedRecord(record, 'start_failed', message, link.clock.now());
         this.#known.tell(ended);
-        background(this.recordEnd(ended), 'end what was lost', this.#options.log);
-      }
-    }
-  }
-
-  /** No node has reported it in time, so the message that was missed withdrew it. */
-  #dropMissing(): void {
-    for (const [id, { record, since }] of this.#missing) {
-      if (this.#known.isOpen(id) !== true) this.#missing.delete(id);
-      else if (this.#options.link.up && performance.now() - since > MISSING_MS && this.#known.isLeft(id)) {
-        this.#missing.delete(id);
-        this.#known.tellWithdrawn(endedRecord(record, 'deleted', null, this.#options.link.clock.now()));
+        background(this.recordEnd(ended), 'end what was lost', log);
       }
     }
   }
 
   #waits(item: WaitingItem): void {
-    this.#orphans.delete(item.record.id);
-    this.#missing.delete(item.record.id);
+    this.#absent.delete(item.record.id);
     this.#known.tell(item.record);
     this.#known.enter(item);
     this.wake();
@@ -216,7 +211,7 @@ export class SharedQueue implements PlacementQueue {
     const { id } = record;
     // This gateway has accepted it too: write it again.
     if (this.#own.has(id)) return this.#own.renew(id);
-    this.#orphans.delete(id);
+    this.#absent.delete(id);
     this.#known.remove(id);
     this.#known.tellWithdrawn(record);
   }
@@ -225,11 +220,16 @@ export class SharedQueue implements PlacementQueue {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
     for (const { id, record } of [...this.#known.values()]) {
-      if (present.has(id) || this.#known.isOpen(id) !== true) this.#orphans.delete(id);
-      else if (lost && !this.#orphans.has(id)) this.#orphans.set(id, performance.now());
-      if (present.has(id) || this.#orphans.has(id)) continue;
-      this.#known.remove(id);
-      if (!this.#own.has(id)) this.#missing.set(id, { record, since: performance.now() });
+      if (present.has(id)) continue;
+      if (this.#known.isOpen(id) !== true) {
+        this.remove(id);
+        continue;
+      }
+      const isLost = lost || this.#absent.get(id)?.lost === true;
+      if (!isLost) this.#known.remove(id);
+      if (!this.#absent.has(id) && (isLost || !this.#own.has(id))) {
+        this.#absent.set(id, { record, since: performance.now(), lost: isLost });
+      }
     }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
