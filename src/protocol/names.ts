@@ -37,6 +37,10 @@ export function bytesOfName(name: string): Buffer {
   return Buffer.concat([...parts, Buffer.from(name.slice(from), 'utf8')]);
 }
 
+/** How many bytes a text takes, in which a lone surrogate may stand for one byte; in UTF-8 it would take three. */
+export const byteLengthOf = (text: string): number =>
+  Buffer.byteLength(text) - 2 * (text.isWellFormed() ? 0 : (text.match(STRAY_BYTE)?.length ?? 0));
+
 /** As part of a URL. @throws ServiceError `invalid_request`, as `bytesOfName` */
 export function encodeName(name: string): string {
   return name.isWellFormed() ? encodeURIComponent(name) : bytesOfName(name).toString('hex').replace(/../g, '%$&');

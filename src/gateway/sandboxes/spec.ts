@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
 import { newSandboxId } from '../../protocol/ids.ts';
 import { MAX_ARG_BYTES, MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
+import { byteLengthOf } from '../../protocol/names.ts';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 
@@ -54,15 +55,11 @@ export function specsOf(
 /** The kernel limits the size of one variable. With a larger one every command in the sandbox would fail. */
 function checkVariables(variables: Record<string, string>): void {
   for (const [name, value] of Object.entries(variables)) {
-    if (bytesOf(name) + 1 + bytesOf(value) <= MAX_ARG_BYTES) continue;
+    if (byteLengthOf(name) + 1 + byteLengthOf(value) <= MAX_ARG_BYTES) continue;
     const message = `the variable ${JSON.stringify(name)} takes more than ${MAX_ARG_BYTES} bytes, its name included`;
     throw new ServiceError('invalid_request', message);
   }
 }
-
-/** A lone surrogate stands for one byte but takes three in UTF-8. */
-const bytesOf = (text: string): number =>
-  Buffer.byteLength(text) - 2 * (text.isWellFormed() ? 0 : (text.match(/[\udc80-\udcff]/gu)?.length ?? 0));
 
 /**
  * Ids that every gateway derives identically from the same seed. An id that was withdrawn before anything ran in its

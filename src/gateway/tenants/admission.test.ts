@@ -34,11 +34,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 );
 
-function world() {
-  const store = new Store(silent);
-  const { admission, stop } = startTenancy({
-    file: parseTenants({ tenants: { red: MOST } }),
-    counters: new MemoryCounters(),
+/** Of one gateway, with the tenant `red`. */
+function tenancyOf(store: Store, red: object, counters: MemoryCounters) {
+  return startTenancy({
+    file: parseTenants({ tenants: { red } }),
+    counters,
     store,
     learning: () => false,
     hears: () => 1,
@@ -47,6 +47,11 @@ function world() {
     metrics: new Registry(),
     log: silent,
   });
+}
+
+function world() {
+  const store = new Store(silent);
+  const { admission, stop } = tenancyOf(store, MOST, new MemoryCounters());
   const nodes = ['a', 'b'].map((name) => new Node(`ws://${name}`, name));
   const entries: Entry[] = [];
   const alive = (): Entry[] => entries.filter((entry) => !entry.ended);
@@ -97,17 +102,7 @@ test('a refusal says how much was used when it was decided, and never more than 
       return verdict;
     }
   }
-  const tenancy = startTenancy({
-    file: parseTenants({ tenants: { red: { sandboxes: 2 } } }),
-    counters: new Slow(),
-    store,
-    learning: () => false,
-    hears: () => 1,
-    informed: () => true,
-    queueWaitMs: 600_000,
-    metrics: new Registry(),
-    log: silent,
-  });
+  const tenancy = tenancyOf(store, { sandboxes: 2 }, new Slow());
   const specs = (count: number): SandboxSpec[] =>
     specsOf('red', CreateSandboxRequest.parse({ count }), 'image', Date.now());
   const first = specs(2);
