@@ -72,9 +72,9 @@ export class Sandbox {
   get idleMs(): number {
     return this.#calls > 0 ? 0 : performance.now() - this.#lastCallAt;
   }
-  /** Since it was asked for. */
+  /** Since it was asked for, to a hundredth: a claim takes few whole milliseconds. */
   get ageMs(): number {
-    return Math.round(performance.now() - this.#createdAt);
+    return Math.round((performance.now() - this.#createdAt) * 100) / 100;
   }
 
   /** @throws Error for a transition that the state machine does not have. */
