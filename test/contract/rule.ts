@@ -3,6 +3,7 @@ import { test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
 import type { TestStack } from '../helpers/stack.ts';
 import type { Capability, Door } from './door.ts';
+import { runtimeLacks, type RuntimeCapability } from './runtime.ts';
 
 /** Filled before the first rule runs. */
 export interface Scene {
@@ -19,16 +20,17 @@ export interface Scene {
 /** Bounds a hang; nothing is ever so slow. */
 export const LIMIT_MS = 120_000;
 
-/** One rule. A door that cannot say what it is about skips it, with the reason. */
+/** One rule. A door that cannot say what it is about, or a runtime that cannot keep it, skips it with the reason. */
 export function rule(
   scene: Scene,
   name: string,
-  needs: readonly Capability[],
+  needs: readonly (Capability | RuntimeCapability)[],
   body: (scene: Scene) => Promise<void>,
 ): void {
   test(name, { timeout: 2 * LIMIT_MS }, async (context) => {
+    const lacks: Partial<Record<string, string>> = { ...scene.door.lacks, ...runtimeLacks() };
     for (const capability of needs) {
-      const why = scene.door.lacks[capability];
+      const why = lacks[capability];
       if (why !== undefined) context.skip(why);
     }
     await body(scene);

@@ -25,7 +25,7 @@ export function setupHome(): string {
   return process.getuid?.() === 0 ? '/var/lib/millibox' : `${process.env['HOME'] ?? ''}/.millibox`;
 }
 
-/** `docker`, `oci` or `fake`; undefined: what `auto` takes. */
+/** `docker`, `oci`, `gvisor` or `fake`; undefined: what `auto` takes. */
 export const chosenRuntime = (): string | undefined => process.env['MILLIBOX_TEST_RUNTIME'];
 
 /** How much of what can be had in any amount: `MILLIBOX_TEST_CUTS=1000`. */

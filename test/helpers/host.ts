@@ -1,6 +1,7 @@
 /** Processes of a sandbox as the host sees them: for faults that only the host can cause. */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Sandbox } from '../../src/sdk/index.ts';
+import { chosenRuntime } from './config.ts';
 import { until } from './until.ts';
 
 /** Host process id of the sandbox's boxinit. Starts a sleep of its own to find it by. */
@@ -17,6 +18,13 @@ export async function boxinitPid(sandbox: Sandbox): Promise<number> {
     throw new Error(`process ${parent} is not boxinit`);
   }
   return parent;
+}
+
+/** Ends the sandbox's boxinit when it is called. Inside gVisor root can do that; its processes are none of the host's. */
+export async function boxinitKiller(sandbox: Sandbox): Promise<() => void> {
+  if (chosenRuntime() === 'gvisor') return () => void sandbox.exec(['kill', '-9', '1']).result.catch(() => undefined);
+  const pid = await boxinitPid(sandbox);
+  return () => void process.kill(pid, 'SIGKILL');
 }
 
 function find(cmdline: string): number | undefined {

@@ -20,11 +20,15 @@ export function limits(scene: Scene): void {
   });
 
   rule(scene, 'a daemon that left its session dies with its command', [], async ({ door, id, sandbox }) => {
-    // One of them keeps nothing of what it came from: no parent, no session, no environment.
-    const bare = '(env -i "$(command -v setsid)" "$(command -v sleep)" 97531 &)';
-    const command = `${bare}; setsid sh -c "sleep 97531 & sleep 97531" & sleep 97531`;
+    const command = 'setsid sh -c "sleep 97531 & sleep 97531" & sleep 97531';
     expect((await door.run(id, command, { timeoutMs: 1_000 })).timedOut).toBe(true);
     await none(sandbox, 'sleep 97531');
+  });
+
+  rule(scene, 'so does one that kept no parent, session or environment', ['marks'], async ({ door, id, sandbox }) => {
+    const bare = '(env -i "$(command -v setsid)" "$(command -v sleep)" 97532 &)';
+    expect((await door.run(id, `${bare}; sleep 97532`, { timeoutMs: 1_000 })).timedOut).toBe(true);
+    await none(sandbox, 'sleep 97532');
   });
 
   rule(scene, 'a command that ignores TERM is killed after the grace', [], async ({ door, id }) => {

@@ -26,7 +26,8 @@ export function parallel(scene: Scene): void {
     const count = Math.min(10, door.hurry);
     // Each waits until it sees all the others, which in a row none would.
     const meet = `/tmp/meet-${mark}`;
-    const command = `mkdir -p ${meet}; touch ${meet}/$N; until [ $(ls ${meet} | wc -l) -ge ${count} ]; do sleep 0.05; done`;
+    const all = `set -- ${meet}/*; [ $# -ge ${count} ]`;
+    const command = `mkdir -p ${meet}; touch ${meet}/$N; until ${all}; do sleep 0.05; done`;
     const outcomes = await Promise.all(
       Array.from({ length: count }, (_, i) => door.run(id, command, { env: { N: String(i) }, timeoutMs: LIMIT_MS })),
     );

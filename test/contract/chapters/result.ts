@@ -1,6 +1,6 @@
 /** What a result says, and what is no result. */
 import { expect } from 'vitest';
-import { boxinitPid } from '../../helpers/host.ts';
+import { boxinitKiller } from '../../helpers/host.ts';
 import { running } from '../../helpers/sandbox.ts';
 import { LIMIT_MS, codeOf, rule, type Scene } from '../rule.ts';
 
@@ -60,7 +60,7 @@ export function result(scene: Scene): void {
     }
   });
 
-  rule(scene, 'memory that runs out ends the program with 137 and says so', [], async ({ door, stack }) => {
+  rule(scene, 'memory that runs out ends the program with 137 and says so', ['memoryKill'], async ({ door, stack }) => {
     const small = await stack.client.sandboxes.create({ memoryMb: 96 });
     try {
       const outcome = await door.run(small.id, ['python3', '-c', 'x = bytearray(10 ** 9)']);
@@ -75,10 +75,10 @@ export function result(scene: Scene): void {
   rule(scene, 'a sandbox that dies under its command is a typed error, never an exit', [], async ({ door, stack }) => {
     const doomed = await stack.client.sandboxes.create({ memoryMb: 96 });
     try {
-      const pid = await boxinitPid(doomed);
+      const kill = await boxinitKiller(doomed);
       const code = codeOf(door.run(doomed.id, 'echo up; sleep 613'));
       await expect.poll(() => running(doomed, 'sleep 613'), { timeout: LIMIT_MS }).not.toEqual([]);
-      process.kill(pid, 'SIGKILL');
+      kill();
       expect(await code).toMatch(/^(sandbox_ended|interrupted)$/);
       await expect.poll(async () => (await doomed.refresh()).status, { timeout: LIMIT_MS }).toBe('ERROR');
       expect(await codeOf(door.run(doomed.id, 'true'))).toBe('sandbox_ended');
