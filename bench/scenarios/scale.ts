@@ -1,7 +1,7 @@
 /** One exec, through one gateway and several, to one agent and several, all on this machine, in turn. */
 import { join } from 'node:path';
 import type { Sandbox } from '../../src/sdk/index.ts';
-import { closedLoop, interleave } from '../load/concurrency.ts';
+import { closedLoop, interleave, spread } from '../load/concurrency.ts';
 import { Machines, type Gateway } from '../load/scale/machines.ts';
 import { mustSucceed } from '../load/sandboxes.ts';
 import { setUp } from '../load/target.ts';
@@ -14,6 +14,11 @@ const GATEWAYS = [1, 2, 4] as const;
 const MOST_AGENTS = 8;
 const DEFAULT_ROUNDS = 600;
 const WARM_UP_ROUNDS = 60;
+/**
+ * Calls that each agent and gateway serves before anything is measured. In turns alone, each of eight agents would have
+ * served 8: code that V8 still interprets would be compared with code that it has compiled.
+ */
+const WARM_UP_CALLS = 2_000;
 /** In each lane: so that a lane over eight agents has one in each. */
 const SANDBOXES = 8;
 const TRUE = ['/bin/true'];
@@ -23,6 +28,8 @@ const LOOP_ROUNDS = 3;
 /** What one lane measures: an exec in one sandbox after the other. */
 interface Lane {
   name: string;
+  /** Agents or gateways that share its calls evenly. */
+  processes: number;
   sandboxes: readonly Sandbox[];
 }
 
@@ -42,6 +49,7 @@ async function measure(machines: Machines, options: Options): Promise<Outcome> {
   const rounds = options.n ?? DEFAULT_ROUNDS;
   const lanes = await lanesOf(machines, options);
   options.progress('scale: warming up');
+  for (const lane of lanes) await warmUp(lane);
   await oneAtATime(lanes, WARM_UP_ROUNDS);
   options.progress(`scale: ${rounds} rounds`);
   const alone = await oneAtATime(lanes, rounds);
@@ -72,7 +80,7 @@ async function lanesOf(machines: Machines, options: Options): Promise<Lane[]> {
   const lanes: Lane[] = [];
   for (const agents of AGENTS) {
     const gateway = await machines.startGateway(agents);
-    lanes.push({ name: `agents-${agents}`, sandboxes: await placed(gateway, agents) });
+    lanes.push({ name: `agents-${agents}`, processes: agents, sandboxes: await placed(gateway, agents) });
   }
   options.progress(`scale: ${GATEWAYS.at(-1)} gateways`);
   const gateways: Gateway[] = [];
@@ -81,7 +89,7 @@ async function lanesOf(machines: Machines, options: Options): Promise<Lane[]> {
   const shared = await placed(gateways[0] as Gateway, 1);
   for (const count of GATEWAYS) {
     const through = (sandbox: Sandbox, i: number) => (gateways[i % count] as Gateway).client.sandboxes.get(sandbox.id);
-    lanes.push({ name: `gateways-${count}`, sandboxes: await Promise.all(shared.map(through)) });
+    lanes.push({ name: `gateways-${count}`, processes: count, sandboxes: await Promise.all(shared.map(through)) });
   }
   return lanes;
 }
@@ -103,6 +111,12 @@ async function placed(gateway: Gateway, agents: number): Promise<Sandbox[]> {
   const lists = [...here.values()];
   // One agent after the other.
   return Array.from({ length: SANDBOXES }, (_, i) => lists[i % agents]?.[Math.floor(i / agents)] as Sandbox);
+}
+
+async function warmUp({ sandboxes, processes }: Lane): Promise<void> {
+  await spread(WARM_UP_CALLS * processes, sandboxes.length, async (i) => {
+    await mustSucceed((sandboxes[i % sandboxes.length] as Sandbox).exec(TRUE));
+  });
 }
 
 async function oneAtATime(lanes: readonly Lane[], rounds: number): Promise<Samples[]> {
