@@ -53,7 +53,9 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   const homes = new ContainerHomes(config.dataDir);
   const launcher = new Launcher(runtime, homes, log);
   const store = new RecordStore(config.dataDir, log);
-  const capacity = new Capacity(config, () => reportListeners.tell({ soon: true }));
+  const capacity = new Capacity({ ...config, maxDiskMb: runtime.maxDiskMb }, () =>
+    reportListeners.tell({ soon: true }),
+  );
   const pools = new Pools({
     runtime,
     launcher,

@@ -27,7 +27,7 @@ export class ReportListeners {
 
 interface ReportSources {
   config: AgentConfig;
-  runtime: { name: string };
+  runtime: { name: string; maxDiskMb?: number };
   capacity: Capacity;
   intake: Intake;
   pools: Pools;
@@ -42,6 +42,7 @@ export function nodeReport({ config, runtime, capacity, intake, pools, images }:
     cpus: availableParallelism(),
     memoryMb: capacity.totalMb,
     memoryFreeMb: capacity.freeMb,
+    ...(runtime.maxDiskMb === undefined ? {} : { diskMb: runtime.maxDiskMb }),
     maxSandboxes: config.maxSandboxes,
     sandboxes: capacity.sandboxes,
     draining: intake.state.draining,

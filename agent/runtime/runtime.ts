@@ -104,6 +104,8 @@ export interface ContainerRuntime {
   /** Whether a container launched with these limits and network can serve this claim. */
   canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean;
   readonly images: Images;
+  /** The largest `diskMb` that this node can hold. Absent: known only to the engine that starts the container. */
+  readonly maxDiskMb?: number;
 
   /**
    * Creates and starts a container in which boxinit dials `socketDir/agent.sock`. Resolves once the container runs; the

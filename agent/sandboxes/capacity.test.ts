@@ -1,18 +1,31 @@
 import { expect, test } from 'vitest';
 import { Capacity } from './capacity.ts';
 
+const SMALL = { memoryMb: 1, diskMb: null };
+
 test('room is told of once after one was turned down, and not where nobody was', () => {
   let told = 0;
   const capacity = new Capacity({ maxSandboxes: 1, memoryOvercommit: 50, minFreeMemoryMb: 0 }, () => (told += 1));
-  capacity.reserve(1);
+  capacity.reserve(SMALL);
   capacity.release(1);
   expect(told).toBe(0);
-  capacity.reserve(1);
-  for (let i = 0; i < 3; i++) expect(() => capacity.reserve(1)).toThrow('the node holds 1 sandboxes');
+  capacity.reserve(SMALL);
+  for (let i = 0; i < 3; i++) expect(() => capacity.reserve(SMALL)).toThrow('the node holds 1 sandboxes');
   expect(told).toBe(0);
   capacity.release(1);
   expect(told).toBe(1);
-  capacity.reserve(1);
+  capacity.reserve(SMALL);
   capacity.release(1);
   expect(told).toBe(1);
+});
+
+test('a disk larger than that of the node is refused, as a fault of the request and not as a lack of room', () => {
+  const limits = { maxSandboxes: 9, memoryOvercommit: 50, minFreeMemoryMb: 0 };
+  const capacity = new Capacity({ ...limits, maxDiskMb: 1_000 });
+  capacity.reserve({ memoryMb: 1, diskMb: 1_000 });
+  expect(() => capacity.reserve({ memoryMb: 1, diskMb: 1_001 })).toThrow(
+    expect.objectContaining({ code: 'invalid_request', message: 'diskMb: the whole disk of the node has 1000 MiB' }),
+  );
+  expect(capacity.sandboxes).toBe(1);
+  new Capacity(limits).reserve({ memoryMb: 1, diskMb: 1_001 });
 });

@@ -7,6 +7,8 @@ interface CapacityLimits {
   maxSandboxes: number;
   memoryOvercommit: number;
   minFreeMemoryMb: number;
+  /** The largest disk of one sandbox, if that is known. */
+  maxDiskMb?: number | undefined;
 }
 
 const MIB = 1024 * 1024;
@@ -38,9 +40,14 @@ export class Capacity {
     return Math.max(0, this.#available() - this.#limits.minFreeMemoryMb);
   }
 
-  /** @throws ServiceError `capacity_exhausted` that names the limit that was reached. */
-  reserve(memoryMb: number): void {
-    const { maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
+  /**
+   * @throws ServiceError `capacity_exhausted` that names the limit that was reached; `invalid_request` for a disk that
+   * the node could not hold even if it were empty.
+   */
+  reserve({ memoryMb, diskMb }: { memoryMb: number; diskMb: number | null }): void {
+    const { maxDiskMb = Infinity, maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
+    if (diskMb !== null && diskMb > maxDiskMb)
+      throw new ServiceError('invalid_request', `diskMb: the whole disk of the node has ${maxDiskMb} MiB`);
     if (this.#sandboxes >= maxSandboxes) throw this.#full(`the node holds ${maxSandboxes} sandboxes`);
     if (this.#promisedMb + memoryMb > this.totalMb * memoryOvercommit)
       throw this.#full('all of its memory is promised');

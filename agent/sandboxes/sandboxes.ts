@@ -75,7 +75,7 @@ export class Sandboxes {
 
   /**
    * Accepts a sandbox; it starts after the return. A known id returns the existing sandbox.
-   * @throws ServiceError `capacity_exhausted`, `draining`, `sandbox_ended` if its delete arrived first.
+   * @throws ServiceError `capacity_exhausted`, `draining`, `invalid_request`, `sandbox_ended` if its delete arrived first.
    */
   create(spec: SandboxSpec): Sandbox {
     const existing = this.#all.get(spec.id);
@@ -84,7 +84,7 @@ export class Sandboxes {
     if (this.#earlyDeletes.has(spec.id))
       throw new ServiceError('sandbox_ended', 'the sandbox has already been deleted');
     if (this.#draining) throw new ServiceError('draining', 'this node takes no new sandboxes');
-    this.#options.capacity.reserve(spec.memoryMb);
+    this.#options.capacity.reserve(spec);
     const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
     this.#all.set(spec.id, sandbox);
     this.#deadlines.lifetime(sandbox);

@@ -104,6 +104,8 @@ export const NodeReport = z.object({
   cpus: z.number(),
   memoryMb: z.number(),
   memoryFreeMb: z.number(),
+  /** The largest disk that one sandbox can have. Absent: not known before it is tried. */
+  diskMb: z.number().optional(),
   maxSandboxes: z.number(),
   sandboxes: z.number(),
   /** It takes no new sandboxes, and those that it has are to end. */

@@ -57,6 +57,7 @@ export class GvisorRuntime implements ContainerRuntime {
   readonly name = 'gvisor';
   readonly imageAgnostic = false;
   readonly images: ImageStore;
+  readonly maxDiskMb: number;
   readonly #deps: GvisorDeps;
   readonly #exits: Exits;
   readonly #listeners: ExitListeners;
@@ -66,6 +67,7 @@ export class GvisorRuntime implements ContainerRuntime {
     this.#deps = deps;
     this.#listeners = new ExitListeners(deps.log);
     this.images = deps.images;
+    this.maxDiskMb = deps.disks.maxMb;
     this.#exits = new Exits((id) => void this.#gone(id));
     for (const id of deps.boxes.ids()) {
       const box = deps.boxes.get(id);

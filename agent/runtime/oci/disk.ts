@@ -2,13 +2,14 @@
  * Disk limits: a file system of that size, in a file behind a loop device, for the sandbox's own files. Quotas would
  * need kernel and file system support; this works everywhere.
  */
-import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, rm, statfs } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
 import { runTool } from '../../images/run-tool.ts';
 import { Coprocess } from './coprocess.ts';
+import { EmptyDisks } from './empty-disks.ts';
 
 const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
@@ -29,8 +30,9 @@ done 2>&1`;
 
 export class Disks {
   readonly #dir: string;
-  readonly #templates: string;
-  readonly #making = new Map<number, Promise<string>>();
+  readonly #empty: EmptyDisks;
+  /** In MiB. A limit is not a reservation, so disks may be larger than what is free; but none can hold more than this. */
+  readonly maxMb: number;
   /** Runs the per-sandbox commands. */
   readonly #shell = new Coprocess({
     name: 'the mounting of disks',
@@ -40,16 +42,16 @@ export class Disks {
   });
 
   /** `dir` is a shared mount point: mounts below it propagate into the blanks. */
-  private constructor(dir: string, templates: string) {
+  private constructor(dir: string, empty: EmptyDisks, maxMb: number) {
     this.#dir = dir;
-    this.#templates = templates;
+    this.#empty = empty;
+    this.maxMb = maxMb;
   }
 
   static async open(ociDir: string): Promise<Disks> {
     const dir = join(ociDir, 'disks');
-    const templates = join(ociDir, 'empty-disks');
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    await mkdir(templates, { recursive: true, mode: 0o700 });
+    const empty = await EmptyDisks.open(join(ociDir, 'empty-disks'));
     const mounted = mountPointsBelow(dir);
     for (const point of mounted.filter((each) => each !== dir)) await tool('umount', ['--lazy', point]);
     if (!mounted.includes(dir)) {
@@ -57,7 +59,8 @@ export class Disks {
       await tool('mount', ['--make-private', dir]);
       await tool('mount', ['--make-shared', dir]);
     }
-    return new Disks(dir, templates);
+    const { blocks, bsize } = await statfs(ociDir);
+    return new Disks(dir, empty, Math.floor((blocks * bsize) / MEBIBYTE));
   }
 
   /** The directory whose mounts blanks see. */
@@ -71,10 +74,11 @@ export class Disks {
    */
   async mount(id: string, file: string, sizeMb: number): Promise<string> {
     if (sizeMb < MIN_DISK_MB) throw new ServiceError('invalid_request', `a disk must be at least ${MIN_DISK_MB} MiB`);
-    const template = await this.#template(sizeMb);
     const point = join(this.#dir, id);
-    await mkdir(point, { mode: 0o711 });
-    await this.#tell('mount', template, file, point);
+    await this.#empty.use(sizeMb, async (template) => {
+      await mkdir(point, { mode: 0o711 });
+      await this.#tell('mount', template, file, point);
+    });
     await mkdir(join(point, 'upper'), { mode: 0o755 });
     await mkdir(join(point, 'work'), { mode: 0o700 });
     return point;
@@ -100,27 +104,6 @@ export class Disks {
     const lines = await this.#shell.ask([what, ...paths].join('\n'));
     if (lines.at(-1) === 'status 0') return;
     throw new ServiceError('internal', `a disk could not be made: ${lines.slice(0, -1).join(' ').slice(0, 500)}`);
-  }
-
-  /** An empty file system per size, made once: copying its sparse file takes next to no time. */
-  #template(sizeMb: number): Promise<string> {
-    const known = this.#making.get(sizeMb);
-    if (known !== undefined) return known;
-    const made = this.#make(sizeMb);
-    made.catch(() => this.#making.delete(sizeMb));
-    this.#making.set(sizeMb, made);
-    return made;
-  }
-
-  async #make(sizeMb: number): Promise<string> {
-    const path = join(this.#templates, `${sizeMb}.ext4`);
-    if (existsSync(path)) return path;
-    await writeFile(`${path}.new`, '', { mode: 0o600 });
-    await truncate(`${path}.new`, sizeMb * MEBIBYTE);
-    // No journal: nothing of a sandbox survives a reboot.
-    await tool('mkfs.ext4', ['-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard', `${path}.new`]);
-    await rename(`${path}.new`, path);
-    return path;
   }
 }
 

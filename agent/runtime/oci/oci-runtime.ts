@@ -41,6 +41,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly name = 'oci';
   readonly imageAgnostic = true;
   readonly images: ImageStore;
+  readonly maxDiskMb: number;
   readonly #deps: OciDeps;
   readonly #exits: Exits;
   readonly #listeners: ExitListeners;
@@ -51,6 +52,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#deps = deps;
     this.#listeners = new ExitListeners(deps.log);
     this.images = deps.images;
+    this.maxDiskMb = deps.disks.maxMb;
     this.#exits = new Exits((id) => void this.#gone(id));
     for (const id of deps.boxes.ids()) {
       const box = deps.boxes.get(id);

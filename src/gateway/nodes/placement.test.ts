@@ -9,6 +9,7 @@ interface Shape {
   cpus?: number;
   memoryMb?: number;
   memoryFreeMb?: number;
+  diskMb?: number;
   max?: number;
   live?: number;
   warm?: number;
@@ -22,6 +23,7 @@ function node({
   cpus = 8,
   memoryMb = 8000,
   memoryFreeMb = 8000,
+  diskMb,
   max = 100,
   live = 0,
   warm = 0,
@@ -31,7 +33,7 @@ function node({
     ready,
     full,
     ejected,
-    report: { cpus, memoryMb, memoryFreeMb, maxSandboxes: max },
+    report: { cpus, memoryMb, memoryFreeMb, diskMb, maxSandboxes: max },
     live,
     liveCpus: live,
     warmFor: () => warm,
@@ -110,4 +112,14 @@ test('the one node with room is found among thousands that are full, whatever th
   const ejected = full.with(2_500, node({ ejected: true }));
   // Full nodes may have room again soon: better to wait for them.
   expect(pick(ejected, NEED)).toBeNull();
+});
+
+test('a disk goes to a node that can hold it, or that does not say how large a disk may be', () => {
+  const [small, large, silent] = [node({ diskMb: 1_000 }), node({ diskMb: 9_000 }), node()];
+  const need = { ...NEED, diskMb: 1_001 };
+  expect(pick([small, large], need)).toBe(large);
+  expect(pick([small, silent], need)).toBe(silent);
+  expect(couldFit(small, need)).toBe(false);
+  expect(couldFit(small, { ...NEED, diskMb: 1_000 })).toBe(true);
+  expect(couldFit(small, { ...NEED, diskMb: null })).toBe(true);
 });

@@ -14,6 +14,7 @@ export interface Candidate {
     cpus: number;
     memoryMb: number;
     memoryFreeMb: number;
+    diskMb?: number | undefined;
     maxSandboxes: number;
   } | null;
   readonly live: number;
@@ -26,6 +27,7 @@ export interface Need {
   image: string;
   cpus: number;
   memoryMb: number;
+  diskMb?: number | null;
 }
 
 /** Nodes examined for one sandbox. */
@@ -101,7 +103,9 @@ class Best<N extends Candidate> {
 /** Whether an empty node of this size could take it. */
 export function couldFit(node: Candidate, need: Need): boolean {
   const { report } = node;
-  return report !== null && need.cpus <= report.cpus && need.memoryMb <= report.memoryMb && report.maxSandboxes > 0;
+  if (report === null || report.maxSandboxes <= 0) return false;
+  if (need.cpus > report.cpus || need.memoryMb > report.memoryMb) return false;
+  return (need.diskMb ?? 0) <= (report.diskMb ?? Infinity);
 }
 
 /**

@@ -133,12 +133,14 @@ export class Maker {
   /** What no node could ever take is turned down at once. While nothing is known of any node, it may wait for one. */
   #assertPossible(request: CreateSandboxRequest, image: string): void {
     const known = this.#deps.registry.all.filter((node) => node.report !== null);
-    const need = { image, cpus: request.cpus, memoryMb: request.memoryMb };
+    const { cpus, memoryMb, diskMb = null } = request;
+    const need = { image, cpus, memoryMb, diskMb };
     if (known.length === 0 || known.some((node) => couldFit(node, need))) return;
     throw new ServiceError('invalid_request', 'No node is large enough for this sandbox.', {
       details: {
         cpus: Math.max(...known.map((node) => node.report?.cpus ?? 0)),
         memoryMb: Math.max(...known.map((node) => node.report?.memoryMb ?? 0)),
+        ...(diskMb === null ? {} : { diskMb: Math.max(...known.map((node) => node.report?.diskMb ?? 0)) }),
       },
     });
   }

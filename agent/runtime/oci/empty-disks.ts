@@ -1,0 +1,85 @@
+/** Empty file systems to copy, one per size: copying such a sparse file takes next to no time, making it does. */
+import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { runTool } from '../../images/run-tool.ts';
+
+const MAKE_MS = 60_000;
+const MEBIBYTE = 1024 * 1024;
+/** Clients choose the sizes, and even an empty file system takes room: 10 MiB for one of 100 GiB. */
+const MAX_KEPT = 64;
+
+interface EmptyDisk {
+  path: string;
+  made: Promise<unknown>;
+  /** Copies in progress. */
+  users: number;
+}
+
+export class EmptyDisks {
+  readonly #dir: string;
+  readonly #make: (path: string, sizeMb: number) => Promise<void>;
+  /** The least recently used is first. */
+  readonly #kept = new Map<number, EmptyDisk>();
+  #count = 0;
+
+  private constructor(dir: string, make: (path: string, sizeMb: number) => Promise<void>) {
+    this.#dir = dir;
+    this.#make = make;
+  }
+
+  /** Removes what an earlier agent left. `make` is replaced in tests. */
+  static async open(dir: string, make = makeFileSystem): Promise<EmptyDisks> {
+    await rm(dir, { recursive: true, force: true });
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    return new EmptyDisks(dir, make);
+  }
+
+  /** Does `work` with the file of an empty file system of this size; it may copy the file, and nothing else. */
+  async use<T>(sizeMb: number, work: (path: string) => Promise<T>): Promise<T> {
+    const disk = this.#kept.get(sizeMb) ?? this.#begin(sizeMb);
+    this.#kept.delete(sizeMb);
+    this.#kept.set(sizeMb, disk);
+    disk.users += 1;
+    try {
+      await disk.made;
+      return await work(disk.path);
+    } finally {
+      disk.users -= 1;
+      await this.#makeRoom();
+    }
+  }
+
+  #begin(sizeMb: number): EmptyDisk {
+    this.#count += 1;
+    const path = join(this.#dir, `${sizeMb}-${this.#count}.ext4`);
+    const disk: EmptyDisk = { path, made: this.#make(path, sizeMb), users: 0 };
+    disk.made.catch(() => {
+      if (this.#kept.get(sizeMb) === disk) this.#kept.delete(sizeMb);
+    });
+    return disk;
+  }
+
+  async #makeRoom(): Promise<void> {
+    for (const [sizeMb, disk] of this.#kept) {
+      if (this.#kept.size <= MAX_KEPT) return;
+      if (disk.users > 0) continue;
+      this.#kept.delete(sizeMb);
+      await rm(disk.path, { force: true });
+    }
+  }
+}
+
+async function makeFileSystem(path: string, sizeMb: number): Promise<void> {
+  const unfinished = `${path}.new`;
+  try {
+    await writeFile(unfinished, '', { mode: 0o600 });
+    await truncate(unfinished, sizeMb * MEBIBYTE);
+    // No journal: nothing of a sandbox survives a reboot.
+    const options = ['-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard'];
+    await runTool('mkfs.ext4', [...options, unfinished], { deadlineMs: MAKE_MS });
+    await rename(unfinished, path);
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+}
