@@ -20,19 +20,23 @@ export async function archiveKind(path: string, signal?: AbortSignal): Promise<A
   return 'rootfs';
 }
 
-/** Which of the marks are present. Asked for by name, because a root file system has a million other files. */
+/**
+ * Which of the marks are present; `tar -C DIR .` writes them with `./` before. Asked for by name, because a root file
+ * system has a million other files.
+ */
 async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>> {
-  const marks: readonly string[] = Object.values(MARKS);
-  const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...marks];
+  const asked = Object.values(MARKS).flatMap((name) => [name, `./${name}`]);
+  const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...asked];
+  const plain = (names: readonly string[]): Set<string> => new Set(names.map((name) => name.replace(/^\.\//, '')));
   try {
     const told = await runInJail({ readOnly: { [path]: '/archive' } }, list, { deadlineMs: LIST_MS, signal });
-    return new Set(told.split('\n'));
+    return plain(told.split('\n'));
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
     // tar fails if one of the names is missing, and says which.
-    const missing = marks.filter((name) => error.output.includes(`${name}: Not found`));
+    const missing = asked.filter((name) => error.output.includes(`: ${name}: Not found`));
     if (missing.length === 0) throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
-    return new Set(marks.filter((name) => !missing.includes(name)));
+    return plain(asked.filter((name) => !missing.includes(name)));
   }
 }
 

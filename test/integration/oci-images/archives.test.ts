@@ -52,6 +52,18 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect([tool.mode & 0o7777, tool.uid]).toEqual([0o4755, 3]);
   });
 
+  test.each(['docker-archive', 'oci-archive'] as const)(
+    'a %s that tar packed anew, with ./ before its names',
+    async (kind) => {
+      const { path } = await layoutArchive(kind);
+      const dir = join(home, 'open');
+      await run('sh', ['-c', 'mkdir "$1" && tar xf "$2" -C "$1" && tar cf "$2" -C "$1" .', 'sh', dir, path]);
+      const image = await own.store.importTar('own:3', path);
+      expect(image).toMatchObject({ env: { A: '1' }, workdir: '/bin' });
+      expect(readFileSync(join(rootOf(own.store, 'own:3'), 'bin/tool'), 'utf8')).toBe('tool');
+    },
+  );
+
   test.each(['docker-archive', 'oci-archive'] as const)('a %s', async (kind) => {
     const { path } = await layoutArchive(kind);
     const image = await own.store.importTar('own:2', path);
