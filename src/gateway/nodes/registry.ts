@@ -46,12 +46,17 @@ export class NodeRegistry {
     return this.#list;
   }
 
-  /** Some node has not reported yet and still may: it could have sandboxes that are unknown here. */
-  get learning(): boolean {
-    return this.learningWithin(this.#options.graceMs) || this.#list.some((node) => node.state === 'away');
+  /**
+   * Some node may have sandboxes that this gateway was never told of, however long this lasts: it has not reported yet,
+   * or cannot report now.
+   * @param others other gateways create sandboxes too: a node that is lost here may have got more from them since
+   */
+  mayHaveMore(others: boolean): boolean {
+    if (this.discovering) return true;
+    return this.#list.some(({ state }) => state !== 'up' && (state !== 'lost' || others));
   }
 
-  /** As `learning`, but only during the first `ms` after the start. */
+  /** Some node has not reported yet, and this gateway started less than `ms` ago. */
   learningWithin(ms: number): boolean {
     if (performance.now() - this.#startedAt > ms) return false;
     return this.discovering || this.#list.some((node) => node.state === 'connecting');

@@ -24,9 +24,14 @@ export class Arrivals {
     this.#unlisten = store.onChange((entry) => this.#arrived(entry));
   }
 
+  /** Whether there are other gateways, which create sandboxes as well. */
+  get others(): boolean {
+    return this.#patienceMs > 0;
+  }
+
   /** Whether it is unknown but worth waiting for. */
   mayCome(id: string): boolean {
-    return this.#patienceMs > 0 && this.#store.get(id) === undefined && this.#count < MAX_WAITING;
+    return this.others && this.#store.get(id) === undefined && this.#count < MAX_WAITING;
   }
 
   /** Resolves once the sandbox is known or the wait is over; in nearly every case at once. */

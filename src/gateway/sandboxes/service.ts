@@ -33,13 +33,15 @@ export interface SandboxServiceDeps extends Omit<MakerDeps, 'takeBack'> {
   arrivals: Arrivals;
   idempotency: IdempotencyStore;
   lifecycle: Lifecycle;
-  config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs'>;
+  config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs' | 'nodeGraceMs'>;
 }
 
 const EXTEND_DEADLINE_MS = 10_000;
 /** A delete is answered after this long even if the node has not answered: it goes on in the background. */
 const DELETE_PATIENCE_MS = 10_000;
 const LEARNING_RETRY_MS = 200;
+/** A node that was not heard within its grace period may stay away for long. */
+const UNSURE_RETRY_MS = 1_000;
 const DEFAULT_PAGE = 100;
 const FORM = formOf(CreateSandboxRequest);
 
@@ -209,15 +211,13 @@ export class SandboxService {
 
   /** @throws ServiceError `sandbox_not_found`, or `node_unavailable` while it may still be heard of */
   entry(tenant: string, id: string): Entry {
-    const { store, registry, queue } = this.#deps;
+    const { store, registry, queue, arrivals, config } = this.#deps;
     const entry = store.get(id);
-    if (entry === undefined && (registry.learning || !queue.informed)) {
-      const message = 'This server does not know all sandboxes yet.';
-      throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
-    }
     // Another tenant's sandbox must look like one that never existed.
-    if (entry === undefined || entry.tenant !== tenant) throw new ServiceError('sandbox_not_found');
-    return entry;
+    if (entry !== undefined && entry.tenant === tenant) return entry;
+    if (!registry.mayHaveMore(arrivals.others) && queue.informed) throw new ServiceError('sandbox_not_found');
+    const retryAfterMs = registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS;
+    throw new ServiceError('node_unavailable', 'This server does not know all sandboxes right now.', { retryAfterMs });
   }
 
   #alive(tenant: string, id: string): Entry {
