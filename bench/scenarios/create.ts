@@ -8,7 +8,8 @@ import { ratio, Samples } from '../report/statistics.ts';
 import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 100;
-const WARM_UP_ROUNDS = 5;
+/** See `exec`; a create is rarer, and its service as old. */
+const WARM_UP_ROUNDS = 200;
 const DOCKER_EVERY = 5;
 const POOL = 8;
 const TRUE = ['/bin/true'];
@@ -31,7 +32,7 @@ export const create: Scenario = {
       await work();
     };
 
-    const measure = async (n: number) => {
+    const measure = async (n: number, dockerEvery: number) => {
       const samples = createSamples();
       await interleave(n, [
         {
@@ -47,15 +48,15 @@ export const create: Scenario = {
         { run: whenIdle(() => samples.execs.time(() => mustSucceed(steady.exec(TRUE)))) },
         ...(docker === undefined
           ? []
-          : [{ every: DOCKER_EVERY, run: whenIdle(() => samples.runs.time(() => docker.run(TRUE))) }]),
+          : [{ every: dockerEvery, run: whenIdle(() => samples.runs.time(() => docker.run(TRUE))) }]),
       ]);
       return samples;
     };
 
     options.progress('create: warming up');
-    await measure(WARM_UP_ROUNDS);
+    await measure(WARM_UP_ROUNDS, WARM_UP_ROUNDS);
     options.progress(`create: ${rounds} rounds`);
-    const samples = await measure(rounds);
+    const samples = await measure(rounds, DOCKER_EVERY);
     return {
       setup: { rounds, warmUpRounds: WARM_UP_ROUNDS },
       ...createFigures(samples),

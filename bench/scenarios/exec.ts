@@ -10,7 +10,8 @@ import { ratio, round, Samples } from '../report/statistics.ts';
 import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 1_000;
-const WARM_UP_ROUNDS = 100;
+/** Until V8 has compiled what an exec runs through, in all three processes: a service lives for days. */
+const WARM_UP_ROUNDS = 3_000;
 /** Docker's exec is some fifty times slower: it takes part in each so-many-th round. */
 const DOCKER_EVERY = 20;
 const LANES = 64;
@@ -31,7 +32,7 @@ export const exec: Scenario = {
 
     const samples = execSamples();
     {
-      options.progress('exec: one at a time');
+      options.progress('exec: warming up');
       const [sandbox] = await sandboxes.withTrue(1, trueFile);
       if (sandbox === undefined) throw new Error('no sandbox to measure in');
       await using server = new SpawnServer(spawnLoop, trueFile);
@@ -46,6 +47,7 @@ export const exec: Scenario = {
       const unrecorded = { ...samples };
       for (const key of Object.keys(unrecorded) as (keyof typeof samples)[]) unrecorded[key] = new Samples('warm-up');
       await interleave(WARM_UP_ROUNDS, lanes(unrecorded, WARM_UP_ROUNDS));
+      options.progress('exec: one at a time');
       await interleave(rounds, lanes(samples, DOCKER_EVERY));
       await sandboxes.delete(sandbox);
     }
