@@ -132,6 +132,17 @@ fn number(field: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 8).ok()
 }
 
+/// As `number`, and less than zero in GNU's base 256: times before 1970.
+fn signed(field: &[u8]) -> Option<i64> {
+    let (above, low) = field.split_at(field.len() - 8);
+    if !above.iter().all(|byte| *byte == 0xff) {
+        return i64::try_from(number(field)?).ok();
+    }
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(low);
+    Some(i64::from_be_bytes(bytes)).filter(|value| *value < 0)
+}
+
 /// None when the block is no header.
 pub fn decode(header: &[u8; BLOCK]) -> Option<Member> {
     let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
@@ -153,10 +164,10 @@ pub fn decode(header: &[u8; BLOCK]) -> Option<Member> {
         name,
         target: text(&header[157..257]).to_vec(),
         mode: (number(&header[100..108])? & 0o7777) as u32,
-        uid: number(&header[108..116])? as u32,
-        gid: number(&header[116..124])? as u32,
+        uid: u32::try_from(number(&header[108..116])?).ok()?,
+        gid: u32::try_from(number(&header[116..124])?).ok()?,
         size: number(&header[124..136])?,
-        modified_s: number(&header[136..148])? as i64,
+        modified_s: signed(&header[136..148])?,
         device: (number(&header[329..337]).unwrap_or(0) as u32, number(&header[337..345]).unwrap_or(0) as u32),
     })
 }

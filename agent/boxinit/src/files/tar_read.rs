@@ -1,7 +1,7 @@
 //! A tree as a tar, made as it is asked for.
 
 use super::tar_format::{self as tar, Member, BLOCK};
-use super::{file_error, split, without_trailing_slashes, CWD};
+use super::{file_error, join, shown, split, without_trailing_slashes, CWD};
 use crate::error::WireError;
 use crate::sys::fs::{self, Entries, Stat};
 use crate::sys::io::{Fd, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 /// A descriptor is held for each level.
 const MAX_DEPTH: usize = 2048;
+/// Looks at what is replaced by something of another kind each time it is looked at.
+const MAX_LOOKS: usize = 8;
 /// Files with several names that are remembered, to be written once. Beyond this they are written again.
 const MAX_LINKED: usize = 100_000;
 
@@ -72,7 +74,7 @@ impl TarRead {
             } else if self.ended {
                 break;
             } else {
-                self.next().map_err(|errno| file_error(&self.path, errno))?;
+                self.next()?;
             }
         }
         Ok(filled)
@@ -103,7 +105,7 @@ impl TarRead {
         Ok(count)
     }
 
-    fn next(&mut self) -> Result<(), i32> {
+    fn next(&mut self) -> Result<(), WireError> {
         let (entries, prefix) = match self.levels.last_mut() {
             Some(level) => level,
             None => {
@@ -112,7 +114,7 @@ impl TarRead {
                 return Ok(());
             }
         };
-        let name = match entries.next_name()? {
+        let name = match entries.next_name().map_err(|errno| file_error(&join(&self.path, prefix), errno))? {
             Some(name) => name,
             None => {
                 self.levels.pop();
@@ -121,15 +123,26 @@ impl TarRead {
         };
         let directory = entries.fd.raw();
         let path = [prefix.as_slice(), &name].concat();
-        match fs::stat_at(directory, &name, false) {
-            Ok(found) => match self.member(directory, &name, path, &found) {
+        let whole = join(&self.path, &path);
+        for _ in 0..MAX_LOOKS {
+            let found = match fs::stat_at(directory, &name, false) {
+                Ok(found) => found,
                 // It vanished while we looked.
-                Err(sys::ENOENT) => Ok(()),
-                result => result,
-            },
-            Err(sys::ENOENT) => Ok(()),
-            Err(errno) => Err(errno),
+                Err(sys::ENOENT) => return Ok(()),
+                Err(errno) => return Err(file_error(&whole, errno)),
+            };
+            if found.is_directory() && self.levels.len() >= MAX_DEPTH {
+                let message = format!("the tree below {:?} is deeper than {} levels", shown(&self.path), MAX_DEPTH);
+                return Err(WireError::invalid(message));
+            }
+            match self.member(directory, &name, path.clone(), &found) {
+                // It is something else now.
+                Err(sys::ELOOP) | Err(sys::ENOTDIR) => {}
+                Ok(()) | Err(sys::ENOENT) => return Ok(()),
+                Err(errno) => return Err(file_error(&whole, errno)),
+            }
         }
+        Ok(())
     }
 
     fn member(&mut self, directory: c_int, name: &[u8], path: Vec<u8>, found: &Stat) -> Result<(), i32> {
@@ -162,9 +175,6 @@ impl TarRead {
             fs::S_IFDIR => {
                 member.kind = tar::DIRECTORY;
                 member.name.push(b'/');
-                if self.levels.len() >= MAX_DEPTH {
-                    return Err(sys::ELOOP);
-                }
                 let entries = Entries::open(directory, name, false)?;
                 self.levels.push((entries, member.name.clone()));
             }

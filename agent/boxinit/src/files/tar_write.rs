@@ -37,6 +37,8 @@ enum State {
 pub struct TarWrite {
     path: Vec<u8>,
     base: Fd,
+    /// The directory was made for this archive, whose entry for it then says what it is like.
+    made: bool,
     owner: Option<(u32, u32)>,
     state: State,
     gathered: Vec<u8>,
@@ -46,6 +48,9 @@ pub struct TarWrite {
     global: Vec<(Vec<u8>, Vec<u8>)>,
     /// The file being written, which has another name until it is whole: its own, and its header.
     current: Option<(Temporary, Vec<u8>, Member)>,
+    /// The directories made that hold what comes now, from the top down, and when they were changed: to be set when all
+    /// that is in them is there. So many as the members are deep, however many there are.
+    inside: Vec<(Vec<u8>, i64)>,
     /// A header was read: the bytes are a tar.
     begun: bool,
 }
@@ -54,8 +59,9 @@ impl TarWrite {
     pub fn open(open: &Value, path: &[u8]) -> Result<TarWrite, WireError> {
         let owner = owners_of(open)?.new;
         let path = without_trailing_slashes(path);
+        let made = fs::stat_at(CWD, path, true).is_err();
         change::make_parents(path, owner)?;
-        TarWrite::below(path, owner)
+        Ok(TarWrite { made, ..TarWrite::below(path, owner)? })
     }
 
     /// Below a directory that exists.
@@ -64,6 +70,7 @@ impl TarWrite {
         Ok(TarWrite {
             path: path.to_vec(),
             base,
+            made: false,
             owner,
             state: State::Header,
             gathered: Vec::new(),
@@ -71,6 +78,7 @@ impl TarWrite {
             next_bytes: 0,
             global: Vec::new(),
             current: None,
+            inside: Vec::new(),
             begun: false,
         })
     }
@@ -90,6 +98,7 @@ impl TarWrite {
             let message = if self.begun { "the archive ends in the middle of a member" } else { NO_TAR };
             return Err(WireError::invalid(message));
         }
+        self.leave(None);
         let found = fs::stat_fd(self.base.raw()).map_err(|errno| file_error(&self.path, errno))?;
         Ok(stat::done_event(&self.path, &found))
     }
@@ -171,18 +180,19 @@ impl TarWrite {
             return Ok(());
         }
         self.next_bytes = 0;
-        let records = [self.global.as_slice(), &std::mem::take(&mut self.next)].concat();
-        if tar::is_sparse(&records) {
+        let records = std::mem::take(&mut self.next);
+        if tar::is_sparse(&self.global) || tar::is_sparse(&records) {
             let message = format!("{:?} is packed as a sparse file, which cannot be unpacked", shown(&member.name));
             return Err(WireError::invalid(message));
         }
+        tar::apply(&mut member, &self.global).ok_or_else(damaged)?;
         tar::apply(&mut member, &records).ok_or_else(damaged)?;
         let size = if member.kind == tar::FILE || member.kind > b'6' { member.size } else { 0 };
         let padding = tar::padding(size) as u64;
         match self.create(&member)? {
             Some(fd) if size > 0 => self.state = State::File { fd, left: size, padding },
             Some(fd) => self.close_file(fd)?,
-            None => self.skip(size + padding),
+            None => self.skip(size.saturating_add(padding)),
         }
         Ok(())
     }
@@ -240,9 +250,9 @@ impl TarWrite {
     fn create(&mut self, member: &Member) -> Result<Option<Fd>, WireError> {
         let path = match clean(&member.name)? {
             Some(path) => path,
-            // The directory itself.
-            None => return Ok(None),
+            None => return self.set_base(member).map(|_| None).map_err(|errno| file_error(&self.path, errno)),
         };
+        self.leave(Some(&path));
         let failed = |errno| file_error(&member.name, errno);
         let above = self.parent(&path).map_err(failed)?;
         let name = split(&path).1.to_vec();
@@ -254,10 +264,14 @@ impl TarWrite {
                 if exists() {
                     return Ok(None);
                 }
-                return match replacing(at, &name, || self.make_directory(&above, &name, member.mode, Some(owner))) {
-                    Err(sys::EEXIST) if exists() => Ok(None),
-                    made => made.map(|_| None).map_err(failed),
-                };
+                match replacing(at, &name, || self.make_directory(&above, &name, member.mode, Some(owner))) {
+                    Err(sys::EEXIST) if exists() => {}
+                    made => {
+                        made.map_err(failed)?;
+                        self.inside.push((path, member.modified_s));
+                    }
+                }
+                return Ok(None);
             }
             tar::FILE => {
                 let (temporary, file) = Temporary::create(above).map_err(failed)?;
@@ -290,6 +304,36 @@ impl TarWrite {
         fs::set_owner_at(at, &name, owner, false).map_err(failed)?;
         fs::set_modified_at(at, &name, member.modified_s);
         Ok(None)
+    }
+
+    /// An entry for the directory itself. One that was there before stays as it was, as /tmp should.
+    fn set_base(&mut self, member: &Member) -> Result<(), i32> {
+        if !self.made || member.kind != tar::DIRECTORY {
+            return Ok(());
+        }
+        self.made = false;
+        let (uid, gid) = self.owner.unwrap_or((member.uid, member.gid));
+        let directory = fs::open_at(self.base.raw(), b".", O_DIRECTORY, 0)?;
+        fs::set_owner(directory.raw(), uid, gid)?;
+        fs::set_mode(directory.raw(), member.mode)?;
+        self.inside.insert(0, (Vec::new(), member.modified_s));
+        Ok(())
+    }
+
+    /// Goes on to a member, or to the end: the directories that do not hold it are complete and get their time. What is
+    /// put into one of them later, by an archive in an order of its own, changes it again.
+    fn leave(&mut self, next: Option<&[u8]>) {
+        while let Some((path, modified_s)) = self.inside.last() {
+            let holds = |next: &[u8]| next.strip_prefix(path.as_slice()).map_or(false, |rest| rest.starts_with(b"/"));
+            if next.map_or(false, holds) {
+                return;
+            }
+            let flags = O_PATH | O_DIRECTORY | O_NOFOLLOW;
+            if let Ok(directory) = fs::open_beneath(self.base.raw(), &[b".", path.as_slice()].concat(), flags) {
+                fs::set_modified_at(directory.raw(), b".", *modified_s);
+            }
+            self.inside.pop();
+        }
     }
 
     /// The file's bytes are all here: it takes its place.

@@ -3,6 +3,7 @@
 mod bytes;
 mod calls;
 mod names;
+mod odd_tar;
 #[path = "../support/mod.rs"]
 mod support;
 mod tar;

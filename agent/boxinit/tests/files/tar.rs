@@ -78,7 +78,7 @@ fn one_file_as_a_tar() {
 }
 
 /// A ustar member.
-fn member(name: &str, kind: u8, target: &str, content: &[u8]) -> Vec<u8> {
+pub fn member(name: &str, kind: u8, target: &str, content: &[u8]) -> Vec<u8> {
     let mut header = vec![0u8; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
     header[100..107].copy_from_slice(b"0000644");
@@ -148,7 +148,7 @@ fn the_extended_headers_of_one_member_are_bounded_together() {
 }
 
 /// What a directory holds, by name.
-fn names(directory: &Path) -> Vec<String> {
+pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("list");
     let mut names: Vec<String> =
         entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
