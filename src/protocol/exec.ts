@@ -9,16 +9,26 @@ import {
   MAX_SCRIPT_BYTES,
   MAX_TIMEOUT_MS,
 } from './limits.ts';
+import { byteLengthOf } from './names.ts';
 
 const Text = z.string().regex(/^[^\0]*$/, 'a zero byte cannot be passed to a program');
 
+/** Limits count bytes, as the kernel does. No text has more characters than bytes, so a description may give both. */
+const textUpTo = (bytes: number) =>
+  Text.max(bytes).refine((text) => byteLengthOf(text) <= bytes, `more than ${bytes} bytes`);
+
+const ProgramEnv = EnvMap.refine(
+  (env) => Object.entries(env).every(([name, value]) => byteLengthOf(name) + 1 + byteLengthOf(value) <= MAX_ARG_BYTES),
+  `a variable takes at most ${MAX_ARG_BYTES} bytes, its name included`,
+);
+
 /** What to run. A string runs as `sh -c`, a list runs with no shell. */
 const execFields = {
-  command: Text.min(1).max(MAX_SCRIPT_BYTES).optional(),
-  argv: z.array(Text.max(MAX_ARG_BYTES)).min(1).max(65_536).optional(),
+  command: textUpTo(MAX_SCRIPT_BYTES).min(1).optional(),
+  argv: z.array(textUpTo(MAX_ARG_BYTES)).min(1).max(65_536).optional(),
   shell: z.enum(['sh', 'bash']).optional().describe('For a string command; bash falls back to sh'),
   cwd: Text.max(4096).optional().describe("Absolute, or relative to the image's WORKDIR"),
-  env: EnvMap.optional(),
+  env: ProgramEnv.optional(),
   user: Text.min(1).max(256).optional().describe('name, uid, name:group or uid:gid'),
   timeoutMs: z.int().min(1).max(MAX_TIMEOUT_MS).optional(),
   killGraceMs: z.int().min(0).max(60_000).optional(),
@@ -28,16 +38,23 @@ const oneOf = (request: { command?: string | undefined; argv?: string[] | undefi
   (request.command === undefined) !== (request.argv === undefined);
 const ONE_OF = 'give either command (a string, for the shell) or argv (a list)';
 
+const MAX_STDIN_CHARACTERS = 4 * Math.ceil(MAX_BLOCKING_STDIN_BYTES / 3);
+
+function fitsStdin({ stdin = '', encoding }: { stdin?: string | undefined; encoding: 'utf8' | 'base64' }): boolean {
+  return Buffer.byteLength(stdin, encoding) <= MAX_BLOCKING_STDIN_BYTES;
+}
+
 /** Body of `POST /v1/sandboxes/{id}/exec`. */
 export const ExecRequest = z
   .strictObject({
     ...execFields,
-    stdin: z.string().max(MAX_BLOCKING_STDIN_BYTES).optional().describe('Text, or base64 when encoding says so'),
+    stdin: z.string().max(MAX_STDIN_CHARACTERS).optional().describe('Text, or base64 when encoding says so; 16 MiB'),
     maxOutputBytes: z.int().min(0).max(MAX_MAX_OUTPUT_BYTES).optional().describe('Per channel'),
     encoding: z.enum(['utf8', 'base64']).default('utf8').describe('Of stdin, stdout and stderr'),
     background: z.boolean().optional(),
   })
-  .refine(oneOf, ONE_OF);
+  .refine(oneOf, ONE_OF)
+  .refine(fitsStdin, { path: ['stdin'], message: `more than ${MAX_BLOCKING_STDIN_BYTES} bytes` });
 export type ExecRequest = z.infer<typeof ExecRequest>;
 
 /** Payload of an exec stream's OPEN, on the client's WebSocket. Output and stdin are DATA frames. */

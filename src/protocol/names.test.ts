@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { bytesOfName, encodeName, nameOfBytes } from './names.ts';
+import { bytesOfName, bytesOfText, encodeName, nameOfBytes } from './names.ts';
 
 test('any bytes survive being text', () => {
   fc.assert(
@@ -26,4 +26,11 @@ test('a surrogate that stands for no byte is refused, not replaced', () => {
   for (const name of ['\ud800', 'a\udc7f', '\udd00', '\udfff\udcff']) {
     expect(() => encodeName(name)).toThrow('stands for no byte');
   }
+});
+
+test('any text has bytes: a stray byte is itself, another lone surrogate U+FFFD, as in boxinit', () => {
+  expect(bytesOfText('xé')).toEqual(Buffer.from('xé'));
+  expect(bytesOfText('x\udcff\ud83d\ude00\ud800y')).toEqual(
+    Buffer.concat([Buffer.from('x'), Buffer.of(0xff), Buffer.from('😀\ufffdy')]),
+  );
 });

@@ -7,6 +7,7 @@ import { ServiceError } from './errors.ts';
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const STRAY_BYTE = /[\udc80-\udcff]/gu;
 /** No lone surrogate but those that stand for bytes: no other has bytes of its own. */
+const NO_BYTE = /[\ud800-\udc7f\udd00-\udfff]/gu;
 const NAME = /^[^\ud800-\udc7f\udd00-\udfff]*$/u;
 
 export const isName = (text: string): boolean => text.isWellFormed() || NAME.test(text);
@@ -35,6 +36,11 @@ export function bytesOfName(name: string): Buffer {
     from = index + 1;
   }
   return Buffer.concat([...parts, Buffer.from(name.slice(from), 'utf8')]);
+}
+
+/** As `bytesOfName`, for any text: what stands for no bytes becomes U+FFFD, as where boxinit reads JSON. */
+export function bytesOfText(text: string): Buffer {
+  return bytesOfName(text.isWellFormed() ? text : text.replace(NO_BYTE, '\ufffd'));
 }
 
 /** How many bytes a text takes, in which a lone surrogate may stand for one byte; in UTF-8 it would take three. */

@@ -1,6 +1,7 @@
 /** Turns an exec request into the OPEN payload for a node and the bytes that follow it. */
 import { DEFAULT_EXEC_TIMEOUT_MS, DEFAULT_KILL_GRACE_MS, MAX_INLINE_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { byteLengthOf, bytesOfText } from '../../protocol/names.ts';
 import type { ExecOpen, ExecRequest } from '../../protocol/exec.ts';
 
 export interface Program {
@@ -26,8 +27,8 @@ export function programOf(request: ExecRequest, { sandbox, id, detachedMs }: Pro
   const { stdin, maxOutputBytes: _cap, encoding, background, command, ...fields } = request;
   // A background job may run indefinitely; a command that a caller waits for may not.
   const timeoutMs = request.timeoutMs ?? (background ? undefined : DEFAULT_EXEC_TIMEOUT_MS);
-  const asScript = command !== undefined && Buffer.byteLength(command) > MAX_INLINE_SCRIPT_BYTES;
-  const script = asScript ? Buffer.from(command) : null;
+  const asScript = command !== undefined && byteLengthOf(command) > MAX_INLINE_SCRIPT_BYTES;
+  const script = asScript ? bytesOfText(command) : null;
   const input = stdin === undefined ? null : decodeStdin(stdin, encoding);
   return {
     open: {

@@ -1,6 +1,7 @@
 /** The caller's options for a command, and what of them is sent. */
 import { DETACHED_GRACE_MS, MAX_MAX_OUTPUT_BYTES, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { byteLengthOf, bytesOfText } from '../../protocol/names.ts';
 import type { OptionNames } from '../known-options.ts';
 import type { Program } from './session.ts';
 
@@ -147,7 +148,7 @@ export function prepare(command: Command, options: ExecOptions): Prepared {
     return { program: { ...program, argv: [...command] }, script: undefined };
   }
   if (command === '') throw new ServiceError('invalid_request', 'an empty command');
-  const bytes = Buffer.byteLength(command);
+  const bytes = byteLengthOf(command);
   if (bytes > MAX_SCRIPT_BYTES) {
     throw new ServiceError('invalid_request', `a command of ${bytes} bytes; at most ${MAX_SCRIPT_BYTES}`);
   }
@@ -156,7 +157,7 @@ export function prepare(command: Command, options: ExecOptions): Prepared {
     throw new ServiceError('invalid_request', 'a zero byte cannot be passed to a program');
   }
   if (bytes <= MAX_COMMAND_IN_OPEN_BYTES) return { program: { ...program, command }, script: undefined };
-  return { program, script: Buffer.from(command) };
+  return { program, script: bytesOfText(command) };
 }
 
 function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Partial<Pick<T, K>> {
