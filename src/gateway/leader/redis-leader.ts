@@ -5,6 +5,7 @@
  */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { ServiceError } from '../../protocol/errors.ts';
 import { KEYS } from '../redis/keys.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { Script } from '../redis/script.ts';
@@ -19,6 +20,8 @@ export interface RedisLeaderOptions {
 /** The role that is being led. */
 export const GATEWAYS = 'gateways';
 const LEASE_MS = 10_000;
+/** Runs in a row without an answer from Redis before the log tells of it. */
+const TOLERATED = 5;
 
 /** Answers the term of our lead; 0: another gateway leads. */
 const TAKE = new Script(`
@@ -62,14 +65,24 @@ export class RedisLeader implements Leader {
 
   every(ms: number, what: string, work: (term: number) => Promise<void>): void {
     let running = false;
+    let unanswered = 0;
+    const run = async (): Promise<void> => {
+      try {
+        await work(this.#term);
+        unanswered = 0;
+      } catch (error) {
+        if (!(error instanceof ServiceError && error.code === 'node_unavailable')) throw error;
+        unanswered += 1;
+        // That Redis is away has been logged; this only if it answers everything else.
+        if (unanswered === TOLERATED) this.#log.warn({ what }, 'redis does not do what the leader asks');
+      } finally {
+        running = false;
+      }
+    };
     const timer = setInterval(() => {
       if (running || !this.leading) return;
       running = true;
-      background(
-        work(this.#term).finally(() => (running = false)),
-        what,
-        this.#log,
-      );
+      background(run(), what, this.#log);
     }, ms);
     this.#timers.push(timer.unref());
   }

@@ -34,3 +34,9 @@ export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : '';
   return /^(?:Command timed out|Socket timeout)/.test(message) ? 'it does not answer' : ENDED;
 }
+
+/** Whether it is a refusal that an operator must do something about, unlike a server that is not there. */
+export function isRefusal(error: unknown): boolean {
+  const code = codeOf(error);
+  return code !== null && code !== 'LOADING' && REASONS[code] !== undefined;
+}

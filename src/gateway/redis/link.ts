@@ -8,7 +8,7 @@ import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
 import { KEYS } from './keys.ts';
-import { codeOf, ENDED, reasonOf } from './errors.ts';
+import { codeOf, ENDED, isRefusal, reasonOf } from './errors.ts';
 
 export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may contain a password, which is never logged. */
@@ -44,6 +44,8 @@ export class RedisLink {
   #stopped = false;
   /** Reasons for being away that were logged since it was up last. */
   readonly #loggedReasons = new Set<string>();
+  /** When the log said that it is away, by `performance.now()`; null: it has not since it was up last. */
+  #awaySince: number | null = null;
   /** The last error of the command connection since it was ready. */
   #broken: unknown = null;
   #full = false;
@@ -196,17 +198,30 @@ export class RedisLink {
     if (up) {
       this.#broken = null;
       this.#loggedReasons.clear();
-      if (changed) this.#log.info({}, 'redis is there');
+      if (changed) this.#there();
     } else if (!this.#stopped) this.#away(changed, why);
     if (changed) for (const listener of [...this.#listeners]) listener();
   }
 
-  /** Logs each reason once while Redis is away, even if it was never up. */
+  #there(): void {
+    if (this.#awaySince === null) this.#log.info({}, 'redis is there');
+    else this.#log.warn({ awayMs: Math.round(performance.now() - this.#awaySince) }, 'redis is back');
+    this.#awaySince = null;
+  }
+
+  /**
+   * Warns once that Redis is away, even if it was never up. Each further reason is logged once, and is a warning too if
+   * it needs an operator.
+   */
   #away(changed: boolean, why: unknown): void {
     const reason = reasonOf(why);
     if (!changed && (this.#loggedReasons.has(reason) || reason === ENDED)) return;
     this.#loggedReasons.add(reason);
-    this.#log.warn({ reason }, 'redis is away');
+    if (this.#awaySince === null) {
+      this.#awaySince = performance.now();
+      this.#log.warn({ reason }, 'redis is away');
+    } else if (isRefusal(why)) this.#log.warn({ reason }, 'redis is still away');
+    else this.#log.info({ reason }, 'redis is still away');
   }
 }
 
