@@ -1,23 +1,14 @@
 /** Images of the node-native runtimes: unpacked once, shared read-only by all sandboxes, named by references. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { EnsureOptions, Image, Images, PullProgress, Refreshed } from '../runtime/runtime.ts';
-import { archiveKind, archiveToLayout } from './archive.ts';
 import { beyondBudget, type Evictable } from './budget.ts';
+import { Builder, tooSlow, type Wanted } from './builder.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
-import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
-import { DEFAULT_PATH, readLayout } from './layout.ts';
 import { Pulls } from './pulls.ts';
 import { canonical, familiar, parseReference, type Reference } from './reference.ts';
-import { copyFromRegistry, registryHas, type RegistryConfig } from './registry.ts';
-import { removeTree } from './remove-tree.ts';
-import { runTool } from './run-tool.ts';
-import { Turns, type Turn, type TurnOptions, type TurnRules } from './turns.ts';
-import { unpackLayout, unpackTar } from './unpack.ts';
+import { registryHas, type RegistryConfig } from './registry.ts';
+import { Turns, type TurnRules } from './turns.ts';
 
 /** For pulls. Four keep a node busy; a slow one beyond that costs only a waiting process. */
 const TURNS: TurnRules = {
@@ -48,28 +39,29 @@ export interface ImageStoreOptions {
   log: Logger;
 }
 
-/** An image that was unpacked in a work directory, or exists already. */
-type Made = Omit<StoredImage, 'sizeBytes'>;
-
-/** By whom an image is wanted, and for how long. */
-type Wanted = Omit<TurnOptions, 'tooSlow'>;
-
 export class ImageStore implements Images {
   readonly #catalogue: Catalogue;
   readonly #options: ImageStoreOptions;
   readonly #pulls = new Pulls();
   readonly #turns: Turns;
+  readonly #builder: Builder;
   readonly #spellings = new Map<string, Image>();
   readonly #archives = new Map<string, string>();
   readonly #held = new Map<string, number>();
-  /** Work directory → the existing image that makes unpacking there unnecessary. */
-  readonly #kept = new Map<string, string>();
   #lookedAt = performance.now();
 
   private constructor(catalogue: Catalogue, options: ImageStoreOptions) {
     this.#catalogue = catalogue;
     this.#options = options;
     this.#turns = new Turns(options.turns ?? TURNS);
+    this.#builder = new Builder({
+      catalogue,
+      turns: this.#turns,
+      registry: options.registry,
+      users: this,
+      named: () => this.#spellings.clear(),
+      log: options.log,
+    });
     for (const [ref, archive] of Object.entries(options.archives ?? {})) {
       this.#archives.set(canonical(parseReference(ref)), archive);
     }
@@ -116,7 +108,7 @@ export class ImageStore implements Images {
   async #current(key: string, reference: Reference, wanted: Wanted): Promise<Image | undefined> {
     const here = this.#catalogue.byReference(key);
     if (here === undefined) return undefined;
-    const same = await this.#turns.take({ ...wanted, tooSlow: tooSlow(key) }, ({ signal }) =>
+    const same = await this.#turns.take({ ...wanted, tooSlow: tooSlow(reference) }, ({ signal }) =>
       registryHas(reference, here.id, this.#options.registry, signal),
     );
     // It may have been removed meanwhile.
@@ -166,17 +158,7 @@ export class ImageStore implements Images {
     if (reference.digest !== null) {
       throw new ServiceError('image_invalid', 'an archive cannot be imported under the digest of a manifest');
     }
-    return await this.#make(reference, ref, { signal }, async (work, linked, turn) => {
-      turn.brought(Infinity);
-      const kind = await archiveKind(path, linked);
-      if (kind !== 'rootfs') {
-        await archiveToLayout(kind, path, join(work, 'layout'), linked);
-        return await this.#unpack(work, linked);
-      }
-      const id = await digestOf(path, linked);
-      if (!this.#keep(id, work)) await unpackTar(path, rootIn(work), linked);
-      return { id, env: { PATH: DEFAULT_PATH }, workdir: '/', user: '' };
-    });
+    return await this.#built(ref, this.#builder.fromArchive(reference, path, { signal }));
   }
 
   async #bring(
@@ -188,66 +170,20 @@ export class ImageStore implements Images {
     const archive = this.#archives.get(key);
     try {
       if (archive !== undefined) return await this.importTar(key, archive, wanted.signal);
-      return await this.#make(reference, key, wanted, async (work, linked, turn) => {
-        let doneBytes = 0;
-        const onProgress = (bytes: number, message: string): void => {
-          doneBytes = bytes;
-          turn.brought(bytes);
-          tell({ image: familiar(key), doneBytes, totalBytes: 0, message });
-        };
-        await copyFromRegistry(reference, join(work, 'layout'), this.#options.registry, { signal: linked, onProgress });
-        onProgress(doneBytes, 'unpacking');
-        return await this.#unpack(work, linked);
-      });
+      return await this.#built(key, this.#builder.fromRegistry(reference, wanted, tell));
     } catch (error) {
       this.#options.log.warn({ err: error, image: key }, 'an image could not be brought here');
       throw error;
     }
   }
 
-  /** Unpacks the layout in a work directory into an image. */
-  async #unpack(work: string, signal: AbortSignal): Promise<Made> {
-    const layout = join(work, 'layout');
-    const { id, config } = await readLayout(layout);
-    if (!this.#keep(id, work)) await unpackLayout(layout, rootIn(work), signal);
-    return { id, ...config };
-  }
-
-  /** Whether the image exists already; if so, keeps it until the work of this directory is done. */
-  #keep(id: string, work: string): boolean {
-    if (this.#catalogue.byId(id) === undefined) return false;
-    this.hold(id);
-    this.#kept.set(work, id);
-    return true;
-  }
-
-  /** Adds the image that `make` builds in a work directory of its own; nothing of it is left if it fails. */
-  async #make(
-    reference: Reference,
-    ref: string,
-    wanted: Wanted,
-    make: (work: string, signal: AbortSignal, turn: Turn) => Promise<Made>,
-  ): Promise<Image> {
-    return await this.#turns.take({ ...wanted, tooSlow: tooSlow(ref) }, async (turn) => {
-      const work = await this.#catalogue.workDir();
-      try {
-        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
-        const sizeBytes = this.#catalogue.byId(made.id)?.sizeBytes ?? (await sizeOf(rootIn(work)));
-        const image: StoredImage = { ...made, sizeBytes };
-        if (this.#catalogue.byId(made.id) === undefined) await toDisk(work, turn.signal);
-        await this.#catalogue.add(canonical(reference), image, join(work, 'made'));
-        this.#spellings.clear();
-        return this.#spell(ref, image);
-      } finally {
-        const kept = this.#kept.get(work);
-        this.#kept.delete(work);
-        if (kept !== undefined) this.release(kept);
-        await removeTree(work).catch((error: unknown) => {
-          this.#options.log.warn({ err: error }, 'what a pull left could not be removed');
-        });
-        await this.#makeRoom();
-      }
-    });
+  /** An image that takes room, once it is built, or the room that the failure left. */
+  async #built(ref: string, building: Promise<StoredImage>): Promise<Image> {
+    try {
+      return this.#spell(ref, await building);
+    } finally {
+      await this.#makeRoom();
+    }
   }
 
   /**
@@ -290,28 +226,4 @@ export class ImageStore implements Images {
     this.#spellings.set(ref, image);
     return image;
   }
-}
-
-const tooSlow = (ref: string) => (): Error =>
-  new ServiceError('image_unreachable', `${ref} comes too slowly while others wait`);
-
-const rootIn = (work: string): string => join(work, 'made', 'fs');
-
-const HASH_AND_SIZE_MS = 10 * 60_000;
-const TO_DISK_MS = 10 * 60_000;
-
-/** Syncs the image, so that after a power cut no file of it is silently empty. */
-async function toDisk(dir: string, signal: AbortSignal): Promise<void> {
-  await runTool('sync', ['--file-system', dir], { deadlineMs: TO_DISK_MS, signal });
-}
-
-async function digestOf(path: string, signal: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash, { signal });
-  return `sha256:${hash.digest('hex')}`;
-}
-
-async function sizeOf(dir: string): Promise<number> {
-  const told = await runTool('du', ['--summarize', '--block-size=1', dir], { deadlineMs: HASH_AND_SIZE_MS });
-  return Number.parseInt(told, 10);
 }

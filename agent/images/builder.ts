@@ -1,0 +1,149 @@
+/** Builds images, each in a work directory of its own: nothing of one that fails is left, and one that is added is complete. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { Logger } from '../../src/lib/logger.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { PullProgress } from '../runtime/runtime.ts';
+import { archiveKind, archiveToLayout } from './archive.ts';
+import type { Catalogue, StoredImage } from './catalogue.ts';
+import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
+import { DEFAULT_PATH, readLayout } from './layout.ts';
+import { canonical, familiar, type Reference } from './reference.ts';
+import { copyFromRegistry, type RegistryConfig } from './registry.ts';
+import { removeTree } from './remove-tree.ts';
+import { runTool } from './run-tool.ts';
+import type { Turn, TurnOptions, Turns } from './turns.ts';
+import { unpackLayout, unpackTar } from './unpack.ts';
+
+const HASH_AND_SIZE_MS = 10 * 60_000;
+const TO_DISK_MS = 10 * 60_000;
+
+interface BuilderOptions {
+  catalogue: Catalogue;
+  turns: Turns;
+  registry: RegistryConfig;
+  /** Keeps an image from being removed until it is released. */
+  users: { hold(imageId: string): void; release(imageId: string): void };
+  /** Called when a reference names another image than before. Must not throw. */
+  named(): void;
+  log: Logger;
+}
+
+/** By whom an image is wanted, and for how long. */
+export type Wanted = Omit<TurnOptions, 'tooSlow'>;
+
+/** An image that was unpacked in a work directory, or exists already. */
+type Made = Omit<StoredImage, 'sizeBytes'>;
+
+export class Builder {
+  readonly #options: BuilderOptions;
+  /** Work directory → the existing image that makes unpacking there unnecessary. */
+  readonly #kept = new Map<string, string>();
+
+  constructor(options: BuilderOptions) {
+    this.#options = options;
+  }
+
+  /** @throws ServiceError as `copyFromRegistry`, `capacity_exhausted`. */
+  async fromRegistry(
+    reference: Reference,
+    wanted: Wanted,
+    tell: (progress: PullProgress) => void,
+  ): Promise<StoredImage> {
+    const image = familiar(canonical(reference));
+    return await this.#build(reference, wanted, async (work, signal, turn) => {
+      let doneBytes = 0;
+      const onProgress = (bytes: number, message: string): void => {
+        doneBytes = bytes;
+        turn.brought(bytes);
+        tell({ image, doneBytes, totalBytes: 0, message });
+      };
+      await copyFromRegistry(reference, join(work, 'layout'), this.#options.registry, { signal, onProgress });
+      onProgress(doneBytes, 'unpacking');
+      return await this.#unpack(work, signal);
+    });
+  }
+
+  /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
+  async fromArchive(reference: Reference, path: string, wanted: Wanted): Promise<StoredImage> {
+    return await this.#build(reference, wanted, async (work, signal, turn) => {
+      turn.brought(Infinity);
+      const kind = await archiveKind(path, signal);
+      if (kind !== 'rootfs') {
+        await archiveToLayout(kind, path, join(work, 'layout'), signal);
+        return await this.#unpack(work, signal);
+      }
+      const id = await digestOf(path, signal);
+      if (!this.#keep(id, work)) await unpackTar(path, rootIn(work), signal);
+      return { id, env: { PATH: DEFAULT_PATH }, workdir: '/', user: '' };
+    });
+  }
+
+  /** Adds the image that `make` leaves in the work directory it is given. */
+  async #build(
+    reference: Reference,
+    wanted: Wanted,
+    make: (work: string, signal: AbortSignal, turn: Turn) => Promise<Made>,
+  ): Promise<StoredImage> {
+    const { catalogue, turns, users, named, log } = this.#options;
+    return await turns.take({ ...wanted, tooSlow: tooSlow(reference) }, async (turn) => {
+      const work = await catalogue.workDir();
+      try {
+        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
+        const sizeBytes = catalogue.byId(made.id)?.sizeBytes ?? (await sizeOf(rootIn(work)));
+        const image: StoredImage = { ...made, sizeBytes };
+        if (catalogue.byId(made.id) === undefined) await toDisk(work, turn.signal);
+        await catalogue.add(canonical(reference), image, join(work, 'made'));
+        named();
+        return image;
+      } finally {
+        const kept = this.#kept.get(work);
+        this.#kept.delete(work);
+        if (kept !== undefined) users.release(kept);
+        await removeTree(work).catch((error: unknown) => {
+          log.warn({ err: error }, 'what a pull left could not be removed');
+        });
+      }
+    });
+  }
+
+  /** Unpacks the layout in a work directory into an image. */
+  async #unpack(work: string, signal: AbortSignal): Promise<Made> {
+    const layout = join(work, 'layout');
+    const { id, config } = await readLayout(layout);
+    if (!this.#keep(id, work)) await unpackLayout(layout, rootIn(work), signal);
+    return { id, ...config };
+  }
+
+  /** Whether the image exists already; if so, keeps it until the work of this directory is done. */
+  #keep(id: string, work: string): boolean {
+    if (this.#options.catalogue.byId(id) === undefined) return false;
+    this.#options.users.hold(id);
+    this.#kept.set(work, id);
+    return true;
+  }
+}
+
+/** What ends a pull that keeps others waiting. */
+export const tooSlow = (reference: Reference) => (): Error =>
+  new ServiceError('image_unreachable', `${canonical(reference)} comes too slowly while others wait`);
+
+const rootIn = (work: string): string => join(work, 'made', 'fs');
+
+/** Syncs the image, so that after a power cut no file of it is silently empty. */
+async function toDisk(dir: string, signal: AbortSignal): Promise<void> {
+  await runTool('sync', ['--file-system', dir], { deadlineMs: TO_DISK_MS, signal });
+}
+
+async function digestOf(path: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash, { signal });
+  return `sha256:${hash.digest('hex')}`;
+}
+
+async function sizeOf(dir: string): Promise<number> {
+  const told = await runTool('du', ['--summarize', '--block-size=1', dir], { deadlineMs: HASH_AND_SIZE_MS });
+  return Number.parseInt(told, 10);
+}
