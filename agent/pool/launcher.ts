@@ -38,7 +38,7 @@ export class Launcher {
   readonly #runtime: ContainerRuntime;
   readonly #homes: ContainerHomes;
   readonly #log: Logger;
-  readonly #pending = new Map<string, SupervisorLink>();
+  readonly #pending = new Map<string, { link: SupervisorLink; ended: boolean }>();
   readonly #destroying = new Map<string, Promise<void>>();
   #removals = 0;
   readonly #removalTurns: (() => void)[] = [];
@@ -66,7 +66,8 @@ export class Launcher {
     };
     await this.#homes.create(meta);
     const link = await this.#listen(meta);
-    this.#pending.set(meta.id, link);
+    const pending = { link, ended: false };
+    this.#pending.set(meta.id, pending);
     try {
       const container = await this.#runtime.launch({
         id: meta.id,
@@ -81,7 +82,8 @@ export class Launcher {
       return { container, link, poolKey: spec.poolKey, limits: spec.limits, network: spec.network };
     } catch (error) {
       void this.discard(meta.id, link);
-      throw error;
+      // Its fault and not its claim's, which waits for another one.
+      throw pending.ended ? new ServiceError('node_unavailable', 'the container ended at its start') : error;
     } finally {
       this.#pending.delete(meta.id);
     }
@@ -89,7 +91,10 @@ export class Launcher {
 
   /** The runtime reports that a starting container has ended: stops waiting for its boxinit. */
   exited(id: string): void {
-    this.#pending.get(id)?.close();
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    pending.ended = true;
+    pending.link.close();
   }
 
   /** Listens for the boxinit of an earlier agent's container, which may connect later. */

@@ -13,6 +13,8 @@ const MAX_NAMES = 16;
 interface Waiter {
   since: number;
   failures: number;
+  /** When the last of these failures was counted. */
+  failedAtMs: number;
   resolve(launched: Launched): void;
   reject(error: unknown): void;
 }
@@ -97,7 +99,7 @@ export class Pool {
   /** The next container to become ready. @throws ServiceError of the start that failed, or the signal's reason. */
   wait(signal: AbortSignal, nowMs: number): Promise<Launched> {
     const { promise, resolve, reject } = Promise.withResolvers<Launched>();
-    const waiter: Waiter = { since: nowMs, failures: 0, resolve, reject };
+    const waiter: Waiter = { since: nowMs, failures: 0, failedAtMs: -Infinity, resolve, reject };
     const onAbort = (): void => {
       this.#waiters = this.#waiters.filter((other) => other !== waiter);
       reject(signal.reason);
@@ -128,14 +130,19 @@ export class Pool {
     }
   }
 
-  startFailed(error: unknown, nowMs: number): void {
+  /** Starts that were in progress at the same time may fail for one reason: for a claim they count as one failure. */
+  startFailed(error: unknown, nowMs: number, tookMs: number): void {
     this.#starting -= 1;
     this.#failures += 1;
     this.#quietUntilMs = nowMs + Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** (this.#failures - 1));
     const waiter = this.#waiters[0];
     if (waiter === undefined) return;
-    waiter.failures += 1;
-    if (waiter.failures < MAX_FAILURES_OF_A_CLAIM && worthAnotherLaunch(error)) return;
+    if (worthAnotherLaunch(error)) {
+      if (nowMs - tookMs < waiter.failedAtMs) return;
+      waiter.failures += 1;
+      waiter.failedAtMs = nowMs;
+      if (waiter.failures < MAX_FAILURES_OF_A_CLAIM) return;
+    }
     this.#waiters.shift();
     waiter.reject(ServiceError.from(error));
   }

@@ -16,13 +16,15 @@ const LIMITS = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
 class Fixture implements AsyncDisposable {
   readonly dataDir = mkdtempSync(path.join(tmpdir(), 'mbx-'));
   readonly runtime: FakeRuntime;
+  readonly launcher: Launcher;
   readonly pools: Pools;
 
   constructor(fake: FakeRuntimeOptions = {}, options: Partial<PoolsOptions> = {}) {
     this.runtime = new FakeRuntime(fake);
+    this.launcher = new Launcher(this.runtime, new ContainerHomes(this.dataDir), silent);
     this.pools = new Pools({
       runtime: this.runtime,
-      launcher: new Launcher(this.runtime, new ContainerHomes(this.dataDir), silent),
+      launcher: this.launcher,
       limits: LIMITS,
       min: 0,
       max: 10,
@@ -177,4 +179,28 @@ test('close turns down who waits, and leaves no container when asked so', async 
   await f[Symbol.asyncDispose]();
   await failed;
   expect(await f.runtime.list()).toEqual([]);
+});
+
+test('a container that ends at its start costs the claim that waits for it nothing but time', async () => {
+  await using f = new Fixture();
+  const wanted = await f.claim();
+  const launch = f.runtime.launch.bind(f.runtime);
+  f.runtime.launch = (options) => {
+    f.runtime.launch = launch;
+    f.launcher.exited(options.id);
+    return Promise.resolve({ id: options.id, imageId: wanted.image.id });
+  };
+  const launched = await f.pools.waitFor(wanted, never);
+  expect(launched.link.connected).toBe(true);
+  expect(f.runtime.launches).toBe(1);
+});
+
+test('many starts that fail at once are one failure for the claim that waits', async () => {
+  await using f = new Fixture({ launchMs: 20 }, { min: 4 });
+  for (let i = 0; i < 4; i += 1) f.runtime.failures.push(new Error('the machine had a bad moment'));
+  const wanted = await f.claim();
+  f.pools.prewarm(wanted.image);
+  const launched = await f.pools.waitFor(wanted, never);
+  expect(launched.link.connected).toBe(true);
+  expect(f.runtime.failures).toEqual([]);
 });

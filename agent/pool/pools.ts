@@ -240,7 +240,7 @@ export class Pools {
       },
       (error: unknown) => {
         this.#active -= 1;
-        pool.startFailed(error, Date.now());
+        pool.startFailed(error, Date.now(), performance.now() - began);
         if (this.#closed) return;
         this.#options.log.warn({ err: error, pool: pool.key }, 'a container could not be started');
         this.#options.onChange();
