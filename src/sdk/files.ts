@@ -9,6 +9,7 @@ import { needsWebSocket } from './errors.ts';
 import { FilesOverHttp } from './files-over-http.ts';
 import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient } from './http.ts';
+import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { readSource, type ByteSource } from './source.ts';
 import { isCut, type Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
@@ -40,6 +41,11 @@ export interface WatchOptions {
   signal?: AbortSignal;
 }
 
+const RANGE_OPTIONS: OptionNames<RangeOptions> = { ...CALL_OPTIONS, offset: true, length: true };
+const OWNER_OPTIONS: OptionNames<OwnerOptions> = { ...CALL_OPTIONS, mode: true, owner: true };
+const WRITE_OPTIONS: OptionNames<WriteOptions> = { ...OWNER_OPTIONS, append: true, size: true };
+const WATCH_OPTIONS: OptionNames<WatchOptions> = { recursive: true, signal: true };
+
 export interface FileDeps {
   streams: Streams;
   /** Where no WebSocket gets through. */
@@ -65,6 +71,7 @@ export class Files {
 
   /** The whole file, or a range of it. @throws `body_too_large` above 1 GiB: stream those. */
   async read(path: string, options: RangeOptions = {}): Promise<Buffer> {
+    checkOptions('files.read', options, RANGE_OPTIONS);
     const chunks: Buffer[] = [];
     let bytes = 0;
     for await (const chunk of this.readStream(path, options)) {
@@ -77,6 +84,7 @@ export class Files {
 
   /** As UTF-8. */
   async readText(path: string, options: RangeOptions = {}): Promise<string> {
+    checkOptions('files.readText', options, RANGE_OPTIONS);
     return (await this.read(path, options)).toString('utf8');
   }
 
@@ -85,6 +93,7 @@ export class Files {
    * it with `interrupted`.
    */
   async *readStream(path: string, options: RangeOptions = {}): AsyncGenerator<Buffer> {
+    checkOptions('files.readStream', options, RANGE_OPTIONS);
     let got = 0;
     let first: FileStat | null = null;
     for (let resumes = 0; ; resumes++) {
@@ -123,6 +132,7 @@ export class Files {
    * @throws TypeError for what is neither text nor bytes nor an iterable of them
    */
   async write(path: string, data: ByteSource, options: WriteOptions = {}): Promise<FileStat> {
+    checkOptions('files.write', options, WRITE_OPTIONS);
     const { mode, owner, append, signal } = options;
     const source = readSource(data);
     const atHand = source instanceof Uint8Array;
@@ -145,12 +155,14 @@ export class Files {
 
   /** All entries, sorted as the supervisor reads them. For a directory of any size, use `entries`. */
   async list(path: string, options: CallOptions = {}): Promise<FileEntry[]> {
+    checkOptions('files.list', options, CALL_OPTIONS);
     const all: FileEntry[] = [];
     for await (const entry of this.entries(path, options)) all.push(entry);
     return all;
   }
 
   async *entries(path: string, options: CallOptions = {}): AsyncGenerator<FileEntry> {
+    checkOptions('files.entries', options, CALL_OPTIONS);
     let after: string | undefined;
     for (;;) {
       const page = read(
@@ -166,12 +178,14 @@ export class Files {
 
   /** @param options `follow: false` looks at a link itself. */
   async stat(path: string, options: CallOptions & { follow?: boolean } = {}): Promise<FileStat> {
+    checkOptions('files.stat', options, { ...CALL_OPTIONS, follow: true });
     const { follow, ...rest } = options;
     return read(FileStat, await this.#ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest));
   }
 
   /** Whether anything has this name. */
   async exists(path: string, options: CallOptions = {}): Promise<boolean> {
+    checkOptions('files.exists', options, CALL_OPTIONS);
     try {
       await this.stat(path, { ...options, follow: false });
       return true;
@@ -183,6 +197,7 @@ export class Files {
 
   /** With its parents. Not an error when it is there. */
   async mkdir(path: string, options: OwnerOptions = {}): Promise<void> {
+    checkOptions('files.mkdir', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
     await this.#ask({ call: 'mkdir', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
   }
@@ -192,16 +207,19 @@ export class Files {
    * @throws `file_exists` unless told to overwrite.
    */
   async move(path: string, to: string, options: CallOptions & { overwrite?: boolean } = {}): Promise<void> {
+    checkOptions('files.move', options, { ...CALL_OPTIONS, overwrite: true });
     const { overwrite, ...rest } = options;
     await this.#ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileQuestion, false, rest);
   }
 
   async remove(path: string, options: CallOptions & { recursive?: boolean } = {}): Promise<void> {
+    checkOptions('files.remove', options, { ...CALL_OPTIONS, recursive: true });
     const { recursive, ...rest } = options;
     await this.#ask({ call: 'remove', path, ...defined({ recursive }) } as FileQuestion, false, rest);
   }
 
   async chmod(path: string, options: OwnerOptions): Promise<void> {
+    checkOptions('files.chmod', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
     await this.#ask({ call: 'chmod', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
   }
@@ -212,6 +230,7 @@ export class Files {
    * @throws ServiceError `exec_resource_limit` when there is more to watch than may be: 4,096 directories, 16 watches.
    */
   async *watch(path: string, options: WatchOptions = {}): AsyncGenerator<FileChange> {
+    checkOptions('files.watch', options, WATCH_OPTIONS);
     const { recursive, signal } = options;
     const sandbox = await this.#deps.sandbox;
     const call = { op: 'file', sandbox, call: 'watch', path, ...defined({ recursive }) };
@@ -224,6 +243,7 @@ export class Files {
 
   /** Unpacks a tar below the path. Members cannot leave it. */
   async uploadTar(path: string, source: ByteSource, options: CallOptions & { owner?: string } = {}): Promise<void> {
+    checkOptions('files.uploadTar', options, { ...CALL_OPTIONS, owner: true });
     const { owner, signal } = options;
     const call = { call: 'tar-write', path, ...defined({ owner }) } as FileQuestion;
     const archive = readSource(source);
@@ -232,6 +252,7 @@ export class Files {
 
   /** The tree as a tar (POSIX pax), in pieces. */
   async *downloadTar(path: string, options: CallOptions = {}): AsyncGenerator<Buffer> {
+    checkOptions('files.downloadTar', options, CALL_OPTIONS);
     const download = await this.#download({ call: 'tar-read', path }, options.signal);
     try {
       for (let chunk = await download.next(); chunk !== null; chunk = await download.next()) yield chunk;

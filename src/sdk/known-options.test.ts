@@ -46,6 +46,23 @@ test.each<[string, (at: ReturnType<typeof unreachable>) => unknown]>([
   ['follow', ({ sandbox }) => sandbox.jobs.get('exe-0123').follow(wrong).next()],
   ['signal', ({ sandbox }) => sandbox.jobs.get('exe-0123').signal('TERM', wrong)],
   ['kill', ({ sandbox }) => sandbox.jobs.get('exe-0123').kill(wrong)],
+  ['files.read', ({ sandbox }) => sandbox.files.read('/a', wrong)],
+  ['files.readText', ({ sandbox }) => sandbox.files.readText('/a', wrong)],
+  ['files.readStream', ({ sandbox }) => sandbox.files.readStream('/a', wrong).next()],
+  ['files.write', ({ sandbox }) => sandbox.files.write('/a', '', wrong)],
+  ['files.list', ({ sandbox }) => sandbox.files.list('/a', wrong)],
+  ['files.entries', ({ sandbox }) => sandbox.files.entries('/a', wrong).next()],
+  ['files.stat', ({ sandbox }) => sandbox.files.stat('/a', wrong)],
+  ['files.exists', ({ sandbox }) => sandbox.files.exists('/a', wrong)],
+  ['files.mkdir', ({ sandbox }) => sandbox.files.mkdir('/a', wrong)],
+  ['files.move', ({ sandbox }) => sandbox.files.move('/a', '/b', wrong)],
+  ['files.remove', ({ sandbox }) => sandbox.files.remove('/a', wrong)],
+  ['files.chmod', ({ sandbox }) => sandbox.files.chmod('/a', wrong)],
+  ['files.watch', ({ sandbox }) => sandbox.files.watch('/a', wrong).next()],
+  ['files.uploadTar', ({ sandbox }) => sandbox.files.uploadTar('/a', '', wrong)],
+  ['files.downloadTar', ({ sandbox }) => sandbox.files.downloadTar('/a', wrong).next()],
+  ['ports.connect', ({ sandbox }) => sandbox.ports.connect(80, wrong)],
+  ['ports.preview', ({ sandbox }) => sandbox.ports.preview(80, wrong)],
 ])('%s refuses an option that it does not have', async (what, call) => {
   const error = await failureOf(() => call(unreachable()));
   expect(error).toMatchObject({ code: 'invalid_request', retryable: false });
@@ -73,7 +90,7 @@ test.each<[string, object | null]>([
   ['stdin: ', { stdin: 5 }],
   ['stdin: ', { stdin: null }],
   ['stdin: ', { stdin: false }],
-  ['stdin: ', { stdin: new ArrayBuffer(3) }],
+  ['stdin: ', { stdin: {} }],
   ['onStdout and onStderr', { onStdout: 5 }],
   ['background: true or false', { background: 'yes' }],
 ])('says "%s" of %o', (message, options) => {

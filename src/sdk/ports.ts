@@ -6,6 +6,7 @@ import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
 import { read } from './answer.ts';
 import type { CallOptions, HttpClient } from './http.ts';
+import { CALL_OPTIONS, checkOptions } from './known-options.ts';
 import { openStream, type Streams } from './unary.ts';
 import { NoWebSocket } from './connection.ts';
 import { asError, needsWebSocket } from './errors.ts';
@@ -33,6 +34,7 @@ export class Ports {
    * @throws ServiceError `port_refused` when nothing listens there.
    */
   async connect(port: number, options: CallOptions = {}): Promise<Duplex> {
+    checkOptions('ports.connect', options, CALL_OPTIONS);
     const { signal, deadlineMs = CONNECT_DEADLINE_MS } = options;
     const tunnel = new Tunnel();
     try {
@@ -54,6 +56,7 @@ export class Ports {
    * says otherwise, and for as long as the sandbox lives. Whether anything listens there is not looked at.
    */
   async preview(port: number, options: CallOptions & { expiresInMs?: number } = {}): Promise<Preview> {
+    checkOptions('ports.preview', options, { ...CALL_OPTIONS, expiresInMs: true });
     const { expiresInMs, ...call } = options;
     const path = `/v1/sandboxes/${encodeURIComponent(await this.#sandbox)}/previews`;
     const body = { port, ...(expiresInMs === undefined ? {} : { expiresInMs }) };
