@@ -220,6 +220,12 @@ describe('stdin', () => {
         yield Buffer.from('agen');
       })(),
     ],
+    ['an ArrayBuffer', Uint8Array.from(Buffer.from('häagen')).buffer],
+    ['a part of a buffer', new DataView(Uint8Array.from(Buffer.from('<häagen>')).buffer, 1, 7)],
+    [
+      'pieces of two bytes',
+      [new Uint16Array(Uint8Array.from(Buffer.from('hä..')).buffer, 0, 1), Buffer.from('ä').subarray(1), 'agen'],
+    ],
   ])('is sent from %s', async (_what, stdin) => {
     const { exec } = fakeClient(async (p) => {
       await p.write('stdout', await p.stdinEnded);
@@ -236,8 +242,10 @@ describe('stdin', () => {
     const handle = exec('cat', { stdin: true });
     await handle.write('a');
     await handle.write('b');
+    await handle.write(new Uint16Array(Uint8Array.from(Buffer.from('cd')).buffer));
+    await expect(handle.write(5 as never)).rejects.toThrow(TypeError);
     handle.closeStdin();
-    expect((await handle).stdout).toBe('ab');
+    expect((await handle).stdout).toBe('abcd');
     await expect(handle.write('c')).rejects.toMatchObject({ code: 'invalid_request' });
   });
 

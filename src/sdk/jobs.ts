@@ -8,6 +8,7 @@ import { read } from './answer.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
 import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
+import { readPiece, toBase64, type Bytes } from './source.ts';
 import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
 import type { ChannelName, ExecOutputEvent } from './exec/result.ts';
 
@@ -15,7 +16,7 @@ export type { ExecState, FollowOptions, LogEvent, ReadOptions };
 export interface JobOptions
   extends Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'shell' | 'timeoutMs' | 'killGraceMs' | 'id'>, CallOptions {
   /** All of it, at once. */
-  stdin?: string | Uint8Array;
+  stdin?: Bytes;
 }
 type SignalOptions = CallOptions & { all?: boolean };
 type WindowOptions = CallOptions & { offset?: number; length?: number; waitMs?: number };
@@ -60,7 +61,7 @@ export class Jobs {
   async start(command: Command, options: JobOptions = {}): Promise<Job> {
     checkOptions('a job', options, JOB_OPTIONS);
     const { id = newExecId(), stdin, signal, deadlineMs, ...rest } = options;
-    const input = stdin === undefined ? {} : { stdin: Buffer.from(stdin as Uint8Array).toString('base64') };
+    const input = stdin === undefined ? {} : { stdin: toBase64(readPiece(stdin)) };
     const answer = await this.#call('POST', '/exec', {
       signal,
       deadlineMs,

@@ -5,6 +5,7 @@ import type { Command, ExecOptions } from './exec/options.ts';
 import { PickingReader } from './exec/reader.ts';
 import type { ExecOutputEvent } from './exec/result.ts';
 import type { OptionNames } from './known-options.ts';
+import type { Bytes } from './source.ts';
 
 export interface OutputLost {
   /** Byte offsets in all that the terminal showed, the second exclusive. */
@@ -79,7 +80,7 @@ export class Pty implements AsyncIterable<Buffer> {
   }
 
   /** Keys, as a terminal sends them. Resolves when they are on their way. */
-  write(data: string | Uint8Array): Promise<void> {
+  write(data: Bytes): Promise<void> {
     return this.#exec.write(data);
   }
 

@@ -2,7 +2,7 @@
 
 /** Text, bytes, or either in pieces (a Node or web stream is one). */
 export type ByteSource = Bytes | AsyncIterable<Bytes> | Iterable<Bytes>;
-type Bytes = string | ArrayBuffer | ArrayBufferView;
+export type Bytes = string | ArrayBuffer | ArrayBufferView;
 
 /** A source that was checked: what is at hand, or what comes. */
 export type Source = Uint8Array | AsyncIterable<Uint8Array>;
@@ -14,22 +14,34 @@ export type Source = Uint8Array | AsyncIterable<Uint8Array>;
 export function readSource(source: ByteSource): Source {
   const atHand = bytesOf(source);
   if (atHand !== undefined) return atHand;
-  if (typeof source === 'object' && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source)) {
-    return piecesOf(source as AsyncIterable<Bytes> | Iterable<Bytes>);
-  }
+  if (isIterable(source)) return piecesOf(source);
   throw new TypeError('a source is text, bytes, or an iterable of either');
 }
 
+export const isSource = (value: unknown): value is ByteSource =>
+  typeof value === 'string' || value instanceof ArrayBuffer || ArrayBuffer.isView(value) || isIterable(value);
+
+function isIterable(value: unknown): value is AsyncIterable<Bytes> | Iterable<Bytes> {
+  return typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
+}
+
 async function* piecesOf(source: AsyncIterable<Bytes> | Iterable<Bytes>): AsyncGenerator<Uint8Array> {
-  for await (const piece of source) {
-    const bytes = bytesOf(piece);
-    if (bytes === undefined) throw new TypeError(`a piece of a source is text or bytes, not ${typeof piece}`);
-    yield bytes;
-  }
+  for await (const piece of source) yield readPiece(piece);
+}
+
+/** The memory of what is bytes is shared, not copied. @throws TypeError */
+export function readPiece(piece: Bytes): Uint8Array {
+  const bytes = bytesOf(piece);
+  if (bytes === undefined) throw new TypeError(`a piece of a source is text or bytes, not ${typeof piece}`);
+  return bytes;
 }
 
 function bytesOf(value: unknown): Uint8Array | undefined {
   if (typeof value === 'string') return Buffer.from(value, 'utf8');
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   return ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : undefined;
+}
+
+export function toBase64({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('base64');
 }

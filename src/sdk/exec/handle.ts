@@ -20,6 +20,7 @@ import { ExecOutput } from './output.ts';
 import { execOverHttp } from './over-http.ts';
 import { OutputReader } from './reader.ts';
 import type { ChannelName, Ended, ExecOutputEvent, ExecResult } from './result.ts';
+import { readSource, type Bytes } from '../source.ts';
 import { ExecSession } from './session.ts';
 import { Stdin } from './stdin.ts';
 
@@ -159,9 +160,10 @@ export class ExecHandle<E extends Encoding = 'utf8'>
 
   /**
    * Writes to stdin. Resolves when the command has taken most of it, or has ended.
-   * @throws ServiceError `invalid_request` without the option `stdin: true`, or after `closeStdin`.
+   * @throws ServiceError `invalid_request` without the option `stdin: true`, or after `closeStdin`; TypeError for what is
+   *   neither text nor bytes.
    */
-  write(data: string | Uint8Array): Promise<void> {
+  write(data: Bytes): Promise<void> {
     if (this.#stdin === undefined) {
       return Promise.reject(new ServiceError('invalid_request', 'this command was started without stdin'));
     }
@@ -266,11 +268,12 @@ export class ExecHandle<E extends Encoding = 'utf8'>
 
   /** Never rejects: a source that fails ends the command. */
   async #feed(): Promise<void> {
-    const source = this.#options.stdin;
+    const given = this.#options.stdin;
     const stdin = this.#stdin;
-    if (stdin === undefined || source === undefined || source === true) return;
+    if (stdin === undefined || given === undefined || given === true) return;
     try {
-      if (typeof source === 'string' || source instanceof Uint8Array) void stdin.write(source);
+      const source = readSource(given);
+      if (source instanceof Uint8Array) void stdin.write(source);
       else {
         for await (const chunk of source) {
           await stdin.write(chunk);

@@ -3,12 +3,13 @@ import { DETACHED_GRACE_MS, MAX_MAX_OUTPUT_BYTES, MAX_SCRIPT_BYTES } from '../..
 import { ServiceError } from '../../protocol/errors.ts';
 import { byteLengthOf, bytesOfText } from '../../protocol/names.ts';
 import type { OptionNames } from '../known-options.ts';
+import { isSource, type ByteSource } from '../source.ts';
 import type { Program } from './session.ts';
 
 export type Encoding = 'utf8' | 'bytes';
 export type OutputOf<E extends Encoding> = E extends 'bytes' ? Buffer : string;
 /** Text or bytes at once, or in pieces; `true` to send it with `write` later. */
-export type StdinSource = string | Uint8Array | AsyncIterable<string | Uint8Array> | true;
+export type StdinSource = ByteSource | true;
 
 export interface ExecOptions<E extends Encoding = Encoding> {
   /** Absolute, or relative to the image's WORKDIR. */
@@ -97,16 +98,12 @@ export function checkOwn({ encoding, stdin, onStdout, onStderr }: ExecOptions): 
   if (encoding !== undefined && encoding !== 'utf8' && encoding !== 'bytes') {
     throw new ServiceError('invalid_request', `encoding: 'utf8' or 'bytes', and not ${JSON.stringify(encoding)}`);
   }
-  if (stdin !== undefined && stdin !== true && typeof stdin !== 'string' && !isSource(stdin)) {
-    throw new ServiceError('invalid_request', 'stdin: text, a Uint8Array, an iterable of either, or true to write it');
+  if (stdin !== undefined && stdin !== true && !isSource(stdin)) {
+    throw new ServiceError('invalid_request', 'stdin: text, bytes, an iterable of either, or true to write it');
   }
   if (!isCallback(onStdout) || !isCallback(onStderr)) {
     throw new ServiceError('invalid_request', 'onStdout and onStderr: functions');
   }
-}
-
-function isSource(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
 }
 
 function isCallback(value: unknown): boolean {

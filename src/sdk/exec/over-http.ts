@@ -4,6 +4,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import { DEFAULT_EXEC_TIMEOUT_MS, MAX_BLOCKING_STDIN_BYTES, MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
 import { read } from '../answer.ts';
 import type { HttpClient } from '../http.ts';
+import { readSource, toBase64 } from '../source.ts';
 import type { Command, ExecOptions } from './options.ts';
 import type { ExecOutput } from './output.ts';
 import type { Ended } from './result.ts';
@@ -39,7 +40,7 @@ export async function execOverHttp(call: HttpExec): Promise<Ended> {
           .filter((key) => options[key] !== undefined)
           .map((key) => [key, options[key]]),
       ),
-      ...(stdin === undefined ? {} : { stdin: stdin.toString('base64') }),
+      ...(stdin === undefined ? {} : { stdin: toBase64(stdin) }),
       encoding: 'base64',
       maxOutputBytes: Math.min(options.maxOutputBytes ?? MAX_MAX_OUTPUT_BYTES, MAX_MAX_OUTPUT_BYTES),
     },
@@ -56,17 +57,16 @@ export async function execOverHttp(call: HttpExec): Promise<Ended> {
   return { exit, queueMs };
 }
 
-async function allOfStdin(source: ExecOptions['stdin']): Promise<Buffer | undefined> {
-  if (source === undefined) return undefined;
-  if (source === true) throw new ServiceError('not_supported', 'writing to stdin needs a WebSocket to the gateway');
-  if (typeof source === 'string' || source instanceof Uint8Array) return Buffer.from(source as Uint8Array);
-  const chunks: Buffer[] = [];
+async function allOfStdin(given: ExecOptions['stdin']): Promise<Uint8Array | undefined> {
+  if (given === undefined) return undefined;
+  if (given === true) throw new ServiceError('not_supported', 'writing to stdin needs a WebSocket to the gateway');
+  const source = readSource(given);
+  const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of source) {
-    const piece = Buffer.from(chunk as Uint8Array);
+  for await (const piece of source instanceof Uint8Array ? [source] : source) {
     bytes += piece.length;
     if (bytes > MAX_BLOCKING_STDIN_BYTES) throw new ServiceError('body_too_large', 'so much stdin needs a WebSocket');
-    chunks.push(piece);
+    chunks.push(Buffer.from(piece));
   }
   return Buffer.concat(chunks);
 }

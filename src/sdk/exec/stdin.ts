@@ -5,6 +5,7 @@
 import { Channel } from '../../protocol/frames.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { MuxStream } from '../../mux/index.ts';
+import { readPiece, type Bytes } from '../source.ts';
 
 /**
  * More than can be in flight: each of three hops holds a stream window and a queue in front of it. Older bytes have
@@ -33,18 +34,18 @@ export class Stdin {
 
   /**
    * Copies the data. Resolves when it was sent, which requires that the command reads, or when the command has ended.
-   * @throws ServiceError `invalid_request` after `finish`.
+   * @throws ServiceError `invalid_request` after `finish`; TypeError for what is neither text nor bytes.
    */
-  write(data: string | Uint8Array): Promise<void> {
-    if (this.#finished) return Promise.reject(new ServiceError('invalid_request', 'stdin was closed'));
-    const bytes = Buffer.from(data as Uint8Array);
-    if (this.#gone || bytes.length === 0) return Promise.resolve();
+  async write(data: Bytes): Promise<void> {
+    if (this.#finished) throw new ServiceError('invalid_request', 'stdin was closed');
+    const bytes = Buffer.from(readPiece(data));
+    if (this.#gone || bytes.length === 0) return;
     for (let at = 0; at < bytes.length; at += BLOCK_BYTES) this.#blocks.push(bytes.subarray(at, at + BLOCK_BYTES));
     this.#end += bytes.length;
     const done = Promise.withResolvers<void>();
     this.#writers.push({ end: this.#end, done: done.resolve });
     this.#wake?.();
-    return done.promise;
+    await done.promise;
   }
 
   /** Resolves when everything written so far was sent, or the command has ended. */
