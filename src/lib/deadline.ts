@@ -9,12 +9,18 @@ export interface LinkedOptions {
   code?: ErrorCode;
 }
 
+/** Why a signal fired. A reason that is no error is the cause of one: whoever catches it may rely on its form. */
+function reasonOf(signal: AbortSignal | undefined): Error {
+  const reason: unknown = signal?.reason;
+  return reason instanceof Error ? reason : new ServiceError('cancelled', undefined, { cause: reason });
+}
+
 /** A signal that fires with `signal` or at the deadline. Dispose it to remove its listener and timer. */
 export class Linked implements Disposable {
   readonly #controller = new AbortController();
   readonly #parent: AbortSignal | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
-  readonly #onAbort = (): void => this.#controller.abort(this.#parent?.reason);
+  readonly #onAbort = (): void => this.#controller.abort(reasonOf(this.#parent));
 
   constructor({ signal, deadlineMs, what = 'the call', code = 'deadline_exceeded' }: LinkedOptions) {
     this.#parent = signal;
@@ -56,9 +62,9 @@ export async function orAbort<T>(signal: AbortSignal | undefined, promise: Promi
   if (signal === undefined) return await promise;
   // The loser of the race below must not become an unhandled rejection.
   promise.catch(() => undefined);
-  signal.throwIfAborted();
+  if (signal.aborted) throw reasonOf(signal);
   const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason);
+  const onAbort = (): void => aborted.reject(reasonOf(signal));
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     return await Promise.race([promise, aborted.promise]);

@@ -103,7 +103,7 @@ export class Connection {
    */
   async open(call: StreamCall, signal?: AbortSignal): Promise<void> {
     for (;;) {
-      signal?.throwIfAborted();
+      if (signal?.aborted) throw asError(signal.reason);
       if (this.tryOpen(call)) return;
       await orAbort(signal, this.#ready());
     }
@@ -144,7 +144,7 @@ export class Connection {
     for (let tries = 1; ;) {
       const url = endpoints.current;
       try {
-        signal.throwIfAborted();
+        if (signal.aborted) throw asError(signal.reason);
         return this.#start(await dial(signal, url), url);
       } catch (error) {
         if (signal.aborted) throw asError(signal.reason);

@@ -3,6 +3,7 @@ import { FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
 import { read } from './answer.ts';
+import { asError } from './errors.ts';
 import type { Download, FileQuestion, FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Source } from './source.ts';
@@ -79,7 +80,7 @@ export class FilesOverHttp implements FileWay {
           const chunk = await chunks.next();
           return chunk.done ? null : chunk.value;
         } catch (error) {
-          if (signal?.aborted) throw signal.reason;
+          if (signal?.aborted) throw asError(signal.reason);
           throw new ServiceError('interrupted', 'the answer broke off', { cause: error });
         }
       },

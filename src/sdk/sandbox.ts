@@ -1,4 +1,5 @@
 /** A sandbox, from the moment it was asked for. Commands may be given before it exists: they wait in line for it. */
+import { orAbort } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { SandboxInfo, hasEnded, read } from './answer.ts';
 import type { Connection } from './connection.ts';
@@ -103,7 +104,8 @@ export class Sandbox implements AsyncDisposable {
   async ready(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('ready', options, CALL_OPTIONS);
     const endAt = performance.now() + (options.deadlineMs ?? READY_DEADLINE_MS);
-    let info = await this.created();
+    const { signal } = options;
+    let info = await orAbort(signal, this.#created ?? this.#get({ signal }));
     while (info.status !== 'RUNNING') {
       if (hasEnded(info)) throw ended(info);
       const left = Math.ceil(endAt - performance.now());
