@@ -1,6 +1,16 @@
 /** `millibox cp` as a shell or a script sees it. */
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +69,56 @@ test('a directory with no name of its own is copied as what is in it, and into n
   expect((await sandbox.exec('cd /tmp/into; find . | sort', { check: true })).stdout).toBe(
     './this\n./this/below\n./this/one\n'.replace(/^/, '.\n'),
   );
+});
+
+test('directories keep modes and times both ways, and those that were there keep their own', async () => {
+  const tree = join(here, 'timed');
+  mkdirSync(join(tree, 'in/ner'), { recursive: true });
+  writeFileSync(join(tree, 'in/ner/file'), 'x');
+  const directories = [
+    ['in/ner', 0o755, 1_000_000_001],
+    ['in', 0o700, 1_000_000_002],
+    ['', 0o750, 1_000_000_003],
+  ] as const;
+  for (const [path, mode, seconds] of directories) {
+    chmodSync(join(tree, path), mode);
+    utimesSync(join(tree, path), seconds, seconds);
+  }
+  expect(await cp(tree, there('/tmp/timed'))).toMatchObject({ code: 0, stderr: '' });
+  const script = 'cd /tmp/timed; stat -c "%a %Y" in/ner in .; chmod 1777 .; touch -d @7 .';
+  const { stdout } = await sandbox.exec(script, { check: true });
+  expect(stdout).toBe('755 1000000001\n700 1000000002\n750 1000000003\n');
+  expect(await cp(`${tree}/.`, there('/tmp/timed'))).toMatchObject({ code: 0, stderr: '' });
+  expect((await sandbox.exec('stat -c %a /tmp/timed', { check: true })).stdout).toBe('1777\n');
+  await sandbox.exec('cd /tmp/timed; chmod 550 .; touch -d @1000000001 in/ner; touch -d @1000000004 .', {
+    check: true,
+  });
+
+  const back = join(here, 'timed-back/new');
+  expect(await cp(there('/tmp/timed'), back)).toMatchObject({ code: 0, stderr: '' });
+  const found = (path: string): [number, number] => [
+    statSync(join(back, path)).mode & 0o7777,
+    statSync(join(back, path)).mtimeMs / 1000,
+  ];
+  expect(['in/ner', 'in', ''].map(found)).toEqual([
+    [0o755, 1_000_000_001],
+    [0o700, 1_000_000_002],
+    [0o550, 1_000_000_004],
+  ]);
+});
+
+test('an error names what was asked for, and a link that leads nowhere yet is written through', async () => {
+  const target = `${join(here, 'no-such')}/`;
+  expect(await cp(there('/etc/hostname'), target)).toMatchObject({
+    code: 1,
+    stderr: `millibox: ${target} is no directory\n`,
+  });
+  await sandbox.exec('ln -s later /tmp/dangling', { check: true });
+  expect((await cp('-', there('/tmp/dangling'), Buffer.from('1'))).code).toBe(0);
+  await sandbox.exec('rm /tmp/later', { check: true });
+  writeFileSync(join(here, 'later'), '2');
+  expect(await cp(join(here, 'later'), there('/tmp/dangling'))).toMatchObject({ code: 0, stderr: '' });
+  expect((await sandbox.exec('cat /tmp/later', { check: true })).stdout).toBe('2');
 });
 
 test('an interrupted copy leaves nothing behind, on either side', async () => {

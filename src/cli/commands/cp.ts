@@ -1,8 +1,9 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { chmod, mkdir, stat, utimes } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import type { Sandbox } from '../../sdk/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
+import type { FileStat, Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { exitCodeOfSignal } from '../io/exit-code.ts';
 import { writeFileAtomically } from '../io/atomic-file.ts';
@@ -22,7 +23,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-A directory is copied with all below it. A file lands in a directory that is there under its own name.
+A directory is copied with all below it, with modes and times. A file keeps its mode, and lands in a directory that is
+there under its own name.
 
 Examples:
   millibox cp data.csv sbx-0123:/app/data.csv
@@ -78,7 +80,6 @@ async function upload(sandbox: Sandbox, from: string, to: string, options: Uploa
   const into = await isDirectoryInside(sandbox, to);
   const target = into ? `${to.replace(/\/+$/, '')}/${nameOf(from)}` : to;
   if (here.isDirectory()) {
-    await sandbox.files.mkdir(target, options);
     await packTree(from, (tar) => sandbox.files.uploadTar(target, tar, options));
     return;
   }
@@ -95,11 +96,28 @@ async function download(sandbox: Sandbox, from: string, to: string, signal: Abor
   const here = await stat(to).catch(() => undefined);
   const target = here?.isDirectory() ? join(to, nameOf(from)) : to;
   if (there.kind === 'directory') {
-    await mkdir(target, { recursive: true });
-    await unpackTree(sandbox.files.downloadTar(from, { signal }), target);
+    await downloadTree(sandbox, from, target, there, signal);
     return;
   }
   await writeFileAtomically(sandbox.files.readStream(from, { signal }), target, { mode: there.mode, signal });
+}
+
+/** A directory that is there already keeps its mode and is changed now, as with `cp -r`. */
+async function downloadTree(
+  sandbox: Sandbox,
+  from: string,
+  target: string,
+  { mode, modifiedAtMs }: FileStat,
+  signal: AbortSignal,
+): Promise<void> {
+  const isNew = (await stat(target).catch(() => undefined)) === undefined;
+  await mkdir(dirname(target), { recursive: true });
+  // Ours to write in for now.
+  if (isNew) await mkdir(target, { mode: (mode & 0o777) | 0o700 });
+  await unpackTree(sandbox.files.downloadTar(from, { signal }), target);
+  if (!isNew) return;
+  await chmod(target, (await stat(target)).mode & mode & 0o777);
+  await utimes(target, modifiedAtMs / 1000, modifiedAtMs / 1000);
 }
 
 /** Under which name a copy of it lands in a directory. What has no name of its own is copied as what is in it. */
@@ -109,5 +127,12 @@ function nameOf(path: string): string {
 }
 
 async function isDirectoryInside(sandbox: Sandbox, path: string): Promise<boolean> {
-  return (await sandbox.files.exists(path)) && (await sandbox.files.stat(path)).kind === 'directory';
+  try {
+    return (await sandbox.files.stat(path)).kind === 'directory';
+  } catch (error) {
+    // So is what a link leads to that leads nowhere: it will be made there.
+    if (error instanceof ServiceError && (error.code === 'file_not_found' || error.code === 'file_not_directory'))
+      return false;
+    throw error;
+  }
 }

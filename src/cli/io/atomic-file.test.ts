@@ -64,3 +64,17 @@ test('a device stays one', async () => {
   expect(statSync(link).isCharacterDevice()).toBe(true);
   expect(readdirSync(home)).toEqual(['null']);
 });
+
+test('what cannot be written is said of the target, and nothing is left', async () => {
+  writeFileSync(join(home, 'file'), 'before');
+  const refused = async (target: string): Promise<string> =>
+    await writeFileAtomically(bytes('new'), target, { mode: 0o644, signal }).then(
+      () => 'written',
+      (error: Error) => error.message,
+    );
+  for (const name of ['none/', 'file/'])
+    expect(await refused(`${home}/${name}`)).toBe(`${home}/${name} is no directory`);
+  const long = join(home, 'n'.repeat(256));
+  expect(await refused(long)).toBe(`${long}: ENAMETOOLONG: name too long`);
+  expect(readdirSync(home)).toEqual(['file']);
+});

@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises';
  * Writes under another name first, so that what breaks off leaves no half file under the right one. A link is followed,
  * and what is no file at all, such as a device or a pipe, is written to and stays what it is. Parents are made; a file
  * that is there keeps its mode.
- * @throws the abort reason, or why it cannot be written or read
+ * @throws the abort reason, or why it cannot be written or read, in words that name the target and no other file
  */
 export async function writeFileAtomically(
   source: AsyncIterable<Uint8Array>,
@@ -17,17 +17,23 @@ export async function writeFileAtomically(
   { mode, signal }: { mode: number; signal: AbortSignal },
 ): Promise<void> {
   const there = await stat(target).catch(() => undefined);
+  if (there === undefined && target.endsWith('/')) throw new Error(`${target} is no directory`);
   if (there !== undefined && !there.isFile()) return await pipeline(source, createWriteStream(target), { signal });
   const path = there === undefined ? target : await realpath(target);
   await mkdir(dirname(path), { recursive: true });
   // A short name fits wherever the right one does.
   const partial = join(dirname(path), `.millibox-${randomUUID()}`);
   // Opened before anything can break off: a name that is made later than it is removed stays.
-  const file = await open(partial, 'wx', (there?.mode ?? mode) & 0o777);
   try {
+    const file = await open(partial, 'wx', (there?.mode ?? mode) & 0o777);
     await pipeline(source, file.createWriteStream(), { signal });
     await rename(partial, path);
+  } catch (error) {
+    const { message, path: named } = error as NodeJS.ErrnoException;
+    if (named !== partial) throw error;
+    // The system's words end where the call and its names begin.
+    throw new Error(`${target}: ${message.split(', ')[0]}`, { cause: error });
   } finally {
-    await rm(partial, { force: true });
+    await rm(partial, { force: true }).catch(() => undefined);
   }
 }
