@@ -9,6 +9,7 @@ import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
 import { createErrorHandler, errorBody, sendError, translate } from './http/errors.ts';
 import { parseQuery } from './http/query.ts';
+import { dropRestOfBody } from './http/rest-of-body.ts';
 import { refuseUpgrade } from './http/upgrade.ts';
 import { portOfHost } from './ports/tokens.ts';
 import type { Services } from './services.ts';
@@ -86,7 +87,8 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Servic
     next(new ServiceError('invalid_request', 'The Host header is missing.'));
   });
   // Also for calls that were in progress when the shutdown began: the client's next one goes to another server.
-  app.addHook('onSend', (_request, reply, payload, next) => {
+  app.addHook('onSend', (request, reply, payload, next) => {
+    dropRestOfBody(request, reply);
     if (lifecycle.draining) reply.header('connection', 'close');
     next(null, payload);
   });
