@@ -6,9 +6,10 @@ use crate::error::WireError;
 use crate::json::{Value, Writer};
 use crate::sys::fs::{self, Entries};
 use crate::sys::ENOTDIR;
-use std::collections::BTreeSet;
 
 const MAX_ENTRIES: usize = 1000;
+/// One more than are told, to know whether there are more.
+const WANTED: usize = MAX_ENTRIES + 1;
 /// Names looked at in one turn.
 const TURN_NAMES: usize = 4096;
 /// An answer that has so many bytes gets no further entry. With the longest one behind it (40 KiB: names and targets of
@@ -19,8 +20,10 @@ pub struct List {
     path: Vec<u8>,
     entries: Entries,
     after: Vec<u8>,
-    /// The first names behind `after` so far, one more than are told.
-    first: BTreeSet<Vec<u8>>,
+    /// Names behind `after`, with the first so far among them: sorted out when there are twice as many as are wanted.
+    first: Vec<Vec<u8>>,
+    /// The last name that is wanted, once there are enough before it.
+    last: Option<Vec<u8>>,
 }
 
 impl List {
@@ -31,25 +34,35 @@ impl List {
         }
         let entries = Entries::open(super::CWD, path, true).map_err(failed)?;
         let after = open.bytes("after").unwrap_or(b"").to_vec();
-        Ok(List { path: path.to_vec(), entries, after, first: BTreeSet::new() })
+        Ok(List { path: path.to_vec(), entries, after, first: Vec::new(), last: None })
     }
 
     pub fn step(&mut self) -> Result<Progress, WireError> {
         for _ in 0..TURN_NAMES {
-            let name = self.entries.next_name().map_err(|errno| file_error(&self.path, errno))?;
+            let name = self.entries.next_borrowed().map_err(|errno| file_error(&self.path, errno))?;
             let name = match name {
                 Some(name) => name,
-                None => return Ok(Progress::Answer(self.answer())),
+                None => {
+                    self.sort_out();
+                    return Ok(Progress::Answer(self.answer()));
+                }
             };
-            if name > self.after {
-                self.first.insert(name);
-                if self.first.len() > MAX_ENTRIES + 1 {
-                    let last = self.first.iter().next_back().cloned();
-                    last.map(|last| self.first.remove(&last));
+            if name > self.after.as_slice() && self.last.as_ref().map_or(true, |last| name < last.as_slice()) {
+                self.first.push(name.to_vec());
+                if self.first.len() >= 2 * WANTED {
+                    self.sort_out();
                 }
             }
         }
         Ok(Progress::More)
+    }
+
+    fn sort_out(&mut self) {
+        self.first.sort_unstable();
+        // A directory that changes may tell a name twice.
+        self.first.dedup();
+        self.first.truncate(WANTED);
+        self.last = self.first.get(WANTED - 1).cloned();
     }
 
     fn answer(&self) -> Vec<u8> {

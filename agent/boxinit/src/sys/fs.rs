@@ -392,7 +392,12 @@ impl Entries {
 
     /// The next name, or None at the end.
     pub fn next_name(&mut self) -> Result<Option<Vec<u8>>, i32> {
-        loop {
+        Ok(self.next_borrowed()?.map(<[u8]>::to_vec))
+    }
+
+    /// The same, where it was read.
+    pub fn next_borrowed(&mut self) -> Result<Option<&[u8]>, i32> {
+        let name = loop {
             if self.at >= self.filled {
                 self.filled = read_entries(self.fd.raw(), &mut self.buffer)?;
                 self.at = 0;
@@ -405,12 +410,14 @@ impl Entries {
             let length = u16::from_ne_bytes([entry[16], entry[17]]) as usize;
             let name = &entry[19..length];
             let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-            let name = name[..end].to_vec();
+            let own = &name[..end] == b"." || &name[..end] == b"..";
+            let start = self.at + 19;
             self.at += length;
-            if name != b"." && name != b".." {
-                return Ok(Some(name));
+            if !own {
+                break start..start + end;
             }
-        }
+        };
+        Ok(Some(&self.buffer[name]))
     }
 
     /// Begins again: what was removed meanwhile is not seen again.
