@@ -5,6 +5,7 @@
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json } from '../../src/mux/index.ts';
+import { LOST } from '../../src/protocol/cuts.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecExit, ExecState } from '../../src/protocol/exec.ts';
 import { Channel } from '../../src/protocol/frames.ts';
@@ -14,8 +15,6 @@ import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Drain } from './drain.ts';
 import type { JobFiles, StoredJob } from './job-files.ts';
 
-/** The link to the command broke; the command may still run. */
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
 const ATTACH_PAUSE_MS = 100;
 
 export interface JobDeps {
@@ -241,7 +240,7 @@ export class Job {
     this.#drain = null;
     this.#sent.length = 0;
     if (this.#failure !== null) return;
-    if (!this.#begun || !CUTS.has(error.code) || this.#deps.sandbox.ended) return this.#fail(error);
+    if (!this.#begun || !LOST.has(error.code) || this.#deps.sandbox.ended) return this.#fail(error);
     this.#attached = newWait();
     for (const listener of [...this.#listeners]) listener.cut(error);
     setTimeout(() => void this.#attach(), ATTACH_PAUSE_MS).unref();

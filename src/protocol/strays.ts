@@ -3,9 +3,8 @@
  * it late, also over a gateway that the reader has left. The runner then gives the command to a stream that nobody listens
  * to any more, and tells the reader that another has taken it over: once for each such call.
  */
+import { LOST } from './cuts.ts';
 import type { ServiceError } from './errors.ts';
-
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
 
 export class Strays {
   #count = 0;
@@ -23,7 +22,7 @@ export class Strays {
 
   /** The stream ended with this. True for a takeover that may be the doing of a stray: the reader takes the command back. */
   ended(error: ServiceError): boolean {
-    if (this.#unanswered && CUTS.has(error.code)) this.#count += 1;
+    if (this.#unanswered && LOST.has(error.code)) this.#count += 1;
     this.#unanswered = false;
     if (error.code !== 'cancelled' || this.#count === 0) return false;
     this.#count -= 1;

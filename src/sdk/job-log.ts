@@ -1,5 +1,6 @@
 /** The log of a job, window after window: of any size in flat memory, and over plain HTTP. */
 import { sleep } from '../lib/deadline.ts';
+import { CUTS } from '../protocol/cuts.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { ExecOutputEvent, ChannelName } from './exec/result.ts';
 import { pauseMs } from './http.ts';
@@ -29,7 +30,6 @@ const WAIT_MS = 20_000;
 const SLACK_MS = 60_000;
 /** How long a job is looked for whose node went away. */
 const PATIENCE_MS = 60_000;
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
 
 /** @throws ServiceError `exec_not_found`, `sandbox_ended`, `invalid_request` while somebody else listens to it */
 export async function* readLog(job: Job, channel: ChannelName, options: ReadOptions): AsyncGenerator<LogEvent> {

@@ -4,6 +4,7 @@
  */
 import { withDeadline, sleep } from '../../lib/deadline.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
+import { LOST } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { Strays } from '../../protocol/strays.ts';
@@ -22,8 +23,6 @@ export interface JobOptions {
 /** From the sandbox being reachable until the command runs. */
 const START_DEADLINE_MS = 60_000;
 const PAUSE_MS = 100;
-
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable']);
 
 /** @throws ServiceError as refused; `interrupted` when it is unknown whether it runs. */
 export async function startInBackground(options: JobOptions): Promise<void> {
@@ -60,7 +59,7 @@ class Start {
         return;
       } catch (thrown) {
         const error = ServiceError.from(thrown);
-        const cut = sent && CUTS.has(error.code);
+        const cut = sent && LOST.has(error.code);
         if (!cut || performance.now() > until) {
           throw cut ? new ServiceError('interrupted', undefined, { cause: error }) : error;
         }
@@ -97,7 +96,7 @@ class Start {
       },
       closed: (error) => {
         opened.reject(error ?? new ServiceError('interrupted'));
-        const cut = error !== null && (this.#strays.ended(error) || CUTS.has(error.code));
+        const cut = error !== null && (this.#strays.ended(error) || LOST.has(error.code));
         if (this.#runs && stdin !== null && cut && !this.#ended) this.#resume();
       },
     });

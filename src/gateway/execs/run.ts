@@ -4,6 +4,7 @@
  */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { sleep } from '../../lib/deadline.ts';
+import { CUTS } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecExit, type ExecResult } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
@@ -27,8 +28,6 @@ export interface RunOptions {
   keepExit: boolean;
 }
 
-/** The link or the node is gone; the command itself may still run. */
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
 /** How long to wait for the exit after a kill. */
 const KILL_PATIENCE_MS = 10_000;
 const FIRST_PAUSE_MS = 20;

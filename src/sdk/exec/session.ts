@@ -4,6 +4,7 @@
  * otherwise by attaching at the offsets received so far.
  */
 import { orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
+import { CUTS } from '../../protocol/cuts.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
@@ -37,8 +38,6 @@ export interface SessionOptions {
   resumeMs: number;
 }
 
-/** The platform lost the connection to the command; the command itself may still run. */
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
 /** Nothing was started: the same OPEN may go out again. */
 const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
 /** A stream that lasted this long, or brought output, resets the back-off. */

@@ -4,6 +4,7 @@
  */
 import type { Json, MuxStream, StreamHandler } from '../../../../mux/index.ts';
 import { sleep } from '../../../../lib/deadline.ts';
+import { CUTS } from '../../../../protocol/cuts.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { ExecExit, type SignalName } from '../../../../protocol/exec.ts';
 import { Channel } from '../../../../protocol/frames.ts';
@@ -25,7 +26,6 @@ export interface SessionOptions {
   attach?: { stdout: number; stderr: number };
 }
 
-const CUTS: ReadonlySet<string> = new Set(['interrupted', 'node_unavailable', 'draining']);
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 1_000;
 
