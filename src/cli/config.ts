@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { GATEWAY_PORT } from '../protocol/client.ts';
+import { readKey } from '../sdk/config.ts';
 
 const env = (name: string): string | undefined => {
   const value = process.env[name];
@@ -22,9 +23,10 @@ export interface Connection {
 /** Given options first, then the environment, then what an `up` on this machine wrote down for its user. */
 export function connection(given: { url?: string | undefined; apiKey?: string | undefined }): Connection {
   const local = readLocal();
+  const apiKey = given.apiKey ?? env('MILLIBOX_API_KEY') ?? local?.apiKey;
   return {
     url: given.url ?? env('MILLIBOX_URL') ?? local?.url ?? `http://127.0.0.1:${GATEWAY_PORT}`,
-    apiKey: given.apiKey ?? env('MILLIBOX_API_KEY') ?? local?.apiKey,
+    apiKey: apiKey === undefined ? undefined : readKey(apiKey),
   };
 }
 

@@ -19,14 +19,15 @@ export interface Given {
 
 const DEFAULT_URL = `http://127.0.0.1:${GATEWAY_PORT}`;
 
-/** @throws TypeError when an address is not one of HTTP, or there is none. */
+/** @throws TypeError when an address is not one of HTTP, or there is none, or the key is none that can be sent. */
 export function loadConfig(given: Given): ClientConfig {
   const env = process.env;
   const urls = given.urls ?? (given.url ?? env['MILLIBOX_URL'] ?? DEFAULT_URL).split(',');
+  const apiKey = given.apiKey ?? env['MILLIBOX_API_KEY'];
   if (urls.length === 0) throw new TypeError('no address of a gateway');
   return {
     urls: [...new Set(urls.map(readUrl))],
-    apiKey: given.apiKey ?? env['MILLIBOX_API_KEY'] ?? undefined,
+    apiKey: apiKey === undefined ? undefined : readKey(apiKey),
     userAgent: `millibox-sdk/${packageVersion()} node/${process.versions.node}`,
   };
 }
@@ -37,4 +38,13 @@ function readUrl(text: string): string {
     throw new TypeError(`the address of a gateway is to begin with http:// or https://, and this does not: ${text}`);
   }
   return (url.origin + url.pathname).replace(/\/+$/, '');
+}
+
+/** Without the line end of the file that it was read from. @throws TypeError when no header can carry it. */
+export function readKey(text: string): string {
+  const key = text.trim();
+  if (!/^[\x21-\x7e]*$/.test(key)) {
+    throw new TypeError('the API key has characters that no key has, such as a space or a line end within');
+  }
+  return key;
 }

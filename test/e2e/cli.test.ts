@@ -80,7 +80,8 @@ describe('exec passes everything through', () => {
   test('what stdout does not take is a failure, and no result', async () => {
     for (const args of [['exec', id, '--', 'echo', 'hi'], ['exec', '--json', id, '--', 'true'], ['ls']]) {
       const { code, stderr } = await cliTo('/dev/full', args);
-      expect(code).not.toBe(0);
+      // Behind `exec`, 1 would be the command's.
+      expect(code).toBe(args[0] === 'exec' ? 255 : 1);
       expect(stderr).toMatch(/^millibox: ENOSPC/);
     }
   });
@@ -145,6 +146,18 @@ describe('the platform’s failures are told apart from the command’s', () => 
       expect(stderr).not.toMatch(/\n\s+at /);
       expect(stdout.length).toBe(0);
     }
+  });
+
+  test('an address or a key that cannot be one is told as that, and not as the exit of a command', async () => {
+    for (const [target, message] of [
+      [{ url: 'ftp://nowhere', apiKey: 'mbx_key' }, 'the address of a gateway'],
+      [{ url: stack.url, apiKey: 'a\nb' }, 'the API key'],
+    ] as const) {
+      const { code, stderr } = await cli(target, ['exec', id, '--', 'true']);
+      expect(code).toBe(255);
+      expect(stderr).toContain(message);
+    }
+    expect(await cli({ url: stack.url, apiKey: `${stack.apiKey}\n` }, ['node', 'ls'])).toMatchObject({ code: 0 });
   });
 
   test('a program that does not exist ends with 255 in a list, and with the shell’s 127 in a text', async () => {

@@ -7,6 +7,8 @@ import { BrokenPipe } from './pump.ts';
 
 /** As ssh: the connection or the service failed, and the command's exit code is not known. */
 const PLATFORM_FAILURE = 255;
+/** Of this machine, or of who uses it: a disk that is full, an address that is none. */
+let localFailure = 1;
 
 const HINTS: Partial<Record<string, string>> = {
   unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
@@ -18,7 +20,7 @@ export function reportFailure(error: unknown): never {
   // Whoever reads our output had enough: that is no failure to talk about.
   if (error instanceof BrokenPipe) process.exit(exitCodeOfSignal('SIGPIPE'));
   process.stderr.write(`millibox: ${describeFailure(error)}\n`);
-  process.exit(error instanceof ServiceError ? PLATFORM_FAILURE : 1);
+  process.exit(error instanceof ServiceError ? PLATFORM_FAILURE : localFailure);
 }
 
 export function describeFailure(error: unknown): string {
@@ -29,8 +31,9 @@ export function describeFailure(error: unknown): string {
   return shown(error instanceof Error ? error.message : String(error));
 }
 
-/** For what ends with the exit code of a command in a sandbox: a wrong option must not look like one. */
+/** For what ends with the exit code of a command in a sandbox: no failure of ours must look like one. */
 export function keepExitCodesApart(command: Command): void {
+  localFailure = PLATFORM_FAILURE;
   command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : PLATFORM_FAILURE));
 }
 
