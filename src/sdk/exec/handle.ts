@@ -275,6 +275,14 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       const source = readSource(given);
       if (source instanceof Uint8Array) void stdin.write(source);
       else {
+        // Until then it may turn out that stdin goes over HTTP, all of it: a source can be read only once.
+        if (
+          !(await this.#session.started.then(
+            () => true,
+            () => false,
+          ))
+        )
+          return;
         for await (const chunk of source) {
           await stdin.write(chunk);
           if (stdin.gone) break;
