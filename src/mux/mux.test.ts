@@ -58,6 +58,26 @@ describe('mux', () => {
     expect(seen).toEqual([{}, [1, '0:hello'], { type: 'exit' }, ['fin', Channel.ALL]]);
   });
 
+  it('carries events, such as a kill, behind the end of any channel', async () => {
+    const seen: unknown[] = [];
+    const { client } = pair((stream) => ({
+      event: (message) => seen.push(message),
+      fin: (channel) => {
+        seen.push(['fin', channel]);
+        if (channel === Channel.ALL) stream.end();
+      },
+    }));
+    const done = Promise.withResolvers<ServiceError | null>();
+    const stream = client.open({ op: 'exec' }, { closed: done.resolve });
+    stream.fin(Channel.STDIN);
+    stream.urgent({ type: 'kill' });
+    stream.event({ type: 'resize' });
+    stream.end();
+    expect(await done.promise).toBeNull();
+    expect(seen).toContainEqual({ type: 'kill' });
+    expect(seen.at(-2)).toEqual({ type: 'resize' });
+  });
+
   it('refuses with a typed error', async () => {
     const { client } = pair(() => {
       throw new ServiceError('sandbox_not_found');

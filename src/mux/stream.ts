@@ -97,12 +97,12 @@ export class Stream implements MuxStream, DataSource {
   }
 
   event(message: Json): void {
-    if (this.#closed || !this.#maySend(0)) return;
+    if (this.#closed || !this.#maySend()) return;
     this.#inOrder(FrameType.EVENT, 0, encodeJson(message));
   }
 
   urgent(message: Json): void {
-    if (this.#closed || !this.#maySend(0)) return;
+    if (this.#closed || !this.#maySend()) return;
     this.#sendJson(FrameType.EVENT, message);
   }
 
@@ -236,10 +236,12 @@ export class Stream implements MuxStream, DataSource {
     return undefined;
   }
 
-  #maySend(channel: number): boolean {
+  /** @param channel of DATA; none for an EVENT, which may follow the end of every channel */
+  #maySend(channel?: number): boolean {
     this.#implicitAccept();
-    if (!this.#endAsked && channel <= 31 && (this.#sentFins & (1 << channel)) === 0) return true;
-    this.reset(new ServiceError('internal', `something was sent on channel ${channel} after its end`));
+    const open = channel === undefined || (channel <= 31 && (this.#sentFins & (1 << channel)) === 0);
+    if (!this.#endAsked && open) return true;
+    this.reset(new ServiceError('internal', `something was sent on channel ${channel ?? 'ALL'} after its end`));
     return false;
   }
 
