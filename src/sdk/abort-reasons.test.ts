@@ -54,6 +54,15 @@ async function rejection(call: Call, before: boolean, reason: unknown): Promise<
   return await outcome;
 }
 
+test.each(CALLS.filter(([name]) => /^files\.(?!watch)|^ports\.connect/.test(name)))(
+  '%s ends at its deadline, whatever the server does',
+  async (_, call) => {
+    const options = { deadlineMs: 30 } as unknown as { signal: AbortSignal };
+    const ended = (async () => call({ client, sandbox: client.sandboxes.at('sbx-0123') }, options) as unknown)();
+    await expect(ended).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  },
+);
+
 for (const before of [true, false]) {
   const when = before ? 'before it' : 'meanwhile';
   test.each(CALLS)(

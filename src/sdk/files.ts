@@ -1,5 +1,6 @@
 /** Files of a sandbox, read and written inside it by its supervisor: no command is run for them. */
 import * as z from 'zod';
+import { Linked, orAbort, withDeadline } from '../lib/deadline.ts';
 import { FileEntry, FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
@@ -10,7 +11,7 @@ import { FilesOverHttp } from './files-over-http.ts';
 import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient } from './http.ts';
 import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
-import { readSource, type ByteSource } from './source.ts';
+import { readSource, type ByteSource, type Source } from './source.ts';
 import { isCut, type Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
 
@@ -94,6 +95,7 @@ export class Files {
    */
   async *readStream(path: string, options: RangeOptions = {}): AsyncGenerator<Buffer> {
     checkOptions('files.readStream', options, RANGE_OPTIONS);
+    using limit = new Linked({ ...options, what: `reading ${path}` });
     let got = 0;
     let first: FileStat | null = null;
     for (let resumes = 0; ; resumes++) {
@@ -104,7 +106,7 @@ export class Files {
       const before = got;
       let download: Download | undefined;
       try {
-        download = await this.#download({ call: 'read', path, ...range } as FileQuestion, options.signal);
+        download = await this.#download({ call: 'read', path, ...range } as FileQuestion, limit.signal);
         const { answer } = download;
         const stat: FileStat = read(FileStat, answer);
         if (first !== null && (first.modifiedAtMs !== stat.modifiedAtMs || first.sizeBytes !== stat.sizeBytes)) {
@@ -133,8 +135,14 @@ export class Files {
    */
   async write(path: string, data: ByteSource, options: WriteOptions = {}): Promise<FileStat> {
     checkOptions('files.write', options, WRITE_OPTIONS);
-    const { mode, owner, append, signal } = options;
     const source = readSource(data);
+    return await withDeadline({ ...options, what: `writing ${path}` }, (signal) =>
+      this.#write(path, source, { ...options, signal }),
+    );
+  }
+
+  async #write(path: string, source: Source, options: WriteOptions): Promise<FileStat> {
+    const { mode, owner, append, signal } = options;
     const atHand = source instanceof Uint8Array;
     const size = atHand ? source.length : options.size;
     const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileQuestion;
@@ -170,9 +178,9 @@ export class Files {
         await this.#ask({ call: 'list', path, ...defined({ after }) } as FileQuestion, true, options),
       );
       yield* page.entries;
-      const last = page.entries.at(-1);
-      if (!page.more || last === undefined) return;
-      after = last.name;
+      if (!page.more) return;
+      // All that a page would have held may have vanished since it was read: the same place is looked at again.
+      after = page.entries.at(-1)?.name ?? after;
     }
   }
 
@@ -244,16 +252,18 @@ export class Files {
   /** Unpacks a tar below the path. Members cannot leave it. */
   async uploadTar(path: string, source: ByteSource, options: CallOptions & { owner?: string } = {}): Promise<void> {
     checkOptions('files.uploadTar', options, { ...CALL_OPTIONS, owner: true });
-    const { owner, signal } = options;
-    const call = { call: 'tar-write', path, ...defined({ owner }) } as FileQuestion;
+    const call = { call: 'tar-write', path, ...defined({ owner: options.owner }) } as FileQuestion;
     const archive = readSource(source);
-    await this.#way((way) => way.upload(call, archive, { signal }));
+    await withDeadline({ ...options, what: `unpacking into ${path}` }, (signal) =>
+      this.#way((way) => way.upload(call, archive, { signal })),
+    );
   }
 
   /** The tree as a tar (POSIX pax), in pieces. */
   async *downloadTar(path: string, options: CallOptions = {}): AsyncGenerator<Buffer> {
     checkOptions('files.downloadTar', options, CALL_OPTIONS);
-    const download = await this.#download({ call: 'tar-read', path }, options.signal);
+    using limit = new Linked({ ...options, what: `packing ${path}` });
+    const download = await this.#download({ call: 'tar-read', path }, limit.signal);
     try {
       for (let chunk = await download.next(); chunk !== null; chunk = await download.next()) yield chunk;
     } finally {
@@ -265,7 +275,9 @@ export class Files {
     return await this.#way((way) => way.ask(question, again, options));
   }
 
-  async #download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download> {
+  async #download(question: FileQuestion, signal: AbortSignal): Promise<Download> {
+    // It may still be being created.
+    await orAbort(signal, Promise.resolve(this.#deps.sandbox));
     return await this.#way((way) => way.download(question, signal));
   }
 
