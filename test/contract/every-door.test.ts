@@ -48,6 +48,22 @@ describe('the SDK has more to say', () => {
     await expect.poll(() => running(ground.sandbox, 'sleep 75319'), { timeout: LIMIT_MS }).toEqual([]);
   });
 
+  test('a signal and a kill reach a command whose input has ended', async () => {
+    const command = `trap 'echo got' USR1; cat; echo read; while :; do sleep 0.1; done`;
+    const exec = ground.sandbox.exec(command, { stdin: 'in\n' });
+    let text = '';
+    let ended: { exitCode: number; signal: string | null } | undefined;
+    for await (const event of exec) {
+      if (event.type === 'exit') ended = event;
+      if (event.type !== 'stdout') continue;
+      text += event.data;
+      if (event.data.includes('read')) exec.signal('USR1');
+      if (event.data.includes('got')) exec.kill();
+    }
+    expect(text).toBe('in\nread\ngot\n');
+    expect(ended).toMatchObject({ exitCode: 143, signal: 'TERM' });
+  });
+
   test('a stream tells of its timeout behind what was printed before', async () => {
     const command = 'for i in 1 2 3; do echo line$i; done; sleep 98768';
     let text = '';
