@@ -6,9 +6,9 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Launched } from '../../../agent/pool/launcher.ts';
 import { Bench, codeOf, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
-import { directoriesOf, findCgroups, processesIn } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { directoriesOf, findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { agentGroup } from '../../../agent/runtime/oci/place.ts';
-import { identify, isAlive, killPid } from '../../../agent/runtime/oci/pids.ts';
+import { killPid } from '../../../agent/runtime/oci/pids.ts';
 import type { ClaimOptions } from '../../../agent/runtime/runtime.ts';
 import { leftGroups, leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
@@ -109,41 +109,6 @@ test('a start fails since the kernel has no process for it, and the next one suc
   await bench.launcher.discard(before.container.id, before.link);
   const next = await bench.launch();
   expect(processOf(bench.runtime, next.container.id).by).toBe('nursery');
-});
-
-/** Containers that have a control group. */
-const begun = (): Set<string> => new Set(directoriesOf(tree, agentGroup(bench.dataDir)).flatMap(containerOf));
-const containerOf = (group: string): string[] => /\/(mbx-[^/]+)$/.exec(group)?.slice(1) ?? [];
-
-/** The process that makes the next blanks. */
-async function nurseryPid(): Promise<number> {
-  const { container, link } = await bench.launch();
-  const group = processOf(bench.runtime, container.id).cgroup.split('/').slice(0, -1).join('/');
-  await bench.launcher.discard(container.id, link);
-  const isOfBlank = (pid: number): boolean => readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes('/mbx-');
-  const [pid = 0, ...others] = processesIn(tree, group).filter((each) => !isOfBlank(each));
-  expect(others).toEqual([]);
-  return pid;
-}
-
-test('a nursery that is killed with starts unread fails these, and the agent goes on with another', async () => {
-  const pid = await nurseryPid();
-  process.kill(pid, 'SIGSTOP');
-  const before = begun().size;
-  const starts = Promise.all(Array.from({ length: 4 }, () => codeOf(bench.launch())));
-  await until(() => begun().size === before + 4, LIMIT_MS, 'the starts');
-  process.kill(pid, 'SIGKILL');
-  expect(await starts).toEqual(['internal', 'internal', 'internal', 'internal']);
-  expect(await nurseryPid()).not.toBe(pid);
-});
-
-test('a nursery that does not answer is replaced', async () => {
-  const pid = await nurseryPid();
-  const frozen = identify(pid);
-  process.kill(pid, 'SIGSTOP');
-  expect(await codeOf(bench.launch())).toBe('deadline_exceeded');
-  expect(frozen !== undefined && isAlive(frozen)).toBe(false);
-  expect(await nurseryPid()).not.toBe(pid);
 });
 
 test('nothing is left of the agent either', async () => {
