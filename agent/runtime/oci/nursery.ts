@@ -54,6 +54,8 @@ export class Nursery {
     this.#process = process;
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
     lines.on('line', (line) => this.#answered(line, log));
+    // Both tell of it: a nursery that is killed with a request unread resets its connection.
+    lines.on('error', () => undefined);
     socket.on('error', () => undefined);
     socket.once('close', () => this.#ended());
   }
