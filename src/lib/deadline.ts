@@ -9,9 +9,8 @@ export interface LinkedOptions {
   code?: ErrorCode;
 }
 
-/** Why a signal fired. A reason that is no error is the cause of one: whoever catches it may rely on its form. */
-function reasonOf(signal: AbortSignal | undefined): Error {
-  const reason: unknown = signal?.reason;
+/** An abort reason, or anything thrown. What is no error is the cause of one: whoever catches it may rely on its form. */
+export function asError(reason: unknown): Error {
   return reason instanceof Error ? reason : new ServiceError('cancelled', undefined, { cause: reason });
 }
 
@@ -20,7 +19,7 @@ export class Linked implements Disposable {
   readonly #controller = new AbortController();
   readonly #parent: AbortSignal | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
-  readonly #onAbort = (): void => this.#controller.abort(reasonOf(this.#parent));
+  readonly #onAbort = (): void => this.#controller.abort(asError(this.#parent?.reason));
 
   constructor({ signal, deadlineMs, what = 'the call', code = 'deadline_exceeded' }: LinkedOptions) {
     this.#parent = signal;
@@ -62,9 +61,9 @@ export async function orAbort<T>(signal: AbortSignal | undefined, promise: Promi
   if (signal === undefined) return await promise;
   // The loser of the race below must not become an unhandled rejection.
   promise.catch(() => undefined);
-  if (signal.aborted) throw reasonOf(signal);
+  if (signal.aborted) throw asError(signal.reason);
   const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(reasonOf(signal));
+  const onAbort = (): void => aborted.reject(asError(signal.reason));
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     return await Promise.race([promise, aborted.promise]);

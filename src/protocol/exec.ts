@@ -17,8 +17,12 @@ const Text = z.string().regex(/^[^\0]*$/, 'a zero byte cannot be passed to a pro
 const textUpTo = (bytes: number) =>
   Text.max(bytes).refine((text) => byteLengthOf(text) <= bytes, `more than ${bytes} bytes`);
 
+/** The kernel limits the size of one variable: with a larger one no program starts. */
+export const variableFits = ([name, value]: [name: string, value: string]): boolean =>
+  byteLengthOf(name) + 1 + byteLengthOf(value) <= MAX_ARG_BYTES;
+
 const ProgramEnv = EnvMap.refine(
-  (env) => Object.entries(env).every(([name, value]) => byteLengthOf(name) + 1 + byteLengthOf(value) <= MAX_ARG_BYTES),
+  (env) => Object.entries(env).every(variableFits),
   `a variable takes at most ${MAX_ARG_BYTES} bytes, its name included`,
 );
 

@@ -6,11 +6,10 @@ import { ServiceError } from './errors.ts';
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const STRAY_BYTE = /[\udc80-\udcff]/gu;
-/** No lone surrogate but those that stand for bytes: no other has bytes of its own. */
+/** A lone surrogate of no byte. */
 const NO_BYTE = /[\ud800-\udc7f\udd00-\udfff]/gu;
-const NAME = /^[^\ud800-\udc7f\udd00-\udfff]*$/u;
 
-export const isName = (text: string): boolean => text.isWellFormed() || NAME.test(text);
+export const isName = (text: string): boolean => text.isWellFormed() || text.search(NO_BYTE) < 0;
 
 export function nameOfBytes(bytes: Uint8Array): string {
   const whole = decoded(bytes);

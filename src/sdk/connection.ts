@@ -1,5 +1,5 @@
 /** The one WebSocket of a client: dialled when first needed, shared by all streams, dialled again when it is lost. */
-import { orAbort, sleep } from '../lib/deadline.ts';
+import { asError, orAbort, sleep } from '../lib/deadline.ts';
 import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL } from '../protocol/client.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import {
@@ -13,7 +13,6 @@ import {
   type Transport,
 } from '../mux/index.ts';
 import type { Endpoints } from './endpoints.ts';
-import { asError } from './errors.ts';
 import { pauseMs, refusal } from './http.ts';
 
 const DIAL_DEADLINE_MS = 10_000;

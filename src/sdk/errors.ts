@@ -34,7 +34,7 @@ export function needsWebSocket(what: string, why: ServiceError): ServiceError {
   return new ServiceError('not_supported', message, { cause: why });
 }
 
-/** An abort reason, or anything thrown, as an Error. */
-export function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new ServiceError('cancelled', undefined, { cause: thrown });
+/** Whether a file call failed since nothing has the name. Below a file there is nothing. */
+export function isAbsent(error: unknown): boolean {
+  return error instanceof ServiceError && (error.code === 'file_not_found' || error.code === 'file_not_directory');
 }

@@ -1,9 +1,9 @@
 /** Calls on files as plain HTTP, for networks that let no WebSocket through. */
+import { asError } from '../lib/deadline.ts';
 import { FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
 import { read } from './answer.ts';
-import { asError } from './errors.ts';
 import type { Download, FileQuestion, FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Source } from './source.ts';

@@ -1,11 +1,11 @@
 /** Calls on files as streams of the client's WebSocket: each its own, at the pace of whoever takes the bytes. */
+import { asError } from '../lib/deadline.ts';
 import * as z from 'zod';
 import { FileStat, type FileCall } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { Json, MuxStream } from '../mux/index.ts';
 import { Chunks } from './chunks.ts';
-import { asError } from './errors.ts';
 import type { CallOptions } from './http.ts';
 import type { Source } from './source.ts';
 import { ask, openStream, sendAll, type Streams } from './unary.ts';

@@ -6,7 +6,7 @@ import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
 import { read } from './answer.ts';
 import { NoWebSocket } from './connection.ts';
-import { needsWebSocket } from './errors.ts';
+import { isAbsent, needsWebSocket } from './errors.ts';
 import { FilesOverHttp } from './files-over-http.ts';
 import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient } from './http.ts';
@@ -59,8 +59,6 @@ const ListPage = z.object({ entries: z.array(FileEntry), more: z.boolean().optio
 /** `read` gathers in memory; `readStream` does not. */
 const MAX_READ_BYTES = 1024 * 1024 * 1024;
 const MAX_RESUMES = 8;
-/** Below a file there is nothing. */
-const ABSENT: ReadonlySet<string> = new Set(['file_not_found', 'file_not_directory']);
 
 /** Paths are absolute, or relative to the image's WORKDIR. All calls throw ServiceError with a `file_…` code. */
 export class Files {
@@ -198,7 +196,7 @@ export class Files {
       await this.stat(path, { ...options, follow: false });
       return true;
     } catch (error) {
-      if (error instanceof ServiceError && ABSENT.has(error.code)) return false;
+      if (isAbsent(error)) return false;
       throw error;
     }
   }

@@ -1,12 +1,11 @@
 /** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
-import { Linked, sleep } from '../lib/deadline.ts';
+import { asError, Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
 import type { ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
-import { asError } from './errors.ts';
 import type { Source } from './source.ts';
 
 export interface CallOptions {

@@ -9,8 +9,8 @@ import type { CallOptions, HttpClient } from './http.ts';
 import { CALL_OPTIONS, checkOptions } from './known-options.ts';
 import { openStream, type Streams } from './unary.ts';
 import { NoWebSocket } from './connection.ts';
-import { asError, needsWebSocket } from './errors.ts';
-import { withDeadline } from '../lib/deadline.ts';
+import { needsWebSocket } from './errors.ts';
+import { asError, withDeadline } from '../lib/deadline.ts';
 
 const CONNECT_DEADLINE_MS = 30_000;
 

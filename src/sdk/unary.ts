@@ -1,10 +1,9 @@
 /** Calls that are one question and one answer on a stream of their own. */
-import { Linked } from '../lib/deadline.ts';
+import { asError, Linked } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { Json, MuxStream, StreamHandler } from '../mux/index.ts';
 import type { Connection } from './connection.ts';
-import { asError } from './errors.ts';
 import { DEFAULT_DEADLINE_MS, type CallOptions } from './http.ts';
 import type { Source } from './source.ts';
 

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { chmod, mkdir, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { ServiceError } from '../../protocol/errors.ts';
+import { isAbsent } from '../../sdk/errors.ts';
 import type { FileStat, Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { exitCodeOfSignal } from '../io/exit-code.ts';
@@ -131,8 +131,7 @@ async function isDirectoryInside(sandbox: Sandbox, path: string): Promise<boolea
     return (await sandbox.files.stat(path)).kind === 'directory';
   } catch (error) {
     // So is what a link leads to that leads nowhere: it will be made there.
-    if (error instanceof ServiceError && (error.code === 'file_not_found' || error.code === 'file_not_directory'))
-      return false;
+    if (isAbsent(error)) return false;
     throw error;
   }
 }

@@ -1,9 +1,9 @@
 /** Turns the request of a client into the specs that nodes get. */
 import { createHash } from 'node:crypto';
 import { ServiceError } from '../../protocol/errors.ts';
+import { variableFits } from '../../protocol/exec.ts';
 import { newSandboxId } from '../../protocol/ids.ts';
 import { MAX_ARG_BYTES, MAX_CONTROL_BYTES } from '../../protocol/limits.ts';
-import { byteLengthOf } from '../../protocol/names.ts';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 
@@ -52,11 +52,11 @@ export function specsOf(
   return Array.from({ length: request.count ?? 1 }, (_, i) => ({ ...spec, id: idOf(i) }));
 }
 
-/** The kernel limits the size of one variable. With a larger one every command in the sandbox would fail. */
+/** With a variable that is too large every command in the sandbox would fail. */
 function checkVariables(variables: Record<string, string>): void {
-  for (const [name, value] of Object.entries(variables)) {
-    if (byteLengthOf(name) + 1 + byteLengthOf(value) <= MAX_ARG_BYTES) continue;
-    const message = `the variable ${JSON.stringify(name)} takes more than ${MAX_ARG_BYTES} bytes, its name included`;
+  for (const variable of Object.entries(variables)) {
+    if (variableFits(variable)) continue;
+    const message = `the variable ${JSON.stringify(variable[0])} takes more than ${MAX_ARG_BYTES} bytes, its name included`;
     throw new ServiceError('invalid_request', message);
   }
 }

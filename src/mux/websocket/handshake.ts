@@ -5,6 +5,7 @@ import https from 'node:https';
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
+import { asError } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Transport } from '../types.ts';
 import { webSocketTransport } from './transport.ts';
@@ -149,5 +150,3 @@ function readStart(response: IncomingMessage): Promise<string> {
   response.on('close', finish);
   return promise;
 }
-
-const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new ServiceError('cancelled'));

@@ -1,10 +1,10 @@
 /** A running command. Await it for its result, or iterate it for its output as it comes. */
-import { withDeadline } from '../../lib/deadline.ts';
+import { asError, withDeadline } from '../../lib/deadline.ts';
 import { SignalName } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { isMadeExecId, newExecId } from '../../protocol/ids.ts';
 import { NoWebSocket, type Connection } from '../connection.ts';
-import { CommandFailedError, asError, needsWebSocket } from '../errors.ts';
+import { CommandFailedError, needsWebSocket } from '../errors.ts';
 import type { HttpClient } from '../http.ts';
 import { checkOptions, type OptionNames } from '../known-options.ts';
 import {
@@ -276,13 +276,11 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       if (source instanceof Uint8Array) void stdin.write(source);
       else {
         // Until then it may turn out that stdin goes over HTTP, all of it: a source can be read only once.
-        if (
-          !(await this.#session.started.then(
-            () => true,
-            () => false,
-          ))
-        )
-          return;
+        const begun = this.#session.started.then(
+          () => true,
+          () => false,
+        );
+        if (!(await begun)) return;
         for await (const chunk of source) {
           await stdin.write(chunk);
           if (stdin.gone) break;

@@ -3,7 +3,7 @@
  * stream on the next one: with the same exec id if it does not know that the command started (an id runs only once),
  * otherwise by attaching at the offsets received so far.
  */
-import { orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
+import { asError, orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
 import { CUTS } from '../../protocol/cuts.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -11,7 +11,6 @@ import { Channel } from '../../protocol/frames.ts';
 import { Strays } from '../../protocol/strays.ts';
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import type { Connection, StreamCall } from '../connection.ts';
-import { asError } from '../errors.ts';
 import { pauseMs } from '../http.ts';
 import type { ExecOutput } from './output.ts';
 import type { ChannelName, Ended } from './result.ts';
