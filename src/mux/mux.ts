@@ -14,13 +14,14 @@ import { FrameParser, type FrameSink } from './parser.ts';
 import { Sender } from './sender.ts';
 import { EMPTY, encodeJson, encodeU32, parseJson, readU32 } from './payloads.ts';
 import { Stream, type StreamOwner } from './stream.ts';
+import { isKnown, takeFrame } from './stream-frames.ts';
+import { StreamTable } from './stream-table.ts';
 import type { Json, Mux, MuxOptions, MuxStream, StreamHandler } from './types.ts';
 
 /** Broken rules that cost the stream. One more costs the link. */
 const MAX_STRIKES = 1;
 /** Answers to frames of the peer (PONG, RESET, REFUSED) that it may leave unread. */
 const MAX_ANSWER_BACKLOG_BYTES = 1024 * 1024;
-const MAX_STREAM_ID = 0xffff_ffff;
 
 /** Starts the multiplexer: our HELLO is on its way when this returns. */
 export function createMux(options: MuxOptions): Mux {
@@ -32,12 +33,8 @@ class Link implements Mux, StreamOwner, FrameSink {
   readonly #options: MuxOptions;
   readonly #parser: FrameParser;
   readonly #liveness: Liveness;
-  readonly #streams = new Map<number, Stream>();
-  readonly #oddIds: number;
+  readonly #streams: StreamTable;
   readonly #maxStreams: number;
-  #nextId: number;
-  #lastPeerId = 0;
-  #peerStreams = 0;
   #closed = false;
   #greeted = false;
   #peerDrains = false;
@@ -51,8 +48,7 @@ class Link implements Mux, StreamOwner, FrameSink {
 
   constructor(options: MuxOptions) {
     this.#options = options;
-    this.#oddIds = options.role === 'dialler' ? 1 : 0;
-    this.#nextId = options.role === 'dialler' ? 1 : 2;
+    this.#streams = new StreamTable(options.role);
     this.#maxStreams = options.maxStreams ?? MAX_STREAMS_PER_LINK;
     this.#parser = new FrameParser(this);
     this.sender = new Sender(options.transport, options.lazyMs ?? LAZY_MS, () =>
@@ -90,14 +86,14 @@ class Link implements Mux, StreamOwner, FrameSink {
     if (payload.length > MAX_CONTROL_BYTES) {
       throw new ServiceError('invalid_request', `a request of ${payload.length} bytes; at most ${MAX_CONTROL_BYTES}`);
     }
-    if (this.#nextId > MAX_STREAM_ID) {
+    const id = this.#streams.takeId();
+    if (id === undefined) {
       if (this.#streams.size === 0) this.close();
       throw new ServiceError('draining', 'the link has used up its stream ids');
     }
-    const stream = new Stream(this, this.#nextId, request, true);
+    const stream = new Stream(this, id, request, true);
     stream.handler = handler;
-    this.#nextId += 2;
-    this.#streams.set(stream.id, stream);
+    this.#streams.add(stream);
     this.sender.control(FrameType.OPEN, 0, 0, stream.id, payload);
     return stream;
   }
@@ -125,8 +121,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   }
 
   gone(stream: Stream, error: ServiceError | null, later: boolean): void {
-    if (!this.#streams.delete(stream.id)) return;
-    if (!stream.ours) this.#peerStreams -= 1;
+    if (!this.#streams.remove(stream)) return;
     stream.release();
     const tell = (): void => this.#tell(() => stream.handler.closed?.(error));
     if (later) queueMicrotask(tell);
@@ -166,7 +161,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     }
     const stream = this.#streams.get(id);
     if (stream === undefined)
-      return this.#wasOpen(id) || this.#violated(`DATA for stream ${id}, which was never opened`);
+      return this.#streams.wasOpen(id) || this.#violated(`DATA for stream ${id}, which was never opened`);
     const broken = stream.takeDataHeader(channel, length);
     if (broken !== undefined) this.#strike(stream, broken);
     else {
@@ -228,25 +223,22 @@ class Link implements Mux, StreamOwner, FrameSink {
   }
 
   #opened(id: number, payload: Uint8Array): void {
-    if ((id & 1) === this.#oddIds) return void this.#violated(`stream ${id} is not the peer's to open`);
-    if (id <= this.#lastPeerId) return void this.#violated(`stream ${id} was opened before`);
-    this.#lastPeerId = id;
+    const broken = this.#streams.takePeerId(id);
+    if (broken !== undefined) return void this.#violated(broken);
     const request = parseJson(payload);
     if (request === undefined) {
       this.#refuse(id, new ServiceError('protocol_error', 'the request is not a JSON object'));
       return this.#countStrike('a request that is not a JSON object');
     }
     if (this.#weDrain) return this.#refuse(id, new ServiceError('draining'));
-    if (this.#peerStreams >= this.#maxStreams) {
+    if (this.#streams.peerStreams >= this.#maxStreams) {
       return this.#refuse(id, new ServiceError('rate_limited', `at most ${this.#maxStreams} streams on one link`));
     }
     if (this.#options.onOpen === undefined) return this.#refuse(id, new ServiceError('not_supported'));
     const stream = new Stream(this, id, request, false);
-    this.#peerStreams += 1;
-    this.#streams.set(id, stream);
+    this.#streams.add(stream);
     try {
-      const handler = this.#options.onOpen(stream);
-      stream.handler = handler;
+      stream.handler = this.#options.onOpen(stream);
     } catch (error) {
       stream.refuse(ServiceError.from(error));
     }
@@ -259,8 +251,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     }
     const stream = this.#streams.get(id);
     if (stream === undefined) {
-      // Frames cross a RESET on the wire: what comes for a stream that is gone is dropped.
-      if (!this.#wasOpen(id)) this.#violated(`a frame for stream ${id}, which was never opened`);
+      if (!this.#streams.wasOpen(id)) this.#violated(`a frame for stream ${id}, which was never opened`);
       return;
     }
     try {
@@ -269,10 +260,6 @@ class Link implements Mux, StreamOwner, FrameSink {
     } catch (error) {
       this.#handlerFailed(stream, error);
     }
-  }
-
-  #wasOpen(id: number): boolean {
-    return (id & 1) === this.#oddIds ? id < this.#nextId : id !== 0 && id <= this.#lastPeerId;
   }
 
   #refuse(id: number, error: ServiceError): void {
@@ -324,7 +311,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#liveness.stop();
     this.sender.close();
     const why = new ServiceError('interrupted', `the link was lost: ${error?.message ?? 'closed'}`, { cause: error });
-    for (const stream of [...this.#streams.values()]) this.gone(stream, why, false);
+    for (const stream of this.#streams.all()) this.gone(stream, why, false);
   }
 
   /** An owner's callback that throws must not take the process down. */
@@ -336,33 +323,3 @@ class Link implements Mux, StreamOwner, FrameSink {
     }
   }
 }
-
-function takeFrame(
-  stream: Stream,
-  type: number,
-  channel: number,
-  payload: Uint8Array,
-  gone: (error: ServiceError) => void,
-): string | undefined {
-  switch (type) {
-    case FrameType.CREDIT:
-      return stream.takeCredit(readU32(payload));
-    case FrameType.FIN:
-      return stream.takeFin(channel);
-    case FrameType.OPENED:
-    case FrameType.EVENT: {
-      const message = parseJson(payload);
-      if (message === undefined) return 'a message that is not a JSON object';
-      return type === FrameType.EVENT ? stream.takeEvent(message) : stream.takeOpened(message);
-    }
-    case FrameType.REFUSED:
-      return stream.takeRefused(ServiceError.fromWire(parseJson(payload)));
-    case FrameType.RESET:
-      gone(ServiceError.fromWire(parseJson(payload)));
-      return undefined;
-    default:
-      return `a frame of type ${type} within a stream`;
-  }
-}
-
-const isKnown = (type: number): boolean => type >= FrameType.HELLO && type <= FrameType.GOAWAY;
