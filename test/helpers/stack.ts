@@ -2,9 +2,8 @@
  * A real service for a test: gateway and agents from the build, as in production, with an environment of their own, a
  * home of their own and free ports. Parts can be killed and started again. Dispose it, and nothing of it is left.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +15,7 @@ import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMa
 import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { allowedEnvironment, chosenRuntime, testRun } from './config.ts';
+import { ServicePart, START_LIMIT_MS } from './service-part.ts';
 import { until } from './until.ts';
 
 /** Short: the homes are part of the paths of unix sockets, which may be no longer than 107 bytes. */
@@ -38,9 +38,6 @@ export interface StackOptions {
   gatewayEnv?: Record<string, string>;
 }
 
-const START_LIMIT_MS = 120_000;
-const STOP_LIMIT_MS = 120_000;
-
 export async function startStack(options: StackOptions = {}): Promise<TestStack> {
   const stack = new TestStack(options);
   try {
@@ -53,17 +50,10 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
   return stack;
 }
 
-interface Part {
-  name: string;
-  main: string;
-  env: Record<string, string>;
-  process: ChildProcess | undefined;
-}
-
 export class TestStack implements AsyncDisposable {
   readonly home: string;
   readonly options: StackOptions;
-  #parts: { gateways: Part[]; agents: Part[] } | undefined;
+  #parts: { gateways: ServicePart[]; agents: ServicePart[] } | undefined;
   #client: Millibox | undefined;
   #urls: string[] = [];
   #apiKey = '';
@@ -103,7 +93,7 @@ export class TestStack implements AsyncDisposable {
   }
 
   get agentPids(): number[] {
-    return this.#all.agents.map((part) => part.process?.pid ?? 0);
+    return this.#all.agents.map((part) => part.pid);
   }
 
   get agentPorts(): number[] {
@@ -111,11 +101,11 @@ export class TestStack implements AsyncDisposable {
   }
 
   get gatewayPids(): number[] {
-    return this.#all.gateways.map((part) => part.process?.pid ?? 0);
+    return this.#all.gateways.map((part) => part.pid);
   }
 
   get gatewayPid(): number {
-    return this.#gateway(0).process?.pid ?? 0;
+    return this.#gateway(0).pid;
   }
 
   newClient(): Millibox {
@@ -138,12 +128,11 @@ export class TestStack implements AsyncDisposable {
     for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: agentPorts[i - 1] ?? (await freePort()) });
     for (const { node } of nodes) noteDataDir(join(this.home, node));
     const base = allowedEnvironment();
+    const part = (name: string, main: string, env: Record<string, string>): ServicePart =>
+      new ServicePart({ name, main, env, log: join(this.home, 'log', `${name}.log`) });
     this.#parts = {
-      agents: nodes.map(({ node, port: agentPort }, i) => ({
-        name: node,
-        main: agentMain(),
-        process: undefined,
-        env: {
+      agents: nodes.map(({ node, port: agentPort }, i) =>
+        part(node, agentMain(), {
           ...base,
           ...agentEnvironment({
             node,
@@ -157,20 +146,17 @@ export class TestStack implements AsyncDisposable {
           }),
           ...(agentHosts[i] === undefined ? {} : { MILLIBOX_AGENT_LISTEN: `${agentHosts[i]}:${agentPort}` }),
           ...agentEnv,
-        },
-      })),
-      gateways: ports.map((port, i) => ({
-        name: gateways === 1 ? 'gateway' : `gateway-${i + 1}`,
-        main: gatewayMain(),
-        process: undefined,
-        env: {
+        }),
+      ),
+      gateways: ports.map((port, i) =>
+        part(gateways === 1 ? 'gateway' : `gateway-${i + 1}`, gatewayMain(), {
           ...base,
           ...gatewayEnvironment({ host: '127.0.0.1', port, secretFile, apiKeyFile, agents: nodes }),
           ...gatewayEnv,
-        },
-      })),
+        }),
+      ),
     };
-    for (const part of this.#everything) this.#spawn(part);
+    for (const each of this.#everything) each.start();
     await this.ready();
     this.#client = this.newClient();
   }
@@ -184,7 +170,7 @@ export class TestStack implements AsyncDisposable {
   async gatewayReady(gateway: number, nodes = this.#all.agents.length): Promise<void> {
     await until(
       async () => {
-        this.#checkAlive();
+        for (const part of this.#everything) part.checkAlive();
         const views = await this.operatorOf(gateway).nodes();
         return views.filter(isReady).length >= nodes;
       },
@@ -199,48 +185,37 @@ export class TestStack implements AsyncDisposable {
   }
 
   async killAgent(index = 0, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    await end(this.#agent(index), signal);
+    await this.#agent(index).end(signal);
   }
 
   restartAgent(index = 0): void {
-    this.#spawn(this.#agent(index));
+    this.#agent(index).start();
   }
 
   async killGateway(signal: NodeJS.Signals = 'SIGKILL', index = 0): Promise<void> {
-    await end(this.#gateway(index), signal);
+    await this.#gateway(index).end(signal);
   }
 
   restartGateway(index = 0): void {
-    this.#spawn(this.#gateway(index));
+    this.#gateway(index).start();
   }
 
   /** Starts another process on the port of a gateway (MILLIBOX_REUSE_PORT), and ends the first once that one listens. */
   async succeedGateway(index = 0): Promise<void> {
-    const part = this.#gateway(index);
-    const before = { ...part };
-    const said = (): number => readFileSync(this.#logOf(part), 'utf8').split('gateway listens').length;
-    const count = said();
-    this.#spawn(part);
-    await until(() => said() > count, START_LIMIT_MS, 'the successor to listen');
-    await end(before, 'SIGTERM');
+    await this.#gateway(index).succeed('gateway listens');
   }
 
   /** What the parts said last, for the message of a failed test. */
   logs(): string {
-    return [...(this.#parts?.agents ?? []), ...(this.#parts?.gateways ?? [])]
-      .map(({ name }) => {
-        const path = this.#logOf({ name });
-        const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
-        return `--- ${name}\n${text.split('\n').slice(-25).join('\n')}`;
-      })
-      .join('\n');
+    const { agents = [], gateways = [] } = this.#parts ?? {};
+    return [...agents, ...gateways].map((part) => part.lastWords()).join('\n');
   }
 
   /** Ends everything. The agents remove what they made; one that is down is started once more to do it. */
   async stop(): Promise<void> {
     await this.#client?.close();
     if (this.#parts !== undefined) {
-      await Promise.all(this.#parts.gateways.map((part) => end(part, 'SIGTERM')));
+      await Promise.all(this.#parts.gateways.map((part) => part.end('SIGTERM')));
       await Promise.all(this.#parts.agents.map((part) => this.#stopAgent(part)));
     }
     await removeAll(this.home);
@@ -250,55 +225,39 @@ export class TestStack implements AsyncDisposable {
     await this.stop();
   }
 
-  get #all(): { gateways: Part[]; agents: Part[] } {
+  get #all(): { gateways: ServicePart[]; agents: ServicePart[] } {
     if (this.#parts === undefined) throw new Error('the service was not started');
     return this.#parts;
   }
 
-  get #everything(): Part[] {
+  get #everything(): ServicePart[] {
     return [...this.#all.agents, ...this.#all.gateways];
   }
 
-  #gateway(index: number): Part {
+  #gateway(index: number): ServicePart {
     const part = this.#all.gateways[index];
     if (part === undefined) throw new Error(`no gateway ${index}`);
     return part;
   }
 
-  #agent(index: number): Part {
+  #agent(index: number): ServicePart {
     const part = this.#all.agents[index];
     if (part === undefined) throw new Error(`no agent ${index}`);
     return part;
   }
 
-  #logOf({ name }: Pick<Part, 'name'>): string {
-    return join(this.home, 'log', `${name}.log`);
-  }
-
-  #spawn(part: Part): void {
-    const log = openSync(this.#logOf(part), 'a');
-    part.process = spawn(process.execPath, [part.main], { env: part.env, cwd: '/', stdio: ['ignore', log, log] });
-    closeSync(log);
-  }
-
-  #checkAlive(): void {
-    for (const { name, process: child } of this.#everything) {
-      if (child !== undefined && child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}`);
-    }
-  }
-
-  async #stopAgent(part: Part): Promise<void> {
+  async #stopAgent(part: ServicePart): Promise<void> {
     if (part.env['MILLIBOX_ON_STOP'] === 'keep') {
       // It would leave everything to the next agent: that one removes it.
-      await end(part, 'SIGTERM');
+      await part.end('SIGTERM');
       part.env = { ...part.env, MILLIBOX_ON_STOP: 'destroy' };
     }
-    if (part.process !== undefined && !isRunning(part.process)) {
-      this.#spawn(part);
+    if (part.pid !== 0 && !part.running) {
+      part.start();
       // It listens once it has taken over what the last one left; before that it knows of nothing to remove.
       await until(() => answers(part), START_LIMIT_MS, `${part.name} to be there for its end`);
     }
-    await end(part, 'SIGTERM');
+    await part.end('SIGTERM');
   }
 }
 
@@ -309,7 +268,7 @@ function noteDataDir(path: string): void {
 }
 
 /** Whether an agent listens. */
-async function answers(part: Part): Promise<boolean> {
+async function answers(part: ServicePart): Promise<boolean> {
   const [host = '', port] = part.env['MILLIBOX_AGENT_LISTEN']?.split(':') ?? [];
   const socket = connect(Number(port), host);
   try {
@@ -321,14 +280,3 @@ async function answers(part: Part): Promise<boolean> {
 }
 
 const isReady = (node: NodeView): boolean => node.state === 'ready';
-const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
-
-async function end(part: Part, signal: NodeJS.Signals): Promise<void> {
-  const child = part.process;
-  if (child === undefined || !isRunning(child)) return;
-  const gone = once(child, 'exit');
-  child.kill(signal);
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
-  await gone;
-  clearTimeout(timer);
-}
