@@ -16,7 +16,7 @@ impl Execs {
         let from = [open.uint("stdout").unwrap_or(0), open.uint("stderr").unwrap_or(0)];
         let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
         for (output, offset) in exec.outputs.iter().zip(from) {
-            if offset > output.ring.written() {
+            if offset > output.total() {
                 return Err(WireError::invalid(format!("offset {} lies behind the end of the output", offset)));
             }
         }

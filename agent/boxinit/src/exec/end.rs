@@ -88,6 +88,7 @@ impl Execs {
     pub fn on_settle(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.settle = None;
+            exec.settled = true;
             let output = &mut exec.outputs[0];
             if !output.done && output.readable {
                 exec.settle = Some(core.timers.after(SETTLE_MS, Timer::Settle(key)));
@@ -202,6 +203,13 @@ impl Execs {
 }
 
 impl Exec {
+    /// Nothing of it runs any more, whether or not all its output has been read: whoever listens may be slow, or never
+    /// read on.
+    pub(super) fn is_over(&self) -> bool {
+        let known = self.complete || !self.terminal || self.settled;
+        self.exit.is_some() && self.killing.is_none() && known
+    }
+
     pub(super) fn end(
         &mut self,
         core: &mut Core,
@@ -241,8 +249,8 @@ impl Exec {
         }
         out.bool("timedOut", self.timed_out);
         out.bool("oomKilled", exit.oom_killed);
-        out.uint("stdoutBytes", self.outputs[0].ring.written());
-        out.uint("stderrBytes", self.outputs[1].ring.written());
+        out.uint("stdoutBytes", self.outputs[0].total());
+        out.uint("stderrBytes", self.outputs[1].total());
         out.float("durationMs", exit.duration_ms);
         if let Some(usage) = &exit.usage {
             out.begin_object("usage");

@@ -74,6 +74,8 @@ pub struct Exec {
     detached: Option<TimerId>,
     hold: Option<TimerId>,
     settle: Option<TimerId>,
+    /// That time has passed, though the terminal may hold output that nobody has read.
+    settled: bool,
 }
 
 #[derive(Default)]
@@ -118,21 +120,21 @@ impl Execs {
     pub fn list(&self) -> Vec<u8> {
         let mut out = Writer::object();
         out.begin_array("execs");
-        let running = self.table.values().filter(|exec| !exec.complete);
-        let ended = self.table.values().filter(|exec| exec.complete);
+        let running = self.table.values().filter(|exec| !exec.is_over());
+        let ended = self.table.values().filter(|exec| exec.is_over());
         for exec in running.chain(ended) {
             if out.len() > crate::frame::MAX_CONTROL_BYTES - LISTED_BYTES {
                 break;
             }
             out.begin_object("");
             out.str("id", &exec.id);
-            out.bool("running", !exec.complete);
+            out.bool("running", !exec.is_over());
             out.bool("background", exec.background);
             out.bool("attached", exec.stream.is_some());
             out.float("startedAtMs", exec.started_at_ms);
-            out.uint("stdoutBytes", exec.outputs[0].ring.written());
-            out.uint("stderrBytes", exec.outputs[1].ring.written());
-            if exec.complete {
+            out.uint("stdoutBytes", exec.outputs[0].total());
+            out.uint("stderrBytes", exec.outputs[1].total());
+            if exec.is_over() {
                 out.begin_object("exit");
                 exec.write_exit(&mut out);
                 out.close();

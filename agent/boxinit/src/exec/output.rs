@@ -54,6 +54,15 @@ impl Output {
         }
     }
 
+    /// Bytes that its program wrote, as far as that is known: also what the leader left in the pipe, but not what is in a
+    /// terminal.
+    pub fn total(&self) -> u64 {
+        match self.remaining {
+            Some(left) if !self.done && !self.terminal => self.ring.written() + left as u64,
+            _ => self.ring.written(),
+        }
+    }
+
     pub fn unsent(&self) -> bool {
         self.sent < self.ring.written()
     }

@@ -188,6 +188,7 @@ impl Execs {
             detached: None,
             hold: None,
             settle: None,
+            settled: false,
         };
         let key = match self.table.insert(exec) {
             Some(key) => key,

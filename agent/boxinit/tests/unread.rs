@@ -1,0 +1,131 @@
+//! Commands whose output nobody reads: their end is told in lists as soon as it has come, and only their output waits.
+
+mod support;
+
+use boxinit::frame;
+use boxinit::json::Value;
+use std::time::{Duration, Instant};
+use support::{exec_as, unique, Agent, Outcome};
+
+/// What a list says of it once `enough`.
+fn listed(agent: &mut Agent, id: &str, enough: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + support::PATIENCE;
+    loop {
+        let answer = agent.call(r#"{"op":"list"}"#).opened.expect("a list");
+        let execs = answer.array("execs").expect("execs");
+        let found = execs.iter().find(|exec| exec.text("id") == Some(id)).unwrap_or_else(|| panic!("no {}", id));
+        if enough(found) {
+            return found.clone();
+        }
+        assert!(Instant::now() < deadline, "in vain: {:?}", found);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_over(exec: &Value) -> bool {
+    !exec.flag("running")
+}
+
+/// Takes what comes until the window of the stream is used up, and gives no credit for it but the link's.
+fn fill_window(agent: &mut Agent, stream: u32, outcome: &mut Outcome) {
+    let mut got = 0;
+    while got < 256 * 1024 {
+        let (header, payload) = agent.next();
+        assert_eq!(header.stream, stream);
+        if header.kind == frame::DATA {
+            got += payload.len();
+            agent.credit(0, payload.len() as u32);
+        }
+        Agent::note(outcome, &header, payload);
+    }
+}
+
+/// The rest of the stream, read on at last.
+fn read_on(agent: &mut Agent, stream: u32, mut outcome: Outcome) -> Outcome {
+    agent.credit(stream, 256 * 1024);
+    agent.auto_credit = true;
+    agent.until(stream, &mut outcome, |_| false);
+    agent.fin(stream, frame::ALL);
+    outcome
+}
+
+#[test]
+fn a_command_that_is_killed_has_ended_though_its_output_is_unread() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let id = unique("x");
+    let stream = agent.open(&exec_as(&id, "yes", ""));
+    let mut outcome = Outcome::default();
+    fill_window(&mut agent, stream, &mut outcome);
+    assert!(listed(&mut agent, &id, |_| true).flag("running"));
+    agent.event(stream, r#"{"type":"kill"}"#);
+    let told = listed(&mut agent, &id, is_over);
+    let exit = told.get("exit").expect("an exit");
+    assert_eq!(exit.text("signal"), Some("TERM"));
+    assert_eq!(exit.uint("stdoutBytes"), told.uint("stdoutBytes"));
+    let outcome = read_on(&mut agent, stream, outcome);
+    assert_eq!(Some(outcome.stdout().len() as u64), told.uint("stdoutBytes"));
+    assert_eq!(outcome.exit().uint("stdoutBytes"), told.uint("stdoutBytes"));
+}
+
+#[test]
+fn so_has_one_that_ran_out_of_time() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let id = unique("x");
+    let stream = agent.open(&exec_as(&id, "yes", r#","timeoutMs":300"#));
+    fill_window(&mut agent, stream, &mut Outcome::default());
+    let told = listed(&mut agent, &id, is_over);
+    assert!(told.get("exit").expect("an exit").flag("timedOut"));
+}
+
+#[test]
+fn so_has_one_in_a_terminal() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let id = unique("x");
+    let stream = agent.open(&exec_as(&id, "yes", r#","pty":{"cols":80,"rows":24}"#));
+    fill_window(&mut agent, stream, &mut Outcome::default());
+    agent.event(stream, r#"{"type":"kill"}"#);
+    let told = listed(&mut agent, &id, is_over);
+    assert_eq!(told.get("exit").expect("an exit").text("signal"), Some("TERM"));
+}
+
+#[test]
+fn so_has_one_whose_listener_was_cut_off() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let id = unique("x");
+    let stream = agent.open(&exec_as(&id, "yes", r#","holdMs":60000"#));
+    fill_window(&mut agent, stream, &mut Outcome::default());
+    agent.reconnect();
+    let call = format!(r#"{{"op":"signal","id":"{}","signal":"KILL"}}"#, id);
+    assert!(agent.call(&call).opened.is_some());
+    let told = listed(&mut agent, &id, is_over);
+    assert_eq!(told.get("exit").expect("an exit").text("signal"), Some("KILL"));
+}
+
+#[test]
+fn what_a_list_counts_can_be_attached_to() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let id = unique("x");
+    let stream = agent.open(&exec_as(&id, "head -c 300000 /dev/zero; exit 3", ""));
+    fill_window(&mut agent, stream, &mut Outcome::default());
+    let told = listed(&mut agent, &id, is_over);
+    assert_eq!(told.uint("stdoutBytes"), Some(300_000));
+    let behind = agent.call(&format!(r#"{{"op":"attach","id":"{}","stdout":300000,"stderr":0}}"#, id));
+    assert_eq!((behind.code(), behind.stdout().len()), (3, 0));
+}
+
+#[test]
+fn nothing_behind_what_a_list_counts_can_be_attached_to() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let id = unique("x");
+    let stream = agent.open(&exec_as(&id, "head -c 300000 /dev/zero", ""));
+    fill_window(&mut agent, stream, &mut Outcome::default());
+    listed(&mut agent, &id, is_over);
+    let beyond = agent.call(&format!(r#"{{"op":"attach","id":"{}","stdout":300001,"stderr":0}}"#, id));
+    assert_eq!(beyond.refusal(), "invalid_request");
+}
