@@ -22,6 +22,8 @@ pub enum Timer {
     Settle(Key),
     /// The oldest exit kept has been kept long enough.
     Kept,
+    /// The oldest reading of a directory has been kept long enough.
+    Listings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,7 @@ mod change;
 mod list;
 mod read;
 mod remove;
+mod sorted_names;
 mod stat;
 mod tar_format;
 mod tar_read;
@@ -33,7 +34,7 @@ const MAX_PATH_BYTES: usize = 4096;
 enum Call {
     Read(read::Read),
     Write(Box<write::Write>),
-    List(list::List),
+    List(Box<list::List>),
     Remove(remove::Remove),
     TarRead(Box<tar_read::TarRead>),
     TarWrite(Box<tar_write::TarWrite>),
@@ -59,6 +60,7 @@ struct Job {
 #[derive(Default)]
 pub struct Files {
     table: Slab<Job>,
+    readings: list::Readings,
 }
 
 /// What went wrong with a file, in the words of the one table of errors.
@@ -191,7 +193,7 @@ impl Files {
                 (Call::Read(read), Some(answer))
             }
             "write" => (Call::Write(Box::new(write::Write::open(open, &path)?)), Some(b"{}".to_vec())),
-            "list" => (Call::List(list::List::open(open, &path)?), None),
+            "list" => (Call::List(Box::new(list::List::open(open, &path, &mut self.readings)?)), None),
             "remove" => match remove::Remove::open(open, &path)? {
                 Some(remove) => (Call::Remove(remove), None),
                 None => return Ok(Some(b"{}".to_vec())),
@@ -251,7 +253,9 @@ impl Files {
         match progress {
             Ok(Progress::More) => core.work.push_back(Work::File(key)),
             Ok(Progress::Answer(answer)) => {
-                self.table.remove(key);
+                if let Some(Job { call: Call::List(list), .. }) = self.table.remove(key) {
+                    self.readings.keep(core, *list);
+                }
                 core.link.answer(stream, &answer);
             }
             Err(error) => {
@@ -259,6 +263,10 @@ impl Files {
                 core.link.refuse(stream, &error);
             }
         }
+    }
+
+    pub fn on_listings(&mut self, core: &mut Core) {
+        self.readings.expire(core);
     }
 
     /// The stream's turn to send.

@@ -162,6 +162,7 @@ impl Server {
             Timer::Hold(key) => self.execs.on_hold_over(&mut self.core, key),
             Timer::Settle(key) => self.execs.on_settle(&mut self.core, key),
             Timer::Kept => self.execs.on_kept(&mut self.core),
+            Timer::Listings => self.files.on_listings(&mut self.core),
         }
     }
 

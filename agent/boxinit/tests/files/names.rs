@@ -3,7 +3,7 @@
 use crate::calls::{call, request, upload};
 use crate::support::Agent;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn every_name_survives() {
@@ -70,6 +70,87 @@ fn long_directories_are_listed_in_parts() {
         }
     }
     assert_eq!((found, parts), (expected, 3));
+}
+
+/// A directory with so many files, and their names in order.
+fn directory_of(agent: &Agent, count: usize) -> (PathBuf, Vec<String>) {
+    let directory = agent.directory.join("long");
+    std::fs::create_dir(&directory).expect("directory");
+    let names: Vec<String> = (0..count).map(|i| format!("{:06}", i)).collect();
+    for name in &names {
+        std::fs::write(directory.join(name), "").expect("file");
+    }
+    (directory, names)
+}
+
+/// A page behind a name: its names, and whether there are more.
+fn page(agent: &mut Agent, directory: &Path, after: &str) -> (Vec<String>, bool) {
+    let page = call(agent, "list", directory, &format!(r#","after":"{}""#, after)).opened.expect("opened");
+    let entries = page.array("entries").expect("entries");
+    (entries.iter().map(|entry| entry.text("name").expect("name").to_string()).collect(), page.flag("more"))
+}
+
+/// All pages behind a name, with a change before each.
+fn pages(agent: &mut Agent, directory: &Path, after: &str, mut change: impl FnMut(usize)) -> Vec<String> {
+    let (mut found, mut at) = (Vec::new(), after.to_string());
+    for number in 0.. {
+        change(number);
+        let (names, more) = page(agent, directory, &at);
+        found.extend(names);
+        if !more {
+            break;
+        }
+        at = found.last().expect("a page that is not the last has entries").clone();
+    }
+    found
+}
+
+#[test]
+fn the_pages_of_a_long_directory_are_of_one_reading() {
+    let mut agent = Agent::start();
+    let (directory, names) = directory_of(&agent, 5_000);
+    let made = |number: usize| std::fs::write(directory.join(format!("zz{}", number)), "").expect("file");
+    // What was made before it began is told, what is made meanwhile need not be.
+    let found = pages(&mut agent, &directory, "", made);
+    assert_eq!(found[..names.len()], names);
+    assert_eq!(found[names.len()..], ["zz0"]);
+    // Whoever does not continue a listing sees what there is.
+    assert_eq!(page(&mut agent, &directory, "zz2").0, ["zz3", "zz4", "zz5"]);
+    assert_eq!(page(&mut agent, &directory, "004500").0.last().map(String::as_str), Some("zz5"));
+}
+
+#[test]
+fn what_vanishes_between_pages_is_not_told_and_ends_no_listing() {
+    let mut agent = Agent::start();
+    let (directory, names) = directory_of(&agent, 6_000);
+    let found = pages(&mut agent, &directory, "", |number| {
+        if number == 1 {
+            names[1_500..5_500].iter().for_each(|name| std::fs::remove_file(directory.join(name)).expect("remove"));
+        }
+    });
+    assert_eq!(found, [&names[..1_500], &names[5_500..]].concat());
+}
+
+#[test]
+fn a_listing_that_is_asked_for_again_is_the_same() {
+    let mut agent = Agent::start();
+    let (directory, names) = directory_of(&agent, 3_500);
+    for _ in 0..2 {
+        assert_eq!(page(&mut agent, &directory, "000999"), (names[1_000..2_000].to_vec(), true));
+        assert_eq!(page(&mut agent, &directory, "002999"), (names[3_000..].to_vec(), false));
+    }
+    assert_eq!(pages(&mut agent, &directory, "", |_| ()), names);
+}
+
+#[test]
+fn a_directory_of_another_inode_is_read_anew() {
+    let mut agent = Agent::start();
+    let (directory, names) = directory_of(&agent, 1_500);
+    assert_eq!(page(&mut agent, &directory, "").0, names[..1_000]);
+    std::fs::rename(&directory, agent.directory.join("old")).expect("rename");
+    std::fs::create_dir(&directory).expect("directory");
+    std::fs::write(directory.join("new"), "").expect("file");
+    assert_eq!(page(&mut agent, &directory, "000999"), (vec!["new".to_string()], false));
 }
 
 #[test]

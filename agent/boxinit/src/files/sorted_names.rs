@@ -1,0 +1,250 @@
+//! The names of a directory in the order of their bytes, within a bound of memory: of a larger directory, the first ones.
+//! They are kept as sorted runs of a few thousand, so that no step takes long.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Names of a run, sorted in one step.
+const RUN_NAMES: usize = 4096;
+/// What the names of one directory may take: about 200,000 names of a usual length.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What those of all directories may take. boxinit lives on the sandbox's own memory.
+const ROOM_BYTES: usize = 16 * 1024 * 1024;
+
+/// What is left of the memory for names.
+#[derive(Clone)]
+pub struct Room(Rc<Cell<usize>>);
+
+impl Default for Room {
+    fn default() -> Room {
+        Room(Rc::new(Cell::new(ROOM_BYTES)))
+    }
+}
+
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    /// Where each name ends.
+    ends: Vec<u32>,
+}
+
+impl Run {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn name(&self, at: usize) -> &[u8] {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.bytes[start as usize..self.ends[at] as usize]
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    fn sorted(&self) -> Run {
+        let mut names: Vec<&[u8]> = (0..self.len()).map(|at| self.name(at)).collect();
+        names.sort_unstable();
+        let mut run = Run { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(names.len()) };
+        names.into_iter().for_each(|name| run.push(name));
+        run
+    }
+
+    /// Of a sorted run: how many names are not behind this one.
+    fn up_to(&self, name: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.name(middle) <= name {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.ends.truncate(len);
+        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+        self.ends.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+    }
+
+    fn memory(&self) -> usize {
+        self.bytes.len() + self.ends.len() * std::mem::size_of::<u32>()
+    }
+}
+
+pub struct SortedNames {
+    runs: Vec<Run>,
+    /// As they come, not sorted yet.
+    coming: Run,
+    /// Only names behind this one are taken.
+    after: Vec<u8>,
+    /// There were names behind this one that had no room.
+    last: Option<Vec<u8>>,
+    /// So many are kept whatever room there is.
+    least: usize,
+    room: Room,
+    taken: usize,
+}
+
+impl SortedNames {
+    pub fn new(after: &[u8], least: usize, room: Room) -> SortedNames {
+        let (runs, coming) = (Vec::new(), Run::default());
+        SortedNames { runs, coming, after: after.to_vec(), last: None, least, room, taken: 0 }
+    }
+
+    pub fn add(&mut self, name: &[u8]) {
+        if name > self.after.as_slice() && self.last.as_ref().map_or(true, |last| name <= last.as_slice()) {
+            self.coming.push(name);
+            if self.coming.len() >= RUN_NAMES {
+                self.end_run();
+            }
+        }
+    }
+
+    /// No more will come.
+    pub fn end(&mut self) {
+        self.end_run();
+    }
+
+    fn end_run(&mut self) {
+        let run = std::mem::take(&mut self.coming);
+        if run.len() > 0 {
+            self.runs.push(run.sorted());
+        }
+        while !self.fits() && self.len() > self.least {
+            self.leave_out_last();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.runs.iter().map(Run::len).sum()
+    }
+
+    /// Takes the room that it needs, or gives back what it does not.
+    fn fits(&mut self) -> bool {
+        let needed: usize = self.runs.iter().map(Run::memory).sum();
+        let left = self.room.0.get() + self.taken;
+        let fits = needed <= MAX_BYTES && needed <= left;
+        self.taken = needed.min(left);
+        self.room.0.set(left - self.taken);
+        fits
+    }
+
+    /// Leaves out about the last half, but keeps the least that is to be kept.
+    fn leave_out_last(&mut self) {
+        let mut middles: Vec<&[u8]> = self.runs.iter().map(|run| run.name(run.len() / 2)).collect();
+        middles.sort_unstable();
+        let cut = match middles.get(middles.len() / 2) {
+            Some(middle) => middle.to_vec(),
+            None => return,
+        };
+        let kept: usize = self.runs.iter().map(|run| run.up_to(&cut)).sum();
+        let cut = if kept < self.least { self.nth(self.least) } else { Some(cut) };
+        if let Some(cut) = cut {
+            for run in self.runs.iter_mut() {
+                run.truncate(run.up_to(&cut));
+            }
+            self.runs.retain(|run| run.len() > 0);
+            self.last = Some(cut);
+        }
+    }
+
+    fn nth(&self, number: usize) -> Option<Vec<u8>> {
+        self.behind(b"").nth(number.checked_sub(1)?).map(<[u8]>::to_vec)
+    }
+
+    /// The last of these, if there are more that had no room.
+    pub fn cut_behind(&self) -> Option<&[u8]> {
+        self.last.as_deref()
+    }
+
+    pub fn room(&self) -> Room {
+        self.room.clone()
+    }
+
+    /// The names behind this one, in order, each once: a directory that changes while it is read may tell one twice.
+    pub fn behind<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        let mut heads: Vec<(&Run, usize)> = self.runs.iter().map(|run| (run, run.up_to(name))).collect();
+        std::iter::from_fn(move || {
+            let names = heads.iter().filter(|(run, at)| *at < run.len()).map(|(run, at)| run.name(*at));
+            let next = names.min()?;
+            for (run, at) in heads.iter_mut() {
+                while *at < run.len() && run.name(*at) == next {
+                    *at += 1;
+                }
+            }
+            Some(next)
+        })
+    }
+}
+
+impl Drop for SortedNames {
+    fn drop(&mut self) {
+        self.room.0.set(self.room.0.get() + self.taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names in an order of no meaning.
+    fn shuffled(count: usize, length: usize) -> Vec<String> {
+        (0..count).map(|i| format!("{:0length$}", (i * 7919) % count, length = length)).collect()
+    }
+
+    fn of(names: &[String], after: &str, least: usize, room: &Room) -> SortedNames {
+        let mut sorted = SortedNames::new(after.as_bytes(), least, room.clone());
+        names.iter().for_each(|name| sorted.add(name.as_bytes()));
+        sorted.end();
+        sorted
+    }
+
+    fn told(sorted: &SortedNames, after: &str) -> Vec<String> {
+        sorted.behind(after.as_bytes()).map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    #[test]
+    fn all_come_in_order_and_once() {
+        let room = Room::default();
+        let mut names = shuffled(20_000, 8);
+        names.extend_from_within(..5_000);
+        let sorted = of(&names, "", 10, &room);
+        names.sort();
+        names.dedup();
+        assert!(sorted.cut_behind().is_none());
+        assert_eq!(told(&sorted, ""), names);
+        assert_eq!(told(&sorted, "00012345"), names[12_346..]);
+        assert_eq!(told(&of(&names, "00012345", 10, &room), ""), names[12_346..]);
+        drop(sorted);
+        assert_eq!(room.0.get(), ROOM_BYTES);
+    }
+
+    #[test]
+    fn of_too_many_the_first_are_kept() {
+        let room = Room::default();
+        let mut names = shuffled(300_000, 60);
+        let sorted = of(&names, "", 10, &room);
+        names.sort();
+        assert!(sorted.cut_behind().is_some());
+        let kept = told(&sorted, "");
+        assert_eq!(kept, names[..kept.len()]);
+        assert!(kept.len() > 10_000 && sorted.taken <= MAX_BYTES && room.0.get() == ROOM_BYTES - sorted.taken);
+    }
+
+    #[test]
+    fn without_room_the_least_is_kept() {
+        let room = Room(Rc::new(Cell::new(100)));
+        let mut names = shuffled(20_000, 60);
+        let sorted = of(&names, "", 1001, &room);
+        names.sort();
+        assert!(sorted.cut_behind().is_some());
+        let kept = told(&sorted, "");
+        assert!((1001..=RUN_NAMES).contains(&kept.len()));
+        assert_eq!(kept, names[..kept.len()]);
+    }
+}
