@@ -13,6 +13,7 @@ import type { Options, Outcome, Scenario, Target } from './scenario.ts';
 export const LOADS: readonly LoadRun[] = [execStorm, createBurst, creates, rollouts];
 const MAX_DEFAULT_GENERATORS = 4;
 const MAX_WARM_UP = 64;
+const WARM_UP = { workload: 'rollouts', create: 'ahead', commands: 40, firstTurnMs: 100, turnMs: 50 } as const;
 
 export const load: Scenario = {
   name: 'load',
@@ -47,8 +48,8 @@ export const load: Scenario = {
 };
 
 /**
- * The first sandbox of an image waits for the image, and the first calls of a process for its compiler: no part of any
- * load. Phases that are compared would differ by it.
+ * The first sandbox of an image waits for the image, the first programs of an image for the disk, and the first
+ * thousands of calls of a process for its compiler: no part of any load, and whichever phase came first would pay.
  */
 async function warmUp(
   { client, image, url, apiKey }: Target,
@@ -57,8 +58,8 @@ async function warmUp(
   count: number,
 ): Promise<void> {
   await using sandbox = client.sandboxes.create({ image, labels: { load: label } });
-  await sandbox.exec(['/bin/true'], { check: true });
-  await fleet.run({ workload: 'create-burst', server: { url, apiKey }, image, label, seed: 0, count });
+  await sandbox.exec('true', { check: true });
+  await fleet.run({ ...WARM_UP, server: { url, apiKey }, image, label, seed: 0, count });
 }
 
 function runOf(options: Options): LoadRun {
