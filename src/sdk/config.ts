@@ -1,6 +1,7 @@
 /** Where the service is and who we are, from the environment unless given. */
 import { packageVersion } from '../lib/version.ts';
 import { GATEWAY_PORT } from '../protocol/client.ts';
+import { ServiceError } from '../protocol/errors.ts';
 
 export interface ClientConfig {
   /** Gateways of one service, without trailing slashes: at least one. */
@@ -19,7 +20,7 @@ export interface Given {
 
 const DEFAULT_URL = `http://127.0.0.1:${GATEWAY_PORT}`;
 
-/** @throws TypeError when an address is not one of HTTP, or there is none, or the key is none that can be sent. */
+/** @throws TypeError when an address is not one of a gateway, or there is none, or the key is none that can be sent. */
 export function loadConfig(given: Given): ClientConfig {
   const env = process.env;
   const urls = given.urls ?? (given.url ?? env['MILLIBOX_URL'] ?? DEFAULT_URL).split(',');
@@ -37,7 +38,23 @@ function readUrl(text: string): string {
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     throw new TypeError(`the address of a gateway is to begin with http:// or https://, and this does not: ${text}`);
   }
-  return (url.origin + url.pathname).replace(/\/+$/, '');
+  // Said without the address, which may hold a password.
+  if (url.username !== '' || url.password !== '') {
+    throw new TypeError('the address of a gateway holds no user or password: the API key goes into MILLIBOX_API_KEY');
+  }
+  if (url.search !== '' || url.hash !== '') {
+    throw new TypeError(`the address of a gateway ends before ? and #, and this does not: ${text}`);
+  }
+  // Many services are addressed with the version of their API. Ours is part of each call.
+  return (url.origin + url.pathname).replace(/\/+$/, '').replace(/\/v1$/, '');
+}
+
+/** A gateway that does not know the call at all may be asked below a path that is not its own. */
+export function doubtAddress(refusal: ServiceError, base: string): ServiceError {
+  const { pathname } = new URL(base);
+  if (refusal.code !== 'not_found' || pathname === '/') return refusal;
+  const message = `${refusal.message} The address of the gateway has a path, ${pathname}: is it right?`;
+  return new ServiceError('not_found', message, { cause: refusal });
 }
 
 /** Without the line end of the file that it was read from. @throws TypeError when no header can carry it. */

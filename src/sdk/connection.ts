@@ -12,8 +12,10 @@ import {
   type StreamHandler,
   type Transport,
 } from '../mux/index.ts';
+import { doubtAddress } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { pauseMs, refusal } from './http.ts';
+import { Outage, isLoopback, patienceOf, unreachable } from './outage.ts';
 
 const DIAL_DEADLINE_MS = 10_000;
 
@@ -23,8 +25,8 @@ export type Dial = (signal: AbortSignal, url: string) => Promise<Transport>;
 export interface ConnectionOptions {
   dial: Dial;
   endpoints: Endpoints;
-  /** How long a gateway that cannot be reached is tried again. */
-  patienceMs: number;
+  /** How long a gateway that cannot be reached is tried again. Default: less for one that has never answered. */
+  patienceMs?: number | undefined;
 }
 
 /** Of failures to dial: this gateway is of no use now, another may be. */
@@ -48,8 +50,7 @@ export function webSocketDial(headers: Record<string, string>): Dial {
 }
 
 function isPrivatePath(url: string): boolean {
-  const { protocol, hostname } = new URL(url);
-  return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.');
+  return new URL(url).protocol === 'https:' || isLoopback(url);
 }
 
 /** A stream to open. */
@@ -139,18 +140,23 @@ export class Connection {
   async #dial(): Promise<Link> {
     const { dial, endpoints, patienceMs } = this.#options;
     const signal = this.#closing.signal;
-    const giveUpAt = performance.now() + patienceMs;
+    const outage = new Outage(patienceOf(patienceMs), endpoints);
     for (let tries = 1; ;) {
       const url = endpoints.current;
       try {
         if (signal.aborted) throw asError(signal.reason);
-        return this.#start(await dial(signal, url), url);
+        const transport = await dial(signal, url);
+        endpoints.answered = true;
+        return this.#start(transport, url);
       } catch (error) {
         if (signal.aborted) throw asError(signal.reason);
-        const failure = explain(error);
-        if (!failure.retryable || performance.now() > giveUpAt) throw failure;
+        if (error instanceof UpgradeRefused) endpoints.answered = true;
+        const failure = explain(error, url);
+        if (!failure.retryable || !outage.outlasts(0, error, url)) throw failure;
         if (GATEWAY_GONE.has(failure.code) && endpoints.failed(url)) continue;
-        await sleep(failure.retryAfterMs ?? pauseMs(tries), signal);
+        const pause = failure.retryAfterMs ?? pauseMs(tries);
+        if (!outage.outlasts(pause, error, url)) throw failure;
+        await sleep(pause, signal);
         tries += 1;
       }
     }
@@ -185,22 +191,24 @@ export class Connection {
 }
 
 /** A failure to dial, as what the caller can do about it. */
-function explain(error: unknown): ServiceError {
+function explain(error: unknown, url: string): ServiceError {
   if (error instanceof ServiceError) return error;
-  if (error instanceof UpgradeRefused) return explainRefusal(error);
-  const message = asError(error).message;
-  return new ServiceError('node_unavailable', `the gateway cannot be reached: ${message}`, { cause: error });
+  if (error instanceof UpgradeRefused) return explainRefusal(error, url);
+  return unreachable(error, url);
 }
 
-function explainRefusal({ status, body, message }: UpgradeRefused): ServiceError {
-  const typed = refusal({ statusCode: status }, parse(body));
+function explainRefusal({ status, body, message }: UpgradeRefused, url: string): ServiceError {
+  const parsed = parse(body);
+  const typed = refusal({ statusCode: status }, parsed);
+  // In a gateway's own words: HTTP would be told the same.
+  if (typed.code === 'not_found' && typeof parsed?.error === 'object') return doubtAddress(typed, url);
   if (typed.retryable || typed.code === 'unauthenticated' || typed.code === 'forbidden') return typed;
   return new NoWebSocket('not_supported', message);
 }
 
-function parse(text: string): unknown {
+function parse(text: string): { error?: unknown } | null | undefined {
   try {
-    return JSON.parse(text) as unknown;
+    return JSON.parse(text) as { error?: unknown } | null;
   } catch {
     return undefined;
   }

@@ -17,6 +17,8 @@ export class Endpoints {
   readonly #now: () => number;
   readonly #restUntil: number[];
   #at: number;
+  /** One of them has answered, with whatever: the service exists. */
+  answered = false;
 
   /** @param urls at least one, each without a trailing slash */
   constructor(urls: readonly string[], { random = Math.random, now = () => performance.now() }: EndpointsOptions = {}) {

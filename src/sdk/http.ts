@@ -4,8 +4,9 @@ import type { Agent, Dispatcher, request as Request } from 'undici';
 import { asError, Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
-import type { ClientConfig } from './config.ts';
+import { doubtAddress, type ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
+import { Outage, isUnconnected, patienceOf, unreachable } from './outage.ts';
 import type { Source } from './source.ts';
 
 export interface CallOptions {
@@ -51,6 +52,8 @@ const MAX_PAUSE_MS = 2_000;
 
 export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
   endpoints: Endpoints;
+  /** As for a `Connection`. */
+  patienceMs?: number | undefined;
 }
 
 export class HttpClient {
@@ -106,6 +109,7 @@ export class HttpClient {
       what: `${call.method} ${call.path}`,
     });
     const { endpoints } = this.#config;
+    const outage = new Outage(patienceOf(this.#config.patienceMs), endpoints);
     const startedAt = performance.now();
     for (let tries = 1, moves = 0; ; tries++) {
       const base = endpoints.current;
@@ -113,15 +117,18 @@ export class HttpClient {
         return await this.#once(base, call, read, linked.signal);
       } catch (error) {
         if (linked.signal.aborted) throw asError(linked.signal.reason);
-        const failure = toServiceError(error);
+        const failure = error instanceof ServiceError ? error : unreachable(error, base);
         const elsewhere = isGone(failure, error) && endpoints.failed(base);
         if (!mayRetry(call, failure, error)) throw failure;
         if (elsewhere && moves++ < MAX_MOVES) continue;
         const { retryAfterMs } = failure;
         const pause = retryAfterMs === undefined ? pauseMs(tries) : apart(retryAfterMs);
         const { patienceMs } = call;
-        const patient = retryAfterMs !== undefined && patienceMs !== undefined;
-        if (patient ? performance.now() + pause > startedAt + patienceMs : tries >= MAX_TRIES) throw failure;
+        if (isUnconnected(error)) {
+          if (!outage.outlasts(pause, error, base)) throw failure;
+        } else if (retryAfterMs !== undefined && patienceMs !== undefined) {
+          if (performance.now() + pause > startedAt + patienceMs) throw failure;
+        } else if (tries >= MAX_TRIES) throw failure;
         await sleep(pause, linked.signal);
       }
     }
@@ -157,7 +164,8 @@ export class HttpClient {
       },
       body: call.raw?.body() ?? (call.body === undefined ? null : JSON.stringify(call.body)),
     });
-    if (response.statusCode >= 400) throw refusal(response, await readJson(response));
+    this.#config.endpoints.answered = true;
+    if (response.statusCode >= 400) throw doubtAddress(refusal(response, await readJson(response)), base);
     return await read(response);
   }
 }
@@ -224,23 +232,16 @@ function retryAfterMs(response: { headers?: Dispatcher.ResponseData['headers'] }
   return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined;
 }
 
-function toServiceError(error: unknown): ServiceError {
-  if (error instanceof ServiceError) return error;
-  const reason = asError(error);
-  return new ServiceError('node_unavailable', `the service cannot be reached: ${reason.message}`, { cause: error });
-}
-
 /** Nobody is there, or who is there takes no more work, or does not reach a node: another gateway may. */
 function isGone(failure: ServiceError, thrown: unknown): boolean {
   return !(thrown instanceof ServiceError) || failure.code === 'draining' || failure.code === 'node_unavailable';
 }
 
-/** A refused connection did nothing. A broken one may have: only an idempotent call goes out again. */
+/** What was never connected did nothing. A broken one may have: only an idempotent call goes out again. */
 function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
   const answered = thrown instanceof ServiceError;
   if (answered) return failure.retryable && failure.code !== 'deadline_exceeded';
-  const code = (thrown as { code?: unknown }).code;
-  if (code === 'ECONNREFUSED' || code === 'UND_ERR_CONNECT_TIMEOUT') return true;
+  if (isUnconnected(thrown)) return true;
   return call.idempotent ?? call.method !== 'POST';
 }
 

@@ -12,7 +12,7 @@ let localFailure = 1;
 
 const HINTS: Partial<Record<string, string>> = {
   unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
-  node_unavailable: 'is the service running? `npm start` starts one here; MILLIBOX_URL points to another',
+  node_unavailable: '`npm start` starts a service here; MILLIBOX_URL or --url points to another',
   sandbox_not_found: '`millibox ls` shows those that live',
 };
 

@@ -4,6 +4,8 @@ import * as z from 'zod';
 import { request, type Dispatcher } from 'undici';
 import { PoolState } from '../../protocol/node.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { doubtAddress, loadConfig } from '../../sdk/config.ts';
+import { unreachable } from '../../sdk/outage.ts';
 import type { Connection } from '../config.ts';
 
 const CALL_LIMIT_MS = 30_000;
@@ -34,10 +36,13 @@ const Outcomes = z.object({
 });
 
 export class Operator {
-  readonly #connection: Connection;
+  readonly #urls: readonly string[];
+  readonly #apiKey: string | undefined;
 
-  constructor(connection: Connection) {
-    this.#connection = connection;
+  /** @throws TypeError for what is no address of a gateway. */
+  constructor({ url, apiKey }: Connection) {
+    this.#urls = loadConfig({ url }).urls;
+    this.#apiKey = apiKey;
   }
 
   async nodes(): Promise<NodeView[]> {
@@ -113,7 +118,10 @@ export class Operator {
     const answer = await this.#ask(method, path, body, limitMs);
     const text = await answer.body.text();
     const parsed = parse(text);
-    if (answer.statusCode >= 400) throw ServiceError.fromWire((parsed as { error?: unknown } | undefined)?.error);
+    if (answer.statusCode >= 400) {
+      const refusal = ServiceError.fromWire((parsed as { error?: unknown } | undefined)?.error);
+      throw doubtAddress(refusal, this.#urls[0] as string);
+    }
     return parsed;
   }
 
@@ -124,7 +132,7 @@ export class Operator {
     body: { type: string; data: string | Readable } | undefined,
     limitMs: number,
   ): Promise<Dispatcher.ResponseData> {
-    const { url, apiKey } = this.#connection;
+    const apiKey = this.#apiKey;
     const options = {
       method,
       headersTimeout: limitMs,
@@ -136,16 +144,16 @@ export class Operator {
       body: body?.data ?? null,
     };
     let failure: unknown;
-    for (const base of url.split(',')) {
+    for (const base of this.#urls) {
       try {
-        return await request(`${base.trim().replace(/\/+$/, '')}${path}`, options);
+        return await request(`${base}${path}`, options);
       } catch (error) {
-        failure = error;
+        failure = unreachable(error, base);
         // An archive that was begun cannot be sent a second time.
         if (typeof options.body === 'object' && options.body !== null) break;
       }
     }
-    throw new ServiceError('node_unavailable', `the gateway cannot be reached: ${String(failure)}`, { cause: failure });
+    throw failure;
   }
 }
 

@@ -254,6 +254,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       if (!(error instanceof NoWebSocket)) throw error;
       if (command === null) throw needsWebSocket('to attach to a command', error);
       if (terminal) throw needsWebSocket('a terminal', error);
+      if (this.#options.stdin === true) throw needsWebSocket('to write to stdin', error);
       return await execOverHttp({
         http: deps.http,
         sandbox: await deps.sandbox,

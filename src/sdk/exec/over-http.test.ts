@@ -31,3 +31,18 @@ test('where no WebSocket gets through, a source that can be read once loses noth
   });
   expect((await client.sandboxes.at('sbx-0123').exec('cat', { stdin: pieces() })).stdout).toBe('one two');
 });
+
+test('where no WebSocket gets through, writing to stdin later is refused with the reason why none does', async () => {
+  const server = createServer();
+  server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 426 No\r\ncontent-length: 0\r\n\r\n'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const client = new Millibox({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+  onTestFinished(async () => {
+    await client.close();
+    server.close();
+  });
+  await expect(client.sandboxes.at('sbx-0123').exec('cat', { stdin: true }).result).rejects.toMatchObject({
+    code: 'not_supported',
+    message: expect.stringContaining('426') as string,
+  });
+});

@@ -58,8 +58,7 @@ export async function execOverHttp(call: HttpExec): Promise<Ended> {
 }
 
 async function allOfStdin(given: ExecOptions['stdin']): Promise<Uint8Array | undefined> {
-  if (given === undefined) return undefined;
-  if (given === true) throw new ServiceError('not_supported', 'writing to stdin needs a WebSocket to the gateway');
+  if (given === undefined || given === true) return undefined;
   const source = readSource(given);
   const chunks: Uint8Array[] = [];
   let bytes = 0;

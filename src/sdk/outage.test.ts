@@ -1,0 +1,130 @@
+/** A service that cannot be reached: who is told soon, and who waits for it. */
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, expect, test, vi } from 'vitest';
+import type { Transport } from '../mux/index.ts';
+import { Connection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
+import { HttpClient } from './http.ts';
+import { Outage, patienceOf } from './outage.ts';
+import { Millibox } from './client.ts';
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const HERE = 'http://127.0.0.1:1';
+const ELSEWHERE = 'http://balancer.example:80';
+const refused = Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
+const unknownHost = Object.assign(new Error('getaddrinfo'), { code: 'ENOTFOUND' });
+const timedOut = Object.assign(new Error('connect'), { code: 'ETIMEDOUT' });
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+  for (const it of open.splice(0).reverse()) await it.close();
+});
+
+/** How long a failure of this kind is endured, in seconds. */
+function endured(
+  failures: readonly [unknown, string][],
+  { answered = false, given = undefined as number | undefined } = {},
+): number {
+  vi.useFakeTimers();
+  const endpoints = new Endpoints([...new Set(failures.map(([, url]) => url))]);
+  endpoints.answered = answered;
+  const outage = new Outage(patienceOf(given), endpoints);
+  for (let seconds = 0; ; seconds++) {
+    if (!failures.map(([error, url]) => outage.outlasts(0, error, url)).at(-1)) return seconds;
+    vi.advanceTimersByTime(1_000);
+  }
+}
+
+test('a service that never answered is given up soon where nothing listens or no such host is', () => {
+  expect(endured([[refused, HERE]])).toBe(3);
+  expect(endured([[refused, 'http://localhost:1']])).toBe(3);
+  expect(endured([[unknownHost, ELSEWHERE]])).toBe(3);
+});
+
+test('an outage is waited out: of a service that has answered, and of one that others stand in front of', () => {
+  expect(endured([[refused, HERE]], { answered: true })).toBe(31);
+  expect(endured([[refused, ELSEWHERE]])).toBe(31);
+  expect(endured([[timedOut, HERE]])).toBe(31);
+  expect(
+    endured([
+      [timedOut, ELSEWHERE],
+      [refused, HERE],
+    ]),
+  ).toBe(31);
+});
+
+test('the patience that a caller chose is for the first contact too', () => {
+  expect(endured([[refused, HERE]], { given: 9_000 })).toBe(10);
+});
+
+test('a first command or call says what is to be looked at, with the address', async () => {
+  const client = new Millibox({ url: HERE, apiKey: 'k', patienceMs: 1 });
+  open.push(client);
+  const said = {
+    code: 'node_unavailable',
+    message: expect.stringMatching(/^nothing listens at http:\/\/127\.0\.0\.1:1: .*MILLIBOX_URL/) as string,
+  };
+  await expect(client.sandboxes.at('s').exec('true').result).rejects.toMatchObject(said);
+  await expect(client.sandboxes.get('s')).rejects.toMatchObject(said);
+});
+
+test('a call is patient with a service that has answered, and is sent when it is back', async () => {
+  // The shortest pauses.
+  vi.spyOn(Math, 'random').mockReturnValue(0);
+  const requests: string[] = [];
+  const server = http.createServer((request, response) => {
+    requests.push(`${request.method} ${request.url}`);
+    response.writeHead(200, { 'content-type': 'application/json', connection: 'close' }).end('{}');
+  });
+  const listen = async (port: number): Promise<number> => {
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  const port = await listen(0);
+  open.push({ close: () => server.close() });
+  const endpoints = new Endpoints([`http://127.0.0.1:${port}`]);
+  const client = new HttpClient({ endpoints, apiKey: undefined, userAgent: 'test' });
+  open.push(client);
+  await client.json({ method: 'GET', path: '/one' });
+  const closed = once(server, 'close');
+  server.close();
+  await closed;
+  let tries = 0;
+  const failed = endpoints.failed.bind(endpoints);
+  const enough = Promise.withResolvers<void>();
+  // More tries than a call has that is no outage.
+  endpoints.failed = (url) => {
+    if (++tries > 8) enough.resolve();
+    return failed(url);
+  };
+  const call = client.json({ method: 'POST', path: '/two', body: {} });
+  await Promise.race([enough.promise, call]);
+  await listen(port);
+  await call;
+  expect(requests).toEqual(['GET /one', 'POST /two']);
+});
+
+test('a link that was up once is dialled again for as long as an outage may last', async () => {
+  vi.spyOn(Math, 'random').mockReturnValue(0);
+  let dials = 0;
+  const enough = Promise.withResolvers<void>();
+  const connection = new Connection({
+    dial: (): Promise<Transport> => {
+      // Longer than a first contact has.
+      if (++dials > 8) enough.resolve();
+      return Promise.reject(refused);
+    },
+    endpoints: Object.assign(new Endpoints([HERE]), { answered: true }),
+  });
+  const opening = connection.open({ request: () => ({}), handler: { data: () => undefined }, begun: () => undefined });
+  opening.catch(() => undefined);
+  await Promise.race([enough.promise, opening]);
+  connection.close();
+  await expect(opening).rejects.toMatchObject({ code: 'cancelled' });
+});

@@ -1,0 +1,86 @@
+/**
+ * A service that cannot be reached: how long it is tried again. One that has answered before is taken to come back. One
+ * that never has may well not be there at all, and then its user is to be told soon.
+ */
+import { asError } from '../lib/deadline.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import type { Endpoints } from './endpoints.ts';
+
+export interface Patience {
+  /** For an outage. */
+  patienceMs: number;
+  /** For a service that has never answered this client, when nothing suggests that there is one. */
+  firstPatienceMs: number;
+}
+
+const DEFAULT_PATIENCE: Patience = { patienceMs: 30_000, firstPatienceMs: 2_000 };
+
+/** @param givenMs what the caller chose, which is for both */
+export const patienceOf = (givenMs?: number): Patience =>
+  givenMs === undefined ? DEFAULT_PATIENCE : { patienceMs: givenMs, firstPatienceMs: givenMs };
+
+export class Outage {
+  readonly #patience: Patience;
+  readonly #endpoints: Endpoints;
+  readonly #since = performance.now();
+  /** What was met so far is what a mistake looks like. */
+  #hopeless = true;
+
+  constructor(patience: Patience, endpoints: Endpoints) {
+    this.#patience = patience;
+    this.#endpoints = endpoints;
+  }
+
+  /** Whether another try is due, after this pause and this failure to connect to `url`. */
+  outlasts(pauseMs: number, error: unknown, url: string): boolean {
+    if (!isHopeless(error, url)) this.#hopeless = false;
+    const never = this.#hopeless && !this.#endpoints.answered;
+    const { patienceMs, firstPatienceMs } = this.#patience;
+    return performance.now() + pauseMs <= this.#since + (never ? firstPatienceMs : patienceMs);
+  }
+}
+
+/**
+ * Nothing listens on this machine, or there is no such host. From another machine, a refusal may be the word of a
+ * balancer whose servers restart.
+ */
+function isHopeless(error: unknown, url: string): boolean {
+  const code = codeOf(error);
+  return code === 'ENOTFOUND' || (code === 'ECONNREFUSED' && isLoopback(url));
+}
+
+export function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.');
+}
+
+/** Nobody was there to take anything. */
+export function isUnconnected(error: unknown): boolean {
+  const code = codeOf(error);
+  return code !== undefined && UNCONNECTED.has(code);
+}
+
+const UNCONNECTED: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
+
+const codeOf = (error: unknown): string | undefined => {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : undefined;
+};
+
+/** `node_unavailable`, with what to look at next. */
+export function unreachable(error: unknown, url: string): ServiceError {
+  const what = { ECONNREFUSED: `nothing listens at ${url}`, ENOTFOUND: `${url} names no host that is known` };
+  const known = what[codeOf(error) as keyof typeof what];
+  const message =
+    known === undefined
+      ? `the service cannot be reached at ${url}: ${asError(error).message}`
+      : `${known}: is the service up, and is this its address (MILLIBOX_URL)?`;
+  return new ServiceError('node_unavailable', message, { cause: error });
+}
