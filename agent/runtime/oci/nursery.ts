@@ -8,6 +8,7 @@ import net from 'node:net';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import * as z from 'zod';
+import { background } from '../../../src/lib/background.ts';
 import { withDeadline, orAbort } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -20,7 +21,8 @@ import type { RuntimeCli } from './runtime-cli.ts';
 import { INSIDE, MASKED_PATHS, nurserySpec, READONLY_PATHS } from './spec.ts';
 
 const START_MS = 30_000;
-const FORK_MS = 30_000;
+/** A fork takes milliseconds. */
+const FORK_MS = 10_000;
 
 const Answer = z.object({ id: z.string(), pid: z.number().int().positive().optional(), error: z.string().optional() });
 
@@ -45,6 +47,7 @@ export class Nursery {
   readonly group: string;
   readonly #socket: net.Socket;
   readonly #process: ProcessId;
+  readonly #log: Logger;
   readonly #waiting = new Map<string, PromiseWithResolvers<number>>();
   #over = false;
 
@@ -52,8 +55,9 @@ export class Nursery {
     this.group = group;
     this.#socket = socket;
     this.#process = process;
+    this.#log = log;
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
-    lines.on('line', (line) => this.#answered(line, log));
+    lines.on('line', (line) => this.#answered(line));
     // Both tell of it: a nursery that is killed with a request unread resets its connection.
     lines.on('error', () => undefined);
     socket.on('error', () => undefined);
@@ -107,7 +111,11 @@ export class Nursery {
     return this.#over;
   }
 
-  /** Starts a blank. Returns its pid in this process's namespace. @throws ServiceError. */
+  /**
+   * Starts a blank. Returns its pid in this process's namespace. A nursery that does not answer is closed: its process
+   * may be stopped, and would keep every later start waiting.
+   * @throws ServiceError.
+   */
   async fork(id: string, options: ForkOptions): Promise<number> {
     if (this.#over) throw new ServiceError('internal', 'the nursery has ended');
     const answer = Promise.withResolvers<number>();
@@ -115,6 +123,13 @@ export class Nursery {
     try {
       this.#say({ op: 'fork', id, ...options });
       return await withDeadline({ deadlineMs: FORK_MS, what: 'a blank' }, () => answer.promise);
+    } catch (error) {
+      if (error instanceof ServiceError && error.code === 'deadline_exceeded' && !this.#over) {
+        this.#log.error({ pid: this.#process.pid }, 'the nursery does not answer and is ended');
+        // Not awaited: what a control group holds frozen ends only when that lets go of it.
+        background(this.close(), 'ending a nursery', this.#log);
+      }
+      throw error;
     } finally {
       this.#waiting.delete(id);
     }
@@ -131,13 +146,13 @@ export class Nursery {
     this.#socket.write(`${JSON.stringify(message)}\n`);
   }
 
-  #answered(line: string, log: Logger): void {
+  #answered(line: string): void {
     try {
       const { id, pid, error } = Answer.parse(JSON.parse(line));
       if (pid !== undefined) this.#waiting.get(id)?.resolve(pid);
       else this.#waiting.get(id)?.reject(new ServiceError('internal', `a blank could not be made: ${error ?? ''}`));
     } catch (error) {
-      log.error({ err: error }, 'the nursery cannot be understood');
+      this.#log.error({ err: error }, 'the nursery cannot be understood');
       this.#socket.destroy();
     }
   }

@@ -1,14 +1,14 @@
 /** A start or a claim that fails, at whichever step: what it had made by then is gone with the container. */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Launched } from '../../../agent/pool/launcher.ts';
 import { Bench, codeOf, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
-import { directoriesOf, findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
+import { directoriesOf, findCgroups, processesIn } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { agentGroup } from '../../../agent/runtime/oci/place.ts';
-import { killPid } from '../../../agent/runtime/oci/pids.ts';
+import { identify, isAlive, killPid, type ProcessId } from '../../../agent/runtime/oci/pids.ts';
 import type { ClaimOptions } from '../../../agent/runtime/runtime.ts';
 import { leftGroups, leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
@@ -38,11 +38,13 @@ const at = async (pid: number, ...command: string[]): Promise<string> =>
   (await exec('nsenter', [`--net=/proc/${pid}/ns/net`, ...command])).stdout;
 const cables = async (): Promise<string> => await at(uplink.pid, 'ip', '-o', 'link', 'show', 'type', 'veth');
 
+const groups = (): string[] => directoriesOf(tree, agentGroup(bench.dataDir));
+
 /** What there is of a container, anywhere. */
 async function left(id: string): Promise<string[]> {
   const homes = ['c', 'oci/boxes', 'oci/disks', 'oci/state'].map((dir) => join(bench.dataDir, dir, id));
-  const groups = directoriesOf(tree, agentGroup(bench.dataDir)).filter((dir) => dir.includes(id));
-  return [...homes.filter(existsSync), ...groups, ...leftMounts(id), ...(await leftLoopDevices(bench.dataDir))];
+  const its = groups().filter((dir) => dir.includes(id));
+  return [...homes.filter(existsSync), ...its, ...leftMounts(id), ...(await leftLoopDevices(bench.dataDir))];
 }
 
 /** Each is done to a blank before its claim, which fails for it. */
@@ -109,6 +111,56 @@ test('a start fails since the kernel has no process for it, and the next one suc
   await bench.launcher.discard(before.container.id, before.link);
   const next = await bench.launch();
   expect(processOf(bench.runtime, next.container.id).by).toBe('nursery');
+});
+
+/** The process that makes the next blanks. One that has just ended is replaced only after a rest. */
+async function nursery(): Promise<ProcessId> {
+  let group = '';
+  await until(
+    async () => {
+      const { container, link } = await bench.launch();
+      const { by, cgroup } = processOf(bench.runtime, container.id);
+      await bench.launcher.discard(container.id, link);
+      group = cgroup.split('/').slice(0, -1).join('/');
+      return by === 'nursery';
+    },
+    LIMIT_MS,
+    'a blank of a nursery',
+  );
+  const isOfBlank = (pid: number): boolean => readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes('/mbx-');
+  const [pid = 0, ...others] = processesIn(tree, group).filter((each) => !isOfBlank(each));
+  expect(others).toEqual([]);
+  const found = identify(pid);
+  // A signal for process 0 would reach this test.
+  if (pid <= 1 || found === undefined) throw new Error('a nursery without a process');
+  return found;
+}
+
+test('a nursery that is killed with starts unread fails only these, and the agent goes on with another', async () => {
+  const first = await nursery();
+  process.kill(first.pid, 'SIGSTOP');
+  const isOfBlank = (dir: string): boolean => /\/mbx-[^/]+$/.test(dir);
+  const begun = (): number =>
+    new Set(
+      groups()
+        .filter(isOfBlank)
+        .map((dir) => basename(dir)),
+    ).size;
+  const before = begun();
+  const starts = Promise.all(Array.from({ length: 4 }, () => codeOf(bench.launch())));
+  // The group of a blank is made in the same breath as the request for it is written.
+  await until(() => begun() === before + 4, LIMIT_MS, 'the starts');
+  process.kill(first.pid, 'SIGKILL');
+  expect(await starts).toEqual(['internal', 'internal', 'internal', 'internal']);
+  expect((await nursery()).pid).not.toBe(first.pid);
+});
+
+test('a nursery that is stopped is ended, and the agent goes on with another', async () => {
+  const first = await nursery();
+  process.kill(first.pid, 'SIGSTOP');
+  expect(await codeOf(bench.launch())).toBe('deadline_exceeded');
+  await until(() => !isAlive(first), LIMIT_MS, 'the end of the stopped one');
+  expect((await nursery()).pid).not.toBe(first.pid);
 });
 
 test('nothing is left of the agent either', async () => {
