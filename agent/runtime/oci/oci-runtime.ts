@@ -10,19 +10,18 @@ import { possibleGroups, removeAgentGroups } from './box-groups.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
+import { ClaimPatience } from './claim-patience.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import { etcFiles } from './etc-files.ts';
 import { ExitListeners, type ExitListener } from './exit-listeners.ts';
 import { Exits } from './exits.ts';
 import type { Network } from './network/network.ts';
-import { isAlive } from './pids.ts';
+import { isAlive, killProcess } from './pids.ts';
 import type { PastAgents } from './past-agents.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 import { InFlight } from './in-flight.ts';
-
-const CLAIM_MS = 30_000;
 
 interface OciDeps {
   place: Place;
@@ -47,6 +46,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #listeners: ExitListeners;
   readonly #launching = new InFlight();
   readonly #claiming = new InFlight();
+  readonly #patience = new ClaimPatience();
 
   constructor(deps: OciDeps) {
     this.#deps = deps;
@@ -115,7 +115,15 @@ export class OciRuntime implements ContainerRuntime {
       files: etcFiles(options.sandbox, online ? network.resolvers : []),
       ...(card !== undefined && supervisor.hello.cards === true ? { card } : {}),
     };
-    await supervisor.call(message, { deadlineMs: CLAIM_MS, ...(signal === undefined ? {} : { signal }) });
+    try {
+      await this.#patience.bound(signal, (bounded) =>
+        supervisor.call(message, { signal: bounded, deadlineMs: Infinity }),
+      );
+    } catch (error) {
+      // The caller tries another blank now. One that was only stopped must not go on with this claim beside that.
+      killProcess(box);
+      throw error;
+    }
     if (limits.diskMb !== null) await disks.release(box.id);
   }
 

@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { ClaimPatience } from './claim-patience.ts';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** A claim that takes so long, unless it is given up. */
+const taking =
+  (ms: number) =>
+  (signal: AbortSignal): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => resolve('claimed'), ms);
+      signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        reject(signal.reason as Error);
+      });
+    });
+const NEVER = 10_000_000;
+
+async function outcome(patience: ClaimPatience, ms: number, signal?: AbortSignal): Promise<string> {
+  const claim = patience.bound(signal, taking(ms)).catch((error: unknown) => (error as { code: string }).code);
+  await vi.runAllTimersAsync();
+  return await claim;
+}
+
+test('a claim that is never answered is given up after a few times what claims take, not after the longest wait', async () => {
+  const patience = new ClaimPatience();
+  for (let i = 0; i < 20; i += 1) expect(await outcome(patience, 5)).toBe('claimed');
+  const { limitMs } = patience;
+  expect(limitMs).toBeLessThan(5_000);
+  const began = Date.now();
+  expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
+  expect(Date.now() - began).toBeLessThanOrEqual(limitMs + 200);
+});
+
+test('on a node where claims are slow, patience is longer, and never longer than its bound', async () => {
+  const patience = new ClaimPatience();
+  expect(await outcome(patience, 1_500)).toBe('claimed');
+  expect(await outcome(patience, 6_000)).toBe('claimed');
+  expect(await outcome(patience, 25_000)).toBe('claimed');
+  expect(patience.limitMs).toBe(30_000);
+  expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
+});
+
+test('after one was given up the next gets more time, until claims are quick again', async () => {
+  const patience = new ClaimPatience();
+  const { limitMs } = patience;
+  expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
+  expect(patience.limitMs).toBeGreaterThan(limitMs * 2);
+  for (let i = 0; i < 50; i += 1) await outcome(patience, 5);
+  expect(patience.limitMs).toBe(limitMs);
+});
+
+test('many claims at once have time for each other', async () => {
+  const patience = new ClaimPatience();
+  const all = Promise.all(Array.from({ length: 200 }, () => patience.bound(undefined, taking(3_000))));
+  await vi.runAllTimersAsync();
+  expect(new Set(await all)).toEqual(new Set(['claimed']));
+});
+
+test('a claim whose caller gives up ends with the reason of that', async () => {
+  const patience = new ClaimPatience();
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(Object.assign(new Error('ended'), { code: 'sandbox_ended' })), 50);
+  expect(await outcome(patience, NEVER, abort.signal)).toBe('sandbox_ended');
+});

@@ -1,0 +1,44 @@
+/** Blanks that are stopped from outside: by an operator, a debugger, or whoever freezes their control group. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Bench, codeOf } from '../../../agent/runtime/contract/subject.ts';
+import { isAlive } from '../../../agent/runtime/oci/pids.ts';
+import type { ContainerRuntime } from '../../../agent/runtime/runtime.ts';
+import { Harness, newSpec } from '../../../agent/testing/harness.ts';
+import { until } from '../../helpers/until.ts';
+import { ociSubject, processOf } from './subject.ts';
+
+const LIMIT_MS = 60_000;
+const subject = ociSubject();
+
+let h: Harness<ContainerRuntime>;
+beforeAll(async () => {
+  const env = { MILLIBOX_POOL_MIN: '1', MILLIBOX_POOL_MAX: '1', MILLIBOX_DEFAULT_IMAGE: subject.image };
+  h = await Harness.start((dataDir) => subject.open(dataDir), env);
+});
+afterAll(() => h?.[Symbol.asyncDispose]());
+
+test('a create whose blank is stopped is served by another one, and never by both', async () => {
+  await h.warm(1);
+  await until(() => h.runtime.images.get(subject.image) !== undefined, LIMIT_MS, 'the image');
+  const [waiting] = await h.runtime.list();
+  if (waiting === undefined) throw new Error('no blank waits');
+  const stopped = { ...processOf(h.runtime, waiting.id) };
+  process.kill(stopped.pid, 'SIGSTOP');
+  const spec = newSpec({ image: subject.image });
+  await h.client.create(spec);
+  expect(h.containerOf(spec.id)).toBe(waiting.id);
+  await h.reaches(spec.id, 'RUNNING');
+  expect(h.containerOf(spec.id)).not.toBe(waiting.id);
+  await until(() => !isAlive(stopped), LIMIT_MS, 'the end of the first');
+  expect((await h.client.exec(spec.id, { argv: ['true'] })).exit.exitCode).toBe(0);
+  await until(async () => (await h.runtime.list()).every(({ id }) => id !== waiting.id), LIMIT_MS, 'its end');
+});
+
+test('a claim that is given up ends its blank before the caller learns of it', async () => {
+  await using bench = await Bench.open(subject);
+  const launched = await bench.launch();
+  const stopped = { ...processOf(bench.runtime, launched.container.id) };
+  process.kill(stopped.pid, 'SIGSTOP');
+  expect(await codeOf(bench.claim(launched))).toBe('deadline_exceeded');
+  await until(() => !isAlive(stopped), LIMIT_MS, 'the end of the blank');
+});
