@@ -13,7 +13,7 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 function stored(): StoredSandbox {
   const spec = newSpec({ secrets: { KEY: 'hidden' } });
-  return { version: 1, spec, record: newRecord(spec, Date.now()), containerId: null, image: null };
+  return { version: 1, spec, record: newRecord(spec, Date.now()), containerId: null, image: null, usedUntilMs: null };
 }
 const fileOf = (each: StoredSandbox): string => path.join(dir, 'sandboxes', `${each.record.id}.json`);
 const running = (each: StoredSandbox): StoredSandbox => ({

@@ -17,6 +17,8 @@ const Change = z.object({
   record: SandboxRecord,
   containerId: z.string().nullable(),
   image: StoredImage.nullable(),
+  /** As `Sandbox.usedUntilMs`. Earlier agents wrote none. */
+  usedUntilMs: z.number().nullable().default(null),
 });
 const StoredSandbox = Change.extend({
   version: z.literal(1),
@@ -29,12 +31,14 @@ export type StoredSandbox = z.infer<typeof StoredSandbox>;
 const MAX_CHANGES = 64;
 
 export class RecordStore {
+  readonly dataDir: string;
   readonly #dir: string;
   readonly #log: Logger;
   /** Lines per file. A file that this agent did not write counts as full, so it is rewritten at its next change. */
   readonly #lines = new Map<string, number>();
 
   constructor(dataDir: string, log: Logger) {
+    this.dataDir = dataDir;
     this.#dir = path.join(dataDir, 'sandboxes');
     this.#log = log;
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
@@ -49,8 +53,8 @@ export class RecordStore {
     const file = this.#file(id);
     const lines = this.#lines.get(id) ?? 0;
     if (lines > 0 && lines <= MAX_CHANGES) {
-      const { record, containerId, image } = stored;
-      appendFileSync(file, `${JSON.stringify({ record, containerId, image })}\n`);
+      const { record, containerId, image, usedUntilMs } = stored;
+      appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs })}\n`);
       this.#lines.set(id, lines + 1);
     } else {
       writeFileSync(`${file}.new`, whole(stored), { mode: 0o600 });

@@ -38,6 +38,11 @@ export class Sandbox {
   image: Image | null = null;
   /** Environment of every program: image, sandbox and secrets. */
   env: Readonly<Record<string, string>> = {};
+  /**
+   * By the clock of agents' presence: until when it counts as used if the agent is killed now. Null without an idle
+   * timeout, and until it runs.
+   */
+  usedUntilMs: number | null = null;
   /** OOM kills of the container that have been attributed to an exit. */
   oomKillsSeen = 0;
   /** Aborts its provisioning. */
@@ -161,6 +166,11 @@ export class Sandbox {
   touch(): void {
     this.#lastCallAt = performance.now();
   }
+
+  /** An earlier agent has seen nobody use it for so long. */
+  unusedFor(ms: number): void {
+    this.#lastCallAt = performance.now() - ms;
+  }
 }
 
 /** The first record of a sandbox that was placed here. */
@@ -171,6 +181,11 @@ export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
     expiresAtMs: hereFrom(spec.expiresAtMs, sentAtMs, nowMs),
     timings: { placedMs: Math.max(0, (sentAtMs ?? nowMs) - createdAtMs) },
   };
+}
+
+export function statusFor(reason: EndReason): 'TERMINATED' | 'ERROR' | 'TIMEOUT' {
+  if (reason === 'deleted') return 'TERMINATED';
+  return reason === 'lifetime' || reason === 'idle' ? 'TIMEOUT' : 'ERROR';
 }
 
 /** Converts an instant of a sender's clock to this node's: it was `sentAtMs` there when it is `nowMs` here. */

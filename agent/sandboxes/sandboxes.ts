@@ -9,8 +9,9 @@ import type { Launched, Launcher } from '../pool/launcher.ts';
 import type { Capacity } from './capacity.ts';
 import { Deadlines } from './deadlines.ts';
 import { EarlyDeletes } from './early-deletes.ts';
+import { LastUses } from './last-uses.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
-import { Sandbox, hereFrom, newRecord } from './sandbox.ts';
+import { Sandbox, hereFrom, newRecord, statusFor } from './sandbox.ts';
 import { Tombstones } from './tombstones.ts';
 
 interface SandboxesOptions {
@@ -33,11 +34,15 @@ export class Sandboxes {
   readonly #deadlines = new Deadlines((sandbox, reason, message) => this.end(sandbox, reason, message));
   readonly #tombstones = new Tombstones((id) => this.#forget(id));
   readonly #earlyDeletes = new EarlyDeletes();
+  readonly #uses: LastUses;
   readonly #listeners = new Set<(change: SandboxChange) => void>();
   #draining = false;
 
   constructor(options: SandboxesOptions) {
     this.#options = options;
+    const { store, log } = options;
+    const living = (): Iterable<Sandbox> => this.living();
+    this.#uses = new LastUses({ dataDir: store.dataDir, living, save: (sandbox) => void this.#save(sandbox), log });
   }
 
   get draining(): boolean {
@@ -113,6 +118,7 @@ export class Sandboxes {
     if (sandbox.ended) throw sandbox.endedError();
     sandbox.record = { ...sandbox.record, expiresAtMs: hereFrom(expiresAtMs, sentAtMs, Date.now()) };
     sandbox.touch();
+    this.#uses.stamp(sandbox);
     this.#deadlines.lifetime(sandbox);
     this.#changed(sandbox);
     return sandbox.record;
@@ -154,6 +160,7 @@ export class Sandboxes {
   run(sandbox: Sandbox): void {
     const timings = { ...sandbox.record.timings, runningMs: sandbox.ageMs };
     sandbox.move('RUNNING', { startedAtMs: Date.now(), timings });
+    this.#uses.stamp(sandbox);
     this.#attend(sandbox);
     this.#changed(sandbox);
     sandbox.letIn();
@@ -185,6 +192,7 @@ export class Sandboxes {
   /** Takes over a sandbox from an earlier agent's record. `launched`: its container, if it lives. */
   adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
     const sandbox = new Sandbox(stored.spec, stored.record, launched === null ? null : stored.containerId);
+    sandbox.usedUntilMs = stored.usedUntilMs;
     this.#all.set(sandbox.id, sandbox);
     if (sandbox.ended) {
       this.#options.store.seal(stored);
@@ -202,6 +210,7 @@ export class Sandboxes {
 
   /** After `adopt`: continues a sandbox that was running. */
   resume(sandbox: Sandbox): void {
+    this.#uses.resume(sandbox);
     this.#attend(sandbox);
     if (sandbox.launched?.link.connected !== true) this.#deadlines.silent(sandbox);
   }
@@ -221,10 +230,12 @@ export class Sandboxes {
 
   callBegins(sandbox: Sandbox): void {
     sandbox.callBegins();
+    this.#uses.used(sandbox);
   }
 
   callEnds(sandbox: Sandbox): void {
     sandbox.callEnds();
+    this.#uses.used(sandbox);
   }
 
   /** Ends all sandboxes, and resolves once their containers are gone. */
@@ -239,6 +250,7 @@ export class Sandboxes {
   }
 
   close(): void {
+    this.#uses.close();
     this.#deadlines.close();
     this.#tombstones.close();
     this.#listeners.clear();
@@ -285,25 +297,26 @@ export class Sandboxes {
   }
 
   #changed(sandbox: Sandbox): void {
-    const { record, spec, containerId, image } = sandbox;
-    const stored = { version: 1, record, spec, containerId, image } as const;
     try {
-      this.#options.store.save(stored);
+      const stored = this.#save(sandbox);
       if (sandbox.ended) this.#options.store.seal(stored);
     } catch (error) {
       // A change that cannot be recorded would be lost with the agent, so the sandbox ends now, visibly.
       this.#options.log.error({ err: error, sandbox: sandbox.id }, 'a sandbox record cannot be written');
       queueMicrotask(() => this.end(sandbox, 'internal', 'the node cannot write its records'));
     }
-    this.#emit({ type: 'changed', record });
+    this.#emit({ type: 'changed', record: sandbox.record });
+  }
+
+  /** @throws Error of the file system. */
+  #save(sandbox: Sandbox): StoredSandbox {
+    const { record, spec, containerId, image, usedUntilMs } = sandbox;
+    const stored = { version: 1, record, spec, containerId, image, usedUntilMs } as const;
+    this.#options.store.save(stored);
+    return stored;
   }
 
   #emit(change: SandboxChange): void {
     for (const listener of this.#listeners) listener(change);
   }
-}
-
-function statusFor(reason: EndReason): 'TERMINATED' | 'ERROR' | 'TIMEOUT' {
-  if (reason === 'deleted') return 'TERMINATED';
-  return reason === 'lifetime' || reason === 'idle' ? 'TIMEOUT' : 'ERROR';
 }

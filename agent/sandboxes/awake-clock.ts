@@ -1,0 +1,61 @@
+/**
+ * Counts the time during which some agent of this data directory was there. Idle timeouts go by it: nobody can use a
+ * sandbox while there is no agent, and the wall clock may be set.
+ */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import * as z from 'zod';
+import type { Logger } from '../../src/lib/logger.ts';
+
+const NOTE_EVERY_MS = 10_000;
+
+/** `atMs`: when it was noted, by the wall clock. */
+const Note = z.object({ awakeMs: z.number().nonnegative(), atMs: z.number() });
+
+export class AwakeClock {
+  readonly #file: string;
+  readonly #log: Logger;
+  readonly #timer: NodeJS.Timeout;
+  readonly #startedAt = performance.now();
+  readonly #beforeMs: number;
+
+  constructor(dataDir: string, log: Logger) {
+    this.#file = path.join(dataDir, 'awake.json');
+    this.#log = log;
+    this.#beforeMs = this.#read();
+    // At once: agents that are killed within seconds of their start, again and again, count too.
+    this.#note();
+    this.#timer = setInterval(() => this.#note(), NOTE_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  get nowMs(): number {
+    return this.#beforeMs + performance.now() - this.#startedAt;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#note();
+  }
+
+  #read(): number {
+    try {
+      const { awakeMs, atMs } = Note.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
+      // A killed agent may have lived that much longer than its last note says.
+      return awakeMs + Math.min(NOTE_EVERY_MS, Math.max(0, Date.now() - atMs));
+    } catch {
+      // There is none yet. From an earlier time than it was, no sandbox ends too early.
+      return 0;
+    }
+  }
+
+  #note(): void {
+    try {
+      const note: z.infer<typeof Note> = { awakeMs: this.nowMs, atMs: Date.now() };
+      writeFileSync(`${this.#file}.new`, JSON.stringify(note), { mode: 0o600 });
+      renameSync(`${this.#file}.new`, this.#file);
+    } catch (error) {
+      this.#log.warn({ err: error }, 'the time for idle timeouts cannot be written down');
+    }
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Keeps in the records when sandboxes with an idle timeout were last used, so that the timeout goes on under the next
+ * agent. Coarsely: not every call costs a write.
+ */
+import type { Logger } from '../../src/lib/logger.ts';
+import { AwakeClock } from './awake-clock.ts';
+import type { Sandbox } from './sandbox.ts';
+
+const RENEW_EVERY_MS = 10_000;
+/**
+ * A note covers this much to come, in which no other is written. After a crash a sandbox may end that much too late,
+ * once, and never too early.
+ */
+const AHEAD_MS = 2 * RENEW_EVERY_MS;
+
+interface LastUsesOptions {
+  dataDir: string;
+  /** Sandboxes that have not ended. */
+  living(): Iterable<Sandbox>;
+  /** Writes the sandbox's record. */
+  save(sandbox: Sandbox): void;
+  log: Logger;
+}
+
+export class LastUses {
+  readonly #options: LastUsesOptions;
+  readonly #clock: AwakeClock;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: LastUsesOptions) {
+    this.#options = options;
+    this.#clock = new AwakeClock(options.dataDir, options.log);
+    this.#timer = setInterval(() => this.#renew(), RENEW_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** The sandbox is being used. */
+  used(sandbox: Sandbox): void {
+    if (this.stamp(sandbox)) this.#save(sandbox);
+  }
+
+  /** The same, for a caller that writes the record anyway. False if the last note still covers this use. */
+  stamp(sandbox: Sandbox): boolean {
+    const { nowMs } = this.#clock;
+    if (!counts(sandbox) || nowMs < (sandbox.usedUntilMs ?? -Infinity)) return false;
+    sandbox.usedUntilMs = nowMs + AHEAD_MS;
+    return true;
+  }
+
+  /** Goes on where an earlier agent's note says. */
+  resume(sandbox: Sandbox): void {
+    if (!counts(sandbox)) return;
+    // It has none of an agent that kept none.
+    if (sandbox.usedUntilMs === null) this.used(sandbox);
+    else sandbox.unusedFor(Math.max(0, this.#clock.nowMs - sandbox.usedUntilMs));
+  }
+
+  /** Writes down precisely what the notes say coarsely. */
+  close(): void {
+    clearInterval(this.#timer);
+    for (const sandbox of this.#options.living()) {
+      if (!counts(sandbox)) continue;
+      const lastMs = this.#clock.nowMs - sandbox.idleMs;
+      if (sandbox.usedUntilMs !== null && sandbox.usedUntilMs <= lastMs) continue;
+      sandbox.usedUntilMs = lastMs;
+      this.#save(sandbox);
+    }
+    this.#clock.close();
+  }
+
+  /** An open call is use for as long as it is open. */
+  #renew(): void {
+    const { nowMs } = this.#clock;
+    for (const sandbox of this.#options.living()) {
+      if (sandbox.calls === 0 || !counts(sandbox)) continue;
+      if ((sandbox.usedUntilMs ?? 0) >= nowMs + RENEW_EVERY_MS) continue;
+      sandbox.usedUntilMs = nowMs + AHEAD_MS;
+      this.#save(sandbox);
+    }
+  }
+
+  /** A note that is missing makes an idle timeout wrong after a restart; it is no reason to end the sandbox now. */
+  #save(sandbox: Sandbox): void {
+    try {
+      this.#options.save(sandbox);
+    } catch (error) {
+      this.#options.log.warn({ err: error, sandbox: sandbox.id }, 'the last use of a sandbox cannot be written down');
+    }
+  }
+}
+
+/** Before it runs, its timeout does not. */
+const counts = (sandbox: Sandbox): boolean => sandbox.running && (sandbox.spec?.idleTimeoutMs ?? null) !== null;
