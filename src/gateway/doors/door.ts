@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { GatewayConfig } from '../config.ts';
+import { endBehindBody } from '../http/rest-of-body.ts';
 import type { Services } from '../services.ts';
 
 export interface Door {
@@ -26,6 +27,7 @@ export async function registerDoor(
   config: GatewayConfig,
 ): Promise<void> {
   await app.register(async (scope) => {
+    scope.addHook('onSend', (request, reply, payload, next) => next(null, endBehindBody(request, reply, payload)));
     await door.register(scope, services, config);
   });
 }

@@ -13,25 +13,40 @@ beforeAll(async () => {
 afterAll(() => gateway[Symbol.asyncDispose]());
 
 interface Sending {
+  method?: string;
   path: string;
   key?: string;
   type?: string;
   chunked: boolean;
   mib: number;
+  to?: string;
+  /** Further headers. */
+  more?: string[];
 }
 
 /** Sends all, then reads until the end of a first answer. @throws the socket's error */
-async function sendAndRead({ path, key = KEY, type = 'application/json', chunked, mib }: Sending): Promise<string> {
-  const { hostname, port } = new URL(gateway.url);
+async function sendAndRead(sending: Sending): Promise<string> {
+  const {
+    method = 'POST',
+    path,
+    key = KEY,
+    type = 'application/json',
+    chunked,
+    mib,
+    to = gateway.url,
+    more = [],
+  } = sending;
+  const { hostname, port } = new URL(to);
   const socket = connect(Number(port), hostname);
   try {
     socket.write(
       [
-        `POST ${path} HTTP/1.1`,
+        `${method} ${path} HTTP/1.1`,
         `host: ${hostname}`,
         `authorization: Bearer ${key.replaceAll(' ', '-')}`,
         `content-type: ${type}`,
         chunked ? 'transfer-encoding: chunked' : `content-length: ${mib * MIB}`,
+        ...more,
         '\r\n',
       ].join('\r\n'),
     );
@@ -53,6 +68,7 @@ async function sendAndRead({ path, key = KEY, type = 'application/json', chunked
   }
 }
 
+const UPLOAD = { method: 'PUT', path: '/v1/sandboxes/sbx-0123/files?path=/f', type: 'application/octet-stream' };
 const EXEC = '/v1/sandboxes/sbx-0123/exec';
 
 test.each([
@@ -77,8 +93,63 @@ test.each([false, true])('and so is one of nobody with a key (chunked: %s)', asy
   expect(await sendAndRead({ path: EXEC, key: 'wrong', chunked, mib: 60 })).toMatch(/^HTTP\/1\.1 401 /);
 });
 
-test('a body without end is not read for ever', async () => {
-  await expect(sendAndRead({ path: EXEC, chunked: true, mib: 1_000 })).rejects.toMatchObject({
+test.each([
+  ['to a command', { path: EXEC }],
+  ['to a file of nobody with a key', { ...UPLOAD, key: 'wrong' }],
+  ['to a file of no sandbox', UPLOAD],
+])('a body without end is not read for ever: %s', async (_where, sending) => {
+  await expect(sendAndRead({ ...sending, chunked: true, mib: 1_000 })).rejects.toMatchObject({
     code: expect.stringMatching(/^(ECONNRESET|EPIPE)$/),
   });
+});
+
+test('a refused upload is answered at once, and its connection goes on behind it', async () => {
+  const { hostname, port } = new URL(gateway.url);
+  const socket = connect(Number(port), hostname);
+  const head = `host: ${hostname}\r\nauthorization: Bearer ${KEY.replaceAll(' ', '-')}`;
+  let heard = '';
+  const answers = Promise.withResolvers<void>();
+  const first = Promise.withResolvers<void>();
+  socket.on('data', (bytes: Buffer) => {
+    heard += bytes.toString();
+    if (heard.endsWith('}}')) first.resolve();
+    if (heard.includes('"tenant"')) answers.resolve();
+  });
+  socket.on('close', () => answers.reject(new Error(`closed behind ${heard}`)));
+  try {
+    socket.write(`PUT ${UPLOAD.path} HTTP/1.1\r\n${head}\r\ncontent-length: ${2 * MIB}\r\n\r\n`);
+    socket.write(CHUNK);
+    await first.promise;
+    expect(heard).toMatch(/^HTTP\/1\.1 404 /);
+    socket.write(CHUNK);
+    socket.write(`GET /v1/tenant HTTP/1.1\r\n${head}\r\n\r\n`);
+    await answers.promise;
+  } finally {
+    socket.destroy();
+  }
+});
+
+test.each([
+  ['a file', UPLOAD, 404],
+  ['a file of nobody with a key', { ...UPLOAD, key: 'wrong' }, 401],
+  ['a command', { path: EXEC }, 413],
+])('who asks for the end of the connection is told too why %s is refused', async (_what, sending, status) => {
+  const answer = await sendAndRead({ ...sending, chunked: false, mib: 60, more: ['connection: close'] });
+  expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+});
+
+test.each([
+  ['a file', UPLOAD, 503],
+  ['a file of nobody with a key', { ...UPLOAD, key: 'wrong' }, 401],
+  ['a command', { path: EXEC }, 413],
+])('so is, during a shutdown, who sends %s', async (_what, sending, status) => {
+  await using closing = await TestGateway.start();
+  const { lifecycle } = closing.services;
+  const release = lifecycle.track();
+  const drained = lifecycle.drain(20_000);
+  const answer = await sendAndRead({ ...sending, to: closing.url, chunked: false, mib: 60 });
+  expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  expect(answer).toMatch(/^connection: close/im);
+  release();
+  await drained;
 });
