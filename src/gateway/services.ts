@@ -201,16 +201,15 @@ function startQueue({
   log: Logger;
 }): void {
   store.onChange((entry) => {
-    if (entry.accepted || entry.ended) {
-      queue.remove(entry.id);
-      placer.forget(entry.id);
-    }
+    if (entry.ended) queue.remove(entry.id);
+    else if (entry.accepted) queue.placed(entry.id);
+    if (entry.accepted || entry.ended) placer.forget(entry.id);
     if (!entry.ended) return;
     if (!entry.accepted) background(Promise.resolve(queue.recordEnd(entry.record)), 'tell of an end', log);
     if (entry.node !== null) queue.wake();
   });
   queue.start((ticket, leave) => placer.offer(ticket, leave), {
-    fits: (need) => placer.fits(need),
+    fits: (needs) => placer.fits(needs),
     isOpen(id) {
       const entry = store.get(id);
       return entry === undefined || (!entry.accepted && !entry.ended);

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { couldFit, pick, type Candidate } from './placement.ts';
+import { couldFit, haveRoom, pick, type Candidate } from './placement.ts';
 
 interface Shape {
   ready?: boolean;
@@ -50,6 +50,13 @@ test('a waiting container beats the image on disk, which beats an emptier node',
   expect(pick([empty, image, warm], NEED)).toBe(warm);
   expect(pick([empty, image], NEED)).toBe(image);
   expect(pick([node({ live: 50, memoryFreeMb: 10 }), empty], NEED)).toBe(empty);
+});
+
+test('there is room for several when each fits somewhere and there are as many places', () => {
+  const nodes = [node({ max: 5, live: 4 }), node({ max: 2, live: 1 }), node({ full: true }), node({ ready: false })];
+  expect([1, 2, 3].map((count) => haveRoom(nodes, new Array(count).fill(NEED)))).toEqual([true, true, false]);
+  expect(haveRoom(nodes, [NEED, { ...NEED, cpus: 9 }])).toBe(false);
+  expect(haveRoom([], [NEED])).toBe(false);
 });
 
 test('nodes that are full, too small, unknown, excluded or take none are left out', () => {

@@ -100,6 +100,21 @@ class Best<N extends Candidate> {
   }
 }
 
+/**
+ * Whether each of these fits on some node, and there are places for all of them. Whether their memory suffices together
+ * is left to the nodes, which refuse what is too much.
+ */
+export function haveRoom<N extends Candidate>(nodes: readonly N[], needs: readonly Need[]): boolean {
+  if (!needs.every((need) => pick(nodes, need) !== null)) return false;
+  if (needs.length <= 1) return true;
+  let places = 0;
+  for (const node of nodes) {
+    if (node.ready && !node.full) places += Math.max(0, (node.report?.maxSandboxes ?? 0) - node.live);
+    if (places >= needs.length) return true;
+  }
+  return false;
+}
+
 /** Whether an empty node of this size could take it. */
 export function couldFit(node: Candidate, need: Need): boolean {
   const { report } = node;

@@ -56,7 +56,7 @@ export function queueContract(subject: QueueSubject): void {
           return Promise.resolve('placed');
         },
         {
-          fits: () => room > 0,
+          fits: (needs) => room >= needs.length,
           isOpen: (id) => !gone.has(id),
           hearsAll: () => true,
           heard: () => undefined,

@@ -2,6 +2,7 @@
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
+import { Elsewhere } from './elsewhere.ts';
 import type { Known } from './known-queue.ts';
 import type { QueueParts } from './parts.ts';
 import { weightOf, type Offer, type Outcome } from './queue.ts';
@@ -16,11 +17,14 @@ export interface DispatcherOptions extends QueueParts {
 
 /** Tickets that this gateway has taken and not yet placed. */
 const MAX_TAKEN = 64;
+/** Between two looks at places that are spoken for, at least. */
+const SOON_MS = 50;
 /** Tenants whose lost tickets are looked for in one go. */
 const MAX_RECOVERED = 64;
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
+  readonly #elsewhere: Elsewhere;
   readonly #stopping = new AbortController();
   /** Tickets that this gateway has taken, on their way to a node or back. */
   readonly #finishing = new Set<Promise<void>>();
@@ -28,11 +32,13 @@ export class Dispatcher {
   #recoveredAt = -Infinity;
   /** Index of the next tenant whose lost tickets are looked for. */
   #recovered = 0;
+  #soon: NodeJS.Timeout | undefined;
   #serving = false;
   #serveAgain = false;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#elsewhere = new Elsewhere(options);
   }
 
   start(offer: Offer): void {
@@ -52,6 +58,7 @@ export class Dispatcher {
   /** Takes no more tickets. Resolves once those in hand are on a node or back in the queue. */
   async stop(): Promise<void> {
     this.#stopping.abort(new ServiceError('cancelled'));
+    clearTimeout(this.#soon);
     await Promise.all(this.#finishing);
   }
 
@@ -60,29 +67,48 @@ export class Dispatcher {
     while (this.#serveAgain && link.up && !this.#stopping.signal.aborted) {
       this.#serveAgain = false;
       this.#recover();
+      this.#elsewhere.startRound();
       const stuck = new Set<string>();
+      const advanced = new Set<string>();
       for (let one = known.next(stuck); one !== undefined; one = known.next(stuck)) {
         if (this.#finishing.size >= MAX_TAKEN) return;
-        if (!(await this.#serveTenant(one))) stuck.add(one.tenant);
+        if (!(await this.#serveTenant(one, advanced))) stuck.add(one.tenant);
       }
     }
   }
 
-  /** Takes the tenant's first ticket and offers it. False: nothing of this tenant can go now. */
-  async #serveTenant({ tenant, record }: Known): Promise<boolean> {
+  /**
+   * Takes the tenant's first ticket and offers it. False: nothing of this tenant can go now.
+   * @param advanced older tickets that were put in front during this round
+   */
+  async #serveTenant({ tenant, record }: Known, advanced: Set<string>): Promise<boolean> {
     const { known, tickets, log } = this.#options;
-    if (!known.fits(record)) return false;
+    if (!known.fits([record, ...this.#elsewhere.before(record)])) return false;
     const taken = await tickets.take(tenant).catch(() => null);
-    if (taken === null) return false;
-    const { id } = taken.ticket.spec;
-    if (known.get(id) === undefined) known.tell(pendingRecord(taken.ticket.spec));
+    const id = taken?.ticket.spec.id;
+    const older = await this.#elsewhere.look(tenant, known.before(tenant, id));
+    if (taken === null || id === undefined) return false;
+    if (older !== undefined && !advanced.has(older.id)) {
+      advanced.add(older.id);
+      if (await tickets.advance(tenant, older.id, older.priority).catch(() => false)) {
+        await taken.back().catch(() => undefined);
+        return true;
+      }
+    }
+    const own = pendingRecord(taken.ticket.spec);
+    const others = this.#elsewhere.before(own);
+    if (others.length > 0 && !known.fits([own, ...others])) {
+      await taken.back().catch(() => undefined);
+      this.#wakeSoon();
+      return false;
+    }
+    if (known.get(id) === undefined) known.tell(own);
     const outcome = this.#offer?.(taken.ticket, taken) ?? null;
     if (outcome === null) {
       await taken.back().catch(() => undefined);
       return false;
     }
-    known.remove(id);
-    known.served(tenant);
+    known.serve(id);
     const finished = this.#finish(taken, outcome).finally(() => {
       this.#finishing.delete(finished);
       this.wake();
@@ -90,6 +116,17 @@ export class Dispatcher {
     this.#finishing.add(finished);
     background(finished, 'place a ticket', log);
     return true;
+  }
+
+  /** For places that are spoken for by what another gateway holds: that is settled within milliseconds. */
+  #wakeSoon(): void {
+    this.#soon ??= setTimeout(
+      () => {
+        this.#soon = undefined;
+        this.wake();
+      },
+      SOON_MS * (1 + Math.random()),
+    ).unref();
   }
 
   async #finish(taken: Taken, outcome: Promise<Outcome>): Promise<void> {
@@ -103,7 +140,7 @@ export class Dispatcher {
       await taken.done().catch(() => undefined);
       return;
     }
-    known.enter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) }, true);
+    known.enter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) });
     // If this fails, the lock expires by itself.
     await taken.back(what === 'later').catch(() => undefined);
   }

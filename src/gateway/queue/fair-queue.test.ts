@@ -17,8 +17,7 @@ test('the position of each is how many go before it', () => {
       const goNext = (): string | undefined => {
         const one = lines.next(NOBODY);
         if (one === undefined) return undefined;
-        lines.remove(one.id);
-        lines.served(one.tenant);
+        lines.serve(one.id);
         return one.id;
       };
       // In the middle of turns too.

@@ -21,7 +21,7 @@ export class FairQueue<T extends Waiting> {
   readonly #all = new Map<string, T>();
   readonly #goesBefore: (a: T, b: T) => boolean;
 
-  /** @param goesBefore orders two items of the same priority; first come, first served without it. */
+  /** @param goesBefore orders two items of the same priority; without it, as they are added. */
   constructor(goesBefore: (a: T, b: T) => boolean = () => false) {
     this.#goesBefore = goesBefore;
   }
@@ -59,12 +59,11 @@ export class FairQueue<T extends Waiting> {
     return this.#all.values();
   }
 
-  /** `ahead`: in front of everything of the same priority. */
-  add(one: T, ahead = false): void {
+  add(one: T): void {
     let line = this.#lines.get(one.tenant);
     if (line === undefined) this.#lines.set(one.tenant, (line = { waiting: [], turns: one.weight }));
     const behind = (other: T): boolean =>
-      other.priority < one.priority || (other.priority === one.priority && (ahead || this.#goesBefore(one, other)));
+      other.priority < one.priority || (other.priority === one.priority && this.#goesBefore(one, other));
     // The newest nearly always goes last, so compare with the last one before searching.
     const last = line.waiting.at(-1);
     const at = last === undefined || !behind(last) ? line.waiting.length : line.waiting.findIndex(behind);
@@ -82,6 +81,13 @@ export class FairQueue<T extends Waiting> {
     if (waiting.length === 0) this.#lines.delete(one.tenant);
   }
 
+  /** Those of this tenant that go before this one, in order; all of the tenant's when it does not wait. */
+  before(tenant: string, id: string | undefined): T[] {
+    const waiting = this.#lines.get(tenant)?.waiting ?? [];
+    const at = waiting.findIndex((one) => one.id === id);
+    return waiting.slice(0, at < 0 ? waiting.length : at);
+  }
+
   /** Head of the line whose turn it is, skipping the tenants in `stuck`. */
   next(stuck: ReadonlySet<string>): T | undefined {
     for (const [tenant, { waiting }] of this.#lines) {
@@ -90,8 +96,12 @@ export class FairQueue<T extends Waiting> {
     return undefined;
   }
 
-  /** One of this tenant has left the queue. Once its turn is used up, the tenant moves behind all others. */
-  served(tenant: string): void {
+  /** It leaves for a node, as one of its tenant's turn. Once that is used up, the tenant moves behind all others. */
+  serve(id: string): void {
+    const one = this.#all.get(id);
+    if (one === undefined) return;
+    this.remove(id);
+    const { tenant } = one;
     const line = this.#lines.get(tenant);
     if (line === undefined) return;
     line.turns -= 1;

@@ -37,14 +37,15 @@ export class KnownQueue extends FairQueue<Known> {
     return this.isOpen(id) === true && this.#hooks?.hearsAll() === true;
   }
 
-  fits(record: SandboxRecord): boolean {
-    return this.#hooks?.fits(record) === true;
+  /** Whether the nodes have room for all of these. */
+  fits(records: readonly SandboxRecord[]): boolean {
+    return this.#hooks?.fits(records) === true;
   }
 
-  /** Adds it, unless it waits already, has a node or has ended. `ahead`: in front of everything of its priority. */
-  enter({ record, priority, weight }: WaitingItem, ahead = false): void {
+  /** Adds it in its place by age, unless it waits already, has a node or has ended. */
+  enter({ record, priority, weight }: WaitingItem): void {
     if (this.get(record.id) !== undefined || this.isOpen(record.id) === false) return;
-    this.add({ id: record.id, tenant: record.tenant, priority, weight, record }, ahead);
+    this.add({ id: record.id, tenant: record.tenant, priority, weight, record });
   }
 
   /** Passes another gateway's record of a sandbox on to this one. */

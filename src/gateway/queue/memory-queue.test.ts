@@ -68,6 +68,30 @@ test('a tenant of more weight gets more of the room, also when it comes in singl
   expect(placed.slice(8).join(' ')).toBe('a7 a8 a9 b3 b4 b5 b6 b7 b8 b9');
 });
 
+test('tickets that come back together go in the order in which they came', async () => {
+  queue = new MemoryQueue({ max: 10 });
+  const offered: string[] = [];
+  const answers: ((outcome: Outcome) => void)[] = [];
+  let room = 0;
+  queue.start(({ spec }) => {
+    if (room <= 0) return null;
+    room -= 1;
+    offered.push(spec.id);
+    return new Promise((resolve) => answers.push(resolve));
+  });
+  for (const id of ['a1', 'a2', 'a3', 'a4']) queue.add(ticket('a', id));
+  room = 3;
+  queue.wake();
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const answer of answers.splice(0)) answer('later');
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(['a1', 'a2', 'a3', 'a4'].map((id) => queue.position(id))).toEqual([0, 1, 2, 3]);
+  room = 4;
+  queue.wake();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(offered.slice(3)).toEqual(['a1', 'a2', 'a3', 'a4']);
+});
+
 test('a ticket that fits at once never waits, but not past others of its tenant', async () => {
   queue = new MemoryQueue({ max: 10 });
   const offered: string[] = [];

@@ -10,6 +10,8 @@ export interface MemoryQueueOptions {
 
 interface Held extends Waiting {
   readonly ticket: Ticket;
+  /** It came as this one of all. */
+  readonly number: number;
 }
 
 /** Waiting tickets are offered again this often even when no node reports anything: a guard against a lost wake-up. */
@@ -18,10 +20,11 @@ const RECHECK_MS = 1_000;
 export class MemoryQueue implements PlacementQueue {
   readonly informed = true;
   readonly #max: number;
-  readonly #queue = new FairQueue<Held>();
+  readonly #queue = new FairQueue<Held>((a, b) => a.number < b.number);
   #offer: Offer | null = null;
   #timer: NodeJS.Timeout | null = null;
   #awake = false;
+  #added = 0;
 
   constructor({ max }: MemoryQueueOptions) {
     this.#max = max;
@@ -36,16 +39,29 @@ export class MemoryQueue implements PlacementQueue {
   }
 
   add(ticket: Ticket): void {
-    const { tenant } = ticket.spec;
-    if (!this.#queue.has(tenant) && this.#tryNow(ticket)) return;
+    const { id, tenant } = ticket.spec;
+    const held = {
+      id,
+      tenant,
+      priority: ticket.priority,
+      weight: weightOf(ticket),
+      ticket,
+      number: (this.#added += 1),
+    };
+    if (!this.#queue.has(tenant) && this.#tryNow(held)) return;
     const use = { max: this.#max, total: this.#queue.size, own: this.#queue.count(tenant) };
     const refusal = refusalOf({ ...use, most: this.#queue.longest });
     if (refusal !== null) throw queueRefusedError(refusal, use);
-    this.#enqueue(ticket, false);
+    this.#enqueue(held);
   }
 
   /** There are no other gateways. */
   share(): void {}
+
+  placed(id: string): void {
+    this.#queue.serve(id);
+    this.#rest();
+  }
 
   remove(id: string): void {
     this.#queue.remove(id);
@@ -80,31 +96,29 @@ export class MemoryQueue implements PlacementQueue {
     for (;;) {
       const held = this.#queue.next(stuck);
       if (held === undefined) break;
-      if (!this.#tryNow(held.ticket)) {
+      if (!this.#tryNow(held)) {
         stuck.add(held.tenant);
         continue;
       }
-      this.#queue.remove(held.id);
-      this.#queue.served(held.tenant);
+      this.#queue.serve(held.id);
     }
     this.#rest();
   }
 
   /** Whether the ticket is on its way to a node. */
-  #tryNow(ticket: Ticket): boolean {
-    const outcome = this.#offer?.(ticket) ?? null;
+  #tryNow(held: Held): boolean {
+    const outcome = this.#offer?.(held.ticket) ?? null;
     if (outcome === null) return false;
     void outcome.then((what) => {
       if (what === 'placed' || what === 'lost' || this.#offer === null) return;
-      this.#enqueue(ticket, true);
+      this.#enqueue(held);
       this.wake();
     });
     return true;
   }
 
-  #enqueue(ticket: Ticket, ahead: boolean): void {
-    const { id, tenant } = ticket.spec;
-    this.#queue.add({ id, tenant, priority: ticket.priority, weight: weightOf(ticket), ticket }, ahead);
+  #enqueue(held: Held): void {
+    this.#queue.add(held);
     this.#timer ??= setInterval(() => this.wake(), RECHECK_MS).unref();
   }
 

@@ -42,8 +42,8 @@ export type Offer = (ticket: Ticket, permit?: Permit) => Promise<Outcome> | null
 
 /** What a shared queue calls on each gateway. */
 export interface QueueHooks {
-  /** Whether some node has room for it now, as far as this gateway knows. */
-  fits(need: { image: string; cpus: number; memoryMb: number }): boolean;
+  /** Whether the nodes have room for all of these now, as far as this gateway knows. */
+  fits(needs: readonly { image: string; cpus: number; memoryMb: number }[]): boolean;
   /** Whether it has no node and has not ended, as far as this gateway knows. */
   isOpen(id: string): boolean;
   /** Whether all nodes are connected, so that none can have a sandbox that is unknown here. */
@@ -70,6 +70,8 @@ export interface PlacementQueue {
    * @throws ServiceError as `add`
    */
   share(ticket: Ticket): void | Promise<void>;
+  /** A node has it, whichever gateway sent it there. */
+  placed(id: string): void;
   /** Nobody wants it any more. */
   remove(id: string): void;
   /** It ended before any node had it, for all gateways. A returned promise resolves when the others can know. */

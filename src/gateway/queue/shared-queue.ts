@@ -94,7 +94,7 @@ export class SharedQueue implements PlacementQueue {
       waits: (item) => this.#waits(item),
       ended: (record) => this.#ended(record),
       withdrawn: (record) => this.#withdrawn(record),
-      gone: (id) => this.remove(id),
+      gone: (id) => this.placed(id),
       all: (waiting, ended, lost) => this.#all(waiting, ended, lost),
     });
   }
@@ -115,6 +115,12 @@ export class SharedQueue implements PlacementQueue {
 
   async share(ticket: Ticket): Promise<void> {
     await this.#own.share(ticket);
+  }
+
+  placed(id: string): void {
+    // Also counted here if another gateway has placed it: the turns then are the same everywhere.
+    this.#known.serve(id);
+    this.remove(id);
   }
 
   remove(id: string): void {

@@ -70,6 +70,15 @@ const UNCLAIM = new Script(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
   return redis.call('DEL', KEYS[2])`);
 
+const ADVANCE = new Script(`
+  if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then return 0 end
+  redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+  return 1`);
+
+const bullPriority = (priority: number): number =>
+  Math.max(1, Math.min(2 * MIDDLE_PRIORITY, MIDDLE_PRIORITY - priority));
+const lockOf = (worker: Worker, id: string): string => `${worker.toKey(id)}:lock`;
+
 export class Tickets {
   readonly #bull: Bull;
   readonly #link: RedisLink;
@@ -98,7 +107,7 @@ export class Tickets {
     await this.#ask(() =>
       this.#line(tenant).queue.add('ticket', ticket, {
         jobId: id,
-        priority: Math.max(1, Math.min(2 * MIDDLE_PRIORITY, MIDDLE_PRIORITY - ticket.priority)),
+        priority: bullPriority(ticket.priority),
         removeOnComplete: true,
         removeOnFail: true,
       }),
@@ -121,7 +130,7 @@ export class Tickets {
     const { spec, priority, weight } = parsed.data;
     const triedOn = await this.#link.run((client) => client.get(KEYS.owner(spec.id)));
     const lock = this.#locks.keep(worker, spec.id, token, since);
-    const lockKey = `${worker.toKey(spec.id)}:lock`;
+    const lockKey = lockOf(worker, spec.id);
     return {
       ticket: { spec, priority, ...(weight === undefined ? {} : { weight }) },
       triedOn,
@@ -150,6 +159,24 @@ export class Tickets {
       `a ticket cannot be read, and is ${waits === 1 ? 'left to others' : 'thrown away'}`,
     );
     if (waits === 0) await this.#ask(() => job.moveToCompleted(null, token, false));
+  }
+
+  /** Which of these some gateway has taken and neither finished nor put back. @throws ServiceError `node_unavailable` */
+  async held(tenant: string, ids: readonly string[]): Promise<Set<string>> {
+    const { worker } = this.#line(tenant);
+    const locks = await this.#link.run((client) => client.mget(ids.map((id) => lockOf(worker, id))));
+    return new Set(ids.filter((_, i) => locks[i] !== null));
+  }
+
+  /**
+   * Puts a ticket that nobody holds in front of all others of its priority: BullMQ keeps no order among those that were
+   * put back. @returns whether it was there @throws ServiceError `node_unavailable`
+   */
+  async advance(tenant: string, id: string, priority: number): Promise<boolean> {
+    const { worker } = this.#line(tenant);
+    // BullMQ's score is the priority, shifted by 32 bits, plus a counter that is 0 for what was put back.
+    const front = bullPriority(priority) * 2 ** 32 - 1;
+    return (await ADVANCE.run(this.#link, [worker.toKey('prioritized')], [front, id])) === 1;
   }
 
   /**

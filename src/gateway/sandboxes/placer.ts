@@ -7,7 +7,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
-import { pick, type Need } from '../nodes/placement.ts';
+import { haveRoom, pick, type Need } from '../nodes/placement.ts';
 import type { Permit, Outcome, Ticket } from '../queue/queue.ts';
 import { CreateSender } from './create-sender.ts';
 import type { Entry } from './entry.ts';
@@ -47,9 +47,9 @@ export class Placer {
     });
   }
 
-  /** Whether some node has room for it, according to the latest reports. */
-  fits(need: Need): boolean {
-    return pick(this.#options.nodes(), need) !== null;
+  /** Whether the nodes have room for all of these, according to the latest reports. */
+  fits(needs: readonly Need[]): boolean {
+    return haveRoom(this.#options.nodes(), needs);
   }
 
   /** See `Offer`. */
