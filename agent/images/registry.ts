@@ -4,6 +4,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
+import { faultOfCredentials } from './credentials.ts';
 import { OUR_PROCESSOR } from './layout.ts';
 import { canonical, type Reference } from './reference.ts';
 import { runTool, ToolError } from './run-tool.ts';
@@ -78,7 +79,7 @@ export async function copyFromRegistry(
     );
     options.onProgress(await bytesBelow(dir), 'pulled');
   } catch (error) {
-    throw pullError(error, image, asked);
+    throw await pullError(error, image, asked, config);
   }
 }
 
@@ -124,7 +125,7 @@ export async function registryHas(
     // A configuration in Docker's format is rewritten by the copy, to what this prints without its layout.
     return isImage(compact(await look()));
   } catch (error) {
-    throw pullError(error, canonical(reference), asked);
+    throw await pullError(error, canonical(reference), asked, config);
   }
 }
 
@@ -150,8 +151,23 @@ function compact(json: string): string {
   return lines.join('');
 }
 
-/** skopeo tells what failed only in words. `asked`: where, and by what name. */
-function pullError(error: unknown, image: string, asked: Reference): ServiceError {
+/** `asked`: where, and by what name. */
+async function pullError(
+  error: unknown,
+  image: string,
+  asked: Reference,
+  { authFile }: RegistryConfig,
+): Promise<ServiceError> {
+  const failure = failureOf(error, image, asked);
+  if (failure.code !== 'image_unauthorized' || authFile === undefined) return failure;
+  const fault = await faultOfCredentials(authFile);
+  if (fault === undefined) return failure;
+  const message = `the registry's credentials cannot be read on the node, for ${image}: ${authFile}: ${fault}`;
+  return new ServiceError('image_unauthorized', message, { cause: error });
+}
+
+/** skopeo tells what failed only in words. */
+function failureOf(error: unknown, image: string, asked: Reference): ServiceError {
   if (!(error instanceof ToolError)) {
     const other = ServiceError.from(error);
     if (other.code !== 'deadline_exceeded') return other;
@@ -159,6 +175,10 @@ function pullError(error: unknown, image: string, asked: Reference): ServiceErro
   }
   const words = withoutNames(error.output, asked);
   const cause = { cause: error };
+  // Nothing was asked of the registry yet.
+  if (/getting username and password/i.test(words)) {
+    return new ServiceError('image_unauthorized', `the node has no usable credentials for ${image}`, cause);
+  }
   if (/no image found in (manifest list|image index)/i.test(words)) {
     return new ServiceError('image_invalid', `${image} is not made for linux on ${OUR_PROCESSOR}`, cause);
   }

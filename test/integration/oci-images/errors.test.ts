@@ -1,5 +1,5 @@
 /** Each reason for which there is no image has its own code. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -40,6 +40,36 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     expect(await codeOf(own.store.ensure(ref, {}))).toBe('image_unauthorized');
     const registry = { mirrors: {}, insecure: [], authFile: closed.authFile('wrong') };
     expect(await codeOf((await own.again({ registry })).ensure(ref, {}))).toBe('image_unauthorized');
+  });
+
+  test('a file of credentials that cannot be read is named, with what is wrong, and no secret is told', async () => {
+    const ref = `${closed.host}/private:1`;
+    const whole = readFileSync(closed.authFile(), 'utf8');
+    const authFile = join(own.dir, 'broken.json');
+    const told = async (text: string | null): Promise<string> => {
+      if (text === null) rmSync(authFile);
+      else writeFileSync(authFile, text);
+      const store = await own.again({ registry: { mirrors: {}, insecure: [], authFile } });
+      return String(await store.ensure(ref, {}).catch((error: unknown) => error));
+    };
+    const auth = Buffer.from(`${USER}:${PASSWORD}`).toString('base64');
+    for (const [text, fault] of [
+      [whole.slice(0, -3), 'it is not valid JSON'],
+      [whole.replace(auth, `${USER}:${PASSWORD}`), `the "auth" of ${closed.host} is not NAME:PASSWORD in base64`],
+      ['[]', 'it is not a Docker config.json'],
+      [null, 'there is no such file'],
+    ] as const) {
+      const message = await told(text);
+      expect(message).toContain(`${authFile}: ${fault}`);
+      for (const secret of [PASSWORD, auth]) expect(message).not.toContain(secret);
+    }
+  });
+
+  test('a helper that fails is not taken for a bad image', async () => {
+    const authFile = join(own.dir, 'helper.json');
+    writeFileSync(authFile, JSON.stringify({ credHelpers: { [closed.host]: 'millibox-nowhere' } }));
+    const store = await own.again({ registry: { mirrors: {}, insecure: [], authFile } });
+    expect(await codeOf(store.ensure(`${closed.host}/private:1`, {}))).toBe('image_unauthorized');
   });
 
   test('the right credentials get it', async () => {
