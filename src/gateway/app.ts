@@ -21,6 +21,8 @@ import type { Services } from './services.ts';
 const KEEP_ALIVE_MS = 610_000;
 const HEADERS_TIMEOUT_MS = 60_000;
 const MAX_PARAM_LENGTH = 300;
+/** On an answer about all sandboxes or nodes while some are not known here. */
+const INCOMPLETE = 'x-millibox-incomplete';
 
 export async function buildApp(
   services: Services,
@@ -76,7 +78,7 @@ function createApp(config: GatewayConfig): FastifyInstance {
 }
 
 /** Hooks for every call, whichever door it is for. */
-function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Services): void {
+function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxes }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
     reply.raw.once('close', lifecycle.track());
@@ -90,6 +92,7 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Servic
   app.addHook('onSend', (request, reply, payload, next) => {
     dropRestOfBody(request, reply);
     if (lifecycle.draining) reply.header('connection', 'close');
+    if (isOverview(request) && !sandboxes.isSure) reply.header(INCOMPLETE, 'true');
     next(null, payload);
   });
   app.addHook('preHandler', (request, _reply, next) => {
@@ -101,6 +104,11 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics }: Servic
     metrics.answered(reply.statusCode, reply.elapsedTime);
     next();
   });
+}
+
+/** A question that names no single sandbox. */
+function isOverview({ method, params }: FastifyRequest): boolean {
+  return method === 'GET' && (params as { id?: unknown } | undefined)?.id === undefined;
 }
 
 /** For load balancers and Prometheus; no API key needed. */

@@ -9,8 +9,9 @@ import type { Dial, Dialled, NodeLink } from './link.ts';
 import { ask, type Opener } from './unary.ts';
 
 /**
- * connecting: never connected yet. ready: takes sandboxes. cordoned: the operator keeps new ones away. draining: takes
- * none, and existing ones are to end. away: the link is down, within the grace period. lost: beyond it.
+ * connecting: not connected yet. ready: takes sandboxes. cordoned: the operator keeps new ones away. draining: takes
+ * none, and existing ones are to end. away: the link is down, within the grace period. lost: beyond
+ * it, or never connected for far longer.
  */
 export type NodeState = 'connecting' | 'ready' | 'cordoned' | 'draining' | 'away' | 'lost';
 

@@ -37,3 +37,24 @@ test('a node that has moved is dialled there, though where it was nothing has an
   }
   expect(dials).toHaveLength(2);
 });
+
+test('a node that was never heard is lost in the end, and then an only gateway knows everything', async () => {
+  const lost: string[] = [];
+  const registry = new NodeRegistry({
+    addresses: [{ name: 'dead', url: 'ws://10.0.0.1:8701' }],
+    dial: () => () => Promise.reject(new Error('nobody is there')),
+    graceMs: LIMIT_MS,
+    unheardMs: 50,
+    log: silent,
+  });
+  registry.start({ ...nobody, lost: ({ name }) => void lost.push(name) });
+  try {
+    expect(registry.mayHaveMore(false)).toBe(true);
+    await expect.poll(() => registry.all[0]?.state, { timeout: LIMIT_MS }).toBe('lost');
+    expect(lost).toEqual(['dead']);
+    expect(registry.mayHaveMore(false)).toBe(false);
+    expect(registry.mayHaveMore(true)).toBe(true);
+  } finally {
+    await registry.stop();
+  }
+});

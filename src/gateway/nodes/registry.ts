@@ -3,6 +3,7 @@ import { setRunningTimeout } from '../../lib/running-timeout.ts';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { NODE_GENERATION, type NodeHello, type SandboxRecord } from '../../protocol/node.ts';
 import type { NodeAddress } from '../config.ts';
 import { NodeLink, type Dial, type Heartbeat } from './link.ts';
@@ -24,6 +25,11 @@ export interface RegistryOptions {
   dial: (address: NodeAddress) => Dial;
   /** A node whose link is down this long is lost. Time during which this process was stalled does not count. */
   graceMs: number;
+  /**
+   * So is a node that has not connected for this long since it was added. By default the grace and the time for which
+   * ended sandboxes are answered: nobody who had known its sandboxes would still show them as lost.
+   */
+  unheardMs?: number;
   heartbeat?: Heartbeat | undefined;
   log: Logger;
 }
@@ -56,9 +62,13 @@ export class NodeRegistry {
     return this.#list.some(({ state }) => state !== 'up' && (state !== 'lost' || others));
   }
 
+  startedWithin(ms: number): boolean {
+    return performance.now() - this.#startedAt <= ms;
+  }
+
   /** Some node has not reported yet, and this gateway started less than `ms` ago. */
   learningWithin(ms: number): boolean {
-    if (performance.now() - this.#startedAt > ms) return false;
+    if (!this.startedWithin(ms)) return false;
     return this.discovering || this.#list.some((node) => node.state === 'connecting');
   }
 
@@ -111,6 +121,8 @@ export class NodeRegistry {
     });
     this.#nodes.set(key, node);
     this.#list = [...this.#nodes.values()];
+    const { graceMs, unheardMs = graceMs + TOMBSTONE_KEPT_MS } = this.#options;
+    this.#loseAfter(unheardMs, node);
     node.link.start();
   }
 
@@ -142,10 +154,14 @@ export class NodeRegistry {
     // A removed node gets no grace period.
     if (this.#events === null || !this.#list.includes(node)) return;
     node.setState('away');
+    this.#loseAfter(this.#options.graceMs, node);
+  }
+
+  #loseAfter(ms: number, node: Node): void {
     this.#cancelGrace(node);
     this.#graces.set(
       node,
-      setRunningTimeout(this.#options.graceMs, () => this.#lose(node)),
+      setRunningTimeout(ms, () => this.#lose(node)),
     );
   }
 
@@ -174,6 +190,7 @@ export class NodeRegistry {
     for (const [formerKey, n] of [...this.#nodes]) if (n === other) this.#nodes.delete(formerKey);
     this.#nodes.set(key, other);
     this.#list = [...this.#nodes.values()];
+    this.#cancelGrace(node);
     other.moveTo(node.url);
     other.standing = node.standing;
     background(node.link?.stop() ?? Promise.resolve(), 'let go of a second link', this.#options.log);

@@ -21,7 +21,7 @@ export interface NodeView {
 }
 
 /** How long a starting gateway waits for nodes that are down before it counts as ready. */
-const SETTLE_MS = 5_000;
+export const SETTLE_MS = 5_000;
 
 export class NodeService {
   readonly #registry: NodeRegistry;

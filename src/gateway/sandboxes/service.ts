@@ -8,6 +8,7 @@ import { formOf } from '../idempotency/fingerprint.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { Node } from '../nodes/node.ts';
+import { SETTLE_MS } from '../nodes/service.ts';
 import { parseRecord } from '../nodes/watch.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { Entry } from './entry.ts';
@@ -96,14 +97,16 @@ export class SandboxService {
 
   /**
    * Oldest first. A cursor stays valid while sandboxes come and go: none is listed twice, and none that existed all the
-   * time is left out.
-   * @throws ServiceError `invalid_request` for an invalid cursor.
+   * time is left out. Of nodes that are not heard, those are listed of which this gateway knows; see `isSure`.
+   * @throws ServiceError `invalid_request` for an invalid cursor, `node_unavailable` while this gateway has only just
+   * started and waits for its nodes' first words.
    */
   list(
     tenant: string,
     filter: SandboxFilter = {},
     page: { cursor?: string | undefined; limit?: number | undefined } = {},
   ): Page {
+    if (this.#isLearning) throw this.#unsure();
     const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
     if (after === undefined) throw new ServiceError('invalid_request', 'not a cursor of this service');
     const limit = Math.min(MAX_PAGE, page.limit ?? DEFAULT_PAGE);
@@ -126,11 +129,17 @@ export class SandboxService {
     return entry.view();
   }
 
-  /** Deletes all matching sandboxes that have not ended. Resolves with their number. */
+  /**
+   * Deletes all matching sandboxes that have not ended. Resolves with their number.
+   * @throws ServiceError `node_unavailable` if there may be more that are not known here; those that are known were deleted
+   */
   async deleteWhere(tenant: string, filter: SandboxFilter): Promise<number> {
     const entries = [...this.#deps.store.of(tenant, null)].filter((entry) => matches(entry, filter));
     const alive = entries.filter((entry) => !entry.ended).length;
+    // Whatever is heard of from now on may have been there when this began.
+    const { isSure } = this;
     await Promise.all(entries.map((entry) => this.#delete(entry)));
+    if (!isSure) throw this.#unsure({ deleted: alive });
     return alive;
   }
 
@@ -211,13 +220,32 @@ export class SandboxService {
 
   /** @throws ServiceError `sandbox_not_found`, or `node_unavailable` while it may still be heard of */
   entry(tenant: string, id: string): Entry {
-    const { store, registry, queue, arrivals, config } = this.#deps;
-    const entry = store.get(id);
+    const entry = this.#deps.store.get(id);
     // Another tenant's sandbox must look like one that never existed.
     if (entry !== undefined && entry.tenant === tenant) return entry;
-    if (!registry.mayHaveMore(arrivals.others) && queue.informed) throw new ServiceError('sandbox_not_found');
+    throw this.isSure ? new ServiceError('sandbox_not_found') : this.#unsure();
+  }
+
+  /** Whether all sandboxes are known here: each node was heard, and what waits is known. */
+  get isSure(): boolean {
+    const { registry, queue, arrivals } = this.#deps;
+    return !registry.mayHaveMore(arrivals.others) && queue.informed;
+  }
+
+  /** Whether this gateway has just started, and has not heard yet what there is. */
+  get #isLearning(): boolean {
+    const { registry, queue } = this.#deps;
+    return registry.learningWithin(SETTLE_MS) || (!queue.informed && registry.startedWithin(SETTLE_MS));
+  }
+
+  #unsure(details?: Record<string, unknown>): ServiceError {
+    const { registry, config } = this.#deps;
     const retryAfterMs = registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS;
-    throw new ServiceError('node_unavailable', 'This server does not know all sandboxes right now.', { retryAfterMs });
+    const message = 'This server does not know all sandboxes right now.';
+    return new ServiceError('node_unavailable', message, {
+      retryAfterMs,
+      ...(details === undefined ? {} : { details }),
+    });
   }
 
   #alive(tenant: string, id: string): Entry {

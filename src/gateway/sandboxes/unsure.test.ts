@@ -1,5 +1,5 @@
 /** An id that this gateway does not know: `sandbox_not_found` only if it can be sure. */
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { ServiceError } from '../../protocol/errors.ts';
 import { FakeNode } from '../testing/fake-node.ts';
 import { TestGateway } from '../testing/harness.ts';
@@ -57,4 +57,52 @@ test('a gateway whose discovery has not answered yet does not say that a sandbox
   expect(unknown).toThrow(expect.objectContaining({ code: 'node_unavailable' }) as Error);
   gateway.services.registry.discovering = false;
   expect(unknown).toThrow(expect.objectContaining({ code: 'sandbox_not_found' }) as Error);
+});
+
+/** A gateway that has just started, with a sandbox on each of two nodes, of which it hears only the second. */
+async function halfDeaf(): Promise<{ restarted: TestGateway; a: FakeNode; onA: string; onB: string }> {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  const on = async (other: FakeNode): Promise<string> => {
+    other.refuse = new ServiceError('capacity_exhausted');
+    const id = await gateway.sandbox({ labels: { job: 'rl' } });
+    other.refuse = null;
+    return id;
+  };
+  const [onA, onB] = [await on(b), await on(a)];
+  a.vanish();
+  return { restarted: await TestGateway.start([a, b]), a, onA, onB };
+}
+
+const idsOf = (answer: { json: { sandboxes: { id: string }[] } }) => answer.json.sandboxes.map(({ id }) => id).sort();
+
+test('a gateway that has just started lists nothing before its nodes were heard, or had time to', async () => {
+  const { restarted, a, onA, onB } = await halfDeaf();
+  await using other = restarted;
+  const early = await other.ask('GET', '/v1/sandboxes');
+  expect(early.status).toBe(503);
+  expect(early.json.error).toMatchObject({ code: 'node_unavailable', retryable: true, retryAfterMs: 200 });
+  expect(early.headers['retry-after']).toBeDefined();
+  vi.spyOn(other.services.registry, 'startedWithin').mockReturnValue(false);
+  const part = await other.ask('GET', '/v1/sandboxes');
+  expect(idsOf(part)).toEqual([onB]);
+  expect(part.headers['x-millibox-incomplete']).toBe('true');
+  a.offline = false;
+  await other.until('node-a is heard', () => other.services.registry.all.every((node) => node.up));
+  const all = await other.ask('GET', '/v1/sandboxes');
+  expect(idsOf(all)).toEqual([onA, onB].sort());
+  expect(all.headers['x-millibox-incomplete']).toBeUndefined();
+});
+
+test('a delete by label ends what is known, and is not done while a node is not heard', async () => {
+  const { restarted, a, onA, onB } = await halfDeaf();
+  await using other = restarted;
+  const part = await other.ask('DELETE', '/v1/sandboxes?label=job=rl');
+  expect(part.status).toBe(503);
+  expect(part.json.error).toMatchObject({ code: 'node_unavailable', retryable: true, details: { deleted: 1 } });
+  expect((await other.ask('GET', `/v1/sandboxes/${onB}`)).json).toMatchObject({ reason: 'deleted' });
+  a.offline = false;
+  await other.until('node-a is heard', () => other.services.registry.all.every((node) => node.up));
+  expect((await other.ask('DELETE', '/v1/sandboxes?label=job=rl')).json).toEqual({ deleted: 1 });
+  expect((await other.ask('GET', `/v1/sandboxes/${onA}`)).json).toMatchObject({ reason: 'deleted' });
 });
