@@ -1,24 +1,13 @@
 #!/usr/bin/env node
-/** `millibox`: one program for who uses sandboxes and for who runs the service. */
-import { Command } from 'commander';
-import { packageVersion } from '../lib/version.ts';
-import { addCommands } from './catalog.ts';
-import { reportFailure } from './io/failure.ts';
-import { flushed, tolerateBrokenPipes } from './io/pump.ts';
+/** Where the CLI begins: it loads nothing else before it is clear that this Node.js can run it. */
+import { unfitNode } from '../lib/node-version.ts';
 
-const program = new Command('millibox')
-  .description('Self-hosted sandboxes for code that nobody trusts yet.')
-  .version(packageVersion())
-  .option(
-    '--url <url>',
-    'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)',
-  )
-  .option('--api-key <key>', 'better: MILLIBOX_API_KEY, which no process list shows')
-  .showHelpAfterError('(see: millibox --help)')
-  .enablePositionalOptions();
+/** No command of a sandbox ends with it. */
+const CANNOT_RUN = 255;
 
-tolerateBrokenPipes();
-addCommands(program, process.argv.slice(2))
-  .then(() => program.parseAsync())
-  .then(flushed)
-  .catch(reportFailure);
+const unfit = unfitNode();
+if (unfit === undefined) void import('./program.ts');
+else {
+  process.stderr.write(`millibox: ${unfit}\n`);
+  process.exitCode = CANNOT_RUN;
+}

@@ -1,4 +1,6 @@
 /** millibox: run untrusted code in sandboxes that are milliseconds away. */
+import './require-node.ts';
+
 export { Millibox, type MilliboxOptions } from './client.ts';
 export { Sandbox, NewSandbox, type SandboxInfo } from './sandbox.ts';
 export { Sandboxes, type CreateOptions, type ListOptions } from './sandboxes.ts';
