@@ -13,18 +13,40 @@ const TRACE = `data:text/javascript,${encodeURIComponent(`
 `)}`;
 
 async function loadedBy(...args: string[]): Promise<string[]> {
-  const { stderr } = await promisify(execFile)(process.execPath, ['--import', TRACE, MAIN, ...args]);
+  const run = promisify(execFile)(process.execPath, ['--import', TRACE, MAIN, ...args]);
+  const { stderr } = await run.catch((error: unknown) => error as { stderr: string });
   return stderr.split('\n').filter((line) => line.startsWith('load '));
 }
 
-test('help loads nothing that only a command needs', async () => {
-  const loaded = await loadedBy('--help');
-  expect(loaded.filter((url) => url.includes('/src/cli/')).length).toBeGreaterThan(1);
-  expect(loaded.filter((url) => /zod|undici|kubernetes|\/src\/(sdk|mux|gateway)\/|\/agent\//.test(url))).toEqual([]);
-});
+const COMMANDS = [
+  'up',
+  'gateway',
+  'agent',
+  'create',
+  'exec',
+  'shell',
+  'cp',
+  'ls',
+  'rm',
+  'jobs',
+  'logs',
+  'kill',
+  'image',
+];
+const HEAVY = /zod|undici|kubernetes|fastify|\/src\/(mux|gateway)\/|\/src\/sdk\/(index|client|exec)|\/agent\//;
+
+test.each(['', ...COMMANDS, 'node', 'bench'])(
+  'help of `millibox %s` loads nothing that only its work needs',
+  async (name) => {
+    const loaded = await loadedBy(...(name === '' ? [] : [name]), '--help');
+    expect(loaded.filter((url) => url.includes('/src/cli/')).length).toBeGreaterThan(1);
+    expect(loaded.filter((url) => HEAVY.test(url))).toEqual([]);
+  },
+);
 
 test('a command of a client loads no HTTP client before it is needed, and nothing of the service', async () => {
-  const loaded = await loadedBy('exec', '--help');
+  // Ends before it sends anything.
+  const loaded = await loadedBy('--url', 'none:', 'exec', 'sbx-0123', '--', 'true');
   expect(loaded.filter((url) => url.includes('/src/sdk/')).length).toBeGreaterThan(1);
   expect(loaded.filter((url) => /undici|kubernetes|fastify|ioredis|\/src\/gateway\/|\/agent\//.test(url))).toEqual([]);
 });

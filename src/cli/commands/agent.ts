@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { agentMain, boxinitPath } from '../up/parts.ts';
 import { runPart } from '../up/run-part.ts';
 
 export function define(command: Command): void {
@@ -18,5 +17,8 @@ Environment:
 Example:
   MILLIBOX_AGENT_LISTEN=0.0.0.0:8701 MILLIBOX_NODE_SECRET_FILE=/etc/millibox/node-secret millibox agent`,
     )
-    .action(() => runPart(agentMain(), { MILLIBOX_BOXINIT: boxinitPath() }));
+    .action(async () => {
+      const { agentMain, boxinitPath } = await import('../up/parts.ts');
+      await runPart(agentMain(), { MILLIBOX_BOXINIT: boxinitPath() });
+    });
 }

@@ -38,7 +38,7 @@ Examples:
       if ((source.sandbox === undefined) === (target.sandbox === undefined)) {
         command.error('error: one side is SANDBOX:PATH, the other a path of this machine');
       }
-      await using client = connect(command);
+      await using client = await connect(command);
       const sandbox = client.sandboxes.at((source.sandbox ?? target.sandbox) as string);
       const owner = options.user === undefined ? {} : { owner: options.user };
       await untilSignal(async (signal) => {

@@ -60,7 +60,7 @@ Examples:
   SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'`,
     )
     .action(async (image: string | undefined, options: Options) => {
-      await using client = connect(command);
+      await using client = await connect(command);
       const wanted: CreateOptions = {
         ...(image === undefined ? {} : { image }),
         ...(options.name === undefined ? {} : { name: options.name }),

@@ -52,7 +52,7 @@ Examples:
     .action(async (id: string, given: string[], options: ExecOptions) => {
       const words = withoutDashes(given);
       if (words.length === 0) command.error('error: name a command, behind --');
-      const client = connect(command);
+      const client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       const what = options.shell ? words.join(' ') : words;
       const common = {

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { runPart } from '../up/run-part.ts';
-import { gatewayMain } from '../up/parts.ts';
 
 export function define(command: Command): void {
   command
@@ -17,5 +16,8 @@ Example:
   MILLIBOX_NODES=a=ws://10.0.0.1:8701,b=ws://10.0.0.2:8701 \\
   MILLIBOX_NODE_SECRET_FILE=/etc/millibox/node-secret MILLIBOX_API_KEY_FILE=/etc/millibox/api-key millibox gateway`,
     )
-    .action(() => runPart(gatewayMain()));
+    .action(async () => {
+      const { gatewayMain } = await import('../up/parts.ts');
+      await runPart(gatewayMain());
+    });
 }

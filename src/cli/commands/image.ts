@@ -2,9 +2,8 @@ import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
-import { Operator } from '../io/operator.ts';
+import { operate } from '../io/client.ts';
 import { printJson, printTable } from '../io/print.ts';
-import { target } from '../io/target.ts';
 
 const LIMIT_MS = 3_600_000;
 
@@ -16,7 +15,7 @@ export function define(image: Command): void {
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox image ls')
     .action(async (options: { json?: boolean }, command: Command) => {
-      const images = await new Operator(target(command)).images();
+      const images = await (await operate(command)).images();
       if (options.json) return printJson(images);
       printTable(
         ['IMAGE', 'NODES'],
@@ -30,7 +29,7 @@ export function define(image: Command): void {
     .argument('<image...>')
     .addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim node:24-slim')
     .action(async (refs: string[], _options: object, command: Command) => {
-      const api = new Operator(target(command));
+      const api = await operate(command);
       for (const ref of refs) report(ref, await api.preload(ref, LIMIT_MS), 'ready');
     });
 
@@ -40,7 +39,7 @@ export function define(image: Command): void {
     .argument('<image...>')
     .addHelpText('after', '\nExample:\n  millibox image rm python:3.11')
     .action(async (refs: string[], _options: object, command: Command) => {
-      const api = new Operator(target(command));
+      const api = await operate(command);
       for (const ref of refs) report(ref, await api.removeImage(ref, LIMIT_MS), 'removed');
     });
 
@@ -52,7 +51,7 @@ export function define(image: Command): void {
     .option('--node <name...>', 'only these nodes')
     .addHelpText('after', '\nExample:\n  docker save my/app:1 -o app.tar && millibox image import app.tar my/app:1')
     .action(async (file: string, ref: string, options: { node?: string[] }, command: Command) => {
-      const api = new Operator(target(command));
+      const api = await operate(command);
       const nodes = options.node ?? (await api.nodes()).map(({ name }) => name);
       for (const node of nodes) {
         const work = archiveIn(file).then((archive) => api.importImage(ref, node, archive, LIMIT_MS));

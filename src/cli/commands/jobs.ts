@@ -8,7 +8,7 @@ export function define(command: Command): void {
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox jobs sbx-0123')
     .action(async (id: string, options: { json?: boolean }) => {
-      await using client = connect(command);
+      await using client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       const execs = await sandbox.jobs.list();
       if (options.json) return printJson(execs);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { SignalName } from '../../protocol/exec.ts';
+import type { SignalName } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 
 export function define(command: Command): void {
@@ -9,10 +9,11 @@ export function define(command: Command): void {
     .option('-s, --signal <name>', 'such as INT, TERM or KILL', 'TERM')
     .addHelpText('after', '\nExample:\n  millibox kill sbx-0123 exe-0123 -s KILL')
     .action(async (id: string, exec: string, options: { signal: string }) => {
+      const { SignalName } = await import('../../protocol/exec.ts');
       const name = SignalName.safeParse(options.signal.toUpperCase().replace(/^SIG/, ''));
       if (!name.success)
         command.error(`error: no signal ${options.signal}; there are: ${SignalName.options.join(' ')}`);
-      await using client = connect(command);
+      await using client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       await sandbox.jobs.get(exec).signal(name.data as SignalName, { all: true });
     });

@@ -36,7 +36,7 @@ Examples:
   millibox logs -f sbx-0123 exe-0123`,
     )
     .action(async (id: string, exec: string, options: LogOptions) => {
-      await using client = connect(command);
+      await using client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       const job = sandbox.jobs.get(exec);
       const from = await startsOf(job, options);

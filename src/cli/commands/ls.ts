@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { SandboxStatus } from '../../protocol/sandbox.ts';
 import type { SandboxInfo } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { pair } from '../io/parse.ts';
@@ -22,7 +21,8 @@ export function define(command: Command): void {
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExamples:\n  millibox ls\n  millibox ls -q --label job=42 | xargs millibox rm')
     .action(async (options: LsOptions) => {
-      await using client = connect(command);
+      const { SandboxStatus } = await import('../../protocol/sandbox.ts');
+      await using client = await connect(command);
       const status = options.status === undefined ? undefined : SandboxStatus.safeParse(options.status.toUpperCase());
       if (status?.success === false) command.error(`error: a status is one of ${SandboxStatus.options.join(' ')}`);
       const found: SandboxInfo[] = [];

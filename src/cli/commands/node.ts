@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { Operator, type NodeView } from '../io/operator.ts';
+import { operate } from '../io/client.ts';
+import type { NodeView, Operator } from '../io/operator.ts';
 import { duration } from '../io/parse.ts';
 import { printJson, printTable } from '../io/print.ts';
-import { target } from '../io/target.ts';
 
 const LOOK_MS = 500;
 /** A gateway that is being restarted, or a node whose agent is, says nothing for so long at most. */
@@ -23,7 +23,7 @@ export function define(node: Command): void {
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox node ls')
     .action(async (options: { json?: boolean }, command: Command) => {
-      const nodes = await new Operator(target(command)).nodes();
+      const nodes = await (await operate(command)).nodes();
       if (options.json) return printJson(nodes);
       printTable(['NAME', 'STATE', 'SANDBOXES', 'RUNTIME', 'NOTE'], nodes.map(row));
     });
@@ -34,7 +34,7 @@ export function define(node: Command): void {
     .argument('<node...>')
     .addHelpText('after', '\nExample:\n  millibox node cordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
-      const api = new Operator(target(command));
+      const api = await operate(command);
       for (const name of names) say(await api.cordon(name, true));
     });
 
@@ -44,7 +44,7 @@ export function define(node: Command): void {
     .argument('<node...>')
     .addHelpText('after', '\nExample:\n  millibox node uncordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
-      const api = new Operator(target(command));
+      const api = await operate(command);
       for (const name of names) {
         await api.drain(name, false);
         say(await api.cordon(name, false));
@@ -59,7 +59,7 @@ export function define(node: Command): void {
     .option('--no-wait', 'only say it; the node remembers')
     .addHelpText('after', '\nExamples:\n  millibox node drain node-1 --deadline 30m\n  millibox node uncordon node-1')
     .action(async (name: string, options: DrainOptions, command: Command) => {
-      const api = new Operator(target(command));
+      const api = await operate(command);
       say(await api.drain(name, true, options.deadline));
       if (options.wait) await untilEmpty(api, name);
     });

@@ -12,7 +12,7 @@ export function define(command: Command): void {
     .addHelpText('after', '\nExamples:\n  millibox rm sbx-0123\n  millibox rm --label job=42')
     .action(async (ids: string[], options: { label?: Record<string, string>; json?: boolean }) => {
       if (ids.length === 0 && options.label === undefined) command.error('error: name a sandbox, or give --label');
-      await using client = connect(command);
+      await using client = await connect(command);
       const deleted: string[] = [];
       const failed: { id: string; error: string }[] = [];
       if (options.label !== undefined) {

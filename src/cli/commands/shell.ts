@@ -49,7 +49,7 @@ Examples:
       if (options.attach !== undefined && words.length > 0) {
         command.error('error: a terminal that was left running has its command already');
       }
-      const client = connect(command);
+      const client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       const attached = options.attach !== undefined;
       const pty = attached

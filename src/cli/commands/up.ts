@@ -4,9 +4,7 @@ import { GATEWAY_PORT } from '../../protocol/client.ts';
 import { home as defaultHome, variable } from '../config.ts';
 import { whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
-import { runDemo } from '../up/demo.ts';
-import { Stack } from '../up/stack.ts';
-import { welcome } from '../up/welcome.ts';
+import type { Stack } from '../up/stack.ts';
 
 interface UpOptions {
   host: string;
@@ -46,11 +44,15 @@ Examples:
       }
       const { signal } = interrupt;
       try {
+        const { Stack } = await import('../up/stack.ts');
         const stack = await Stack.start({ ...options, home: options.home ?? defaultHome(), say, signal });
         try {
-          if (options.demo) await orAbort(signal, runDemo(stack));
+          if (options.demo) {
+            const { runDemo } = await import('../up/demo.ts');
+            await orAbort(signal, runDemo(stack));
+          }
           if (options.json) await announce(stack);
-          else process.stdout.write(welcome(stack, variable('PATH') ?? ''));
+          else await greet(stack);
           await orAbort(signal, new Promise<never>(() => undefined));
         } finally {
           say('stopping');
@@ -65,6 +67,11 @@ Examples:
 
 /** Somebody asked us to stop. */
 class Interrupted extends Error {}
+
+async function greet(stack: Stack): Promise<void> {
+  const { welcome } = await import('../up/welcome.ts');
+  process.stdout.write(welcome(stack, variable('PATH') ?? ''));
+}
 
 async function announce(stack: Stack): Promise<void> {
   const { runtime } = await stack.node();

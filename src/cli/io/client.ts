@@ -1,9 +1,18 @@
+/** What a command talks to the service with. Loaded when it does: help and errors of usage come without. */
 import type { Command } from 'commander';
-import { Millibox } from '../../sdk/index.ts';
+import type { Millibox } from '../../sdk/index.ts';
+import type { Operator } from './operator.ts';
 import { target } from './target.ts';
 
 /** A client for what the global options, the environment or a local `up` name. The caller closes it. */
-export function connect(command: Command): Millibox {
+export async function connect(command: Command): Promise<Millibox> {
+  const { Millibox } = await import('../../sdk/index.ts');
   const { url, apiKey } = target(command);
   return new Millibox({ url, ...(apiKey === undefined ? {} : { apiKey }) });
+}
+
+/** The same for the operator's half of the API. */
+export async function operate(command: Command): Promise<Operator> {
+  const { Operator } = await import('./operator.ts');
+  return new Operator(target(command));
 }
