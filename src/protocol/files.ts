@@ -14,6 +14,8 @@ export const Path = z
 export const Mode = z.int().min(0).max(0o7777);
 /** name, uid, name:group or uid:gid. */
 export const Owner = z.string().min(1).max(256);
+/** When a file was last modified, as `FileStat` has it: milliseconds since 1970, exact to the microsecond. */
+export const ModifiedAtMs = z.number().min(-8.64e15).max(8.64e15);
 
 /** What a `file` stream asks for (with `op: 'file'` and `sandbox` beside it). Bytes travel on channel BYTES. */
 export const FileCall = z.discriminatedUnion('call', [
@@ -35,6 +37,7 @@ export const FileCall = z.discriminatedUnion('call', [
     size: z.int().min(0).optional(),
     mode: Mode.optional(),
     owner: Owner.optional(),
+    modifiedAtMs: ModifiedAtMs.optional(),
     append: z.boolean().optional(),
   }),
   /** OPENED `{ entries: FileEntry[], more: boolean }`; `after` continues behind that name. At most 1,000 a call. */

@@ -32,6 +32,28 @@ test.each([0, 1, 18_500, 131_072, 1_048_577, 17 * 1024 * 1024])(
   },
 );
 
+test.each([
+  ['1700000000123.456', 1_700_000_000_123.456],
+  ['0', 0],
+  ['-1', -1],
+])('a file is written with the time that its writer gives: %s', async (text, modifiedAtMs) => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox();
+  await gateway.ask('PUT', at(id, '/f', `&modifiedAtMs=${text}`), { raw: 'x' });
+  expect(gateway.node.files.calls[0]).toMatchObject({ call: 'write', modifiedAtMs });
+});
+
+test.each(['', 'now', '1e3', '2024-01-01T00:00:00Z', '9000000000000000', 'NaN'])(
+  'what is no time is refused: %j',
+  async (text) => {
+    gateway = await TestGateway.start();
+    const id = await gateway.sandbox();
+    const put = await gateway.ask('PUT', at(id, '/f', `&modifiedAtMs=${text}`), { raw: 'x' });
+    expect(put.json.error.code).toBe('invalid_request');
+    expect(gateway.node.files.calls).toEqual([]);
+  },
+);
+
 test('a body of JSON, of text and of no type is bytes like any other', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();

@@ -29,6 +29,8 @@ const MAX_CALLS: usize = 1024;
 /// Each takes one of the few that the kernel has for the whole node.
 const MAX_WATCHES: usize = 16;
 const MAX_PATH_BYTES: usize = 4096;
+/// As far as a date reaches in JavaScript.
+const MAX_TIME_MS: f64 = 8.64e15;
 
 /// A call under way.
 enum Call {
@@ -128,6 +130,20 @@ fn mode_of(open: &Value) -> Result<Option<u32>, WireError> {
         Some(_) => match open.uint("mode") {
             Some(mode) if mode <= 0o7777 => Ok(Some(mode as u32)),
             _ => Err(WireError::invalid("mode is 0 to 0o7777")),
+        },
+    }
+}
+
+/// Seconds and nanoseconds of `modifiedAtMs`, which is exact to the microsecond.
+fn modified_of(open: &Value) -> Result<Option<(i64, u32)>, WireError> {
+    match open.get("modifiedAtMs") {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => match open.float("modifiedAtMs").filter(|ms| ms.abs() <= MAX_TIME_MS) {
+            Some(ms) => {
+                let micros = (ms * 1e3).round() as i64;
+                Ok(Some((micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) as u32 * 1_000)))
+            }
+            None => Err(WireError::invalid("modifiedAtMs is not a time")),
         },
     }
 }

@@ -1,6 +1,6 @@
 //! Writing a file: under another name until it is whole.
 
-use super::{change, file_error, mode_of, owners_of, shown, size_of, split, stat, CWD};
+use super::{change, file_error, mode_of, modified_of, owners_of, shown, size_of, split, stat, CWD};
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::fs::{self, Stat};
@@ -25,6 +25,8 @@ pub struct Write {
     /// Set on the file at the end.
     mode: Option<u32>,
     owner: Option<(u32, u32)>,
+    /// Seconds and nanoseconds.
+    modified: Option<(i64, u32)>,
 }
 
 /// A file under a name that nobody else uses. Removed unless it was moved to its place.
@@ -100,6 +102,7 @@ impl Write {
     pub fn open(open: &Value, asked: &[u8]) -> Result<Write, WireError> {
         let failed = |errno| file_error(asked, errno);
         let (mode, owners, size) = (mode_of(open)?, owners_of(open)?, size_of(open, "size")?);
+        let modified = modified_of(open)?;
         let path = resolve(asked).map_err(failed)?;
         let (parent, name) = split(&path);
         if matches!(name, b"." | b"..") || name.is_empty() {
@@ -125,6 +128,7 @@ impl Write {
             got: 0,
             mode: mode.or(before.map(|file| file.mode & 0o7777)).or(Some(FILE_MODE)),
             owner: owners.asked.or(before.map(|file| (file.uid, file.gid))).or(owners.new),
+            modified,
             path,
         };
         let opened = match (open.flag("append"), before) {
@@ -164,6 +168,7 @@ impl Write {
                 self.file = fs::open_at(CWD, &self.path, flags, 0)?;
                 self.mode = None;
                 self.owner = None;
+                self.modified = None;
                 Ok(())
             }
             Err(errno) => Err(errno),
@@ -195,13 +200,16 @@ impl Write {
         if let Some(mode) = self.mode {
             fs::set_mode(self.file.raw(), mode)?;
         }
+        if let Some(modified) = self.modified {
+            fs::set_modified(self.file.raw(), modified)?;
+        }
         let mut found = fs::stat_fd(self.file.raw())?;
         if let Some(temporary) = &self.temporary {
             let directory = temporary.directory();
             match fs::rename((directory, &temporary.name), (directory, split(&self.path).1), true) {
                 Ok(()) => {}
                 // A mount point, as a container's /etc/hosts is, cannot be replaced but written.
-                Err(sys::EBUSY) => found = copy_into(&self.file, &self.path)?,
+                Err(sys::EBUSY) => found = copy_into(&self.file, &self.path, self.modified)?,
                 Err(errno) => return Err(errno),
             }
         }
@@ -218,13 +226,18 @@ fn write_all(file: &Fd, bytes: &[u8]) -> Result<(), i32> {
     Ok(())
 }
 
-fn copy_into(from: &Fd, path: &[u8]) -> Result<Stat, i32> {
+fn copy_into(from: &Fd, path: &[u8], modified: Option<(i64, u32)>) -> Result<Stat, i32> {
     let to = fs::open_at(CWD, path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0)?;
     let mut buffer = vec![0; io::CHUNK];
     let mut at = 0;
     loop {
         match fs::read_at(from.raw(), &mut buffer, at)? {
-            0 => return fs::stat_fd(to.raw()),
+            0 => {
+                if let Some(modified) = modified {
+                    fs::set_modified(to.raw(), modified)?;
+                }
+                return fs::stat_fd(to.raw());
+            }
             count => {
                 write_all(&to, &buffer[..count])?;
                 at += count as u64;

@@ -92,6 +92,7 @@ extern "C" {
     fn fchownat(dir: c_int, path: *const c_char, uid: c_uint, gid: c_uint, flags: c_int) -> c_int;
     #[link_name = "fchown"]
     fn c_fchown(fd: c_int, uid: c_uint, gid: c_uint) -> c_int;
+    fn futimens(fd: c_int, times: *const Timespec) -> c_int;
     fn utimensat(dir: c_int, path: *const c_char, times: *const Timespec, flags: c_int) -> c_int;
     #[link_name = "pread"]
     fn c_pread(fd: c_int, buf: *mut c_void, len: usize, offset: i64) -> isize;
@@ -352,14 +353,25 @@ pub fn set_owner_at(dir: c_int, path: &[u8], (uid, gid): (u32, u32), follow: boo
     check(unsafe { fchownat(dir, path.as_ptr(), uid, gid, AT_SYMLINK_NOFOLLOW) }).map(|_| ())
 }
 
-/// Only the time of change; never through a symbolic link.
-pub fn set_modified_at(dir: c_int, path: &[u8], seconds: i64) {
+/// For `utimensat` and `futimens`: the time of the last access stays.
+fn only_modified(seconds: i64, nanos: u32) -> [Timespec; 2] {
     const OMIT: c_long = 0x3fff_fffe;
+    [Timespec { seconds: 0, nanos: OMIT }, Timespec { seconds: seconds as c_long, nanos: nanos.into() }]
+}
+
+/// Never through a symbolic link.
+pub fn set_modified_at(dir: c_int, path: &[u8], seconds: i64) {
     if let Ok(path) = c_path(path) {
-        let times = [Timespec { seconds: 0, nanos: OMIT }, Timespec { seconds: seconds as c_long, nanos: 0 }];
+        let times = only_modified(seconds, 0);
         // SAFETY: the path is zero-terminated, and `times` has the two entries that the call reads.
         unsafe { utimensat(dir, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) };
     }
+}
+
+pub fn set_modified(fd: c_int, (seconds, nanos): (i64, u32)) -> Result<(), i32> {
+    let times = only_modified(seconds, nanos);
+    // SAFETY: `times` has the two entries that the call reads.
+    check(unsafe { futimens(fd, times.as_ptr()) }).map(|_| ())
 }
 
 pub fn read_at(fd: c_int, buf: &mut [u8], offset: u64) -> Result<usize, i32> {

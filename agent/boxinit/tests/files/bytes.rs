@@ -135,6 +135,35 @@ fn owner_and_mode_are_as_asked_parents_too_and_kept_when_overwritten() {
 }
 
 #[test]
+fn a_file_is_as_old_as_its_writer_says() {
+    let mut agent = Agent::start();
+    let path = agent.directory.join("old");
+    let name = path.as_os_str().as_bytes().to_vec();
+    let modified = || {
+        let meta = std::fs::metadata(&path).expect("stat");
+        (meta.mtime(), meta.mtime_nsec())
+    };
+    for (more, expected) in [
+        (r#","modifiedAtMs":1700000000123.456"#, (1_700_000_000, 123_456_000)),
+        (r#","modifiedAtMs":0,"append":true"#, (0, 0)),
+        (r#","modifiedAtMs":-0.001"#, (-1, 999_999_000)),
+    ] {
+        let written = upload(&mut agent, "write", &name, more, b"bytes");
+        assert!(written.fin, "{}", more);
+        assert_eq!(modified(), expected, "{}", more);
+    }
+    let written = upload(&mut agent, "write", &name, r#","modifiedAtMs":1500.25"#, b"bytes");
+    let told = written.event("done").and_then(|done| done.get("stat")).expect("stat").get("modifiedAtMs").cloned();
+    assert_eq!(told, Some(boxinit::json::Value::Number(1500.25)));
+    // Whoever says nothing gets now.
+    upload(&mut agent, "write", &name, "", b"bytes");
+    assert!(modified().0 > 1_700_000_000);
+    for bad in [r#","modifiedAtMs":"1""#, r#","modifiedAtMs":1e17"#] {
+        assert_eq!(agent.call(&request("write", &name, bad)).refusal(), "invalid_request", "{}", bad);
+    }
+}
+
+#[test]
 fn a_growing_file_gives_a_prefix() {
     let mut agent = Agent::start();
     let path = agent.directory.join("growing");

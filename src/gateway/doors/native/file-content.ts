@@ -8,13 +8,14 @@ import { parseRange, validatorOf } from '../../files/range.ts';
 import type { FileService, Reading } from '../../files/service.ts';
 import { bodyOf } from '../../http/body.ts';
 import { queryFlag, route, type Call, type Route } from '../../http/route.ts';
-import { FILES_URL, NOTHING, OctalMode, Owner, PathQuery } from './file-parameters.ts';
+import { FILES_URL, NOTHING, OctalMode, Owner, PathQuery, TimeMs } from './file-parameters.ts';
 import { SandboxPath } from './sandbox-routes.ts';
 
 const WriteQuery = z.strictObject({
   path: Path,
   mode: OctalMode.optional(),
   owner: Owner.optional(),
+  modifiedAtMs: TimeMs.optional(),
   append: queryFlag.optional(),
 });
 const BYTES = 'application/octet-stream';
