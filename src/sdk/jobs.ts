@@ -9,6 +9,7 @@ import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
 import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { readPiece, toBase64, type Bytes } from './source.ts';
+import { checkVariables } from './variables.ts';
 import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
 import type { ChannelName, ExecOutputEvent } from './exec/result.ts';
 
@@ -60,6 +61,7 @@ export class Jobs {
   /** Starts a command that goes on by itself. It is there when this resolves. */
   async start(command: Command, options: JobOptions = {}): Promise<Job> {
     checkOptions('a job', options, JOB_OPTIONS);
+    checkVariables('env', options.env);
     const { id = newExecId(), stdin, signal, deadlineMs, ...rest } = options;
     const input = stdin === undefined ? {} : { stdin: toBase64(readPiece(stdin)) };
     const answer = await this.#call('POST', '/exec', {

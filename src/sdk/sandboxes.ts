@@ -8,8 +8,13 @@ import { SandboxInfo, read } from './answer.ts';
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
+import { checkVariables } from './variables.ts';
 
-export type CreateOptions = Omit<CreateSandboxInput, 'count'> & {
+export type CreateOptions = Omit<CreateSandboxInput, 'count' | 'env' | 'secrets' | 'labels'> & {
+  env?: Record<string, string> | undefined;
+  /** As `env`, and shown by no answer of the service. */
+  secrets?: Record<string, string> | undefined;
+  labels?: Record<string, string> | undefined;
   /** Chosen anew for each call unless given: the same key twice makes one sandbox. */
   idempotencyKey?: string;
   /**
@@ -68,7 +73,7 @@ export class Sandboxes {
    * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) instead of at first use.
    */
   create(options: CreateOptions = {}): NewSandbox {
-    checkOptions('create', options, CREATE_OPTIONS);
+    checkCreate('create', options);
     const made = this.#post(options, undefined).then((answer) => read(SandboxInfo, answer));
     return new NewSandbox(this.#deps, made);
   }
@@ -78,7 +83,7 @@ export class Sandboxes {
    * than a thousand take a call for each thousand.
    */
   createMany(count: number, options: CreateOptions = {}): NewSandbox[] {
-    checkOptions('createMany', options, CREATE_OPTIONS);
+    checkCreate('createMany', options);
     if (!Number.isInteger(count) || count < 0) throw new ServiceError('invalid_request', `not a count: ${count}`);
     const handles: NewSandbox[] = [];
     for (let at = 0; at < count; at += MAX_CREATE_COUNT) {
@@ -161,6 +166,12 @@ export class Sandboxes {
       deadlineMs,
     });
   }
+}
+
+function checkCreate(call: string, options: CreateOptions): void {
+  checkOptions(call, options, CREATE_OPTIONS);
+  checkVariables('env', options.env);
+  checkVariables('secrets', options.secrets);
 }
 
 function labelPairs(labels: Record<string, string>): [string, string][] {

@@ -4,6 +4,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import { byteLengthOf, bytesOfText } from '../../protocol/names.ts';
 import type { OptionNames } from '../known-options.ts';
 import { isSource, type ByteSource } from '../source.ts';
+import { checkVariables } from '../variables.ts';
 import type { Program } from './session.ts';
 
 export type Encoding = 'utf8' | 'bytes';
@@ -135,6 +136,7 @@ export function checkCommand(command: Command): Command {
 /** @throws ServiceError `invalid_request`. */
 export function prepare(command: Command, options: ExecOptions): Prepared {
   checkCommand(command);
+  checkVariables('env', options.env);
   const program: NonNullable<Program> = {
     ...pick(options, ['cwd', 'env', 'user', 'shell', 'timeoutMs', 'killGraceMs', 'ringBytes']),
     detachedMs: options.detachedMs ?? DETACHED_GRACE_MS,
