@@ -81,7 +81,10 @@ export class Internet {
     return this.#name;
   }
 
-  /** Rules before Docker's own, which let everything out. Replies to connections from inside pass. */
+  /**
+   * Rules before Docker's own, which let everything out. Replies to connections from inside pass. Options of a packet may
+   * name routers on its way; one that connection tracking does not understand would keep its private address.
+   */
   #rules(): string {
     const from = `iifname "${this.#bridge}"`;
     return `
@@ -92,6 +95,8 @@ table inet ${this.#table} {
     type filter hook forward priority -10; policy accept;
     ${from} ip daddr { ${NOT_PUBLIC} } drop
     ${from} meta nfproto ipv6 drop
+    ${from} ip hdrlength > 5 drop
+    ${from} ct state invalid drop
   }
   chain input {
     type filter hook input priority -10; policy accept;

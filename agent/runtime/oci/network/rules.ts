@@ -34,6 +34,8 @@ interface RuleOptions {
 /**
  * Replaces the table, whether or not it exists. The forward chain runs before others' chains and only drops: what it
  * accepts must pass theirs too. The counters show whether it does: connections requested, and connections that left.
+ * Packets with options are dropped because those may name routers on the way. The last chain drops what was not
+ * masqueraded: connection tracking gives up packets that it does not understand, whose replies would go elsewhere.
  */
 export function ruleset({ table, bridge, range, resolvers }: RuleOptions): string {
   const names = resolvers.filter((address) => /^\d+(\.\d+){3}$/.test(address));
@@ -64,6 +66,8 @@ table inet ${table} {
   chain out {
     meta nfproto ipv6 drop
     ip saddr != ${range.subnet} drop
+    ip hdrlength > 5 drop
+    ct state invalid drop
     oifname "${bridge}" reject with icmpx admin-prohibited
     ct state new ct status & confirmed == 0 jump share
     ${dns.join('\n    ')}
@@ -74,6 +78,10 @@ table inet ${table} {
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     ip saddr ${range.subnet} oifname != "${bridge}" counter name left masquerade
+  }
+  chain last {
+    type filter hook postrouting priority 300; policy accept;
+    ip saddr ${range.subnet} oifname != { "${bridge}", "lo" } drop
   }
 }
 `;

@@ -1,0 +1,147 @@
+/**
+ * What becomes of packets that a sandbox with a network sends, with no right that it does not have: heard in the world, on
+ * the node behind its rules, and at a neighbour. All are network namespaces of this test's own, from which no way leads out.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Launched } from '../../../agent/pool/launcher.ts';
+import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { until } from '../../helpers/until.ts';
+import { lacking } from '../oci-network/world.ts';
+import { Ear, GATEWAY, inside, NODE, NODE_INSIDE, NODE_SIX, PUBLIC, RESOLVER, Surroundings } from './ears.ts';
+import { SEND, SEND_AS_ANOTHER, SEND_FROM_A_PORT, SEND_WITH_OPTIONS } from './packet-probes.ts';
+import { ociSubject, processOf } from './subject.ts';
+
+const missing = await lacking();
+const because = missing === '' ? '' : ` (skipped: there is no ${missing})`;
+const LIMIT_MS = 60_000;
+
+/** Of each range that is not public, and addresses that mean many. */
+const RESERVED = [
+  ...['0.0.0.1', '10.0.0.1', '100.64.0.1', '169.254.169.254', '172.16.0.1', '192.0.0.1', '192.168.0.1', '198.18.0.1'],
+  ...['224.0.0.1', '224.0.0.251', '239.1.1.1', '240.0.0.1', '255.255.255.255'],
+];
+const MAPPED = ['10.0.0.1', '169.254.169.254', NODE, PUBLIC].map((address) => `::ffff:${address}`);
+const SIX = [NODE_SIX, '2001:db8:80::10', 'fe80::1%eth0', 'ff02::1%eth0', '64:ff9b::a9fe:a9fe'];
+
+describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () => {
+  let around: Surroundings;
+  let bench: Bench;
+  let attacker: Launched;
+  let neighbour: Launched;
+  let world: Ear;
+  let node: Ear;
+  let next: Ear;
+  /** Addresses of the sandboxes and of the bridge, and the one that means all of them. */
+  const at = { own: '', neighbour: '', bridge: '', all: '' };
+
+  const pidOf = ({ container }: Launched): number => processOf(bench.runtime, container.id).pid;
+  const onNode = async (...command: string[]): Promise<string> => await inside(around.node.pid, ...command);
+  const send = async (targets: string[]): Promise<string[]> => {
+    const { stdout, stderr } = await run(attacker.link, ['python3', '-c', SEND, ...targets]);
+    expect(stderr).toBe('');
+    return stdout.split('\n').filter(Boolean);
+  };
+  const fromSandboxes = (heard: string[]): string[] =>
+    heard.filter((line) => line.startsWith(`${at.own} `) || line.startsWith(`${at.neighbour} `));
+
+  beforeAll(async () => {
+    around = await Surroundings.make();
+    bench = await Bench.open(ociSubject({ uplinkPid: around.node.pid, resolvers: [RESOLVER] }));
+    attacker = await bench.claimed({ network: 'internet', sandbox: 'sbx-attacker' });
+    neighbour = await bench.claimed({ network: 'internet', sandbox: 'sbx-neighbour' });
+    const found = async (each: Launched, pattern: RegExp, ...command: string[]): Promise<string> =>
+      pattern.exec(await inside(pidOf(each), 'ip', '-4', '-o', ...command))?.[1] ?? '';
+    at.own = await found(attacker, /inet (\S+)\//, 'addr', 'show', 'eth0');
+    at.neighbour = await found(neighbour, /inet (\S+)\//, 'addr', 'show', 'eth0');
+    at.bridge = await found(attacker, /via (\S+)/, 'route', 'show', 'default');
+    at.all = await found(attacker, /^broadcast (\S+\.255) dev eth0/m, 'route', 'show', 'table', 'local');
+    world = await Ear.at(around.world.pid, 'w0', 'arriving');
+    node = await Ear.at(around.node.pid, await bridgeOf(onNode), 'accepted');
+    next = await Ear.at(pidOf(neighbour), 'eth0', 'arriving');
+    const ours = [NODE, NODE_INSIDE, ...Object.values(at).filter((address) => address !== at.own)];
+    await send([PUBLIC, RESOLVER, GATEWAY, ...RESERVED, ...MAPPED, ...SIX, ...ours.filter(Boolean)]);
+  });
+  afterAll(async () => {
+    await bench?.[Symbol.asyncDispose]();
+    await around?.[Symbol.asyncDispose]();
+  });
+
+  test('only what is public, and the resolver, is reached in the world, under the address of the node', async () => {
+    const heard = (await world.heard()).filter((line) => !line.startsWith('fe80:'));
+    const reached = [...new Set(heard.map((line) => line.split(' ')[2]))];
+    expect(reached.sort()).toEqual([PUBLIC, RESOLVER, GATEWAY].sort());
+    for (const protocol of ['tcp', 'udp']) expect(heard).toContain(`${NODE} > ${PUBLIC} ${protocol}`);
+  });
+
+  test('nothing leaves the node under an address that only the node knows', async () => {
+    expect(fromSandboxes(await world.heard())).toEqual([]);
+  });
+
+  test('the node takes nothing, at whichever of its addresses', async () => {
+    expect(await node.heard()).toEqual([]);
+  });
+
+  test('a neighbour hears nothing, whether it, all or some are meant', async () => {
+    expect(fromSandboxes(await next.heard())).toEqual([]);
+  });
+
+  test('packets with options do not leave', async () => {
+    const { stdout, stderr } = await run(attacker.link, ['python3', '-c', SEND_WITH_OPTIONS, PUBLIC]);
+    expect([stdout, stderr]).toEqual(['sent\n', '']);
+    expect(await world.heardWithOptions()).toEqual([]);
+  });
+
+  test('no socket sends under an address that is not its own', async () => {
+    const others = [at.neighbour, at.bridge, NODE, PUBLIC, '127.0.0.1', '0.0.0.1'];
+    const { stdout, stderr } = await run(attacker.link, ['python3', '-c', SEND_AS_ANOTHER, PUBLIC, ...others]);
+    expect([stdout, stderr]).toEqual(['', '']);
+  });
+
+  test('a connection that began while the rules were away does not go on as it began', async () => {
+    const tables = async (): Promise<string> => await onNode('nft', 'list', 'tables');
+    const [, table = ''] = /table inet (millibox_\S+)/.exec(await tables()) ?? [];
+    const goOn = async (): Promise<void> =>
+      void (await run(attacker.link, ['python3', '-c', SEND_FROM_A_PORT, PUBLIC, '4000']));
+    // As on any node with a firewall or an engine, somebody else follows connections too.
+    const other = 'add chain inet other passing { type filter hook forward priority 0; }';
+    await onNode('nft', `add table inet other; ${other}; add rule inet other passing ct state established counter`);
+    const begun = async (): Promise<boolean> => {
+      // The agent puts them back every few seconds.
+      await onNode('nft', 'delete', 'table', 'inet', table).catch(() => undefined);
+      await goOn();
+      return fromSandboxes(await world.heard()).length > 0;
+    };
+    await until(begun, LIMIT_MS, 'a connection without rules');
+    await until(async () => (await tables()).includes(table), LIMIT_MS, 'the rules');
+    await world.forget();
+    await goOn();
+    // The next one is as ever.
+    await send([PUBLIC]);
+    expect(await world.heard()).toContain(`${NODE} > ${PUBLIC} udp`);
+    expect(fromSandboxes(await world.heard())).toEqual([]);
+  });
+
+  test('where somebody takes the rules away it would all be heard: there is a way, and they close it', async () => {
+    const [, table = ''] = /table inet (millibox_\S+)/.exec(await onNode('nft', 'list', 'tables')) ?? [];
+    const ports = [...(await onNode('ip', '-o', 'link', 'show', 'type', 'veth')).matchAll(/^\d+: (mb[^@]+)@/gm)];
+    for (const [, port = ''] of ports)
+      await onNode('ip', 'link', 'set', port, 'type', 'bridge_slave', 'isolated', 'off');
+    const all = async (): Promise<boolean> => {
+      // The agent puts them back every few seconds.
+      await onNode('nft', 'delete', 'table', 'inet', table).catch(() => undefined);
+      await send(['10.0.0.1', at.bridge, NODE_INSIDE, at.neighbour]);
+      await run(attacker.link, ['python3', '-c', SEND_WITH_OPTIONS, PUBLIC]);
+      const [out, here, beside] = [await world.heard(), await node.heard(), await next.heard()];
+      const options = (await world.heardWithOptions()).length > 0;
+      const has = (heard: string[], to: string): boolean => heard.includes(`${at.own} > ${to} udp`);
+      return (
+        options && has(out, '10.0.0.1') && has(here, at.bridge) && has(here, NODE_INSIDE) && has(beside, at.neighbour)
+      );
+    };
+    await until(all, LIMIT_MS, 'all to be heard');
+  });
+});
+
+async function bridgeOf(onNode: (...command: string[]) => Promise<string>): Promise<string> {
+  return /: (mbx-\S+):/.exec(await onNode('ip', '-o', 'link', 'show', 'type', 'bridge'))?.[1] ?? '';
+}
