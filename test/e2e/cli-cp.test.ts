@@ -107,6 +107,61 @@ test('directories keep modes and times both ways, and those that were there keep
   ]);
 });
 
+test('a file keeps mode and time both ways, whatever was there, and a file that was there keeps its owner', async () => {
+  const mine = join(here, 'timed-file');
+  writeFileSync(mine, 'x');
+  chmodSync(mine, 0o640);
+  utimesSync(mine, 1_000_000_001, 1_000_000_001);
+  await sandbox.exec('mkdir -p /tmp/one/far; cd /tmp/one; echo old > theirs; chown 7:8 theirs; ln -s far/real link', {
+    check: true,
+  });
+  for (const name of ['new', 'below/new', 'theirs', 'link', 'link']) {
+    expect(await cp(mine, there(`/tmp/one/${name}`))).toMatchObject({ code: 0, stderr: '' });
+  }
+  const list =
+    'cd /tmp/one; stat -c "%n %a %Y %u:%g %F" new below/new theirs far/real; readlink link; ls -A . far below';
+  const { stdout } = await sandbox.exec(list, { check: true });
+  expect(stdout.split('\n').slice(0, 5)).toEqual([
+    'new 640 1000000001 0:0 regular file',
+    'below/new 640 1000000001 0:0 regular file',
+    'theirs 640 1000000001 7:8 regular file',
+    'far/real 640 1000000001 0:0 regular file',
+    'far/real',
+  ]);
+  expect(stdout).not.toContain('.millibox');
+  expect((await cli(stack, ['cp', '-u', '9:9', mine, there('/tmp/one/theirs')])).code).toBe(0);
+  expect((await sandbox.exec('stat -c %u:%g /tmp/one/theirs')).stdout).toBe('9:9\n');
+
+  await sandbox.exec('touch -d @1000000002.5 /tmp/one/new', { check: true });
+  writeFileSync(join(here, 'was-there'), 'old', { mode: 0o600 });
+  for (const name of ['back', 'was-there']) {
+    expect(await cp(there('/tmp/one/new'), join(here, name))).toMatchObject({ code: 0, stderr: '' });
+    expect(statSync(join(here, name)).mtimeMs).toBe(1_000_000_002_500);
+  }
+  expect(statSync(join(here, 'was-there')).mode & 0o777).toBe(0o600);
+});
+
+test('a file of any size arrives whole, be it empty, large or made up by the kernel as it is read', async () => {
+  for (const size of [0, 1, 1024 * 1024, 1024 * 1024 + 1, 5_000_000]) {
+    writeFileSync(join(here, 'sized'), Buffer.alloc(size, 'ab'));
+    expect(await cp(join(here, 'sized'), there('/tmp/sized'))).toMatchObject({ code: 0, stderr: '' });
+    expect(await sandbox.files.read('/tmp/sized')).toEqual(Buffer.alloc(size, 'ab'));
+  }
+  expect(await cp('/proc/version', there('/tmp/version'))).toMatchObject({ code: 0, stderr: '' });
+  expect(await sandbox.files.readText('/tmp/version')).toBe(readFileSync('/proc/version', 'utf8'));
+});
+
+test('a device, a pipe and what no file can be called stay as they are', async () => {
+  await sandbox.exec('mkfifo /tmp/pipe', { check: true });
+  for (const path of ['/dev/null', '/tmp/pipe', '/tmp/none/', '/tmp/none/.', '/tmp/none/..']) {
+    const { code, stderr } = await cp('/etc/hostname', there(path));
+    expect(code).toBe(255);
+    expect(stderr).toMatch(/^millibox: .*\n$/);
+  }
+  const { stdout } = await sandbox.exec('stat -c %F /dev/null /tmp/pipe; ls -d /tmp/none');
+  expect(stdout).toBe('character special file\nfifo\n');
+});
+
 test('an error names what was asked for, and a link that leads nowhere yet is written through', async () => {
   const target = `${join(here, 'no-such')}/`;
   expect(await cp(there('/etc/hostname'), target)).toMatchObject({

@@ -1,8 +1,6 @@
-import { createReadStream } from 'node:fs';
 import { chmod, mkdir, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { isAbsent } from '../../sdk/errors.ts';
 import type { FileStat, Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { exitCodeOfSignal } from '../io/exit-code.ts';
@@ -11,6 +9,7 @@ import { location } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
 import { awaitEndSignal } from '../io/signals.ts';
 import { packTree, unpackTree } from '../io/tar.ts';
+import { statIfThere, uploadFile, type UploadOptions } from '../io/upload-file.ts';
 
 /** Time to remove what is half done, for whoever ended us. */
 const CLEANUP_MS = 2_000;
@@ -23,8 +22,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-A directory is copied with all below it, with modes and times. A file keeps its mode, and lands in a directory that is
-there under its own name.
+A file keeps its mode and its time, and lands in a directory that is there under its own name. A directory is copied
+with all below it, with modes and times.
 
 Examples:
   millibox cp data.csv sbx-0123:/app/data.csv
@@ -66,25 +65,20 @@ async function untilSignal(work: (signal: AbortSignal) => Promise<void>): Promis
   }
 }
 
-interface UploadOptions {
-  owner?: string;
-  signal: AbortSignal;
-}
-
 async function upload(sandbox: Sandbox, from: string, to: string, options: UploadOptions): Promise<void> {
   if (from === '-') {
     await sandbox.files.writeStream(to, process.stdin, options);
     return;
   }
   const here = await stat(from);
-  const into = await isDirectoryInside(sandbox, to);
+  const into = (await statIfThere(sandbox, to))?.kind === 'directory';
   const target = into ? `${to.replace(/\/+$/, '')}/${nameOf(from)}` : to;
   if (here.isDirectory()) {
     await packTree(from, (tar) => sandbox.files.uploadTar(target, tar, options));
     return;
   }
   if (!here.isFile()) throw new Error(`${from} is neither a file nor a directory`);
-  await sandbox.files.writeStream(target, createReadStream(from), { ...options, mode: here.mode & 0o7777 });
+  await uploadFile(sandbox, from, here, target, options);
 }
 
 async function download(sandbox: Sandbox, from: string, to: string, signal: AbortSignal): Promise<void> {
@@ -99,7 +93,8 @@ async function download(sandbox: Sandbox, from: string, to: string, signal: Abor
     await downloadTree(sandbox, from, target, there, signal);
     return;
   }
-  await writeFileAtomically(sandbox.files.readStream(from, { signal }), target, { mode: there.mode, signal });
+  const { mode, modifiedAtMs } = there;
+  await writeFileAtomically(sandbox.files.readStream(from, { signal }), target, { mode, modifiedAtMs, signal });
 }
 
 /** A directory that is there already keeps its mode and is changed now, as with `cp -r`. */
@@ -124,14 +119,4 @@ async function downloadTree(
 function nameOf(path: string): string {
   const name = basename(path);
   return name === '..' ? '.' : name;
-}
-
-async function isDirectoryInside(sandbox: Sandbox, path: string): Promise<boolean> {
-  try {
-    return (await sandbox.files.stat(path)).kind === 'directory';
-  } catch (error) {
-    // So is what a link leads to that leads nowhere: it will be made there.
-    if (isAbsent(error)) return false;
-    throw error;
-  }
 }

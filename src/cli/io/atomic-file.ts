@@ -1,7 +1,7 @@
 /** Bytes that become a file of this machine. */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
@@ -14,7 +14,7 @@ import { pipeline } from 'node:stream/promises';
 export async function writeFileAtomically(
   source: AsyncIterable<Uint8Array>,
   target: string,
-  { mode, signal }: { mode: number; signal: AbortSignal },
+  { mode, modifiedAtMs, signal }: { mode: number; modifiedAtMs?: number; signal: AbortSignal },
 ): Promise<void> {
   const there = await stat(target).catch(() => undefined);
   if (there === undefined && target.endsWith('/')) throw new Error(`${target} is no directory`);
@@ -27,6 +27,7 @@ export async function writeFileAtomically(
   try {
     const file = await open(partial, 'wx', (there?.mode ?? mode) & 0o777);
     await pipeline(source, file.createWriteStream(), { signal });
+    if (modifiedAtMs !== undefined) await utimes(partial, modifiedAtMs / 1000, modifiedAtMs / 1000);
     await rename(partial, path);
   } catch (error) {
     const { message, path: named } = error as NodeJS.ErrnoException;
