@@ -1,9 +1,9 @@
 /** What a test run left on the machine. Everything of a run names its directory somewhere; nothing else does. */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { tagOf } from '../../agent/runtime/oci/place.ts';
 
 const run = promisify(execFile);
 
@@ -67,9 +67,6 @@ export async function leftLoopDevices(path: string): Promise<string[]> {
   return (await output('losetup', ['-a'])).filter((line) => line.includes(path));
 }
 
-/** What the things of an agent outside its data directory are named by. */
-const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
-
 /** Bridges and firewall tables of the agents with these data directories. */
 export async function leftNetworks(dataDirs: readonly string[]): Promise<string[]> {
   const names = new Set(
@@ -93,13 +90,18 @@ export function leftGroups(dataDirs: readonly string[]): string[] {
   });
 }
 
-/** Lines of a program's output; none when it is not there or fails. */
-export async function output(file: string, args: readonly string[]): Promise<string[]> {
+/** An engine that does not run has nothing running. */
+const NO_ENGINE = /cannot connect to the docker daemon/i;
+
+/** Lines of a program's output; none where the machine has no such program. @throws when it fails. */
+async function output(file: string, args: readonly string[]): Promise<string[]> {
   try {
     const { stdout } = await run(file, args, { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 });
     return stdout.split('\n').filter((line) => line !== '');
-  } catch {
-    return [];
+  } catch (error) {
+    const { code, stderr = '' } = error as NodeJS.ErrnoException & { stderr?: string };
+    if (code === 'ENOENT' || NO_ENGINE.test(stderr)) return [];
+    throw error;
   }
 }
 

@@ -3,7 +3,7 @@
  * home of their own and free ports. Parts can be killed and started again. Dispose it, and nothing of it is left.
  */
 import { once } from 'node:events';
-import { appendFileSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,8 @@ import { setupImage } from '../../src/cli/config.ts';
 import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from '../../src/cli/up/parts.ts';
 import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
-import { allowedEnvironment, chosenRuntime, testRun } from './config.ts';
+import { allowedEnvironment, chosenRuntime } from './config.ts';
+import { noteDataDir } from './data-dirs.ts';
 import { ServicePart, START_LIMIT_MS } from './service-part.ts';
 import { until } from './until.ts';
 
@@ -259,12 +260,6 @@ export class TestStack implements AsyncDisposable {
     }
     await part.end('SIGTERM');
   }
-}
-
-/** So that the end of the run can look for what this agent may have left under names made of it. */
-function noteDataDir(path: string): void {
-  const { directory } = testRun();
-  if (directory !== undefined) appendFileSync(join(directory, 'data-dirs.log'), `${path}\n`);
 }
 
 /** Whether an agent listens. */

@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,8 @@ import { removeAll } from '../../src/lib/remove-all.ts';
 import { GATEWAY_PORT } from '../../src/protocol/client.ts';
 import { NODE_PORT } from '../../src/protocol/node.ts';
 import { Millibox } from '../../src/sdk/index.ts';
-import { allowedEnvironment, chosenRuntime, testRun } from '../helpers/config.ts';
+import { allowedEnvironment, chosenRuntime } from '../helpers/config.ts';
+import { noteDataDir } from '../helpers/data-dirs.ts';
 import { until } from '../helpers/until.ts';
 import { HostNetwork } from './network.ts';
 
@@ -231,12 +232,6 @@ export class HostCluster implements AsyncDisposable {
 }
 
 const numbered = (what: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${what}-${i + 1}`);
-
-/** So that the end of the run can look for what this agent may have left under names made of it. */
-function noteDataDir(path: string): void {
-  const { directory } = testRun();
-  if (directory !== undefined) appendFileSync(join(directory, 'data-dirs.log'), `${path}\n`);
-}
 
 const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
 

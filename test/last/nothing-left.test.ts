@@ -1,8 +1,8 @@
 /** After the whole run: nothing of it is left on the machine. What others have running is not looked at. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { testRun } from '../helpers/config.ts';
+import { notedDataDirs } from '../helpers/data-dirs.ts';
 import {
   leftContainers,
   leftGroups,
@@ -38,17 +38,12 @@ describe.skipIf(directory === undefined)('after the run there is', { timeout: 90
     await expect.poll(() => leftSockets(path), LIMIT).toEqual([]);
   });
 
-  const dataDirs = (): string[] => {
-    const list = join(path, 'data-dirs.log');
-    return existsSync(list) ? readFileSync(list, 'utf8').trim().split('\n') : [];
-  };
-
   test('no control group of its agents', async () => {
-    await expect.poll(() => leftGroups(dataDirs()), LIMIT).toEqual([]);
+    await expect.poll(() => leftGroups(notedDataDirs(path)), LIMIT).toEqual([]);
   });
 
   test('no bridge and no firewall table of its agents', async () => {
-    await expect.poll(() => leftNetworks(dataDirs()), LIMIT).toEqual([]);
+    await expect.poll(() => leftNetworks(notedDataDirs(path)), LIMIT).toEqual([]);
   });
 
   test('no loop device of it', async () => {

@@ -3,9 +3,11 @@ import { setupImage } from '../../../src/cli/config.ts';
 import { boxinitPath } from '../../../src/cli/up/parts.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import type { RuntimeConfig } from '../../../agent/runtime/select.ts';
+import { noteDataDir } from '../../helpers/data-dirs.ts';
 
 export function configFor({ dataDir, imagesDir }: { dataDir: string; imagesDir: string }): RuntimeConfig {
   const base = setupImage();
+  noteDataDir(dataDir);
   return {
     nodeName: 'test',
     dataDir,
