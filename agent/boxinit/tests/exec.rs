@@ -50,6 +50,11 @@ fn death_by_signal_is_128_plus_n() {
     for (script, code, signal) in [
         ("kill -9 $$", 137, Some("KILL")),
         ("kill -TERM $$", 143, Some("TERM")),
+        // Two that have no name, and the first and the last of those that are named by their distance.
+        ("kill -32 $$", 160, Some("32")),
+        ("kill -33 $$", 161, Some("33")),
+        ("kill -34 $$", 162, Some("RTMIN+0")),
+        ("kill -64 $$", 192, Some("RTMIN+30")),
         ("exit 255", 255, None),
         ("exit 137", 137, None),
     ] {

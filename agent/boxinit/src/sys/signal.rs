@@ -1,6 +1,6 @@
 //! Signals: by number, by name, and as a descriptor.
 
-use super::{c_int, c_void, check, retry};
+use super::{c_int, c_long, c_void, check, retry};
 use crate::sys::io::Fd;
 
 pub const SIGHUP: c_int = 1;
@@ -13,6 +13,16 @@ pub const SIGCHLD: c_int = 17;
 pub const SIGCONT: c_int = 18;
 pub const SIGTSTP: c_int = 20;
 
+/// The last that the kernel knows.
+const LAST: c_int = 64;
+#[cfg(target_arch = "x86_64")]
+const SYS_RT_SIGACTION: c_long = 13;
+#[cfg(target_arch = "aarch64")]
+const SYS_RT_SIGACTION: c_long = 134;
+/// The kernel's `struct sigaction`: handler, flags, and what else its architecture has.
+const DEFAULT_ACTION: [u64; 4] = [0; 4];
+/// Of the kernel's own signal set.
+const MASK_BYTES: usize = 8;
 const SIG_SETMASK: c_int = 2;
 const SFD_CLOEXEC: c_int = 0o2000000;
 const SFD_NONBLOCK: c_int = 0o4000;
@@ -42,6 +52,7 @@ extern "C" {
     fn sigprocmask(how: c_int, set: *const SigSet, old: *mut SigSet) -> c_int;
     fn signalfd(fd: c_int, set: *const SigSet, flags: c_int) -> c_int;
     fn signal(signal: c_int, handler: usize) -> usize;
+    fn syscall(number: c_long, ...) -> c_long;
     #[link_name = "kill"]
     fn c_kill(pid: c_int, signal: c_int) -> c_int;
     #[link_name = "read"]
@@ -54,11 +65,13 @@ pub fn set_mask(set: &SigSet) {
     unsafe { sigprocmask(SIG_SETMASK, set, std::ptr::null_mut()) };
 }
 
-/// Default actions, whatever was ignored by whoever started us: programs inherit it.
+/// Default actions, whatever was ignored by whoever started us: programs inherit it. The C library would not touch the two
+/// signals that it keeps for itself, and has them ignored in what it starts.
 pub fn reset_all() {
-    for number in 1..=31 {
-        // SAFETY: no handler is installed, so no code runs in signal context.
-        unsafe { signal(number, 0) };
+    for number in 1..=LAST {
+        // SAFETY: the kernel reads an action of at most this size. All zero is the default, so no code of ours runs in
+        // signal context.
+        unsafe { syscall(SYS_RT_SIGACTION, number as c_long, &DEFAULT_ACTION, std::ptr::null::<c_void>(), MASK_BYTES) };
     }
 }
 
@@ -149,10 +162,15 @@ pub fn number(name: &str) -> Option<c_int> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
-/// `TERM` for 15; real-time signals as `RTMIN+n`.
+/// The first that C libraries leave to programs.
+const SIGRTMIN: c_int = 34;
+
+/// `TERM` for 15; real-time signals as `RTMIN+n`. Two below those have no name: libraries keep them for themselves, but
+/// anybody may send them.
 pub fn name(number: c_int) -> String {
     match NAMES.iter().find(|(_, known)| *known == number) {
         Some((name, _)) => (*name).to_string(),
-        None => format!("RTMIN+{}", number - 34),
+        None if number >= SIGRTMIN => format!("RTMIN+{}", number - SIGRTMIN),
+        None => number.to_string(),
     }
 }
