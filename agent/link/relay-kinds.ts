@@ -1,6 +1,5 @@
 /** The checks of a relay, by kind of stream: exec, attach, file, port. */
 import type { Json } from '../../src/mux/index.ts';
-import type { ExecEvent } from '../../src/protocol/exec.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { FileCall } from '../../src/protocol/files.ts';
 import { SupervisorAttachOpened, SupervisorExecOpened } from '../../src/protocol/supervisor.ts';
@@ -29,7 +28,7 @@ export function execKind(request: Json, hooks: ExecHooks): RelayKind {
       const opened = read(SupervisorExecOpened, answer);
       return { ...opened, id: exec.id, queueMs: Math.round(queueMs * 1_000) / 1_000 };
     },
-    event: (message, sandbox) => completed(readExecEvent(message), sandbox, hooks),
+    event: (message, sandbox) => completed(message, sandbox, hooks),
     commands: EXEC_COMMANDS,
     over: (error) => hooks.over?.(error),
   };
@@ -40,7 +39,7 @@ export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
   return {
     request: () => ({ ...attach }),
     opened: (answer) => read(SupervisorAttachOpened, answer),
-    event: (message, sandbox) => completed(readExecEvent(message), sandbox, hooks),
+    event: (message, sandbox) => completed(message, sandbox, hooks),
     commands: EXEC_COMMANDS,
   };
 }
@@ -86,12 +85,14 @@ function read<T>(
 }
 
 /**
- * A death by SIGKILL may be an OOM kill: the kernel's counter shows that, boxinit cannot. Each kill that the counter
- * shows is attributed to one exit only.
+ * A death by SIGKILL may be an OOM kill. boxinit compares the kernel's count with that at the command's start, and says
+ * so (`oomCounted`). Where the sandbox is not shown the count, it is looked at from here, and each kill in it is
+ * attributed to one exit only: that of a command's child, whose leader lived on, to a later one.
  */
-function completed(event: ExecEvent | undefined, sandbox: Sandbox, hooks: ExecHooks): Json | undefined | Promise<Json> {
+function completed(message: Json, sandbox: Sandbox, hooks: ExecHooks): Json | undefined | Promise<Json> {
+  const event = readExecEvent(message);
   if (event === undefined) return undefined;
-  if (event.type !== 'exit') return { ...event };
+  if (event.type !== 'exit' || message['oomCounted'] === true) return { ...event };
   const suspicious = (event.signal === 'KILL' || event.exitCode === 137) && !event.timedOut && !event.oomKilled;
   const containerId = sandbox.containerId;
   if (!suspicious || containerId === null) return { ...event };

@@ -3,8 +3,10 @@
  * when the other has room, so that a slow client stops its own program and nothing else. The agent keeps nothing: when
  * one side is lost the other is released, and an `attach` joins them again.
  */
-import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { DeferredCredit, EarlyInput, type Json, type MuxStream, type StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import type { ExecCommand } from '../../src/protocol/exec.ts';
+import { readExecCommand } from '../../src/protocol/exec-command.ts';
 import type { Sandbox, Waiting } from '../sandboxes/sandbox.ts';
 import { cleanError } from '../supervisor/hostile.ts';
 
@@ -51,8 +53,10 @@ class Relay implements StreamHandler, Waiting {
   readonly #beganAt = performance.now();
   #queueMs = 0;
   #inner: MuxStream | null = null;
-  /** What the gateway sent while the sandbox was not running yet; its credit bounds it. */
-  #early: (() => void)[] | null = [];
+  /** What the gateway sent while boxinit could not be reached yet. */
+  #early: EarlyInput | null = new EarlyInput();
+  readonly #outerCredit: DeferredCredit;
+  readonly #innerCredit: DeferredCredit;
   /** An event that is being completed: later ones and the end queue behind it. */
   #tail: Promise<void> | null = null;
   #over = false;
@@ -62,6 +66,8 @@ class Relay implements StreamHandler, Waiting {
     this.#sandbox = sandbox;
     this.#calls = calls;
     this.#kind = kind;
+    this.#outerCredit = new DeferredCredit((bytes) => outer.consume(bytes));
+    this.#innerCredit = new DeferredCredit((bytes) => this.#inner?.consume(bytes));
   }
 
   begin(): void {
@@ -89,9 +95,9 @@ class Relay implements StreamHandler, Waiting {
       queueMicrotask(() => this.failed(ServiceError.from(error)));
       return;
     }
-    const early = this.#early ?? [];
+    const early = this.#early;
     this.#early = null;
-    for (const send of early) send();
+    early?.passTo(this);
   }
 
   failed(error: ServiceError): void {
@@ -101,27 +107,31 @@ class Relay implements StreamHandler, Waiting {
   // The gateway's side.
 
   data(channel: number, bytes: Uint8Array): void {
-    const inner = this.#inner;
-    if (inner === null) {
-      const kept = new Uint8Array(bytes);
-      this.#early?.push(() => this.data(channel, kept));
-      return;
-    }
+    if (this.#inner === null) return this.#keep((early) => early.data(channel, bytes));
     const length = bytes.length;
-    const room = inner.write(channel, bytes);
-    if (room === undefined) this.#outer.consume(length);
-    else void room.then(() => this.#outer.consume(length));
+    this.#outerCredit.when(this.#inner.write(channel, bytes), length);
   }
 
   event(message: Json): void {
     if (!this.#kind.commands.has(message['type'])) return;
-    if (this.#inner === null) this.#early?.push(() => this.event(message));
-    else this.#inner.urgent(message);
+    const command = readExecCommand(message);
+    if (command === undefined) return;
+    if (this.#inner === null) this.#keep((early) => early.command(command));
+    else this.command(command);
+  }
+
+  command(command: ExecCommand): void {
+    this.#inner?.urgent(command);
   }
 
   fin(channel: number): void {
-    if (this.#inner === null) this.#early?.push(() => this.fin(channel));
+    if (this.#inner === null) this.#keep((early) => early.fin(channel));
     else this.#inner.fin(channel);
+  }
+
+  #keep(put: (early: EarlyInput) => boolean): void {
+    if (this.#early === null || put(this.#early)) return;
+    this.failed(new ServiceError('rate_limited', 'Too much was sent before the command could start.'));
   }
 
   closed(error: ServiceError | null): void {
@@ -146,9 +156,7 @@ class Relay implements StreamHandler, Waiting {
     },
     data: (channel, bytes) => {
       const length = bytes.length;
-      const room = this.#outer.write(channel, bytes);
-      if (room === undefined) this.#inner?.consume(length);
-      else void room.then(() => this.#inner?.consume(length));
+      this.#innerCredit.when(this.#outer.write(channel, bytes), length);
     },
     event: (message) => {
       const checked = this.#checked(() => this.#kind.event(message, this.#sandbox));

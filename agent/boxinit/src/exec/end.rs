@@ -26,7 +26,8 @@ pub struct OomCounter {
 }
 
 impl OomCounter {
-    pub fn read(&mut self) -> u64 {
+    /// None where the kernel does not show the sandbox its own count.
+    pub fn read(&mut self) -> Option<u64> {
         if !self.looked {
             self.looked = true;
             let paths = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
@@ -36,7 +37,7 @@ impl OomCounter {
         let count = self.file.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
         let text = std::str::from_utf8(&text[..count]).unwrap_or("");
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+        line.and_then(|number| number.trim().parse().ok())
     }
 }
 
@@ -52,11 +53,13 @@ impl Execs {
             (None, Some(signal)) => 128 + signal,
             (None, None) => 255,
         };
-        let oom_now = if code == 128 + signal::SIGKILL { self.oom.read() } else { 0 };
+        let oom_now = if code == 128 + signal::SIGKILL { self.oom.read() } else { None };
         if let Some(exec) = self.table.get_mut(key) {
             exec.end(core, code, reaped.signal(), Some(reaped.usage));
             if let Some(exit) = &mut exec.exit {
-                exit.oom_killed = oom_now > exec.oom_before;
+                if let (Some(before), Some(now)) = (exec.oom_before, oom_now) {
+                    exit.oom_killed = Some(now > before);
+                }
             }
         }
         self.leader_gone(core, key);
@@ -222,7 +225,7 @@ impl Exec {
         self.exit = Some(Exit {
             code,
             signal,
-            oom_killed: false,
+            oom_killed: None,
             duration_ms: now.duration_since(self.started).as_secs_f64() * 1e3,
             usage,
             when: now,
@@ -248,7 +251,11 @@ impl Exec {
             None => out.null("signal"),
         }
         out.bool("timedOut", self.timed_out);
-        out.bool("oomKilled", exit.oom_killed);
+        out.bool("oomKilled", exit.oom_killed == Some(true));
+        if exit.oom_killed.is_some() {
+            // The agent need not look at a count of its own.
+            out.bool("oomCounted", true);
+        }
         out.uint("stdoutBytes", self.outputs[0].total());
         out.uint("stderrBytes", self.outputs[1].total());
         out.float("durationMs", exit.duration_ms);

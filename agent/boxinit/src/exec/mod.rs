@@ -34,7 +34,8 @@ const LISTED_BYTES: usize = 4096;
 struct Exit {
     code: i32,
     signal: Option<i32>,
-    oom_killed: bool,
+    /// Whether it was killed for want of memory; None if there was no reason to look, or no count to look at.
+    oom_killed: Option<bool>,
     duration_ms: f64,
     usage: Option<Usage>,
     when: Instant,
@@ -63,7 +64,7 @@ pub struct Exec {
     exit: Option<Exit>,
     timed_out: bool,
     killing: Option<Killing>,
-    oom_before: u64,
+    oom_before: Option<u64>,
     /// All its output is in; only the telling may be left.
     complete: bool,
     exit_told: bool,
