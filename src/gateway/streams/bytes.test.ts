@@ -48,6 +48,32 @@ test('what arrives is read whole; a break in the middle is an error, not an end'
   mux.close();
 });
 
+test('small frames that nobody reads yet are gathered, and arrive whole', async () => {
+  const bytes = 16 * 1024;
+  const sent = Promise.withResolvers<void>();
+  const mux = linked((stream) => {
+    queueMicrotask(() => {
+      stream.accept();
+      const send = (at: number): void => {
+        if (at === bytes) return stream.end();
+        void stream.write(Channel.BYTES, Buffer.from([at & 255]));
+        queueMicrotask(() => send(at + 1));
+      };
+      send(0);
+    });
+    return { fin: () => sent.resolve() };
+  });
+  const stream = new ByteStream(mux, {});
+  await stream.done;
+  await sent.promise;
+  const parts: Buffer[] = [];
+  for await (const part of stream.read()) parts.push(part);
+  expect(parts.length).toBeLessThan(100);
+  expect(Buffer.concat(parts).length).toBe(bytes);
+  expect(Buffer.concat(parts).every((byte, at) => byte === (at & 255))).toBe(true);
+  mux.close();
+});
+
 test('a node that ends before it was asked to stops the writer, and its reason is told', async () => {
   const mux = linked((stream) => {
     queueMicrotask(() => stream.accept());

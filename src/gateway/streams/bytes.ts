@@ -1,5 +1,6 @@
 /** A stream of bytes from or to a node, as an async iterable and a writer: for files and archives. */
 import { withDeadline } from '../../lib/deadline.ts';
+import { GatheredBytes } from '../../lib/gathered-bytes.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
@@ -11,7 +12,7 @@ export class ByteStream {
   readonly #stream: MuxStream;
   readonly #opened = Promise.withResolvers<Json>();
   readonly #done = Promise.withResolvers<Json | null>();
-  #queue: Buffer[] = [];
+  readonly #queue = new GatheredBytes();
   #ended = false;
   #error: ServiceError | null = null;
   #wake: (() => void) | null = null;
@@ -26,7 +27,7 @@ export class ByteStream {
       opened: (answer) => this.#opened.resolve(answer),
       data: (channel, bytes) => {
         if (channel !== Channel.BYTES) return this.#stream.consume(bytes.length);
-        this.#queue.push(Buffer.from(bytes));
+        this.#queue.push(bytes);
         this.#wake?.();
       },
       event: (message) => {
@@ -68,13 +69,11 @@ export class ByteStream {
   /** The incoming bytes. Credit goes back as they are consumed. @throws ServiceError when the transfer breaks off. */
   async *read(): AsyncGenerator<Buffer> {
     for (;;) {
-      const batch = this.#queue;
-      this.#queue = [];
-      for (const chunk of batch) {
+      for (const chunk of this.#queue.take()) {
         yield chunk;
         this.#stream.consume(chunk.length);
       }
-      if (this.#queue.length > 0) continue;
+      if (!this.#queue.empty) continue;
       if (this.#error !== null) throw this.#error;
       if (this.#ended) return;
       await new Promise<void>((resolve) => (this.#wake = resolve));

@@ -1,10 +1,19 @@
 /**
  * Joins a client's stream to a node's. Bytes are credited to their sender only when the other side has taken them, so
  * that a slow reader at one end stops the writer at the other. Only events are parsed, and nothing is kept: after a cut
- * the client attaches again.
+ * the client attaches again. What a client says in events goes through the control lane of a link that it shares with
+ * everybody else, so only what a node understands is passed on.
  */
-import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import {
+  DeferredCredit,
+  EarlyInput,
+  type EarlyReceiver,
+  type Json,
+  type MuxStream,
+  type StreamHandler,
+} from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { readExecCommand } from '../../protocol/exec-command.ts';
 import { Channel } from '../../protocol/frames.ts';
 
 export interface RelayObserver {
@@ -19,9 +28,6 @@ export type Upstream =
   /** The node is not known yet. The signal fires when the client has gone. */
   | { later: (handler: StreamHandler, signal: AbortSignal) => Promise<MuxStream> };
 
-/** Events that may wait for the node's stream; waiting bytes are bounded by the stream's credit. */
-const MAX_EARLY_EVENTS = 64;
-
 /** The handler of the client's stream. */
 export function relay(client: MuxStream, upstream: Upstream, observer: RelayObserver = {}): StreamHandler {
   return new Relay(client, upstream, observer).clientHandler;
@@ -33,14 +39,18 @@ class Relay {
   /** Set while the node's stream is being opened. */
   #opening: AbortController | null = null;
   #node: MuxStream | null = null;
+  #toNode: EarlyReceiver | null = null;
   /** What the client has sent before the node's stream is open. Null: nothing needs to wait any more. */
-  #early: ((node: MuxStream) => void)[] | null = [];
-  #earlyEvents = 0;
+  #early: EarlyInput | null = new EarlyInput();
+  readonly #clientCredit: DeferredCredit;
+  readonly #nodeCredit: DeferredCredit;
   #over = false;
 
   constructor(client: MuxStream, upstream: Upstream, observer: RelayObserver) {
     this.#client = client;
     this.#observer = observer;
+    this.#clientCredit = new DeferredCredit((bytes) => client.consume(bytes));
+    this.#nodeCredit = new DeferredCredit((bytes) => this.#node?.consume(bytes));
     // A throw refuses the client's stream.
     if ('now' in upstream) this.#begin(upstream.now(this.#nodeHandler));
     else {
@@ -54,21 +64,18 @@ class Relay {
 
   readonly clientHandler: StreamHandler = {
     data: (channel, bytes) => {
-      if (this.#node !== null) this.#toNode(this.#node, channel, bytes);
-      else {
-        const copy = Buffer.from(bytes);
-        this.#early?.push((node) => this.#toNode(node, channel, copy));
-      }
+      if (this.#toNode !== null) this.#toNode.data(channel, bytes);
+      else this.#keep((early) => early.data(channel, bytes));
     },
     event: (message) => {
-      // Signals, kills and resizes must not wait behind stdin.
-      if (this.#node !== null) this.#node.urgent(message);
-      else if (++this.#earlyEvents > MAX_EARLY_EVENTS) this.#failed(new ServiceError('rate_limited'));
-      else this.#early?.push((node) => node.urgent(message));
+      const command = readExecCommand(message);
+      if (command === undefined) return;
+      if (this.#toNode !== null) this.#toNode.command(command);
+      else this.#keep((early) => early.command(command));
     },
     fin: (channel) => {
-      if (this.#node !== null) finish(this.#node, channel);
-      else this.#early?.push((node) => finish(node, channel));
+      if (this.#toNode !== null) this.#toNode.fin(channel);
+      else this.#keep((early) => early.fin(channel));
     },
     closed: (error) => {
       this.#opening?.abort(error ?? new ServiceError('cancelled'));
@@ -80,11 +87,8 @@ class Relay {
   readonly #nodeHandler: StreamHandler = {
     opened: (answer) => this.#client.accept(this.#observer.opened?.(answer) ?? answer),
     data: (channel, bytes) => {
-      const node = this.#node;
       const { length } = bytes;
-      const drained = this.#client.write(channel, bytes);
-      if (drained === undefined) node?.consume(length);
-      else void drained.then(() => node?.consume(length));
+      this.#nodeCredit.when(this.#client.write(channel, bytes), length);
     },
     event: (message) => {
       this.#observer.event?.(message);
@@ -101,16 +105,23 @@ class Relay {
     this.#opening = null;
     if (this.#client.closed) return node.reset(new ServiceError('cancelled'));
     this.#node = node;
-    const early = this.#early ?? [];
+    this.#toNode = {
+      data: (channel, bytes) => {
+        const { length } = bytes;
+        this.#clientCredit.when(node.write(channel, bytes), length);
+      },
+      // Signals, kills and resizes must not wait behind stdin.
+      command: (command) => node.urgent(command),
+      fin: (channel) => finish(node, channel),
+    };
+    const early = this.#early;
     this.#early = null;
-    for (const send of early) send(node);
+    early?.passTo(this.#toNode);
   }
 
-  #toNode(node: MuxStream, channel: number, bytes: Uint8Array): void {
-    const { length } = bytes;
-    const drained = node.write(channel, bytes);
-    if (drained === undefined) this.#client.consume(length);
-    else void drained.then(() => this.#client.consume(length));
+  #keep(put: (early: EarlyInput) => boolean): void {
+    if (this.#early === null || put(this.#early)) return;
+    this.#failed(new ServiceError('rate_limited', 'Too much was sent before the sandbox had a node.'));
   }
 
   /** `refuse` becomes a reset once the stream was accepted. */

@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest';
+import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import type { ServiceError } from '../../src/protocol/errors.ts';
+import { Channel } from '../../src/protocol/frames.ts';
+import { newRecord, Sandbox } from '../sandboxes/sandbox.ts';
+import { newSpec } from '../testing/harness.ts';
+import { execKind } from './relay-kinds.ts';
+import { relay } from './relay.ts';
+
+const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
+
+/** An exec that waits for its sandbox, and what becomes of it. */
+function waiting() {
+  const refusals: ServiceError[] = [];
+  let consumed = 0;
+  const outer = {
+    closed: false,
+    refuse: (error: ServiceError) => refusals.push(error),
+    consume: (bytes: number) => (consumed += bytes),
+  };
+  const writes: Buffer[] = [];
+  const messages: Json[] = [];
+  let ended = false;
+  const inner = {
+    closed: false,
+    write: (_channel: number, bytes: Uint8Array) => void writes.push(Buffer.from(bytes)),
+    urgent: (message: Json) => {
+      expect(ended).toBe(false);
+      messages.push(message);
+    },
+    fin: () => (ended = true),
+  };
+  const spec = newSpec();
+  const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
+  const kind = execKind({ op: 'exec', sandbox: spec.id, argv: ['cat'], stdin: true }, { oomKills: async () => 0 });
+  const handler: StreamHandler = relay(outer as unknown as MuxStream, sandbox, NO_CALLS, kind);
+  const run = (): void => {
+    sandbox.move('PROVISIONING');
+    sandbox.move('RUNNING');
+    sandbox.launched = { link: { connected: true, open: () => inner } } as unknown as Sandbox['launched'];
+    sandbox.letIn();
+  };
+  return { handler, run, refusals, writes, messages, consumed: () => consumed };
+}
+
+test('small frames that wait for a sandbox are gathered, and arrive whole', () => {
+  const { handler, run, writes, consumed } = waiting();
+  const bytes = 64 * 1024;
+  for (let at = 0; at < bytes; at++) handler.data?.(Channel.STDIN, Buffer.from([at & 255]));
+  run();
+  expect(writes.length).toBeLessThan(100);
+  expect(Buffer.concat(writes).every((byte, at) => byte === (at & 255))).toBe(true);
+  expect([Buffer.concat(writes).length, consumed()]).toEqual([bytes, bytes]);
+});
+
+test('of a message only what boxinit understands is passed on, of sizes that wait the newest, and all before the end', () => {
+  const { handler, run, messages } = waiting();
+  const padding = 'x'.repeat(500_000);
+  for (let cols = 1; cols <= 100; cols++) handler.event?.({ type: 'resize', cols, rows: 1, padding });
+  handler.event?.({ type: 'signal', signal: 'TERM', padding });
+  handler.event?.({ type: 'signal', signal: padding });
+  handler.event?.({ type: 'rubbish', padding });
+  handler.fin?.(Channel.ALL);
+  run();
+  expect(messages).toEqual([
+    { type: 'resize', cols: 100, rows: 1 },
+    { type: 'signal', signal: 'TERM' },
+  ]);
+});
+
+test('a gateway that sends more signals than may wait is refused', () => {
+  const { handler, refusals } = waiting();
+  for (let i = 0; i < 1_000; i++) handler.event?.({ type: 'signal', signal: 'TERM' });
+  expect(refusals[0]).toMatchObject({ code: 'rate_limited' });
+});

@@ -1,0 +1,73 @@
+/**
+ * What the opener of a stream sends before there is anybody to pass it on to. The bytes are bounded by the stream's
+ * credit; everything else is bounded here, since it costs the sender nothing.
+ */
+import { GatheredBytes } from '../lib/gathered-bytes.ts';
+import type { ExecCommand } from '../protocol/exec.ts';
+import { Channel } from '../protocol/frames.ts';
+
+/** Stretches of bytes of one channel, and ends of channels. */
+const MAX_PARTS = 256;
+const MAX_SIGNALS = 64;
+
+type Part = { channel: number; bytes: GatheredBytes } | { channel: number; bytes: null };
+
+export interface EarlyReceiver {
+  data(channel: number, bytes: Uint8Array): void;
+  command(command: ExecCommand): void;
+  fin(channel: number): void;
+}
+
+export class EarlyInput {
+  #parts: Part[] = [];
+  #resize: ExecCommand | null = null;
+  #signals: ExecCommand[] = [];
+  #kill: ExecCommand | null = null;
+  #ended = false;
+
+  /** Copies the bytes. False: there is too much to keep. */
+  data(channel: number, bytes: Uint8Array): boolean {
+    if (bytes.length === 0) return true;
+    const last = this.#parts.at(-1);
+    if (last !== undefined && last.channel === channel && last.bytes !== null) {
+      last.bytes.push(bytes);
+      return true;
+    }
+    const gathered = new GatheredBytes();
+    gathered.push(bytes);
+    return this.#add({ channel, bytes: gathered });
+  }
+
+  /** Only the newest size counts, and one kill. False: there is too much to keep. */
+  command(command: ExecCommand): boolean {
+    if (command.type === 'resize') this.#resize = command;
+    else if (command.type === 'kill') this.#kill = command;
+    else if (this.#signals.length >= MAX_SIGNALS) return false;
+    else this.#signals.push(command);
+    return true;
+  }
+
+  /** False: there is too much to keep. */
+  fin(channel: number): boolean {
+    if (channel !== Channel.ALL) return this.#add({ channel, bytes: null });
+    this.#ended = true;
+    return true;
+  }
+
+  /** Passes everything on: a command behind the bytes, since what it is meant for may only begin with them. */
+  passTo(receiver: EarlyReceiver): void {
+    for (const { channel, bytes } of this.#parts) {
+      if (bytes === null) receiver.fin(channel);
+      else for (const piece of bytes.take()) receiver.data(channel, piece);
+    }
+    this.#parts = [];
+    for (const command of [this.#resize, ...this.#signals, this.#kill]) if (command !== null) receiver.command(command);
+    if (this.#ended) receiver.fin(Channel.ALL);
+  }
+
+  #add(part: Part): boolean {
+    if (this.#parts.length >= MAX_PARTS) return false;
+    this.#parts.push(part);
+    return true;
+  }
+}

@@ -1,0 +1,30 @@
+/** The EVENTs that the opener of an exec sends, as they are read on the way. */
+import { SignalName, type ExecCommand } from './exec.ts';
+
+/** The limit of boxinit. */
+const MAX_SIDE = 10_000;
+
+/**
+ * Reads an EVENT down to the fields that are known, so that it is small wherever it waits. Undefined for what is not
+ * known here: a receiver ignores that.
+ */
+export function readExecCommand(message: Readonly<Record<string, unknown>>): ExecCommand | undefined {
+  const { type, signal, all, cols, rows } = message;
+  switch (type) {
+    case 'signal': {
+      const name = SignalName.safeParse(signal);
+      if (!name.success) return undefined;
+      return all === true ? { type, signal: name.data, all } : { type, signal: name.data };
+    }
+    case 'kill':
+      return { type };
+    case 'resize':
+      return isSide(cols) && isSide(rows) ? { type, cols, rows } : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function isSide(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
+}
