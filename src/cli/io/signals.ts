@@ -11,19 +11,37 @@ const LAST_WORD_MS = 500;
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 export type EndSignal = (typeof ENDING)[number];
 
-/** Passes signals on to the command until disposed. The third interrupt kills it and ends this process. */
-export function forwardSignals(command: { signal(name: SignalName): void; kill(): void }): Disposable {
+interface Signalled {
+  /** Resolves when the command runs. */
+  started: Promise<unknown>;
+  signal(name: SignalName): void;
+  kill(): void;
+}
+
+/**
+ * Passes signals on to the command until disposed. The third interrupt kills it and ends this process. A command that does
+ * not run yet, as its sandbox or the service is still waited for, never does: the first signal ends the wait.
+ */
+export function forwardSignals(command: Signalled): Disposable {
+  let runs = false;
   let interrupts = 0;
+  command.started.then(
+    () => (runs = true),
+    () => undefined,
+  );
   const handlers = FORWARDED.map((name) => {
     const signal = `SIG${name}` as const;
     return on(signal, () => {
-      if (name !== 'INT' || ++interrupts < IMPATIENT) return command.signal(name);
+      const enough = name === 'INT' && ++interrupts >= IMPATIENT;
+      if (!enough && (runs || !isEnd(signal))) return command.signal(name);
       command.kill();
       setTimeout(() => process.exit(exitCodeOfSignal(signal)), LAST_WORD_MS);
     });
   });
   return { [Symbol.dispose]: () => handlers.forEach((off) => off()) };
 }
+
+const isEnd = (signal: NodeJS.Signals): boolean => (ENDING as readonly NodeJS.Signals[]).includes(signal);
 
 /** Resolves with the first signal to end this process, which has until it is disposed to put things in order. */
 export function awaitEndSignal(): Disposable & { signal: Promise<EndSignal> } {
