@@ -1,4 +1,13 @@
-import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -45,6 +54,21 @@ test('a change that was half written when the agent died never was', () => {
   const last = new RecordStore(dir, silent);
   last.load();
   last.save(running(first));
+  expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+});
+
+test('a line that a full disk took half of spoils none of those that follow', () => {
+  const store = new RecordStore(dir, silent);
+  const first = stored();
+  store.save(first);
+  const line = JSON.stringify(running(first));
+  renameSync(fileOf(first), `${fileOf(first)}.kept`);
+  symlinkSync('/dev/full', fileOf(first));
+  expect(() => store.save(running(first))).toThrow('ENOSPC');
+  renameSync(`${fileOf(first)}.kept`, fileOf(first));
+  appendFileSync(fileOf(first), line.slice(0, 30));
+  expect(new RecordStore(dir, silent).load()).toEqual([first]);
+  store.save(running(first));
   expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
 });
 

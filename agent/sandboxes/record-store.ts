@@ -47,19 +47,27 @@ export class RecordStore {
   /**
    * Written, though not synced, when this returns. Synchronous: nothing can come between a change and its record, and
    * it costs less than the thread pool. See docs/adr/0003.
+   * @throws Error of the file system: then the last change that was saved still counts.
    */
   save(stored: StoredSandbox): void {
     const { id } = stored.record;
     const file = this.#file(id);
     const lines = this.#lines.get(id) ?? 0;
-    if (lines > 0 && lines <= MAX_CHANGES) {
-      const { record, containerId, image, usedUntilMs } = stored;
-      appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs })}\n`);
-      this.#lines.set(id, lines + 1);
-    } else {
-      writeFileSync(`${file}.new`, whole(stored), { mode: 0o600 });
-      renameSync(`${file}.new`, file);
-      this.#lines.set(id, 1);
+    try {
+      if (lines > 0 && lines <= MAX_CHANGES) {
+        const { record, containerId, image, usedUntilMs } = stored;
+        appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs })}\n`);
+        this.#lines.set(id, lines + 1);
+      } else {
+        writeFileSync(`${file}.new`, whole(stored), { mode: 0o600 });
+        renameSync(`${file}.new`, file);
+        this.#lines.set(id, 1);
+      }
+    } catch (error) {
+      // A full disk may have taken half of a line. The next one must not be appended to it.
+      if (lines > 0) this.#lines.set(id, Number.POSITIVE_INFINITY);
+      rmSync(`${file}.new`, { force: true });
+      throw error;
     }
   }
 

@@ -43,6 +43,8 @@ export class Sandbox {
    * timeout, and until it runs.
    */
   usedUntilMs: number | null = null;
+  /** Whether any record of it has been written. */
+  recorded = false;
   /** OOM kills of the container that have been attributed to an exit. */
   oomKillsSeen = 0;
   /** Aborts its provisioning. */

@@ -80,7 +80,8 @@ export class Sandboxes {
 
   /**
    * Accepts a sandbox; it starts after the return. A known id returns the existing sandbox.
-   * @throws ServiceError `capacity_exhausted`, `draining`, `invalid_request`, `sandbox_ended` if its delete arrived first.
+   * @throws ServiceError `capacity_exhausted`, `draining`, `invalid_request`, `sandbox_ended` if its delete arrived first,
+   * `internal` if it cannot be recorded. Nothing of it is left then.
    */
   create(spec: SandboxSpec): Sandbox {
     const existing = this.#all.get(spec.id);
@@ -94,7 +95,12 @@ export class Sandboxes {
     this.#all.set(spec.id, sandbox);
     this.#deadlines.lifetime(sandbox);
     this.#provision(sandbox);
-    if (sandbox.containerId === null) this.#changed(sandbox);
+    try {
+      if (!sandbox.recorded) this.#changed(sandbox);
+    } catch (error) {
+      this.#takeBack(sandbox);
+      throw error;
+    }
     return sandbox;
   }
 
@@ -111,26 +117,42 @@ export class Sandboxes {
 
   /**
    * Sets when the sandbox expires. `sentAtMs`: the sender's time; absent, `expiresAtMs` is by this node's clock.
-   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`.
+   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`; `internal` if it cannot be recorded, and then it expires
+   * when it would have.
    */
   extend(id: string, expiresAtMs: number, sentAtMs?: number): SandboxRecord {
     const sandbox = this.get(id);
     if (sandbox.ended) throw sandbox.endedError();
-    sandbox.record = { ...sandbox.record, expiresAtMs: hereFrom(expiresAtMs, sentAtMs, Date.now()) };
+    const before = sandbox.record;
+    sandbox.record = { ...before, expiresAtMs: hereFrom(expiresAtMs, sentAtMs, Date.now()) };
     sandbox.touch();
     this.#uses.stamp(sandbox);
+    try {
+      this.#save(sandbox);
+    } catch (error) {
+      sandbox.record = before;
+      throw this.#unrecorded(sandbox, error);
+    }
     this.#deadlines.lifetime(sandbox);
-    this.#changed(sandbox);
+    this.#emit({ type: 'changed', record: sandbox.record });
     return sandbox.record;
   }
 
-  /** Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is destroyed then. */
+  /**
+   * Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is destroyed then.
+   * @throws ServiceError `internal` if it cannot be recorded. The container is destroyed then too.
+   */
   place(sandbox: Sandbox, launched: Launched, warm: boolean): boolean {
     if (sandbox.ended || sandbox.provisioning.signal.aborted) {
       void this.#options.launcher.discard(launched.container.id, launched.link);
       return false;
     }
-    this.#options.launcher.claimed(launched);
+    try {
+      this.#options.launcher.claimed(launched);
+    } catch (error) {
+      void this.#options.launcher.discard(launched.container.id, launched.link);
+      throw this.#unrecorded(sandbox, error);
+    }
     sandbox.launched = launched;
     sandbox.containerId = launched.container.id;
     this.#byContainer.set(launched.container.id, sandbox);
@@ -150,13 +172,17 @@ export class Sandboxes {
     if (launched !== null) void this.#options.launcher.discard(launched.container.id, launched.link);
   }
 
+  /** @throws ServiceError `internal` if it cannot be recorded. */
   provisioning(sandbox: Sandbox): void {
     if (sandbox.record.status !== 'PENDING') return;
     sandbox.move('PROVISIONING');
     this.#changed(sandbox);
   }
 
-  /** An exec works from now on. Recorded before the waiting calls are let in. */
+  /**
+   * An exec works from now on. Recorded before the waiting calls are let in.
+   * @throws ServiceError `internal` if it cannot be recorded: then it has ended, and no call was let in.
+   */
   run(sandbox: Sandbox): void {
     const timings = { ...sandbox.record.timings, runningMs: sandbox.ageMs };
     sandbox.move('RUNNING', { startedAtMs: Date.now(), timings });
@@ -170,29 +196,19 @@ export class Sandboxes {
   /** Ends a sandbox; its container is destroyed after the return. No effect on one that has ended. */
   end(sandbox: Sandbox, reason: EndReason, message: string | null): void {
     if (sandbox.ended) return;
-    const { memoryMb } = sandbox.record;
-    const launched = sandbox.launched;
     sandbox.end(statusFor(reason), reason, message, Date.now());
-    this.#deadlines.cancel(sandbox);
     // Gateways are told first, so that a client whose call fails finds the sandbox ended.
     this.#changed(sandbox);
     sandbox.tellEnd();
     this.#tombstones.add(sandbox.record);
-    sandbox.launched = null;
-    const gone =
-      sandbox.containerId === null
-        ? Promise.resolve()
-        : this.#options.launcher.discard(sandbox.containerId, launched?.link);
-    void gone.then(() => {
-      if (sandbox.containerId !== null) this.#byContainer.delete(sandbox.containerId);
-      this.#options.capacity.release(memoryMb);
-    });
+    this.#giveUp(sandbox);
   }
 
   /** Takes over a sandbox from an earlier agent's record. `launched`: its container, if it lives. */
   adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
     const sandbox = new Sandbox(stored.spec, stored.record, launched === null ? null : stored.containerId);
     sandbox.usedUntilMs = stored.usedUntilMs;
+    sandbox.recorded = true;
     this.#all.set(sandbox.id, sandbox);
     if (sandbox.ended) {
       this.#options.store.seal(stored);
@@ -290,22 +306,53 @@ export class Sandboxes {
     if (!launched.link.connected) this.#deadlines.silent(sandbox);
   }
 
+  /** Of one that has ended: its timers, its container, and its place on the node once that is gone. */
+  #giveUp(sandbox: Sandbox): void {
+    const { launched, containerId } = sandbox;
+    this.#deadlines.cancel(sandbox);
+    sandbox.launched = null;
+    const gone = containerId === null ? Promise.resolve() : this.#options.launcher.discard(containerId, launched?.link);
+    void gone.then(() => {
+      if (containerId !== null) this.#byContainer.delete(containerId);
+      this.#options.capacity.release(sandbox.record.memoryMb);
+    });
+  }
+
+  /** Undoes a create that is being refused. */
+  #takeBack(sandbox: Sandbox): void {
+    sandbox.end('ERROR', 'internal', null, Date.now());
+    this.#all.delete(sandbox.id);
+    this.#giveUp(sandbox);
+  }
+
   #forget(id: string): void {
     this.#all.delete(id);
     this.#options.store.remove(id);
     this.#emit({ type: 'forgotten', id });
   }
 
+  /**
+   * Records and announces a change. One that cannot be recorded would be lost with the agent, so the sandbox ends then,
+   * visibly, before anything can rely on the change; but not one that nobody has been told of yet.
+   * @throws ServiceError `internal` if it cannot be recorded.
+   */
   #changed(sandbox: Sandbox): void {
     try {
       const stored = this.#save(sandbox);
       if (sandbox.ended) this.#options.store.seal(stored);
     } catch (error) {
-      // A change that cannot be recorded would be lost with the agent, so the sandbox ends now, visibly.
-      this.#options.log.error({ err: error, sandbox: sandbox.id }, 'a sandbox record cannot be written');
-      queueMicrotask(() => this.end(sandbox, 'internal', 'the node cannot write its records'));
+      const failure = this.#unrecorded(sandbox, error);
+      if (!sandbox.ended) {
+        if (sandbox.recorded) this.end(sandbox, 'internal', failure.message);
+        throw failure;
+      }
     }
     this.#emit({ type: 'changed', record: sandbox.record });
+  }
+
+  #unrecorded(sandbox: Sandbox, error: unknown): ServiceError {
+    this.#options.log.error({ err: error, sandbox: sandbox.id }, 'a sandbox record cannot be written');
+    return new ServiceError('internal', 'the node cannot write its records', { cause: error });
   }
 
   /** @throws Error of the file system. */
@@ -313,6 +360,7 @@ export class Sandboxes {
     const { record, spec, containerId, image, usedUntilMs } = sandbox;
     const stored = { version: 1, record, spec, containerId, image, usedUntilMs } as const;
     this.#options.store.save(stored);
+    sandbox.recorded = true;
     return stored;
   }
 
