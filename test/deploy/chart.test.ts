@@ -123,6 +123,23 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
     expect(resources.map(({ name }) => name).sort()).toEqual(['millibox-agent', 'millibox-gateway']);
   });
 
+  test('gives a container each variable once: what is set by hand replaces what the chart says', async () => {
+    const values = {
+      gateway: { env: { MILLIBOX_LISTEN: '[::]:8700' } },
+      agent: { hostNetwork: true, env: { MILLIBOX_AGENT_LISTEN: '[::]:8701' } },
+    };
+    const manifests = await render({ values });
+    const gateway = containerOf(only(manifests, 'Deployment'), 'gateway').env ?? [];
+    const agent = containerOf(only(manifests, 'DaemonSet'), 'agent').env ?? [];
+    for (const [variables, name, value] of [
+      [gateway, 'MILLIBOX_LISTEN', '[::]:8700'],
+      [agent, 'MILLIBOX_AGENT_LISTEN', '[::]:8701'],
+    ] as const) {
+      expect(variables.filter((each) => each.name === name)).toEqual([{ name, value }]);
+      expect(new Set(variables.map((each) => each.name)).size).toBe(variables.length);
+    }
+  });
+
   describe.each(Object.entries(VALUE_SETS))('%s', (_name, values) => {
     let manifests: Manifest[];
     beforeAll(async () => {

@@ -71,11 +71,18 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* NAME: value → the form of a container; sorted, so that nothing rolls for no reason. */}}
-{{- define "millibox.env" }}
-{{- range $name, $value := . }}
+{{/* A container's variables: the chart's own, and after them NAME: value as set by whoever installs it, which replaces one
+     of the same name. A name that is there twice is refused by server-side apply. */}}
+{{- define "millibox.containerEnv" -}}
+{{- $set := .set | default dict }}
+{{- range fromYamlArray .own }}
+{{- if not (hasKey $set .name) }}
+- {{ toYaml . | nindent 2 | trim }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $set }}
 - { name: {{ $name }}, value: {{ $value | toString | quote }} }
-{{- end -}}
+{{- end }}
 {{- end -}}
 
 {{/* How gateways find agents. The selector names the release, so that two in one namespace do not share agents. */}}
