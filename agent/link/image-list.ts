@@ -2,10 +2,13 @@
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Images } from '../runtime/runtime.ts';
+import { fitting } from './fitting.ts';
 
 const LOOK_EVERY_MS = 10_000;
 /** The limit of the report's schema. */
 const MAX_REFS = 10_000;
+/** Half of the largest message, as JSON. Placement prefers nodes that have the image; beyond this, it does not know. */
+const MAX_REFS_BYTES = 512 * 1024;
 
 export class ImageList {
   readonly #images: Images;
@@ -27,7 +30,8 @@ export class ImageList {
   }
 
   async look(): Promise<void> {
-    const refs = (await this.#images.list()).map(({ ref }) => ref).slice(0, MAX_REFS);
+    const all = (await this.#images.list()).map(({ ref }) => ref).slice(0, MAX_REFS);
+    const refs = [...fitting(all, MAX_REFS_BYTES)];
     const same = refs.length === this.#refs.length && refs.every((ref, at) => ref === this.#refs[at]);
     if (same) return;
     this.#refs = refs;

@@ -7,7 +7,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 /** A gateway that watches, how often it was told of the node, and what tells the feed that its report has changed. */
-function watched(): { reports: () => number; changed: (soon: boolean) => void; close: () => void } {
+async function watched(): Promise<{ reports: () => number; changed: (soon: boolean) => void; close: () => void }> {
   const events: Json[] = [];
   let listener: (soon: boolean) => void = () => undefined;
   const stream = {
@@ -17,7 +17,7 @@ function watched(): { reports: () => number; changed: (soon: boolean) => void; c
     event: (one: Json) => events.push(one),
   };
   const handler = watch(stream as unknown as MuxStream, {
-    report: () => ({}) as NodeReport,
+    report: () => ({ pools: [], images: [] }) as unknown as NodeReport,
     list: () => [],
     onChange: () => () => undefined,
     onReport: (given) => {
@@ -25,6 +25,8 @@ function watched(): { reports: () => number; changed: (soon: boolean) => void; c
       return () => undefined;
     },
   });
+  // The snapshot comes first.
+  await Promise.resolve();
   return {
     reports: () => events.filter(({ type }) => type === 'node').length,
     changed: (soon) => listener(soon),
@@ -32,8 +34,8 @@ function watched(): { reports: () => number; changed: (soon: boolean) => void; c
   };
 }
 
-test('changes of the report are told once a second', () => {
-  const { reports, changed } = watched();
+test('changes of the report are told once a second', async () => {
+  const { reports, changed } = await watched();
   for (let ms = 0; ms < 2_500; ms += 10) {
     changed(false);
     vi.advanceTimersByTime(10);
@@ -41,8 +43,8 @@ test('changes of the report are told once a second', () => {
   expect(reports()).toBe(2);
 });
 
-test('one that somebody may wait for is told at once, and in place of the one that was due', () => {
-  const { reports, changed } = watched();
+test('one that somebody may wait for is told at once, and in place of the one that was due', async () => {
+  const { reports, changed } = await watched();
   changed(false);
   changed(true);
   vi.advanceTimersByTime(1);
@@ -51,8 +53,8 @@ test('one that somebody may wait for is told at once, and in place of the one th
   expect(reports()).toBe(1);
 });
 
-test('however often somebody may wait, there are some twenty a second and no more', () => {
-  const { reports, changed } = watched();
+test('however often somebody may wait, there are some twenty a second and no more', async () => {
+  const { reports, changed } = await watched();
   for (let ms = 0; ms < 1_000; ms += 1) {
     changed(true);
     vi.advanceTimersByTime(1);
@@ -61,8 +63,8 @@ test('however often somebody may wait, there are some twenty a second and no mor
   expect(reports()).toBeLessThanOrEqual(21);
 });
 
-test('nothing is told to one that has gone', () => {
-  const { reports, changed, close } = watched();
+test('nothing is told to one that has gone', async () => {
+  const { reports, changed, close } = await watched();
   changed(true);
   close();
   vi.advanceTimersByTime(5_000);

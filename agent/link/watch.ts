@@ -1,10 +1,12 @@
 /** The `watch` stream: a snapshot of the node, then its changes. */
-import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
-import type { NodeReport, SandboxRecord } from '../../src/protocol/node.ts';
+import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import type { NodeReport, PoolState, SandboxRecord } from '../../src/protocol/node.ts';
 import type { SandboxChange } from '../sandboxes/sandboxes.ts';
+import { fitting } from './fitting.ts';
+import { MAX_BACKLOG_BYTES, Snapshot } from './snapshot.ts';
 
-/** Well below the size limit of one message. */
-const SNAPSHOT_PART_BYTES = 256 * 1024;
+/** Together with the list of images (`ImageList`), well below the size limit of one message. */
+const MAX_POOLS_BYTES = 256 * 1024;
 const REPORT_EVERY_MS = 1_000;
 /** Least time between two reports if a caller may be waiting for one. */
 const SOON_MS = 50;
@@ -41,7 +43,13 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
       stream.event({ type: 'forgotten', ids: ids.slice(at, at + FORGOTTEN_AT_ONCE) });
     }
   };
+  const told: FeedSource['report'] = () => {
+    const node = source.report();
+    return { ...node, pools: poolsFor(node.pools) };
+  };
+  const snapshot = new Snapshot(stream, { report: told, list: () => source.list(), flush });
   const stopChanges = source.onChange((change) => {
+    snapshot.changed(change.type === 'forgotten' ? change.id : change.record.id);
     if (change.type === 'forgotten') {
       changed.delete(change.id);
       forgotten.add(change.id);
@@ -53,21 +61,28 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   });
   const report = (): void => {
     reportDueMs = Infinity;
+    // The end of the snapshot tells the newest.
+    if (stream.closed || !snapshot.done) return;
+    // A peer that does not read gets the newest when it does, not each.
+    if ((stream.backlog ?? 0) > MAX_BACKLOG_BYTES) return reportIn(REPORT_EVERY_MS);
     reportedMs = performance.now();
-    if (!stream.closed) stream.event({ type: 'node', node: source.report() });
+    stream.event({ type: 'node', node: told() });
+  };
+  const reportIn = (ms: number): void => {
+    reportDueMs = performance.now() + ms;
+    clearTimeout(reportTimer);
+    reportTimer = setTimeout(report, ms);
   };
   const stopReports = source.onReport((soon) => {
     const now = performance.now();
     const dueMs = soon ? Math.max(now, reportedMs + SOON_MS) : now + REPORT_EVERY_MS;
     if (dueMs >= reportDueMs) return;
-    reportDueMs = dueMs;
-    clearTimeout(reportTimer);
-    reportTimer = setTimeout(report, dueMs - now);
+    reportIn(dueMs - now);
   });
   // The handler is in place only after this returns.
   queueMicrotask(() => {
     stream.accept();
-    sendSnapshot(stream, source);
+    void snapshot.send();
   });
   return {
     fin: () => stream.end(),
@@ -79,21 +94,14 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   };
 }
 
-function sendSnapshot(stream: MuxStream, source: FeedSource): void {
-  const node = source.report();
-  let part: SandboxRecord[] = [];
-  let bytes = 0;
-  const send = (more: boolean): void => {
-    const event: Json = { type: 'snapshot', node, sandboxes: part, more };
-    stream.event(event);
-    part = [];
-    bytes = 0;
-  };
-  for (const record of source.list()) {
-    const size = JSON.stringify(record).length;
-    if (part.length > 0 && bytes + size > SNAPSHOT_PART_BYTES) send(true);
-    part.push(record);
-    bytes += size;
-  }
-  send(false);
+/** Those with something to claim first, if not all can be told. */
+function poolsFor(pools: PoolState[]): PoolState[] {
+  const told = fitting(pools, MAX_POOLS_BYTES);
+  if (told === pools) return pools;
+  return [
+    ...fitting(
+      [...pools].sort((a, b) => b.warm - a.warm),
+      MAX_POOLS_BYTES,
+    ),
+  ];
 }

@@ -64,6 +64,10 @@ export class Stream implements MuxStream, DataSource {
     return this.#closed;
   }
 
+  get backlog(): number {
+    return this.#owner.sender.controlBacklog;
+  }
+
   // What the owner of the stream calls.
 
   accept(answer: Json = {}): void {

@@ -65,6 +65,8 @@ export interface MuxStream {
   /** Gives credit back to the peer for bytes taken. */
   consume(bytes: number): void;
   readonly closed: boolean;
+  /** Bytes of messages that wait for the transport, of all streams of the link. Absent: there is no link. */
+  readonly backlog?: number;
 }
 
 export interface MuxOptions {
