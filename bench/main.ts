@@ -129,7 +129,7 @@ async function main(): Promise<number> {
   };
   if (values.save) save(report, outcome);
   process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : toTable(report));
-  return 0;
+  return Object.keys(outcome.errors).length === 0 ? 0 : 1;
 }
 
 async function measureServer(
