@@ -1,5 +1,6 @@
 /** Cuts a byte stream into frames with an offset parser: no copy of DATA, and of control frames only at chunk edges. */
 import { FrameError, FrameType, HEADER_BYTES, checkLength } from '../protocol/frames.ts';
+import { EMPTY } from './payloads.ts';
 
 /** Where the parser's findings go. A method that returns false stops the parser for good. */
 export interface FrameSink {
@@ -117,5 +118,3 @@ export class FrameParser {
     if (!more) this.#stopped = true;
   }
 }
-
-const EMPTY = new Uint8Array(0);
