@@ -1,7 +1,8 @@
 import * as z from 'zod';
-import { ServiceError } from '../../../../protocol/errors.ts';
-import { isEnded } from '../../../../protocol/sandbox.ts';
+import { ERRORS, ServiceError } from '../../../../protocol/errors.ts';
+import { isEnded, type SandboxStatus } from '../../../../protocol/sandbox.ts';
 import { check } from '../../../http/route.ts';
+import type { Services } from '../../../services.ts';
 import type { PrimeContext } from '../context.ts';
 import { readWindow } from '../data/read-file.ts';
 import { errorTypeOf } from '../view.ts';
@@ -44,6 +45,7 @@ function split(answers: readonly Answer[]): Answer {
   };
 }
 
+/** @throws ServiceError for what is no answer: a gateway that has just started does not know what there is. */
 async function statusOf({ services, config }: PrimeContext, tenant: string, id: string): Promise<Answer> {
   try {
     const sandbox = await services.sandboxes.wait(tenant, id, { waitMs: config.holdStatusMs });
@@ -55,18 +57,24 @@ async function statusOf({ services, config }: PrimeContext, tenant: string, id: 
       pending_image_build_id: null,
     };
   } catch (thrown) {
-    return { sandbox_id: id, code: 'NOT_FOUND', message: ServiceError.from(thrown).message };
+    const error = ServiceError.from(thrown);
+    // Clients take this code for the end of the sandbox.
+    if (error.code === 'sandbox_not_found') return { sandbox_id: id, code: 'NOT_FOUND', message: error.message };
+    throw error;
   }
 }
 
-/** Clients implement a job as files in the sandbox; it is complete once its exit code file is written. */
+/**
+ * Clients implement a job as files in the sandbox; it is complete once its exit code file is written.
+ * @throws ServiceError as `statusOf`
+ */
 async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): Promise<Answer> {
   const named = { sandbox_id: job.sandbox_id, job_id: job.job_id };
   const failed = (code: string, message: string): Answer => ({ ...named, code, message });
+  const status = statusNow(services, tenant, job.sandbox_id);
+  if (status === null) return failed('NOT_FOUND', ERRORS.sandbox_not_found.message);
+  if (isEnded(status)) return failed('NOT_RUNNING', 'The sandbox has ended.');
   try {
-    if (isEnded(services.sandboxes.get(tenant, job.sandbox_id).status)) {
-      return failed('NOT_RUNNING', 'The sandbox has ended.');
-    }
     const window = { path: `/tmp/job_${job.job_id}.exit`, offset: 0, length: MAX_EXIT_BYTES };
     const { bytes } = await readWindow(services.files, tenant, job.sandbox_id, window);
     const text = bytes.toString('latin1').trim();
@@ -78,5 +86,16 @@ async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): 
     if (error.code === 'sandbox_not_found') return failed('NOT_FOUND', error.message);
     if (error.code === 'sandbox_ended') return failed('NOT_RUNNING', error.message);
     return failed('RUNTIME_ERROR', error.message);
+  }
+}
+
+/** Null: there is no such sandbox. @throws ServiceError when that is not known. */
+function statusNow({ sandboxes }: Services, tenant: string, id: string): SandboxStatus | null {
+  try {
+    return sandboxes.get(tenant, id).status;
+  } catch (thrown) {
+    const error = ServiceError.from(thrown);
+    if (error.code === 'sandbox_not_found') return null;
+    throw error;
   }
 }
