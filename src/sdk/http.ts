@@ -1,7 +1,7 @@
 /** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
-import { asError, Linked, sleep } from '../lib/deadline.ts';
+import { asError, Linked, orAbort, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
 import { doubtAddress, type ClientConfig } from './config.ts';
@@ -58,6 +58,7 @@ export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
 
 export class HttpClient {
   readonly #config: HttpConfig;
+  readonly #closing = new AbortController();
   #transport: Promise<Transport> | null = null;
 
   constructor(config: HttpConfig) {
@@ -96,6 +97,7 @@ export class HttpClient {
     try {
       return await this.#once(base, { method: 'PUT', ...call, raw }, readJson, linked.signal);
     } catch (error) {
+      this.#checkOpen();
       if (linked.signal.aborted) throw asError(linked.signal.reason);
       if (error instanceof ServiceError) throw error;
       throw new ServiceError('interrupted', 'the upload broke off', { cause: error });
@@ -116,6 +118,7 @@ export class HttpClient {
       try {
         return await this.#once(base, call, read, linked.signal);
       } catch (error) {
+        this.#checkOpen();
         if (linked.signal.aborted) throw asError(linked.signal.reason);
         const failure = error instanceof ServiceError ? error : unreachable(error, base);
         const elsewhere = isGone(failure, error) && endpoints.failed(base);
@@ -129,13 +132,30 @@ export class HttpClient {
         } else if (retryAfterMs !== undefined && patienceMs !== undefined) {
           if (performance.now() + pause > startedAt + patienceMs) throw failure;
         } else if (tries >= MAX_TRIES) throw failure;
-        await sleep(pause, linked.signal);
+        await this.#pause(pause, linked.signal);
       }
     }
   }
 
+  /** Ends all calls, those under way and those to come, with `cancelled`. */
   async close(): Promise<void> {
+    this.#closing.abort(new ServiceError('cancelled', 'the client was closed'));
     await (await this.#transport)?.agent.destroy();
+  }
+
+  /** Until then, or until the call or the client is over. */
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    try {
+      await orAbort(signal, orAbort(this.#closing.signal, sleep(ms, over.signal)));
+    } finally {
+      over.abort();
+    }
+  }
+
+  #checkOpen(): void {
+    const { aborted, reason } = this.#closing.signal;
+    if (aborted) throw asError(reason);
   }
 
   get headers(): Record<string, string> {
@@ -149,6 +169,7 @@ export class HttpClient {
     read: (response: Dispatcher.ResponseData) => Promise<T>,
     signal: AbortSignal,
   ): Promise<T> {
+    this.#checkOpen();
     const url = new URL(base + call.path);
     url.search = searchOf(call.query ?? []);
     const { request, agent } = await (this.#transport ??= loadTransport());
