@@ -157,6 +157,11 @@ export class Pool {
     return at === -1 ? undefined : this.#warm.splice(at, 1)[0];
   }
 
+  /** Those that wait, the longest-waiting first. */
+  all(): readonly Launched[] {
+    return [...this.#warm];
+  }
+
   /** The oldest container above the target; undefined if there is no surplus. */
   surplus(nowMs: number): Launched | undefined {
     return this.#warm.length > this.demand.target(nowMs) ? this.#warm.shift() : undefined;

@@ -99,6 +99,18 @@ export class Pools {
     for (const pool of this.#pools.values()) this.#drop(pool, pool.remove(id));
   }
 
+  /**
+   * A container of this pool did not answer its claim. Whatever stopped it may have stopped those that wait beside it:
+   * each is asked for a sign of life, and those without one are replaced.
+   */
+  doubt(key: string): void {
+    const pool = this.#pools.get(key);
+    if (pool === undefined) return;
+    for (const { container, link } of pool.all()) {
+      link.ping().catch(() => this.#drop(pool, pool.remove(container.id)));
+    }
+  }
+
   owns(id: string): boolean {
     for (const pool of this.#pools.values()) if (pool.owns(id)) return true;
     return false;

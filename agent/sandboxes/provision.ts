@@ -49,6 +49,7 @@ export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<
     } catch (error) {
       if (sandbox.ended) return;
       deps.sandboxes.unplace(sandbox);
+      if (hasNotAnswered(error)) deps.pools.doubt(launched.poolKey);
       if (signal.aborted || attempt >= MAX_ATTEMPTS || !isContainersFault(error)) throw error;
     }
   }
@@ -64,6 +65,8 @@ async function claim(launched: Launched, wanted: ClaimOptions, deps: ProvisionDe
   if (!launched.link.connected) throw new ServiceError('node_unavailable', 'the container died before it was claimed');
   await deps.runtime.claim(launched.container, launched.link, wanted);
 }
+
+const hasNotAnswered = (error: unknown): boolean => error instanceof ServiceError && error.code === 'deadline_exceeded';
 
 const isContainersFault = (error: unknown): boolean =>
   !(error instanceof ServiceError) ||

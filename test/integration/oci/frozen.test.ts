@@ -1,5 +1,5 @@
 /** Blanks that are stopped from outside: by an operator, a debugger, or whoever freezes their control group. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Bench, codeOf } from '../../../agent/runtime/contract/subject.ts';
 import { isAlive } from '../../../agent/runtime/oci/pids.ts';
 import type { ContainerRuntime } from '../../../agent/runtime/runtime.ts';
@@ -10,16 +10,18 @@ import { ociSubject, processOf } from './subject.ts';
 const LIMIT_MS = 60_000;
 const subject = ociSubject();
 
-let h: Harness<ContainerRuntime>;
-beforeAll(async () => {
-  const env = { MILLIBOX_POOL_MIN: '1', MILLIBOX_POOL_MAX: '1', MILLIBOX_DEFAULT_IMAGE: subject.image };
-  h = await Harness.start((dataDir) => subject.open(dataDir), env);
-});
-afterAll(() => h?.[Symbol.asyncDispose]());
+/** An agent on which so many blanks wait. */
+async function agentWith(blanks: number): Promise<Harness<ContainerRuntime>> {
+  const size = String(blanks);
+  const env = { MILLIBOX_POOL_MIN: size, MILLIBOX_POOL_MAX: size, MILLIBOX_DEFAULT_IMAGE: subject.image };
+  const h = await Harness.start((dataDir) => subject.open(dataDir), env);
+  await h.warm(blanks);
+  await until(() => h.runtime.images.get(subject.image) !== undefined, LIMIT_MS, 'the image');
+  return h;
+}
 
 test('a create whose blank is stopped is served by another one, and never by both', async () => {
-  await h.warm(1);
-  await until(() => h.runtime.images.get(subject.image) !== undefined, LIMIT_MS, 'the image');
+  await using h = await agentWith(1);
   const [waiting] = await h.runtime.list();
   if (waiting === undefined) throw new Error('no blank waits');
   const stopped = { ...processOf(h.runtime, waiting.id) };
@@ -32,6 +34,15 @@ test('a create whose blank is stopped is served by another one, and never by bot
   await until(() => !isAlive(stopped), LIMIT_MS, 'the end of the first');
   expect((await h.client.exec(spec.id, { argv: ['true'] })).exit.exitCode).toBe(0);
   await until(async () => (await h.runtime.list()).every(({ id }) => id !== waiting.id), LIMIT_MS, 'its end');
+});
+
+test('where all blanks are stopped, a create does not wait for each of them in turn', async () => {
+  await using h = await agentWith(4);
+  const stopped = (await h.runtime.list()).map(({ id }) => ({ ...processOf(h.runtime, id) }));
+  for (const { pid } of stopped) process.kill(pid, 'SIGSTOP');
+  const { id } = await h.sandbox();
+  expect(stopped.map((box) => box.id)).not.toContain(h.containerOf(id));
+  await until(() => !stopped.some(isAlive), LIMIT_MS, 'the end of all of them');
 });
 
 test('a claim that is given up ends its blank before the caller learns of it', async () => {
