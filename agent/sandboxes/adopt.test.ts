@@ -106,3 +106,30 @@ test('a container that user code ran in never waits in a pool again', async () =
   const next = await Promise.all([h.sandbox(), h.sandbox(), h.sandbox()]);
   expect(next.map((record) => h.containerOf(record.id))).not.toContain(used);
 });
+
+test('a sandbox that cannot be taken back ends, and the others run on', async () => {
+  await using h = await Harness.fake();
+  const [bad, good] = [await h.sandbox(), await h.sandbox()];
+  const container = h.containerOf(bad.id);
+  await h.agent.stop();
+  // No socket can be made there any more.
+  rmSync(path.join(h.dataDir, 'c', container, 'run'), { recursive: true });
+  await h.restart();
+  expect(h.record(bad.id)).toMatchObject({ status: 'ERROR', reason: 'internal' });
+  expect((await h.client.exec(good.id, { argv: ['true'] })).exit.exitCode).toBe(0);
+  const ids = async (): Promise<string[]> => (await h.runtime.list()).map(({ id }) => id);
+  await until('its container is gone', async () => !(await ids()).includes(container));
+});
+
+test('a warm container that cannot be taken back is replaced, and the others wait again', async () => {
+  await using h = await Harness.fake();
+  await h.warm(2);
+  const [bad = '', good] = (await h.runtime.list()).map(({ id }) => id);
+  await h.agent.stop();
+  rmSync(path.join(h.dataDir, 'c', bad, 'run'), { recursive: true });
+  await h.restart();
+  await h.warm(2);
+  const ids = async (): Promise<string[]> => (await h.runtime.list()).map(({ id }) => id);
+  await until('it is gone', async () => !(await ids()).includes(bad));
+  expect(await ids()).toContain(good);
+});

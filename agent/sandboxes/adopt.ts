@@ -5,6 +5,7 @@ import type { ContainerHomes } from '../pool/container-homes.ts';
 import type { Launcher } from '../pool/launcher.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { ContainerRuntime, Image } from '../runtime/runtime.ts';
+import type { SupervisorLink } from '../supervisor/supervisor-link.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
@@ -29,7 +30,10 @@ export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ 
   const containers = new Map((await deps.runtime.list()).map((container) => [container.id, container]));
   const owned = new Set(stored.map(({ containerId }) => containerId));
   await Promise.all(stored.map((each) => adoptSandbox(each, deps, containers.get(each.containerId ?? '')?.running)));
-  await deps.jobs.sweep();
+  // Only space on the disk depends on it.
+  await deps.jobs.sweep().catch((error: unknown) => {
+    deps.log.error({ err: error }, 'the logs of jobs whose sandboxes are gone cannot be removed');
+  });
   const waiting = [...containers.values()].filter(({ id, running }) => running && !owned.has(id));
   const count = stored.filter(({ record }) => record.endedAtMs === null).length;
   if (count + waiting.length > 0) {
@@ -38,7 +42,21 @@ export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ 
   return { waiting: Promise.all(waiting.map(({ id }) => adoptWaiting(id, deps, signal))).then(() => undefined) };
 }
 
+/** Never rejects: a sandbox that cannot be taken back ends, and the node goes on with the others. */
 async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boolean | undefined): Promise<void> {
+  const { sandboxes, log } = deps;
+  const { id } = stored.record;
+  try {
+    await takeBack(stored, deps, lives);
+  } catch (error) {
+    log.error({ err: error, sandbox: id }, 'a sandbox of the last agent cannot be taken back');
+    const sandbox = sandboxes.has(id) ? sandboxes.get(id) : sandboxes.adopt(stored, null);
+    sandbox.containerId ??= stored.containerId;
+    sandboxes.end(sandbox, 'internal', 'the agent was restarted and could not take the sandbox back');
+  }
+}
+
+async function takeBack(stored: StoredSandbox, deps: AdoptDeps, lives: boolean | undefined): Promise<void> {
   const { sandboxes, homes, launcher } = deps;
   const { record, containerId } = stored;
   if (record.endedAtMs !== null) {
@@ -74,17 +92,20 @@ function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
   );
 }
 
+/** Never rejects: a container that cannot be taken back is discarded. */
 async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
   const { homes, launcher, pools, log } = deps;
   const home = await homes.read(id);
   if (home === undefined || home.claimed) return;
   const { meta } = home;
-  const launched = await launcher.relisten(meta);
+  let link: SupervisorLink | undefined;
   try {
+    const launched = await launcher.relisten(meta);
+    link = launched.link;
     await launcher.readopt(launched, signal);
     if (pools.adopt(launched, meta.image ?? undefined)) return;
   } catch (error) {
-    log.warn({ err: error, container: id }, 'a waiting container did not call again');
+    log.warn({ err: error, container: id }, 'a waiting container cannot be taken back');
   }
-  void launcher.discard(id, launched.link);
+  void launcher.discard(id, link);
 }

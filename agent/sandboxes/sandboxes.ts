@@ -67,6 +67,10 @@ export class Sandboxes {
     for (const sandbox of this.#all.values()) if (!sandbox.ended) yield sandbox;
   }
 
+  has(id: string): boolean {
+    return this.#all.has(id);
+  }
+
   /** @throws ServiceError `sandbox_not_found`. */
   get(id: string): Sandbox {
     const sandbox = this.#all.get(id);
