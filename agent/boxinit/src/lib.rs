@@ -1,6 +1,7 @@
 //! boxinit: process 1 of a sandbox. It dials the node's agent, runs programs and transfers files on request, and reaps dead
 //! processes. One thread, one event loop, no dependency but the C library.
 
+pub mod backlog;
 pub mod claim;
 pub mod core;
 pub mod error;

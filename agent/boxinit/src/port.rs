@@ -1,5 +1,6 @@
 //! Tunnels to ports of the sandbox's loopback. Each direction ends on its own.
 
+use crate::backlog::Backlog;
 use crate::core::{Core, Source};
 use crate::error::WireError;
 use crate::frame;
@@ -24,8 +25,7 @@ struct Port {
     /// The program said that it sends no more.
     read_ended: bool,
     /// Bytes that the program's socket did not accept yet.
-    waiting: Vec<u8>,
-    at: usize,
+    waiting: Backlog,
     /// The agent sends no more.
     write_ended: bool,
 }
@@ -55,8 +55,7 @@ impl Ports {
             connected: false,
             readable: false,
             read_ended: false,
-            waiting: Vec::new(),
-            at: 0,
+            waiting: Backlog::default(),
             write_ended: false,
         };
         let key = self.table.insert(port).ok_or_else(|| WireError::resource_limit("too many tunnels are open"))?;
@@ -162,7 +161,7 @@ impl Ports {
             if channel != frame::BYTES {
                 return core.link.consume(port.stream, bytes.len());
             }
-            port.waiting.extend_from_slice(bytes);
+            port.waiting.push(bytes);
             self.write(core, key);
         }
     }
@@ -172,22 +171,21 @@ impl Ports {
             Some(port) if port.connected => port,
             _ => return,
         };
-        let before = port.at;
-        while port.at < port.waiting.len() {
-            match io::write(port.fd.raw(), &port.waiting[port.at..]) {
-                Ok(count) => port.at += count,
+        let mut done = 0;
+        while !port.waiting.is_empty() {
+            match io::write(port.fd.raw(), port.waiting.waiting()) {
+                Ok(count) => {
+                    port.waiting.advance(count);
+                    done += count;
+                }
                 Err(EAGAIN) => break,
                 Err(errno) => return self.fail(core, key, errno),
             }
         }
-        core.link.consume(port.stream, port.at - before);
-        if port.at == port.waiting.len() {
-            port.waiting.clear();
-            port.at = 0;
-            if port.write_ended {
-                net::shutdown_write(port.fd.raw());
-                self.settle(key);
-            }
+        core.link.consume(port.stream, done);
+        if port.waiting.is_empty() && port.write_ended {
+            net::shutdown_write(port.fd.raw());
+            self.settle(key);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A program's input: bytes that arrived, until the program reads them.
 
 use super::Execs;
+use crate::backlog::Backlog;
 use crate::core::Core;
 use crate::error::WireError;
 use crate::frame;
@@ -16,8 +17,7 @@ const CTRL_D: u8 = 4;
 pub struct Input {
     pub fd: Fd,
     terminal: bool,
-    waiting: Vec<u8>,
-    at: usize,
+    waiting: Backlog,
     /// Waiting bytes that came over a stream that is gone: no credit is due for them.
     foreign: usize,
     /// The input has ended.
@@ -28,17 +28,17 @@ pub struct Input {
 
 impl Input {
     pub fn new(fd: Fd, terminal: bool) -> Input {
-        Input { fd, terminal, waiting: Vec::new(), at: 0, foreign: 0, ended: false, received: 0 }
+        Input { fd, terminal, waiting: Backlog::default(), foreign: 0, ended: false, received: 0 }
     }
 
     /// Another stream continues the input.
     pub fn disown(&mut self) {
-        self.foreign = self.waiting.len() - self.at;
+        self.foreign = self.waiting.len();
     }
 
     /// Whether this many more bytes would exceed what may wait.
     fn overfull(&self, bytes: usize) -> bool {
-        self.fd.is_open() && self.waiting.len() - self.at + bytes > MAX_WAITING
+        self.fd.is_open() && self.waiting.len() + bytes > MAX_WAITING
     }
 
     /// The credit due for this many consumed bytes, oldest first.
@@ -54,11 +54,11 @@ impl Input {
         if !self.fd.is_open() {
             return bytes.len();
         }
-        let direct = if self.waiting.len() == self.at { self.write(bytes) } else { 0 };
+        let direct = if self.waiting.is_empty() { self.write(bytes) } else { 0 };
         if !self.fd.is_open() {
             return self.discard() + bytes.len();
         }
-        self.waiting.extend_from_slice(&bytes[direct..]);
+        self.waiting.push(&bytes[direct..]);
         direct
     }
 
@@ -79,28 +79,23 @@ impl Input {
     }
 
     fn discard(&mut self) -> usize {
-        let count = self.waiting.len() - self.at;
-        self.waiting = Vec::new();
-        self.at = 0;
+        let count = self.waiting.len();
+        self.waiting.clear();
         self.due(count)
     }
 
     /// Writes more to the program. Returns the credit due for what it consumed, or never will.
     fn flush(&mut self) -> usize {
-        let waiting = std::mem::take(&mut self.waiting);
-        let count = self.write(&waiting[self.at..]);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let count = self.write(waiting.waiting());
+        waiting.advance(count);
         self.waiting = waiting;
-        self.at += count;
         let mut consumed = self.due(count);
         if !self.fd.is_open() {
             consumed += self.discard();
         }
-        if self.at == self.waiting.len() {
-            self.waiting.clear();
-            self.at = 0;
-            if self.ended {
-                self.finish();
-            }
+        if self.waiting.is_empty() && self.ended {
+            self.finish();
         }
         consumed
     }
@@ -119,7 +114,7 @@ impl Input {
             return;
         }
         self.ended = true;
-        if self.waiting.len() == self.at {
+        if self.waiting.is_empty() {
             self.finish();
         }
     }

@@ -1,0 +1,82 @@
+//! Bytes on their way to somebody who reads slower than they come: what was read is given back to the memory as it goes,
+//! not once nothing is left, which may never be.
+
+/// Bytes that were read are kept up to so many, since to move the rest to the front costs time.
+const READ_KEPT: usize = 64 * 1024;
+/// An empty backlog keeps so much memory for what comes next.
+const EMPTY_KEPT: usize = 256 * 1024;
+
+#[derive(Default)]
+pub struct Backlog {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Backlog {
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn waiting(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The first `count` bytes were read. Each byte is moved at most once for each that was read.
+    pub fn advance(&mut self, count: usize) {
+        self.at += count;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.at = 0;
+            if self.bytes.capacity() > EMPTY_KEPT {
+                self.bytes = Vec::new();
+            }
+        } else if self.at >= READ_KEPT && self.at >= self.len() {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Backlog::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_runs_empty_takes_no_more_memory_than_a_few_times_what_waits() {
+        let mut backlog = Backlog::default();
+        let mut numbers = (0..=255u8).cycle();
+        let mut expected = numbers.clone();
+        // One byte is always left.
+        backlog.push(&[numbers.next().unwrap()]);
+        for _ in 0..20_000 {
+            let chunk: Vec<u8> = numbers.by_ref().take(1_000).collect();
+            backlog.push(&chunk);
+            assert!(backlog.waiting()[..1_000].iter().copied().eq(expected.by_ref().take(1_000)));
+            backlog.advance(1_000);
+            assert_eq!(backlog.len(), 1);
+        }
+        assert!(backlog.bytes.capacity() <= 4 * READ_KEPT, "{}", backlog.bytes.capacity());
+    }
+
+    #[test]
+    fn the_memory_of_a_great_backlog_goes_with_it() {
+        let mut backlog = Backlog::default();
+        backlog.push(&[1; 4 * EMPTY_KEPT]);
+        backlog.advance(4 * EMPTY_KEPT - 1);
+        assert_eq!(backlog.waiting(), [1]);
+        backlog.advance(1);
+        assert!(backlog.is_empty() && backlog.bytes.capacity() <= EMPTY_KEPT);
+    }
+}
