@@ -60,6 +60,19 @@ fn the_end_of_input_is_control_d() {
 }
 
 #[test]
+fn the_end_of_input_also_ends_a_line_that_was_begun() {
+    let mut agent = Agent::start();
+    let stream = open(&mut agent, &unique("eof"), "stty -echo; echo ready; cat; echo ' over'; exit 3", "");
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| screen(outcome).contains("ready\r\n"));
+    agent.send(frame::DATA, frame::PTY, stream, b"abc");
+    agent.fin(stream, frame::PTY);
+    agent.until(stream, &mut outcome, |_| false);
+    assert_eq!(screen(&outcome), "ready\r\nabc over\r\n");
+    assert_eq!(outcome.code(), 3);
+}
+
+#[test]
 fn it_is_picked_up_again_where_it_was_left() {
     let mut agent = Agent::start();
     let id = unique("again");

@@ -11,12 +11,18 @@ use crate::sys::EAGAIN;
 
 /// After each cut, a new stream may send another window that the program does not read. This is enough for a few.
 const MAX_WAITING: usize = 1024 * 1024;
-/// End of transmission (Ctrl-D): ends a terminal's input.
+/// End of transmission (Ctrl-D): ends a terminal's input, if a line is to begin. In a line it gives its reader what there is
+/// of that line, and the next one ends the input.
 const CTRL_D: u8 = 4;
+/// What leaves nothing of a line that was begun, as terminals are set up: an interrupt, the line's end, its removal, a
+/// quit, a stop.
+const NO_LINE: [u8; 7] = [CTRL_D, 3, b'\n', b'\r', 21, 28, 26];
 
 pub struct Input {
     pub fd: Fd,
     terminal: bool,
+    /// What was written last begins a line, or goes on with one.
+    in_line: bool,
     waiting: Backlog,
     /// Waiting bytes that came over a stream that is gone: no credit is due for them.
     foreign: usize,
@@ -28,7 +34,7 @@ pub struct Input {
 
 impl Input {
     pub fn new(fd: Fd, terminal: bool) -> Input {
-        Input { fd, terminal, waiting: Backlog::default(), foreign: 0, ended: false, received: 0 }
+        Input { fd, terminal, in_line: false, waiting: Backlog::default(), foreign: 0, ended: false, received: 0 }
     }
 
     /// Another stream continues the input.
@@ -75,6 +81,9 @@ impl Input {
                 }
             }
         }
+        if let Some(last) = bytes[..done].last() {
+            self.in_line = !NO_LINE.contains(last);
+        }
         done
     }
 
@@ -101,12 +110,12 @@ impl Input {
     }
 
     fn finish(&mut self) {
-        if self.terminal {
-            self.ended = false;
-            self.write(&[CTRL_D]);
-        } else {
-            self.fd.close();
+        if !self.terminal {
+            return self.fd.close();
         }
+        let ends = if self.in_line { &[CTRL_D; 2][..] } else { &[CTRL_D] };
+        // A terminal that takes no more now is written to again when it does. More input may follow.
+        self.ended = self.write(ends) < ends.len();
     }
 
     fn end(&mut self) {
@@ -156,5 +165,61 @@ impl Execs {
         if let Some(exec) = self.table.get_mut(key) {
             exec.input.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIPE_BYTES: usize = 64 * 1024;
+
+    /// An input that leads into a pipe, and the pipe's other end.
+    fn piped(terminal: bool) -> (Input, Fd) {
+        let (read, write) = io::pipe().expect("a pipe");
+        io::set_nonblocking(write.raw(), io::O_WRONLY);
+        io::set_nonblocking(read.raw(), io::O_RDONLY);
+        (Input::new(write, terminal), read)
+    }
+
+    fn read(from: &Fd) -> Vec<u8> {
+        let mut bytes = vec![0; 2 * PIPE_BYTES];
+        let count = io::read(from.raw(), &mut bytes).unwrap_or(0);
+        bytes.truncate(count);
+        bytes
+    }
+
+    #[test]
+    fn the_end_of_a_terminals_input_ends_a_line_that_was_begun_first() {
+        for (text, ends) in [("", 1), ("abc\n", 1), ("abc\r", 1), ("abc\x04", 1), ("abc", 2), ("abc\nd", 2)] {
+            let (mut input, program) = piped(true);
+            input.take(text.as_bytes());
+            input.end();
+            assert_eq!(read(&program), [text.as_bytes(), &vec![CTRL_D; ends]].concat(), "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_terminals_input_waits_until_there_is_room_for_it() {
+        let (mut input, program) = piped(true);
+        assert_eq!(input.take(&[b'x'; PIPE_BYTES]), PIPE_BYTES);
+        input.end();
+        assert_eq!(read(&program).len(), PIPE_BYTES);
+        assert_eq!(input.flush(), 0);
+        assert_eq!(read(&program), [CTRL_D; 2]);
+        // Only once, and more may follow.
+        input.flush();
+        assert_eq!(input.take(b"more\n"), 5);
+        assert_eq!(read(&program), b"more\n");
+    }
+
+    #[test]
+    fn what_waits_is_credited_when_the_program_has_read_it() {
+        let (mut input, program) = piped(false);
+        assert_eq!(input.take(&[b'x'; PIPE_BYTES + 10]), PIPE_BYTES);
+        input.end();
+        assert_eq!(read(&program).len(), PIPE_BYTES);
+        assert_eq!(input.flush(), 10);
+        assert!(!input.fd.is_open());
     }
 }
