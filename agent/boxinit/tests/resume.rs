@@ -127,6 +127,28 @@ fn an_exit_is_kept_until_it_is_acknowledged() {
 }
 
 #[test]
+fn commands_that_were_acknowledged_take_no_output_from_one_that_was_cut_off() {
+    let mut agent = Agent::start();
+    let id = unique("unread");
+    let stream = agent.open(&exec_as(&id, "echo unread; exit 3", ""));
+    let mut first = Outcome::default();
+    agent.until(stream, &mut first, |_| false);
+    agent.reconnect();
+    // More than there are kept exits with output.
+    for _ in 0..12 {
+        let streams: Vec<u32> = (0..50).map(|_| agent.open(&exec("exit 0", ""))).collect();
+        for stream in streams {
+            assert_eq!(agent.finish(stream).code(), 0);
+        }
+    }
+    assert_eq!(listed(&mut agent), [(id.clone(), false)]);
+    let stream = attach(&mut agent, &id, 0, 0);
+    let result = agent.finish(stream);
+    assert!(result.event("output_lost").is_none());
+    assert_eq!((result.stdout(), result.code()), (&b"unread\n"[..], 3));
+}
+
+#[test]
 fn the_same_id_is_not_run_again() {
     let mut agent = Agent::start();
     let id = unique("twice");

@@ -138,6 +138,11 @@ impl Execs {
             core.timers.at(Instant::now() + KEPT, Timer::Kept);
         }
         self.kept.push_back(key);
+        if self.kept.len() >= MAX_KEPT_OUTPUT {
+            // Keys of what was acknowledged are no exits any more, and take no place of one.
+            let table = &self.table;
+            self.kept.retain(|key| table.get(*key).is_some());
+        }
         let older = self.kept.len().checked_sub(MAX_KEPT_OUTPUT).and_then(|at| self.kept.get(at).copied());
         if let Some(exec) = older.and_then(|key| self.table.get_mut(key)) {
             if exec.all_sent() || exec.stream.is_none() {
@@ -145,13 +150,8 @@ impl Execs {
             }
         }
         while self.kept.len() > MAX_KEPT {
-            // Keys of what was acknowledged go first: they are no exits any more.
-            let table = &self.table;
-            self.kept.retain(|key| table.get(*key).is_some());
-            if self.kept.len() > MAX_KEPT {
-                if let Some(oldest) = self.kept.pop_front() {
-                    self.release(core, oldest);
-                }
+            if let Some(oldest) = self.kept.pop_front() {
+                self.release(core, oldest);
             }
         }
     }
