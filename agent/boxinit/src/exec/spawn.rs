@@ -193,8 +193,12 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
         fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
     }
     if let Some((uid, gid, groups, count)) = plan.identity {
-        if process::setgroups(count, groups) < 0 || process::setgid(gid) < 0 || process::setuid(uid) < 0 {
-            return Err(fail(Stage::Identity));
+        let became = process::setgroups(count, groups) == 0 && process::setgid(gid) == 0 && process::setuid(uid) == 0;
+        let failure = fail(Stage::Identity);
+        // The memory is boxinit's.
+        process::set_undumpable();
+        if !became {
+            return Err(failure);
         }
     }
     // What the event loop blocks, a program does not.
@@ -221,5 +225,40 @@ unsafe fn execute(plan: &Plan) -> i32 {
         sys::EACCES
     } else {
         last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells something where fs.suid_dumpable is 1, to root.
+    #[test]
+    fn a_program_of_another_user_lets_nobody_look_into_us() {
+        let strings = |texts: &[&str]| -> Vec<CString> {
+            texts.iter().map(|text| CString::new(*text).expect("no zero byte")).collect()
+        };
+        let (path, none) = (strings(&["/bin/true"]), strings(&[]));
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("/dev/null");
+        let null = std::os::unix::io::AsRawFd::as_raw_fd(&null);
+        process::set_undumpable();
+        for mut spawner in [Spawner::patient(), Spawner::watchful()] {
+            let pid = spawner.spawn(&Program {
+                candidates: &path,
+                argv: &path,
+                env: &none,
+                cwd: None,
+                identity: Some((65_534, 65_534, &[])),
+                stdio: [null; 3],
+                extra: None,
+                terminal: false,
+                tag: 0,
+                descriptor_limit: None,
+            });
+            assert!(!process::is_dumpable());
+            if let Ok(pid) = pid {
+                assert_eq!(process::wait_for(pid).and_then(|reaped| reaped.code()), Some(0));
+            }
+        }
     }
 }

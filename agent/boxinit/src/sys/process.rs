@@ -24,6 +24,8 @@ const WNOHANG: c_int = 1;
 const WSTOPPED: c_int = 2;
 const WNOWAIT: c_int = 0x0100_0000;
 const P_PID: c_int = 1;
+#[cfg(test)]
+const PR_GET_DUMPABLE: c_int = 3;
 const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
 const RLIMIT_NPROC: c_int = 6;
@@ -226,10 +228,17 @@ pub fn wait_for(pid: c_int) -> Option<Reaped> {
     }
 }
 
-/// Nobody but root with CAP_SYS_PTRACE may look into this process.
+/// Nobody but root with CAP_SYS_PTRACE may look into this process. A change of identity takes that back where
+/// fs.suid_dumpable is 1, also one by a child in our memory. Usable in a forked child, and leaves errno alone.
 pub fn set_undumpable() {
     // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_SET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
+}
+
+#[cfg(test)]
+pub fn is_dumpable() -> bool {
+    // SAFETY: no memory is passed, only integers.
+    unsafe { prctl(PR_GET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) == 1 }
 }
 
 /// Orphans below come to us even when we are not PID 1.
@@ -289,6 +298,7 @@ impl BorrowedIdentity {
             setfsgid(gid);
             setfsuid(uid);
         }
+        set_undumpable();
         BorrowedIdentity(())
     }
 }
@@ -300,6 +310,7 @@ impl Drop for BorrowedIdentity {
             setfsuid(0);
             setfsgid(0);
         }
+        set_undumpable();
     }
 }
 
@@ -324,5 +335,20 @@ pub fn wipe_environment(name: &str) {
             }
             entry = entry.add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells something where fs.suid_dumpable is 1, to root.
+    #[test]
+    fn a_borrowed_identity_lets_nobody_look_into_us() {
+        set_undumpable();
+        let identity = BorrowedIdentity::of(65_534, 65_534);
+        assert!(!is_dumpable());
+        drop(identity);
+        assert!(!is_dumpable());
     }
 }
