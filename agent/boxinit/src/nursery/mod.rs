@@ -6,13 +6,15 @@
 mod child;
 mod kernel_files;
 mod plan;
+mod requests;
 
 use crate::claim;
-use crate::json::{self, Value, Writer};
+use crate::json::{Value, Writer};
 use crate::server::Config;
 use crate::sys::io::{self, Fd};
 use crate::sys::{net, process, signal};
 use plan::Plan;
+use requests::Requests;
 
 const MAX_LINE: usize = 64 * 1024;
 const CHUNK: usize = 4 * 1024;
@@ -27,25 +29,21 @@ pub fn run(socket: &[u8]) -> Config {
     };
     io::set_blocking(link.raw());
     let mut plan = None;
-    let mut input = Vec::new();
-    loop {
-        while let Some(line) = take_line(&mut input) {
-            let request = json::parse(&line).unwrap_or(Value::Null);
-            match request.text("op") {
-                Some("plan") => plan = Plan::parse(&request),
-                Some("fork") => {
-                    if let Some(config) = fork(&request, plan.as_ref(), &link) {
-                        return config;
-                    }
+    let mut requests = Requests::new(link);
+    while let Some(request) = requests.next() {
+        match request.text("op") {
+            Some("plan") => plan = Plan::parse(&request),
+            Some("fork") => {
+                if let Some(config) = fork(&request, plan.as_ref(), requests.link()) {
+                    return config;
                 }
-                _ => crate::fail("the agent said something odd", 0),
             }
+            _ => crate::fail("the agent said something odd", 0),
         }
-        if input.len() > MAX_LINE || read_more(&link, &mut input) == 0 {
-            // The agent is gone; the next one starts a nursery of its own.
-            std::process::exit(0);
-        }
+        requests::forget(request);
     }
+    // The agent is gone; the next one starts a nursery of its own.
+    std::process::exit(0)
 }
 
 /// A child returns what it is to serve.
@@ -95,17 +93,4 @@ fn text_of(value: &Value) -> Option<&[u8]> {
         Value::String(text) => Some(text),
         _ => None,
     }
-}
-
-fn take_line(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let at = input.iter().position(|byte| *byte == b'\n')?;
-    let rest = input.split_off(at + 1);
-    Some(std::mem::replace(input, rest))
-}
-
-fn read_more(link: &Fd, input: &mut Vec<u8>) -> usize {
-    let mut chunk = [0u8; CHUNK];
-    let count = io::read(link.raw(), &mut chunk).unwrap_or(0);
-    input.extend_from_slice(&chunk[..count]);
-    count
 }

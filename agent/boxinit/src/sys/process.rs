@@ -314,6 +314,14 @@ impl Drop for BorrowedIdentity {
     }
 }
 
+/// Overwrites a secret, also if nobody reads what is there again.
+pub fn wipe(bytes: &mut [u8]) {
+    for byte in bytes {
+        // SAFETY: a reference may be written to.
+        unsafe { std::ptr::write_volatile(byte, 0) };
+    }
+}
+
 /// Overwrites the value of an environment variable where the kernel put it, so that /proc does not show it.
 pub fn wipe_environment(name: &str) {
     // SAFETY: `environ` ends with a null pointer, its entries with a zero byte, and nothing reads past either. The process
