@@ -4,6 +4,7 @@ mod support;
 
 use boxinit::frame;
 use boxinit::json::Value;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{exec, exec_as, unique, Agent, Outcome};
 
@@ -15,6 +16,14 @@ fn listed(agent: &mut Agent) -> Vec<(String, bool)> {
     let answer = agent.call(r#"{"op":"list"}"#).opened.expect("opened");
     let item = |exec: &Value| (exec.text("id").expect("id").to_string(), exec.flag("running"));
     answer.array("execs").expect("execs").iter().map(item).collect()
+}
+
+fn await_file(file: &Path) {
+    let deadline = Instant::now() + support::PATIENCE;
+    while !file.exists() {
+        assert!(Instant::now() < deadline, "no {}", file.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -76,9 +85,7 @@ fn a_program_does_not_wait_for_ever_for_a_listener() {
     let request = exec_as(&id, &script, "").replace(r#""ringBytes":1048576"#, r#""ringBytes":1048576,"holdMs":300"#);
     agent.open(&request);
     agent.reconnect();
-    while !file.exists() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    await_file(&file);
     let stream = attach(&mut agent, &id, 0, 0);
     assert!(agent.finish(stream).event("output_lost").is_some());
 }
@@ -92,9 +99,7 @@ fn what_the_ring_could_not_hold_is_said_honestly() {
     let request = exec_as(&id, &script, "").replace(r#""ringBytes":1048576"#, r#""ringBytes":65536,"holdMs":0"#);
     agent.open(&request);
     agent.reconnect();
-    while !file.exists() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    await_file(&file);
     let stream = attach(&mut agent, &id, 0, 0);
     let result = agent.finish(stream);
     let expected: String = (0..60_000).map(|i| format!("line {}\n", i)).collect();
@@ -321,13 +326,15 @@ fn nobody_came_back_so_it_is_killed_and_forgotten_but_jobs_are_not() {
     let result = agent.sh("true");
     assert_eq!(result.code(), 0);
     agent.reconnect();
+    let deadline = Instant::now() + support::PATIENCE;
     loop {
         let list = listed(&mut agent);
         assert!(list.iter().any(|(id, running)| *id == job && *running));
         if list.len() == 1 {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < deadline, "{:?}", list);
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
