@@ -140,10 +140,13 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
       timeoutMs: uuid === null ? timeoutMs : null,
     });
     const { execs } = this.#context.services;
-    const leave = execs.enter(tenant);
-    const session = new Session({ execs, tenant, program, resumeMs: this.#resumeMs });
-    void session.over.then(leave);
-    return this.#sessions.add(session, { uuid, request: print, command });
+    const start = (): Session => {
+      const leave = execs.enter(tenant);
+      const session = new Session({ execs, tenant, program, resumeMs: this.#resumeMs });
+      void session.over.then(leave);
+      return session;
+    };
+    return this.#sessions.add(start, { tenant, uuid, request: print, command });
   }
 
   /**
@@ -172,14 +175,10 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
     // Another call may have taken it over in the meantime.
     const known = this.#sessions.byUuid(sandbox, id);
     if (known !== undefined) return known;
-    const session = new Session({
-      execs,
-      tenant,
-      program: attachProgram(sandbox, id),
-      resumeMs: this.#resumeMs,
-      attach: { stdout: state.stdoutBytes, stderr: state.stderrBytes },
-    });
-    return this.#sessions.add(session, { uuid: id, request: '', command: { cmd: '', args: [] } });
+    const attach = { stdout: state.stdoutBytes, stderr: state.stderrBytes };
+    const program = attachProgram(sandbox, id);
+    const start = (): Session => new Session({ execs, tenant, program, resumeMs: this.#resumeMs, attach });
+    return this.#sessions.add(start, { tenant, uuid: id, request: '', command: { cmd: '', args: [] } });
   }
 
   /** The events of a session for one stream of a client. @throws ConnectError */

@@ -4,10 +4,19 @@ import type { Session } from './session.ts';
 
 /** Longer than clients try to reconnect to a lost session. */
 const KEPT_MS = 300_000;
-const MAX_SESSIONS = 20_000;
+/** Clients repeat a call for less long than this: to forget a session earlier could run its command twice. */
+const REPEATED_MS = 120_000;
+
+interface Limits {
+  live: number;
+  /** Live ones, and ended ones that a client may still ask for. */
+  kept: number;
+}
+const LIMITS: Limits = { live: 20_000, kept: 40_000 };
 
 interface Kept {
   session: Session;
+  tenant: string;
   /** Under which a client finds it again; null: it cannot. */
   uuid: string | null;
   /** Fingerprint of the request: the same UUID with another request is a conflict. */
@@ -15,29 +24,38 @@ interface Kept {
   command: { cmd: string; args: readonly string[] };
   pid: number | null;
   unheard: NodeJS.Timeout | undefined;
+  forgotten: NodeJS.Timeout | undefined;
+  endedAt: number;
 }
 
 export class Sessions {
+  readonly #limits: Limits;
   readonly #kept = new Map<string, Kept>();
+  /** Those that have ended, oldest first, by tenant. */
+  readonly #ended = new Map<string, Set<Kept>>();
+  #live = 0;
   #closed = false;
 
-  /** @throws ServiceError `rate_limited` when there are too many. */
-  add(session: Session, about: Pick<Kept, 'uuid' | 'request' | 'command'>): Kept {
-    if (this.#kept.size >= MAX_SESSIONS)
-      throw new ServiceError('rate_limited', 'This gateway has too many live sessions.');
-    const kept: Kept = { session, ...about, pid: null, unheard: undefined };
-    const key = keyOf(session.sandbox, session.id);
-    this.#kept.set(key, kept);
+  constructor(limits: Limits = LIMITS) {
+    this.#limits = limits;
+  }
+
+  /**
+   * @param start called only if there is room, so that nothing runs that was refused
+   * @throws ServiceError `rate_limited` when there are too many, or what `start` throws
+   */
+  add(start: () => Session, about: Pick<Kept, 'tenant' | 'uuid' | 'request' | 'command'>): Kept {
+    if (this.#live >= this.#limits.live) throw tooMany();
+    if (this.#kept.size >= this.#limits.kept) this.#makeRoom(about.tenant);
+    const session = start();
+    const kept: Kept = { session, ...about, pid: null, unheard: undefined, forgotten: undefined, endedAt: 0 };
+    this.#kept.set(keyOf(session.sandbox, session.id), kept);
+    this.#live += 1;
     session.started.then(
       (pid) => (kept.pid = pid),
       () => undefined,
     );
-    void session.over.then(() => {
-      const forget = (): void => void this.#kept.delete(key);
-      clearTimeout(kept.unheard);
-      if (about.uuid === null || this.#closed) forget();
-      else setTimeout(forget, KEPT_MS).unref();
-    });
+    void session.over.then(() => this.#over(kept));
     return kept;
   }
 
@@ -71,11 +89,44 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
-    for (const kept of this.#kept.values()) clearTimeout(kept.unheard);
+    for (const kept of this.#kept.values()) {
+      clearTimeout(kept.unheard);
+      clearTimeout(kept.forgotten);
+    }
     this.#kept.clear();
+    this.#ended.clear();
+  }
+
+  #over(kept: Kept): void {
+    this.#live -= 1;
+    clearTimeout(kept.unheard);
+    if (kept.uuid === null || this.#closed) return this.#forget(kept);
+    kept.endedAt = performance.now();
+    const ended = this.#ended.get(kept.tenant) ?? new Set<Kept>();
+    this.#ended.set(kept.tenant, ended.add(kept));
+    kept.forgotten = setTimeout(() => this.#forget(kept), KEPT_MS).unref();
+  }
+
+  #forget(kept: Kept): void {
+    clearTimeout(kept.forgotten);
+    const key = keyOf(kept.session.sandbox, kept.session.id);
+    if (this.#kept.get(key) === kept) this.#kept.delete(key);
+    const ended = this.#ended.get(kept.tenant);
+    ended?.delete(kept);
+    if (ended?.size === 0) this.#ended.delete(kept.tenant);
+  }
+
+  /** Forgets the oldest of the tenant with most. A tenant whose own it is may have to wait instead. */
+  #makeRoom(tenant: string): void {
+    const [most] = [...this.#ended.values()].sort((a, b) => b.size - a.size);
+    const [oldest] = most ?? [];
+    if (oldest === undefined) throw tooMany();
+    if (oldest.tenant === tenant && performance.now() - oldest.endedAt < REPEATED_MS) throw tooMany();
+    this.#forget(oldest);
   }
 }
 
 export type { Kept };
 
+const tooMany = (): ServiceError => new ServiceError('rate_limited', 'This gateway has too many live sessions.');
 const keyOf = (sandbox: string, id: string): string => `${sandbox}/${id}`;
