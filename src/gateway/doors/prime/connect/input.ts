@@ -1,4 +1,7 @@
-/** Stdin of a live process. Sent bytes are kept until they must have arrived, so that a cut link loses none of them. */
+/**
+ * Stdin of a live process, or what is typed at its terminal. Sent bytes are kept until they must have arrived, so that a
+ * cut link loses none of them.
+ */
 import type { MuxStream } from '../../../../mux/index.ts';
 import { Channel } from '../../../../protocol/frames.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
@@ -10,7 +13,6 @@ const TAIL_BYTES = 2 * 1024 * 1024;
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 export class Input {
-  #channel: number = Channel.STDIN;
   #stream: MuxStream | null = null;
   #up = Promise.withResolvers<void>();
   #tail: Buffer[] = [];
@@ -21,8 +23,7 @@ export class Input {
   #last: Promise<unknown> = Promise.resolve();
   #failure: ServiceError | null = null;
 
-  constructor(terminal: boolean) {
-    if (terminal) this.#channel = Channel.PTY;
+  constructor() {
     this.#up.promise.catch(() => undefined);
   }
 
@@ -51,7 +52,7 @@ export class Input {
     if (missing > this.#tailBytes) return this.fail(new ServiceError('interrupted', 'input was lost on the way'));
     const again = Buffer.concat(this.#tail).subarray(this.#tailBytes - missing);
     // Writers that wait for the stream go on after that.
-    void sendBytes(stream, this.#channel, again).then(() => {
+    void sendBytes(stream, Channel.STDIN, again).then(() => {
       if (stream.closed) return;
       this.#stream = stream;
       this.#up.resolve();
@@ -78,7 +79,7 @@ export class Input {
     const stream = this.#stream;
     this.#keep(bytes);
     // A cut while this waits does no harm: the kept bytes are sent again.
-    await sendBytes(stream, this.#channel, bytes);
+    await sendBytes(stream, Channel.STDIN, bytes);
     this.#check();
   }
 

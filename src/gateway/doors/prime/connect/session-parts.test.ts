@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { MuxStream } from '../../../../mux/index.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
+import { Channel } from '../../../../protocol/frames.ts';
 import { wholeCharacters } from './events.ts';
 import { Input } from './input.ts';
 import { Once } from './once.ts';
@@ -15,7 +16,9 @@ function wire(limit = Infinity): { stream: MuxStream; got: () => Buffer } {
     get closed() {
       return closed;
     },
-    write(_channel: number, chunk: Uint8Array) {
+    write(channel: number, chunk: Uint8Array) {
+      // Of a terminal too, as docs/protocol.md says.
+      expect(channel).toBe(Channel.STDIN);
       if (closed) return undefined;
       const kept = Buffer.from(chunk).subarray(0, Math.max(0, limit - bytes));
       chunks.push(kept);
@@ -33,7 +36,7 @@ describe('input', () => {
   test.each([0, 1, 65_536, 150_000, 299_999])(
     'of a stream that broke after %i bytes nothing is lost or doubled',
     async (cut) => {
-      const input = new Input(false);
+      const input = new Input();
       const first = wire(cut);
       input.connected(first.stream, 0);
       const pieces = [text.subarray(0, 100_000), text.subarray(100_000, 200_000), text.subarray(200_000)];
@@ -51,7 +54,7 @@ describe('input', () => {
   );
 
   test('that was received and is not kept any more is a failure, not a gap', async () => {
-    const input = new Input(false);
+    const input = new Input();
     input.connected(wire().stream, 0);
     for (let i = 0; i < 40; i++) await input.write(Buffer.alloc(100_000));
     input.disconnected();
@@ -60,7 +63,7 @@ describe('input', () => {
   });
 
   test('that nobody takes is bounded', async () => {
-    const input = new Input(false);
+    const input = new Input();
     const waiting = input.write(Buffer.alloc(8 * 1024 * 1024));
     await expect(input.write(Buffer.from('x'))).rejects.toMatchObject({ code: 'rate_limited' });
     input.fail(new ServiceError('exec_not_found'));

@@ -38,7 +38,7 @@ export class Session {
   readonly #started = Promise.withResolvers<number>();
   readonly #over = Promise.withResolvers<void>();
   readonly #output = new Output();
-  readonly #input: Input;
+  readonly #input = new Input();
   readonly #offsets: { stdout: number; stderr: number };
   #stream: MuxStream | null = null;
   /** The node has confirmed that it runs. */
@@ -57,7 +57,6 @@ export class Session {
     this.sandbox = open.sandbox;
     this.#opened = options.attach !== undefined;
     this.#offsets = { ...(options.attach ?? { stdout: 0, stderr: 0 }) };
-    this.#input = new Input(open.pty !== undefined);
     this.#started.promise.catch(() => undefined);
     void this.#begin();
   }
