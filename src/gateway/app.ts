@@ -78,7 +78,7 @@ function createApp(config: GatewayConfig): FastifyInstance {
 }
 
 /** Hooks for every call, whichever door it is for. */
-function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxes }: Services): void {
+function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxes, ports }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
     reply.raw.once('close', lifecycle.track());
@@ -99,6 +99,10 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxe
     const { id } = (request.params ?? {}) as { id?: unknown };
     if (typeof id !== 'string' || !arrivals.mayCome(id)) return next();
     arrivals.settle(id).then(() => next(), next);
+  });
+  app.addHook('preClose', (next) => {
+    ports.close();
+    next();
   });
   app.addHook('onResponse', (_request, reply, next) => {
     metrics.answered(reply.statusCode, reply.elapsedTime);

@@ -22,6 +22,7 @@ export class PortService {
   readonly tokens: PortTokens;
   readonly domain: string | null;
   readonly #deps: PortServiceDeps;
+  readonly #open = new Set<PortStream>();
 
   constructor(deps: PortServiceDeps) {
     this.#deps = deps;
@@ -36,6 +37,8 @@ export class PortService {
     const stream = new PortStream(node, { op: 'port', sandbox, port });
     // Until the caller listens, failures are reported by `connected`.
     stream.on('error', () => undefined);
+    this.#open.add(stream);
+    stream.once('close', () => this.#open.delete(stream));
     try {
       await withDeadline({ signal, deadlineMs: CONNECT_DEADLINE_MS, what: 'the connection' }, () => stream.connected);
     } catch (error) {
@@ -43,5 +46,10 @@ export class PortService {
       throw error;
     }
     return stream;
+  }
+
+  /** Ends every connection: an upgraded one would keep the server open for as long as its client likes. */
+  close(): void {
+    for (const stream of this.#open) stream.destroy();
   }
 }

@@ -173,6 +173,17 @@ test('a WebSocket goes through', async () => {
   await once(ws, 'close');
 });
 
+test('a WebSocket to a port inside does not hold up a shutdown', async () => {
+  const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
+    headers: { 'x-millibox-key': 'key-of-the-tests' },
+  });
+  ws.on('error', () => undefined);
+  await once(ws, 'open');
+  const closed = once(ws, 'close');
+  await gateway[Symbol.asyncDispose]();
+  await closed;
+});
+
 test('an upgrade that the server inside refuses ends the connection: what comes behind it is nobody’s', async () => {
   inside.removeAllListeners('upgrade');
   const heard: string[] = [];
