@@ -202,6 +202,16 @@ describe('sandboxes', () => {
     expect(requests.length).toBe(1);
   });
 
+  it('are not listed or deleted by labels that would be read as others', async () => {
+    const { client, requests } = await service(() => ({ body: { deleted: 3, sandboxes: [] } }));
+    const refused = { code: 'invalid_request' };
+    for (const labels of [{ 'a=b': 'c' }, { run: '1', job: undefined as never }, { run: 1 as never }]) {
+      await expect(client.sandboxes.deleteByLabel(labels)).rejects.toMatchObject(refused);
+      await expect(client.sandboxes.list({ labels }).next()).rejects.toMatchObject(refused);
+    }
+    expect(requests).toEqual([]);
+  });
+
   it('end a call at its deadline', async () => {
     const { client } = await service(() => new Promise(() => undefined));
     await expect(client.sandboxes.get('x', { deadlineMs: 30 })).rejects.toMatchObject({ code: 'deadline_exceeded' });

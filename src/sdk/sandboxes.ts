@@ -174,8 +174,14 @@ function checkCreate(call: string, options: CreateOptions): void {
   checkVariables('secrets', options.secrets);
 }
 
+/** @throws ServiceError `invalid_request` for what would be read as another label, or as fewer of them. */
 function labelPairs(labels: Record<string, string>): [string, string][] {
-  return Object.entries(labels).map(([key, value]) => ['label', `${key}=${value}`]);
+  return Object.entries(labels).map(([name, value]) => {
+    if (name.includes('=')) throw new ServiceError('invalid_request', `no label is found by a name with "=": ${name}`);
+    if (typeof value !== 'string')
+      throw new ServiceError('invalid_request', `the label ${name} has a text as its value`);
+    return ['label', `${name}=${value}`];
+  });
 }
 
 function nth(all: SandboxInfo[], i: number): SandboxInfo {
