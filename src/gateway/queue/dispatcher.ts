@@ -15,6 +15,14 @@ export interface DispatcherOptions extends QueueParts {
   onPlaced: (id: string) => void;
 }
 
+/** One look at all tenants. */
+interface Round {
+  /** Tenants of which nothing can go now. */
+  readonly stuck: Set<string>;
+  /** Tickets that were put in front of younger ones. */
+  readonly advanced: Set<string>;
+}
+
 /** Tickets that this gateway has taken and not yet placed. */
 const MAX_TAKEN = 64;
 /** Between two looks at places that are spoken for, at least. */
@@ -68,44 +76,47 @@ export class Dispatcher {
       this.#serveAgain = false;
       this.#recover();
       this.#elsewhere.startRound();
-      const stuck = new Set<string>();
-      const advanced = new Set<string>();
-      for (let one = known.next(stuck); one !== undefined; one = known.next(stuck)) {
+      const round: Round = { stuck: new Set(), advanced: new Set() };
+      for (let one = known.next(round.stuck); one !== undefined; one = known.next(round.stuck)) {
         if (this.#finishing.size >= MAX_TAKEN) return;
-        if (!(await this.#serveTenant(one, advanced))) stuck.add(one.tenant);
+        if (!(await this.#serveTenant(one, round))) round.stuck.add(one.tenant);
       }
     }
   }
 
-  /**
-   * Takes the tenant's first ticket and offers it. False: nothing of this tenant can go now.
-   * @param advanced older tickets that were put in front during this round
-   */
-  async #serveTenant({ tenant, record }: Known, advanced: Set<string>): Promise<boolean> {
+  /** Takes the tenant's first ticket and offers it. False: nothing of this tenant can go now. */
+  async #serveTenant({ tenant, record }: Known, { stuck, advanced }: Round): Promise<boolean> {
     const { known, tickets, log } = this.#options;
     if (!known.fits([record, ...this.#elsewhere.before(record)])) return false;
     const taken = await tickets.take(tenant).catch(() => null);
     const id = taken?.ticket.spec.id;
     const older = await this.#elsewhere.look(tenant, known.before(tenant, id));
     if (taken === null || id === undefined) return false;
+    const putBack = (): Promise<void> => taken.back().catch(() => undefined);
     if (older !== undefined && !advanced.has(older.id)) {
       advanced.add(older.id);
       if (await tickets.advance(tenant, older.id, older.priority).catch(() => false)) {
-        await taken.back().catch(() => undefined);
+        await putBack();
         return true;
       }
+    }
+    // Another gateway may have served this tenant while Redis was asked.
+    const turn = known.next(stuck);
+    if (turn !== undefined && turn.tenant !== tenant) {
+      await putBack();
+      return true;
     }
     const own = pendingRecord(taken.ticket.spec);
     const others = this.#elsewhere.before(own);
     if (others.length > 0 && !known.fits([own, ...others])) {
-      await taken.back().catch(() => undefined);
+      await putBack();
       this.#wakeSoon();
       return false;
     }
     if (known.get(id) === undefined) known.tell(own);
     const outcome = this.#offer?.(taken.ticket, taken) ?? null;
     if (outcome === null) {
-      await taken.back().catch(() => undefined);
+      await putBack();
       return false;
     }
     known.serve(id);
@@ -140,7 +151,7 @@ export class Dispatcher {
       await taken.done().catch(() => undefined);
       return;
     }
-    known.enter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) });
+    known.reenter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) });
     // If this fails, the lock expires by itself.
     await taken.back(what === 'later').catch(() => undefined);
   }

@@ -30,6 +30,26 @@ test('the position of each is how many go before it', () => {
   );
 });
 
+test('what is served and comes back has its place and its turn again', () => {
+  fc.assert(
+    fc.property(fc.array(waiting, { minLength: 1, maxLength: 30 }), fc.nat(10), fc.nat(3), (all, served, back) => {
+      const lines = new FairQueue<Waiting & { age: number }>((a, b) => a.age < b.age);
+      for (const [i, one] of all.entries()) lines.add({ id: `sbx-${i}`, age: i, ...one });
+      const goNext = () => {
+        const one = lines.next(NOBODY);
+        if (one !== undefined) lines.serve(one.id);
+        return one;
+      };
+      for (let i = 0; i < Math.min(served, all.length - 1); i++) goNext();
+      const positions = () => [...lines.values()].map(({ id }) => [id, lines.position(id)]).toSorted();
+      const before = positions();
+      const gone = Array.from({ length: Math.min(1 + back, lines.size) }, goNext);
+      for (const one of gone.toReversed()) if (one !== undefined) lines.giveBack(one);
+      expect(positions()).toEqual(before);
+    }),
+  );
+});
+
 test('a tenant that waits for thousands is one place ahead of another’s first', () => {
   const lines = new FairQueue<Waiting>();
   for (let i = 0; i < 10_000; i++) lines.add({ id: `many-${i}`, tenant: 'many', priority: 0, weight: 1 });

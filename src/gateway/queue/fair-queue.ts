@@ -111,6 +111,22 @@ export class FairQueue<T extends Waiting> {
     this.#lines.set(tenant, line);
   }
 
+  /** It was served and did not get a place after all: its tenant is owed that, and goes next. */
+  giveBack(one: T): void {
+    const [first] = this.#lines.keys();
+    this.add(one);
+    const line = this.#lines.get(one.tenant);
+    if (line === undefined) return;
+    if (first === one.tenant) {
+      line.turns += 1;
+      return;
+    }
+    line.turns = 1;
+    const others = [...this.#lines].filter(([tenant]) => tenant !== one.tenant);
+    this.#lines.clear();
+    for (const [tenant, each] of [[one.tenant, line] as const, ...others]) this.#lines.set(tenant, each);
+  }
+
   /** How many go before it (0: next), if all fit and nobody joins; null when it does not wait. */
   position(id: string): number | null {
     const one = this.#all.get(id);

@@ -48,6 +48,12 @@ export class KnownQueue extends FairQueue<Known> {
     this.add({ id: record.id, tenant: record.tenant, priority, weight, record });
   }
 
+  /** It was taken, and no node has it: it waits on, and its tenant goes next. */
+  reenter({ record, priority, weight }: WaitingItem): void {
+    if (this.get(record.id) !== undefined || this.isOpen(record.id) === false) return;
+    this.giveBack({ id: record.id, tenant: record.tenant, priority, weight, record });
+  }
+
   /** Passes another gateway's record of a sandbox on to this one. */
   tell(record: SandboxRecord): void {
     this.#telling = record.id;

@@ -48,11 +48,12 @@ export class MemoryQueue implements PlacementQueue {
       ticket,
       number: (this.#added += 1),
     };
-    if (!this.#queue.has(tenant) && this.#tryNow(held)) return;
+    if (!this.#queue.has(tenant) && this.#tryNow(held, () => this.#queue.add(held))) return;
     const use = { max: this.#max, total: this.#queue.size, own: this.#queue.count(tenant) };
     const refusal = refusalOf({ ...use, most: this.#queue.longest });
     if (refusal !== null) throw queueRefusedError(refusal, use);
-    this.#enqueue(held);
+    this.#queue.add(held);
+    this.#startTimer();
   }
 
   /** There are no other gateways. */
@@ -96,7 +97,7 @@ export class MemoryQueue implements PlacementQueue {
     for (;;) {
       const held = this.#queue.next(stuck);
       if (held === undefined) break;
-      if (!this.#tryNow(held)) {
+      if (!this.#tryNow(held, () => this.#queue.giveBack(held))) {
         stuck.add(held.tenant);
         continue;
       }
@@ -105,20 +106,20 @@ export class MemoryQueue implements PlacementQueue {
     this.#rest();
   }
 
-  /** Whether the ticket is on its way to a node. */
-  #tryNow(held: Held): boolean {
+  /** Whether the ticket is on its way to a node; `comesBack`: and no node has it. */
+  #tryNow(held: Held, comesBack: () => void): boolean {
     const outcome = this.#offer?.(held.ticket) ?? null;
     if (outcome === null) return false;
     void outcome.then((what) => {
       if (what === 'placed' || what === 'lost' || this.#offer === null) return;
-      this.#enqueue(held);
+      comesBack();
+      this.#startTimer();
       this.wake();
     });
     return true;
   }
 
-  #enqueue(held: Held): void {
-    this.#queue.add(held);
+  #startTimer(): void {
     this.#timer ??= setInterval(() => this.wake(), RECHECK_MS).unref();
   }
 

@@ -128,8 +128,14 @@ export class Tickets {
       return null;
     }
     const { spec, priority, weight } = parsed.data;
-    const triedOn = await this.#link.run((client) => client.get(KEYS.owner(spec.id)));
+    // Renewed from now on, so that it holds however slowly Redis answers what follows.
     const lock = this.#locks.keep(worker, spec.id, token, since);
+    const triedOn = await this.#link
+      .run((client) => client.get(KEYS.owner(spec.id)))
+      .catch((error: unknown) => {
+        lock.release();
+        throw error;
+      });
     const lockKey = lockOf(worker, spec.id);
     return {
       ticket: { spec, priority, ...(weight === undefined ? {} : { weight }) },

@@ -91,6 +91,25 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     await link.stop();
   });
 
+  test('a ticket stays with the gateway that takes it, however slowly Redis answers', async () => {
+    const link = await RedisLink.open({ url: redis.url(13), log: silent });
+    await until(() => link.up, LIMIT_MS, 'redis to be there');
+    const lockMs = 2_000;
+    const tickets = await Tickets.open({ link, log: silent, lockMs });
+    await tickets.add({ spec: SPEC, priority: 0 });
+    const get = link.client.get.bind(link.client);
+    vi.spyOn(link.client, 'get').mockImplementation(async (key) => {
+      const answer = await get(key);
+      await new Promise((resolve) => setTimeout(resolve, 1.2 * lockMs));
+      return answer;
+    });
+    const taken = await tickets.take(SPEC.tenant);
+    expect(taken?.holds()).toBe(true);
+    await taken?.back();
+    await tickets.close();
+    await link.stop();
+  });
+
   test('a ticket stays with the gateway that has it, however long its node takes to answer', async () => {
     const link = await RedisLink.open({ url: redis.url(14), log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
