@@ -31,6 +31,25 @@ test('an answer that does not come ends the program, so that none is taken for a
   impatient.close();
 });
 
+test('an answer that does not come fails its own question; those behind it are answered by a new program', async () => {
+  const command = ['sh', '-c', SCRIPT];
+  const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 1_000, isLast: (line) => line === 'end' });
+  const words = Array.from({ length: 20 }, (_, i) => `word-${i}`);
+  const [stuck, ...others] = [impatient.ask('sleep'), ...words.map((word) => impatient.ask(word))];
+  await expect(stuck).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  expect(await Promise.all(others)).toEqual(words.map((word) => [`got ${word}`, 'end']));
+  impatient.close();
+});
+
+test('questions wait for two programs that do not answer, and for no third', async () => {
+  const command = ['sh', '-c', 'sleep 60'];
+  const deaf = new Coprocess({ name: 'the test', command, deadlineMs: 100, isLast: () => true });
+  const outcomes = await Promise.allSettled(['one', 'two', 'three', 'four'].map((word) => deaf.ask(word)));
+  const codes = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason : outcome));
+  expect(codes).toMatchObject(Array.from({ length: 4 }, () => ({ code: 'deadline_exceeded' })));
+  deaf.close();
+});
+
 test('a program that cannot be started is an error of the question', async () => {
   const command = ['sh', '-c', 'exec no-such-program-anywhere 2>&1'];
   const none = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });

@@ -6,17 +6,21 @@ import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { TOOL_ENVIRONMENT } from '../../images/run-tool.ts';
 
 const MAX_WAITING = 4_096;
 const MAX_LINES = 1_000;
+/** How many programs are given a question that those before it kept waiting. */
+const MAX_GIVEN = 2;
 
 type Child = ChildProcessByStdio<Writable, Readable, null>;
 
 interface Question {
+  text: string;
   lines: string[];
+  given: number;
+  timer: NodeJS.Timeout | undefined;
   answer: PromiseWithResolvers<string[]>;
 }
 
@@ -25,7 +29,7 @@ interface CoprocessOptions {
   name: string;
   /** Reads questions, answers them in order, and exits at the end of its input. */
   command: readonly string[];
-  /** For one question, including those queued before it. */
+  /** For one question, including those queued before it. If one of them is not answered, it begins anew. */
   deadlineMs: number;
   /** Whether this line is the last one of an answer. */
   isLast(line: string): boolean;
@@ -48,29 +52,53 @@ export class Coprocess {
    */
   async ask(question: string): Promise<string[]> {
     if (this.#asked.length >= MAX_WAITING) throw new ServiceError('rate_limited', 'too much waits for one program');
-    const asked: Question = { lines: [], answer: Promise.withResolvers() };
+    const answer = Promise.withResolvers<string[]>();
+    const asked: Question = { text: question, lines: [], given: 0, timer: undefined, answer };
     this.#asked.push(asked);
-    const { name, deadlineMs } = this.#options;
-    try {
-      (this.#child ??= this.#start()).stdin.write(`${question}\n`);
-      return await withDeadline({ deadlineMs, what: name }, () => asked.answer.promise);
-    } catch (error) {
-      // Answers come in order, so after a missing one the rest cannot be matched.
-      if (this.#asked.includes(asked)) this.close();
-      throw error;
-    }
+    this.#give(asked);
+    return await answer.promise;
   }
 
   /** Kills the program and its children. Open questions fail. */
   close(): void {
     const child = this.#child;
     this.#gone(child);
-    if (child?.pid === undefined) return;
+    kill(child);
+  }
+
+  #give(asked: Question): void {
+    const { deadlineMs } = this.#options;
+    asked.given += 1;
+    clearTimeout(asked.timer);
+    asked.timer = setTimeout(() => this.#late(asked), deadlineMs);
     try {
-      process.kill(-child.pid, 'SIGKILL');
-    } catch {
-      // It has exited already.
+      (this.#child ??= this.#start()).stdin.write(`${asked.text}\n`);
+    } catch (error) {
+      // No process can be started at all.
+      this.#fail(asked, new ServiceError('internal', `${this.#options.name} cannot be started`, { cause: error }));
     }
+  }
+
+  /**
+   * Answers come in order, so after a missing one the rest cannot be matched: the program is ended. It has not begun
+   * with those behind the first, so another can be given them.
+   */
+  #late(asked: Question): void {
+    const { name, deadlineMs } = this.#options;
+    const child = this.#child;
+    this.#child = undefined;
+    kill(child);
+    const others = [...this.#asked];
+    for (const other of others) {
+      if (other !== asked && other.given < MAX_GIVEN) this.#give(other);
+      else this.#fail(other, new ServiceError('deadline_exceeded', `${name} did not end within ${deadlineMs} ms`));
+    }
+  }
+
+  #fail(asked: Question, error: ServiceError): void {
+    this.#asked = this.#asked.filter((each) => each !== asked);
+    clearTimeout(asked.timer);
+    asked.answer.reject(error);
   }
 
   #start(): Child {
@@ -99,17 +127,25 @@ export class Coprocess {
     first.lines.push(line);
     if (!this.#options.isLast(line)) return;
     this.#asked.shift();
+    clearTimeout(first.timer);
     first.answer.resolve(first.lines);
   }
 
   #gone(child: Child | undefined): void {
     if (child !== this.#child) return;
     this.#child = undefined;
-    const asked = this.#asked.splice(0);
-    for (const { answer, lines } of asked) {
-      const said = lines.length === 0 ? '' : `: ${lines.join(' ').slice(0, 500)}`;
-      answer.reject(new ServiceError('internal', `${this.#options.name} has ended without an answer${said}`));
-      answer.promise.catch(() => undefined);
+    for (const asked of this.#asked) {
+      const said = asked.lines.length === 0 ? '' : `: ${asked.lines.join(' ').slice(0, 500)}`;
+      this.#fail(asked, new ServiceError('internal', `${this.#options.name} has ended without an answer${said}`));
     }
+  }
+}
+
+function kill(child: Child | undefined): void {
+  if (child?.pid === undefined) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // It has exited already.
   }
 }
