@@ -2,7 +2,7 @@
  * Disk limits: a file system of that size, in a file behind a loop device, for the sandbox's own files. Quotas would
  * need kernel and file system support; this works everywhere.
  */
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, rmdir, statfs, unlink } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -84,12 +84,20 @@ export class Disks {
     return point;
   }
 
-  /** Unmounts it here; the sandbox keeps it. The loop device disappears with the sandbox. */
+  /**
+   * Unmounts it here; the sandbox keeps it. The loop device disappears with the sandbox.
+   * @throws ServiceError `internal` if it stays mounted: the mount point then holds a sandbox's files.
+   */
   async release(id: string): Promise<void> {
     const point = join(this.#dir, id);
     if (!existsSync(point)) return;
-    await this.#tell('umount', point).catch(() => undefined);
-    await rm(point, { recursive: true, force: true });
+    try {
+      await this.#tell('umount', point);
+    } catch (error) {
+      // A mount that failed, or one of an earlier agent, leaves a mount point alone.
+      if (mountPointsBelow(point).length > 0) throw error;
+    }
+    await removeMountPoint(point);
   }
 
   /** `empty`: no container is left. Otherwise the mount point stays, or blanks would not see a later agent's mounts. */
@@ -103,7 +111,17 @@ export class Disks {
   async #tell(what: 'mount' | 'umount', ...paths: string[]): Promise<void> {
     const lines = await this.#shell.ask([what, ...paths].join('\n'));
     if (lines.at(-1) === 'status 0') return;
-    throw new ServiceError('internal', `a disk could not be made: ${lines.slice(0, -1).join(' ').slice(0, 500)}`);
+    throw new ServiceError('internal', `the ${what} of a disk failed: ${lines.slice(0, -1).join(' ').slice(0, 500)}`);
+  }
+}
+
+/** Never more than that: it must be empty. */
+async function removeMountPoint(point: string): Promise<void> {
+  try {
+    await rmdir(point);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
+    await unlink(point);
   }
 }
 

@@ -1,0 +1,60 @@
+/** A disk that stays mounted when it should be let go of keeps its files. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Disks, mountPointsBelow } from '../../../agent/runtime/oci/disk.ts';
+import { leftLoopDevices } from '../../helpers/leftovers.ts';
+import { until } from '../../helpers/until.ts';
+
+const LIMIT_MS = 60_000;
+let dir: string;
+let disks: Disks;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'mbx-disks-'));
+  disks = await Disks.open(dir);
+});
+afterAll(async () => {
+  await disks.close(true);
+  await until(() => mountPointsBelow(dir).length === 0, LIMIT_MS, 'the mounts to go');
+  await until(async () => (await leftLoopDevices(dir)).length === 0, LIMIT_MS, 'the loop devices to go');
+  rmSync(dir, { recursive: true });
+});
+
+/** The program that mounts: a child of this process. */
+function mounter(): number {
+  const mine = readdirSync('/proc').filter((name) => {
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+      return parent === process.pid && readFileSync(`/proc/${name}/cmdline`, 'utf8').includes('umount --lazy');
+    } catch {
+      return false;
+    }
+  });
+  expect(mine).toHaveLength(1);
+  return Number(mine[0]);
+}
+
+test('its files stay and the failure is told; the next attempt lets go of it', async () => {
+  const point = await disks.mount('mbx-a', join(dir, 'disk.ext4'), 8);
+  const file = join(point, 'upper', 'of-the-sandbox');
+  writeFileSync(file, 'kept');
+  const pid = mounter();
+  process.kill(pid, 'SIGSTOP');
+  const released = disks.release('mbx-a');
+  process.kill(pid, 'SIGKILL');
+  await expect(released).rejects.toMatchObject({ code: 'internal' });
+  expect(readFileSync(file, 'utf8')).toBe('kept');
+  await disks.release('mbx-a');
+  expect(readdirSync(disks.dir)).toEqual([]);
+});
+
+test('a mount point that nothing was mounted on goes', async () => {
+  await expect(disks.mount('mbx-b', join(dir, 'nowhere', 'disk.ext4'), 8)).rejects.toThrow(
+    /the mount of a disk failed/,
+  );
+  expect(readdirSync(disks.dir)).toEqual(['mbx-b']);
+  await disks.release('mbx-b');
+  expect(readdirSync(disks.dir)).toEqual([]);
+});
