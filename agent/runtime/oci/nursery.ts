@@ -14,7 +14,7 @@ import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { removeOldNurseries, settleNursery } from './box-groups.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
-import { endProcess } from './ending.ts';
+import { endProcess, endProcesses } from './ending.ts';
 import { identify, type ProcessId } from './pids.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
@@ -74,10 +74,11 @@ export class Nursery {
     const dir = join(place.ociDir, 'nurseries', id);
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const server = net.createServer();
+    const calls = Promise.withResolvers<net.Socket>();
+    server.once('connection', calls.resolve);
     let child: ProcessId | undefined;
     try {
       await listen(server, join(dir, 'n.sock'));
-      const calls = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
       const spec = nurserySpec({
         ...place,
         cgroupPath: `/${group}`,
@@ -89,14 +90,16 @@ export class Nursery {
       child = identify(Number(await readFile(join(dir, 'pid'), 'utf8')));
       if (child === undefined) throw new ServiceError('internal', 'the nursery ended at its start');
       const socket = await withDeadline({ deadlineMs: START_MS, what: 'the nursery' }, (signal) =>
-        orAbort(signal, calls),
+        orAbort(signal, calls.promise),
       );
       settleNursery(tree, group, child.pid);
       const nursery = new Nursery(group, socket, child, log);
       nursery.#say({ op: 'plan', ...plan(tree, groups) });
       return nursery;
     } catch (error) {
-      if (child !== undefined) await endProcess(child).catch(() => undefined);
+      // By its group: a runtime that does not end in time may have started it and not told its pid.
+      await endProcesses(tree, group, child).catch((left: unknown) => log.error({ err: left }, 'a nursery stays'));
+      void calls.promise.then((socket) => socket.on('error', () => undefined).destroy());
       removeOldNurseries(tree, place);
       throw error;
     } finally {
