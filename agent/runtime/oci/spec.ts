@@ -1,4 +1,5 @@
 /** The OCI configuration of a blank: Docker's namespaces and kernel file systems, but no image. */
+import { readdirSync } from 'node:fs';
 import { CAPABILITIES } from '../capabilities.ts';
 import type { Seccomp } from './seccomp.ts';
 
@@ -17,10 +18,14 @@ export const CLAIM_CALLS = [
   'clone3',
 ] as const;
 
-/** The same as Docker's. */
+/**
+ * The same as those of the newest Docker, whatever the node's is. Energy counters, interrupts and throttling tell what
+ * other programs of the node do, down to the bits of their keys.
+ */
 export const MASKED_PATHS = [
   '/proc/asound',
   '/proc/acpi',
+  '/proc/interrupts',
   '/proc/kcore',
   '/proc/keys',
   '/proc/latency_stats',
@@ -29,7 +34,21 @@ export const MASKED_PATHS = [
   '/proc/sched_debug',
   '/proc/scsi',
   '/sys/firmware',
+  '/sys/devices/virtual/powercap',
+  ...throttlingOf('/sys/devices/system/cpu'),
 ];
+
+/** Of each processor of the node. */
+export function throttlingOf(dir: string): string[] {
+  try {
+    const processors = readdirSync(dir).filter((name) => /^cpu\d+$/.test(name));
+    return processors.map((name) => `${dir}/${name}/thermal_throttle`);
+  } catch {
+    // A node without /sys has nothing to hide there.
+    return [];
+  }
+}
+
 export const READONLY_PATHS = [
   '/proc/bus',
   '/proc/fs',

@@ -1,10 +1,11 @@
 /** What a program finds in a claimed blank is what it finds in a Docker container of the same options. */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDockerRuntime } from '../../../agent/runtime/docker/open.ts';
 import { Bench, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import { MASKED_PATHS } from '../../../agent/runtime/oci/spec.ts';
 import { PROFILE_PATHS } from '../../../agent/runtime/oci/seccomp.ts';
 import { CAPABILITIES } from '../../../agent/runtime/capabilities.ts';
 import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
@@ -97,11 +98,13 @@ test('what is mounted, where and how', async () => {
     !/^\/etc\/(hosts|hostname|resolv\.conf) /.test(line) && !line.startsWith('/.millibox/');
   // The numbers of the overlay's own options differ, its flags do not.
   const expected = found.docker.filter(ours);
-  // One more than Docker's: boxinit's own files in /proc, which can be written by nobody.
-  const [own, rest] = [/^\/proc\/1 /, (lines: string[]) => lines.filter((line) => !own.test(line))];
+  // More than Docker's: what newer ones mask, and boxinit's own files in /proc, which can be written by nobody.
+  const stricter = ['/proc/1', ...MASKED_PATHS];
   for (const name of ['nursery', 'runtime'] as const) {
-    expect(rest(found[name])).toEqual(expected);
-    expect(found[name].filter((line) => own.test(line))).toEqual(['/proc/1 proc ro,nosuid,nodev,noexec,relatime']);
+    expect(found[name].filter((line) => expected.includes(line))).toEqual(expected);
+    const more = found[name].filter((line) => !expected.includes(line));
+    expect(more.filter((line) => !stricter.includes(line.split(' ')[0] ?? ''))).toEqual([]);
+    expect(more).toContain('/proc/1 proc ro,nosuid,nodev,noexec,relatime');
   }
 });
 
@@ -112,6 +115,14 @@ test('the nodes in /dev', async () => {
 test('masked paths hold nothing, and the kernel cannot be written to', async () => {
   await same(shell(probes.MASKED));
   expect(await same(shell(probes.KERNEL_WRITES))).toEqual([]);
+});
+
+test('what only newer engines mask holds nothing either', async () => {
+  const script = `for path in ${MASKED_PATHS.join(' ')}; do
+    if [ -d $path ]; then ls -A $path; elif [ -e $path ]; then cat $path; fi; done; true`;
+  for (const name of ['nursery', 'runtime'] as const) expect(await probes.lines(links[name], script)).toEqual([]);
+  // There is something to see.
+  expect(readFileSync('/proc/interrupts', 'utf8')).toMatch(/CPU0/);
 });
 
 test('no system call is let through that the profile refuses, and none refused that it and Docker let through', async () => {
