@@ -10,7 +10,7 @@ import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './creat
 import { dockerError, statusOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
 import { followEvents } from './events.ts';
-import { Internet } from './internet.ts';
+import type { Internet } from './internet.ts';
 import { countOomKills } from './oom-count.ts';
 
 /** A busy engine takes seconds for a create; one that takes this long is stuck. */
@@ -28,6 +28,7 @@ interface Known {
 
 interface DockerRuntimeOptions {
   docker: Docker;
+  internet: Internet;
   dataDir: string;
   boxinitPath: string;
   log: Logger;
@@ -48,11 +49,11 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #closing = new AbortController();
   readonly #events: Promise<void>;
 
-  constructor({ docker, dataDir, boxinitPath, log }: DockerRuntimeOptions) {
+  constructor({ docker, internet, dataDir, boxinitPath, log }: DockerRuntimeOptions) {
     this.#docker = docker;
     this.#host = { owner: ownerOf(dataDir), boxinitPath };
     this.#log = log;
-    this.#internet = new Internet(docker, this.#host.owner, log);
+    this.#internet = internet;
     this.images = new DockerImages(docker, () => new Set([...this.#known.values()].map(({ imageId }) => imageId)));
     this.#events = followEvents(
       {

@@ -7,16 +7,24 @@ import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { Guard } from '../oci/network/guard.ts';
+import { NOT_PUBLIC } from '../oci/network/rules.ts';
 import { OWNER_LABEL } from './create-options.ts';
 import { dockerError, statusOf } from './docker-errors.ts';
 
 const CALL_MS = 30_000;
 const NFT_MS = 10_000;
 
-/** Blocked ranges: private, link-local (metadata), carrier, loopback, multicast, reserved. */
-const NOT_PUBLIC =
-  '0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, ' +
-  '198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4';
+/** How soon removed rules are restored. */
+const LOOK_EVERY_MS = 10_000;
+
+interface InternetOptions {
+  docker: Docker;
+  owner: string;
+  /** Kept low for tests. */
+  lookEveryMs?: number;
+  log: Logger;
+}
 
 export class Internet {
   readonly #docker: Docker;
@@ -25,28 +33,63 @@ export class Internet {
   readonly #name: string;
   /** At most 15 characters, the limit of an interface's name. */
   readonly #bridge: string;
+  readonly #guard: Guard;
   #ready: Promise<string> | null = null;
+  /** The network or its rules may exist. */
+  #inUse = false;
 
-  constructor(docker: Docker, owner: string, log: Logger) {
+  constructor({ docker, owner, lookEveryMs = LOOK_EVERY_MS, log }: InternetOptions) {
     this.#docker = docker;
     this.#owner = owner;
     this.#log = log;
     this.#name = `millibox-${owner.slice(0, 12)}`;
     this.#bridge = `mbx${owner.slice(0, 10)}`;
+    this.#guard = new Guard({
+      table: this.#table,
+      bridge: this.#bridge,
+      uplinkPid: undefined,
+      everyMs: lookEveryMs,
+      rebuild: () => nft(this.#rules()),
+      // Docker accepts what comes from its own networks.
+      letThrough: () => Promise.resolve(),
+      log,
+    });
   }
 
-  /** The network's name; creates the network at the first call. @throws ServiceError. */
+  /**
+   * If an earlier agent made the network, its sandboxes may use it now, whatever became of the rules meanwhile: makes
+   * them anew and guards them. Never rejects: if they cannot be made, the guard tries again and again.
+   */
+  async resume(): Promise<void> {
+    try {
+      await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).inspect());
+    } catch (error) {
+      if (statusOf(error) === 404) return;
+      this.#log.warn({ err: error }, "whether the sandboxes' network exists is unknown");
+    }
+    this.#inUse = true;
+    this.#guard.start();
+    await nft(this.#rules()).catch((error: unknown) => {
+      this.#log.error({ err: error }, "the rules of the sandboxes' network cannot be made");
+    });
+  }
+
+  /** The network's name, with its rules in place; creates the network at the first call. @throws ServiceError. */
   async ready(): Promise<string> {
+    const made = this.#ready !== null;
     this.#ready ??= this.#make().catch((error: unknown) => {
       this.#ready = null;
       throw error;
     });
-    return await this.#ready;
+    const name = await this.#ready;
+    if (made) await this.#guard.check();
+    return name;
   }
 
   /** Removes the network unless containers use it. */
   async close(): Promise<void> {
-    if (this.#ready === null) return;
+    await this.#guard.close();
+    if (!this.#inUse) return;
     try {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).remove());
       await nft(`delete table inet ${this.#table}\n`);
@@ -61,7 +104,9 @@ export class Internet {
   }
 
   async #make(): Promise<string> {
+    this.#inUse = true;
     await nft(this.#rules());
+    this.#guard.start();
     try {
       await withDeadline({ deadlineMs: CALL_MS, what: 'the creation of a network' }, () =>
         this.#docker.createNetwork({
@@ -93,7 +138,7 @@ delete table inet ${this.#table}
 table inet ${this.#table} {
   chain forward {
     type filter hook forward priority -10; policy accept;
-    ${from} ip daddr { ${NOT_PUBLIC} } drop
+    ${from} ip daddr { ${NOT_PUBLIC.join(', ')} } drop
     ${from} meta nfproto ipv6 drop
     ${from} ip hdrlength > 5 drop
     ${from} ct state invalid drop

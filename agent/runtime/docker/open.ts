@@ -3,7 +3,9 @@ import Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { RuntimeConfig } from '../select.ts';
+import { ownerOf } from './create-options.ts';
 import { DockerRuntime } from './docker-runtime.ts';
+import { Internet } from './internet.ts';
 
 const PING_MS = 10_000;
 
@@ -16,8 +18,11 @@ export async function openDockerRuntime(config: RuntimeConfig): Promise<DockerRu
   } catch (error) {
     throw new ServiceError('not_supported', `no Docker engine answers at ${config.dockerSocket}`, { cause: error });
   }
+  const internet = new Internet({ docker, owner: ownerOf(config.dataDir), log: config.log });
+  await internet.resume();
   return new DockerRuntime({
     docker,
+    internet,
     dataDir: config.dataDir,
     boxinitPath: config.boxinitPath,
     log: config.log,

@@ -4,8 +4,8 @@
  */
 import type { Range } from './ranges.ts';
 
-/** Private, shared, link-local (with the clouds' metadata), reserved and multicast addresses. */
-const NOT_PUBLIC = [
+/** Private, shared, link-local (with the clouds' metadata), reserved and multicast addresses. For every runtime. */
+export const NOT_PUBLIC = [
   '0.0.0.0/8',
   '10.0.0.0/8',
   '100.64.0.0/10',
