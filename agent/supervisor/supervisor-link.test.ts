@@ -133,6 +133,24 @@ test('a call gets the answer, the refusal, or the news that the link was cut', a
   expect(() => f.link.open({ op: 'yes' }, {})).toThrow('not connected');
 });
 
+test('calls that boxinit does not answer, or does not end, leave nothing on the link', async () => {
+  await using f = await Fixture.open();
+  const heard: string[] = [];
+  const caller = f.call(hello(), (stream) => {
+    if (stream.request['op'] === 'half') queueMicrotask(() => stream.accept({ half: true }));
+    return { closed: (error) => heard.push(error?.code ?? 'ended') };
+  });
+  await f.link.arrival(WAIT);
+  await expect(f.link.call({ op: 'none' }, { deadlineMs: 20 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  const given = new AbortController();
+  const abandoned = f.link.call({ op: 'none' }, { signal: given.signal });
+  given.abort(new ServiceError('cancelled'));
+  await expect(abandoned).rejects.toMatchObject({ code: 'cancelled' });
+  expect(await f.link.call({ op: 'half' }, { deadlineMs: 3_000 })).toEqual({ half: true });
+  await until('no stream is open', () => caller.mux.stats.streams === 0 && heard.length === 3);
+  expect(f.link.connected).toBe(true);
+});
+
 test('a refusal cannot speak for the platform', async () => {
   await using f = await Fixture.open();
   f.call(hello(), () => {

@@ -84,9 +84,15 @@ export class SupervisorLink implements Supervisor {
     return this.#current.mux.open(request, handler);
   }
 
+  /**
+   * One question, one answer. Nothing of it is left on the link, whatever boxinit does: it may be hostile.
+   * @throws ServiceError of boxinit, `deadline_exceeded`, `interrupted`, or the signal's reason.
+   */
   async call(request: Json, options: { signal?: AbortSignal; deadlineMs?: number } = {}): Promise<Json> {
+    const { signal, deadlineMs = DEFAULT_CALL_MS } = options;
     const answer = Promise.withResolvers<Json>();
     let answered = false;
+    let hangUp: NodeJS.Timeout | undefined;
     const stream = this.open(request, {
       opened: (message) => {
         answered = true;
@@ -94,19 +100,20 @@ export class SupervisorLink implements Supervisor {
       },
       fin: () => undefined,
       closed: (error) => {
+        clearTimeout(hangUp);
         if (!answered) answer.reject(error ?? new ServiceError('interrupted'));
       },
     });
     try {
-      return await withDeadline(
-        { signal: options.signal, deadlineMs: options.deadlineMs ?? DEFAULT_CALL_MS, what: 'boxinit' },
-        () => answer.promise,
-      );
+      return await withDeadline({ signal, deadlineMs, what: 'boxinit' }, () => answer.promise);
     } catch (error) {
       if (error instanceof ServiceError) throw cleanError(error);
       throw error;
     } finally {
-      if (!stream.closed) stream.end();
+      const cut = (): void => stream.reset(new ServiceError('cancelled'));
+      if (answered) stream.end();
+      else cut();
+      if (!stream.closed) hangUp = setTimeout(cut, Math.min(deadlineMs, DEFAULT_CALL_MS)).unref();
     }
   }
 
