@@ -1,10 +1,18 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
 import { afterEach, expect, test } from 'vitest';
 import type { ServiceError } from '../protocol/errors.ts';
 import { NODE_SUBPROTOCOL } from '../protocol/node.ts';
 import { acceptWs, createMux, dialNode } from './index.ts';
+
+const CHALLENGE = JSON.stringify({ error: { details: { challenge: 'a-made-up-challenge' } } });
+
+function refuse(socket: Duplex, status: number, body: string): void {
+  socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
+}
 
 /** Programs that pretend to be an agent and do not hold the secret. */
 const servers: Server[] = [];
@@ -15,15 +23,18 @@ afterEach(() => {
   }
 });
 
-async function pretend(asksForProof: boolean, heard: string[]): Promise<string> {
+async function serve(upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void): Promise<string> {
   const server = createServer();
   servers.push(server);
-  server.on('upgrade', (request, socket, head) => {
-    if (asksForProof && request.headers.authorization === undefined) {
-      const body = JSON.stringify({ error: { details: { challenge: 'a-made-up-challenge' } } });
-      socket.end(`HTTP/1.1 401 No\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
-      return;
-    }
+  server.on('upgrade', upgrade);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function pretend(asksForProof: boolean, heard: string[]): Promise<string> {
+  return await serve((request, socket, head) => {
+    if (asksForProof && request.headers.authorization === undefined) return refuse(socket, 401, CHALLENGE);
     createMux({
       transport: acceptWs(request, socket, head, NODE_SUBPROTOCOL),
       role: 'listener',
@@ -35,9 +46,6 @@ async function pretend(asksForProof: boolean, heard: string[]): Promise<string> 
       },
     });
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 const options = { secret: 'a secret of some length', deadlineMs: 20_000 };
@@ -60,4 +68,19 @@ test('a peer that cannot prove the secret is told nothing', async () => {
   });
   expect(await ended.promise).toMatchObject({ code: 'unauthenticated' });
   expect(heard).toEqual([]);
+});
+
+test.for([
+  { what: 'a proof that is refused', first: 401, second: 401, code: 'unauthenticated' },
+  { what: 'an agent that stops', first: 401, second: 503, code: 'node_unavailable' },
+  { what: 'a 401 of something else', first: 401, firstBody: 'a foreign page', second: 0, code: 'unauthenticated' },
+  { what: 'an answer of something else', first: 404, firstBody: 'a foreign page', second: 0, code: 'node_unavailable' },
+])('$what has a code, and what the peer said is in no log', async ({ first, firstBody, second, code }) => {
+  const url = await serve((request, socket) => {
+    if (request.headers.authorization === undefined) refuse(socket, first, firstBody ?? CHALLENGE);
+    else refuse(socket, second, 'a foreign page');
+  });
+  const error = await dialNode(url, options).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code });
+  expect(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(error)).not.toContain('foreign page');
 });

@@ -26,7 +26,9 @@ export interface DialledNode {
 /**
  * Two requests: the first is answered by 401 and a challenge, the second proves the secret.
  * @param url `ws://host:port`, without a path, or `ws+unix:///path/of/socket`
- * @throws UpgradeRefused, ServiceError `deadline_exceeded`, the signal's reason, or the socket's error.
+ * @throws ServiceError `unauthenticated` if the peer holds another secret or is no agent, `node_unavailable` if it refuses
+ * otherwise, `deadline_exceeded`; the signal's reason, or the socket's error. None holds what the peer said: it may be
+ * anything.
  */
 export async function dialNode(url: string, options: DialNodeOptions): Promise<DialledNode> {
   const target = url.startsWith('ws+unix:') ? `${url}:${NODE_PATH}` : new URL(NODE_PATH, url).href;
@@ -41,7 +43,10 @@ export async function dialNode(url: string, options: DialNodeOptions): Promise<D
     });
   const challenge = await askForChallenge(dial);
   const nonce = randomBytes(24).toString('base64url');
-  const transport = await dial({ authorization: gatewayAuthorization(options.secret, challenge, nonce) });
+  const authorization = gatewayAuthorization(options.secret, challenge, nonce);
+  const transport = await dial({ authorization }).catch((error: unknown) => {
+    throw explain(error, 'the agent has another node secret than this gateway');
+  });
   return { transport, checkHello: (hello) => checkHello(options.secret, nonce, hello) };
 }
 
@@ -51,10 +56,17 @@ async function askForChallenge(dial: (headers: Record<string, string>) => Promis
     transport.close();
   } catch (error) {
     const challenge = error instanceof UpgradeRefused && error.status === 401 ? readChallenge(error.body) : undefined;
-    if (challenge === undefined) throw error;
-    return challenge;
+    if (challenge !== undefined) return challenge;
+    throw explain(error, 'the peer asks for something else than the node secret: not an agent of ours');
   }
   throw new ServiceError('unauthenticated', 'the peer let us in without asking who we are: not an agent of ours');
+}
+
+/** @param unauthenticated what a 401 means */
+function explain(error: unknown, unauthenticated: string): unknown {
+  if (!(error instanceof UpgradeRefused)) return error;
+  if (error.status === 401) return new ServiceError('unauthenticated', unauthenticated);
+  return new ServiceError('node_unavailable', `the peer answered the WebSocket upgrade with ${error.status}`);
 }
 
 function readChallenge(body: string): string | undefined {
