@@ -6,6 +6,7 @@ mod hold_up;
 mod input;
 mod kills;
 mod output;
+mod prepare;
 pub mod request;
 pub mod spawn;
 mod start;

@@ -3,7 +3,8 @@
 use super::hold_up::HoldUp;
 use super::input::Input;
 use super::output::Output;
-use super::request::{self, Prepared, Request};
+use super::prepare::{self, Prepared};
+use super::request::Request;
 use super::spawn::{Failure, Program, Stage};
 use super::{Exec, Execs};
 use crate::core::{Core, Source};
@@ -239,7 +240,7 @@ impl Execs {
         request: Request,
         wanted: u64,
     ) -> Result<(), WireError> {
-        let file = request::script_file(&[])?;
+        let file = prepare::script_file(&[])?;
         let script =
             Script { request, file, wanted, got: 0, text: DefaultHasher::new(), early: Vec::new(), early_end: false };
         let key = self.scripts.insert(script).ok_or_else(|| WireError::resource_limit("too many commands at once"))?;

@@ -1,8 +1,10 @@
 //! Calls on files, done in the sandbox's own view by boxinit itself: no process, no thread. Every call is a state machine
 //! that does a bounded amount of work per turn of the loop, and what is large flows through the credit of its stream.
 
+mod asked;
 mod change;
 mod list;
+mod paths;
 mod read;
 mod remove;
 mod sorted_names;
@@ -21,16 +23,13 @@ use crate::frame;
 use crate::json::Value;
 use crate::mux::Owner;
 use crate::slab::{Key, Slab};
-use crate::sys::io::{Fd, O_DIRECTORY, O_PATH};
-use crate::sys::{self, c_int};
-use crate::users::Accounts;
+use crate::sys;
+use asked::{mode_of, modified_of, owners_of, size_of};
+use paths::{join, path_of, place, shown, split, without_trailing_slashes, CWD};
 
 const MAX_CALLS: usize = 1024;
 /// Each takes one of the few that the kernel has for the whole node.
 const MAX_WATCHES: usize = 16;
-const MAX_PATH_BYTES: usize = 4096;
-/// As far as a date reaches in JavaScript.
-const MAX_TIME_MS: f64 = 8.64e15;
 
 /// A call under way.
 enum Call {
@@ -59,12 +58,6 @@ struct Job {
     call: Call,
 }
 
-#[derive(Default)]
-pub struct Files {
-    table: Slab<Job>,
-    readings: list::Readings,
-}
-
 /// What went wrong with a file, in the words of the one table of errors.
 fn file_error(path: &[u8], errno: i32) -> WireError {
     let code = match errno {
@@ -81,114 +74,11 @@ fn file_error(path: &[u8], errno: i32) -> WireError {
     WireError::new(code, format!("{:?}: {}", shown(path), sys::message(errno)))
 }
 
-/// A path in a message.
-fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).chars().take(200).collect()
+#[derive(Default)]
+pub struct Files {
+    table: Slab<Job>,
+    readings: list::Readings,
 }
-
-/// A path of the request, absolute: what is relative begins at the request's `workdir`.
-fn path_of(open: &Value, key: &str) -> Result<Vec<u8>, WireError> {
-    let invalid = || WireError::invalid(format!("{} is not a path of at most {} bytes", key, MAX_PATH_BYTES));
-    let path = open.bytes(key).filter(|path| !path.is_empty() && !path.contains(&0)).ok_or_else(invalid)?;
-    let path = match (path[0], open.bytes("workdir")) {
-        (b'/', _) => path.to_vec(),
-        (_, Some(base)) if base.first() == Some(&b'/') && !base.contains(&0) => {
-            join(without_trailing_slashes(base), path)
-        }
-        _ => return Err(invalid()),
-    };
-    if path.len() > MAX_PATH_BYTES {
-        return Err(invalid());
-    }
-    Ok(path)
-}
-
-/// Whose a file is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owners {
-    /// (uid, gid), as asked.
-    asked: Option<(u32, u32)>,
-    /// Of what did not exist before.
-    new: Option<(u32, u32)>,
-}
-
-/// `owner`, and `defaultOwner` for what is new and nobody's by request. A default that does not exist is none.
-fn owners_of(open: &Value) -> Result<Owners, WireError> {
-    let mut accounts = Accounts::default();
-    let mut look_up = |name: &str| accounts.look_up(name).map(|identity| (identity.uid, identity.gid));
-    let asked = match open.get("owner") {
-        None | Some(Value::Null) => None,
-        Some(_) => Some(look_up(open.text("owner").ok_or_else(|| WireError::invalid("owner is not a name"))?)?),
-    };
-    let new = asked.or_else(|| open.text("defaultOwner").and_then(|name| look_up(name).ok()));
-    Ok(Owners { asked, new })
-}
-
-fn mode_of(open: &Value) -> Result<Option<u32>, WireError> {
-    match open.get("mode") {
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => match open.uint("mode") {
-            Some(mode) if mode <= 0o7777 => Ok(Some(mode as u32)),
-            _ => Err(WireError::invalid("mode is 0 to 0o7777")),
-        },
-    }
-}
-
-/// Seconds and nanoseconds of `modifiedAtMs`, which is exact to the microsecond.
-fn modified_of(open: &Value) -> Result<Option<(i64, u32)>, WireError> {
-    match open.get("modifiedAtMs") {
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => match open.float("modifiedAtMs").filter(|ms| ms.abs() <= MAX_TIME_MS) {
-            Some(ms) => {
-                let micros = (ms * 1e3).round() as i64;
-                Ok(Some((micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) as u32 * 1_000)))
-            }
-            None => Err(WireError::invalid("modifiedAtMs is not a time")),
-        },
-    }
-}
-
-fn size_of(open: &Value, key: &str) -> Result<Option<u64>, WireError> {
-    match open.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => match open.uint(key) {
-            Some(size) => Ok(Some(size)),
-            None => Err(WireError::invalid(format!("{} is not a size", key))),
-        },
-    }
-}
-
-/// (directory, name) of a path; the name of `/` and of what ends in a slash is `.`.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) if at + 1 == path.len() => (path, b"."),
-        Some(0) => (b"/", &path[1..]),
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b".", path),
-    }
-}
-
-fn without_trailing_slashes(path: &[u8]) -> &[u8] {
-    let mut end = path.len();
-    while end > 1 && path[end - 1] == b'/' {
-        end -= 1;
-    }
-    &path[..end]
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    let slash: &[u8] = if directory.last() == Some(&b'/') { b"" } else { b"/" };
-    [directory, slash, name].concat()
-}
-
-/// The directory that holds what a path names, and its name there. What is done by these two goes through no link of
-/// /proc, and where it was looked at.
-fn place(path: &[u8]) -> Result<(Fd, &[u8]), i32> {
-    let (directory, name) = split(path);
-    Ok((sys::fs::open_at(CWD, directory, O_PATH | O_DIRECTORY, 0)?, name))
-}
-
-const CWD: c_int = sys::fs::AT_FDCWD;
 
 impl Files {
     /// An answer, or None while the call goes on.
@@ -416,21 +306,5 @@ impl Files {
         if let Some(key) = job.and_then(|job| self.table.insert(job)) {
             core.work.push_back(Work::File(key));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_fall_apart_as_expected() {
-        for (path, directory, name) in
-            [("/a/b", "/a", "b"), ("/a", "/", "a"), ("/", "/", "."), ("/a/", "/a/", "."), ("/a//b", "/a/", "b")]
-        {
-            assert_eq!(split(path.as_bytes()), (directory.as_bytes(), name.as_bytes()), "{}", path);
-        }
-        assert_eq!(without_trailing_slashes(b"/a//"), b"/a");
-        assert_eq!(without_trailing_slashes(b"///"), b"/");
     }
 }

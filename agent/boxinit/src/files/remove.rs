@@ -3,7 +3,8 @@
 use super::{file_error, place, split, without_trailing_slashes, Progress, CWD};
 use crate::error::WireError;
 use crate::json::Value;
-use crate::sys::fs::{self, Entries};
+use crate::sys::entries::Entries;
+use crate::sys::fs;
 use crate::sys::io::Fd;
 use crate::sys::{self, EISDIR, ENOENT};
 

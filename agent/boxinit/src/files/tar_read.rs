@@ -3,7 +3,8 @@
 use super::tar_format::{self as tar, Member, BLOCK};
 use super::{file_error, join, shown, split, without_trailing_slashes, CWD};
 use crate::error::WireError;
-use crate::sys::fs::{self, Entries, Stat};
+use crate::sys::entries::Entries;
+use crate::sys::fs::{self, Stat};
 use crate::sys::io::{Fd, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
 use crate::sys::{self, c_int};
 use std::collections::HashMap;

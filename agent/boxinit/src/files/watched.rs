@@ -2,7 +2,8 @@
 
 use super::{file_error, join, CWD};
 use crate::error::WireError;
-use crate::sys::fs::{self, Entries};
+use crate::sys::entries::Entries;
+use crate::sys::fs;
 use crate::sys::inotify::{self, DONT_FOLLOW, ONLY_DIRECTORY};
 use crate::sys::io::Fd;
 use crate::sys::{self, c_int};

@@ -2,6 +2,7 @@
 
 #![allow(non_camel_case_types)]
 
+pub mod entries;
 pub mod fs;
 pub mod inotify;
 pub mod io;
