@@ -1,4 +1,4 @@
-/** The commands of `millibox`. Each is loaded when it is the one that was asked for: what it imports takes a while. */
+/** The commands of `millibox`. Only the one that is run gets loaded, because its imports take time. */
 import type { Command } from 'commander';
 
 interface Entry {
@@ -61,14 +61,14 @@ const CATALOG: readonly Entry[] = [
   },
 ];
 
-/** Names all commands, and loads the one that these words ask for, or ask for help with. */
+/** Registers all commands, and loads the one that the arguments name, or ask for help with. */
 export async function addCommands(program: Command, words: readonly string[]): Promise<void> {
   const commands = CATALOG.map((entry) => ({ entry, command: addCommand(program, entry) }));
   const [first, second] = program.parseOptions([...words]).operands;
   const name = first === 'help' ? second : first;
   const wanted = commands.find(({ entry }) => entry.name === name);
   if (wanted !== undefined) (await wanted.entry.load()).define(wanted.command);
-  // `help` itself says nothing of a name that it does not know.
+  // `help` itself reports no error for an unknown name.
   else if (name !== undefined) program.parse([name], { from: 'user' });
 }
 

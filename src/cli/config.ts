@@ -20,7 +20,7 @@ export interface Connection {
   apiKey: string | undefined;
 }
 
-/** Given options first, then the environment, then what an `up` on this machine wrote down for its user. */
+/** Options come first, then the environment, then what an `up` on this machine recorded for its user. */
 export function connection(given: { url?: string | undefined; apiKey?: string | undefined }): Connection {
   const local = readLocal();
   const apiKey = given.apiKey ?? env('MILLIBOX_API_KEY') ?? local?.apiKey;
@@ -53,16 +53,16 @@ export function inheritedEnvironment(): Record<string, string> {
   return kept;
 }
 
-/** What the user names to be handed on. */
+/** A variable that the user asked to pass on. */
 export const variable = (name: string): string | undefined => process.env[name];
 
 /** The kind of terminal that we are in. */
 export const terminalName = (): string => env('TERM') ?? 'xterm';
 
-/** For a part that runs in the foreground as if it had been started itself. */
+/** For a part that runs in the foreground as if it had been started directly. */
 export const fullEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env });
 
-/** The image that the set-up made, and the archive that holds it; undefined before the set-up. */
+/** The image that the setup made, and its archive; undefined before the setup. */
 export function setupImage(): { ref: string; tar: string } | undefined {
   for (const base of [home(), '/var/lib/millibox']) {
     try {

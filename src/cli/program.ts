@@ -1,4 +1,4 @@
-/** `millibox`: one program for who uses sandboxes and for who runs the service. */
+/** `millibox`: one program for those who use sandboxes and those who run the service. */
 import { Command } from 'commander';
 import { packageVersion } from '../lib/version.ts';
 import { addCommands } from './catalog.ts';

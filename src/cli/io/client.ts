@@ -1,4 +1,4 @@
-/** What a command talks to the service with. Loaded when it does: help and errors of usage come without. */
+/** Clients of the service. They are loaded on first use, since help and usage errors do without them. */
 import type { Command } from 'commander';
 import type { Millibox } from '../../sdk/index.ts';
 import type { Operator } from './operator.ts';

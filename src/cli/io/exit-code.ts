@@ -1,11 +1,11 @@
-/** With what the CLI itself ends, on behalf of a command or of its own. */
+/** The exit codes of the CLI. */
 import { constants } from 'node:os';
 
-/** A command of a shell script that ran into its limit ends with this, as `timeout` has it. */
+/** A command that ran into its timeout, as with timeout(1). */
 const TIMED_OUT_EXIT = 124;
 
 export const exitCodeOf = (exit: { exitCode: number; timedOut: boolean }): number =>
   exit.timedOut ? TIMED_OUT_EXIT : exit.exitCode;
 
-/** As a shell reports a death by this signal. */
+/** How a shell reports death by this signal. */
 export const exitCodeOfSignal = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];

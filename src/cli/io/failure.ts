@@ -1,13 +1,13 @@
-/** How the CLI fails: one line on stderr, a hint where there is one, and an exit code that no command's own can be. */
+/** How the CLI fails: one line on stderr, perhaps a hint, and an exit code that no command would use. */
 import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
 import { exitCodeOfSignal } from './exit-code.ts';
 import { printable } from './print.ts';
 import { BrokenPipe } from './pump.ts';
 
-/** As ssh: the connection or the service failed, and the command's exit code is not known. */
+/** As with ssh: the connection or the service failed, so the command's exit code is unknown. */
 const PLATFORM_FAILURE = 255;
-/** Of this machine, or of who uses it: a disk that is full, an address that is none. */
+/** A fault of this machine or its user: a full disk, an invalid address. */
 let localFailure = 1;
 
 const HINTS: Partial<Record<string, string>> = {
@@ -17,7 +17,7 @@ const HINTS: Partial<Record<string, string>> = {
 };
 
 export function reportFailure(error: unknown): never {
-  // Whoever reads our output had enough: that is no failure to talk about.
+  // The reader of our output has seen enough, which is not worth reporting.
   if (error instanceof BrokenPipe) process.exit(exitCodeOfSignal('SIGPIPE'));
   process.stderr.write(`millibox: ${describeFailure(error)}\n`);
   process.exit(error instanceof ServiceError ? PLATFORM_FAILURE : localFailure);
@@ -31,7 +31,7 @@ export function describeFailure(error: unknown): string {
   return shown(error instanceof Error ? error.message : String(error));
 }
 
-/** For what ends with the exit code of a command in a sandbox: no failure of ours must look like one. */
+/** For commands that exit with the code of a command in a sandbox: our own failures must not look like it. */
 export function keepExitCodesApart(command: Command): void {
   localFailure = PLATFORM_FAILURE;
   command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : PLATFORM_FAILURE));

@@ -1,7 +1,7 @@
-/** Values of options, each with an error that says what is taken. */
+/** Parsers of option values. Their errors say what is accepted. */
 import { InvalidArgumentError } from 'commander';
 
-/** `90`, `90s`, `500ms`, `10m`, `2h`, `1d`, in milliseconds. A bare number is of seconds. */
+/** `90`, `90s`, `500ms`, `10m`, `2h`, `1d`, in milliseconds. A bare number means seconds. */
 export function duration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
   if (match === null) throw new InvalidArgumentError('a duration, such as 500ms, 30s, 10m, 2h or 1d');

@@ -1,11 +1,11 @@
-/** Signals that are meant for the command, and the way out when it does not care. */
+/** Signals that are meant for the command, and the way out when it ignores them. */
 import type { SignalName } from '../../protocol/exec.ts';
 import { exitCodeOfSignal } from './exit-code.ts';
 
 const FORWARDED = ['INT', 'TERM', 'HUP', 'QUIT', 'USR1', 'USR2'] as const satisfies SignalName[];
-/** So many interrupts with no end of the command: it is killed, and we go. */
+/** After this many interrupts the command is killed and we exit. */
 const IMPATIENT = 3;
-/** Time for the kill to get away. */
+/** Time for the kill to be sent. */
 const LAST_WORD_MS = 500;
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;

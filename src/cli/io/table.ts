@@ -2,7 +2,7 @@
 
 const GAP = '  ';
 const ELLIPSIS = '…';
-/** What is left of a cell that is shortened: with less, nothing can be told from it. */
+/** A cell is never cut shorter than this: less would tell nothing. */
 const MIN_CELL = 8;
 /** From here on characters may be two cells wide; those that are not get more room than they need. */
 const WIDE_FROM = 0x1100;

@@ -11,7 +11,7 @@ import { awaitEndSignal, type EndSignal } from './signals.ts';
 /** The largest that a terminal in a sandbox can be, either way. */
 const MAX_CELLS = 10_000;
 
-/** Its program ended; or the user left by the detach keys; or this process was told to end, and how it is to. */
+/** The program ended, the user left by the detach keys, or a signal told this process to end. */
 export type TerminalEnd =
   | { type: 'exit'; exit: ExecExit }
   | { type: 'detached' }
@@ -36,7 +36,7 @@ export function terminalEnvironment(): { TERM: string } {
  */
 export async function joinTerminal(pty: Pty, options: { redraw?: boolean } = {}): Promise<TerminalEnd> {
   const { stdin } = process;
-  // To a terminal that is gone nothing can be said, nor can it be set back.
+  // A terminal that is gone can be neither written to nor restored.
   stdin.on('error', () => undefined);
   using ended = awaitEndSignal();
   const early = await Promise.race([pty.started.then(() => undefined), ended.signal]);
@@ -66,7 +66,7 @@ async function show(pty: Pty): Promise<TerminalEnd> {
     if (error instanceof BrokenPipe) return leave('SIGPIPE');
     // The window was closed.
     if ((error as NodeJS.ErrnoException).code === 'EIO') return leave('SIGHUP');
-    // What is said about it does not go on where the program stopped writing.
+    // The error message starts on a line of its own.
     ourScreen()?.write('\r\n');
     throw error;
   }

@@ -1,4 +1,4 @@
-/** One file of this machine becomes one of a sandbox. */
+/** Copies one local file into a sandbox. */
 import { createReadStream, type Stats } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
@@ -11,13 +11,13 @@ export interface UploadOptions {
   signal: AbortSignal;
 }
 
-/** What the kernel makes up as it is read, such as a file of /proc, has another size than it says. */
+/** Up to here a file is read to learn its size: stat does not know that of a file in /proc. */
 const MAX_READ_AHEAD_BYTES = 1024 * 1024;
 const MAX_LINKS = 40;
 
 /**
- * As a tar, which keeps the time. A link is followed, as `write` would, and a file that is there keeps its owner. What
- * such a tar would replace, or could not name, is left to `write` to refuse.
+ * Sends a tar, which carries the time. As with `write`, links are followed and an existing file keeps its owner. Where a tar
+ * would replace a device, say, `write` is called instead, to refuse.
  */
 export async function uploadFile(
   sandbox: Sandbox,
@@ -46,13 +46,13 @@ export async function statIfThere(sandbox: Sandbox, path: string, follow = true)
   try {
     return await sandbox.files.stat(path, { follow });
   } catch (error) {
-    // So is what a link leads to that leads nowhere: it will be made there.
+    // The same for a dangling link: its target will be created.
     if (isAbsent(error)) return undefined;
     throw error;
   }
 }
 
-/** Where the bytes will be in the end, and the file that is there; undefined: no file can be. */
+/** The path with links resolved, and the file that exists there. Undefined if no regular file can be there. */
 async function placeOf(sandbox: Sandbox, to: string): Promise<{ path: string; there?: FileStat } | undefined> {
   let path = to;
   for (let links = 0; links <= MAX_LINKS; links++) {

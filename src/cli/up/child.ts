@@ -62,7 +62,7 @@ export class Child {
     });
   }
 
-  /** What it said last, for an error message. */
+  /** The end of its log, for an error message. */
   lastLog(): string {
     try {
       return readFileSync(this.#options.logFile, 'utf8').trimEnd().split('\n').slice(-8).join('\n');

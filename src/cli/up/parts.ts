@@ -22,7 +22,7 @@ export function boxinitPath(): string {
   return path;
 }
 
-/** What the path of a unix socket may have. */
+/** The longest path of a unix socket, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107;
 
 /** @throws Error for a home below which the agents' sockets would have paths that are too long. */
@@ -55,7 +55,7 @@ export function agentEnvironment(part: AgentPart): Record<string, string> {
     MILLIBOX_DATA_DIR: part.dataDir,
     MILLIBOX_NODE_SECRET_FILE: part.secretFile,
     MILLIBOX_BOXINIT: part.boxinit,
-    // Whoever stops this service in order wants nothing of it left. After a kill the next agent adopts.
+    // An orderly stop leaves nothing behind. After a kill, the next agent adopts what lives.
     MILLIBOX_ON_STOP: 'destroy',
     ...(part.runtime === undefined ? {} : { MILLIBOX_RUNTIME: part.runtime }),
     ...(part.image === undefined ? {} : { MILLIBOX_DEFAULT_IMAGE: part.image }),
@@ -81,7 +81,7 @@ export function gatewayEnvironment(part: GatewayPart): Record<string, string> {
   };
 }
 
-/** Past TCP where the path can be a socket's: a stream gets a quarter faster by it. */
+/** A unix socket if its path is short enough: streams are a quarter faster than over TCP. */
 function nodeUrl({ dataDir, port }: { dataDir?: string; port: number }): string {
   const path = dataDir === undefined ? '' : join(dataDir, NODE_SOCKET);
   return path === '' || Buffer.byteLength(path) > 100 || /[:?#%\s,]/.test(path)

@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
 /**
- * Ports that no connection is given by itself: Linux takes those from 32768 on. So one that was found free is still free
- * when a server comes to listen there, however many connections are made meanwhile.
+ * Below the ports that Linux assigns to outgoing connections (32768 and up), so that a port found free is still free when
+ * a server comes to listen there.
  */
 const FIRST = 20_000;
 const LAST = 32_767;

@@ -1,4 +1,4 @@
-/** What `up` says once it serves: where it is, and lines for another terminal that work as they are pasted. */
+/** What `up` prints once it serves: its address, and lines to paste into another terminal. */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { PACKAGE_ROOT } from './parts.ts';
@@ -53,7 +53,7 @@ JS
 `;
 }
 
-/** A word of a shell, as it is. */
+/** As one word of a shell. */
 function quoted(word: string): string {
   return /^[\w/.:@%+=,[\]-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
