@@ -1,5 +1,5 @@
 /** Gateway and agents of one machine, as child processes with one home directory. */
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { request } from 'undici';
 import { sleep } from '../../lib/deadline.ts';
@@ -9,6 +9,7 @@ import { Child } from './child.ts';
 import { agentEnvironment, agentMain, boxinitPath, checkLength, gatewayEnvironment, gatewayMain } from './parts.ts';
 import { freePort, inTheWay } from './ports.ts';
 import { keepSecret } from './secrets.ts';
+import { claimHome, removeUpFile, writeUpFile } from './up-file.ts';
 
 export interface StackOptions {
   home: string;
@@ -25,7 +26,9 @@ export interface StackOptions {
 }
 
 const READY_LIMIT_MS = 120_000;
-const GATEWAY_STOP_MS = 10_000;
+/** What is under way when the service is stopped has so long to end. */
+const GATEWAY_DRAIN_MS = 7_000;
+const GATEWAY_STOP_MS = GATEWAY_DRAIN_MS + 5_000;
 /** The agent removes its containers on the way out. */
 const AGENT_STOP_MS = 90_000;
 
@@ -58,7 +61,7 @@ export class Stack {
     checkLength(home, options.agents);
     for (const name of ['', 'run', 'log']) mkdirSync(join(home, name), { recursive: true, mode: 0o711 });
     chmodSync(home, 0o711);
-    claim(home);
+    claimHome(home);
     const port = options.port === 0 ? await freePort(host) : options.port;
     const obstacle = await inTheWay(port, host);
     if (obstacle === 'EADDRINUSE') {
@@ -109,7 +112,10 @@ export class Stack {
     const gateway = child(
       'gateway',
       gatewayMain(),
-      gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
+      {
+        MILLIBOX_DRAIN_MS: String(GATEWAY_DRAIN_MS),
+        ...gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
+      },
     );
     const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
     const url = `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
@@ -129,7 +135,7 @@ export class Stack {
   async stop(): Promise<void> {
     await this.gateway.stop(GATEWAY_STOP_MS);
     await Promise.all(this.agents.map((agent) => agent.stop(AGENT_STOP_MS)));
-    rmSync(upFile(this.home), { force: true });
+    removeUpFile(this.home);
   }
 
   /** The first node, as the operator's API shows it. */
@@ -156,7 +162,7 @@ export class Stack {
   /** For the CLI on this machine, and for the next `up` here. */
   #record(): void {
     const pids = [this.gateway, ...this.agents].flatMap((part) => (part.pid === undefined ? [] : [part.pid]));
-    writeFileSync(upFile(this.home), `${JSON.stringify({ pid: process.pid, url: this.url, pids })}\n`, { mode: 0o600 });
+    writeUpFile(this.home, { pid: process.pid, url: this.url, pids });
   }
 }
 
@@ -167,39 +173,5 @@ async function notReady(url: string): Promise<string | undefined> {
     return answer.statusCode === 200 ? undefined : `${answer.statusCode} ${text.slice(0, 200)}`;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
-  }
-}
-
-const upFile = (home: string): string => join(home, 'run', 'up.json');
-
-/**
- * One `up` a home. An `up` that was killed leaves its parts running: they are ended, and theirs is adopted or removed
- * by the agent that starts next.
- */
-function claim(home: string): void {
-  let before: { pid: number; pids: number[] };
-  try {
-    before = JSON.parse(readFileSync(upFile(home), 'utf8')) as { pid: number; pids: number[] };
-  } catch {
-    return;
-  }
-  if (before.pid !== process.pid && runs(before.pid, 'up')) {
-    throw new Error(
-      `millibox is up here already, with process ${before.pid} (${home}); stop it first, or give another --home`,
-    );
-  }
-  for (const pid of before.pids) {
-    if (runs(pid, 'main.js')) process.kill(pid, 'SIGKILL');
-  }
-  rmSync(upFile(home), { force: true });
-}
-
-/** Whether the process lives and is a part of ours: process ids are used again. */
-function runs(pid: number, word: string): boolean {
-  try {
-    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    return words.some((each) => each.endsWith('main.js')) && words.some((each) => each === word || each.endsWith(word));
-  } catch {
-    return false;
   }
 }

@@ -1,0 +1,46 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { claimHome, writeUpFile } from './up-file.ts';
+
+let home: string;
+let started: ChildProcess[] = [];
+
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'mbx-up-'));
+  mkdirSync(join(home, 'run'));
+  writeFileSync(join(home, 'main.js'), 'console.log("runs"); setInterval(() => {}, 1000);');
+});
+afterEach(() => {
+  for (const each of started) each.kill('SIGKILL');
+  started = [];
+  rmSync(home, { recursive: true, force: true });
+});
+
+async function program(env: Record<string, string>, ...args: string[]): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [join(home, 'main.js'), ...args], { env });
+  started.push(child);
+  await once(child.stdout, 'data');
+  return child;
+}
+
+const pidOf = (child: ChildProcess): number => child.pid ?? 0;
+
+test('what an `up` that was killed left running is ended, and nobody else who has its process id now', async () => {
+  const part = await program({ MILLIBOX_NODE_SECRET_FILE: `${home}/node-secret` });
+  const stranger = await program({ HOME: '/somewhere' });
+  writeUpFile(home, { pid: pidOf(stranger), url: 'http://127.0.0.1:1', pids: [pidOf(part), pidOf(stranger)] });
+  const ended = once(part, 'exit');
+  claimHome(home);
+  expect((await ended)[1]).toBe('SIGKILL');
+  expect(() => process.kill(pidOf(stranger), 0)).not.toThrow();
+});
+
+test('a home has one `up`', async () => {
+  const other = await program({}, 'up');
+  writeUpFile(home, { pid: pidOf(other), url: 'http://127.0.0.1:1', pids: [] });
+  expect(() => claimHome(home)).toThrow(`with process ${pidOf(other)}`);
+});

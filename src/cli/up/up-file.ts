@@ -1,0 +1,63 @@
+/** What a running `up` leaves in its home: for the CLI on this machine, and for the next `up` there. */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+interface UpFile {
+  /** Of the `up` itself. */
+  pid: number;
+  url: string;
+  /** Of the gateway and the agents. */
+  pids: number[];
+}
+
+export const upFile = (home: string): string => join(home, 'run', 'up.json');
+
+export function writeUpFile(home: string, content: UpFile): void {
+  writeFileSync(upFile(home), `${JSON.stringify(content)}\n`, { mode: 0o600 });
+}
+
+export function removeUpFile(home: string): void {
+  rmSync(upFile(home), { force: true });
+}
+
+/**
+ * One `up` a home. An `up` that was killed leaves its parts running: they are ended, and theirs is adopted or removed
+ * by the agent that starts next.
+ * @throws Error when one is up here
+ */
+export function claimHome(home: string): void {
+  let before: UpFile;
+  try {
+    before = JSON.parse(readFileSync(upFile(home), 'utf8')) as UpFile;
+  } catch {
+    return;
+  }
+  if (before.pid !== process.pid && wordsOf(before.pid).includes('up') && isOurs(before.pid)) {
+    throw new Error(
+      `millibox is up here already, with process ${before.pid} (${home}); stop it first, or give another --home`,
+    );
+  }
+  for (const pid of before.pids) {
+    if (isPart(pid, home)) process.kill(pid, 'SIGKILL');
+  }
+  removeUpFile(home);
+}
+
+/**
+ * Whether the process lives and belongs to the service of this home. Process ids are used again, after a reboot by
+ * anything, and many a program is called main.js: parts are known by the files of the home in their environment.
+ */
+function isPart(pid: number, home: string): boolean {
+  return isOurs(pid) && namesIn(`/proc/${pid}/environ`).some((variable) => variable.includes(`=${home}/`));
+}
+
+const isOurs = (pid: number): boolean => wordsOf(pid).some((word) => word.endsWith('main.js'));
+const wordsOf = (pid: number): string[] => namesIn(`/proc/${pid}/cmdline`);
+
+function namesIn(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
