@@ -109,14 +109,10 @@ export class Stack {
         }),
       ),
     );
-    const gateway = child(
-      'gateway',
-      gatewayMain(),
-      {
-        MILLIBOX_DRAIN_MS: String(GATEWAY_DRAIN_MS),
-        ...gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
-      },
-    );
+    const gateway = child('gateway', gatewayMain(), {
+      MILLIBOX_DRAIN_MS: String(GATEWAY_DRAIN_MS),
+      ...gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
+    });
     const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
     const url = `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
     const stack = new Stack({ url, apiKey, home, image }, gateway, agents);
