@@ -1,8 +1,8 @@
 /** A gateway's stream that follows a job: output comes from the log, at the reader's own pace. */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { readExecCommand } from '../../src/protocol/exec-command.ts';
 import { Channel } from '../../src/protocol/frames.ts';
-import { EXEC_COMMANDS } from '../link/relay-kinds.ts';
 import type { Attached, Job, JobListener } from './job.ts';
 import { LogReader } from './log-reader.ts';
 
@@ -22,7 +22,7 @@ export class Follower implements StreamHandler, JobListener {
   readonly #job: Job;
   readonly #options: FollowOptions;
   readonly #readers: readonly { name: 'stdout' | 'stderr'; channel: number; reader: LogReader }[];
-  /** Whether the client has sent data that must not be lost. */
+  /** Whether the client has sent what may be lost in a cut and is not repeated by the job: input, its end, signals. */
   #sent = false;
   #changed = false;
   #wake: (() => void) | null = null;
@@ -48,19 +48,30 @@ export class Follower implements StreamHandler, JobListener {
   // The gateway's side.
 
   data(channel: number, bytes: Uint8Array): void {
-    const taken = (count: number): void => this.#outer.consume(count);
-    if (channel === Channel.SCRIPT && !this.#options.starts) return taken(bytes.length);
+    if (channel === Channel.SCRIPT && !this.#options.starts) return this.#taken(bytes.length);
     this.#sent = true;
-    this.#job.send(channel, bytes, taken);
+    if (!this.#job.send(channel, bytes, this.#taken)) this.#unreachable();
   }
 
   event(message: Json): void {
-    if (EXEC_COMMANDS.has(message['type'])) this.#job.command(message);
+    const command = readExecCommand(message);
+    if (command === undefined) return;
+    if (command.type === 'signal') this.#sent = true;
+    if (this.#job.command(command)) return;
+    this.#outer.refuse(new ServiceError('rate_limited', 'Too many signals wait for this command.'));
   }
 
   fin(channel: number): void {
     if (channel === Channel.SCRIPT && !this.#options.starts) return;
-    this.#job.finish(channel);
+    this.#sent = true;
+    if (!this.#job.finish(channel)) this.#unreachable();
+  }
+
+  readonly #taken = (bytes: number): void => this.#outer.consume(bytes);
+
+  /** The client attaches again, and is told then how much of its input has arrived. */
+  #unreachable(): void {
+    this.#outer.refuse(this.#job.failure ?? new ServiceError('interrupted', 'the command is being found again'));
   }
 
   closed(): void {

@@ -7,12 +7,13 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { Json } from '../../src/mux/index.ts';
 import { LOST } from '../../src/protocol/cuts.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import type { ExecExit, ExecState } from '../../src/protocol/exec.ts';
+import type { ExecCommand, ExecExit, ExecState } from '../../src/protocol/exec.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import { attachKind, type ExecHooks } from '../link/relay-kinds.ts';
 import type { RelayKind } from '../link/relay.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Drain } from './drain.ts';
+import { JobCommands } from './job-commands.ts';
 import type { JobFiles, StoredJob } from './job-files.ts';
 
 const ATTACH_PAUSE_MS = 100;
@@ -51,6 +52,9 @@ export class Job {
   #begun = false;
   #queueMs = 0;
   #drain: Drain | null = null;
+  readonly #commands = new JobCommands();
+  /** The command has answered on the current stream. Until then, what a running command is sent may be lost with it. */
+  #live = false;
   #attached = newWait();
   #failure: ServiceError | null = null;
 
@@ -147,20 +151,34 @@ export class Job {
     if (this.#listeners.size === 0 && !this.#begun) this.#fail(new ServiceError('cancelled'));
   }
 
-  send(channel: number, bytes: Uint8Array, taken: (bytes: number) => void): void {
-    if (this.#drain === null || this.exit !== null) return taken(bytes.length);
-    this.#sent.push({ bytes: bytes.length, taken });
-    if (channel !== Channel.SCRIPT) this.#stored.stdinBytes += bytes.length;
-    this.#drain.send(channel, bytes);
+  /** False if the command cannot be reached right now: the bytes are not taken. */
+  send(channel: number, bytes: Uint8Array, taken: (bytes: number) => void): boolean {
+    if (this.exit !== null) taken(bytes.length);
+    else if (this.#drain === null || !this.#reachable) return false;
+    else {
+      const last = this.#sent.at(-1);
+      if (last?.taken === taken) last.bytes += bytes.length;
+      else this.#sent.push({ bytes: bytes.length, taken });
+      if (channel !== Channel.SCRIPT) this.#stored.stdinBytes += bytes.length;
+      this.#drain.send(channel, bytes);
+    }
+    return true;
   }
 
-  command(message: Json): void {
-    if (this.exit === null) this.#drain?.command(message);
+  /** Waits for the command if it cannot be reached right now. False if too many wait. */
+  command(command: ExecCommand): boolean {
+    if (this.exit !== null || this.#failure !== null) return true;
+    if (!this.#commands.keep(command, this.#reachable)) return false;
+    if (this.#reachable) this.#drain?.command(command);
+    return true;
   }
 
-  /** Passes a FIN on. FIN ALL ends the job's stdin, not the job. */
-  finish(channel: number): void {
-    if (this.exit === null) this.#drain?.finish(channel === Channel.ALL ? Channel.STDIN : channel);
+  /** Passes a FIN on. FIN ALL ends the job's stdin, not the job. False if the command cannot be reached right now. */
+  finish(channel: number): boolean {
+    if (this.exit !== null) return true;
+    if (!this.#reachable) return false;
+    this.#drain?.finish(channel === Channel.ALL ? Channel.STDIN : channel);
+    return true;
   }
 
   /** Its sandbox has ended. */
@@ -173,6 +191,7 @@ export class Job {
     this.#failure ??= error;
     this.#drain?.abandon();
     this.#drain = null;
+    this.#live = false;
     this.#attached.reject(error);
     this.#tell();
   }
@@ -180,6 +199,11 @@ export class Job {
   /** Called when its log has grown or shrunk. */
   changed(): void {
     this.#tell();
+  }
+
+  /** A start is passed on as it comes: if its stream breaks before it is confirmed, it has failed. */
+  get #reachable(): boolean {
+    return this.#drain !== null && (this.#live || !this.#begun);
   }
 
   #open(kind: RelayKind): void {
@@ -202,7 +226,9 @@ export class Job {
     if (typeof pid === 'number') this.#stored.pid = pid;
     if (typeof queueMs === 'number') this.#queueMs = queueMs;
     this.#stored.stdinBytes = typeof stdinBytes === 'number' ? stdinBytes : this.#stored.stdinBytes;
-    if (!this.#begun) {
+    this.#live = true;
+    if (this.#begun) for (const command of this.#commands.take()) this.#drain?.command(command);
+    else {
       this.#stored.startedAtMs = Date.now();
       this.#begun = true;
       await this.#save();
@@ -238,6 +264,7 @@ export class Job {
 
   #onLost(error: ServiceError): void {
     this.#drain = null;
+    this.#live = false;
     this.#sent.length = 0;
     if (this.#failure !== null) return;
     if (!this.#begun || !LOST.has(error.code) || this.#deps.sandbox.ended) return this.#fail(error);

@@ -10,7 +10,7 @@ import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.
 import type { RelayKind } from './relay.ts';
 
 /** EVENTs that the reader of an exec may send. */
-export const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
+const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
 const NO_COMMANDS: ReadonlySet<unknown> = new Set();
 const OOM_COUNT_MS = 2_000;
 const MAX_ANSWER_BYTES = 768 * 1024;
