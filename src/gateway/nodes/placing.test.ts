@@ -1,0 +1,166 @@
+/** Which node gets a sandbox, and what happens where none takes it. */
+import { afterEach, expect, test } from 'vitest';
+import { ServiceError } from '../../protocol/errors.ts';
+import { FakeNode } from '../testing/fake-node.ts';
+import { TestGateway } from '../testing/harness.ts';
+
+let gateway: TestGateway;
+afterEach(() => gateway[Symbol.asyncDispose]());
+
+const two = (): [FakeNode, FakeNode] => [new FakeNode({ name: 'node-a' }), new FakeNode({ name: 'node-b' })];
+const status = async (id: string) => (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json;
+
+test('refused is not failed: the other node takes it, and the first one is still trusted', async () => {
+  const [a, b] = two();
+  a.refuse = new ServiceError('capacity_exhausted');
+  gateway = await TestGateway.start([a, b]);
+  const ids = await Promise.all(Array.from({ length: 20 }, () => gateway.sandbox()));
+  for (const id of ids) expect((await status(id)).node).toBe('node-b');
+  expect(gateway.services.nodes.list().every((n) => n.ejectedMs === 0)).toBe(true);
+});
+
+test('a node that fails again and again is ejected, and its sandboxes go elsewhere', async () => {
+  const [a, b] = two();
+  a.refuse = new ServiceError('internal');
+  gateway = await TestGateway.start([a, b]);
+  const ids = await Promise.all(Array.from({ length: 40 }, () => gateway.sandbox()));
+  for (const id of ids) expect((await status(id)).node).toBe('node-b');
+  expect(gateway.services.nodes.list().find((n) => n.name === 'node-a')?.ejectedMs).toBeGreaterThan(0);
+});
+
+test('an image that cannot be pulled ends the sandbox with that reason, on the first node', async () => {
+  const [a, b] = two();
+  a.refuse = b.refuse = new ServiceError('image_not_found', 'no such tag');
+  gateway = await TestGateway.start([a, b]);
+  const { json } = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { image: 'nope' } });
+  expect(json).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed', message: 'no such tag' });
+});
+
+test('a create whose answer was lost is on one node only in the end', async () => {
+  const [a, b] = two();
+  b.offline = true;
+  gateway = await TestGateway.start([a, b]);
+  a.silent.add('create');
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  a.silent.clear();
+  // Node-a had taken it, and its answer never came.
+  const now = Date.now();
+  const { nodes: _none, ...view } = { nodes: 0, ...json };
+  a.records.set(json.id, {
+    id: json.id,
+    tenant: 'default',
+    name: null,
+    image: view.image,
+    status: 'RUNNING',
+    reason: null,
+    message: null,
+    cpus: 1,
+    memoryMb: 512,
+    diskMb: null,
+    pidsLimit: 512,
+    network: 'off',
+    labels: {},
+    createdAtMs: now,
+    startedAtMs: now,
+    endedAtMs: null,
+    expiresAtMs: now + 60_000,
+    timings: {},
+  });
+  a.vanish();
+  b.offline = false;
+  await gateway.until('node-b has it', () => b.records.has(json.id));
+  a.offline = false;
+  await gateway.until('node-a has let it go', () => a.records.get(json.id)?.status === 'TERMINATED');
+  expect(await status(json.id)).toMatchObject({ status: 'RUNNING', node: 'node-b' });
+});
+
+test('what does not fit waits, and is placed the moment there is room', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 2 };
+  gateway = await TestGateway.start([a]);
+  const first = await gateway.sandbox();
+  await gateway.sandbox();
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+  expect(json).toMatchObject({ status: 'PENDING', queuePosition: 0 });
+  expect(gateway.services.sandboxes.queuePosition(json.id)).toBe(0);
+  const exec = gateway.exec(json.id, { stdout: 'late' });
+  await gateway.ask('DELETE', `/v1/sandboxes/${first}`);
+  expect((await exec).json.stdout).toBe('late');
+});
+
+test('of those of a tenant that wait the highest priority goes first, and of one priority the oldest', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 1 };
+  gateway = await TestGateway.start([a]);
+  let last = await gateway.sandbox();
+  const created: Record<string, string> = {};
+  for (const [name, priority] of Object.entries({ usual: undefined, later: -5, second: 7, third: 7, first: 1000 })) {
+    const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: { name, priority } });
+    created[name] = json.id;
+  }
+  const inOrder = ['first', 'second', 'third', 'usual', 'later'];
+  for (const [i, name] of inOrder.entries()) {
+    const { json } = await gateway.ask('GET', `/v1/sandboxes/${created[name]}`);
+    expect([name, json.queuePosition]).toEqual([name, i]);
+  }
+  for (const name of inOrder) {
+    await gateway.ask('DELETE', `/v1/sandboxes/${last}`);
+    last = created[name] ?? '';
+    expect((await gateway.ask('GET', `/v1/sandboxes/${last}?waitMs=20000`)).json.status).toBe('RUNNING');
+  }
+  const refused = await gateway.ask('POST', '/v1/sandboxes', { body: { priority: 1001 } });
+  expect(refused.json.error.code).toBe('invalid_request');
+});
+
+test('a full queue says so at once, with when to come back, and makes none of a batch', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 1 };
+  gateway = await TestGateway.start([a], { queueMax: 5 });
+  await gateway.sandbox();
+  const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { count: 6, labels: { b: 'atch' } } });
+  expect(answer.status).toBe(503);
+  expect(answer.headers['retry-after']).toBe('1');
+  expect(answer.json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true, retryAfterMs: 1000 });
+  const alive = await gateway.ask('GET', '/v1/sandboxes?label=b=atch&status=PENDING,PROVISIONING,RUNNING');
+  expect(alive.json.sandboxes).toEqual([]);
+  expect((await gateway.ask('POST', '/v1/sandboxes', { body: { count: 5 } })).status).toBe(201);
+});
+
+test('a sandbox that waited too long for room ends, and what waits in it is told', async () => {
+  const [a] = two();
+  a.report = { ...a.report, maxSandboxes: 1 };
+  gateway = await TestGateway.start([a], { queueWaitMs: 1_000 });
+  await gateway.sandbox();
+  const { json } = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: {} });
+  expect(json).toMatchObject({ status: 'ERROR', reason: 'start_failed' });
+  const short = await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { timeoutMs: 10 } });
+  expect(short.json).toMatchObject({ status: 'TIMEOUT', reason: 'lifetime' });
+});
+
+test('what no node could ever take is turned down at once', async () => {
+  const [a] = two();
+  gateway = await TestGateway.start([a]);
+  const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: { cpus: 1000 } });
+  expect(json.error).toMatchObject({ code: 'invalid_request', details: { cpus: 8 } });
+});
+
+test('a draining or cordoned node gets no new sandboxes and keeps its own', async () => {
+  const [a, b] = two();
+  gateway = await TestGateway.start([a, b]);
+  b.refuse = new ServiceError('capacity_exhausted');
+  const onA = await gateway.sandbox();
+  b.refuse = null;
+  expect((await gateway.ask('POST', '/v1/nodes/node-a/cordon', { body: {} })).json.state).toBe('cordoned');
+  b.setReport({});
+  for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
+  await gateway.ask('POST', '/v1/nodes/node-a/cordon', { body: { on: false } });
+  const draining = await gateway.ask('POST', '/v1/nodes/node-a/drain', { body: { deadlineMs: 60_000 } });
+  expect(draining.json).toMatchObject({ state: 'draining', sandboxes: 1 });
+  expect(Date.parse(draining.json.drainDeadline)).toBeGreaterThan(Date.now());
+  // The node has heard it, and tells every gateway.
+  await using other = await TestGateway.start([a, b]);
+  expect(other.services.nodes.list().find((n) => n.name === 'node-a')).toMatchObject({ state: 'draining' });
+  for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');
+  expect((await gateway.exec(onA, { stdout: 'still' })).json.stdout).toBe('still');
+  expect((await gateway.ask('POST', '/v1/nodes/nope/drain', { body: {} })).json.error.code).toBe('not_found');
+});
