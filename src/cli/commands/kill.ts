@@ -9,7 +9,7 @@ export function define(command: Command): void {
     .option('-s, --signal <name>', 'such as INT, TERM or KILL', 'TERM')
     .addHelpText('after', '\nExample:\n  millibox kill sbx-0123 exe-0123 -s KILL')
     .action(async (id: string, exec: string, options: { signal: string }) => {
-      const { SignalName } = await import('../../protocol/exec.ts');
+      const SignalName = await signalNames();
       const name = SignalName.safeParse(options.signal.toUpperCase().replace(/^SIG/, ''));
       if (!name.success)
         command.error(`error: no signal ${options.signal}; there are: ${SignalName.options.join(' ')}`);
@@ -17,4 +17,9 @@ export function define(command: Command): void {
       const sandbox = client.sandboxes.at(id);
       await sandbox.jobs.get(exec).signal(name.data as SignalName, { all: true });
     });
+}
+
+/** On its own: tsc leaves the `.ts` of an import in a function that has a `using`. */
+async function signalNames() {
+  return (await import('../../protocol/exec.ts')).SignalName;
 }
