@@ -57,9 +57,12 @@ impl Execs {
         if let Some(exec) = self.table.get_mut(key) {
             exec.end(core, code, reaped.signal(), Some(reaped.usage));
             if let Some(exit) = &mut exec.exit {
-                if let (Some(before), Some(now)) = (exec.oom_before, oom_now) {
-                    exit.oom_killed = Some(now > before);
-                }
+                exit.oom_killed = match (exec.oom_before, oom_now) {
+                    // The count is the sandbox's: what it shows hit another command.
+                    _ if exec.killed => Some(false),
+                    (Some(before), Some(now)) => Some(now > before),
+                    _ => None,
+                };
             }
         }
         self.leader_gone(core, key);

@@ -85,6 +85,7 @@ impl Execs {
             }
             let kill_at = Instant::now() + Duration::from_millis(exec.kill_grace_ms);
             exec.killing = Some(Killing { kill_at, asked: false, give_up: None });
+            exec.killed = true;
             self.kills.dying.push(key);
             self.kills.round_soon(core);
         }
@@ -93,6 +94,9 @@ impl Execs {
     /// By what its processes carry, so also to what a command has left running that ended and is forgotten.
     pub(super) fn signal_all(&mut self, core: &mut Core, id: &[u8], number: c_int, stream: Option<u32>) {
         let key = self.by_id.get(id).copied();
+        if let (SIGKILL, Some(exec)) = (number, key.and_then(|key| self.table.get_mut(key))) {
+            exec.killed = true;
+        }
         let exec = key.and_then(|key| self.table.get(key));
         let tag = exec.map_or_else(|| self.tag_of(id), |exec| exec.tag);
         let leader = exec.map_or(NOBODY, |exec| exec.pid);

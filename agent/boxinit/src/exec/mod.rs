@@ -65,6 +65,8 @@ pub struct Exec {
     exit: Option<Exit>,
     timed_out: bool,
     killing: Option<Killing>,
+    /// It was sent KILL, or will be if it takes its time, so that its death by that has no other reason.
+    killed: bool,
     oom_before: Option<u64>,
     /// All its output is in; only the telling may be left.
     complete: bool,
@@ -186,7 +188,7 @@ impl Execs {
     }
 
     fn send_signal(&mut self, core: &mut Core, key: Key, number: c_int, all: bool) {
-        let exec = match self.table.get(key) {
+        let exec = match self.table.get_mut(key) {
             Some(exec) => exec,
             None => return,
         };
@@ -197,6 +199,7 @@ impl Execs {
         if exec.exit.is_some() {
             return;
         }
+        exec.killed |= number == signal::SIGKILL;
         let from_keyboard = matches!(number, signal::SIGINT | signal::SIGQUIT | signal::SIGTSTP);
         let group = match exec.terminal && from_keyboard {
             true => tty::foreground_group(exec.outputs[0].fd.raw()).unwrap_or(exec.pid),

@@ -180,6 +180,7 @@ impl Execs {
             exit: None,
             timed_out: false,
             killing: None,
+            killed: false,
             oom_before,
             complete: false,
             exit_told: false,

@@ -1,0 +1,77 @@
+//! Which command was killed for want of memory: the kernel counts such kills for the whole sandbox.
+
+mod support;
+
+use boxinit::sys::{mount, process};
+use std::path::PathBuf;
+use support::{exec_as, unique, Agent, Outcome};
+
+/// A sandbox's view of control groups, with a count of ours. It is there for what this thread starts.
+struct Count(PathBuf);
+
+impl Count {
+    /// None for whoever may not mount.
+    fn show() -> Option<Count> {
+        let groups = "/sys/fs/cgroup";
+        process::unshare(process::NEW_MOUNTS).ok()?;
+        mount::mount(b"", b"/", b"", mount::PRIVATE | mount::REC, b"").expect("mounts of its own");
+        mount::mount(b"tmpfs", groups.as_bytes(), b"tmpfs", 0, b"").expect("a directory of its own");
+        let count = Count(PathBuf::from(groups).join("memory.events"));
+        count.set(0);
+        Some(count)
+    }
+
+    fn set(&self, kills: u32) {
+        let events = format!("low 0\nhigh 0\nmax 7\noom {}\noom_kill {}\n", kills, kills);
+        std::fs::write(&self.0, events).expect("a count");
+    }
+}
+
+/// Starts a command, and has the kernel kill another one once it is up.
+fn start(agent: &mut Agent, count: &Count, script: &str, more: &str) -> (u32, String) {
+    count.set(0);
+    let id = unique("oom");
+    let request = exec_as(&id, script, more).replace(r#""killGraceMs":2000"#, r#""killGraceMs":100"#);
+    let stream = agent.open(&request);
+    agent.until(stream, &mut Outcome::default(), |outcome| outcome.stdout() == b"up\n");
+    count.set(1);
+    (stream, id)
+}
+
+fn told(agent: &mut Agent, stream: u32) -> (i64, bool, bool) {
+    let outcome = agent.finish(stream);
+    (outcome.code(), outcome.exit().flag("oomKilled"), outcome.exit().flag("oomCounted"))
+}
+
+#[test]
+fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was() {
+    let count = match Count::show() {
+        Some(count) => count,
+        None => return,
+    };
+    let mut agent = Agent::start();
+    let sleeps = "echo up; exec sleep 1000";
+    let deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+
+    let (stream, _) = start(&mut agent, &count, "echo up; read go; kill -9 $$", "#stdin");
+    agent.send(boxinit::frame::DATA, boxinit::frame::STDIN, stream, b"\n");
+    assert_eq!(told(&mut agent, stream), (137, true, true), "for all that anybody can tell");
+
+    let (stream, _) = start(&mut agent, &count, sleeps, "");
+    agent.event(stream, r#"{"type":"signal","signal":"KILL"}"#);
+    assert_eq!(told(&mut agent, stream), (137, false, true), "a signal from whoever listens");
+
+    for all in ["", r#","all":true"#] {
+        let (stream, id) = start(&mut agent, &count, sleeps, "");
+        let call = format!(r#"{{"op":"signal","id":"{}","signal":"KILL"{}}}"#, id, all);
+        assert!(agent.call(&call).opened.is_some());
+        assert_eq!(told(&mut agent, stream), (137, false, true), "a signal by its id");
+    }
+
+    let (stream, _) = start(&mut agent, &count, deaf, "");
+    agent.event(stream, r#"{"type":"kill"}"#);
+    assert_eq!(told(&mut agent, stream), (137, false, true), "a kill");
+
+    let (stream, _) = start(&mut agent, &count, deaf, r#","timeoutMs":2000"#);
+    assert_eq!(told(&mut agent, stream), (137, false, true), "a timeout");
+}
