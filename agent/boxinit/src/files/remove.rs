@@ -7,20 +7,35 @@ use crate::sys::entries::Entries;
 use crate::sys::fs;
 use crate::sys::io::Fd;
 use crate::sys::{self, EISDIR, ENOENT};
+use std::time::{Duration, Instant};
 
 const TURN_ENTRIES: usize = 256;
 /// Deeper directories are moved up to the top of the tree first: a descriptor is held for each level.
 const MAX_DEPTH: usize = 64;
+/// How often a directory is read from its beginning. It takes more than once where the file system passes over entries
+/// while others go, and for what is moved up; more often than this, somebody keeps making what is removed.
+const MAX_PASSES: u32 = 4096;
+/// For what nobody waits for, who could give it up: somebody who makes entries faster than they go is not waited for.
+const UNWATCHED: Duration = Duration::from_secs(10 * 60);
+
+struct Level {
+    entries: Entries,
+    /// Its name in the one above.
+    name: Vec<u8>,
+    passes: u32,
+}
 
 pub struct Remove {
     path: Vec<u8>,
     /// The directory that holds the tree.
     above: Fd,
-    /// From the top of the tree down to where we are: the directory, and its name in the one above.
-    levels: Vec<(Entries, Vec<u8>)>,
+    /// From the top of the tree down to where we are.
+    levels: Vec<Level>,
     device: (u32, u32),
     /// Something was removed from the innermost directory since it was last read from its beginning.
     moved: u64,
+    /// When to give up.
+    until: Option<Instant>,
 }
 
 impl Remove {
@@ -53,10 +68,20 @@ impl Remove {
         let (above, name) = place(path).map_err(failed)?;
         let entries = Entries::open(above.raw(), name, false).map_err(failed)?;
         let device = fs::stat_fd(entries.fd.raw()).map_err(failed)?.device;
-        Ok(Remove { path: path.to_vec(), above, levels: vec![(entries, Vec::new())], device, moved: 0 })
+        let top = Level { entries, name: Vec::new(), passes: 1 };
+        Ok(Remove { path: path.to_vec(), above, levels: vec![top], device, moved: 0, until: None })
+    }
+
+    /// The same, while nobody listens.
+    pub fn unwatched(path: &[u8]) -> Result<Remove, WireError> {
+        let tree = Remove::tree(path)?;
+        Ok(Remove { until: Some(Instant::now() + UNWATCHED), ..tree })
     }
 
     pub fn step(&mut self) -> Result<Progress, WireError> {
+        if matches!(self.until, Some(until) if Instant::now() >= until) {
+            return Err(file_error(&self.path, sys::ENOTEMPTY));
+        }
         for _ in 0..TURN_ENTRIES {
             if self.one().map_err(|errno| file_error(&self.path, errno))? {
                 return Ok(Progress::Answer(b"{}".to_vec()));
@@ -68,8 +93,8 @@ impl Remove {
     /// One entry. True when the tree is gone.
     fn one(&mut self) -> Result<bool, i32> {
         let depth = self.levels.len();
-        let top = self.levels[0].0.fd.raw();
-        let (entries, _) = &mut self.levels[depth - 1];
+        let top = self.levels[0].entries.fd.raw();
+        let entries = &mut self.levels[depth - 1].entries;
         let directory = entries.fd.raw();
         let name = match entries.next_name()? {
             Some(name) => name,
@@ -104,7 +129,7 @@ impl Remove {
             }
         }
         match Entries::open(directory, &name, false) {
-            Ok(inner) => self.levels.push((inner, name)),
+            Ok(entries) => self.levels.push(Level { entries, name, passes: 1 }),
             Err(ENOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -113,22 +138,59 @@ impl Remove {
 
     /// The innermost directory has been read to its end: it goes, unless something came meanwhile.
     fn leave(&mut self) -> Result<bool, i32> {
-        let (mut entries, name) = match self.levels.pop() {
+        let mut level = match self.levels.pop() {
             Some(level) => level,
             None => return Ok(true),
         };
         let removed = match self.levels.last() {
-            Some((above, _)) => fs::remove_directory(above.fd.raw(), &name),
+            Some(above) => fs::remove_directory(above.entries.fd.raw(), &level.name),
             None => fs::remove_directory(self.above.raw(), split(&self.path).1),
         };
         match removed {
             Ok(()) | Err(ENOENT) => Ok(self.levels.is_empty()),
-            Err(sys::ENOTEMPTY) | Err(sys::EEXIST) => {
-                entries.rewind()?;
-                self.levels.push((entries, name));
+            Err(sys::ENOTEMPTY) | Err(sys::EEXIST) if level.passes < MAX_PASSES => {
+                level.entries.rewind()?;
+                level.passes += 1;
+                self.levels.push(level);
                 Ok(false)
             }
             Err(errno) => Err(errno),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    /// A directory with a file in it.
+    fn tree(name: &str) -> PathBuf {
+        let tree = std::env::temp_dir().join(format!("boxinit-{}-{}", name, std::process::id()));
+        std::fs::create_dir(&tree).expect("a directory");
+        std::fs::write(tree.join("file"), "").expect("a file");
+        tree
+    }
+
+    #[test]
+    fn a_directory_to_which_somebody_adds_whenever_it_was_read_is_given_up() {
+        let tree = tree("added-to");
+        let mut remove = Remove::tree(tree.as_os_str().as_bytes()).expect("a tree");
+        let outcomes: Vec<_> = (0..MAX_PASSES).map(|_| remove.leave()).collect();
+        std::fs::remove_dir_all(&tree).expect("gone");
+        assert!(outcomes.iter().rev().skip(1).all(|outcome| *outcome == Ok(false)));
+        assert_eq!(outcomes.last(), Some(&Err(sys::ENOTEMPTY)));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_given_up_after_a_while() {
+        let tree = tree("unwatched");
+        let mut remove = Remove::unwatched(tree.as_os_str().as_bytes()).expect("a tree");
+        remove.until = Some(Instant::now());
+        assert!(matches!(remove.step(), Err(error) if error.code == "file_exists"));
+        remove.until = Some(Instant::now() + UNWATCHED);
+        assert!(matches!(remove.step(), Ok(Progress::Answer(_))));
+        assert!(!tree.exists());
     }
 }

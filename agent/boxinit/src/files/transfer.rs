@@ -102,7 +102,7 @@ impl Transfer {
     pub fn half_done(&mut self) -> Option<Remove> {
         let copy = self.copy.take()?;
         match fs::unlink(CWD, &copy) {
-            Err(sys::EISDIR) | Err(sys::EPERM) => Remove::tree(&copy).ok(),
+            Err(sys::EISDIR) | Err(sys::EPERM) => Remove::unwatched(&copy).ok(),
             _ => None,
         }
     }
