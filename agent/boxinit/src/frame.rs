@@ -3,6 +3,7 @@
 pub const HEADER_BYTES: usize = 12;
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
 pub const MAX_CONTROL_BYTES: usize = 1024 * 1024;
+pub const MAX_PING_BYTES: usize = 64;
 
 pub const HELLO: u8 = 1;
 pub const OPEN: u8 = 2;
@@ -26,6 +27,8 @@ pub const STDERR: u16 = 2;
 pub const PTY: u16 = 3;
 pub const SCRIPT: u16 = 4;
 pub const BYTES: u16 = 5;
+/// No DATA comes on a higher one.
+pub const MAX_CHANNEL: u16 = 31;
 /// In a FIN: the whole direction.
 pub const ALL: u16 = 0xffff;
 

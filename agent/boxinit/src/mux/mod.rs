@@ -38,6 +38,8 @@ pub struct Stream {
     owed: usize,
     pub fin_sent: bool,
     pub fin_received: bool,
+    /// The channels on which the peer has ended, as bits.
+    fins_received: u32,
     queued: bool,
 }
 

@@ -12,6 +12,21 @@ pub enum Received {
 }
 
 impl Link {
+    /// The rule that a further frame of the stream breaks, if any: DATA or FIN of a channel, or an EVENT, which is of none.
+    /// A stream that is gone has no rules: the frame may have crossed its end on the way.
+    pub fn broken_rule(&self, id: u32, channel: Option<u16>) -> Option<&'static str> {
+        let stream = self.streams.get(&id)?;
+        match channel {
+            _ if stream.fin_received => Some("something came after FIN ALL"),
+            None | Some(frame::ALL) => None,
+            Some(channel) if channel > frame::MAX_CHANNEL => Some("there is no such channel"),
+            Some(channel) if stream.fins_received >> channel & 1 != 0 => {
+                Some("something came after FIN of its channel")
+            }
+            Some(_) => None,
+        }
+    }
+
     /// Counts DATA that arrived, for whichever stream.
     pub fn received(&mut self, id: u32, bytes: usize) -> Received {
         if bytes > self.receive_credit {

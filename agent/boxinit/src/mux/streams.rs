@@ -20,6 +20,7 @@ impl Link {
             owed: 0,
             fin_sent: false,
             fin_received: false,
+            fins_received: 0,
             queued: false,
         };
         self.streams.insert(id, stream);
@@ -86,10 +87,13 @@ impl Link {
         }
     }
 
-    /// The peer said FIN ALL.
-    pub fn finished_by_peer(&mut self, id: u32) {
+    /// The peer said FIN.
+    pub fn finished_by_peer(&mut self, id: u32, channel: u16) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.fin_received = true;
+            match channel {
+                frame::ALL => stream.fin_received = true,
+                _ => stream.fins_received |= 1 << channel,
+            }
         }
         self.settle(id);
     }

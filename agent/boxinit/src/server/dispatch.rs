@@ -28,8 +28,12 @@ impl Server {
         let nobody = Owner::Script(crate::slab::Key { index: u16::MAX, generation: 0 });
         let answer = match json::parse(payload) {
             _ if !self.core.link.open(stream, nobody) => Err(WireError::new("rate_limited", "too many streams")),
-            Some(open) => self.dispatch(stream, &open),
-            None => Err(WireError::new("protocol_error", "the request is not JSON")),
+            Some(open @ Value::Object(_)) => self.dispatch(stream, &open),
+            _ => {
+                let error = WireError::new("protocol_error", "the request is not a JSON object");
+                self.core.link.refuse(stream, &error);
+                return self.strike(&error);
+            }
         };
         match answer {
             Ok(Some(answer)) => self.core.link.answer(stream, &answer),
@@ -95,8 +99,6 @@ impl Server {
             Some(Owner::File(key)) => self.files.on_fin(&mut self.core, key, channel),
             None => {}
         }
-        if channel == frame::ALL {
-            self.core.link.finished_by_peer(stream);
-        }
+        self.core.link.finished_by_peer(stream, channel);
     }
 }

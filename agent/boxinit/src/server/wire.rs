@@ -182,7 +182,10 @@ impl Server {
         match kind {
             frame::OPEN => return self.on_open(stream, payload),
             frame::DATA => match self.core.link.received(stream, payload.len()) {
-                Received::Within => self.on_data(stream, channel, payload),
+                Received::Within => match self.core.link.broken_rule(stream, Some(channel)) {
+                    Some(rule) => self.violated(stream, rule)?,
+                    None => self.on_data(stream, channel, payload),
+                },
                 Received::BeyondStream => self.violated(stream, "more data than the stream had credit for")?,
                 Received::BeyondLink => return broken("more data than the link had credit for"),
             },
@@ -199,12 +202,11 @@ impl Server {
                     self.violated(stream, "more credit than a stream's window holds")?;
                 }
             }
-            frame::EVENT => {
-                if let (Some(Owner::Exec(key)), Some(message)) = (self.owner(stream), json::parse(payload)) {
-                    self.execs.on_event(&mut self.core, key, &message);
-                }
-            }
-            frame::FIN => self.on_fin(stream, channel),
+            frame::EVENT => self.on_event_frame(stream, payload)?,
+            frame::FIN => match self.core.link.broken_rule(stream, Some(channel)) {
+                Some(rule) => self.violated(stream, rule)?,
+                None => self.on_fin(stream, channel),
+            },
             frame::RESET if stream == 0 => self.core.link.broken = true,
             frame::RESET => {
                 if let Some(owner) = self.core.link.drop_stream(stream) {
@@ -214,6 +216,7 @@ impl Server {
                     self.on_cut(stream, owner);
                 }
             }
+            frame::PING if payload.len() > frame::MAX_PING_BYTES => return broken("a PING is too long"),
             frame::PING => self.core.link.control(frame::PONG, 0, 0, payload),
             frame::PONG | frame::GOAWAY => {}
             _ if header.flags & frame::FLAG_OPTIONAL != 0 => {}
@@ -222,13 +225,33 @@ impl Server {
         Ok(())
     }
 
+    fn on_event_frame(&mut self, stream: u32, payload: &[u8]) -> Result<(), WireError> {
+        if let Some(rule) = self.core.link.broken_rule(stream, None) {
+            return self.violated(stream, rule);
+        }
+        match (self.owner(stream), json::parse(payload)) {
+            (Some(Owner::Exec(key)), Some(message @ Value::Object(_))) => {
+                self.execs.on_event(&mut self.core, key, &message);
+                Ok(())
+            }
+            (None, _) | (_, Some(Value::Object(_))) => Ok(()),
+            _ => self.violated(stream, "an EVENT is not a JSON object"),
+        }
+    }
+
+    /// The agent broke a rule that its link outlives once.
+    pub(super) fn strike(&mut self, error: &WireError) -> Result<(), WireError> {
+        self.violations += 1;
+        match self.violations {
+            1 => Ok(()),
+            _ => Err(error.clone()),
+        }
+    }
+
     /// The agent broke a rule within a stream. The second time it is the link that ends.
     fn violated(&mut self, stream: u32, what: &str) -> Result<(), WireError> {
         let error = WireError::new("protocol_error", what);
-        self.violations += 1;
-        if self.violations > 1 {
-            return Err(error);
-        }
+        self.strike(&error)?;
         if let Some(owner) = self.owner(stream) {
             self.core.link.reset(stream, &error);
             self.on_cut(stream, owner);

@@ -1,0 +1,83 @@
+//! Rules of the wire that the agent may break once on a link: the stream is reset. The second time it is the link.
+
+mod support;
+
+use boxinit::frame::{self, Header};
+use std::io::Write;
+use support::{exec, Agent, Outcome};
+
+/// Frames: type, channel, payload.
+type Frames = &'static [(u8, u16, &'static [u8])];
+
+const VIOLATIONS: [(&str, Frames); 9] = [
+    ("DATA after FIN of its channel", &[(frame::FIN, frame::STDIN, b""), (frame::DATA, frame::STDIN, b"x")]),
+    ("empty DATA after FIN of its channel", &[(frame::FIN, frame::STDIN, b""), (frame::DATA, frame::STDIN, b"")]),
+    ("FIN after FIN of its channel", &[(frame::FIN, frame::STDIN, b""), (frame::FIN, frame::STDIN, b"")]),
+    ("DATA on a channel above 31", &[(frame::DATA, 32, b"x")]),
+    ("FIN of a channel above 31", &[(frame::FIN, 32, b"")]),
+    ("EVENT after FIN ALL", &[(frame::FIN, frame::ALL, b""), (frame::EVENT, 0, br#"{"type":"kill"}"#)]),
+    ("FIN after FIN ALL", &[(frame::FIN, frame::ALL, b""), (frame::FIN, frame::ALL, b"")]),
+    ("an EVENT that is no JSON", &[(frame::EVENT, 0, b"kill")]),
+    ("an EVENT that is no object", &[(frame::EVENT, 0, b"[1]")]),
+];
+
+fn break_rule(agent: &mut Agent, frames: Frames) -> u32 {
+    let stream = agent.open(&exec("cat >/dev/null; exec sleep 1000", "#stdin"));
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.opened.is_some());
+    for (kind, channel, payload) in frames {
+        agent.send(*kind, *channel, stream, payload);
+    }
+    stream
+}
+
+#[test]
+fn a_stream_that_breaks_a_rule_is_reset_and_the_second_time_the_link() {
+    let mut agent = Agent::start();
+    for (what, frames) in VIOLATIONS {
+        let stream = break_rule(&mut agent, frames);
+        let reset = agent.finish(stream).reset.unwrap_or_else(|| panic!("{} is let pass", what));
+        assert_eq!(reset.text("code"), Some("protocol_error"), "{}", what);
+        assert!(agent.call(r#"{"op":"list"}"#).opened.is_some(), "{}", what);
+        break_rule(&mut agent, frames);
+        agent.accept_again();
+    }
+}
+
+#[test]
+fn a_request_that_is_no_json_object_is_refused_and_the_second_time_the_link_ends() {
+    for request in ["{", "[]", "7", "null", ""] {
+        let mut agent = Agent::start();
+        assert_eq!(agent.call(request).refusal(), "protocol_error", "{}", request);
+        assert!(agent.call(r#"{"op":"list"}"#).opened.is_some());
+        let stream = agent.open(request);
+        assert_eq!(agent.finish(stream).refusal(), "protocol_error", "{}", request);
+        agent.accept_again();
+    }
+}
+
+#[test]
+fn a_ping_has_at_most_64_bytes() {
+    let mut agent = Agent::start();
+    agent.send(frame::PING, 0, 0, &[b'x'; 64]);
+    let (header, payload) = agent.next();
+    assert_eq!((header.kind, payload), (frame::PONG, vec![b'x'; 64]));
+    let ping = [&Header::new(frame::PING, 0, 0, 65).encode()[..], &[b'x'; 65]].concat();
+    agent.link.write_all(&ping).expect("send");
+    agent.accept_again();
+    assert_eq!(agent.sh("echo alive").stdout(), b"alive\n");
+}
+
+#[test]
+fn what_comes_for_a_stream_that_is_gone_breaks_no_rule() {
+    let mut agent = Agent::start();
+    for _ in 0..3 {
+        let stream = agent.open(&exec("exit 0", "#stdin"));
+        agent.finish(stream);
+        agent.send(frame::DATA, frame::STDIN, stream, b"late");
+        agent.send(frame::EVENT, 0, stream, b"late");
+        agent.fin(stream, frame::STDIN);
+        agent.fin(stream, frame::ALL);
+    }
+    assert_eq!(agent.sh("echo alive").stdout(), b"alive\n");
+}
