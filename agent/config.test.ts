@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { loadConfig } from './config.ts';
@@ -7,6 +8,18 @@ const base = { MILLIBOX_NODE_SECRET: 'a secret of some length' };
 test('what is not given has a default', () => {
   const config = loadConfig(base);
   expect(config).toMatchObject({ listen: { host: '127.0.0.1', port: 8701 }, runtime: 'auto', onStop: 'keep' });
+});
+
+test('what is given empty counts as not given, whatever it is', () => {
+  const names = readFileSync(new URL('config.ts', import.meta.url), 'utf8').match(/^ {2}MILLIBOX_\w+(?=:)/gm) ?? [];
+  expect(names.length).toBeGreaterThan(20);
+  const empty = Object.fromEntries(names.map((name) => [name.trim(), '']));
+  expect(loadConfig({ ...empty, ...base })).toEqual(loadConfig(base));
+  expect(() => loadConfig(empty)).toThrow('needs MILLIBOX_NODE_SECRET');
+});
+
+test.for([' ', '1e3', '0x10', '-0', '1.5', 'many'])('a number is digits, not "%s"', (text) => {
+  expect(() => loadConfig({ ...base, MILLIBOX_MAX_SANDBOXES: text })).toThrow('MAX_SANDBOXES');
 });
 
 test('the secret prints nowhere', () => {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
+import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
 import {
@@ -36,8 +37,7 @@ class Secret {
   }
 }
 
-const count = (fallback: number, max = 1_000_000): z.ZodType<number> =>
-  z.coerce.number().int().min(0).max(max).default(fallback) as unknown as z.ZodType<number>;
+const count = (fallback: number, max = 1_000_000) => wholeNumber(0, max, fallback);
 
 const Listen = z
   .string()
@@ -48,10 +48,7 @@ const Listen = z
   })
   .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
 
-const Names = z
-  .string()
-  .default('')
-  .transform((text) => text.split(',').filter((name) => name !== ''));
+const Names = z.string().default('').transform(words);
 const Pairs = z
   .string()
   .regex(/^([^=,\s]+=[^=,\s]+(,|$))*$/, 'NAME=NAME,…')
@@ -120,8 +117,8 @@ const Environment = z.object({
   MILLIBOX_POOL_CPUS: z.coerce.number().positive().default(DEFAULT_CPUS),
   MILLIBOX_POOL_MEMORY_MB: count(DEFAULT_MEMORY_MB),
   MILLIBOX_POOL_PIDS: count(DEFAULT_PIDS_LIMIT),
-  MILLIBOX_HEARTBEAT_MS: z.coerce.number().int().min(50).max(60_000).default(NODE_HEARTBEAT_MS),
-  MILLIBOX_LINK_DEAD_MS: z.coerce.number().int().min(100).max(600_000).default(NODE_LINK_DEAD_MS),
+  MILLIBOX_HEARTBEAT_MS: wholeNumber(50, 60_000, NODE_HEARTBEAT_MS),
+  MILLIBOX_LINK_DEAD_MS: wholeNumber(100, 600_000, NODE_LINK_DEAD_MS),
   MILLIBOX_STOP_MS: count(5_000, 600_000),
   /** Output kept of one job, both channels together; the oldest is dropped first. */
   MILLIBOX_JOB_LOG_MB: count(64, 1_000_000),
@@ -162,12 +159,7 @@ export type AgentConfig = Readonly<{
 
 /** @throws Error that names every variable that is wrong. */
 export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
-  const parsed = Environment.safeParse(env);
-  if (!parsed.success) {
-    const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
-    throw new Error(`the agent cannot start with this environment:\n${lines.join('\n')}`);
-  }
-  const e = parsed.data;
+  const e = settings(env);
   return Object.freeze({
     nodeName: e.MILLIBOX_NODE_NAME,
     listen: e.MILLIBOX_AGENT_LISTEN,
@@ -215,6 +207,14 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
     onStop: e.MILLIBOX_ON_STOP,
     logLevel: e.MILLIBOX_LOG_LEVEL,
   });
+}
+
+function settings(env: NodeJS.ProcessEnv): z.infer<typeof Environment> {
+  try {
+    return readEnv(Environment, env);
+  } catch (error) {
+    throw new Error(`the agent cannot start with this environment: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function readBaseImage(file: string): Record<string, string> {

@@ -9,7 +9,7 @@ import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
-import { readEnv, wholeNumber, words } from './env-schema.ts';
+import { readEnv, wholeNumber, words } from '../lib/env-schema.ts';
 
 export interface ApiKey {
   tenant: string;

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import * as z from 'zod';
 import { NODE_PORT } from '../../protocol/node.ts';
-import { readEnv, wholeNumber, words } from '../env-schema.ts';
+import { readEnv, wholeNumber, words } from '../../lib/env-schema.ts';
 
 /** Which address of a node that has several. auto: IPv4 where there is one. */
 export type Family = 'auto' | '4' | '6';

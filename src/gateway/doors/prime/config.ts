@@ -1,6 +1,6 @@
 /** Settings of the Prime door. The gateway's config.ts passes the environment in; nothing here reads it. */
 import * as z from 'zod';
-import { readEnv, wholeNumber, words } from '../../env-schema.ts';
+import { readEnv, wholeNumber, words } from '../../../lib/env-schema.ts';
 import type { PortRange } from './tcp-ports.ts';
 
 export interface PrimeConfig {

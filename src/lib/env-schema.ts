@@ -1,4 +1,4 @@
-/** What stands in the environment as text, and how it is read. */
+/** What stands in the environment as text, and how gateway and agent read it. */
 import * as z from 'zod';
 
 /** A whole number within bounds; `fallback` where nothing is given. */
