@@ -1,13 +1,15 @@
 /** One part of the composition as a child process: started, started anew when it dies, stopped in order. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { rotateLog } from './log-file.ts';
 
 const RESTART_DELAY_MS = 500;
 const MAX_RESTART_DELAY_MS = 10_000;
 /** A part that lived this long before it died starts over with the short delay. */
 const STEADY_MS = 30_000;
-const MAX_LOG_BYTES = 32 * 1024 * 1024;
+/** Between two looks at the length of its log. */
+const LOG_LOOK_MS = 60_000;
 
 export interface ChildOptions {
   name: string;
@@ -25,6 +27,7 @@ export class Child {
   #stopping = false;
   #delayMs = RESTART_DELAY_MS;
   #timer: NodeJS.Timeout | undefined;
+  #rotation: NodeJS.Timeout | undefined;
   /** How often it ended before it was steady, since it last was. */
   failures = 0;
 
@@ -44,7 +47,8 @@ export class Child {
   start(): void {
     const { file, args, env, logFile, name } = this.#options;
     const startedAt = performance.now();
-    rotate(logFile);
+    rotateLog(logFile);
+    this.#rotation ??= setInterval(() => rotateLog(logFile), LOG_LOOK_MS).unref();
     const log = openSync(logFile, 'a', 0o600);
     // A group of its own: a Ctrl-C at the terminal reaches `up` alone, which stops its parts in order.
     const child = spawn(file, args, { env, stdio: ['ignore', log, log], detached: true });
@@ -75,6 +79,7 @@ export class Child {
   async stop(graceMs: number, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#rotation);
     const child = this.#process;
     if (child === undefined || !this.running) return;
     const gone = once(child, 'exit');
@@ -82,14 +87,5 @@ export class Child {
     const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
     await gone;
     clearTimeout(timer);
-  }
-}
-
-/** Keeps one older log beside the current one. */
-function rotate(path: string): void {
-  try {
-    if (statSync(path).size > MAX_LOG_BYTES) renameSync(path, `${path}.1`);
-  } catch {
-    // No log yet.
   }
 }
