@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silent, type Logger } from '../../../src/lib/logger.ts';
 import { Boxes } from './boxes.ts';
 
 let directory: string;
@@ -52,3 +54,76 @@ test('what is given up while others are being buried is buried too', async () =>
   await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
+
+test('however many wait to be removed, and however they are called, they go', async () => {
+  // Their paths together are longer than what one program can be given.
+  const deep = path.join(directory, ...Array.from({ length: 12 }, () => 'd'.repeat(250)));
+  const grave = path.join(deep, 'grave');
+  mkdirSync(grave, { recursive: true });
+  for (let i = 0; i < 1_000; i++) writeFileSync(path.join(grave, `mbx-${i}`), '');
+  for (const name of ['.hidden', '-rf', 'two\nlines']) writeFileSync(path.join(grave, name), '');
+  const boxes = await Boxes.open(deep);
+  await boxes.allRemoved();
+  expect(readdirSync(grave)).toEqual([]);
+});
+
+test.skipIf(process.getuid?.() !== 0)('what cannot be removed is logged, with the reason', async () => {
+  const [log, logged] = logger();
+  const busy = path.join(directory, 'grave', 'mbx-busy', 'upper');
+  mkdirSync(busy, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', 'none', busy]);
+  try {
+    await (await Boxes.open(directory, log)).allRemoved();
+  } finally {
+    execFileSync('umount', [busy]);
+  }
+  expect(logged).toEqual([
+    expect.objectContaining({ left: 1, said: expect.stringMatching(/mbx-busy/) as unknown }) as unknown,
+  ]);
+});
+
+const started = { cgroup: 'a/b', by: 'nursery' } as const;
+
+test('only a box without a record was never started: one whose record cannot be read may be running', async () => {
+  const before = await Boxes.open(directory);
+  for (const id of ['mbx-cut', 'mbx-newer', 'mbx-image', 'mbx-whole', 'mbx-unborn']) await before.make(id);
+  for (const id of ['mbx-cut', 'mbx-newer', 'mbx-image', 'mbx-whole']) {
+    before.claimed(before.started(id, { pid: 4_000_000, startTime: 1 }, started), 'sha256:0');
+  }
+  const record = (id: string): string => path.join(before.dirOf(id), 'state.json');
+  writeFileSync(record('mbx-cut'), '{"pid": 4');
+  writeFileSync(record('mbx-newer'), JSON.stringify({ pid: 4_000_000, startTime: 1, ...started, by: 'something new' }));
+  // Reading it fails, whatever the user.
+  rmSync(path.join(before.dirOf('mbx-image'), 'image'));
+  mkdirSync(path.join(before.dirOf('mbx-image'), 'image'));
+
+  const [log, logged] = logger();
+  const boxes = await Boxes.open(directory, log);
+  const found = boxes
+    .ids()
+    .sort()
+    .map((id) => [id, boxes.wasStarted(id), boxes.get(id)?.imageId]);
+  expect(found).toEqual([
+    ['mbx-cut', true, undefined],
+    ['mbx-image', true, undefined],
+    ['mbx-newer', true, undefined],
+    ['mbx-unborn', false, undefined],
+    ['mbx-whole', true, 'sha256:0'],
+  ]);
+  for (const id of boxes.ids()) boxes.get(id);
+  expect(logged.map((fields) => (fields as { container: string }).container).sort()).toEqual([
+    'mbx-cut',
+    'mbx-image',
+    'mbx-newer',
+  ]);
+  // Read again once that is possible.
+  writeFileSync(record('mbx-cut'), JSON.stringify({ pid: 4_000_000, startTime: 1, ...started }));
+  expect(boxes.get('mbx-cut')?.imageId).toBe('sha256:0');
+});
+
+/** And the fields of what it is told as a warning or an error. */
+function logger(): [Logger, object[]] {
+  const logged: object[] = [];
+  const note = (fields: object): void => void logged.push(fields);
+  return [{ ...silent, warn: note, error: note }, logged];
+}

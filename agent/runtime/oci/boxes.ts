@@ -1,11 +1,12 @@
 /**
  * The box of a container is its directory on disk: its bundle, its part of the file system, and a record of its
- * process. A box without a process was never started.
+ * process. A box without a record was never started. One whose record cannot be read may be running.
  */
-import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { silent, type Logger } from '../../../src/lib/logger.ts';
 import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
 import { DirectoryCleaner } from './directory-cleaner.ts';
@@ -33,16 +34,20 @@ export class Boxes {
   readonly #dir: string;
   readonly #grave: string;
   readonly #cleaner: DirectoryCleaner;
+  readonly #log: Logger;
   readonly #known = new Map<string, Box>();
+  /** Of which it has been logged that they cannot be read. */
+  readonly #unreadable = new Set<string>();
 
-  private constructor(dir: string) {
+  private constructor(dir: string, log: Logger) {
+    this.#log = log;
     this.#dir = join(dir, 'boxes');
     this.#grave = join(dir, 'grave');
-    this.#cleaner = new DirectoryCleaner(this.#grave);
+    this.#cleaner = new DirectoryCleaner(this.#grave, log);
   }
 
-  static async open(dir: string): Promise<Boxes> {
-    const boxes = new Boxes(dir);
+  static async open(dir: string, log: Logger = silent): Promise<Boxes> {
+    const boxes = new Boxes(dir, log);
     // A sandbox may contain setuid programs: keep the node's other users out.
     await mkdir(boxes.#dir, { recursive: true, mode: 0o700 });
     await chmod(boxes.#dir, 0o700);
@@ -74,17 +79,35 @@ export class Boxes {
 
   claimed(box: Box, imageId: string): void {
     box.imageId = imageId;
-    writeFileSync(join(this.dirOf(box.id), 'image'), imageId, { mode: 0o600 });
+    writeWhole(join(this.dirOf(box.id), 'image'), imageId);
   }
 
-  /** Undefined if there is none, or if it was never started. */
+  /** Undefined if there is none, if it was never started, or if it cannot be read now: `wasStarted` tells. */
   get(id: string): Box | undefined {
     const known = this.#known.get(id);
     if (known !== undefined) return known;
     if (!CONTAINER_ID.test(id)) return undefined;
-    const box = this.#read(id);
-    if (box !== undefined) this.#known.set(id, box);
-    return box;
+    try {
+      const box = this.#read(id);
+      if (box !== undefined) this.#known.set(id, box);
+      return box;
+    } catch (error) {
+      if (!this.#unreadable.has(id))
+        this.#log.error({ err: error, container: id }, 'the record of a container cannot be read: it is left alone');
+      this.#unreadable.add(id);
+      return undefined;
+    }
+  }
+
+  /** Whether it has a record, which need not be one that can be read. */
+  wasStarted(id: string): boolean {
+    if (this.#known.has(id)) return true;
+    try {
+      lstatSync(join(this.dirOf(id), 'state.json'));
+      return true;
+    } catch (error) {
+      return !isMissing(error);
+    }
   }
 
   /** Ids of all that have a directory. */
@@ -95,10 +118,11 @@ export class Boxes {
   /** Forgets it at once; its files are removed later. */
   async remove(id: string): Promise<void> {
     this.#known.delete(id);
+    this.#unreadable.delete(id);
     try {
       await rename(this.dirOf(id), join(this.#grave, `${id}-${crypto.randomUUID()}`));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      if (isMissing(error)) return;
       throw error;
     }
     this.#cleaner.clean();
@@ -109,25 +133,27 @@ export class Boxes {
     await this.#cleaner.close();
   }
 
+  /** Undefined without a record. @throws Error if there is one that cannot be read, or that is of another release. */
   #read(id: string): Box | undefined {
-    try {
-      const state = State.parse(JSON.parse(readFileSync(join(this.dirOf(id), 'state.json'), 'utf8')));
-      return { id, ...state, imageId: this.#readImage(id), limits: null };
-    } catch {
-      // No state file: it was never started.
-      return undefined;
-    }
-  }
-
-  #readImage(id: string): string | null {
-    try {
-      return readFileSync(join(this.dirOf(id), 'image'), 'utf8') || null;
-    } catch {
-      // Not claimed yet.
-      return null;
-    }
+    const text = readIfThere(join(this.dirOf(id), 'state.json'));
+    if (text === undefined) return undefined;
+    const state = State.parse(JSON.parse(text));
+    // Missing or empty: not claimed yet.
+    const imageId = readIfThere(join(this.dirOf(id), 'image')) || null;
+    return { id, ...state, imageId, limits: null };
   }
 }
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 
 /** Writes a file atomically. */
 function writeWhole(path: string, text: string): void {

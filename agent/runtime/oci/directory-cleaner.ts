@@ -1,9 +1,20 @@
 /** Empties a directory on request, in a process of its own. */
+import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { sleep } from '../../../src/lib/deadline.ts';
+import type { Logger } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
 import { Coprocess } from './coprocess.ts';
 
-const SCRIPT = 'while read -r _; do rm -rf --one-file-system -- "$0"/*; echo; done';
+/**
+ * By `find`, since the names of all entries may be longer than what one program can be given. The first errors are
+ * passed on; `$1` ends an answer, and no name of a file can be it.
+ */
+const SCRIPT = `
+while read -r _; do
+  find "$0" -mindepth 1 -maxdepth 1 -exec rm -rf --one-file-system -- {} + 2>&1 | { head -n 5; cat >/dev/null; }
+  echo "$1"
+done`;
 const ROUND_MS = 10 * 60_000;
 const MAX_TRIES = 5;
 const PAUSE_MS = 100;
@@ -11,27 +22,29 @@ const PAUSE_MS = 100;
 export class DirectoryCleaner {
   readonly #dir: string;
   readonly #shell: Coprocess;
+  readonly #log: Logger;
   #rounds: Promise<void> | undefined;
   #asked = false;
 
-  /** Entries whose name begins with a dot are not removed. */
-  constructor(dir: string) {
+  constructor(dir: string, log: Logger) {
     this.#dir = dir;
+    this.#log = log;
+    const last = randomUUID();
     this.#shell = new Coprocess({
       name: 'the removal of what sandboxes left',
-      command: ['sh', '-c', SCRIPT, dir],
+      command: ['sh', '-c', SCRIPT, dir, last],
       deadlineMs: ROUND_MS,
-      isLast: () => true,
+      isLast: (line) => line === last,
     });
   }
 
-  /** Empties the directory in the background. What cannot be removed stays for the next call. */
+  /** Empties the directory in the background. What cannot be removed is logged, and stays for the next call. */
   clean(): void {
     this.#asked = true;
     this.#rounds ??= this.#work();
   }
 
-  /** Resolves once everything present at the last call is gone and the process has ended. */
+  /** Resolves once everything present at the last call is gone or was logged, and the process has ended. */
   async close(): Promise<void> {
     await this.#rounds;
     this.#shell.close();
@@ -39,23 +52,35 @@ export class DirectoryCleaner {
 
   /** Never rejects. Retries, since a mount or process of a container may be gone a moment later. */
   async #work(): Promise<void> {
+    let said = '';
     for (let tries = 1; this.#asked || tries <= MAX_TRIES; tries += 1) {
       if (this.#asked) tries = 1;
       this.#asked = false;
-      await this.#shell.ask('').catch(() => undefined);
+      said = await this.#round();
       if (this.#asked) continue;
-      if (this.#isEmpty()) break;
+      if (this.#left() === 0) break;
       await sleep(PAUSE_MS);
     }
     this.#rounds = undefined;
+    const left = this.#left();
+    if (left > 0) this.#log.warn({ dir: this.#dir, left, said }, 'what sandboxes left cannot be removed');
   }
 
-  #isEmpty(): boolean {
+  /** What went wrong. */
+  async #round(): Promise<string> {
     try {
-      return readdirSync(this.#dir).length === 0;
+      return (await this.#shell.ask('')).slice(0, -1).join('; ').slice(0, 1_000);
+    } catch (error) {
+      return ServiceError.from(error).message;
+    }
+  }
+
+  #left(): number {
+    try {
+      return readdirSync(this.#dir).length;
     } catch {
       // The directory is gone.
-      return true;
+      return 0;
     }
   }
 }

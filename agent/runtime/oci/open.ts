@@ -37,7 +37,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
     boxinitPath: config.boxinitPath,
     seccomp,
   });
-  const boxes = await Boxes.open(place.ociDir);
+  const boxes = await Boxes.open(place.ociDir, config.log);
   const cli = new RuntimeCli(path, join(place.ociDir, 'state'));
   await sweep({ place, boxes, tree, cli });
   const images = await ImageStore.open({

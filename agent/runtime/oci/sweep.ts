@@ -14,7 +14,7 @@ import type { RuntimeCli } from './runtime-cli.ts';
  */
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
   const { place, boxes, tree, cli } = deps;
-  for (const id of boxes.ids().filter((each) => boxes.get(each) === undefined)) {
+  for (const id of boxes.ids().filter((each) => !boxes.wasStarted(each))) {
     for (const group of possibleGroups(tree, place, id)) await endProcesses(tree, group, undefined);
     await boxes.remove(id);
   }
