@@ -9,7 +9,7 @@ import type { BlankMaker } from './blanks.ts';
 import { possibleGroups, removeAgentGroups } from './box-groups.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
-import type { CgroupTree } from './cgroup-tree.ts';
+import { processesIn, type CgroupTree } from './cgroup-tree.ts';
 import { ClaimPatience } from './claim-patience.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
@@ -22,6 +22,8 @@ import type { PastAgents } from './past-agents.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 import { InFlight } from './in-flight.ts';
+import { OomWatch } from './oom-watch.ts';
+import { UnreadBoxes } from './unread-boxes.ts';
 
 interface OciDeps {
   place: Place;
@@ -47,6 +49,8 @@ export class OciRuntime implements ContainerRuntime {
   readonly #launching = new InFlight();
   readonly #claiming = new InFlight();
   readonly #patience = new ClaimPatience();
+  readonly #unread: UnreadBoxes;
+  readonly #ooms = new OomWatch((id) => this.#readOomKills(id));
 
   constructor(deps: OciDeps) {
     this.#deps = deps;
@@ -54,13 +58,21 @@ export class OciRuntime implements ContainerRuntime {
     this.images = deps.images;
     this.maxDiskMb = deps.disks.maxMb;
     this.#exits = new Exits((id) => void this.#gone(id));
+    this.#unread = new UnreadBoxes(deps.images);
     for (const id of deps.boxes.ids()) {
-      const box = deps.boxes.get(id);
-      if (box === undefined) continue;
-      if (box.imageId !== null) this.images.hold(box.imageId);
+      if (!deps.boxes.wasStarted(id)) continue;
       deps.network.adopt(id, deps.boxes.dirOf(id));
-      if (isAlive(box)) this.#exits.watch(id, box);
+      const box = deps.boxes.get(id);
+      if (box === undefined) this.#unread.add(id);
+      else this.#adopt(id, box);
     }
+  }
+
+  #adopt(id: string, box: Box): void {
+    if (box.imageId !== null) this.images.hold(box.imageId);
+    if (!isAlive(box)) return;
+    this.#exits.watch(id, box);
+    void this.#readOomKills(id).then((kills) => this.#ooms.watch(id, kills));
   }
 
   canClaim(): boolean {
@@ -82,6 +94,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#holdTo(box, options.limits);
     options.signal?.throwIfAborted();
     this.#exits.watch(options.id, box);
+    this.#ooms.watch(options.id, 0);
     return { id: options.id, imageId: null };
   }
 
@@ -153,6 +166,7 @@ export class OciRuntime implements ContainerRuntime {
     const box = boxes.get(id);
     const groups = box === undefined ? possibleGroups(tree, place, id) : [box.cgroup];
     this.#exits.forget(id);
+    this.#ooms.forget(id);
     for (const group of groups) await endProcesses(tree, group, box);
     // A claim in progress fails now, but may have mounted a disk or created a veth pair.
     await this.#claiming.over(id);
@@ -162,18 +176,28 @@ export class OciRuntime implements ContainerRuntime {
     await this.#deps.disks.release(id);
     if (typeof box?.imageId === 'string') this.images.release(box.imageId);
     if (box !== undefined) box.imageId = null;
+    await this.#unread.delete(id);
     await boxes.remove(id);
   }
 
-  list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
+  async list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
     const { boxes } = this.#deps;
-    const all = boxes.ids().map((id) => {
+    for (const id of this.#unread.ids()) {
+      const box = boxes.get(id);
+      if (box === undefined) continue;
+      this.#adopt(id, box);
+      await this.#unread.delete(id);
+    }
+    return boxes.ids().map((id) => {
       return { id, running: this.#lives(id), imageId: boxes.get(id)?.imageId ?? null };
     });
-    return Promise.resolve(all);
   }
 
   async oomKills(id: string): Promise<number> {
+    return await this.#ooms.count(id);
+  }
+
+  async #readOomKills(id: string): Promise<number> {
     const box = this.#deps.boxes.get(id);
     return box === undefined ? 0 : await readOomKills(this.#deps.tree, box.cgroup);
   }
@@ -184,8 +208,11 @@ export class OciRuntime implements ContainerRuntime {
 
   async close(): Promise<void> {
     this.#exits.close();
+    this.#ooms.close();
     this.#listeners.clear();
     const { boxes, blanks, network, disks } = this.#deps;
+    // A claim half-way needs the network and the disks.
+    await this.#claiming.allOver();
     await blanks.close();
     // Starts in progress fail now, and clean up.
     await this.#launching.allOver();
@@ -203,11 +230,14 @@ export class OciRuntime implements ContainerRuntime {
 
   #lives(id: string): boolean {
     const box = this.#deps.boxes.get(id);
-    return box !== undefined && isAlive(box);
+    if (box !== undefined) return isAlive(box);
+    const { tree, place } = this.#deps;
+    // Of one whose record cannot be read, the group tells.
+    return this.#unread.has(id) && possibleGroups(tree, place, id).some((group) => processesIn(tree, group).length > 0);
   }
 
   async #gone(id: string): Promise<void> {
-    this.#listeners.tell(id, (await this.oomKills(id)) > 0);
+    this.#listeners.tell(id, await this.#ooms.ofEnd(id));
   }
 }
 

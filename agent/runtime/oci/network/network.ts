@@ -3,13 +3,11 @@
  * pair (a cable) from it into each. The end in the sandbox is its card.
  */
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
-import * as z from 'zod';
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { Addresses } from './addresses.ts';
+import { readCable, writeCable, type Cable } from './cable-record.ts';
 import { VethRemoval } from './veth-removal.ts';
 import { Guard } from './guard.ts';
 import { Ip } from './ip.ts';
@@ -25,9 +23,6 @@ const MAX_CABLES = 1_000;
 const LOOK_EVERY_MS = 10_000;
 /** How long the kernel may take to remove the namespace of an ended sandbox, and with it the veth pair. */
 const VETH_REMOVAL_MS = 2_000;
-
-const Cable = z.object({ address: z.string(), device: z.string() });
-type Cable = z.infer<typeof Cable>;
 
 /** The veth end in a sandbox, and its configuration there. */
 interface Card {
@@ -51,6 +46,7 @@ interface NetworkOptions {
   uplinkPid?: number | undefined;
   /** Kept low for tests. */
   lookEveryMs?: number;
+  maxCables?: number;
   log: Logger;
 }
 
@@ -62,6 +58,11 @@ export class Network {
   readonly #resolvers: readonly string[];
   readonly #log: Logger;
   readonly #cables = new Map<string, Cable>();
+  /** Directories of sandboxes of an earlier agent whose cable is not known, since its record cannot be read. */
+  readonly #unread = new Map<string, string>();
+  readonly #maxCables: number;
+  /** How many of the cables are not laid yet. */
+  #laying = 0;
   readonly #uplinkPid: number | undefined;
   readonly #ip: Ip;
   readonly #guard: Guard;
@@ -69,8 +70,17 @@ export class Network {
   #ready: Promise<void> | undefined;
 
   /** @throws ServiceError `invalid_request` if `subnet` is not a network. */
-  constructor({ tag, resolvers, subnet, uplinkPid, lookEveryMs = LOOK_EVERY_MS, log }: NetworkOptions) {
+  constructor({
+    tag,
+    resolvers,
+    subnet,
+    uplinkPid,
+    lookEveryMs = LOOK_EVERY_MS,
+    maxCables = MAX_CABLES,
+    log,
+  }: NetworkOptions) {
     this.#uplinkPid = uplinkPid;
+    this.#maxCables = maxCables;
     this.#bridge = `mbx-${tag.slice(0, 8)}`;
     this.#table = `millibox_${tag.slice(0, 8)}`;
     const routes = this.#read('route');
@@ -99,33 +109,54 @@ export class Network {
     return this.#resolvers;
   }
 
-  /** Restores the cable of an earlier agent's sandbox. */
+  /** Restores the cable of an earlier agent's sandbox, if it has one. */
   adopt(id: string, dir: string): void {
     try {
-      const cable = Cable.parse(JSON.parse(readFileSync(join(dir, 'cable.json'), 'utf8')));
+      const cable = readCable(dir);
+      this.#unread.delete(id);
+      if (cable === undefined) return;
       this.#cables.set(id, cable);
       this.#addresses.adopt(cable.address);
-      this.#guard.start();
-    } catch {
-      // It has no network.
+    } catch (error) {
+      if (!this.#unread.has(id))
+        this.#log.error(
+          { err: error, container: id },
+          'the address of a sandbox cannot be read: until then none is given',
+        );
+      this.#unread.set(id, dir);
     }
+    this.#guard.start();
   }
 
   /**
    * Creates a cable into the network namespace of this process. Its end there has no address yet.
-   * @throws ServiceError `capacity_exhausted` if the bridge is full; `internal` if the machine lacks support.
+   * @throws ServiceError `capacity_exhausted` if the bridge is full, or if an address may be taken by a sandbox whose
+   * own cannot be read; `internal` if the machine lacks support.
    */
   async connect(id: string, dir: string, pid: number): Promise<Card> {
-    if (this.#cables.size >= MAX_CABLES) {
-      throw new ServiceError('capacity_exhausted', `this node already has ${MAX_CABLES} sandboxes with a network`);
+    for (const [unread, its] of this.#unread) this.adopt(unread, its);
+    if (this.#unread.size > 0) {
+      throw new ServiceError('capacity_exhausted', 'which addresses of this node are in use cannot be read');
     }
-    await this.#beReady();
+    if (this.#cables.size >= this.#maxCables) {
+      throw new ServiceError('capacity_exhausted', `this node already has ${this.#maxCables} sandboxes with a network`);
+    }
     const address = this.#addresses.take();
-    const device = `mb${createHash('sha256').update(`${this.#bridge}${id}`).digest('hex').slice(0, 12)}`;
-    const cable = { address, device };
-    this.#cables.set(id, cable);
+    const device = this.#deviceOf(id);
+    // Before anything is awaited: others may ask meanwhile.
+    this.#cables.set(id, { address, device });
+    this.#laying += 1;
+    try {
+      await this.#beReady();
+    } catch (error) {
+      this.#cables.delete(id);
+      this.#addresses.giveBack(address);
+      throw error;
+    } finally {
+      this.#laying -= 1;
+    }
     this.#guard.start();
-    await writeFile(join(dir, 'cable.json'), JSON.stringify(cable), { mode: 0o600 });
+    await writeCable(dir, { address, device });
     const card: Card = { name: 'eth0', address, prefix: this.#range.prefix, gateway: this.#range.gateway };
     await this.#ip.run([
       `link add ${device} type veth peer name ${card.name} address ${cardOf(address)} netns ${pid}`,
@@ -153,8 +184,10 @@ export class Network {
   /** Resolves once the cable of a sandbox is gone, if it had one. Its processes must have ended. */
   async disconnect(id: string): Promise<void> {
     const cable = this.#cables.get(id);
+    if (cable === undefined && !this.#unread.has(id)) return;
+    await this.#vethRemoval.of(cable?.device ?? this.#deviceOf(id));
+    this.#unread.delete(id);
     if (cable === undefined) return;
-    await this.#vethRemoval.of(cable.device);
     this.#cables.delete(id);
     this.#addresses.giveBack(cable.address);
   }
@@ -162,7 +195,7 @@ export class Network {
   /** Removes the bridge and the rules unless sandboxes use them. */
   async close(): Promise<void> {
     await this.#guard.close();
-    if (this.#cables.size === 0 && this.#exists()) {
+    if (this.#cables.size + this.#unread.size === 0 && this.#exists()) {
       await this.#ip.run([`link delete ${this.#bridge}`]).catch(() => undefined);
       await this.#tool(['nft', '-f', '-'], `delete table inet ${this.#table}\n`).catch(() => undefined);
       await this.#letThrough('-D').catch(() => undefined);
@@ -180,7 +213,11 @@ export class Network {
       this.#ready = undefined;
       throw error;
     }
-    if (made && this.#cables.size === 0) await this.#guard.check();
+    if (made && this.#cables.size === this.#laying) await this.#guard.check();
+  }
+
+  #deviceOf(id: string): string {
+    return `mb${createHash('sha256').update(`${this.#bridge}${id}`).digest('hex').slice(0, 12)}`;
   }
 
   #exists(): boolean {

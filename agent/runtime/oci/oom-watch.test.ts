@@ -1,0 +1,43 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { OomWatch } from './oom-watch.ts';
+
+let kills: Map<string, number>;
+let watch: OomWatch;
+beforeEach(() => {
+  vi.useFakeTimers();
+  kills = new Map();
+  watch = new OomWatch((id) => Promise.resolve(kills.get(id) ?? 0));
+});
+afterEach(() => {
+  watch.close();
+  vi.useRealTimers();
+});
+
+test('an end is for want of memory if something was killed near it, not if that was long before', async () => {
+  for (const id of ['a', 'b', 'c']) watch.watch(id, 0);
+  kills.set('a', 1).set('b', 1);
+  await vi.advanceTimersByTimeAsync(60_000);
+  kills.set('b', 2);
+  expect([await watch.ofEnd('a'), await watch.ofEnd('b'), await watch.ofEnd('c')]).toEqual([false, true, false]);
+});
+
+test('a kill that was counted before the end was seen is near it', async () => {
+  watch.watch('a', 0);
+  kills.set('a', 1);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(await watch.ofEnd('a')).toBe(true);
+});
+
+test('what was killed under an earlier agent is of the past, also for many that are watched', async () => {
+  const ids = Array.from({ length: 100 }, (_, i) => `box-${i}`);
+  for (const id of ids) {
+    kills.set(id, 3);
+    watch.watch(id, 3);
+  }
+  kills.set('box-7', 4);
+  await vi.advanceTimersByTimeAsync(60_000);
+  const near = await Promise.all(ids.map((id) => watch.ofEnd(id)));
+  expect(near.filter(Boolean)).toEqual([]);
+  watch.forget('box-7');
+  expect(await watch.count('box-7')).toBe(4);
+});

@@ -1,0 +1,73 @@
+/**
+ * Tells whether a sandbox's first process was killed for want of memory, or merely ended in a sandbox in which some
+ * program had been, long before. The kernel only counts, so the counts are read from time to time.
+ */
+const LOOK_EVERY_MS = 200;
+/** How many counts are read at each look. */
+const EACH_LOOK = 4;
+/** How long a process that was killed may take to be gone, and its end to be seen. */
+const NEAR_MS = 10_000;
+
+interface Count {
+  kills: number;
+  /** When it was seen to have grown. */
+  grewAtMs: number;
+}
+
+export class OomWatch {
+  readonly #read: (id: string) => Promise<number>;
+  readonly #counts = new Map<string, Count>();
+  #timer: NodeJS.Timeout | undefined;
+  #next: Iterator<string> | undefined;
+
+  /** `read` returns the number of kills in a sandbox so far, and never rejects. */
+  constructor(read: (id: string) => Promise<number>) {
+    this.#read = read;
+  }
+
+  /** `kills`: those that are known to be of the past. */
+  watch(id: string, kills: number): void {
+    this.#counts.set(id, { kills, grewAtMs: -Infinity });
+    this.#timer ??= setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
+  }
+
+  forget(id: string): void {
+    this.#counts.delete(id);
+    if (this.#counts.size === 0) this.close();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** The number of kills so far. */
+  async count(id: string): Promise<number> {
+    const kills = await this.#read(id);
+    const known = this.#counts.get(id);
+    if (known !== undefined && kills > known.kills) {
+      known.kills = kills;
+      known.grewAtMs = performance.now();
+    }
+    return kills;
+  }
+
+  /** For one whose first process is gone: whether there was a kill near that. */
+  async ofEnd(id: string): Promise<boolean> {
+    const kills = await this.count(id);
+    const known = this.#counts.get(id);
+    return known === undefined ? kills > 0 : performance.now() - known.grewAtMs < NEAR_MS;
+  }
+
+  #look(): void {
+    for (let looked = 0; looked < EACH_LOOK; looked += 1) {
+      this.#next ??= this.#counts.keys();
+      const next = this.#next.next();
+      if (next.done === true) {
+        this.#next = undefined;
+        return;
+      }
+      void this.count(next.value);
+    }
+  }
+}
