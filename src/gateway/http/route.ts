@@ -4,6 +4,7 @@ import * as z from 'zod';
 import { ServiceError } from '../../protocol/errors.ts';
 import { assertAdmin, type Caller } from '../auth/auth.ts';
 import type { Services } from '../services.ts';
+import { onClosed } from './client-gone.ts';
 
 export interface AnswerSpec {
   description: string;
@@ -78,13 +79,13 @@ export function registerRoutes(app: FastifyInstance, services: Services, routes:
         const caller = callers.get(request);
         if (caller === undefined) throw new ServiceError('unauthenticated');
         const gone = new AbortController();
-        reply.raw.once('close', () => {
-          undrain?.();
-          if (!reply.raw.writableFinished) gone.abort(new ServiceError('cancelled'));
-        });
         const undrain = one.waits
           ? services.lifecycle.onDrain(() => gone.abort(new ServiceError('draining')))
           : undefined;
+        onClosed(reply, (answered) => {
+          undrain?.();
+          if (!answered) gone.abort(new ServiceError('cancelled'));
+        });
         const answer = await (one.handler as (call: Call<unknown, unknown, unknown>) => unknown)({
           caller,
           tenant: caller.tenant,

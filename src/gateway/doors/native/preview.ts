@@ -9,6 +9,7 @@ import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
 import { bodyOf } from '../../http/body.ts';
+import { onClosed } from '../../http/client-gone.ts';
 import { route, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import { authenticate, headersFor, targetOf, TOKEN_NAME, tokenCookie } from './preview-access.ts';
@@ -82,9 +83,9 @@ export async function forwardPreview(
   const own = baseOf(target, request.headers.host, services.ports.domain);
   const access = authenticate(services, request.headers, target);
   const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort(new ServiceError('cancelled')));
+  onClosed(reply, () => gone.abort(new ServiceError('cancelled')));
   const socket = await services.ports.connect(access.tenant, target.sandbox, target.port, gone.signal);
-  gone.signal.addEventListener('abort', () => socket.destroy(), { once: true });
+  onClosed(reply, () => socket.destroy());
   const answered = Promise.withResolvers<IncomingMessage>();
   const outgoing = httpRequest({
     createConnection: () => socket,

@@ -6,8 +6,9 @@ import { ServiceError } from '../../../../protocol/errors.ts';
 import { ExecRequest, type ExecResult } from '../../../../protocol/exec.ts';
 import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
 import { stringMap } from '../../../../protocol/string-map.ts';
+import { clientGone } from '../../../http/client-gone.ts';
 import { check } from '../../../http/route.ts';
-import { clientGone, type PrimeContext } from '../context.ts';
+import type { PrimeContext } from '../context.ts';
 import { maybe } from '../control/create.ts';
 
 const Body = z.object({

@@ -3,8 +3,9 @@ import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
+import { clientGone, onClosed } from '../../../http/client-gone.ts';
 import { check, queryInt } from '../../../http/route.ts';
-import { clientGone, type PrimeContext } from '../context.ts';
+import type { PrimeContext } from '../context.ts';
 import { readWindow } from './read-file.ts';
 import { firstFile } from './upload.ts';
 
@@ -46,7 +47,7 @@ export async function downloadFile(
 ): Promise<FastifyReply> {
   const { path } = check(Query, request.query, 'query');
   const reading = await services.files.read(tenant, sandbox, { path }, clientGone(reply));
-  reply.raw.once('close', () => reading.cancel());
+  onClosed(reply, () => reading.cancel());
   return reply.type('application/octet-stream').send(Readable.from(reading.bytes));
 }
 

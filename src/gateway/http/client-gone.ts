@@ -1,0 +1,22 @@
+/**
+ * Noticing that a client has gone. It may have done so before anybody listens, while its body was read or its call was
+ * held, and then there is no event any more.
+ */
+import type { FastifyReply } from 'fastify';
+import { ServiceError } from '../../protocol/errors.ts';
+
+/** Calls back once: when the answer has been sent, or when the client has gone before that, at once if it has. */
+export function onClosed({ raw }: FastifyReply, closed: (answered: boolean) => void): void {
+  const tell = (): void => closed(raw.writableFinished);
+  if (raw.destroyed) tell();
+  else raw.once('close', tell);
+}
+
+/** Fires when the client has gone before it was answered. */
+export function clientGone(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  onClosed(reply, (answered) => {
+    if (!answered) gone.abort(new ServiceError('cancelled'));
+  });
+  return gone.signal;
+}
