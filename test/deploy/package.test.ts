@@ -1,5 +1,6 @@
 /** What `npm pack` makes of the repository, and what a program that imports it gets. */
 import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { boxinitPath } from '../../src/cli/up/parts.ts';
@@ -33,6 +34,18 @@ test('the package holds what runs, and nothing that a build left', () => {
   expect(paths.filter((path) => path.includes('/target/') && !path.endsWith('/release/boxinit'))).toEqual([]);
   expect(paths.filter((path) => /\/testing\/|\.test\.|contract\.js$|\.map$|^(test|bench)\//.test(path))).toEqual([]);
   expect(packed.unpackedSize).toBeLessThan(MAX_BYTES);
+});
+
+test('what is built imports what is built', () => {
+  const built = readdirSync(join(ROOT, 'dist'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.js'),
+  );
+  expect(built.length).toBeGreaterThan(100);
+  // The compiler leaves the name of a source file in an import() within a function that has an `await using`.
+  const wrong = built.filter((name) =>
+    /(\bfrom|\bimport)\s*\(?\s*['"]\.[^'"]*\.ts['"]/.test(readFileSync(join(ROOT, 'dist', name), 'utf8')),
+  );
+  expect(wrong).toEqual([]);
 });
 
 test('to import the SDK loads no library of the gateway or the agent', () => {
