@@ -1,4 +1,8 @@
-/** Translates Docker's errors. */
+/**
+ * Translates Docker's errors. The engine's words name paths, mounts, sockets and addresses of the node, and an error's
+ * message reaches the tenant. So they go to the log, and into the cause; the message is ours, and says what to do.
+ */
+import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 
 interface DockerAnswer {
@@ -15,35 +19,67 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /** Docker's message, without its client's wrapping. */
-function textOf(error: unknown): string {
+export function textOf(error: unknown): string {
   const answer = (typeof error === 'object' && error !== null ? error : {}) as DockerAnswer;
   const text = answer.json?.message ?? answer.message ?? error;
   return String(text).slice(0, 1_024);
 }
 
-/** For everything except pulls. */
-export function dockerError(error: unknown, what: string): ServiceError {
+/** Of a request that one retries or finds out by: no news for an operator. */
+const isAnswer = (error: unknown): boolean => [404, 409].includes(statusOf(error) ?? 0);
+
+/** For everything except pulls. Codes as `internal`, unless the limits of the sandbox or of the node are the reason. */
+export function dockerError(error: unknown, what: string, log: Logger): ServiceError {
   if (error instanceof ServiceError) return error;
+  log[isAnswer(error) ? 'debug' : 'warn']({ err: error }, `the engine refused: ${what}`);
   const text = textOf(error);
-  const full = /no space left|cannot allocate memory|too many open files|resource temporarily unavailable/i.test(text);
-  return new ServiceError(full ? 'capacity_exhausted' : 'internal', `${what}: ${text}`, { cause: error });
+  const make = (code: 'capacity_exhausted' | 'not_supported' | 'internal', message: string): ServiceError =>
+    new ServiceError(code, message, { cause: error });
+  if (
+    /no space left|disk quota exceeded|cannot allocate memory|too many open files|resource temporarily unavailable/i.test(
+      text,
+    )
+  ) {
+    return make(
+      'capacity_exhausted',
+      'the node is full: it has no disk, memory or files left for this; try again later',
+    );
+  }
+  if (/range of cpus/i.test(text)) return make('not_supported', 'the node has fewer cpus than that: ask for fewer');
+  if (/minimum memory limit/i.test(text)) {
+    return make('not_supported', 'no container of this node may have so little memory: ask for more');
+  }
+  return make('internal', `${what} failed; if it fails again, the operator finds the reason in the log of the node`);
 }
 
+const PULL_FAILURES = {
+  capacity_exhausted: 'the node has no disk space left for the image; try again later',
+  image_unauthorized: 'the registry denied access: the node needs credentials for this image',
+  image_not_found: 'the registry has no such image, or shows it only with credentials; check its name and tag',
+  image_unreachable: 'the registry cannot be reached from the node, or has failed; try again later',
+  image_invalid: 'the engine cannot use this image',
+} as const;
+
 /** A pull that failed, from the status of its answer or the message in its stream. */
-export function pullError(error: unknown, ref: string): ServiceError {
+export function pullError(error: unknown, ref: string, log: Logger): ServiceError {
   if (error instanceof ServiceError) return error;
+  log.warn({ err: error, image: ref }, 'the engine could not pull an image');
   const text = textOf(error);
   const status = statusOf(error);
-  const make = (code: 'image_not_found' | 'image_unauthorized' | 'image_unreachable' | 'image_invalid'): ServiceError =>
-    new ServiceError(code, `${ref}: ${text}`, { cause: error });
-  if (/no space left/i.test(text)) return new ServiceError('capacity_exhausted', `${ref}: ${text}`, { cause: error });
+  const make = (code: keyof typeof PULL_FAILURES, why: string = PULL_FAILURES[code]): ServiceError =>
+    new ServiceError(code, `${ref}: ${why}`, { cause: error });
+  if (/no space left/i.test(text)) return make('capacity_exhausted');
   if (/unauthorized|authentication required|no basic auth|denied: requested access|403 Forbidden/i.test(text)) {
     // To clients that are not signed in, registries give this answer for missing names too.
     return make(/repository does not exist|may require/i.test(text) ? 'image_not_found' : 'image_unauthorized');
   }
-  if (status === 400 || /invalid reference|invalid checksum|no matching manifest|unsupported/i.test(text)) {
-    return make('image_invalid');
+  if (/no matching manifest/i.test(text)) {
+    return make('image_invalid', 'the image has no variant for the processor of this node');
   }
+  if (/invalid checksum/i.test(text)) return make('image_invalid', 'what the registry sent is damaged');
+  if (status === 400 || /invalid reference/i.test(text))
+    return make('image_invalid', 'this is not the name of an image');
+  if (/unsupported/i.test(text)) return make('image_invalid');
   if (status === 404 || /not found|manifest unknown|does not exist|no such image/i.test(text)) {
     return make('image_not_found');
   }

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import type Docker from 'dockerode';
 import { expect, test } from 'vitest';
+import { silent } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { DockerImages } from './docker-images.ts';
 
@@ -11,7 +12,7 @@ class FakeEngine {
   #here = false;
 
   images(): DockerImages {
-    return new DockerImages(this as unknown as Docker, () => new Set());
+    return new DockerImages(this as unknown as Docker, { inUse: () => new Set(), log: silent });
   }
 
   finish(pull: PassThrough): void {

@@ -1,6 +1,7 @@
 /** Images in Docker's store, pulled by Docker. Their settings are cached, so that a create need not ask Docker. */
 import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
+import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../../src/protocol/node.ts';
 import { parseEnv } from '../../images/layout.ts';
@@ -13,16 +14,23 @@ const CALL_MS = 30_000;
 const PULL_SILENCE_MS = 120_000;
 const MAX_KNOWN = 10_000;
 
+interface DockerImagesOptions {
+  /** Ids of the images that containers of ours use. */
+  inUse: () => ReadonlySet<string>;
+  log: Logger;
+}
+
 export class DockerImages implements Images {
   readonly #docker: Docker;
   readonly #known = new Map<string, Image>();
   readonly #pulls = new Pulls();
   readonly #inUse: () => ReadonlySet<string>;
+  readonly #log: Logger;
 
-  /** @param inUse ids of the images that containers of ours use */
-  constructor(docker: Docker, inUse: () => ReadonlySet<string>) {
+  constructor(docker: Docker, { inUse, log }: DockerImagesOptions) {
     this.#docker = docker;
     this.#inUse = inUse;
+    this.#log = log;
   }
 
   get(ref: string): Image | undefined {
@@ -100,7 +108,7 @@ export class DockerImages implements Images {
     } catch (error) {
       const status = error instanceof ServiceError ? statusOf(error.cause) : undefined;
       if (status === 404) return undefined;
-      if (status === 400) throw pullError((error as ServiceError).cause, ref);
+      if (status === 400) throw pullError((error as ServiceError).cause, ref, this.#log);
       throw error;
     }
   }
@@ -111,7 +119,7 @@ export class DockerImages implements Images {
         this.#pull(ref, linked, tell),
       );
     } catch (error) {
-      throw pullError(error, ref);
+      throw pullError(error, ref, this.#log);
     }
   }
 
@@ -143,7 +151,7 @@ export class DockerImages implements Images {
     try {
       return await withDeadline({ deadlineMs: CALL_MS, what }, work);
     } catch (error) {
-      throw dockerError(error, what);
+      throw dockerError(error, what, this.#log);
     }
   }
 }

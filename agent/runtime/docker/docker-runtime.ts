@@ -7,7 +7,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
-import { dockerError, statusOf } from './docker-errors.ts';
+import { dockerError, statusOf, textOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
 import { followEvents } from './events.ts';
 import type { Internet } from './internet.ts';
@@ -54,7 +54,10 @@ export class DockerRuntime implements ContainerRuntime {
     this.#host = { owner: ownerOf(dataDir), boxinitPath };
     this.#log = log;
     this.#internet = internet;
-    this.images = new DockerImages(docker, () => new Set([...this.#known.values()].map(({ imageId }) => imageId)));
+    this.images = new DockerImages(docker, {
+      inUse: () => new Set([...this.#known.values()].map(({ imageId }) => imageId)),
+      log,
+    });
     this.#events = followEvents(
       {
         docker,
@@ -206,7 +209,7 @@ export class DockerRuntime implements ContainerRuntime {
     try {
       return await withDeadline({ deadlineMs, signal, what }, work);
     } catch (error) {
-      throw dockerError(error, what);
+      throw dockerError(error, what, this.#log);
     }
   }
 }
@@ -214,9 +217,9 @@ export class DockerRuntime implements ContainerRuntime {
 const sameLimits = (a: Limits, b: Limits): boolean =>
   a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit && a.diskMb === b.diskMb;
 
-/** Docker's long error message if its storage driver cannot limit disks, as a short one. */
+/** An error if Docker's storage driver cannot limit disks, which is nothing that another attempt would change. */
 function explainDisk(error: unknown, limits: Limits): unknown {
-  const text = error instanceof ServiceError ? error.message : '';
+  const text = error instanceof ServiceError && error.cause !== undefined ? textOf(error.cause) : '';
   if (limits.diskMb === null || !/storage-opt|storage opt|pquota|quota/i.test(text)) return error;
   return new ServiceError('not_supported', 'this Docker cannot limit the disk of a container', { cause: error });
 }

@@ -121,7 +121,7 @@ export class Internet {
       );
     } catch (error) {
       // 409: an earlier agent created it.
-      if (statusOf(error) !== 409) throw dockerError(error, 'the creation of a network');
+      if (statusOf(error) !== 409) throw dockerError(error, 'the creation of a network', this.#log);
     }
     return this.#name;
   }
@@ -155,10 +155,10 @@ table inet ${this.#table} {
 /** @throws ServiceError `not_supported` if the rules cannot be set: without them, sandboxes could reach the host. */
 async function nft(rules: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const child = execFile('nft', ['-f', '-'], { timeout: NFT_MS }, (error, _stdout, stderr) => {
+  const child = execFile('nft', ['-f', '-'], { timeout: NFT_MS }, (error) => {
     if (error === null) return resolve();
-    const why = stderr.trim().split('\n')[0] ?? error.message;
-    reject(new ServiceError('not_supported', `network "internet" needs nftables: ${why}`, { cause: error }));
+    // Its message has the words of nft.
+    reject(new ServiceError('not_supported', 'network "internet" needs nftables on the node', { cause: error }));
   });
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(rules);

@@ -5,6 +5,7 @@ import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DockerImages } from '../../../agent/runtime/docker/docker-images.ts';
 import { Registry } from '../oci-images/registry.ts';
+import { silent } from '../../../src/lib/logger.ts';
 import { because, codeOf, lacking } from '../oci-images/store.ts';
 
 const run = promisify(execFile);
@@ -22,7 +23,7 @@ describe.skipIf(lacking !== '')(`a tag that moves, with Docker${because}`, () =>
   });
 
   test('a refresh brings the new image beside the old one; without the registry it fails, and both stay', async () => {
-    const images = new DockerImages(new Docker(), () => new Set());
+    const images = new DockerImages(new Docker(), { inUse: () => new Set(), log: silent });
     const ref = `${registry.host}/moves:1`;
     const refresh = async (): Promise<{ id: string; changed: boolean }> => {
       const { image, changed } = await images.refresh(ref, {});
