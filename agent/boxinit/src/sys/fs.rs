@@ -1,20 +1,17 @@
 //! Files and directories, by descriptor and name.
 
-use super::io::{Fd, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH};
+use super::io::{O_NOFOLLOW, O_PATH};
+use super::open::{c_path, ENOSYS};
 use super::{c_char, c_int, c_long, c_uint, c_void, check, check_len, retry};
-use std::ffi::CString;
 
-pub const AT_FDCWD: c_int = -100;
+pub use super::open::{change_directory, open_at, open_beneath, AT_FDCWD};
+
 const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 const AT_EMPTY_PATH: c_int = 0x1000;
 const AT_REMOVEDIR: c_int = 0x200;
 const STATX_BASIC: c_uint = 0x7ff;
 const STATX_MOUNT_ROOT: u64 = 0x2000;
 const RENAME_NOREPLACE: c_uint = 1;
-const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-const RESOLVE_IN_ROOT: u64 = 0x10;
-
-const SYS_OPENAT2: c_long = 437;
 
 pub const S_IFMT: u32 = 0o170000;
 pub const S_IFIFO: u32 = 0o010000;
@@ -65,15 +62,7 @@ struct Timespec {
     nanos: c_long,
 }
 
-#[repr(C)]
-struct OpenHow {
-    flags: u64,
-    mode: u64,
-    resolve: u64,
-}
-
 extern "C" {
-    fn openat(dir: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut Statx) -> c_int;
     fn mkdirat(dir: c_int, path: *const c_char, mode: c_uint) -> c_int;
     fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
@@ -92,9 +81,6 @@ extern "C" {
     fn utimensat(dir: c_int, path: *const c_char, times: *const Timespec, flags: c_int) -> c_int;
     #[link_name = "pread"]
     fn c_pread(fd: c_int, buf: *mut c_void, len: usize, offset: i64) -> isize;
-    fn syscall(number: c_long, ...) -> c_long;
-    fn fchdir(fd: c_int) -> c_int;
-    fn chdir(path: *const c_char) -> c_int;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,83 +117,6 @@ impl Stat {
     pub fn is_link(&self) -> bool {
         self.kind() == S_IFLNK
     }
-}
-
-fn c_path(path: &[u8]) -> Result<CString, i32> {
-    CString::new(path).map_err(|_| super::EINVAL)
-}
-
-/// Always close-on-exec. A path that begins at the root follows no link of /proc to what a process has open: they lead
-/// to places that have no path, and this process holds some that are nobody else's business.
-pub fn open_at(dir: c_int, path: &[u8], flags: c_int, mode: u32) -> Result<Fd, i32> {
-    let path = c_path(path)?;
-    if dir == AT_FDCWD {
-        // SAFETY: the paths are zero-terminated and live until the call returns.
-        match retry(|| check(unsafe { open_without_magic(path.as_ptr(), flags | O_CLOEXEC, mode) })) {
-            Err(ENOSYS) | Err(super::EPERM) => {}
-            opened => return opened.map(Fd::new),
-        }
-    }
-    // SAFETY: the paths are zero-terminated and live until the call returns.
-    retry(|| check(unsafe { openat(dir, path.as_ptr(), flags | O_CLOEXEC, mode as c_uint) })).map(Fd::new)
-}
-
-/// Does not allocate. -1 with `errno`: ENOSYS or EPERM where the kernel or a filter does not know the call.
-unsafe fn open_without_magic(path: *const c_char, flags: c_int, mode: u32) -> c_int {
-    // The mode of what is not made must be 0.
-    let mode = if flags & O_CREAT != 0 { u64::from(mode) } else { 0 };
-    let how = OpenHow { flags: flags as u64, mode, resolve: RESOLVE_NO_MAGICLINKS };
-    syscall(SYS_OPENAT2, AT_FDCWD as c_long, path, &how as *const OpenHow, std::mem::size_of::<OpenHow>()) as c_int
-}
-
-/// As `chdir`, through no link of /proc to what a process has open. For the child between clone and execve too.
-///
-/// # Safety
-/// `path` must be a C string.
-pub unsafe fn change_directory(path: *const c_char) -> Result<(), i32> {
-    let fd = open_without_magic(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    let result = match fd {
-        0.. => fchdir(fd),
-        _ if matches!(super::errno(), ENOSYS | super::EPERM) => chdir(path),
-        _ => -1,
-    };
-    check(result).map(|_| ())
-}
-
-/// Opens a path below a directory as if that were the root: neither `..` nor a symbolic link leads out of it.
-pub fn open_beneath(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
-    let text = c_path(path)?;
-    let how = OpenHow { flags: (flags | O_CLOEXEC) as u64, mode: 0, resolve: RESOLVE_IN_ROOT };
-    let size = std::mem::size_of::<OpenHow>();
-    // SAFETY: the path is zero-terminated, and `how` is as large as `size` says.
-    let opened = unsafe { syscall(SYS_OPENAT2, dir as c_long, text.as_ptr(), &how as *const OpenHow, size) };
-    if opened >= 0 {
-        return Ok(Fd::new(opened as c_int));
-    }
-    match super::errno() {
-        // No such call here, or not allowed: step by step, through no symbolic link at all.
-        ENOSYS | super::EPERM => open_stepwise(dir, path, flags),
-        errno => Err(errno),
-    }
-}
-
-const ENOSYS: i32 = 38;
-
-fn open_stepwise(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
-    let mut at = open_at(dir, b".", O_PATH | O_DIRECTORY, 0)?;
-    let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").peekable();
-    if parts.peek().is_none() {
-        return open_at(at.raw(), b".", flags, 0);
-    }
-    while let Some(part) = parts.next() {
-        if part == b".." {
-            return Err(super::EXDEV);
-        }
-        let last = parts.peek().is_none();
-        let wanted = if last { flags } else { O_PATH | O_DIRECTORY };
-        at = open_at(at.raw(), part, wanted | O_NOFOLLOW, 0)?;
-    }
-    Ok(at)
 }
 
 fn stat_with(dir: c_int, path: &[u8], flags: c_int) -> Result<Stat, i32> {

@@ -8,6 +8,7 @@ pub mod inotify;
 pub mod io;
 pub mod mount;
 pub mod net;
+mod open;
 pub mod poll;
 pub mod privilege;
 pub mod process;
