@@ -29,6 +29,7 @@ const Message = z.discriminatedUnion('type', [
   z.object({ type: z.literal('withdrawn'), sequence: z.number(), record: SandboxRecord }),
   z.object({ type: z.literal('gone'), sequence: z.number(), id: z.string() }),
 ]);
+type Message = z.infer<typeof Message>;
 
 export interface WaitingListEvents {
   waits(item: WaitingItem): void;
@@ -47,6 +48,8 @@ export interface WaitingListEvents {
 /** Records of ended sandboxes; above this the oldest are dropped before their hour. */
 const MAX_ENDED = 50_000;
 const REREAD_PAUSE_MS = 500;
+/** Messages kept while everything is read. If there are more, a gap shows, and everything is read again. */
+const MAX_MEANWHILE = 10_000;
 
 export class WaitingList {
   readonly #link: RedisLink;
@@ -57,8 +60,8 @@ export class WaitingList {
   #sequence: number | null = null;
   /** Era of the data read last (see KEYS.era); null: nothing was read yet. */
   #era: string | null = null;
-  /** Number of the last message received at all. */
-  #heard = 0;
+  /** Messages that arrived while everything was read, which its answer may or may not include. */
+  #meanwhile: Message[] = [];
   #reading = false;
   #readAgain = false;
   #timer: NodeJS.Timeout | undefined;
@@ -139,8 +142,15 @@ export class WaitingList {
   #hear(text: string): void {
     const message = parse(Message, text);
     if (message === undefined) return this.#log.warn({}, 'a message of the shared queue cannot be read');
-    this.#heard = message.sequence;
-    if (this.#sequence === null || message.sequence <= this.#sequence) return;
+    this.#take(message);
+  }
+
+  #take(message: Message): void {
+    if (this.#sequence === null) {
+      if (this.#reading && this.#meanwhile.length < MAX_MEANWHILE) this.#meanwhile.push(message);
+      return;
+    }
+    if (message.sequence <= this.#sequence) return;
     if (message.sequence !== this.#sequence + 1) return this.#read();
     this.#sequence = message.sequence;
     switch (message.type) {
@@ -160,7 +170,7 @@ export class WaitingList {
     this.#sequence = null;
     this.#readAgain = true;
     if (this.#reading) return;
-    this.#heard = 0;
+    this.#meanwhile = [];
     this.#reading = true;
     const reading = this.#readAll().finally(() => (this.#reading = false));
     background(reading, 'read the shared queue', this.#log);
@@ -173,11 +183,7 @@ export class WaitingList {
         const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.era];
         const answer = await READ.run(this.#link, keys, [crypto.randomUUID()]);
         const [era, sequence, waiting, ended] = answer as [string, string, string[], string[]];
-        // Messages that arrive during the read are dropped; one that is newer than the answer calls for another read.
-        if (this.#readAgain || this.#heard > Number(sequence)) {
-          this.#readAgain = true;
-          continue;
-        }
+        if (this.#readAgain) continue;
         this.#sequence = Number(sequence);
         const lost = era !== '' && this.#era !== null && era !== this.#era;
         if (lost) this.#log.warn({}, 'redis lost its data: the tickets accepted here are written again');
@@ -187,6 +193,7 @@ export class WaitingList {
           ended.flatMap((text) => parse(SandboxRecord, text) ?? []),
           lost,
         );
+        for (const message of this.#meanwhile.splice(0)) this.#take(message);
       } catch {
         // Redis is away again: joining reads again. If only the answer was late, this timer does.
         clearTimeout(this.#timer);
