@@ -38,7 +38,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   const tree = openCgroups();
   const dir = join(config.dataDir, 'gvisor');
   await mkdir(dir, { recursive: true, mode: 0o711 });
-  const boxes = await Boxes.open(dir);
+  const boxes = await Boxes.open(dir, config.log);
   const images = await ImageStore.open({
     dir: config.oci?.imagesDir ?? join(config.dataDir, 'images'),
     registry: config.oci?.registry ?? { mirrors: {}, insecure: [] },

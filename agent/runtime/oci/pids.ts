@@ -7,7 +7,7 @@ export interface ProcessId {
   startTime: number;
 }
 
-/** Undefined if there is no such process, or only a zombie. */
+/** Undefined if there is no such process, or only a zombie. @throws when that cannot be known: EMFILE, say. */
 export function identify(pid: number): ProcessId | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -15,13 +15,20 @@ export function identify(pid: number): ProcessId | undefined {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
     return { pid, startTime: Number(fields[19]) };
-  } catch {
-    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
   }
 }
 
+/** Where its start time cannot be read, a process with its pid counts: nothing living is taken for dead. */
 export function isAlive(process: ProcessId): boolean {
-  return identify(process.pid)?.startTime === process.startTime;
+  try {
+    return isStill(process);
+  } catch {
+    return seemsAlive(process);
+  }
 }
 
 /** Cheap, but wrong if the pid has been reused. */
@@ -34,10 +41,12 @@ export function seemsAlive({ pid }: ProcessId): boolean {
   }
 }
 
-/** No effect if it is gone. */
+/** No effect if it is gone. @throws when that cannot be known: another process may have its pid. */
 export function killProcess(target: ProcessId): void {
-  if (isAlive(target)) killPid(target.pid);
+  if (isStill(target)) killPid(target.pid);
 }
+
+const isStill = ({ pid, startTime }: ProcessId): boolean => identify(pid)?.startTime === startTime;
 
 export function killPid(pid: number): void {
   if (pid <= 1) return;

@@ -1,0 +1,31 @@
+import type * as Fs from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { afterEach, expect, test, vi } from 'vitest';
+import { identify, isAlive, killProcess } from './pids.ts';
+
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof Fs>();
+  return { ...fs, readFileSync: vi.fn(fs.readFileSync) };
+});
+afterEach(() => vi.mocked(readFileSync).mockClear());
+
+const NOBODY = 2 ** 22 + 1;
+
+test('a process is known by its pid and its start time', () => {
+  const self = identify(process.pid);
+  expect(self).toMatchObject({ pid: process.pid });
+  expect(isAlive({ pid: process.pid, startTime: self?.startTime ?? 0 })).toBe(true);
+  expect(isAlive({ pid: process.pid, startTime: (self?.startTime ?? 0) + 1 })).toBe(false);
+  expect(identify(NOBODY)).toBeUndefined();
+});
+
+test('a process that cannot be looked at is not taken for dead, and is not killed', () => {
+  const self = identify(process.pid) ?? { pid: 0, startTime: 0 };
+  const full = (): never => {
+    throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+  };
+  vi.mocked(readFileSync).mockImplementationOnce(full).mockImplementationOnce(full).mockImplementationOnce(full);
+  expect(isAlive(self)).toBe(true);
+  expect(isAlive({ pid: NOBODY, startTime: 1 })).toBe(false);
+  expect(() => killProcess({ pid: NOBODY, startTime: 1 })).toThrow('too many open files');
+});
