@@ -152,7 +152,6 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
         execHooks,
       }),
     metrics: () => metrics.text(),
-    healthy: () => true,
   });
   const numbers =
     config.metricsListen === null ? null : await serveMetrics(config.metricsListen, () => metrics.text(), log);

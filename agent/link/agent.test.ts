@@ -277,6 +277,13 @@ test('watch tells everything once and then what changes', async () => {
   await until('the report is told', () => events.some(({ type }) => type === 'node'));
 });
 
+test('whoever asks is told that the agent serves, and nothing more', async () => {
+  await using h = await Harness.fake();
+  const answer = await fetch(`http://127.0.0.1:${h.agent.port}/healthz`);
+  expect([answer.status, await answer.text()]).toEqual([200, 'ok\n']);
+  expect((await fetch(`http://127.0.0.1:${h.agent.port}/`)).status).toBe(404);
+});
+
 test('a peer without the secret gets no further than the challenge', async () => {
   await using h = await Harness.fake();
   const url = `ws://127.0.0.1:${h.agent.port}`;
