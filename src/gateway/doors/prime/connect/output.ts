@@ -1,5 +1,7 @@
 /** Output of a session for its one listening client. A client that does not read blocks the program. */
+import { GatheredBytes } from '../../../../lib/gathered-bytes.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
+import { MAX_DATA_BYTES } from '../../../../protocol/limits.ts';
 
 export type Channel = 'stdout' | 'stderr' | 'pty';
 
@@ -10,8 +12,41 @@ export type Event =
 
 const KEEPALIVE_MS = 20_000;
 
+/** What one event will carry. */
+class Piece {
+  readonly channel: Channel;
+  readonly taken: (bytes: number) => void;
+  length = 0;
+  readonly #gathered = new GatheredBytes();
+  #whole: Buffer | null = null;
+
+  constructor(channel: Channel, taken: (bytes: number) => void) {
+    this.channel = channel;
+    this.taken = taken;
+  }
+
+  /** Whether there is room for more of the same. A listener may have seen it once `bytes` was asked for. */
+  takes(channel: Channel, length: number, taken: (bytes: number) => void): boolean {
+    const same = this.channel === channel && this.taken === taken;
+    return same && this.#whole === null && this.length + length <= MAX_DATA_BYTES;
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#gathered.push(bytes);
+    this.length += bytes.length;
+  }
+
+  get bytes(): Buffer {
+    if (this.#whole === null) {
+      const [first = Buffer.alloc(0), ...more] = this.#gathered.take();
+      this.#whole = more.length === 0 ? first : Buffer.concat([first, ...more]);
+    }
+    return this.#whole;
+  }
+}
+
 export class Output {
-  readonly #queue: { channel: Channel; bytes: Buffer; taken: () => void }[] = [];
+  readonly #queue: Piece[] = [];
   #end: Extract<Event, { kind: 'end' }> | null = null;
   #error: ServiceError | null = null;
   #listener: object | null = null;
@@ -26,11 +61,16 @@ export class Output {
   }
 
   /**
-   * Takes bytes that are valid only during the call.
-   * @param taken Called when a client has taken them.
+   * Takes bytes that are valid only during the call. Those of one channel that wait with the same `taken` are gathered.
+   * @param taken called with how many bytes a client has taken
    */
-  push(channel: Channel, bytes: Uint8Array, taken: () => void): void {
-    this.#queue.push({ channel, bytes: Buffer.from(bytes), taken });
+  push(channel: Channel, bytes: Uint8Array, taken: (bytes: number) => void): void {
+    let last = this.#queue.at(-1);
+    if (last?.takes(channel, bytes.length, taken) !== true) {
+      last = new Piece(channel, taken);
+      this.#queue.push(last);
+    }
+    last.add(bytes);
     this.#wake?.();
   }
 
@@ -70,7 +110,7 @@ export class Output {
           yield { kind: 'data', channel: first.channel, bytes: first.bytes };
           if (this.#queue[0] === first) {
             this.#queue.shift();
-            first.taken();
+            first.taken(first.length);
           }
         } else if (this.#end !== null) {
           yield this.#end;

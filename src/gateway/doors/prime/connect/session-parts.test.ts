@@ -96,6 +96,36 @@ describe('output', () => {
     for await (const event of output.listen(signal)) expect(event).toMatchObject({ kind: 'end', exitCode: 3 });
   });
 
+  test('in small pieces is gathered while nobody takes it, in order over the channels, and taken once', async () => {
+    const output = new Output();
+    let taken = 0;
+    const take = (bytes: number): void => void (taken += bytes);
+    const bytes = 64 * 1024;
+    for (let at = 0; at < bytes; at++) output.push('stdout', Buffer.from([at & 255]), take);
+    const first = output.listen(signal);
+    const seen = await first.next();
+    // What came behind an event that a listener has seen is not put into it.
+    output.push('stdout', Buffer.from('more'), take);
+    output.push('stderr', Buffer.from('aside'), take);
+    await first.return(undefined);
+    expect(taken).toBe(0);
+    output.finish(0, null);
+    const events: Event[] = [];
+    for await (const event of output.listen(signal)) events.push(event);
+    expect(events[0]).toEqual(seen.value);
+    const data = events.flatMap((event) => (event.kind === 'data' ? [event] : []));
+    expect(data.length).toBeLessThan(10);
+    const of = (channel: string): Buffer =>
+      Buffer.concat(data.filter((event) => event.channel === channel).map((event) => event.bytes));
+    expect(
+      of('stdout')
+        .subarray(0, bytes)
+        .every((byte, at) => byte === (at & 255)),
+    ).toBe(true);
+    expect([of('stdout').subarray(bytes).toString(), of('stderr').toString()]).toEqual(['more', 'aside']);
+    expect(taken).toBe(bytes + 9);
+  });
+
   test('has one listener: a new one takes over', async () => {
     const output = new Output();
     const first = output.listen(signal).next();

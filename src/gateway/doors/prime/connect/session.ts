@@ -135,15 +135,16 @@ export class Session {
   }
 
   #handler(): StreamHandler {
+    // Credit goes back to the stream that the bytes came on, even if another one is current when they are taken.
+    let own: MuxStream | null = null;
+    const taken = (bytes: number): void => own?.consume(bytes);
     return {
       opened: (answer) => this.#onOpened(answer),
       data: (channel, bytes) => {
         const name = channel === Channel.STDERR ? 'stderr' : channel === Channel.PTY ? 'pty' : 'stdout';
         this.#offsets[name === 'stderr' ? 'stderr' : 'stdout'] += bytes.length;
-        // Credit goes back to the stream that the bytes came on, even if another one is current when they are taken.
-        const stream = this.#stream;
-        const { length } = bytes;
-        this.#output.push(name, bytes, () => stream?.consume(length));
+        own ??= this.#stream;
+        this.#output.push(name, bytes, taken);
       },
       event: (message) => this.#onEvent(message),
       closed: (error) => {
