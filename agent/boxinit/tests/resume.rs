@@ -386,7 +386,11 @@ fn what_a_command_left_running_is_found_also_when_it_is_forgotten() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(agent.sh("grep -lz 'MILLIBOX_EXEC_ID=left' /proc/[0-9]*/environ 2>/dev/null | wc -l").stdout(), b"0\n");
+    let carriers = format!("grep -lz 'MILLIBOX_EXEC_ID={}' /proc/[0-9]*/environ 2>/dev/null | wc -l", id);
+    while agent.sh(&carriers).stdout() != b"0\n" {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
