@@ -11,7 +11,7 @@ import {
   type SandboxRecord,
   type WatchEvent,
 } from '../../protocol/node.ts';
-import { MAX_SNAPSHOT_RECORDS, parseWatchEvent } from './watch.ts';
+import { WatchStream } from './watch-stream.ts';
 
 /** One dialled connection: a transport, and the check of the agent's HELLO that comes over it. */
 export interface Dialled {
@@ -134,37 +134,25 @@ export class NodeLink {
     const timer = setTimeout(() => {
       mux?.close(new ServiceError('deadline_exceeded', `no snapshot within ${HELLO_DEADLINE_MS} ms`));
     }, HELLO_DEADLINE_MS);
-    const snapshot = new Snapshot();
-    const watch = (hello: NodeHello): void => {
-      const link = mux;
-      if (link === undefined || link.closed) return;
-      link.open(
-        { op: 'watch' },
-        {
-          event: (message) => {
-            try {
-              const event = parseWatchEvent(message);
-              if (event.type !== 'snapshot') {
-                if (isUp) listener.change(event);
-                else snapshot.change(event);
-                return;
-              }
-              if (isUp) throw new ServiceError('protocol_error', 'a snapshot after the snapshot');
-              if (!snapshot.add(event)) return;
-              clearTimeout(timer);
-              isUp = true;
-              this.#mux = link;
-              onUp();
-              listener.up(hello, event.node, snapshot.records());
-              log.info({ node: hello.node, bootId: hello.bootId, sandboxes: snapshot.size }, 'node link up');
-            } catch (error) {
-              link.close(ServiceError.from(error));
-            }
-          },
-          closed: (error) =>
-            link.close(error ?? new ServiceError('protocol_error', 'the agent ended its watch stream')),
+    const watch = (link: Mux, hello: NodeHello): void => {
+      const stream = new WatchStream({
+        snapshot: (report, sandboxes) => {
+          clearTimeout(timer);
+          isUp = true;
+          this.#mux = link;
+          onUp();
+          listener.up(hello, report, sandboxes);
+          log.info({ node: hello.node, bootId: hello.bootId, sandboxes: sandboxes.length }, 'node link up');
         },
-      );
+        change: (event) => listener.change(event),
+        failed: (error) => link.close(error),
+      });
+      try {
+        link.open({ op: 'watch' }, stream);
+      } catch (error) {
+        // Closed again, or the agent said with its first words that it goes.
+        link.close(ServiceError.from(error));
+      }
     };
     mux = createMux({
       transport,
@@ -175,7 +163,7 @@ export class NodeLink {
       answerWithinMs: NODE_ANSWER_FACTOR * heartbeat.deadAfterMs,
       onHello: (message) => {
         const hello = checkHello(message);
-        queueMicrotask(() => watch(hello));
+        queueMicrotask(() => mux !== undefined && watch(mux, hello));
       },
       onClose: (error) => {
         clearTimeout(timer);
@@ -193,31 +181,6 @@ export class NodeLink {
       },
     });
     return ended.promise;
-  }
-}
-
-/** Collects the messages of one snapshot, and the changes that arrive between them. */
-class Snapshot {
-  readonly #records = new Map<string, SandboxRecord>();
-
-  get size(): number {
-    return this.#records.size;
-  }
-
-  /** @returns whether the snapshot is complete */
-  add(event: Extract<WatchEvent, { type: 'snapshot' }>): boolean {
-    for (const record of event.sandboxes) this.#records.set(record.id, record);
-    if (this.#records.size > MAX_SNAPSHOT_RECORDS) throw new ServiceError('protocol_error', 'the snapshot has no end');
-    return !event.more;
-  }
-
-  change(event: Exclude<WatchEvent, { type: 'snapshot' }>): void {
-    if (event.type === 'sandbox') this.#records.set(event.sandbox.id, event.sandbox);
-    if (event.type === 'forgotten') for (const id of event.ids) this.#records.delete(id);
-  }
-
-  records(): SandboxRecord[] {
-    return [...this.#records.values()];
   }
 }
 

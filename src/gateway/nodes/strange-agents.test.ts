@@ -55,6 +55,18 @@ test('an agent of another generation is not let in', async () => {
   expect(gateway.services.registry.all.map((node) => node.up)).toEqual([true, false]);
 });
 
+test('an agent that goes as soon as it is dialled is dialled again, and harms nobody', async () => {
+  const [a, b] = two();
+  b.leaving = true;
+  b.offline = true;
+  gateway = await TestGateway.start([a, b]);
+  b.offline = false;
+  const { dials } = b;
+  await gateway.until('it was dialled again', () => b.dials > dials + 1);
+  b.leaving = false;
+  await gateway.until('it is linked', () => gateway.services.registry.all.every((node) => node.up));
+});
+
 test('an agent that lies about other nodes’ sandboxes, tenants and ages is not believed', async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b]);

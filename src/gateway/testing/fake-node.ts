@@ -45,6 +45,8 @@ export class FakeNode {
   old = false;
   /** Of the protocol. */
   generation = 1;
+  /** Says with its first words that it takes no new streams. */
+  leaving = false;
   /** Takes so many creates more; then it has no room. */
   room = Infinity;
   /** Streams that were opened, by `op`. */
@@ -111,6 +113,7 @@ export class FakeNode {
       onOpen: (stream) => this.#open(stream),
       onClose: () => void this.#links.delete(link),
     });
+    if (this.leaving) mux.goaway();
     const link = { mux, cut };
     this.#links.add(link);
     return mux;
