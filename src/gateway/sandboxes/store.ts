@@ -261,10 +261,12 @@ export class Store {
     if (node === null || entry.ended) return;
     node.live += by;
     node.liveCpus += by * entry.record.cpus;
-    let here = this.#byNode.get(node);
-    if (here === undefined) this.#byNode.set(node, (here = new Set()));
+    const here = this.#byNode.get(node) ?? new Set();
     if (by > 0) here.add(entry);
     else here.delete(entry);
+    // A node that was removed is held by nothing else.
+    if (here.size > 0) this.#byNode.set(node, here);
+    else this.#byNode.delete(node);
   }
 }
 
