@@ -1,8 +1,9 @@
 /** One output channel of a blocking exec: keeps the first bytes up to a cap, counts and drops the rest. */
+import { GatheredBytes } from '../../lib/gathered-bytes.ts';
 
 export class Capture {
   readonly #cap: number;
-  readonly #chunks: Buffer[] = [];
+  readonly #bytes = new GatheredBytes();
   #kept = 0;
   /** Offset of the next byte. */
   received = 0;
@@ -17,8 +18,8 @@ export class Capture {
     this.received += bytes.length;
     const room = this.#cap - this.#kept;
     if (room <= 0) return;
-    const kept = Buffer.from(bytes.subarray(0, room));
-    this.#chunks.push(kept);
+    const kept = bytes.subarray(0, room);
+    this.#bytes.push(kept);
     this.#kept += kept.length;
   }
 
@@ -32,8 +33,9 @@ export class Capture {
     return this.#lost || this.received > this.#kept;
   }
 
-  text(encoding: 'utf8' | 'base64'): string {
-    const bytes = Buffer.concat(this.#chunks, this.#kept);
+  /** What was kept, once. */
+  takeText(encoding: 'utf8' | 'base64'): string {
+    const bytes = Buffer.concat(this.#bytes.take());
     if (encoding === 'base64') return bytes.toString('base64');
     return (this.truncated ? bytes.subarray(0, wholeCharacters(bytes)) : bytes).toString('utf8');
   }
