@@ -92,11 +92,13 @@ export class Internet {
     if (!this.#inUse) return;
     try {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).remove());
-      await nft(`delete table inet ${this.#table}\n`);
     } catch (error) {
       // Sandboxes that continue still use it, and so will the next agent.
-      this.#log.debug({ err: error }, "the sandboxes' network stays");
+      if (statusOf(error) !== 404) return this.#log.debug({ err: error }, "the sandboxes' network stays");
     }
+    await nft(`delete table inet ${this.#table}\n`).catch((error: unknown) => {
+      this.#log.debug({ err: error }, "the rules of the sandboxes' network are gone already");
+    });
   }
 
   get #table(): string {

@@ -16,6 +16,7 @@ const NEVER_MS = 3_600_000;
 class Node implements AsyncDisposable {
   readonly #owner = randomBytes(16).toString('hex');
   readonly table = `millibox_${this.#owner.slice(0, 12)}`;
+  readonly network = `millibox-${this.#owner.slice(0, 12)}`;
   readonly #agents: Internet[] = [];
 
   agent(lookEveryMs: number): Internet {
@@ -74,6 +75,12 @@ test('an agent that finds the network of an earlier one makes its rules at once,
   expect(await node.rules()).toContain('169.254.0.0/16');
   await node.takeRulesAway();
   await until('the rules are back', async () => (await node.rules()) !== '');
+});
+
+test('the rules go with an agent whose network was removed by somebody else', async () => {
+  await using node = new Node();
+  await node.agent(NEVER_MS).ready();
+  await run('docker', ['network', 'rm', node.network]);
 });
 
 test('an agent without such a network makes none', async () => {
