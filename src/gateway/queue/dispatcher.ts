@@ -1,7 +1,7 @@
 /** Serves the shared queue: while nodes have room it takes tickets, tenants in turn, and brings each one to a node. */
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { pendingRecord } from '../../protocol/node.ts';
+import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
 import { Elsewhere } from './elsewhere.ts';
 import type { Known } from './known-queue.ts';
 import type { QueueParts } from './parts.ts';
@@ -11,8 +11,8 @@ import type { Taken } from './tickets.ts';
 export interface DispatcherOptions extends QueueParts {
   /** How often to look for tickets of dead gateways while anything waits. */
   recoverMs: number;
-  /** A node has it. */
-  onPlaced: (id: string) => void;
+  /** A node has it, or it did not wait any more when it was to be sent to one. */
+  onPlaced: (record: SandboxRecord) => void;
 }
 
 /** One look at all tenants. */
@@ -145,7 +145,7 @@ export class Dispatcher {
     const { spec, priority } = taken.ticket;
     const what = await outcome;
     if (what === 'placed') {
-      onPlaced(spec.id);
+      onPlaced(pendingRecord(spec));
       // If this arrives late, another gateway takes the ticket once more and finds that it does not wait any more.
       await outbox.send(`gone ${spec.id}`, () => waitingList.gone(spec.id));
       await taken.done().catch(() => undefined);

@@ -66,7 +66,7 @@ export class SharedQueue implements PlacementQueue {
       ...parts,
       onWait: () => this.wake(),
     });
-    this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (id) => this.#own.forget(id) });
+    this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (record) => this.#served(record) });
     this.#timer = setInterval(() => {
       this.#settleAbsent();
       this.wake();
@@ -198,6 +198,16 @@ export class SharedQueue implements PlacementQueue {
         this.#known.tell(ended);
         background(this.recordEnd(ended), 'end what was lost', log);
       }
+    }
+  }
+
+  /** A ticket that this gateway took is on a node, or did not wait any more when it was to be sent to one. */
+  #served(record: SandboxRecord): void {
+    const { id } = record;
+    this.#own.forget(id);
+    // Whoever placed or withdrew it said so before this gateway took up the ticket: no message about it will come.
+    if (this.#known.isOpen(id) === true && !this.#absent.has(id)) {
+      this.#absent.set(id, { record, since: performance.now(), lost: false });
     }
   }
 

@@ -169,8 +169,9 @@ export class WaitingList {
   #read(): void {
     this.#sequence = null;
     this.#readAgain = true;
-    if (this.#reading) return;
+    // The reading to come includes them, and after a loss of data they may be numbered as later ones.
     this.#meanwhile = [];
+    if (this.#reading) return;
     this.#reading = true;
     const reading = this.#readAll().finally(() => (this.#reading = false));
     background(reading, 'read the shared queue', this.#log);

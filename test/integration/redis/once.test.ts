@@ -6,6 +6,7 @@ import { WaitingList } from '../../../src/gateway/queue/waiting-list.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { silent } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
 import { pendingRecord, type SandboxRecord, type SandboxSpec } from '../../../src/protocol/node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
@@ -88,6 +89,28 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     expect(await waitingList.announce({ record: pendingRecord(SPEC), priority: 0, weight: 1 }, 10)).toBe('ended');
     await second!.done();
     await Promise.all([a.close(), b.close()]);
+    await link.stop();
+  });
+
+  test('a ticket that was withdrawn before it is taken leaves nothing that waits for ever', async () => {
+    const node = new FakeNode();
+    node.refuse = new ServiceError('capacity_exhausted');
+    gateways = await Gateways.start(redis, 1, [node]);
+    const gateway = gateways.at(0);
+    // While one waits, tickets of its tenant are taken. The other's job is still there, and it waits no more.
+    const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
+    const link = await RedisLink.open({ url: gateways.config.redisUrl ?? '', log: silent });
+    await until(() => link.up, LIMIT_MS, 'redis to be there');
+    const tickets = await Tickets.open({ link, log: silent, lockMs: TIMES.lockMs });
+    await tickets.add({ spec: { ...SPEC, createdAtMs: 0 }, priority: 1 });
+    node.refuse = null;
+    const statusOf = async (id: string): Promise<unknown> =>
+      (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status;
+    await until(async () => (await statusOf(SPEC.id)) === 'PENDING', LIMIT_MS, 'its ticket to be taken');
+    await until(async () => (await statusOf(json.id)) === 'RUNNING', LIMIT_MS, 'the other to run');
+    await until(async () => (await statusOf(SPEC.id)) === undefined, LIMIT_MS, 'it to be gone');
+    expect(alive([node], SPEC.id)).toEqual([]);
+    await tickets.close();
     await link.stop();
   });
 
