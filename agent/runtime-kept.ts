@@ -5,6 +5,7 @@
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../src/lib/logger.ts';
+import { isMissing } from '../src/lib/whole-file.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 import type { AgentConfig } from './config.ts';
 import { homesIn } from './pool/container-homes.ts';
@@ -46,7 +47,7 @@ async function runtimeOf(dataDir: string): Promise<ContainerRuntime['name'] | nu
     const name = (await readFile(join(dataDir, FILE), 'utf8')).trim();
     return NAMES.includes(name) ? (name as ContainerRuntime['name']) : null;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (isMissing(error)) return null;
     throw error;
   }
 }
@@ -55,7 +56,7 @@ async function namesIn(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }

@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { writeWhole } from '../../src/lib/whole-file.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
 import type { ImageConfig } from './layout.ts';
 import { removeTree } from './remove-tree.ts';
@@ -167,8 +168,7 @@ export class Catalogue {
 
   async #save(): Promise<void> {
     const path = join(this.#dir, 'references.json');
-    await writeFile(`${path}.new`, JSON.stringify(Object.fromEntries(this.#references)), { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    await writeWhole(path, JSON.stringify(Object.fromEntries(this.#references)));
   }
 }
 

@@ -1,8 +1,9 @@
 /** A job on the node's disk: its record, and the logs of its channels. */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
+import { writeWhole } from '../../src/lib/whole-file.ts';
 import { ExecExit } from '../../src/protocol/exec.ts';
 import { ChannelLog } from './channel-log.ts';
 
@@ -132,8 +133,7 @@ export class JobFiles {
     const file = path.join(this.#options.directory, 'job.json');
     const text = JSON.stringify(stored);
     const work = Promise.all([this.#ready, this.#saved]).then(async () => {
-      await writeFile(`${file}.new`, text, { mode: 0o600 });
-      await rename(`${file}.new`, file);
+      await writeWhole(file, text);
     });
     this.#saved = work.catch(() => undefined);
     await work;

@@ -2,10 +2,11 @@
  * Counts the time during which some agent of this data directory was there. Idle timeouts go by it: nobody can use a
  * sandbox while there is no agent, and the wall clock may be set.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
+import { writeWholeSync } from '../../src/lib/whole-file.ts';
 
 const NOTE_EVERY_MS = 10_000;
 
@@ -52,8 +53,7 @@ export class AwakeClock {
   #note(): void {
     try {
       const note: z.infer<typeof Note> = { awakeMs: this.nowMs, atMs: Date.now() };
-      writeFileSync(`${this.#file}.new`, JSON.stringify(note), { mode: 0o600 });
-      renameSync(`${this.#file}.new`, this.#file);
+      writeWholeSync(this.#file, JSON.stringify(note));
     } catch (error) {
       this.#log.warn({ err: error }, 'the time for idle timeouts cannot be written down');
     }

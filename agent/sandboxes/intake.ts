@@ -2,10 +2,11 @@
  * Cordon and drain: whether this node accepts new sandboxes. The decision is on disk, because the agent is the
  * authority on its node: it survives restarts of gateways and of the agent.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
+import { writeWholeSync } from '../../src/lib/whole-file.ts';
 import { Alarms } from './alarms.ts';
 
 const State = z.object({
@@ -72,8 +73,7 @@ export class Intake {
   #set(state: State): void {
     if (state.cordoned || state.draining) {
       mkdirSync(this.#options.dataDir, { recursive: true, mode: 0o711 });
-      writeFileSync(`${this.#file}.new`, `${JSON.stringify(state)}\n`, { mode: 0o600 });
-      renameSync(`${this.#file}.new`, this.#file);
+      writeWholeSync(this.#file, `${JSON.stringify(state)}\n`);
     } else rmSync(this.#file, { force: true });
     this.#state = state;
     this.#arm();

@@ -3,12 +3,13 @@
  * change: an append costs a few microseconds, a rename over a file makes ext4 write it out (docs/adr/0003). Holds
  * secrets: mode 0600.
  */
-import { appendFileSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
+import { writeWholeSync } from '../../src/lib/whole-file.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import { StoredImage } from '../pool/container-homes.ts';
@@ -59,8 +60,7 @@ export class RecordStore {
         appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs })}\n`);
         this.#lines.set(id, lines + 1);
       } else {
-        writeFileSync(`${file}.new`, whole(stored), { mode: 0o600 });
-        renameSync(`${file}.new`, file);
+        writeWholeSync(file, whole(stored));
         this.#lines.set(id, 1);
       }
     } catch (error) {

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { GATEWAY_PORT } from '../protocol/client.ts';
 import { readKey } from '../sdk/config.ts';
+import { upFile } from './up/up-file.ts';
 
 const env = (name: string): string | undefined => {
   const value = process.env[name];
@@ -32,7 +33,7 @@ export function connection(given: { url?: string | undefined; apiKey?: string | 
 
 function readLocal(): { url: string; apiKey: string } | undefined {
   try {
-    const { url } = JSON.parse(readFileSync(join(home(), 'run', 'up.json'), 'utf8')) as { url: string };
+    const { url } = JSON.parse(readFileSync(upFile(home()), 'utf8')) as { url: string };
     return { url, apiKey: readFileSync(join(home(), 'api-key'), 'utf8').trim() };
   } catch {
     // Nothing is up here, or it is another user's.

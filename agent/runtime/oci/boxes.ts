@@ -2,11 +2,12 @@
  * The box of a container is its directory on disk: its bundle, its part of the file system, and a record of its
  * process. A box without a record was never started. One whose record cannot be read may be running.
  */
-import { lstatSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { silent, type Logger } from '../../../src/lib/logger.ts';
+import { isMissing, readIfThereSync, writeWholeSync } from '../../../src/lib/whole-file.ts';
 import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
 import { DirectoryCleaner } from './directory-cleaner.ts';
@@ -72,14 +73,14 @@ export class Boxes {
   started(id: string, process: ProcessId, more: { cgroup: string; by: Box['by'] }): Box {
     const box: Box = { id, ...process, ...more, imageId: null, limits: null };
     const state: z.infer<typeof State> = { ...process, ...more };
-    writeWhole(join(this.dirOf(id), 'state.json'), JSON.stringify(state));
+    writeWholeSync(join(this.dirOf(id), 'state.json'), JSON.stringify(state));
     this.#known.set(id, box);
     return box;
   }
 
   claimed(box: Box, imageId: string): void {
     box.imageId = imageId;
-    writeWhole(join(this.dirOf(box.id), 'image'), imageId);
+    writeWholeSync(join(this.dirOf(box.id), 'image'), imageId);
   }
 
   /** Undefined if there is none, if it was never started, or if it cannot be read now: `wasStarted` tells. */
@@ -135,28 +136,11 @@ export class Boxes {
 
   /** Undefined without a record. @throws Error if there is one that cannot be read, or that is of another release. */
   #read(id: string): Box | undefined {
-    const text = readIfThere(join(this.dirOf(id), 'state.json'));
+    const text = readIfThereSync(join(this.dirOf(id), 'state.json'));
     if (text === undefined) return undefined;
     const state = State.parse(JSON.parse(text));
     // Missing or empty: not claimed yet.
-    const imageId = readIfThere(join(this.dirOf(id), 'image')) || null;
+    const imageId = readIfThereSync(join(this.dirOf(id), 'image')) || null;
     return { id, ...state, imageId, limits: null };
   }
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
-}
-
-const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
-
-/** Writes a file atomically. */
-function writeWhole(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
 }

@@ -1,8 +1,7 @@
 /** The record of a sandbox's cable, in the container's directory: a later agent finds there which address is taken. */
-import { readFileSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { readIfThereSync, writeWhole } from '../../../../src/lib/whole-file.ts';
 
 const RECORD = 'cable.json';
 
@@ -11,17 +10,11 @@ export type Cable = z.infer<typeof Cable>;
 
 /** Undefined if there is none. @throws Error if it cannot be read. */
 export function readCable(dir: string): Cable | undefined {
-  try {
-    return Cable.parse(JSON.parse(readFileSync(join(dir, RECORD), 'utf8')));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  const text = readIfThereSync(join(dir, RECORD));
+  return text === undefined ? undefined : Cable.parse(JSON.parse(text));
 }
 
 /** Atomic. */
 export async function writeCable(dir: string, cable: Cable): Promise<void> {
-  const path = join(dir, RECORD);
-  await writeFile(`${path}.new`, JSON.stringify(cable), { mode: 0o600 });
-  await rename(`${path}.new`, path);
+  await writeWhole(join(dir, RECORD), JSON.stringify(cable));
 }
