@@ -1,5 +1,6 @@
 /** Polls for the end of containers' first processes: they are not children of the agent, so no signal reports it. */
 import { isAlive, seemsAlive, type ProcessId } from './pids.ts';
+import { Turns } from './turns.ts';
 
 const LOOK_EVERY_MS = 200;
 /** How many are checked for pid reuse at each look. */
@@ -9,7 +10,7 @@ export class Exits {
   readonly #watched = new Map<string, ProcessId>();
   readonly #gone: (id: string) => void;
   #timer: NodeJS.Timeout | undefined;
-  #sure: Iterator<[string, ProcessId]> | undefined;
+  readonly #sure = new Turns(() => this.#watched.entries());
 
   /** `gone` is called once per container, and must not throw. */
   constructor(gone: (id: string) => void) {
@@ -34,14 +35,7 @@ export class Exits {
 
   #look(): void {
     const dead = [...this.#watched].filter(([, process]) => !seemsAlive(process)).map(([id]) => id);
-    for (let looked = 0; looked < SURE_EACH_LOOK; looked += 1) {
-      this.#sure ??= this.#watched.entries();
-      const next = this.#sure.next();
-      if (next.done === true) {
-        this.#sure = undefined;
-        break;
-      }
-      const [id, process] = next.value;
+    for (const [id, process] of this.#sure.next(SURE_EACH_LOOK)) {
       if (!isAlive(process) && !dead.includes(id)) dead.push(id);
     }
     for (const id of dead) {

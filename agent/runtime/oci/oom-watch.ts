@@ -2,6 +2,8 @@
  * Tells whether a sandbox's first process was killed for want of memory, or merely ended in a sandbox in which some
  * program had been, long before. The kernel only counts, so the counts are read from time to time.
  */
+import { Turns } from './turns.ts';
+
 const LOOK_EVERY_MS = 200;
 /** How many counts are read at each look. */
 const EACH_LOOK = 4;
@@ -18,7 +20,7 @@ export class OomWatch {
   readonly #read: (id: string) => Promise<number>;
   readonly #counts = new Map<string, Count>();
   #timer: NodeJS.Timeout | undefined;
-  #next: Iterator<string> | undefined;
+  readonly #turns = new Turns(() => this.#counts.keys());
 
   /** `read` returns the number of kills in a sandbox so far, and never rejects. */
   constructor(read: (id: string) => Promise<number>) {
@@ -60,14 +62,6 @@ export class OomWatch {
   }
 
   #look(): void {
-    for (let looked = 0; looked < EACH_LOOK; looked += 1) {
-      this.#next ??= this.#counts.keys();
-      const next = this.#next.next();
-      if (next.done === true) {
-        this.#next = undefined;
-        return;
-      }
-      void this.count(next.value);
-    }
+    for (const id of this.#turns.next(EACH_LOOK)) void this.count(id);
   }
 }
