@@ -43,15 +43,17 @@ export class KnownQueue extends FairQueue<Known> {
   }
 
   /** Adds it in its place by age, unless it waits already, has a node or has ended. */
-  enter({ record, priority, weight }: WaitingItem): void {
-    if (this.get(record.id) !== undefined || this.isOpen(record.id) === false) return;
-    this.add({ id: record.id, tenant: record.tenant, priority, weight, record });
+  enter(item: WaitingItem): void {
+    if (this.#mayWait(item)) this.add(known(item));
   }
 
   /** It was taken, and no node has it: it waits on, and its tenant goes next. */
-  reenter({ record, priority, weight }: WaitingItem): void {
-    if (this.get(record.id) !== undefined || this.isOpen(record.id) === false) return;
-    this.giveBack({ id: record.id, tenant: record.tenant, priority, weight, record });
+  reenter(item: WaitingItem): void {
+    if (this.#mayWait(item)) this.giveBack(known(item));
+  }
+
+  #mayWait({ record: { id } }: WaitingItem): boolean {
+    return this.get(id) === undefined && this.isOpen(id) !== false;
   }
 
   /** Passes another gateway's record of a sandbox on to this one. */
@@ -67,4 +69,8 @@ export class KnownQueue extends FairQueue<Known> {
     this.#hooks?.withdrawn(record);
     this.#telling = null;
   }
+}
+
+function known({ record, priority, weight }: WaitingItem): Known {
+  return { id: record.id, tenant: record.tenant, priority, weight, record };
 }

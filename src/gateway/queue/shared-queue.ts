@@ -206,9 +206,13 @@ export class SharedQueue implements PlacementQueue {
     const { id } = record;
     this.#own.forget(id);
     // Whoever placed or withdrew it said so before this gateway took up the ticket: no message about it will come.
-    if (this.#known.isOpen(id) === true && !this.#absent.has(id)) {
-      this.#absent.set(id, { record, since: performance.now(), lost: false });
-    }
+    if (this.#known.isOpen(id) === true) this.#misses(record, false);
+  }
+
+  /** Counts from the first time. */
+  #misses(record: SandboxRecord, lost: boolean): void {
+    if (this.#absent.has(record.id)) return;
+    this.#absent.set(record.id, { record, since: performance.now(), lost });
   }
 
   #waits(item: WaitingItem): void {
@@ -243,9 +247,7 @@ export class SharedQueue implements PlacementQueue {
       }
       const isLost = lost || this.#absent.get(id)?.lost === true;
       if (!isLost) this.#known.remove(id);
-      if (!this.#absent.has(id) && (isLost || !this.#own.has(id))) {
-        this.#absent.set(id, { record, since: performance.now(), lost: isLost });
-      }
+      if (isLost || !this.#own.has(id)) this.#misses(record, isLost);
     }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
