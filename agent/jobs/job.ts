@@ -4,7 +4,7 @@
  * the files end.
  */
 import type { Logger } from '../../src/lib/logger.ts';
-import type { Json } from '../../src/mux/index.ts';
+import { PendingCommands, type Json } from '../../src/mux/index.ts';
 import { LOST } from '../../src/protocol/cuts.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecCommand, ExecExit, ExecState } from '../../src/protocol/exec.ts';
@@ -13,7 +13,6 @@ import { attachKind, type ExecHooks } from '../link/relay-kinds.ts';
 import type { RelayKind } from '../link/relay.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Drain } from './drain.ts';
-import { JobCommands } from './job-commands.ts';
 import type { JobFiles, StoredJob } from './job-files.ts';
 
 const ATTACH_PAUSE_MS = 100;
@@ -52,7 +51,7 @@ export class Job {
   #begun = false;
   #queueMs = 0;
   #drain: Drain | null = null;
-  readonly #commands = new JobCommands();
+  readonly #commands = new PendingCommands();
   /** The command has answered on the current stream. Until then, what a running command is sent may be lost with it. */
   #live = false;
   #attached = newWait();

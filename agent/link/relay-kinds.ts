@@ -9,9 +9,6 @@ import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
 import type { RelayKind } from './relay.ts';
 
-/** EVENTs that the reader of an exec may send. */
-const EXEC_COMMANDS: ReadonlySet<unknown> = new Set(['signal', 'kill', 'resize']);
-const NO_COMMANDS: ReadonlySet<unknown> = new Set();
 const OOM_COUNT_MS = 2_000;
 const MAX_ANSWER_BYTES = 768 * 1024;
 
@@ -29,7 +26,7 @@ export function execKind(request: Json, hooks: ExecHooks): RelayKind {
       return { ...opened, id: exec.id, queueMs: Math.round(queueMs * 1_000) / 1_000 };
     },
     event: (message, sandbox) => completed(message, sandbox, hooks),
-    commands: EXEC_COMMANDS,
+    takesCommands: true,
     over: (error) => hooks.over?.(error),
   };
 }
@@ -40,7 +37,7 @@ export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
     request: () => ({ ...attach }),
     opened: (answer) => read(SupervisorAttachOpened, answer),
     event: (message, sandbox) => completed(message, sandbox, hooks),
-    commands: EXEC_COMMANDS,
+    takesCommands: true,
   };
 }
 
@@ -58,7 +55,7 @@ export function fileKind(request: Json): RelayKind {
     }),
     opened: bounded,
     event: readPlainEvent,
-    commands: NO_COMMANDS,
+    takesCommands: false,
   };
 }
 
@@ -67,7 +64,7 @@ export function portKind(request: Json): RelayKind {
   if (!Number.isInteger(port) || (port as number) < 1 || (port as number) > 65_535) {
     throw new ServiceError('invalid_request', 'not a port');
   }
-  return { request: () => ({ op: 'port', port }), opened: bounded, event: () => undefined, commands: NO_COMMANDS };
+  return { request: () => ({ op: 'port', port }), opened: bounded, event: () => undefined, takesCommands: false };
 }
 
 function bounded(answer: Json): Json {

@@ -32,8 +32,8 @@ export interface RelayKind {
    * @throws ServiceError if boxinit is hostile.
    */
   event(message: Json, sandbox: Sandbox): Json | undefined | Promise<Json>;
-  /** The messages that the gateway may send. */
-  readonly commands: ReadonlySet<unknown>;
+  /** Whether the gateway may send commands: signals, kills, resizes. */
+  readonly takesCommands: boolean;
   /** Called once, when the stream is over. */
   over?(error: ServiceError | null): void;
 }
@@ -113,8 +113,7 @@ class Relay implements StreamHandler, Waiting {
   }
 
   event(message: Json): void {
-    if (!this.#kind.commands.has(message['type'])) return;
-    const command = readExecCommand(message);
+    const command = this.#kind.takesCommands ? readExecCommand(message) : undefined;
     if (command === undefined) return;
     if (this.#inner === null) this.#keep((early) => early.command(command));
     else this.command(command);

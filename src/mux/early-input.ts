@@ -5,10 +5,10 @@
 import { GatheredBytes } from '../lib/gathered-bytes.ts';
 import type { ExecCommand } from '../protocol/exec.ts';
 import { Channel } from '../protocol/frames.ts';
+import { PendingCommands } from './pending-commands.ts';
 
 /** Stretches of bytes of one channel, and ends of channels. */
 const MAX_PARTS = 256;
-const MAX_SIGNALS = 64;
 
 type Part = { channel: number; bytes: GatheredBytes } | { channel: number; bytes: null };
 
@@ -20,9 +20,7 @@ export interface EarlyReceiver {
 
 export class EarlyInput {
   #parts: Part[] = [];
-  #resize: ExecCommand | null = null;
-  #signals: ExecCommand[] = [];
-  #kill: ExecCommand | null = null;
+  readonly #commands = new PendingCommands();
   #ended = false;
 
   /** Copies the bytes. False: there is too much to keep. */
@@ -40,11 +38,7 @@ export class EarlyInput {
 
   /** Only the newest size counts, and one kill. False: there is too much to keep. */
   command(command: ExecCommand): boolean {
-    if (command.type === 'resize') this.#resize = command;
-    else if (command.type === 'kill') this.#kill = command;
-    else if (this.#signals.length >= MAX_SIGNALS) return false;
-    else this.#signals.push(command);
-    return true;
+    return this.#commands.keep(command, false);
   }
 
   /** False: there is too much to keep. */
@@ -61,7 +55,7 @@ export class EarlyInput {
       else for (const piece of bytes.take()) receiver.data(channel, piece);
     }
     this.#parts = [];
-    for (const command of [this.#resize, ...this.#signals, this.#kill]) if (command !== null) receiver.command(command);
+    for (const command of this.#commands.take()) receiver.command(command);
     if (this.#ended) receiver.fin(Channel.ALL);
   }
 

@@ -1,9 +1,9 @@
-/** Signals, kills and resizes of a job, which outlive the stream to its command: none is lost while that is being found. */
-import type { ExecCommand } from '../../src/protocol/exec.ts';
+/** Signals, kills and resizes of a command that cannot be reached right now: none is lost until it can. */
+import type { ExecCommand } from '../protocol/exec.ts';
 
 const MAX_SIGNALS = 64;
 
-export class JobCommands {
+export class PendingCommands {
   #resize: ExecCommand | null = null;
   #kill: ExecCommand | null = null;
   #signals: ExecCommand[] = [];
