@@ -19,7 +19,11 @@ export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise
   const config = await keepRuntime(asked, log);
   const runtime = await openRuntime(config, log);
   await noteRuntime(config.dataDir, runtime.name);
-  const agent = await startAgent(config, runtime, log);
+  const agent = await startAgent(config, runtime, log).catch(async (error: unknown) => {
+    // Without containers nothing of it may stay, such as a mount or a process; with containers it leaves what they need.
+    await runtime.close().catch((left: unknown) => log.warn({ err: left }, 'the runtime left something'));
+    throw error;
+  });
   log.info(
     { event: 'agent_ready', host: config.listen.host, port: agent.port, runtime: runtime.name },
     `agent ${config.nodeName} listens on ${config.listen.host}:${agent.port} (runtime ${runtime.name})`,

@@ -28,14 +28,23 @@ export default class ResultsReporter implements Reporter {
     const result = test.result();
     const state = result.state !== 'pending' ? result.state : isPassedOver(test) ? 'skipped' : 'failed';
     const note = result.state === 'skipped' ? result.note : undefined;
-    this.#write({ kind: 'result', name: nameOf(test), state, ...(note === undefined ? {} : { note }) });
+    const why = result.state === 'failed' ? whyOf(result.errors) : undefined;
+    this.#write({
+      kind: 'result',
+      name: nameOf(test),
+      state,
+      ...(note === undefined ? {} : { note }),
+      ...(why === undefined ? {} : { why }),
+    });
   }
 
   /** A file that cannot be loaded, or whose hooks fail, has no test to blame: it counts as one failure of its own. */
   onTestModuleEnd(module: TestModule): void {
     const inTests = [...module.children.allTests()].some((test) => test.result().state === 'failed');
     if (module.errors().length > 0 || (module.state() === 'failed' && !inTests)) {
-      this.#write({ kind: 'result', name: module.relativeModuleId, state: 'failed' });
+      const suites = [...module.children.allSuites()].flatMap((suite) => suite.errors());
+      const why = whyOf([...module.errors(), ...suites]);
+      this.#write({ kind: 'result', name: module.relativeModuleId, state: 'failed', why });
     }
   }
 
@@ -58,6 +67,8 @@ function isPassedOver(test: TestCase): boolean {
   while (parent.type === 'suite' && parent.options.mode !== 'skip') parent = parent.parent;
   return parent.type === 'suite';
 }
+
+const whyOf = (errors: readonly { message: string }[]): string => errors.map(({ message }) => message).join('\n');
 
 function nameOf(test: TestCase): string {
   return `${test.module.relativeModuleId} > ${test.fullName}`;

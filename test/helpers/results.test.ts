@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { tally, tallyCargo } from './results.ts';
+import { listFailures, tally, tallyCargo } from './results.ts';
 
 const lines = (...rows: object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
@@ -11,10 +11,11 @@ test('counts results by state, over all phases', () => {
     { kind: 'result', name: 'b', state: 'skipped', note: 'no registry' },
     { kind: 'run-end' },
   );
-  const real = lines({ kind: 'result', name: 'c', state: 'failed' }, { kind: 'run-end' });
+  const real = lines({ kind: 'result', name: 'c', state: 'failed', why: 'expected 1' }, { kind: 'run-end' });
   expect(tally([unit, real])).toEqual({
     passed: 1,
     failed: ['c'],
+    why: new Map([['c', 'expected 1']]),
     skipped: ['b (no registry)'],
     running: [],
     complete: true,
@@ -24,6 +25,14 @@ test('counts results by state, over all phases', () => {
 test('a run that was killed says what it was at, and a cut line is no error', () => {
   const text = `${lines({ kind: 'start', name: 'slow' })}{"kind":"resu`;
   expect(tally([text])).toMatchObject({ running: ['slow'], complete: false });
+});
+
+test('a failure says why, with a bounded part of the logs in its message', () => {
+  const logs = Array.from({ length: 100 }, (_, i) => `line ${i}`).join('\n');
+  const text = listFailures(['a', 'b'], new Map([['b', `did not start\n${logs}`]])).split('\n');
+  expect(text.slice(0, 4)).toEqual(['  x a', '  x b', '      did not start', '      line 0']);
+  expect(text).toHaveLength(2 + 60 + 1);
+  expect(text.at(-1)).toBe('      (and 41 lines more above)');
 });
 
 test('adds up every test binary of cargo', () => {

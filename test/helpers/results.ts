@@ -2,12 +2,17 @@
 export type ResultLine =
   | { kind: 'run-start' }
   | { kind: 'start'; name: string }
-  | { kind: 'result'; name: string; state: 'passed' | 'failed' | 'skipped'; note?: string }
+  | { kind: 'result'; name: string; state: 'passed' | 'failed' | 'skipped'; note?: string; why?: string }
   | { kind: 'run-end' };
+
+/** Of a failure, with the logs that its message may hold: enough to find the reason where only the end of a run is kept. */
+const MAX_WHY_LINES = 60;
 
 export interface Tally {
   passed: number;
   failed: string[];
+  /** What failed tests said, by name. */
+  why: Map<string, string>;
   skipped: string[];
   /** Started and never ended: what a run that hung was at. */
   running: string[];
@@ -17,7 +22,7 @@ export interface Tally {
 
 /** Counts the reporter's lines of all phases. A line cut off by a kill is passed over. */
 export function tally(files: readonly string[]): Tally {
-  const total: Tally = { passed: 0, failed: [], skipped: [], running: [], complete: true };
+  const total: Tally = { passed: 0, failed: [], why: new Map(), skipped: [], running: [], complete: true };
   for (const text of files) {
     const running = new Set<string>();
     let ended = false;
@@ -27,13 +32,27 @@ export function tally(files: readonly string[]): Tally {
       if (line.kind !== 'result') continue;
       running.delete(line.name);
       if (line.state === 'passed') total.passed += 1;
-      else if (line.state === 'failed') total.failed.push(line.name);
-      else total.skipped.push(line.note === undefined ? line.name : `${line.name} (${line.note})`);
+      else if (line.state === 'failed') {
+        total.failed.push(line.name);
+        if (line.why !== undefined) total.why.set(line.name, line.why);
+      } else total.skipped.push(line.note === undefined ? line.name : `${line.name} (${line.note})`);
     }
     total.running.push(...running);
     if (!ended) total.complete = false;
   }
   return total;
+}
+
+/** What failed, with what it said below it. */
+export function listFailures(failed: readonly string[], why: ReadonlyMap<string, string>): string {
+  return failed
+    .flatMap((name) => {
+      const said = why.get(name)?.trimEnd().split('\n') ?? [];
+      const left = said.length - MAX_WHY_LINES;
+      const shown = left > 0 ? [...said.slice(0, MAX_WHY_LINES), `(and ${left} lines more above)`] : said;
+      return [`  x ${name}`, ...shown.map((line) => `      ${line}`)];
+    })
+    .join('\n');
 }
 
 /** Adds up the `test result:` lines of `cargo test`, and names its failures. */

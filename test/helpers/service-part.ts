@@ -65,9 +65,14 @@ export class ServicePart {
     if (before !== undefined) await end(before, 'SIGTERM');
   }
 
+  /** Null while it runs, before its first start, and when a signal ended it. */
+  get exitCode(): number | null {
+    return this.#process?.exitCode ?? null;
+  }
+
   /** @throws if it ended by itself. */
   checkAlive(): void {
-    const code = this.#process?.exitCode ?? null;
+    const code = this.exitCode;
     if (code !== null) throw new Error(`${this.name} ended with ${code}`);
   }
 

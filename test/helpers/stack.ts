@@ -121,12 +121,22 @@ export class TestStack implements AsyncDisposable {
     const apiKeyFile = join(this.home, 'api-key');
     keepSecret(secretFile, '');
     this.#apiKey = keepSecret(apiKeyFile, 'mbx_');
+    // What is free now is free for all of them: each takes one that none has taken.
+    const taken = new Set<number>(agentPorts);
+    const nextPort = async (): Promise<number> => {
+      for (;;) {
+        const port = await freePort();
+        if (taken.has(port)) continue;
+        taken.add(port);
+        return port;
+      }
+    };
     const ports: number[] = [];
-    for (let i = 0; i < gateways; i++) ports.push(await freePort());
+    for (let i = 0; i < gateways; i++) ports.push(await nextPort());
     this.#urls = ports.map((port) => `http://127.0.0.1:${port}`);
 
     const nodes: { node: string; port: number }[] = [];
-    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: agentPorts[i - 1] ?? (await freePort()) });
+    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: agentPorts[i - 1] ?? (await nextPort()) });
     for (const { node } of nodes) noteDataDir(join(this.home, node));
     const base = allowedEnvironment();
     const part = (name: string, main: string, env: Record<string, string>): ServicePart =>
@@ -171,13 +181,14 @@ export class TestStack implements AsyncDisposable {
   async gatewayReady(gateway: number, nodes = this.#all.agents.length): Promise<void> {
     await until(
       async () => {
-        for (const part of this.#everything) part.checkAlive();
+        if (this.#everything.some((part) => part.exitCode !== null)) return true;
         const views = await this.operatorOf(gateway).nodes();
         return views.filter(isReady).length >= nodes;
       },
       START_LIMIT_MS,
       'the nodes to be ready',
     );
+    for (const part of this.#everything) part.checkAlive();
   }
 
   /** Resolves once so many containers wait. */

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { tally, tallyCargo } from './results.ts';
+import { listFailures, tally, tallyCargo } from './results.ts';
 
 const [mode, directory, ...failedPhases] = process.argv.slice(2);
 if ((mode !== 'report' && mode !== 'hanging') || directory === undefined) {
@@ -29,7 +29,7 @@ if (mode === 'hanging') {
 
   console.log('');
   if (skipped.length > 0) console.log(`Skipped:\n${skipped.map((name) => `  - ${name}`).join('\n')}`);
-  if (failed.length > 0) console.log(`Failed:\n${failed.map((name) => `  x ${name}`).join('\n')}`);
+  if (failed.length > 0) console.log(`Failed:\n${listFailures(failed, tests.why)}`);
   console.log('');
   const tail = skipped.length > 0 ? `, ${skipped.length} skipped` : '';
   console.log(`${passed} passed, ${failed.length} failed${tail}`);

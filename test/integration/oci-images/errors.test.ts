@@ -3,9 +3,10 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { freePort } from '../../../src/cli/up/ports.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { until } from '../../helpers/until.ts';
-import { Door, freePort, PASSWORD, Registry, USER } from './registry.ts';
+import { Door, PASSWORD, Registry, USER } from './registry.ts';
 import { because, codeOf, lacking, openStore, type OwnStore } from './store.ts';
 
 const WAIT_MS = 60_000;

@@ -3,10 +3,11 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import net, { type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from '../../../src/cli/up/ports.ts';
 import { until } from '../../helpers/until.ts';
 import { writeLayout, type LayoutOptions } from './layout.ts';
 
@@ -176,16 +177,6 @@ export class Door {
     this.#server.close();
     await once(this.#server, 'close');
   }
-}
-
-/** A port that nobody listens on, at least now. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function answers(port: number, child: ChildProcess): Promise<boolean> {
