@@ -8,9 +8,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort } from '../../src/cli/up/ports.ts';
 import { Millibox } from '../../src/sdk/index.ts';
 import { amount } from '../helpers/config.ts';
+import { freePort } from '../helpers/ports.ts';
 import { random } from '../helpers/random.ts';
 import { lackingRedis, RedisServer } from '../helpers/redis.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';

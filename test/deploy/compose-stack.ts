@@ -1,8 +1,8 @@
 /** The compose file, run by Docker Compose, with images, a directory and secrets of the test's own. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { freePort } from '../../src/cli/up/ports.ts';
 import { allowedEnvironment } from '../helpers/config.ts';
+import { freePort } from '../helpers/ports.ts';
 import { command, composePrivileges, docker, logsOf, type Images } from './engine.ts';
 import type { NodeDir } from './node-dir.ts';
 import { Registry } from './registry.ts';

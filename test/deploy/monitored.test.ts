@@ -6,7 +6,7 @@ import path from 'node:path';
 import { load } from 'js-yaml';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort } from '../../src/cli/up/ports.ts';
+import { freePort } from '../helpers/ports.ts';
 import { lackingRedis, RedisServer } from '../helpers/redis.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { CHART, ROOT } from './tools.ts';

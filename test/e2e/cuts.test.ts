@@ -5,10 +5,10 @@
  * MILLIBOX_TEST_CUTS says how often in all, MILLIBOX_TEST_SEED repeats a choice of places.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { freePort } from '../../src/cli/up/ports.ts';
 import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
 import { amount } from '../helpers/config.ts';
 import { CutProxy, type Cut } from '../helpers/cut-proxy.ts';
+import { freePort } from '../helpers/ports.ts';
 import { random } from '../helpers/random.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { tapBoxinit } from '../helpers/tap.ts';

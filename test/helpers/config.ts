@@ -5,6 +5,9 @@ export function testRun(): { directory: string | undefined; phase: string } {
   return { directory: process.env['MILLIBOX_TEST_RUN'], phase: process.env['MILLIBOX_TEST_PHASE'] ?? 'vitest' };
 }
 
+/** Of the worker that runs this file, from 1: no two that run at once have the same. */
+export const workerNumber = (): number => Number(process.env['VITEST_POOL_ID'] ?? 0);
+
 /** In CI nothing that the machine can have is skipped. */
 export const inCi = (): boolean => (process.env['CI'] ?? '') !== '';
 

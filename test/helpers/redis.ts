@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../src/cli/up/ports.ts';
 import { inCi } from './config.ts';
+import { freePort } from './ports.ts';
 import { until } from './until.ts';
 
 const START_MS = 60_000;

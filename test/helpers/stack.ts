@@ -12,10 +12,10 @@ import { Millibox } from '../../src/sdk/index.ts';
 import { Operator, type NodeView } from '../../src/cli/io/operator.ts';
 import { setupImage } from '../../src/cli/config.ts';
 import { agentEnvironment, agentMain, boxinitPath, gatewayEnvironment, gatewayMain } from '../../src/cli/up/parts.ts';
-import { freePort } from '../../src/cli/up/ports.ts';
 import { keepSecret } from '../../src/cli/up/secrets.ts';
 import { allowedEnvironment, chosenRuntime } from './config.ts';
 import { noteDataDir } from './data-dirs.ts';
+import { freePort } from './ports.ts';
 import { ServicePart, START_LIMIT_MS } from './service-part.ts';
 import { until } from './until.ts';
 
@@ -121,22 +121,12 @@ export class TestStack implements AsyncDisposable {
     const apiKeyFile = join(this.home, 'api-key');
     keepSecret(secretFile, '');
     this.#apiKey = keepSecret(apiKeyFile, 'mbx_');
-    // What is free now is free for all of them: each takes one that none has taken.
-    const taken = new Set<number>(agentPorts);
-    const nextPort = async (): Promise<number> => {
-      for (;;) {
-        const port = await freePort();
-        if (taken.has(port)) continue;
-        taken.add(port);
-        return port;
-      }
-    };
     const ports: number[] = [];
-    for (let i = 0; i < gateways; i++) ports.push(await nextPort());
+    for (let i = 0; i < gateways; i++) ports.push(await freePort());
     this.#urls = ports.map((port) => `http://127.0.0.1:${port}`);
 
     const nodes: { node: string; port: number }[] = [];
-    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: agentPorts[i - 1] ?? (await nextPort()) });
+    for (let i = 1; i <= agents; i++) nodes.push({ node: `node-${i}`, port: agentPorts[i - 1] ?? (await freePort()) });
     for (const { node } of nodes) noteDataDir(join(this.home, node));
     const base = allowedEnvironment();
     const part = (name: string, main: string, env: Record<string, string>): ServicePart =>

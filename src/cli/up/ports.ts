@@ -5,15 +5,20 @@ import { createServer } from 'node:net';
  * Below the ports that Linux assigns to outgoing connections (32768 and up), so that a port found free is still free when
  * a server comes to listen there.
  */
-const FIRST = 20_000;
-const LAST = 32_767;
+export const SERVER_PORTS = { first: 20_000, last: 32_767 };
 const TRIES = 50;
+/** Of the ports that this process was given: who has one may not listen there yet. */
+const MAX_GIVEN = 1_000;
+const given = new Set<number>();
 
-/** A port that is free now. */
-export async function freePort(host = '127.0.0.1'): Promise<number> {
+/** A port that is free now, and that was not given before. */
+export async function freePort(host = '127.0.0.1', { first, last } = SERVER_PORTS): Promise<number> {
   for (let tries = 1; tries <= TRIES; tries++) {
-    const port = randomInt(FIRST, LAST + 1);
-    if (await isFree(port, host)) return port;
+    const port = randomInt(first, last + 1);
+    if (given.has(port) || !(await isFree(port, host)) || given.has(port)) continue;
+    if (given.size >= MAX_GIVEN) given.clear();
+    given.add(port);
+    return port;
   }
   throw new Error(`no free port on ${host}`);
 }

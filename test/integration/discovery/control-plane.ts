@@ -8,9 +8,9 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
-import { freePort } from '../../../src/cli/up/ports.ts';
 import { find } from '../../deploy/tools.ts';
 import { allowedEnvironment } from '../../helpers/config.ts';
+import { freePort } from '../../helpers/ports.ts';
 import { until } from '../../helpers/until.ts';
 import { makeCertificates } from './certificates.ts';
 

@@ -3,9 +3,9 @@
  * real-api-server.test.ts it runs where such a server was built once (`MILLIBOX_TEST_KUBERNETES=1`).
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort } from '../../../src/cli/up/ports.ts';
 import type { Sandbox } from '../../../src/sdk/index.ts';
 import { because, lacking } from '../../deploy/tools.ts';
+import { freePort } from '../../helpers/ports.ts';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
 import { until } from '../../helpers/until.ts';
 import { ChartCluster, NAMESPACE } from './chart-cluster.ts';

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { freePort } from '../../../src/cli/up/ports.ts';
+import { freePort } from '../../helpers/ports.ts';
 import { until } from '../../helpers/until.ts';
 import { writeLayout, type LayoutOptions } from './layout.ts';
 
