@@ -1,5 +1,6 @@
 /** Translates a gateway's exec request into boxinit's. */
 import * as z from 'zod';
+import { firstProblem } from '../../src/lib/schema-problems.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { AttachOpen, ExecOpen } from '../../src/protocol/exec.ts';
 import { ID_PATTERN, newExecId } from '../../src/protocol/ids.ts';
@@ -65,7 +66,4 @@ function resolveCwd(cwd: string | undefined, workdir: string): string {
   return base.endsWith('/') ? `${base}${cwd}` : `${base}/${cwd}`;
 }
 
-function invalid(error: z.ZodError): ServiceError {
-  const [first] = error.issues;
-  return new ServiceError('invalid_request', `${first?.path.join('.') ?? ''}: ${first?.message ?? 'not valid'}`);
-}
+const invalid = (error: z.ZodError): ServiceError => new ServiceError('invalid_request', firstProblem(error));

@@ -1,6 +1,7 @@
 /** The operations of the node link: each `op` of src/protocol/node.ts and its handler. */
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
+import { firstProblem } from '../../src/lib/schema-problems.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
@@ -221,6 +222,5 @@ const imageDeps = ({ runtime, dataDir, imagesChanged, log }: OpsDeps): ImageOpsD
 function parse<T>(schema: z.ZodType<T>, request: Json): T {
   const parsed = schema.safeParse(request);
   if (parsed.success) return parsed.data;
-  const [first] = parsed.error.issues;
-  throw new ServiceError('invalid_request', `${first?.path.join('.') ?? ''}: ${first?.message ?? 'not valid'}`);
+  throw new ServiceError('invalid_request', firstProblem(parsed.error));
 }

@@ -82,6 +82,13 @@ test.each([
   expect(answer.json.error.message).toContain(answer.json.error.details.issues[0].path);
 });
 
+test('a name that no variable may have is refused with the rule for names', async () => {
+  const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { env: { 'A=B': 'x' } } });
+  expectError(answer, 'invalid_request');
+  const rule = 'an environment name is not empty and has no "=" and no zero byte';
+  expect(answer.json.error.message).toBe(`body.env.A=B: ${rule}`);
+});
+
 test('a disk that is too small for anything is refused with the least that a disk may have', async () => {
   for (const diskMb of [0, 1, 3]) {
     const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { diskMb } });

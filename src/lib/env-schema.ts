@@ -1,5 +1,6 @@
 /** What stands in the environment as text, and how gateway and agent read it. */
 import * as z from 'zod';
+import { problem } from './schema-problems.ts';
 
 /** A whole number within bounds; `fallback` where nothing is given. */
 export const wholeNumber = (min: number, max: number, fallback: number) =>
@@ -18,5 +19,5 @@ export function readEnv<T>(schema: z.ZodType<T>, env: Record<string, string | un
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const parsed = schema.safeParse(present);
   if (parsed.success) return parsed.data;
-  throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  throw new Error(parsed.error.issues.map(problem).join('; '));
 }

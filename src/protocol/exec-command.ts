@@ -1,8 +1,5 @@
 /** The EVENTs that the opener of an exec sends, as they are read on the way. */
-import { SignalName, type ExecCommand } from './exec.ts';
-
-/** The limit of boxinit. */
-const MAX_SIDE = 10_000;
+import { SignalName, TerminalSize, type ExecCommand } from './exec.ts';
 
 /**
  * Reads an EVENT down to the fields that are known, so that it is small wherever it waits. Undefined for what is not
@@ -18,13 +15,11 @@ export function readExecCommand(message: Readonly<Record<string, unknown>>): Exe
     }
     case 'kill':
       return { type };
-    case 'resize':
-      return isSide(cols) && isSide(rows) ? { type, cols, rows } : undefined;
+    case 'resize': {
+      const size = TerminalSize.safeParse({ cols, rows });
+      return size.success ? { type, ...size.data } : undefined;
+    }
     default:
       return undefined;
   }
-}
-
-function isSide(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
 }

@@ -61,6 +61,10 @@ export const ExecRequest = z
   .refine(fitsStdin, { path: ['stdin'], message: `more than ${MAX_BLOCKING_STDIN_BYTES} bytes` });
 export type ExecRequest = z.infer<typeof ExecRequest>;
 
+/** Of a terminal, in characters; boxinit takes no other. */
+export const TerminalSize = z.strictObject({ cols: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) });
+export type TerminalSize = z.infer<typeof TerminalSize>;
+
 /** Payload of an exec stream's OPEN, on the client's WebSocket. Output and stdin are DATA frames. */
 export const ExecOpen = z.strictObject({
   op: z.literal('exec'),
@@ -68,7 +72,7 @@ export const ExecOpen = z.strictObject({
   id: z.string().optional().describe('Chosen by the client, so that a retry finds the same exec'),
   ...execFields,
   stdin: z.boolean().optional().describe('Whether stdin follows; without it the program reads end-of-file'),
-  pty: z.strictObject({ cols: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
+  pty: TerminalSize.optional(),
   ringBytes: z.int().min(0).max(MAX_RING_BYTES).optional(),
   /** Length of the script that follows on channel SCRIPT, in place of `command`. */
   scriptBytes: z.int().min(1).max(MAX_SCRIPT_BYTES).optional(),

@@ -3,6 +3,7 @@
  * what has another shape is a `protocol_error`.
  */
 import * as z from 'zod';
+import { firstProblem } from '../lib/schema-problems.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { EndReason, Network, Sandbox, SandboxStatus, isEnded } from '../protocol/sandbox.ts';
 
@@ -27,9 +28,6 @@ export const hasEnded = (info: SandboxInfo): boolean => isEnded(info.status as S
 export function read<T>(schema: z.ZodType<T>, answer: unknown): T {
   const parsed = schema.safeParse(answer);
   if (parsed.success) return parsed.data;
-  const [first] = parsed.error.issues;
-  const where = first === undefined ? '' : `: ${first.path.join('.')}: ${first.message}`;
-  throw new ServiceError('protocol_error', `the service gave an answer that cannot be read${where}`, {
-    cause: parsed.error,
-  });
+  const why = `the service gave an answer that cannot be read: ${firstProblem(parsed.error)}`;
+  throw new ServiceError('protocol_error', why, { cause: parsed.error });
 }

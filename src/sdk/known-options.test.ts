@@ -114,6 +114,16 @@ test('a signal that there is not is refused, not passed over', async () => {
   await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
 });
 
+test.each([
+  [0, -1],
+  [80, 10_001],
+  [80.5, 24],
+])('a terminal of %d columns and %d rows is refused, not passed over', async (cols, rows) => {
+  const handle = unreachable().sandbox.exec('true');
+  expect(() => handle.resize(cols, rows)).toThrow(`${cols} columns and ${rows} rows`);
+  await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
+});
+
 test('of no ids there are no states, and nobody is asked', async () => {
   expect(await unreachable().sandbox.jobs.list({ ids: [] })).toEqual([]);
 });

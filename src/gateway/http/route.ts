@@ -1,6 +1,7 @@
 /** A route as data: what it takes and answers, checked by zod and written down in the OpenAPI document. */
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import * as z from 'zod';
+import { messageOf } from '../../lib/schema-problems.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { assertAdmin, type Caller } from '../auth/auth.ts';
 import type { Services } from '../services.ts';
@@ -112,7 +113,7 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.slice(0, 20).map((issue) => ({
     path: [where, ...issue.path.map(String)].join('.'),
-    message: issue.message,
+    message: messageOf(issue),
   }));
   const first = issues[0];
   throw new ServiceError('invalid_request', first === undefined ? undefined : `${first.path}: ${first.message}`, {

@@ -1,6 +1,7 @@
 /** The tenants file: the tenants, their keys and their limits. docs/tenants.md describes it. */
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
+import { problem } from '../../lib/schema-problems.ts';
 import type { ApiKey } from '../config.ts';
 
 /** Every call compares its key with all of them. */
@@ -83,7 +84,7 @@ export function readTenantsFile(path: string): TenantsFile {
 export function parseTenants(json: unknown): TenantsFile {
   const parsed = File.safeParse(json);
   if (!parsed.success) {
-    throw new Error(parsed.error.issues.slice(0, 20).map(said).join('; '));
+    throw new Error(parsed.error.issues.slice(0, 20).map(problem).join('; '));
   }
   const tenants = new Map<string, Partial<TenantRules>>();
   const keys: ApiKey[] = [];
@@ -96,12 +97,6 @@ export function parseTenants(json: unknown): TenantsFile {
     throw new Error('the same key appears twice');
   }
   return { defaults: given(parsed.data.defaults), tenants, keys };
-}
-
-function said(issue: z.core.$ZodIssue): string {
-  const { path } = issue;
-  const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-  return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
 }
 
 /** Drops undefined fields, so that spreading the result does not override defaults. */

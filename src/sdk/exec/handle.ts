@@ -1,6 +1,6 @@
 /** A running command. Await it for its result, or iterate it for its output as it comes. */
 import { asError, withDeadline } from '../../lib/deadline.ts';
-import { SignalName } from '../../protocol/exec.ts';
+import { SignalName, TerminalSize } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { isMadeExecId, newExecId } from '../../protocol/ids.ts';
 import { NoWebSocket, type Connection } from '../connection.ts';
@@ -201,8 +201,11 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#session.command({ type: 'kill' });
   }
 
-  /** Changes the size of the terminal. */
+  /** Changes the size of the terminal. @throws ServiceError `invalid_request` for a size that no terminal has. */
   resize(cols: number, rows: number): void {
+    if (!TerminalSize.safeParse({ cols, rows }).success) {
+      throw new ServiceError('invalid_request', `a terminal cannot have ${cols} columns and ${rows} rows`);
+    }
     this.#session.command({ type: 'resize', cols, rows });
   }
 
