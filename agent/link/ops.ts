@@ -4,20 +4,20 @@ import type { Logger } from '../../src/lib/logger.ts';
 import { firstProblem } from '../../src/lib/schema-problems.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import { SignalName, type ExecState } from '../../src/protocol/exec.ts';
+import { SignalName } from '../../src/protocol/exec.ts';
 import { MAX_CREATE_COUNT, MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
 import { CreateGroup, HeardReason, SandboxSpec } from '../../src/protocol/node.ts';
 import { ImageRef } from '../../src/protocol/sandbox.ts';
-import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
 import type { Intake } from '../sandboxes/intake.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import { createMany } from './create-many.ts';
+import { linkOf, listExecs } from './exec-list.ts';
 import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
 import { attachKind, execKind, fileKind, portKind, type ExecHooks } from './relay-kinds.ts';
-import { RECALL_MS, relay } from './relay.ts';
+import { relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
 
 interface OpsDeps {
@@ -94,7 +94,7 @@ const OPENERS: Record<string, Opener> = {
   execs: (stream, deps) => {
     const { ids } = parse(Asked.execs, stream.request);
     const sandbox = target(stream, deps);
-    return later(stream, async () => ({ execs: await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id)) }));
+    return later(stream, async () => ({ ...(await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id))) }));
   },
   signal: (stream, deps) => {
     const { id, signal, all } = parse(Asked.signal, stream.request);
@@ -139,55 +139,6 @@ function target(stream: MuxStream, { sandboxes }: OpsDeps): Sandbox {
   const id = stream.request['sandbox'];
   if (typeof id !== 'string') throw new ServiceError('invalid_request', 'sandbox is missing');
   return sandboxes.get(id);
-}
-
-function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
-  if (sandbox.ended) throw sandbox.endedError();
-  if (!sandbox.running || sandbox.launched === null) throw new ServiceError('sandbox_not_ready');
-  return sandbox.launched.link;
-}
-
-/** Jobs, and the other execs that boxinit knows. boxinit is not asked if all requested ids are jobs. */
-async function listExecs(
-  sandbox: Sandbox,
-  ids: readonly string[] | undefined,
-  jobs: () => readonly ExecState[],
-): Promise<ExecState[]> {
-  if (!sandbox.running && !sandbox.ended) return [];
-  const wanted = ids === undefined ? undefined : new Set(ids);
-  const isWanted = (id: string): boolean => wanted?.has(id) ?? true;
-  const before = idsOf(jobs());
-  const others = ids?.every((id) => before.has(id)) ? [] : await listOthers(sandbox);
-  // A job that started meanwhile is in both lists; the agent's state wins, since boxinit also counts output not yet on
-  // disk.
-  const now = jobs();
-  const known = idsOf(now);
-  return [
-    ...now.filter(({ execId }) => isWanted(execId)),
-    ...others.filter(({ execId }) => isWanted(execId) && !known.has(execId)),
-  ];
-}
-
-const idsOf = (execs: readonly ExecState[]): Set<string> => new Set(execs.map(({ execId }) => execId));
-
-async function listOthers(sandbox: Sandbox): Promise<ExecState[]> {
-  // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
-  await new Promise<void>((resolve) => sandbox.whenFateIsKnown(RECALL_MS, resolve));
-  const parsed = SupervisorListOpened.safeParse(await linkOf(sandbox).call({ op: 'list' }));
-  if (!parsed.success) {
-    sandbox.launched?.link.condemn('a list of execs that cannot be read');
-    throw new ServiceError('interrupted');
-  }
-  return parsed.data.execs.map((exec) => ({
-    execId: exec.id,
-    state: exec.running ? 'running' : 'exited',
-    background: exec.background,
-    ...(exec.attached === undefined ? {} : { attached: exec.attached }),
-    startedAt: new Date(Math.min(Math.max(0, exec.startedAtMs), 8.64e15)).toISOString(),
-    stdoutBytes: exec.stdoutBytes,
-    stderrBytes: exec.stderrBytes,
-    exit: exec.exit ?? null,
-  }));
 }
 
 /** Answers at once, but only after the stream's handler is in place. */

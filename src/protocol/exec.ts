@@ -172,3 +172,10 @@ export const ExecState = z.object({
   exit: ExecExit.nullable(),
 });
 export type ExecState = z.infer<typeof ExecState>;
+
+/** Body of the answer to `GET /v1/sandboxes/{id}/execs`. */
+export const ExecList = z.object({
+  execs: z.array(ExecState),
+  more: z.boolean().optional().describe('Not all that have ended are listed; each is found by its id'),
+});
+export type ExecList = z.infer<typeof ExecList>;

@@ -67,6 +67,8 @@ export const SupervisorAttachOpened = z.object({ pid: z.int(), stdinBytes: z.int
 /** OPEN payload: what runs, and what exited and was not yet acknowledged. Answered in OPENED; no stream follows. */
 interface SupervisorList {
   op: 'list';
+  /** Only these. A boxinit of an earlier version lists all. */
+  ids?: string[];
 }
 export const SupervisorListOpened = z.object({
   execs: z.array(
@@ -83,6 +85,8 @@ export const SupervisorListOpened = z.object({
       exit: ExecExit.optional(),
     }),
   ),
+  /** There are more that have ended than the answer holds. A boxinit of an earlier version does not say. */
+  more: z.boolean().default(false),
 });
 
 /** OPEN payload: signal an exec with no stream of it at hand. */

@@ -1,7 +1,7 @@
 /** Commands of a sandbox that run with nobody attached: listed, polled, read by window, ended. */
 import * as z from 'zod';
 import { sleep } from '../lib/deadline.ts';
-import { ExecState, type SignalName } from '../protocol/exec.ts';
+import { ExecList, ExecState, type SignalName } from '../protocol/exec.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { newExecId } from '../protocol/ids.ts';
 import { read } from './answer.ts';
@@ -40,7 +40,6 @@ const READ_OPTIONS: OptionNames<ReadOptions> = { offset: true, length: true, fol
 const FOLLOW_OPTIONS: OptionNames<FollowOptions> = { stdout: true, stderr: true, signal: true };
 
 const Started = z.object({ execId: z.string() });
-const List = z.object({ execs: z.array(ExecState) });
 const WAIT_MS = 25_000;
 const MIN_PAUSE_MS = 50;
 /** As many as one call takes. */
@@ -80,8 +79,8 @@ export class Jobs {
   }
 
   /**
-   * All commands of the sandbox that run or whose exit is still kept, or those with these ids, a hundred in one call. Of
-   * an id that is not known, nothing is said.
+   * All commands of the sandbox that run and those whose exit is still kept, as many as one answer holds (some three
+   * thousand), or those with these ids, a hundred in one call. Of an id that is not known, nothing is said.
    */
   async list(options: CallOptions & { ids?: readonly string[] } = {}): Promise<ExecState[]> {
     checkOptions('jobs.list', options, LIST_OPTIONS);
@@ -106,7 +105,7 @@ export class Jobs {
 
   async #list(ids: readonly string[], call: CallOptions): Promise<ExecState[]> {
     const query: Query = ids.map((id) => ['id', id] as const);
-    return read(List, await this.#call('GET', '/execs', { ...call, query })).execs;
+    return read(ExecList, await this.#call('GET', '/execs', { ...call, query })).execs;
   }
 
   async #call(method: 'GET' | 'POST', below: string, call: JobCall): Promise<unknown> {

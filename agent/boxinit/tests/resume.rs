@@ -18,6 +18,10 @@ fn listed(agent: &mut Agent) -> Vec<(String, bool)> {
     answer.array("execs").expect("execs").iter().map(item).collect()
 }
 
+fn ids_of(answer: &Value) -> Vec<&str> {
+    answer.array("execs").expect("execs").iter().map(|exec| exec.text("id").expect("id")).collect()
+}
+
 fn await_file(file: &Path) {
     let deadline = Instant::now() + support::PATIENCE;
     while !file.exists() {
@@ -129,6 +133,31 @@ fn an_exit_is_kept_until_it_is_acknowledged() {
     assert_eq!(listed(&mut agent), []);
     let stream = attach(&mut agent, &id, 0, 0);
     assert_eq!(agent.finish(stream).refusal(), "exec_not_found");
+}
+
+#[test]
+fn a_list_too_long_for_one_answer_says_so_and_leaves_out_nothing_that_was_asked_for() {
+    let mut agent = Agent::start();
+    let running = unique("runs");
+    agent.open(&exec_as(&running, "sleep 1000", ""));
+    // As long as an id may be, so that fewer are enough.
+    let ids: Vec<String> = (0..3_000).map(|i| format!("{:-<64}", format!("exe-{}", i))).collect();
+    for some in ids.chunks(100) {
+        let streams: Vec<u32> = some.iter().map(|id| agent.open(&exec_as(id, ":", ""))).collect();
+        for stream in streams {
+            agent.until(stream, &mut Outcome::default(), |_| false);
+        }
+    }
+    agent.reconnect();
+    let all = agent.call(r#"{"op":"list"}"#).opened.expect("opened");
+    assert!(all.flag("more"));
+    assert_eq!(ids_of(&all)[0], running);
+    let wanted = [&ids[0], &ids[2_999], &running];
+    let few =
+        agent.call(&format!(r#"{{"op":"list","ids":["{}","unknown",7]}}"#, wanted.map(|id| id.as_str()).join("\",\"")));
+    let few = few.opened.expect("opened");
+    assert!(!few.flag("more"));
+    assert_eq!(ids_of(&few), [&running, &ids[0], &ids[2_999]]);
 }
 
 #[test]

@@ -1,9 +1,8 @@
 /** Operations on commands in sandboxes, for every API. */
-import * as z from 'zod';
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { ExecState, type ExecRequest, type ExecResult, type SignalName } from '../../protocol/exec.ts';
+import { ExecList, type ExecRequest, type ExecResult, type ExecState, type SignalName } from '../../protocol/exec.ts';
 import { newExecId } from '../../protocol/ids.ts';
 import { DEFAULT_MAX_OUTPUT_BYTES, DETACHED_GRACE_MS } from '../../protocol/limits.ts';
 import type { GatewayConfig } from '../config.ts';
@@ -40,7 +39,6 @@ interface ExecObserver {
   finished(outcome: 'exit' | 'timeout' | 'error', timings?: { queueMs: number; runMs: number; totalMs: number }): void;
 }
 
-const ListAnswer = z.object({ execs: z.array(ExecState).max(100_000) });
 /** How long a client may take to come back with its idempotency key after its connection broke. */
 const RETURN_MS = 5_000;
 const FIRST_LOOK_MS = 10;
@@ -121,14 +119,19 @@ export class ExecService {
   }
 
   /** Running commands, and ended ones that were not acknowledged yet. */
-  async list(tenant: string, sandbox: string, ids?: readonly string[]): Promise<ExecState[]> {
-    const node = await this.#deps.sandboxes.locate(tenant, sandbox);
+  async list(
+    tenant: string,
+    sandbox: string,
+    { ids, signal }: { ids?: readonly string[] | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<ExecList> {
+    const node = await this.#deps.sandboxes.locate(tenant, sandbox, signal);
     const answer = await node.call({ op: 'execs', sandbox, ...(ids === undefined ? {} : { ids: [...ids] }) });
-    const parsed = ListAnswer.safeParse(answer);
+    const parsed = ExecList.safeParse(answer);
     if (!parsed.success) throw new ServiceError('protocol_error', 'the agent sent a list that cannot be read');
-    const { execs } = parsed.data;
+    const list = parsed.data;
     // Exits are read one by one, so only for commands that were asked for by id.
-    return ids === undefined ? execs : Promise.all(execs.map((state) => withExit(node, sandbox, state)));
+    if (ids === undefined) return list;
+    return { ...list, execs: await Promise.all(list.execs.map((state) => withExit(node, sandbox, state))) };
   }
 
   /** One command: as soon as it has exited, or after `waitMs`. @throws ServiceError `exec_not_found` */
@@ -140,7 +143,8 @@ export class ExecService {
   ): Promise<ExecState> {
     const until = performance.now() + (options.waitMs ?? 0);
     for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(MAX_LOOK_MS, pauseMs * 2)) {
-      const found = (await this.list(tenant, sandbox, [id])).find((exec) => exec.execId === id);
+      const { execs } = await this.list(tenant, sandbox, { ids: [id], signal: options.signal });
+      const found = execs.find((exec) => exec.execId === id);
       if (found === undefined) throw new ServiceError('exec_not_found');
       const leftMs = until - performance.now();
       if (found.exit !== null || leftMs <= 0 || options.signal?.aborted) return found;
@@ -157,8 +161,8 @@ export class ExecService {
     signal?: AbortSignal,
   ): Promise<OutputWindow> {
     return retryWhileAttached(async () => {
-      const state = await this.get(tenant, sandbox, id);
-      const node = await this.#deps.sandboxes.locate(tenant, sandbox);
+      const state = await this.get(tenant, sandbox, id, signal === undefined ? {} : { signal });
+      const node = await this.#deps.sandboxes.locate(tenant, sandbox, signal);
       return readOutput(node, sandbox, state, window, signal);
     }, signal);
   }

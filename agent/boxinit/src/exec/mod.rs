@@ -120,14 +120,19 @@ impl Execs {
         }
     }
 
-    /// What runs, then what has ended, as far as one frame holds it.
-    pub fn list(&self) -> Vec<u8> {
+    /// Those with the ids asked for, or all: what runs, then what has ended, as far as one frame holds it.
+    pub fn list(&self, open: &Value) -> Vec<u8> {
+        let mut listed: Vec<&Exec> = match open.array("ids") {
+            Some(ids) => ids.iter().filter_map(|id| self.named(id)).collect(),
+            None => self.table.values().collect(),
+        };
+        listed.sort_by_key(|exec| exec.is_over());
         let mut out = Writer::object();
         out.begin_array("execs");
-        let running = self.table.values().filter(|exec| !exec.is_over());
-        let ended = self.table.values().filter(|exec| exec.is_over());
-        for exec in running.chain(ended) {
-            if out.len() > crate::frame::MAX_CONTROL_BYTES - LISTED_BYTES {
+        let mut more = false;
+        for exec in listed {
+            more = out.len() > crate::frame::MAX_CONTROL_BYTES - LISTED_BYTES;
+            if more {
                 break;
             }
             out.begin_object("");
@@ -145,7 +150,16 @@ impl Execs {
             }
             out.close();
         }
+        out.close();
+        out.bool("more", more);
         out.end()
+    }
+
+    fn named(&self, id: &Value) -> Option<&Exec> {
+        match id {
+            Value::String(id) => self.table.get(*self.by_id.get(id)?),
+            _ => None,
+        }
     }
 
     /// EVENT from whoever opened or attached.

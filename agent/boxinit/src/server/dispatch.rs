@@ -53,7 +53,7 @@ impl Server {
             "signal" => self.execs.signal(&mut self.core, stream, open),
             "port" => self.ports.open(&mut self.core, stream, open).map(|_| None),
             "file" => self.files.open(&mut self.core, stream, open),
-            "list" => Ok(Some(self.execs.list())),
+            "list" => Ok(Some(self.execs.list(open))),
             "limit" => limit(open).map(Some),
             other => {
                 let name: String = other.chars().take(64).collect();

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { ExecRequest, ExecResult, ExecState, SignalName } from '../../../protocol/exec.ts';
+import { ExecList, ExecRequest, ExecResult, ExecState, SignalName } from '../../../protocol/exec.ts';
 import { ID_PATTERN } from '../../../protocol/ids.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../../protocol/limits.ts';
 import { many, queryInt, route, type Route } from '../../http/route.ts';
@@ -48,11 +48,11 @@ export function execRoutes({ execs }: Services): Route[] {
         summary: 'Commands that run, and those that ended and are still kept',
         params: SandboxPath,
         query: z.strictObject({ id: many(ExecId).describe('Only these, and how they ended; 100 at most') }),
-        answers: { 200: { description: 'The commands', schema: z.object({ execs: z.array(ExecState) }) } },
+        answers: { 200: { description: 'The commands', schema: ExecList } },
       },
-      async ({ tenant, params, query }) => {
+      async ({ tenant, params, query, signal }) => {
         const ids = query.id === undefined ? undefined : [query.id].flat();
-        return { execs: await execs.list(tenant, params.id, ids) };
+        return await execs.list(tenant, params.id, { ids, signal });
       },
     ),
     route(

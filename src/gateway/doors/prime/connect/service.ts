@@ -170,7 +170,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
   /** Attaches to a command whose session this gateway does not have, behind the output so far. */
   async #takeOver({ tenant, sandbox }: Target, id: string): Promise<Kept> {
     const { execs } = this.#context.services;
-    const state = (await execs.list(tenant, sandbox, [id])).find((each) => each.execId === id);
+    const state = (await execs.list(tenant, sandbox, { ids: [id] })).execs.find((each) => each.execId === id);
     if (state === undefined) throw noSession();
     // Another call may have taken it over in the meantime.
     const known = this.#sessions.byUuid(sandbox, id);
