@@ -3,10 +3,8 @@ import { chmodSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type http from 'node:http';
 import type net from 'node:net';
+import { MAX_SOCKET_PATH_BYTES } from '../src/lib/socket-path.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
-
-/** What `sun_path` holds, less its terminating zero. */
-export const MAX_SOCKET_PATH_BYTES = 107;
 
 /** @throws the error of `listen`, such as EADDRINUSE. */
 export async function bound(server: net.Server, where: net.ListenOptions): Promise<void> {

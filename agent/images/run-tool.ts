@@ -1,12 +1,13 @@
 /** Runs an image tool with a deadline, limited output, and an abort signal. */
 import { spawn } from 'node:child_process';
 import { withDeadline } from '../../src/lib/deadline.ts';
+import { TOOLS_PATH } from '../tools-path.ts';
 
 const KEPT_BYTES = 64 * 1024;
 
 /** The environment of every tool. Nothing of the agent's own is in it. */
 export const TOOL_ENVIRONMENT = {
-  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  PATH: TOOLS_PATH,
   LC_ALL: 'C',
   HOME: '/root',
 };

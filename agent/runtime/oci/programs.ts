@@ -4,14 +4,14 @@ import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { TOOLS_PATH } from '../../tools-path.ts';
 
-const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const VERSION_MS = 10_000;
 const run = promisify(execFile);
 
 /** The path of an installed program. @throws ServiceError `not_supported`. */
 export async function findProgram(name: string): Promise<string> {
-  const places = name.includes('/') ? [name] : PATH.split(delimiter).map((dir) => join(dir, name));
+  const places = name.includes('/') ? [name] : TOOLS_PATH.split(delimiter).map((dir) => join(dir, name));
   for (const path of places) {
     const there = await access(path, constants.X_OK).then(
       () => true,

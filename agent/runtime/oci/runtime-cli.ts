@@ -5,6 +5,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { TOOLS_PATH } from '../../tools-path.ts';
 
 const COMMAND_MS = 60_000;
 const TOLD_BYTES = 2_000;
@@ -76,7 +77,7 @@ export class RuntimeCli {
           stdio: ['ignore', log, log],
           // Keeps the terminal's signals and the end of this process from the container.
           detached: true,
-          env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+          env: { PATH: TOOLS_PATH },
           cwd: '/',
         });
         const kill = (): void => void child.kill('SIGKILL');

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { arch } from 'node:os';
 import { join } from 'node:path';
+import { MAX_SOCKET_PATH_BYTES } from '../../lib/socket-path.ts';
 import { NODE_SOCKET } from '../../protocol/node.ts';
 
 /** Root of the package: this file lies in src/cli/up, or in dist/src/cli/up once built. */
@@ -21,9 +22,6 @@ export function boxinitPath(): string {
   if (!existsSync(path)) throw new Error(`there is no ${path}; \`npm run setup\` builds it`);
   return path;
 }
-
-/** The longest path of a unix socket, in bytes. */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 /** @throws Error for a home below which the agents' sockets would have paths that are too long. */
 export function checkLength(home: string, agents: number): void {

@@ -1,5 +1,6 @@
 /** One output channel of a blocking exec: keeps the first bytes up to a cap, counts and drops the rest. */
 import { GatheredBytes } from '../../lib/gathered-bytes.ts';
+import { endOfCharacters } from '../../lib/end-of-characters.ts';
 
 export class Capture {
   readonly #cap: number;
@@ -37,17 +38,6 @@ export class Capture {
   takeText(encoding: 'utf8' | 'base64'): string {
     const bytes = Buffer.concat(this.#bytes.take());
     if (encoding === 'base64') return bytes.toString('base64');
-    return (this.truncated ? bytes.subarray(0, wholeCharacters(bytes)) : bytes).toString('utf8');
+    return (this.truncated ? bytes.subarray(0, endOfCharacters(bytes)) : bytes).toString('utf8');
   }
-}
-
-/** Length without an incomplete UTF-8 character at the end. */
-function wholeCharacters(bytes: Buffer): number {
-  for (let back = 1; back <= Math.min(4, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if ((byte & 0xc0) === 0x80) continue;
-    const needs = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return needs > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
 }

@@ -1,24 +1,24 @@
 /** The operator's view of the nodes. */
+import * as z from 'zod';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { PoolState } from '../../protocol/node.ts';
-import type { Node, NodeState } from './node.ts';
+import type { Node } from './node.ts';
 import type { NodeRegistry } from './registry.ts';
 
-export interface NodeView {
-  name: string;
-  state: NodeState;
-  runtime: string | null;
-  version: string | null;
-  cpus: number | null;
-  memoryMb: number | null;
-  memoryFreeMb: number | null;
-  sandboxes: number;
-  maxSandboxes: number | null;
-  /** When the remaining sandboxes of a draining node are ended. Null: never, or it is not draining. */
-  drainDeadline: string | null;
-  /** How much longer it gets no new sandboxes because of failures; 0 otherwise. */
-  ejectedMs: number;
-}
+export const NodeView = z.object({
+  name: z.string(),
+  state: z.enum(['connecting', 'ready', 'cordoned', 'draining', 'away', 'lost']),
+  runtime: z.string().nullable(),
+  version: z.string().nullable(),
+  cpus: z.number().nullable(),
+  memoryMb: z.number().nullable(),
+  memoryFreeMb: z.number().nullable(),
+  sandboxes: z.int(),
+  maxSandboxes: z.int().nullable(),
+  drainDeadline: z.string().nullable().describe('When what is left on a draining node is ended; null: never'),
+  ejectedMs: z.number().describe('Kept from new sandboxes for so long because of failures'),
+});
+export type NodeView = z.infer<typeof NodeView>;
 
 /** How long a starting gateway waits for nodes that are down before it counts as ready. */
 export const SETTLE_MS = 5_000;

@@ -4,21 +4,9 @@ import { PoolState } from '../../../protocol/node.ts';
 import { ImageRef } from '../../../protocol/sandbox.ts';
 import { bodyOf } from '../../http/body.ts';
 import { route, type Route } from '../../http/route.ts';
+import { NodeView } from '../../nodes/service.ts';
 import type { Services } from '../../services.ts';
 
-const NodeView = z.object({
-  name: z.string(),
-  state: z.enum(['connecting', 'ready', 'cordoned', 'draining', 'away', 'lost']),
-  runtime: z.string().nullable(),
-  version: z.string().nullable(),
-  cpus: z.number().nullable(),
-  memoryMb: z.number().nullable(),
-  memoryFreeMb: z.number().nullable(),
-  sandboxes: z.int(),
-  maxSandboxes: z.int().nullable(),
-  drainDeadline: z.string().nullable().describe('When what is left on a draining node is ended; null: never'),
-  ejectedMs: z.number().describe('Kept from new sandboxes for so long because of failures'),
-});
 const NodePath = z.strictObject({ name: z.string().max(300) });
 const OnBody = z.strictObject({ on: z.boolean().default(true) });
 const DrainBody = OnBody.extend({

@@ -1,5 +1,6 @@
 /** Session events as protobuf messages. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { endOfCharacters } from '../../../../lib/end-of-characters.ts';
 import { CommandSessionEventSchema, type CommandSessionEvent } from './command-session.gen.ts';
 import type { Channel, Event } from './output.ts';
 
@@ -40,15 +41,4 @@ export async function* wholeCharacters(events: AsyncIterable<Event>): AsyncGener
     held.set(event.channel, Buffer.from(bytes.subarray(end)));
     if (end > 0) yield { kind: 'data', channel: event.channel, bytes: bytes.subarray(0, end) };
   }
-}
-
-/** Length without an incomplete character at the end. */
-function endOfCharacters(bytes: Buffer): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if ((byte & 0xc0) === 0x80) continue;
-    const needs = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return needs > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
 }
