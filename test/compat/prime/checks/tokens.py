@@ -10,21 +10,24 @@ COMMANDS = 8
 SPACING_SECONDS = 0.5
 
 
-async def rollout(s, sandbox, done):
+async def rollout(s, sandbox, begun, done):
     for n in range(COMMANDS):
+        begun[sandbox] += 1
         assert (await s.run(f"echo {n}", sandbox)).stdout == f"{n}\n"
         done[sandbox] += 1
         await asyncio.sleep(SPACING_SECONDS)
 
 
-async def revoke(client, done):
-    """Over and over, the tokens that the client holds are worth nothing any more: once in a command, which is tried once more."""
+async def revoke(client, begun, done):
+    """Over and over, the tokens that the client holds are worth nothing any more. A command is tried once more, so each may
+    meet one such token: it is for the command in hand or, if that has shown its token already, for the next, and until
+    that has ended there is no other."""
     revoked = {}
     while True:
         await asyncio.sleep(1.3)
         for sandbox, entry in client._auth_cache._auth_cache.items():
-            if revoked.get(sandbox) != done[sandbox]:
-                revoked[sandbox] = done[sandbox]
+            if done[sandbox] > revoked.get(sandbox, -1):
+                revoked[sandbox] = begun[sandbox]
                 entry["token"] = "revoked.revoked"
 
 
@@ -32,11 +35,11 @@ async def revoke(client, done):
 async def renewed(s):
     made = await asyncio.gather(*(s.client.create(s.request(memory_gb=1 / 64, labels=["tokens"])) for _ in range(ROLLOUTS)))
     await s.client.bulk_wait_for_creation([each.id for each in made])
-    done = Counter()
-    for also in ([], [revoke(s.client, done)]):
+    begun, done = Counter(), Counter()
+    for also in ([], [revoke(s.client, begun, done)]):
         revoking = [asyncio.create_task(each) for each in also]
         with requests() as asked:
-            await asyncio.gather(*(rollout(s, each.id, done) for each in made))
+            await asyncio.gather(*(rollout(s, each.id, begun, done) for each in made))
         for each in revoking:
             each.cancel()
         renewals = len([each for each in asked if each.endswith("/auth")])
