@@ -21,6 +21,8 @@ export class Outbox {
   readonly #pending = new Map<string, Pending>();
   readonly #timer: NodeJS.Timeout;
   #trying = 0;
+  /** Since the last write that was not dropped. */
+  #dropped = 0;
   #stopped = false;
 
   constructor(log: Logger) {
@@ -41,12 +43,13 @@ export class Outbox {
       known.work = work;
       return known.done.promise;
     }
+    if (this.#stopped) return Promise.resolve();
+    if (this.#pending.size >= MAX_PENDING) return this.#drop();
+    if (this.#dropped > 0) this.#log.warn({ dropped: this.#dropped }, 'redis was not told of changes for want of room');
+    this.#dropped = 0;
     const pending: Pending = { work, done: Promise.withResolvers(), trying: false };
-    if (this.#stopped || this.#pending.size >= MAX_PENDING) pending.done.resolve();
-    else {
-      this.#pending.set(key, pending);
-      if (this.#trying < MAX_TRYING) this.#try(key, pending);
-    }
+    this.#pending.set(key, pending);
+    if (this.#trying < MAX_TRYING) this.#try(key, pending);
     return pending.done.promise;
   }
 
@@ -69,6 +72,13 @@ export class Outbox {
     clearInterval(this.#timer);
     for (const { done } of this.#pending.values()) done.resolve();
     this.#pending.clear();
+  }
+
+  #drop(): Promise<void> {
+    if (this.#dropped === 0)
+      this.#log.error({ pending: this.#pending.size }, 'no room for changes that redis must get');
+    this.#dropped += 1;
+    return Promise.resolve();
   }
 
   #try(key: string, pending: Pending): void {

@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import { silent, type Logger } from '../../lib/logger.ts';
+import { Outbox } from './outbox.ts';
+
+/** The bound of an outbox. */
+const MOST = 100_000;
+
+function listening(): { log: Logger; said: string[] } {
+  const said: string[] = [];
+  const hear = (_fields: unknown, text: string): void => void said.push(text);
+  return { log: { ...silent, warn: hear, error: hear } as Logger, said };
+}
+
+test('of writes to one key the last is made, and all who sent one hear of it', async () => {
+  const outbox = new Outbox(silent);
+  const first = Promise.withResolvers<void>();
+  const made: string[] = [];
+  const both = [
+    outbox.send('key', async () => {
+      await first.promise;
+      made.push('first');
+    }),
+    outbox.send('key', () => Promise.resolve(void made.push('second'))),
+  ];
+  first.resolve();
+  await Promise.all(both);
+  expect(made).toEqual(['first', 'second']);
+  expect(outbox.size).toBe(0);
+  outbox.stop();
+});
+
+test('what there is no room for is dropped, and said once, with the number when there is room again', async () => {
+  const { log, said } = listening();
+  const outbox = new Outbox(log);
+  const stuck = Promise.withResolvers<void>();
+  for (let i = 0; i < MOST; i++) void outbox.send(`key ${i}`, () => stuck.promise);
+  for (let i = 0; i < 3; i++) await outbox.send(`more ${i}`, () => expect.unreachable());
+  expect(said).toEqual(['no room for changes that redis must get']);
+  stuck.resolve();
+  await outbox.settled();
+  await outbox.send('after', () => Promise.resolve());
+  expect(said).toEqual(['no room for changes that redis must get', 'redis was not told of changes for want of room']);
+  outbox.stop();
+});
