@@ -10,8 +10,8 @@ import { writeWholeSync } from '../../src/lib/whole-file.ts';
 
 const NOTE_EVERY_MS = 10_000;
 
-/** `atMs`: when it was noted, by the wall clock. */
-const Note = z.object({ awakeMs: z.number().nonnegative(), atMs: z.number() });
+/** `atMs`: when it was noted, by the wall clock. `last`: the agent stopped then. */
+const Note = z.object({ awakeMs: z.number().nonnegative(), atMs: z.number(), last: z.boolean().default(false) });
 
 export class AwakeClock {
   readonly #file: string;
@@ -36,12 +36,13 @@ export class AwakeClock {
 
   close(): void {
     clearInterval(this.#timer);
-    this.#note();
+    this.#note({ last: true });
   }
 
   #read(): number {
     try {
-      const { awakeMs, atMs } = Note.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
+      const { awakeMs, atMs, last } = Note.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
+      if (last) return awakeMs;
       // A killed agent may have lived that much longer than its last note says.
       return awakeMs + Math.min(NOTE_EVERY_MS, Math.max(0, Date.now() - atMs));
     } catch {
@@ -50,9 +51,9 @@ export class AwakeClock {
     }
   }
 
-  #note(): void {
+  #note({ last = false } = {}): void {
     try {
-      const note: z.infer<typeof Note> = { awakeMs: this.nowMs, atMs: Date.now() };
+      const note: z.infer<typeof Note> = { awakeMs: this.nowMs, atMs: Date.now(), last };
       writeWholeSync(this.#file, JSON.stringify(note));
     } catch (error) {
       this.#log.warn({ err: error }, 'the time for idle timeouts cannot be written down');

@@ -1,0 +1,35 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silent } from '../../src/lib/logger.ts';
+import { AwakeClock } from './awake-clock.ts';
+
+let dataDir: string;
+beforeEach(() => {
+  vi.useFakeTimers();
+  dataDir = mkdtempSync(path.join(tmpdir(), 'mbx-'));
+});
+afterEach(() => {
+  vi.useRealTimers();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+test('agents that stop and start again count the time they were there, and none of the time between', () => {
+  for (let start = 0; start < 5; start++) {
+    const clock = new AwakeClock(dataDir, silent);
+    expect(clock.nowMs).toBe(start * 2_000);
+    vi.advanceTimersByTime(2_000);
+    clock.close();
+    vi.advanceTimersByTime(9_000);
+  }
+});
+
+test('of one that was killed, the time since its last note counts, since it may have lived that long', () => {
+  new AwakeClock(dataDir, silent);
+  vi.clearAllTimers();
+  vi.advanceTimersByTime(4_000);
+  const next = new AwakeClock(dataDir, silent);
+  expect(next.nowMs).toBe(4_000);
+  next.close();
+});
