@@ -20,7 +20,7 @@ test.each([
   ['of a helper', JSON.stringify({ auths: { 'r.test': {} }, credHelpers: { 'r.test': 'x' } })],
 ])('a file that is %s has no fault', async (_what, text) => {
   writeFileSync(file, text);
-  expect(await faultOfCredentials(file)).toBeUndefined();
+  expect(await faultOfCredentials(file, 'r.test')).toBeUndefined();
 });
 
 test.each([
@@ -35,12 +35,25 @@ test.each([
   ['has a password with no name', `{"auths":{"r.test":{"auth":"${btoa(SECRET)}"}}}`, /"auth" of r\.test is not/],
 ])('of a file that %s, the fault is told and no secret', async (_what, text, told) => {
   writeFileSync(file, text);
-  const fault = await faultOfCredentials(file);
+  const fault = await faultOfCredentials(file, 'r.test');
   expect(fault).toMatch(told);
   for (const secret of [SECRET, AUTH, AUTH.slice(0, 8), SECRET.slice(0, 8)]) expect(fault).not.toContain(secret);
 });
 
+test('only the entry of the registry that was asked counts, however its key is written', async () => {
+  const slip = { auth: 'no pair' };
+  const faultFor = async (key: string, registry: string): Promise<string | undefined> => {
+    writeFileSync(file, JSON.stringify({ auths: { [key]: slip, 'good.test': { auth: AUTH } } }));
+    return await faultOfCredentials(file, registry);
+  };
+  expect(await faultFor('other.test:5000', 'r.test')).toBeUndefined();
+  expect(await faultFor('r.test', 'r.test:5000')).toBeUndefined();
+  expect(await faultFor('r.test/some/path', 'r.test')).toContain('r.test/some/path');
+  expect(await faultFor('https://r.test:5000/v2/', 'r.test:5000')).toContain('r.test:5000');
+  expect(await faultFor('https://index.docker.io/v1/', 'docker.io')).toContain('index.docker.io');
+});
+
 test('a file that cannot be read is told', async () => {
-  expect(await faultOfCredentials(file)).toBe('there is no such file');
-  expect(await faultOfCredentials(directory)).toBe('it is a directory');
+  expect(await faultOfCredentials(file, 'r.test')).toBe('there is no such file');
+  expect(await faultOfCredentials(directory, 'r.test')).toBe('it is a directory');
 });

@@ -1,4 +1,4 @@
-/** What is wrong with a file of credentials, in words that hold no secret: the file is the node's, its reader is not. */
+/** What is wrong with a file of credentials, in words that hold no secret. */
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 
@@ -10,8 +10,8 @@ const READ_ERRORS: Readonly<Record<string, string>> = {
 const Config = z.object({ auths: z.record(z.string(), z.object({ auth: z.string().optional() })).optional() });
 const MAX_NAME_CHARS = 100;
 
-/** Undefined: nothing that shows in the file itself. */
-export async function faultOfCredentials(file: string): Promise<string | undefined> {
+/** With those for `registry`, or with the file as a whole. Undefined: nothing that shows in the file itself. */
+export async function faultOfCredentials(file: string, registry: string): Promise<string | undefined> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => error);
   if (typeof text !== 'string') return READ_ERRORS[text.code ?? ''] ?? `reading it fails with ${text.code}`;
   if (text.trim() === '') return 'it is empty';
@@ -24,12 +24,18 @@ export async function faultOfCredentials(file: string): Promise<string | undefin
   }
   const config = Config.safeParse(json);
   if (!config.success) return `it is not a Docker config.json: ${placeOf(config.error)} has the wrong form`;
-  for (const [registry, { auth }] of Object.entries(config.data.auths ?? {})) {
-    if (auth !== undefined && auth !== '' && !isPair(auth)) {
-      return `the "auth" of ${registry.slice(0, MAX_NAME_CHARS)} is not NAME:PASSWORD in base64`;
+  for (const [key, { auth }] of Object.entries(config.data.auths ?? {})) {
+    if (hostOf(key) === registry && auth !== undefined && auth !== '' && !isPair(auth)) {
+      return `the "auth" of ${key.slice(0, MAX_NAME_CHARS)} is not NAME:PASSWORD in base64`;
     }
   }
   return undefined;
+}
+
+/** A key may be an address, and may go on with the path of a repository. */
+function hostOf(key: string): string {
+  const host = key.replace(/^https?:\/\//, '').split('/')[0] ?? '';
+  return host === 'index.docker.io' ? 'docker.io' : host;
 }
 
 function placeOf(error: z.ZodError): string {

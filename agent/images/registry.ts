@@ -160,10 +160,13 @@ async function pullError(
 ): Promise<ServiceError> {
   const failure = failureOf(error, image, asked);
   if (failure.code !== 'image_unauthorized' || authFile === undefined) return failure;
-  const fault = await faultOfCredentials(authFile);
+  const fault = await faultOfCredentials(authFile, asked.registry.split('/')[0] ?? asked.registry);
   if (fault === undefined) return failure;
-  const message = `the registry's credentials cannot be read on the node, for ${image}: ${authFile}: ${fault}`;
-  return new ServiceError('image_unauthorized', message, { cause: error });
+  // A tenant reads the message, the operator its cause in the log: the file and whose entries it has are the node's.
+  const message = `the node's credentials for the registry of ${image} cannot be used: its operator finds the fault in the agent's log`;
+  return new ServiceError('image_unauthorized', message, {
+    cause: new Error(`${authFile}: ${fault}`, { cause: error }),
+  });
 }
 
 /** skopeo tells what failed only in words. */

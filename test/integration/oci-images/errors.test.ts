@@ -43,14 +43,16 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     expect(await codeOf((await own.again({ registry })).ensure(ref, {}))).toBe('image_unauthorized');
   });
 
-  test('a file of credentials that cannot be read is named, with what is wrong, and no secret is told', async () => {
+  test('credentials that cannot be read: the log has the file and the fault, the tenant neither, and nobody a secret', async () => {
     const ref = `${closed.host}/private:1`;
     const whole = readFileSync(closed.authFile(), 'utf8');
     const authFile = join(own.dir, 'broken.json');
+    const logged: unknown[] = [];
+    const log = { ...silent, warn: (fields: object) => void logged.push(fields) };
     const told = async (text: string | null): Promise<string> => {
       if (text === null) rmSync(authFile);
       else writeFileSync(authFile, text);
-      const store = await own.again({ registry: { mirrors: {}, insecure: [], authFile } });
+      const store = await own.again({ registry: { mirrors: {}, insecure: [], authFile }, log });
       return String(await store.ensure(ref, {}).catch((error: unknown) => error));
     };
     const auth = Buffer.from(`${USER}:${PASSWORD}`).toString('base64');
@@ -61,8 +63,11 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
       [null, 'there is no such file'],
     ] as const) {
       const message = await told(text);
-      expect(message).toContain(`${authFile}: ${fault}`);
-      for (const secret of [PASSWORD, auth]) expect(message).not.toContain(secret);
+      expect(message).toContain('cannot be used');
+      for (const ours of [authFile, fault]) expect(message).not.toContain(ours);
+      const said = inspect(logged.splice(0), { depth: null });
+      expect(said).toContain(`${authFile}: ${fault}`);
+      for (const secret of [PASSWORD, auth]) expect(message + said).not.toContain(secret);
     }
   });
 
