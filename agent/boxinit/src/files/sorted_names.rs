@@ -134,23 +134,39 @@ impl SortedNames {
         fits
     }
 
-    /// Leaves out about the last half, but keeps the least that is to be kept.
+    /// Leaves out about the last half, but keeps the least that is to be kept. Fewer are there each time.
     fn leave_out_last(&mut self) {
-        let mut middles: Vec<&[u8]> = self.runs.iter().map(|run| run.name(run.len() / 2)).collect();
+        // Of two in the middle the first, so that the second is behind it.
+        let middle = |len: usize| len.saturating_sub(1) / 2;
+        let mut middles: Vec<&[u8]> = self.runs.iter().map(|run| run.name(middle(run.len()))).collect();
         middles.sort_unstable();
-        let cut = match middles.get(middles.len() / 2) {
-            Some(middle) => middle.to_vec(),
+        let cut = match middles.get(middle(middles.len())) {
+            Some(cut) => cut.to_vec(),
             None => return,
         };
-        let kept: usize = self.runs.iter().map(|run| run.up_to(&cut)).sum();
-        let cut = if kept < self.least { self.nth(self.least) } else { Some(cut) };
-        if let Some(cut) = cut {
-            for run in self.runs.iter_mut() {
-                run.truncate(run.up_to(&cut));
+        let cut = if self.up_to(&cut) < self.least { self.nth(self.least) } else { Some(cut) };
+        match cut.filter(|cut| self.up_to(cut) < self.len()) {
+            Some(cut) => {
+                for run in self.runs.iter_mut() {
+                    run.truncate(run.up_to(&cut));
+                }
+                self.runs.retain(|run| run.len() > 0);
+                self.last = Some(cut);
             }
-            self.runs.retain(|run| run.len() > 0);
-            self.last = Some(cut);
+            // Only names that were told more than once can lie so.
+            None => self.merge(),
         }
+    }
+
+    fn up_to(&self, name: &[u8]) -> usize {
+        self.runs.iter().map(|run| run.up_to(name)).sum()
+    }
+
+    /// One run, with each name once.
+    fn merge(&mut self) {
+        let mut merged = Run::default();
+        self.behind(b"").for_each(|name| merged.push(name));
+        self.runs = vec![merged];
     }
 
     fn nth(&self, number: usize) -> Option<Vec<u8>> {
@@ -234,6 +250,49 @@ mod tests {
         let kept = told(&sorted, "");
         assert_eq!(kept, names[..kept.len()]);
         assert!(kept.len() > 10_000 && sorted.taken <= MAX_BYTES && room.0.get() == ROOM_BYTES - sorted.taken);
+    }
+
+    /// Names are left out one step after the other until the least are left, and each step leaves out some.
+    fn leave_out(runs: &[&[String]], least: usize) {
+        let mut sorted = SortedNames::new(b"", least, Room::default());
+        for run in runs {
+            run.iter().for_each(|name| sorted.add(name.as_bytes()));
+            sorted.end();
+        }
+        let mut names = runs.concat();
+        names.sort();
+        names.dedup();
+        while sorted.len() > least {
+            let before = sorted.len();
+            sorted.leave_out_last();
+            assert!(sorted.len() < before, "{} names stay", before);
+        }
+        let kept = told(&sorted, "");
+        assert!(!kept.is_empty() && kept == names[..kept.len()]);
+        assert_eq!(sorted.cut_behind().is_some(), kept.len() < names.len());
+    }
+
+    #[test]
+    fn however_the_names_lie_in_their_runs_some_can_be_left_out() {
+        let mut names = shuffled(RUN_NAMES + 2, 8);
+        names.sort();
+        let (most, last) = names.split_at(RUN_NAMES);
+        for least in [1, 2, 1001, RUN_NAMES] {
+            leave_out(&[most, last], least);
+            leave_out(&[most, &last[..1]], least);
+            leave_out(&[last, most], least);
+            leave_out(&[&names[..1], &names[1..2], most, &last[..1], &last[1..]], least);
+        }
+    }
+
+    #[test]
+    fn names_that_are_told_again_and_again_can_be_left_out() {
+        let names = shuffled(1000, 8);
+        for least in [1, 600, 1001] {
+            leave_out(&[&names, &names], least);
+            leave_out(&[&names, &names[..1], &names[..1], &names[..1]], least);
+            leave_out(&[&[&names[..], &names[..], &names[..3]].concat()], least);
+        }
     }
 
     #[test]
