@@ -28,6 +28,9 @@ export function textOf(error: unknown): string {
 /** Of a request that one retries or finds out by: no news for an operator. */
 const isAnswer = (error: unknown): boolean => [404, 409].includes(statusOf(error) ?? 0);
 
+/** Of a container that could not be made: a network that is not there is a 404 too. */
+export const isImageGone = (error: unknown): boolean => statusOf(error) === 404 && /no such image/i.test(textOf(error));
+
 /** For everything except pulls. Codes as `internal`, unless the limits of the sandbox or of the node are the reason. */
 export function dockerError(error: unknown, what: string, log: Logger): ServiceError {
   if (error instanceof ServiceError) return error;

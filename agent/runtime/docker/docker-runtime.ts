@@ -7,7 +7,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
-import { dockerError, statusOf, textOf } from './docker-errors.ts';
+import { dockerError, isImageGone, statusOf, textOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
 import { followEvents } from './events.ts';
 import type { Internet } from './internet.ts';
@@ -90,7 +90,7 @@ export class DockerRuntime implements ContainerRuntime {
     try {
       await orAbort(signal, made);
     } catch (error) {
-      if (error instanceof ServiceError && statusOf(error.cause) === 404) this.images.forget(image.id);
+      if (error instanceof ServiceError && isImageGone(error.cause)) this.images.forget(image.id);
       background(this.destroy(id), 'removing a container that did not start', this.#log);
       throw explainDisk(error, limits);
     }

@@ -61,12 +61,7 @@ export class Internet {
    * them anew and guards them. Never rejects: if they cannot be made, the guard tries again and again.
    */
   async resume(): Promise<void> {
-    try {
-      await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).inspect());
-    } catch (error) {
-      if (statusOf(error) === 404) return;
-      this.#log.warn({ err: error }, "whether the sandboxes' network exists is unknown");
-    }
+    if (!(await this.#exists())) return;
     this.#inUse = true;
     this.#guard.start();
     await nft(this.#rules()).catch((error: unknown) => {
@@ -74,16 +69,26 @@ export class Internet {
     });
   }
 
-  /** The network's name, with its rules in place; creates the network at the first call. @throws ServiceError. */
+  /** The network's name, with its rules in place; creates the network if it is not there. @throws ServiceError. */
   async ready(): Promise<string> {
-    const made = this.#ready !== null;
-    this.#ready ??= this.#make().catch((error: unknown) => {
+    const before = this.#ready;
+    if (before === null) return await this.#begin();
+    const name = await before;
+    if (await this.#exists()) {
+      await this.#guard.check();
+      return name;
+    }
+    // While nobody uses it, whoever prunes networks removes it. Of those who find it gone, the first makes it.
+    return await (this.#ready === before ? this.#begin() : this.ready());
+  }
+
+  #begin(): Promise<string> {
+    const made = this.#make().catch((error: unknown) => {
       this.#ready = null;
       throw error;
     });
-    const name = await this.#ready;
-    if (made) await this.#guard.check();
-    return name;
+    this.#ready = made;
+    return made;
   }
 
   /** Removes the network unless containers use it. */
@@ -103,6 +108,17 @@ export class Internet {
 
   get #table(): string {
     return `millibox_${this.#owner.slice(0, 12)}`;
+  }
+
+  /** True also where that cannot be learnt. */
+  async #exists(): Promise<boolean> {
+    try {
+      await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).inspect());
+    } catch (error) {
+      if (statusOf(error) === 404) return false;
+      this.#log.warn({ err: error }, "whether the sandboxes' network exists is unknown");
+    }
+    return true;
   }
 
   async #make(): Promise<string> {

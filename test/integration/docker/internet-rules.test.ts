@@ -67,6 +67,15 @@ test('no sandbox starts without the rules', async () => {
   expect(await node.rules()).toContain('169.254.0.0/16');
 });
 
+test('a network that somebody removed while nobody used it is there again for the next sandbox', async () => {
+  await using node = new Node();
+  const agent = node.agent(NEVER_MS);
+  const name = await agent.ready();
+  await docker.getNetwork(name).remove();
+  await agent.ready();
+  expect((await docker.getNetwork(name).inspect()).Name).toBe(name);
+});
+
 test('an agent that finds the network of an earlier one makes its rules at once, and guards them', async () => {
   await using node = new Node();
   await node.agent(NEVER_MS).ready();
