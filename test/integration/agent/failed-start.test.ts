@@ -28,7 +28,8 @@ test('one whose port is taken says so, and leaves no mount, process or group', a
     const start = main({ ...allowedEnvironment(), ...env, MILLIBOX_LOG_LEVEL: 'silent' }, AbortSignal.timeout(60_000));
     await expect(start).rejects.toMatchObject({ code: 'EADDRINUSE' });
     expect(leftMounts(home)).toEqual([]);
-    expect(leftProcesses(home, family)).toEqual([]);
+    // A helper that was told to end may take a moment.
+    await expect.poll(() => leftProcesses(home, family), { timeout: 30_000 }).toEqual([]);
     expect(leftGroups([dataDir])).toEqual([]);
   } finally {
     other.close();
