@@ -22,7 +22,7 @@ pub enum Timer {
     Settle(Key),
     /// The oldest exit kept has been kept long enough.
     Kept,
-    /// The oldest reading of a directory has been kept long enough.
+    /// A reading of a directory has been kept long enough.
     Listings,
 }
 

@@ -4,13 +4,12 @@
 use super::sorted_names::{Room, SortedNames};
 use super::stat::write_stat;
 use super::{file_error, Progress};
-use crate::core::Core;
 use crate::error::WireError;
 use crate::json::{Value, Writer};
 use crate::sys::entries::Entries;
 use crate::sys::fs;
 use crate::sys::ENOTDIR;
-use crate::timers::Timer;
+use crate::timers::{Timer, TimerId, Timers};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,8 @@ const TURN_NAMES: usize = 4096;
 /// An answer that has so many bytes gets no further entry. With the longest one behind it (40 KiB: names and targets of
 /// bytes that JSON writes with six), it is still well below what the agent takes for an answer.
 const FULL_BYTES: usize = 512 * 1024;
-/// Names are kept so long for the next page.
+/// Names are kept so long for the next page. A page that is asked for again makes it no longer: whoever asks for the same
+/// one all the time is to see what comes.
 const KEPT: Duration = Duration::from_secs(10);
 const MAX_KEPT: usize = 8;
 
@@ -35,45 +35,47 @@ struct Reading {
     until: Instant,
 }
 
-/// The readings that are kept, oldest first.
+/// The readings that are kept, in the order of their last page.
 #[derive(Default)]
 pub struct Readings {
     kept: VecDeque<Reading>,
     room: Room,
+    /// For the one that is to go first.
+    timer: Option<TimerId>,
 }
 
 impl Readings {
     /// The reading that a page behind this name continues, the newest if there are several.
     fn take(&mut self, of: ((u32, u32), u64), after: &[u8]) -> Option<Reading> {
-        let continued = |kept: &Reading| kept.of == of && kept.told.iter().any(|name| name == after);
+        let now = Instant::now();
+        let continued =
+            |kept: &Reading| kept.of == of && kept.until > now && kept.told.iter().any(|name| name == after);
         let at = self.kept.iter().rposition(continued)?;
         self.kept.remove(at)
     }
 
-    pub fn keep(&mut self, core: &mut Core, list: List) {
-        let mut reading = list.reading;
-        if reading.told.is_empty() {
+    pub fn keep(&mut self, timers: &mut Timers, list: List) {
+        if list.reading.told.is_empty() {
             return;
         }
-        reading.until = Instant::now() + KEPT;
-        if self.kept.is_empty() {
-            core.timers.at(reading.until, Timer::Listings);
-        }
-        self.kept.push_back(reading);
+        self.kept.push_back(list.reading);
         if self.kept.len() > MAX_KEPT {
             self.kept.pop_front();
         }
+        self.set_timer(timers);
     }
 
     /// Forgets what was kept for long enough.
-    pub fn expire(&mut self, core: &mut Core) {
+    pub fn expire(&mut self, timers: &mut Timers) {
         let now = Instant::now();
-        while self.kept.front().map_or(false, |reading| reading.until <= now) {
-            self.kept.pop_front();
-        }
-        if let Some(next) = self.kept.front() {
-            core.timers.at(next.until, Timer::Listings);
-        }
+        self.kept.retain(|reading| reading.until > now);
+        self.set_timer(timers);
+    }
+
+    fn set_timer(&mut self, timers: &mut Timers) {
+        timers.cancel(&mut self.timer);
+        let first = self.kept.iter().map(|reading| reading.until).min();
+        self.timer = first.map(|until| timers.at(until, Timer::Listings));
     }
 }
 
@@ -178,7 +180,11 @@ impl List {
     /// Notes where the next page begins in this reading.
     fn finish(&mut self, in_reading: bool, more: bool) -> Vec<u8> {
         match in_reading {
-            true => self.reading.told.push(std::mem::take(&mut self.last)),
+            true if self.reading.told.contains(&self.last) => {}
+            true => {
+                self.reading.told.push(std::mem::take(&mut self.last));
+                self.reading.until = Instant::now() + KEPT;
+            }
             false => self.reading.told.clear(),
         }
         let mut out = std::mem::replace(&mut self.out, Writer::object());
@@ -191,4 +197,86 @@ impl List {
 /// One more than are told are kept in any case, to know whether there are more.
 fn names_behind(after: &[u8], room: Room) -> SortedNames {
     SortedNames::new(after, MAX_ENTRIES + 1, room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    /// A directory of three pages, and who lists it.
+    struct Lister {
+        directory: PathBuf,
+        readings: Readings,
+        timers: Timers,
+    }
+
+    impl Lister {
+        fn new(name: &str) -> Lister {
+            let directory = std::env::temp_dir().join(format!("boxinit-{}-{}", name, std::process::id()));
+            std::fs::create_dir(&directory).expect("a directory");
+            let lister = Lister { directory, readings: Readings::default(), timers: Timers::default() };
+            (0..2_500).for_each(|number| lister.make(&format!("{:04}", number)));
+            lister
+        }
+
+        fn make(&self, name: &str) {
+            std::fs::write(self.directory.join(name), "").expect("a file");
+        }
+
+        /// The first name of the page behind this one.
+        fn page(&mut self, after: &str) -> String {
+            let open = crate::json::parse(format!(r#"{{"after":"{}"}}"#, after).as_bytes()).expect("json");
+            let path = self.directory.as_os_str().as_bytes();
+            let mut list = List::open(&open, path, &mut self.readings).expect("a listing");
+            loop {
+                if let Progress::Answer(answer) = list.step().expect("a turn") {
+                    self.readings.keep(&mut self.timers, list);
+                    let answer = crate::json::parse(&answer).expect("json");
+                    let entries = answer.array("entries").expect("entries");
+                    return entries[0].text("name").expect("a name").to_string();
+                }
+            }
+        }
+    }
+
+    impl Drop for Lister {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_asked_for_again_keeps_nothing_more_and_nothing_longer() {
+        let mut lister = Lister::new("asked-again");
+        // Far more than the test takes.
+        let until = Instant::now() + 1000 * KEPT;
+        for after in ["", "0999"] {
+            lister.page(after);
+            lister.readings.kept[0].until = until;
+        }
+        lister.make("0999-new");
+        for _ in 0..3 {
+            assert_eq!(lister.page("0999"), "1000");
+        }
+        let reading = &mut lister.readings.kept[0];
+        assert_eq!((reading.told.len(), reading.until), (2, until));
+        reading.until = Instant::now();
+        assert_eq!(lister.page("0999"), "0999-new");
+    }
+
+    #[test]
+    fn the_readings_have_one_timer_for_the_one_that_is_to_go_first() {
+        let mut lister = Lister::new("one-timer");
+        for _ in 0..3 {
+            lister.page("");
+            lister.page("0999");
+            lister.readings.expire(&mut lister.timers);
+        }
+        let first = lister.readings.kept.iter().map(|reading| reading.until).min();
+        assert_eq!(lister.timers.next(), first);
+        let later = Instant::now() + 2 * KEPT;
+        assert_eq!(std::iter::from_fn(|| lister.timers.pop(later)).count(), 1);
+    }
 }

@@ -160,7 +160,7 @@ impl Files {
             Ok(Progress::More) => core.work.push_back(Work::File(key)),
             Ok(Progress::Answer(answer)) => {
                 if let Some(Job { call: Call::List(list), .. }) = self.table.remove(key) {
-                    self.readings.keep(core, *list);
+                    self.readings.keep(&mut core.timers, *list);
                 }
                 core.link.answer(stream, &answer);
             }
@@ -172,7 +172,7 @@ impl Files {
     }
 
     pub fn on_listings(&mut self, core: &mut Core) {
-        self.readings.expire(core);
+        self.readings.expire(&mut core.timers);
     }
 
     /// The stream's turn to send.
