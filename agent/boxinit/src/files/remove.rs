@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 const TURN_ENTRIES: usize = 256;
 /// Deeper directories are moved up to the top of the tree first: a descriptor is held for each level.
 const MAX_DEPTH: usize = 64;
-/// How often a directory is read from its beginning. It takes more than once where the file system passes over entries
-/// while others go, and for what is moved up; more often than this, somebody keeps making what is removed.
+/// How often a directory is read from its beginning, apart from once for each directory that is moved up to it. It takes
+/// more than once where the file system passes over entries while others go; more often than this, somebody keeps making
+/// what is removed.
 const MAX_PASSES: u32 = 4096;
 /// For what nobody waits for, who could give it up: somebody who makes entries faster than they go is not waited for.
 const UNWATCHED: Duration = Duration::from_secs(10 * 60);
@@ -22,6 +23,7 @@ struct Level {
     entries: Entries,
     /// Its name in the one above.
     name: Vec<u8>,
+    /// How often it was read from its beginning, less what was moved up to it.
     passes: u32,
 }
 
@@ -32,7 +34,7 @@ pub struct Remove {
     /// From the top of the tree down to where we are.
     levels: Vec<Level>,
     device: (u32, u32),
-    /// Something was removed from the innermost directory since it was last read from its beginning.
+    /// How many names were made for what is moved up.
     moved: u64,
     /// When to give up.
     until: Option<Instant>,
@@ -124,9 +126,14 @@ impl Remove {
             self.moved += 1;
             let higher = format!(".millibox-removed-{}", self.moved);
             match fs::rename((directory, &name), (top, higher.as_bytes()), false) {
-                Ok(()) | Err(ENOENT) | Err(sys::EEXIST) => return Ok(false),
+                Ok(()) => {
+                    let passes = &mut self.levels[0].passes;
+                    *passes = passes.saturating_sub(1);
+                }
+                Err(ENOENT) | Err(sys::EEXIST) => {}
                 Err(errno) => return Err(errno),
             }
+            return Ok(false);
         }
         match Entries::open(directory, &name, false) {
             Ok(entries) => self.levels.push(Level { entries, name, passes: 1 }),
@@ -181,6 +188,23 @@ mod tests {
         std::fs::remove_dir_all(&tree).expect("gone");
         assert!(outcomes.iter().rev().skip(1).all(|outcome| *outcome == Ok(false)));
         assert_eq!(outcomes.last(), Some(&Err(sys::ENOTEMPTY)));
+    }
+
+    #[test]
+    fn what_is_moved_up_from_the_depth_may_take_any_number_of_passes() {
+        let tree = tree("deep");
+        std::fs::create_dir_all(tree.join("deeper/".repeat(8 * MAX_DEPTH))).expect("directories");
+        let mut remove = Remove::tree(tree.as_os_str().as_bytes()).expect("a tree");
+        remove.levels[0].passes = MAX_PASSES - 1;
+        let outcome = loop {
+            match remove.step() {
+                Ok(Progress::More) => {}
+                outcome => break outcome,
+            }
+        };
+        let gone = !tree.exists();
+        let _ = std::fs::remove_dir_all(&tree);
+        assert!(matches!(outcome, Ok(Progress::Answer(_))) && gone, "{:?}", outcome.err().map(|error| error.code));
     }
 
     #[test]
