@@ -9,7 +9,7 @@ import type { BlankMaker } from './blanks.ts';
 import { possibleGroups, removeAgentGroups } from './box-groups.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
-import { processesIn, type CgroupTree } from './cgroup-tree.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
 import { ClaimPatience } from './claim-patience.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
@@ -58,13 +58,13 @@ export class OciRuntime implements ContainerRuntime {
     this.images = deps.images;
     this.maxDiskMb = deps.disks.maxMb;
     this.#exits = new Exits((id) => void this.#gone(id));
-    this.#unread = new UnreadBoxes(deps.images);
-    for (const id of deps.boxes.ids()) {
-      if (!deps.boxes.wasStarted(id)) continue;
-      deps.network.adopt(id, deps.boxes.dirOf(id));
-      const box = deps.boxes.get(id);
-      if (box === undefined) this.#unread.add(id);
-      else this.#adopt(id, box);
+    const { boxes, images, tree, place } = deps;
+    const groupsOf = (id: string): string[] => possibleGroups(tree, place, id);
+    this.#unread = new UnreadBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
+    for (const id of boxes.ids()) {
+      if (!boxes.wasStarted(id)) continue;
+      deps.network.adopt(id, boxes.dirOf(id));
+      this.#unread.found(id);
     }
   }
 
@@ -72,7 +72,7 @@ export class OciRuntime implements ContainerRuntime {
     if (box.imageId !== null) this.images.hold(box.imageId);
     if (!isAlive(box)) return;
     this.#exits.watch(id, box);
-    void this.#readOomKills(id).then((kills) => this.#ooms.watch(id, kills));
+    this.#ooms.watch(id);
   }
 
   canClaim(): boolean {
@@ -105,7 +105,7 @@ export class OciRuntime implements ContainerRuntime {
   async #claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const { boxes, place, network, disks } = this.#deps;
     const { image, limits, signal } = options;
-    const box = boxes.get(container.id);
+    const box = this.#unread.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
     if (box.imageId !== null) throw new ServiceError('internal', 'the container has an image already');
     this.images.hold(image.id);
@@ -163,7 +163,8 @@ export class OciRuntime implements ContainerRuntime {
 
   async #end(id: string): Promise<void> {
     const { boxes, tree, place } = this.#deps;
-    const box = boxes.get(id);
+    const box = this.#unread.get(id);
+    this.#unread.ends(id);
     const groups = box === undefined ? possibleGroups(tree, place, id) : [box.cgroup];
     this.#exits.forget(id);
     this.#ooms.forget(id);
@@ -174,7 +175,7 @@ export class OciRuntime implements ContainerRuntime {
     for (const group of groups) await endGroup(tree, group);
     await this.#deps.network.disconnect(id);
     await this.#deps.disks.release(id);
-    if (typeof box?.imageId === 'string') this.images.release(box.imageId);
+    if (typeof box?.imageId === 'string' && !this.#unread.has(id)) this.images.release(box.imageId);
     if (box !== undefined) box.imageId = null;
     await this.#unread.delete(id);
     await boxes.remove(id);
@@ -182,14 +183,9 @@ export class OciRuntime implements ContainerRuntime {
 
   async list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
     const { boxes } = this.#deps;
-    for (const id of this.#unread.ids()) {
-      const box = boxes.get(id);
-      if (box === undefined) continue;
-      this.#adopt(id, box);
-      await this.#unread.delete(id);
-    }
+    await this.#unread.readAgain();
     return boxes.ids().map((id) => {
-      return { id, running: this.#lives(id), imageId: boxes.get(id)?.imageId ?? null };
+      return { id, running: this.#unread.lives(id), imageId: boxes.get(id)?.imageId ?? null };
     });
   }
 
@@ -217,7 +213,7 @@ export class OciRuntime implements ContainerRuntime {
     // Starts in progress fail now, and clean up.
     await this.#launching.allOver();
     await network.close();
-    await disks.close(!boxes.ids().some((id) => this.#lives(id)));
+    await disks.close(!boxes.ids().some((id) => this.#unread.lives(id)));
     await boxes.allRemoved();
     removeAgentGroups(this.#deps.tree, this.#deps.place.group);
     this.#deps.pastAgents.close();
@@ -226,14 +222,6 @@ export class OciRuntime implements ContainerRuntime {
   /** A container's process; for tests and operators. */
   processOf(id: string): Box | undefined {
     return this.#deps.boxes.get(id);
-  }
-
-  #lives(id: string): boolean {
-    const box = this.#deps.boxes.get(id);
-    if (box !== undefined) return isAlive(box);
-    const { tree, place } = this.#deps;
-    // Of one whose record cannot be read, the group tells.
-    return this.#unread.has(id) && possibleGroups(tree, place, id).some((group) => processesIn(tree, group).length > 0);
   }
 
   async #gone(id: string): Promise<void> {

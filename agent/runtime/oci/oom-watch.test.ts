@@ -28,6 +28,23 @@ test('a kill that was counted before the end was seen is near it', async () => {
   expect(await watch.ofEnd('a')).toBe(true);
 });
 
+test("the kills that are counted first of an earlier agent's are of the past, and those after them are not", async () => {
+  for (const id of ['a', 'b']) {
+    kills.set(id, 3);
+    watch.watch(id);
+  }
+  await vi.advanceTimersByTimeAsync(1_000);
+  kills.set('b', 4);
+  expect([await watch.ofEnd('a'), await watch.ofEnd('b')]).toEqual([false, true]);
+});
+
+test('one that is forgotten while it is counted for the first time is not watched after that', async () => {
+  watch.watch('a');
+  watch.forget('a');
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 test('what was killed under an earlier agent is of the past, also for many that are watched', async () => {
   const ids = Array.from({ length: 100 }, (_, i) => `box-${i}`);
   for (const id of ids) {

@@ -11,7 +11,8 @@ const EACH_LOOK = 4;
 const NEAR_MS = 10_000;
 
 interface Count {
-  kills: number;
+  /** Undefined until they have been read. */
+  kills: number | undefined;
   /** When it was seen to have grown. */
   grewAtMs: number;
 }
@@ -27,9 +28,10 @@ export class OomWatch {
     this.#read = read;
   }
 
-  /** `kills`: those that are known to be of the past. */
-  watch(id: string, kills: number): void {
+  /** `kills`: those that are known to be of the past. Without it, these are the kills that are counted first: now. */
+  watch(id: string, kills?: number): void {
     this.#counts.set(id, { kills, grewAtMs: -Infinity });
+    if (kills === undefined) void this.count(id);
     this.#timer ??= setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
   }
 
@@ -47,9 +49,9 @@ export class OomWatch {
   async count(id: string): Promise<number> {
     const kills = await this.#read(id);
     const known = this.#counts.get(id);
-    if (known !== undefined && kills > known.kills) {
+    if (known !== undefined && kills > (known.kills ?? -1)) {
+      if (known.kills !== undefined) known.grewAtMs = performance.now();
       known.kills = kills;
-      known.grewAtMs = performance.now();
     }
     return kills;
   }

@@ -2,8 +2,9 @@
 import { mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { Bench, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
 import { isAlive } from '../../../agent/runtime/oci/pids.ts';
+import type { ContainerRuntime } from '../../../agent/runtime/runtime.ts';
 import { until } from '../../helpers/until.ts';
 import { ociSubject, processOf } from './subject.ts';
 
@@ -48,6 +49,77 @@ test('so is one of which only the image cannot be read; it ends as any other whe
   expect(isAlive(box)).toBe(false);
   expect(await later.list()).toEqual([]);
   expect((await later.images.list()).filter(({ inUse }) => inUse)).toEqual([]);
+  await later.close();
+});
+
+/** Makes the records of these unreadable. Returns what makes them readable again. */
+function hide(bench: Bench, ids: string[]): () => void {
+  const kept = ids.map((id) => {
+    const record = join(bench.dataDir, 'oci', 'boxes', id, 'state.json');
+    return { record, text: readFileSync(record, 'utf8') };
+  });
+  for (const { record } of kept) writeFileSync(record, '{');
+  return () => kept.forEach(({ record, text }) => writeFileSync(record, text));
+}
+const inUse = async (runtime: ContainerRuntime): Promise<string[]> =>
+  (await runtime.images.list()).filter((image) => image.inUse).map(({ id }) => id);
+
+test('one that can be read only when it is destroyed leaves the image to another sandbox on it', async () => {
+  await using bench = await Bench.open(subject);
+  const [one, other] = [(await bench.claimed()).container.id, (await bench.claimed()).container.id];
+  const restore = hide(bench, [one]);
+  const later = await subject.open(bench.dataDir);
+  restore();
+  await later.destroy(one);
+  expect(await inUse(later)).toEqual([bench.image.id]);
+  await later.destroy(other);
+  expect(await inUse(later)).toEqual([]);
+  await later.close();
+});
+
+test('two looks at once take each back once: nobody uses the image when they are gone', async () => {
+  await using bench = await Bench.open(subject);
+  const ids = [(await bench.claimed()).container.id, (await bench.claimed()).container.id];
+  const restore = hide(bench, ids);
+  const later = await subject.open(bench.dataDir);
+  restore();
+  await Promise.all([later.list(), later.list()]);
+  for (const id of ids) await later.destroy(id);
+  expect(await inUse(later)).toEqual([]);
+  await later.close();
+});
+
+test('one that can be read while it is being destroyed is not taken back: its end is no news', async () => {
+  await using bench = await Bench.open(subject);
+  const { id } = (await bench.claimed()).container;
+  const restore = hide(bench, [id]);
+  const later = await subject.open(bench.dataDir);
+  const told: string[] = [];
+  later.onExit((each) => told.push(each));
+  const destroyed = later.destroy(id);
+  // It has looked for the record by now, and waits for the end of the processes.
+  for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+  restore();
+  await later.list();
+  await destroyed;
+  expect(await inUse(later)).toEqual([]);
+  expect(told).toEqual([]);
+  await later.close();
+});
+
+test('one that waits without an image is claimed, and holds its image until it is gone', async () => {
+  await using bench = await Bench.open(subject);
+  const launched = await bench.launch();
+  const { id } = launched.container;
+  const restore = hide(bench, [id]);
+  const later = await subject.open(bench.dataDir);
+  restore();
+  const limits = { ...LIMITS };
+  await later.claim(launched.container, launched.link, { sandbox: 'sbx', image: bench.image, limits, network: 'off' });
+  await later.list();
+  expect(await inUse(later)).toEqual([bench.image.id]);
+  await later.destroy(id);
+  expect(await inUse(later)).toEqual([]);
   await later.close();
 });
 
