@@ -1,7 +1,7 @@
 /** A client that sends its whole body before it reads finds the error there, not a connection that was reset. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { KEY, TestGateway } from '../testing/harness.ts';
 
 const MIB = 1024 * 1024;
@@ -11,6 +11,7 @@ beforeAll(async () => {
   gateway = await TestGateway.start();
 });
 afterAll(() => gateway[Symbol.asyncDispose]());
+afterEach(() => vi.restoreAllMocks());
 
 interface Sending {
   method?: string;
@@ -152,4 +153,23 @@ test.each([
   expect(answer).toMatch(/^connection: close/im);
   release();
   await drained;
+});
+
+test('nothing is left of a client that reads its answer and never sends its body', async () => {
+  const { hostname, port } = new URL(gateway.url);
+  const clear = vi.spyOn(globalThis, 'clearInterval');
+  const begin = vi.spyOn(globalThis, 'setInterval');
+  const running = (): number => {
+    const cleared = new Set(clear.mock.calls.map(([timer]) => timer));
+    return begin.mock.results.filter(({ value }) => !cleared.has(value)).length;
+  };
+  const sockets = Array.from({ length: 3 }, () => connect(Number(port), hostname));
+  try {
+    for (const socket of sockets) socket.write(`GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n`);
+    await Promise.all(sockets.map((socket) => once(socket, 'data')));
+    await expect.poll(running).toBe(sockets.length);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+  await expect.poll(running).toBe(0);
 });

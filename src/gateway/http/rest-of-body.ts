@@ -12,7 +12,7 @@ const readings = new WeakMap<IncomingMessage, Promise<void>>();
 
 /**
  * Reads and drops the rest of a body that nobody takes any more, and resolves once there is none. Beyond a bound it ends
- * the connection. The bytes are counted on the socket: Node drops those of a request that was answered without a word.
+ * the connection. Its bytes and its end are watched on the socket: a request that was answered hears of neither.
  */
 function readRest(raw: IncomingMessage): Promise<void> {
   const known = readings.get(raw);
@@ -20,6 +20,10 @@ function readRest(raw: IncomingMessage): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   readings.set(raw, promise);
   const { socket } = raw;
+  if (raw.destroyed || socket.destroyed) {
+    resolve();
+    return promise;
+  }
   const mostBytes = socket.bytesRead + MAX_BYTES;
   const until = performance.now() + MAX_MS;
   const look = setInterval(() => {
@@ -27,9 +31,11 @@ function readRest(raw: IncomingMessage): Promise<void> {
   }, LOOK_MS).unref();
   const over = (): void => {
     clearInterval(look);
+    socket.off('close', over);
     resolve();
   };
   raw.once('end', over).once('close', over);
+  socket.once('close', over);
   raw.on('error', () => undefined);
   raw.resume();
   return promise;
