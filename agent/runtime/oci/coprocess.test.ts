@@ -33,7 +33,7 @@ test('an answer that does not come ends the program, so that none is taken for a
 
 test('an answer that does not come fails its own question; those behind it are answered by a new program', async () => {
   const command = ['sh', '-c', SCRIPT];
-  const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 1_000, isLast: (line) => line === 'end' });
+  const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
   const words = Array.from({ length: 20 }, (_, i) => `word-${i}`);
   const [stuck, ...others] = [impatient.ask('sleep'), ...words.map((word) => impatient.ask(word))];
   await expect(stuck).rejects.toMatchObject({ code: 'deadline_exceeded' });
