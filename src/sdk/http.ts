@@ -44,6 +44,7 @@ interface Upload {
 
 export const DEFAULT_DEADLINE_MS = 60_000;
 const MAX_CONNECTIONS = 256;
+/** Of those that are no outage. */
 const MAX_TRIES = 8;
 /** Other gateways tried within one call without a pause between. */
 const MAX_MOVES = 64;
@@ -111,9 +112,10 @@ export class HttpClient {
       what: `${call.method} ${call.path}`,
     });
     const { endpoints } = this.#config;
-    const outage = new Outage(patienceOf(this.#config.patienceMs), endpoints);
+    // A call may be long under way when the service is lost, and the service not ready for it when it is back.
+    let outage: Outage | null = null;
     const startedAt = performance.now();
-    for (let tries = 1, moves = 0; ; tries++) {
+    for (let tries = 1, failures = 0, moves = 0; ; tries++) {
       const base = endpoints.current;
       try {
         return await this.#once(base, call, read, linked.signal);
@@ -121,17 +123,19 @@ export class HttpClient {
         this.#checkOpen();
         if (linked.signal.aborted) throw asError(linked.signal.reason);
         const failure = error instanceof ServiceError ? error : unreachable(error, base);
+        if (isUnconnected(error)) outage ??= new Outage(patienceOf(this.#config.patienceMs), endpoints);
+        else [outage, failures] = [null, failures + 1];
         const elsewhere = isGone(failure, error) && endpoints.failed(base);
         if (!mayRetry(call, failure, error)) throw failure;
         if (elsewhere && moves++ < MAX_MOVES) continue;
         const { retryAfterMs } = failure;
         const pause = retryAfterMs === undefined ? pauseMs(tries) : apart(retryAfterMs);
         const { patienceMs } = call;
-        if (isUnconnected(error)) {
+        if (outage !== null) {
           if (!outage.outlasts(pause, error, base)) throw failure;
         } else if (retryAfterMs !== undefined && patienceMs !== undefined) {
           if (performance.now() + pause > startedAt + patienceMs) throw failure;
-        } else if (tries >= MAX_TRIES) throw failure;
+        } else if (failures >= MAX_TRIES) throw failure;
         await this.#pause(pause, linked.signal);
       }
     }

@@ -1,8 +1,8 @@
 /** A service that cannot be reached: who is told soon, and who waits for it. */
 import { once } from 'node:events';
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
+import { freePort } from '../../test/helpers/ports.ts';
 import type { Transport } from '../mux/index.ts';
 import { Connection } from './connection.ts';
 import { Endpoints } from './endpoints.ts';
@@ -73,41 +73,97 @@ test('a first command or call says what is to be looked at, with the address', a
   await expect(client.sandboxes.get('s')).rejects.toMatchObject(said);
 });
 
-test('a call is patient with a service that has answered, and is sent when it is back', async () => {
+type Handler = (request: http.IncomingMessage, response: http.ServerResponse, n: number) => void;
+
+/** A service that comes and goes, and its client. */
+async function service(handle: Handler, { patienceMs = undefined as number | undefined } = {}) {
   // The shortest pauses.
   vi.spyOn(Math, 'random').mockReturnValue(0);
   const requests: string[] = [];
   const server = http.createServer((request, response) => {
-    requests.push(`${request.method} ${request.url}`);
-    response.writeHead(200, { 'content-type': 'application/json', connection: 'close' }).end('{}');
+    const n = requests.push(`${request.method} ${request.url}`);
+    handle(request, response, n);
   });
-  const listen = async (port: number): Promise<number> => {
+  const port = await freePort();
+  const start = async (): Promise<void> => {
     server.listen(port, '127.0.0.1');
     await once(server, 'listening');
-    return (server.address() as AddressInfo).port;
   };
-  const port = await listen(0);
+  const stop = async (): Promise<void> => {
+    const closed = once(server, 'close');
+    server.close();
+    await closed;
+  };
+  await start();
   open.push({ close: () => server.close() });
   const endpoints = new Endpoints([`http://127.0.0.1:${port}`]);
-  const client = new HttpClient({ endpoints, apiKey: undefined, userAgent: 'test' });
+  const client = new HttpClient({ endpoints, apiKey: undefined, userAgent: 'test', patienceMs });
   open.push(client);
-  await client.json({ method: 'GET', path: '/one' });
-  const closed = once(server, 'close');
-  server.close();
-  await closed;
-  let tries = 0;
-  const failed = endpoints.failed.bind(endpoints);
-  const enough = Promise.withResolvers<void>();
-  // More tries than a call has that is no outage.
-  endpoints.failed = (url) => {
-    if (++tries > 8) enough.resolve();
-    return failed(url);
+  /** Once so many more tries have failed. */
+  const failures = (count: number): Promise<void> => {
+    const enough = Promise.withResolvers<void>();
+    let tries = 0;
+    vi.spyOn(endpoints, 'failed').mockImplementation(() => {
+      if (++tries >= count) enough.resolve();
+      return false;
+    });
+    return enough.promise;
   };
+  return { client, requests, start, stop, failures };
+}
+
+/** The connection is not used again: the next request shows whether the service is there. */
+function answer(response: http.ServerResponse, status = 200, body: object = {}): void {
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' }).end(JSON.stringify(body));
+}
+
+test('a call is patient with a service that has answered, and is sent when it is back', async () => {
+  const { client, requests, start, stop, failures } = await service((_request, response) => answer(response));
+  await client.json({ method: 'GET', path: '/one' });
+  await stop();
+  // More tries than a call has that is no outage.
+  const enough = failures(9);
   const call = client.json({ method: 'POST', path: '/two', body: {} });
-  await Promise.race([enough.promise, call]);
-  await listen(port);
+  await Promise.race([enough, call]);
+  await start();
   await call;
   expect(requests).toEqual(['GET /one', 'POST /two']);
+});
+
+test('patience is for the outage: it begins when the service is lost, however long the call has run', async () => {
+  const now = performance.now.bind(performance);
+  let later = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + later);
+  let stopped: Promise<void> | undefined;
+  const { client, requests, start, stop, failures } = await service((request, response, n) => {
+    if (n > 1) return answer(response);
+    later = 60_000;
+    stopped = stop();
+    request.socket.destroy();
+  });
+  // That of the connection that broke, and one of the outage.
+  const lost = failures(2);
+  const call = client.json({ method: 'GET', path: '/long' });
+  await Promise.race([lost, call]);
+  await stopped;
+  await start();
+  await call;
+  expect(requests).toEqual(['GET /long', 'GET /long']);
+});
+
+test('an outage uses up none of the tries that a service has which is not ready yet when it is back', async () => {
+  const error = { code: 'node_unavailable', message: 'only just started', retryAfterMs: 1 };
+  const { client, requests, start, stop, failures } = await service((_request, response, n) =>
+    n === 2 ? answer(response, 503, { error }) : answer(response),
+  );
+  await client.json({ method: 'GET', path: '/one' });
+  await stop();
+  const enough = failures(9);
+  const call = client.json({ method: 'GET', path: '/two' });
+  await Promise.race([enough, call]);
+  await start();
+  await call;
+  expect(requests).toEqual(['GET /one', 'GET /two', 'GET /two']);
 });
 
 test('a link that was up once is dialled again for as long as an outage may last', async () => {
