@@ -29,6 +29,8 @@ export class Drain implements MuxStream {
   readonly #files: JobFiles;
   readonly #events: DrainEvents;
   #sandbox: StreamHandler = {};
+  /** Channels whose end was sent. A stream carries nothing on them any more. */
+  readonly #ended = new Set<number>();
   #exited = false;
   #closed = false;
 
@@ -48,7 +50,17 @@ export class Drain implements MuxStream {
     return this.#closed;
   }
 
+  /** The command has ended, and its exit is being recorded. */
+  get exited(): boolean {
+    return this.#exited;
+  }
+
   // What the job calls.
+
+  /** Whether the end of this channel was sent: nothing may follow on this stream. */
+  hasEnded(channel: number): boolean {
+    return this.#ended.has(channel);
+  }
 
   /** Bytes are copied if they have to wait. */
   send(channel: number, bytes: Uint8Array): void {
@@ -60,6 +72,7 @@ export class Drain implements MuxStream {
   }
 
   finish(channel: number): void {
+    this.#ended.add(channel);
     this.#sandbox.fin?.(channel);
   }
 
@@ -68,9 +81,14 @@ export class Drain implements MuxStream {
     this.#close(null);
   }
 
-  /** Detaches; the program continues. No event is reported any more. */
+  /** Detaches for good; the program continues. No event is reported any more. */
   abandon(): void {
     this.#close(new ServiceError('cancelled', 'detached'));
+  }
+
+  /** Detaches, and somebody attaches again: the exit is kept for that, after a kill too. No event is reported any more. */
+  leave(): void {
+    this.#close(new ServiceError('interrupted', 'detached'));
   }
 
   // What the sandbox's side calls.

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silent } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
-import { ServiceError } from '../../src/protocol/errors.ts';
+import { ServiceError, type ErrorCode } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import { newRecord, Sandbox } from '../sandboxes/sandbox.ts';
 import { newSpec, until } from '../testing/harness.ts';
@@ -13,7 +13,7 @@ import { Jobs } from './jobs.ts';
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 const MIB = 1024 * 1024;
 
-/** A stream to boxinit. */
+/** A stream to boxinit. As any stream, it breaks if something follows the end of its channel. */
 class Inner {
   closed = false;
   readonly request: Json;
@@ -21,12 +21,14 @@ class Inner {
   readonly messages: Json[] = [];
   readonly fins: number[] = [];
   input = '';
+  left: ServiceError | null = null;
 
   constructor(request: Json, handler: StreamHandler) {
     this.request = request;
     this.handler = handler;
   }
-  write(_channel: number, bytes: Uint8Array): void {
+  write(channel: number, bytes: Uint8Array): void {
+    if (this.fins.includes(channel)) return this.cut('internal');
     this.input += Buffer.from(bytes).toString();
   }
   urgent(message: Json): void {
@@ -36,13 +38,14 @@ class Inner {
     this.fins.push(channel);
   }
   end(): void {}
-  reset(): void {
+  reset(error: ServiceError): void {
     this.closed = true;
+    this.left = error;
   }
   consume(): void {}
-  cut(): void {
+  cut(code: ErrorCode = 'interrupted'): void {
     this.closed = true;
-    this.handler.closed?.(new ServiceError('interrupted'));
+    this.handler.closed?.(new ServiceError(code));
   }
 }
 
@@ -100,7 +103,7 @@ afterEach(async () => {
 });
 
 /** A job with a reader, whose command has started. */
-async function running(): Promise<{ outer: Outer; first: Inner }> {
+async function running(how: Json = {}): Promise<{ outer: Outer; first: Inner }> {
   const outer = new Outer({
     op: 'exec',
     sandbox: sandbox.id,
@@ -108,6 +111,7 @@ async function running(): Promise<{ outer: Outer; first: Inner }> {
     argv: ['cat'],
     stdin: true,
     background: true,
+    ...how,
   });
   outer.handler = jobs.exec(outer as unknown as MuxStream, sandbox, NO_CALLS);
   const [first] = inners;
@@ -115,6 +119,15 @@ async function running(): Promise<{ outer: Outer; first: Inner }> {
   first.handler.opened?.({ pid: 1 });
   await until('the reader is attached', () => outer.accepted);
   return { outer, first };
+}
+
+/** Another reader, who need not be answered yet. */
+function attach(): Outer {
+  const outer = new Outer({ op: 'attach', sandbox: sandbox.id, id: 'exe-job' });
+  const job = jobs.find(sandbox.id, 'exe-job');
+  if (job === undefined) throw new Error('there is no such job');
+  outer.handler = jobs.attach(outer as unknown as MuxStream, sandbox, job, NO_CALLS);
+  return outer;
 }
 
 /** The stream after the cut, which the command has not answered on yet. */
@@ -198,4 +211,70 @@ test('signals that wait for a command are bounded', async () => {
   first.cut();
   for (let i = 0; i < 1_000 && outer.refused === null; i++) outer.handler.event?.({ type: 'signal', signal: 'USR1' });
   expect(outer.refused).toMatchObject({ code: 'rate_limited' });
+});
+
+const type = (outer: Outer, text: string): void => outer.handler.data?.(Channel.STDIN, Buffer.from(text));
+
+test('what a reader sends after another has ended the input is dropped, and the job goes on', async () => {
+  const { outer, first } = await running();
+  type(outer, 'in');
+  INPUT.end(outer);
+  const other = attach();
+  await until('the other reader is attached', () => other.accepted);
+  type(other, 'late');
+  INPUT.end(other);
+  expect([other.refused, other.consumed]).toEqual([null, 4]);
+  expect([outer.refused, first.closed, first.input, first.fins]).toEqual([null, false, 'in', [Channel.STDIN]]);
+  expect(jobs.states(sandbox.id)).toMatchObject([{ execId: 'exe-job', state: 'running' }]);
+});
+
+const TERMINAL = { pty: { cols: 80, rows: 24 } };
+
+test('the input of a terminal goes on behind what one of its readers takes for its end, over another stream', async () => {
+  const { outer, first } = await running(TERMINAL);
+  type(outer, 'in');
+  INPUT.end(outer);
+  const other = attach();
+  await until('the other reader is attached', () => other.accepted);
+  type(other, 'late');
+  expect([other.refused, other.consumed]).toMatchObject([{ code: 'interrupted' }, 0]);
+  const next = await second();
+  // Somebody returns for the exit, whatever was killed.
+  expect(first.left).toMatchObject({ code: 'interrupted' });
+  expect(next.request).toMatchObject({ op: 'attach', id: 'exe-job' });
+  const again = attach();
+  next.handler.opened?.({ ...AGAIN, stdinBytes: 2 });
+  await until('it is attached again', () => again.accepted);
+  type(again, 'late');
+  expect([next.input, next.fins, again.refused]).toEqual(['late', [], null]);
+  expect([outer.refused, outer.consumed]).toEqual([null, 2]);
+});
+
+test('whoever sent input that did not get to a terminal before its stream was changed hears of a cut', async () => {
+  const { outer } = await running(TERMINAL);
+  type(outer, 'in');
+  INPUT.end(outer);
+  type(attach(), 'late');
+  const next = await second();
+  expect(outer.refused).toBeNull();
+  next.handler.opened?.({ ...AGAIN, stdinBytes: 1 });
+  expect(outer.refused).toMatchObject({ code: 'interrupted' });
+});
+
+test('a reader that waits for a command to be found waits through further cuts', async () => {
+  const { first } = await running();
+  first.cut();
+  const reader = attach();
+  (await second()).cut();
+  await until('it is looked for again', () => inners.length > 2);
+  expect(reader.accepted).toBe(false);
+  inners[2]!.handler.opened?.(AGAIN);
+  await until('the reader is attached', () => reader.accepted);
+});
+
+test('an agent that stops leaves the exit of what was killed to the next one', async () => {
+  const { outer, first } = await running();
+  outer.handler.event?.({ type: 'kill' });
+  await jobs.close();
+  expect(first.left).toMatchObject({ code: 'interrupted' });
 });

@@ -14,6 +14,7 @@ import type { RelayKind } from '../link/relay.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Drain } from './drain.ts';
 import type { JobFiles, StoredJob } from './job-files.ts';
+import { SentInput } from './sent-input.ts';
 
 const ATTACH_PAUSE_MS = 100;
 
@@ -45,8 +46,7 @@ export class Job {
   readonly id: string;
   readonly #deps: JobDeps;
   readonly #listeners = new Set<JobListener>();
-  /** Stdin that was sent and not yet consumed, with the callback to tell. */
-  readonly #sent: { bytes: number; taken(bytes: number): void }[] = [];
+  readonly #sent = new SentInput();
   #stored: StoredJob;
   #begun = false;
   #queueMs = 0;
@@ -150,16 +150,24 @@ export class Job {
     if (this.#listeners.size === 0 && !this.#begun) this.#fail(new ServiceError('cancelled'));
   }
 
-  /** False if the command cannot be reached right now: the bytes are not taken. */
+  /**
+   * False if the command cannot be reached right now: the bytes are not taken. What follows the end of its input, from
+   * any reader, is dropped; but not what follows in a terminal, whose input goes on.
+   */
   send(channel: number, bytes: Uint8Array, taken: (bytes: number) => void): boolean {
+    const drain = this.#drain;
     if (this.exit !== null) taken(bytes.length);
-    else if (this.#drain === null || !this.#reachable) return false;
-    else {
-      const last = this.#sent.at(-1);
-      if (last?.taken === taken) last.bytes += bytes.length;
-      else this.#sent.push({ bytes: bytes.length, taken });
-      if (channel !== Channel.SCRIPT) this.#stored.stdinBytes += bytes.length;
-      this.#drain.send(channel, bytes);
+    else if (drain === null || !this.#reachable) return false;
+    else if (!drain.hasEnded(channel)) {
+      this.#sent.add(bytes.length, taken);
+      this.#count(channel, bytes);
+      drain.send(channel, bytes);
+    } else if (!this.pty || drain.exited) {
+      this.#count(channel, bytes);
+      taken(bytes.length);
+    } else {
+      this.#renew(drain);
+      return false;
     }
     return true;
   }
@@ -172,11 +180,15 @@ export class Job {
     return true;
   }
 
-  /** Passes a FIN on. FIN ALL ends the job's stdin, not the job. False if the command cannot be reached right now. */
+  /**
+   * Passes a FIN on; one that was passed on, and that nothing followed, is not repeated. FIN ALL ends the job's stdin, not
+   * the job. False if the command cannot be reached right now.
+   */
   finish(channel: number): boolean {
     if (this.exit !== null) return true;
-    if (!this.#reachable) return false;
-    this.#drain?.finish(channel === Channel.ALL ? Channel.STDIN : channel);
+    if (this.#drain === null || !this.#reachable) return false;
+    const one = channel === Channel.ALL ? Channel.STDIN : channel;
+    if (!this.#drain.hasEnded(one)) this.#drain.finish(one);
     return true;
   }
 
@@ -188,7 +200,8 @@ export class Job {
   /** Stops writing; the program continues, unless its sandbox has ended. */
   close(error: ServiceError): void {
     this.#failure ??= error;
-    this.#drain?.abandon();
+    if (error.code === 'draining') this.#drain?.leave();
+    else this.#drain?.abandon();
     this.#drain = null;
     this.#live = false;
     this.#attached.reject(error);
@@ -198,6 +211,29 @@ export class Job {
   /** Called when its log has grown or shrunk. */
   changed(): void {
     this.#tell();
+  }
+
+  #count(channel: number, { length }: Uint8Array): void {
+    if (channel !== Channel.SCRIPT) this.#stored.stdinBytes += length;
+  }
+
+  /**
+   * Attaches by another stream, which can carry what this one cannot. What was sent has arrived, as a rule; if the
+   * answer says otherwise, readers hear of a cut.
+   */
+  #renew(drain: Drain): void {
+    if (!this.#live) return;
+    drain.leave();
+    this.#drain = null;
+    this.#unreached();
+    this.#sent.settle();
+    void this.#attach();
+  }
+
+  /** Until it answers again. Whoever waits for its first answer goes on waiting. */
+  #unreached(): void {
+    if (this.#live) this.#attached = newWait();
+    this.#live = false;
   }
 
   /** A start is passed on as it comes: if its stream breaks before it is confirmed, it has failed. */
@@ -210,7 +246,7 @@ export class Job {
       this.files,
       {
         opened: (answer) => void this.#onOpened(answer),
-        taken: (bytes) => this.#onTaken(bytes),
+        taken: (bytes) => this.#sent.consumed(bytes),
         exit: (exit) => void this.#onExit(exit),
         lost: (error) => this.#onLost(error),
       },
@@ -224,27 +260,20 @@ export class Job {
     const { pid, stdinBytes, queueMs } = answer;
     if (typeof pid === 'number') this.#stored.pid = pid;
     if (typeof queueMs === 'number') this.#queueMs = queueMs;
-    this.#stored.stdinBytes = typeof stdinBytes === 'number' ? stdinBytes : this.#stored.stdinBytes;
+    const sent = this.#stored.stdinBytes;
+    this.#stored.stdinBytes = typeof stdinBytes === 'number' ? stdinBytes : sent;
     this.#live = true;
-    if (this.#begun) for (const command of this.#commands.take()) this.#drain?.command(command);
-    else {
+    // Not the one that a cut puts in its place while the record is written.
+    const attached = this.#attached;
+    if (this.#begun) {
+      if (this.#stored.stdinBytes < sent) this.#cut(new ServiceError('interrupted', 'some of the input was lost'));
+      for (const command of this.#commands.take()) this.#drain?.command(command);
+    } else {
       this.#stored.startedAtMs = Date.now();
       this.#begun = true;
       await this.#save();
     }
-    this.#attached.resolve();
-  }
-
-  #onTaken(bytes: number): void {
-    for (let left = bytes; left > 0;) {
-      const [first] = this.#sent;
-      if (first === undefined) return;
-      const taken = Math.min(left, first.bytes);
-      first.bytes -= taken;
-      left -= taken;
-      first.taken(taken);
-      if (first.bytes === 0) this.#sent.shift();
-    }
+    attached.resolve();
   }
 
   /** Acknowledges the exit only once all output is on disk. */
@@ -255,7 +284,7 @@ export class Job {
     this.#stored.exit = exit;
     const saved = await this.#save();
     if (saved) drain?.acknowledge();
-    else drain?.abandon();
+    else drain?.leave();
     this.#drain = null;
     this.#attached.resolve();
     this.#tell();
@@ -263,13 +292,16 @@ export class Job {
 
   #onLost(error: ServiceError): void {
     this.#drain = null;
-    this.#live = false;
-    this.#sent.length = 0;
+    this.#unreached();
+    this.#sent.forget();
     if (this.#failure !== null) return;
     if (!this.#begun || !LOST.has(error.code) || this.#deps.sandbox.ended) return this.#fail(error);
-    this.#attached = newWait();
-    for (const listener of [...this.#listeners]) listener.cut(error);
+    this.#cut(error);
     setTimeout(() => void this.#attach(), ATTACH_PAUSE_MS).unref();
+  }
+
+  #cut(error: ServiceError): void {
+    for (const listener of [...this.#listeners]) listener.cut(error);
   }
 
   /** Attaches at the end of the files, waiting for boxinit as any attach does. Never rejects. */

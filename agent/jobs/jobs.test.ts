@@ -128,6 +128,24 @@ test('a link to boxinit that breaks costs a job nothing', async () => {
   expect(stdout.subarray(-5).toString()).toBe('last\n');
 });
 
+test('input that comes after its end costs a job nothing, whoever sends it', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  const command = 'cat; sleep 0.2; echo last';
+  const job = h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', command, background: true, stdin: true });
+  await job.opened;
+  await job.stream.write(Channel.STDIN, Buffer.from('in\n'));
+  job.stream.fin(Channel.STDIN);
+  const other = attach(h, id, 'exe-job');
+  await other.opened;
+  await other.stream.write(Channel.STDIN, Buffer.from('late'));
+  const outcomes = await Promise.all([job.outcome, other.outcome]);
+  expect(outcomes.map(({ stdout, exit }) => [stdout.toString(), exit.exitCode])).toEqual([
+    ['in\nlast\n', 0],
+    ['in\nlast\n', 0],
+  ]);
+});
+
 test('an id runs once: whoever asks for it again follows the job', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();

@@ -1,0 +1,36 @@
+/** Input that was sent to a command and not yet consumed, with whom to tell: readers take turns in it. */
+
+type Taken = (bytes: number) => void;
+
+export class SentInput {
+  #parts: { bytes: number; taken: Taken }[] = [];
+
+  add(bytes: number, taken: Taken): void {
+    const last = this.#parts.at(-1);
+    if (last?.taken === taken) last.bytes += bytes;
+    else this.#parts.push({ bytes, taken });
+  }
+
+  /** So many bytes have been consumed, the oldest first. */
+  consumed(bytes: number): void {
+    for (let left = bytes; left > 0;) {
+      const [first] = this.#parts;
+      if (first === undefined) return;
+      const taken = Math.min(left, first.bytes);
+      first.bytes -= taken;
+      left -= taken;
+      first.taken(taken);
+      if (first.bytes === 0) this.#parts.shift();
+    }
+  }
+
+  /** All counts as consumed. */
+  settle(): void {
+    for (const { bytes, taken } of this.#parts.splice(0)) taken(bytes);
+  }
+
+  /** Nobody is told. */
+  forget(): void {
+    this.#parts = [];
+  }
+}
