@@ -28,6 +28,15 @@ test('a kill that was counted before the end was seen is near it', async () => {
   expect(await watch.ofEnd('a')).toBe(true);
 });
 
+test('a kill that was long before the end is not near it, also where a thousand are watched', async () => {
+  for (let i = 0; i < 1_000; i += 1) watch.watch(`box-${i}`, 0);
+  // The first has been looked at, so its turn is as far away as it can be.
+  await vi.advanceTimersByTimeAsync(200);
+  kills.set('box-0', 1);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(await watch.ofEnd('box-0')).toBe(false);
+});
+
 test("the kills that are counted first of an earlier agent's are of the past, and those after them are not", async () => {
   for (const id of ['a', 'b']) {
     kills.set(id, 3);

@@ -5,10 +5,12 @@
 import { Turns } from './turns.ts';
 
 const LOOK_EVERY_MS = 200;
-/** How many counts are read at each look. */
-const EACH_LOOK = 4;
 /** How long a process that was killed may take to be gone, and its end to be seen. */
 const NEAR_MS = 10_000;
+/** In this time each count is read: one seen to have grown only at an end is then near it. */
+const ROUND_MS = NEAR_MS / 2;
+/** How many are read at each look, if these are enough for that. */
+const EACH_LOOK = 4;
 
 interface Count {
   /** Undefined until they have been read. */
@@ -64,6 +66,7 @@ export class OomWatch {
   }
 
   #look(): void {
-    for (const id of this.#turns.next(EACH_LOOK)) void this.count(id);
+    const count = Math.max(EACH_LOOK, Math.ceil((this.#counts.size * LOOK_EVERY_MS) / ROUND_MS));
+    for (const id of this.#turns.next(count)) void this.count(id);
   }
 }
