@@ -280,18 +280,18 @@ pub fn quote(text: &str) -> String {
     text[5..text.len() - 1].to_string()
 }
 
-/// An exec request; `more` are further members, each preceded by a comma.
+/// An exec request; `more` are further members, each preceded by a comma. They count before those that it has anyway.
 pub fn exec(script: &str, more: &str) -> String {
     exec_as(&unique("x"), script, more)
 }
 
 pub fn exec_as(id: &str, script: &str, more: &str) -> String {
     format!(
-        r#"{{"op":"exec","id":"{}","script":{},"env":{{"PATH":"{}"}},"cwd":"/","stdin":{},"killGraceMs":2000,"ringBytes":1048576,"detachedMs":60000{}}}"#,
+        r#"{{"op":"exec","id":"{}","script":{}{},"env":{{"PATH":"{}"}},"cwd":"/","stdin":{},"killGraceMs":2000,"ringBytes":1048576,"detachedMs":60000}}"#,
         id,
         quote(script),
+        more.replace("#stdin", ""),
         "/usr/local/bin:/usr/bin:/bin",
-        more.contains("#stdin"),
-        more.replace("#stdin", "")
+        more.contains("#stdin")
     )
 }
