@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { readLimits, readOomKills, writeLimits } from './cgroup-limits.ts';
-import { findCgroups, makeGroup, makeRoom, type CgroupTree } from './cgroup-tree.ts';
+import {
+  findCgroups,
+  groupsBelow,
+  makeGroup,
+  makeRoom,
+  processesIn,
+  removeGroup,
+  type CgroupTree,
+} from './cgroup-tree.ts';
 
 const mount = (point: string, kind: string, options: string): string =>
   `30 20 0:26 / ${point} rw,nosuid - ${kind} ${kind} ${options}`;
@@ -78,6 +86,30 @@ describe('version 2', () => {
     writeFileSync(join(root, 'box', 'memory.events'), 'low 0\noom 3\noom_kill 2\noom_group_kill 0\n');
     expect(await readOomKills(tree(), 'box')).toBe(2);
     expect(await readOomKills(tree(), 'gone')).toBe(0);
+  });
+
+  test('processes are found in a group and below it, and none in one that is missing', () => {
+    for (const [group, pids] of [
+      ['box', '12\n13\n'],
+      ['box/below', '14\n'],
+    ] as const) {
+      mkdirSync(join(root, group));
+      writeFileSync(join(root, group, 'cgroup.procs'), pids);
+    }
+    expect(processesIn(tree(), 'box')).toEqual([12, 13, 14]);
+    expect(processesIn(tree(), 'gone')).toEqual([]);
+    expect(groupsBelow(tree(), 'gone')).toEqual([]);
+    expect(removeGroup(tree(), 'gone')).toBe(true);
+  });
+
+  test('a group that cannot be read is neither empty, nor gone, nor without groups below', () => {
+    // Reading a directory as a file fails, and a file as a directory.
+    mkdirSync(join(root, 'box', 'cgroup.procs'), { recursive: true });
+    writeFileSync(join(root, 'unlistable'), '');
+    expect(processesIn(tree(), 'box')).not.toEqual([]);
+    expect(processesIn(tree(), 'unlistable')).not.toEqual([]);
+    expect(() => groupsBelow(tree(), 'unlistable')).toThrow('ENOTDIR');
+    expect(removeGroup(tree(), 'unlistable')).toBe(false);
   });
 
   test("a container's own top that hands controllers down already stays as it is", () => {

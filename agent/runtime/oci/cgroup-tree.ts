@@ -7,6 +7,8 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 const MOVES = 10;
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
+/** What the kernel shows for a process of another PID namespace. */
+const UNSEEN = 0;
 
 export interface CgroupTree {
   version: 1 | 2;
@@ -132,32 +134,41 @@ function enable(group: string): void {
   }
 }
 
-/** Processes in the group and below it. */
+/** Processes in the group and below it. 0 stands for those that cannot be seen: no group is empty because of that. */
 export function processesIn(tree: CgroupTree, path: string): number[] {
-  return walk(join(tree.controllers.pids, path)).flatMap(processesOf);
+  try {
+    return walk(join(tree.controllers.pids, path)).flatMap(processesOf);
+  } catch {
+    return [UNSEEN];
+  }
 }
 
+/** @throws when they cannot be known: EMFILE, say. */
 function processesOf(group: string): number[] {
-  try {
-    return readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
-  } catch {
-    return [];
-  }
+  const text = unlessGone(() => readFileSync(join(group, 'cgroup.procs'), 'utf8')) ?? '';
+  return text.split('\n').filter(Boolean).map(Number);
 }
 
 /** Removes the group from all hierarchies. False if it is not gone from each: a process may still be exiting. */
 export function removeGroup(tree: CgroupTree, path: string): boolean {
   let gone = true;
   for (const root of tree.hierarchies) {
-    for (const group of walk(join(root, path)).reverse()) {
-      try {
-        rmdirSync(group);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') gone = false;
-      }
+    try {
+      for (const group of walk(join(root, path)).reverse()) if (!removeOne(group)) gone = false;
+    } catch {
+      gone = false;
     }
   }
   return gone;
+}
+
+function removeOne(group: string): boolean {
+  try {
+    rmdirSync(group);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT';
+  }
 }
 
 /** Removes the group from each hierarchy in which it has no children and no processes. */
@@ -176,22 +187,28 @@ export function directoriesOf(tree: CgroupTree, path: string): string[] {
   return tree.hierarchies.flatMap((root) => (existsSync(join(root, path)) ? walk(join(root, path)).reverse() : []));
 }
 
-/** Names of the groups directly below a path, in any hierarchy. */
+/** Names of the groups directly below a path, in any hierarchy. @throws when they cannot be known: EMFILE, say. */
 export function groupsBelow(tree: CgroupTree, path: string): string[] {
   return [...new Set(tree.hierarchies.flatMap((root) => children(join(root, path))))];
 }
 
-/** The group and all below it, parents first. */
+/** The group and all below it, parents first. @throws when they cannot be known. */
 function walk(group: string): string[] {
   return [group, ...children(group).flatMap((name) => walk(join(group, name)))];
 }
 
 function children(group: string): string[] {
+  const entries = unlessGone(() => readdirSync(group, { withFileTypes: true })) ?? [];
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+}
+
+/** Undefined if the group is missing, or is removed meanwhile. @throws every other error. */
+function unlessGone<T>(read: () => T): T | undefined {
   try {
-    return readdirSync(group, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name);
-  } catch {
-    return [];
+    return read();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENODEV') return undefined;
+    throw error;
   }
 }
