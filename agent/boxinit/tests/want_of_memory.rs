@@ -4,7 +4,14 @@ mod support;
 
 use boxinit::sys::{mount, process};
 use std::path::PathBuf;
-use support::{exec_as, unique, Agent, Outcome};
+use support::{exec, exec_as, unique, Agent, Outcome};
+
+const PTRACE_SEIZE: i32 = 0x4206;
+const PTRACE_O_TRACEEXIT: usize = 0x40;
+
+extern "C" {
+    fn ptrace(request: i32, ...) -> std::os::raw::c_long;
+}
 
 /// A sandbox's view of control groups, with a count of ours. It is there for what this thread starts.
 struct Count(PathBuf);
@@ -74,4 +81,25 @@ fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was
 
     let (stream, _) = start(&mut agent, &count, deaf, r#","timeoutMs":2000"#);
     assert_eq!(told(&mut agent, stream), (137, false, true), "a timeout");
+}
+
+#[test]
+fn nor_was_one_that_hangs_in_the_kernel_when_we_kill_it() {
+    let count = match Count::show() {
+        Some(count) => count,
+        None => return,
+    };
+    let mut agent = Agent::start();
+    count.set(0);
+    let stream = agent.open(&exec("echo $$; exec sleep 1000", r#","killGraceMs":0"#));
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.stdout().ends_with(b"\n"));
+    let leader: i32 = String::from_utf8_lossy(outcome.stdout()).trim().parse().expect("a number");
+    // Whoever traces it holds it on its way out, until this thread ends.
+    let nothing: usize = 0;
+    let traced = unsafe { ptrace(PTRACE_SEIZE, leader, nothing, PTRACE_O_TRACEEXIT) };
+    assert_eq!(traced, 0, "{}", std::io::Error::last_os_error());
+    count.set(1);
+    agent.event(stream, r#"{"type":"kill"}"#);
+    assert_eq!(told(&mut agent, stream), (137, false, true));
 }

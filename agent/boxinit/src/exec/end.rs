@@ -56,13 +56,8 @@ impl Execs {
         let oom_now = if code == 128 + signal::SIGKILL { self.oom.read() } else { None };
         if let Some(exec) = self.table.get_mut(key) {
             exec.end(core, code, reaped.signal(), Some(reaped.usage));
-            if let Some(exit) = &mut exec.exit {
-                exit.oom_killed = match (exec.oom_before, oom_now) {
-                    // The count is the sandbox's: what it shows hit another command.
-                    _ if exec.killed => Some(false),
-                    (Some(before), Some(now)) => Some(now > before),
-                    _ => None,
-                };
+            if let (Some(exit), false) = (&mut exec.exit, exec.killed) {
+                exit.oom_killed = exec.oom_before.zip(oom_now).map(|(before, now)| now > before);
             }
         }
         self.leader_gone(core, key);
@@ -228,7 +223,8 @@ impl Exec {
         self.exit = Some(Exit {
             code,
             signal,
-            oom_killed: None,
+            // The count is the sandbox's: what it shows hit another command than one that we killed.
+            oom_killed: self.killed.then_some(false),
             duration_ms: now.duration_since(self.started).as_secs_f64() * 1e3,
             usage,
             when: now,
