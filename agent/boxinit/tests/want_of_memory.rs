@@ -79,7 +79,12 @@ fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was
     agent.event(stream, r#"{"type":"kill"}"#);
     assert_eq!(told(&mut agent, stream), (137, false, true), "a kill");
 
-    let (stream, _) = start(&mut agent, &count, deaf, r#","timeoutMs":2000"#);
+    // It need not be up for this.
+    count.set(0);
+    let stream = agent.open(&exec("sleep 1000", r#","killGraceMs":0,"timeoutMs":2000"#));
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.opened.is_some());
+    count.set(1);
     assert_eq!(told(&mut agent, stream), (137, false, true), "a timeout");
 }
 
