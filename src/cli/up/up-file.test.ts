@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { claimHome, writeUpFile } from './up-file.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { claimHome, upFile, writeUpFile } from './up-file.ts';
 
 let home: string;
 let started: ChildProcess[] = [];
@@ -15,6 +15,7 @@ beforeEach(() => {
   writeFileSync(join(home, 'main.js'), 'console.log("runs"); setInterval(() => {}, 1000);');
 });
 afterEach(() => {
+  vi.restoreAllMocks();
   for (const each of started) each.kill('SIGKILL');
   started = [];
   rmSync(home, { recursive: true, force: true });
@@ -37,6 +38,30 @@ test('what an `up` that was killed left running is ended, and nobody else who ha
   claimHome(home);
   expect((await ended)[1]).toBe('SIGKILL');
   expect(() => process.kill(pidOf(stranger), 0)).not.toThrow();
+});
+
+test('a part that ends by itself as it is to be ended is no failure, and the others are ended', async () => {
+  const [gone, part] = [await program({ A: `${home}/a` }), await program({ A: `${home}/a` })];
+  writeUpFile(home, { pid: 0, url: 'http://127.0.0.1:1', pids: [pidOf(gone), pidOf(part)] });
+  const kill = process.kill.bind(process);
+  vi.spyOn(process, 'kill').mockImplementation((pid, signal) => {
+    if (pid === pidOf(gone)) throw Object.assign(new Error('kill ESRCH'), { code: 'ESRCH' });
+    return kill(pid, signal);
+  });
+  const ended = once(part, 'exit');
+  claimHome(home);
+  expect((await ended)[1]).toBe('SIGKILL');
+  expect(existsSync(upFile(home))).toBe(false);
+});
+
+test('a part that cannot be ended is told of, and stays known', async () => {
+  const part = await program({ A: `${home}/a` });
+  writeUpFile(home, { pid: 0, url: 'http://127.0.0.1:1', pids: [pidOf(part)] });
+  vi.spyOn(process, 'kill').mockImplementation(() => {
+    throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
+  });
+  expect(() => claimHome(home)).toThrow('EPERM');
+  expect(existsSync(upFile(home))).toBe(true);
 });
 
 test('a home has one `up`', async () => {

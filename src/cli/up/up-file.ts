@@ -38,9 +38,18 @@ export function claimHome(home: string): void {
     );
   }
   for (const pid of before.pids) {
-    if (isPart(pid, home)) process.kill(pid, 'SIGKILL');
+    if (isPart(pid, home)) endNow(pid);
   }
   removeUpFile(home);
+}
+
+function endNow(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // It has ended by itself since it was looked at.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /**
