@@ -1,26 +1,36 @@
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { freePort, inTheWay } from './ports.ts';
+import { freePort as freeTestPort } from '../../../test/helpers/ports.ts';
+import { freePort, inTheWay, isFree } from './ports.ts';
 
 const HOST = '127.0.0.1';
 
+/** Two neighbours that are free and that nobody was given, beside a port of this worker. */
+async function freePair(): Promise<{ first: number; last: number }> {
+  for (;;) {
+    const first = (await freeTestPort(HOST)) + 1;
+    if ((await isFree(first, HOST)) && (await isFree(first + 1, HOST))) return { first, last: first + 1 };
+  }
+}
+
 test('a port that was given is not given again, though nobody listens there yet', async () => {
-  const pair = { first: 20_100, last: 20_101 };
+  const pair = await freePair();
   const ports = [await freePort(HOST, pair), await freePort(HOST, pair)];
-  expect(ports.toSorted()).toEqual([20_100, 20_101]);
+  expect(ports.toSorted()).toEqual([pair.first, pair.last]);
   await expect(freePort(HOST, pair)).rejects.toThrow('no free port');
 });
 
 test('a port with a listener is not given, and the reason has a name', async () => {
-  const server = createServer().listen(0, HOST);
+  const { first: port } = await freePair();
+  const server = createServer().listen(port, HOST);
   await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
   try {
     expect(await inTheWay(port, HOST)).toBe('EADDRINUSE');
     await expect(freePort(HOST, { first: port, last: port })).rejects.toThrow('no free port');
   } finally {
     server.close();
+    await once(server, 'close');
   }
   expect(await inTheWay(port, HOST)).toBeUndefined();
 });

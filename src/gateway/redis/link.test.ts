@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { freePort } from '../../cli/up/ports.ts';
+import { freePort } from '../../../test/helpers/ports.ts';
 import { RedisLink } from './link.ts';
 
 test('a Redis that never answered is told of once, with why', async () => {

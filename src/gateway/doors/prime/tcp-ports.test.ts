@@ -3,7 +3,8 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { freePort, isFree } from '../../../cli/up/ports.ts';
+import { freePort } from '../../../../test/helpers/ports.ts';
+import { isFree } from '../../../cli/up/ports.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { TcpPorts, type ConnectInside, type TcpPort } from './tcp-ports.ts';
 
