@@ -35,3 +35,31 @@ test.each([STATUS, JOBS])(
     });
   },
 );
+
+test('what it knows of the others is answered all the same, and what it does not know as not there yet', async () => {
+  const known = await learning.sandbox();
+  const both = await learning.ask('POST', STATUS.path, { body: { sandbox_ids: [ID, known] } });
+  expect(both).toMatchObject({
+    status: 200,
+    json: {
+      statuses: [
+        { sandbox_id: ID, status: 'PENDING', error_type: null, error_message: expect.any(String) },
+        { sandbox_id: known, status: 'RUNNING', error_message: null },
+      ],
+      errors: [],
+    },
+  });
+  const jobs = [...JOBS.body.jobs, { sandbox_id: known, job_id: 'cafe' }];
+  const ended = await learning.sandbox();
+  await learning.ask('DELETE', `/v1/sandboxes/${ended}`);
+  jobs.push({ sandbox_id: ended, job_id: 'cafe' });
+  expect(await learning.ask('POST', JOBS.path, { body: { jobs } })).toMatchObject({
+    status: 200,
+    json: {
+      statuses: expect.arrayContaining([{ ...JOBS.body.jobs[0], completed: false, exit_code: null }]),
+      errors: expect.arrayContaining(
+        [{ sandbox_id: ended, job_id: 'cafe', code: 'NOT_RUNNING' }].map((each) => expect.objectContaining(each)),
+      ),
+    },
+  });
+});

@@ -1,8 +1,7 @@
 import * as z from 'zod';
-import { ERRORS, ServiceError } from '../../../../protocol/errors.ts';
+import { ServiceError } from '../../../../protocol/errors.ts';
 import { isEnded, type SandboxStatus } from '../../../../protocol/sandbox.ts';
 import { check } from '../../../http/route.ts';
-import type { Services } from '../../../services.ts';
 import type { PrimeContext } from '../context.ts';
 import { readWindow } from '../data/read-file.ts';
 import { errorTypeOf } from '../view.ts';
@@ -15,6 +14,13 @@ const JobBatch = z.object({ jobs: z.array(Job).min(1).max(MAX_BATCH) });
 type Job = z.infer<typeof Job>;
 
 const MAX_EXIT_BYTES = 64;
+
+/** What is to be said of one sandbox or job. */
+interface Finding {
+  answer: Answer;
+  /** Set if this gateway does not know whether the sandbox exists; `answer` then has clients ask again. */
+  unsure?: ServiceError;
+}
 
 export function batchRoutes(context: PrimeContext): ControlRoute[] {
   return [
@@ -37,65 +43,64 @@ export function batchRoutes(context: PrimeContext): ControlRoute[] {
   ];
 }
 
-/** An answer with a code is an error. */
-function split(answers: readonly Answer[]): Answer {
+/**
+ * An answer with a code is an error; clients take any for the end of the sandbox or job.
+ * @throws ServiceError if nothing is known of any: a gateway that has just started does not know what there is
+ */
+function split(findings: readonly Finding[]): Answer {
+  const [first] = findings;
+  if (first?.unsure !== undefined && findings.every(({ unsure }) => unsure !== undefined)) throw first.unsure;
+  const answers = findings.map(({ answer }) => answer);
   return {
     statuses: answers.filter((answer) => answer['code'] === undefined),
     errors: answers.filter((answer) => answer['code'] !== undefined),
   };
 }
 
-/** @throws ServiceError for what is no answer: a gateway that has just started does not know what there is. */
-async function statusOf({ services, config }: PrimeContext, tenant: string, id: string): Promise<Answer> {
+async function statusOf({ services, config }: PrimeContext, tenant: string, id: string): Promise<Finding> {
+  const snapshot = (status: SandboxStatus, type: string | null, message: string | null): Answer => ({
+    sandbox_id: id,
+    status,
+    error_type: type,
+    error_message: message,
+    pending_image_build_id: null,
+  });
   try {
     const sandbox = await services.sandboxes.wait(tenant, id, { waitMs: config.holdStatusMs });
-    return {
-      sandbox_id: id,
-      status: sandbox.status,
-      error_type: errorTypeOf(sandbox),
-      error_message: sandbox.message,
-      pending_image_build_id: null,
-    };
+    return { answer: snapshot(sandbox.status, errorTypeOf(sandbox), sandbox.message) };
   } catch (thrown) {
     const error = ServiceError.from(thrown);
-    // Clients take this code for the end of the sandbox.
-    if (error.code === 'sandbox_not_found') return { sandbox_id: id, code: 'NOT_FOUND', message: error.message };
-    throw error;
+    if (error.code === 'node_unavailable') return { answer: snapshot('PENDING', null, error.message), unsure: error };
+    if (error.code !== 'sandbox_not_found') throw error;
+    return { answer: { sandbox_id: id, code: 'NOT_FOUND', message: error.message } };
   }
 }
 
-/**
- * Clients implement a job as files in the sandbox; it is complete once its exit code file is written.
- * @throws ServiceError as `statusOf`
- */
-async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): Promise<Answer> {
+/** Clients implement a job as files in the sandbox; it is complete once its exit code file is written. */
+async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): Promise<Finding> {
   const named = { sandbox_id: job.sandbox_id, job_id: job.job_id };
-  const failed = (code: string, message: string): Answer => ({ ...named, code, message });
-  const status = statusNow(services, tenant, job.sandbox_id);
-  if (status === null) return failed('NOT_FOUND', ERRORS.sandbox_not_found.message);
-  if (isEnded(status)) return failed('NOT_RUNNING', 'The sandbox has ended.');
+  const failed = (code: string, message: string): Finding => ({ answer: { ...named, code, message } });
+  const running = { ...named, completed: false, exit_code: null };
+  try {
+    const { status } = services.sandboxes.get(tenant, job.sandbox_id);
+    if (isEnded(status)) return failed('NOT_RUNNING', 'The sandbox has ended.');
+  } catch (thrown) {
+    const error = ServiceError.from(thrown);
+    if (error.code === 'node_unavailable') return { answer: running, unsure: error };
+    if (error.code !== 'sandbox_not_found') throw error;
+    return failed('NOT_FOUND', error.message);
+  }
   try {
     const window = { path: `/tmp/job_${job.job_id}.exit`, offset: 0, length: MAX_EXIT_BYTES };
     const { bytes } = await readWindow(services.files, tenant, job.sandbox_id, window);
     const text = bytes.toString('latin1').trim();
     const completed = /^-?\d{1,10}$/.test(text);
-    return { ...named, completed, exit_code: completed ? Number(text) : null };
+    return { answer: completed ? { ...named, completed, exit_code: Number(text) } : running };
   } catch (thrown) {
     const error = ServiceError.from(thrown);
-    if (error.code === 'file_not_found') return { ...named, completed: false, exit_code: null };
+    if (error.code === 'file_not_found') return { answer: running };
     if (error.code === 'sandbox_not_found') return failed('NOT_FOUND', error.message);
     if (error.code === 'sandbox_ended') return failed('NOT_RUNNING', error.message);
     return failed('RUNTIME_ERROR', error.message);
-  }
-}
-
-/** Null: there is no such sandbox. @throws ServiceError when that is not known. */
-function statusNow({ sandboxes }: Services, tenant: string, id: string): SandboxStatus | null {
-  try {
-    return sandboxes.get(tenant, id).status;
-  } catch (thrown) {
-    const error = ServiceError.from(thrown);
-    if (error.code === 'sandbox_not_found') return null;
-    throw error;
   }
 }
