@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { inspect } from 'node:util';
 import { afterEach, expect, test } from 'vitest';
+import { checkGatewayAuthorization } from '../lib/node-auth.ts';
 import type { ServiceError } from '../protocol/errors.ts';
 import { NODE_SUBPROTOCOL } from '../protocol/node.ts';
 import { acceptWs, createMux, dialNode } from './index.ts';
@@ -83,4 +84,31 @@ test.for([
   const error = await dialNode(url, options).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code });
   expect(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(error)).not.toContain('foreign page');
+});
+
+test('an agent that was replaced between the two requests is proved to once more', async () => {
+  const challenges = ['of-the-one-before', 'of-the-new-one'];
+  const proofs: string[] = [];
+  const url = await serve((request, socket, head) => {
+    const { authorization = '' } = request.headers;
+    if (authorization !== '') proofs.push(authorization);
+    if (checkGatewayAuthorization(options.secret, authorization)?.challenge === 'of-the-new-one') {
+      return acceptWs(request, socket, head, NODE_SUBPROTOCOL).close();
+    }
+    const challenge = challenges.shift();
+    refuse(socket, 401, JSON.stringify({ error: { details: { challenge } } }));
+  });
+  const { transport } = await dialNode(url, options);
+  transport.close();
+  expect(proofs).toHaveLength(2);
+});
+
+test('a proof is repeated once, whatever is asked for then', async () => {
+  let asked = 0;
+  const url = await serve((_request, socket) => {
+    asked += 1;
+    refuse(socket, 401, CHALLENGE.replace('made-up', `made-up-${asked}`));
+  });
+  await expect(dialNode(url, options)).rejects.toMatchObject({ code: 'unauthenticated' });
+  expect(asked).toBe(3);
 });

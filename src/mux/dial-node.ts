@@ -9,7 +9,7 @@ import { UpgradeRefused, dialWs } from './websocket/handshake.ts';
 export interface DialNodeOptions {
   /** The secret that gateways and agents share. */
   secret: string;
-  /** Until the link is up, both requests together. */
+  /** Until the link is up, all requests together. */
   deadlineMs: number;
   signal?: AbortSignal | undefined;
 }
@@ -24,7 +24,8 @@ export interface DialledNode {
 }
 
 /**
- * Two requests: the first is answered by 401 and a challenge, the second proves the secret.
+ * Two requests: the first is answered by 401 and a challenge, the second proves the secret. A third does if the second is
+ * asked for another proof: an agent that has started in between does not know the challenge of the one before.
  * @param url `ws://host:port`, without a path, or `ws+unix:///path/of/socket`
  * @throws ServiceError `unauthenticated` if the peer holds another secret or is no agent, `node_unavailable` if it refuses
  * otherwise, `deadline_exceeded`; the signal's reason, or the socket's error. None holds what the peer said: it may be
@@ -41,13 +42,21 @@ export async function dialNode(url: string, options: DialNodeOptions): Promise<D
       signal: options.signal,
       maskWithZeros: true,
     });
+  const prove = async (challenge: string): Promise<DialledNode> => {
+    const nonce = randomBytes(24).toString('base64url');
+    const transport = await dial({ authorization: gatewayAuthorization(options.secret, challenge, nonce) });
+    return { transport, checkHello: (hello) => checkHello(options.secret, nonce, hello) };
+  };
   const challenge = await askForChallenge(dial);
-  const nonce = randomBytes(24).toString('base64url');
-  const authorization = gatewayAuthorization(options.secret, challenge, nonce);
-  const transport = await dial({ authorization }).catch((error: unknown) => {
+  try {
+    return await prove(challenge).catch((error: unknown) => {
+      const next = challengeOf(error);
+      if (next === undefined) throw error;
+      return prove(next);
+    });
+  } catch (error) {
     throw explain(error, 'the agent has another node secret than this gateway');
-  });
-  return { transport, checkHello: (hello) => checkHello(options.secret, nonce, hello) };
+  }
 }
 
 async function askForChallenge(dial: (headers: Record<string, string>) => Promise<Transport>): Promise<string> {
@@ -55,7 +64,7 @@ async function askForChallenge(dial: (headers: Record<string, string>) => Promis
     const transport = await dial({});
     transport.close();
   } catch (error) {
-    const challenge = error instanceof UpgradeRefused && error.status === 401 ? readChallenge(error.body) : undefined;
+    const challenge = challengeOf(error);
     if (challenge !== undefined) return challenge;
     throw explain(error, 'the peer asks for something else than the node secret: not an agent of ours');
   }
@@ -69,9 +78,10 @@ function explain(error: unknown, unauthenticated: string): unknown {
   return new ServiceError('node_unavailable', `the peer answered the WebSocket upgrade with ${error.status}`);
 }
 
-function readChallenge(body: string): string | undefined {
+function challengeOf(refusal: unknown): string | undefined {
+  if (!(refusal instanceof UpgradeRefused) || refusal.status !== 401) return undefined;
   try {
-    const { error } = JSON.parse(body) as { error?: { details?: { challenge?: unknown } } };
+    const { error } = JSON.parse(refusal.body) as { error?: { details?: { challenge?: unknown } } };
     const challenge = error?.details?.challenge;
     return typeof challenge === 'string' && /^[\w-]{8,256}$/.test(challenge) ? challenge : undefined;
   } catch {
