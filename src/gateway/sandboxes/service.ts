@@ -1,6 +1,6 @@
 /** Operations on sandboxes, for every API. */
 import { resolvesWithin } from '../../lib/deadline.ts';
-import { ServiceError } from '../../protocol/errors.ts';
+import { ServiceError, type ServiceErrorOptions } from '../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
 import { CreateSandboxRequest, type Sandbox, type SandboxStatus } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
@@ -40,8 +40,12 @@ export interface SandboxServiceDeps extends Omit<MakerDeps, 'takeBack'> {
 const EXTEND_DEADLINE_MS = 10_000;
 /** A delete is answered after this long even if the node has not answered: it goes on in the background. */
 const DELETE_PATIENCE_MS = 10_000;
+/** For one sandbox, of which a gateway that has just started is likely to hear in a moment. */
 const LEARNING_RETRY_MS = 200;
-/** A node that was not heard within its grace period may stay away for long. */
+/**
+ * For what takes all nodes, and for one sandbox after the grace period: a node that is down may stay away for long. Clients
+ * ask a few times in all, which is to be for longer than `SETTLE_MS`.
+ */
 const UNSURE_RETRY_MS = 1_000;
 const DEFAULT_PAGE = 100;
 const FORM = formOf(CreateSandboxRequest);
@@ -106,7 +110,7 @@ export class SandboxService {
     filter: SandboxFilter = {},
     page: { cursor?: string | undefined; limit?: number | undefined } = {},
   ): Page {
-    if (this.#isLearning) throw this.#unsure();
+    if (this.#isLearning) throw unsure({ retryAfterMs: UNSURE_RETRY_MS });
     const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
     if (after === undefined) throw new ServiceError('invalid_request', 'not a cursor of this service');
     const limit = Math.min(MAX_PAGE, page.limit ?? DEFAULT_PAGE);
@@ -139,7 +143,7 @@ export class SandboxService {
     // Whatever is heard of from now on may have been there when this began.
     const { isSure } = this;
     await Promise.all(entries.map((entry) => this.#delete(entry)));
-    if (!isSure) throw this.#unsure({ deleted: alive });
+    if (!isSure) throw unsure({ retryAfterMs: UNSURE_RETRY_MS, details: { deleted: alive } });
     return alive;
   }
 
@@ -223,7 +227,9 @@ export class SandboxService {
     const entry = this.#deps.store.get(id);
     // Another tenant's sandbox must look like one that never existed.
     if (entry !== undefined && entry.tenant === tenant) return entry;
-    throw this.isSure ? new ServiceError('sandbox_not_found') : this.#unsure();
+    if (this.isSure) throw new ServiceError('sandbox_not_found');
+    const { registry, config } = this.#deps;
+    throw unsure({ retryAfterMs: registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS });
   }
 
   /** Whether all sandboxes are known here: each node was heard, and what waits is known. */
@@ -236,16 +242,6 @@ export class SandboxService {
   get #isLearning(): boolean {
     const { registry, queue } = this.#deps;
     return registry.learningWithin(SETTLE_MS) || (!queue.informed && registry.startedWithin(SETTLE_MS));
-  }
-
-  #unsure(details?: Record<string, unknown>): ServiceError {
-    const { registry, config } = this.#deps;
-    const retryAfterMs = registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS;
-    const message = 'This server does not know all sandboxes right now.';
-    return new ServiceError('node_unavailable', message, {
-      retryAfterMs,
-      ...(details === undefined ? {} : { details }),
-    });
   }
 
   #alive(tenant: string, id: string): Entry {
@@ -288,6 +284,9 @@ export class SandboxService {
     return this.get(tenant, id);
   }
 }
+
+const unsure = (options: ServiceErrorOptions): ServiceError =>
+  new ServiceError('node_unavailable', 'This server does not know all sandboxes right now.', options);
 
 function matches(entry: Entry, filter: SandboxFilter): boolean {
   const { record } = entry;

@@ -1,8 +1,9 @@
 /** An id that this gateway does not know: `sandbox_not_found` only if it can be sure. */
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { ServiceError } from '../../protocol/errors.ts';
+import { Millibox } from '../../sdk/client.ts';
 import { FakeNode } from '../testing/fake-node.ts';
-import { TestGateway } from '../testing/harness.ts';
+import { KEY, TestGateway } from '../testing/harness.ts';
 
 const GRACE_MS = 20;
 const UNKNOWN = 'sbx-00000000000000000000';
@@ -83,7 +84,7 @@ test('a gateway that has just started lists nothing before its nodes were heard,
   const started = vi.spyOn(other.services.registry, 'startedWithin').mockReturnValue(true);
   const early = await other.ask('GET', '/v1/sandboxes');
   expect(early.status).toBe(503);
-  expect(early.json.error).toMatchObject({ code: 'node_unavailable', retryable: true, retryAfterMs: 200 });
+  expect(early.json.error).toMatchObject({ code: 'node_unavailable', retryable: true, retryAfterMs: 1_000 });
   expect(early.headers['retry-after']).toBeDefined();
   started.mockReturnValue(false);
   const part = await other.ask('GET', '/v1/sandboxes');
@@ -94,6 +95,16 @@ test('a gateway that has just started lists nothing before its nodes were heard,
   const all = await other.ask('GET', '/v1/sandboxes');
   expect(idsOf(all)).toEqual([onA, onB].sort());
   expect(all.headers['x-millibox-incomplete']).toBeUndefined();
+});
+
+test('a client that lists waits out what a gateway that has just started waits for its nodes', async () => {
+  const { restarted, onB } = await halfDeaf();
+  await using other = restarted;
+  const client = new Millibox({ url: other.url, apiKey: KEY.replaceAll(' ', '-') });
+  onTestFinished(() => client.close());
+  const ids: string[] = [];
+  for await (const { id } of client.sandboxes.list()) ids.push(id);
+  expect(ids).toEqual([onB]);
 });
 
 test('a delete by label ends what is known, and is not done while a node is not heard', async () => {
