@@ -24,6 +24,7 @@ import type { PastAgents } from '../oci/past-agents.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
 import { InFlight } from '../oci/in-flight.ts';
+import { UnreadBoxes } from '../oci/unread-boxes.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
 import { containerSpec, INSIDE } from './spec.ts';
@@ -62,6 +63,7 @@ export class GvisorRuntime implements ContainerRuntime {
   readonly #exits: Exits;
   readonly #listeners: ExitListeners;
   readonly #launching = new InFlight();
+  readonly #unread: UnreadBoxes;
 
   constructor(deps: GvisorDeps) {
     this.#deps = deps;
@@ -69,13 +71,19 @@ export class GvisorRuntime implements ContainerRuntime {
     this.images = deps.images;
     this.maxDiskMb = deps.disks.maxMb;
     this.#exits = new Exits((id) => void this.#gone(id));
-    for (const id of deps.boxes.ids()) {
-      const box = deps.boxes.get(id);
-      if (box === undefined) continue;
-      if (box.imageId !== null) this.images.hold(box.imageId);
-      deps.network.adopt(id, deps.boxes.dirOf(id));
-      if (isAlive(box)) this.#exits.watch(id, box);
+    const { boxes, images, tree, group } = deps;
+    const groupsOf = (id: string): string[] => [`${group}/${id}`];
+    this.#unread = new UnreadBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
+    for (const id of boxes.ids()) {
+      // Its cable was there before its record was.
+      deps.network.adopt(id, boxes.dirOf(id));
+      if (boxes.wasStarted(id)) this.#unread.found(id);
     }
+  }
+
+  #adopt(id: string, box: Box): void {
+    if (box.imageId !== null) this.images.hold(box.imageId);
+    if (isAlive(box)) this.#exits.watch(id, box);
   }
 
   /** Disk and network must exist before the container's kernel starts. */
@@ -92,7 +100,7 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
-    const box = this.#deps.boxes.get(container.id);
+    const box = this.#unread.get(container.id);
     if (box === undefined) throw new ServiceError('node_unavailable', 'the container is gone');
     const { pidsLimit } = options.limits;
     writeLimits(this.#deps.tree, box.cgroup, { ...options.limits, pidsLimit: PIDS_ON_THE_NODE });
@@ -104,13 +112,12 @@ export class GvisorRuntime implements ContainerRuntime {
     await this.#end(id);
   }
 
-  list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
+  async list(): Promise<{ id: string; running: boolean; imageId: string | null }[]> {
     const { boxes } = this.#deps;
-    const all = boxes.ids().map((id) => {
-      const box = boxes.get(id);
-      return { id, running: box !== undefined && isAlive(box), imageId: box?.imageId ?? null };
+    await this.#unread.readAgain();
+    return boxes.ids().map((id) => {
+      return { id, running: this.#unread.lives(id), imageId: boxes.get(id)?.imageId ?? null };
     });
-    return Promise.resolve(all);
   }
 
   async oomKills(id: string): Promise<number> {
@@ -192,7 +199,8 @@ export class GvisorRuntime implements ContainerRuntime {
 
   async #end(id: string): Promise<void> {
     const { boxes, tree, cli, group, disks, network } = this.#deps;
-    const box = boxes.get(id);
+    const box = this.#unread.get(id);
+    this.#unread.ends(id);
     const known = boxes.ids().includes(id);
     const cgroup = box?.cgroup ?? `${group}/${id}`;
     this.#exits.forget(id);
@@ -204,8 +212,9 @@ export class GvisorRuntime implements ContainerRuntime {
     await network.disconnect(id);
     await disks.release(id);
     await endGroup(tree, cgroup);
-    if (typeof box?.imageId === 'string') this.images.release(box.imageId);
+    if (typeof box?.imageId === 'string' && !this.#unread.has(id)) this.images.release(box.imageId);
     if (box !== undefined) box.imageId = null;
+    await this.#unread.delete(id);
     await boxes.remove(id);
   }
 

@@ -3,12 +3,17 @@ import { GvisorRuntime } from '../../../agent/runtime/gvisor/gvisor-runtime.ts';
 import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
 import { killPid } from '../../../agent/runtime/oci/pids.ts';
 import type { ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import type { RuntimeConfig } from '../../../agent/runtime/select.ts';
 import { ociConfig, ociSubject } from '../oci/subject.ts';
 
-export const gvisorSubject = (): ContractSubject => ({
+export const gvisorSubject = (changes: Partial<NonNullable<RuntimeConfig['oci']>> = {}): ContractSubject => ({
   ...ociSubject(),
   name: 'gvisor',
-  open: (dataDir) => openGvisorRuntime({ ...ociConfig(dataDir), runtime: 'gvisor' }),
+  open: (dataDir) => {
+    const config = ociConfig(dataDir);
+    const oci = config.oci === undefined ? {} : { oci: { ...config.oci, ...changes } };
+    return openGvisorRuntime({ ...config, runtime: 'gvisor', ...oci });
+  },
   // docs/runtimes.md.
   otherwise: ['filters', 'process 1', 'memory'],
   kill: (runtime, id) => {
