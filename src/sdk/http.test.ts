@@ -202,6 +202,29 @@ describe('sandboxes', () => {
     expect(requests.length).toBe(1);
   });
 
+  it('are deleted by label with the number of all tries, when it takes several and when it fails', async () => {
+    const error = { code: 'node_unavailable', message: 'not all are known', retryAfterMs: 1 };
+    const part = (deleted: number) => ({ status: 503, body: { error: { ...error, details: { deleted } } } });
+    const back = await service((_request, n) => (n < 3 ? part(5 - n) : { body: { deleted: 1 } }));
+    expect(await back.client.sandboxes.deleteByLabel({ run: '1' })).toBe(4 + 3 + 1);
+    const away = await service((_request, n) => (n === 1 ? part(5) : part(0)));
+    const failed = { code: 'node_unavailable', message: 'not all are known', details: { deleted: 5 } };
+    await expect(away.client.sandboxes.deleteByLabel({ run: '1' })).rejects.toMatchObject(failed);
+    const other = await service((_request, n) => (n === 1 ? part(5) : { status: 403 }));
+    const forbidden = { code: 'forbidden', details: { deleted: 5 } };
+    await expect(other.client.sandboxes.deleteByLabel({ run: '1' })).rejects.toMatchObject(forbidden);
+  });
+
+  it('that a delete by label ended do not change what its caller gave it up with', async () => {
+    const error = { code: 'node_unavailable', message: '', retryAfterMs: 1, details: { deleted: 5 } };
+    const [stop, reason] = [new AbortController(), new MilliboxError('cancelled', 'mine')];
+    const { client } = await service((_request, n) => {
+      if (n === 2) stop.abort(reason);
+      return { status: 503, body: { error } };
+    });
+    await expect(client.sandboxes.deleteByLabel({ run: '1' }, { signal: stop.signal })).rejects.toBe(reason);
+  });
+
   it('are not listed or deleted by labels that would be read as others', async () => {
     const { client, requests } = await service(() => ({ body: { deleted: 3, sandboxes: [] } }));
     const refused = { code: 'invalid_request' };

@@ -30,6 +30,8 @@ interface Call extends CallOptions {
   idempotent?: boolean;
   /** How long an answer that says when to come back is heeded. Default: for a few tries. */
   patienceMs?: number;
+  /** Told of each failure, whether the call is sent again or not. */
+  failed?(failure: ServiceError): void;
 }
 
 interface Upload {
@@ -123,6 +125,7 @@ export class HttpClient {
         this.#checkOpen();
         if (linked.signal.aborted) throw asError(linked.signal.reason);
         const failure = error instanceof ServiceError ? error : unreachable(error, base);
+        call.failed?.(failure);
         if (isUnconnected(error)) outage ??= new Outage(patienceOf(this.#config.patienceMs), endpoints);
         else [outage, failures] = [null, failures + 1];
         const elsewhere = isGone(failure, error) && endpoints.failed(base);

@@ -143,13 +143,29 @@ export class Sandboxes {
     return read(SandboxInfo, await this.#deps.http.json({ method: 'DELETE', path, ...options }));
   }
 
-  /** Deletes all that have all of these labels. @returns how many. @throws ServiceError `invalid_request` without a label. */
+  /**
+   * Deletes all that have all of these labels. @returns how many; what was deleted with an answer that got lost is not
+   * counted. @throws ServiceError `invalid_request` without a label; `node_unavailable` when there may be more. What was
+   * deleted until then is in `details.deleted`.
+   */
   async deleteByLabel(labels: Record<string, string>, options: CallOptions = {}): Promise<number> {
     checkOptions('deleteByLabel', options, CALL_OPTIONS);
     const query = labelPairs(labels);
     if (query.length === 0) throw new ServiceError('invalid_request', 'name at least one label');
-    const answer = await this.#deps.http.json({ method: 'DELETE', path: '/v1/sandboxes', query, ...options });
-    return read(Deleted, answer).deleted;
+    let deleted = 0;
+    // Each try deletes what it can, and its answer says how many that were.
+    const failed = ({ details }: ServiceError): void => {
+      deleted += Deleted.safeParse(details).data?.deleted ?? 0;
+    };
+    try {
+      const call = { method: 'DELETE', path: '/v1/sandboxes', query, failed } as const;
+      const answer = await this.#deps.http.json({ ...call, ...options });
+      return deleted + read(Deleted, answer).deleted;
+    } catch (error) {
+      if (deleted === 0 || options.signal?.aborted || !(error instanceof ServiceError)) throw error;
+      const { code, message, retryAfterMs, details } = error;
+      throw new ServiceError(code, message, { retryAfterMs, details: { ...details, deleted }, cause: error });
+    }
   }
 
   async #post(options: CreateOptions, count: number | undefined): Promise<unknown> {
