@@ -41,7 +41,7 @@ export class Dispatcher {
   /** Index of the next tenant whose lost tickets are looked for. */
   #recovered = 0;
   #soon: NodeJS.Timeout | undefined;
-  #serving = false;
+  #serving: Promise<void> | null = null;
   #serveAgain = false;
 
   constructor(options: DispatcherOptions) {
@@ -57,28 +57,29 @@ export class Dispatcher {
   wake(): void {
     if (this.#options.known.size === 0) return;
     this.#serveAgain = true;
-    if (this.#serving || this.#stopping.signal.aborted) return;
-    this.#serving = true;
-    const serving = this.#serve().finally(() => (this.#serving = false));
-    background(serving, 'serve the shared queue', this.#options.log);
+    if (this.#serving !== null || this.#stopping.signal.aborted) return;
+    this.#serving = this.#serve().finally(() => (this.#serving = null));
+    background(this.#serving, 'serve the shared queue', this.#options.log);
   }
 
   /** Takes no more tickets. Resolves once those in hand are on a node or back in the queue. */
   async stop(): Promise<void> {
     this.#stopping.abort(new ServiceError('cancelled'));
     clearTimeout(this.#soon);
+    await Promise.allSettled([this.#serving]);
     await Promise.all(this.#finishing);
   }
 
   async #serve(): Promise<void> {
     const { link, known } = this.#options;
-    while (this.#serveAgain && link.up && !this.#stopping.signal.aborted) {
+    const { signal } = this.#stopping;
+    while (this.#serveAgain && link.up && !signal.aborted) {
       this.#serveAgain = false;
       this.#recover();
       this.#elsewhere.startRound();
       const round: Round = { stuck: new Set(), advanced: new Set() };
       for (let one = known.next(round.stuck); one !== undefined; one = known.next(round.stuck)) {
-        if (this.#finishing.size >= MAX_TAKEN) return;
+        if (this.#finishing.size >= MAX_TAKEN || signal.aborted) return;
         if (!(await this.#serveTenant(one, round))) round.stuck.add(one.tenant);
       }
     }
@@ -100,9 +101,9 @@ export class Dispatcher {
         return true;
       }
     }
-    // Another gateway may have served this tenant while Redis was asked.
+    // Another gateway may have served this tenant while Redis was asked, or this one may stop.
     const turn = known.next(stuck);
-    if (turn !== undefined && turn.tenant !== tenant) {
+    if (this.#stopping.signal.aborted || (turn !== undefined && turn.tenant !== tenant)) {
       await putBack();
       return true;
     }

@@ -1,0 +1,104 @@
+import { afterEach, expect, test } from 'vitest';
+import { silent } from '../../lib/logger.ts';
+import { pendingRecord, type SandboxSpec } from '../../protocol/node.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { KnownQueue } from './known-queue.ts';
+import type { Outcome } from './queue.ts';
+import type { Taken } from './tickets.ts';
+
+let dispatcher: Dispatcher | undefined;
+afterEach(() => dispatcher?.stop());
+
+/** A dispatcher whose tickets, named after their tenants, are in this object instead of Redis. */
+function start(...ids: string[]) {
+  const known = new KnownQueue();
+  const waits = new Map(ids.map((id, age) => [id, specOf(id, age)]));
+  const state = {
+    /** Places that are free. */
+    room: 1,
+    /** Tickets that another gateway has in hand. */
+    held: new Set<string>(),
+    /** Tickets that this one has in hand. */
+    taken: new Set<string>(),
+    asked: [] as string[],
+    offered: [] as string[],
+    /** Redis answers a `take` once this has resolved. */
+    answers: Promise.resolve(),
+    outcome: (_id: string): Promise<Outcome> => Promise.resolve('placed'),
+  };
+  known.start({
+    fits: (needs) => state.room >= needs.length,
+    isOpen: (id) => waits.has(id),
+    hearsAll: () => true,
+    heard: () => undefined,
+    withdrawn: () => undefined,
+  });
+  for (const spec of waits.values()) known.enter({ record: pendingRecord(spec), priority: 0, weight: 1 });
+  const isFree = (id: string): boolean => !state.held.has(id) && !state.taken.has(id);
+  const tickets = {
+    take: async (tenant: string): Promise<Taken | null> => {
+      state.asked.push(tenant);
+      await state.answers;
+      const spec = [...waits.values()].find((one) => one.tenant === tenant && isFree(one.id));
+      if (spec === undefined) return null;
+      state.taken.add(spec.id);
+      const back = (): Promise<void> => Promise.resolve(void state.taken.delete(spec.id));
+      return { ticket: { spec, priority: 0 }, back, done: back } as unknown as Taken;
+    },
+    held: (_tenant: string, some: string[]) => Promise.resolve(new Set(some.filter((id) => !isFree(id)))),
+    advance: () => Promise.resolve(false),
+    recover: () => Promise.resolve(false),
+  };
+  dispatcher = new Dispatcher({
+    link: { up: true },
+    known,
+    tickets,
+    waitingList: { gone: () => Promise.resolve() },
+    outbox: { send: (_name: string, work: () => Promise<void>) => work() },
+    log: silent,
+    recoverMs: 60_000,
+    onPlaced: () => undefined,
+  } as never);
+  dispatcher.start(({ spec: { id } }) => {
+    if (state.room <= 0) return null;
+    state.room -= 1;
+    state.offered.push(id);
+    waits.delete(id);
+    return state.outcome(id);
+  });
+  return { dispatcher, state };
+}
+
+const specOf = (id: string, age: number): SandboxSpec => ({
+  id,
+  tenant: id.slice(0, 1),
+  name: null,
+  image: 'image',
+  cpus: 1,
+  memoryMb: 512,
+  diskMb: null,
+  pidsLimit: 512,
+  network: 'off',
+  env: {},
+  secrets: {},
+  labels: {},
+  startCommand: null,
+  createdAtMs: 1_700_000_000_000 + age,
+  expiresAtMs: 4_000_000_000_000,
+  idleTimeoutMs: null,
+});
+
+test('a dispatcher that stops takes no more tickets, and one that it is just taking goes back', async () => {
+  const { dispatcher, state } = start('a1', 'b1');
+  const answered = Promise.withResolvers<void>();
+  state.answers = answered.promise;
+  state.room = 2;
+  dispatcher.wake();
+  expect(state.asked).toEqual(['a']);
+  const stopped = dispatcher.stop();
+  answered.resolve();
+  await stopped;
+  expect(state.taken).toEqual(new Set());
+  expect(state.offered).toEqual([]);
+  expect(state.asked).toEqual(['a']);
+});
