@@ -102,3 +102,13 @@ test('a dispatcher that stops takes no more tickets, and one that it is just tak
   expect(state.offered).toEqual([]);
   expect(state.asked).toEqual(['a']);
 });
+
+test('a place that is spoken for by a ticket held elsewhere is looked at again soon, for other tenants too', async () => {
+  const { dispatcher, state } = start('a1', 'b1');
+  state.held.add('a1');
+  dispatcher.wake();
+  // All that Redis is asked in one look is answered by now.
+  await new Promise((resolve) => setImmediate(resolve));
+  state.held.delete('a1');
+  await expect.poll(() => state.offered).toEqual(['a1']);
+});

@@ -88,7 +88,11 @@ export class Dispatcher {
   /** Takes the tenant's first ticket and offers it. False: nothing of this tenant can go now. */
   async #serveTenant({ tenant, record }: Known, { stuck, advanced }: Round): Promise<boolean> {
     const { known, tickets, log } = this.#options;
-    if (!known.fits([record, ...this.#elsewhere.before(record)])) return false;
+    const spokenFor = this.#elsewhere.before(record);
+    if (!known.fits([record, ...spokenFor])) {
+      if (spokenFor.length > 0 && known.fits([record])) this.#wakeSoon();
+      return false;
+    }
     const taken = await tickets.take(tenant).catch(() => null);
     const id = taken?.ticket.spec.id;
     const older = await this.#elsewhere.look(tenant, known.before(tenant, id));
