@@ -28,18 +28,23 @@ export async function uploadFile(
 ): Promise<void> {
   const ahead = here.size <= MAX_READ_AHEAD_BYTES ? await readFile(from) : undefined;
   const size = ahead?.length ?? here.size;
-  const bytes = ahead === undefined ? createReadStream(from) : [ahead];
   const { mode, mtimeMs: modifiedAtMs } = here;
   const place = await placeOf(sandbox, to);
   if (place === undefined) {
-    await sandbox.files.write(to, ahead ?? createReadStream(from), { ...options, mode: mode & 0o7777 });
+    await sandbox.files.write(to, ahead ?? contentOf(from, size), { ...options, mode: mode & 0o7777 });
     return;
   }
   const { path, there } = place;
   const owner = options.owner ?? (there && `${there.uid}:${there.gid}`);
+  const bytes = ahead === undefined ? contentOf(from, size) : [ahead];
   const tar = packFile({ name: posix.basename(path), mode, modifiedAtMs, size, bytes });
   const { signal } = options;
   await sandbox.files.uploadTar(posix.dirname(path), tar, owner === undefined ? { signal } : { signal, owner });
+}
+
+/** The first bytes of a file, which may grow. It is opened when they are asked for: who asks hears of a failure. */
+async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
+  yield* createReadStream(path, { end: size - 1 }) as AsyncIterable<Buffer>;
 }
 
 export async function statIfThere(sandbox: Sandbox, path: string, follow = true): Promise<FileStat | undefined> {
