@@ -10,6 +10,7 @@ mod remove;
 mod sorted_names;
 mod stat;
 mod tar_format;
+mod tar_members;
 mod tar_read;
 mod tar_write;
 mod transfer;
