@@ -34,6 +34,8 @@ export class Pool {
   /** Its names in reports: references of its image, or `*`. */
   readonly names = new Set<string>();
   #warm: Launched[] = [];
+  /** Those of them that may have been stopped. Nobody gets one before it has given a sign of life. */
+  readonly #doubted = new WeakSet<Launched>();
   #waiters: Waiter[] = [];
   #starting = 0;
   #failures = 0;
@@ -87,13 +89,15 @@ export class Pool {
     if (this.names.size < MAX_NAMES) this.names.add(name);
   }
 
-  /** Removes and returns the longest-waiting container that still has its boxinit. */
+  /** Removes and returns the longest-waiting container that still has its boxinit and is not in doubt. */
   take(): Launched | undefined {
-    for (let next = this.#warm.shift(); next !== undefined; next = this.#warm.shift()) {
+    for (;;) {
+      const at = this.#warm.findIndex((each) => !this.#doubted.has(each));
+      const next = at === -1 ? undefined : this.#warm.splice(at, 1)[0];
+      if (next === undefined) return undefined;
       next.link.events = {};
       if (next.link.connected) return next;
     }
-    return undefined;
   }
 
   /** The next container to become ready. @throws ServiceError of the start that failed, or the signal's reason. */
@@ -157,9 +161,19 @@ export class Pool {
     return at === -1 ? undefined : this.#warm.splice(at, 1)[0];
   }
 
-  /** Those that wait, the longest-waiting first. */
-  all(): readonly Launched[] {
-    return [...this.#warm];
+  /** Puts all that wait in doubt. Returns those that were not. */
+  doubt(): Launched[] {
+    const trusted = this.#warm.filter((each) => !this.#doubted.has(each));
+    for (const each of trusted) this.#doubted.add(each);
+    return trusted;
+  }
+
+  /** It has given a sign of life: the longest-waiting claim gets it; otherwise it stays here. */
+  trust(launched: Launched): void {
+    this.#doubted.delete(launched);
+    if (this.#waiters.length === 0) return;
+    const next = this.take();
+    if (next !== undefined) this.#waiters.shift()?.resolve(next);
   }
 
   /** The oldest container above the target; undefined if there is no surplus. */

@@ -154,6 +154,72 @@ test('a container that dies while it waits is not handed out, and is replaced', 
   expect(launched.link.connected).toBe(true);
 });
 
+/** Takes one of the pool's and gives it back. It answers no sign of life until `answer` or `miss` is called. */
+function takeAside(f: Fixture, wanted: ClaimOptions) {
+  const launched = f.pools.takeWarm(wanted);
+  if (launched === undefined) throw new Error('none waits');
+  const pinged = Promise.withResolvers<number>();
+  let pings = 0;
+  launched.link.ping = () => {
+    pings += 1;
+    return pinged.promise;
+  };
+  f.pools.adopt(launched, wanted.image);
+  return {
+    id: launched.container.id,
+    launched,
+    pings: () => pings,
+    answer: () => pinged.resolve(1),
+    miss: () => pinged.reject(new ServiceError('deadline_exceeded')),
+  };
+}
+
+test('one in doubt is not handed out until it has given a sign of life', async () => {
+  await using f = new Fixture({}, { min: 1 });
+  await f.filled(1);
+  f.pools.pause(true);
+  const wanted = await f.claim();
+  const { id, launched, answer, pings } = takeAside(f, wanted);
+  f.pools.doubt(launched.poolKey);
+  f.pools.doubt(launched.poolKey);
+  expect(f.pools.takeWarm(wanted)).toBeUndefined();
+  expect(pings()).toBe(1);
+  answer();
+  await until('it is trusted', () => f.pools.takeWarm(wanted)?.container.id === id);
+});
+
+test('a claim that waits gets one that was in doubt as soon as that has given a sign of life', async () => {
+  await using f = new Fixture({}, { min: 1 });
+  await f.filled(1);
+  const wanted = await f.claim();
+  const { id, launched, answer } = takeAside(f, wanted);
+  const started = Promise.withResolvers<void>();
+  const launch = f.runtime.launch.bind(f.runtime);
+  f.runtime.launch = (options) => started.promise.then(() => launch(options));
+  f.pools.doubt(launched.poolKey);
+  expect(f.pools.takeWarm(wanted)).toBeUndefined();
+  const waiting = f.pools.waitFor(wanted, never);
+  answer();
+  expect((await waiting).container.id).toBe(id);
+  // The pool has nothing to do with its end any more.
+  expect(launched.link.events).toEqual({});
+  started.resolve();
+  await f.filled(1);
+});
+
+test('a claim does not wait for one in doubt, which is replaced if it gives no sign of life', async () => {
+  await using f = new Fixture({}, { min: 1 });
+  await f.filled(1);
+  const wanted = await f.claim();
+  const { id, launched, miss } = takeAside(f, wanted);
+  f.pools.doubt(launched.poolKey);
+  const next = f.pools.takeWarm(wanted) ?? (await f.pools.waitFor(wanted, never));
+  expect(next.container.id).not.toBe(id);
+  miss();
+  await until('it is gone', async () => (await f.runtime.list()).every((each) => each.id !== id));
+  await f.filled(1);
+});
+
 test('a claim that the pool cannot become gets a container of its own kind', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);

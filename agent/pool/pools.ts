@@ -101,13 +101,19 @@ export class Pools {
 
   /**
    * A container of this pool did not answer its claim. Whatever stopped it may have stopped those that wait beside it:
-   * each is asked for a sign of life, and those without one are replaced.
+   * each is asked for a sign of life and waits on until it has given it, and those without one are replaced.
    */
   doubt(key: string): void {
     const pool = this.#pools.get(key);
     if (pool === undefined) return;
-    for (const { container, link } of pool.all()) {
-      link.ping().catch(() => this.#drop(pool, pool.remove(container.id)));
+    for (const launched of pool.doubt()) {
+      launched.link.ping().then(
+        () => {
+          pool.trust(launched);
+          this.#options.onChange();
+        },
+        () => this.#drop(pool, pool.remove(launched.container.id)),
+      );
     }
   }
 

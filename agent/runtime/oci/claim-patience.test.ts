@@ -51,6 +51,15 @@ test('after one was given up the next gets more time, until claims are quick aga
   expect(patience.limitMs).toBe(limitMs);
 });
 
+test('one that was given up may have been stopped: the next gets little more time, but soon all that it needs', async () => {
+  const patience = new ClaimPatience();
+  const { limitMs } = patience;
+  expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
+  expect(patience.limitMs).toBeLessThanOrEqual(limitMs * 3);
+  expect(await outcome(patience, 8_000)).toBe('deadline_exceeded');
+  expect(await outcome(patience, 8_000)).toBe('claimed');
+});
+
 test('many claims at once have time for each other', async () => {
   const patience = new ClaimPatience();
   const all = Promise.all(Array.from({ length: 200 }, () => patience.bound(undefined, taking(3_000))));

@@ -9,6 +9,8 @@ const LEAST_MS = 2_000;
 const MOST_MS = 30_000;
 /** Times the slowest claim of late. */
 const FACTOR = 5;
+/** One that was given up counts as so much of the time it took: the node may be slow, but it may have been stopped. */
+const GIVEN_UP = 0.5;
 /** Of that slowest one, what each later claim leaves. */
 const KEPT = 0.9;
 /** What each other claim in progress may take of the processors meanwhile. */
@@ -36,13 +38,16 @@ export class ClaimPatience {
       linked.abort(new ServiceError('deadline_exceeded', `a claim was not answered within ${tookMs} ms`));
     }, LOOK_EVERY_MS);
     this.#open += 1;
+    let counts = GIVEN_UP;
     try {
-      return await claim(linked.signal);
+      const result = await claim(linked.signal);
+      counts = 1;
+      return result;
     } finally {
       clearInterval(looks);
       this.#open -= 1;
-      // One that was given up took at least so long: on a node that is merely slow, the next gets more time.
-      this.#slowestMs = Math.max(tookMs, this.#slowestMs * KEPT);
+      // On a node that is merely slow, the next gets more time, and the third what it needs.
+      this.#slowestMs = Math.max(tookMs * counts, this.#slowestMs * KEPT);
     }
   }
 }
