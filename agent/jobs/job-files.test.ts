@@ -1,9 +1,9 @@
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silent } from '../../src/lib/logger.ts';
-import { JobFiles, type StoredJob } from './job-files.ts';
+import { JobFiles, type JobFilesOptions, type StoredJob } from './job-files.ts';
 
 let home: string;
 beforeEach(() => {
@@ -11,8 +11,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(home, { recursive: true, force: true }));
 
-const open = (directory: string): JobFiles =>
-  JobFiles.create({ directory, free: Promise.resolve(), maxBytes: 1024 * 1024, log: silent, changed: () => undefined });
+const options = (directory: string): JobFilesOptions => ({
+  directory,
+  free: Promise.resolve(),
+  maxBytes: 1024 * 1024,
+  log: silent,
+  changed: () => undefined,
+});
+const open = (directory: string): JobFiles => JobFiles.create(options(directory));
 
 const stored = (pid: number): StoredJob => ({
   version: 1,
@@ -41,4 +47,20 @@ test('a removal waits for what is being written, and nothing is written behind i
   saved.push(files.save(stored(3)));
   await Promise.all([...saved, removed]);
   expect(existsSync(directory)).toBe(false);
+});
+
+test('a job without a whole record is none; one whose record or log cannot be read may be one', async () => {
+  const directory = path.join(home, 'exe-job');
+  const file = path.join(directory, 'job.json');
+  const load = () => JobFiles.load(options(directory));
+  expect(await load()).toBeUndefined();
+  mkdirSync(directory);
+  writeFileSync(file, '{"id":');
+  expect(await load()).toBeUndefined();
+  writeFileSync(file, JSON.stringify(stored(7)));
+  expect((await load())?.stored).toEqual(stored(7));
+  // Reading it fails, whatever the user.
+  rmSync(file);
+  mkdirSync(file);
+  await expect(load()).rejects.toThrow('EISDIR');
 });

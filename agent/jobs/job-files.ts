@@ -3,7 +3,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
-import { writeWhole } from '../../src/lib/whole-file.ts';
+import { isMissing, writeWhole } from '../../src/lib/whole-file.ts';
 import { ExecExit } from '../../src/protocol/exec.ts';
 import { ChannelLog } from './channel-log.ts';
 
@@ -82,19 +82,18 @@ export class JobFiles {
     return files;
   }
 
-  /** Loads a job of an earlier agent; undefined if it is incomplete. */
+  /** Loads a job of an earlier agent; undefined if it is incomplete. @throws Error of the disk if it cannot be read. */
   static async load(options: JobFilesOptions): Promise<{ files: JobFiles; stored: StoredJob } | undefined> {
-    try {
-      const text = await readFile(path.join(options.directory, 'job.json'), 'utf8');
-      const stored = Stored.parse(JSON.parse(text));
-      if (stored.id !== path.basename(options.directory)) return undefined;
-      const files = new JobFiles(options, Promise.resolve());
-      await Promise.all([files.stdout.load(), files.stderr.load()]);
-      if (stored.exit !== null) await files.end(stored.exit);
-      return { files, stored };
-    } catch {
-      return undefined;
-    }
+    const text = await readFile(path.join(options.directory, 'job.json'), 'utf8').catch((error: unknown) => {
+      if (isMissing(error)) return '';
+      throw error;
+    });
+    const stored = parse(text);
+    if (stored?.id !== path.basename(options.directory)) return undefined;
+    const files = new JobFiles(options, Promise.resolve());
+    await Promise.all([files.stdout.load(), files.stderr.load()]);
+    if (stored.exit !== null) await files.end(stored.exit);
+    return { files, stored };
   }
 
   get directory(): string {
@@ -160,5 +159,13 @@ export class JobFiles {
     if (this.#complained || this.#closed) return;
     this.#complained = true;
     this.#options.log.error({ err: error, job: path.basename(this.#options.directory) }, 'output of a job is lost');
+  }
+}
+
+function parse(text: string): StoredJob | undefined {
+  try {
+    return Stored.parse(JSON.parse(text));
+  } catch {
+    return undefined;
   }
 }

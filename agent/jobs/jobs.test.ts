@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -111,6 +111,30 @@ test('an agent that comes back goes on where the log ends, and knows what ended 
   expect([stdout.toString(), exit.exitCode]).toEqual(['begun\nmore\n', 5]);
   await h.restart();
   expect((await attach(h, id, 'exe-job').outcome).stdout.toString()).toBe('begun\nmore\n');
+});
+
+test('a job that cannot be read is left to the next agent, and does not run again meanwhile', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  for (const name of ['exe-lost', 'exe-other']) {
+    await start(h, id, name, 'echo kept');
+    await ended(h, id, name);
+  }
+  await h.agent.stop();
+  const file = directoryOf(h, id, 'exe-lost', 'job.json');
+  renameSync(file, `${file}.kept`);
+  // Reading it fails, whatever the user.
+  mkdirSync(file);
+  await h.restart();
+  expect(h.record(id).status).toBe('RUNNING');
+  expect((await attach(h, id, 'exe-other').outcome).stdout.toString()).toBe('kept\n');
+  const again = { op: 'exec', sandbox: id, id: 'exe-lost', command: 'echo kept', background: true };
+  await expect(h.client.start(again).outcome).rejects.toMatchObject({ code: 'internal' });
+  await h.agent.stop();
+  rmSync(file, { recursive: true });
+  renameSync(`${file}.kept`, file);
+  await h.restart();
+  expect((await attach(h, id, 'exe-lost').outcome).stdout.toString()).toBe('kept\n');
 });
 
 test('a link to boxinit that breaks costs a job nothing', async () => {

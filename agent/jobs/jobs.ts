@@ -4,12 +4,14 @@ import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
+import { isMissing } from '../../src/lib/whole-file.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecState } from '../../src/protocol/exec.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import { parseExec, toSupervisorAttach } from '../link/exec-request.ts';
 import { execKind, type ExecHooks } from '../link/relay-kinds.ts';
 import type { CallCount } from '../link/relay.ts';
+import { insist } from '../sandboxes/passing-failures.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Follower, type FollowOptions } from './follower.ts';
 import { JobFiles, type JobFilesOptions, type StoredJob } from './job-files.ts';
@@ -34,6 +36,11 @@ interface JobLogLimits {
   totalBytes: number;
 }
 
+interface LoadedJob {
+  files: JobFiles;
+  stored: StoredJob;
+}
+
 interface Following extends Omit<FollowOptions, 'over'> {
   job: Job;
 }
@@ -43,6 +50,8 @@ export class Jobs {
   readonly #directory: string;
   readonly #room: LogRoom;
   readonly #all = new Map<string, Map<string, Job>>();
+  /** Jobs of an earlier agent that could not be read, by sandbox: they stay on disk. Null: none of them can be told. */
+  readonly #unread = new Map<string, ReadonlySet<string> | null>();
   /** Removals in progress, by directory. */
   readonly #removals = new Map<string, Promise<void>>();
 
@@ -101,10 +110,16 @@ export class Jobs {
     });
   }
 
-  /** Runs a command that has no reader yet. @throws ServiceError if it cannot even wait for its sandbox. */
+  /**
+   * Runs a command that has no reader yet.
+   * @throws ServiceError if it cannot even wait for its sandbox, `internal` if it may have run and its log cannot be read.
+   */
   start(sandbox: Sandbox, request: Json): Job {
     if (sandbox.ended) throw sandbox.endedError();
     const exec = parseExec(request);
+    const unread = this.#unread.get(sandbox.id);
+    if (unread === null || unread?.has(exec.id))
+      throw new ServiceError('internal', 'The log of this job is unreadable.');
     const jobs = this.#all.get(sandbox.id) ?? new Map<string, Job>();
     this.#all.set(sandbox.id, jobs);
     if (jobs.size >= MAX_JOBS) this.#removeOldest(sandbox.id, jobs);
@@ -123,17 +138,23 @@ export class Jobs {
     return job;
   }
 
-  /** Restores the jobs of a sandbox that an earlier agent ran. */
+  /** Restores the jobs of a sandbox that an earlier agent ran. Those that cannot be read are left to the next start. */
   async load(sandbox: Sandbox): Promise<void> {
-    const directory = path.join(this.#directory, sandbox.id);
-    const found: { files: JobFiles; stored: StoredJob }[] = [];
-    for (const id of await readdir(directory).catch(() => [])) {
-      const options = this.#filesOf(sandbox.id, id);
-      const loaded = ID_PATTERN.test(id) ? await JobFiles.load(options) : undefined;
-      if (loaded !== undefined) found.push(loaded);
-      else await rm(options.directory, { recursive: true, force: true });
+    const found: LoadedJob[] = [];
+    let unread: Set<string> | null = null;
+    try {
+      await insist(async () => {
+        unread ??= new Set(await this.#idsOnDisk(sandbox.id));
+        await this.#read(sandbox.id, unread, found);
+      });
+    } catch (error) {
+      this.#options.log.error(
+        { err: error, sandbox: sandbox.id },
+        'jobs cannot be read: they are left to the next start',
+      );
     }
     if (sandbox.ended) return;
+    this.#unread.set(sandbox.id, unread);
     const jobs = new Map<string, Job>();
     this.#all.set(sandbox.id, jobs);
     found.sort((a, b) => a.stored.startedAtMs - b.stored.startedAtMs);
@@ -144,10 +165,11 @@ export class Jobs {
     }
   }
 
-  /** After `load` of all living sandboxes: removes the logs of all others. */
-  async sweep(): Promise<void> {
+  /** After `load` of all living sandboxes: removes the logs of all others. @param left sandboxes that may be alive */
+  async sweep(left: ReadonlyMap<string, unknown>): Promise<void> {
     for (const id of await readdir(this.#directory)) {
-      if (!this.#all.has(id)) await rm(path.join(this.#directory, id), { recursive: true, force: true });
+      if (!this.#all.has(id) && !left.has(id))
+        await rm(path.join(this.#directory, id), { recursive: true, force: true });
     }
   }
 
@@ -156,6 +178,7 @@ export class Jobs {
     const jobs = this.#all.get(sandbox);
     if (jobs === undefined) return;
     this.#all.delete(sandbox);
+    this.#unread.delete(sandbox);
     this.#room.forget(sandbox);
     for (const job of jobs.values()) job.end();
     const directory = path.join(this.#directory, sandbox);
@@ -172,6 +195,30 @@ export class Jobs {
     for (const job of jobs) job.close(new ServiceError('draining'));
     await Promise.all(jobs.map((job) => job.files.close()));
     await Promise.all(this.#removals.values());
+  }
+
+  async #idsOnDisk(sandbox: string): Promise<string[]> {
+    return await readdir(path.join(this.#directory, sandbox)).catch((error: unknown) => {
+      if (isMissing(error)) return [];
+      throw error;
+    });
+  }
+
+  /** Moves what can be read from `ids` to `found`, and removes what is incomplete. @throws Error of the first that stays. */
+  async #read(sandbox: string, ids: Set<string>, found: LoadedJob[]): Promise<void> {
+    const errors: unknown[] = [];
+    for (const id of ids) {
+      const options = this.#filesOf(sandbox, id);
+      try {
+        const loaded = ID_PATTERN.test(id) ? await JobFiles.load(options) : undefined;
+        if (loaded !== undefined) found.push(loaded);
+        else await rm(options.directory, { recursive: true, force: true });
+        ids.delete(id);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   #follow(outer: MuxStream, sandbox: Sandbox, calls: CallCount, { job, ...options }: Following): StreamHandler {

@@ -6,6 +6,8 @@ import { appendFileSync, mkdirSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
+import { isMissing } from '../../src/lib/whole-file.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
 import { Network } from '../../src/protocol/sandbox.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
 
@@ -43,6 +45,7 @@ export const homesIn = (dataDir: string): string => path.join(dataDir, 'c');
 
 export class ContainerHomes {
   readonly #root: string;
+  #allKept = false;
 
   constructor(dataDir: string) {
     this.#root = homesIn(dataDir);
@@ -76,24 +79,42 @@ export class ContainerHomes {
     await rm(path.join(this.#root, id), { recursive: true, force: true });
   }
 
-  /** Undefined if it is missing or incomplete. */
+  /** Undefined if it is missing or incomplete. @throws Error of the file system if it cannot be read. */
   async read(id: string): Promise<{ meta: ContainerMeta; claimed: boolean } | undefined> {
-    try {
-      const [first = '', ...rest] = (await readFile(this.#metaFile(id), 'utf8')).split('\n');
-      const parsed = ContainerMeta.safeParse(JSON.parse(first));
-      if (!parsed.success || parsed.data.id !== id) return undefined;
-      return { meta: parsed.data, claimed: rest.some((line) => line !== '') };
-    } catch {
-      return undefined;
-    }
+    const text = await readFile(this.#metaFile(id), 'utf8').catch((error: unknown) => {
+      if (isMissing(error)) return '';
+      throw error;
+    });
+    const [first = '', ...rest] = text.split('\n');
+    const meta = parseMeta(first);
+    return meta?.id === id ? { meta, claimed: rest.some((line) => line !== '') } : undefined;
   }
 
-  /** Ids of all homes, whatever is in them. */
+  /** Whose some of the containers are is not known: from now on none counts as one that nobody owns. */
+  keepAll(): void {
+    this.#allKept = true;
+  }
+
+  /**
+   * Ids of all homes, whatever is in them, for whoever looks for those that nobody owns.
+   * @throws ServiceError `internal` after `keepAll`.
+   */
   async list(): Promise<string[]> {
+    if (this.#allKept) {
+      throw new ServiceError('internal', 'sandboxes were left to the next start: until then no container is an orphan');
+    }
     return await readdir(this.#root);
   }
 
   #metaFile(id: string): string {
     return path.join(this.#root, id, 'meta.json');
+  }
+}
+
+function parseMeta(line: string): ContainerMeta | undefined {
+  try {
+    return ContainerMeta.parse(JSON.parse(line));
+  } catch {
+    return undefined;
   }
 }

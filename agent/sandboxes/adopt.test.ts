@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Channel } from '../../src/protocol/frames.ts';
 import { Harness, newSpec, until } from '../testing/harness.ts';
+import { RecordStore } from './record-store.ts';
 
 test('after a restart sandboxes run on, their commands too, and waiting containers wait again', async () => {
   await using h = await Harness.fake();
@@ -132,4 +133,54 @@ test('a warm container that cannot be taken back is replaced, and the others wai
   const ids = async (): Promise<string[]> => (await h.runtime.list()).map(({ id }) => id);
   await until('it is gone', async () => !(await ids()).includes(bad));
   expect(await ids()).toContain(good);
+});
+
+/** Reading the file fails until the returned function is called, whatever the user. */
+function spoil(file: string): () => void {
+  renameSync(file, `${file}.kept`);
+  mkdirSync(file);
+  return () => {
+    rmSync(file, { recursive: true });
+    renameSync(`${file}.kept`, file);
+  };
+}
+
+test.each([
+  ['record', (id: string, _container: string) => ['sandboxes', `${id}.json`]],
+  ['container', (_id: string, container: string) => ['c', container, 'meta.json']],
+])('a sandbox whose %s cannot be read is left alone with all it has, until it can be', async (_what, where) => {
+  await using h = await Harness.fake();
+  const [{ id }, other] = [await h.sandbox(), await h.sandbox()];
+  const job = h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', command: 'echo kept; cat', background: true });
+  await job.opened;
+  const container = h.containerOf(id);
+  await h.agent.stop();
+  const mend = spoil(path.join(h.dataDir, ...where(id, container)));
+  await h.restart();
+  expect(h.agent.sandboxes.has(id)).toBe(false);
+  expect((await h.client.exec(other.id, { argv: ['true'] })).exit.exitCode).toBe(0);
+  for (const _look of ['first', 'second'])
+    await expect(h.agent.orphans.look()).rejects.toMatchObject({ code: 'internal' });
+  await h.agent.stop();
+  mend();
+  await h.restart();
+  expect(h.record(id)).toMatchObject({ status: 'RUNNING' });
+  expect(h.containerOf(id)).toBe(container);
+  expect((await h.client.start({ op: 'attach', sandbox: id, id: 'exe-job' }).outcome).stdout.toString()).toBe('kept\n');
+});
+
+test('a record that can be read a moment later is all that it takes', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await h.agent.stop();
+  const mend = spoil(path.join(h.dataDir, 'sandboxes', `${id}.json`));
+  const { load } = RecordStore.prototype;
+  vi.spyOn(RecordStore.prototype, 'load').mockImplementationOnce(function (this: RecordStore) {
+    const found = load.call(this);
+    mend();
+    return found;
+  });
+  await h.restart();
+  expect(h.record(id)).toMatchObject({ status: 'RUNNING' });
+  await h.agent.orphans.look();
 });

@@ -2,10 +2,11 @@
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerHomes } from '../pool/container-homes.ts';
-import type { Launcher } from '../pool/launcher.ts';
+import type { Launched, Launcher } from '../pool/launcher.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { ContainerRuntime, Image } from '../runtime/runtime.ts';
 import type { SupervisorLink } from '../supervisor/supervisor-link.ts';
+import { insist, mayPass } from './passing-failures.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
@@ -22,32 +23,62 @@ interface AdoptDeps {
 
 /**
  * Reads the records first and asks the runtime second. A sandbox whose container lives continues; one whose container
- * is gone has ended; one that did not run yet is started again. `waiting` resolves once the warm containers are back in
- * their pools or discarded: refilling before that would start too many.
+ * is gone has ended; one that did not run yet is started again. One of which something cannot be read is left alone, with
+ * its record, its container and its jobs, until the next start: it may be alive. `waiting` resolves once the warm
+ * containers are back in their pools or discarded: refilling before that would start too many.
  */
 export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ waiting: Promise<void> }> {
-  const stored = deps.store.load();
+  const { store } = deps;
+  const stored = await readRecords(deps, signal);
   const containers = new Map((await deps.runtime.list()).map((container) => [container.id, container]));
   const owned = new Set(stored.map(({ containerId }) => containerId));
-  await Promise.all(stored.map((each) => adoptSandbox(each, deps, containers.get(each.containerId ?? '')?.running)));
+  const lives = ({ containerId }: StoredSandbox): boolean | undefined => containers.get(containerId ?? '')?.running;
+  await Promise.all(stored.map((each) => adoptSandbox(each, deps, lives(each), signal)));
   // Only space on the disk depends on it.
-  await deps.jobs.sweep().catch((error: unknown) => {
+  await deps.jobs.sweep(store.left).catch((error: unknown) => {
     deps.log.error({ err: error }, 'the logs of jobs whose sandboxes are gone cannot be removed');
   });
   const waiting = [...containers.values()].filter(({ id, running }) => running && !owned.has(id));
-  const count = stored.filter(({ record }) => record.endedAtMs === null).length;
+  const count = stored.filter(({ record }) => record.endedAtMs === null && !store.left.has(record.id)).length;
   if (count + waiting.length > 0) {
     deps.log.info({ event: 'adopted', sandboxes: count, waiting: waiting.length }, 'taken back from the last agent');
   }
   return { waiting: Promise.all(waiting.map(({ id }) => adoptWaiting(id, deps, signal))).then(() => undefined) };
 }
 
+async function readRecords(deps: AdoptDeps, signal: AbortSignal): Promise<StoredSandbox[]> {
+  const { store } = deps;
+  let stored: StoredSandbox[] = [];
+  const read = (): void => {
+    stored = store.load();
+    for (const error of store.left.values()) throw error;
+  };
+  await insist(read, signal).catch((error: unknown) => {
+    // Of the directory: then nothing is known.
+    if (store.left.size === 0) throw error;
+  });
+  for (const [id, error] of store.left) leave(id, error, deps);
+  return stored;
+}
+
+/** Whatever may be its own is kept, too. */
+function leave(id: string, error: unknown, { store, homes, log }: AdoptDeps): void {
+  store.leave(id, error);
+  homes.keepAll();
+  log.error({ err: error, sandbox: id }, 'a sandbox of the last agent cannot be read: it is left to the next start');
+}
+
 /** Never rejects: a sandbox that cannot be taken back ends, and the node goes on with the others. */
-async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boolean | undefined): Promise<void> {
+async function adoptSandbox(
+  stored: StoredSandbox,
+  deps: AdoptDeps,
+  lives: boolean | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   const { sandboxes, log } = deps;
   const { id } = stored.record;
   try {
-    await takeBack(stored, deps, lives);
+    await takeBack(stored, deps, lives, signal);
   } catch (error) {
     log.error({ err: error, sandbox: id }, 'a sandbox of the last agent cannot be taken back');
     const sandbox = sandboxes.has(id) ? sandboxes.get(id) : sandboxes.adopt(stored, null);
@@ -56,8 +87,13 @@ async function adoptSandbox(stored: StoredSandbox, deps: AdoptDeps, lives: boole
   }
 }
 
-async function takeBack(stored: StoredSandbox, deps: AdoptDeps, lives: boolean | undefined): Promise<void> {
-  const { sandboxes, homes, launcher } = deps;
+async function takeBack(
+  stored: StoredSandbox,
+  deps: AdoptDeps,
+  lives: boolean | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const { sandboxes, launcher } = deps;
   const { record, containerId } = stored;
   if (record.endedAtMs !== null) {
     sandboxes.adopt(stored, null);
@@ -69,19 +105,30 @@ async function takeBack(stored: StoredSandbox, deps: AdoptDeps, lives: boolean |
     const sandbox = sandboxes.adopt({ ...stored, containerId: null }, null);
     return sandboxes.restart(sandbox);
   }
-  const home = containerId === null ? undefined : await homes.read(containerId);
-  if (containerId === null || home === undefined || lives !== true) {
+  let launched: Launched | undefined;
+  try {
+    if (containerId !== null && lives === true) launched = await insist(() => relisten(containerId, deps), signal);
+  } catch (error) {
+    if (mayPass(error)) return leave(record.id, error, deps);
+    throw error;
+  }
+  if (launched === undefined) {
     const sandbox = sandboxes.adopt(stored, null);
     sandbox.containerId = containerId;
     return sandboxes.end(sandbox, 'internal', 'the container ended while the agent was away');
   }
-  const launched = await launcher.relisten(home.meta);
   const sandbox = sandboxes.adopt(stored, launched);
   const image = findImage(stored, deps);
   sandbox.image = image;
   sandbox.env = { ...image.env, ...stored.spec?.env, ...stored.spec?.secrets };
   sandboxes.resume(sandbox);
   if (!sandbox.ended) await deps.jobs.load(sandbox);
+}
+
+/** Undefined if nothing is known of the container. */
+async function relisten(containerId: string, { homes, launcher }: AdoptDeps): Promise<Launched | undefined> {
+  const home = await homes.read(containerId);
+  return home === undefined ? undefined : await launcher.relisten(home.meta);
 }
 
 /** The image's settings as recorded at the claim; if that record is gone, safe defaults. */
@@ -92,10 +139,13 @@ function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
   );
 }
 
-/** Never rejects: a container that cannot be taken back is discarded. */
+/** Never rejects: a container that cannot be taken back is discarded, unless it may be claimed. */
 async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
   const { homes, launcher, pools, log } = deps;
-  const home = await homes.read(id);
+  const home = await insist(() => homes.read(id), signal).catch((error: unknown) => {
+    log.warn({ err: error, container: id }, 'the record of a container that no sandbox names cannot be read');
+    return undefined;
+  });
   if (home === undefined || home.claimed) return;
   const { meta } = home;
   let link: SupervisorLink | undefined;

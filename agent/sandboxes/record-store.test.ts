@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -70,6 +71,23 @@ test('a line that a full disk took half of spoils none of those that follow', ()
   expect(new RecordStore(dir, silent).load()).toEqual([first]);
   store.save(running(first));
   expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+});
+
+test('a record that cannot be read is left as it is, and counts once it can be', () => {
+  const [lost, other] = [stored(), stored()];
+  const before = new RecordStore(dir, silent);
+  for (const each of [lost, other]) before.save(each);
+  renameSync(fileOf(lost), `${fileOf(lost)}.kept`);
+  // Reading it fails, whatever the user.
+  mkdirSync(fileOf(lost));
+  const store = new RecordStore(dir, silent);
+  expect(store.load()).toEqual([other]);
+  expect([...store.left.keys()]).toEqual([lost.record.id]);
+  expect(() => store.save(lost)).toThrow('kept for the next one');
+  rmSync(fileOf(lost), { recursive: true });
+  renameSync(`${fileOf(lost)}.kept`, fileOf(lost));
+  expect(store.load()).toHaveLength(2);
+  expect(store.left.size).toBe(0);
 });
 
 test('a file does not grow without end', () => {

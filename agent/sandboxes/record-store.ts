@@ -3,13 +3,13 @@
  * change: an append costs a few microseconds, a rename over a file makes ext4 write it out (docs/adr/0003). Holds
  * secrets: mode 0600.
  */
-import { appendFileSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
-import { writeWholeSync } from '../../src/lib/whole-file.ts';
+import { readIfThereSync, writeWholeSync } from '../../src/lib/whole-file.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import { StoredImage } from '../pool/container-homes.ts';
@@ -37,6 +37,7 @@ export class RecordStore {
   readonly #log: Logger;
   /** Lines per file. A file that this agent did not write counts as full, so it is rewritten at its next change. */
   readonly #lines = new Map<string, number>();
+  readonly #left = new Map<string, unknown>();
 
   constructor(dataDir: string, log: Logger) {
     this.dataDir = dataDir;
@@ -54,6 +55,7 @@ export class RecordStore {
     const { id } = stored.record;
     const file = this.#file(id);
     const lines = this.#lines.get(id) ?? 0;
+    if (this.#left.has(id)) throw new Error('the record of an earlier agent is kept for the next one');
     try {
       if (lines > 0 && lines <= MAX_CHANGES) {
         const { record, containerId, image, usedUntilMs } = stored;
@@ -87,24 +89,48 @@ export class RecordStore {
     rmSync(this.#file(id), { force: true });
   }
 
-  /** The records of an earlier agent. An unreadable file is renamed, neither deleted nor used. */
+  /**
+   * The records of an earlier agent. What is in no form that is known is renamed, neither deleted nor used. What cannot
+   * be read is left, and another call reads it again.
+   */
   load(): StoredSandbox[] {
-    const all: StoredSandbox[] = [];
-    for (const name of readdirSync(this.#dir)) {
-      const file = path.join(this.#dir, name);
-      if (name.endsWith('.new')) rmSync(file, { force: true });
-      if (!name.endsWith('.json')) continue;
-      try {
-        const stored = parseLines(readFileSync(file, 'utf8'));
-        if (`${stored.record.id}.json` !== name) throw new Error('the file is named after another sandbox');
-        this.#lines.set(stored.record.id, Number.POSITIVE_INFINITY);
-        all.push(stored);
-      } catch (error) {
-        this.#log.error({ err: error, file: name }, 'a sandbox record cannot be read and is set aside');
-        renameSync(file, `${file}.unreadable`);
-      }
+    this.#left.clear();
+    return readdirSync(this.#dir).flatMap((name) => {
+      if (name.endsWith('.new')) rmSync(path.join(this.#dir, name), { force: true });
+      return name.endsWith('.json') ? (this.#read(name) ?? []) : [];
+    });
+  }
+
+  /** Sandboxes of an earlier agent that may be alive and are not taken back, with the reason. */
+  get left(): ReadonlyMap<string, unknown> {
+    return this.#left;
+  }
+
+  /** Leaves a sandbox to the next agent: its record stays as it is. */
+  leave(id: string, why: unknown): void {
+    this.#left.set(id, why);
+  }
+
+  #read(name: string): StoredSandbox | undefined {
+    const file = path.join(this.#dir, name);
+    const id = path.basename(name, '.json');
+    let text: string | undefined;
+    try {
+      text = readIfThereSync(file);
+    } catch (error) {
+      this.leave(id, error);
     }
-    return all;
+    if (text === undefined) return undefined;
+    try {
+      const stored = parseLines(text);
+      if (stored.record.id !== id) throw new Error('the file is named after another sandbox');
+      this.#lines.set(id, Number.POSITIVE_INFINITY);
+      return stored;
+    } catch (error) {
+      this.#log.error({ err: error, file: name }, 'a sandbox record cannot be read and is set aside');
+      renameSync(file, `${file}.unreadable`);
+      return undefined;
+    }
   }
 
   #file(id: string): string {
