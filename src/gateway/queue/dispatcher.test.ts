@@ -45,7 +45,8 @@ function start(...ids: string[]) {
       const back = (): Promise<void> => Promise.resolve(void state.taken.delete(spec.id));
       return { ticket: { spec, priority: 0 }, back, done: back } as unknown as Taken;
     },
-    held: (_tenant: string, some: string[]) => Promise.resolve(new Set(some.filter((id) => !isFree(id)))),
+    held: (_tenant: string, some: string[]) =>
+      Promise.resolve(new Map(some.filter((id) => !isFree(id)).map((id) => [id, 'lock']))),
     advance: () => Promise.resolve(false),
     recover: () => Promise.resolve(false),
   };

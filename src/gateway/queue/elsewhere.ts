@@ -6,18 +6,30 @@ import type { SandboxRecord } from '../../protocol/node.ts';
 import type { Known, KnownQueue } from './known-queue.ts';
 import type { Tickets } from './tickets.ts';
 
-/** A gateway that dies, or waits for a node that may have the sandbox, holds up younger tickets no longer than this. */
+/**
+ * A gateway that dies, or waits for a node that may have the sandbox, holds up younger tickets no longer than this. Nor
+ * does a ticket that is taken again and again: it is waited for anew only when it was not seen in other hands for as long.
+ */
 const PATIENCE_MS = 2_000;
 /** Tickets looked at in one go. */
 const MAX_LOOKED_AT = 64;
+
+/** Times by `performance.now()`. */
+interface Hold {
+  /** Who holds it: another one each time that it is taken. */
+  readonly by: string;
+  readonly since: number;
+  /** When it was last found to be held. */
+  readonly seen: number;
+}
 
 export class Elsewhere {
   readonly #known: KnownQueue;
   readonly #tickets: Tickets;
   /** Those found to be held in this round. */
   readonly #held = new Map<string, SandboxRecord>();
-  /** When each was first found to be held, by `performance.now()`; kept for as long as it waits. */
-  readonly #since = new Map<string, number>();
+  /** The last hold of each that was found to be held; kept for as long as it waits. */
+  readonly #holds = new Map<string, Hold>();
 
   constructor({ known, tickets }: { known: KnownQueue; tickets: Tickets }) {
     this.#known = known;
@@ -27,14 +39,14 @@ export class Elsewhere {
   /** What is known of the last round may be over. */
   startRound(): void {
     this.#held.clear();
-    for (const id of this.#since.keys()) if (this.#known.get(id) === undefined) this.#since.delete(id);
+    for (const id of this.#holds.keys()) if (this.#known.get(id) === undefined) this.#holds.delete(id);
   }
 
   /** What needs a place before this one. */
   before(one: SandboxRecord): SandboxRecord[] {
     const now = performance.now();
     const isDue = (id: string): boolean =>
-      id !== one.id && this.#known.get(id) !== undefined && now - (this.#since.get(id) ?? now) < PATIENCE_MS;
+      id !== one.id && this.#known.get(id) !== undefined && now - (this.#holds.get(id)?.since ?? now) < PATIENCE_MS;
     return [...this.#held.values()].filter(({ id }) => isDue(id));
   }
 
@@ -45,11 +57,15 @@ export class Elsewhere {
     const ids = looked.map(({ id }) => id);
     const held = await this.#tickets.held(tenant, ids).catch(() => undefined);
     if (held === undefined) return undefined;
+    const now = performance.now();
     for (const { id, record } of looked) {
       this.#held.delete(id);
-      if (!held.has(id)) continue;
+      const by = held.get(id);
+      if (by === undefined) continue;
       this.#held.set(id, record);
-      if (!this.#since.has(id)) this.#since.set(id, performance.now());
+      const last = this.#holds.get(id);
+      const goesOn = last !== undefined && (last.by === by || now - last.seen < PATIENCE_MS);
+      this.#holds.set(id, { by, since: goesOn ? last.since : now, seen: now });
     }
     return looked.find(({ id }) => !held.has(id));
   }

@@ -167,11 +167,14 @@ export class Tickets {
     if (waits === 0) await this.#ask(() => job.moveToCompleted(null, token, false));
   }
 
-  /** Which of these some gateway has taken and neither finished nor put back. @throws ServiceError `node_unavailable` */
-  async held(tenant: string, ids: readonly string[]): Promise<Set<string>> {
+  /**
+   * Which of these some gateway has taken and neither finished nor put back, each with the token of its lock, which is
+   * another one each time. @throws ServiceError `node_unavailable`
+   */
+  async held(tenant: string, ids: readonly string[]): Promise<Map<string, string>> {
     const { worker } = this.#line(tenant);
     const locks = await this.#link.run((client) => client.mget(ids.map((id) => lockOf(worker, id))));
-    return new Set(ids.filter((_, i) => locks[i] !== null));
+    return new Map(ids.flatMap((id, i) => (typeof locks[i] === 'string' ? [[id, locks[i]]] : [])));
   }
 
   /**
