@@ -261,6 +261,17 @@ test('whoever sent input that did not get to a terminal before its stream was ch
   expect(outer.refused).toMatchObject({ code: 'interrupted' });
 });
 
+test('a cut costs nothing to whoever has attached since', async () => {
+  const { outer, first } = await running();
+  type(outer, 'in');
+  first.cut();
+  const reader = attach();
+  reader.handler.event?.({ type: 'signal', signal: 'USR1' });
+  const next = await second();
+  next.handler.opened?.(AGAIN);
+  expect([reader.refused, next.messages]).toEqual([null, [{ type: 'signal', signal: 'USR1' }]]);
+});
+
 test('a reader that waits for a command to be found waits through further cuts', async () => {
   const { first } = await running();
   first.cut();

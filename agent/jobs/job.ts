@@ -54,6 +54,8 @@ export class Job {
   readonly #commands = new PendingCommands();
   /** The command has answered on the current stream. Until then, what a running command is sent may be lost with it. */
   #live = false;
+  /** Input of readers that have heard of no cut: so much of it the next stream finds arrived, or they hear of one. */
+  #due = 0;
   #attached = newWait();
   #failure: ServiceError | null = null;
 
@@ -226,6 +228,7 @@ export class Job {
     drain.leave();
     this.#drain = null;
     this.#unreached();
+    this.#due = this.#stored.stdinBytes;
     this.#sent.settle();
     void this.#attach();
   }
@@ -260,13 +263,13 @@ export class Job {
     const { pid, stdinBytes, queueMs } = answer;
     if (typeof pid === 'number') this.#stored.pid = pid;
     if (typeof queueMs === 'number') this.#queueMs = queueMs;
-    const sent = this.#stored.stdinBytes;
-    this.#stored.stdinBytes = typeof stdinBytes === 'number' ? stdinBytes : sent;
+    this.#stored.stdinBytes = typeof stdinBytes === 'number' ? stdinBytes : this.#stored.stdinBytes;
     this.#live = true;
     // Not the one that a cut puts in its place while the record is written.
     const attached = this.#attached;
     if (this.#begun) {
-      if (this.#stored.stdinBytes < sent) this.#cut(new ServiceError('interrupted', 'some of the input was lost'));
+      const lost = this.#stored.stdinBytes < this.#due;
+      if (lost) this.#cut(new ServiceError('interrupted', 'some of the input was lost'));
       for (const command of this.#commands.take()) this.#drain?.command(command);
     } else {
       this.#stored.startedAtMs = Date.now();
@@ -301,6 +304,7 @@ export class Job {
   }
 
   #cut(error: ServiceError): void {
+    this.#due = 0;
     for (const listener of [...this.#listeners]) listener.cut(error);
   }
 
