@@ -12,7 +12,7 @@ import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from
 import type { CallOptions, HttpClient } from './http.ts';
 import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
 import { readSource, type ByteSource, type Source } from './source.ts';
-import { isCut, type Streams } from './unary.ts';
+import { isCut, Learning, type Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
 
 export interface RangeOptions extends CallOptions {
@@ -96,7 +96,8 @@ export class Files {
     using limit = new Linked({ ...options, what: `reading ${path}` });
     let got = 0;
     let first: FileStat | null = null;
-    for (let resumes = 0; ; resumes++) {
+    const learning = new Learning();
+    for (let resumes = 0; ;) {
       const range: Json = {
         offset: (options.offset ?? 0) + got,
         ...(options.length === undefined ? {} : { length: options.length - got }),
@@ -117,9 +118,10 @@ export class Files {
         }
         return;
       } catch (error) {
+        if (await learning.waits(error, limit.signal)) continue;
         if (!isCut(error)) throw error;
         if (got > before) resumes = 0;
-        if (resumes >= MAX_RESUMES) throw error;
+        if (resumes++ >= MAX_RESUMES) throw error;
       } finally {
         download?.stop();
       }
@@ -144,12 +146,14 @@ export class Files {
     const atHand = source instanceof Uint8Array;
     const size = atHand ? source.length : options.size;
     const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileQuestion;
-    for (let tries = 1; ; tries++) {
+    const learning = new Learning();
+    for (let tries = 1; ;) {
       try {
         const done = await this.#way((way) => way.upload(call, source, { size, signal }));
         return done ?? (await this.stat(path, { signal }));
       } catch (error) {
-        if (!isCut(error) || !atHand || append || tries >= MAX_RESUMES) throw error;
+        if (atHand && (await learning.waits(error, signal))) continue;
+        if (!isCut(error) || !atHand || append || tries++ >= MAX_RESUMES) throw error;
       }
     }
   }

@@ -1,5 +1,5 @@
 /** Calls that are one question and one answer on a stream of their own. */
-import { asError, Linked } from '../lib/deadline.ts';
+import { asError, Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { Json, MuxStream, StreamHandler } from '../mux/index.ts';
@@ -11,6 +11,8 @@ export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
 
 /** How often a call that changes nothing is asked again after a cut. */
 const MAX_TRIES = 4;
+/** Longer than a gateway that has just started waits for its nodes. */
+const LEARNING_MS = 8_000;
 
 /**
  * The answer of OPENED.
@@ -23,14 +25,16 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     what: String(request['call'] ?? request['op']),
   });
-  for (let tries = 1; ; tries++) {
+  const learning = new Learning();
+  for (let cuts = 0; ;) {
     try {
       return await askOnce(streams, request, linked.signal);
     } catch (error) {
       if (linked.signal.aborted) throw asError(linked.signal.reason);
+      if (await learning.waits(error, linked.signal)) continue;
       // Whoever drains has turned it down: nothing was done.
       const undone = error instanceof ServiceError && error.code === 'draining';
-      if (!isCut(error) || !(again || undone) || tries >= MAX_TRIES) throw error;
+      if (!isCut(error) || !(again || undone) || ++cuts >= MAX_TRIES) throw error;
     }
   }
 }
@@ -38,6 +42,25 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
 /** The way to the sandbox was lost, or its gateway goes away: the next try takes another way. */
 export function isCut(error: unknown): boolean {
   return error instanceof ServiceError && (error.code === 'interrupted' || error.code === 'draining');
+}
+
+/**
+ * For one call: a gateway that has just started refuses what is for a node that it has not heard yet, and says when to
+ * ask again. Nothing was done then.
+ */
+export class Learning {
+  #until: number | undefined;
+
+  /** Resolves when to try again; false where another try would change nothing. @throws the signal's reason */
+  async waits(error: unknown, signal: AbortSignal | undefined): Promise<boolean> {
+    if (!(error instanceof ServiceError) || error.code !== 'node_unavailable') return false;
+    if (error.retryAfterMs === undefined) return false;
+    const now = performance.now();
+    this.#until ??= now + LEARNING_MS;
+    if (now + error.retryAfterMs > this.#until) return false;
+    await sleep(error.retryAfterMs, signal);
+    return true;
+  }
 }
 
 function askOnce(streams: Streams, request: Json, signal: AbortSignal): Promise<Json> {

@@ -107,6 +107,23 @@ test('a client that lists waits out what a gateway that has just started waits f
   expect(ids).toEqual([onB]);
 });
 
+test('file calls wait for a node that a gateway has not heard since it started, as commands do', async () => {
+  const { restarted, a, onA } = await halfDeaf();
+  await using other = restarted;
+  const client = new Millibox({ url: other.url, apiKey: KEY.replaceAll(' ', '-') });
+  onTestFinished(() => client.close());
+  const { files } = client.sandboxes.at(onA);
+  const refused = vi.spyOn(other.services.sandboxes, 'entry');
+  const calls = [files.stat('/f'), files.read('/f'), files.write('/f', 'text')];
+  const failed = Promise.race(calls.map((call) => call.then(() => undefined))).catch((error: unknown) => error);
+  await other.until('each was refused', () => refused.mock.results.filter(({ type }) => type === 'throw').length >= 3);
+  a.files.all.set('/f', Buffer.from('text'));
+  a.offline = false;
+  const came = (call: string): boolean => a.files.calls.some((each) => each['call'] === call);
+  await other.until('all three came', () => ['stat', 'read', 'write'].every(came));
+  expect(await failed).toBeUndefined();
+});
+
 test('a delete by label ends what is known, and is not done while a node is not heard', async () => {
   const { restarted, a, onA, onB } = await halfDeaf();
   await using other = restarted;
