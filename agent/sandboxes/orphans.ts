@@ -48,8 +48,8 @@ export class Orphans {
   async #look(): Promise<void> {
     const { runtime, homes, launcher, isOwned, stopped, log } = this.#options;
     const containers = await runtime.list();
-    const ids = new Set([...containers.map(({ id }) => id), ...(await homes.list())]);
     for (const { id, running } of containers) if (!running && isOwned(id)) stopped(id);
+    const ids = new Set([...containers.map(({ id }) => id), ...(await homes.list())]);
     const suspects = [...ids].filter((id) => !isOwned(id) && !launcher.isPending(id));
     for (const id of suspects) {
       if (!this.#suspects.has(id)) continue;

@@ -51,13 +51,18 @@ export class PastAgents {
     this.#empty.clear();
   }
 
+  /** Of groups that cannot be seen now, none is empty. */
   #look(): Map<string, string[]> {
     const { tree, own } = this.#options;
     const all = dirname(own);
-    const others = groupsBelow(tree, all)
-      .map((name) => `${all}/${name}`)
-      .filter((agent) => agent !== own && processesIn(tree, agent).length === 0);
-    return new Map(others.map((agent) => [agent, directoriesOf(tree, agent)]));
+    try {
+      const others = groupsBelow(tree, all)
+        .map((name) => `${all}/${name}`)
+        .filter((agent) => agent !== own && processesIn(tree, agent).length === 0);
+      return new Map(others.map((agent) => [agent, directoriesOf(tree, agent)]));
+    } catch {
+      return new Map();
+    }
   }
 }
 

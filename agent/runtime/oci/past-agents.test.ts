@@ -1,0 +1,28 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { CgroupTree } from './cgroup-tree.ts';
+import { PastAgents } from './past-agents.ts';
+
+test('groups that cannot be looked at now are no reason to end, and are left alone', () => {
+  const root = mkdtempSync(join(tmpdir(), 'mbx-past-'));
+  try {
+    const tree: CgroupTree = {
+      version: 1,
+      controllers: { memory: root, cpu: root, pids: root },
+      views: [],
+      hierarchies: [root],
+    };
+    mkdirSync(join(root, 'millibox/gone'), { recursive: true });
+    writeFileSync(join(root, 'millibox/gone/cgroup.procs'), '');
+    const past = new PastAgents({ tree, own: '/millibox/own', patienceMs: 0 });
+    past.start();
+    rmSync(join(root, 'millibox'), { recursive: true });
+    // Whoever looks into it now is told ENOTDIR.
+    writeFileSync(join(root, 'millibox'), '');
+    expect(() => past.close()).not.toThrow();
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
