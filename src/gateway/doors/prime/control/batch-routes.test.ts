@@ -63,3 +63,16 @@ test('what it knows of the others is answered all the same, and what it does not
     },
   });
 });
+
+test('a job whose node is away for longer than a call waits is not over', async () => {
+  const node = new FakeNode();
+  await using gateway = await TestGateway.start([node], { linkPatienceMs: 50 }, [createPrimeDoor()]);
+  const sandbox_id = await gateway.sandbox();
+  node.vanish();
+  await gateway.until('it is away', () => gateway.services.nodes.list().some(({ state }) => state === 'away'));
+  const job = { sandbox_id, job_id: 'cafe' };
+  expect(await gateway.ask('POST', JOBS.path, { body: { jobs: [job] } })).toMatchObject({
+    status: 200,
+    json: { statuses: [{ ...job, completed: false, exit_code: null }], errors: [] },
+  });
+});

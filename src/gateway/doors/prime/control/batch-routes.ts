@@ -98,7 +98,8 @@ async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): 
     return { answer: completed ? { ...named, completed, exit_code: Number(text) } : running };
   } catch (thrown) {
     const error = ServiceError.from(thrown);
-    if (error.code === 'file_not_found') return { answer: running };
+    // Whoever waits for the job asks again, also where its node is away or busy: any error would end the wait.
+    if (error.code === 'file_not_found' || error.retryable) return { answer: running };
     if (error.code === 'sandbox_not_found') return failed('NOT_FOUND', error.message);
     if (error.code === 'sandbox_ended') return failed('NOT_RUNNING', error.message);
     return failed('RUNTIME_ERROR', error.message);
