@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { request } from 'undici';
 import { silent } from '../../lib/logger.ts';
 import { createMux, dialWs, type Mux } from '../../mux/index.ts';
+import { ServiceError } from '../../protocol/errors.ts';
 import { buildApp } from '../app.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { Door } from '../doors/door.ts';
@@ -168,10 +169,18 @@ export class TestGateway implements AsyncDisposable {
     return mux;
   }
 
-  /** Until the condition holds. @throws Error that names what did not happen. */
+  /** Until the condition holds; what a gateway cannot tell yet does not. @throws Error that names what did not happen. */
   async until(what: string, condition: () => boolean): Promise<void> {
     const end = performance.now() + WAIT_MS;
-    while (!condition()) {
+    const holds = (): boolean => {
+      try {
+        return condition();
+      } catch (error) {
+        if (error instanceof ServiceError && error.retryable) return false;
+        throw error;
+      }
+    };
+    while (!holds()) {
       if (performance.now() > end) throw new Error(`${what}: not within ${WAIT_MS} ms`);
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
