@@ -4,6 +4,7 @@
  */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
 import type { ResultLine } from './results.ts';
 import { testRun } from './config.ts';
@@ -68,7 +69,10 @@ function isPassedOver(test: TestCase): boolean {
   return parent.type === 'suite';
 }
 
-const whyOf = (errors: readonly { message: string }[]): string => errors.map(({ message }) => message).join('\n');
+const whyOf = (errors: readonly { message: string; diff?: string | undefined }[]): string =>
+  errors
+    .flatMap(({ message, diff = '' }) => (diff === '' ? [message] : [message, stripVTControlCharacters(diff)]))
+    .join('\n');
 
 function nameOf(test: TestCase): string {
   return `${test.module.relativeModuleId} > ${test.fullName}`;
