@@ -13,7 +13,7 @@ interface OrphansOptions {
   launcher: Launcher;
   /** Whether a pool, or a sandbox that has not ended, owns it. */
   isOwned(id: string): boolean;
-  /** Called when the container of a running sandbox turns out to have stopped. */
+  /** Called when the container of a running sandbox turns out to have stopped, and the runtime has not told of it. */
   stopped(id: string): void;
   log: Logger;
 }
@@ -22,6 +22,8 @@ export class Orphans {
   readonly #options: OrphansOptions;
   readonly #timer: NodeJS.Timeout;
   #suspects = new Set<string>();
+  /** Those found to have stopped at the last look. The runtime tells of an end itself, with its reason, a moment later. */
+  #stopped = new Set<string>();
   #looking = false;
 
   constructor(options: OrphansOptions) {
@@ -48,7 +50,9 @@ export class Orphans {
   async #look(): Promise<void> {
     const { runtime, homes, launcher, isOwned, stopped, log } = this.#options;
     const containers = await runtime.list();
-    for (const { id, running } of containers) if (!running && isOwned(id)) stopped(id);
+    const ended = containers.filter(({ id, running }) => !running && isOwned(id)).map(({ id }) => id);
+    for (const id of ended) if (this.#stopped.has(id)) stopped(id);
+    this.#stopped = new Set(ended);
     const ids = new Set([...containers.map(({ id }) => id), ...(await homes.list())]);
     const suspects = [...ids].filter((id) => !isOwned(id) && !launcher.isPending(id));
     for (const id of suspects) {
