@@ -2,10 +2,11 @@
  * Remembers which runtime made the containers of a data directory. A runtime does not see the containers of another: an
  * agent that started with a different one would leave them running unowned, and report their sandboxes as ended.
  */
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../src/lib/logger.ts';
-import { isMissing } from '../src/lib/whole-file.ts';
+import { namesIn } from '../src/lib/names-in.ts';
+import { readIfThere } from '../src/lib/whole-file.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 import type { AgentConfig } from './config.ts';
 import { homesIn } from './pool/container-homes.ts';
@@ -43,20 +44,6 @@ export async function noteRuntime(dataDir: string, name: ContainerRuntime['name'
 
 /** Null if none has been noted. */
 async function runtimeOf(dataDir: string): Promise<ContainerRuntime['name'] | null> {
-  try {
-    const name = (await readFile(join(dataDir, FILE), 'utf8')).trim();
-    return NAMES.includes(name) ? (name as ContainerRuntime['name']) : null;
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
+  const name = (await readIfThere(join(dataDir, FILE)))?.trim() ?? '';
+  return NAMES.includes(name) ? (name as ContainerRuntime['name']) : null;
 }

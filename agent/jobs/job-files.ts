@@ -1,9 +1,10 @@
 /** A job on the node's disk: its record, and the logs of its channels. */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
-import { isMissing, writeWhole } from '../../src/lib/whole-file.ts';
+import { parseJson } from '../../src/lib/parse-json.ts';
+import { readIfThere, writeWhole } from '../../src/lib/whole-file.ts';
 import { ExecExit } from '../../src/protocol/exec.ts';
 import { ChannelLog } from './channel-log.ts';
 
@@ -84,11 +85,7 @@ export class JobFiles {
 
   /** Loads a job of an earlier agent; undefined if it is incomplete. @throws Error of the disk if it cannot be read. */
   static async load(options: JobFilesOptions): Promise<{ files: JobFiles; stored: StoredJob } | undefined> {
-    const text = await readFile(path.join(options.directory, 'job.json'), 'utf8').catch((error: unknown) => {
-      if (isMissing(error)) return '';
-      throw error;
-    });
-    const stored = parse(text);
+    const stored = parseJson(Stored, (await readIfThere(path.join(options.directory, 'job.json'))) ?? '');
     if (stored?.id !== path.basename(options.directory)) return undefined;
     const files = new JobFiles(options, Promise.resolve());
     await Promise.all([files.stdout.load(), files.stderr.load()]);
@@ -159,13 +156,5 @@ export class JobFiles {
     if (this.#complained || this.#closed) return;
     this.#complained = true;
     this.#options.log.error({ err: error, job: path.basename(this.#options.directory) }, 'output of a job is lost');
-  }
-}
-
-function parse(text: string): StoredJob | undefined {
-  try {
-    return Stored.parse(JSON.parse(text));
-  } catch {
-    return undefined;
   }
 }

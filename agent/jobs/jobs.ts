@@ -4,7 +4,7 @@ import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
-import { isMissing } from '../../src/lib/whole-file.ts';
+import { namesIn } from '../../src/lib/names-in.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecState } from '../../src/protocol/exec.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
@@ -144,7 +144,7 @@ export class Jobs {
     let unread: Set<string> | null = null;
     try {
       await insist(async () => {
-        unread ??= new Set(await this.#idsOnDisk(sandbox.id));
+        unread ??= new Set(await namesIn(path.join(this.#directory, sandbox.id)));
         await this.#read(sandbox.id, unread, found);
       });
     } catch (error) {
@@ -195,13 +195,6 @@ export class Jobs {
     for (const job of jobs) job.close(new ServiceError('draining'));
     await Promise.all(jobs.map((job) => job.files.close()));
     await Promise.all(this.#removals.values());
-  }
-
-  async #idsOnDisk(sandbox: string): Promise<string[]> {
-    return await readdir(path.join(this.#directory, sandbox)).catch((error: unknown) => {
-      if (isMissing(error)) return [];
-      throw error;
-    });
   }
 
   /** Moves what can be read from `ids` to `found`, and removes what is incomplete. @throws Error of the first that stays. */

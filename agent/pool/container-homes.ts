@@ -3,10 +3,11 @@
  * the directory that boxinit sees, which contains only the socket.
  */
 import { appendFileSync, mkdirSync } from 'node:fs';
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
-import { isMissing } from '../../src/lib/whole-file.ts';
+import { parseJson } from '../../src/lib/parse-json.ts';
+import { readIfThere } from '../../src/lib/whole-file.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Network } from '../../src/protocol/sandbox.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
@@ -81,12 +82,9 @@ export class ContainerHomes {
 
   /** Undefined if it is missing or incomplete. @throws Error of the file system if it cannot be read. */
   async read(id: string): Promise<{ meta: ContainerMeta; claimed: boolean } | undefined> {
-    const text = await readFile(this.#metaFile(id), 'utf8').catch((error: unknown) => {
-      if (isMissing(error)) return '';
-      throw error;
-    });
+    const text = (await readIfThere(this.#metaFile(id))) ?? '';
     const [first = '', ...rest] = text.split('\n');
-    const meta = parseMeta(first);
+    const meta = parseJson(ContainerMeta, first);
     return meta?.id === id ? { meta, claimed: rest.some((line) => line !== '') } : undefined;
   }
 
@@ -108,13 +106,5 @@ export class ContainerHomes {
 
   #metaFile(id: string): string {
     return path.join(this.#root, id, 'meta.json');
-  }
-}
-
-function parseMeta(line: string): ContainerMeta | undefined {
-  try {
-    return ContainerMeta.parse(JSON.parse(line));
-  } catch {
-    return undefined;
   }
 }

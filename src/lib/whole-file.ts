@@ -1,6 +1,6 @@
 /** Small files that are written and read as a whole: who reads one finds the old content or the new, never a part. */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 
 const PRIVATE = { mode: 0o600 } as const;
 
@@ -17,6 +17,16 @@ export function writeWholeSync(path: string, text: string): void {
 }
 
 /** Undefined if there is no such file. @throws Error if it cannot be read. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** As `readIfThere`. */
 export function readIfThereSync(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');

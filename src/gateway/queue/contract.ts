@@ -1,6 +1,7 @@
 /** What every form of the queue keeps. A test file calls this with a subject of its own. */
 import { afterEach, describe, expect, test } from 'vitest';
-import { pendingRecord, type SandboxSpec } from '../../protocol/node.ts';
+import { pendingRecord } from '../../protocol/node.ts';
+import { plainSpec } from '../testing/plain-spec.ts';
 import type { PlacementQueue, Ticket } from './queue.ts';
 
 export interface QueueSubject {
@@ -12,24 +13,7 @@ export interface QueueSubject {
 const WAIT = { timeout: 20_000, interval: 10 };
 
 const ticket = (tenant: string, id: string, weight = 1): Ticket => ({
-  spec: {
-    id,
-    tenant,
-    name: null,
-    image: 'image',
-    cpus: 1,
-    memoryMb: 512,
-    diskMb: null,
-    pidsLimit: 512,
-    network: 'off',
-    env: {},
-    secrets: {},
-    labels: {},
-    startCommand: null,
-    createdAtMs: (clock += 1),
-    expiresAtMs: Date.now() + 3_600_000,
-    idleTimeoutMs: null,
-  } satisfies SandboxSpec,
+  spec: plainSpec({ id, tenant, createdAtMs: (clock += 1), expiresAtMs: Date.now() + 3_600_000 }),
   priority: 0,
   weight,
 });

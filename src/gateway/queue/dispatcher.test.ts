@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { silent } from '../../lib/logger.ts';
 import { pendingRecord, type SandboxSpec } from '../../protocol/node.ts';
+import { plainSpec } from '../testing/plain-spec.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { KnownQueue } from './known-queue.ts';
 import type { Outcome } from './queue.ts';
@@ -70,25 +71,8 @@ function start(...ids: string[]) {
   return { dispatcher, state };
 }
 
-const specOf = (id: string, age: number): SandboxSpec => ({
-  id,
-  tenant: id.slice(0, 1),
-  name: null,
-  image: 'image',
-  cpus: 1,
-  memoryMb: 512,
-  diskMb: null,
-  pidsLimit: 512,
-  network: 'off',
-  env: {},
-  secrets: {},
-  labels: {},
-  startCommand: null,
-  createdAtMs: 1_700_000_000_000 + age,
-  expiresAtMs: 4_000_000_000_000,
-  idleTimeoutMs: null,
-});
-
+const specOf = (id: string, age: number): SandboxSpec =>
+  plainSpec({ id, tenant: id.slice(0, 1), createdAtMs: 1_700_000_000_000 + age, expiresAtMs: 4_000_000_000_000 });
 test('a dispatcher that stops takes no more tickets, and one that it is just taking goes back', async () => {
   const { dispatcher, state } = start('a1', 'b1');
   const answered = Promise.withResolvers<void>();

@@ -4,6 +4,7 @@
  * secrets. A sandbox that ended while it waited is remembered for an hour, so that no gateway starts it after all.
  */
 import * as z from 'zod';
+import { parseJson } from '../../lib/parse-json.ts';
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
@@ -140,7 +141,7 @@ export class WaitingList {
   }
 
   #hear(text: string): void {
-    const message = parse(Message, text);
+    const message = parseJson(Message, text);
     if (message === undefined) return this.#log.warn({}, 'a message of the shared queue cannot be read');
     this.#take(message);
   }
@@ -190,8 +191,8 @@ export class WaitingList {
         if (lost) this.#log.warn({}, 'redis lost its data: the tickets accepted here are written again');
         if (era !== '') this.#era = era;
         this.#events.all(
-          waiting.flatMap((text) => parse(WaitingItem, text) ?? []),
-          ended.flatMap((text) => parse(SandboxRecord, text) ?? []),
+          waiting.flatMap((text) => parseJson(WaitingItem, text) ?? []),
+          ended.flatMap((text) => parseJson(SandboxRecord, text) ?? []),
           lost,
         );
         for (const message of this.#meanwhile.splice(0)) this.#take(message);
@@ -203,14 +204,5 @@ export class WaitingList {
         return;
       }
     }
-  }
-}
-
-function parse<T>(schema: z.ZodType<T>, text: string): T | undefined {
-  try {
-    const parsed = schema.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -3,6 +3,7 @@
  * ignored.
  */
 import * as z from 'zod';
+import { parseJson } from '../../lib/parse-json.ts';
 import type { UsageSnapshot } from '../tenants/counters.ts';
 
 const Commands = z.array(z.tuple([z.string(), z.number()]));
@@ -22,7 +23,7 @@ export const commandsText = (running: ReadonlyMap<string, number>): string => JS
 /** Running commands by tenant, summed over all gateways that reported. */
 export function sumOfCommands(said: readonly string[]): Map<string, number> {
   const sum = new Map<string, number>();
-  for (const [tenant, count] of said.flatMap((text) => read(Commands, text) ?? [])) {
+  for (const [tenant, count] of said.flatMap((text) => parseJson(Commands, text) ?? [])) {
     sum.set(tenant, (sum.get(tenant) ?? 0) + count);
   }
   return sum;
@@ -39,12 +40,4 @@ export function snapshotText({ nodes, usage }: UsageSnapshot): string {
 }
 
 export const snapshotsOf = (said: readonly string[]): UsageSnapshot[] =>
-  said.flatMap((text) => read(Snapshot, text) ?? []);
-
-function read<T>(schema: z.ZodType<T>, text: string): T | undefined {
-  try {
-    return schema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
-  }
-}
+  said.flatMap((text) => parseJson(Snapshot, text) ?? []);

@@ -5,8 +5,8 @@ import { SharedQueue } from '../../../src/gateway/queue/shared-queue.ts';
 import { Tickets } from '../../../src/gateway/queue/tickets.ts';
 import { WaitingList } from '../../../src/gateway/queue/waiting-list.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
+import { plainSpec } from '../../../src/gateway/testing/plain-spec.ts';
 import { silent } from '../../../src/lib/logger.ts';
-import type { SandboxSpec } from '../../../src/protocol/node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
 
@@ -111,24 +111,8 @@ describe.skipIf(lackingRedis !== null)('the order in the queue of several gatewa
     const wait = async (...ids: string[]): Promise<void> => {
       for (const id of ids) {
         const [tenant = ''] = id;
-        const spec: SandboxSpec = {
-          id,
-          tenant,
-          name: null,
-          image: 'image',
-          cpus: 1,
-          memoryMb: 512,
-          diskMb: null,
-          pidsLimit: 512,
-          network: 'off',
-          env: {},
-          secrets: {},
-          labels: {},
-          startCommand: null,
-          createdAtMs: (createdAtMs += 1),
-          expiresAtMs: createdAtMs + 3_600_000,
-          idleTimeoutMs: null,
-        };
+        createdAtMs += 1;
+        const spec = plainSpec({ id, tenant, createdAtMs, expiresAtMs: createdAtMs + 3_600_000 });
         await a.queue.add({ spec, priority: 0 });
         await until(() => gateways.every(({ queue }) => queue.position(id) !== null), LIMIT_MS, `${id} to be known`);
       }
