@@ -38,8 +38,8 @@ export class KnownQueue extends FairQueue<Known> {
   }
 
   /** Whether the nodes have room for all of these. */
-  fits(records: readonly SandboxRecord[]): boolean {
-    return this.#hooks?.fits(records) === true;
+  fits(needs: Parameters<QueueHooks['fits']>[0]): boolean {
+    return this.#hooks?.fits(needs) === true;
   }
 
   /** Adds it in its place by age, unless it waits already, has a node or has ended. */

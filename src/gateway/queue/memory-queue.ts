@@ -38,6 +38,9 @@ export class MemoryQueue implements PlacementQueue {
     this.#offer = offer;
   }
 
+  /** There are no other gateways. */
+  assertRoom(): void {}
+
   add(ticket: Ticket): void {
     const { id, tenant } = ticket.spec;
     const held = {

@@ -47,9 +47,13 @@ export class OwnTickets {
   /**
    * Enqueues the ticket; on an error it does not wait. If Redis is away and a node (`triedOn`) may have the sandbox,
    * the ticket is kept here until Redis is back: withdrawing it would end what a retry of its key finds on that node.
+   * Likewise if nodes may have others of the same create (`together`).
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
-  async make(ticket: Ticket, triedOn: string | null): Promise<void> {
+  async make(
+    ticket: Ticket,
+    { triedOn = null, together = false }: { triedOn?: string | null; together?: boolean } = {},
+  ): Promise<void> {
     const { link, log } = this.#options;
     const kept = this.#keep(ticket, triedOn);
     const asks = link.up;
@@ -59,7 +63,7 @@ export class OwnTickets {
     } catch (thrown) {
       const error = ServiceError.from(thrown);
       const away = error.code === 'node_unavailable';
-      if (away && triedOn !== null) return await this.makeInTime(ticket, triedOn);
+      if (away && (triedOn !== null || (together && !asks))) return await this.makeInTime(ticket, triedOn);
       this.forget(ticket.spec.id);
       if (!away) throw error;
       // Without an answer the ticket may be in Redis all the same: remove it as soon as that is possible.
@@ -75,16 +79,19 @@ export class OwnTickets {
   }
 
   /** Keeps a ticket that already waits for another gateway too. @throws ServiceError as `make` */
-  async share(ticket: Ticket): Promise<void> {
+  async share(ticket: Ticket, together = false): Promise<void> {
     if (this.#kept.has(ticket.spec.id)) return;
     const kept = this.#keep(ticket, null);
+    const asks = this.#options.link.up;
     try {
-      if (!this.#options.link.up) throw unavailable();
+      if (!asks) throw unavailable();
       await this.#write(kept);
     } catch (thrown) {
-      this.forget(ticket.spec.id);
       const error = ServiceError.from(thrown);
-      throw error.code === 'node_unavailable' ? awayError() : error;
+      const away = error.code === 'node_unavailable';
+      if (away && together && !asks) return await this.makeInTime(ticket, null);
+      this.forget(ticket.spec.id);
+      throw away ? awayError() : error;
     }
   }
 
@@ -153,7 +160,7 @@ export class OwnTickets {
 }
 
 /** The error of a create that would have to wait while nothing can be enqueued. */
-function awayError(): ServiceError {
+export function awayError(): ServiceError {
   const message = 'No node has room, and the shared queue cannot be reached right now.';
   return new ServiceError('capacity_exhausted', message, { retryAfterMs: RETRY_AFTER_MS });
 }

@@ -58,18 +58,27 @@ export interface PlacementQueue {
   /** Must be called once, before anything else. */
   start(offer: Offer, hooks: QueueHooks): void;
   /**
+   * To be called before the tickets of one create are added. A gateway that cannot reach Redis does not know whether
+   * another has accepted the same create, and then must take back nothing that it has sent to a node. So it sends either
+   * all of them or none.
+   * @throws ServiceError `capacity_exhausted` when some would have to wait and, without Redis, cannot
+   */
+  assertRoom(specs: readonly SandboxSpec[]): void;
+  /**
    * Offers the ticket at once if its tenant has nothing waiting. A returned promise resolves once the sandbox is
    * recorded, by a node or by the queue.
+   * @param together with others of the same create: without Redis it is kept here, not refused, if a node has no room
    * @throws ServiceError (synchronously or in the promise) when it would have to wait and cannot: `capacity_exhausted`,
    * or `quota_exceeded` when its tenant has used its share of the queue.
    */
-  add(ticket: Ticket): void | Promise<void>;
+  add(ticket: Ticket, together?: boolean): void | Promise<void>;
   /**
    * Another gateway reports that this ticket waits already. From now on this gateway keeps it too, since the other one
    * may be about to withdraw it, or may have died before it was written completely.
+   * @param together as for `add`
    * @throws ServiceError as `add`
    */
-  share(ticket: Ticket): void | Promise<void>;
+  share(ticket: Ticket, together?: boolean): void | Promise<void>;
   /** A node has it, whichever gateway sent it there. */
   placed(id: string): void;
   /** Nobody wants it any more. */

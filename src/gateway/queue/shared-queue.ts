@@ -7,12 +7,12 @@ import { background } from '../../lib/background.ts';
 import { resolvesWithin, sleep } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import type { SandboxRecord } from '../../protocol/node.ts';
+import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
 import { KnownQueue } from './known-queue.ts';
 import { Outbox } from './outbox.ts';
-import { OwnTickets } from './own-tickets.ts';
+import { awayError, OwnTickets } from './own-tickets.ts';
 import type { Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Tickets } from './tickets.ts';
@@ -99,13 +99,17 @@ export class SharedQueue implements PlacementQueue {
     });
   }
 
-  async add(ticket: Ticket): Promise<void> {
+  assertRoom(specs: readonly SandboxSpec[]): void {
+    if (!this.#options.link.up && !this.#known.fits(specs)) throw awayError();
+  }
+
+  async add(ticket: Ticket, together = false): Promise<void> {
     // The tenant's older tickets go first, unless Redis is away and they cannot.
     const free = !this.#known.has(ticket.spec.tenant) || !this.#options.link.up;
     const outcome = free ? (this.#offer?.(ticket) ?? null) : null;
-    if (outcome === null) return this.#own.make(ticket, null);
+    if (outcome === null) return this.#own.make(ticket, { together });
     let answered = false;
-    const settled = outcome.then((what) => this.#afterTry(ticket, what, () => answered));
+    const settled = outcome.then((what) => this.#afterTry(ticket, what, { together, isAnswered: () => answered }));
     // A slow node does not hold the answer back; the ticket is followed up in the background.
     const late = sleep(ANSWER_MS, this.#stopping.signal).catch(() => undefined);
     await Promise.race([settled, late]);
@@ -113,8 +117,8 @@ export class SharedQueue implements PlacementQueue {
     background(settled, 'place a sandbox', this.#options.log);
   }
 
-  async share(ticket: Ticket): Promise<void> {
-    await this.#own.share(ticket);
+  async share(ticket: Ticket, together = false): Promise<void> {
+    await this.#own.share(ticket, together);
   }
 
   placed(id: string): void {
@@ -174,11 +178,15 @@ export class SharedQueue implements PlacementQueue {
   }
 
   /** Handles a node's answer to a ticket that no other gateway can hold. @throws ServiceError as `add` */
-  async #afterTry(ticket: Ticket, outcome: Outcome, isAnswered: () => boolean): Promise<void> {
+  async #afterTry(
+    ticket: Ticket,
+    outcome: Outcome,
+    { together, isAnswered }: { together: boolean; isAnswered: () => boolean },
+  ): Promise<void> {
     if (outcome === 'placed' || outcome === 'lost') return;
     const triedOn = typeof outcome === 'object' ? outcome.unclear : null;
     if (isAnswered()) await this.#own.makeInTime(ticket, triedOn);
-    else await this.#own.make(ticket, triedOn);
+    else await this.#own.make(ticket, { triedOn, together });
   }
 
   /** Ends what nobody wrote again, and drops what no node has reported. */

@@ -50,7 +50,14 @@ export class Maker {
     this.#assertPossible(request, image);
     const idOf = seed === undefined ? undefined : idsFrom(seed, (id) => this.#takenBack(id));
     const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
+    const together = specs.length > 1;
     await admission.admit(tenant, specs);
+    try {
+      queue.assertRoom(specs.filter(({ id }) => store.get(id) === undefined));
+    } catch (error) {
+      admission.withdraw(specs);
+      throw error;
+    }
     const weight = admission.weightOf(tenant);
     const entries: Entry[] = [];
     const fresh: Entry[] = [];
@@ -72,11 +79,11 @@ export class Maker {
       const ticket = { spec, priority: request.priority ?? 0, weight };
       if (made === undefined) {
         fresh.push(entry);
-        return attempt(entry, () => queue.add(ticket));
+        return attempt(entry, () => queue.add(ticket, together));
       }
       // What is on a node already was counted there.
       admission.changed(made);
-      return made.waits ? attempt(entry, () => queue.share(ticket)) : [];
+      return made.waits ? attempt(entry, () => queue.share(ticket, together)) : [];
     });
     const added = await Promise.allSettled(adding);
     const failure = added.find((one) => one.status === 'rejected');
