@@ -5,7 +5,7 @@ import type { ServiceError } from '../../src/protocol/errors.ts';
 import { MAX_CONTROL_BYTES } from '../../src/protocol/limits.ts';
 import { NodeReport, pendingRecord, type SandboxRecord, type WatchEvent } from '../../src/protocol/node.ts';
 import type { Images } from '../runtime/runtime.ts';
-import type { SandboxChange } from '../sandboxes/sandboxes.ts';
+import type { SandboxChange } from '../sandboxes/ledger.ts';
 import { newSpec } from '../testing/harness.ts';
 import { ImageList } from './image-list.ts';
 import { watch, type FeedSource } from './watch.ts';

@@ -1,7 +1,7 @@
 /** The `watch` stream: a snapshot of the node, then its changes. */
 import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import type { NodeReport, PoolState, SandboxRecord } from '../../src/protocol/node.ts';
-import type { SandboxChange } from '../sandboxes/sandboxes.ts';
+import type { SandboxChange } from '../sandboxes/ledger.ts';
 import { fitting } from './fitting.ts';
 import { MAX_BACKLOG_BYTES, Snapshot } from './snapshot.ts';
 

@@ -82,7 +82,6 @@ async function adoptSandbox(
   } catch (error) {
     log.error({ err: error, sandbox: id }, 'a sandbox of the last agent cannot be taken back');
     const sandbox = sandboxes.has(id) ? sandboxes.get(id) : sandboxes.adopt(stored, null);
-    sandbox.containerId ??= stored.containerId;
     sandboxes.end(sandbox, 'internal', 'the agent was restarted and could not take the sandbox back');
   }
 }
@@ -114,7 +113,6 @@ async function takeBack(
   }
   if (launched === undefined) {
     const sandbox = sandboxes.adopt(stored, null);
-    sandbox.containerId = containerId;
     return sandboxes.end(sandbox, 'internal', 'the container ended while the agent was away');
   }
   const sandbox = sandboxes.adopt(stored, launched);

@@ -1,4 +1,4 @@
-/** All sandboxes of the node: the one place that changes them, records the change and announces it. */
+/** The life of every sandbox on the node: the one place that moves one from state to state, up to its end. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -7,12 +7,13 @@ import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import type { EndReason } from '../../src/protocol/sandbox.ts';
 import type { Launched, Launcher } from '../pool/launcher.ts';
 import type { Capacity } from './capacity.ts';
+import { Containers } from './containers.ts';
 import { Deadlines } from './deadlines.ts';
 import { EarlyDeletes } from './early-deletes.ts';
 import { LastUses } from './last-uses.ts';
+import { Ledger, type SandboxChange } from './ledger.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
 import { Sandbox, hereFrom, newRecord, statusFor } from './sandbox.ts';
-import { Tombstones } from './tombstones.ts';
 
 interface SandboxesOptions {
   store: RecordStore;
@@ -25,28 +26,26 @@ interface SandboxesOptions {
   started(sandbox: Sandbox): void;
 }
 
-export type SandboxChange = { type: 'changed'; record: SandboxRecord } | { type: 'forgotten'; id: string };
-
 export class Sandboxes {
   readonly #options: SandboxesOptions;
-  readonly #all = new Map<string, Sandbox>();
-  readonly #byContainer = new Map<string, Sandbox>();
+  readonly #ledger: Ledger;
+  readonly #containers: Containers;
   readonly #deadlines = new Deadlines((sandbox, reason, message) => this.end(sandbox, reason, message));
-  readonly #tombstones = new Tombstones((id) => this.#forget(id));
   readonly #earlyDeletes = new EarlyDeletes();
   readonly #uses: LastUses;
-  readonly #listeners = new Set<(change: SandboxChange) => void>();
   #draining = false;
 
   constructor(options: SandboxesOptions) {
     this.#options = options;
-    const { store, log } = options;
-    const living = (): Iterable<Sandbox> => this.living();
-    this.#uses = new LastUses({ dataDir: store.dataDir, living, save: (sandbox) => void this.#save(sandbox), log });
-  }
-
-  get draining(): boolean {
-    return this.#draining;
+    const { store, launcher, log } = options;
+    this.#ledger = new Ledger(store, log);
+    this.#containers = new Containers(launcher);
+    this.#uses = new LastUses({
+      dataDir: store.dataDir,
+      living: () => this.#ledger.living(),
+      save: (sandbox) => void this.#ledger.save(sandbox),
+      log,
+    });
   }
 
   drain(on: boolean): void {
@@ -54,32 +53,24 @@ export class Sandboxes {
   }
 
   onChange(listener: (change: SandboxChange) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#ledger.onChange(listener);
   }
 
   list(): SandboxRecord[] {
-    return [...this.#all.values()].map((sandbox) => sandbox.record);
-  }
-
-  /** Sandboxes that have not ended. */
-  *living(): Generator<Sandbox> {
-    for (const sandbox of this.#all.values()) if (!sandbox.ended) yield sandbox;
+    return [...this.#ledger.all()].map((sandbox) => sandbox.record);
   }
 
   has(id: string): boolean {
-    return this.#all.has(id);
+    return this.#ledger.find(id) !== undefined;
   }
 
   /** @throws ServiceError `sandbox_not_found`. */
   get(id: string): Sandbox {
-    const sandbox = this.#all.get(id);
-    if (sandbox === undefined) throw new ServiceError('sandbox_not_found');
-    return sandbox;
+    return this.#ledger.get(id);
   }
 
   ownerOf(containerId: string): Sandbox | undefined {
-    return this.#byContainer.get(containerId);
+    return this.#containers.ownerOf(containerId);
   }
 
   /**
@@ -88,7 +79,7 @@ export class Sandboxes {
    * `internal` if it cannot be recorded. Nothing of it is left then.
    */
   create(spec: SandboxSpec): Sandbox {
-    const existing = this.#all.get(spec.id);
+    const existing = this.#ledger.find(spec.id);
     if (existing !== undefined) return existing;
     if (!ID_PATTERN.test(spec.id)) throw new ServiceError('invalid_request', 'an id that is not one of ours');
     if (this.#earlyDeletes.has(spec.id))
@@ -96,13 +87,16 @@ export class Sandboxes {
     if (this.#draining) throw new ServiceError('draining', 'this node takes no new sandboxes');
     this.#options.capacity.reserve(spec);
     const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
-    this.#all.set(spec.id, sandbox);
+    this.#ledger.add(sandbox);
     this.#deadlines.lifetime(sandbox);
     this.#provision(sandbox);
     try {
       if (!sandbox.recorded) this.#changed(sandbox);
     } catch (error) {
-      this.#takeBack(sandbox);
+      // Nobody has been told of it.
+      sandbox.end('ERROR', 'internal', null, Date.now());
+      this.#ledger.remove(sandbox);
+      this.#giveUp(sandbox);
       throw error;
     }
     return sandbox;
@@ -110,7 +104,7 @@ export class Sandboxes {
 
   /** @throws ServiceError `sandbox_not_found`; a later create of this id is refused. */
   delete(id: string, reason: EndReason, message: string | null = null): SandboxRecord {
-    const sandbox = this.#all.get(id);
+    const sandbox = this.#ledger.find(id);
     if (sandbox === undefined) {
       this.#earlyDeletes.add(id);
       throw new ServiceError('sandbox_not_found');
@@ -132,13 +126,13 @@ export class Sandboxes {
     sandbox.touch();
     this.#uses.stamp(sandbox);
     try {
-      this.#save(sandbox);
+      this.#ledger.record(sandbox);
     } catch (error) {
       sandbox.record = before;
-      throw this.#unrecorded(sandbox, error);
+      throw error;
     }
     this.#deadlines.lifetime(sandbox);
-    this.#emit({ type: 'changed', record: sandbox.record });
+    this.#ledger.announce(sandbox);
     return sandbox.record;
   }
 
@@ -147,19 +141,11 @@ export class Sandboxes {
    * @throws ServiceError `internal` if it cannot be recorded. The container is destroyed then too.
    */
   place(sandbox: Sandbox, launched: Launched, warm: boolean): boolean {
-    if (sandbox.ended || sandbox.provisioning.signal.aborted) {
-      void this.#options.launcher.discard(launched.container.id, launched.link);
-      return false;
-    }
     try {
-      this.#options.launcher.claimed(launched);
+      if (!this.#containers.place(sandbox, launched)) return false;
     } catch (error) {
-      void this.#options.launcher.discard(launched.container.id, launched.link);
-      throw this.#unrecorded(sandbox, error);
+      throw this.#ledger.unrecorded(sandbox, error);
     }
-    sandbox.launched = launched;
-    sandbox.containerId = launched.container.id;
-    this.#byContainer.set(launched.container.id, sandbox);
     const timings = { ...sandbox.record.timings, claimedMs: sandbox.ageMs, warm };
     if (sandbox.record.status === 'PENDING') sandbox.move('PROVISIONING', { timings });
     else sandbox.record = { ...sandbox.record, timings };
@@ -169,11 +155,7 @@ export class Sandboxes {
 
   /** Takes a broken container away again, before any user code ran in it. */
   unplace(sandbox: Sandbox): void {
-    const launched = sandbox.launched;
-    if (sandbox.containerId !== null) this.#byContainer.delete(sandbox.containerId);
-    sandbox.launched = null;
-    sandbox.containerId = null;
-    if (launched !== null) void this.#options.launcher.discard(launched.container.id, launched.link);
+    this.#containers.unplace(sandbox);
   }
 
   /** @throws ServiceError `internal` if it cannot be recorded. */
@@ -202,29 +184,20 @@ export class Sandboxes {
     if (sandbox.ended) return;
     sandbox.end(statusFor(reason), reason, message, Date.now());
     // Gateways are told first, so that a client whose call fails finds the sandbox ended.
-    this.#changed(sandbox);
+    this.#ledger.bury(sandbox);
     sandbox.tellEnd();
-    this.#tombstones.add(sandbox.record);
     this.#giveUp(sandbox);
   }
 
   /** Takes over a sandbox from an earlier agent's record. `launched`: its container, if it lives. */
   adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
-    const sandbox = new Sandbox(stored.spec, stored.record, launched === null ? null : stored.containerId);
+    const sandbox = new Sandbox(stored.spec, stored.record, stored.containerId);
     sandbox.usedUntilMs = stored.usedUntilMs;
-    sandbox.recorded = true;
-    this.#all.set(sandbox.id, sandbox);
-    if (sandbox.ended) {
-      this.#options.store.seal(stored);
-      this.#tombstones.add(sandbox.record);
-      return sandbox;
-    }
+    this.#ledger.adopt(sandbox, stored);
+    if (sandbox.ended) return sandbox;
     this.#options.capacity.take(sandbox.record.memoryMb);
     this.#deadlines.lifetime(sandbox);
-    if (launched !== null) {
-      sandbox.launched = launched;
-      this.#byContainer.set(launched.container.id, sandbox);
-    }
+    if (launched !== null) this.#containers.adopt(sandbox, launched);
     return sandbox;
   }
 
@@ -232,7 +205,6 @@ export class Sandboxes {
   resume(sandbox: Sandbox): void {
     this.#uses.resume(sandbox);
     this.#attend(sandbox);
-    if (sandbox.launched?.link.connected !== true) this.#deadlines.silent(sandbox);
   }
 
   /** After `adopt`: starts a sandbox that did not run yet; nothing has run in it. */
@@ -242,7 +214,7 @@ export class Sandboxes {
 
   /** The runtime reports that a container has stopped. */
   exited(containerId: string, oomKilled: boolean): void {
-    const sandbox = this.#byContainer.get(containerId);
+    const sandbox = this.ownerOf(containerId);
     if (sandbox === undefined || sandbox.ended) return;
     if (!sandbox.running) return sandbox.launched?.link.close();
     this.end(sandbox, oomKilled ? 'oom' : 'internal', oomKilled ? 'out of memory' : 'the container ended by itself');
@@ -260,21 +232,16 @@ export class Sandboxes {
 
   /** Ends all sandboxes, and resolves once their containers are gone. */
   async endAll(reason: EndReason, message: string | null): Promise<void> {
-    const gone: Promise<void>[] = [];
-    for (const sandbox of this.living()) {
-      const { containerId } = sandbox;
-      this.end(sandbox, reason, message);
-      if (containerId !== null) gone.push(this.#options.launcher.discard(containerId));
-    }
-    await Promise.all(gone);
+    const living = [...this.#ledger.living()];
+    for (const sandbox of living) this.end(sandbox, reason, message);
+    await Promise.all(living.map((sandbox) => this.#containers.destroy(sandbox)));
   }
 
   close(): void {
     this.#uses.close();
     this.#deadlines.close();
-    this.#tombstones.close();
-    this.#listeners.clear();
-    for (const sandbox of this.#all.values()) {
+    this.#ledger.close();
+    for (const sandbox of this.#ledger.all()) {
       sandbox.provisioning.abort(new ServiceError('draining'));
       sandbox.launched?.link.close();
     }
@@ -288,8 +255,7 @@ export class Sandboxes {
       // Gateways eject a node that fails to start sandboxes. An image that is too large for the disk, or takes too long
       // to unpack, must not count as the node's failure: any client could eject nodes by naming one.
       const ofImage = sandbox.image === null || failure.code.startsWith('image_');
-      const reason = ofImage ? 'image_pull_failed' : 'start_failed';
-      this.end(sandbox, reason, failure.message);
+      this.end(sandbox, ofImage ? 'image_pull_failed' : 'start_failed', failure.message);
     });
     background(work, 'provisioning', this.#options.log);
   }
@@ -297,9 +263,9 @@ export class Sandboxes {
   /** Follows the link to boxinit of a running sandbox. */
   #attend(sandbox: Sandbox): void {
     this.#deadlines.idle(sandbox);
-    const launched = sandbox.launched;
-    if (launched === null) return;
-    launched.link.events = {
+    const link = sandbox.launched?.link;
+    if (link === undefined) return;
+    link.events = {
       connected: () => {
         this.#deadlines.heard(sandbox);
         sandbox.linkIsBack();
@@ -307,32 +273,13 @@ export class Sandboxes {
       disconnected: () => this.#deadlines.silent(sandbox),
       hostile: (error) => this.end(sandbox, 'internal', `the supervisor broke the protocol: ${error.message}`),
     };
-    if (!launched.link.connected) this.#deadlines.silent(sandbox);
+    if (!link.connected) this.#deadlines.silent(sandbox);
   }
 
   /** Of one that has ended: its timers, its container, and its place on the node once that is gone. */
   #giveUp(sandbox: Sandbox): void {
-    const { launched, containerId } = sandbox;
     this.#deadlines.cancel(sandbox);
-    sandbox.launched = null;
-    const gone = containerId === null ? Promise.resolve() : this.#options.launcher.discard(containerId, launched?.link);
-    void gone.then(() => {
-      if (containerId !== null) this.#byContainer.delete(containerId);
-      this.#options.capacity.release(sandbox.record.memoryMb);
-    });
-  }
-
-  /** Undoes a create that is being refused. */
-  #takeBack(sandbox: Sandbox): void {
-    sandbox.end('ERROR', 'internal', null, Date.now());
-    this.#all.delete(sandbox.id);
-    this.#giveUp(sandbox);
-  }
-
-  #forget(id: string): void {
-    this.#all.delete(id);
-    this.#options.store.remove(id);
-    this.#emit({ type: 'forgotten', id });
+    void this.#containers.destroy(sandbox).then(() => this.#options.capacity.release(sandbox.record.memoryMb));
   }
 
   /**
@@ -342,33 +289,11 @@ export class Sandboxes {
    */
   #changed(sandbox: Sandbox): void {
     try {
-      const stored = this.#save(sandbox);
-      if (sandbox.ended) this.#options.store.seal(stored);
+      this.#ledger.record(sandbox);
     } catch (error) {
-      const failure = this.#unrecorded(sandbox, error);
-      if (!sandbox.ended) {
-        if (sandbox.recorded) this.end(sandbox, 'internal', failure.message);
-        throw failure;
-      }
+      if (sandbox.recorded) this.end(sandbox, 'internal', ServiceError.from(error).message);
+      throw error;
     }
-    this.#emit({ type: 'changed', record: sandbox.record });
-  }
-
-  #unrecorded(sandbox: Sandbox, error: unknown): ServiceError {
-    this.#options.log.error({ err: error, sandbox: sandbox.id }, 'a sandbox record cannot be written');
-    return new ServiceError('internal', 'the node cannot write its records', { cause: error });
-  }
-
-  /** @throws Error of the file system. */
-  #save(sandbox: Sandbox): StoredSandbox {
-    const { record, spec, containerId, image, usedUntilMs } = sandbox;
-    const stored = { version: 1, record, spec, containerId, image, usedUntilMs } as const;
-    this.#options.store.save(stored);
-    sandbox.recorded = true;
-    return stored;
-  }
-
-  #emit(change: SandboxChange): void {
-    for (const listener of this.#listeners) listener(change);
+    this.#ledger.announce(sandbox);
   }
 }

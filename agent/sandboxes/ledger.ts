@@ -1,0 +1,123 @@
+/**
+ * The sandboxes that this node knows: kept by id, recorded on disk, and announced to whoever follows them. One that has
+ * ended is kept for an hour.
+ */
+import type { Logger } from '../../src/lib/logger.ts';
+import { ServiceError } from '../../src/protocol/errors.ts';
+import type { SandboxRecord } from '../../src/protocol/node.ts';
+import type { RecordStore, StoredSandbox } from './record-store.ts';
+import type { Sandbox } from './sandbox.ts';
+import { Tombstones } from './tombstones.ts';
+
+export type SandboxChange = { type: 'changed'; record: SandboxRecord } | { type: 'forgotten'; id: string };
+
+export class Ledger {
+  readonly #store: RecordStore;
+  readonly #log: Logger;
+  readonly #all = new Map<string, Sandbox>();
+  readonly #tombstones = new Tombstones((id) => this.#forget(id));
+  readonly #listeners = new Set<(change: SandboxChange) => void>();
+
+  constructor(store: RecordStore, log: Logger) {
+    this.#store = store;
+    this.#log = log;
+  }
+
+  onChange(listener: (change: SandboxChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  all(): IterableIterator<Sandbox> {
+    return this.#all.values();
+  }
+
+  /** Sandboxes that have not ended. */
+  *living(): Generator<Sandbox> {
+    for (const sandbox of this.#all.values()) if (!sandbox.ended) yield sandbox;
+  }
+
+  find(id: string): Sandbox | undefined {
+    return this.#all.get(id);
+  }
+
+  /** @throws ServiceError `sandbox_not_found`. */
+  get(id: string): Sandbox {
+    const sandbox = this.#all.get(id);
+    if (sandbox === undefined) throw new ServiceError('sandbox_not_found');
+    return sandbox;
+  }
+
+  /** Takes in a new sandbox, of which nobody is told yet. */
+  add(sandbox: Sandbox): void {
+    this.#all.set(sandbox.id, sandbox);
+  }
+
+  /** Undoes `add`: nobody has been told of it. */
+  remove(sandbox: Sandbox): void {
+    this.#all.delete(sandbox.id);
+  }
+
+  /** Takes in a sandbox from an earlier agent's record. */
+  adopt(sandbox: Sandbox, stored: StoredSandbox): void {
+    sandbox.recorded = true;
+    this.#all.set(sandbox.id, sandbox);
+    if (!sandbox.ended) return;
+    this.#store.seal(stored);
+    this.#tombstones.add(sandbox.record);
+  }
+
+  /** Records a sandbox as it is now. @throws Error of the file system: then its last record still counts. */
+  save(sandbox: Sandbox): StoredSandbox {
+    const { record, spec, containerId, image, usedUntilMs } = sandbox;
+    const stored = { version: 1, record, spec, containerId, image, usedUntilMs } as const;
+    this.#store.save(stored);
+    sandbox.recorded = true;
+    return stored;
+  }
+
+  /** As `save`, for a change that someone relies on. @throws ServiceError `internal`. */
+  record(sandbox: Sandbox): StoredSandbox {
+    try {
+      return this.save(sandbox);
+    } catch (error) {
+      throw this.unrecorded(sandbox, error);
+    }
+  }
+
+  announce({ record }: Sandbox): void {
+    this.#emit({ type: 'changed', record });
+  }
+
+  /** Records and announces a sandbox that has ended. It has ended even if that cannot be recorded. */
+  bury(sandbox: Sandbox): void {
+    try {
+      this.#store.seal(this.save(sandbox));
+    } catch (error) {
+      this.unrecorded(sandbox, error);
+    }
+    this.announce(sandbox);
+    this.#tombstones.add(sandbox.record);
+  }
+
+  /** What a caller is told when `save` has failed, and the operator with it. */
+  unrecorded({ id }: Sandbox, error: unknown): ServiceError {
+    this.#log.error({ err: error, sandbox: id }, 'a sandbox record cannot be written');
+    return new ServiceError('internal', 'the node cannot write its records', { cause: error });
+  }
+
+  close(): void {
+    this.#tombstones.close();
+    this.#listeners.clear();
+  }
+
+  #forget(id: string): void {
+    this.#all.delete(id);
+    this.#store.remove(id);
+    this.#emit({ type: 'forgotten', id });
+  }
+
+  #emit(change: SandboxChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
