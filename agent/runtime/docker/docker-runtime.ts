@@ -4,6 +4,7 @@ import { background } from '../../../src/lib/background.ts';
 import { orAbort, withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { insist } from '../../sandboxes/passing-failures.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
@@ -150,7 +151,7 @@ export class DockerRuntime implements ContainerRuntime {
   async oomKills(id: string): Promise<number> {
     const known = this.#known.get(id);
     const pid = known?.pid ?? (await this.#inspect(id)).pid;
-    const counted = await countOomKills(pid);
+    const counted = await insist(() => countOomKills(pid));
     if (known !== undefined) {
       known.pid = pid;
       known.oomKills = counted ?? known.oomKills;

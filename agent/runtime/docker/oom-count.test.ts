@@ -52,3 +52,10 @@ test('a process that is gone, a kernel that counts none, and an agent that sees 
   group('../docker-0123.scope/memory.events', 'oom_kill 5');
   expect(await countOomKills(PID, roots)).toBeUndefined();
 });
+
+test('a count that cannot be read is not taken for none', async () => {
+  inGroups(`0::${CONTAINER}`);
+  // Reading a directory as a file fails.
+  mkdirSync(path.join(roots.groups, CONTAINER, 'memory.events'), { recursive: true });
+  await expect(countOomKills(PID, roots)).rejects.toThrow('EISDIR');
+});

@@ -1,12 +1,14 @@
 /** Reads the OOM kills of one container from its control group. */
 import { readFile } from 'node:fs/promises';
 
+const GONE: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENODEV', 'ESRCH']);
 /** Overridden by tests. */
 const ROOTS = { processes: '/proc', groups: '/sys/fs/cgroup' };
 
 /**
  * @param pid of any process in the container, as the host sees it
- * @returns undefined if they cannot be read: the process is gone, or the agent sees only its own groups
+ * @returns undefined if there is no count: the process is gone, or the agent sees only its own groups
+ * @throws when it cannot be known: EMFILE, say
  */
 export async function countOomKills(pid: number, roots = ROOTS): Promise<number | undefined> {
   const groups = await read(`${roots.processes}/${pid}/cgroup`);
@@ -29,6 +31,12 @@ function eventsFiles(groups: string): string[] {
   return [`${v2}/memory.events`, `/unified${v2}/memory.events`];
 }
 
+/** Nothing if there is no such file, or what it is about is gone. */
 async function read(file: string): Promise<string> {
-  return await readFile(file, 'utf8').catch(() => '');
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (GONE.has((error as NodeJS.ErrnoException).code)) return '';
+    throw error;
+  }
 }

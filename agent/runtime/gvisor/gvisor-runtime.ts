@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { ImageStore } from '../../images/image-store.ts';
+import { insist } from '../../sandboxes/passing-failures.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import { etcFiles } from '../oci/etc-files.ts';
 import { removeAgentGroups } from '../oci/box-groups.ts';
@@ -122,7 +123,7 @@ export class GvisorRuntime implements ContainerRuntime {
 
   async oomKills(id: string): Promise<number> {
     const box = this.#deps.boxes.get(id);
-    return box === undefined ? 0 : await readOomKills(this.#deps.tree, box.cgroup);
+    return box === undefined ? 0 : await insist(() => readOomKills(this.#deps.tree, box.cgroup));
   }
 
   onExit(callback: ExitListener): () => void {
@@ -219,6 +220,10 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async #gone(id: string): Promise<void> {
-    this.#listeners.tell(id, (await this.oomKills(id)) > 0);
+    const kills = await this.oomKills(id).catch((error: unknown) => {
+      this.#deps.log.error({ err: error, container: id }, 'whether it was killed for want of memory cannot be read');
+      return 0;
+    });
+    this.#listeners.tell(id, kills > 0);
   }
 }

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Limits } from '../runtime.ts';
-import type { CgroupTree } from './cgroup-tree.ts';
+import { isGone, type CgroupTree } from './cgroup-tree.ts';
 
 const MEBIBYTE = 1024 * 1024;
 /** Period of the CPU limit, in microseconds. */
@@ -56,15 +56,15 @@ export function readLimits(tree: CgroupTree, path: string): Omit<Limits, 'diskMb
   return { cpus: quotaUs / CPU_PERIOD_US, memoryMb: bytes / MEBIBYTE, pidsLimit: Number(read(pids, 'pids.max')) };
 }
 
-/** OOM kills in the group; 0 if there is no such group. */
+/** OOM kills in the group; 0 if there is no such group. @throws when they cannot be known: EMFILE, say. */
 export async function readOomKills(tree: CgroupTree, path: string): Promise<number> {
   const file = tree.version === 2 ? 'memory.events' : 'memory.oom_control';
   try {
     const text = await readFile(join(tree.controllers.memory, path, file), 'utf8');
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
-  } catch {
-    // The group is gone.
-    return 0;
+  } catch (error) {
+    if (isGone(error)) return 0;
+    throw error;
   }
 }
 

@@ -88,6 +88,14 @@ describe('version 2', () => {
     expect(await readOomKills(tree(), 'gone')).toBe(0);
   });
 
+  test('kills for memory that cannot be read are not taken for none', async () => {
+    // Reading a directory as a file fails, and a file as a directory.
+    mkdirSync(join(root, 'box', 'memory.events'), { recursive: true });
+    writeFileSync(join(root, 'unlistable'), '');
+    await expect(readOomKills(tree(), 'box')).rejects.toThrow('EISDIR');
+    await expect(readOomKills(tree(), 'unlistable')).rejects.toThrow('ENOTDIR');
+  });
+
   test('processes are found in a group and below it, and none in one that is missing', () => {
     for (const [group, pids] of [
       ['box', '12\n13\n'],

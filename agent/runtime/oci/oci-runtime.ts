@@ -50,7 +50,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #claiming = new InFlight();
   readonly #patience = new ClaimPatience();
   readonly #unread: UnreadBoxes;
-  readonly #ooms = new OomWatch((id) => this.#readOomKills(id));
+  readonly #ooms: OomWatch;
 
   constructor(deps: OciDeps) {
     this.#deps = deps;
@@ -58,6 +58,7 @@ export class OciRuntime implements ContainerRuntime {
     this.images = deps.images;
     this.maxDiskMb = deps.disks.maxMb;
     this.#exits = new Exits((id) => void this.#gone(id));
+    this.#ooms = new OomWatch((id) => this.#readOomKills(id), deps.log);
     const { boxes, images, tree, place } = deps;
     const groupsOf = (id: string): string[] => possibleGroups(tree, place, id);
     this.#unread = new UnreadBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });

@@ -1,12 +1,26 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silent } from '../../../src/lib/logger.ts';
 import { OomWatch } from './oom-watch.ts';
 
 let kills: Map<string, number>;
 let watch: OomWatch;
+/** How many more times nothing can be read. */
+let refusals: number;
+let logged: number;
+
+/** As the system refuses a read for which no descriptor is free. */
+const NO_DESCRIPTOR = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE', syscall: 'open' });
+
+function read(id: string): Promise<number> {
+  refusals -= 1;
+  return refusals >= 0 ? Promise.reject(NO_DESCRIPTOR) : Promise.resolve(kills.get(id) ?? 0);
+}
 beforeEach(() => {
   vi.useFakeTimers();
   kills = new Map();
-  watch = new OomWatch((id) => Promise.resolve(kills.get(id) ?? 0));
+  refusals = 0;
+  logged = 0;
+  watch = new OomWatch(read, { ...silent, error: () => void (logged += 1) });
 });
 afterEach(() => {
   watch.close();
@@ -66,4 +80,34 @@ test('what was killed under an earlier agent is of the past, also for many that 
   expect(near.filter(Boolean)).toEqual([]);
   watch.forget('box-7');
   expect(await watch.count('box-7')).toBe(4);
+});
+
+test('what cannot be read for a moment is read again: it is not taken for no kill', async () => {
+  watch.watch('a', 0);
+  kills.set('a', 1);
+  refusals = 2;
+  const [counted, ended] = [watch.count('a'), watch.ofEnd('a')];
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect([await counted, await ended, logged]).toEqual([1, true, 0]);
+});
+
+test('what cannot be read at all is told of, and of an end what was known before is told', async () => {
+  for (const id of ['a', 'b']) watch.watch(id, 0);
+  kills.set('a', 1);
+  await vi.advanceTimersByTimeAsync(1_000);
+  refusals = Infinity;
+  const [counted, ...ended] = [watch.count('a').catch((error: unknown) => error), watch.ofEnd('a'), watch.ofEnd('b')];
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect([await counted, ...(await Promise.all(ended))]).toEqual([NO_DESCRIPTOR, true, false]);
+  expect(logged).toBe(3);
+});
+
+test("an earlier agent's that cannot be read at first is of the past once it can, also if nobody asks", async () => {
+  kills.set('a', 3);
+  refusals = 1;
+  watch.watch('a');
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(await watch.ofEnd('a')).toBe(false);
+  kills.set('a', 4);
+  expect(await watch.ofEnd('a')).toBe(true);
 });

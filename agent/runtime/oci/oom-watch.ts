@@ -2,6 +2,8 @@
  * Tells whether a sandbox's first process was killed for want of memory, or merely ended in a sandbox in which some
  * program had been, long before. The kernel only counts, so the counts are read from time to time.
  */
+import type { Logger } from '../../../src/lib/logger.ts';
+import { insist } from '../../sandboxes/passing-failures.ts';
 import { Turns } from './turns.ts';
 
 const LOOK_EVERY_MS = 200;
@@ -21,19 +23,21 @@ interface Count {
 
 export class OomWatch {
   readonly #read: (id: string) => Promise<number>;
+  readonly #log: Logger;
   readonly #counts = new Map<string, Count>();
   #timer: NodeJS.Timeout | undefined;
   readonly #turns = new Turns(() => this.#counts.keys());
 
-  /** `read` returns the number of kills in a sandbox so far, and never rejects. */
-  constructor(read: (id: string) => Promise<number>) {
+  /** `read` returns the number of kills in a sandbox so far, or throws if it cannot be known now. */
+  constructor(read: (id: string) => Promise<number>, log: Logger) {
     this.#read = read;
+    this.#log = log;
   }
 
   /** `kills`: those that are known to be of the past. Without it, these are the kills that are counted first: now. */
   watch(id: string, kills?: number): void {
     this.#counts.set(id, { kills, grewAtMs: -Infinity });
-    if (kills === undefined) void this.count(id);
+    if (kills === undefined) this.#glance(id);
     this.#timer ??= setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
   }
 
@@ -47,8 +51,17 @@ export class OomWatch {
     this.#timer = undefined;
   }
 
-  /** The number of kills so far. */
+  /** The number of kills so far. What cannot be read is read again for a moment. @throws if that does not help. */
   async count(id: string): Promise<number> {
+    try {
+      return await insist(() => this.#count(id));
+    } catch (error) {
+      this.#log.error({ err: error, container: id }, 'whether a program was killed for want of memory cannot be read');
+      throw error;
+    }
+  }
+
+  async #count(id: string): Promise<number> {
     const kills = await this.#read(id);
     const known = this.#counts.get(id);
     if (known !== undefined && kills > (known.kills ?? -1)) {
@@ -58,15 +71,20 @@ export class OomWatch {
     return kills;
   }
 
-  /** For one whose first process is gone: whether there was a kill near that. */
+  /** For one whose first process is gone: whether there was a kill near that, as far as can be known. Never rejects. */
   async ofEnd(id: string): Promise<boolean> {
-    const kills = await this.count(id);
+    const kills = await this.count(id).catch(() => 0);
     const known = this.#counts.get(id);
     return known === undefined ? kills > 0 : performance.now() - known.grewAtMs < NEAR_MS;
   }
 
+  /** One that cannot be read now has its turn again. */
+  #glance(id: string): void {
+    this.#count(id).catch(() => undefined);
+  }
+
   #look(): void {
     const count = Math.max(EACH_LOOK, Math.ceil((this.#counts.size * LOOK_EVERY_MS) / ROUND_MS));
-    for (const id of this.#turns.next(count)) void this.count(id);
+    for (const id of this.#turns.next(count)) this.#glance(id);
   }
 }
