@@ -7,6 +7,7 @@ import type { CreateSandboxInput, SandboxStatus } from '../protocol/sandbox.ts';
 import { SandboxInfo, read } from './answer.ts';
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
+import { checkLabels, labelPairs } from './labels.ts';
 import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
 import { checkVariables } from './variables.ts';
 
@@ -14,6 +15,7 @@ export type CreateOptions = Omit<CreateSandboxInput, 'count' | 'env' | 'secrets'
   env?: Record<string, string> | undefined;
   /** As `env`, and shown by no answer of the service. */
   secrets?: Record<string, string> | undefined;
+  /** To find it by. Values may hold a `=`, and names none. */
   labels?: Record<string, string> | undefined;
   /** Chosen anew for each call unless given: the same key twice makes one sandbox. */
   idempotencyKey?: string;
@@ -188,16 +190,7 @@ function checkCreate(call: string, options: CreateOptions): void {
   checkOptions(call, options, CREATE_OPTIONS);
   checkVariables('env', options.env);
   checkVariables('secrets', options.secrets);
-}
-
-/** @throws ServiceError `invalid_request` for what would be read as another label, or as fewer of them. */
-function labelPairs(labels: Record<string, string>): [string, string][] {
-  return Object.entries(labels).map(([name, value]) => {
-    if (name.includes('=')) throw new ServiceError('invalid_request', `no label is found by a name with "=": ${name}`);
-    if (typeof value !== 'string')
-      throw new ServiceError('invalid_request', `the label ${name} has a text as its value`);
-    return ['label', `${name}=${value}`];
-  });
+  checkLabels(options.labels);
 }
 
 function nth(all: SandboxInfo[], i: number): SandboxInfo {
