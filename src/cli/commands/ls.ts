@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { SandboxInfo } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
-import { pair } from '../io/parse.ts';
+import { label } from '../io/parse.ts';
 import { age, printJson, printTable } from '../io/print.ts';
 
 interface LsOptions {
@@ -14,12 +14,12 @@ interface LsOptions {
 
 export function define(command: Command): void {
   command
-    .option('--label <name=value>', 'only those with this label; may be repeated', pair)
+    .option('--label <name=value>', 'only those with this label; repeated, with all of them', label)
     .option('--status <status>', 'only these, such as RUNNING')
     .option('-a, --all', 'with those that have ended within the last hour')
     .option('-q, --quiet', 'ids only')
     .option('--json', 'one JSON array')
-    .addHelpText('after', '\nExamples:\n  millibox ls\n  millibox ls -q --label job=42 | xargs millibox rm')
+    .addHelpText('after', '\nExamples:\n  millibox ls\n  millibox ls -q --label job=42 | xargs -r -n 1 millibox jobs')
     .action(async (options: LsOptions) => {
       const SandboxStatus = await statuses();
       await using client = await connect(command);

@@ -1,38 +1,70 @@
 import type { Command } from 'commander';
+import type { Sandboxes } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
-import { describeFailure } from '../io/failure.ts';
-import { pair } from '../io/parse.ts';
+import { deletedSoFar, describeFailure } from '../io/failure.ts';
+import { label } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
+
+interface RmOptions {
+  label?: Record<string, string>;
+  json?: boolean;
+}
 
 export function define(command: Command): void {
   command
     .argument('[sandbox...]', 'ids')
-    .option('--label <name=value>', 'all that have this label; may be repeated', pair)
+    .option('--label <name=value>', 'all that have this label; repeated, all that have all of them', label)
     .option('--json', 'what was deleted, as JSON')
-    .addHelpText('after', '\nExamples:\n  millibox rm sbx-0123\n  millibox rm --label job=42')
-    .action(async (ids: string[], options: { label?: Record<string, string>; json?: boolean }) => {
-      if (ids.length === 0 && options.label === undefined) command.error('error: name a sandbox, or give --label');
-      await using client = await connect(command);
-      const deleted: string[] = [];
-      const failed: { id: string; error: string }[] = [];
-      if (options.label !== undefined) {
-        const count = await client.sandboxes.deleteByLabel(options.label);
-        if (!options.json) process.stdout.write(`${count} deleted\n`);
-        else if (ids.length === 0) return printJson({ deleted: count });
+    .addHelpText(
+      'after',
+      `
+Prints the ids that were deleted, or with --label how many; with --json { deleted, failed }, or { deleted: number }.
+A delete by label that was only done in part prints how many as well, and fails: repeat it.
+
+Examples:
+  millibox rm sbx-0123
+  millibox rm --label job=42`,
+    )
+    .action(async (ids: string[], options: RmOptions) => {
+      if ((ids.length === 0) === (options.label === undefined)) {
+        command.error('error: name sandboxes or give --label, one of both');
       }
-      await Promise.all(
-        ids.map(async (id) => {
-          try {
-            await client.sandboxes.delete(id);
-            deleted.push(id);
-          } catch (error) {
-            failed.push({ id, error: describeFailure(error) });
-          }
-        }),
-      );
-      if (options.json) printJson({ deleted, failed });
-      else for (const id of deleted) process.stdout.write(`${id}\n`);
-      for (const { id, error } of failed) process.stderr.write(`millibox: ${id}: ${error}\n`);
-      if (failed.length > 0) process.exitCode = 1;
+      await using client = await connect(command);
+      if (options.label === undefined) await removeByIds(client.sandboxes, ids, options);
+      else await removeByLabel(client.sandboxes, options.label, options);
     });
+}
+
+/** @throws ServiceError also when a part was done, which has been printed then. */
+async function removeByLabel(sandboxes: Sandboxes, labels: Record<string, string>, { json }: RmOptions): Promise<void> {
+  const say = (deleted: number): void => {
+    if (json) printJson({ deleted });
+    else process.stdout.write(`${deleted} deleted\n`);
+  };
+  try {
+    say(await sandboxes.deleteByLabel(labels));
+  } catch (error) {
+    const deleted = deletedSoFar(error);
+    if (deleted !== undefined) say(deleted);
+    throw error;
+  }
+}
+
+async function removeByIds(sandboxes: Sandboxes, ids: readonly string[], { json }: RmOptions): Promise<void> {
+  const deleted: string[] = [];
+  const failed: { id: string; error: string }[] = [];
+  await Promise.all(
+    ids.map(async (id) => {
+      try {
+        await sandboxes.delete(id);
+        deleted.push(id);
+      } catch (error) {
+        failed.push({ id, error: describeFailure(error) });
+      }
+    }),
+  );
+  if (json) printJson({ deleted, failed });
+  else for (const id of deleted) process.stdout.write(`${id}\n`);
+  for (const { id, error } of failed) process.stderr.write(`millibox: ${id}: ${error}\n`);
+  if (failed.length > 0) process.exitCode = 1;
 }

@@ -1,6 +1,6 @@
 /** How the CLI fails: one line on stderr, perhaps a hint, and an exit code that no command would use. */
 import type { Command } from 'commander';
-import { ServiceError } from '../../protocol/errors.ts';
+import { ServiceError, type ErrorCode } from '../../protocol/errors.ts';
 import { exitCodeOfSignal } from './exit-code.ts';
 import { printable } from './print.ts';
 import { BrokenPipe } from './pump.ts';
@@ -10,11 +10,32 @@ const PLATFORM_FAILURE = 255;
 /** A fault of this machine or its user: a full disk, an invalid address. */
 let localFailure = 1;
 
-const HINTS: Partial<Record<string, string>> = {
+const HINTS: Partial<Record<ErrorCode, string>> = {
   unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
-  node_unavailable: '`npm start` starts a service here; MILLIBOX_URL or --url points to another',
+  forbidden: 'nodes and images are for the keys of operators: see docs/tenants.md',
   sandbox_not_found: '`millibox ls` shows those that live',
+  exec_not_found: '`millibox jobs SANDBOX` shows those that are known',
+  exec_program_not_found: 'with -s the command is a text for a shell, and without it a program and its arguments',
+  quota_exceeded: '`millibox ls` shows what lives, and `millibox rm` makes room',
+  capacity_exhausted: '`millibox ls` shows what lives, and `millibox rm` makes room',
+  interrupted: 'it may have been done: look before it is done again',
 };
+const START_OR_POINT = '`npm start` starts a service here; MILLIBOX_URL or --url points to another';
+const LOOK_AT_NODES = 'the service is there, and a node of it is not: try again; `millibox node ls` shows them';
+const REPEAT = 'there may be more: run the same command again';
+
+function hintOf(error: ServiceError): string | undefined {
+  if (error.retryable && deletedSoFar(error) !== undefined) return REPEAT;
+  if (error.code !== 'node_unavailable') return HINTS[error.code];
+  // What a service says of its nodes has no cause on this side of the wire.
+  return error.cause === undefined ? LOOK_AT_NODES : START_OR_POINT;
+}
+
+/** How many a delete by label that was done in part has deleted. */
+export function deletedSoFar(error: unknown): number | undefined {
+  const deleted = error instanceof ServiceError ? error.details?.['deleted'] : undefined;
+  return typeof deleted === 'number' ? deleted : undefined;
+}
 
 export function reportFailure(error: unknown): never {
   // The reader of our output has seen enough, which is not worth reporting.
@@ -25,8 +46,8 @@ export function reportFailure(error: unknown): never {
 
 export function describeFailure(error: unknown): string {
   if (error instanceof ServiceError) {
-    const hint = HINTS[error.code];
-    return `${shown(error.message)} (${error.code})${hint === undefined ? '' : `\n  ${hint}`}`;
+    const hint = hintOf(error);
+    return `${shown(error.message.trimEnd())} (${error.code})${hint === undefined ? '' : `\n  ${hint}`}`;
   }
   return shown(error instanceof Error ? error.message : String(error));
 }

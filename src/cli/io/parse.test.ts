@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { duration, integer, location, megabytes, pair, positive, whole } from './parse.ts';
+import { duration, integer, label, location, megabytes, pair, positive, whole } from './parse.ts';
 
 test('durations have units, and a bare number is of seconds', () => {
   expect(['500ms', '30', '30s', '1.5m', '2h', '1d'].map(duration)).toEqual([
@@ -16,6 +16,13 @@ test('sizes are of megabytes unless they say gigabytes', () => {
 test('pairs add up, and a value may hold an equals sign', () => {
   expect(pair('A=b=c', pair('X='))).toEqual({ X: '', A: 'b=c' });
   expect(() => pair('=x')).toThrow(/NAME=VALUE/);
+});
+
+test('the first = ends the name of a label, and a label has one value', () => {
+  expect(label('a=b=c', label('x=='))).toEqual({ x: '=', a: 'b=c' });
+  expect(label('a=', label('a='))).toEqual({ a: '' });
+  expect(() => label('a=2', label('a=1'))).toThrow(/a is 1 already/);
+  expect(() => label('=x')).toThrow(/NAME=VALUE/);
 });
 
 test('a place in a sandbox has its id before the colon; everything else is a path of this machine', () => {

@@ -1,5 +1,6 @@
 /** Parsers of option values. Their errors say what is accepted. */
 import { InvalidArgumentError } from 'commander';
+import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
 
 /** `90`, `90s`, `500ms`, `10m`, `2h`, `1d`, in milliseconds. A bare number means seconds. */
 export function duration(text: string): number {
@@ -28,6 +29,15 @@ export function whole(text: string): number {
   return value;
 }
 
+/** How many sandboxes one call makes. */
+export function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > MAX_CREATE_COUNT) {
+    throw new InvalidArgumentError(`a whole number from 1 to ${MAX_CREATE_COUNT}`);
+  }
+  return value;
+}
+
 export function integer(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isSafeInteger(value))
@@ -40,6 +50,18 @@ export function pair(text: string, before: Record<string, string> = {}): Record<
   const at = text.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('NAME=VALUE');
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/**
+ * Collects labels. The first `=` ends the name, as it does for the service: so a value may have some, and a name none. A
+ * sandbox has one value for a name, so that a second one would ask for something that is not there.
+ */
+export function label(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const [name, value] = Object.entries(pair(text))[0] as [string, string];
+  if (Object.hasOwn(before, name) && before[name] !== value) {
+    throw new InvalidArgumentError(`${name} is ${before[name]} already, and a label has one value`);
+  }
+  return { ...before, [name]: value };
 }
 
 /** `SANDBOX:PATH`, or a path of this machine. A single letter before the colon, or a slash, makes it a local path. */
