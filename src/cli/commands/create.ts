@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import type { CreateOptions } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
-import { duration, integer, megabytes, pair, positive, whole } from '../io/parse.ts';
+import { allOrNone } from '../io/creation.ts';
+import { count, duration, integer, label, megabytes, positive, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 import { envPair, filePair } from '../io/variables.ts';
 
@@ -28,7 +29,7 @@ interface Options {
 export function define(command: Command): void {
   command
     .argument('[image]', "image reference; the server's default if left out")
-    .option('--name <name>')
+    .option('--name <name>', 'for people; several sandboxes may have the same')
     .option('--cpus <number>', 'CPUs it may use', positive)
     .option('--memory <size>', 'such as 512m or 2g', megabytes)
     .option('--disk <size>', 'such as 512m or 2g', megabytes)
@@ -41,17 +42,19 @@ export function define(command: Command): void {
       envPair,
     )
     .option('--secret-file <name=path>', 'a secret whose value is in a file; both may be repeated', filePair)
-    .option('--label <name=value>', 'may be repeated', pair)
+    .option('--label <name=value>', 'to find it by; the first = ends the name; may be repeated', label)
     .option('--start-command <command>', 'runs in the background once the sandbox is up')
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
     .option('--idle-timeout <duration>', 'ends it after this long without a call', duration)
     .option('--priority <number>', 'of yours that wait for room the highest goes first; 0 unless given', integer)
-    .option('--count <number>', 'make so many alike in one call, all or none; one id a line', whole)
+    .option('--count <number>', 'make so many alike in one call, all or none; one id a line; up to 1000', count)
     .option('--no-wait', 'do not wait until it runs')
     .option('--json', 'print the whole sandbox as JSON')
     .addHelpText(
       'after',
       `
+Prints the id once the sandbox runs. A create that fails, or that Ctrl-C ends, leaves no sandbox behind.
+
 Examples:
   millibox create
   millibox create python:3.12-slim --memory 1g --timeout 2h --label job=42
@@ -80,7 +83,7 @@ Examples:
       const { sandboxes } = client;
       const asked =
         options.count === undefined ? [sandboxes.create(wanted)] : sandboxes.createMany(options.count, wanted);
-      const created = await Promise.all(asked.map((sandbox) => (options.wait ? sandbox.ready() : sandbox.created())));
+      const created = await allOrNone(asked, { wait: options.wait });
       if (options.json) printJson(options.count === undefined ? created[0] : created);
       else for (const { id } of created) process.stdout.write(`${id}\n`);
     });

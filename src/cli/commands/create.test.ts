@@ -1,0 +1,74 @@
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { cli, fakeService, startCli } from '../testing/fake-service.ts';
+
+const sandbox = (id: string, more: object = {}) => ({
+  id,
+  name: null,
+  image: 'img',
+  status: 'PENDING',
+  reason: null,
+  message: null,
+  node: null,
+  cpus: 1,
+  memoryMb: 512,
+  diskMb: null,
+  pidsLimit: 512,
+  network: 'off',
+  labels: {},
+  createdAt: '2026-01-01T00:00:00.000Z',
+  startedAt: null,
+  endedAt: null,
+  expiresAt: null,
+  timings: {},
+  ...more,
+});
+
+test('a create that a signal ends leaves no sandbox behind', async () => {
+  const waits = Promise.withResolvers<void>();
+  const service = await fakeService(({ method, url }) => {
+    if (method === 'POST') return { body: { sandboxes: [sandbox('sbx-0001'), sandbox('sbx-0002')] } };
+    if (method === 'DELETE') return { body: sandbox(url.slice(-8), { status: 'TERMINATED', reason: 'deleted' }) };
+    waits.resolve();
+    return new Promise(() => undefined);
+  });
+  const child = startCli(service, ['create', '--count', '2']);
+  await Promise.race([waits.promise, once(child, 'exit')]);
+  child.kill('SIGINT');
+  expect(await child.ended).toEqual({ code: 130, stdout: '', stderr: '' });
+  const deleted = service.requests.filter(({ method }) => method === 'DELETE').map(({ url }) => url);
+  expect(deleted.toSorted()).toEqual(['/v1/sandboxes/sbx-0001', '/v1/sandboxes/sbx-0002']);
+});
+
+test('a create of several of which one fails prints no id and deletes the others', async () => {
+  const failed = { status: 'ERROR', reason: 'start_failed', message: 'no luck', endedAt: '2026-01-01T00:00:01.000Z' };
+  const service = await fakeService(({ method, url }) => {
+    if (method === 'POST') return { body: { sandboxes: [sandbox('sbx-0001'), sandbox('sbx-0002')] } };
+    if (method === 'DELETE') return { body: sandbox(url.slice(-8), { status: 'TERMINATED', reason: 'deleted' }) };
+    return { body: sandbox(url.slice(14, 22), url.includes('0002') ? failed : { status: 'RUNNING' }) };
+  });
+  const { code, stdout, stderr } = await cli(service, ['create', '--count', '2']);
+  expect({ code, stdout }).toEqual({ code: 255, stdout: '' });
+  expect(stderr).toMatch(/no luck/);
+  expect(service.requests.filter(({ method }) => method === 'DELETE').length).toBe(2);
+});
+
+test('what cannot be put away again is told', async () => {
+  const service = await fakeService(({ method }) => {
+    if (method === 'POST') return { body: sandbox('sbx-0001') };
+    return { status: 403, body: { error: { code: 'forbidden', message: 'no' } } };
+  });
+  const { code, stderr } = await cli(service, ['create']);
+  expect(code).toBe(255);
+  expect(stderr).toMatch(/may be left.*: sbx-0001\nmillibox: no \(forbidden\)/);
+});
+
+test('a count is one that a call can make', async () => {
+  const service = await fakeService(() => ({ body: {} }));
+  for (const count of ['0', '1001', 'x']) {
+    const { code, stderr } = await cli(service, ['create', '--count', count]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('a whole number from 1 to 1000');
+  }
+  expect(service.requests).toEqual([]);
+});
