@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -120,21 +120,59 @@ test('a job that cannot be read is left to the next agent, and does not run agai
     await start(h, id, name, 'echo kept');
     await ended(h, id, name);
   }
-  await h.agent.stop();
-  const file = directoryOf(h, id, 'exe-lost', 'job.json');
-  renameSync(file, `${file}.kept`);
-  // Reading it fails, whatever the user.
-  mkdirSync(file);
-  await h.restart();
+  const mend = await restartWithout(h, directoryOf(h, id, 'exe-lost', 'job.json'));
   expect(h.record(id).status).toBe('RUNNING');
   expect((await attach(h, id, 'exe-other').outcome).stdout.toString()).toBe('kept\n');
   const again = { op: 'exec', sandbox: id, id: 'exe-lost', command: 'echo kept', background: true };
   await expect(h.client.start(again).outcome).rejects.toMatchObject({ code: 'internal' });
-  await h.agent.stop();
-  rmSync(file, { recursive: true });
-  renameSync(`${file}.kept`, file);
-  await h.restart();
+  await mend();
   expect((await attach(h, id, 'exe-lost').outcome).stdout.toString()).toBe('kept\n');
+});
+
+/** The agent comes back, and cannot read this directory or file until what is returned is called. */
+async function restartWithout(h: Fake, file: string): Promise<() => Promise<void>> {
+  const kept = path.join(h.dataDir, 'kept');
+  await h.agent.stop();
+  renameSync(file, kept);
+  // Reading one as the other fails, whatever the user.
+  if (statSync(kept).isDirectory()) writeFileSync(file, '');
+  else mkdirSync(file);
+  await h.restart();
+  return async () => {
+    await h.agent.stop();
+    rmSync(file, { recursive: true });
+    renameSync(kept, file);
+    await h.restart();
+  };
+}
+
+test('nobody reads a running job that cannot be read past its log, but it can be signalled', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', `yes ${MIB}; echo last; sleep 60`);
+  await until('its output is written', async () => (await stateOf(h, id, 'exe-job'))?.stdoutBytes === MIB + 5);
+  const mend = await restartWithout(h, directoryOf(h, id, 'exe-job', 'job.json'));
+  const same = { sandbox: id, id: 'exe-job' };
+  await expect(attach(h, id, 'exe-job').outcome).rejects.toMatchObject({ code: 'internal' });
+  const plain = h.client.start({ op: 'exec', ...same, command: 'echo other' });
+  await expect(plain.outcome).rejects.toMatchObject({ code: 'internal' });
+  await h.client.call({ op: 'signal', ...same, signal: 'TERM' });
+  await mend();
+  await ended(h, id, 'exe-job');
+  const { stdout, exit } = await attach(h, id, 'exe-job').outcome;
+  expect([stdout.length, exit.signal]).toEqual([MIB + 5, 'TERM']);
+});
+
+test('where no job of a sandbox can be read, other commands run, and those that may be jobs do not', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', 'sleep 60');
+  const mend = await restartWithout(h, directoryOf(h, id));
+  expect((await h.client.exec(id, { command: 'echo runs' })).stdout.toString()).toBe('runs\n');
+  const again = { op: 'exec', sandbox: id, id: 'exe-job', command: 'sleep 60', background: true };
+  await expect(h.client.start(again).outcome).rejects.toMatchObject({ code: 'internal' });
+  await mend();
+  expect(await stateOf(h, id, 'exe-job')).toMatchObject({ state: 'running' });
 });
 
 test('a link to boxinit that breaks costs a job nothing', async () => {

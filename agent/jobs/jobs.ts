@@ -1,10 +1,11 @@
 /** The background commands of all sandboxes on the node, and the disk space of their logs. */
-import { mkdirSync } from 'node:fs';
+import { lstatSync, mkdirSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { namesIn } from '../../src/lib/names-in.ts';
+import { isMissing } from '../../src/lib/whole-file.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecState } from '../../src/protocol/exec.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
@@ -45,12 +46,23 @@ interface Following extends Omit<FollowOptions, 'over'> {
   job: Job;
 }
 
+/**
+ * A job of an earlier agent that cannot be read. It can be signalled; but whoever reads it from boxinit would take what
+ * its log is to have, and its exit.
+ */
+class UnreadJob {
+  state(): undefined {
+    return undefined;
+  }
+}
+const UNREAD = new UnreadJob();
+
 export class Jobs {
   readonly #options: JobsOptions;
   readonly #directory: string;
   readonly #room: LogRoom;
   readonly #all = new Map<string, Map<string, Job>>();
-  /** Jobs of an earlier agent that could not be read, by sandbox: they stay on disk. Null: none of them can be told. */
+  /** Jobs of an earlier agent that could not be read, by sandbox: they stay on disk. Null: all that are there. */
   readonly #unread = new Map<string, ReadonlySet<string> | null>();
   /** Removals in progress, by directory. */
   readonly #removals = new Map<string, Promise<void>>();
@@ -62,8 +74,9 @@ export class Jobs {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
   }
 
-  find(sandbox: string, id: unknown): Job | undefined {
-    return typeof id === 'string' ? this.#all.get(sandbox)?.get(id) : undefined;
+  find(sandbox: string, id: unknown): Job | UnreadJob | undefined {
+    if (typeof id !== 'string') return undefined;
+    return this.#all.get(sandbox)?.get(id) ?? (this.#isUnread(sandbox, id) === true ? UNREAD : undefined);
   }
 
   /** The state of each job of a sandbox, running or ended. */
@@ -74,11 +87,13 @@ export class Jobs {
 
   /**
    * Runs a background command, with the stream as its first reader. A known id does not run again.
-   * @throws ServiceError to refuse the stream with: `idempotency_conflict` if the known id runs something else.
+   * @throws ServiceError to refuse the stream with: `idempotency_conflict` if the known id runs something else,
+   * `internal` if it may have run and its log cannot be read.
    */
   exec(outer: MuxStream, sandbox: Sandbox, calls: CallCount): StreamHandler {
     const known = this.find(sandbox.id, outer.request['id']);
     const exec = parseExec(outer.request);
+    if (known instanceof UnreadJob) throw unreadable();
     if (known?.matches(requestFingerprint(exec)) === false) {
       throw new ServiceError('idempotency_conflict', 'This id was already used with a different request.');
     }
@@ -93,9 +108,10 @@ export class Jobs {
     });
   }
 
-  /** @throws ServiceError `invalid_request`, `sandbox_ended`. */
-  attach(outer: MuxStream, sandbox: Sandbox, job: Job, calls: CallCount): StreamHandler {
+  /** @throws ServiceError `invalid_request`, `sandbox_ended`, `internal` if its log cannot be read. */
+  attach(outer: MuxStream, sandbox: Sandbox, job: Job | UnreadJob, calls: CallCount): StreamHandler {
     if (sandbox.ended) throw sandbox.endedError();
+    if (job instanceof UnreadJob) throw unreadable();
     const { stdout, stderr } = toSupervisorAttach(outer.request);
     const { files } = job;
     if (stdout > files.stdout.written || stderr > files.stderr.written) {
@@ -117,9 +133,7 @@ export class Jobs {
   start(sandbox: Sandbox, request: Json): Job {
     if (sandbox.ended) throw sandbox.endedError();
     const exec = parseExec(request);
-    const unread = this.#unread.get(sandbox.id);
-    if (unread === null || unread?.has(exec.id))
-      throw new ServiceError('internal', 'The log of this job is unreadable.');
+    if (this.#isUnread(sandbox.id, exec.id) !== false) throw unreadable();
     const jobs = this.#all.get(sandbox.id) ?? new Map<string, Job>();
     this.#all.set(sandbox.id, jobs);
     if (jobs.size >= MAX_JOBS) this.#removeOldest(sandbox.id, jobs);
@@ -214,6 +228,19 @@ export class Jobs {
     if (errors.length > 0) throw errors[0];
   }
 
+  /** Undefined if that cannot be told. */
+  #isUnread(sandbox: string, id: string): boolean | undefined {
+    const unread = this.#unread.get(sandbox);
+    if (unread !== null) return unread?.has(id) === true;
+    if (!ID_PATTERN.test(id)) return false;
+    try {
+      lstatSync(path.join(this.#directory, sandbox, id));
+      return true;
+    } catch (error) {
+      return isMissing(error) ? false : undefined;
+    }
+  }
+
   #follow(outer: MuxStream, sandbox: Sandbox, calls: CallCount, { job, ...options }: Following): StreamHandler {
     calls.callBegins(sandbox);
     return new Follower(outer, job, { ...options, over: () => calls.callEnds(sandbox) });
@@ -228,7 +255,7 @@ export class Jobs {
       maxBytes: this.#options.limits.jobBytes,
       log: this.#options.log,
       changed: () => {
-        const job = this.find(sandbox, id);
+        const job = this.#all.get(sandbox)?.get(id);
         if (job === undefined) return;
         this.#room.changed(sandbox, job);
         job.changed();
@@ -263,3 +290,5 @@ export class Jobs {
     this.#removals.set(directory, logged);
   }
 }
+
+const unreadable = (): ServiceError => new ServiceError('internal', 'The log of this job is unreadable.');
