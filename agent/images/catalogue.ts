@@ -1,9 +1,12 @@
 /** The index of images on disk: one small file per image and one for all references. Both survive a crash. */
-import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { writeWhole } from '../../src/lib/whole-file.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import { parseJson } from '../../src/lib/parse-json.ts';
+import { readIfThere, writeWhole } from '../../src/lib/whole-file.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
+import { insist } from '../sandboxes/passing-failures.ts';
 import type { ImageConfig } from './layout.ts';
 import { removeTree } from './remove-tree.ts';
 
@@ -18,6 +21,9 @@ export type StoredImage = z.infer<typeof Stored> & ImageConfig;
 
 const References = z.record(z.string(), z.string());
 
+/** Names of directories: the digests of what is in them. */
+const HEX = /^[a-f0-9]{64}$/;
+
 /**
  * The directory holds `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for what is being built or removed.
  * An image is built in `tmp` and renamed, so whatever is in `images` is complete.
@@ -27,6 +33,11 @@ export class Catalogue {
   readonly #images = new Map<string, StoredImage>();
   readonly #references = new Map<string, string>();
   readonly #usedAtMs = new Map<string, number>();
+  /**
+   * Ids of those whose description cannot be read: sandboxes may run on them, so they are left alone. Nobody finds them
+   * until they are added again.
+   */
+  readonly #unread = new Set<string>();
   /** The last change on disk; changes run one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -34,16 +45,19 @@ export class Catalogue {
     this.#dir = dir;
   }
 
-  static async open(dir: string): Promise<Catalogue> {
+  /** @throws Error if the directory, or the names of its images, cannot be read. */
+  static async open(dir: string, log: Logger): Promise<Catalogue> {
     const catalogue = new Catalogue(dir);
     // A tool of a killed agent may still be writing there. What remains is removed at the next start.
     await removeTree(join(dir, 'tmp')).catch(() => undefined);
     await mkdir(join(dir, 'tmp'), { recursive: true, mode: 0o700 });
     await mkdir(join(dir, 'images'), { recursive: true, mode: 0o700 });
-    for (const name of await readdir(join(dir, 'images'))) await catalogue.#load(name);
-    const references = await readJson(join(dir, 'references.json'), References);
-    for (const [ref, id] of Object.entries(references ?? {})) {
-      if (catalogue.#images.has(id)) catalogue.#references.set(ref, id);
+    await catalogue.#loadAll(log);
+    const references = (await insist(() => readIfThere(join(dir, 'references.json')))) ?? '{}';
+    const named = parseJson(References, references);
+    if (named === undefined) log.error({ dir }, 'the names of images are lost');
+    for (const [ref, id] of Object.entries(named ?? {})) {
+      if (catalogue.#images.has(id) || catalogue.#unread.has(id)) catalogue.#references.set(ref, id);
     }
     return catalogue;
   }
@@ -96,25 +110,26 @@ export class Catalogue {
   }
 
   /**
-   * Names an image. Takes over `made`, which holds its `fs`, unless the image exists already. If naming fails, the
-   * image is removed again.
+   * Names an image. Takes over `made`, which holds its `fs`, unless the image exists already. If naming fails, an image
+   * that did not exist is removed again.
    * @throws Error if it is neither there nor made, or the disk is full.
    */
   async add(reference: string, image: StoredImage, made: string): Promise<void> {
+    let isNew = false;
     try {
-      await this.#inTurn(() => this.#add(reference, image, made));
+      await this.#inTurn(async () => {
+        isNew = !this.#images.has(image.id) && !this.#unread.has(image.id);
+        await this.#add(reference, image, made);
+      });
     } catch (error) {
-      if (![...this.#references.values()].includes(image.id)) await this.drop(image.id).catch(() => undefined);
+      const named = [...this.#references.values()].includes(image.id);
+      if (isNew && !named) await this.drop(image.id).catch(() => undefined);
       throw error;
     }
   }
 
   async #add(reference: string, image: StoredImage, made: string): Promise<void> {
-    if (!this.#images.has(image.id)) {
-      await writeFile(join(made, 'image.json'), JSON.stringify(image), { mode: 0o600, flag: 'wx' });
-      await rename(made, this.#dirOf(image.id));
-      this.#images.set(image.id, image);
-    }
+    if (!this.#images.has(image.id)) await this.#place(image, made);
     this.used(image.id);
     const before = this.#references.get(reference);
     this.#references.set(reference, image.id);
@@ -125,6 +140,19 @@ export class Catalogue {
       else this.#references.set(reference, before);
       throw error;
     }
+  }
+
+  async #place(image: StoredImage, made: string): Promise<void> {
+    const text = JSON.stringify(image);
+    if (this.#unread.has(image.id)) {
+      // What is there is whole, and sandboxes may run on it: it only lacks its description.
+      await writeWhole(join(this.#dirOf(image.id), 'image.json'), text);
+      this.#unread.delete(image.id);
+    } else {
+      await writeFile(join(made, 'image.json'), text, { mode: 0o600, flag: 'wx' });
+      await rename(made, this.#dirOf(image.id));
+    }
+    this.#images.set(image.id, image);
   }
 
   /** Removes the reference, and the image if no other reference is left. */
@@ -152,12 +180,43 @@ export class Catalogue {
     return join(this.#dir, 'images', hexOf(id));
   }
 
+  async #loadAll(log: Logger): Promise<void> {
+    const names = new Set(await readdir(join(this.#dir, 'images')));
+    let failed: { name: string; error: unknown }[] = [];
+    const load = async (): Promise<void> => {
+      failed = [];
+      for (const name of names) {
+        try {
+          await this.#load(name);
+          names.delete(name);
+        } catch (error) {
+          failed.push({ name, error });
+        }
+      }
+      if (failed.length > 0) throw failed[0]?.error;
+    };
+    await insist(load).catch(() => {
+      for (const { name, error } of failed) {
+        this.#unread.add(`sha256:${name}`);
+        log.error({ err: error, image: `sha256:${name}` }, 'an image cannot be read: it is left alone');
+      }
+    });
+  }
+
+  /**
+   * Removes what no image was ever made of: a description is there, and whole, before its image is. Only a power cut can
+   * take it away again, and the sandboxes with it.
+   * @throws Error if it cannot be read, or is of another release.
+   */
   async #load(name: string): Promise<void> {
     const path = join(this.#dir, 'images', name, 'image.json');
-    const image = await readJson(path, Stored);
-    if (image === undefined || hexOf(image.id) !== name) return await removeTree(join(this.#dir, 'images', name));
+    const described = HEX.test(name) ? parseJson(z.unknown(), (await readIfThere(path)) ?? '') : undefined;
+    if (described === undefined) return await removeTree(join(this.#dir, 'images', name));
+    const image = Stored.parse(described);
+    if (hexOf(image.id) !== name) return await removeTree(join(this.#dir, 'images', name));
+    const { mtimeMs } = await stat(path);
     this.#images.set(image.id, image);
-    this.#usedAtMs.set(image.id, (await stat(path)).mtimeMs);
+    this.#usedAtMs.set(image.id, mtimeMs);
   }
 
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -173,11 +232,3 @@ export class Catalogue {
 }
 
 const hexOf = (id: string): string => id.slice('sha256:'.length);
-
-async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
-  try {
-    return schema.parse(JSON.parse(await readFile(path, 'utf8')));
-  } catch {
-    return undefined;
-  }
-}

@@ -68,7 +68,7 @@ export class ImageStore implements Images {
   }
 
   static async open(options: ImageStoreOptions): Promise<ImageStore> {
-    return new ImageStore(await Catalogue.open(options.dir), options);
+    return new ImageStore(await Catalogue.open(options.dir, options.log), options);
   }
 
   get(ref: string): Image | undefined {
@@ -136,20 +136,25 @@ export class ImageStore implements Images {
     if (performance.now() - this.#lookedAt > LOOK_EVERY_MS) void this.#makeRoom();
   }
 
+  /** Images without a name last, by their ids. */
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
-    const all = [...this.#catalogue.references()].map(([ref, { id, sizeBytes }]) => {
-      return { ref: familiar(ref), id, sizeBytes, inUse: this.#held.has(id) };
-    });
-    return Promise.resolve(all);
+    const named = [...this.#catalogue.references()].map(([ref, image]) => ({ ref: familiar(ref), image }));
+    const nameless = [...this.#catalogue.images()].filter((image) => !image.named);
+    const all = [...named, ...nameless.map((image) => ({ ref: image.id, image }))];
+    return Promise.resolve(
+      all.map(({ ref, image: { id, sizeBytes } }) => ({ ref, id, sizeBytes, inUse: this.#held.has(id) })),
+    );
   }
 
   async remove(ref: string): Promise<void> {
+    const nameless = [...this.#catalogue.images()].find(({ id, named }) => id === ref && !named);
     const key = canonical(parseReference(ref));
-    const image = this.#catalogue.byReference(key);
+    const image = nameless ?? this.#catalogue.byReference(key);
     if (image === undefined) throw new ServiceError('image_not_found');
     if (this.#held.has(image.id)) throw new ServiceError('invalid_request', 'the image is in use');
     this.#spellings.clear();
-    await this.#catalogue.remove(key);
+    if (nameless === undefined) await this.#catalogue.remove(key);
+    else await this.#catalogue.drop(image.id);
   }
 
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */

@@ -22,7 +22,7 @@ export class UnreadBoxes {
   readonly #ids = new Set<string>();
   /** Those of them that are being destroyed. */
   readonly #ending = new Set<string>();
-  /** Nobody knows on which image they run: none that has a name is removed meanwhile. */
+  /** Nobody knows on which image they run: none is removed meanwhile. */
   #held: Promise<string[]> | undefined;
   #released = Promise.resolve();
 
