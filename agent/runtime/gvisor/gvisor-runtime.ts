@@ -146,9 +146,23 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async #launch(options: LaunchOptions): Promise<Container> {
-    const { id, image, network, socketDir, token, signal } = options;
-    const { boxes, tree, group, boxinitPath } = this.#deps;
+    const { image } = options;
     if (image === undefined) throw new ServiceError('not_supported', 'gVisor has no containers without an image');
+    // Before anything is made of it. From when there is a box, its end releases the image.
+    this.images.hold(image.id);
+    const box = await this.#make(image, options).catch((error: unknown) => {
+      this.images.release(image.id);
+      throw error;
+    });
+    this.#deps.boxes.claimed(box, image.id);
+    options.signal?.throwIfAborted();
+    this.#exits.watch(box.id, box);
+    return { id: box.id, imageId: image.id };
+  }
+
+  async #make(image: Image, options: LaunchOptions): Promise<Box> {
+    const { id, network, socketDir, token } = options;
+    const { boxes, tree, group, boxinitPath } = this.#deps;
     const dir = await boxes.make(id);
     const cgroup = `${group}/${id}`;
     const root = join(dir, 'root');
@@ -159,12 +173,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const pid = network === 'internet' ? await this.#startOnline(id, dir) : await this.#start(id, dir);
     const process = identify(pid);
     if (process === undefined) throw new ServiceError('internal', `${INSIDE.boxinit} ended at its start`);
-    const box = boxes.started(id, process, { cgroup, by: 'runtime' });
-    this.images.hold(image.id);
-    boxes.claimed(box, image.id);
-    signal?.throwIfAborted();
-    this.#exits.watch(id, box);
-    return { id, imageId: image.id };
+    return boxes.started(id, process, { cgroup, by: 'runtime' });
   }
 
   async #makeRoot(root: string, image: Image, { id, limits, network: wanted }: LaunchOptions): Promise<void> {

@@ -1,8 +1,11 @@
 /** What is particular about sandboxes on gVisor's kernel. */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { Bench, codeOf, run } from '../../../agent/runtime/contract/subject.ts';
 import { Pools } from '../../../agent/pool/pools.ts';
 import { silent } from '../../../src/lib/logger.ts';
+import { ServiceError } from '../../../src/protocol/errors.ts';
 import { leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
 import { gvisorSubject } from './subject.ts';
@@ -117,4 +120,26 @@ test('who ends process 1 ends its own sandbox, which is told so, and not as out 
   await until(() => ended.length > 0, LIMIT_MS, 'the end of the sandbox');
   expect(ended).toEqual([{ id: container.id, oomKilled: false }]);
   expect((await run(other.link, ['true'])).exit.exitCode).toBe(0);
+});
+
+test('an image is in use from when a start begins, and no more when the start fails', async () => {
+  await using bench = await Bench.open(gvisorSubject());
+  const { images } = bench.runtime;
+  const inUse = async (): Promise<boolean> => (await images.list()).some((image) => image.inUse);
+  // Nobody listens there for its boxinit.
+  const options = { id: 'mbx-own', limits: LIMITS, network: 'off' as const, socketDir: bench.dataDir, token: 'none' };
+  const starting = bench.runtime.launch({ ...options, image: bench.image });
+  expect(await codeOf(images.remove(bench.image.ref))).toBe('invalid_request');
+  await starting;
+  expect(await inUse()).toBe(true);
+  await bench.runtime.destroy(options.id);
+  expect(await inUse()).toBe(false);
+
+  const aborted = { ...options, image: bench.image, signal: AbortSignal.abort(new ServiceError('cancelled')) };
+  expect(await codeOf(bench.runtime.launch(aborted))).toBe('cancelled');
+  expect(await inUse()).toBe(false);
+  // A file is where its directory is to be.
+  writeFileSync(path.join(bench.dataDir, 'gvisor', 'boxes', options.id), '');
+  expect(await codeOf(bench.runtime.launch({ ...options, image: bench.image }))).toBe('internal');
+  expect(await inUse()).toBe(false);
 });
