@@ -3,7 +3,7 @@
 mod support;
 
 use boxinit::frame;
-use support::{exec, exec_as, unique, Agent, Outcome};
+use support::{exec, exec_as, unique, wait_for, Agent, Outcome};
 
 #[test]
 fn it_greets_with_its_token() {
@@ -115,7 +115,7 @@ fn a_program_that_does_not_read_its_input_loses_no_credit() {
     let mut credit = 256 * 1024i64;
     let mut sent = 0;
     let mut result = Outcome::default();
-    while sent < 2 * 1024 * 1024 && result.exit_is_missing() {
+    while sent < 2 * 1024 * 1024 && result.event("exit").is_none() {
         while credit >= 65_536 {
             agent.send(frame::DATA, frame::STDIN, stream, &bytes);
             credit -= 65_536;
@@ -134,15 +134,6 @@ fn a_program_that_does_not_read_its_input_loses_no_credit() {
     assert_eq!(result.stdout(), b"done\n");
 }
 
-trait Missing {
-    fn exit_is_missing(&self) -> bool;
-}
-impl Missing for Outcome {
-    fn exit_is_missing(&self) -> bool {
-        self.event("exit").is_none()
-    }
-}
-
 #[test]
 fn a_background_child_that_holds_stdout_delays_nothing_and_lives_on() {
     let mut agent = Agent::start();
@@ -157,14 +148,6 @@ fn a_background_child_that_holds_stdout_delays_nothing_and_lives_on() {
     assert_eq!(result.stdout(), b"early\n");
     assert_eq!(result.code(), 0);
     wait_for(|| std::fs::read_to_string(&file).map(|text| text.contains(&mark)).unwrap_or(false));
-}
-
-fn wait_for(condition: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + support::PATIENCE;
-    while !condition() {
-        assert!(std::time::Instant::now() < until, "in vain");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 #[test]

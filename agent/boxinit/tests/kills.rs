@@ -1,9 +1,8 @@
-//! Many kills at once: they share their looks at the table of processes.
+//! Signals and kills. Many kills at once share their looks at the table of processes.
 
 mod support;
 
-use std::time::{Duration, Instant};
-use support::{exec, exec_as, unique, Agent, Outcome};
+use support::{exec, exec_as, is_alive, unique, wait_for, Agent, Outcome};
 
 const MANY: usize = 100;
 
@@ -16,10 +15,6 @@ fn reads(agent: &Agent) -> Option<usize> {
 fn processes() -> usize {
     let names = std::fs::read_dir("/proc").expect("processes").flatten().map(|entry| entry.file_name());
     names.filter(|name| name.to_string_lossy().parse::<u32>().is_ok()).count()
-}
-
-fn alive(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{}/stat", pid)).map_or(false, |stat| !stat.contains(") Z "))
 }
 
 /// Starts commands that leave a daemon each, and gives their streams and their daemons.
@@ -46,6 +41,41 @@ fn looks(before: Option<usize>, after: Option<usize>, processes: usize) -> usize
 }
 
 #[test]
+fn signals_go_to_the_group_or_to_everything() {
+    let mut agent = Agent::start();
+    let id = unique("signal");
+    let stream = agent.open(&exec_as(&id, "trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done", ""));
+    let mut outcome = Outcome::default();
+    agent.until(stream, &mut outcome, |outcome| outcome.stdout() == b"up\n");
+    let answer = agent.call(&format!(r#"{{"op":"signal","id":"{}","signal":"TERM","all":true}}"#, id));
+    assert!(answer.opened.is_some());
+    agent.until(stream, &mut outcome, |_| false);
+    assert_eq!(outcome.code(), 143);
+    let answer = agent.call(&format!(r#"{{"op":"signal","id":"{}","signal":"NOPE"}}"#, id));
+    assert_eq!(answer.refusal(), "invalid_request");
+    assert_eq!(agent.call(r#"{"op":"signal","id":"none","signal":"TERM"}"#).refusal(), "exec_not_found");
+}
+
+#[test]
+fn what_a_command_left_running_is_found_also_when_it_is_forgotten() {
+    let mut agent = Agent::start();
+    let id = unique("left");
+    // One keeps its environment, one does not; both are in sessions of their own.
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & setsid env -i sleep 1000 >/dev/null 2>&1 & echo $!; exit 3";
+    let outcome = agent.call(&exec_as(&id, script, r#","background":true"#));
+    assert_eq!(outcome.code(), 3);
+    let last = String::from_utf8_lossy(outcome.stdout()).trim().to_string();
+    assert!(is_alive(&last));
+    assert!(agent.listed().is_empty(), "its exit was acknowledged");
+    let signal = |more: &str| format!(r#"{{"op":"signal","id":"{}","signal":"KILL"{}}}"#, id, more);
+    assert_eq!(agent.call(&signal(r#","all":true"#)).refusal(), "exec_not_found");
+    assert!(agent.call(&signal(r#","all":true,"ended":true"#)).opened.is_some());
+    wait_for(|| !is_alive(&last));
+    let carriers = format!("grep -lz 'MILLIBOX_EXEC_ID={}' /proc/[0-9]*/environ 2>/dev/null | wc -l", id);
+    wait_for(|| agent.sh(&carriers).stdout() == b"0\n");
+}
+
+#[test]
 fn many_kills_at_once_share_their_looks_and_hold_up_nobody() {
     for grace in ["", r#","killGraceMs":0"#] {
         let mut agent = Agent::start();
@@ -61,7 +91,7 @@ fn many_kills_at_once_share_their_looks_and_hold_up_nobody() {
         }
         let looks = looks(before, reads(&agent), processes);
         assert!(looks < MANY, "{} looks for {} kills", looks, MANY);
-        assert!(!daemons.iter().any(|pid| alive(pid)));
+        assert!(!daemons.iter().any(|pid| is_alive(pid)));
         agent.send(boxinit::frame::DATA, boxinit::frame::STDIN, bystander, b"unharmed\n");
         assert_eq!(agent.finish(bystander).stdout(), b"unharmed\n");
     }
@@ -78,7 +108,7 @@ fn so_do_kills_of_what_has_ended_and_each_is_answered() {
     for stream in streams {
         assert_eq!(agent.finish(stream).exit().text("signal"), Some("KILL"));
     }
-    assert!(daemons.iter().all(|pid| alive(pid)));
+    assert!(daemons.iter().all(|pid| is_alive(pid)));
     let (processes, before) = (processes(), reads(&agent));
     let ask = |id: &String| format!(r#"{{"op":"signal","id":"{}","signal":"KILL","all":true,"ended":true}}"#, id);
     let calls: Vec<u32> = ids.iter().map(|id| agent.open(&ask(id))).collect();
@@ -87,9 +117,5 @@ fn so_do_kills_of_what_has_ended_and_each_is_answered() {
     }
     let looks = looks(before, reads(&agent), processes);
     assert!(looks < MANY, "{} looks for {} kills", looks, MANY);
-    let deadline = Instant::now() + support::PATIENCE;
-    while daemons.iter().any(|pid| alive(pid)) {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for(|| !daemons.iter().any(|pid| is_alive(pid)));
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use boxinit::frame;
-use support::{exec, unique, Agent, Outcome};
+use support::{exec, unique, wait_for, Agent, Outcome};
 
 fn descriptors(agent: &Agent) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", agent.child.id())).map(|list| list.count()).unwrap_or(0)
@@ -52,11 +52,7 @@ fn orphans_are_reaped() {
     for _ in 0..30 {
         assert_eq!(agent.sh("(sleep 0.05 &) ; true").code(), 0);
     }
-    let until = std::time::Instant::now() + support::PATIENCE;
-    while !children(&agent).is_empty() {
-        assert!(std::time::Instant::now() < until, "left: {}", children(&agent));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_for(|| children(&agent).is_empty());
 }
 
 #[test]

@@ -123,7 +123,8 @@ fn what_a_list_counts_can_be_attached_to() {
     fill_window(&mut agent, stream, &mut Outcome::default());
     let told = listed(&mut agent, &id, is_over);
     assert_eq!(told.uint("stdoutBytes"), Some(300_000));
-    let behind = agent.call(&format!(r#"{{"op":"attach","id":"{}","stdout":300000,"stderr":0}}"#, id));
+    let stream = agent.attach(&id, 300_000, 0);
+    let behind = agent.finish(stream);
     assert_eq!((behind.code(), behind.stdout().len()), (3, 0));
 }
 
@@ -135,6 +136,6 @@ fn nothing_behind_what_a_list_counts_can_be_attached_to() {
     let stream = agent.open(&exec_as(&id, "head -c 300000 /dev/zero", ""));
     fill_window(&mut agent, stream, &mut Outcome::default());
     listed(&mut agent, &id, is_over);
-    let beyond = agent.call(&format!(r#"{{"op":"attach","id":"{}","stdout":300001,"stderr":0}}"#, id));
-    assert_eq!(beyond.refusal(), "invalid_request");
+    let stream = agent.attach(&id, 300_001, 0);
+    assert_eq!(agent.finish(stream).refusal(), "invalid_request");
 }

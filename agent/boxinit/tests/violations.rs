@@ -1,10 +1,11 @@
-//! Rules of the wire that the agent may break once on a link: the stream is reset. The second time it is the link.
+//! A peer that breaks the rules of the wire. Some it may break once on a link: the stream is reset. The second time, and
+//! for all others, it is the link.
 
 mod support;
 
 use boxinit::frame::{self, Header};
 use std::io::Write;
-use support::{exec, Agent, Outcome};
+use support::{exec, exec_as, unique, Agent, Outcome};
 
 /// Frames: type, channel, payload.
 type Frames = &'static [(u8, u16, &'static [u8])];
@@ -80,4 +81,65 @@ fn what_comes_for_a_stream_that_is_gone_breaks_no_rule() {
         agent.fin(stream, frame::ALL);
     }
     assert_eq!(agent.sh("echo alive").stdout(), b"alive\n");
+}
+
+#[test]
+fn a_peer_that_breaks_the_rules_is_left_and_called_again() {
+    let mut agent = Agent::start();
+    let id = unique("rude");
+    agent.open(&exec_as(&id, "sleep 1000", r#","background":true"#));
+    for rubbish in [
+        &[0xff; 64][..],
+        &frame::Header::new(frame::OPEN, 0, 3, 0).encode()[..],
+        &frame::Header::new(frame::DATA, 0, 40, 0).encode()[..],
+        &frame::Header::new(frame::HELLO, 0, 0, 0).encode()[..],
+        &frame::Header::new(frame::CREDIT, 0, 0, 4).encode()[..],
+    ] {
+        agent.link.write_all(rubbish).expect("send");
+        if rubbish[0] == frame::CREDIT {
+            agent.link.write_all(&[0, 0, 0, 1]).expect("send");
+        }
+        agent.accept_again();
+        assert_eq!(agent.listed(), [(id.clone(), true)]);
+    }
+    assert_eq!(agent.call("{").refusal(), "protocol_error");
+    assert_eq!(agent.call(r#"{"op":"nonsense"}"#).refusal(), "not_supported");
+}
+
+#[test]
+fn rubbish_of_all_kinds_never_ends_it() {
+    let mut agent = Agent::start();
+    let pid = agent.child.id();
+    let mut state = 0x1234_5678_9abc_def1u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..60 {
+        let mut bytes = Vec::new();
+        for i in 0..20u32 {
+            let kind = (random() % 13) as u8;
+            let payload: Vec<u8> = match random() % 3 {
+                0 => br#"{"op":"exec","id":"a","argv":["true"],"cwd":"/","env":{}}"#.to_vec(),
+                1 => (random() as u32).to_be_bytes().to_vec(),
+                _ => (0..random() % 50).map(|_| random() as u8).collect(),
+            };
+            let header = frame::Header {
+                kind,
+                flags: (random() % 2) as u8,
+                channel: (random() % 6) as u16,
+                stream: if random() % 4 == 0 { 0 } else { 2 * (1 + i / 3) },
+                length: payload.len(),
+            };
+            bytes.extend_from_slice(&header.encode());
+            bytes.extend_from_slice(&payload);
+        }
+        let _ = agent.link.write_all(&bytes);
+        agent.reconnect();
+    }
+    assert_eq!(agent.sh("echo alive").stdout(), b"alive\n");
+    assert_eq!(agent.child.id(), pid);
+    assert_eq!(agent.sh("exit 2").code(), 2);
 }

@@ -1,18 +1,23 @@
 //! An agent for tests: listens, starts a real boxinit, and speaks frames to it.
 
-#![allow(dead_code)]
+// No test uses all of it.
+#![allow(dead_code, unused_imports)]
+
+mod outcome;
+mod requests;
+mod waiting;
 
 use boxinit::frame::{self, Header, Parsed};
 use boxinit::json::{self, Value};
-use std::collections::{HashMap, VecDeque};
+pub use outcome::Outcome;
+pub use requests::{exec, exec_as, unique};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Far more than anything takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use waiting::{is_alive, wait_for, PATIENCE};
 
 pub struct Agent {
     listener: UnixListener,
@@ -24,57 +29,6 @@ pub struct Agent {
     input: Vec<u8>,
     pub frames: VecDeque<(Header, Vec<u8>)>,
     pub auto_credit: bool,
-}
-
-/// Everything that came on one stream until it ended.
-#[derive(Default, Debug)]
-pub struct Outcome {
-    pub opened: Option<Value>,
-    pub refused: Option<Value>,
-    pub reset: Option<Value>,
-    pub events: Vec<Value>,
-    pub data: HashMap<u16, Vec<u8>>,
-    pub fin: bool,
-}
-
-impl Outcome {
-    pub fn stdout(&self) -> &[u8] {
-        self.data.get(&frame::STDOUT).map(|bytes| bytes.as_slice()).unwrap_or(b"")
-    }
-
-    pub fn stderr(&self) -> &[u8] {
-        self.data.get(&frame::STDERR).map(|bytes| bytes.as_slice()).unwrap_or(b"")
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        self.data.get(&frame::BYTES).map(|bytes| bytes.as_slice()).unwrap_or(b"")
-    }
-
-    pub fn event(&self, kind: &str) -> Option<&Value> {
-        self.events.iter().find(|event| event.text("type") == Some(kind))
-    }
-
-    pub fn exit(&self) -> &Value {
-        self.event("exit").unwrap_or_else(|| panic!("no exit: {:?}", self))
-    }
-
-    pub fn code(&self) -> i64 {
-        match self.exit().get("exitCode") {
-            Some(Value::Number(code)) => *code as i64,
-            other => panic!("exit code {:?}", other),
-        }
-    }
-
-    pub fn refusal(&self) -> &str {
-        self.refused.as_ref().and_then(|error| error.text("code")).unwrap_or("")
-    }
-}
-
-pub fn unique(prefix: &str) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("time").as_nanos();
-    format!("{}-{}-{}-{}", prefix, std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed), nanos % 1_000_000)
 }
 
 /// The program that is shipped, where the environment names it; otherwise the one that was compiled with the tests.
@@ -255,6 +209,18 @@ impl Agent {
         self.finish(stream)
     }
 
+    /// Opens a stream that goes on with a command's output at these offsets.
+    pub fn attach(&mut self, id: &str, stdout: usize, stderr: usize) -> u32 {
+        self.open(&format!(r#"{{"op":"attach","id":"{}","stdout":{},"stderr":{}}}"#, id, stdout, stderr))
+    }
+
+    /// The commands that it knows, and whether each runs.
+    pub fn listed(&mut self) -> Vec<(String, bool)> {
+        let answer = self.call(r#"{"op":"list"}"#).opened.expect("opened");
+        let item = |exec: &Value| (exec.text("id").expect("id").to_string(), exec.flag("running"));
+        answer.array("execs").expect("execs").iter().map(item).collect()
+    }
+
     /// Runs `sh -c script` to its end.
     pub fn sh(&mut self, script: &str) -> Outcome {
         self.call(&exec(script, ""))
@@ -271,27 +237,4 @@ impl Drop for Agent {
 
 extern "C" {
     fn kill(pid: i32, signal: i32) -> i32;
-}
-
-pub fn quote(text: &str) -> String {
-    let mut writer = json::Writer::object();
-    writer.str("s", text.as_bytes());
-    let text = String::from_utf8(writer.end()).expect("utf8");
-    text[5..text.len() - 1].to_string()
-}
-
-/// An exec request; `more` are further members, each preceded by a comma. They count before those that it has anyway.
-pub fn exec(script: &str, more: &str) -> String {
-    exec_as(&unique("x"), script, more)
-}
-
-pub fn exec_as(id: &str, script: &str, more: &str) -> String {
-    format!(
-        r#"{{"op":"exec","id":"{}","script":{}{},"env":{{"PATH":"{}"}},"cwd":"/","stdin":{},"killGraceMs":2000,"ringBytes":1048576,"detachedMs":60000}}"#,
-        id,
-        quote(script),
-        more.replace("#stdin", ""),
-        "/usr/local/bin:/usr/bin:/bin",
-        more.contains("#stdin")
-    )
 }
