@@ -5,7 +5,7 @@ use boxinit::core::Core;
 use boxinit::exec::spawn::Spawner;
 use boxinit::server::{self, Config, Server};
 use boxinit::sys::io::Fd;
-use boxinit::sys::{net, process, signal};
+use boxinit::sys::{limits, net, process, secrecy, signal};
 use boxinit::{claim, fail, nursery};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::io::IntoRawFd;
@@ -16,7 +16,7 @@ const DEFAULT_SOCKET: &str = "/.millibox/agent.sock";
 /// Reads a variable and removes every trace of it.
 fn take(name: &str) -> Option<Vec<u8>> {
     let value = std::env::var_os(name).map(|value| value.into_vec());
-    process::wipe_environment(name);
+    secrecy::wipe_environment(name);
     std::env::remove_var(name);
     value
 }
@@ -37,7 +37,7 @@ fn milliseconds(text: Vec<u8>) -> Option<Duration> {
 }
 
 fn main() {
-    process::set_undumpable();
+    secrecy::set_undumpable();
     let socket = take("MILLIBOX_SOCKET").unwrap_or_else(|| DEFAULT_SOCKET.as_bytes().to_vec());
     if take("MILLIBOX_NURSERY").is_some() {
         return serve(nursery::run(&socket));
@@ -73,8 +73,8 @@ fn serve(config: Config) {
     };
     // A kernel that does not signal the link's end (gVisor) does not signal a child's execve either.
     let spawner = if config.read_on { Spawner::patient() } else { Spawner::watchful() };
-    let started = Core::new(null, spawner, process::raise_descriptor_limit())
-        .and_then(|core| Server::new(core, config, &signals));
+    let started =
+        Core::new(null, spawner, limits::raise_descriptor_limit()).and_then(|core| Server::new(core, config, &signals));
     match started {
         Ok(mut server) => server.run(),
         Err(errno) => fail("the event loop cannot be made", errno),

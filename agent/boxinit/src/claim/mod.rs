@@ -9,7 +9,7 @@ mod root;
 use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::io::{self, Fd, O_DIRECTORY, O_PATH, O_RDWR};
-use crate::sys::{fs, mount, privilege, process};
+use crate::sys::{fs, mount, privilege, secrecy};
 use request::Request;
 
 pub use root::prepare;
@@ -76,6 +76,6 @@ fn give_up_privileges() -> Result<(), WireError> {
     privilege::set_no_new_privileges().map_err(|errno| failed("no-new-privileges cannot be set", errno))?;
     close_calls().map_err(|errno| failed("the filter cannot be loaded", errno))?;
     // The kernel may reset it when credentials change.
-    process::set_undumpable();
+    secrecy::set_undumpable();
     Ok(())
 }

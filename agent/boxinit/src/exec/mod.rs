@@ -1,6 +1,7 @@
 //! Execs: from the request to the exit that somebody acknowledged.
 
 mod attach;
+mod discard;
 mod end;
 mod hold_up;
 mod input;
@@ -8,6 +9,7 @@ mod kills;
 mod output;
 mod prepare;
 pub mod request;
+mod script;
 pub mod spawn;
 mod start;
 
@@ -18,11 +20,12 @@ use crate::slab::{Key, Slab};
 use crate::sys::process::Usage;
 use crate::sys::{c_int, signal, tty};
 use crate::timers::TimerId;
+use discard::Discard;
 use input::Input;
 use kills::{Killing, Kills};
-use output::{Discard, Output};
+use output::Output;
 use request::Request;
-use start::Script;
+use script::Script;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 //! A program's output: from its pipe into the ring, from the ring to the reader.
 
 use super::{Exec, Execs};
-use crate::core::{Core, Source, Work};
+use crate::core::{Core, Work};
 use crate::frame;
 use crate::ring::{Budget, Ring};
 use crate::slab::Key;
@@ -274,47 +274,5 @@ impl Execs {
             }
         }
         self.try_complete(core, key);
-    }
-
-    pub fn discard(&mut self, core: &mut Core, key: Key) {
-        let open = match self.discards.get(key) {
-            Some(discard) => discard.empty(core),
-            None => return,
-        };
-        match open {
-            Some(true) => core.work.push_back(Work::Discard(key)),
-            Some(false) => {}
-            None => drop(self.discards.remove(key)),
-        }
-    }
-}
-
-/// A pipe that a background child still holds. Its output is discarded; closing it would kill the child.
-pub struct Discard {
-    fd: Fd,
-}
-
-impl Discard {
-    /// Some(true): there is more. Some(false): not now. None: nobody holds it any more.
-    fn empty(&self, core: &mut Core) -> Option<bool> {
-        match io::read(self.fd.raw(), &mut core.scratch) {
-            Ok(0) => None,
-            Ok(count) => Some(count == core.scratch.len()),
-            Err(EAGAIN) => Some(false),
-            Err(_) => None,
-        }
-    }
-}
-
-impl crate::slab::Slab<Discard> {
-    fn add(&mut self, core: &mut Core, fd: Fd) {
-        let raw = fd.raw();
-        let discard = Discard { fd };
-        if discard.empty(core).is_none() {
-            return;
-        }
-        if let Some(key) = self.insert(discard) {
-            let _ = core.poll.modify(raw, poll::IN, Source::Discard(key).token());
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Starts a program the way posix_spawn does, in shared memory without a copy, and says exactly why it did not start.
 
 use super::hold_up::{self, HoldUp};
-use crate::sys::process::{self, Limit};
-use crate::sys::{self, c_char, c_int, c_void, fs, signal, tty};
+use crate::sys::limits::{self, Limit};
+use crate::sys::{self, c_char, c_int, c_void, fs, process, secrecy, signal, tty};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -184,9 +184,9 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
     if plan.terminal {
         tty::take_control();
     }
-    process::set_tag(plan.tag);
+    limits::set_tag(plan.tag);
     if let Some(limit) = &plan.descriptor_limit {
-        process::set_descriptor_limit(limit);
+        limits::set_descriptor_limit(limit);
     }
     // As root: images have programs of another user start in a directory that is root's alone.
     if !plan.cwd.is_null() {
@@ -196,7 +196,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
         let became = process::setgroups(count, groups) == 0 && process::setgid(gid) == 0 && process::setuid(uid) == 0;
         let failure = fail(Stage::Identity);
         // The memory is boxinit's.
-        process::set_undumpable();
+        secrecy::set_undumpable();
         if !became {
             return Err(failure);
         }
@@ -241,7 +241,7 @@ mod tests {
         let (path, none) = (strings(&["/bin/true"]), strings(&[]));
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("/dev/null");
         let null = std::os::unix::io::AsRawFd::as_raw_fd(&null);
-        process::set_undumpable();
+        secrecy::set_undumpable();
         for mut spawner in [Spawner::patient(), Spawner::watchful()] {
             let pid = spawner.spawn(&Program {
                 candidates: &path,
@@ -255,7 +255,7 @@ mod tests {
                 tag: 0,
                 descriptor_limit: None,
             });
-            assert!(!process::is_dumpable());
+            assert!(!secrecy::is_dumpable());
             if let Ok(pid) = pid {
                 assert_eq!(process::wait_for(pid).and_then(|reaped| reaped.code()), Some(0));
             }

@@ -1,8 +1,8 @@
 //! The table of processes, and what each carries of the command that started it.
 
 use crate::exec::request::MARKER;
-use crate::sys::process::{self, BorrowedIdentity};
-use crate::sys::{c_int, EACCES};
+use crate::sys::privilege::BorrowedIdentity;
+use crate::sys::{c_int, limits, process, EACCES};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
@@ -76,7 +76,7 @@ pub fn each_mark(pid: c_int, mut take: impl FnMut(&[u8])) {
 
 /// What may be its tag, which is inherited: programs that write over their environment or clear it keep it.
 pub fn each_tag(pid: c_int, take: impl FnMut(u64)) {
-    match process::tag_of(pid) {
+    match limits::tag_of(pid) {
         Ok(tag) => std::iter::once(tag).for_each(take),
         // Another user's: this file is for everybody to read.
         Err(_) => tags_in(&read(&format!("/proc/{}/limits", pid), MAX_LIMITS_BYTES).unwrap_or_default(), take),

@@ -4,7 +4,7 @@
 use super::{CHUNK, MAX_LINE};
 use crate::json::{self, Value};
 use crate::sys::io::{self, Fd};
-use crate::sys::process;
+use crate::sys::secrecy;
 
 pub struct Requests {
     link: Fd,
@@ -30,7 +30,7 @@ impl Requests {
                 let request = json::parse(&self.bytes[..at]).unwrap_or(Value::Null);
                 self.bytes.copy_within(at + 1..self.filled, 0);
                 let left = self.filled - (at + 1);
-                process::wipe(&mut self.bytes[left..self.filled]);
+                secrecy::wipe(&mut self.bytes[left..self.filled]);
                 self.filled = left;
                 return Some(request);
             }
@@ -49,14 +49,14 @@ impl Requests {
 /// In a blank. The nursery ends without it.
 impl Drop for Requests {
     fn drop(&mut self) {
-        process::wipe(&mut self.bytes[..self.touched]);
+        secrecy::wipe(&mut self.bytes[..self.touched]);
     }
 }
 
 /// A request that has been done.
 pub fn forget(request: Value) {
     match request {
-        Value::String(mut text) => process::wipe(&mut text),
+        Value::String(mut text) => secrecy::wipe(&mut text),
         Value::Array(items) => items.into_iter().for_each(forget),
         Value::Object(entries) => entries.into_iter().for_each(|(_, value)| forget(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

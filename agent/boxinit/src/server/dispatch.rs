@@ -6,12 +6,12 @@ use crate::error::WireError;
 use crate::frame;
 use crate::json::{self, Value};
 use crate::mux::Owner;
-use crate::sys::{self, process};
+use crate::sys::{self, limits};
 
 /// For a kernel that holds processes to what their ancestor may have, and to no control group.
 fn limit(open: &Value) -> Result<Vec<u8>, WireError> {
     let most = open.uint("processes").ok_or_else(|| WireError::invalid("there is no number of processes"))?;
-    process::limit_processes(most)
+    limits::limit_processes(most)
         .map_err(|errno| WireError::new("internal", format!("the limit cannot be set: {}", sys::message(errno))))?;
     Ok(b"{}".to_vec())
 }

@@ -6,12 +6,14 @@ pub mod entries;
 pub mod fs;
 pub mod inotify;
 pub mod io;
+pub mod limits;
 pub mod mount;
 pub mod net;
 mod open;
 pub mod poll;
 pub mod privilege;
 pub mod process;
+pub mod secrecy;
 pub mod signal;
 pub mod tty;
 

@@ -1,4 +1,4 @@
-//! Processes: making, waiting, identity.
+//! Processes: how they are made, and how their end is heard of.
 
 use super::{c_char, c_int, c_long, c_uint, c_ulong, c_void, check};
 use std::arch::asm;
@@ -24,14 +24,7 @@ const WNOHANG: c_int = 1;
 const WSTOPPED: c_int = 2;
 const WNOWAIT: c_int = 0x0100_0000;
 const P_PID: c_int = 1;
-#[cfg(test)]
-const PR_GET_DUMPABLE: c_int = 3;
-const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
-const RLIMIT_NPROC: c_int = 6;
-const RLIMIT_NOFILE: c_int = 7;
-/// Of locks on files: the kernel has not looked at it since Linux 2.4, and yet every process inherits it.
-const RLIMIT_LOCKS: c_int = 10;
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -53,13 +46,6 @@ pub struct Usage {
     pub system: Timeval,
     pub max_rss_kb: c_long,
     rest: [c_long; 13],
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limit {
-    pub soft: u64,
-    pub hard: u64,
 }
 
 /// The kernel's `siginfo_t`, of which only the signal's number is looked at.
@@ -88,12 +74,6 @@ extern "C" {
     #[link_name = "getpid"]
     fn c_getpid() -> c_int;
     fn prctl(option: c_int, ...) -> c_int;
-    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
-    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
-    fn prlimit(pid: c_int, resource: c_int, new: *const Limit, old: *mut Limit) -> c_int;
-    fn setfsuid(uid: u32) -> c_int;
-    fn setfsgid(gid: u32) -> c_int;
-    static environ: *const *mut c_char;
 
     // For the child between clone and execve: none of these allocates.
     pub fn setsid() -> c_int;
@@ -228,135 +208,8 @@ pub fn wait_for(pid: c_int) -> Option<Reaped> {
     }
 }
 
-/// Nobody but root with CAP_SYS_PTRACE may look into this process. A change of identity takes that back where
-/// fs.suid_dumpable is 1, also one by a child in our memory. Usable in a forked child, and leaves errno alone.
-pub fn set_undumpable() {
-    // SAFETY: no memory is passed, only integers.
-    unsafe { prctl(PR_SET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
-}
-
-#[cfg(test)]
-pub fn is_dumpable() -> bool {
-    // SAFETY: no memory is passed, only integers.
-    unsafe { prctl(PR_GET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) == 1 }
-}
-
 /// Orphans below come to us even when we are not PID 1.
 pub fn set_subreaper() {
     // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_SET_CHILD_SUBREAPER, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };
-}
-
-/// Takes all the descriptors that may be had. Returns the limit as it was when it was raised.
-pub fn raise_descriptor_limit() -> Option<Limit> {
-    let mut limit = Limit::default();
-    // SAFETY: the pointers are to live values of the type that the kernel reads or fills in.
-    unsafe {
-        if getrlimit(RLIMIT_NOFILE, &mut limit) < 0 || limit.soft >= limit.hard {
-            return None;
-        }
-        let raised = Limit { soft: limit.hard, hard: limit.hard };
-        (setrlimit(RLIMIT_NOFILE, &raised) == 0).then_some(limit)
-    }
-}
-
-/// How many processes each user may have, this one's own among them; for good unless there is CAP_SYS_RESOURCE.
-pub fn limit_processes(most: u64) -> Result<(), i32> {
-    let limit = Limit { soft: most, hard: most };
-    // SAFETY: the pointer is to a live value of the type that the kernel reads.
-    check(unsafe { setrlimit(RLIMIT_NPROC, &limit) }).map(|_| ())
-}
-
-/// Usable in a forked child.
-pub fn set_descriptor_limit(limit: &Limit) {
-    // SAFETY: the pointer is to a live value of the type that the kernel reads.
-    unsafe { setrlimit(RLIMIT_NOFILE, limit) };
-}
-
-/// Marks this process and all that will descend from it, whatever they execute, with a limit that limits nothing. Not
-/// every kernel takes it. Usable in a forked child.
-pub fn set_tag(tag: u64) {
-    let limit = Limit { soft: tag, hard: tag };
-    // SAFETY: the pointer is to a live value of the type that the kernel reads.
-    unsafe { setrlimit(RLIMIT_LOCKS, &limit) };
-}
-
-/// The tag of a process that runs as our user.
-pub fn tag_of(pid: c_int) -> Result<u64, i32> {
-    let mut limit = Limit::default();
-    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
-    check(unsafe { prlimit(pid, RLIMIT_LOCKS, std::ptr::null(), &mut limit) }).map(|_| limit.hard)
-}
-
-/// Looks at files with another's rights until dropped: without CAP_SYS_PTRACE, /proc shows a process only to its own.
-pub struct BorrowedIdentity(());
-
-impl BorrowedIdentity {
-    pub fn of(uid: u32, gid: u32) -> BorrowedIdentity {
-        // SAFETY: no memory is passed, only integers.
-        unsafe {
-            setfsgid(gid);
-            setfsuid(uid);
-        }
-        set_undumpable();
-        BorrowedIdentity(())
-    }
-}
-
-impl Drop for BorrowedIdentity {
-    fn drop(&mut self) {
-        // SAFETY: no memory is passed, only integers.
-        unsafe {
-            setfsuid(0);
-            setfsgid(0);
-        }
-        set_undumpable();
-    }
-}
-
-/// Overwrites a secret, also if nobody reads what is there again.
-pub fn wipe(bytes: &mut [u8]) {
-    for byte in bytes {
-        // SAFETY: a reference may be written to.
-        unsafe { std::ptr::write_volatile(byte, 0) };
-    }
-}
-
-/// Overwrites the value of an environment variable where the kernel put it, so that /proc does not show it.
-pub fn wipe_environment(name: &str) {
-    // SAFETY: `environ` ends with a null pointer, its entries with a zero byte, and nothing reads past either. The process
-    // has one thread, so nobody else uses them meanwhile.
-    unsafe {
-        let mut entry = environ;
-        while !entry.is_null() && !(*entry).is_null() {
-            let text = *entry;
-            let mut at = 0;
-            while at < name.len() && *text.add(at) as u8 == name.as_bytes()[at] {
-                at += 1;
-            }
-            if at == name.len() && *text.add(at) as u8 == b'=' {
-                at += 1;
-                while *text.add(at) != 0 {
-                    std::ptr::write_volatile(text.add(at), b'x' as c_char);
-                    at += 1;
-                }
-            }
-            entry = entry.add(1);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Tells something where fs.suid_dumpable is 1, to root.
-    #[test]
-    fn a_borrowed_identity_lets_nobody_look_into_us() {
-        set_undumpable();
-        let identity = BorrowedIdentity::of(65_534, 65_534);
-        assert!(!is_dumpable());
-        drop(identity);
-        assert!(!is_dumpable());
-    }
 }

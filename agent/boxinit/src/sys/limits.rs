@@ -1,0 +1,62 @@
+//! Limits of resources, and the tag that is kept in one of them.
+
+use super::{c_int, check};
+
+const RLIMIT_NPROC: c_int = 6;
+const RLIMIT_NOFILE: c_int = 7;
+/// Of locks on files: the kernel has not looked at it since Linux 2.4, and yet every process inherits it.
+const RLIMIT_LOCKS: c_int = 10;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limit {
+    pub soft: u64,
+    pub hard: u64,
+}
+
+extern "C" {
+    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
+    fn prlimit(pid: c_int, resource: c_int, new: *const Limit, old: *mut Limit) -> c_int;
+}
+
+/// Takes all the descriptors that may be had. Returns the limit as it was when it was raised.
+pub fn raise_descriptor_limit() -> Option<Limit> {
+    let mut limit = Limit::default();
+    // SAFETY: the pointers are to live values of the type that the kernel reads or fills in.
+    unsafe {
+        if getrlimit(RLIMIT_NOFILE, &mut limit) < 0 || limit.soft >= limit.hard {
+            return None;
+        }
+        let raised = Limit { soft: limit.hard, hard: limit.hard };
+        (setrlimit(RLIMIT_NOFILE, &raised) == 0).then_some(limit)
+    }
+}
+
+/// How many processes each user may have, this one's own among them; for good unless there is CAP_SYS_RESOURCE.
+pub fn limit_processes(most: u64) -> Result<(), i32> {
+    let limit = Limit { soft: most, hard: most };
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
+    check(unsafe { setrlimit(RLIMIT_NPROC, &limit) }).map(|_| ())
+}
+
+/// Usable in a forked child.
+pub fn set_descriptor_limit(limit: &Limit) {
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
+    unsafe { setrlimit(RLIMIT_NOFILE, limit) };
+}
+
+/// Marks this process and all that will descend from it, whatever they execute, with a limit that limits nothing. Not
+/// every kernel takes it. Usable in a forked child.
+pub fn set_tag(tag: u64) {
+    let limit = Limit { soft: tag, hard: tag };
+    // SAFETY: the pointer is to a live value of the type that the kernel reads.
+    unsafe { setrlimit(RLIMIT_LOCKS, &limit) };
+}
+
+/// The tag of a process that runs as our user.
+pub fn tag_of(pid: c_int) -> Result<u64, i32> {
+    let mut limit = Limit::default();
+    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
+    check(unsafe { prlimit(pid, RLIMIT_LOCKS, std::ptr::null(), &mut limit) }).map(|_| limit.hard)
+}
