@@ -136,7 +136,7 @@ export function startServices(
 
   const auth = createAuth(config.keys);
 
-  store.onStray((node, id, reason) => background(reaper.reap(node, id, reason), 'reap a stray', log));
+  store.onStray((node, id, ...why) => background(reaper.reap(node, id, ...why), 'reap a stray', log));
   if (rivals !== null) store.onRival((entry, node) => rivals.meet(entry, node));
   store.onChange(watchStarts(log));
   store.onChange((entry) => metrics.sandboxChanged(entry));

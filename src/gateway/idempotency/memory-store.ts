@@ -47,7 +47,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     }
     const kept: Kept = {
       fingerprint,
-      answer: work(randomUUID()),
+      answer: work(randomUUID(), false),
       bytes: id.length + 200,
       settled: false,
       expiresAt: this.#options.now() + this.#options.ttlMs,

@@ -28,8 +28,8 @@ export interface RedisStoreOptions {
 
 const LEASE_MS = 10_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
-/** How many failed attempts to assume at most when Redis has lost its count. */
-const LATER_ATTEMPTS = 16;
+/** How far from its count of attempts to look for what was made: Redis may have lost count, or not have been asked. */
+const OTHER_ATTEMPTS = 16;
 const FIRST_POLL_MS = 10;
 const MAX_POLL_MS = 250;
 
@@ -66,7 +66,7 @@ const FINISH = new Script(`
 const FREE = new Script(`
   if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
   redis.call('HDEL', KEYS[1], 'owner', 'until', 'print', 'form')
-  redis.call('HINCRBY', KEYS[1], 'attempt', 1)
+  if ARGV[2] == 'spent' then redis.call('HINCRBY', KEYS[1], 'attempt', 1) end
   return 1`);
 
 interface Running {
@@ -120,31 +120,37 @@ export class RedisIdempotencyStore implements IdempotencyStore {
         if (!link.up) throw unavailable();
         said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
       } catch {
-        return await this.#alone.run(call, () => work(this.#seed(call, digest, 0)));
+        return await this.#alone.run(call, () => work(this.#seed(call, digest, 0), true));
       }
       const [what, more = ''] = said;
       if (what === 'conflict') throw new ServiceError('idempotency_conflict');
       if (what === 'answer') return JSON.parse(more) as T;
-      if (what === 'work') return await this.#work(key, owner, () => work(this.#seed(call, digest, Number(more))));
+      if (what === 'work') return await this.#work(key, owner, this.#seed(call, digest, Number(more)), call, work);
       await sleep(pauseMs);
     }
   }
 
   /** Does the work under a lease. Losing the lease does no harm: the other gateway gets the same result. */
-  async #work<T>(key: string, owner: string, work: () => Promise<T>): Promise<T> {
+  async #work<T>(
+    key: string,
+    owner: string,
+    seed: string,
+    { spent }: IdempotentCall,
+    work: IdempotentWork<T>,
+  ): Promise<T> {
     const { link, leaseMs, maxAnswerBytes } = this.#options;
     const renewal = setInterval(
       () => void RENEW.run(link, [key], [owner, leaseMs]).catch(() => undefined),
       leaseMs / 3,
     );
     try {
-      const answer = await work();
+      const answer = await work(seed, false);
       const text = JSON.stringify(answer) ?? 'null';
-      if (Buffer.byteLength(text) > maxAnswerBytes) await this.#tell(FREE, key, owner);
+      if (Buffer.byteLength(text) > maxAnswerBytes) await this.#tell(FREE, key, owner, 'spent');
       else await this.#tell(FINISH, key, owner, text);
       return answer;
     } catch (error) {
-      await this.#tell(FREE, key, owner);
+      await this.#tell(FREE, key, owner, spent?.(seed) === false ? 'kept' : 'spent');
       throw error;
     } finally {
       clearInterval(renewal);
@@ -156,13 +162,16 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     await script.run(this.#options.link, [key], args).catch(() => undefined);
   }
 
-  /** The seed of this attempt, or of a later one that has already created something: Redis may have lost the count. */
+  /**
+   * The seed of this attempt, or of another one that has created something: of a later one if Redis has lost the count.
+   * Earlier ones are spent, unless a gateway that could not ask Redis has created something anew with them.
+   */
   #seed({ made }: IdempotentCall, digest: string, attempt: number): string {
     const own = this.#seedOf(digest, attempt);
-    if (made === undefined || made(own)) return own;
-    for (let later = attempt + 1; later <= attempt + LATER_ATTEMPTS; later++) {
-      const seed = this.#seedOf(digest, later);
-      if (made(seed)) return seed;
+    if (made === undefined || made(own, false)) return own;
+    for (let other = Math.max(0, attempt - OTHER_ATTEMPTS); other <= attempt + OTHER_ATTEMPTS; other++) {
+      const seed = this.#seedOf(digest, other);
+      if (made(seed, other < attempt)) return seed;
     }
     return own;
   }

@@ -11,15 +11,25 @@ export interface IdempotentCall {
    * forms under one key count as equal: the first result stands, and nothing is done twice.
    */
   form?: string;
-  /** Whether the result of this seed is known here, for stores that may lose the count of failed attempts. */
-  made?: (seed: string) => boolean;
+  /**
+   * Whether the result of this seed is known here, for stores that may lose the count of failed attempts. `anew`: only
+   * one that followed after an earlier one of the same seed was taken back.
+   */
+  made?: (seed: string, anew: boolean) => boolean;
+  /**
+   * Whether failed work with this seed had begun something and took it back, so that the next attempt needs another
+   * seed. Where it did not, the next one keeps the seed, and with it any gateway that cannot ask the store comes to the
+   * same result. Absent: always.
+   */
+  spent?: (seed: string) => boolean;
 }
 
 /**
- * The work of a call. `seed` is new for each attempt after a failure, and otherwise the same on every gateway: ids that
- * derive from it are created once, even if the work runs twice because a gateway stalled or died in the middle.
+ * The work of a call. `seed` is the same on every gateway, and new after an attempt that is `spent`: ids that derive from
+ * it are created once, even if the work runs twice because a gateway stalled or died in the middle.
+ * `alone`: the store that gateways share could not be asked, so another gateway may have given its answer.
  */
-export type IdempotentWork<T> = (seed: string) => Promise<T>;
+export type IdempotentWork<T> = (seed: string, alone: boolean) => Promise<T>;
 
 export interface IdempotencyStore {
   /**

@@ -10,7 +10,7 @@ import { unavailable } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
 import type { QueueParts } from './parts.ts';
 import { queueRefusedError, RETRY_AFTER_MS } from './fair-share.ts';
-import { weightOf, type Ticket } from './queue.ts';
+import { weightOf, type Company, type Ticket } from './queue.ts';
 import type { WaitingItem } from './waiting-list.ts';
 
 export interface OwnTicketsOptions extends QueueParts {
@@ -47,13 +47,10 @@ export class OwnTickets {
   /**
    * Enqueues the ticket; on an error it does not wait. If Redis is away and a node (`triedOn`) may have the sandbox,
    * the ticket is kept here until Redis is back: withdrawing it would end what a retry of its key finds on that node.
-   * Likewise if nodes may have others of the same create (`together`).
+   * Likewise if nodes may have others of the same create, which another gateway may have accepted.
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
-  async make(
-    ticket: Ticket,
-    { triedOn = null, together = false }: { triedOn?: string | null; together?: boolean } = {},
-  ): Promise<void> {
+  async make(ticket: Ticket, { together, alone }: Company, triedOn: string | null = null): Promise<void> {
     const { link, log } = this.#options;
     const kept = this.#keep(ticket, triedOn);
     const asks = link.up;
@@ -63,7 +60,8 @@ export class OwnTickets {
     } catch (thrown) {
       const error = ServiceError.from(thrown);
       const away = error.code === 'node_unavailable';
-      if (away && (triedOn !== null || (together && !asks))) return await this.makeInTime(ticket, triedOn);
+      const keeps = away ? triedOn !== null || (together && (alone || !asks)) : together && alone;
+      if (keeps) return this.#makeLater(ticket, triedOn);
       this.forget(ticket.spec.id);
       if (!away) throw error;
       // Without an answer the ticket may be in Redis all the same: remove it as soon as that is possible.
@@ -78,8 +76,13 @@ export class OwnTickets {
     await this.#announce(ticket.spec.id, kept);
   }
 
+  /** As `makeInTime`, for a create that is answered meanwhile. */
+  #makeLater(ticket: Ticket, triedOn: string | null): void {
+    background(this.makeInTime(ticket, triedOn), 'enqueue a sandbox', this.#options.log);
+  }
+
   /** Keeps a ticket that already waits for another gateway too. @throws ServiceError as `make` */
-  async share(ticket: Ticket, together = false): Promise<void> {
+  async share(ticket: Ticket, { together, alone }: Company): Promise<void> {
     if (this.#kept.has(ticket.spec.id)) return;
     const kept = this.#keep(ticket, null);
     const asks = this.#options.link.up;
@@ -89,7 +92,7 @@ export class OwnTickets {
     } catch (thrown) {
       const error = ServiceError.from(thrown);
       const away = error.code === 'node_unavailable';
-      if (away && together && !asks) return await this.makeInTime(ticket, null);
+      if (together && (alone || (away && !asks))) return this.#makeLater(ticket, null);
       this.forget(ticket.spec.id);
       throw away ? awayError() : error;
     }

@@ -37,6 +37,14 @@ export interface Permit {
   holds(): boolean;
 }
 
+/** What else there may be of the create that a ticket belongs to. Without Redis, nothing of that may be taken back. */
+export interface Company {
+  /** It asked for more than one sandbox. */
+  together: boolean;
+  /** Its key could not be looked up, so another gateway may have accepted it. */
+  alone: boolean;
+}
+
 /** Tries to place a ticket. Null: no node has room now, and nothing was done. Never rejects. */
 export type Offer = (ticket: Ticket, permit?: Permit) => Promise<Outcome> | null;
 
@@ -58,27 +66,26 @@ export interface PlacementQueue {
   /** Must be called once, before anything else. */
   start(offer: Offer, hooks: QueueHooks): void;
   /**
-   * To be called before the tickets of one create are added. A gateway that cannot reach Redis does not know whether
-   * another has accepted the same create, and then must take back nothing that it has sent to a node. So it sends either
-   * all of them or none.
-   * @throws ServiceError `capacity_exhausted` when some would have to wait and, without Redis, cannot
+   * To be called before the tickets of one create are added. A gateway that does not know whether another has accepted
+   * the same create must take back nothing that it has sent to a node. So it sends either all of them or none.
+   * @throws ServiceError `capacity_exhausted` when some would have to wait and cannot, or might have to be taken back
    */
-  assertRoom(specs: readonly SandboxSpec[]): void;
+  assertRoom(specs: readonly SandboxSpec[], company: Company): void;
   /**
    * Offers the ticket at once if its tenant has nothing waiting. A returned promise resolves once the sandbox is
    * recorded, by a node or by the queue.
-   * @param together with others of the same create: without Redis it is kept here, not refused, if a node has no room
+   * @param company if anything of it may be on a node, and must stay there, the ticket is kept here rather than refused
    * @throws ServiceError (synchronously or in the promise) when it would have to wait and cannot: `capacity_exhausted`,
    * or `quota_exceeded` when its tenant has used its share of the queue.
    */
-  add(ticket: Ticket, together?: boolean): void | Promise<void>;
+  add(ticket: Ticket, company?: Company): void | Promise<void>;
   /**
    * Another gateway reports that this ticket waits already. From now on this gateway keeps it too, since the other one
    * may be about to withdraw it, or may have died before it was written completely.
-   * @param together as for `add`
+   * @param company as for `add`
    * @throws ServiceError as `add`
    */
-  share(ticket: Ticket, together?: boolean): void | Promise<void>;
+  share(ticket: Ticket, company?: Company): void | Promise<void>;
   /** A node has it, whichever gateway sent it there. */
   placed(id: string): void;
   /** Nobody wants it any more. */

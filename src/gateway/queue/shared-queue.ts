@@ -13,7 +13,7 @@ import { endedRecord } from '../sandboxes/entry.ts';
 import { KnownQueue } from './known-queue.ts';
 import { Outbox } from './outbox.ts';
 import { awayError, OwnTickets } from './own-tickets.ts';
-import type { Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
+import type { Company, Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Tickets } from './tickets.ts';
 import type { WaitingItem, WaitingList } from './waiting-list.ts';
@@ -39,6 +39,7 @@ const OVERDUE_SLACK_MS = 5_000;
 const ORPHAN_MS = 15_000;
 /** Within this time a node reports what it has taken. Later is harmless: a report brings a forgotten sandbox back. */
 const MISSING_MS = 5_000;
+const NO_COMPANY: Company = { together: false, alone: false };
 /** A create is answered after this long even if its node has not confirmed it. */
 const ANSWER_MS = 2_000;
 
@@ -99,17 +100,18 @@ export class SharedQueue implements PlacementQueue {
     });
   }
 
-  assertRoom(specs: readonly SandboxSpec[]): void {
-    if (!this.#options.link.up && !this.#known.fits(specs)) throw awayError();
+  assertRoom(specs: readonly SandboxSpec[], { together, alone }: Company): void {
+    const unsure = !this.#options.link.up || (together && alone);
+    if (unsure && !this.#known.fits(specs)) throw awayError();
   }
 
-  async add(ticket: Ticket, together = false): Promise<void> {
+  async add(ticket: Ticket, company: Company = NO_COMPANY): Promise<void> {
     // The tenant's older tickets go first, unless Redis is away and they cannot.
     const free = !this.#known.has(ticket.spec.tenant) || !this.#options.link.up;
     const outcome = free ? (this.#offer?.(ticket) ?? null) : null;
-    if (outcome === null) return this.#own.make(ticket, { together });
+    if (outcome === null) return this.#own.make(ticket, company);
     let answered = false;
-    const settled = outcome.then((what) => this.#afterTry(ticket, what, { together, isAnswered: () => answered }));
+    const settled = outcome.then((what) => this.#afterTry(ticket, what, company, () => answered));
     // A slow node does not hold the answer back; the ticket is followed up in the background.
     const late = sleep(ANSWER_MS, this.#stopping.signal).catch(() => undefined);
     await Promise.race([settled, late]);
@@ -117,8 +119,8 @@ export class SharedQueue implements PlacementQueue {
     background(settled, 'place a sandbox', this.#options.log);
   }
 
-  async share(ticket: Ticket, together = false): Promise<void> {
-    await this.#own.share(ticket, together);
+  async share(ticket: Ticket, company: Company = NO_COMPANY): Promise<void> {
+    await this.#own.share(ticket, company);
   }
 
   placed(id: string): void {
@@ -178,15 +180,11 @@ export class SharedQueue implements PlacementQueue {
   }
 
   /** Handles a node's answer to a ticket that no other gateway can hold. @throws ServiceError as `add` */
-  async #afterTry(
-    ticket: Ticket,
-    outcome: Outcome,
-    { together, isAnswered }: { together: boolean; isAnswered: () => boolean },
-  ): Promise<void> {
+  async #afterTry(ticket: Ticket, outcome: Outcome, company: Company, isAnswered: () => boolean): Promise<void> {
     if (outcome === 'placed' || outcome === 'lost') return;
     const triedOn = typeof outcome === 'object' ? outcome.unclear : null;
     if (isAnswered()) await this.#own.makeInTime(ticket, triedOn);
-    else await this.#own.make(ticket, { triedOn, together });
+    else await this.#own.make(ticket, company, triedOn);
   }
 
   /** Ends what nobody wrote again, and drops what no node has reported. */

@@ -2,7 +2,7 @@
 import type { Logger } from '../../lib/logger.ts';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { pendingRecord } from '../../protocol/node.ts';
+import { pendingRecord, type SandboxSpec } from '../../protocol/node.ts';
 import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import { couldFit } from '../nodes/placement.ts';
@@ -41,21 +41,29 @@ export class Maker {
   /**
    * Lets in, writes down and offers to the nodes as many as the request asks for: all of them, or none. Returns before
    * any of them exists.
-   * @param seed from which the ids follow, for a create that another gateway may have begun
+   * @param keyed for a create that another gateway may have begun: `seed`, from which the ids follow, and whether another
+   * may even have accepted it (`alone`; see `IdempotentWork`)
    * @throws ServiceError as `SandboxService.create`
    */
-  async make(tenant: string, request: CreateSandboxRequest, seed?: string): Promise<Entry[]> {
+  async make(
+    tenant: string,
+    request: CreateSandboxRequest,
+    keyed?: { seed: string; alone: boolean },
+  ): Promise<Entry[]> {
     const { store, queue, admission, observe } = this.#deps;
     const image = request.image ?? this.#defaultImage();
     this.#assertPossible(request, image);
-    const idOf = seed === undefined ? undefined : idsFrom(seed, (id) => this.#takenBack(id));
+    const idOf = keyed === undefined ? undefined : idsFrom(keyed.seed, (id) => this.#takenBack(id));
     const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
-    const together = specs.length > 1;
-    await admission.admit(tenant, specs);
+    const company = { together: specs.length > 1, alone: keyed?.alone ?? false };
+    const unmade = (): SandboxSpec[] => specs.filter(({ id }) => store.get(id) === undefined);
+    // What a node has, or had, was let in before.
+    const open = specs.filter(({ id }) => isOpen(store.get(id)));
+    if (open.length > 0) await admission.admit(tenant, open);
     try {
-      queue.assertRoom(specs.filter(({ id }) => store.get(id) === undefined));
+      queue.assertRoom(unmade(), company);
     } catch (error) {
-      admission.withdraw(specs);
+      admission.withdraw(unmade());
       throw error;
     }
     const weight = admission.weightOf(tenant);
@@ -79,11 +87,11 @@ export class Maker {
       const ticket = { spec, priority: request.priority ?? 0, weight };
       if (made === undefined) {
         fresh.push(entry);
-        return attempt(entry, () => queue.add(ticket, together));
+        return attempt(entry, () => queue.add(ticket, company));
       }
       // What is on a node already was counted there.
       admission.changed(made);
-      return made.waits ? attempt(entry, () => queue.share(ticket, together)) : [];
+      return made.waits ? attempt(entry, () => queue.share(ticket, company)) : [];
     });
     const added = await Promise.allSettled(adding);
     const failure = added.find((one) => one.status === 'rejected');
@@ -93,7 +101,9 @@ export class Maker {
         if (refused.has(entry) && store.discard(entry)) continue;
         background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
       }
-      admission.withdraw(specs);
+      // What was made before keeps its claim.
+      const begun = new Set(fresh.map(({ id }) => id));
+      admission.withdraw(specs.filter(({ id }) => begun.has(id)));
       throw failure.reason;
     }
     for (const entry of fresh) this.#limitWait(entry);
@@ -101,10 +111,19 @@ export class Maker {
     return entries;
   }
 
-  /** Whether a sandbox of this seed is known here, and was not taken back. */
-  hasMade(tenant: string, seed: string): boolean {
-    const idOf = idsFrom(seed, (id) => this.#takenBack(id));
-    return this.#deps.store.get(idOf(0))?.tenant === tenant;
+  /**
+   * Whether a sandbox of this seed is known here, and was not taken back.
+   * @param anew only one that was made after another was taken back
+   */
+  hasMade(tenant: string, seed: string, anew: boolean): boolean {
+    const id = idsFrom(seed, (each) => this.#takenBack(each))(0);
+    return this.#deps.store.get(id)?.tenant === tenant && (!anew || id !== idsFrom(seed)(0));
+  }
+
+  /** Whether any of so many sandboxes of this seed was taken back, as far as is known here. */
+  hasTakenBack(seed: string, count: number): boolean {
+    const idOf = idsFrom(seed);
+    return Array.from({ length: count }, (_, i) => idOf(i)).some((id) => this.#takenBack(id));
   }
 
   /** Deleted by a create that failed, of what it had begun, or before anything ran in it. */
@@ -152,3 +171,6 @@ export class Maker {
     });
   }
 }
+
+/** Not known yet, or neither on a node nor ended. */
+const isOpen = (entry: Entry | undefined): boolean => entry === undefined || (!entry.accepted && !entry.ended);

@@ -76,9 +76,10 @@ export class SandboxService {
         key: idempotencyKey,
         request,
         form: FORM,
-        made: (seed) => this.#maker.hasMade(tenant, seed),
+        made: (seed, anew) => this.#maker.hasMade(tenant, seed, anew),
+        spent: (seed) => this.#maker.hasTakenBack(seed, request.count ?? 1),
       },
-      async (seed) => (await this.#maker.make(tenant, request, seed)).map(({ id }) => id),
+      async (seed, alone) => (await this.#maker.make(tenant, request, { seed, alone })).map(({ id }) => id),
     );
     return await Promise.all(ids.map((id) => this.#made(tenant, id)));
   }

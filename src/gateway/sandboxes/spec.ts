@@ -65,7 +65,7 @@ function checkVariables(variables: Record<string, string>): void {
  * Ids that every gateway derives identically from the same seed. An id that was withdrawn before anything ran in its
  * sandbox is not used again.
  */
-export function idsFrom(seed: string, takenBack: (id: string) => boolean): (index: number) => string {
+export function idsFrom(seed: string, takenBack: (id: string) => boolean = () => false): (index: number) => string {
   return (index) => {
     for (let attempt = 0; ; attempt++) {
       const hash = createHash('sha256').update(JSON.stringify([seed, index, attempt]));

@@ -15,7 +15,7 @@ import { Ordered, type Position } from './ordered.ts';
 export interface StoreEvents {
   changed(entry: Entry): void;
   /** A node runs a sandbox that has ended or belongs to another node: it must be told to delete it. */
-  stray(node: Node, id: string, reason: EndReason): void;
+  stray(node: Node, id: string, reason: EndReason, message: string | null): void;
   /** A second node reports the sandbox as alive. */
   rival(entry: Entry, node: Node): void;
 }
@@ -34,7 +34,7 @@ export class Store {
   readonly #listeners = new Set<(entry: Entry) => void>();
   #stray: StoreEvents['stray'] = () => undefined;
   // It was sent to one node and then to another: the later one keeps it.
-  #rival: StoreEvents['rival'] = ({ id }, node) => this.#stray(node, id, 'internal');
+  #rival: StoreEvents['rival'] = ({ id }, node) => this.#stray(node, id, 'internal', null);
 
   constructor(log: Logger, now: () => number = Date.now) {
     this.#log = log;
@@ -128,7 +128,7 @@ export class Store {
     }
     if (entry.ended) {
       if (!isEnded(record.status)) {
-        this.#stray(node, record.id, entry.renounced ? 'deleted' : (entry.record.reason ?? 'deleted'));
+        this.#strays(entry, node);
       } else if (entry.node === node && entry.record.reason === record.reason) entry.record = this.#kept(entry, record);
       return;
     }
@@ -148,7 +148,7 @@ export class Store {
     if (!isEnded(record.status) || entry.ended || entry.tenant !== record.tenant) return;
     const { node } = entry;
     this.#replace(entry, record, entry.accepted);
-    if (node !== null) this.#stray(node, record.id, record.reason ?? 'deleted');
+    if (node !== null) this.#strays(entry, node);
   }
 
   /**
@@ -223,6 +223,12 @@ export class Store {
   stop(): void {
     clearInterval(this.#sweeper);
     this.#listeners.clear();
+  }
+
+  #strays({ id, renounced, record: { reason, message } }: Entry, node: Node): void {
+    const why = renounced ? 'deleted' : (reason ?? 'deleted');
+    // The message tells other gateways that a create has taken it back.
+    this.#stray(node, id, why, reason === 'deleted' ? message : null);
   }
 
   #takeRival(entry: Entry, node: Node, record: SandboxRecord): void {

@@ -2,6 +2,7 @@
 import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { TestGateway } from '../../../src/gateway/testing/harness.ts';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
+import type { Link } from '../../chaos/link.ts';
 import type { RedisServer } from '../../helpers/redis.ts';
 
 /** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
@@ -14,6 +15,14 @@ interface Joining {
 }
 
 let database = 0;
+
+/** A node as one gateway sees it, which cannot reach it until `found`. */
+export function unseen(node: FakeNode): { node: FakeNode; found(): void } {
+  let found = false;
+  const dial: FakeNode['dial'] = () => (found ? node.dial() : Promise.reject(new Error('no route')));
+  const view = Object.create(node, { dial: { value: dial }, offline: { get: () => !found } }) as FakeNode;
+  return { node: view, found: () => void (found = true) };
+}
 
 export class Gateways implements AsyncDisposable {
   readonly all: TestGateway[] = [];
@@ -44,6 +53,13 @@ export class Gateways implements AsyncDisposable {
     this.all.push(gateway);
     if (withRedis) await this.redisIs(true, gateway);
     return gateway;
+  }
+
+  /** One that reaches Redis over this link, and so can be without it while the others have it. */
+  async addBehind(link: Link, joining: Joining = {}): Promise<TestGateway> {
+    const url = new URL(this.config.redisUrl ?? '');
+    url.port = String(link.port);
+    return await this.add({ ...joining, config: { ...joining.config, redisUrl: url.href } });
   }
 
   /** One ends, and another starts in its place. */

@@ -1,0 +1,141 @@
+/** Keys of creates while one gateway has Redis and another does not: a key means the same at both, then and afterwards. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { GatewayConfig } from '../../../src/gateway/config.ts';
+import { parseTenants } from '../../../src/gateway/tenants/file.ts';
+import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
+import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
+import { Link } from '../../chaos/link.ts';
+import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
+import { Gateways, unseen } from './gateways.ts';
+
+describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has no Redis', () => {
+  let redis: RedisServer;
+  let link: Link;
+  let gateways: Gateways;
+  beforeEach(async () => {
+    redis = await RedisServer.start();
+    link = await Link.to(redis.port);
+  });
+  afterEach(async () => {
+    await gateways?.[Symbol.asyncDispose]();
+    await link[Symbol.asyncDispose]();
+    await redis[Symbol.asyncDispose]();
+  });
+
+  const start = async (node: FakeNode, config: Partial<GatewayConfig> = {}): Promise<[TestGateway, TestGateway]> => {
+    gateways = await Gateways.start(redis, 1, [node], config);
+    return [gateways.at(0), await gateways.addBehind(link)];
+  };
+  const create = (gateway: TestGateway, key?: string, body: object = {}): Promise<Answer> =>
+    gateway.ask('POST', '/v1/sandboxes', {
+      body,
+      ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
+    });
+  const idsOf = ({ json }: Answer): string[] => ((json.sandboxes ?? []) as { id: string }[]).map(({ id }) => id);
+  const lose = async (gateway: TestGateway): Promise<void> => {
+    link.cut();
+    await gateways.redisIs(false, gateway);
+  };
+  const find = async (gateway: TestGateway): Promise<void> => {
+    link.heal();
+    await gateways.redisIs(true, gateway);
+  };
+
+  test.each([
+    { name: 'sandboxes', rules: { sandboxes: 3 } },
+    { name: 'creates', rules: { createsPerSecond: 0.001, createBurst: 2 } },
+  ])('what was made without Redis does not count again among the $name when its key is repeated', async ({ rules }) => {
+    const node = new FakeNode();
+    const [a, b] = await start(node, { tenants: parseTenants({ tenants: { default: rules } }) });
+    await create(a);
+    await lose(b);
+    const made = idsOf(await create(b, 'key', { count: 2 }));
+    expect(made).toHaveLength(2);
+    await a.until('the other knows them', () => a.services.sandboxes.usage('default').sandboxes === 3);
+    expect(idsOf(await create(a, 'key', { count: 2 }))).toEqual(made);
+    await find(b);
+    expect(idsOf(await create(b, 'key', { count: 2 }))).toEqual(made);
+    expect(node.specs).toHaveLength(3);
+  });
+
+  test('a key that was turned down however often means what was made under it then', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    const [a, b] = await start(node, { queueMax: 1 });
+    const others = [(await create(a)).json.id as string, (await create(a)).json.id as string];
+    for (let i = 0; i < 20; i++) expect((await create(a, 'key')).status).toBe(503);
+    for (const id of others.toReversed()) await a.ask('DELETE', `/v1/sandboxes/${id}`);
+    const made = (await create(a, 'key')).json.id as string;
+    await b.until('the other knows it', () => b.services.sandboxes.usage('default').sandboxes === 1);
+    node.setReport({ maxSandboxes: 2 });
+    await lose(b);
+    expect((await create(b, 'key')).json.id).toBe(made);
+  });
+
+  test('what one gateway accepted without Redis stands when another, that has it, must turn it down', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 3 } });
+    const [b, a] = await start(node, { queueMax: 1 });
+    await lose(a);
+    node.room = 2;
+    const made = idsOf(await create(a, 'key', { count: 3 }));
+    expect(made).toHaveLength(3);
+    await b.until('the other knows two', () => b.services.sandboxes.usage('default').sandboxes === 2);
+    const other = (await create(b)).json.id as string;
+    expect((await create(b, 'key', { count: 3 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    await b.ask('DELETE', `/v1/sandboxes/${other}`);
+    node.room = Infinity;
+    expect(idsOf(await create(b, 'key', { count: 3 }))).toEqual(made);
+    await find(a);
+    expect(idsOf(await create(a, 'key', { count: 3 }))).toEqual(made);
+    for (const id of made) await a.until('it runs', () => node.records.get(id)?.status === 'RUNNING');
+    expect(node.deleted).toEqual([]);
+  });
+
+  test('what was taken back with Redis and made anew without it is the same with it', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    const [a, b] = await start(node, { queueMax: 1 });
+    expect((await create(b, 'key', { count: 3 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    await a.until('it has ended', () => [...node.records.values()].every(({ status }) => status === 'TERMINATED'));
+    node.setReport({ maxSandboxes: 10 });
+    const [known] = b.services.registry.all;
+    await b.until('there is room', () => known?.report?.maxSandboxes === 10 && known.live === 0);
+    await lose(b);
+    const made = idsOf(await create(b, 'key', { count: 3 }));
+    expect(made).toHaveLength(3);
+    await a.until('the other knows them', () => a.services.sandboxes.usage('default').sandboxes === 3);
+    expect(idsOf(await create(a, 'key', { count: 3 }))).toEqual(made);
+    expect(a.services.sandboxes.usage('default').sandboxes).toBe(3);
+  });
+
+  test('a batch that waits is found under its key by a gateway that has lost Redis since, and at once', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    const [a, b] = await start(node);
+    const first = (await create(a)).json.id as string;
+    const made = idsOf(await create(a, 'key', { count: 2 }));
+    await b.until('the other knows them', () => b.services.shared.queue.depth === 2);
+    await lose(b);
+    const asked = create(b, 'key', { count: 2 });
+    await expect(Promise.race([asked.then(idsOf), sleep(10_000).then(() => 'no answer')])).resolves.toEqual(made);
+    await find(b);
+    node.setReport({ maxSandboxes: 3 });
+    for (const id of made) await a.until('it runs', () => node.records.get(id)?.status === 'RUNNING');
+    expect(node.specs.map(({ id }) => id).toSorted()).toEqual([first, ...made].toSorted());
+  });
+
+  test('of a batch that waits a gateway that gets no answer from Redis sends nothing it might take back', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 0, [node]);
+    const b = await gateways.addBehind(link);
+    const view = unseen(node);
+    const a = await gateways.add({ nodes: [view.node], config: { defaultImage: 'image' } });
+    link.silence('back');
+    const made = idsOf(await create(a, 'key', { count: 2 }));
+    expect(made).toHaveLength(2);
+    expect((await create(b, 'key', { count: 2 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    link.heal();
+    await gateways.redisIs(true, b);
+    await b.until('one runs', () => made.some((id) => node.records.get(id)?.status === 'RUNNING'));
+    expect(node.deleted).toEqual([]);
+    expect(idsOf(await create(b, 'key', { count: 2 }))).toEqual(made);
+  });
+});
