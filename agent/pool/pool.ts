@@ -59,9 +59,6 @@ export class Pool {
   get starting(): number {
     return this.#starting;
   }
-  get waiting(): number {
-    return this.#waiters.length;
-  }
   /** When the longest-waiting claim began to wait; infinity if none waits. */
   get waitingSince(): number {
     return this.#waiters[0]?.since ?? Number.POSITIVE_INFINITY;

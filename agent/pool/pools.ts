@@ -1,19 +1,12 @@
-/**
- * All pools of a node, and the one place where containers are started: claims before refills, a bounded number at once.
- * While claims arrive, refills are few, and only of a pool that is half empty (docs/adr/0004).
- */
+/** All pools of a node, and the one place where containers are started, a bounded number at once (docs/adr/0004). */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { PoolState } from '../../src/protocol/node.ts';
 import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime/runtime.ts';
 import type { Launched, Launcher } from './launcher.ts';
+import { nextToStart, QUIET_MS } from './next-to-start.ts';
 import { Pool } from './pool.ts';
 
-/** Refills wait until no claim has come for this long, so that they do not slow down a series of claims. */
-const QUIET_MS = 150;
-/** For this long after a claim, refills leave most of the machine to claims. */
-const BUSY_MS = 2_000;
-const BUSY_SHARE = 4;
 const SWEEP_MS = 1_000;
 /** An empty pool without claims for this long is forgotten. */
 const FORGET_MS = 60_000;
@@ -215,33 +208,18 @@ export class Pools {
   }
 
   #pump(): void {
-    while (!this.#closed && this.#active < this.#options.launchConcurrency) {
-      const pool = this.#neediest();
-      if (pool === undefined) return;
-      this.#start(pool);
+    while (!this.#closed) {
+      const next = nextToStart([...this.#pools.values()], {
+        nowMs: Date.now(),
+        claimedAtMs: this.#claimedAtMs,
+        starting: this.#active,
+        atOnce: this.#options.launchConcurrency,
+        refills: !this.#paused,
+      });
+      if (next === 'later') return this.#pumpSoon();
+      if (next === undefined) return;
+      this.#start(next);
     }
-  }
-
-  /** The pool with the oldest unserved claim; without one, the pool with the largest deficit. */
-  #neediest(): Pool | undefined {
-    const now = Date.now();
-    const pools = [...this.#pools.values()];
-    const claimed = pools.filter((pool) => pool.unserved() > 0);
-    if (claimed.length > 0) return claimed.reduce((a, b) => (b.waitingSince < a.waitingSince ? b : a));
-    const sinceClaimMs = now - this.#claimedAtMs;
-    const { launchConcurrency } = this.#options;
-    const most = sinceClaimMs >= BUSY_MS ? launchConcurrency : Math.max(1, Math.floor(launchConcurrency / BUSY_SHARE));
-    if (this.#paused || this.#active >= most) return undefined;
-    const quiet = sinceClaimMs >= QUIET_MS;
-    const short = pools.filter((pool) => {
-      const deficit = pool.deficit(now);
-      return deficit > 0 && (quiet || deficit * 2 > pool.demand.target(now));
-    });
-    if (short.length === 0) {
-      if (!quiet && pools.some((pool) => pool.deficit(now) > 0)) this.#pumpSoon();
-      return undefined;
-    }
-    return short.reduce((a, b) => (b.deficit(now) > a.deficit(now) ? b : a));
   }
 
   #start(pool: Pool): void {
