@@ -12,7 +12,7 @@ export interface DemandBounds {
   ceiling: number;
 }
 
-/** Little's law: claims that arrive during one refill, times headroom. Times are epoch milliseconds. */
+/** Little's law: claims that arrive during one refill, times headroom. Times are by the monotonic clock. */
 export class Demand {
   /** The target is never below it, as long as the ceiling allows. */
   floor: number;

@@ -1,4 +1,4 @@
-/** Warm containers of one kind, and the claims that wait for one. */
+/** Warm containers of one kind, and the claims that wait for one. Times are by the monotonic clock. */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Network } from '../../src/protocol/sandbox.ts';
 import type { Image, Limits } from '../runtime/runtime.ts';

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { silent } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { FakeRuntime, type FakeRuntimeOptions } from '../runtime/fake/fake-runtime.ts';
@@ -56,11 +56,21 @@ class Fixture implements AsyncDisposable {
 
 const never = new AbortController().signal;
 
+afterEach(() => vi.restoreAllMocks());
+
 test('a pool fills to its floor, and again after a claim', async () => {
   await using f = new Fixture({}, { min: 3 });
   await f.filled(3);
   expect(f.pools.takeWarm(await f.claim())).toBeDefined();
   await f.filled(3);
+});
+
+test('a clock that is set back holds up no refill', async () => {
+  await using f = new Fixture({}, { min: 3 });
+  await f.filled(3);
+  expect(f.pools.takeWarm(await f.claim())).toBeDefined();
+  vi.spyOn(Date, 'now').mockReturnValue(Date.now() - 3_600_000);
+  await until('it is full again', () => f.pools.states()[0]?.warm === 3);
 });
 
 test('when the default image has moved, its new pool has the floor, and the old one runs empty', async () => {

@@ -35,7 +35,8 @@ export class Pools {
   readonly #sweeper: NodeJS.Timeout;
   readonly #abort = new AbortController();
   #active = 0;
-  #claimedAtMs = 0;
+  /** By the monotonic clock, as all times here. */
+  #claimedAtMs = -Infinity;
   #resume: NodeJS.Timeout | undefined;
   #closed = false;
   #paused = false;
@@ -50,7 +51,7 @@ export class Pools {
   prewarm(image: Image | undefined): void {
     const wanted = { image, network: 'off' as const, limits: this.#options.limits };
     const pool = this.#poolFor(wanted);
-    pool.call(image?.ref ?? '*', Date.now());
+    pool.call(image?.ref ?? '*', performance.now());
     this.#pump();
   }
 
@@ -70,8 +71,8 @@ export class Pools {
    */
   async waitFor(wanted: ClaimOptions, signal: AbortSignal): Promise<Launched> {
     const pool = this.#poolFor(wanted);
-    pool.call(this.#nameOf(wanted.image), Date.now());
-    const launched = pool.wait(signal, Date.now());
+    pool.call(this.#nameOf(wanted.image), performance.now());
+    const launched = pool.wait(signal, performance.now());
     this.#pump();
     return await launched;
   }
@@ -81,7 +82,7 @@ export class Pools {
     if (this.#closed || (image === undefined && !this.#options.runtime.imageAgnostic)) return false;
     const pool = this.#poolFor({ image, network: launched.network, limits: launched.limits });
     if (pool.key !== launched.poolKey) return false;
-    pool.call(this.#nameOf(image), Date.now());
+    pool.call(this.#nameOf(image), performance.now());
     pool.adopt(launched);
     this.#watch(pool, launched);
     return true;
@@ -122,7 +123,7 @@ export class Pools {
   }
 
   states(): PoolState[] {
-    const now = Date.now();
+    const now = performance.now();
     return [...this.#pools.values()].flatMap((pool) => {
       const numbers = { warm: pool.warm, starting: pool.starting, target: pool.demand.target(now) };
       return [...pool.names].map((key) => ({ key, ...numbers }));
@@ -146,7 +147,7 @@ export class Pools {
   }
 
   #claims(pool: Pool, wanted: ClaimOptions): void {
-    const now = Date.now();
+    const now = performance.now();
     this.#claimedAtMs = now;
     pool.call(this.#nameOf(wanted.image), now);
     pool.demand.claimed(now);
@@ -210,7 +211,7 @@ export class Pools {
   #pump(): void {
     while (!this.#closed) {
       const next = nextToStart([...this.#pools.values()], {
-        nowMs: Date.now(),
+        nowMs: performance.now(),
         claimedAtMs: this.#claimedAtMs,
         starting: this.#active,
         atOnce: this.#options.launchConcurrency,
@@ -236,7 +237,7 @@ export class Pools {
       },
       (error: unknown) => {
         this.#active -= 1;
-        pool.startFailed(error, Date.now(), performance.now() - began);
+        pool.startFailed(error, performance.now(), performance.now() - began);
         if (this.#closed) return;
         this.#options.log.warn({ err: error, pool: pool.key }, 'a container could not be started');
         this.#options.onChange();
@@ -261,7 +262,7 @@ export class Pools {
   }
 
   #sweep(): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const pool of this.#pools.values()) {
       const extra = pool.surplus(now);
       if (extra !== undefined) void this.#options.launcher.discard(extra.container.id, extra.link);
@@ -272,7 +273,7 @@ export class Pools {
   }
 
   #forgetIdle(afterMs: number): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [key, pool] of this.#pools) {
       if (pool.empty && pool.demand.target(now) === 0 && now - pool.usedAtMs >= afterMs) this.#pools.delete(key);
     }
