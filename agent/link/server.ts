@@ -23,6 +23,8 @@ import { NodeGuard } from './node-guard.ts';
 const MAX_LINKS = 256;
 const MAX_CONNECTIONS = 1_024;
 const HEADERS_MS = 5_000;
+/** For whoever is turned away to read why, and to hang up. */
+const REFUSED_MS = 2_000;
 
 interface NodeServerOptions {
   listen: { host: string; port: number };
@@ -187,6 +189,7 @@ function isLocal(request: IncomingMessage): boolean {
   return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
 }
 
+/** The server neither closes nor counts down the connection of an upgrade, so whoever does not hang up is cut off here. */
 function refuse(socket: Duplex, error: ServiceError): void {
   const body = JSON.stringify({ error: error.toWire() });
   const head = [
@@ -195,5 +198,8 @@ function refuse(socket: Duplex, error: ServiceError): void {
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
   ];
+  socket.resume();
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+  const cut = setTimeout(() => socket.destroy(), REFUSED_MS);
+  socket.once('close', () => clearTimeout(cut));
 }
