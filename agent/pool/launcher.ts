@@ -34,11 +34,18 @@ export interface LaunchSpec {
   network: Network;
 }
 
+/** A container that is being started. */
+interface Pending {
+  link: SupervisorLink | undefined;
+  /** It has ended already. */
+  ended: boolean;
+}
+
 export class Launcher {
   readonly #runtime: ContainerRuntime;
   readonly #homes: ContainerHomes;
   readonly #log: Logger;
-  readonly #pending = new Map<string, { link: SupervisorLink; ended: boolean }>();
+  readonly #pending = new Map<string, Pending>();
   readonly #destroying = new Map<string, Promise<void>>();
   #removals = 0;
   readonly #removalTurns: (() => void)[] = [];
@@ -64,11 +71,12 @@ export class Launcher {
       limits: spec.limits,
       network: spec.network,
     };
-    await this.#homes.create(meta);
-    const link = await this.#listen(meta);
-    const pending = { link, ended: false };
+    const pending: Pending = { link: undefined, ended: false };
     this.#pending.set(meta.id, pending);
     try {
+      await this.#homes.create(meta);
+      const link = await this.#listen(meta);
+      pending.link = link;
       const container = await this.#runtime.launch({
         id: meta.id,
         ...(spec.image === undefined ? {} : { image: spec.image }),
@@ -81,7 +89,7 @@ export class Launcher {
       await link.arrival({ signal, deadlineMs: ARRIVAL_MS });
       return { container, link, poolKey: spec.poolKey, limits: spec.limits, network: spec.network };
     } catch (error) {
-      void this.discard(meta.id, link);
+      void this.discard(meta.id, pending.link);
       // Its fault and not its claim's, which waits for another one.
       throw pending.ended ? new ServiceError('node_unavailable', 'the container ended at its start') : error;
     } finally {
@@ -94,7 +102,7 @@ export class Launcher {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
     pending.ended = true;
-    pending.link.close();
+    pending.link?.close();
   }
 
   /** Listens for the boxinit of an earlier agent's container, which may connect later. */
