@@ -25,7 +25,11 @@ export async function bindSocketFile(
   options: { backlog?: number } = {},
 ): Promise<void> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
-    throw new ServiceError('invalid_request', `${path} is too long for a socket`);
+    const most = MAX_SOCKET_PATH_BYTES;
+    throw new ServiceError(
+      'invalid_request',
+      `the socket path ${path} is longer than ${most} bytes: give the agent a shorter directory (MILLIBOX_DATA_DIR)`,
+    );
   }
   await rm(path, { force: true });
   await bound(server, { path, ...options });

@@ -9,7 +9,6 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { SupervisorHello } from '../../src/protocol/supervisor.ts';
-import { MAX_SOCKET_PATH_BYTES } from '../../src/lib/socket-path.ts';
 import { bindSocketFile } from '../listen.ts';
 import { Connection, type ConnectionEvents } from './connection.ts';
 import { cleanError } from './hostile.ts';
@@ -58,15 +57,11 @@ export class SupervisorLink implements Supervisor {
     this.#arrival.promise.catch(() => undefined);
   }
 
-  /** Binds the socket, replacing that of an earlier agent. @throws ServiceError `internal`. */
+  /** Binds the socket, replacing that of an earlier agent. @throws as `bindSocketFile` */
   static async listen(options: SupervisorLinkOptions): Promise<SupervisorLink> {
-    const path = options.socketPath;
-    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
-      throw new ServiceError('internal', `the socket path ${path} is longer than ${MAX_SOCKET_PATH_BYTES} bytes`);
-    }
     const link = new SupervisorLink(options);
     // Only root of the container may connect.
-    await bindSocketFile(link.#server, path, { backlog: 16 });
+    await bindSocketFile(link.#server, options.socketPath, { backlog: 16 });
     return link;
   }
 
