@@ -40,6 +40,13 @@ test('no secret, or a short one, is refused', () => {
   expect(() => loadConfig({ MILLIBOX_NODE_SECRET: 'short' })).toThrow('MILLIBOX_NODE_SECRET');
 });
 
+test('a file that should hold the secret and cannot be read is named, with the variable that names it', () => {
+  const missing = { MILLIBOX_NODE_SECRET_FILE: '/no/such/file' };
+  expect(() => loadConfig(missing)).toThrow(/MILLIBOX_NODE_SECRET_FILE[^]*\/no\/such\/file/);
+  const short = { MILLIBOX_NODE_SECRET_FILE: '/dev/null' };
+  expect(() => loadConfig(short)).toThrow(/MILLIBOX_NODE_SECRET_FILE[^]*at least 16/);
+});
+
 test('an address may be IPv6, and its port a real one', () => {
   expect(loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: '[::1]:80' }).listen).toEqual({ host: '::1', port: 80 });
   expect(() => loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: 'a:70000' })).toThrow('65535');

@@ -37,6 +37,9 @@ class Secret {
   }
 }
 
+/** Characters. */
+const MIN_SECRET = 16;
+
 const count = (fallback: number, max = 1_000_000) => wholeNumber(0, max, fallback);
 
 const Listen = z
@@ -76,7 +79,7 @@ const Environment = z.object({
   MILLIBOX_AGENT_LISTEN: Listen.prefault(`127.0.0.1:${NODE_PORT}`),
   /** A second port that serves metrics, also to callers on other machines, and nothing else. Default: none. */
   MILLIBOX_AGENT_METRICS_LISTEN: Listen.optional(),
-  MILLIBOX_NODE_SECRET: z.string().min(16).optional(),
+  MILLIBOX_NODE_SECRET: z.string().min(MIN_SECRET).optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
   MILLIBOX_DATA_DIR: z
     .string()
@@ -238,7 +241,17 @@ function readSecret(value: string | undefined, file: string | undefined): Secret
       'the agent needs MILLIBOX_NODE_SECRET or MILLIBOX_NODE_SECRET_FILE, the secret that it shares with the gateways',
     );
   }
-  const text = readFileSync(file, 'utf8').trim();
-  if (text.length < 16) throw new Error(`the secret in ${file} has fewer than 16 characters`);
+  const text = readSecretFile(file).trim();
+  if (text.length < MIN_SECRET) {
+    throw new Error(`MILLIBOX_NODE_SECRET_FILE: the secret in ${file} must have at least ${MIN_SECRET} characters`);
+  }
   return new Secret(text);
+}
+
+function readSecretFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Error(`MILLIBOX_NODE_SECRET_FILE cannot be read: ${(error as Error).message}`, { cause: error });
+  }
 }

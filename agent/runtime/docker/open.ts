@@ -16,7 +16,8 @@ export async function openDockerRuntime(config: RuntimeConfig): Promise<DockerRu
   try {
     await withDeadline({ deadlineMs: PING_MS, what: "Docker's answer" }, () => docker.ping());
   } catch (error) {
-    throw new ServiceError('not_supported', `no Docker engine answers at ${config.dockerSocket}`, { cause: error });
+    const message = `no Docker engine answers at ${config.dockerSocket}: start it, or set MILLIBOX_DOCKER_SOCKET to its socket`;
+    throw new ServiceError('not_supported', message, { cause: error });
   }
   const internet = new Internet({ docker, owner: ownerOf(config.dataDir), log: config.log });
   await internet.resume();

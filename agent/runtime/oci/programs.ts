@@ -7,6 +7,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import { TOOLS_PATH } from '../../tools-path.ts';
 
 const VERSION_MS = 10_000;
+const OTHERWISE = 'or set MILLIBOX_RUNTIME to one that does without it (docs/runtimes.md)';
 const run = promisify(execFile);
 
 /** The path of an installed program. @throws ServiceError `not_supported`. */
@@ -19,7 +20,8 @@ export async function findProgram(name: string): Promise<string> {
     );
     if (there) return path;
   }
-  throw new ServiceError('not_supported', `there is no ${name} on this machine`);
+  const where = name.includes('/') ? '' : ` in ${TOOLS_PATH}`;
+  throw new ServiceError('not_supported', `there is no ${name}${where}: install it, ${OTHERWISE}`);
 }
 
 /** The output of `--version`. @throws ServiceError `not_supported` if the program cannot run here. */
@@ -27,6 +29,9 @@ export async function mustRun(program: string): Promise<string> {
   try {
     return (await run(program, ['--version'], { timeout: VERSION_MS })).stdout;
   } catch (error) {
-    throw new ServiceError('not_supported', `${program} does not run`, { cause: error });
+    const why = error instanceof Error ? error.message.trim() : String(error);
+    throw new ServiceError('not_supported', `${program} does not run (${why}): mend it, ${OTHERWISE}`, {
+      cause: error,
+    });
   }
 }
