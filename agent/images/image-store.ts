@@ -6,7 +6,7 @@ import { beyondBudget, type Evictable } from './budget.ts';
 import { Builder, tooSlow, type Wanted } from './builder.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
 import { Pulls } from './pulls.ts';
-import { canonical, familiar, parseReference, type Reference } from './reference.ts';
+import { canonical, familiar, isImageId, parseReference, type Reference } from './reference.ts';
 import { registryHas, type RegistryConfig } from './registry.ts';
 import { Turns, type TurnRules } from './turns.ts';
 
@@ -147,14 +147,14 @@ export class ImageStore implements Images {
   }
 
   async remove(ref: string): Promise<void> {
+    const key = isImageId(ref) ? null : canonical(parseReference(ref));
     const nameless = [...this.#catalogue.images()].find(({ id, named }) => id === ref && !named);
-    const key = canonical(parseReference(ref));
-    const image = nameless ?? this.#catalogue.byReference(key);
+    const image = key === null ? nameless : this.#catalogue.byReference(key);
     if (image === undefined) throw new ServiceError('image_not_found');
     if (this.#held.has(image.id)) throw new ServiceError('invalid_request', 'the image is in use');
     this.#spellings.clear();
-    if (nameless === undefined) await this.#catalogue.remove(key);
-    else await this.#catalogue.drop(image.id);
+    if (key === null) await this.#catalogue.drop(image.id);
+    else await this.#catalogue.remove(key);
   }
 
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */

@@ -30,6 +30,9 @@ describe('image references', () => {
     '-a',
     'a b',
     'host:99999999/a',
+    // Docker takes these for ids.
+    DIGEST,
+    '0a'.repeat(32),
   ])('"%s" is refused', (text) => {
     const code = (): string => {
       try {

@@ -12,8 +12,13 @@ const DEFAULT_REGISTRY = 'docker.io';
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*$/;
 const TAG = /^[\w][\w.-]{0,127}$/;
 const DIGEST = /^sha256:[a-f0-9]{64}$/;
+/** What Docker takes for the id of an image, and never asks a registry for. */
+const ID = /^(?:sha256:)?[a-f0-9]{64}$/;
 const REGISTRY =
   /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*)(?::\d{1,5})?$/;
+
+/** Whether this is the id of an image: of one that is on the node, not of anything that a registry has. */
+export const isImageId = (text: string): boolean => DIGEST.test(text);
 
 /** @throws ServiceError `image_invalid`. */
 export function parseReference(text: string): Reference {
@@ -28,6 +33,7 @@ export function parseReference(text: string): Reference {
   const tag = colon === -1 ? null : rest.slice(colon + 1);
   const repository = registry === DEFAULT_REGISTRY && !path.includes('/') ? `library/${path}` : path;
   const valid =
+    !ID.test(text) &&
     more.length === 0 &&
     REGISTRY.test(registry) &&
     repository.length <= 255 &&

@@ -52,6 +52,15 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect([tool.mode & 0o7777, tool.uid]).toEqual([0o4755, 3]);
   });
 
+  test('a root file system with attributes: what its programs are privileged for, and labels of users', async () => {
+    const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex').toString('latin1');
+    const xattrs = { 'security.capability': capability, 'user.color': 'blue' };
+    await own.store.importTar('own:1', write('rootfs', tar([{ path: 'ping', body: 'ping', xattrs }])));
+    const list = 'import os, sys; print(*sorted(os.listxattr(sys.argv[1])))';
+    const { stdout } = await run('python3', ['-c', list, join(rootOf(own.store, 'own:1'), 'ping')]);
+    expect(stdout).toBe('security.capability user.color\n');
+  });
+
   test.each(['docker-archive', 'oci-archive'] as const)(
     'a %s that tar packed anew, with ./ before its names',
     async (kind) => {

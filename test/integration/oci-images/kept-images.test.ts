@@ -50,8 +50,9 @@ describe.skipIf(lacking !== '')(`images that must stay${because}`, () => {
     await own.store.remove(before.id);
     expect(await own.store.list()).toMatchObject([{ ref: 'moves:1', id: after.id }]);
     expect(kept()).toEqual([hexOf(after)]);
-    // One that has a name is removed by that.
+    // One that has a name is removed by that. No registry is asked for an id.
     expect(await codeOf(own.store.remove(after.id))).toBe('image_not_found');
+    expect(await codeOf(own.store.ensure(before.id, {}))).toBe('image_invalid');
   });
 
   test('one without a name that is in use stays when the disk refuses to give it a name again', async () => {
