@@ -15,10 +15,18 @@ const missing = await lacking();
 const because = missing === '' ? '' : ` (skipped: there is no ${missing})`;
 const LIMIT_MS = 60_000;
 
-/** Of each range that is not public, and addresses that mean many. */
+/** The first and the last of each range that is not public, the metadata's, and addresses that mean many. */
 const RESERVED = [
-  ...['0.0.0.1', '10.0.0.1', '100.64.0.1', '169.254.169.254', '172.16.0.1', '192.0.0.1', '192.168.0.1', '198.18.0.1'],
-  ...['224.0.0.1', '224.0.0.251', '239.1.1.1', '240.0.0.1', '255.255.255.255'],
+  ...['0.0.0.1', '10.0.0.1', '100.64.0.1', '169.254.0.1', '172.16.0.1', '192.0.0.1', '192.168.0.1', '198.18.0.1'],
+  ...['0.255.255.254', '10.255.255.254', '100.127.255.254', '169.254.255.254', '172.31.255.254', '192.0.0.254'],
+  ...['192.168.255.254', '198.19.255.254', '169.254.169.254', '224.0.0.1', '224.0.0.251', '239.1.1.1', '240.0.0.1'],
+  ...['255.255.255.254', '255.255.255.255'],
+];
+/** Just outside of these ranges. */
+const BESIDE = [
+  ...['1.0.0.1', '9.255.255.254', '11.0.0.1', '100.63.255.254', '100.128.0.1', '169.253.255.254', '169.255.0.1'],
+  ...['172.15.255.254', '172.32.0.1', '192.0.1.1', '192.167.255.254', '192.169.0.1', '198.17.255.254', '198.20.0.1'],
+  '223.255.255.254',
 ];
 const MAPPED = ['10.0.0.1', '169.254.169.254', NODE, PUBLIC].map((address) => `::ffff:${address}`);
 const SIX = [NODE_SIX, '2001:db8:80::10', 'fe80::1%eth0', 'ff02::1%eth0', '64:ff9b::a9fe:a9fe'];
@@ -59,7 +67,7 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     node = await Ear.at(around.node.pid, await bridgeOf(onNode), 'accepted');
     next = await Ear.at(pidOf(neighbour), 'eth0', 'arriving');
     const ours = [NODE, NODE_INSIDE, ...Object.values(at).filter((address) => address !== at.own)];
-    await send([PUBLIC, RESOLVER, GATEWAY, ...RESERVED, ...MAPPED, ...SIX, ...ours.filter(Boolean)]);
+    await send([PUBLIC, RESOLVER, GATEWAY, ...BESIDE, ...RESERVED, ...MAPPED, ...SIX, ...ours.filter(Boolean)]);
   });
   afterAll(async () => {
     await bench?.[Symbol.asyncDispose]();
@@ -70,7 +78,7 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     // The node itself says on its links what it listens to, before it has an address there too.
     const heard = (await world.heard()).filter((line) => !/^(fe80:|:: )/.test(line));
     const reached = [...new Set(heard.map((line) => line.split(' ')[2]))];
-    expect(reached.sort()).toEqual([PUBLIC, RESOLVER, GATEWAY].sort());
+    expect(reached.sort()).toEqual([PUBLIC, RESOLVER, GATEWAY, ...BESIDE].sort());
     for (const protocol of ['tcp', 'udp']) expect(heard).toContain(`${NODE} > ${PUBLIC} ${protocol}`);
   });
 
