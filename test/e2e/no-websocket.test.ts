@@ -5,7 +5,11 @@ import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Millibox, nameOfBytes, type Sandbox } from '../../src/sdk/index.ts';
+import { running as runs } from '../helpers/sandbox.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
+import { until } from '../helpers/until.ts';
+
+const LIMIT_MS = 60_000;
 
 let stack: TestStack;
 let proxy: Server;
@@ -56,6 +60,14 @@ test('commands run, with their stdin and their whole result', async () => {
   const result = await sandbox.exec('cat; echo err >&2; exit 3', { stdin: 'in' });
   expect(result).toMatchObject({ exitCode: 3, stdout: 'in', stderr: 'err\n' });
   expect(upgrades).toBeGreaterThan(0);
+});
+
+test('a kill ends the command, though nobody hears how', async () => {
+  const started = sandbox.exec('sleep 41294');
+  await until(async () => (await runs(sandbox, 'sleep 41294')).length > 0, LIMIT_MS, 'the command to run');
+  started.kill();
+  await expect(started.result).rejects.toMatchObject({ code: 'cancelled' });
+  await until(async () => (await runs(sandbox, 'sleep 41294')).length === 0, LIMIT_MS, 'the command to end');
 });
 
 test('files are written and read, of any size, in ranges and in streams', async () => {

@@ -2,26 +2,15 @@
 import { asError, withDeadline } from '../../lib/deadline.ts';
 import { SignalName, TerminalSize } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { isMadeExecId, newExecId } from '../../protocol/ids.ts';
-import { NoWebSocket, type Connection } from '../connection.ts';
-import { CommandFailedError, needsWebSocket } from '../errors.ts';
-import type { HttpClient } from '../http.ts';
+import { newExecId } from '../../protocol/ids.ts';
+import { CommandFailedError } from '../errors.ts';
 import { checkOptions, type OptionNames } from '../known-options.ts';
-import {
-  checkOwn,
-  outputCap,
-  prepare,
-  type Command,
-  type Encoding,
-  type ExecOptions,
-  type OutputOf,
-} from './options.ts';
+import { checkOwn, outputCap, type Command, type Encoding, type ExecOptions, type OutputOf } from './options.ts';
 import { ExecOutput } from './output.ts';
-import { execOverHttp } from './over-http.ts';
 import { OutputReader } from './reader.ts';
 import type { ChannelName, Ended, ExecOutputEvent, ExecResult } from './result.ts';
 import { readSource, type Bytes } from '../source.ts';
-import { ExecSession } from './session.ts';
+import { ExecRun, type ExecDeps } from './run.ts';
 import { Stdin } from './stdin.ts';
 
 const DETACH_DEADLINE_MS = 30_000;
@@ -37,14 +26,6 @@ export interface HandleMode {
   from?: Readonly<Record<ChannelName, number>>;
 }
 
-export interface ExecDeps {
-  http: HttpClient;
-  connection: Connection;
-  /** A promise while the sandbox is being created. */
-  sandbox: string | Promise<string>;
-  resumeMs: number;
-}
-
 export class ExecHandle<E extends Encoding = 'utf8'>
   implements Promise<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>
 {
@@ -52,14 +33,13 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   readonly id: string;
   readonly #options: ExecOptions<E>;
   readonly #output: ExecOutput;
-  readonly #session: ExecSession;
+  readonly #run: ExecRun;
   readonly #stdin: Stdin | undefined;
   readonly #ended: Promise<Ended>;
   /** Resolves when the source of stdin has been read completely. */
   #fed: Promise<void> = Promise.resolve();
   /** Rejects with the reason when the caller aborts, or one of its callbacks fails. */
   readonly #stopped = Promise.withResolvers<never>();
-  readonly #httpStop = new AbortController();
   #result: Promise<ExecResult<OutputOf<E>>> | undefined;
 
   /**
@@ -85,24 +65,20 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       onFailure: (error) => this.#abort(asError(error)),
     });
     this.#stdin = options.stdin === undefined ? undefined : new Stdin(command === null);
-    const prepared = command === null ? { program: null, script: undefined } : prepare(command, options);
-    if (pty !== undefined && prepared.program !== null) prepared.program.pty = pty;
-    this.#session = new ExecSession({
-      ...prepared,
-      connection: deps.connection,
-      sandbox: deps.sandbox,
+    this.#run = new ExecRun(deps, {
       id: this.id,
+      command,
+      options: options as ExecOptions,
       output: this.#output,
-      from,
       stdin: this.#stdin,
-      keepExit: !isMadeExecId(this.id),
-      resumeMs: deps.resumeMs,
+      from,
+      pty,
     });
     this.#stopped.promise.catch(() => undefined);
-    this.#ended = this.#follow(deps, command, pty !== undefined);
+    this.#ended = this.#follow();
     this.#ended.catch(() => undefined);
     if (options.signal?.aborted) this.#abort(asError(options.signal.reason));
-    else this.#session.start();
+    else this.#run.start();
   }
 
   /** The result. The same promise each time. @throws CommandFailedError, ServiceError, the abort reason. */
@@ -153,9 +129,9 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     return this.#ended.then(({ exit }) => exit);
   }
 
-  /** Resolves when the command runs. */
+  /** Resolves when the command runs; where no WebSocket gets through, not before its end. */
   get started(): Promise<{ pid: number | null; queueMs: number }> {
-    return this.#session.started;
+    return this.#run.started;
   }
 
   /**
@@ -177,14 +153,15 @@ export class ExecHandle<E extends Encoding = 'utf8'>
 
   /**
    * Sends a signal to the command's process group, or with `all` to everything it started.
-   * @throws ServiceError `invalid_request` when there is no such signal.
+   * @throws ServiceError `invalid_request` when there is no such signal; `not_supported` where no WebSocket gets through
+   *   (the command fails with it when that shows only later).
    */
   signal(signal: SignalName, options: { all?: boolean } = {}): void {
     checkOptions('signal', options, SIGNAL_OPTIONS);
     if (!SignalName.options.includes(signal)) {
       throw new ServiceError('invalid_request', `there is no signal ${signal}: ${SignalName.options.join(', ')}`);
     }
-    this.#session.command({ type: 'signal', signal, ...(options.all === undefined ? {} : { all: options.all }) });
+    this.#run.signal({ type: 'signal', signal, ...(options.all === undefined ? {} : { all: options.all }) });
   }
 
   /**
@@ -195,10 +172,13 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#output.unblock();
   }
 
-  /** Sends TERM, then KILL, to everything the command started, and unblocks it. The result says how it ended. */
+  /**
+   * Sends TERM, then KILL, to everything the command started, and unblocks it. The result says how it ended; where no
+   * WebSocket gets through it is `cancelled`.
+   */
   kill(): void {
     this.#output.unblock();
-    this.#session.command({ type: 'kill' });
+    this.#run.kill();
   }
 
   /** Changes the size of the terminal. @throws ServiceError `invalid_request` for a size that no terminal has. */
@@ -206,7 +186,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     if (!TerminalSize.safeParse({ cols, rows }).success) {
       throw new ServiceError('invalid_request', `a terminal cannot have ${cols} columns and ${rows} rows`);
     }
-    this.#session.command({ type: 'resize', cols, rows });
+    this.#run.resize(cols, rows);
   }
 
   /**
@@ -219,26 +199,26 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     checkOptions('detach', options, DETACH_OPTIONS);
     const { deadlineMs = DETACH_DEADLINE_MS } = options;
     const endAt = performance.now() + deadlineMs;
+    this.#run.requireDetach();
     this.#output.discard();
     await withDeadline({ deadlineMs, what: 'reading the source of stdin' }, () => this.#fed);
-    await this.#session.detach(Math.max(0, endAt - performance.now()));
+    await this.#run.detach(Math.max(0, endAt - performance.now()));
   }
 
   #abort(reason: Error): void {
     this.#stopped.reject(reason);
     this.#output.discard();
     this.#output.end(reason);
-    this.#httpStop.abort(reason);
-    this.#session.kill(reason);
+    this.#run.abort(reason);
   }
 
-  async #follow(deps: ExecDeps, command: Command | null, terminal: boolean): Promise<Ended> {
+  async #follow(): Promise<Ended> {
     const { signal } = this.#options;
     const onAbort = (): void => this.#abort(asError(signal?.reason));
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#fed = this.#feed();
     try {
-      const ended = await Promise.race([this.#overAnyTransport(deps, command, terminal), this.#stopped.promise]);
+      const ended = await Promise.race([this.#run.ended, this.#stopped.promise]);
       this.#output.end({ type: 'exit', ...ended.exit });
       return ended;
     } catch (error) {
@@ -246,27 +226,6 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       throw error;
     } finally {
       signal?.removeEventListener('abort', onAbort);
-    }
-  }
-
-  /** Over the WebSocket, or without one over HTTP. */
-  async #overAnyTransport(deps: ExecDeps, command: Command | null, terminal: boolean): Promise<Ended> {
-    try {
-      return await this.#session.ended;
-    } catch (error) {
-      if (!(error instanceof NoWebSocket)) throw error;
-      if (command === null) throw needsWebSocket('to attach to a command', error);
-      if (terminal) throw needsWebSocket('a terminal', error);
-      if (this.#options.stdin === true) throw needsWebSocket('to write to stdin', error);
-      return await execOverHttp({
-        http: deps.http,
-        sandbox: await deps.sandbox,
-        id: this.id,
-        command,
-        options: this.#options as ExecOptions,
-        output: this.#output,
-        signal: this.#httpStop.signal,
-      });
     }
   }
 
@@ -279,12 +238,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       const source = readSource(given);
       if (source instanceof Uint8Array) void stdin.write(source);
       else {
-        // Until then it may turn out that stdin goes over HTTP, all of it: a source can be read only once.
-        const begun = this.#session.started.then(
-          () => true,
-          () => false,
-        );
-        if (!(await begun)) return;
+        // Over HTTP all of it goes at once, and a source can be read only once.
+        if (!(await this.#run.takesStdin)) return;
         for await (const chunk of source) {
           await stdin.write(chunk);
           if (stdin.gone) break;

@@ -2,7 +2,9 @@
 import { ExecResult } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { DEFAULT_EXEC_TIMEOUT_MS, MAX_BLOCKING_STDIN_BYTES, MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
+import { orAbort } from '../../lib/deadline.ts';
 import { read } from '../answer.ts';
+import { needsWebSocket } from '../errors.ts';
 import type { HttpClient } from '../http.ts';
 import { readSource, toBase64 } from '../source.ts';
 import type { Command, ExecOptions } from './options.ts';
@@ -17,6 +19,8 @@ interface HttpExec {
   options: ExecOptions;
   output: ExecOutput;
   signal: AbortSignal;
+  /** No WebSocket can be had. */
+  why: ServiceError;
 }
 
 /** Added to the command's timeout for the sandbox to get ready and the answer to arrive. */
@@ -25,7 +29,7 @@ const SLACK_MS = 120_000;
 /** @throws ServiceError */
 export async function execOverHttp(call: HttpExec): Promise<Ended> {
   const { http, sandbox, id, command, options, output, signal } = call;
-  const stdin = await allOfStdin(options.stdin);
+  const stdin = await orAbort(signal, allOfStdin(call));
   const answer = await http.json({
     method: 'POST',
     path: `/v1/sandboxes/${encodeURIComponent(sandbox)}/exec`,
@@ -57,14 +61,20 @@ export async function execOverHttp(call: HttpExec): Promise<Ended> {
   return { exit, queueMs };
 }
 
-async function allOfStdin(given: ExecOptions['stdin']): Promise<Uint8Array | undefined> {
-  if (given === undefined || given === true) return undefined;
-  const source = readSource(given);
+/** A source that nobody ends keeps the command from starting. */
+async function allOfStdin({ options, signal, why }: HttpExec): Promise<Uint8Array | undefined> {
+  const { stdin } = options;
+  if (stdin === undefined || stdin === true) return undefined;
+  const source = readSource(stdin);
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const piece of source instanceof Uint8Array ? [source] : source) {
+    if (signal.aborted) return undefined;
     bytes += piece.length;
-    if (bytes > MAX_BLOCKING_STDIN_BYTES) throw new ServiceError('body_too_large', 'so much stdin needs a WebSocket');
+    if (bytes > MAX_BLOCKING_STDIN_BYTES) {
+      const { message } = needsWebSocket(`more than ${MAX_BLOCKING_STDIN_BYTES} bytes of stdin`, why);
+      throw new ServiceError('body_too_large', message, { cause: why });
+    }
     chunks.push(Buffer.from(piece));
   }
   return Buffer.concat(chunks);

@@ -4,17 +4,17 @@
  * otherwise by attaching at the offsets received so far.
  */
 import { asError, orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
-import { CUTS } from '../../protocol/cuts.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
-import { Strays } from '../../protocol/strays.ts';
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import type { Connection, StreamCall } from '../connection.ts';
 import { pauseMs } from '../http.ts';
 import type { ExecOutput } from './output.ts';
 import type { ChannelName, Ended } from './result.ts';
+import { sendScript } from './script.ts';
 import type { Stdin } from './stdin.ts';
+import { WayBack } from './way-back.ts';
 
 /** What to run. Null: the session attaches to a command that runs already. */
 export type Program = Omit<ExecOpen, 'op' | 'sandbox' | 'id' | 'scriptBytes'> | null;
@@ -37,10 +37,6 @@ export interface SessionOptions {
   resumeMs: number;
 }
 
-/** Nothing was started: the same OPEN may go out again. */
-const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
-/** A stream that lasted this long, or brought output, resets the back-off. */
-const STEADY_MS = 5_000;
 /** Signals that are kept while there is no stream. */
 const MAX_SIGNALS = 64;
 /** How long to wait for the exit after a kill. */
@@ -64,19 +60,14 @@ export class ExecSession {
   #signals: ExecCommand[] = [];
   /** A kill, and the last terminal size: repeated on each stream, since a cut may have swallowed them. */
   readonly #standing = new Map<'kill' | 'resize', ExecCommand>();
-  /** Since when there has been no open stream. */
-  #cutAt: number | null = null;
-  /** The current stream brought output. */
-  #progressed = false;
-  #openedAt = 0;
-  readonly #strays = new Strays();
-  #tries = 0;
+  readonly #wayBack: WayBack;
   /** Resolves with the amount of stdin that was received, when the next attach is answered. */
   #asked: PromiseWithResolvers<number> | null = null;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#opened = options.program === null;
+    this.#wayBack = new WayBack(options.resumeMs);
     this.#received = { stdout: options.from.stdout, stderr: options.from.stderr };
     this.#ended.promise.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
@@ -121,7 +112,7 @@ export class ExecSession {
       stream.urgent({ type: 'kill' });
       // As far as we know it has not started: the reset keeps it from starting at all.
       if (!this.#opened) return this.#giveUp(reason);
-    } else if (!this.#opened && this.#cutAt === null) return this.#giveUp(reason);
+    } else if (!this.#opened && !this.#wayBack.lost) return this.#giveUp(reason);
     this.#patience = setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
   }
 
@@ -185,7 +176,8 @@ export class ExecSession {
     const { signal } = (this.#stop ??= new AbortController());
     try {
       const sandbox = await this.#options.sandbox;
-      if (this.#cutAt !== null && this.#tries > 1) await sleep(pauseMs(this.#tries - 1), signal);
+      const { pauseMs } = this.#wayBack;
+      if (pauseMs > 0) await sleep(pauseMs, signal);
       if (this.#done) return;
       await this.#options.connection.open(this.#call(sandbox), signal);
     } catch (error) {
@@ -196,7 +188,7 @@ export class ExecSession {
   #adopt(stream: MuxStream): void {
     if (this.#done) return stream.reset(new ServiceError('cancelled'));
     this.#stream = stream;
-    this.#strays.asked();
+    this.#wayBack.asked();
     const { script } = this.#options;
     if (script !== undefined && !this.#opened) void sendScript(stream, script);
     for (const command of [...this.#standing.values(), ...this.#signals.splice(0)]) stream.urgent(command);
@@ -230,9 +222,7 @@ export class ExecSession {
   #onOpened(answer: Json): void {
     const attached = this.#opened;
     this.#opened = true;
-    this.#strays.answered();
-    this.#openedAt = performance.now();
-    this.#cutAt = null;
+    this.#wayBack.answered();
     if (!attached && typeof answer['queueMs'] === 'number') this.#queueMs = answer['queueMs'];
     const pid = typeof answer['pid'] === 'number' ? answer['pid'] : null;
     this.#started.resolve({ pid, queueMs: this.#queueMs });
@@ -250,7 +240,7 @@ export class ExecSession {
     if (stream === null) return;
     if (name === undefined || this.#done) return stream.consume(bytes.length);
     this.#received[name] += bytes.length;
-    this.#progressed = true;
+    this.#wayBack.progressed();
     this.#options.output.push(name, bytes, stream);
   }
 
@@ -276,15 +266,8 @@ export class ExecSession {
     this.#stream = null;
     if (this.#done) return;
     if (error === null) return this.#fail(new ServiceError('interrupted', 'the stream ended without an exit'));
-    const stray = this.#strays.ended(error);
-    if (!stray && !(this.#opened ? CUTS : NOT_YET).has(error.code)) return this.#fail(this.#explain(error));
-    if (this.#killWanted && !this.#opened) return this.#fail(error);
-    const now = performance.now();
-    if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;
-    this.#progressed = false;
-    this.#cutAt ??= now;
-    this.#tries += 1;
-    if (now - this.#cutAt > this.#options.resumeMs) return this.#fail(error);
+    if (!this.#wayBack.leadsOn(error, this.#opened)) return this.#fail(this.#explain(error));
+    if ((this.#killWanted && !this.#opened) || !this.#wayBack.another()) return this.#fail(error);
     void this.#open();
   }
 
@@ -312,12 +295,4 @@ export class ExecSession {
 function channelName(channel: number): ChannelName | undefined {
   if (channel === Channel.STDOUT || channel === Channel.PTY) return 'stdout';
   return channel === Channel.STDERR ? 'stderr' : undefined;
-}
-
-async function sendScript(stream: MuxStream, script: Buffer): Promise<void> {
-  const block = 64 * 1024;
-  for (let at = 0; at < script.length && !stream.closed; at += block) {
-    await stream.write(Channel.SCRIPT, script.subarray(at, at + block));
-  }
-  if (!stream.closed) stream.fin(Channel.SCRIPT);
 }

@@ -1,0 +1,71 @@
+/** How a session gets back to its command when its stream has ended: whether it may, how soon, and for how long it tries. */
+import { CUTS } from '../../protocol/cuts.ts';
+import type { ServiceError } from '../../protocol/errors.ts';
+import { Strays } from '../../protocol/strays.ts';
+import { pauseMs } from '../http.ts';
+
+/** Nothing was started: the same OPEN may go out again. */
+const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
+/** A stream that lasted this long, or brought output, resets the back-off. */
+const STEADY_MS = 5_000;
+
+export class WayBack {
+  readonly #resumeMs: number;
+  readonly #strays = new Strays();
+  /** Since when there has been no open stream. */
+  #cutAt: number | null = null;
+  /** The current stream brought output. */
+  #progressed = false;
+  #openedAt = 0;
+  #tries = 0;
+
+  /** @param resumeMs how long to try after a cut */
+  constructor(resumeMs: number) {
+    this.#resumeMs = resumeMs;
+  }
+
+  /** There was a stream, and there is none now. */
+  get lost(): boolean {
+    return this.#cutAt !== null;
+  }
+
+  /** How long to wait before the next try: not at all before the first. */
+  get pauseMs(): number {
+    return this.#cutAt !== null && this.#tries > 1 ? pauseMs(this.#tries - 1) : 0;
+  }
+
+  /** An OPEN goes out. */
+  asked(): void {
+    this.#strays.asked();
+  }
+
+  /** It was answered. */
+  answered(): void {
+    this.#strays.answered();
+    this.#openedAt = performance.now();
+    this.#cutAt = null;
+  }
+
+  progressed(): void {
+    this.#progressed = true;
+  }
+
+  /**
+   * The stream ended with this.
+   * @param opened whether the command is known to have started
+   * @returns whether a next stream may continue
+   */
+  leadsOn(error: ServiceError, opened: boolean): boolean {
+    return this.#strays.ended(error) || (opened ? CUTS : NOT_YET).has(error.code);
+  }
+
+  /** Counts a try. @returns whether there is still time for it */
+  another(): boolean {
+    const now = performance.now();
+    if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;
+    this.#progressed = false;
+    this.#cutAt ??= now;
+    this.#tries += 1;
+    return now - this.#cutAt <= this.#resumeMs;
+  }
+}
