@@ -1,10 +1,11 @@
 import { Option, type Command } from 'commander';
-import type { ExecHandle } from '../../sdk/index.ts';
+import type { Encoding, ExecHandle } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
 import { exitCodeOf } from '../io/exit-code.ts';
 import { duration, withoutDashes } from '../io/parse.ts';
 import { feed, flushed, write } from '../io/pump.ts';
+import { readStdin, withoutKeys } from '../io/stdin.ts';
 import { envPair } from '../io/variables.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
@@ -42,6 +43,7 @@ export function define(command: Command): void {
       `
 The exit code is the command's own (128 + n when signal n ended it), 124 after --timeout, 255 when the service failed or an option is wrong.
 With --json it is 0 whenever there is a result: exitCode and timedOut are in it.
+Where no WebSocket gets through, stdin is read to its end first, 16 MiB at most, and output comes when the command has ended.
 
 Examples:
   millibox exec sbx-0123 -- ls -l /
@@ -55,6 +57,8 @@ Examples:
       const client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       const what = options.shell ? words.join(' ') : words;
+      let runs = false;
+      const noteStart = (): void => void (runs = true);
       const common = {
         ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
         ...(options.env === undefined ? {} : { env: options.env }),
@@ -83,34 +87,59 @@ Examples:
         return process.exit(exitCodeOfEnd(end));
       }
       if (options.json) {
-        const stdin = options.stdin && !process.stdin.isTTY ? { stdin: process.stdin } : {};
+        const stdin = options.stdin && !process.stdin.isTTY ? { stdin: readStdin(() => runs) } : {};
         const running = sandbox.exec(what, { ...common, ...stdin });
-        using _signals = forwardSignals(running);
-        printJson(await running);
-        await Promise.all([client.close(), flushed()]);
-        // A stdin that nobody closes would keep us.
-        return process.exit();
+        running.started.then(noteStart, () => undefined);
+        return await untilLeft(running, async () => {
+          printJson(await running);
+          await Promise.all([client.close(), flushed()]);
+          // A stdin that nobody closes would keep us.
+          process.exit();
+        });
       }
-      const stdin = options.stdin ? { stdin: true as const } : {};
+      const typed = options.stdin && process.stdin.isTTY;
+      const stdin = options.stdin ? { stdin: typed ? (true as const) : readStdin(() => runs) } : {};
       const running = sandbox.exec(what, { ...common, ...stdin, encoding: 'bytes' });
-      // To the very end: an interrupt that comes late must not take the exit code with it.
-      using _signals = forwardSignals(running);
-      const code = await passThrough(running, options.stdin);
-      await Promise.all([client.close(), flushed()]);
-      process.exit(code);
+      running.started.then(noteStart, () => undefined);
+      await untilLeft(running, async () => {
+        const code = await passThrough(running, typed);
+        await Promise.all([client.close(), flushed()]);
+        process.exit(code);
+      });
     });
 }
 
-/** Joins the command to this process's streams. Returns the exit code. */
-async function passThrough(running: ExecHandle<'bytes'>, withStdin: boolean): Promise<number> {
-  if (withStdin) void feed(process.stdin, running);
-  for await (const event of running) {
-    if (event.type === 'stdout') await write(process.stdout, event.data);
-    else if (event.type === 'stderr') await write(process.stderr, event.data);
-    else if (event.type === 'exit') return exitCodeOf(event);
-    else if (event.type === 'output_lost') {
-      process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
+/**
+ * Does the work, which ends this process, and passes signals on to the command until then: an interrupt that comes late must
+ * not take the exit code with it. A signal that ends us says how we end, whatever the work fails with then.
+ */
+async function untilLeft(running: ExecHandle<Encoding>, work: () => Promise<void>): Promise<void> {
+  using signals = forwardSignals(running);
+  try {
+    await work();
+  } catch (error) {
+    if (signals.leaving !== undefined) process.exit(signals.leaving);
+    throw error;
+  }
+}
+
+/**
+ * Joins the command to this process's streams. Returns the exit code.
+ * @param typed its stdin comes from our keyboard
+ */
+async function passThrough(running: ExecHandle<'bytes'>, typed: boolean): Promise<number> {
+  if (typed) void feed(process.stdin, running);
+  try {
+    for await (const event of running) {
+      if (event.type === 'stdout') await write(process.stdout, event.data);
+      else if (event.type === 'stderr') await write(process.stderr, event.data);
+      else if (event.type === 'exit') return exitCodeOf(event);
+      else if (event.type === 'output_lost') {
+        process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
+      }
     }
+  } catch (error) {
+    throw typed ? withoutKeys(error) : error;
   }
   throw new Error('the command ended without an exit code');
 }

@@ -1,6 +1,7 @@
 /** Signals that are meant for the command, and the way out when it ignores them. */
 import type { SignalName } from '../../protocol/exec.ts';
 import { exitCodeOfSignal } from './exit-code.ts';
+import { describeFailure } from './failure.ts';
 
 const FORWARDED = ['INT', 'TERM', 'HUP', 'QUIT', 'USR1', 'USR2'] as const satisfies SignalName[];
 /** After this many interrupts the command is killed and we exit. */
@@ -18,12 +19,18 @@ interface Signalled {
   kill(): void;
 }
 
+export interface Forwarding extends Disposable {
+  /** The exit code of this process, once a signal ends it and the command with it. */
+  readonly leaving: number | undefined;
+}
+
 /**
  * Passes signals on to the command until disposed. The third interrupt kills it and ends this process. A command that does
  * not run yet, as its sandbox or the service is still waited for, never does: the first signal ends the wait.
  */
-export function forwardSignals(command: Signalled): Disposable {
+export function forwardSignals(command: Signalled): Forwarding {
   let runs = false;
+  let leaving: number | undefined;
   let interrupts = 0;
   command.started.then(
     () => (runs = true),
@@ -33,12 +40,27 @@ export function forwardSignals(command: Signalled): Disposable {
     const signal = `SIG${name}` as const;
     return on(signal, () => {
       const enough = name === 'INT' && ++interrupts >= IMPATIENT;
-      if (!enough && (runs || !isEnd(signal))) return command.signal(name);
+      if (!enough && (runs || !isEnd(signal))) return pass(command, name);
+      const code = (leaving = exitCodeOfSignal(signal));
       command.kill();
-      setTimeout(() => process.exit(exitCodeOfSignal(signal)), LAST_WORD_MS);
+      setTimeout(() => process.exit(code), LAST_WORD_MS);
     });
   });
-  return { [Symbol.dispose]: () => handlers.forEach((off) => off()) };
+  return {
+    get leaving() {
+      return leaving;
+    },
+    [Symbol.dispose]: () => handlers.forEach((off) => off()),
+  };
+}
+
+/** Where no WebSocket gets through it cannot be passed on: the command goes on, and the user is told. */
+function pass(command: Signalled, name: SignalName): void {
+  try {
+    command.signal(name);
+  } catch (error) {
+    process.stderr.write(`millibox: ${describeFailure(error)}\n`);
+  }
 }
 
 const isEnd = (signal: NodeJS.Signals): boolean => (ENDING as readonly NodeJS.Signals[]).includes(signal);

@@ -1,0 +1,54 @@
+/** `millibox exec` where a proxy refuses every WebSocket. */
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { cli, fakeService, startCli } from '../testing/fake-service.ts';
+
+/** Writes what it reads, and ends with 3. */
+const cat = ({ body }: { body: string }) => {
+  const { stdin = '' } = JSON.parse(body) as { stdin?: string };
+  const stdoutBytes = Buffer.from(stdin, 'base64').length;
+  return {
+    body: {
+      execId: 'exe-1',
+      exitCode: 3,
+      signal: null,
+      stdout: stdin,
+      stderr: '',
+      timedOut: false,
+      oomKilled: false,
+      truncated: { stdout: false, stderr: false },
+      stdoutBytes,
+      stderrBytes: 0,
+      durationMs: 1,
+      queueMs: 0,
+    },
+  };
+};
+
+test('stdin is sent as a whole', async () => {
+  const service = await fakeService(cat);
+  expect(await cli(service, ['exec', 'sbx-0123', '--', 'cat'], 'in')).toEqual({ code: 3, stdout: 'in', stderr: '' });
+  const { stdout } = await cli(service, ['exec', '--json', 'sbx-0123', '--', 'cat'], 'in');
+  expect(JSON.parse(stdout)).toMatchObject({ exitCode: 3, stdout: 'in' });
+  expect(await cli(service, ['exec', '-n', 'sbx-0123', '--', 'cat'], 'in')).toMatchObject({ code: 3, stdout: '' });
+});
+
+test('a stdin that does not end is told to be waited for, and a signal ends the wait', async () => {
+  const service = await fakeService(cat);
+  const child = startCli(service, ['exec', 'sbx-0123', '--', 'cat']);
+  let said = '';
+  child.stderr?.on('data', (text: string) => (said += text));
+  await Promise.race([once(child.stderr as NonNullable<typeof child.stderr>, 'data'), child.ended]);
+  expect(said).toMatch(/no WebSocket gets through: .*-n/);
+  child.kill('SIGINT');
+  expect((await child.ended).code).toBe(130);
+  expect(service.requests).toEqual([]);
+});
+
+test('more stdin than can be sent so is refused with 255, which no command ends with', async () => {
+  const service = await fakeService(cat);
+  const input = 'x'.repeat(17 * 1024 * 1024);
+  const { code, stderr } = await cli(service, ['exec', 'sbx-0123', '--', 'cat'], input);
+  expect(code).toBe(255);
+  expect(stderr).toMatch(/bytes of stdin needs a WebSocket.*body_too_large/);
+});
