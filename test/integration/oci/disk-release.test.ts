@@ -58,3 +58,13 @@ test('a mount point that nothing was mounted on goes', async () => {
   await disks.release('mbx-b');
   expect(readdirSync(disks.dir)).toEqual([]);
 });
+
+test('what a killed agent had mounted for a claim is let go of by the next one', async () => {
+  const point = await disks.mount('mbx-c', join(dir, 'disk-of-c.ext4'), 8);
+  expect(mountPointsBelow(point)).toEqual([point]);
+  const later = await Disks.open(dir);
+  expect(mountPointsBelow(point)).toEqual([]);
+  await later.release('mbx-c');
+  expect(readdirSync(later.dir)).toEqual([]);
+  await later.close(false);
+});
