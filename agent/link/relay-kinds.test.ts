@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
-import { attachKind, execKind } from './relay-kinds.ts';
+import { attachKind, execKind, fileKind } from './relay-kinds.ts';
 
 const KILLED = {
   type: 'exit',
@@ -34,4 +34,9 @@ test('where the sandbox is not shown the count of such kills, each is attributed
   for (const oomKilled of [true, true, true, false]) {
     for (const kind of kinds().slice(0, 1)) expect(await kind.event(KILLED, box)).toMatchObject({ oomKilled });
   }
+});
+
+test('a file call that cannot be is refused with the field that is wrong', () => {
+  const wrong = { op: 'file', sandbox: 's', call: 'chmod', path: '/x', mode: 'rwx' };
+  expect(() => fileKind(wrong)).toThrow(/^mode: /);
 });

@@ -4,6 +4,7 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { FileCall } from '../../src/protocol/files.ts';
 import { SupervisorAttachOpened, SupervisorExecOpened } from '../../src/protocol/supervisor.ts';
 import { withDeadline } from '../../src/lib/deadline.ts';
+import { firstProblem } from '../../src/lib/schema-problems.ts';
 import { readExecEvent, readPlainEvent } from '../supervisor/hostile.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
@@ -44,7 +45,7 @@ export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
 export function fileKind(request: Json): RelayKind {
   const { op: _op, sandbox: _sandbox, ...call } = request;
   const parsed = FileCall.safeParse(call);
-  if (!parsed.success) throw new ServiceError('invalid_request', parsed.error.issues[0]?.message ?? 'not a file call');
+  if (!parsed.success) throw new ServiceError('invalid_request', firstProblem(parsed.error));
   return {
     request: (sandbox) => ({
       op: 'file',
