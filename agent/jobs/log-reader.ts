@@ -2,7 +2,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type { ChannelLog, Segment } from './channel-log.ts';
 
-export type Piece =
+type Piece =
   /** Valid until the next call. */
   { bytes: Uint8Array } | /** The bytes in between are not kept any more. */ { lost: { from: number; to: number } };
 

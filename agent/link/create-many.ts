@@ -7,7 +7,7 @@ import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 /** Each create writes a file synchronously: after this many, the event loop gets a turn. */
 const AT_A_TIME = 16;
 
-export interface Refused {
+interface Refused {
   ids: string[];
   error: WireError;
 }

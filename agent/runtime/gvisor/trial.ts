@@ -20,7 +20,7 @@ import { furnish } from './upper.ts';
 
 const ARRIVAL_MS = 30_000;
 
-export interface TrialDeps {
+interface TrialDeps {
   /** The runtime's state directory. */
   dir: string;
   program: Program;
