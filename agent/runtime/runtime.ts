@@ -3,6 +3,7 @@
  * path uses it: an exec calls nothing of a runtime.
  */
 import type { Supervisor } from '../supervisor/supervisor.ts';
+import type { ExitListener } from './exit-listeners.ts';
 
 export interface Limits {
   cpus: number;
@@ -125,7 +126,7 @@ export interface ContainerRuntime {
   /** OOM kills in this container since its launch. */
   oomKills(id: string): Promise<number>;
   /** Calls back when a container stops by itself. Returns a function that unsubscribes. */
-  onExit(callback: (id: string, exit: { oomKilled: boolean }) => void): () => void;
+  onExit(callback: ExitListener): () => void;
   /** Releases what the runtime holds in this process; containers continue. */
   close(): Promise<void>;
 }

@@ -6,6 +6,7 @@ import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { insist } from '../../sandboxes/passing-failures.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
+import { ExitListeners, type ExitListener } from '../exit-listeners.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
 import { dockerError, isImageGone, statusOf, textOf } from './docker-errors.ts';
@@ -46,7 +47,7 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #known = new Map<string, Known>();
   /** Create requests that Docker has not answered yet. */
   readonly #making = new Map<string, Promise<void>>();
-  readonly #listeners = new Set<(id: string, exit: { oomKilled: boolean }) => void>();
+  readonly #listeners: ExitListeners;
   readonly #closing = new AbortController();
   readonly #events: Promise<void>;
 
@@ -54,6 +55,7 @@ export class DockerRuntime implements ContainerRuntime {
     this.#docker = docker;
     this.#host = { owner: ownerOf(dataDir), boxinitPath };
     this.#log = log;
+    this.#listeners = new ExitListeners(log);
     this.#internet = internet;
     this.images = new DockerImages(docker, {
       inUse: () => new Set([...this.#known.values()].map(({ imageId }) => imageId)),
@@ -159,9 +161,8 @@ export class DockerRuntime implements ContainerRuntime {
     return counted ?? ((await this.#inspect(id)).oomKilled ? 1 : 0);
   }
 
-  onExit(callback: (id: string, exit: { oomKilled: boolean }) => void): () => void {
-    this.#listeners.add(callback);
-    return () => this.#listeners.delete(callback);
+  onExit(callback: ExitListener): () => void {
+    return this.#listeners.add(callback);
   }
 
   async close(): Promise<void> {
@@ -176,7 +177,7 @@ export class DockerRuntime implements ContainerRuntime {
       (state) => state.oomKilled,
       () => false,
     );
-    for (const listener of this.#listeners) listener(id, { oomKilled });
+    this.#listeners.tell(id, oomKilled);
   }
 
   async #lookForDead(): Promise<void> {

@@ -2,11 +2,11 @@
  * The network of sandboxes with `internet`: a bridge of this agent's own, on which they are isolated from each other
  * and from which neither the host nor a private network (including cloud metadata) can be reached.
  */
-import { execFile } from 'node:child_process';
 import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { runTool } from '../../images/run-tool.ts';
 import { Guard } from '../oci/network/guard.ts';
 import { NOT_PUBLIC } from '../oci/network/rules.ts';
 import { OWNER_LABEL } from './create-options.ts';
@@ -172,13 +172,10 @@ table inet ${this.#table} {
 
 /** @throws ServiceError `not_supported` if the rules cannot be set: without them, sandboxes could reach the host. */
 async function nft(rules: string): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const child = execFile('nft', ['-f', '-'], { timeout: NFT_MS }, (error) => {
-    if (error === null) return resolve();
+  try {
+    await runTool('nft', ['-f', '-'], { deadlineMs: NFT_MS, input: rules });
+  } catch (error) {
     // Its message has the words of nft.
-    reject(new ServiceError('not_supported', 'network "internet" needs nftables on the node', { cause: error }));
-  });
-  child.stdin?.on('error', () => undefined);
-  child.stdin?.end(rules);
-  await promise;
+    throw new ServiceError('not_supported', 'network "internet" needs nftables on the node', { cause: error });
+  }
 }

@@ -1,11 +1,10 @@
 /** Opens the runtime `gvisor`. */
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ImageStore } from '../../images/image-store.ts';
 import { Boxes } from '../oci/boxes.ts';
 import { openCgroups } from '../oci/cgroup-tree.ts';
 import { Disks } from '../oci/disk.ts';
-import { Network } from '../oci/network/network.ts';
+import { makeNetwork, needImageTools, openImages } from '../oci/parts.ts';
 import { PastAgents } from '../oci/past-agents.ts';
 import { agentGroup, tagOf } from '../oci/place.ts';
 import { hasPassed } from '../oci/trial-record.ts';
@@ -33,19 +32,13 @@ const HIDING = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc/sys
 /** @throws ServiceError `not_supported` that says what is missing. */
 export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRuntime> {
   const path = await findProgram(config.oci?.program ?? 'runsc');
-  for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
+  await needImageTools();
   const program = { path, version: await mustRun(path) };
   const tree = openCgroups();
   const dir = join(config.dataDir, 'gvisor');
   await mkdir(dir, { recursive: true, mode: 0o711 });
   const boxes = await Boxes.open(dir, config.log);
-  const images = await ImageStore.open({
-    dir: config.oci?.imagesDir ?? join(config.dataDir, 'images'),
-    registry: config.oci?.registry ?? { mirrors: {}, insecure: [] },
-    archives: config.oci?.archives ?? {},
-    budgetBytes: config.oci?.imagesBudgetMb === undefined ? undefined : config.oci.imagesBudgetMb * 1024 * 1024,
-    log: config.log,
-  });
+  const images = await openImages(config);
   // Mounts of containers whose box has been removed.
   for (const name of await readdir(join(dir, 'grave'))) await unmountBelow(join(dir, 'grave', name));
   const state = join(dir, 'state');
@@ -61,13 +54,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
     await tryOne({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
   }
   const disks = await Disks.open(dir);
-  const network = new Network({
-    tag: tagOf(config.dataDir),
-    resolvers: config.oci?.resolvers,
-    subnet: config.oci?.subnet,
-    uplinkPid: config.oci?.uplinkPid,
-    log,
-  });
+  const network = makeNetwork(tagOf(config.dataDir), config);
   const pastAgents = new PastAgents({ tree, own: dirname(group) });
   pastAgents.start();
   return new GvisorRuntime({ boxes, tree, cli, images, disks, network, group, boxinitPath, pastAgents, log });

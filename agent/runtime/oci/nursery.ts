@@ -12,6 +12,7 @@ import { background } from '../../../src/lib/background.ts';
 import { withDeadline, orAbort } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { bound } from '../../listen.ts';
 import { removeOldNurseries, settleNursery } from './box-groups.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 import { endProcess, endProcesses } from './ending.ts';
@@ -78,7 +79,7 @@ export class Nursery {
     server.once('connection', calls.resolve);
     let child: ProcessId | undefined;
     try {
-      await listen(server, join(dir, 'n.sock'));
+      await bound(server, { path: join(dir, 'n.sock'), backlog: 1 });
       const spec = nurserySpec({
         ...place,
         cgroupPath: `/${group}`,
@@ -186,11 +187,4 @@ function plan(tree: CgroupTree, groups: readonly GroupDir[]): object {
     masked: MASKED_PATHS,
     readOnly: READONLY_PATHS,
   };
-}
-
-async function listen(server: net.Server, path: string): Promise<void> {
-  const bound = Promise.withResolvers<void>();
-  server.once('error', bound.reject);
-  server.listen({ path, backlog: 1 }, () => bound.resolve());
-  await bound.promise;
 }

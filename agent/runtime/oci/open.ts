@@ -1,15 +1,14 @@
 /** Opens the runtime `oci`. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImageStore } from '../../images/image-store.ts';
 import { CAPABILITIES } from '../capabilities.ts';
 import type { RuntimeConfig } from '../select.ts';
 import { NurseryBlanks, RuntimeBlanks } from './blanks.ts';
 import { Boxes } from './boxes.ts';
 import { openCgroups } from './cgroup-tree.ts';
 import { Disks } from './disk.ts';
-import { Network } from './network/network.ts';
 import { OciRuntime } from './oci-runtime.ts';
+import { imagesDirOf, makeNetwork, needImageTools, openImages } from './parts.ts';
 import { PastAgents } from './past-agents.ts';
 import { makePlace, ociDirOf } from './place.ts';
 import { hasPassed } from './trial-record.ts';
@@ -23,16 +22,15 @@ import { tryOne } from './trial.ts';
 /** @throws ServiceError `not_supported` that says what is missing. */
 export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime> {
   const path = await findProgram(config.oci?.program ?? 'runc');
-  for (const tool of ['skopeo', 'umoci', 'bwrap']) await findProgram(tool);
+  await needImageTools();
   const program = { path, version: await mustRun(path) };
   const tree = openCgroups();
   const seccomp = seccompFor(CAPABILITIES, CLAIM_CALLS);
   await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
-  const imagesDir = config.oci?.imagesDir ?? join(config.dataDir, 'images');
   const disks = await Disks.open(ociDirOf(config.dataDir));
   const place = makePlace({
     dataDir: config.dataDir,
-    imagesDir,
+    imagesDir: imagesDirOf(config),
     disksDir: disks.dir,
     boxinitPath: config.boxinitPath,
     seccomp,
@@ -40,25 +38,13 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
   const boxes = await Boxes.open(place.ociDir, config.log);
   const cli = new RuntimeCli(path, join(place.ociDir, 'state'));
   await sweep({ place, boxes, tree, cli });
-  const images = await ImageStore.open({
-    dir: imagesDir,
-    registry: config.oci?.registry ?? { mirrors: {}, insecure: [] },
-    archives: config.oci?.archives ?? {},
-    budgetBytes: config.oci?.imagesBudgetMb === undefined ? undefined : config.oci.imagesBudgetMb * 1024 * 1024,
-    log: config.log,
-  });
+  const images = await openImages(config);
   const byRuntime = new RuntimeBlanks(cli, place, boxes);
   const blanks =
     config.oci?.nursery === false
       ? byRuntime
       : new NurseryBlanks({ place, tree, cli, log: config.log }, boxes, byRuntime);
-  const network = new Network({
-    tag: place.tag,
-    resolvers: config.oci?.resolvers,
-    subnet: config.oci?.subnet,
-    uplinkPid: config.oci?.uplinkPid,
-    log: config.log,
-  });
+  const network = makeNetwork(place.tag, config);
   const pastAgents = new PastAgents({ tree, own: place.group });
   pastAgents.start();
   const { log } = config;

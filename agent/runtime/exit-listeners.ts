@@ -1,5 +1,5 @@
 /** Listeners for containers that ended. An error of one does not affect the others. */
-import type { Logger } from '../../../src/lib/logger.ts';
+import type { Logger } from '../../src/lib/logger.ts';
 
 export type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
 
