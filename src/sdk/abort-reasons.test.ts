@@ -21,6 +21,7 @@ const CALLS: [string, Call][] = [
   ['get', (at, options) => at.client.sandboxes.get('sbx-0123', options)],
   ['list', (at, options) => at.client.sandboxes.list(options).next()],
   ['deleteByLabel', (at, options) => at.client.sandboxes.deleteByLabel({ a: 'b' }, options)],
+  ['created', (at, options) => at.client.sandboxes.create().created(options)],
   ['ready', (at, options) => at.sandbox.ready(options)],
   ['refresh', (at, options) => at.sandbox.refresh(options)],
   ['exec', (at, options) => at.sandbox.exec('true', options)],

@@ -12,20 +12,20 @@ export interface MilliboxOptions {
    * Default: MILLIBOX_URL, or http://127.0.0.1:8700. Several with commas between are gateways of one service: one is
    * used, and when it goes away, another.
    */
-  url?: string;
+  url?: string | undefined;
   /** The same as a list. */
-  urls?: readonly string[];
+  urls?: readonly string[] | undefined;
   /** Default: MILLIBOX_API_KEY. */
-  apiKey?: string;
+  apiKey?: string | undefined;
   /** How long a command is looked for after the way to it was cut. The service keeps it a minute by default. */
-  resumeMs?: number;
+  resumeMs?: number | undefined;
   /**
    * How long a service that cannot be reached is tried again. Default: 30 s; 2 s for one that has never answered this
    * client, when nothing listens on this machine or the host has no address.
    */
-  patienceMs?: number;
+  patienceMs?: number | undefined;
   /** How frames reach the gateway: for tests, and for networks of your own. */
-  dial?: Dial;
+  dial?: Dial | undefined;
 }
 
 const CLIENT_OPTIONS: OptionNames<MilliboxOptions> = {

@@ -17,29 +17,29 @@ import { watch, type FileChange } from './watch.ts';
 
 export interface RangeOptions extends CallOptions {
   /** First byte. */
-  offset?: number;
+  offset?: number | undefined;
   /** At most so many bytes. */
-  length?: number;
+  length?: number | undefined;
 }
 
 export interface WriteOptions extends CallOptions {
-  mode?: number;
+  mode?: number | undefined;
   /** name, uid, name:group or uid:gid. */
-  owner?: string;
+  owner?: string | undefined;
   /** At the end of what is there, instead of in its place. */
-  append?: boolean;
+  append?: boolean | undefined;
   /** Bytes that a stream will have: fewer or more is an error, and the old file stays. */
-  size?: number;
+  size?: number | undefined;
 }
 
 export interface OwnerOptions extends CallOptions {
-  mode?: number;
-  owner?: string;
+  mode?: number | undefined;
+  owner?: string | undefined;
 }
 
 export interface WatchOptions {
-  recursive?: boolean;
-  signal?: AbortSignal;
+  recursive?: boolean | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 const RANGE_OPTIONS: OptionNames<RangeOptions> = { ...CALL_OPTIONS, offset: true, length: true };
@@ -187,7 +187,7 @@ export class Files {
   }
 
   /** @param options `follow: false` looks at a link itself. */
-  async stat(path: string, options: CallOptions & { follow?: boolean } = {}): Promise<FileStat> {
+  async stat(path: string, options: CallOptions & { follow?: boolean | undefined } = {}): Promise<FileStat> {
     checkOptions('files.stat', options, { ...CALL_OPTIONS, follow: true });
     const { follow, ...rest } = options;
     return read(FileStat, await this.#ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest));
@@ -216,13 +216,13 @@ export class Files {
    * Also to another file system: copied under a temporary name, renamed, and removed where it was.
    * @throws `file_exists` unless told to overwrite.
    */
-  async move(path: string, to: string, options: CallOptions & { overwrite?: boolean } = {}): Promise<void> {
+  async move(path: string, to: string, options: CallOptions & { overwrite?: boolean | undefined } = {}): Promise<void> {
     checkOptions('files.move', options, { ...CALL_OPTIONS, overwrite: true });
     const { overwrite, ...rest } = options;
     await this.#ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileQuestion, false, rest);
   }
 
-  async remove(path: string, options: CallOptions & { recursive?: boolean } = {}): Promise<void> {
+  async remove(path: string, options: CallOptions & { recursive?: boolean | undefined } = {}): Promise<void> {
     checkOptions('files.remove', options, { ...CALL_OPTIONS, recursive: true });
     const { recursive, ...rest } = options;
     await this.#ask({ call: 'remove', path, ...defined({ recursive }) } as FileQuestion, false, rest);
@@ -252,7 +252,11 @@ export class Files {
   }
 
   /** Unpacks a tar below the path. Members cannot leave it. */
-  async uploadTar(path: string, source: ByteSource, options: CallOptions & { owner?: string } = {}): Promise<void> {
+  async uploadTar(
+    path: string,
+    source: ByteSource,
+    options: CallOptions & { owner?: string | undefined } = {},
+  ): Promise<void> {
     checkOptions('files.uploadTar', options, { ...CALL_OPTIONS, owner: true });
     const call = { call: 'tar-write', path, ...defined({ owner: options.owner }) } as FileQuestion;
     const archive = readSource(source);

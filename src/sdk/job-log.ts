@@ -10,18 +10,18 @@ export type LogEvent = Extract<ExecOutputEvent<Buffer>, { type: ChannelName | 'o
 
 export interface ReadOptions {
   /** From the start; negative: from the end of what there is now. */
-  offset?: number;
+  offset?: number | undefined;
   /** At most so many bytes. Default: what there is now, or with `follow` all that comes. */
-  length?: number;
+  length?: number | undefined;
   /** Go on until the job has ended. */
-  follow?: boolean;
+  follow?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
 
 export interface FollowOptions {
   /** Where to begin, as in `read`. Default: at the first byte. */
-  stdout?: number;
-  stderr?: number;
+  stdout?: number | undefined;
+  stderr?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 

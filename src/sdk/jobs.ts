@@ -17,10 +17,14 @@ export type { ExecState, FollowOptions, LogEvent, ReadOptions };
 export interface JobOptions
   extends Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'shell' | 'timeoutMs' | 'killGraceMs' | 'id'>, CallOptions {
   /** All of it, at once. */
-  stdin?: Bytes;
+  stdin?: Bytes | undefined;
 }
-type SignalOptions = CallOptions & { all?: boolean };
-type WindowOptions = CallOptions & { offset?: number; length?: number; waitMs?: number };
+type SignalOptions = CallOptions & { all?: boolean | undefined };
+type WindowOptions = CallOptions & {
+  offset?: number | undefined;
+  length?: number | undefined;
+  waitMs?: number | undefined;
+};
 
 const JOB_OPTIONS: OptionNames<JobOptions> = {
   ...CALL_OPTIONS,
@@ -33,7 +37,7 @@ const JOB_OPTIONS: OptionNames<JobOptions> = {
   id: true,
   stdin: true,
 };
-const LIST_OPTIONS: OptionNames<CallOptions & { ids?: readonly string[] }> = { ...CALL_OPTIONS, ids: true };
+const LIST_OPTIONS: OptionNames<CallOptions & { ids?: readonly string[] | undefined }> = { ...CALL_OPTIONS, ids: true };
 const SIGNAL_OPTIONS: OptionNames<SignalOptions> = { ...CALL_OPTIONS, all: true };
 const WINDOW_OPTIONS: OptionNames<WindowOptions> = { ...CALL_OPTIONS, offset: true, length: true, waitMs: true };
 const READ_OPTIONS: OptionNames<ReadOptions> = { offset: true, length: true, follow: true, signal: true };
@@ -82,7 +86,7 @@ export class Jobs {
    * All commands of the sandbox that run and those whose exit is still kept, as many as one answer holds (some three
    * thousand), or those with these ids, a hundred in one call. Of an id that is not known, nothing is said.
    */
-  async list(options: CallOptions & { ids?: readonly string[] } = {}): Promise<ExecState[]> {
+  async list(options: CallOptions & { ids?: readonly string[] | undefined } = {}): Promise<ExecState[]> {
     checkOptions('jobs.list', options, LIST_OPTIONS);
     const { ids, ...call } = options;
     if (ids === undefined) return await this.#list([], call);

@@ -55,7 +55,7 @@ export class Ports {
    * An address for browsers and other HTTP and WebSocket clients that have no key. Good for an hour unless `expiresInMs`
    * says otherwise, and for as long as the sandbox lives. Whether anything listens there is not looked at.
    */
-  async preview(port: number, options: CallOptions & { expiresInMs?: number } = {}): Promise<Preview> {
+  async preview(port: number, options: CallOptions & { expiresInMs?: number | undefined } = {}): Promise<Preview> {
     checkOptions('ports.preview', options, { ...CALL_OPTIONS, expiresInMs: true });
     const { expiresInMs, ...call } = options;
     const path = `/v1/sandboxes/${encodeURIComponent(await this.#sandbox)}/previews`;

@@ -20,16 +20,16 @@ interface Notices {
 
 export interface PtyOptions
   extends Pick<ExecOptions, 'cwd' | 'env' | 'user' | 'signal' | 'detachedMs' | 'ringBytes' | 'id'>, Notices {
-  cols?: number;
-  rows?: number;
+  cols?: number | undefined;
+  rows?: number | undefined;
   /** Default: the sandbox's bash, or sh where there is none. */
-  command?: Command;
-  timeoutMs?: number;
+  command?: Command | undefined;
+  timeoutMs?: number | undefined;
 }
 
 export interface AttachPtyOptions extends Pick<ExecOptions, 'signal'>, Notices {
   /** From this byte on of all that it showed; `offset` of a `Pty` says how far its reader has come. */
-  offset?: number;
+  offset?: number | undefined;
 }
 
 export const PTY_OPTIONS: OptionNames<PtyOptions> = {
@@ -53,12 +53,12 @@ export const DEFAULT_ROWS = 24;
 export const LOGIN_SHELL = 'if command -v bash >/dev/null 2>&1; then exec bash -i; else exec sh -i; fi';
 
 /** Iterate it for what the terminal shows. It has one channel; both outputs of a program go there. */
-export class Pty implements AsyncIterable<Buffer> {
+export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
   readonly #exec: ExecHandle<'bytes'>;
   readonly #notices: Notices;
   #offset: number;
 
-  constructor(exec: ExecHandle<'bytes'>, options: Notices & { offset?: number } = {}) {
+  constructor(exec: ExecHandle<'bytes'>, options: Notices & { offset?: number | undefined } = {}) {
     this.#exec = exec;
     this.#notices = options;
     this.#offset = options.offset ?? 0;
@@ -92,7 +92,7 @@ export class Pty implements AsyncIterable<Buffer> {
    * INT, QUIT and TSTP go to what runs in the foreground, as its keys send them; any other to the program itself; and
    * with `all` each to everything that it started.
    */
-  signal(signal: SignalName, options: { all?: boolean } = {}): void {
+  signal(signal: SignalName, options: { all?: boolean | undefined } = {}): void {
     this.#exec.signal(signal, options);
   }
 
@@ -102,8 +102,13 @@ export class Pty implements AsyncIterable<Buffer> {
   }
 
   /** Leaves the program running, for a while, for somebody to attach. Resolves once it has got all that was typed. */
-  detach(options: { deadlineMs?: number } = {}): Promise<void> {
+  detach(options: { deadlineMs?: number | undefined } = {}): Promise<void> {
     return this.#exec.detach(options);
+  }
+
+  /** `await using`: kills a program that has not ended, unless it was let go of. Resolves once it has ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#exec[Symbol.asyncDispose]();
   }
 
   /**

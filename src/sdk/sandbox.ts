@@ -1,5 +1,5 @@
 /** A sandbox, from the moment it was asked for. Commands may be given before it exists: they wait in line for it. */
-import { orAbort } from '../lib/deadline.ts';
+import { orAbort, withDeadline } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { SandboxInfo, hasEnded, read } from './answer.ts';
 import type { Connection } from './connection.ts';
@@ -40,7 +40,10 @@ export interface SandboxDeps {
 }
 
 /** `background: false` says nothing. */
-const RUN_OPTIONS: OptionNames<ExecOptions & { background?: boolean }> = { ...EXEC_OPTIONS, background: true };
+const RUN_OPTIONS: OptionNames<ExecOptions & { background?: boolean | undefined }> = {
+  ...EXEC_OPTIONS,
+  background: true,
+};
 
 /** One wait of a poll that the server holds open. */
 const WAIT_MS = 25_000;
@@ -92,8 +95,11 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /** Resolves when the service has taken the create. @throws its ServiceError. */
-  async created(): Promise<SandboxInfo> {
-    return await (this.#created ?? this.refresh());
+  async created(options: CallOptions = {}): Promise<SandboxInfo> {
+    checkOptions('created', options, CALL_OPTIONS);
+    if (this.#created === null) return await this.#get(options);
+    const created = this.#created;
+    return await withDeadline({ ...options, what: 'the create' }, () => created);
   }
 
   /**
@@ -147,12 +153,15 @@ export class Sandbox implements AsyncDisposable {
    * iterate it for the output. A command nobody awaits or iterates is held back when 256 KiB of output are waiting.
    * @throws ServiceError `invalid_request`
    */
-  exec<E extends Encoding = 'utf8'>(command: Command, options?: ExecOptions<E> & { background?: false }): ExecHandle<E>;
+  exec<E extends Encoding = 'utf8'>(
+    command: Command,
+    options?: ExecOptions<E> & { background?: false | undefined },
+  ): ExecHandle<E>;
   /** In the background: as `jobs.start`. */
   exec(command: Command, options: JobOptions & { background: true }): Promise<Job>;
   exec<E extends Encoding>(
     command: Command,
-    options: (ExecOptions<E> & { background?: false }) | (JobOptions & { background: true }) = {},
+    options: (ExecOptions<E> & { background?: false | undefined }) | (JobOptions & { background: true }) = {},
   ): ExecHandle<E> | Promise<Job> {
     if (options?.background === true) {
       const { background: _, ...rest } = options;

@@ -18,20 +18,20 @@ export type CreateOptions = Omit<CreateSandboxInput, 'count' | 'env' | 'secrets'
   /** To find it by. Values may hold a `=`, and names none. */
   labels?: Record<string, string> | undefined;
   /** Chosen anew for each call unless given: the same key twice makes one sandbox. */
-  idempotencyKey?: string;
+  idempotencyKey?: string | undefined;
   /**
    * How long a create that a quota, a rate or a full service has turned away is asked for again, as often as the
    * service says. A minute unless given; 0: not once.
    */
-  patienceMs?: number;
+  patienceMs?: number | undefined;
 } & CallOptions;
 
 export interface ListOptions extends CallOptions {
   /** Only those with all of these labels. */
-  labels?: Record<string, string>;
-  status?: SandboxStatus;
+  labels?: Record<string, string> | undefined;
+  status?: SandboxStatus | undefined;
   /** Asked for at a time. */
-  pageSize?: number;
+  pageSize?: number | undefined;
 }
 
 const Page = z.object({ sandboxes: z.array(SandboxInfo), nextCursor: z.string().nullish() });

@@ -14,8 +14,8 @@ import { ExecRun, type ExecDeps } from './run.ts';
 import { Stdin } from './stdin.ts';
 
 const DETACH_DEADLINE_MS = 30_000;
-const SIGNAL_OPTIONS: OptionNames<{ all?: boolean }> = { all: true };
-const DETACH_OPTIONS: OptionNames<{ deadlineMs?: number }> = { deadlineMs: true };
+const SIGNAL_OPTIONS: OptionNames<{ all?: boolean | undefined }> = { all: true };
+const DETACH_OPTIONS: OptionNames<{ deadlineMs?: number | undefined }> = { deadlineMs: true };
 const FROM_START: Readonly<Record<ChannelName, number>> = { stdout: 0, stderr: 0 };
 
 /** How the SDK itself starts or attaches to a command, beyond the caller's options. */
@@ -27,7 +27,7 @@ export interface HandleMode {
 }
 
 export class ExecHandle<E extends Encoding = 'utf8'>
-  implements Promise<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>
+  implements Promise<ExecResult<OutputOf<E>>>, AsyncIterable<ExecOutputEvent<OutputOf<E>>>, AsyncDisposable
 {
   /** Id of this run. */
   readonly id: string;
@@ -40,6 +40,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   #fed: Promise<void> = Promise.resolve();
   /** Rejects with the reason when the caller aborts, or one of its callbacks fails. */
   readonly #stopped = Promise.withResolvers<never>();
+  #over = false;
   #result: Promise<ExecResult<OutputOf<E>>> | undefined;
 
   /**
@@ -156,7 +157,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
    * @throws ServiceError `invalid_request` when there is no such signal; `not_supported` where no WebSocket gets through
    *   (the command fails with it when that shows only later).
    */
-  signal(signal: SignalName, options: { all?: boolean } = {}): void {
+  signal(signal: SignalName, options: { all?: boolean | undefined } = {}): void {
     checkOptions('signal', options, SIGNAL_OPTIONS);
     if (!SignalName.options.includes(signal)) {
       throw new ServiceError('invalid_request', `there is no signal ${signal}: ${SignalName.options.join(', ')}`);
@@ -195,7 +196,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
    * @throws ServiceError why it never ran, or `deadline_exceeded` when it does not take its stdin in time (default 30
    * s), in which case the handle stays attached.
    */
-  async detach(options: { deadlineMs?: number } = {}): Promise<void> {
+  async detach(options: { deadlineMs?: number | undefined } = {}): Promise<void> {
     checkOptions('detach', options, DETACH_OPTIONS);
     const { deadlineMs = DETACH_DEADLINE_MS } = options;
     const endAt = performance.now() + deadlineMs;
@@ -203,6 +204,13 @@ export class ExecHandle<E extends Encoding = 'utf8'>
     this.#output.discard();
     await withDeadline({ deadlineMs, what: 'reading the source of stdin' }, () => this.#fed);
     await this.#run.detach(Math.max(0, endAt - performance.now()));
+  }
+
+  /** `await using`: kills a command that has not ended, unless it was let go of. Resolves once it has ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#over) return;
+    this.#abort(new ServiceError('cancelled', 'this command went out of scope'));
+    await this.#run.ended.catch(() => undefined);
   }
 
   #abort(reason: Error): void {
@@ -225,6 +233,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       this.#output.end(asError(error));
       throw error;
     } finally {
+      this.#over = true;
       signal?.removeEventListener('abort', onAbort);
     }
   }

@@ -14,44 +14,44 @@ export type StdinSource = ByteSource | true;
 
 export interface ExecOptions<E extends Encoding = Encoding> {
   /** Absolute, or relative to the image's WORKDIR. */
-  cwd?: string;
-  env?: Record<string, string>;
+  cwd?: string | undefined;
+  env?: Record<string, string> | undefined;
   /** name, uid, name:group or uid:gid. */
-  user?: string;
+  user?: string | undefined;
   /** For a string command. bash falls back to sh. */
-  shell?: 'sh' | 'bash';
-  stdin?: StdinSource;
+  shell?: 'sh' | 'bash' | undefined;
+  stdin?: StdinSource | undefined;
   /** After this the command is killed, and the result says `timedOut`. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** Time between TERM and KILL at a timeout. */
-  killGraceMs?: number;
+  killGraceMs?: number | undefined;
   /** Called with each piece in order. Returning a promise delays the next piece, and eventually blocks the command. */
-  onStdout?: (data: OutputOf<E>) => unknown;
-  onStderr?: (data: OutputOf<E>) => unknown;
+  onStdout?: ((data: OutputOf<E>) => unknown) | undefined;
+  onStderr?: ((data: OutputOf<E>) => unknown) | undefined;
   /** How much of each channel the result keeps; the rest is drained and flagged. Default 64 MiB. */
-  maxOutputBytes?: number;
+  maxOutputBytes?: number | undefined;
   /** `utf8`: strings, characters never cut in two. `bytes`: Buffers. */
-  encoding?: E;
+  encoding?: E | undefined;
   /**
    * With encoding `bytes`: each piece of an iteration is valid only until the loop asks for the next, because its
    * memory is reused. For gigabytes of output, where allocating Buffers costs more than everything else.
    */
-  lend?: boolean;
+  lend?: boolean | undefined;
   /** Reject with CommandFailedError unless the exit code is 0, and also on a timeout. */
-  check?: boolean;
+  check?: boolean | undefined;
   /** Kills the command and rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** How long the command keeps running when this client is cut off and does not come back. */
-  detachedMs?: number;
+  detachedMs?: number | undefined;
   /** Output kept for resuming after a cut, per channel. */
-  ringBytes?: number;
+  ringBytes?: number | undefined;
   /**
    * An id for this run, unique in its sandbox. While it runs and for an hour after its end, another exec with the same
    * id gets the same run: the command does not run again, and its output starts at the first byte that is still kept
    * (the last MiB of each channel unless `ringBytes` says otherwise; a gap is reported). A different command under the
    * id is refused (`idempotency_conflict`). Only one reader at a time: the previous handle ends with `cancelled`.
    */
-  id?: string;
+  id?: string | undefined;
 }
 
 export type Command = string | readonly string[];
