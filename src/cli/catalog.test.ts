@@ -22,8 +22,20 @@ test.each(names)('the help of %s, and of each command below it, ends with exampl
   const all = program();
   await addCommands(all, [name]);
   const command = all.commands.find((each) => each.name() === name) as Command;
-  for (const each of command.commands.length === 0 ? [command] : command.commands) {
+  for (const each of [command, ...command.commands]) {
     expect(helpOf(each)).toMatch(/\nExamples?:\n(.|\n)*millibox/);
+  }
+});
+
+test('an option of the whole program that stands behind a command is said to stand before it', () => {
+  const main = join(import.meta.dirname, 'main.ts');
+  for (const words of [
+    ['ls', '--url', 'http://127.0.0.1:1'],
+    ['node', 'ls', '--api-key=x'],
+  ]) {
+    const { stderr, status } = spawnSync(process.execPath, [main, ...words], { encoding: 'utf8' });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^error: (--url|--api-key) stands before the command: millibox \1 … (ls|node)\n/);
   }
 });
 

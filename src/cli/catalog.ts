@@ -73,5 +73,15 @@ export async function addCommands(program: Command, words: readonly string[]): P
 }
 
 function addCommand(program: Command, { name, about }: Entry): Command {
-  return program.command(name).description(about).showHelpAfterError(`(see: millibox ${name} --help)`);
+  return program
+    .command(name)
+    .description(about)
+    .showHelpAfterError(`(see: millibox ${name} --help)`)
+    .configureOutput({ outputError: (text, write) => write(moveForward(text, name)) });
+}
+
+/** Options of the whole program are none of a command: says where they stand. */
+function moveForward(error: string, name: string): string {
+  const [, option] = /^error: unknown option '(--url|--api-key)\b/.exec(error) ?? [];
+  return option === undefined ? error : `error: ${option} stands before the command: millibox ${option} … ${name}\n`;
 }

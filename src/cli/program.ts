@@ -13,6 +13,20 @@ const program = new Command('millibox')
     'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)',
   )
   .option('--api-key <key>', 'better: MILLIBOX_API_KEY, which no process list shows')
+  .addHelpText(
+    'after',
+    `
+Exit codes:
+  0    done
+  1    an option is wrong, this machine failed, or some of several things could not be done
+  255  the service failed, refused or cannot be reached
+exec, shell and logs -f end with the code of their command, and with 255 for all failures of their own.
+
+Examples:
+  millibox up
+  SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'
+  millibox --url http://10.0.0.1:8700 ls`,
+  )
   .showHelpAfterError('(see: millibox --help)')
   .enablePositionalOptions();
 

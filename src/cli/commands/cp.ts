@@ -105,7 +105,9 @@ async function downloadTree(
   { mode, modifiedAtMs }: FileStat,
   signal: AbortSignal,
 ): Promise<void> {
-  const isNew = (await stat(target).catch(() => undefined)) === undefined;
+  const here = await stat(target).catch(() => undefined);
+  if (here !== undefined && !here.isDirectory()) throw new Error(`${target} is no directory, and ${from} is one`);
+  const isNew = here === undefined;
   await mkdir(dirname(target), { recursive: true });
   // Ours to write in for now.
   if (isNew) await mkdir(target, { mode: (mode & 0o777) | 0o700 });

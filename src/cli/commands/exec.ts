@@ -30,7 +30,7 @@ export function define(command: Command): void {
     .argument('<command...>', 'behind --, so that its options are its own')
     .passThroughOptions()
     .option('-s, --shell', 'the command is one text for sh -c')
-    .option('-w, --cwd <directory>')
+    .option('-w, --cwd <directory>', "where it starts; the image's own directory if left out")
     .option('-e, --env <name[=value]>', 'without a value it is ours; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('--timeout <duration>', 'then it is ended with all it started, and the exit code is 124', duration)

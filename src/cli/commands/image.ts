@@ -9,6 +9,7 @@ const LIMIT_MS = 3_600_000;
 
 /** `image ls`, `pull`, `rm` and `import`: what the nodes have. */
 export function define(image: Command): void {
+  image.addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim && millibox image ls');
   image
     .command('ls')
     .description('list images, and the nodes that have them')

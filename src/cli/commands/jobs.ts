@@ -4,7 +4,7 @@ import { age, printJson, printTable } from '../io/print.ts';
 
 export function define(command: Command): void {
   command
-    .argument('<sandbox>')
+    .argument('<sandbox>', 'its id')
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox jobs sbx-0123')
     .action(async (id: string, options: { json?: boolean }) => {

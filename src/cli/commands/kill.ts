@@ -4,7 +4,7 @@ import { connect } from '../io/client.ts';
 
 export function define(command: Command): void {
   command
-    .argument('<sandbox>')
+    .argument('<sandbox>', 'its id')
     .argument('<exec>', 'its id')
     .option('-s, --signal <name>', 'such as INT, TERM or KILL', 'TERM')
     .addHelpText('after', '\nExample:\n  millibox kill sbx-0123 exe-0123 -s KILL')

@@ -18,7 +18,7 @@ interface LogOptions {
 export function define(command: Command): void {
   keepExitCodesApart(command);
   command
-    .argument('<sandbox>')
+    .argument('<sandbox>', 'its id')
     .argument('<exec>', 'its id')
     .option('--stderr', 'its stderr in place of its stdout')
     .option('-f, --follow', 'go on until it ends, with both streams, and end with its exit code')

@@ -17,6 +17,7 @@ interface DrainOptions {
 
 /** `node ls`, `cordon`, `uncordon` and `drain`: what an operator does with machines. */
 export function define(node: Command): void {
+  node.addHelpText('after', '\nExample:\n  millibox node ls');
   node
     .command('ls')
     .description('list nodes and how they are')

@@ -30,7 +30,7 @@ export function define(command: Command): void {
   command
     .argument('<sandbox>', 'its id')
     .argument('[command...]', 'in place of a shell, behind --')
-    .option('-w, --cwd <directory>')
+    .option('-w, --cwd <directory>', "where it starts; the image's own directory if left out")
     .option('-e, --env <name[=value]>', 'without a value it is ours; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('-a, --attach <id>', 'go back to a terminal that was left running')

@@ -14,6 +14,7 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
   forbidden: 'nodes and images are for the keys of operators: see docs/tenants.md',
   sandbox_not_found: '`millibox ls` shows those that live',
+  sandbox_ended: '`millibox ls -a` shows when and why',
   exec_not_found: '`millibox jobs SANDBOX` shows those that are known',
   exec_program_not_found: 'with -s the command is a text for a shell, and without it a program and its arguments',
   quota_exceeded: '`millibox ls` shows what lives, and `millibox rm` makes room',
