@@ -1,6 +1,6 @@
 /** Polls for the end of containers' first processes: they are not children of the agent, so no signal reports it. */
 import { isAlive, seemsAlive, type ProcessId } from './pids.ts';
-import { Turns } from './turns.ts';
+import { Rounds } from './rounds.ts';
 
 const LOOK_EVERY_MS = 200;
 /** How many are checked for pid reuse at each look. */
@@ -10,7 +10,7 @@ export class Exits {
   readonly #watched = new Map<string, ProcessId>();
   readonly #gone: (id: string) => void;
   #timer: NodeJS.Timeout | undefined;
-  readonly #sure = new Turns(() => this.#watched.entries());
+  readonly #sure = new Rounds(() => this.#watched.entries());
 
   /** `gone` is called once per container, and must not throw. */
   constructor(gone: (id: string) => void) {

@@ -4,7 +4,7 @@
  */
 import type { Logger } from '../../../src/lib/logger.ts';
 import { insist } from '../../sandboxes/passing-failures.ts';
-import { Turns } from './turns.ts';
+import { Rounds } from './rounds.ts';
 
 const LOOK_EVERY_MS = 200;
 /** How long a process that was killed may take to be gone, and its end to be seen. */
@@ -26,7 +26,7 @@ export class OomWatch {
   readonly #log: Logger;
   readonly #counts = new Map<string, Count>();
   #timer: NodeJS.Timeout | undefined;
-  readonly #turns = new Turns(() => this.#counts.keys());
+  readonly #rounds = new Rounds(() => this.#counts.keys());
 
   /** `read` returns the number of kills in a sandbox so far, or throws if it cannot be known now. */
   constructor(read: (id: string) => Promise<number>, log: Logger) {
@@ -85,6 +85,6 @@ export class OomWatch {
 
   #look(): void {
     const count = Math.max(EACH_LOOK, Math.ceil((this.#counts.size * LOOK_EVERY_MS) / ROUND_MS));
-    for (const id of this.#turns.next(count)) this.#glance(id);
+    for (const id of this.#rounds.next(count)) this.#glance(id);
   }
 }

@@ -19,7 +19,7 @@ const ARRIVAL_MS = 30_000;
 const CLAIM_MS = 30_000;
 const LIMITS: Limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
 
-export interface TrialDeps {
+interface TrialDeps {
   runtime: OciRuntime;
   place: Place;
   tree: CgroupTree;

@@ -1,5 +1,5 @@
 /** Goes through a collection a few at a time, round after round: what changes meanwhile is seen in the same or the next. */
-export class Turns<T> {
+export class Rounds<T> {
   readonly #all: () => Iterator<T>;
   #round: Iterator<T> | undefined;
 
