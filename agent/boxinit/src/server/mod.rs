@@ -1,9 +1,9 @@
 //! The event loop: what each event wakes.
 
-use crate::core::{Core, Source, Work};
 mod dispatch;
 mod wire;
 
+use crate::core::{Core, Source, Work};
 use crate::exec::Execs;
 use crate::files::Files;
 use crate::mux::Owner;
