@@ -214,6 +214,10 @@ function startQueue({
       const entry = store.get(id);
       return entry === undefined || (!entry.accepted && !entry.ended);
     },
+    isPlaced(id) {
+      const entry = store.get(id);
+      return entry !== undefined && entry.accepted && entry.record.reason !== 'node_lost';
+    },
     hearsAll: () => registry.all.every((node) => node.up),
     heard: (record) => store.hear(record),
     withdrawn: (record) => store.withdrawn(record),

@@ -42,6 +42,7 @@ export function queueContract(subject: QueueSubject): void {
         {
           fits: (needs) => room >= needs.length,
           isOpen: (id) => !gone.has(id),
+          isPlaced: (id) => gone.has(id),
           hearsAll: () => true,
           heard: () => undefined,
           withdrawn: () => undefined,

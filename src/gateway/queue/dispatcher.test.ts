@@ -30,6 +30,7 @@ function start(...ids: string[]) {
   known.start({
     fits: (needs) => state.room >= needs.length,
     isOpen: (id) => waits.has(id),
+    isPlaced: () => false,
     hearsAll: () => true,
     heard: () => undefined,
     withdrawn: () => undefined,

@@ -32,6 +32,11 @@ export class KnownQueue extends FairQueue<Known> {
     return this.#hooks?.isOpen(id) ?? null;
   }
 
+  /** Whether a node has said that it has it. */
+  isPlaced(id: string): boolean {
+    return this.#hooks?.isPlaced(id) === true;
+  }
+
   /** Whether it certainly has no node and has not ended: every node has reported. */
   isLeft(id: string): boolean {
     return this.isOpen(id) === true && this.#hooks?.hearsAll() === true;

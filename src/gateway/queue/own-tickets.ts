@@ -24,6 +24,8 @@ interface Kept {
   ticket: Ticket;
   /** A node that it was sent to with an unknown outcome. */
   triedOn: string | null;
+  /** See `Company`. */
+  keyed: boolean;
 }
 
 export class OwnTickets {
@@ -50,9 +52,9 @@ export class OwnTickets {
    * Likewise if nodes may have others of the same create, which another gateway may have accepted.
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
-  async make(ticket: Ticket, { together, alone }: Company, triedOn: string | null = null): Promise<void> {
+  async make(ticket: Ticket, { together, alone, keyed }: Company, triedOn: string | null = null): Promise<void> {
     const { link, log } = this.#options;
-    const kept = this.#keep(ticket, triedOn);
+    const kept = this.#keep(ticket, triedOn, keyed);
     const asks = link.up;
     try {
       if (!asks) throw unavailable();
@@ -111,8 +113,8 @@ export class OwnTickets {
     else void this.#announce(id, kept);
   }
 
-  #keep(ticket: Ticket, triedOn: string | null): Kept {
-    const kept = { ticket, triedOn };
+  #keep(ticket: Ticket, triedOn: string | null, keyed = true): Kept {
+    const kept = { ticket, triedOn, keyed };
     this.#kept.set(ticket.spec.id, kept);
     return kept;
   }
@@ -137,6 +139,8 @@ export class OwnTickets {
     }
     if (said === 'ended') return;
     await tickets.add(ticket);
+    // A node has said meanwhile that it has it.
+    if (known.isPlaced(spec.id)) await tickets.drop(spec.tenant, spec.id);
     known.enter(item);
     onWait();
   }
@@ -147,13 +151,15 @@ export class OwnTickets {
   }
 
   /** Removes a refused ticket, unless somebody has asked for it again since. Never rejects. */
-  async #withdraw({ ticket }: Kept): Promise<void> {
+  async #withdraw({ ticket, keyed }: Kept): Promise<void> {
     const { waitingList, tickets, outbox, link } = this.#options;
     const { id, tenant } = ticket.spec;
     const ended = endedRecord(pendingRecord(ticket.spec), 'deleted', null, link.clock.now());
     await outbox.send(`withdraw ${id}`, async () => {
       if (this.#kept.has(id)) return;
-      await waitingList.withdraw(ended, this.#me);
+      const waited = await waitingList.withdraw(ended, this.#me);
+      // Another gateway has brought it to a node; without a key nobody will ever ask for it.
+      if (!keyed && !waited && (await tickets.wasSent(id))) return await waitingList.end(ended);
       if (await waitingList.holds(id)) return;
       await tickets.drop(tenant, id);
       // It was asked for again in between, by a gateway that found the ticket still there: put it back.

@@ -43,6 +43,8 @@ export interface Company {
   together: boolean;
   /** Its key could not be looked up, so another gateway may have accepted it. */
   alone: boolean;
+  /** It has a key, so a retry at another gateway may find what was refused here. */
+  keyed: boolean;
 }
 
 /** Tries to place a ticket. Null: no node has room now, and nothing was done. Never rejects. */
@@ -54,6 +56,8 @@ export interface QueueHooks {
   fits(needs: readonly { image: string; cpus: number; memoryMb: number }[]): boolean;
   /** Whether it has no node and has not ended, as far as this gateway knows. */
   isOpen(id: string): boolean;
+  /** Whether a node has said that it has it, or had it until it ended. */
+  isPlaced(id: string): boolean;
   /** Whether all nodes are connected, so that none can have a sandbox that is unknown here. */
   hearsAll(): boolean;
   /** Another gateway reports a sandbox that waits, or that ended while it waited. */
@@ -90,6 +94,12 @@ export interface PlacementQueue {
   placed(id: string): void;
   /** Nobody wants it any more. */
   remove(id: string): void;
+  /**
+   * It has waited here for as long as it may. True: the caller may end it now. False: it ends as soon as it is certain
+   * that it waits at no other gateway either.
+   * @param ended its final record
+   */
+  overdue(ended: SandboxRecord): boolean;
   /** It ended before any node had it, for all gateways. A returned promise resolves when the others can know. */
   recordEnd(record: SandboxRecord): void | Promise<void>;
   /** There may be room now where there was none. */

@@ -11,7 +11,9 @@ import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
 import { KnownQueue } from './known-queue.ts';
+import { Leftovers } from './leftovers.ts';
 import { Outbox } from './outbox.ts';
+import { Overdue } from './overdue.ts';
 import { awayError, OwnTickets } from './own-tickets.ts';
 import type { Company, Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -33,13 +35,11 @@ export interface SharedQueueOptions {
 const RECHECK_MS = 1_000;
 /** For the tickets in hand when the gateway stops. */
 const STOP_MS = 5_000;
-/** The gateway that accepted it ends it first, if it is still alive. */
-const OVERDUE_SLACK_MS = 5_000;
 /** Within this time a live gateway rewrites what Redis lost, and nodes report what they have. */
 const ORPHAN_MS = 15_000;
 /** Within this time a node reports what it has taken. Later is harmless: a report brings a forgotten sandbox back. */
 const MISSING_MS = 5_000;
-const NO_COMPANY: Company = { together: false, alone: false };
+const NO_COMPANY: Company = { together: false, alone: false, keyed: true };
 /** A create is answered after this long even if its node has not confirmed it. */
 const ANSWER_MS = 2_000;
 
@@ -48,6 +48,8 @@ export class SharedQueue implements PlacementQueue {
   readonly #known = new KnownQueue();
   readonly #outbox: Outbox;
   readonly #own: OwnTickets;
+  readonly #overdue: Overdue;
+  readonly #leftovers: Leftovers;
   readonly #dispatcher: Dispatcher;
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
@@ -67,9 +69,13 @@ export class SharedQueue implements PlacementQueue {
       ...parts,
       onWait: () => this.wake(),
     });
+    this.#overdue = new Overdue({ ...parts, isOwn: (id) => this.#own.has(id) });
+    this.#leftovers = new Leftovers(parts);
     this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (record) => this.#served(record) });
     this.#timer = setInterval(() => {
       this.#settleAbsent();
+      this.#overdue.look();
+      this.#leftovers.look();
       this.wake();
     }, RECHECK_MS).unref();
     this.#unlisten = options.link.onChange(() => {
@@ -95,7 +101,10 @@ export class SharedQueue implements PlacementQueue {
       waits: (item) => this.#waits(item),
       ended: (record) => this.#ended(record),
       withdrawn: (record) => this.#withdrawn(record),
-      gone: (id) => this.placed(id),
+      gone: (id) => {
+        this.placed(id);
+        this.#leftovers.clear(id);
+      },
       all: (waiting, ended, lost) => this.#all(waiting, ended, lost),
     });
   }
@@ -124,6 +133,8 @@ export class SharedQueue implements PlacementQueue {
   }
 
   placed(id: string): void {
+    const waiting = this.#known.get(id);
+    if (waiting !== undefined) this.#leftovers.suspect(id, waiting.tenant);
     // Also counted here if another gateway has placed it: the turns then are the same everywhere.
     this.#known.serve(id);
     this.remove(id);
@@ -154,18 +165,14 @@ export class SharedQueue implements PlacementQueue {
     return this.#known.position(id);
   }
 
+  overdue(ended: SandboxRecord): boolean {
+    this.#overdue.add(ended);
+    return false;
+  }
+
   /** Ends what has waited too long. For the leader: the gateway that accepted it may have died. */
   endOverdue(now: number, waitMs: number): void {
-    for (const { id, record } of this.#known.values()) {
-      if (this.#known.isOpen(id) !== true) continue;
-      const lived = now >= record.expiresAtMs;
-      if (!lived && now < record.createdAtMs + waitMs + OVERDUE_SLACK_MS) continue;
-      const ended = lived
-        ? endedRecord(record, 'lifetime', 'No node had room within its lifetime.', now)
-        : endedRecord(record, 'start_failed', `No node had room within ${waitMs} ms.`, now);
-      this.#known.tell(ended);
-      background(this.recordEnd(ended), 'end what waited too long', this.#options.log);
-    }
+    this.#overdue.endAll(now, waitMs);
   }
 
   /** Finishes the tickets in hand first, so that other gateways need not wait for their locks to expire. */
@@ -187,9 +194,12 @@ export class SharedQueue implements PlacementQueue {
     else await this.#own.make(ticket, company, triedOn);
   }
 
-  /** Ends what nobody wrote again, and drops what no node has reported. */
+  /**
+   * Ends what nobody wrote again, and drops what no node has reported. Redis is not told: the gateway that accepted it
+   * may only be without Redis, and then it waits again when that writes it.
+   */
   #settleAbsent(): void {
-    const { link, log } = this.#options;
+    const { link } = this.#options;
     for (const [id, { record, since, lost }] of this.#absent) {
       const isOver = performance.now() - since > (lost ? ORPHAN_MS : MISSING_MS);
       if (this.#known.isOpen(id) !== true) this.#absent.delete(id);
@@ -200,9 +210,7 @@ export class SharedQueue implements PlacementQueue {
           continue;
         }
         const message = 'It was lost while it waited, and the server that accepted it is gone.';
-        const ended = endedRecord(record, 'start_failed', message, link.clock.now());
-        this.#known.tell(ended);
-        background(this.recordEnd(ended), 'end what was lost', log);
+        this.#known.tell(endedRecord(record, 'start_failed', message, link.clock.now()));
       }
     }
   }
@@ -222,9 +230,11 @@ export class SharedQueue implements PlacementQueue {
   }
 
   #waits(item: WaitingItem): void {
-    this.#absent.delete(item.record.id);
+    const { id, tenant } = item.record;
+    this.#absent.delete(id);
     this.#known.tell(item.record);
     this.#known.enter(item);
+    if (this.#known.isPlaced(id)) this.#leftovers.strikeOut(id, tenant);
     this.wake();
   }
 

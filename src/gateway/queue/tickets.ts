@@ -201,6 +201,11 @@ export class Tickets {
     await this.#link.run((client) => client.set(KEYS.owner(id), node, 'PX', OWNER_KEPT_MS));
   }
 
+  /** Whether it was ever sent to a node, as far as is recorded. @throws ServiceError `node_unavailable` */
+  async wasSent(id: string): Promise<boolean> {
+    return (await this.#link.run((client) => client.exists(KEYS.owner(id)))) === 1;
+  }
+
   /**
    * Frees tickets of dead gateways (BullMQ calls such jobs "stalled"). BullMQ frees a job when two looks in a row find
    * its lock expired.

@@ -101,14 +101,24 @@ export class WaitingList {
 
   /** Marks it as ended, which wins over whatever else is under way. @throws ServiceError `node_unavailable` */
   async end(record: SandboxRecord): Promise<void> {
+    await this.#end(record, '');
+  }
+
+  /** As `end`, but only if it still waits; returns whether it did. @throws ServiceError `node_unavailable` */
+  async endIfWaiting(record: SandboxRecord): Promise<boolean> {
+    return (await this.#end(record, 'waits')) === 1;
+  }
+
+  async #end(record: SandboxRecord, condition: '' | 'waits'): Promise<unknown> {
     const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt, KEYS.places];
     const text = JSON.stringify(record);
-    await END.run(this.#link, keys, [
+    return await END.run(this.#link, keys, [
       record.id,
       text,
       record.endedAtMs ?? this.#link.clock.now(),
       this.#feed,
       MAX_ENDED,
+      condition,
     ]);
   }
 
@@ -117,11 +127,12 @@ export class WaitingList {
    * retry with the same key gets it again.
    * @param ended its final record
    * @param by the gateway that announced it
+   * @returns whether it waited
    * @throws ServiceError `node_unavailable`
    */
-  async withdraw(ended: SandboxRecord, by: string): Promise<void> {
+  async withdraw(ended: SandboxRecord, by: string): Promise<boolean> {
     const keys = [KEYS.waiting, KEYS.sequence, KEYS.places];
-    await WITHDRAW.run(this.#link, keys, [ended.id, by, JSON.stringify(ended), this.#feed]);
+    return (await WITHDRAW.run(this.#link, keys, [ended.id, by, JSON.stringify(ended), this.#feed])) === 1;
   }
 
   /** Whether it waits, according to Redis. @throws ServiceError `node_unavailable` */

@@ -9,7 +9,7 @@ import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
-import type { Entry } from './entry.ts';
+import { endedRecord, type Entry } from './entry.ts';
 import { idsFrom, specsOf } from './spec.ts';
 import type { Store } from './store.ts';
 
@@ -55,7 +55,7 @@ export class Maker {
     this.#assertPossible(request, image);
     const idOf = keyed === undefined ? undefined : idsFrom(keyed.seed, (id) => this.#takenBack(id));
     const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
-    const company = { together: specs.length > 1, alone: keyed?.alone ?? false };
+    const company = { together: specs.length > 1, alone: keyed?.alone ?? false, keyed: keyed !== undefined };
     const unmade = (): SandboxSpec[] => specs.filter(({ id }) => store.get(id) === undefined);
     // What a node has, or had, was let in before.
     const open = specs.filter(({ id }) => isOpen(store.get(id)));
@@ -138,9 +138,11 @@ export class Maker {
     const settled = entry.wait(() => entry.accepted || entry.ended, Math.min(config.queueWaitMs, lifetimeMs));
     const limit = settled.then((placed) => {
       if (placed) return;
-      queue.remove(entry.id);
-      if (lifetimeMs <= config.queueWaitMs) store.end(entry, 'lifetime', 'No node had room within its lifetime.');
-      else store.end(entry, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`);
+      const ended =
+        lifetimeMs <= config.queueWaitMs
+          ? endedRecord(entry.record, 'lifetime', 'No node had room within its lifetime.', now())
+          : endedRecord(entry.record, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`, now());
+      if (queue.overdue(ended)) store.end(entry, ended.reason ?? 'internal', ended.message);
     });
     background(limit, 'limit the wait for a node', log);
   }

@@ -95,7 +95,7 @@ export class Placer {
     try {
       record = await this.#sender.send(node, ticket.spec);
     } catch (thrown) {
-      const outcome = this.#turnedDown(entry, node, ServiceError.from(thrown), permit);
+      const outcome = this.#turnedDown(entry, node, ServiceError.from(thrown));
       return outcome === 'later' && permit?.triedOn === node.name ? await this.#bar(entry, node) : outcome;
     }
     observe?.('accepted');
@@ -114,12 +114,13 @@ export class Placer {
     return said === 'granted' && permit.holds() ? null : 'lost';
   }
 
-  #turnedDown(entry: Entry, node: Node, error: ServiceError, permit: Permit | undefined): Outcome {
+  #turnedDown(entry: Entry, node: Node, error: ServiceError): Outcome {
     const { store, log, observe } = this.#options;
     // If the watch has already reported it, only the answer was lost.
     if (entry.ended || entry.accepted) return 'placed';
-    if (permit !== undefined && error.code === 'sandbox_ended') {
-      // Barred there; see below. Had it been deleted, there would have been no permit.
+    if (error.code === 'sandbox_ended') {
+      // Barred there; see below. Had it been deleted, there would have been no permit, or this gateway has no Redis and
+      // cannot know.
       this.#exclude(entry.id, node);
       entry.sent = false;
       store.assign(entry, null);
@@ -151,6 +152,7 @@ export class Placer {
         store.assign(entry, null);
         return { unclear: node.name };
       default:
+        entry.sent = false;
         store.end(entry, reasonOf(error), error.message);
         return 'placed';
     }

@@ -122,7 +122,7 @@ export class Store {
       this.#log.warn({ node: node.name, sandbox: record.id }, 'a node claims a sandbox of another tenant');
       return;
     }
-    if (isGuess(entry, node)) {
+    if (isGuess(entry, node) || isBelief(entry)) {
       entry.node = node;
       return this.#replace(entry, this.#kept(entry, record), true);
     }
@@ -141,14 +141,26 @@ export class Store {
     this.#replace(entry, older ? entry.record : this.#kept(entry, record), true);
   }
 
-  /** Applies another gateway's report of a sandbox that has no node. If it has ended there it has ended here too. */
+  /**
+   * Applies another gateway's report of a sandbox that has no node. If it was deleted there it is deleted here too. That
+   * it has waited for too long does not end what a node has: the other gateway does not hear that node.
+   */
   hear(record: SandboxRecord): void {
     const entry = this.#entries.get(record.id);
     if (entry === undefined) return this.#changed(this.add(record));
-    if (!isEnded(record.status) || entry.ended || entry.tenant !== record.tenant) return;
+    const deleted = record.reason === 'deleted';
+    if (entry.tenant !== record.tenant) return;
+    if (entry.ended) {
+      // It waits after all, or was deleted on top of that.
+      if (isBelief(entry) && (deleted || !isEnded(record.status))) this.#replace(entry, record, false);
+      return;
+    }
+    if (!isEnded(record.status) || (entry.accepted && !deleted)) return;
     const { node } = entry;
     this.#replace(entry, record, entry.accepted);
-    if (node !== null) this.#strays(entry, node);
+    if (deleted && node !== null) this.#strays(entry, node);
+    // It is on its way to a node: if it arrives, that counts.
+    else entry.sent = false;
   }
 
   /**
@@ -274,6 +286,15 @@ export class Store {
     if (here.size > 0) this.#byNode.set(node, here);
     else this.#byNode.delete(node);
   }
+}
+
+/**
+ * Whether it ended only because some gateway believed that no node has it, and this one has sent it to none: if a node
+ * has it, another gateway brought it there.
+ */
+function isBelief(entry: Entry): boolean {
+  const { ended, accepted, renounced, sent, record } = entry;
+  return ended && !accepted && !renounced && !sent && record.reason !== 'deleted';
 }
 
 /** Whether it ended only because its node was lost, and that very node now reports it. */

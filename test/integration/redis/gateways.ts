@@ -2,7 +2,6 @@
 import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { TestGateway } from '../../../src/gateway/testing/harness.ts';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
-import type { Link } from '../../chaos/link.ts';
 import type { RedisServer } from '../../helpers/redis.ts';
 
 /** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
@@ -56,7 +55,7 @@ export class Gateways implements AsyncDisposable {
   }
 
   /** One that reaches Redis over this link, and so can be without it while the others have it. */
-  async addBehind(link: Link, joining: Joining = {}): Promise<TestGateway> {
+  async addBehind(link: { readonly port: number }, joining: Joining = {}): Promise<TestGateway> {
     const url = new URL(this.config.redisUrl ?? '');
     url.port = String(link.port);
     return await this.add({ ...joining, config: { ...joining.config, redisUrl: url.href } });

@@ -46,6 +46,7 @@ class Gateway {
     queue.start((ticket) => gateway.#offer(ticket.spec.id), {
       fits: (needs) => gateway.room >= needs.length,
       isOpen: (id) => !gone.has(id),
+      isPlaced: (id) => gone.has(id),
       hearsAll: () => true,
       heard: () => undefined,
       withdrawn: () => undefined,

@@ -105,7 +105,8 @@ export class Exposures {
   }
 
   #tokenFor({ tenant, sandbox, port }: Asked): string {
-    return this.#services.ports.tokens.issue({ tenant, sandbox, port, expiresAtMs: Date.now() + MAX_TIMEOUT_MS });
+    const { tokens } = this.#services.ports;
+    return tokens.issue({ tenant, sandbox, port, expiresAtMs: tokens.now() + MAX_TIMEOUT_MS });
   }
 
   #keep(made: Exposure): Exposure {
