@@ -1,6 +1,8 @@
 /** What kind of archive a file is: a `docker save` or OCI archive, or the tar of a root file system. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as z from 'zod';
+import { parseJson } from '../../src/lib/parse-json.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { runInJail } from './jail.ts';
 import { ToolError } from './run-tool.ts';
@@ -10,33 +12,56 @@ const COPY_MS = 30 * 60_000;
 
 type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
 
-/** The top-level file that identifies each kind; the first one present decides. */
-const MARKS = { 'docker-archive': 'manifest.json', 'oci-archive': 'oci-layout' } as const;
+/**
+ * The top-level file that identifies each kind, and its form: a root file system may have a file of that name, as web
+ * applications do. The first one present decides.
+ */
+const MARKS = {
+  'docker-archive': {
+    name: 'manifest.json',
+    form: z.array(z.object({ Config: z.string(), Layers: z.array(z.string()).nullish() })).min(1),
+  },
+  'oci-archive': { name: 'oci-layout', form: z.object({ imageLayoutVersion: z.string() }) },
+} as const;
+
+/** `tar -C DIR .` writes names with `./` before. */
+const spellings = (name: string): string[] => [name, `./${name}`];
 
 /** @throws ServiceError `image_invalid` if it is not a tar. */
 export async function archiveKind(path: string, signal?: AbortSignal): Promise<ArchiveKind> {
   const names = await topNames(path, signal);
-  for (const [kind, mark] of Object.entries(MARKS)) if (names.has(mark)) return kind as ArchiveKind;
+  for (const [kind, mark] of Object.entries(MARKS)) {
+    const name = spellings(mark.name).find((each) => names.has(each));
+    if (name === undefined) continue;
+    if (parseJson<unknown>(mark.form, await textOf(path, name, signal)) !== undefined) return kind as ArchiveKind;
+  }
   return 'rootfs';
 }
 
-/**
- * Which of the marks are present; `tar -C DIR .` writes them with `./` before. Asked for by name, because a root file
- * system has a million other files.
- */
+/** What is in a file of the archive; nothing if it is no file. */
+async function textOf(path: string, name: string, signal?: AbortSignal): Promise<string> {
+  const extract = ['tar', '--extract', '--to-stdout', '--file=/archive', '--occurrence=1', name];
+  try {
+    return await runInJail({ readOnly: { [path]: '/archive' } }, extract, { deadlineMs: LIST_MS, signal });
+  } catch (error) {
+    if (error instanceof ServiceError) throw error;
+    throw new ServiceError('image_invalid', 'the archive cannot be read', { cause: error });
+  }
+}
+
+/** Which of the marks are present. Asked for by name, because a root file system has a million other files. */
 async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>> {
-  const asked = Object.values(MARKS).flatMap((name) => [name, `./${name}`]);
+  const asked = Object.values(MARKS).flatMap(({ name }) => spellings(name));
   const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...asked];
-  const plain = (names: readonly string[]): Set<string> => new Set(names.map((name) => name.replace(/^\.\//, '')));
   try {
     const told = await runInJail({ readOnly: { [path]: '/archive' } }, list, { deadlineMs: LIST_MS, signal });
-    return plain(told.split('\n'));
+    return new Set(told.split('\n'));
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
     // tar fails if one of the names is missing, and says which.
     const missing = asked.filter((name) => error.output.includes(`: ${name}: Not found`));
     if (missing.length === 0) throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
-    return plain(asked.filter((name) => !missing.includes(name)));
+    return new Set(asked.filter((name) => !missing.includes(name)));
   }
 }
 

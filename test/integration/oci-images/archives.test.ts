@@ -52,6 +52,16 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect([tool.mode & 0o7777, tool.uid]).toEqual([0o4755, 3]);
   });
 
+  test.each([
+    ['files', { body: '{"name":"a web application"}' }, { body: '1.0.0' }],
+    ['directories', { type: 'dir' }, { type: 'dir' }],
+    ['links', { type: 'symlink', target: 'bin/tool' }, { type: 'hardlink', target: 'bin/tool' }],
+  ] as const)('a root file system that has %s named as in other archives', async (_kind, manifest, layout) => {
+    const entries: Entry[] = [...FILES, { path: 'manifest.json', ...manifest }, { path: 'oci-layout', ...layout }];
+    await own.store.importTar('own:1', write('rootfs', tar(entries)));
+    expect(readdirSync(rootOf(own.store, 'own:1')).sort()).toEqual(['bin', 'manifest.json', 'oci-layout']);
+  });
+
   test('a root file system with attributes: what its programs are privileged for, and labels of users', async () => {
     const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex').toString('latin1');
     const xattrs = { 'security.capability': capability, 'user.color': 'blue' };
