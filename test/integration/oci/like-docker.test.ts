@@ -86,6 +86,12 @@ async function systemCallsByProfile(): Promise<string[]> {
   return stdout.split('\n').filter((line) => line !== '');
 }
 
+/**
+ * Calls that engines newer than the node's let through, as the profile does: name_to_handle_at, process_vm_readv,
+ * process_vm_writev, pkey_mprotect, pkey_alloc, pkey_free, pidfd_getfd, landlock_restrict_self.
+ */
+const PASSED_BY_NEWER = new Set([303, 310, 311, 329, 330, 331, 438, 446].map((number) => `${number} passed`));
+
 test('capabilities, no-new-privileges, filter, user and groups', async () => {
   const rights = await same(shell(probes.RIGHTS));
   expect(rights).toContain('NoNewPrivs:\t1');
@@ -134,6 +140,9 @@ test('no system call is let through that the profile refuses, and none refused t
     expect(passed(found[name]).filter((call) => !profile.includes(call))).toEqual([]);
     const expected = passed(found.docker).filter((call) => profile.includes(call));
     expect(expected.filter((call) => !found[name].includes(call))).toEqual([]);
+    // The profile has no rule for who lacks CAP_SYS_ADMIN: what the claim needs passes it, and is closed afterwards.
+    const more = passed(found[name]).filter((call) => !found.docker.includes(call));
+    expect(more.filter((call) => !PASSED_BY_NEWER.has(call))).toEqual([]);
   }
 });
 
