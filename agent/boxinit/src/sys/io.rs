@@ -92,11 +92,6 @@ impl Fd {
     pub fn take(&mut self) -> Fd {
         std::mem::replace(self, Fd(-1))
     }
-
-    /// Gives the descriptor to a caller that closes it.
-    pub fn into_raw(mut self) -> c_int {
-        std::mem::replace(&mut self.0, -1)
-    }
 }
 
 impl Drop for Fd {
@@ -132,14 +127,6 @@ pub fn pipe() -> Result<(Fd, Fd), i32> {
 pub fn set_nonblocking(fd: c_int, mode: c_int) {
     // SAFETY: no memory is passed, only integers.
     unsafe { fcntl(fd, F_SETFL, mode | O_NONBLOCK) };
-}
-
-pub fn add_nonblocking(fd: c_int) {
-    // SAFETY: no memory is passed, only integers.
-    unsafe {
-        let flags = fcntl(fd, F_GETFL);
-        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-    }
 }
 
 pub fn set_blocking(fd: c_int) {

@@ -37,7 +37,6 @@ pub struct SigSet([u64; 16]);
 
 impl SigSet {
     pub const EMPTY: SigSet = SigSet([0; 16]);
-    pub const FULL: SigSet = SigSet([u64::MAX; 16]);
 
     pub fn of(signals: &[c_int]) -> SigSet {
         let mut set = SigSet::EMPTY;

@@ -175,7 +175,7 @@ fn a_listing_stays_small_whatever_the_names_are() {
         if !part.flag("more") {
             break;
         }
-        let last = format!("{}{}", "\\u0001".repeat(250), format!("{:05}", found.len() - 1));
+        let last = format!("{}{:05}", "\\u0001".repeat(250), found.len() - 1);
         after = format!(r#","after":"{}""#, last);
     }
     assert_eq!(found, (0..60).map(name).collect::<Vec<_>>());
