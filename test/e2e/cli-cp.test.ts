@@ -207,6 +207,14 @@ test('what is no file is refused at once, and nothing is made of it', async () =
   expect(existsSync(join(here, 'none'))).toBe(false);
 });
 
+test('a directory is not copied onto a file, which stays as it is', async () => {
+  const target = join(here, 'a-file');
+  writeFileSync(target, 'mine');
+  const { code, stderr } = await cp(there('/etc/apt'), target);
+  expect({ code, stderr }).toEqual({ code: 1, stderr: `millibox: ${target} is no directory, and /etc/apt is one\n` });
+  expect(readFileSync(target, 'utf8')).toBe('mine');
+});
+
 test('a reader that has had enough ends a copy to stdout quietly', async () => {
   const child = startCli(stack, ['cp', there('/bin/sh'), '-']);
   const ended = finished(child);

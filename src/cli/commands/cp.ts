@@ -5,6 +5,7 @@ import type { FileStat, Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { exitCodeOfSignal } from '../io/exit-code.ts';
 import { writeFileAtomically } from '../io/atomic-file.ts';
+import { makeDirectory } from '../io/make-directory.ts';
 import { location } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
 import { awaitEndSignal } from '../io/signals.ts';
@@ -108,7 +109,7 @@ async function downloadTree(
   const here = await stat(target).catch(() => undefined);
   if (here !== undefined && !here.isDirectory()) throw new Error(`${target} is no directory, and ${from} is one`);
   const isNew = here === undefined;
-  await mkdir(dirname(target), { recursive: true });
+  makeDirectory(dirname(target));
   // Ours to write in for now.
   if (isNew) await mkdir(target, { mode: (mode & 0o777) | 0o700 });
   await unpackTree(sandbox.files.downloadTar(from, { signal }), target);

@@ -1,9 +1,10 @@
 /** Bytes that become a file of this machine. */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { makeDirectory } from './make-directory.ts';
 
 /**
  * Writes under another name first, so that what breaks off leaves no half file under the right one. A link is followed,
@@ -20,7 +21,7 @@ export async function writeFileAtomically(
   if (there === undefined && target.endsWith('/')) throw new Error(`${target} is no directory`);
   if (there !== undefined && !there.isFile()) return await pipeline(source, createWriteStream(target), { signal });
   const path = there === undefined ? target : await realpath(target);
-  await mkdir(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   // A short name fits wherever the right one does.
   const partial = join(dirname(path), `.millibox-${randomUUID()}`);
   // Opened before anything can break off: a name that is made later than it is removed stays.

@@ -1,7 +1,8 @@
 /** Keys that are made once and kept in files that only their owner can read. */
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeDirectory } from '../io/make-directory.ts';
 
 /** The secret in the file, made first if there is none. Two callers at once get the same one. */
 export function keepSecret(path: string, prefix: string): string {
@@ -10,7 +11,7 @@ export function keepSecret(path: string, prefix: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
-  mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
+  makeDirectory(dirname(path), 0o711);
   const mine = `${path}.${process.pid}`;
   writeFileSync(mine, `${prefix}${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
   try {

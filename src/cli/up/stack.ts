@@ -1,9 +1,10 @@
 /** Gateway and agents of one machine, as child processes with one home directory. */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { request } from 'undici';
 import { sleep } from '../../lib/deadline.ts';
 import { inheritedEnvironment, setupImage } from '../config.ts';
+import { makeDirectory } from '../io/make-directory.ts';
 import { Operator, type NodeView } from '../io/operator.ts';
 import { Child } from './child.ts';
 import { agentEnvironment, agentMain, boxinitPath, checkLength, gatewayEnvironment, gatewayMain } from './parts.ts';
@@ -59,7 +60,7 @@ export class Stack {
     const { host, say } = options;
     const home = resolve(options.home);
     checkLength(home, options.agents);
-    for (const name of ['', 'run', 'log']) mkdirSync(join(home, name), { recursive: true, mode: 0o711 });
+    for (const name of ['', 'run', 'log']) makeDirectory(join(home, name), 0o711);
     chmodSync(home, 0o711);
     claimHome(home);
     const port = options.port === 0 ? await freePort(host) : options.port;
