@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
+import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
 import type { CreateOptions } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { allOrNone } from '../io/creation.ts';
-import { count, duration, integer, label, megabytes, positive, whole } from '../io/parse.ts';
+import { between, duration, integer, label, megabytes, positive, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 import { envPair, filePair } from '../io/variables.ts';
 
@@ -47,7 +48,11 @@ export function define(command: Command): void {
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
     .option('--idle-timeout <duration>', 'ends it after this long without a call', duration)
     .option('--priority <number>', 'of yours that wait for room the highest goes first; 0 unless given', integer)
-    .option('--count <number>', 'make so many alike in one call, all or none; one id a line; up to 1000', count)
+    .option(
+      '--count <number>',
+      'make so many alike in one call, all or none; one id a line; up to 1000',
+      between(1, MAX_CREATE_COUNT),
+    )
     .option('--no-wait', 'do not wait until it runs')
     .option('--json', 'print the whole sandbox as JSON')
     .addHelpText(

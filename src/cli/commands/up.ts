@@ -2,9 +2,12 @@ import type { Command } from 'commander';
 import { orAbort } from '../../lib/deadline.ts';
 import { GATEWAY_PORT } from '../../protocol/client.ts';
 import { home as defaultHome, variable } from '../config.ts';
-import { whole } from '../io/parse.ts';
+import { between, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
 import type { Stack } from '../up/stack.ts';
+
+/** Each is a process of its own, and more than a few are for tests. */
+const MAX_AGENTS = 100;
 
 interface UpOptions {
   host: string;
@@ -21,9 +24,9 @@ interface UpOptions {
 export function define(command: Command): void {
   command
     .option('--host <address>', 'where the gateway listens', '127.0.0.1')
-    .option('--port <port>', '0: any free one', whole, GATEWAY_PORT)
+    .option('--port <port>', '0: any free one', between(0, 65_535), GATEWAY_PORT)
     .option('--home <directory>', 'keys, records and logs (MILLIBOX_HOME)')
-    .option('--agents <number>', 'agents on this machine', whole, 1)
+    .option('--agents <number>', 'agents on this machine', between(1, MAX_AGENTS), 1)
     .option('--runtime <runtime>', 'auto, docker, oci or gvisor')
     .option('--image <image>', 'what sandboxes run unless they ask for another')
     .option('--pool <number>', 'containers kept warm', whole)

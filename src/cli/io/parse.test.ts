@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { duration, integer, label, location, megabytes, pair, positive, whole } from './parse.ts';
+import { between, duration, integer, label, location, megabytes, pair, positive, whole } from './parse.ts';
 
 test('durations have units, and a bare number is of seconds', () => {
   expect(['500ms', '30', '30s', '1.5m', '2h', '1d'].map(duration)).toEqual([
@@ -37,6 +37,8 @@ test('numbers that are none are refused', () => {
   for (const bad of ['', ' ', '1.5', 'high']) expect(() => integer(bad)).toThrow(/whole number/);
   expect(positive('0.5')).toBe(0.5);
   expect(whole('0')).toBe(0);
+  expect(['1', '3'].map(between(1, 3))).toEqual([1, 3]);
+  for (const bad of ['', '0', '4', '1.5', 'x']) expect(() => between(1, 3)(bad)).toThrow(/from 1 to 3/);
   for (const bad of ['0', '-1', 'x']) expect(() => positive(bad)).toThrow();
-  for (const bad of ['1.5', '-1', 'x']) expect(() => whole(bad)).toThrow();
+  for (const bad of ['', '1.5', '-1', 'x']) expect(() => whole(bad)).toThrow();
 });

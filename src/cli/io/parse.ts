@@ -1,6 +1,5 @@
 /** Parsers of option values. Their errors say what is accepted. */
 import { InvalidArgumentError } from 'commander';
-import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
 
 /** `90`, `90s`, `500ms`, `10m`, `2h`, `1d`, in milliseconds. A bare number means seconds. */
 export function duration(text: string): number {
@@ -25,18 +24,20 @@ export function positive(text: string): number {
 
 export function whole(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number');
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number');
   return value;
 }
 
-/** How many sandboxes one call makes. */
-export function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > MAX_CREATE_COUNT) {
-    throw new InvalidArgumentError(`a whole number from 1 to ${MAX_CREATE_COUNT}`);
-  }
-  return value;
-}
+/** A whole number from `least` to `most`. */
+export const between =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text.trim() === '' || !Number.isInteger(value) || value < least || value > most) {
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most}`);
+    }
+    return value;
+  };
 
 export function integer(text: string): number {
   const value = Number(text);
