@@ -104,3 +104,10 @@ test('a refresh that fails leaves the image; a digest is not asked for again', a
   expect((await images.refresh(`image@sha256:${'0'.repeat(64)}`, {})).changed).toBe(false);
   expect(engine.pulls).toHaveLength(2);
 });
+
+test('an image without a name is not listed: `<none>` is none', async () => {
+  const listed = ['image:1', '<none>:<none>'].map((tag, at) => ({ Id: `sha256:${at}`, RepoTags: [tag], Size: 1 }));
+  const engine = { listImages: () => Promise.resolve(listed) };
+  const images = new DockerImages(engine as unknown as Docker, { inUse: () => new Set(['sha256:0']), log: silent });
+  expect(await images.list()).toEqual([{ ref: 'image:1', id: 'sha256:0', sizeBytes: 1, inUse: true }]);
+});

@@ -61,12 +61,15 @@ export class DockerImages implements Images {
     const images = await this.#call('the list of images', () => this.#docker.listImages());
     const used = this.#inUse();
     return images.flatMap((image) =>
-      (image.RepoTags ?? []).map((ref) => ({
-        ref,
-        id: image.Id,
-        sizeBytes: image.Size,
-        inUse: used.has(image.Id),
-      })),
+      // What older engines list an image without a name by.
+      (image.RepoTags ?? [])
+        .filter((ref) => ref !== '<none>:<none>')
+        .map((ref) => ({
+          ref,
+          id: image.Id,
+          sizeBytes: image.Size,
+          inUse: used.has(image.Id),
+        })),
     );
   }
 
