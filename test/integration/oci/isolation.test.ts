@@ -1,7 +1,7 @@
 /** What code in a claimed blank cannot reach: the host, the blank's first root, other sandboxes, its own supervisor. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual, promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -75,6 +75,14 @@ test('no path of a program leads to a place of the host', async () => {
       perl -e 'chroot("/jail") or die; chdir(".." x 1) for 1 .. 64; chdir("../") for 1 .. 64; chroot("."); print join(" ", sort grep { /millibox|witness/ } glob("/.* /*")), "\\n"'
       rmdir /jail; true`;
     expect((await probes.lines(link, script)).filter((line) => line.trim() !== '')).toEqual([]);
+  }
+});
+
+test('boxinit writes to no file of the node any more: the log of a blank ends with its claim', () => {
+  for (const [at, { container }] of sandboxes.entries()) {
+    const { pid } = processOf((benches[at] ?? bench).runtime, container.id);
+    const standard = [0, 1, 2].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    expect(standard).toEqual(['/dev/null', '/dev/null', '/dev/null']);
   }
 });
 

@@ -1,7 +1,7 @@
-/** A container is taken away while it is being claimed. */
+/** A container is taken away while it is being claimed, or asked for twice. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { Bench, codeOf, run } from '../../../agent/runtime/contract/subject.ts';
 import { leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
 import { ociSubject } from './subject.ts';
@@ -46,4 +46,13 @@ test('claims and ends of many at once do not disturb each other', async () => {
     }),
   );
   expect((await bench.runtime.list()).filter(({ running }) => running)).toHaveLength(12);
+});
+
+test('a container that has been claimed is not given to another sandbox, which does its own no harm', async () => {
+  await using bench = await Bench.open(ociSubject());
+  const launched = await bench.launch();
+  const claims = ['sbx-one', 'sbx-other'].map((sandbox) => codeOf(bench.claim(launched, { sandbox })));
+  expect(await Promise.all(claims)).toEqual(['no error', 'internal']);
+  expect(await codeOf(bench.claim(launched, { sandbox: 'sbx-third' }))).toBe('internal');
+  expect((await run(launched.link, ['uname', '-n'])).stdout).toBe('sbx-one\n');
 });
