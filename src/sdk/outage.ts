@@ -76,11 +76,30 @@ const codeOf = (error: unknown): string | undefined => {
 
 /** `node_unavailable`, with what to look at next. */
 export function unreachable(error: unknown, url: string): ServiceError {
+  const { message } = asError(error);
+  const code = codeOf(error) ?? '';
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || (code === 'EPROTO' && message.includes('wrong version number'))) {
+    return because(
+      `what listens at ${url} does not speak TLS: does its address begin with http:// (MILLIBOX_URL)?`,
+      error,
+    );
+  }
+  if (UNTRUSTED.has(code)) {
+    const next = 'NODE_EXTRA_CA_CERTS names a file with the certificates that are trusted as well';
+    return because(`the certificate of ${url} is not trusted (${message.trim()}): ${next}`, error);
+  }
   const what = { ECONNREFUSED: `nothing listens at ${url}`, ENOTFOUND: `${url} names no host that is known` };
-  const known = what[codeOf(error) as keyof typeof what];
-  const message =
-    known === undefined
-      ? `the service cannot be reached at ${url}: ${asError(error).message}`
-      : `${known}: is the service up, and is this its address (MILLIBOX_URL)?`;
-  return new ServiceError('node_unavailable', message, { cause: error });
+  const known = what[code as keyof typeof what];
+  if (known === undefined) return because(`the service cannot be reached at ${url}: ${message.trim()}`, error);
+  return because(`${known}: is the service up, and is this its address (MILLIBOX_URL)?`, error);
 }
+
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+const because = (message: string, cause: unknown): ServiceError =>
+  new ServiceError('node_unavailable', message, { cause });
