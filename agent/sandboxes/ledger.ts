@@ -77,9 +77,9 @@ export class Ledger {
   }
 
   /** As `save`, for a change that someone relies on. @throws ServiceError `internal`. */
-  record(sandbox: Sandbox): StoredSandbox {
+  record(sandbox: Sandbox): void {
     try {
-      return this.save(sandbox);
+      this.save(sandbox);
     } catch (error) {
       throw this.unrecorded(sandbox, error);
     }
@@ -100,7 +100,7 @@ export class Ledger {
     this.#tombstones.add(sandbox.record);
   }
 
-  /** What a caller is told when `save` has failed, and the operator with it. */
+  /** Tells the operator that something of a sandbox cannot be recorded. Returns what its caller is told. */
   unrecorded({ id }: Sandbox, error: unknown): ServiceError {
     this.#log.error({ err: error, sandbox: id }, 'a sandbox record cannot be written');
     return new ServiceError('internal', 'the node cannot write its records', { cause: error });
