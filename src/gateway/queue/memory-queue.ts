@@ -72,6 +72,10 @@ export class MemoryQueue implements PlacementQueue {
     this.#rest();
   }
 
+  takeBack(): boolean {
+    return false;
+  }
+
   overdue(): boolean {
     return true;
   }

@@ -7,7 +7,7 @@ import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
 import { unavailable } from '../redis/link.ts';
-import { endedRecord } from '../sandboxes/entry.ts';
+import { endedRecord, TAKEN_BACK } from '../sandboxes/entry.ts';
 import type { QueueParts } from './parts.ts';
 import { queueRefusedError, RETRY_AFTER_MS } from './fair-share.ts';
 import { weightOf, type Company, type Ticket } from './queue.ts';
@@ -100,6 +100,15 @@ export class OwnTickets {
     }
   }
 
+  /** Withdraws a ticket that was enqueued. False: there is none. */
+  takeBack(id: string): boolean {
+    const kept = this.#kept.get(id);
+    if (kept === undefined) return false;
+    this.forget(id);
+    background(this.#withdraw(kept, true), 'take back a ticket', this.#options.log);
+    return true;
+  }
+
   /** Writes the tickets again, for a Redis that lost its last second or everything. */
   renewAll(): void {
     for (const id of this.#kept.keys()) this.renew(id);
@@ -150,16 +159,25 @@ export class OwnTickets {
     return { record: pendingRecord(spec), priority, weight: weightOf(ticket), by: this.#me };
   }
 
-  /** Removes a refused ticket, unless somebody has asked for it again since. Never rejects. */
-  async #withdraw({ ticket, keyed }: Kept): Promise<void> {
+  /**
+   * Removes a refused ticket, unless somebody has asked for it again since. Never rejects.
+   * @param leased its key, if any, is still this gateway's: if Redis takes this at once, nobody else can have asked, and
+   * the sandbox ends for good
+   */
+  async #withdraw({ ticket, keyed }: Kept, leased = false): Promise<void> {
     const { waitingList, tickets, outbox, link } = this.#options;
     const { id, tenant } = ticket.spec;
-    const ended = endedRecord(pendingRecord(ticket.spec), 'deleted', null, link.clock.now());
+    const ended = endedRecord(pendingRecord(ticket.spec), 'deleted', TAKEN_BACK, link.clock.now());
+    let first = leased && link.up;
     await outbox.send(`withdraw ${id}`, async () => {
       if (this.#kept.has(id)) return;
-      const waited = await waitingList.withdraw(ended, this.#me);
-      // Another gateway has brought it to a node; without a key nobody will ever ask for it.
-      if (!keyed && !waited && (await tickets.wasSent(id))) return await waitingList.end(ended);
+      const ends = first;
+      first = false;
+      const waited = ends
+        ? await waitingList.endIfWaiting(ended, this.#me)
+        : await waitingList.withdraw(ended, this.#me);
+      // Another gateway has brought it to a node, where nobody will ask for it.
+      if ((ends || !keyed) && !waited && (await tickets.wasSent(id))) return await waitingList.end(ended);
       if (await waitingList.holds(id)) return;
       await tickets.drop(tenant, id);
       // It was asked for again in between, by a gateway that found the ticket still there: put it back.

@@ -95,6 +95,11 @@ export interface PlacementQueue {
   /** Nobody wants it any more. */
   remove(id: string): void;
   /**
+   * Of the create that it is part of, something else was turned down: strikes it out, unless another gateway accepts the
+   * same create before that is done. False: nothing was done, and its end must be recorded.
+   */
+  takeBack(id: string): boolean;
+  /**
    * It has waited here for as long as it may. True: the caller may end it now. False: it ends as soon as it is certain
    * that it waits at no other gateway either.
    * @param ended its final record

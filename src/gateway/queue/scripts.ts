@@ -43,11 +43,15 @@ export const ANNOUNCE = new Script(`
   redis.call('PUBLISH', feed, '{"type":"waits","sequence":' .. sequence .. ',"item":' .. item .. '}')
   return 'waits'`);
 
-/** KEYS: waiting, ended, sequence, endedAt, places. ARGV: id, record, when it ended, feed, records kept, if it waits. */
+/** KEYS: waiting, ended, sequence, endedAt, places. ARGV: id, record, when it ended, feed, records kept, if it waits, who announced it last or ''. */
 export const END = new Script(`
   ${LEAVE}
   if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
-  if not leave(KEYS[1], KEYS[5], ARGV[1]) and ARGV[6] ~= '' then return 0 end
+  if ARGV[6] ~= '' then
+    local text = redis.call('HGET', KEYS[1], ARGV[1])
+    if not text or (ARGV[7] ~= '' and cjson.decode(text).by ~= ARGV[7]) then return 0 end
+  end
+  leave(KEYS[1], KEYS[5], ARGV[1])
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
   redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
   local old = redis.call('ZRANGE', KEYS[4], 0, -1 - tonumber(ARGV[5]))

@@ -165,6 +165,12 @@ export class SharedQueue implements PlacementQueue {
     return this.#known.position(id);
   }
 
+  takeBack(id: string): boolean {
+    if (!this.#own.takeBack(id)) return false;
+    this.remove(id);
+    return true;
+  }
+
   overdue(ended: SandboxRecord): boolean {
     this.#overdue.add(ended);
     return false;

@@ -101,15 +101,18 @@ export class WaitingList {
 
   /** Marks it as ended, which wins over whatever else is under way. @throws ServiceError `node_unavailable` */
   async end(record: SandboxRecord): Promise<void> {
-    await this.#end(record, '');
+    await this.#end(record, '', '');
   }
 
-  /** As `end`, but only if it still waits; returns whether it did. @throws ServiceError `node_unavailable` */
-  async endIfWaiting(record: SandboxRecord): Promise<boolean> {
-    return (await this.#end(record, 'waits')) === 1;
+  /**
+   * As `end`, but only if it still waits, and if given, was last announced by this gateway; returns whether it did.
+   * @throws ServiceError `node_unavailable`
+   */
+  async endIfWaiting(record: SandboxRecord, by = ''): Promise<boolean> {
+    return (await this.#end(record, 'waits', by)) === 1;
   }
 
-  async #end(record: SandboxRecord, condition: '' | 'waits'): Promise<unknown> {
+  async #end(record: SandboxRecord, condition: '' | 'waits', by: string): Promise<unknown> {
     const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.endedAt, KEYS.places];
     const text = JSON.stringify(record);
     return await END.run(this.#link, keys, [
@@ -119,6 +122,7 @@ export class WaitingList {
       this.#feed,
       MAX_ENDED,
       condition,
+      by,
     ]);
   }
 

@@ -72,6 +72,9 @@ export class Entry {
   }
 }
 
+/** With this message those end that a create had begun before it failed: all gateways know them by it. */
+export const TAKEN_BACK = 'The create that it was part of was turned down.';
+
 const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {
   deleted: 'TERMINATED',
   lifetime: 'TIMEOUT',

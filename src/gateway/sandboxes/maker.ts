@@ -9,7 +9,7 @@ import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
-import { endedRecord, type Entry } from './entry.ts';
+import { endedRecord, TAKEN_BACK, type Entry } from './entry.ts';
 import { idsFrom, specsOf } from './spec.ts';
 import type { Store } from './store.ts';
 
@@ -27,12 +27,12 @@ export interface MakerDeps {
   observe?: { created(tenant: string, count: number): void };
 }
 
-/** With this message those end that a create had begun before it failed: all gateways know them by it. */
-export const TAKEN_BACK = 'The create that it was part of was turned down.';
 const NO_IMAGE_RETRY_MS = 500;
 
 export class Maker {
   readonly #deps: MakerDeps;
+  /** Seeds of failed creates of which something had been enqueued, until `hasTakenBack` is asked. */
+  readonly #spent = new Set<string>();
 
   constructor(deps: MakerDeps) {
     this.#deps = deps;
@@ -99,6 +99,10 @@ export class Maker {
       // All or none: what was begun is taken back.
       for (const entry of fresh) {
         if (refused.has(entry) && store.discard(entry)) continue;
+        if (keyed !== undefined && entry.waits && queue.takeBack(entry.id) && store.discard(entry)) {
+          if (!keyed.alone) this.#spent.add(keyed.seed);
+          continue;
+        }
         background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
       }
       // What was made before keeps its claim.
@@ -120,8 +124,9 @@ export class Maker {
     return this.#deps.store.get(id)?.tenant === tenant && (!anew || id !== idsFrom(seed)(0));
   }
 
-  /** Whether any of so many sandboxes of this seed was taken back, as far as is known here. */
+  /** Whether any of so many sandboxes of this seed was taken back, as far as is known here. For a create that failed. */
   hasTakenBack(seed: string, count: number): boolean {
+    if (this.#spent.delete(seed)) return true;
     const idOf = idsFrom(seed);
     return Array.from({ length: count }, (_, i) => idOf(i)).some((id) => this.#takenBack(id));
   }

@@ -11,8 +11,8 @@ import type { Node } from '../nodes/node.ts';
 import { SETTLE_MS } from '../nodes/service.ts';
 import { parseRecord } from '../nodes/watch.ts';
 import type { Arrivals } from './arrivals.ts';
-import type { Entry } from './entry.ts';
-import { Maker, TAKEN_BACK, type MakerDeps } from './maker.ts';
+import { TAKEN_BACK, type Entry } from './entry.ts';
+import { Maker, type MakerDeps } from './maker.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Reaper } from './reaper.ts';
 

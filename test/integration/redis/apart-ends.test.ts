@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
@@ -159,6 +159,35 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
       client.disconnect();
     }
     expect((await create(late)).status).toBe(201);
+  });
+
+  test('what was enqueued of a batch that was turned down is not taken from a gateway that accepted it since', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    const [a, b] = await start(node);
+    const first = (await create(a)).json.id as string;
+    // Redis is lost when the first of the two has been enqueued.
+    const { queue } = b.services.shared;
+    const add = queue.add.bind(queue);
+    let added: ReturnType<typeof add>;
+    const spy = vi.spyOn(queue, 'add').mockImplementation(async (...asked) => {
+      if (added === undefined) return await (added = add(...asked));
+      await added;
+      await a.until('the other knows the first', () => a.services.shared.queue.depth === 1);
+      link.silence('there');
+      return await add(...asked);
+    });
+    expect((await create(b, 'key', { count: 2 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    spy.mockRestore();
+    const made = ((await create(a, 'key', { count: 2 })).json.sandboxes as { id: string }[]).map(({ id }) => id);
+    await find(b);
+    const next = (await create(b)).json.id as string;
+    await expect.poll(() => sandboxAt(a, next), NEWS).toMatchObject({ status: 'PENDING' });
+    for (const id of made) expect(await sandboxAt(a, id)).toMatchObject({ status: 'PENDING' });
+    node.setReport({ maxSandboxes: 4 });
+    for (const id of made) await a.until('it runs', () => node.records.get(id)?.status === 'RUNNING');
+    await a.until('the next runs', () => node.records.get(next)?.status === 'RUNNING');
+    expect(node.specs.map(({ id }) => id).toSorted()).toEqual([first, ...made, next].toSorted());
+    expect(node.deleted).toEqual([]);
   });
 
   test('a node that one gateway told to refuse a create ends it at no other', async () => {
