@@ -18,6 +18,8 @@ export interface ChildOptions {
   env: Record<string, string>;
   logFile: string;
   onRestart?: (message: string) => void;
+  /** It has another process id now. */
+  onStart?: () => void;
 }
 
 export class Child {
@@ -54,6 +56,7 @@ export class Child {
     const child = spawn(file, args, { env, stdio: ['ignore', log, log], detached: true });
     closeSync(log);
     this.#process = child;
+    this.#options.onStart?.();
     child.on('error', (error) => this.#options.onRestart?.(`${name} cannot be started: ${error.message}`));
     child.on('exit', (code, signal) => {
       if (this.#stopping) return;

@@ -10,7 +10,7 @@ import { Child } from './child.ts';
 import { agentEnvironment, agentMain, boxinitPath, checkLength, gatewayEnvironment, gatewayMain } from './parts.ts';
 import { freePort, inTheWay } from './ports.ts';
 import { keepSecret } from './secrets.ts';
-import { claimHome, removeUpFile, writeUpFile } from './up-file.ts';
+import { claimHome, removeUpFile, upFile, writeUpFile } from './up-file.ts';
 
 export interface StackOptions {
   home: string;
@@ -80,6 +80,8 @@ export class Stack {
     const boxinit = boxinitPath();
     const image = options.image ?? setupImage()?.ref;
 
+    // Of parts that are started anew.
+    let recorded: Stack | undefined;
     const nodes = [];
     for (let i = 1; i <= options.agents; i++) {
       const node = `node-${i}`;
@@ -93,6 +95,7 @@ export class Stack {
         env: { ...env, ...partEnv },
         logFile: join(home, 'log', `${name}.log`),
         onRestart: say,
+        onStart: () => recorded?.recordAgain(say),
       });
     const agents = nodes.map(({ node, dataDir, port: agentPort }) =>
       child(
@@ -125,7 +128,17 @@ export class Stack {
       throw error;
     }
     stack.#record();
+    recorded = stack;
     return stack;
+  }
+
+  /** A part is another process now: the next `up` here has to know it, should this one be killed. */
+  recordAgain(say: (line: string) => void): void {
+    try {
+      this.#record();
+    } catch (error) {
+      say(`${upFile(this.home)} cannot be written: ${String(error)}`);
+    }
   }
 
   /** Gateway first, so that nothing new begins; then the agents, which remove what they made. */
