@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { hangUp } from '../../src/lib/hang-up.ts';
 import { agentProof } from '../../src/lib/node-auth.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import {
@@ -23,8 +24,6 @@ import { NodeGuard } from './node-guard.ts';
 const MAX_LINKS = 256;
 const MAX_CONNECTIONS = 1_024;
 const HEADERS_MS = 5_000;
-/** For whoever is turned away to read why, and to hang up. */
-const REFUSED_MS = 2_000;
 
 interface NodeServerOptions {
   listen: { host: string; port: number };
@@ -189,7 +188,6 @@ function isLocal(request: IncomingMessage): boolean {
   return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
 }
 
-/** The server neither closes nor counts down the connection of an upgrade, so whoever does not hang up is cut off here. */
 function refuse(socket: Duplex, error: ServiceError): void {
   const body = JSON.stringify({ error: error.toWire() });
   const head = [
@@ -198,8 +196,5 @@ function refuse(socket: Duplex, error: ServiceError): void {
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
   ];
-  socket.resume();
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
-  const cut = setTimeout(() => socket.destroy(), REFUSED_MS);
-  socket.once('close', () => clearTimeout(cut));
+  hangUp(socket, `${head.join('\r\n')}\r\n\r\n${body}`);
 }

@@ -1,6 +1,7 @@
 /** Refusing HTTP upgrades. */
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { hangUp } from '../../lib/hang-up.ts';
 import type { ServiceError } from '../../protocol/errors.ts';
 import { errorBody, retryAfterSeconds } from './errors.ts';
 
@@ -8,8 +9,8 @@ import { errorBody, retryAfterSeconds } from './errors.ts';
 export function refuseUpgrade(socket: Duplex, error: ServiceError, requestId: string): void {
   const body = JSON.stringify(errorBody(error, requestId));
   const status = error.httpStatus;
-  socket.on('error', () => socket.destroy());
-  socket.end(
+  hangUp(
+    socket,
     [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Error'}`,
       'content-type: application/json; charset=utf-8',
