@@ -177,10 +177,20 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       await jobs.close();
       sandboxes.close();
       await pools.close({ destroy });
+      if (destroy) await discardAll({ runtime, launcher, log });
       // Starts and removals that are under way finish first: nobody would own what they leave until the next agent.
       await launcher.settled(AbortSignal.timeout(SETTLE_MS));
       images.close();
       await runtime.close();
     },
   };
+}
+
+/** Containers that nobody owns as well: those whose records could not be read were left for a next agent. Never rejects. */
+async function discardAll({ runtime, launcher, log }: { runtime: ContainerRuntime; launcher: Launcher; log: Logger }) {
+  try {
+    for (const { id } of await runtime.list()) void launcher.discard(id);
+  } catch (error) {
+    log.error({ err: error }, 'containers may be left: they cannot be listed');
+  }
 }

@@ -145,28 +145,47 @@ function spoil(file: string): () => void {
   };
 }
 
-test.each([
+const UNREADABLE = [
   ['record', (id: string, _container: string) => ['sandboxes', `${id}.json`]],
   ['container', (_id: string, container: string) => ['c', container, 'meta.json']],
-])('a sandbox whose %s cannot be read is left alone with all it has, until it can be', async (_what, where) => {
+] as const;
+
+test.each(UNREADABLE)(
+  'a sandbox whose %s cannot be read is left alone with all it has, until it can be',
+  async (_what, where) => {
+    await using h = await Harness.fake();
+    const [{ id }, other] = [await h.sandbox(), await h.sandbox()];
+    const job = h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', command: 'echo kept; cat', background: true });
+    await job.opened;
+    const container = h.containerOf(id);
+    await h.agent.stop();
+    const mend = spoil(path.join(h.dataDir, ...where(id, container)));
+    await h.restart();
+    expect(h.agent.sandboxes.has(id)).toBe(false);
+    expect((await h.client.exec(other.id, { argv: ['true'] })).exit.exitCode).toBe(0);
+    for (const _look of ['first', 'second'])
+      await expect(h.agent.orphans.look()).rejects.toMatchObject({ code: 'internal' });
+    await h.agent.stop();
+    mend();
+    await h.restart();
+    expect(h.record(id)).toMatchObject({ status: 'RUNNING' });
+    expect(h.containerOf(id)).toBe(container);
+    expect((await h.client.start({ op: 'attach', sandbox: id, id: 'exe-job' }).outcome).stdout.toString()).toBe(
+      'kept\n',
+    );
+  },
+);
+
+test.each(UNREADABLE)('one whose %s cannot be read ends too when an agent leaves nothing', async (_what, where) => {
   await using h = await Harness.fake();
-  const [{ id }, other] = [await h.sandbox(), await h.sandbox()];
-  const job = h.client.start({ op: 'exec', sandbox: id, id: 'exe-job', command: 'echo kept; cat', background: true });
-  await job.opened;
+  const { id } = await h.sandbox();
   const container = h.containerOf(id);
   await h.agent.stop();
-  const mend = spoil(path.join(h.dataDir, ...where(id, container)));
+  spoil(path.join(h.dataDir, ...where(id, container)));
   await h.restart();
   expect(h.agent.sandboxes.has(id)).toBe(false);
-  expect((await h.client.exec(other.id, { argv: ['true'] })).exit.exitCode).toBe(0);
-  for (const _look of ['first', 'second'])
-    await expect(h.agent.orphans.look()).rejects.toMatchObject({ code: 'internal' });
-  await h.agent.stop();
-  mend();
-  await h.restart();
-  expect(h.record(id)).toMatchObject({ status: 'RUNNING' });
-  expect(h.containerOf(id)).toBe(container);
-  expect((await h.client.start({ op: 'attach', sandbox: id, id: 'exe-job' }).outcome).stdout.toString()).toBe('kept\n');
+  await h.agent.stop({ destroy: true });
+  expect(await h.runtime.list()).toEqual([]);
 });
 
 test('a record that can be read a moment later is all that it takes', async () => {
