@@ -85,6 +85,17 @@ test('tenants do not see, use or delete each other’s sandboxes', async () => {
   expect((await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status).toBe('RUNNING');
 });
 
+test('two values of one label are refused: no sandbox has both, and one that has the last is not what was asked for', async () => {
+  gateway = await TestGateway.start();
+  const id = await gateway.sandbox({ labels: { a: '1', b: '' } });
+  for (const method of ['GET', 'DELETE'] as const) {
+    const { status, json } = await gateway.ask(method, '/v1/sandboxes?label=a=0&label=a=1');
+    expect([status, json.error.code]).toEqual([400, 'invalid_request']);
+  }
+  const both = await gateway.ask('GET', '/v1/sandboxes?label=a=1&label=b=&label=a=1');
+  expect(both.json.sandboxes.map((sandbox: { id: string }) => sandbox.id)).toEqual([id]);
+});
+
 test('pages hold while sandboxes come and go: nothing twice, nothing that stayed is left out', async () => {
   gateway = await TestGateway.start();
   const made = (await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { count: 30, labels: { l: 'x' } } }))

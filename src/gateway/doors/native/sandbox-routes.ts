@@ -133,13 +133,19 @@ export function sandboxRoutes({ sandboxes }: Services): Route[] {
   ];
 }
 
+/** @throws ServiceError `invalid_request` for two values of one label: no sandbox has both, and the last must not win. */
 function labelsOf(label: string | string[] | undefined): Record<string, string> | undefined {
   if (label === undefined) return undefined;
-  const pairs = [label].flat().map((text): [string, string] => {
+  const labels = new Map<string, string>();
+  for (const text of [label].flat()) {
     const at = text.indexOf('=');
-    return [text.slice(0, at), text.slice(at + 1)];
-  });
-  return Object.fromEntries(pairs);
+    const [key, value] = [text.slice(0, at), text.slice(at + 1)];
+    if ((labels.get(key) ?? value) !== value) {
+      throw new ServiceError('invalid_request', `query.label: ${JSON.stringify(key)} cannot have two values`);
+    }
+    labels.set(key, value);
+  }
+  return Object.fromEntries(labels);
 }
 
 function statusOf(text: string | string[] | undefined): SandboxStatus[] | undefined {
