@@ -89,8 +89,6 @@ export const AttachOpen = z.strictObject({
   id: z.string(),
   stdout: z.int().min(0).optional(),
   stderr: z.int().min(0).optional(),
-  /** Bytes of stdin the client knows were taken; the answer says how many really were. */
-  stdin: z.int().min(0).optional(),
 });
 export type AttachOpen = z.infer<typeof AttachOpen>;
 
