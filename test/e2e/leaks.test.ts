@@ -17,7 +17,7 @@ const WARM_UP = Math.max(600, Math.ceil(EXECS / 4));
 const AT_ONCE = 60;
 const LIMIT_MS = 1_800_000;
 /** What a part may hold more of at the end, whatever the number of commands: connections of this test, caches, pools. */
-const SPARE = { heapMb: 2, buffersMb: 4, residentMb: 64, timers: 5, descriptors: 5 };
+const SPARE = { heapMb: 2, buffersMb: 4, residentMb: 32, timers: 5, descriptors: 5 };
 const SPARE_BOXINIT_MB = 1;
 /** And for each command. */
 const SPARE_BYTES_EACH = 100;
