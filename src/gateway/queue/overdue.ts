@@ -4,7 +4,7 @@
  */
 import { background } from '../../lib/background.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
-import { endedRecord } from '../sandboxes/entry.ts';
+import { overdueRecord } from '../sandboxes/entry.ts';
 import type { QueueParts } from './parts.ts';
 
 export interface OverdueOptions extends QueueParts {
@@ -44,11 +44,9 @@ export class Overdue {
     const { known, outbox } = this.#options;
     for (const { id, record } of known.values()) {
       if (known.isOpen(id) !== true) continue;
-      const lived = now >= record.expiresAtMs;
-      if (!lived && now < record.createdAtMs + waitMs + SLACK_MS) continue;
-      const ended = lived
-        ? endedRecord(record, 'lifetime', 'No node had room within its lifetime.', now)
-        : endedRecord(record, 'start_failed', `No node had room within ${waitMs} ms.`, now);
+      const lifetime = now >= record.expiresAtMs;
+      if (!lifetime && now < record.createdAtMs + waitMs + SLACK_MS) continue;
+      const ended = overdueRecord(record, { lifetime, waitMs, now });
       void outbox.send(`over ${id}`, async () => void (await this.#strikeOut(ended)));
     }
   }

@@ -96,3 +96,13 @@ export function endedRecord(
 ): SandboxRecord {
   return { ...record, status: STATUS_OF[reason], reason, message, endedAtMs: now };
 }
+
+/** The record of a sandbox whose wait for a node is over. `lifetime`: its lifetime was shorter than any wait may be. */
+export function overdueRecord(
+  record: SandboxRecord,
+  { lifetime, waitMs, now }: { lifetime: boolean; waitMs: number; now: number },
+): SandboxRecord {
+  return lifetime
+    ? endedRecord(record, 'lifetime', 'No node had room within its lifetime.', now)
+    : endedRecord(record, 'start_failed', `No node had room within ${waitMs} ms.`, now);
+}

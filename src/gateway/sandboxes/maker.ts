@@ -9,7 +9,7 @@ import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import type { PlacementQueue } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
-import { endedRecord, TAKEN_BACK, type Entry } from './entry.ts';
+import { overdueRecord, TAKEN_BACK, type Entry } from './entry.ts';
 import { idsFrom, specsOf } from './spec.ts';
 import type { Store } from './store.ts';
 
@@ -106,8 +106,7 @@ export class Maker {
         background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
       }
       // What was made before keeps its claim.
-      const begun = new Set(fresh.map(({ id }) => id));
-      admission.withdraw(specs.filter(({ id }) => begun.has(id)));
+      admission.withdraw(fresh);
       throw failure.reason;
     }
     for (const entry of fresh) this.#limitWait(entry);
@@ -143,10 +142,8 @@ export class Maker {
     const settled = entry.wait(() => entry.accepted || entry.ended, Math.min(config.queueWaitMs, lifetimeMs));
     const limit = settled.then((placed) => {
       if (placed) return;
-      const ended =
-        lifetimeMs <= config.queueWaitMs
-          ? endedRecord(entry.record, 'lifetime', 'No node had room within its lifetime.', now())
-          : endedRecord(entry.record, 'start_failed', `No node had room within ${config.queueWaitMs} ms.`, now());
+      const lifetime = lifetimeMs <= config.queueWaitMs;
+      const ended = overdueRecord(entry.record, { lifetime, waitMs: config.queueWaitMs, now: now() });
       if (queue.overdue(ended)) store.end(entry, ended.reason ?? 'internal', ended.message);
     });
     background(limit, 'limit the wait for a node', log);

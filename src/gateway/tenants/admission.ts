@@ -103,8 +103,8 @@ export class Admission {
   }
 
   /** These sandboxes will not be made. */
-  withdraw(specs: readonly SandboxSpec[]): void {
-    for (const { id } of specs) this.#release(id);
+  withdraw(sandboxes: readonly { id: string }[]): void {
+    for (const { id } of sandboxes) this.#release(id);
   }
 
   /** Call after each change of an entry, after `PlacedUsage` has counted it. */
