@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { Millibox } from './client.ts';
 import { MilliboxError } from './errors.ts';
+import { sandboxInfo } from './testing/sandbox-info.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
@@ -56,27 +57,7 @@ async function service(answer: (request: Request, n: number) => Answer | Promise
   return { client, requests };
 }
 
-const info = (id: string, status = 'RUNNING', more: object = {}) => ({
-  id,
-  name: null,
-  image: 'i',
-  status,
-  reason: null,
-  message: null,
-  node: null,
-  cpus: 1,
-  memoryMb: 512,
-  diskMb: null,
-  pidsLimit: 512,
-  network: 'off',
-  labels: {},
-  createdAt: '2026-01-01T00:00:00.000Z',
-  startedAt: null,
-  endedAt: null,
-  expiresAt: null,
-  timings: {},
-  ...more,
-});
+const info = (id: string, status = 'RUNNING', more: object = {}) => sandboxInfo(id, { status, ...more });
 
 describe('sandboxes', () => {
   it('are handles before the service has answered, and say their id after', async () => {

@@ -1,28 +1,7 @@
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
+import { sandboxInfo as sandbox } from '../../sdk/testing/sandbox-info.ts';
 import { cli, fakeService, startCli } from '../testing/fake-service.ts';
-
-const sandbox = (id: string, more: object = {}) => ({
-  id,
-  name: null,
-  image: 'img',
-  status: 'PENDING',
-  reason: null,
-  message: null,
-  node: null,
-  cpus: 1,
-  memoryMb: 512,
-  diskMb: null,
-  pidsLimit: 512,
-  network: 'off',
-  labels: {},
-  createdAt: '2026-01-01T00:00:00.000Z',
-  startedAt: null,
-  endedAt: null,
-  expiresAt: null,
-  timings: {},
-  ...more,
-});
 
 test('a create that a signal ends leaves no sandbox behind', async () => {
   const waits = Promise.withResolvers<void>();

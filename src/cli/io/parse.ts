@@ -16,6 +16,9 @@ export function megabytes(text: string): number {
   return Math.round(Number(match[1]) * (match[2]?.toLowerCase().startsWith('g') ? 1024 : 1));
 }
 
+/** NaN for a blank, which `Number` takes for nought. */
+const numberOf = (text: string): number => (text.trim() === '' ? NaN : Number(text));
+
 export function positive(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError('a number above zero');
@@ -23,8 +26,8 @@ export function positive(text: string): number {
 }
 
 export function whole(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number');
+  const value = numberOf(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number');
   return value;
 }
 
@@ -32,17 +35,16 @@ export function whole(text: string): number {
 export const between =
   (least: number, most: number) =>
   (text: string): number => {
-    const value = Number(text);
-    if (text.trim() === '' || !Number.isInteger(value) || value < least || value > most) {
+    const value = numberOf(text);
+    if (!Number.isInteger(value) || value < least || value > most) {
       throw new InvalidArgumentError(`a whole number from ${least} to ${most}`);
     }
     return value;
   };
 
 export function integer(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isSafeInteger(value))
-    throw new InvalidArgumentError('a whole number, negative ones too');
+  const value = numberOf(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('a whole number, negative ones too');
   return value;
 }
 

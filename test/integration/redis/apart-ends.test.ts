@@ -10,7 +10,7 @@ import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
-import { Gateways, unseen } from './gateways.ts';
+import { create, Gateways, unseen } from './gateways.ts';
 
 const WAIT_MS = 1_500;
 /** For news: a gateway that could not reach something tries again after a pause. */
@@ -30,11 +30,6 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     await redis[Symbol.asyncDispose]();
   });
 
-  const create = (gateway: TestGateway, key?: string, body: object = {}): Promise<Answer> =>
-    gateway.ask('POST', '/v1/sandboxes', {
-      body,
-      ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
-    });
   const sandboxAt = async (gateway: TestGateway, id: string): Promise<Answer['json']> =>
     (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json;
   const lose = async (gateway: TestGateway): Promise<void> => {

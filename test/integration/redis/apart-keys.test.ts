@@ -7,7 +7,7 @@ import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
-import { Gateways, unseen } from './gateways.ts';
+import { create, Gateways, unseen } from './gateways.ts';
 
 describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has no Redis', () => {
   let redis: RedisServer;
@@ -27,11 +27,6 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     gateways = await Gateways.start(redis, 1, [node], config);
     return [gateways.at(0), await gateways.addBehind(link)];
   };
-  const create = (gateway: TestGateway, key?: string, body: object = {}): Promise<Answer> =>
-    gateway.ask('POST', '/v1/sandboxes', {
-      body,
-      ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
-    });
   const idsOf = ({ json }: Answer): string[] => ((json.sandboxes ?? []) as { id: string }[]).map(({ id }) => id);
   const lose = async (gateway: TestGateway): Promise<void> => {
     link.cut();

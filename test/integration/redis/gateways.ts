@@ -1,6 +1,6 @@
 /** Several gateways over the same fake nodes and one Redis, as quick to give up as a test needs it. */
 import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
-import { TestGateway } from '../../../src/gateway/testing/harness.ts';
+import { TestGateway, type Answer } from '../../../src/gateway/testing/harness.ts';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import type { RedisServer } from '../../helpers/redis.ts';
 
@@ -12,6 +12,13 @@ interface Joining {
   nodes?: readonly FakeNode[];
   config?: Partial<GatewayConfig>;
 }
+
+/** Asks for a sandbox, or with `count` for several. */
+export const create = (gateway: TestGateway, key?: string, body: object = {}): Promise<Answer> =>
+  gateway.ask('POST', '/v1/sandboxes', {
+    body,
+    ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
+  });
 
 let database = 0;
 

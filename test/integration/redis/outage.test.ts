@@ -6,7 +6,7 @@ import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { Link } from '../../chaos/link.ts';
-import { Gateways } from './gateways.ts';
+import { create, Gateways } from './gateways.ts';
 
 describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
   let redis: RedisServer;
@@ -20,11 +20,6 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     await redis[Symbol.asyncDispose]();
   });
 
-  const create = (gateway: TestGateway, key?: string): Promise<Answer> =>
-    gateway.ask('POST', '/v1/sandboxes', {
-      body: {},
-      ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
-    });
   const statusAt = async (gateway: TestGateway, id: string): Promise<string> =>
     (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status as string;
 

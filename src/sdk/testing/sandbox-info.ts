@@ -1,0 +1,22 @@
+/** A sandbox as the service tells of it. */
+export const sandboxInfo = (id: string, more: object = {}) => ({
+  id,
+  name: null,
+  image: 'img',
+  status: 'PENDING',
+  reason: null,
+  message: null,
+  node: null,
+  cpus: 1,
+  memoryMb: 512,
+  diskMb: null,
+  pidsLimit: 512,
+  network: 'off',
+  labels: {},
+  createdAt: '2026-01-01T00:00:00.000Z',
+  startedAt: null,
+  endedAt: null,
+  expiresAt: null,
+  timings: {},
+  ...more,
+});
