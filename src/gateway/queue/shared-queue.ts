@@ -10,6 +10,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
+import { Ends } from './ends.ts';
 import { KnownQueue } from './known-queue.ts';
 import { Leftovers } from './leftovers.ts';
 import { Outbox } from './outbox.ts';
@@ -48,6 +49,7 @@ export class SharedQueue implements PlacementQueue {
   readonly #known = new KnownQueue();
   readonly #outbox: Outbox;
   readonly #own: OwnTickets;
+  readonly #ends: Ends;
   readonly #overdue: Overdue;
   readonly #leftovers: Leftovers;
   readonly #dispatcher: Dispatcher;
@@ -69,6 +71,7 @@ export class SharedQueue implements PlacementQueue {
       ...parts,
       onWait: () => this.wake(),
     });
+    this.#ends = new Ends(parts);
     this.#overdue = new Overdue({ ...parts, isOwn: (id) => this.#own.has(id) });
     this.#leftovers = new Leftovers(parts);
     this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (record) => this.#served(record) });
@@ -147,14 +150,11 @@ export class SharedQueue implements PlacementQueue {
   }
 
   async recordEnd(record: SandboxRecord): Promise<void> {
-    const { id, tenant } = record;
+    const { id } = record;
     this.remove(id);
     if (this.#known.telling === id) return;
-    const { waitingList, tickets } = this.#options;
-    await this.#outbox.send(`end ${id}`, async () => {
-      await waitingList.end(record);
-      await tickets.drop(tenant, id);
-    });
+    this.#ends.keep(record);
+    await this.#ends.write(record);
   }
 
   wake(): void {
@@ -237,6 +237,9 @@ export class SharedQueue implements PlacementQueue {
 
   #waits(item: WaitingItem): void {
     const { id, tenant } = item.record;
+    const ended = this.#ends.get(id);
+    // Whoever announced it has not heard that, and Redis has lost it.
+    if (ended !== undefined) return void this.#ends.write(ended);
     this.#absent.delete(id);
     this.#known.tell(item.record);
     this.#known.enter(item);
@@ -245,6 +248,7 @@ export class SharedQueue implements PlacementQueue {
   }
 
   #ended(record: SandboxRecord): void {
+    this.#ends.keep(record);
     this.remove(record.id);
     this.#known.tell(record);
   }
@@ -274,5 +278,6 @@ export class SharedQueue implements PlacementQueue {
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
     this.#own.renewAll();
+    if (lost) this.#ends.writeAll();
   }
 }

@@ -47,7 +47,7 @@ export interface WaitingListEvents {
 }
 
 /** Records of ended sandboxes; above this the oldest are dropped before their hour. */
-const MAX_ENDED = 50_000;
+export const MAX_ENDED = 50_000;
 const REREAD_PAUSE_MS = 500;
 /** Messages kept while everything is read. If there are more, a gap shows, and everything is read again. */
 const MAX_MEANWHILE = 10_000;
