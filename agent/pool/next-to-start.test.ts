@@ -1,0 +1,56 @@
+import { expect, test } from 'vitest';
+import { Demand } from './demand.ts';
+import { nextToStart } from './next-to-start.ts';
+import type { Pool } from './pool.ts';
+
+const CLAIMED_AT_MS = 100_000;
+const TARGET = 8;
+
+/** As much of a pool as the choice looks at. */
+function pool({ deficit = 0, unserved = 0, waitingSince = Infinity }): Pool {
+  const demand = new Demand({ floor: TARGET, ceiling: TARGET });
+  return { demand, deficit: () => deficit, unserved: () => unserved, waitingSince } as unknown as Pool;
+}
+
+/** The choice this long after a claim, on a node that may start eight at once. */
+function after(sinceClaimMs: number, pools: Pool[], { starting = 0, refills = true } = {}) {
+  const nowMs = CLAIMED_AT_MS + sinceClaimMs;
+  return nextToStart(pools, { nowMs, claimedAtMs: CLAIMED_AT_MS, starting, atOnce: 8, refills });
+}
+
+test('refills wait while claims arrive, unless more than half of the pool is gone', () => {
+  const half = pool({ deficit: 4 });
+  const more = pool({ deficit: 5 });
+  expect(after(10, [half])).toBe('later');
+  expect(after(10, [half, more])).toBe(more);
+  expect(after(149, [half])).toBe('later');
+  expect(after(150, [half])).toBe(half);
+});
+
+test('soon after a claim, refills take a quarter of the starts', () => {
+  const lacking = pool({ deficit: 8 });
+  expect(after(500, [lacking], { starting: 1 })).toBe(lacking);
+  expect(after(500, [lacking], { starting: 2 })).toBeUndefined();
+  expect(after(1_999, [lacking], { starting: 2 })).toBeUndefined();
+  expect(after(2_000, [lacking], { starting: 7 })).toBe(lacking);
+  expect(after(2_000, [lacking], { starting: 8 })).toBeUndefined();
+});
+
+test('a claim that no start will serve comes before refills, the oldest first, and may take every start', () => {
+  const lacking = pool({ deficit: 8 });
+  const younger = pool({ deficit: 8, unserved: 3, waitingSince: CLAIMED_AT_MS });
+  const older = pool({ unserved: 1, waitingSince: CLAIMED_AT_MS - 1 });
+  for (const sinceMs of [0, 10, 2_000]) {
+    expect(after(sinceMs, [lacking, younger, older], { starting: 7 })).toBe(older);
+    expect(after(sinceMs, [lacking, younger, older], { starting: 8 })).toBeUndefined();
+  }
+  expect(after(0, [lacking, younger], { starting: 7, refills: false })).toBe(younger);
+});
+
+test('the pool that lacks most is refilled first, and none on a node that drains', () => {
+  const less = pool({ deficit: 2 });
+  const most = pool({ deficit: 6 });
+  expect(after(500, [less, most, pool({ deficit: 3 })])).toBe(most);
+  expect(after(500, [less, most], { refills: false })).toBeUndefined();
+  expect(after(500, [pool({})])).toBeUndefined();
+});
