@@ -10,6 +10,8 @@ const MEBIBYTE = 1024 * 1024;
 const CPU_PERIOD_US = 100_000;
 /** The kernel's minimum. */
 const MIN_QUOTA_US = 1_000;
+/** What a kernel answers that was built or started without such a limit. */
+const MISSING: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTSUP']);
 
 /** Synchronous: a few writes that only set numbers in the kernel, on the path of a create. */
 export function writeLimits(tree: CgroupTree, path: string, limits: Limits): void {
@@ -38,9 +40,10 @@ export const sameLimits = (a: Limits, b: Limits): boolean =>
 function writeMemoryV1(group: string, bytes: string): void {
   const limit = join(group, 'memory.limit_in_bytes');
   const withSwap = join(group, 'memory.memsw.limit_in_bytes');
-  if (writeIfThere(withSwap, bytes)) {
+  try {
+    writeIfThere(withSwap, bytes);
     writeFileSync(limit, bytes);
-  } else {
+  } catch {
     writeFileSync(limit, bytes);
     writeIfThere(withSwap, bytes);
   }
@@ -73,11 +76,11 @@ function groupsOf(tree: CgroupTree, path: string): Record<'memory' | 'cpu' | 'pi
   return { memory: join(memory, path), cpu: join(cpu, path), pids: join(pids, path) };
 }
 
-function writeIfThere(file: string, text: string): boolean {
+/** For files that a kernel may lack. @throws when the limit is there and cannot be set: the group would be without it. */
+function writeIfThere(file: string, text: string): void {
   try {
     writeFileSync(file, text, { flag: 'r+' });
-    return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (!MISSING.has((error as NodeJS.ErrnoException).code)) throw error;
   }
 }

@@ -81,6 +81,15 @@ describe('version 2', () => {
     expect(readLimits(tree(), 'box')).toEqual({ cpus: 1.5, memoryMb: 128, pidsLimit: 77 });
   });
 
+  test('a kernel that does not count swap has no limit for it, and one that cannot be set is an error', () => {
+    mkdirSync(join(root, 'box'));
+    writeLimits(tree(), 'box', limits);
+    expect(existsSync(join(root, 'box', 'memory.swap.max'))).toBe(false);
+    // Writing a directory as a file fails.
+    mkdirSync(join(root, 'box', 'memory.swap.max'));
+    expect(() => writeLimits(tree(), 'box', limits)).toThrow('EISDIR');
+  });
+
   test('kills for memory are counted, and none are where there is no group', async () => {
     mkdirSync(join(root, 'box'));
     writeFileSync(join(root, 'box', 'memory.events'), 'low 0\noom 3\noom_kill 2\noom_group_kill 0\n');
@@ -135,5 +144,51 @@ describe('version 2', () => {
     writeFileSync(join(root, 'cgroup.subtree_control'), '');
     expect(() => makeRoom(root)).toThrow(/cannot be divided/);
     expect(readFileSync(join(root, 'init', 'cgroup.procs'), 'utf8')).toBe('12');
+  });
+});
+
+describe('version 1', () => {
+  const limits = { cpus: 0.5, memoryMb: 64, diskMb: null, pidsLimit: 33 };
+  const bytes = String(64 * 1024 * 1024);
+  const tree = (): CgroupTree => {
+    const [memory, cpu, pids] = ['memory', 'cpu,cpuacct', 'pids'].map((name) => join(root, name));
+    return {
+      version: 1,
+      controllers: { memory, cpu, pids },
+      views: [],
+      hierarchies: [memory, cpu, pids],
+    } as CgroupTree;
+  };
+  const memoryFile = (name: string): string => join(root, 'memory', 'box', name);
+  beforeEach(() => makeGroup(tree(), 'box'));
+
+  test('limits are written to its files, swap off, the memory of sockets counted, and read back', () => {
+    for (const name of ['memory.memsw.limit_in_bytes', 'memory.kmem.tcp.limit_in_bytes']) {
+      writeFileSync(memoryFile(name), '');
+    }
+    writeLimits(tree(), 'box', limits);
+    expect(readFileSync(memoryFile('memory.limit_in_bytes'), 'utf8')).toBe(bytes);
+    expect(readFileSync(memoryFile('memory.memsw.limit_in_bytes'), 'utf8')).toBe(bytes);
+    expect(readFileSync(memoryFile('memory.kmem.tcp.limit_in_bytes'), 'utf8')).toBe(bytes);
+    expect(readFileSync(join(root, 'cpu,cpuacct', 'box', 'cpu.cfs_quota_us'), 'utf8')).toBe('50000');
+    expect(readLimits(tree(), 'box')).toEqual({ cpus: 0.5, memoryMb: 64, pidsLimit: 33 });
+  });
+
+  test('a kernel that does not count swap has no limit for it, and one that cannot be set is an error', () => {
+    writeLimits(tree(), 'box', limits);
+    expect(existsSync(memoryFile('memory.memsw.limit_in_bytes'))).toBe(false);
+    // Writing a directory as a file fails.
+    mkdirSync(memoryFile('memory.memsw.limit_in_bytes'));
+    expect(() => writeLimits(tree(), 'box', limits)).toThrow('EISDIR');
+  });
+
+  test('the smallest share of a cpu is what the kernel takes', () => {
+    writeLimits(tree(), 'box', { ...limits, cpus: 0.0001 });
+    expect(readLimits(tree(), 'box').cpus).toBe(0.01);
+  });
+
+  test('kills for memory are counted', async () => {
+    writeFileSync(memoryFile('memory.oom_control'), 'oom_kill_disable 0\nunder_oom 0\noom_kill 3\n');
+    expect(await readOomKills(tree(), 'box')).toBe(3);
   });
 });
