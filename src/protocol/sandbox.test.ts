@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ImageRef } from './sandbox.ts';
+import { ImageName, ImageRef } from './sandbox.ts';
 
 test.each([
   'python',
@@ -14,6 +14,7 @@ test.each([
   'millibox-bench/i123:0',
 ])('%s is an image reference', (text) => {
   expect(ImageRef.safeParse(text).success).toBe(true);
+  expect(ImageName.safeParse(text).success).toBe(true);
 });
 
 test.each([
@@ -38,3 +39,11 @@ test.each([
 ])('%j is none', (text) => {
   expect(ImageRef.safeParse(text).success).toBe(false);
 });
+
+test.each(['sha256:' + 'a1'.repeat(32), 'a1'.repeat(32)])(
+  'the id %s names an image on its node, and nowhere else',
+  (id) => {
+    expect(ImageRef.safeParse(id).success).toBe(true);
+    expect(ImageName.safeParse(id).success).toBe(false);
+  },
+);

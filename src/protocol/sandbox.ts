@@ -46,7 +46,7 @@ function isImageReference(text: string): boolean {
   );
 }
 
-/** A reference as `docker pull` takes it. */
+/** A reference as `docker pull` takes it, or the id of an image on a node. */
 export const ImageRef = z
   .string()
   .min(1)
@@ -54,11 +54,17 @@ export const ImageRef = z
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9._\-/:@]*$/, 'not an image reference')
   .refine(isImageReference, 'not an image reference');
 
+/** A reference that every node and registry understands alike: an id is known only where the image is. */
+export const ImageName = ImageRef.refine(
+  (text) => !/^(?:sha256:)?[a-f0-9]{64}$/.test(text),
+  'the id of an image is not a reference: give its name, with a tag or as name@digest',
+);
+
 export const Network = z.enum(['off', 'internet']);
 export type Network = z.infer<typeof Network>;
 
 export const CreateSandboxRequest = z.strictObject({
-  image: ImageRef.optional().describe('Image reference; the server has a default'),
+  image: ImageName.optional().describe('Image reference; the server has a default'),
   name: z.string().min(1).max(128).optional(),
   cpus: z.number().positive().min(0.01).max(1024).default(DEFAULT_CPUS),
   memoryMb: z

@@ -36,6 +36,39 @@ test('an image that cannot be pulled ends the sandbox with that reason, on the f
   expect(json).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed', message: 'no such tag' });
 });
 
+const DIGEST = `sha256:${'ab'.repeat(32)}`;
+
+test.each([
+  ['a name', 'held', ['held:latest']],
+  ['a tag', 'docker.io/library/held:1', ['held:1']],
+  ['a digest', `team/held:moved@${DIGEST}`, [`team/held@${DIGEST}`]],
+])('a create by %s goes to the node that holds the image', async (_way, image, images) => {
+  const [a, b] = two();
+  b.report = { ...b.report, images };
+  gateway = await TestGateway.start([a, b]);
+  const nodes = new Set<string>();
+  for (let i = 0; i < 8; i++) nodes.add((await status(await gateway.sandbox({ image }))).node);
+  expect([...nodes]).toEqual(['node-b']);
+});
+
+test('a create by the id of an image is refused, also where a node holds it: no other one would know it', async () => {
+  const [a] = two();
+  a.report = { ...a.report, images: [DIGEST] };
+  gateway = await TestGateway.start([a]);
+  for (const image of [DIGEST, DIGEST.slice('sha256:'.length)]) {
+    const created = await gateway.ask('POST', '/v1/sandboxes', { body: { image } });
+    expect(created.json.error).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringMatching(/give its name/),
+    });
+    const preloaded = await gateway.ask('POST', '/v1/images:preload', { body: { image } });
+    expect(preloaded.json.error.code).toBe('invalid_request');
+  }
+  // It is how an image that has lost its name is removed.
+  const removed = await gateway.ask('DELETE', `/v1/images?image=${DIGEST}`);
+  expect(removed.json.error?.code).not.toBe('invalid_request');
+});
+
 test('a create whose answer was lost is on one node only in the end', async () => {
   const [a, b] = two();
   b.offline = true;

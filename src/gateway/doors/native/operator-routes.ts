@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
 import { PoolState } from '../../../protocol/node.ts';
-import { ImageRef } from '../../../protocol/sandbox.ts';
+import { ImageName, ImageRef } from '../../../protocol/sandbox.ts';
 import { bodyOf } from '../../http/body.ts';
 import { route, type Route } from '../../http/route.ts';
 import { NodeView } from '../../nodes/service.ts';
@@ -13,14 +13,14 @@ const DrainBody = OnBody.extend({
   deadlineMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional().describe('What lives longer than this is ended'),
 });
 const PreloadBody = z.strictObject({
-  image: ImageRef,
+  image: ImageName,
   refresh: z
     .boolean()
     .default(true)
     .describe('Ask the registry also where the image is already, since its tag may have moved'),
 });
 const ImageQuery = z.strictObject({ image: ImageRef });
-const ImportQuery = z.strictObject({ image: ImageRef, node: z.string().min(1).max(300) });
+const ImportQuery = z.strictObject({ image: ImageName, node: z.string().min(1).max(300) });
 const Outcome = z.object({
   node: z.string(),
   ok: z.boolean(),
