@@ -23,8 +23,6 @@ const HEADERS_TIMEOUT_MS = 60_000;
 const MAX_PARAM_LENGTH = 300;
 /** On an answer about all sandboxes or nodes while some are not known here. */
 const INCOMPLETE = 'x-millibox-incomplete';
-/** Routes about no sandboxes. */
-const APART: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz', '/metrics', '/openapi.json']);
 
 export async function buildApp(
   services: Services,
@@ -94,7 +92,8 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxe
   app.addHook('onSend', (request, reply, payload, next) => {
     dropRestOfBody(request, reply);
     if (lifecycle.draining) reply.header('connection', 'close');
-    if (isOverview(request, reply) && !sandboxes.isSure) reply.header(INCOMPLETE, 'true');
+    const { overview = false } = request.routeOptions.config;
+    if (overview && reply.statusCode < 300 && !sandboxes.isSure) reply.header(INCOMPLETE, 'true');
     next(null, payload);
   });
   app.addHook('preHandler', (request, _reply, next) => {
@@ -110,13 +109,6 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxe
     metrics.answered(reply.statusCode, reply.elapsedTime);
     next();
   });
-}
-
-/** An answer to a question that names no single sandbox. */
-function isOverview(request: FastifyRequest, reply: FastifyReply): boolean {
-  if (request.method !== 'GET' || reply.statusCode >= 300) return false;
-  const { id } = (request.params ?? {}) as { id?: unknown };
-  return id === undefined && !APART.has(request.routeOptions.url);
 }
 
 /** For load balancers and Prometheus; no API key needed. */

@@ -7,6 +7,13 @@ import { assertAdmin, type Caller } from '../auth/auth.ts';
 import type { Services } from '../services.ts';
 import { onClosed } from './client-gone.ts';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Its answers are about all sandboxes or nodes, and say so while this gateway may not know all. */
+    overview?: boolean;
+  }
+}
+
 export interface AnswerSpec {
   description: string;
   /** JSON of this form. Absent: no JSON. */
@@ -33,6 +40,8 @@ export interface RouteSpec<P = unknown, Q = unknown, B = unknown> {
   waits?: boolean;
   /** Keys of administrators only. */
   admin?: boolean;
+  /** Answers about all sandboxes or nodes: see `FastifyContextConfig`. */
+  overview?: boolean;
   answers: Record<number, AnswerSpec>;
 }
 
@@ -66,6 +75,7 @@ export function registerRoutes(app: FastifyInstance, services: Services, routes:
     app.route({
       method: one.method,
       url: one.url,
+      config: { overview: one.overview ?? false },
       onRequest: (request, _reply, next) => {
         try {
           const caller = services.auth.byHeader(request.headers.authorization);

@@ -43,6 +43,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         id: 'listNodes',
         summary: 'Nodes and how they are',
         admin: true,
+        overview: true,
         answers: { 200: { description: 'The nodes', schema: z.object({ nodes: z.array(NodeView) }) } },
       },
       () => ({ nodes: nodes.list() }),
@@ -80,6 +81,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         id: 'listPools',
         summary: 'Containers that wait for a claim, by node and image',
         admin: true,
+        overview: true,
         answers: {
           200: {
             description: 'The pools',
@@ -96,6 +98,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         id: 'listImages',
         summary: 'Images, and the nodes that have them',
         admin: true,
+        overview: true,
         answers: {
           200: {
             description: 'The images',

@@ -57,6 +57,7 @@ export function sandboxRoutes({ sandboxes }: Services): Route[] {
         url: '/v1/sandboxes',
         id: 'listSandboxes',
         summary: 'Sandboxes, oldest first, those that ended within the last hour included',
+        overview: true,
         query: ListQuery,
         answers: { 200: { description: 'A page', schema: SandboxList } },
       },

@@ -33,6 +33,7 @@ export function tenantRoutes({ sandboxes, tenancy }: Services): Route[] {
         url: '/v1/tenant',
         id: 'getTenant',
         summary: 'The tenant of the key: what it may have, and what it has',
+        overview: true,
         answers: { 200: { description: 'The tenant', schema: TenantView } },
       },
       ({ caller: { tenant, admin } }) => {

@@ -55,7 +55,7 @@ export function exposeRoutes(context: PrimeContext, exposures: Exposures): Contr
     exposures: exposures.list(call.tenant, sandbox).map((each) => view(each, call)),
   });
   return [
-    ['GET', '/sandbox/expose/all', (call) => list(call, null)],
+    ['GET', '/sandbox/expose/all', (call) => list(call, null), { overview: true }],
     ['GET', '/sandbox/:id/expose', (call) => list(call, sandboxes.get(call.tenant, idOf(call.params)).id)],
     [
       'POST',

@@ -1,5 +1,5 @@
 /** Routes of the control plane: the caller's key is checked before a body is read, and every answer is a JSON object. */
-import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import type { Services } from '../../../services.ts';
 
@@ -13,14 +13,20 @@ export interface ControlCall {
 }
 
 export type Answer = Record<string, unknown>;
-export type ControlRoute = [method: HTTPMethods, url: string, handler: (call: ControlCall) => Answer | Promise<Answer>];
+export type ControlRoute = [
+  method: HTTPMethods,
+  url: string,
+  handler: (call: ControlCall) => Answer | Promise<Answer>,
+  options?: FastifyContextConfig,
+];
 
 export function registerControl(app: FastifyInstance, services: Services, routes: readonly ControlRoute[]): void {
   const tenants = new WeakMap<FastifyRequest, string>();
-  for (const [method, url, handler] of routes) {
+  for (const [method, url, handler, config = {}] of routes) {
     app.route({
       method,
       url,
+      config,
       onRequest: (request, _reply, next) => {
         try {
           tenants.set(request, services.auth.byHeader(request.headers.authorization).tenant);

@@ -37,7 +37,7 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
         return toPrime(await running(tenant, made.id, config.holdCreateMs));
       },
     ],
-    ['GET', '/sandbox', (call) => page(services, call)],
+    ['GET', '/sandbox', (call) => page(services, call), { overview: true }],
     ['DELETE', '/sandbox', ({ tenant, body }) => deleteMany(services, tenant, check(BulkDelete, body, 'body'))],
     [
       'GET',
