@@ -96,10 +96,10 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   sandboxes.onChange((change) => {
     if (change.type === 'changed' && isEnded(change.record.status)) jobs.end(change.record.id);
   });
-  const stopExits = runtime.onExit((id, { oomKilled }) => {
+  const stopExits = runtime.onExit((id, exit) => {
     launcher.exited(id);
     pools.exited(id);
-    sandboxes.exited(id, oomKilled);
+    sandboxes.exited(id, exit);
   });
   const orphans = new Orphans({
     runtime,
@@ -109,7 +109,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     isOwned: (id) => pools.owns(id) || sandboxes.ownerOf(id)?.ended === false,
     stopped: (id) => {
       pools.exited(id);
-      sandboxes.exited(id, false);
+      sandboxes.exited(id, { oomKilled: null });
     },
   });
   const intake = new Intake({

@@ -1,7 +1,12 @@
 /** Listeners for containers that ended. An error of one does not affect the others. */
 import type { Logger } from '../../src/lib/logger.ts';
 
-export type ExitListener = (id: string, exit: { oomKilled: boolean }) => void;
+export interface Exit {
+  /** Whether it was killed for want of memory; null when that could not be found out. */
+  oomKilled: boolean | null;
+}
+
+export type ExitListener = (id: string, exit: Exit) => void;
 
 export class ExitListeners {
   readonly #log: Logger;
@@ -16,7 +21,7 @@ export class ExitListeners {
     return () => this.#listeners.delete(listener);
   }
 
-  tell(id: string, oomKilled: boolean): void {
+  tell(id: string, oomKilled: Exit['oomKilled']): void {
     for (const listener of this.#listeners) {
       try {
         listener(id, { oomKilled });

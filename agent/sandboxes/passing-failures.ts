@@ -16,12 +16,12 @@ export function mayPass(error: unknown): boolean {
 }
 
 /** Repeats what fails for a reason that may pass, for a few seconds. @throws what the last try threw. */
-export async function insist<T>(work: () => T | Promise<T>, signal?: AbortSignal): Promise<T> {
+export async function insist<T>(work: () => T | Promise<T>, signal?: AbortSignal, passes = mayPass): Promise<T> {
   for (const pauseMs of PAUSES_MS) {
     try {
       return await work();
     } catch (error) {
-      if (!mayPass(error)) throw error;
+      if (!passes(error)) throw error;
     }
     await sleep(pauseMs, signal);
   }

@@ -6,6 +6,7 @@ import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import type { EndReason } from '../../src/protocol/sandbox.ts';
 import type { Launched, Launcher } from '../pool/launcher.ts';
+import type { Exit } from '../runtime/exit-listeners.ts';
 import type { Capacity } from './capacity.ts';
 import { Containers } from './containers.ts';
 import { Deadlines } from './deadlines.ts';
@@ -14,6 +15,9 @@ import { LastUses } from './last-uses.ts';
 import { Ledger, type SandboxChange } from './ledger.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
 import { Sandbox, hereFrom, newRecord, statusFor } from './sandbox.ts';
+
+const ENDED = 'the container ended by itself';
+const PERHAPS_OOM = `${ENDED}, perhaps for want of memory: that cannot be known`;
 
 interface SandboxesOptions {
   store: RecordStore;
@@ -213,11 +217,12 @@ export class Sandboxes {
   }
 
   /** The runtime reports that a container has stopped. */
-  exited(containerId: string, oomKilled: boolean): void {
+  exited(containerId: string, { oomKilled }: Exit): void {
     const sandbox = this.ownerOf(containerId);
     if (sandbox === undefined || sandbox.ended) return;
     if (!sandbox.running) return sandbox.launched?.link.close();
-    this.end(sandbox, oomKilled ? 'oom' : 'internal', oomKilled ? 'out of memory' : 'the container ended by itself');
+    if (oomKilled === true) this.end(sandbox, 'oom', 'out of memory');
+    else this.end(sandbox, 'internal', oomKilled === null ? PERHAPS_OOM : ENDED);
   }
 
   callBegins(sandbox: Sandbox): void {

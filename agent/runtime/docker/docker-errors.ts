@@ -31,6 +31,12 @@ const isAnswer = (error: unknown): boolean => [404, 409].includes(statusOf(error
 /** Of a container that could not be made: a network that is not there is a 404 too. */
 export const isImageGone = (error: unknown): boolean => statusOf(error) === 404 && /no such image/i.test(textOf(error));
 
+/** Whether a call may go better soon: nobody answered it, or the engine had a fault. */
+export function mayPass(error: unknown): boolean {
+  const status = statusOf(error instanceof ServiceError ? error.cause : error);
+  return status === undefined || status >= 500;
+}
+
 /** For everything except pulls. Codes as `internal`, unless the limits of the sandbox or of the node are the reason. */
 export function dockerError(error: unknown, what: string, log: Logger): ServiceError {
   if (error instanceof ServiceError) return error;

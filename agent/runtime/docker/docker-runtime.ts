@@ -9,7 +9,7 @@ import type { Supervisor } from '../../supervisor/supervisor.ts';
 import { ExitListeners, type ExitListener } from '../exit-listeners.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
-import { dockerError, isImageGone, statusOf, textOf } from './docker-errors.ts';
+import { dockerError, isImageGone, mayPass, statusOf, textOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
 import { followEvents } from './events.ts';
 import type { Internet } from './internet.ts';
@@ -25,7 +25,6 @@ interface Known {
   limits: Limits;
   /** Process 1's id on the host; null until it is looked up. */
   pid: number | null;
-  oomKills: number;
 }
 
 interface DockerRuntimeOptions {
@@ -81,7 +80,7 @@ export class DockerRuntime implements ContainerRuntime {
   async launch(options: LaunchOptions): Promise<Container> {
     const { id, image, limits, signal } = options;
     if (image === undefined) throw new ServiceError('internal', 'Docker cannot start a container without an image');
-    this.#known.set(id, { imageId: image.id, limits, pid: null, oomKills: 0 });
+    this.#known.set(id, { imageId: image.id, limits, pid: null });
     const made = this.#make({ ...options, image });
     // Docker completes a request whose caller has disconnected. So none is abandoned: a destroy waits for it.
     const settled = made.then(
@@ -154,10 +153,7 @@ export class DockerRuntime implements ContainerRuntime {
     const known = this.#known.get(id);
     const pid = known?.pid ?? (await this.#inspect(id)).pid;
     const counted = await insist(() => countOomKills(pid));
-    if (known !== undefined) {
-      known.pid = pid;
-      known.oomKills = counted ?? known.oomKills;
-    }
+    if (known !== undefined) known.pid = pid;
     return counted ?? ((await this.#inspect(id)).oomKilled ? 1 : 0);
   }
 
@@ -173,11 +169,18 @@ export class DockerRuntime implements ContainerRuntime {
   }
 
   async #died(id: string): Promise<void> {
-    const oomKilled = await this.#inspect(id).then(
-      (state) => state.oomKilled,
-      () => false,
-    );
+    const oomKilled = await this.#wasOomKilled(id).catch((error: unknown) => {
+      this.#log.warn({ err: error, container: id }, 'why a container ended cannot be known');
+      return null;
+    });
     this.#listeners.tell(id, oomKilled);
+  }
+
+  /** An engine that is busy or restarts is asked again. */
+  async #wasOomKilled(id: string): Promise<boolean> {
+    const look = (signal: AbortSignal) => insist(() => this.#inspect(id), signal, mayPass);
+    const options = { deadlineMs: CALL_MS, signal: this.#closing.signal, what: 'why a container ended' };
+    return (await withDeadline(options, look)).oomKilled;
   }
 
   async #lookForDead(): Promise<void> {

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
+import type { Exit, ExitListener } from '../exit-listeners.ts';
 import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions } from '../runtime.ts';
 import { FakeBoxinit } from './fake-boxinit.ts';
 import { FakeImages } from './fake-images.ts';
@@ -23,7 +24,7 @@ export class FakeRuntime implements ContainerRuntime {
   readonly images: FakeImages;
   readonly #launchMs: number;
   readonly #containers = new Map<string, FakeContainer>();
-  readonly #listeners = new Set<(id: string, exit: { oomKilled: boolean }) => void>();
+  readonly #listeners = new Set<ExitListener>();
   readonly #oomKills = new Map<string, number>();
   /** Errors that the next launches fail with, for tests. */
   readonly failures: Error[] = [];
@@ -80,7 +81,7 @@ export class FakeRuntime implements ContainerRuntime {
     return Promise.resolve(this.#oomKills.get(id) ?? 0);
   }
 
-  onExit(callback: (id: string, exit: { oomKilled: boolean }) => void): () => void {
+  onExit(callback: ExitListener): () => void {
     this.#listeners.add(callback);
     return () => this.#listeners.delete(callback);
   }
@@ -90,7 +91,7 @@ export class FakeRuntime implements ContainerRuntime {
   }
 
   /** For tests: the container dies by itself. */
-  kill(id: string, exit: { oomKilled: boolean } = { oomKilled: false }): void {
+  kill(id: string, exit: Exit = { oomKilled: false }): void {
     const container = this.#containers.get(id);
     if (container === undefined) return;
     container.boxinit?.stop();

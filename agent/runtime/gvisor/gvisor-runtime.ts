@@ -231,8 +231,8 @@ export class GvisorRuntime implements ContainerRuntime {
   async #gone(id: string): Promise<void> {
     const kills = await this.oomKills(id).catch((error: unknown) => {
       this.#deps.log.error({ err: error, container: id }, 'whether it was killed for want of memory cannot be read');
-      return 0;
+      return null;
     });
-    this.#listeners.tell(id, kills > 0);
+    this.#listeners.tell(id, kills === null ? null : kills > 0);
   }
 }

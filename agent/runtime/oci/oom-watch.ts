@@ -71,11 +71,13 @@ export class OomWatch {
     return kills;
   }
 
-  /** For one whose first process is gone: whether there was a kill near that, as far as can be known. Never rejects. */
-  async ofEnd(id: string): Promise<boolean> {
-    const kills = await this.count(id).catch(() => 0);
+  /** For one whose first process is gone: whether there was a kill near that; null if it cannot be known. Never rejects. */
+  async ofEnd(id: string): Promise<boolean | null> {
+    const kills = await this.count(id).catch(() => null);
     const known = this.#counts.get(id);
-    return known === undefined ? kills > 0 : performance.now() - known.grewAtMs < NEAR_MS;
+    if (known !== undefined && performance.now() - known.grewAtMs < NEAR_MS) return true;
+    if (kills === null) return null;
+    return known === undefined && kills > 0;
   }
 
   /** One that cannot be read now has its turn again. */

@@ -45,7 +45,7 @@ test('nobody gains privileges or traces process 1, which shows its environment w
 
 test('beyond its memory the whole sandbox ends, and is told as ended for memory', async () => {
   await using bench = await Bench.open(gvisorSubject());
-  const ended: boolean[] = [];
+  const ended: (boolean | null)[] = [];
   bench.runtime.onExit((_id, { oomKilled }) => ended.push(oomKilled));
   const { link } = await bench.claimed({ limits: { ...LIMITS, memoryMb: 64 } });
   const outcome = await codeOf(run(link, ['sh', '-c', 'tail -n 1 /dev/zero >/dev/null']));
@@ -113,7 +113,7 @@ test('processes are held to their limit, which nobody inside can raise', async (
 
 test('who ends process 1 ends its own sandbox, which is told so, and not as out of memory', async () => {
   await using bench = await Bench.open(gvisorSubject());
-  const ended: { id: string; oomKilled: boolean }[] = [];
+  const ended: { id: string; oomKilled: boolean | null }[] = [];
   bench.runtime.onExit((id, { oomKilled }) => ended.push({ id, oomKilled }));
   const [{ container, link }, other] = await Promise.all([bench.claimed(), bench.claimed()]);
   expect(await codeOf(run(link, ['sh', '-c', 'kill -9 1; sleep 60']))).toBe('interrupted');

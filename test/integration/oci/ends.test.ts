@@ -13,7 +13,7 @@ const LONG_MS = 12_000;
 test('it is for want of memory if a program was killed for that near it, not if that was long before', async () => {
   await using bench = await Bench.open(ociSubject());
   const [before, near] = [await bench.claimed(), await bench.claimed()];
-  const ended = new Map<string, boolean>();
+  const ended = new Map<string, boolean | null>();
   bench.runtime.onExit((id, { oomKilled }) => ended.set(id, oomKilled));
   const want = async ({ link, container }: typeof before): Promise<void> => {
     const hog = 'my @all; push @all, "x" x 1048576 while 1';
