@@ -83,19 +83,26 @@ export interface ServiceErrorOptions {
   cause?: unknown;
 }
 
-/** The one error class of gateway, agent and SDK. `instanceof` works across copies of the package. */
-export class ServiceError extends Error {
-  override readonly name: string = 'ServiceError';
+/**
+ * The one error class of gateway, agent and SDK. `instanceof` works across copies of the package. It has the name by which
+ * users of the SDK import it, since the name of a class is printed with its errors.
+ */
+class MilliboxError extends Error {
+  override readonly name: string = 'MilliboxError';
   readonly code: ErrorCode;
   readonly details: Record<string, unknown> | undefined;
   readonly retryAfterMs: number | undefined;
-  readonly [BRAND] = true;
 
   constructor(code: ErrorCode, message?: string, options: ServiceErrorOptions = {}) {
     super(message ?? ERRORS[code].message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.details = options.details;
     this.retryAfterMs = options.retryAfterMs;
+  }
+
+  /** On the prototype: it is shown with no error. */
+  get [BRAND](): true {
+    return true;
   }
 
   get retryable(): boolean {
@@ -118,26 +125,28 @@ export class ServiceError extends Error {
 
   /** By brand for this class itself; a subclass is told by its prototype, as usual. */
   static override [Symbol.hasInstance](value: unknown): boolean {
-    if (this !== ServiceError) return Function.prototype[Symbol.hasInstance].call(this, value);
+    if (this !== MilliboxError) return Function.prototype[Symbol.hasInstance].call(this, value);
     return typeof value === 'object' && value !== null && BRAND in value;
   }
 
-  /** Anything that was thrown, as a ServiceError. What is not ours becomes `internal`, its text kept from the wire. */
-  static from(thrown: unknown): ServiceError {
-    if (thrown instanceof ServiceError) return thrown;
-    return new ServiceError('internal', undefined, { cause: thrown });
+  /** Anything that was thrown, as a MilliboxError. What is not ours becomes `internal`, its text kept from the wire. */
+  static from(thrown: unknown): MilliboxError {
+    if (thrown instanceof MilliboxError) return thrown;
+    return new MilliboxError('internal', undefined, { cause: thrown });
   }
 
   /** What a peer sent. A code that this version does not know becomes `internal`, its text kept. */
-  static fromWire(wire: unknown): ServiceError {
+  static fromWire(wire: unknown): MilliboxError {
     const w = (typeof wire === 'object' && wire !== null ? wire : {}) as Partial<Record<keyof WireError, unknown>>;
     const code = isErrorCode(w.code) ? w.code : 'internal';
-    return new ServiceError(code, typeof w.message === 'string' ? w.message : undefined, {
+    return new MilliboxError(code, typeof w.message === 'string' ? w.message : undefined, {
       ...(typeof w.retryAfterMs === 'number' ? { retryAfterMs: w.retryAfterMs } : {}),
       ...(typeof w.details === 'object' && w.details !== null ? { details: w.details as Record<string, unknown> } : {}),
     });
   }
 }
+
+export { MilliboxError as ServiceError };
 
 export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(ERRORS, value);
