@@ -1,13 +1,15 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { orAbort } from '../../lib/deadline.ts';
 import { GATEWAY_PORT } from '../../protocol/client.ts';
 import { home as defaultHome, variable } from '../config.ts';
 import { between, whole } from '../io/parse.ts';
-import { printJson } from '../io/print.ts';
+import { printJson, printable } from '../io/print.ts';
 import type { Stack } from '../up/stack.ts';
 
 /** Each is a process of its own, and more than a few are for tests. */
 const MAX_AGENTS = 100;
+/** Of those that an agent knows, all that run containers. */
+const RUNTIMES = ['auto', 'docker', 'oci', 'gvisor'];
 
 interface UpOptions {
   host: string;
@@ -27,7 +29,7 @@ export function define(command: Command): void {
     .option('--port <port>', '0: any free one', between(0, 65_535), GATEWAY_PORT)
     .option('--home <directory>', 'keys, records and logs (MILLIBOX_HOME)')
     .option('--agents <number>', 'agents on this machine', between(1, MAX_AGENTS), 1)
-    .option('--runtime <runtime>', 'auto, docker, oci or gvisor')
+    .addOption(new Option('--runtime <runtime>', 'what runs the containers').choices(RUNTIMES))
     .option('--image <image>', 'what sandboxes run unless they ask for another')
     .option('--pool <number>', 'containers kept warm', whole)
     .option('--demo', 'create a sandbox first, and show how it went')
@@ -40,6 +42,7 @@ Examples:
   millibox up --port 0 --json --home /tmp/mine --pool 20`,
     )
     .action(async (options: UpOptions) => {
+      if (options.image !== undefined) await checkImage(command, options.image);
       const say = (line: string): void => void process.stderr.write(`    ${line}\n`);
       const interrupt = new AbortController();
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -66,6 +69,16 @@ Examples:
       }
       process.exit(0);
     });
+}
+
+/** Here rather than at the first create: an image is named when a service is started, and needed much later. */
+async function checkImage(command: Command, image: string): Promise<void> {
+  const { ImageRef } = await import('../../protocol/sandbox.ts');
+  if (!ImageRef.safeParse(image).success) {
+    command.error(
+      `error: option '--image <image>': ${printable(image)} is no reference of an image, as in python:3.12-slim`,
+    );
+  }
 }
 
 /** Somebody asked us to stop. */

@@ -1,7 +1,7 @@
 /** One part of the composition as a child process: started, started anew when it dies, stopped in order. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { rotateLog } from './log-file.ts';
 
 const RESTART_DELAY_MS = 500;
@@ -10,6 +10,7 @@ const MAX_RESTART_DELAY_MS = 10_000;
 const STEADY_MS = 30_000;
 /** Between two looks at the length of its log. */
 const LOG_LOOK_MS = 60_000;
+const MAX_LAST_LINES = 8;
 
 export interface ChildOptions {
   name: string;
@@ -18,6 +19,8 @@ export interface ChildOptions {
   env: Record<string, string>;
   logFile: string;
   onRestart?: (message: string) => void;
+  /** Asked when it has ended by itself, and not by a signal: whether another start may go better. Default: it may. */
+  mayGoBetter?: () => boolean;
   /** It has another process id now. */
   onStart?: () => void;
 }
@@ -32,6 +35,10 @@ export class Child {
   #rotation: NodeJS.Timeout | undefined;
   /** How often it ended before it was steady, since it last was. */
   failures = 0;
+  /** It has ended, and is not started again. */
+  gaveUp = false;
+  /** Where in its log the lines of its latest start begin. */
+  #logStart = 0;
 
   constructor(options: ChildOptions) {
     this.name = options.name;
@@ -52,6 +59,7 @@ export class Child {
     rotateLog(logFile);
     this.#rotation ??= setInterval(() => rotateLog(logFile), LOG_LOOK_MS).unref();
     const log = openSync(logFile, 'a', 0o600);
+    this.#logStart = fstatSync(log).size;
     // A group of its own: a Ctrl-C at the terminal reaches `up` alone, which stops its parts in order.
     const child = spawn(file, args, { env, stdio: ['ignore', log, log], detached: true });
     closeSync(log);
@@ -63,18 +71,27 @@ export class Child {
       const steady = performance.now() - startedAt > STEADY_MS;
       if (steady) this.#delayMs = RESTART_DELAY_MS;
       this.failures = steady ? 1 : this.failures + 1;
+      this.gaveUp = signal === null && this.#options.mayGoBetter?.() === false;
+      if (this.gaveUp) return;
       this.#options.onRestart?.(`${name} ended (${signal ?? `exit ${code}`}); starting it again, see ${logFile}`);
       this.#timer = setTimeout(() => this.start(), this.#delayMs);
       this.#delayMs = Math.min(this.#delayMs * 2, MAX_RESTART_DELAY_MS);
     });
   }
 
-  /** The end of its log, for an error message. */
-  lastLog(): string {
+  /** The last that its latest start has said, for an error message: in plain words, where it found any. */
+  lastWords(): string {
+    const lines = this.#lines();
+    const plain = lines.filter((line) => !line.startsWith('{'));
+    return (plain.length > 0 ? plain : lines).slice(-MAX_LAST_LINES).join('\n') || '(it said nothing)';
+  }
+
+  #lines(): string[] {
     try {
-      return readFileSync(this.#options.logFile, 'utf8').trimEnd().split('\n').slice(-8).join('\n');
+      const log = readFileSync(this.#options.logFile).subarray(this.#logStart).toString('utf8');
+      return log.split('\n').filter((line) => line.trim() !== '');
     } catch {
-      return '(no log)';
+      return [];
     }
   }
 

@@ -95,6 +95,8 @@ export class Stack {
         env: { ...env, ...partEnv },
         logFile: join(home, 'log', `${name}.log`),
         onRestart: say,
+        // What a first start lacks, such as a setting that is right, no other start will find.
+        mayGoBetter: () => recorded !== undefined,
         onStart: () => recorded?.recordAgain(say),
       });
     const agents = nodes.map(({ node, dataDir, port: agentPort }) =>
@@ -161,7 +163,7 @@ export class Stack {
       const failure = await notReady(this.url);
       if (failure === undefined) return;
       for (const part of [this.gateway, ...this.agents]) {
-        if (part.failures >= 3) throw new Error(`the ${part.name} does not start:\n${part.lastLog()}`);
+        if (part.gaveUp || part.failures >= 3) throw new Error(`${part.name} does not start: ${part.lastWords()}`);
       }
       if (performance.now() > end)
         throw new Error(`the service is not ready after ${READY_LIMIT_MS / 1000} s: ${failure}`);
