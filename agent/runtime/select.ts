@@ -8,7 +8,6 @@ import type { ContainerRuntime } from './runtime.ts';
 
 /** The configuration of all runtimes; each uses what it needs. */
 export interface RuntimeConfig {
-  nodeName: string;
   /** Holds the runtime's state, and distinguishes this agent's containers from another's. */
   dataDir: string;
   boxinitPath: string;
@@ -45,7 +44,6 @@ export interface OciConfig {
  */
 export async function openRuntime(config: AgentConfig, log: Logger): Promise<ContainerRuntime> {
   const options: RuntimeConfig = {
-    nodeName: config.nodeName,
     dataDir: config.dataDir,
     boxinitPath: config.boxinitPath,
     dockerSocket: config.dockerSocket,

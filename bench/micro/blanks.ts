@@ -25,7 +25,6 @@ const subject = (nursery: boolean): ContractSubject => ({
   name: nursery ? 'nursery' : 'runc',
   open: (dataDir) =>
     openOciRuntime({
-      nodeName: 'bench',
       dataDir,
       boxinitPath: boxinitPath(),
       dockerSocket: '/var/run/docker.sock',

@@ -16,7 +16,6 @@ const run = promisify(execFile);
 
 const openDocker = (dataDir: string): Promise<DockerRuntime> =>
   openDockerRuntime({
-    nodeName: 'test',
     dataDir,
     boxinitPath: boxinitPath(),
     dockerSocket: '/var/run/docker.sock',

@@ -14,7 +14,6 @@ const subject: ContractSubject = {
   name: 'docker',
   open: (dataDir) =>
     openDockerRuntime({
-      nodeName: 'test',
       dataDir,
       boxinitPath: boxinitPath(),
       dockerSocket: '/var/run/docker.sock',

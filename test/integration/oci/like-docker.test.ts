@@ -22,8 +22,8 @@ const docker: ContractSubject = {
   ...ociSubject(),
   name: 'docker',
   open: (dataDir) => {
-    const { nodeName, boxinitPath, dockerSocket } = ociConfig(dataDir);
-    return openDockerRuntime({ nodeName, boxinitPath, dockerSocket, dataDir, runtime: 'docker', log: silent });
+    const { boxinitPath, dockerSocket } = ociConfig(dataDir);
+    return openDockerRuntime({ boxinitPath, dockerSocket, dataDir, runtime: 'docker', log: silent });
   },
 };
 

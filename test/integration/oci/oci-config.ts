@@ -9,7 +9,6 @@ export function configFor({ dataDir, imagesDir }: { dataDir: string; imagesDir: 
   const base = setupImage();
   noteDataDir(dataDir);
   return {
-    nodeName: 'test',
     dataDir,
     boxinitPath: boxinitPath(),
     dockerSocket: '/var/run/docker.sock',
