@@ -5,7 +5,7 @@ import * as z from 'zod';
 import { parseJson } from '../../src/lib/parse-json.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { runInJail } from './jail.ts';
-import { ToolError } from './run-tool.ts';
+import { ToolError } from '../run-tool.ts';
 
 const LIST_MS = 10 * 60_000;
 const COPY_MS = 30 * 60_000;

@@ -13,7 +13,7 @@ import { DEFAULT_PATH, readLayout } from './layout.ts';
 import { canonical, familiar, type Reference } from './reference.ts';
 import { copyFromRegistry, type RegistryConfig } from './registry.ts';
 import { removeTree } from './remove-tree.ts';
-import { runTool } from './run-tool.ts';
+import { runTool } from '../run-tool.ts';
 import type { Turn, TurnOptions, Turns } from './turns.ts';
 import { unpackLayout, unpackTar } from './unpack.ts';
 

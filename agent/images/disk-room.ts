@@ -3,7 +3,7 @@ import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { Linked } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import { ToolError } from './run-tool.ts';
+import { ToolError } from '../run-tool.ts';
 
 /** Bytes that stay free for everything else. */
 export const MIN_FREE_BYTES = 512 * 1024 * 1024;

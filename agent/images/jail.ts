@@ -5,7 +5,7 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
-import { runTool, type ToolOptions } from './run-tool.ts';
+import { runTool, type ToolOptions } from '../run-tool.ts';
 
 const BWRAP = '/usr/bin/bwrap';
 

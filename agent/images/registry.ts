@@ -7,7 +7,7 @@ import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { faultOfCredentials } from './credentials.ts';
 import { OUR_PROCESSOR } from './layout.ts';
 import { canonical, type Reference } from './reference.ts';
-import { runTool, ToolError } from './run-tool.ts';
+import { runTool, ToolError } from '../run-tool.ts';
 import { whileProgressing } from './while-progressing.ts';
 
 export interface RegistryConfig {

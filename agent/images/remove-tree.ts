@@ -1,6 +1,6 @@
 /** Removes trees with hostile content. */
 import { sleep } from '../../src/lib/deadline.ts';
-import { runTool } from './run-tool.ts';
+import { runTool } from '../run-tool.ts';
 
 const REMOVE_MS = 10 * 60_000;
 const REMOVE_TRIES = 5;

@@ -2,7 +2,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { runInJail, type Binds } from './jail.ts';
-import { ToolError } from './run-tool.ts';
+import { ToolError } from '../run-tool.ts';
 
 const UNPACK_MS = 30 * 60_000;
 const REASON_CHARS = 300;

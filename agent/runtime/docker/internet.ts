@@ -6,7 +6,7 @@ import type Docker from 'dockerode';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { runTool } from '../../images/run-tool.ts';
+import { runTool } from '../../run-tool.ts';
 import { Guard } from '../oci/network/guard.ts';
 import { NOT_PUBLIC } from '../oci/network/rules.ts';
 import { OWNER_LABEL } from './create-options.ts';

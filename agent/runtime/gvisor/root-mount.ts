@@ -1,7 +1,7 @@
 /**
  * Mounts a container's root on the host, because runsc serves files of the host and cannot mount the kernel's overlay.
  */
-import { runTool } from '../../images/run-tool.ts';
+import { runTool } from '../../run-tool.ts';
 import { mountPointsBelow } from '../oci/disk.ts';
 
 const TOOL_MS = 20_000;

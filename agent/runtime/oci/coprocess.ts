@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { TOOL_ENVIRONMENT } from '../../images/run-tool.ts';
+import { TOOL_ENVIRONMENT } from '../../run-tool.ts';
 
 const MAX_WAITING = 4_096;
 const MAX_LINES = 1_000;

@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
-import { runTool } from '../../images/run-tool.ts';
+import { runTool } from '../../run-tool.ts';
 import { Coprocess } from './coprocess.ts';
 import { EmptyDisks } from './empty-disks.ts';
 

@@ -1,7 +1,7 @@
 /** Empty file systems to copy, one per size: copying such a sparse file takes next to no time, making it does. */
 import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { runTool } from '../../images/run-tool.ts';
+import { runTool } from '../../run-tool.ts';
 
 const MAKE_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;

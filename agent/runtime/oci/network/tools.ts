@@ -1,6 +1,6 @@
 /** Runs networking tools in the network namespace of a process. */
 import { ServiceError } from '../../../../src/protocol/errors.ts';
-import { runTool, ToolError } from '../../../images/run-tool.ts';
+import { runTool, ToolError } from '../../../run-tool.ts';
 
 const DEADLINE_MS = 20_000;
 

@@ -1,7 +1,7 @@
-/** Runs an image tool with a deadline, limited output, and an abort signal. */
+/** Runs a program of the machine with a deadline, limited output, and an abort signal. */
 import { spawn } from 'node:child_process';
-import { withDeadline } from '../../src/lib/deadline.ts';
-import { TOOLS_PATH } from '../tools-path.ts';
+import { withDeadline } from '../src/lib/deadline.ts';
+import { TOOLS_PATH } from './tools-path.ts';
 
 const KEPT_BYTES = 64 * 1024;
 
