@@ -130,6 +130,21 @@ describe('a copy', () => {
     expect(model.asked.at(-2)?.query).not.toHaveProperty('limit');
   });
 
+  test('is listed in pages again when the server does not give it in one piece', async () => {
+    const model = new KubeModel();
+    for (let i = 0; i < 300; i++) model.put('nodes', node(`n${i}`));
+    let forgotten = false;
+    model.refuse = (_, query) => {
+      if (query['watch'] !== undefined) return null;
+      if (query['limit'] === undefined) return { status: 504 };
+      if (query['continue'] === undefined || forgotten) return null;
+      forgotten = true;
+      return { status: 410 };
+    };
+    const copy = copyOf(model);
+    await vi.waitFor(() => expect(copy.objects).toHaveLength(300), LIMIT);
+  });
+
   test('is not led astray by what is told twice, or late about an object that was made anew', async () => {
     const model = new KubeModel();
     const copy = copyOf(model);

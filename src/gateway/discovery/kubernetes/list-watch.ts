@@ -149,6 +149,9 @@ export class ListWatch<T> {
   /** Requests the current collection, not a cached one, so the copy never goes back in time. */
   async #list(session: KubeSession, signal: AbortSignal): Promise<void> {
     const { path, query, what } = this.#options;
+    const paged = this.#pages;
+    // In one piece only once: where even that fails, because it is too large or takes too long, pages may go well again.
+    this.#pages = true;
     const found = new Map<string, Kept<T>>();
     let version: string | null = null;
     let next: string | undefined;
@@ -156,7 +159,7 @@ export class ListWatch<T> {
       const options = { signal, deadlineMs: this.#timings.requestMs, what: `the list of ${what}` };
       const asked = {
         ...query,
-        ...(this.#pages ? { limit: String(PAGE) } : {}),
+        ...(paged ? { limit: String(PAGE) } : {}),
         ...(next === undefined ? {} : { continue: next }),
       };
       const list = await withDeadline(options, async (deadline) =>
@@ -170,7 +173,6 @@ export class ListWatch<T> {
       version = list.metadata.resourceVersion;
       next = list.metadata.continue;
     } while (next !== undefined && next !== '');
-    this.#pages = true;
     this.#objects = found;
     this.#version = version;
     this.#set('synced');
