@@ -71,6 +71,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{/* A value as text. To Helm the numbers of a file are floats, and it writes large ones as 3.6e+06. */}}
+{{- define "millibox.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) -}}{{ printf "%.0f" . }}{{- else -}}{{ toString . }}{{- end -}}
+{{- end -}}
+
 {{/* A container's variables: the chart's own, and after them NAME: value as set by whoever installs it, which replaces one
      of the same name. A name that is there twice is refused by server-side apply. */}}
 {{- define "millibox.containerEnv" -}}
@@ -81,7 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 {{- range $name, $value := $set }}
-- { name: {{ $name }}, value: {{ $value | toString | quote }} }
+- { name: {{ $name }}, value: {{ include "millibox.text" $value | quote }} }
 {{- end }}
 {{- end -}}
 

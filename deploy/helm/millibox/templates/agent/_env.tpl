@@ -32,7 +32,7 @@
 - { name: MILLIBOX_POOL_MIN, value: '{{ int $agent.pool.min }}' }
 - { name: MILLIBOX_POOL_MAX, value: '{{ int $agent.pool.max }}' }
 - { name: MILLIBOX_MAX_SANDBOXES, value: '{{ int $agent.maxSandboxes }}' }
-- { name: MILLIBOX_MEMORY_OVERCOMMIT, value: '{{ $agent.memoryOvercommit }}' }
+- { name: MILLIBOX_MEMORY_OVERCOMMIT, value: '{{ include "millibox.text" $agent.memoryOvercommit }}' }
 - { name: MILLIBOX_MIN_FREE_MEMORY_MB, value: '{{ int $agent.minFreeMemoryMb }}' }
 - { name: MILLIBOX_IMAGES_BUDGET_MB, value: '{{ int $agent.imagesBudgetMb }}' }
 {{- with $agent.registry.mirrors }}

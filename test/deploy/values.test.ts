@@ -1,0 +1,41 @@
+/** What becomes of values that are unusual, and right. */
+import { describe, expect, test } from 'vitest';
+import { containerOf, only, render } from './manifests.ts';
+import { because, lacking } from './tools.ts';
+
+const missing = lacking('helm');
+
+describe.skipIf(missing.length > 0)(`a value of the chart${because(missing)}`, () => {
+  test('that is a number reaches the programs in full, however large it is', async () => {
+    const manifests = await render({
+      values: {
+        gateway: { env: { MILLIBOX_RESUME_MS: 3_600_000, MILLIBOX_QUEUE_MAX: 12, MILLIBOX_PRIME_NETWORK: false } },
+        agent: { memoryOvercommit: 1_000_000, env: { MILLIBOX_JOB_LOGS_MB: 8_388_608, MILLIBOX_SHARE: 0.25 } },
+      },
+    });
+    const gateway = containerOf(only(manifests, 'Deployment'), 'gateway').env;
+    expect(gateway).toContainEqual({ name: 'MILLIBOX_RESUME_MS', value: '3600000' });
+    expect(gateway).toContainEqual({ name: 'MILLIBOX_QUEUE_MAX', value: '12' });
+    expect(gateway).toContainEqual({ name: 'MILLIBOX_PRIME_NETWORK', value: 'false' });
+    const agent = containerOf(only(manifests, 'DaemonSet'), 'agent').env;
+    expect(agent).toContainEqual({ name: 'MILLIBOX_MEMORY_OVERCOMMIT', value: '1000000' });
+    expect(agent).toContainEqual({ name: 'MILLIBOX_JOB_LOGS_MB', value: '8388608' });
+    expect(agent).toContainEqual({ name: 'MILLIBOX_SHARE', value: '0.25' });
+  });
+
+  test('that gives keys to tenants alone leaves the file of the other keys empty, and there', async () => {
+    const named = { team: { keys: [{ sha256: 'ab'.repeat(32) }] } };
+    const manifests = await render({ values: { auth: { generateAdminKey: false }, tenants: { named } } });
+    expect(only(manifests, 'Secret', 'api-keys').data).toEqual({ 'api-keys': '' });
+  });
+
+  test('that names two releases of one long namespace gives each rights of its own', async () => {
+    const names = async (fullnameOverride: string): Promise<string[]> => {
+      const manifests = await render({ values: { fullnameOverride }, args: ['--namespace', 'n'.repeat(63)] });
+      return manifests.filter(({ kind }) => kind.startsWith('ClusterRole')).map(({ metadata }) => metadata.name);
+    };
+    const [one, other] = [await names('one'), await names('other')];
+    expect(one).toHaveLength(2);
+    expect(one.filter((name) => other.includes(name))).toEqual([]);
+  });
+});
