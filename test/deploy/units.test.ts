@@ -72,6 +72,12 @@ describe('units', () => {
     });
   });
 
+  test.each(PROGRAMS)('%s: is started again however often it ends', (program) => {
+    expect(valuesOf(unitText(program), 'Restart')).toEqual(['always']);
+    // Otherwise five ends within ten seconds, one a second, leave it down for good.
+    expect(valuesOf(unitText(program), 'StartLimitIntervalSec')).toEqual(['0']);
+  });
+
   test('a stop ends the agent and nothing that it started', () => {
     const agent = unitText('agent');
     expect(valuesOf(agent, 'KillMode')).toEqual(['process']);
