@@ -1,9 +1,9 @@
 /** The composition root of an agent: creates every part, connects them, and stops them in order. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
 import type { Logger } from '../src/lib/logger.ts';
+import { makeDirectory } from '../src/lib/make-directory.ts';
 import { packageVersion } from '../src/lib/version.ts';
 import type { ServiceError } from '../src/protocol/errors.ts';
 import { NODE_SOCKET } from '../src/protocol/node.ts';
@@ -45,7 +45,7 @@ export interface Agent {
 
 /** @throws what the runtime or the port throws. */
 export async function startAgent(config: AgentConfig, runtime: ContainerRuntime, log: Logger): Promise<Agent> {
-  mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
+  makeDirectory(config.dataDir, 0o711);
   await clearIncoming(config.dataDir);
   const stopping = new AbortController();
   const reportListeners = new ReportListeners();

@@ -4,10 +4,11 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { withDeadline } from '../src/lib/deadline.ts';
 import type { Logger } from '../src/lib/logger.ts';
+import { makeDirectory } from '../src/lib/make-directory.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 
 const FILE = 'lock';
@@ -31,7 +32,7 @@ export async function lockDataDir(
   dataDir: string,
   { log, patienceMs = PATIENCE_MS }: { log: Logger; patienceMs?: number },
 ): Promise<DataDirLock> {
-  mkdirSync(dataDir, { recursive: true, mode: 0o711 });
+  makeDirectory(dataDir, 0o711);
   // The lock belongs to the open file, which flock(1) shares with this process: it outlives flock.
   const fd = openSync(join(dataDir, FILE), 'a', 0o600);
   const release = (): void => closeSync(fd);

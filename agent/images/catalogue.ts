@@ -3,6 +3,7 @@ import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
+import { makeDirectory } from '../../src/lib/make-directory.ts';
 import { parseJson } from '../../src/lib/parse-json.ts';
 import { readIfThere, writeWhole } from '../../src/lib/whole-file.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
@@ -50,8 +51,7 @@ export class Catalogue {
     const catalogue = new Catalogue(dir);
     // A tool of a killed agent may still be writing there. What remains is removed at the next start.
     await removeTree(join(dir, 'tmp')).catch(() => undefined);
-    await mkdir(join(dir, 'tmp'), { recursive: true, mode: 0o700 });
-    await mkdir(join(dir, 'images'), { recursive: true, mode: 0o700 });
+    for (const name of ['tmp', 'images']) makeDirectory(join(dir, name), 0o700);
     await catalogue.#loadAll(log);
     const references = (await insist(() => readIfThere(join(dir, 'references.json')))) ?? '{}';
     const named = parseJson(References, references);

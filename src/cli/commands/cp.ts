@@ -5,7 +5,7 @@ import type { FileStat, Sandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { exitCodeOfSignal } from '../io/exit-code.ts';
 import { writeFileAtomically } from '../io/atomic-file.ts';
-import { makeDirectory } from '../io/make-directory.ts';
+import { makeDirectory } from '../../lib/make-directory.ts';
 import { location } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
 import { awaitEndSignal } from '../io/signals.ts';

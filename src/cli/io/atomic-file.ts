@@ -4,7 +4,7 @@ import { createWriteStream } from 'node:fs';
 import { open, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { makeDirectory } from './make-directory.ts';
+import { makeDirectory } from '../../lib/make-directory.ts';
 
 /**
  * Writes under another name first, so that what breaks off leaves no half file under the right one. A link is followed,

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { makeDirectory } from '../io/make-directory.ts';
+import { makeDirectory } from '../../lib/make-directory.ts';
 
 /** The secret in the file, made first if there is none. Two callers at once get the same one. */
 export function keepSecret(path: string, prefix: string): string {

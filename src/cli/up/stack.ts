@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { request } from 'undici';
 import { sleep } from '../../lib/deadline.ts';
 import { inheritedEnvironment, setupImage } from '../config.ts';
-import { makeDirectory } from '../io/make-directory.ts';
+import { makeDirectory } from '../../lib/make-directory.ts';
 import { Operator, type NodeView } from '../io/operator.ts';
 import { Child } from './child.ts';
 import { agentEnvironment, agentMain, boxinitPath, checkLength, gatewayEnvironment, gatewayMain } from './parts.ts';

@@ -1,11 +1,8 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { makeDirectory } from './make-directory.ts';
-
-const MAIN = join(import.meta.dirname, '..', 'main.ts');
 
 test('parents are made, and what is there stays', () => {
   const root = mkdtempSync(join(tmpdir(), 'made-'));
@@ -16,17 +13,4 @@ test('parents are made, and what is there stays', () => {
   writeFileSync(join(root, 'file'), '');
   expect(() => makeDirectory(join(root, 'file'))).toThrow(/EEXIST/);
   expect(() => makeDirectory(join(root, 'file/x'))).toThrow(/ENOTDIR/);
-});
-
-test.runIf(existsSync('/proc/self'))('a home that cannot be made is told of', () => {
-  const args = [MAIN, 'up', '--port', '0', '--home', '/proc/nope'];
-  const { status, stderr } = spawnSync(process.execPath, args, {
-    timeout: 25_000,
-    killSignal: 'SIGKILL',
-    encoding: 'utf8',
-  });
-  expect({ status, stderr }).toEqual({
-    status: 1,
-    stderr: expect.stringMatching(/^millibox: ENOENT.*\/proc\/nope/) as string,
-  });
 });
