@@ -14,10 +14,11 @@ const KILLED = {
 };
 /** The count of the container: kills of whatever runs in it. */
 const hooks = { oomKills: () => Promise.resolve(3) };
-const sandbox = (): Sandbox => ({ containerId: 'c', oomKillsSeen: 0 }) as Sandbox;
-const kinds = () => [
-  execKind({ op: 'exec', sandbox: 's', id: 'exe-x', argv: ['x'] }, hooks),
-  attachKind({ op: 'attach', sandbox: 's', id: 'exe-x' }, hooks),
+const sandbox = (): Sandbox => ({ containerId: 'c', oomKillsSeen: 0, ended: false }) as unknown as Sandbox;
+/** How a command is run, and read again. */
+const kinds = (id = 'exe-x') => [
+  execKind({ op: 'exec', sandbox: 's', id, argv: ['x'] }, hooks),
+  attachKind({ op: 'attach', sandbox: 's', id }, hooks),
 ];
 
 test('a kill by hand is not taken for one for want of memory, whatever was killed in the sandbox before', async () => {
@@ -29,11 +30,25 @@ test('a kill by hand is not taken for one for want of memory, whatever was kille
   }
 });
 
-test('where the sandbox is not shown the count of such kills, each is attributed to one exit', async () => {
+test('where the sandbox is not shown the count of such kills, each is attributed to one exit, however often it is read', async () => {
   const box = sandbox();
-  for (const oomKilled of [true, true, true, false]) {
-    for (const kind of kinds().slice(0, 1)) expect(await kind.event(KILLED, box)).toMatchObject({ oomKilled });
+  for (const [id, oomKilled] of Object.entries({ 'exe-1': true, 'exe-2': true, 'exe-3': true, 'exe-4': false })) {
+    for (const kind of [...kinds(id), ...kinds(id)]) {
+      kind.opened({ pid: 7, stdinBytes: 0 }, 0);
+      expect(await kind.event(KILLED, box)).toMatchObject({ oomKilled });
+    }
   }
+});
+
+test('another command under an id that was used before is another exit', async () => {
+  const box = sandbox();
+  const told = [];
+  for (const pid of [1, 2, 3, 4, 5]) {
+    const [kind] = kinds();
+    kind?.opened({ pid }, 0);
+    told.push(await kind?.event(KILLED, box));
+  }
+  expect(told).toMatchObject([true, true, true, false, false].map((oomKilled) => ({ oomKilled })));
 });
 
 test('a file call that cannot be is refused with the field that is wrong', () => {

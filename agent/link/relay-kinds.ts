@@ -3,30 +3,31 @@ import type { Json } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { FileCall } from '../../src/protocol/files.ts';
 import { SupervisorAttachOpened, SupervisorExecOpened } from '../../src/protocol/supervisor.ts';
-import { withDeadline } from '../../src/lib/deadline.ts';
 import { firstProblem } from '../../src/lib/schema-problems.ts';
 import { readExecEvent, readPlainEvent } from '../supervisor/hostile.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
+import { wasOomKill, type CountKills } from './oom-kills.ts';
 import type { RelayKind } from './relay.ts';
 
-const OOM_COUNT_MS = 2_000;
 const MAX_ANSWER_BYTES = 768 * 1024;
 
 export interface ExecHooks {
-  oomKills(containerId: string): Promise<number>;
+  oomKills: CountKills;
   over?(error: ServiceError | null): void;
 }
 
 export function execKind(request: Json, hooks: ExecHooks): RelayKind {
   const exec = parseExec(request);
+  let pid = 0;
   return {
     request: (sandbox) => ({ ...toSupervisorExec(exec, sandbox) }),
     opened: (answer, queueMs) => {
       const opened = read(SupervisorExecOpened, answer);
+      ({ pid } = opened);
       return { ...opened, id: exec.id, queueMs: Math.round(queueMs * 1_000) / 1_000 };
     },
-    event: (message, sandbox) => completed(message, sandbox, hooks),
+    event: (message, sandbox) => completed(message, sandbox, hooks, `${exec.id} ${pid}`),
     takesCommands: true,
     over: (error) => hooks.over?.(error),
   };
@@ -34,10 +35,15 @@ export function execKind(request: Json, hooks: ExecHooks): RelayKind {
 
 export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
   const attach = toSupervisorAttach(request);
+  let pid = 0;
   return {
     request: () => ({ ...attach }),
-    opened: (answer) => read(SupervisorAttachOpened, answer),
-    event: (message, sandbox) => completed(message, sandbox, hooks),
+    opened: (answer) => {
+      const opened = read(SupervisorAttachOpened, answer);
+      ({ pid } = opened);
+      return opened;
+    },
+    event: (message, sandbox) => completed(message, sandbox, hooks, `${attach.id} ${pid}`),
     takesCommands: true,
   };
 }
@@ -84,22 +90,19 @@ function read<T>(
 
 /**
  * A death by SIGKILL may be an OOM kill. boxinit compares the kernel's count with that at the command's start, and says
- * so (`oomCounted`). Where the sandbox is not shown the count, it is looked at from here, and each kill in it is
- * attributed to one exit only: that of a command's child, whose leader lived on, to a later one.
+ * so (`oomCounted`). What it cannot tell, and nobody else for a while, stays as it is: it is only said to be what it is
+ * known to be.
  */
-function completed(message: Json, sandbox: Sandbox, hooks: ExecHooks): Json | undefined | Promise<Json> {
+function completed(
+  message: Json,
+  sandbox: Sandbox,
+  { oomKills }: ExecHooks,
+  exec: string,
+): Json | undefined | Promise<Json> {
   const event = readExecEvent(message);
   if (event === undefined) return undefined;
   if (event.type !== 'exit' || message['oomCounted'] === true) return { ...event };
   const suspicious = (event.signal === 'KILL' || event.exitCode === 137) && !event.timedOut && !event.oomKilled;
-  const containerId = sandbox.containerId;
-  if (!suspicious || containerId === null) return { ...event };
-  return withDeadline({ deadlineMs: OOM_COUNT_MS }, () => hooks.oomKills(containerId)).then(
-    (kills) => {
-      const oomKilled = kills > sandbox.oomKillsSeen;
-      if (oomKilled) sandbox.oomKillsSeen += 1;
-      return { ...event, oomKilled };
-    },
-    () => ({ ...event }),
-  );
+  if (!suspicious) return { ...event };
+  return wasOomKill(sandbox, exec, oomKills).then((oomKilled) => ({ ...event, oomKilled: oomKilled === true }));
 }
