@@ -1,6 +1,7 @@
 /** `millibox exec` where a proxy refuses every WebSocket. */
 import { once } from 'node:events';
-import { expect, test } from 'vitest';
+import { closeSync, constants, existsSync, openSync } from 'node:fs';
+import { expect, onTestFinished, test } from 'vitest';
 import { cli, fakeService, startCli } from '../testing/fake-service.ts';
 
 /** Writes what it reads, and ends with 3. */
@@ -51,4 +52,29 @@ test('more stdin than can be sent so is refused with 255, which no command ends 
   const { code, stderr } = await cli(service, ['exec', 'sbx-0123', '--', 'cat'], input);
   expect(code).toBe(255);
   expect(stderr).toMatch(/bytes of stdin needs a WebSocket.*body_too_large/);
+});
+
+function opened(path: string, flags: number): number {
+  const file = openSync(path, flags);
+  onTestFinished(() => closeSync(file));
+  return file;
+}
+
+test.runIf(existsSync('/proc/self/mem'))('no command takes a stdin that breaks off for a whole one', async () => {
+  const service = await fakeService(cat);
+  for (const options of [[], ['--json']]) {
+    // Reading it fails with EIO: no memory is mapped at its start.
+    const stdin = opened('/proc/self/mem', constants.O_RDONLY);
+    const { code, stdout, stderr } = await startCli(service, ['exec', ...options, 'sbx-0123', '--', 'cat'], stdin)
+      .ended;
+    expect([code, stdout, stderr]).toEqual([255, '', expect.stringMatching(/^millibox: stdin cannot be read.*EIO/)]);
+  }
+  expect(service.requests).toEqual([]);
+});
+
+test('a stdin that is open for writing only, as that of nohup, is empty', async () => {
+  const service = await fakeService(cat);
+  const stdin = opened('/dev/null', constants.O_WRONLY);
+  const { code, stdout } = await startCli(service, ['exec', 'sbx-0123', '--', 'cat'], stdin).ended;
+  expect([code, stdout]).toEqual([3, '']);
 });

@@ -5,7 +5,7 @@ import { keepExitCodesApart } from '../io/failure.ts';
 import { exitCodeOf } from '../io/exit-code.ts';
 import { duration, withoutDashes } from '../io/parse.ts';
 import { feed, flushed, write } from '../io/pump.ts';
-import { readStdin, withoutKeys } from '../io/stdin.ts';
+import { bytesOfStdin, readStdin, withoutKeys } from '../io/stdin.ts';
 import { envPair } from '../io/variables.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson } from '../io/print.ts';
@@ -128,13 +128,21 @@ async function untilLeft(running: ExecHandle<Encoding>, work: () => Promise<void
  * @param typed its stdin comes from our keyboard
  */
 async function passThrough(running: ExecHandle<'bytes'>, typed: boolean): Promise<number> {
-  if (typed) void feed(process.stdin, running);
+  let unread: unknown;
+  if (typed) {
+    feed(bytesOfStdin(), running).catch((error: unknown) => {
+      unread = error;
+      running.kill();
+    });
+  }
   try {
     for await (const event of running) {
       if (event.type === 'stdout') await write(process.stdout, event.data);
       else if (event.type === 'stderr') await write(process.stderr, event.data);
-      else if (event.type === 'exit') return exitCodeOf(event);
-      else if (event.type === 'output_lost') {
+      else if (event.type === 'exit') {
+        if (unread !== undefined) throw unread;
+        return exitCodeOf(event);
+      } else if (event.type === 'output_lost') {
         process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were lost\n`);
       }
     }

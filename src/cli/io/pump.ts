@@ -46,16 +46,21 @@ export function tolerateBrokenPipes(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', (error) => failures.set(stream, error));
 }
 
-/** Feeds our stdin to the command, as fast as it is taken. Resolves at the end of either. */
+/**
+ * Feeds our stdin to the command, as fast as it is taken. Resolves at the end of either.
+ * @throws what the source failed with: stdin is not closed then, as the command would take that for the end
+ */
 export async function feed(
   from: AsyncIterable<Buffer>,
   to: { write(bytes: Buffer): Promise<void>; closeStdin(): void },
 ): Promise<void> {
-  try {
-    for await (const chunk of from) await to.write(chunk);
-  } catch {
-    // The command ended, or stopped reading: its exit tells the rest. What cannot be read has ended.
-  } finally {
-    to.closeStdin();
+  for await (const chunk of from) {
+    try {
+      await to.write(chunk);
+    } catch {
+      // The command ended, or stopped reading: its exit tells the rest.
+      break;
+    }
   }
+  to.closeStdin();
 }

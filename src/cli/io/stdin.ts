@@ -1,13 +1,14 @@
 /** Our stdin on its way to a command. */
+import { asError } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 
 /** An input that is whole by then is nothing to talk about. */
 const NOTE_MS = 3_000;
 
 /**
- * What comes in, and where it cannot be read, no more. Without a WebSocket the command starts when all of it is here, which
- * is told when it takes long.
+ * What comes in. Without a WebSocket the command starts when all of it is here, which is told when it takes long.
  * @param runs whether the command is known to run
+ * @throws Error when the rest cannot be read: a command must not take the half for the whole
  */
 export async function* readStdin(runs: () => boolean): AsyncGenerator<Buffer> {
   const note = setTimeout(() => {
@@ -17,12 +18,29 @@ export async function* readStdin(runs: () => boolean): AsyncGenerator<Buffer> {
     );
   }, NOTE_MS);
   try {
-    for await (const chunk of process.stdin) yield chunk as Buffer;
-  } catch {
-    // What cannot be read has ended.
+    yield* bytesOfStdin();
   } finally {
     clearTimeout(note);
   }
+}
+
+/** What comes in. @throws as `readStdin` */
+export async function* bytesOfStdin(): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of process.stdin) yield chunk as Buffer;
+  } catch (error) {
+    if (isNoInput(error)) return;
+    throw new Error(`stdin cannot be read to its end: ${asError(error).message}`, { cause: error });
+  }
+}
+
+/**
+ * There is nothing to read: nohup gives a stdin that is open for writing only, and a terminal is not readable once it was
+ * hung up, or from an orphaned background job.
+ */
+function isNoInput(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EBADF' || (code === 'EIO' && process.stdin.isTTY);
 }
 
 /** Keys cannot be sent as they are typed without a WebSocket: says what can be done instead. */

@@ -60,15 +60,19 @@ export interface Ended {
   stderr: string;
 }
 
-/** The program of the sources, as a child process whose stdin is open. */
-export function startCli({ url }: FakeService, args: readonly string[]): ChildProcess & { ended: Promise<Ended> } {
+/** The program of the sources, as a child process whose stdin is open, or a file of ours. */
+export function startCli(
+  { url }: FakeService,
+  args: readonly string[],
+  stdin: 'pipe' | number = 'pipe',
+): ChildProcess & { ended: Promise<Ended> } {
   const env = { PATH: process.env['PATH'], MILLIBOX_URL: url, MILLIBOX_API_KEY: 'key', MILLIBOX_HOME: '/nonexistent' };
-  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: 'pipe' });
+  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: [stdin, 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
-  child.stdin.on('error', () => undefined);
+  child.stdin?.on('error', () => undefined);
   let [stdout, stderr] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
   const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr }));
   return Object.assign(child, { ended });
 }
