@@ -65,40 +65,48 @@ const SUMS = `
 
 /**
  * KEYS: claims, their ends, their sums, bucket. The bucket is the time at which it is full again (see rate.ts, whose rule
- * this is). ARGV: kept, most of each kind or '', tokens a second or '', burst, for how long placed claims count, after how
- * long a claim is old ('' where the caller has been told), how many old ones to pass over, number of claims, then id, cpus
- * and memory of each, then ids that the caller counts by itself.
+ * this is). ARGV: those named first in the script. Most of each kind, tokens a second and `oldMs` may be '': there is no
+ * limit, and the caller needs no names of old claims. `asking` are the claims to admit, `counted` those of the others that
+ * the caller counts by itself.
  *
  * Where there is too little room, the answer names the claims that a node has, and some of the others that are old.
  */
 const ADMIT = new Script(`
   ${NOW}
   ${SUMS}
-  local keptMs, heardMs, oldMs, skip, count = ARGV[1], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+  local keptMs = ARGV[1]
+  local most = {ARGV[2], ARGV[3], ARGV[4]}
+  local perSecond, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
+  local heardMs, oldMs, skip = ARGV[7], ARGV[8], ARGV[9]
+  local count = tonumber(ARGV[10])
+  local bucket = KEYS[4]
+  local asking, counted = {}, {}
+  for i = 11, 10 + 3 * count, 3 do
+    asking[#asking + 1] = {id = ARGV[i], cpus = tonumber(ARGV[i + 1]), memory = tonumber(ARGV[i + 2])}
+  end
+  for i = 11 + 3 * count, #ARGV do counted[#counted + 1] = ARGV[i] end
+
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do drop(id) end
   local had = sum()
-  for i = 11 + 3 * count, #ARGV do
-    local text = redis.call('HGET', claims, ARGV[i])
+  for _, id in ipairs(counted) do
+    local text = redis.call('HGET', claims, id)
     if text then
       local cpus, memory = size(text)
       had = {had[1] - 1, had[2] - cpus, had[3] - memory}
     end
   end
-  local asked = {0, 0, 0}
-  local grown = {0, 0, 0}
-  for i = 11, 8 + 3 * count, 3 do
-    local cpus, memory = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-    local text = redis.call('HGET', claims, ARGV[i])
+  local added, grown = {0, 0, 0}, {0, 0, 0}
+  for _, claim in ipairs(asking) do
+    local text = redis.call('HGET', claims, claim.id)
     if text then
-      local before, memoryBefore = size(text)
-      grown = {grown[1], grown[2] + cpus - before, grown[3] + memory - memoryBefore}
+      local cpus, memory = size(text)
+      grown = {0, grown[2] + claim.cpus - cpus, grown[3] + claim.memory - memory}
     else
-      asked = {asked[1] + 1, asked[2] + cpus, asked[3] + memory}
+      added = {added[1] + 1, added[2] + claim.cpus, added[3] + claim.memory}
     end
   end
   for kind = 1, 3 do
-    local most = ARGV[1 + kind]
-    if most ~= '' and had[kind] + asked[kind] > tonumber(most) then
+    if most[kind] ~= '' and had[kind] + added[kind] > tonumber(most[kind]) then
       local placed, old = {}, {}
       if oldMs ~= '' then
         -- Those that a node has end soon, all others later.
@@ -112,20 +120,19 @@ const ADMIT = new Script(`
       return {'short', kind, tostring(had[kind]), placed, old}
     end
   end
-  if ARGV[5] ~= '' then
-    local token = 1000 / tonumber(ARGV[5])
-    local burst = tonumber(ARGV[6])
-    local from = math.max(tonumber(redis.call('GET', KEYS[4]) or '0'), now)
+  if perSecond then
+    local token = 1000 / perSecond
+    local from = math.max(tonumber(redis.call('GET', bucket) or '0'), now)
     local wait = from + math.min(count, burst) * token - burst * token - now
     if wait > 1e-3 then return {'rate', tostring(math.ceil(wait))} end
     local full = from + count * token
-    redis.call('SET', KEYS[4], string.format('%.4f', full), 'PX', math.ceil(full - now) + 1000)
+    redis.call('SET', bucket, string.format('%.4f', full), 'PX', math.ceil(full - now) + 1000)
   end
-  for i = 11, 8 + 3 * count, 3 do
-    redis.call('HSET', claims, ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
-    redis.call('ZADD', ends, now + keptMs, ARGV[i])
+  for _, claim in ipairs(asking) do
+    redis.call('HSET', claims, claim.id, claim.cpus .. ' ' .. claim.memory)
+    redis.call('ZADD', ends, now + keptMs, claim.id)
   end
-  change(asked[1], asked[2] + grown[2], asked[3] + grown[3])
+  change(added[1], added[2] + grown[2], added[3] + grown[3])
   redis.call('PEXPIRE', claims, ${IDLE_KEPT_MS})
   redis.call('PEXPIRE', ends, ${IDLE_KEPT_MS})
   return {'admitted'}`);
