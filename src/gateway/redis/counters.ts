@@ -9,6 +9,7 @@ import { admit, markPlaced, OLD_PAGE, release, type Short } from './claims.ts';
 import { exchange, withdraw, type Board } from './exchange.ts';
 import { KEYS } from './keys.ts';
 import { unavailable, type RedisLink } from './link.ts';
+import { Owed, type Fate } from './owed.ts';
 import { commandsText, snapshotsOf, snapshotText, sumOfCommands } from './tenant-messages.ts';
 
 export interface RedisCountersOptions {
@@ -34,6 +35,8 @@ export class RedisCounters implements TenantCounters {
   readonly #me = randomUUID();
   /** Used while Redis is away. */
   readonly #alone = new MemoryCounters();
+  /** Changes of claims that Redis has not taken yet. */
+  readonly #owed = new Owed();
   /** How many old claims of a tenant to skip, because earlier answers named them and they are still valid. */
   readonly #passed = new Map<string, number>();
 
@@ -45,7 +48,9 @@ export class RedisCounters implements TenantCounters {
   async admit(application: Application): Promise<Verdict> {
     try {
       if (!this.#link.up) throw unavailable();
-      return await this.#admit(application);
+      const verdict = await this.#admit(application);
+      if (verdict.admitted) this.#madeAnew(application);
+      return verdict;
     } catch {
       return await this.#alone.admit(application);
     }
@@ -53,19 +58,16 @@ export class RedisCounters implements TenantCounters {
 
   placed(tenant: string, ids: readonly string[]): void {
     this.#alone.release(tenant, ids);
-    if (ids.length === 0 || !this.#link.up) return;
-    // A Redis without free memory does not take the mark.
-    markPlaced(this.#link, tenant, ids, this.#times.heardMs).catch(() => this.release(tenant, ids));
+    void this.#settleAtRedis(tenant, ids, 'placed');
   }
 
-  /** If this does not reach Redis, the claims expire there. */
   release(tenant: string, ids: readonly string[]): void {
     this.#alone.release(tenant, ids);
-    if (ids.length === 0 || !this.#link.up) return;
-    release(this.#link, tenant, ids).catch(() => undefined);
+    void this.#settleAtRedis(tenant, ids, 'over');
   }
 
   async exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>> {
+    for (const tenant of this.#owed.tenants) void this.#pay(tenant);
     return sumOfCommands(await this.#tell(COMMANDS, commandsText(running)));
   }
 
@@ -88,12 +90,43 @@ export class RedisCounters implements TenantCounters {
   async #admit(application: Application): Promise<Verdict> {
     const { tenant } = application;
     const { heardMs, unheardMs } = this.#times;
+    if (this.#owed.has(tenant)) await this.#pay(tenant);
     const skip = this.#passed.get(tenant) ?? 0;
     const verdict = await admit(this.#link, application, { heardMs, oldMs: unheardMs, skip, counted: [] });
     if (!('placed' in verdict)) return verdict;
     const counted = this.#settle(application, verdict);
     if (counted.length === 0) return plain(verdict);
     return plain(await admit(this.#link, application, { heardMs, oldMs: null, skip, counted }));
+  }
+
+  /** What was owed for an earlier claim of the same id must not undo this one. */
+  #madeAnew({ tenant, claims }: Application): void {
+    if (!this.#owed.has(tenant)) return;
+    this.#owed.paid(
+      tenant,
+      claims.map(({ id }) => id),
+      'over',
+    );
+  }
+
+  /** Never rejects: Redis is told later of what it does not take now. */
+  async #settleAtRedis(tenant: string, ids: readonly string[], fate: Fate): Promise<void> {
+    if (ids.length === 0) return;
+    const told = (): Promise<void> => release(this.#link, tenant, ids);
+    try {
+      if (!this.#link.up) throw unavailable();
+      // A Redis without free memory does not take the mark.
+      await (fate === 'placed' ? markPlaced(this.#link, tenant, ids, this.#times.heardMs).catch(told) : told());
+      this.#owed.paid(tenant, ids, fate);
+    } catch {
+      this.#owed.owe(tenant, ids, fate);
+    }
+  }
+
+  /** Never rejects. */
+  async #pay(tenant: string): Promise<void> {
+    if (!this.#link.up) return;
+    await Promise.all(this.#owed.of(tenant).map(({ ids, fate }) => this.#settleAtRedis(tenant, ids, fate)));
   }
 
   /**

@@ -8,6 +8,7 @@ import { RedisLink } from '../../../src/gateway/redis/link.ts';
 import type { Application, Claim, Verdict } from '../../../src/gateway/tenants/counters.ts';
 import { MemoryCounters } from '../../../src/gateway/tenants/memory-counters.ts';
 import { silent } from '../../../src/lib/logger.ts';
+import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
 
@@ -146,6 +147,71 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       await redis.order('CONFIG SET maxmemory 0');
     }
     expect((await admit({ claims: claims(500, 1), room })).admitted).toBe(true);
+  });
+
+  describe('of a gateway that loses Redis for a while', () => {
+    let way: Link;
+    let far: RedisLink;
+    let cutOff: RedisCounters;
+    beforeEach(async () => {
+      way = await Link.to(redis.port);
+      far = await RedisLink.open({ url: redis.url().replace(`:${redis.port}`, `:${way.port}`), log: silent });
+      cutOff = new RedisCounters({ link: far, heardMs: 1 });
+      await until(() => far.up, LIMIT_MS, 'redis to be there');
+    });
+    afterEach(async () => {
+      await cutOff.stop();
+      await far.stop();
+      await way[Symbol.asyncDispose]();
+    });
+    const asking = { tenant: 'red', rate: null, keptMs: 600_000, seen: () => 'open' as const };
+    const away = async (): Promise<void> => {
+      way.cut();
+      await until(() => !far.up, LIMIT_MS, 'redis to be away');
+    };
+    const back = async (): Promise<void> => {
+      way.heal();
+      await until(() => far.up, LIMIT_MS, 'redis to be back');
+    };
+    const counted = (): Promise<number> => link.client.hlen(KEYS.claims('red'));
+
+    test('claims that ended or were placed meanwhile do not count any more once it is back', async () => {
+      await cutOff.admit({ ...asking, claims: claims(0, 3), room: NO_BOUND });
+      await away();
+      cutOff.release('red', ['sbx-0']);
+      cutOff.placed('red', ['sbx-1']);
+      await back();
+      // As every second.
+      await cutOff.exchange(new Map());
+      const room = { ...NO_BOUND, sandboxes: 2 };
+      await until(async () => (await admit({ claims: claims(3, 1), room })).admitted, LIMIT_MS, 'the places');
+      expect((await admit({ claims: claims(4, 1), room })).admitted).toBe(false);
+    });
+
+    test('the first create that it admits then finds the places of those free', async () => {
+      const room = { ...NO_BOUND, sandboxes: 2 };
+      await cutOff.admit({ ...asking, claims: claims(0, 2), room });
+      await away();
+      cutOff.release('red', ['sbx-0', 'sbx-1']);
+      await back();
+      expect((await cutOff.admit({ ...asking, claims: claims(1, 2), room })).admitted).toBe(true);
+      await cutOff.exchange(new Map());
+      expect(await counted()).toBe(2);
+    });
+
+    test('a claim that is made anew stays, whatever became of the one before', async () => {
+      await cutOff.admit({ ...asking, claims: claims(0, 1), room: NO_BOUND });
+      await away();
+      cutOff.placed('red', ['sbx-0']);
+      cutOff.release('red', ['sbx-0']);
+      cutOff.placed('red', ['sbx-0']);
+      await back();
+      await cutOff.admit({ ...asking, claims: claims(0, 1), room: NO_BOUND });
+      await cutOff.exchange(new Map());
+      expect(await counted()).toBe(1);
+      cutOff.release('red', ['sbx-0']);
+      await until(async () => (await counted()) === 0, LIMIT_MS, 'its release');
+    });
   });
 
   test('what cannot be read of the commands of others counts as nothing', async () => {
