@@ -176,6 +176,7 @@ class LinkServer implements NodeServer {
         const durationMs = Math.round(performance.now() - beganAt);
         log.info({ event: 'node_link', durationMs, outcome: error?.code ?? 'closed' }, 'a gateway has left');
       },
+      onFailure: (error) => log.error({ err: error }, 'a handler of a gateway link failed'),
     });
     this.#links.add(mux);
     log.info({ event: 'node_link', links: this.#links.size }, 'a gateway is here');

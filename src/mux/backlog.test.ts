@@ -26,3 +26,63 @@ test('a stream tells how many bytes of messages wait for the transport, of which
   expect(two.backlog).toBe(0);
   mux.close();
 });
+
+/** Takes everything, and never says that it has gone out. */
+const stuck: Transport = { send: () => undefined, start: () => undefined, close: () => undefined };
+
+test('a link whose peer reads nothing is closed once, and whoever asks for more is told so', () => {
+  const closes: (string | undefined)[] = [];
+  const mux = createMux({
+    transport: stuck,
+    role: 'dialler',
+    hello: {},
+    onHello: () => undefined,
+    onClose: (error) => closes.push(error?.code),
+  });
+  const ended: unknown[] = [];
+  const ask = (): void => {
+    const big = { op: 'exec', argv: ['x'.repeat(1_000_000)] };
+    for (let i = 0; i < 200; i++) mux.open(big, { closed: (error) => ended.push(error?.code) });
+  };
+  expect(ask).toThrow(expect.objectContaining({ code: 'node_unavailable' }));
+  expect(ask).toThrow(expect.objectContaining({ code: 'node_unavailable' }));
+  expect(mux.closed).toBe(true);
+  expect(closes).toEqual(['protocol_error']);
+  // All that were opened, and not the one that was refused.
+  expect(ended.length).toBeGreaterThan(50);
+  expect(new Set(ended)).toEqual(new Set(['interrupted']));
+});
+
+test('messages that a peer does not read close its link, and no sender is thrown at', () => {
+  const closes: (string | undefined)[] = [];
+  const mux = createMux({
+    transport: stuck,
+    role: 'dialler',
+    hello: {},
+    onHello: () => undefined,
+    onClose: (error) => closes.push(error?.code),
+  });
+  const stream = mux.open({ op: 'events' }, {});
+  const text = 'x'.repeat(1_000_000);
+  for (let i = 0; i < 100; i++) stream.event({ type: 'message', text });
+  expect(stream.closed).toBe(true);
+  expect(closes).toEqual(['protocol_error']);
+});
+
+test('a handler that throws keeps no other from its end, and its owner is told', () => {
+  const failures: unknown[] = [];
+  const mux = createMux({
+    transport: stuck,
+    role: 'dialler',
+    hello: {},
+    onHello: () => undefined,
+    onFailure: (error) => failures.push(error),
+  });
+  const ended: string[] = [];
+  const wrong = new Error('wrong');
+  mux.open({ op: 'one' }, { closed: () => { throw wrong; } }); // prettier-ignore
+  mux.open({ op: 'two' }, { closed: () => ended.push('two') });
+  mux.close();
+  expect(ended).toEqual(['two']);
+  expect(failures).toEqual([wrong]);
+});

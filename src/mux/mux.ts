@@ -36,6 +36,8 @@ class Link implements Mux, StreamOwner, FrameSink {
   readonly #streams: StreamTable;
   readonly #maxStreams: number;
   #closed = false;
+  /** The last frame, which says why, is being queued. */
+  #closing = false;
   #greeted = false;
   #peerDrains = false;
   #weDrain = false;
@@ -51,9 +53,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#streams = new StreamTable(options.role);
     this.#maxStreams = options.maxStreams ?? MAX_STREAMS_PER_LINK;
     this.#parser = new FrameParser(this);
-    this.sender = new Sender(options.transport, options.lazyMs ?? LAZY_MS, () =>
-      this.close(new ServiceError('protocol_error', 'the peer reads nothing')),
-    );
+    this.sender = new Sender(options.transport, options.lazyMs ?? LAZY_MS, () => this.#overflowed());
     this.#liveness = new Liveness({
       intervalMs: options.pingIntervalMs ?? PING_INTERVAL_MS,
       deadAfterMs: options.deadAfterMs ?? LINK_DEAD_MS,
@@ -86,6 +86,10 @@ class Link implements Mux, StreamOwner, FrameSink {
     if (payload.length > MAX_CONTROL_BYTES) {
       throw new ServiceError('invalid_request', `a request of ${payload.length} bytes; at most ${MAX_CONTROL_BYTES}`);
     }
+    if (!this.sender.takesControl(payload.length)) {
+      this.#overflowed();
+      throw new ServiceError('node_unavailable', 'the link is closed: the peer reads nothing');
+    }
     const id = this.#streams.takeId();
     if (id === undefined) {
       if (this.#streams.size === 0) this.close();
@@ -105,7 +109,8 @@ class Link implements Mux, StreamOwner, FrameSink {
   }
 
   close(error?: ServiceError): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#closing) return;
+    this.#closing = true;
     // The last thing the peer hears, if it still listens.
     if (error !== undefined) this.sender.control(FrameType.RESET, 0, 0, 0, encodeJson(error.toWire()));
     // What a stream said just before is not lost: with it an exit may have been acknowledged.
@@ -288,6 +293,11 @@ class Link implements Mux, StreamOwner, FrameSink {
     return false;
   }
 
+  /** More control frames wait than a peer that reads ever leaves waiting. */
+  #overflowed(): void {
+    this.close(new ServiceError('protocol_error', 'the peer reads nothing'));
+  }
+
   #handlerFailed(stream: Stream, error: unknown): void {
     if (!stream.closed) stream.reset(ServiceError.from(error));
   }
@@ -314,12 +324,12 @@ class Link implements Mux, StreamOwner, FrameSink {
     for (const stream of this.#streams.all()) this.gone(stream, why, false);
   }
 
-  /** An owner's callback that throws must not take the process down. */
+  /** A callback of the owner that throws must not stop the others, nor take the process down. */
   #tell(callback: () => void): void {
     try {
       callback();
-    } catch {
-      // A callback that fails has no one to tell: the stream or the link is gone already.
+    } catch (error) {
+      this.#options.onFailure?.(error);
     }
   }
 }

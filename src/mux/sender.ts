@@ -70,6 +70,11 @@ export class Sender {
     return this.#controlBytes;
   }
 
+  /** Whether one more control frame with so many bytes stays below the bound. */
+  takesControl(payloadBytes: number): boolean {
+    return this.#controlBytes + HEADER_BYTES + payloadBytes <= MAX_CONTROL_QUEUE_BYTES;
+  }
+
   /** Queues a frame that costs no credit, ahead of all queued data. `lazily`: nobody waits for it. */
   control(
     type: number,

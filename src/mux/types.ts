@@ -83,6 +83,8 @@ export interface MuxOptions {
   onGoaway?(): void;
   /** The link is gone; every stream has been closed before this. Null: we closed it. */
   onClose?(error: ServiceError | null): void;
+  /** A callback of the owner, this object's or a stream handler's, threw where nobody else can be told of it. */
+  onFailure?(error: unknown): void;
   /** Between two heartbeats; 0: none, and the link is never found dead. */
   pingIntervalMs?: number;
   /** The link is dead when nothing has come for so long. */

@@ -168,6 +168,8 @@ export class NodeLink {
       onClose: (error) => {
         clearTimeout(timer);
         const why = error ?? new ServiceError('node_unavailable', 'the agent closed the link');
+        // First: whatever fails below, the node is dialled again.
+        ended.resolve(why);
         this.#past.bytesIn += mux?.stats.bytesIn ?? 0;
         this.#past.bytesOut += mux?.stats.bytesOut ?? 0;
         this.#past.lateHeartbeats += mux?.stats.lateHeartbeats ?? 0;
@@ -177,8 +179,8 @@ export class NodeLink {
           listener.down(why);
           log.warn({ code: why.code, reason: why.message }, 'node link down');
         }
-        ended.resolve(why);
       },
+      onFailure: (error) => log.error({ err: error }, 'a handler of the node link failed'),
     });
     return ended.promise;
   }
