@@ -56,7 +56,7 @@ export const ERRORS = {
   file_failed: { http: 500, retryable: false, message: 'The file operation failed.' },
   port_refused: { http: 502, retryable: true, message: 'Nothing listens on this port in the sandbox.' },
   range_not_satisfiable: { http: 416, retryable: false, message: 'The range lies outside the file.' },
-  deadline_exceeded: { http: 504, retryable: true, message: 'No answer came in time.' },
+  deadline_exceeded: { http: 504, retryable: false, message: 'No answer came in time.' },
   cancelled: { http: 499, retryable: false, message: 'The caller gave up.' },
   protocol_error: { http: 400, retryable: false, message: 'The peer broke the protocol.' },
   not_supported: { http: 501, retryable: false, message: 'This is not supported here.' },

@@ -152,7 +152,8 @@ export class Connection {
         if (signal.aborted) throw asError(signal.reason);
         if (error instanceof UpgradeRefused) endpoints.answered = true;
         const failure = explain(error, url);
-        if (!failure.retryable || !outage.outlasts(0, error, url)) throw failure;
+        const mayPass = failure.retryable || GATEWAY_GONE.has(failure.code);
+        if (!mayPass || !outage.outlasts(0, error, url)) throw failure;
         if (GATEWAY_GONE.has(failure.code) && endpoints.failed(url)) continue;
         const pause = failure.retryAfterMs ?? pauseMs(tries);
         if (!outage.outlasts(pause, error, url)) throw failure;
@@ -202,7 +203,8 @@ function explainRefusal({ status, body, message }: UpgradeRefused, url: string):
   const typed = refusal({ statusCode: status }, parsed);
   // In a gateway's own words: HTTP would be told the same.
   if (typed.code === 'not_found' && typeof parsed?.error === 'object') return doubtAddress(typed, url);
-  if (typed.retryable || typed.code === 'unauthenticated' || typed.code === 'forbidden') return typed;
+  if (typed.retryable || GATEWAY_GONE.has(typed.code) || typed.code === 'unauthenticated' || typed.code === 'forbidden')
+    return typed;
   return new NoWebSocket('not_supported', message);
 }
 

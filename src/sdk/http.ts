@@ -268,7 +268,7 @@ function isGone(failure: ServiceError, thrown: unknown): boolean {
 /** What was never connected did nothing. A broken one may have: only an idempotent call goes out again. */
 function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
   const answered = thrown instanceof ServiceError;
-  if (answered) return failure.retryable && failure.code !== 'deadline_exceeded';
+  if (answered) return failure.retryable;
   if (isUnconnected(thrown)) return true;
   return call.idempotent ?? call.method !== 'POST';
 }

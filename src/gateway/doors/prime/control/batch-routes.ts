@@ -99,7 +99,8 @@ async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): 
   } catch (thrown) {
     const error = ServiceError.from(thrown);
     // Whoever waits for the job asks again, also where its node is away or busy: any error would end the wait.
-    if (error.code === 'file_not_found' || error.retryable) return { answer: running };
+    const isBusy = error.retryable || error.code === 'deadline_exceeded';
+    if (error.code === 'file_not_found' || isBusy) return { answer: running };
     if (error.code === 'sandbox_not_found') return failed('NOT_FOUND', error.message);
     if (error.code === 'sandbox_ended') return failed('NOT_RUNNING', error.message);
     return failed('RUNTIME_ERROR', error.message);
