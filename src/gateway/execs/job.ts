@@ -20,8 +20,11 @@ export interface JobOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** From the sandbox being reachable until the command runs. */
-const START_DEADLINE_MS = 60_000;
+/**
+ * From the sandbox having a node until the command runs. In between its image may have to be pulled, which the node bounds
+ * itself; this is for a node that does not answer.
+ */
+const START_DEADLINE_MS = 3_600_000;
 const PAUSE_MS = 100;
 
 /** @throws ServiceError as refused; `interrupted` when it is unknown whether it runs. */
@@ -53,10 +56,7 @@ class Start {
       try {
         const node = await this.#options.locate(signal);
         sent = true;
-        await withDeadline({ signal, deadlineMs: START_DEADLINE_MS, what: 'starting the command' }, () =>
-          this.#open(node),
-        );
-        return;
+        return await this.#start(node, signal);
       } catch (thrown) {
         const error = ServiceError.from(thrown);
         const cut = sent && LOST.has(error.code);
@@ -68,7 +68,23 @@ class Start {
     }
   }
 
-  #open(node: Opener): Promise<void> {
+  /** A command whose start nobody waits for any more does not run. @throws ServiceError `interrupted`, or the signal's */
+  async #start(node: Opener, signal: AbortSignal): Promise<void> {
+    const { stream, opened } = this.#open(node);
+    try {
+      await withDeadline({ signal, deadlineMs: START_DEADLINE_MS, what: 'starting the command' }, () => opened);
+    } catch (error) {
+      if (!this.#runs && !stream.closed) {
+        stream.urgent({ type: 'kill' });
+        stream.reset(new ServiceError('cancelled'));
+        if (!signal.aborted)
+          throw new ServiceError('interrupted', 'the node did not start the command', { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  #open(node: Opener): { stream: MuxStream; opened: Promise<void> } {
     const { script, stdin } = this.#options.program;
     const opened = Promise.withResolvers<void>();
     this.#strays.asked();
@@ -103,7 +119,7 @@ class Start {
     if (script !== null && !this.#runs) {
       sendScript(stream, script).catch((error: unknown) => stream.reset(ServiceError.from(error)));
     }
-    return opened.promise;
+    return { stream, opened: opened.promise };
   }
 
   #request(): Json {
