@@ -164,7 +164,6 @@ export class ChannelLog {
     const last = this.#segments.at(-1);
     const goesOn = last !== undefined && last.start + last.bytes === this.#written;
     if (goesOn && last.bytes < this.#options.segmentBytes) return last;
-    if (last?.bytes === 0) this.#giveUp(this.#segments.pop());
     const segment = { start: this.#written, bytes: 0 };
     this.#segments.push(segment);
     if (this.#segments.length > MAX_SEGMENTS) this.dropOldest();
@@ -177,10 +176,14 @@ export class ChannelLog {
     return true;
   }
 
-  /** Some of the refused bytes may have been written nevertheless. */
+  /** Some of the refused bytes may have been written nevertheless. A segment without any holds nothing. */
   async #refused(segment: Segment, bytes: number, error: unknown): Promise<void> {
     const found = await stat(this.fileOf(segment)).catch(() => ({ size: segment.bytes }));
     segment.bytes = Math.min(Math.max(found.size, segment.bytes), segment.bytes + bytes);
+    if (segment.bytes === 0) {
+      this.#segments = this.#segments.filter((one) => one !== segment);
+      this.#giveUp(segment);
+    }
     this.#options.failed(error);
   }
 }
