@@ -51,7 +51,10 @@ export class DnsDiscovery implements Discovery {
       if (signal.aborted) return;
       if (this.#names.some(({ memory }) => memory.answered)) {
         const nodes = new Map(this.#names.flatMap(({ memory }) => memory.nodes.map((node) => [keyOf(node), node])));
-        publish([...nodes.values()].map((node) => ({ ...node, standing: 'in', reason: null })));
+        publish(
+          [...nodes.values()].map((node) => ({ ...node, standing: 'in', reason: null })),
+          this.#names.every(({ memory }) => memory.answered),
+        );
       }
       // Jitter, so that gateways that started together do not keep asking at the same time.
       await sleep(intervalMs * (0.9 + Math.random() * 0.2), signal).catch(() => undefined);

@@ -34,14 +34,17 @@ class Registry {
 }
 
 let registry: Registry;
-let publish: Publish;
+let publish: (nodes: Parameters<Publish>[0], whole?: boolean) => void;
 let follower: Follower;
 
 beforeEach(() => {
   vi.useFakeTimers();
   registry = new Registry();
   follower = new Follower({
-    discovery: { start: (given) => void (publish = given), stop: () => Promise.resolve() },
+    discovery: {
+      start: (given) => void (publish = (nodes, whole = true) => given(nodes, whole)),
+      stop: () => Promise.resolve(),
+    },
     registry,
     leaveMs: LEAVE_MS,
     emptyMs: EMPTY_MS,
@@ -74,6 +77,17 @@ const standing = (key: string): Standing | undefined => registry.get(key)?.stand
 test('until discovery has spoken, it is not known which nodes there are', () => {
   expect(registry.discovering).toBe(true);
   publish([]);
+  expect(registry.discovering).toBe(false);
+});
+
+test('a list that may lack nodes leaves it unknown whether all are known, until one lacks none', () => {
+  publish([named('a')], false);
+  expect([...registry.nodes.keys()]).toEqual(['a']);
+  expect(registry.discovering).toBe(true);
+  publish([named('a'), named('b')]);
+  expect(registry.discovering).toBe(false);
+  // What is added later was not there before.
+  publish([named('a'), named('b')], false);
   expect(registry.discovering).toBe(false);
 });
 

@@ -39,9 +39,9 @@ export class Follower {
   start(): void {
     const { discovery, registry, log } = this.#options;
     registry.discovering = true;
-    discovery.start((nodes) => {
+    discovery.start((nodes, whole) => {
       try {
-        if (!this.#stopped) this.#take(nodes);
+        if (!this.#stopped) this.#take(nodes, whole);
       } catch (error) {
         log.error({ err: error }, 'a discovery update could not be applied');
       }
@@ -55,12 +55,14 @@ export class Follower {
     await this.#options.discovery.stop();
   }
 
-  #take(nodes: readonly DiscoveredNode[]): void {
+  #take(nodes: readonly DiscoveredNode[], whole: boolean): void {
     const { emptyMs, log } = this.#options;
     if (nodes.length > 0 || this.#named.size === 0) {
       clearTimeout(this.#doubting);
       this.#doubting = undefined;
       this.#follow(nodes);
+      // Once all were named, what comes later is new.
+      if (whole) this.#options.registry.discovering = false;
       return;
     }
     if (this.#doubting !== undefined) return;
@@ -82,7 +84,6 @@ export class Follower {
       this.#named.set(key, node);
     }
     for (const [key, node] of [...this.#named]) if (!present.has(key)) this.#leave(key, node);
-    registry.discovering = false;
     this.#look();
   }
 

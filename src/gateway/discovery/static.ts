@@ -10,7 +10,10 @@ export class StaticDiscovery implements Discovery {
   }
 
   start(publish: Publish): void {
-    publish(this.#nodes.map((node) => ({ ...node, standing: 'in', reason: null })));
+    publish(
+      this.#nodes.map((node) => ({ ...node, standing: 'in', reason: null })),
+      true,
+    );
   }
 
   stop(): Promise<void> {

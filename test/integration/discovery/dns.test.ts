@@ -12,6 +12,7 @@ const AGENTS = 'agents.example.internal';
 let server: NameServer;
 let discovery: DnsDiscovery | null;
 let nodes: string[] | null;
+let whole: boolean;
 
 beforeEach(async () => {
   server = await NameServer.start();
@@ -32,9 +33,10 @@ function discover(names: string, family: Family = 'auto'): void {
   });
   if (source.type !== 'dns') throw new Error('not dns');
   discovery = new DnsDiscovery({ ...source.dns, family, log: silent });
-  discovery.start(
-    (published) => (nodes = published.map(({ id, url }) => (id === undefined ? url : `${id} ${url}`)).sort()),
-  );
+  discovery.start((published, all) => {
+    nodes = published.map(({ id, url }) => (id === undefined ? url : `${id} ${url}`)).sort();
+    whole = all;
+  });
 }
 
 const tells = (...expected: string[]): Promise<void> =>
@@ -117,4 +119,16 @@ test('nothing is said before the first answer; a name without records is an answ
   expect(nodes).toBeNull();
   server.failure = null;
   await tells();
+});
+
+test('of two names, the one that resolves is used at once, and what it says is not taken for all there is', async () => {
+  server.records.set(AGENTS, ['10.0.0.1']);
+  server.records.set('more.example.internal', ['10.0.0.2']);
+  server.failing.add('more.example.internal');
+  discover(`${AGENTS}:8701,more.example.internal:8701`);
+  await tells('ws://10.0.0.1:8701');
+  expect(whole).toBe(false);
+  server.failing.clear();
+  await tells('ws://10.0.0.1:8701', 'ws://10.0.0.2:8701');
+  expect(whole).toBe(true);
 });

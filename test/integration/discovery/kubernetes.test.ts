@@ -16,6 +16,7 @@ const QUICK = { firstPauseMs: 20, maxPauseMs: 200, refusedPauseMs: 200, requestM
 let server: ApiServer;
 let discovery: KubernetesDiscovery | null;
 let nodes: readonly DiscoveredNode[] | null;
+let whole: boolean;
 
 beforeEach(async () => {
   server = await ApiServer.start();
@@ -40,7 +41,10 @@ function discover(more: Partial<KubernetesOptions> = {}): void {
     ...more,
     timings: { ...QUICK, ...more.timings },
   });
-  discovery.start((published) => (nodes = published));
+  discovery.start((published, all) => {
+    nodes = published;
+    whole = all;
+  });
 }
 
 const told = (): string[] | null => toldOf(nodes);
@@ -91,6 +95,17 @@ describe('who asks', () => {
     expect(told()).toBeNull();
     expect(server.model.asked).toEqual([]);
   });
+});
+
+test('a gateway that starts while an agent is replaced does not take the others for all there are', async () => {
+  twoNodes();
+  server.model.put('pods', pod({ node: 'b', ip: null, phase: 'Pending', ready: false }));
+  discover();
+  await tells('a in 10.0.0.1:8701');
+  expect(whole).toBe(false);
+  server.model.put('pods', pod({ node: 'b', ip: '10.0.0.2' }));
+  await tells(...BOTH);
+  expect(whole).toBe(true);
 });
 
 describe('what happens in the cluster', () => {

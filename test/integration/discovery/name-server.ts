@@ -6,6 +6,7 @@ import { isIPv6 } from 'node:net';
 const TYPES = { A: 1, AAAA: 28, SRV: 33 } as const;
 type Type = keyof typeof TYPES;
 const HEADER_BYTES = 12;
+const SERVFAIL = 2;
 const NXDOMAIN = 3;
 
 export class NameServer implements AsyncDisposable {
@@ -13,6 +14,8 @@ export class NameServer implements AsyncDisposable {
   readonly records = new Map<string, readonly string[]>();
   /** silent: no answer at all. Otherwise the code of the answer: 2 SERVFAIL, 5 REFUSED. */
   failure: 'silent' | 2 | 5 | null = null;
+  /** Names that are answered with SERVFAIL, whatever the others are. */
+  readonly failing = new Set<string>();
   queries = 0;
   readonly #socket: Socket;
 
@@ -44,11 +47,12 @@ export class NameServer implements AsyncDisposable {
     const { name, end } = readName(query);
     const question = query.subarray(HEADER_BYTES, end + 4);
     const type = query.readUInt16BE(end);
-    const records = this.failure === null ? this.records.get(name) : undefined;
+    const failure = this.failing.has(name) ? SERVFAIL : this.failure;
+    const records = failure === null ? this.records.get(name) : undefined;
     const answers = (records ?? []).filter((record) => TYPES[typeOf(record)] === type).map(answer);
     const header = Buffer.alloc(HEADER_BYTES);
     query.copy(header, 0, 0, 2);
-    const code = this.failure ?? (records === undefined ? NXDOMAIN : 0);
+    const code = failure ?? (records === undefined ? NXDOMAIN : 0);
     // A response, authoritative, recursion available.
     header.writeUInt16BE(0x8580 | code, 2);
     header.writeUInt16BE(1, 4);

@@ -4,7 +4,7 @@ import type { Family, KubernetesConfig } from '../config.ts';
 import type { Discovery, Publish } from '../discovery.ts';
 import { openSession, type OpenSession } from './client.ts';
 import { ListWatch, type Timings } from './list-watch.ts';
-import { nodesOf } from './nodes-of.ts';
+import { awaitsSome, nodesOf } from './nodes-of.ts';
 import { readNode, readPod, type AgentPod, type KubeNode } from './objects.ts';
 
 export interface KubernetesOptions extends KubernetesConfig {
@@ -18,6 +18,8 @@ export interface KubernetesOptions extends KubernetesConfig {
 const GATHER_MS = 50;
 /** How long known pods wait for the first list of Nodes, so that a cordoned one gets no sandbox. */
 const NODES_PATIENCE_MS = 10_000;
+/** How long after the start pods that have yet to run count: longer than the pull of an image, shorter than a mishap. */
+const PODS_PATIENCE_MS = 600_000;
 
 export class KubernetesDiscovery implements Discovery {
   readonly #options: KubernetesOptions;
@@ -27,6 +29,8 @@ export class KubernetesDiscovery implements Discovery {
   #gathering: NodeJS.Timeout | undefined;
   #patience: NodeJS.Timeout | undefined;
   #patient = true;
+  /** Runs while pods that have yet to run count. */
+  #awaiting: NodeJS.Timeout | undefined;
 
   constructor(options: KubernetesOptions) {
     this.#options = options;
@@ -59,6 +63,10 @@ export class KubernetesDiscovery implements Discovery {
 
   start(publish: Publish): void {
     this.#publish = publish;
+    this.#awaiting = setTimeout(() => {
+      this.#awaiting = undefined;
+      this.#tell();
+    }, PODS_PATIENCE_MS);
     this.#pods.start();
     this.#nodes?.start();
   }
@@ -67,6 +75,7 @@ export class KubernetesDiscovery implements Discovery {
     this.#publish = null;
     clearTimeout(this.#gathering);
     clearTimeout(this.#patience);
+    clearTimeout(this.#awaiting);
     await Promise.all([this.#pods.stop(), this.#nodes?.stop()]);
   }
 
@@ -89,6 +98,8 @@ export class KubernetesDiscovery implements Discovery {
       return;
     }
     const nodes = this.#nodes?.state === 'synced' ? this.#nodes.objects : null;
-    this.#publish?.(nodesOf(this.#pods.objects, nodes, { port, family, ignoreTaints }));
+    const pods = this.#pods.objects;
+    const whole = this.#awaiting === undefined || !awaitsSome(pods);
+    this.#publish?.(nodesOf(pods, nodes, { port, family, ignoreTaints }), whole);
   }
 }

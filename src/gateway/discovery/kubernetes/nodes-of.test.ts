@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { KubeObject } from '../testing/kube-model.ts';
 import { node, pod } from '../testing/objects.ts';
-import { nodesOf } from './nodes-of.ts';
+import { awaitsSome, nodesOf } from './nodes-of.ts';
 import { readNode, readPod, type AgentPod, type KubeNode } from './objects.ts';
 
 const OPTIONS = { port: 8701, family: 'auto', ignoreTaints: [] } as const;
@@ -127,6 +127,15 @@ describe('taints', () => {
       expect(standing(plain, tainted(key, 'NoExecute'))).toBe('in');
     }
   });
+});
+
+test('a pod that has yet to start is awaited, unless another runs on its Node, it is leaving or it has ended', () => {
+  const starting = { name: 'new', ip: null, phase: 'Pending', ready: false };
+  expect(awaitsSome(pods(pod({ node: 'a' }), pod({ ...starting, node: 'b' })))).toBe(true);
+  expect(awaitsSome(pods(pod({ ...starting, node: null })))).toBe(true);
+  expect(awaitsSome(pods(pod({ node: 'a' }), pod({ ...starting, node: 'a' })))).toBe(false);
+  expect(awaitsSome(pods(pod({ ...starting, node: 'b', deleting: true })))).toBe(false);
+  expect(awaitsSome(pods(pod({ ...starting, node: 'b', phase: 'Failed' })))).toBe(false);
 });
 
 test('objects of any form are read or refused, never thrown at', () => {

@@ -52,6 +52,15 @@ export function nodesOf(
   });
 }
 
+/**
+ * Whether some pod has yet to start on a Node where no other runs. It may be the successor of one, whose sandboxes live on
+ * there without an agent.
+ */
+export function awaitsSome(pods: readonly AgentPod[]): boolean {
+  const running = new Set(pods.filter(({ addresses }) => addresses.length > 0).map(({ nodeName }) => nodeName));
+  return pods.some(({ pending, deleting, nodeName }) => pending && !deleting && !running.has(nodeName));
+}
+
 /** Picks one of two pods on a Node: during a replacement the old pod serves until the new one is ready. */
 function isBetter(pod: AgentPod, other: AgentPod): boolean {
   if (pod.ready !== other.ready) return pod.ready;

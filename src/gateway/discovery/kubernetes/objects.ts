@@ -30,6 +30,8 @@ export interface AgentPod {
    */
   ready: boolean;
   deleting: boolean;
+  /** Its containers have not started yet. */
+  pending: boolean;
   createdAtMs: number;
   tolerations: readonly Toleration[];
 }
@@ -84,6 +86,7 @@ export function readPod(object: unknown): AgentPod | null {
     addresses: status?.phase === 'Running' ? [...new Set(addresses)] : [],
     ready: containers.length > 0 && containers.every(({ ready }) => ready === true),
     deleting: typeof metadata.deletionTimestamp === 'string',
+    pending: status?.phase === 'Pending',
     createdAtMs: Date.parse(metadata.creationTimestamp ?? '') || 0,
     tolerations: (spec.tolerations ?? []).map((toleration) => ({
       key: toleration.key ?? '',
