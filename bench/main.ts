@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { boxinitPath } from '../src/cli/up/parts.ts';
+import { BenchRun } from './load/run.ts';
 import { startTarget } from './load/target.ts';
 import { LiveLine } from './report/live-line.ts';
 import { toMarkdown } from './report/markdown.ts';
@@ -102,6 +103,7 @@ async function main(): Promise<number> {
     nodes: count(values.nodes, '--nodes'),
     runtime: values.runtime,
     subject,
+    run: new BenchRun(),
     progress: (line) => live.line(line),
     status: (text) => live.status(text),
     interrupted: interruption(),
@@ -112,10 +114,11 @@ async function main(): Promise<number> {
     },
   };
 
-  const outcome =
+  const { outcome, leftovers } = await withinRun(options.run, () =>
     'standalone' in scenario
-      ? await Promise.race([scenario.standalone(options), options.interrupted])
-      : await measureServer(scenario, options, values);
+      ? Promise.race([scenario.standalone(options), options.interrupted])
+      : measureServer(scenario, options, values),
+  );
   live.clear();
 
   const report: Report = {
@@ -125,11 +128,27 @@ async function main(): Promise<number> {
     rows: outcome.rows,
     ratios: outcome.ratios,
     errors: outcome.errors,
+    leftovers,
     ...(outcome.detail === undefined ? {} : { detail: outcome.detail }),
   };
   if (values.save) save(report, outcome);
   process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : toTable(report));
-  return Object.keys(outcome.errors).length === 0 ? 0 : 1;
+  return Object.keys(outcome.errors).length === 0 && leftovers.length === 0 ? 0 : 1;
+}
+
+/** Ends the run whatever becomes of it. What a failed one leaves is said beside its error. */
+async function withinRun(
+  run: BenchRun,
+  measure: () => Promise<Outcome>,
+): Promise<{ outcome: Outcome; leftovers: string[] }> {
+  let outcome: Outcome;
+  try {
+    outcome = await measure();
+  } catch (error) {
+    for (const each of await run.end(true)) process.stderr.write(`bench: left behind: ${each}\n`);
+    throw error;
+  }
+  return { outcome, leftovers: await run.end(false) };
 }
 
 async function measureServer(
@@ -142,6 +161,7 @@ async function measureServer(
   }
   await using prepared = await scenario.prepare?.(options);
   await using target = await startTarget({
+    run: options.run,
     root: ROOT,
     pool: options.pool ?? scenario.pool(options),
     url,

@@ -1,20 +1,33 @@
-/** The Docker baselines: its exec API over its own socket, and `docker run`. Containers made here carry a label. */
+/** The Docker baselines: its exec API over its own socket, and `docker run`. Containers made here name their run in a label. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Pool } from 'undici';
 
 const run = promisify(execFile);
-const LABEL = 'millibox.bench=1';
+const labelOf = (directory: string): string => `millibox.bench=${directory}`;
 /** What a sandbox has by default, so that both sides do the same work. */
-const OPTIONS = ['--network', 'none', '--cpus', '1', '--memory', '512m', '--pids-limit', '512', '--label', LABEL];
+const OPTIONS = ['--network', 'none', '--cpus', '1', '--memory', '512m', '--pids-limit', '512'];
+const REMOVE_LIMIT_MS = 60_000;
+
+/** Removes what is left of the containers of this run. */
+export async function removeContainers(directory: string): Promise<void> {
+  const args = ['ps', '-aq', '--no-trunc', '--filter', `label=${labelOf(directory)}`];
+  // Without an engine there are none.
+  const { stdout } = await run('docker', args, { timeout: REMOVE_LIMIT_MS }).catch(() => ({ stdout: '' }));
+  const ids = stdout.split('\n').filter((id) => id !== '');
+  if (ids.length > 0) await run('docker', ['rm', '-f', ...ids], { timeout: REMOVE_LIMIT_MS }).catch(() => undefined);
+}
 
 export class DockerBaseline implements AsyncDisposable {
   readonly #pool: Pool;
   readonly image: string;
+  readonly #options: readonly string[];
   #container: string | undefined;
 
-  constructor(image: string, socketPath: string) {
+  /** @param directory of the run */
+  constructor(image: string, directory: string, socketPath: string) {
     this.image = image;
+    this.#options = [...OPTIONS, '--label', labelOf(directory)];
     this.#pool = new Pool('http://docker', {
       socketPath,
       connections: 16,
@@ -24,10 +37,14 @@ export class DockerBaseline implements AsyncDisposable {
   }
 
   /** The baseline, or undefined where no engine with this image answers. */
-  static async find(image: string, socketPath = '/var/run/docker.sock'): Promise<DockerBaseline | undefined> {
+  static async find(
+    image: string,
+    directory: string,
+    socketPath = '/var/run/docker.sock',
+  ): Promise<DockerBaseline | undefined> {
     try {
       await run('docker', ['image', 'inspect', image], { timeout: 20_000 });
-      return new DockerBaseline(image, socketPath);
+      return new DockerBaseline(image, directory, socketPath);
     } catch {
       return undefined;
     }
@@ -35,14 +52,14 @@ export class DockerBaseline implements AsyncDisposable {
 
   /** `docker run --rm IMAGE COMMAND`, to the end. */
   async run(argv: readonly string[]): Promise<void> {
-    await run('docker', ['run', '--rm', ...OPTIONS, this.image, ...argv], { timeout: 120_000 });
+    await run('docker', ['run', '--rm', ...this.#options, this.image, ...argv], { timeout: 120_000 });
   }
 
   /** A container that idles, for `exec`. A file of the host is mounted into it at the given path. */
   async startIdle(file: string, path: string): Promise<void> {
     const { stdout } = await run(
       'docker',
-      ['run', '-d', ...OPTIONS, '-v', `${file}:${path}:ro`, this.image, 'sleep', '86400'],
+      ['run', '-d', ...this.#options, '-v', `${file}:${path}:ro`, this.image, 'sleep', '86400'],
       { timeout: 120_000 },
     );
     this.#container = stdout.trim();
@@ -62,7 +79,7 @@ export class DockerBaseline implements AsyncDisposable {
 
   /** Containers and images that a run of the bench made. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#container !== undefined) await run('docker', ['rm', '-f', this.#container], { timeout: 60_000 });
+    if (this.#container !== undefined) await run('docker', ['rm', '-f', this.#container], { timeout: REMOVE_LIMIT_MS });
     await this.#pool.close();
   }
 

@@ -1,7 +1,6 @@
 /** Images that differ from each other, made on the spot and removed again. Each holds one static program. */
 import { execFile } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { setupImage } from '../../src/cli/config.ts';
@@ -29,9 +28,9 @@ export class MadeImages implements AsyncDisposable {
     this.env = env;
   }
 
-  /** Root file systems as tar, one an image. */
-  static async make(count: number, program: string): Promise<MadeImages> {
-    const directory = mkdtempSync(join(tmpdir(), 'millibox-bench-images-'));
+  /** Root file systems as tar, one an image, below this directory. */
+  static async make(count: number, program: string, below: string): Promise<MadeImages> {
+    const directory = mkdtempSync(join(below, 'images-'));
     try {
       return await MadeImages.#makeIn(directory, count, program);
     } catch (error) {

@@ -2,7 +2,6 @@
 import { execFile, spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -18,6 +17,8 @@ export interface PrimeServer {
   apiKey: string;
   image: string;
   label: string;
+  /** Where its own files go. */
+  directory: string;
 }
 
 export class PrimeClient implements AsyncDisposable {
@@ -25,8 +26,8 @@ export class PrimeClient implements AsyncDisposable {
   readonly #answers: AsyncIterator<string>;
   readonly #home: string;
 
-  private constructor(python: string, { url, apiKey, image, label }: PrimeServer) {
-    this.#home = mkdtempSync(join(tmpdir(), 'millibox-prime-'));
+  private constructor(python: string, { url, apiKey, image, label, directory }: PrimeServer) {
+    this.#home = mkdtempSync(join(directory, 'prime-'));
     this.#child = spawn(python, [PROGRAM], {
       env: {
         ...environment(),

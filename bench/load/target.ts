@@ -1,8 +1,7 @@
 /** What is measured: a server that is there already, or one started for this run with a home of its own. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
@@ -11,12 +10,14 @@ import { withDeadline } from '../../src/lib/deadline.ts';
 import { removeAll } from '../../src/lib/remove-all.ts';
 import { Operator } from '../../src/cli/io/operator.ts';
 import { apiKey, environment } from '../config.ts';
+import type { BenchRun } from './run.ts';
 import type { Target } from '../scenarios/scenario.ts';
 
 const UP_LIMIT_MS = 180_000;
 const STOP_LIMIT_MS = 120_000;
 
 export interface TargetOptions {
+  run: BenchRun;
   root: string;
   pool: number;
   url: string | undefined;
@@ -41,7 +42,7 @@ export async function startTarget(options: TargetOptions): Promise<StartedTarget
   if (options.url !== undefined) return await remoteTarget(options.url, options);
   await setUp(options.root, options.progress);
 
-  const home = mkdtempSync(join(tmpdir(), 'millibox-bench-'));
+  const home = mkdtempSync(join(options.run.directory, 'home-'));
   const child = startUp(options, home);
   try {
     const up = await withDeadline({ deadlineMs: UP_LIMIT_MS, what: 'starting the server' }, () => firstLine(child));
@@ -56,11 +57,11 @@ export async function startTarget(options: TargetOptions): Promise<StartedTarget
       pids: { gateway: [up.pids.gateway], agent: up.pids.agents },
       [Symbol.asyncDispose]: async () => {
         await client.close();
-        await stop(child, home);
+        await stop(child, home, options.run);
       },
     };
   } catch (error) {
-    await stop(child, home);
+    await stop(child, home, options.run);
     throw error;
   }
 }
@@ -89,7 +90,7 @@ async function firstLine(child: ChildProcess): Promise<UpLine> {
   throw new Error('the server ended before it was up');
 }
 
-async function stop(child: ChildProcess, home: string): Promise<void> {
+async function stop(child: ChildProcess, home: string, run: BenchRun): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) {
     const gone = once(child, 'exit');
     child.kill('SIGTERM');
@@ -97,8 +98,15 @@ async function stop(child: ChildProcess, home: string): Promise<void> {
     await gone;
     clearTimeout(timer);
   }
+  for (const dataDir of dataDirsIn(home)) run.noteDataDir(dataDir);
   // A tool of a server that has just ended may make one last file.
   await removeAll(home);
+}
+
+/** Of the agents of a server with this home. */
+function dataDirsIn(home: string): string[] {
+  const agents = join(home, 'agents');
+  return existsSync(agents) ? readdirSync(agents).map((node) => join(agents, node)) : [];
 }
 
 async function remoteTarget(url: string, { image }: TargetOptions): Promise<StartedTarget> {

@@ -22,6 +22,7 @@ const report: Report = {
   ],
   ratios: { success: 0.9, dockerRun: null },
   errors: { 'exec: a | b\nc': 1 },
+  leftovers: [],
 };
 
 test('every row and every figure is there, rounded to what it is worth', () => {

@@ -20,6 +20,8 @@ export interface Report {
   ratios: Record<string, number | null>;
   /** Texts of failures, with how often. */
   errors: Record<string, number>;
+  /** What the run has left on this machine: nothing, or the run counts as failed. */
+  leftovers: string[];
   /** What does not fit into rows. */
   detail?: Record<string, unknown>;
 }
@@ -54,6 +56,7 @@ export function toTable(report: Report): string {
       Object.entries(report.ratios).map(([name, value]) => [name, value === null ? 'not measured' : String(value)]),
     ),
     ...Object.entries(report.errors).map(([text, times]) => `failed ${times}x: ${text}`),
+    ...report.leftovers.map((text) => `left behind: ${text}`),
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -23,7 +23,7 @@ export const burst: Scenario = {
     const n = options.n ?? DEFAULT_N;
     const pool = burst.pool(options);
     await using sandboxes = new Sandboxes(target.client, target.image);
-    await using docker = await DockerBaseline.find(target.image);
+    await using docker = await DockerBaseline.find(target.image, options.run.directory);
 
     options.progress(`burst: filling the pool to ${pool}`);
     await poolReady(target.operator, pool);

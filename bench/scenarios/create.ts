@@ -22,7 +22,7 @@ export const create: Scenario = {
   async run(target, options): Promise<Outcome> {
     const rounds = options.n ?? DEFAULT_ROUNDS;
     await using sandboxes = new Sandboxes(target.client, target.image);
-    await using docker = await DockerBaseline.find(target.image);
+    await using docker = await DockerBaseline.find(target.image, options.run.directory);
     const steady = sandboxes.create();
     await mustSucceed(steady.exec(TRUE));
 

@@ -27,7 +27,7 @@ export const exec: Scenario = {
     const rounds = options.n ?? DEFAULT_ROUNDS;
     const { true: trueFile, spawnLoop } = options.binaries;
     await using sandboxes = new Sandboxes(target.client, target.image);
-    await using docker = await DockerBaseline.find(target.image);
+    await using docker = await DockerBaseline.find(target.image, options.run.directory);
     await docker?.startIdle(trueFile, TRUE_INSIDE);
 
     const samples = execSamples();

@@ -22,7 +22,7 @@ export const images: Scenario = {
   prepare: async (options) => {
     const n = options.n ?? DEFAULT_N;
     options.progress(`images: making ${n} images`);
-    return await MadeImages.make(n, options.binaries.true);
+    return await MadeImages.make(n, options.binaries.true, options.run.directory);
   },
 
   async run(target, options, made): Promise<Outcome> {
@@ -31,7 +31,7 @@ export const images: Scenario = {
     await using sandboxes = new Sandboxes(target.client, target.image);
     options.progress('images: bringing them to the node');
     await made.load(target.runtime, target.operator);
-    await using docker = await DockerBaseline.find(target.image);
+    await using docker = await DockerBaseline.find(target.image, options.run.directory);
 
     const samples = imagesSamples();
     const claims: number[] = [];

@@ -22,7 +22,11 @@ export const prime: Scenario = {
     const rounds = options.n ?? DEFAULT_ROUNDS;
     await using sandboxes = new Sandboxes(target.client, target.image);
     await poolReady(target.operator, 1);
-    await using client = await PrimeClient.start({ ...target, label: sandboxes.label });
+    await using client = await PrimeClient.start({
+      ...target,
+      label: sandboxes.label,
+      directory: options.run.directory,
+    });
     const steady = sandboxes.create();
     // The Prime wire runs every command by bash: so does this, to compare the same work.
     const native = () => mustSucceed(steady.exec('true', { shell: 'bash' }));

@@ -39,7 +39,7 @@ export const scale: Standalone = {
 
   async standalone(options): Promise<Outcome> {
     await setUp(ROOT, options.progress);
-    await using machines = new Machines(options.runtime);
+    await using machines = new Machines(options.run, options.runtime);
     // Raced here, so that an interrupt stops the machines too.
     return await Promise.race([measure(machines, options), options.interrupted]);
   },

@@ -1,6 +1,7 @@
 /** What every scenario gets and gives. */
 import type { Millibox } from '../../src/sdk/index.ts';
 import type { Operator } from '../../src/cli/io/operator.ts';
+import type { BenchRun } from '../load/run.ts';
 import type { Row, Samples } from '../report/statistics.ts';
 
 export interface Target {
@@ -31,6 +32,8 @@ export interface Options {
   generators?: number | undefined;
   /** Runtime of a server that the scenario starts itself. */
   runtime?: string | undefined;
+  /** Whatever is made on the machine goes below its directory. */
+  run: BenchRun;
   progress: (line: string) => void;
   /** How far it is, over and over: one line of a terminal, now and then one elsewhere. */
   status: (text: string) => void;

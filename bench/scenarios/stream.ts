@@ -1,7 +1,6 @@
 /** Large output and large files: throughput against local pipes and disks, memory, and what a stalled reader does to others. */
 import { spawn } from 'node:child_process';
 import { createReadStream, createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -30,7 +29,7 @@ export const stream: Scenario = {
     await using sandboxes = new Sandboxes(target.client, target.image);
     const sandbox = sandboxes.create({ memoryMb: 2048 });
     await installFlood(sandbox, options.binaries.flood);
-    const directory = mkdtempSync(join(tmpdir(), 'millibox-bench-stream-'));
+    const directory = mkdtempSync(join(options.run.directory, 'stream-'));
     using _directory = { [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }) };
     const file = join(directory, 'flood');
 

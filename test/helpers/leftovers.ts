@@ -3,9 +3,40 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { ownerOf } from '../../agent/runtime/docker/create-options.ts';
 import { tagOf } from '../../agent/runtime/oci/place.ts';
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
+
+/** A run of tests, or of the bench. */
+export interface Run {
+  /** Below which everything of it lies. */
+  path: string;
+  /** Of its agents: what they make elsewhere is named by them. */
+  dataDirs: () => readonly string[];
+  /** Processes that may have the path about them. */
+  except: ReadonlySet<number>;
+}
+
+/** Everything that a run may leave. A network namespace lives as long as a process, a mount or an open file holds it. */
+export const LEFTOVERS: readonly { what: string; find: (run: Run) => string[] | Promise<string[]> }[] = [
+  { what: 'container', find: ({ path }) => leftContainers(path) },
+  { what: 'process', find: ({ path, except }) => leftProcesses(path, except) },
+  { what: 'mount', find: ({ path }) => leftMounts(path) },
+  { what: 'unix socket', find: ({ path }) => leftSockets(path) },
+  { what: 'control group', find: ({ dataDirs }) => leftGroups(dataDirs()) },
+  { what: 'bridge, network or firewall rule', find: ({ dataDirs }) => leftNetworks(dataDirs()) },
+  { what: 'loop device', find: ({ path }) => leftLoopDevices(path) },
+  { what: 'file', find: ({ path }) => leftFiles(path) },
+];
+
+/** All that is left of a run, each with what it is. */
+export async function leftOf(run: Run): Promise<string[]> {
+  const found: string[] = [];
+  // One after the other: the programs that some of them run are no leftovers.
+  for (const { what, find } of LEFTOVERS) for (const each of await find(run)) found.push(`${what}: ${each}`);
+  return found;
+}
 
 /** Living processes with the path in their arguments, environment, working directory or open files. */
 export function leftProcesses(path: string, except: ReadonlySet<number>): string[] {
@@ -27,35 +58,49 @@ export function leftProcesses(path: string, except: ReadonlySet<number>): string
   return found;
 }
 
+/** Living processes that this one has started, and those that came to it. */
+export const childrenOf = (pid: number): string[] =>
+  [...parents()]
+    .filter(([, parent]) => parent === pid)
+    .map(([child]) => [child, text(`/proc/${child}/cmdline`).replaceAll('\0', ' ').trim()] as const)
+    .filter(([, command]) => command !== '')
+    .map(([child, command]) => `process: ${child} ${command.slice(0, 200)}`);
+
 /** The test runner: this process, those it descends from, and those that they started. */
 export function ownFamily(): Set<number> {
-  const parents = new Map<number, number>();
-  for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
-    const parent = Number(/\) \S (\d+)/.exec(text(`/proc/${name}/stat`))?.[1]);
-    if (Number.isInteger(parent)) parents.set(Number(name), parent);
-  }
+  const all = parents();
   const family = new Set<number>();
-  for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = parents.get(pid)) family.add(pid);
+  for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = all.get(pid)) family.add(pid);
   // What these started and still have under them is the runner's own: workers, pipes. A service that a test left behind
   // has lost its parent, or is one of our builds.
-  for (const [pid, parent] of parents) {
+  for (const [pid, parent] of all) {
     if (family.has(parent) && !text(`/proc/${pid}/cmdline`).includes('/dist/')) family.add(pid);
   }
   return family;
+}
+
+/** Every process with the one that it is a child of. */
+function parents(): Map<number, number> {
+  const found = new Map<number, number>();
+  for (const name of entries('/proc').filter((each) => /^\d+$/.test(each))) {
+    const parent = Number(/\) \S (\d+)/.exec(text(`/proc/${name}/stat`))?.[1]);
+    if (Number.isInteger(parent)) found.set(Number(name), parent);
+  }
+  return found;
 }
 
 /** Mounts of this mount namespace whose point or source lies below the path. */
 export const leftMounts = (path: string): string[] => linesWith('/proc/self/mountinfo', path);
 
 /** Listening or bound unix sockets below the path. */
-export const leftSockets = (path: string): string[] => linesWith('/proc/net/unix', path);
+const leftSockets = (path: string): string[] => linesWith('/proc/net/unix', path);
 
 /** Docker containers that name the path: in a mount, a label or their environment. */
-export async function leftContainers(path: string): Promise<string[]> {
+async function leftContainers(path: string): Promise<string[]> {
   const ids = await output('docker', ['ps', '-aq', '--no-trunc']);
   if (ids.length === 0) return [];
   // One that goes away between the two calls is no leftover, and makes inspect fail for that one only.
-  const { stdout } = await run('docker', ['inspect', ...ids], { maxBuffer: 256 * 1024 * 1024 }).catch(
+  const { stdout } = await execute('docker', ['inspect', ...ids], { maxBuffer: 256 * 1024 * 1024 }).catch(
     (error: unknown) => error as { stdout: string },
   );
   const all = JSON.parse(stdout || '[]') as { Id: string; Name: string }[];
@@ -67,14 +112,25 @@ export async function leftLoopDevices(path: string): Promise<string[]> {
   return (await output('losetup', ['-a'])).filter((line) => line.includes(path));
 }
 
-/** Bridges and firewall tables of the agents with these data directories. */
-export async function leftNetworks(dataDirs: readonly string[]): Promise<string[]> {
-  const names = new Set(
-    dataDirs.map((dir) => tagOf(dir).slice(0, 8)).flatMap((tag) => [`mbx-${tag}`, `millibox_${tag}`]),
-  );
-  const there = await Promise.all([output('ip', ['-o', 'link']), output('nft', ['list', 'tables'])]);
+/** Bridges, networks of Docker and firewall rules of the agents with these data directories. */
+async function leftNetworks(dataDirs: readonly string[]): Promise<string[]> {
+  const names = new Set(dataDirs.flatMap((dir) => [...namesOfOci(tagOf(dir)), ...namesOfDocker(ownerOf(dir))]));
+  const there = await Promise.all([
+    output('ip', ['-o', 'link']),
+    output('nft', ['list', 'tables']),
+    // There are rules of it only where there is a Docker engine.
+    output('iptables', ['-S']).catch(() => []),
+    output('docker', ['network', 'ls']),
+  ]);
   return there.flat().filter((line) => line.split(/[\s:@]+/).some((word) => names.has(word)));
 }
+
+const namesOfOci = (tag: string): string[] => [`mbx-${tag.slice(0, 8)}`, `millibox_${tag.slice(0, 8)}`];
+const namesOfDocker = (owner: string): string[] => [
+  `mbx${owner.slice(0, 10)}`,
+  `millibox_${owner.slice(0, 12)}`,
+  `millibox-${owner.slice(0, 12)}`,
+];
 
 /** Control groups of the agents with these data directories. */
 export function leftGroups(dataDirs: readonly string[]): string[] {
@@ -90,13 +146,19 @@ export function leftGroups(dataDirs: readonly string[]): string[] {
   });
 }
 
+/** Results of the run, and caches that programs keep for the next one, are meant to be there. */
+const MEANT = /\.(ndjson|log)$|^(node-compile-cache|vitest|v8-compile|rustc|tsx)/;
+
+/** What lies directly below the path and is not meant to. */
+const leftFiles = (path: string): string[] => entries(path).filter((name) => !MEANT.test(name));
+
 /** An engine that does not run has nothing running. */
 const NO_ENGINE = /cannot connect to the docker daemon/i;
 
 /** Lines of a program's output; none where the machine has no such program. @throws when it fails. */
 async function output(file: string, args: readonly string[]): Promise<string[]> {
   try {
-    const { stdout } = await run(file, args, { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 });
+    const { stdout } = await execute(file, args, { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 });
     return stdout.split('\n').filter((line) => line !== '');
   } catch (error) {
     const { code, stderr = '' } = error as NodeJS.ErrnoException & { stderr?: string };

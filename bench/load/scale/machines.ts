@@ -5,7 +5,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setupImage } from '../../../src/cli/config.ts';
 import { Operator } from '../../../src/cli/io/operator.ts';
@@ -21,6 +20,7 @@ import { keepSecret } from '../../../src/cli/up/secrets.ts';
 import { removeAll } from '../../../src/lib/remove-all.ts';
 import { Millibox } from '../../../src/sdk/index.ts';
 import { environment } from '../../config.ts';
+import type { BenchRun } from '../run.ts';
 import { settle } from '../sandboxes.ts';
 
 export interface Gateway {
@@ -33,14 +33,13 @@ interface Agent {
   port: number;
 }
 
-/** The home is a part of the paths of unix sockets, which are short. */
-const HOME_PREFIX = 'mb-scale-';
 const READY_LIMIT_MS = 180_000;
 const STOP_LIMIT_MS = 120_000;
 const LAST_LINES = 8;
 
 export class Machines implements AsyncDisposable {
-  readonly #home = mkdtempSync(join(tmpdir(), HOME_PREFIX));
+  readonly #run: BenchRun;
+  readonly #home: string;
   readonly #runtime: string | undefined;
   readonly #agents: Agent[] = [];
   readonly #parts: { name: string; child: ChildProcess; agent: boolean }[] = [];
@@ -50,7 +49,9 @@ export class Machines implements AsyncDisposable {
   readonly #apiKey: string;
 
   /** @param runtime of the agents; undefined: what `auto` takes */
-  constructor(runtime: string | undefined) {
+  constructor(run: BenchRun, runtime: string | undefined) {
+    this.#run = run;
+    this.#home = mkdtempSync(join(run.directory, 'home-'));
     this.#runtime = runtime;
     mkdirSync(join(this.#home, 'log'));
     this.#secretFile = join(this.#home, 'node-secret');
@@ -64,10 +65,12 @@ export class Machines implements AsyncDisposable {
     for (let i = 1; i <= count; i++) {
       const agent = { node: `node-${i}`, port: await freePort() };
       this.#agents.push(agent);
+      const dataDir = join(this.#home, agent.node);
+      this.#run.noteDataDir(dataDir);
       this.#start(agent.node, agentMain(), {
         ...agentEnvironment({
           ...agent,
-          dataDir: join(this.#home, agent.node),
+          dataDir,
           secretFile: this.#secretFile,
           boxinit: boxinitPath(),
           runtime: this.#runtime,
