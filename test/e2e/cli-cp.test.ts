@@ -3,11 +3,13 @@ import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -136,9 +138,28 @@ test('a file keeps mode and time both ways, whatever was there, and a file that 
   writeFileSync(join(here, 'was-there'), 'old', { mode: 0o600 });
   for (const name of ['back', 'was-there']) {
     expect(await cp(there('/tmp/one/new'), join(here, name))).toMatchObject({ code: 0, stderr: '' });
-    expect(statSync(join(here, name)).mtimeMs).toBe(1_000_000_002_500);
+    const { mtimeMs, mode } = statSync(join(here, name));
+    expect({ mtimeMs, mode: mode & 0o7777 }).toEqual({ mtimeMs: 1_000_000_002_500, mode: 0o640 });
   }
-  expect(statSync(join(here, 'was-there')).mode & 0o777).toBe(0o600);
+});
+
+test('what is copied into a sandbox is root’s, a file as a tree, whoever it belongs to here, unless told otherwise', async () => {
+  const mine = join(here, 'owned');
+  mkdirSync(join(mine, 'sub'), { recursive: true });
+  writeFileSync(join(mine, 'sub/file'), 'x');
+  symlinkSync('file', join(mine, 'sub/link'));
+  for (const path of ['sub', 'sub/file', 'sub/link', '']) lchownSync(join(mine, path), 1_234, 1_234);
+  const owners = async (place: string): Promise<string> =>
+    (await sandbox.exec(`find ${place} ${place}-file -printf "%U:%G\\n" | sort -u`, { check: true })).stdout;
+  for (const [place, options, owner] of [
+    ['/tmp/owned', [], '0:0\n'],
+    ['/tmp/owned-by', ['-u', '7:8'], '7:8\n'],
+  ] as const) {
+    expect(await cli(stack, ['cp', ...options, mine, there(place)])).toMatchObject({ code: 0, stderr: '' });
+    const file = await cli(stack, ['cp', ...options, join(mine, 'sub/file'), there(`${place}-file`)]);
+    expect(file).toMatchObject({ code: 0, stderr: '' });
+    expect(await owners(place)).toBe(owner);
+  }
 });
 
 test('a file of any size arrives whole, be it empty, large or made up by the kernel as it is read', async () => {

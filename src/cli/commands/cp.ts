@@ -23,8 +23,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-A file keeps its mode and its time, and lands in a directory that is there under its own name. A directory is copied
-with all below it, with modes and times.
+A file keeps its mode and its time, whatever was there, and lands in a directory that is there under its own name. A
+directory is copied with all below it, with modes and times. What stdin gives has neither.
 
 Examples:
   millibox cp data.csv sbx-0123:/app/data.csv

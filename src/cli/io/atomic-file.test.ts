@@ -1,4 +1,5 @@
 import {
+  chownSync,
   lstatSync,
   mkdtempSync,
   readFileSync,
@@ -47,6 +48,17 @@ test('what breaks off, or is given up, leaves what was there and nothing else', 
   await expect(writeFileAtomically(stalled, target, { mode: 0o644, signal: stop.signal })).rejects.toThrow();
   expect(readFileSync(target, 'utf8')).toBe('before');
   expect(readdirSync(home)).toEqual(['file']);
+});
+
+test('a file that was there gets the mode of what replaces it, less the umask, and keeps its owner', async () => {
+  const target = join(home, 'file');
+  writeFileSync(target, 'before', { mode: 0o600 });
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) chownSync(target, 7, 8);
+  const { uid, gid } = statSync(target);
+  await writeFileAtomically(bytes('after'), target, { mode: 0o4751, signal });
+  const { mode, ...now } = statSync(target);
+  expect({ mode: mode & 0o7777, uid: now.uid, gid: now.gid }).toEqual({ mode: 0o751 & ~process.umask(), uid, gid });
 });
 
 test('a link stays a link, and what it leads to is replaced', async () => {

@@ -8,8 +8,8 @@ import { makeDirectory } from '../../lib/make-directory.ts';
 
 /**
  * Writes under another name first, so that what breaks off leaves no half file under the right one. A link is followed,
- * and what is no file at all, such as a device or a pipe, is written to and stays what it is. Parents are made; a file
- * that is there keeps its mode.
+ * and what is no file at all, such as a device or a pipe, is written to and stays what it is. Parents are made. The mode
+ * is the given one, less the umask, also of a file that was there; that one keeps its owner where we may give files away.
  * @throws the abort reason, or why it cannot be written or read, in words that name the target and no other file
  */
 export async function writeFileAtomically(
@@ -26,7 +26,8 @@ export async function writeFileAtomically(
   const partial = join(dirname(path), `.millibox-${randomUUID()}`);
   // Opened before anything can break off: a name that is made later than it is removed stays.
   try {
-    const file = await open(partial, 'wx', (there?.mode ?? mode) & 0o777);
+    const file = await open(partial, 'wx', mode & 0o777);
+    if (there !== undefined) await file.chown(there.uid, there.gid).catch(() => undefined);
     await pipeline(source, file.createWriteStream(), { signal });
     if (modifiedAtMs !== undefined) await utimes(partial, modifiedAtMs / 1000, modifiedAtMs / 1000);
     await rename(partial, path);

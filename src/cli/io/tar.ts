@@ -5,9 +5,12 @@ import type { Readable } from 'node:stream';
 import { Readable as ReadableStream } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
+/** Ids of users are those of this machine, and mean others in a sandbox: there, all of it is root's. */
+const ROOTS = ['--owner=0', '--group=0', '--numeric-owner'];
+
 /** Gives what lies below the directory to `use`, as it is read. Fails when either fails. */
 export async function packTree(directory: string, use: (tar: Readable) => Promise<unknown>): Promise<void> {
-  const child = spawn('tar', ['--format=pax', '-C', directory, '-cf', '-', '.'], {
+  const child = spawn('tar', ['--format=pax', ...ROOTS, '-C', directory, '-cf', '-', '.'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = success(child);
