@@ -1,15 +1,17 @@
 /**
  * Idempotency keys that all gateways share. The first gateway to get a key holds a lease, and renews it while it works;
  * the others wait for its answer. If that gateway dies or stalls, the next one does the work with the same seed and so
- * gets the same result. While Redis is unreachable each gateway keeps its own keys. The seed of a first attempt is
- * still the same everywhere, so a retry at another gateway creates the same ids.
+ * gets the same result. While Redis is unreachable each gateway keeps its own keys, and tells Redis of them when it is
+ * back. The seed of a first attempt is still the same everywhere, so a retry at another gateway creates the same ids.
  */
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { KEYS } from '../redis/keys.ts';
+import type { Logger } from '../../lib/logger.ts';
 import { unavailable, type RedisLink } from '../redis/link.ts';
+import { Outbox } from '../redis/outbox.ts';
 import { Script } from '../redis/script.ts';
 import { fingerprintOf, type Fingerprint } from './fingerprint.ts';
 import { MemoryIdempotencyStore } from './memory-store.ts';
@@ -19,6 +21,7 @@ export interface RedisStoreOptions {
   link: RedisLink;
   /** Keeps seeds from being guessed from keys. The same on all gateways. */
   secret: string;
+  log: Logger;
   ttlMs?: number;
   /** If a gateway has not renewed its lease for this long, another one takes over its work. */
   leaseMs?: number;
@@ -69,6 +72,19 @@ const FREE = new Script(`
   if ARGV[2] == 'spent' then redis.call('HINCRBY', KEYS[1], 'attempt', 1) end
   return 1`);
 
+/** What was answered without asking, unless the key has an answer or somebody works on it. */
+const KEEP = new Script(`
+  local owner, print, form, answer, ttlMs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+  local now = redis.call('TIME')
+  now = now[1] * 1000 + math.floor(now[2] / 1000)
+  local kept = redis.call('HMGET', KEYS[1], 'answer', 'owner', 'until')
+  if kept[1] then return 0 end
+  if kept[2] and kept[2] ~= owner and tonumber(kept[3]) > now then return 0 end
+  redis.call('HDEL', KEYS[1], 'owner', 'until')
+  redis.call('HSET', KEYS[1], 'print', print, 'form', form, 'answer', answer)
+  redis.call('PEXPIRE', KEYS[1], ttlMs)
+  return 1`);
+
 interface Running {
   print: string;
   answer: Promise<unknown>;
@@ -80,8 +96,11 @@ export class RedisIdempotencyStore implements IdempotencyStore {
   readonly #running = new Map<string, Running>();
   /** Used while Redis is unreachable. */
   readonly #alone = new MemoryIdempotencyStore();
+  /** Tells Redis what was answered without it. */
+  readonly #outbox: Outbox;
 
   constructor(options: RedisStoreOptions) {
+    this.#outbox = new Outbox(options.log);
     this.#options = { ttlMs: TOMBSTONE_KEPT_MS, leaseMs: LEASE_MS, maxAnswerBytes: MAX_ANSWER_BYTES, ...options };
   }
 
@@ -105,6 +124,10 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     }
   }
 
+  stop(): void {
+    this.#outbox.stop();
+  }
+
   async #runHere<T>(
     call: IdempotentCall,
     digest: string,
@@ -120,7 +143,12 @@ export class RedisIdempotencyStore implements IdempotencyStore {
         if (!link.up) throw unavailable();
         said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
       } catch {
-        return await this.#alone.run(call, () => work(this.#seed(call, digest, 0), true));
+        return await this.#alone.run(call, async () => {
+          const answer = await work(this.#seed(call, digest, 0), true);
+          const text = JSON.stringify(answer) ?? 'null';
+          void this.#outbox.send(key, () => this.#keep(key, [owner, print, form, text, ttlMs]));
+          return answer;
+        });
       }
       const [what, more = ''] = said;
       if (what === 'conflict') throw new ServiceError('idempotency_conflict');
@@ -128,6 +156,13 @@ export class RedisIdempotencyStore implements IdempotencyStore {
       if (what === 'work') return await this.#work(key, owner, this.#seed(call, digest, Number(more)), call, work);
       await sleep(pauseMs);
     }
+  }
+
+  /** @throws ServiceError `node_unavailable` */
+  async #keep(key: string, args: readonly (string | number)[]): Promise<void> {
+    const { link } = this.#options;
+    if (!link.up) throw unavailable();
+    await KEEP.run(link, [key], args);
   }
 
   /** Does the work under a lease. Losing the lease does no harm: the other gateway gets the same result. */

@@ -1,7 +1,7 @@
 import type { Logger } from '../../lib/logger.ts';
 import type { RedisLink } from '../redis/link.ts';
 import type { KnownQueue } from './known-queue.ts';
-import type { Outbox } from './outbox.ts';
+import type { Outbox } from '../redis/outbox.ts';
 import type { Tickets } from './tickets.ts';
 import type { WaitingList } from './waiting-list.ts';
 

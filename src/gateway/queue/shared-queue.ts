@@ -13,7 +13,7 @@ import { endedRecord } from '../sandboxes/entry.ts';
 import { Ends } from './ends.ts';
 import { KnownQueue } from './known-queue.ts';
 import { Leftovers } from './leftovers.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox } from '../redis/outbox.ts';
 import { Overdue } from './overdue.ts';
 import { awayError, OwnTickets } from './own-tickets.ts';
 import type { Company, Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';

@@ -76,9 +76,10 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
     queue.endOverdue(now, queueWaitMs);
     await waitingList.forgetOld(now, term);
   });
+  const idempotency = new RedisIdempotencyStore({ link, secret: config.nodeSecret, log, leaseMs });
   return {
     queue,
-    idempotency: new RedisIdempotencyStore({ link, secret: config.nodeSecret, leaseMs }),
+    idempotency,
     counters: new RedisCounters({ link, ...(unheardMs === undefined ? {} : { unheardMs }) }),
     leader,
     owners: redisOwners(link),
@@ -88,6 +89,7 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
     },
     async stop() {
       await leader.stop();
+      idempotency.stop();
       await link.stop();
     },
   };

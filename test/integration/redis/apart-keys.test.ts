@@ -1,7 +1,9 @@
 /** Keys of creates while one gateway has Redis and another does not: a key means the same at both, then and afterwards. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
+import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { parseTenants } from '../../../src/gateway/tenants/file.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
@@ -100,6 +102,28 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     await a.until('the other knows them', () => a.services.sandboxes.usage('default').sandboxes === 3);
     expect(idsOf(await create(a, 'key', { count: 3 }))).toEqual(made);
     expect(a.services.sandboxes.usage('default').sandboxes).toBe(3);
+  });
+
+  test('a key that was used without Redis is a conflict for another request once Redis is back, at both', async () => {
+    const node = new FakeNode();
+    const [a, b] = await start(node);
+    await lose(b);
+    const made = (await create(b, 'key')).json.id as string;
+    await find(b);
+    const client = new Redis(gateways.config.redisUrl ?? '');
+    try {
+      const kept = async (): Promise<number> => (await client.keys(KEYS.idempotency('*'))).length;
+      await expect.poll(kept, { timeout: 20_000 }).toBe(1);
+    } finally {
+      client.disconnect();
+    }
+    for (const gateway of [a, b]) {
+      expect((await create(gateway, 'key', { memoryMb: 64 })).json.error).toMatchObject({
+        code: 'idempotency_conflict',
+      });
+      expect((await create(gateway, 'key')).json.id).toBe(made);
+    }
+    expect(node.specs).toHaveLength(1);
   });
 
   test('a batch that waits is found under its key by a gateway that has lost Redis since, and at once', async () => {

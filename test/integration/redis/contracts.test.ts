@@ -18,6 +18,8 @@ import { until } from '../../helpers/until.ts';
 
 const LIMIT_MS = 20_000;
 
+type Pair = [RedisIdempotencyStore, RedisIdempotencyStore];
+
 describe.skipIf(lackingRedis !== null)('in Redis', () => {
   let redis: RedisServer;
   let database = 0;
@@ -45,8 +47,16 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     name: 'redis',
     open: async (options) => {
       const { links, close } = await openLinks();
-      const [store, other] = links.map((link) => new RedisIdempotencyStore({ link, secret: 'secret', ...options }));
-      return { store: store as RedisIdempotencyStore, other: other as RedisIdempotencyStore, close };
+      const common = { secret: 'secret', log: silent, ...options };
+      const [store, other] = links.map((link) => new RedisIdempotencyStore({ link, ...common })) as Pair;
+      return {
+        store,
+        other,
+        close: async () => {
+          for (const each of [store, other]) each.stop();
+          await close();
+        },
+      };
     },
   });
 
@@ -92,10 +102,8 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
 
   test('work whose gateway is not heard of is done by another, with the same seed', async () => {
     const { links, close } = await openLinks();
-    const [lost, next] = links.map((link) => new RedisIdempotencyStore({ link, secret: 'secret', leaseMs: 300 })) as [
-      RedisIdempotencyStore,
-      RedisIdempotencyStore,
-    ];
+    const common = { secret: 'secret', log: silent, leaseMs: 300 };
+    const [lost, next] = links.map((link) => new RedisIdempotencyStore({ link, ...common })) as Pair;
     const call = { scope: 's', key: 'k', request: {} };
     const seeds: string[] = [];
     const end = Promise.withResolvers<void>();
@@ -115,6 +123,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     end.resolve();
     expect(await first).toBe('first');
     expect(seeds[1]).toBe(seeds[0]);
+    for (const each of [lost, next]) each.stop();
     await close();
   });
 

@@ -3,7 +3,7 @@ import { silent, type Logger } from '../../lib/logger.ts';
 import { Outbox } from './outbox.ts';
 
 /** The bound of an outbox. */
-const MOST = 100_000;
+const MOST = 300;
 
 function listening(): { log: Logger; said: string[] } {
   const said: string[] = [];
@@ -31,7 +31,7 @@ test('of writes to one key the last is made, and all who sent one hear of it', a
 
 test('what there is no room for is dropped, and said once, with the number when there is room again', async () => {
   const { log, said } = listening();
-  const outbox = new Outbox(log);
+  const outbox = new Outbox(log, MOST);
   const stuck = Promise.withResolvers<void>();
   for (let i = 0; i < MOST; i++) void outbox.send(`key ${i}`, () => stuck.promise);
   for (let i = 0; i < 3; i++) await outbox.send(`more ${i}`, () => expect.unreachable());

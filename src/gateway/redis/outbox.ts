@@ -18,6 +18,7 @@ const MAX_PENDING = 100_000;
 
 export class Outbox {
   readonly #log: Logger;
+  readonly #max: number;
   readonly #pending = new Map<string, Pending>();
   readonly #timer: NodeJS.Timeout;
   #trying = 0;
@@ -25,8 +26,9 @@ export class Outbox {
   #dropped = 0;
   #stopped = false;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, max = MAX_PENDING) {
     this.#log = log;
+    this.#max = max;
     this.#timer = setInterval(() => this.flush(), RETRY_MS).unref();
   }
 
@@ -44,7 +46,7 @@ export class Outbox {
       return known.done.promise;
     }
     if (this.#stopped) return Promise.resolve();
-    if (this.#pending.size >= MAX_PENDING) return this.#drop();
+    if (this.#pending.size >= this.#max) return this.#drop();
     if (this.#dropped > 0) this.#log.warn({ dropped: this.#dropped }, 'redis was not told of changes for want of room');
     this.#dropped = 0;
     const pending: Pending = { work, done: Promise.withResolvers(), trying: false };
