@@ -5,9 +5,8 @@
  */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
-import { ServiceError } from '../../protocol/errors.ts';
 import { KEYS } from '../redis/keys.ts';
-import type { RedisLink } from '../redis/link.ts';
+import { isAway, type RedisLink } from '../redis/link.ts';
 import { Script } from '../redis/script.ts';
 import type { Leader } from './leader.ts';
 
@@ -71,7 +70,7 @@ export class RedisLeader implements Leader {
         await work(this.#term);
         unanswered = 0;
       } catch (error) {
-        if (!(error instanceof ServiceError && error.code === 'node_unavailable')) throw error;
+        if (!isAway(error)) throw error;
         unanswered += 1;
         // That Redis is away has been logged; this only if it answers everything else.
         if (unanswered === TOLERATED) this.#log.warn({ what }, 'redis does not do what the leader asks');

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord } from '../../protocol/node.ts';
-import { unavailable } from '../redis/link.ts';
+import { isAway, unavailable } from '../redis/link.ts';
 import { endedRecord, TAKEN_BACK } from '../sandboxes/entry.ts';
 import type { QueueParts } from './parts.ts';
 import { queueRefusedError, RETRY_AFTER_MS } from './fair-share.ts';
@@ -49,27 +49,14 @@ export class OwnTickets {
   /**
    * Enqueues the ticket; on an error it does not wait. If Redis is away and a node (`triedOn`) may have the sandbox,
    * the ticket is kept here until Redis is back: withdrawing it would end what a retry of its key finds on that node.
-   * Likewise if nodes may have others of the same create, which another gateway may have accepted.
+   * Likewise if nodes may have others of the same create, which another gateway may have accepted: before Redis was lost,
+   * or without it since.
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
-  async make(ticket: Ticket, { together, alone, keyed }: Company, triedOn: string | null = null): Promise<void> {
-    const { link, log } = this.#options;
-    const kept = this.#keep(ticket, triedOn, keyed);
-    const asks = link.up;
-    try {
-      if (!asks) throw unavailable();
-      await this.#write(kept);
-    } catch (thrown) {
-      const error = ServiceError.from(thrown);
-      const away = error.code === 'node_unavailable';
-      const keeps = away ? triedOn !== null || (together && (alone || !asks)) : together && alone;
-      if (keeps) return this.#makeLater(ticket, triedOn);
-      this.forget(ticket.spec.id);
-      if (!away) throw error;
-      // Without an answer the ticket may be in Redis all the same: remove it as soon as that is possible.
-      if (asks) background(this.#withdraw(kept), 'take back a ticket', log);
-      throw awayError();
-    }
+  async make(ticket: Ticket, company: Company, triedOn: string | null = null): Promise<void> {
+    const kept = this.#keep(ticket, triedOn, company.keyed);
+    // Without an answer the ticket may be in Redis all the same: remove it as soon as that is possible.
+    await this.#enqueue(kept, company, () => background(this.#withdraw(kept), 'take back a ticket', this.#options.log));
   }
 
   /** As `make`, after the client got its answer: if Redis is away, the ticket waits here for it. Never rejects. */
@@ -84,20 +71,9 @@ export class OwnTickets {
   }
 
   /** Keeps a ticket that already waits for another gateway too. @throws ServiceError as `make` */
-  async share(ticket: Ticket, { together, alone }: Company): Promise<void> {
+  async share(ticket: Ticket, company: Company): Promise<void> {
     if (this.#kept.has(ticket.spec.id)) return;
-    const kept = this.#keep(ticket, null);
-    const asks = this.#options.link.up;
-    try {
-      if (!asks) throw unavailable();
-      await this.#write(kept);
-    } catch (thrown) {
-      const error = ServiceError.from(thrown);
-      const away = error.code === 'node_unavailable';
-      if (together && (alone || (away && !asks))) return this.#makeLater(ticket, null);
-      this.forget(ticket.spec.id);
-      throw away ? awayError() : error;
-    }
+    await this.#enqueue(this.#keep(ticket, null), company);
   }
 
   /** Withdraws a ticket that was enqueued. False: there is none. */
@@ -120,6 +96,32 @@ export class OwnTickets {
     if (kept === undefined) return;
     if (this.#options.known.isOpen(id) === false) this.#kept.delete(id);
     else void this.#announce(id, kept);
+  }
+
+  /** @param unanswered called before it is refused without an answer from Redis */
+  async #enqueue(
+    kept: Kept,
+    { together, alone, keyed, begun }: Company,
+    unanswered: () => void = () => undefined,
+  ): Promise<void> {
+    const { link, known } = this.#options;
+    const { ticket, triedOn } = kept;
+    const { id } = ticket.spec;
+    const asks = link.up;
+    try {
+      if (!asks) throw unavailable();
+      await this.#write(kept);
+    } catch (thrown) {
+      // Another gateway has brought it to a node meanwhile.
+      if (known.isPlaced(id)) return this.forget(id);
+      const away = isAway(thrown);
+      const mayBeAccepted = alone || (away && (!asks || (keyed && begun())));
+      if ((together && mayBeAccepted) || (away && triedOn !== null)) return this.#makeLater(ticket, triedOn);
+      this.forget(id);
+      if (!away) throw thrown;
+      if (asks) unanswered();
+      throw awayError();
+    }
   }
 
   #keep(ticket: Ticket, triedOn: string | null, keyed = true): Kept {
@@ -188,6 +190,6 @@ export class OwnTickets {
 
 /** The error of a create that would have to wait while nothing can be enqueued. */
 export function awayError(): ServiceError {
-  const message = 'No node has room, and the shared queue cannot be reached right now.';
+  const message = 'No node has room, and nothing can wait for it, because Redis cannot be reached right now.';
   return new ServiceError('capacity_exhausted', message, { retryAfterMs: RETRY_AFTER_MS });
 }

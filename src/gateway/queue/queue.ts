@@ -45,6 +45,8 @@ export interface Company {
   alone: boolean;
   /** It has a key, so a retry at another gateway may find what was refused here. */
   keyed: boolean;
+  /** Whether a node may have any of it by now. */
+  begun(): boolean;
 }
 
 /** Tries to place a ticket. Null: no node has room now, and nothing was done. Never rejects. */

@@ -40,7 +40,7 @@ const STOP_MS = 5_000;
 const ORPHAN_MS = 15_000;
 /** Within this time a node reports what it has taken. Later is harmless: a report brings a forgotten sandbox back. */
 const MISSING_MS = 5_000;
-const NO_COMPANY: Company = { together: false, alone: false, keyed: true };
+const NO_COMPANY: Company = { together: false, alone: false, keyed: true, begun: () => false };
 /** A create is answered after this long even if its node has not confirmed it. */
 const ANSWER_MS = 2_000;
 

@@ -225,7 +225,10 @@ export class RedisLink {
   }
 }
 
-/** The error for callers when Redis does not answer. The cause is left out: it may quote what was sent. */
+/**
+ * The error for callers within the gateway when Redis does not answer; clients are told what that means for their call.
+ * The cause is left out: it may quote what was sent.
+ */
 export function unavailable(thrown?: unknown): ServiceError {
   const reason = thrown instanceof Error ? thrown.name : undefined;
   return new ServiceError('node_unavailable', 'The store that gateways share cannot be reached right now.', {
@@ -233,3 +236,7 @@ export function unavailable(thrown?: unknown): ServiceError {
     ...(reason === undefined ? {} : { cause: new Error(reason) }),
   });
 }
+
+/** Whether Redis did not answer, rather than refuse. */
+export const isAway = (thrown: unknown): boolean =>
+  thrown instanceof ServiceError && thrown.code === 'node_unavailable';

@@ -7,7 +7,7 @@ import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
-import type { PlacementQueue } from '../queue/queue.ts';
+import type { Company, PlacementQueue } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
 import { overdueRecord, TAKEN_BACK, type Entry } from './entry.ts';
 import { idsFrom, specsOf } from './spec.ts';
@@ -55,7 +55,13 @@ export class Maker {
     this.#assertPossible(request, image);
     const idOf = keyed === undefined ? undefined : idsFrom(keyed.seed, (id) => this.#takenBack(id));
     const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
-    const company = { together: specs.length > 1, alone: keyed?.alone ?? false, keyed: keyed !== undefined };
+    const entries: Entry[] = [];
+    const company: Company = {
+      together: specs.length > 1,
+      alone: keyed?.alone ?? false,
+      keyed: keyed !== undefined,
+      begun: () => entries.some(({ sent, accepted }) => sent || accepted),
+    };
     const unmade = (): SandboxSpec[] => specs.filter(({ id }) => store.get(id) === undefined);
     // What a node has, or had, was let in before.
     const open = specs.filter(({ id }) => isOpen(store.get(id)));
@@ -67,7 +73,6 @@ export class Maker {
       throw error;
     }
     const weight = admission.weightOf(tenant);
-    const entries: Entry[] = [];
     const fresh: Entry[] = [];
     const refused = new Set<Entry>();
     const attempt = async (entry: Entry, work: () => void | Promise<void>): Promise<void> => {

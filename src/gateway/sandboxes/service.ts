@@ -111,7 +111,7 @@ export class SandboxService {
     filter: SandboxFilter = {},
     page: { cursor?: string | undefined; limit?: number | undefined } = {},
   ): Page {
-    if (this.#isLearning) throw unsure({ retryAfterMs: UNSURE_RETRY_MS });
+    if (this.#isLearning) throw this.#unsure({ retryAfterMs: UNSURE_RETRY_MS });
     const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
     if (after === undefined) throw new ServiceError('invalid_request', 'not a cursor of this service');
     const limit = Math.min(MAX_PAGE, page.limit ?? DEFAULT_PAGE);
@@ -144,7 +144,7 @@ export class SandboxService {
     // Whatever is heard of from now on may have been there when this began.
     const { isSure } = this;
     await Promise.all(entries.map((entry) => this.#delete(entry)));
-    if (!isSure) throw unsure({ retryAfterMs: UNSURE_RETRY_MS, details: { deleted: alive } });
+    if (!isSure) throw this.#unsure({ retryAfterMs: UNSURE_RETRY_MS, details: { deleted: alive } });
     return alive;
   }
 
@@ -230,7 +230,9 @@ export class SandboxService {
     if (entry !== undefined && entry.tenant === tenant) return entry;
     if (this.isSure) throw new ServiceError('sandbox_not_found');
     const { registry, config } = this.#deps;
-    throw unsure({ retryAfterMs: registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS });
+    throw this.#unsure({
+      retryAfterMs: registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS,
+    });
   }
 
   /** Whether all sandboxes are known here: each node was heard, and what waits is known. */
@@ -243,6 +245,14 @@ export class SandboxService {
   get #isLearning(): boolean {
     const { registry, queue } = this.#deps;
     return registry.learningWithin(SETTLE_MS) || (!queue.informed && registry.startedWithin(SETTLE_MS));
+  }
+
+  /** Says what to look at: a node, or what gateways share. */
+  #unsure(options: ServiceErrorOptions): ServiceError {
+    const { registry, queue, arrivals } = this.#deps;
+    const missing = registry.mayHaveMore(arrivals.others) || queue.informed ? 'one of its nodes' : 'Redis';
+    const message = `This server does not reach ${missing} right now, so it does not know all sandboxes.`;
+    return new ServiceError('node_unavailable', message, options);
   }
 
   #alive(tenant: string, id: string): Entry {
@@ -285,9 +295,6 @@ export class SandboxService {
     return this.get(tenant, id);
   }
 }
-
-const unsure = (options: ServiceErrorOptions): ServiceError =>
-  new ServiceError('node_unavailable', 'This server does not know all sandboxes right now.', options);
 
 function matches(entry: Entry, filter: SandboxFilter): boolean {
   const { record } = entry;

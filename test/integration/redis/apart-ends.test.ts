@@ -1,6 +1,4 @@
 /** Ends that one gateway decides while another, which does not know of them, has or gets what they are about. */
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -11,6 +9,7 @@ import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.t
 import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { create, Gateways, unseen } from './gateways.ts';
+import { MuteAfter } from './mute-after.ts';
 
 const WAIT_MS = 1_500;
 /** For news: a gateway that could not reach something tries again after a pause. */
@@ -219,51 +218,3 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     await a.until('it has ended', () => [...node.records.values()].every(({ status }) => status === 'TERMINATED'));
   });
 });
-
-/** A way to Redis on which no answer comes back any more once this word has gone there. */
-class MuteAfter implements AsyncDisposable {
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
-  #word: string | null;
-
-  private constructor(port: number, word: string) {
-    this.#word = word;
-    this.#server = createServer((near) => {
-      const far = connect(port, '127.0.0.1');
-      for (const socket of [near, far]) {
-        this.#sockets.add(socket);
-        socket.on('error', () => undefined);
-        socket.on('close', () => [near, far].forEach((each) => each.destroy()));
-      }
-      near.on('data', (bytes) => {
-        if (this.#word !== null && bytes.includes(this.#word)) far.removeAllListeners('data').resume();
-        far.write(bytes);
-      });
-      far.on('data', (bytes) => near.write(bytes));
-    });
-  }
-
-  static async start(port: number, word: string): Promise<MuteAfter> {
-    const mute = new MuteAfter(port, word);
-    mute.#server.listen(0, '127.0.0.1');
-    await once(mute.#server, 'listening');
-    return mute;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  /** What is connected breaks, and from now on everything passes. */
-  heal(): void {
-    this.#word = null;
-    for (const socket of this.#sockets) socket.destroy();
-    this.#sockets.clear();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.close();
-    this.heal();
-    await Promise.resolve();
-  }
-}

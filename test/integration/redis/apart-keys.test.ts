@@ -10,6 +10,7 @@ import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.t
 import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { create, Gateways, unseen } from './gateways.ts';
+import { MuteAfter } from './mute-after.ts';
 
 describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has no Redis', () => {
   let redis: RedisServer;
@@ -157,4 +158,31 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.deleted).toEqual([]);
     expect(idsOf(await create(b, 'key', { count: 2 }))).toEqual(made);
   });
+
+  test.each([1, 2])(
+    'of %i that a gateway without Redis accepted, one that loses it in the middle ends none',
+    async (count) => {
+      const node = new FakeNode({ report: { maxSandboxes: count } });
+      gateways = await Gateways.start(redis, 0, [node], { defaultImage: 'image' });
+      // The first may still be placed by the one, the last must wait when its Redis falls silent.
+      await using mute = await MuteAfter.start(redis.port, '"record"');
+      const [a, b] = [await gateways.addBehind(link), await gateways.addBehind(mute)];
+      const other = (await create(a)).json.id as string;
+      await lose(a);
+      const asked = create(b, 'key', { count });
+      await b.until('one must wait', () => b.services.sandboxes.usage('default').sandboxes === count + 1);
+      await a.until('all others run', () => a.services.sandboxes.usage('default').sandboxes === count);
+      node.setReport({ maxSandboxes: count + 1 });
+      await a.until('there is room', () => a.services.registry.all[0]?.report?.maxSandboxes === count + 1);
+      const made = idsOf(await create(a, 'key', { count }));
+      expect(made).toHaveLength(count);
+      expect(idsOf(await asked)).toEqual(made);
+      mute.heal();
+      await find(a);
+      await gateways.redisIs(true);
+      for (const gateway of [a, b]) expect(idsOf(await create(gateway, 'key', { count }))).toEqual(made);
+      expect(node.specs.map(({ id }) => id).toSorted()).toEqual([other, ...made].toSorted());
+      expect(node.deleted).toEqual([]);
+    },
+  );
 });

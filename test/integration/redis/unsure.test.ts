@@ -1,21 +1,21 @@
-/** A gateway that is cut off from a node does not deny what other gateways created there. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+/** A gateway that is cut off from a node or from Redis does not deny what other gateways created, and says why. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
-import { Gateways } from './gateways.ts';
+import { create, Gateways } from './gateways.ts';
 
-describe.skipIf(lackingRedis !== null)('a gateway that is cut off from a node', () => {
+describe.skipIf(lackingRedis !== null)('a gateway that is cut off', () => {
   let redis: RedisServer;
   let gateways: Gateways;
-  beforeAll(async () => {
+  beforeEach(async () => {
     redis = await RedisServer.start();
   });
-  afterAll(async () => {
+  afterEach(async () => {
     await gateways?.[Symbol.asyncDispose]();
     await redis[Symbol.asyncDispose]();
   });
 
-  test('never says that a sandbox made there since does not exist, also once the node is lost for it', async () => {
+  test('from a node never says that a sandbox made there since does not exist, also once the node is lost for it', async () => {
     gateways = await Gateways.start(redis, 1, [new FakeNode()]);
     const cutOff = await gateways.add({ config: { nodeGraceMs: 20 } });
     await cutOff.services.registry.all[0]?.link?.stop();
@@ -24,7 +24,26 @@ describe.skipIf(lackingRedis !== null)('a gateway that is cut off from a node', 
     for (const answer of [await cutOff.ask('GET', `/v1/sandboxes/${id}`), await cutOff.exec(id, 'true')]) {
       expect(answer.status).toBe(503);
       expect(answer.json.error).toMatchObject({ code: 'node_unavailable', retryable: true });
+      expect(answer.json.error.message).toMatch(/one of its nodes/);
     }
     expect((await gateways.at(0).exec(id, { stdout: 'here' })).json.stdout).toBe('here');
+  });
+
+  test('from Redis says so, of an id that it does not know and of a create that would have to wait', async () => {
+    gateways = await Gateways.start(redis, 1, [new FakeNode({ report: { maxSandboxes: 1 } })]);
+    const gateway = gateways.at(0);
+    await gateway.sandbox();
+    await redis.kill();
+    await gateways.redisIs(false);
+    const answers = [
+      ['node_unavailable', await gateway.ask('GET', '/v1/sandboxes/sbx-00000000000000000000')],
+      ['capacity_exhausted', await create(gateway)],
+    ] as const;
+    for (const [code, answer] of answers) {
+      expect(answer.status).toBe(503);
+      expect(answer.headers['retry-after']).toBe('1');
+      expect(answer.json.error).toMatchObject({ code, retryable: true, retryAfterMs: 1_000 });
+      expect(answer.json.error.message).toMatch(/Redis/);
+    }
   });
 });

@@ -1,0 +1,50 @@
+/** A way to Redis on which no answer comes back any more once a word has gone there. */
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+export class MuteAfter implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #word: string | null;
+
+  private constructor(port: number, word: string) {
+    this.#word = word;
+    this.#server = createServer((near) => {
+      const far = connect(port, '127.0.0.1');
+      for (const socket of [near, far]) {
+        this.#sockets.add(socket);
+        socket.on('error', () => undefined);
+        socket.on('close', () => [near, far].forEach((each) => each.destroy()));
+      }
+      near.on('data', (bytes) => {
+        if (this.#word !== null && bytes.includes(this.#word)) far.removeAllListeners('data').resume();
+        far.write(bytes);
+      });
+      far.on('data', (bytes) => near.write(bytes));
+    });
+  }
+
+  static async start(port: number, word: string): Promise<MuteAfter> {
+    const mute = new MuteAfter(port, word);
+    mute.#server.listen(0, '127.0.0.1');
+    await once(mute.#server, 'listening');
+    return mute;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** What is connected breaks, and from now on everything passes. */
+  heal(): void {
+    this.#word = null;
+    for (const socket of this.#sockets) socket.destroy();
+    this.#sockets.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+    this.heal();
+    await Promise.resolve();
+  }
+}
