@@ -23,6 +23,9 @@ function start(...ids: string[]) {
     taken: new Set<string>(),
     asked: [] as string[],
     offered: [] as string[],
+    dropped: [] as string[],
+    /** Whether locks hold until their ticket is done. */
+    locks: true,
     /** Redis answers a `take` once this has resolved. */
     answers: Promise.resolve(),
     outcome: (_id: string): Promise<Outcome> => Promise.resolve('placed'),
@@ -45,8 +48,10 @@ function start(...ids: string[]) {
       if (spec === undefined) return null;
       state.taken.add(spec.id);
       const back = (): Promise<void> => Promise.resolve(void state.taken.delete(spec.id));
-      return { ticket: { spec, priority: 0 }, back, done: back } as unknown as Taken;
+      const done = (): Promise<boolean> => back().then(() => state.locks);
+      return { ticket: { spec, priority: 0 }, back, done } as unknown as Taken;
     },
+    drop: (_tenant: string, id: string) => Promise.resolve(state.dropped.push(id) > 0),
     held: (_tenant: string, some: string[]) =>
       Promise.resolve(new Map(some.filter((id) => !isFree(id)).map((id) => [id, 'lock']))),
     advance: () => Promise.resolve(false),
@@ -97,4 +102,16 @@ test('a place that is spoken for by a ticket held elsewhere is looked at again s
   await new Promise((resolve) => setImmediate(resolve));
   state.held.delete('a1');
   await expect.poll(() => state.offered).toEqual(['a1']);
+});
+
+test.each([
+  { locks: true, dropped: [] },
+  { locks: false, dropped: ['a1'] },
+])('a ticket that is on a node is gone, also if its lock ($locks) was over by then', async ({ locks, dropped }) => {
+  const { dispatcher, state } = start('a1');
+  state.locks = locks;
+  dispatcher.wake();
+  await expect.poll(() => state.offered).toEqual(['a1']);
+  await dispatcher.stop();
+  expect(state.dropped).toEqual(dropped);
 });

@@ -2,6 +2,7 @@
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
+import { dropTicket } from './drop-ticket.ts';
 import { Elsewhere } from './elsewhere.ts';
 import type { Known } from './known-queue.ts';
 import type { QueueParts } from './parts.ts';
@@ -153,7 +154,8 @@ export class Dispatcher {
       onPlaced(pendingRecord(spec));
       // If this arrives late, another gateway takes the ticket once more and finds that it does not wait any more.
       await outbox.send(`gone ${spec.id}`, () => waitingList.gone(spec.id));
-      await taken.done().catch(() => undefined);
+      const done = await taken.done().catch(() => false);
+      if (!done) dropTicket(this.#options, spec.tenant, spec.id);
       return;
     }
     known.reenter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) });

@@ -5,6 +5,7 @@
  */
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
+import { dropTicket } from './drop-ticket.ts';
 import type { QueueParts } from './parts.ts';
 import { MAX_ENDED } from './waiting-list.ts';
 
@@ -38,8 +39,9 @@ export class Ends {
 
   /** Resolves once Redis has it, and with it all gateways. Never rejects. */
   async write(record: SandboxRecord): Promise<void> {
-    const { outbox } = this.#options;
-    await outbox.send(`end ${record.id}`, () => this.#write(record));
+    const { outbox, waitingList } = this.#options;
+    await outbox.send(`end ${record.id}`, () => waitingList.end(record));
+    dropTicket(this.#options, record.tenant, record.id);
   }
 
   /** Writes all of them, for a Redis that lost its data. */
@@ -51,12 +53,6 @@ export class Ends {
         await Promise.all(some.map((record) => this.#options.waitingList.end(record)));
       }
     });
-  }
-
-  async #write(record: SandboxRecord): Promise<void> {
-    const { waitingList, tickets } = this.#options;
-    await waitingList.end(record);
-    await tickets.drop(record.tenant, record.id);
   }
 
   /** As long as Redis keeps it. */

@@ -3,6 +3,7 @@
  * cut off before it could say so. It would take a place in the queue for good, and be placed again one day, when the
  * nodes have forgotten it. Any gateway that hears of it from the node strikes it out.
  */
+import { dropTicket } from './drop-ticket.ts';
 import type { QueueParts } from './parts.ts';
 
 /** Within this time whoever has placed it says so. */
@@ -38,10 +39,8 @@ export class Leftovers {
 
   /** Redis lists it, and a node has it. */
   strikeOut(id: string, tenant: string): void {
-    const { outbox, waitingList, tickets } = this.#options;
-    void outbox.send(`gone ${id}`, async () => {
-      await waitingList.gone(id);
-      await tickets.drop(tenant, id);
-    });
+    const { outbox, waitingList } = this.#options;
+    void outbox.send(`gone ${id}`, () => waitingList.gone(id));
+    dropTicket(this.#options, tenant, id);
   }
 }

@@ -5,6 +5,7 @@
 import { background } from '../../lib/background.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { overdueRecord } from '../sandboxes/entry.ts';
+import { dropTicket } from './drop-ticket.ts';
 import type { QueueParts } from './parts.ts';
 
 export interface OverdueOptions extends QueueParts {
@@ -72,9 +73,8 @@ export class Overdue {
 
   /** False: it does not wait there. All gateways hear of it, this one too. @throws ServiceError `node_unavailable` */
   async #strikeOut(ended: SandboxRecord): Promise<boolean> {
-    const { waitingList, tickets } = this.#options;
-    if (!(await waitingList.endIfWaiting(ended))) return false;
-    await tickets.drop(ended.tenant, ended.id);
+    if (!(await this.#options.waitingList.endIfWaiting(ended))) return false;
+    dropTicket(this.#options, ended.tenant, ended.id);
     return true;
   }
 }

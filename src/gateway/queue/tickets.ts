@@ -27,8 +27,11 @@ export interface TicketsOptions {
 /** A ticket that this gateway holds, until `done`, `back`, or the end of its lock. */
 export interface Taken extends Permit {
   readonly ticket: Ticket;
-  /** It is on a node, or nobody wants it any more. @throws ServiceError `node_unavailable` */
-  done(): Promise<void>;
+  /**
+   * It is on a node, or nobody wants it any more. @returns false if the lock had expired, and the ticket is still there
+   * @throws ServiceError `node_unavailable`
+   */
+  done(): Promise<boolean>;
   /**
    * Puts it back at the front of its tenant's line. `nowhere`: certainly no node has it.
    * @throws ServiceError `node_unavailable`
@@ -144,7 +147,7 @@ export class Tickets {
       holds: () => lock.holds(),
       done: async () => {
         lock.release();
-        await this.#unlessLost(() => job.moveToCompleted(null, token, false));
+        return await this.#unlessLost(() => job.moveToCompleted(null, token, false));
       },
       back: async (nowhere = false) => {
         lock.release();
@@ -189,11 +192,11 @@ export class Tickets {
   }
 
   /**
-   * Removes a ticket that nobody wants any more, unless it is taken already.
+   * Removes a ticket that nobody wants any more, unless it is taken already. @returns whether there is none any more
    * @throws ServiceError `node_unavailable`
    */
-  async drop(tenant: string, id: string): Promise<void> {
-    await this.#ask(() => this.#line(tenant).queue.remove(id));
+  async drop(tenant: string, id: string): Promise<boolean> {
+    return (await this.#ask(() => this.#line(tenant).queue.remove(id))) === 1;
   }
 
   /** Records a node that got it without a permit and may or may not have it. @throws ServiceError `node_unavailable` */
@@ -227,13 +230,15 @@ export class Tickets {
     return (await CLAIM.run(this.#link, keys, [token, id, node, OWNER_KEPT_MS])) as never;
   }
 
-  /** The lock may have expired, and the job may be another gateway's: then there is nothing to do. */
-  async #unlessLost(work: () => Promise<unknown>): Promise<void> {
+  /** The lock may have expired, and the job may be another gateway's: false. */
+  async #unlessLost(work: () => Promise<unknown>): Promise<boolean> {
     try {
       await this.#ask(work);
+      return true;
     } catch (error) {
-      if (this.#link.up) this.#log.debug({}, 'a ticket was lost to another gateway');
-      else throw error;
+      if (!this.#link.up) throw error;
+      this.#log.debug({}, 'a ticket was lost to another gateway');
+      return false;
     }
   }
 

@@ -10,7 +10,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import { pendingRecord, type SandboxRecord, type SandboxSpec } from '../../../src/protocol/node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { until } from '../../helpers/until.ts';
-import { Gateways, TIMES } from './gateways.ts';
+import { create, Gateways, TIMES } from './gateways.ts';
 
 const LIMIT_MS = 60_000;
 
@@ -220,5 +220,22 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     }
     await until(() => alive([node], waits).length === 0, LIMIT_MS, 'nothing of it to be alive');
     expect((await a.ask('POST', '/v1/sandboxes?waitMs=20000', { body: {} })).json.status).toBe('RUNNING');
+  });
+
+  test('of a ticket that a gateway held when it died nothing is left once its sandbox is deleted', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 1, [node]);
+    const gateway = gateways.at(0);
+    await gateway.sandbox();
+    const { id } = (await create(gateway)).json as { id: string };
+    const url = gateways.config.redisUrl ?? '';
+    const link = await RedisLink.open({ url, log: silent });
+    await until(() => link.up, LIMIT_MS, 'redis to be there');
+    const dead = await Tickets.open({ link, log: silent, lockMs: 2_000 });
+    expect((await dead.take('default'))?.ticket.spec.id).toBe(id);
+    await dead.close();
+    await gateway.ask('DELETE', `/v1/sandboxes/${id}`);
+    await expect.poll(() => link.client.keys(`*${id}`), { timeout: LIMIT_MS }).toEqual([]);
+    await link.stop();
   });
 });
