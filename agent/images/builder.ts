@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { canonical, familiar, type ImageReference } from '../../src/protocol/image-reference.ts';
 import type { PullProgress } from '../runtime/runtime.ts';
 import { archiveKind, archiveToLayout } from './archive.ts';
 import type { Catalogue, StoredImage } from './catalogue.ts';
 import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
-import { canonical, familiar, type Reference } from './reference.ts';
 import { copyFromRegistry, type RegistryConfig } from './registry.ts';
 import { removeTree } from './remove-tree.ts';
 import { runTool } from '../run-tool.ts';
@@ -48,11 +48,11 @@ export class Builder {
 
   /** @throws ServiceError as `copyFromRegistry`, `capacity_exhausted`. */
   async fromRegistry(
-    reference: Reference,
+    reference: ImageReference,
     wanted: Wanted,
     tell: (progress: PullProgress) => void,
   ): Promise<StoredImage> {
-    const image = familiar(canonical(reference));
+    const image = familiar(reference);
     return await this.#build(reference, wanted, async (work, signal, turn) => {
       let doneBytes = 0;
       const onProgress = (bytes: number, message: string): void => {
@@ -67,7 +67,7 @@ export class Builder {
   }
 
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
-  async fromArchive(reference: Reference, path: string, wanted: Wanted): Promise<StoredImage> {
+  async fromArchive(reference: ImageReference, path: string, wanted: Wanted): Promise<StoredImage> {
     return await this.#build(reference, wanted, async (work, signal, turn) => {
       turn.brought(Infinity);
       const kind = await archiveKind(path, signal);
@@ -83,7 +83,7 @@ export class Builder {
 
   /** Adds the image that `make` leaves in the work directory it is given. */
   async #build(
-    reference: Reference,
+    reference: ImageReference,
     wanted: Wanted,
     make: (work: string, signal: AbortSignal, turn: Turn) => Promise<Made>,
   ): Promise<StoredImage> {
@@ -127,7 +127,7 @@ export class Builder {
 }
 
 /** What ends a pull that keeps others waiting. */
-export const tooSlow = (reference: Reference) => (): Error =>
+export const tooSlow = (reference: ImageReference) => (): Error =>
   new ServiceError('image_unreachable', `${canonical(reference)} comes too slowly while others wait`);
 
 const rootIn = (work: string): string => join(work, 'made', 'fs');

@@ -6,6 +6,7 @@ import type { Logger } from '../../src/lib/logger.ts';
 import { makeDirectory } from '../../src/lib/make-directory.ts';
 import { parseJson } from '../../src/lib/parse-json.ts';
 import { readIfThere, writeWhole } from '../../src/lib/whole-file.ts';
+import { canonical, parseImageReference } from '../../src/protocol/image-reference.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
 import { insist } from '../sandboxes/passing-failures.ts';
 import type { ImageConfig } from './layout.ts';
@@ -57,7 +58,9 @@ export class Catalogue {
     const named = parseJson(References, references);
     if (named === undefined) log.error({ dir }, 'the names of images are lost');
     for (const [ref, id] of Object.entries(named ?? {})) {
-      if (catalogue.#images.has(id) || catalogue.#unread.has(id)) catalogue.#references.set(ref, id);
+      const reference = parseImageReference(ref);
+      if (reference === undefined || !(catalogue.#images.has(id) || catalogue.#unread.has(id))) continue;
+      catalogue.#references.set(canonical(reference), id);
     }
     return catalogue;
   }

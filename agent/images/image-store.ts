@@ -1,12 +1,18 @@
 /** Images of the node-native runtimes: unpacked once, shared read-only by all sandboxes, named by references. */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import {
+  canonical,
+  familiar,
+  imageReference,
+  isImageId,
+  type ImageReference,
+} from '../../src/protocol/image-reference.ts';
 import type { EnsureOptions, Image, Images, PullProgress, Refreshed } from '../runtime/runtime.ts';
 import { beyondBudget, type Evictable } from './budget.ts';
 import { Builder, tooSlow, type Wanted } from './builder.ts';
 import { Catalogue, type StoredImage } from './catalogue.ts';
 import { Pulls } from './pulls.ts';
-import { canonical, familiar, isImageId, parseReference, type Reference } from './reference.ts';
 import { registryHas, type RegistryConfig } from './registry.ts';
 import { Turns, type TurnRules } from './turns.ts';
 
@@ -63,7 +69,7 @@ export class ImageStore implements Images {
       log: options.log,
     });
     for (const [ref, archive] of Object.entries(options.archives ?? {})) {
-      this.#archives.set(canonical(parseReference(ref)), archive);
+      this.#archives.set(canonical(imageReference(ref)), archive);
     }
   }
 
@@ -82,7 +88,7 @@ export class ImageStore implements Images {
   }
 
   async refresh(ref: string, options: EnsureOptions): Promise<Refreshed> {
-    const reference = parseReference(ref);
+    const reference = imageReference(ref);
     const before = this.get(ref);
     const settled = reference.digest !== null || this.#archives.has(canonical(reference));
     if (before !== undefined && settled) return { image: before, changed: false };
@@ -91,7 +97,7 @@ export class ImageStore implements Images {
   }
 
   async #join(ref: string, options: EnsureOptions): Promise<Image> {
-    const reference = parseReference(ref);
+    const reference = imageReference(ref);
     const key = canonical(reference);
     const image = await this.#pulls.join(
       key,
@@ -105,7 +111,7 @@ export class ImageStore implements Images {
   }
 
   /** What the reference names here, if the registry has the same. */
-  async #current(key: string, reference: Reference, wanted: Wanted): Promise<Image | undefined> {
+  async #current(key: string, reference: ImageReference, wanted: Wanted): Promise<Image | undefined> {
     const here = this.#catalogue.byReference(key);
     if (here === undefined) return undefined;
     const same = await this.#turns.take({ ...wanted, tooSlow: tooSlow(reference) }, ({ signal }) =>
@@ -138,7 +144,10 @@ export class ImageStore implements Images {
 
   /** Images without a name last, by their ids. */
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]> {
-    const named = [...this.#catalogue.references()].map(([ref, image]) => ({ ref: familiar(ref), image }));
+    const named = [...this.#catalogue.references()].map(([ref, image]) => ({
+      ref: familiar(imageReference(ref)),
+      image,
+    }));
     const nameless = [...this.#catalogue.images()].filter((image) => !image.named);
     const all = [...named, ...nameless.map((image) => ({ ref: image.id, image }))];
     return Promise.resolve(
@@ -147,7 +156,7 @@ export class ImageStore implements Images {
   }
 
   async remove(ref: string): Promise<void> {
-    const key = isImageId(ref) ? null : canonical(parseReference(ref));
+    const key = isImageId(ref) ? null : canonical(imageReference(ref));
     const nameless = [...this.#catalogue.images()].find(({ id, named }) => id === ref && !named);
     const image = key === null ? nameless : this.#catalogue.byReference(key);
     if (image === undefined) throw new ServiceError('image_not_found');
@@ -159,7 +168,7 @@ export class ImageStore implements Images {
 
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
   async importTar(ref: string, path: string, signal?: AbortSignal): Promise<Image> {
-    const reference = parseReference(ref);
+    const reference = imageReference(ref);
     if (reference.digest !== null) {
       throw new ServiceError('image_invalid', 'an archive cannot be imported under the digest of a manifest');
     }
@@ -168,7 +177,7 @@ export class ImageStore implements Images {
 
   async #bring(
     key: string,
-    reference: Reference,
+    reference: ImageReference,
     wanted: Wanted,
     tell: (progress: PullProgress) => void,
   ): Promise<Image> {
@@ -218,7 +227,7 @@ export class ImageStore implements Images {
 
   #lookUp(ref: string): Image | undefined {
     try {
-      const stored = this.#catalogue.byReference(canonical(parseReference(ref)));
+      const stored = this.#catalogue.byReference(canonical(imageReference(ref)));
       return stored === undefined ? undefined : this.#spell(ref, stored);
     } catch {
       return undefined;

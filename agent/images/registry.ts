@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { canonical, type ImageReference } from '../../src/protocol/image-reference.ts';
 import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { faultOfCredentials } from './credentials.ts';
 import { OUR_PROCESSOR } from './layout.ts';
-import { canonical, type Reference } from './reference.ts';
 import { runTool, ToolError } from '../run-tool.ts';
 import { whileProgressing } from './while-progressing.ts';
 
@@ -34,7 +34,7 @@ const MESSAGE_CHARS = 200;
  * @throws ServiceError `image_not_found`, `image_unauthorized`, `image_unreachable`, `image_invalid`.
  */
 export async function copyFromRegistry(
-  reference: Reference,
+  reference: ImageReference,
   dir: string,
   config: RegistryConfig,
   options: { signal?: AbortSignal; onProgress: (doneBytes: number, message: string) => void },
@@ -85,9 +85,9 @@ export async function copyFromRegistry(
 
 /** Where to ask for an image, and how. `plain`: without TLS. */
 function sourceOf(
-  reference: Reference,
+  reference: ImageReference,
   { mirrors, insecure, authFile }: RegistryConfig,
-): { asked: Reference; url: string; plain: boolean; credentials(prefix: string): string[] } {
+): { asked: ImageReference; url: string; plain: boolean; credentials(prefix: string): string[] } {
   const asked = { ...reference, registry: mirrors[reference.registry] ?? reference.registry };
   // A mirror may be a place below a registry.
   const host = asked.registry.split('/')[0] ?? asked.registry;
@@ -106,7 +106,7 @@ function sourceOf(
  * @throws ServiceError as `copyFromRegistry`.
  */
 export async function registryHas(
-  reference: Reference,
+  reference: ImageReference,
   imageId: string,
   config: RegistryConfig,
   signal: AbortSignal,
@@ -155,7 +155,7 @@ function compact(json: string): string {
 async function pullError(
   error: unknown,
   image: string,
-  asked: Reference,
+  asked: ImageReference,
   { authFile }: RegistryConfig,
 ): Promise<ServiceError> {
   const failure = failureOf(error, image, asked);
@@ -170,7 +170,7 @@ async function pullError(
 }
 
 /** skopeo tells what failed only in words. */
-function failureOf(error: unknown, image: string, asked: Reference): ServiceError {
+function failureOf(error: unknown, image: string, asked: ImageReference): ServiceError {
   if (!(error instanceof ToolError)) {
     const other = ServiceError.from(error);
     if (other.code !== 'deadline_exceeded') return other;
@@ -216,7 +216,7 @@ function failureOf(error: unknown, image: string, asked: Reference): ServiceErro
 }
 
 /** An image may be called `denied` or `timeout`, and is then in every word of what failed. */
-function withoutNames(words: string, { registry, repository, tag }: Reference): string {
+function withoutNames(words: string, { registry, repository, tag }: ImageReference): string {
   return words
     .replaceAll(`${registry}/${repository}${tag === null ? '' : `:${tag}`}`, '')
     .replaceAll(`/v2/${repository}/`, '/v2/')

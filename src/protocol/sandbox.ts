@@ -1,5 +1,6 @@
 /** The noun `sandbox`: what a client asks for, and what it is told. */
 import * as z from 'zod';
+import { isImageId, parseImageReference } from './image-reference.ts';
 import {
   DEFAULT_CPUS,
   DEFAULT_MEMORY_MB,
@@ -28,35 +29,17 @@ export const Labels = stringMap(z.string().min(1).max(128), z.string().max(256))
   `at most ${MAX_LABELS} labels`,
 );
 
-/** `[host[:port]/]path[:tag][@digest]`, as Docker's own grammar has it: path and tag are told apart by their characters. */
-function isImageReference(text: string): boolean {
-  const [named = '', digest, ...more] = text.split('@');
-  const slash = named.indexOf('/');
-  const first = slash === -1 ? '' : named.slice(0, slash);
-  const hasHost = /[.:]/.test(first) || first === 'localhost';
-  const rest = hasHost ? named.slice(slash + 1) : named;
-  const [path = '', tag, ...tags] = rest.split(':');
-  return (
-    more.length === 0 &&
-    tags.length === 0 &&
-    (!hasHost || /^[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?$/.test(first)) &&
-    path.split('/').every((part) => /^[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*$/.test(part)) &&
-    (tag === undefined || /^\w[\w.-]{0,127}$/.test(tag)) &&
-    (digest === undefined || /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]{32,}$/.test(digest))
-  );
-}
-
 /** A reference as `docker pull` takes it, or the id of an image on a node. */
 export const ImageRef = z
   .string()
   .min(1)
   .max(512)
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9._\-/:@]*$/, 'not an image reference')
-  .refine(isImageReference, 'not an image reference');
+  .refine((text) => isImageId(text) || parseImageReference(text) !== undefined, 'not an image reference');
 
 /** A reference that every node and registry understands alike: an id is known only where the image is. */
 export const ImageName = ImageRef.refine(
-  (text) => !/^(?:sha256:)?[a-f0-9]{64}$/.test(text),
+  (text) => !isImageId(text),
   'the id of an image is not a reference: give its name, with a tag or as name@digest',
 );
 

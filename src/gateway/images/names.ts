@@ -1,14 +1,11 @@
 /**
- * Normalises an image reference for comparison, as nodes do in their reports: `python:3.12` and
- * `docker.io/library/python:3.12` are equal, and a tag beside a digest says nothing. Not for pulling.
+ * Image references for comparison, as nodes spell them in many ways in their reports: `python:3.12` and
+ * `docker.io/library/python:3.12` are equal, and a tag beside a digest says nothing.
  */
+import { canonical, parseImageReference } from '../../protocol/image-reference.ts';
+
+/** Two references to one image have one key. What is none, such as the id of an image without a name, is its own. */
 export function imageKey(ref: string): string {
-  let name = ref.startsWith('docker.io/') ? ref.slice('docker.io/'.length) : ref;
-  if (name.startsWith('library/')) name = name.slice('library/'.length);
-  const [named = '', digest] = name.split('@');
-  // A colon before the last slash belongs to the registry's port.
-  const colon = named.indexOf(':', named.lastIndexOf('/') + 1);
-  const path = colon === -1 ? named : named.slice(0, colon);
-  if (digest !== undefined) return `${path}@${digest}`;
-  return `${path}:${colon === -1 ? 'latest' : named.slice(colon + 1)}`;
+  const reference = parseImageReference(ref);
+  return reference === undefined ? ref : canonical(reference);
 }
