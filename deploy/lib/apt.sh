@@ -16,7 +16,7 @@ apt_updated=
 apt_install() {
   say "apt-get install $*"
   # What an earlier, interrupted run left half configured would make every later install fail.
-  dpkg --configure -a </dev/null >>"$APT_LOG" 2>&1 || true
+  dpkg --configure -a </dev/null >>"$APT_LOG" 2>&1 9>&- || true
   if [ -z "$apt_updated" ]; then
     # One unreachable extra source does not matter if the packages can still be had.
     apt_get update || true

@@ -35,13 +35,14 @@ fail() {
 }
 
 # patiently LOG COMMAND...: runs it with its output at the end of LOG and, while it does, says now and then for how long and
-# what it wrote last. With no LOG (''), its output is ours.
+# what it wrote last. With no LOG (''), its output is ours. It does not get the lock of with_lock: daemons that packages start
+# at their installation would hold that for as long as they live.
 patiently() {
   local log=$1 ticker status=0
   shift
   tick "$log" &
   ticker=$!
-  if [ -n "$log" ]; then "$@" </dev/null >>"$log" 2>&1 || status=$?; else "$@" </dev/null >&2 || status=$?; fi
+  if [ -n "$log" ]; then "$@" </dev/null >>"$log" 2>&1 9>&- || status=$?; else "$@" </dev/null >&2 9>&- || status=$?; fi
   kill "$ticker" 2>/dev/null || true
   wait "$ticker" 2>/dev/null || true
   return "$status"

@@ -53,6 +53,15 @@ async function setup(lines: string, env: Record<string, string> = {}): Promise<E
   });
 }
 
+test('a daemon that a package starts when it is installed does not hold a lock of the set-up', async () => {
+  const { stdout } = await setup(`
+    prepare_home
+    trap 'kill "$(cat "$MILLIBOX_HOME/daemon.pid")"' EXIT
+    with_lock engine patiently "$MILLIBOX_HOME/log/test.log" bash -c 'sleep 300 & echo $! >"$MILLIBOX_HOME/daemon.pid"'
+    flock -n "$MILLIBOX_HOME/run/engine.lock" echo free`);
+  expect(stdout).toBe('free\n');
+});
+
 describe('the set-up ends with one line that says what is missing and what to do', () => {
   const LACKING =
     'engine_answers() { false; }; rust_packages() { echo gcc; }; have() { [ "$1" = node ] || [ "$1" = npm ]; }';
