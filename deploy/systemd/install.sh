@@ -36,6 +36,18 @@ put_directory() { # NAME, with the new one in NAME.new
   mv "$home/$1.new" "$home/$1"
   rm -rf "${home:?}/$1.old"
 }
+# The tools of development stay in the clone. What lies inside of a package comes with it.
+needed_packages() {
+  local path modules
+  # npm names them by where they really are, whatever links lead there.
+  modules=$(cd "$ROOT" && pwd -P)/node_modules
+  (cd "$ROOT" && npm ls --omit=dev --all --parseable </dev/null) | while IFS= read -r path; do
+    case $path in
+    "$modules"/*/node_modules/*) ;;
+    "$modules"/*) printf '%s\n' "${path#"$modules"/}" ;;
+    esac
+  done
+}
 put_program() { # NAME, with the content on stdin
   cat >"$home/bin/.$1.new"
   chmod 0755 "$home/bin/.$1.new"
@@ -44,11 +56,9 @@ put_program() { # NAME, with the content on stdin
 
 rm -rf "${home:?}"/*.new
 cp -R "$ROOT/dist" "$home/dist.new"
-# Only what runs: the tools of development stay here. What lies inside of a package comes with it.
 mkdir "$home/node_modules.new"
-(cd "$ROOT" && npm ls --omit=dev --all --parseable </dev/null) |
-  sed -nE "s#^$ROOT/node_modules/((@[^/]+/)?[^/]+)\$#\1#p" |
-  tar -C "$ROOT/node_modules" -cf - -T - | tar -C "$home/node_modules.new" -xf -
+needed_packages | tar -C "$ROOT/node_modules" -cf - -T - | tar -C "$home/node_modules.new" -xf -
+[ -n "$(ls -A "$home/node_modules.new")" ] || fail "npm ls names nothing below $ROOT/node_modules"
 put_directory dist
 put_directory node_modules
 install -m 0644 "$ROOT/package.json" "$home/package.json"

@@ -1,7 +1,7 @@
 /** The install script, into a directory: what it puts there starts with what it puts there. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -17,9 +17,9 @@ describe('the install script', () => {
   let root: string;
   const etc = (name: string): string => path.join(root, 'etc/millibox', name);
   const opt = (name: string): string => path.join(root, 'opt/millibox', name);
-  const install = async (): Promise<void> => {
+  const install = async (clone = ROOT): Promise<void> => {
     const env = { ...allowedEnvironment(), MILLIBOX_HOME: setupHome(), DESTDIR: root };
-    const { status, stderr } = await run('bash', [path.join(ROOT, 'deploy/systemd/install.sh')], {
+    const { status, stderr } = await run('bash', [path.join(clone, 'deploy/systemd/install.sh')], {
       env,
       timeout: INSTALL_MS,
     });
@@ -28,7 +28,10 @@ describe('the install script', () => {
 
   beforeAll(async () => {
     root = mkdtempSync(path.join(tmpdir(), 'mb-install-'));
-    await install();
+    // Where the clone is on the machine is nobody's business: behind a link, and with a name that means much to some tools.
+    const clone = path.join(root, 'c++ (my clone)#1');
+    symlinkSync(ROOT, clone);
+    await install(clone);
   }, INSTALL_MS);
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 
