@@ -53,7 +53,10 @@ test('questions wait for two programs that do not answer, and for no third', asy
 test('a program that cannot be started is an error of the question', async () => {
   const command = ['sh', '-c', 'exec no-such-program-anywhere 2>&1'];
   const none = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
-  await expect(none.ask('hello')).rejects.toThrow(/without an answer: .*no-such-program-anywhere/);
+  await expect(none.ask('hello')).rejects.toMatchObject({
+    message: 'the test has ended without an answer',
+    cause: { message: expect.stringContaining('no-such-program-anywhere') as string },
+  });
   const nothing = new Coprocess({
     name: 'the test',
     command: ['no-such-program'],

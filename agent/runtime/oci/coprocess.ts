@@ -135,8 +135,9 @@ export class Coprocess {
     if (child !== this.#child) return;
     this.#child = undefined;
     for (const asked of this.#asked) {
-      const said = asked.lines.length === 0 ? '' : `: ${asked.lines.join(' ').slice(0, 500)}`;
-      this.#fail(asked, new ServiceError('internal', `${this.#options.name} has ended without an answer${said}`));
+      // Its words may name what is on the node: they are for the log.
+      const cause = asked.lines.length === 0 ? undefined : new Error(asked.lines.join(' ').slice(0, 500));
+      this.#fail(asked, new ServiceError('internal', `${this.#options.name} has ended without an answer`, { cause }));
     }
   }
 }

@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
-import { runTool } from '../../run-tool.ts';
+import { runTool, ToolError } from '../../run-tool.ts';
 import { Coprocess } from './coprocess.ts';
 import { EmptyDisks } from './empty-disks.ts';
 
@@ -71,16 +71,21 @@ export class Disks {
   /**
    * Creates a file system of `sizeMb` MiB in `file` and mounts it where blanks see it.
    * @returns the mount point; call `release` once the sandbox has it.
+   * @throws ServiceError `capacity_exhausted` if the node is too full, `internal`.
    */
   async mount(id: string, file: string, sizeMb: number): Promise<string> {
     if (sizeMb < MIN_DISK_MB) throw new ServiceError('invalid_request', `a disk must be at least ${MIN_DISK_MB} MiB`);
     const point = join(this.#dir, id);
-    await this.#empty.use(sizeMb, async (template) => {
-      await mkdir(point, { mode: 0o711 });
-      await this.#tell('mount', template, file, point);
-    });
-    await mkdir(join(point, 'upper'), { mode: 0o755 });
-    await mkdir(join(point, 'work'), { mode: 0o700 });
+    try {
+      await this.#empty.use(sizeMb, async (template) => {
+        await mkdir(point, { mode: 0o711 });
+        await this.#tell('mount', template, file, point);
+      });
+      await mkdir(join(point, 'upper'), { mode: 0o755 });
+      await mkdir(join(point, 'work'), { mode: 0o700 });
+    } catch (error) {
+      throw diskError('the disk of a sandbox could not be made', error);
+    }
     return point;
   }
 
@@ -107,12 +112,21 @@ export class Disks {
     if (empty) await tool('umount', ['--lazy', this.#dir]).catch(() => undefined);
   }
 
-  /** @throws ServiceError `internal` with what the tools said. */
+  /** @throws ServiceError as `diskError`. */
   async #tell(what: 'mount' | 'umount', ...paths: string[]): Promise<void> {
     const lines = await this.#shell.ask([what, ...paths].join('\n'));
     if (lines.at(-1) === 'status 0') return;
-    throw new ServiceError('internal', `the ${what} of a disk failed: ${lines.slice(0, -1).join(' ').slice(0, 500)}`);
+    throw diskError(`the ${what} of a disk failed`, new Error(lines.slice(0, -1).join(' ').slice(0, 500)));
   }
+}
+
+/** A disk limit is not a reservation: the node may be too full to make one. What the tools said is for the log. */
+export function diskError(message: string, cause: unknown): ServiceError {
+  if (cause instanceof ServiceError) return cause;
+  const words = cause instanceof ToolError ? cause.output : String(cause);
+  const isFull = /no space left|disk quota exceeded/i.test(words);
+  if (!isFull) return new ServiceError('internal', message, { cause });
+  return new ServiceError('capacity_exhausted', 'the node has no room left for the disk of a sandbox', { cause });
 }
 
 /** Never more than that: it must be empty. */

@@ -154,7 +154,7 @@ export class Nursery {
     try {
       const { id, pid, error } = Answer.parse(JSON.parse(line));
       if (pid !== undefined) this.#waiting.get(id)?.resolve(pid);
-      else this.#waiting.get(id)?.reject(new ServiceError('internal', `a blank could not be made: ${error ?? ''}`));
+      else this.#waiting.get(id)?.reject(notMade(error));
     } catch (error) {
       this.#log.error({ err: error }, 'the nursery cannot be understood');
       this.#socket.destroy();
@@ -167,6 +167,10 @@ export class Nursery {
     this.#waiting.clear();
   }
 }
+
+/** The words of boxinit name what is on the node: they are for the log. */
+const notMade = (why = 'no reason given'): ServiceError =>
+  new ServiceError('internal', 'a blank could not be made', { cause: new Error(why) });
 
 interface GroupDir {
   outside: string;

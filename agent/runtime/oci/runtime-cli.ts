@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { TOOLS_PATH } from '../../tools-path.ts';
@@ -70,7 +70,7 @@ export class RuntimeCli {
     // A file, not a pipe: the container inherits it, and would keep a pipe open for as long as it lives.
     const log = openSync(logPath, 'a', 0o600);
     try {
-      await withDeadline({ deadlineMs, signal, what: this.program }, async (linked) => {
+      await withDeadline({ deadlineMs, signal, what: basename(this.program) }, async (linked) => {
         const ended = Promise.withResolvers<string | null>();
         const [file = '', ...rest] = [...this.#through, this.program, ...this.#global, ...args];
         const child = spawn(file, rest, {
@@ -96,7 +96,7 @@ export class RuntimeCli {
 
   async #error(command: string, failure: string, logPath: string): Promise<ServiceError> {
     const told = (await readFile(logPath, 'utf8').catch(() => '')).trim().slice(-TOLD_BYTES);
-    return new ServiceError('internal', `${this.program} ${command} failed`, {
+    return new ServiceError('internal', `${basename(this.program)} ${command} failed`, {
       cause: new Error(`${this.program} ${command} ended with ${failure}: ${told}`),
     });
   }
