@@ -3,6 +3,8 @@ import { expect, test } from 'vitest';
 import { readLimits } from '../../../agent/runtime/oci/cgroup-limits.ts';
 import { findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { Bench, run, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
+import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
+import { CreateSandboxRequest } from '../../../src/protocol/sandbox.ts';
 import { leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
 import { ociSubject, processOf } from './subject.ts';
@@ -16,6 +18,22 @@ test('cpu, memory and processes are what the claim said, to the kernel', async (
   const { container } = await bench.claimed({ limits });
   const { cgroup } = processOf(bench.runtime, container.id);
   expect(readLimits(findCgroups(), cgroup)).toEqual({ cpus: 0.5, memoryMb: 96, pidsLimit: 33 });
+});
+
+test('within the least that one may ask for, a sandbox runs programs, and beyond it only they fail', async () => {
+  await using bench = await Bench.open(subject);
+  const least = { image: 'x', cpus: 0.01, memoryMb: 16, pidsLimit: 8, diskMb: MIN_DISK_MB };
+  const { cpus, memoryMb, pidsLimit } = CreateSandboxRequest.parse(least);
+  for (const each of [{ cpus: cpus / 2 }, { memoryMb: memoryMb - 1 }, { pidsLimit: pidsLimit - 1 }, { diskMb: 3 }]) {
+    expect(CreateSandboxRequest.safeParse({ ...least, ...each }).success).toBe(false);
+  }
+  const { link } = await bench.claimed({ limits: { cpus, memoryMb, pidsLimit, diskMb: MIN_DISK_MB } });
+  expect((await run(link, ['sh', '-c', 'echo here >/file && cat /file'])).stdout).toBe('here\n');
+  const fork = await run(link, ['sh', '-c', 'for i in 1 2 3 4 5 6 7 8 9; do sleep 9 & done']);
+  expect(fork.exit.exitCode).not.toBe(0);
+  const hog = await run(link, ['sh', '-c', 'head -c 33554432 /dev/zero | tail -n 1 | wc -c']);
+  expect(hog.stdout).not.toBe('33554432\n');
+  expect((await run(link, ['true'])).exit.exitCode).toBe(0);
 });
 
 test('a program sees its limits where programs look for them', async () => {
