@@ -8,11 +8,12 @@ import { DockerImages } from './docker-images.ts';
 /** An engine that has no image until a pull of it has ended. */
 class FakeEngine {
   readonly pulls: PassThrough[] = [];
+  readonly used = new Set<string>();
   id = 'sha256:1';
   #here = false;
 
   images(): DockerImages {
-    return new DockerImages(this as unknown as Docker, { inUse: () => new Set(), log: silent });
+    return new DockerImages(this as unknown as Docker, { inUse: () => this.used, log: silent });
   }
 
   finish(pull: PassThrough): void {
@@ -20,10 +21,16 @@ class FakeEngine {
     pull.end('{"status":"Downloaded"}\n');
   }
 
-  getImage(): { inspect(): Promise<unknown> } {
+  getImage(): { inspect(): Promise<unknown>; remove(): Promise<void> } {
     const gone = Object.assign(new Error('no such image'), { statusCode: 404 });
     const info = { Id: this.id, Config: { Env: ['A=b'], WorkingDir: '/app' } };
-    return { inspect: () => (this.#here ? Promise.resolve(info) : Promise.reject(gone)) };
+    return {
+      inspect: () => (this.#here ? Promise.resolve(info) : Promise.reject(gone)),
+      remove: () => {
+        this.#here = false;
+        return Promise.resolve();
+      },
+    };
   }
 
   pull(): Promise<PassThrough> {
@@ -103,6 +110,32 @@ test('a refresh that fails leaves the image; a digest is not asked for again', a
   expect(images.get('image:1')?.id).toBe('sha256:1');
   expect((await images.refresh(`image@sha256:${'0'.repeat(64)}`, {})).changed).toBe(false);
   expect(engine.pulls).toHaveLength(2);
+});
+
+test('an image that was removed is known by no spelling of its name any more', async () => {
+  const engine = new FakeEngine();
+  const images = engine.images();
+  const first = images.ensure('image:1', {});
+  await engine.pulling(1);
+  engine.finish(engine.pulls[0]!);
+  await first;
+  await images.ensure('docker.io/library/image:1', {});
+  await images.remove('image:1');
+  expect(images.get('image:1')).toBeUndefined();
+  expect(images.get('docker.io/library/image:1')).toBeUndefined();
+  await expect(images.remove('image:1')).rejects.toMatchObject({ code: 'image_not_found' });
+});
+
+test('an image that a container uses is not removed, and stays known', async () => {
+  const engine = new FakeEngine();
+  engine.used.add('sha256:1');
+  const images = engine.images();
+  const first = images.ensure('image:1', {});
+  await engine.pulling(1);
+  engine.finish(engine.pulls[0]!);
+  await first;
+  await expect(images.remove('image:1')).rejects.toMatchObject({ code: 'invalid_request' });
+  expect(images.get('image:1')?.id).toBe('sha256:1');
 });
 
 test('an image without a name is not listed: `<none>` is none', async () => {

@@ -77,7 +77,8 @@ export class DockerImages implements Images {
     const image = await this.#inspect(ref);
     if (image === undefined) throw new ServiceError('image_not_found');
     if (this.#inUse().has(image.id)) throw new ServiceError('invalid_request', 'a sandbox uses this image');
-    this.#known.delete(ref);
+    // All spellings of the reference. Where another tag of it stays, that is looked up again.
+    this.forget(image.id);
     try {
       await this.#call('the removal of an image', () => this.#docker.getImage(ref).remove());
     } catch (error) {
