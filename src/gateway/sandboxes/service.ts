@@ -277,7 +277,11 @@ export class SandboxService {
 
   async #delete(entry: Entry, message: string | null = null): Promise<void> {
     const { store, queue, reaper } = this.#deps;
-    if (entry.ended) return store.renounce(entry);
+    if (entry.ended) {
+      const ended = store.renounce(entry);
+      if (ended !== null) await resolvesWithin(Promise.resolve(queue.recordEnd(ended)), DELETE_PATIENCE_MS);
+      return;
+    }
     const { node } = entry;
     queue.remove(entry.id);
     store.end(entry, 'deleted', message);

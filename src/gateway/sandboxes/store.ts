@@ -191,9 +191,14 @@ export class Store {
     this.#replace(entry, endedRecord(entry.record, reason, message, this.#now()), entry.accepted);
   }
 
-  /** A client deleted a sandbox of a lost node: if the node comes back with it, it is deleted there. */
-  renounce(entry: Entry): void {
+  /**
+   * A client deleted a sandbox that has ended, which may have been a guess: if a node comes back with it, it is deleted
+   * there. @returns its final record if it may wait at another gateway
+   */
+  renounce(entry: Entry): SandboxRecord | null {
+    const mayWait = isBelief(entry);
     entry.renounced = true;
+    return mayWait ? endedRecord(entry.record, 'deleted', null, this.#now()) : null;
   }
 
   /** Applies a node's full list. A sandbox of this node that is not in the list has ended. */

@@ -99,6 +99,20 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
+  test('what was deleted when it had ended for want of its gateway does not wait again when that is back', async () => {
+    const b = gateways.at(0);
+    const a = await gateways.addBehind(link);
+    const [runs, waits] = await makeTwo(a, b);
+    await cut(a);
+    await loseAll(b);
+    await expect.poll(() => statusAt(b, waits), { timeout: 30_000 }).toBe('ERROR');
+    expect((await b.ask('DELETE', `/v1/sandboxes/${waits}`)).status).toBe(200);
+    expect(await statusAt(a, waits)).toBe('PENDING');
+    await heal();
+    await expect.poll(() => statusAt(a, waits), NEWS).toBe('TERMINATED');
+    await neverRuns(runs, waits);
+  });
+
   test('an end that Redis lost with its last second is the end all the same', async () => {
     const b = gateways.at(0);
     const a = await gateways.addBehind(link);
