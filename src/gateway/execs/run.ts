@@ -87,12 +87,13 @@ class Run {
       this.#locatedMs ??= performance.now() - this.#askedAt;
       // A fresh id cannot belong to a running command, so stdin need not wait for the answer.
       const fresh = !this.#sent && !this.#options.keepExit;
+      const attaches = this.#opened || this.#killed;
       this.#strays.asked();
-      const stream = node.open(this.#request(), this.#handler());
+      const stream = node.open(this.#request(attaches), this.#handler());
       this.#sent = true;
       this.#stream = stream;
       if (this.#killed) stream.urgent({ type: 'kill' });
-      if (!this.#opened) await this.#sendFirst(stream, fresh);
+      if (!attaches) await this.#sendFirst(stream, fresh);
     } catch (error) {
       this.#ended(ServiceError.from(error));
     }
@@ -111,9 +112,10 @@ class Run {
     }
   }
 
-  #request(): Json {
+  /** @param attaches to what may run: a command that is to be killed must not be started by opening it again */
+  #request(attaches: boolean): Json {
     const { open } = this.#options.program;
-    if (!this.#opened) return open;
+    if (!attaches) return open;
     const { sandbox, id } = open;
     return { op: 'attach', sandbox, id, stdout: this.#stdout.received, stderr: this.#stderr.received };
   }

@@ -155,7 +155,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   /**
    * Sends a signal to the command's process group, or with `all` to everything it started.
    * @throws ServiceError `invalid_request` when there is no such signal; `not_supported` where no WebSocket gets through
-   *   (the command fails with it when that shows only later).
+   *   (the command fails with it when that shows only later); `rate_limited` when too many wait until it can be reached.
    */
   signal(signal: SignalName, options: { all?: boolean | undefined } = {}): void {
     checkOptions('signal', options, SIGNAL_OPTIONS);
@@ -174,8 +174,8 @@ export class ExecHandle<E extends Encoding = 'utf8'>
   }
 
   /**
-   * Sends TERM, then KILL, to everything the command started, and unblocks it. The result says how it ended; where no
-   * WebSocket gets through it is `cancelled`.
+   * Sends TERM, then KILL, to everything the command started, and unblocks it. The result says how it ended; it is
+   * `cancelled` where no WebSocket gets through, and for a command that has not started and so never does.
    */
   kill(): void {
     this.#output.unblock();

@@ -7,7 +7,7 @@ import { asError, orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
 import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
-import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { PendingCommands, type Json, type MuxStream, type StreamHandler } from '../../mux/index.ts';
 import type { Connection, StreamCall } from '../connection.ts';
 import { pauseMs } from '../http.ts';
 import type { ExecOutput } from './output.ts';
@@ -37,8 +37,6 @@ export interface SessionOptions {
   resumeMs: number;
 }
 
-/** Signals that are kept while there is no stream. */
-const MAX_SIGNALS = 64;
 /** How long to wait for the exit after a kill. */
 const KILL_PATIENCE_MS = 10_000;
 
@@ -54,12 +52,12 @@ export class ExecSession {
   readonly #received: Record<ChannelName, number>;
   #queueMs = 0;
   #done = false;
-  #killWanted = false;
+  /** It is to be killed, and so never opened again: that might start it. */
+  #killed = false;
+  /** Its caller waits no longer than for the exit after the kill. */
+  #abandoned = false;
   #patience: NodeJS.Timeout | undefined;
-  /** Signals that wait for a stream. */
-  #signals: ExecCommand[] = [];
-  /** A kill, and the last terminal size: repeated on each stream, since a cut may have swallowed them. */
-  readonly #standing = new Map<'kill' | 'resize', ExecCommand>();
+  readonly #pending = new PendingCommands();
   readonly #wayBack: WayBack;
   /** Resolves with the amount of stdin that was received, when the next attach is answered. */
   #asked: PromiseWithResolvers<number> | null = null;
@@ -96,24 +94,32 @@ export class ExecSession {
     void this.#open();
   }
 
+  /** @throws ServiceError `rate_limited` for a signal when many wait for a stream */
   command(command: ExecCommand): void {
     if (this.#done) return;
-    if (command.type !== 'signal') this.#standing.set(command.type, command);
-    if (this.#stream !== null) this.#stream.urgent(command);
-    else if (command.type === 'signal' && this.#signals.length < MAX_SIGNALS) this.#signals.push(command);
+    const stream = this.#stream;
+    if (!this.#pending.keep(command, stream !== null)) {
+      throw new ServiceError('rate_limited', 'Too many signals wait for this command.');
+    }
+    if (command.type === 'kill') this.#killed = true;
+    if (stream !== null) stream.urgent(command);
+    else if (this.#killed && this.#unsent) this.#fail(neverRan());
   }
 
   /** Kills all that the command started. The session ends with the exit, or with `reason` when none comes. */
   kill(reason: Error): void {
-    if (this.#done || this.#killWanted) return;
-    this.#killWanted = true;
-    const stream = this.#stream;
-    if (stream !== null) {
-      stream.urgent({ type: 'kill' });
-      // As far as we know it has not started: the reset keeps it from starting at all.
-      if (!this.#opened) return this.#giveUp(reason);
-    } else if (!this.#opened && !this.#wayBack.lost) return this.#giveUp(reason);
+    if (this.#done || this.#abandoned) return;
+    if (this.#unsent) return this.#fail(reason);
+    this.#abandoned = true;
+    this.command({ type: 'kill' });
+    // As far as we know it has not started: the reset keeps it from starting at all.
+    if (this.#stream !== null && !this.#opened) return this.#giveUp(reason);
     this.#patience = setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
+  }
+
+  /** No OPEN has gone out yet. */
+  get #unsent(): boolean {
+    return this.#stream === null && !this.#opened && !this.#wayBack.lost;
   }
 
   /**
@@ -164,8 +170,7 @@ export class ExecSession {
 
   #request(sandbox: string): Json {
     const { id, program, script } = this.#options;
-    // A command that was killed must not be started by opening it again.
-    if (this.#opened || program === null || this.#killWanted) {
+    if (this.#opened || program === null || this.#killed) {
       return { op: 'attach', sandbox, id, stdout: this.#received.stdout, stderr: this.#received.stderr };
     }
     return { op: 'exec', sandbox, id, ...program, ...(script === undefined ? {} : { scriptBytes: script.length }) };
@@ -190,9 +195,8 @@ export class ExecSession {
     this.#stream = stream;
     this.#wayBack.asked();
     const { script } = this.#options;
-    if (script !== undefined && !this.#opened) void sendScript(stream, script);
-    for (const command of [...this.#standing.values(), ...this.#signals.splice(0)]) stream.urgent(command);
-    if (this.#killWanted) stream.urgent({ type: 'kill' });
+    if (script !== undefined && !this.#opened && !this.#killed) void sendScript(stream, script);
+    for (const command of this.#pending.take()) stream.urgent(command);
   }
 
   #call(sandbox: string): StreamCall {
@@ -266,12 +270,14 @@ export class ExecSession {
     this.#stream = null;
     if (this.#done) return;
     if (error === null) return this.#fail(new ServiceError('interrupted', 'the stream ended without an exit'));
-    if (!this.#wayBack.leadsOn(error, this.#opened)) return this.#fail(this.#explain(error));
-    if ((this.#killWanted && !this.#opened) || !this.#wayBack.another()) return this.#fail(error);
+    const leadsOn = this.#wayBack.leadsOn(error, this.#opened || this.#killed);
+    if (!leadsOn) return this.#fail(this.#explain(error));
+    if ((this.#abandoned && !this.#opened) || !this.#wayBack.another()) return this.#fail(error);
     void this.#open();
   }
 
   #explain(error: ServiceError): ServiceError {
+    if (this.#killed && !this.#opened && (error.code === 'exec_not_found' || error.retryable)) return neverRan(error);
     if (error.code !== 'exec_not_found' || this.#options.program === null) return error;
     return new ServiceError('interrupted', undefined, { cause: error });
   }
@@ -291,6 +297,9 @@ export class ExecSession {
     this.#options.stdin?.drop();
   }
 }
+
+const neverRan = (cause?: ServiceError): ServiceError =>
+  new ServiceError('cancelled', 'the command was killed before it ran', cause === undefined ? {} : { cause });
 
 function channelName(channel: number): ChannelName | undefined {
   if (channel === Channel.STDOUT || channel === Channel.PTY) return 'stdout';

@@ -52,11 +52,11 @@ export class WayBack {
 
   /**
    * The stream ended with this.
-   * @param opened whether the command is known to have started
+   * @param attaches whether the next one would attach, and start nothing
    * @returns whether a next stream may continue
    */
-  leadsOn(error: ServiceError, opened: boolean): boolean {
-    return this.#strays.ended(error) || (opened ? CUTS : NOT_YET).has(error.code);
+  leadsOn(error: ServiceError, attaches: boolean): boolean {
+    return this.#strays.ended(error) || (attaches ? CUTS : NOT_YET).has(error.code);
   }
 
   /** Counts a try. @returns whether there is still time for it */

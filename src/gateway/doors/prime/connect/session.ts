@@ -45,6 +45,9 @@ export class Session {
   #opened: boolean;
   readonly #strays = new Strays();
   #killed = false;
+  #sent = false;
+  /** Aborts the wait for a node; null while there is none. */
+  #waiting: AbortController | null = null;
   #exited = false;
   #timedOut = false;
   #cutAt: number | null = null;
@@ -103,34 +106,53 @@ export class Session {
     await execs.signal(tenant, this.sandbox, this.id, name, all);
   }
 
-  /** Kills the command. */
+  /** Kills the command; one that was not sent to a node yet never is. */
   kill(): void {
+    if (this.#killed) return;
     this.#killed = true;
     this.#stream?.urgent({ type: 'kill' });
+    this.#waiting?.abort(new ServiceError('cancelled'));
   }
 
   /** Never rejects. */
   async #begin(): Promise<void> {
+    const waiting = new AbortController();
     try {
       if (this.#tries > 0) await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)));
-      this.#strays.asked();
-      const stream = await this.#options.execs.open(this.#options.tenant, this.#request(), this.#handler());
+      const attaches = this.#opened || this.#killed;
+      const stream = await this.#open(attaches, waiting);
       if (stream.closed) return;
       this.#stream = stream;
       if (this.#killed) stream.urgent({ type: 'kill' });
       const { script } = this.#options.program;
-      if (!this.#opened && script !== null) {
+      if (!attaches && script !== null) {
         await sendBytes(stream, Channel.SCRIPT, script);
         stream.fin(Channel.SCRIPT);
       }
     } catch (error) {
-      this.#ended(ServiceError.from(error));
+      // Called off by a kill: what may run by now is looked for, to be killed.
+      if (waiting.signal.aborted && this.#sent) void this.#begin();
+      else this.#ended(ServiceError.from(error));
     }
   }
 
-  #request(): Json & { sandbox: string } {
+  async #open(attaches: boolean, waiting: AbortController): Promise<MuxStream> {
+    const { execs, tenant } = this.#options;
+    this.#strays.asked();
+    this.#waiting = waiting;
+    try {
+      const stream = await execs.open(tenant, this.#request(attaches), this.#handler(), waiting.signal);
+      this.#sent = true;
+      return stream;
+    } finally {
+      this.#waiting = null;
+    }
+  }
+
+  /** @param attaches to what may run: a command that is to be killed must not be started by opening it again */
+  #request(attaches: boolean): Json & { sandbox: string } {
     const { open } = this.#options.program;
-    if (!this.#opened) return open;
+    if (!attaches) return open;
     return { op: 'attach', sandbox: this.sandbox, id: this.id, ...this.#offsets };
   }
 
