@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { Encoding, ExecHandle } from '../../sdk/index.ts';
+import { asError } from '../../lib/deadline.ts';
 import { connect } from '../io/client.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
 import { exitCodeOf } from '../io/exit-code.ts';
@@ -128,10 +129,10 @@ async function untilLeft(running: ExecHandle<Encoding>, work: () => Promise<void
  * @param typed its stdin comes from our keyboard
  */
 async function passThrough(running: ExecHandle<'bytes'>, typed: boolean): Promise<number> {
-  let unread: unknown;
+  let unread: Error | undefined;
   if (typed) {
     feed(bytesOfStdin(), running).catch((error: unknown) => {
-      unread = error;
+      unread = asError(error);
       running.kill();
     });
   }
