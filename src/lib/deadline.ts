@@ -1,6 +1,9 @@
 /** Deadlines and linked signals. `AbortSignal.any` is not used: it leaks while one of its inputs lives on. */
 import { ServiceError, type ErrorCode } from '../protocol/errors.ts';
 
+/** A timer that is set for longer fires at once: 25 days, which no call here is meant to last. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export interface LinkedOptions {
   signal?: AbortSignal | undefined;
   deadlineMs?: number | undefined;
@@ -28,7 +31,7 @@ export class Linked implements Disposable {
     if (deadlineMs !== undefined && Number.isFinite(deadlineMs)) {
       this.#timer = setTimeout(() => {
         this.#controller.abort(new ServiceError(code, `${what} did not end within ${deadlineMs} ms`));
-      }, deadlineMs);
+      }, timerOf(deadlineMs));
     }
   }
 
@@ -75,7 +78,7 @@ export async function orAbort<T>(signal: AbortSignal | undefined, promise: Promi
 /** Whether the promise resolved within `ms`. Rejects if the promise does so in time. */
 export async function resolvesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
+  const late = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), timerOf(ms))));
   try {
     return await Promise.race([promise.then(() => true), late]);
   } finally {
@@ -87,8 +90,10 @@ export async function resolvesWithin(promise: Promise<unknown>, ms: number): Pro
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
-    await orAbort(signal, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms))));
+    await orAbort(signal, new Promise<void>((resolve) => (timer = setTimeout(resolve, timerOf(ms)))));
   } finally {
     clearTimeout(timer);
   }
 }
+
+const timerOf = (ms: number): number => Math.min(ms, MAX_TIMER_MS);
