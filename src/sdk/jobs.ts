@@ -7,7 +7,7 @@ import { newExecId } from '../protocol/ids.ts';
 import { read } from './answer.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
-import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
+import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
 import { readPiece, toBase64, type Bytes } from './source.ts';
 import { checkVariables } from './variables.ts';
 import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
@@ -99,7 +99,7 @@ export class Jobs {
 
   /** A job by its id. Asks nothing. */
   get(id: string): Job {
-    return new Job(this, id);
+    return new Job(this, checkId('jobs.get', id));
   }
 
   /** For `Job`. */

@@ -97,6 +97,43 @@ test.each<[string, object | null]>([
   expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(message);
 });
 
+test.each<[string, (at: ReturnType<typeof unreachable>) => unknown]>([
+  ['exec: timeoutMs is a number, and not Infinity', ({ sandbox }) => sandbox.exec('true', { timeoutMs: Infinity })],
+  ['a job: timeoutMs is a number, and not NaN', ({ sandbox }) => sandbox.jobs.start('true', { timeoutMs: NaN })],
+  ['create: memoryMb is a number, and not NaN', ({ client }) => client.sandboxes.create({ memoryMb: Number('2g') })],
+  ['pty: cols is a number, and not NaN', ({ sandbox }) => sandbox.pty({ cols: NaN })],
+  ['files.read: deadlineMs is a number, and not NaN', ({ sandbox }) => sandbox.files.read('/a', { deadlineMs: NaN })],
+  ['delete: deadlineMs is a number', ({ sandbox }) => sandbox.delete({ deadlineMs: '5' as never })],
+  ['new Millibox: patienceMs is a number, and not NaN', () => new Millibox({ patienceMs: NaN })],
+])('says "%s"', async (message, call) => {
+  const error = await failureOf(() => call(unreachable()));
+  expect(error).toMatchObject({ code: 'invalid_request', message });
+});
+
+test('a wait without an end may be said so', async () => {
+  const { client, sandbox } = unreachable();
+  await expect(client.sandboxes.create({ deadlineMs: Infinity })).rejects.toMatchObject({ code: 'node_unavailable' });
+  await expect(sandbox.refresh({ deadlineMs: Infinity })).rejects.toMatchObject({ code: 'node_unavailable' });
+});
+
+test.each<[string, (at: ReturnType<typeof unreachable>, id: never) => unknown]>([
+  ['at', ({ client }, id) => client.sandboxes.at(id)],
+  ['get', ({ client }, id) => client.sandboxes.get(id)],
+  ['delete', ({ client }, id) => client.sandboxes.delete(id)],
+  ['attach', ({ sandbox }, id) => sandbox.attach(id)],
+  ['attach', ({ sandbox }, id) => sandbox.attachPty(id)],
+  ['jobs.get', ({ sandbox }, id) => sandbox.jobs.get(id)],
+])('%s names an id that is none, such as an argument that nobody gave', async (what, call) => {
+  for (const [id, shown] of [
+    [undefined, 'undefined'],
+    ['', '""'],
+    [7, '7'],
+  ] as const) {
+    const error = await failureOf(() => call(unreachable(), id as never));
+    expect(error).toMatchObject({ code: 'invalid_request', message: `${what}: an id is a text, and not ${shown}` });
+  }
+});
+
 test('what is not given may be said: undefined, and background as false', async () => {
   const { sandbox } = unreachable();
   const handle = sandbox.exec('true', { timeoutMs: undefined, nonsense: undefined, background: false } as never);

@@ -7,12 +7,16 @@ export type OptionNames<T> = Readonly<Record<keyof T, true>>;
 
 export const CALL_OPTIONS: OptionNames<CallOptions> = { signal: true, deadlineMs: true };
 
+/** Numbers that stay here, and may be infinite. */
+const OURS: ReadonlySet<string> = new Set(['deadlineMs', 'patienceMs', 'resumeMs', 'length']);
+
 /** Mistakes that a suggestion may be away from what was meant. */
 const MAX_SLIPS = 2;
 
 /**
  * @param what the call, as its caller writes it
- * @throws ServiceError `invalid_request` for an option that the call does not have, with the one that was likely meant.
+ * @throws ServiceError `invalid_request` for an option that the call does not have, with the one that was likely meant,
+ *   and for one whose number is none, which JSON would turn into `null`.
  */
 export function checkOptions(what: string, options: object, names: Readonly<Record<string, true>>): void {
   if (typeof options !== 'object' || options === null) {
@@ -21,11 +25,26 @@ export function checkOptions(what: string, options: object, names: Readonly<Reco
   for (const key in options) {
     const given = (options as Record<string, unknown>)[key];
     if (given !== undefined && !Object.hasOwn(names, key)) throw unknown(what, key, Object.keys(names));
+    if (typeof given === 'number' && !isNumber(key, given)) {
+      throw new ServiceError('invalid_request', `${what}: ${key} is a number, and not ${given}`);
+    }
   }
-  const { signal } = options as CallOptions;
+  const { signal, deadlineMs } = options as CallOptions;
+  if (deadlineMs !== undefined && typeof deadlineMs !== 'number') {
+    throw new ServiceError('invalid_request', `${what}: deadlineMs is a number`);
+  }
   if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
     throw new ServiceError('invalid_request', `${what}: signal is an AbortSignal`);
   }
+}
+
+const isNumber = (key: string, given: number): boolean =>
+  Number.isFinite(given) || (OURS.has(key) && !Number.isNaN(given));
+
+/** For callers without a type checker. @throws ServiceError `invalid_request`. */
+export function checkId(what: string, id: string): string {
+  if (typeof id === 'string' && id !== '') return id;
+  throw new ServiceError('invalid_request', `${what}: an id is a text, and not ${JSON.stringify(id)}`);
 }
 
 function unknown(what: string, key: string, names: string[]): ServiceError {

@@ -17,7 +17,7 @@ import {
 import { Files } from './files.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import { Jobs, type Job, type JobOptions } from './jobs.ts';
-import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
+import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
 import { Ports } from './ports.ts';
 import {
   ATTACH_PTY_OPTIONS,
@@ -181,7 +181,7 @@ export class Sandbox implements AsyncDisposable {
   attach<E extends Encoding = 'utf8'>(id: string, options: AttachOptions<E> = {}): ExecHandle<E> {
     checkOptions('attach', options, ATTACH_OPTIONS);
     const { stdout, stderr, ...rest } = options;
-    const given = { ...rest, id } as ExecOptions<E>;
+    const given = { ...rest, id: checkId('attach', id) } as ExecOptions<E>;
     return new ExecHandle(this.#execDeps(), null, given, { from: attachPoint({ stdout, stderr }) });
   }
 

@@ -6,7 +6,7 @@ import { ServiceError } from '../protocol/errors.ts';
 import type { CreateSandboxInput, SandboxStatus } from '../protocol/sandbox.ts';
 import { SandboxInfo, read } from './answer.ts';
 import type { CallOptions } from './http.ts';
-import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
+import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
 import { checkLabels, labelPairs } from './labels.ts';
 import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
 import { checkVariables } from './variables.ts';
@@ -106,7 +106,7 @@ export class Sandboxes {
   /** @throws ServiceError `sandbox_not_found` */
   async get(id: string, options: CallOptions = {}): Promise<Sandbox> {
     checkOptions('get', options, CALL_OPTIONS);
-    const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
+    const path = `/v1/sandboxes/${encodeURIComponent(checkId('get', id))}`;
     const answer = await this.#deps.http.json({ method: 'GET', path, ...options });
     return new Sandbox(this.#deps, read(SandboxInfo, answer));
   }
@@ -116,7 +116,7 @@ export class Sandboxes {
    * `sandbox_not_found`. For workers that were told an id and only have commands for it.
    */
   at(id: string): Sandbox {
-    return new Sandbox(this.#deps, id);
+    return new Sandbox(this.#deps, checkId('at', id));
   }
 
   /** A page is asked for when the loop gets to it. */
@@ -141,7 +141,7 @@ export class Sandboxes {
 
   async delete(id: string, options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('delete', options, CALL_OPTIONS);
-    const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
+    const path = `/v1/sandboxes/${encodeURIComponent(checkId('delete', id))}`;
     return read(SandboxInfo, await this.#deps.http.json({ method: 'DELETE', path, ...options }));
   }
 
