@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { expect, onTestFinished, test } from 'vitest';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { ServiceError } from '../protocol/errors.ts';
 import { Millibox } from './client.ts';
-import { loadConfig } from './config.ts';
+import { doubtAddress, loadConfig } from './config.ts';
+
+afterEach(() => void vi.unstubAllEnvs());
 
 test('a key may be what a file or a shell gave, with its line end', () => {
   expect(loadConfig({ apiKey: ' mbx_key\r\n' }).apiKey).toBe('mbx_key');
@@ -23,6 +26,24 @@ test('what an address cannot have is refused and not left out, and a password is
   expect(() => loadConfig({ url: 'http://a:1/?key=1' })).toThrow(/ends before \? and #/);
   expect(() => loadConfig({ url: 'http://a:1/#x' })).toThrow(/ends before \? and #/);
   expect(() => loadConfig({ url: 'http://me:pa55@a:1' })).toThrow(/^(?!.*pa55).*MILLIBOX_API_KEY/);
+});
+
+test('a variable that is empty is as good as not set', () => {
+  vi.stubEnv('MILLIBOX_URL', '');
+  vi.stubEnv('MILLIBOX_API_KEY', '');
+  expect(loadConfig({})).toMatchObject({ urls: ['http://127.0.0.1:8700'], apiKey: undefined });
+  vi.stubEnv('MILLIBOX_URL', 'http://a:1');
+  vi.stubEnv('MILLIBOX_API_KEY', 'key');
+  expect(loadConfig({})).toMatchObject({ urls: ['http://a:1'], apiKey: 'key' });
+  expect(loadConfig({ url: 'http://b:2', apiKey: 'other' })).toMatchObject({ urls: ['http://b:2'], apiKey: 'other' });
+});
+
+test('who answers below a wrong path without a word of ours is told apart by whole sentences', () => {
+  const refusal = new ServiceError('not_found', 'the server answered 404');
+  expect(doubtAddress(refusal, 'http://a:1/api').message).toBe(
+    'the server answered 404. The address of the gateway has a path, /api: is it right?',
+  );
+  expect(doubtAddress(refusal, 'http://a:1')).toBe(refusal);
 });
 
 test('a gateway below a path that it does not know says that the path may be wrong', async () => {

@@ -22,9 +22,8 @@ const DEFAULT_URL = `http://127.0.0.1:${GATEWAY_PORT}`;
 
 /** @throws TypeError when an address is not one of a gateway, or there is none, or the key is none that can be sent. */
 export function loadConfig(given: Given): ClientConfig {
-  const env = process.env;
-  const urls = given.urls ?? (given.url ?? env['MILLIBOX_URL'] ?? DEFAULT_URL).split(',');
-  const apiKey = given.apiKey ?? env['MILLIBOX_API_KEY'];
+  const urls = given.urls ?? (given.url ?? fromEnv('MILLIBOX_URL') ?? DEFAULT_URL).split(',');
+  const apiKey = given.apiKey ?? fromEnv('MILLIBOX_API_KEY');
   if (urls.length === 0) throw new TypeError('no address of a gateway');
   return {
     urls: [...new Set(urls.map(readUrl))],
@@ -32,6 +31,9 @@ export function loadConfig(given: Given): ClientConfig {
     userAgent: `millibox-sdk/${packageVersion()} node/${process.versions.node}`,
   };
 }
+
+/** A variable that is empty is as good as not set, as it is for the service. */
+const fromEnv = (name: string): string | undefined => process.env[name] || undefined;
 
 function readUrl(text: string): string {
   const url = URL.parse(text.trim());
@@ -53,7 +55,7 @@ function readUrl(text: string): string {
 export function doubtAddress(refusal: ServiceError, base: string): ServiceError {
   const { pathname } = new URL(base);
   if (refusal.code !== 'not_found' || pathname === '/') return refusal;
-  const message = `${refusal.message} The address of the gateway has a path, ${pathname}: is it right?`;
+  const message = `${refusal.message.replace(/[^.]$/, '$&.')} The address of the gateway has a path, ${pathname}: is it right?`;
   return new ServiceError('not_found', message, { cause: refusal });
 }
 
