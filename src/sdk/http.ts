@@ -4,6 +4,7 @@ import type { Agent, Dispatcher, request as Request } from 'undici';
 import { asError, Linked, orAbort, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
+import { MAX_ANSWER_BYTES, parsed, readError, readWhole } from './answer-body.ts';
 import { doubtAddress, type ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { Outage, isUnconnected, patienceOf, unreachable } from './outage.ts';
@@ -57,6 +58,8 @@ export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
   endpoints: Endpoints;
   /** As for a `Connection`. */
   patienceMs?: number | undefined;
+  /** More is not kept in memory. */
+  maxAnswerBytes?: number | undefined;
 }
 
 export class HttpClient {
@@ -68,14 +71,18 @@ export class HttpClient {
     this.#config = config;
   }
 
-  /** The parsed answer. @throws ServiceError with the service's code; `node_unavailable` when nobody answers. */
+  /**
+   * The parsed answer.
+   * @throws ServiceError with the service's code; `node_unavailable` when nobody answers; `protocol_error` for an answer
+   *   that is too large for one of this service, or no JSON.
+   */
   async json(call: Call): Promise<unknown> {
-    return await this.#tried(call, readJson);
+    return await this.#tried(call, this.#readJson);
   }
 
   /** The answer's bytes. @throws as `json`. */
   async bytes(call: Call): Promise<Buffer> {
-    return await this.#tried(call, async (response) => Buffer.from(await response.body.arrayBuffer()));
+    return await this.#tried(call, (response) => readWhole(response, this.#maxBytes));
   }
 
   /** The answer's body as it comes. The deadline is for its head. @throws as `json` */
@@ -95,10 +102,10 @@ export class HttpClient {
     const raw = { type: 'application/octet-stream', body: () => readableOf(source), length };
     const base = this.#config.endpoints.current;
     if (source instanceof Uint8Array)
-      return await this.#tried({ method: 'PUT', ...call, raw, signal, deadlineMs: Infinity }, readJson);
+      return await this.#tried({ method: 'PUT', ...call, raw, signal, deadlineMs: Infinity }, this.#readJson);
     using linked = new Linked({ signal });
     try {
-      return await this.#once(base, { method: 'PUT', ...call, raw }, readJson, linked.signal);
+      return await this.#once(base, { method: 'PUT', ...call, raw }, this.#readJson, linked.signal);
     } catch (error) {
       this.#checkOpen();
       if (linked.signal.aborted) throw asError(linked.signal.reason);
@@ -106,6 +113,13 @@ export class HttpClient {
       throw new ServiceError('interrupted', 'the upload broke off', { cause: error });
     }
   }
+
+  get #maxBytes(): number {
+    return this.#config.maxAnswerBytes ?? MAX_ANSWER_BYTES;
+  }
+
+  readonly #readJson = async (response: Dispatcher.ResponseData): Promise<unknown> =>
+    parsed((await readWhole(response, this.#maxBytes)).toString());
 
   async #tried<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>): Promise<T> {
     using linked = new Linked({
@@ -193,7 +207,7 @@ export class HttpClient {
       body: call.raw?.body() ?? (call.body === undefined ? null : JSON.stringify(call.body)),
     });
     this.#config.endpoints.answered = true;
-    if (response.statusCode >= 400) throw doubtAddress(refusal(response, await readJson(response)), base);
+    if (response.statusCode >= 400) throw doubtAddress(refusal(response, await readError(response)), base);
     return await read(response);
   }
 }
@@ -223,17 +237,6 @@ function searchOf(query: Query): string {
 
 function readableOf(source: Source): Readable {
   return source instanceof Uint8Array ? Readable.from([source]) : Readable.from(source, { objectMode: false });
-}
-
-async function readJson(response: Dispatcher.ResponseData): Promise<unknown> {
-  const text = await response.body.text();
-  if (text === '') return undefined;
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    if (response.statusCode >= 400) return undefined;
-    throw new ServiceError('protocol_error', 'the answer is not JSON: is this the address of a millibox gateway?');
-  }
 }
 
 /** The error of an answer. What did not come from our service is told by its status. */
