@@ -16,8 +16,6 @@ import { openStream } from './streams.ts';
 interface Client {
   mux: Mux;
   caller: Caller;
-  /** Tells the shutdown that it need not wait for this client any more. */
-  released: () => void;
 }
 
 export class ClientSockets {
@@ -96,7 +94,7 @@ export class ClientSockets {
         }
       },
     });
-    const client: Client = { mux, caller, released: settle };
+    const client: Client = { mux, caller };
     if (mux.closed) return;
     this.#clients.add(client);
     if (!lifecycle.draining) return;
