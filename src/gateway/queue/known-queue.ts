@@ -63,16 +63,22 @@ export class KnownQueue extends FairQueue<Known> {
 
   /** Passes another gateway's record of a sandbox on to this one. */
   tell(record: SandboxRecord): void {
-    this.#telling = record.id;
-    this.#hooks?.heard(record);
-    this.#telling = null;
+    this.#tell(record, (hooks) => hooks.heard(record));
   }
 
   /** Passes on that another gateway refused the create of this sandbox. */
   tellWithdrawn(record: SandboxRecord): void {
-    this.#telling = record.id;
-    this.#hooks?.withdrawn(record);
-    this.#telling = null;
+    this.#tell(record, (hooks) => hooks.withdrawn(record));
+  }
+
+  #tell({ id }: SandboxRecord, pass: (hooks: QueueHooks) => void): void {
+    if (this.#hooks === null) return;
+    this.#telling = id;
+    try {
+      pass(this.#hooks);
+    } finally {
+      this.#telling = null;
+    }
   }
 }
 
