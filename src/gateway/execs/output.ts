@@ -2,6 +2,7 @@
  * Reading a window of a command's output. The node keeps the output of a job on its disk; of any other ended command,
  * it still has the last MiB.
  */
+import { GatheredBytes } from '../../lib/gathered-bytes.ts';
 import type { Opener } from '../nodes/unary.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -87,7 +88,7 @@ interface ReadingOptions {
 class Reading {
   readonly #options: ReadingOptions;
   readonly #done = Promise.withResolvers<OutputWindow>();
-  readonly #chunks: Buffer[] = [];
+  readonly #bytes = new GatheredBytes();
   #stream: MuxStream | null = null;
   #start: number;
   #got = 0;
@@ -146,8 +147,8 @@ class Reading {
 
   #take(bytes: Uint8Array): void {
     const { offset, length, waits } = this.#options;
-    const kept = Buffer.from(bytes.subarray(0, Math.max(0, offset + length - this.#start - this.#got)));
-    this.#chunks.push(kept);
+    const kept = bytes.subarray(0, Math.max(0, offset + length - this.#start - this.#got));
+    this.#bytes.push(kept);
     this.#got += kept.length;
     if (waits || this.#start + this.#got >= offset + length) this.#finish();
   }
@@ -166,6 +167,6 @@ class Reading {
   #finish(): void {
     const end = this.#start + this.#got;
     const total = Math.max(this.#options.total, end);
-    this.#done.resolve({ bytes: Buffer.concat(this.#chunks, this.#got), offset: this.#start, total });
+    this.#done.resolve({ bytes: Buffer.concat(this.#bytes.take(), this.#got), offset: this.#start, total });
   }
 }
