@@ -32,6 +32,9 @@ const Message = z.discriminatedUnion('type', [
 ]);
 type Message = z.infer<typeof Message>;
 
+/** What Redis says to a reading. */
+type Everything = [era: string, sequence: string, waiting: string[], ended: string[]];
+
 export interface WaitingListEvents {
   waits(item: WaitingItem): void;
   ended(record: SandboxRecord): void;
@@ -49,6 +52,8 @@ export interface WaitingListEvents {
 /** Records of ended sandboxes; above this the oldest are dropped before their hour. */
 export const MAX_ENDED = 50_000;
 const REREAD_PAUSE_MS = 500;
+/** After a fault of ours, which the next reading most likely meets again. */
+const FAULT_PAUSE_MS = 10_000;
 /** Messages kept while everything is read. If there are more, a gap shows, and everything is read again. */
 const MAX_MEANWHILE = 10_000;
 
@@ -196,28 +201,41 @@ export class WaitingList {
   async #readAll(): Promise<void> {
     while (this.#readAgain && this.#events !== null) {
       this.#readAgain = false;
+      let answer: unknown;
       try {
         const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.era];
-        const answer = await READ.run(this.#link, keys, [crypto.randomUUID()]);
-        const [era, sequence, waiting, ended] = answer as [string, string, string[], string[]];
-        if (this.#readAgain) continue;
-        this.#sequence = Number(sequence);
-        const lost = era !== '' && this.#era !== null && era !== this.#era;
-        if (lost) this.#log.warn({}, 'redis lost its data: the tickets accepted here are written again');
-        if (era !== '') this.#era = era;
-        this.#events.all(
-          waiting.flatMap((text) => parseJson(WaitingItem, text) ?? []),
-          ended.flatMap((text) => parseJson(SandboxRecord, text) ?? []),
-          lost,
-        );
-        for (const message of this.#meanwhile.splice(0)) this.#take(message);
+        answer = await READ.run(this.#link, keys, [crypto.randomUUID()]);
       } catch {
         // Redis is away again: joining reads again. If only the answer was late, this timer does.
-        clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => this.#read(), REREAD_PAUSE_MS);
-        this.#timer.unref();
-        return;
+        return this.#readLater(REREAD_PAUSE_MS);
+      }
+      if (this.#readAgain) continue;
+      try {
+        this.#apply(answer as Everything);
+      } catch (error) {
+        // A copy in part is none.
+        this.#sequence = null;
+        this.#readLater(FAULT_PAUSE_MS);
+        throw error;
       }
     }
+  }
+
+  #readLater(pauseMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#read(), pauseMs).unref();
+  }
+
+  #apply([era, sequence, waiting, ended]: Everything): void {
+    this.#sequence = Number(sequence);
+    const lost = era !== '' && this.#era !== null && era !== this.#era;
+    if (lost) this.#log.warn({}, 'redis lost its data: the tickets accepted here are written again');
+    if (era !== '') this.#era = era;
+    this.#events?.all(
+      waiting.flatMap((text) => parseJson(WaitingItem, text) ?? []),
+      ended.flatMap((text) => parseJson(SandboxRecord, text) ?? []),
+      lost,
+    );
+    for (const message of this.#meanwhile.splice(0)) this.#take(message);
   }
 }
