@@ -1,6 +1,6 @@
 /** Operations on commands in sandboxes, for every API. */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
-import { sleep } from '../../lib/deadline.ts';
+import { orAbort, sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecList, type ExecRequest, type ExecResult, type ExecState, type SignalName } from '../../protocol/exec.ts';
 import { newExecId } from '../../protocol/ids.ts';
@@ -168,9 +168,15 @@ export class ExecService {
   }
 
   /** Signals the command's process group, or with `all` everything it started. @throws ServiceError `exec_not_found` */
-  async signal(tenant: string, sandbox: string, id: string, signal: SignalName, all = false): Promise<void> {
-    const node = await this.#deps.sandboxes.locate(tenant, sandbox);
-    await node.call({ op: 'signal', sandbox, id, signal, all });
+  async signal(
+    tenant: string,
+    sandbox: string,
+    id: string,
+    { signal, all = false }: { signal: SignalName; all?: boolean | undefined },
+    caller?: AbortSignal,
+  ): Promise<void> {
+    const node = await this.#deps.sandboxes.locate(tenant, sandbox, caller);
+    await orAbort(caller, node.call({ op: 'signal', sandbox, id, signal, all }));
   }
 
   async #once<T>(

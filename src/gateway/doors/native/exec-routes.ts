@@ -101,8 +101,8 @@ export function execRoutes({ execs }: Services): Route[] {
         body: SignalBody,
         answers: { 200: { description: 'Sent', schema: z.object({}) } },
       },
-      async ({ tenant, params, body }) => {
-        await execs.signal(tenant, params.id, params.execId, body.signal, body.all);
+      async ({ tenant, params, body, signal }) => {
+        await execs.signal(tenant, params.id, params.execId, body, signal);
         return {};
       },
     ),

@@ -103,7 +103,7 @@ export class Session {
     await this.started;
     if (!this.running) return;
     const { execs, tenant } = this.#options;
-    await execs.signal(tenant, this.sandbox, this.id, name, all);
+    await execs.signal(tenant, this.sandbox, this.id, { signal: name, all });
   }
 
   /** Kills the command; one that was not sent to a node yet never is. */
