@@ -86,6 +86,11 @@ export async function resolvesWithin(promise: Promise<unknown>, ms: number): Pro
   }
 }
 
+/** Resolves after `ms`, or at the signal if that comes first. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  await sleep(ms, signal).catch(() => undefined);
+}
+
 /** Resolves after `ms`, or rejects with the signal's reason. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,7 +1,7 @@
 /** Nodes by DNS names, which are resolved periodically. */
 import { Resolver } from 'node:dns/promises';
 import { background } from '../../lib/background.ts';
-import { sleep, withDeadline } from '../../lib/deadline.ts';
+import { pause, withDeadline } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { NodeAddress } from '../config.ts';
 import type { DnsConfig, DnsName, Family } from './config.ts';
@@ -57,7 +57,7 @@ export class DnsDiscovery implements Discovery {
         );
       }
       // Jitter, so that gateways that started together do not keep asking at the same time.
-      await sleep(intervalMs * (0.9 + Math.random() * 0.2), signal).catch(() => undefined);
+      await pause(intervalMs * (0.9 + Math.random() * 0.2), signal);
     }
   }
 

@@ -1,6 +1,6 @@
 /** Operations on commands in sandboxes, for every API. */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
-import { orAbort, sleep } from '../../lib/deadline.ts';
+import { orAbort, pause } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecList, type ExecRequest, type ExecResult, type ExecState, type SignalName } from '../../protocol/exec.ts';
 import { newExecId } from '../../protocol/ids.ts';
@@ -148,7 +148,7 @@ export class ExecService {
       if (found === undefined) throw new ServiceError('exec_not_found');
       const leftMs = until - performance.now();
       if (found.exit !== null || leftMs <= 0 || options.signal?.aborted) return found;
-      await sleep(Math.min(pauseMs, leftMs), options.signal).catch(() => undefined);
+      await pause(Math.min(pauseMs, leftMs), options.signal);
     }
   }
 

@@ -1,6 +1,6 @@
 /** The link to one agent: dials, authenticates, watches, and dials again when it breaks. */
 import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, type Transport } from '../../mux/index.ts';
-import { sleep } from '../../lib/deadline.ts';
+import { pause } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { NODE_ANSWER_FACTOR, NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../../protocol/limits.ts';
@@ -120,7 +120,7 @@ export class NodeLink {
           this.#options.log.warn({ err: error }, 'the node cannot be reached');
         }
       }
-      await sleep(pauseMs, signal).catch(() => undefined);
+      await pause(pauseMs, signal);
     }
   }
 

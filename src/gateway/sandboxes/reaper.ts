@@ -1,6 +1,6 @@
 /** Sees to it that what was deleted goes, also when its node does not answer the first time. */
 import type { Logger } from '../../lib/logger.ts';
-import { sleep } from '../../lib/deadline.ts';
+import { pause } from '../../lib/deadline.ts';
 import type { Json } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
@@ -52,7 +52,7 @@ export class Reaper {
         const error = ServiceError.from(thrown);
         if (error.code === 'sandbox_not_found' || error.code === 'sandbox_ended') return;
         this.#log.warn({ node: node.name, sandbox: id, code: error.code }, 'a deletion failed; it is tried again');
-        await sleep(pauseMs, this.#stopping.signal).catch(() => undefined);
+        await pause(pauseMs, this.#stopping.signal);
       }
     }
   }

@@ -7,7 +7,7 @@
  * its listeners, and cannot be stopped while it connects.
  */
 import type { z } from 'zod';
-import { sleep, withDeadline } from '../../../lib/deadline.ts';
+import { pause, withDeadline } from '../../../lib/deadline.ts';
 import type { Logger } from '../../../lib/logger.ts';
 import type { KubeSession, OpenSession } from './client.ts';
 import { eventError, KubeError, MalformedError, mayResume } from './errors.ts';
@@ -119,7 +119,7 @@ export class ListWatch<T> {
         if (signal.aborted) return;
         pauseMs = this.#failed(error);
       }
-      await sleep(pauseMs, signal).catch(() => undefined);
+      await pause(pauseMs, signal);
     }
   }
 
