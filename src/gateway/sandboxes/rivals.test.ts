@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { silent } from '../../lib/logger.ts';
+import { silent, type Logger } from '../../lib/logger.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { Node } from '../nodes/node.ts';
 import type { Reaper } from './reaper.ts';
@@ -28,14 +28,22 @@ const pending: SandboxRecord = {
 };
 const running: SandboxRecord = { ...pending, status: 'RUNNING', startedAtMs: 2 };
 
-/** A gateway that was about to send a sandbox to `second` when `first` says that it has it. Who owns it is asked. */
-function meeting() {
+/**
+ * A gateway that was about to send a sandbox to `second` when `first` says that it has it. Who owns it is asked, and that
+ * fails so often first.
+ */
+function meeting(log: Logger = silent, failures: readonly Error[] = []) {
   const store = new Store(silent);
   const [first, second] = [new Node('ws://first', 'first'), new Node('ws://second', 'second')];
   const owner = Promise.withResolvers<string>();
+  const failing = [...failures];
+  const ownerOf = (): Promise<string> => {
+    const failure = failing.shift();
+    return failure === undefined ? owner.promise : Promise.reject(failure);
+  };
   const reaped: string[] = [];
   const reaper = { reap: (node: Node) => Promise.resolve(void reaped.push(node.name)) } as unknown as Reaper;
-  const rivals = new Rivals({ store, reaper, owners: { ownerOf: () => owner.promise }, log: silent, settleMs: 1 });
+  const rivals = new Rivals({ store, reaper, owners: { ownerOf }, log, settleMs: 1 });
   store.onRival((entry, node) => rivals.meet(entry, node));
   const entry = store.add(pending);
   store.assign(entry, second);
@@ -79,4 +87,16 @@ test('a node that has become the only one to have it keeps it', async () => {
   await decided('first');
   expect({ live: live(), reaped }).toEqual({ live: [1, 0], reaped: [] });
   expect(entry.ended).toBe(false);
+});
+
+test('that it is not known which node keeps a sandbox is said once, with the reason', async () => {
+  const warn = vi.fn();
+  const failed = new Error('WRONGTYPE');
+  const { store, second, reaped, decided } = meeting({ ...silent, warn }, [failed, failed]);
+  store.take(second, running);
+  await vi.advanceTimersByTimeAsync(5_000);
+  const said = warn.mock.calls.filter(([fields]) => (fields as { err?: unknown }).err === failed);
+  expect(said).toHaveLength(1);
+  await decided('first');
+  expect(reaped).toEqual(['second']);
 });

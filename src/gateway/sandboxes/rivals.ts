@@ -4,7 +4,7 @@
  * and end the other one only after a delay in which every gateway has seen both.
  */
 import { background } from '../../lib/background.ts';
-import { sleep } from '../../lib/deadline.ts';
+import { pause } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { Node } from '../nodes/node.ts';
@@ -58,31 +58,32 @@ export class Rivals {
   async #decide(entry: Entry, node: Node): Promise<void> {
     const { store, reaper, log, settleMs = SETTLE_MS } = this.#options;
     const { signal } = this.#stopping;
-    try {
-      const owner = await this.#owner(entry, node);
-      // Meanwhile the conflict has gone away: only one node has it, or none.
-      if (!entry.rivals.has(node)) return;
-      log.warn({ sandbox: entry.id, owner, node: node.name }, 'a sandbox is alive on two nodes; one keeps it');
-      if (owner === node.name) store.yield(entry, node);
-      await sleep(settleMs, signal);
-    } catch {
-      return;
-    }
+    const owner = await this.#owner(entry, node);
+    // Meanwhile the conflict has gone away: only one node has it, or none.
+    if (owner === null || !entry.rivals.has(node)) return;
+    log.warn({ sandbox: entry.id, owner, node: node.name }, 'a sandbox is alive on two nodes; one keeps it');
+    if (owner === node.name) store.yield(entry, node);
+    await pause(settleMs, signal);
+    if (signal.aborted) return;
     for (const rival of entry.rivals.keys()) {
       entry.rivals.delete(rival);
       await reaper.reap(rival, entry.id, 'internal');
     }
   }
 
-  /** While the owner cannot be read both stay alive, and this gateway uses one of them. */
-  async #owner(entry: Entry, node: Node): Promise<string> {
-    for (;;) {
-      this.#stopping.signal.throwIfAborted();
+  /** While the owner cannot be read both stay alive, and this gateway uses one of them. Null: the gateway stops. */
+  async #owner(entry: Entry, node: Node): Promise<string | null> {
+    const { owners, log } = this.#options;
+    const { signal } = this.#stopping;
+    for (let tries = 1; !signal.aborted; tries++) {
       try {
-        return await this.#options.owners.ownerOf(entry.id, [entry.node?.name ?? node.name, node.name]);
-      } catch {
-        await sleep(RETRY_MS, this.#stopping.signal);
+        return await owners.ownerOf(entry.id, [entry.node?.name ?? node.name, node.name]);
+      } catch (error) {
+        const message = 'a sandbox is alive on two nodes, and it is not known which of them keeps it';
+        if (tries === 1) log.warn({ sandbox: entry.id, node: node.name, err: error }, message);
+        await pause(RETRY_MS, signal);
       }
     }
+    return null;
   }
 }
