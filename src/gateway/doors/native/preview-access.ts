@@ -78,22 +78,23 @@ function tokenOf(headers: IncomingHttpHeaders, target: Target): string | undefin
 
 function firstValid<T>(all: readonly string[], check: (one: string) => T): T | undefined {
   for (const one of all) {
-    try {
-      return check(one);
-    } catch {
-      continue;
-    }
+    const valid = unlessRefused(() => check(one));
+    if (valid !== undefined) return valid;
   }
   return undefined;
 }
 
 function isKey(auth: Services['auth'], authorization: string | undefined): boolean {
-  if (authorization === undefined) return false;
+  return authorization !== undefined && unlessRefused(() => auth.byHeader(authorization)) !== undefined;
+}
+
+/** Undefined for what lets nobody in. @throws any other failure of the check */
+function unlessRefused<T>(check: () => T): T | undefined {
   try {
-    auth.byHeader(authorization);
-    return true;
-  } catch {
-    return false;
+    return check();
+  } catch (error) {
+    if (error instanceof ServiceError && error.code === 'unauthenticated') return undefined;
+    throw error;
   }
 }
 
