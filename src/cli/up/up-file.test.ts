@@ -69,3 +69,11 @@ test('a home has one `up`', async () => {
   writeUpFile(home, { pid: pidOf(other), url: 'http://127.0.0.1:1', pids: [] });
   expect(() => claimHome(home)).toThrow(`with process ${pidOf(other)}`);
 });
+
+test('a file of an `up` that cannot be read is told of, half of one is nothing', () => {
+  writeFileSync(upFile(home), '{"pid":');
+  expect(() => claimHome(home)).not.toThrow();
+  rmSync(upFile(home));
+  mkdirSync(upFile(home));
+  expect(() => claimHome(home)).toThrow('EISDIR');
+});

@@ -26,12 +26,8 @@ export function removeUpFile(home: string): void {
  * @throws Error when one is up here
  */
 export function claimHome(home: string): void {
-  let before: UpFile;
-  try {
-    before = JSON.parse(readFileSync(upFile(home), 'utf8')) as UpFile;
-  } catch {
-    return;
-  }
+  const before = readUpFile(home);
+  if (before === undefined) return;
   if (before.pid !== process.pid && wordsOf(before.pid).includes('up') && isOurs(before.pid)) {
     throw new Error(
       `millibox is up here already, with process ${before.pid} (${home}); stop it first, or give another --home`,
@@ -43,12 +39,22 @@ export function claimHome(home: string): void {
   removeUpFile(home);
 }
 
+/** Undefined where none is whole: an `up` that was killed may have left half of one. */
+function readUpFile(home: string): UpFile | undefined {
+  try {
+    return JSON.parse(readFileSync(upFile(home), 'utf8')) as UpFile;
+  } catch (error) {
+    if (error instanceof SyntaxError || isCode(error, ['ENOENT'])) return undefined;
+    throw error;
+  }
+}
+
 function endNow(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (error) {
     // It has ended by itself since it was looked at.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    if (!isCode(error, ['ESRCH'])) throw error;
   }
 }
 
@@ -66,7 +72,12 @@ const wordsOf = (pid: number): string[] => namesIn(`/proc/${pid}/cmdline`);
 function namesIn(path: string): string[] {
   try {
     return readFileSync(path, 'utf8').split('\0');
-  } catch {
+  } catch (error) {
+    // It has ended, or belongs to another user.
+    if (!isCode(error, ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'])) throw error;
     return [];
   }
 }
+
+const isCode = (error: unknown, codes: readonly string[]): boolean =>
+  codes.includes((error as NodeJS.ErrnoException).code ?? '');
