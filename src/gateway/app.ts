@@ -8,6 +8,7 @@ import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
 import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
 import { createErrorHandler, errorBody, sendError, translate } from './http/errors.ts';
+import { assertOneHost, INCOMPLETE } from './http/headers.ts';
 import { parseQuery } from './http/query.ts';
 import { dropRestOfBody } from './http/rest-of-body.ts';
 import { refuseUpgrade } from './http/upgrade.ts';
@@ -21,8 +22,6 @@ import type { Services } from './services.ts';
 const KEEP_ALIVE_MS = 610_000;
 const HEADERS_TIMEOUT_MS = 60_000;
 const MAX_PARAM_LENGTH = 300;
-/** On an answer about all sandboxes or nodes while some are not known here. */
-const INCOMPLETE = 'x-millibox-incomplete';
 
 export async function buildApp(
   services: Services,
@@ -42,10 +41,17 @@ export async function buildApp(
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // Until a door owns the socket, nobody else listens for its errors.
     socket.on('error', () => socket.destroy());
-    request.url = routedUrl(request, config.previewDomain);
-    if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
-    refuseUpgrade(socket, new ServiceError('not_found'), newRequestId());
+    try {
+      request.url = routedUrl(request, config.previewDomain);
+      assertOneHost(request);
+      if (doors.some((door) => door.upgrade?.(request, socket, head))) return;
+      throw new ServiceError('not_found');
+    } catch (error) {
+      refuseUpgrade(socket, ServiceError.from(error), newRequestId());
+    }
   });
+  // An expectation that is not understood may be ignored (RFC 9110, 10.1.1); Node's own answer to it has no body.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   return app;
 }
 
@@ -84,9 +90,8 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxe
     reply.raw.once('close', lifecycle.track());
     const spared = lifecycle.onExpire(() => giveUp(request, reply));
     reply.raw.once('close', spared);
-    const { headers, httpVersion } = request.raw;
-    if (headers.host !== undefined || httpVersion === '1.0') return next();
-    next(new ServiceError('invalid_request', 'The Host header is missing.'));
+    assertOneHost(request.raw);
+    next();
   });
   // Also for calls that were in progress when the shutdown began: the client's next one goes to another server.
   app.addHook('onSend', (request, reply, payload, next) => {

@@ -1,11 +1,15 @@
 /** Generates the OpenAPI document from the routes. */
 import * as z from 'zod';
 import { ERRORS } from '../../protocol/errors.ts';
+import { INCOMPLETE } from './headers.ts';
 import type { AnswerSpec, Route } from './route.ts';
 
 type Json = Record<string, unknown>;
 
 const ERROR_ANSWER = { $ref: '#/components/responses/Error' };
+const INCOMPLETE_HEADERS = {
+  [INCOMPLETE]: { schema: { type: 'string', const: 'true' }, description: 'There may be more than this server knows' },
+};
 
 /** @param shared Schemas that get a name of their own. */
 export function openApiDocument(routes: readonly Route[], shared: Record<string, z.ZodType>, version: string): Json {
@@ -74,7 +78,12 @@ function operation(route: Route, path: string, names: Map<z.ZodType, string>): J
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(requestBody === undefined ? {} : { requestBody }),
     responses: {
-      ...Object.fromEntries(Object.entries(route.answers).map(([status, answer]) => [status, answerOf(answer, names)])),
+      ...Object.fromEntries(
+        Object.entries(route.answers).map(([status, answer]) => {
+          const headers = route.overview ? { headers: INCOMPLETE_HEADERS } : {};
+          return [status, { ...answerOf(answer, names), ...headers }];
+        }),
+      ),
       default: ERROR_ANSWER,
     },
   };

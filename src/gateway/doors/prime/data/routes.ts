@@ -3,6 +3,8 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { refuseUnheeded } from '../../../http/headers.ts';
+import { readJsonStrictly } from '../../../http/json.ts';
 import { createDataErrors } from '../errors.ts';
 import { NAMESPACE, type PrimeContext } from '../context.ts';
 import { CommandSession } from '../connect/command-session.gen.ts';
@@ -25,6 +27,7 @@ const POOLED_BY_HTTPX = /^python-httpx\//;
 
 export async function registerData(app: FastifyInstance, context: PrimeContext): Promise<void> {
   app.setErrorHandler(createDataErrors(context.services.log));
+  readJsonStrictly(app);
   app.addHook('onSend', (request, reply, payload, next) => {
     if (mustNotReuse(request)) reply.header('connection', 'close');
     next(null, payload);
@@ -51,6 +54,7 @@ function add(app: FastifyInstance, context: PrimeContext, routes: ['GET' | 'POST
       onRequest: (request, _reply, next) => {
         try {
           context.tokens.check(request.headers.authorization, sandboxOf(request));
+          refuseUnheeded(request.raw);
           next();
         } catch (error) {
           next(error as Error);

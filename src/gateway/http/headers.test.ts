@@ -1,0 +1,99 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NAMESPACE } from '../doors/prime/context.ts';
+import { createPrimeDoor } from '../doors/prime/door.ts';
+import { FakeNode } from '../testing/fake-node.ts';
+import { TestGateway } from '../testing/harness.ts';
+
+let gateway: TestGateway;
+let id: string;
+let token: string;
+beforeAll(async () => {
+  gateway = await TestGateway.start([new FakeNode()], {}, [createPrimeDoor()]);
+  id = await gateway.sandbox();
+  token = (await gateway.ask('POST', `/api/v1/sandbox/${id}/auth`)).json.token;
+});
+afterAll(() => gateway[Symbol.asyncDispose]());
+
+/** All that is answered to these lines, on a connection of their own. */
+async function say(...lines: string[]): Promise<string> {
+  const { port, hostname } = new URL(gateway.url);
+  const socket = connect(Number(port), hostname);
+  let answer = '';
+  socket.on('data', (bytes) => (answer += bytes.toString()));
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+  await once(socket, 'close');
+  return answer;
+}
+
+const file = (): string => `/v1/sandboxes/${id}/files?path=/kept`;
+
+describe('a body that is coded is refused, since it would be taken for what it is not', () => {
+  test.each(['gzip', 'br, gzip'])('by content-encoding %s', async (coding) => {
+    const headers = { 'content-encoding': coding };
+    const written = await gateway.ask('PUT', file(), { raw: 'x', headers });
+    expect([written.status, written.json.error.code]).toEqual([400, 'invalid_request']);
+    const run = await gateway.ask('POST', `/v1/sandboxes/${id}/exec`, { body: { command: '{}' }, headers });
+    expect(run.json.error.message).toContain('Content-Encoding');
+    const control = await gateway.ask('POST', '/api/v1/sandbox', { body: {}, headers });
+    expect(control.json.detail).toContain('Content-Encoding');
+    const data = await gateway.ask('POST', `/prime/${NAMESPACE}/${id}/exec`, { body: {}, headers, key: token });
+    expect(data.json.message).toContain('Content-Encoding');
+  });
+
+  test('by transfer-encoding', async () => {
+    const key = 'Authorization: Bearer key-of-the-tests';
+    const codings = ['Transfer-Encoding: gzip, chunked', 'Connection: close'];
+    const answer = await say(`PUT ${file()} HTTP/1.1`, 'Host: x', key, ...codings, '', '0');
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain('Content-Encoding');
+  });
+
+  test('and one that says that it is not is taken', async () => {
+    const headers = { 'content-encoding': 'Identity' };
+    expect((await gateway.ask('PUT', file(), { raw: 'x', headers })).status).toBe(200);
+  });
+});
+
+describe('a condition that nobody heeds is refused before anything is done', () => {
+  test.each([
+    ['PUT', 'if-match', '"1"'],
+    ['PUT', 'if-none-match', '*'],
+    ['DELETE', 'if-unmodified-since', 'Tue, 15 Nov 1994 12:45:26 GMT'],
+    ['GET', 'if-match', '"1"'],
+    ['HEAD', 'if-match', '"1"'],
+  ])('%s %s', async (method, name, value) => {
+    await gateway.ask('PUT', file(), { raw: 'kept' });
+    const more = method === 'PUT' ? { raw: 'overwritten' } : {};
+    expect((await gateway.ask(method, file(), { ...more, headers: { [name]: value } })).status).toBe(400);
+    expect((await gateway.ask('GET', file())).bytes.toString()).toBe('kept');
+  });
+
+  test('but a cache that asks whether its copy is fresh gets a fresh one', async () => {
+    await gateway.ask('PUT', file(), { raw: 'kept' });
+    for (const headers of [{ 'if-none-match': '"1"' }, { 'if-modified-since': 'Tue, 15 Nov 1994 12:45:26 GMT' }]) {
+      expect((await gateway.ask('GET', file(), { headers })).bytes.toString()).toBe('kept');
+    }
+  });
+});
+
+test.each([
+  ['of a call', []],
+  ['of an upgrade', ['Upgrade: websocket']],
+])('of two hosts %s none is believed', async (_what, upgrade) => {
+  const answer = await say(
+    'GET /v1/tenant HTTP/1.1',
+    'Host: a.test',
+    'hOST: b.test',
+    `Connection: ${upgrade.length === 0 ? 'close' : 'Upgrade'}`,
+    ...upgrade,
+  );
+  expect(answer).toMatch(/^HTTP\/1.1 400 /);
+  expect(answer).toContain('more than one Host');
+});
+
+test('an expectation that nobody understands is ignored', async () => {
+  const answer = await say('GET /healthz HTTP/1.1', 'Host: x', 'Expect: a-miracle', 'Connection: close');
+  expect(answer).toMatch(/^HTTP\/1.1 200 /);
+});

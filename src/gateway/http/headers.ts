@@ -1,0 +1,44 @@
+/** Headers of ours, and those of a request that would change what it means and are refused, as nothing heeds them. */
+import type { IncomingMessage } from 'node:http';
+import { ServiceError } from '../../protocol/errors.ts';
+
+/** On an answer about all sandboxes or nodes while some are not known here. */
+export const INCOMPLETE = 'x-millibox-incomplete';
+
+/** Conditions under which a call is to be made. Who asks for a cached copy to be confirmed takes a whole one as well. */
+const CONDITIONS = ['if-match', 'if-unmodified-since'] as const;
+const CONDITION_OF_A_WRITE = 'if-none-match';
+
+/**
+ * A body that is coded would be stored or run as other bytes than were meant; a write whose condition is ignored would
+ * overwrite what it was to spare.
+ * @throws ServiceError `invalid_request`
+ */
+export function refuseUnheeded({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): void {
+  const coding = headers['content-encoding'] ?? 'identity';
+  const transfer = headers['transfer-encoding'] ?? 'chunked';
+  if (coding.toLowerCase() !== 'identity' || transfer.toLowerCase() !== 'chunked') {
+    throw new ServiceError('invalid_request', 'The body must be sent as it is, with no Content-Encoding.');
+  }
+  const isRead = method === 'GET' || method === 'HEAD';
+  for (const name of isRead ? CONDITIONS : [...CONDITIONS, CONDITION_OF_A_WRITE]) {
+    if (headers[name] === undefined) continue;
+    throw new ServiceError('invalid_request', `The condition ${name} is not supported. Nothing was done.`);
+  }
+}
+
+/**
+ * Which of two Host headers counts is answered differently by different servers, and the name of a port may be in it.
+ * @throws ServiceError `invalid_request`
+ */
+export function assertOneHost({ headers, rawHeaders, httpVersion }: IncomingMessage): void {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]!;
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  if (hosts > 1) throw new ServiceError('invalid_request', 'There is more than one Host header.');
+  if (headers.host === undefined && httpVersion !== '1.0') {
+    throw new ServiceError('invalid_request', 'The Host header is missing.');
+  }
+}
