@@ -3,6 +3,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createErrorHandler } from './errors.ts';
 import { readJsonStrictly } from './json.ts';
 import { silent } from '../../lib/logger.ts';
+import { NAMESPACE } from '../doors/prime/context.ts';
+import { createPrimeDoor } from '../doors/prime/door.ts';
+import { FakeNode } from '../testing/fake-node.ts';
+import { TestGateway } from '../testing/harness.ts';
 
 let app: FastifyInstance;
 beforeEach(() => {
@@ -48,4 +52,35 @@ describe('a JSON body', () => {
     expect(answer.statusCode).toBe(400);
     expect((answer.json() as { error: { code: string } }).error.code).toBe('invalid_request');
   });
+
+  test.each(['text/plain', 'application/x-www-form-urlencoded', ';'])(
+    'is named as such, and not as %s',
+    async (type) => {
+      const answer = await app.inject({
+        method: 'POST',
+        url: '/',
+        payload: '{"a":1}',
+        headers: { 'content-type': type },
+      });
+      expect(answer.statusCode).toBe(400);
+      expect(answer.body).toContain('content-type: application/json');
+    },
+  );
+});
+
+test('no door runs or makes anything other than was sent, where that is not UTF-8', async () => {
+  await using gateway = await TestGateway.start([new FakeNode()], {}, [createPrimeDoor()]);
+  const id = await gateway.sandbox();
+  const { token } = (await gateway.ask('POST', `/api/v1/sandbox/${id}/auth`)).json as { token: string };
+  const headers = { 'content-type': 'application/json' };
+  const stray = (text: string): Buffer => Buffer.from(text.replace('?', '\xff'), 'latin1');
+  const exec = stray('{"command":"{\\"stdout\\":\\"?\\"}"}');
+  const create = stray('{"name":"?","docker_image":"image","vm":false}');
+  const answers = [
+    await gateway.ask('POST', `/v1/sandboxes/${id}/exec`, { raw: exec, headers }),
+    await gateway.ask('POST', `/prime/${NAMESPACE}/${id}/exec`, { raw: exec, headers, key: token }),
+    await gateway.ask('POST', '/api/v1/sandbox', { raw: create, headers }),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([400, 400, 422]);
+  for (const { bytes } of answers) expect(bytes.toString()).toContain('not UTF-8');
 });

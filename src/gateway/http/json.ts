@@ -8,7 +8,7 @@ import { ServiceError } from '../../protocol/errors.ts';
  */
 export function readJsonStrictly(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('ignore', 'error');
-  app.removeContentTypeParser('application/json');
+  app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     // Clients that give every request this type send it with a DELETE too.
     if (body.length === 0) return done(null, undefined);

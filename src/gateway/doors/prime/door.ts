@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { ServiceError } from '../../../protocol/errors.ts';
+import { readJsonStrictly } from '../../http/json.ts';
 import type { Services } from '../../services.ts';
 import type { Door } from '../door.ts';
 import { DEFAULT_PRIME_CONFIG } from './config.ts';
@@ -58,16 +59,7 @@ async function registerControlPlane(app: FastifyInstance, context: PrimeContext,
     const path = request.url.split('?', 1)[0];
     throw new ServiceError('not_found', `This server has no ${request.method} ${path}. See docs/prime.md.`);
   });
-  // Clients send a JSON content type even without a body.
-  app.removeContentTypeParser('application/json');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
-    if (text.length === 0) return done(null, undefined);
-    try {
-      done(null, JSON.parse(text as string));
-    } catch {
-      done(new ServiceError('invalid_request', 'The body is not valid JSON.'));
-    }
-  });
+  readJsonStrictly(app);
   registerControl(app, services, [
     ...sandboxRoutes(context),
     ...batchRoutes(context),
