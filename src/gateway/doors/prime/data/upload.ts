@@ -29,7 +29,7 @@ export function firstFile(request: IncomingMessage): Promise<Readable> {
   let file: Readable | null = null;
   parser.on('file', (_field, stream) => {
     file = stream;
-    stream.on('error', (error) => whole.destroy(error));
+    stream.on('error', (error) => whole.destroy(refuse(error)));
     stream.pipe(whole, { end: false });
     // The rest of an unwanted file is read and dropped, so that the client reads the answer and the connection stays
     // usable.
