@@ -91,13 +91,18 @@ function join(
   return relay(stream, { later }, { ...observer, opened });
 }
 
-/** Streams changes of the tenant's sandboxes, or of one of them. */
+/** Messages take no credit: a client that does not read must not have any number of them kept for it. */
+const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
+
+/** Streams changes of the tenant's sandboxes, or of one of them. Ends it for a client that does not keep up. */
 function openEvents(stream: MuxStream, { tenant }: Caller, { sandboxes }: Services): StreamHandler {
   const { sandbox: wanted } = check(EventsOpen, stream.request, 'open');
   if (wanted !== undefined) sandboxes.get(tenant, wanted);
   stream.accept();
   const unsubscribe = sandboxes.subscribe(tenant, (sandbox) => {
-    if (wanted === undefined || sandbox.id === wanted) stream.event({ type: 'sandbox', sandbox });
+    if (wanted !== undefined && sandbox.id !== wanted) return;
+    if ((stream.backlog ?? 0) <= MAX_UNREAD_BYTES) stream.event({ type: 'sandbox', sandbox });
+    else stream.reset(new ServiceError('output_lost', 'Changes of sandboxes came faster than they were read.'));
   });
   return {
     fin: () => stream.end(),

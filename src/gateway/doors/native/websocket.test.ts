@@ -3,7 +3,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { UpgradeRefused, dialWs } from '../../../mux/index.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
-import { Channel } from '../../../protocol/frames.ts';
+import { Channel, encodeFrame, FrameType } from '../../../protocol/frames.ts';
 import { sendBytes } from '../../streams/send.ts';
 import { openClientStream } from '../../testing/client-stream.ts';
 import { FakeNode } from '../../testing/fake-node.ts';
@@ -234,4 +234,34 @@ test.each([
   expect([1003, 1008]).toContain(code);
   gateway.node.execs.finish('exe-other', 8);
   expect(await bystander.event('exit')).toMatchObject({ exitCode: 8 });
+});
+
+test('a client that asks for changes and does not read them is told that it missed some, and little is kept for it', async () => {
+  gateway = await TestGateway.start();
+  const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`, ['millibox.v1'], {
+    headers: { authorization: 'Bearer key-of-the-tests' },
+  });
+  ws.on('error', () => undefined);
+  await once(ws, 'open');
+  const say = (type: number, stream: number, body: object): void =>
+    ws.send(encodeFrame({ type, flags: 0, channel: 0, stream, payload: Buffer.from(JSON.stringify(body)) }));
+  const subscribe = vi.spyOn(gateway.services.sandboxes, 'subscribe');
+  ws.pause();
+  say(FrameType.HELLO, 0, { generation: 1 });
+  const streams = 64;
+  for (let i = 0; i < streams; i++) say(FrameType.OPEN, 2 * i + 1, { op: 'events' });
+  await gateway.until('all are open', () => subscribe.mock.calls.length === streams);
+  const labels = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`label-${i}`, 'x'.repeat(256)]));
+  for (let i = 0; i < 16; i++) await gateway.sandbox({ labels });
+  let bytes = 0;
+  let resets = 0;
+  ws.on('message', (message: Buffer) => {
+    bytes += message.length;
+    resets += message.toString('latin1').split('"code":"output_lost"').length - 1;
+  });
+  ws.resume();
+  await gateway.until('each of its streams has ended', () => resets === streams);
+  // Some of it was in the buffers of the two sockets.
+  expect(bytes).toBeLessThan(32 * 1024 * 1024);
+  ws.terminate();
 });
