@@ -20,6 +20,11 @@ test.each([
   ['a=b; DOMAIN = .test', ['a=b'], ['a=b']],
   ['millibox_token=theirs; Path=/', [], []],
   [' millibox_token =theirs', [], []],
+  ['=millibox_token=theirs; Path=/', [], []],
+  [' = millibox_token =theirs', [], []],
+  ['millibox_token', [], []],
+  ['=a=b', ['=a=b'], ['=a=b']],
+  ['__Host-a=b; Secure; Path=/', [`__Host-a=b; Secure; Path=${PATH}/`], ['__Host-a=b; Secure; Path=/']],
 ])('the cookie %j is set for this port alone', (cookie, byPath, byHost) => {
   expect(answerHeaders({ 'set-cookie': [cookie] }, target, PATH)['set-cookie'] ?? []).toEqual(byPath);
   if (byHost === undefined) return;
@@ -50,6 +55,8 @@ test('what speaks of the host, of the connection or of pages of others stays beh
     'clear-site-data': '"*"',
     'strict-transport-security': 'max-age=1',
     'alt-svc': 'h3=":443"',
+    nel: '{"report_to":"all","max_age":1}',
+    'report-to': '{"group":"all","endpoints":[{"url":"https://elsewhere.test"}]}',
     'service-worker-allowed': '/',
     'content-type': 'text/plain',
   };

@@ -7,7 +7,14 @@ import { portOfHost } from '../../ports/tokens.ts';
 import { HOP_BY_HOP, listedIn, TOKEN_NAME, type Target } from './preview-access.ts';
 
 /** Headers that would apply to the whole host. */
-const OF_THE_HOST: ReadonlySet<string> = new Set(['alt-svc', 'clear-site-data', 'strict-transport-security']);
+const OF_THE_HOST: ReadonlySet<string> = new Set([
+  'alt-svc',
+  'clear-site-data',
+  // Have browsers tell somebody of every request to the host: its URL, and so the tokens of other ports.
+  'nel',
+  'report-to',
+  'strict-transport-security',
+]);
 /** Lets a service worker control pages outside its own path: on a shared host, pages of other ports. */
 const WORKER_SCOPE = 'service-worker-allowed';
 const ADDRESSES: ReadonlySet<string> = new Set(['location', 'content-location']);
@@ -43,7 +50,8 @@ export function answerHeaders(
 /** Restricts a cookie to this host and, on a shared host, to this port's path. Undefined: it must not be set at all. */
 function ownCookie(cookie: string, base: Base): string | undefined {
   const [pair = '', ...attributes] = cookie.split(';');
-  if (pair.split('=', 1)[0]?.trim() === TOKEN_NAME) return undefined;
+  // A cookie without a name is sent back as its value alone, which then looks like a name and a value.
+  if (pair.replace(/^\s*=/, '').split('=', 1)[0]?.trim() === TOKEN_NAME) return undefined;
   const kept = attributes.filter((attribute) => !/^\s*domain\s*(=|$)/i.test(attribute));
   const own = kept.map((attribute) => {
     const [, path] = /^\s*path\s*=\s*(\/.*)$/i.exec(attribute) ?? [];
