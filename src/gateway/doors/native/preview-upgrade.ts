@@ -8,6 +8,9 @@ import type { Services } from '../../services.ts';
 import { authenticate, headersFor, isPreview, targetOf, type Target } from './preview-access.ts';
 import { answerHeaders, baseOf } from './preview-answer.ts';
 
+/** What a client may send ahead of the answer. More waits in its own socket. */
+const MAX_EARLY_BYTES = 64 * 1024;
+
 /** Returns true if the upgrade is for a port, and then owns the socket. */
 export function upgradePreview(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
   if (!isPreview(request.url)) return false;
@@ -20,10 +23,12 @@ export function upgradePreview(services: Services, request: IncomingMessage, soc
 async function tunnel(services: Services, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
   const target = targetOf(request.url);
   const access = authenticate(services, request.headers, target);
-  const inside = await services.ports.connect(access.tenant, target.sandbox, target.port);
+  const gone = new AbortController();
+  const early = listenAhead(socket, head, () => gone.abort(new ServiceError('cancelled')));
+  const inside = await services.ports.connect(access.tenant, target.sandbox, target.port, gone.signal);
   // The client may have gone meanwhile: then nobody would close the new connection.
-  if (socket.destroyed) return void inside.destroy();
-  socket.once('close', () => inside.destroy());
+  if (gone.signal.aborted) inside.destroy();
+  gone.signal.addEventListener('abort', () => inside.destroy());
   const headers = headersFor(request.headers, target, access);
   // What follows the head belongs to the requested protocol; it is not a body.
   delete headers['content-length'];
@@ -31,12 +36,34 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   const { answer, rest } = await askUpgrade(inside, request.method ?? 'GET', target, asked);
   const answered = answerHeaders(answer.headers, target, baseOf(target, request.headers.host, services.ports.domain));
   if (rest === null) return refused(socket, answer, answered);
+  const first = early();
   const upgrade = { connection: 'Upgrade', upgrade: answer.headers.upgrade ?? asked.upgrade };
   socket.write(headOf(101, { ...answered, ...upgrade }), 'latin1');
   if (rest.length > 0) socket.write(rest);
-  if (head.length > 0) inside.write(head);
+  if (first.length > 0) inside.write(first);
   pipeline(inside, socket, () => undefined);
   pipeline(socket, inside, () => undefined);
+}
+
+/**
+ * Keeps what the client sends before it is answered, since only by reading is its end noticed: until then the connection
+ * inside is its only witness, and the server there may never answer.
+ * @param gone the client has gone
+ * @returns takes what was kept, and leaves the rest to whoever reads the socket next
+ */
+function listenAhead(socket: Duplex, head: Buffer, gone: () => void): () => Buffer {
+  const early = [head];
+  let bytes = head.length;
+  const keep = (chunk: Buffer): void => {
+    early.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= MAX_EARLY_BYTES) socket.pause();
+  };
+  socket.on('data', keep).once('end', gone).once('close', gone);
+  return () => {
+    socket.off('data', keep).off('end', gone).pause();
+    return Buffer.concat(early);
+  };
 }
 
 /**
