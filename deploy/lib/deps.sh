@@ -25,6 +25,11 @@ check_node() {
   have npm || fail "npm is missing; install it (Debian and Ubuntu: apt-get install npm)"
 }
 
+# npm fails where it cannot keep its cache, and that is in the user's home: one that is not there, or read-only.
+lend_npm_a_cache() {
+  if [ -z "${npm_config_cache:-}${NPM_CONFIG_CACHE:-}" ] && ! [ -w "$HOME" ]; then export npm_config_cache=$MILLIBOX_HOME/npm-cache; fi
+}
+
 npm_ci() {
   # A terminal sees npm's own progress.
   local quietly=(patiently '')
@@ -42,6 +47,7 @@ install_deps() {
   # What an interrupted install left there may not run, and it is first on the PATH.
   rm -f node_modules/.bin/node
   check_node
+  lend_npm_a_cache
   say 'npm ci (a minute or two)'
   if ! npm_ci; then
     registry_answers ||

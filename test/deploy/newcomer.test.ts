@@ -62,6 +62,16 @@ test('a daemon that a package starts when it is installed does not hold a lock o
   expect(stdout).toBe('free\n');
 });
 
+test.each([
+  ['a home that is not there', '/proc/none', '', 'npm-cache'],
+  ['a home of its own', '/tmp', '', ''],
+  ['a home that is not there and a cache that somebody chose', '/proc/none', '/chosen', '/chosen'],
+])('npm keeps its cache where it can: %s', async (_, home, chosen, expected) => {
+  const env = { HOME: home, ...(chosen === '' ? {} : { npm_config_cache: chosen }) };
+  const { stdout } = await setup('lend_npm_a_cache; echo "${npm_config_cache:-}"', env);
+  expect(stdout.trim().replace(`${scratch}/`, '')).toBe(expected);
+});
+
 describe('the set-up ends with one line that says what is missing and what to do', () => {
   const LACKING =
     'engine_answers() { false; }; rust_packages() { echo gcc; }; have() { [ "$1" = node ] || [ "$1" = npm ]; }';
