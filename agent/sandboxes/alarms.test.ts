@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silent, type Logger } from '../../src/lib/logger.ts';
 import { Alarms } from './alarms.ts';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -7,7 +8,7 @@ afterEach(() => void vi.useRealTimers());
 const DAY = 24 * 3_600_000;
 
 test('an alarm farther away than a timer reaches rings at its time', () => {
-  const alarms = new Alarms();
+  const alarms = new Alarms(silent);
   const ring = vi.fn();
   alarms.set('far', 60 * DAY, ring);
   vi.advanceTimersByTime(59 * DAY);
@@ -18,7 +19,7 @@ test('an alarm farther away than a timer reaches rings at its time', () => {
 });
 
 test('a later alarm of the same name replaces the earlier one', () => {
-  const alarms = new Alarms();
+  const alarms = new Alarms(silent);
   const first = vi.fn();
   const second = vi.fn();
   alarms.set('a', 10, first);
@@ -28,7 +29,7 @@ test('a later alarm of the same name replaces the earlier one', () => {
 });
 
 test('a time that has passed rings at once, and nothing rings after close', () => {
-  const alarms = new Alarms();
+  const alarms = new Alarms(silent);
   const past = vi.fn();
   const closed = vi.fn();
   alarms.set('past', -5, past);
@@ -37,4 +38,19 @@ test('a time that has passed rings at once, and nothing rings after close', () =
   alarms.close();
   vi.advanceTimersByTime(100);
   expect([past.mock.calls.length, closed.mock.calls.length]).toEqual([1, 0]);
+});
+
+test('an alarm that throws is logged, and the others ring', () => {
+  const logged: object[] = [];
+  const log: Logger = { ...silent, error: (fields) => logged.push(fields) };
+  const alarms = new Alarms(log);
+  const error = new Error('no');
+  const later = vi.fn();
+  alarms.set('bad', 1, () => {
+    throw error;
+  });
+  alarms.set('good', 2, later);
+  vi.advanceTimersByTime(10);
+  expect(logged).toEqual([{ err: error, alarm: 'bad' }]);
+  expect(later).toHaveBeenCalledTimes(1);
 });

@@ -1,12 +1,18 @@
 /** One alarm per name, at any distance, by the monotonic clock. */
+import type { Logger } from '../../src/lib/logger.ts';
 
 /** The longest delay of a Node timer. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 export class Alarms {
   readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #log: Logger;
 
-  /** Rings after `afterMs`; replaces an earlier alarm of this name. `ring` must not throw. */
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Rings after `afterMs`; replaces an earlier alarm of this name. An error of `ring` is logged. */
   set(name: string, afterMs: number, ring: () => void): void {
     clearTimeout(this.#timers.get(name));
     const left = Math.max(0, afterMs - MAX_DELAY_MS);
@@ -14,7 +20,7 @@ export class Alarms {
       () => {
         this.#timers.delete(name);
         if (left > 0) this.set(name, left, ring);
-        else ring();
+        else this.#ring(name, ring);
       },
       Math.min(Math.max(0, afterMs), MAX_DELAY_MS),
     );
@@ -30,5 +36,14 @@ export class Alarms {
   close(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
+  }
+
+  /** An error that left a timer would end the process. */
+  #ring(name: string, ring: () => void): void {
+    try {
+      ring();
+    } catch (error) {
+      this.#log.error({ err: error, alarm: name }, 'an alarm failed');
+    }
   }
 }

@@ -1,4 +1,5 @@
 /** Timers that end a sandbox: its lifetime, its idle timeout, and a supervisor that does not reconnect. */
+import type { Logger } from '../../src/lib/logger.ts';
 import type { EndReason } from '../../src/protocol/sandbox.ts';
 import { Alarms } from './alarms.ts';
 import type { Sandbox } from './sandbox.ts';
@@ -7,11 +8,12 @@ import type { Sandbox } from './sandbox.ts';
 const SILENCE_MS = 15_000;
 
 export class Deadlines {
-  readonly #alarms = new Alarms();
+  readonly #alarms: Alarms;
   readonly #end: (sandbox: Sandbox, reason: EndReason, message: string) => void;
 
   /** @param end called when time is up; must not throw */
-  constructor(end: (sandbox: Sandbox, reason: EndReason, message: string) => void) {
+  constructor(end: (sandbox: Sandbox, reason: EndReason, message: string) => void, log: Logger) {
+    this.#alarms = new Alarms(log);
     this.#end = end;
   }
 

@@ -31,11 +31,12 @@ interface IntakeOptions {
 export class Intake {
   readonly #options: IntakeOptions;
   readonly #file: string;
-  readonly #alarms = new Alarms();
+  readonly #alarms: Alarms;
   #state: State;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
+    this.#alarms = new Alarms(options.log);
     this.#file = path.join(options.dataDir, 'intake.json');
     this.#state = this.#read();
   }

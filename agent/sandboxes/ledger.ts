@@ -15,12 +15,13 @@ export class Ledger {
   readonly #store: RecordStore;
   readonly #log: Logger;
   readonly #all = new Map<string, Sandbox>();
-  readonly #tombstones = new Tombstones((id) => this.#forget(id));
+  readonly #tombstones: Tombstones;
   readonly #listeners = new Set<(change: SandboxChange) => void>();
 
   constructor(store: RecordStore, log: Logger) {
     this.#store = store;
     this.#log = log;
+    this.#tombstones = new Tombstones((id) => this.#forget(id), log);
   }
 
   onChange(listener: (change: SandboxChange) => void): () => void {
@@ -113,7 +114,12 @@ export class Ledger {
 
   #forget(id: string): void {
     this.#all.delete(id);
-    this.#store.remove(id);
+    try {
+      this.#store.remove(id);
+    } catch (error) {
+      // The next agent finds the record, sees that its time is over, and tries again.
+      this.#log.error({ err: error, sandbox: id }, 'the record of an ended sandbox cannot be removed');
+    }
     this.#emit({ type: 'forgotten', id });
   }
 

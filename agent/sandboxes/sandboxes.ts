@@ -34,7 +34,7 @@ export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #ledger: Ledger;
   readonly #containers: Containers;
-  readonly #deadlines = new Deadlines((sandbox, reason, message) => this.end(sandbox, reason, message));
+  readonly #deadlines: Deadlines;
   readonly #earlyDeletes = new EarlyDeletes();
   readonly #uses: LastUses;
   #draining = false;
@@ -43,6 +43,7 @@ export class Sandboxes {
     this.#options = options;
     const { store, launcher, log } = options;
     this.#ledger = new Ledger(store, log);
+    this.#deadlines = new Deadlines((sandbox, reason, message) => this.end(sandbox, reason, message), log);
     this.#containers = new Containers(launcher);
     this.#uses = new LastUses({
       dataDir: store.dataDir,

@@ -1,4 +1,5 @@
 /** Ended sandboxes, whose records are kept for an hour. */
+import type { Logger } from '../../src/lib/logger.ts';
 import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
 import type { SandboxRecord } from '../../src/protocol/node.ts';
 import { Alarms } from './alarms.ts';
@@ -9,11 +10,12 @@ const MAX_TOMBSTONES = 50_000;
 export class Tombstones {
   /** In the order in which they were added. */
   readonly #dead = new Set<string>();
-  readonly #alarms = new Alarms();
+  readonly #alarms: Alarms;
   readonly #forget: (id: string) => void;
 
   /** @param forget called when a record's time is over; must not throw */
-  constructor(forget: (id: string) => void) {
+  constructor(forget: (id: string) => void, log: Logger) {
+    this.#alarms = new Alarms(log);
     this.#forget = forget;
   }
 

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { silent } from './logger.ts';
 import { setRunningTimeout } from './running-timeout.ts';
 
 function standStill(ms: number): void {
@@ -9,10 +10,14 @@ function standStill(ms: number): void {
 test('time in which the process stood still does not count', async () => {
   const rung = Promise.withResolvers<void>();
   let over = false;
-  setRunningTimeout(400, () => {
-    over = true;
-    rung.resolve();
-  });
+  setRunningTimeout(
+    400,
+    () => {
+      over = true;
+      rung.resolve();
+    },
+    silent,
+  );
   await new Promise((resolve) => setTimeout(resolve, 60));
   standStill(1_000);
   // Timers that are due run before this one.
@@ -23,7 +28,17 @@ test('time in which the process stood still does not count', async () => {
 
 test('what was called off does not ring', async () => {
   let rung = false;
-  setRunningTimeout(20, () => (rung = true))();
+  setRunningTimeout(20, () => (rung = true), silent)();
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(rung).toBe(false);
+});
+
+test('an error of what it starts is logged, and goes no further', async () => {
+  const logged = Promise.withResolvers<object>();
+  const error = new Error('no');
+  const fail = (): never => {
+    throw error;
+  };
+  setRunningTimeout(20, fail, { ...silent, error: (fields) => logged.resolve(fields) });
+  expect(await logged.promise).toEqual({ err: error });
 });

@@ -1,15 +1,16 @@
 /** A timeout that counts only the time during which this process was running. */
 import { performance } from 'node:perf_hooks';
+import type { Logger } from './logger.ts';
 
 const MAX_TICK_MS = 1_000;
 const MIN_TICK_MS = 5;
 
 /**
  * Calls `expire` after `ms` of running time. Time in which the process was stalled or suspended is not counted: a late tick
- * adds at most two intervals. `expire` must not throw.
+ * adds at most two intervals. An error of `expire` is logged.
  * @returns a function that cancels it
  */
-export function setRunningTimeout(ms: number, expire: () => void): () => void {
+export function setRunningTimeout(ms: number, expire: () => void, log: Logger): () => void {
   const tickMs = Math.min(MAX_TICK_MS, Math.max(MIN_TICK_MS, ms / 10));
   let leftMs = ms;
   let lastAt = performance.now();
@@ -19,7 +20,12 @@ export function setRunningTimeout(ms: number, expire: () => void): () => void {
     lastAt = now;
     if (leftMs > 0) return;
     clearInterval(timer);
-    expire();
+    try {
+      expire();
+    } catch (error) {
+      // An error that left a timer would end the process.
+      log.error({ err: error }, 'what a timeout started has failed');
+    }
   }, tickMs);
   return () => clearInterval(timer);
 }

@@ -161,7 +161,7 @@ export class NodeRegistry {
     this.#cancelGrace(node);
     this.#graces.set(
       node,
-      setRunningTimeout(ms, () => this.#lose(node)),
+      setRunningTimeout(ms, () => this.#lose(node), this.#options.log),
     );
   }
 
