@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -26,7 +26,7 @@ function open(): Intake {
   return intake;
 }
 
-test('what the operator said is known to the next agent, until it is undone', () => {
+test('a cordon and a drain last beyond a restart of the agent, until they are undone', () => {
   const first = open();
   expect(first.open).toBe(true);
   first.cordon(true);
@@ -63,6 +63,11 @@ test('a drain that is undone, or prolonged, does not pass its first deadline', a
 });
 
 test('a file that cannot be read keeps the node closed', () => {
-  writeFileSync(path.join(dataDir, 'intake.json'), '{"cord');
+  const file = path.join(dataDir, 'intake.json');
+  writeFileSync(file, '{"cord');
+  expect(open().state).toEqual({ cordoned: true, draining: false, deadlineAtMs: null });
+  rmSync(file);
+  // Stands for every error of the file system but that there is no file.
+  mkdirSync(file);
   expect(open().state).toEqual({ cordoned: true, draining: false, deadlineAtMs: null });
 });

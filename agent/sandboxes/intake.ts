@@ -2,11 +2,11 @@
  * Cordon and drain: whether this node accepts new sandboxes. The decision is on disk, because the agent is the
  * authority on its node: it survives restarts of gateways and of the agent.
  */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
-import { writeWholeSync } from '../../src/lib/whole-file.ts';
+import { readIfThereSync, writeWholeSync } from '../../src/lib/whole-file.ts';
 import { Alarms } from './alarms.ts';
 
 const State = z.object({
@@ -78,7 +78,7 @@ export class Intake {
     } else rmSync(this.#file, { force: true });
     this.#state = state;
     this.#arm();
-    this.#options.log.info({ event: 'intake', ...state }, 'the operator has spoken');
+    this.#options.log.info({ event: 'intake', ...state }, 'cordon or drain changed');
     this.#options.changed();
   }
 
@@ -89,18 +89,12 @@ export class Intake {
   }
 
   #read(): State {
-    let text: string;
     try {
-      text = readFileSync(this.#file, 'utf8');
-    } catch {
-      // No file: nothing was decided.
-      return OPEN;
-    }
-    try {
-      return State.parse(JSON.parse(text));
+      const text = readIfThereSync(this.#file);
+      return text === undefined ? OPEN : State.parse(JSON.parse(text));
     } catch (error) {
       // The content is unknown, but a file means that the operator wanted no new sandboxes.
-      this.#options.log.error({ err: error, file: this.#file }, 'what the operator said cannot be read: cordoned');
+      this.#options.log.error({ err: error, file: this.#file }, 'intake.json is unreadable: node cordoned');
       return { ...OPEN, cordoned: true };
     }
   }
