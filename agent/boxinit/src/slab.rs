@@ -36,6 +36,15 @@ impl<T> Slab<T> {
         Some(Key { index, generation: slot.0 })
     }
 
+    /// The key that the next `insert` gives, if nothing is inserted or removed before. None when all places are taken.
+    pub fn next_key(&self) -> Option<Key> {
+        match self.free.last() {
+            Some(index) => Some(Key { index: *index, generation: self.slots[*index as usize].0.wrapping_add(1) }),
+            None if self.slots.len() > u16::MAX as usize => None,
+            None => Some(Key { index: self.slots.len() as u16, generation: 1 }),
+        }
+    }
+
     pub fn get(&self, key: Key) -> Option<&T> {
         match self.slots.get(key.index as usize) {
             Some((generation, value)) if *generation == key.generation => value.as_ref(),
@@ -94,5 +103,22 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"b"));
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn the_next_key_is_known_before_what_it_is_for() {
+        let mut slab = Slab::default();
+        for _ in 0..2 {
+            let next = slab.next_key();
+            let first = slab.insert("a");
+            assert_eq!(first, next);
+            let next = slab.next_key();
+            assert_eq!(slab.insert("b"), next);
+            slab.remove(first.expect("room"));
+        }
+        for _ in slab.len()..=u16::MAX as usize {
+            slab.insert("c").expect("room");
+        }
+        assert_eq!(slab.next_key(), None);
     }
 }

@@ -42,6 +42,10 @@ fn no_terminal(errno: i32) -> WireError {
     WireError::resource_limit(format!("no terminal can be made: {}", reason))
 }
 
+fn no_watch(errno: i32) -> WireError {
+    WireError::resource_limit(format!("the program's output cannot be watched: {}", sys::message(errno)))
+}
+
 fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
     let (input, their_input) = match stdin {
         true => {
@@ -125,6 +129,10 @@ impl Execs {
             Some(size) => terminal(size, uid).map_err(no_terminal)?,
             None => pipes(core, request.stdin).map_err(no_room)?,
         };
+        // Before the program starts: one whose output nobody sees must not run.
+        let key = self.table.next_key();
+        let key = key.ok_or_else(|| WireError::resource_limit("too many commands are remembered"))?;
+        watch(core, key, &ends).map_err(no_watch)?;
         let oom_before = self.oom.read();
         let started = Instant::now();
         let mut spawned = launch(core, &prepared, &ends, tag, request.pty.is_some());
@@ -174,16 +182,13 @@ impl Execs {
             settle: None,
             settled: false,
         };
-        let key = match self.table.insert(exec) {
-            Some(key) => key,
-            None => {
-                sys::signal::kill(pid, sys::signal::SIGKILL);
-                return Err(WireError::resource_limit("too many commands are remembered"));
-            }
-        };
+        let inserted = self.table.insert(exec);
+        debug_assert_eq!(inserted, Some(key));
         self.by_id.insert(request.id.clone(), key);
         self.by_pid.insert(pid, key);
-        self.register(core, key, &request);
+        if let (Some(exec), Some(limit)) = (self.table.get_mut(key), request.timeout_ms) {
+            exec.timeout = Some(core.timers.after(limit, Timer::Timeout(key)));
+        }
         core.link.set_owner(stream, Owner::Exec(key));
         let mut answer = Writer::object();
         answer.int("pid", pid.into());
@@ -198,22 +203,19 @@ impl Execs {
         hasher.write(id);
         kill::TAGS | hasher.finish() >> 2
     }
+}
 
-    fn register(&mut self, core: &mut Core, key: Key, request: &Request) {
-        if let Some(exec) = self.table.get_mut(key) {
-            for (which, output) in exec.outputs.iter().enumerate() {
-                if output.fd.is_open() {
-                    let _ = core.poll.add(output.fd.raw(), poll::IN | poll::EDGE, Source::Output(key, which).token());
-                }
-            }
-            if exec.input.fd.is_open() {
-                let _ = core.poll.add(exec.input.fd.raw(), poll::OUT | poll::EDGE, Source::Input(key).token());
-            }
-            if let Some(limit) = request.timeout_ms {
-                exec.timeout = Some(core.timers.after(limit, Timer::Timeout(key)));
-            }
+/// The kernel lets go of them when they are closed.
+fn watch(core: &Core, key: Key, ends: &Ends) -> Result<(), i32> {
+    for (which, output) in ends.outputs.iter().enumerate() {
+        if output.is_open() {
+            core.poll.add(output.raw(), poll::IN | poll::EDGE, Source::Output(key, which).token())?;
         }
     }
+    if ends.input.is_open() {
+        core.poll.add(ends.input.raw(), poll::OUT | poll::EDGE, Source::Input(key).token())?;
+    }
+    Ok(())
 }
 
 fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, tag: u64, terminal: bool) -> Result<i32, Failure> {

@@ -1,6 +1,6 @@
 //! Watching a file or a directory, or with `recursive` a whole tree.
 
-use super::watched::Watched;
+use super::watched::{watch_error, Watched};
 use super::{join, write};
 use crate::core::{Core, Source};
 use crate::error::WireError;
@@ -57,9 +57,10 @@ impl Watch {
             }
         })?;
         if !self.watched.unread() && !self.begun {
+            let added = core.poll.add(self.watched.notifier.raw(), poll::IN, Source::File(key).token());
+            added.map_err(|errno| watch_error(b"", errno))?;
             self.begun = true;
             core.link.opened(stream, b"{}");
-            let _ = core.poll.add(self.watched.notifier.raw(), poll::IN, Source::File(key).token());
         }
         Ok(self.watched.unread())
     }

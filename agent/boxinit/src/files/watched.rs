@@ -132,11 +132,11 @@ impl Watched {
     }
 }
 
-fn watch_error(path: &[u8], errno: i32) -> WireError {
+pub fn watch_error(path: &[u8], errno: i32) -> WireError {
     match errno {
         // Of the kernel, in its own words "no space left on device".
         sys::ENOSPC => WireError::resource_limit("the kernel of this node watches as many directories as it may"),
-        sys::EMFILE => WireError::resource_limit("the kernel of this node has as many watches as it may"),
+        sys::EMFILE | sys::ENOMEM => WireError::resource_limit("the kernel of this node has as many watches as it may"),
         _ => file_error(path, errno),
     }
 }
