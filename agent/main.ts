@@ -1,6 +1,7 @@
 /** The agent as a process: one per node. */
 import { pino } from 'pino';
 import { isMain } from '../src/lib/is-main.ts';
+import { exitOnUncaught } from '../src/lib/uncaught.ts';
 import { startAgent } from './agent.ts';
 import { loadConfig } from './config.ts';
 import { lockDataDir } from './data-dir-lock.ts';
@@ -14,14 +15,16 @@ import { openRuntime } from './runtime/select.ts';
 export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
   const asked = loadConfig(env);
   const log = pino({ level: asked.logLevel, base: { node: asked.nodeName } });
+  using _uncaught = exitOnUncaught(log);
   using lock = await lockDataDir(asked.dataDir, { log });
-  if (!lock.held) log.warn({ dataDir: asked.dataDir }, 'no lock can be had here: nothing keeps a second agent out');
+  if (!lock.held)
+    log.warn({ dataDir: asked.dataDir }, 'data directory cannot be locked: do not start a second agent on it');
   const config = await keepRuntime(asked, log);
   const runtime = await openRuntime(config, log);
   await noteRuntime(config.dataDir, runtime.name);
   const agent = await startAgent(config, runtime, log).catch(async (error: unknown) => {
     // Without containers nothing of it may stay, such as a mount or a process; with containers it leaves what they need.
-    await runtime.close().catch((left: unknown) => log.warn({ err: left }, 'the runtime left something'));
+    await runtime.close().catch((left: unknown) => log.warn({ err: left }, 'runtime cleanup failed'));
     throw error;
   });
   log.info(

@@ -153,13 +153,12 @@ function answer(stream: MuxStream, message: object): StreamHandler {
 /** Answers when `work` is done. */
 function later(stream: MuxStream, work: () => Promise<Json>): StreamHandler {
   queueMicrotask(() => {
-    work().then(
-      (message) => {
+    work()
+      .then((message) => {
         stream.accept(message);
         stream.end();
-      },
-      (error: unknown) => stream.refuse(ServiceError.from(error)),
-    );
+      })
+      .catch((error: unknown) => stream.refuse(ServiceError.from(error)));
   });
   return {};
 }

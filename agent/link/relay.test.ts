@@ -1,11 +1,11 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import type { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import { newRecord, Sandbox } from '../sandboxes/sandbox.ts';
 import { newSpec } from '../testing/harness.ts';
 import { execKind } from './relay-kinds.ts';
-import { relay } from './relay.ts';
+import { relay, type RelayKind } from './relay.ts';
 
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 
@@ -72,4 +72,39 @@ test('a gateway that sends more signals than may wait is refused', () => {
   const { handler, refusals } = waiting();
   for (let i = 0; i < 1_000; i++) handler.event?.({ type: 'signal', signal: 'TERM' });
   expect(refusals[0]).toMatchObject({ code: 'rate_limited' });
+});
+
+test('a message that cannot be passed on, after one that was completed, ends its stream and nothing else', async () => {
+  const refusals: ServiceError[] = [];
+  const events: Json[] = [];
+  const outer = {
+    closed: false,
+    refuse: (error: ServiceError) => refusals.push(error),
+    event: (message: Json) => {
+      if (message['n'] === 2) throw new Error('no');
+      events.push(message);
+    },
+  };
+  let boxinit: StreamHandler = {};
+  const open = (_request: Json, handler: StreamHandler): object => {
+    boxinit = handler;
+    return { closed: false };
+  };
+  const spec = newSpec();
+  const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
+  const kind: RelayKind = {
+    request: () => ({}),
+    opened: (answer) => answer,
+    event: (message) => (message['n'] === 1 ? Promise.resolve(message) : message),
+    takesCommands: false,
+  };
+  relay(outer as unknown as MuxStream, sandbox, NO_CALLS, kind);
+  sandbox.move('PROVISIONING');
+  sandbox.move('RUNNING');
+  sandbox.launched = { link: { connected: true, open } } as unknown as Sandbox['launched'];
+  sandbox.letIn();
+  boxinit.event?.({ n: 1 });
+  boxinit.event?.({ n: 2 });
+  await vi.waitFor(() => expect(refusals).toMatchObject([{ code: 'internal' }]));
+  expect(events).toEqual([{ n: 1 }]);
 });

@@ -28,7 +28,7 @@ export interface RelayKind {
   /** Checks and completes boxinit's answer. @throws ServiceError if boxinit is hostile. */
   opened(answer: Json, queueMs: number): Json;
   /**
-   * Checks a message of boxinit; undefined drops it. Later messages wait for a promise, which must not reject.
+   * Checks a message of boxinit; undefined drops it. Later messages wait for a promise; one that rejects ends the stream.
    * @throws ServiceError if boxinit is hostile.
    */
   event(message: Json, sandbox: Sandbox): Json | undefined | Promise<Json>;
@@ -197,9 +197,13 @@ class Relay implements StreamHandler, Waiting {
   }
 
   #queue(work: Promise<void>): void {
-    const tail = work.finally(() => {
-      if (this.#tail === tail) this.#tail = null;
-    });
+    const tail = work
+      .catch((error: unknown) => {
+        if (!this.#outer.closed) this.#outer.refuse(ServiceError.from(error));
+      })
+      .finally(() => {
+        if (this.#tail === tail) this.#tail = null;
+      });
     this.#tail = tail;
   }
 

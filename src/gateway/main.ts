@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { isMain } from '../lib/is-main.ts';
 import type { Logger } from '../lib/logger.ts';
+import { exitOnUncaught } from '../lib/uncaught.ts';
 import { dialNode } from '../mux/index.ts';
 import { buildApp } from './app.ts';
 import { ConfigError, environment, loadConfig, type GatewayConfig } from './config.ts';
@@ -67,6 +68,7 @@ async function listen(services: Services, config: GatewayConfig, doors: readonly
 export async function main(env: Record<string, string | undefined>, signal: AbortSignal): Promise<void> {
   const config = loadConfig(env);
   const log = pino({ level: config.logLevel, base: { service: 'gateway' } });
+  using _uncaught = exitOnUncaught(log);
   const gateway = await startGateway(config, log);
   log.info({ url: gateway.url, nodes: config.nodes.map((node) => node.url) }, 'gateway listens');
   const reload = (): void => {

@@ -1,0 +1,33 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
+import { expect, test } from 'vitest';
+
+const UNCAUGHT = new URL('uncaught.ts', import.meta.url).href;
+
+/** A process with the handler, in which this goes wrong. */
+async function run(failure: string): Promise<{ status: number | null; lines: string[] }> {
+  const script = `
+    import { exitOnUncaught } from '${UNCAUGHT}';
+    const error = (fields, message) => console.log(fields.origin, fields.err.message, message);
+    exitOnUncaught({ error });
+    ${failure}
+    setTimeout(() => console.log('went on'), 20);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'close') as Promise<[number | null]>]);
+  return { status, lines: output.trim().split('\n') };
+}
+
+test('an error that nobody caught is logged and ends the process at once', async () => {
+  const thrown = await run(`setTimeout(() => { throw new Error('a timer') }, 1);`);
+  expect(thrown).toEqual({ status: 1, lines: ['exception a timer an error was not caught: the process ends'] });
+  const rejected = await run(`void Promise.reject(new Error('a promise'));`);
+  expect(rejected).toEqual({ status: 1, lines: ['rejection a promise an error was not caught: the process ends'] });
+});
+
+test('a log that fails keeps no process alive', async () => {
+  const { status, lines } = await run(
+    `console.log = () => { throw new Error('no log') }; void Promise.reject(new Error('x'));`,
+  );
+  expect([status, lines]).toEqual([1, ['']]);
+});
