@@ -91,7 +91,9 @@ export class Builder {
     return await turns.take({ ...wanted, tooSlow: tooSlow(reference) }, async (turn) => {
       const work = await catalogue.workDir();
       try {
-        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, turn.signal, (linked) => make(work, linked, turn));
+        const made = await whileThereIsRoom(work, MIN_FREE_BYTES, { signal: turn.signal, log }, (linked) =>
+          make(work, linked, turn),
+        );
         const sizeBytes = catalogue.byId(made.id)?.sizeBytes ?? (await sizeOf(rootIn(work)));
         const image: StoredImage = { ...made, sizeBytes };
         if (catalogue.byId(made.id) === undefined) await toDisk(work, turn.signal);

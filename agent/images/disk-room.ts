@@ -2,6 +2,7 @@
 import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { Linked } from '../../src/lib/deadline.ts';
+import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ToolError } from '../run-tool.ts';
 
@@ -29,7 +30,7 @@ export function hasRoom({ bavail, bsize, files, ffree }: Space, minFreeBytes: nu
 export async function whileThereIsRoom<T>(
   dir: string,
   minFreeBytes: number,
-  signal: AbortSignal | undefined,
+  { signal, log }: { signal: AbortSignal | undefined; log: Logger },
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   using linked = new Linked({ signal });
@@ -37,7 +38,13 @@ export async function whileThereIsRoom<T>(
     if (hasRoom(await statfs(dir), minFreeBytes)) return;
     linked.abort(noRoom());
   };
-  const timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS);
+  let unseen = false;
+  const failed = (error: unknown): void => {
+    if (!unseen)
+      log.warn({ err: error, dir }, 'free space cannot be read: nothing keeps an image from filling the disk');
+    unseen = true;
+  };
+  const timer = setInterval(() => void look().catch(failed), LOOK_EVERY_MS);
   try {
     await look();
     linked.signal.throwIfAborted();

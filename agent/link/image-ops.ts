@@ -35,7 +35,7 @@ export interface ImageOpsDeps {
 export function pullImage(
   stream: MuxStream,
   { image, refresh = false }: { image: string; refresh?: boolean | undefined },
-  { images, changed }: ImageOpsDeps,
+  { images, changed, log }: ImageOpsDeps,
 ): StreamHandler {
   const gone = new AbortController();
   queueMicrotask(() => {
@@ -44,7 +44,7 @@ export function pullImage(
     const onProgress = (progress: object): void => {
       if (!stream.closed) stream.event({ type: 'progress', ...progress });
     };
-    bring(images, image, refresh, { signal: linked.signal, onProgress })
+    const done = bring(images, image, refresh, { signal: linked.signal, onProgress })
       .then(
         (isChanged) => {
           stream.event({ type: 'done', changed: isChanged });
@@ -56,6 +56,7 @@ export function pullImage(
         linked[Symbol.dispose]();
         changed();
       });
+    background(done, 'the pull of an image', log);
   });
   return { closed: () => gone.abort(new ServiceError('cancelled')) };
 }
@@ -84,7 +85,9 @@ export function importImage(stream: MuxStream, image: string, deps: ImageOpsDeps
     const dir = await mkdtemp(join(incoming, 'image-'));
     try {
       const path = join(dir, 'archive');
-      await whileThereIsRoom(dir, MIN_FREE_BYTES, linked.signal, (signal) => arriving.into(path, signal));
+      await whileThereIsRoom(dir, MIN_FREE_BYTES, { signal: linked.signal, log }, (signal) =>
+        arriving.into(path, signal),
+      );
       return await take(image, path, linked.signal);
     } finally {
       await rm(dir, { recursive: true, force: true });
