@@ -51,3 +51,10 @@ test('an address may be IPv6, and its port a real one', () => {
   expect(loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: '[::1]:80' }).listen).toEqual({ host: '::1', port: 80 });
   expect(() => loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: 'a:70000' })).toThrow('65535');
 });
+
+test('a file of the base image may be missing, but not be unreadable', () => {
+  expect(loadConfig({ ...base, MILLIBOX_BASE_IMAGE_FILE: '/nowhere/at/all' }).oci.archives).toEqual({});
+  // Stands for every error but that there is none.
+  const unreadable = { ...base, MILLIBOX_BASE_IMAGE_FILE: '/' };
+  expect(() => loadConfig(unreadable)).toThrow('MILLIBOX_BASE_IMAGE_FILE cannot be read');
+});

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
 import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
+import { readIfThereSync } from '../src/lib/whole-file.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
 import {
@@ -221,16 +222,20 @@ function settings(env: NodeJS.ProcessEnv): z.infer<typeof Environment> {
 }
 
 function readBaseImage(file: string): Record<string, string> {
+  const lines = readBaseImageFile(file).split('\n');
+  const archives: Record<string, string> = {};
+  for (let i = 0; i + 1 < lines.length; i += 2) {
+    const [ref, archive] = [lines[i], lines[i + 1]];
+    if (ref && archive) archives[ref] = archive;
+  }
+  return archives;
+}
+
+function readBaseImageFile(file: string): string {
   try {
-    const lines = readFileSync(file, 'utf8').split('\n');
-    const archives: Record<string, string> = {};
-    for (let i = 0; i + 1 < lines.length; i += 2) {
-      const [ref, archive] = [lines[i], lines[i + 1]];
-      if (ref && archive) archives[ref] = archive;
-    }
-    return archives;
-  } catch {
-    return {};
+    return readIfThereSync(file) ?? '';
+  } catch (error) {
+    throw new Error(`MILLIBOX_BASE_IMAGE_FILE cannot be read: ${(error as Error).message}`, { cause: error });
   }
 }
 
