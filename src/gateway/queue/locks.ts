@@ -75,15 +75,16 @@ export class Locks {
   }
 
   async #renewOf(worker: Worker, held: readonly Held[]): Promise<void> {
-    const { lockMs, ask } = this.#options;
+    const { lockMs, ask, log } = this.#options;
     const asked = performance.now();
     const ids = held.map(({ id }) => id);
     const tokens = held.map(({ token }) => token);
     let lost: readonly string[];
     try {
       lost = await ask(() => worker.getBackend().extendLocks(ids, tokens, lockMs));
-    } catch {
-      // The locks stay valid until their current end.
+    } catch (error) {
+      // They stay valid until their current end, and the next renewal is soon.
+      log.warn({ err: error, locks: held.length }, 'locks of tickets could not be renewed');
       return;
     }
     for (const one of held) {
