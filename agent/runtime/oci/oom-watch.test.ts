@@ -82,6 +82,18 @@ test('what was killed under an earlier agent is of the past, also for many that 
   expect(await watch.count('box-7')).toBe(4);
 });
 
+test('a count that cannot be read in its turn is logged at debug', async () => {
+  const debugged: object[] = [];
+  const quiet = new OomWatch(() => Promise.reject(NO_DESCRIPTOR), {
+    ...silent,
+    debug: (fields) => void debugged.push(fields),
+  });
+  quiet.watch('a', 0);
+  await vi.advanceTimersByTimeAsync(200);
+  quiet.close();
+  expect(debugged).toEqual([{ err: NO_DESCRIPTOR, container: 'a' }]);
+});
+
 test('what cannot be read for a moment is read again: it is not taken for no kill', async () => {
   watch.watch('a', 0);
   kills.set('a', 1);

@@ -82,7 +82,9 @@ export class OomWatch {
 
   /** One that cannot be read now has its turn again. */
   #glance(id: string): void {
-    this.#count(id).catch(() => undefined);
+    this.#count(id).catch((error: unknown) => {
+      this.#log.debug({ err: error, container: id }, 'the count of OOM kills cannot be read now');
+    });
   }
 
   #look(): void {
