@@ -229,8 +229,10 @@ export class ImageStore implements Images {
     try {
       const stored = this.#catalogue.byReference(canonical(imageReference(ref)));
       return stored === undefined ? undefined : this.#spell(ref, stored);
-    } catch {
-      return undefined;
+    } catch (error) {
+      // No reference: no image has it as its name.
+      if (error instanceof ServiceError) return undefined;
+      throw error;
     }
   }
 
