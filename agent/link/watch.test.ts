@@ -1,17 +1,35 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Json, MuxStream } from '../../src/mux/index.ts';
-import type { NodeReport } from '../../src/protocol/node.ts';
+import { pendingRecord, type NodeReport, type SandboxRecord } from '../../src/protocol/node.ts';
+import type { SandboxChange } from '../sandboxes/ledger.ts';
+import { newSpec } from '../testing/harness.ts';
 import { watch } from './watch.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** A gateway that watches, how often it was told of the node, and what tells the feed that its report has changed. */
-async function watched(): Promise<{ reports: () => number; changed: (soon: boolean) => void; close: () => void }> {
+interface Watched {
+  /** How many reports of the node the gateway got. */
+  reports(): number;
+  /** The other events after the snapshot. */
+  changes(): Json[];
+  /** The report has changed. */
+  changed(soon: boolean): void;
+  /** A sandbox has changed. */
+  tell(change: SandboxChange): void;
+  /** So many bytes wait for the gateway to read on. */
+  lag(bytes: number): void;
+  close(): void;
+}
+
+/** A gateway that watches. */
+async function watched(): Promise<Watched> {
   const events: Json[] = [];
   let listener: (soon: boolean) => void = () => undefined;
+  let tell: (change: SandboxChange) => void = () => undefined;
   const stream = {
     closed: false,
+    backlog: 0,
     accept: () => undefined,
     end: () => undefined,
     event: (one: Json) => events.push(one),
@@ -19,7 +37,10 @@ async function watched(): Promise<{ reports: () => number; changed: (soon: boole
   const handler = watch(stream as unknown as MuxStream, {
     report: () => ({ pools: [], images: [] }) as unknown as NodeReport,
     list: () => [],
-    onChange: () => () => undefined,
+    onChange: (given) => {
+      tell = given;
+      return () => undefined;
+    },
     onReport: (given) => {
       listener = given;
       return () => undefined;
@@ -29,12 +50,15 @@ async function watched(): Promise<{ reports: () => number; changed: (soon: boole
   await Promise.resolve();
   return {
     reports: () => events.filter(({ type }) => type === 'node').length,
+    changes: () => events.filter(({ type }) => type !== 'node' && type !== 'snapshot'),
     changed: (soon) => listener(soon),
+    tell: (change) => tell(change),
+    lag: (bytes) => (stream.backlog = bytes),
     close: () => handler.closed?.(null),
   };
 }
 
-test('changes of the report are told once a second', async () => {
+test('changes of the report are sent once a second', async () => {
   const { reports, changed } = await watched();
   for (let ms = 0; ms < 2_500; ms += 10) {
     changed(false);
@@ -43,7 +67,7 @@ test('changes of the report are told once a second', async () => {
   expect(reports()).toBe(2);
 });
 
-test('one that somebody may wait for is told at once, and in place of the one that was due', async () => {
+test('a report that somebody may wait for is sent at once, and in place of the one that was due', async () => {
   const { reports, changed } = await watched();
   changed(false);
   changed(true);
@@ -53,7 +77,7 @@ test('one that somebody may wait for is told at once, and in place of the one th
   expect(reports()).toBe(1);
 });
 
-test('however often somebody may wait, there are some twenty a second and no more', async () => {
+test('however often somebody may wait, there are some twenty reports a second and no more', async () => {
   const { reports, changed } = await watched();
   for (let ms = 0; ms < 1_000; ms += 1) {
     changed(true);
@@ -63,10 +87,44 @@ test('however often somebody may wait, there are some twenty a second and no mor
   expect(reports()).toBeLessThanOrEqual(21);
 });
 
-test('nothing is told to one that has gone', async () => {
+test('nothing is sent to a gateway that has gone', async () => {
   const { reports, changed, close } = await watched();
   changed(true);
   close();
   vi.advanceTimersByTime(5_000);
   expect(reports()).toBe(0);
+});
+
+test('a gateway that reads slowly gets the newest of each sandbox once it has read on', async () => {
+  const { changes, tell, lag } = await watched();
+  const [first, second] = [pendingRecord(newSpec()), pendingRecord(newSpec())];
+  lag(2 * 1024 * 1024);
+  const newest = (record: SandboxRecord, at: number): SandboxRecord => ({ ...record, message: `change ${at}` });
+  for (let at = 0; at < 100; at += 1) {
+    tell({ type: 'changed', record: newest(first, at) });
+    vi.advanceTimersByTime(7);
+  }
+  const ended = { ...newest(second, 0), endedAtMs: 1 };
+  tell({ type: 'changed', record: ended });
+  tell({ type: 'forgotten', id: 'old' });
+  expect(changes()).toEqual([]);
+  lag(0);
+  vi.advanceTimersByTime(100);
+  expect(changes()).toEqual([
+    { type: 'sandbox', sandbox: newest(first, 99) },
+    { type: 'sandbox', sandbox: ended },
+    { type: 'forgotten', ids: ['old'] },
+  ]);
+  tell({ type: 'changed', record: newest(first, 100) });
+  vi.advanceTimersByTime(1);
+  expect(changes().length).toBe(4);
+});
+
+test('nothing waits for a gateway that has gone', async () => {
+  const { tell, lag, close } = await watched();
+  lag(2 * 1024 * 1024);
+  tell({ type: 'changed', record: pendingRecord(newSpec()) });
+  vi.advanceTimersByTime(50);
+  close();
+  expect(vi.getTimerCount()).toBe(0);
 });

@@ -10,6 +10,8 @@ const MAX_POOLS_BYTES = 256 * 1024;
 const REPORT_EVERY_MS = 1_000;
 /** Least time between two reports if a caller may be waiting for one. */
 const SOON_MS = 50;
+/** Until a look whether a gateway that does not keep up has read on. */
+const LOOK_AGAIN_MS = 20;
 const FORGOTTEN_AT_ONCE = 1_000;
 
 export interface FeedSource {
@@ -22,18 +24,22 @@ export interface FeedSource {
 
 /**
  * Serves one `watch` stream. Changes of one event-loop turn are sent together, only the newest per sandbox. An end is
- * sent at once, so that gateways know of it before the calls that fail with it.
+ * sent at once, so that gateways know of it before the calls that fail with it. A gateway that reads slowly gets the
+ * newest of each sandbox when it has read on.
  */
 export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   const changed = new Map<string, SandboxRecord>();
   const forgotten = new Set<string>();
   let scheduled = false;
+  let flushTimer: NodeJS.Timeout | undefined;
   let reportTimer: NodeJS.Timeout | undefined;
   let reportDueMs = Infinity;
   let reportedMs = -Infinity;
 
-  const flush = (): void => {
+  const lagging = (): boolean => (stream.backlog ?? 0) > MAX_BACKLOG_BYTES;
+  const send = (): void => {
     scheduled = false;
+    clearTimeout(flushTimer);
     if (stream.closed) return;
     for (const sandbox of changed.values()) stream.event({ type: 'sandbox', sandbox });
     changed.clear();
@@ -43,11 +49,17 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
       stream.event({ type: 'forgotten', ids: ids.slice(at, at + FORGOTTEN_AT_ONCE) });
     }
   };
-  const told: FeedSource['report'] = () => {
+  const flush = (): void => {
+    if (stream.closed || !lagging()) return send();
+    scheduled = true;
+    clearTimeout(flushTimer);
+    flushTimer = setTimeout(flush, LOOK_AGAIN_MS);
+  };
+  const reportThatFits: FeedSource['report'] = () => {
     const node = source.report();
     return { ...node, pools: poolsFor(node.pools) };
   };
-  const snapshot = new Snapshot(stream, { report: told, list: () => source.list(), flush });
+  const snapshot = new Snapshot(stream, { report: reportThatFits, list: () => source.list(), flush: send });
   const stopChanges = source.onChange((change) => {
     snapshot.changed(change.type === 'forgotten' ? change.id : change.record.id);
     if (change.type === 'forgotten') {
@@ -61,12 +73,11 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   });
   const report = (): void => {
     reportDueMs = Infinity;
-    // The end of the snapshot tells the newest.
+    // The end of the snapshot carries the newest report.
     if (stream.closed || !snapshot.done) return;
-    // A peer that does not read gets the newest when it does, not each.
-    if ((stream.backlog ?? 0) > MAX_BACKLOG_BYTES) return reportIn(REPORT_EVERY_MS);
+    if (lagging()) return reportIn(REPORT_EVERY_MS);
     reportedMs = performance.now();
-    stream.event({ type: 'node', node: told() });
+    stream.event({ type: 'node', node: reportThatFits() });
   };
   const reportIn = (ms: number): void => {
     reportDueMs = performance.now() + ms;
@@ -90,14 +101,15 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
       stopChanges();
       stopReports();
       clearTimeout(reportTimer);
+      clearTimeout(flushTimer);
     },
   };
 }
 
-/** Those with something to claim first, if not all can be told. */
+/** Those with something to claim first, if not all fit. */
 function poolsFor(pools: PoolState[]): PoolState[] {
-  const told = fitting(pools, MAX_POOLS_BYTES);
-  if (told === pools) return pools;
+  const fit = fitting(pools, MAX_POOLS_BYTES);
+  if (fit === pools) return pools;
   return [
     ...fitting(
       [...pools].sort((a, b) => b.warm - a.warm),
