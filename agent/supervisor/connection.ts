@@ -15,6 +15,8 @@ export interface ConnectionEvents {
   greeted(connection: Connection): void;
   /** Called once. Null if we closed it. */
   closed(connection: Connection, error: ServiceError | null): void;
+  /** A stream's handler threw. */
+  failed(error: unknown): void;
 }
 
 export class Connection {
@@ -43,6 +45,7 @@ export class Connection {
         clearTimeout(this.#timer);
         events.closed(this, error);
       },
+      onFailure: (error) => events.failed(error),
     });
   }
 

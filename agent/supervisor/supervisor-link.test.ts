@@ -177,6 +177,40 @@ test('a broken protocol is told to the owner', async () => {
   expect(told).toEqual(['protocol_error', 'gone']);
 });
 
+test('a boxinit that reads nothing of what waits for it loses its link, and no other does', async () => {
+  await using f = await Fixture.open();
+  await using neighbour = await Fixture.open();
+  neighbour.call(hello(), (stream) => {
+    queueMicrotask(() => stream.accept({ yes: true }));
+    return {};
+  });
+  const events: string[] = [];
+  f.link.events = { hostile: (error) => events.push(error.message), disconnected: () => events.push('gone') };
+  // Paused: it never reads.
+  const socket = net.connect(f.socketPath);
+  socket.on('error', () => undefined);
+  socket.write(
+    encodeFrame({ type: 1, flags: 0, channel: 0, stream: 0, payload: Buffer.from(JSON.stringify(hello())) }),
+  );
+  await Promise.all([f.link.arrival(WAIT), neighbour.link.arrival(WAIT)]);
+  const ends: string[] = [];
+  const argv = ['true', 'x'.repeat(1_000_000)];
+  // More than the link keeps for a peer.
+  for (let i = 0; i < 80; i++) {
+    try {
+      f.link.open({ op: 'exec', argv }, { closed: (error) => ends.push(error?.code ?? 'ended') });
+    } catch (error) {
+      ends.push(ServiceError.from(error).code);
+    }
+    if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(events).toEqual(['the peer reads nothing', 'gone']);
+  expect([f.link.connected, ends.length]).toEqual([false, 80]);
+  expect(new Set(ends)).toEqual(new Set(['interrupted', 'node_unavailable']));
+  expect(await neighbour.link.call({ op: 'yes' })).toEqual({ yes: true });
+  socket.destroy();
+});
+
 test('a path that no socket can have is refused', async () => {
   const socketPath = `/tmp/${'x'.repeat(200)}/agent.sock`;
   await expect(SupervisorLink.listen({ id: 'a', socketPath, token: TOKEN, log: silent })).rejects.toThrow(

@@ -150,6 +150,7 @@ export class SupervisorLink implements Supervisor {
     const events: ConnectionEvents = {
       greeted: (connection) => this.#greeted(connection),
       closed: (connection, error) => this.#lost(connection, error),
+      failed: (error) => this.#failed(error),
     };
     this.#unproven.push(new Connection(socket, this.#options.token, events));
     if (this.#unproven.length > MAX_UNPROVEN) this.#unproven.shift()?.close();
@@ -186,7 +187,11 @@ export class SupervisorLink implements Supervisor {
     try {
       callback();
     } catch (error) {
-      this.#options.log.error({ err: error, container: this.id }, 'the owner of a container failed');
+      this.#failed(error);
     }
+  }
+
+  #failed(error: unknown): void {
+    this.#options.log.error({ err: error, container: this.id }, 'a handler of a supervisor link failed');
   }
 }
