@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { sleep } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
+import { isMissing } from '../../../src/lib/whole-file.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { Coprocess } from './coprocess.ts';
 
@@ -63,7 +64,7 @@ export class DirectoryCleaner {
     }
     this.#rounds = undefined;
     const left = this.#left();
-    if (left > 0) this.#log.warn({ dir: this.#dir, left, said }, 'what sandboxes left cannot be removed');
+    if (left !== 0) this.#log.warn({ dir: this.#dir, left, said }, 'files of ended sandboxes cannot be removed');
   }
 
   /** What went wrong. */
@@ -75,12 +76,12 @@ export class DirectoryCleaner {
     }
   }
 
-  #left(): number {
+  /** How many entries there are; null if that cannot be read. */
+  #left(): number | null {
     try {
       return readdirSync(this.#dir).length;
-    } catch {
-      // The directory is gone.
-      return 0;
+    } catch (error) {
+      return isMissing(error) ? 0 : null;
     }
   }
 }

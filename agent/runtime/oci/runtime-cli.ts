@@ -1,9 +1,10 @@
 /** An OCI runtime (runc, crun, runsc), driven by its command line. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { withDeadline } from '../../../src/lib/deadline.ts';
+import { namesIn } from '../../../src/lib/names-in.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { TOOLS_PATH } from '../../tools-path.ts';
 
@@ -60,9 +61,9 @@ export class RuntimeCli {
     for (const note of notes) await rm(join(this.#stateDir, note), { recursive: true, force: true });
   }
 
-  /** Ids of the containers that the runtime has a record of. */
+  /** Ids of the containers that the runtime has a record of. @throws Error if they cannot be read. */
   async remembered(): Promise<string[]> {
-    return await readdir(this.#stateDir).catch(() => []);
+    return await namesIn(this.#stateDir);
   }
 
   async #command(args: readonly string[], options: CommandOptions): Promise<void> {

@@ -1,6 +1,7 @@
 /** At start-up, removes what an earlier agent of this data directory left half-made: processes, groups, files. */
-import { readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { namesIn } from '../../../src/lib/names-in.ts';
 import type { Boxes } from './boxes.ts';
 import { allBoxGroups, possibleGroups, removeOldNurseries } from './box-groups.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
@@ -11,6 +12,7 @@ import type { RuntimeCli } from './runtime-cli.ts';
 /**
  * Started boxes are not touched, dead or alive: they are listed and left to adoption. Nobody has been told of boxes
  * that were never started.
+ * @throws Error of a directory that cannot be read.
  */
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
   const { place, boxes, tree, cli } = deps;
@@ -30,7 +32,7 @@ export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree
   removeOldNurseries(tree, place);
   for (const id of await cli.remembered()) if (!known.has(id)) await cli.forget(id);
   const nurseries = join(place.ociDir, 'nurseries');
-  for (const name of await readdir(nurseries).catch(() => [])) {
+  for (const name of await namesIn(nurseries)) {
     await rm(join(nurseries, name), { recursive: true, force: true });
   }
 }
