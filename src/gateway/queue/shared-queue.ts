@@ -76,6 +76,7 @@ export class SharedQueue implements PlacementQueue {
     this.#leftovers = new Leftovers(parts);
     this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (record) => this.#served(record) });
     this.#timer = setInterval(() => {
+      options.waitingList.look();
       this.#settleAbsent();
       this.#overdue.look();
       this.#leftovers.look();

@@ -96,6 +96,22 @@ export class WaitingList {
     clearTimeout(this.#timer);
   }
 
+  /**
+   * Looks whether Redis has still the data that was read. One that was emptied may have kept its connections, and numbers
+   * its messages anew, so that they look like old ones. To be called now and then.
+   */
+  look(): void {
+    const era = this.#era;
+    if (!this.current) return;
+    const looked = this.#link
+      .run((client) => client.get(KEYS.era))
+      .then(
+        (now) => (now !== era && this.#era === era ? this.#read() : undefined),
+        () => undefined,
+      );
+    background(looked, 'look at the shared queue', this.#log);
+  }
+
   /** @throws ServiceError `node_unavailable`: it may have been written all the same. */
   async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | QueueRefusal> {
     const { id, tenant } = item.record;

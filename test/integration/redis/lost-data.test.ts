@@ -127,6 +127,26 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
+  test('a Redis that is emptied without breaking a connection is told of everything again', async () => {
+    await gateways.add();
+    const [a, b] = [gateways.at(0), gateways.at(1)];
+    const [runs, waits] = await makeTwo(a, b);
+    const ended = (await create(a)).json.id as string;
+    await b.ask('DELETE', `/v1/sandboxes/${ended}`);
+    await redis.order('FLUSHALL');
+    const client = new Redis(gateways.config.redisUrl ?? '');
+    try {
+      await expect.poll(() => client.hkeys(KEYS.waiting), NEWS).toEqual([waits]);
+      await expect.poll(() => client.hkeys(KEYS.ended), NEWS).toEqual([ended]);
+    } finally {
+      client.disconnect();
+    }
+    const next = (await create(a)).json.id as string;
+    await expect.poll(() => statusAt(b, next), NEWS).toBe('PENDING');
+    await b.ask('DELETE', `/v1/sandboxes/${runs}`);
+    await a.until('it runs', () => node.records.get(waits)?.status === 'RUNNING');
+  });
+
   test('a gateway that starts afterwards knows what has ended', async () => {
     await gateways.add();
     const [a, b] = [gateways.at(0), gateways.at(1)];
