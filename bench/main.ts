@@ -66,31 +66,51 @@ Examples:
   npm run -s bench -- load creates --rate 45 --duration 60 --url http://127.0.0.1:8700
 `;
 
+/** Its message says all that whoever runs the bench needs: no stack is shown. */
+class PlainError extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+const WRONG_USE = 2;
+
+function parseCommandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        json: { type: 'boolean', default: false },
+        save: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+        n: { type: 'string' },
+        pool: { type: 'string' },
+        url: { type: 'string' },
+        runtime: { type: 'string' },
+        image: { type: 'string' },
+        rate: { type: 'string' },
+        duration: { type: 'string' },
+        generators: { type: 'string' },
+        nodes: { type: 'string' },
+      },
+    });
+  } catch (error) {
+    throw new PlainError(error instanceof Error ? error.message : String(error), WRONG_USE);
+  }
+}
+
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      json: { type: 'boolean', default: false },
-      save: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
-      n: { type: 'string' },
-      pool: { type: 'string' },
-      url: { type: 'string' },
-      runtime: { type: 'string' },
-      image: { type: 'string' },
-      rate: { type: 'string' },
-      duration: { type: 'string' },
-      generators: { type: 'string' },
-      nodes: { type: 'string' },
-    },
-  });
+  const { values, positionals } = parseCommandLine();
   const [name, subject, ...rest] = positionals;
   const scenario = SCENARIOS.find((each) => each.name === name);
   const subjects = scenario !== undefined && 'run' in scenario ? scenario.subjects : undefined;
   const known = subjects === undefined ? subject === undefined : subjects.some((each) => each.name === subject);
   if (values.help || scenario === undefined || !known || rest.length > 0) {
     (values.help ? process.stdout : process.stderr).write(USAGE);
-    return values.help ? 0 : 2;
+    return values.help ? 0 : WRONG_USE;
   }
   const live = new LiveLine(process.stderr);
   const seconds = amount(values.duration, '--duration');
@@ -157,7 +177,7 @@ async function measureServer(
   { url, image }: { url?: string | undefined; image?: string | undefined },
 ): Promise<Outcome> {
   if (url !== undefined && scenario.prepare !== undefined) {
-    throw new Error(`${scenario.name} prepares the server that it measures: leave --url out`);
+    throw new PlainError(`${scenario.name} prepares the server that it measures: leave --url out`, WRONG_USE);
   }
   await using prepared = await scenario.prepare?.(options);
   await using target = await startTarget({
@@ -178,14 +198,14 @@ async function measureServer(
 function count(text: string | undefined, name: string): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new Error(`${name} takes a whole number`);
+  if (!Number.isInteger(value) || value < 0) throw new PlainError(`${name} takes a whole number`, WRONG_USE);
   return value;
 }
 
 function amount(text: string | undefined, name: string): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new Error(`${name} takes a number above 0`);
+  if (!(value > 0 && Number.isFinite(value))) throw new PlainError(`${name} takes a number above 0`, WRONG_USE);
   return value;
 }
 
@@ -194,7 +214,7 @@ function interruption(): Promise<never> {
   // Whoever has something to stop waits for it; nobody has to.
   promise.catch(() => undefined);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
+    process.once(signal, () => reject(new PlainError(`stopped by ${signal}`)));
   }
   return promise;
 }
@@ -219,7 +239,9 @@ function save(report: Report, { name = report.scenario, plots }: Outcome): void 
 main().then(
   (code) => process.exit(code),
   (error: unknown) => {
-    process.stderr.write(`bench: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    process.exit(1);
+    const plain = error instanceof PlainError;
+    const text = error instanceof Error && !plain ? (error.stack ?? error.message) : String((error as Error).message);
+    process.stderr.write(`bench: ${text}\n`);
+    process.exit(plain ? error.exitCode : 1);
   },
 );

@@ -1,4 +1,4 @@
-/** The bench in a clone where nothing was set up. */
+/** What is around the measuring: the bench in a clone where nothing was set up, and one that is called in a wrong way. */
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -34,4 +34,16 @@ test('it installs what it runs on first, and only its own words go to stdout', a
   });
   expect({ status, stdout }).toEqual({ status: 0, stdout: "[ 'exec', '--help' ]\n" });
   expect(stderr).toContain('npm ci');
+});
+
+test.each([
+  [['exec', '--bogus'], "bench: Unknown option '--bogus'"],
+  [['exec', '--n', '1.5'], 'bench: --n takes a whole number\n'],
+  [['images', '--url', 'http://127.0.0.1:1'], 'bench: images prepares the server that it measures: leave --url out\n'],
+  [['nothing'], 'Usage: npm run -s bench'],
+])('called as %j, it says what is wrong, and no more', async (args, said) => {
+  const { status, stdout, stderr } = await run(process.execPath, [path.join(ROOT, 'bench/main.ts'), ...args]);
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+  expect(stderr.startsWith(said)).toBe(true);
+  expect(stderr).not.toContain('    at ');
 });
