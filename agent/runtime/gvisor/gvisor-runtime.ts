@@ -122,8 +122,9 @@ export class GvisorRuntime implements ContainerRuntime {
   }
 
   async oomKills(id: string): Promise<number> {
-    const box = this.#deps.boxes.get(id);
-    return box === undefined ? 0 : await insist(() => readOomKills(this.#deps.tree, box.cgroup));
+    const { boxes, tree, group } = this.#deps;
+    const cgroup = boxes.get(id)?.cgroup ?? `${group}/${id}`;
+    return await insist(() => readOomKills(tree, cgroup));
   }
 
   onExit(callback: ExitListener): () => void {
@@ -154,7 +155,6 @@ export class GvisorRuntime implements ContainerRuntime {
       this.images.release(image.id);
       throw error;
     });
-    this.#deps.boxes.claimed(box, image.id);
     options.signal?.throwIfAborted();
     this.#exits.watch(box.id, box);
     return { id: box.id, imageId: image.id };
@@ -173,7 +173,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const pid = network === 'internet' ? await this.#startOnline(id, dir) : await this.#start(id, dir);
     const process = identify(pid);
     if (process === undefined) throw new ServiceError('internal', `${INSIDE.boxinit} ended at its start`);
-    return boxes.started(id, process, { cgroup, by: 'runtime' });
+    return boxes.started(id, process, { cgroup, by: 'runtime', imageId: image.id });
   }
 
   async #makeRoot(root: string, image: Image, { id, limits, network: wanted }: LaunchOptions): Promise<void> {

@@ -33,6 +33,21 @@ test('a tree deeper than any path can name goes like any other, and so do many a
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
+test('one that runs on an image from its start has that on record before its process', async () => {
+  const boxes = await Boxes.open(directory);
+  const dir = await boxes.make('mbx-a');
+  const process = { pid: 1, startTime: 1 };
+  const more = { cgroup: 'group', by: 'runtime', imageId: 'sha256:1' } as const;
+  expect(boxes.started('mbx-a', process, more)).toMatchObject({ pid: 1, imageId: 'sha256:1' });
+  expect((await Boxes.open(directory)).get('mbx-a')).toMatchObject({ pid: 1, imageId: 'sha256:1' });
+  rmSync(path.join(dir, 'state.json'));
+  rmSync(path.join(dir, 'image'));
+  // Nothing can be written in the place of a directory.
+  mkdirSync(path.join(dir, 'image'));
+  expect(() => boxes.started('mbx-a', process, more)).toThrow();
+  expect((await Boxes.open(directory)).wasStarted('mbx-a')).toBe(false);
+});
+
 test('what an earlier agent did not get to bury is buried by the next', async () => {
   mkdirSync(path.join(directory, 'grave', 'mbx-old', 'upper'), { recursive: true });
   const boxes = await Boxes.open(directory);

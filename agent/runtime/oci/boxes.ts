@@ -70,9 +70,13 @@ export class Boxes {
     return dir;
   }
 
-  started(id: string, process: ProcessId, more: { cgroup: string; by: Box['by'] }): Box {
-    const box: Box = { id, ...process, ...more, imageId: null, limits: null };
-    const state: z.infer<typeof State> = { ...process, ...more };
+  /** `imageId`: of one that runs on an image from its start. */
+  started(id: string, process: ProcessId, more: { cgroup: string; by: Box['by']; imageId?: string }): Box {
+    const { cgroup, by, imageId } = more;
+    const state: z.infer<typeof State> = { ...process, cgroup, by };
+    const box: Box = { id, ...state, imageId: null, limits: null };
+    // First: a later agent that finds the process must know which image not to remove.
+    if (imageId !== undefined) this.claimed(box, imageId);
     writeWholeSync(join(this.dirOf(id), 'state.json'), JSON.stringify(state));
     this.#known.set(id, box);
     return box;

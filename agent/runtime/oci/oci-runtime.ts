@@ -195,8 +195,12 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async #readOomKills(id: string): Promise<number> {
-    const box = this.#deps.boxes.get(id);
-    return box === undefined ? 0 : await readOomKills(this.#deps.tree, box.cgroup);
+    const { boxes, tree, place } = this.#deps;
+    const box = boxes.get(id);
+    // Which group is its own cannot be read then; the others do not exist, and count none.
+    const groups = box === undefined ? possibleGroups(tree, place, id) : [box.cgroup];
+    const kills = await Promise.all(groups.map((group) => readOomKills(tree, group)));
+    return kills.reduce((sum, each) => sum + each, 0);
   }
 
   onExit(callback: ExitListener): () => void {

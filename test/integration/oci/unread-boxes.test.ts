@@ -52,6 +52,17 @@ test('so is one of which only the image cannot be read; it ends as any other whe
   await later.close();
 });
 
+test('what was killed in it for want of memory is counted all the same', async () => {
+  await using bench = await Bench.open(subject);
+  const { container, link } = await bench.claimed();
+  const hog = 'my @all; push @all, "x" x 1048576 while 1';
+  expect((await run(link, ['perl', '-e', hog])).exit.signal).toBe('KILL');
+  hide(bench, [container.id]);
+  const later = await subject.open(bench.dataDir);
+  expect(await later.oomKills(container.id)).toBeGreaterThan(0);
+  await later.close();
+});
+
 /** Makes the records of these unreadable. Returns what makes them readable again. */
 function hide(bench: Bench, ids: string[]): () => void {
   const kept = ids.map((id) => {
