@@ -182,7 +182,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const own = limits.diskMb === null ? dir : await disks.mount(id, join(dir, 'disk.ext4'), limits.diskMb);
     const layers = this.images.layersOf(image);
     const files = etcFiles(HOSTNAME, wanted === 'internet' ? network.resolvers : []);
-    await furnish(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files });
+    await furnish(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files, log: this.#deps.log });
     await mkdir(root);
     await mountRoot(root, layers, join(own, 'upper'), join(own, 'work'));
     // The overlay mounted on it keeps the file system in use.

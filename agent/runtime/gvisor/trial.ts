@@ -65,7 +65,7 @@ async function makeOne(id: string, home: string, deps: TrialDeps): Promise<void>
     join(home, name),
   ) as [string, string, string, string, string];
   for (const each of [root, image, upper, work, socketDir]) await mkdir(each, { recursive: true, mode: 0o700 });
-  await furnish(upper, image, { workdir: '/', files: [] });
+  await furnish(upper, image, { workdir: '/', files: [], log });
   await mountRoot(root, [image], upper, work);
   makeGroup(tree, `${group}/${id}`);
   const token = randomBytes(32).toString('base64url');

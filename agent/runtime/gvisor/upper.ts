@@ -6,22 +6,26 @@
 import { type Stats } from 'node:fs';
 import { chmod, chown, lstat, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { INSIDE, MOUNT_POINTS } from './spec.ts';
 
 interface Furniture {
   workdir: string;
   files: readonly { path: string; text: string }[];
+  log: Logger;
 }
 
 /** @throws ServiceError `image_invalid` if the image has something else where a directory must be. */
-export async function furnish(upper: string, imageRoot: string, { workdir, files }: Furniture): Promise<void> {
+export async function furnish(upper: string, imageRoot: string, { workdir, files, log }: Furniture): Promise<void> {
   for (const path of MOUNT_POINTS) await makeIn(upper, imageRoot, path);
   await makeIn(upper, imageRoot, '/tmp', 0o1777);
   await writeIn(upper, imageRoot, INSIDE.boxinit, '');
   for (const { path, text } of files) await writeIn(upper, imageRoot, path, text);
   // Fails if the path leads through a symbolic link of the image; then it exists already.
-  await makeIn(upper, imageRoot, workdir).catch(() => undefined);
+  await makeIn(upper, imageRoot, workdir).catch((error: unknown) => {
+    log.debug({ err: error, workdir }, 'the working directory of the image was not created');
+  });
 }
 
 /**
@@ -59,7 +63,8 @@ async function writeIn(upper: string, imageRoot: string, path: string, text: str
 async function look(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
   }
 }
