@@ -9,12 +9,12 @@ import type { Caller } from '../../auth/auth.ts';
 import { check } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import { relay, type RelayObserver } from '../../streams/relay.ts';
+import type { EventStreams } from './events.ts';
 
 const PortOpen = z.strictObject({ op: z.literal('port'), sandbox: z.string(), port: z.int().min(1).max(65_535) });
-const EventsOpen = z.strictObject({ op: z.literal('events'), sandbox: z.string().optional() });
 
 /** @throws ServiceError, which refuses the stream. */
-export function openStream(stream: MuxStream, caller: Caller, services: Services): StreamHandler {
+export function openStream(stream: MuxStream, caller: Caller, services: Services, events: EventStreams): StreamHandler {
   const { request } = stream;
   switch (request['op']) {
     case 'exec':
@@ -34,7 +34,7 @@ export function openStream(stream: MuxStream, caller: Caller, services: Services
     case 'port':
       return join(stream, caller, services, check(PortOpen, request, 'open'));
     case 'events':
-      return openEvents(stream, caller, services);
+      return events.open(stream, caller.tenant);
     default:
       throw new ServiceError('invalid_request', 'open.op: one of exec, attach, file, port, events');
   }
@@ -89,23 +89,4 @@ function join(
     return found.open(request, handler);
   };
   return relay(stream, { later }, { ...observer, opened });
-}
-
-/** Messages take no credit: a client that does not read must not have any number of them kept for it. */
-const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
-
-/** Streams changes of the tenant's sandboxes, or of one of them. Ends it for a client that does not keep up. */
-function openEvents(stream: MuxStream, { tenant }: Caller, { sandboxes }: Services): StreamHandler {
-  const { sandbox: wanted } = check(EventsOpen, stream.request, 'open');
-  if (wanted !== undefined) sandboxes.get(tenant, wanted);
-  stream.accept();
-  const unsubscribe = sandboxes.subscribe(tenant, (sandbox) => {
-    if (wanted !== undefined && sandbox.id !== wanted) return;
-    if ((stream.backlog ?? 0) <= MAX_UNREAD_BYTES) stream.event({ type: 'sandbox', sandbox });
-    else stream.reset(new ServiceError('output_lost', 'Changes of sandboxes came faster than they were read.'));
-  });
-  return {
-    fin: () => stream.end(),
-    closed: unsubscribe,
-  };
 }

@@ -11,6 +11,7 @@ import { newRequestId } from '../../../protocol/ids.ts';
 import type { Caller } from '../../auth/auth.ts';
 import { refuseUpgrade } from '../../http/upgrade.ts';
 import type { Services } from '../../services.ts';
+import { EventStreams } from './events.ts';
 import { openStream } from './streams.ts';
 
 interface Client {
@@ -59,6 +60,7 @@ export class ClientSockets {
     const { lifecycle, log } = this.#services;
     // A client counts as work in progress while it has streams: a shutdown waits for them.
     let streams = 0;
+    const events = new EventStreams(this.#services.sandboxes);
     let release: () => void = () => undefined;
     const settle = (): void => {
       if (streams > 0) return;
@@ -75,15 +77,18 @@ export class ClientSockets {
       },
       onOpen: (stream) => {
         lifecycle.assertOpen();
-        const handler = openStream(stream, caller, this.#services);
+        const handler = openStream(stream, caller, this.#services, events);
         if (streams === 0) release = lifecycle.begin();
         streams += 1;
         return {
           ...handler,
           closed: (error) => {
-            handler.closed?.(error);
-            streams -= 1;
-            settle();
+            try {
+              handler.closed?.(error);
+            } finally {
+              streams -= 1;
+              settle();
+            }
           },
         };
       },
@@ -93,6 +98,7 @@ export class ClientSockets {
           log.info({ tenant: caller.tenant, reason: error.message }, 'a client broke the rules of the wire');
         }
       },
+      onFailure: (error) => log.error({ err: error, tenant: caller.tenant }, 'a handler of a client failed'),
     });
     const client: Client = { mux, caller };
     if (mux.closed) return;
