@@ -12,13 +12,13 @@ const program = new Command('millibox')
     '--url <url>',
     'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)',
   )
-  .option('--api-key <key>', 'better: MILLIBOX_API_KEY, which no process list shows')
+  .option('--api-key <key>', 'API key; prefer MILLIBOX_API_KEY, which does not show in process lists')
   .addHelpText(
     'after',
     `
 Exit codes:
   0    done
-  1    an option is wrong, this machine failed, or some of several things could not be done
+  1    an option is wrong, a local error, or some of several things could not be done
   255  the service failed, refused or cannot be reached
 exec, shell and logs -f end with the code of their command, and with 255 for all failures of their own.
 

@@ -14,7 +14,7 @@ export const wholeNumber = (min: number, max: number, fallback: number) =>
 /** A list, separated by commas or white space. */
 export const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
 
-/** What is given empty counts as not given. @throws Error that says of each variable what is wrong with it. */
+/** An empty variable counts as unset. @throws Error that says what is wrong with which variable. */
 export function readEnv<T>(schema: z.ZodType<T>, env: Record<string, string | undefined>): T {
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const parsed = schema.safeParse(present);

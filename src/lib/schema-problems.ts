@@ -1,7 +1,7 @@
 /** What a schema found wrong with a value, in words for whoever sent it. */
 import type * as z from 'zod';
 
-/** Of a name that may not be one, what its own schema says of it: zod's message is only that there is such a name. */
+/** For an invalid key of a record, the message of the key's own schema: zod's says only that the key is invalid. */
 export const messageOf = (issue: z.core.$ZodIssue): string =>
   issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
 

@@ -36,5 +36,5 @@ export function readIfThereSync(path: string): string | undefined {
   }
 }
 
-/** Whether a call on a file failed since there is none. */
+/** Whether a call failed because the file does not exist (ENOENT). */
 export const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';

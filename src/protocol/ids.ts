@@ -20,7 +20,7 @@ function random20(): string {
 
 export const newSandboxId = (): string => `sbx-${random20()}`;
 export const newExecId = (): string => `exe-${random20()}`;
-/** Whether nobody chose this id: then nobody asks for its run by it later, but whoever was given it. */
+/** Whether we generated this id. Then only those whom we gave it to can ask for the command again. */
 export const isMadeExecId = (id: string): boolean => /^exe-[0-9a-hjkmnp-tv-z]{20}$/.test(id);
 export const newRequestId = (): string => `req-${random20()}`;
 

@@ -58,7 +58,7 @@ export const MAX_TIMEOUT_MS = 7 * 24 * 3_600_000;
 export const DEFAULT_EXEC_TIMEOUT_MS = 300_000;
 /** A sandbox without a lifetime of its own lives this long. */
 export const DEFAULT_SANDBOX_LIFETIME_MS = 3_600_000;
-/** Records of the dead answer this long. */
+/** Ended sandboxes can be asked for this long. */
 export const TOMBSTONE_KEPT_MS = 3_600_000;
 /** Execs alive at once in one sandbox. */
 export const MAX_EXECS_PER_SANDBOX = 512;
@@ -69,7 +69,7 @@ export const DEFAULT_PIDS_LIMIT = 512;
 /** A smaller disk has no room for the tables of its own file system. */
 export const MIN_DISK_MB = 4;
 export const MAX_CREATE_COUNT = 1_000;
-/** Of what waits for room, and as much below zero. */
+/** Priorities range from minus this to this. */
 export const MAX_PRIORITY = 1_000;
 export const MAX_PAGE = 1_000;
 export const MAX_LABELS = 64;

@@ -84,7 +84,7 @@ export const CreateSandboxRequest = z.strictObject({
     .min(-MAX_PRIORITY)
     .max(MAX_PRIORITY)
     .optional()
-    .describe('Of those of its tenant that wait for room, the highest goes first; 0 unless given'),
+    .describe('Among the waiting sandboxes of the tenant, the highest starts first; 0 unless given'),
   count: z.int().min(1).max(MAX_CREATE_COUNT).optional(),
 });
 export type CreateSandboxRequest = z.infer<typeof CreateSandboxRequest>;

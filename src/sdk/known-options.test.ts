@@ -86,11 +86,11 @@ test.each<[string, object | null]>([
   ['its options are an object', null],
   ['signal is an AbortSignal', { signal: {} }],
   ['signal is an AbortSignal', { signal: null }],
-  ["encoding: 'utf8' or 'bytes'", { encoding: 'base64' }],
-  ['stdin: ', { stdin: 5 }],
-  ['stdin: ', { stdin: null }],
-  ['stdin: ', { stdin: false }],
-  ['stdin: ', { stdin: {} }],
+  ["encoding must be 'utf8' or 'bytes'", { encoding: 'base64' }],
+  ['stdin must be', { stdin: 5 }],
+  ['stdin must be', { stdin: null }],
+  ['stdin must be', { stdin: false }],
+  ['stdin must be', { stdin: {} }],
   ['onStdout and onStderr', { onStdout: 5 }],
   ['background: true or false', { background: 'yes' }],
 ])('says "%s" of %o', (message, options) => {
@@ -142,7 +142,7 @@ test('what is not given may be said: undefined, and background as false', async 
 });
 
 test('nothing is no command, not a way to attach', () => {
-  expect(() => unreachable().sandbox.exec(null as never)).toThrow('a text, or a list of arguments');
+  expect(() => unreachable().sandbox.exec(null as never)).toThrow('a string or a list of strings');
 });
 
 test('a signal that there is not is refused, not passed over', async () => {

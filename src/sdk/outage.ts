@@ -23,7 +23,7 @@ export class Outage {
   readonly #patience: Patience;
   readonly #endpoints: Endpoints;
   readonly #since = performance.now();
-  /** What was met so far is what a mistake looks like. */
+  /** Every failure so far suggests a wrong address. */
   #hopeless = true;
 
   constructor(patience: Patience, endpoints: Endpoints) {

@@ -39,7 +39,7 @@ export interface SandboxDeps {
   resumeMs: number;
 }
 
-/** `background: false` says nothing. */
+/** `background: false` is the default. */
 const RUN_OPTIONS: OptionNames<ExecOptions & { background?: boolean | undefined }> = {
   ...EXEC_OPTIONS,
   background: true,
@@ -142,7 +142,7 @@ export class Sandbox implements AsyncDisposable {
     return this.#learn(await this.#call('POST', '/extend', options, { timeoutMs }));
   }
 
-  /** Its idle timeout begins anew, as with any call: for while nothing but a job is at work in it. */
+  /** Restarts the idle timeout, as every call does. Useful while only a job is running. */
   async keepalive(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('keepalive', options, CALL_OPTIONS);
     return this.#learn(await this.#call('POST', '/keepalive', options));

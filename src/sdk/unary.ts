@@ -45,8 +45,8 @@ export function isCut(error: unknown): boolean {
 }
 
 /**
- * For one call: a gateway that has just started refuses what is for a node that it has not heard yet, and says when to
- * ask again. Nothing was done then.
+ * For one call: a gateway that has just started rejects calls to nodes that it is not yet connected to, and says when to
+ * try again. Nothing was done then.
  */
 export class Learning {
   #until: number | undefined;

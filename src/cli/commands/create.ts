@@ -34,23 +34,27 @@ export function define(command: Command): void {
     .option('--cpus <number>', 'CPUs it may use', positive)
     .option('--memory <size>', 'such as 512m or 2g', megabytes)
     .option('--disk <size>', 'such as 512m or 2g', megabytes)
-    .option('--pids <number>', 'processes it may have', whole)
+    .option('--pids <number>', 'most processes at once', whole)
     .option('--network <network>', 'off or internet', 'off')
-    .option('--env <name[=value]>', 'for every command in it; may be repeated', envPair)
+    .option(
+      '--env <name[=value]>',
+      'set for every command; NAME alone copies the value from your environment; may be repeated',
+      envPair,
+    )
     .option(
       '--secret <name>',
-      "a variable of ours, for every command in it; no answer of the service shows it. NAME=VALUE works too, but is in this machine's list of processes",
+      "pass this environment variable to every command, and show it in no answer. NAME=VALUE works too, but shows in this machine's process list",
       envPair,
     )
     .option('--secret-file <name=path>', 'a secret whose value is in a file; both may be repeated', filePair)
     .option('--label <name=value>', 'to find it by; the first = ends the name; may be repeated', label)
-    .option('--start-command <command>', 'runs in the background once the sandbox is up')
+    .option('--start-command <command>', 'run in the background once the sandbox is up')
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
-    .option('--idle-timeout <duration>', 'ends it after this long without a call', duration)
-    .option('--priority <number>', 'of yours that wait for room the highest goes first; 0 unless given', integer)
+    .option('--idle-timeout <duration>', 'end it after this long without a call', duration)
+    .option('--priority <number>', 'among your waiting sandboxes, the highest starts first (default: 0)', integer)
     .option(
       '--count <number>',
-      'make so many alike in one call, all or none; one id a line; up to 1000',
+      'make this many in one call, all or none; prints one id a line; up to 1000',
       between(1, MAX_CREATE_COUNT),
     )
     .option('--no-wait', 'do not wait until it runs')

@@ -21,14 +21,14 @@ export function define(command: Command): void {
     .argument('<sandbox>', 'its id')
     .argument('<exec>', 'its id')
     .option('--stderr', 'its stderr in place of its stdout')
-    .option('-f, --follow', 'go on until it ends, with both streams, and end with its exit code')
+    .option('-f, --follow', 'follow both streams until it ends, and exit with its exit code')
     .option('--tail <bytes>', 'only so many bytes from the end', whole)
     .option('--offset <bytes>', 'from this byte on', whole)
     .option('--length <bytes>', 'at most so many bytes', whole)
     .addHelpText(
       'after',
       `
-What was discarded since is told on stderr. To leave it with Ctrl-C leaves the command alone.
+Gaps in the output are reported on stderr. Ctrl-C stops following; the command keeps running.
 
 Examples:
   millibox logs sbx-0123 exe-0123 --tail 2000

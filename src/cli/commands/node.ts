@@ -56,8 +56,8 @@ export function define(node: Command): void {
     .command('drain')
     .description('keep new sandboxes away from a node, and wait until the last one there has ended')
     .argument('<node>')
-    .option('--deadline <duration>', 'what still runs after this long is ended: 30s, 10m, 2h', duration)
-    .option('--no-wait', 'only say it; the node remembers')
+    .option('--deadline <duration>', 'end what still runs after this long: 30s, 10m, 2h', duration)
+    .option('--no-wait', 'start the drain and return; the node remembers it')
     .addHelpText('after', '\nExamples:\n  millibox node drain node-1 --deadline 30m\n  millibox node uncordon node-1')
     .action(async (name: string, options: DrainOptions, command: Command) => {
       const api = await operate(command);

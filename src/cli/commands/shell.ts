@@ -29,9 +29,9 @@ export function define(command: Command): void {
   keepExitCodesApart(command);
   command
     .argument('<sandbox>', 'its id')
-    .argument('[command...]', 'in place of a shell, behind --')
+    .argument('[command...]', 'run this instead of a shell; put it after --')
     .option('-w, --cwd <directory>', "where it starts; the image's own directory if left out")
-    .option('-e, --env <name[=value]>', 'without a value it is ours; may be repeated', envPair)
+    .option('-e, --env <name[=value]>', 'NAME alone copies the value from your environment; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('-a, --attach <id>', 'go back to a terminal that was left running')
     .option('--keep <duration>', 'how long a terminal that was left waits for its user (default: 1h)', duration)

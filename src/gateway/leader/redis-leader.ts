@@ -73,7 +73,7 @@ export class RedisLeader implements Leader {
         if (!isAway(error)) throw error;
         unanswered += 1;
         // That Redis is away has been logged; this only if it answers everything else.
-        if (unanswered === TOLERATED) this.#log.warn({ what }, 'redis does not do what the leader asks');
+        if (unanswered === TOLERATED) this.#log.warn({ what }, 'a task of the leader keeps failing in redis');
       } finally {
         running = false;
       }

@@ -37,7 +37,7 @@ export interface Permit {
   holds(): boolean;
 }
 
-/** What else there may be of the create that a ticket belongs to. Without Redis, nothing of that may be taken back. */
+/** Facts about the create call that a ticket is part of. Without Redis, nothing of that call may be taken back. */
 export interface Company {
   /** It asked for more than one sandbox. */
   together: boolean;

@@ -216,7 +216,8 @@ export class SharedQueue implements PlacementQueue {
           this.#known.tellWithdrawn(endedRecord(record, 'deleted', null, link.clock.now()));
           continue;
         }
-        const message = 'It was lost while it waited, and the server that accepted it is gone.';
+        const message =
+          'The request was lost while it was queued: Redis lost its data, and the server that accepted it is gone.';
         this.#known.tell(endedRecord(record, 'start_failed', message, link.clock.now()));
       }
     }

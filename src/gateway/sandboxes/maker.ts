@@ -1,4 +1,4 @@
-/** Making sandboxes: what may be had at all is let in by the tenant's bounds, written down, and offered to the nodes. */
+/** Making sandboxes: checks the tenant's limits, records the sandboxes, and queues them for the nodes. */
 import type { Logger } from '../../lib/logger.ts';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';

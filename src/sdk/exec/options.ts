@@ -97,13 +97,16 @@ export interface Prepared {
 /** Checks the options that are not sent to the service. @throws ServiceError `invalid_request`. */
 export function checkOwn({ encoding, stdin, onStdout, onStderr }: ExecOptions): void {
   if (encoding !== undefined && encoding !== 'utf8' && encoding !== 'bytes') {
-    throw new ServiceError('invalid_request', `encoding: 'utf8' or 'bytes', and not ${JSON.stringify(encoding)}`);
+    throw new ServiceError('invalid_request', `encoding must be 'utf8' or 'bytes', not ${JSON.stringify(encoding)}`);
   }
   if (stdin !== undefined && stdin !== true && !isSource(stdin)) {
-    throw new ServiceError('invalid_request', 'stdin: text, bytes, an iterable of either, or true to write it');
+    throw new ServiceError(
+      'invalid_request',
+      'stdin must be a string, bytes, an iterable of either, or true to write it later',
+    );
   }
   if (!isCallback(onStdout) || !isCallback(onStderr)) {
-    throw new ServiceError('invalid_request', 'onStdout and onStderr: functions');
+    throw new ServiceError('invalid_request', 'onStdout and onStderr must be functions');
   }
 }
 
@@ -114,14 +117,17 @@ function isCallback(value: unknown): boolean {
 /** How much of each channel a result keeps. @throws ServiceError `invalid_request`. */
 export function outputCap({ maxOutputBytes = MAX_MAX_OUTPUT_BYTES }: ExecOptions): number {
   if (Number.isSafeInteger(maxOutputBytes) && maxOutputBytes >= 0) return maxOutputBytes;
-  throw new ServiceError('invalid_request', 'maxOutputBytes: a whole number of bytes, 0 or more');
+  throw new ServiceError('invalid_request', 'maxOutputBytes must be a whole number of bytes, 0 or more');
 }
 
 /** @throws ServiceError `invalid_request`. */
 export function attachPoint({ stdout = 0, stderr = 0 }: AttachFrom): { stdout: number; stderr: number } {
   for (const offset of [stdout, stderr]) {
     if (!Number.isSafeInteger(offset) || offset < 0) {
-      throw new ServiceError('invalid_request', 'where to attach: a whole number of bytes, 0 or more');
+      throw new ServiceError(
+        'invalid_request',
+        'stdout and stderr, where to attach, must be whole numbers of bytes, 0 or more',
+      );
     }
   }
   return { stdout, stderr };
@@ -130,7 +136,7 @@ export function attachPoint({ stdout = 0, stderr = 0 }: AttachFrom): { stdout: n
 /** For callers without a type checker. @throws ServiceError `invalid_request`. */
 export function checkCommand(command: Command): Command {
   if (typeof command === 'string' || Array.isArray(command)) return command;
-  throw new ServiceError('invalid_request', 'a command: a text, or a list of arguments');
+  throw new ServiceError('invalid_request', 'command must be a string or a list of strings');
 }
 
 /** @throws ServiceError `invalid_request`. */
