@@ -11,16 +11,22 @@ function start() {
   const record = (id: string) => ({ id, tenant: 't' }) as SandboxRecord;
   const older = { id: 'older', tenant: 't', priority: 0, weight: 1, record: record('older') } satisfies Known;
   let holder: string | undefined;
+  let waits = true;
   const elsewhere = new Elsewhere({
-    known: { get: () => older } as never,
+    known: { get: () => (waits ? older : undefined) } as never,
     tickets: { held: () => Promise.resolve(new Map(holder === undefined ? [] : [['older', holder]])) } as never,
   });
   return {
     /** @param by whose lock Redis shows */
-    look: async (by: string | undefined): Promise<string[]> => {
+    look: async (by: string | undefined, { again = false } = {}): Promise<string[]> => {
       holder = by;
-      elsewhere.startRound();
+      if (!again) elsewhere.startRound();
       await elsewhere.look('t', [older]);
+      return elsewhere.before(record('younger')).map(({ id }) => id);
+    },
+    /** Within the same round. */
+    placed: (): string[] => {
+      waits = false;
       return elsewhere.before(record('younger')).map(({ id }) => id);
     },
   };
@@ -54,4 +60,12 @@ test('one that is held again much later has its place kept again', async () => {
   expect(await look('two')).toEqual(['older']);
   vi.advanceTimersByTime(2_100);
   expect(await look('two')).toEqual([]);
+});
+
+test('one that was put back or placed within a round keeps no place any more', async () => {
+  const { look, placed } = start();
+  expect(await look('one')).toEqual(['older']);
+  expect(await look(undefined, { again: true })).toEqual([]);
+  expect(await look('two', { again: true })).toEqual(['older']);
+  expect(placed()).toEqual([]);
 });

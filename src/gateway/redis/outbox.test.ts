@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { silent, type Logger } from '../../lib/logger.ts';
 import { Outbox } from './outbox.ts';
 
@@ -41,4 +41,24 @@ test('what there is no room for is dropped, and said once, with the number when 
   await outbox.send('after', () => Promise.resolve());
   expect(said).toEqual(['no room for changes that redis must get', 'redis was not told of changes for want of room']);
   outbox.stop();
+});
+
+test('writes beyond those that are tried at once follow as soon as others are done', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const outbox = new Outbox(silent);
+  let made = 0;
+  for (let i = 0; i < MOST; i++) void outbox.send(`key ${i}`, () => Promise.resolve(void (made += 1)));
+  await outbox.settled();
+  expect(made).toBe(MOST);
+  outbox.stop();
+});
+
+test('once it has stopped nothing is written, and nobody waits for it', async () => {
+  const outbox = new Outbox(silent);
+  const first = outbox.send('first', () => Promise.reject(new Error('away')));
+  outbox.stop();
+  await first;
+  await outbox.send('second', () => expect.unreachable());
+  expect(outbox.size).toBe(0);
 });

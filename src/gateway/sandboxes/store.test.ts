@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { silent } from '../../lib/logger.ts';
 import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
 import { CreateSandboxRequest } from '../../protocol/sandbox.ts';
@@ -41,4 +41,84 @@ test('a sandbox whose create another gateway refused stays if it was sent to a n
   store.withdrawn(endedRecord(pending, 'deleted', null, 2));
   expect(store.get(pending.id)?.ended).toBe(false);
   store.stop();
+});
+
+/** One that waits elsewhere, and what nodes are told to delete. */
+function heard(): { store: Store; pending: SandboxRecord; node: Node; strays: string[] } {
+  const store = new Store(silent);
+  onTestFinished(() => store.stop());
+  const strays: string[] = [];
+  store.onStray((node, id, reason) => strays.push(`${node.name} ${id} ${reason}`));
+  const pending = aPending();
+  store.hear(pending);
+  return { store, pending, node: new Node('ws://node', 'node'), strays };
+}
+const overdue = (pending: SandboxRecord): SandboxRecord => endedRecord(pending, 'start_failed', 'Too long.', 2);
+const running = (pending: SandboxRecord): SandboxRecord => ({ ...pending, status: 'RUNNING', startedAtMs: 3 });
+
+test('a create that was refused is forgotten, unless a node may have it', () => {
+  const { store, pending } = heard();
+  const entry = store.get(pending.id);
+  if (entry === undefined) return expect.unreachable();
+  entry.sent = true;
+  expect(store.discard(entry)).toBe(false);
+  entry.sent = false;
+  expect(store.discard(entry)).toBe(true);
+  expect(store.get(pending.id)).toBeUndefined();
+});
+
+test('that it has waited too long elsewhere does not end what a node has; a delete does, and the node is told', () => {
+  const { store, pending, node, strays } = heard();
+  store.take(node, running(pending));
+  store.hear(overdue(pending));
+  expect(store.get(pending.id)?.record.status).toBe('RUNNING');
+  store.hear(endedRecord(pending, 'deleted', null, 2));
+  expect(store.get(pending.id)?.record).toMatchObject({ status: 'TERMINATED', reason: 'deleted' });
+  expect(strays).toEqual([`node ${pending.id} deleted`]);
+});
+
+test('one that has waited too long elsewhere counts if it arrives at the node that it is on its way to', () => {
+  const { store, pending, node, strays } = heard();
+  const entry = store.get(pending.id);
+  if (entry === undefined) return expect.unreachable();
+  store.assign(entry, node);
+  entry.sent = true;
+  store.hear(overdue(pending));
+  expect(entry.ended).toBe(true);
+  store.take(node, running(pending));
+  expect(entry.record.status).toBe('RUNNING');
+  expect(strays).toEqual([]);
+});
+
+test('one that ended for want of its gateway waits again with it, but not once it was deleted', () => {
+  const { store, pending, node, strays } = heard();
+  const entry = store.get(pending.id);
+  if (entry === undefined) return expect.unreachable();
+  store.hear(overdue(pending));
+  store.hear(pending);
+  expect(entry.record.status).toBe('PENDING');
+  store.hear(overdue(pending));
+  expect(store.renounce(entry)).toMatchObject({ id: pending.id, status: 'TERMINATED', reason: 'deleted' });
+  expect(store.renounce(entry)).toBeNull();
+  store.hear(pending);
+  expect(entry.ended).toBe(true);
+  store.take(node, running(pending));
+  expect(strays).toEqual([`node ${pending.id} deleted`]);
+});
+
+test('a status is never older than the last one that was heard', () => {
+  const { store, pending, node } = heard();
+  store.take(node, running(pending));
+  store.take(node, { ...pending, status: 'PROVISIONING' });
+  expect(store.get(pending.id)?.record.status).toBe('RUNNING');
+});
+
+test('of two nodes that have it the other keeps it when one has ended it for being there twice', () => {
+  const { store, pending, node } = heard();
+  const other = { name: 'other', up: true, live: 0, liveCpus: 0 } as Node;
+  store.onRival(() => undefined);
+  store.take(node, running(pending));
+  store.take(other, running(pending));
+  store.take(node, endedRecord(running(pending), 'internal', null, 4));
+  expect(store.get(pending.id)).toMatchObject({ node: other, record: { status: 'RUNNING' } });
 });
