@@ -116,6 +116,21 @@ test('claims that wait are served in the order in which they came, by no more st
   expect(f.runtime.launches).toBe(12);
 });
 
+test('of claims for different kinds of containers, the one that has waited longest is served first', async () => {
+  await using f = new Fixture({ launchMs: 50 }, { launchConcurrency: 1 });
+  const order: string[] = [];
+  const claim = async (name: string, network: 'off' | 'internet'): Promise<void> => {
+    await f.pools.waitFor(await f.claim({ network }), never);
+    order.push(name);
+  };
+  const first = claim('first', 'off');
+  await until('it is being made', () => f.pools.states()[0]?.starting === 1);
+  const second = claim('second', 'internet');
+  await until('two wait', () => f.pools.states().length === 2);
+  await Promise.all([first, second, claim('third', 'off')]);
+  expect(order).toEqual(['first', 'second', 'third']);
+});
+
 test('no more containers are started at once than allowed', async () => {
   await using f = new Fixture({ launchMs: 10 }, { launchConcurrency: 2 });
   const wanted = await f.claim();

@@ -29,3 +29,28 @@ test('a disk larger than that of the node is refused, as a fault of the request 
   expect(capacity.sandboxes).toBe(1);
   new Capacity(limits).reserve({ memoryMb: 1, diskMb: 1_001 });
 });
+
+test('memory is promised up to so many times what the machine has', () => {
+  let told = 0;
+  const limits = { maxSandboxes: 9, memoryOvercommit: 2, minFreeMemoryMb: 0 };
+  const capacity = new Capacity(limits, () => (told += 1));
+  const half = { memoryMb: capacity.totalMb, diskMb: null };
+  capacity.reserve(half);
+  capacity.reserve(half);
+  expect(() => capacity.reserve(SMALL)).toThrow('all of its memory is promised');
+  capacity.release(half.memoryMb);
+  expect(told).toBe(1);
+  capacity.reserve({ memoryMb: half.memoryMb - 1, diskMb: null });
+  capacity.reserve(SMALL);
+  expect(capacity.sandboxes).toBe(3);
+});
+
+test('nothing is accepted while less memory is free than is to stay so', () => {
+  const limits = { maxSandboxes: 9, memoryOvercommit: 50, minFreeMemoryMb: 0 };
+  const roomy = new Capacity(limits);
+  expect(roomy.freeMb).toBeGreaterThan(0);
+  expect(roomy.freeMb).toBeLessThanOrEqual(roomy.totalMb);
+  const full = new Capacity({ ...limits, minFreeMemoryMb: roomy.totalMb + 1 });
+  expect(() => full.reserve(SMALL)).toThrow('hardly any memory is free');
+  expect([full.freeMb, full.sandboxes]).toEqual([0, 0]);
+});
