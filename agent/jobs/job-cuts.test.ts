@@ -3,77 +3,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silent } from '../../src/lib/logger.ts';
-import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
-import { ServiceError, type ErrorCode } from '../../src/protocol/errors.ts';
+import type { Json, MuxStream } from '../../src/mux/index.ts';
 import { Channel } from '../../src/protocol/frames.ts';
-import { newRecord, Sandbox } from '../sandboxes/sandbox.ts';
-import { newSpec, until } from '../testing/harness.ts';
+import type { Sandbox } from '../sandboxes/sandbox.ts';
+import { until } from '../testing/harness.ts';
 import { Jobs } from './jobs.ts';
+import { EXIT, NO_CALLS, Outer, runningSandbox, type Inner } from './testing/job-streams.ts';
 
-const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 const MIB = 1024 * 1024;
-
-/** A stream to boxinit. As any stream, it breaks if something follows the end of its channel. */
-class Inner {
-  closed = false;
-  readonly request: Json;
-  readonly handler: StreamHandler;
-  readonly messages: Json[] = [];
-  readonly fins: number[] = [];
-  input = '';
-  left: ServiceError | null = null;
-
-  constructor(request: Json, handler: StreamHandler) {
-    this.request = request;
-    this.handler = handler;
-  }
-  write(channel: number, bytes: Uint8Array): void {
-    if (this.fins.includes(channel)) return this.cut('internal');
-    this.input += Buffer.from(bytes).toString();
-  }
-  urgent(message: Json): void {
-    this.messages.push(message);
-  }
-  fin(channel: number): void {
-    this.fins.push(channel);
-  }
-  end(): void {}
-  reset(error: ServiceError): void {
-    this.closed = true;
-    this.left = error;
-  }
-  consume(): void {}
-  cut(code: ErrorCode = 'interrupted'): void {
-    this.closed = true;
-    this.handler.closed?.(new ServiceError(code));
-  }
-}
-
-/** A gateway's stream. */
-class Outer {
-  closed = false;
-  readonly request: Json;
-  handler: StreamHandler = {};
-  accepted = false;
-  consumed = 0;
-  refused: ServiceError | null = null;
-
-  constructor(request: Json) {
-    this.request = request;
-  }
-  accept(): void {
-    this.accepted = true;
-  }
-  refuse(error: ServiceError): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.refused = error;
-    this.handler.closed?.(error);
-  }
-  consume(bytes: number): void {
-    this.consumed += bytes;
-  }
-}
 
 let dataDir: string;
 let jobs: Jobs;
@@ -84,17 +21,7 @@ beforeEach(() => {
   dataDir = mkdtempSync(path.join(tmpdir(), 'mbx-'));
   const limits = { jobBytes: MIB, totalBytes: MIB };
   jobs = new Jobs({ dataDir, limits, hooks: { oomKills: async () => 0 }, log: silent });
-  const spec = newSpec();
-  sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
-  sandbox.move('PROVISIONING');
-  sandbox.move('RUNNING');
-  inners = [];
-  const open = (request: Json, handler: StreamHandler): Inner => {
-    const inner = new Inner(request, handler);
-    inners.push(inner);
-    return inner;
-  };
-  sandbox.launched = { link: { connected: true, open } } as unknown as Sandbox['launched'];
+  ({ sandbox, inners } = runningSandbox());
 });
 
 afterEach(async () => {
@@ -214,6 +141,15 @@ test('signals that wait for a command are bounded', async () => {
 });
 
 const type = (outer: Outer, text: string): void => outer.handler.data?.(Channel.STDIN, Buffer.from(text));
+
+test('signals to a job that has ended are dropped, however many, and its reader reads on', async () => {
+  const { outer, first } = await running();
+  first.handler.event?.(EXIT);
+  await until('the exit is recorded', () => first.ended);
+  const messages = first.messages.length;
+  for (let i = 0; i < 1_000; i++) outer.handler.event?.({ type: 'signal', signal: 'USR1' });
+  expect([outer.refused, first.messages.length]).toEqual([null, messages]);
+});
 
 test('what a reader sends after another has ended the input is dropped, and the job goes on', async () => {
   const { outer, first } = await running();
