@@ -63,8 +63,12 @@ export class Pool {
   get waitingSince(): number {
     return this.#waiters[0]?.since ?? Number.POSITIVE_INFINITY;
   }
+  /** Claims wait in it, or containers for it are being started. */
+  get busy(): boolean {
+    return this.#waiters.length + this.#starting > 0;
+  }
   get empty(): boolean {
-    return this.#warm.length + this.#waiters.length + this.#starting === 0;
+    return this.#warm.length === 0 && !this.busy;
   }
   get usedAtMs(): number {
     return this.#usedAtMs;

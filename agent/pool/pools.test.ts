@@ -295,3 +295,21 @@ test('many starts that fail at once are one failure for the claim that waits', a
   expect(launched.link.connected).toBe(true);
   expect(f.runtime.failures).toEqual([]);
 });
+
+test('beyond the limit of pools the least recently used is dropped, with what is warm in it, or a claim is refused', async () => {
+  await using f = new Fixture({ launchMs: 20 }, { maxPools: 3, min: 1 });
+  await f.filled(1);
+  const [one, two, three] = await Promise.all(['one', 'two', 'three'].map((ref) => f.runtime.images.ensure(ref, {})));
+  const kept = await f.pools.waitFor(await f.claim({ image: one! }), never);
+  f.pools.adopt(kept, one);
+  f.pools.adopt(await f.pools.waitFor(await f.claim({ image: two! }), never), two);
+  await f.pools.waitFor(await f.claim({ image: three! }), never);
+  expect(f.pools.states().map(({ key }) => key)).toEqual(['image', 'two', 'three']);
+  await until('the warm one is gone', async () => !(await f.runtime.list()).some(({ id }) => id === kept.container.id));
+
+  const busy = [two, three].map(async (image) => await f.pools.waitFor(await f.claim({ image: image! }), never));
+  await until('both wait', () => f.pools.states().filter(({ starting }) => starting > 0).length === 2);
+  const refused = f.pools.waitFor(await f.claim({ image: one! }), never);
+  await expect(refused).rejects.toMatchObject({ code: 'capacity_exhausted' });
+  await Promise.all(busy);
+});

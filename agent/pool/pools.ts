@@ -22,6 +22,8 @@ export interface PoolsOptions {
   /** Image whose pool has the minimum size; blanks always have it. */
   defaultImage: string;
   launchConcurrency: number;
+  /** Beyond this, the least recently used pool is dropped. */
+  maxPools?: number;
   log: Logger;
   /** Called when a number in the report has changed. */
   onChange(): void;
@@ -55,7 +57,7 @@ export class Pools {
     this.#pump();
   }
 
-  /** Claims a warm container, or returns undefined. */
+  /** Claims a warm container, or returns undefined. @throws ServiceError `capacity_exhausted`. */
   takeWarm(wanted: ClaimOptions): Launched | undefined {
     const pool = this.#poolFor(wanted);
     this.#claims(pool, wanted);
@@ -67,7 +69,7 @@ export class Pools {
 
   /**
    * The next container to become ready for this claim.
-   * @throws ServiceError of the start that failed, or the signal's reason.
+   * @throws ServiceError of the start that failed, `capacity_exhausted`, or the signal's reason.
    */
   async waitFor(wanted: ClaimOptions, signal: AbortSignal): Promise<Launched> {
     const pool = this.#poolFor(wanted);
@@ -161,7 +163,10 @@ export class Pools {
     return this.#options.runtime.canClaim({ limits: pool.spec.limits, network: pool.spec.network }, wanted);
   }
 
-  /** One pool for blanks, otherwise one per image; more for claims that those containers cannot satisfy. */
+  /**
+   * One pool for blanks, otherwise one per image; more for claims that those containers cannot satisfy.
+   * @throws ServiceError `capacity_exhausted` if claims wait in as many pools as there may be.
+   */
   #poolFor(wanted: Pick<ClaimOptions, 'network' | 'limits'> & { image: Image | undefined }): Pool {
     const { runtime, limits, min, defaultImage } = this.#options;
     const image = runtime.imageAgnostic ? undefined : wanted.image;
@@ -187,7 +192,7 @@ export class Pools {
     ordinary: boolean,
   ): Pool {
     const { limits, max } = this.#options;
-    if (this.#pools.size >= MAX_POOLS) this.#forgetIdle(0);
+    this.#makeRoom();
     const pool = new Pool({
       key,
       image: wanted.image,
@@ -197,6 +202,23 @@ export class Pools {
     });
     this.#pools.set(key, pool);
     return pool;
+  }
+
+  /** For one more pool. @throws ServiceError `capacity_exhausted` if there is none to drop. */
+  #makeRoom(): void {
+    const { maxPools = MAX_POOLS } = this.#options;
+    if (this.#pools.size < maxPools) return;
+    this.#forgetIdle(0);
+    if (this.#pools.size < maxPools) return;
+    const droppable = [...this.#pools.values()].filter((pool) => !pool.busy && pool !== this.#floored);
+    const [first, ...others] = droppable;
+    if (first === undefined)
+      throw new ServiceError('capacity_exhausted', 'too many kinds of containers are being started');
+    const oldest = others.reduce((a, b) => (b.usedAtMs < a.usedAtMs ? b : a), first);
+    this.#pools.delete(oldest.key);
+    for (const { container, link } of oldest.close(new ServiceError('cancelled'))) {
+      void this.#options.launcher.discard(container.id, link);
+    }
   }
 
   #pumpSoon(): void {
