@@ -1,59 +1,30 @@
 /** Files of a sandbox, read and written inside it by its supervisor: no command is run for them. */
 import * as z from 'zod';
-import { Linked, orAbort, withDeadline } from '../lib/deadline.ts';
+import { Linked, withDeadline } from '../lib/deadline.ts';
 import { FileEntry, FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
 import { read } from './answer.ts';
-import { NoWebSocket } from './connection.ts';
-import { isAbsent, needsWebSocket } from './errors.ts';
-import { FilesOverHttp } from './files-over-http.ts';
-import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
-import type { CallOptions, HttpClient } from './http.ts';
-import { CALL_OPTIONS, checkOptions, type OptionNames } from './known-options.ts';
+import { isAbsent } from './errors.ts';
+import { FileCalls, type FileDeps } from './file-calls.ts';
+import {
+  OWNER_OPTIONS,
+  RANGE_OPTIONS,
+  WATCH_OPTIONS,
+  WRITE_OPTIONS,
+  type OwnerOptions,
+  type RangeOptions,
+  type WatchOptions,
+  type WriteOptions,
+} from './file-options.ts';
+import type { Download, FileQuestion } from './files-over-streams.ts';
+import type { CallOptions } from './http.ts';
+import { CALL_OPTIONS, checkOptions } from './known-options.ts';
 import { readSource, type ByteSource, type Source } from './source.ts';
-import { isCut, Learning, type Streams } from './unary.ts';
-import { watch, type FileChange } from './watch.ts';
+import { isCut, Learning } from './unary.ts';
+import type { FileChange } from './watch.ts';
 
-export interface RangeOptions extends CallOptions {
-  /** First byte. */
-  offset?: number | undefined;
-  /** At most so many bytes. */
-  length?: number | undefined;
-}
-
-export interface WriteOptions extends CallOptions {
-  mode?: number | undefined;
-  /** name, uid, name:group or uid:gid. */
-  owner?: string | undefined;
-  /** At the end of what is there, instead of in its place. */
-  append?: boolean | undefined;
-  /** Bytes that a stream will have: fewer or more is an error, and the old file stays. */
-  size?: number | undefined;
-}
-
-export interface OwnerOptions extends CallOptions {
-  mode?: number | undefined;
-  owner?: string | undefined;
-}
-
-export interface WatchOptions {
-  recursive?: boolean | undefined;
-  signal?: AbortSignal | undefined;
-}
-
-const RANGE_OPTIONS: OptionNames<RangeOptions> = { ...CALL_OPTIONS, offset: true, length: true };
-const OWNER_OPTIONS: OptionNames<OwnerOptions> = { ...CALL_OPTIONS, mode: true, owner: true };
-const WRITE_OPTIONS: OptionNames<WriteOptions> = { ...OWNER_OPTIONS, append: true, size: true };
-const WATCH_OPTIONS: OptionNames<WatchOptions> = { recursive: true, signal: true };
-
-export interface FileDeps {
-  streams: Streams;
-  /** Where no WebSocket gets through. */
-  http: HttpClient;
-  /** A promise while the sandbox is being created. */
-  sandbox: string | Promise<string>;
-}
+export type { OwnerOptions, RangeOptions, WatchOptions, WriteOptions };
 
 const ListPage = z.object({ entries: z.array(FileEntry), more: z.boolean().optional() });
 /** `read` gathers in memory; `readStream` does not. */
@@ -62,10 +33,10 @@ const MAX_RESUMES = 8;
 
 /** Paths are absolute, or relative to the image's WORKDIR. All calls throw ServiceError with a `file_…` code. */
 export class Files {
-  readonly #deps: FileDeps;
+  readonly #calls: FileCalls;
 
   constructor(deps: FileDeps) {
-    this.#deps = deps;
+    this.#calls = new FileCalls(deps);
   }
 
   /** The whole file, or a range of it. @throws `body_too_large` above 1 GiB: stream those. */
@@ -105,7 +76,7 @@ export class Files {
       const before = got;
       let download: Download | undefined;
       try {
-        download = await this.#download({ call: 'read', path, ...range } as FileQuestion, limit.signal);
+        download = await this.#calls.download({ call: 'read', path, ...range } as FileQuestion, limit.signal);
         const { answer } = download;
         const stat: FileStat = read(FileStat, answer);
         if (first !== null && (first.modifiedAtMs !== stat.modifiedAtMs || first.sizeBytes !== stat.sizeBytes)) {
@@ -149,7 +120,7 @@ export class Files {
     const learning = new Learning();
     for (let tries = 1; ;) {
       try {
-        const done = await this.#way((way) => way.upload(call, source, { size, signal }));
+        const done = await this.#calls.upload(call, source, { size, signal });
         return done ?? (await this.stat(path, { signal }));
       } catch (error) {
         if (atHand && (await learning.waits(error, signal))) continue;
@@ -177,7 +148,7 @@ export class Files {
     for (;;) {
       const page = read(
         ListPage,
-        await this.#ask({ call: 'list', path, ...defined({ after }) } as FileQuestion, true, options),
+        await this.#calls.ask({ call: 'list', path, ...defined({ after }) } as FileQuestion, true, options),
       );
       yield* page.entries;
       if (!page.more) return;
@@ -190,7 +161,10 @@ export class Files {
   async stat(path: string, options: CallOptions & { follow?: boolean | undefined } = {}): Promise<FileStat> {
     checkOptions('files.stat', options, { ...CALL_OPTIONS, follow: true });
     const { follow, ...rest } = options;
-    return read(FileStat, await this.#ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest));
+    return read(
+      FileStat,
+      await this.#calls.ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest),
+    );
   }
 
   /** Whether anything has this name. */
@@ -209,7 +183,7 @@ export class Files {
   async mkdir(path: string, options: OwnerOptions = {}): Promise<void> {
     checkOptions('files.mkdir', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
-    await this.#ask({ call: 'mkdir', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
+    await this.#calls.ask({ call: 'mkdir', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
   }
 
   /**
@@ -219,19 +193,19 @@ export class Files {
   async move(path: string, to: string, options: CallOptions & { overwrite?: boolean | undefined } = {}): Promise<void> {
     checkOptions('files.move', options, { ...CALL_OPTIONS, overwrite: true });
     const { overwrite, ...rest } = options;
-    await this.#ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileQuestion, false, rest);
+    await this.#calls.ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileQuestion, false, rest);
   }
 
   async remove(path: string, options: CallOptions & { recursive?: boolean | undefined } = {}): Promise<void> {
     checkOptions('files.remove', options, { ...CALL_OPTIONS, recursive: true });
     const { recursive, ...rest } = options;
-    await this.#ask({ call: 'remove', path, ...defined({ recursive }) } as FileQuestion, false, rest);
+    await this.#calls.ask({ call: 'remove', path, ...defined({ recursive }) } as FileQuestion, false, rest);
   }
 
   async chmod(path: string, options: OwnerOptions): Promise<void> {
     checkOptions('files.chmod', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
-    await this.#ask({ call: 'chmod', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
+    await this.#calls.ask({ call: 'chmod', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
   }
 
   /**
@@ -242,13 +216,7 @@ export class Files {
   async *watch(path: string, options: WatchOptions = {}): AsyncGenerator<FileChange> {
     checkOptions('files.watch', options, WATCH_OPTIONS);
     const { recursive, signal } = options;
-    const sandbox = await this.#deps.sandbox;
-    const call = { op: 'file', sandbox, call: 'watch', path, ...defined({ recursive }) };
-    try {
-      yield* watch(this.#deps.streams, call, signal);
-    } catch (error) {
-      throw error instanceof NoWebSocket ? needsWebSocket('watching files', error) : error;
-    }
+    yield* this.#calls.watch({ path, ...defined({ recursive }) }, signal);
   }
 
   /** Unpacks a tar below the path. Members cannot leave it. */
@@ -261,7 +229,7 @@ export class Files {
     const call = { call: 'tar-write', path, ...defined({ owner: options.owner }) } as FileQuestion;
     const archive = readSource(source);
     await withDeadline({ ...options, what: `unpacking into ${path}` }, (signal) =>
-      this.#way((way) => way.upload(call, archive, { signal })),
+      this.#calls.upload(call, archive, { signal }),
     );
   }
 
@@ -269,33 +237,11 @@ export class Files {
   async *downloadTar(path: string, options: CallOptions = {}): AsyncGenerator<Buffer> {
     checkOptions('files.downloadTar', options, CALL_OPTIONS);
     using limit = new Linked({ ...options, what: `packing ${path}` });
-    const download = await this.#download({ call: 'tar-read', path }, limit.signal);
+    const download = await this.#calls.download({ call: 'tar-read', path }, limit.signal);
     try {
       for (let chunk = await download.next(); chunk !== null; chunk = await download.next()) yield chunk;
     } finally {
       download.stop();
-    }
-  }
-
-  async #ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
-    return await this.#way((way) => way.ask(question, again, options));
-  }
-
-  async #download(question: FileQuestion, signal: AbortSignal): Promise<Download> {
-    // It may still be being created.
-    await orAbort(signal, Promise.resolve(this.#deps.sandbox));
-    return await this.#way((way) => way.download(question, signal));
-  }
-
-  /** Over the WebSocket, or without one over HTTP. Nothing was sent when it turns out that there is none. */
-  async #way<T>(call: (way: FileWay) => Promise<T>): Promise<T> {
-    const { streams, http } = this.#deps;
-    const sandbox = await this.#deps.sandbox;
-    try {
-      return await call(new FilesOverStreams(streams, sandbox));
-    } catch (error) {
-      if (!(error instanceof NoWebSocket)) throw error;
-      return await call(new FilesOverHttp(http, sandbox));
     }
   }
 }

@@ -8,7 +8,7 @@ export type OptionNames<T> = Readonly<Record<keyof T, true>>;
 export const CALL_OPTIONS: OptionNames<CallOptions> = { signal: true, deadlineMs: true };
 
 /** Numbers that stay here, and may be infinite. */
-const OURS: ReadonlySet<string> = new Set(['deadlineMs', 'patienceMs', 'resumeMs', 'length']);
+const OURS: ReadonlySet<string> = new Set(['deadlineMs', 'patienceMs', 'resumeMs']);
 
 /** Mistakes that a suggestion may be away from what was meant. */
 const MAX_SLIPS = 2;

@@ -1,7 +1,8 @@
-/** Terminals whose readers come late, share, stop or leave: their end is always heard of. */
+/** Terminals, also those whose readers come late, share, stop or leave: their end is always heard of. */
 import { describe, expect, it, vi } from 'vitest';
 import { fakeClient } from './testing/fake-client.ts';
 import type { FakeProgram } from './testing/fake-gateway.ts';
+import { ExecHandle } from './exec/handle.ts';
 import { Pty, type AttachPtyOptions } from './pty.ts';
 
 // Generous: a busy machine is ten times slower.
@@ -40,6 +41,34 @@ async function readAll(pty: AsyncIterable<Buffer>): Promise<Buffer> {
   for await (const bytes of pty) pieces.push(bytes);
   return Buffer.concat(pieces);
 }
+
+describe('a terminal', () => {
+  it('takes keys and sizes, shows what comes, and says how it ended', async () => {
+    const { connection, http, gateway } = fakeClient(async (p) => {
+      await p.write('stdout', '$ ');
+      const got = await p.stdinEnded;
+      await p.write('stdout', got);
+      p.exit(5);
+    });
+    const exec = new ExecHandle(
+      { http, connection, sandbox: 's', resumeMs: 1_000 },
+      'sh',
+      { stdin: true, encoding: 'bytes' },
+      { pty: { cols: 10, rows: 5 } },
+    );
+    const pty = new Pty(exec);
+    await pty.write('ls\r');
+    pty.resize(80, 24);
+    exec.closeStdin();
+    let shown = '';
+    for await (const piece of pty) shown += piece.toString();
+    expect(shown).toBe('$ ls\r');
+    expect((await pty.exit).exitCode).toBe(5);
+    const [running] = gateway.execs.values();
+    expect(running!.request).toMatchObject({ pty: { cols: 10, rows: 5 }, stdin: true });
+    expect(running!.commands).toEqual([{ type: 'resize', cols: 80, rows: 24 }]);
+  });
+});
 
 describe('the exit comes although nobody reads', () => {
   it('after a kill', async () => {

@@ -1,28 +1,20 @@
-import { once } from 'node:events';
 import { describe, expect, it, vi } from 'vitest';
-
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
 import type { MuxStream } from '../mux/index.ts';
-import { ExecHandle } from './exec/handle.ts';
+import { Files } from './files.ts';
 import { fakeClient } from './testing/fake-client.ts';
 import type { FakeGateway } from './testing/fake-gateway.ts';
-import { type FakeProgram } from './testing/fake-gateway.ts';
-import { Files } from './files.ts';
-import { Ports } from './ports.ts';
-import { Pty } from './pty.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
 type OnOther = FakeGateway['onOther'];
 
-function bench(onOther: OnOther, program: FakeProgram = () => undefined) {
-  const client = fakeClient(program);
-  const { gateway, connection, http } = client;
+function bench(onOther: OnOther) {
+  const { gateway, connection, http } = fakeClient(() => undefined);
   gateway.onOther = onOther;
-  const deps = { streams: connection, http, sandbox: 'sbx-1' };
-  return { gateway, connection, http, files: new Files(deps), ports: new Ports(deps) };
+  return { gateway, connection, files: new Files({ streams: connection, http, sandbox: 'sbx-1' }) };
 }
 
 const stat = (path: string, sizeBytes: number) => ({
@@ -239,77 +231,5 @@ describe('files', () => {
     for (const source of [null, 5, {}]) await expect(files.write('/a', source as never)).rejects.toThrow(TypeError);
     expect(gateway.execs.size).toBe(0);
     await expect(files.write('/a', [1, 2] as never)).rejects.toThrow(TypeError);
-  });
-});
-
-describe('a port', () => {
-  const echo: OnOther = (stream) => {
-    if (stream.request['port'] !== 80) throw new ServiceError('port_refused');
-    stream.accept();
-    return {
-      data: (_channel, bytes) => {
-        const n = bytes.length;
-        const drained = stream.write(Channel.BYTES, bytes);
-        if (drained === undefined) stream.consume(n);
-        else void drained.then(() => stream.consume(n));
-      },
-      fin: (channel) => {
-        if (channel === Channel.ALL) stream.end();
-      },
-    };
-  };
-
-  it('is a duplex with half-close and backpressure', async () => {
-    const { ports } = bench(echo);
-    const socket = await ports.connect(80);
-    const content = pattern(2_000_000);
-    socket.end(content);
-    const got: Buffer[] = [];
-    for await (const chunk of socket) got.push(chunk as Buffer);
-    expect(Buffer.concat(got).equals(content)).toBe(true);
-  });
-
-  it('where nothing listens is refused', async () => {
-    const { ports } = bench(echo);
-    await expect(ports.connect(81)).rejects.toMatchObject({ code: 'port_refused' });
-  });
-
-  it('errors when the link is lost', async () => {
-    const { ports, gateway } = bench(echo);
-    const socket = await ports.connect(80);
-    const failed = once(socket, 'error');
-    gateway.cut();
-    expect(((await failed) as [ServiceError])[0].code).toBe('interrupted');
-  });
-});
-
-describe('a terminal', () => {
-  it('takes keys and sizes, shows what comes, and says how it ended', async () => {
-    const { connection, http, gateway } = bench(
-      () => ({}),
-      async (p) => {
-        await p.write('stdout', '$ ');
-        const got = await p.stdinEnded;
-        await p.write('stdout', got);
-        p.exit(5);
-      },
-    );
-    const exec = new ExecHandle(
-      { http, connection, sandbox: 's', resumeMs: 1_000 },
-      'sh',
-      { stdin: true, encoding: 'bytes' },
-      { pty: { cols: 10, rows: 5 } },
-    );
-    const pty = new Pty(exec);
-    await pty.write('ls\r');
-    pty.resize(80, 24);
-    exec.closeStdin();
-    let shown = '';
-    for await (const piece of pty) shown += piece.toString();
-    expect(shown).toBe('$ ls\r');
-    expect((await pty.exit).exitCode).toBe(5);
-    const [running] = gateway.execs.values();
-    expect(running!.request).toMatchObject({ pty: { cols: 10, rows: 5 }, stdin: true });
-    expect(running!.commands).toEqual([{ type: 'resize', cols: 80, rows: 24 }]);
   });
 });

@@ -1,0 +1,68 @@
+/** Calls on the files of one sandbox, by whichever way there is to it. */
+import { orAbort } from '../lib/deadline.ts';
+import type { FileStat } from '../protocol/files.ts';
+import type { Json } from '../mux/index.ts';
+import { NoWebSocket } from './connection.ts';
+import { needsWebSocket } from './errors.ts';
+import { FilesOverHttp } from './files-over-http.ts';
+import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
+import type { CallOptions, HttpClient } from './http.ts';
+import type { Source } from './source.ts';
+import type { Streams } from './unary.ts';
+import { watch, type FileChange } from './watch.ts';
+
+export interface FileDeps {
+  streams: Streams;
+  /** Where no WebSocket gets through. */
+  http: HttpClient;
+  /** A promise while the sandbox is being created. */
+  sandbox: string | Promise<string>;
+}
+
+export class FileCalls implements FileWay {
+  readonly #deps: FileDeps;
+
+  constructor(deps: FileDeps) {
+    this.#deps = deps;
+  }
+
+  ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
+    return this.#way((way) => way.ask(question, again, options));
+  }
+
+  async download(question: FileQuestion, signal: AbortSignal): Promise<Download> {
+    // It may still be being created.
+    await orAbort(signal, Promise.resolve(this.#deps.sandbox));
+    return await this.#way((way) => way.download(question, signal));
+  }
+
+  upload(
+    question: FileQuestion,
+    source: Source,
+    options: { size?: number | undefined; signal?: AbortSignal | undefined },
+  ): Promise<FileStat | undefined> {
+    return this.#way((way) => way.upload(question, source, options));
+  }
+
+  /** @throws ServiceError `not_supported` without a WebSocket. */
+  async *watch(question: Json, signal: AbortSignal | undefined): AsyncGenerator<FileChange> {
+    const sandbox = await this.#deps.sandbox;
+    try {
+      yield* watch(this.#deps.streams, { op: 'file', sandbox, call: 'watch', ...question }, signal);
+    } catch (error) {
+      throw error instanceof NoWebSocket ? needsWebSocket('watching files', error) : error;
+    }
+  }
+
+  /** Over the WebSocket, or without one over HTTP. Nothing was sent when it turns out that there is none. */
+  async #way<T>(call: (way: FileWay) => Promise<T>): Promise<T> {
+    const { streams, http } = this.#deps;
+    const sandbox = await this.#deps.sandbox;
+    try {
+      return await call(new FilesOverStreams(streams, sandbox));
+    } catch (error) {
+      if (!(error instanceof NoWebSocket)) throw error;
+      return await call(new FilesOverHttp(http, sandbox));
+    }
+  }
+}
