@@ -105,3 +105,34 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Key;
+
+    /// Says how a stream ends; true if it is gone then.
+    fn is_gone_after(ends: &[fn(&mut Link)]) -> bool {
+        let mut link = Link::default();
+        assert!(link.open(2, Owner::File(Key { index: 0, generation: 0 })));
+        for end in ends {
+            assert!(link.stream(2).is_some());
+            end(&mut link);
+        }
+        link.stream(2).is_none()
+    }
+
+    #[test]
+    fn a_stream_is_gone_once_both_sides_have_ended_it_whoever_was_first() {
+        let theirs: fn(&mut Link) = |link| link.finished_by_peer(2, frame::ALL);
+        let channel: fn(&mut Link) = |link| link.finished_by_peer(2, frame::BYTES);
+        let answer: fn(&mut Link) = |link| link.answer(2, b"{}");
+        let fin: fn(&mut Link) = |link| link.fin(2, frame::ALL);
+        for ours in [answer, fin] {
+            assert!(is_gone_after(&[theirs, ours]));
+            assert!(is_gone_after(&[ours, theirs]));
+            assert!(!is_gone_after(&[ours, channel]));
+        }
+        assert!(!is_gone_after(&[theirs]));
+    }
+}
