@@ -22,6 +22,13 @@ test.for([' ', '1e3', '0x10', '-0', '1.5', 'many'])('a number is digits, not "%s
   expect(() => loadConfig({ ...base, MILLIBOX_MAX_SANDBOXES: text })).toThrow('MAX_SANDBOXES');
 });
 
+test('a directory is the same however its name is spelt', () => {
+  const spelt = { MILLIBOX_DATA_DIR: '/data/agent/', MILLIBOX_IMAGES_DIR: '/data//x/../images/' };
+  const config = loadConfig({ ...base, ...spelt });
+  expect([config.dataDir, config.oci.imagesDir]).toEqual(['/data/agent', '/data/images']);
+  expect(() => loadConfig({ ...base, MILLIBOX_DATA_DIR: 'data' })).toThrow('MILLIBOX_DATA_DIR');
+});
+
 test('the secret prints nowhere', () => {
   const config = loadConfig(base);
   expect(inspect(config, { depth: 9 }) + JSON.stringify(config) + String(config.nodeSecret)).not.toContain(

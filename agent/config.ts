@@ -66,6 +66,12 @@ const Pairs = z
     ),
   );
 
+/** In one spelling: what is below it is told by its name, and names of containers and control groups depend on it. */
+const Directory = z
+  .string()
+  .startsWith('/')
+  .transform((text) => path.resolve(text));
+
 const isRoot = process.getuid?.() === 0;
 /** boxinit where the set-up builds it. This file is in `agent`, or in `dist/agent` once it is built. */
 const PACKAGE_ROOT = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '..' : '../..', import.meta.url));
@@ -82,10 +88,7 @@ const Environment = z.object({
   MILLIBOX_AGENT_METRICS_LISTEN: Listen.optional(),
   MILLIBOX_NODE_SECRET: z.string().min(MIN_SECRET).optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
-  MILLIBOX_DATA_DIR: z
-    .string()
-    .startsWith('/')
-    .default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
+  MILLIBOX_DATA_DIR: Directory.default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
   MILLIBOX_RUNTIME: z.enum(['auto', 'docker', 'oci', 'gvisor', 'fake']).default('auto'),
   MILLIBOX_DEFAULT_IMAGE: z.string().min(1).default('python:3.12-slim'),
   MILLIBOX_BOXINIT: z.string().startsWith('/').default(BUILT_BOXINIT),
@@ -100,7 +103,7 @@ const Environment = z.object({
     .optional(),
   /** Whose network namespace has the sandboxes' bridge: the agent's own, or the host's. */
   MILLIBOX_SANDBOX_UPLINK: z.enum(['own', 'host']).default('own'),
-  MILLIBOX_IMAGES_DIR: z.string().startsWith('/').optional(),
+  MILLIBOX_IMAGES_DIR: Directory.optional(),
   /** Unused images are removed while all images together take more than this. 0: no limit. */
   MILLIBOX_IMAGES_BUDGET_MB: count(0, 1_000_000_000),
   /** A Docker `config.json` with the credentials of private registries. */

@@ -72,7 +72,8 @@ export class DirectoryCleaner {
     try {
       return (await this.#shell.ask('')).slice(0, -1).join('; ').slice(0, 1_000);
     } catch (error) {
-      return ServiceError.from(error).message;
+      const { message, cause } = ServiceError.from(error);
+      return cause instanceof Error ? `${message}: ${cause.message}` : message;
     }
   }
 

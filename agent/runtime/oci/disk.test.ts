@@ -1,4 +1,7 @@
-import { expect, test } from 'vitest';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { ToolError } from '../../run-tool.ts';
 import { diskError, mountPointsBelow } from './disk.ts';
@@ -21,6 +24,15 @@ test('a disk for which the node has no room is told as that, and no failure name
   expect(diskError(FAILED, other)).toMatchObject({ code: 'internal', message: FAILED, cause: other });
   const typed = new ServiceError('deadline_exceeded');
   expect(diskError(FAILED, typed)).toBe(typed);
+});
+
+test('mounts of a directory that is reached by a link are found by the name that the kernel has', () => {
+  const root = realpathSync(mkdtempSync(join(tmpdir(), 'mbx-disk-')));
+  onTestFinished(() => rmSync(root, { recursive: true }));
+  mkdirSync(join(root, 'real', 'd'), { recursive: true });
+  symlinkSync('real', join(root, 'link'));
+  const table = `30 20 0:26 / ${root}/real/d/a rw - ext4 /dev/loop0 rw`;
+  expect(mountPointsBelow(join(root, 'link', 'd'), table)).toEqual([join(root, 'real', 'd', 'a')]);
 });
 
 test('mounts of a directory are its own and those below it, deepest first, and no neighbour', () => {

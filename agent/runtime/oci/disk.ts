@@ -2,8 +2,8 @@
  * Disk limits: a file system of that size, in a file behind a loop device, for the sandbox's own files. Quotas would
  * need kernel and file system support; this works everywhere.
  */
-import { mkdir, rmdir, statfs, unlink } from 'node:fs/promises';
-import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, realpath, rmdir, statfs, unlink } from 'node:fs/promises';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
@@ -49,8 +49,9 @@ export class Disks {
   }
 
   static async open(ociDir: string): Promise<Disks> {
-    const dir = join(ociDir, 'disks');
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await mkdir(join(ociDir, 'disks'), { recursive: true, mode: 0o700 });
+    // As the kernel names it: a part of the path may be a link.
+    const dir = await realpath(join(ociDir, 'disks'));
     const empty = await EmptyDisks.open(join(ociDir, 'empty-disks'));
     const mounted = mountPointsBelow(dir);
     for (const point of mounted.filter((each) => each !== dir)) await tool('umount', ['--lazy', point]);
@@ -143,8 +144,9 @@ async function tool(name: string, args: readonly string[]): Promise<void> {
   await runTool(name, args, { deadlineMs: TOOL_MS });
 }
 
-/** Mount points below `dir` and `dir` itself, deepest first. */
-export function mountPointsBelow(dir: string, mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string[] {
+/** Mount points below a directory and that itself, deepest first, as the kernel names them: without links. */
+export function mountPointsBelow(path: string, mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string[] {
+  const dir = existsSync(path) ? realpathSync(path) : path;
   return mountinfo
     .split('\n')
     .map((line) => (line.split(' ')[4] ?? '').replaceAll('\\040', ' '))

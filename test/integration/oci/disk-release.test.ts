@@ -1,5 +1,5 @@
 /** A disk that stays mounted when it should be let go of keeps its files. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -57,6 +57,20 @@ test('a mount point that nothing was mounted on goes', async () => {
   expect(readdirSync(disks.dir)).toEqual(['mbx-b']);
   await disks.release('mbx-b');
   expect(readdirSync(disks.dir)).toEqual([]);
+});
+
+test('where a link leads to the data directory, disks are let go of just so, and mounted once', async () => {
+  const link = join(dir, 'link');
+  mkdirSync(join(dir, 'real'));
+  symlinkSync('real', link);
+  const linked = await Disks.open(link);
+  await linked.mount('mbx-d', join(link, 'disk.ext4'), 8);
+  await linked.close(false);
+  const later = await Disks.open(link);
+  expect(mountPointsBelow(link)).toEqual([later.dir]);
+  await later.release('mbx-d');
+  expect(readdirSync(later.dir)).toEqual([]);
+  await later.close(true);
 });
 
 test('what a killed agent had mounted for a claim is let go of by the next one', async () => {
