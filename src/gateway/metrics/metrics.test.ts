@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { FakeNode } from '../testing/fake-node.ts';
 import { TestGateway } from '../testing/harness.ts';
 
@@ -44,6 +44,33 @@ test('counts creates, claims that hit and missed, commands by outcome, and times
     expect(seen.get(`millibox_phase_seconds_count{phase="${phase}"}`), phase).toBe(2);
   }
   expect(seen.get('millibox_phase_seconds_sum{phase="create_running"}')).toBeCloseTo(0.009);
+});
+
+test('counts what became of a sandbox once, however often it changes', async () => {
+  const node = new FakeNode();
+  gateway = await TestGateway.start([node]);
+  const [id, bystander] = [await gateway.sandbox(), await gateway.sandbox()];
+  const changed = vi.fn();
+  gateway.services.sandboxes.subscribe('default', changed);
+  const warm = { placedMs: 1, claimedMs: 2, runningMs: 3, warm: true };
+  for (const expiresAtMs of [1, 2, 3])
+    node.set(bystander, { timings: warm, expiresAtMs: Date.now() + expiresAtMs * 60_000 });
+  await gateway.ask('DELETE', `/v1/sandboxes/${id}`);
+  for (const message of ['one', 'two']) node.set(id, { status: 'TERMINATED', reason: 'deleted', message });
+  await gateway.until('it has heard of all', () => changed.mock.calls.length >= 4);
+  const seen = await scrape();
+  expect(seen.get('millibox_sandboxes_ended_total{reason="deleted"}')).toBe(1);
+  expect(seen.get('millibox_phase_seconds_count{phase="create_running"}')).toBe(2);
+});
+
+test('what waits on a node that is away counts no longer', async () => {
+  const node = new FakeNode({ report: { pools: [{ key: '*', warm: 5, starting: 0, target: 5 }] } });
+  gateway = await TestGateway.start([node]);
+  expect((await scrape()).get('millibox_pool_containers{state="warm"}')).toBe(5);
+  node.offline = true;
+  node.vanish();
+  await gateway.until('it is away', () => gateway.services.nodes.list()[0]?.state === 'away');
+  expect((await scrape()).get('millibox_pool_containers{state="warm"}')).toBe(0);
 });
 
 test('shows pools and their targets, nodes by state, bytes of the links, and how late the event loop is', async () => {
