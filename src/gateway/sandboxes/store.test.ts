@@ -1,5 +1,6 @@
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { silent } from '../../lib/logger.ts';
+import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
 import { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import { Node } from '../nodes/node.ts';
@@ -121,4 +122,34 @@ test('of two nodes that have it the other keeps it when one has ended it for bei
   store.take(other, running(pending));
   store.take(node, endedRecord(running(pending), 'internal', null, 4));
   expect(store.get(pending.id)).toMatchObject({ node: other, record: { status: 'RUNNING' } });
+});
+
+test('one that this gateway gave up on its way to a node stays ended, and the node is told when it arrives', () => {
+  const { store, pending, node, strays } = heard();
+  const entry = store.get(pending.id);
+  if (entry === undefined) return expect.unreachable();
+  entry.sent = true;
+  store.end(entry, 'start_failed', 'Too long.');
+  store.take(node, running(pending));
+  expect(entry.ended).toBe(true);
+  expect(strays).toEqual([`node ${pending.id} start_failed`]);
+});
+
+test('one that came back and ended again answers for an hour from its last end', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { store, pending } = heard();
+  store.hear(overdue(pending));
+  store.sweep();
+  vi.advanceTimersByTime(TOMBSTONE_KEPT_MS - 1);
+  store.hear(pending);
+  store.sweep();
+  store.hear(overdue(pending));
+  store.sweep();
+  vi.advanceTimersByTime(TOMBSTONE_KEPT_MS - 1);
+  store.sweep();
+  expect(store.get(pending.id)?.ended).toBe(true);
+  vi.advanceTimersByTime(2);
+  store.sweep();
+  expect(store.get(pending.id)).toBeUndefined();
 });

@@ -40,6 +40,17 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     await gateways.redisIs(true, gateway);
   };
 
+  /** Redis knows so many keys. */
+  const kept = async (count: number): Promise<void> => {
+    const client = new Redis(gateways.config.redisUrl ?? '');
+    try {
+      const keys = async (): Promise<number> => (await client.keys(KEYS.idempotency('*'))).length;
+      await expect.poll(keys, { timeout: 20_000 }).toBe(count);
+    } finally {
+      client.disconnect();
+    }
+  };
+
   test.each([
     { name: 'sandboxes', rules: { sandboxes: 3 } },
     { name: 'creates', rules: { createsPerSecond: 0.001, createBurst: 2 } },
@@ -111,13 +122,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     await lose(b);
     const made = (await create(b, 'key')).json.id as string;
     await find(b);
-    const client = new Redis(gateways.config.redisUrl ?? '');
-    try {
-      const kept = async (): Promise<number> => (await client.keys(KEYS.idempotency('*'))).length;
-      await expect.poll(kept, { timeout: 20_000 }).toBe(1);
-    } finally {
-      client.disconnect();
-    }
+    await kept(1);
     for (const gateway of [a, b]) {
       expect((await create(gateway, 'key', { memoryMb: 64 })).json.error).toMatchObject({
         code: 'idempotency_conflict',
@@ -125,6 +130,21 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
       expect((await create(gateway, 'key')).json.id).toBe(made);
     }
     expect(node.specs).toHaveLength(1);
+  });
+
+  test('what a key was used for with Redis stands, whatever a gateway without Redis was asked for under it', async () => {
+    const node = new FakeNode();
+    const [a, b] = await start(node);
+    const made = (await create(a, 'key')).json.id as string;
+    await b.until('the other knows it', () => b.services.sandboxes.usage('default').sandboxes === 1);
+    await lose(b);
+    expect((await create(b, 'key', { memoryMb: 64 })).json.id).toBe(made);
+    // Told after it.
+    expect((await create(b, 'later')).status).toBe(201);
+    await find(b);
+    await kept(2);
+    for (const gateway of [a, b]) expect((await create(gateway, 'key')).json.id).toBe(made);
+    expect(node.specs).toHaveLength(2);
   });
 
   test('a batch that waits is found under its key by a gateway that has lost Redis since, and at once', async () => {
