@@ -73,6 +73,13 @@ test('a claim fails with its third failed start; those begun before its last fai
   expect(pool.waitingSince).toBe(Infinity);
 });
 
+test('a pool is known by some of its names, and by when one last asked for it', () => {
+  const pool = newPool();
+  for (let at = 1; at <= 40; at += 1) pool.call(`name-${at}`, at);
+  expect([...pool.names]).toEqual(Array.from({ length: 16 }, (_, i) => `name-${i + 1}`));
+  expect(pool.usedAtMs).toBe(40);
+});
+
 test('what is above the target goes one at a time, the oldest first', () => {
   const pool = newPool(1);
   for (const id of ['a', 'b']) pool.adopt(launched(id));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { readLimits, readOomKills, writeLimits } from './cgroup-limits.ts';
+import { readLimits, readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
 import {
   findCgroups,
   groupsBelow,
@@ -145,6 +145,14 @@ describe('version 2', () => {
     expect(() => makeRoom(root)).toThrow(/cannot be divided/);
     expect(readFileSync(join(root, 'init', 'cgroup.procs'), 'utf8')).toBe('12');
   });
+});
+
+test('limits of a group are the same only if each of its numbers is; the disk is none of them', () => {
+  const limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 33 };
+  expect(sameLimits(limits, { ...limits, diskMb: 8 })).toBe(true);
+  for (const other of [{ cpus: 2 }, { memoryMb: 65 }, { pidsLimit: 34 }]) {
+    expect(sameLimits(limits, { ...limits, ...other })).toBe(false);
+  }
 });
 
 describe('version 1', () => {
