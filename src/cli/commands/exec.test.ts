@@ -78,3 +78,12 @@ test('a stdin that is open for writing only, as that of nohup, is empty', async 
   const { code, stdout } = await startCli(service, ['exec', 'sbx-0123', '--', 'cat'], stdin).ended;
   expect([code, stdout]).toEqual([3, '']);
 });
+
+test('an option behind the sandbox is said to stand before it, and is not taken for a program', async () => {
+  const service = await fakeService(cat);
+  const { code, stdout, stderr } = await cli(service, ['exec', 'sbx-0123', '-s', '--', 'echo hi']);
+  expect({ code, stdout }).toEqual({ code: 255, stdout: '' });
+  expect(stderr).toContain('error: -s stands before the sandbox: millibox exec -s … sbx-0123 -- …\n');
+  expect(service.requests).toEqual([]);
+  expect(await cli(service, ['exec', '-n', 'sbx-0123', '--', '-s'])).toMatchObject({ code: 3 });
+});

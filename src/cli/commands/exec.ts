@@ -9,7 +9,7 @@ import { feed, flushed, write } from '../io/pump.ts';
 import { bytesOfStdin, readStdin, withoutKeys } from '../io/stdin.ts';
 import { envPair } from '../io/variables.ts';
 import { forwardSignals } from '../io/signals.ts';
-import { printJson } from '../io/print.ts';
+import { printJson, printable } from '../io/print.ts';
 import { exitCodeOfEnd, joinTerminal, sayWhatWasLost, terminalEnvironment, terminalSize } from '../io/terminal.ts';
 
 interface ExecOptions {
@@ -53,6 +53,12 @@ Examples:
   millibox exec -b sbx-0123 -- python3 -m http.server`,
     )
     .action(async (id: string, given: string[], options: ExecOptions) => {
+      const [first = ''] = given;
+      if (first.startsWith('-') && first !== '--') {
+        command.error(
+          `error: ${printable(first)} stands before the sandbox: millibox exec ${printable(first)} … ${printable(id)} -- …`,
+        );
+      }
       const words = withoutDashes(given);
       if (words.length === 0) command.error('error: name a command, behind --');
       const client = await connect(command);
