@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { acceptWs, createMux, dialWs } from '../src/mux/index.ts';
-import { bindSocketFile, ended } from './listen.ts';
+import { bindSocketFile, closeServer } from './listen.ts';
 
 let directory = '';
 let server: Server;
@@ -13,17 +13,17 @@ beforeEach(() => {
   server = createServer();
 });
 afterEach(async () => {
-  await ended(server);
+  await closeServer(server);
   rmSync(directory, { recursive: true });
 });
 
-test('a socket that a killed agent left is replaced, and nobody else may open it', async () => {
+test('a socket that a killed agent left is replaced, and no other user may open it', async () => {
   const path = join(directory, 'node.sock');
   writeFileSync(path, 'left over');
   await bindSocketFile(server, path);
   expect(statSync(path).isSocket()).toBe(true);
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  await ended(server);
+  await closeServer(server);
   expect(existsSync(path)).toBe(false);
 });
 

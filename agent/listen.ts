@@ -7,7 +7,7 @@ import { MAX_SOCKET_PATH_BYTES } from '../src/lib/socket-path.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 
 /** @throws the error of `listen`, such as EADDRINUSE. */
-export async function bound(server: net.Server, where: net.ListenOptions): Promise<void> {
+export async function listen(server: net.Server, where: net.ListenOptions): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
   server.listen(where, resolve);
@@ -32,12 +32,12 @@ export async function bindSocketFile(
     );
   }
   await rm(path, { force: true });
-  await bound(server, { path, ...options });
+  await listen(server, { path, ...options });
   chmodSync(path, 0o600);
 }
 
 /** Closes all connections and resolves once none is open; at once for a server that never listened. */
-export async function ended(server: http.Server): Promise<void> {
+export async function closeServer(server: http.Server): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   server.close(() => resolve());
   server.closeAllConnections();

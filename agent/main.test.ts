@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 
 const MAIN = join(import.meta.dirname, 'main.ts');
 
-test.runIf(existsSync('/proc/self'))('a data directory that cannot be made is told of', () => {
+test.runIf(existsSync('/proc/self'))('a data directory that cannot be created is reported', () => {
   const { status, stderr } = spawnSync(process.execPath, [MAIN], {
     timeout: 25_000,
     killSignal: 'SIGKILL',

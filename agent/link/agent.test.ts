@@ -144,7 +144,7 @@ test('the link to the gateway is cut: the program goes on, and attach continues 
   expect(rest.exit.exitCode).toBe(5);
 });
 
-test('a container that dies ends its sandbox, and whoever waits is told so', async () => {
+test('a container that dies ends its sandbox and fails the calls that wait', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const { id: other } = await h.sandbox();
@@ -156,7 +156,7 @@ test('a container that dies ends its sandbox, and whoever waits is told so', asy
   expect((await h.client.exec(other, { argv: ['true'] })).exit.exitCode).toBe(0);
 });
 
-test('gateways hear that a sandbox has ended before the calls that fail with it', async () => {
+test('gateways learn that a sandbox has ended before its calls fail', async () => {
   await using h = await Harness.fake();
   const heard = h.client.watch();
   const { id } = await h.sandbox();
@@ -187,7 +187,7 @@ test('the link to boxinit breaks: the stream ends as interrupted, and attach con
   expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['done\n', 4]);
 });
 
-test('an OOM kill that the kernel counted is told with the exit, once', async () => {
+test('an OOM kill that the kernel counted is reported with the exit, once', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   h.runtime.countOomKill(h.containerOf(id));
@@ -231,7 +231,7 @@ test('a job is listed with its exit, however often that is acknowledged', async 
   expect(await list()).toHaveLength(1);
 });
 
-test('a life that is over, and one that nobody uses, end with their reason', async () => {
+test('a sandbox past its lifetime, and an idle one, end with their reason', async () => {
   await using h = await Harness.fake();
   const short = newSpec({ expiresAtMs: Date.now() + 100 });
   const idle = newSpec({ idleTimeoutMs: 100 });
@@ -258,7 +258,7 @@ test('extend moves the end of a life', async () => {
   await h.reaches(spec.id, 'TIMEOUT');
 });
 
-test('watch tells everything once and then what changes', async () => {
+test('watch sends everything once and then the changes', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const events = h.client.watch();
@@ -268,9 +268,9 @@ test('watch tells everything once and then what changes', async () => {
   await h.client.delete(next.id);
   const seen = (status: string): boolean =>
     events.some((event) => event.type === 'sandbox' && event.sandbox.id === next.id && event.sandbox.status === status);
-  await until('the end is told', () => seen('TERMINATED'));
+  await until('the end is reported', () => seen('TERMINATED'));
   expect(seen('RUNNING')).toBe(true);
-  await until('the report is told', () => events.some(({ type }) => type === 'node'));
+  await until('the report is sent', () => events.some(({ type }) => type === 'node'));
 });
 
 test('malformed questions are refused, and the agent goes on', async () => {

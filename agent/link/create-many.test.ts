@@ -7,7 +7,7 @@ import { createMany } from './create-many.ts';
 
 const group = (image: string, ids: string[]): CreateGroup => ({ spec: { id: 'first', image } as SandboxSpec, ids });
 
-test('each is made under its own id; those refused are told with their reasons, and stop no other', async () => {
+test('each is created under its own id; the refused ones are listed with their reasons, and stop no other', async () => {
   const made: string[] = [];
   const sandboxes = {
     create(spec: SandboxSpec): Sandbox {
@@ -28,7 +28,7 @@ test('each is made under its own id; those refused are told with their reasons, 
   ]);
 });
 
-test('whoever else waits for the event loop has its turn between creates', async () => {
+test('other work of the event loop has its turn between creates', async () => {
   let made = 0;
   const seen: number[] = [];
   const sandboxes = {
@@ -65,7 +65,7 @@ test('over the link: a node that becomes full in the middle takes what it has ro
   expect(h.agent.sandboxes.list()).toHaveLength(5);
 });
 
-test('over the link: what is no batch is refused', async () => {
+test('over the link: a malformed batch is refused', async () => {
   await using h = await Harness.fake();
   for (const groups of [undefined, 'all', [{ spec: {}, ids: ['a'] }], [{ spec: newSpec(), ids: 'a' }]]) {
     await expect(h.client.call({ op: 'createMany', groups })).rejects.toMatchObject({ code: 'invalid_request' });

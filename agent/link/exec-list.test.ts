@@ -16,10 +16,15 @@ const job = (execId: string, exit: ExecExit | null): ExecState => {
 /** With a boxinit that answers so. */
 function sandboxWith(call: (message: Json) => Json): Sandbox {
   const launched = { link: { call: (message: Json) => Promise.resolve(call(message)) } };
-  return { running: true, ended: false, launched, whenFateIsKnown: (_ms: number, then: () => void) => then() } as never;
+  return {
+    running: true,
+    ended: false,
+    launched,
+    whenRelinkedOrEnded: (_ms: number, then: () => void) => then(),
+  } as never;
 }
 
-test('a list that no message holds names what runs, says that there is more, and fits', async () => {
+test('a list too long for a message holds running commands, a flag that there are more, and fits', async () => {
   const ended = Array.from({ length: 10_000 }, (_, i) => job(`exe-${i}`, EXIT));
   const jobs = [...ended, job('exe-running', null)];
   const list = await listExecs(
@@ -33,7 +38,7 @@ test('a list that no message holds names what runs, says that there is more, and
   expect(jsonBytes(list)).toBeLessThanOrEqual(MAX_CONTROL_BYTES);
 });
 
-test('boxinit is asked only for what is no job, and what it could not list is said', async () => {
+test('boxinit is asked only for commands that are no jobs, and missing ones are flagged', async () => {
   const asked: Json[] = [];
   const sandbox = sandboxWith((message) => {
     asked.push(message);

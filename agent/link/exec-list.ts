@@ -44,7 +44,7 @@ async function listOthers(
   ids: readonly string[] | undefined,
 ): Promise<{ execs: ExecState[]; more: boolean }> {
   // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
-  await new Promise<void>((resolve) => sandbox.whenFateIsKnown(RECALL_MS, resolve));
+  await new Promise<void>((resolve) => sandbox.whenRelinkedOrEnded(RECALL_MS, resolve));
   const parsed = SupervisorListOpened.safeParse(
     await linkOf(sandbox).call({ op: 'list', ...(ids === undefined ? {} : { ids: [...ids] }) }),
   );

@@ -66,7 +66,7 @@ test('an archive larger than the window arrives whole, becomes an image, and is 
   expect(incoming(h)).toEqual([]);
 });
 
-test('an archive that is refused is told so, and not kept', async () => {
+test('a refused archive gets an error, and is not kept', async () => {
   await using h = await Harness.fake();
   const { stream, done } = startImport(h, 'own:2');
   stream.fin(Channel.BYTES);
@@ -97,7 +97,7 @@ test('an image is removed once, and its name must be one', async () => {
   expect(await remove('--all')).toBe('invalid_request');
 });
 
-test('a pull asks again for what is here only if it says so, and answers whether the name has moved', async () => {
+test('a pull looks for a newer image only with `refresh`, and answers whether the name has moved', async () => {
   await using h = await Harness.fake();
   const { images } = h.runtime;
   expect(await pull(h, 'moves:1', { refresh: true })).toEqual({ type: 'done', changed: true });

@@ -11,7 +11,7 @@ async function start(text: () => Promise<string>): Promise<string> {
   return `http://127.0.0.1:${server.port}`;
 }
 
-test('it tells the numbers and nothing else', async () => {
+test('it serves /metrics and nothing else', async () => {
   const url = await start(() => Promise.resolve('millibox_agent_sandboxes 3\n'));
   const answer = await fetch(`${url}/metrics?from=prometheus`);
   expect(answer.headers.get('content-type')).toContain('text/plain');
@@ -22,7 +22,7 @@ test('it tells the numbers and nothing else', async () => {
   }
 });
 
-test('numbers that cannot be had cost one answer, not the server', async () => {
+test('metrics that cannot be read cost one answer, not the server', async () => {
   let broken = true;
   const url = await start(() => (broken ? Promise.reject(new Error('no')) : Promise.resolve('fine')));
   await expect(fetch(`${url}/metrics`)).rejects.toThrow();

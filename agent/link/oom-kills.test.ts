@@ -9,7 +9,7 @@ const down = (): Promise<number> => Promise.reject(new Error('the engine is star
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test('an exit that is told again is told the same, whatever was killed meanwhile', async () => {
+test('an exit that is sent again is the same, whatever was killed meanwhile', async () => {
   const box = sandbox();
   expect(await wasOomKill(box, 'a', counted(0))).toBe(false);
   expect(await wasOomKill(box, 'b', counted(1))).toBe(true);
@@ -19,7 +19,7 @@ test('an exit that is told again is told the same, whatever was killed meanwhile
   expect(await wasOomKill(sandbox(), 'b', counted(0))).toBe(false);
 });
 
-test('whoever is told of one exit at a time with others takes one kill', async () => {
+test('an exit that several readers get at the same time takes one kill', async () => {
   const box = sandbox();
   const both = await Promise.all([wasOomKill(box, 'a', counted(1)), wasOomKill(box, 'a', counted(1))]);
   expect([...both, await wasOomKill(box, 'b', counted(1))]).toEqual([true, true, false]);
@@ -32,7 +32,7 @@ test('a count that fails is asked for again', async () => {
   expect(await told).toBe(true);
 });
 
-test('what nobody can count, or takes too long to count, is not said to be known', async () => {
+test('a count that fails, or takes too long, is not reported as known', async () => {
   for (const count of [down, () => new Promise<number>(() => undefined)]) {
     const box = sandbox();
     const told = wasOomKill(box, 'a', count);
@@ -42,7 +42,7 @@ test('what nobody can count, or takes too long to count, is not said to be known
   }
 });
 
-test('nobody waits for the count of a sandbox that has ended', async () => {
+test('the count of a sandbox that has ended is not waited for', async () => {
   const box = sandbox();
   const told = wasOomKill(box, 'a', down);
   Object.assign(box, { ended: true });

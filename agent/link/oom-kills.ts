@@ -14,7 +14,7 @@ const MAX_VERDICTS = 4_096;
 
 export type CountKills = (containerId: string) => Promise<number>;
 
-/** An exit is told again to whoever attaches, and must be the same then. */
+/** An exit is sent again at every attach, and must be the same then. */
 const verdicts = new WeakMap<Sandbox, Map<string, boolean>>();
 
 /**

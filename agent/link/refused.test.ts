@@ -9,7 +9,7 @@ import { silent } from '../../src/lib/logger.ts';
 import { NODE_PATH } from '../../src/protocol/node.ts';
 import { serveNode } from './server.ts';
 
-test('whoever is turned away and does not hang up is hung up on', async () => {
+test('a refused client that does not hang up is disconnected', async () => {
   const directory = mkdtempSync(path.join(tmpdir(), 'mbx-'));
   const server = await serveNode({
     listen: { host: '127.0.0.1', port: 0 },

@@ -89,9 +89,9 @@ function read<T>(
 }
 
 /**
- * A death by SIGKILL may be an OOM kill. boxinit compares the kernel's count with that at the command's start, and says
- * so (`oomCounted`). What it cannot tell, and nobody else for a while, stays as it is: it is only said to be what it is
- * known to be.
+ * A death by SIGKILL may be an OOM kill. boxinit compares the kernel's count with that at the command's start, and
+ * sets `oomCounted`. If neither it nor the agent can count the kills for a while, the exit stays as it is: only what is
+ * known is reported.
  */
 function completed(
   message: Json,

@@ -11,7 +11,7 @@ import type { Sandbox, Waiting } from '../sandboxes/sandbox.ts';
 import { cleanError } from '../supervisor/hostile.ts';
 
 /** How long a cut stream waits to learn whether its sandbox has ended. */
-const FATE_MS = 3_000;
+const RELINK_MS = 3_000;
 /** How long a call waits for boxinit to reconnect after a restart of the agent. */
 export const RECALL_MS = 10_000;
 
@@ -79,7 +79,7 @@ class Relay implements StreamHandler, Waiting {
 
   ready(): void {
     // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
-    this.#sandbox.whenFateIsKnown(RECALL_MS, () => this.#join());
+    this.#sandbox.whenRelinkedOrEnded(RECALL_MS, () => this.#join());
   }
 
   #join(): void {
@@ -139,7 +139,7 @@ class Relay implements StreamHandler, Waiting {
     this.#early = null;
     if (this.#inner !== null && !this.#inner.closed) {
       // Not a kill: the program continues, and boxinit decides how long it waits for another attach. After `cancelled`,
-      // nobody returns for the exit of a command that was killed.
+      // the exit of a command that was killed is not fetched any more.
       if (error === null) this.#inner.end();
       else this.#inner.reset(new ServiceError(error.code === 'cancelled' ? 'cancelled' : 'interrupted', 'detached'));
     }
@@ -172,7 +172,7 @@ class Relay implements StreamHandler, Waiting {
   #innerLost(error: ServiceError): void {
     if (this.#outer.closed) return;
     if (error.code !== 'interrupted') return this.#outer.refuse(cleanError(error));
-    this.#sandbox.whenFateIsKnown(FATE_MS, () => {
+    this.#sandbox.whenRelinkedOrEnded(RELINK_MS, () => {
       if (this.#outer.closed) return;
       const why = this.#sandbox.ended
         ? this.#sandbox.endedError()

@@ -8,7 +8,7 @@ import { NODE_PATH, NODE_SUBPROTOCOL } from '../../src/protocol/node.ts';
 import { Harness, SECRET } from '../testing/harness.ts';
 import { NodeClient } from '../testing/node-client.ts';
 
-test('whoever asks is told that the agent serves, and nothing more', async () => {
+test('/healthz shows that the agent serves, and nothing more', async () => {
   await using h = await Harness.fake();
   const answer = await fetch(`http://127.0.0.1:${h.agent.port}/healthz`);
   expect([answer.status, await answer.text()]).toEqual([200, 'ok\n']);
@@ -41,7 +41,7 @@ test('an authorization works once, and only for the challenge that the agent gav
   });
 });
 
-test('rubbish at the port disturbs nobody', async () => {
+test('rubbish at the port disturbs no other connection', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const upgrade = (path: string): string =>

@@ -16,9 +16,9 @@ import {
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { NODE_GENERATION, NODE_PATH, NODE_SUBPROTOCOL, type NodeHello } from '../../src/protocol/node.ts';
 import { NODE_ANSWER_FACTOR } from '../../src/protocol/limits.ts';
-import { bindSocketFile, bound, ended } from '../listen.ts';
+import { bindSocketFile, closeServer, listen } from '../listen.ts';
 import { UnfinishedStreams } from './unfinished.ts';
-import { asksForNumbers, pathOf, tellNumbers } from './metrics-server.ts';
+import { isMetricsRequest, pathOf, writeMetrics } from './metrics-server.ts';
 import { NodeGuard } from './node-guard.ts';
 
 const MAX_LINKS = 256;
@@ -77,16 +77,16 @@ class LinkServer implements NodeServer {
   }
 
   async listen(): Promise<void> {
-    const { listen, socketFile, log } = this.#options;
-    await bound(this.#http, listen);
-    this.#http.on('error', (error) => log.error({ err: error }, 'the port of the agent'));
+    const { socketFile, log } = this.#options;
+    await listen(this.#http, this.#options.listen);
+    this.#http.on('error', (error) => log.error({ err: error }, 'agent port error'));
     try {
       await bindSocketFile(this.#local, socketFile);
     } catch (error) {
       // Not fatal: gateways can use the port.
-      log.warn({ err: error, socketFile }, 'gateways on this machine have to come over TCP');
+      log.warn({ err: error, socketFile }, 'no local socket: local gateways must use TCP');
     }
-    this.#local.on('error', (error) => log.error({ err: error }, 'the socket of the agent'));
+    this.#local.on('error', (error) => log.error({ err: error }, 'agent socket error'));
   }
 
   #server(): Server {
@@ -126,14 +126,15 @@ class LinkServer implements NodeServer {
   async close(): Promise<void> {
     this.#closing = true;
     for (const link of this.#links) link.close(new ServiceError('draining'));
-    await Promise.all([ended(this.#http), ended(this.#local)]);
+    await Promise.all([closeServer(this.#http), closeServer(this.#local)]);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const pathname = pathOf(request);
-    // That this process serves is all it says: a supervisor restarts one that does not.
+    // Shows only that this process serves: a supervisor restarts one that does not.
     if (request.method === 'GET' && pathname === '/healthz') return void response.writeHead(200).end('ok\n');
-    if (asksForNumbers(request) && isLocal(request)) return await tellNumbers(response, () => this.#options.metrics());
+    if (isMetricsRequest(request) && isLocal(request))
+      return await writeMetrics(response, () => this.#options.metrics());
     response.writeHead(404, { connection: 'close' }).end();
   }
 
@@ -174,12 +175,12 @@ class LinkServer implements NodeServer {
         this.#past.in += mux.stats.bytesIn;
         this.#past.out += mux.stats.bytesOut;
         const durationMs = Math.round(performance.now() - beganAt);
-        log.info({ event: 'node_link', durationMs, outcome: error?.code ?? 'closed' }, 'a gateway has left');
+        log.info({ event: 'node_link', durationMs, outcome: error?.code ?? 'closed' }, 'gateway disconnected');
       },
       onFailure: (error) => log.error({ err: error }, 'a handler of a gateway link failed'),
     });
     this.#links.add(mux);
-    log.info({ event: 'node_link', links: this.#links.size }, 'a gateway is here');
+    log.info({ event: 'node_link', links: this.#links.size }, 'gateway connected');
   }
 }
 

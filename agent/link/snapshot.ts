@@ -1,5 +1,5 @@
 /**
- * What a node has, told once, in parts that are far below the size limit of a message. A gateway takes the report of the
+ * What a node has, sent once, in parts that are far below the size limit of a message. A gateway takes the report of the
  * last part, so only that one carries all of it; the others carry one that is empty but valid, which every version reads.
  */
 import type { Json, MuxStream } from '../../src/mux/index.ts';
@@ -21,7 +21,7 @@ interface SnapshotSource {
 export class Snapshot {
   readonly #stream: MuxStream;
   readonly #source: SnapshotSource;
-  /** Sandboxes that changes have told of meanwhile: what was listed of them is out of date. */
+  /** Sandboxes that have changed meanwhile: what was listed of them is out of date. */
   readonly #changed = new Set<string>();
   #done = false;
 
@@ -35,7 +35,7 @@ export class Snapshot {
     return this.#done;
   }
 
-  /** A change tells of this sandbox. */
+  /** A change of this sandbox is being sent. */
   changed(id: string): void {
     if (!this.#done) this.#changed.add(id);
   }
@@ -57,7 +57,7 @@ export class Snapshot {
       part.push(record);
       bytes += size;
     }
-    // Changes first: what they tell of is left out here, and a gateway takes what it has heard by now for all there is.
+    // Changes first: their sandboxes are left out here, and a gateway takes what it has received by now for all there is.
     this.#source.flush();
     const report = this.#source.report();
     const fits = bytes + jsonBytes(report) <= PART_BYTES;

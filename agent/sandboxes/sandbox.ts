@@ -51,7 +51,7 @@ export class Sandbox {
   readonly provisioning = new AbortController();
   #waiting = new Set<Waiting>();
   /** Streams whose link broke, waiting to learn whether the sandbox has ended. */
-  #bereft = new Set<() => void>();
+  #awaitingLink = new Set<() => void>();
   #calls = 0;
   // By the monotonic clock, like every duration.
   #lastCallAt = performance.now();
@@ -75,7 +75,7 @@ export class Sandbox {
   get calls(): number {
     return this.#calls;
   }
-  /** Since when nobody has used it. */
+  /** Time since its last use. */
   get idleMs(): number {
     return this.#calls > 0 ? 0 : performance.now() - this.#lastCallAt;
   }
@@ -92,7 +92,7 @@ export class Sandbox {
     this.record = { ...this.record, ...changes, status };
   }
 
-  /** Ends it. Waiting calls are told by `tellEnd`. */
+  /** Ends it. `tellEnd` fails the waiting calls. */
   end(status: 'TERMINATED' | 'ERROR' | 'TIMEOUT', reason: EndReason, message: string | null, nowMs: number): void {
     this.move(status, { reason, message, endedAtMs: nowMs });
     this.spec = null;
@@ -104,7 +104,7 @@ export class Sandbox {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const each of waiting) each.failed(this.endedError());
-    this.#fateIsKnown();
+    this.#linkIsSettled();
   }
 
   endedError(): ServiceError {
@@ -137,23 +137,23 @@ export class Sandbox {
    * Calls back once it is known what a lost link to boxinit means: the sandbox has ended, boxinit is back, or
    * `withinMs` have passed without either.
    */
-  whenFateIsKnown(withinMs: number, callback: () => void): void {
+  whenRelinkedOrEnded(withinMs: number, callback: () => void): void {
     if (this.ended || this.launched?.link.connected === true) return callback();
     const once = (): void => {
       clearTimeout(timer);
-      if (this.#bereft.delete(once)) callback();
+      if (this.#awaitingLink.delete(once)) callback();
     };
     const timer = setTimeout(once, withinMs);
     timer.unref();
-    this.#bereft.add(once);
+    this.#awaitingLink.add(once);
   }
 
   linkIsBack(): void {
-    this.#fateIsKnown();
+    this.#linkIsSettled();
   }
 
-  #fateIsKnown(): void {
-    for (const tell of [...this.#bereft]) tell();
+  #linkIsSettled(): void {
+    for (const callback of [...this.#awaitingLink]) callback();
   }
 
   callBegins(): void {
@@ -169,7 +169,7 @@ export class Sandbox {
     this.#lastCallAt = performance.now();
   }
 
-  /** An earlier agent has seen nobody use it for so long. */
+  /** It was unused for this long under an earlier agent. */
   unusedFor(ms: number): void {
     this.#lastCallAt = performance.now() - ms;
   }

@@ -5,7 +5,7 @@ import { createMux, socketTransport, type Mux } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SUPERVISOR_GENERATION, SupervisorHello, type AgentHello } from '../../src/protocol/supervisor.ts';
 
-/** A connection that says nothing for this long is dropped. */
+/** A connection without a HELLO for this long is dropped. */
 const HELLO_DEADLINE_MS = 5_000;
 /** Longer than on other links: a sandbox has few streams, so its next exec comes later. */
 const LAZY_MS = 50;

@@ -80,7 +80,7 @@ test('a caller without the token is hung up on, and the real one is not disturbe
   expect(f.link.hello.version).toBe('x');
 });
 
-test('callers that say nothing are few', async () => {
+test('callers without a HELLO are few', async () => {
   await using f = await Fixture.open();
   const sockets = Array.from({ length: 12 }, () => net.connect(f.socketPath));
   let closed = 0;
@@ -116,7 +116,7 @@ test('boxinit may call again, and the newest connection counts', async () => {
   expect(f.link.connected).toBe(true);
 });
 
-test('a call gets the answer, the refusal, or the news that the link was cut', async () => {
+test('a call gets the answer, the refusal, or an error when the link is cut', async () => {
   await using f = await Fixture.open();
   const caller = f.call(hello(), (stream) => {
     if (stream.request['op'] === 'no') throw new ServiceError('exec_not_found', 'no such thing');
@@ -162,10 +162,10 @@ test('a refusal cannot speak for the platform', async () => {
   expect((error as ServiceError).message.length).toBe(1_024);
 });
 
-test('a broken protocol is told to the owner', async () => {
+test('a broken protocol is reported to the owner', async () => {
   await using f = await Fixture.open();
-  const told: string[] = [];
-  f.link.events = { hostile: (error) => told.push(error.code), disconnected: () => told.push('gone') };
+  const events: string[] = [];
+  f.link.events = { hostile: (error) => events.push(error.code), disconnected: () => events.push('gone') };
   const socket = net.connect(f.socketPath);
   socket.on('error', () => undefined).resume();
   socket.write(
@@ -173,8 +173,8 @@ test('a broken protocol is told to the owner', async () => {
   );
   await f.link.arrival(WAIT);
   socket.write(encodeFrame({ type: 77, flags: 0, channel: 0, stream: 0, payload: Buffer.alloc(0) }));
-  await until('it is told', () => told.length === 2);
-  expect(told).toEqual(['protocol_error', 'gone']);
+  await until('it is reported', () => events.length === 2);
+  expect(events).toEqual(['protocol_error', 'gone']);
 });
 
 test('a boxinit that reads nothing of what waits for it loses its link, and no other does', async () => {

@@ -53,7 +53,9 @@ export class SupervisorLink implements Supervisor {
     this.id = options.id;
     this.#options = options;
     this.#server = net.createServer((socket) => this.#accept(socket));
-    this.#server.on('error', (error) => options.log.error({ err: error, container: this.id }, 'supervisor socket'));
+    this.#server.on('error', (error) =>
+      options.log.error({ err: error, container: this.id }, 'supervisor socket error'),
+    );
     this.#arrival.promise.catch(() => undefined);
   }
 
@@ -65,7 +67,7 @@ export class SupervisorLink implements Supervisor {
     return link;
   }
 
-  /** False as soon as the connection is lost, before its streams are told. */
+  /** False as soon as the connection is lost, before its streams are closed. */
   get connected(): boolean {
     return this.#current !== null && !this.#current.mux.closed;
   }

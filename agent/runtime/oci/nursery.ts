@@ -12,7 +12,7 @@ import { background } from '../../../src/lib/background.ts';
 import { withDeadline, orAbort } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { bound } from '../../listen.ts';
+import { listen } from '../../listen.ts';
 import { removeOldNurseries, settleNursery } from './box-groups.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 import { endProcess, endProcesses } from './ending.ts';
@@ -59,7 +59,7 @@ export class Nursery {
     this.#log = log;
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
     lines.on('line', (line) => this.#answered(line));
-    // Both tell of it: a nursery that is killed with a request unread resets its connection.
+    // Both emit it: a nursery that is killed with a request unread resets its connection.
     lines.on('error', () => undefined);
     socket.on('error', () => undefined);
     socket.once('close', () => this.#ended());
@@ -79,7 +79,7 @@ export class Nursery {
     server.once('connection', calls.resolve);
     let child: ProcessId | undefined;
     try {
-      await bound(server, { path: join(dir, 'n.sock'), backlog: 1 });
+      await listen(server, { path: join(dir, 'n.sock'), backlog: 1 });
       const spec = nurserySpec({
         ...place,
         cgroupPath: `/${group}`,
@@ -98,8 +98,10 @@ export class Nursery {
       nursery.#say({ op: 'plan', ...plan(tree, groups) });
       return nursery;
     } catch (error) {
-      // By its group: a runtime that does not end in time may have started it and not told its pid.
-      await endProcesses(tree, group, child).catch((left: unknown) => log.error({ err: left }, 'a nursery stays'));
+      // By its group: a runtime that does not end in time may have started it and not reported its pid.
+      await endProcesses(tree, group, child).catch((left: unknown) =>
+        log.error({ err: left }, 'a nursery could not be removed'),
+      );
       void calls.promise.then((socket) => socket.on('error', () => undefined).destroy());
       removeOldNurseries(tree, place);
       throw error;
@@ -129,7 +131,7 @@ export class Nursery {
       return await withDeadline({ deadlineMs: FORK_MS, what: 'a blank' }, () => answer.promise);
     } catch (error) {
       if (error instanceof ServiceError && error.code === 'deadline_exceeded' && !this.#over) {
-        this.#log.error({ pid: this.#process.pid }, 'the nursery does not answer and is ended');
+        this.#log.error({ pid: this.#process.pid }, 'the nursery does not answer and is killed');
         // Not awaited: what a control group holds frozen ends only when that lets go of it.
         background(this.close(), 'ending a nursery', this.#log);
       }
@@ -156,7 +158,7 @@ export class Nursery {
       if (pid !== undefined) this.#waiting.get(id)?.resolve(pid);
       else this.#waiting.get(id)?.reject(notMade(error));
     } catch (error) {
-      this.#log.error({ err: error }, 'the nursery cannot be understood');
+      this.#log.error({ err: error }, 'unexpected answer from the nursery');
       this.#socket.destroy();
     }
   }
