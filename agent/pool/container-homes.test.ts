@@ -40,7 +40,7 @@ test('a home without a whole record is none; one whose record cannot be read may
   await expect(homes.read('mbx-unread')).rejects.toThrow('EISDIR');
 });
 
-test('while the owners of some are not known, nobody is told which homes there are', async () => {
+test('while the owners of some are unknown, homes are not listed', async () => {
   await homes.create(meta('mbx-1'));
   expect(await homes.list()).toEqual(['mbx-1']);
   homes.keepAll();

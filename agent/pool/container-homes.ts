@@ -88,13 +88,13 @@ export class ContainerHomes {
     return meta?.id === id ? { meta, claimed: rest.some((line) => line !== '') } : undefined;
   }
 
-  /** Whose some of the containers are is not known: from now on none counts as one that nobody owns. */
+  /** The owner of some containers is unknown: from now on none counts as an orphan. */
   keepAll(): void {
     this.#allKept = true;
   }
 
   /**
-   * Ids of all homes, whatever is in them, for whoever looks for those that nobody owns.
+   * Ids of all homes, whatever is in them, for the search for orphans.
    * @throws ServiceError `internal` after `keepAll`.
    */
   async list(): Promise<string[]> {

@@ -56,7 +56,7 @@ export class Launcher {
     this.#log = log;
   }
 
-  /** Whether it is being started: then it is no orphan, although nobody owns it yet. */
+  /** Whether it is being started: then it is no orphan, although it has no owner yet. */
   isPending(id: string): boolean {
     return this.#pending.has(id) || this.#destroying.has(id);
   }

@@ -34,7 +34,7 @@ export class Pool {
   /** Its names in reports: references of its image, or `*`. */
   readonly names = new Set<string>();
   #warm: Launched[] = [];
-  /** Those of them that may have been stopped. Nobody gets one before it has given a sign of life. */
+  /** Those of them that may have been stopped. None is handed out before it has answered a ping. */
   readonly #doubted = new WeakSet<Launched>();
   #waiters: Waiter[] = [];
   #starting = 0;
@@ -169,7 +169,7 @@ export class Pool {
     return trusted;
   }
 
-  /** It has given a sign of life: the longest-waiting claim gets it; otherwise it stays here. */
+  /** It has answered a ping: the longest-waiting claim gets it; otherwise it stays here. */
   trust(launched: Launched): void {
     this.#doubted.delete(launched);
     if (this.#waiters.length === 0) return;

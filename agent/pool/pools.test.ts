@@ -199,7 +199,7 @@ function takeAside(f: Fixture, wanted: ClaimOptions) {
   };
 }
 
-test('one in doubt is not handed out until it has given a sign of life', async () => {
+test('a container in doubt is not handed out until it has answered a ping', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);
   f.pools.pause(true);
@@ -213,7 +213,7 @@ test('one in doubt is not handed out until it has given a sign of life', async (
   await until('it is trusted', () => f.pools.takeWarm(wanted)?.container.id === id);
 });
 
-test('a claim that waits gets one that was in doubt as soon as that has given a sign of life', async () => {
+test('a waiting claim gets a container that was in doubt as soon as it has answered a ping', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);
   const wanted = await f.claim();
@@ -232,7 +232,7 @@ test('a claim that waits gets one that was in doubt as soon as that has given a 
   await f.filled(1);
 });
 
-test('a claim does not wait for one in doubt, which is replaced if it gives no sign of life', async () => {
+test('a claim does not wait for a container in doubt, which is replaced if it does not answer', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);
   const wanted = await f.claim();
@@ -263,7 +263,7 @@ test('refills stop while the node drains, claims are still served', async () => 
   await until('it is filled', () => f.pools.states()[0]?.warm === 2);
 });
 
-test('close turns down who waits, and leaves no container when asked so', async () => {
+test('close rejects waiting claims, and with `destroy` leaves no container', async () => {
   const f = new Fixture({ launchMs: 50 }, { min: 1 });
   const waiting = f.pools.waitFor(await f.claim(), never);
   const failed = expect(waiting).rejects.toMatchObject({ code: 'draining' });

@@ -96,8 +96,8 @@ export class Pools {
   }
 
   /**
-   * A container of this pool did not answer its claim. Whatever stopped it may have stopped those that wait beside it:
-   * each is asked for a sign of life and waits on until it has given it, and those without one are replaced.
+   * A container of this pool did not answer its claim. Whatever stopped it may have stopped the other warm ones:
+   * each is pinged and not handed out until it has answered, and those that do not answer are replaced.
    */
   doubt(key: string): void {
     const pool = this.#pools.get(key);
@@ -277,7 +277,7 @@ export class Pools {
 
   #drop(pool: Pool, launched: Launched | undefined): void {
     if (launched === undefined) return;
-    this.#options.log.warn({ container: launched.container.id, pool: pool.key }, 'a waiting container was lost');
+    this.#options.log.warn({ container: launched.container.id, pool: pool.key }, 'a warm container was lost');
     void this.#options.launcher.discard(launched.container.id, launched.link);
     this.#options.onChange();
     this.#pumpSoon();

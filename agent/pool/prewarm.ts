@@ -23,7 +23,7 @@ export async function prewarm({ image, runtime, pools, log }: PrewarmOptions, si
       return;
     } catch (error) {
       if (signal.aborted) return;
-      log.warn({ err: error }, 'the default image is not here yet');
+      log.warn({ err: error }, 'the default image is not available yet');
     }
     await sleep(RETRY_MS, signal).catch(() => undefined);
   }
