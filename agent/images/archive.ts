@@ -58,7 +58,7 @@ async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>
     return new Set(told.split('\n'));
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
-    // tar fails if one of the names is missing, and says which.
+    // tar fails if one of the names is missing, and prints which.
     const missing = asked.filter((name) => error.output.includes(`: ${name}: Not found`));
     if (missing.length === 0) throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
     return new Set(asked.filter((name) => !missing.includes(name)));

@@ -19,6 +19,6 @@ test('the longest unused goes first, and no more than is needed', () => {
   expect(beyondBudget(IMAGES, 15, () => false)).toEqual(['older', 'old']);
 });
 
-test('what is kept stays, even if the budget is exceeded', () => {
+test('images in use stay, even if the budget is exceeded', () => {
   expect(beyondBudget(IMAGES, 0, ({ id }) => id !== 'old')).toEqual(['old']);
 });

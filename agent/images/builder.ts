@@ -105,7 +105,7 @@ export class Builder {
         this.#kept.delete(work);
         if (kept !== undefined) users.release(kept);
         await removeTree(work).catch((error: unknown) => {
-          log.warn({ err: error }, 'what a pull left could not be removed');
+          log.warn({ err: error }, 'temporary files of a pull could not be removed');
         });
       }
     });

@@ -56,7 +56,7 @@ export class Catalogue {
     await catalogue.#loadAll(log);
     const references = (await insist(() => readIfThere(join(dir, 'references.json')))) ?? '{}';
     const named = parseJson(References, references);
-    if (named === undefined) log.error({ dir }, 'the names of images are lost');
+    if (named === undefined) log.error({ dir }, 'references.json is unreadable: the names of images are lost');
     for (const [ref, id] of Object.entries(named ?? {})) {
       const reference = parseImageReference(ref);
       if (reference === undefined || !(catalogue.#images.has(id) || catalogue.#unread.has(id))) continue;
@@ -201,7 +201,7 @@ export class Catalogue {
     await insist(load).catch(() => {
       for (const { name, error } of failed) {
         this.#unread.add(`sha256:${name}`);
-        log.error({ err: error, image: `sha256:${name}` }, 'an image cannot be read: it is left alone');
+        log.error({ err: error, image: `sha256:${name}` }, 'the record of an image is unreadable: image ignored');
       }
     });
   }

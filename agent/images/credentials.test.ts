@@ -33,7 +33,7 @@ test.each([
   ['has a text for a registry', `{"auths":{"r.test":"${AUTH}"}}`, /auths\.r\.test has the wrong form/],
   ['has a password in the clear', `{"auths":{"r.test":{"auth":"somebody:${SECRET}"}}}`, /"auth" of r\.test is not/],
   ['has a password with no name', `{"auths":{"r.test":{"auth":"${btoa(SECRET)}"}}}`, /"auth" of r\.test is not/],
-])('of a file that %s, the fault is told and no secret', async (_what, text, told) => {
+])('the error for a file that %s names the fault and no secret', async (_what, text, told) => {
   writeFileSync(file, text);
   const fault = await faultOfCredentials(file, 'r.test');
   expect(fault).toMatch(told);
@@ -53,7 +53,7 @@ test('only the entry of the registry that was asked counts, however its key is w
   expect(await faultFor('https://index.docker.io/v1/', 'docker.io')).toContain('index.docker.io');
 });
 
-test('a file that cannot be read is told', async () => {
+test('a file that cannot be read is an error', async () => {
   expect(await faultOfCredentials(file, 'r.test')).toBe('there is no such file');
   expect(await faultOfCredentials(directory, 'r.test')).toBe('it is a directory');
 });

@@ -28,7 +28,7 @@ const TURNS: TurnRules = {
 const MAX_SPELLINGS = 10_000;
 /** Long enough for a sandbox whose image was looked up to claim it. */
 const GRACE_MS = 15 * 60_000;
-/** The least time between two looks, at the ends of sandboxes, for images that nobody needs any more. */
+/** The least time between two looks, at the ends of sandboxes, for unused images. */
 const LOOK_EVERY_MS = 60_000;
 
 export interface ImageStoreOptions {
@@ -186,7 +186,7 @@ export class ImageStore implements Images {
       if (archive !== undefined) return await this.importTar(key, archive, wanted.signal);
       return await this.#built(key, this.#builder.fromRegistry(reference, wanted, tell));
     } catch (error) {
-      this.#options.log.warn({ err: error, image: key }, 'an image could not be brought here');
+      this.#options.log.warn({ err: error, image: key }, 'an image could not be pulled or imported');
       throw error;
     }
   }
@@ -217,7 +217,7 @@ export class ImageStore implements Images {
     if (evicted.length > 0) this.#spellings.clear();
     // All at once: none of them can be found from here on, so that no sandbox comes to use one that waits its turn.
     const drops = evicted.map(async (id) => {
-      log.info({ image: id }, 'an image that nobody uses makes room');
+      log.info({ image: id }, 'removing an unused image');
       await this.#catalogue.drop(id).catch((error: unknown) => {
         log.warn({ err: error, image: id }, 'the files of an image could not be removed');
       });

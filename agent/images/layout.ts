@@ -1,4 +1,4 @@
-/** Reading an OCI layout: which image it holds, and what that says about the programs that run in it. */
+/** Reading an OCI layout: which image it holds, and the defaults for programs that run in it. */
 import { readFile, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import * as z from 'zod';

@@ -1,4 +1,4 @@
-/** Does work that several callers wait for once, and aborts it when nobody waits any more. */
+/** Does work that several callers wait for once, and aborts it when none of them waits any more. */
 import { orAbort } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { EnsureOptions, Image, PullProgress } from '../runtime/runtime.ts';

@@ -95,7 +95,7 @@ function sourceOf(
     asked,
     url: `docker://${canonical(asked)}`,
     plain: isLoopback(host) || insecure.includes(host),
-    // Never those of the user that the agent runs as: whoever may create a sandbox could use them.
+    // Never those of the user that the agent runs as: everyone who may create a sandbox could use them.
     credentials: (prefix) => [authFile === undefined ? `${prefix}no-creds` : `${prefix}authfile=${authFile}`],
   };
 }
@@ -169,7 +169,7 @@ async function pullError(
   });
 }
 
-/** skopeo tells what failed only in words. */
+/** skopeo reports what failed only as text. */
 function failureOf(error: unknown, image: string, asked: ImageReference): ServiceError {
   if (!(error instanceof ToolError)) {
     const other = ServiceError.from(error);

@@ -40,7 +40,7 @@ function take(from: Turns, ...tenants: string[]): Taken {
 const later = async (seconds: number): Promise<void> => void (await vi.advanceTimersByTimeAsync(seconds * 1_000));
 const states = (all: readonly Taken[]): string[] => all.map(({ state }) => state);
 
-test('so many have a turn at once; the next in line follows whoever is done', async () => {
+test('a fixed number have a turn at once; the next in line follows the first that is done', async () => {
   const from = turns();
   const [first, ...rest] = [take(from), take(from), take(from), take(from)];
   await later(0);
@@ -50,7 +50,7 @@ test('so many have a turn at once; the next in line follows whoever is done', as
   expect(states(rest)).toEqual(['works', 'works', 'waits']);
 });
 
-test('a turn that nobody waits for lasts as long as it takes', async () => {
+test('a turn without others in line lasts as long as it takes', async () => {
   const from = turns(1);
   const only = take(from);
   await later(3_600);
@@ -61,7 +61,7 @@ test('a turn that nobody waits for lasts as long as it takes', async () => {
   expect(next.state).toBe('works');
 });
 
-test('whoever leaves the line is passed over', async () => {
+test('a waiter that leaves the line is passed over', async () => {
   const from = turns(1);
   const [first, second, third] = [take(from), take(from), take(from)];
   second.abort.abort(new Error('left'));
@@ -85,7 +85,7 @@ test('tenants take turns: one with much in line keeps nobody waiting for more th
   expect(order).toEqual([0, 1, 6, 2, 7, 3, 4, 5]);
 });
 
-test('what several tenants wait for comes when it is the turn of any of them', async () => {
+test('work that several tenants wait for is done when it is the turn of any of them', async () => {
   const from = turns(1);
   const [first, second, third] = [take(from, 'many'), take(from, 'many'), take(from, 'many')];
   const shared = take(from, 'many', 'few');

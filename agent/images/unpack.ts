@@ -50,7 +50,7 @@ async function unpack(binds: Binds, command: readonly string[], signal?: AbortSi
   }
 }
 
-/** What the tool said last: the entry, and what is wrong with it. Both are the image's to choose. */
+/** The last output of the tool: the entry, and what is wrong with it. Both are chosen by the image. */
 function reasonIn(output: string): string {
   const lines = output.trimEnd().split('\n');
   const last = lines.findLast((line) => !line.startsWith('tar: Exiting')) ?? '';
