@@ -34,7 +34,7 @@ async function read(log: ChannelLog, offset: number): Promise<(string | [from: n
   return pieces;
 }
 
-test('what comes right behind what was written is written too', async () => {
+test('output right behind written output is written too', async () => {
   const log = logOf(unreachable);
   // Each is told of while the file of the one before is being closed.
   for (let i = 1; i <= 50; i++) {
@@ -45,7 +45,7 @@ test('what comes right behind what was written is written too', async () => {
   expect(readFileSync(path.join(directory, 'stdout.0'), 'utf8')).toBe('abcdefghij'.repeat(50));
 });
 
-test('what the disk refuses is lost and not said to be kept, and what follows is kept', async () => {
+test('output that the disk refuses is lost and not reported as kept, and later output is kept', async () => {
   const errors: unknown[] = [];
   const log = logOf((error) => errors.push(error));
   refuse(0);

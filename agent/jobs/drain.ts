@@ -86,7 +86,7 @@ export class Drain implements MuxStream {
     this.#close(new ServiceError('cancelled', 'detached'));
   }
 
-  /** Detaches, and somebody attaches again: the exit is kept for that, after a kill too. No event is reported any more. */
+  /** Detaches for a later attach: the exit is kept for that, after a kill too. No event is reported any more. */
   leave(): void {
     this.#close(new ServiceError('interrupted', 'detached'));
   }

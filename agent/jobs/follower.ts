@@ -69,7 +69,7 @@ export class Follower implements StreamHandler, JobListener {
 
   readonly #taken = (bytes: number): void => this.#outer.consume(bytes);
 
-  /** The client attaches again, and is told then how much of its input has arrived. */
+  /** The client attaches again, and the answer contains how much of its input has arrived. */
   #unreachable(): void {
     this.#outer.refuse(this.#job.failure ?? new ServiceError('interrupted', 'the command is being found again'));
   }

@@ -94,7 +94,7 @@ test.each([
   ['input', INPUT.bytes],
   ['its end', INPUT.end],
   ['a signal', (outer: Outer) => outer.handler.event?.({ type: 'signal', signal: 'USR1' })],
-])('whoever has sent %s hears of a cut', async (_what, send) => {
+])('a reader that has sent %s is cut', async (_what, send) => {
   const { outer, first } = await running();
   send(outer);
   expect(outer.refused).toBeNull();
@@ -151,7 +151,7 @@ test('signals to a job that has ended are dropped, however many, and its reader 
   expect([outer.refused, first.messages.length]).toEqual([null, messages]);
 });
 
-test('what a reader sends after another has ended the input is dropped, and the job goes on', async () => {
+test('input that a reader sends after another has ended the input is dropped, and the job goes on', async () => {
   const { outer, first } = await running();
   type(outer, 'in');
   INPUT.end(outer);
@@ -186,7 +186,7 @@ test('the input of a terminal goes on behind what one of its readers takes for i
   expect([outer.refused, outer.consumed]).toEqual([null, 2]);
 });
 
-test('whoever sent input that did not get to a terminal before its stream was changed hears of a cut', async () => {
+test('a reader whose input did not get to a terminal before its stream was changed is cut', async () => {
   const { outer } = await running(TERMINAL);
   type(outer, 'in');
   INPUT.end(outer);
@@ -197,7 +197,7 @@ test('whoever sent input that did not get to a terminal before its stream was ch
   expect(outer.refused).toMatchObject({ code: 'interrupted' });
 });
 
-test('a cut costs nothing to whoever has attached since', async () => {
+test('a cut does not affect readers that have attached since', async () => {
   const { outer, first } = await running();
   type(outer, 'in');
   first.cut();

@@ -54,7 +54,7 @@ export class Job {
   readonly #commands = new PendingCommands();
   /** The command has answered on the current stream. Until then, what a running command is sent may be lost with it. */
   #live = false;
-  /** Input of readers that have heard of no cut: so much of it the next stream finds arrived, or they hear of one. */
+  /** Input of readers that were not cut: unless the next stream finds that all of it has arrived, they are cut. */
   #due = 0;
   #attached = newWait();
   #failure: ServiceError | null = null;
@@ -221,7 +221,7 @@ export class Job {
 
   /**
    * Attaches by another stream, which can carry what this one cannot. What was sent has arrived, as a rule; if the
-   * answer says otherwise, readers hear of a cut.
+   * answer shows otherwise, readers are cut.
    */
   #renew(drain: Drain): void {
     if (!this.#live) return;
@@ -258,7 +258,7 @@ export class Job {
     );
   }
 
-  /** Recorded before any reader is told that it runs, so that the next agent knows every job that was confirmed. */
+  /** Recorded before it is confirmed to any reader, so that the next agent knows every job that was confirmed. */
   async #onOpened(answer: Json): Promise<void> {
     const { pid, stdinBytes, queueMs } = answer;
     if (typeof pid === 'number') this.#stored.pid = pid;
@@ -334,7 +334,7 @@ export class Job {
       return true;
     } catch (error) {
       // A job that is over meanwhile needs no record.
-      if (this.#failure === null) this.#deps.log.error({ err: error, job: this.id }, 'a job cannot be written down');
+      if (this.#failure === null) this.#deps.log.error({ err: error, job: this.id }, 'a job record cannot be written');
       return false;
     }
   }

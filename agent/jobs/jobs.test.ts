@@ -54,7 +54,7 @@ test('a reader that takes nothing holds up neither the job nor another reader', 
   expect([other.stdout.length, other.exit.exitCode]).toEqual([3 * MIB, 0]);
 });
 
-test('above its cap a job loses its oldest output, and whoever reads is told which', async () => {
+test('above its cap a job loses its oldest output, and readers get the range that was lost', async () => {
   await using h = await Harness.fake({}, { MILLIBOX_JOB_LOG_MB: '1' });
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', `echo first; yes ${8 * MIB}; echo last; warn kept`);
@@ -146,7 +146,7 @@ async function restartWithout(h: Fake, file: string): Promise<() => Promise<void
   };
 }
 
-test('nobody reads a running job that cannot be read past its log, but it can be signalled', async () => {
+test('a running job with an unreadable record is not read past its log, but it can be signalled', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', `yes ${MIB}; echo last; sleep 60`);
@@ -190,7 +190,7 @@ test('a link to boxinit that breaks costs a job nothing', async () => {
   expect(stdout.subarray(-5).toString()).toBe('last\n');
 });
 
-test('input that comes after its end costs a job nothing, whoever sends it', async () => {
+test('input after its end does not harm a job, whichever reader sends it', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const command = 'cat; sleep 0.2; echo last';
@@ -208,7 +208,7 @@ test('input that comes after its end costs a job nothing, whoever sends it', asy
   ]);
 });
 
-test('an id runs once: whoever asks for it again follows the job', async () => {
+test('an id runs once: a second request for it follows the job', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const ask = { op: 'exec', sandbox: id, id: 'exe-job', command: 'echo once', background: true };
@@ -263,7 +263,7 @@ test('the logs of a sandbox go with it', async () => {
   expect(readdirSync(directoryOf(h))).toEqual([two.id]);
 });
 
-test('what a sandbox left that ended while no agent was there is removed', async () => {
+test('files of a sandbox that ended while no agent was running are removed', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', 'echo kept');

@@ -47,8 +47,8 @@ interface Following extends Omit<FollowOptions, 'over'> {
 }
 
 /**
- * A job of an earlier agent that cannot be read. It can be signalled; but whoever reads it from boxinit would take what
- * its log is to have, and its exit.
+ * A job of an earlier agent that cannot be read. It can be signalled; but reading it from boxinit would take output
+ * that its log needs, and its exit.
  */
 class UnreadJob {
   state(): undefined {
@@ -164,7 +164,7 @@ export class Jobs {
     } catch (error) {
       this.#options.log.error(
         { err: error, sandbox: sandbox.id },
-        'jobs cannot be read: they are left to the next start',
+        'job records cannot be read: left to the next start',
       );
     }
     if (sandbox.ended) return;
@@ -228,7 +228,7 @@ export class Jobs {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Undefined if that cannot be told. */
+  /** Undefined if that is unknown. */
   #isUnread(sandbox: string, id: string): boolean | undefined {
     const unread = this.#unread.get(sandbox);
     if (unread !== null) return unread?.has(id) === true;

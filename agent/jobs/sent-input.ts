@@ -1,4 +1,4 @@
-/** Input that was sent to a command and not yet consumed, with whom to tell: readers take turns in it. */
+/** Input that was sent to a command and not yet consumed, with the callbacks of its readers, which take turns. */
 
 type Taken = (bytes: number) => void;
 
@@ -29,7 +29,7 @@ export class SentInput {
     for (const { bytes, taken } of this.#parts.splice(0)) taken(bytes);
   }
 
-  /** Nobody is told. */
+  /** No callback is called. */
   forget(): void {
     this.#parts = [];
   }
