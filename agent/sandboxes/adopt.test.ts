@@ -80,7 +80,7 @@ test('a record that cannot be read is set aside, and the others are taken back',
   expect(readdirSync(path.join(h.dataDir, 'sandboxes'))).toContain('sbx-broken.json.unreadable');
 });
 
-test('a container that nobody owns is destroyed at the second look, not the first', async () => {
+test('an orphaned container is destroyed at the second look, not the first', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const container = h.containerOf(id);

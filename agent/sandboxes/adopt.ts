@@ -23,8 +23,8 @@ interface AdoptDeps {
 
 /**
  * Reads the records first and asks the runtime second. A sandbox whose container lives continues; one whose container
- * is gone has ended; one that did not run yet is started again. One of which something cannot be read is left alone, with
- * its record, its container and its jobs, until the next start: it may be alive. `waiting` resolves once the warm
+ * is gone has ended; one that did not run yet is started again. One with something unreadable is left alone, with its
+ * record, its container and its jobs, until the next start: it may be alive. `waiting` resolves once the warm
  * containers are back in their pools or discarded: refilling before that would start too many.
  */
 export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ waiting: Promise<void> }> {
@@ -36,12 +36,12 @@ export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ 
   await Promise.all(stored.map((each) => adoptSandbox(each, deps, lives(each), signal)));
   // Only space on the disk depends on it.
   await deps.jobs.sweep(store.left).catch((error: unknown) => {
-    deps.log.error({ err: error }, 'the logs of jobs whose sandboxes are gone cannot be removed');
+    deps.log.error({ err: error }, 'job logs of ended sandboxes cannot be removed');
   });
   const waiting = [...containers.values()].filter(({ id, running }) => running && !owned.has(id));
   const count = stored.filter(({ record }) => record.endedAtMs === null && !store.left.has(record.id)).length;
   if (count + waiting.length > 0) {
-    deps.log.info({ event: 'adopted', sandboxes: count, waiting: waiting.length }, 'taken back from the last agent');
+    deps.log.info({ event: 'adopted', sandboxes: count, waiting: waiting.length }, 'sandboxes and containers adopted');
   }
   return { waiting: Promise.all(waiting.map(({ id }) => adoptWaiting(id, deps, signal))).then(() => undefined) };
 }
@@ -65,7 +65,7 @@ async function readRecords(deps: AdoptDeps, signal: AbortSignal): Promise<Stored
 function leave(id: string, error: unknown, { store, homes, log }: AdoptDeps): void {
   store.leave(id, error);
   homes.keepAll();
-  log.error({ err: error, sandbox: id }, 'a sandbox of the last agent cannot be read: it is left to the next start');
+  log.error({ err: error, sandbox: id }, 'a sandbox record cannot be read: left to the next start');
 }
 
 /** Never rejects: a sandbox that cannot be taken back ends, and the node goes on with the others. */
@@ -80,7 +80,7 @@ async function adoptSandbox(
   try {
     await takeBack(stored, deps, lives, signal);
   } catch (error) {
-    log.error({ err: error, sandbox: id }, 'a sandbox of the last agent cannot be taken back');
+    log.error({ err: error, sandbox: id }, 'a sandbox could not be adopted');
     const sandbox = sandboxes.has(id) ? sandboxes.get(id) : sandboxes.adopt(stored, null);
     sandboxes.end(sandbox, 'internal', 'the agent was restarted and could not take the sandbox back');
   }
@@ -141,7 +141,7 @@ function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
 async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
   const { homes, launcher, pools, log } = deps;
   const home = await insist(() => homes.read(id), signal).catch((error: unknown) => {
-    log.warn({ err: error, container: id }, 'the record of a container that no sandbox names cannot be read');
+    log.warn({ err: error, container: id }, 'the record of an unclaimed container cannot be read');
     return undefined;
   });
   if (home === undefined || home.claimed) return;
@@ -153,7 +153,7 @@ async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): P
     await launcher.readopt(launched, signal);
     if (pools.adopt(launched, meta.image ?? undefined)) return;
   } catch (error) {
-    log.warn({ err: error, container: id }, 'a waiting container cannot be taken back');
+    log.warn({ err: error, container: id }, 'a warm container could not be adopted');
   }
   void launcher.discard(id, link);
 }

@@ -25,7 +25,7 @@ test('agents that stop and start again count the time they were there, and none 
   }
 });
 
-test('of one that was killed, the time since its last note counts, since it may have lived that long', () => {
+test('for a killed agent, the time since its last note counts, since it may have lived that long', () => {
   new AwakeClock(dataDir, silent);
   vi.clearAllTimers();
   vi.advanceTimersByTime(4_000);

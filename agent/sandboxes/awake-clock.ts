@@ -1,6 +1,6 @@
 /**
- * Counts the time during which some agent of this data directory was there. Idle timeouts go by it: nobody can use a
- * sandbox while there is no agent, and the wall clock may be set.
+ * Counts the time during which an agent of this data directory was running. Idle timeouts use it: no sandbox can be
+ * used without an agent, and the wall clock may be set.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -43,7 +43,7 @@ export class AwakeClock {
     try {
       const { awakeMs, atMs, last } = Note.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
       if (last) return awakeMs;
-      // A killed agent may have lived that much longer than its last note says.
+      // A killed agent may have lived that much longer than its last note.
       return awakeMs + Math.min(NOTE_EVERY_MS, Math.max(0, Date.now() - atMs));
     } catch {
       // There is none yet. From an earlier time than it was, no sandbox ends too early.
@@ -56,7 +56,7 @@ export class AwakeClock {
       const note: z.infer<typeof Note> = { awakeMs: this.nowMs, atMs: Date.now(), last };
       writeWholeSync(this.#file, JSON.stringify(note));
     } catch (error) {
-      this.#log.warn({ err: error }, 'the time for idle timeouts cannot be written down');
+      this.#log.warn({ err: error }, 'the idle clock cannot be saved');
     }
   }
 }

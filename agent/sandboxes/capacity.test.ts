@@ -3,7 +3,7 @@ import { Capacity } from './capacity.ts';
 
 const SMALL = { memoryMb: 1, diskMb: null };
 
-test('room is told of once after one was turned down, and not where nobody was', () => {
+test('new room is reported once after a sandbox was refused, and not where none was', () => {
   let told = 0;
   const capacity = new Capacity({ maxSandboxes: 1, memoryOvercommit: 50, minFreeMemoryMb: 0 }, () => (told += 1));
   capacity.reserve(SMALL);

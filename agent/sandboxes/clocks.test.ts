@@ -41,7 +41,7 @@ for (const aheadMs of [-3 * HOUR, 3 * HOUR]) {
   });
 }
 
-test('a gateway that does not say what time it is has the node’s own', async () => {
+test('a gateway that does not send its time has the node’s own', async () => {
   await using h = await Harness.fake();
   const spec = newSpec({ createdAtMs: Date.now() - 5_000 });
   const record = await h.client.create(spec);

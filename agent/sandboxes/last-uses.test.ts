@@ -92,7 +92,7 @@ test('under agents that are killed within seconds of their start, idle time adds
   expect(agent(noted).sandbox.idleMs).toBeGreaterThan(250 * SECOND);
 });
 
-test('what was used right before a crash does not count as idle, however long it had been unused before', () => {
+test('a sandbox that was used right before a crash does not count as idle, however long it had been unused before', () => {
   const first = agent();
   first.uses.used(first.sandbox);
   vi.advanceTimersByTime(HOUR / 2);

@@ -47,7 +47,7 @@ export class LastUses {
     return true;
   }
 
-  /** Goes on where an earlier agent's note says. */
+  /** Continues from the note of an earlier agent. */
   resume(sandbox: Sandbox): void {
     if (!counts(sandbox)) return;
     // It has none of an agent that kept none.
@@ -55,7 +55,7 @@ export class LastUses {
     else sandbox.unusedFor(Math.max(0, this.#clock.nowMs - sandbox.usedUntilMs));
   }
 
-  /** Writes down precisely what the notes say coarsely. */
+  /** Saves exactly what the notes hold coarsely. */
   close(): void {
     clearInterval(this.#timer);
     for (const sandbox of this.#options.living()) {
@@ -84,7 +84,7 @@ export class LastUses {
     try {
       this.#options.save(sandbox);
     } catch (error) {
-      this.#options.log.warn({ err: error, sandbox: sandbox.id }, 'the last use of a sandbox cannot be written down');
+      this.#options.log.warn({ err: error, sandbox: sandbox.id }, 'the last use of a sandbox cannot be saved');
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The sandboxes that this node knows: kept by id, recorded on disk, and announced to whoever follows them. One that has
- * ended is kept for an hour.
+ * The sandboxes that this node knows: kept by id, recorded on disk, and announced to listeners. One that has ended is
+ * kept for an hour.
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -49,12 +49,12 @@ export class Ledger {
     return sandbox;
   }
 
-  /** Takes in a new sandbox, of which nobody is told yet. */
+  /** Takes in a new sandbox, without announcing it. */
   add(sandbox: Sandbox): void {
     this.#all.set(sandbox.id, sandbox);
   }
 
-  /** Undoes `add`: nobody has been told of it. */
+  /** Undoes `add`, before any announcement. */
   remove(sandbox: Sandbox): void {
     this.#all.delete(sandbox.id);
   }
@@ -101,7 +101,7 @@ export class Ledger {
     this.#tombstones.add(sandbox.record);
   }
 
-  /** Tells the operator that something of a sandbox cannot be recorded. Returns what its caller is told. */
+  /** Logs that something of a sandbox cannot be recorded. Returns the error for the caller. */
   unrecorded({ id }: Sandbox, error: unknown): ServiceError {
     this.#log.error({ err: error, sandbox: id }, 'a sandbox record cannot be written');
     return new ServiceError('internal', 'the node cannot write its records', { cause: error });

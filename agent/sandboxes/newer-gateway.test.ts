@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { Harness, newSpec } from '../testing/harness.ts';
 
-test('a newer gateway is served as far as this agent knows what it asks', async () => {
+test('a newer gateway is served as far as this agent knows its requests', async () => {
   await using h = await Harness.fake();
   const spec = { ...newSpec(), gpus: 2, network: 'off' as const };
   const create = { op: 'create', spec, hurry: true };

@@ -13,7 +13,7 @@ interface OrphansOptions {
   launcher: Launcher;
   /** Whether a pool, or a sandbox that has not ended, owns it. */
   isOwned(id: string): boolean;
-  /** Called when the container of a running sandbox turns out to have stopped, and the runtime has not told of it. */
+  /** Called when the container of a running sandbox turns out to have stopped, and the runtime has not reported it. */
   stopped(id: string): void;
   log: Logger;
 }
@@ -22,7 +22,7 @@ export class Orphans {
   readonly #options: OrphansOptions;
   readonly #timer: NodeJS.Timeout;
   #suspects = new Set<string>();
-  /** Those found to have stopped at the last look. The runtime tells of an end itself, with its reason, a moment later. */
+  /** Those found to have stopped at the last look. The runtime itself reports an end, with its reason, a moment later. */
   #stopped = new Set<string>();
   #looking = false;
 
@@ -57,7 +57,7 @@ export class Orphans {
     const suspects = [...ids].filter((id) => !isOwned(id) && !launcher.isPending(id));
     for (const id of suspects) {
       if (!this.#suspects.has(id)) continue;
-      log.warn({ container: id }, 'a container that nobody owns is destroyed');
+      log.warn({ container: id }, 'destroying an orphaned container');
       void launcher.discard(id);
     }
     this.#suspects = new Set(suspects);

@@ -97,7 +97,7 @@ test('a file does not grow without end', () => {
   expect(readFileSync(fileOf(first), 'utf8').split('\n').length).toBeLessThan(80);
 });
 
-test('what is sealed holds no secret, and one that is removed meanwhile stays away', async () => {
+test('a sealed record holds no secret, and one that is removed meanwhile stays away', async () => {
   const store = new RecordStore(dir, silent);
   const [kept, removed] = [stored(), stored()];
   for (const each of [kept, removed]) {

@@ -127,7 +127,7 @@ export class RecordStore {
       this.#lines.set(id, Number.POSITIVE_INFINITY);
       return stored;
     } catch (error) {
-      this.#log.error({ err: error, file: name }, 'a sandbox record cannot be read and is set aside');
+      this.#log.error({ err: error, file: name }, 'a sandbox record is unreadable and is renamed');
       renameSync(file, `${file}.unreadable`);
       return undefined;
     }

@@ -46,7 +46,7 @@ test('calls wait until it runs, in their order', () => {
   expect(order).toEqual(['a', 'b', 'c']);
 });
 
-test('calls that wait are told of the end, those that were cancelled are not, and secrets are gone', () => {
+test('the end fails calls that wait, not those that were cancelled, and secrets are gone', () => {
   const sandbox = make('PROVISIONING');
   const told: string[] = [];
   const gone = { ready: () => undefined, failed: () => void told.push('cancelled') };

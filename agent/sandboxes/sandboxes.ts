@@ -98,7 +98,7 @@ export class Sandboxes {
     try {
       if (!sandbox.recorded) this.#changed(sandbox);
     } catch (error) {
-      // Nobody has been told of it.
+      // It has not been announced.
       sandbox.end('ERROR', 'internal', null, Date.now());
       this.#ledger.remove(sandbox);
       this.#giveUp(sandbox);
@@ -188,7 +188,7 @@ export class Sandboxes {
   end(sandbox: Sandbox, reason: EndReason, message: string | null): void {
     if (sandbox.ended) return;
     sandbox.end(statusFor(reason), reason, message, Date.now());
-    // Gateways are told first, so that a client whose call fails finds the sandbox ended.
+    // Announced to gateways first, so that a client whose call fails finds the sandbox ended.
     this.#ledger.bury(sandbox);
     sandbox.tellEnd();
     this.#giveUp(sandbox);
@@ -290,7 +290,7 @@ export class Sandboxes {
 
   /**
    * Records and announces a change. One that cannot be recorded would be lost with the agent, so the sandbox ends then,
-   * visibly, before anything can rely on the change; but not one that nobody has been told of yet.
+   * visibly, before anything can rely on the change; but not one that was not announced yet.
    * @throws ServiceError `internal` if it cannot be recorded.
    */
   #changed(sandbox: Sandbox): void {
