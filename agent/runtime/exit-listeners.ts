@@ -26,7 +26,7 @@ export class ExitListeners {
       try {
         listener(id, { oomKilled });
       } catch (error) {
-        this.#log.error({ err: error, container: id }, 'who was told of the end of a container failed');
+        this.#log.error({ err: error, container: id }, 'an exit listener threw');
       }
     }
   }

@@ -54,7 +54,7 @@ export interface Images {
   ensure(ref: string, options: EnsureOptions): Promise<Image>;
   /**
    * What the registry has under this reference now: nothing is brought if that is on the node already. A sandbox that
-   * runs keeps its image; whoever asks for the reference later gets the new one. A digest, which cannot move, is not
+   * runs keeps its image; later callers of the reference get the new one. A digest, which cannot move, is not
    * asked for again.
    * @throws ServiceError as `ensure`; the reference then names what it named before.
    */

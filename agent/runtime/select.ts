@@ -61,7 +61,10 @@ export async function openRuntime(config: AgentConfig, log: Logger): Promise<Con
   try {
     return await openOci(options);
   } catch (error) {
-    log.info({ why: error instanceof Error ? error.message : String(error) }, 'no node-native runtime here: docker');
+    log.info(
+      { why: error instanceof Error ? error.message : String(error) },
+      'no node-native runtime available: using docker',
+    );
     return await openDocker(options);
   }
 }

@@ -50,13 +50,13 @@ export function containerChapter(subject: ContractSubject): void {
     await bench.runtime.destroy('mbx-never-was');
   });
 
-  test('a container that ends by itself is told, and listed as not running or not at all', async () => {
+  test('a container that ends by itself is reported, and listed as not running or not at all', async () => {
     await using bench = await Bench.open(subject);
     const { container } = await bench.claimed();
     const ended: string[] = [];
     const unsubscribe = bench.runtime.onExit((id) => ended.push(id));
     await subject.kill(bench.runtime, container.id);
-    await until('the end is told', () => ended.includes(container.id));
+    await until('the end is reported', () => ended.includes(container.id));
     const listed = (await bench.runtime.list()).find(({ id }) => id === container.id);
     expect(listed?.running ?? false).toBe(false);
     unsubscribe();

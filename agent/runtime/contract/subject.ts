@@ -17,7 +17,7 @@ export type Otherwise = 'filters' | 'process 1' | 'memory';
 
 export interface ContractSubject {
   name: string;
-  /** A runtime whose containers are told from others by this directory. A second one finds those of the first. */
+  /** A runtime whose containers are identified by this directory. A second one finds those of the first. */
   open(dataDir: string): Promise<ContainerRuntime>;
   /** An image that is on the machine, with a static busybox or more in it. */
   image: string;
@@ -25,7 +25,7 @@ export interface ContractSubject {
   failing: readonly { ref: string; code: string }[];
   /** Whether there are processes, cgroups and namespaces to look at. */
   linux: boolean;
-  /** What programs meet otherwise than on Linux itself; the runtime's own tests say how. */
+  /** Where programs see something else than on Linux itself; the runtime's own tests cover it. */
   otherwise?: readonly Otherwise[];
   /** Kills the container from outside, as the kernel or an operator would. */
   kill(runtime: ContainerRuntime, id: string): Promise<void>;

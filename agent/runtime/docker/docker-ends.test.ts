@@ -39,15 +39,15 @@ async function told(answers: Answer[]): Promise<{ exit: Exit; left: number }> {
   return { exit: await promise, left: answers.length };
 }
 
-test('an engine that cannot tell why a container ended is asked again', async () => {
+test('an engine that cannot answer why a container ended is asked again', async () => {
   expect(await told([failed(500), failed(), killed])).toEqual({ exit: { oomKilled: true }, left: 0 });
 });
 
-test('an end whose reason cannot be known is not told as one without want of memory', async () => {
+test('an end for an unknown reason is not reported as one without an OOM kill', async () => {
   expect(await told([failed(404), killed])).toEqual({ exit: { oomKilled: null }, left: 1 });
 });
 
-test('an engine that cannot tell for long is not asked for ever', async () => {
+test('an engine that cannot answer for long is not asked for ever', async () => {
   const { exit, left } = await told(Array.from({ length: 20 }, () => failed(500)));
   expect(exit).toEqual({ oomKilled: null });
   expect(left).toBeGreaterThan(10);

@@ -1,6 +1,6 @@
 /**
  * Translates Docker's errors. The engine's words name paths, mounts, sockets and addresses of the node, and an error's
- * message reaches the tenant. So they go to the log, and into the cause; the message is ours, and says what to do.
+ * message reaches the tenant. So they go to the log, and into the cause; the message is ours, with what to do.
  */
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';

@@ -44,7 +44,7 @@ class FakeEngine {
   }
 }
 
-test('whoever asks for an image whose pull was just given up gets a pull of its own', async () => {
+test('a caller that needs an image whose pull was just given up gets a pull of its own', async () => {
   const engine = new FakeEngine();
   const images = engine.images();
   const impatient = new AbortController();
@@ -60,7 +60,7 @@ test('whoever asks for an image whose pull was just given up gets a pull of its 
   expect(engine.pulls[0]!.destroyed).toBe(true);
 });
 
-test('many who ask for one image share a pull, and one who leaves takes it from nobody', async () => {
+test('many callers of one image share a pull, and one that leaves takes it from no other', async () => {
   const engine = new FakeEngine();
   const images = engine.images();
   const impatient = new AbortController();

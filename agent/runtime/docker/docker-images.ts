@@ -43,7 +43,7 @@ export class DockerImages implements Images {
   }
 
   async refresh(ref: string, options: EnsureOptions): Promise<Refreshed> {
-    // Not as remembered: whoever has access to the engine may have moved the name.
+    // Not from memory: others with access to the engine may have moved the name.
     const before = await this.#inspect(ref);
     if (before !== undefined && ref.includes('@')) return { image: before, changed: false };
     const image = await this.#join(ref, options);

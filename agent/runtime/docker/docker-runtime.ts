@@ -170,7 +170,7 @@ export class DockerRuntime implements ContainerRuntime {
 
   async #died(id: string): Promise<void> {
     const oomKilled = await this.#wasOomKilled(id).catch((error: unknown) => {
-      this.#log.warn({ err: error, container: id }, 'why a container ended cannot be known');
+      this.#log.warn({ err: error, container: id }, 'the reason why a container ended is unknown');
       return null;
     });
     this.#listeners.tell(id, oomKilled);

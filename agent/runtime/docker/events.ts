@@ -23,7 +23,7 @@ export async function followEvents(options: EventsOptions, signal: AbortSignal):
     try {
       await follow(options, again, signal);
     } catch (error) {
-      if (!signal.aborted) options.log.warn({ err: error }, "Docker's events broke off");
+      if (!signal.aborted) options.log.warn({ err: error }, 'the Docker event stream was interrupted');
     }
     await sleep(RECONNECT_MS, signal).catch(() => undefined);
   }

@@ -65,7 +65,7 @@ export class Internet {
     this.#inUse = true;
     this.#guard.start();
     await nft(this.#rules()).catch((error: unknown) => {
-      this.#log.error({ err: error }, "the rules of the sandboxes' network cannot be made");
+      this.#log.error({ err: error }, 'the firewall rules of the sandbox network cannot be created');
     });
   }
 
@@ -78,7 +78,7 @@ export class Internet {
       await this.#guard.check();
       return name;
     }
-    // While nobody uses it, whoever prunes networks removes it. Of those who find it gone, the first makes it.
+    // An unused network is removed when somebody prunes networks. The first call that finds it gone makes it again.
     return await (this.#ready === before ? this.#begin() : this.ready());
   }
 
@@ -99,10 +99,10 @@ export class Internet {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).remove());
     } catch (error) {
       // Sandboxes that continue still use it, and so will the next agent.
-      if (statusOf(error) !== 404) return this.#log.debug({ err: error }, "the sandboxes' network stays");
+      if (statusOf(error) !== 404) return this.#log.debug({ err: error }, 'the sandbox network could not be removed');
     }
     await nft(`delete table inet ${this.#table}\n`).catch((error: unknown) => {
-      this.#log.debug({ err: error }, "the rules of the sandboxes' network are gone already");
+      this.#log.debug({ err: error }, 'the firewall rules of the sandbox network are already gone');
     });
   }
 
@@ -116,7 +116,7 @@ export class Internet {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).inspect());
     } catch (error) {
       if (statusOf(error) === 404) return false;
-      this.#log.warn({ err: error }, "whether the sandboxes' network exists is unknown");
+      this.#log.warn({ err: error }, 'the sandbox network cannot be inspected');
     }
     return true;
   }

@@ -15,7 +15,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('what cannot be seen of an image is not taken for missing', async () => {
+test('a file of the image that cannot be inspected does not count as missing', async () => {
   symlinkSync(image, image);
   await expect(furnish(upper, image, { workdir: '/', files: [], log: silent })).rejects.toMatchObject({
     code: 'ELOOP',
