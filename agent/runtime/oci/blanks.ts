@@ -18,7 +18,7 @@ const LONGEST_REST_MS = 60_000;
 export interface BlankMaker {
   /**
    * Starts a container in the box `options.id`, whose directory exists. Ignores the signal: abandoning a start half-way
-   * would leave a process that nobody knows.
+   * would leave an unknown process.
    * @throws ServiceError.
    */
   make(options: LaunchOptions): Promise<Box>;
@@ -116,9 +116,9 @@ export class NurseryBlanks implements BlankMaker {
     try {
       const nursery = await starting;
       if (nursery?.over !== true) return nursery;
-      this.#deps.log.warn({}, 'the nursery has ended: the next one is started');
+      this.#deps.log.warn({}, 'the nursery ended: starting another');
     } catch (error) {
-      this.#deps.log.error({ err: error }, 'the nursery does not start: each blank is started by the runtime');
+      this.#deps.log.error({ err: error }, 'the nursery does not start: the runtime starts each blank');
     }
     if (this.#nursery === starting) {
       this.#nursery = undefined;

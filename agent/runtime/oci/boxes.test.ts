@@ -48,14 +48,14 @@ test('one that runs on an image from its start has that on record before its pro
   expect((await Boxes.open(directory)).wasStarted('mbx-a')).toBe(false);
 });
 
-test('what an earlier agent did not get to bury is buried by the next', async () => {
+test('files that an earlier agent did not get to remove are removed by the next', async () => {
   mkdirSync(path.join(directory, 'grave', 'mbx-old', 'upper'), { recursive: true });
   const boxes = await Boxes.open(directory);
   await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
-test('what is given up while others are being buried is buried too', async () => {
+test('a box that is removed while others are being removed is removed too', async () => {
   const boxes = await Boxes.open(directory);
   for (let round = 0; round < 5; round++) {
     const ids = [`mbx-${round}-a`, `mbx-${round}-b`];
@@ -82,7 +82,7 @@ test('however many wait to be removed, and however they are called, they go', as
   expect(readdirSync(grave)).toEqual([]);
 });
 
-test.skipIf(process.getuid?.() !== 0)('what cannot be removed is logged, with the reason', async () => {
+test.skipIf(process.getuid?.() !== 0)('files that cannot be removed are logged, with the reason', async () => {
   const [log, logged] = logger();
   const busy = path.join(directory, 'grave', 'mbx-busy', 'upper');
   mkdirSync(busy, { recursive: true });

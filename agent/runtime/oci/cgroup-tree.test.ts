@@ -137,7 +137,7 @@ describe('version 2', () => {
     expect(existsSync(join(root, 'init'))).toBe(false);
   });
 
-  test("processes at a container's own top are moved below it; when that does not help, it is told", () => {
+  test("processes at a container's own top are moved below it; when that does not help, it is an error", () => {
     writeFileSync(join(root, 'cgroup.type'), 'domain\n');
     writeFileSync(join(root, 'cgroup.procs'), '12\n');
     // In a directory of ours no process is moved by it, and nothing is handed down.

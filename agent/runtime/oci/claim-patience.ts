@@ -31,7 +31,7 @@ export class ClaimPatience {
   async bound<T>(signal: AbortSignal | undefined, claim: (signal: AbortSignal) => Promise<T>): Promise<T> {
     using linked = new Linked({ signal });
     let tookMs = 0;
-    // Looks are counted, not time: while this process itself stands still, nobody could have heard an answer.
+    // Looks are counted, not time: while this process itself is stalled, no answer can be received.
     const looks = setInterval(() => {
       tookMs += LOOK_EVERY_MS;
       if (tookMs < this.limitMs) return;

@@ -17,7 +17,7 @@ test('many questions at once are answered in order, each with its own lines', as
   expect(answers).toEqual(words.map((word) => [`got ${word}`, 'end']));
 });
 
-test('when the program ends, what was asked fails, and the next question starts another', async () => {
+test('when the program ends, open questions fail, and the next question starts another', async () => {
   const outcomes = await Promise.allSettled([companion.ask('one'), companion.ask('die'), companion.ask('two')]);
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
   expect(await companion.ask('three')).toEqual(['got three', 'end']);
@@ -66,7 +66,7 @@ test('a program that cannot be started is an error of the question', async () =>
   await expect(nothing.ask('hello')).rejects.toThrow('the test has ended without an answer');
 });
 
-test('closing fails what is asked, and may be repeated', async () => {
+test('closing fails open questions, and may be repeated', async () => {
   const asked = companion.ask('sleep');
   companion.close();
   companion.close();

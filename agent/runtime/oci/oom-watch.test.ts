@@ -68,7 +68,7 @@ test('one that is forgotten while it is counted for the first time is not watche
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('what was killed under an earlier agent is of the past, also for many that are watched', async () => {
+test('kills under an earlier agent are of the past, also for many that are watched', async () => {
   const ids = Array.from({ length: 100 }, (_, i) => `box-${i}`);
   for (const id of ids) {
     kills.set(id, 3);
@@ -94,7 +94,7 @@ test('a count that cannot be read in its turn is logged at debug', async () => {
   expect(debugged).toEqual([{ err: NO_DESCRIPTOR, container: 'a' }]);
 });
 
-test('what cannot be read for a moment is read again: it is not taken for no kill', async () => {
+test('a count that cannot be read for a moment is read again: it is not taken for no kill', async () => {
   watch.watch('a', 0);
   kills.set('a', 1);
   refusals = 2;
@@ -103,7 +103,7 @@ test('what cannot be read for a moment is read again: it is not taken for no kil
   expect([await counted, await ended, logged]).toEqual([1, true, 0]);
 });
 
-test('what cannot be read at all is told of, and of an end only what was known before is told', async () => {
+test('a count that cannot be read at all is logged, and an end reports only what was known before', async () => {
   for (const id of ['a', 'b']) watch.watch(id, 0);
   kills.set('a', 1);
   await vi.advanceTimersByTimeAsync(1_000);

@@ -56,7 +56,7 @@ export class OomWatch {
     try {
       return await insist(() => this.#count(id));
     } catch (error) {
-      this.#log.error({ err: error, container: id }, 'whether a program was killed for want of memory cannot be read');
+      this.#log.error({ err: error, container: id }, 'the count of OOM kills cannot be read');
       throw error;
     }
   }

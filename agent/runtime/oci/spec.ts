@@ -19,8 +19,8 @@ export const CLAIM_CALLS = [
 ] as const;
 
 /**
- * The same as those of the newest Docker, whatever the node's is. Energy counters, interrupts and throttling tell what
- * other programs of the node do, down to the bits of their keys.
+ * The same as those of the newest Docker, whatever the node's is. Energy counters, interrupts and throttling reveal
+ * what other programs of the node do, down to the bits of their keys.
  */
 export const MASKED_PATHS = [
   '/proc/asound',

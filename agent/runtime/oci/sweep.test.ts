@@ -22,7 +22,7 @@ test('there may be nothing to sweep', async () => {
 });
 
 // A file in place of the directory stands for every error but that there is none.
-test.for(['nurseries', 'state'])('what is in "%s" and cannot be read is not taken for nothing', async (name) => {
+test.for(['nurseries', 'state'])('an unreadable "%s" does not count as empty', async (name) => {
   mkdirSync(path.join(directory, 'group'));
   writeFileSync(path.join(directory, name), '');
   await expect(swept()).rejects.toMatchObject({ code: 'ENOTDIR' });

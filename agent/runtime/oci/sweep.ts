@@ -10,8 +10,8 @@ import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 
 /**
- * Started boxes are not touched, dead or alive: they are listed and left to adoption. Nobody has been told of boxes
- * that were never started.
+ * Started boxes are not touched, dead or alive: they are listed and left to adoption. Boxes that were never
+ * started are unknown to everybody else.
  * @throws Error of a directory that cannot be read.
  */
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {

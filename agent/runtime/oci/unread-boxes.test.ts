@@ -29,7 +29,7 @@ function fixture(groupsOf: (id: string) => string[] = () => []) {
   return { unread, readable, adopted, held };
 }
 
-test('what can be read is taken over at once, the rest when somebody asks for it, each once', async () => {
+test('readable boxes are adopted at once, the rest at a later access, each once', async () => {
   const { unread, readable, adopted, held } = fixture();
   readable.add('whole');
   for (const id of ['whole', 'asked', 'listed', 'late']) unread.found(id);
@@ -50,7 +50,7 @@ test('what can be read is taken over at once, the rest when somebody asks for it
   expect(held).toEqual([]);
 });
 
-test('one that is being destroyed is not taken over, and stays unread until it is gone', async () => {
+test('a box that is being destroyed is not adopted, and stays unread until it is gone', async () => {
   const { unread, readable, adopted, held } = fixture();
   unread.found('a');
   unread.ends('a');
@@ -62,7 +62,7 @@ test('one that is being destroyed is not taken over, and stays unread until it i
   expect([adopted, unread.has('a'), held]).toEqual([[], false, []]);
 });
 
-test('one whose groups cannot be looked at may be running; one that nobody found is not', () => {
+test('a box whose groups cannot be read may be running; one that was not found is not', () => {
   const { unread } = fixture(() => {
     throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
   });

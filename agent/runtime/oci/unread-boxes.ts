@@ -1,6 +1,6 @@
 /**
  * Boxes of an earlier agent whose records cannot be read: no descriptor is free, the disk fails, the record is of a
- * newer release. They may be running, so they are left alone, and read again whenever somebody asks for them.
+ * newer release. They may be running, so they are left alone, and read again at every access.
  */
 import type { ImageStore } from '../../images/image-store.ts';
 import type { Box, Boxes } from './boxes.ts';
@@ -59,7 +59,7 @@ export class UnreadBoxes {
     await this.#released;
   }
 
-  /** Whether any box is running. Of one that cannot be read, its groups tell; one of which they do not, may be. */
+  /** Whether any box is running. For an unreadable one, its groups decide; if they are unreadable too, it may be. */
   lives(id: string): boolean {
     const { boxes, tree, groupsOf } = this.#options;
     const box = boxes.get(id);

@@ -64,7 +64,7 @@ export class Guard {
     this.#timer ??= setInterval(() => {
       this.check().catch((error: unknown) => {
         const { log } = this.#options;
-        if (!this.#closed) log.error({ err: error }, "the rules of the sandboxes' network cannot be put back");
+        if (!this.#closed) log.error({ err: error }, 'the firewall rules of the sandbox network cannot be restored');
       });
     }, this.#options.everyMs).unref();
   }
@@ -90,14 +90,17 @@ export class Guard {
     this.#tell(missing === 'way');
     if (missing !== 'table') return;
     await rebuild();
-    log.warn({ table }, "the rules of the sandboxes' network had been taken away");
+    log.warn({ table }, 'the firewall rules of the sandbox network had been removed');
   }
 
   /** Warns once per outage: only the operator can know which firewall drops the traffic. */
   #tell(noWay: boolean): void {
     const { bridge, log } = this.#options;
     if (noWay && !this.#told) {
-      log.error({ bridge }, `sandboxes reach nothing: another firewall of this node drops what ${bridge} forwards`);
+      log.error(
+        { bridge },
+        `sandboxes have no network: another firewall of this node drops packets that ${bridge} forwards`,
+      );
     }
     this.#told = noWay;
   }

@@ -13,14 +13,14 @@ describe('addresses', () => {
     expect(taken.every((address) => address.startsWith('10.'))).toBe(true);
   });
 
-  test('what is given back rests before it is given again', () => {
+  test('a returned address rests before it is assigned again', () => {
     const addresses = new Addresses(rangeFor('a'));
     const first = addresses.take();
     addresses.giveBack(first);
     expect(addresses.take()).not.toBe(first);
   });
 
-  test('what a sandbox of an earlier agent has is not given again', () => {
+  test('an address that a sandbox of an earlier agent has is not assigned again', () => {
     const range = rangeFor('a');
     const held = new Addresses(range).take();
     const addresses = new Addresses(range);
@@ -28,7 +28,7 @@ describe('addresses', () => {
     expect(addresses.take()).not.toBe(held);
   });
 
-  test('when all are in use, that is said', () => {
+  test('when all are in use, the error names it', () => {
     const addresses = new Addresses(rangeFor('a'));
     expect(() => {
       for (;;) addresses.take();
@@ -53,7 +53,7 @@ describe('rules', () => {
     expect(text.indexOf('dport 53')).toBeLessThan(text.indexOf('169.254.0.0/16'));
   });
 
-  test('what is no address does not get into the rules', () => {
+  test('text that is no address does not get into the rules', () => {
     expect(rules(['1.1.1.1 } accept; #', 'fe80::1'])).not.toMatch(/dport 53|#/);
   });
 });

@@ -121,7 +121,7 @@ export class Network {
       if (!this.#unread.has(id))
         this.#log.error(
           { err: error, container: id },
-          'the address of a sandbox cannot be read: until then none is given',
+          'the address of a sandbox cannot be read: no address is assigned until it can',
         );
       this.#unread.set(id, dir);
     }
@@ -204,7 +204,7 @@ export class Network {
   }
 
   async #beReady(): Promise<void> {
-    // Between two looks of the guard nobody has missed the rules but who has a cable.
+    // Between two checks of the guard, only sandboxes with a cable can have missed the rules.
     const made = this.#ready !== undefined;
     this.#ready ??= this.#build();
     try {
@@ -246,10 +246,10 @@ export class Network {
       ruleset({ table: this.#table, bridge: this.#bridge, range: this.#range, resolvers: this.#resolvers }),
     );
     await this.#tool(['nft', '-f', '-'], shareRules({ table: this.#table })).catch((error: unknown) => {
-      this.#log.warn({ err: error }, 'the kernel cannot count connections: a sandbox may take all that the node has');
+      this.#log.warn({ err: error }, 'the kernel cannot limit connections: one sandbox may use up all of the node');
     });
     await this.#letThrough('-I');
-    this.#log.info({ bridge: this.#bridge, subnet: this.#range.subnet }, 'the network of sandboxes is there');
+    this.#log.info({ bridge: this.#bridge, subnet: this.#range.subnet }, 'the sandbox network is up');
   }
 
   /** Docker drops forwarded traffic that is not its own, unless this chain accepts it. */

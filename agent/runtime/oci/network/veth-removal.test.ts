@@ -32,14 +32,14 @@ test('each resolves when its own device is gone, and none is removed that goes b
   expect(removed).toEqual([]);
 });
 
-test('what does not go by itself is removed', async () => {
+test('a cable that does not go by itself is removed', async () => {
   const { there, removed, vethRemoval } = machine(0);
   there.add('mba');
   await Promise.all([vethRemoval.of('mba'), vethRemoval.of('mba')]);
   expect(removed).toEqual(['mba']);
 });
 
-test('what is not there, or cannot be told, is gone', async () => {
+test('a cable that is missing, or of unknown state, is gone', async () => {
   await machine(60_000).vethRemoval.of('mba');
   const vethRemoval = new VethRemoval({
     devices: () => {

@@ -59,7 +59,7 @@ export class VethRemoval {
     try {
       return this.#options.devices();
     } catch {
-      // Unknown counts as gone, so that nobody waits for ever.
+      // Unknown counts as gone, so that no caller waits for ever.
       return '';
     }
   }
