@@ -178,7 +178,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       sandboxes.close();
       await pools.close({ destroy });
       if (destroy) await discardAll({ runtime, launcher, log });
-      // Starts and removals that are under way finish first: nobody would own what they leave until the next agent.
+      // Starts and removals that are under way finish first: what they leave would be orphaned until the next agent.
       await launcher.settled(AbortSignal.timeout(SETTLE_MS));
       images.close();
       await runtime.close();
@@ -186,11 +186,11 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   };
 }
 
-/** Containers that nobody owns as well: those whose records could not be read were left for a next agent. Never rejects. */
+/** Orphans as well: those with unreadable records were left for a next agent. Never rejects. */
 async function discardAll({ runtime, launcher, log }: { runtime: ContainerRuntime; launcher: Launcher; log: Logger }) {
   try {
     for (const { id } of await runtime.list()) void launcher.discard(id);
   } catch (error) {
-    log.error({ err: error }, 'containers may be left: they cannot be listed');
+    log.error({ err: error }, 'containers cannot be listed: some may be left');
   }
 }

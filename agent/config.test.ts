@@ -5,12 +5,12 @@ import { loadConfig } from './config.ts';
 
 const base = { MILLIBOX_NODE_SECRET: 'a secret of some length' };
 
-test('what is not given has a default', () => {
+test('a variable that is not set has a default', () => {
   const config = loadConfig(base);
   expect(config).toMatchObject({ listen: { host: '127.0.0.1', port: 8701 }, runtime: 'auto', onStop: 'keep' });
 });
 
-test('what is given empty counts as not given, whatever it is', () => {
+test('any variable that is set empty counts as not set', () => {
   const names = readFileSync(new URL('config.ts', import.meta.url), 'utf8').match(/^ {2}MILLIBOX_\w+(?=:)/gm) ?? [];
   expect(names.length).toBeGreaterThan(20);
   const empty = Object.fromEntries(names.map((name) => [name.trim(), '']));

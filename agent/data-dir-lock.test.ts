@@ -14,7 +14,7 @@ afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
 const lock = (patienceMs?: number) =>
   lockDataDir(dataDir, { log: silent, ...(patienceMs === undefined ? {} : { patienceMs }) });
 
-test('a second agent of a data directory is refused, with what to do', async () => {
+test('a second agent of a data directory is refused, with advice', async () => {
   using first = await lock();
   expect(first.held).toBe(true);
   await expect(lock(10)).rejects.toMatchObject({
@@ -23,7 +23,7 @@ test('a second agent of a data directory is refused, with what to do', async () 
   });
 });
 
-test('an agent that ends makes way for the one that waits', async () => {
+test('an agent that ends releases the directory to the one that waits', async () => {
   const first = await lock();
   const second = lock();
   first[Symbol.dispose]();
@@ -31,7 +31,7 @@ test('an agent that ends makes way for the one that waits', async () => {
   expect(held.held).toBe(true);
 });
 
-test('an agent that was killed keeps nobody out', async () => {
+test('a killed agent holds no lock', async () => {
   const script = `const { lockDataDir } = await import(process.argv[1]);
     const held = await lockDataDir(process.argv[2], { log: { warn() {} } }); console.log(held.held); setInterval(() => {}, 1e6)`;
   const module = path.join(import.meta.dirname, 'data-dir-lock.ts');

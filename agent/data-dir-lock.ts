@@ -39,7 +39,7 @@ export async function lockDataDir(
   try {
     let status = await flock(fd, 0);
     if (status === TAKEN) {
-      log.warn({ dataDir }, 'another agent has this data directory: waiting for its end');
+      log.warn({ dataDir }, 'another agent has locked this data directory: waiting');
       status = await flock(fd, patienceMs);
     }
     if (status === TAKEN) {

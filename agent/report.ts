@@ -1,4 +1,4 @@
-/** The node's report to gateways, and the listeners that are told when it changes. */
+/** The node's report to gateways, and the listeners for its changes. */
 import { availableParallelism } from 'node:os';
 import { packageVersion } from '../src/lib/version.ts';
 import type { NodeReport } from '../src/protocol/node.ts';

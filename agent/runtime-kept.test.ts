@@ -22,7 +22,7 @@ const environment = (runtime: string): Record<string, string> => ({
 const kept = (runtime: string): Promise<AgentConfig> => keepRuntime(loadConfig(environment(runtime)), silent);
 const addContainer = (): void => void mkdirSync(path.join(dataDir, 'c', 'a-container'), { recursive: true });
 
-test('a data directory with containers of one runtime is refused to another, with what to do', async () => {
+test('a data directory with containers of one runtime is refused to another, with advice', async () => {
   await noteRuntime(dataDir, 'docker');
   addContainer();
   const error = await kept('oci').catch((thrown: unknown) => ServiceError.from(thrown));
@@ -38,7 +38,7 @@ test('auto takes the runtime whose containers are there', async () => {
   expect((await kept('auto')).runtime).toBe('docker');
 });
 
-test('one without containers may have any, as may one of which nobody wrote it down', async () => {
+test('one without containers may have any, as may one without a note of its runtime', async () => {
   await noteRuntime(dataDir, 'docker');
   expect((await kept('oci')).runtime).toBe('oci');
   writeFileSync(path.join(dataDir, 'runtime'), 'nonsense');

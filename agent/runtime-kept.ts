@@ -25,7 +25,7 @@ export async function keepRuntime(config: AgentConfig, log: Logger): Promise<Age
   const left = (await namesIn(homesIn(config.dataDir))).length;
   if (left === 0) return config;
   if (config.runtime === 'auto') {
-    log.info({ runtime: before, containers: left }, 'the runtime stays the one whose containers are here');
+    log.info({ runtime: before, containers: left }, 'keeping the runtime of the existing containers');
     return { ...config, runtime: before };
   }
   throw new ServiceError(

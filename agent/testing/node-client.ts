@@ -134,7 +134,7 @@ export class NodeClient implements AsyncDisposable {
     return this.start({ op: 'exec', sandbox, ...program }, options).outcome;
   }
 
-  /** What the node tells of itself, collected from now on. */
+  /** The events of the node's `watch` stream, collected from now on. */
   watch(): WatchEvent[] {
     const events: WatchEvent[] = [];
     this.mux.open({ op: 'watch' }, { event: (message) => events.push(message as unknown as WatchEvent) });
