@@ -14,11 +14,13 @@ export interface Run {
   path: string;
   /** Of its agents: what they make elsewhere is named by them. */
   dataDirs: () => readonly string[];
+  /** How the names of network namespaces begin that it made itself. */
+  namespaces?: () => readonly string[];
   /** Processes that may have the path about them. */
   except: ReadonlySet<number>;
 }
 
-/** Everything that a run may leave. A network namespace lives as long as a process, a mount or an open file holds it. */
+/** Everything that a run may leave. That of a sandbox is a network namespace without a name: its processes hold it. */
 export const LEFTOVERS: readonly { what: string; find: (run: Run) => string[] | Promise<string[]> }[] = [
   { what: 'container', find: ({ path }) => leftContainers(path) },
   { what: 'process', find: ({ path, except }) => leftProcesses(path, except) },
@@ -26,6 +28,7 @@ export const LEFTOVERS: readonly { what: string; find: (run: Run) => string[] | 
   { what: 'unix socket', find: ({ path }) => leftSockets(path) },
   { what: 'control group', find: ({ dataDirs }) => leftGroups(dataDirs()) },
   { what: 'bridge, network or firewall rule', find: ({ dataDirs }) => leftNetworks(dataDirs()) },
+  { what: 'network namespace', find: ({ namespaces }) => leftNamespaces(namespaces?.() ?? []) },
   { what: 'loop device', find: ({ path }) => leftLoopDevices(path) },
   { what: 'file', find: ({ path }) => leftFiles(path) },
 ];
@@ -131,6 +134,11 @@ const namesOfDocker = (owner: string): string[] => [
   `millibox_${owner.slice(0, 12)}`,
   `millibox-${owner.slice(0, 12)}`,
 ];
+
+async function leftNamespaces(prefixes: readonly string[]): Promise<string[]> {
+  if (prefixes.length === 0) return [];
+  return (await output('ip', ['netns', 'list'])).filter((line) => prefixes.some((prefix) => line.startsWith(prefix)));
+}
 
 /** Control groups of the agents with these data directories. */
 export function leftGroups(dataDirs: readonly string[]): string[] {

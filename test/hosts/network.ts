@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { noteNamespaces } from '../helpers/data-dirs.ts';
 import { Wire } from './wire.ts';
 
 const run = promisify(execFile);
@@ -49,6 +50,7 @@ export class HostNetwork implements AsyncDisposable {
   private constructor(name: string) {
     this.#name = name;
     this.#switch = `${name}s`;
+    noteNamespaces(name);
   }
 
   static async make(names: readonly string[]): Promise<HostNetwork> {

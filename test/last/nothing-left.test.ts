@@ -1,7 +1,7 @@
 /** After the whole run: nothing of it is left on the machine. What others have running is not looked at. */
 import { describe, expect, test } from 'vitest';
 import { testRun } from '../helpers/config.ts';
-import { notedDataDirs } from '../helpers/data-dirs.ts';
+import { notedDataDirs, notedNamespaces } from '../helpers/data-dirs.ts';
 import { LEFTOVERS, ownFamily, type Run } from '../helpers/leftovers.ts';
 
 const { directory } = testRun();
@@ -10,7 +10,12 @@ const LIMIT = { timeout: 40_000, interval: 500 };
 
 describe.skipIf(directory === undefined)('after the run there is', { timeout: 90_000 }, () => {
   const path = directory as string;
-  const run: Run = { path, dataDirs: () => notedDataDirs(path), except: ownFamily() };
+  const run: Run = {
+    path,
+    dataDirs: () => notedDataDirs(path),
+    namespaces: () => notedNamespaces(path),
+    except: ownFamily(),
+  };
 
   test.each(LEFTOVERS)('no $what of it', async ({ find }) => {
     await expect.poll(() => find(run), LIMIT).toEqual([]);
