@@ -6,7 +6,7 @@
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { KEYS } from '../redis/keys.ts';
-import { isAway, type RedisLink } from '../redis/link.ts';
+import { isAway, unlessAway, type RedisLink } from '../redis/link.ts';
 import { Script } from '../redis/script.ts';
 import type { Leader } from './leader.ts';
 
@@ -91,7 +91,7 @@ export class RedisLeader implements Leader {
     for (const timer of this.#timers) clearInterval(timer);
     this.#until = -Infinity;
     await this.#asking;
-    if (this.#link.up) await LEAVE.run(this.#link, this.#keys, [this.#me]).catch(() => undefined);
+    if (this.#link.up) await unlessAway(LEAVE.run(this.#link, this.#keys, [this.#me]), undefined, this.#log);
   }
 
   #ask(): void {
@@ -102,7 +102,7 @@ export class RedisLeader implements Leader {
 
   async #take(): Promise<void> {
     const asked = performance.now();
-    const term = Number(await TAKE.run(this.#link, this.#keys, [this.#me, this.#leaseMs]).catch(() => -1));
+    const term = Number(await unlessAway(TAKE.run(this.#link, this.#keys, [this.#me, this.#leaseMs]), -1, this.#log));
     // Without an answer the current lease stays valid until its end.
     if (term < 0 || this.#stopped) return;
     if (term > 0 && term !== this.#term) this.#log.info({ term }, 'this gateway leads');

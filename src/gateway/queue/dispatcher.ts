@@ -2,6 +2,7 @@
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
+import { unlessAway } from '../redis/link.ts';
 import { dropTicket } from './drop-ticket.ts';
 import { Elsewhere } from './elsewhere.ts';
 import type { Known } from './known-queue.ts';
@@ -94,14 +95,14 @@ export class Dispatcher {
       if (spokenFor.length > 0 && known.fits([record])) this.#wakeSoon();
       return false;
     }
-    const taken = await tickets.take(tenant).catch(() => null);
+    const taken = await unlessAway(tickets.take(tenant), null, log);
     const id = taken?.ticket.spec.id;
     const older = await this.#elsewhere.look(tenant, known.before(tenant, id));
     if (taken === null || id === undefined) return false;
-    const putBack = (): Promise<void> => taken.back().catch(() => undefined);
+    const putBack = (): Promise<void> => unlessAway(taken.back(), undefined, log);
     if (older !== undefined && !advanced.has(older.id)) {
       advanced.add(older.id);
-      if (await tickets.advance(tenant, older.id, older.priority).catch(() => false)) {
+      if (await unlessAway(tickets.advance(tenant, older.id, older.priority), false, log)) {
         await putBack();
         return true;
       }
@@ -147,25 +148,25 @@ export class Dispatcher {
   }
 
   async #finish(taken: Taken, outcome: Promise<Outcome>): Promise<void> {
-    const { known, waitingList, outbox, onPlaced } = this.#options;
+    const { known, waitingList, outbox, onPlaced, log } = this.#options;
     const { spec, priority } = taken.ticket;
     const what = await outcome;
     if (what === 'placed') {
       onPlaced(pendingRecord(spec));
       // If this arrives late, another gateway takes the ticket once more and finds that it does not wait any more.
       await outbox.send(`gone ${spec.id}`, () => waitingList.gone(spec.id));
-      const done = await taken.done().catch(() => false);
+      const done = await unlessAway(taken.done(), false, log);
       if (!done) dropTicket(this.#options, spec.tenant, spec.id);
       return;
     }
     known.reenter({ record: pendingRecord(spec), priority, weight: weightOf(taken.ticket) });
     // If this fails, the lock expires by itself.
-    await taken.back(what === 'later').catch(() => undefined);
+    await unlessAway(taken.back(what === 'later'), undefined, log);
   }
 
   /** Looks for tickets of dead gateways, a bounded number of tenants at a time, all in turn. */
   #recover(): void {
-    const { tickets, known, recoverMs } = this.#options;
+    const { tickets, known, recoverMs, log } = this.#options;
     const now = performance.now();
     if (now - this.#recoveredAt < recoverMs) return;
     this.#recoveredAt = now;
@@ -173,10 +174,7 @@ export class Dispatcher {
     const first = this.#recovered >= tenants.length ? 0 : this.#recovered;
     this.#recovered = first + MAX_RECOVERED;
     for (const tenant of tenants.slice(first, this.#recovered)) {
-      tickets.recover(tenant).then(
-        (freed) => (freed ? this.wake() : undefined),
-        () => undefined,
-      );
+      void unlessAway(tickets.recover(tenant), false, log).then((freed) => (freed ? this.wake() : undefined));
     }
   }
 }

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silent } from '../../lib/logger.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { Elsewhere } from './elsewhere.ts';
 import type { Known } from './known-queue.ts';
@@ -13,6 +14,7 @@ function start() {
   let holder: string | undefined;
   let waits = true;
   const elsewhere = new Elsewhere({
+    log: silent,
     known: { get: () => (waits ? older : undefined) } as never,
     tickets: { held: () => Promise.resolve(new Map(holder === undefined ? [] : [['older', holder]])) } as never,
   });

@@ -2,7 +2,9 @@
  * Tickets that other gateways have taken and are bringing to a node. The places that those need are not free, even if
  * this gateway still sees them: otherwise a younger ticket would now and then get there first.
  */
+import type { Logger } from '../../lib/logger.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
+import { unlessAway } from '../redis/link.ts';
 import type { Known, KnownQueue } from './known-queue.ts';
 import type { Tickets } from './tickets.ts';
 
@@ -26,14 +28,16 @@ interface Hold {
 export class Elsewhere {
   readonly #known: KnownQueue;
   readonly #tickets: Tickets;
+  readonly #log: Logger;
   /** Those found to be held in this round. */
   readonly #held = new Map<string, SandboxRecord>();
   /** The last hold of each that was found to be held; kept for as long as it waits. */
   readonly #holds = new Map<string, Hold>();
 
-  constructor({ known, tickets }: { known: KnownQueue; tickets: Tickets }) {
+  constructor({ known, tickets, log }: { known: KnownQueue; tickets: Tickets; log: Logger }) {
     this.#known = known;
     this.#tickets = tickets;
+    this.#log = log;
   }
 
   /** What is known of the last round may be over. */
@@ -55,7 +59,7 @@ export class Elsewhere {
     const looked = older.slice(0, MAX_LOOKED_AT);
     if (looked.length === 0) return undefined;
     const ids = looked.map(({ id }) => id);
-    const held = await this.#tickets.held(tenant, ids).catch(() => undefined);
+    const held = await unlessAway(this.#tickets.held(tenant, ids), undefined, this.#log);
     if (held === undefined) return undefined;
     const now = performance.now();
     for (const { id, record } of looked) {

@@ -9,6 +9,7 @@ import type { Job, Queue, Worker } from 'bullmq';
 import * as z from 'zod';
 import { withDeadline } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { ServiceError } from '../../protocol/errors.ts';
 import { SandboxSpec } from '../../protocol/node.ts';
 import { BULL_PREFIX, KEYS } from '../redis/keys.ts';
 import { unavailable, type RedisLink } from '../redis/link.ts';
@@ -246,9 +247,10 @@ export class Tickets {
   async #ask<T>(work: () => Promise<T>): Promise<T> {
     if (!this.#link.up) throw unavailable();
     try {
-      return await withDeadline({ deadlineMs: CALL_MS, what: 'the shared queue' }, work);
+      return await this.#link.run(() => withDeadline({ deadlineMs: CALL_MS, what: 'the shared queue' }, work));
     } catch (error) {
-      throw unavailable(error);
+      // Late is as good as never.
+      throw error instanceof ServiceError ? unavailable(error) : error;
     }
   }
 

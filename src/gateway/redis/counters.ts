@@ -8,7 +8,7 @@ import { MemoryCounters } from '../tenants/memory-counters.ts';
 import { admit, markPlaced, OLD_PAGE, release, type Short } from './claims.ts';
 import { exchange, withdraw, type Board } from './exchange.ts';
 import { KEYS } from './keys.ts';
-import { unavailable, type RedisLink } from './link.ts';
+import { isAway, unavailable, type RedisLink } from './link.ts';
 import { Owed, type Fate } from './owed.ts';
 import { commandsText, snapshotsOf, snapshotText, sumOfCommands } from './tenant-messages.ts';
 
@@ -51,7 +51,8 @@ export class RedisCounters implements TenantCounters {
       const verdict = await this.#admit(application);
       if (verdict.admitted) this.#madeAnew(application);
       return verdict;
-    } catch {
+    } catch (error) {
+      if (!isAway(error)) throw error;
       return await this.#alone.admit(application);
     }
   }
@@ -83,7 +84,12 @@ export class RedisCounters implements TenantCounters {
 
   async #tell(board: Board, text: string): Promise<string[]> {
     if (!this.#link.up) return [];
-    return await exchange(this.#link, board, { me: this.#me, text, keptMs: this.#times.saidMs }).catch(() => []);
+    try {
+      return await exchange(this.#link, board, { me: this.#me, text, keptMs: this.#times.saidMs });
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      return [];
+    }
   }
 
   /** @throws ServiceError `node_unavailable` */

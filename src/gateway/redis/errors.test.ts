@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { codeOf, ENDED, reasonOf } from './errors.ts';
+import { codeOf, ENDED, reasonOf, refusalOf } from './errors.ts';
 
 test.each([
   ["READONLY You can't write against a read only replica.", 'READONLY'],
@@ -25,4 +25,21 @@ test('nothing of a message that quotes what was sent is told', () => {
   const quoting = new Error("ERR unknown command 'AUTH', with args beginning with: 'secret' ");
   expect(codeOf(quoting)).toBeNull();
   expect(reasonOf(quoting)).toBe(ENDED);
+});
+
+const reply = (message: string): Error => Object.assign(new Error(message), { name: 'ReplyError' });
+
+test.each([
+  ["NOPERM User default has no permissions to run the 'evalsha' command", /permissions.*\(NOPERM\)$/],
+  ['WRONGTYPE Operation against a key holding the wrong kind of value', /\(WRONGTYPE\)$/],
+  ['ERR user_script:12: attempt to compare nil with number script: 6ab, on @user_script:12.', /\(ERR, line 12 of a/],
+])('what a server refuses has a reason, without what was sent: %s', (message, reason) => {
+  expect(refusalOf(reply(message))).toMatch(reason);
+  expect(refusalOf(reply("ERR unknown command 'AUTH', with args beginning with: 'secret' "))).not.toContain('secret');
+});
+
+test('what is no answer of a server that takes commands is no refusal', () => {
+  const full = reply("OOM command not allowed when used memory > 'maxmemory'.");
+  for (const error of [new Error('Command timed out'), new Error('ERR x'), full, new TypeError('x'), 'x'])
+    expect(refusalOf(error)).toBeNull();
 });

@@ -1,5 +1,21 @@
 /** Classifies errors of Redis. Their messages are never logged: they may quote the command, and with it a secret. */
 
+/** How ioredis names an error that a server has answered with. */
+const REPLY_ERROR = 'ReplyError';
+/** A server that says so takes no commands, or none that write: the link notices by itself, and calls that being away. */
+const STATES: ReadonlySet<string> = new Set([
+  'NOAUTH',
+  'WRONGPASS',
+  'READONLY',
+  'OOM',
+  'MISCONF',
+  'NOREPLICAS',
+  'LOADING',
+  'MASTERDOWN',
+  'CLUSTERDOWN',
+  'BUSY',
+]);
+
 /** First words of Redis error replies. */
 const NAMED =
   /^(?:NOAUTH|WRONGPASS|NOPERM|READONLY|OOM|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED|BUSY)\b/;
@@ -14,6 +30,19 @@ const REASONS: Readonly<Record<string, string>> = {
   NOREPLICAS: 'it has too few replicas, and takes no writes',
   LOADING: 'it is loading its data',
 };
+
+/** Why a server that takes commands has refused one, or a script of ours failed there. Null for any other error. */
+export function refusalOf(error: unknown): string | null {
+  if (!(error instanceof Error) || error.name !== REPLY_ERROR) return null;
+  const [word = 'ERR'] = /^[A-Z]{2,32}\b/.exec(error.message) ?? [];
+  if (STATES.has(word)) return null;
+  const [, line] = /\buser_script:(\d{1,6}):/.exec(error.message) ?? [];
+  return `${REASONS[word] ?? 'it refused a command'} (${word}${line === undefined ? '' : `, line ${line} of a script`})`;
+}
+
+/** A fault of this program, which Redis and the way to it have no part in. */
+export const isOurFault = (thrown: unknown): boolean =>
+  [TypeError, RangeError, ReferenceError, SyntaxError].some((kind) => thrown instanceof kind);
 
 /** `READONLY`, `ECONNREFUSED`, …; null for an error without a known code. */
 export function codeOf(error: unknown): string | null {

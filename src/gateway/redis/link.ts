@@ -8,7 +8,7 @@ import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
 import { KEYS } from './keys.ts';
-import { codeOf, ENDED, isRefusal, reasonOf } from './errors.ts';
+import { codeOf, ENDED, isOurFault, isRefusal, reasonOf, refusalOf } from './errors.ts';
 
 export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may contain a password, which is never logged. */
@@ -44,6 +44,8 @@ export class RedisLink {
   #stopped = false;
   /** Reasons for being away that were logged since it was up last. */
   readonly #loggedReasons = new Set<string>();
+  /** What it refused that was logged since it came. */
+  readonly #loggedRefusals = new Set<string>();
   /** When the log said that it is away, by `performance.now()`; null: it has not since it was up last. */
   #awaySince: number | null = null;
   /** The last error of the command connection since it was ready. */
@@ -106,15 +108,23 @@ export class RedisLink {
 
   /**
    * The answer of Redis.
-   * @throws ServiceError `node_unavailable` without an answer: it is then unknown whether the command was executed.
+   * @throws ServiceError `node_unavailable` without an answer: it is then unknown whether the command was executed. What
+   *   Redis refuses is logged, once for each reason: callers do without it as if it were away. A fault of `work` itself.
    */
   async run<T>(work: (client: Redis) => Promise<T>): Promise<T> {
     try {
       return await work(this.client);
     } catch (thrown) {
-      if (thrown instanceof ServiceError) throw thrown;
+      if (thrown instanceof ServiceError || isOurFault(thrown)) throw thrown;
+      this.#refused(refusalOf(thrown));
       throw unavailable(thrown);
     }
+  }
+
+  #refused(reason: string | null): void {
+    if (reason === null || this.#loggedRefusals.has(reason)) return;
+    this.#loggedRefusals.add(reason);
+    this.#log.warn({ reason }, 'redis refuses what gateways need of it: they go on as without it');
   }
 
   async stop(): Promise<void> {
@@ -157,6 +167,7 @@ export class RedisLink {
           (error: unknown) => this.#set(false, error),
         );
     }
+    // Without an answer its `socketTimeout` ends the connection, and the next one subscribes again.
     if (this.#subscriber.status === 'ready') this.#subscriber.ping().catch(() => undefined);
   }
 
@@ -207,6 +218,7 @@ export class RedisLink {
     if (this.#awaySince === null) this.#log.info({}, 'redis is there');
     else this.#log.warn({ awayMs: Math.round(performance.now() - this.#awaySince) }, 'redis is back');
     this.#awaySince = null;
+    this.#loggedRefusals.clear();
   }
 
   /**
@@ -240,3 +252,13 @@ export function unavailable(thrown?: unknown): ServiceError {
 /** Whether Redis did not answer, rather than refuse. */
 export const isAway = (thrown: unknown): boolean =>
   thrown instanceof ServiceError && thrown.code === 'node_unavailable';
+
+/** The answer of Redis, or the fallback. Never rejects: what is more than an outage is logged. */
+export async function unlessAway<T, F>(asked: Promise<T>, fallback: F, log: Logger): Promise<T | F> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (!isAway(error)) log.error({ err: error }, 'a call of redis failed, and not for an outage');
+    return fallback;
+  }
+}

@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { silent, type Logger } from '../../lib/logger.ts';
+import { unavailable } from './link.ts';
 import { Outbox } from './outbox.ts';
 
 /** The bound of an outbox. */
@@ -61,4 +62,22 @@ test('once it has stopped nothing is written, and nobody waits for it', async ()
   await first;
   await outbox.send('second', () => expect.unreachable());
   expect(outbox.size).toBe(0);
+});
+
+test('a write that fails although Redis answers is logged once, and tried again', async () => {
+  const error = vi.fn();
+  const outbox = new Outbox({ ...silent, error });
+  let tries = 0;
+  const fault = new TypeError('fault');
+  const sent = outbox.send('key', () => ((tries += 1) < 3 ? Promise.reject(fault) : Promise.resolve()));
+  while (tries < 3) {
+    await new Promise((resolve) => setImmediate(resolve));
+    outbox.flush();
+  }
+  await sent;
+  const away = outbox.send('other', () => Promise.reject(unavailable()));
+  await new Promise((resolve) => setImmediate(resolve));
+  outbox.stop();
+  await away;
+  expect(error.mock.calls).toEqual([[{ err: fault }, expect.any(String)]]);
 });

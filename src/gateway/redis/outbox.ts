@@ -3,11 +3,14 @@
  */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { isAway } from './link.ts';
 
 interface Pending {
   work: () => Promise<void>;
   done: PromiseWithResolvers<void>;
   trying: boolean;
+  /** That it fails although Redis answers was logged. */
+  logged: boolean;
 }
 
 const RETRY_MS = 1_000;
@@ -49,7 +52,7 @@ export class Outbox {
     if (this.#pending.size >= this.#max) return this.#drop();
     if (this.#dropped > 0) this.#log.warn({ dropped: this.#dropped }, 'redis was not told of changes for want of room');
     this.#dropped = 0;
-    const pending: Pending = { work, done: Promise.withResolvers(), trying: false };
+    const pending: Pending = { work, done: Promise.withResolvers(), trying: false, logged: false };
     this.#pending.set(key, pending);
     if (this.#trying < MAX_TRYING) this.#try(key, pending);
     return pending.done.promise;
@@ -98,9 +101,12 @@ export class Outbox {
         pending.done.resolve();
         if (this.#pending.size > this.#trying) this.flush();
       },
-      () => {
+      (error: unknown) => {
         pending.trying = false;
         this.#trying -= 1;
+        if (pending.logged || isAway(error)) return;
+        pending.logged = true;
+        this.#log.error({ err: error }, 'redis could not be told of a change: it is tried again');
       },
     );
     background(tried, 'tell redis', this.#log);

@@ -107,7 +107,11 @@ export class Placer {
 
   /** Null: the ticket may be sent to the node, within this tick. */
   async #ask(permit: Permit, entry: Entry, node: Node): Promise<Outcome | null> {
-    const said = await permit.claim(node.name).catch(() => 'unknown' as const);
+    const said = await permit.claim(node.name).catch((error: unknown) => {
+      if (ServiceError.from(error).code !== 'node_unavailable')
+        this.#options.log.error({ sandbox: entry.id, err: error }, 'a permit could not be claimed');
+      return 'unknown' as const;
+    });
     if (entry.ended || entry.accepted || said === 'ended' || said === 'gone') return 'placed';
     if (said === 'unknown') return permit.triedOn === null ? 'later' : { unclear: permit.triedOn };
     // A process that was stalled until its permit expired must send nothing.
