@@ -204,7 +204,7 @@ export class ExecService {
       const id = execIdFor(tenant, sandbox, key);
       const waiter = this.#waiters.join(id, options.signal);
       try {
-        return await idempotency.run(call, () => admitted(id, waiter.signal));
+        return await idempotency.run(call, () => admitted(id, waiter.signal), waiter.signal);
       } finally {
         waiter.leave();
       }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { orAbort } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { fingerprintOf } from './fingerprint.ts';
@@ -36,14 +37,14 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     };
   }
 
-  async run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T> {
+  async run<T>(call: IdempotentCall, work: IdempotentWork<T>, signal?: AbortSignal): Promise<T> {
     this.#expire();
     const id = `${call.scope}\0${call.key}`;
     const { print: fingerprint } = fingerprintOf(call);
     const known = this.#kept.get(id);
     if (known !== undefined) {
       if (known.fingerprint !== fingerprint) throw new ServiceError('idempotency_conflict');
-      return (await known.answer) as T;
+      return (await orAbort(signal, known.answer)) as T;
     }
     const kept: Kept = {
       fingerprint,

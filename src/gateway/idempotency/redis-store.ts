@@ -5,12 +5,12 @@
  * back. The seed of a first attempt is still the same everywhere, so a retry at another gateway creates the same ids.
  */
 import { createHash, createHmac, randomUUID } from 'node:crypto';
-import { sleep } from '../../lib/deadline.ts';
+import { orAbort, sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import { KEYS } from '../redis/keys.ts';
 import type { Logger } from '../../lib/logger.ts';
-import { unavailable, type RedisLink } from '../redis/link.ts';
+import { isAway, unavailable, unlessAway, type RedisLink } from '../redis/link.ts';
 import { Outbox } from '../redis/outbox.ts';
 import { Script } from '../redis/script.ts';
 import { fingerprintOf, type Fingerprint } from './fingerprint.ts';
@@ -104,7 +104,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     this.#options = { ttlMs: TOMBSTONE_KEPT_MS, leaseMs: LEASE_MS, maxAnswerBytes: MAX_ANSWER_BYTES, ...options };
   }
 
-  async run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T> {
+  async run<T>(call: IdempotentCall, work: IdempotentWork<T>, signal?: AbortSignal): Promise<T> {
     const digest = createHash('sha256')
       .update(JSON.stringify([call.scope, call.key]))
       .digest('base64url');
@@ -113,9 +113,9 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     const running = this.#running.get(digest);
     if (running !== undefined) {
       if (running.print !== print) throw new ServiceError('idempotency_conflict');
-      return (await running.answer) as T;
+      return (await orAbort(signal, running.answer)) as T;
     }
-    const answer = this.#runHere(call, digest, fingerprint, work);
+    const answer = this.#runHere(call, digest, fingerprint, work, signal);
     this.#running.set(digest, { print, answer });
     try {
       return await answer;
@@ -133,6 +133,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     digest: string,
     { print, form }: Fingerprint,
     work: IdempotentWork<T>,
+    signal: AbortSignal | undefined,
   ): Promise<T> {
     const { link, leaseMs, ttlMs } = this.#options;
     const key = KEYS.idempotency(digest);
@@ -142,7 +143,8 @@ export class RedisIdempotencyStore implements IdempotencyStore {
       try {
         if (!link.up) throw unavailable();
         said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
-      } catch {
+      } catch (error) {
+        if (!isAway(error)) throw error;
         return await this.#alone.run(call, async () => {
           const answer = await work(this.#seed(call, digest, 0), true);
           const text = JSON.stringify(answer) ?? 'null';
@@ -154,7 +156,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
       if (what === 'conflict') throw new ServiceError('idempotency_conflict');
       if (what === 'answer') return JSON.parse(more) as T;
       if (what === 'work') return await this.#work(key, owner, this.#seed(call, digest, Number(more)), call, work);
-      await sleep(pauseMs);
+      await sleep(pauseMs, signal);
     }
   }
 
@@ -173,9 +175,9 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     { spent }: IdempotentCall,
     work: IdempotentWork<T>,
   ): Promise<T> {
-    const { link, leaseMs, maxAnswerBytes } = this.#options;
+    const { link, leaseMs, maxAnswerBytes, log } = this.#options;
     const renewal = setInterval(
-      () => void RENEW.run(link, [key], [owner, leaseMs]).catch(() => undefined),
+      () => void unlessAway(RENEW.run(link, [key], [owner, leaseMs]), undefined, log),
       leaseMs / 3,
     );
     try {
@@ -194,7 +196,8 @@ export class RedisIdempotencyStore implements IdempotencyStore {
 
   /** If Redis cannot be reached the lease expires, and the next call with this key does the work again. */
   async #tell(script: Script, key: string, ...args: string[]): Promise<void> {
-    await script.run(this.#options.link, [key], args).catch(() => undefined);
+    const { link, log } = this.#options;
+    await unlessAway(script.run(link, [key], args), undefined, log);
   }
 
   /**

@@ -35,7 +35,9 @@ export interface IdempotencyStore {
   /**
    * Runs the work once per key, and answers later calls with its result, which is JSON. Concurrent calls share it. Work
    * that fails leaves the key free.
-   * @throws ServiceError `idempotency_conflict`, `rate_limited` when too many keys are in use, or what the work threw.
+   * @param signal ends the wait for an answer that another call works on, and not the work
+   * @throws ServiceError `idempotency_conflict`, `rate_limited` when too many keys are in use, what the work threw, or the
+   * signal's reason.
    */
-  run<T>(call: IdempotentCall, work: IdempotentWork<T>): Promise<T>;
+  run<T>(call: IdempotentCall, work: IdempotentWork<T>, signal?: AbortSignal): Promise<T>;
 }
