@@ -4,7 +4,7 @@
  * enqueued and nothing is taken; what waits already is still there afterwards.
  */
 import { background } from '../../lib/background.ts';
-import { resolvesWithin, sleep } from '../../lib/deadline.ts';
+import { pause, resolvesWithin } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
@@ -126,7 +126,7 @@ export class SharedQueue implements PlacementQueue {
     let answered = false;
     const settled = outcome.then((what) => this.#afterTry(ticket, what, company, () => answered));
     // A slow node does not hold the answer back; the ticket is followed up in the background.
-    const late = sleep(ANSWER_MS, this.#stopping.signal).catch(() => undefined);
+    const late = pause(ANSWER_MS, this.#stopping.signal);
     await Promise.race([settled, late]);
     answered = true;
     background(settled, 'place a sandbox', this.#options.log);
