@@ -58,7 +58,7 @@ impl Source {
 /// Work to continue at the loop's next turn, so that nothing blocks it for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Read an exec's output although nobody listens.
+    /// Read an exec's output although no stream is attached.
     Drain(Key),
     Discard(Key),
     File(Key),

@@ -20,7 +20,7 @@ pub mod sys;
 pub mod timers;
 pub mod users;
 
-/// Ends the process, with a word to whoever reads what it says.
+/// Ends the process, with a message on stderr.
 pub fn fail(what: &str, errno: i32) -> ! {
     eprintln!("boxinit: {}: {}", what, sys::message(errno));
     std::process::exit(1)

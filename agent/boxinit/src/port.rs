@@ -22,7 +22,7 @@ struct Port {
     first_errno: Option<i32>,
     connected: bool,
     readable: bool,
-    /// The program said that it sends no more.
+    /// The program has shut down its sending side.
     read_ended: bool,
     /// Bytes that the program's socket did not accept yet.
     waiting: Backlog,

@@ -18,7 +18,7 @@ pub enum Timer {
     Detached(Key),
     /// Nobody came back to an exec soon: its program need not wait any longer.
     Hold(Key),
-    /// A terminal whose leader is gone has said nothing for a while.
+    /// A terminal whose leader is gone has been silent for a while.
     Settle(Key),
     /// The oldest exit kept has been kept long enough.
     Kept,

@@ -1,4 +1,4 @@
-//! Code in the sandbox keeps a program from being executed: that is told, and nobody else waits for long.
+//! Code in the sandbox keeps a program from being executed: that is an error, and no other command waits for long.
 
 mod support;
 

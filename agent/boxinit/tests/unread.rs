@@ -1,4 +1,4 @@
-//! Commands whose output nobody reads: their end is told in lists as soon as it has come, and only their output waits.
+//! Commands whose output is not read: lists show their end as soon as it has come, and only their output waits.
 
 mod support;
 

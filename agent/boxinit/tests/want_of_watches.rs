@@ -1,4 +1,4 @@
-//! A kernel that watches no more descriptors: what could not be told of is refused.
+//! A kernel that watches no more descriptors: calls that need one are refused.
 
 mod support;
 
@@ -61,7 +61,7 @@ fn a_program_whose_output_cannot_be_watched_is_not_started() {
 }
 
 #[test]
-fn a_watch_that_would_be_told_of_nothing_is_refused() {
+fn a_watch_that_would_report_nothing_is_refused() {
     let mut agent = start();
     let request = format!(r#"{{"op":"file","call":"watch","path":"{}"}}"#, agent.directory.display());
     let outcome = agent.call(&request);

@@ -156,7 +156,7 @@ fn write(file: &Furniture) -> Result<(), i32> {
     if parent > 0 {
         make_all(&file.path[..parent])?;
     }
-    // What the image has there may be a link, a pipe, or nobody's to read.
+    // The image may have a link, a pipe or an unreadable file there.
     match fs::unlink(fs::AT_FDCWD, &file.path) {
         Ok(()) | Err(ENOENT) => {}
         Err(errno) => return Err(errno),

@@ -12,7 +12,7 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// Some(true): there is more. Some(false): not now. None: nobody holds it any more.
+    /// Some(true): there is more. Some(false): not now. None: no process holds it any more.
     fn empty(&self, core: &mut Core) -> Option<bool> {
         match io::read(self.fd.raw(), &mut core.scratch) {
             Ok(0) => None,

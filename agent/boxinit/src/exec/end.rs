@@ -1,4 +1,4 @@
-//! How an exec ends: the leader's exit, timeouts and kills, the telling, and being forgotten.
+//! How an exec ends: the leader's exit, timeouts and kills, the exit event, and being forgotten.
 
 use super::{Exec, Execs, Exit, MAX_KEPT};
 use crate::core::{Core, Work};
@@ -11,7 +11,7 @@ use crate::timers::Timer;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-/// An exit that nobody acknowledged is kept so long.
+/// How long an unacknowledged exit is kept.
 const KEPT: Duration = Duration::from_millis(3_600_000);
 /// Only so many of the exits kept still have their output.
 const MAX_KEPT_OUTPUT: usize = 512;
@@ -42,7 +42,7 @@ impl OomCounter {
 }
 
 impl Execs {
-    /// A child died. Orphans of whoever are nobody's.
+    /// A child died. Adopted orphans belong to no exec.
     pub fn on_reaped(&mut self, core: &mut Core, reaped: &Reaped) {
         let key = match self.by_pid.remove(&reaped.pid) {
             Some(key) => key,
@@ -85,7 +85,7 @@ impl Execs {
         }
     }
 
-    /// A terminal that somebody still holds, silent after the leader's exit.
+    /// A terminal that a process still holds, silent after the leader's exit.
     pub fn on_settle(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.settle = None;
@@ -154,7 +154,7 @@ impl Execs {
         }
     }
 
-    /// Forgets an exit although somebody may listen.
+    /// Forgets an exit although a stream may be attached.
     fn release(&mut self, core: &mut Core, key: Key) {
         if let Some(stream) = self.table.get(key).and_then(|exec| exec.stream) {
             core.link.reset(stream, &crate::error::WireError::new("exec_not_found", "This exit was kept too long."));

@@ -128,7 +128,7 @@ impl Input {
         }
     }
 
-    /// The leader is gone. Returns the credit due for bytes that nobody will read.
+    /// The leader is gone. Returns the credit due for bytes that will not be read.
     pub fn close(&mut self) -> usize {
         self.fd.close();
         self.discard()
@@ -142,7 +142,7 @@ impl Execs {
             _ => return core.link.consume(stream, bytes.len()),
         };
         if exec.input.overfull(bytes.len()) {
-            // Not counted: the next attach is told where to continue.
+            // Not counted: the answer to the next attach has the offset to continue from.
             core.link.reset(stream, &WireError::new("interrupted", "The program does not read its input."));
             return self.detach(core, key, stream);
         }

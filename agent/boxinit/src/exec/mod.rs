@@ -1,4 +1,4 @@
-//! Execs: from the request to the exit that somebody acknowledged.
+//! Execs: from the request to the acknowledged exit.
 
 mod attach;
 mod discard;
@@ -47,7 +47,7 @@ struct Exit {
 
 pub struct Exec {
     id: Vec<u8>,
-    /// Of the request: the same id with another is a mistake of whoever chose it.
+    /// Of the request: the same id with another is the caller's mistake.
     fingerprint: u64,
     /// What its processes carry.
     tag: u64,
@@ -71,7 +71,7 @@ pub struct Exec {
     /// It was sent KILL, or will be if it takes its time, so that its death by that has no other reason.
     killed: bool,
     oom_before: Option<u64>,
-    /// All its output is in; only the telling may be left.
+    /// All its output has been read; only sending may be left.
     complete: bool,
     exit_told: bool,
     /// Whoever listens asked for a kill. The exit may cross its RESET on the way.
@@ -81,7 +81,7 @@ pub struct Exec {
     detached: Option<TimerId>,
     hold: Option<TimerId>,
     settle: Option<TimerId>,
-    /// That time has passed, though the terminal may hold output that nobody has read.
+    /// That time has passed, though the terminal may hold unread output.
     settled: bool,
 }
 
@@ -165,7 +165,7 @@ impl Execs {
         }
     }
 
-    /// EVENT from whoever opened or attached.
+    /// EVENT from the stream that opened or attached.
     pub fn on_event(&mut self, core: &mut Core, key: Key, message: &Value) {
         match message.text("type") {
             Some("signal") => {

@@ -160,7 +160,7 @@ impl Output {
         });
     }
 
-    /// All that was the leader's has been read. Returns the pipe when somebody else still holds it.
+    /// All output of the leader has been read. Returns the pipe when another process still holds it.
     fn finish(&mut self) -> Option<Fd> {
         if self.done || self.remaining != Some(0) {
             return None;

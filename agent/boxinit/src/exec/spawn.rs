@@ -1,4 +1,4 @@
-//! Starts a program the way posix_spawn does, in shared memory without a copy, and says exactly why it did not start.
+//! Starts a program the way posix_spawn does, in shared memory without a copy, and returns the exact reason if it did not start.
 
 use super::hold_up::{self, HoldUp};
 use crate::sys::limits::{self, Limit};
@@ -206,7 +206,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tries the candidates as execvp does. Returns only on failure, with the errno that says most.
+/// Tries the candidates as execvp does. Returns only on failure, with the most specific errno.
 unsafe fn execute(plan: &Plan) -> i32 {
     let mut denied = false;
     let mut last = sys::ENOENT;

@@ -33,7 +33,7 @@ fn make_one(path: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), Wir
     if let Some(owner) = owner {
         fs::set_owner_at(CWD, path, owner, false).map_err(failed)?;
     }
-    // Whatever boxinit's own mask says.
+    // Whatever boxinit's own mask is.
     fs::set_mode_at(CWD, path, mode).map_err(failed)
 }
 

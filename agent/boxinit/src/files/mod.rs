@@ -42,11 +42,11 @@ enum Call {
     TarWrite(Box<tar_write::TarWrite>),
     Transfer(Box<transfer::Transfer>),
     Watch(watch::Watch),
-    /// Removes what nobody waits for.
+    /// Removes something for no stream.
     Clear(remove::Remove),
 }
 
-/// What a call says after a turn of work.
+/// The result of a turn of work.
 pub enum Progress {
     /// Go on at the next turn.
     More,

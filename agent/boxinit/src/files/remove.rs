@@ -74,7 +74,7 @@ impl Remove {
         Ok(Remove { path: path.to_vec(), above, levels: vec![top], device, moved: 0, until: None })
     }
 
-    /// The same, while nobody listens.
+    /// The same, without a stream.
     pub fn unwatched(path: &[u8]) -> Result<Remove, WireError> {
         let tree = Remove::tree(path)?;
         Ok(Remove { until: Some(Instant::now() + UNWATCHED), ..tree })

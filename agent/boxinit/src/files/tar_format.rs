@@ -115,7 +115,7 @@ fn text(field: &[u8]) -> &[u8] {
 
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
-        // GNU's base 256. What does not fit in 63 bits is nobody's size.
+        // GNU's base 256. What does not fit in 63 bits is no real size.
         let mut value = u64::from(field[0] & 0x7f);
         for byte in &field[1..] {
             if value >> 55 != 0 {
@@ -194,7 +194,7 @@ pub fn is_sparse(records: &[(Vec<u8>, Vec<u8>)]) -> bool {
     records.iter().any(|(key, _)| key.starts_with(b"GNU.sparse."))
 }
 
-/// Overrides what the header said.
+/// Overrides the header's own values.
 pub fn apply(member: &mut Member, records: &[(Vec<u8>, Vec<u8>)]) -> Option<()> {
     for (key, value) in records {
         let digits = || std::str::from_utf8(value).ok();

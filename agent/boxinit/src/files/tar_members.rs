@@ -41,7 +41,7 @@ impl Members {
         &self.path
     }
 
-    /// All are here. Returns the EVENT that says so.
+    /// All are here. Returns the EVENT that reports it.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         self.leave(None);
         let found = fs::stat_fd(self.base.raw()).map_err(|errno| file_error(&self.path, errno))?;

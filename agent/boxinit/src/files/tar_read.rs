@@ -94,7 +94,7 @@ impl TarRead {
         }
         let most = (buffer.len() as u64).min(*left) as usize;
         let count = match fs::read_at(fd.raw(), &mut buffer[..most], *at)? {
-            // It became shorter. The header has said its size: zeros make up for it.
+            // It became shorter. The header already has its size: zeros make up for it.
             0 => {
                 buffer[..most].fill(0);
                 most

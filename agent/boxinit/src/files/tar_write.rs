@@ -35,7 +35,7 @@ pub struct TarWrite {
     members: Members,
     state: State,
     gathered: Vec<u8>,
-    /// What an extended header said of the next member, and of all that follow.
+    /// Values of extended headers for the next member, and for all that follow.
     next: Vec<(Vec<u8>, Vec<u8>)>,
     next_bytes: u64,
     global: Vec<(Vec<u8>, Vec<u8>)>,
@@ -74,7 +74,7 @@ impl TarWrite {
         Ok(())
     }
 
-    /// All bytes are here. Returns the EVENT that says so.
+    /// All bytes are here. Returns the EVENT that reports it.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         let between = matches!(self.state, State::Header) && self.gathered.is_empty();
         if !between && !matches!(self.state, State::End) {

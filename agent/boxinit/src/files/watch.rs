@@ -112,10 +112,10 @@ impl Watch {
         Ok(())
     }
 
-    /// None for what is told by another event already.
+    /// None for what another event already reports.
     fn kind_of(&self, change: &Change) -> Option<&'static str> {
         let itself = kernel::DELETE_SELF | kernel::MOVE_SELF | kernel::ATTRIB;
-        // The directory above tells it of what is in it.
+        // The directory above reports it for its entries.
         if change.name.is_empty() && change.mask & itself != 0 && !self.watched.is_root(change.number) {
             return None;
         }

@@ -9,7 +9,7 @@ use crate::sys::io::Fd;
 use crate::sys::{self, c_int};
 use std::collections::{HashMap, VecDeque};
 
-/// Directories of one call. The kernel has room for so many on the whole node, whoever asks.
+/// Directories of one call. The kernel has room for a limited number on the whole node.
 const MAX_DIRECTORIES: usize = 4096;
 /// Entries looked at in one turn.
 const TURN_ENTRIES: usize = 512;
@@ -59,7 +59,7 @@ impl Watched {
         self.paths.remove(&number);
     }
 
-    /// The root is gone, or has another name: nothing more will be told of what is called so.
+    /// The root is gone, or has another name: there will be no more changes under this name.
     pub fn over(&self) -> bool {
         !self.paths.contains_key(&self.root)
     }

@@ -29,7 +29,7 @@ pub struct Write {
     modified: Option<(i64, u32)>,
 }
 
-/// A file under a name that nobody else uses. Removed unless it was moved to its place.
+/// A file under a unique name. Removed unless it was moved to its place.
 pub struct Temporary {
     directory: Fd,
     pub name: Vec<u8>,
@@ -183,7 +183,7 @@ impl Write {
         write_all(&self.file, bytes).map_err(|errno| file_error(&self.asked, errno))
     }
 
-    /// The bytes are all here: the file takes its place. Returns the EVENT that says so.
+    /// The bytes are all here: the file takes its place. Returns the EVENT that reports it.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         if let Some(size) = self.size {
             if self.got != size {

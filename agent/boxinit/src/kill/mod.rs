@@ -132,7 +132,7 @@ pub fn members(families: &[Family], is_leader: IsLeader) -> Vec<Vec<c_int>> {
     each.map(|(family, carriers)| look.members(look.leader(family), carriers)).collect()
 }
 
-/// Asks all members to end. A stopped one must run to hear it.
+/// Asks all members to end. A stopped one must run to receive it.
 pub fn terminate(members: &[c_int]) {
     send(members, SIGTERM);
     send(members, SIGCONT);

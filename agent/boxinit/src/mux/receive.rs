@@ -49,7 +49,7 @@ impl Link {
         }
     }
 
-    /// Bytes of a stream have been taken by whoever they were for.
+    /// Bytes of a stream have been taken by their consumer.
     pub fn consume(&mut self, id: u32, bytes: usize) {
         let owed = match self.streams.get_mut(&id) {
             Some(stream) => {

@@ -87,7 +87,7 @@ impl Link {
         }
     }
 
-    /// The peer said FIN.
+    /// The peer sent FIN.
     pub fn finished_by_peer(&mut self, id: u32, channel: u16) {
         if let Some(stream) = self.streams.get_mut(&id) {
             match channel {

@@ -21,7 +21,7 @@ pub fn settle(plan: &Plan, id: &[u8]) -> Result<(), Failure> {
     kernel_files::mount_all(plan)
 }
 
-/// An agent that says so has made them, and removes them when it gives this blank up: then there is nothing to enter.
+/// An agent that sets this has made them, and removes them when it gives this blank up: then there is nothing to enter.
 fn enter_groups(plan: &Plan, id: &[u8]) -> Result<(), i32> {
     for parent in &plan.groups {
         let group = [parent, &b"/"[..], id].concat();

@@ -80,7 +80,7 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
     None
 }
 
-/// An older agent says nothing of it.
+/// An older agent does not send it.
 fn prepare(request: &Value) {
     if let Some(upper) = request.bytes("upper") {
         let files: Vec<&[u8]> = request.array("files").unwrap_or(&[]).iter().filter_map(text_of).collect();

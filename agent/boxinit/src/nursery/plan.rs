@@ -1,4 +1,4 @@
-//! What every blank of this nursery gets, as the agent says.
+//! What every blank of this nursery gets, by the agent's plan.
 
 use crate::json::Value;
 

@@ -53,7 +53,7 @@ pub struct Server {
     hello_timer: Option<TimerId>,
     /// The link is not read while too much waits to be written.
     paused: bool,
-    /// The poll tells of room in the link.
+    /// The poll reports room in the link.
     awaits_room: bool,
     /// Violations by the agent on this link.
     violations: u32,
@@ -206,8 +206,8 @@ impl Server {
     }
 }
 
-/// Signals that the loop hears of; the rest have their usual meaning, which for PID 1 is none. SIGPIPE is among them so
-/// that it does no harm: a write that nobody reads fails, and that is enough.
+/// Signals that the loop receives; the rest have their usual meaning, which for PID 1 is none. SIGPIPE is among them so
+/// that it does no harm: a write without a reader fails, and that is enough.
 pub fn heard_signals() -> SigSet {
     use signal::*;
     SigSet::of(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE])

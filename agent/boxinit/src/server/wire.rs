@@ -39,7 +39,7 @@ impl Server {
     fn dial_later(&mut self) {
         let alone = self.alone_since.get_or_insert_with(Instant::now).elapsed();
         if self.config.blank && alone >= self.config.patience {
-            // Nobody's work is in a blank, and nobody comes for this one.
+            // A blank holds no work, and this one will not be claimed.
             self.ending = true;
         }
         self.core.timers.after(self.backoff_ms, Timer::Dial);
@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    /// Room in the link is heard of only while there is none: else whatever the agent reads would wake us.
+    /// Room in the link is polled only while there is none: else every read of the agent would wake us.
     pub(super) fn watch_link(&mut self) {
         let blocked = self.core.link.blocked();
         if blocked == self.awaits_room {

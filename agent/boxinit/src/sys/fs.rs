@@ -97,7 +97,7 @@ pub struct Stat {
     pub special: (u32, u32),
     pub modified_s: i64,
     pub modified_ns: u32,
-    /// Something is mounted here. Kernels before 5.8 do not say.
+    /// Something is mounted here. Kernels before 5.8 do not report it.
     pub mounted: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Being told of changes to files.
+//! Notification of changes to files.
 
 use super::io::Fd;
 use super::{c_char, c_int, check};

@@ -1,4 +1,4 @@
-//! Processes: how they are made, and how their end is heard of.
+//! Processes: how they are made, and how they are reaped.
 
 use super::{c_char, c_int, c_long, c_uint, c_ulong, c_void, check};
 use std::arch::asm;
@@ -183,7 +183,7 @@ impl Reaped {
     }
 }
 
-/// The next dead child, whoever's it was.
+/// The next dead child, ours or adopted.
 pub fn reap() -> Option<Reaped> {
     let mut status = 0;
     let mut usage = Usage::default();

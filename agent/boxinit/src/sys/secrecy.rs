@@ -24,7 +24,7 @@ pub fn is_dumpable() -> bool {
     unsafe { prctl(PR_GET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) == 1 }
 }
 
-/// Overwrites a secret, also if nobody reads what is there again.
+/// Overwrites a secret, even if the memory is not read again.
 pub fn wipe(bytes: &mut [u8]) {
     for byte in bytes {
         // SAFETY: a reference may be written to.

@@ -64,7 +64,7 @@ pub fn set_mask(set: &SigSet) {
     unsafe { sigprocmask(SIG_SETMASK, set, std::ptr::null_mut()) };
 }
 
-/// Default actions, whatever was ignored by whoever started us: programs inherit it. The C library would not touch the two
+/// Default actions, whatever our parent ignored: programs inherit it. The C library would not touch the two
 /// signals that it keeps for itself, and has them ignored in what it starts.
 pub fn reset_all() {
     for number in 1..=LAST {
@@ -81,7 +81,7 @@ pub fn ignore_children() {
     unsafe { signal(SIGCHLD, IGNORE) };
 }
 
-/// A descriptor that tells of the signals in `set`, which are to be blocked.
+/// A descriptor that reports the signals in `set`, which are to be blocked.
 pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
     // SAFETY: `set` is a live signal set.
     check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)
@@ -93,7 +93,7 @@ pub struct Heard {
     pub from_outside: bool,
 }
 
-/// Reads what has come, and calls `hear` with each.
+/// Reads the pending signals, and calls `hear` with each.
 pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
     let mut infos = [0u8; SIGINFO_BYTES * SIGINFOS];
     loop {

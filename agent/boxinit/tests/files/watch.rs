@@ -1,4 +1,4 @@
-//! Being told of changes.
+//! Notification of changes.
 
 use crate::calls::{request, upload};
 use crate::support::{self, Agent, Outcome};
