@@ -1,6 +1,7 @@
 /** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
+import { scatteredBackoffMs } from '../lib/backoff.ts';
 import { asError, Linked, orAbort, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
@@ -51,8 +52,7 @@ const MAX_CONNECTIONS = 256;
 const MAX_TRIES = 8;
 /** Other gateways tried within one call without a pause between. */
 const MAX_MOVES = 64;
-const FIRST_PAUSE_MS = 50;
-const MAX_PAUSE_MS = 2_000;
+const BACKOFF = { firstMs: 50, maxMs: 2_000 };
 
 export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
   endpoints: Endpoints;
@@ -276,11 +276,8 @@ function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
   return call.idempotent ?? call.method !== 'POST';
 }
 
-/** Doubles, with a random half, so that clients which lost the same server do not come back together. */
-export function pauseMs(tries: number): number {
-  const full = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (tries - 1));
-  return full / 2 + (Math.random() * full) / 2;
-}
+/** Scattered: many clients may have lost the same server. */
+export const pauseMs = (tries: number): number => scatteredBackoffMs(BACKOFF, tries);
 
 /** No sooner than that, and not all together who were told the same. */
 const apart = (ms: number): number => ms * (1 + Math.random() / 4);

@@ -1,12 +1,12 @@
 /** Ends a container's processes and removes its control groups. */
+import { backoffMs } from '../../../src/lib/backoff.ts';
 import { sleep } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { processesIn, removeGroup, type CgroupTree } from './cgroup-tree.ts';
 import { isAlive, killPid, killProcess, type ProcessId } from './pids.ts';
 
 const LIMIT_MS = 20_000;
-const FIRST_PAUSE_MS = 1;
-const LONGEST_PAUSE_MS = 50;
+const POLL = { firstMs: 1, maxMs: 50 };
 
 /**
  * Kills and waits. When process 1 of a PID namespace dies, the kernel kills the others, and it is gone only when they
@@ -36,8 +36,8 @@ export async function endGroup(tree: CgroupTree, cgroup: string): Promise<void> 
 
 async function poll(done: () => boolean, what: string): Promise<void> {
   const until = performance.now() + LIMIT_MS;
-  for (let pauseMs = FIRST_PAUSE_MS; !done(); pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
+  for (let looks = 1; !done(); looks++) {
     if (performance.now() > until) throw new ServiceError('deadline_exceeded', `${what} took too long`);
-    await sleep(pauseMs);
+    await sleep(backoffMs(POLL, looks));
   }
 }

@@ -2,6 +2,7 @@
  * Only one reader at a time can be attached to a command; attaching takes it away from the reader before. So those who read
  * the output of an ended command wait for each other, across gateways, and for a client that is still reading it.
  */
+import { backoffMs } from '../../lib/backoff.ts';
 import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 
@@ -15,13 +16,12 @@ export class AttachedElsewhere extends ServiceError {
 }
 
 const PATIENCE_MS = 10_000;
-const FIRST_PAUSE_MS = 4;
-const MAX_PAUSE_MS = 250;
+const BACKOFF = { firstMs: 4, maxMs: 250 };
 
 /** Retries `read` while another reader is attached. @throws what `read` throws; `AttachedElsewhere` after 10 s. */
 export async function retryWhileAttached<T>(read: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   const until = performance.now() + PATIENCE_MS;
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)) {
+  for (let tries = 1; ; tries++) {
     try {
       return await read();
     } catch (error) {
@@ -30,7 +30,7 @@ export async function retryWhileAttached<T>(read: () => Promise<T>, signal?: Abo
       if (performance.now() > until) throw new AttachedElsewhere();
     }
     // Jitter, so that readers that collided do not collide again.
-    await sleep(pauseMs * (0.5 + Math.random()), signal);
+    await sleep(backoffMs(BACKOFF, tries) * (0.5 + Math.random()), signal);
   }
 }
 

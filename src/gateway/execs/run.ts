@@ -3,6 +3,7 @@
  * the same id (an id runs only once) or, once it is known to run, attached to at the offsets received so far.
  */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { backoffMs } from '../../lib/backoff.ts';
 import { sleep } from '../../lib/deadline.ts';
 import { CUTS } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -30,8 +31,7 @@ export interface RunOptions {
 
 /** How long to wait for the exit after a kill. */
 const KILL_PATIENCE_MS = 10_000;
-const FIRST_PAUSE_MS = 20;
-const MAX_PAUSE_MS = 1_000;
+const BACKOFF = { firstMs: 20, maxMs: 1_000 };
 
 const NO_EXIT = (): ServiceError => new ServiceError('interrupted', 'the stream of the command ended without an exit');
 
@@ -103,9 +103,7 @@ class Run {
   async #locate(): Promise<Opener> {
     const { signal } = (this.#waiting = new AbortController());
     try {
-      if (this.#tries > 0) {
-        await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)), signal);
-      }
+      if (this.#tries > 0) await sleep(backoffMs(BACKOFF, this.#tries), signal);
       return await this.#options.locate(signal);
     } finally {
       this.#waiting = null;

@@ -1,5 +1,6 @@
 /** Operations on commands in sandboxes, for every API. */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
+import { backoffMs } from '../../lib/backoff.ts';
 import { orAbort, pause } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecList, type ExecRequest, type ExecResult, type ExecState, type SignalName } from '../../protocol/exec.ts';
@@ -41,8 +42,7 @@ interface ExecObserver {
 
 /** How long a client may take to come back with its idempotency key after its connection broke. */
 const RETURN_MS = 5_000;
-const FIRST_LOOK_MS = 10;
-const MAX_LOOK_MS = 250;
+const LOOK = { firstMs: 10, maxMs: 250 };
 
 export class ExecService {
   readonly #deps: ExecServiceDeps;
@@ -142,13 +142,13 @@ export class ExecService {
     options: { waitMs?: number; signal?: AbortSignal } = {},
   ): Promise<ExecState> {
     const until = performance.now() + (options.waitMs ?? 0);
-    for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(MAX_LOOK_MS, pauseMs * 2)) {
+    for (let looks = 1; ; looks++) {
       const { execs } = await this.list(tenant, sandbox, { ids: [id], signal: options.signal });
       const found = execs.find((exec) => exec.execId === id);
       if (found === undefined) throw new ServiceError('exec_not_found');
       const leftMs = until - performance.now();
       if (found.exit !== null || leftMs <= 0 || options.signal?.aborted) return found;
-      await pause(Math.min(pauseMs, leftMs), options.signal);
+      await pause(Math.min(backoffMs(LOOK, looks), leftMs), options.signal);
     }
   }
 

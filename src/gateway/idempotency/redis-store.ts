@@ -5,6 +5,7 @@
  * back. The seed of a first attempt is still the same everywhere, so a retry at another gateway creates the same ids.
  */
 import { createHash, createHmac, randomUUID } from 'node:crypto';
+import { backoffMs } from '../../lib/backoff.ts';
 import { orAbort, sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
@@ -33,8 +34,7 @@ const LEASE_MS = 10_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
 /** How far from its count of attempts to look for what was made: Redis may have lost count, or not have been asked. */
 const OTHER_ATTEMPTS = 16;
-const FIRST_POLL_MS = 10;
-const MAX_POLL_MS = 250;
+const POLL = { firstMs: 10, maxMs: 250 };
 
 /**
  * Fields: `print` and its `form`, `attempt`, `owner` and `until` (its lease), `answer`. Without owner and answer the
@@ -138,7 +138,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     const { link, leaseMs, ttlMs } = this.#options;
     const key = KEYS.idempotency(digest);
     const owner = randomUUID();
-    for (let pauseMs = FIRST_POLL_MS; ; pauseMs = Math.min(MAX_POLL_MS, pauseMs * 2)) {
+    for (let looks = 1; ; looks++) {
       let said: string[];
       try {
         if (!link.up) throw unavailable();
@@ -156,7 +156,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
       if (what === 'conflict') throw new ServiceError('idempotency_conflict');
       if (what === 'answer') return JSON.parse(more) as T;
       if (what === 'work') return await this.#work(key, owner, this.#seed(call, digest, Number(more)), call, work);
-      await sleep(pauseMs, signal);
+      await sleep(backoffMs(POLL, looks), signal);
     }
   }
 

@@ -1,5 +1,6 @@
 /** The link to one agent: dials, authenticates, watches, and dials again when it breaks. */
 import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, type Transport } from '../../mux/index.ts';
+import { scatteredBackoffMs } from '../../lib/backoff.ts';
 import { pause } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -54,8 +55,7 @@ export interface LinkCounts {
 const DEFAULT_HEARTBEAT: Heartbeat = { intervalMs: NODE_HEARTBEAT_MS, deadAfterMs: NODE_LINK_DEAD_MS };
 
 const HELLO_DEADLINE_MS = 30_000;
-const FIRST_PAUSE_MS = 50;
-const MAX_PAUSE_MS = 2_000;
+const BACKOFF = { firstMs: 50, maxMs: 2_000 };
 /** For an agent that breaks the protocol or does not know the secret: dialling again soon would change nothing. */
 const REJECTED_PAUSE_MS = 10_000;
 
@@ -189,6 +189,5 @@ export class NodeLink {
 function pauseAfter(error: unknown, failures: number): number {
   const code = error instanceof ServiceError ? error.code : undefined;
   if (code === 'unauthenticated' || code === 'protocol_error') return REJECTED_PAUSE_MS;
-  const full = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(10, failures - 1));
-  return full / 2 + (Math.random() * full) / 2;
+  return scatteredBackoffMs(BACKOFF, failures);
 }

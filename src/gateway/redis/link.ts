@@ -4,6 +4,7 @@
  */
 import type { Redis } from 'ioredis';
 import { background } from '../../lib/background.ts';
+import { scatteredBackoffMs } from '../../lib/backoff.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
@@ -27,7 +28,7 @@ export interface RedisListener {
 
 const COMMAND_MS = 2_000;
 const PING_MS = 1_000;
-const MAX_PAUSE_MS = 1_000;
+const BACKOFF = { firstMs: 100, maxMs: 1_000 };
 const RETRY_AFTER_MS = 1_000;
 const PROBE_KEPT_MS = 60_000;
 
@@ -74,8 +75,7 @@ export class RedisLink {
       autoResubscribe: false,
       // The former master may be a replica now: reconnect, so that its name is resolved again.
       reconnectOnError: (error: Error) => codeOf(error) === 'READONLY',
-      retryStrategy: (times: number) =>
-        Math.min(MAX_PAUSE_MS, 50 * 2 ** Math.min(times, 8)) * (0.5 + Math.random() / 2),
+      retryStrategy: (times: number) => scatteredBackoffMs(BACKOFF, times),
     };
     const link = new RedisLink(new Redis(url, options), new Redis(url, options), log);
     link.#start();

@@ -1,5 +1,6 @@
 /** Sees to it that what was deleted goes, also when its node does not answer the first time. */
 import type { Logger } from '../../lib/logger.ts';
+import { backoffMs } from '../../lib/backoff.ts';
 import { pause } from '../../lib/deadline.ts';
 import type { Json } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -7,8 +8,7 @@ import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
 
 const DELETE_DEADLINE_MS = 15_000;
-const FIRST_PAUSE_MS = 500;
-const MAX_PAUSE_MS = 30_000;
+const BACKOFF = { firstMs: 500, maxMs: 30_000 };
 
 export class Reaper {
   readonly #log: Logger;
@@ -40,11 +40,7 @@ export class Reaper {
   }
 
   async #run(node: Node, id: string, order: Json): Promise<void> {
-    for (
-      let pauseMs = FIRST_PAUSE_MS;
-      node.up && !this.#stopping.signal.aborted;
-      pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
-    ) {
+    for (let failures = 1; node.up && !this.#stopping.signal.aborted; failures++) {
       try {
         await node.call(order, DELETE_DEADLINE_MS);
         return;
@@ -52,7 +48,7 @@ export class Reaper {
         const error = ServiceError.from(thrown);
         if (error.code === 'sandbox_not_found' || error.code === 'sandbox_ended') return;
         this.#log.warn({ node: node.name, sandbox: id, code: error.code }, 'a deletion failed; it is tried again');
-        await pause(pauseMs, this.#stopping.signal);
+        await pause(backoffMs(BACKOFF, failures), this.#stopping.signal);
       }
     }
   }

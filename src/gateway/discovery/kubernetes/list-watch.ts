@@ -7,6 +7,7 @@
  * its listeners, and cannot be stopped while it connects.
  */
 import type { z } from 'zod';
+import { scatteredBackoffMs } from '../../../lib/backoff.ts';
 import { pause, withDeadline } from '../../../lib/deadline.ts';
 import type { Logger } from '../../../lib/logger.ts';
 import type { KubeSession, OpenSession } from './client.ts';
@@ -283,8 +284,8 @@ export class ListWatch<T> {
   }
 
   #pause(): number {
-    const { firstPauseMs, maxPauseMs } = this.#timings;
-    return jittered(Math.min(maxPauseMs, firstPauseMs * 2 ** Math.min(20, Math.max(0, this.#failures - 1))));
+    const { firstPauseMs: firstMs, maxPauseMs: maxMs } = this.#timings;
+    return scatteredBackoffMs({ firstMs, maxMs }, this.#failures);
   }
 
   #set(state: CopyState): void {

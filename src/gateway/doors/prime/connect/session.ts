@@ -3,6 +3,7 @@
  * across links to the node, which may be cut.
  */
 import type { Json, MuxStream, StreamHandler } from '../../../../mux/index.ts';
+import { backoffMs } from '../../../../lib/backoff.ts';
 import { sleep } from '../../../../lib/deadline.ts';
 import { CUTS } from '../../../../protocol/cuts.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
@@ -26,8 +27,7 @@ export interface SessionOptions {
   attach?: { stdout: number; stderr: number };
 }
 
-const FIRST_PAUSE_MS = 50;
-const MAX_PAUSE_MS = 1_000;
+const BACKOFF = { firstMs: 50, maxMs: 1_000 };
 
 export class Session {
   readonly id: string;
@@ -118,7 +118,7 @@ export class Session {
   async #begin(): Promise<void> {
     const waiting = new AbortController();
     try {
-      if (this.#tries > 0) await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#tries - 1)));
+      if (this.#tries > 0) await sleep(backoffMs(BACKOFF, this.#tries));
       const attaches = this.#opened || this.#killed;
       const stream = await this.#open(attaches, waiting);
       if (stream.closed) return;
