@@ -244,6 +244,21 @@ fn a_script_of_ten_megabytes_runs_as_any_user() {
 }
 
 #[test]
+fn a_program_of_any_user_opens_its_streams_again_by_name() {
+    let mut agent = Agent::start();
+    let script = "cat /proc/self/fd/0; echo out > /proc/self/fd/1; echo err > /proc/self/fd/2";
+    for user in ["", r#","user":"65534""#] {
+        let stream = agent.open(&exec(script, &format!("{}#stdin", user)));
+        agent.send(frame::DATA, frame::STDIN, stream, b"in\n");
+        agent.fin(stream, frame::STDIN);
+        let outcome = agent.finish(stream);
+        let told = (outcome.stdout(), outcome.stderr(), outcome.code());
+        assert_eq!(told, (&b"in\nout\n"[..], &b"err\n"[..], 0));
+        assert_eq!(agent.call(&exec("cat /proc/self/fd/0; echo rest", user)).stdout(), b"rest\n");
+    }
+}
+
+#[test]
 fn a_script_of_the_wrong_length_does_not_run() {
     let mut agent = Agent::start();
     let request = exec("", "").replace(r#""script":"""#, r#""scriptBytes":10"#);

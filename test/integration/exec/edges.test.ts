@@ -112,6 +112,13 @@ test('users by number and by name, and what is none', async () => {
   }
 });
 
+test('a program of any user opens its own streams again by name', async () => {
+  const command = 'cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr';
+  for (const user of ['root', 'nobody', '1234']) {
+    expect(await sh(command, { user, stdin: 'in ' })).toMatchObject({ stdout: 'in out\n', stderr: 'err\n' });
+  }
+});
+
 test('input that is empty, and input that nobody reads', async () => {
   expect((await sh('wc -c', { stdin: '' })).stdout.trim()).toBe('0');
   expect((await sh('echo done', { stdin: 'x'.repeat(5_000_000) })).stdout).toBe('done\n');

@@ -46,7 +46,7 @@ fn no_watch(errno: i32) -> WireError {
     WireError::resource_limit(format!("the program's output cannot be watched: {}", sys::message(errno)))
 }
 
-fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
+fn pipes(core: &Core, stdin: bool, uid: u32) -> Result<Ends, i32> {
     let (input, their_input) = match stdin {
         true => {
             let (read, write) = io::pipe()?;
@@ -59,6 +59,11 @@ fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
     let (err, their_err) = io::pipe()?;
     io::set_nonblocking(out.raw(), io::O_RDONLY);
     io::set_nonblocking(err.raw(), io::O_RDONLY);
+    if uid != 0 {
+        for fd in [&their_input, &their_out, &their_err] {
+            io::give_to(fd.raw(), uid);
+        }
+    }
     let first = if stdin { their_input.raw() } else { core.null.raw() };
     let numbers = [first, their_out.raw(), their_err.raw()];
     Ok(Ends { input, outputs: [out, err], theirs: [their_input, their_out, their_err], numbers })
@@ -67,7 +72,7 @@ fn pipes(core: &Core, stdin: bool) -> Result<Ends, i32> {
 fn terminal((cols, rows): (u16, u16), uid: u32) -> Result<Ends, i32> {
     let (master, slave) = tty::open_pair()?;
     tty::set_size(master.raw(), cols, rows);
-    tty::give_to(slave.raw(), uid);
+    io::give_to(slave.raw(), uid);
     let input = io::duplicate(master.raw())?;
     let numbers = [slave.raw(); 3];
     Ok(Ends { input, outputs: [master, Fd::NONE], theirs: [slave, Fd::NONE, Fd::NONE], numbers })
@@ -127,7 +132,7 @@ impl Execs {
         let uid = prepared.identity.as_ref().map_or(0, |identity| identity.uid);
         let mut ends = match request.pty {
             Some(size) => terminal(size, uid).map_err(no_terminal)?,
-            None => pipes(core, request.stdin).map_err(no_room)?,
+            None => pipes(core, request.stdin, uid).map_err(no_room)?,
         };
         // Before the program starts: one whose output nobody sees must not run.
         let key = self.table.next_key();

@@ -20,7 +20,6 @@ struct WindowSize {
 extern "C" {
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
-    fn fchown(fd: c_int, uid: c_uint, gid: c_uint) -> c_int;
 }
 
 /// (master, slave) of a new terminal. The master does not block.
@@ -68,12 +67,6 @@ pub fn foreground_group(master: c_int) -> Option<c_int> {
     // SAFETY: the pointer is to a live value of the type that the kernel fills in.
     let result = unsafe { ioctl(master, TIOCGPGRP, &mut group as *mut c_int) };
     (result == 0 && group > 1).then_some(group)
-}
-
-/// Lets the terminal's user open it again by name.
-pub fn give_to(slave: c_int, uid: u32) {
-    // SAFETY: no memory is passed, only integers.
-    unsafe { fchown(slave, uid, u32::MAX) };
 }
 
 /// Makes descriptor 0 the controlling terminal. Usable in a forked child.
