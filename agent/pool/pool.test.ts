@@ -17,7 +17,7 @@ test('a pool is empty, and may be forgotten, only without containers, starts and
   expect(pool.empty).toBe(false);
   pool.startFailed(new Error('it failed'), 0, 0);
   expect(pool.empty).toBe(true);
-  pool.adopt(launched('a'));
+  pool.adopt(launched('a'), ignore);
   expect([pool.empty, pool.owns('a'), pool.owns('b')]).toEqual([false, true, false]);
   expect(pool.remove('a')).toBeDefined();
   expect(pool.empty).toBe(true);
@@ -32,7 +32,7 @@ test('a pool is empty, and may be forgotten, only without containers, starts and
 test('starts that will serve claims count for no refill, and none is begun soon after one has failed', () => {
   const pool = newPool(3);
   expect(pool.deficit(0)).toBe(3);
-  pool.adopt(launched('a'));
+  pool.adopt(launched('a'), ignore);
   pool.startBegins();
   expect(pool.deficit(0)).toBe(1);
   const served = pool.wait(new AbortController().signal, 0);
@@ -53,6 +53,9 @@ test('starts that will serve claims count for no refill, and none is begun soon 
   pool.startBegins();
   pool.startSucceeded(launched('c'), 1, ignore);
   expect(pool.deficit(0)).toBe(1);
+  pool.startBegins();
+  pool.startFailed(new Error('it failed'), 0, 0);
+  expect([pool.deficit(499), pool.deficit(500)]).toEqual([0, 1]);
   return served;
 });
 
@@ -82,7 +85,7 @@ test('a pool is known by some of its names, and by when one last asked for it', 
 
 test('what is above the target goes one at a time, the oldest first', () => {
   const pool = newPool(1);
-  for (const id of ['a', 'b']) pool.adopt(launched(id));
+  for (const id of ['a', 'b']) pool.adopt(launched(id), ignore);
   expect(pool.surplus(0)?.container.id).toBe('a');
   expect(pool.surplus(0)).toBeUndefined();
 });

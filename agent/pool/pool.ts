@@ -121,18 +121,13 @@ export class Pool {
     this.#starting += 1;
   }
 
-  /** Gives a new container to the longest-waiting claim; otherwise it stays here and `keep` is called. */
-  startSucceeded(launched: Launched, tookMs: number, keep: (launched: Launched) => void): void {
+  /** A start has ended with this container. `keep` as in `adopt`. */
+  startSucceeded(launched: Launched, tookMs: number, keep: () => void): void {
     this.#starting -= 1;
     this.#failures = 0;
     this.#quietUntilMs = 0;
     this.demand.launched(tookMs);
-    const waiter = this.#waiters.shift();
-    if (waiter !== undefined) waiter.resolve(launched);
-    else {
-      this.#warm.push(launched);
-      keep(launched);
-    }
+    this.adopt(launched, keep);
   }
 
   /** Starts that were in progress at the same time may fail for one reason: for a claim they count as one failure. */
@@ -152,9 +147,12 @@ export class Pool {
     waiter.reject(ServiceError.from(error));
   }
 
-  /** Takes in an earlier agent's container. */
-  adopt(launched: Launched): void {
+  /** Gives it to the longest-waiting claim; otherwise it stays here and `keep` is called. */
+  adopt(launched: Launched, keep: () => void): void {
+    const waiter = this.#waiters.shift();
+    if (waiter !== undefined) return waiter.resolve(launched);
     this.#warm.push(launched);
+    keep();
   }
 
   remove(id: string): Launched | undefined {

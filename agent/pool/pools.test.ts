@@ -232,6 +232,23 @@ test('a waiting claim gets a container that was in doubt as soon as it has answe
   await f.filled(1);
 });
 
+test('a claim that waits gets a container of the last agent as soon as that is taken back', async () => {
+  await using f = new Fixture({}, { min: 1 });
+  await f.filled(1);
+  const started = Promise.withResolvers<void>();
+  const launch = f.runtime.launch.bind(f.runtime);
+  f.runtime.launch = (options) => started.promise.then(() => launch(options));
+  const wanted = await f.claim();
+  const launched = f.pools.takeWarm(wanted);
+  if (launched === undefined) throw new Error('none waits');
+  const waiting = f.pools.waitFor(wanted, never);
+  expect(f.pools.adopt(launched, wanted.image)).toBe(true);
+  expect((await waiting).container.id).toBe(launched.container.id);
+  expect(launched.link.events).toEqual({});
+  started.resolve();
+  await f.filled(1);
+});
+
 test('a claim does not wait for a container in doubt, which is replaced if it does not answer', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);

@@ -79,14 +79,13 @@ export class Pools {
     return await launched;
   }
 
-  /** Takes in a warm container of the last agent. False if it is not needed. */
+  /** Takes in a warm container of the last agent, or gives it to a claim that waits. False if it is not needed. */
   adopt(launched: Launched, image: Image | undefined): boolean {
     if (this.#closed || (image === undefined && !this.#options.runtime.imageAgnostic)) return false;
     const pool = this.#poolFor({ image, network: launched.network, limits: launched.limits });
     if (pool.key !== launched.poolKey) return false;
     pool.call(this.#nameOf(image), performance.now());
-    pool.adopt(launched);
-    this.#watch(pool, launched);
+    pool.adopt(launched, () => this.#watch(pool, launched));
     return true;
   }
 
