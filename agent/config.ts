@@ -66,7 +66,7 @@ const Pairs = z
     ),
   );
 
-/** In one spelling: what is below it is told by its name, and names of containers and control groups depend on it. */
+/** In one spelling: what is below it is recognized by its name, and names of containers and control groups depend on it. */
 const Directory = z
   .string()
   .startsWith('/')

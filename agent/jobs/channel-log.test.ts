@@ -36,7 +36,7 @@ async function read(log: ChannelLog, offset: number): Promise<(string | [from: n
 
 test('output right behind written output is written too', async () => {
   const log = logOf(unreachable);
-  // Each is told of while the file of the one before is being closed.
+  // Each arrives while the file of the one before is being closed.
   for (let i = 1; i <= 50; i++) {
     await log.append(Buffer.from('abcdefghij'));
     expect(log.written).toBe(10 * i);

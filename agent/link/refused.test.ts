@@ -32,7 +32,7 @@ test('a refused client that does not hang up is disconnected', async () => {
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   await once(socket, 'end');
   expect(answer).toMatch(/^HTTP\/1\.1 401 /);
-  // Only whoever writes hears that nobody is there any more.
+  // Only a write shows that the peer is gone.
   const words = setInterval(() => socket.write('x'), 50);
   await closed;
   clearInterval(words);

@@ -1,4 +1,4 @@
-/** What is told of a container that ended, where the engine does not answer at once. */
+/** What is reported of a container that ended, if the engine does not answer at once. */
 import { PassThrough } from 'node:stream';
 import type Docker from 'dockerode';
 import { expect, onTestFinished, test } from 'vitest';
@@ -12,7 +12,7 @@ type Answer = Error | { State: { Pid: number; OOMKilled: boolean } };
 const killed: Answer = { State: { Pid: 0, OOMKilled: true } };
 const failed = (statusCode?: number): Error => Object.assign(new Error('the engine failed'), { statusCode });
 
-/** What is told of one that ended, if the engine answers like this; and how many answers are left. */
+/** What is reported of one that ended, if the engine answers like this; and how many answers are left. */
 async function told(answers: Answer[]): Promise<{ exit: Exit; left: number }> {
   const events = new PassThrough();
   const engine = {

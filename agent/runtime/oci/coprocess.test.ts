@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Coprocess } from './coprocess.ts';
 
-/** Answers each line with two, or with what its first word tells it. */
+/** Answers each line with two, or as its first word commands. */
 const SCRIPT = `while read -r word; do case "$word" in die) exit 1;; sleep) sleep 60;; esac; echo "got $word"; echo end; done`;
 
 let companion: Coprocess;

@@ -19,7 +19,7 @@ test('groups that cannot be looked at now are no reason to end, and are left alo
     const past = new PastAgents({ tree, own: '/millibox/own', patienceMs: 0 });
     past.start();
     rmSync(join(root, 'millibox'), { recursive: true });
-    // Whoever looks into it now is told ENOTDIR.
+    // Reading it fails with ENOTDIR from now on.
     writeFileSync(join(root, 'millibox'), '');
     expect(() => past.close()).not.toThrow();
   } finally {
