@@ -45,3 +45,19 @@ test('a report of more room says so: of more to give, or of an end of what kept 
   expect(node.takeReport(report)).toBe(true);
   expect(node.takeReport(report)).toBe(false);
 });
+
+test('warm containers are those of an image and those of any, less what was sent since the last report', () => {
+  const pools = [
+    { key: 'python:3.12', warm: 3, starting: 0, target: 3 },
+    { key: '*', warm: 2, starting: 0, target: 2 },
+  ];
+  const node = upWith({ ...report, pools });
+  const warm = (): number[] => ['docker.io/library/python:3.12', 'other'].map((image) => node.warmFor(image));
+  expect(warm()).toEqual([5, 2]);
+  node.reserve('python:3.12');
+  expect(warm()).toEqual([4, 2]);
+  for (let i = 0; i < 3; i++) node.reserve('other');
+  expect(warm()[1]).toBe(0);
+  node.takeReport({ ...report, pools });
+  expect(warm()).toEqual([5, 2]);
+});
