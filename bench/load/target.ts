@@ -1,10 +1,9 @@
 /** What is measured: a server that is there already, or one started for this run with a home of its own. */
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
 import { Millibox } from '../../src/sdk/index.ts';
 import { withDeadline } from '../../src/lib/deadline.ts';
 import { removeAll } from '../../src/lib/remove-all.ts';
@@ -66,10 +65,15 @@ export async function startTarget(options: TargetOptions): Promise<StartedTarget
   }
 }
 
-/** What a server needs on this machine: the set-up's steps do nothing where it is there. */
+/**
+ * What a server needs on this machine: the set-up's steps do nothing where it is there. Their own progress goes to stderr.
+ * @throws Error when one of them fails, which has said why
+ */
 export async function setUp(root: string, progress: (line: string) => void): Promise<void> {
   progress('bench: set-up');
-  await promisify(execFile)('bash', [join(root, 'deploy/setup.sh'), 'all'], { env: environment() });
+  const child = spawn('bash', [join(root, 'deploy/setup.sh'), 'all'], { env: environment(), stdio: ['ignore', 2, 2] });
+  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+  if (code !== 0) throw new Error(`the set-up ended with ${signal ?? code}; see the lines above`);
 }
 
 function startUp(options: TargetOptions, home: string): ChildProcess {
