@@ -111,6 +111,16 @@ export const SignalName = z.enum([
 ]);
 export type SignalName = z.infer<typeof SignalName>;
 
+/** Payload of OPENED: the command runs. What is missing, or has another form, was not told. */
+export const ExecOpened = z.object({
+  pid: z.number().nullable().catch(null),
+  /** How long it waited for its sandbox. */
+  queueMs: z.number().catch(0),
+  /** How much of stdin has been received: of a command that has run before, perhaps some. */
+  stdinBytes: z.number().catch(0),
+});
+export type ExecOpened = z.infer<typeof ExecOpened>;
+
 /** EVENT payloads that the opener of an exec sends. */
 export type ExecCommand =
   | { type: 'signal'; signal: SignalName; /** Only the leader's group, or everything it started. */ all?: boolean }

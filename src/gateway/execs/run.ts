@@ -7,7 +7,7 @@ import { backoffMs } from '../../lib/backoff.ts';
 import { sleep } from '../../lib/deadline.ts';
 import { CUTS } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { ExecExit, type ExecResult } from '../../protocol/exec.ts';
+import { ExecExit, ExecOpened, type ExecResult } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { Strays } from '../../protocol/strays.ts';
 import { sendBytes } from '../streams/send.ts';
@@ -136,7 +136,7 @@ class Run {
 
   #handler(): StreamHandler {
     return {
-      opened: (answer) => this.#onOpened(answer),
+      opened: (answer) => this.#onOpened(ExecOpened.parse(answer)),
       data: (channel, bytes) => {
         if (channel === Channel.STDOUT || channel === Channel.PTY) this.#stdout.push(bytes);
         else if (channel === Channel.STDERR) this.#stderr.push(bytes);
@@ -157,7 +157,7 @@ class Run {
     };
   }
 
-  #onOpened(answer: Json): void {
+  #onOpened({ queueMs, stdinBytes }: ExecOpened): void {
     this.#strays.answered();
     this.#cutAt = null;
     this.#tries = 0;
@@ -165,7 +165,7 @@ class Run {
     const stream = this.#stream;
     if (!this.#opened) {
       this.#opened = true;
-      this.#queueMs = (this.#locatedMs ?? 0) + (typeof answer['queueMs'] === 'number' ? answer['queueMs'] : 0);
+      this.#queueMs = (this.#locatedMs ?? 0) + queueMs;
       if (limitMs !== null) {
         const late = new ServiceError('interrupted', 'the node did not say how the command ended');
         this.#limit = setTimeout(() => this.#giveUp(late), limitMs);
@@ -173,8 +173,7 @@ class Run {
     }
     // The rest of stdin, from the offset that the node reports; from the start if it has just started the command.
     if (stdin === null || stream === null || this.#fed) return;
-    const taken = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
-    this.#sendStdin(stream, stdin.subarray(Math.max(0, taken))).catch((error: unknown) => {
+    this.#sendStdin(stream, stdin.subarray(Math.max(0, stdinBytes))).catch((error: unknown) => {
       this.#giveUp(ServiceError.from(error));
     });
   }

@@ -4,7 +4,7 @@
  * otherwise by attaching at the offsets received so far.
  */
 import { asError, orAbort, sleep, withDeadline } from '../../lib/deadline.ts';
-import { ExecExit, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
+import { ExecExit, ExecOpened, type ExecCommand, type ExecOpen } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { PendingCommands, type Json, type MuxStream, type StreamHandler } from '../../mux/index.ts';
@@ -204,7 +204,7 @@ export class ExecSession {
     // Another attach of this session has taken the command over from this stream.
     const isOld = (): boolean => mine !== null && this.#stream !== null && this.#stream !== mine;
     const handler: StreamHandler = {
-      opened: (answer) => isOld() || this.#onOpened(answer),
+      opened: (answer) => isOld() || this.#onOpened(ExecOpened.parse(answer)),
       data: (channel, bytes) => (isOld() ? mine?.consume(bytes.length) : this.#onData(channel, bytes)),
       event: (message) => isOld() || this.#onEvent(message),
       fin: (channel) => isOld() || channel !== Channel.ALL || this.#takeLeave(mine),
@@ -223,19 +223,17 @@ export class ExecSession {
     else stream?.end();
   }
 
-  #onOpened(answer: Json): void {
+  #onOpened({ pid, queueMs, stdinBytes }: ExecOpened): void {
     const attached = this.#opened;
     this.#opened = true;
     this.#wayBack.answered();
-    if (!attached && typeof answer['queueMs'] === 'number') this.#queueMs = answer['queueMs'];
-    const pid = typeof answer['pid'] === 'number' ? answer['pid'] : null;
+    if (!attached) this.#queueMs = queueMs;
     this.#started.resolve({ pid, queueMs: this.#queueMs });
     const { stdin } = this.#options;
     if (stdin === undefined || this.#stream === null) return;
     // No stdin is sent before the first OPENED, so an adopted command also begins at 0.
-    const from = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
-    this.#asked?.resolve(from);
-    stdin.pump(this.#stream, from).catch((error: unknown) => this.#giveUp(asError(error)));
+    this.#asked?.resolve(stdinBytes);
+    stdin.pump(this.#stream, stdinBytes).catch((error: unknown) => this.#giveUp(asError(error)));
   }
 
   #onData(channel: number, bytes: Uint8Array): void {

@@ -7,7 +7,7 @@ import { backoffMs } from '../../../../lib/backoff.ts';
 import { sleep } from '../../../../lib/deadline.ts';
 import { CUTS } from '../../../../protocol/cuts.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
-import { ExecExit, type SignalName } from '../../../../protocol/exec.ts';
+import { ExecExit, ExecOpened, type SignalName } from '../../../../protocol/exec.ts';
 import { Channel } from '../../../../protocol/frames.ts';
 import { Strays } from '../../../../protocol/strays.ts';
 import type { ExecService } from '../../../execs/service.ts';
@@ -161,7 +161,7 @@ export class Session {
     let own: MuxStream | null = null;
     const taken = (bytes: number): void => own?.consume(bytes);
     return {
-      opened: (answer) => this.#onOpened(answer),
+      opened: (answer) => this.#onOpened(ExecOpened.parse(answer)),
       data: (channel, bytes) => {
         const name = channel === Channel.STDERR ? 'stderr' : channel === Channel.PTY ? 'pty' : 'stdout';
         this.#offsets[name === 'stderr' ? 'stderr' : 'stdout'] += bytes.length;
@@ -177,18 +177,17 @@ export class Session {
     };
   }
 
-  #onOpened(answer: Json): void {
+  #onOpened({ pid, stdinBytes }: ExecOpened): void {
     this.#strays.answered();
     this.#cutAt = null;
     this.#tries = 0;
     this.#opened = true;
-    const received = typeof answer['stdinBytes'] === 'number' ? answer['stdinBytes'] : 0;
     // This can run before `#begin` has stored the stream, when the answer is available at once.
     queueMicrotask(() => {
       if (this.#stream !== null && this.#options.program.open.stdin === true)
-        this.#input.connected(this.#stream, received);
+        this.#input.connected(this.#stream, stdinBytes);
     });
-    this.#started.resolve(typeof answer['pid'] === 'number' ? answer['pid'] : 0);
+    this.#started.resolve(pid ?? 0);
   }
 
   #onEvent(message: Json): void {
