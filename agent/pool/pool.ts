@@ -1,4 +1,5 @@
 /** Warm containers of one kind, and the claims that wait for one. Times are by the monotonic clock. */
+import { backoffMs } from '../../src/lib/backoff.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { Network } from '../../src/protocol/sandbox.ts';
 import type { Image, Limits } from '../runtime/runtime.ts';
@@ -6,7 +7,7 @@ import { Demand, type DemandBounds } from './demand.ts';
 import { worthAnotherLaunch, type Launched, type LaunchSpec } from './launcher.ts';
 
 const MAX_FAILURES_OF_A_CLAIM = 3;
-const BACKOFF_MS = { first: 500, most: 60_000 };
+const BACKOFF = { firstMs: 500, maxMs: 60_000 };
 /** References of one image that a report lists. */
 const MAX_NAMES = 16;
 
@@ -134,7 +135,7 @@ export class Pool {
   startFailed(error: unknown, nowMs: number, tookMs: number): void {
     this.#starting -= 1;
     this.#failures += 1;
-    this.#quietUntilMs = nowMs + Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** (this.#failures - 1));
+    this.#quietUntilMs = nowMs + backoffMs(BACKOFF, this.#failures);
     const waiter = this.#waiters[0];
     if (waiter === undefined) return;
     if (worthAnotherLaunch(error)) {
