@@ -26,6 +26,6 @@ it('with check, a command whose time was up has failed, whatever it exits with t
 it('what is no command is refused by name', () => {
   const { exec } = fakeClient(() => expect.unreachable());
   for (const wrong of [undefined, 5, {}, { argv: ['a'] }]) {
-    expect(() => exec(wrong as never)).toThrow(/a text, or a list/);
+    expect(() => exec(wrong as never)).toThrow(/a string or a list/);
   }
 });
