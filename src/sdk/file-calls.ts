@@ -1,5 +1,4 @@
 /** Calls on the files of one sandbox, by whichever way there is to it. */
-import { orAbort } from '../lib/deadline.ts';
 import type { FileStat } from '../protocol/files.ts';
 import type { Json } from '../mux/index.ts';
 import { NoWebSocket } from './connection.ts';
@@ -7,6 +6,7 @@ import { needsWebSocket } from './errors.ts';
 import { FilesOverHttp } from './files-over-http.ts';
 import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
 import type { CallOptions, HttpClient } from './http.ts';
+import { idOf } from './sandbox-id.ts';
 import type { Source } from './source.ts';
 import type { Streams } from './unary.ts';
 import { watch, type FileChange } from './watch.ts';
@@ -27,13 +27,11 @@ export class FileCalls implements FileWay {
   }
 
   ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
-    return this.#way((way) => way.ask(question, again, options));
+    return this.#way(options, (way) => way.ask(question, again, options));
   }
 
-  async download(question: FileQuestion, signal: AbortSignal): Promise<Download> {
-    // It may still be being created.
-    await orAbort(signal, Promise.resolve(this.#deps.sandbox));
-    return await this.#way((way) => way.download(question, signal));
+  download(question: FileQuestion, signal: AbortSignal): Promise<Download> {
+    return this.#way({ signal }, (way) => way.download(question, signal));
   }
 
   upload(
@@ -41,12 +39,12 @@ export class FileCalls implements FileWay {
     source: Source,
     options: { size?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined> {
-    return this.#way((way) => way.upload(question, source, options));
+    return this.#way({ signal: options.signal }, (way) => way.upload(question, source, options));
   }
 
   /** @throws ServiceError `not_supported` without a WebSocket. */
   async *watch(question: Json, signal: AbortSignal | undefined): AsyncGenerator<FileChange> {
-    const sandbox = await this.#deps.sandbox;
+    const sandbox = await idOf(this.#deps.sandbox, { signal });
     try {
       yield* watch(this.#deps.streams, { op: 'file', sandbox, call: 'watch', ...question }, signal);
     } catch (error) {
@@ -55,9 +53,9 @@ export class FileCalls implements FileWay {
   }
 
   /** Over the WebSocket, or without one over HTTP. Nothing was sent when it turns out that there is none. */
-  async #way<T>(call: (way: FileWay) => Promise<T>): Promise<T> {
+  async #way<T>(limits: CallOptions, call: (way: FileWay) => Promise<T>): Promise<T> {
     const { streams, http } = this.#deps;
-    const sandbox = await this.#deps.sandbox;
+    const sandbox = await idOf(this.#deps.sandbox, limits);
     try {
       return await call(new FilesOverStreams(streams, sandbox));
     } catch (error) {

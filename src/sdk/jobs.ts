@@ -8,6 +8,7 @@ import { read } from './answer.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Command, ExecOptions } from './exec/options.ts';
 import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
+import { idOf } from './sandbox-id.ts';
 import { readPiece, toBase64, type Bytes } from './source.ts';
 import { checkVariables } from './variables.ts';
 import { followJob, readLog, type FollowOptions, type LogEvent, type ReadOptions } from './job-log.ts';
@@ -113,7 +114,7 @@ export class Jobs {
   }
 
   async #call(method: 'GET' | 'POST', below: string, call: JobCall): Promise<unknown> {
-    const path = `/v1/sandboxes/${encodeURIComponent(await this.#deps.sandbox)}${below}`;
+    const path = `/v1/sandboxes/${encodeURIComponent(await idOf(this.#deps.sandbox, call))}${below}`;
     const { raw, ...rest } = call;
     const whole = { method, path, idempotent: true, ...rest };
     return raw ? await this.#deps.http.bytes(whole) : await this.#deps.http.json(whole);

@@ -7,6 +7,7 @@ import type { MuxStream } from '../mux/index.ts';
 import { read } from './answer.ts';
 import type { CallOptions, HttpClient } from './http.ts';
 import { CALL_OPTIONS, checkOptions } from './known-options.ts';
+import { idOf } from './sandbox-id.ts';
 import { openStream, type Streams } from './unary.ts';
 import { NoWebSocket } from './connection.ts';
 import { needsWebSocket } from './errors.ts';
@@ -58,7 +59,7 @@ export class Ports {
   async preview(port: number, options: CallOptions & { expiresInMs?: number | undefined } = {}): Promise<Preview> {
     checkOptions('ports.preview', options, { ...CALL_OPTIONS, expiresInMs: true });
     const { expiresInMs, ...call } = options;
-    const path = `/v1/sandboxes/${encodeURIComponent(await this.#sandbox)}/previews`;
+    const path = `/v1/sandboxes/${encodeURIComponent(await idOf(this.#sandbox, call))}/previews`;
     const body = { port, ...(expiresInMs === undefined ? {} : { expiresInMs }) };
     return read(Preview, await this.#http.json({ method: 'POST', path, body, idempotent: true, ...call }));
   }

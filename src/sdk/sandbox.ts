@@ -19,6 +19,7 @@ import type { CallOptions, HttpClient, Query } from './http.ts';
 import { Jobs, type Job, type JobOptions } from './jobs.ts';
 import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
 import { Ports } from './ports.ts';
+import { idOf } from './sandbox-id.ts';
 import {
   ATTACH_PTY_OPTIONS,
   DEFAULT_COLS,
@@ -239,7 +240,7 @@ export class Sandbox implements AsyncDisposable {
     body?: unknown,
     query?: Query,
   ): Promise<unknown> {
-    const path = `/v1/sandboxes/${encodeURIComponent(await this.#id)}${below}`;
+    const path = `/v1/sandboxes/${encodeURIComponent(await idOf(this.#id, options))}${below}`;
     return await this.#deps.http.json({ method, path, body, query, idempotent: true, ...options });
   }
 
