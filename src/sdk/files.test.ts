@@ -14,7 +14,7 @@ type OnOther = FakeGateway['onOther'];
 function bench(onOther: OnOther) {
   const { gateway, connection, http } = fakeClient(() => undefined);
   gateway.onOther = onOther;
-  return { gateway, connection, files: new Files({ streams: connection, http, sandbox: 'sbx-1' }) };
+  return { gateway, files: new Files({ streams: connection, http, sandbox: 'sbx-1' }) };
 }
 
 const stat = (path: string, sizeBytes: number) => ({
@@ -86,6 +86,34 @@ describe('files', () => {
     );
     expect((await files.read('/a')).equals(content)).toBe(true);
     expect(gateway.dials).toBeGreaterThan(1);
+  });
+
+  it('are read to their end over any number of cuts, as long as each brings some of it', async () => {
+    const content = pattern(1_200_000);
+    let cuts = 0;
+    const { files, gateway } = bench(
+      oneFile({ content }, (at) => {
+        if (at === 50_000 && cuts++ < 12) gateway.cut();
+      }),
+    );
+    expect((await files.read('/a')).equals(content)).toBe(true);
+    expect(cuts).toBeGreaterThanOrEqual(12);
+  });
+
+  it('that a cut leaves unsure are written again, and nothing is appended twice', async () => {
+    for (const append of [false, true]) {
+      let writes = 0;
+      const { files, gateway } = bench((stream) => {
+        writes += 1;
+        if (writes > 1) return oneFile({ content: pattern(1) })(stream);
+        stream.accept();
+        return { fin: () => gateway.cut() };
+      });
+      const written = files.write('/a', 'text', { append });
+      if (append) await expect(written).rejects.toMatchObject({ code: 'interrupted' });
+      else expect((await written).sizeBytes).toBe(4);
+      expect(writes).toBe(append ? 1 : 2);
+    }
   });
 
   it('that change during a cut are not mixed', async () => {
@@ -171,11 +199,10 @@ describe('files', () => {
   });
 
   it('can be given up by a signal and by a deadline', async () => {
-    const { files, connection } = bench((stream) => {
+    const { files } = bench((stream) => {
       stream.accept(stat('/a', 1));
       return {};
     });
-    void connection;
     const abort = new AbortController();
     const reading = files.read('/a', { signal: abort.signal });
     setImmediate(() => abort.abort(new Error('enough')));

@@ -80,6 +80,31 @@ describe('sandboxes', () => {
     expect(requests.length).toBe(1);
   });
 
+  it('more than one call makes have a key for each call, the same at the next try', async () => {
+    const { client, requests } = await service(({ body }) => ({
+      status: 201,
+      body: { sandboxes: Array.from({ length: body?.['count'] as number }, (_, i) => info(`sbx-${i}`)) },
+    }));
+    for (let tries = 0; tries < 2; tries++) {
+      await Promise.all(client.sandboxes.createMany(1_001, { idempotencyKey: 'step-17' }));
+    }
+    const keys = requests.map(({ key, body }) => `${key}: ${String(body?.['count'])}`).sort();
+    expect(keys).toEqual(['step-17-0: 1000', 'step-17-0: 1000', 'step-17-1000: 1', 'step-17-1000: 1']);
+  });
+
+  it('that were turned away are not asked for again before the time that was said', async () => {
+    const seen: number[] = [];
+    const error = { code: 'rate_limited', message: 'slow down', retryable: true, retryAfterMs: 300 };
+    const { client } = await service((_, n) => {
+      seen.push(performance.now());
+      return n < 2 ? { status: 429, body: { error } } : { body: info('sbx-1') };
+    });
+    await client.sandboxes.get('sbx-1');
+    const [first = NaN, second = NaN] = seen;
+    // A timer may fire a millisecond early.
+    expect(second - first).toBeGreaterThanOrEqual(299);
+  });
+
   it('are ready when they run, or say why they never will', async () => {
     const { client } = await service(({ url }, n) => {
       const ends = url.pathname.endsWith('sbx-bad');
