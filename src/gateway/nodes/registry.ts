@@ -35,7 +35,7 @@ export interface RegistryOptions {
 }
 
 export class NodeRegistry {
-  /** Discovery has not listed the nodes yet. */
+  /** Discovery has not listed all nodes yet. */
   discovering = false;
   readonly #options: RegistryOptions;
   readonly #nodes = new Map<string, Node>();
