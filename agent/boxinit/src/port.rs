@@ -28,6 +28,9 @@ struct Port {
     waiting: Backlog,
     /// The agent sends no more.
     write_ended: bool,
+    /// The program takes no more: what the agent sends is dropped. What the program has said before is still read, such as
+    /// the answer of a server that refuses an upload before its end.
+    deaf: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +60,7 @@ impl Ports {
             read_ended: false,
             waiting: Backlog::default(),
             write_ended: false,
+            deaf: false,
         };
         let key = self.table.insert(port).ok_or_else(|| WireError::resource_limit("too many tunnels are open"))?;
         core.link.set_owner(stream, Owner::Port(key));
@@ -158,7 +162,7 @@ impl Ports {
 
     pub fn on_data(&mut self, core: &mut Core, key: Key, channel: u16, bytes: &[u8]) {
         if let Some(port) = self.table.get_mut(key) {
-            if channel != frame::BYTES {
+            if channel != frame::BYTES || port.deaf {
                 return core.link.consume(port.stream, bytes.len());
             }
             port.waiting.push(bytes);
@@ -179,7 +183,14 @@ impl Ports {
                     done += count;
                 }
                 Err(EAGAIN) => break,
-                Err(errno) => return self.fail(core, key, errno),
+                Err(_) => {
+                    done += port.waiting.len();
+                    port.waiting.clear();
+                    port.deaf = true;
+                    // Why it ended shows at the end of what there is to read.
+                    port.readable = true;
+                    core.link.mark_ready(port.stream);
+                }
             }
         }
         core.link.consume(port.stream, done);

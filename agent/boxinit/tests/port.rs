@@ -5,7 +5,8 @@ mod support;
 use boxinit::frame;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use support::{Agent, Outcome};
+use std::sync::mpsc;
+use support::{wait_for, Agent, Outcome};
 
 fn open(agent: &mut Agent, port: u16) -> u32 {
     agent.open(&format!(r#"{{"op":"port","port":{}}}"#, port))
@@ -34,6 +35,52 @@ fn bytes_go_both_ways_and_each_side_ends_by_itself() {
     assert!(outcome.opened.is_some());
     assert_eq!(outcome.bytes(), [bytes.as_slice(), b"bye"].concat());
     server.join().expect("server");
+}
+
+/// Whether everything that sockets of this local port have sent has been received.
+fn all_received(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("table");
+    let local = format!(":{:04X}", port);
+    let connected = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|fields| {
+        // Local address, peer, state (01: connected), bytes not sent and bytes not read.
+        fields.len() > 4 && fields[1].ends_with(&local) && fields[3] == "01"
+    });
+    connected.map(|fields| fields[4].starts_with("00000000:")).all(|received| received)
+}
+
+#[test]
+fn what_a_program_said_before_it_hung_up_arrives_although_it_read_not_all_that_was_sent() {
+    const WINDOW: usize = 256 * 1024;
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let port = listener.local_addr().expect("address").port();
+    let (go_on, turn) = mpsc::channel::<()>();
+    let (wrote, written) = mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("accept");
+        // Something unread makes the kernel reset the connection when it is closed.
+        socket.peek(&mut [0]).expect("peek");
+        socket.write_all(&[b'a'; WINDOW]).expect("write");
+        turn.recv().expect("turn");
+        socket.write_all(b"answer").expect("write");
+        wrote.send(()).expect("wrote");
+        turn.recv().expect("turn");
+    });
+    let stream = open(&mut agent, port);
+    agent.send(frame::DATA, frame::BYTES, stream, b"upload");
+    let mut outcome = Outcome::default();
+    // There is no credit for more, so the answer stays in the socket.
+    agent.until(stream, &mut outcome, |outcome| outcome.bytes().len() == WINDOW);
+    go_on.send(()).expect("go on");
+    written.recv().expect("written");
+    wait_for(|| all_received(port));
+    go_on.send(()).expect("go on");
+    server.join().expect("server");
+    agent.send(frame::DATA, frame::BYTES, stream, b"more of the upload");
+    agent.credit(stream, 1024);
+    agent.until(stream, &mut outcome, |_| false);
+    assert_eq!(&outcome.bytes()[WINDOW..], b"answer");
 }
 
 #[test]
