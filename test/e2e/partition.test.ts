@@ -157,7 +157,7 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
           .poll(async () => (await (await sandbox(id, gateway)).refresh()).reason, { timeout: 60_000 })
           .toBe('node_lost');
       }
-      await expect(running).rejects.toMatchObject({ name: 'ServiceError' });
+      await expect(running).rejects.toMatchObject({ name: 'MilliboxError' });
       const next = await cluster.client().sandboxes.create({ memoryMb: 64 });
       expect((await next.ready()).node).not.toBe(node);
     },

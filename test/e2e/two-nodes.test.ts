@@ -29,7 +29,7 @@ test(
       expect((await sandbox.refresh()).status).toBe('ERROR');
     }
     // A command there ends with an error that says the platform failed, never with an exit code.
-    await expect(running).rejects.toMatchObject({ name: 'ServiceError' });
+    await expect(running).rejects.toMatchObject({ name: 'MilliboxError' });
 
     for (const id of on('node-1')) {
       const sandbox = await stack.client.sandboxes.get(id);
