@@ -33,7 +33,7 @@ function parts(dataDir: string): { name: string; main: string; ready: string; en
       env: {
         ...SECRET,
         MILLIBOX_LISTEN: '127.0.0.1:0',
-        MILLIBOX_NODES: '127.0.0.1:1',
+        MILLIBOX_NODES: 'ws://127.0.0.1:1',
         MILLIBOX_API_KEY: 'k'.repeat(32),
       },
     },
