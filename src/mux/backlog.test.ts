@@ -27,18 +27,23 @@ test('a stream tells how many bytes of messages wait for the transport, of which
   mux.close();
 });
 
-/** Takes everything, and never says that it has gone out. */
-const stuck: Transport = { send: () => undefined, start: () => undefined, close: () => undefined };
-
-test('a link whose peer reads nothing is closed once, and whoever asks for more is told so', () => {
+/** A link whose transport takes everything and never says that it has gone out, and what its owner is told. */
+function stuck() {
   const closes: (string | undefined)[] = [];
+  const failures: unknown[] = [];
   const mux = createMux({
-    transport: stuck,
+    transport: { send: () => undefined, start: () => undefined, close: () => undefined },
     role: 'dialler',
     hello: {},
     onHello: () => undefined,
     onClose: (error) => closes.push(error?.code),
+    onFailure: (error) => failures.push(error),
   });
+  return { mux, closes, failures };
+}
+
+test('a link whose peer reads nothing is closed once, and whoever asks for more is told so', () => {
+  const { mux, closes } = stuck();
   const ended: unknown[] = [];
   const ask = (): void => {
     const big = { op: 'exec', argv: ['x'.repeat(1_000_000)] };
@@ -54,14 +59,7 @@ test('a link whose peer reads nothing is closed once, and whoever asks for more 
 });
 
 test('messages that a peer does not read close its link, and no sender is thrown at', () => {
-  const closes: (string | undefined)[] = [];
-  const mux = createMux({
-    transport: stuck,
-    role: 'dialler',
-    hello: {},
-    onHello: () => undefined,
-    onClose: (error) => closes.push(error?.code),
-  });
+  const { mux, closes } = stuck();
   const stream = mux.open({ op: 'events' }, {});
   const text = 'x'.repeat(1_000_000);
   for (let i = 0; i < 100; i++) stream.event({ type: 'message', text });
@@ -70,14 +68,7 @@ test('messages that a peer does not read close its link, and no sender is thrown
 });
 
 test('a handler that throws keeps no other from its end, and its owner is told', () => {
-  const failures: unknown[] = [];
-  const mux = createMux({
-    transport: stuck,
-    role: 'dialler',
-    hello: {},
-    onHello: () => undefined,
-    onFailure: (error) => failures.push(error),
-  });
+  const { mux, failures } = stuck();
   const ended: string[] = [];
   const wrong = new Error('wrong');
   mux.open({ op: 'one' }, { closed: () => { throw wrong; } }); // prettier-ignore
