@@ -5,9 +5,10 @@
  *
  * MILLIBOX_TEST_CHAOS_MS says for how long, MILLIBOX_TEST_SEED repeats a choice of faults.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readIfThereSync } from '../../src/lib/whole-file.ts';
 import { Millibox } from '../../src/sdk/index.ts';
 import { amount } from '../helpers/config.ts';
 import { freePort } from '../helpers/ports.ts';
@@ -198,9 +199,8 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
 function claimed(stack: TestStack, node: string): string[] {
   const root = join(stack.home, node, 'c');
   return readdirSync(root).filter((id) => {
-    const file = join(root, id, 'meta.json');
-    if (!existsSync(file)) return false;
-    return readFileSync(file, 'utf8')
+    // One that is being made, or removed, may have no file.
+    return (readIfThereSync(join(root, id, 'meta.json')) ?? '')
       .split('\n')
       .slice(1)
       .some((line) => line !== '');

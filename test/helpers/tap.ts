@@ -1,8 +1,9 @@
 /** Puts a proxy between the agent and the boxinit of a sandbox, whose link is a unix socket in the container's home. */
 import { once } from 'node:events';
-import { readdirSync, readFileSync, renameSync } from 'node:fs';
+import { readdirSync, renameSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { readIfThereSync } from '../../src/lib/whole-file.ts';
 import { FrameType, encodeFrame } from '../../src/protocol/frames.ts';
 import { CutProxy, type CutProxyOptions } from './cut-proxy.ts';
 import type { TestStack } from './stack.ts';
@@ -25,7 +26,8 @@ export async function tapBoxinit(stack: TestStack, plan: CutProxyOptions['plan']
 /** The one container that belongs to a sandbox: its file says so behind its first line. */
 function claimedHome(root: string): { run: string; token: string } {
   for (const id of readdirSync(root)) {
-    const [first = '', ...rest] = readFileSync(join(root, id, 'meta.json'), 'utf8').split('\n');
+    // One that is being made, or removed, may have no file.
+    const [first = '', ...rest] = (readIfThereSync(join(root, id, 'meta.json')) ?? '').split('\n');
     if (!rest.some((line) => line !== '')) continue;
     return { run: join(root, id, 'run'), token: (JSON.parse(first) as { token: string }).token };
   }
