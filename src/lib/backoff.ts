@@ -15,6 +15,8 @@ export function backoffMs({ firstMs, maxMs }: Backoff, failures: number): number
 
 /** The same with a random half, so that those who failed together do not come back together. */
 export function scatteredBackoffMs(backoff: Backoff, failures: number): number {
-  const full = backoffMs(backoff, failures);
-  return full / 2 + (Math.random() * full) / 2;
+  return scatteredMs(backoffMs(backoff, failures));
 }
+
+/** At least half of a pause, and a random part of the rest. */
+export const scatteredMs = (ms: number): number => ms / 2 + (Math.random() * ms) / 2;

@@ -6,6 +6,7 @@ import { withDeadline, sleep } from '../../lib/deadline.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { LOST } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { ExecOpened } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { Strays } from '../../protocol/strays.ts';
 import type { Opener } from '../nodes/unary.ts';
@@ -95,7 +96,10 @@ class Start {
         this.#strays.answered();
         opened.resolve();
         if (stdin === null) queueMicrotask(letGo);
-        else this.#feed(stream, stdin, answer).catch((error: unknown) => stream.reset(ServiceError.from(error)));
+        else
+          this.#feed(stream, stdin, ExecOpened.parse(answer)).catch((error: unknown) =>
+            stream.reset(ServiceError.from(error)),
+          );
       },
       data: (channel, bytes) => {
         this.#received[channel === Channel.STDERR ? 'stderr' : 'stdout'] += bytes.length;
@@ -129,8 +133,8 @@ class Start {
   }
 
   /** Sends the rest of stdin. The answer says how much the node has; nothing if it has just started the command. */
-  async #feed(stream: MuxStream, stdin: Buffer, { stdinBytes }: Json): Promise<void> {
-    await sendBytes(stream, Channel.STDIN, stdin.subarray(typeof stdinBytes === 'number' ? stdinBytes : 0));
+  async #feed(stream: MuxStream, stdin: Buffer, { stdinBytes }: ExecOpened): Promise<void> {
+    await sendBytes(stream, Channel.STDIN, stdin.subarray(stdinBytes));
     stream.fin(Channel.STDIN);
   }
 

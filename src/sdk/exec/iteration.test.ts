@@ -5,6 +5,19 @@ import { turns } from '../testing/turns.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
+/** A command that writes 2 MB, and how much of that it could write so far. */
+function talker() {
+  let written = 0;
+  const { exec } = fakeClient(async (p) => {
+    for (let i = 0; i < 100; i++) {
+      await p.write('stdout', Buffer.alloc(20_000, 1));
+      written += 20_000;
+    }
+    p.exit(0);
+  });
+  return { exec, written: () => written };
+}
+
 describe('exec, iterated', () => {
   it('yields output as it comes, then the exit', async () => {
     const { exec } = fakeClient(async (p) => {
@@ -18,20 +31,13 @@ describe('exec, iterated', () => {
   });
 
   it('holds a command back while the reader is slow, and holds at most a window', async () => {
-    let written = 0;
-    const { exec } = fakeClient(async (p) => {
-      for (let i = 0; i < 100; i++) {
-        await p.write('stdout', Buffer.alloc(20_000, 1));
-        written += 20_000;
-      }
-      p.exit(0);
-    });
+    const { exec, written } = talker();
     const reader = exec('x', { encoding: 'bytes' })[Symbol.asyncIterator]();
     let got = 0;
     const first = await reader.next();
     if (!first.done && first.value.type === 'stdout') got += first.value.data.length;
     await turns(50);
-    expect(written).toBeLessThan(600_000);
+    expect(written()).toBeLessThan(600_000);
     for (let next = await reader.next(); !next.done; next = await reader.next()) {
       if (next.value.type === 'stdout') got += next.value.data.length;
     }
@@ -39,17 +45,10 @@ describe('exec, iterated', () => {
   });
 
   it('blocks a command that nobody reads', async () => {
-    let written = 0;
-    const { exec } = fakeClient(async (p) => {
-      for (let i = 0; i < 100; i++) {
-        await p.write('stdout', Buffer.alloc(20_000, 1));
-        written += 20_000;
-      }
-      p.exit(0);
-    });
+    const { exec, written } = talker();
     const handle = exec('x', { encoding: 'bytes' });
     await turns(50);
-    expect(written).toBeLessThan(600_000);
+    expect(written()).toBeLessThan(600_000);
     expect((await handle).stdout.length).toBe(2_000_000);
   });
 

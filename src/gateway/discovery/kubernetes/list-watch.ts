@@ -7,7 +7,7 @@
  * its listeners, and cannot be stopped while it connects.
  */
 import type { z } from 'zod';
-import { scatteredBackoffMs } from '../../../lib/backoff.ts';
+import { scatteredBackoffMs, scatteredMs } from '../../../lib/backoff.ts';
 import { pause, withDeadline } from '../../../lib/deadline.ts';
 import type { Logger } from '../../../lib/logger.ts';
 import type { KubeSession, OpenSession } from './client.ts';
@@ -272,7 +272,7 @@ export class ListWatch<T> {
       if (optional && (this.#state !== 'synced' || this.#refusals > DOUBTED_REFUSALS)) {
         this.#version = null;
         this.#set('refused');
-        return jittered(this.#timings.refusedPauseMs);
+        return scatteredMs(this.#timings.refusedPauseMs);
       }
     } else if (error instanceof KubeError && error.gone) {
       log.info({ what }, 'the version of the watch is too old: listing again');
@@ -294,5 +294,3 @@ export class ListWatch<T> {
     this.#options.changed();
   }
 }
-
-const jittered = (ms: number): number => ms * (0.5 + Math.random() / 2);
