@@ -1,8 +1,6 @@
 /** One alarm per name, at any distance, by the monotonic clock. */
+import { MAX_TIMER_MS } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
-
-/** The longest delay of a Node timer. */
-const MAX_DELAY_MS = 2 ** 31 - 1;
 
 export class Alarms {
   readonly #timers = new Map<string, NodeJS.Timeout>();
@@ -15,14 +13,14 @@ export class Alarms {
   /** Rings after `afterMs`; replaces an earlier alarm of this name. An error of `ring` is logged. */
   set(name: string, afterMs: number, ring: () => void): void {
     clearTimeout(this.#timers.get(name));
-    const left = Math.max(0, afterMs - MAX_DELAY_MS);
+    const left = Math.max(0, afterMs - MAX_TIMER_MS);
     const timer = setTimeout(
       () => {
         this.#timers.delete(name);
         if (left > 0) this.set(name, left, ring);
         else this.#ring(name, ring);
       },
-      Math.min(Math.max(0, afterMs), MAX_DELAY_MS),
+      Math.min(Math.max(0, afterMs), MAX_TIMER_MS),
     );
     timer.unref();
     this.#timers.set(name, timer);

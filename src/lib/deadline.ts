@@ -2,7 +2,7 @@
 import { ServiceError, type ErrorCode } from '../protocol/errors.ts';
 
 /** A timer that is set for longer fires at once: 25 days, which no call here is meant to last. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface LinkedOptions {
   signal?: AbortSignal | undefined;

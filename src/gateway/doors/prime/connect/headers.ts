@@ -1,11 +1,10 @@
 /** Accepts Connect headers from clients that are less strict about them than the protocol. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { protocolVersion } from '@connectrpc/connect/protocol-connect';
+import { MAX_TIMER_MS } from '../../../../lib/deadline.ts';
 
 const VERSION = 'connect-protocol-version';
 const TIMEOUT = 'connect-timeout-ms';
-/** A longer Node timer fires at once, and the command would time out before it began. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Normalises the headers in place. Values that are not a version or a number stay as they are, and are refused later.
@@ -20,5 +19,5 @@ export function relaxHeaders(headers: IncomingHttpHeaders): void {
 /** Clients multiply whatever seconds they were given by a thousand: `1500.0`, or years. */
 function wholeTimeout(text: string): string {
   if (/^\d{1,9}$/.test(text) || !/^\d+(\.\d*)?$/.test(text)) return text;
-  return String(Math.min(LONGEST_TIMER_MS, Math.ceil(Number(text))));
+  return String(Math.min(MAX_TIMER_MS, Math.ceil(Number(text))));
 }
