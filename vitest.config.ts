@@ -28,6 +28,8 @@ export default defineConfig({
           ],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+          // The files of a worker share what they load: for each anew, that took longer than most of their tests.
+          isolate: false,
         },
       },
       {

@@ -1,12 +1,9 @@
-import { timingSafeEqual } from 'node:crypto';
+import crypto from 'node:crypto';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { spyOfBuiltin } from '../../test/helpers/spy-of-builtin.ts';
 import { agentProof, checkGatewayAuthorization, gatewayAuthorization, sameText } from './node-auth.ts';
 
-vi.mock(import('node:crypto'), async (load) => {
-  const crypto = await load();
-  return { ...crypto, timingSafeEqual: vi.fn(crypto.timingSafeEqual) };
-});
-const compare = vi.mocked(timingSafeEqual);
+const compare = spyOfBuiltin(vi.spyOn(crypto, 'timingSafeEqual'));
 beforeEach(() => void compare.mockClear());
 
 const SECRET = 'the secret of the nodes';

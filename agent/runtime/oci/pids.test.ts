@@ -1,13 +1,9 @@
-import type * as Fs from 'node:fs';
-import { readFileSync } from 'node:fs';
-import { afterEach, expect, test, vi } from 'vitest';
+import fs from 'node:fs';
+import { expect, test, vi } from 'vitest';
+import { spyOfBuiltin } from '../../../test/helpers/spy-of-builtin.ts';
 import { identify, isAlive, killProcess } from './pids.ts';
 
-vi.mock('node:fs', async (original) => {
-  const fs = await original<typeof Fs>();
-  return { ...fs, readFileSync: vi.fn(fs.readFileSync) };
-});
-afterEach(() => vi.mocked(readFileSync).mockClear());
+const readFile = spyOfBuiltin(vi.spyOn(fs, 'readFileSync'));
 
 const NOBODY = 2 ** 22 + 1;
 
@@ -24,7 +20,7 @@ test('a process that cannot be looked at is not taken for dead, and is not kille
   const full = (): never => {
     throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
   };
-  vi.mocked(readFileSync).mockImplementationOnce(full).mockImplementationOnce(full).mockImplementationOnce(full);
+  readFile.mockImplementationOnce(full).mockImplementationOnce(full).mockImplementationOnce(full);
   expect(isAlive(self)).toBe(true);
   expect(isAlive({ pid: NOBODY, startTime: 1 })).toBe(false);
   expect(() => killProcess({ pid: NOBODY, startTime: 1 })).toThrow('too many open files');

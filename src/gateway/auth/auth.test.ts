@@ -1,13 +1,10 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import crypto, { createHash } from 'node:crypto';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { spyOfBuiltin } from '../../../test/helpers/spy-of-builtin.ts';
 import type { ApiKey } from '../config.ts';
 import { assertAdmin, createAuth } from './auth.ts';
 
-vi.mock(import('node:crypto'), async (load) => {
-  const crypto = await load();
-  return { ...crypto, timingSafeEqual: vi.fn(crypto.timingSafeEqual) };
-});
-const compare = vi.mocked(timingSafeEqual);
+const compare = spyOfBuiltin(vi.spyOn(crypto, 'timingSafeEqual'));
 beforeEach(() => void compare.mockClear());
 
 const key = (text: string, tenant: string, admin = false): ApiKey => ({
