@@ -31,7 +31,8 @@ export function clientEnvironment(stack: TestStack, home: string): Record<string
     PRIME_API_BASE_URL: stack.url,
     PRIME_API_KEY: stack.apiKey,
     IMAGE: testImage(),
-    PYTHONDONTWRITEBYTECODE: '1',
+    // Compiled once, not by each process, and not into this repository.
+    PYTHONPYCACHEPREFIX: join(setupHome(), 'prime-venvs/pycache'),
     PYTHONUNBUFFERED: '1',
   };
 }
