@@ -3,18 +3,22 @@
 # With arguments, only vitest with these: `npm test -- test/e2e/restart.test.ts`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 source "$ROOT/deploy/lib/rust.sh"
+source "$ROOT/deploy/lib/test-disk.sh"
 
 bash "$ROOT/deploy/setup.sh" all tools
 cd "$ROOT"
 
 # Everything that a test makes lies below this directory, so that what is left of it can be told from all else. The
 # path is short: it is part of the paths of unix sockets.
-RESULTS=$(mktemp -d /tmp/mbt.XXXXXX)
-# Programs that run as another user in a test must be able to pass through.
-chmod 711 "$RESULTS"
-export MILLIBOX_TEST_RUN=$RESULTS TMPDIR=$RESULTS
+RUN=$(mktemp -d /tmp/mbt.XXXXXX)
+RESULTS=$RUN/r
 # What a test failed to unmount must not be emptied with it.
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf --one-file-system "$RESULTS"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf --one-file-system "$RESULTS"; leave_disk "$RUN"; rm -rf --one-file-system "$RUN"' EXIT
+take_disk "$RUN"
+mkdir "$RESULTS"
+# Programs that run as another user in a test must be able to pass through.
+chmod 711 "$RUN" "$RESULTS"
+export MILLIBOX_TEST_RUN=$RESULTS TMPDIR=$RESULTS
 FAILED=$RESULTS/failed-phases.log
 : >"$FAILED"
 
