@@ -30,6 +30,7 @@ export default defineConfig({
           hookTimeout: 30_000,
           // The files of a worker share what they load: for each anew, that took longer than most of their tests.
           isolate: false,
+          setupFiles: 'test/helpers/same-globals.ts',
         },
       },
       {

@@ -26,15 +26,21 @@ function agent(noted: number | null = null) {
   const sandbox = new Sandbox(spec, { ...newRecord(spec, Date.now()), status: 'RUNNING' });
   sandbox.usedUntilMs = noted;
   const saved: (number | null)[] = [];
-  const timers = vi.spyOn(globalThis, 'setInterval');
+  const its: NodeJS.Timeout[] = [];
+  // No spy: what that puts back after the file is the clock of these tests.
+  const { setInterval: begin } = globalThis;
+  globalThis.setInterval = ((...given: Parameters<typeof begin>) => {
+    const timer = begin(...given);
+    its.push(timer);
+    return timer;
+  }) as typeof begin;
   const uses = new LastUses({
     dataDir,
     living: () => [sandbox],
     save: (each) => void saved.push(each.usedUntilMs),
     log: silent,
   });
-  const its = timers.mock.results.map(({ value }) => value as NodeJS.Timeout);
-  timers.mockRestore();
+  globalThis.setInterval = begin;
   if (noted !== null) uses.resume(sandbox);
   /** Killed: nothing more is written. */
   const kill = (): number | null => {
