@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -63,4 +63,15 @@ test('a size that could not be made is tried again', async () => {
   await expect(disks.use(8, nothing)).rejects.toThrow('no room');
   fail = false;
   await disks.use(8, nothing);
+});
+
+/** In the superblock of an ext4, its features, of which this bit is the journal. */
+const FEATURES_AT = 1024 + 92;
+const HAS_JOURNAL = 4;
+
+test('a disk has a journal, unless it is so small that this would be much of it', async () => {
+  const disks = await EmptyDisks.open(dir);
+  const hasJournal = (sizeMb: number): Promise<boolean> =>
+    disks.use(sizeMb, (path) => Promise.resolve((readFileSync(path).readUInt32LE(FEATURES_AT) & HAS_JOURNAL) !== 0));
+  expect([await hasJournal(4), await hasJournal(255), await hasJournal(256)]).toEqual([false, false, true]);
 });
