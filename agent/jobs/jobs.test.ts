@@ -42,6 +42,18 @@ test('a job with nobody reading writes far more than a ring to its end, and all 
   expect([tail.stdout.toString(), tail.stderr.toString()]).toEqual(['tail\n', '']);
 });
 
+test('who waits for a job is answered when it has ended, or after the time it waits', async () => {
+  await using h = await Harness.fake();
+  const { id } = await h.sandbox();
+  await start(h, id, 'exe-job', 'sleep 60');
+  const look = async (waitMs: number): Promise<ExecState | undefined> =>
+    ((await h.client.call({ op: 'execs', sandbox: id, ids: ['exe-job'], waitMs }))['execs'] as ExecState[])[0];
+  expect(await look(20)).toMatchObject({ state: 'running', exit: null });
+  const waiting = look(10_000);
+  await h.client.call({ op: 'signal', sandbox: id, id: 'exe-job', signal: 'KILL' });
+  expect(await waiting).toMatchObject({ state: 'exited', exit: { signal: 'KILL' } });
+});
+
 test('a reader that takes nothing holds up neither the job nor another reader', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();

@@ -16,6 +16,7 @@ import { insist } from '../sandboxes/passing-failures.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Follower, type FollowOptions } from './follower.ts';
 import { JobFiles, type JobFilesOptions, type StoredJob } from './job-files.ts';
+import { untilOver } from './job-end.ts';
 import { Job, type JobDeps } from './job.ts';
 import { LogRoom } from './log-room.ts';
 import { requestFingerprint } from './request-fingerprint.ts';
@@ -83,6 +84,12 @@ export class Jobs {
   states(sandbox: string): ExecState[] {
     const jobs = this.#all.get(sandbox)?.values() ?? [];
     return [...jobs].flatMap((job) => job.state() ?? []);
+  }
+
+  /** Resolves once the job is over, and after `ms` at the latest; at once if that is no job, or cannot be read. */
+  async whenOver(sandbox: string, id: string, ms: number): Promise<void> {
+    const job = this.find(sandbox, id);
+    if (job instanceof Job && job.state() !== undefined) await untilOver(job, ms);
   }
 
   /**

@@ -5,7 +5,7 @@ import { firstProblem } from '../../src/lib/schema-problems.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName } from '../../src/protocol/exec.ts';
-import { MAX_CREATE_COUNT, MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
+import { MAX_CREATE_COUNT, MAX_JOB_WAIT_MS, MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
 import { CreateGroup, HeardReason, SandboxSpec } from '../../src/protocol/node.ts';
 import { ImageRef } from '../../src/protocol/sandbox.ts';
 import type { Jobs } from '../jobs/jobs.ts';
@@ -40,7 +40,10 @@ const Asked = {
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
   delete: z.object({ sandbox: z.string(), reason: HeardReason, message: z.string().max(1_000).optional() }),
   extend: z.object({ sandbox: z.string(), expiresAtMs: z.number(), sentAtMs: z.number().optional() }),
-  execs: z.object({ ids: z.array(z.string()).max(1_000).optional() }),
+  execs: z.object({
+    ids: z.array(z.string()).max(1_000).optional(),
+    waitMs: z.number().min(0).max(MAX_JOB_WAIT_MS).optional(),
+  }),
   signal: z.object({ id: z.string(), signal: SignalName, all: z.boolean().optional() }),
   image: z.object({ image: ImageRef }),
   pull: z.object({ image: ImageRef, refresh: z.boolean().optional() }),
@@ -92,9 +95,13 @@ const OPENERS: Record<string, Opener> = {
   file: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, fileKind(stream.request)),
   port: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, portKind(stream.request)),
   execs: (stream, deps) => {
-    const { ids } = parse(Asked.execs, stream.request);
+    const { ids, waitMs = 0 } = parse(Asked.execs, stream.request);
     const sandbox = target(stream, deps);
-    return later(stream, async () => ({ ...(await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id))) }));
+    const job = ids?.length === 1 && waitMs > 0 ? ids[0] : undefined;
+    return later(stream, async () => {
+      if (job !== undefined) await deps.jobs.whenOver(sandbox.id, job, waitMs);
+      return { ...(await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id))) };
+    });
   },
   signal: (stream, deps) => {
     const { id, signal, all } = parse(Asked.signal, stream.request);

@@ -62,6 +62,8 @@ export const DEFAULT_SANDBOX_LIFETIME_MS = 3_600_000;
 export const TOMBSTONE_KEPT_MS = 3_600_000;
 /** Execs alive at once in one sandbox. */
 export const MAX_EXECS_PER_SANDBOX = 512;
+/** How long an agent holds back its answer about a job that runs. A gateway whose caller waits for longer asks again. */
+export const MAX_JOB_WAIT_MS = 10_000;
 
 export const DEFAULT_CPUS = 1;
 export const DEFAULT_MEMORY_MB = 512;

@@ -150,8 +150,11 @@ export type NodeOpen =
   /** An exec stream (src/protocol/exec.ts `ExecOpen`): waits in line until the sandbox runs. OPENED: `{ pid, queueMs }`. */
   | ({ op: 'exec' } & Record<string, unknown>)
   | ({ op: 'attach' } & Record<string, unknown>)
-  /** Answers `{ execs: ExecState[] }`. */
-  | { op: 'execs'; sandbox: string; ids?: string[] }
+  /**
+   * Answers `{ execs: ExecState[] }`; with `waitMs` and the id of one job once that is over, and after so long at the
+   * latest. An agent that is older than this answers at once.
+   */
+  | { op: 'execs'; sandbox: string; ids?: string[]; waitMs?: number }
   | { op: 'signal'; sandbox: string; id: string; signal: string; all?: boolean }
   /** A file operation; see src/protocol/files.ts. */
   | ({ op: 'file' } & Record<string, unknown>)

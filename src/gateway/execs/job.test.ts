@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { FakeNode } from '../testing/fake-node.ts';
 import { TestGateway } from '../testing/harness.ts';
 
@@ -52,4 +52,46 @@ test('a job goes on with its stdin after a cut, at the byte that it has got to',
   await gateway.until('the rest is there', () => got().length >= stdin.length);
   expect(got()).toBe(stdin);
   expect(node.execs.started).toEqual([execId]);
+});
+
+describe('a wait for a job', () => {
+  const waitFor = async () => {
+    const { gateway, node, execId, output } = await started();
+    const { execs } = node;
+    const ask = (waitMs: number) => gateway.ask('GET', `${output.replace('/output', '')}?waitMs=${waitMs}`);
+    return { gateway, node, execs, execId, ask };
+  };
+
+  test('is one question to its node, which answers when it has ended', async () => {
+    const { gateway, execs, execId, ask } = await waitFor();
+    const waiting = ask(60_000);
+    await gateway.until('the node is asked', () => execs.all.get(execId)?.waiting.length === 1);
+    execs.finish(execId, 3);
+    expect((await waiting).json.exit).toMatchObject({ exitCode: 3 });
+    expect(execs.looks).toBe(1);
+  });
+
+  test('ends after its time', async () => {
+    const { ask } = await waitFor();
+    expect((await ask(30)).json).toMatchObject({ state: 'running', exit: null });
+  });
+
+  test('outlives its link to the node', async () => {
+    const { gateway, node, execs, execId, ask } = await waitFor();
+    const waiting = ask(60_000);
+    await gateway.until('the node is asked', () => execs.looks === 1);
+    node.cut();
+    await gateway.until('the node is asked again', () => execs.looks === 2);
+    execs.finish(execId, 3);
+    expect((await waiting).json.exit).toMatchObject({ exitCode: 3 });
+  });
+
+  test('asks a node again that holds back no answer', async () => {
+    const { gateway, execs, execId, ask } = await waitFor();
+    execs.holdsBack = false;
+    const waiting = ask(60_000);
+    await gateway.until('the node is asked again', () => execs.looks > 2);
+    execs.finish(execId, 3);
+    expect((await waiting).json.exit).toMatchObject({ exitCode: 3 });
+  });
 });

@@ -2,10 +2,11 @@
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { backoffMs } from '../../lib/backoff.ts';
 import { orAbort, pause } from '../../lib/deadline.ts';
+import { LOST } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecList, type ExecRequest, type ExecResult, type ExecState, type SignalName } from '../../protocol/exec.ts';
 import { newExecId } from '../../protocol/ids.ts';
-import { DEFAULT_MAX_OUTPUT_BYTES, DETACHED_GRACE_MS } from '../../protocol/limits.ts';
+import { DEFAULT_MAX_OUTPUT_BYTES, DETACHED_GRACE_MS, MAX_JOB_WAIT_MS } from '../../protocol/limits.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
@@ -26,6 +27,13 @@ export interface ExecCallOptions {
   signal?: AbortSignal | undefined;
 }
 
+interface ListOptions {
+  ids?: readonly string[] | undefined;
+  /** With one id: see the node's `execs`. */
+  waitMs?: number;
+  signal?: AbortSignal | undefined;
+}
+
 export interface ExecServiceDeps {
   sandboxes: Pick<SandboxService, 'locate' | 'entry'>;
   idempotency: IdempotencyStore;
@@ -42,7 +50,10 @@ interface ExecObserver {
 
 /** How long a client may take to come back with its idempotency key after its connection broke. */
 const RETURN_MS = 5_000;
+/** Between two looks at a command that is no job, or at a job of an older agent, which holds back no answer. */
 const LOOK = { firstMs: 10, maxMs: 250 };
+/** For an answer, beside what it may be held back. */
+const ANSWER_MS = 15_000;
 
 export class ExecService {
   readonly #deps: ExecServiceDeps;
@@ -119,13 +130,10 @@ export class ExecService {
   }
 
   /** Running commands, and ended ones that were not acknowledged yet. */
-  async list(
-    tenant: string,
-    sandbox: string,
-    { ids, signal }: { ids?: readonly string[] | undefined; signal?: AbortSignal | undefined } = {},
-  ): Promise<ExecList> {
+  async list(tenant: string, sandbox: string, { ids, waitMs = 0, signal }: ListOptions = {}): Promise<ExecList> {
     const node = await this.#deps.sandboxes.locate(tenant, sandbox, signal);
-    const answer = await node.call({ op: 'execs', sandbox, ...(ids === undefined ? {} : { ids: [...ids] }) });
+    const which = { ...(ids === undefined ? {} : { ids: [...ids] }), ...(waitMs === 0 ? {} : { waitMs }) };
+    const answer = await orAbort(signal, node.call({ op: 'execs', sandbox, ...which }, ANSWER_MS + waitMs));
     const parsed = ExecList.safeParse(answer);
     if (!parsed.success) throw new ServiceError('protocol_error', 'the agent sent a list that cannot be read');
     const list = parsed.data;
@@ -141,14 +149,34 @@ export class ExecService {
     id: string,
     options: { waitMs?: number; signal?: AbortSignal } = {},
   ): Promise<ExecState> {
+    const { signal } = options;
     const until = performance.now() + (options.waitMs ?? 0);
     for (let looks = 1; ; looks++) {
-      const { execs } = await this.list(tenant, sandbox, { ids: [id], signal: options.signal });
+      const askedAt = performance.now();
+      const waitMs = Math.min(Math.max(0, Math.ceil(until - askedAt)), MAX_JOB_WAIT_MS);
+      const found = await this.#look(tenant, sandbox, id, { waitMs, signal });
+      const now = performance.now();
+      if (found !== undefined && (found.exit !== null || now >= until || signal?.aborted)) return found;
+      const wasHeldBack = now - askedAt >= waitMs;
+      if (!wasHeldBack) await pause(Math.min(backoffMs(LOOK, looks), until - now), signal);
+    }
+  }
+
+  /** Undefined if the link was cut while the node held back its answer, which says nothing of the command. */
+  async #look(
+    tenant: string,
+    sandbox: string,
+    id: string,
+    { waitMs, signal }: { waitMs: number; signal: AbortSignal | undefined },
+  ): Promise<ExecState | undefined> {
+    try {
+      const { execs } = await this.list(tenant, sandbox, { ids: [id], waitMs, signal });
       const found = execs.find((exec) => exec.execId === id);
       if (found === undefined) throw new ServiceError('exec_not_found');
-      const leftMs = until - performance.now();
-      if (found.exit !== null || leftMs <= 0 || options.signal?.aborted) return found;
-      await pause(Math.min(backoffMs(LOOK, looks), leftMs), options.signal);
+      return found;
+    } catch (error) {
+      if (waitMs > 0 && error instanceof ServiceError && LOST.has(error.code)) return undefined;
+      throw error;
     }
   }
 

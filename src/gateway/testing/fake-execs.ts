@@ -39,6 +39,8 @@ export interface FakeExec {
   killed: boolean;
   detaches: number;
   stream: MuxStream | null;
+  /** Answers that are held back until it ends. */
+  waiting: (() => void)[];
 }
 
 export class FakeExecs {
@@ -46,6 +48,8 @@ export class FakeExecs {
   readonly started: string[] = [];
   readonly acknowledged: string[] = [];
   readonly signals: Json[] = [];
+  /** As agents do that are not older than this. */
+  holdsBack = true;
   /** How often somebody asked what there is. */
   looks = 0;
   #onStart = new Set<() => void>();
@@ -70,10 +74,7 @@ export class FakeExecs {
         });
         return {};
       default:
-        queueMicrotask(() => {
-          stream.accept({ execs: this.#list(request['ids'] as string[] | undefined) });
-          stream.end();
-        });
+        queueMicrotask(() => this.#look(stream));
         return {};
     }
   }
@@ -136,6 +137,7 @@ export class FakeExecs {
       exit: null,
       killed: false,
       detaches: 0,
+      waiting: [],
       stream: null,
     };
     this.all.set(id, exec);
@@ -205,6 +207,7 @@ export class FakeExecs {
     };
     // Behind the output, which is on its way.
     if (exec.script.hang || exec.script.cat) this.#tell(exec);
+    for (const answer of exec.waiting.splice(0)) answer();
   }
 
   #tell(exec: FakeExec): void {
@@ -214,8 +217,23 @@ export class FakeExecs {
     stream.end();
   }
 
-  #list(ids: string[] | undefined): Json[] {
+  #look(stream: MuxStream): void {
+    const { ids, waitMs } = stream.request as { ids?: string[]; waitMs?: number };
     this.looks += 1;
+    const answer = (): void => {
+      stream.accept({ execs: this.#list(ids) });
+      stream.end();
+    };
+    const job = this.all.get(ids?.[0] ?? '');
+    if (waitMs === undefined || job?.exit !== null || !this.holdsBack) return answer();
+    const timer = setTimeout(answer, waitMs);
+    job.waiting.push(() => {
+      clearTimeout(timer);
+      answer();
+    });
+  }
+
+  #list(ids: string[] | undefined): Json[] {
     return [...this.all.values()]
       .filter((exec) => ids?.includes(exec.id) ?? true)
       .map((exec) => ({
