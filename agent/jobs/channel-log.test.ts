@@ -1,13 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { removeAll } from '../../src/lib/remove-all.ts';
 import { ChannelLog } from './channel-log.ts';
 import { LogReader } from './log-reader.ts';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(path.join(tmpdir(), 'mbx-log-'))));
-afterEach(() => rmSync(directory, { recursive: true, force: true }));
+afterEach(() => removeAll(directory));
 
 const logOf = (failed: (error: unknown) => void, segmentBytes = 1_000_000): ChannelLog =>
   new ChannelLog({
