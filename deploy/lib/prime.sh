@@ -43,17 +43,25 @@ install_prime() {
     fi
   fi
   mkdir -p "$PRIME_VENVS"
-  if ! prime_fresh uv; then prime_make "$python" uv "$UV_PACKAGE" || say 'uv cannot be installed; pip takes minutes instead'; fi
+  if ! prime_fresh uv && ! prime_make "$python" uv "$UV_PACKAGE"; then
+    if index_was_away; then
+      say 'the Python package index cannot be reached; the tests of the Prime clients are skipped, by name'
+      return 0
+    fi
+    say "uv cannot be installed (see $MILLIBOX_HOME/log/pip.log); pip takes minutes instead"
+  fi
   while read -r name requirements; do
     if prime_fresh "$name"; then continue; fi
     # Unquoted on purpose: one word a requirement.
     prime_make "$python" "$name" $requirements || {
       say "$name cannot be installed (see $MILLIBOX_HOME/log/pip.log); its tests are skipped, by name"
       # Where the index cannot be reached, the others would only wait for it in vain.
-      tail -n 50 "$MILLIBOX_HOME/log/pip.log" | grep -qiE 'connection|timed out|resolution|unreachable' && return 0
+      if index_was_away; then return 0; fi
     }
   done < <(prime_environments)
 }
+
+index_was_away() { tail -n 50 "$MILLIBOX_HOME/log/pip.log" | grep -qiE 'connection|timed out|resolution|unreachable'; }
 
 # What is pinned is there for good; the newest is looked for again once a day.
 prime_fresh() {
