@@ -1,4 +1,5 @@
 /** Waiting for the end of a job without reading it. */
+import { resolvesWithin } from '../../src/lib/deadline.ts';
 import type { Job } from './job.ts';
 
 /** Resolves once the job, which has begun, is over, and after `ms` at the latest. */
@@ -9,9 +10,7 @@ export async function untilOver(job: Job, ms: number): Promise<void> {
   };
   const listener = { changed: look, cut: look };
   job.listen(listener);
-  const timer = setTimeout(over.resolve, ms);
   look();
-  await over.promise;
-  clearTimeout(timer);
+  await resolvesWithin(over.promise, ms);
   job.leave(listener);
 }
