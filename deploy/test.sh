@@ -13,7 +13,7 @@ cd "$ROOT"
 RUN=$(mktemp -d /tmp/mbt.XXXXXX)
 RESULTS=$RUN/r
 # What a test failed to unmount must not be emptied with it.
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf --one-file-system "$RESULTS"; leave_disk "$RUN"; rm -rf --one-file-system "$RUN"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; leave_disk "$RUN"; rm -rf --one-file-system "$RUN"' EXIT
 take_disk "$RUN"
 mkdir "$RESULTS"
 # Programs that run as another user in a test must be able to pass through.

