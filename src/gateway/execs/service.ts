@@ -1,5 +1,4 @@
 /** Operations on commands in sandboxes, for every API. */
-import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { backoffMs } from '../../lib/backoff.ts';
 import { orAbort, pause } from '../../lib/deadline.ts';
 import { LOST } from '../../protocol/cuts.ts';
@@ -10,6 +9,7 @@ import { DEFAULT_MAX_OUTPUT_BYTES, DETACHED_GRACE_MS, MAX_JOB_WAIT_MS } from '..
 import type { GatewayConfig } from '../config.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
 import type { Lifecycle } from '../lifecycle.ts';
+import type { Opener } from '../nodes/unary.ts';
 import type { SandboxService } from '../sandboxes/service.ts';
 import type { Admission } from '../tenants/admission.ts';
 import { ExecWaiters } from './waiters.ts';
@@ -117,16 +117,10 @@ export class ExecService {
     return this.#deps.admission.enter(tenant);
   }
 
-  /** Opens a stream on the sandbox's node, once it has one. @throws ServiceError */
-  async open(
-    tenant: string,
-    request: Json & { sandbox: string },
-    handler: StreamHandler,
-    signal?: AbortSignal,
-  ): Promise<MuxStream> {
+  /** The sandbox's node, once it has one. @throws ServiceError `draining` when this gateway takes nothing new */
+  locate(tenant: string, sandbox: string, signal: AbortSignal): Promise<Opener> {
     this.#deps.lifecycle.assertOpen();
-    const node = await this.#deps.sandboxes.locate(tenant, request.sandbox, signal);
-    return node.open(request, handler);
+    return this.#deps.sandboxes.locate(tenant, sandbox, signal);
   }
 
   /** Running commands, and ended ones that were not acknowledged yet. */

@@ -175,9 +175,9 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
     // Another call may have taken it over in the meantime.
     const known = this.#sessions.byUuid(sandbox, id);
     if (known !== undefined) return known;
-    const attach = { stdout: state.stdoutBytes, stderr: state.stderrBytes };
+    const attachAt = { stdout: state.stdoutBytes, stderr: state.stderrBytes };
     const program = attachProgram(sandbox, id);
-    const start = (): Session => new Session({ execs, tenant, program, resumeMs: this.#resumeMs, attach });
+    const start = (): Session => new Session({ execs, tenant, program, resumeMs: this.#resumeMs, attachAt });
     return this.#sessions.add(start, { tenant, uuid: id, request: '', command: { cmd: '', args: [] } });
   }
 

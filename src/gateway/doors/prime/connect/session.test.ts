@@ -1,39 +1,37 @@
 import { expect, test } from 'vitest';
-import type { MuxStream, StreamHandler } from '../../../../mux/index.ts';
+import type { Json, MuxStream, StreamHandler } from '../../../../mux/index.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
-import type { ExecService } from '../../../execs/service.ts';
 import { programOf } from '../../../execs/program.ts';
+import type { Opener } from '../../../nodes/unary.ts';
 import { Session } from './session.ts';
 
-/** Opens streams on a node that a test finds for each; a signal ends the wait for it. */
+/** A node that a test finds for each look; a signal ends the wait for it. */
 function service() {
   const opened: { op: unknown; handler: StreamHandler; urgent: unknown[] }[] = [];
+  const open = ({ op }: Json, handler: StreamHandler): MuxStream => {
+    const urgent: unknown[] = [];
+    opened.push({ op, handler, urgent });
+    return { closed: false, urgent: (message: unknown) => void urgent.push(message), reset: () => undefined } as never;
+  };
   const waits: PromiseWithResolvers<void>[] = [];
   const asked: (() => void)[] = [];
-  const open = async (
-    _tenant: string,
-    request: { op?: unknown },
-    handler: StreamHandler,
-    signal?: AbortSignal,
-  ): Promise<MuxStream> => {
+  const locate = async (_tenant: string, _sandbox: string, signal: AbortSignal): Promise<Opener> => {
     const node = Promise.withResolvers<void>();
-    signal?.addEventListener('abort', () => node.reject(signal.reason as Error), { once: true });
+    signal.addEventListener('abort', () => node.reject(signal.reason as Error), { once: true });
     waits.push(node);
     for (const tell of asked.splice(0)) tell();
     await node.promise;
-    const urgent: unknown[] = [];
-    opened.push({ op: request.op, handler, urgent });
-    return { closed: false, urgent: (message: unknown) => void urgent.push(message), reset: () => undefined } as never;
+    return { open };
   };
   /** Resolves with the wait of the call of this number. */
   const wait = async (number: number): Promise<PromiseWithResolvers<void>> => {
     while (waits.length < number) await new Promise<void>((resolve) => asked.push(resolve));
     return waits[number - 1] as PromiseWithResolvers<void>;
   };
-  return { execs: { open } as unknown as ExecService, opened, wait };
+  return { execs: { locate, signal: () => Promise.reject(new Error('not asked for')) }, opened, wait };
 }
 
-function session(execs: ExecService): Session {
+function session(execs: ReturnType<typeof service>['execs']): Session {
   const program = programOf({ command: 'x', encoding: 'utf8' }, { sandbox: 'sbx-1', id: 'exe-1', detachedMs: 0 });
   return new Session({ execs, tenant: 'a', program, resumeMs: 20_000 });
 }
@@ -44,9 +42,9 @@ test('a command whose call was lost is looked for to be killed, and never sent a
   (await wait(1)).resolve();
   await expect.poll(() => opened.length).toBe(1);
   opened[0]?.handler.closed?.(new ServiceError('interrupted'));
-  await wait(2);
+  const second = await wait(2);
   one.kill();
-  (await wait(3)).resolve();
+  second.resolve();
   await expect.poll(() => opened[1]?.urgent).toEqual([{ type: 'kill' }]);
   opened[1]?.handler.closed?.(new ServiceError('exec_not_found'));
   await one.over;
