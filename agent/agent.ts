@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
 import type { Logger } from '../src/lib/logger.ts';
 import { makeDirectory } from '../src/lib/make-directory.ts';
-import { packageVersion } from '../src/lib/version.ts';
+import { packageVersion } from '../src/lib/own-package.ts';
 import type { ServiceError } from '../src/protocol/errors.ts';
 import { NODE_SOCKET } from '../src/protocol/node.ts';
 import { isEnded } from '../src/protocol/sandbox.ts';

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, hostname, homedir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as z from 'zod';
 import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
+import { packageRoot } from '../src/lib/own-package.ts';
 import { readIfThereSync } from '../src/lib/whole-file.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
@@ -73,10 +73,10 @@ const Directory = z
   .transform((text) => path.resolve(text));
 
 const isRoot = process.getuid?.() === 0;
-/** boxinit where the set-up builds it. This file is in `agent`, or in `dist/agent` once it is built. */
-const PACKAGE_ROOT = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '..' : '../..', import.meta.url));
 const CPU = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-const BUILT_BOXINIT = path.join(PACKAGE_ROOT, `agent/boxinit/target/${CPU}-unknown-linux-gnu/release/boxinit`);
+/** boxinit where the set-up builds it. */
+const builtBoxinit = (): string =>
+  path.join(packageRoot(), `agent/boxinit/target/${CPU}-unknown-linux-gnu/release/boxinit`);
 
 const Environment = z.object({
   MILLIBOX_NODE_NAME: z
@@ -91,7 +91,7 @@ const Environment = z.object({
   MILLIBOX_DATA_DIR: Directory.default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
   MILLIBOX_RUNTIME: z.enum(['auto', 'docker', 'oci', 'gvisor', 'fake']).default('auto'),
   MILLIBOX_DEFAULT_IMAGE: z.string().min(1).default('python:3.12-slim'),
-  MILLIBOX_BOXINIT: z.string().startsWith('/').default(BUILT_BOXINIT),
+  MILLIBOX_BOXINIT: z.string().startsWith('/').default(builtBoxinit),
   /** `runc`, `crun` or a path: what starts containers with the runtime `oci`. */
   MILLIBOX_OCI_PROGRAM: z.string().min(1).optional(),
   /** Name servers of sandboxes with a network; default: the node's own. */

@@ -1,6 +1,6 @@
 /** The node's report to gateways, and the listeners for its changes. */
 import { availableParallelism } from 'node:os';
-import { packageVersion } from '../src/lib/version.ts';
+import { packageVersion } from '../src/lib/own-package.ts';
 import type { NodeReport } from '../src/protocol/node.ts';
 import type { AgentConfig } from './config.ts';
 import type { ImageList } from './link/image-list.ts';

@@ -1,6 +1,6 @@
 /** `millibox`: one program for those who use sandboxes and those who run the service. */
 import { Command } from 'commander';
-import { packageVersion } from '../lib/version.ts';
+import { packageVersion } from '../lib/own-package.ts';
 import { addCommands } from './catalog.ts';
 import { reportFailure } from './io/failure.ts';
 import { flushed, tolerateBrokenPipes } from './io/pump.ts';

@@ -1,5 +1,5 @@
 /** Where the service is and who we are, from the environment unless given. */
-import { packageVersion } from '../lib/version.ts';
+import { packageVersion } from '../lib/own-package.ts';
 import { GATEWAY_PORT } from '../protocol/client.ts';
 import { ServiceError } from '../protocol/errors.ts';
 

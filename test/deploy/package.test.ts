@@ -1,5 +1,5 @@
 /** What `npm pack` makes of the repository, and what a program that imports it gets. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -48,18 +48,33 @@ test('what is built imports what is built', () => {
   expect(wrong).toEqual([]);
 });
 
+/** Prints what is loaded, by package and in order, at the end of the process. */
+const RECORDING = `data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from 'node:module';
+  const loaded = [];
+  registerHooks({
+    load(url, context, next) {
+      loaded.push(/.*node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url)?.[1] ?? (url.startsWith('file:') ? 'own' : 'node'));
+      return next(url, context);
+    },
+  });
+  process.on('exit', () => console.log(JSON.stringify(loaded)));
+`)}`;
+
 test('to import the SDK loads no library of the gateway or the agent', () => {
-  const program = `import { registerHooks } from 'node:module';
-    const loaded = new Set();
-    registerHooks({
-      load(url, context, next) {
-        loaded.add(/.*node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url)?.[1] ?? 'own');
-        return next(url, context);
-      },
-    });
-    await import('millibox');
-    console.log(JSON.stringify([...loaded]));`;
-  const loaded = JSON.parse(run(process.execPath, ['--input-type=module', '-e', program])) as string[];
-  const usual = ['own', 'ws', 'zod'];
-  expect(loaded.filter((name) => !usual.includes(name))).toEqual([]);
+  const program = "await import('millibox')";
+  const loaded = run(process.execPath, ['--import', RECORDING, '--input-type=module', '-e', program]);
+  const usual = ['own', 'node', 'ws', 'zod'];
+  expect((JSON.parse(loaded) as string[]).filter((name) => !usual.includes(name))).toEqual([]);
+});
+
+test('the CLI loads few files, and no library but the one that talks to the gateway', () => {
+  const { stdout } = spawnSync(process.execPath, ['--import', RECORDING, join(ROOT, 'dist/src/cli/main.js'), 'ls'], {
+    env: { MILLIBOX_URL: 'http://127.0.0.1:1', MILLIBOX_API_KEY: 'mbx_'.padEnd(40, 'x') },
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  const loaded = JSON.parse(stdout) as string[];
+  expect([...new Set(loaded)].sort()).toEqual(['node', 'own', 'undici']);
+  expect(loaded.filter((name) => name === 'own').length).toBeLessThan(30);
 });

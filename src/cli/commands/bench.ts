@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { packageRoot } from '../../lib/own-package.ts';
 
 /** The bench lives beside the sources, and is not part of an installed package. */
 export function define(command: Command): void {
@@ -12,10 +13,7 @@ export function define(command: Command): void {
     .passThroughOptions()
     .addHelpText('after', '\nExamples:\n  millibox bench exec\n  millibox bench burst --n 500\n  millibox bench --help')
     .action(async (words: string[]) => {
-      const root = join(
-        import.meta.dirname,
-        import.meta.dirname.includes(`${join('dist', 'src')}`) ? '../../../..' : '../../..',
-      );
+      const root = packageRoot();
       const main = join(root, 'bench/main.ts');
       if (!existsSync(main)) command.error('error: the bench is part of the repository, not of the installed package');
       const child = spawn(process.execPath, [main, ...words], { cwd: root, stdio: 'inherit' });

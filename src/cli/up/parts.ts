@@ -2,23 +2,18 @@
 import { existsSync } from 'node:fs';
 import { arch } from 'node:os';
 import { join } from 'node:path';
+import { packageRoot } from '../../lib/own-package.ts';
 import { MAX_SOCKET_PATH_BYTES } from '../../lib/socket-path.ts';
 import { NODE_SOCKET } from '../../protocol/node.ts';
 
-/** Root of the package: this file lies in src/cli/up, or in dist/src/cli/up once built. */
-export const PACKAGE_ROOT = join(
-  import.meta.dirname,
-  import.meta.dirname.includes(join('dist', 'src', 'cli')) ? '../../../..' : '../../..',
-);
-
-const built = (path: string): string => join(PACKAGE_ROOT, 'dist', path);
+const built = (path: string): string => join(packageRoot(), 'dist', path);
 export const gatewayMain = (): string => built('src/gateway/main.js');
 export const agentMain = (): string => built('agent/main.js');
 
 /** boxinit where the set-up builds it. @throws Error when it is not there. */
 export function boxinitPath(): string {
   const cpu = arch() === 'arm64' ? 'aarch64' : 'x86_64';
-  const path = join(PACKAGE_ROOT, 'agent/boxinit/target', `${cpu}-unknown-linux-gnu`, 'release/boxinit');
+  const path = join(packageRoot(), 'agent/boxinit/target', `${cpu}-unknown-linux-gnu`, 'release/boxinit');
   if (!existsSync(path)) throw new Error(`there is no ${path}; \`npm run setup\` builds it`);
   return path;
 }

@@ -1,7 +1,7 @@
 /** What `up` prints once it serves: its address, and lines to paste into another terminal. */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { PACKAGE_ROOT } from './parts.ts';
+import { packageRoot } from '../../lib/own-package.ts';
 
 export interface Welcome {
   url: string;
@@ -17,7 +17,7 @@ export interface Welcome {
 export function welcome({ url, apiKey, home }: Welcome, path: string): string {
   const service = `export MILLIBOX_URL=${quoted(url)} MILLIBOX_API_KEY=${quoted(apiKey)}`;
   const node = quoted(process.execPath);
-  const cli = quoted(join(PACKAGE_ROOT, 'dist/src/cli/main.js'));
+  const cli = quoted(join(packageRoot(), 'dist/src/cli/main.js'));
   return `
 millibox is up; Ctrl-C stops it.
 
@@ -42,7 +42,7 @@ CLI:
 
 SDK:
   ${service}
-  (cd ${quoted(PACKAGE_ROOT)} && ${node} --input-type=module) <<'JS'
+  (cd ${quoted(packageRoot())} && ${node} --input-type=module) <<'JS'
 import { Millibox } from 'millibox';
 const client = new Millibox();
 const sandbox = client.sandboxes.create();

@@ -35,8 +35,8 @@ export function createNativeDoor(): Door {
       known = services;
       sockets = new ClientSockets(services);
       const routes = nativeRoutes(services);
-      const document = nativeOpenApi(routes);
-      app.get('/openapi.json', () => document);
+      let document: Record<string, unknown> | null = null;
+      app.get('/openapi.json', () => (document ??= nativeOpenApi(routes)));
       await app.register(async (json) => {
         readJsonStrictly(json);
         registerRoutes(

@@ -1,0 +1,53 @@
+/**
+ * The package that this module is part of. Its root is looked for, since sources, compiled modules and bundles lie at
+ * different depths below it. Old versions of Node.js run this too, to be told that they are old.
+ */
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface OwnPackage {
+  root: string;
+  version: string;
+  /** The oldest Node.js that will do. */
+  node: string;
+}
+
+let known: OwnPackage | null | undefined;
+
+/** Null: this code has left its package, as within somebody else's bundle. */
+export function ownPackage(): OwnPackage | null {
+  return (known ??= find(dirname(fileURLToPath(import.meta.url))));
+}
+
+export function packageVersion(): string {
+  return ownPackage()?.version ?? '0';
+}
+
+/** @throws Error when this code has left its package */
+export function packageRoot(): string {
+  const own = ownPackage();
+  if (own === null)
+    throw new Error('millibox runs outside its package: there is no package.json of that name above it');
+  return own.root;
+}
+
+function find(from: string): OwnPackage | null {
+  for (let root = from; ; root = dirname(root)) {
+    const own = read(root);
+    if (own !== null || dirname(root) === root) return own;
+  }
+}
+
+function read(root: string): OwnPackage | null {
+  try {
+    const { name, version, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      name: string;
+      version: string;
+      engines: { node: string };
+    };
+    return name === 'millibox' ? { root, version, node: engines.node.replace(/^>=/, '') } : null;
+  } catch {
+    return null;
+  }
+}
