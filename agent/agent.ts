@@ -32,7 +32,7 @@ import { Sandboxes } from './sandboxes/sandboxes.ts';
 import { runStartCommand } from './sandboxes/start-command.ts';
 
 const SETTLE_MS = 30_000;
-const DRAINED = 'The node was drained, and its deadline is over.';
+const DRAINED = 'the node was drained, and the drain deadline has passed';
 
 export interface Agent {
   readonly port: number;
@@ -186,7 +186,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   };
 }
 
-/** Orphans as well: those with unreadable records were left for a next agent. Never rejects. */
+/** Includes orphans: those with unreadable records were left for the next agent. Never rejects. */
 async function discardAll({ runtime, launcher, log }: { runtime: ContainerRuntime; launcher: Launcher; log: Logger }) {
   try {
     for (const { id } of await runtime.list()) void launcher.discard(id);

@@ -23,14 +23,14 @@ export class AgentMetrics {
     addProcessMetrics(this.#registry, 'millibox_agent_');
     const claims = new Counter({
       name: 'millibox_agent_claims_total',
-      help: 'Claims, by whether a container was waiting',
+      help: 'Claims, by whether a warm container was available',
       labelNames: ['pool'] as const,
       registers,
     });
     this.#claims = { hit: claims.labels('hit'), miss: claims.labels('miss') };
     this.#execs = new Counter({
       name: 'millibox_agent_exec_streams_total',
-      help: 'Exec streams that are over, by how they ended',
+      help: 'Exec streams that ended, by outcome',
       labelNames: ['outcome'] as const,
       registers,
     });
@@ -54,12 +54,12 @@ export class AgentMetrics {
     const sum = (field: 'warm' | 'starting' | 'target') => () =>
       source.pools().reduce((total, pool) => total + pool[field], 0);
     gauge('sandboxes', 'Sandboxes that have not ended', () => source.sandboxes());
-    gauge('pool_warm', 'Containers that wait', sum('warm'));
-    gauge('pool_starting', 'Containers that are being started', sum('starting'));
-    gauge('pool_target', 'Containers that should wait', sum('target'));
-    gauge('links', 'Gateways that are connected', () => source.links());
-    gauge('link_bytes_in', 'Bytes from gateways', () => source.linkBytes().in);
-    gauge('link_bytes_out', 'Bytes to gateways', () => source.linkBytes().out);
+    gauge('pool_warm', 'Warm containers', sum('warm'));
+    gauge('pool_starting', 'Containers being started', sum('starting'));
+    gauge('pool_target', 'Target number of warm containers', sum('target'));
+    gauge('links', 'Connected gateways', () => source.links());
+    gauge('link_bytes_in', 'Bytes received from gateways', () => source.linkBytes().in);
+    gauge('link_bytes_out', 'Bytes sent to gateways', () => source.linkBytes().out);
   }
 
   claim(hit: boolean): void {

@@ -85,6 +85,6 @@ export async function archiveToLayout(
     );
   } catch (error) {
     if (error instanceof ServiceError) throw error;
-    throw new ServiceError('image_invalid', 'the archive holds no image that can be read', { cause: error });
+    throw new ServiceError('image_invalid', 'the archive contains no readable image', { cause: error });
   }
 }

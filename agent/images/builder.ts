@@ -130,7 +130,7 @@ export class Builder {
 
 /** What ends a pull that keeps others waiting. */
 export const tooSlow = (reference: ImageReference) => (): Error =>
-  new ServiceError('image_unreachable', `${canonical(reference)} comes too slowly while others wait`);
+  new ServiceError('image_unreachable', `the pull of ${canonical(reference)} is too slow while others wait`);
 
 const rootIn = (work: string): string => join(work, 'made', 'fs');
 

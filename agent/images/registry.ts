@@ -163,7 +163,7 @@ async function pullError(
   const fault = await faultOfCredentials(authFile, asked.registry.split('/')[0] ?? asked.registry);
   if (fault === undefined) return failure;
   // A tenant reads the message, the operator its cause in the log: the file and whose entries it has are the node's.
-  const message = `the node's credentials for the registry of ${image} cannot be used: its operator finds the fault in the agent's log`;
+  const message = `the node's credentials for the registry of ${image} cannot be used: the agent's log has the reason`;
   return new ServiceError('image_unauthorized', message, {
     cause: new Error(`${authFile}: ${fault}`, { cause: error }),
   });
@@ -183,12 +183,12 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
     return new ServiceError('image_unauthorized', `the node has no usable credentials for ${image}`, cause);
   }
   if (/no image found in (manifest list|image index)/i.test(words)) {
-    return new ServiceError('image_invalid', `${image} is not made for linux on ${OUR_PROCESSOR}`, cause);
+    return new ServiceError('image_invalid', `${image} is not available for linux on ${OUR_PROCESSOR}`, cause);
   }
   if (/toomanyrequests|too many requests|status 429/i.test(words)) {
     return new ServiceError(
       'image_unreachable',
-      `the registry of ${image} accepts no more pulls from this node for now`,
+      `the registry of ${image} accepts no more pulls from this node for now: try again later`,
       cause,
     );
   }

@@ -58,7 +58,7 @@ export class Follower implements StreamHandler, JobListener {
     if (command === undefined) return;
     if (command.type === 'signal') this.#sent = true;
     if (this.#job.command(command)) return;
-    this.#outer.refuse(new ServiceError('rate_limited', 'Too many signals wait for this command.'));
+    this.#outer.refuse(new ServiceError('rate_limited', 'too many signals are waiting for this command'));
   }
 
   fin(channel: number): void {

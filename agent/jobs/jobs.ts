@@ -102,7 +102,7 @@ export class Jobs {
     const exec = parseExec(outer.request);
     if (known instanceof UnreadJob) throw unreadable();
     if (known?.matches(requestFingerprint(exec)) === false) {
-      throw new ServiceError('idempotency_conflict', 'This id was already used with a different request.');
+      throw new ServiceError('idempotency_conflict', 'this id was already used with a different request');
     }
     const job = known ?? this.start(sandbox, { ...outer.request, id: exec.id });
     return this.#follow(outer, sandbox, calls, {
@@ -171,7 +171,7 @@ export class Jobs {
     } catch (error) {
       this.#options.log.error(
         { err: error, sandbox: sandbox.id },
-        'job records cannot be read: left to the next start',
+        'job records cannot be read: left for the next start',
       );
     }
     if (sandbox.ended) return;
@@ -284,7 +284,7 @@ export class Jobs {
     const jobs = this.#all.get(sandbox);
     if (jobs?.get(job.id) === job) jobs.delete(job.id);
     this.#room.gone(sandbox, job);
-    job.close(new ServiceError('exec_not_found', 'The log of this job was discarded.'));
+    job.close(new ServiceError('exec_not_found', 'the log of this job was discarded'));
     this.#removed(job.files.directory, job.files.remove());
   }
 
@@ -298,4 +298,4 @@ export class Jobs {
   }
 }
 
-const unreadable = (): ServiceError => new ServiceError('internal', 'The log of this job is unreadable.');
+const unreadable = (): ServiceError => new ServiceError('internal', 'the log of this job cannot be read');

@@ -49,7 +49,7 @@ async function listOthers(
     await linkOf(sandbox).call({ op: 'list', ...(ids === undefined ? {} : { ids: [...ids] }) }),
   );
   if (!parsed.success) {
-    sandbox.launched?.link.condemn('a list of execs that cannot be read');
+    sandbox.launched?.link.condemn('a malformed list of execs');
     throw new ServiceError('interrupted');
   }
   const execs = parsed.data.execs.map((exec): ExecState => ({

@@ -75,7 +75,8 @@ export function portKind(request: Json): RelayKind {
 }
 
 function bounded(answer: Json): Json {
-  if (JSON.stringify(answer).length > MAX_ANSWER_BYTES) throw new ServiceError('protocol_error', 'an answer too long');
+  if (JSON.stringify(answer).length > MAX_ANSWER_BYTES)
+    throw new ServiceError('protocol_error', 'the answer is too long');
   return answer;
 }
 
@@ -84,7 +85,7 @@ function read<T>(
   answer: Json,
 ): T {
   const parsed = schema.safeParse(answer);
-  if (!parsed.success) throw new ServiceError('protocol_error', 'an answer that cannot be read');
+  if (!parsed.success) throw new ServiceError('protocol_error', 'the answer cannot be read');
   return parsed.data;
 }
 

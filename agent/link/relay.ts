@@ -130,7 +130,7 @@ class Relay implements StreamHandler, Waiting {
 
   #keep(put: (early: EarlyInput) => boolean): void {
     if (this.#early === null || put(this.#early)) return;
-    this.failed(new ServiceError('rate_limited', 'Too much was sent before the command could start.'));
+    this.failed(new ServiceError('rate_limited', 'too much was sent before the command could start'));
   }
 
   closed(error: ServiceError | null): void {

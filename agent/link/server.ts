@@ -145,7 +145,7 @@ class LinkServer implements NodeServer {
     const nonce = this.#guard.admit(request.headers.authorization);
     if (nonce === undefined) {
       const details = { challenge: this.#guard.challenge() };
-      return refuse(socket, new ServiceError('unauthenticated', 'prove the node secret', { details }));
+      return refuse(socket, new ServiceError('unauthenticated', 'proof of the node secret is required', { details }));
     }
     if (this.#closing) return refuse(socket, new ServiceError('draining'));
     if (this.#links.size >= MAX_LINKS) return refuse(socket, new ServiceError('rate_limited', 'too many links'));

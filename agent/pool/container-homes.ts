@@ -99,7 +99,10 @@ export class ContainerHomes {
    */
   async list(): Promise<string[]> {
     if (this.#allKept) {
-      throw new ServiceError('internal', 'sandboxes were left to the next start: until then no container is an orphan');
+      throw new ServiceError(
+        'internal',
+        'sandboxes were left for the next start: until then no container is treated as an orphan',
+      );
     }
     return await readdir(this.#root);
   }

@@ -91,7 +91,7 @@ export class Launcher {
     } catch (error) {
       void this.discard(meta.id, pending.link);
       // Its fault and not its claim's, which waits for another one.
-      throw pending.ended ? new ServiceError('node_unavailable', 'the container ended at its start') : error;
+      throw pending.ended ? new ServiceError('node_unavailable', 'the container exited at start') : error;
     } finally {
       this.#pending.delete(meta.id);
     }

@@ -65,7 +65,7 @@ async function readRecords(deps: AdoptDeps, signal: AbortSignal): Promise<Stored
 function leave(id: string, error: unknown, { store, homes, log }: AdoptDeps): void {
   store.leave(id, error);
   homes.keepAll();
-  log.error({ err: error, sandbox: id }, 'a sandbox record cannot be read: left to the next start');
+  log.error({ err: error, sandbox: id }, 'a sandbox record cannot be read: left for the next start');
 }
 
 /** Never rejects: a sandbox that cannot be taken back ends, and the node goes on with the others. */
@@ -82,7 +82,7 @@ async function adoptSandbox(
   } catch (error) {
     log.error({ err: error, sandbox: id }, 'a sandbox could not be adopted');
     const sandbox = sandboxes.has(id) ? sandboxes.get(id) : sandboxes.adopt(stored, null);
-    sandboxes.end(sandbox, 'internal', 'the agent was restarted and could not take the sandbox back');
+    sandboxes.end(sandbox, 'internal', 'the agent was restarted and could not adopt the sandbox');
   }
 }
 

@@ -24,7 +24,7 @@ test('a disk larger than that of the node is refused, as a fault of the request 
   const capacity = new Capacity({ ...limits, maxDiskMb: 1_000 });
   capacity.reserve({ memoryMb: 1, diskMb: 1_000 });
   expect(() => capacity.reserve({ memoryMb: 1, diskMb: 1_001 })).toThrow(
-    expect.objectContaining({ code: 'invalid_request', message: 'diskMb: the whole disk of the node has 1000 MiB' }),
+    expect.objectContaining({ code: 'invalid_request', message: "diskMb: the node's disk has only 1000 MiB in all" }),
   );
   expect(capacity.sandboxes).toBe(1);
   new Capacity(limits).reserve({ memoryMb: 1, diskMb: 1_001 });
@@ -37,7 +37,7 @@ test('memory is promised up to so many times what the machine has', () => {
   const half = { memoryMb: capacity.totalMb, diskMb: null };
   capacity.reserve(half);
   capacity.reserve(half);
-  expect(() => capacity.reserve(SMALL)).toThrow('all of its memory is promised');
+  expect(() => capacity.reserve(SMALL)).toThrow('all of its memory is committed');
   capacity.release(half.memoryMb);
   expect(told).toBe(1);
   capacity.reserve({ memoryMb: half.memoryMb - 1, diskMb: null });
@@ -51,6 +51,6 @@ test('nothing is accepted while less memory is free than is to stay so', () => {
   expect(roomy.freeMb).toBeGreaterThan(0);
   expect(roomy.freeMb).toBeLessThanOrEqual(roomy.totalMb);
   const full = new Capacity({ ...limits, minFreeMemoryMb: roomy.totalMb + 1 });
-  expect(() => full.reserve(SMALL)).toThrow('hardly any memory is free');
+  expect(() => full.reserve(SMALL)).toThrow('too little memory is free');
   expect([full.freeMb, full.sandboxes]).toEqual([0, 0]);
 });

@@ -47,11 +47,11 @@ export class Capacity {
   reserve({ memoryMb, diskMb }: { memoryMb: number; diskMb: number | null }): void {
     const { maxDiskMb = Infinity, maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
     if (diskMb !== null && diskMb > maxDiskMb)
-      throw new ServiceError('invalid_request', `diskMb: the whole disk of the node has ${maxDiskMb} MiB`);
+      throw new ServiceError('invalid_request', `diskMb: the node's disk has only ${maxDiskMb} MiB in all`);
     if (this.#sandboxes >= maxSandboxes) throw this.#full(`the node holds ${maxSandboxes} sandboxes`);
     if (this.#promisedMb + memoryMb > this.totalMb * memoryOvercommit)
-      throw this.#full('all of its memory is promised');
-    if (this.#available() < minFreeMemoryMb) throw this.#full('hardly any memory is free');
+      throw this.#full('all of its memory is committed');
+    if (this.#available() < minFreeMemoryMb) throw this.#full('too little memory is free');
     this.take(memoryMb);
   }
 

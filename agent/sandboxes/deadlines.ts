@@ -29,7 +29,7 @@ export class Deadlines {
     const idleMs = sandbox.spec?.idleTimeoutMs ?? null;
     if (idleMs === null || sandbox.ended) return;
     this.#alarms.set(`idle ${sandbox.id}`, idleMs - sandbox.idleMs, () => {
-      if (sandbox.idleMs >= idleMs) this.#end(sandbox, 'idle', 'nobody used the sandbox');
+      if (sandbox.idleMs >= idleMs) this.#end(sandbox, 'idle', 'the sandbox was idle for too long');
       else this.idle(sandbox);
     });
   }

@@ -52,7 +52,7 @@ export class Intake {
   /** Starts the deadline's timer, once the sandboxes of an earlier agent are known. It may have passed already. */
   begin(): void {
     this.#arm();
-    if (!this.open) this.#options.log.info({ event: 'intake', ...this.#state }, 'this node takes no new sandboxes');
+    if (!this.open) this.#options.log.info({ event: 'intake', ...this.#state }, 'this node accepts no new sandboxes');
     this.#options.changed();
   }
 

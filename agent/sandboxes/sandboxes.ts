@@ -17,7 +17,7 @@ import type { RecordStore, StoredSandbox } from './record-store.ts';
 import { Sandbox, hereFrom, newRecord, statusFor } from './sandbox.ts';
 
 const ENDED = 'the container ended by itself';
-const PERHAPS_OOM = `${ENDED}, perhaps for want of memory: that cannot be known`;
+const PERHAPS_OOM = `${ENDED}, possibly out of memory: the cause cannot be determined`;
 
 interface SandboxesOptions {
   store: RecordStore;
@@ -86,10 +86,10 @@ export class Sandboxes {
   create(spec: SandboxSpec): Sandbox {
     const existing = this.#ledger.find(spec.id);
     if (existing !== undefined) return existing;
-    if (!ID_PATTERN.test(spec.id)) throw new ServiceError('invalid_request', 'an id that is not one of ours');
+    if (!ID_PATTERN.test(spec.id)) throw new ServiceError('invalid_request', 'not a sandbox id');
     if (this.#earlyDeletes.has(spec.id))
       throw new ServiceError('sandbox_ended', 'the sandbox has already been deleted');
-    if (this.#draining) throw new ServiceError('draining', 'this node takes no new sandboxes');
+    if (this.#draining) throw new ServiceError('draining', 'this node accepts no new sandboxes');
     this.#options.capacity.reserve(spec);
     const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
     this.#ledger.add(sandbox);
@@ -277,7 +277,7 @@ export class Sandboxes {
         sandbox.linkIsBack();
       },
       disconnected: () => this.#deadlines.silent(sandbox),
-      hostile: (error) => this.end(sandbox, 'internal', `the supervisor broke the protocol: ${error.message}`),
+      hostile: (error) => this.end(sandbox, 'internal', `the supervisor violated the protocol: ${error.message}`),
     };
     if (!link.connected) this.#deadlines.silent(sandbox);
   }

@@ -27,7 +27,7 @@ export class Connection {
 
   constructor(socket: net.Socket, token: string, events: ConnectionEvents) {
     this.#timer = setTimeout(() => {
-      this.close(new ServiceError('protocol_error', 'no HELLO in time'));
+      this.close(new ServiceError('protocol_error', 'no HELLO arrived in time'));
     }, HELLO_DEADLINE_MS);
     const greeting: AgentHello = { generation: SUPERVISOR_GENERATION };
     this.mux = createMux({
@@ -57,8 +57,8 @@ export class Connection {
 
 function checkHello(message: unknown, token: string): SupervisorHello {
   const parsed = SupervisorHello.safeParse(message);
-  if (!parsed.success) throw new ServiceError('protocol_error', 'a HELLO that cannot be read');
-  if (!sameText(parsed.data.token, token)) throw new ServiceError('unauthenticated', 'a HELLO with a wrong token');
+  if (!parsed.success) throw new ServiceError('protocol_error', 'the HELLO cannot be read');
+  if (!sameText(parsed.data.token, token)) throw new ServiceError('unauthenticated', 'the HELLO has a wrong token');
   if (parsed.data.generation !== SUPERVISOR_GENERATION) {
     throw new ServiceError('protocol_error', `boxinit speaks generation ${parsed.data.generation}`);
   }

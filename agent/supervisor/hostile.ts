@@ -56,14 +56,14 @@ export function readExecEvent(message: Json): ExecEvent | undefined {
   if (message['type'] !== 'output_lost') return undefined;
   const { channel, from, to } = message;
   if ((channel !== 'stdout' && channel !== 'stderr') || !isCount(from) || !isCount(to) || to < from) {
-    throw new ServiceError('protocol_error', 'an output_lost event that cannot be true');
+    throw new ServiceError('protocol_error', 'an impossible output_lost event');
   }
   return { type: 'output_lost', channel, from, to };
 }
 
 function readExit(message: Json): ExecEvent {
   const parsed = ExecExit.safeParse(message);
-  if (!parsed.success) throw new ServiceError('protocol_error', 'an exit event that cannot be read');
+  if (!parsed.success) throw new ServiceError('protocol_error', 'a malformed exit event');
   const exit = parsed.data;
   const fits =
     exit.exitCode >= 0 &&
@@ -72,12 +72,13 @@ function readExit(message: Json): ExecEvent {
     exit.stderrBytes >= 0 &&
     exit.durationMs >= 0 &&
     (exit.signal === null || SIGNAL.test(exit.signal));
-  if (!fits) throw new ServiceError('protocol_error', 'an exit event that cannot be true');
+  if (!fits) throw new ServiceError('protocol_error', 'an impossible exit event');
   return { type: 'exit', ...exit };
 }
 
 /** An event of any other stream. @throws ServiceError `protocol_error` if it is too large. */
 export function readPlainEvent(message: Json): Json {
-  if (JSON.stringify(message).length > MAX_EVENT_BYTES) throw new ServiceError('protocol_error', 'an event too long');
+  if (JSON.stringify(message).length > MAX_EVENT_BYTES)
+    throw new ServiceError('protocol_error', 'the event is too long');
   return message;
 }

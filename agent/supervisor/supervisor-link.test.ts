@@ -204,7 +204,7 @@ test('a boxinit that reads nothing of what waits for it loses its link, and no o
     }
     if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
-  expect(events).toEqual(['the peer reads nothing', 'gone']);
+  expect(events).toEqual(['the peer does not read', 'gone']);
   expect([f.link.connected, ends.length]).toEqual([false, 80]);
   expect(new Set(ends)).toEqual(new Set(['interrupted', 'node_unavailable']));
   expect(await neighbour.link.call({ op: 'yes' })).toEqual({ yes: true });

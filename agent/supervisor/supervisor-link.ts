@@ -73,7 +73,7 @@ export class SupervisorLink implements Supervisor {
   }
 
   get hello(): SupervisorHello {
-    if (this.#lastHello === null) throw new ServiceError('node_unavailable', 'boxinit has not called yet');
+    if (this.#lastHello === null) throw new ServiceError('node_unavailable', 'boxinit has not connected yet');
     return this.#lastHello;
   }
 
@@ -140,7 +140,7 @@ export class SupervisorLink implements Supervisor {
     this.#closed = true;
     this.events = {};
     this.#server.close();
-    this.#arrival.reject(new ServiceError('cancelled', 'the container was given up'));
+    this.#arrival.reject(new ServiceError('cancelled', 'the container was abandoned'));
     for (const connection of [...this.#unproven, ...(this.#current === null ? [] : [this.#current])])
       connection.close();
     this.#unproven = [];
@@ -163,7 +163,7 @@ export class SupervisorLink implements Supervisor {
     const before = this.#current;
     this.#current = connection;
     this.#lastHello = connection.hello;
-    before?.close(new ServiceError('cancelled', 'boxinit has called again'));
+    before?.close(new ServiceError('cancelled', 'boxinit has reconnected'));
     this.#arrival.resolve();
     this.#tell(() => this.events.connected?.());
   }
@@ -180,7 +180,7 @@ export class SupervisorLink implements Supervisor {
   }
 
   #hostile(error: ServiceError): void {
-    this.#options.log.warn({ container: this.id, rule: error.message }, 'boxinit broke the protocol');
+    this.#options.log.warn({ container: this.id, rule: error.message }, 'boxinit violated the protocol');
     this.#tell(() => this.events.hostile?.(error));
   }
 

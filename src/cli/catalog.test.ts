@@ -35,7 +35,7 @@ test('an option of the whole program that stands behind a command is said to sta
   ]) {
     const { stderr, status } = spawnSync(process.execPath, [main, ...words], { encoding: 'utf8' });
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^error: (--url|--api-key) stands before the command: millibox \1 … (ls|node)\n/);
+    expect(stderr).toMatch(/^error: (--url|--api-key) goes before the command: millibox \1 … (ls|node)\n/);
   }
 });
 

@@ -83,5 +83,5 @@ function addCommand(program: Command, { name, about }: Entry): Command {
 /** Options of the whole program are none of a command: says where they stand. */
 function moveForward(error: string, name: string): string {
   const [, option] = /^error: unknown option '(--url|--api-key)\b/.exec(error) ?? [];
-  return option === undefined ? error : `error: ${option} stands before the command: millibox ${option} … ${name}\n`;
+  return option === undefined ? error : `error: ${option} goes before the command: millibox ${option} … ${name}\n`;
 }

@@ -6,11 +6,11 @@ import { reportFailure } from './io/failure.ts';
 import { flushed, tolerateBrokenPipes } from './io/pump.ts';
 
 const program = new Command('millibox')
-  .description('Self-hosted sandboxes for code that nobody trusts yet.')
+  .description('Self-hosted sandboxes for untrusted code.')
   .version(packageVersion())
   .option(
     '--url <url>',
-    'address of the gateway, or several by commas (MILLIBOX_URL; default: what runs on this machine)',
+    'address of the gateway, or several separated by commas (MILLIBOX_URL; default: what runs on this machine)',
   )
   .option('--api-key <key>', 'API key; prefer MILLIBOX_API_KEY, which does not show in process lists')
   .addHelpText(
@@ -18,9 +18,9 @@ const program = new Command('millibox')
     `
 Exit codes:
   0    done
-  1    an option is wrong, a local error, or some of several things could not be done
+  1    wrong usage, a local error, or some of several items failed
   255  the service failed, refused or cannot be reached
-exec, shell and logs -f end with the code of their command, and with 255 for all failures of their own.
+exec, shell and logs -f exit with the code of their command, and with 255 for every failure of their own.
 
 Examples:
   millibox up

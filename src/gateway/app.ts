@@ -33,7 +33,7 @@ export async function buildApp(
   app.setErrorHandler(createErrorHandler(services.log));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0];
-    return sendError(reply, new ServiceError('not_found', `There is no ${request.method} ${path}.`), request.id);
+    return sendError(reply, new ServiceError('not_found', `there is no ${request.method} ${path}`), request.id);
   });
   addHooks(app, services);
   addProbes(app, services);
@@ -89,7 +89,7 @@ function noSchemas(): never {
   throw new Error('requests are checked by zod: a route here has no schema');
 }
 
-/** Hooks for every call, whichever door it is for. */
+/** Hooks for every call, through any door. */
 function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxes, ports }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
@@ -128,7 +128,7 @@ function addProbes(app: FastifyInstance, { lifecycle, nodes, metrics }: Services
   app.get('/readyz', (request, reply) => {
     if (lifecycle.draining) return sendError(reply, new ServiceError('draining'), request.id);
     if (nodes.ready) return reply.send({ ready: true });
-    return sendError(reply, new ServiceError('node_unavailable', 'No node is ready.'), request.id);
+    return sendError(reply, new ServiceError('node_unavailable', 'no node is ready'), request.id);
   });
   app.get('/metrics', async (_request, reply) => {
     const { registry } = metrics;
@@ -137,8 +137,8 @@ function addProbes(app: FastifyInstance, { lifecycle, nodes, metrics }: Services
 }
 
 /**
- * The shutdown waits no longer. A call that is safe to repeat is told to go elsewhere; of any other the outcome is
- * unknown.
+ * The shutdown's deadline has passed. A call that is safe to repeat is told to use another gateway; the outcome of any
+ * other is unknown.
  */
 function giveUp(request: FastifyRequest, reply: FastifyReply): void {
   if (reply.sent || reply.raw.headersSent) return;
@@ -146,14 +146,14 @@ function giveUp(request: FastifyRequest, reply: FastifyReply): void {
   void reply.send(new ServiceError(again ? 'draining' : 'interrupted'));
 }
 
-/** Path and query of a request, where a host name that names a port of a sandbox stands for the path of that port. */
+/** Path and query of a request; the host name of a sandbox's port is translated to the path of that port. */
 function routedUrl(request: IncomingMessage, domain: string | null): string {
   const { url, headers } = inOriginForm(request);
   const port = domain === null ? undefined : portOfHost(headers.host, domain);
   return port === undefined ? url : `/v1/sandboxes/${port.sandbox}/ports/${port.port}${url}`;
 }
 
-/** A target may be a whole URL, as it is sent to proxies. Its host then replaces the Host header (RFC 9112, 3.2.2). */
+/** The target may be in absolute form, as sent to proxies. Its host then replaces the Host header (RFC 9112, 3.2.2). */
 function inOriginForm(request: IncomingMessage): { url: string; headers: IncomingMessage['headers'] } {
   const { url = '/', headers } = request;
   const [, host, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
@@ -162,7 +162,7 @@ function inOriginForm(request: IncomingMessage): { url: string; headers: Incomin
   return { url: rest.startsWith('/') ? rest : `/${rest}`, headers };
 }
 
-/** Answers what is not HTTP at all, or has too large a head. */
+/** Answers input that is not HTTP, or has too large a head. */
 function badRequest(error: NodeJS.ErrnoException, socket: Duplex & { bytesWritten?: number }): void {
   if (error.code === 'ECONNRESET' || !socket.writable || (socket.bytesWritten ?? 0) > 0) return void socket.destroy();
   const failure = new ServiceError(error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'invalid_request');

@@ -85,7 +85,7 @@ test.each([
 test('a name that no variable may have is refused with the rule for names', async () => {
   const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { env: { 'A=B': 'x' } } });
   expectError(answer, 'invalid_request');
-  const rule = 'an environment name is not empty and has no "=" and no zero byte';
+  const rule = 'an environment name cannot be empty, or contain "=" or a zero byte';
   expect(answer.json.error.message).toBe(`body.env.A=B: ${rule}`);
 });
 
@@ -93,7 +93,7 @@ test('a disk that is too small for anything is refused with the least that a dis
   for (const diskMb of [0, 1, 3]) {
     const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { diskMb } });
     expectError(answer, 'invalid_request');
-    expect(answer.json.error.message).toBe('body.diskMb: A disk has 4 MiB at least');
+    expect(answer.json.error.message).toBe('body.diskMb: a disk has at least 4 MiB');
   }
   expect((await gateway.ask('POST', '/v1/sandboxes', { body: { diskMb: 4 } })).status).toBe(201);
 });

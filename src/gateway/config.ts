@@ -95,7 +95,7 @@ const Environment = z.object({
   MILLIBOX_REDIS_URL_FILE: z.string().optional(),
   MILLIBOX_PREVIEW_DOMAIN: z
     .string()
-    .regex(/^[a-z0-9.-]{1,180}$/, 'not a domain in small letters')
+    .regex(/^[a-z0-9.-]{1,180}$/, 'not a domain in lowercase letters')
     .optional(),
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
@@ -131,7 +131,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
       secret(
         e.MILLIBOX_NODE_SECRET,
         e.MILLIBOX_NODE_SECRET_FILE,
-        'give MILLIBOX_NODE_SECRET_FILE or MILLIBOX_NODE_SECRET',
+        'set MILLIBOX_NODE_SECRET_FILE or MILLIBOX_NODE_SECRET',
       ),
     ),
     keys: attempt('MILLIBOX_API_KEYS', [], () =>
@@ -202,7 +202,7 @@ function parseNodes(text: string): NodeAddress[] {
   });
   for (const key of ['url', 'name'] as const) {
     const named = nodes.map((node) => node[key]).filter((value) => value !== null);
-    if (new Set(named).size !== named.length) throw new Error(`two nodes with one ${key}`);
+    if (new Set(named).size !== named.length) throw new Error(`two nodes have the same ${key}`);
   }
   return nodes;
 }

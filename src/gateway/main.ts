@@ -85,10 +85,10 @@ export async function main(env: Record<string, string | undefined>, signal: Abor
   process.on('SIGHUP', reload);
   if (!signal.aborted)
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  log.info({}, 'gateway drains');
+  log.info({}, 'gateway is draining');
   await gateway.stop();
   process.off('SIGHUP', reload);
-  log.info({}, 'gateway ended');
+  log.info({}, 'gateway has stopped');
 }
 
 function run(): void {

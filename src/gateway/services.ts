@@ -146,7 +146,7 @@ export function startServices(
     record: (node, record) => store.take(node, record),
     forgotten: (node, ids) => store.forgotten(node, ids),
     lost: (node) => {
-      for (const entry of [...store.on(node)]) if (entry.accepted) store.end(entry, 'node_lost', 'The node was lost.');
+      for (const entry of [...store.on(node)]) if (entry.accepted) store.end(entry, 'node_lost', 'the node was lost');
     },
     room: () => queue.wake(),
   });

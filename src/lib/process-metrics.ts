@@ -57,7 +57,7 @@ export function addProcessMetrics(registry: Registry, prefix: string): void {
   });
   new Gauge({
     name: `${prefix}cpu_seconds`,
-    help: 'Processor time of this process',
+    help: 'CPU time of this process',
     registers,
     collect() {
       const { user, system } = process.cpuUsage();

@@ -24,7 +24,7 @@ export function setRunningTimeout(ms: number, expire: () => void, log: Logger): 
       expire();
     } catch (error) {
       // An error that left a timer would end the process.
-      log.error({ err: error }, 'what a timeout started has failed');
+      log.error({ err: error }, 'the callback of a timeout failed');
     }
   }, tickMs);
   return () => clearInterval(timer);

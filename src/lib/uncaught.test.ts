@@ -20,9 +20,9 @@ async function run(failure: string): Promise<{ status: number | null; lines: str
 
 test('an error that nobody caught is logged and ends the process at once', async () => {
   const thrown = await run(`setTimeout(() => { throw new Error('a timer') }, 1);`);
-  expect(thrown).toEqual({ status: 1, lines: ['exception a timer an error was not caught: the process ends'] });
+  expect(thrown).toEqual({ status: 1, lines: ['exception a timer uncaught error: the process exits'] });
   const rejected = await run(`void Promise.reject(new Error('a promise'));`);
-  expect(rejected).toEqual({ status: 1, lines: ['rejection a promise an error was not caught: the process ends'] });
+  expect(rejected).toEqual({ status: 1, lines: ['rejection a promise uncaught error: the process exits'] });
 });
 
 test('a log that fails keeps no process alive', async () => {

@@ -5,7 +5,7 @@ import type { Logger } from './logger.ts';
 export function exitOnUncaught(log: Logger): Disposable {
   const end = (error: unknown, origin: string): void => {
     try {
-      log.error({ event: 'uncaught', err: error, origin }, 'an error was not caught: the process ends');
+      log.error({ event: 'uncaught', err: error, origin }, 'uncaught error: the process exits');
     } finally {
       process.exit(1);
     }

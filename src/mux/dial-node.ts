@@ -55,7 +55,7 @@ export async function dialNode(url: string, options: DialNodeOptions): Promise<D
       return prove(next);
     });
   } catch (error) {
-    throw explain(error, 'the agent has another node secret than this gateway');
+    throw explain(error, 'the agent has a different node secret than this gateway');
   }
 }
 
@@ -66,9 +66,12 @@ async function askForChallenge(dial: (headers: Record<string, string>) => Promis
   } catch (error) {
     const challenge = challengeOf(error);
     if (challenge !== undefined) return challenge;
-    throw explain(error, 'the peer asks for something else than the node secret: not an agent of ours');
+    throw explain(error, 'the peer does not ask for the node secret: it is not an agent of this service');
   }
-  throw new ServiceError('unauthenticated', 'the peer let us in without asking who we are: not an agent of ours');
+  throw new ServiceError(
+    'unauthenticated',
+    'the peer did not ask us to authenticate: it is not an agent of this service',
+  );
 }
 
 /** @param unauthenticated what a 401 means */

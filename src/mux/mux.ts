@@ -18,12 +18,12 @@ import { isKnown, takeFrame } from './stream-frames.ts';
 import { StreamTable } from './stream-table.ts';
 import type { Json, Mux, MuxOptions, MuxStream, StreamHandler } from './types.ts';
 
-/** Broken rules that cost the stream. One more costs the link. */
+/** Violations that only cost the stream. One more costs the link. */
 const MAX_STRIKES = 1;
-/** Answers to frames of the peer (PONG, RESET, REFUSED) that it may leave unread. */
+/** Limit on unread answers to the peer's frames (PONG, RESET, REFUSED). */
 const MAX_ANSWER_BACKLOG_BYTES = 1024 * 1024;
 
-/** Starts the multiplexer: our HELLO is on its way when this returns. */
+/** Starts the multiplexer: our HELLO has been queued when this returns. */
 export function createMux(options: MuxOptions): Mux {
   return new Link(options);
 }
@@ -44,7 +44,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   #strikes = 0;
   #linkWindow = LINK_WINDOW_BYTES;
   #bytesIn = 0;
-  /** Where the bytes of the DATA frame under way go. Null: nowhere, its stream is gone. */
+  /** The stream that receives the current DATA frame. Null: the stream is gone, and the bytes are discarded. */
   #dataStream: Stream | null = null;
   #dataChannel = 0;
 
@@ -88,7 +88,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     }
     if (!this.sender.takesControl(payload.length)) {
       this.#overflowed();
-      throw new ServiceError('node_unavailable', 'the link is closed: the peer reads nothing');
+      throw new ServiceError('node_unavailable', 'the link is closed: the peer does not read');
     }
     const id = this.#streams.takeId();
     if (id === undefined) {
@@ -271,10 +271,11 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#answer(FrameType.REFUSED, id, encodeJson(error.toWire()));
   }
 
-  /** A frame that the peer provoked. A peer that provokes and does not read is cut off. */
+  /** Answers a frame of the peer. A peer that keeps asking and does not read the answers is cut off. */
   #answer(type: number, id: number, payload: Uint8Array): void {
     this.sender.control(type, 0, 0, id, payload);
-    if (this.sender.controlBacklog > MAX_ANSWER_BACKLOG_BYTES) this.#violated('the peer asks and does not read');
+    if (this.sender.controlBacklog > MAX_ANSWER_BACKLOG_BYTES)
+      this.#violated('the peer sends requests and does not read the answers');
   }
 
   #strike(stream: Stream, rule: string): void {
@@ -287,15 +288,15 @@ class Link implements Mux, StreamOwner, FrameSink {
     if (this.#strikes > MAX_STRIKES) this.#violated(rule);
   }
 
-  /** Always false: what a sink says to stop the parser. */
+  /** Always false, which tells the parser to stop. */
   #violated(rule: string): false {
     this.close(new ServiceError('protocol_error', rule));
     return false;
   }
 
-  /** More control frames wait than a peer that reads ever leaves waiting. */
+  /** More control frames are queued than a reading peer would ever leave. */
   #overflowed(): void {
-    this.close(new ServiceError('protocol_error', 'the peer reads nothing'));
+    this.close(new ServiceError('protocol_error', 'the peer does not read'));
   }
 
   #handlerFailed(stream: Stream, error: unknown): void {

@@ -76,7 +76,7 @@ export const ExecOpen = z.strictObject({
   ringBytes: z.int().min(0).max(MAX_RING_BYTES).optional(),
   /** Length of the script that follows on channel SCRIPT, in place of `command`. */
   scriptBytes: z.int().min(1).max(MAX_SCRIPT_BYTES).optional(),
-  background: z.boolean().optional().describe('Goes on with nobody attached, however long'),
+  background: z.boolean().optional().describe('Keeps running with nobody attached'),
   /** How long to go on when the client's link is cut, waiting for `attach`. 0: killed at once. */
   detachedMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional(),
 });
@@ -170,7 +170,7 @@ export const ExecState = z.object({
   execId: z.string(),
   state: z.enum(['running', 'exited']),
   background: z.boolean(),
-  attached: z.boolean().optional().describe('Somebody listens: its output goes there'),
+  attached: z.boolean().optional().describe('A client is attached and receives its output'),
   startedAt: z.string(),
   stdoutBytes: z.int(),
   stderrBytes: z.int(),
@@ -184,6 +184,6 @@ export type ExecState = z.infer<typeof ExecState>;
 /** Body of the answer to `GET /v1/sandboxes/{id}/execs`. */
 export const ExecList = z.object({
   execs: z.array(ExecState),
-  more: z.boolean().optional().describe('Not all that have ended are listed; each is found by its id'),
+  more: z.boolean().optional().describe('Some that have ended are not listed; each can be queried by its id'),
 });
 export type ExecList = z.infer<typeof ExecList>;

@@ -9,8 +9,8 @@ export const Path = z
   .string()
   .min(1)
   .max(4096)
-  .regex(/^[^\0]*$/, 'a path has no zero byte')
-  .refine(isName, 'a path has no surrogate that stands for no byte');
+  .regex(/^[^\0]*$/, 'a path cannot contain a zero byte')
+  .refine(isName, 'a path cannot contain a surrogate that stands for no byte');
 export const Mode = z.int().min(0).max(0o7777);
 /** name, uid, name:group or uid:gid. */
 export const Owner = z.string().min(1).max(256);

@@ -27,7 +27,7 @@ export function nameOfBytes(bytes: Uint8Array): string {
 /** @throws ServiceError `invalid_request` for text that stands for no bytes */
 export function bytesOfName(name: string): Buffer {
   if (name.isWellFormed()) return Buffer.from(name, 'utf8');
-  if (!isName(name)) throw new ServiceError('invalid_request', 'a name has a surrogate that stands for no byte');
+  if (!isName(name)) throw new ServiceError('invalid_request', 'a name contains a surrogate that stands for no byte');
   const parts: Buffer[] = [];
   let from = 0;
   for (const { index, 0: stray } of name.matchAll(STRAY_BYTE)) {

@@ -17,11 +17,11 @@ import { stringMap } from './string-map.ts';
 
 /** Names that a shell can use; values without the zero byte, which ends a C string. */
 export const EnvMap = stringMap(
-  z.string().regex(/^[^=\0]{1,1024}$/, 'an environment name is not empty and has no "=" and no zero byte'),
+  z.string().regex(/^[^=\0]{1,1024}$/, 'an environment name cannot be empty, or contain "=" or a zero byte'),
   z
     .string()
     .max(128 * 1024)
-    .regex(/^[^\0]*$/, 'an environment value has no zero byte'),
+    .regex(/^[^\0]*$/, 'an environment value cannot contain a zero byte'),
 ).refine((env) => Object.keys(env).length <= MAX_ENV_ENTRIES, `at most ${MAX_ENV_ENTRIES} entries`);
 
 export const Labels = stringMap(z.string().min(1).max(128), z.string().max(256)).refine(
@@ -57,13 +57,13 @@ export const CreateSandboxRequest = z.strictObject({
     .default(DEFAULT_MEMORY_MB),
   diskMb: z
     .int()
-    .min(MIN_DISK_MB, `A disk has ${MIN_DISK_MB} MiB at least`)
+    .min(MIN_DISK_MB, `a disk has at least ${MIN_DISK_MB} MiB`)
     .max(16 * 1024 * 1024)
     .optional(),
   pidsLimit: z.int().min(8).max(1_000_000).default(DEFAULT_PIDS_LIMIT),
   network: Network.default('off'),
   env: EnvMap.default({}),
-  secrets: EnvMap.default({}).describe('As env, and never shown again'),
+  secrets: EnvMap.default({}).describe('Like env, but never returned'),
   labels: Labels.default({}),
   startCommand: z
     .string()
@@ -78,13 +78,13 @@ export const CreateSandboxRequest = z.strictObject({
     .min(1)
     .max(MAX_TIMEOUT_MS)
     .optional()
-    .describe('Ends the sandbox after this long with no call'),
+    .describe('Ends the sandbox after this long without a call'),
   priority: z
     .int()
     .min(-MAX_PRIORITY)
     .max(MAX_PRIORITY)
     .optional()
-    .describe('Among the waiting sandboxes of the tenant, the highest starts first; 0 unless given'),
+    .describe("Among the tenant's queued sandboxes, the highest starts first; 0 by default"),
   count: z.int().min(1).max(MAX_CREATE_COUNT).optional(),
 });
 export type CreateSandboxRequest = z.infer<typeof CreateSandboxRequest>;

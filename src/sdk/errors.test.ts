@@ -4,8 +4,8 @@ import { MilliboxError } from './index.ts';
 
 test('an error prints the name by which it is caught, and nothing that is of no use to who reads it', () => {
   const error = new MilliboxError('sandbox_not_found');
-  expect(String(error)).toBe('MilliboxError: There is no sandbox with this id.');
-  expect(inspect(error)).toMatch(/^MilliboxError: There is no sandbox/);
+  expect(String(error)).toBe('MilliboxError: there is no sandbox with this id');
+  expect(inspect(error)).toMatch(/^MilliboxError: there is no sandbox/);
   expect(inspect(error)).not.toContain('ServiceError');
   expect(error).toBeInstanceOf(MilliboxError);
   expect({ ...error }).not.toBeInstanceOf(MilliboxError);

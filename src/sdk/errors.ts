@@ -1,10 +1,10 @@
-/** What the SDK throws. `MilliboxError` covers everything the service said; `code` tells which of its errors it is. */
+/** What the SDK throws. `MilliboxError` covers every error of the service; its `code` says which one it is. */
 import { ServiceError } from '../protocol/errors.ts';
 import type { ExecResult } from './exec/result.ts';
 
 export { ServiceError as MilliboxError, type ErrorCode } from '../protocol/errors.ts';
 
-/** A command ended with a non-zero exit, and the caller had asked for `check`. */
+/** A command ended with a non-zero exit code or a timeout, and the caller had set `check`. */
 export class CommandFailedError extends Error {
   override readonly name = 'CommandFailedError';
   readonly result: ExecResult<string> | ExecResult<Buffer>;
@@ -28,13 +28,13 @@ function describe(result: ExecResult<string> | ExecResult<Buffer>): string {
   return `${how}:\n${stderr.length > MAX_QUOTED ? `…${stderr.slice(-MAX_QUOTED)}` : stderr}`;
 }
 
-/** What cannot be done over plain HTTP, and why it would have to be. */
+/** The error for a call that needs a WebSocket, with the reason why there is none. */
 export function needsWebSocket(what: string, why: ServiceError): ServiceError {
-  const message = `${what} needs a WebSocket to the gateway, and none can be had: ${why.message}`;
+  const message = `${what} needs a WebSocket to the gateway, and none can be opened: ${why.message}`;
   return new ServiceError('not_supported', message, { cause: why });
 }
 
-/** Whether a file call failed since nothing has the name. Below a file there is nothing. */
+/** Whether a file call failed because nothing has that name. A path below a regular file does not exist either. */
 export function isAbsent(error: unknown): boolean {
   return error instanceof ServiceError && (error.code === 'file_not_found' || error.code === 'file_not_directory');
 }

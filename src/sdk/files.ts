@@ -1,4 +1,4 @@
-/** Files of a sandbox, read and written inside it by its supervisor: no command is run for them. */
+/** Files of a sandbox, read and written inside it by its supervisor, without running a command. */
 import * as z from 'zod';
 import { Linked, withDeadline } from '../lib/deadline.ts';
 import { FileEntry, FileStat } from '../protocol/files.ts';
@@ -27,7 +27,7 @@ import type { FileChange } from './watch.ts';
 export type { OwnerOptions, RangeOptions, WatchOptions, WriteOptions };
 
 const ListPage = z.object({ entries: z.array(FileEntry), more: z.boolean().optional() });
-/** `read` gathers in memory; `readStream` does not. */
+/** `read` holds the whole file in memory; `readStream` does not. */
 const MAX_READ_BYTES = 1024 * 1024 * 1024;
 const MAX_RESUMES = 8;
 
@@ -39,7 +39,7 @@ export class Files {
     this.#calls = new FileCalls(deps);
   }
 
-  /** The whole file, or a range of it. @throws `body_too_large` above 1 GiB: stream those. */
+  /** The whole file, or a range of it. @throws `body_too_large` above 1 GiB: use `readStream`. */
   async read(path: string, options: RangeOptions = {}): Promise<Buffer> {
     checkOptions('files.read', options, RANGE_OPTIONS);
     const chunks: Buffer[] = [];
@@ -47,7 +47,8 @@ export class Files {
     for await (const chunk of this.readStream(path, options)) {
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes > MAX_READ_BYTES) throw new ServiceError('body_too_large', 'read this file with readStream');
+      if (bytes > MAX_READ_BYTES)
+        throw new ServiceError('body_too_large', 'the file is too large to read at once: use readStream');
     }
     return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes);
   }
@@ -59,8 +60,8 @@ export class Files {
   }
 
   /**
-   * The file in pieces, at the reader's pace. Goes on at the same byte after a cut; a file that changed meanwhile ends
-   * it with `interrupted`.
+   * The file in chunks, at the reader's pace. Resumes at the same byte after a cut; if the file has changed meanwhile,
+   * it ends with `interrupted`.
    */
   async *readStream(path: string, options: RangeOptions = {}): AsyncGenerator<Buffer> {
     checkOptions('files.readStream', options, RANGE_OPTIONS);
@@ -100,9 +101,9 @@ export class Files {
   }
 
   /**
-   * Writes under a temporary name and renames, so that no reader sees half a file. Parents are made. Bytes at hand are
-   * written again after a cut; a stream cannot be, and fails with `interrupted`.
-   * @throws TypeError for what is neither text nor bytes nor an iterable of them
+   * Writes to a temporary name and renames it, so that no reader sees a partial file. Creates parent directories. A
+   * string or bytes are sent again after a cut; a stream cannot be, and fails with `interrupted`.
+   * @throws TypeError unless the data is a string, bytes or an iterable of them
    */
   async write(path: string, data: ByteSource, options: WriteOptions = {}): Promise<FileStat> {
     checkOptions('files.write', options, WRITE_OPTIONS);
@@ -129,7 +130,7 @@ export class Files {
     }
   }
 
-  /** A Node writable would have no way to tell of the end: give the source instead. Same as `write`. */
+  /** Same as `write`. A Node writable could not report how the write ended, so pass the source instead. */
   writeStream(path: string, source: AsyncIterable<string | Uint8Array>, options: WriteOptions = {}): Promise<FileStat> {
     return this.write(path, source, options);
   }
@@ -157,7 +158,7 @@ export class Files {
     }
   }
 
-  /** @param options `follow: false` looks at a link itself. */
+  /** @param options `follow: false` describes a link itself. */
   async stat(path: string, options: CallOptions & { follow?: boolean | undefined } = {}): Promise<FileStat> {
     checkOptions('files.stat', options, { ...CALL_OPTIONS, follow: true });
     const { follow, ...rest } = options;
@@ -179,7 +180,7 @@ export class Files {
     }
   }
 
-  /** With its parents. Not an error when it is there. */
+  /** Creates parents too. Not an error if it exists. */
   async mkdir(path: string, options: OwnerOptions = {}): Promise<void> {
     checkOptions('files.mkdir', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
@@ -187,7 +188,7 @@ export class Files {
   }
 
   /**
-   * Also to another file system: copied under a temporary name, renamed, and removed where it was.
+   * Works across file systems: the file is copied to a temporary name, renamed, and then the original is removed.
    * @throws `file_exists` unless told to overwrite.
    */
   async move(path: string, to: string, options: CallOptions & { overwrite?: boolean | undefined } = {}): Promise<void> {
@@ -209,9 +210,9 @@ export class Files {
   }
 
   /**
-   * Changes of the path and of what is in it, with `recursive` of all below it, until the loop is left or the signal
-   * fires. Symbolic links are not followed, and other file systems not entered.
-   * @throws ServiceError `exec_resource_limit` when there is more to watch than may be: 4,096 directories, 16 watches.
+   * Changes to the path and to entries in it or, with `recursive`, to everything below it, until the loop is left or
+   * the signal fires. Symbolic links are not followed, and other file systems not entered.
+   * @throws ServiceError `exec_resource_limit` beyond 4,096 directories or 16 watches.
    */
   async *watch(path: string, options: WatchOptions = {}): AsyncGenerator<FileChange> {
     checkOptions('files.watch', options, WATCH_OPTIONS);

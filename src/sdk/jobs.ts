@@ -84,8 +84,8 @@ export class Jobs {
   }
 
   /**
-   * All commands of the sandbox that run and those whose exit is still kept, as many as one answer holds (some three
-   * thousand), or those with these ids, a hundred in one call. Of an id that is not known, nothing is said.
+   * The sandbox's running commands and those whose exit is still kept, as many as fit in one answer (about three
+   * thousand), or those with the given ids, up to a hundred per call. Unknown ids are left out.
    */
   async list(options: CallOptions & { ids?: readonly string[] | undefined } = {}): Promise<ExecState[]> {
     checkOptions('jobs.list', options, LIST_OPTIONS);
@@ -98,7 +98,7 @@ export class Jobs {
     return found;
   }
 
-  /** A job by its id. Asks nothing. */
+  /** A job by its id. Makes no request. */
   get(id: string): Job {
     return new Job(this, checkId('jobs.get', id));
   }
@@ -149,7 +149,7 @@ export class Job {
     const endAt = performance.now() + (options.deadlineMs ?? Number.POSITIVE_INFINITY);
     for (;;) {
       const left = endAt - performance.now();
-      if (left <= 0) throw new ServiceError('deadline_exceeded', 'the job still runs');
+      if (left <= 0) throw new ServiceError('deadline_exceeded', 'the job is still running');
       const waitMs = Math.ceil(Math.min(WAIT_MS, left));
       const askedAt = performance.now();
       const state = read(
@@ -167,9 +167,9 @@ export class Job {
   }
 
   /**
-   * A window of what it has written, at most 64 MiB; `read` has no such limit. A negative offset counts from the end.
-   * With `waitMs`, one at the end of what a running job has written waits that long for more.
-   * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is not kept any more.
+   * A window of the output, at most 64 MiB; `read` has no such limit. A negative offset counts from the end. With
+   * `waitMs`, a window at the end of a running job's output waits that long for more.
+   * @throws ServiceError `output_lost` with `{ from, to }` in `details` when the first byte is no longer kept.
    */
   async output(channel: ChannelName, options: WindowOptions = {}): Promise<Buffer> {
     checkOptions('output', options, WINDOW_OPTIONS);
@@ -183,19 +183,19 @@ export class Job {
     return (await this.#jobs.of(this.id, 'GET', '/output', { ...call, query, raw: true })) as Buffer;
   }
 
-  /** What one channel holds, of any size, in pieces; what is not kept any more is an event in its place. */
+  /** The output of one channel, of any size, in chunks; an event stands in for output that is no longer kept. */
   read(channel: ChannelName, options: ReadOptions = {}): AsyncGenerator<LogEvent> {
     checkOptions('read', options, READ_OPTIONS);
     return readLog(this, channel, options);
   }
 
-  /** What it writes, as it comes, then how it ended. To leave the loop leaves the job alone. */
+  /** Output as it arrives, then the exit. Leaving the loop does not affect the job. */
   follow(options: FollowOptions = {}): AsyncGenerator<ExecOutputEvent<Buffer>> {
     checkOptions('follow', options, FOLLOW_OPTIONS);
     return followJob(this, options);
   }
 
-  /** To its process group, or with `all` to everything it started. */
+  /** Signals its process group or, with `all`, everything it started. */
   async signal(signal: SignalName, options: SignalOptions = {}): Promise<void> {
     checkOptions('signal', options, SIGNAL_OPTIONS);
     const { all, ...call } = options;

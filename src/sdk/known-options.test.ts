@@ -66,7 +66,7 @@ test.each<[string, (at: ReturnType<typeof unreachable>) => unknown]>([
 ])('%s refuses an option that it does not have', async (what, call) => {
   const error = await failureOf(() => call(unreachable()));
   expect(error).toMatchObject({ code: 'invalid_request', retryable: false });
-  expect(String(error)).toContain(`${what}: there is no option "nonsense"; there are: `);
+  expect(String(error)).toContain(`${what}: there is no option "nonsense"; the options are: `);
 });
 
 test.each([
@@ -78,33 +78,33 @@ test.each([
   [{ maxOutput: 5 }, 'maxOutputBytes'],
   [{ stdIn: '' }, 'stdin'],
 ])('of %o it says what was likely meant', (options, meant) => {
-  const hint = meant === null ? 'there are: cwd, env' : `did you mean "${meant}"?`;
+  const hint = meant === null ? 'the options are: cwd, env' : `did you mean "${meant}"?`;
   expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(hint);
 });
 
 test.each<[string, object | null]>([
-  ['its options are an object', null],
-  ['signal is an AbortSignal', { signal: {} }],
-  ['signal is an AbortSignal', { signal: null }],
+  ['options must be an object', null],
+  ['signal must be an AbortSignal', { signal: {} }],
+  ['signal must be an AbortSignal', { signal: null }],
   ["encoding must be 'utf8' or 'bytes'", { encoding: 'base64' }],
   ['stdin must be', { stdin: 5 }],
   ['stdin must be', { stdin: null }],
   ['stdin must be', { stdin: false }],
   ['stdin must be', { stdin: {} }],
   ['onStdout and onStderr', { onStdout: 5 }],
-  ['background: true or false', { background: 'yes' }],
+  ['background must be true or false', { background: 'yes' }],
 ])('says "%s" of %o', (message, options) => {
   expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(message);
 });
 
 test.each<[string, (at: ReturnType<typeof unreachable>) => unknown]>([
-  ['exec: timeoutMs is a number, and not Infinity', ({ sandbox }) => sandbox.exec('true', { timeoutMs: Infinity })],
-  ['a job: timeoutMs is a number, and not NaN', ({ sandbox }) => sandbox.jobs.start('true', { timeoutMs: NaN })],
-  ['create: memoryMb is a number, and not NaN', ({ client }) => client.sandboxes.create({ memoryMb: Number('2g') })],
-  ['pty: cols is a number, and not NaN', ({ sandbox }) => sandbox.pty({ cols: NaN })],
-  ['files.read: deadlineMs is a number, and not NaN', ({ sandbox }) => sandbox.files.read('/a', { deadlineMs: NaN })],
-  ['delete: deadlineMs is a number', ({ sandbox }) => sandbox.delete({ deadlineMs: '5' as never })],
-  ['new Millibox: patienceMs is a number, and not NaN', () => new Millibox({ patienceMs: NaN })],
+  ['exec: timeoutMs must be a number, not Infinity', ({ sandbox }) => sandbox.exec('true', { timeoutMs: Infinity })],
+  ['a job: timeoutMs must be a number, not NaN', ({ sandbox }) => sandbox.jobs.start('true', { timeoutMs: NaN })],
+  ['create: memoryMb must be a number, not NaN', ({ client }) => client.sandboxes.create({ memoryMb: Number('2g') })],
+  ['pty: cols must be a number, not NaN', ({ sandbox }) => sandbox.pty({ cols: NaN })],
+  ['files.read: deadlineMs must be a number, not NaN', ({ sandbox }) => sandbox.files.read('/a', { deadlineMs: NaN })],
+  ['delete: deadlineMs must be a number', ({ sandbox }) => sandbox.delete({ deadlineMs: '5' as never })],
+  ['new Millibox: patienceMs must be a number, not NaN', () => new Millibox({ patienceMs: NaN })],
 ])('says "%s"', async (message, call) => {
   const error = await failureOf(() => call(unreachable()));
   expect(error).toMatchObject({ code: 'invalid_request', message });
@@ -130,7 +130,7 @@ test.each<[string, (at: ReturnType<typeof unreachable>, id: never) => unknown]>(
     [7, '7'],
   ] as const) {
     const error = await failureOf(() => call(unreachable(), id as never));
-    expect(error).toMatchObject({ code: 'invalid_request', message: `${what}: an id is a text, and not ${shown}` });
+    expect(error).toMatchObject({ code: 'invalid_request', message: `${what}: an id must be a string, not ${shown}` });
   }
 });
 

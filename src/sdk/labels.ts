@@ -1,8 +1,8 @@
-/** Labels, by which sandboxes are found. They are asked for as `name=value`, in which the first `=` ends the name. */
+/** Labels, by which sandboxes are found. They are sent as `name=value`, where the first `=` ends the name. */
 import { ServiceError } from '../protocol/errors.ts';
 
 /**
- * What none of our calls would find is not made: a clean-up by label would pass it over.
+ * A label that no call could find is refused: a clean-up by label would miss it.
  * @throws ServiceError `invalid_request`
  */
 export function checkLabels(labels: Readonly<Record<string, unknown>> = {}): void {
@@ -12,13 +12,14 @@ export function checkLabels(labels: Readonly<Record<string, unknown>> = {}): voi
   }
 }
 
-/** @throws ServiceError `invalid_request` for what would be read as another label, or as fewer of them. */
+/** @throws ServiceError `invalid_request` for labels that would be read as different ones, or as fewer. */
 export function labelPairs(labels: Record<string, string>): [string, string][] {
   return Object.entries(labels).map(([name, value]) => ['label', pairOf(name, value)]);
 }
 
 function pairOf(name: string, value: unknown): string {
-  if (name.includes('=')) throw new ServiceError('invalid_request', `no label is found by a name with "=": ${name}`);
-  if (typeof value !== 'string') throw new ServiceError('invalid_request', `the label ${name} has a text as its value`);
+  if (name.includes('=')) throw new ServiceError('invalid_request', `a label's name cannot contain "=": ${name}`);
+  if (typeof value !== 'string')
+    throw new ServiceError('invalid_request', `the value of the label ${name} must be a string`);
   return `${name}=${value}`;
 }

@@ -1,6 +1,6 @@
 /**
- * A service that cannot be reached: how long it is tried again. One that has answered before is taken to come back. One
- * that never has may well not be there at all, and then its user is to be told soon.
+ * How long to retry a service that cannot be reached. One that has answered before is expected to come back. One that
+ * never has may well not exist, and then its user should be told soon.
  */
 import { asError } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
@@ -41,8 +41,8 @@ export class Outage {
 }
 
 /**
- * Nothing listens on this machine, or there is no such host. From another machine, a refusal may be the word of a
- * balancer whose servers restart.
+ * Nothing listens on this machine, or there is no such host. A refusal by another machine may come from a load balancer
+ * whose servers are restarting.
  */
 function isHopeless(error: unknown, url: string): boolean {
   const code = codeOf(error);
@@ -54,7 +54,7 @@ export function isLoopback(url: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.');
 }
 
-/** Nobody was there to take anything. */
+/** No connection was made, so nothing was sent. */
 export function isUnconnected(error: unknown): boolean {
   const code = codeOf(error);
   return code !== undefined && UNCONNECTED.has(code);
@@ -80,7 +80,7 @@ export function unreachable(error: unknown, url: string): ServiceError {
   const code = codeOf(error) ?? '';
   if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || (code === 'EPROTO' && message.includes('wrong version number'))) {
     return because(
-      `what listens at ${url} does not speak TLS: does its address begin with http:// (MILLIBOX_URL)?`,
+      `the server at ${url} does not speak TLS: should the address begin with http:// (MILLIBOX_URL)?`,
       error,
     );
   }
@@ -88,7 +88,7 @@ export function unreachable(error: unknown, url: string): ServiceError {
     const next = 'NODE_EXTRA_CA_CERTS names a file with the certificates that are trusted as well';
     return because(`the certificate of ${url} is not trusted (${message.trim()}): ${next}`, error);
   }
-  const what = { ECONNREFUSED: `nothing listens at ${url}`, ENOTFOUND: `${url} names no host that is known` };
+  const what = { ECONNREFUSED: `nothing listens at ${url}`, ENOTFOUND: `the host name in ${url} is unknown` };
   const known = what[code as keyof typeof what];
   if (known === undefined) return because(`the service cannot be reached at ${url}: ${message.trim()}`, error);
   return because(`${known}: is the service up, and is this its address (MILLIBOX_URL)?`, error);

@@ -1,4 +1,4 @@
-/** A sandbox, from the moment it was asked for. Commands may be given before it exists: they wait in line for it. */
+/** A sandbox, from the moment it is requested. Commands may be sent before it runs: they are queued. */
 import { orAbort, withDeadline } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { SandboxInfo, hasEnded, read } from './answer.ts';
@@ -36,7 +36,7 @@ export type { SandboxInfo };
 export interface SandboxDeps {
   http: HttpClient;
   connection: Connection;
-  /** How long a command is looked for after a cut. */
+  /** How long to try to reattach to a command after a cut. */
   resumeMs: number;
 }
 
@@ -46,7 +46,7 @@ const RUN_OPTIONS: OptionNames<ExecOptions & { background?: boolean | undefined 
   background: true,
 };
 
-/** One wait of a poll that the server holds open. */
+/** One long poll. */
 const WAIT_MS = 25_000;
 const READY_DEADLINE_MS = 600_000;
 
@@ -62,7 +62,7 @@ export class Sandbox implements AsyncDisposable {
   /** Commands in the background. */
   readonly jobs: Jobs;
 
-  /** @param known what is known of it, what will be, or its id */
+  /** @param known its info, a promise of that, or its id */
   constructor(deps: SandboxDeps, known: SandboxInfo | Promise<SandboxInfo> | string) {
     this.#deps = deps;
     if (typeof known === 'string') {
@@ -89,13 +89,13 @@ export class Sandbox implements AsyncDisposable {
     return id;
   }
 
-  /** What was last heard of it. @throws TypeError as `id`, and of a handle from `at` before a `refresh`. */
+  /** Its last known state. @throws TypeError as `id` does, and for a handle from `at` before a `refresh`. */
   get info(): SandboxInfo {
-    if (this.#info === null) throw new TypeError('nothing is known of the sandbox yet: await it, or its refresh()');
+    if (this.#info === null) throw new TypeError('nothing is known about the sandbox yet: await it, or call refresh()');
     return this.#info;
   }
 
-  /** Resolves when the service has taken the create. @throws its ServiceError. */
+  /** Resolves when the service has accepted the create. @throws its ServiceError. */
   async created(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('created', options, CALL_OPTIONS);
     if (this.#created === null) return await this.#get(options);
@@ -116,20 +116,20 @@ export class Sandbox implements AsyncDisposable {
     while (info.status !== 'RUNNING') {
       if (hasEnded(info)) throw ended(info);
       const left = Math.ceil(endAt - performance.now());
-      if (left <= 0) throw new ServiceError('deadline_exceeded', 'the sandbox does not run yet');
+      if (left <= 0) throw new ServiceError('deadline_exceeded', 'the sandbox is not running yet');
       const waitMs = Math.min(WAIT_MS, left);
       info = await this.#get({ waitMs, signal: options.signal, deadlineMs: waitMs + 30_000 });
     }
     return info;
   }
 
-  /** Asks the service how it is. */
+  /** Asks the service for its current state. */
   async refresh(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('refresh', options, CALL_OPTIONS);
     return await this.#get(options);
   }
 
-  /** Ends it, with all its files and commands. Deleting what has ended is no error. */
+  /** Ends it, with all its files and commands. Deleting an ended sandbox is not an error. */
   async delete(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('delete', options, CALL_OPTIONS);
     const info = this.#learn(await this.#call('DELETE', '', options));
@@ -137,7 +137,7 @@ export class Sandbox implements AsyncDisposable {
     return info;
   }
 
-  /** Lets it live for so long from now. */
+  /** Sets its remaining lifetime, counted from now. */
   async extend(timeoutMs: number, options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('extend', options, CALL_OPTIONS);
     return this.#learn(await this.#call('POST', '/extend', options, { timeoutMs }));
@@ -150,15 +150,15 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * Runs a command: a string in `sh -c`, a list with no shell. Starts at once; await the handle for the result or
-   * iterate it for the output. A command nobody awaits or iterates is held back when 256 KiB of output are waiting.
+   * Runs a command: a string with `sh -c`, an array without a shell. Starts at once; await the handle for the result or
+   * iterate it for the output. A command that nobody awaits or iterates blocks once 256 KiB of output are waiting.
    * @throws ServiceError `invalid_request`
    */
   exec<E extends Encoding = 'utf8'>(
     command: Command,
     options?: ExecOptions<E> & { background?: false | undefined },
   ): ExecHandle<E>;
-  /** In the background: as `jobs.start`. */
+  /** In the background: the same as `jobs.start`. */
   exec(command: Command, options: JobOptions & { background: true }): Promise<Job>;
   exec<E extends Encoding>(
     command: Command,
@@ -170,14 +170,14 @@ export class Sandbox implements AsyncDisposable {
     }
     checkOptions('exec', options, RUN_OPTIONS);
     if (typeof (options.background ?? false) !== 'boolean') {
-      throw new ServiceError('invalid_request', 'background: true or false');
+      throw new ServiceError('invalid_request', 'background must be true or false');
     }
     return new ExecHandle(this.#execDeps(), checkCommand(command), options as ExecOptions<E>);
   }
 
   /**
-   * A command that runs already, by its id: its output from the first byte that is still kept, or from where `stdout`
-   * and `stderr` say. Whoever listened to it before hears no more (`cancelled`).
+   * Attaches to a command by its id: its output from the first byte that is still kept, or from the offsets `stdout`
+   * and `stderr`. The previous reader ends with `cancelled`.
    */
   attach<E extends Encoding = 'utf8'>(id: string, options: AttachOptions<E> = {}): ExecHandle<E> {
     checkOptions('attach', options, ATTACH_OPTIONS);
@@ -186,7 +186,7 @@ export class Sandbox implements AsyncDisposable {
     return new ExecHandle(this.#execDeps(), null, given, { from: attachPoint({ stdout, stderr }) });
   }
 
-  /** A terminal. Its program runs on a while when this client is cut off. */
+  /** A terminal. Its program keeps running for a while when this client is cut off. */
   pty(options: PtyOptions = {}): Pty {
     checkOptions('pty', options, PTY_OPTIONS);
     const { cols = DEFAULT_COLS, rows = DEFAULT_ROWS, command = LOGIN_SHELL, onOutputLost: _, ...rest } = options;
@@ -195,7 +195,7 @@ export class Sandbox implements AsyncDisposable {
     return new Pty(new ExecHandle(this.#execDeps(), command, given, { pty: { cols, rows } }), options);
   }
 
-  /** A terminal that runs already: shows again what is still kept of it, or what came behind an `offset`. */
+  /** Attaches to a running terminal: replays the output that is still kept, or the output after `offset`. */
   attachPty(id: string, options: AttachPtyOptions = {}): Pty {
     checkOptions('attachPty', options, ATTACH_PTY_OPTIONS);
     const { offset = 0, signal } = options;
@@ -250,7 +250,8 @@ export class Sandbox implements AsyncDisposable {
 }
 
 /**
- * A sandbox just asked for. It is a handle at once; awaited, it is that handle once the service has taken the create.
+ * A sandbox that was just requested. It is usable as a handle at once; awaiting it resolves to the handle once the
+ * service has accepted the create.
  */
 export class NewSandbox extends Sandbox implements Promise<Sandbox> {
   readonly #plain: Promise<Sandbox>;

@@ -1,4 +1,4 @@
-/** All sandboxes of this key: making, finding and removing them. */
+/** The sandboxes of this key: creating, finding and deleting them. */
 import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
 import { MAX_CREATE_COUNT } from '../protocol/limits.ts';
@@ -13,15 +13,15 @@ import { checkVariables } from './variables.ts';
 
 export type CreateOptions = Omit<CreateSandboxInput, 'count' | 'env' | 'secrets' | 'labels'> & {
   env?: Record<string, string> | undefined;
-  /** As `env`, and shown by no answer of the service. */
+  /** Like `env`, but never returned by the service. */
   secrets?: Record<string, string> | undefined;
-  /** To find it by. Values may hold a `=`, and names none. */
+  /** To find it by. A value may contain `=`, a name may not. */
   labels?: Record<string, string> | undefined;
-  /** Chosen anew for each call unless given: the same key twice makes one sandbox. */
+  /** Random for each call by default. Two calls with the same key make one sandbox. */
   idempotencyKey?: string | undefined;
   /**
-   * How long a create that a quota, a rate or a full service has turned away is asked for again, as often as the
-   * service says. A minute unless given; 0: not once.
+   * How long to retry a create that was refused by a quota, a rate limit or a full service, at the pace that the
+   * service asks for. Default: a minute; 0: no retries.
    */
   patienceMs?: number | undefined;
 } & CallOptions;
@@ -30,7 +30,7 @@ export interface ListOptions extends CallOptions {
   /** Only those with all of these labels. */
   labels?: Record<string, string> | undefined;
   status?: SandboxStatus | undefined;
-  /** Asked for at a time. */
+  /** Sandboxes per request. */
   pageSize?: number | undefined;
 }
 
@@ -59,7 +59,7 @@ const CREATE_OPTIONS: OptionNames<CreateOptions> = {
 };
 const LIST_OPTIONS: OptionNames<ListOptions> = { ...CALL_OPTIONS, labels: true, status: true, pageSize: true };
 
-/** A create may wait for its place in a queue. */
+/** A create may have to wait for a place in the queue. */
 const CREATE_DEADLINE_MS = 300_000;
 const CREATE_PATIENCE_MS = 60_000;
 
@@ -71,8 +71,8 @@ export class Sandboxes {
   }
 
   /**
-   * Asks for a sandbox and returns its handle at once. Use it as it is, or await it to be told of a refusal here
-   * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) instead of at first use.
+   * Requests a sandbox and returns its handle at once. Use it right away, or await it to get a refusal
+   * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) here instead of at first use.
    */
   create(options: CreateOptions = {}): NewSandbox {
     checkCreate('create', options);
@@ -81,12 +81,12 @@ export class Sandboxes {
   }
 
   /**
-   * Many alike, in one call, which makes all of them or none. The handles are there at once, as with `create`. More
-   * than a thousand take a call for each thousand.
+   * Creates many identical sandboxes in one call, all or none. The handles are returned at once, as with `create`. More
+   * than a thousand take one call per thousand.
    */
   createMany(count: number, options: CreateOptions = {}): NewSandbox[] {
     checkCreate('createMany', options);
-    if (!Number.isInteger(count) || count < 0) throw new ServiceError('invalid_request', `not a count: ${count}`);
+    if (!Number.isInteger(count) || count < 0) throw new ServiceError('invalid_request', `not a valid count: ${count}`);
     const handles: NewSandbox[] = [];
     for (let at = 0; at < count; at += MAX_CREATE_COUNT) {
       const n = Math.min(MAX_CREATE_COUNT, count - at);
@@ -112,14 +112,14 @@ export class Sandboxes {
   }
 
   /**
-   * A handle on a sandbox by its id, which asks nothing: whether there is such a sandbox shows at the first call, as
-   * `sandbox_not_found`. For workers that were told an id and only have commands for it.
+   * A handle to a sandbox by its id, without a request: if there is no such sandbox, the first call fails with
+   * `sandbox_not_found`. For workers that were given an id and only run commands.
    */
   at(id: string): Sandbox {
     return new Sandbox(this.#deps, checkId('at', id));
   }
 
-  /** A page is asked for when the loop gets to it. */
+  /** Each page is requested when the loop gets to it. */
   async *list(options: ListOptions = {}): AsyncGenerator<Sandbox> {
     checkOptions('list', options, LIST_OPTIONS);
     const { labels = {}, status, pageSize, ...call } = options;
@@ -146,14 +146,14 @@ export class Sandboxes {
   }
 
   /**
-   * Deletes all that have all of these labels. @returns how many; what was deleted with an answer that got lost is not
-   * counted. @throws ServiceError `invalid_request` without a label; `node_unavailable` when there may be more. What was
-   * deleted until then is in `details.deleted`.
+   * Deletes all sandboxes that have all of these labels. @returns how many; deletions whose answer was lost are not
+   * counted. @throws ServiceError `invalid_request` without a label; `node_unavailable` when there may be more, with
+   * the number deleted so far in `details.deleted`.
    */
   async deleteByLabel(labels: Record<string, string>, options: CallOptions = {}): Promise<number> {
     checkOptions('deleteByLabel', options, CALL_OPTIONS);
     const query = labelPairs(labels);
-    if (query.length === 0) throw new ServiceError('invalid_request', 'name at least one label');
+    if (query.length === 0) throw new ServiceError('invalid_request', 'give at least one label');
     let deleted = 0;
     // Each try deletes what it can, and its answer says how many that were.
     const failed = ({ details }: ServiceError): void => {
@@ -195,6 +195,7 @@ function checkCreate(call: string, options: CreateOptions): void {
 
 function nth(all: SandboxInfo[], i: number): SandboxInfo {
   const info = all[i];
-  if (info === undefined) throw new ServiceError('protocol_error', 'the service made fewer sandboxes than asked for');
+  if (info === undefined)
+    throw new ServiceError('protocol_error', 'the service created fewer sandboxes than requested');
   return info;
 }

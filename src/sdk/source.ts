@@ -1,21 +1,21 @@
-/** What callers may give to be written. Whatever else they give is refused before anything is sent. */
+/** Data that callers may pass to be written. Anything else is refused before anything is sent. */
 
-/** Text, bytes, or either in pieces (a Node or web stream is one). */
+/** A string, bytes, or an iterable of either, such as a Node or web stream. */
 export type ByteSource = Bytes | AsyncIterable<Bytes> | Iterable<Bytes>;
 export type Bytes = string | ArrayBuffer | ArrayBufferView;
 
-/** A source that was checked: what is at hand, or what comes. */
+/** A checked source: bytes in memory, or a stream. */
 export type Source = Uint8Array | AsyncIterable<Uint8Array>;
 
 /**
- * Checks a source before anything is sent, and gives what is at hand as bytes.
+ * Checks a source before anything is sent, and converts data in memory to bytes.
  * @throws TypeError
  */
 export function readSource(source: ByteSource): Source {
   const atHand = bytesOf(source);
   if (atHand !== undefined) return atHand;
   if (isIterable(source)) return piecesOf(source);
-  throw new TypeError('a source is text, bytes, or an iterable of either');
+  throw new TypeError('a source must be a string, bytes, or an iterable of either');
 }
 
 export const isSource = (value: unknown): value is ByteSource =>
@@ -29,10 +29,10 @@ async function* piecesOf(source: AsyncIterable<Bytes> | Iterable<Bytes>): AsyncG
   for await (const piece of source) yield readPiece(piece);
 }
 
-/** The memory of what is bytes is shared, not copied. @throws TypeError */
+/** Bytes are shared, not copied. @throws TypeError */
 export function readPiece(piece: Bytes): Uint8Array {
   const bytes = bytesOf(piece);
-  if (bytes === undefined) throw new TypeError(`a piece of a source is text or bytes, not ${typeof piece}`);
+  if (bytes === undefined) throw new TypeError(`a chunk of a source must be a string or bytes, not ${typeof piece}`);
   return bytes;
 }
 

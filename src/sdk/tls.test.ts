@@ -27,7 +27,7 @@ async function failuresAt(server: Server, scheme: string): Promise<string[]> {
 
 test('an address with https:// of a service without TLS is doubted', async () => {
   for (const message of await failuresAt(createServer(), 'https')) {
-    expect(message).toMatch(/^what listens at https:.* does not speak TLS: .*http:\/\/.*MILLIBOX_URL/);
+    expect(message).toMatch(/^the server at https:.* does not speak TLS: .*http:\/\/.*MILLIBOX_URL/);
   }
 });
 

@@ -15,20 +15,26 @@ const CALLS = {
 test.each(Object.entries(CALLS))('%s names the variable that cannot be, and says why', async (_name, call) => {
   const said = (message: string) => ({ code: 'invalid_request', message });
   await expect(call({ GOOD: '1', 'A=B': '2' })).rejects.toMatchObject(
-    said('env: "A=B": the name of a variable has no "="'),
+    said('env: "A=B": the name of a variable cannot contain "="'),
   );
-  await expect(call({ '': '2' })).rejects.toMatchObject(said('env: "": a variable has a name'));
+  await expect(call({ '': '2' })).rejects.toMatchObject(said('env: "": a variable must have a name'));
   await expect(call({ 'A\0': '2' })).rejects.toMatchObject(
-    said('env: "A\\u0000": the name of a variable has no zero byte'),
+    said('env: "A\\u0000": the name of a variable cannot contain a zero byte'),
   );
-  await expect(call({ A: '\0' })).rejects.toMatchObject(said('env: "A": the value of a variable has no zero byte'));
-  await expect(call({ A: 1 as never })).rejects.toMatchObject(said('env: "A": the value of a variable is a text'));
+  await expect(call({ A: '\0' })).rejects.toMatchObject(
+    said('env: "A": the value of a variable cannot contain a zero byte'),
+  );
+  await expect(call({ A: 1 as never })).rejects.toMatchObject(
+    said('env: "A": the value of a variable must be a string'),
+  );
   await expect(call({ A: 'B=C', 'a b': '' })).rejects.toMatchObject({ code: 'node_unavailable' });
 });
 
 test('a secret is named by its name alone', async () => {
   const create = async () => void (await client.sandboxes.create({ secrets: { 'A=B': 'hidden' } }));
-  await expect(create()).rejects.toMatchObject({ message: 'secrets: "A=B": the name of a variable has no "="' });
+  await expect(create()).rejects.toMatchObject({
+    message: 'secrets: "A=B": the name of a variable cannot contain "="',
+  });
 });
 
 test('what is no map of texts does not compile', () => {

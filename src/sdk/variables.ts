@@ -2,7 +2,7 @@
 import { ServiceError } from '../protocol/errors.ts';
 
 /**
- * The service says which option is wrong; of a hundred variables, this says which one, and why.
+ * The service only says which option is wrong; this says which of a hundred variables it is, and why.
  * @throws ServiceError `invalid_request`
  */
 export function checkVariables(option: 'env' | 'secrets', variables: Readonly<Record<string, unknown>> = {}): void {
@@ -13,10 +13,10 @@ export function checkVariables(option: 'env' | 'secrets', variables: Readonly<Re
 }
 
 function faultOf(name: string, value: unknown): string | undefined {
-  if (name === '') return 'a variable has a name';
-  if (name.includes('=')) return 'the name of a variable has no "="';
-  if (name.includes('\0')) return 'the name of a variable has no zero byte';
+  if (name === '') return 'a variable must have a name';
+  if (name.includes('=')) return 'the name of a variable cannot contain "="';
+  if (name.includes('\0')) return 'the name of a variable cannot contain a zero byte';
   // One that is undefined is as good as not given.
-  if (value !== undefined && typeof value !== 'string') return 'the value of a variable is a text';
-  return value?.includes('\0') ? 'the value of a variable has no zero byte' : undefined;
+  if (value !== undefined && typeof value !== 'string') return 'the value of a variable must be a string';
+  return value?.includes('\0') ? 'the value of a variable cannot contain a zero byte' : undefined;
 }

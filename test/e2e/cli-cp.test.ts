@@ -187,7 +187,7 @@ test('an error names what was asked for, and a link that leads nowhere yet is wr
   const target = `${join(here, 'no-such')}/`;
   expect(await cp(there('/etc/hostname'), target)).toMatchObject({
     code: 1,
-    stderr: `millibox: ${target} is no directory\n`,
+    stderr: `millibox: ${target} is not a directory\n`,
   });
   await sandbox.exec('ln -s later /tmp/dangling', { check: true });
   expect((await cp('-', there('/tmp/dangling'), Buffer.from('1'))).code).toBe(0);
@@ -232,7 +232,7 @@ test('a directory is not copied onto a file, which stays as it is', async () => 
   const target = join(here, 'a-file');
   writeFileSync(target, 'mine');
   const { code, stderr } = await cp(there('/etc/apt'), target);
-  expect({ code, stderr }).toEqual({ code: 1, stderr: `millibox: ${target} is no directory, and /etc/apt is one\n` });
+  expect({ code, stderr }).toEqual({ code: 1, stderr: `millibox: /etc/apt is a directory, and ${target} is not\n` });
   expect(readFileSync(target, 'utf8')).toBe('mine');
 });
 

@@ -150,7 +150,7 @@ describe('the platform’s failures are told apart from the command’s', () => 
 
   test('an address or a key that cannot be one is told as that, and not as the exit of a command', async () => {
     for (const [target, message] of [
-      [{ url: 'ftp://nowhere', apiKey: 'mbx_key' }, 'the address of a gateway'],
+      [{ url: 'ftp://nowhere', apiKey: 'mbx_key' }, 'a gateway address'],
       [{ url: stack.url, apiKey: 'a\nb' }, 'the API key'],
     ] as const) {
       const { code, stderr } = await cli(target, ['exec', id, '--', 'true']);
@@ -221,7 +221,7 @@ describe('create, ls and rm', () => {
   test('a secret that is not there creates nothing', async () => {
     const { code, stdout, stderr } = await cli(stack, ['create', '--secret', 'NOT_THERE']);
     expect([code, stdout.length]).toEqual([1, 0]);
-    expect(stderr).toContain('there is no NOT_THERE in the environment');
+    expect(stderr).toContain('NOT_THERE is not set in the environment');
   });
 
   test('exec --json is one result object', async () => {

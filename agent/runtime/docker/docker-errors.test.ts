@@ -15,7 +15,7 @@ test.for([
     code: 'internal',
     says: 'the start of a container failed',
   },
-  { error: new Error('connect ENOENT /var/run/docker.sock'), code: 'internal', says: 'operator' },
+  { error: new Error('connect ENOENT /var/run/docker.sock'), code: 'internal', says: "agent's log" },
   {
     error: answered(500, 'write /var/lib/docker/overlay2/l/x: no space left on device'),
     code: 'capacity_exhausted',
@@ -42,7 +42,7 @@ test.for([
   },
   { error: answered(404, 'manifest for a/b:c not found: 10.1.2.3'), code: 'image_not_found', says: 'name and tag' },
   { error: answered(500, 'unauthorized: see /run/secrets/auth'), code: 'image_unauthorized', says: 'credentials' },
-  { error: answered(400, 'invalid reference format: /var/x'), code: 'image_invalid', says: 'not the name of an image' },
+  { error: answered(400, 'invalid reference format: /var/x'), code: 'image_invalid', says: 'not an image name' },
   { error: new Error('no matching manifest for linux/arm64'), code: 'image_invalid', says: 'processor' },
   {
     error: new Error('write /var/lib/docker/tmp/GetImageBlob1: no space left on device'),

@@ -56,9 +56,9 @@ export function dockerError(error: unknown, what: string, log: Logger): ServiceE
   }
   if (/range of cpus/i.test(text)) return make('not_supported', 'the node has fewer cpus than that: ask for fewer');
   if (/minimum memory limit/i.test(text)) {
-    return make('not_supported', 'no container of this node may have so little memory: ask for more');
+    return make('not_supported', 'containers on this node need more memory than that: ask for more');
   }
-  return make('internal', `${what} failed; if it fails again, the operator finds the reason in the log of the node`);
+  return make('internal', `${what} failed; if it fails again, the agent's log has the reason`);
 }
 
 const PULL_FAILURES = {
@@ -85,9 +85,8 @@ export function pullError(error: unknown, ref: string, log: Logger): ServiceErro
   if (/no matching manifest/i.test(text)) {
     return make('image_invalid', 'the image has no variant for the processor of this node');
   }
-  if (/invalid checksum/i.test(text)) return make('image_invalid', 'what the registry sent is damaged');
-  if (status === 400 || /invalid reference/i.test(text))
-    return make('image_invalid', 'this is not the name of an image');
+  if (/invalid checksum/i.test(text)) return make('image_invalid', 'the registry sent damaged data');
+  if (status === 400 || /invalid reference/i.test(text)) return make('image_invalid', 'this is not an image name');
   if (/unsupported/i.test(text)) return make('image_invalid');
   if (status === 404 || /not found|manifest unknown|does not exist|no such image/i.test(text)) {
     return make('image_not_found');

@@ -230,7 +230,7 @@ export class GvisorRuntime implements ContainerRuntime {
 
   async #gone(id: string): Promise<void> {
     const kills = await this.oomKills(id).catch((error: unknown) => {
-      this.#deps.log.error({ err: error, container: id }, 'whether it was killed for want of memory cannot be read');
+      this.#deps.log.error({ err: error, container: id }, 'cannot determine whether it was OOM-killed');
       return null;
     });
     this.#listeners.tell(id, kills === null ? null : kills > 0);

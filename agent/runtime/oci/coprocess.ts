@@ -51,7 +51,8 @@ export class Coprocess {
    * had an effect is then unknown. The next question starts the program again.
    */
   async ask(question: string): Promise<string[]> {
-    if (this.#asked.length >= MAX_WAITING) throw new ServiceError('rate_limited', 'too much waits for one program');
+    if (this.#asked.length >= MAX_WAITING)
+      throw new ServiceError('rate_limited', 'too many requests are waiting for one program');
     const answer = Promise.withResolvers<string[]>();
     const asked: Question = { text: question, lines: [], given: 0, timer: undefined, answer };
     this.#asked.push(asked);

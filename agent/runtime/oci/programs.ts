@@ -30,7 +30,7 @@ export async function mustRun(program: string): Promise<string> {
     return (await run(program, ['--version'], { timeout: VERSION_MS })).stdout;
   } catch (error) {
     const why = error instanceof Error ? error.message.trim() : String(error);
-    throw new ServiceError('not_supported', `${program} does not run (${why}): mend it, ${OTHERWISE}`, {
+    throw new ServiceError('not_supported', `${program} does not run (${why}): fix it, ${OTHERWISE}`, {
       cause: error,
     });
   }

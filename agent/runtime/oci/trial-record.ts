@@ -22,7 +22,7 @@ export async function notePassed(dir: string, program: Program): Promise<void> {
 /** The error for the operator, on one line. */
 export function notPassed({ path }: Program, error: unknown): ServiceError {
   const advice = 'set MILLIBOX_OCI_PROGRAM to one that can, or MILLIBOX_RUNTIME=docker (docs/runtimes.md)';
-  const message = `${path} can make no container here: ${reasonOf(error)}; ${advice}`;
+  const message = `${path} cannot start a container here: ${reasonOf(error)}; ${advice}`;
   return new ServiceError('not_supported', message, { cause: error });
 }
 

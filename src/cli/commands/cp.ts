@@ -23,8 +23,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-A file keeps its mode and its time, whatever was there, and lands in a directory that is there under its own name. A
-directory is copied with all below it, with modes and times. What stdin gives has neither.
+A file keeps its mode and modification time, even when it replaces another; if the target is an existing directory, it is put
+there under its own name. A directory is copied recursively, with modes and times. Data from stdin has neither.
 
 Examples:
   millibox cp data.csv sbx-0123:/app/data.csv
@@ -107,7 +107,7 @@ async function downloadTree(
   signal: AbortSignal,
 ): Promise<void> {
   const here = await stat(target).catch(() => undefined);
-  if (here !== undefined && !here.isDirectory()) throw new Error(`${target} is no directory, and ${from} is one`);
+  if (here !== undefined && !here.isDirectory()) throw new Error(`${from} is a directory, and ${target} is not`);
   const isNew = here === undefined;
   makeDirectory(dirname(target));
   // Ours to write in for now.

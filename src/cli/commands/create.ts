@@ -29,12 +29,12 @@ interface Options {
 
 export function define(command: Command): void {
   command
-    .argument('[image]', "image reference; the server's default if left out")
-    .option('--name <name>', 'for people; several sandboxes may have the same')
+    .argument('[image]', "image reference; the server's default if omitted")
+    .option('--name <name>', 'a name for people; need not be unique')
     .option('--cpus <number>', 'CPUs it may use', positive)
     .option('--memory <size>', 'such as 512m or 2g', megabytes)
     .option('--disk <size>', 'such as 512m or 2g', megabytes)
-    .option('--pids <number>', 'most processes at once', whole)
+    .option('--pids <number>', 'maximum number of processes', whole)
     .option('--network <network>', 'off or internet', 'off')
     .option(
       '--env <name[=value]>',
@@ -43,18 +43,18 @@ export function define(command: Command): void {
     )
     .option(
       '--secret <name>',
-      "pass this environment variable to every command, and show it in no answer. NAME=VALUE works too, but shows in this machine's process list",
+      "like --env, but never returned by the service. NAME=VALUE works too, but is visible in this machine's process list",
       envPair,
     )
     .option('--secret-file <name=path>', 'a secret whose value is in a file; both may be repeated', filePair)
-    .option('--label <name=value>', 'to find it by; the first = ends the name; may be repeated', label)
+    .option('--label <name=value>', 'label to find it by; the first = ends the name; may be repeated', label)
     .option('--start-command <command>', 'run in the background once the sandbox is up')
     .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
     .option('--idle-timeout <duration>', 'end it after this long without a call', duration)
     .option('--priority <number>', 'among your waiting sandboxes, the highest starts first (default: 0)', integer)
     .option(
       '--count <number>',
-      'make this many in one call, all or none; prints one id a line; up to 1000',
+      'create this many in one call, all or none; prints one id per line; up to 1000',
       between(1, MAX_CREATE_COUNT),
     )
     .option('--no-wait', 'do not wait until it runs')

@@ -40,7 +40,7 @@ test('a stdin that does not end is told to be waited for, and a signal ends the 
   let said = '';
   child.stderr?.on('data', (text: string) => (said += text));
   await Promise.race([once(child.stderr as NonNullable<typeof child.stderr>, 'data'), child.ended]);
-  expect(said).toMatch(/no WebSocket gets through: .*-n/);
+  expect(said).toMatch(/WebSockets are blocked: .*-n/);
   child.kill('SIGINT');
   expect((await child.ended).code).toBe(130);
   expect(service.requests).toEqual([]);
@@ -83,7 +83,7 @@ test('an option behind the sandbox is said to stand before it, and is not taken 
   const service = await fakeService(cat);
   const { code, stdout, stderr } = await cli(service, ['exec', 'sbx-0123', '-s', '--', 'echo hi']);
   expect({ code, stdout }).toEqual({ code: 255, stdout: '' });
-  expect(stderr).toContain('error: -s stands before the sandbox: millibox exec -s … sbx-0123 -- …\n');
+  expect(stderr).toContain('error: -s goes before the sandbox: millibox exec -s … sbx-0123 -- …\n');
   expect(service.requests).toEqual([]);
   expect(await cli(service, ['exec', '-n', 'sbx-0123', '--', '-s'])).toMatchObject({ code: 3 });
 });

@@ -31,20 +31,20 @@ export function define(command: Command): void {
     .argument('<command...>', 'put it after --, so that millibox does not read its options')
     .passThroughOptions()
     .option('-s, --shell', 'run the command as one string with sh -c')
-    .option('-w, --cwd <directory>', "where it starts; the image's own directory if left out")
+    .option('-w, --cwd <directory>', "working directory; the image's own if omitted")
     .option('-e, --env <name[=value]>', 'NAME alone copies the value from your environment; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('--timeout <duration>', 'kill the command and all it started after this long, and exit with 124', duration)
     .option('-n, --no-stdin', 'give it an empty stdin instead of yours')
-    .addOption(new Option('-t, --tty', 'in a terminal of its own').conflicts(['background', 'json', 'stdin']))
+    .addOption(new Option('-t, --tty', 'run it in a terminal').conflicts(['background', 'json', 'stdin']))
     .option('-b, --background', 'print its id and leave it running; see millibox jobs, logs, kill')
     .option('--json', 'print one JSON result instead of passing output through')
     .addHelpText(
       'after',
       `
-The exit code is the command's own (128 + n when signal n ended it), 124 after --timeout, 255 when the service failed or an option is wrong.
+The exit code is the command's own (128 + n when signal n ended it), 124 after --timeout, 255 when the service failed or an option is invalid.
 With --json it is 0 whenever there is a result: exitCode and timedOut are in it.
-Where no WebSocket gets through, stdin is read to its end first, 16 MiB at most, and output comes when the command has ended.
+Where WebSockets are blocked, stdin is read to its end first, 16 MiB at most, and output arrives when the command has ended.
 
 Examples:
   millibox exec sbx-0123 -- ls -l /
@@ -56,11 +56,11 @@ Examples:
       const [first = ''] = given;
       if (first.startsWith('-') && first !== '--') {
         command.error(
-          `error: ${printable(first)} stands before the sandbox: millibox exec ${printable(first)} … ${printable(id)} -- …`,
+          `error: ${printable(first)} goes before the sandbox: millibox exec ${printable(first)} … ${printable(id)} -- …`,
         );
       }
       const words = withoutDashes(given);
-      if (words.length === 0) command.error('error: name a command, behind --');
+      if (words.length === 0) command.error('error: give a command, after --');
       const client = await connect(command);
       const sandbox = client.sandboxes.at(id);
       const what = options.shell ? words.join(' ') : words;

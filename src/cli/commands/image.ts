@@ -26,7 +26,9 @@ export function define(image: Command): void {
 
   image
     .command('pull')
-    .description('bring images to every node ahead of need, and again where a tag has moved; sandboxes keep theirs')
+    .description(
+      'pull images onto every node ahead of need, or again where a tag has moved; running sandboxes keep theirs',
+    )
     .argument('<image...>')
     .addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim node:24-slim')
     .action(async (refs: string[], _options: object, command: Command) => {
@@ -36,7 +38,7 @@ export function define(image: Command): void {
 
   image
     .command('rm')
-    .description('remove images from every node; those that sandboxes use stay')
+    .description('remove images from every node; those in use by sandboxes stay')
     .argument('<image...>')
     .addHelpText('after', '\nExample:\n  millibox image rm python:3.11')
     .action(async (refs: string[], _options: object, command: Command) => {
@@ -46,9 +48,9 @@ export function define(image: Command): void {
 
   image
     .command('import')
-    .description('give the nodes an image from a file: of docker save, of OCI, or the tar of a root file system')
+    .description('import an image from a file: from docker save, an OCI archive, or the tar of a root file system')
     .argument('<file>')
-    .argument('<image>', 'the name that sandboxes ask for it by')
+    .argument('<image>', 'the name by which sandboxes request it')
     .option('--node <name...>', 'only these nodes')
     .addHelpText('after', '\nExample:\n  docker save my/app:1 -o app.tar && millibox image import app.tar my/app:1')
     .action(async (file: string, ref: string, options: { node?: string[] }, command: Command) => {

@@ -20,11 +20,11 @@ export function define(command: Command): void {
   command
     .argument('<sandbox>', 'its id')
     .argument('<exec>', 'its id')
-    .option('--stderr', 'its stderr in place of its stdout')
+    .option('--stderr', 'its stderr instead of its stdout')
     .option('-f, --follow', 'follow both streams until it ends, and exit with its exit code')
-    .option('--tail <bytes>', 'only so many bytes from the end', whole)
-    .option('--offset <bytes>', 'from this byte on', whole)
-    .option('--length <bytes>', 'at most so many bytes', whole)
+    .option('--tail <bytes>', 'only this many bytes from the end', whole)
+    .option('--offset <bytes>', 'start at this byte', whole)
+    .option('--length <bytes>', 'at most this many bytes', whole)
     .addHelpText(
       'after',
       `

@@ -20,7 +20,7 @@ export function define(node: Command): void {
   node.addHelpText('after', '\nExample:\n  millibox node ls');
   node
     .command('ls')
-    .description('list nodes and how they are')
+    .description('list nodes and their state')
     .option('--json', 'one JSON array')
     .addHelpText('after', '\nExample:\n  millibox node ls')
     .action(async (options: { json?: boolean }, command: Command) => {
@@ -31,7 +31,7 @@ export function define(node: Command): void {
 
   node
     .command('cordon')
-    .description('keep new sandboxes away from nodes; those that run there go on')
+    .description('keep new sandboxes away from nodes; those that run there continue')
     .argument('<node...>')
     .addHelpText('after', '\nExample:\n  millibox node cordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
@@ -41,7 +41,7 @@ export function define(node: Command): void {
 
   node
     .command('uncordon')
-    .description('let new sandboxes come again, after a cordon or a drain')
+    .description('allow new sandboxes again, after a cordon or a drain')
     .argument('<node...>')
     .addHelpText('after', '\nExample:\n  millibox node uncordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
@@ -106,7 +106,7 @@ const until = ({ drainDeadline }: NodeView): string => (drainDeadline ? `, until
 function row(view: NodeView): string[] {
   const { name, state, sandboxes, maxSandboxes, runtime, ejectedMs, drainDeadline } = view;
   const notes = [
-    ...(drainDeadline ? [`ends what is left at ${drainDeadline}`] : []),
+    ...(drainDeadline ? [`ends remaining sandboxes at ${drainDeadline}`] : []),
     ...(ejectedMs > 0 ? [`failed; tried again in ${Math.ceil(ejectedMs / 1000)}s`] : []),
   ];
   return [name, state, `${sandboxes}/${maxSandboxes ?? '-'}`, runtime ?? '-', notes.join('; ')];

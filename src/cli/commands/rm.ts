@@ -19,7 +19,7 @@ export function define(command: Command): void {
       'after',
       `
 Prints the ids that were deleted, or with --label how many; with --json { deleted, failed }, or { deleted: number }.
-A delete by label that was only done in part prints how many as well, and fails: repeat it.
+A delete by label that reaches only some of the nodes also prints how many it deleted, and fails: run it again.
 
 Examples:
   millibox rm sbx-0123
@@ -27,7 +27,7 @@ Examples:
     )
     .action(async (ids: string[], options: RmOptions) => {
       if ((ids.length === 0) === (options.label === undefined)) {
-        command.error('error: name sandboxes or give --label, one of both');
+        command.error('error: give either sandbox ids or --label');
       }
       await using client = await connect(command);
       if (options.label === undefined) await removeByIds(client.sandboxes, ids, options);

@@ -30,7 +30,7 @@ export function define(command: Command): void {
   command
     .argument('<sandbox>', 'its id')
     .argument('[command...]', 'run this instead of a shell; put it after --')
-    .option('-w, --cwd <directory>', "where it starts; the image's own directory if left out")
+    .option('-w, --cwd <directory>', "working directory; the image's own if omitted")
     .option('-e, --env <name[=value]>', 'NAME alone copies the value from your environment; may be repeated', envPair)
     .option('-u, --user <user>', 'name, uid, name:group or uid:gid')
     .option('-a, --attach <id>', 'go back to a terminal that was left running')
@@ -38,7 +38,7 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-Ctrl-P Ctrl-Q leaves the terminal running, and so does a window that is closed. The exit code is the program's own.
+Ctrl-P Ctrl-Q leaves the terminal running, as does closing the window. The exit code is the program's own.
 
 Examples:
   millibox shell sbx-0123

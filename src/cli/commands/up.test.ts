@@ -7,7 +7,7 @@ const MAIN = join(import.meta.dirname, '..', 'main.ts');
 
 test.each([
   ['--runtime', 'bogus', /Allowed choices are auto, docker, oci, gvisor\.$/],
-  ['--image', 'No Image', /No Image is no reference of an image/],
+  ['--image', 'No Image', /No Image is not an image reference/],
   ['--port', '70000', /a whole number from 0 to 65535/],
   ['--agents', '0', /a whole number from 1 to 100/],
   ['--pool', '-1', /a whole number/],

@@ -30,7 +30,7 @@ export function define(command: Command): void {
     .option('--home <directory>', 'keys, records and logs (MILLIBOX_HOME)')
     .option('--agents <number>', 'agents on this machine', between(1, MAX_AGENTS), 1)
     .addOption(new Option('--runtime <runtime>', 'what runs the containers').choices(RUNTIMES))
-    .option('--image <image>', 'what sandboxes run unless they ask for another')
+    .option('--image <image>', 'image of sandboxes that name none')
     .option('--pool <number>', 'containers kept warm', whole)
     .option('--demo', 'create a sandbox first, and show how it went')
     .option('--json', 'one JSON line once it is up')
@@ -76,7 +76,7 @@ async function checkImage(command: Command, image: string): Promise<void> {
   const { ImageRef } = await import('../../protocol/sandbox.ts');
   if (!ImageRef.safeParse(image).success) {
     command.error(
-      `error: option '--image <image>': ${printable(image)} is no reference of an image, as in python:3.12-slim`,
+      `error: option '--image <image>': ${printable(image)} is not an image reference, such as python:3.12-slim`,
     );
   }
 }

@@ -85,7 +85,7 @@ test('what cannot be written is said of the target, and nothing is left', async 
       (error: Error) => error.message,
     );
   for (const name of ['none/', 'file/'])
-    expect(await refused(`${home}/${name}`)).toBe(`${home}/${name} is no directory`);
+    expect(await refused(`${home}/${name}`)).toBe(`${home}/${name} is not a directory`);
   const long = join(home, 'n'.repeat(256));
   expect(await refused(long)).toBe(`${long}: ENAMETOOLONG: name too long`);
   expect(readdirSync(home)).toEqual(['file']);

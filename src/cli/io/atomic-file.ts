@@ -18,7 +18,7 @@ export async function writeFileAtomically(
   { mode, modifiedAtMs, signal }: { mode: number; modifiedAtMs?: number; signal: AbortSignal },
 ): Promise<void> {
   const there = await stat(target).catch(() => undefined);
-  if (there === undefined && target.endsWith('/')) throw new Error(`${target} is no directory`);
+  if (there === undefined && target.endsWith('/')) throw new Error(`${target} is not a directory`);
   if (there !== undefined && !there.isFile()) return await pipeline(source, createWriteStream(target), { signal });
   const path = there === undefined ? target : await realpath(target);
   makeDirectory(dirname(path));

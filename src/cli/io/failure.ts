@@ -12,17 +12,17 @@ let localFailure = 1;
 
 const HINTS: Partial<Record<ErrorCode, string>> = {
   unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
-  forbidden: 'nodes and images are for the keys of operators: see docs/tenants.md',
-  sandbox_not_found: '`millibox ls` shows those that live',
+  forbidden: 'nodes and images need an administrator key: see docs/tenants.md',
+  sandbox_not_found: '`millibox ls` lists the live ones',
   sandbox_ended: '`millibox ls -a` shows when and why',
-  exec_not_found: '`millibox jobs SANDBOX` shows those that are known',
-  exec_program_not_found: 'with -s the command is a text for a shell, and without it a program and its arguments',
-  quota_exceeded: '`millibox ls` shows what lives, and `millibox rm` makes room',
-  capacity_exhausted: '`millibox ls` shows what lives, and `millibox rm` makes room',
-  interrupted: 'it may have been done: look before it is done again',
+  exec_not_found: '`millibox jobs SANDBOX` lists the known ones',
+  exec_program_not_found: 'with -s the command is run by a shell; without it, it is a program and its arguments',
+  quota_exceeded: '`millibox ls` lists live sandboxes, and `millibox rm` makes room',
+  capacity_exhausted: '`millibox ls` lists live sandboxes, and `millibox rm` makes room',
+  interrupted: 'it may have been done: check before you repeat it',
 };
 const START_OR_POINT = '`npm start` starts a service here; MILLIBOX_URL or --url points to another';
-const LOOK_AT_NODES = 'the service is there, and a node of it is not: try again; `millibox node ls` shows them';
+const LOOK_AT_NODES = 'the service is up, but one of its nodes is not: try again; `millibox node ls` shows their state';
 const REPEAT = 'there may be more: run the same command again';
 
 function hintOf(error: ServiceError): string | undefined {

@@ -21,7 +21,7 @@ test('pairs add up, and a value may hold an equals sign', () => {
 test('the first = ends the name of a label, and a label has one value', () => {
   expect(label('a=b=c', label('x=='))).toEqual({ x: '=', a: 'b=c' });
   expect(label('a=', label('a='))).toEqual({ a: '' });
-  expect(() => label('a=2', label('a=1'))).toThrow(/a is 1 already/);
+  expect(() => label('a=2', label('a=1'))).toThrow(/a already has the value 1/);
   expect(() => label('=x')).toThrow(/NAME=VALUE/);
 });
 

@@ -44,7 +44,7 @@ export const between =
 
 export function integer(text: string): number {
   const value = numberOf(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('a whole number, negative ones too');
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('a whole number, which may be negative');
   return value;
 }
 
@@ -62,7 +62,7 @@ export function pair(text: string, before: Record<string, string> = {}): Record<
 export function label(text: string, before: Record<string, string> = {}): Record<string, string> {
   const [name, value] = Object.entries(pair(text))[0] as [string, string];
   if (Object.hasOwn(before, name) && before[name] !== value) {
-    throw new InvalidArgumentError(`${name} is ${before[name]} already, and a label has one value`);
+    throw new InvalidArgumentError(`${name} already has the value ${before[name]}, and a label has only one`);
   }
   return { ...before, [name]: value };
 }

@@ -14,7 +14,7 @@ export async function* readStdin(runs: () => boolean): AsyncGenerator<Buffer> {
   const note = setTimeout(() => {
     if (runs()) return;
     process.stderr.write(
-      'millibox: no WebSocket gets through: the command starts at the end of stdin (-n: without it)\n',
+      'millibox: WebSockets are blocked: the command starts once stdin has ended (-n: starts it without stdin)\n',
     );
   }, NOTE_MS);
   try {
@@ -46,6 +46,6 @@ function isNoInput(error: unknown): boolean {
 /** Keys cannot be sent as they are typed without a WebSocket: says what can be done instead. */
 export function withoutKeys(error: unknown): unknown {
   if (!(error instanceof ServiceError) || error.code !== 'not_supported') return error;
-  const instead = 'with -n the command runs without stdin; a file or a pipe is sent to it as a whole';
+  const instead = 'use -n to run the command without stdin, or give it a file or a pipe';
   return new ServiceError('not_supported', `${error.message}; ${instead}`, { cause: error });
 }

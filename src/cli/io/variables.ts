@@ -17,7 +17,7 @@ export function envPair(text: string, before: Variables = {}): Variables {
   if (text.includes('=')) return pair(text, before);
   const value = variable(text);
   if (value === undefined) {
-    throw new InvalidArgumentError(`there is no ${text} in the environment; or NAME=VALUE`);
+    throw new InvalidArgumentError(`${text} is not set in the environment: set it, or give NAME=VALUE`);
   }
   return { ...before, [text]: value };
 }
@@ -35,7 +35,7 @@ function textOf(path: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, '');
   } catch {
-    throw new InvalidArgumentError(`${path}: not UTF-8, which a variable has to be here`);
+    throw new InvalidArgumentError(`${path}: not UTF-8, as the value of a variable must be`);
   }
 }
 

@@ -4,6 +4,6 @@ import { checkLength } from './parts.ts';
 test('a home below which no socket could be made is refused, with how long it may be', () => {
   expect(() => checkLength('/var/lib/millibox', 9)).not.toThrow();
   expect(() => checkLength(`/${'h'.repeat(50)}`, 1)).not.toThrow();
-  expect(() => checkLength(`/${'h'.repeat(51)}`, 1)).toThrow(/may have 51 bytes; give another/);
-  expect(() => checkLength(`/${'ü'.repeat(26)}`, 1)).toThrow(/may have 51 bytes/);
+  expect(() => checkLength(`/${'h'.repeat(51)}`, 1)).toThrow(/may have at most 51 bytes; choose another/);
+  expect(() => checkLength(`/${'ü'.repeat(26)}`, 1)).toThrow(/may have at most 51 bytes/);
 });

@@ -24,7 +24,7 @@ export function checkLength(home: string, agents: number): void {
   const most = MAX_SOCKET_PATH_BYTES - Buffer.byteLength(deepest);
   if (Buffer.byteLength(home) <= most) return;
   throw new Error(
-    `${home} is too long a path: there are sockets below it, so it may have ${most} bytes; give another (MILLIBOX_HOME, or --home)`,
+    `the path ${home} is too long: sockets are created below it, so it may have at most ${most} bytes; choose another (MILLIBOX_HOME, or --home)`,
   );
 }
 

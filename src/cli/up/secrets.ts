@@ -27,6 +27,6 @@ export function keepSecret(path: string, prefix: string): string {
 
 function read(path: string): string {
   const secret = readFileSync(path, 'utf8').trim();
-  if (secret.length < 16) throw new Error(`${path} holds no usable secret; remove it, and a new one is made`);
+  if (secret.length < 16) throw new Error(`${path} holds no usable secret: remove it to have a new one generated`);
   return secret;
 }

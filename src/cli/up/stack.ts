@@ -70,7 +70,7 @@ export class Stack {
         `${host}:${port} is taken; is millibox up already? Another port: npm start -- --port ${port + 1}, or millibox up --port`,
       );
     }
-    if (obstacle !== undefined) throw new Error(`nobody can listen on ${host}:${port} here (${obstacle})`);
+    if (obstacle !== undefined) throw new Error(`cannot listen on ${host}:${port} here (${obstacle})`);
 
     const secretFile = join(home, 'node-secret');
     const apiKeyFile = join(home, 'api-key');

@@ -67,7 +67,7 @@ test('a part that cannot be ended is told of, and stays known', async () => {
 test('a home has one `up`', async () => {
   const other = await program({}, 'up');
   writeUpFile(home, { pid: pidOf(other), url: 'http://127.0.0.1:1', pids: [] });
-  expect(() => claimHome(home)).toThrow(`with process ${pidOf(other)}`);
+  expect(() => claimHome(home)).toThrow(`as process ${pidOf(other)}`);
 });
 
 test('a file of an `up` that cannot be read is told of, half of one is nothing', () => {

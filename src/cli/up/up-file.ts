@@ -30,7 +30,7 @@ export function claimHome(home: string): void {
   if (before === undefined) return;
   if (before.pid !== process.pid && wordsOf(before.pid).includes('up') && isOurs(before.pid)) {
     throw new Error(
-      `millibox is up here already, with process ${before.pid} (${home}); stop it first, or give another --home`,
+      `millibox is already up here, as process ${before.pid} (${home}); stop it first, or choose another --home`,
     );
   }
   for (const pid of before.pids) {

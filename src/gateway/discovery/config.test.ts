@@ -41,7 +41,7 @@ test('Kubernetes: all defaults fit the chart', () => {
 
 test.each([
   [{ MILLIBOX_DISCOVERY: 'consul' }, 'MILLIBOX_DISCOVERY'],
-  [{ MILLIBOX_DISCOVERY: 'dns' }, 'MILLIBOX_DNS_NAMES: no name'],
+  [{ MILLIBOX_DISCOVERY: 'dns' }, 'MILLIBOX_DNS_NAMES: no name is given'],
   [{ MILLIBOX_DISCOVERY: 'dns', MILLIBOX_DNS_NAMES: 'agents' }, 'agents is neither'],
   [{ MILLIBOX_DISCOVERY: 'dns', MILLIBOX_DNS_NAMES: '_node._tcp.x:1' }, 'is neither'],
   [{ MILLIBOX_DISCOVERY: 'dns', MILLIBOX_DNS_NAMES: '10.0.0.1:8701' }, 'is not a name'],

@@ -89,7 +89,7 @@ function sourceOf(e: z.infer<typeof Environment>): DiscoveryConfig['source'] {
       return { type: 'static' };
     case 'dns': {
       const names = words(e.MILLIBOX_DNS_NAMES).map(parseName);
-      if (names.length === 0) throw new Error('MILLIBOX_DNS_NAMES: no name');
+      if (names.length === 0) throw new Error('MILLIBOX_DNS_NAMES: no name is given');
       const servers = words(e.MILLIBOX_DNS_SERVERS);
       for (const server of servers) assertServer(server);
       return { type: 'dns', dns: { names, intervalMs: e.MILLIBOX_DNS_INTERVAL_MS, servers } };

@@ -105,7 +105,10 @@ export class Follower {
       this.#leaving.delete(key);
       if (node === undefined) continue;
       if (node.live > 0 && late)
-        log.warn({ node: node.name, sandboxes: node.live }, 'the time of a leaving node is up');
+        log.warn(
+          { node: node.name, sandboxes: node.live },
+          'MILLIBOX_DISCOVERY_LEAVE_MS has passed: a node that is no longer listed is dropped',
+        );
       background(registry.remove(key), 'let go of a node', log);
     }
     if (this.#leaving.size === 0) {
@@ -120,7 +123,7 @@ export class Follower {
     const { log } = this.#options;
     const fields = { node: node.name ?? node.url, url: node.url, standing: node.standing, reason: node.reason };
     if (before === undefined) log.info(fields, 'node discovered');
-    else if (before.url !== node.url) log.info(fields, 'node has another address');
+    else if (before.url !== node.url) log.info(fields, 'node has a new address');
     else if (before.standing !== node.standing) log.info(fields, 'node standing changed');
   }
 }

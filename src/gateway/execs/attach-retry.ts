@@ -11,7 +11,7 @@ export class AttachedElsewhere extends ServiceError {
   override readonly name = 'AttachedElsewhere';
 
   constructor() {
-    super('invalid_request', 'Another client is attached to this command and receives its output.');
+    super('invalid_request', 'another client is attached to this command and receives its output');
   }
 }
 

@@ -39,7 +39,7 @@ async function readExit(node: Opener, sandbox: string, state: ExecState): Promis
             else done.reject(new ServiceError('protocol_error', 'the agent sent an exit that cannot be read'));
           },
           fin: (channel) => {
-            if (channel === Channel.ALL) done.reject(new ServiceError('interrupted', 'no exit came'));
+            if (channel === Channel.ALL) done.reject(new ServiceError('interrupted', 'no exit arrived'));
           },
           closed: (error) => done.reject(error ?? new ServiceError('interrupted')),
         },

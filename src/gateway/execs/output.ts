@@ -47,7 +47,7 @@ export async function readOutput(
   const runs = state.state === 'running';
   if (!state.background && !runs && state.attached === true) throw new AttachedElsewhere();
   if (!state.background && runs) {
-    throw new ServiceError('invalid_request', 'Another client is attached to this command and receives its output.');
+    throw new ServiceError('invalid_request', 'another client is attached to this command and receives its output');
   }
   const total = window.channel === 'stdout' ? state.stdoutBytes : state.stderrBytes;
   const offset = window.offset < 0 ? Math.max(0, total + window.offset) : window.offset;

@@ -14,7 +14,7 @@ export async function* bodyOf({ body }: Pick<FastifyRequest, 'body'>): AsyncGene
     // Not `yield*`: it would pass a consumer's error to the iterator, which would destroy the body.
     for await (const chunk of bytes.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } catch (cause) {
-    throw bytes.destroyed ? new ServiceError('cancelled', 'The client broke off the request body.', { cause }) : cause;
+    throw bytes.destroyed ? new ServiceError('cancelled', 'the client broke off the request body', { cause }) : cause;
   } finally {
     bytes.resume();
   }

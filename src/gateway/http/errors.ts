@@ -46,15 +46,11 @@ export function translate(thrown: unknown): ServiceError {
       return new ServiceError('body_too_large', undefined, options);
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return new ServiceError('invalid_request', 'The body is not valid JSON.', options);
+      return new ServiceError('invalid_request', 'the body is not valid JSON', options);
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new ServiceError(
-        'invalid_request',
-        'The body must be JSON, with content-type: application/json.',
-        options,
-      );
+      return new ServiceError('invalid_request', 'the body must be JSON, with content-type: application/json', options);
     case 'FST_ERR_BAD_URL':
-      return new ServiceError('invalid_request', 'The address cannot be decoded.', options);
+      return new ServiceError('invalid_request', 'the address cannot be decoded', options);
     default:
       if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
         return new ServiceError('invalid_request', message, options);

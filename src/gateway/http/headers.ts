@@ -18,12 +18,12 @@ export function refuseUnheeded({ method, headers }: Pick<IncomingMessage, 'metho
   const coding = headers['content-encoding'] ?? 'identity';
   const transfer = headers['transfer-encoding'] ?? 'chunked';
   if (coding.toLowerCase() !== 'identity' || transfer.toLowerCase() !== 'chunked') {
-    throw new ServiceError('invalid_request', 'The body must be sent as it is, with no Content-Encoding.');
+    throw new ServiceError('invalid_request', 'the body must be sent as it is, without Content-Encoding');
   }
   const isRead = method === 'GET' || method === 'HEAD';
   for (const name of isRead ? CONDITIONS : [...CONDITIONS, CONDITION_OF_A_WRITE]) {
     if (headers[name] === undefined) continue;
-    throw new ServiceError('invalid_request', `The condition ${name} is not supported. Nothing was done.`);
+    throw new ServiceError('invalid_request', `the condition ${name} is not supported; nothing was done`);
   }
 }
 
@@ -37,8 +37,8 @@ export function assertOneHost({ headers, rawHeaders, httpVersion }: IncomingMess
     const name = rawHeaders[at]!;
     if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
   }
-  if (hosts > 1) throw new ServiceError('invalid_request', 'There is more than one Host header.');
+  if (hosts > 1) throw new ServiceError('invalid_request', 'there is more than one Host header');
   if (headers.host === undefined && httpVersion !== '1.0') {
-    throw new ServiceError('invalid_request', 'The Host header is missing.');
+    throw new ServiceError('invalid_request', 'the Host header is missing');
   }
 }

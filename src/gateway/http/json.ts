@@ -12,7 +12,7 @@ export function readJsonStrictly(app: FastifyInstance): void {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     // Clients that give every request this type send it with a DELETE too.
     if (body.length === 0) return done(null, undefined);
-    if (!isUtf8(body)) return done(new ServiceError('invalid_request', 'The body is not UTF-8.'));
+    if (!isUtf8(body)) return done(new ServiceError('invalid_request', 'the body is not UTF-8'));
     void parse(request, body.toString('utf8'), done);
   });
 }

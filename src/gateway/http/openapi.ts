@@ -8,7 +8,10 @@ type Json = Record<string, unknown>;
 
 const ERROR_ANSWER = { $ref: '#/components/responses/Error' };
 const INCOMPLETE_HEADERS = {
-  [INCOMPLETE]: { schema: { type: 'string', const: 'true' }, description: 'There may be more than this server knows' },
+  [INCOMPLETE]: {
+    schema: { type: 'string', const: 'true' },
+    description: 'There may be more than this server knows of',
+  },
 };
 
 /** @param shared Schemas that get a name of their own. */
@@ -41,7 +44,7 @@ export function openApiDocument(routes: readonly Route[], shared: Record<string,
       },
       responses: {
         Error: {
-          description: 'Any failure. The status follows from the code.',
+          description: 'Any failure. The code determines the status.',
           headers: { 'retry-after': { schema: { type: 'integer' }, description: 'Seconds' } },
           content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
         },

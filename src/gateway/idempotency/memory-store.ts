@@ -81,7 +81,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     if (this.#kept.size < this.#options.maxKeys) return;
     this.#trim();
     if (this.#kept.size >= this.#options.maxKeys) {
-      throw new ServiceError('rate_limited', 'Too many idempotency keys are in use.', { retryAfterMs: 1_000 });
+      throw new ServiceError('rate_limited', 'too many idempotency keys are in use', { retryAfterMs: 1_000 });
     }
   }
 

@@ -64,7 +64,7 @@ export class ImageService {
       await node.call({ op: 'image-remove', image }, REMOVE_DEADLINE_MS);
     });
     const there = all.filter(({ error }) => error?.code !== 'image_not_found');
-    if (there.length === 0) throw new ServiceError('image_not_found', 'No node has this image.');
+    if (there.length === 0) throw new ServiceError('image_not_found', 'no node has this image');
     return there;
   }
 
@@ -79,7 +79,7 @@ export class ImageService {
     signal: AbortSignal,
   ): Promise<{ id: string }> {
     const node = this.#registry.all.find((each) => each.name === name && each.up);
-    if (node === undefined) throw new ServiceError('not_found', 'There is no such node, or it is not connected.');
+    if (node === undefined) throw new ServiceError('not_found', 'there is no such node, or it is not connected');
     const stream = new ByteStream(node, { op: 'image-import', image });
     const leave = (): void => stream.cancel();
     signal.addEventListener('abort', leave, { once: true });
@@ -98,7 +98,7 @@ export class ImageService {
 
   async #onAll(work: (node: Node) => Promise<void>): Promise<NodeOutcome[]> {
     const nodes = this.#registry.all.filter((node) => node.up);
-    if (nodes.length === 0) throw new ServiceError('node_unavailable', 'No node is connected.');
+    if (nodes.length === 0) throw new ServiceError('node_unavailable', 'no node is connected');
     return await Promise.all(
       nodes.map(async (node) => {
         try {

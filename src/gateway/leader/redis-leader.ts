@@ -105,7 +105,7 @@ export class RedisLeader implements Leader {
     const term = Number(await unlessAway(TAKE.run(this.#link, this.#keys, [this.#me, this.#leaseMs]), -1, this.#log));
     // Without an answer the current lease stays valid until its end.
     if (term < 0 || this.#stopped) return;
-    if (term > 0 && term !== this.#term) this.#log.info({ term }, 'this gateway leads');
+    if (term > 0 && term !== this.#term) this.#log.info({ term }, 'this gateway is now the leader');
     this.#term = term;
     this.#until = term === 0 ? -Infinity : asked + this.#leaseMs * 0.9;
   }

@@ -21,18 +21,18 @@ export class Metrics {
   readonly registry = new Registry();
   readonly #creates = new Counter({
     name: 'millibox_creates_total',
-    help: 'Sandboxes asked for',
+    help: 'Sandboxes requested',
     registers: [this.registry],
   });
   readonly #placements = new Counter({
     name: 'millibox_placements_total',
-    help: 'Answers of nodes to sandboxes sent to them',
+    help: "Nodes' answers to creates sent to them",
     labelNames: ['outcome'],
     registers: [this.registry],
   });
   readonly #claims = new Counter({
     name: 'millibox_claims_total',
-    help: 'Sandboxes that came up from a waiting container (hit) or not (miss)',
+    help: 'Sandboxes started from a warm container (hit) or not (miss)',
     labelNames: ['result'],
     registers: [this.registry],
   });
@@ -44,7 +44,7 @@ export class Metrics {
   });
   readonly #execs = new Counter({
     name: 'millibox_execs_total',
-    help: 'Commands that somebody waited for, by outcome, and streams',
+    help: 'Commands that a client waited for, by outcome, and streams',
     labelNames: ['outcome'],
     registers: [this.registry],
   });
@@ -57,7 +57,7 @@ export class Metrics {
   });
   readonly #http = new Histogram({
     name: 'millibox_http_seconds',
-    help: 'HTTP answers by class of status',
+    help: 'HTTP responses, by status class',
     labelNames: ['status'],
     buckets: SECONDS,
     registers: [this.registry],
@@ -79,14 +79,12 @@ export class Metrics {
         },
       });
     };
-    gauge('millibox_sandboxes_known', 'Sandboxes in memory, the dead included', (g) => g.set(store.size));
-    gauge('millibox_queue_depth', 'Sandboxes that wait for a node, those of all gateways together', (g) =>
-      g.set(queue.depth),
-    );
+    gauge('millibox_sandboxes_known', 'Sandboxes in memory, including ended ones', (g) => g.set(store.size));
+    gauge('millibox_queue_depth', 'Queued sandboxes, over all gateways', (g) => g.set(queue.depth));
     if (shared.up !== null) {
-      gauge('millibox_redis_up', 'Whether the store that gateways share answers', (g) => g.set(shared.up ? 1 : 0));
+      gauge('millibox_redis_up', 'Whether Redis, which gateways share, answers', (g) => g.set(shared.up ? 1 : 0));
     }
-    gauge('millibox_leader', 'Whether this gateway does the work that one of all does', (g) => {
+    gauge('millibox_leader', 'Whether this gateway is the leader', (g) => {
       g.set(shared.leader.leading ? 1 : 0);
     });
     gauge(
@@ -99,7 +97,7 @@ export class Metrics {
     );
     gauge(
       'millibox_pool_containers',
-      'Containers that wait for a claim, over all nodes: warm, starting, and how many there should be (target)',
+      'Containers of the warm pools, over all nodes: warm, starting, and the target',
       (g) => {
         const sum = { warm: 0, starting: 0, target: 0 };
         for (const pool of registry.all.flatMap((n) => (n.up ? (n.report?.pools ?? []) : []))) {
@@ -111,7 +109,7 @@ export class Metrics {
     );
     gauge(
       'millibox_link_bytes',
-      'Bytes over the links to nodes since the start',
+      'Bytes over the links to nodes since start',
       (g) => {
         const sum = { in: 0, out: 0 };
         for (const { link } of registry.all) {
@@ -123,16 +121,16 @@ export class Metrics {
       },
       ['direction'],
     );
-    gauge('millibox_nodes_ejected', 'Nodes kept from new sandboxes because they failed', (g) => {
+    gauge('millibox_nodes_ejected', 'Nodes that get no new sandboxes because of failures', (g) => {
       g.set(registry.all.filter((node) => node.ejected).length);
     });
-    gauge('millibox_link_losses', 'Links to nodes that were up and broke, since the start', (g) => {
+    gauge('millibox_link_losses', 'Links to nodes that were up and broke, since start', (g) => {
       g.set(registry.all.reduce((sum, { link }) => sum + (link?.counts.losses ?? 0), 0));
     });
-    gauge('millibox_heartbeats_late', 'Heartbeats that a node answered late or never, since the start', (g) => {
+    gauge('millibox_heartbeats_late', 'Heartbeats that a node answered late or never, since start', (g) => {
       g.set(registry.all.reduce((sum, { link }) => sum + (link?.counts.lateHeartbeats ?? 0), 0));
     });
-    gauge('millibox_link_streams', 'Streams open to nodes', (g) => {
+    gauge('millibox_link_streams', 'Open streams to nodes', (g) => {
       g.set(registry.all.reduce((sum, node) => sum + (node.link?.streams ?? 0), 0));
     });
   }

@@ -75,7 +75,7 @@ export class NodeLink {
   }
 
   async stop(): Promise<void> {
-    this.#stopping.abort(new ServiceError('cancelled', 'the gateway stops'));
+    this.#stopping.abort(new ServiceError('cancelled', 'the gateway is shutting down'));
     this.#mux?.close();
     await this.#running;
   }

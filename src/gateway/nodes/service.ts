@@ -15,8 +15,11 @@ export const NodeView = z.object({
   memoryFreeMb: z.number().nullable(),
   sandboxes: z.int(),
   maxSandboxes: z.int().nullable(),
-  drainDeadline: z.string().nullable().describe('When what is left on a draining node is ended; null: never'),
-  ejectedMs: z.number().describe('Kept from new sandboxes for so long because of failures'),
+  drainDeadline: z
+    .string()
+    .nullable()
+    .describe('When the remaining sandboxes of a draining node are ended; null: never'),
+  ejectedMs: z.number().describe('How much longer it gets no new sandboxes because of failures'),
 });
 export type NodeView = z.infer<typeof NodeView>;
 
@@ -72,7 +75,7 @@ export class NodeService {
 
   #find(name: string): Node {
     const node = this.#registry.byName(name);
-    if (node === undefined) throw new ServiceError('not_found', 'There is no node of this name.');
+    if (node === undefined) throw new ServiceError('not_found', 'there is no node of this name');
     return node;
   }
 }

@@ -36,16 +36,16 @@ export class PortTokens {
   check(token: string, wanted: { sandbox: string; port: number }): PortGrant {
     const [, body = '', mac = ''] = /^([\w-]{1,1024})\.([\w-]{43})$/.exec(token) ?? [];
     if (body === '' || !sameText(mac, this.#mac(body)))
-      throw new ServiceError('unauthenticated', 'The port token is not valid.');
+      throw new ServiceError('unauthenticated', 'the port token is not valid');
     const [tenant, sandbox, port, expiresAtMs] = JSON.parse(Buffer.from(body, 'base64url').toString()) as [
       string,
       string,
       number,
       number,
     ];
-    if (this.now() > expiresAtMs) throw new ServiceError('unauthenticated', 'The port token has expired.');
+    if (this.now() > expiresAtMs) throw new ServiceError('unauthenticated', 'the port token has expired');
     if (sandbox !== wanted.sandbox || port !== wanted.port) {
-      throw new ServiceError('unauthenticated', 'The port token is for another port.');
+      throw new ServiceError('unauthenticated', 'the port token is for another port');
     }
     return { tenant, sandbox, port, expiresAtMs };
   }

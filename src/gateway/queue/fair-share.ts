@@ -37,12 +37,12 @@ export function refusalOf({ max, total, own, most }: QueueUse): QueueRefusal | n
 /** The error of a create for which there is neither a node nor a place in the queue. */
 export function queueRefusedError(reason: QueueRefusal, { max, total, own }: Omit<QueueUse, 'most'>): ServiceError {
   if (reason === 'full') {
-    return new ServiceError('capacity_exhausted', 'No node has room, and the queue is full.', {
+    return new ServiceError('capacity_exhausted', 'no node has room, and the queue is full', {
       retryAfterMs: RETRY_AFTER_MS,
       details: { queued: total },
     });
   }
-  const message = 'No node has room, and the tenant has used its share of the queue.';
+  const message = 'no node has room, and the tenant has used its share of the queue';
   return new ServiceError('quota_exceeded', message, {
     retryAfterMs: RETRY_AFTER_MS,
     details: { quota: 'waiting', limit: shareOf(max), used: own },

@@ -190,6 +190,6 @@ export class OwnTickets {
 
 /** The error of a create that would have to wait while nothing can be enqueued. */
 export function awayError(): ServiceError {
-  const message = 'No node has room, and nothing can wait for it, because Redis cannot be reached right now.';
+  const message = 'no node has room, and nothing can be queued, because Redis cannot be reached right now';
   return new ServiceError('capacity_exhausted', message, { retryAfterMs: RETRY_AFTER_MS });
 }

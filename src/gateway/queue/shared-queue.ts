@@ -217,7 +217,7 @@ export class SharedQueue implements PlacementQueue {
           continue;
         }
         const message =
-          'The request was lost while it was queued: Redis lost its data, and the server that accepted it is gone.';
+          'the request was lost while it was queued: Redis lost its data, and the server that accepted it is gone';
         this.#known.tell(endedRecord(record, 'start_failed', message, link.clock.now()));
       }
     }

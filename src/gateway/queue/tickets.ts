@@ -164,10 +164,7 @@ export class Tickets {
   async #pass(job: Job, token: string): Promise<void> {
     const id = String(job.id);
     const waits = await this.#link.run((client) => client.hexists(KEYS.waiting, id));
-    this.#log.warn(
-      { sandbox: id },
-      `a ticket cannot be read, and is ${waits === 1 ? 'left to others' : 'thrown away'}`,
-    );
+    this.#log.warn({ sandbox: id }, `a ticket cannot be read, and is ${waits === 1 ? 'left to others' : 'discarded'}`);
     if (waits === 0) await this.#ask(() => job.moveToCompleted(null, token, false));
   }
 

@@ -124,7 +124,7 @@ export class RedisLink {
   #refused(reason: string | null): void {
     if (reason === null || this.#loggedRefusals.has(reason)) return;
     this.#loggedRefusals.add(reason);
-    this.#log.warn({ reason }, 'redis refuses what gateways need of it: they go on as without it');
+    this.#log.warn({ reason }, 'redis refuses commands that gateways need: they continue without it');
   }
 
   async stop(): Promise<void> {
@@ -215,7 +215,7 @@ export class RedisLink {
   }
 
   #there(): void {
-    if (this.#awaySince === null) this.#log.info({}, 'redis is there');
+    if (this.#awaySince === null) this.#log.info({}, 'redis is reachable');
     else this.#log.warn({ awayMs: Math.round(performance.now() - this.#awaySince) }, 'redis is back');
     this.#awaySince = null;
     this.#loggedRefusals.clear();
@@ -243,7 +243,7 @@ export class RedisLink {
  */
 export function unavailable(thrown?: unknown): ServiceError {
   const reason = thrown instanceof Error ? thrown.name : undefined;
-  return new ServiceError('node_unavailable', 'The store that gateways share cannot be reached right now.', {
+  return new ServiceError('node_unavailable', 'the store that gateways share cannot be reached right now', {
     retryAfterMs: RETRY_AFTER_MS,
     ...(reason === undefined ? {} : { cause: new Error(reason) }),
   });
@@ -258,7 +258,7 @@ export async function unlessAway<T, F>(asked: Promise<T>, fallback: F, log: Logg
   try {
     return await asked;
   } catch (error) {
-    if (!isAway(error)) log.error({ err: error }, 'a call of redis failed, and not for an outage');
+    if (!isAway(error)) log.error({ err: error }, 'a redis call failed, and not because of an outage');
     return fallback;
   }
 }

@@ -36,11 +36,14 @@ test('what there is no room for is dropped, and said once, with the number when 
   const stuck = Promise.withResolvers<void>();
   for (let i = 0; i < MOST; i++) void outbox.send(`key ${i}`, () => stuck.promise);
   for (let i = 0; i < 3; i++) await outbox.send(`more ${i}`, () => expect.unreachable());
-  expect(said).toEqual(['no room for changes that redis must get']);
+  expect(said).toEqual(['there is no room to keep changes that redis must get']);
   stuck.resolve();
   await outbox.settled();
   await outbox.send('after', () => Promise.resolve());
-  expect(said).toEqual(['no room for changes that redis must get', 'redis was not told of changes for want of room']);
+  expect(said).toEqual([
+    'there is no room to keep changes that redis must get',
+    'changes were not sent to redis: there is no room to keep them',
+  ]);
   outbox.stop();
 });
 

@@ -50,7 +50,8 @@ export class Outbox {
     }
     if (this.#stopped) return Promise.resolve();
     if (this.#pending.size >= this.#max) return this.#drop();
-    if (this.#dropped > 0) this.#log.warn({ dropped: this.#dropped }, 'redis was not told of changes for want of room');
+    if (this.#dropped > 0)
+      this.#log.warn({ dropped: this.#dropped }, 'changes were not sent to redis: there is no room to keep them');
     this.#dropped = 0;
     const pending: Pending = { work, done: Promise.withResolvers(), trying: false, logged: false };
     this.#pending.set(key, pending);
@@ -81,7 +82,7 @@ export class Outbox {
 
   #drop(): Promise<void> {
     if (this.#dropped === 0)
-      this.#log.error({ pending: this.#pending.size }, 'no room for changes that redis must get');
+      this.#log.error({ pending: this.#pending.size }, 'there is no room to keep changes that redis must get');
     this.#dropped += 1;
     return Promise.resolve();
   }
@@ -106,7 +107,7 @@ export class Outbox {
         this.#trying -= 1;
         if (pending.logged || isAway(error)) return;
         pending.logged = true;
-        this.#log.error({ err: error }, 'redis could not be told of a change: it is tried again');
+        this.#log.error({ err: error }, 'a change could not be sent to redis: it is retried');
       },
     );
     background(tried, 'tell redis', this.#log);

@@ -73,7 +73,7 @@ export class Entry {
 }
 
 /** With this message those end that a create had begun before it failed: all gateways know them by it. */
-export const TAKEN_BACK = 'The create that it was part of was turned down.';
+export const TAKEN_BACK = 'the batch that it was part of was refused';
 
 const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {
   deleted: 'TERMINATED',
@@ -103,6 +103,6 @@ export function overdueRecord(
   { lifetime, waitMs, now }: { lifetime: boolean; waitMs: number; now: number },
 ): SandboxRecord {
   return lifetime
-    ? endedRecord(record, 'lifetime', 'No node had room within its lifetime.', now)
-    : endedRecord(record, 'start_failed', `No node had room within ${waitMs} ms.`, now);
+    ? endedRecord(record, 'lifetime', 'no node had room within its lifetime', now)
+    : endedRecord(record, 'start_failed', `no node had room within ${waitMs} ms`, now);
 }

@@ -160,7 +160,7 @@ export class Maker {
     const spokesman = registry.all.find((node) => node.up) ?? registry.all.find((node) => node.report !== null);
     const image = config.defaultImage ?? spokesman?.report?.defaultImage;
     if (image !== undefined && image !== '') return image;
-    throw new ServiceError('node_unavailable', 'No node is connected that could name the default image.', {
+    throw new ServiceError('node_unavailable', 'no node is connected that could name the default image', {
       retryAfterMs: NO_IMAGE_RETRY_MS,
     });
   }
@@ -171,7 +171,7 @@ export class Maker {
     const { cpus, memoryMb, diskMb = null } = request;
     const need = { image, cpus, memoryMb, diskMb };
     if (known.length === 0 || known.some((node) => couldFit(node, need))) return;
-    throw new ServiceError('invalid_request', 'No node is large enough for this sandbox.', {
+    throw new ServiceError('invalid_request', 'no node is large enough for this sandbox', {
       details: {
         cpus: Math.max(...known.map((node) => node.report?.cpus ?? 0)),
         memoryMb: Math.max(...known.map((node) => node.report?.memoryMb ?? 0)),

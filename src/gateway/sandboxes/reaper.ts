@@ -47,7 +47,7 @@ export class Reaper {
       } catch (thrown) {
         const error = ServiceError.from(thrown);
         if (error.code === 'sandbox_not_found' || error.code === 'sandbox_ended') return;
-        this.#log.warn({ node: node.name, sandbox: id, code: error.code }, 'a deletion failed; it is tried again');
+        this.#log.warn({ node: node.name, sandbox: id, code: error.code }, 'a deletion failed: it is retried');
         await pause(backoffMs(BACKOFF, failures), this.#stopping.signal);
       }
     }

@@ -251,7 +251,7 @@ export class SandboxService {
   #unsure(options: ServiceErrorOptions): ServiceError {
     const { registry, queue, arrivals } = this.#deps;
     const missing = registry.mayHaveMore(arrivals.others) || queue.informed ? 'one of its nodes' : 'Redis';
-    const message = `This server does not reach ${missing} right now, so it does not know all sandboxes.`;
+    const message = `this server cannot reach ${missing} right now, so it does not know all sandboxes`;
     return new ServiceError('node_unavailable', message, options);
   }
 
@@ -266,7 +266,8 @@ export class SandboxService {
   async #made(tenant: string, id: string): Promise<Sandbox> {
     await this.#deps.arrivals.settle(id);
     if (this.#deps.store.get(id) !== undefined) return this.get(tenant, id);
-    const message = 'The sandbox was made through another server, and this one is not connected to its node right now.';
+    const message =
+      'the sandbox was created through another server, and this one is not connected to its node right now';
     throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
   }
 

@@ -206,7 +206,7 @@ export class Store {
     const present = new Set(records.map((record) => record.id));
     for (const entry of [...this.on(node)]) {
       if (entry.accepted && !entry.ended && !present.has(entry.id)) {
-        this.end(entry, 'node_lost', 'The node came back without this sandbox.');
+        this.end(entry, 'node_lost', 'the node came back without this sandbox');
       }
     }
     for (const record of records) this.take(node, record);
@@ -217,7 +217,7 @@ export class Store {
       const entry = this.#entries.get(id);
       if (entry === undefined || entry.node !== node || !entry.accepted) continue;
       // The API promises ended records for a while; `sweep` drops them.
-      if (!entry.ended) this.end(entry, 'node_lost', 'The node has forgotten this sandbox.');
+      if (!entry.ended) this.end(entry, 'node_lost', 'the node no longer knows this sandbox');
     }
   }
 
@@ -232,7 +232,7 @@ export class Store {
       }
       entry.endSeenAt = null;
       if (!entry.accepted && now > entry.record.expiresAtMs) {
-        this.end(entry, 'lifetime', 'The lifetime was over before the sandbox was placed.');
+        this.end(entry, 'lifetime', 'the lifetime was over before the sandbox was placed');
       }
     }
   }

@@ -121,7 +121,7 @@ class Relay {
 
   #keep(put: (early: EarlyInput) => boolean): void {
     if (this.#early === null || put(this.#early)) return;
-    this.#failed(new ServiceError('rate_limited', 'Too much was sent before the sandbox had a node.'));
+    this.#failed(new ServiceError('rate_limited', 'too much was sent before the sandbox had a node'));
   }
 
   /** `refuse` becomes a reset once the stream was accepted. */

@@ -81,7 +81,7 @@ export class Admission {
     const claims = specs.map(({ id, cpus, memoryMb }) => ({ id, milliCpus: milliCpus(cpus), memoryMb }));
     this.#assertPossible(most, claims);
     if (bounded && this.#deps.learning()) {
-      const message = 'This server has just started and does not know yet what the tenant uses.';
+      const message = 'this server has just started and does not know yet what the tenant uses';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: LEARNING_RETRY_MS });
     }
     let has = observed.of(tenant);
@@ -163,7 +163,7 @@ export class Admission {
       const bound = most[kind];
       if (bound === null || asked[kind] <= bound) continue;
       const quota = QUOTA[kind];
-      throw new ServiceError('invalid_request', `This is more ${NOUN[quota]} than the tenant may have.`, {
+      throw new ServiceError('invalid_request', `this is more ${NOUN[quota]} than the tenant may have`, {
         details: { quota, limit: shown(kind, bound), asked: shown(kind, asked[kind]) },
       });
     }
@@ -177,7 +177,7 @@ export class Admission {
   ): ServiceError {
     if (verdict.short === 'rate') {
       this.#deps.refused?.(tenant, 'createsPerSecond');
-      return new ServiceError('rate_limited', 'The tenant creates sandboxes faster than it may.', {
+      return new ServiceError('rate_limited', 'the tenant creates sandboxes faster than it may', {
         retryAfterMs: verdict.waitMs,
         details: { quota: 'createsPerSecond', limit: rules.createsPerSecond },
       });
@@ -189,7 +189,7 @@ export class Admission {
 
   #quotaError(tenant: string, quota: Quota, limit: number, used: number, retryAfterMs: number): ServiceError {
     this.#deps.refused?.(tenant, quota);
-    return new ServiceError('quota_exceeded', `The tenant has used all of its ${NOUN[quota]}.`, {
+    return new ServiceError('quota_exceeded', `the tenant has used all of its ${NOUN[quota]}`, {
       retryAfterMs,
       details: { quota, limit, used },
     });

@@ -27,7 +27,7 @@ export class TenantMetrics {
     const registers = [sources.registry];
     this.#refusals = new Counter({
       name: 'millibox_tenant_refusals_total',
-      help: 'Calls refused by a quota of their tenant',
+      help: 'Calls refused because of a quota of the tenant',
       labelNames: ['tenant', 'quota'],
       registers,
     });
@@ -40,13 +40,13 @@ export class TenantMetrics {
     this.#gauge('sandboxes', 'Sandboxes on the nodes, by tenant', (add) => {
       for (const [tenant, { sandboxes }] of sources.placed()) add(tenant, sandboxes);
     });
-    this.#gauge('cpus', 'Cpus of the sandboxes on the nodes, by tenant', (add) => {
+    this.#gauge('cpus', 'CPUs of the sandboxes on the nodes, by tenant', (add) => {
       for (const [tenant, { milliCpus }] of sources.placed()) add(tenant, milliCpus / 1000);
     });
     this.#gauge('memory_megabytes', 'Memory of the sandboxes on the nodes, by tenant', (add) => {
       for (const [tenant, { memoryMb }] of sources.placed()) add(tenant, memoryMb);
     });
-    this.#gauge('execs', 'Commands that run through this gateway, by tenant', (add) => {
+    this.#gauge('execs', 'Running commands through this gateway, by tenant', (add) => {
       for (const [tenant, count] of sources.running()) add(tenant, count);
     });
   }

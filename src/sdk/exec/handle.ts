@@ -118,7 +118,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
    */
   [Symbol.asyncIterator](): AsyncGenerator<ExecOutputEvent<OutputOf<E>>, undefined> {
     return new OutputReader(this.#output, () => {
-      this.#abort(new ServiceError('cancelled', 'the reader of this command left'));
+      this.#abort(new ServiceError('cancelled', 'the reader of this command has left'));
     });
   }
 

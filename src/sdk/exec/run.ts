@@ -119,7 +119,7 @@ export class ExecRun {
 
   /** @throws ServiceError `not_supported` over HTTP */
   requireDetach(): void {
-    this.#requireWebSocket('to let go of a command');
+    this.#requireWebSocket('to detach from a command');
   }
 
   /** Leaves the command running once it has received all of its stdin. @throws ServiceError why it does not run */

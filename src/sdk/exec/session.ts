@@ -99,7 +99,7 @@ export class ExecSession {
     if (this.#done) return;
     const stream = this.#stream;
     if (!this.#pending.keep(command, stream !== null)) {
-      throw new ServiceError('rate_limited', 'Too many signals wait for this command.');
+      throw new ServiceError('rate_limited', 'too many signals are waiting for this command');
     }
     if (command.type === 'kill') this.#killed = true;
     if (stream !== null) stream.urgent(command);
@@ -131,7 +131,7 @@ export class ExecSession {
       await this.#started.promise;
       if (this.#options.stdin !== undefined) await this.#flush(this.#options.stdin, signal);
     });
-    this.#giveUp(new ServiceError('cancelled', 'the caller let go of this command'));
+    this.#giveUp(new ServiceError('cancelled', 'the caller detached from this command'));
   }
 
   /**

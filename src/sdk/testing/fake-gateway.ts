@@ -68,7 +68,7 @@ class Running implements FakeProcess {
 
   /** Another, who does not stay, takes the command from whoever listens. */
   takeAway(): void {
-    this.#stream?.reset(new ServiceError('cancelled', 'Another took this exec over.'));
+    this.#stream?.reset(new ServiceError('cancelled', 'another client has taken over this exec'));
     this.#stream = null;
   }
 

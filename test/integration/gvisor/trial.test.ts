@@ -34,7 +34,9 @@ async function openWith(script: string): Promise<void> {
 
 test('one that refuses is quoted, on one line, with what may be done', async () => {
   const opened = openWith('echo "this kernel is not for me" >&2; exit 1');
-  await expect(opened).rejects.toThrow(/^\/\S+ can make no container here: [^\n]*not for me; set MILLIBOX_OCI_PROGRAM/);
+  await expect(opened).rejects.toThrow(
+    /^\/\S+ cannot start a container here: [^\n]*not for me; set MILLIBOX_OCI_PROGRAM/,
+  );
   expect(readdirSync(path.join(dataDir, 'gvisor'))).not.toContain('trial');
   expect(leftGroups([dataDir])).toEqual([]);
 });

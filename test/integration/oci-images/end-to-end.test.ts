@@ -118,6 +118,6 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     expect(directory.stdout.toString()).toContain(`${home} is a directory: a tar file is expected (invalid_request)`);
     const none = await image('rm', 'nobody/has:1');
     expect(none.code).not.toBe(0);
-    expect(none.stderr).toContain('No node has this image');
+    expect(none.stderr).toContain('no node has this image');
   });
 });

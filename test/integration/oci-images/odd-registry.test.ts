@@ -226,7 +226,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     registry.imageOf('said/entry', [loop('a', 'b'), loop('b', 'a'), { path: 'a/\x1b[2Jbelow', body: '' }]);
     const words = (name: string): Promise<string> =>
       own.store.ensure(`${registry.host}/${name}:1`, {}).then(String, (error: Error) => error.message);
-    expect(await words('said/processor')).toMatch(/said\/processor:1 is not made for linux on \w+$/);
+    expect(await words('said/processor')).toMatch(/said\/processor:1 is not available for linux on \w+$/);
     expect(await words('said/entry')).toMatch(/^the image could not be unpacked: a\/\?\[2Jbelow: .*symbolic links/);
   });
 

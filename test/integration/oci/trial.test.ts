@@ -51,7 +51,7 @@ test('a runtime that knows its version and can start nothing: its own words are 
   const { code, message } = await refusal(config(dataDir, program));
   expect(code).toBe('not_supported');
   expect(message).toContain('this layout is not for me');
-  expect(message).toMatch(/^\/\S+ can make no container here: [^\n]*MILLIBOX_OCI_PROGRAM[^\n]*$/);
+  expect(message).toMatch(/^\/\S+ cannot start a container here: [^\n]*MILLIBOX_OCI_PROGRAM[^\n]*$/);
   expect(leftMounts(home)).toEqual([]);
   expect(readdirSync(path.join(dataDir, 'oci', 'boxes'))).toEqual([]);
 });

@@ -14,10 +14,10 @@ impl Execs {
     pub fn attach(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
         let key = self.find(&request::id_of(open)?)?;
         let from = [open.uint("stdout").unwrap_or(0), open.uint("stderr").unwrap_or(0)];
-        let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "the exec is gone"))?;
         for (output, offset) in exec.outputs.iter().zip(from) {
             if offset > output.total() {
-                return Err(WireError::invalid(format!("offset {} lies behind the end of the output", offset)));
+                return Err(WireError::invalid(format!("offset {} is beyond the end of the output", offset)));
             }
         }
         let mut answer = Writer::object();
@@ -29,9 +29,9 @@ impl Execs {
 
     /// Answers an `exec` whose id is known: the same request continues the existing exec from its start.
     pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32, fingerprint: u64) -> Result<(), WireError> {
-        let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "It is gone."))?;
+        let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "the exec is gone"))?;
         if exec.fingerprint != fingerprint {
-            return Err(WireError::new("idempotency_conflict", "This id was used with another request."));
+            return Err(WireError::new("idempotency_conflict", "this id was already used with a different request"));
         }
         let mut answer = Writer::object();
         answer.int("pid", exec.pid.into());
@@ -49,7 +49,7 @@ impl Execs {
         core.timers.cancel(&mut exec.detached);
         exec.let_go(core);
         if let Some(before) = exec.stream.replace(stream) {
-            core.link.reset(before, &WireError::new("cancelled", "Another took this exec over."));
+            core.link.reset(before, &WireError::new("cancelled", "another client has taken over this exec"));
         }
         exec.input.disown();
         core.link.set_owner(stream, Owner::Exec(key));

@@ -105,7 +105,7 @@ impl Execs {
 
     fn find(&self, id: &[u8]) -> Result<Key, WireError> {
         let found = self.by_id.get(id).copied();
-        found.ok_or_else(|| WireError::new("exec_not_found", "There is no exec with this id."))
+        found.ok_or_else(|| WireError::new("exec_not_found", "there is no exec with this id"))
     }
 
     /// Frees an exec and all that it holds.

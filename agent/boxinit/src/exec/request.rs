@@ -79,7 +79,7 @@ impl Request {
             None | Some(Value::Null) => None,
             Some(_) => {
                 let name = open.text("user").filter(|name| !name.is_empty());
-                Some(name.ok_or_else(|| WireError::new("exec_bad_user", "the user has no name"))?.to_string())
+                Some(name.ok_or_else(|| WireError::new("exec_bad_user", "the user name is missing"))?.to_string())
             }
         };
         Ok(Request {
@@ -129,7 +129,7 @@ fn command(open: &Value) -> Result<Command, WireError> {
         }
     }
     if argv.is_empty() {
-        return Err(bad_args("there is no command"));
+        return Err(bad_args("the command is missing"));
     }
     Ok(Command::Argv(argv))
 }

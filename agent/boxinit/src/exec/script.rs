@@ -87,7 +87,7 @@ impl Execs {
             None => return,
         };
         if script.got != script.wanted {
-            let message = format!("the script was to have {} bytes and has {}", script.wanted, script.got);
+            let message = format!("the script should have {} bytes and has {}", script.wanted, script.got);
             return core.link.refuse(stream, &WireError::new("exec_bad_args", message));
         }
         let text = script.text.finish();

@@ -35,7 +35,7 @@ fn no_room(errno: i32) -> WireError {
 
 fn no_terminal(errno: i32) -> WireError {
     let reason = match (errno, tty::most()) {
-        (sys::ENOSPC, Some(most)) => format!("this sandbox has the {} terminals that it may have at a time", most),
+        (sys::ENOSPC, Some(most)) => format!("this sandbox already has {} terminals, the maximum", most),
         (sys::ENOSPC, None) => "the node has no more of them".to_string(),
         _ => sys::message(errno),
     };
@@ -98,7 +98,7 @@ fn explain(failure: Failure, request: &Request) -> WireError {
                 let what = if found { "the interpreter of" } else { "the program" };
                 WireError::new("exec_program_not_found", format!("{} {:?} does not exist", what, program))
             }
-            sys::E2BIG => WireError::new("exec_bad_args", "the arguments and the environment are too long together"),
+            sys::E2BIG => WireError::new("exec_bad_args", "the arguments and environment are too long together"),
             sys::ENAMETOOLONG | sys::EINVAL => {
                 WireError::new("exec_bad_args", format!("{:?} cannot be executed: {}", program, reason))
             }

@@ -33,7 +33,7 @@ pub fn mode_of(open: &Value) -> Result<Option<u32>, WireError> {
         None | Some(Value::Null) => Ok(None),
         Some(_) => match open.uint("mode") {
             Some(mode) if mode <= 0o7777 => Ok(Some(mode as u32)),
-            _ => Err(WireError::invalid("mode is 0 to 0o7777")),
+            _ => Err(WireError::invalid("mode must be 0 to 0o7777")),
         },
     }
 }

@@ -92,7 +92,7 @@ impl Files {
             _ => {}
         }
         if self.table.len() >= MAX_CALLS {
-            return Err(WireError::resource_limit("too many calls on files at once"));
+            return Err(WireError::resource_limit("too many file calls at once"));
         }
         let (call, answer) = match open.text("call").unwrap_or("") {
             "read" => {
@@ -114,7 +114,7 @@ impl Files {
             "watch" => {
                 let watches = self.table.values().filter(|job| matches!(job.call, Call::Watch(_))).count();
                 if watches >= MAX_WATCHES {
-                    let message = format!("there are {} watches in this sandbox already", MAX_WATCHES);
+                    let message = format!("there are already {} watches in this sandbox", MAX_WATCHES);
                     return Err(WireError::resource_limit(message));
                 }
                 (Call::Watch(watch::Watch::open(open, &path)?), None)
@@ -124,7 +124,7 @@ impl Files {
             }
         };
         let key = self.table.insert(Job { stream, call });
-        let key = key.ok_or_else(|| WireError::resource_limit("too many calls on files at once"))?;
+        let key = key.ok_or_else(|| WireError::resource_limit("too many file calls at once"))?;
         core.link.set_owner(stream, Owner::File(key));
         match answer {
             Some(answer) => {

@@ -207,7 +207,7 @@ fn clean(name: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
                 let message = format!("the member {:?} would leave the directory", shown(name));
                 return Err(WireError::invalid(message));
             }
-            part if part.contains(&0) => return Err(WireError::invalid("a member's name has a zero byte")),
+            part if part.contains(&0) => return Err(WireError::invalid("a member's name contains a zero byte")),
             part => {
                 path.push(b'/');
                 path.extend_from_slice(part);

@@ -135,8 +135,8 @@ impl Watched {
 pub fn watch_error(path: &[u8], errno: i32) -> WireError {
     match errno {
         // Of the kernel, in its own words "no space left on device".
-        sys::ENOSPC => WireError::resource_limit("the kernel of this node watches as many directories as it may"),
-        sys::EMFILE | sys::ENOMEM => WireError::resource_limit("the kernel of this node has as many watches as it may"),
+        sys::ENOSPC => WireError::resource_limit("the kernel of this node cannot watch more directories"),
+        sys::EMFILE | sys::ENOMEM => WireError::resource_limit("the kernel of this node cannot hold more watches"),
         _ => file_error(path, errno),
     }
 }

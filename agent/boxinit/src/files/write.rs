@@ -178,7 +178,7 @@ impl Write {
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.got += bytes.len() as u64;
         if matches!(self.size, Some(size) if self.got > size) {
-            return Err(WireError::invalid("more bytes came than were announced"));
+            return Err(WireError::invalid("more bytes arrived than were announced"));
         }
         write_all(&self.file, bytes).map_err(|errno| file_error(&self.asked, errno))
     }

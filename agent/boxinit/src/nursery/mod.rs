@@ -38,7 +38,7 @@ pub fn run(socket: &[u8]) -> Config {
                     return config;
                 }
             }
-            _ => crate::fail("the agent said something odd", 0),
+            _ => crate::fail("unexpected message from the agent", 0),
         }
         requests::forget(request);
     }

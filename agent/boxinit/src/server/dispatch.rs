@@ -10,7 +10,7 @@ use crate::sys::{self, limits};
 
 /// For a kernel that holds processes to what their ancestor may have, and to no control group.
 fn limit(open: &Value) -> Result<Vec<u8>, WireError> {
-    let most = open.uint("processes").ok_or_else(|| WireError::invalid("there is no number of processes"))?;
+    let most = open.uint("processes").ok_or_else(|| WireError::invalid("the number of processes is missing"))?;
     limits::limit_processes(most)
         .map_err(|errno| WireError::new("internal", format!("the limit cannot be set: {}", sys::message(errno))))?;
     Ok(b"{}".to_vec())
@@ -65,7 +65,7 @@ impl Server {
     /// Once only. When it fails, the container is of no use to anybody and ends.
     fn claim(&mut self, open: &Value) -> Result<Vec<u8>, WireError> {
         if !self.config.blank {
-            return Err(WireError::invalid("this container has its image"));
+            return Err(WireError::invalid("this container already has an image"));
         }
         let claimed = claim::claim(open, &self.config.socket).map_err(|error| {
             self.ending = true;

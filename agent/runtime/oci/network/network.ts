@@ -136,7 +136,7 @@ export class Network {
   async connect(id: string, dir: string, pid: number): Promise<Card> {
     for (const [unread, its] of this.#unread) this.adopt(unread, its);
     if (this.#unread.size > 0) {
-      throw new ServiceError('capacity_exhausted', 'which addresses of this node are in use cannot be read');
+      throw new ServiceError('capacity_exhausted', 'the addresses in use on this node cannot be determined');
     }
     if (this.#cables.size >= this.#maxCables) {
       throw new ServiceError('capacity_exhausted', `this node already has ${this.#maxCables} sandboxes with a network`);

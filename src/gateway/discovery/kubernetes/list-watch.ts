@@ -267,7 +267,7 @@ export class ListWatch<T> {
     this.#failures += 1;
     if (!mayResume(error)) this.#version = null;
     if (error instanceof KubeError && error.forbidden) {
-      if (first) log.warn({ err: error, what }, `no right to list and watch ${what}`);
+      if (first) log.warn({ err: error, what }, `no permission to list and watch ${what}`);
       this.#refusals += 1;
       if (optional && (this.#state !== 'synced' || this.#refusals > DOUBTED_REFUSALS)) {
         this.#version = null;

@@ -25,12 +25,12 @@ export function execRoutes({ execs }: Services): Route[] {
         method: 'POST',
         url: '/v1/sandboxes/:id/exec',
         id: 'exec',
-        summary: 'Run a command and wait for its end, or with background start it',
+        summary: 'Run a command and wait for its end or, with background, only start it',
         params: SandboxPath,
         body: ExecRequest,
         idempotent: true,
         answers: {
-          200: { description: 'How it went; with background only its id', schema: z.union([ExecResult, Started]) },
+          200: { description: 'The result; with background, only its id', schema: z.union([ExecResult, Started]) },
         },
       },
       ({ tenant, params, body, idempotencyKey, signal }) => {
@@ -45,7 +45,7 @@ export function execRoutes({ execs }: Services): Route[] {
         method: 'GET',
         url: '/v1/sandboxes/:id/execs',
         id: 'listExecs',
-        summary: 'Commands that run, and those that ended and are still kept',
+        summary: 'Commands that are running, and ended ones that are still kept',
         params: SandboxPath,
         query: z.strictObject({ id: many(ExecId).describe('Only these, and how they ended; 100 at most') }),
         answers: { 200: { description: 'The commands', schema: ExecList } },
@@ -60,7 +60,7 @@ export function execRoutes({ execs }: Services): Route[] {
         method: 'GET',
         url: '/v1/sandboxes/:id/execs/:execId',
         id: 'getExec',
-        summary: 'One command; with waitMs once it has ended',
+        summary: 'One command; with waitMs, once it has ended',
         params: ExecPath,
         query: z.strictObject({ waitMs }),
         waits: true,
@@ -74,11 +74,14 @@ export function execRoutes({ execs }: Services): Route[] {
         method: 'GET',
         url: '/v1/sandboxes/:id/execs/:execId/output',
         id: 'getExecOutput',
-        summary: 'A window of what a command in the background wrote, or one that has ended; waitMs at its end',
+        summary:
+          'A window of the output of a background command, or of one that has ended; with waitMs, waits for more at its end',
         params: ExecPath,
         query: OutputQuery,
         waits: true,
-        answers: { 200: { description: 'Bytes; headers say where they lie', contentType: 'application/octet-stream' } },
+        answers: {
+          200: { description: 'Bytes; headers give their position', contentType: 'application/octet-stream' },
+        },
       },
       async ({ tenant, params, query, reply, signal }) => {
         const { channel, offset: from = 0, length, waitMs } = query;
@@ -96,7 +99,7 @@ export function execRoutes({ execs }: Services): Route[] {
         method: 'POST',
         url: '/v1/sandboxes/:id/execs/:execId/signal',
         id: 'signalExec',
-        summary: "Send a signal to a command's own processes, or with all to everything it started",
+        summary: "Send a signal to a command's process group or, with all, to everything it started",
         params: ExecPath,
         body: SignalBody,
         answers: { 200: { description: 'Sent', schema: z.object({}) } },

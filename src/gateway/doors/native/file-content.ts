@@ -32,7 +32,7 @@ export function fileContentRoutes(files: FileService): Route[] {
         method: 'GET',
         url: FILES_URL,
         id: 'readFile',
-        summary: 'The bytes of a file. Range is understood',
+        summary: 'The bytes of a file. Range is supported',
         params: SandboxPath,
         query: PathQuery,
         answers: {
@@ -64,10 +64,10 @@ export function fileContentRoutes(files: FileService): Route[] {
         method: 'HEAD',
         url: FILES_URL,
         id: 'headFile',
-        summary: 'What reading a file would answer, without its bytes',
+        summary: 'The headers that reading a file would return, without its bytes',
         params: SandboxPath,
         query: PathQuery,
-        answers: { 200: { description: 'The file, unread', contentType: BYTES } },
+        answers: { 200: { description: 'The headers of the file', contentType: BYTES } },
       },
       async (call) => {
         const stat = await look(files, call);
@@ -80,7 +80,7 @@ export function fileContentRoutes(files: FileService): Route[] {
         method: 'PUT',
         url: FILES_URL,
         id: 'writeFile',
-        summary: 'Write a file: under a temporary name, then renamed. Parents are made',
+        summary: 'Write a file, under a temporary name that is then renamed. Creates parent directories',
         params: SandboxPath,
         query: WriteQuery,
         rawBody: BYTES,
@@ -89,7 +89,11 @@ export function fileContentRoutes(files: FileService): Route[] {
       ({ tenant, params, query, request, signal }) => {
         const { 'content-length': size, 'content-range': part } = request.headers;
         // Taken for the whole, a part would replace the file.
-        if (part !== undefined) throw new ServiceError('invalid_request', 'A file cannot be written in parts.');
+        if (part !== undefined)
+          throw new ServiceError(
+            'invalid_request',
+            'a file cannot be written in parts: send the whole body without Content-Range',
+          );
         const write = { ...query, ...(size === undefined ? {} : { size: Number(size) }) };
         return files.write(tenant, params.id, write, bodyOf(request), signal);
       },

@@ -10,7 +10,7 @@ export const OctalMode = z
   .string()
   .regex(/^0?[0-7]{1,4}$/, 'not an octal mode')
   .transform((text) => parseInt(text, 8))
-  .describe('Octal, as 0644');
+  .describe('Octal, such as 0644');
 export const TimeMs = z
   .string()
   .regex(/^-?\d{1,16}(\.\d{1,9})?$/, 'not a time in milliseconds')

@@ -10,14 +10,19 @@ import type { Services } from '../../services.ts';
 const NodePath = z.strictObject({ name: z.string().max(300) });
 const OnBody = z.strictObject({ on: z.boolean().default(true) });
 const DrainBody = OnBody.extend({
-  deadlineMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional().describe('What lives longer than this is ended'),
+  deadlineMs: z
+    .int()
+    .min(0)
+    .max(MAX_TIMEOUT_MS)
+    .optional()
+    .describe('Sandboxes that are still alive after this are ended'),
 });
 const PreloadBody = z.strictObject({
   image: ImageName,
   refresh: z
     .boolean()
     .default(true)
-    .describe('Ask the registry also where the image is already, since its tag may have moved'),
+    .describe('Ask the registry even where the image is present, since its tag may have moved'),
 });
 const ImageQuery = z.strictObject({ image: ImageRef });
 const ImportQuery = z.strictObject({ image: ImageName, node: z.string().min(1).max(300) });
@@ -31,7 +36,9 @@ const PullOutcome = Outcome.extend({
   changed: z
     .boolean()
     .nullable()
-    .describe('Whether the name stands for another image than before; null: the pull failed, or the agent is older'),
+    .describe(
+      'Whether the name stands for a different image than before; null: the pull failed, or the agent is older',
+    ),
 });
 
 export function operatorRoutes({ nodes, images }: Services): Route[] {
@@ -41,7 +48,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'GET',
         url: '/v1/nodes',
         id: 'listNodes',
-        summary: 'Nodes and how they are',
+        summary: 'Nodes and their state',
         admin: true,
         overview: true,
         answers: { 200: { description: 'The nodes', schema: z.object({ nodes: z.array(NodeView) }) } },
@@ -53,7 +60,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'POST',
         url: '/v1/nodes/:name/cordon',
         id: 'cordonNode',
-        summary: 'Keep new sandboxes away from a node, or with `on: false` let them come again',
+        summary: 'Keep new sandboxes away from a node or, with `on: false`, allow them again',
         admin: true,
         params: NodePath,
         body: OnBody,
@@ -66,7 +73,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'POST',
         url: '/v1/nodes/:name/drain',
         id: 'drainNode',
-        summary: 'Empty a node: no new sandboxes, and at the deadline the end of those that are left',
+        summary: 'Drain a node: no new sandboxes, and at the deadline the remaining ones are ended',
         admin: true,
         params: NodePath,
         body: DrainBody,
@@ -79,7 +86,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'GET',
         url: '/v1/pools',
         id: 'listPools',
-        summary: 'Containers that wait for a claim, by node and image',
+        summary: 'Warm containers, by node and image',
         admin: true,
         overview: true,
         answers: {
@@ -114,10 +121,13 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         // A colon begins a parameter; two are one of them.
         url: '/v1/images::preload',
         id: 'preloadImage',
-        summary: 'Pull what a name stands for now onto all nodes. Answers when it is there, or has failed, on each',
+        summary:
+          'Pull the image that a name stands for now onto all nodes. Answers once the pull has succeeded or failed on each',
         admin: true,
         body: PreloadBody,
-        answers: { 200: { description: 'How it went', schema: z.object({ nodes: z.array(PullOutcome) }) } },
+        answers: {
+          200: { description: 'The outcome on each node', schema: z.object({ nodes: z.array(PullOutcome) }) },
+        },
       },
       async ({ body }) => ({ nodes: await images.preload(body.image, body) }),
     ),
@@ -126,10 +136,10 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'DELETE',
         url: '/v1/images',
         id: 'removeImage',
-        summary: 'Remove an image from all nodes, as far as no sandbox uses it',
+        summary: 'Remove an image from all nodes where no sandbox uses it',
         admin: true,
         query: ImageQuery,
-        answers: { 200: { description: 'How it went', schema: Outcomes } },
+        answers: { 200: { description: 'The outcome on each node', schema: Outcomes } },
       },
       async ({ query }) => ({ nodes: await images.remove(query.image) }),
     ),
@@ -138,7 +148,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
         method: 'PUT',
         url: '/v1/images',
         id: 'importImage',
-        summary: 'Give a node an image as an archive: of docker save, of OCI, or of a root file system',
+        summary: 'Import an image into a node: docker save output, an OCI archive, or the tar of a root file system',
         admin: true,
         query: ImportQuery,
         rawBody: 'application/x-tar',

@@ -82,7 +82,7 @@ function askUpgrade(
     outgoing.once('response', (answer) => resolve({ answer, rest: null }));
     outgoing.on('error', (cause) => {
       inside.destroy();
-      const error = new ServiceError('port_refused', 'The server on this port does not speak HTTP.', { cause });
+      const error = new ServiceError('port_refused', 'the server on this port does not speak HTTP', { cause });
       reject(cause instanceof ServiceError ? cause : error);
     });
     outgoing.end();
@@ -97,7 +97,7 @@ function refused(socket: Duplex, answer: IncomingMessage, headers: Record<string
   const status = answer.statusCode ?? 0;
   if (status < 200 || status > 599) {
     answer.destroy();
-    throw new ServiceError('port_refused', `The server on this port answered with an invalid status: ${status}.`);
+    throw new ServiceError('port_refused', `the server on this port answered with an invalid status: ${status}`);
   }
   socket.write(headOf(status, { ...headers, connection: 'close' }), 'latin1');
   pipeline(answer, socket, () => socket.destroy());

@@ -30,7 +30,7 @@ export function previewRoutes({ sandboxes, ports }: Services): Route[] {
         method: 'POST',
         url: '/v1/sandboxes/:id/previews',
         id: 'createPreview',
-        summary: 'An address of a port inside, with a token that opens it',
+        summary: 'A URL for a port of the sandbox, with a token that opens it',
         params: SandboxPath,
         body: PreviewBody,
         answers: { 201: { description: 'The address', schema: Preview } },
@@ -105,12 +105,12 @@ export async function forwardPreview(
   } catch (error) {
     socket.destroy();
     if (error instanceof ServiceError) throw error;
-    throw new ServiceError('port_refused', 'The server on this port does not speak HTTP.', { cause: error });
+    throw new ServiceError('port_refused', 'the server on this port does not speak HTTP', { cause: error });
   }
   const { statusCode = 0 } = response;
   if (statusCode < 200 || statusCode > 599) {
     socket.destroy();
-    throw new ServiceError('port_refused', `The server on this port answered with an invalid status: ${statusCode}.`);
+    throw new ServiceError('port_refused', `the server on this port answered with an invalid status: ${statusCode}`);
   }
   reply.code(statusCode);
   reply.headers(answerHeaders(response.headers, target, known === undefined ? own : known));
@@ -122,6 +122,6 @@ async function* contentOf(response: IncomingMessage): AsyncGenerator<Buffer> {
   try {
     yield* response as AsyncIterable<Buffer>;
   } catch (cause) {
-    throw new ServiceError('interrupted', 'The server on this port broke off its response.', { cause });
+    throw new ServiceError('interrupted', 'the server on this port broke off its response', { cause });
   }
 }

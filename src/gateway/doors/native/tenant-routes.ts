@@ -15,13 +15,13 @@ const TenantView = z.object({
       createBurst: bound,
       execs: bound,
     })
-    .describe('Null: not bounded'),
+    .describe('Null: no limit'),
   weight: z.int(),
   used: z.object({
-    sandboxes: z.int().describe('Alive, those that wait for room included'),
+    sandboxes: z.int().describe('Live sandboxes, including queued ones'),
     cpus: z.number(),
     memoryMb: z.number(),
-    execs: z.int().describe('Commands that this gateway has in hand'),
+    execs: z.int().describe('Commands in flight at this gateway'),
   }),
 });
 
@@ -32,7 +32,7 @@ export function tenantRoutes({ sandboxes, tenancy }: Services): Route[] {
         method: 'GET',
         url: '/v1/tenant',
         id: 'getTenant',
-        summary: 'The tenant of the key: what it may have, and what it has',
+        summary: "The key's tenant: its limits and its usage",
         overview: true,
         answers: { 200: { description: 'The tenant', schema: TenantView } },
       },

@@ -30,8 +30,7 @@ export class ClientSockets {
     });
     services.auth.onReplace(() => {
       for (const { mux, caller } of [...this.#clients]) {
-        if (!services.auth.isValid(caller))
-          mux.close(new ServiceError('unauthenticated', 'The API key was withdrawn.'));
+        if (!services.auth.isValid(caller)) mux.close(new ServiceError('unauthenticated', 'the API key was revoked'));
       }
     });
     services.lifecycle.onExpire(() => this.close());
@@ -73,7 +72,7 @@ export class ClientSockets {
       hello: { generation: CLIENT_GENERATION },
       onHello: (hello) => {
         if (hello['generation'] !== CLIENT_GENERATION)
-          throw new ServiceError('not_supported', 'another generation of the protocol');
+          throw new ServiceError('not_supported', 'the client speaks another generation of the protocol');
       },
       onOpen: (stream) => {
         lifecycle.assertOpen();
@@ -95,7 +94,7 @@ export class ClientSockets {
       onClose: (error) => {
         this.#clients.delete(client);
         if (error !== null && error.code === 'protocol_error') {
-          log.info({ tenant: caller.tenant, reason: error.message }, 'a client broke the rules of the wire');
+          log.info({ tenant: caller.tenant, reason: error.message }, 'a client violated the protocol');
         }
       },
       onFailure: (error) => log.error({ err: error, tenant: caller.tenant }, 'a handler of a client failed'),

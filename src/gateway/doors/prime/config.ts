@@ -76,7 +76,7 @@ function parseRange(text: string): PortRange {
   const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];
   const [first, last] = [Number(from), Number(to)];
   if (first >= 1 && first <= last && last <= 65_535) return { first, last };
-  throw new Error(`MILLIBOX_PRIME_TCP_PORTS: ${text} is no range of ports like 20000-20099`);
+  throw new Error(`MILLIBOX_PRIME_TCP_PORTS: ${text} is not a range of ports such as 20000-20099`);
 }
 
 function parseRule(word: string): { from: string; to: string } {

@@ -57,7 +57,7 @@ async function registerControlPlane(app: FastifyInstance, context: PrimeContext,
   app.setErrorHandler(createControlErrors(services.log));
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?', 1)[0];
-    throw new ServiceError('not_found', `This server has no ${request.method} ${path}. See docs/prime.md.`);
+    throw new ServiceError('not_found', `this server has no ${request.method} ${path}: see docs/prime.md`);
   });
   readJsonStrictly(app);
   registerControl(app, services, [

@@ -34,7 +34,7 @@ export function registerExposed(app: FastifyInstance, services: Services, exposu
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
   const onRequest = async (request: FastifyRequest): Promise<void> => {
-    if (!rewrite(exposures, request.raw)) throw new ServiceError('not_found', 'No port is exposed at this address.');
+    if (!rewrite(exposures, request.raw)) throw new ServiceError('not_found', 'no port is exposed at this address');
   };
   for (const url of ['/exposed/:token/:id/:port', '/exposed/:token/:id/:port/*']) {
     app.all(url, { onRequest }, (request, reply) => forwardPreview(services, request, reply, null));

@@ -54,7 +54,7 @@ export class Exposures {
     if (this.#tcp === null) {
       throw new ServiceError(
         'not_supported',
-        'This server exposes ports over HTTP and WebSocket only. Its operator can enable TCP with MILLIBOX_PRIME_TCP_PORTS.',
+        'this server exposes ports over HTTP and WebSocket only; its operator can enable TCP with MILLIBOX_PRIME_TCP_PORTS',
       );
     }
     const { ports } = this.#services;
@@ -73,7 +73,7 @@ export class Exposures {
   remove(tenant: string, sandbox: string, id: string): void {
     const found = this.#byId.get(id);
     if (found === undefined || found.tenant !== tenant || found.sandbox !== sandbox) {
-      throw new ServiceError('not_found', 'There is no such exposed port.');
+      throw new ServiceError('not_found', 'there is no such exposed port');
     }
     this.#drop(found);
   }
@@ -99,9 +99,9 @@ export class Exposures {
     if (this.#closed) throw new ServiceError('draining');
     if (isEnded(this.#services.sandboxes.get(tenant, sandbox).status)) throw new ServiceError('sandbox_ended');
     if ((this.#bySandbox.get(sandbox)?.size ?? 0) >= MAX_OF_SANDBOX) {
-      throw new ServiceError('rate_limited', `A sandbox can have ${MAX_OF_SANDBOX} ports exposed.`);
+      throw new ServiceError('rate_limited', `a sandbox can have at most ${MAX_OF_SANDBOX} exposed ports`);
     }
-    if (this.#byId.size >= MAX_EXPOSED) throw new ServiceError('rate_limited', 'Too many ports are exposed.');
+    if (this.#byId.size >= MAX_EXPOSED) throw new ServiceError('rate_limited', 'too many ports are exposed');
   }
 
   #tokenFor({ tenant, sandbox, port }: Asked): string {

@@ -9,7 +9,7 @@ import type { PrimeConfig } from './config.ts';
 export function resolveImage(asked: string, config: Pick<PrimeConfig, 'imageMap' | 'imageAllow'>): string {
   const image = rewrite(asked, config.imageMap);
   if (config.imageAllow.length > 0 && !config.imageAllow.some((pattern) => matches(pattern, image) !== null)) {
-    throw new ServiceError('forbidden', `The image ${image} is not on this server's list of allowed images.`);
+    throw new ServiceError('forbidden', `the image ${image} is not on this server's list of allowed images`);
   }
   return image;
 }

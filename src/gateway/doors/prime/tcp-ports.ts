@@ -62,7 +62,7 @@ export class TcpPorts {
       }
       close();
     }
-    throw new ServiceError('capacity_exhausted', 'All ports that this server can expose for TCP are in use.');
+    throw new ServiceError('capacity_exhausted', 'all ports that this server can expose for TCP are in use');
   }
 }
 

@@ -45,4 +45,4 @@ export class Tokens {
 }
 
 const refused = (): ServiceError =>
-  new ServiceError('unauthenticated', 'The sandbox token is missing, has expired, or is for another sandbox.');
+  new ServiceError('unauthenticated', 'the sandbox token is missing, has expired, or is for another sandbox');

@@ -30,7 +30,7 @@ export class Input {
   /** Bytes are sent in the order of the calls. Resolves once they are sent. @throws ServiceError */
   async write(bytes: Buffer): Promise<void> {
     if (this.#waiting + bytes.length > MAX_WAITING_BYTES) {
-      throw new ServiceError('rate_limited', 'The process is not reading the input that is already queued for it.');
+      throw new ServiceError('rate_limited', 'the process is not reading the input that is already queued for it');
     }
     this.#waiting += bytes.length;
     const mine = this.#last.then(() => this.#send(bytes));

@@ -102,8 +102,7 @@ export class Output {
     try {
       for (;;) {
         if (signal.aborted) return;
-        if (this.#listener !== me)
-          throw new ServiceError('cancelled', 'Another stream of this session has taken over.');
+        if (this.#listener !== me) throw new ServiceError('cancelled', 'another stream of this session has taken over');
         const first = this.#queue[0];
         if (first !== undefined) {
           // If the client goes away during this yield it has not taken the bytes: the next listener gets them.

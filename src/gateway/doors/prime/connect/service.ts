@@ -132,7 +132,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
     const known = uuid === null ? undefined : this.#sessions.byUuid(sandbox, uuid);
     if (known !== undefined) {
       if (known.request === print) return known;
-      throw new ServiceError('idempotency_conflict', 'This session_uuid was used with another command.');
+      throw new ServiceError('idempotency_conflict', 'this session_uuid was already used with a different command');
     }
     const program = programFor(command, request, {
       sandbox,
@@ -161,7 +161,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
       return kept;
     }
     if (selector?.case !== 'sessionUuid') {
-      throw new ServiceError('invalid_request', 'say which session: give pid or session_uuid');
+      throw new ServiceError('invalid_request', 'no session is named: give pid or session_uuid');
     }
     const id = selector.value;
     return this.#sessions.byUuid(sandbox, id) ?? (await this.#takeOver({ tenant, sandbox }, id));
@@ -195,7 +195,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
       const events = session.listen(ctx.signal);
       for await (const event of isText ? wholeCharacters(events) : events) {
         if (event.kind === 'end' && session.timedOut) {
-          throw new ServiceError('deadline_exceeded', 'The command took too long.');
+          throw new ServiceError('deadline_exceeded', 'the command took too long');
         }
         yield toMessage(event);
       }
@@ -223,4 +223,4 @@ function timeoutOf(ctx: HandlerContext): number | null {
   return left === undefined ? null : Math.min(MAX_TIMEOUT_MS, Math.max(1, Math.floor(left - DEADLINE_MARGIN_MS)));
 }
 
-const noSession = (): ServiceError => new ServiceError('exec_not_found', 'There is no such session.');
+const noSession = (): ServiceError => new ServiceError('exec_not_found', 'there is no such session');

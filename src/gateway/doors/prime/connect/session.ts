@@ -133,7 +133,7 @@ export class Session {
   }
 }
 
-const hasEnded = (): ServiceError => new ServiceError('exec_not_found', 'The process has ended.');
+const hasEnded = (): ServiceError => new ServiceError('exec_not_found', 'the process has ended');
 
 function nameOf(channel: number): 'stdout' | 'stderr' | 'pty' {
   if (channel === Channel.STDERR) return 'stderr';

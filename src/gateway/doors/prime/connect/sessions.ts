@@ -128,5 +128,5 @@ export class Sessions {
 
 export type { Kept };
 
-const tooMany = (): ServiceError => new ServiceError('rate_limited', 'This gateway has too many live sessions.');
+const tooMany = (): ServiceError => new ServiceError('rate_limited', 'this gateway has too many live sessions');
 const keyOf = (sandbox: string, id: string): string => `${sandbox}/${id}`;

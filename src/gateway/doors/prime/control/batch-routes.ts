@@ -83,7 +83,7 @@ async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): 
   const running = { ...named, completed: false, exit_code: null };
   try {
     const { status } = services.sandboxes.get(tenant, job.sandbox_id);
-    if (isEnded(status)) return failed('NOT_RUNNING', 'The sandbox has ended.');
+    if (isEnded(status)) return failed('NOT_RUNNING', 'the sandbox has ended');
   } catch (thrown) {
     const error = ServiceError.from(thrown);
     if (error.code === 'node_unavailable') return { answer: running, unsure: error };

@@ -103,12 +103,12 @@ function diskOf(gigabytes: number): number {
 
 function refuseWhatIsMissing(body: CreateBody): void {
   const refuse = (what: string): never => {
-    throw new ServiceError('not_supported', `${what} is not available on this server.`);
+    throw new ServiceError('not_supported', `${what} is not available on this server`);
   };
-  if (body.checkpoint_id !== undefined) refuse('Restoring a checkpoint');
-  if (body.gpu_count > 0) refuse('A GPU');
-  if ((body.volumes ?? []).length > 0) refuse('A volume');
-  if (body.arch === 'arm64' && process.arch !== 'arm64') refuse('The architecture arm64');
+  if (body.checkpoint_id !== undefined) refuse('restoring a checkpoint');
+  if (body.gpu_count > 0) refuse('a GPU');
+  if ((body.volumes ?? []).length > 0) refuse('a volume');
+  if (body.arch === 'arm64' && process.arch !== 'arm64') refuse('the architecture arm64');
   if (body.docker_image === undefined) throw new ServiceError('invalid_request', 'docker_image is missing');
 }
 
@@ -137,7 +137,7 @@ export function networkOf(
 function allOrNothing(hosts: readonly string[], all: Network, none: Network): Network {
   if (hosts.length === 0) return none;
   if (hosts.length === 1 && hosts[0] === '*') return all;
-  throw new ServiceError('not_supported', 'This server can open or close the network, but not for single hosts.');
+  throw new ServiceError('not_supported', 'this server can open or close the network, but not for single hosts');
 }
 
 function startCommandOf(command: CreateBody['start_command']): string | null {

@@ -81,6 +81,6 @@ export function exposeRoutes(context: PrimeContext, exposures: Exposures): Contr
 /** @throws ServiceError `invalid_request` when the client's Host header is not a valid host. */
 function addressIn(origin: string): URL {
   const url = URL.parse(origin);
-  if (url === null) throw new ServiceError('invalid_request', 'The Host header is not valid.');
+  if (url === null) throw new ServiceError('invalid_request', 'the Host header is not valid');
   return url;
 }

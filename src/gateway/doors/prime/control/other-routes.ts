@@ -36,7 +36,7 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
         if (wanted !== network) {
           throw new ServiceError(
             'not_supported',
-            'The network of a sandbox is chosen when it is made: give network_allowlist or network_denylist then.',
+            'the network of a sandbox is chosen at creation: set network_allowlist or network_denylist there',
           );
         }
         return policyOf(network);
@@ -55,7 +55,7 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
         sandboxes.get(tenant, idOf(params));
         throw new ServiceError(
           'not_supported',
-          'This server has no SSH. Use `prime sandbox run`, `open_process`, or `millibox shell` for a terminal.',
+          'this server has no SSH: use `prime sandbox run`, `open_process`, or `millibox shell` for a terminal',
         );
       },
     ],
@@ -68,11 +68,11 @@ export function otherRoutes({ services, config }: PrimeContext): ControlRoute[] 
         const image = resolveImage(asked, config);
         const key = imageKey(image);
         if (images.list().some((each) => imageKey(each.image) === key)) {
-          return { accessible: true, details: `${image} is on a node.` };
+          return { accessible: true, details: `${image} is on a node` };
         }
         return {
           accessible: false,
-          details: `${image} is on no node yet; whether it can be pulled shows when it is used.`,
+          details: `${image} is on no node yet; the first create that uses it will pull it`,
         };
       },
     ],

@@ -124,7 +124,7 @@ async function deleteMany(
   { sandbox_ids: ids, labels, team_id: team }: z.infer<typeof BulkDelete>,
 ): Promise<Record<string, unknown>> {
   if ((ids ?? []).length === 0 && (labels ?? []).length === 0) {
-    throw new ServiceError('invalid_request', 'say which sandboxes: give sandbox_ids or labels');
+    throw new ServiceError('invalid_request', 'no sandboxes are named: give sandbox_ids or labels');
   }
   const chosen = new Set(ids ?? []);
   if ((labels ?? []).length > 0) {

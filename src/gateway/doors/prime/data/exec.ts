@@ -64,9 +64,9 @@ export async function execJson(
   } catch (thrown) {
     throw limit.signal.aborted ? ServiceError.from(limit.signal.reason) : thrown;
   }
-  if (result.timedOut) throw new ServiceError('deadline_exceeded', `The command took longer than ${timeout} s.`);
+  if (result.timedOut) throw new ServiceError('deadline_exceeded', `the command took longer than ${timeout} s`);
   if (result.truncated.stdout || result.truncated.stderr) {
-    throw new ServiceError('body_too_large', `The command wrote more than ${MAX_OUTPUT_BYTES} bytes.`);
+    throw new ServiceError('body_too_large', `the command wrote more than ${MAX_OUTPUT_BYTES} bytes`);
   }
   return { stdout: result.stdout, stderr: result.stderr, exit_code: result.exitCode };
 }

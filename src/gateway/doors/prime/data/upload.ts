@@ -13,7 +13,7 @@ const MAX_HEADER_PAIRS = 20;
 export function firstFile(request: IncomingMessage): Promise<Readable> {
   const found = Promise.withResolvers<Readable>();
   const refuse = (cause?: unknown): ServiceError =>
-    new ServiceError('invalid_request', 'The body is not multipart/form-data with one complete file.', { cause });
+    new ServiceError('invalid_request', 'the body is not multipart/form-data with one complete file', { cause });
   let parser: BusboyInstance;
   try {
     parser = new Busboy({
