@@ -66,7 +66,7 @@ const Pairs = z
     ),
   );
 
-/** In one spelling: what is below it is recognized by its name, and names of containers and control groups depend on it. */
+/** Normalised: what is below it is recognised by its path, and names of containers and cgroups depend on it. */
 const Directory = z
   .string()
   .startsWith('/')
@@ -157,9 +157,9 @@ export type AgentConfig = Readonly<{
   /** On the links to gateways. */
   heartbeat: { intervalMs: number; deadAfterMs: number };
   jobLogs: { jobBytes: number; totalBytes: number };
-  /** At an orderly stop, how long file transfers and other calls in progress may take. */
+  /** How long file transfers and other calls in flight may take at a graceful shutdown. */
   stopMs: number;
-  /** At an orderly stop: leave sandboxes to the next agent, or end them and remove everything. */
+  /** At a graceful shutdown: leave sandboxes to the next agent, or end them and remove everything. */
   onStop: 'keep' | 'destroy';
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
 }>;

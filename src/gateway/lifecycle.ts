@@ -9,13 +9,13 @@ export interface Lifecycle {
    * @throws ServiceError `draining` when no new work is accepted.
    */
   begin(): () => void;
-  /** As `begin`, for work that was accepted already. */
+  /** Like `begin`, for work that was already accepted. */
   track(): () => void;
   /** @throws ServiceError `draining` */
   assertOpen(): void;
   /** Calls the listener once draining begins, unless the returned function is called before. */
   onDrain(listener: () => void): () => void;
-  /** Calls the listener when a drain's deadline has passed: its work must end now, and its caller be told. */
+  /** Calls the listener when a drain's deadline has passed: its work must end now, and its caller must be told. */
   onExpire(listener: () => void): () => void;
   /**
    * Accepts no new work from now on. Resolves when none is left. After `deadlineMs` the `onExpire` listeners are

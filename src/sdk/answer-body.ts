@@ -1,4 +1,4 @@
-/** Bodies of answers over HTTP, none of which fills the memory of the client. */
+/** Bodies of HTTP answers, read with a bound so that none can exhaust the client's memory. */
 import type { Dispatcher } from 'undici';
 import { GatheredBytes } from '../lib/gathered-bytes.ts';
 import { ServiceError } from '../protocol/errors.ts';
@@ -6,10 +6,10 @@ import { MAX_MAX_OUTPUT_BYTES } from '../protocol/limits.ts';
 
 /** The largest answer is a result with all output that may be asked for, in base64. */
 export const MAX_ANSWER_BYTES = 2 * Math.ceil((MAX_MAX_OUTPUT_BYTES * 4) / 3) + 1024 * 1024;
-/** More is no error of this service. */
+/** A longer body is not an error of this service. */
 const MAX_ERROR_BYTES = 1024 * 1024;
 
-/** @throws ServiceError `protocol_error` for more than that, which is not read */
+/** @throws ServiceError `protocol_error` for a larger body, the rest of which is not read */
 export async function readWhole({ body }: Dispatcher.ResponseData, maxBytes: number): Promise<Buffer> {
   const gathered = new GatheredBytes();
   let bytes = 0;
@@ -21,7 +21,7 @@ export async function readWhole({ body }: Dispatcher.ResponseData, maxBytes: num
   return Buffer.concat(gathered.take(), bytes);
 }
 
-/** @throws ServiceError `protocol_error` for what is no JSON */
+/** @throws ServiceError `protocol_error` for invalid JSON */
 export function parsed(text: string): unknown {
   if (text === '') return undefined;
   try {
@@ -31,7 +31,7 @@ export function parsed(text: string): unknown {
   }
 }
 
-/** What came with a refusal, if it can be read: its status tells enough otherwise. */
+/** The body of a refusal, if it can be read; otherwise the status says enough. */
 export async function readError(response: Dispatcher.ResponseData): Promise<unknown> {
   try {
     return parsed((await readWhole(response, MAX_ERROR_BYTES)).toString());

@@ -11,13 +11,13 @@ export class Chunks {
   #end: { error: Error | null } | null = null;
   #wake: (() => void) | null = null;
 
-  /** Takes bytes that are valid only during the call. What is queued is bounded by the credit not given back. */
+  /** Takes bytes that are valid only during the call. The queue is bounded by the credit that has not been returned. */
   push(bytes: Uint8Array, credit: Credit): void {
     this.#queue.push({ bytes: Buffer.from(bytes), credit });
     this.#wake?.();
   }
 
-  /** What was pushed before is still read. */
+  /** Bytes pushed before are still read. */
   end(error: Error | null): void {
     this.#end ??= { error };
     this.#wake?.();

@@ -1,4 +1,4 @@
-/** The client: where everything begins. */
+/** The client, the entry point of the SDK. */
 import { DETACHED_GRACE_MS } from '../protocol/limits.ts';
 import { loadConfig } from './config.ts';
 import { Connection, webSocketDial, type Dial } from './connection.ts';
@@ -9,7 +9,7 @@ import { Sandboxes } from './sandboxes.ts';
 
 export interface MilliboxOptions {
   /**
-   * Default: MILLIBOX_URL, or http://127.0.0.1:8700. Several with commas between are gateways of one service: one is
+   * Default: MILLIBOX_URL, or http://127.0.0.1:8700. Several gateways of one service are separated by commas: one is
    * used, and when it goes away, another.
    */
   url?: string | undefined;
@@ -17,14 +17,17 @@ export interface MilliboxOptions {
   urls?: readonly string[] | undefined;
   /** Default: MILLIBOX_API_KEY. */
   apiKey?: string | undefined;
-  /** How long a command is looked for after the way to it was cut. The service keeps it a minute by default. */
+  /**
+   * How long to try to reattach to a command after its connection was cut. The service keeps it for a minute by
+   * default.
+   */
   resumeMs?: number | undefined;
   /**
-   * How long a service that cannot be reached is tried again. Default: 30 s; 2 s for one that has never answered this
-   * client, when nothing listens on this machine or the host has no address.
+   * How long to retry when the service cannot be reached. Default: 30 s; 2 s for a service that has never answered this
+   * client, when nothing listens on this machine or the host name is unknown.
    */
   patienceMs?: number | undefined;
-  /** How frames reach the gateway: for tests, and for networks of your own. */
+  /** How frames reach the gateway: for tests and custom networks. */
   dial?: Dial | undefined;
 }
 
@@ -37,15 +40,15 @@ const CLIENT_OPTIONS: OptionNames<MilliboxOptions> = {
   dial: true,
 };
 
-/** One for a process is enough: everything shares its connections. */
+/** One per process is enough: everything shares its connections. */
 export class Millibox implements AsyncDisposable {
-  /** The gateway that it begins with. */
+  /** The gateway that it starts with. */
   readonly url: string;
   readonly sandboxes: Sandboxes;
   readonly #http: HttpClient;
   readonly #connection: Connection;
 
-  /** Does nothing on the network. @throws TypeError when the URL is not one of HTTP, ServiceError `invalid_request`. */
+  /** Does not touch the network. @throws TypeError for a URL that is not http(s), ServiceError `invalid_request`. */
   constructor(options: MilliboxOptions = {}) {
     checkOptions('new Millibox', options, CLIENT_OPTIONS);
     const config = loadConfig(options);
@@ -65,7 +68,10 @@ export class Millibox implements AsyncDisposable {
     });
   }
 
-  /** Ends all connections. Commands under way end with `cancelled` here and go on there for a while. */
+  /**
+   * Closes all connections. Handles of running commands end with `cancelled`; the commands themselves run on for a
+   * while.
+   */
   async close(): Promise<void> {
     this.#connection.close();
     await this.#http.close();

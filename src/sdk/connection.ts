@@ -1,4 +1,4 @@
-/** The one WebSocket of a client: dialled when first needed, shared by all streams, dialled again when it is lost. */
+/** The client's one WebSocket: dialled when first needed, shared by all streams, redialled when it is lost. */
 import { asError, orAbort, sleep } from '../lib/deadline.ts';
 import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL } from '../protocol/client.ts';
 import { ServiceError } from '../protocol/errors.ts';
@@ -19,20 +19,20 @@ import { Outage, isLoopback, patienceOf, unreachable } from './outage.ts';
 
 const DIAL_DEADLINE_MS = 10_000;
 
-/** Makes a transport to the gateway of this URL. Tests put their own here. */
+/** Opens a transport to the gateway at this URL. Tests pass their own. */
 export type Dial = (signal: AbortSignal, url: string) => Promise<Transport>;
 
 export interface ConnectionOptions {
   dial: Dial;
   endpoints: Endpoints;
-  /** How long a gateway that cannot be reached is tried again. Default: less for one that has never answered. */
+  /** How long to retry a gateway that cannot be reached. Default: less for one that has never answered. */
   patienceMs?: number | undefined;
 }
 
-/** Of failures to dial: this gateway is of no use now, another may be. */
+/** Dial failures after which another gateway may still work. */
 const GATEWAY_GONE: ReadonlySet<string> = new Set(['node_unavailable', 'draining', 'deadline_exceeded']);
 
-/** WebSockets do not get through to the gateway: HTTP may. */
+/** WebSockets to the gateway are blocked; plain HTTP may work. */
 export class NoWebSocket extends ServiceError {
   override readonly name = 'NoWebSocket';
 }
@@ -55,10 +55,10 @@ function isPrivatePath(url: string): boolean {
 
 /** A stream to open. */
 export interface StreamCall {
-  /** Asked for when the stream opens, which may be after a wait. */
+  /** Called when the stream opens, which may be after a wait. */
   request(): Json;
   handler: StreamHandler;
-  /** Called before the handler hears anything. */
+  /** Called before any callback of the handler. */
   begun(stream: MuxStream): void;
 }
 
@@ -80,7 +80,7 @@ export class Connection {
     this.#options = options;
   }
 
-  /** Opens a stream at once if the link is up: nothing is awaited on the way of an exec. @returns whether it did. */
+  /** Opens a stream at once if the link is up, so that an exec awaits nothing. @returns whether it did. */
   tryOpen(call: StreamCall): boolean {
     const link = this.#link;
     if (link === null || link.draining || link.mux.closed) return false;
@@ -98,7 +98,7 @@ export class Connection {
   }
 
   /**
-   * Opens a stream, dialling first if need be.
+   * Opens a stream, dialling first if necessary.
    * @throws NoWebSocket, or ServiceError `unauthenticated`, `node_unavailable` after `patienceMs`, `cancelled`.
    */
   async open(call: StreamCall, signal?: AbortSignal): Promise<void> {
@@ -115,7 +115,7 @@ export class Connection {
     this.#link?.mux.close();
   }
 
-  /** This gateway does not reach a node. Where there is another that may, what is new goes there. */
+  /** This gateway cannot reach a node. If there is another that may, new streams go there. */
   #leave(link: Link): void {
     if (!link.draining && !link.mux.closed && this.#options.endpoints.failed(link.url)) this.#drain(link);
   }
@@ -126,7 +126,7 @@ export class Connection {
     if (link.mux.stats.streams === 0) link.mux.close();
   }
 
-  /** An idle link does not keep the program alive; one that drains is done with. */
+  /** An idle link does not keep the process alive; a draining one is closed. */
   #idle(link: Link): void {
     link.transport.ref?.(false);
     if (link.draining) link.mux.close();
@@ -191,7 +191,7 @@ export class Connection {
   }
 }
 
-/** A failure to dial, as what the caller can do about it. */
+/** Turns a dial failure into an error that tells the caller what to do. */
 function explain(error: unknown, url: string): ServiceError {
   if (error instanceof ServiceError) return error;
   if (error instanceof UpgradeRefused) return explainRefusal(error, url);

@@ -1,6 +1,6 @@
 /**
- * The gateways of one service. All are alike: one is used until it fails or takes no more work, then another. Clients
- * begin at one taken at random, so that many of them spread.
+ * The gateways of one service. All are equivalent: one is used until it fails or accepts no more work, then another.
+ * Each client starts with a random one, so that many clients spread over them.
  */
 
 /** How long a gateway that failed is left alone while there is another. */
@@ -17,7 +17,7 @@ export class Endpoints {
   readonly #now: () => number;
   readonly #restUntil: number[];
   #at: number;
-  /** One of them has answered, with whatever: the service exists. */
+  /** One of them has answered, no matter what: the service exists. */
   answered = false;
 
   /** @param urls at least one, each without a trailing slash */
@@ -34,8 +34,8 @@ export class Endpoints {
   }
 
   /**
-   * This one cannot be reached, or takes no more work: another is current from now on.
-   * @returns whether that one is worth a try at once; false: all have failed a moment ago.
+   * This one cannot be reached, or accepts no more work: another is current from now on.
+   * @returns whether that one is worth trying at once; false: all have failed a moment ago.
    */
   failed(url: string): boolean {
     const now = this.#now();

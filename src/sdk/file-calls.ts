@@ -1,4 +1,4 @@
-/** Calls on the files of one sandbox, by whichever way there is to it. */
+/** File calls of one sandbox, over the WebSocket or plain HTTP. */
 import type { FileStat } from '../protocol/files.ts';
 import type { Json } from '../mux/index.ts';
 import { NoWebSocket } from './connection.ts';
@@ -13,7 +13,7 @@ import { watch, type FileChange } from './watch.ts';
 
 export interface FileDeps {
   streams: Streams;
-  /** Where no WebSocket gets through. */
+  /** Used where WebSockets are blocked. */
   http: HttpClient;
   /** A promise while the sandbox is being created. */
   sandbox: string | Promise<string>;
@@ -52,7 +52,7 @@ export class FileCalls implements FileWay {
     }
   }
 
-  /** Over the WebSocket, or without one over HTTP. Nothing was sent when it turns out that there is none. */
+  /** Over the WebSocket or, without one, over HTTP. Nothing has been sent when it turns out that there is none. */
   async #way<T>(limits: CallOptions, call: (way: FileWay) => Promise<T>): Promise<T> {
     const { streams, http } = this.#deps;
     const sandbox = await idOf(this.#deps.sandbox, limits);

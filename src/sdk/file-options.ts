@@ -1,11 +1,11 @@
-/** What the calls on files may be told. */
+/** Options of file calls. */
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, type OptionNames } from './known-options.ts';
 
 export interface RangeOptions extends CallOptions {
   /** First byte. */
   offset?: number | undefined;
-  /** At most so many bytes. */
+  /** At most this many bytes. */
   length?: number | undefined;
 }
 
@@ -13,9 +13,9 @@ export interface WriteOptions extends CallOptions {
   mode?: number | undefined;
   /** name, uid, name:group or uid:gid. */
   owner?: string | undefined;
-  /** At the end of what is there, instead of in its place. */
+  /** Append to the existing file instead of replacing it. */
   append?: boolean | undefined;
-  /** Bytes that a stream will have: fewer or more is an error, and the old file stays. */
+  /** Length of the stream in bytes: fewer or more is an error, and the old file stays. */
   size?: number | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Calls on files as plain HTTP, for networks that let no WebSocket through. */
+/** File calls over plain HTTP, for networks that block WebSockets. */
 import { asError } from '../lib/deadline.ts';
 import { FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';

@@ -1,4 +1,4 @@
-/** Calls on files as streams of the client's WebSocket: each its own, at the pace of whoever takes the bytes. */
+/** File calls as streams of the client's WebSocket, one each, at the pace of the reader. */
 import { asError } from '../lib/deadline.ts';
 import * as z from 'zod';
 import { FileStat, type FileCall } from '../protocol/files.ts';
@@ -10,23 +10,23 @@ import type { CallOptions } from './http.ts';
 import type { Source } from './source.ts';
 import { ask, openStream, sendAll, type Streams } from './unary.ts';
 
-/** What is asked: a `FileCall`, as it goes over the wire. */
+/** The request: a `FileCall` in its wire form. */
 export type FileQuestion = FileCall & Json;
 
 export interface Download {
   answer: Json;
   /** The next bytes, or null at the end. @throws ServiceError `interrupted` when it broke off. */
   next(): Promise<Buffer | null>;
-  /** Ends it if it has not ended. */
+  /** Ends it unless it has ended. */
   stop(): void;
 }
 
-/** A way to the files of one sandbox. All throw ServiceError. */
+/** A transport for the file calls of one sandbox. All methods throw ServiceError. */
 export interface FileWay {
-  /** @param again whether it may be asked again when it is unknown whether it arrived */
+  /** @param again whether to retry when it is unknown whether the request arrived */
   ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json>;
   download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download>;
-  /** The file, where the call makes one. */
+  /** The file that was written, if the call writes one. */
   upload(
     question: FileQuestion,
     source: Source,

@@ -1,4 +1,4 @@
-/** The REST half of the service: JSON and raw bytes over pooled connections, with deadlines and retries. */
+/** The REST client: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
 import { scatteredBackoffMs } from '../lib/backoff.ts';
@@ -17,7 +17,7 @@ export interface CallOptions {
   deadlineMs?: number | undefined;
 }
 
-/** A name may come more than once. */
+/** A name may occur more than once. */
 export type Query = readonly (readonly [string, string | number | undefined])[];
 
 interface Call extends CallOptions {
@@ -25,14 +25,14 @@ interface Call extends CallOptions {
   path: string;
   query?: Query | undefined;
   body?: unknown;
-  /** In place of JSON. */
+  /** Instead of JSON. */
   raw?: { type: string; body(): Readable; length: Record<string, string> };
   headers?: Record<string, string>;
-  /** Whether the call may be sent again when it is unknown whether it arrived. Default: all but POST. */
+  /** Whether to retry when it is unknown whether the call arrived. Default: all but POST. */
   idempotent?: boolean;
-  /** How long an answer that says when to come back is heeded. Default: for a few tries. */
+  /** How long to obey answers that say when to retry. Default: for a few tries. */
   patienceMs?: number;
-  /** Told of each failure, whether the call is sent again or not. */
+  /** Called for each failure, whether or not the call is retried. */
   failed?(failure: ServiceError): void;
 }
 
@@ -48,7 +48,7 @@ interface Upload {
 
 export const DEFAULT_DEADLINE_MS = 60_000;
 const MAX_CONNECTIONS = 256;
-/** Of those that are no outage. */
+/** For failures that are not an outage. */
 const MAX_TRIES = 8;
 /** Other gateways tried within one call without a pause between. */
 const MAX_MOVES = 64;
@@ -58,7 +58,7 @@ export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
   endpoints: Endpoints;
   /** As for a `Connection`. */
   patienceMs?: number | undefined;
-  /** More is not kept in memory. */
+  /** A larger answer is not kept in memory. */
   maxAnswerBytes?: number | undefined;
 }
 
@@ -73,8 +73,8 @@ export class HttpClient {
 
   /**
    * The parsed answer.
-   * @throws ServiceError with the service's code; `node_unavailable` when nobody answers; `protocol_error` for an answer
-   *   that is too large for one of this service, or no JSON.
+   * @throws ServiceError with the service's code; `node_unavailable` when nobody answers; `protocol_error` for an
+   *   answer that is too large to be this service's, or not JSON.
    */
   async json(call: Call): Promise<unknown> {
     return await this.#tried(call, this.#readJson);
@@ -85,7 +85,7 @@ export class HttpClient {
     return await this.#tried(call, (response) => readWhole(response, this.#maxBytes));
   }
 
-  /** The answer's body as it comes. The deadline is for its head. @throws as `json` */
+  /** The answer's body as it arrives. The deadline covers the head only. @throws as `json` */
   async stream(call: Call): Promise<{ bytes: AsyncIterable<Buffer>; stop(): void }> {
     const body = await this.#tried(call, (response) => Promise.resolve(response.body));
     const stop = (): void => void body.destroy();
@@ -96,7 +96,7 @@ export class HttpClient {
     return { bytes: body, stop };
   }
 
-  /** PUTs bytes as fast as they are taken. A source that was begun is not sent again. @throws as `json` */
+  /** PUTs bytes as fast as they are accepted. A source that has been read from is not sent again. @throws as `json` */
   async upload({ source, size, signal, ...call }: Upload): Promise<unknown> {
     const length = size === undefined ? {} : { 'content-length': String(size) };
     const raw = { type: 'application/octet-stream', body: () => readableOf(source), length };
@@ -158,7 +158,7 @@ export class HttpClient {
     }
   }
 
-  /** Ends all calls, those under way and those to come, with `cancelled`. */
+  /** Ends all calls, present and future, with `cancelled`. */
   async close(): Promise<void> {
     this.#closing.abort(new ServiceError('cancelled', 'the client was closed'));
     await (await this.#transport)?.agent.destroy();
@@ -217,7 +217,7 @@ interface Transport {
   request: typeof Request;
 }
 
-/** Loaded at the first call: it takes longer than all else of the SDK, and commands alone never need it. */
+/** Loaded at the first call: it takes longer to load than the rest of the SDK, and commands alone never need it. */
 async function loadTransport(): Promise<Transport> {
   const { Agent, request } = await import('undici');
   // Long answers are normal here (`waitMs`): the deadline of each call is its own.
@@ -239,7 +239,7 @@ function readableOf(source: Source): Readable {
   return source instanceof Uint8Array ? Readable.from([source]) : Readable.from(source, { objectMode: false });
 }
 
-/** The error of an answer. What did not come from our service is told by its status. */
+/** The error in an answer. An answer that is not from this service is classified by its status. */
 export function refusal(
   response: { statusCode: number; headers?: Dispatcher.ResponseData['headers'] },
   body: unknown,
@@ -263,12 +263,15 @@ function retryAfterMs(response: { headers?: Dispatcher.ResponseData['headers'] }
   return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined;
 }
 
-/** Nobody is there, or who is there takes no more work, or does not reach a node: another gateway may. */
+/** The gateway is not there, accepts no more work, or cannot reach a node: another gateway may work. */
 function isGone(failure: ServiceError, thrown: unknown): boolean {
   return !(thrown instanceof ServiceError) || failure.code === 'draining' || failure.code === 'node_unavailable';
 }
 
-/** What was never connected did nothing. A broken one may have: only an idempotent call goes out again. */
+/**
+ * A call that never got a connection did nothing. One whose connection broke may have: only idempotent calls are
+ * retried.
+ */
 function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
   const answered = thrown instanceof ServiceError;
   if (answered) return failure.retryable;
@@ -276,8 +279,8 @@ function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
   return call.idempotent ?? call.method !== 'POST';
 }
 
-/** Scattered: many clients may have lost the same server. */
+/** With jitter: many clients may have lost the same server. */
 export const pauseMs = (tries: number): number => scatteredBackoffMs(BACKOFF, tries);
 
-/** No sooner than that, and not all together who were told the same. */
+/** No sooner than that, and with jitter, since many clients may have been told the same. */
 const apart = (ms: number): number => ms * (1 + Math.random() / 4);

@@ -1,4 +1,4 @@
-/** The log of a job, window after window: of any size in flat memory, and over plain HTTP. */
+/** A job's log, read in windows: of any size in constant memory, and over plain HTTP. */
 import { sleep } from '../lib/deadline.ts';
 import { CUTS } from '../protocol/cuts.ts';
 import { ServiceError } from '../protocol/errors.ts';
@@ -9,11 +9,11 @@ import type { Job } from './jobs.ts';
 export type LogEvent = Extract<ExecOutputEvent<Buffer>, { type: ChannelName | 'output_lost' }>;
 
 export interface ReadOptions {
-  /** From the start; negative: from the end of what there is now. */
+  /** From the start; negative: from the current end. */
   offset?: number | undefined;
-  /** At most so many bytes. Default: what there is now, or with `follow` all that comes. */
+  /** At most this many bytes. Default: everything so far, or with `follow` everything. */
   length?: number | undefined;
-  /** Go on until the job has ended. */
+  /** Continue until the job has ended. */
   follow?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -28,10 +28,10 @@ export interface FollowOptions {
 const WINDOW_BYTES = 1024 * 1024;
 const WAIT_MS = 20_000;
 const SLACK_MS = 60_000;
-/** How long a job is looked for whose node went away. */
+/** How long to look for a job whose node went away. */
 const PATIENCE_MS = 60_000;
 
-/** @throws ServiceError `exec_not_found`, `sandbox_ended`, `invalid_request` while somebody else listens to it */
+/** @throws ServiceError `exec_not_found`, `sandbox_ended`, `invalid_request` while another client is attached */
 export async function* readLog(job: Job, channel: ChannelName, options: ReadOptions): AsyncGenerator<LogEvent> {
   const { follow = false, signal } = options;
   const now = await job.state({ signal });
@@ -61,7 +61,7 @@ export async function* readLog(job: Job, channel: ChannelName, options: ReadOpti
   }
 }
 
-/** Both channels as they come. @throws as `readLog` */
+/** Both channels as they arrive. @throws as `readLog` */
 export async function* followJob(job: Job, options: FollowOptions): AsyncGenerator<ExecOutputEvent<Buffer>> {
   const stop = new AbortController();
   const onAbort = (): void => stop.abort(options.signal?.reason);
@@ -91,7 +91,7 @@ export async function* followJob(job: Job, options: FollowOptions): AsyncGenerat
   }
 }
 
-/** Nothing is changed by asking again: the job is on its node, whoever comes and goes in between. */
+/** Safe to retry: the job is on its node, whatever happens to the connections in between. */
 async function patiently<T>(ask: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   const until = performance.now() + PATIENCE_MS;
   for (let tries = 1; ; tries++) {

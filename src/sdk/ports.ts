@@ -1,4 +1,4 @@
-/** Ports inside a sandbox, as byte streams or as addresses, whether or not it has a network. */
+/** Ports inside a sandbox, as byte streams or URLs, whether or not it has a network. */
 import { Duplex } from 'node:stream';
 import * as z from 'zod';
 import { ServiceError } from '../protocol/errors.ts';
@@ -16,7 +16,7 @@ import { asError, withDeadline } from '../lib/deadline.ts';
 const CONNECT_DEADLINE_MS = 30_000;
 
 const Preview = z.object({ url: z.string(), token: z.string(), expiresAt: z.string() });
-/** An address that opens one port to whoever has it, until `expiresAt`. The token is in the address already. */
+/** A URL that gives whoever has it access to one port, until `expiresAt`. The token is already in the URL. */
 export type Preview = z.infer<typeof Preview>;
 
 export class Ports {
@@ -31,7 +31,7 @@ export class Ports {
   }
 
   /**
-   * Connects to a port of the sandbox's own loopback. The signal and the deadline are for the connecting only.
+   * Connects to a port on the sandbox's loopback. The signal and the deadline apply only to connecting.
    * @throws ServiceError `port_refused` when nothing listens there.
    */
   async connect(port: number, options: CallOptions = {}): Promise<Duplex> {
@@ -53,8 +53,8 @@ export class Ports {
   }
 
   /**
-   * An address for browsers and other HTTP and WebSocket clients that have no key. Good for an hour unless `expiresInMs`
-   * says otherwise, and for as long as the sandbox lives. Whether anything listens there is not looked at.
+   * A URL for browsers and other HTTP and WebSocket clients that have no key. Valid for an hour unless `expiresInMs`
+   * says otherwise, and no longer than the sandbox lives. Does not check whether anything listens there.
    */
   async preview(port: number, options: CallOptions & { expiresInMs?: number | undefined } = {}): Promise<Preview> {
     checkOptions('ports.preview', options, { ...CALL_OPTIONS, expiresInMs: true });
@@ -69,7 +69,7 @@ class Tunnel extends Duplex {
   readonly #opened = Promise.withResolvers<void>();
   #stream: MuxStream | null = null;
   #isOpen = false;
-  /** Pushed while the reader had enough: given back when it asks for more. */
+  /** Credit for bytes pushed while the reader had enough: returned when it asks for more. */
   #owed = 0;
 
   constructor() {
@@ -103,7 +103,7 @@ class Tunnel extends Duplex {
     this.#stream = stream;
   }
 
-  /** Nobody waits for it any more: it goes without an error event. */
+  /** Nobody waits for it any more: it is destroyed without an error event. */
   giveUp(): void {
     if (!this.#isOpen) this.destroy();
   }

@@ -8,13 +8,13 @@ import type { OptionNames } from './known-options.ts';
 import type { Bytes } from './source.ts';
 
 export interface OutputLost {
-  /** Byte offsets in all that the terminal showed, the second exclusive. */
+  /** Byte offsets in the terminal's output, the second exclusive. */
   from: number;
   to: number;
 }
 
 interface Notices {
-  /** Told, between two pieces of the output, of what was discarded in their midst. Must not throw. */
+  /** Called when output was discarded, between the chunks before and after it. Must not throw. */
   onOutputLost?: ((lost: OutputLost) => void) | undefined;
 }
 
@@ -28,7 +28,7 @@ export interface PtyOptions
 }
 
 export interface AttachPtyOptions extends Pick<ExecOptions, 'signal'>, Notices {
-  /** From this byte on of all that it showed; `offset` of a `Pty` says how far its reader has come. */
+  /** The first byte of the output to receive; a `Pty`'s `offset` says how far its reader has come. */
   offset?: number | undefined;
 }
 
@@ -52,7 +52,7 @@ export const DEFAULT_COLS = 80;
 export const DEFAULT_ROWS = 24;
 export const LOGIN_SHELL = 'if command -v bash >/dev/null 2>&1; then exec bash -i; else exec sh -i; fi';
 
-/** Iterate it for what the terminal shows. It has one channel; both outputs of a program go there. */
+/** Iterate it for the terminal's output. It has one channel, to which both outputs of a program go. */
 export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
   readonly #exec: ExecHandle<'bytes'>;
   readonly #notices: Notices;
@@ -64,12 +64,12 @@ export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
     this.#offset = options.offset ?? 0;
   }
 
-  /** To find it again with `sandbox.attachPty`. */
+  /** For `sandbox.attachPty`. */
   get id(): string {
     return this.#exec.id;
   }
 
-  /** How many bytes of what it showed have been read, or were lost: where an `attachPty` continues. */
+  /** How many bytes of output have been read or lost: where an `attachPty` continues. */
   get offset(): number {
     return this.#offset;
   }
@@ -79,7 +79,7 @@ export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
     return this.#exec.started;
   }
 
-  /** Keys, as a terminal sends them. Resolves when they are on their way. */
+  /** Sends keys, as a terminal does. Resolves when they have been sent. */
   write(data: Bytes): Promise<void> {
     return this.#exec.write(data);
   }
@@ -89,8 +89,8 @@ export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
   }
 
   /**
-   * INT, QUIT and TSTP go to what runs in the foreground, as its keys send them; any other to the program itself; and
-   * with `all` each to everything that it started.
+   * INT, QUIT and TSTP go to the foreground process group, as the keys would send them; any other signal to the program
+   * itself; with `all`, to everything that it started.
    */
   signal(signal: SignalName, options: { all?: boolean | undefined } = {}): void {
     this.#exec.signal(signal, options);
@@ -101,19 +101,19 @@ export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
     this.#exec.kill();
   }
 
-  /** Leaves the program running, for a while, for somebody to attach. Resolves once it has got all that was typed. */
+  /** Leaves the program running, for a while, for somebody to attach. Resolves once it has received all input. */
   detach(options: { deadlineMs?: number | undefined } = {}): Promise<void> {
     return this.#exec.detach(options);
   }
 
-  /** `await using`: kills a program that has not ended, unless it was let go of. Resolves once it has ended. */
+  /** `await using`: kills a program that has not ended, unless it was detached. Resolves once it has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#exec[Symbol.asyncDispose]();
   }
 
   /**
-   * How it ended. Asked for while nobody iterates, it lets the program run on: then the first 256 KiB that it shows are
-   * kept for whoever iterates later, and what is more is lost.
+   * How it ended. If nobody iterates when this is read, the program is unblocked: the first 256 KiB of output are kept
+   * for a later reader, and the rest is lost.
    */
   get exit(): Promise<ExecExit> {
     this.#exec.unblock();
@@ -121,8 +121,8 @@ export class Pty implements AsyncIterable<Buffer>, AsyncDisposable {
   }
 
   /**
-   * What it shows, as it comes. The program is held back while the loop body runs; leaving the loop early kills it
-   * (`exit` then rejects with `cancelled`). Take the iterator and call its `next` to stop reading and leave it alone.
+   * Output as it arrives. The program is held back while the loop body runs; leaving the loop early kills it (`exit`
+   * then rejects with `cancelled`). To stop reading without that, take the iterator and call its `next`.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Buffer, undefined> {
     return new PickingReader(this.#exec[Symbol.asyncIterator](), (event) => this.#take(event));

@@ -1,4 +1,4 @@
-/** Imported first, so that an old Node.js is named before anything of it is missed. */
+/** Imported first, so that an old Node.js is reported before anything it lacks is needed. */
 import { unfitNode } from '../lib/node-version.ts';
 
 const unfit = unfitNode();

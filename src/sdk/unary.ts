@@ -1,4 +1,4 @@
-/** Calls that are one question and one answer on a stream of their own. */
+/** Request-response calls, each on its own stream. */
 import { asError, Linked, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
@@ -9,14 +9,14 @@ import type { Source } from './source.ts';
 
 export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
 
-/** How often a call that changes nothing is asked again after a cut. */
+/** How often a call that changes nothing is tried after a cut. */
 const MAX_TRIES = 4;
 /** Longer than a gateway that has just started waits for its nodes. */
 const LEARNING_MS = 8_000;
 
 /**
  * The answer of OPENED.
- * @param again whether the call may go out again when a cut leaves it unknown whether it arrived
+ * @param again whether the call may be retried when a cut leaves it unknown whether it arrived
  * @throws ServiceError
  */
 export async function ask(streams: Streams, request: Json, again: boolean, options: CallOptions = {}): Promise<Json> {
@@ -39,19 +39,19 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
   }
 }
 
-/** The way to the sandbox was lost, or its gateway goes away: the next try takes another way. */
+/** The connection to the sandbox was lost, or its gateway is shutting down: the next try takes another route. */
 export function isCut(error: unknown): boolean {
   return error instanceof ServiceError && (error.code === 'interrupted' || error.code === 'draining');
 }
 
 /**
- * For one call: a gateway that has just started rejects calls to nodes that it is not yet connected to, and says when to
- * try again. Nothing was done then.
+ * For one call: a gateway that has just started refuses calls to nodes that it is not connected to yet, and says when
+ * to retry. Nothing was done then.
  */
 export class Learning {
   #until: number | undefined;
 
-  /** Resolves when to try again; false where another try would change nothing. @throws the signal's reason */
+  /** Resolves when it is time to retry; to false if a retry would change nothing. @throws the signal's reason */
   async waits(error: unknown, signal: AbortSignal | undefined): Promise<boolean> {
     if (!(error instanceof ServiceError) || error.code !== 'node_unavailable') return false;
     if (error.retryAfterMs === undefined) return false;
@@ -74,7 +74,7 @@ function askOnce(streams: Streams, request: Json, signal: AbortSignal): Promise<
   return done.promise.finally(() => void opened.then((stream) => stream.closed || stream.end()).catch(() => undefined));
 }
 
-/** As a `StreamHandler`, but what the caller aborted ends with the caller's own reason. */
+/** Like a `StreamHandler`, but a stream that the caller aborted ends with the caller's reason. */
 type ClientHandler = Omit<StreamHandler, 'closed'> & { closed?(error: Error | null): void };
 
 /**

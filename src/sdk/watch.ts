@@ -8,15 +8,15 @@ import { openStream, type Streams } from './unary.ts';
 const Change = z.object({ type: z.literal('change'), kind: z.string(), path: z.string() });
 
 export interface FileChange {
-  /** create, write, remove, rename (away from this name), chmod, or overflow: some were too many to tell. */
+  /** create, write, remove, rename (away from this name), chmod, or overflow: some changes were dropped. */
   kind: string;
   path: string;
 }
 
-/** Changes that a slow reader may have waiting. */
+/** Changes that are kept for a slow reader. */
 const MAX_WAITING = 10_000;
 
-/** A reader that falls too far behind misses changes, and is told so where they were. */
+/** A reader that falls too far behind misses changes; an overflow event marks the place. */
 export async function* watch(streams: Streams, request: Json, signal?: AbortSignal): AsyncGenerator<FileChange> {
   const queue: FileChange[] = [];
   let end: { error: Error | null } | null = null;

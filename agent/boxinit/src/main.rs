@@ -1,5 +1,6 @@
-//! See the library. Environment: MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
-//! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY, MILLIBOX_READ_ON; all are gone from it before anything runs.
+//! The supervisor's entry point; see the library. It reads MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
+//! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY and MILLIBOX_READ_ON, and removes them from the environment
+//! before any program runs.
 
 use boxinit::core::Core;
 use boxinit::exec::spawn::Spawner;
@@ -21,7 +22,7 @@ fn take(name: &str) -> Option<Vec<u8>> {
     value
 }
 
-/// Keeps descriptors 0, 1 and 2 open, so that no pipe of ours gets their numbers.
+/// Fills descriptors 0, 1 and 2, so that none of our pipes gets these numbers.
 fn open_null() -> std::io::Result<Fd> {
     loop {
         let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
