@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
 # `up` would say the same, minutes later.
-[ "${#MILLIBOX_HOME}" -le 51 ] || fail "MILLIBOX_HOME is too long a path: there are sockets below it, so it may have 51 bytes"
+[ "${#MILLIBOX_HOME}" -le 51 ] || fail "MILLIBOX_HOME is too long: the sockets below it have length limits, so it may have at most 51 bytes"
 bash "$ROOT/deploy/setup.sh" all
 cd "$ROOT"
 exec node dist/src/cli/main.js up --demo "$@"
