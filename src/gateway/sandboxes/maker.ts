@@ -135,10 +135,10 @@ export class Maker {
     return Array.from({ length: count }, (_, i) => idOf(i)).some((id) => this.#takenBack(id));
   }
 
-  /** Deleted by a create that failed, of what it had begun, or before anything ran in it. */
+  /** Deleted by a create that failed, of what it had begun. What a client deleted stays what its key stands for. */
   #takenBack(id: string): boolean {
     const record = this.#deps.store.get(id)?.record;
-    return record?.reason === 'deleted' && (record.message === TAKEN_BACK || record.startedAtMs === null);
+    return record?.reason === 'deleted' && record.message === TAKEN_BACK;
   }
 
   #limitWait(entry: Entry): void {

@@ -58,6 +58,17 @@ test('the same idempotency key makes one sandbox, also at the same time, and ano
   expect((await create({ name: 'one' })).json).toMatchObject({ id: answers[0]?.json.id, status: 'TERMINATED' });
 });
 
+test('a key whose sandbox was deleted while it waited for a node still means that sandbox', async () => {
+  gateway = await TestGateway.start([new FakeNode({ report: { maxSandboxes: 1 } })]);
+  const create = () => gateway.ask('POST', '/v1/sandboxes', { body: {}, headers: { 'idempotency-key': 'k' } });
+  await gateway.sandbox();
+  const { id, queuePosition } = (await create()).json as { id: string; queuePosition?: number };
+  expect(queuePosition).toBe(0);
+  await gateway.ask('DELETE', `/v1/sandboxes/${id}`);
+  expect((await create()).json).toMatchObject({ id, status: 'TERMINATED', reason: 'deleted' });
+  expect(gateway.services.shared.queue.depth).toBe(0);
+});
+
 test('a create that failed leaves its idempotency key free', async () => {
   gateway = await TestGateway.start([new FakeNode({ report: { memoryMb: 1000 } })]);
   const create = (body: object) => gateway.ask('POST', '/v1/sandboxes', { body, headers: { 'idempotency-key': 'k' } });

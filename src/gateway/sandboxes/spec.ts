@@ -62,8 +62,8 @@ function checkVariables(variables: Record<string, string>): void {
 }
 
 /**
- * Ids that every gateway derives identically from the same seed. An id that was withdrawn before anything ran in its
- * sandbox is not used again.
+ * Ids that every gateway derives identically from the same seed. An id whose sandbox was taken back, because the create
+ * that it was part of failed, is not used again.
  */
 export function idsFrom(seed: string, takenBack: (id: string) => boolean = () => false): (index: number) => string {
   return (index) => {

@@ -147,6 +147,26 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.specs).toHaveLength(2);
   });
 
+  test('what was deleted while it waited is what its key stands for, also at a gateway that has lost Redis since', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    const [a, b] = await start(node);
+    const first = (await create(a)).json.id as string;
+    const made = idsOf(await create(a, 'key', { count: 2 }));
+    const one = (await create(b, 'other')).json.id as string;
+    for (const id of [made[0], one]) await a.ask('DELETE', `/v1/sandboxes/${id}`);
+    await b.until('the other knows that', () => b.services.shared.queue.depth === 1);
+    await lose(b);
+    node.setReport({ maxSandboxes: 5 });
+    const batch = await create(b, 'key', { count: 2 });
+    expect([batch.status, idsOf(batch)]).toEqual([201, made]);
+    expect(batch.json.sandboxes[0]).toMatchObject({ status: 'TERMINATED', reason: 'deleted' });
+    expect((await create(b, 'other')).json).toMatchObject({ id: one, status: 'TERMINATED', reason: 'deleted' });
+    await find(b);
+    expect((await create(b, 'other')).json).toMatchObject({ id: one, status: 'TERMINATED' });
+    await a.until('the rest runs', () => node.records.get(made[1] ?? '')?.status === 'RUNNING');
+    expect(node.specs.map(({ id }) => id).toSorted()).toEqual([first, made[1]].toSorted());
+  });
+
   test('a batch that waits is found under its key by a gateway that has lost Redis since, and at once', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a, b] = await start(node);
