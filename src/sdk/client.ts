@@ -1,6 +1,7 @@
 /** The client, the entry point of the SDK. */
 import { DETACHED_GRACE_MS } from '../protocol/limits.ts';
 import { loadConfig } from './config.ts';
+import { Creates } from './creates.ts';
 import { Connection, webSocketDial, type Dial } from './connection.ts';
 import { Endpoints } from './endpoints.ts';
 import { HttpClient } from './http.ts';
@@ -46,6 +47,7 @@ export class Millibox implements AsyncDisposable {
   readonly url: string;
   readonly sandboxes: Sandboxes;
   readonly #http: HttpClient;
+  readonly #creates: Creates;
   readonly #connection: Connection;
 
   /** Does not touch the network. @throws TypeError for a URL that is not http(s), ServiceError `invalid_request`. */
@@ -55,26 +57,26 @@ export class Millibox implements AsyncDisposable {
     const endpoints = new Endpoints(config.urls);
     this.url = endpoints.current;
     const { patienceMs } = options;
-    this.#http = new HttpClient({ ...config, endpoints, patienceMs });
+    const http = (): HttpClient => new HttpClient({ ...config, endpoints, patienceMs });
+    this.#http = http();
+    this.#creates = new Creates({ http: this.#http, undoing: http() });
     this.#connection = new Connection({
       dial: options.dial ?? webSocketDial(this.#http.headers),
       endpoints,
       patienceMs,
     });
-    this.sandboxes = new Sandboxes({
-      http: this.#http,
-      connection: this.#connection,
-      resumeMs: options.resumeMs ?? DETACHED_GRACE_MS,
-    });
+    const resumeMs = options.resumeMs ?? DETACHED_GRACE_MS;
+    this.sandboxes = new Sandboxes({ http: this.#http, connection: this.#connection, resumeMs }, this.#creates);
   }
 
   /**
    * Closes all connections. Handles of running commands end with `cancelled`; the commands themselves run on for a
-   * while.
+   * while. Sandboxes whose create is in flight are deleted, waiting up to five seconds for that.
    */
   async close(): Promise<void> {
     this.#connection.close();
     await this.#http.close();
+    await this.#creates.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -20,7 +20,7 @@ export interface CallOptions {
 /** A name may occur more than once. */
 export type Query = readonly (readonly [string, string | number | undefined])[];
 
-interface Call extends CallOptions {
+export interface Call extends CallOptions {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   path: string;
   query?: Query | undefined;
@@ -32,6 +32,8 @@ interface Call extends CallOptions {
   idempotent?: boolean;
   /** How long to obey answers that say when to retry. Default: for a few tries. */
   patienceMs?: number;
+  /** Called in each try that has a JSON body, once that is being sent. */
+  sent?(): void;
   /** Called for each failure, whether or not the call is retried. */
   failed?(failure: ServiceError): void;
 }
@@ -194,17 +196,18 @@ export class HttpClient {
     const url = new URL(base + call.path);
     url.search = searchOf(call.query ?? []);
     const { request, agent } = await (this.#transport ??= loadTransport());
+    const json = call.body === undefined ? null : Buffer.from(JSON.stringify(call.body));
     const response = await request(url, {
       dispatcher: agent,
       method: call.method,
       signal,
       headers: {
         ...this.headers,
-        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(json === null ? {} : { 'content-type': 'application/json', 'content-length': String(json.length) }),
         ...(call.raw === undefined ? {} : { 'content-type': call.raw.type, ...call.raw.length }),
         ...call.headers,
       },
-      body: call.raw?.body() ?? (call.body === undefined ? null : JSON.stringify(call.body)),
+      body: call.raw?.body() ?? (json === null || call.sent === undefined ? json : telling(json, call.sent)),
     });
     this.#config.endpoints.answered = true;
     if (response.statusCode >= 400) throw doubtAddress(refusal(response, await readError(response)), base);
@@ -233,6 +236,17 @@ async function loadTransport(): Promise<Transport> {
 function searchOf(query: Query): string {
   const given = query.filter(([, value]) => value !== undefined);
   return given.map(([key, value]) => `${key}=${encodeName(String(value))}`).join('&');
+}
+
+/** Nobody reads it before there is a connection. */
+function telling(bytes: Buffer, read: () => void): Readable {
+  return new Readable({
+    read() {
+      read();
+      this.push(bytes);
+      this.push(null);
+    },
+  });
 }
 
 function readableOf(source: Source): Readable {

@@ -1,10 +1,10 @@
 /** The sandboxes of this key: creating, finding and deleting them. */
-import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
 import { MAX_CREATE_COUNT } from '../protocol/limits.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { CreateSandboxInput, SandboxStatus } from '../protocol/sandbox.ts';
 import { SandboxInfo, read } from './answer.ts';
+import type { Creates } from './creates.ts';
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
 import { checkLabels, labelPairs } from './labels.ts';
@@ -17,7 +17,10 @@ export type CreateOptions = Omit<CreateSandboxInput, 'count' | 'env' | 'secrets'
   secrets?: Record<string, string> | undefined;
   /** To find it by. A value may contain `=`, a name may not. */
   labels?: Record<string, string> | undefined;
-  /** Random for each call by default. Two calls with the same key make one sandbox. */
+  /**
+   * Random for each call by default. Two calls with the same key make one sandbox. With a key of your own, a create that
+   * was aborted or got no answer is not undone: repeating the call returns what it made.
+   */
   idempotencyKey?: string | undefined;
   /**
    * How long to retry a create that was refused by a quota, a rate limit or a full service, at the pace that the
@@ -65,14 +68,17 @@ const CREATE_PATIENCE_MS = 60_000;
 
 export class Sandboxes {
   readonly #deps: SandboxDeps;
+  readonly #creates: Creates;
 
-  constructor(deps: SandboxDeps) {
+  constructor(deps: SandboxDeps, creates: Creates) {
     this.#deps = deps;
+    this.#creates = creates;
   }
 
   /**
    * Requests a sandbox and returns its handle at once. Use it right away, or await it to get a refusal
-   * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) here instead of at first use.
+   * (`quota_exceeded`, `capacity_exhausted`, `invalid_request`, …) here instead of at first use. What a create made that
+   * was aborted, or failed without an answer, is deleted in the background.
    */
   create(options: CreateOptions = {}): NewSandbox {
     checkCreate('create', options);
@@ -171,18 +177,10 @@ export class Sandboxes {
   }
 
   async #post(options: CreateOptions, count: number | undefined): Promise<unknown> {
-    const { idempotencyKey = randomUUID(), patienceMs = CREATE_PATIENCE_MS, signal, ...rest } = options;
+    const { idempotencyKey: key, patienceMs = CREATE_PATIENCE_MS, signal, ...rest } = options;
     const { deadlineMs = CREATE_DEADLINE_MS, ...spec } = rest;
-    return await this.#deps.http.json({
-      method: 'POST',
-      path: '/v1/sandboxes',
-      body: count === undefined ? spec : { ...spec, count },
-      headers: { 'idempotency-key': idempotencyKey },
-      idempotent: true,
-      patienceMs,
-      signal,
-      deadlineMs,
-    });
+    const body = count === undefined ? spec : { ...spec, count };
+    return await this.#creates.post({ body, key, patienceMs, signal, deadlineMs });
   }
 }
 

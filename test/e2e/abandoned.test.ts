@@ -51,6 +51,28 @@ test('a command that is aborted at any moment of its start leaves no process', a
   await gone('sleep 3602');
 });
 
+test('a create that is aborted at any moment leaves no sandbox', { timeout: LIMIT_MS }, async () => {
+  const labels = { run: 'aborted' };
+  const client = stack.newClient();
+  let aborted = 0;
+  await Promise.all(
+    Array.from({ length: 30 }, async (_, i) => {
+      const abort = new AbortController();
+      setTimeout(() => abort.abort(), i);
+      const { signal } = abort;
+      const asked =
+        i % 3 > 0 ? [client.sandboxes.create({ labels, signal })] : client.sandboxes.createMany(2, { labels, signal });
+      for (const answer of await Promise.allSettled(asked)) {
+        if (answer.status === 'fulfilled') await answer.value.delete();
+        else aborted += 1;
+      }
+    }),
+  );
+  expect(aborted).toBeGreaterThan(0);
+  await client.close();
+  for await (const left of stack.client.sandboxes.list({ labels })) expect(left.info.status).toBe('TERMINATED');
+});
+
 test('many read the output of an ended command at once, over two gateways, and each gets all of it', async () => {
   const headers = { authorization: `Bearer ${stack.apiKey}` };
   const path = `/v1/sandboxes/${sandbox.id}/exec`;
