@@ -54,6 +54,8 @@ test('a command that is aborted at any moment of its start leaves no process', a
 test('a create that is aborted at any moment leaves no sandbox', { timeout: LIMIT_MS }, async () => {
   const labels = { run: 'aborted' };
   const client = stack.newClient();
+  // It is connected.
+  await client.sandboxes.get(sandbox.id);
   let aborted = 0;
   await Promise.all(
     Array.from({ length: 30 }, async (_, i) => {
@@ -70,6 +72,9 @@ test('a create that is aborted at any moment leaves no sandbox', { timeout: LIMI
   );
   expect(aborted).toBeGreaterThan(0);
   await client.close();
+  // What was asked for before it has been made by then.
+  await using later = stack.client.sandboxes.create();
+  await later.ready();
   for await (const left of stack.client.sandboxes.list({ labels })) expect(left.info.status).toBe('TERMINATED');
 });
 
