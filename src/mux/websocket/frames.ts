@@ -140,6 +140,39 @@ function payloadLength(header: Uint8Array): number {
   return high * 2 ** 32 + view.getUint32(6);
 }
 
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
+/**
+ * Code and reason of a close frame; null: it gives none.
+ * @throws WebSocketError if half a code was sent, one that may only be said by an API and never on the wire (1005, say),
+ * or a reason that is no text
+ */
+export function readClose(payload: Uint8Array): { code: number; reason: string } | null {
+  if (payload.length === 0) return null;
+  if (payload.length === 1) throw new WebSocketError(1002, 'half a close code');
+  const code = (payload[0]! << 8) | payload[1]!;
+  if (!mayBeSent(code)) throw new WebSocketError(1002, `close code ${code}`);
+  try {
+    return { code, reason: UTF8.decode(payload.subarray(2)) };
+  } catch {
+    throw new WebSocketError(1007, 'the reason of a close is not UTF-8');
+  }
+}
+
+/** Those that RFC 6455 and its registry define for the wire, and those that are for libraries and applications. */
+function mayBeSent(code: number): boolean {
+  if (code >= 3000) return code <= 4999;
+  return code >= 1000 && code <= 1014 && code !== 1004 && code !== 1005 && code !== 1006;
+}
+
+/** The payload of a close frame, with as many whole characters of the reason as there is room for. */
+export function closePayload(code: number, reason: string): Uint8Array {
+  const payload = new Uint8Array(MAX_CONTROL_PAYLOAD_BYTES);
+  payload.set([code >>> 8, code & 0xff]);
+  const { written } = new TextEncoder().encodeInto(reason, payload.subarray(2));
+  return payload.subarray(0, 2 + written);
+}
+
 /** XORs `bytes` with the four-byte key, beginning `at` bytes into it. */
 export function applyMask(bytes: Uint8Array, key: Uint8Array, at: number): void {
   let i = 0;

@@ -10,6 +10,8 @@ import {
   WebSocketError,
   WebSocketReader,
   applyMask,
+  closePayload,
+  readClose,
   writeHeaderBefore,
 } from './frames.ts';
 
@@ -22,6 +24,7 @@ export interface WebSocketOptions {
   maskWithZeros?: boolean;
 }
 
+const NO_PAYLOAD = new Uint8Array();
 const NORMAL_CLOSURE = 1000;
 const GOING_AWAY = 1001;
 const POLICY_VIOLATION = 1008;
@@ -106,23 +109,25 @@ class WebSocketTransport implements Transport {
     if (opcode === Opcode.PING) {
       if (this.#socket.writableLength < MAX_UNREAD_ANSWER_BYTES) this.#write(Opcode.PONG, payload);
     } else if (opcode === Opcode.CLOSE) {
-      const code = payload.length < 2 ? NORMAL_CLOSURE : (payload[0]! << 8) | payload[1]!;
-      if (code !== NORMAL_CLOSURE) {
-        const reason = Buffer.from(payload.subarray(2)).toString('utf8');
+      const close = readClose(payload);
+      if (close !== null && close.code !== NORMAL_CLOSURE) {
+        const { code, reason } = close;
         this.#failure ??= new Error(`the WebSocket was closed with code ${code}${reason === '' ? '' : `: ${reason}`}`);
       }
-      this.#shut(code, '');
+      this.#shut(close?.code ?? null, '');
     }
     return !this.#closing;
   }
 
-  /** Says goodbye, waits a little for the peer to hang up, and hangs up. */
-  #shut(code: number, reason: string): void {
+  /**
+   * Says goodbye, waits a little for the peer to hang up, and hangs up.
+   * @param code null: none, in answer to a peer that gave none
+   */
+  #shut(code: number | null, reason: string): void {
     if (this.#closing) return;
     this.#closing = true;
     const socket = this.#socket;
-    const payload = Buffer.concat([Buffer.of(code >>> 8, code & 0xff), Buffer.from(reason).subarray(0, 120)]);
-    this.#write(Opcode.CLOSE, payload);
+    this.#write(Opcode.CLOSE, code === null ? NO_PAYLOAD : closePayload(code, reason));
     socket.end();
     const timer = setTimeout(() => socket.destroy(), CLOSE_GRACE_MS);
     socket.once('close', () => clearTimeout(timer));
