@@ -18,6 +18,7 @@ const VALUE_SETS: Record<string, object> = {
   production: {
     imagePullSecrets: [{ name: 'pull' }],
     gateway: {
+      image: { digest: `sha256:${HASH}` },
       replicas: 3,
       defaultImage: 'python:3.12-slim',
       previewDomain: 'preview.example.com',
@@ -27,6 +28,7 @@ const VALUE_SETS: Record<string, object> = {
       podDisruptionBudget: { maxUnavailable: '30%' },
     },
     agent: {
+      image: { repository: 'registry:5000/agent', tag: '9.9.9', digest: `sha256:${HASH}` },
       ociProgram: 'crun',
       registry: {
         mirrors: { 'docker.io': 'mirror:5000', 'ghcr.io': 'mirror:5001' },
@@ -355,6 +357,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
 
   test.each([
     ['a name that there is not', { gateway: { replica: 2 } }, 'replica'],
+    ['a digest that is none', { gateway: { image: { digest: HASH } } }, 'digest'],
     ['a number for a text', { agent: { defaultImage: 3 } }, 'defaultImage'],
     ['a variable of somebody else', { agent: { env: { PATH: '/tmp' } } }, 'PATH'],
     ['a plain key for a hash', { auth: { keys: [{ tenant: 'a', sha256: 'secret' }] } }, 'sha256'],

@@ -1,9 +1,14 @@
 /** What becomes of values that are unusual, and right. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { load } from 'js-yaml';
 import { describe, expect, test } from 'vitest';
-import { containerOf, only, render } from './manifests.ts';
-import { because, lacking } from './tools.ts';
+import { containerOf, only, podOf, render } from './manifests.ts';
+import { because, CHART, lacking } from './tools.ts';
 
 const missing = lacking('helm');
+const VERSION = (load(readFileSync(path.join(CHART, 'Chart.yaml'), 'utf8')) as { appVersion: string }).appVersion;
+const HEX = 'ab'.repeat(32);
 
 describe.skipIf(missing.length > 0)(`a value of the chart${because(missing)}`, () => {
   test('that is a number reaches the programs in full, however large it is', async () => {
@@ -24,7 +29,7 @@ describe.skipIf(missing.length > 0)(`a value of the chart${because(missing)}`, (
   });
 
   test('that gives keys to tenants alone leaves the file of the other keys empty, and there', async () => {
-    const named = { team: { keys: [{ sha256: 'ab'.repeat(32) }] } };
+    const named = { team: { keys: [{ sha256: HEX }] } };
     const manifests = await render({ values: { auth: { generateAdminKey: false }, tenants: { named } } });
     expect(only(manifests, 'Secret', 'api-keys').data).toEqual({ 'api-keys': '' });
   });
@@ -37,5 +42,20 @@ describe.skipIf(missing.length > 0)(`a value of the chart${because(missing)}`, (
     const [one, other] = [await names('one'), await names('other')];
     expect(one).toHaveLength(2);
     expect(one.filter((name) => other.includes(name))).toEqual([]);
+  });
+
+  test.each<[string, object, string]>([
+    ['the version of the chart', {}, `:${VERSION}`],
+    ['a tag', { tag: 'main' }, ':main'],
+    ['a digest', { digest: `sha256:${HEX}` }, `@sha256:${HEX}`],
+    ['a digest rather than a tag', { tag: 'main', digest: `sha256:${HEX}` }, `@sha256:${HEX}`],
+  ])('that names an image has every container take it by %s', async (_name, image, by) => {
+    const manifests = await render({ values: { gateway: { image }, agent: { image } } });
+    const images = (kind: string): string[] => {
+      const { containers, initContainers = [] } = podOf(only(manifests, kind));
+      return [...initContainers, ...containers].map((container) => container.image);
+    };
+    expect(images('Deployment')).toEqual([`millibox/gateway${by}`]);
+    expect(images('DaemonSet')).toEqual([`millibox/agent${by}`, `millibox/agent${by}`]);
   });
 });
