@@ -75,7 +75,8 @@ test('a node that comes back within the grace has lost nothing', async () => {
   );
   a.vanish();
   await gateway.until('it is away', () => gateway.services.nodes.list()[0]?.state === 'away');
-  expect((await gateway.ask('GET', '/readyz')).status).toBe(503);
+  const { status: ready, json } = await gateway.ask('GET', '/readyz');
+  expect([ready, json.error.code]).toEqual([503, 'node_unavailable']);
   const exec = gateway.exec(ids[7], { stdout: 'waited' });
   a.offline = false;
   expect((await exec).json.stdout).toBe('waited');

@@ -8,7 +8,7 @@ import type { ErrorCode, ServiceError } from '../../../protocol/errors.ts';
 import { retryAfterSeconds, translateAndLog } from '../../http/errors.ts';
 
 /** Statuses that differ from the error table because Prime clients interpret some of them in their own way. */
-const CONTROL_STATUS: Partial<Record<ErrorCode, number>> = { invalid_request: 422, image_unreachable: 503 };
+const CONTROL_STATUS: Partial<Record<ErrorCode, number>> = { invalid_request: 422 };
 
 /**
  * Statuses of the data plane. Clients retry 5xx, 408 and 409 for seconds, so a permanent failure must not use them; 409
