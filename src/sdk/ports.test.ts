@@ -49,6 +49,39 @@ describe('a port', () => {
     await expect(ports.connect(81)).rejects.toMatchObject({ code: 'port_refused' });
   });
 
+  it('that is given up before there is a sandbox is not connected to once there is', async () => {
+    const { gateway, connection, http } = fakeClient(() => undefined);
+    const opened: unknown[] = [];
+    gateway.onOther = (stream) => {
+      opened.push(stream.request['port']);
+      return echo(stream);
+    };
+    const created = Promise.withResolvers<string>();
+    const ports = new Ports({ streams: connection, http, sandbox: created.promise });
+    const abort = new AbortController();
+    const given = expect(ports.connect(80, { signal: abort.signal })).rejects.toThrow('enough');
+    abort.abort(new Error('enough'));
+    await given;
+    created.resolve('sbx-1');
+    (await new Ports({ streams: connection, http, sandbox: 'sbx-1' }).connect(80)).destroy();
+    expect(opened).toEqual([80]);
+  });
+
+  it('that is given up before it is open is let go of', async () => {
+    const asked = Promise.withResolvers<void>();
+    const closed = Promise.withResolvers<unknown>();
+    const { ports } = bench(() => {
+      asked.resolve();
+      return { data: () => undefined, closed: (error) => closed.resolve(error?.code) };
+    });
+    const abort = new AbortController();
+    const given = expect(ports.connect(80, { signal: abort.signal })).rejects.toThrow('enough');
+    await asked.promise;
+    abort.abort(new Error('enough'));
+    await given;
+    expect(await closed.promise).toBe('cancelled');
+  });
+
   it('errors when the link is lost', async () => {
     const { ports, gateway } = bench(echo);
     const socket = await ports.connect(80);

@@ -41,13 +41,13 @@ export class Ports {
     try {
       return await withDeadline({ signal, deadlineMs, what: `connecting to port ${port}` }, async (linked) => {
         const sandbox = await this.#sandbox;
-        tunnel.use(await openStream(this.#streams, { op: 'port', sandbox, port }, undefined, tunnel.handler));
-        linked.addEventListener('abort', () => tunnel.giveUp(), { once: true });
+        // The signal is over with this wait, however long the tunnel is used.
+        tunnel.use(await openStream(this.#streams, { op: 'port', sandbox, port }, linked, tunnel.handler));
         await tunnel.opened;
         return tunnel;
       });
     } catch (error) {
-      tunnel.giveUp();
+      tunnel.destroy();
       throw error instanceof NoWebSocket ? needsWebSocket('a connection to a port', error) : error;
     }
   }
@@ -89,7 +89,7 @@ class Tunnel extends Duplex {
     fin: (channel: number): void => {
       if (channel === Channel.ALL) this.push(null);
     },
-    closed: (error: ServiceError | null): void => {
+    closed: (error: Error | null): void => {
       this.#opened.reject(error ?? new ServiceError('interrupted'));
       if (error !== null && this.#isOpen) this.destroy(error);
     },
@@ -101,11 +101,6 @@ class Tunnel extends Duplex {
 
   use(stream: MuxStream): void {
     this.#stream = stream;
-  }
-
-  /** Nobody waits for it any more: it is destroyed without an error event. */
-  giveUp(): void {
-    if (!this.#isOpen) this.destroy();
   }
 
   override _read(): void {
