@@ -64,6 +64,18 @@ describe('a create whose answer never came', () => {
     expect(new Set(requests.slice(0, -1).map(({ key }) => key)).size).toBe(1);
   });
 
+  it('because its gateway went away in the midst of it leaves no sandbox', async () => {
+    const error = { code: 'draining', message: 'bye', retryable: true, retryAfterMs: 1 };
+    const { client, requests } = await service((_request, n) =>
+      n === 1 ? { status: 503, body: { error } } : { body: info('sbx-1') },
+    );
+    const made = client.sandboxes.create({ patienceMs: 0 }).created();
+    await expect(made).rejects.toMatchObject({ code: 'draining' });
+    await client.close();
+    expect(requests.map(({ method }) => method)).toEqual(['POST', 'POST', 'DELETE']);
+    expect(requests[1]?.key).toBe(requests[0]?.key);
+  });
+
   it('because the client was closed leaves no sandbox, and close waits for that', async () => {
     const { client, asked, deleted } = await mute();
     const made = expect(client.sandboxes.create().created()).rejects.toMatchObject({ code: 'cancelled' });

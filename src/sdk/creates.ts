@@ -28,8 +28,9 @@ const UNDO_MS = 30_000;
 /** A client that is closed waits so long for what is being undone. */
 const CLOSE_MS = 5_000;
 
-/** An answer with another code says that nothing was made. */
+/** An answer with another code says that nothing was made. A gateway that goes away says `draining` of what it has begun, too. */
 const UNSURE: ReadonlySet<ErrorCode> = new Set([
+  'draining',
   'node_unavailable',
   'interrupted',
   'internal',
