@@ -7,7 +7,7 @@ import type { Store } from './store.ts';
 
 /** Far longer than news from a node or from Redis takes on a busy machine. Only ids that nobody has wait this long. */
 const PATIENCE_MS = 1_000;
-/** With this many waiting, the next ones do not wait: made-up ids must not cost memory. */
+/** With this many waiting, the next ones do not wait, and are told to come again: made-up ids must not cost memory. */
 const MAX_WAITING = 1_000;
 
 export class Arrivals {
@@ -29,9 +29,14 @@ export class Arrivals {
     return this.#patienceMs > 0;
   }
 
+  /** Nobody waits now who does not already: of an id that is unknown nothing can be said. */
+  get full(): boolean {
+    return this.#count >= MAX_WAITING;
+  }
+
   /** Whether it is unknown but worth waiting for. */
   mayCome(id: string): boolean {
-    return this.others && this.#store.get(id) === undefined && this.#count < MAX_WAITING;
+    return this.others && this.#store.get(id) === undefined && !this.full;
   }
 
   /** Resolves once the sandbox is known or the wait is over; in nearly every case at once. */

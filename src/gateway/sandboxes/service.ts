@@ -228,8 +228,12 @@ export class SandboxService {
     const entry = this.#deps.store.get(id);
     // Another tenant's sandbox must look like one that never existed.
     if (entry !== undefined && entry.tenant === tenant) return entry;
-    if (this.isSure) throw new ServiceError('sandbox_not_found');
-    const { registry, config } = this.#deps;
+    const { registry, config, arrivals } = this.#deps;
+    if (this.isSure) {
+      if (!arrivals.full) throw new ServiceError('sandbox_not_found');
+      const message = 'Too many calls wait for sandboxes that this server does not know yet; this may be one of those.';
+      throw new ServiceError('node_unavailable', message, { retryAfterMs: UNSURE_RETRY_MS });
+    }
     throw this.#unsure({
       retryAfterMs: registry.learningWithin(config.nodeGraceMs) ? LEARNING_RETRY_MS : UNSURE_RETRY_MS,
     });

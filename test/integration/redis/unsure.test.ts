@@ -29,6 +29,20 @@ describe.skipIf(lackingRedis !== null)('a gateway that is cut off', () => {
     expect((await gateways.at(0).exec(id, { stdout: 'here' })).json.stdout).toBe('here');
   });
 
+  test('or is asked for more unknown sandboxes than it waits for denies none of them', async () => {
+    gateways = await Gateways.start(redis, 1, [new FakeNode()]);
+    const gateway = gateways.at(0);
+    const { arrivals } = gateway.services;
+    const asked = Array.from({ length: 1_000 }, (_, i) => arrivals.settle(`sbx-made-up-${i}`));
+    const unsure = await gateway.ask('GET', '/v1/sandboxes/sbx-00000000000000000000');
+    expect([unsure.status, unsure.headers['retry-after']]).toEqual([503, '1']);
+    expect(unsure.json.error).toMatchObject({ code: 'node_unavailable', retryable: true });
+    await Promise.all(asked);
+    expect((await gateway.ask('GET', '/v1/sandboxes/sbx-00000000000000000000')).json.error.code).toBe(
+      'sandbox_not_found',
+    );
+  });
+
   test('from Redis says so, of an id that it does not know and of a create that would have to wait', async () => {
     gateways = await Gateways.start(redis, 1, [new FakeNode({ report: { maxSandboxes: 1 } })]);
     const gateway = gateways.at(0);
