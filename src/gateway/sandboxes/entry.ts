@@ -19,6 +19,8 @@ export class Entry {
   endSeenAt: number | null = null;
   /** It was deleted after its node was lost, so it must not come back with the node. */
   renounced = false;
+  /** Its node has said that it has ended. */
+  confirmed = false;
   /** Other nodes that report it as alive. Only one of all these nodes keeps it. */
   readonly rivals = new Map<Node, SandboxRecord>();
   readonly #waiters = new Set<() => void>();
@@ -37,6 +39,12 @@ export class Entry {
   /** It has no node and, as far as this gateway knows, is not being sent to one. */
   get waits(): boolean {
     return this.node === null && !this.accepted && !this.sent && !this.ended;
+  }
+
+  /** It was deleted while its node was away, which may have it still and must be told once it is back. */
+  get isOwed(): boolean {
+    const deleted = this.renounced || this.record.reason === 'deleted';
+    return this.ended && deleted && !this.confirmed && this.node !== null && !this.node.up;
   }
 
   view(): Sandbox {

@@ -153,3 +153,42 @@ test('one that came back and ended again answers for an hour from its last end',
   store.sweep();
   expect(store.get(pending.id)).toBeUndefined();
 });
+
+test.each<[string, (store: Store, id: string) => void]>([
+  ['while its node was away', (store, id) => store.end(store.get(id)!, 'deleted', null)],
+  [
+    'once its node was lost',
+    (store, id) => {
+      store.end(store.get(id)!, 'node_lost', null);
+      store.renounce(store.get(id)!);
+    },
+  ],
+])('one that was deleted %s does not come back with the node, however long that takes', (_when, remove) => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { store, pending, node, strays } = heard();
+  const alive = { ...running(pending), expiresAtMs: Infinity };
+  store.take(node, alive);
+  remove(store, pending.id);
+  store.sweep();
+  vi.advanceTimersByTime(3 * TOMBSTONE_KEPT_MS);
+  store.sweep();
+  store.take(node, alive);
+  expect(strays).toEqual([`node ${pending.id} deleted`]);
+  // Once the node has confirmed it, it is forgotten as all others are.
+  store.take(node, endedRecord(alive, 'deleted', null, 4));
+  store.sweep();
+  expect(store.get(pending.id)).toBeUndefined();
+});
+
+test('one that was deleted while its node was away is forgotten when its lifetime is over', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { store, pending, node } = heard();
+  store.take(node, { ...running(pending), expiresAtMs: Date.now() - 1 });
+  store.end(store.get(pending.id)!, 'deleted', null);
+  store.sweep();
+  vi.advanceTimersByTime(TOMBSTONE_KEPT_MS + 1);
+  store.sweep();
+  expect(store.get(pending.id)).toBeUndefined();
+});

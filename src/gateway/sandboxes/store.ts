@@ -104,6 +104,7 @@ export class Store {
     this.#count(entry, -1);
     entry.node = node;
     entry.accepted = false;
+    entry.confirmed = false;
     if (node !== null) entry.rivals.delete(node);
     this.#count(entry, +1);
   }
@@ -115,6 +116,7 @@ export class Store {
       entry = this.add(record);
       entry.node = node;
       entry.accepted = true;
+      entry.confirmed = isEnded(record.status);
       this.#count(entry, +1);
       return this.#changed(entry);
     }
@@ -122,6 +124,7 @@ export class Store {
       this.#log.warn({ node: node.name, sandbox: record.id }, 'a node claims a sandbox of another tenant');
       return;
     }
+    if (entry.node === node) entry.confirmed = isEnded(record.status);
     if (isGuess(entry, node) || isBelief(entry)) {
       entry.node = node;
       return this.#replace(entry, this.#kept(entry, record), true);
@@ -221,13 +224,18 @@ export class Store {
     }
   }
 
-  /** Drops records that ended long ago, and ends sandboxes past their lifetime that have no node to do it. */
+  /**
+   * Drops records that ended long ago, unless a node that is away must still be told of a delete. Ends sandboxes past
+   * their lifetime that have no node to do it.
+   */
   sweep(): void {
     const now = this.#now();
     for (const entry of [...this.#entries.values()]) {
       if (entry.ended) {
         entry.endSeenAt ??= performance.now();
-        if (performance.now() - entry.endSeenAt > TOMBSTONE_KEPT_MS) this.#drop(entry);
+        // No node has it any longer than its lifetime.
+        const isOwed = entry.isOwed && now <= entry.record.expiresAtMs;
+        if (performance.now() - entry.endSeenAt > TOMBSTONE_KEPT_MS && !isOwed) this.#drop(entry);
         continue;
       }
       entry.endSeenAt = null;
