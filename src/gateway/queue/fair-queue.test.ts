@@ -22,7 +22,10 @@ test('the position of each is how many go before it', () => {
       };
       // In the middle of turns too.
       for (let i = 0; i < Math.min(served, all.length - 1); i++) goNext();
-      const said = new Map([...lines.values()].map(({ id }) => [id, lines.position(id)]));
+      const ask = () => new Map([...lines.values()].map(({ id }) => [id, lines.position(id)]));
+      const said = ask();
+      // However many have been asked for before.
+      for (let i = 0; i < 20; i++) expect(ask()).toEqual(said);
       const order: string[] = [];
       for (let id = goNext(); id !== undefined; id = goNext()) order.push(id);
       expect(order.map((id) => said.get(id))).toEqual(order.map((_, i) => i));
@@ -56,4 +59,21 @@ test('a tenant that waits for thousands is one place ahead of another’s first'
   lines.add({ id: 'one', tenant: 'one', priority: 0, weight: 1 });
   expect([lines.position('many-0'), lines.position('one'), lines.position('many-1')]).toEqual([0, 1, 2]);
   expect(lines.position('many-9999')).toBe(10_000);
+});
+
+test('a page of positions in a long queue takes about one look at it', () => {
+  let looks = 0;
+  const lines = new FairQueue<Waiting>();
+  for (let i = 0; i < 10_000; i++) {
+    const one = { id: `sbx-${i}`, tenant: 'many', priority: 0 };
+    const weight = () => ((looks += 1), 1);
+    lines.add(Object.defineProperty(one, 'weight', { get: weight }) as Waiting);
+  }
+  looks = 0;
+  const page = Array.from({ length: 1_000 }, (_, i) => lines.position(`sbx-${9_000 + i}`));
+  expect(page).toEqual(page.map((_, i) => 9_000 + i));
+  expect(looks).toBeLessThan(20 * lines.size);
+  // It is no older than the queue.
+  lines.serve('sbx-0');
+  expect(lines.position('sbx-9999')).toBe(9_998);
 });

@@ -15,11 +15,17 @@ interface Line<T> {
   turns: number;
 }
 
+/** Whoever asks for more positions than this between two changes gets them from a table of all. */
+const FEW_POSITIONS = 16;
+
 export class FairQueue<T extends Waiting> {
   /** By tenant, in the order of their turns. */
   readonly #lines = new Map<string, Line<T>>();
   readonly #all = new Map<string, T>();
   readonly #goesBefore: (a: T, b: T) => boolean;
+  /** Of all, once many were asked for since the last change. */
+  #positions: ReadonlyMap<string, number> | null = null;
+  #asked = 0;
 
   /** @param goesBefore orders two items of the same priority; without it, as they are added. */
   constructor(goesBefore: (a: T, b: T) => boolean = () => false) {
@@ -60,6 +66,7 @@ export class FairQueue<T extends Waiting> {
   }
 
   add(one: T): void {
+    this.#changed();
     let line = this.#lines.get(one.tenant);
     if (line === undefined) this.#lines.set(one.tenant, (line = { waiting: [], turns: one.weight }));
     const behind = (other: T): boolean =>
@@ -74,6 +81,7 @@ export class FairQueue<T extends Waiting> {
   remove(id: string): void {
     const one = this.#all.get(id);
     if (one === undefined) return;
+    this.#changed();
     this.#all.delete(id);
     const waiting = this.#lines.get(one.tenant)?.waiting ?? [];
     const at = waiting.indexOf(one);
@@ -129,6 +137,8 @@ export class FairQueue<T extends Waiting> {
 
   /** How many go before it (0: next), if all fit and nobody joins; null when it does not wait. */
   position(id: string): number | null {
+    if (this.#positions === null && ++this.#asked > FEW_POSITIONS) this.#positions = this.#allPositions();
+    if (this.#positions !== null) return this.#positions.get(id) ?? null;
     const one = this.#all.get(id);
     const own = one === undefined ? undefined : this.#lines.get(one.tenant);
     if (one === undefined || own === undefined) return null;
@@ -145,8 +155,30 @@ export class FairQueue<T extends Waiting> {
   }
 
   clear(): void {
+    this.#changed();
     this.#lines.clear();
     this.#all.clear();
+  }
+
+  #changed(): void {
+    this.#positions = null;
+    this.#asked = 0;
+  }
+
+  /** As `position`, of each. One takes as long as a few of those: pages of a long queue would hold up everything else. */
+  #allPositions(): Map<string, number> {
+    const positions = new Map<string, number>();
+    let lines = [...this.#lines.values()].map(({ waiting, turns }) => ({ waiting, turns, at: 0 }));
+    while (lines.length > 0) {
+      for (const line of lines) {
+        const went = line.waiting.slice(line.at, line.at + line.turns);
+        for (const { id } of went) positions.set(id, positions.size);
+        line.at += went.length;
+        line.turns = line.waiting[line.at]?.weight ?? 1;
+      }
+      lines = lines.filter(({ waiting, at }) => at < waiting.length);
+    }
+    return positions;
   }
 }
 
