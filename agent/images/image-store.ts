@@ -194,7 +194,8 @@ export class ImageStore implements Images {
   /** An image that takes room, once it is built, or the room that the failure left. */
   async #built(ref: string, building: Promise<StoredImage>): Promise<Image> {
     try {
-      return this.#spell(ref, await building);
+      // Not remembered under its name, which may have been removed or moved since: `get` looks it up.
+      return named(ref, await building);
     } finally {
       await this.#makeRoom();
     }
@@ -236,10 +237,12 @@ export class ImageStore implements Images {
     }
   }
 
-  #spell(ref: string, { id, env, workdir, user }: StoredImage): Image {
-    const image: Image = { ref, id, env, workdir, user };
+  #spell(ref: string, stored: StoredImage): Image {
+    const image = named(ref, stored);
     if (this.#spellings.size >= MAX_SPELLINGS) this.#spellings.clear();
     this.#spellings.set(ref, image);
     return image;
   }
 }
+
+const named = (ref: string, { id, env, workdir, user }: StoredImage): Image => ({ ref, id, env, workdir, user });

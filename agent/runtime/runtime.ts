@@ -111,12 +111,14 @@ export interface ContainerRuntime {
   /**
    * Creates and starts a container in which boxinit dials `socketDir/agent.sock`. Resolves once the container runs; the
    * caller waits for boxinit's connection.
-   * @throws ServiceError `capacity_exhausted` when the machine has no room, `internal` otherwise.
+   * @throws ServiceError `capacity_exhausted` when the machine has no room, `image_not_found` when the image was removed,
+   * `internal` otherwise.
    */
   launch(options: LaunchOptions): Promise<Container>;
   /**
    * Gives a warm container to a sandbox: image (for blanks), limits, hostname. Takes milliseconds. Once it resolves, an
    * exec works: boxinit has answered since the change.
+   * @throws ServiceError `image_not_found` when the image was removed, those of the container otherwise.
    */
   claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void>;
   /** Kills and removes it. Idempotent. Resolves once none of its processes is left. */

@@ -1,5 +1,6 @@
 /** Finds a sandbox its image and container, up to the point at which an exec works. */
 import { ServiceError } from '../../src/protocol/errors.ts';
+import type { SandboxSpec } from '../../src/protocol/node.ts';
 import type { Launched } from '../pool/launcher.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { ClaimOptions, ContainerRuntime, Image } from '../runtime/runtime.ts';
@@ -23,10 +24,26 @@ interface ProvisionDeps {
  * @throws ServiceError of the image or of the start; nothing is left behind.
  */
 export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<void> {
-  const { signal } = sandbox.provisioning;
-  const spec = sandbox.spec;
+  const { spec } = sandbox;
   if (spec === null) return;
-  const image = deps.runtime.images.get(spec.image) ?? (await pull(sandbox, deps, signal));
+  const { signal } = sandbox.provisioning;
+  const image = deps.runtime.images.get(spec.image) ?? (await pull(sandbox, deps));
+  try {
+    await startOn(image, sandbox, spec, deps);
+  } catch (error) {
+    if (!isImageGone(error) || signal.aborted) throw error;
+    // Removed while this waited for a container. A create that comes now would pull it, and so does this one, once.
+    await startOn(await pull(sandbox, deps), sandbox, spec, deps);
+  }
+  if (!signal.aborted) deps.sandboxes.run(sandbox);
+}
+
+/**
+ * Starts it up to the claim, unless it ends meanwhile.
+ * @throws ServiceError `image_not_found` if the image is not on the node any more.
+ */
+async function startOn(image: Image, sandbox: Sandbox, spec: SandboxSpec, deps: ProvisionDeps): Promise<void> {
+  const { signal } = sandbox.provisioning;
   sandbox.image = image;
   sandbox.env = { ...image.env, ...spec.env, ...spec.secrets };
   const { cpus, memoryMb, diskMb, pidsLimit, network } = spec;
@@ -45,7 +62,7 @@ export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<
     if (!deps.sandboxes.place(sandbox, launched, warm !== undefined)) return;
     try {
       await claim(launched, wanted, deps);
-      break;
+      return;
     } catch (error) {
       if (sandbox.ended) return;
       deps.sandboxes.unplace(sandbox);
@@ -53,10 +70,10 @@ export async function provision(sandbox: Sandbox, deps: ProvisionDeps): Promise<
       if (signal.aborted || attempt >= MAX_ATTEMPTS || !isContainersFault(error)) throw error;
     }
   }
-  if (!sandbox.ended) deps.sandboxes.run(sandbox);
 }
 
-async function pull(sandbox: Sandbox, deps: ProvisionDeps, signal: AbortSignal): Promise<Image> {
+async function pull(sandbox: Sandbox, deps: ProvisionDeps): Promise<Image> {
+  const { signal } = sandbox.provisioning;
   deps.sandboxes.provisioning(sandbox);
   return await deps.runtime.images.ensure(sandbox.record.image, { signal, tenant: sandbox.record.tenant });
 }
@@ -67,6 +84,9 @@ async function claim(launched: Launched, wanted: ClaimOptions, deps: ProvisionDe
 }
 
 const hasNotAnswered = (error: unknown): boolean => error instanceof ServiceError && error.code === 'deadline_exceeded';
+
+/** Of one that was there before. */
+const isImageGone = (error: unknown): boolean => error instanceof ServiceError && error.code === 'image_not_found';
 
 const isContainersFault = (error: unknown): boolean =>
   !(error instanceof ServiceError) ||

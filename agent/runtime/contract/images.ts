@@ -26,6 +26,12 @@ export function imageChapter(subject: ContractSubject): void {
     });
   }
 
+  test('nothing starts on an image that was removed, and the error says so', async () => {
+    await using bench = await Bench.open(subject);
+    const removed = { ...bench.image, id: `sha256:${'0'.repeat(64)}` };
+    expect(await codeOf(bench.claimed({ image: removed }))).toBe('image_not_found');
+  });
+
   test('an image that is not here cannot be removed', async () => {
     await using bench = await Bench.open(subject);
     expect(await codeOf(bench.runtime.images.remove('no-such-image:nowhere'))).toBe('image_not_found');

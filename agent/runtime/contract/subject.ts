@@ -54,9 +54,9 @@ export class Bench implements AsyncDisposable {
     return new Bench(dataDir, runtime, await runtime.images.ensure(subject.image, {}));
   }
 
-  async launch(changes: { limits?: Limits; network?: 'off' | 'internet' } = {}): Promise<Launched> {
+  async launch(changes: Partial<Pick<ClaimOptions, 'image' | 'limits' | 'network'>> = {}): Promise<Launched> {
     const { limits = LIMITS, network = 'off' } = changes;
-    const image = this.runtime.imageAgnostic ? undefined : this.image;
+    const image = this.runtime.imageAgnostic ? undefined : (changes.image ?? this.image);
     const spec = { poolKey: 'contract', image, limits, network };
     const launched = await this.launcher.launch(spec, new AbortController().signal);
     this.#launched.push(launched);
@@ -66,7 +66,8 @@ export class Bench implements AsyncDisposable {
   /** A container that is ready for programs: one that waited if such a one can be claimed so, as pools do it. */
   async claimed(changes: Partial<ClaimOptions> = {}): Promise<Launched> {
     const waiting = this.runtime.canClaim({ limits: LIMITS, network: 'off' }, this.#wanted(changes));
-    const launched = await this.launch(waiting ? {} : changes);
+    const { image = this.image } = changes;
+    const launched = await this.launch(waiting ? { image } : changes);
     await this.claim(launched, changes);
     return launched;
   }

@@ -60,6 +60,25 @@ test('a caller that needs an image whose pull was just given up gets a pull of i
   expect(engine.pulls[0]!.destroyed).toBe(true);
 });
 
+test('an image that is removed the moment its pull ends is pulled again, once', async () => {
+  const engine = new FakeEngine();
+  const images = engine.images();
+  const removed = images.ensure('image:1', {});
+  await engine.pulling(1);
+  engine.pulls[0]!.end('{"status":"Downloaded"}\n');
+  await engine.pulling(2);
+  engine.finish(engine.pulls[1]!);
+  expect(await removed).toMatchObject({ id: 'sha256:1' });
+  await images.remove('image:1');
+  const again = expect(images.ensure('image:1', {})).rejects.toMatchObject({ code: 'image_not_found' });
+  for (const count of [3, 4]) {
+    await engine.pulling(count);
+    engine.pulls[count - 1]!.end('{"status":"Downloaded"}\n');
+  }
+  await again;
+  expect(engine.pulls).toHaveLength(4);
+});
+
 test('many callers of one image share a pull, and one that leaves takes it from no other', async () => {
   const engine = new FakeEngine();
   const images = engine.images();

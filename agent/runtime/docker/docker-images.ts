@@ -12,6 +12,8 @@ import { dockerError, pullError, statusOf } from './docker-errors.ts';
 const CALL_MS = 30_000;
 /** A pull without progress messages for this long has lost its registry. */
 const PULL_SILENCE_MS = 120_000;
+/** An image may be removed between its pull and the look at it. */
+const PULLS = 2;
 const MAX_KNOWN = 10_000;
 
 interface DockerImagesOptions {
@@ -128,6 +130,15 @@ export class DockerImages implements Images {
   }
 
   async #pull(ref: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<Image> {
+    for (let attempt = 1; attempt <= PULLS; attempt += 1) {
+      await this.#bring(ref, signal, onProgress);
+      const image = await this.#inspect(ref);
+      if (image !== undefined) return image;
+    }
+    throw new ServiceError('image_not_found', `${ref} was pulled but is not there`);
+  }
+
+  async #bring(ref: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void> {
     const name = /[:@]/.test(ref.slice(ref.lastIndexOf('/') + 1)) ? ref : `${ref}:latest`;
     const stream = (await this.#docker.pull(name, { abortSignal: signal })) as unknown as NodeJS.ReadableStream & {
       destroy(error?: Error): void;
@@ -146,9 +157,6 @@ export class DockerImages implements Images {
       }
       onProgress({ image: ref, doneBytes, totalBytes, message: (status ?? '').slice(0, 200) });
     });
-    const image = await this.#inspect(ref);
-    if (image === undefined) throw new ServiceError('image_not_found', `${ref} was pulled but is not there`);
-    return image;
   }
 
   async #call<T>(what: string, work: () => Promise<T>): Promise<T> {

@@ -92,9 +92,10 @@ export class DockerRuntime implements ContainerRuntime {
     try {
       await orAbort(signal, made);
     } catch (error) {
-      if (error instanceof ServiceError && isImageGone(error.cause)) this.images.forget(image.id);
       background(this.destroy(id), 'removing a container that did not start', this.#log);
-      throw explainDisk(error, limits);
+      if (!(error instanceof ServiceError && isImageGone(error.cause))) throw explainDisk(error, limits);
+      this.images.forget(image.id);
+      throw new ServiceError('image_not_found', 'the image was removed', { cause: error });
     }
     return { id, imageId: image.id };
   }

@@ -30,6 +30,12 @@ export class FakeImages implements Images {
     return this.#images.get(ref);
   }
 
+  /** @throws ServiceError `image_not_found` if it was removed. */
+  need(id: string): void {
+    for (const image of this.#images.values()) if (image.id === id) return;
+    throw new ServiceError('image_not_found', 'the image was removed');
+  }
+
   async ensure(ref: string, options: EnsureOptions): Promise<Image> {
     return this.#images.get(ref) ?? (await this.#join(ref, options));
   }

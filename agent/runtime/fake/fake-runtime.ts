@@ -47,6 +47,7 @@ export class FakeRuntime implements ContainerRuntime {
     options.signal?.throwIfAborted();
     const failure = this.failures.shift();
     if (failure !== undefined) throw failure;
+    if (options.image !== undefined) this.images.need(options.image.id);
     const { id, image, token, socketDir } = options;
     const boxinit = new FakeBoxinit({
       socketPath: path.join(socketDir, 'agent.sock'),
@@ -63,6 +64,7 @@ export class FakeRuntime implements ContainerRuntime {
     if (this.#containers.get(container.id)?.boxinit === null) {
       throw new ServiceError('internal', 'the container has ended');
     }
+    if (container.imageId === null) this.images.need(options.image.id);
     await supervisor.ping();
   }
 

@@ -55,6 +55,14 @@ describe.skipIf(lacking !== '')(`images that must stay${because}`, () => {
     expect(await codeOf(own.store.ensure(before.id, {}))).toBe('image_invalid');
   });
 
+  test('one that is removed before its import has ended is not found any more', async () => {
+    const importing = own.store.importTar('brief:1', archiveOf('brief'));
+    while ((await own.store.list()).length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await own.store.remove('brief:1');
+    await importing;
+    expect(own.store.get('brief:1')).toBeUndefined();
+  });
+
   test('one without a name that is in use stays when the disk refuses to give it a name again', async () => {
     const image = await own.store.importTar('one:1', archiveOf('one'));
     own.store.hold(image.id);
