@@ -28,6 +28,7 @@ import { Intake } from './sandboxes/intake.ts';
 import { Orphans } from './sandboxes/orphans.ts';
 import { provision } from './sandboxes/provision.ts';
 import { RecordStore } from './sandboxes/record-store.ts';
+import type { Sandbox } from './sandboxes/sandbox.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
 import { runStartCommand } from './sandboxes/start-command.ts';
 
@@ -76,6 +77,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   });
   const execHooks = {
     oomKills: (id: string) => runtime.oomKills(id),
+    attributed: (sandbox: Sandbox) => sandboxes.note(sandbox),
     over: (error: ServiceError | null) => metrics.execOver(error?.code),
   };
   const jobs = new Jobs({ dataDir: config.dataDir, limits: config.jobLogs, hooks: execHooks, log });

@@ -187,7 +187,7 @@ test('the link to boxinit breaks: the stream ends as interrupted, and attach con
   expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['done\n', 4]);
 });
 
-test('an OOM kill that the kernel counted is reported with the exit, once', async () => {
+test('an OOM kill that the kernel counted is reported with the exit, once, by whatever agent', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   h.runtime.countOomKill(h.containerOf(id));
@@ -197,6 +197,10 @@ test('an OOM kill that the kernel counted is reported with the exit, once', asyn
     running.stream.urgent({ type: 'kill' });
     return (await running.outcome).exit.oomKilled;
   };
+  expect([await killed(), await killed()]).toEqual([true, false]);
+  await h.restart();
+  expect(await killed()).toBe(false);
+  h.runtime.countOomKill(h.containerOf(id));
   expect([await killed(), await killed()]).toEqual([true, false]);
 });
 

@@ -14,7 +14,8 @@ const KILLED = {
 };
 /** The count of the container: kills of whatever runs in it. */
 const hooks = { oomKills: () => Promise.resolve(3) };
-const sandbox = (): Sandbox => ({ containerId: 'c', oomKillsSeen: 0, ended: false }) as unknown as Sandbox;
+const sandbox = (): Sandbox =>
+  ({ containerId: 'c', oomKills: { attributed: 0, exits: [] }, ended: false }) as unknown as Sandbox;
 /** How a command is run, and read again. */
 const kinds = (id = 'exe-x') => [
   execKind({ op: 'exec', sandbox: 's', id, argv: ['x'] }, hooks),

@@ -7,13 +7,12 @@ import { firstProblem } from '../../src/lib/schema-problems.ts';
 import { readExecEvent, readPlainEvent } from '../supervisor/hostile.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
-import { wasOomKill, type CountKills } from './oom-kills.ts';
+import { wasOomKill, type OomHooks } from './oom-kills.ts';
 import type { RelayKind } from './relay.ts';
 
 const MAX_ANSWER_BYTES = 768 * 1024;
 
-export interface ExecHooks {
-  oomKills: CountKills;
+export interface ExecHooks extends OomHooks {
   over?(error: ServiceError | null): void;
 }
 
@@ -94,16 +93,11 @@ function read<T>(
  * sets `oomCounted`. If neither it nor the agent can count the kills for a while, the exit stays as it is: only what is
  * known is reported.
  */
-function completed(
-  message: Json,
-  sandbox: Sandbox,
-  { oomKills }: ExecHooks,
-  exec: string,
-): Json | undefined | Promise<Json> {
+function completed(message: Json, sandbox: Sandbox, hooks: ExecHooks, exec: string): Json | undefined | Promise<Json> {
   const event = readExecEvent(message);
   if (event === undefined) return undefined;
   if (event.type !== 'exit' || message['oomCounted'] === true) return { ...event };
   const suspicious = (event.signal === 'KILL' || event.exitCode === 137) && !event.timedOut && !event.oomKilled;
   if (!suspicious) return { ...event };
-  return wasOomKill(sandbox, exec, oomKills).then((oomKilled) => ({ ...event, oomKilled: oomKilled === true }));
+  return wasOomKill(sandbox, exec, hooks).then((oomKilled) => ({ ...event, oomKilled: oomKilled === true }));
 }

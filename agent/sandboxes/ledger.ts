@@ -70,8 +70,8 @@ export class Ledger {
 
   /** Records a sandbox as it is now. @throws Error of the file system: then its last record still counts. */
   save(sandbox: Sandbox): StoredSandbox {
-    const { record, spec, containerId, image, usedUntilMs } = sandbox;
-    const stored = { version: 1, record, spec, containerId, image, usedUntilMs } as const;
+    const { record, spec, containerId, image, usedUntilMs, oomKills } = sandbox;
+    const stored = { version: 1, record, spec, containerId, image, usedUntilMs, oomKills } as const;
     this.#store.save(stored);
     sandbox.recorded = true;
     return stored;

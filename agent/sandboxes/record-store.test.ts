@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -23,7 +24,15 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 function stored(): StoredSandbox {
   const spec = newSpec({ secrets: { KEY: 'hidden' } });
-  return { version: 1, spec, record: newRecord(spec, Date.now()), containerId: null, image: null, usedUntilMs: null };
+  return {
+    version: 1,
+    spec,
+    record: newRecord(spec, Date.now()),
+    containerId: null,
+    image: null,
+    usedUntilMs: null,
+    oomKills: { attributed: 0, exits: [] },
+  };
 }
 const fileOf = (each: StoredSandbox): string => path.join(dir, 'sandboxes', `${each.record.id}.json`);
 const running = (each: StoredSandbox): StoredSandbox => ({
@@ -39,6 +48,14 @@ test('the newest change counts, and everything else is as it was first', () => {
   store.save(running(first));
   expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
   expect(statSync(fileOf(first)).mode & 0o777).toBe(0o600);
+});
+
+test('a record of an earlier agent, which noted less, is taken over', () => {
+  const { usedUntilMs, oomKills, ...earlier } = running(stored());
+  const each = { ...earlier, usedUntilMs, oomKills };
+  mkdirSync(path.dirname(fileOf(each)), { recursive: true });
+  writeFileSync(fileOf(each), `${JSON.stringify(earlier)}\n`);
+  expect(new RecordStore(dir, silent).load()).toEqual([each]);
 });
 
 test('a change that was half written when the agent died never was', () => {

@@ -20,6 +20,10 @@ const Change = z.object({
   image: StoredImage.nullable(),
   /** As `Sandbox.usedUntilMs`. Earlier agents wrote none. */
   usedUntilMs: z.number().nullable().default(null),
+  /** As `Sandbox.oomKills`. Earlier agents wrote none. */
+  oomKills: z
+    .object({ attributed: z.number(), exits: z.array(z.string()).readonly() })
+    .default({ attributed: 0, exits: [] }),
 });
 const StoredSandbox = Change.extend({
   version: z.literal(1),
@@ -58,8 +62,8 @@ export class RecordStore {
     if (this.#left.has(id)) throw new Error('the record of an earlier agent is kept for the next one');
     try {
       if (lines > 0 && lines <= MAX_CHANGES) {
-        const { record, containerId, image, usedUntilMs } = stored;
-        appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs })}\n`);
+        const { record, containerId, image, usedUntilMs, oomKills } = stored;
+        appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs, oomKills })}\n`);
         this.#lines.set(id, lines + 1);
       } else {
         writeWholeSync(file, whole(stored));

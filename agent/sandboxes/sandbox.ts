@@ -20,6 +20,14 @@ const MOVES: Record<SandboxStatus, readonly SandboxStatus[]> = {
   TIMEOUT: [],
 };
 
+/** What is known of the container's OOM kills, under any agent. */
+export interface OomKills {
+  /** How many have been attributed to an exit. */
+  attributed: number;
+  /** The newest of these exits. */
+  exits: readonly string[];
+}
+
 export interface Waiting {
   /** Called once the sandbox runs; not before this call has returned. */
   ready(): void;
@@ -45,8 +53,7 @@ export class Sandbox {
   usedUntilMs: number | null = null;
   /** Whether any record of it has been written. */
   recorded = false;
-  /** OOM kills of the container that have been attributed to an exit. */
-  oomKillsSeen = 0;
+  oomKills: OomKills = { attributed: 0, exits: [] };
   /** Aborts its provisioning. */
   readonly provisioning = new AbortController();
   #waiting = new Set<Waiting>();

@@ -198,6 +198,7 @@ export class Sandboxes {
   adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
     const sandbox = new Sandbox(stored.spec, stored.record, stored.containerId);
     sandbox.usedUntilMs = stored.usedUntilMs;
+    sandbox.oomKills = stored.oomKills;
     this.#ledger.adopt(sandbox, stored);
     if (sandbox.ended) return sandbox;
     this.#options.capacity.take(sandbox.record.memoryMb);
@@ -210,6 +211,16 @@ export class Sandboxes {
   resume(sandbox: Sandbox): void {
     this.#uses.resume(sandbox);
     this.#attend(sandbox);
+  }
+
+  /** Writes what only the next agent needs. Never throws: nothing here depends on it. */
+  note(sandbox: Sandbox): void {
+    if (sandbox.ended) return;
+    try {
+      this.#ledger.save(sandbox);
+    } catch (error) {
+      this.#ledger.unrecorded(sandbox, error);
+    }
   }
 
   /** After `adopt`: starts a sandbox that did not run yet; nothing has run in it. */
