@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { inspect } from 'node:util';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { loadConfig } from './config.ts';
 
 const base = { MILLIBOX_NODE_SECRET: 'a secret of some length' };
@@ -64,4 +66,48 @@ test('a file of the base image may be missing, but not be unreadable', () => {
   // Stands for every error but that there is none.
   const unreadable = { ...base, MILLIBOX_BASE_IMAGE_FILE: '/' };
   expect(() => loadConfig(unreadable)).toThrow('MILLIBOX_BASE_IMAGE_FILE cannot be read');
+});
+
+test.for([
+  ['MILLIBOX_DEFAULT_IMAGE', 'Python:3.12'],
+  ['MILLIBOX_DEFAULT_IMAGE', ' python'],
+  ['MILLIBOX_DEFAULT_IMAGE', 'https://ghcr.io/org/name:1'],
+  ['MILLIBOX_DEFAULT_IMAGE', `sha256:${'0'.repeat(64)}`],
+])('an image that no reference names is refused at the start: %s=%s', ([name, value]) => {
+  expect(() => loadConfig({ ...base, [name as string]: value })).toThrow(
+    `${name}: "${value}" is not an image reference: write it as python:3.12-slim`,
+  );
+});
+
+test.for([
+  ['MILLIBOX_REGISTRY_MIRRORS', 'docker.io=https://mirror.local'],
+  ['MILLIBOX_REGISTRY_MIRRORS', 'docker.io=mirror'],
+  ['MILLIBOX_REGISTRY_MIRRORS', 'index.docker.io=mirror.local:5000'],
+  ['MILLIBOX_INSECURE_REGISTRIES', 'http://registry.local:5000'],
+  ['MILLIBOX_INSECURE_REGISTRIES', 'registry.local:5000/org'],
+])('a registry that no reference names is refused at the start: %s=%s', ([name, value]) => {
+  expect(() => loadConfig({ ...base, [name as string]: value })).toThrow(
+    new RegExp(`${name}.*is not a registry: write it as ghcr.io or registry.local:5000`),
+  );
+});
+
+test('registries are named with a port, and mirrors may be places below one', () => {
+  const set = {
+    MILLIBOX_REGISTRY_MIRRORS: 'docker.io=mirror:5000/docker.io,ghcr.io=10.0.0.1:5001',
+    MILLIBOX_INSECURE_REGISTRIES: 'mirror:5000, localhost registry.local',
+  };
+  expect(loadConfig({ ...base, ...set }).oci.registry).toMatchObject({
+    mirrors: { 'docker.io': 'mirror:5000/docker.io', 'ghcr.io': '10.0.0.1:5001' },
+    insecure: ['mirror:5000', 'localhost', 'registry.local'],
+  });
+});
+
+test('a base image without a name is found at the start, with its line', () => {
+  const file = path.join(mkdtempSync(path.join(tmpdir(), 'mbx-config-')), 'images');
+  onTestFinished(() => rmSync(path.dirname(file), { recursive: true }));
+  const set = { ...base, MILLIBOX_BASE_IMAGE_FILE: file };
+  writeFileSync(file, 'base:1\n/base.tar\nBase:2\n/other.tar\n');
+  expect(() => loadConfig(set)).toThrow(`MILLIBOX_BASE_IMAGE_FILE: line 3 of ${file}: "Base:2" is not an image`);
+  writeFileSync(file, 'base:1\n/base.tar\n');
+  expect(loadConfig(set).oci.archives).toEqual({ 'base:1': '/base.tar' });
 });

@@ -6,7 +6,7 @@ import { inspect } from 'node:util';
 import * as z from 'zod';
 import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
 import { packageRoot } from '../src/lib/own-package.ts';
-import { readIfThereSync } from '../src/lib/whole-file.ts';
+import { ImageName, Mirrors, readBaseImages, Registries } from './image-settings.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
 import {
@@ -53,19 +53,6 @@ const Listen = z
   .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
 
 const Names = z.string().default('').transform(words);
-const Pairs = z
-  .string()
-  .regex(/^([^=,\s]+=[^=,\s]+(,|$))*$/, 'NAME=NAME,…')
-  .default('')
-  .transform((text): Record<string, string> =>
-    Object.fromEntries(
-      text
-        .split(',')
-        .filter((pair) => pair !== '')
-        .map((pair) => pair.split('=') as [string, string]),
-    ),
-  );
-
 /** Normalised: what is below it is recognised by its path, and names of containers and cgroups depend on it. */
 const Directory = z
   .string()
@@ -90,7 +77,7 @@ const Environment = z.object({
   MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
   MILLIBOX_DATA_DIR: Directory.default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
   MILLIBOX_RUNTIME: z.enum(['auto', 'docker', 'oci', 'gvisor', 'fake']).default('auto'),
-  MILLIBOX_DEFAULT_IMAGE: z.string().min(1).default('python:3.12-slim'),
+  MILLIBOX_DEFAULT_IMAGE: ImageName.default('python:3.12-slim'),
   MILLIBOX_BOXINIT: z.string().startsWith('/').default(builtBoxinit),
   /** `runc`, `crun` or a path: what starts containers with the runtime `oci`. */
   MILLIBOX_OCI_PROGRAM: z.string().min(1).optional(),
@@ -109,9 +96,9 @@ const Environment = z.object({
   /** A Docker `config.json` with the credentials of private registries. */
   MILLIBOX_REGISTRY_AUTH_FILE: z.string().startsWith('/').optional(),
   /** `docker.io=mirror.local:5000,…`: registries to use in place of others. */
-  MILLIBOX_REGISTRY_MIRRORS: Pairs,
+  MILLIBOX_REGISTRY_MIRRORS: Mirrors,
   /** Registries to contact without TLS, by name. */
-  MILLIBOX_INSECURE_REGISTRIES: Names,
+  MILLIBOX_INSECURE_REGISTRIES: Registries,
   /** Pairs of lines: a reference, and the archive on this machine that it is imported from. */
   MILLIBOX_BASE_IMAGE_FILE: z.string().startsWith('/').default('/var/lib/millibox/base/default-image'),
   MILLIBOX_DOCKER_SOCKET: z.string().startsWith('/').default('/var/run/docker.sock'),
@@ -189,7 +176,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): AgentConfig {
         mirrors: e.MILLIBOX_REGISTRY_MIRRORS,
         insecure: e.MILLIBOX_INSECURE_REGISTRIES,
       },
-      archives: readBaseImage(e.MILLIBOX_BASE_IMAGE_FILE),
+      archives: readBaseImages(e.MILLIBOX_BASE_IMAGE_FILE),
     },
     pool: {
       min: e.MILLIBOX_POOL_MIN,
@@ -221,24 +208,6 @@ function settings(env: NodeJS.ProcessEnv): z.infer<typeof Environment> {
     return readEnv(Environment, env);
   } catch (error) {
     throw new Error(`the agent cannot start with this environment: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-function readBaseImage(file: string): Record<string, string> {
-  const lines = readBaseImageFile(file).split('\n');
-  const archives: Record<string, string> = {};
-  for (let i = 0; i + 1 < lines.length; i += 2) {
-    const [ref, archive] = [lines[i], lines[i + 1]];
-    if (ref && archive) archives[ref] = archive;
-  }
-  return archives;
-}
-
-function readBaseImageFile(file: string): string {
-  try {
-    return readIfThereSync(file) ?? '';
-  } catch (error) {
-    throw new Error(`MILLIBOX_BASE_IMAGE_FILE cannot be read: ${(error as Error).message}`, { cause: error });
   }
 }
 
