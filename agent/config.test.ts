@@ -31,6 +31,20 @@ test('a directory is the same however its name is spelt', () => {
   expect(() => loadConfig({ ...base, MILLIBOX_DATA_DIR: 'data' })).toThrow('MILLIBOX_DATA_DIR');
 });
 
+test.for(['a:b', 'a,b', 'a\\b', 'a"b', 'a\tb', 'a\nb'])(
+  'a directory that tools would read as two is refused: %j',
+  (name) => {
+    for (const variable of ['MILLIBOX_DATA_DIR', 'MILLIBOX_IMAGES_DIR'])
+      expect(() => loadConfig({ ...base, [variable]: `/data/${name}` })).toThrow(`${variable}: must not contain a colon`);
+  },
+);
+
+test('a data directory is short enough for the sockets below it', () => {
+  const ofLength = (bytes: number): string => `/${'ü'.repeat((bytes - 1) / 2)}`;
+  expect(loadConfig({ ...base, MILLIBOX_DATA_DIR: ofLength(65) }).dataDir).toBe(ofLength(65));
+  expect(() => loadConfig({ ...base, MILLIBOX_DATA_DIR: ofLength(67) })).toThrow(/MILLIBOX_DATA_DIR: .*65 bytes/);
+});
+
 test('the secret prints nowhere', () => {
   const config = loadConfig(base);
   expect(inspect(config, { depth: 9 }) + JSON.stringify(config) + String(config.nodeSecret)).not.toContain(

@@ -6,6 +6,7 @@ import { inspect } from 'node:util';
 import * as z from 'zod';
 import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
 import { packageRoot } from '../src/lib/own-package.ts';
+import { MAX_SOCKET_PATH_BYTES } from '../src/lib/socket-path.ts';
 import { ImageName, Mirrors, readBaseImages, Registries } from './image-settings.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
@@ -53,11 +54,25 @@ const Listen = z
   .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
 
 const Names = z.string().default('').transform(words);
-/** Normalised: what is below it is recognised by its path, and names of containers and cgroups depend on it. */
+/**
+ * Normalised: what is below it is recognised by its path, and names of containers and cgroups depend on it. The characters
+ * that are refused have a meaning in overlay options (gVisor) or in image layouts (skopeo).
+ */
 const Directory = z
   .string()
   .startsWith('/')
-  .transform((text) => path.resolve(text));
+  .transform((text) => path.resolve(text))
+  .refine(
+    (text) => !/[:,"\\\p{Cc}]/u.test(text),
+    'must not contain a colon, comma, double quote, backslash or control character; choose another path',
+  );
+
+/** A container's socket is the deepest one below it. */
+const MAX_DATA_DIR_BYTES = MAX_SOCKET_PATH_BYTES - Buffer.byteLength(`/c/mbx-${'0'.repeat(20)}/run/agent.sock`);
+const DataDirectory = Directory.refine(
+  (text) => Buffer.byteLength(text) <= MAX_DATA_DIR_BYTES,
+  `too long: sockets are created below it, so it may have at most ${MAX_DATA_DIR_BYTES} bytes`,
+);
 
 const isRoot = process.getuid?.() === 0;
 const CPU = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
@@ -75,7 +90,7 @@ const Environment = z.object({
   MILLIBOX_AGENT_METRICS_LISTEN: Listen.optional(),
   MILLIBOX_NODE_SECRET: z.string().min(MIN_SECRET).optional(),
   MILLIBOX_NODE_SECRET_FILE: z.string().min(1).optional(),
-  MILLIBOX_DATA_DIR: Directory.default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
+  MILLIBOX_DATA_DIR: DataDirectory.default(isRoot ? '/var/lib/millibox/agent' : `${homedir()}/.millibox/agent`),
   MILLIBOX_RUNTIME: z.enum(['auto', 'docker', 'oci', 'gvisor', 'fake']).default('auto'),
   MILLIBOX_DEFAULT_IMAGE: ImageName.default('python:3.12-slim'),
   MILLIBOX_BOXINIT: z.string().startsWith('/').default(builtBoxinit),

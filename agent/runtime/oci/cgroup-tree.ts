@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import { pathIn } from './mount-table.ts';
 
 /** Attempts to empty a group, since processes may fork while others are moved. */
 const MOVES = 10;
@@ -26,7 +27,7 @@ export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'ut
     .split('\n')
     .map((line) => /^\S+ \S+ \S+ \S+ (\S+) .* - (cgroup2?) \S+ (\S+)$/.exec(line))
     .filter((match) => match !== null)
-    .map(([, point = '', kind = '', options = '']) => ({ point: point.replaceAll('\\040', ' '), kind, options }));
+    .map(([, point = '', kind = '', options = '']) => ({ point: pathIn(point), kind, options }));
   const hierarchies = [...new Set(mounts.map(({ point }) => point))];
   const unified = mounts.find(({ kind }) => kind === 'cgroup2');
   const find = (controller: Controller): string | undefined =>

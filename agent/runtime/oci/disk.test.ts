@@ -37,7 +37,8 @@ test('mounts of a directory that is reached by a link are found by the name that
 
 test('mounts of a directory are its own and those below it, deepest first, and no neighbour', () => {
   const line = (point: string): string => `30 20 0:26 / ${point} rw - ext4 /dev/loop0 rw`;
-  const table = ['/d', '/d/a', '/d/a/b', '/dd', '/d\\040x', '/'].map(line).join('\n');
+  const table = ['/d', '/d/a', '/d/a/b', '/dd', '/d\\040x', '/d\\043\\134\\011', '/'].map(line).join('\n');
   expect(mountPointsBelow('/d', table)).toEqual(['/d/a/b', '/d/a', '/d']);
   expect(mountPointsBelow('/d x', table)).toEqual(['/d x']);
+  expect(mountPointsBelow('/d#\\\t', table)).toEqual(['/d#\\\t']);
 });

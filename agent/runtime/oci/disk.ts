@@ -10,6 +10,7 @@ import { MIN_DISK_MB } from '../../../src/protocol/limits.ts';
 import { runTool, ToolError } from '../../run-tool.ts';
 import { Coprocess } from './coprocess.ts';
 import { EmptyDisks } from './empty-disks.ts';
+import { pathIn } from './mount-table.ts';
 
 const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
@@ -152,7 +153,7 @@ export function mountPointsBelow(path: string, mountinfo = readFileSync('/proc/s
   const dir = existsSync(path) ? realpathSync(path) : path;
   return mountinfo
     .split('\n')
-    .map((line) => (line.split(' ')[4] ?? '').replaceAll('\\040', ' '))
+    .map((line) => pathIn(line.split(' ')[4] ?? ''))
     .filter((point) => point === dir || point.startsWith(`${dir}/`))
     .reverse();
 }
