@@ -71,7 +71,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   let server: NodeServer | undefined;
   const metrics = new AgentMetrics({
     sandboxes: () => capacity.sandboxes,
-    pools: () => pools.states(),
+    pools: () => pools.totals(),
     links: () => server?.links ?? 0,
     linkBytes: () => server?.bytes() ?? { in: 0, out: 0 },
   });

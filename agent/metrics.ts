@@ -2,11 +2,12 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { addProcessMetrics } from '../src/lib/process-metrics.ts';
 import type { ErrorCode } from '../src/protocol/errors.ts';
-import type { PoolState } from '../src/protocol/node.ts';
+import type { PoolNumbers } from './pool/pool.ts';
 
 interface MetricsSource {
   sandboxes(): number;
-  pools(): PoolState[];
+  /** Over all pools. */
+  pools(): PoolNumbers;
   links(): number;
   linkBytes(): { in: number; out: number };
 }
@@ -51,12 +52,10 @@ export class AgentMetrics {
         },
       });
     };
-    const sum = (field: 'warm' | 'starting' | 'target') => () =>
-      source.pools().reduce((total, pool) => total + pool[field], 0);
     gauge('sandboxes', 'Sandboxes that have not ended', () => source.sandboxes());
-    gauge('pool_warm', 'Warm containers', sum('warm'));
-    gauge('pool_starting', 'Containers being started', sum('starting'));
-    gauge('pool_target', 'Target number of warm containers', sum('target'));
+    gauge('pool_warm', 'Warm containers', () => source.pools().warm);
+    gauge('pool_starting', 'Containers being started', () => source.pools().starting);
+    gauge('pool_target', 'Target number of warm containers', () => source.pools().target);
     gauge('links', 'Connected gateways', () => source.links());
     gauge('link_bytes_in', 'Bytes received from gateways', () => source.linkBytes().in);
     gauge('link_bytes_out', 'Bytes sent to gateways', () => source.linkBytes().out);

@@ -1,6 +1,7 @@
 /** Warm containers of one kind, and the claims that wait for one. Times are by the monotonic clock. */
 import { backoffMs } from '../../src/lib/backoff.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import type { PoolState } from '../../src/protocol/node.ts';
 import type { Network } from '../../src/protocol/sandbox.ts';
 import type { Image, Limits } from '../runtime/runtime.ts';
 import { Demand, type DemandBounds } from './demand.ts';
@@ -10,6 +11,8 @@ const MAX_FAILURES_OF_A_CLAIM = 3;
 const BACKOFF = { firstMs: 500, maxMs: 60_000 };
 /** References of one image that a report lists. */
 const MAX_NAMES = 16;
+
+export type PoolNumbers = Omit<PoolState, 'key'>;
 
 interface Waiter {
   since: number;
@@ -73,6 +76,10 @@ export class Pool {
   }
   get usedAtMs(): number {
     return this.#usedAtMs;
+  }
+
+  numbers(nowMs: number): PoolNumbers {
+    return { warm: this.#warm.length, starting: this.#starting, target: this.demand.target(nowMs) };
   }
 
   /** Claims that no start in progress will serve. */

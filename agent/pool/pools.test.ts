@@ -65,6 +65,17 @@ test('a pool fills to its floor, and again after a claim', async () => {
   await f.filled(3);
 });
 
+test('the containers of an image that has several names are counted once', async () => {
+  await using f = new Fixture({}, { min: 3 });
+  await f.filled(3);
+  const { image } = await f.claim();
+  f.pools.takeWarm(await f.claim({ image: { ...image, ref: 'docker.io/library/image' } }));
+  await until('it is full again', () => f.pools.totals().warm === 3);
+  const all = { warm: 3, starting: 0, target: 3 };
+  expect(f.pools.states()).toEqual(['image', 'docker.io/library/image'].map((key) => ({ key, ...all })));
+  expect(f.pools.totals()).toEqual(all);
+});
+
 test('a clock that is set back holds up no refill', async () => {
   await using f = new Fixture({}, { min: 3 });
   await f.filled(3);

@@ -5,7 +5,7 @@ import type { PoolState } from '../../src/protocol/node.ts';
 import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime/runtime.ts';
 import type { Launched, Launcher } from './launcher.ts';
 import { nextToStart, QUIET_MS } from './next-to-start.ts';
-import { Pool } from './pool.ts';
+import { Pool, type PoolNumbers } from './pool.ts';
 
 const SWEEP_MS = 1_000;
 /** An empty pool without claims for this long is forgotten. */
@@ -123,12 +123,18 @@ export class Pools {
     if (!paused) this.#pump();
   }
 
+  /** For each name of each pool: what has several names is in it several times. */
   states(): PoolState[] {
     const now = performance.now();
-    return [...this.#pools.values()].flatMap((pool) => {
-      const numbers = { warm: pool.warm, starting: pool.starting, target: pool.demand.target(now) };
-      return [...pool.names].map((key) => ({ key, ...numbers }));
-    });
+    return [...this.#pools.values()].flatMap((pool) => [...pool.names].map((key) => ({ key, ...pool.numbers(now) })));
+  }
+
+  /** Over all pools, each counted once. */
+  totals(): PoolNumbers {
+    const now = performance.now();
+    const all = [...this.#pools.values()].map((pool) => pool.numbers(now));
+    const sum = (field: keyof PoolNumbers): number => all.reduce((total, each) => total + each[field], 0);
+    return { warm: sum('warm'), starting: sum('starting'), target: sum('target') };
   }
 
   /** Stops refilling. Warm containers stay for the next agent, unless `destroy`. */

@@ -39,7 +39,7 @@ function gatewayMetrics(): Set<string> {
 async function agentMetrics(): Promise<Set<string>> {
   const metrics = new AgentMetrics({
     sandboxes: () => 0,
-    pools: () => [],
+    pools: () => ({ warm: 0, starting: 0, target: 0 }),
     links: () => 0,
     linkBytes: () => ({ in: 0, out: 0 }),
   });
