@@ -69,10 +69,11 @@ test('the containers of an image that has several names are counted once', async
   await using f = new Fixture({}, { min: 3 });
   await f.filled(3);
   const { image } = await f.claim();
-  f.pools.takeWarm(await f.claim({ image: { ...image, ref: 'docker.io/library/image' } }));
+  f.pools.takeWarm(await f.claim({ image: { ...image, ref: 'docker.io/library/image:latest' } }));
+  f.pools.takeWarm(await f.claim({ image: { ...image, ref: 'other:1' } }));
   await until('it is full again', () => f.pools.totals().warm === 3);
   const all = { warm: 3, starting: 0, target: 3 };
-  expect(f.pools.states()).toEqual(['image', 'docker.io/library/image'].map((key) => ({ key, ...all })));
+  expect(f.pools.states()).toEqual(['image:latest', 'other:1'].map((key) => ({ key, ...all })));
   expect(f.pools.totals()).toEqual(all);
 });
 
@@ -332,7 +333,7 @@ test('beyond the limit of pools the least recently used is dropped, with what is
   f.pools.adopt(kept, one);
   f.pools.adopt(await f.pools.waitFor(await f.claim({ image: two! }), never), two);
   await f.pools.waitFor(await f.claim({ image: three! }), never);
-  expect(f.pools.states().map(({ key }) => key)).toEqual(['image', 'two', 'three']);
+  expect(f.pools.states().map(({ key }) => key)).toEqual(['image:latest', 'two:latest', 'three:latest']);
   await until('the warm one is gone', async () => !(await f.runtime.list()).some(({ id }) => id === kept.container.id));
 
   const busy = [two, three].map(async (image) => await f.pools.waitFor(await f.claim({ image: image! }), never));

@@ -1,6 +1,7 @@
 /** All pools of a node, and the one place where containers are started, a bounded number at once (docs/adr/0004). */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
+import { familiar, parseImageReference } from '../../src/protocol/image-reference.ts';
 import type { PoolState } from '../../src/protocol/node.ts';
 import type { ClaimOptions, ContainerRuntime, Image, Limits } from '../runtime/runtime.ts';
 import type { Launched, Launcher } from './launcher.ts';
@@ -53,7 +54,7 @@ export class Pools {
   prewarm(image: Image | undefined): void {
     const wanted = { image, network: 'off' as const, limits: this.#options.limits };
     const pool = this.#poolFor(wanted);
-    pool.call(image?.ref ?? '*', performance.now());
+    pool.call(this.#nameOf(image), performance.now());
     this.#pump();
   }
 
@@ -160,8 +161,11 @@ export class Pools {
     pool.demand.claimed(now);
   }
 
+  /** One for all spellings of a reference: gateways add up what they find under any of them. */
   #nameOf(image: Image | undefined): string {
-    return this.#options.runtime.imageAgnostic || image === undefined ? '*' : image.ref;
+    if (this.#options.runtime.imageAgnostic || image === undefined) return '*';
+    const reference = parseImageReference(image.ref);
+    return reference === undefined ? image.ref : familiar(reference);
   }
 
   #fits(wanted: ClaimOptions, pool: Pool): boolean {
