@@ -157,9 +157,21 @@ test('an image that a container uses is not removed, and stays known', async () 
   expect(images.get('image:1')?.id).toBe('sha256:1');
 });
 
-test('an image without a name is not listed: `<none>` is none', async () => {
-  const listed = ['image:1', '<none>:<none>'].map((tag, at) => ({ Id: `sha256:${at}`, RepoTags: [tag], Size: 1 }));
+test('an image is listed by its tags, or else by its digests; `<none>` is neither', async () => {
+  const names = [
+    { RepoTags: ['image:1'], RepoDigests: ['image@sha256:d'] },
+    { RepoTags: null, RepoDigests: ['pinned@sha256:d', 'mirror/pinned@sha256:d'] },
+    { RepoTags: ['<none>:<none>'], RepoDigests: ['moved@sha256:d'] },
+    { RepoTags: ['<none>:<none>'], RepoDigests: ['<none>@<none>'] },
+    { RepoTags: null, RepoDigests: null },
+  ];
+  const listed = names.map((each, at) => ({ ...each, Id: `sha256:${at}`, Size: 1 }));
   const engine = { listImages: () => Promise.resolve(listed) };
   const images = new DockerImages(engine as unknown as Docker, { inUse: () => new Set(['sha256:0']), log: silent });
-  expect(await images.list()).toEqual([{ ref: 'image:1', id: 'sha256:0', sizeBytes: 1, inUse: true }]);
+  expect((await images.list()).map(({ ref, id, inUse }) => `${ref} ${id} ${inUse}`)).toEqual([
+    'image:1 sha256:0 true',
+    'pinned@sha256:d sha256:1 false',
+    'mirror/pinned@sha256:d sha256:1 false',
+    'moved@sha256:d sha256:2 false',
+  ]);
 });

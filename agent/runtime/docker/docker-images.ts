@@ -63,15 +63,12 @@ export class DockerImages implements Images {
     const images = await this.#call('the list of images', () => this.#docker.listImages());
     const used = this.#inUse();
     return images.flatMap((image) =>
-      // What older engines list an image without a name by.
-      (image.RepoTags ?? [])
-        .filter((ref) => ref !== '<none>:<none>')
-        .map((ref) => ({
-          ref,
-          id: image.Id,
-          sizeBytes: image.Size,
-          inUse: used.has(image.Id),
-        })),
+      namesOf(image).map((ref) => ({
+        ref,
+        id: image.Id,
+        sizeBytes: image.Size,
+        inUse: used.has(image.Id),
+      })),
     );
   }
 
@@ -166,6 +163,13 @@ export class DockerImages implements Images {
       throw dockerError(error, what, this.#log);
     }
   }
+}
+
+/** Its tags; without one, the digests under which it was pulled. */
+function namesOf({ RepoTags, RepoDigests }: Partial<Docker.ImageInfo>): string[] {
+  // Null where there are none, unless an older engine says so by this word.
+  const [tags, digests] = [RepoTags, RepoDigests].map((all) => (all ?? []).filter((ref) => !ref.includes('<none>')));
+  return (tags?.length ? tags : digests) ?? [];
 }
 
 interface PullMessage {
