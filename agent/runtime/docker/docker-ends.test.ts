@@ -1,7 +1,7 @@
 /** What is reported of a container that ended, if the engine does not answer at once. */
 import { PassThrough } from 'node:stream';
 import type Docker from 'dockerode';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { silent } from '../../../src/lib/logger.ts';
 import type { Exit } from '../exit-listeners.ts';
 import { DockerRuntime } from './docker-runtime.ts';
@@ -11,6 +11,15 @@ type Answer = Error | { State: { Pid: number; OOMKilled: boolean } };
 
 const killed: Answer = { State: { Pid: 0, OOMKilled: true } };
 const failed = (statusCode?: number): Error => Object.assign(new Error('the engine failed'), { statusCode });
+
+const internet = { close: () => Promise.resolve() } as unknown as Internet;
+
+function runtimeOn(engine: object): DockerRuntime {
+  const docker = engine as Docker;
+  const runtime = new DockerRuntime({ docker, internet, dataDir: '/none', boxinitPath: '/none', log: silent });
+  onTestFinished(() => runtime.close());
+  return runtime;
+}
 
 /** What is reported of one that ended, if the engine answers like this; and how many answers are left. */
 async function told(answers: Answer[]): Promise<{ exit: Exit; left: number }> {
@@ -24,15 +33,7 @@ async function told(answers: Answer[]): Promise<{ exit: Exit; left: number }> {
       },
     }),
   };
-  const internet = { close: () => Promise.resolve() };
-  const runtime = new DockerRuntime({
-    docker: engine as unknown as Docker,
-    internet: internet as unknown as Internet,
-    dataDir: '/none',
-    boxinitPath: '/none',
-    log: silent,
-  });
-  onTestFinished(() => runtime.close());
+  const runtime = runtimeOn(engine);
   const { promise, resolve } = Promise.withResolvers<Exit>();
   runtime.onExit((_id, exit) => resolve(exit));
   events.write(`${JSON.stringify({ Actor: { Attributes: { 'io.millibox.container': 'mbx-1' } } })}\n`);
@@ -51,4 +52,32 @@ test('an engine that cannot answer for long is not asked for ever', async () => 
   const { exit, left } = await told(Array.from({ length: 20 }, () => failed(500)));
   expect(exit).toEqual({ oomKilled: null });
   expect(left).toBeGreaterThan(10);
+});
+
+test('after a break of the events, what has died unseen is reported, and not what is being made', async () => {
+  const streams = [new PassThrough(), new PassThrough()];
+  const lists = [[{ Labels: { 'io.millibox.container': 'mbx-died' }, State: 'running', ImageID: 'sha256:1' }], []];
+  const made = Promise.withResolvers<void>();
+  const runtime = runtimeOn({
+    getEvents: vi.fn().mockResolvedValueOnce(streams[0]).mockResolvedValueOnce(streams[1]),
+    listContainers: () => Promise.resolve(lists.shift()),
+    createContainer: () => made.promise,
+    getContainer: () => ({
+      start: () => Promise.resolve(),
+      inspect: () => Promise.reject(failed(404)),
+      remove: () => Promise.resolve(),
+    }),
+  });
+  const image = { ref: 'image', id: 'sha256:1', env: {}, workdir: '/', user: '' };
+  const limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
+  await runtime.list();
+  const launch = runtime.launch({ id: 'mbx-new', image, limits, network: 'off', socketDir: '/none', token: 'token' });
+  const ended: string[] = [];
+  const oneEnded = new Promise<void>((resolve) => runtime.onExit((id) => resolve(void ended.push(id))));
+  streams[0]?.end();
+  await oneEnded;
+  made.resolve();
+  expect((await launch).id).toBe('mbx-new');
+  await runtime.destroy('mbx-new');
+  expect(ended).toEqual(['mbx-died']);
 });

@@ -22,7 +22,8 @@ const REMOVE_MS = 60_000;
 
 interface Known {
   imageId: string;
-  limits: Limits;
+  /** Null if an earlier agent has set them. */
+  limits: Limits | null;
   /** Process 1's id on the host; null until it is looked up. */
   pid: number | null;
 }
@@ -44,6 +45,8 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #log: Logger;
   readonly #internet: Internet;
   readonly #known = new Map<string, Known>();
+  /** Whether those of an earlier agent are among them. */
+  #adopted = false;
   /** Create requests that Docker has not answered yet. */
   readonly #making = new Map<string, Promise<void>>();
   readonly #listeners: ExitListeners;
@@ -113,7 +116,7 @@ export class DockerRuntime implements ContainerRuntime {
 
   async claim(container: Container, supervisor: Supervisor, options: ClaimOptions): Promise<void> {
     const known = this.#known.get(container.id);
-    if (known === undefined || !sameLimits(known.limits, options.limits)) {
+    if (!known?.limits || !sameLimits(known.limits, options.limits)) {
       await this.#call('the limits of a container', CALL_MS, options.signal, (abortSignal) =>
         this.#docker.getContainer(container.id).update({ ...limitsOf(options.limits), abortSignal }),
       );
@@ -143,11 +146,22 @@ export class DockerRuntime implements ContainerRuntime {
     const containers = await this.#call('the list of containers', CALL_MS, undefined, () =>
       this.#docker.listContainers({ all: true, filters }),
     );
-    return containers.flatMap((container) => {
+    const listed = containers.flatMap((container) => {
       const id = container.Labels[ID_LABEL];
       if (id === undefined) return [];
       return [{ id, running: container.State === 'running', imageId: container.ImageID }];
     });
+    this.#adopt(listed.filter(({ running }) => running));
+    return listed;
+  }
+
+  /** Only from the first list: a later one may show a container that has been destroyed since. */
+  #adopt(running: readonly { id: string; imageId: string }[]): void {
+    if (this.#adopted) return;
+    this.#adopted = true;
+    for (const { id, imageId } of running) {
+      if (!this.#known.has(id)) this.#known.set(id, { imageId, limits: null, pid: null });
+    }
   }
 
   async oomKills(id: string): Promise<number> {
@@ -185,8 +199,10 @@ export class DockerRuntime implements ContainerRuntime {
   }
 
   async #lookForDead(): Promise<void> {
+    // Before the list: one that is being made runs only after it.
+    const ran = [...this.#known.keys()].filter((id) => !this.#making.has(id));
     const running = new Set((await this.list()).filter(({ running }) => running).map(({ id }) => id));
-    for (const id of [...this.#known.keys()]) if (!running.has(id)) await this.#died(id);
+    for (const id of ran) if (!running.has(id) && this.#known.has(id)) await this.#died(id);
   }
 
   async #inspect(id: string): Promise<{ pid: number; oomKilled: boolean }> {

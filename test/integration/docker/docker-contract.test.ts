@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { Bench, run as contained, type ContractSubject } from '../../../agent/runtime/contract/subject.ts';
 import { openDockerRuntime } from '../../../agent/runtime/docker/open.ts';
 import { runtimeContract } from '../../../agent/runtime/contract/suite.ts';
@@ -33,6 +33,21 @@ const subject: ContractSubject = {
 };
 
 runtimeContract(subject);
+
+test('an agent knows which images the containers of the one before it use', async () => {
+  await using bench = await Bench.open(subject);
+  const { container } = await bench.launch();
+  const next = await subject.open(bench.dataDir);
+  onTestFinished(() => next.close());
+  const inUse = async (): Promise<boolean | undefined> =>
+    (await next.images.list()).find(({ id }) => id === bench.image.id)?.inUse;
+  expect(await inUse()).toBe(false);
+  expect((await next.list()).map(({ id }) => id)).toEqual([container.id]);
+  expect(await inUse()).toBe(true);
+  await next.destroy(container.id);
+  await next.list();
+  expect(await inUse()).toBe(false);
+});
 
 test('a program sees its control groups as if they were all, however the engine is set up', async () => {
   await using bench = await Bench.open(subject);
