@@ -83,6 +83,18 @@ test('a pool is known by some of its names, and by when one last asked for it', 
   expect(pool.usedAtMs).toBe(40);
 });
 
+test("a container that has lost its boxinit is not handed out, and is still the pool's when that is reported", () => {
+  const pool = newPool();
+  const told = { disconnected: ignore };
+  const [lost, next] = [launched('a'), launched('b')];
+  for (const each of [lost, next]) pool.adopt(each, () => (each.link.events = told));
+  Object.assign(lost.link, { connected: false });
+  expect(pool.take()).toBe(next);
+  expect(pool.take()).toBeUndefined();
+  expect(lost.link.events).toBe(told);
+  expect(pool.remove('a')).toBe(lost);
+});
+
 test('what is above the target goes one at a time, the oldest first', () => {
   const pool = newPool(1);
   for (const id of ['a', 'b']) pool.adopt(launched(id), ignore);

@@ -98,15 +98,15 @@ export class Pool {
     if (this.names.size < MAX_NAMES) this.names.add(name);
   }
 
-  /** Removes and returns the longest-waiting container that still has its boxinit and is not in doubt. */
+  /**
+   * Removes and returns the longest-waiting container that still has its boxinit and is not in doubt. One that has lost it
+   * stays for whoever is told of the loss: here nobody would destroy it.
+   */
   take(): Launched | undefined {
-    for (;;) {
-      const at = this.#warm.findIndex((each) => !this.#doubted.has(each));
-      const next = at === -1 ? undefined : this.#warm.splice(at, 1)[0];
-      if (next === undefined) return undefined;
-      next.link.events = {};
-      if (next.link.connected) return next;
-    }
+    const at = this.#warm.findIndex((each) => each.link.connected && !this.#doubted.has(each));
+    const next = at === -1 ? undefined : this.#warm.splice(at, 1)[0];
+    if (next !== undefined) next.link.events = {};
+    return next;
   }
 
   /** The next container to become ready. @throws ServiceError of the start that failed, or the signal's reason. */
