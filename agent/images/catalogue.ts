@@ -1,4 +1,5 @@
 /** The index of images on disk: one small file per image and one for all references. Both survive a crash. */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -36,8 +37,8 @@ export class Catalogue {
   readonly #references = new Map<string, string>();
   readonly #usedAtMs = new Map<string, number>();
   /**
-   * Ids of those whose description cannot be read: sandboxes may run on them, so they are left alone. Nobody finds them
-   * until they are added again.
+   * Ids of those whose description cannot be read, on which sandboxes may run, or that could not be removed. Nobody finds
+   * them until they are added again.
    */
   readonly #unread = new Set<string>();
   /** The last change on disk; changes run one after the other. */
@@ -174,7 +175,13 @@ export class Catalogue {
     this.#usedAtMs.delete(id);
     const grave = join(this.#dir, 'tmp', crypto.randomUUID());
     // First, since a full disk may refuse the references. The next agent ignores references to missing images.
-    await this.#inTurn(() => rename(this.#dirOf(id), grave));
+    try {
+      await this.#inTurn(() => rename(this.#dirOf(id), grave));
+    } catch (error) {
+      // It is whole, and nobody finds it: what is brought under its id again takes it over.
+      if (existsSync(this.#dirOf(id))) this.#unread.add(id);
+      throw error;
+    }
     await removeTree(grave);
     await this.#inTurn(() => this.#save());
   }

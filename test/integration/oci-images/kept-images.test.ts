@@ -63,6 +63,17 @@ describe.skipIf(lacking !== '')(`images that must stay${because}`, () => {
     expect(own.store.get('brief:1')).toBeUndefined();
   });
 
+  test('one that could not be removed is not found, and can be imported again', async () => {
+    const image = await own.store.importTar('stuck:1', archiveOf('stuck'));
+    rmSync(join(own.dir, 'tmp'), { recursive: true });
+    await expect(own.store.remove('stuck:1')).rejects.toThrow('ENOENT');
+    mkdirSync(join(own.dir, 'tmp'));
+    expect(own.store.get('stuck:1')).toBeUndefined();
+    expect((await own.store.importTar('stuck:1', archiveOf('stuck'))).id).toBe(image.id);
+    expect(readFileSync(join(rootOf(own.store, 'stuck:1'), 'file'), 'utf8')).toBe('stuck');
+    expect((await own.again()).get('stuck:1')?.id).toBe(image.id);
+  });
+
   test('one without a name that is in use stays when the disk refuses to give it a name again', async () => {
     const image = await own.store.importTar('one:1', archiveOf('one'));
     own.store.hold(image.id);
