@@ -128,6 +128,17 @@ test('a sealed record holds no secret, and one that is removed meanwhile stays a
   expect(names()).toEqual([`${kept.record.id}.json`]);
 });
 
+test('a seal that the disk refuses leaves nothing beside the record', async () => {
+  const store = new RecordStore(dir, silent);
+  const each = stored();
+  store.save(each);
+  symlinkSync('/dev/full', `${fileOf(each)}.new`);
+  store.seal(each);
+  const names = (): string[] => readdirSync(path.join(dir, 'sandboxes'));
+  await until('what was begun is gone', () => names().length === 1);
+  expect(new RecordStore(dir, silent).load()).toEqual([each]);
+});
+
 test('an id that would leave the directory is refused', () => {
   const bad = stored();
   bad.record = { ...bad.record, id: '../../etc/cron' };

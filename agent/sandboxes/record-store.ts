@@ -81,9 +81,13 @@ export class RecordStore {
   seal(stored: StoredSandbox): void {
     const file = this.#file(stored.record.id);
     const rewrite = async (): Promise<void> => {
-      await writeFile(`${file}.new`, whole({ ...stored, spec: null }), { mode: 0o600 });
-      if (this.#lines.has(stored.record.id)) await rename(`${file}.new`, file);
-      else await rm(`${file}.new`, { force: true });
+      try {
+        await writeFile(`${file}.new`, whole({ ...stored, spec: null }), { mode: 0o600 });
+        if (this.#lines.has(stored.record.id)) await rename(`${file}.new`, file);
+      } finally {
+        // Of one that is removed meanwhile, or what a full disk took of it.
+        await rm(`${file}.new`, { force: true });
+      }
     };
     background(rewrite(), 'sealing a record', this.#log);
   }
