@@ -89,4 +89,23 @@ describe('a port', () => {
     gateway.cut();
     expect(((await failed) as [ServiceError])[0].code).toBe('interrupted');
   });
+
+  it('that was read to its end does not fail when its sandbox ends', async () => {
+    const { ports, gateway } = bench((stream) => {
+      stream.accept();
+      void stream.write(Channel.BYTES, Buffer.from('all of it'));
+      stream.end();
+      return {};
+    });
+    const socket = await ports.connect(80);
+    const failed = vi.fn();
+    socket.on('error', failed);
+    const closed = once(socket, 'close');
+    const got: Buffer[] = [];
+    for await (const chunk of socket) got.push(chunk as Buffer);
+    expect(Buffer.concat(got).toString()).toBe('all of it');
+    gateway.cut();
+    await closed;
+    expect(failed).not.toHaveBeenCalled();
+  });
 });

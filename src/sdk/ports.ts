@@ -91,7 +91,9 @@ class Tunnel extends Duplex {
     },
     closed: (error: Error | null): void => {
       this.#opened.reject(error ?? new ServiceError('interrupted'));
-      if (error !== null && this.#isOpen) this.destroy(error);
+      // As with a socket of Node's: a reader that has had all of it, and a writer with nothing on its way, lose nothing.
+      const isDone = this.readableEnded && this.writableLength === 0;
+      if (error !== null && this.#isOpen) this.destroy(isDone ? undefined : error);
     },
   };
 
