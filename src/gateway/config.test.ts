@@ -87,3 +87,16 @@ test('all that is wrong is said at once, and no secret with it', () => {
   expect(redis).toContain('MILLIBOX_REDIS_URL');
   expect(redis).not.toContain('my-password');
 });
+
+test('a tenants file that cannot be read is the one fault named, and not that it has no keys', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'millibox-config-'));
+  try {
+    const file = join(dir, 'tenants.json');
+    writeFileSync(file, JSON.stringify({ tenants: { ci: { sandboxs: 50, keys: [{ sha256: '0'.repeat(64) }] } } }));
+    const load = () => loadConfig({ MILLIBOX_NODE_SECRET: SECRET, MILLIBOX_TENANTS_FILE: file });
+    expect(load).toThrow(/sandboxs/);
+    expect(load).not.toThrow(/no API key/);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});

@@ -120,7 +120,7 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
       return fallback;
     }
   };
-  const tenants = attempt('MILLIBOX_TENANTS_FILE', NO_TENANTS, () =>
+  const tenants = attempt<TenantsFile | null>('MILLIBOX_TENANTS_FILE', null, () =>
     e.MILLIBOX_TENANTS_FILE === undefined ? NO_TENANTS : readTenantsFile(e.MILLIBOX_TENANTS_FILE),
   );
   const config: GatewayConfig = {
@@ -138,10 +138,10 @@ export function loadConfig(env: Record<string, string | undefined>): GatewayConf
       parseKeys(
         fileOr(e.MILLIBOX_API_KEY, e.MILLIBOX_API_KEY_FILE),
         fileOr(e.MILLIBOX_API_KEYS, e.MILLIBOX_API_KEYS_FILE),
-        tenants.keys,
+        tenants?.keys ?? null,
       ),
     ),
-    tenants,
+    tenants: tenants ?? NO_TENANTS,
     defaultImage: e.MILLIBOX_DEFAULT_IMAGE ?? null,
     nodeGraceMs: e.MILLIBOX_NODE_GRACE_MS,
     heartbeat: { intervalMs: e.MILLIBOX_HEARTBEAT_MS, deadAfterMs: e.MILLIBOX_LINK_DEAD_MS },
@@ -207,8 +207,11 @@ function parseNodes(text: string): NodeAddress[] {
   return nodes;
 }
 
-/** Collects one plain admin key, entries `tenant:sha256hex[:admin]`, and the keys of the tenants file. */
-function parseKeys(plain: string | undefined, hashed: string | undefined, more: readonly ApiKey[]): ApiKey[] {
+/**
+ * Collects one plain admin key, entries `tenant:sha256hex[:admin]`, and the keys of the tenants file. Those are null if it
+ * could not be read: then it is not known that there is no key.
+ */
+function parseKeys(plain: string | undefined, hashed: string | undefined, more: readonly ApiKey[] | null): ApiKey[] {
   const keys: ApiKey[] = [];
   if (plain !== undefined) {
     if (plain.length < 8) throw new Error('MILLIBOX_API_KEY must have at least 8 characters');
@@ -220,8 +223,8 @@ function parseKeys(plain: string | undefined, hashed: string | undefined, more: 
     if (match === null) throw new Error(`entry ${keys.length + 1} is not tenant:sha256hex or tenant:sha256hex:admin`);
     keys.push({ tenant: match[1] ?? '', sha256: Buffer.from(match[2] ?? '', 'hex'), admin: match[3] !== undefined });
   }
-  keys.push(...more);
-  if (keys.length === 0)
+  keys.push(...(more ?? []));
+  if (keys.length === 0 && more !== null)
     throw new Error('no API key: set MILLIBOX_API_KEYS, MILLIBOX_API_KEY or MILLIBOX_TENANTS_FILE');
   return keys;
 }
