@@ -43,3 +43,7 @@ test('nor does one that is given to nobody with a key', async () => {
   expect(answer.status).toBe(401);
   expect(answer.headers['x-millibox-incomplete']).toBeUndefined();
 });
+
+test.each(['/healthz', '/readyz', '/metrics'])('a load balancer may ask with HEAD: %s', async (path) => {
+  expect((await gateway.ask('HEAD', path, { key: null })).status).toBe(200);
+});

@@ -122,15 +122,16 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxe
   });
 }
 
-/** For load balancers and Prometheus; no API key needed. */
+/** For load balancers, some of which ask with HEAD, and Prometheus; no API key needed. */
 function addProbes(app: FastifyInstance, { lifecycle, nodes, metrics }: Services): void {
-  app.get('/healthz', () => ({ ok: true }));
-  app.get('/readyz', (request, reply) => {
+  const probe = { exposeHeadRoute: true };
+  app.get('/healthz', probe, () => ({ ok: true }));
+  app.get('/readyz', probe, (request, reply) => {
     if (lifecycle.draining) return sendError(reply, new ServiceError('draining'), request.id);
     if (nodes.ready) return reply.send({ ready: true });
     return sendError(reply, new ServiceError('node_unavailable', 'no node is ready'), request.id);
   });
-  app.get('/metrics', async (_request, reply) => {
+  app.get('/metrics', probe, async (_request, reply) => {
     const { registry } = metrics;
     return reply.type(registry.contentType).send(await registry.metrics());
   });
