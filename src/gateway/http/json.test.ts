@@ -37,6 +37,12 @@ describe('a JSON body', () => {
     expect((await send('POST', '{"a":1}')).json()).toEqual({ got: { a: 1 } });
   });
 
+  test.each(['__proto__', 'constructor'])('may have a member called %s, which stays as it was sent', async (name) => {
+    const sent = `{"got":{"${name}":{"prototype":{"a":1}}}}`;
+    const answer = await send('POST', sent.slice(7, -1));
+    expect(answer.body).toBe(sent);
+  });
+
   test.each(['POST', 'DELETE'] as const)('may be absent from a %s that says it is JSON', async (method) => {
     const answer = await send(method, '', 0);
     expect(answer.statusCode).toBe(200);
