@@ -21,12 +21,14 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   capacity_exhausted: '`millibox ls` lists live sandboxes, and `millibox rm` makes room',
   interrupted: 'it may have been done: check before you repeat it',
 };
+const TOO_MANY_COMMANDS = 'try again when one of its commands has ended; docs/tenants.md has the limits';
 const START_OR_POINT = '`npm start` starts a service here; MILLIBOX_URL or --url points to another';
 const LOOK_AT_NODES = 'the service is up, but one of its nodes is not: try again; `millibox node ls` shows their state';
 const REPEAT = 'there may be more: run the same command again';
 
 function hintOf(error: ServiceError): string | undefined {
   if (error.retryable && deletedSoFar(error) !== undefined) return REPEAT;
+  if (error.code === 'quota_exceeded' && error.details?.['quota'] === 'execs') return TOO_MANY_COMMANDS;
   if (error.code !== 'node_unavailable') return HINTS[error.code];
   // What a service says of its nodes has no cause on this side of the wire.
   return error.cause === undefined ? LOOK_AT_NODES : START_OR_POINT;
