@@ -51,3 +51,14 @@ test('a count is one that a call can make', async () => {
   }
   expect(service.requests).toEqual([]);
 });
+
+test('a create that has to wait for room says so', async () => {
+  const service = await fakeService(({ method }) => ({
+    body: method === 'POST' ? sandbox('sbx-0001', { queuePosition: 3 }) : sandbox('sbx-0001', { status: 'RUNNING' }),
+  }));
+  expect(await cli(service, ['create'])).toMatchObject({
+    code: 0,
+    stdout: 'sbx-0001\n',
+    stderr: 'millibox: waiting for room on a node, 3 ahead in the queue\n',
+  });
+});

@@ -14,6 +14,7 @@ const PUT_AWAY_MS = 5_000;
 export async function allOrNone(asked: readonly NewSandbox[], { wait }: { wait: boolean }): Promise<SandboxInfo[]> {
   using ended = awaitEndSignal();
   const made = Promise.all(asked.map((sandbox) => (wait ? sandbox.ready() : sandbox.created())));
+  if (wait) void tellOfQueue(asked);
   try {
     const first = await Promise.race([made, ended.signal]);
     if (typeof first !== 'string') return first;
@@ -24,6 +25,13 @@ export async function allOrNone(asked: readonly NewSandbox[], { wait }: { wait: 
     await putAway(asked);
     throw error;
   }
+}
+
+/** Waiting for room can take minutes, which without a word look like a hang. Never rejects: `made` says what failed. */
+async function tellOfQueue(asked: readonly NewSandbox[]): Promise<void> {
+  const infos = await Promise.all(asked.map((sandbox) => sandbox.created())).catch(() => []);
+  const ahead = infos.map(({ queuePosition }) => queuePosition).find((position) => position !== undefined);
+  if (ahead !== undefined) process.stderr.write(`millibox: waiting for room on a node, ${ahead} ahead in the queue\n`);
 }
 
 /** Never rejects: says what is left. */
