@@ -289,3 +289,9 @@ test('failures are typed: no key, no sandbox, no port, nothing that listens', as
   const [, response] = (await once(ws, 'unexpected-response')) as [unknown, { statusCode: number }];
   expect(response.statusCode).toBe(401);
 });
+
+test('a sandbox that has ended gets no address any more, as it gets no other call', async () => {
+  await gateway.ask('DELETE', `/v1/sandboxes/${id}`);
+  const { json } = await gateway.ask('POST', `/v1/sandboxes/${id}/previews`, { body: { port: 80 } });
+  expect(json.error).toMatchObject({ code: 'sandbox_ended', details: { status: 'TERMINATED', reason: 'deleted' } });
+});

@@ -8,6 +8,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { MAX_TIMEOUT_MS } from '../../../protocol/limits.ts';
+import { isEnded } from '../../../protocol/sandbox.ts';
 import { bodyOf } from '../../http/body.ts';
 import { onClosed } from '../../http/client-gone.ts';
 import { route, type Route } from '../../http/route.ts';
@@ -36,7 +37,8 @@ export function previewRoutes({ sandboxes, ports }: Services): Route[] {
         answers: { 201: { description: 'The address', schema: Preview } },
       },
       ({ tenant, params: { id }, body: { port, expiresInMs }, request, reply }) => {
-        sandboxes.get(tenant, id);
+        const { status, reason } = sandboxes.get(tenant, id);
+        if (isEnded(status)) throw new ServiceError('sandbox_ended', undefined, { details: { status, reason } });
         const expiresAtMs = ports.tokens.now() + expiresInMs;
         const token = ports.tokens.issue({ tenant, sandbox: id, port, expiresAtMs });
         const { domain } = ports;
