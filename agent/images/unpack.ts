@@ -50,10 +50,13 @@ async function unpack(binds: Binds, command: readonly string[], signal?: AbortSi
   }
 }
 
+/** What tar says after the fault, of itself. */
+const AFTERWORD = /^tar: (?:Exiting|Skipping to next header)/;
+
 /** The last output of the tool: the entry, and what is wrong with it. Both are chosen by the image. */
 function reasonIn(output: string): string {
   const lines = output.trimEnd().split('\n');
-  const last = lines.findLast((line) => !line.startsWith('tar: Exiting')) ?? '';
+  const last = lines.findLast((line) => !AFTERWORD.test(line)) ?? '';
   const why = last.replace(/^.*unpack entry: /, '').replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?');
   return why === '' ? '' : `: ${why.trim().slice(0, REASON_CHARS)}`;
 }

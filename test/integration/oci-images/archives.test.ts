@@ -113,6 +113,11 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readdirSync(join(own.dir, 'images'))).toEqual([]);
   });
 
+  test('a file that is no archive is told to be none', async () => {
+    const told = own.store.importTar('own:7', write('text', Buffer.alloc(2_000, 'x')));
+    await expect(told).rejects.toThrow(/does not look like a tar archive/);
+  });
+
   test('a digest names what a registry has: no archive is imported under one', async () => {
     const ref = `own@sha256:${'0'.repeat(64)}`;
     expect(await codeOf(own.store.importTar(ref, write('rootfs', tar(FILES))))).toBe('image_invalid');
