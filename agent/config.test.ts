@@ -35,7 +35,9 @@ test.for(['a:b', 'a,b', 'a\\b', 'a"b', 'a\tb', 'a\nb'])(
   'a directory that tools would read as two is refused: %j',
   (name) => {
     for (const variable of ['MILLIBOX_DATA_DIR', 'MILLIBOX_IMAGES_DIR'])
-      expect(() => loadConfig({ ...base, [variable]: `/data/${name}` })).toThrow(`${variable}: must not contain a colon`);
+      expect(() => loadConfig({ ...base, [variable]: `/data/${name}` })).toThrow(
+        `${variable}: must not contain a colon`,
+      );
   },
 );
 
