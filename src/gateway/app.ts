@@ -1,5 +1,5 @@
 /** The HTTP server: error form, health, metrics, and the doors. */
-import { STATUS_CODES, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { ServiceError } from '../protocol/errors.ts';
@@ -7,8 +7,9 @@ import { newRequestId } from '../protocol/ids.ts';
 import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
 import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
-import { createErrorHandler, errorBody, sendError, translate } from './http/errors.ts';
+import { createErrorHandler, sendError, translate } from './http/errors.ts';
 import { assertOneHost, INCOMPLETE } from './http/headers.ts';
+import { noteRequest, refuseInput } from './http/not-http.ts';
 import { parseQuery } from './http/query.ts';
 import { dropRestOfBody } from './http/rest-of-body.ts';
 import { refuseUpgrade } from './http/upgrade.ts';
@@ -81,7 +82,7 @@ function createApp(config: GatewayConfig): FastifyInstance {
     forceCloseConnections: true,
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void sendError(reply as never, translate(error), request.id),
-    clientErrorHandler: (error, socket) => badRequest(error, socket),
+    clientErrorHandler: (error, socket) => refuseInput(error, socket),
   });
 }
 
@@ -92,6 +93,7 @@ function noSchemas(): never {
 /** Hooks for every call, through any door. */
 function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxes, ports }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
+    noteRequest(request.raw);
     reply.header('x-request-id', request.id);
     reply.raw.once('close', lifecycle.track());
     const spared = lifecycle.onExpire(() => giveUp(request, reply));
@@ -161,14 +163,4 @@ function inOriginForm(request: IncomingMessage): { url: string; headers: Incomin
   if (host === undefined) return { url, headers };
   headers.host = host;
   return { url: rest.startsWith('/') ? rest : `/${rest}`, headers };
-}
-
-/** Answers input that is not HTTP, or has too large a head. */
-function badRequest(error: NodeJS.ErrnoException, socket: Duplex & { bytesWritten?: number }): void {
-  if (error.code === 'ECONNRESET' || !socket.writable || (socket.bytesWritten ?? 0) > 0) return void socket.destroy();
-  const failure = new ServiceError(error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'invalid_request');
-  const body = JSON.stringify(errorBody(failure, newRequestId()));
-  socket.end(
-    `HTTP/1.1 ${failure.httpStatus} ${STATUS_CODES[failure.httpStatus]}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
 }

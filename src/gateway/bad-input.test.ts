@@ -2,7 +2,7 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ERRORS, isErrorCode } from '../protocol/errors.ts';
-import { OTHER_KEY, TestGateway, type Answer } from './testing/harness.ts';
+import { KEY, OTHER_KEY, TestGateway, type Answer } from './testing/harness.ts';
 
 let gateway: TestGateway;
 beforeAll(async () => {
@@ -217,6 +217,20 @@ test('a head over the limit is refused as such', async () => {
   expect(await raw('GET /healthz', { host: 'x', large: 'x'.repeat(20_000) })).toMatch(
     /^HTTP\/1\.1 413 Payload Too Large\r\n[^]*"code":"body_too_large"/,
   );
+});
+
+test('what follows a request that is still being answered cannot be answered in its place', async () => {
+  const id = await gateway.sandbox();
+  const body = JSON.stringify({ command: JSON.stringify({ hang: true }) });
+  const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+  socket.on('error', () => undefined);
+  const head = `host: x\r\nauthorization: Bearer ${KEY.replaceAll(' ', '-')}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+  socket.write(`POST /v1/sandboxes/${id}/exec HTTP/1.1\r\n${head}\r\n\r\n${body}`);
+  await gateway.until('the command runs', () => gateway.node.execs.started.length > 0);
+  socket.end('rubbish\r\n\r\n');
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  expect(Buffer.concat(chunks).toString()).toBe('');
 });
 
 /** Sends a head as it is, and reads all that is answered. */
