@@ -100,3 +100,11 @@ test('a tenants file that cannot be read is the one fault named, and not that it
     rmSync(dir, { recursive: true });
   }
 });
+
+test('a default image that no reference names is refused at the start, and an empty one is none', () => {
+  expect(() => loadConfig({ ...GOOD, MILLIBOX_DEFAULT_IMAGE: 'Python:3.12' })).toThrow(
+    'MILLIBOX_DEFAULT_IMAGE: not an image reference',
+  );
+  expect(loadConfig({ ...GOOD, MILLIBOX_DEFAULT_IMAGE: '' }).defaultImage).toBe(null);
+  expect(loadConfig({ ...GOOD, MILLIBOX_DEFAULT_IMAGE: 'python:3.12' }).defaultImage).toBe('python:3.12');
+});

@@ -5,6 +5,7 @@ import * as z from 'zod';
 import { GATEWAY_PORT } from '../protocol/client.ts';
 import { NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../protocol/limits.ts';
 import { NODE_PORT } from '../protocol/node.ts';
+import { ImageName } from '../protocol/sandbox.ts';
 import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
@@ -82,7 +83,7 @@ const Environment = z.object({
   MILLIBOX_API_KEYS: z.string().optional(),
   MILLIBOX_API_KEYS_FILE: z.string().optional(),
   MILLIBOX_TENANTS_FILE: z.string().optional(),
-  MILLIBOX_DEFAULT_IMAGE: z.string().optional(),
+  MILLIBOX_DEFAULT_IMAGE: ImageName.optional(),
   MILLIBOX_NODE_GRACE_MS: wholeNumber(0, 60 * MINUTE, 30_000),
   MILLIBOX_HEARTBEAT_MS: wholeNumber(50, MINUTE, NODE_HEARTBEAT_MS),
   MILLIBOX_LINK_DEAD_MS: wholeNumber(100, 10 * MINUTE, NODE_LINK_DEAD_MS),
