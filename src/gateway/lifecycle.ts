@@ -63,11 +63,11 @@ export function createLifecycle(): Lifecycle {
     async drain(deadlineMs) {
       if (!draining) {
         draining = true;
-        tell(drainListeners);
+        notify(drainListeners);
         if (inHand === 0) idle.resolve();
       }
       if (await resolvesWithin(idle.promise, deadlineMs)) return;
-      tell(expireListeners);
+      notify(expireListeners);
       await resolvesWithin(idle.promise, FAREWELL_MS);
     },
   };
@@ -78,6 +78,6 @@ function subscribe(listeners: Set<() => void>, listener: () => void): () => void
   return () => void listeners.delete(listener);
 }
 
-function tell(listeners: ReadonlySet<() => void>): void {
+function notify(listeners: ReadonlySet<() => void>): void {
   for (const listener of [...listeners]) listener();
 }

@@ -5,7 +5,7 @@ import { createAuth, type Auth } from './auth/auth.ts';
 import type { GatewayConfig, NodeAddress } from './config.ts';
 import { DEFAULT_DISCOVERY_CONFIG } from './discovery/config.ts';
 import { createDiscovery } from './discovery/create.ts';
-import { Follower } from './discovery/follower.ts';
+import { RegistrySync } from './discovery/registry-sync.ts';
 import { ExecService } from './execs/service.ts';
 import { FileService } from './files/service.ts';
 import { MemoryIdempotencyStore } from './idempotency/memory-store.ts';
@@ -71,7 +71,7 @@ export function startServices(
   const { nodeGraceMs: graceMs, heartbeat } = config;
   const registry = new NodeRegistry({ addresses: [], dial, graceMs, heartbeat, log });
   const { discovery = DEFAULT_DISCOVERY_CONFIG } = config;
-  const follower = new Follower({
+  const registrySync = new RegistrySync({
     discovery: createDiscovery(discovery, config.nodes, log),
     registry,
     leaveMs: discovery.leaveMs,
@@ -96,7 +96,7 @@ export function startServices(
     counters: shared.counters,
     store,
     learning: () => registry.learningWithin(LEARNING_MS),
-    hears: () => registry.all.filter((node) => node.up).length,
+    connectedNodes: () => registry.all.filter((node) => node.up).length,
     informed: () => queue.informed,
     queueWaitMs: config.queueWaitMs,
     metrics: metrics.registry,
@@ -150,7 +150,7 @@ export function startServices(
     },
     room: () => queue.wake(),
   });
-  follower.start();
+  registrySync.start();
 
   return {
     sandboxes,
@@ -176,7 +176,7 @@ export function startServices(
       rivals?.stop();
       arrivals.stop();
       reaper.stop();
-      await follower.stop();
+      await registrySync.stop();
       await registry.stop();
       await tenancy.stop();
       await shared.stop();
@@ -218,8 +218,8 @@ function startQueue({
       const entry = store.get(id);
       return entry !== undefined && entry.accepted && entry.record.reason !== 'node_lost';
     },
-    hearsAll: () => registry.all.every((node) => node.up),
-    heard: (record) => store.hear(record),
+    allConnected: () => registry.all.every((node) => node.up),
+    reported: (record) => store.hear(record),
     withdrawn: (record) => store.withdrawn(record),
   });
 }

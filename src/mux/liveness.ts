@@ -88,7 +88,7 @@ export class Liveness {
     const now = this.#now();
     const stalled = now - this.#lastTurnAt > STALLED_INTERVALS * intervalMs;
     this.#lastTurnAt = now;
-    if (this.#heard()) this.#silentMs = 0;
+    if (this.#hasReceived()) this.#silentMs = 0;
     else if (!stalled) this.#silentMs += intervalMs;
     if (this.#unansweredMs === null) {
       this.#unansweredMs = 0;
@@ -103,7 +103,7 @@ export class Liveness {
     }
   }
 
-  #heard(): boolean {
+  #hasReceived(): boolean {
     const bytesIn = this.#options.bytesIn();
     const heard = bytesIn !== this.#lastBytesIn;
     this.#lastBytesIn = bytesIn;
@@ -115,7 +115,7 @@ export class Liveness {
     const { silent, unanswered } = { silent: this.#silentMs, unanswered: this.#unansweredMs };
     setImmediate(() => {
       if (this.#stopped) return;
-      if (this.#heard()) this.#silentMs = 0;
+      if (this.#hasReceived()) this.#silentMs = 0;
       if (this.#silentMs >= silent && this.#unansweredMs === unanswered) this.#options.dead(why);
     });
   }

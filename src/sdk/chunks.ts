@@ -1,5 +1,5 @@
 /** Bytes that arrive on a stream, for a reader that takes them at its own pace. */
-import type { Credit } from './exec/pieces.ts';
+import type { Credit } from './exec/output-buffer.ts';
 
 interface Chunk {
   bytes: Buffer;

@@ -21,7 +21,7 @@ import type { Download, FileQuestion } from './files-over-streams.ts';
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, checkOptions } from './known-options.ts';
 import { readSource, type ByteSource, type Source } from './source.ts';
-import { isCut, Learning } from './unary.ts';
+import { isCut, StartupRetry } from './unary.ts';
 import type { FileChange } from './watch.ts';
 
 export type { OwnerOptions, RangeOptions, WatchOptions, WriteOptions };
@@ -68,7 +68,7 @@ export class Files {
     using limit = new Linked({ ...options, what: `reading ${path}` });
     let got = 0;
     let first: FileStat | null = null;
-    const learning = new Learning();
+    const startup = new StartupRetry();
     for (let resumes = 0; ;) {
       const range: Json = {
         offset: (options.offset ?? 0) + got,
@@ -90,7 +90,7 @@ export class Files {
         }
         return;
       } catch (error) {
-        if (await learning.waits(error, limit.signal)) continue;
+        if (await startup.mayRetry(error, limit.signal)) continue;
         if (!isCut(error)) throw error;
         if (got > before) resumes = 0;
         if (resumes++ >= MAX_RESUMES) throw error;
@@ -118,13 +118,13 @@ export class Files {
     const atHand = source instanceof Uint8Array;
     const size = atHand ? source.length : options.size;
     const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileQuestion;
-    const learning = new Learning();
+    const startup = new StartupRetry();
     for (let tries = 1; ;) {
       try {
         const done = await this.#calls.upload(call, source, { size, signal });
         return done ?? (await this.stat(path, { signal }));
       } catch (error) {
-        if (atHand && (await learning.waits(error, signal))) continue;
+        if (atHand && (await startup.mayRetry(error, signal))) continue;
         if (!isCut(error) || !atHand || append || tries++ >= MAX_RESUMES) throw error;
       }
     }

@@ -12,7 +12,7 @@ export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
 /** How often a call that changes nothing is tried after a cut. */
 const MAX_TRIES = 4;
 /** Longer than a gateway that has just started waits for its nodes. */
-const LEARNING_MS = 8_000;
+const STARTUP_MS = 8_000;
 
 /**
  * The answer of OPENED.
@@ -25,13 +25,13 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     what: String(request['call'] ?? request['op']),
   });
-  const learning = new Learning();
+  const startup = new StartupRetry();
   for (let cuts = 0; ;) {
     try {
       return await askOnce(streams, request, linked.signal);
     } catch (error) {
       if (linked.signal.aborted) throw asError(linked.signal.reason);
-      if (await learning.waits(error, linked.signal)) continue;
+      if (await startup.mayRetry(error, linked.signal)) continue;
       // Whoever drains has turned it down: nothing was done.
       const undone = error instanceof ServiceError && error.code === 'draining';
       if (!isCut(error) || !(again || undone) || ++cuts >= MAX_TRIES) throw error;
@@ -48,15 +48,15 @@ export function isCut(error: unknown): boolean {
  * For one call: a gateway that has just started refuses calls to nodes that it is not connected to yet, and says when
  * to retry. Nothing was done then.
  */
-export class Learning {
+export class StartupRetry {
   #until: number | undefined;
 
   /** Resolves when it is time to retry; to false if a retry would change nothing. @throws the signal's reason */
-  async waits(error: unknown, signal: AbortSignal | undefined): Promise<boolean> {
+  async mayRetry(error: unknown, signal: AbortSignal | undefined): Promise<boolean> {
     if (!(error instanceof ServiceError) || error.code !== 'node_unavailable') return false;
     if (error.retryAfterMs === undefined) return false;
     const now = performance.now();
-    this.#until ??= now + LEARNING_MS;
+    this.#until ??= now + STARTUP_MS;
     if (now + error.retryAfterMs > this.#until) return false;
     await sleep(error.retryAfterMs, signal);
     return true;

@@ -10,7 +10,7 @@ import { bytesOfStdin, readStdin, withoutKeys } from '../io/stdin.ts';
 import { envPair } from '../io/variables.ts';
 import { forwardSignals } from '../io/signals.ts';
 import { printJson, printable } from '../io/print.ts';
-import { exitCodeOfEnd, joinTerminal, sayWhatWasLost, terminalEnvironment, terminalSize } from '../io/terminal.ts';
+import { exitCodeOfEnd, joinTerminal, reportLostOutput, terminalEnvironment, terminalSize } from '../io/terminal.ts';
 
 interface ExecOptions {
   shell?: boolean;
@@ -86,7 +86,7 @@ Examples:
           env,
           command: what,
           detachedMs: 0,
-          onOutputLost: sayWhatWasLost,
+          onOutputLost: reportLostOutput,
         });
         const end = await joinTerminal(pty);
         if (end.type !== 'exit') pty.kill();

@@ -6,7 +6,7 @@ import { duration } from '../io/parse.ts';
 import {
   exitCodeOfEnd,
   joinTerminal,
-  sayWhatWasLost,
+  reportLostOutput,
   terminalEnvironment,
   terminalSize,
   type TerminalEnd,
@@ -53,12 +53,12 @@ Examples:
       const sandbox = client.sandboxes.at(id);
       const attached = options.attach !== undefined;
       const pty = attached
-        ? sandbox.attachPty(options.attach as string, { onOutputLost: sayWhatWasLost })
+        ? sandbox.attachPty(options.attach as string, { onOutputLost: reportLostOutput })
         : sandbox.pty({
             ...terminalSize(),
             env: { ...terminalEnvironment(), ...options.env },
             detachedMs: options.keep ?? DEFAULT_KEEP_MS,
-            onOutputLost: sayWhatWasLost,
+            onOutputLost: reportLostOutput,
             ...(words.length === 0 ? {} : { command: words }),
             ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
             ...(options.user === undefined ? {} : { user: options.user }),

@@ -4,7 +4,7 @@ import type { ExecExit } from '../../protocol/exec.ts';
 import type { OutputLost, Pty } from '../../sdk/index.ts';
 import { terminalName } from '../config.ts';
 import { exitCodeOf, exitCodeOfSignal } from './exit-code.ts';
-import { Keyboard } from './keyboard.ts';
+import { TerminalInput } from './terminal-input.ts';
 import { BrokenPipe, write } from './pump.ts';
 import { awaitEndSignal, type EndSignal } from './signals.ts';
 
@@ -44,7 +44,7 @@ export async function joinTerminal(pty: Pty, options: { redraw?: boolean } = {})
   using size = new SizeFollower(pty);
   if (options.redraw) size.redraw();
   using _raw = rawMode(stdin, () => size.redraw());
-  using keyboard = new Keyboard(stdin, (bytes) => pty.write(bytes));
+  using keyboard = new TerminalInput(stdin, (bytes) => pty.write(bytes));
   return await Promise.race([
     show(pty),
     keyboard.left.then((how) => (how === 'detached' ? { type: how } : leave('SIGHUP'))),
@@ -130,7 +130,7 @@ class SizeFollower implements Disposable {
 }
 
 /** On the screen, in the midst of what its program shows. */
-export function sayWhatWasLost({ from, to }: OutputLost): void {
+export function reportLostOutput({ from, to }: OutputLost): void {
   process.stderr.write(`\r\nmillibox: ${to - from} bytes of the output were discarded here\r\n`);
 }
 

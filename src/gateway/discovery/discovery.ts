@@ -11,9 +11,9 @@ export interface DiscoveredNode extends NodeAddress {
 /**
  * Takes all nodes that are known, never a difference: duplicates and delays then do no harm, and a missed change is
  * corrected by the next list.
- * @param whole false: there may be nodes that the source could not name yet, and sandboxes on them
+ * @param complete false: there may be nodes that the source could not name yet, and sandboxes on them
  */
-export type Publish = (nodes: readonly DiscoveredNode[], whole: boolean) => void;
+export type Publish = (nodes: readonly DiscoveredNode[], complete: boolean) => void;
 
 export interface Discovery {
   /**

@@ -7,9 +7,9 @@ import { ServiceError } from '../../protocol/errors.ts';
 
 /** Calls back once: when the answer has been sent, or when the client has gone before that, at once if it has. */
 export function onClosed({ raw }: FastifyReply, closed: (answered: boolean) => void): void {
-  const tell = (): void => closed(raw.writableFinished);
-  if (raw.destroyed) tell();
-  else raw.once('close', tell);
+  const notify = (): void => closed(raw.writableFinished);
+  if (raw.destroyed) notify();
+  else raw.once('close', notify);
 }
 
 /** Fires when the client has gone before it was answered. */

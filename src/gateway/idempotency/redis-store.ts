@@ -139,10 +139,10 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     const key = KEYS.idempotency(digest);
     const owner = randomUUID();
     for (let looks = 1; ; looks++) {
-      let said: string[];
+      let reply: string[];
       try {
         if (!link.up) throw unavailable();
-        said = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
+        reply = (await BEGIN.run(link, [key], [print, owner, leaseMs, ttlMs, form])) as string[];
       } catch (error) {
         if (!isAway(error)) throw error;
         return await this.#alone.run(call, async () => {
@@ -152,7 +152,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
           return answer;
         });
       }
-      const [what, more = ''] = said;
+      const [what, more = ''] = reply;
       if (what === 'conflict') throw new ServiceError('idempotency_conflict');
       if (what === 'answer') return JSON.parse(more) as T;
       if (what === 'work') return await this.#work(key, owner, this.#seed(call, digest, Number(more)), call, work);
@@ -183,11 +183,11 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     try {
       const answer = await work(seed, false);
       const text = JSON.stringify(answer) ?? 'null';
-      if (Buffer.byteLength(text) > maxAnswerBytes) await this.#tell(FREE, key, owner, 'spent');
-      else await this.#tell(FINISH, key, owner, text);
+      if (Buffer.byteLength(text) > maxAnswerBytes) await this.#settle(FREE, key, owner, 'spent');
+      else await this.#settle(FINISH, key, owner, text);
       return answer;
     } catch (error) {
-      await this.#tell(FREE, key, owner, spent?.(seed) === false ? 'kept' : 'spent');
+      await this.#settle(FREE, key, owner, spent?.(seed) === false ? 'kept' : 'spent');
       throw error;
     } finally {
       clearInterval(renewal);
@@ -195,7 +195,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
   }
 
   /** If Redis cannot be reached the lease expires, and the next call with this key does the work again. */
-  async #tell(script: Script, key: string, ...args: string[]): Promise<void> {
+  async #settle(script: Script, key: string, ...args: string[]): Promise<void> {
     const { link, log } = this.#options;
     await unlessAway(script.run(link, [key], args), undefined, log);
   }

@@ -1,4 +1,4 @@
-/** What every form of the queue keeps. A test file calls this with a subject of its own. */
+/** The rules that every implementation of the queue obeys. A test file calls this with its own subject. */
 import { afterEach, describe, expect, test } from 'vitest';
 import { pendingRecord } from '../../protocol/node.ts';
 import { plainSpec } from '../testing/plain-spec.ts';
@@ -6,7 +6,7 @@ import type { PlacementQueue, Ticket } from './queue.ts';
 
 export interface QueueSubject {
   name: string;
-  /** A queue that nobody used before, not yet started. */
+  /** A fresh queue, not yet started. */
   open(max: number): Promise<{ queue: PlacementQueue; close(): Promise<void> }>;
 }
 
@@ -43,8 +43,8 @@ export function queueContract(subject: QueueSubject): void {
           fits: (needs) => room >= needs.length,
           isOpen: (id) => !gone.has(id),
           isPlaced: (id) => gone.has(id),
-          hearsAll: () => true,
-          heard: () => undefined,
+          allConnected: () => true,
+          reported: () => undefined,
           withdrawn: () => undefined,
         },
       );
@@ -61,11 +61,11 @@ export function queueContract(subject: QueueSubject): void {
         queue,
         placed,
         add,
-        /** So many of a tenant, of which each is said to wait or to be turned down. */
+        /** Adds `count` tickets of a tenant, and checks that each is accepted or refused. */
         fill: async (tenant: string, count: number): Promise<void> => {
           for (let i = 1; i <= count; i++) expect(await add(tenant, `${tenant}${i}`)).toBe('waits');
         },
-        /** Nobody wants it any more. */
+        /** The ticket is no longer wanted. */
         end: async (tenant: string, id: string): Promise<void> => {
           gone.add(id);
           queue.remove(id);
@@ -75,7 +75,7 @@ export function queueContract(subject: QueueSubject): void {
             endedAtMs: Date.now(),
           });
         },
-        /** Resolves once room for so many has been used. */
+        /** Resolves once there has been room for `count` tickets and all of it is used. */
         room: async (count: number): Promise<void> => {
           const before = placed.length;
           room = count;
@@ -85,14 +85,14 @@ export function queueContract(subject: QueueSubject): void {
       };
     }
 
-    test('a tenant that waits alone may have every place', async () => {
+    test('a tenant that waits alone may use every place', async () => {
       const { add, fill, queue } = await start(6);
       await fill('a', 6);
       expect(await add('a', 'a7')).toBe('capacity_exhausted');
       expect(queue.depth).toBe(6);
     });
 
-    test('a tenant has no more than half of the places while another waits, and is told when to come back', async () => {
+    test('a tenant gets at most half of the places while another waits, and is told when to retry', async () => {
       const { add, fill, queue, end } = await start(6);
       await fill('b', 1);
       await fill('a', 3);
@@ -105,7 +105,7 @@ export function queueContract(subject: QueueSubject): void {
       expect(await add('a', 'a4')).toBe('waits');
     });
 
-    test('places beyond the half are only lent: others come all the same', async () => {
+    test('places beyond the half are only lent: other tenants may still join', async () => {
       const { add, fill, queue } = await start(6);
       await fill('a', 6);
       await fill('b', 3);
@@ -115,7 +115,7 @@ export function queueContract(subject: QueueSubject): void {
       expect(queue.depth).toBe(9);
     });
 
-    test('a place is free again once its ticket is on a node or not wanted', async () => {
+    test('a place is free again once its ticket is on a node or no longer wanted', async () => {
       const { add, fill, end, room, queue } = await start(4);
       await fill('a', 2);
       await fill('b', 2);
@@ -124,14 +124,14 @@ export function queueContract(subject: QueueSubject): void {
       expect(await add('c', 'c1')).toBe('waits');
       await room(1);
       await expect.poll(() => queue.depth, WAIT).toBe(3);
-      // Told to all that share the queue, a moment later.
+      // The news reaches everyone who shares the queue a moment later.
       await expect.poll(() => add('d', 'd1'), WAIT).toBe('waits');
       await room(4);
       await expect.poll(() => queue.depth, WAIT).toBe(0);
       await expect.poll(() => add('a', 'a5'), WAIT).toBe('waits');
     });
 
-    test('tenants take turns by their weight, the first of each first', async () => {
+    test("tenants take turns by weight, and each tenant's oldest goes first", async () => {
       const { add, room, placed, queue } = await start(20);
       for (let i = 1; i <= 4; i++) expect(await add('a', `a${i}`, 2)).toBe('waits');
       for (let i = 1; i <= 2; i++) expect(await add('b', `b${i}`)).toBe('waits');

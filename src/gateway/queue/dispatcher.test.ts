@@ -3,42 +3,42 @@ import { silent } from '../../lib/logger.ts';
 import { pendingRecord, type SandboxSpec } from '../../protocol/node.ts';
 import { plainSpec } from '../testing/plain-spec.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { KnownQueue } from './known-queue.ts';
+import { QueueView } from './queue-view.ts';
 import type { Outcome } from './queue.ts';
 import type { Taken } from './tickets.ts';
 
 let dispatcher: Dispatcher | undefined;
 afterEach(() => dispatcher?.stop());
 
-/** A dispatcher whose tickets, named after their tenants, are in this object instead of Redis. */
+/** A dispatcher whose tickets, named after their tenants, live in this object instead of Redis. */
 function start(...ids: string[]) {
-  const known = new KnownQueue();
+  const view = new QueueView();
   const waits = new Map(ids.map((id, age) => [id, specOf(id, age)]));
   const state = {
-    /** Places that are free. */
+    /** Free places. */
     room: 1,
-    /** Tickets that another gateway has in hand. */
+    /** Tickets that another gateway holds. */
     held: new Set<string>(),
-    /** Tickets that this one has in hand. */
+    /** Tickets that this gateway holds. */
     taken: new Set<string>(),
     asked: [] as string[],
     offered: [] as string[],
     dropped: [] as string[],
-    /** Whether locks hold until their ticket is done. */
+    /** Whether locks last until their ticket is done. */
     locks: true,
     /** Redis answers a `take` once this has resolved. */
     answers: Promise.resolve(),
     outcome: (_id: string): Promise<Outcome> => Promise.resolve('placed'),
   };
-  known.start({
+  view.start({
     fits: (needs) => state.room >= needs.length,
     isOpen: (id) => waits.has(id),
     isPlaced: () => false,
-    hearsAll: () => true,
-    heard: () => undefined,
+    allConnected: () => true,
+    reported: () => undefined,
     withdrawn: () => undefined,
   });
-  for (const spec of waits.values()) known.enter({ record: pendingRecord(spec), priority: 0, weight: 1 });
+  for (const spec of waits.values()) view.enter({ record: pendingRecord(spec), priority: 0, weight: 1 });
   const isFree = (id: string): boolean => !state.held.has(id) && !state.taken.has(id);
   const tickets = {
     take: async (tenant: string): Promise<Taken | null> => {
@@ -59,7 +59,7 @@ function start(...ids: string[]) {
   };
   dispatcher = new Dispatcher({
     link: { up: true },
-    known,
+    view,
     tickets,
     waitingList: { gone: () => Promise.resolve() },
     outbox: { send: (_name: string, work: () => Promise<void>) => work() },
@@ -79,7 +79,7 @@ function start(...ids: string[]) {
 
 const specOf = (id: string, age: number): SandboxSpec =>
   plainSpec({ id, tenant: id.slice(0, 1), createdAtMs: 1_700_000_000_000 + age, expiresAtMs: 4_000_000_000_000 });
-test('a dispatcher that stops takes no more tickets, and one that it is just taking goes back', async () => {
+test('a dispatcher that stops takes no more tickets, and returns the one it is just taking', async () => {
   const { dispatcher, state } = start('a1', 'b1');
   const answered = Promise.withResolvers<void>();
   state.answers = answered.promise;
@@ -94,11 +94,11 @@ test('a dispatcher that stops takes no more tickets, and one that it is just tak
   expect(state.asked).toEqual(['a']);
 });
 
-test('a place that is spoken for by a ticket held elsewhere is looked at again soon, for other tenants too', async () => {
+test('a place reserved for a ticket that another gateway holds is checked again soon, for other tenants too', async () => {
   const { dispatcher, state } = start('a1', 'b1');
   state.held.add('a1');
   dispatcher.wake();
-  // All that Redis is asked in one look is answered by now.
+  // By now Redis has answered everything asked in one pass.
   await new Promise((resolve) => setImmediate(resolve));
   state.held.delete('a1');
   await expect.poll(() => state.offered).toEqual(['a1']);
@@ -107,11 +107,14 @@ test('a place that is spoken for by a ticket held elsewhere is looked at again s
 test.each([
   { locks: true, dropped: [] },
   { locks: false, dropped: ['a1'] },
-])('a ticket that is on a node is gone, also if its lock ($locks) was over by then', async ({ locks, dropped }) => {
-  const { dispatcher, state } = start('a1');
-  state.locks = locks;
-  dispatcher.wake();
-  await expect.poll(() => state.offered).toEqual(['a1']);
-  await dispatcher.stop();
-  expect(state.dropped).toEqual(dropped);
-});
+])(
+  'a ticket that is on a node is removed even if its lock ($locks) had expired by then',
+  async ({ locks, dropped }) => {
+    const { dispatcher, state } = start('a1');
+    state.locks = locks;
+    dispatcher.wake();
+    await expect.poll(() => state.offered).toEqual(['a1']);
+    await dispatcher.stop();
+    expect(state.dropped).toEqual(dropped);
+  },
+);

@@ -2,8 +2,9 @@ import { unavailable } from '../redis/link.ts';
 import type { QueueParts } from './parts.ts';
 
 /**
- * Removes a ticket that nobody wants any more. One that some gateway holds goes as soon as that has finished it, or, if
- * it has died, once its lock has expired: a ticket holds env and secrets, and must not outlive its sandbox.
+ * Removes a ticket that nobody wants any more. If a gateway holds it, it is removed once that gateway has finished it
+ * or, if the gateway has died, once its lock has expired: a ticket holds env and secrets, and must not outlive its
+ * sandbox.
  */
 export function dropTicket(
   { outbox, tickets }: Pick<QueueParts, 'outbox' | 'tickets'>,

@@ -9,7 +9,7 @@ const waiting = fc.record({
   weight: fc.integer({ min: 1, max: 4 }),
 });
 
-test('the position of each is how many go before it', () => {
+test('the position of an entry is the number of entries that go before it', () => {
   fc.assert(
     fc.property(fc.array(waiting, { minLength: 1, maxLength: 30 }), fc.nat(10), (all, served) => {
       const lines = new FairQueue<Waiting>();
@@ -20,7 +20,7 @@ test('the position of each is how many go before it', () => {
         lines.serve(one.id);
         return one.id;
       };
-      // In the middle of turns too.
+      // In the middle of a turn, too.
       for (let i = 0; i < Math.min(served, all.length - 1); i++) goNext();
       const ask = () => new Map([...lines.values()].map(({ id }) => [id, lines.position(id)]));
       const said = ask();
@@ -33,7 +33,7 @@ test('the position of each is how many go before it', () => {
   );
 });
 
-test('what is served and comes back has its place and its turn again', () => {
+test('an entry that was served and comes back regains its place and its turn', () => {
   fc.assert(
     fc.property(fc.array(waiting, { minLength: 1, maxLength: 30 }), fc.nat(10), fc.nat(3), (all, served, back) => {
       const lines = new FairQueue<Waiting & { age: number }>((a, b) => a.age < b.age);
@@ -53,7 +53,7 @@ test('what is served and comes back has its place and its turn again', () => {
   );
 });
 
-test('a tenant that waits for thousands is one place ahead of another’s first', () => {
+test('a tenant with thousands waiting is only one place ahead of another’s first', () => {
   const lines = new FairQueue<Waiting>();
   for (let i = 0; i < 10_000; i++) lines.add({ id: `many-${i}`, tenant: 'many', priority: 0, weight: 1 });
   lines.add({ id: 'one', tenant: 'one', priority: 0, weight: 1 });

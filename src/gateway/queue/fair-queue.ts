@@ -5,13 +5,13 @@ export interface Waiting {
   readonly tenant: string;
   /** Higher goes first within a tenant. */
   readonly priority: number;
-  /** How many of this tenant go in one turn; at least 1. */
+  /** How many of this tenant's entries go in one turn; at least 1. */
   readonly weight: number;
 }
 
 interface Line<T> {
   waiting: T[];
-  /** How many more of this tenant go before it is the next tenant's turn. */
+  /** How many more of this tenant's entries go before the next tenant's turn. */
   turns: number;
 }
 
@@ -36,7 +36,7 @@ export class FairQueue<T extends Waiting> {
     return this.#all.size;
   }
 
-  /** Tenants with anything waiting, in a stable order that says nothing about turns. */
+  /** Tenants with anything waiting, in a stable order unrelated to their turns. */
   get tenants(): string[] {
     return [...this.#lines.keys()].sort();
   }
@@ -71,7 +71,7 @@ export class FairQueue<T extends Waiting> {
     if (line === undefined) this.#lines.set(one.tenant, (line = { waiting: [], turns: one.weight }));
     const behind = (other: T): boolean =>
       other.priority < one.priority || (other.priority === one.priority && this.#goesBefore(one, other));
-    // The newest nearly always goes last, so compare with the last one before searching.
+    // A new entry nearly always goes last, so compare with the last one before searching.
     const last = line.waiting.at(-1);
     const at = last === undefined || !behind(last) ? line.waiting.length : line.waiting.findIndex(behind);
     line.waiting.splice(at, 0, one);
@@ -89,14 +89,14 @@ export class FairQueue<T extends Waiting> {
     if (waiting.length === 0) this.#lines.delete(one.tenant);
   }
 
-  /** Those of this tenant that go before this one, in order; all of the tenant's when it does not wait. */
+  /** Entries of this tenant that go before this one, in order; all of the tenant's if it does not wait. */
   before(tenant: string, id: string | undefined): T[] {
     const waiting = this.#lines.get(tenant)?.waiting ?? [];
     const at = waiting.findIndex((one) => one.id === id);
     return waiting.slice(0, at < 0 ? waiting.length : at);
   }
 
-  /** Head of the line whose turn it is, skipping the tenants in `stuck`. */
+  /** First entry of the line whose turn it is, skipping the tenants in `stuck`. */
   next(stuck: ReadonlySet<string>): T | undefined {
     for (const [tenant, { waiting }] of this.#lines) {
       if (waiting[0] !== undefined && !stuck.has(tenant)) return waiting[0];
@@ -104,7 +104,9 @@ export class FairQueue<T extends Waiting> {
     return undefined;
   }
 
-  /** It leaves for a node, as one of its tenant's turn. Once that is used up, the tenant moves behind all others. */
+  /**
+   * It leaves for a node and counts towards its tenant's turn. Once the turn is used up, the tenant moves to the back.
+   */
   serve(id: string): void {
     const one = this.#all.get(id);
     if (one === undefined) return;
@@ -119,7 +121,7 @@ export class FairQueue<T extends Waiting> {
     this.#lines.set(tenant, line);
   }
 
-  /** It was served and did not get a place after all: its tenant is owed that, and goes next. */
+  /** It was served but got no place: its tenant is owed that turn, and goes next. */
   giveBack(one: T): void {
     const [first] = this.#lines.keys();
     this.add(one);
@@ -135,7 +137,7 @@ export class FairQueue<T extends Waiting> {
     for (const [tenant, each] of [[one.tenant, line] as const, ...others]) this.#lines.set(tenant, each);
   }
 
-  /** How many go before it (0: next), if all fit and nobody joins; null when it does not wait. */
+  /** Number of entries that go before it (0: it is next), if all fit and nobody joins; null when it does not wait. */
   position(id: string): number | null {
     if (this.#positions === null && ++this.#asked > FEW_POSITIONS) this.#positions = this.#allPositions();
     if (this.#positions !== null) return this.#positions.get(id) ?? null;
@@ -143,7 +145,7 @@ export class FairQueue<T extends Waiting> {
     const own = one === undefined ? undefined : this.#lines.get(one.tenant);
     if (one === undefined || own === undefined) return null;
     const place = own.waiting.indexOf(one);
-    // How many turns of its own line are over before it goes.
+    // How many turns of its own line pass before it goes.
     const over = place < own.turns ? 0 : 1 + roundsOf(own, place - own.turns);
     let before = place;
     let behind = false;
@@ -182,15 +184,15 @@ export class FairQueue<T extends Waiting> {
   }
 }
 
-/** How many of a line go in its next `count` turns, the first of which may have begun already. */
+/** How many entries of a line go in its next `count` turns, the first of which may already have begun. */
 function wentIn<T extends Waiting>({ waiting, turns }: Line<T>, count: number): number {
   let went = count === 0 ? 0 : Math.min(turns, waiting.length);
-  // The weight of the first in a turn is the length of that turn.
+  // The weight of the first entry in a turn is the length of that turn.
   for (let turn = 1; turn < count && went < waiting.length; turn++) went += waiting[went]?.weight ?? 1;
   return Math.min(went, waiting.length);
 }
 
-/** How many whole turns pass before the one that `place` goes in; `place` counts from the end of the current turn. */
+/** How many whole turns pass before the one in which `place` goes; `place` counts from the end of the current turn. */
 function roundsOf<T extends Waiting>({ waiting, turns }: Line<T>, place: number): number {
   let rounds = 0;
   for (let at = 0; ; rounds++) {

@@ -12,11 +12,11 @@ export type QueueRefusal = 'full' | 'share';
 export interface QueueUse {
   /** Places in all. */
   max: number;
-  /** How many wait, of all tenants. */
+  /** How many wait, over all tenants. */
   total: number;
   /** How many of them belong to the tenant that asks. */
   own: number;
-  /** How many belong to the tenant with the most. */
+  /** How many belong to the tenant that has the most. */
   most: number;
 }
 

@@ -1,12 +1,12 @@
 /**
- * What Redis lists as waiting although a node has it: a gateway that could not reach Redis has brought it there, or was
- * cut off before it could say so. It would take a place in the queue for good, and be placed again one day, when the
- * nodes have forgotten it. Any gateway that hears of it from the node strikes it out.
+ * Sandboxes that Redis lists as waiting although a node has them: a gateway placed one while it could not reach Redis,
+ * or was cut off before it could report that. It would take up a place in the queue for good, and be placed again one
+ * day, once the nodes have forgotten it. Any gateway that learns of it from the node removes it from the list.
  */
 import { dropTicket } from './drop-ticket.ts';
 import type { QueueParts } from './parts.ts';
 
-/** Within this time whoever has placed it says so. */
+/** Within this time the gateway that placed it reports that. */
 const PATIENCE_MS = 5_000;
 
 export class Leftovers {
@@ -17,17 +17,17 @@ export class Leftovers {
     this.#options = options;
   }
 
-  /** A node has it that, as far as this gateway knows, Redis lists still. */
+  /** A node has it but, as far as this gateway knows, Redis still lists it. */
   suspect(id: string, tenant: string): void {
     this.#suspects.set(id, { tenant, since: performance.now() });
   }
 
-  /** Redis does not list it. */
+  /** Redis no longer lists it. */
   clear(id: string): void {
     this.#suspects.delete(id);
   }
 
-  /** To be called now and then. */
+  /** Call this periodically. */
   look(): void {
     if (!this.#options.link.up) return;
     for (const [id, { tenant, since }] of this.#suspects) {

@@ -7,7 +7,7 @@ import { Locks } from './locks.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test('a renewal that fails is logged, and its locks are held until their end', async () => {
+test('a failed renewal is logged, and its locks hold until they expire', async () => {
   const error = new ServiceError('node_unavailable', 'Redis does not answer');
   const logged: object[] = [];
   const log = { ...silent, warn: (fields: object) => void logged.push(fields) };

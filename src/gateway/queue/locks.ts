@@ -1,7 +1,7 @@
 /**
- * The locks of the tickets that this gateway holds. They are short, so that the tickets of a dead gateway are free
- * within seconds, and are renewed while this gateway lives. A process that was stalled for longer than a lock finds out
- * here that it has expired, before it does anything more.
+ * The locks of the tickets that this gateway holds. They are short, so that a dead gateway's tickets are free within
+ * seconds, and are renewed while this gateway lives. A process that was stalled for longer than a lock lasts finds out
+ * here that it has expired, before it does anything else.
  */
 import type { Worker } from 'bullmq';
 import { background } from '../../lib/background.ts';
@@ -29,9 +29,9 @@ export interface Lock {
   release(): void;
 }
 
-/** Renewals while one lock lasts: two may be late or lost. */
+/** Renewals per lock duration: two may be late or lost. */
 const RENEWALS = 4;
-/** Fraction of a lock that is given up early, since clocks do not run alike. */
+/** Fraction of a lock that is given up early, since clocks run at different rates. */
 const MARGIN = 0.1;
 
 export class Locks {
@@ -45,7 +45,7 @@ export class Locks {
     this.#timer = setInterval(() => this.#renew(), options.lockMs / RENEWALS).unref();
   }
 
-  /** @param since the lock began no earlier, by `performance.now()` */
+  /** @param since the lock began no earlier than this, by `performance.now()` */
   keep(worker: Worker, id: string, token: string, since: number): Lock {
     const held = { worker, id, token, until: this.#endFrom(since) };
     this.#held.add(held);
@@ -83,7 +83,7 @@ export class Locks {
     try {
       lost = await ask(() => worker.getBackend().extendLocks(ids, tokens, lockMs));
     } catch (error) {
-      // They stay valid until their current end, and the next renewal is soon.
+      // They stay valid until they expire, and the next renewal is soon.
       log.warn({ err: error, locks: held.length }, 'locks of tickets could not be renewed');
       return;
     }

@@ -41,7 +41,7 @@ function withRoom(max = 1000): {
   };
 }
 
-test('tenants take turns; within a tenant the first comes first, and priority goes before', async () => {
+test('tenants take turns; within a tenant, higher priority goes first, then the oldest', async () => {
   const { placed, room } = withRoom();
   for (const id of ['a1', 'a2', 'a3', 'a4']) queue.add(ticket('a', id));
   for (const id of ['b1', 'b2']) queue.add(ticket('b', id));
@@ -55,7 +55,7 @@ test('tenants take turns; within a tenant the first comes first, and priority go
   expect(queue.depth).toBe(0);
 });
 
-test('a tenant of more weight gets more of the room, also when it comes in single places', async () => {
+test('a tenant of more weight gets more of the room, even when it frees up one place at a time', async () => {
   const { placed, room } = withRoom();
   for (let i = 1; i <= 9; i++) {
     queue.add(ticket('a', `a${i}`, 0, 3));
@@ -68,7 +68,7 @@ test('a tenant of more weight gets more of the room, also when it comes in singl
   expect(placed.slice(8).join(' ')).toBe('a7 a8 a9 b3 b4 b5 b6 b7 b8 b9');
 });
 
-test('tickets that come back together go in the order in which they came', async () => {
+test('tickets that come back together go in the order in which they were added', async () => {
   queue = new MemoryQueue({ max: 10 });
   const offered: string[] = [];
   const answers: ((outcome: Outcome) => void)[] = [];
@@ -92,7 +92,7 @@ test('tickets that come back together go in the order in which they came', async
   expect(offered.slice(3)).toEqual(['a1', 'a2', 'a3', 'a4']);
 });
 
-test('a ticket that fits at once never waits, but not past others of its tenant', async () => {
+test('a ticket that fits at once never waits, but does not overtake others of its tenant', async () => {
   queue = new MemoryQueue({ max: 10 });
   const offered: string[] = [];
   let full = true;
@@ -112,7 +112,7 @@ test('a ticket that fits at once never waits, but not past others of its tenant'
   expect(offered).toEqual(['b1', 'a1', 'a2']);
 });
 
-test('one that a node turned down comes again before younger ones of its tenant', async () => {
+test('one that a node refused is offered again before younger ones of its tenant', async () => {
   const { placed, room, outcome } = withRoom();
   queue.add(ticket('a', 'a1'));
   queue.add(ticket('a', 'a2'));
@@ -124,7 +124,7 @@ test('one that a node turned down comes again before younger ones of its tenant'
   expect(placed).toEqual(['a1', 'a2']);
 });
 
-test('the queue is bounded, and says when to come back', () => {
+test('the queue is bounded, and says when to retry', () => {
   withRoom(2);
   queue.add(ticket('a', '1'));
   queue.add(ticket('b', '2'));
@@ -136,7 +136,7 @@ test('the queue is bounded, and says when to come back', () => {
   expect(queue.depth).toBe(2);
 });
 
-test('a position counts those that go first', () => {
+test('a position counts the tickets that go first', () => {
   withRoom();
   for (const id of ['a1', 'a2', 'a3']) queue.add(ticket('a', id));
   queue.add(ticket('b', 'b1'));

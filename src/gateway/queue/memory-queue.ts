@@ -1,16 +1,16 @@
-/** The queue of a single gateway: first come, first served within a tenant, tenants in turn, by their weight. */
+/** The queue of a single gateway: first come, first served within a tenant; tenants take turns by weight. */
 import { FairQueue, type Waiting } from './fair-queue.ts';
 import { queueRefusedError, refusalOf } from './fair-share.ts';
 import { weightOf, type Offer, type PlacementQueue, type Ticket } from './queue.ts';
 
 export interface MemoryQueueOptions {
-  /** Tickets that may wait, all tenants together. */
+  /** Tickets that may wait, over all tenants. */
   max: number;
 }
 
 interface Held extends Waiting {
   readonly ticket: Ticket;
-  /** It came as this one of all. */
+  /** Sequence number over all tickets. */
   readonly number: number;
 }
 
@@ -80,7 +80,7 @@ export class MemoryQueue implements PlacementQueue {
     return true;
   }
 
-  /** There is no other gateway to tell. */
+  /** There are no other gateways to inform. */
   recordEnd(): void {}
 
   wake(): void {
@@ -117,7 +117,7 @@ export class MemoryQueue implements PlacementQueue {
     this.#rest();
   }
 
-  /** Whether the ticket is on its way to a node; `comesBack`: and no node has it. */
+  /** Whether the ticket is on its way to a node. `comesBack` is called if no node has it after all. */
   #tryNow(held: Held, comesBack: () => void): boolean {
     const outcome = this.#offer?.(held.ticket) ?? null;
     if (outcome === null) return false;

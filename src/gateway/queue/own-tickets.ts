@@ -1,6 +1,6 @@
 /**
- * Tickets that this gateway accepted and that no node has yet. They are written to Redis before a client is told that
- * they wait, and written again if Redis loses them.
+ * Tickets that this gateway accepted and that no node has yet. They are written to Redis before the client's create is
+ * answered, and written again if Redis loses them.
  */
 import { randomUUID } from 'node:crypto';
 import { background } from '../../lib/background.ts';
@@ -10,21 +10,21 @@ import { isAway, unavailable } from '../redis/link.ts';
 import { endedRecord, TAKEN_BACK } from '../sandboxes/entry.ts';
 import type { QueueParts } from './parts.ts';
 import { queueRefusedError, RETRY_AFTER_MS } from './fair-share.ts';
-import { weightOf, type Company, type Ticket } from './queue.ts';
+import { weightOf, type CreateContext, type Ticket } from './queue.ts';
 import type { WaitingItem } from './waiting-list.ts';
 
 export interface OwnTicketsOptions extends QueueParts {
-  /** Tickets that may wait, all tenants and gateways together. */
+  /** Tickets that may wait, over all tenants and gateways. */
   max: number;
-  /** Called when another ticket waits. */
+  /** Called when another ticket starts waiting. */
   onWait: () => void;
 }
 
 interface Kept {
   ticket: Ticket;
-  /** A node that it was sent to with an unknown outcome. */
+  /** A node it was sent to with an unknown outcome. */
   triedOn: string | null;
-  /** See `Company`. */
+  /** See `CreateContext`. */
   keyed: boolean;
 }
 
@@ -48,32 +48,32 @@ export class OwnTickets {
 
   /**
    * Enqueues the ticket; on an error it does not wait. If Redis is away and a node (`triedOn`) may have the sandbox,
-   * the ticket is kept here until Redis is back: withdrawing it would end what a retry of its key finds on that node.
-   * Likewise if nodes may have others of the same create, which another gateway may have accepted: before Redis was lost,
-   * or without it since.
+   * the ticket is kept here until Redis is back: withdrawing it would end the sandbox that a retry of its key finds on
+   * that node. The same holds if nodes may have other sandboxes of the same create, which another gateway may have
+   * accepted before Redis was lost, or has accepted without Redis since.
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
-  async make(ticket: Ticket, company: Company, triedOn: string | null = null): Promise<void> {
-    const kept = this.#keep(ticket, triedOn, company.keyed);
-    // Without an answer the ticket may be in Redis all the same: remove it as soon as that is possible.
-    await this.#enqueue(kept, company, () => background(this.#withdraw(kept), 'take back a ticket', this.#options.log));
+  async make(ticket: Ticket, context: CreateContext, triedOn: string | null = null): Promise<void> {
+    const kept = this.#keep(ticket, triedOn, context.keyed);
+    // Even without an answer the ticket may be in Redis: remove it as soon as possible.
+    await this.#enqueue(kept, context, () => background(this.#withdraw(kept), 'take back a ticket', this.#options.log));
   }
 
-  /** As `make`, after the client got its answer: if Redis is away, the ticket waits here for it. Never rejects. */
+  /** As `make`, but after the client has its answer: if Redis is away, the ticket waits here for it. Never rejects. */
   async makeInTime(ticket: Ticket, triedOn: string | null): Promise<void> {
     const kept = this.#keep(ticket, triedOn);
     await this.#announce(ticket.spec.id, kept);
   }
 
-  /** As `makeInTime`, for a create that is answered meanwhile. */
+  /** As `makeInTime`, for a create that is being answered. */
   #makeLater(ticket: Ticket, triedOn: string | null): void {
     background(this.makeInTime(ticket, triedOn), 'enqueue a sandbox', this.#options.log);
   }
 
-  /** Keeps a ticket that already waits for another gateway too. @throws ServiceError as `make` */
-  async share(ticket: Ticket, company: Company): Promise<void> {
+  /** Keeps a ticket that already waits at another gateway here too. @throws ServiceError as `make` */
+  async share(ticket: Ticket, context: CreateContext): Promise<void> {
     if (this.#kept.has(ticket.spec.id)) return;
-    await this.#enqueue(this.#keep(ticket, null), company);
+    await this.#enqueue(this.#keep(ticket, null), context);
   }
 
   /** Withdraws a ticket that was enqueued. False: there is none. */
@@ -94,17 +94,17 @@ export class OwnTickets {
   renew(id: string): void {
     const kept = this.#kept.get(id);
     if (kept === undefined) return;
-    if (this.#options.known.isOpen(id) === false) this.#kept.delete(id);
+    if (this.#options.view.isOpen(id) === false) this.#kept.delete(id);
     else void this.#announce(id, kept);
   }
 
-  /** @param unanswered called before it is refused without an answer from Redis */
+  /** @param unanswered called before the ticket is refused because Redis did not answer */
   async #enqueue(
     kept: Kept,
-    { together, alone, keyed, begun }: Company,
+    { together, alone, keyed, begun }: CreateContext,
     unanswered: () => void = () => undefined,
   ): Promise<void> {
-    const { link, known } = this.#options;
+    const { link, view } = this.#options;
     const { ticket, triedOn } = kept;
     const { id } = ticket.spec;
     const asks = link.up;
@@ -112,8 +112,8 @@ export class OwnTickets {
       if (!asks) throw unavailable();
       await this.#write(kept);
     } catch (thrown) {
-      // Another gateway has brought it to a node meanwhile.
-      if (known.isPlaced(id)) return this.forget(id);
+      // Another gateway has placed it meanwhile.
+      if (view.isPlaced(id)) return this.forget(id);
       const away = isAway(thrown);
       const mayBeAccepted = alone || (away && (!asks || (keyed && begun())));
       if ((together && mayBeAccepted) || (away && triedOn !== null)) return this.#makeLater(ticket, triedOn);
@@ -131,28 +131,28 @@ export class OwnTickets {
   }
 
   #announce(id: string, kept: Kept): Promise<void> {
-    const { outbox, known } = this.#options;
+    const { outbox, view } = this.#options;
     return outbox.send(`wait ${id}`, async () => {
-      if (this.#kept.get(id) === kept && known.isOpen(id) === true) await this.#write(kept);
+      if (this.#kept.get(id) === kept && view.isOpen(id) === true) await this.#write(kept);
     });
   }
 
   /** Idempotent. @throws ServiceError as `make`, `node_unavailable` */
   async #write(kept: Kept): Promise<void> {
-    const { waitingList, tickets, known, max, onWait } = this.#options;
+    const { waitingList, tickets, view, max, onWait } = this.#options;
     const { ticket, triedOn } = kept;
     const { spec } = ticket;
     const item = this.#item(ticket);
     if (triedOn !== null) await tickets.tried(spec.id, triedOn);
-    const said = await waitingList.announce(item, max);
-    if (said === 'full' || said === 'share') {
-      throw queueRefusedError(said, { max, total: known.size, own: known.count(spec.tenant) });
+    const answer = await waitingList.announce(item, max);
+    if (answer === 'full' || answer === 'share') {
+      throw queueRefusedError(answer, { max, total: view.size, own: view.count(spec.tenant) });
     }
-    if (said === 'ended') return;
+    if (answer === 'ended') return;
     await tickets.add(ticket);
-    // A node has said meanwhile that it has it.
-    if (known.isPlaced(spec.id)) await tickets.drop(spec.tenant, spec.id);
-    known.enter(item);
+    // A node has meanwhile reported that it has it.
+    if (view.isPlaced(spec.id)) await tickets.drop(spec.tenant, spec.id);
+    view.enter(item);
     onWait();
   }
 
@@ -163,8 +163,8 @@ export class OwnTickets {
 
   /**
    * Removes a refused ticket, unless somebody has asked for it again since. Never rejects.
-   * @param leased its key, if any, is still this gateway's: if Redis takes this at once, nobody else can have asked, and
-   * the sandbox ends for good
+   * @param leased its key, if any, is still leased to this gateway: if Redis answers at once, nobody else can have
+   * asked, and the sandbox ends for good
    */
   async #withdraw({ ticket, keyed }: Kept, leased = false): Promise<void> {
     const { waitingList, tickets, outbox, link } = this.#options;
@@ -178,7 +178,7 @@ export class OwnTickets {
       const waited = ends
         ? await waitingList.endIfWaiting(ended, this.#me)
         : await waitingList.withdraw(ended, this.#me);
-      // Another gateway has brought it to a node, where nobody will ask for it.
+      // Another gateway has placed it on a node, where nobody will ask for it.
       if ((ends || !keyed) && !waited && (await tickets.wasSent(id))) return await waitingList.end(ended);
       if (await waitingList.holds(id)) return;
       await tickets.drop(tenant, id);

@@ -1,16 +1,16 @@
 import type { Logger } from '../../lib/logger.ts';
 import type { RedisLink } from '../redis/link.ts';
-import type { KnownQueue } from './known-queue.ts';
+import type { QueueView } from './queue-view.ts';
 import type { Outbox } from '../redis/outbox.ts';
 import type { Tickets } from './tickets.ts';
 import type { WaitingList } from './waiting-list.ts';
 
-/** What every part of the shared queue works with. */
+/** What all parts of the shared queue have in common. */
 export interface QueueParts {
   link: RedisLink;
   waitingList: WaitingList;
   tickets: Tickets;
-  known: KnownQueue;
+  view: QueueView;
   outbox: Outbox;
   log: Logger;
 }

@@ -1,8 +1,8 @@
-/** Changes of the waiting list in Redis, each atomic and together with the message that tells all gateways. */
+/** Changes to the waiting list in Redis, each atomic with the message that announces it to all gateways. */
 import { FENCE } from '../leader/redis-leader.ts';
 import { Script } from '../redis/script.ts';
 
-/** Removes one from the waiting hash and from its tenant's count. Nil: it did not wait. */
+/** Removes an item from the waiting hash and from its tenant's count. Nil: it did not wait. */
 const LEAVE = `
   local function leave(waiting, places, id)
     local text = redis.call('HGET', waiting, id)
@@ -17,7 +17,10 @@ const LEAVE = `
     return text
   end`;
 
-/** KEYS: waiting, ended, sequence, places. ARGV: id, item, places in all, feed, tenant, its share. As `refusalOf`. */
+/**
+ * KEYS: waiting, ended, sequence, places. ARGV: id, item, places in total, feed, tenant, its share. Same rule as
+ * `refusalOf`.
+ */
 export const ANNOUNCE = new Script(`
   local id, item, max, feed, tenant, share = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
   if redis.call('HEXISTS', KEYS[2], id) == 1 then return 'ended' end
@@ -43,7 +46,10 @@ export const ANNOUNCE = new Script(`
   redis.call('PUBLISH', feed, '{"type":"waits","sequence":' .. sequence .. ',"item":' .. item .. '}')
   return 'waits'`);
 
-/** KEYS: waiting, ended, sequence, endedAt, places. ARGV: id, record, when it ended, feed, records kept, if it waits, who announced it last or ''. */
+/**
+ * KEYS: waiting, ended, sequence, endedAt, places. ARGV: id, record, when it ended, feed, records kept, only if it
+ * waits, who announced it last or ''.
+ */
 export const END = new Script(`
   ${LEAVE}
   if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end

@@ -1,7 +1,7 @@
 /**
  * The queue of several gateways. What fits goes straight to a node without asking Redis. What must wait is stored in
- * Redis, and whichever gateway sees room takes it: tenants in turn, by their weight. While Redis is away nothing can be
- * enqueued and nothing is taken; what waits already is still there afterwards.
+ * Redis, and whichever gateway sees room takes it; tenants take turns by weight. While Redis is away nothing can be
+ * enqueued or taken; what already waits is still there afterwards.
  */
 import { background } from '../../lib/background.ts';
 import { pause, resolvesWithin } from '../../lib/deadline.ts';
@@ -10,13 +10,13 @@ import { ServiceError } from '../../protocol/errors.ts';
 import type { SandboxRecord, SandboxSpec } from '../../protocol/node.ts';
 import type { RedisLink } from '../redis/link.ts';
 import { endedRecord } from '../sandboxes/entry.ts';
-import { Ends } from './ends.ts';
-import { KnownQueue } from './known-queue.ts';
+import { EndedRecords } from './ended-records.ts';
+import { QueueView } from './queue-view.ts';
 import { Leftovers } from './leftovers.ts';
 import { Outbox } from '../redis/outbox.ts';
-import { Overdue } from './overdue.ts';
+import { WaitTimeouts } from './wait-timeouts.ts';
 import { awayError, OwnTickets } from './own-tickets.ts';
-import type { Company, Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
+import type { CreateContext, Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Tickets } from './tickets.ts';
 import type { WaitingItem, WaitingList } from './waiting-list.ts';
@@ -26,39 +26,42 @@ export interface SharedQueueOptions {
   waitingList: WaitingList;
   tickets: Tickets;
   log: Logger;
-  /** Tickets that may wait, all tenants and gateways together; see fair-share.ts. */
+  /** Tickets that may wait, over all tenants and gateways; see fair-share.ts. */
   max: number;
   /** How often to look for tickets of dead gateways. */
   recoverMs: number;
 }
 
-/** Waiting tickets are looked at this often even when no node reports anything. */
+/** Waiting tickets are checked this often even when no node reports anything. */
 const RECHECK_MS = 1_000;
-/** For the tickets in hand when the gateway stops. */
+/** Time allowed for the tickets in hand when the gateway stops. */
 const STOP_MS = 5_000;
 /** Within this time a live gateway rewrites what Redis lost, and nodes report what they have. */
 const ORPHAN_MS = 15_000;
-/** Within this time a node reports what it has taken. Later is harmless: a report brings a forgotten sandbox back. */
+/**
+ * Within this time a node reports what it has taken. If it takes longer, no harm is done: its report brings back a
+ * forgotten sandbox.
+ */
 const MISSING_MS = 5_000;
-const NO_COMPANY: Company = { together: false, alone: false, keyed: true, begun: () => false };
+const NO_CONTEXT: CreateContext = { together: false, alone: false, keyed: true, begun: () => false };
 /** A create is answered after this long even if its node has not confirmed it. */
 const ANSWER_MS = 2_000;
 
 export class SharedQueue implements PlacementQueue {
   readonly #options: SharedQueueOptions;
-  readonly #known = new KnownQueue();
+  readonly #view = new QueueView();
   readonly #outbox: Outbox;
   readonly #own: OwnTickets;
-  readonly #ends: Ends;
-  readonly #overdue: Overdue;
+  readonly #endedRecords: EndedRecords;
+  readonly #timeouts: WaitTimeouts;
   readonly #leftovers: Leftovers;
   readonly #dispatcher: Dispatcher;
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
   readonly #unlisten: () => void;
   /**
-   * Sandboxes that are not in Redis any more, and since when. Lost with all its data: their gateway writes them again,
-   * unless it is gone too. Otherwise a message was missed: a node has them, or they were withdrawn.
+   * Sandboxes that are no longer in Redis, and since when. Either Redis lost all its data: their gateway writes them
+   * again, unless it is gone too. Or a message was missed: a node has them, or they were withdrawn.
    */
   readonly #absent = new Map<string, { record: SandboxRecord; since: number; lost: boolean }>();
   #offer: Offer | null = null;
@@ -66,19 +69,19 @@ export class SharedQueue implements PlacementQueue {
   constructor(options: SharedQueueOptions) {
     this.#options = options;
     this.#outbox = new Outbox(options.log);
-    const parts = { ...options, known: this.#known, outbox: this.#outbox };
+    const parts = { ...options, view: this.#view, outbox: this.#outbox };
     this.#own = new OwnTickets({
       ...parts,
       onWait: () => this.wake(),
     });
-    this.#ends = new Ends(parts);
-    this.#overdue = new Overdue({ ...parts, isOwn: (id) => this.#own.has(id) });
+    this.#endedRecords = new EndedRecords(parts);
+    this.#timeouts = new WaitTimeouts({ ...parts, isOwn: (id) => this.#own.has(id) });
     this.#leftovers = new Leftovers(parts);
     this.#dispatcher = new Dispatcher({ ...parts, onPlaced: (record) => this.#served(record) });
     this.#timer = setInterval(() => {
       options.waitingList.look();
       this.#settleAbsent();
-      this.#overdue.look();
+      this.#timeouts.retry();
       this.#leftovers.look();
       this.wake();
     }, RECHECK_MS).unref();
@@ -90,7 +93,7 @@ export class SharedQueue implements PlacementQueue {
   }
 
   get depth(): number {
-    return this.#known.size;
+    return this.#view.size;
   }
 
   get informed(): boolean {
@@ -99,7 +102,7 @@ export class SharedQueue implements PlacementQueue {
 
   start(offer: Offer, hooks: QueueHooks): void {
     this.#offer = offer;
-    this.#known.start(hooks);
+    this.#view.start(hooks);
     this.#dispatcher.start(offer);
     this.#options.waitingList.start({
       waits: (item) => this.#waits(item),
@@ -113,18 +116,18 @@ export class SharedQueue implements PlacementQueue {
     });
   }
 
-  assertRoom(specs: readonly SandboxSpec[], { together, alone }: Company): void {
+  assertRoom(specs: readonly SandboxSpec[], { together, alone }: CreateContext): void {
     const unsure = !this.#options.link.up || (together && alone);
-    if (unsure && !this.#known.fits(specs)) throw awayError();
+    if (unsure && !this.#view.fits(specs)) throw awayError();
   }
 
-  async add(ticket: Ticket, company: Company = NO_COMPANY): Promise<void> {
+  async add(ticket: Ticket, context: CreateContext = NO_CONTEXT): Promise<void> {
     // The tenant's older tickets go first, unless Redis is away and they cannot.
-    const free = !this.#known.has(ticket.spec.tenant) || !this.#options.link.up;
+    const free = !this.#view.has(ticket.spec.tenant) || !this.#options.link.up;
     const outcome = free ? (this.#offer?.(ticket) ?? null) : null;
-    if (outcome === null) return this.#own.make(ticket, company);
+    if (outcome === null) return this.#own.make(ticket, context);
     let answered = false;
-    const settled = outcome.then((what) => this.#afterTry(ticket, what, company, () => answered));
+    const settled = outcome.then((what) => this.#afterTry(ticket, what, context, () => answered));
     // A slow node does not hold the answer back; the ticket is followed up in the background.
     const late = pause(ANSWER_MS, this.#stopping.signal);
     await Promise.race([settled, late]);
@@ -132,30 +135,30 @@ export class SharedQueue implements PlacementQueue {
     background(settled, 'place a sandbox', this.#options.log);
   }
 
-  async share(ticket: Ticket, company: Company = NO_COMPANY): Promise<void> {
-    await this.#own.share(ticket, company);
+  async share(ticket: Ticket, context: CreateContext = NO_CONTEXT): Promise<void> {
+    await this.#own.share(ticket, context);
   }
 
   placed(id: string): void {
-    const waiting = this.#known.get(id);
+    const waiting = this.#view.get(id);
     if (waiting !== undefined) this.#leftovers.suspect(id, waiting.tenant);
-    // Also counted here if another gateway has placed it: the turns then are the same everywhere.
-    this.#known.serve(id);
+    // Counted here even if another gateway has placed it: turns are then the same on all gateways.
+    this.#view.serve(id);
     this.remove(id);
   }
 
   remove(id: string): void {
     this.#own.forget(id);
     this.#absent.delete(id);
-    this.#known.remove(id);
+    this.#view.remove(id);
   }
 
   async recordEnd(record: SandboxRecord): Promise<void> {
     const { id } = record;
     this.remove(id);
-    if (this.#known.telling === id) return;
-    this.#ends.keep(record);
-    await this.#ends.write(record);
+    if (this.#view.applying === id) return;
+    this.#endedRecords.keep(record);
+    await this.#endedRecords.write(record);
   }
 
   wake(): void {
@@ -163,7 +166,7 @@ export class SharedQueue implements PlacementQueue {
   }
 
   position(id: string): number | null {
-    return this.#known.position(id);
+    return this.#view.position(id);
   }
 
   takeBack(id: string): boolean {
@@ -173,13 +176,13 @@ export class SharedQueue implements PlacementQueue {
   }
 
   overdue(ended: SandboxRecord): boolean {
-    this.#overdue.add(ended);
+    this.#timeouts.add(ended);
     return false;
   }
 
-  /** Ends what has waited too long. For the leader: the gateway that accepted it may have died. */
+  /** Ends tickets that have waited too long. For the leader: the gateway that accepted one may have died. */
   endOverdue(now: number, waitMs: number): void {
-    this.#overdue.endAll(now, waitMs);
+    this.#timeouts.endAll(now, waitMs);
   }
 
   /** Finishes the tickets in hand first, so that other gateways need not wait for their locks to expire. */
@@ -194,65 +197,66 @@ export class SharedQueue implements PlacementQueue {
   }
 
   /** Handles a node's answer to a ticket that no other gateway can hold. @throws ServiceError as `add` */
-  async #afterTry(ticket: Ticket, outcome: Outcome, company: Company, isAnswered: () => boolean): Promise<void> {
+  async #afterTry(ticket: Ticket, outcome: Outcome, context: CreateContext, isAnswered: () => boolean): Promise<void> {
     if (outcome === 'placed' || outcome === 'lost') return;
     const triedOn = typeof outcome === 'object' ? outcome.unclear : null;
     if (isAnswered()) await this.#own.makeInTime(ticket, triedOn);
-    else await this.#own.make(ticket, company, triedOn);
+    else await this.#own.make(ticket, context, triedOn);
   }
 
   /**
-   * Ends what nobody wrote again, and drops what no node has reported. Redis is not told: the gateway that accepted it
-   * may only be without Redis, and then it waits again when that writes it.
+   * Ends what nobody wrote again, and drops what no node has reported. Redis is not informed: the gateway that accepted
+   * it may merely have lost Redis, and it waits again once that gateway writes it.
    */
   #settleAbsent(): void {
     const { link } = this.#options;
     for (const [id, { record, since, lost }] of this.#absent) {
       const isOver = performance.now() - since > (lost ? ORPHAN_MS : MISSING_MS);
-      if (this.#known.isOpen(id) !== true) this.#absent.delete(id);
-      else if (link.up && isOver && this.#known.isLeft(id)) {
+      if (this.#view.isOpen(id) !== true) this.#absent.delete(id);
+      else if (link.up && isOver && this.#view.isLeft(id)) {
         this.#absent.delete(id);
         if (!lost) {
-          this.#known.tellWithdrawn(endedRecord(record, 'deleted', null, link.clock.now()));
+          this.#view.applyWithdrawal(endedRecord(record, 'deleted', null, link.clock.now()));
           continue;
         }
         const message =
           'the request was lost while it was queued: Redis lost its data, and the server that accepted it is gone';
-        this.#known.tell(endedRecord(record, 'start_failed', message, link.clock.now()));
+        this.#view.apply(endedRecord(record, 'start_failed', message, link.clock.now()));
       }
     }
   }
 
-  /** A ticket that this gateway took is on a node, or did not wait any more when it was to be sent to one. */
+  /** A ticket that this gateway took is on a node, or was no longer waiting when it was about to be sent to one. */
   #served(record: SandboxRecord): void {
     const { id } = record;
     this.#own.forget(id);
-    // Whoever placed or withdrew it said so before this gateway took up the ticket: no message about it will come.
-    if (this.#known.isOpen(id) === true) this.#misses(record, false);
+    // Whoever placed or withdrew it announced that before this gateway took the ticket: no message about it will
+    // follow.
+    if (this.#view.isOpen(id) === true) this.#noteAbsent(record, false);
   }
 
-  /** Counts from the first time. */
-  #misses(record: SandboxRecord, lost: boolean): void {
+  /** The time counts from the first call. */
+  #noteAbsent(record: SandboxRecord, lost: boolean): void {
     if (this.#absent.has(record.id)) return;
     this.#absent.set(record.id, { record, since: performance.now(), lost });
   }
 
   #waits(item: WaitingItem): void {
     const { id, tenant } = item.record;
-    const ended = this.#ends.get(id);
-    // Whoever announced it has not heard that, and Redis has lost it.
-    if (ended !== undefined) return void this.#ends.write(ended);
+    const ended = this.#endedRecords.get(id);
+    // Whoever announced it has not learnt of its end, and Redis has lost the record.
+    if (ended !== undefined) return void this.#endedRecords.write(ended);
     this.#absent.delete(id);
-    this.#known.tell(item.record);
-    this.#known.enter(item);
-    if (this.#known.isPlaced(id)) this.#leftovers.strikeOut(id, tenant);
+    this.#view.apply(item.record);
+    this.#view.enter(item);
+    if (this.#view.isPlaced(id)) this.#leftovers.strikeOut(id, tenant);
     this.wake();
   }
 
   #ended(record: SandboxRecord): void {
-    this.#ends.keep(record);
+    this.#endedRecords.keep(record);
     this.remove(record.id);
-    this.#known.tell(record);
+    this.#view.apply(record);
   }
 
   #withdrawn(record: SandboxRecord): void {
@@ -260,26 +264,26 @@ export class SharedQueue implements PlacementQueue {
     // This gateway has accepted it too: write it again.
     if (this.#own.has(id)) return this.#own.renew(id);
     this.#absent.delete(id);
-    this.#known.remove(id);
-    this.#known.tellWithdrawn(record);
+    this.#view.remove(id);
+    this.#view.applyWithdrawal(record);
   }
 
   #all(waiting: readonly WaitingItem[], ended: readonly SandboxRecord[], lost: boolean): void {
     for (const record of ended) this.#ended(record);
     const present = new Set(waiting.map(({ record }) => record.id));
-    for (const { id, record } of [...this.#known.values()]) {
+    for (const { id, record } of [...this.#view.values()]) {
       if (present.has(id)) continue;
-      if (this.#known.isOpen(id) !== true) {
+      if (this.#view.isOpen(id) !== true) {
         this.remove(id);
         continue;
       }
       const isLost = lost || this.#absent.get(id)?.lost === true;
-      if (!isLost) this.#known.remove(id);
-      if (isLost || !this.#own.has(id)) this.#misses(record, isLost);
+      if (!isLost) this.#view.remove(id);
+      if (isLost || !this.#own.has(id)) this.#noteAbsent(record, isLost);
     }
     const inOrder = waiting.toSorted((a, b) => a.record.createdAtMs - b.record.createdAtMs);
     for (const item of inOrder) this.#waits(item);
     this.#own.renewAll();
-    if (lost) this.#ends.writeAll();
+    if (lost) this.#endedRecords.writeAll();
   }
 }

@@ -1,8 +1,7 @@
 /**
  * Tickets as BullMQ keeps them: a queue per tenant, a job per ticket, named after its sandbox. BullMQ knows who holds a
- * job (a lock that expires by itself, see locks.ts), puts one back in front of younger ones, and frees those of a
- * gateway that died. Whose turn it is, and whether there is room at all, is decided before a job is taken
- * (docs/adr/0007).
+ * job (a lock that expires by itself, see locks.ts), puts a job back ahead of younger ones, and frees those of a dead
+ * gateway. Whose turn it is, and whether there is room at all, is decided before a job is taken (docs/adr/0007).
  */
 import type * as BullModule from 'bullmq';
 import type { Job, Queue, Worker } from 'bullmq';
@@ -21,20 +20,20 @@ import type { Permit, Ticket } from './queue.ts';
 export interface TicketsOptions {
   link: RedisLink;
   log: Logger;
-  /** A ticket whose gateway has not renewed its lock for this long may be taken by another. */
+  /** A ticket whose lock has not been renewed for this long may be taken by another gateway. */
   lockMs: number;
 }
 
-/** A ticket that this gateway holds, until `done`, `back`, or the end of its lock. */
+/** A ticket that this gateway holds, until `done`, `back`, or its lock expires. */
 export interface Taken extends Permit {
   readonly ticket: Ticket;
   /**
-   * It is on a node, or nobody wants it any more. @returns false if the lock had expired, and the ticket is still there
+   * It is on a node, or nobody wants it any more. @returns false if the lock had expired and the ticket is still there
    * @throws ServiceError `node_unavailable`
    */
   done(): Promise<boolean>;
   /**
-   * Puts it back at the front of its tenant's line. `nowhere`: certainly no node has it.
+   * Puts it back at the front of its tenant's line. `nowhere`: no node has it, for certain.
    * @throws ServiceError `node_unavailable`
    */
   back(nowhere?: boolean): Promise<void>;
@@ -47,21 +46,21 @@ interface Line {
 }
 
 const CALL_MS = 4_000;
-/** Looks for tickets of dead gateways during the life of one lock, all gateways together. */
+/** How often, per lock duration, all gateways together look for tickets of dead gateways. */
 export const LOOKS = 4;
 /** BullMQ's priorities begin at 1, which goes first. */
 const MIDDLE_PRIORITY = 1_000_000;
 /** Tenants whose queue objects are kept; they hold no connection. */
 const MAX_LINES = 1_000;
 
-/** Fields that a newer gateway added to the spec are passed to the node as they are. */
+/** Fields that a newer gateway added to the spec are passed to the node unchanged. */
 const TicketData = z.object({
   spec: z.looseObject(SandboxSpec.shape),
   priority: z.number(),
   weight: z.number().optional(),
 });
 
-/** The holder of the lock of a ticket that still waits may record the node that it sends it to. */
+/** The holder of the lock of a waiting ticket may record the node it is about to send it to. */
 const CLAIM = new Script(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lost' end
   if redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 then return 'ended' end
@@ -105,7 +104,7 @@ export class Tickets {
     return new Tickets(await import('bullmq'), options);
   }
 
-  /** An existing ticket of this id stays as it is. @throws ServiceError `node_unavailable` */
+  /** A ticket that already has this id is left as it is. @throws ServiceError `node_unavailable` */
   async add(ticket: Ticket): Promise<void> {
     const { id, tenant } = ticket.spec;
     await this.#ask(() =>
@@ -118,7 +117,7 @@ export class Tickets {
     );
   }
 
-  /** The first of a tenant's line that nobody else holds, if any. @throws ServiceError `node_unavailable` */
+  /** The first ticket of a tenant's line that nobody else holds, if any. @throws ServiceError `node_unavailable` */
   async take(tenant: string): Promise<Taken | null> {
     const { worker } = this.#line(tenant);
     const token = `${this.#name}:${(this.#takes += 1)}`;
@@ -132,7 +131,7 @@ export class Tickets {
       return null;
     }
     const { spec, priority, weight } = parsed.data;
-    // Renewed from now on, so that it holds however slowly Redis answers what follows.
+    // Renewed from now on, so that it holds however slowly Redis answers the calls below.
     const lock = this.#locks.keep(worker, spec.id, token, since);
     const triedOn = await this.#link
       .run((client) => client.get(KEYS.owner(spec.id)))
@@ -159,7 +158,7 @@ export class Tickets {
   }
 
   /**
-   * A ticket that cannot be parsed here: its lock expires by itself, so that a gateway of another version can have it.
+   * A ticket that cannot be parsed here: its lock expires by itself, so that a gateway of another version can take it.
    */
   async #pass(job: Job, token: string): Promise<void> {
     const id = String(job.id);
@@ -169,8 +168,8 @@ export class Tickets {
   }
 
   /**
-   * Which of these some gateway has taken and neither finished nor put back, each with the token of its lock, which is
-   * another one each time. @throws ServiceError `node_unavailable`
+   * Which of these tickets a gateway has taken and neither finished nor put back, each with the token of its lock,
+   * which is new each time. @throws ServiceError `node_unavailable`
    */
   async held(tenant: string, ids: readonly string[]): Promise<Map<string, string>> {
     const { worker } = this.#line(tenant);
@@ -179,7 +178,7 @@ export class Tickets {
   }
 
   /**
-   * Puts a ticket that nobody holds in front of all others of its priority: BullMQ keeps no order among those that were
+   * Puts a ticket that nobody holds ahead of all others of its priority: BullMQ keeps no order among those that were
    * put back. @returns whether it was there @throws ServiceError `node_unavailable`
    */
   async advance(tenant: string, id: string, priority: number): Promise<boolean> {
@@ -190,25 +189,28 @@ export class Tickets {
   }
 
   /**
-   * Removes a ticket that nobody wants any more, unless it is taken already. @returns whether there is none any more
+   * Removes a ticket that nobody wants any more, unless it is already taken. @returns whether it is gone
    * @throws ServiceError `node_unavailable`
    */
   async drop(tenant: string, id: string): Promise<boolean> {
     return (await this.#ask(() => this.#line(tenant).queue.remove(id))) === 1;
   }
 
-  /** Records a node that got it without a permit and may or may not have it. @throws ServiceError `node_unavailable` */
+  /**
+   * Records a node that was sent the ticket without a permit and may or may not have it. @throws ServiceError
+   * `node_unavailable`
+   */
   async tried(id: string, node: string): Promise<void> {
     await this.#link.run((client) => client.set(KEYS.owner(id), node, 'PX', OWNER_KEPT_MS));
   }
 
-  /** Whether it was ever sent to a node, as far as is recorded. @throws ServiceError `node_unavailable` */
+  /** Whether it was ever sent to a node, as far as recorded. @throws ServiceError `node_unavailable` */
   async wasSent(id: string): Promise<boolean> {
     return (await this.#link.run((client) => client.exists(KEYS.owner(id)))) === 1;
   }
 
   /**
-   * Frees tickets of dead gateways (BullMQ calls such jobs "stalled"). BullMQ frees a job when two looks in a row find
+   * Frees tickets of dead gateways (BullMQ calls such jobs "stalled"). BullMQ frees a job when two checks in a row find
    * its lock expired.
    * @returns whether one was freed
    */
@@ -228,7 +230,7 @@ export class Tickets {
     return (await CLAIM.run(this.#link, keys, [token, id, node, OWNER_KEPT_MS])) as never;
   }
 
-  /** The lock may have expired, and the job may be another gateway's: false. */
+  /** False: the lock has expired, and the job may be another gateway's. */
   async #unlessLost(work: () => Promise<unknown>): Promise<boolean> {
     try {
       await this.#ask(work);
@@ -246,7 +248,7 @@ export class Tickets {
     try {
       return await this.#link.run(() => withDeadline({ deadlineMs: CALL_MS, what: 'the shared queue' }, work));
     } catch (error) {
-      // Late is as good as never.
+      // A late answer is as good as none.
       throw error instanceof ServiceError ? unavailable(error) : error;
     }
   }
@@ -278,7 +280,7 @@ export class Tickets {
         autorun: false,
         lockDuration: this.#lockMs,
         stalledInterval: Math.floor(this.#lockMs / LOOKS),
-        // A ticket is never given up because gateways that held it died.
+        // A ticket is never given up because gateways holding it died.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
       },
       (name, options) => createRedisBackend(name, options, {}),

@@ -32,15 +32,15 @@ const Message = z.discriminatedUnion('type', [
 ]);
 type Message = z.infer<typeof Message>;
 
-/** What Redis says to a reading. */
-type Everything = [era: string, sequence: string, waiting: string[], ended: string[]];
+/** Redis's answer to a full read. */
+type Snapshot = [era: string, sequence: string, waiting: string[], ended: string[]];
 
 export interface WaitingListEvents {
   waits(item: WaitingItem): void;
   ended(record: SandboxRecord): void;
-  /** The create was refused: the sandbox never existed, unless another gateway has made it meanwhile. */
+  /** The create was refused: the sandbox never existed, unless another gateway has created it meanwhile. */
   withdrawn(record: SandboxRecord): void;
-  /** It does not wait any more: a node has it. */
+  /** It no longer waits: a node has it. */
   gone(id: string): void;
   /**
    * Everything that waits and everything that ended, after messages may have been missed. `lost`: Redis has lost its
@@ -52,9 +52,9 @@ export interface WaitingListEvents {
 /** Records of ended sandboxes; above this the oldest are dropped before their hour. */
 export const MAX_ENDED = 50_000;
 const REREAD_PAUSE_MS = 500;
-/** After a fault of ours, which the next reading most likely meets again. */
+/** Pause after a fault of ours, which the next read will most likely hit again. */
 const FAULT_PAUSE_MS = 10_000;
-/** Messages kept while everything is read. If there are more, a gap shows, and everything is read again. */
+/** Messages kept during a full read. If there are more, a gap shows, and everything is read again. */
 const MAX_MEANWHILE = 10_000;
 
 export class WaitingList {
@@ -62,11 +62,11 @@ export class WaitingList {
   readonly #log: Logger;
   readonly #feed: string;
   #events: WaitingListEvents | null = null;
-  /** Number of the last message that is in the copy; null: there is no copy. */
+  /** Number of the last message included in the copy; null: there is no copy. */
   #sequence: number | null = null;
-  /** Era of the data read last (see KEYS.era); null: nothing was read yet. */
+  /** Era of the data read last (see KEYS.era); null: nothing has been read yet. */
   #era: string | null = null;
-  /** Messages that arrived while everything was read, which its answer may or may not include. */
+  /** Messages that arrived during a full read, whose answer may or may not include them. */
   #meanwhile: Message[] = [];
   #reading = false;
   #readAgain = false;
@@ -80,13 +80,13 @@ export class WaitingList {
 
   /** Whether the copy matches what Redis holds, as far as can be known here. */
   get current(): boolean {
-    return this.#sequence !== null && this.#link.up && this.#link.hears;
+    return this.#sequence !== null && this.#link.up && this.#link.subscribed;
   }
 
   start(events: WaitingListEvents): void {
     this.#events = events;
     this.#link.listen(this.#feed, {
-      message: (text) => this.#hear(text),
+      message: (text) => this.#receive(text),
       joined: () => this.#read(),
     });
   }
@@ -97,8 +97,8 @@ export class WaitingList {
   }
 
   /**
-   * Looks whether Redis has still the data that was read. One that was emptied may have kept its connections, and numbers
-   * its messages anew, so that they look like old ones. To be called now and then.
+   * Checks whether Redis still has the data that was read. One that was emptied may have kept its connections, and
+   * numbers its messages from the start again, so that they look like old ones. Call this periodically.
    */
   look(): void {
     const era = this.#era;
@@ -112,7 +112,7 @@ export class WaitingList {
     background(looked, 'look at the shared queue', this.#log);
   }
 
-  /** @throws ServiceError `node_unavailable`: it may have been written all the same. */
+  /** @throws ServiceError `node_unavailable`: it may have been written anyway. */
   async announce(item: WaitingItem, max: number): Promise<'waits' | 'ended' | QueueRefusal> {
     const { id, tenant } = item.record;
     const keys = [KEYS.waiting, KEYS.ended, KEYS.sequence, KEYS.places];
@@ -120,13 +120,14 @@ export class WaitingList {
     return (await ANNOUNCE.run(this.#link, keys, [id, text, max, this.#feed, tenant, shareOf(max)])) as never;
   }
 
-  /** Marks it as ended, which wins over whatever else is under way. @throws ServiceError `node_unavailable` */
+  /** Marks it as ended, which wins over any concurrent change. @throws ServiceError `node_unavailable` */
   async end(record: SandboxRecord): Promise<void> {
     await this.#end(record, '', '');
   }
 
   /**
-   * As `end`, but only if it still waits, and if given, was last announced by this gateway; returns whether it did.
+   * As `end`, but only if it still waits and, if `by` is given, was last announced by that gateway; returns whether it
+   * did.
    * @throws ServiceError `node_unavailable`
    */
   async endIfWaiting(record: SandboxRecord, by = ''): Promise<boolean> {
@@ -176,7 +177,7 @@ export class WaitingList {
     await FORGET.run(this.#link, keys, [term, now - TOMBSTONE_KEPT_MS]);
   }
 
-  #hear(text: string): void {
+  #receive(text: string): void {
     const message = parseJson(Message, text);
     if (message === undefined) return this.#log.warn({}, 'a message of the shared queue cannot be read');
     this.#take(message);
@@ -206,7 +207,7 @@ export class WaitingList {
   #read(): void {
     this.#sequence = null;
     this.#readAgain = true;
-    // The reading to come includes them, and after a loss of data they may be numbered as later ones.
+    // The coming read includes them, and after a loss of data they may carry higher numbers.
     this.#meanwhile = [];
     if (this.#reading) return;
     this.#reading = true;
@@ -227,9 +228,9 @@ export class WaitingList {
       }
       if (this.#readAgain) continue;
       try {
-        this.#apply(answer as Everything);
+        this.#apply(answer as Snapshot);
       } catch (error) {
-        // A copy in part is none.
+        // A partial copy is none.
         this.#sequence = null;
         this.#readLater(FAULT_PAUSE_MS);
         throw error;
@@ -242,7 +243,7 @@ export class WaitingList {
     this.#timer = setTimeout(() => this.#read(), pauseMs).unref();
   }
 
-  #apply([era, sequence, waiting, ended]: Everything): void {
+  #apply([era, sequence, waiting, ended]: Snapshot): void {
     this.#sequence = Number(sequence);
     const lost = era !== '' && this.#era !== null && era !== this.#era;
     if (lost) this.#log.warn({}, 'redis lost its data: the tickets accepted here are written again');

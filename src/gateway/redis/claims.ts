@@ -1,17 +1,18 @@
 /**
- * Claims of tenants as Redis keeps them. A hash holds `cpus memory` by id, with a third word where a node has it; a sorted
- * set when each is over. What all come to is kept beside them, so that a create costs the same however many there are.
+ * Tenants' claims as Redis keeps them. A hash holds `cpus memory` by id, with a third word once a node has it; a sorted
+ * set holds when each expires. Their sums are kept alongside, so that a create costs the same however many claims there
+ * are.
  */
 import { USAGE_KINDS, type Application, type Claim, type Usage, type Verdict } from '../tenants/counters.ts';
 import { KEYS } from './keys.ts';
 import type { RedisLink } from './link.ts';
 import { Script } from './script.ts';
 
-/** Buckets and claims of tenants that are not heard of any more. */
+/** How long buckets and claims of inactive tenants are kept. */
 const IDLE_KEPT_MS = 24 * 3_600_000;
-/** Old claims that one answer names. */
+/** Old claims named in one answer. */
 export const OLD_PAGE = 100;
-/** How often the sums are made anew: gateways of other versions may have changed claims and not them. */
+/** How often the sums are recomputed: gateways of other versions may have changed claims without updating them. */
 const SUMS_KEPT_MS = 60_000;
 
 const NOW = `
@@ -19,8 +20,8 @@ const NOW = `
   local now = time[1] * 1000 + time[2] / 1000`;
 
 /**
- * The sums: a hash of how many claims there are, and what they come to. They are made of all claims where there are none,
- * and where their count is not that of the claims.
+ * The sums: a hash of the number of claims and their totals. Recomputed from all claims when missing, or when their
+ * count differs from the number of claims.
  */
 const SUMS = `
   local claims, ends, sums = KEYS[1], KEYS[2], KEYS[3]
@@ -64,12 +65,11 @@ const SUMS = `
   end`;
 
 /**
- * KEYS: claims, their ends, their sums, bucket. The bucket is the time at which it is full again (see rate.ts, whose rule
- * this is). ARGV: those named first in the script. Most of each kind, tokens a second and `oldMs` may be '': there is no
- * limit, and the caller needs no names of old claims. `asking` are the claims to admit, `counted` those of the others that
- * the caller counts by itself.
- *
- * Where there is too little room, the answer names the claims that a node has, and some of the others that are old.
+ * KEYS: claims, their expiries, their sums, bucket. The bucket is the time at which it is full again (see rate.ts,
+ * whose rule this is). ARGV: the values named first in the script. The limits, tokens per second and `oldMs` may be '':
+ * no limit, and the caller needs no names of old claims. `asking` are the claims to admit; `counted` are other claims
+ * that the caller counts itself.
+ * When there is too little room, the answer names the claims that a node has, and some of the other, old ones.
  */
 const ADMIT = new Script(`
   ${NOW}
@@ -77,7 +77,7 @@ const ADMIT = new Script(`
   local keptMs = ARGV[1]
   local most = {ARGV[2], ARGV[3], ARGV[4]}
   local perSecond, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
-  local heardMs, oldMs, skip = ARGV[7], ARGV[8], ARGV[9]
+  local placedMs, oldMs, skip = ARGV[7], ARGV[8], ARGV[9]
   local count = tonumber(ARGV[10])
   local bucket = KEYS[4]
   local asking, counted = {}, {}
@@ -110,11 +110,11 @@ const ADMIT = new Script(`
       local placed, old = {}, {}
       if oldMs ~= '' then
         -- Those that a node has end soon, all others later.
-        for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, now, now + heardMs)) do
+        for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, now, now + placedMs)) do
           local _, _, marked = size(redis.call('HGET', claims, id) or '')
           if marked then placed[#placed + 1] = id end
         end
-        local from, to = '(' .. string.format('%.4f', now + heardMs), now + keptMs - oldMs
+        local from, to = '(' .. string.format('%.4f', now + placedMs), now + keptMs - oldMs
         old = redis.call('ZRANGEBYSCORE', ends, from, to, 'LIMIT', skip, ${OLD_PAGE})
       end
       return {'short', kind, tostring(had[kind]), placed, old}
@@ -137,7 +137,7 @@ const ADMIT = new Script(`
   redis.call('PEXPIRE', ends, ${IDLE_KEPT_MS})
   return {'admitted'}`);
 
-/** ARGV: how long they count still, ids. */
+/** ARGV: how long they still count, ids. */
 const PLACED = new Script(`
   ${NOW}
   for i = 2, #ARGV do
@@ -153,20 +153,20 @@ const RELEASE = new Script(`
   for _, id in ipairs(ARGV) do drop(id) end`);
 
 /** What `ADMIT` answers. */
-type Said =
+type Reply =
   ['admitted'] | ['rate', waitMs: string] | ['short', kind: number, claimed: string, placed: string[], old: string[]];
 
-/** Too little room; with the claims that a node has, and some of the old ones of which nobody has heard. */
+/** Too little room; with the claims that a node has, and some old ones that nobody has reported. */
 export type Short = Extract<Verdict, { short: keyof Usage }> & { placed: string[]; old: string[] };
 
 export interface Asking {
-  /** What a node has counts as a claim for so long still. */
-  heardMs: number;
-  /** Others are named when they are older than this; null: none are named. */
+  /** How long a claim still counts once a node has the sandbox. */
+  placedMs: number;
+  /** Others are named if older than this; null: none are named. */
   oldMs: number | null;
-  /** Of the old ones, the first so many are passed over. */
+  /** How many of the old ones to skip. */
   skip: number;
-  /** Ids that the caller counts by itself. */
+  /** Ids that the caller counts itself. */
   counted: readonly string[];
 }
 
@@ -177,9 +177,9 @@ const words = ({ id, milliCpus, memoryMb }: Claim): (string | number)[] => [id, 
 export async function admit(
   link: RedisLink,
   { tenant, claims, room, rate, keptMs }: Application,
-  { heardMs, oldMs, skip, counted }: Asking,
+  { placedMs: placedMs, oldMs, skip, counted }: Asking,
 ): Promise<Exclude<Verdict, { short: keyof Usage }> | Short> {
-  const said = (await ADMIT.run(
+  const reply = (await ADMIT.run(
     link,
     [...keysOf(tenant), KEYS.bucket(tenant)],
     [
@@ -187,41 +187,41 @@ export async function admit(
       ...USAGE_KINDS.map((kind) => room[kind] ?? ''),
       rate?.perSecond ?? '',
       rate?.burst ?? '',
-      heardMs,
+      placedMs,
       oldMs ?? '',
       skip,
       claims.length,
       ...claims.flatMap(words),
       ...counted,
     ],
-  )) as Said;
-  switch (said[0]) {
+  )) as Reply;
+  switch (reply[0]) {
     case 'short':
       return {
         admitted: false,
-        short: USAGE_KINDS[said[1] - 1] ?? 'sandboxes',
-        claimed: Number(said[2]),
-        placed: said[3],
-        old: said[4],
+        short: USAGE_KINDS[reply[1] - 1] ?? 'sandboxes',
+        claimed: Number(reply[2]),
+        placed: reply[3],
+        old: reply[4],
       };
     case 'rate':
-      return { admitted: false, short: 'rate', waitMs: Number(said[1]) };
+      return { admitted: false, short: 'rate', waitMs: Number(reply[1]) };
     case 'admitted':
       return { admitted: true };
   }
 }
 
-/** A node has these: they count for `heardMs` more. @throws ServiceError `node_unavailable` */
+/** A node has these: they count for `placedMs` more. @throws ServiceError `node_unavailable` */
 export async function markPlaced(
   link: RedisLink,
   tenant: string,
   ids: readonly string[],
-  heardMs: number,
+  placedMs: number,
 ): Promise<void> {
-  await PLACED.run(link, keysOf(tenant), [heardMs, ...ids]);
+  await PLACED.run(link, keysOf(tenant), [placedMs, ...ids]);
 }
 
-/** Nothing of them counts any more. @throws ServiceError `node_unavailable` */
+/** These no longer count. @throws ServiceError `node_unavailable` */
 export async function release(link: RedisLink, tenant: string, ids: readonly string[]): Promise<void> {
   await RELEASE.run(link, keysOf(tenant), ids);
 }

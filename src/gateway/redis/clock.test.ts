@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { RedisClock } from './clock.ts';
 
-/** This process's clocks, and that of a Redis that answers after so long each way. */
+/** This process's clocks, and that of a Redis whose messages take this long each way. */
 function world() {
   let own = 1_000;
   let redis = 5_000_000;
@@ -28,11 +28,11 @@ function world() {
   };
 }
 
-test('until Redis was heard it is the wall clock of this machine', () => {
+test("until Redis has answered, it is this machine's wall clock", () => {
   expect(world().clock.now()).toBe(42);
 });
 
-test('it is off by no more than half of the way there and back, and a slow answer makes it no worse', async () => {
+test('the error is at most half of the round trip, and a slow answer does not make it worse', async () => {
   const { clock, look, off, pass } = world();
   await look(2, 2);
   expect(off()).toBe(0);

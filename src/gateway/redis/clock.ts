@@ -1,6 +1,6 @@
 /**
  * The clock that all gateways of one Redis share: that of Redis, as far as it can be known from here. Between two
- * measurements it runs by this process's monotonic clock, so that a wrong or adjusted wall clock here has no effect.
+ * measurements it follows this process's monotonic clock, so that a wrong or adjusted wall clock here has no effect.
  */
 export class RedisClock {
   readonly #ownMs: () => number;
@@ -23,7 +23,7 @@ export class RedisClock {
     const [seconds = 0, micros = 0] = await time();
     const answered = this.#ownMs();
     const redisMs = Number(seconds) * 1_000 + Number(micros) / 1_000;
-    // Redis had that time at some moment between the two.
+    // Redis's clock showed that time at some moment between the two.
     const [least, most] = [redisMs - answered, redisMs - asked];
     const known = this.#offsetMs;
     if (known === null || known < least || known > most) this.#offsetMs = (least + most) / 2;

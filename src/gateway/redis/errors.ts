@@ -1,8 +1,11 @@
 /** Classifies errors of Redis. Their messages are never logged: they may quote the command, and with it a secret. */
 
-/** How ioredis names an error that a server has answered with. */
+/** ioredis's name for an error that a server has answered with. */
 const REPLY_ERROR = 'ReplyError';
-/** A server that says so takes no commands, or none that write: the link notices by itself, and calls that being away. */
+/**
+ * A server in one of these states takes no commands, or no writes: the link notices that itself, and treats it as being
+ * away.
+ */
 const STATES: ReadonlySet<string> = new Set([
   'NOAUTH',
   'WRONGPASS',
@@ -31,7 +34,7 @@ const REASONS: Readonly<Record<string, string>> = {
   LOADING: 'it is loading its data',
 };
 
-/** Why a server that takes commands has refused one, or a script of ours failed there. Null for any other error. */
+/** Why a server that takes commands refused one, or a script of ours failed there. Null for any other error. */
 export function refusalOf(error: unknown): string | null {
   if (!(error instanceof Error) || error.name !== REPLY_ERROR) return null;
   const [word = 'ERR'] = /^[A-Z]{2,32}\b/.exec(error.message) ?? [];
@@ -40,7 +43,7 @@ export function refusalOf(error: unknown): string | null {
   return `${REASONS[word] ?? 'it refused a command'} (${word}${line === undefined ? '' : `, line ${line} of a script`})`;
 }
 
-/** A fault of this program, which Redis and the way to it have no part in. */
+/** A fault of this program, not of Redis or the network. */
 export const isOurFault = (thrown: unknown): boolean =>
   [TypeError, RangeError, ReferenceError, SyntaxError].some((kind) => thrown instanceof kind);
 
@@ -53,7 +56,7 @@ export function codeOf(error: unknown): string | null {
   return typeof code === 'string' && /^[A-Z0-9_]{1,64}$/.test(code) ? code : null;
 }
 
-/** The reason of an error that says nothing more specific. */
+/** The reason when an error says nothing more specific. */
 export const ENDED = 'the connection has ended';
 
 /** For the log. */
@@ -64,7 +67,7 @@ export function reasonOf(error: unknown): string {
   return /^(?:Command timed out|Socket timeout)/.test(message) ? 'it does not answer' : ENDED;
 }
 
-/** Whether it is a refusal that an operator must do something about, unlike a server that is not there. */
+/** Whether it is a refusal that needs an operator, unlike a server that is not there. */
 export function isRefusal(error: unknown): boolean {
   const code = codeOf(error);
   return code !== null && code !== 'LOADING' && REASONS[code] !== undefined;

@@ -1,4 +1,4 @@
-/** A board on which every gateway posts a text, and reads what all the others have posted, in one step. */
+/** A board on which every gateway posts a text and reads what all the others have posted, in one step. */
 import type { RedisLink } from './link.ts';
 import { Script } from './script.ts';
 
@@ -20,7 +20,7 @@ const EXCHANGE = new Script(`
   return others`);
 
 /** A hash of the texts, and a sorted set of when they expire. */
-export type Board = readonly [said: string, ends: string];
+export type Board = readonly [texts: string, expiries: string];
 
 /** @throws ServiceError `node_unavailable` */
 export async function exchange(
@@ -32,6 +32,6 @@ export async function exchange(
 }
 
 /** Removes this gateway's text. @throws ServiceError `node_unavailable` */
-export async function withdraw(link: RedisLink, [said]: Board, me: string): Promise<void> {
-  await link.run((client) => client.hdel(said, me));
+export async function withdraw(link: RedisLink, [texts]: Board, me: string): Promise<void> {
+  await link.run((client) => client.hdel(texts, me));
 }

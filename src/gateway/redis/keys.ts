@@ -1,22 +1,25 @@
-/** Names of everything that gateways share in Redis. One hash tag, so that a cluster keeps it all on one shard. */
+/**
+ * Names of everything that gateways share in Redis. They have one hash tag, so that a cluster keeps it all on one
+ * shard.
+ */
 const TAG = '{millibox}';
 
 export const KEYS = {
   /** Hash: sandboxes that wait for a node, by id. */
   waiting: `${TAG}:waiting`,
-  /** Hash: how many of them are of each tenant. */
+  /** Hash: number of waiting sandboxes, by tenant. */
   places: `${TAG}:places`,
-  /** Hash: records of those that ended before a node had them, by id. */
+  /** Hash: records of sandboxes that ended before a node had them, by id. */
   ended: `${TAG}:ended`,
   /** Sorted set: when they ended, by id. */
   endedAt: `${TAG}:ended-at`,
-  /** A random name for this data set, given once. Another name means that the data from before is lost. */
+  /** A random name for this data set, assigned once. A different name means that the earlier data is lost. */
   era: `${TAG}:era`,
   /** Counts the messages of the feed. */
   sequence: `${TAG}:sequence`,
   /** Channel. Channels know no databases, so the number is part of the name. */
   feed: (db: number) => `${TAG}:feed:${db}`,
-  /** The node that a sandbox was sent to last. */
+  /** The node that a sandbox was last sent to. */
   owner: (id: string) => `${TAG}:owner:${id}`,
   idempotency: (digest: string) => `${TAG}:idempotency:${digest}`,
   /**
@@ -31,14 +34,14 @@ export const KEYS = {
   /** Hash: each gateway's running commands by tenant; sorted set: when these reports expire. */
   commands: `${TAG}:commands`,
   commandEnds: `${TAG}:command-ends`,
-  /** The same for each gateway's snapshot of the tenants' usage. */
+  /** Likewise each gateway's snapshot of the tenants' usage. */
   sights: `${TAG}:sights`,
   sightEnds: `${TAG}:sight-ends`,
-  /** Written by every gateway to check that Redis takes writes. */
+  /** Written by every gateway to check that Redis accepts writes. */
   probe: `${TAG}:probe`,
   lease: (role: string) => `${TAG}:lease:${role}`,
   term: (role: string) => `${TAG}:term:${role}`,
 } as const;
 
-/** BullMQ's own keys begin with it. */
+/** Prefix of BullMQ's own keys. */
 export const BULL_PREFIX = `${TAG}:bull`;

@@ -3,7 +3,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '../../../test/helpers/ports.ts';
 import { RedisLink } from './link.ts';
 
-test('a Redis that never answered is told of once, with why', async () => {
+test('a Redis that never answered is logged once, with the reason', async () => {
   const lines: string[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
   const port = await freePort();
@@ -27,7 +27,7 @@ async function unconnected() {
   return { link, refusals: () => lines.filter(({ msg }) => msg.includes('refuses')) };
 }
 
-test('what Redis refuses is logged once for each reason, and callers do without it', async () => {
+test('refusals by Redis are logged once per reason, and callers do without it', async () => {
   const { link, refusals } = await unconnected();
   const refuses = (message: string) => link.run(() => Promise.reject(Object.assign(new Error(message), reply)));
   const reply = { name: 'ReplyError' };
@@ -39,7 +39,7 @@ test('what Redis refuses is logged once for each reason, and callers do without 
   ]);
 });
 
-test('a fault of ours is not taken for a Redis that is away, a broken connection is', async () => {
+test('a fault of ours is not mistaken for a Redis that is away; a broken connection is', async () => {
   const { link, refusals } = await unconnected();
   await expect(link.run(() => Promise.reject(new TypeError('fault')))).rejects.toThrow(TypeError);
   const broken = link.run(() => Promise.reject(new Error('Connection is closed.')));

@@ -15,7 +15,7 @@ export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may contain a password, which is never logged. */
   url: string;
   log: Logger;
-  /** A command without an answer fails after this long; it may have been executed all the same. */
+  /** A command without an answer fails after this long; it may have been executed anyway. */
   commandMs?: number;
 }
 
@@ -43,11 +43,11 @@ export class RedisLink {
   #pinger: NodeJS.Timeout | null = null;
   #up = false;
   #stopped = false;
-  /** Reasons for being away that were logged since it was up last. */
+  /** Reasons for being away that were logged since it was last up. */
   readonly #loggedReasons = new Set<string>();
-  /** What it refused that was logged since it came. */
+  /** Refusals logged since it last came up. */
   readonly #loggedRefusals = new Set<string>();
-  /** When the log said that it is away, by `performance.now()`; null: it has not since it was up last. */
+  /** When its absence was logged, by `performance.now()`; null: not since it was last up. */
   #awaySince: number | null = null;
   /** The last error of the command connection since it was ready. */
   #broken: unknown = null;
@@ -73,7 +73,7 @@ export class RedisLink {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       autoResubscribe: false,
-      // The former master may be a replica now: reconnect, so that its name is resolved again.
+      // The former master may now be a replica: reconnect, so that its name is resolved again.
       reconnectOnError: (error: Error) => codeOf(error) === 'READONLY',
       retryStrategy: (times: number) => scatteredBackoffMs(BACKOFF, times),
     };
@@ -90,11 +90,13 @@ export class RedisLink {
   }
 
   /** Whether messages of other gateways are received. */
-  get hears(): boolean {
+  get subscribed(): boolean {
     return this.#subscriber.status === 'ready';
   }
 
-  /** Calls the listener when Redis comes or goes, until the returned function is called. It must not throw. */
+  /**
+   * Calls the listener when Redis comes or goes, until the returned function is called. The listener must not throw.
+   */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -108,8 +110,9 @@ export class RedisLink {
 
   /**
    * The answer of Redis.
-   * @throws ServiceError `node_unavailable` without an answer: it is then unknown whether the command was executed. What
-   *   Redis refuses is logged, once for each reason: callers do without it as if it were away. A fault of `work` itself.
+   * @throws ServiceError `node_unavailable` without an answer: it is then unknown whether the command was executed. A
+   * refusal by Redis is logged once per reason: callers do without Redis as if it were away. A fault of `work` is
+   * thrown as it is.
    */
   async run<T>(work: (client: Redis) => Promise<T>): Promise<T> {
     try {
@@ -167,7 +170,7 @@ export class RedisLink {
           (error: unknown) => this.#set(false, error),
         );
     }
-    // Without an answer its `socketTimeout` ends the connection, and the next one subscribes again.
+    // If no answer comes, its `socketTimeout` ends the connection, and the next one subscribes again.
     if (this.#subscriber.status === 'ready') this.#subscriber.ping().catch(() => undefined);
   }
 
@@ -249,11 +252,11 @@ export function unavailable(thrown?: unknown): ServiceError {
   });
 }
 
-/** Whether Redis did not answer, rather than refuse. */
+/** Whether Redis did not answer, as opposed to refusing. */
 export const isAway = (thrown: unknown): boolean =>
   thrown instanceof ServiceError && thrown.code === 'node_unavailable';
 
-/** The answer of Redis, or the fallback. Never rejects: what is more than an outage is logged. */
+/** The answer of Redis, or the fallback. Never rejects: anything beyond an outage is logged. */
 export async function unlessAway<T, F>(asked: Promise<T>, fallback: F, log: Logger): Promise<T | F> {
   try {
     return await asked;

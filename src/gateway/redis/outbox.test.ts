@@ -3,16 +3,16 @@ import { silent, type Logger } from '../../lib/logger.ts';
 import { unavailable } from './link.ts';
 import { Outbox } from './outbox.ts';
 
-/** The bound of an outbox. */
+/** The capacity of an outbox. */
 const MOST = 300;
 
-function listening(): { log: Logger; said: string[] } {
-  const said: string[] = [];
-  const hear = (_fields: unknown, text: string): void => void said.push(text);
-  return { log: { ...silent, warn: hear, error: hear } as Logger, said };
+function recordingLog(): { log: Logger; logged: string[] } {
+  const logged: string[] = [];
+  const record = (_fields: unknown, text: string): void => void logged.push(text);
+  return { log: { ...silent, warn: record, error: record } as Logger, logged };
 }
 
-test('of writes to one key the last is made, and all who sent one hear of it', async () => {
+test('of several writes to one key the last is made, and every sender is notified', async () => {
   const outbox = new Outbox(silent);
   const first = Promise.withResolvers<void>();
   const made: string[] = [];
@@ -30,24 +30,24 @@ test('of writes to one key the last is made, and all who sent one hear of it', a
   outbox.stop();
 });
 
-test('what there is no room for is dropped, and said once, with the number when there is room again', async () => {
-  const { log, said } = listening();
+test('writes beyond the capacity are dropped; this is logged once, and the count when there is room again', async () => {
+  const { log, logged } = recordingLog();
   const outbox = new Outbox(log, MOST);
   const stuck = Promise.withResolvers<void>();
   for (let i = 0; i < MOST; i++) void outbox.send(`key ${i}`, () => stuck.promise);
   for (let i = 0; i < 3; i++) await outbox.send(`more ${i}`, () => expect.unreachable());
-  expect(said).toEqual(['there is no room to keep changes that redis must get']);
+  expect(logged).toEqual(['there is no room to keep changes that redis must get']);
   stuck.resolve();
   await outbox.settled();
   await outbox.send('after', () => Promise.resolve());
-  expect(said).toEqual([
+  expect(logged).toEqual([
     'there is no room to keep changes that redis must get',
     'changes were not sent to redis: there is no room to keep them',
   ]);
   outbox.stop();
 });
 
-test('writes beyond those that are tried at once follow as soon as others are done', async () => {
+test('writes beyond the concurrent ones follow as soon as others are done', async () => {
   vi.useFakeTimers();
   onTestFinished(() => void vi.useRealTimers());
   const outbox = new Outbox(silent);
@@ -67,7 +67,7 @@ test('once it has stopped nothing is written, and nobody waits for it', async ()
   expect(outbox.size).toBe(0);
 });
 
-test('a write that fails although Redis answers is logged once, and tried again', async () => {
+test('a write that fails although Redis answers is logged once and retried', async () => {
   const error = vi.fn();
   const outbox = new Outbox({ ...silent, error });
   let tries = 0;

@@ -9,7 +9,7 @@ interface Pending {
   work: () => Promise<void>;
   done: PromiseWithResolvers<void>;
   trying: boolean;
-  /** That it fails although Redis answers was logged. */
+  /** Whether it was logged that it fails although Redis answers. */
   logged: boolean;
 }
 
@@ -96,7 +96,7 @@ export class Outbox {
       () => {
         pending.trying = false;
         this.#trying -= 1;
-        // A newer write for this key came meanwhile.
+        // A newer write for this key arrived meanwhile.
         if (pending.work !== work) return this.#try(key, pending);
         this.#pending.delete(key);
         pending.done.resolve();

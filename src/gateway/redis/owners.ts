@@ -1,4 +1,4 @@
-/** Which node a sandbox was sent to last, in case it was sent to more than one. */
+/** The node that a sandbox was last sent to, in case it was sent to more than one. */
 import type { Owners } from '../sandboxes/rivals.ts';
 import { KEYS } from './keys.ts';
 import type { RedisLink } from './link.ts';

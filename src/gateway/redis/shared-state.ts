@@ -21,17 +21,17 @@ import { redisOwners } from './owners.ts';
 
 export interface SharedState {
   readonly queue: PlacementQueue;
-  /** Keys of creates. Keys of commands need no store: the id of a command is derived from its key. */
+  /** Idempotency keys of creates. Keys of commands need no store: the id of a command is derived from its key. */
   readonly idempotency: IdempotencyStore;
   readonly counters: TenantCounters;
   readonly leader: Leader;
-  /** Null with a single gateway: the node that it sent a sandbox to last keeps it. */
+  /** Null with a single gateway: a sandbox stays on the node it was last sent to. */
   readonly owners: Owners | null;
   /** Milliseconds since 1970, by the clock that all gateways share. */
   now(): number;
   /** Whether Redis answers; null without Redis. */
   readonly up: boolean | null;
-  /** Call after everything that uses it was stopped. */
+  /** Call after all its users have stopped. */
   stop(): Promise<void>;
 }
 
@@ -80,7 +80,7 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
   return {
     queue,
     idempotency,
-    counters: new RedisCounters({ link, ...(unheardMs === undefined ? {} : { unheardMs }) }),
+    counters: new RedisCounters({ link, ...(unheardMs === undefined ? {} : { orphanedMs: unheardMs }) }),
     leader,
     owners: redisOwners(link),
     now: link.clock.now,

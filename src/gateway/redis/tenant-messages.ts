@@ -1,5 +1,5 @@
 /**
- * What gateways tell each other about tenants, as text. A message that another version wrote and we cannot parse is
+ * The messages about tenants that gateways exchange, as text. A message by another version that cannot be parsed is
  * ignored.
  */
 import * as z from 'zod';
@@ -21,9 +21,9 @@ const Snapshot = z
 export const commandsText = (running: ReadonlyMap<string, number>): string => JSON.stringify([...running]);
 
 /** Running commands by tenant, summed over all gateways that reported. */
-export function sumOfCommands(said: readonly string[]): Map<string, number> {
+export function sumOfCommands(texts: readonly string[]): Map<string, number> {
   const sum = new Map<string, number>();
-  for (const [tenant, count] of said.flatMap((text) => parseJson(Commands, text) ?? [])) {
+  for (const [tenant, count] of texts.flatMap((text) => parseJson(Commands, text) ?? [])) {
     sum.set(tenant, (sum.get(tenant) ?? 0) + count);
   }
   return sum;
@@ -39,5 +39,5 @@ export function snapshotText({ nodes, usage }: UsageSnapshot): string {
   return JSON.stringify({ nodes, usage: words });
 }
 
-export const snapshotsOf = (said: readonly string[]): UsageSnapshot[] =>
-  said.flatMap((text) => parseJson(Snapshot, text) ?? []);
+export const snapshotsOf = (texts: readonly string[]): UsageSnapshot[] =>
+  texts.flatMap((text) => parseJson(Snapshot, text) ?? []);

@@ -12,7 +12,7 @@ import { SETTLE_MS } from '../nodes/service.ts';
 import { parseRecord } from '../nodes/watch.ts';
 import type { Arrivals } from './arrivals.ts';
 import { TAKEN_BACK, type Entry } from './entry.ts';
-import { Maker, type MakerDeps } from './maker.ts';
+import { Creator, type CreatorDeps } from './creator.ts';
 import { decodeCursor, encodeCursor } from './ordered.ts';
 import type { Reaper } from './reaper.ts';
 
@@ -29,7 +29,7 @@ export interface Page {
   nextCursor: string | null;
 }
 
-export interface SandboxServiceDeps extends Omit<MakerDeps, 'takeBack'> {
+export interface SandboxServiceDeps extends Omit<CreatorDeps, 'takeBack'> {
   reaper: Reaper;
   arrivals: Arrivals;
   idempotency: IdempotencyStore;
@@ -52,11 +52,11 @@ const FORM = formOf(CreateSandboxRequest);
 
 export class SandboxService {
   readonly #deps: SandboxServiceDeps;
-  readonly #maker: Maker;
+  readonly #creator: Creator;
 
   constructor(deps: SandboxServiceDeps) {
     this.#deps = deps;
-    this.#maker = new Maker({ ...deps, takeBack: (entry) => this.#delete(entry, TAKEN_BACK) });
+    this.#creator = new Creator({ ...deps, takeBack: (entry) => this.#delete(entry, TAKEN_BACK) });
   }
 
   /**
@@ -68,7 +68,7 @@ export class SandboxService {
   async create(tenant: string, request: CreateSandboxRequest, idempotencyKey?: string): Promise<Sandbox[]> {
     this.#deps.lifecycle.assertOpen();
     if (idempotencyKey === undefined) {
-      return (await this.#maker.make(tenant, request)).map((entry) => this.#view(entry));
+      return (await this.#creator.create(tenant, request)).map((entry) => this.#view(entry));
     }
     const ids = await this.#deps.idempotency.run(
       {
@@ -76,10 +76,10 @@ export class SandboxService {
         key: idempotencyKey,
         request,
         form: FORM,
-        made: (seed, anew) => this.#maker.hasMade(tenant, seed, anew),
-        spent: (seed) => this.#maker.hasTakenBack(seed, request.count ?? 1),
+        made: (seed, anew) => this.#creator.hasMade(tenant, seed, anew),
+        spent: (seed) => this.#creator.hasTakenBack(seed, request.count ?? 1),
       },
-      async (seed, alone) => (await this.#maker.make(tenant, request, { seed, alone })).map(({ id }) => id),
+      async (seed, alone) => (await this.#creator.create(tenant, request, { seed, alone })).map(({ id }) => id),
     );
     return await Promise.all(ids.map((id) => this.#made(tenant, id)));
   }

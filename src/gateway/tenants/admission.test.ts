@@ -41,7 +41,7 @@ function tenancyOf(store: Store, red: object, counters: MemoryCounters) {
     counters,
     store,
     learning: () => false,
-    hears: () => 1,
+    connectedNodes: () => 1,
     informed: () => true,
     queueWaitMs: 600_000,
     metrics: new Registry(),

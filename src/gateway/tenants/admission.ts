@@ -209,7 +209,7 @@ export class Admission {
     const { counters, observed } = this.#deps;
     const exchanged = Promise.all([
       counters.exchange(new Map(this.#running)).then((others) => (this.#elsewhere = others)),
-      counters.compare(observed.own).then((others) => observed.heard(others)),
+      counters.compare(observed.own).then((others) => observed.receive(others)),
     ]);
     background(
       exchanged.finally(() => (this.#exchanging = false)),

@@ -9,7 +9,7 @@ export interface CountersSubject {
     counters: TenantCounters;
     other: TenantCounters | null;
     /** After how long a claim of which nobody has heard is old. */
-    unheardMs?: number;
+    orphanedMs?: number;
     close(): Promise<void>;
   }>;
 }
@@ -185,7 +185,7 @@ export function countersContract(subject: CountersSubject): void {
 
     test('claims of a gateway that died end when others know what became of them', async ({ skip }) => {
       const { other } = opened;
-      if (other === null || opened.unheardMs === undefined) return skip('there is but one gateway');
+      if (other === null || opened.orphanedMs === undefined) return skip('there is but one gateway');
       const [placed, ended, lost, waits] = claims(4) as [Claim, Claim, Claim, Claim];
       const known = new Map<string, Seen>([
         [placed.id, 'placed'],
@@ -197,7 +197,7 @@ export function countersContract(subject: CountersSubject): void {
       const seen = (id: string): Seen => known.get(id) ?? 'unknown';
       const three = claims(3);
       expect((await other.admit(application({ room, claims: three, seen }))).admitted).toBe(false);
-      await new Promise((resolve) => setTimeout(resolve, opened.unheardMs));
+      await new Promise((resolve) => setTimeout(resolve, opened.orphanedMs));
       await until(async () => (await other.admit(application({ room, claims: three, seen }))).admitted);
       expect(await other.admit(application({ room, seen: () => 'open' }))).toMatchObject({ admitted: false });
     });

@@ -8,7 +8,7 @@ import type { PlacedUsage } from './placed-usage.ts';
 export interface ObservedUsageOptions {
   placed: PlacedUsage;
   /** Number of nodes that this gateway is connected to. */
-  hears: () => number;
+  connectedNodes: () => number;
   /** Whether the tenant's resources are limited: only such tenants need to be reported. */
   bounded: (tenant: string) => boolean;
 }
@@ -23,12 +23,12 @@ export class ObservedUsage {
 
   /** The snapshot to send to the other gateways. */
   get own(): UsageSnapshot {
-    const { placed, hears, bounded } = this.#options;
-    return { nodes: hears(), usage: new Map([...placed.all].filter(([tenant]) => bounded(tenant))) };
+    const { placed, connectedNodes: connectedNodes, bounded } = this.#options;
+    return { nodes: connectedNodes(), usage: new Map([...placed.all].filter(([tenant]) => bounded(tenant))) };
   }
 
   /** Takes the snapshots that the other gateways sent last. */
-  heard(others: readonly UsageSnapshot[]): void {
+  receive(others: readonly UsageSnapshot[]): void {
     this.#best = others.reduce<UsageSnapshot | null>(
       (best, one) => (one.nodes > (best?.nodes ?? 0) ? one : best),
       null,
@@ -39,7 +39,7 @@ export class ObservedUsage {
   of(tenant: string): Readonly<Usage> {
     const own = this.#options.placed.of(tenant);
     const others = this.#best?.usage.get(tenant);
-    if (others === undefined || (this.#best?.nodes ?? 0) <= this.#options.hears()) return own;
+    if (others === undefined || (this.#best?.nodes ?? 0) <= this.#options.connectedNodes()) return own;
     return {
       sandboxes: Math.max(own.sandboxes, others.sandboxes),
       milliCpus: Math.max(own.milliCpus, others.milliCpus),

@@ -18,7 +18,7 @@ export interface TenancyDeps {
   /** Not all nodes have reported their sandboxes yet. */
   learning: () => boolean;
   /** Number of connected nodes. */
-  hears: () => number;
+  connectedNodes: () => number;
   /** Whether everything that waits is known here. */
   informed: () => boolean;
   queueWaitMs: number;
@@ -35,10 +35,14 @@ export interface Tenancy {
 
 /** Follows the store from now on. Start it before any node is connected. */
 export function startTenancy(deps: TenancyDeps): Tenancy {
-  const { file, counters, store, learning, hears, informed, queueWaitMs, metrics, log } = deps;
+  const { file, counters, store, learning, connectedNodes: connectedNodes, informed, queueWaitMs, metrics, log } = deps;
   const tenants = new Tenants(file);
   const placed = new PlacedUsage();
-  const observed = new ObservedUsage({ placed, hears, bounded: (tenant) => isBounded(tenants.of(tenant)) });
+  const observed = new ObservedUsage({
+    placed,
+    connectedNodes: connectedNodes,
+    bounded: (tenant) => isBounded(tenants.of(tenant)),
+  });
   const admission = new Admission({
     tenants,
     counters,

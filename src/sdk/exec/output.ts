@@ -4,8 +4,8 @@
  * iterated, the reader sets the pace.
  */
 import { StringDecoder } from 'node:string_decoder';
-import { Gather } from './gather.ts';
-import { NO_CREDIT, Pieces, isPiece, type Credit, type Piece } from './pieces.ts';
+import { CappedBuffer } from './capped-buffer.ts';
+import { NO_CREDIT, OutputBuffer, isChunk, type Credit, type OutputChunk } from './output-buffer.ts';
 import type { ChannelName, ExecOutputEvent, Output } from './result.ts';
 
 export type { Credit };
@@ -14,7 +14,7 @@ type OutputCallback = (data: never) => unknown;
 interface OutputOptions {
   bytes: boolean;
   maxBytes: number;
-  /** The memory of iterated pieces is reused. */
+  /** The memory of iterated chunks is reused. */
   lend: boolean;
   /** Offsets of the first bytes. */
   from: Record<ChannelName, number>;
@@ -25,7 +25,7 @@ interface OutputOptions {
 }
 
 interface Channel {
-  gathered: Gather;
+  captured: CappedBuffer;
   decoder: StringDecoder;
   callback: ((data: Output) => unknown) | undefined;
 }
@@ -37,19 +37,19 @@ export class ExecOutput {
   readonly #channels: Record<ChannelName, Channel>;
   #mode: 'held' | 'unblocked' | 'collect' | 'iterate' | 'discard' = 'held';
   /** Held output, or output that waits for the iterator. Bounded by the credit that was not returned. */
-  readonly #queue: Pieces;
+  readonly #queue: OutputBuffer;
   /** The chain of callbacks, which run one after the other. Null: none is running. */
   #callbacks: Promise<void> | null = null;
   #ended = false;
   #error: Error | null = null;
-  /** The piece that the iterating caller is using now. */
-  #given: Piece | null = null;
+  /** The chunk that the iterating caller is using now. */
+  #given: OutputChunk | null = null;
   /** Set while the iterating caller waits for more. */
   #waiting: PromiseWithResolvers<void> | null = null;
 
   constructor(options: OutputOptions) {
     this.#options = options;
-    this.#queue = new Pieces(options.lend, options.from);
+    this.#queue = new OutputBuffer(options.lend, options.from);
     this.#channels = {
       stdout: channel(options.maxBytes, options.onStdout),
       stderr: channel(options.maxBytes, options.onStderr),
@@ -98,7 +98,7 @@ export class ExecOutput {
     const rest = this.#queue.lossy ? 'discard' : 'collect';
     this.#mode = 'collect';
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
-      if (!isPiece(entry)) continue;
+      if (!isChunk(entry)) continue;
       this.#collect(entry.channel, entry.buffer.subarray(0, entry.used), entry.credit);
       this.#queue.free(entry);
     }
@@ -109,7 +109,7 @@ export class ExecOutput {
   discard(): void {
     this.#mode = 'discard';
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
-      if (!isPiece(entry)) continue;
+      if (!isChunk(entry)) continue;
       entry.credit.consume(entry.used);
       this.#queue.free(entry);
     }
@@ -126,15 +126,15 @@ export class ExecOutput {
 
   /** @param written bytes written by the command: if the text was cut, an incomplete last character is dropped */
   result(name: ChannelName, written: number): { data: Output; bytes: number } {
-    const { gathered } = this.#channels[name];
-    const bytes = gathered.toBuffer();
-    if (this.#options.bytes) return { data: bytes, bytes: gathered.bytes };
-    const cut = gathered.bytes < written;
-    return { data: cut ? new StringDecoder('utf8').write(bytes) : bytes.toString('utf8'), bytes: gathered.bytes };
+    const { captured } = this.#channels[name];
+    const bytes = captured.toBuffer();
+    if (this.#options.bytes) return { data: bytes, bytes: captured.bytes };
+    const cut = captured.bytes < written;
+    return { data: cut ? new StringDecoder('utf8').write(bytes) : bytes.toString('utf8'), bytes: captured.bytes };
   }
 
   /**
-   * For the iterator: the next event, undefined while there is none, null after the last. The credit of a piece goes
+   * For the iterator: the next event, undefined while there is none, null after the last. The credit of a chunk goes
    * back when the next one is asked for.
    * @throws TypeError when the output is collected instead, and the error of the command
    */
@@ -142,7 +142,7 @@ export class ExecOutput {
     if (this.#mode === 'held' || this.#mode === 'unblocked') this.#mode = 'iterate';
     this.#giveBack();
     for (let entry = this.#queue.shift(); entry !== undefined; entry = this.#queue.shift()) {
-      if (isPiece(entry)) {
+      if (isChunk(entry)) {
         this.#given = entry;
         const data = this.#decode(entry.channel, entry.buffer.subarray(0, entry.used));
         if (data.length > 0) return { type: entry.channel, data };
@@ -184,11 +184,11 @@ export class ExecOutput {
   }
 
   #giveBack(): void {
-    const piece = this.#given;
-    if (piece === null) return;
+    const chunk = this.#given;
+    if (chunk === null) return;
     this.#given = null;
-    piece.credit.consume(piece.used);
-    this.#queue.free(piece);
+    chunk.credit.consume(chunk.used);
+    this.#queue.free(chunk);
   }
 
   #wake(): void {
@@ -205,8 +205,8 @@ export class ExecOutput {
   }
 
   #collect(name: ChannelName, bytes: Uint8Array, credit: Credit): void {
-    const { gathered, callback } = this.#channels[name];
-    if (!gathered.full) gathered.add(bytes);
+    const { captured, callback } = this.#channels[name];
+    if (!captured.full) captured.add(bytes);
     if (callback === undefined) return credit.consume(bytes.length);
     const { length } = bytes;
     const data = this.#decode(name, Buffer.from(bytes));
@@ -243,5 +243,5 @@ export class ExecOutput {
 
 function channel(maxBytes: number, callback: OutputCallback | undefined): Channel {
   const call = callback as ((data: Output) => unknown) | undefined;
-  return { gathered: new Gather(maxBytes), decoder: new StringDecoder('utf8'), callback: call };
+  return { captured: new CappedBuffer(maxBytes), decoder: new StringDecoder('utf8'), callback: call };
 }

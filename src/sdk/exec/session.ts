@@ -14,7 +14,7 @@ import type { ExecOutput } from './output.ts';
 import type { ChannelName, Ended } from './result.ts';
 import { sendScript } from './script.ts';
 import type { Stdin } from './stdin.ts';
-import { WayBack } from './way-back.ts';
+import { ReconnectPolicy } from './reconnect-policy.ts';
 
 /** What to run. Null: the session attaches to a command that runs already. */
 export type Program = Omit<ExecOpen, 'op' | 'sandbox' | 'id' | 'scriptBytes'> | null;
@@ -58,14 +58,14 @@ export class ExecSession {
   #abandoned = false;
   #patience: NodeJS.Timeout | undefined;
   readonly #pending = new PendingCommands();
-  readonly #wayBack: WayBack;
+  readonly #reconnect: ReconnectPolicy;
   /** Resolves with the amount of stdin that was received, when the next attach is answered. */
   #asked: PromiseWithResolvers<number> | null = null;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#opened = options.program === null;
-    this.#wayBack = new WayBack(options.resumeMs);
+    this.#reconnect = new ReconnectPolicy(options.resumeMs);
     this.#received = { stdout: options.from.stdout, stderr: options.from.stderr };
     this.#ended.promise.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
@@ -119,7 +119,7 @@ export class ExecSession {
 
   /** No OPEN has gone out yet. */
   get #unsent(): boolean {
-    return this.#stream === null && !this.#opened && !this.#wayBack.lost;
+    return this.#stream === null && !this.#opened && !this.#reconnect.disconnected;
   }
 
   /**
@@ -181,7 +181,7 @@ export class ExecSession {
     const { signal } = (this.#stop ??= new AbortController());
     try {
       const sandbox = await this.#options.sandbox;
-      const { pauseMs } = this.#wayBack;
+      const { pauseMs } = this.#reconnect;
       if (pauseMs > 0) await sleep(pauseMs, signal);
       if (this.#done) return;
       await this.#options.connection.open(this.#call(sandbox), signal);
@@ -193,7 +193,7 @@ export class ExecSession {
   #adopt(stream: MuxStream): void {
     if (this.#done) return stream.reset(new ServiceError('cancelled'));
     this.#stream = stream;
-    this.#wayBack.asked();
+    this.#reconnect.asked();
     const { script } = this.#options;
     if (script !== undefined && !this.#opened && !this.#killed) void sendScript(stream, script);
     for (const command of this.#pending.take()) stream.urgent(command);
@@ -226,7 +226,7 @@ export class ExecSession {
   #onOpened({ pid, queueMs, stdinBytes }: ExecOpened): void {
     const attached = this.#opened;
     this.#opened = true;
-    this.#wayBack.answered();
+    this.#reconnect.answered();
     if (!attached) this.#queueMs = queueMs;
     this.#started.resolve({ pid, queueMs: this.#queueMs });
     const { stdin } = this.#options;
@@ -242,7 +242,7 @@ export class ExecSession {
     if (stream === null) return;
     if (name === undefined || this.#done) return stream.consume(bytes.length);
     this.#received[name] += bytes.length;
-    this.#wayBack.progressed();
+    this.#reconnect.progressed();
     this.#options.output.push(name, bytes, stream);
   }
 
@@ -268,9 +268,9 @@ export class ExecSession {
     this.#stream = null;
     if (this.#done) return;
     if (error === null) return this.#fail(new ServiceError('interrupted', 'the stream ended without an exit'));
-    const leadsOn = this.#wayBack.leadsOn(error, this.#opened || this.#killed);
-    if (!leadsOn) return this.#fail(this.#explain(error));
-    if ((this.#abandoned && !this.#opened) || !this.#wayBack.another()) return this.#fail(error);
+    const mayResume = this.#reconnect.mayResume(error, this.#opened || this.#killed);
+    if (!mayResume) return this.#fail(this.#explain(error));
+    if ((this.#abandoned && !this.#opened) || !this.#reconnect.countAttempt()) return this.#fail(error);
     void this.#open();
   }
 

@@ -31,7 +31,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
   });
   beforeEach(async () => {
     await link.client.flushdb();
-    counters = new RedisCounters({ link, unheardMs: 0 });
+    counters = new RedisCounters({ link, orphanedMs: 0 });
   });
   afterEach(() => counters.stop());
   afterAll(async () => {
@@ -156,7 +156,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     beforeEach(async () => {
       way = await Link.to(redis.port);
       far = await RedisLink.open({ url: redis.url().replace(`:${redis.port}`, `:${way.port}`), log: silent });
-      cutOff = new RedisCounters({ link: far, heardMs: 1 });
+      cutOff = new RedisCounters({ link: far, placedMs: 1 });
       await until(() => far.up, LIMIT_MS, 'redis to be there');
     });
     afterEach(async () => {

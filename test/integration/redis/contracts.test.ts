@@ -72,7 +72,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
       return {
         counters,
         other,
-        unheardMs: times.unheardMs,
+        orphanedMs: times.unheardMs,
         close: async () => {
           await counters.stop();
           await other.stop();

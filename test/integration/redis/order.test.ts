@@ -47,8 +47,8 @@ class Gateway {
       fits: (needs) => gateway.room >= needs.length,
       isOpen: (id) => !gone.has(id),
       isPlaced: (id) => gone.has(id),
-      hearsAll: () => true,
-      heard: () => undefined,
+      allConnected: () => true,
+      reported: () => undefined,
       withdrawn: () => undefined,
     });
     await until(() => queue.informed, LIMIT_MS, 'the queue to be known');

@@ -48,20 +48,20 @@ export function statusError(status: number, body: string, retryAfterMs: number |
   } catch {
     // A proxy in between may answer with an HTML page.
   }
-  const told = Status.safeParse(parsed).data;
-  return kubeError(status, told, retryAfterMs);
+  const answer = Status.safeParse(parsed).data;
+  return kubeError(status, answer, retryAfterMs);
 }
 
 /** The error of a watch's ERROR event. */
 export function eventError(object: unknown): KubeError {
-  const told = Status.safeParse(object).data;
-  return kubeError(told?.code ?? 500, told, null);
+  const answer = Status.safeParse(object).data;
+  return kubeError(answer?.code ?? 500, answer, null);
 }
 
-function kubeError(status: number, told: z.infer<typeof Status> | undefined, retryAfterMs: number | null): KubeError {
-  const seconds = told?.details?.retryAfterSeconds;
+function kubeError(status: number, answer: z.infer<typeof Status> | undefined, retryAfterMs: number | null): KubeError {
+  const seconds = answer?.details?.retryAfterSeconds;
   const wait = retryAfterMs ?? (seconds === undefined || seconds <= 0 ? null : seconds * 1_000);
-  const message = `the API server answered ${status}: ${(told?.message ?? told?.reason ?? '').slice(0, MAX_MESSAGE)}`;
+  const message = `the API server answered ${status}: ${(answer?.message ?? answer?.reason ?? '').slice(0, MAX_MESSAGE)}`;
   return new KubeError(status, message, wait === null ? null : Math.min(wait, MAX_RETRY_AFTER_MS));
 }
 

@@ -65,7 +65,7 @@ export class KubernetesDiscovery implements Discovery {
     this.#publish = publish;
     this.#awaiting = setTimeout(() => {
       this.#awaiting = undefined;
-      this.#tell();
+      this.#publishNow();
     }, PODS_PATIENCE_MS);
     this.#pods.start();
     this.#nodes?.start();
@@ -83,23 +83,23 @@ export class KubernetesDiscovery implements Discovery {
     if (this.#publish === null) return;
     this.#gathering ??= setTimeout(() => {
       this.#gathering = undefined;
-      this.#tell();
+      this.#publishNow();
     }, GATHER_MS);
   }
 
-  #tell(): void {
+  #publishNow(): void {
     const { port, family, ignoreTaints } = this.#options;
     if (this.#pods.state !== 'synced') return;
     if (this.#nodes?.state === 'unknown' && this.#patient) {
       this.#patience ??= setTimeout(() => {
         this.#patient = false;
-        this.#tell();
+        this.#publishNow();
       }, NODES_PATIENCE_MS);
       return;
     }
     const nodes = this.#nodes?.state === 'synced' ? this.#nodes.objects : null;
     const pods = this.#pods.objects;
-    const whole = this.#awaiting === undefined || !awaitsSome(pods);
-    this.#publish?.(nodesOf(pods, nodes, { port, family, ignoreTaints }), whole);
+    const complete = this.#awaiting === undefined || !awaitsSome(pods);
+    this.#publish?.(nodesOf(pods, nodes, { port, family, ignoreTaints }), complete);
   }
 }

@@ -88,7 +88,7 @@ export class KubeModel {
     const stored = { ...object, metadata: { ...object.metadata, uid, resourceVersion: this.#next() } };
     const type = objects.has(name) ? 'MODIFIED' : 'ADDED';
     objects.set(name, stored);
-    this.#tell(collection, type, stored);
+    this.#notify(collection, type, stored);
   }
 
   delete(collection: Collection, name: string): void {
@@ -96,7 +96,7 @@ export class KubeModel {
     if (object === undefined) return;
     this.#objects[collection].delete(name);
     const last = { ...object, metadata: { ...object.metadata, resourceVersion: this.#next() } };
-    this.#tell(collection, 'DELETED', last);
+    this.#notify(collection, 'DELETED', last);
   }
 
   /** Forgets the history: a watch from any version before now is told that it is too old, and so is a list's next page. */
@@ -181,7 +181,7 @@ export class KubeModel {
     return String((this.#version += 1));
   }
 
-  #tell(collection: Collection, type: Change['type'], object: KubeObject): void {
+  #notify(collection: Collection, type: Change['type'], object: KubeObject): void {
     const change = { version: this.#version, collection, type, object };
     this.#changes.push(change);
     for (const watch of this.watches) this.#send(watch, change);

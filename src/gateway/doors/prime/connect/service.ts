@@ -184,7 +184,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
   /** The events of a session for one stream of a client. @throws ConnectError */
   async *#follow(kept: Kept, ctx: HandlerContext, isText: boolean): AsyncGenerator<CommandSessionEvent> {
     const { session } = kept;
-    this.#sessions.heard(kept);
+    this.#sessions.touch(kept);
     // Needed beside the `finally`: a generator whose reader goes away in the middle of an event is never resumed.
     // Deferred,
     // because the session drops its listener on the same signal and must have done so first.

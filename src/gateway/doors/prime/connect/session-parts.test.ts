@@ -4,7 +4,7 @@ import { ServiceError } from '../../../../protocol/errors.ts';
 import { Channel } from '../../../../protocol/frames.ts';
 import { wholeCharacters } from './events.ts';
 import { Input } from './input.ts';
-import { Once } from './once.ts';
+import { CallDeduplicator } from './call-deduplicator.ts';
 import { Output, type Event } from './output.ts';
 
 /** The end of a stream that takes so many bytes and then breaks, or all. */
@@ -167,7 +167,7 @@ test('characters are kept whole over any cut of the bytes, on each channel for i
 });
 
 test('one key is one call: repetitions share its answer, and a failure leaves the key free', async () => {
-  const once = new Once();
+  const once = new CallDeduplicator();
   let calls = 0;
   const work = async (): Promise<void> => {
     calls += 1;

@@ -9,7 +9,7 @@ import { CommandStream, type Offsets } from '../../../execs/command-stream.ts';
 import type { Program } from '../../../execs/program.ts';
 import type { ExecService } from '../../../execs/service.ts';
 import { Input } from './input.ts';
-import { Once } from './once.ts';
+import { CallDeduplicator } from './call-deduplicator.ts';
 import { Output, type Event } from './output.ts';
 
 export interface SessionOptions {
@@ -25,8 +25,8 @@ export interface SessionOptions {
 export class Session {
   readonly id: string;
   readonly sandbox: string;
-  readonly inputs = new Once();
-  readonly signals = new Once();
+  readonly inputs = new CallDeduplicator();
+  readonly signals = new CallDeduplicator();
   readonly #options: SessionOptions;
   readonly #started = Promise.withResolvers<number>();
   readonly #over = Promise.withResolvers<void>();

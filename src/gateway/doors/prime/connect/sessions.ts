@@ -72,7 +72,7 @@ export class Sessions {
   }
 
   /** A client has opened a stream of it. */
-  heard(kept: Kept): void {
+  touch(kept: Kept): void {
     clearTimeout(kept.unheard);
   }
 

@@ -7,13 +7,13 @@ import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
-import type { Company, PlacementQueue } from '../queue/queue.ts';
+import type { CreateContext, PlacementQueue } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
 import { overdueRecord, TAKEN_BACK, type Entry } from './entry.ts';
 import { idsFrom, specsOf } from './spec.ts';
 import type { Store } from './store.ts';
 
-export interface MakerDeps {
+export interface CreatorDeps {
   store: Store;
   queue: PlacementQueue;
   registry: NodeRegistry;
@@ -29,12 +29,12 @@ export interface MakerDeps {
 
 const NO_IMAGE_RETRY_MS = 500;
 
-export class Maker {
-  readonly #deps: MakerDeps;
+export class Creator {
+  readonly #deps: CreatorDeps;
   /** Seeds of failed creates of which something had been enqueued, until `hasTakenBack` is asked. */
   readonly #spent = new Set<string>();
 
-  constructor(deps: MakerDeps) {
+  constructor(deps: CreatorDeps) {
     this.#deps = deps;
   }
 
@@ -45,7 +45,7 @@ export class Maker {
    * may even have accepted it (`alone`; see `IdempotentWork`)
    * @throws ServiceError as `SandboxService.create`
    */
-  async make(
+  async create(
     tenant: string,
     request: CreateSandboxRequest,
     keyed?: { seed: string; alone: boolean },
@@ -56,7 +56,7 @@ export class Maker {
     const idOf = keyed === undefined ? undefined : idsFrom(keyed.seed, (id) => this.#takenBack(id));
     const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
     const entries: Entry[] = [];
-    const company: Company = {
+    const context: CreateContext = {
       together: specs.length > 1,
       alone: keyed?.alone ?? false,
       keyed: keyed !== undefined,
@@ -67,7 +67,7 @@ export class Maker {
     const open = specs.filter(({ id }) => isOpen(store.get(id)));
     if (open.length > 0) await admission.admit(tenant, open);
     try {
-      queue.assertRoom(unmade(), company);
+      queue.assertRoom(unmade(), context);
     } catch (error) {
       admission.withdraw(unmade());
       throw error;
@@ -92,11 +92,11 @@ export class Maker {
       const ticket = { spec, priority: request.priority ?? 0, weight };
       if (made === undefined) {
         fresh.push(entry);
-        return attempt(entry, () => queue.add(ticket, company));
+        return attempt(entry, () => queue.add(ticket, context));
       }
       // What is on a node already was counted there.
       admission.changed(made);
-      return made.waits ? attempt(entry, () => queue.share(ticket, company)) : [];
+      return made.waits ? attempt(entry, () => queue.share(ticket, context)) : [];
     });
     const added = await Promise.allSettled(adding);
     const failure = added.find((one) => one.status === 'rejected');

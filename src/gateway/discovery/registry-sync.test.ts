@@ -3,12 +3,12 @@ import { silent } from '../../lib/logger.ts';
 import type { NodeAddress } from '../config.ts';
 import { Node, type Standing } from '../nodes/node.ts';
 import { keyOf, type DiscoveredNode, type Publish } from './discovery.ts';
-import { Follower } from './follower.ts';
+import { RegistrySync } from './registry-sync.ts';
 
 const LEAVE_MS = 60_000;
 const EMPTY_MS = 10_000;
 
-/** What the follower does to a registry. */
+/** What the sync does to a registry. */
 class Registry {
   discovering = false;
   readonly nodes = new Map<string, Node>();
@@ -34,15 +34,15 @@ class Registry {
 }
 
 let registry: Registry;
-let publish: (nodes: Parameters<Publish>[0], whole?: boolean) => void;
-let follower: Follower;
+let publish: (nodes: Parameters<Publish>[0], complete?: boolean) => void;
+let sync: RegistrySync;
 
 beforeEach(() => {
   vi.useFakeTimers();
   registry = new Registry();
-  follower = new Follower({
+  sync = new RegistrySync({
     discovery: {
-      start: (given) => void (publish = (nodes, whole = true) => given(nodes, whole)),
+      start: (given) => void (publish = (nodes, complete = true) => given(nodes, complete)),
       stop: () => Promise.resolve(),
     },
     registry,
@@ -51,10 +51,10 @@ beforeEach(() => {
     log: silent,
     now: () => Date.now(),
   });
-  follower.start();
+  sync.start();
 });
 afterEach(async () => {
-  await follower.stop();
+  await sync.stop();
   vi.useRealTimers();
 });
 
@@ -171,7 +171,7 @@ test('an answer without any node is not believed at once, however often it is gi
 });
 
 test('what is said after the end is not heard', async () => {
-  await follower.stop();
+  await sync.stop();
   publish([named('a')]);
   expect(registry.nodes.size).toBe(0);
 });

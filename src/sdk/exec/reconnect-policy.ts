@@ -9,7 +9,7 @@ const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rat
 /** A stream that lasted this long, or brought output, resets the back-off. */
 const STEADY_MS = 5_000;
 
-export class WayBack {
+export class ReconnectPolicy {
   readonly #resumeMs: number;
   readonly #strays = new Strays();
   /** Since when there has been no open stream. */
@@ -25,7 +25,7 @@ export class WayBack {
   }
 
   /** There was a stream, and there is none now. */
-  get lost(): boolean {
+  get disconnected(): boolean {
     return this.#cutAt !== null;
   }
 
@@ -55,12 +55,12 @@ export class WayBack {
    * @param attaches whether the next one would attach, and start nothing
    * @returns whether a next stream may continue
    */
-  leadsOn(error: ServiceError, attaches: boolean): boolean {
+  mayResume(error: ServiceError, attaches: boolean): boolean {
     return this.#strays.ended(error) || (attaches ? CUTS : NOT_YET).has(error.code);
   }
 
   /** Counts a try. @returns whether there is still time for it */
-  another(): boolean {
+  countAttempt(): boolean {
     const now = performance.now();
     if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;
     this.#progressed = false;

@@ -1,29 +1,31 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { silent } from '../../lib/logger.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
-import { Elsewhere } from './elsewhere.ts';
-import type { Known } from './known-queue.ts';
+import { ForeignHolds } from './foreign-holds.ts';
+import type { QueueEntry } from './queue-view.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** An older ticket, and what a younger one must leave a place for while others hold the older one. */
+/**
+ * An older ticket, and which tickets a younger one must reserve a place for while other gateways hold the older one.
+ */
 function start() {
   const record = (id: string) => ({ id, tenant: 't' }) as SandboxRecord;
-  const older = { id: 'older', tenant: 't', priority: 0, weight: 1, record: record('older') } satisfies Known;
+  const older = { id: 'older', tenant: 't', priority: 0, weight: 1, record: record('older') } satisfies QueueEntry;
   let holder: string | undefined;
   let waits = true;
-  const elsewhere = new Elsewhere({
+  const elsewhere = new ForeignHolds({
     log: silent,
-    known: { get: () => (waits ? older : undefined) } as never,
+    view: { get: () => (waits ? older : undefined) } as never,
     tickets: { held: () => Promise.resolve(new Map(holder === undefined ? [] : [['older', holder]])) } as never,
   });
   return {
-    /** @param by whose lock Redis shows */
+    /** @param by the holder that Redis reports */
     look: async (by: string | undefined, { again = false } = {}): Promise<string[]> => {
       holder = by;
       if (!again) elsewhere.startRound();
-      await elsewhere.look('t', [older]);
+      await elsewhere.refresh('t', [older]);
       return elsewhere.before(record('younger')).map(({ id }) => id);
     },
     /** Within the same round. */
@@ -34,7 +36,7 @@ function start() {
   };
 }
 
-test('a ticket that is held leaves its place to others after a while, for as long as it is', async () => {
+test('a held ticket gives up its place to others after a while, for as long as it stays held', async () => {
   const { look } = start();
   expect(await look('one')).toEqual(['older']);
   vi.advanceTimersByTime(1_900);
@@ -54,7 +56,7 @@ test('so does one that is taken and put back again and again', async () => {
   }
 });
 
-test('one that is held again much later has its place kept again', async () => {
+test('one that is held again much later has its place reserved again', async () => {
   const { look } = start();
   expect(await look('one')).toEqual(['older']);
   expect(await look(undefined)).toEqual([]);
@@ -64,7 +66,7 @@ test('one that is held again much later has its place kept again', async () => {
   expect(await look('two')).toEqual([]);
 });
 
-test('one that was put back or placed within a round keeps no place any more', async () => {
+test('one that was put back or placed within a round reserves no place any more', async () => {
   const { look, placed } = start();
   expect(await look('one')).toEqual(['older']);
   expect(await look(undefined, { again: true })).toEqual([]);

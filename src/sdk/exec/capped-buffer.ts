@@ -1,11 +1,11 @@
-/** Collects the bytes of one channel up to a cap, in a few large pieces however small the writes are. */
-const MIN_PIECE_BYTES = 4 * 1024;
-const MAX_PIECE_BYTES = 1024 * 1024;
+/** Collects the bytes of one channel up to a cap, in a few large chunks however small the writes are. */
+const MIN_CHUNK_BYTES = 4 * 1024;
+const MAX_CHUNK_BYTES = 1024 * 1024;
 
-export class Gather {
+export class CappedBuffer {
   readonly #maxBytes: number;
-  #pieces: Buffer[] = [];
-  /** Bytes used of the last piece. */
+  #chunks: Buffer[] = [];
+  /** Bytes used of the last chunk. */
   #used = 0;
   bytes = 0;
 
@@ -21,11 +21,11 @@ export class Gather {
   add(data: Uint8Array): void {
     let rest = data.subarray(0, this.#maxBytes - this.bytes);
     while (rest.length > 0) {
-      let last = this.#pieces.at(-1);
+      let last = this.#chunks.at(-1);
       if (last === undefined || this.#used === last.length) {
         if (last === undefined) last = Buffer.allocUnsafe(rest.length);
-        else last = Buffer.allocUnsafe(Math.max(MIN_PIECE_BYTES, Math.min(MAX_PIECE_BYTES, this.bytes)));
-        this.#pieces.push(last);
+        else last = Buffer.allocUnsafe(Math.max(MIN_CHUNK_BYTES, Math.min(MAX_CHUNK_BYTES, this.bytes)));
+        this.#chunks.push(last);
         this.#used = 0;
       }
       const n = Math.min(rest.length, last.length - this.#used);
@@ -37,8 +37,8 @@ export class Gather {
   }
 
   toBuffer(): Buffer {
-    const [only] = this.#pieces;
-    if (this.#pieces.length === 1 && only !== undefined) return only.subarray(0, this.#used);
-    return Buffer.concat(this.#pieces, this.bytes);
+    const [only] = this.#chunks;
+    if (this.#chunks.length === 1 && only !== undefined) return only.subarray(0, this.#used);
+    return Buffer.concat(this.#chunks, this.bytes);
   }
 }

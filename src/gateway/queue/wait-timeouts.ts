@@ -1,6 +1,6 @@
 /**
- * Ends what has waited too long. Whether something still waits, only Redis knows: another gateway may have brought it to
- * a node of which this one has not heard. So nothing ends here before Redis has struck it out.
+ * Ends sandboxes that have waited too long. Only Redis knows whether something still waits: another gateway may have
+ * placed it on a node without this one having learnt of it. So nothing ends here before Redis has removed it.
  */
 import { background } from '../../lib/background.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
@@ -8,43 +8,46 @@ import { overdueRecord } from '../sandboxes/entry.ts';
 import { dropTicket } from './drop-ticket.ts';
 import type { QueueParts } from './parts.ts';
 
-export interface OverdueOptions extends QueueParts {
+export interface WaitTimeoutsOptions extends QueueParts {
   /** Whether this gateway keeps its ticket. */
   isOwn: (id: string) => boolean;
 }
 
-/** The gateway that accepted it ends it first, if it is still alive. */
+/** The gateway that accepted it ends it first, if still alive. */
 const SLACK_MS = 5_000;
 
-export class Overdue {
-  readonly #options: OverdueOptions;
-  /** Final records of what this gateway accepted and whose wait is over; `missed`: Redis has said once that it does not wait. */
+export class WaitTimeouts {
+  readonly #options: WaitTimeoutsOptions;
+  /**
+   * Final records of sandboxes that this gateway accepted and that have waited too long; `missed`: Redis has reported
+   * once that it does not wait.
+   */
   readonly #own = new Map<string, { ended: SandboxRecord; missed: boolean }>();
 
-  constructor(options: OverdueOptions) {
+  constructor(options: WaitTimeoutsOptions) {
     this.#options = options;
   }
 
-  /** The wait of a sandbox that this gateway accepted is over. */
+  /** A sandbox that this gateway accepted has waited too long. */
   add(ended: SandboxRecord): void {
     this.#own.set(ended.id, { ended, missed: false });
-    this.look();
+    this.retry();
   }
 
-  /** To be called now and then: Redis may have been away. */
-  look(): void {
-    const { link, known, outbox } = this.#options;
+  /** Call this periodically: Redis may have been away. */
+  retry(): void {
+    const { link, view, outbox } = this.#options;
     for (const [id, one] of this.#own) {
-      if (known.isOpen(id) !== true) this.#own.delete(id);
+      if (view.isOpen(id) !== true) this.#own.delete(id);
       else if (link.up) void outbox.send(`over ${id}`, () => this.#end(one));
     }
   }
 
-  /** Of all gateways, one of which may have died; for the leader. */
+  /** Timeouts for all gateways, one of which may have died; for the leader. */
   endAll(now: number, waitMs: number): void {
-    const { known, outbox } = this.#options;
-    for (const { id, record } of known.values()) {
-      if (known.isOpen(id) !== true) continue;
+    const { view, outbox } = this.#options;
+    for (const { id, record } of view.values()) {
+      if (view.isOpen(id) !== true) continue;
       const lifetime = now >= record.expiresAtMs;
       if (!lifetime && now < record.createdAtMs + waitMs + SLACK_MS) continue;
       const ended = overdueRecord(record, { lifetime, waitMs, now });
@@ -53,25 +56,28 @@ export class Overdue {
   }
 
   async #end(one: { ended: SandboxRecord; missed: boolean }): Promise<void> {
-    const { known, waitingList, isOwn, log } = this.#options;
+    const { view, waitingList, isOwn, log } = this.#options;
     const { ended } = one;
     const { id } = ended;
     if (await this.#strikeOut(ended)) {
       this.#own.delete(id);
       return;
     }
-    // On a node, as soon as that is heard of.
+    // It is on a node, which will report it.
     if (!isOwn(id)) this.#own.delete(id);
     else if (!one.missed) one.missed = true;
-    else if (known.isOpen(id) === true) {
-      // For want of room in Redis it waits here only.
+    else if (view.isOpen(id) === true) {
+      // Redis had no room for it: it waits only here.
       this.#own.delete(id);
-      known.tell(ended);
+      view.apply(ended);
       background(waitingList.end(ended), 'tell of an end', log);
     }
   }
 
-  /** False: it does not wait there. All gateways hear of it, this one too. @throws ServiceError `node_unavailable` */
+  /**
+   * False: it does not wait there. All gateways are notified, this one included. @throws ServiceError
+   * `node_unavailable`
+   */
   async #strikeOut(ended: SandboxRecord): Promise<boolean> {
     if (!(await this.#options.waitingList.endIfWaiting(ended))) return false;
     dropTicket(this.#options, ended.tenant, ended.id);

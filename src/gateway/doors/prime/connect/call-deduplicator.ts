@@ -3,7 +3,7 @@
 /** Clients repeat a call within a minute and a half; only a flooding client makes this many calls in that time. */
 const MAX_KEYS = 4_096;
 
-export class Once {
+export class CallDeduplicator {
   readonly #calls = new Map<string, Promise<void>>();
 
   async run(key: string | undefined, work: () => Promise<void>): Promise<void> {

@@ -14,7 +14,7 @@ const LINE_ENDS: ReadonlySet<number | undefined> = new Set([undefined, 10, 13]);
 /** How its user left: by the detach keys, or because the window was closed. */
 export type Left = 'detached' | 'hung up';
 
-export class Keyboard implements Disposable {
+export class TerminalInput implements Disposable {
   readonly #stdin: ReadStream;
   readonly #type: (bytes: Uint8Array) => Promise<void>;
   readonly #keys = new DetachKeys();

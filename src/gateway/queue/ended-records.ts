@@ -1,7 +1,7 @@
 /**
- * The ends of what never had a node. Redis keeps them, so that no gateway takes for waiting what another has ended. Each
- * gateway keeps those that it knows as well, whoever decided them: if Redis loses its data they are written again, and
- * if a gateway that has not heard of one lists its sandbox as waiting, that one is.
+ * Final records of sandboxes that ended before they had a node. Redis keeps them, so that no gateway takes a sandbox
+ * for waiting that another has ended. Each gateway also keeps those it knows of, whoever ended them: if Redis loses its
+ * data they are written again, and so is the one whose sandbox a gateway that missed its end lists as waiting.
  */
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
@@ -9,19 +9,19 @@ import { dropTicket } from './drop-ticket.ts';
 import type { QueueParts } from './parts.ts';
 import { MAX_ENDED } from './waiting-list.ts';
 
-/** Ends that are written at once: what callers ask of Redis goes in between. */
+/** Records written at a time: callers' requests to Redis go in between. */
 const AT_ONCE = 64;
 
-export class Ends {
+export class EndedRecords {
   readonly #options: QueueParts;
-  /** In the order in which they were heard of, which is nearly that in which they ended. */
+  /** In the order in which they arrived, which is nearly the order in which they ended. */
   readonly #kept = new Map<string, SandboxRecord>();
 
   constructor(options: QueueParts) {
     this.#options = options;
   }
 
-  /** Redis has it, or is to have it. */
+  /** Redis has it, or is about to get it. */
   keep(record: SandboxRecord): void {
     if (this.#kept.has(record.id)) return;
     this.#kept.set(record.id, record);
@@ -31,7 +31,7 @@ export class Ends {
     }
   }
 
-  /** How it ended, if it did within the last hour. */
+  /** The final record, if it ended within the last hour. */
   get(id: string): SandboxRecord | undefined {
     const record = this.#kept.get(id);
     return record !== undefined && this.#isKept(record) ? record : undefined;
@@ -55,7 +55,7 @@ export class Ends {
     });
   }
 
-  /** As long as Redis keeps it. */
+  /** Whether Redis still keeps it. */
   #isKept({ endedAtMs }: SandboxRecord): boolean {
     return endedAtMs !== null && this.#options.link.clock.now() - endedAtMs < TOMBSTONE_KEPT_MS;
   }

@@ -1,61 +1,62 @@
 /**
- * Tickets that other gateways have taken and are bringing to a node. The places that those need are not free, even if
- * this gateway still sees them: otherwise a younger ticket would now and then get there first.
+ * Tickets that other gateways have taken and are bringing to a node. The places they need are not free, even if this
+ * gateway still sees them as free: otherwise a younger ticket would now and then overtake them.
  */
 import type { Logger } from '../../lib/logger.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { unlessAway } from '../redis/link.ts';
-import type { Known, KnownQueue } from './known-queue.ts';
+import type { QueueEntry, QueueView } from './queue-view.ts';
 import type { Tickets } from './tickets.ts';
 
 /**
- * A gateway that dies, or waits for a node that may have the sandbox, holds up younger tickets no longer than this. Nor
- * does a ticket that is taken again and again: it is waited for anew only when it was not seen in other hands for as long.
+ * A gateway that dies, or waits for a node that may have the sandbox, holds up younger tickets no longer than this. The
+ * same goes for a ticket that is taken again and again: the wait starts over only if nobody was seen to hold it for
+ * this long.
  */
 const PATIENCE_MS = 2_000;
-/** Tickets looked at in one go. */
+/** Tickets checked per call. */
 const MAX_LOOKED_AT = 64;
 
 /** Times by `performance.now()`. */
 interface Hold {
-  /** Who holds it: another one each time that it is taken. */
+  /** Token of the lock: a new one each time the ticket is taken. */
   readonly by: string;
   readonly since: number;
-  /** When it was last found to be held. */
+  /** When it was last found held. */
   readonly seen: number;
 }
 
-export class Elsewhere {
-  readonly #known: KnownQueue;
+export class ForeignHolds {
+  readonly #view: QueueView;
   readonly #tickets: Tickets;
   readonly #log: Logger;
-  /** Those found to be held in this round. */
+  /** Tickets found held in this round. */
   readonly #held = new Map<string, SandboxRecord>();
-  /** The last hold of each that was found to be held; kept for as long as it waits. */
+  /** The last hold of each ticket that was found held; kept for as long as the ticket waits. */
   readonly #holds = new Map<string, Hold>();
 
-  constructor({ known, tickets, log }: { known: KnownQueue; tickets: Tickets; log: Logger }) {
-    this.#known = known;
+  constructor({ view, tickets, log }: { view: QueueView; tickets: Tickets; log: Logger }) {
+    this.#view = view;
     this.#tickets = tickets;
     this.#log = log;
   }
 
-  /** What is known of the last round may be over. */
+  /** Forgets what was found in the last round: it may be out of date. */
   startRound(): void {
     this.#held.clear();
-    for (const id of this.#holds.keys()) if (this.#known.get(id) === undefined) this.#holds.delete(id);
+    for (const id of this.#holds.keys()) if (this.#view.get(id) === undefined) this.#holds.delete(id);
   }
 
-  /** What needs a place before this one. */
+  /** Tickets that need a place before this one. */
   before(one: SandboxRecord): SandboxRecord[] {
     const now = performance.now();
     const isDue = (id: string): boolean =>
-      id !== one.id && this.#known.get(id) !== undefined && now - (this.#holds.get(id)?.since ?? now) < PATIENCE_MS;
+      id !== one.id && this.#view.get(id) !== undefined && now - (this.#holds.get(id)?.since ?? now) < PATIENCE_MS;
     return [...this.#held.values()].filter(({ id }) => isDue(id));
   }
 
-  /** Looks which of a tenant's tickets are held. @returns the first that nobody holds */
-  async look(tenant: string, older: readonly Known[]): Promise<Known | undefined> {
+  /** Checks which of a tenant's tickets are held. @returns the first that nobody holds */
+  async refresh(tenant: string, older: readonly QueueEntry[]): Promise<QueueEntry | undefined> {
     const looked = older.slice(0, MAX_LOOKED_AT);
     if (looked.length === 0) return undefined;
     const ids = looked.map(({ id }) => id);

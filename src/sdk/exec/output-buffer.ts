@@ -1,6 +1,6 @@
 /**
- * Output that waits for its reader, in order. Consecutive small writes of one channel are merged into one piece, so
- * that the memory in use is bounded by the bytes. With `lend`, the memory of a piece comes from a pool and goes back to
+ * Output that waits for its reader, in order. Consecutive small writes of one channel are merged into one chunk, so
+ * that the memory in use is bounded by the bytes. With `lend`, the memory of a chunk comes from a pool and goes back to
  * it.
  */
 import { giveBuffer, takeBuffer } from '../../mux/index.ts';
@@ -11,7 +11,7 @@ export interface Credit {
   consume(bytes: number): void;
 }
 
-export interface Piece {
+export interface OutputChunk {
   channel: ChannelName;
   buffer: Buffer;
   used: number;
@@ -19,9 +19,9 @@ export interface Piece {
 }
 
 type Lost = Extract<ExecOutputEvent<Output>, { type: 'output_lost' }>;
-type Entry = Piece | ExecOutputEvent<Output>;
+type Entry = OutputChunk | ExecOutputEvent<Output>;
 
-export const isPiece = (entry: Entry): entry is Piece => 'credit' in entry;
+export const isChunk = (entry: Entry): entry is OutputChunk => 'credit' in entry;
 
 /** Size of the buffer that is allocated when small writes follow each other. */
 const SHARED_BYTES = 16 * 1024;
@@ -31,7 +31,7 @@ const MAX_KEPT_BYTES = 256 * 1024;
 
 export const NO_CREDIT: Credit = { consume: () => undefined };
 
-export class Pieces {
+export class OutputBuffer {
   readonly #lend: boolean;
   /** Where the output begins, in bytes of each channel. */
   readonly #from: Record<ChannelName, number>;
@@ -49,7 +49,7 @@ export class Pieces {
   /** Copies `bytes`. */
   push(channel: ChannelName, bytes: Uint8Array, credit: Credit): void {
     const last = this.#entries.at(-1);
-    const behind = last !== undefined && isPiece(last) && last.channel === channel && last.credit === credit;
+    const behind = last !== undefined && isChunk(last) && last.channel === channel && last.credit === credit;
     if (behind && last.buffer.length - last.used >= bytes.length) {
       last.buffer.set(bytes, last.used);
       last.used += bytes.length;
@@ -68,7 +68,7 @@ export class Pieces {
   /** Returns the credit of everything that waits. */
   release(): void {
     for (const entry of this.#entries) {
-      if (!isPiece(entry)) continue;
+      if (!isChunk(entry)) continue;
       entry.credit.consume(entry.used);
       entry.credit = NO_CREDIT;
       this.#keptBytes += entry.used;
@@ -111,16 +111,16 @@ export class Pieces {
     return this.#entries.length === 0;
   }
 
-  /** The piece is not used any more. */
-  free(piece: Piece): void {
-    if (this.#lend) giveBuffer(piece.buffer);
+  /** The chunk is not used any more. */
+  free(chunk: OutputChunk): void {
+    if (this.#lend) giveBuffer(chunk.buffer);
   }
 
   /** End offset of a channel, provided that nothing was taken yet. */
   #end(channel: ChannelName): number {
     let end = this.#from[channel];
     for (const entry of this.#entries) {
-      if (isPiece(entry)) end += entry.channel === channel ? entry.used : 0;
+      if (isChunk(entry)) end += entry.channel === channel ? entry.used : 0;
       else if (entry.type === 'output_lost' && entry.channel === channel) end = entry.to;
     }
     return end;

@@ -6,7 +6,7 @@ import type { Logger } from '../../lib/logger.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import { keyOf, type DiscoveredNode, type Discovery } from './discovery.ts';
 
-export interface FollowerOptions {
+export interface RegistrySyncOptions {
   discovery: Discovery;
   registry: Pick<NodeRegistry, 'add' | 'get' | 'remove' | 'setStanding' | 'discovering'>;
   /** How long sandboxes may go on on a node that is not listed any more. */
@@ -18,20 +18,20 @@ export interface FollowerOptions {
 }
 
 /** How often leaving nodes are checked. */
-const LOOK_MS = 1_000;
+const CHECK_MS = 1_000;
 
-export class Follower {
-  readonly #options: FollowerOptions;
+export class RegistrySync {
+  readonly #options: RegistrySyncOptions;
   readonly #now: () => number;
   readonly #named = new Map<string, DiscoveredNode>();
   /** Nodes that are not listed any more: until when their sandboxes may go on. */
   readonly #leaving = new Map<string, number>();
-  #looking: NodeJS.Timeout | undefined;
+  #checking: NodeJS.Timeout | undefined;
   /** Runs while an empty list is not believed. */
   #doubting: NodeJS.Timeout | undefined;
   #stopped = false;
 
-  constructor(options: FollowerOptions) {
+  constructor(options: RegistrySyncOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -39,9 +39,9 @@ export class Follower {
   start(): void {
     const { discovery, registry, log } = this.#options;
     registry.discovering = true;
-    discovery.start((nodes, whole) => {
+    discovery.start((nodes, complete) => {
       try {
-        if (!this.#stopped) this.#take(nodes, whole);
+        if (!this.#stopped) this.#receive(nodes, complete);
       } catch (error) {
         log.error({ err: error }, 'a discovery update could not be applied');
       }
@@ -50,41 +50,41 @@ export class Follower {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#looking);
+    clearInterval(this.#checking);
     clearTimeout(this.#doubting);
     await this.#options.discovery.stop();
   }
 
-  #take(nodes: readonly DiscoveredNode[], whole: boolean): void {
+  #receive(nodes: readonly DiscoveredNode[], complete: boolean): void {
     const { emptyMs, log } = this.#options;
     if (nodes.length > 0 || this.#named.size === 0) {
       clearTimeout(this.#doubting);
       this.#doubting = undefined;
-      this.#follow(nodes);
+      this.#apply(nodes);
       // Once all were named, what comes later is new.
-      if (whole) this.#options.registry.discovering = false;
+      if (complete) this.#options.registry.discovering = false;
       return;
     }
     if (this.#doubting !== undefined) return;
     log.warn({ nodes: this.#named.size, emptyMs }, 'discovery lists no nodes at all: ignored for now');
     this.#doubting = setTimeout(() => {
       this.#doubting = undefined;
-      this.#follow([]);
+      this.#apply([]);
     }, emptyMs);
   }
 
-  #follow(nodes: readonly DiscoveredNode[]): void {
+  #apply(nodes: readonly DiscoveredNode[]): void {
     const { registry } = this.#options;
     const present = new Map(nodes.map((node) => [keyOf(node), node]));
     for (const [key, node] of present) {
       this.#leaving.delete(key);
       registry.add(node);
       registry.setStanding(key, node.standing);
-      this.#tell(node, this.#named.get(key));
+      this.#logChange(node, this.#named.get(key));
       this.#named.set(key, node);
     }
     for (const [key, node] of [...this.#named]) if (!present.has(key)) this.#leave(key, node);
-    this.#look();
+    this.#checkLeaving();
   }
 
   #leave(key: string, node: DiscoveredNode): void {
@@ -96,7 +96,7 @@ export class Follower {
   }
 
   /** Removes leaving nodes that are empty or whose time is up. */
-  #look(): void {
+  #checkLeaving(): void {
     const { registry, log } = this.#options;
     for (const [key, until] of [...this.#leaving]) {
       const node = registry.get(key);
@@ -112,14 +112,14 @@ export class Follower {
       background(registry.remove(key), 'let go of a node', log);
     }
     if (this.#leaving.size === 0) {
-      clearInterval(this.#looking);
-      this.#looking = undefined;
+      clearInterval(this.#checking);
+      this.#checking = undefined;
     } else {
-      this.#looking ??= setInterval(() => this.#look(), LOOK_MS);
+      this.#checking ??= setInterval(() => this.#checkLeaving(), CHECK_MS);
     }
   }
 
-  #tell(node: DiscoveredNode, before: DiscoveredNode | undefined): void {
+  #logChange(node: DiscoveredNode, before: DiscoveredNode | undefined): void {
     const { log } = this.#options;
     const fields = { node: node.name ?? node.url, url: node.url, standing: node.standing, reason: node.reason };
     if (before === undefined) log.info(fields, 'node discovered');

@@ -1,16 +1,16 @@
-/** This gateway's view of everything that waits, whichever gateway accepted it. */
+/** This gateway's view of the shared queue: every waiting sandbox, whichever gateway accepted it. */
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { FairQueue, type Waiting } from './fair-queue.ts';
 import type { QueueHooks } from './queue.ts';
 import type { WaitingItem } from './waiting-list.ts';
 
-export interface Known extends Waiting {
+export interface QueueEntry extends Waiting {
   readonly record: SandboxRecord;
 }
 
-export class KnownQueue extends FairQueue<Known> {
+export class QueueView extends FairQueue<QueueEntry> {
   #hooks: QueueHooks | null = null;
-  #telling: string | null = null;
+  #applying: string | null = null;
 
   constructor() {
     super((a, b) => a.record.createdAtMs < b.record.createdAtMs);
@@ -21,10 +21,11 @@ export class KnownQueue extends FairQueue<Known> {
   }
 
   /**
-   * Id of the record that is being passed on to this gateway right now. It came from Redis, so Redis need not be told.
+   * Id of the record that is being applied on this gateway right now. It came from Redis, so Redis need not be
+   * informed.
    */
-  get telling(): string | null {
-    return this.#telling;
+  get applying(): string | null {
+    return this.#applying;
   }
 
   /** Null before `start`. */
@@ -32,14 +33,14 @@ export class KnownQueue extends FairQueue<Known> {
     return this.#hooks?.isOpen(id) ?? null;
   }
 
-  /** Whether a node has said that it has it. */
+  /** Whether a node has reported it. */
   isPlaced(id: string): boolean {
     return this.#hooks?.isPlaced(id) === true;
   }
 
-  /** Whether it certainly has no node and has not ended: every node has reported. */
+  /** Whether it certainly has no node and has not ended: every node is connected. */
   isLeft(id: string): boolean {
-    return this.isOpen(id) === true && this.#hooks?.hearsAll() === true;
+    return this.isOpen(id) === true && this.#hooks?.allConnected() === true;
   }
 
   /** Whether the nodes have room for all of these. */
@@ -47,12 +48,12 @@ export class KnownQueue extends FairQueue<Known> {
     return this.#hooks?.fits(needs) === true;
   }
 
-  /** Adds it in its place by age, unless it waits already, has a node or has ended. */
+  /** Adds it at its place by age, unless it already waits, has a node or has ended. */
   enter(item: WaitingItem): void {
     if (this.#mayWait(item)) this.add(known(item));
   }
 
-  /** It was taken, and no node has it: it waits on, and its tenant goes next. */
+  /** It was taken, but no node has it: it keeps waiting, and its tenant goes next. */
   reenter(item: WaitingItem): void {
     if (this.#mayWait(item)) this.giveBack(known(item));
   }
@@ -61,27 +62,27 @@ export class KnownQueue extends FairQueue<Known> {
     return this.get(id) === undefined && this.isOpen(id) !== false;
   }
 
-  /** Passes another gateway's record of a sandbox on to this one. */
-  tell(record: SandboxRecord): void {
-    this.#tell(record, (hooks) => hooks.heard(record));
+  /** Applies another gateway's record of a sandbox on this one. */
+  apply(record: SandboxRecord): void {
+    this.#pass(record, (hooks) => hooks.reported(record));
   }
 
-  /** Passes on that another gateway refused the create of this sandbox. */
-  tellWithdrawn(record: SandboxRecord): void {
-    this.#tell(record, (hooks) => hooks.withdrawn(record));
+  /** Applies another gateway's refusal of the create of this sandbox. */
+  applyWithdrawal(record: SandboxRecord): void {
+    this.#pass(record, (hooks) => hooks.withdrawn(record));
   }
 
-  #tell({ id }: SandboxRecord, pass: (hooks: QueueHooks) => void): void {
+  #pass({ id }: SandboxRecord, pass: (hooks: QueueHooks) => void): void {
     if (this.#hooks === null) return;
-    this.#telling = id;
+    this.#applying = id;
     try {
       pass(this.#hooks);
     } finally {
-      this.#telling = null;
+      this.#applying = null;
     }
   }
 }
 
-function known({ record, priority, weight }: WaitingItem): Known {
+function known({ record, priority, weight }: WaitingItem): QueueEntry {
   return { id: record.id, tenant: record.tenant, priority, weight, record };
 }
