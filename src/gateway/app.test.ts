@@ -32,13 +32,13 @@ test.each([
   ['/v1/sandboxes?limit=none', 400, undefined],
   ['/v1/unknown', 404, undefined],
   ['/%zz', 400, undefined],
-])('only an answer about all sandboxes says that it is not all: %s', async (path, status, incomplete) => {
+])('only an answer about all sandboxes is marked as incomplete: %s', async (path, status, incomplete) => {
   const answer = await gateway.ask('GET', path);
   expect(answer.status).toBe(status);
   expect(answer.headers['x-millibox-incomplete']).toBe(incomplete);
 });
 
-test('nor does one that is given to nobody with a key', async () => {
+test('nor is the answer to a caller without a key', async () => {
   const answer = await gateway.ask('GET', '/v1/sandboxes', { key: null });
   expect(answer.status).toBe(401);
   expect(answer.headers['x-millibox-incomplete']).toBeUndefined();

@@ -1,4 +1,4 @@
-/** Whatever is sent, the answer is a typed error in one form, and the gateway lives on. */
+/** Whatever is sent, the answer is a typed error in one form, and the gateway keeps running. */
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ERRORS, isErrorCode } from '../protocol/errors.ts';
@@ -23,7 +23,7 @@ function expectError(answer: Answer, code: keyof typeof ERRORS): void {
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 
-test('a missing or wrong key is unauthenticated, before the body is looked at', async () => {
+test('a missing or wrong key is unauthenticated, before the body is read', async () => {
   for (const key of [null, 'wrong key', '']) {
     const answer = await gateway.ask('POST', '/v1/sandboxes', { key, raw: '{not json', headers: JSON_TYPE });
     expectError(answer, 'unauthenticated');
@@ -82,14 +82,14 @@ test.each([
   expect(answer.json.error.message).toContain(answer.json.error.details.issues[0].path);
 });
 
-test('a name that no variable may have is refused with the rule for names', async () => {
+test('an invalid variable name is refused with the rule for names', async () => {
   const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { env: { 'A=B': 'x' } } });
   expectError(answer, 'invalid_request');
   const rule = 'an environment name cannot be empty, or contain "=" or a zero byte';
   expect(answer.json.error.message).toBe(`body.env.A=B: ${rule}`);
 });
 
-test('a disk that is too small for anything is refused with the least that a disk may have', async () => {
+test('a disk that is too small for anything is refused with the minimum size', async () => {
   for (const diskMb of [0, 1, 3]) {
     const answer = await gateway.ask('POST', '/v1/sandboxes', { body: { diskMb } });
     expectError(answer, 'invalid_request');
@@ -154,7 +154,7 @@ test('a delete without a label filter deletes nothing', async () => {
   expect((await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status).toBe('RUNNING');
 });
 
-test('unknown routes, methods and ids are told apart', async () => {
+test('unknown routes, methods and ids are distinguished', async () => {
   expectError(await gateway.ask('GET', '/v1/nothing'), 'not_found');
   expectError(await gateway.ask('GET', '/'), 'not_found');
   expectError(await gateway.ask('PATCH', '/v1/sandboxes'), 'not_found');
@@ -183,14 +183,14 @@ test('a body over the limit is refused as such', async () => {
   expectError(answer, 'body_too_large');
 });
 
-test('a specification that fits the body but not the way to a node is refused before anything is made', async () => {
+test('a specification that fits the body limit but not the node link is refused before anything is created', async () => {
   const env = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`V${i}`, 'x'.repeat(100_000)]));
   const before = (await gateway.ask('GET', '/v1/sandboxes')).json.sandboxes.length;
   expectError(await gateway.ask('POST', '/v1/sandboxes', { body: { env } }), 'body_too_large');
   expect((await gateway.ask('GET', '/v1/sandboxes')).json.sandboxes.length).toBe(before);
 });
 
-test('a key that is no administrator sees no nodes, pools and images', async () => {
+test('a key without administrator rights sees no nodes, pools or images', async () => {
   for (const path of ['/v1/nodes', '/v1/pools', '/v1/images']) {
     expectError(await gateway.ask('GET', path, { key: OTHER_KEY }), 'forbidden');
     expect((await gateway.ask('GET', path)).status).toBe(200);
@@ -204,7 +204,7 @@ test('a bad idempotency key is an invalid request', async () => {
   }
 });
 
-test('a request that offers another protocol is answered in this one', async () => {
+test('a request that offers another protocol is answered over HTTP/1.1', async () => {
   const offer = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAAP__' };
   expect(await raw('GET /healthz', { host: 'x', ...offer })).toMatch(/^HTTP\/1\.1 200 [^]*\{"ok":true\}$/);
 });
@@ -233,7 +233,7 @@ test('what follows a request that is still being answered cannot be answered in 
   expect(Buffer.concat(chunks).toString()).toBe('');
 });
 
-/** Sends a head as it is, and reads all that is answered. */
+/** Sends a head as it is, and reads the complete answer. */
 async function raw(line: string, headers: Record<string, string>): Promise<string> {
   const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
   socket.on('error', () => undefined);

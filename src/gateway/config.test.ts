@@ -9,7 +9,7 @@ import { ConfigError, loadConfig } from './config.ts';
 const SECRET = 'sixteen characters or more';
 const GOOD = { MILLIBOX_API_KEY: 'a good long key', MILLIBOX_NODE_SECRET: SECRET };
 
-test('defaults: loopback, one node beside it', () => {
+test('defaults: loopback, one node on the same machine', () => {
   const config = loadConfig(GOOD);
   expect(config.listen).toEqual({ host: '127.0.0.1', port: 8700 });
   expect(config.nodes).toEqual([{ name: null, url: 'ws://127.0.0.1:8701' }]);
@@ -40,7 +40,7 @@ test('nodes with and without names, listen addresses of both families, secrets f
   }
 });
 
-test('keys are given as hashes, for tenants, and tell them apart', () => {
+test('keys are given as hashes, by tenant, and identify it', () => {
   const hash = (text: string) => createHash('sha256').update(text).digest('hex');
   const { keys } = loadConfig({
     MILLIBOX_NODE_SECRET: SECRET,
@@ -64,7 +64,7 @@ test('keys are given as hashes, for tenants, and tell them apart', () => {
   }
 });
 
-test('all that is wrong is said at once, and no secret with it', () => {
+test('all problems are reported at once, without any secret', () => {
   const bad = (env: Record<string, string>): string => {
     try {
       loadConfig(env);

@@ -20,7 +20,7 @@ export interface ApiKey {
 }
 
 export interface NodeAddress {
-  /** Identifies the node when its address changes. Absent: its address does. */
+  /** Identifies the node across changes of its address. Absent: the address does. */
   id?: string;
   /** Null: the name that the node gives itself. */
   name: string | null;
@@ -50,7 +50,7 @@ export interface GatewayConfig {
   resumeMs: number;
   /** How long a shutdown waits for calls in progress. */
   drainMs: number;
-  /** How many sandboxes may wait for room, all tenants together. */
+  /** How many sandboxes may wait for room, over all tenants. */
   queueMax: number;
   /** A sandbox that has waited this long for room ends. */
   queueWaitMs: number;

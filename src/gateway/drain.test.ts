@@ -7,7 +7,7 @@ import { TestGateway } from './testing/harness.ts';
 let gateway: TestGateway;
 afterEach(() => gateway[Symbol.asyncDispose]());
 
-test('a shutdown refuses new work, waits for what is in hand, and says goodbye with 1001', async () => {
+test('a shutdown refuses new work, waits for work in progress, and closes sockets with 1001', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const { execs } = gateway.node;
@@ -53,7 +53,7 @@ test('a shutdown refuses new work, waits for what is in hand, and says goodbye w
   expect((await idleClosed)[0]).toBe(1001);
 });
 
-test('an answer that is held back is given when the shutdown begins, and an upload under way is finished', async () => {
+test('an answer that is held back is sent when the shutdown begins, and an upload in progress is finished', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   gateway.node.autoRun = false;
@@ -76,7 +76,7 @@ test('an answer that is held back is given when the shutdown begins, and an uplo
   await drain;
 });
 
-test('work that does not end in time does not hold the shutdown up, and who waits for it is told what that means', async () => {
+test('work that does not end in time does not delay the shutdown, and its callers learn what that means', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const mux = await gateway.ws();
@@ -86,10 +86,10 @@ test('work that does not end in time does not hold the shutdown up, and who wait
   const keyed = gateway.exec(id, { hang: true, stdout: 'kept' }, { headers: { 'idempotency-key': 'k' } });
   await gateway.node.execs.startedCount(3);
   await gateway.services.lifecycle.drain(20);
-  // Nobody knows how it ended, if it did.
+  // Nobody knows how it ended, or whether.
   expect((await blocking).json.error).toMatchObject({ code: 'interrupted' });
   expect((await blocking).headers['connection']).toBe('close');
-  // The same call elsewhere finds the same command.
+  // The same call at another gateway finds the same command.
   expect((await keyed).json.error).toMatchObject({ code: 'draining', retryable: true });
   expect((await streamed.closed)?.code).toBe('interrupted');
   await gateway[Symbol.asyncDispose]();

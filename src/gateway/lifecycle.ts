@@ -13,7 +13,7 @@ export interface Lifecycle {
   track(): () => void;
   /** @throws ServiceError `draining` */
   assertOpen(): void;
-  /** Calls the listener once draining begins, unless the returned function is called before. */
+  /** Calls the listener once draining begins, unless the returned function is called first. */
   onDrain(listener: () => void): () => void;
   /** Calls the listener when a drain's deadline has passed: its work must end now, and its caller must be told. */
   onExpire(listener: () => void): () => void;
@@ -25,7 +25,7 @@ export interface Lifecycle {
 }
 
 const RETRY_AFTER_MS = 1_000;
-/** For the last answers to be sent after the deadline. */
+/** Time for the last answers to be sent after the deadline. */
 const FAREWELL_MS = 1_000;
 
 export function createLifecycle(): Lifecycle {

@@ -14,21 +14,21 @@ const key = (text: string, tenant: string, admin = false): ApiKey => ({
 });
 const KEYS = [key('first', 'a'), key('second', 'b', true), key('third', 'c')];
 
-test('a key is compared with every key there is, whichever it fits, even when it fits none', () => {
+test('a key is compared with all configured keys, whichever it matches, even when it matches none', () => {
   const auth = createAuth(KEYS);
   const cost = (text: string): number => {
     compare.mockClear();
     try {
       auth.byKey(text);
     } catch {
-      // It fits none.
+      // It matches none.
     }
     return compare.mock.calls.length;
   };
   expect(['first', 'second', 'third', 'none'].map(cost)).toEqual([3, 3, 3, 3]);
 });
 
-test('only digests of one length are compared, whatever the length of what a caller sends', () => {
+test('only digests of equal length are compared, whatever the length of the caller’s key', () => {
   const auth = createAuth(KEYS);
   for (const text of ['f', 'first', 'firsu', 'first'.repeat(200)]) {
     try {
@@ -48,7 +48,7 @@ test('a caller is the tenant of its key, with its rights', () => {
   expect(() => assertAdmin(auth.byKey('third'))).toThrow(expect.objectContaining({ code: 'forbidden' }));
 });
 
-test('nothing but one bearer key of a bounded length is read', () => {
+test('only a single bearer key of bounded length is read', () => {
   const auth = createAuth(KEYS);
   const tooLong = `Bearer ${'x'.repeat(1_025)}`;
   for (const header of [undefined, '', 'Bearer', 'Bearer ', 'Basic first', 'first', 'Bearer first second', tooLong]) {
@@ -57,7 +57,7 @@ test('nothing but one bearer key of a bounded length is read', () => {
   expect(compare).not.toHaveBeenCalled();
 });
 
-test('a caller whose key was withdrawn, or now says something else, stands no more', () => {
+test('a caller whose key was withdrawn, or now has other rights, is no longer valid', () => {
   const auth = createAuth(KEYS);
   const replaced = vi.fn();
   auth.onReplace(replaced);

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig } from './config.ts';
 
-test('nothing said: the nodes are those of the configuration', () => {
+test('without settings, the nodes are those of the configuration', () => {
   expect(parseDiscoveryConfig({})).toEqual(DEFAULT_DISCOVERY_CONFIG);
 });
 
-test('names of addresses and of services, resolvers of both families', () => {
+test('names of addresses and of services; resolvers of both families', () => {
   const { source } = parseDiscoveryConfig({
     MILLIBOX_DISCOVERY: 'dns',
     MILLIBOX_DNS_NAMES: 'agents.example.internal:8701, _node._tcp.example.internal',
@@ -25,7 +25,7 @@ test('names of addresses and of services, resolvers of both families', () => {
   });
 });
 
-test('Kubernetes: all defaults fit the chart', () => {
+test('Kubernetes: the defaults fit the chart', () => {
   expect(parseDiscoveryConfig({ MILLIBOX_DISCOVERY: 'kubernetes' }).source).toEqual({
     type: 'kubernetes',
     kubernetes: {
@@ -50,6 +50,6 @@ test.each([
   [{ MILLIBOX_DISCOVERY: 'kubernetes', MILLIBOX_KUBERNETES_NAMESPACE: '../secrets' }, 'MILLIBOX_KUBERNETES_NAMESPACE'],
   [{ MILLIBOX_DISCOVERY: 'kubernetes', MILLIBOX_KUBERNETES_PORT: '0' }, 'MILLIBOX_KUBERNETES_PORT'],
   [{ MILLIBOX_DISCOVERY_LEAVE_MS: 'soon' }, 'MILLIBOX_DISCOVERY_LEAVE_MS'],
-])('%j is refused by its name', (env, message) => {
+])('%j is refused by name', (env, message) => {
   expect(() => parseDiscoveryConfig(env)).toThrow(message);
 });

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { NODE_PORT } from '../../protocol/node.ts';
 import { readEnv, wholeNumber, words } from '../../lib/env-schema.ts';
 
-/** Which address of a node that has several. auto: IPv4 where there is one. */
+/** Which address to use of a node that has several. auto: IPv4 if it has one. */
 export type Family = 'auto' | '4' | '6';
 
 export interface DnsConfig {
@@ -32,9 +32,9 @@ export interface KubernetesConfig {
 export interface DiscoveryConfig {
   source: { type: 'static' } | { type: 'dns'; dns: DnsConfig } | { type: 'kubernetes'; kubernetes: KubernetesConfig };
   family: Family;
-  /** How long sandboxes may go on on a node that is not listed any more and still answers. */
+  /** How long sandboxes may live on on a node that is no longer listed but still answers. */
   leaveMs: number;
-  /** How long an empty list is not believed. */
+  /** How long an empty list is ignored. */
   emptyMs: number;
 }
 
@@ -47,7 +47,7 @@ export const DEFAULT_DISCOVERY_CONFIG: DiscoveryConfig = {
   emptyMs: 300_000,
 };
 
-/** As in the label selectors of Kubernetes, of equality and of sets. */
+/** The syntax of Kubernetes label selectors, both equality-based and set-based. */
 const SELECTOR = /^[\w./\-=!, ()]{1,1000}$/;
 
 const Environment = z.object({
@@ -72,7 +72,7 @@ const Environment = z.object({
   MILLIBOX_KUBERNETES_CONFIG: z.string().optional(),
 });
 
-/** @throws Error that says what is wrong with which variable. */
+/** @throws Error that names the variable and the problem. */
 export function parseDiscoveryConfig(env: Record<string, string | undefined>): DiscoveryConfig {
   const e = readEnv(Environment, env);
   return {

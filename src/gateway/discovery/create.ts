@@ -1,4 +1,4 @@
-/** The discovery that the configuration asks for. */
+/** Creates the discovery that the configuration asks for. */
 import type { Logger } from '../../lib/logger.ts';
 import type { NodeAddress } from '../config.ts';
 import type { DiscoveryConfig } from './config.ts';

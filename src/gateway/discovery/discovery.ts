@@ -9,9 +9,9 @@ export interface DiscoveredNode extends NodeAddress {
 }
 
 /**
- * Takes all nodes that are known, never a difference: duplicates and delays then do no harm, and a missed change is
- * corrected by the next list.
- * @param complete false: there may be nodes that the source could not name yet, and sandboxes on them
+ * Takes the complete list of known nodes, never a difference: duplicates and delays then do no harm, and a missed
+ * change is corrected by the next list.
+ * @param complete false: there may be nodes that the source could not name yet, with sandboxes on them
  */
 export type Publish = (nodes: readonly DiscoveredNode[], complete: boolean) => void;
 

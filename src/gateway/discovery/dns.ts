@@ -12,7 +12,7 @@ export interface DnsOptions extends DnsConfig {
   log: Logger;
 }
 
-/** A node is gone after it was missing in this many answers in a row: some servers return only part of the records. */
+/** A node is gone once it is missing from this many answers in a row: some servers return only part of the records. */
 const MISSES = 3;
 const ROUND_DEADLINE_MS = 20_000;
 const QUERY_MS = 3_000;
@@ -81,7 +81,7 @@ export class DnsDiscovery implements Discovery {
   }
 }
 
-/** The nodes of one name, by its last answers. */
+/** The nodes of one name, derived from its recent answers. */
 export class Memory {
   #entries = new Map<string, { node: NodeAddress; misses: number }>();
   answered = false;

@@ -4,7 +4,7 @@ import { TestGateway } from '../testing/harness.ts';
 
 const LIMIT = { timeout: 20_000 };
 
-test('an agent that is found at another address under its name keeps its sandboxes', async () => {
+test('an agent that discovery finds at another address under its name keeps its sandboxes', async () => {
   const [old, moved] = [new FakeNode({ url: 'ws://old' }), new FakeNode({ url: 'ws://new' })];
   moved.offline = true;
   await using gateway = await TestGateway.start([old, moved]);

@@ -8,7 +8,7 @@ import { RegistrySync } from './registry-sync.ts';
 const LEAVE_MS = 60_000;
 const EMPTY_MS = 10_000;
 
-/** What the sync does to a registry. */
+/** Records what the sync does to a registry. */
 class Registry {
   discovering = false;
   readonly nodes = new Map<string, Node>();
@@ -74,24 +74,24 @@ const busy = (key: string, live = 1): void => {
 };
 const standing = (key: string): Standing | undefined => registry.get(key)?.standing;
 
-test('until discovery has spoken, it is not known which nodes there are', () => {
+test('until discovery has published, it is unknown which nodes exist', () => {
   expect(registry.discovering).toBe(true);
   publish([]);
   expect(registry.discovering).toBe(false);
 });
 
-test('a list that may lack nodes leaves it unknown whether all are known, until one lacks none', () => {
+test('after an incomplete list it is unknown whether all nodes are known, until a complete one arrives', () => {
   publish([named('a')], false);
   expect([...registry.nodes.keys()]).toEqual(['a']);
   expect(registry.discovering).toBe(true);
   publish([named('a'), named('b')]);
   expect(registry.discovering).toBe(false);
-  // What is added later was not there before.
+  // A node added later was not there before.
   publish([named('a'), named('b')], false);
   expect(registry.discovering).toBe(false);
 });
 
-test('nodes come, are held back, and come again', () => {
+test('nodes are added, cordoned, and uncordoned again', () => {
   publish([named('a'), named('b', { standing: 'cordoned', reason: 'for a test' })]);
   expect([standing('a'), standing('b')]).toEqual(['in', 'cordoned']);
   publish([named('a', { standing: 'leaving' }), named('b')]);
@@ -107,13 +107,13 @@ test('a node with another address is the same node', () => {
   expect(before?.url).toBe('ws://[fd00::1]:8701');
 });
 
-test('one that is named no more and has nothing is let go of at once', () => {
+test('a node no longer listed that has no sandboxes is removed at once', () => {
   publish([named('a'), named('b')]);
   publish([named('a')]);
   expect(registry.removed).toEqual(['b']);
 });
 
-test('one that has sandboxes is let go of with the last of them', async () => {
+test('one that has sandboxes is removed with the last of them', async () => {
   publish([named('a'), named('b')]);
   busy('b', 2);
   publish([named('a')]);
@@ -124,7 +124,7 @@ test('one that has sandboxes is let go of with the last of them', async () => {
   expect(registry.removed).toEqual(['b']);
 });
 
-test('its sandboxes have so long and no longer', async () => {
+test('its sandboxes get the configured time and no longer', async () => {
   publish([named('a'), named('b')]);
   busy('b');
   publish([named('a')]);
@@ -134,7 +134,7 @@ test('its sandboxes have so long and no longer', async () => {
   expect(registry.removed).toEqual(['b']);
 });
 
-test('when it is lost it is let go of too', async () => {
+test('when it is lost it is removed too', async () => {
   publish([named('a'), named('b')]);
   busy('b');
   publish([named('a')]);
@@ -143,7 +143,7 @@ test('when it is lost it is let go of too', async () => {
   expect(registry.removed).toEqual(['b']);
 });
 
-test('one that is named again before it was let go of has lost nothing', async () => {
+test('one that is listed again before it was removed has lost nothing', async () => {
   publish([named('a'), named('b')]);
   busy('b');
   const node = registry.get('b');
@@ -155,7 +155,7 @@ test('one that is named again before it was let go of has lost nothing', async (
   expect(standing('b')).toBe('in');
 });
 
-test('an answer without any node is not believed at once, however often it is given', async () => {
+test('an empty list is not believed at once, however often it is published', async () => {
   publish([named('a'), named('b')]);
   for (let i = 0; i < 9; i++) {
     publish([]);
@@ -170,13 +170,13 @@ test('an answer without any node is not believed at once, however often it is gi
   expect(registry.removed).toEqual(['a', 'b']);
 });
 
-test('what is said after the end is not heard', async () => {
+test('what is published after stop is ignored', async () => {
   await sync.stop();
   publish([named('a')]);
   expect(registry.nodes.size).toBe(0);
 });
 
-test('a registry that fails does not break whoever tells it', () => {
+test('a registry that fails does not break the discovery that publishes', () => {
   registry.add = () => {
     throw new Error('an error of the test');
   };

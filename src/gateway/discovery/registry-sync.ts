@@ -9,9 +9,9 @@ import { keyOf, type DiscoveredNode, type Discovery } from './discovery.ts';
 export interface RegistrySyncOptions {
   discovery: Discovery;
   registry: Pick<NodeRegistry, 'add' | 'get' | 'remove' | 'setStanding' | 'discovering'>;
-  /** How long sandboxes may go on on a node that is not listed any more. */
+  /** How long sandboxes may live on on a node that is no longer listed. */
   leaveMs: number;
-  /** How long an empty list is not believed. */
+  /** How long an empty list is ignored. */
   emptyMs: number;
   log: Logger;
   now?: () => number;
@@ -24,10 +24,10 @@ export class RegistrySync {
   readonly #options: RegistrySyncOptions;
   readonly #now: () => number;
   readonly #named = new Map<string, DiscoveredNode>();
-  /** Nodes that are not listed any more: until when their sandboxes may go on. */
+  /** Nodes that are no longer listed: until when their sandboxes may live on. */
   readonly #leaving = new Map<string, number>();
   #checking: NodeJS.Timeout | undefined;
-  /** Runs while an empty list is not believed. */
+  /** Runs while an empty list is ignored. */
   #doubting: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -61,7 +61,7 @@ export class RegistrySync {
       clearTimeout(this.#doubting);
       this.#doubting = undefined;
       this.#apply(nodes);
-      // Once all were named, what comes later is new.
+      // Once the list is complete, nodes that come later are new.
       if (complete) this.#options.registry.discovering = false;
       return;
     }

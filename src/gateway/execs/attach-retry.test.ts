@@ -5,7 +5,7 @@ import { TestGateway } from '../testing/harness.ts';
 let gateway: TestGateway;
 afterEach(() => gateway[Symbol.asyncDispose]());
 
-/** A command that has ended, whose exit nobody has taken. */
+/** A command that has ended and whose exit nobody has read. */
 async function ended(): Promise<{ execId: string; output: string }> {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
@@ -13,13 +13,13 @@ async function ended(): Promise<{ execId: string; output: string }> {
   return { execId: json.execId, output: `/v1/sandboxes/${id}/execs/${json.execId}/output?channel=stdout` };
 }
 
-test('many read the output of a command that has ended, at the same time, and each gets all of it', async () => {
+test('concurrent readers of an ended command’s output each get all of it', async () => {
   const { output } = await ended();
   const answers = await Promise.all(Array.from({ length: 20 }, () => gateway.ask('GET', output)));
   expect(answers.map(({ status, bytes }) => `${status} ${bytes.toString()}`)).toEqual(Array(20).fill('200 output'));
 });
 
-test('a client that has not yet taken the output of an ended command keeps it, and a reader waits', async () => {
+test('a client that has not yet read the output of an ended command keeps it, and a reader waits', async () => {
   const { execId, output } = await ended();
   const exec = gateway.node.execs.all.get(execId)!;
   let taken = false;
@@ -33,7 +33,7 @@ test('a client that has not yet taken the output of an ended command keeps it, a
   expect((await reading).bytes.toString()).toBe('output');
 });
 
-test('what was taken over by another is tried again', async () => {
+test('a read that another reader took over is retried', async () => {
   const { retryWhileAttached } = await import('./attach-retry.ts');
   let tries = 0;
   const read = () => (++tries < 3 ? Promise.reject(new ServiceError('cancelled')) : Promise.resolve('read'));

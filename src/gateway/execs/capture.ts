@@ -24,7 +24,7 @@ export class Capture {
     this.#kept += kept.length;
   }
 
-  /** Bytes up to this offset were discarded before they came. */
+  /** Bytes up to this offset were discarded before they arrived. */
   lost(to: number): void {
     this.#lost = true;
     this.received = Math.max(this.received, to);
@@ -34,7 +34,7 @@ export class Capture {
     return this.#lost || this.received > this.#kept;
   }
 
-  /** What was kept, once. */
+  /** What was kept. Call once. */
   takeText(encoding: 'utf8' | 'base64'): string {
     const bytes = Buffer.concat(this.#bytes.take());
     if (encoding === 'base64') return bytes.toString('base64');

@@ -11,7 +11,7 @@ afterEach(() => void vi.useRealTimers());
 const RESUME_MS = 20_000;
 const MINUTE_MS = 60_000;
 
-/** A command, its streams as its node sees them, and what is said of its end. */
+/** A command, its streams as its node sees them, and what its listener is told. */
 function following(options: Partial<CommandStreamOptions> = {}) {
   const streams: { request: Json; handler: StreamHandler; told: string[] }[] = [];
   const open = (request: Json, handler: StreamHandler): MuxStream => {
@@ -39,7 +39,7 @@ function following(options: Partial<CommandStreamOptions> = {}) {
     },
     ...options,
   });
-  /** The newest stream, once whatever is under way has come to rest. */
+  /** The newest stream, once everything in progress has settled. */
   const newest = async () => {
     await vi.advanceTimersByTimeAsync(2_000);
     const stream = streams.at(-1);
@@ -61,7 +61,7 @@ const exit = {
 };
 const code = (name: ConstructorParameters<typeof ServiceError>[0]) => new ServiceError(name);
 
-test('after a cut a command is opened again until it is known to run, and from then on attached to where it was', async () => {
+test('after a cut a command is opened again until it is known to run, and from then on attached to at its offset', async () => {
   const { said, streams, newest } = following();
   (await newest()).handler.closed?.(code('interrupted'));
   const second = await newest();
@@ -75,7 +75,7 @@ test('after a cut a command is opened again until it is known to run, and from t
   expect(said).toEqual(['opened', 'abc', 'exit 3']);
 });
 
-test('what becomes of a command that does not come back in time is unknown, once it was sent', async () => {
+test('the outcome of a command that does not come back in time is unknown, once it was sent', async () => {
   const { said, streams } = following();
   const cutting = setInterval(() => streams.at(-1)?.handler.closed?.(code('node_unavailable')), 500);
   await vi.advanceTimersByTimeAsync(RESUME_MS + MINUTE_MS);
@@ -83,7 +83,7 @@ test('what becomes of a command that does not come back in time is unknown, once
   expect(said).toEqual(['interrupted']);
 });
 
-test('a node that stays away before anything was sent is named as the reason at once', async () => {
+test('a node that stays away before anything was sent is reported as the reason at once', async () => {
   const { said } = following({ locate: () => Promise.reject(code('node_unavailable')) });
   await vi.advanceTimersByTimeAsync(0);
   expect(said).toEqual(['node_unavailable']);
@@ -97,7 +97,7 @@ test('a kill before the answer keeps the command from starting', async () => {
   expect(said).toEqual(['cancelled']);
 });
 
-test('a kill of a running command waits for its exit, for a while', async () => {
+test('a kill of a running command waits for its exit, up to a limit', async () => {
   const { command, said, newest } = following();
   const { handler, told } = await newest();
   handler.opened?.({});

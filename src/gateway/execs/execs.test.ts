@@ -5,7 +5,7 @@ import { TestGateway } from '../testing/harness.ts';
 let gateway: TestGateway;
 afterEach(() => gateway[Symbol.asyncDispose]());
 
-test('a blocking exec answers with the whole result, and acknowledges the exit', async () => {
+test('a blocking exec answers with the complete result, and acknowledges the exit', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const { status, json } = await gateway.exec(id, { stdout: 'out', stderr: 'err', exit: 3 });
@@ -27,7 +27,7 @@ test('a blocking exec answers with the whole result, and acknowledges the exit',
   await gateway.until('the exit is acknowledged', () => gateway.node.execs.acknowledged.includes(json.execId));
 });
 
-test('an exec that comes before its sandbox waits in line, and runs once there is a node', async () => {
+test('an exec that arrives before its sandbox is placed waits in line, and runs once there is a node', async () => {
   const node = new FakeNode();
   node.offline = true;
   gateway = await TestGateway.start([node], { defaultImage: 'image' });
@@ -41,7 +41,7 @@ test('an exec that comes before its sandbox waits in line, and runs once there i
   expect(result.json.queueMs).toBeGreaterThan(0);
 });
 
-test('what never ran is a typed error, never an exit', async () => {
+test('a command that never ran is a typed error, never an exit', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   for (const refuse of [
@@ -57,7 +57,7 @@ test('what never ran is a typed error, never an exit', async () => {
   }
 });
 
-test('a stream that ends without an exit, or with one that makes no sense, is interrupted: never an exit 0', async () => {
+test('a stream that ends without an exit, or with an invalid one, is interrupted: never an exit 0', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   for (const lie of ['no exit', 'bad exit'] as const) {
@@ -85,7 +85,7 @@ test('output above the cap is cut, flagged and counted, and drained to its end',
   });
 });
 
-test('bytes that are no text survive in base64', async () => {
+test('bytes that are not text survive in base64', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const bytes = Buffer.from([0, 255, 128, 10, 200]);
@@ -106,7 +106,7 @@ test('large stdin with large stdout cannot deadlock', async () => {
   expect(json.stdout === stdin).toBe(true);
 });
 
-test('a script of several megabytes travels as data', async () => {
+test('a script of several megabytes is sent as data', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const padding = `#${'p'.repeat(9_000_000)}\n`;
@@ -130,7 +130,7 @@ test('a client that goes away takes its blocking command with it', async () => {
   await gateway.until('it is killed', () => gateway.node.execs.acknowledged.includes(execId));
 });
 
-test('the same idempotency key runs a command once and gives its result again, another request is a conflict', async () => {
+test('repeating an idempotency key returns the result without running the command again; another request conflicts', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const headers = { 'idempotency-key': 'once' };
@@ -142,7 +142,7 @@ test('the same idempotency key runs a command once and gives its result again, a
   expect((await gateway.exec(id, { stdout: 'y' }, { headers })).json.error.code).toBe('idempotency_conflict');
 });
 
-test('a client that comes back with its key finds its command running; one that stays away has it killed', async () => {
+test('a client that comes back with its key finds its command running; if it stays away the command is killed', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const ask = (key: string, signal?: AbortSignal) =>
@@ -182,7 +182,7 @@ test('a retry with the same key on another gateway does not run the command agai
   expect(node.execs.started.length).toBe(1);
 });
 
-test('a link that is cut while a command runs costs nothing: output goes on where it was, the exit is right', async () => {
+test('a link that is cut while a command runs goes unnoticed: output resumes where it was, the exit is right', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const id = await gateway.sandbox();
@@ -205,7 +205,7 @@ test('a link that is cut while a command runs costs nothing: output goes on wher
   expect(node.execs.started.length).toBe(1);
 });
 
-test('a command whose first answer was lost gets its input once, however often it is asked for', async () => {
+test('a command whose first answer was lost gets its input once, however often it is retried', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const id = await gateway.sandbox();
@@ -222,7 +222,7 @@ test('a command whose first answer was lost gets its input once, however often i
   expect(node.execs.started.length).toBe(1);
 });
 
-test('a retry with its key on another gateway does not give the command its input again', async () => {
+test('a retry with its key on another gateway does not send the command its input again', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const id = await gateway.sandbox();
@@ -240,7 +240,7 @@ test('a retry with its key on another gateway does not give the command its inpu
   expect(input()).toBe('input');
 });
 
-test('a node that does not come back leaves its commands interrupted, and calls that did nothing retryable', async () => {
+test('if a node does not come back its commands are interrupted, and calls that did nothing are retryable', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node], { resumeMs: 50, linkPatienceMs: 50 });
   const id = await gateway.sandbox();
@@ -265,7 +265,7 @@ test('a sandbox that dies under a command ends it with a typed error', async () 
   expect((await asked).json.error).toMatchObject({ code: 'sandbox_ended', details: { reason: 'oom' } });
 });
 
-test('a job goes on by itself; it is listed, polled, read by window and signalled', async () => {
+test('a job runs on its own; it is listed, polled, read by window and signalled', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const base = `/v1/sandboxes/${id}/execs`;
@@ -290,13 +290,13 @@ test('a job goes on by itself; it is listed, polled, read by window and signalle
   expect(execs.signals).toMatchObject([{ signal: 'TERM', all: true }]);
   execs.finish(execId, 4);
   expect((await waiting).json).toMatchObject({ execId, state: 'exited', exit: { exitCode: 4 } });
-  // Told, and not taken: it answers again, for several at once too.
+  // The exit was reported but not acknowledged: it is returned again, also for several at once.
   const many = await gateway.ask('GET', `${base}?id=${execId}&id=exe-unknown`);
   expect(many.json.execs).toMatchObject([{ execId, exit: { exitCode: 4 } }]);
   expect(await window('offset=0&length=5')).toBe('Hello');
 });
 
-test('output of a command that somebody listens to is not taken away by a window', async () => {
+test('reading a window does not take output away from an attached reader', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const asked = gateway.exec(id, { hang: true, stdout: 'x' });

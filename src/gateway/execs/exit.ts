@@ -9,8 +9,8 @@ import type { Opener } from '../nodes/unary.ts';
 const DEADLINE_MS = 10_000;
 
 /**
- * The state with its exit filled in, if the command has exited. Attaches behind all output and leaves the exit for others
- * to read. If it was acknowledged meanwhile, the state is returned unchanged.
+ * The state with its exit filled in, if the command has exited. Attaches at the end of all output and leaves the exit
+ * for others to read. If it was acknowledged meanwhile, the state is returned unchanged.
  */
 export async function withExit(node: Opener, sandbox: string, state: ExecState): Promise<ExecState> {
   if (state.state !== 'exited' || state.exit !== null) return state;

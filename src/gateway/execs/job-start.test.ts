@@ -9,7 +9,7 @@ afterEach(() => void vi.useRealTimers());
 
 const MINUTE_MS = 60_000;
 
-/** A start at a node that answers when the test says so, and what the node was told. */
+/** A start on a node that answers when the test says so, and what the node received. */
 function starting(signal?: AbortSignal) {
   const told: string[] = [];
   const handlers: StreamHandler[] = [];
@@ -41,7 +41,7 @@ function starting(signal?: AbortSignal) {
   return { outcome, told, opened: () => handlers[0]?.opened?.({ pid: 7 }) };
 }
 
-test('a job waits for a sandbox whose start takes minutes, as while an image is pulled', async () => {
+test('a job waits for a sandbox that takes minutes to start, as while an image is pulled', async () => {
   const { outcome, told, opened } = starting();
   await vi.advanceTimersByTimeAsync(20 * MINUTE_MS);
   expect(told).toEqual([]);
@@ -58,7 +58,7 @@ test('a job whose caller has gone before it started does not run', async () => {
   expect(told).toEqual(['kill', 'reset cancelled']);
 });
 
-test('of a job that its node never starts it is not said that nothing was done, and it does not run later', async () => {
+test('if the node never starts a job, the error does not claim that nothing was done, and it does not run later', async () => {
   const { outcome, told } = starting();
   await vi.advanceTimersByTimeAsync(61 * MINUTE_MS);
   expect(await outcome).toBe('interrupted');

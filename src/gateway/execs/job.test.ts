@@ -14,7 +14,7 @@ const started = async (more: object = {}) => {
   return { gateway, node, execId, output: `/v1/sandboxes/${id}/execs/${execId}/output` };
 };
 
-test('a window at the end of what a job has written waits for more, and for the end', async () => {
+test('a window at the end of a job’s output waits for more, and for the end', async () => {
   const { gateway, node, execId, output } = await started();
   const waiting = gateway.ask('GET', `${output}?offset=3&length=100&waitMs=60000`);
   const reading = () => (node.execs.all.get(execId)?.stream ?? null) !== null;
@@ -33,19 +33,19 @@ test('a window at the end of what a job has written waits for more, and for the 
   expect((await last).bytes.length).toBe(0);
 });
 
-test('a window that waits comes back empty after its time, and at once where there is something', async () => {
+test('a waiting window comes back empty after its time, and at once where there is output', async () => {
   const { gateway, output } = await started();
   expect((await gateway.ask('GET', `${output}?offset=3&waitMs=30`)).bytes.length).toBe(0);
   expect((await gateway.ask('GET', `${output}?offset=1&waitMs=60000`)).bytes.toString()).toBe('ne');
 });
 
-test('a job goes on with its stdin after a cut, at the byte that it has got to', async () => {
+test('after a cut a job’s stdin continues at the byte it had reached', async () => {
   const stdin = 'abcdefgh'.repeat(1_000);
   const { gateway, node, execId } = await started({ stdin });
   const exec = () => node.execs.all.get(execId);
   const got = () => Buffer.concat(exec()?.stdin ?? []).toString();
   await gateway.until('its input is there', () => got() === stdin);
-  // As if the last bytes had been on their way when the link broke.
+  // As if the last bytes had been in flight when the link broke.
   const kept = Buffer.concat(exec()?.stdin ?? []).subarray(0, 5_000);
   exec()?.stdin.splice(0, Infinity, kept);
   node.cut();
@@ -62,7 +62,7 @@ describe('a wait for a job', () => {
     return { gateway, node, execs, execId, ask };
   };
 
-  test('is one question to its node, which answers when it has ended', async () => {
+  test('is one request to its node, which answers when the job has ended', async () => {
     const { gateway, execs, execId, ask } = await waitFor();
     const waiting = ask(60_000);
     await gateway.until('the node is asked', () => execs.all.get(execId)?.waiting.length === 1);
@@ -76,7 +76,7 @@ describe('a wait for a job', () => {
     expect((await ask(30)).json).toMatchObject({ state: 'running', exit: null });
   });
 
-  test('outlives its link to the node', async () => {
+  test('survives a cut of the link to the node', async () => {
     const { gateway, node, execs, execId, ask } = await waitFor();
     const waiting = ask(60_000);
     await gateway.until('the node is asked', () => execs.looks === 1);
@@ -86,7 +86,7 @@ describe('a wait for a job', () => {
     expect((await waiting).json.exit).toMatchObject({ exitCode: 3 });
   });
 
-  test('asks a node again that holds back no answer', async () => {
+  test('polls a node that does not hold back its answer', async () => {
     const { gateway, execs, execId, ask } = await waitFor();
     execs.holdsBack = false;
     const waiting = ask(60_000);

@@ -14,7 +14,7 @@ const ended = (stdoutBytes: number): ExecState => ({
   exit: null,
 });
 
-test('a window that comes byte by byte takes no more memory than its bytes', async () => {
+test('a window that arrives byte by byte takes no more memory than its bytes', async () => {
   const total = 64 * 1024;
   let handler: StreamHandler = {};
   const stream = { consume: () => undefined, reset: () => undefined } as unknown as MuxStream;

@@ -28,14 +28,14 @@ export interface OutputWindow {
   total: number;
 }
 
-/** The read fails when nothing has come from the node for this long. */
+/** The read fails when nothing has arrived from the node for this long. */
 const SILENCE_MS = 30_000;
 
 /**
- * The available bytes of the window: fewer than its length at the end of the output, and in front of a gap.
- * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is not kept any more,
- * `body_too_large`, `invalid_request` for a running command that another client is attached to, `AttachedElsewhere` for an
- * ended one: attaching would take the output away from that client.
+ * The available bytes of the window: fewer than its length at the end of the output, and before a gap.
+ * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is no longer kept,
+ * `body_too_large`, `invalid_request` for a running command that another client is attached to, `AttachedElsewhere` for
+ * an ended one: attaching would take the output away from that client.
  */
 export async function readOutput(
   node: Opener,
@@ -119,7 +119,7 @@ class Reading {
           this.#lost(Number(message['to']));
         }
       },
-      // That was all: less than announced, if some of it was discarded meanwhile.
+      // That was all: less than announced if some of it was discarded meanwhile.
       fin: (channel) => {
         if (channel === Channel.ALL) this.#finish();
       },
@@ -128,7 +128,7 @@ class Reading {
     this.#stream = stream;
   }
 
-  /** For a read that waits for output, none is a valid answer; any other read should have got some. */
+  /** For a read that waits for output, no output is a valid answer; any other read should have got some. */
   timeIsUp(): void {
     if (this.#options.waits) return this.#finish();
     this.#done.reject(new ServiceError('deadline_exceeded', 'the node does not send the output'));

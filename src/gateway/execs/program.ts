@@ -12,7 +12,7 @@ export interface Program {
   limitMs: number | null;
 }
 
-/** Between the node's last means against a command that runs too long and the arrival of its exit. */
+/** Between the node's last attempt to end a command that runs too long and the arrival of its exit. */
 const EXIT_MARGIN_MS = 15_000;
 
 export interface ProgramContext {
@@ -22,7 +22,7 @@ export interface ProgramContext {
   detachedMs: number;
 }
 
-/** @throws ServiceError `invalid_request` for stdin that is declared as base64 and is not. */
+/** @throws ServiceError `invalid_request` for stdin that is declared as base64 but is not. */
 export function programOf(request: ExecRequest, { sandbox, id, detachedMs }: ProgramContext): Program {
   const { stdin, maxOutputBytes: _cap, encoding, background, command, ...fields } = request;
   // A background job may run indefinitely; a command that a caller waits for may not.

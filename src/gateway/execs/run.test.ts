@@ -5,7 +5,7 @@ import type { Opener } from '../nodes/unary.ts';
 import { programOf } from './program.ts';
 import { runExec } from './run.ts';
 
-/** A node whose first link is lost before it hears of the command, which it is never sent again. */
+/** A node whose first link is lost before the command arrives; the command is never sent to it again. */
 function forgetfulNode() {
   const asked: unknown[] = [];
   const link = (answer: (request: Json) => void): { opener: Opener; cut: () => void } => {
@@ -28,7 +28,7 @@ function forgetfulNode() {
   return { asked, heard: heard.promise, first, second };
 }
 
-test('a command whose call was lost is not started by looking for it in order to kill it', async () => {
+test('a command whose call was lost is not started by attaching to it in order to kill it', async () => {
   const { asked, heard, first, second } = forgetfulNode();
   const found = Promise.withResolvers<Opener>();
   const lost = Promise.withResolvers<void>();

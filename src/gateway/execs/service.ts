@@ -23,7 +23,9 @@ import { retryWhileAttached } from './attach-retry.ts';
 
 export interface ExecCallOptions {
   idempotencyKey?: string | undefined;
-  /** The caller went away: the command is killed. With an idempotency key, only if nobody comes back with the key soon. */
+  /**
+   * The caller went away: the command is killed. With an idempotency key, only if nobody comes back with the key soon.
+   */
   signal?: AbortSignal | undefined;
 }
 
@@ -50,9 +52,12 @@ interface ExecObserver {
 
 /** How long a client may take to come back with its idempotency key after its connection broke. */
 const RETURN_MS = 5_000;
-/** Between two looks at a command that is no job, or at a job of an older agent, which holds back no answer. */
+/**
+ * Polling interval for a command that is not a job, or for a job of an older agent, which does not hold back its
+ * answer.
+ */
 const LOOK = { firstMs: 10, maxMs: 250 };
-/** For an answer, beside what it may be held back. */
+/** Time allowed for an answer, in addition to how long it may be held back. */
 const ANSWER_MS = 15_000;
 
 export class ExecService {
@@ -110,7 +115,7 @@ export class ExecService {
   }
 
   /**
-   * Counts a command that the caller sees to its end itself, until the returned function is called.
+   * Counts a command that the caller itself follows to its end, until the returned function is called.
    * @throws ServiceError `quota_exceeded` when the tenant runs as many as it may.
    */
   enter(tenant: string): () => void {
@@ -123,7 +128,7 @@ export class ExecService {
     return this.#deps.sandboxes.locate(tenant, sandbox, signal);
   }
 
-  /** Running commands, and ended ones that were not acknowledged yet. */
+  /** Running commands, and ended ones that have not been acknowledged. */
   async list(tenant: string, sandbox: string, { ids, waitMs = 0, signal }: ListOptions = {}): Promise<ExecList> {
     const node = await this.#deps.sandboxes.locate(tenant, sandbox, signal);
     const which = { ...(ids === undefined ? {} : { ids: [...ids] }), ...(waitMs === 0 ? {} : { waitMs }) };
@@ -156,7 +161,7 @@ export class ExecService {
     }
   }
 
-  /** Undefined if the link was cut while the node held back its answer, which says nothing of the command. */
+  /** Undefined if the link was cut while the node held back its answer: that says nothing about the command. */
   async #look(
     tenant: string,
     sandbox: string,

@@ -1,6 +1,6 @@
 /**
- * The callers that wait for a command with an idempotency key. A client whose connection broke may come back with the same
- * key and finds its command still running. If nobody comes back, the command is killed a little later.
+ * The callers that wait for a command with an idempotency key. A client whose connection broke may come back with the
+ * same key and find its command still running. If nobody comes back, the command is killed after a grace period.
  */
 import { ServiceError } from '../../protocol/errors.ts';
 
@@ -15,7 +15,7 @@ interface Group {
 export interface Waiter {
   /** Fires when nobody has been waiting for `graceMs`. Shared by all waiters of a key. */
   signal: AbortSignal;
-  /** The call is done: this caller does not wait any more. */
+  /** The call is done: this caller no longer waits. */
   leave(): void;
 }
 

@@ -1,4 +1,4 @@
-/** Files that change size while they are read. */
+/** Files whose size changes while they are read. */
 import { connect } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, expect, test } from 'vitest';
@@ -6,13 +6,13 @@ import { Channel } from '../../protocol/frames.ts';
 import { sendBytes } from '../streams/send.ts';
 import { TestGateway } from '../testing/harness.ts';
 
-/** Beyond this, the size of a file is believed. */
+/** Above this, the reported size of a file is believed. */
 const MIB = 1024 * 1024;
 
 let gateway: TestGateway;
 afterEach(() => gateway[Symbol.asyncDispose]());
 
-/** The address of a file of `told` bytes, of which `sent` come when it is read. */
+/** The address of a file that reports `told` bytes and sends `sent` when it is read. */
 async function fileOf(told: number, sent: number): Promise<string> {
   gateway = await TestGateway.start();
   gateway.node.intercept = (stream) => {
@@ -31,7 +31,7 @@ async function fileOf(told: number, sent: number): Promise<string> {
 test.each([
   ['as a whole', {}, 2 * MIB],
   ['in a range', { range: 'bytes=0-99' }, 100],
-])('one that shrinks while it is read %s ends its answer as broken', async (_how, headers, told) => {
+])('when a file shrinks while it is read %s, its answer is broken off', async (_how, headers, told) => {
   const file = await fileOf(Math.max(told, 2 * MIB), told - 1);
   await expect(gateway.ask('GET', file, { headers })).rejects.toThrow();
 });
@@ -39,9 +39,9 @@ test.each([
 test.each([
   ['as a whole', {}, 2 * MIB],
   ['in a range', { range: 'bytes=0-99' }, 100],
-])('of one that grows while it is read %s as much comes as was told', async (_how, headers, told) => {
+])('of a file that grows while it is read %s, only the announced bytes are sent', async (_how, headers, told) => {
   const file = await fileOf(Math.max(told, 2 * MIB), told + 70_000);
-  // Byte by byte: what came too much would be taken for the next answer on the connection.
+  // Byte by byte: excess bytes would be taken for the next answer on the connection.
   const { port, hostname } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
   const lines = { authorization: 'Bearer key-of-the-tests', host: 'x', connection: 'close', ...headers };

@@ -36,7 +36,7 @@ test.each([
   ['1700000000123.456', 1_700_000_000_123.456],
   ['0', 0],
   ['-1', -1],
-])('a file is written with the time that its writer gives: %s', async (text, modifiedAtMs) => {
+])('a file is written with the time given by its writer: %s', async (text, modifiedAtMs) => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   await gateway.ask('PUT', at(id, '/f', `&modifiedAtMs=${text}`), { raw: 'x' });
@@ -44,7 +44,7 @@ test.each([
 });
 
 test.each(['', 'now', '1e3', '2024-01-01T00:00:00Z', '9000000000000000', 'NaN'])(
-  'what is no time is refused: %j',
+  'an invalid time is refused: %j',
   async (text) => {
     gateway = await TestGateway.start();
     const id = await gateway.sandbox();
@@ -54,7 +54,7 @@ test.each(['', 'now', '1e3', '2024-01-01T00:00:00Z', '9000000000000000', 'NaN'])
   },
 );
 
-test('a body of JSON, of text and of no type is bytes like any other', async () => {
+test('a body of JSON, of text or of no type is bytes like any other', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   for (const type of ['application/json', 'text/plain', 'multipart/form-data; boundary=x']) {
@@ -63,7 +63,7 @@ test('a body of JSON, of text and of no type is bytes like any other', async () 
   }
 });
 
-test('an upload of unknown length is streamed, and its size is not claimed', async () => {
+test('an upload of unknown length is streamed, and no size is claimed for it', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   async function* body() {
@@ -89,14 +89,14 @@ test.each([
   'C:\\x',
   'x'.repeat(255),
   '\udc80\udcff',
-])('the name %j arrives as it is', async (name) => {
+])('the name %j arrives unchanged', async (name) => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   await gateway.ask('PUT', at(id, `/d/${name}`), { raw: 'x' });
   expect(gateway.node.files.calls[0]?.['path']).toBe(`/d/${name}`);
 });
 
-test('a name is never replaced by another: what stands for no bytes is refused', async () => {
+test('a name is never replaced by another: an encoding that is not bytes is refused', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const mkdir = (body: string | Buffer) =>
@@ -122,7 +122,7 @@ test('a mode is a number, as in answers, or octal text, as in a query', async ()
   expect(gateway.node.files.calls.map((call) => call['mode'])).toEqual([0o2750, 0o2750, 0o2750]);
 });
 
-test('a part of a file does not become the whole', async () => {
+test('a partial file never replaces the complete one', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const headers = { 'content-range': 'bytes 2-3/10' };
@@ -131,7 +131,7 @@ test('a part of a file does not become the whole', async () => {
   expect(gateway.node.files.calls).toEqual([]);
 });
 
-test('ranges are answered with 206, wrong ones with 416, strange ones with the whole', async () => {
+test('ranges are answered with 206, wrong ones with 416, unsupported ones with the whole file', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   await gateway.ask('PUT', at(id, '/f'), { raw: '0123456789' });
@@ -157,7 +157,7 @@ test('ranges are answered with 206, wrong ones with 416, strange ones with the w
   }
 });
 
-test('a download is continued only while the file is the same', async () => {
+test('a download is resumed only while the file is the same', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   await gateway.ask('PUT', at(id, '/f'), { raw: '0123456789' });
@@ -172,7 +172,7 @@ test('a download is continued only while the file is the same', async () => {
   }
 });
 
-test('HEAD tells what GET would answer, and reads nothing', async () => {
+test('HEAD returns the headers of GET, and reads nothing', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   await gateway.ask('PUT', at(id, '/f'), { raw: '0123456789' });
@@ -246,7 +246,7 @@ test('list, stat, mkdir, move, chmod, remove and tar call the sandbox', async ()
   expect(gateway.node.files.calls[2]).toMatchObject({ follow: false });
 });
 
-test('a sandbox that takes no more stops the client’s upload, not the gateway', async () => {
+test('a sandbox that stops reading stops the client’s upload, not the gateway', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   gateway.node.files.takeAtMost = 100_000;
@@ -260,7 +260,7 @@ test('a sandbox that takes no more stops the client’s upload, not the gateway'
   const stop = new AbortController();
   const put = gateway.ask('PUT', at(id, '/f'), { raw: body(), signal: stop.signal });
   put.catch(() => undefined);
-  // It comes to rest: the same figure a good while apart. What sockets hold is some megabytes, of 250.
+  // It settles when the figure is the same twice, a good while apart. Sockets hold a few megabytes, of 250.
   let before = -1;
   await gateway.until('the upload rests', () => {
     const rests = sent === before && sent > 0;

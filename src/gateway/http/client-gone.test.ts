@@ -10,11 +10,11 @@ import { registerRoutes, route } from './route.ts';
 let app: FastifyInstance;
 let port: number;
 let lifecycle: ReturnType<typeof createLifecycle>;
-/** Calls are held, between their body and their handler, until their client has gone. */
+/** Calls are held between their body and their handler until their client has gone. */
 let held: boolean;
 let arrived: PromiseWithResolvers<void>;
 let reached: PromiseWithResolvers<{ signals: AbortSignal[]; closed: boolean[] }>;
-/** What the handler answers with. */
+/** The handler's answer. */
 let answer: Promise<unknown>;
 
 beforeEach(async () => {
@@ -56,12 +56,12 @@ test('a client that has gone before its call is handled is noticed', async () =>
     [true, expect.objectContaining({ code: 'cancelled' })],
   ]);
   expect(closed).toEqual([false]);
-  // Nothing of the call is left that the end of the server would still be told to.
+  // The call has left no listener that the server's shutdown would still notify.
   await lifecycle.drain(0);
   expect(signals[0]?.reason).toMatchObject({ code: 'cancelled' });
 });
 
-test('one that goes while its call is handled is noticed, and one that was answered has not gone', async () => {
+test('one that goes while its call is handled is noticed, and one that was answered does not count as gone', async () => {
   const never = Promise.withResolvers<unknown>();
   answer = never.promise;
   const going = connect(port, '127.0.0.1');

@@ -1,11 +1,14 @@
 /**
- * Noticing that a client has gone. It may have done so before anybody listens, while its body was read or its call was
- * held, and then there is no event any more.
+ * Notices that a client has gone. It may have done so before anybody listens, while its body was read or its call was
+ * held, and then there is no further event.
  */
 import type { FastifyReply } from 'fastify';
 import { ServiceError } from '../../protocol/errors.ts';
 
-/** Calls back once: when the answer has been sent, or when the client has gone before that, at once if it has. */
+/**
+ * Calls back once: when the answer has been sent, or when the client went away before that (at once, if it already
+ * has).
+ */
 export function onClosed({ raw }: FastifyReply, closed: (answered: boolean) => void): void {
   const notify = (): void => closed(raw.writableFinished);
   if (raw.destroyed) notify();

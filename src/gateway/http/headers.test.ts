@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => gateway[Symbol.asyncDispose]());
 
-/** All that is answered to these lines, on a connection of their own. */
+/** Everything that is answered to these lines, on a separate connection. */
 async function say(...lines: string[]): Promise<string> {
   const { port, hostname } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
@@ -29,7 +29,7 @@ async function say(...lines: string[]): Promise<string> {
 
 const file = (): string => `/v1/sandboxes/${id}/files?path=/kept`;
 
-describe('a body that is coded is refused, since it would be taken for what it is not', () => {
+describe('an encoded body is refused, since it would be taken for plain bytes', () => {
   test.each(['gzip', 'br, gzip'])('by content-encoding %s', async (coding) => {
     const headers = { 'content-encoding': coding };
     const written = await gateway.ask('PUT', file(), { raw: 'x', headers });
@@ -50,13 +50,13 @@ describe('a body that is coded is refused, since it would be taken for what it i
     expect(answer).toContain('Content-Encoding');
   });
 
-  test('and one that says that it is not is taken', async () => {
+  test('and an explicit identity encoding is accepted', async () => {
     const headers = { 'content-encoding': 'Identity' };
     expect((await gateway.ask('PUT', file(), { raw: 'x', headers })).status).toBe(200);
   });
 });
 
-describe('a condition that nobody heeds is refused before anything is done', () => {
+describe('a condition that nothing implements is refused before anything is done', () => {
   test.each([
     ['PUT', 'if-match', '"1"'],
     ['PUT', 'if-none-match', '*'],
@@ -70,7 +70,7 @@ describe('a condition that nobody heeds is refused before anything is done', () 
     expect((await gateway.ask('GET', file())).bytes.toString()).toBe('kept');
   });
 
-  test('but a cache that asks whether its copy is fresh gets a fresh one', async () => {
+  test('but a cache that revalidates its copy gets a fresh one', async () => {
     await gateway.ask('PUT', file(), { raw: 'kept' });
     for (const headers of [{ 'if-none-match': '"1"' }, { 'if-modified-since': 'Tue, 15 Nov 1994 12:45:26 GMT' }]) {
       expect((await gateway.ask('GET', file(), { headers })).bytes.toString()).toBe('kept');
@@ -81,7 +81,7 @@ describe('a condition that nobody heeds is refused before anything is done', () 
 test.each([
   ['of a call', []],
   ['of an upgrade', ['Upgrade: websocket']],
-])('of two hosts %s none is believed', async (_what, upgrade) => {
+])('of two Host headers %s neither is believed', async (_what, upgrade) => {
   const answer = await say(
     'GET /v1/tenant HTTP/1.1',
     'Host: a.test',
@@ -93,7 +93,7 @@ test.each([
   expect(answer).toContain('more than one Host');
 });
 
-test('an expectation that nobody understands is ignored', async () => {
+test('an unknown expectation is ignored', async () => {
   const answer = await say('GET /healthz HTTP/1.1', 'Host: x', 'Expect: a-miracle', 'Connection: close');
   expect(answer).toMatch(/^HTTP\/1.1 200 /);
 });

@@ -1,17 +1,22 @@
-/** Headers of ours, and those of a request that would change what it means and are refused, as nothing heeds them. */
+/**
+ * Our own headers, and request headers that would change what a request means: those are refused, as nothing implements
+ * them.
+ */
 import type { IncomingMessage } from 'node:http';
 import { ServiceError } from '../../protocol/errors.ts';
 
-/** On an answer about all sandboxes or nodes while some are not known here. */
+/** Set on an answer about all sandboxes or nodes while some are not known here. */
 export const INCOMPLETE = 'x-millibox-incomplete';
 
-/** Conditions under which a call is to be made. Who asks for a cached copy to be confirmed takes a whole one as well. */
+/**
+ * Conditions on a call. A client that revalidates a cached copy accepts a full answer as well, so those are ignored.
+ */
 const CONDITIONS = ['if-match', 'if-unmodified-since'] as const;
 const CONDITION_OF_A_WRITE = 'if-none-match';
 
 /**
- * A body that is coded would be stored or run as other bytes than were meant; a write whose condition is ignored would
- * overwrite what it was to spare.
+ * An encoded body would be stored or run as other bytes than were meant; a write whose condition is ignored would
+ * overwrite what the condition protects.
  * @throws ServiceError `invalid_request`
  */
 export function refuseUnheeded({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): void {
@@ -28,7 +33,7 @@ export function refuseUnheeded({ method, headers }: Pick<IncomingMessage, 'metho
 }
 
 /**
- * Which of two Host headers counts is answered differently by different servers, and the name of a port may be in it.
+ * Servers differ in which of two Host headers they use, and the header may name a sandbox's port.
  * @throws ServiceError `invalid_request`
  */
 export function assertOneHost({ headers, rawHeaders, httpVersion }: IncomingMessage): void {

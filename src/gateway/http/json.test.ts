@@ -33,7 +33,7 @@ const send = (method: 'POST' | 'DELETE', payload: string | Buffer, length?: numb
   });
 
 describe('a JSON body', () => {
-  test('is what was sent', async () => {
+  test('is parsed as it was sent', async () => {
     expect((await send('POST', '{"a":1}')).json()).toEqual({ got: { a: 1 } });
   });
 
@@ -60,7 +60,7 @@ describe('a JSON body', () => {
   });
 
   test.each(['text/plain', 'application/x-www-form-urlencoded', ';'])(
-    'is named as such, and not as %s',
+    'is reported as such, and not as %s',
     async (type) => {
       const answer = await app.inject({
         method: 'POST',
@@ -74,7 +74,7 @@ describe('a JSON body', () => {
   );
 });
 
-test('no door runs or makes anything other than was sent, where that is not UTF-8', async () => {
+test('no door runs or creates anything other than was sent when it is not UTF-8', async () => {
   await using gateway = await TestGateway.start([new FakeNode()], {}, [createPrimeDoor()]);
   const id = await gateway.sandbox();
   const { token } = (await gateway.ask('POST', `/api/v1/sandbox/${id}/auth`)).json as { token: string };

@@ -12,7 +12,7 @@ test.each([
   ['a=%zz%4', { a: '%zz%4' }],
   ['%61=%41', { a: 'A' }],
   ['a=%C3%A9', { a: 'é' }],
-  // As a client sends it that encodes nothing: Node gives each byte as one character.
+  // As sent by a client that encodes nothing: Node passes each byte as one character.
   ['a=\xc3\xa9', { a: 'é' }],
   ['a=%ff%fe', { a: '\udcff\udcfe' }],
   ['a=%ed%a0%80', { a: '\udced\udca0\udc80' }],
@@ -21,7 +21,7 @@ test.each([
   expect({ ...parseQuery(text) }).toEqual(query);
 });
 
-test('__proto__ is a name like any other', () => {
+test('__proto__ is a key like any other', () => {
   const query = parseQuery('__proto__=1&constructor=2');
   expect(Object.entries(query)).toEqual([
     ['__proto__', '1'],
@@ -30,6 +30,6 @@ test('__proto__ is a name like any other', () => {
   expect(Object.getPrototypeOf(query)).toBe(null);
 });
 
-test('many values take no time that grows with their square', () => {
+test('many values do not take quadratic time', () => {
   expect(parseQuery('a=1&'.repeat(100_000))['a']).toHaveLength(100_000);
 });

@@ -3,11 +3,11 @@ import { nameOfBytes } from '../../protocol/names.ts';
 type Query = Record<string, string | string[]>;
 
 /**
- * The query of a URL, whose values are bytes: names of files need not be UTF-8. Bytes that are sent as they are, without
- * a percent sign, count as well. A percent sign that begins no byte is itself.
+ * Parses the query of a URL, whose values are bytes: file names need not be UTF-8. Bytes sent without percent-encoding
+ * count as well. A percent sign that does not begin an encoded byte stands for itself.
  */
 export function parseQuery(text: string): Query {
-  // `__proto__` is a name like any other.
+  // `__proto__` is a key like any other.
   const query = Object.create(null) as Query;
   for (const part of text.split('&')) {
     if (part === '') continue;

@@ -1,4 +1,4 @@
-/** A client that sends its whole body before it reads finds the error there, not a connection that was reset. */
+/** A client that sends its whole body before it reads gets the error, not a connection reset. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -25,7 +25,7 @@ interface Sending {
   more?: string[];
 }
 
-/** Sends all, then reads until the end of a first answer. @throws the socket's error */
+/** Sends everything, then reads to the end of the first answer. @throws the socket's error */
 async function sendAndRead(sending: Sending): Promise<string> {
   const {
     method = 'POST',
@@ -84,13 +84,13 @@ test.each([
   expect(answer).toContain('"code":"body_too_large"');
 });
 
-test.each([false, true])('and so is one of a type that is not taken (chunked: %s)', async (chunked) => {
+test.each([false, true])('and so is one of an unsupported type (chunked: %s)', async (chunked) => {
   const answer = await sendAndRead({ path: EXEC, type: 'application/x-tar', chunked, mib: 60 });
   expect(answer).toMatch(/^HTTP\/1\.1 400 /);
   expect(answer).toContain('"code":"invalid_request"');
 });
 
-test.each([false, true])('and so is one of nobody with a key (chunked: %s)', async (chunked) => {
+test.each([false, true])('and so is one without a valid key (chunked: %s)', async (chunked) => {
   expect(await sendAndRead({ path: EXEC, key: 'wrong', chunked, mib: 60 })).toMatch(/^HTTP\/1\.1 401 /);
 });
 
@@ -104,7 +104,7 @@ test.each([
   });
 });
 
-test('a refused upload is answered at once, and its connection goes on behind it', async () => {
+test('a refused upload is answered at once, and its connection can be used again', async () => {
   const { hostname, port } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
   const head = `host: ${hostname}\r\nauthorization: Bearer ${KEY.replaceAll(' ', '-')}`;
@@ -134,7 +134,7 @@ test.each([
   ['a file', UPLOAD, 404],
   ['a file of nobody with a key', { ...UPLOAD, key: 'wrong' }, 401],
   ['a command', { path: EXEC }, 413],
-])('who asks for the end of the connection is told too why %s is refused', async (_what, sending, status) => {
+])('a client that asks for the connection to close is still told why %s is refused', async (_what, sending, status) => {
   const answer = await sendAndRead({ ...sending, chunked: false, mib: 60, more: ['connection: close'] });
   expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
 });
@@ -143,7 +143,7 @@ test.each([
   ['a file', UPLOAD, 503],
   ['a file of nobody with a key', { ...UPLOAD, key: 'wrong' }, 401],
   ['a command', { path: EXEC }, 413],
-])('so is, during a shutdown, who sends %s', async (_what, sending, status) => {
+])('so is, during a shutdown, a client that sends %s', async (_what, sending, status) => {
   await using closing = await TestGateway.start();
   const { lifecycle } = closing.services;
   const release = lifecycle.track();
@@ -155,7 +155,7 @@ test.each([
   await drained;
 });
 
-test('nothing is left of a client that reads its answer and never sends its body', async () => {
+test('nothing remains of a client that reads its answer and never sends its body', async () => {
   const { hostname, port } = new URL(gateway.url);
   const clear = vi.spyOn(globalThis, 'clearInterval');
   const begin = vi.spyOn(globalThis, 'setInterval');

@@ -1,9 +1,9 @@
-/** What becomes of a body that is answered before all of it has come. */
+/** What happens to a body that is answered before all of it has arrived. */
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-/** Twice what a body may have, and more: a client that sends all before it reads gets to its answer. */
+/** More than twice the largest allowed body: a client that sends everything before it reads gets to its answer. */
 const MAX_BYTES = 128 * 1024 * 1024;
 const MAX_MS = 30_000;
 const LOOK_MS = 50;
@@ -11,8 +11,8 @@ const LOOK_MS = 50;
 const readings = new WeakMap<IncomingMessage, Promise<void>>();
 
 /**
- * Reads and drops the rest of a body that nobody takes any more, and resolves once there is none. Beyond a bound it ends
- * the connection. Its bytes and its end are watched on the socket: a request that was answered hears of neither.
+ * Reads and drops the rest of a body that nobody reads any more, and resolves once there is none left. Beyond a bound
+ * it ends the connection. The socket itself is watched: a request that was answered emits neither data nor end.
  */
 function readRest(raw: IncomingMessage): Promise<void> {
   const known = readings.get(raw);
@@ -42,8 +42,8 @@ function readRest(raw: IncomingMessage): Promise<void> {
 }
 
 /**
- * Bounds what is read of a body behind its answer. Fastify would close the connection behind one that no parser takes,
- * and bytes that then still arrive reset it, with which the client can lose the answer unread.
+ * Bounds how much is read of a body after its answer. Fastify would close the connection after a body that no parser
+ * takes; bytes that then still arrive reset the connection, and the client can lose the answer unread.
  */
 export function dropRestOfBody({ raw }: FastifyRequest, reply: FastifyReply): void {
   if (raw.complete) return;
@@ -56,8 +56,8 @@ export function dropRestOfBody({ raw }: FastifyRequest, reply: FastifyReply): vo
 }
 
 /**
- * The answer to a body that is refused before all of it has come: sent at once, but ended behind the rest, because the
- * end of the last answer on a connection closes it, and bytes that then still arrive reset it.
+ * The answer to a body that is refused before all of it has arrived. It is sent at once but ended only after the rest
+ * of the body: the end of the last answer closes the connection, and bytes that then still arrive would reset it.
  */
 export function endBehindBody({ raw, method }: FastifyRequest, reply: FastifyReply, payload: unknown): unknown {
   const isWhole = typeof payload === 'string' || Buffer.isBuffer(payload);

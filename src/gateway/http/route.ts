@@ -1,4 +1,4 @@
-/** A route as data: what it takes and answers, checked by zod and written down in the OpenAPI document. */
+/** A route as data: what it takes and answers, checked by zod and described in the OpenAPI document. */
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import * as z from 'zod';
 import { messageOf } from '../../lib/schema-problems.ts';
@@ -10,16 +10,16 @@ import { refuseUnheeded } from './headers.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Its answers are about all sandboxes or nodes, and say so while this gateway may not know all. */
+    /** Its answers cover all sandboxes or nodes, and are marked while this gateway may not know all of them. */
     overview?: boolean;
   }
 }
 
 export interface AnswerSpec {
   description: string;
-  /** JSON of this form. Absent: no JSON. */
+  /** Schema of a JSON answer. Absent: no JSON. */
   schema?: z.ZodType;
-  /** Of what is no JSON. */
+  /** For an answer that is not JSON. */
   contentType?: string;
 }
 
@@ -31,15 +31,17 @@ export interface RouteSpec<P = unknown, Q = unknown, B = unknown> {
   summary: string;
   params?: z.ZodType<P>;
   query?: z.ZodType<Q>;
-  /** JSON. */
+  /** Schema of a JSON body. */
   body?: z.ZodType<B>;
-  /** The request's body is bytes, of this type. */
+  /** The request's body is raw bytes of this content type. */
   rawBody?: string;
   /** Takes `Idempotency-Key`. */
   idempotent?: boolean;
-  /** May hold its answer back for long: `signal` fires when the server drains, and it answers with what there is. */
+  /**
+   * May hold its answer back for long: `signal` fires when the server drains, and it then answers with what there is.
+   */
   waits?: boolean;
-  /** Keys of administrators only. */
+  /** For administrators' keys only. */
   admin?: boolean;
   /** Answers about all sandboxes or nodes: see `FastifyContextConfig`. */
   overview?: boolean;
@@ -69,7 +71,7 @@ export function route<P, Q, B>(spec: RouteSpec<P, Q, B>, handler: (call: Call<P,
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 const EMPTY = z.strictObject({});
 
-/** Puts routes into the app. Whoever has no key is turned away before the body is read. */
+/** Adds routes to the app. A caller without a valid key is refused before the body is read. */
 export function registerRoutes(app: FastifyInstance, services: Services, routes: readonly Route[]): void {
   const callers = new WeakMap<FastifyRequest, Caller>();
   for (const one of routes) {
@@ -140,7 +142,7 @@ function idempotencyKey(request: FastifyRequest): string | undefined {
   throw new ServiceError('invalid_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
 }
 
-/** A whole number in a query. */
+/** An integer in a query. */
 export function queryInt(min: number, max: number) {
   return z
     .string()

@@ -13,7 +13,7 @@ test.each([
   ['/v1/ws', 401],
   ['/v1/sandboxes/sbx-0/ports/80/', 401],
   ['/nowhere', 404],
-])('whoever is refused an upgrade and does not hang up is hung up on: %s', async (path, status) => {
+])('a client that is refused an upgrade and does not hang up is disconnected: %s', async (path, status) => {
   const { port, hostname } = new URL(gateway.url);
   // It takes the answer and its end, and keeps its own side of the connection open.
   const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
@@ -25,7 +25,7 @@ test.each([
   await once(socket, 'end');
   expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   expect(JSON.parse(answer.slice(answer.indexOf('{'))).error.code).toBeTypeOf('string');
-  // Only whoever writes hears that nobody is there any more.
+  // Only a writer notices that nobody is there any more.
   const words = setInterval(() => socket.write('x'), 50);
   await closed;
   clearInterval(words);

@@ -1,10 +1,10 @@
-/** What every form of `IdempotencyStore` keeps. A test file calls this with a subject of its own. */
+/** The rules that every implementation of `IdempotencyStore` obeys. A test file calls this with its own subject. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { IdempotencyStore } from './store.ts';
 
 export interface IdempotencySubject {
   name: string;
-  /** A store with keys of its own, and that of another gateway: null where there can be but one. */
+  /** A store with keys of its own, and that of another gateway: null where there can be only one. */
   open(options: { ttlMs?: number }): Promise<{
     store: IdempotencyStore;
     other: IdempotencyStore | null;
@@ -24,7 +24,7 @@ export function idempotencyContract(subject: IdempotencySubject): void {
     });
     afterEach(() => opened.close());
 
-    test('work runs once per scope and key, at the same time too', async () => {
+    test('work runs once per scope and key, even concurrently', async () => {
       let runs = 0;
       const work = async () => {
         await new Promise((resolve) => setImmediate(resolve));
@@ -37,7 +37,7 @@ export function idempotencyContract(subject: IdempotencySubject): void {
       await expect(store.run(call('k', { x: 1 }), work)).rejects.toMatchObject({ code: 'idempotency_conflict' });
     });
 
-    test('a request is the same in whatever order its members come', async () => {
+    test('requests are equal whatever the order of their members', async () => {
       const work = () => Promise.resolve(++runs);
       let runs = 0;
       expect(await store.run(call('order', { env: { A: '1', B: '2' }, argv: ['x', 'y'] }), work)).toBe(1);
@@ -46,26 +46,26 @@ export function idempotencyContract(subject: IdempotencySubject): void {
       await expect(swapped).rejects.toMatchObject({ code: 'idempotency_conflict' });
     });
 
-    test('a key that a gateway of another version has used stands, whatever it was used for', async () => {
+    test('a key used by a gateway of another version stands, whatever the request was', async () => {
       const { other } = opened;
       if (other === null) return;
       const ask = (on: IdempotencyStore, form: string, request: unknown, answer: string) =>
         on.run({ ...call('forms', request), form }, () => Promise.resolve(answer));
       expect(await ask(store, 'older', { a: 1 }, 'first')).toBe('first');
-      // What it was used for cannot be compared; of one form it can.
+      // A request of another form cannot be compared; one of the same form can.
       expect(await ask(other, 'newer', { a: 1, b: 'a default' }, 'second')).toBe('first');
       await expect(ask(other, 'older', { a: 2 }, 'third')).rejects.toMatchObject({ code: 'idempotency_conflict' });
       expect(await ask(store, 'older', { a: 1 }, 'fourth')).toBe('first');
     });
 
-    test('work that failed leaves the key free, for those who shared it as well', async () => {
+    test('work that failed leaves the key free, also for callers who shared it', async () => {
       const fail = () => Promise.reject(new Error('no'));
       const both = await Promise.allSettled([store.run(call('k'), fail), store.run(call('k'), fail)]);
       expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
       expect(await store.run(call('k', { other: true }), () => Promise.resolve('yes'))).toBe('yes');
     });
 
-    test('work has a seed of its own for each key, and another after it failed', async () => {
+    test('each key’s work has its own seed, and a new one after it failed', async () => {
       const seeds: string[] = [];
       const fail = (seed: string) => {
         seeds.push(seed);
@@ -90,7 +90,7 @@ export function idempotencyContract(subject: IdempotencySubject): void {
       }
     });
 
-    test('answers are what they were, whatever JSON they are', async () => {
+    test('answers are returned unchanged, whatever JSON they are', async () => {
       for (const answer of [['a', 'ü'], { a: [1, null] }, 'text', 0, null]) {
         const key = JSON.stringify(answer);
         expect(await store.run(call(key), () => Promise.resolve(answer))).toEqual(answer);

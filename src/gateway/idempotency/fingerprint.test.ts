@@ -5,7 +5,7 @@ import { fingerprintOf, formOf } from './fingerprint.ts';
 
 const printOf = (request: unknown): string => fingerprintOf({ scope: 's', key: 'k', request }).print;
 
-test('a print is the same in whatever order members come, at every depth, and tells everything else apart', () => {
+test('a fingerprint is independent of member order at every depth, and distinguishes everything else', () => {
   const print = printOf({ a: 1, b: { c: [1, 2], d: null }, 2: 'x' });
   expect(printOf({ 2: 'x', b: { d: null, c: [1, 2] }, a: 1, gone: undefined })).toBe(print);
   for (const other of [
@@ -17,7 +17,7 @@ test('a print is the same in whatever order members come, at every depth, and te
   }
 });
 
-test('a form is another one with another field, default or bound', () => {
+test('another field, default or bound makes another form', () => {
   const form = formOf(z.object({ a: z.string(), b: z.int().default(1) }));
   expect(formOf(z.object({ a: z.string(), b: z.int().default(1) }))).toBe(form);
   const others = [

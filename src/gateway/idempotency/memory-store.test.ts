@@ -25,7 +25,7 @@ test('keys expire, and their number and size are bounded', async () => {
   expect(await store.run(call('big'), work)).toBe(8);
 });
 
-test('work under way keeps its key, however many others come', async () => {
+test('running work keeps its key, however many others come', async () => {
   const store = new MemoryIdempotencyStore({ maxKeys: 2 });
   const never = Promise.withResolvers<number>();
   const first = store.run(call('a'), () => never.promise);

@@ -3,7 +3,7 @@ import { silent } from '../../lib/logger.ts';
 import { unavailable, type RedisLink } from '../redis/link.ts';
 import { RedisIdempotencyStore } from './redis-store.ts';
 
-/** A store whose scripts Redis answers so. */
+/** A store whose scripts get this answer from Redis. */
 function store(answer: () => Promise<unknown>) {
   const run = vi.fn(answer);
   const link = { up: true, run } as unknown as RedisLink;
@@ -14,7 +14,7 @@ function store(answer: () => Promise<unknown>) {
 
 const call = { scope: 'scope', key: 'key', request: {} };
 
-test('a call whose caller has left asks no more for the answer of another gateway', async () => {
+test('a call whose caller has left stops asking for another gateway’s answer', async () => {
   const { store: waiting, run } = store(() => Promise.resolve(['wait']));
   const caller = new AbortController();
   const waits = waiting.run(call, () => expect.unreachable(), caller.signal);

@@ -32,7 +32,10 @@ export interface RedisStoreOptions {
 
 const LEASE_MS = 10_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
-/** How far from its count of attempts to look for what was made: Redis may have lost count, or not have been asked. */
+/**
+ * How many attempts around the stored count to search for what was created: Redis may have lost count, or not have been
+ * asked.
+ */
 const OTHER_ATTEMPTS = 16;
 const POLL = { firstMs: 10, maxMs: 250 };
 
@@ -72,7 +75,7 @@ const FREE = new Script(`
   if ARGV[2] == 'spent' then redis.call('HINCRBY', KEYS[1], 'attempt', 1) end
   return 1`);
 
-/** What was answered without asking, unless the key has an answer or somebody works on it. */
+/** Stores what was answered without asking Redis, unless the key has an answer or somebody is working on it. */
 const KEEP = new Script(`
   local owner, print, form, answer, ttlMs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
   local now = redis.call('TIME')
@@ -96,7 +99,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
   readonly #running = new Map<string, Running>();
   /** Used while Redis is unreachable. */
   readonly #alone = new MemoryIdempotencyStore();
-  /** Tells Redis what was answered without it. */
+  /** Reports to Redis what was answered without it. */
   readonly #outbox: Outbox;
 
   constructor(options: RedisStoreOptions) {
@@ -167,7 +170,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     await KEEP.run(link, [key], args);
   }
 
-  /** Does the work under a lease. Losing the lease does no harm: the other gateway gets the same result. */
+  /** Does the work under a lease. Losing the lease does no harm: the other gateway arrives at the same result. */
   async #work<T>(
     key: string,
     owner: string,
@@ -201,8 +204,8 @@ export class RedisIdempotencyStore implements IdempotencyStore {
   }
 
   /**
-   * The seed of this attempt, or of another one that has created something: of a later one if Redis has lost the count.
-   * Earlier ones are spent, unless a gateway that could not ask Redis has created something anew with them.
+   * The seed of this attempt, or of another one that has created something: a later one if Redis has lost count.
+   * Earlier ones are spent, unless a gateway that could not ask Redis has created something with them since.
    */
   #seed({ made }: IdempotentCall, digest: string, attempt: number): string {
     const own = this.#seedOf(digest, attempt);

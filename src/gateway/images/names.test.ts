@@ -15,7 +15,7 @@ describe('two references to the same image have one key', () => {
   });
 });
 
-test('references to different images, and ids of images, have different keys', () => {
+test('references to different images, and image ids, have different keys', () => {
   const names = ['python', 'python:3.12', 'org/python', 'host:5000/python', `python@${DIGEST}`, 'host/python:5000'];
   const alike = ['library/org/python', 'localhost/python', 'docker.io/localhost/python'];
   const different = [...names, ...alike, DIGEST];

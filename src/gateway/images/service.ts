@@ -17,7 +17,7 @@ export interface NodeOutcome {
 }
 
 export interface PullOutcome extends NodeOutcome {
-  /** Whether the name stands for another image than before; null if the pull failed, or by an older agent. */
+  /** Whether the name now refers to another image; null if the pull failed, or from an older agent. */
   changed: boolean | null;
 }
 
@@ -44,7 +44,7 @@ export class ImageService {
   }
 
   /**
-   * Pulls the image onto every connected node; with `refresh` also where a tag is already, as it may have moved.
+   * Pulls the image onto every connected node; with `refresh` also where the tag already exists, as it may have moved.
    * Resolves with the outcome on each.
    */
   async preload(image: string, { refresh }: { refresh: boolean }): Promise<PullOutcome[]> {
@@ -115,7 +115,7 @@ export class ImageService {
 
 type Node = NodeRegistry['all'][number];
 
-/** Resolves with whether that changed what the name stands for on the node; null: the agent does not say. */
+/** Resolves with whether the name now refers to another image on the node; null: the agent does not say. */
 function pull(node: Node, image: string, refresh: boolean): Promise<boolean | null> {
   const done = Promise.withResolvers<boolean | null>();
   let changed: boolean | null = null;

@@ -1,7 +1,7 @@
 /**
- * The lead is a lease in Redis. It is renewed well before it expires, and ends here slightly before it does in Redis,
- * so that a process which was stalled for longer than its lease does nothing more as leader. Each lead has a rising
- * term number; scripts that get it refuse a deposed leader.
+ * Leadership is a lease in Redis. It is renewed well before it expires, and ends here slightly before it does in Redis,
+ * so that a process that was stalled for longer than its lease does nothing more as leader. Each leadership has a
+ * rising term number; scripts that get it refuse a deposed leader.
  */
 import { background } from '../../lib/background.ts';
 import type { Logger } from '../../lib/logger.ts';
@@ -16,13 +16,13 @@ export interface RedisLeaderOptions {
   leaseMs?: number;
 }
 
-/** The role that is being led. */
+/** The leader's role. */
 export const GATEWAYS = 'gateways';
 const LEASE_MS = 10_000;
-/** Runs in a row without an answer from Redis before the log tells of it. */
+/** Consecutive runs without an answer from Redis before it is logged. */
 const TOLERATED = 5;
 
-/** Answers the term of our lead; 0: another gateway leads. */
+/** Answers our term; 0: another gateway leads. */
 const TAKE = new Script(`
   local holder = redis.call('GET', KEYS[1])
   if holder == ARGV[1] then
@@ -72,7 +72,7 @@ export class RedisLeader implements Leader {
       } catch (error) {
         if (!isAway(error)) throw error;
         unanswered += 1;
-        // That Redis is away has been logged; this only if it answers everything else.
+        // The absence of Redis has been logged already; this is logged only if it answers everything else.
         if (unanswered === TOLERATED) this.#log.warn({ what }, 'a task of the leader keeps failing in redis');
       } finally {
         running = false;

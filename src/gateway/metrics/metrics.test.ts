@@ -13,7 +13,7 @@ async function scrape(): Promise<Map<string, number>> {
   return new Map(samples.map(([, name = '', value]) => [name, Number(value)]));
 }
 
-test('counts creates, claims that hit and missed, commands by outcome, and times each phase of them', async () => {
+test('counts creates, warm hits and misses, commands by outcome, and times each of their phases', async () => {
   const node = new FakeNode({ autoRun: false });
   gateway = await TestGateway.start([node]);
   const ids: string[] = [];
@@ -46,7 +46,7 @@ test('counts creates, claims that hit and missed, commands by outcome, and times
   expect(seen.get('millibox_phase_seconds_sum{phase="create_running"}')).toBeCloseTo(0.009);
 });
 
-test('counts what became of a sandbox once, however often it changes', async () => {
+test('counts the outcome of a sandbox once, however often it changes', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const [id, bystander] = [await gateway.sandbox(), await gateway.sandbox()];
@@ -63,7 +63,7 @@ test('counts what became of a sandbox once, however often it changes', async () 
   expect(seen.get('millibox_phase_seconds_count{phase="create_running"}')).toBe(2);
 });
 
-test('what waits on a node that is away counts no longer', async () => {
+test('a sandbox waiting on a node that is away is no longer counted', async () => {
   const node = new FakeNode({ report: { pools: [{ key: '*', warm: 5, starting: 0, target: 5 }] } });
   gateway = await TestGateway.start([node]);
   expect((await scrape()).get('millibox_pool_containers{state="warm"}')).toBe(5);
@@ -73,7 +73,7 @@ test('what waits on a node that is away counts no longer', async () => {
   expect((await scrape()).get('millibox_pool_containers{state="warm"}')).toBe(0);
 });
 
-test('shows pools and their targets, nodes by state, bytes of the links, and how late the event loop is', async () => {
+test('shows pools and their targets, nodes by state, bytes of the links, and event loop lag', async () => {
   const pool = (key: string, warm: number) => ({ key, warm, starting: 1, target: 20 });
   const nodes = [
     new FakeNode({ name: 'node-a', report: { pools: [pool('*', 12)] } }),

@@ -62,7 +62,7 @@ export class Metrics {
     buckets: SECONDS,
     registers: [this.registry],
   });
-  /** What was counted of each sandbox already. */
+  /** What has already been counted of each sandbox. */
   readonly #seen = new WeakMap<Entry, 'running' | 'ended'>();
 
   constructor({ registry, queue, store, shared }: MetricsSources) {

@@ -1,4 +1,4 @@
-/** Links that break and come back again and again while sandboxes are made: none is lost, none is doubled. */
+/** Links that break and come back again and again while sandboxes are created: none is lost, none is duplicated. */
 import { afterEach, expect, test } from 'vitest';
 import type { SandboxSpec } from '../../protocol/node.ts';
 import { FakeNode } from '../testing/fake-node.ts';
@@ -13,7 +13,7 @@ const create = async (): Promise<{ id: string; status: string }> =>
 const homesOf = (nodes: readonly FakeNode[], id: string): string[] =>
   nodes.filter(({ records }) => records.get(id)?.status === 'RUNNING').map(({ name }) => name);
 
-/** Its link breaks under every third create: before the node has it, or behind that, with the answer still to come. */
+/** Breaks its link on every third create: either before the node has it, or after, with the answer still to come. */
 function breakUnderCreates(node: FakeNode): void {
   let count = 0;
   node.intercept = (stream) => {
@@ -26,7 +26,7 @@ function breakUnderCreates(node: FakeNode): void {
   };
 }
 
-test.each([1, 2])('sandboxes made while links flap are each on one node in the end: %i nodes', async (count) => {
+test.each([1, 2])('sandboxes created while links flap each end up on exactly one node: %i nodes', async (count) => {
   const nodes = Array.from({ length: count }, (_, i) => new FakeNode({ name: `node-${i}` }));
   gateway = await TestGateway.start(nodes);
   for (const node of nodes) breakUnderCreates(node);
@@ -49,7 +49,7 @@ test.each([1, 2])('sandboxes made while links flap are each on one node in the e
   expect(nodes.reduce((sum, { dials }) => sum + dials, 0)).toBeGreaterThan(5);
 });
 
-test('a link that flaps with nothing under way ejects nobody; one that breaks under each create does', async () => {
+test('a link that flaps with no create in flight ejects no node; one that breaks on each create does', async () => {
   const [good, bad] = ['good', 'bad'].map((name) => new FakeNode({ name })) as [FakeNode, FakeNode];
   gateway = await TestGateway.start([good, bad]);
   const { registry } = gateway.services;

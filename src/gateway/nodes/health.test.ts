@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { Health } from './health.ts';
 
-test('failures in a row eject a node, for longer each time; a success forgives all', () => {
+test('consecutive failures eject a node, for longer each time; a success resets that', () => {
   let now = 0;
   const health = new Health(() => now);
   for (let i = 0; i < 4; i++) expect(health.failed()).toBe(false);
@@ -25,7 +25,7 @@ test('failures in a row eject a node, for longer each time; a success forgives a
   expect(health.ejected).toBe(false);
 });
 
-test('an ejected node comes back with one sandbox at a time until one has worked', () => {
+test('an ejected node comes back with one sandbox at a time until one has started', () => {
   let now = 0;
   const health = new Health(() => now);
   for (let i = 0; i < 5; i++) health.failed();
@@ -37,7 +37,7 @@ test('an ejected node comes back with one sandbox at a time until one has worked
   health.unsettled();
   expect(health.ejected).toBe(false);
   health.sent();
-  // Nothing is heard of it: after a while another is sent.
+  // No outcome is reported: after a while another sandbox is sent.
   now += health.ejectedMs;
   expect(health.ejected).toBe(false);
   health.sent();
@@ -46,7 +46,7 @@ test('an ejected node comes back with one sandbox at a time until one has worked
   expect(health.ejected).toBe(false);
 });
 
-test('a failure of what was sent before the ejection does not prolong it', () => {
+test('a failure of a sandbox sent before the ejection does not prolong it', () => {
   let now = 0;
   const health = new Health(() => now);
   for (let i = 0; i < 5; i++) health.failed();

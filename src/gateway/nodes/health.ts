@@ -1,12 +1,12 @@
 /**
  * A circuit breaker for one node. Repeated failures eject it: it gets no new sandboxes for a while. After that it is on
- * trial: it gets one sandbox, and the outcome decides.
+ * trial: it gets one sandbox, whose outcome decides.
  */
 
 const MAX_FAILURES = 5;
 const FIRST_EJECTION_MS = 15_000;
 const MAX_EJECTION_MS = 300_000;
-/** A trial without an outcome after this long is inconclusive: pulling an image may take long. */
+/** A trial without an outcome after this long is inconclusive: pulling an image may take a while. */
 const TRIAL_MS = 20_000;
 
 export class Health {
@@ -25,7 +25,7 @@ export class Health {
     return this.ejectedMs > 0;
   }
 
-  /** Milliseconds until it is tried again; 0 when it is not ejected. */
+  /** Milliseconds until the next trial; 0 when it is not ejected. */
   get ejectedMs(): number {
     return Math.max(0, Math.max(this.#ejectedUntil, this.#trialUntil) - this.#now());
   }
@@ -35,7 +35,7 @@ export class Health {
     if (this.#ejections > 0 && !this.ejected) this.#trialUntil = this.#now() + TRIAL_MS;
   }
 
-  /** The outcome says nothing about the node: it had no room, or the sandbox was deleted. */
+  /** The outcome reveals nothing about the node: it had no room, or the sandbox was deleted. */
   unsettled(): void {
     this.#trialUntil = 0;
   }

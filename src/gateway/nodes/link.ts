@@ -1,4 +1,4 @@
-/** The link to one agent: dials, authenticates, watches, and dials again when it breaks. */
+/** The link to one agent: dials, authenticates, watches, and redials when it breaks. */
 import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, type Transport } from '../../mux/index.ts';
 import { scatteredBackoffMs } from '../../lib/backoff.ts';
 import { pause } from '../../lib/deadline.ts';
@@ -14,7 +14,7 @@ import {
 } from '../../protocol/node.ts';
 import { WatchStream } from './watch-stream.ts';
 
-/** One dialled connection: a transport, and the check of the agent's HELLO that comes over it. */
+/** One dialled connection: a transport, and the check of the agent's HELLO that arrives over it. */
 export interface Dialled {
   transport: Transport;
   checkHello(hello: Json): NodeHello;
@@ -46,7 +46,7 @@ export interface LinkOptions {
 export interface LinkCounts {
   bytesIn: number;
   bytesOut: number;
-  /** Heartbeats whose answer took longer than the interval between two. */
+  /** Heartbeats whose answer took longer than the heartbeat interval. */
   lateHeartbeats: number;
   /** Links that were up and broke. */
   losses: number;
@@ -56,7 +56,7 @@ const DEFAULT_HEARTBEAT: Heartbeat = { intervalMs: NODE_HEARTBEAT_MS, deadAfterM
 
 const HELLO_DEADLINE_MS = 30_000;
 const BACKOFF = { firstMs: 50, maxMs: 2_000 };
-/** For an agent that breaks the protocol or does not know the secret: dialling again soon would change nothing. */
+/** For an agent that breaks the protocol or does not know the secret: redialling soon would change nothing. */
 const REJECTED_PAUSE_MS = 10_000;
 
 export class NodeLink {
@@ -150,7 +150,7 @@ export class NodeLink {
       try {
         link.open({ op: 'watch' }, stream);
       } catch (error) {
-        // Closed again, or the agent said with its first words that it goes.
+        // Closed again, or the agent's first message was that it is leaving.
         link.close(ServiceError.from(error));
       }
     };
@@ -168,7 +168,7 @@ export class NodeLink {
       onClose: (error) => {
         clearTimeout(timer);
         const why = error ?? new ServiceError('node_unavailable', 'the agent closed the link');
-        // First: whatever fails below, the node is dialled again.
+        // First: whatever fails below, the node is redialled.
         ended.resolve(why);
         this.#past.bytesIn += mux?.stats.bytesIn ?? 0;
         this.#past.bytesOut += mux?.stats.bytesOut ?? 0;

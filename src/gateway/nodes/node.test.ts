@@ -24,7 +24,7 @@ function upWith(first: NodeReport): Node {
   return node;
 }
 
-test('a report of what decides only where a sandbox goes wakes nobody who waits', () => {
+test('a report that changes only placement preferences wakes no waiting sandbox', () => {
   const node = upWith(report);
   const pools = [{ key: '*', warm: 4, starting: 0, target: 4 }];
   expect(node.takeReport({ ...report, pools, images: ['image', 'other'], memoryFreeMb: 100, sandboxes: 9 })).toBe(
@@ -33,7 +33,7 @@ test('a report of what decides only where a sandbox goes wakes nobody who waits'
   expect(node.takeReport({ ...report, maxSandboxes: 50 })).toBe(false);
 });
 
-test('a report of more room says so: of more to give, or of an end of what kept sandboxes away', () => {
+test('a report of more room wakes the queue: more capacity, or an end of what kept sandboxes away', () => {
   const node = upWith(report);
   expect(node.takeReport({ ...report, maxSandboxes: 101 })).toBe(true);
   expect(node.takeReport({ ...report, maxSandboxes: 101, cpus: 16 })).toBe(true);
@@ -46,7 +46,7 @@ test('a report of more room says so: of more to give, or of an end of what kept 
   expect(node.takeReport(report)).toBe(false);
 });
 
-test('warm containers are those of an image and those of any, less what was sent since the last report', () => {
+test('warm containers are those of the image plus blanks, less those used since the last report', () => {
   const pools = [
     { key: 'python:3.12', warm: 3, starting: 0, target: 3 },
     { key: '*', warm: 2, starting: 0, target: 2 },

@@ -19,18 +19,18 @@ const ANY_IMAGE = '*';
 const CALL_DEADLINE_MS = 15_000;
 const FULL_MS = 1_000;
 
-/** What discovery says about a node. leaving: it is not listed any more, and is dropped after its last sandbox. */
+/** What discovery says about a node. leaving: it is no longer listed, and is dropped after its last sandbox. */
 export type Standing = 'in' | 'cordoned' | 'leaving';
 
 export class Node implements Opener {
-  /** Address to dial; it may change. */
+  /** The address to dial; it may change. */
   url: string;
   readonly health = new Health();
   readonly #givenName: string | null;
   link: NodeLink | null = null;
   report: NodeReport | null = null;
   hello: NodeHello | null = null;
-  /** By discovery. Independent of what the operator told the node itself. */
+  /** Set by discovery. Independent of the operator's cordon on the node itself. */
   standing: Standing = 'in';
   state: 'connecting' | 'up' | 'away' | 'lost' = 'connecting';
   /** Live sandboxes here, as far as the gateway knows. */
@@ -51,7 +51,7 @@ export class Node implements Opener {
     return this.#givenName ?? this.hello?.node ?? (new URL(this.url).host || this.url);
   }
 
-  /** Changes the address. Aborts a dial of the old one, which could hang: nobody may be left there to refuse it. */
+  /** Changes the address. Aborts a dial of the old one, which could hang: there may be nobody left to refuse it. */
   moveTo(url: string): void {
     if (url === this.url) return;
     this.url = url;
@@ -102,7 +102,7 @@ export class Node implements Opener {
     this.health.unsettled();
   }
 
-  /** Takes a report. @returns whether the node may have room now for sandboxes that it had none for */
+  /** Takes a report. @returns whether the node may now have room for sandboxes that did not fit before */
   takeReport(report: NodeReport): boolean {
     const { report: before, ready: wasReady } = this;
     const refused = this.#fullUntil > 0;
@@ -180,7 +180,8 @@ export class Node implements Opener {
 }
 
 /**
- * Whether the node grew between two reports. Ended sandboxes are reported separately, and pools only affect the choice.
+ * Whether the node's capacity grew between two reports. Ended sandboxes are reported separately, and pools only affect
+ * the choice of node.
  */
 function takesMore(before: NodeReport, after: NodeReport): boolean {
   return after.maxSandboxes > before.maxSandboxes || after.cpus > before.cpus || after.memoryMb > before.memoryMb;

@@ -1,4 +1,4 @@
-/** What a gateway says of the sandboxes of nodes that it does not hear. */
+/** What a gateway says about sandboxes on nodes that it is not connected to. */
 import { afterEach, expect, test, vi } from 'vitest';
 import { ServiceError } from '../../protocol/errors.ts';
 import { FakeNode } from '../testing/fake-node.ts';
@@ -10,7 +10,7 @@ afterEach(() => gateway[Symbol.asyncDispose]());
 const two = (): [FakeNode, FakeNode] => [new FakeNode({ name: 'node-a' }), new FakeNode({ name: 'node-b' })];
 const status = async (id: string) => (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json;
 
-test('a node that is lost takes its sandboxes with it, and creates go to the other', async () => {
+test('a lost node’s sandboxes end, and creates go to the other node', async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b], { nodeGraceMs: 50, linkPatienceMs: 5_000 });
   b.refuse = new ServiceError('capacity_exhausted');
@@ -27,7 +27,7 @@ test('a node that is lost takes its sandboxes with it, and creates go to the oth
   expect((await status(next)).node).toBe('node-b');
 });
 
-test('a node that was lost and is back has its sandboxes again; those that were deleted meanwhile go', async () => {
+test('a lost node that comes back has its sandboxes again; those deleted meanwhile are removed', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a], { nodeGraceMs: 50, linkPatienceMs: 5_000 });
   const [kept = '', deleted = '', swept = '', died = ''] = await Promise.all(
@@ -47,12 +47,12 @@ test('a node that was lost and is back has its sandboxes again; those that were 
     [deleted, swept].every((id) => a.records.get(id)?.status === 'TERMINATED'),
   );
   expect(await status(deleted)).toMatchObject({ status: 'ERROR', reason: 'node_lost' });
-  // What its node knows of an end is better than a guess.
+  // What its node knows about an end overrides a guess.
   expect(await status(died)).toMatchObject({ status: 'ERROR', reason: 'oom' });
   expect(gateway.services.nodes.list()[0]?.sandboxes).toBe(1);
 });
 
-test('the link of one gateway that is cut for long costs those who use another nothing', async () => {
+test('when one gateway’s link is cut for long, users of another gateway notice nothing', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const id = await gateway.sandbox();
@@ -67,7 +67,7 @@ test('the link of one gateway that is cut for long costs those who use another n
   expect(a.records.get(id)?.status).toBe('RUNNING');
 });
 
-test('a node that comes back within the grace has lost nothing', async () => {
+test('a node that comes back within the grace period has lost nothing', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const ids = (await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { body: { count: 50 } })).json.sandboxes.map(
@@ -83,7 +83,7 @@ test('a node that comes back within the grace has lost nothing', async () => {
   for (const id of ids) expect((await status(id)).status).toBe('RUNNING');
 });
 
-test('a gateway that starts learns all sandboxes from the nodes, the dead ones too', async () => {
+test('a starting gateway learns of all sandboxes from the nodes, ended ones included', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const alive = await gateway.sandbox({ labels: { x: '1' } });
@@ -99,14 +99,14 @@ test('a gateway that starts learns all sandboxes from the nodes, the dead ones t
     reason: 'deleted',
   });
   expect((await second.exec(alive, { stdout: 'x' })).json.stdout).toBe('x');
-  // And from then on what the other gateway does.
+  // And from then on of the other gateway's changes.
   const later = await gateway.sandbox();
   await second.until('it has heard of it', () =>
     second.services.sandboxes.list('default').sandboxes.some((s) => s.id === later),
   );
 });
 
-test('a gateway that has not heard all nodes yet does not say that a sandbox is not there', async () => {
+test('a gateway that is not connected to all nodes yet does not report a sandbox as missing', async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b]);
   const id = await gateway.sandbox();
@@ -125,7 +125,7 @@ test('a gateway that has not heard all nodes yet does not say that a sandbox is 
 
 test.each(['mute', 'deaf'] as const)('a link over which the node is %s is found and dialled anew', async (fault) => {
   const [a] = two();
-  // It has something to say all the time: silence alone would not tell.
+  // It keeps talking: silence alone would prove nothing.
   const chatter = setInterval(() => a.setReport({}), 10);
   try {
     gateway = await TestGateway.start([a], { heartbeat: { intervalMs: 40, deadAfterMs: 200 } });
@@ -145,7 +145,7 @@ test.each(['mute', 'deaf'] as const)('a link over which the node is %s is found 
   }
 });
 
-test('a clock that is set loses no node', async () => {
+test('setting the clock loses no node', async () => {
   const [a] = two();
   vi.useFakeTimers({ toFake: ['Date'] });
   try {
@@ -182,7 +182,7 @@ test('while a node is away, an id that nobody here knows may be one of its sandb
   expect(await unknown()).toBe('sandbox_not_found');
 });
 
-test('a sandbox that its node has no more when it comes back has ended', async () => {
+test('a sandbox that its node no longer has when it comes back has ended', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const id = await gateway.sandbox();

@@ -43,7 +43,7 @@ function node({
 
 const NEED = { image: 'i', cpus: 1, memoryMb: 512 };
 
-test('a waiting container beats the image on disk, which beats an emptier node', () => {
+test('a warm container beats an image on disk, which beats an emptier node', () => {
   const warm = node({ warm: 1, live: 90, memoryFreeMb: 100 });
   const image = node({ image: true, live: 50 });
   const empty = node();
@@ -52,14 +52,14 @@ test('a waiting container beats the image on disk, which beats an emptier node',
   expect(pick([node({ live: 50, memoryFreeMb: 10 }), empty], NEED)).toBe(empty);
 });
 
-test('there is room for several when each fits somewhere and there are as many places', () => {
+test('there is room for several when each fits somewhere and there are enough places', () => {
   const nodes = [node({ max: 5, live: 4 }), node({ max: 2, live: 1 }), node({ full: true }), node({ ready: false })];
   expect([1, 2, 3].map((count) => haveRoom(nodes, new Array(count).fill(NEED)))).toEqual([true, true, false]);
   expect(haveRoom(nodes, [NEED, { ...NEED, cpus: 9 }])).toBe(false);
   expect(haveRoom([], [NEED])).toBe(false);
 });
 
-test('nodes that are full, too small, unknown, excluded or take none are left out', () => {
+test('nodes that are full, too small, unknown, excluded or not accepting are left out', () => {
   const no = [
     node({ ready: false }),
     node({ full: true }),
@@ -75,7 +75,7 @@ test('nodes that are full, too small, unknown, excluded or take none are left ou
   expect(couldFit(node({ max: 0 }), NEED)).toBe(false);
 });
 
-test('an ejected node is left alone while any other is ready, even a full one', () => {
+test('an ejected node is avoided while any other is ready, even a full one', () => {
   const ejected = node({ ejected: true, warm: 10 });
   const good = node();
   expect(pick([ejected, good], NEED)).toBe(good);
@@ -109,7 +109,7 @@ test('never picks a node without room, and always finds one if there is one', ()
   );
 });
 
-test('the one node with room is found among thousands that are full, whatever the sample shows', () => {
+test('the one node with room is found among thousands of full ones, whatever the sample shows', () => {
   const full = Array.from({ length: 5_000 }, () => node({ max: 5, live: 5 }));
   for (const at of [0, 1, 2_500, 4_999]) {
     const nodes = full.with(at, node({ max: 5, live: 4 }));
@@ -121,7 +121,7 @@ test('the one node with room is found among thousands that are full, whatever th
   expect(pick(ejected, NEED)).toBeNull();
 });
 
-test('a disk goes to a node that can hold it, or that does not say how large a disk may be', () => {
+test('a disk goes to a node that can hold it, or that reports no limit on disks', () => {
   const [small, large, silent] = [node({ diskMb: 1_000 }), node({ diskMb: 9_000 }), node()];
   const need = { ...NEED, diskMb: 1_001 };
   expect(pick([small, large], need)).toBe(large);

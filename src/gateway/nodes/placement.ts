@@ -2,9 +2,9 @@
  * Chooses the node for a sandbox: the best of a random sample, so that several gateways do not all choose the same one.
  */
 
-/** What placement looks at. `Node` fits. */
+/** What placement needs to know of a node. `Node` implements it. */
 export interface Candidate {
-  /** Takes sandboxes, if it has room. */
+  /** Accepts sandboxes, if it has room. */
   readonly ready: boolean;
   /** Refused a sandbox a moment ago. */
   readonly full: boolean;
@@ -39,8 +39,8 @@ export interface PickOptions<N> {
 }
 
 /**
- * The node, or null when none has room now. Examines only a sample, unless all of the sample is full. Ejected nodes are
- * avoided while there are others; if all are ejected, the sandboxes are the more likely cause.
+ * The chosen node, or null when none has room now. Examines only a sample, unless the whole sample is full. Ejected
+ * nodes are avoided while there are others; if all are ejected, the sandboxes are the more likely cause.
  */
 export function pick<N extends Candidate>(nodes: readonly N[], need: Need, options: PickOptions<N> = {}): N | null {
   const { exclude, random = Math.random } = options;
@@ -58,8 +58,8 @@ export function pick<N extends Candidate>(nodes: readonly N[], need: Need, optio
 }
 
 /**
- * The first node with room from `start` on, for a sample that was full: among thousands of nodes perhaps one has room.
- * Remembers ejected nodes on the way, in case there are no others.
+ * The first node with room from `start` on, for when the sample was full: among thousands of nodes perhaps one has
+ * room. Remembers ejected nodes on the way, in case there are no others.
  */
 function search<N extends Candidate>(
   nodes: readonly N[],
@@ -101,8 +101,8 @@ class Best<N extends Candidate> {
 }
 
 /**
- * Whether each of these fits on some node, and there are places for all of them. Whether their memory suffices together
- * is left to the nodes, which refuse what is too much.
+ * Whether each of these fits on some node, and there are places for all of them. Whether their memory fits together is
+ * left to the nodes, which refuse what is too much.
  */
 export function haveRoom<N extends Candidate>(nodes: readonly N[], needs: readonly Need[]): boolean {
   if (!needs.every((need) => pick(nodes, need) !== null)) return false;

@@ -1,4 +1,4 @@
-/** Which node gets a sandbox, and what happens where none takes it. */
+/** Which node gets a sandbox, and what happens when none takes it. */
 import { afterEach, expect, test } from 'vitest';
 import { ServiceError } from '../../protocol/errors.ts';
 import { FakeNode } from '../testing/fake-node.ts';
@@ -10,7 +10,7 @@ afterEach(() => gateway[Symbol.asyncDispose]());
 const two = (): [FakeNode, FakeNode] => [new FakeNode({ name: 'node-a' }), new FakeNode({ name: 'node-b' })];
 const status = async (id: string) => (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json;
 
-test('refused is not failed: the other node takes it, and the first one is still trusted', async () => {
+test('a refusal is not a failure: the other node takes the sandbox, and the first one is still trusted', async () => {
   const [a, b] = two();
   a.refuse = new ServiceError('capacity_exhausted');
   gateway = await TestGateway.start([a, b]);
@@ -19,7 +19,7 @@ test('refused is not failed: the other node takes it, and the first one is still
   expect(gateway.services.nodes.list().every((n) => n.ejectedMs === 0)).toBe(true);
 });
 
-test('a node that fails again and again is ejected, and its sandboxes go elsewhere', async () => {
+test('a node that fails repeatedly is ejected, and its sandboxes go to other nodes', async () => {
   const [a, b] = two();
   a.refuse = new ServiceError('internal');
   gateway = await TestGateway.start([a, b]);
@@ -51,7 +51,7 @@ test.each([
   expect([...nodes]).toEqual(['node-b']);
 });
 
-test('a create by the id of an image is refused, also where a node holds it: no other one would know it', async () => {
+test('a create by image id is refused even if a node holds the image: no other node would know it', async () => {
   const [a] = two();
   a.report = { ...a.report, images: [DIGEST] };
   gateway = await TestGateway.start([a]);
@@ -64,19 +64,19 @@ test('a create by the id of an image is refused, also where a node holds it: no 
     const preloaded = await gateway.ask('POST', '/v1/images:preload', { body: { image } });
     expect(preloaded.json.error.code).toBe('invalid_request');
   }
-  // It is how an image that has lost its name is removed.
+  // That is how an image that has lost its name is removed.
   const removed = await gateway.ask('DELETE', `/v1/images?image=${DIGEST}`);
   expect(removed.json.error?.code).not.toBe('invalid_request');
 });
 
-test('a create whose answer was lost is on one node only in the end', async () => {
+test('a create whose answer was lost ends up on one node only', async () => {
   const [a, b] = two();
   b.offline = true;
   gateway = await TestGateway.start([a, b]);
   a.silent.add('create');
   const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
   a.silent.clear();
-  // Node-a had taken it, and its answer never came.
+  // Node-a had taken it, but its answer never arrived.
   const now = Date.now();
   const { nodes: _none, ...view } = { nodes: 0, ...json };
   a.records.set(json.id, {
@@ -107,7 +107,7 @@ test('a create whose answer was lost is on one node only in the end', async () =
   expect(await status(json.id)).toMatchObject({ status: 'RUNNING', node: 'node-b' });
 });
 
-test('what does not fit waits, and is placed the moment there is room', async () => {
+test('a sandbox that does not fit waits, and is placed as soon as there is room', async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 2 };
   gateway = await TestGateway.start([a]);
@@ -121,7 +121,7 @@ test('what does not fit waits, and is placed the moment there is room', async ()
   expect((await exec).json.stdout).toBe('late');
 });
 
-test('of those of a tenant that wait the highest priority goes first, and of one priority the oldest', async () => {
+test('among a tenant’s waiting sandboxes the highest priority goes first, then the oldest', async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 1 };
   gateway = await TestGateway.start([a]);
@@ -145,7 +145,7 @@ test('of those of a tenant that wait the highest priority goes first, and of one
   expect(refused.json.error.code).toBe('invalid_request');
 });
 
-test('a full queue says so at once, with when to come back, and makes none of a batch', async () => {
+test('a full queue refuses at once, says when to retry, and creates no part of a batch', async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 1 };
   gateway = await TestGateway.start([a], { queueMax: 5 });
@@ -159,7 +159,7 @@ test('a full queue says so at once, with when to come back, and makes none of a 
   expect((await gateway.ask('POST', '/v1/sandboxes', { body: { count: 5 } })).status).toBe(201);
 });
 
-test('a sandbox that waited too long for room ends, and what waits in it is told', async () => {
+test('a sandbox that waited too long for room ends, and calls waiting for it are told', async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 1 };
   gateway = await TestGateway.start([a], { queueWaitMs: 1_000 });
@@ -170,7 +170,7 @@ test('a sandbox that waited too long for room ends, and what waits in it is told
   expect(short.json).toMatchObject({ status: 'TIMEOUT', reason: 'lifetime' });
 });
 
-test('what no node could ever take is turned down at once', async () => {
+test('a request that no node could ever take is refused at once', async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: { cpus: 1000 } });
@@ -190,7 +190,7 @@ test('a draining or cordoned node gets no new sandboxes and keeps its own', asyn
   const draining = await gateway.ask('POST', '/v1/nodes/node-a/drain', { body: { deadlineMs: 60_000 } });
   expect(draining.json).toMatchObject({ state: 'draining', sandboxes: 1 });
   expect(Date.parse(draining.json.drainDeadline)).toBeGreaterThan(Date.now());
-  // The node has heard it, and tells every gateway.
+  // The node stores this, and reports it to every gateway.
   await using other = await TestGateway.start([a, b]);
   expect(other.services.nodes.list().find((n) => n.name === 'node-a')).toMatchObject({ state: 'draining' });
   for (let i = 0; i < 5; i++) expect((await status(await gateway.sandbox())).node).toBe('node-b');

@@ -12,11 +12,11 @@ const nobody: NodeEvents = {
   room: () => undefined,
 };
 
-test('a node that has moved is dialled there, though where it was nothing has answered yet', async () => {
+test('a node that has moved is dialled at its new address, although the dial of the old one still hangs', async () => {
   const dials: string[] = [];
   const registry = new NodeRegistry({
     addresses: [],
-    // As where packets get lost: it ends when it is told to.
+    // As where packets are dropped: it ends only when aborted.
     dial: (address) => async (signal) => {
       dials.push(address.url);
       await once(signal, 'abort');
@@ -38,7 +38,7 @@ test('a node that has moved is dialled there, though where it was nothing has an
   expect(dials).toHaveLength(2);
 });
 
-test('a node that was never heard is lost in the end, and then an only gateway knows everything', async () => {
+test('a node that never connected is lost in the end; a single gateway then knows every sandbox', async () => {
   const lost: string[] = [];
   const registry = new NodeRegistry({
     addresses: [{ name: 'dead', url: 'ws://10.0.0.1:8701' }],

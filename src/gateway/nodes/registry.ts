@@ -26,8 +26,9 @@ export interface RegistryOptions {
   /** A node whose link is down this long is lost. Time during which this process was stalled does not count. */
   graceMs: number;
   /**
-   * So is a node that has not connected for this long since it was added. By default the grace and the time for which
-   * ended sandboxes are answered: nobody who had known its sandboxes would still show them as lost.
+   * The same applies to a node that has not connected for this long since it was added. The default is the grace period
+   * plus the time for which ended sandboxes are remembered: nobody who knew its sandboxes would still list them as
+   * lost.
    */
   unheardMs?: number;
   heartbeat?: Heartbeat | undefined;
@@ -53,9 +54,9 @@ export class NodeRegistry {
   }
 
   /**
-   * Some node may have sandboxes that this gateway was never told of, however long this lasts: it has not reported yet,
-   * or cannot report now.
-   * @param others other gateways create sandboxes too: a node that is lost here may have got more from them since
+   * Whether some node may have sandboxes that this gateway was never told of, at any time: it has not reported yet, or
+   * cannot report now.
+   * @param others other gateways create sandboxes too: a node that is lost here may have received more from them since
    */
   mayHaveMore(others: boolean): boolean {
     if (this.discovering) return true;
@@ -134,7 +135,7 @@ export class NodeRegistry {
     if (node.ready) this.#events?.room();
   }
 
-  /** Removes a node that is gone for good according to discovery. */
+  /** Removes a node that discovery says is gone for good. */
   async remove(key: string): Promise<void> {
     const node = this.#nodes.get(key);
     if (node === undefined) return;
@@ -180,7 +181,7 @@ export class NodeRegistry {
 
   /**
    * Two nodes of one name would be confused. If the other one is disconnected, this is the same node at a new address:
-   * the entry that has the sandboxes stays and is dialled there.
+   * the entry with the sandboxes stays, and is dialled there.
    * @throws ServiceError that closes this link
    */
   #meetNamesake(key: string, node: Node, name: string): void {

@@ -60,8 +60,8 @@ export class NodeService {
   }
 
   /**
-   * As `cordon`; sandboxes that are still alive after `deadlineMs` end with `node_drained`. Without a deadline they
-   * live on. A repeated call replaces the deadline.
+   * As `cordon`; sandboxes still alive after `deadlineMs` end with `node_drained`. Without a deadline they live on. A
+   * repeated call replaces the deadline.
    * @throws ServiceError `not_found`, `node_unavailable`
    */
   async drain(name: string, on: boolean, deadlineMs?: number): Promise<NodeView> {

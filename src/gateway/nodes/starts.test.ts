@@ -8,14 +8,14 @@ function sandboxOn(node: Node, record: Partial<SandboxRecord>): Started {
   return { node, accepted: true, record: { status: 'PENDING', reason: null, ...record } as SandboxRecord };
 }
 
-test('starts that fail in a row eject a node; of a sandbox that ran already nothing more is learnt', () => {
+test('consecutive failed starts eject a node; a sandbox that has already run proves nothing more', () => {
   const node = new Node('ws://a', 'a');
   const judge = watchStarts(silent);
   const running = sandboxOn(node, { status: 'RUNNING' });
   judge(running);
   for (let i = 0; i < 5; i++) {
     judge(sandboxOn(node, { status: 'ERROR', reason: 'start_failed' }));
-    // Its lifetime was extended, say.
+    // As when its lifetime is extended.
     judge(running);
   }
   expect(node.ejected).toBe(true);
@@ -23,7 +23,7 @@ test('starts that fail in a row eject a node; of a sandbox that ran already noth
   expect(node.ejected).toBe(false);
 });
 
-test('what says nothing of the node is not held against it', () => {
+test('an outcome that proves nothing about the node is not held against it', () => {
   const node = new Node('ws://a', 'a');
   const judge = watchStarts(silent);
   for (let i = 0; i < 20; i++) {

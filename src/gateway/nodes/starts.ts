@@ -4,14 +4,14 @@ import type { SandboxRecord } from '../../protocol/node.ts';
 import { isEnded } from '../../protocol/sandbox.ts';
 import type { Node } from './node.ts';
 
-/** A sandbox on a node. `Entry` fits. */
+/** A sandbox on a node. `Entry` implements it. */
 export interface Started {
   readonly node: Node | null;
   readonly accepted: boolean;
   readonly record: SandboxRecord;
 }
 
-/** What to call with each change of a sandbox. Each sandbox counts once. */
+/** Returns what to call with each change of a sandbox. Each sandbox counts once. */
 export function watchStarts(log: Logger): (sandbox: Started) => void {
   const judged = new WeakSet<Started>();
   return (sandbox) => {

@@ -24,7 +24,7 @@ test.each([
   for (const id of ids) expect((await status(id)).status).toBe('RUNNING');
 });
 
-test('what only newer agents say is read as far as it is known here, and costs no link', async () => {
+test('fields that only newer agents send are read as far as they are known here, and do not cost the link', async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b]);
   b.refuse = new ServiceError('capacity_exhausted');
@@ -44,7 +44,7 @@ test('what only newer agents say is read as far as it is known here, and costs n
   expect(a.dials).toBe(1);
 });
 
-test('an agent of another generation is not let in', async () => {
+test('an agent of another generation is rejected', async () => {
   const [a, b] = two();
   b.generation = 2;
   b.offline = true;
@@ -55,7 +55,7 @@ test('an agent of another generation is not let in', async () => {
   expect(gateway.services.registry.all.map((node) => node.up)).toEqual([true, false]);
 });
 
-test('an agent that goes as soon as it is dialled is dialled again, and harms nobody', async () => {
+test('an agent that hangs up as soon as it is dialled is redialled, and harms nobody', async () => {
   const [a, b] = two();
   b.leaving = true;
   b.offline = true;
@@ -95,7 +95,7 @@ test.each([
   ['expiresAtMs', -1e300],
   ['id', '../../x'],
   ['id', 'X'.repeat(200)],
-])('an agent whose sandbox has a %s of %s loses its link, and lists go on', async (field, value) => {
+])('an agent whose sandbox has a %s of %s loses its link, and lists still work', async (field, value) => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const id = await gateway.sandbox();
@@ -106,7 +106,7 @@ test.each([
   expect(first.json.nextCursor).toBeNull();
 });
 
-test('an agent that says absurd things of itself is shown, given no sandbox it has no room for, and breaks nothing', async () => {
+test('an agent with an absurd report is listed, gets no sandbox it has no room for, and breaks nothing', async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b]);
   const pools = [{ key: 'x'.repeat(100_000), warm: 1e308, starting: -1e308, target: 1e308 }];
@@ -121,7 +121,7 @@ test('an agent that says absurd things of itself is shown, given no sandbox it h
   expect((await gateway.ask('GET', '/v1/nodes')).status).toBe(200);
 });
 
-test('an answer to a create that is about another sandbox counts as a failure of the node', async () => {
+test('an answer to a create that names another sandbox counts as a failure of the node', async () => {
   const [a, b] = two();
   b.offline = true;
   gateway = await TestGateway.start([a, b]);
@@ -139,7 +139,7 @@ test('an answer to a create that is about another sandbox counts as a failure of
   expect((await status(id)).node).toBe('node-b');
 });
 
-test('two agents of one name: the second is not let in', async () => {
+test('of two agents with one name, the second is rejected', async () => {
   const a = new FakeNode({ name: 'node-a' });
   const twin = new FakeNode({ name: 'node-a', url: 'ws://twin' });
   twin.offline = true;

@@ -1,4 +1,4 @@
-/** One question to an agent, one answer. */
+/** One request to an agent, one answer. */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 
@@ -9,8 +9,8 @@ export interface Opener {
 
 /**
  * The answer in OPENED.
- * @throws ServiceError as the agent refused; `interrupted` when the link was cut; `deadline_exceeded`, which says
- * nothing of whether it was done.
+ * @throws ServiceError as the agent refused; `interrupted` when the link was cut; `deadline_exceeded`, after which it
+ * is unknown whether it was done.
  */
 export function ask(on: Opener, request: Json, deadlineMs: number): Promise<Json> {
   const done = Promise.withResolvers<Json>();
@@ -25,7 +25,7 @@ export function ask(on: Opener, request: Json, deadlineMs: number): Promise<Json
     },
     closed: (error) => {
       clearTimeout(timer);
-      // An error takes longer to make than the rest of a call.
+      // Creating an error takes longer than the rest of a call.
       if (!answered)
         done.reject(error ?? new ServiceError('protocol_error', 'the agent ended a call without an answer'));
     },

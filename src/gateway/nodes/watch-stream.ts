@@ -11,13 +11,15 @@ export interface WatchListener {
   /** The snapshot is complete. Called once, before all changes. */
   snapshot(report: NodeReport, sandboxes: SandboxRecord[]): void;
   change(event: Change): void;
-  /** The stream has ended, was broken, or what was told threw. */
+  /** The stream has ended or broken, or a listener threw. */
   failed(error: ServiceError): void;
 }
 
 export class WatchStream implements StreamHandler {
   readonly #listener: WatchListener;
-  /** What has come of the snapshot, with the changes that came between its parts. Null: it is complete. */
+  /**
+   * The records received so far of the snapshot, with the changes that came between its parts. Null: it is complete.
+   */
   #records: Map<string, SandboxRecord> | null = new Map();
 
   constructor(listener: WatchListener) {

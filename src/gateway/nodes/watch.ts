@@ -1,10 +1,10 @@
-/** What a node says on its `watch` stream, checked: an agent may be of another version, or lie. */
+/** Validates what a node sends on its `watch` stream: an agent may be of another version, or lie. */
 import * as z from 'zod';
 import { ServiceError } from '../../protocol/errors.ts';
 import { NodeReport, SandboxRecord, type WatchEvent } from '../../protocol/node.ts';
 import type { Json } from '../../mux/index.ts';
 
-/** Of one node's snapshot, all messages together. */
+/** Limit for one node's snapshot, over all its messages. */
 export const MAX_SNAPSHOT_RECORDS = 200_000;
 
 const Event = z.discriminatedUnion('type', [

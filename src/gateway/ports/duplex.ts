@@ -1,4 +1,4 @@
-/** A tunnel to a port inside a sandbox, in the shape of a socket, as Node's HTTP client and pipes expect it. */
+/** A tunnel to a port inside a sandbox, in the form of a socket, as Node's HTTP client and pipes expect it. */
 import { Duplex } from 'node:stream';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -8,7 +8,7 @@ import type { Opener } from '../nodes/unary.ts';
 export class PortStream extends Duplex {
   readonly #stream: MuxStream;
   readonly #connected = Promise.withResolvers<void>();
-  /** Bytes pushed and not yet read. Their credit goes back when the reader asks for more. */
+  /** Bytes pushed but not yet read. Their credit is returned when the reader asks for more. */
   #untaken = 0;
 
   /** @throws ServiceError when there is no link. */
@@ -58,7 +58,7 @@ export class PortStream extends Duplex {
     callback(error);
   }
 
-  // What Node's HTTP client calls on a socket.
+  // Node's HTTP client calls this on a socket.
   setTimeout(): this {
     return this;
   }

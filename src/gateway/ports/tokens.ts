@@ -57,7 +57,7 @@ export class PortTokens {
 
 /** `3000-sbx-….DOMAIN` names a port of a sandbox. Undefined for any other host. */
 export function portOfHost(host: string | undefined, domain: string): { sandbox: string; port: number } | undefined {
-  // A name with a dot behind it is the same, fully qualified.
+  // A name with a trailing dot is the same name, fully qualified.
   const name = (host ?? '').toLowerCase().replace(/\.?(?::\d+)?$/, '');
   if (!name.endsWith(`.${domain}`)) return undefined;
   const match = /^(\d{1,5})-([a-z0-9-]+)$/.exec(name.slice(0, -domain.length - 1));

@@ -5,7 +5,7 @@ import { Channel } from '../../protocol/frames.ts';
 import { ByteStream } from './bytes.ts';
 import { sendBytes } from './send.ts';
 
-/** A link whose other side handles streams so. */
+/** A link whose other side handles streams like this. */
 function linked(onOpen: (stream: MuxStream) => StreamHandler): Mux {
   const pair = memoryPair();
   createMux({ transport: pair.b, role: 'listener', hello: {}, onHello: () => undefined, onOpen });
@@ -27,7 +27,7 @@ test('a node that takes nothing for too long ends the transfer', async () => {
   mux.close();
 });
 
-test('what arrives is read whole; a break in the middle is an error, not an end', async () => {
+test('everything that arrives is read; a break in the middle is an error, not an end', async () => {
   const bytes = Buffer.alloc(1_000_000, 'abc');
   const mux = linked((stream) => {
     queueMicrotask(async () => {
@@ -48,7 +48,7 @@ test('what arrives is read whole; a break in the middle is an error, not an end'
   mux.close();
 });
 
-test('small frames that nobody reads yet are gathered, and arrive whole', async () => {
+test('small frames that nobody has read yet are merged, and arrive complete', async () => {
   const bytes = 16 * 1024;
   const sent = Promise.withResolvers<void>();
   const mux = linked((stream) => {
@@ -74,7 +74,7 @@ test('small frames that nobody reads yet are gathered, and arrive whole', async 
   mux.close();
 });
 
-test('a node that ends before it was asked to stops the writer, and its reason is told', async () => {
+test('a node that ends the stream early stops the writer, and its reason is reported', async () => {
   const mux = linked((stream) => {
     queueMicrotask(() => stream.accept());
     return { data: () => stream.reset(new ServiceError('file_no_space')) };

@@ -82,7 +82,7 @@ export class ByteStream {
   }
 
   /**
-   * Sends the whole source, as fast as the node takes it, then the end. Stops when the node closes the stream.
+   * Sends the complete source, as fast as the node takes it, then the end. Stops when the node closes the stream.
    * @throws ServiceError `deadline_exceeded` when the node takes nothing for `stallMs`: while nothing is read from the
    * client, its disconnect would go unnoticed.
    */

@@ -4,14 +4,14 @@ import type { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { relay } from './relay.ts';
 
-/** One end of a stream that keeps what is done to it. */
+/** One end of a stream that records what is done to it. */
 class End {
   closed = false;
   readonly writes: [channel: number, text: string][] = [];
   readonly messages: Json[] = [];
   consumed = 0;
   refused: ServiceError | null = null;
-  /** What a write returns. */
+  /** The result of a write. */
   room: Promise<void> | undefined;
 
   get stream(): MuxStream {
@@ -48,7 +48,7 @@ function joined() {
   return { client, node, handler, join };
 }
 
-test('small frames that wait for a node are gathered, and arrive whole', async () => {
+test('small frames that wait for a node are merged, and arrive complete', async () => {
   const { client, node, handler, join } = joined();
   const bytes = 64 * 1024;
   for (let at = 0; at < bytes; at++) handler.data?.(Channel.STDIN, Buffer.from([at & 127]));
@@ -59,7 +59,7 @@ test('small frames that wait for a node are gathered, and arrive whole', async (
   expect([text.length, client.consumed]).toEqual([bytes, bytes]);
 });
 
-test('of a message only what a node understands is passed on, before and after there is one', async () => {
+test('only what a node understands of a message is passed on, before and after there is a node', async () => {
   const { node, handler, join } = joined();
   const padding = 'x'.repeat(500_000);
   const say = (): void => {
@@ -83,7 +83,7 @@ test('of a message only what a node understands is passed on, before and after t
   expect(node.messages.slice(newest.length)).toEqual([{ type: 'resize', cols: 1, rows: 2 }, ...newest]);
 });
 
-test('a client that sends more signals than may wait is refused', () => {
+test('a client that queues too many signals is refused', () => {
   const { client, handler } = joined();
   for (let i = 0; i < 1_000 && client.refused === null; i++) handler.event?.({ type: 'signal', signal: 'TERM' });
   expect(client.refused).toMatchObject({ code: 'rate_limited' });

@@ -1,8 +1,8 @@
 /**
- * Joins a client's stream to a node's. Bytes are credited to their sender only when the other side has taken them, so
+ * Joins a client's stream to a node's. Bytes are credited to their sender only once the other side has taken them, so
  * that a slow reader at one end stops the writer at the other. Only events are parsed, and nothing is kept: after a cut
- * the client attaches again. What a client says in events goes through the control lane of a link that it shares with
- * everybody else, so only what a node understands is passed on.
+ * the client attaches again. A client's events go through the control lane of a link that all clients share, so only
+ * what a node understands is passed on.
  */
 import {
   DeferredCredit,
@@ -40,7 +40,7 @@ class Relay {
   #opening: AbortController | null = null;
   #node: MuxStream | null = null;
   #toNode: EarlyReceiver | null = null;
-  /** What the client has sent before the node's stream is open. Null: nothing needs to wait any more. */
+  /** What the client sent before the node's stream was open. Null: nothing needs to wait any more. */
   #early: EarlyInput | null = new EarlyInput();
   readonly #clientCredit: DeferredCredit;
   readonly #nodeCredit: DeferredCredit;
@@ -124,7 +124,7 @@ class Relay {
     this.#failed(new ServiceError('rate_limited', 'too much was sent before the sandbox had a node'));
   }
 
-  /** `refuse` becomes a reset once the stream was accepted. */
+  /** A refusal becomes a reset once the stream was accepted. */
   #failed(error: ServiceError): void {
     this.#client.refuse(error);
     this.#end(error);

@@ -1,4 +1,4 @@
-/** Whatever sandboxes go through, a tenant has no more than its bounds, and gets all of them back. */
+/** Whatever happens to its sandboxes, a tenant never has more than its limits, and gets all of its quota back. */
 import fc from 'fast-check';
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
@@ -34,7 +34,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 );
 
-/** Of one gateway, with the tenant `red`. */
+/** The tenancy of one gateway, with the tenant `red`. */
 function tenancyOf(store: Store, red: object, counters: MemoryCounters) {
   return startTenancy({
     file: parseTenants({ tenants: { red } }),
@@ -55,7 +55,7 @@ function world() {
   const nodes = ['a', 'b'].map((name) => new Node(`ws://${name}`, name));
   const entries: Entry[] = [];
   const alive = (): Entry[] => entries.filter((entry) => !entry.ended);
-  /** Whether they were let in. */
+  /** Whether they were admitted. */
   const create = async (count: number, size: { cpus: number; memoryMb: number }): Promise<boolean> => {
     const specs = specsOf('red', CreateSandboxRequest.parse({ count, ...size }), 'image', Date.now());
     try {
@@ -81,7 +81,7 @@ function world() {
       }
       if (what === 'end') store.end(entry, 'deleted', null);
     },
-    /** All end, and then the tenant can have as many as ever. */
+    /** All sandboxes end; the tenant can then have as many as at first. */
     async end(): Promise<void> {
       for (const entry of alive()) store.end(entry, 'deleted', null);
       expect(await create(MOST.sandboxes, { cpus: 0.1, memoryMb: 16 })).toBe(true);
@@ -91,10 +91,10 @@ function world() {
   };
 }
 
-test('a refusal says how much was used when it was decided, and never more than the bound', async () => {
+test('a refusal states the usage at the time of the decision, and never more than the limit', async () => {
   const store = new Store(silent);
   const node = new Node('ws://a', 'a');
-  /** Says what it has decided only when what it was about is on a node. */
+  /** Returns its verdict only once the sandboxes it concerns are on a node. */
   class Slow extends MemoryCounters {
     override async admit(application: Application): Promise<Verdict> {
       const verdict = await super.admit(application);
@@ -116,7 +116,7 @@ test('a refusal says how much was used when it was decided, and never more than 
   await tenancy.stop();
 });
 
-test('bounds hold after each step, what fits is let in, and at the end nothing is missing', async () => {
+test('limits hold after each step, what fits is admitted, and at the end no quota is missing', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
       const { alive, create, change, end } = world();

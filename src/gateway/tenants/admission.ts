@@ -1,5 +1,6 @@
 /**
- * Whether a tenant may have more. Sandboxes are checked against what all gateways know, commands without asking anyone.
+ * Decides whether a tenant may have more. Sandboxes are checked against what all gateways know, commands without asking
+ * anyone.
  */
 import type { Logger } from '../../lib/logger.ts';
 import { background } from '../../lib/background.ts';
@@ -97,12 +98,12 @@ export class Admission {
       keptMs: queueWaitMs + CLAIM_SLACK_MS,
       seen: this.#deps.seen,
     });
-    // By what it had when this was decided: what was a claim then may be on a node by now.
+    // By the usage at the time of the decision: what was a claim then may be on a node by now.
     if (!verdict.admitted) throw this.#refusal(tenant, rules, has, verdict);
     for (const { id } of claims) this.#claimed.set(id, tenant);
   }
 
-  /** These sandboxes will not be made. */
+  /** These sandboxes will not be created. */
   withdraw(sandboxes: readonly { id: string }[]): void {
     for (const { id } of sandboxes) this.#release(id);
   }
@@ -143,7 +144,7 @@ export class Admission {
     return this.#deps.tenants.of(tenant).weight;
   }
 
-  /** Commands that run through this gateway, by tenant. */
+  /** Commands running through this gateway, by tenant. */
   get running(): ReadonlyMap<string, number> {
     return this.#running;
   }
@@ -152,7 +153,7 @@ export class Admission {
     clearInterval(this.#timer);
   }
 
-  /** Refuses for good what exceeds a limit even of a tenant that uses nothing. */
+  /** Refuses permanently what would exceed a limit even for a tenant that uses nothing. */
   #assertPossible(most: Record<Kind, number | null>, claims: readonly Claim[]): void {
     const asked = {
       sandboxes: claims.length,

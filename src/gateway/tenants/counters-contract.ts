@@ -1,14 +1,14 @@
-/** What every form of `TenantCounters` keeps. A test file calls this with a subject of its own. */
+/** The rules that every implementation of `TenantCounters` obeys. A test file calls this with its own subject. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Application, Claim, Seen, UsageSnapshot, TenantCounters } from './counters.ts';
 
 export interface CountersSubject {
   name: string;
-  /** Counters of an installation of their own, and those of another gateway of it: null where there can be but one. */
+  /** Counters of a separate installation, and those of another of its gateways: null where there can be only one. */
   open(): Promise<{
     counters: TenantCounters;
     other: TenantCounters | null;
-    /** After how long a claim of which nobody has heard is old. */
+    /** Age at which a claim that no gateway has reported counts as old. */
     orphanedMs?: number;
     close(): Promise<void>;
   }>;
@@ -34,7 +34,7 @@ function application(change: Partial<Application>): Application {
   };
 }
 
-/** Forms that write behind the caller's back are given time. */
+/** Gives time to implementations that write in the background. */
 async function until(holds: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + WAIT_MS;
   while (!(await holds())) {
@@ -55,7 +55,7 @@ export function countersContract(subject: CountersSubject): void {
 
     const admit = (change: Partial<Application>) => counters.admit(application(change));
 
-    test('without bounds everything is let in', async () => {
+    test('without limits everything is admitted', async () => {
       expect(await admit({ claims: claims(1000) })).toEqual({ admitted: true });
       expect(await admit({ claims: claims(1000) })).toEqual({ admitted: true });
     });
@@ -73,13 +73,13 @@ export function countersContract(subject: CountersSubject): void {
       expect(await admit({ claims: claims(1), room, tenant: 'blue' })).toEqual({ admitted: true });
     });
 
-    test('what is turned away leaves nothing behind', async () => {
+    test('a refused application leaves nothing behind', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 4 };
       for (let i = 0; i < 5; i++) expect(await admit({ claims: claims(5), room })).toMatchObject({ admitted: false });
       expect(await admit({ claims: claims(4), room })).toEqual({ admitted: true });
     });
 
-    test('a released claim makes room again, and releasing twice makes no more of it', async () => {
+    test('a released claim makes room again, and releasing it twice makes no more', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 2 };
       const [first, second] = claims(2) as [Claim, Claim];
       await admit({ claims: [first, second], room });
@@ -90,20 +90,20 @@ export function countersContract(subject: CountersSubject): void {
       expect(await admit({ claims: claims(1), room })).toMatchObject({ admitted: false, claimed: 2 });
     });
 
-    test('the same claim again counts once', async () => {
+    test('the same claim made again counts once', async () => {
       const room = { ...NO_ROOM_BOUND, milliCpus: 3000 };
       const same = claims(2);
       for (let i = 0; i < 3; i++) expect(await admit({ claims: same, room })).toEqual({ admitted: true });
       expect(await admit({ claims: claims(1), room })).toEqual({ admitted: true });
     });
 
-    test('a claim that nobody releases is gone after its time', async () => {
+    test('a claim that nobody releases expires', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 1 };
       await admit({ claims: claims(1), room, keptMs: 200 });
       await until(async () => (await admit({ claims: claims(1), room })).admitted);
     });
 
-    test('a burst is let in at once, and then so many a second', async () => {
+    test('a burst is admitted at once, then creates at the configured rate', async () => {
       const rate = { perSecond: 0.001, burst: 3 };
       for (let i = 0; i < 3; i++) expect(await admit({ rate })).toEqual({ admitted: true });
       const verdict = await admit({ rate });
@@ -113,7 +113,7 @@ export function countersContract(subject: CountersSubject): void {
       expect(await admit({ rate, tenant: 'blue' })).toEqual({ admitted: true });
     });
 
-    test('whoever waits as long as it was told is let in', async () => {
+    test('whoever waits as long as told is admitted', async () => {
       const rate = { perSecond: 20, burst: 1 };
       await admit({ rate });
       let waits = 0;
@@ -127,22 +127,22 @@ export function countersContract(subject: CountersSubject): void {
       expect(waits).toBeLessThanOrEqual(2);
     });
 
-    test('a batch larger than the burst passes when the bucket is full, and is owed', async () => {
+    test('a batch larger than the burst passes when the bucket is full, and leaves it in debt', async () => {
       const rate = { perSecond: 0.01, burst: 10 };
       expect(await admit({ rate, claims: claims(30) })).toEqual({ admitted: true });
       const verdict = await admit({ rate });
-      // 20 are owed, and one more is asked for: 21 tokens at 100 s each, less what has passed.
+      // A debt of 20, and one more is asked for: 21 tokens at 100 s each, less the time passed.
       expect('waitMs' in verdict ? verdict.waitMs : 0).toBeGreaterThan(2_000_000);
     });
 
-    test('no token is taken for what finds no room', async () => {
+    test('no token is taken when there is no room', async () => {
       const rate = { perSecond: 0.001, burst: 1 };
       const room = { ...NO_ROOM_BOUND, sandboxes: 1 };
       expect(await admit({ rate, room, claims: claims(2) })).toMatchObject({ short: 'sandboxes' });
       expect(await admit({ rate, room })).toEqual({ admitted: true });
     });
 
-    test('many at once never come to more than the room', async () => {
+    test('concurrent applications together never exceed the room', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 25 };
       const other = opened.other ?? counters;
       const verdicts = await Promise.all(
@@ -165,7 +165,7 @@ export function countersContract(subject: CountersSubject): void {
       expect(await other.admit(application({ rate, tenant: 'blue' }))).toMatchObject({ short: 'rate' });
     });
 
-    test('what a node has counts for whoever has not heard of it, once for whoever has, and not when it has ended', async ({
+    test('a placed sandbox counts for gateways that have not learnt of it, once for those that have, and not once ended', async ({
       skip,
     }) => {
       const { other } = opened;
@@ -177,13 +177,13 @@ export function countersContract(subject: CountersSubject): void {
       const elsewhere = (seen: Seen, left: number) =>
         other.admit(application({ room: { ...room, sandboxes: left }, seen: (id) => (id === one.id ? seen : 'open') }));
       expect(await elsewhere('unknown', 1)).toEqual({ admitted: false, short: 'sandboxes', claimed: 1 });
-      // The same, where the bound is 2 and it is one of the two there.
+      // Likewise where the limit is 2 and it is one of the two there.
       await until(async () => (await elsewhere('placed', 1)).admitted);
       expect(await elsewhere('placed', 1)).toEqual({ admitted: false, short: 'sandboxes', claimed: 1 });
       expect((await elsewhere('ended', 2)).admitted).toBe(true);
     });
 
-    test('claims of a gateway that died end when others know what became of them', async ({ skip }) => {
+    test('claims of a dead gateway end when others know what became of them', async ({ skip }) => {
       const { other } = opened;
       if (other === null || opened.orphanedMs === undefined) return skip('there is but one gateway');
       const [placed, ended, lost, waits] = claims(4) as [Claim, Claim, Claim, Claim];
@@ -202,7 +202,7 @@ export function countersContract(subject: CountersSubject): void {
       expect(await other.admit(application({ room, seen: () => 'open' }))).toMatchObject({ admitted: false });
     });
 
-    test('each gateway hears how many commands run through the others', async ({ skip }) => {
+    test('each gateway learns how many commands run through the others', async ({ skip }) => {
       const { other } = opened;
       expect(await counters.exchange(new Map([['red', 5]]))).toEqual(new Map());
       if (other === null) return skip('there is but one gateway');
@@ -211,7 +211,7 @@ export function countersContract(subject: CountersSubject): void {
       expect((await other.exchange(new Map())).get('red') ?? 0).toBe(0);
     });
 
-    test('each gateway hears what the others see', async ({ skip }) => {
+    test('each gateway learns what the others see', async ({ skip }) => {
       const { other } = opened;
       const snapshot: UsageSnapshot = {
         nodes: 3,

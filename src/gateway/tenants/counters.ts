@@ -1,6 +1,6 @@
 /**
  * Counts per tenant that gateways share. Sandboxes on nodes are not part of them: every gateway sees those for itself.
- * A single gateway keeps the counts in memory; several share them in a store. Both keep one contract
+ * A single gateway keeps the counts in memory; several share them in a store. Both obey one contract
  * (counters-contract.ts).
  */
 
@@ -21,7 +21,7 @@ export interface Claim {
 }
 
 /**
- * What a gateway knows of the sandbox of a claim. placed: a node has it, where it is counted. open: it waits, or is
+ * What a gateway knows of the sandbox of a claim. placed: a node has it, and it is counted there. open: it waits, or is
  * being sent. unknown: this gateway has never heard of it.
  */
 export type Seen = 'placed' | 'ended' | 'open' | 'unknown';
@@ -29,7 +29,7 @@ export type Seen = 'placed' | 'ended' | 'open' | 'unknown';
 /** A token bucket: see rate.ts for its exact rule. */
 export interface Rate {
   perSecond: number;
-  /** Whole, at least 1. */
+  /** An integer, at least 1. */
   burst: number;
 }
 
@@ -43,7 +43,7 @@ export interface Application {
   room: Readonly<Record<keyof Usage, number | null>>;
   /** Null: unlimited. */
   rate: Rate | null;
-  /** A claim that nobody releases is gone after this long: its gateway may have died. */
+  /** A claim that nobody releases expires after this long: its gateway may have died. */
   keptMs: number;
   /** What the asking gateway knows itself, so that nothing is counted twice. */
   seen: (id: string) => Seen;
@@ -75,7 +75,7 @@ export interface TenantCounters {
   admit(application: Application): Promise<Verdict>;
   /** A node has these. Their claims count a moment longer, for gateways that do not know it yet. Ids may be unknown. */
   placed(tenant: string, ids: readonly string[]): void;
-  /** These have ended, or were never made. Ids may be unknown. */
+  /** These have ended, or were never created. Ids may be unknown. */
   release(tenant: string, ids: readonly string[]): void;
   /**
    * Sends the number of each tenant's commands on this gateway, and returns the sums over all others, as far as known.

@@ -18,7 +18,7 @@ function problem(json: unknown): string {
   throw new Error('accepted');
 }
 
-test('a tenant has its own rules over the defaults; null lifts a bound; those not named have the defaults', () => {
+test('a listed tenant overrides the defaults; null lifts a limit; tenants not listed get the defaults', () => {
   const tenants = new Tenants(
     parseTenants({
       defaults: { sandboxes: 10, execs: 5 },
@@ -44,17 +44,17 @@ test.each([
   [{ tenants: { 'no spaces': {} } }, 'not the name of a tenant'],
   [{ tenants: { red: { keys: [{ sha256: sha256('k') }, { sha256: sha256('k') }] } } }, 'twice'],
   [[], 'expected object'],
-])('%j is refused with a message that names the place', (json, said) => {
+])('%j is refused with a message that names its place', (json, said) => {
   expect(problem(json)).toContain(said);
 });
 
-test('a plain key in the place of a hash is not quoted', () => {
+test('a plain key in place of a hash is not quoted', () => {
   const message = problem({ tenants: { red: { keys: [{ sha256: 'my-plain-key' }] } } });
   expect(message).toContain('tenants.red.keys.0.sha256: not a SHA-256');
   expect(message).not.toContain('my-plain-key');
 });
 
-test('keys and rules of the file are part of the configuration, and its faults are those of the configuration', () => {
+test('keys and rules of the file are part of the configuration, and its faults are configuration errors', () => {
   const dir = mkdtempSync(join(tmpdir(), 'millibox-tenants-'));
   try {
     const path = join(dir, 'tenants.json');

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { problem } from '../../lib/schema-problems.ts';
 import type { ApiKey } from '../config.ts';
 
-/** Every call compares its key with all of them. */
+/** Bounded because every call compares its key with all of them. */
 const MAX_KEYS = 1_000;
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
@@ -66,7 +66,7 @@ export const NO_BOUNDS: TenantRules = {
 /** No tenants and no limits. */
 export const NO_TENANTS: TenantsFile = { defaults: {}, tenants: new Map(), keys: [] };
 
-/** @throws Error that lists every problem. Never quotes what stands in the place of a key. */
+/** @throws Error that lists every problem. Never quotes what appears in place of a key. */
 export function readTenantsFile(path: string): TenantsFile {
   const text = readFileSync(path, 'utf8');
   if (text.length > MAX_FILE_BYTES) throw new Error('the file is too large');
@@ -74,7 +74,7 @@ export function readTenantsFile(path: string): TenantsFile {
   try {
     json = JSON.parse(text);
   } catch {
-    // The parser's own message quotes what it stumbled over.
+    // The parser's own message quotes the text it failed on.
     throw new Error('the file is not JSON');
   }
   return parseTenants(json);

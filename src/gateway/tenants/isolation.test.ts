@@ -1,4 +1,4 @@
-/** What a tenant can reach of another: nothing, through any route that there is. */
+/** What a tenant can reach of another tenant: nothing, through any route. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPrimeDoor } from '../doors/prime/door.ts';
 import { nativeRoutes } from '../doors/native/door.ts';
@@ -13,7 +13,7 @@ interface Request {
   raw?: string;
 }
 
-/** A call of each operation on a sandbox that works for its owner. A new operation must be added here. */
+/** A call of each operation on a sandbox that succeeds for its owner. A new operation must be added here. */
 const CALLS: Record<string, Request> = {
   getSandbox: {},
   deleteSandbox: {},
@@ -37,7 +37,7 @@ const CALLS: Record<string, Request> = {
   writeTree: { query: '?path=/', raw: '' },
   createPreview: { body: { port: 80 } },
 };
-/** These are of no single sandbox; each has a test of its own below. */
+/** These do not concern a single sandbox; each has a test of its own below. */
 const COLLECTIONS = ['createSandbox', 'listSandboxes', 'deleteSandboxes', 'getTenant'];
 
 interface Operation {
@@ -47,7 +47,7 @@ interface Operation {
   admin: boolean;
 }
 
-/** From the document itself: whatever route is added is tried. */
+/** Read from the OpenAPI document: every route that is added is tried. */
 function operations(): Operation[] {
   const { paths } = nativeOpenApi(nativeRoutes({} as Services)) as {
     paths: Record<string, Record<string, { operationId: string; summary: string }>>;
@@ -66,7 +66,7 @@ const ofSandboxes = operations().filter(({ path }) => path.includes('{id}'));
 const ofOperators = operations().filter(({ admin }) => admin);
 
 let gateway: TestGateway;
-/** The owner's, with a command that goes on. */
+/** The owner's sandbox, with a command that keeps running. */
 let id: string;
 let execId: string;
 
@@ -88,7 +88,7 @@ function call({ id: name, method, path }: Operation, key: string | null): Promis
   });
 }
 
-/** Everything that has been asked of the node, the watching left out. */
+/** Every request to the node, except watches. */
 const asked = (): Record<string, number> =>
   Object.fromEntries([...gateway.node.opened].filter(([op]) => op !== 'watch'));
 
@@ -102,8 +102,8 @@ test('every operation of the document is tried', () => {
   ).toEqual(covered.sort());
 });
 
-describe('of a sandbox of another tenant', () => {
-  test.each(ofSandboxes)('$id ($method $path) is sandbox_not_found, and nothing happens', async (operation) => {
+describe('on another tenant’s sandbox', () => {
+  test.each(ofSandboxes)('$id ($method $path) is sandbox_not_found, and has no effect', async (operation) => {
     const before = asked();
     const answer = await call(operation, OTHER_KEY);
     expect(answer.status).toBe(404);
@@ -113,7 +113,7 @@ describe('of a sandbox of another tenant', () => {
     expect(asked()).toEqual(before);
   });
 
-  test('the same is said of one that never was', async () => {
+  test('the answer is the same for a sandbox that never existed', async () => {
     const there = await gateway.ask('GET', `/v1/sandboxes/${id}`, { key: OTHER_KEY });
     const never = await gateway.ask('GET', '/v1/sandboxes/sbx-00000000000000000000', { key: OTHER_KEY });
     const plain = ({ status, json }: Answer) => ({ status, ...json.error, requestId: null });
@@ -162,8 +162,8 @@ describe('of a sandbox of another tenant', () => {
   });
 });
 
-describe('of all sandboxes', () => {
-  test('a list has those of the tenant only, whatever the filter', async () => {
+describe('over all sandboxes', () => {
+  test('a list contains only the tenant’s own, whatever the filter', async () => {
     for (const query of ['', '?label=owner=default', '?name=mine', '?status=RUNNING']) {
       const { json } = await gateway.ask('GET', `/v1/sandboxes${query}`, { key: OTHER_KEY });
       expect(json).toEqual({ sandboxes: [], nextCursor: null });
@@ -176,19 +176,19 @@ describe('of all sandboxes', () => {
     expect((await gateway.ask('GET', '/api/v1/sandbox', { key: OTHER_KEY })).json.total).toBe(0);
   });
 
-  test('deleting by label deletes those of the tenant only', async () => {
+  test('deleting by label deletes only the tenant’s own', async () => {
     const answer = await gateway.ask('DELETE', '/v1/sandboxes?label=owner=default', { key: OTHER_KEY });
     expect(answer.json).toEqual({ deleted: 0 });
     expect(gateway.services.sandboxes.get('default', id).status).toBe('RUNNING');
   });
 
-  test('a tenant is told of itself', async () => {
+  test('a tenant sees its own tenant record', async () => {
     const { json } = await gateway.ask('GET', '/v1/tenant', { key: OTHER_KEY });
     expect(json).toMatchObject({ tenant: 'other', admin: false, used: { sandboxes: 0, execs: 0 } });
     expect((await gateway.ask('GET', '/v1/tenant')).json).toMatchObject({ tenant: 'default', admin: true });
   });
 
-  test('an idempotency key of one tenant says nothing to another', async () => {
+  test('one tenant’s idempotency key reveals nothing to another', async () => {
     const keyed = (key: string, body: object) =>
       gateway.ask('POST', '/v1/sandboxes', { key, body, headers: { 'idempotency-key': 'shared' } });
     const mine = await keyed(KEY, { name: 'a' });
@@ -198,7 +198,7 @@ describe('of all sandboxes', () => {
     await gateway.ask('DELETE', `/v1/sandboxes/${theirs.json.id}`, { key: OTHER_KEY });
   });
 
-  test('events are those of the tenant only', async () => {
+  test('events are only those of the tenant', async () => {
     const mux = await gateway.ws({ key: OTHER_KEY });
     const client = openClientStream(mux, { op: 'events' });
     await client.opened;
@@ -215,7 +215,7 @@ test.each(ofOperators)('$id is for administrators', async (operation) => {
   expect(asked()).toEqual(before);
 });
 
-test('a token for a port opens no other, and a preview of another tenant is not made', async () => {
+test('a token for a port opens no other, and no preview of another tenant’s sandbox can be created', async () => {
   const theirs = (await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { key: OTHER_KEY, body: {} })).json.id;
   const made = await gateway.ask('POST', `/v1/sandboxes/${theirs}/previews`, { key: OTHER_KEY, body: { port: 80 } });
   const headers = { 'x-millibox-token': made.json.token as string };
@@ -223,7 +223,7 @@ test('a token for a port opens no other, and a preview of another tenant is not 
   expect(answer.json.error.code).toBe('unauthenticated');
 });
 
-test('batches of the wire of Prime find nothing of another tenant', async () => {
+test('batches over the Prime API find nothing of another tenant', async () => {
   const ids = { sandbox_ids: [id] };
   const status = await gateway.ask('POST', '/api/v1/sandbox/status:batchGet', { key: OTHER_KEY, body: ids });
   expect(status.json).toMatchObject({ statuses: [], errors: [{ sandbox_id: id, code: 'NOT_FOUND' }] });
@@ -232,12 +232,12 @@ test('batches of the wire of Prime find nothing of another tenant', async () => 
   expect(gateway.services.sandboxes.get('default', id).status).toBe('RUNNING');
 });
 
-// Last: its owner deletes it.
-test('all the same calls work for the owner', async () => {
+// Last, because its owner deletes it.
+test('all the same calls succeed for the owner', async () => {
   gateway.node.files.all.set('/secret', Buffer.from('mine'));
   const tryIt = async (operation: Operation): Promise<void> => {
     const { status, json } = await call(operation, KEY);
-    // A file may be gone by an operation before.
+    // An earlier operation may have removed the file.
     const works = status < 400 || (operation.method === 'HEAD' ? status === 404 : json.error.code === 'file_not_found');
     expect([operation.id, works ? 'works' : json?.error]).toEqual([operation.id, 'works']);
   };

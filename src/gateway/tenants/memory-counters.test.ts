@@ -11,7 +11,7 @@ countersContract({
   },
 });
 
-test('over time a bucket gives out its burst and its rate, and not one more', () => {
+test('over time a bucket gives out its burst plus its rate, and not one token more', () => {
   const rate = { perSecond: 10, burst: 5 };
   let fullAtMs = 0;
   let given = 0;

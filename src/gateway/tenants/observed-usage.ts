@@ -1,6 +1,6 @@
 /**
- * What each tenant uses on the nodes, even while this gateway is cut off from some of them: every second, gateways tell
- * each other what they see, and the one that is connected to more nodes knows more.
+ * What each tenant uses on the nodes, even while this gateway is cut off from some of them: every second, gateways
+ * exchange what they see, and the one connected to more nodes knows more.
  */
 import type { UsageSnapshot, Usage } from './counters.ts';
 import type { PlacedUsage } from './placed-usage.ts';
@@ -27,7 +27,7 @@ export class ObservedUsage {
     return { nodes: connectedNodes(), usage: new Map([...placed.all].filter(([tenant]) => bounded(tenant))) };
   }
 
-  /** Takes the snapshots that the other gateways sent last. */
+  /** Takes the latest snapshots of the other gateways. */
   receive(others: readonly UsageSnapshot[]): void {
     this.#best = others.reduce<UsageSnapshot | null>(
       (best, one) => (one.nodes > (best?.nodes ?? 0) ? one : best),

@@ -78,7 +78,7 @@ export function startTenancy(deps: TenancyDeps): Tenancy {
 /** A gateway that does not know everything that waits must not call a sandbox unknown. */
 function seenOf(entry: Entry | undefined, informed: boolean): Seen {
   if (entry === undefined) return informed ? 'unknown' : 'open';
-  // Only this gateway believes that the node is lost: others may see the sandbox there.
+  // Only this gateway considers the node lost: others may still see the sandbox there.
   if (entry.record.reason === 'node_lost') return 'open';
   if (entry.ended) return 'ended';
   return entry.accepted ? 'placed' : 'open';

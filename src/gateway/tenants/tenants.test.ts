@@ -1,4 +1,4 @@
-/** Bounds of tenants, through the whole gateway over fake nodes. */
+/** Tenants' limits, through the complete gateway over fake nodes. */
 import { createHash } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
 import { ERRORS } from '../../protocol/errors.ts';
@@ -22,7 +22,7 @@ function expectRefusal(answer: Answer, code: 'quota_exceeded' | 'rate_limited', 
   expect(Number(answer.headers['retry-after'])).toBe(Math.max(1, Math.ceil(answer.json.error.retryAfterMs / 1000)));
 }
 
-test('a tenant has no more sandboxes than it may, until one of them ends; others are not concerned', async () => {
+test('a tenant has no more sandboxes than its limit until one of them ends; others are not affected', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ sandboxes: 3 }));
   const first = await gateway.sandbox();
   expect((await create({ count: 2 })).status).toBe(201);
@@ -33,7 +33,7 @@ test('a tenant has no more sandboxes than it may, until one of them ends; others
   expectRefusal(await create(), 'quota_exceeded', { quota: 'sandboxes' });
 });
 
-test('a sandbox that its node ends makes room too', async () => {
+test('a sandbox ended by its node makes room too', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node], rules({ sandboxes: 1 }));
   const id = await gateway.sandbox();
@@ -43,7 +43,7 @@ test('a sandbox that its node ends makes room too', async () => {
   expect((await create()).status).toBe(201);
 });
 
-test('cpus and memory are bounded over all sandboxes of a tenant', async () => {
+test('cpus and memory are limited over all sandboxes of a tenant', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ cpus: 1, memoryMb: 1000 }));
   for (let i = 0; i < 10; i++) expect((await create({ cpus: 0.1, memoryMb: 16 })).status).toBe(201);
   expectRefusal(await create({ cpus: 0.1, memoryMb: 16 }), 'quota_exceeded', { quota: 'cpus', limit: 1, used: 1 });
@@ -55,7 +55,7 @@ test('cpus and memory are bounded over all sandboxes of a tenant', async () => {
   });
 });
 
-test('those that wait for room count, and a batch is let in whole or not at all', async () => {
+test('sandboxes waiting for room count, and a batch is admitted as a unit or not at all', async () => {
   const node = new FakeNode({ report: { maxSandboxes: 2 } });
   gateway = await TestGateway.start([node], rules({ sandboxes: 10 }));
   const made = (await create({ count: 8 })).json.sandboxes as { id: string; queuePosition?: number }[];
@@ -63,12 +63,12 @@ test('those that wait for room count, and a batch is let in whole or not at all'
   expectRefusal(await create({ count: 3 }), 'quota_exceeded', { quota: 'sandboxes', limit: 10, used: 8 });
   expect((await create({ count: 2 })).status).toBe(201);
   expectRefusal(await create(), 'quota_exceeded', { used: 10 });
-  // One that waits is deleted.
+  // One of the waiting ones is deleted.
   await gateway.ask('DELETE', `/v1/sandboxes/${made.at(-1)?.id}`);
   expect((await create()).status).toBe(201);
 });
 
-test('what a tenant may never have is refused for good', async () => {
+test('a request beyond what a tenant may ever have is refused for good', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ sandboxes: 5, memoryMb: 2048 }));
   const answer = await create({ count: 6, memoryMb: 16 });
   expect(answer.json.error).toMatchObject({
@@ -79,7 +79,7 @@ test('what a tenant may never have is refused for good', async () => {
   expect((await create({ memoryMb: 4096 })).json.error.details).toMatchObject({ quota: 'memoryMb', limit: 2048 });
 });
 
-test('creates beyond the burst are told when to come back', async () => {
+test('creates beyond the burst are told when to retry', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ createsPerSecond: 0.5, createBurst: 3 }));
   for (let i = 0; i < 3; i++) expect((await create()).status).toBe(201);
   const answer = await create();
@@ -87,7 +87,7 @@ test('creates beyond the burst are told when to come back', async () => {
   expect(answer.json.error.retryAfterMs).toBeLessThanOrEqual(2_000);
 });
 
-test('the same idempotency key again is no other create, and a refused one leaves the key free', async () => {
+test('repeating an idempotency key is not another create, and a refused create leaves its key free', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ sandboxes: 1 }));
   const keyed = (key: string) =>
     gateway.ask('POST', '/v1/sandboxes', { body: {}, headers: { 'idempotency-key': key } });
@@ -98,7 +98,7 @@ test('the same idempotency key again is no other create, and a refused one leave
   expect((await keyed('b')).status).toBe(201);
 });
 
-test('a create that finds the queue full uses up nothing of the quota', async () => {
+test('a create that finds the queue full uses up no quota', async () => {
   const node = new FakeNode({ report: { maxSandboxes: 1 } });
   gateway = await TestGateway.start([node], { ...rules({ sandboxes: 4 }), queueMax: 2 });
   for (let i = 0; i < 3; i++) {
@@ -106,7 +106,7 @@ test('a create that finds the queue full uses up nothing of the quota', async ()
     expect(answer.status).toBe(503);
     expect(answer.json.error.code).toBe('capacity_exhausted');
     expect(answer.headers['retry-after']).toBeDefined();
-    // What went to the node before is taken back.
+    // What had been sent to the node is taken back.
     await gateway.until('nothing is left', () =>
       [...node.records.values()].every((record) => record.status === 'TERMINATED'),
     );
@@ -114,7 +114,7 @@ test('a create that finds the queue full uses up nothing of the quota', async ()
   expect((await create({ count: 3 })).status).toBe(201);
 });
 
-test('commands in hand are bounded over HTTP and WebSocket together; what ends makes room', async () => {
+test('running commands are limited over HTTP and WebSocket together; one that ends makes room', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node], rules({ execs: 2 }));
   const id = await gateway.sandbox();
@@ -128,7 +128,7 @@ test('commands in hand are bounded over HTTP and WebSocket together; what ends m
   const refused = Promise.withResolvers<Error | null>();
   mux.open({ op: 'exec', sandbox: id, command: '{}' }, { closed: (error) => refused.resolve(error) });
   expect(await refused.promise).toMatchObject({ code: 'quota_exceeded' });
-  // Files and looks are not commands.
+  // File calls and status queries are not commands.
   expect((await gateway.ask('GET', `/v1/sandboxes/${id}/execs`)).status).toBe(200);
   node.execs.finish(node.execs.started[0] ?? '');
   expect((await running).status).toBe(200);
@@ -138,7 +138,7 @@ test('commands in hand are bounded over HTTP and WebSocket together; what ends m
   await gateway.until('both places are free', () => gateway.services.tenancy.admission.running.size === 0);
 });
 
-test('on the wire of Prime a bound is a 429 with Retry-After, in its own form', async () => {
+test('on the Prime API an exceeded limit is a 429 with Retry-After, in that API’s form', async () => {
   const bounds = rules({ sandboxes: 1, createsPerSecond: 0.5, createBurst: 1 });
   gateway = await TestGateway.start([new FakeNode()], bounds, [createPrimeDoor()]);
   const primeCreate = () => gateway.ask('POST', '/api/v1/sandbox', { body: { name: 'a', docker_image: 'image' } });
@@ -153,7 +153,7 @@ test('on the wire of Prime a bound is a 429 with Retry-After, in its own form', 
   }
 });
 
-test('no message of a quota has a number in it that could pass for a status', async () => {
+test('no quota message contains a number that could pass for a status', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ sandboxes: 1, createsPerSecond: 1, createBurst: 429 }));
   await create();
   const { error } = (await create()).json;
@@ -163,7 +163,7 @@ test('no message of a quota has a number in it that could pass for a status', as
   }
 });
 
-test('a tenant can look up what it may have and what it has', async () => {
+test('a tenant can look up its limits and its usage', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node], rules({ sandboxes: 9, weight: 2 }));
   node.room = 1;
@@ -178,7 +178,7 @@ test('a tenant can look up what it may have and what it has', async () => {
   });
 });
 
-test('tenants that are not named share no bound, but each has the defaults', async () => {
+test('tenants that are not listed share no limit, but each has the defaults', async () => {
   gateway = await TestGateway.start([new FakeNode()], { tenants: parseTenants({ defaults: { sandboxes: 1 } }) });
   expect((await create()).status).toBe(201);
   expect((await create({}, OTHER_KEY)).status).toBe(201);
@@ -186,7 +186,7 @@ test('tenants that are not named share no bound, but each has the defaults', asy
   expect((await create({}, OTHER_KEY)).status).toBe(429);
 });
 
-test('rules and keys that are read anew count at once, and sockets of a withdrawn key are closed', async () => {
+test('reloaded rules and keys apply at once, and sockets of a withdrawn key are closed', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ sandboxes: 1 }));
   await create();
   expect((await create()).status).toBe(429);
@@ -205,7 +205,7 @@ test('rules and keys that are read anew count at once, and sockets of a withdraw
   expect(mineClosed).toBe(false);
 });
 
-test('while it is not known what a tenant has, a bounded tenant is asked to come back', async () => {
+test('while a tenant’s usage is not yet known, a limited tenant is told to retry', async () => {
   const away = new FakeNode({ name: 'node-b' });
   away.offline = true;
   gateway = await TestGateway.start([new FakeNode(), away], rules({ sandboxes: 5 }));
@@ -217,7 +217,7 @@ test('while it is not known what a tenant has, a bounded tenant is asked to come
   expect((await create()).status).toBe(201);
 });
 
-test('sandboxes that were there before the gateway count', async () => {
+test('sandboxes from before the gateway started count', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node], rules({ sandboxes: 2 }));
   await gateway.sandbox();
@@ -244,7 +244,7 @@ test('a tenant of more weight gets more of the room that becomes free', async ()
   expect(mine).toBeLessThanOrEqual(10);
 });
 
-test('metrics tell tenants apart that the file names, and put all others together', async () => {
+test('metrics distinguish tenants named in the file, and combine all others', async () => {
   gateway = await TestGateway.start([new FakeNode()], rules({ sandboxes: 2 }));
   for (let i = 0; i < 2; i++) await gateway.sandbox({ cpus: 0.5, memoryMb: 100 });
   await create();

@@ -11,7 +11,7 @@ export class Tenants {
     this.replace(file);
   }
 
-  /** Replaces the file. New rules apply from the next call on; existing sandboxes stay. */
+  /** Replaces the file. New rules apply from the next call on; existing sandboxes are not affected. */
   replace(file: TenantsFile): void {
     this.#file = file;
     this.#defaults = { ...NO_BOUNDS, ...file.defaults };

@@ -1,11 +1,11 @@
-/** A client's stream, with all that came over it. */
+/** A client's stream, with everything received over it. */
 import type { Json, Mux, MuxStream } from '../../mux/index.ts';
 import type { ServiceError } from '../../protocol/errors.ts';
 
 export interface ClientStream {
   stream: MuxStream;
   opened: Promise<Json>;
-  /** Resolves when it is over. */
+  /** Resolves when it has ended. */
   closed: Promise<ServiceError | null>;
   events: Json[];
   /** By channel. */
@@ -16,7 +16,7 @@ export interface ClientStream {
   bytes: number;
 }
 
-/** @param take Gives credit back for all that comes. */
+/** @param take Returns credit for everything received. */
 export function openClientStream(mux: Mux, request: Json, { take = true } = {}): ClientStream {
   const opened = Promise.withResolvers<Json>();
   const closed = Promise.withResolvers<ServiceError | null>();

@@ -1,4 +1,4 @@
-/** Holds every JSON answer that a test gets against what the OpenAPI document says of it. */
+/** Checks every JSON answer that a test gets against the OpenAPI document. */
 import { isDeepStrictEqual } from 'node:util';
 import { ERRORS, isErrorCode } from '../../protocol/errors.ts';
 import type { Route } from '../http/route.ts';
@@ -18,7 +18,8 @@ export class Documented {
 
   /**
    * @param json undefined: the answer is no JSON
-   * @throws Error that says how the answer differs from the document. What is no route of it is not looked at.
+   * @throws Error that says how the answer differs from the document. Anything that is no route of the document is
+   * ignored.
    */
   check(method: string, target: string, status: number, json: unknown): void {
     const [path = ''] = target.split('?', 1);
@@ -31,7 +32,7 @@ export class Documented {
     if (answer.schema === undefined) return;
     const parsed = answer.schema.safeParse(json);
     if (!parsed.success) throw new Error(`${id} answered what the document does not: ${parsed.error.message}`);
-    // What a schema does not know it leaves out.
+    // The schema drops what it does not know.
     if (!isDeepStrictEqual(parsed.data, json)) {
       throw new Error(`${id} answers more than the document says: ${JSON.stringify(json)}`);
     }

@@ -7,24 +7,24 @@ import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { sendBytes } from '../streams/send.ts';
 
-/** In `command`, as JSON. Steps in this order. */
+/** JSON in `command`. Steps run in this order. */
 export interface FakeScript {
   /** Refused with this code. */
   refuse?: ConstructorParameters<typeof ServiceError>[0];
   stdout?: string;
-  /** How many times over. */
+  /** How many times to repeat it. */
   repeat?: number;
   stderr?: string;
   /** Sends stdin back once it has ended. */
   cat?: boolean;
-  /** Runs until it is killed or let go (`FakeExecs.finish`). */
+  /** Runs until it is killed or released (`FakeExecs.finish`). */
   hang?: boolean;
   exit?: number;
-  /** Says that its time was over. */
+  /** Reports that its timeout expired. */
   timedOut?: boolean;
-  /** The answer to its first OPEN never leaves. */
+  /** The answer to its first OPEN is never sent. */
   mute?: boolean;
-  /** An exit that makes no sense, or none at all. */
+  /** An invalid exit, or none at all. */
   lie?: 'no exit' | 'bad exit';
 }
 
@@ -39,7 +39,7 @@ export interface FakeExec {
   killed: boolean;
   detaches: number;
   stream: MuxStream | null;
-  /** Answers that are held back until it ends. */
+  /** Answers held back until it ends. */
   waiting: (() => void)[];
 }
 
@@ -48,9 +48,9 @@ export class FakeExecs {
   readonly started: string[] = [];
   readonly acknowledged: string[] = [];
   readonly signals: Json[] = [];
-  /** As agents do that are not older than this. */
+  /** As agents do, except older ones. */
   holdsBack = true;
-  /** How often somebody asked what there is. */
+  /** How many times it was asked for its commands. */
   looks = 0;
   #onStart = new Set<() => void>();
 
@@ -85,7 +85,7 @@ export class FakeExecs {
     if (exec !== undefined) this.#end(exec, exit);
   }
 
-  /** More output of a command that runs. */
+  /** More output of a running command. */
   say(id: string, text: string): void {
     const exec = this.all.get(id);
     if (exec === undefined) return;
@@ -93,7 +93,7 @@ export class FakeExecs {
     void exec.stream?.write(Channel.STDOUT, Buffer.from(text));
   }
 
-  /** Resolves when so many commands have been started. */
+  /** Resolves when this many commands have been started. */
   async startedCount(count: number): Promise<void> {
     while (this.started.length < count) await new Promise<void>((resolve) => this.#onStart.add(resolve));
   }
@@ -107,7 +107,7 @@ export class FakeExecs {
     }
     const scriptBytes = Number(request['scriptBytes'] ?? 0);
     if (scriptBytes === 0) return this.#start(stream, id, parse(request['command']));
-    // The script comes on a channel of its own.
+    // The script arrives on a channel of its own.
     const chunks: Buffer[] = [];
     let inner: StreamHandler | null = null;
     return {
@@ -205,7 +205,7 @@ export class FakeExecs {
       stderrBytes: exec.err.length,
       durationMs: 1,
     };
-    // Behind the output, which is on its way.
+    // After the output, which is in flight.
     if (exec.script.hang || exec.script.cat) this.#tell(exec);
     for (const answer of exec.waiting.splice(0)) answer();
   }

@@ -6,7 +6,7 @@ import { sendBytes } from '../streams/send.ts';
 
 export class FakeFiles {
   readonly all = new Map<string, Buffer>();
-  /** Every call that came. */
+  /** Every call received. */
   readonly calls: Json[] = [];
   /** How many bytes of an upload are taken before it stalls. */
   takeAtMost = Infinity;

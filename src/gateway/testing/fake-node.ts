@@ -1,6 +1,6 @@
 /**
- * An agent within the test's process: it speaks src/protocol/node.ts over memory or any other transport, keeps its
- * sandboxes across links, and can be told to refuse, to stay silent, to be cut off and to lie.
+ * An agent inside the test's process: it speaks src/protocol/node.ts over memory or any other transport, keeps its
+ * sandboxes across links, and can be made to refuse, stay silent, lose its links, and lie.
  */
 import {
   createMux,
@@ -19,7 +19,7 @@ import { FakeFiles } from './fake-files.ts';
 
 export interface FakeNodeOptions {
   name?: string;
-  /** What the gateway is told to dial. */
+  /** The address the gateway dials. */
   url?: string;
   report?: Partial<NodeReport>;
   /** Sandboxes run as soon as they are created. */
@@ -35,19 +35,19 @@ export class FakeNode {
   readonly execs = new FakeExecs();
   readonly files = new FakeFiles();
   autoRun: boolean;
-  /** Creates are refused with this. */
+  /** Creates are refused with this error. */
   refuse: ServiceError | null = null;
   /** Calls of these ops get no answer. */
   readonly silent = new Set<string>();
-  /** Nobody can be reached here. */
+  /** Cannot be reached. */
   offline = false;
-  /** Knows only what agents knew before there were batches. */
+  /** Knows only what agents knew before batches were introduced. */
   old = false;
-  /** Of the protocol. */
+  /** The protocol generation. */
   generation = 1;
-  /** Says with its first words that it takes no new streams. */
+  /** Its first message is that it takes no new streams. */
   leaving = false;
-  /** Takes so many creates more; then it has no room. */
+  /** Number of creates it still accepts; then it has no room. */
   room = Infinity;
   /** Streams that were opened, by `op`. */
   readonly opened = new Map<string, number>();
@@ -123,14 +123,14 @@ export class FakeNode {
     return this.#links.size > 0;
   }
 
-  /** All links break; the node itself lives on. */
+  /** Cuts all links; the node itself lives on. */
   cut(): void {
     for (const link of [...this.#links]) link.cut();
     this.#links.clear();
     this.#watchers.clear();
   }
 
-  /** Breaks off and cannot be dialled. */
+  /** Cuts all links and cannot be dialled. */
   vanish(): void {
     this.offline = true;
     this.cut();
@@ -153,7 +153,7 @@ export class FakeNode {
     this.tell({ type: 'node', node: this.report });
   }
 
-  /** Says something on the watch streams, true or not. */
+  /** Sends an event on the watch streams, true or not. */
   tell(event: Json): void {
     for (const watcher of this.#watchers) watcher.event(event);
   }
@@ -240,7 +240,7 @@ export class FakeNode {
     return { refused };
   }
 
-  /** As a create that arrives now. @throws ServiceError that it is refused with */
+  /** As a create that arrives now. @throws ServiceError it is refused with */
   make(spec: SandboxSpec): void {
     this.#create(spec);
   }
@@ -293,7 +293,7 @@ export class FakeNode {
   }
 }
 
-/** A server inside that sends everything back. */
+/** A server inside that echoes everything. */
 function echo(stream: MuxStream): StreamHandler {
   queueMicrotask(() => stream.accept());
   return {

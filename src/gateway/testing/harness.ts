@@ -112,7 +112,7 @@ export class TestGateway implements AsyncDisposable {
     return first;
   }
 
-  /** @throws Error also when the answer is not what the OpenAPI document says. */
+  /** @throws Error also when the answer differs from the OpenAPI document. */
   async ask(method: string, path: string, asking: Asking = {}): Promise<Answer> {
     const key = asking.key === undefined ? KEY : asking.key;
     const response = await request(this.url + path, {
@@ -129,13 +129,13 @@ export class TestGateway implements AsyncDisposable {
     });
     const bytes = Buffer.from(await response.body.arrayBuffer());
     const isJson = String(response.headers['content-type'] ?? '').startsWith('application/json');
-    // To HEAD there is never a body, whatever its headers say.
+    // A HEAD answer never has a body, whatever its headers say.
     const json: unknown = isJson && method !== 'HEAD' ? JSON.parse(bytes.toString()) : undefined;
     if (method !== 'HEAD') this.#documented.check(method, path, response.statusCode, json);
     return { status: response.statusCode, headers: response.headers, bytes, json };
   }
 
-  /** A sandbox that runs; its id. */
+  /** Creates a running sandbox and returns its id. */
   async sandbox(body: object = {}): Promise<string> {
     const { json } = await this.ask('POST', '/v1/sandboxes?waitMs=20000', { body });
     if (json.status !== 'RUNNING') throw new Error(`the sandbox is ${JSON.stringify(json)}`);
@@ -169,7 +169,10 @@ export class TestGateway implements AsyncDisposable {
     return mux;
   }
 
-  /** Until the condition holds; what a gateway cannot tell yet does not. @throws Error that names what did not happen. */
+  /**
+   * Waits until the condition holds; one that throws a retryable error does not hold yet. @throws Error that names what did not
+   * happen.
+   */
   async until(what: string, condition: () => boolean): Promise<void> {
     const end = performance.now() + WAIT_MS;
     const holds = (): boolean => {

@@ -1,6 +1,6 @@
 import type { SandboxSpec } from '../../protocol/node.ts';
 
-/** A small sandbox, as a queue or a node gets it; `changes` are what a test is about. */
+/** A small sandbox as a queue or a node gets it; `changes` are what a test is about. */
 export function plainSpec(
   changes: Partial<SandboxSpec> & Pick<SandboxSpec, 'id' | 'tenant' | 'createdAtMs' | 'expiresAtMs'>,
 ): SandboxSpec {

@@ -3,7 +3,7 @@ import * as z from 'zod';
 
 export class KubeError extends Error {
   override readonly name = 'KubeError';
-  /** The HTTP status, also when it came as an event of a watch. */
+  /** The HTTP status, also when it arrived as an event of a watch. */
   readonly status: number;
   readonly retryAfterMs: number | null;
 

@@ -1,4 +1,4 @@
-/** How long a discovery waits for what a cluster has not said yet. */
+/** How long discovery waits for what a cluster has not reported yet. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { silent } from '../../../lib/logger.ts';
 import type { DiscoveredNode } from '../discovery.ts';
@@ -38,7 +38,7 @@ const start = (): void => discovery.start((nodes, whole) => (told = { nodes, who
 const after = async (ms: number): Promise<void> => void (await vi.advanceTimersByTimeAsync(ms));
 const names = (): (string | null)[] | undefined => told?.nodes.map(({ name }) => name);
 
-test('pods that have yet to start keep a list from being whole for ten minutes, and no longer', async () => {
+test('pods that have yet to start keep a list from being complete for ten minutes, and no longer', async () => {
   model.put('nodes', node('a'));
   model.put('nodes', node('b'));
   model.put('pods', pod({ node: 'a' }));
@@ -66,7 +66,7 @@ test('pods are held back until it is known which Nodes are cordoned, for ten sec
   expect(told?.nodes.map(({ standing }) => standing)).toEqual(['cordoned']);
 });
 
-test('without the right to look at Nodes, pods are held back for nothing', async () => {
+test('without permission to list Nodes, pods are not held back', async () => {
   model.put('pods', pod({ node: 'a' }));
   model.refuse = (collection) => (collection === 'nodes' ? { status: 403 } : null);
   start();

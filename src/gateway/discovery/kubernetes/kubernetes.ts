@@ -18,7 +18,9 @@ export interface KubernetesOptions extends KubernetesConfig {
 const GATHER_MS = 50;
 /** How long known pods wait for the first list of Nodes, so that a cordoned one gets no sandbox. */
 const NODES_PATIENCE_MS = 10_000;
-/** How long after the start pods that have yet to run count: longer than the pull of an image, shorter than a mishap. */
+/**
+ * How long after the start pods that have yet to run are awaited: longer than an image pull, shorter than an outage.
+ */
 const PODS_PATIENCE_MS = 600_000;
 
 export class KubernetesDiscovery implements Discovery {
@@ -29,7 +31,7 @@ export class KubernetesDiscovery implements Discovery {
   #gathering: NodeJS.Timeout | undefined;
   #patience: NodeJS.Timeout | undefined;
   #patient = true;
-  /** Runs while pods that have yet to run count. */
+  /** Runs while pods that have yet to run are awaited. */
   #awaiting: NodeJS.Timeout | undefined;
 
   constructor(options: KubernetesOptions) {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { MalformedError } from './errors.ts';
 import { LineSplitter } from './line-splitter.ts';
 
-test('lines come out whole, wherever the bytes were cut', () => {
+test('lines come out intact, wherever the bytes were cut', () => {
   const text = fc.array(fc.stringMatching(/^[a-z{}"é🙂]{1,12}$/u), { minLength: 1 });
   fc.assert(
     fc.property(text, fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }), (lines, cuts) => {
@@ -20,7 +20,7 @@ test('lines come out whole, wherever the bytes were cut', () => {
   );
 });
 
-test('empty lines are skipped, and what has no end yet waits', () => {
+test('empty lines are skipped, and an unfinished line waits', () => {
   const reader = new LineSplitter(100);
   expect([...reader.push(Buffer.from('\n\r\n  \na'))]).toEqual([]);
   expect([...reader.push(Buffer.from('b\n'))]).toEqual(['ab']);

@@ -1,4 +1,4 @@
-/** The copy of a collection against a model of an API server, with whatever goes wrong in between. */
+/** The copy of a collection, tested against a model of an API server with failures of all kinds. */
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { silent } from '../../../lib/logger.ts';
@@ -50,8 +50,8 @@ const lastWatch = (model: KubeModel) => model.asked.filter(({ query }) => query[
 const becomes = (copy: ListWatch<KubeNode>, ...expected: string[]): Promise<unknown> =>
   vi.waitFor(() => expect(names(copy)).toEqual(expected), LIMIT);
 
-describe('a copy', () => {
-  test('is listed in pages, then follows what comes, changes and goes', async () => {
+describe('a copy of a collection', () => {
+  test('is listed in pages, then follows additions, changes and deletions', async () => {
     const model = new KubeModel();
     for (let i = 0; i < 600; i++) model.put('nodes', node(`n${i}`));
     const copy = copyOf(model);
@@ -67,13 +67,13 @@ describe('a copy', () => {
     expect(lists(model)).toBe(3);
   });
 
-  test('asks for bookmarks, and goes on from the last one when a watch ends', async () => {
+  test('asks for bookmarks, and resumes from the last one when a watch ends', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));
     const copy = copyOf(model);
     await watched(model);
     expect(lastWatch(model)).toMatchObject({ allowWatchBookmarks: 'true' });
-    // What happens to other collections makes versions grow without a word to this watch.
+    // Changes to other collections raise the version without an event on this watch.
     for (let i = 0; i < 10; i++) model.put('pods', { metadata: { name: `p${i}` } });
     model.bookmark();
     model.endWatches();
@@ -84,7 +84,7 @@ describe('a copy', () => {
   });
 
   test.each(['event', 'status'] as const)(
-    'is listed anew when its version has grown too old, said as %s',
+    'is listed again when its version has become too old, reported as %s',
     async (how) => {
       const model = new KubeModel();
       model.goneAs = how;
@@ -103,7 +103,7 @@ describe('a copy', () => {
     },
   );
 
-  test('stays while the server refuses everything, and is put right afterwards', async () => {
+  test('stays while the server refuses everything, and is corrected afterwards', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));
     const copy = copyOf(model);
@@ -117,11 +117,11 @@ describe('a copy', () => {
     expect(names(copy)).toEqual(['a']);
     model.refuse = () => null;
     await becomes(copy, 'b');
-    // What was missed is told by the watch: nobody lists everything because a server was restarted.
+    // The watch delivers what was missed: a restarted server does not cause a new list.
     expect(lists(model)).toBe(1);
   });
 
-  test('is listed in one piece when its pages are forgotten between one and the next', async () => {
+  test('is listed in one piece when its pages expire between two requests', async () => {
     const model = new KubeModel();
     for (let i = 0; i < 300; i++) model.put('nodes', node(`n${i}`));
     model.refuse = (_, query) => (query['continue'] === undefined ? null : { status: 410 });
@@ -130,7 +130,7 @@ describe('a copy', () => {
     expect(model.asked.at(-2)?.query).not.toHaveProperty('limit');
   });
 
-  test('is listed in pages again when the server does not give it in one piece', async () => {
+  test('is listed in pages again when the server does not return it in one piece', async () => {
     const model = new KubeModel();
     for (let i = 0; i < 300; i++) model.put('nodes', node(`n${i}`));
     let forgotten = false;
@@ -145,7 +145,7 @@ describe('a copy', () => {
     await vi.waitFor(() => expect(copy.objects).toHaveLength(300), LIMIT);
   });
 
-  test('is not led astray by what is told twice, or late about an object that was made anew', async () => {
+  test('is not confused by repeated events, or late ones about an object that was recreated', async () => {
     const model = new KubeModel();
     const copy = copyOf(model);
     await watched(model);
@@ -160,7 +160,7 @@ describe('a copy', () => {
   });
 
   test.each(['not json\n', '{"type":"ADDED"}\n', '{"type":"ADDED","object":{"metadata":{}}}\n', '[]\n'])(
-    'is listed anew after %j, which no server says',
+    'is listed again after %j, which no server sends',
     async (garbage) => {
       const model = new KubeModel();
       const copy = copyOf(model);
@@ -172,7 +172,7 @@ describe('a copy', () => {
     },
   );
 
-  test('does not believe in a connection that brings nothing, not even a bookmark', async () => {
+  test('gives up a connection that brings nothing, not even a bookmark', async () => {
     const model = new KubeModel();
     const copy = copyOf(model, { timings: { idleMs: 30 } });
     await watched(model);
@@ -182,7 +182,7 @@ describe('a copy', () => {
     expect(lists(model)).toBe(1);
   });
 
-  test('gives up a server that takes the request and never answers', async () => {
+  test('gives up a server that accepts the request and never answers', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));
     const real = memorySessions(model);
@@ -201,7 +201,7 @@ describe('a copy', () => {
     await becomes(copyOf(model, { open, timings: { requestMs: 20 } }), 'a');
   });
 
-  test('comes to its end while it waits for anything', async () => {
+  test('can be stopped while it waits for anything', async () => {
     const model = new KubeModel();
     const never: OpenSession = () => new Promise(() => undefined);
     await copyOf(model, { open: never }).stop();
@@ -217,8 +217,8 @@ describe('a copy', () => {
   });
 });
 
-describe('a right that is not there', () => {
-  test('to something optional is told, and taken up when it comes', async () => {
+describe('a missing permission', () => {
+  test('for something optional is reported, and the collection is read once it is granted', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));
     model.refuse = () => ({ status: 403 });
@@ -230,7 +230,7 @@ describe('a right that is not there', () => {
     expect(copy.state).toBe('synced');
   });
 
-  test('which was there is doubted before it is believed: a server that starts refuses everybody for a moment', async () => {
+  test('that was there before is doubted at first: a starting server refuses everybody for a moment', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));
     const copy = copyOf(model, { optional: true, timings: { refusedPauseMs: 600_000 } });
@@ -247,7 +247,7 @@ describe('a right that is not there', () => {
     await vi.waitFor(() => expect(copy.state).toBe('refused'), LIMIT);
   });
 
-  test('to what is needed keeps what is known', async () => {
+  test('for something required keeps what is known', async () => {
     const model = new KubeModel();
     model.put('nodes', node('a'));
     const copy = copyOf(model);
@@ -261,7 +261,7 @@ describe('a right that is not there', () => {
 });
 
 describe('a server in trouble', () => {
-  test('that says how long to wait is left alone for so long', async () => {
+  test('that asks for a pause is left alone for that long', async () => {
     const model = new KubeModel();
     const times: number[] = [];
     model.refuse = () => (times.push(performance.now()), times.length > 2 ? null : { status: 429, retryAfter: 0.3 });
@@ -282,7 +282,7 @@ describe('a server in trouble', () => {
   });
 });
 
-test('whatever happens on the way, the copy ends as what the server has', async () => {
+test('whatever happens on the way, the copy ends up equal to the server’s state', async () => {
   const name = fc.constantFrom('a', 'b', 'c', 'd');
   const step = fc.oneof(
     fc.record({ do: fc.constant('put' as const), name, unschedulable: fc.boolean() }),

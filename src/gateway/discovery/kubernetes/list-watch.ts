@@ -43,18 +43,18 @@ export interface ListWatchOptions<T> {
   what: string;
   path: (session: KubeSession) => string;
   query: Record<string, string>;
-  /** Reduces an object to what is kept of it; null when it cannot be read. */
+  /** Reduces an object to the part that is kept; null when it cannot be read. */
   read: (object: unknown) => T | null;
   /** Called after `objects` or `state` changed. */
   changed: () => void;
-  /** Carry on without the collection if there is no right to it. */
+  /** Carry on without the collection if there is no permission to read it. */
   optional: boolean;
   open: OpenSession;
   log: Logger;
   timings?: Partial<Timings>;
 }
 
-/** unknown: not listed yet. refused: no right to list it. */
+/** unknown: not listed yet. refused: no permission to list it. */
 export type CopyState = 'unknown' | 'synced' | 'refused';
 
 /** A page of pods is a few megabytes, and parsing it blocks the event loop for tens of milliseconds. */
@@ -63,7 +63,7 @@ const MAX_PAGE_BYTES = 64 * 1024 * 1024;
 /** etcd limits objects to 1.5 MB; their JSON may be larger. */
 const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 const MAX_OBJECTS = 100_000;
-/** Refusals in a row after which a right counts as lost: a starting server refuses everybody for a moment. */
+/** Consecutive refusals after which a permission counts as lost: a starting server refuses everybody for a moment. */
 const DOUBTED_REFUSALS = 6;
 /** A watch that ends sooner and has received nothing counts as a failure. */
 const SHORT_MS = 5_000;
@@ -151,7 +151,7 @@ export class ListWatch<T> {
   async #list(session: KubeSession, signal: AbortSignal): Promise<void> {
     const { path, query, what } = this.#options;
     const paged = this.#pages;
-    // In one piece only once: where even that fails, because it is too large or takes too long, pages may go well again.
+    // In one piece only once: where even that fails, because it is too large or takes too long, pages may work again.
     this.#pages = true;
     const found = new Map<string, Kept<T>>();
     let version: string | null = null;

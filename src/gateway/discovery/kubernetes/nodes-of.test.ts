@@ -15,14 +15,14 @@ const nodes = (...objects: KubeObject[]): KubeNode[] => objects.map((object) => 
 const standing = (of: KubeObject, onto: KubeObject | null, more: object = {}): unknown =>
   nodesOf(pods(of), onto === null ? null : nodes(onto), { ...OPTIONS, ...more })[0]?.standing;
 
-describe('where a node is', () => {
-  test('it is known by its Node, and dialled at its pod', () => {
+describe('the identity and address of a node', () => {
+  test('it is identified by its Node, and dialled at its pod', () => {
     expect(nodesOf(pods(pod({ node: 'a', ip: '10.1.2.3' })), null, OPTIONS)).toEqual([
       { id: 'kubernetes:a', name: 'a', url: 'ws://10.1.2.3:8701', standing: 'in', reason: null },
     ]);
   });
 
-  test('of two families, the one that was asked for', () => {
+  test('of two address families, the requested one is used', () => {
     const both = pods(pod({ node: 'a', ips: ['fd00::7', '10.0.0.7'] }));
     const url = (family: 'auto' | '4' | '6'): unknown => nodesOf(both, null, { ...OPTIONS, family })[0]?.url;
     expect([url('auto'), url('4'), url('6')]).toEqual([
@@ -35,7 +35,7 @@ describe('where a node is', () => {
     expect(nodesOf(six, null, { ...OPTIONS, family: '4' })).toEqual([]);
   });
 
-  test('a pod without a Node, without an address, or that has ended is no node', () => {
+  test('a pod that has no Node or no address, or has ended, is no node', () => {
     const none = pods(
       pod({ node: null }),
       pod({ node: 'a', ip: null, phase: 'Pending' }),
@@ -45,7 +45,7 @@ describe('where a node is', () => {
     expect(nodesOf(none, null, OPTIONS)).toEqual([]);
   });
 
-  test('while a pod is replaced, the old one serves until it is not ready any more or the new one is', () => {
+  test('while a pod is replaced, the old one serves until it is no longer ready or the new one is', () => {
     const old = pod({ name: 'old', node: 'a', ip: '10.0.0.1', deleting: true });
     const next = { name: 'next', node: 'a', ip: '10.0.0.2', createdAt: '2026-02-01T00:00:00Z' };
     const url = (...all: KubeObject[]): unknown => nodesOf(pods(...all), null, OPTIONS)[0]?.url;
@@ -56,7 +56,7 @@ describe('where a node is', () => {
   });
 });
 
-describe('whether it takes sandboxes', () => {
+describe('whether a node takes sandboxes', () => {
   const agent = pod({ node: 'a' });
 
   test('not while its Node is cordoned, being deleted or unknown', () => {
@@ -66,18 +66,18 @@ describe('whether it takes sandboxes', () => {
     expect(standing(agent, node('b'))).toBe('cordoned');
   });
 
-  test('not while its containers are not ready; what the control plane thinks of the pod does not count', () => {
+  test('not while its containers are not ready; the control plane’s view of the pod does not count', () => {
     expect(standing(pod({ node: 'a', ready: false }), node('a'))).toBe('cordoned');
     const unheard = pod({ node: 'a' });
     unheard['status'] = { ...(unheard['status'] as object), conditions: [{ type: 'Ready', status: 'False' }] };
     expect(standing(unheard, node('a'))).toBe('in');
   });
 
-  test('a pod that is being deleted leaves', () => {
+  test('a pod that is being deleted is leaving', () => {
     expect(standing(pod({ node: 'a', deleting: true }), node('a', { unschedulable: true }))).toBe('leaving');
   });
 
-  test('without the right to look at Nodes, pods speak for themselves', () => {
+  test('without permission to read Nodes, only the pods count', () => {
     expect(standing(agent, null)).toBe('in');
     expect(standing(pod({ node: 'a', ready: false }), null)).toBe('cordoned');
     expect(standing(pod({ node: 'a', deleting: true }), null)).toBe('leaving');
@@ -90,13 +90,13 @@ describe('taints', () => {
   const tolerant = (toleration: object): KubeObject => pod({ node: 'a', tolerations: [toleration] });
   const plain = pod({ node: 'a' });
 
-  test('one that keeps pods away keeps sandboxes away; one that only would rather not does not', () => {
+  test('one that keeps pods away keeps sandboxes away; one that merely prefers to does not', () => {
     expect(standing(plain, tainted('team'))).toBe('cordoned');
     expect(standing(plain, tainted('team', 'NoExecute'))).toBe('cordoned');
     expect(standing(plain, tainted('team', 'PreferNoSchedule'))).toBe('in');
   });
 
-  test('one that the agent tolerates by its key means nothing', () => {
+  test('one that the agent tolerates by its key has no effect', () => {
     const dedicated = tainted('dedicated', 'NoSchedule', 'sandboxes');
     expect(standing(tolerant({ key: 'dedicated', operator: 'Exists' }), dedicated)).toBe('in');
     expect(standing(tolerant({ key: 'dedicated', value: 'sandboxes', effect: 'NoSchedule' }), dedicated)).toBe('in');
@@ -106,7 +106,7 @@ describe('taints', () => {
     );
   });
 
-  test('that an agent tolerates everything does not make new sandboxes welcome, unless the operator says so', () => {
+  test('that an agent tolerates everything admits no new sandboxes, unless the operator says so', () => {
     const all = tolerant({ operator: 'Exists' });
     expect(standing(all, tainted('maintenance'))).toBe('cordoned');
     expect(standing(all, tainted('maintenance'), { ignoreTaints: ['maintenance'] })).toBe('in');
@@ -122,7 +122,7 @@ describe('taints', () => {
     }
   });
 
-  test('that the control plane does not hear a kubelet says nothing of the agent', () => {
+  test('that the control plane cannot reach a kubelet proves nothing about the agent', () => {
     for (const key of ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready']) {
       expect(standing(plain, tainted(key, 'NoExecute'))).toBe('in');
     }
@@ -138,7 +138,7 @@ test('a pod that has yet to start is awaited, unless another runs on its Node, i
   expect(awaitsSome(pods(pod({ ...starting, node: 'b', phase: 'Failed' })))).toBe(false);
 });
 
-test('objects of any form are read or refused, never thrown at', () => {
+test('objects of any shape are read or rejected, and never cause an exception', () => {
   fc.assert(
     fc.property(fc.anything(), (object) => {
       for (const read of [readPod, readNode]) expect(() => read(object)).not.toThrow();
@@ -152,7 +152,7 @@ test('objects of any form are read or refused, never thrown at', () => {
   });
 });
 
-test('at most one node for each Node, whatever pods there are, and the order in which they are told does not matter', () => {
+test('at most one node per Node, whatever pods there are, and independent of their order', () => {
   const anyPod = fc.record({
     name: fc.constantFrom('p', 'q', 'r', 's'),
     node: fc.constantFrom('a', 'b', null),

@@ -1,4 +1,4 @@
-/** Derives the nodes of the service from the pods and Nodes of a cluster. */
+/** Derives the service's nodes from the pods and Nodes of a cluster. */
 import { isIPv6 } from 'node:net';
 import type { Standing } from '../../nodes/node.ts';
 import type { Family } from '../config.ts';
@@ -53,7 +53,7 @@ export function nodesOf(
 }
 
 /**
- * Whether some pod has yet to start on a Node where no other runs. It may be the successor of one, whose sandboxes live on
+ * Whether a pod has yet to start on a Node where no other runs. It may be the successor of one whose sandboxes live on
  * there without an agent.
  */
 export function awaitsSome(pods: readonly AgentPod[]): boolean {

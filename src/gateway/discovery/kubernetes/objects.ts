@@ -22,7 +22,7 @@ export interface AgentPod {
   uid: string;
   /** Name of the Node that it runs on. */
   nodeName: string;
-  /** IPv4 and IPv6, where it has both. */
+  /** IPv4 and IPv6, if it has both. */
   addresses: readonly string[];
   /**
    * According to the probes of its containers. The pod's Ready condition also turns false when the kubelet is

@@ -1,6 +1,6 @@
 /**
- * What an API server knows of pods and Nodes, and how it lists and watches them: versions, pages, bookmarks, a history
- * that is forgotten, and the ways in which watches go wrong. It has no transport of its own.
+ * A model of an API server's pods and Nodes: how it lists and watches them, with versions, pages, bookmarks, a
+ * compacted history, and the ways in which watches go wrong. It has no transport of its own.
  */
 export interface KubeObject {
   metadata: { name: string; uid?: string; resourceVersion?: string; labels?: Record<string, string> } & Record<
@@ -19,11 +19,11 @@ export interface Refusal {
   retryAfter?: number;
 }
 
-/** A watch under way: what is sent to it goes to its listener, from the first event on. */
+/** A watch in progress: everything sent to it goes to its listener, from the first event on. */
 export class Watch {
   readonly collection: Collection;
   readonly selector: string;
-  /** Nothing that is sent arrives any more; as when the machine behind the connection is gone. */
+  /** Nothing that is sent arrives any more, as when the machine behind the connection is gone. */
   frozen = false;
   #listener: ((text: string | null) => void) | null = null;
   #waiting: (string | null)[] = [];
@@ -33,7 +33,7 @@ export class Watch {
     this.selector = selector;
   }
 
-  /** Null is its end. */
+  /** Null marks the end. */
   listen(listener: (text: string | null) => void): void {
     this.#listener = listener;
     for (const text of this.#waiting.splice(0)) listener(text);
@@ -63,11 +63,11 @@ interface Change {
 
 export class KubeModel {
   readonly watches = new Set<Watch>();
-  /** What was asked for: collection, and the query. */
+  /** Requests received: collection and query. */
   readonly asked: { collection: Collection; query: Record<string, string> }[] = [];
   /** Answers in place of the server. */
   refuse: (collection: Collection, query: Record<string, string>) => Refusal | null = () => null;
-  /** How a watch is told that its version is too old. */
+  /** How a watch learns that its version is too old. */
   goneAs: 'status' | 'event' = 'event';
   #version = 100;
   /** Versions below this are forgotten. */
@@ -99,7 +99,9 @@ export class KubeModel {
     this.#notify(collection, 'DELETED', last);
   }
 
-  /** Forgets the history: a watch from any version before now is told that it is too old, and so is a list's next page. */
+  /**
+   * Compacts the history: a watch from any earlier version, and the next page of a list, are told that it is too old.
+   */
   compact(): void {
     this.#next();
     this.#floor = this.#version;
@@ -113,12 +115,12 @@ export class KubeModel {
     }
   }
 
-  /** To all watches, as it is. */
+  /** Sends the text as it is to all watches. */
   say(text: string): void {
     for (const watch of this.watches) watch.send(text);
   }
 
-  /** An ERROR event to all watches, after which the server ends them. */
+  /** Sends an ERROR event to all watches, after which the server ends them. */
   error(code: number, message = 'an error of the test'): void {
     this.say(line({ type: 'ERROR', object: status(code, message) }));
     this.endWatches();
@@ -131,7 +133,7 @@ export class KubeModel {
     }
   }
 
-  /** Tells the last changes once more. */
+  /** Sends the last changes once more. */
   repeat(): void {
     for (const watch of this.watches) {
       const mine = this.#changes.filter(({ collection }) => collection === watch.collection);

@@ -49,7 +49,7 @@ async function* follow(model: KubeModel, watch: Watch, signal: AbortSignal): Asy
 
 function alarm(): PromiseWithResolvers<void> {
   const made = Promise.withResolvers<void>();
-  // It may ring when nobody listens.
+  // It may fire when nobody listens.
   made.promise.catch(() => undefined);
   return made;
 }

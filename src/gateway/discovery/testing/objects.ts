@@ -1,11 +1,11 @@
-/** Pods and Nodes as an API server tells them, as far as discovery reads them and a little more. */
+/** Pods and Nodes as an API server returns them, with the fields discovery reads and a few more. */
 import type { KubeObject } from './kube-model.ts';
 
 export interface PodFacts {
   name?: string;
   node: string | null;
   ip?: string | null;
-  /** All, where it has several. */
+  /** All addresses, where it has several. */
   ips?: readonly string[];
   ready?: boolean;
   phase?: string;
