@@ -1,22 +1,22 @@
-/** Pauses between tries of what fails: each twice as long as the one before, up to a limit. */
+/** Exponential backoff: each pause is twice as long as the one before, up to a limit. */
 
 export interface Backoff {
   firstMs: number;
   maxMs: number;
 }
 
-/** More doublings lead nowhere but to infinity. */
+/** Further doublings would only reach infinity. */
 const MAX_DOUBLINGS = 30;
 
-/** How long to wait when so many tries have failed in a row. */
+/** How long to wait after this many consecutive failures. */
 export function backoffMs({ firstMs, maxMs }: Backoff, failures: number): number {
   return Math.min(maxMs, firstMs * 2 ** Math.min(MAX_DOUBLINGS, Math.max(0, failures - 1)));
 }
 
-/** The same with a random half, so that those who failed together do not come back together. */
-export function scatteredBackoffMs(backoff: Backoff, failures: number): number {
-  return scatteredMs(backoffMs(backoff, failures));
+/** The same with a random half, so that callers that failed together do not retry together. */
+export function jitteredBackoffMs(backoff: Backoff, failures: number): number {
+  return jitteredMs(backoffMs(backoff, failures));
 }
 
-/** At least half of a pause, and a random part of the rest. */
-export const scatteredMs = (ms: number): number => ms / 2 + (Math.random() * ms) / 2;
+/** Half of the pause, plus a random part of the other half. */
+export const jitteredMs = (ms: number): number => ms / 2 + (Math.random() * ms) / 2;

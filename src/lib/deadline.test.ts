@@ -5,7 +5,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 test.each([2 ** 31, Number.MAX_SAFE_INTEGER, Infinity])(
-  'a deadline of %d ms is not over at once',
+  'a deadline of %d ms does not pass at once',
   async (deadlineMs) => {
     using linked = new Linked({ deadlineMs });
     let woke = false;
@@ -26,7 +26,7 @@ test.each([2 ** 31, Number.MAX_SAFE_INTEGER, Infinity])(
   },
 );
 
-test('a deadline ends the call with its name, and is put away with it', async () => {
+test('a deadline ends the call under its name, and is cleaned up with it', async () => {
   {
     using linked = new Linked({ deadlineMs: 20, what: 'the work' });
     await vi.advanceTimersByTimeAsync(20);

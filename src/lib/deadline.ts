@@ -1,7 +1,7 @@
 /** Deadlines and linked signals. `AbortSignal.any` is not used: it leaks while one of its inputs lives on. */
 import { ServiceError, type ErrorCode } from '../protocol/errors.ts';
 
-/** A timer that is set for longer fires at once: 25 days, which no call here is meant to last. */
+/** Node fires a timer set for longer at once. 25 days: no call here is meant to last that long. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface LinkedOptions {
@@ -12,7 +12,10 @@ export interface LinkedOptions {
   code?: ErrorCode;
 }
 
-/** An abort reason, or anything thrown. What is no error is the cause of one: whoever catches it may rely on its form. */
+/**
+ * An abort reason, or anything thrown. A value that is not an error becomes the cause of one, so that whoever catches
+ * it can rely on its form.
+ */
 export function asError(reason: unknown): Error {
   return reason instanceof Error ? reason : new ServiceError('cancelled', undefined, { cause: reason });
 }
@@ -39,7 +42,7 @@ export class Linked implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Aborts it for another reason. Does nothing if it has aborted already. */
+  /** Aborts it for another reason. Does nothing if it has already aborted. */
   abort(reason: Error): void {
     this.#controller.abort(reason);
   }

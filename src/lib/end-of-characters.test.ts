@@ -11,7 +11,7 @@ test.each(['', 'a', 'aé', 'a€', 'a😀'])('every cut of %j ends behind its la
   }
 });
 
-test('bytes that are no text are all kept', () => {
+test('bytes that are not text are all kept', () => {
   for (const bytes of [[0x80, 0x80, 0x80, 0x80], [0x61, 0x80], [0x80]]) {
     expect(endOfCharacters(Uint8Array.from(bytes))).toBe(bytes.length);
   }

@@ -1,4 +1,4 @@
-/** Length without an incomplete UTF-8 character at the end. What is no UTF-8 at all counts as whole. */
+/** Length without an incomplete UTF-8 character at the end. Bytes that are not UTF-8 at all count as complete. */
 export function endOfCharacters(bytes: Uint8Array): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back] ?? 0;

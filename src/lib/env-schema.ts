@@ -1,8 +1,8 @@
-/** What stands in the environment as text, and how gateway and agent read it. */
+/** Settings from environment variables, and how gateway and agent read them. */
 import * as z from 'zod';
 import { problem } from './schema-problems.ts';
 
-/** A whole number within bounds; `fallback` where nothing is given. */
+/** An integer within bounds; `fallback` if unset. */
 export const wholeNumber = (min: number, max: number, fallback: number) =>
   z
     .string()
@@ -14,7 +14,7 @@ export const wholeNumber = (min: number, max: number, fallback: number) =>
 /** A list, separated by commas or white space. */
 export const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
 
-/** An empty variable counts as unset. @throws Error that says what is wrong with which variable. */
+/** An empty variable counts as unset. @throws Error that names the variable and the problem. */
 export function readEnv<T>(schema: z.ZodType<T>, env: Record<string, string | undefined>): T {
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const parsed = schema.safeParse(present);

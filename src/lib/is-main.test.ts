@@ -5,7 +5,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 
-test('a program is itself also where its folder is reached by a link, and an imported module is none', () => {
+test('a program counts as main even if its directory is reached by a link, and an imported module does not', () => {
   const dir = mkdtempSync(path.join(tmpdir(), 'main-'));
   try {
     const helper = pathToFileURL(path.join(import.meta.dirname, 'is-main.ts')).href;

@@ -1,4 +1,4 @@
-/** What a component logs to. pino fits; so does `silent` in tests. Never give it env, commands, stdin or output. */
+/** What a component logs to: pino, or `silent` in tests. Never pass it env, commands, stdin or output. */
 export interface Logger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;

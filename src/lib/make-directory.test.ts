@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { makeDirectory } from './make-directory.ts';
 
-test('parents are made, and what is there stays', () => {
+test('parents are created, and existing ones stay', () => {
   const root = mkdtempSync(join(tmpdir(), 'made-'));
   onTestFinished(() => rmSync(root, { recursive: true }));
   makeDirectory(join(root, 'a/b/c'), 0o700);

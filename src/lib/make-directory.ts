@@ -2,8 +2,8 @@ import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
- * With its parents; one that is there stays as it is. Node's own recursive call never returns where the kernel denies that
- * a directory which is there can hold another, as below /proc.
+ * Creates a directory with its parents; an existing one is left as it is. Node's own recursive call never returns where
+ * the kernel refuses to create anything inside an existing directory, as below /proc.
  */
 export function makeDirectory(path: string, mode?: number): void {
   const failure = tryToMake(path, mode);

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { isMissing } from './whole-file.ts';
 
-/** What is in a directory; nothing if there is none. @throws Error if it cannot be read. */
+/** Names of the entries of a directory; empty if there is none. @throws Error if it cannot be read. */
 export async function namesIn(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);

@@ -10,13 +10,13 @@ const SECRET = 'the secret of the nodes';
 const CHALLENGE = 'c'.repeat(43);
 const NONCE = 'n'.repeat(22);
 
-test('texts are compared as digests of one length, whatever their own', () => {
+test('texts are compared as digests of equal length, whatever their own', () => {
   expect([sameText('', 'a'), sameText('ab', 'ab'), sameText('a', 'a'.repeat(10_000))]).toEqual([false, true, false]);
   for (const [a, b] of compare.mock.calls) expect([a.byteLength, b.byteLength]).toEqual([32, 32]);
   expect(compare).toHaveBeenCalledTimes(3);
 });
 
-test('a proof of the gateway is good for its secret, its challenge and its nonce alone', () => {
+test('a gateway’s proof is valid only for its secret, its challenge and its nonce', () => {
   const header = gatewayAuthorization(SECRET, CHALLENGE, NONCE);
   expect(checkGatewayAuthorization(SECRET, header)).toEqual({ challenge: CHALLENGE, nonce: NONCE });
   expect(checkGatewayAuthorization('another secret', header)).toBeUndefined();
@@ -25,14 +25,14 @@ test('a proof of the gateway is good for its secret, its challenge and its nonce
   expect(compare).toHaveBeenCalledTimes(4);
 });
 
-test('what does not have the form of a proof is turned down before any secret is used', () => {
+test('a malformed proof is rejected before any secret is used', () => {
   for (const header of [undefined, '', 'Bearer x', `Millibox-Node ${CHALLENGE}.${NONCE}.short`]) {
     expect(checkGatewayAuthorization(SECRET, header)).toBeUndefined();
   }
   expect(compare).not.toHaveBeenCalled();
 });
 
-test('a proof of one side is none of the other', () => {
+test('a proof by one side is invalid for the other', () => {
   const proof = agentProof(SECRET, CHALLENGE, NONCE, '');
   expect(checkGatewayAuthorization(SECRET, `Millibox-Node ${CHALLENGE}.${NONCE}.${proof}`)).toBeUndefined();
 });

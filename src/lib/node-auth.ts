@@ -1,23 +1,23 @@
 /**
  * How gateway and agent prove to each other that they hold the node secret, which itself never crosses the wire. The
  * gateway answers a challenge of the agent before the WebSocket handshake; the agent answers the gateway's nonce in its
- * HELLO, before the gateway says anything. docs/architecture.md, "node link".
+ * HELLO, before the gateway sends anything. See docs/architecture.md, "The node link".
  */
 import { createHmac, createHash, timingSafeEqual } from 'node:crypto';
 
 const SCHEME = 'Millibox-Node';
 
-/** Whether two texts are equal, in a time that tells nothing of where they differ. */
+/** Whether two texts are equal, in a time that does not reveal where they differ. */
 export function sameText(a: string, b: string): boolean {
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(hash(a), hash(b));
 }
 
-/** The role in each text keeps one side's proof from being played back as the other's. */
+/** The role in each text keeps one side's proof from being replayed as the other's. */
 const mac = (secret: string, ...parts: string[]): string =>
   createHmac('sha256', secret).update(JSON.stringify(parts)).digest('base64url');
 
-/** What the gateway sends as `Authorization` of its upgrade. `nonce` is its own, fresh for each link. */
+/** The `Authorization` header of the gateway's upgrade request. `nonce` is the gateway's own, fresh for each link. */
 export function gatewayAuthorization(secret: string, challenge: string, nonce: string): string {
   return `${SCHEME} ${challenge}.${nonce}.${mac(secret, 'gateway', challenge, nonce)}`;
 }
@@ -33,7 +33,7 @@ export function checkGatewayAuthorization(
   return sameText(given, mac(secret, 'gateway', challenge, nonce)) ? { challenge, nonce } : undefined;
 }
 
-/** `proof` of the agent's HELLO. */
+/** The `proof` in the agent's HELLO. */
 export function agentProof(secret: string, nonce: string, node: string, bootId: string): string {
   return mac(secret, 'agent', nonce, node, bootId);
 }

@@ -1,10 +1,10 @@
 /**
- * Whether this Node.js will do. An older one would fail somewhere in the middle, in words that name no version. So this
- * comes before all else, and is written in what old ones understand.
+ * Whether this version of Node.js is supported. An older one would fail midway, with an error that names no version. So
+ * this is checked first, and written in syntax that old versions understand.
  */
 import { ownPackage } from './own-package.ts';
 
-/** Why not, in one line; undefined: it will do. */
+/** Why not, in one line; undefined: it is supported. */
 export function unfitNode(): string | undefined {
   const needed = ownPackage()?.node;
   const found = process.versions.node;

@@ -1,6 +1,6 @@
 /**
- * The package that this module is part of. Its root is looked for, since sources, compiled modules and bundles lie at
- * different depths below it. Old versions of Node.js run this too, to be told that they are old.
+ * The package that this module is part of. Its root is searched for, since sources, compiled modules and bundles lie at
+ * different depths below it. Old versions of Node.js run this too, in order to report that they are too old.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,13 +9,13 @@ import { fileURLToPath } from 'node:url';
 export interface OwnPackage {
   root: string;
   version: string;
-  /** The oldest Node.js that will do. */
+  /** The oldest supported version of Node.js. */
   node: string;
 }
 
 let known: OwnPackage | null | undefined;
 
-/** Null: this code has left its package, as within somebody else's bundle. */
+/** Null: this code is not inside its package, as in somebody else's bundle. */
 export function ownPackage(): OwnPackage | null {
   return (known ??= find(dirname(fileURLToPath(import.meta.url))));
 }
@@ -24,7 +24,7 @@ export function packageVersion(): string {
   return ownPackage()?.version ?? '0';
 }
 
-/** @throws Error when this code has left its package */
+/** @throws Error when this code is not inside its package */
 export function packageRoot(): string {
   const own = ownPackage();
   if (own === null)

@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 
-/** What a text says, if it is JSON of this form; undefined if it is not. */
+/** Parses JSON of this form; undefined if the text is anything else. */
 export function parseJson<T>(schema: z.ZodType<T>, text: string): T | undefined {
   try {
     return schema.safeParse(JSON.parse(text)).data;

@@ -1,14 +1,14 @@
-/** What any of our processes tells Prometheus of itself. */
+/** Prometheus metrics that every one of our processes exposes about itself. */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import { Gauge, type Registry } from 'prom-client';
 
 /**
- * Between two looks at the loop. Node's own meter and prom-client's default metrics look every 10 ms: two hundred wakes a
- * second of a process that has nothing to do, at the cost of its neighbours' processor and caches.
+ * Interval between two samples of the event loop. Node's own monitor and prom-client's default metrics sample every 10
+ * ms: two hundred wake-ups a second in an idle process, at the expense of its neighbours' CPU and caches.
  */
 const LOOK_EVERY_MS = 100;
 
-/** How late timers ring because the event loop was held up. There is one loop in a process, and one meter of it. */
+/** How late timers fire because the event loop was blocked. A process has one loop, and one monitor of it. */
 class LoopLag {
   readonly #lateNs: RecordableHistogram = createHistogram();
   #dueAt = performance.now() + LOOK_EVERY_MS;
@@ -34,7 +34,7 @@ class LoopLag {
 
 let loopLag: LoopLag | undefined;
 
-/** Adds `event_loop_lag_seconds`, `memory_bytes` and `cpu_seconds`, each behind `prefix`. */
+/** Adds `event_loop_lag_seconds`, `memory_bytes` and `cpu_seconds`, each prefixed with `prefix`. */
 export function addProcessMetrics(registry: Registry, prefix: string): void {
   const lag = (loopLag ??= new LoopLag());
   const registers = [registry];

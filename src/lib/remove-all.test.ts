@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { removeAll } from './remove-all.ts';
 
-test('a tree is gone with all that is in it, whoever else removes it', async () => {
+test('a tree is removed with everything in it, whoever else is removing it', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'remove-'));
   for (let i = 0; i < 50; i++) {
     mkdirSync(join(directory, `${i}`, 'below'), { recursive: true });
@@ -15,6 +15,6 @@ test('a tree is gone with all that is in it, whoever else removes it', async () 
   await removeAll(directory);
 });
 
-test('what cannot be removed is told when time is up', async () => {
+test('a failure to remove it is reported when time is up', async () => {
   await expect(removeAll('/proc/self/task', 100)).rejects.toThrow('/proc/self/task could not be removed within 100 ms');
 });

@@ -1,4 +1,4 @@
-/** Directories that others may still be emptying. */
+/** Removes directories that others may still be emptying. */
 import { existsSync, rmSync } from 'node:fs';
 import { sleep } from './deadline.ts';
 
@@ -6,8 +6,8 @@ const LIMIT_MS = 60_000;
 const PAUSE_MS = 50;
 
 /**
- * Removes a directory with all that is in it, and resolves once it is gone. `rmSync` takes a file that somebody else
- * removed before it for the end of the whole work, without an error; and a container's mount may take a moment to go.
+ * Removes a directory with everything in it, and resolves once it is gone. `rmSync` stops without an error when
+ * somebody else removed a file before it; and a container's mount may take a moment to go.
  * @throws Error when it is still there after that time
  */
 export async function removeAll(directory: string, limitMs = LIMIT_MS): Promise<void> {

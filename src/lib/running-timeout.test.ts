@@ -7,7 +7,7 @@ function standStill(ms: number): void {
   while (performance.now() < end);
 }
 
-test('time in which the process stood still does not count', async () => {
+test('time during which the process was stalled does not count', async () => {
   const rung = Promise.withResolvers<void>();
   let over = false;
   setRunningTimeout(
@@ -26,14 +26,14 @@ test('time in which the process stood still does not count', async () => {
   await rung.promise;
 });
 
-test('what was called off does not ring', async () => {
+test('a cancelled timeout does not fire', async () => {
   let rung = false;
   setRunningTimeout(20, () => (rung = true), silent)();
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(rung).toBe(false);
 });
 
-test('an error of what it starts is logged, and goes no further', async () => {
+test('an error in the callback is logged, and goes no further', async () => {
   const logged = Promise.withResolvers<object>();
   const error = new Error('no');
   const fail = (): never => {

@@ -6,8 +6,8 @@ const MAX_TICK_MS = 1_000;
 const MIN_TICK_MS = 5;
 
 /**
- * Calls `expire` after `ms` of running time. Time in which the process was stalled or suspended is not counted: a late tick
- * adds at most two intervals. An error of `expire` is logged.
+ * Calls `expire` after `ms` of running time. Time during which the process was stalled or suspended does not count: a
+ * late tick adds at most two intervals. An error in `expire` is logged.
  * @returns a function that cancels it
  */
 export function setRunningTimeout(ms: number, expire: () => void, log: Logger): () => void {
@@ -23,7 +23,7 @@ export function setRunningTimeout(ms: number, expire: () => void, log: Logger): 
     try {
       expire();
     } catch (error) {
-      // An error that left a timer would end the process.
+      // An error that escaped a timer would end the process.
       log.error({ err: error }, 'the callback of a timeout failed');
     }
   }, tickMs);

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 
 const UNCAUGHT = new URL('uncaught.ts', import.meta.url).href;
 
-/** A process with the handler, in which this goes wrong. */
+/** A process with the handler installed, in which this fails. */
 async function run(failure: string): Promise<{ status: number | null; lines: string[] }> {
   const script = `
     import { exitOnUncaught } from '${UNCAUGHT}';
@@ -18,14 +18,14 @@ async function run(failure: string): Promise<{ status: number | null; lines: str
   return { status, lines: output.trim().split('\n') };
 }
 
-test('an error that nobody caught is logged and ends the process at once', async () => {
+test('an uncaught error is logged and ends the process at once', async () => {
   const thrown = await run(`setTimeout(() => { throw new Error('a timer') }, 1);`);
   expect(thrown).toEqual({ status: 1, lines: ['exception a timer uncaught error: the process exits'] });
   const rejected = await run(`void Promise.reject(new Error('a promise'));`);
   expect(rejected).toEqual({ status: 1, lines: ['rejection a promise uncaught error: the process exits'] });
 });
 
-test('a log that fails keeps no process alive', async () => {
+test('a failing log does not keep the process alive', async () => {
   const { status, lines } = await run(
     `console.log = () => { throw new Error('no log') }; void Promise.reject(new Error('x'));`,
   );

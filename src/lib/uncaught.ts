@@ -1,4 +1,4 @@
-/** Errors that nobody caught: what they have interrupted is unknown, so the process logs them and ends. */
+/** Uncaught errors: they leave the process in an unknown state, so it logs them and ends. */
 import type { Logger } from './logger.ts';
 
 /** Until disposed, an uncaught exception or an unhandled rejection is logged and ends the process with status 1. */

@@ -1,4 +1,4 @@
-/** Small files that are written and read as a whole: who reads one finds the old content or the new, never a part. */
+/** Small files that are written and read atomically: a reader finds the old content or the new, never a part. */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 
@@ -10,7 +10,7 @@ export async function writeWhole(path: string, text: string): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
-/** As `writeWhole`, where nothing may come between a change and its record. */
+/** As `writeWhole`, for when nothing may happen between a change and its record. */
 export function writeWholeSync(path: string, text: string): void {
   writeFileSync(`${path}.new`, text, PRIVATE);
   renameSync(`${path}.new`, path);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { createMux } from './mux.ts';
 import type { Transport } from './types.ts';
 
-test('a stream tells how many bytes of messages wait for the transport, of whichever stream they are', async () => {
+test('a stream reports how many bytes of messages wait for the transport, over all streams of the link', async () => {
   const unsent: (() => void)[] = [];
   const transport: Transport = {
     send: (_bytes, done) => void unsent.push(done),
@@ -27,7 +27,7 @@ test('a stream tells how many bytes of messages wait for the transport, of which
   mux.close();
 });
 
-/** A link whose transport takes everything and never says that it has gone out, and what its owner is told. */
+/** A link whose transport accepts everything and never reports it as sent, and the calls its owner gets. */
 function stuck() {
   const closes: (string | undefined)[] = [];
   const failures: unknown[] = [];
@@ -42,7 +42,7 @@ function stuck() {
   return { mux, closes, failures };
 }
 
-test('a link whose peer reads nothing is closed once, and whoever asks for more is told so', () => {
+test('a link whose peer reads nothing is closed once, and further calls on it report that', () => {
   const { mux, closes } = stuck();
   const ended: unknown[] = [];
   const ask = (): void => {
@@ -53,12 +53,12 @@ test('a link whose peer reads nothing is closed once, and whoever asks for more 
   expect(ask).toThrow(expect.objectContaining({ code: 'node_unavailable' }));
   expect(mux.closed).toBe(true);
   expect(closes).toEqual(['protocol_error']);
-  // All that were opened, and not the one that was refused.
+  // All streams that were opened, without the one that was refused.
   expect(ended.length).toBeGreaterThan(50);
   expect(new Set(ended)).toEqual(new Set(['interrupted']));
 });
 
-test('messages that a peer does not read close its link, and no sender is thrown at', () => {
+test('messages that a peer does not read close its link, and throw at no sender', () => {
   const { mux, closes } = stuck();
   const stream = mux.open({ op: 'events' }, {});
   const text = 'x'.repeat(1_000_000);
@@ -67,7 +67,7 @@ test('messages that a peer does not read close its link, and no sender is thrown
   expect(closes).toEqual(['protocol_error']);
 });
 
-test('a handler that throws keeps no other from its end, and its owner is told', () => {
+test('a handler that throws does not keep another from being closed, and the owner is notified', () => {
   const { mux, failures } = stuck();
   const ended: string[] = [];
   const wrong = new Error('wrong');

@@ -1,5 +1,5 @@
 /**
- * Memory that outgoing bytes are gathered in. One pool for all links of the process, so that an idle link holds none
+ * Memory in which outgoing bytes are batched. One pool for all links of the process, so that an idle link holds none
  * and a busy one makes no garbage: fresh external buffers cost more than the copying does.
  */
 
@@ -19,7 +19,7 @@ const CLASSES: readonly SizeClass[] = [
 ];
 const LARGEST = CLASSES[CLASSES.length - 1]!;
 
-/** A buffer of at least `bytes`, or of LARGE_BYTES when that is less. Its content is left over from whoever had it. */
+/** A buffer of at least `bytes`, or of LARGE_BYTES when that is less. It still holds its previous user's content. */
 export function takeBuffer(bytes: number): Uint8Array {
   const fit = CLASSES.find((c) => bytes <= c.bytes) ?? LARGEST;
   return fit.free.pop() ?? Buffer.allocUnsafeSlow(fit.bytes);

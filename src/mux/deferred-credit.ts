@@ -1,6 +1,6 @@
 /**
- * Gives credit back when the side that the bytes went to has room again. However many frames wait for the same room,
- * one callback does: with one for each, small frames would take a hundred times the memory of their bytes.
+ * Returns credit once the side that the bytes went to has room again. One callback serves all frames that wait for the
+ * same room: with one for each, small frames would take a hundred times the memory of their bytes.
  */
 export class DeferredCredit {
   readonly #consume: (bytes: number) => void;
@@ -11,7 +11,7 @@ export class DeferredCredit {
     this.#consume = consume;
   }
 
-  /** @param room what the write of these bytes returned */
+  /** @param room the result of writing these bytes */
   when(room: Promise<void> | undefined, bytes: number): void {
     if (room === undefined) return this.#consume(bytes);
     if (room === this.#room) {

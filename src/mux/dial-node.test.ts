@@ -15,7 +15,7 @@ function refuse(socket: Duplex, status: number, body: string): void {
   socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
 }
 
-/** Programs that pretend to be an agent and do not hold the secret. */
+/** Programs that impersonate an agent and do not hold the secret. */
 const servers: Server[] = [];
 afterEach(() => {
   for (const server of servers.splice(0)) {
@@ -56,7 +56,7 @@ test('a peer that lets everybody in is not taken for an agent', async () => {
   await expect(dialNode(url, options)).rejects.toMatchObject({ code: 'unauthenticated' });
 });
 
-test('a peer that cannot prove the secret is told nothing', async () => {
+test('a peer that cannot prove the secret is sent nothing', async () => {
   const heard: string[] = [];
   const { transport, checkHello } = await dialNode(await pretend(true, heard), options);
   const ended = Promise.withResolvers<ServiceError | null>();
@@ -76,7 +76,7 @@ test.for([
   { what: 'an agent that stops', first: 401, second: 503, code: 'node_unavailable' },
   { what: 'a 401 of something else', first: 401, firstBody: 'a foreign page', second: 0, code: 'unauthenticated' },
   { what: 'an answer of something else', first: 404, firstBody: 'a foreign page', second: 0, code: 'node_unavailable' },
-])('$what has a code, and what the peer said is in no log', async ({ first, firstBody, second, code }) => {
+])('$what has an error code, and what the peer sent appears in no log', async ({ first, firstBody, second, code }) => {
   const url = await serve((request, socket) => {
     if (request.headers.authorization === undefined) refuse(socket, first, firstBody ?? CHALLENGE);
     else refuse(socket, second, 'a foreign page');
@@ -86,7 +86,7 @@ test.for([
   expect(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(error)).not.toContain('foreign page');
 });
 
-test('an agent that was replaced between the two requests is proved to once more', async () => {
+test('an agent that was replaced between the two requests gets a second proof', async () => {
   const challenges = ['of-the-one-before', 'of-the-new-one'];
   const proofs: string[] = [];
   const url = await serve((request, socket, head) => {

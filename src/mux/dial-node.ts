@@ -9,7 +9,7 @@ import { UpgradeRefused, dialWs } from './websocket/handshake.ts';
 export interface DialNodeOptions {
   /** The secret that gateways and agents share. */
   secret: string;
-  /** Until the link is up, all requests together. */
+  /** Until the link is up, over all requests. */
   deadlineMs: number;
   signal?: AbortSignal | undefined;
 }
@@ -24,12 +24,12 @@ export interface DialledNode {
 }
 
 /**
- * Two requests: the first is answered by 401 and a challenge, the second proves the secret. A third does if the second is
- * asked for another proof: an agent that has started in between does not know the challenge of the one before.
+ * Two requests: the first is answered by 401 and a challenge, the second proves the secret. A third follows if the
+ * second is challenged again: an agent that started in between does not know its predecessor's challenge.
  * @param url `ws://host:port`, without a path, or `ws+unix:///path/of/socket`
- * @throws ServiceError `unauthenticated` if the peer holds another secret or is no agent, `node_unavailable` if it refuses
- * otherwise, `deadline_exceeded`; the signal's reason, or the socket's error. None holds what the peer said: it may be
- * anything.
+ * @throws ServiceError `unauthenticated` if the peer holds another secret or is no agent, `node_unavailable` if it
+ * refuses otherwise, `deadline_exceeded`; the signal's reason, or the socket's error. None contains what the peer sent:
+ * it may be anything.
  */
 export async function dialNode(url: string, options: DialNodeOptions): Promise<DialledNode> {
   const target = url.startsWith('ws+unix:') ? `${url}:${NODE_PATH}` : new URL(NODE_PATH, url).href;

@@ -16,7 +16,7 @@ function passed(early: EarlyInput): unknown[] {
   return seen;
 }
 
-test('what came early is passed on in order, commands behind the bytes and the end of all last', () => {
+test('early input is passed on in order: bytes first, then commands, the end last', () => {
   const early = new EarlyInput();
   early.command({ type: 'kill' });
   early.command(TERM);
@@ -36,7 +36,7 @@ test('what came early is passed on in order, commands behind the bytes and the e
   ]);
 });
 
-test('of many sizes only the newest is kept, and of many kills one', () => {
+test('of several sizes only the newest is kept, and of several kills one', () => {
   const early = new EarlyInput();
   for (let cols = 1; cols <= 10_000; cols++) {
     expect(early.command({ type: 'resize', cols, rows: 1 })).toBe(true);
@@ -45,7 +45,7 @@ test('of many sizes only the newest is kept, and of many kills one', () => {
   expect(passed(early)).toEqual([{ type: 'resize', cols: 10_000, rows: 1 }, { type: 'kill' }]);
 });
 
-test('what costs its sender nothing is bounded: signals, changes of channel, empty frames', () => {
+test('what costs its sender no credit is bounded: signals, changes of channel, empty frames', () => {
   const early = new EarlyInput();
   const signals = Array.from({ length: 1_000 }, () => early.command(TERM));
   expect([signals[0], signals.at(-1)]).toEqual([true, false]);
@@ -55,7 +55,7 @@ test('what costs its sender nothing is bounded: signals, changes of channel, emp
   expect(passed(early).length).toBeLessThan(1_000);
 });
 
-test('credit for many writes that wait for the same room comes back at once, and none is lost', async () => {
+test('credit for many writes waiting for the same room is returned at once, and none is lost', async () => {
   const returned: number[] = [];
   const credit = new DeferredCredit((bytes) => returned.push(bytes));
   const first = Promise.withResolvers<void>();

@@ -1,16 +1,16 @@
 /**
- * What the opener of a stream sends before there is anybody to pass it on to. The bytes are bounded by the stream's
- * credit; everything else is bounded here, since it costs the sender nothing.
+ * Keeps what the opener of a stream sends before there is anybody to pass it on to. The bytes are bounded by the
+ * stream's credit; everything else is bounded here, since it costs the sender nothing.
  */
-import { GatheredBytes } from '../lib/gathered-bytes.ts';
+import { ByteAccumulator } from '../lib/byte-accumulator.ts';
 import type { ExecCommand } from '../protocol/exec.ts';
 import { Channel } from '../protocol/frames.ts';
 import { PendingCommands } from './pending-commands.ts';
 
-/** Stretches of bytes of one channel, and ends of channels. */
+/** Runs of bytes of one channel, and ends of channels. */
 const MAX_PARTS = 256;
 
-type Part = { channel: number; bytes: GatheredBytes } | { channel: number; bytes: null };
+type Part = { channel: number; bytes: ByteAccumulator } | { channel: number; bytes: null };
 
 export interface EarlyReceiver {
   data(channel: number, bytes: Uint8Array): void;
@@ -31,7 +31,7 @@ export class EarlyInput {
       last.bytes.push(bytes);
       return true;
     }
-    const gathered = new GatheredBytes();
+    const gathered = new ByteAccumulator();
     gathered.push(bytes);
     return this.#add({ channel, bytes: gathered });
   }
@@ -48,7 +48,7 @@ export class EarlyInput {
     return true;
   }
 
-  /** Passes everything on: a command behind the bytes, since what it is meant for may only begin with them. */
+  /** Passes everything on: commands after the bytes, since their target may only begin with them. */
   passTo(receiver: EarlyReceiver): void {
     for (const { channel, bytes } of this.#parts) {
       if (bytes === null) receiver.fin(channel);

@@ -3,12 +3,12 @@ import { Liveness } from './liveness.ts';
 
 const INTERVAL_MS = 1_000;
 
-/** A link whose time the test makes: no turn is taken by itself within a test. */
+/** A link on a clock that the test controls: no timer turn happens unless the test takes it. */
 class World {
   now = 0;
   bytesIn = 0;
   pings = 0;
-  /** The peer answers heartbeats. */
+  /** Whether the peer answers heartbeats. */
   answers = true;
   dead: string | null = null;
   readonly liveness = new Liveness({
@@ -37,7 +37,7 @@ class World {
 let world: World;
 afterEach(() => world.liveness.stop());
 
-test('an idle link whose peer answers lives, with one heartbeat an interval', async () => {
+test('an idle link whose peer answers stays alive, with one heartbeat per interval', async () => {
   world = new World();
   for (let i = 0; i < 50; i++) await world.turn();
   expect(world.dead).toBeNull();
@@ -45,7 +45,7 @@ test('an idle link whose peer answers lives, with one heartbeat an interval', as
   expect(world.liveness.late).toBe(0);
 });
 
-test('a peer that says nothing is dead in bounded time', async () => {
+test('a silent peer is found dead in bounded time', async () => {
   world = new World();
   for (let i = 0; i < 10; i++) await world.turn();
   world.answers = false;
@@ -59,7 +59,7 @@ test('a peer that says nothing is dead in bounded time', async () => {
   expect(world.liveness.late).toBe(1);
 });
 
-test('a link that carries only the peer’s bytes is found too: heartbeats get no answer', async () => {
+test('a link that carries only the peer’s bytes is found dead too: heartbeats get no answer', async () => {
   world = new World();
   world.answers = false;
   let turns = 0;
@@ -72,7 +72,7 @@ test('a link that carries only the peer’s bytes is found too: heartbeats get n
   expect(turns).toBeLessThanOrEqual(10);
 });
 
-test('time in which this process stood still is not held against the peer', async () => {
+test('time during which this process was stalled is not held against the peer', async () => {
   world = new World();
   world.answers = false;
   for (let i = 0; i < 100; i++) await world.turn(60_000);
@@ -80,7 +80,7 @@ test('time in which this process stood still is not held against the peer', asyn
   expect(world.liveness.late).toBe(0);
 });
 
-test('what waits in the socket when the verdict is due is read first', async () => {
+test('bytes that wait in the socket when the verdict is due are read first', async () => {
   world = new World();
   world.answers = false;
   for (let i = 0; i < 3; i++) await world.turn();
@@ -91,7 +91,7 @@ test('what waits in the socket when the verdict is due is read first', async () 
   expect(world.dead).toBeNull();
 });
 
-test('a stopped link is not condemned any more', async () => {
+test('a stopped link is not declared dead', async () => {
   world = new World();
   world.answers = false;
   for (let i = 0; i < 3; i++) await world.turn();

@@ -1,18 +1,18 @@
 /**
- * Whether the peer still answers. Each side sends a heartbeat once an interval and waits for its answer, so that a link
- * is found dead that carries bytes one way only, or none at all, or leads to a peer that stands still. Time is counted
- * in turns of a timer and by the monotonic clock: a turn that comes late says that this process stood still, and then
- * nothing is held against the peer.
+ * Whether the peer still answers. Each side sends a heartbeat per interval and waits for its answer, so that a link is
+ * found dead that carries bytes one way only, or none at all, or leads to a peer that is stalled. Time is counted in
+ * turns of a timer and by the monotonic clock: a late turn means that this process was stalled, and then nothing is
+ * held against the peer.
  */
 import { performance } from 'node:perf_hooks';
 import { ServiceError } from '../protocol/errors.ts';
 
 export interface LivenessOptions {
-  /** Between two heartbeats. 0: none, and no verdict. */
+  /** Interval between heartbeats. 0: none, and the link is never found dead. */
   intervalMs: number;
-  /** Nothing at all has come for so long: dead. */
+  /** The link is dead when nothing at all has arrived for this long. */
   deadAfterMs: number;
-  /** A heartbeat is unanswered for so long, whatever else comes: dead. 0: not judged. */
+  /** The link is dead when a heartbeat is unanswered for this long, whatever else arrives. 0: not judged. */
   answerWithinMs: number;
   bytesIn(): number;
   ping(payload: Uint8Array): void;
@@ -21,11 +21,11 @@ export interface LivenessOptions {
   now?: () => number;
 }
 
-/** Pings whose answer somebody awaits. */
+/** Pings whose answer is awaited. */
 const MAX_WAITING = 1024;
 /** Names the heartbeats; other pings count from 1. */
 const HEARTBEAT = 0;
-/** A turn that took so many intervals was held up by this process itself. */
+/** A turn that took this many intervals was delayed by this process itself. */
 const STALLED_INTERVALS = 1.5;
 
 export class Liveness {
@@ -36,7 +36,7 @@ export class Liveness {
   #lastTurnAt: number;
   #lastBytesIn = 0;
   #silentMs = 0;
-  /** Null: no heartbeat is under way. */
+  /** Null: no heartbeat is in flight. */
   #unansweredMs: number | null = null;
   #late = 0;
   #stopped = false;
@@ -110,7 +110,7 @@ export class Liveness {
     return heard;
   }
 
-  /** Timers come before sockets in a turn of the event loop: what is there already is read first, and then it counts. */
+  /** Timers run before sockets in a turn of the event loop: bytes already received are read first, and then count. */
   #condemn(why: string): void {
     const { silent, unanswered } = { silent: this.#silentMs, unanswered: this.#unansweredMs };
     setImmediate(() => {

@@ -1,19 +1,21 @@
-/** Two ends of a connection within one process, for tests: bytes in order, in pieces of any size, cut at will. */
+/** Two ends of a connection within one process, for tests: bytes in order, in chunks of any size, cut at will. */
 import type { Transport } from './types.ts';
 
 export interface MemoryOptions {
-  /** Length of the next piece that is delivered, given what is left. Everything at once when absent. */
+  /** Length of the next chunk to deliver, given how much remains. Everything at once when absent. */
   split?: (left: number) => number;
   /** When the next delivery happens. A microtask when absent. */
   schedule?: (deliver: () => void) => void;
-  /** The wire takes everything at once, as one with large buffers does. Otherwise what is sent is taken when it arrives. */
+  /**
+   * The wire accepts everything at once, as one with large buffers does. Otherwise bytes are accepted when they arrive.
+   */
   deep?: boolean;
 }
 
 export interface MemoryPair {
   a: Transport;
   b: Transport;
-  /** The connection breaks: what was sent and not delivered is lost. */
+  /** Breaks the connection: what was sent but not delivered is lost. */
   cut(error?: Error): void;
 }
 
@@ -96,7 +98,7 @@ class MemoryEnd implements Transport {
     while (at < next.bytes.length && !this.#ended) {
       const left = next.bytes.length - at;
       const n = Math.min(left, Math.max(1, this.#options.split?.(left) ?? left));
-      // A copy that is spoilt afterwards: whoever keeps the bytes without copying them is found out.
+      // A copy that is overwritten afterwards: this exposes code that keeps the bytes without copying them.
       const piece = new Uint8Array(next.bytes.subarray(at, at + n));
       if (this.peer !== null) this.peer.#onBytes?.(piece);
       piece.fill(0xee);

@@ -58,7 +58,7 @@ describe('mux', () => {
     expect(seen).toEqual([{}, [1, '0:hello'], { type: 'exit' }, ['fin', Channel.ALL]]);
   });
 
-  it('carries events, such as a kill, behind the end of any channel', async () => {
+  it('carries events, such as a kill, after the end of any channel', async () => {
     const seen: unknown[] = [];
     const { client } = pair((stream) => ({
       event: (message) => seen.push(message),
@@ -87,18 +87,18 @@ describe('mux', () => {
     expect((await done.promise)?.code).toBe('sandbox_not_found');
   });
 
-  it('sends what was said just before it is closed', async () => {
+  it('sends what was queued just before it is closed', async () => {
     const told = Promise.withResolvers<unknown>();
     const { client } = pair(() => ({ fin: told.resolve, closed: told.reject }));
     const stream = client.open({}, {});
-    // In one go: nothing has left yet when the link is closed.
+    // In one go: nothing has been sent yet when the link is closed.
     stream.end();
     client.close();
     expect(await told.promise).toBe(Channel.ALL);
   });
 
-  describe("the opener's last word", () => {
-    /** A call whose opener speaks last. Resolves once the opener has; `heard` when the responder knows. */
+  describe("the opener's last frame", () => {
+    /** A call whose opener sends the last frame. Resolves once it has; `heard` when the responder knows. */
     async function call(lazyMs: number) {
       const heard = Promise.withResolvers<ServiceError | null>();
       const { client } = pair(
@@ -115,12 +115,12 @@ describe('mux', () => {
       return { client, heard: heard.promise };
     }
 
-    it('goes by itself when nothing else comes', async () => {
+    it('is sent by itself when nothing else follows', async () => {
       const { heard } = await call(1);
       expect(await heard).toBeNull();
     });
 
-    it('waits for the next call, and goes before it', async () => {
+    it('waits for the next call, and is sent before it', async () => {
       const { client, heard } = await call(3_600_000);
       const first = await Promise.race([heard, client.ping()]);
       expect(first).toBeNull();
@@ -166,7 +166,7 @@ describe('mux', () => {
     expect(got).toBe(total);
   });
 
-  it('spends no more than the credit of the link, however much the wire takes and streams may send', async () => {
+  it('spends no more than the credit of the link, however much the wire accepts and streams may send', async () => {
     const held: (() => void)[] = [];
     let holds = false;
     const schedule = (deliver: () => void): void => void (holds ? held.push(deliver) : queueMicrotask(deliver));
@@ -184,7 +184,7 @@ describe('mux', () => {
     });
     const { client, link } = pair(onOpen, {}, { deep: true, schedule });
     const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-    // They have met.
+    // The handshake is complete.
     await turn();
     holds = true;
     const onTheWire = vi.spyOn(link.a, 'send');

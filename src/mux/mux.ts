@@ -18,7 +18,7 @@ import { isKnown, takeFrame } from './stream-frames.ts';
 import { StreamTable } from './stream-table.ts';
 import type { Json, Mux, MuxOptions, MuxStream, StreamHandler } from './types.ts';
 
-/** Violations that only cost the stream. One more costs the link. */
+/** Violations that cost only the stream. One more costs the link. */
 const MAX_STRIKES = 1;
 /** Limit on unread answers to the peer's frames (PONG, RESET, REFUSED). */
 const MAX_ANSWER_BACKLOG_BYTES = 1024 * 1024;
@@ -36,7 +36,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   readonly #streams: StreamTable;
   readonly #maxStreams: number;
   #closed = false;
-  /** The last frame, which says why, is being queued. */
+  /** The last frame, which states the reason, is being queued. */
   #closing = false;
   #greeted = false;
   #peerDrains = false;
@@ -111,13 +111,13 @@ class Link implements Mux, StreamOwner, FrameSink {
   close(error?: ServiceError): void {
     if (this.#closed || this.#closing) return;
     this.#closing = true;
-    // The last thing the peer hears, if it still listens.
+    // The last frame to the peer, if it still reads.
     if (error !== undefined) this.sender.control(FrameType.RESET, 0, 0, 0, encodeJson(error.toWire()));
-    // What a stream said just before is not lost: with it an exit may have been acknowledged.
+    // What a stream sent just before is not lost: it may have acknowledged an exit.
     this.sender.flush();
     this.#shut(error ?? null);
     this.#options.transport.close(error?.toWire());
-    this.#tell(() => this.#options.onClose?.(error ?? null));
+    this.#notify(() => this.#options.onClose?.(error ?? null));
   }
 
   ping(): Promise<number> {
@@ -128,7 +128,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   gone(stream: Stream, error: ServiceError | null, later: boolean): void {
     if (!this.#streams.remove(stream)) return;
     stream.release();
-    const tell = (): void => this.#tell(() => stream.handler.closed?.(error));
+    const tell = (): void => this.#notify(() => stream.handler.closed?.(error));
     if (later) queueMicrotask(tell);
     else tell();
   }
@@ -189,7 +189,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   }
 
   #greet(type: number, id: number, payload: Uint8Array): void {
-    // A peer that turns us down says why before it hangs up.
+    // A peer that rejects us gives the reason before it hangs up.
     if (type === FrameType.RESET && id === 0) return this.#hungUp(payload);
     const hello = type === FrameType.HELLO && id === 0 ? parseJson(payload) : undefined;
     if (hello === undefined) return void this.#violated('the first frame is not HELLO');
@@ -218,7 +218,7 @@ class Link implements Mux, StreamOwner, FrameSink {
       case FrameType.GOAWAY:
         if (this.#peerDrains) return;
         this.#peerDrains = true;
-        return this.#tell(() => this.#options.onGoaway?.());
+        return this.#notify(() => this.#options.onGoaway?.());
       case FrameType.RESET:
         return this.#hungUp(payload);
       default:
@@ -271,7 +271,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#answer(FrameType.REFUSED, id, encodeJson(error.toWire()));
   }
 
-  /** Answers a frame of the peer. A peer that keeps asking and does not read the answers is cut off. */
+  /** Answers a frame of the peer. A peer that keeps asking without reading the answers is cut off. */
   #answer(type: number, id: number, payload: Uint8Array): void {
     this.sender.control(type, 0, 0, id, payload);
     if (this.sender.controlBacklog > MAX_ANSWER_BACKLOG_BYTES)
@@ -288,13 +288,13 @@ class Link implements Mux, StreamOwner, FrameSink {
     if (this.#strikes > MAX_STRIKES) this.#violated(rule);
   }
 
-  /** Always false, which tells the parser to stop. */
+  /** Always false, which makes the parser stop. */
   #violated(rule: string): false {
     this.close(new ServiceError('protocol_error', rule));
     return false;
   }
 
-  /** More control frames are queued than a reading peer would ever leave. */
+  /** More control frames are queued than a peer that reads would ever leave. */
   #overflowed(): void {
     this.close(new ServiceError('protocol_error', 'the peer does not read'));
   }
@@ -313,10 +313,10 @@ class Link implements Mux, StreamOwner, FrameSink {
     if (this.#closed) return;
     const why = error ?? new ServiceError('interrupted', 'the peer closed the link');
     this.#shut(why);
-    this.#tell(() => this.#options.onClose?.(why));
+    this.#notify(() => this.#options.onClose?.(why));
   }
 
-  /** Every stream is told before the link's owner is. */
+  /** Every stream is closed before the link's owner is notified. */
   #shut(error: ServiceError | null): void {
     this.#closed = true;
     this.#liveness.stop();
@@ -326,7 +326,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   }
 
   /** A callback of the owner that throws must not stop the others, nor take the process down. */
-  #tell(callback: () => void): void {
+  #notify(callback: () => void): void {
     try {
       callback();
     } catch (error) {

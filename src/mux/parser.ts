@@ -1,10 +1,12 @@
-/** Cuts a byte stream into frames with an offset parser: no copy of DATA, and of control frames only at chunk edges. */
+/**
+ * Cuts a byte stream into frames with an offset parser: DATA is never copied, and control frames only at chunk edges.
+ */
 import { FrameError, FrameType, HEADER_BYTES, checkLength } from '../protocol/frames.ts';
 import { EMPTY } from './payloads.ts';
 
 /** Where the parser's findings go. A method that returns false stops the parser for good. */
 export interface FrameSink {
-  /** A whole frame of any type but DATA. `payload` is valid only during the call. */
+  /** A complete frame of any type but DATA. `payload` is valid only during the call. */
   control(type: number, flags: number, channel: number, stream: number, payload: Uint8Array): boolean;
   /** A DATA frame begins: its bytes follow in one or more `dataBytes`. */
   dataHeader(channel: number, stream: number, length: number): boolean;
@@ -14,7 +16,7 @@ export interface FrameSink {
 
 export class FrameParser {
   readonly #sink: FrameSink;
-  /** A header that a chunk's edge cut in two. */
+  /** A header split by the edge of a chunk. */
   readonly #header = new Uint8Array(HEADER_BYTES);
   #headerBytes = 0;
   #type = 0;
@@ -22,7 +24,7 @@ export class FrameParser {
   #channel = 0;
   #stream = 0;
   #length = 0;
-  /** Payload bytes still to come of the frame begun. */
+  /** Payload bytes of the current frame still to come. */
   #missing = 0;
   /** A control payload that spans chunks. Grows as bytes arrive, never by what a header announces. */
   #partial: Uint8Array | null = null;
@@ -48,7 +50,7 @@ export class FrameParser {
     }
   }
 
-  /** Returns the offset behind the header, or -1 when the chunk ended before it. */
+  /** Returns the offset after the header, or -1 when the chunk ended before it. */
   #takeHeader(chunk: Uint8Array, at: number): number {
     if (this.#headerBytes === 0 && chunk.length - at >= HEADER_BYTES) {
       this.#begin(chunk, at);

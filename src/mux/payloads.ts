@@ -1,4 +1,4 @@
-/** What stands in the payloads of control frames. */
+/** Payloads of control frames. */
 import type { Json } from './types.ts';
 
 export const EMPTY = new Uint8Array(0);
@@ -24,7 +24,7 @@ export function parseJson(payload: Uint8Array): Json | undefined {
   }
 }
 
-/** 0 for a payload that is not four bytes: a credit of nothing breaks the rules. */
+/** 0 for a payload that is not four bytes: zero credit breaks the rules. */
 export function readU32(payload: Uint8Array): number {
   if (payload.length !== 4) return 0;
   return new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0);

@@ -1,4 +1,4 @@
-/** Signals, kills and resizes of a command that cannot be reached right now: none is lost until it can. */
+/** Signals, kills and resizes for a command that cannot be reached right now: none is lost before it can. */
 import type { ExecCommand } from '../protocol/exec.ts';
 
 const MAX_SIGNALS = 64;
@@ -9,8 +9,8 @@ export class PendingCommands {
   #signals: ExecCommand[] = [];
 
   /**
-   * Keeps a kill and the newest size for every stream to come: the one that takes them may break before they arrive. A
-   * signal is kept only if it could not be sent, since a second one is not the same.
+   * Keeps a kill and the newest size for every later stream: the one that takes them may break before they arrive. A
+   * signal is kept only if it could not be sent, since sending it twice is not the same.
    * @returns false if there are too many signals
    */
   keep(command: ExecCommand, sent: boolean): boolean {
@@ -23,7 +23,7 @@ export class PendingCommands {
     return true;
   }
 
-  /** What a new stream has to be told. */
+  /** The commands to send on a new stream. */
   take(): ExecCommand[] {
     const all = [this.#resize, ...this.#signals, this.#kill].filter((command) => command !== null);
     this.#signals = [];

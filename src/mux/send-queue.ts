@@ -60,7 +60,7 @@ export class SendQueue {
     return head !== undefined && isBytes(head) ? head.channel : 0;
   }
 
-  /** Moves up to `max` bytes of the first item out. */
+  /** Moves up to `max` bytes of the first item to `out`. */
   moveTo(out: Uint8Array, offset: number, max: number): number {
     const head = this.#items[this.#head];
     if (head === undefined || !isBytes(head)) return 0;
@@ -75,7 +75,7 @@ export class SendQueue {
     return n;
   }
 
-  /** Takes the control frame at the head, if one is there. */
+  /** Takes the control frame at the head, if there is one. */
   takeControl(): ControlFrame | undefined {
     const head = this.#items[this.#head];
     if (head === undefined || isBytes(head)) return undefined;

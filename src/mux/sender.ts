@@ -1,48 +1,51 @@
 /**
  * The sending half of a link. Control frames go first, then the ready streams in turn, a quantum each. Frames are
- * gathered into batches; what is in the transport's hands is bounded, since nothing can overtake it there.
+ * batched; the number of bytes handed to the transport is bounded, since nothing can overtake them there.
  */
 import { FrameType, HEADER_BYTES, writeHeader } from '../protocol/frames.ts';
 import { LINK_WINDOW_BYTES, MAX_DATA_BYTES, MAX_IN_FLIGHT_BYTES, QUANTUM_BYTES } from '../protocol/limits.ts';
 import { LARGE_BYTES, giveBuffer, takeBuffer } from './buffers.ts';
 import type { Transport } from './types.ts';
 
-/** A stream as the sender sees it. Its head of queue is always data: what costs no credit has gone to the control lane. */
+/**
+ * A stream as the sender sees it. The head of its queue is always data: frames that cost no credit have gone to the
+ * control lane.
+ */
 export interface DataSource {
   readonly id: number;
-  /** Bytes that the peer still takes. */
+  /** Bytes that the peer still accepts. */
   credit: number;
   /** Next in the ring of ready streams. Owned by the sender. */
   nextReady: DataSource | null;
   inRing: boolean;
-  /** Bytes queued and allowed by the stream's credit. 0 when closed. */
+  /** Bytes that are queued and that the stream's credit allows. 0 when closed. */
   sendable(): number;
-  /** The channel of the bytes at the head. */
+  /** The channel of the bytes at the head of the queue. */
   headChannel(): number;
   /** Moves up to `max` bytes of the head's channel to `out` at `offset`; returns how many. */
   moveTo(out: Uint8Array, offset: number, max: number): number;
-  /** After a move: hands on what waited behind the bytes moved. */
+  /** Call after a move: passes on what was queued after the moved bytes. */
   moved(): void;
 }
 
-/** Sends in the transport's hands, whatever their size: each holds a buffer. */
+/** Sends handed to the transport, whatever their size: each holds a buffer. */
 const MAX_SENDS_IN_FLIGHT = 8;
 /** A DATA frame smaller than this is not worth its header while a batch with more room is near. */
 const MIN_ROOM_BYTES = 1024;
-/** Control frames that a peer may leave unread. Only a peer that reads nothing at all gets there. */
+/** Control frames that a peer may leave unread. Only a peer that reads nothing at all reaches this. */
 const MAX_CONTROL_QUEUE_BYTES = 64 * 1024 * 1024;
 
 export class Sender {
   readonly #transport: Transport;
   readonly #onOverflow: () => void;
   readonly #lazyMs: number;
-  /** Each batch begins so far into its buffer. */
+  /** Each batch begins at this offset of its buffer. */
   readonly #headroom: number;
   #linkCredit = LINK_WINDOW_BYTES;
 
   #batch: Uint8Array | null = null;
   #used = 0;
-  /** Whole control frames that found no room in the batch. */
+  /** Complete control frames that did not fit in the batch. */
   #control: Uint8Array[] = [];
   #controlHead = 0;
   #controlBytes = 0;
@@ -57,7 +60,7 @@ export class Sender {
   #closed = false;
   bytesOut = 0;
 
-  /** `lazyMs`: how long a frame that nobody waits for is held back for others to travel with. */
+  /** `lazyMs`: how long a frame that nobody waits for is held back so that others can share its send. */
   constructor(transport: Transport, lazyMs: number, onOverflow: () => void) {
     this.#transport = transport;
     this.#lazyMs = lazyMs;
@@ -70,7 +73,7 @@ export class Sender {
     return this.#controlBytes;
   }
 
-  /** Whether one more control frame with so many bytes stays below the bound. */
+  /** Whether one more control frame with this payload stays below the bound. */
   takesControl(payloadBytes: number): boolean {
     return this.#controlBytes + HEADER_BYTES + payloadBytes <= MAX_CONTROL_QUEUE_BYTES;
   }
@@ -142,7 +145,7 @@ export class Sender {
     return this.#linkCredit;
   }
 
-  /** Hands over what can go now. */
+  /** Hands over everything that can be sent now. */
   flush(): void {
     if (this.#flushing || this.#closed) return;
     this.#flushing = true;
@@ -172,18 +175,18 @@ export class Sender {
     this.#lastReady = null;
   }
 
-  /** Room for whole frames in the batch being filled. */
+  /** Room for complete frames in the batch being filled. */
   #room(): number {
     if (this.#sends >= MAX_SENDS_IN_FLIGHT) return 0;
     return Math.min(LARGE_BYTES - this.#headroom, MAX_IN_FLIGHT_BYTES - this.#inFlight) - this.#used;
   }
 
-  /** Where the next frame goes in the batch. */
+  /** Offset of the next frame in the batch. */
   get #end(): number {
     return this.#headroom + this.#used;
   }
 
-  /** The batch, with `bytes` free behind what is used. The caller has checked the room. */
+  /** The batch, with `bytes` free after the used part. The caller has checked the room. */
   #reserve(bytes: number): Uint8Array {
     const needed = this.#end + bytes;
     const batch = this.#batch;
@@ -281,7 +284,7 @@ export class Sender {
     });
   }
 
-  /** One flush per turn of the microtask queue: frames gather, and an idle link waits for no timer. */
+  /** One flush per turn of the microtask queue: frames are batched, and an idle link waits for no timer. */
   #schedule(): void {
     if (this.#scheduled || this.#closed) return;
     this.#scheduled = true;
@@ -291,7 +294,7 @@ export class Sender {
     });
   }
 
-  /** The timer outlives frames that went earlier: to start one per frame would cost as much as it saves. */
+  /** The timer outlives frames that were sent earlier: starting one per frame would cost as much as it saves. */
   #scheduleLazily(): void {
     if (this.#scheduled || this.#lazyTimer !== null) return;
     this.#lazyTimer = setTimeout(() => {

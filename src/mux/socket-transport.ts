@@ -5,8 +5,8 @@ import { readInto } from './read-into.ts';
 import type { Transport } from './types.ts';
 
 /**
- * @param socket connected, and nobody reads it. The transport owns it from `start` on: the socket itself is then only
- * good for `destroy()` and its `close` event.
+ * @param socket connected, with no reader. The transport owns it from `start` on: after that the socket itself serves
+ * only for `destroy()` and its `close` event.
  */
 export function socketTransport(socket: net.Socket): Transport {
   return new SocketTransport(socket);

@@ -1,12 +1,12 @@
-/** What frames of a stream mean, by type. */
+/** The meaning of a stream's frames, by type. */
 import { ServiceError } from '../protocol/errors.ts';
 import { FrameType } from '../protocol/frames.ts';
 import { parseJson, readU32 } from './payloads.ts';
 import type { Stream } from './stream.ts';
 
 /**
- * Hands a frame other than OPEN and DATA to its stream. `gone` is called when the peer has reset it.
- * Returns which rule the frame broke, if any.
+ * Hands a frame other than OPEN and DATA to its stream. `gone` is called when the peer has reset it. Returns the rule
+ * that the frame broke, if any.
  */
 export function takeFrame(
   stream: Stream,
@@ -36,5 +36,5 @@ export function takeFrame(
   }
 }
 
-/** Whether this version of the protocol has frames of the type. */
+/** Whether this version of the protocol defines the frame type. */
 export const isKnown = (type: number): boolean => type >= FrameType.HELLO && type <= FrameType.GOAWAY;

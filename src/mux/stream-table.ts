@@ -9,7 +9,7 @@ export class StreamTable {
   readonly #ourBit: number;
   #nextId: number;
   #lastPeerId = 0;
-  /** Open ones that the peer opened. */
+  /** Open streams that the peer opened. */
   #peerStreams = 0;
 
   constructor(role: 'dialler' | 'listener') {
@@ -37,7 +37,7 @@ export class StreamTable {
     return id;
   }
 
-  /** Marks an id as used by the peer. Returns which rule that broke, if any. */
+  /** Marks an id as used by the peer. Returns the rule that broke, if any. */
   takePeerId(id: number): string | undefined {
     if (this.#isOurs(id)) return `stream ${id} is not the peer's to open`;
     if (id <= this.#lastPeerId) return `stream ${id} was opened before`;
@@ -45,7 +45,7 @@ export class StreamTable {
     return undefined;
   }
 
-  /** Whether the id was ever used. Frames cross a RESET on the wire, so some come for streams that are gone. */
+  /** Whether the id was ever used. Frames cross a RESET on the wire, so some arrive for streams that are gone. */
   wasOpen(id: number): boolean {
     return this.#isOurs(id) ? id < this.#nextId : id !== 0 && id <= this.#lastPeerId;
   }

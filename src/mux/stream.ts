@@ -7,18 +7,18 @@ import { SendQueue } from './send-queue.ts';
 import type { DataSource, Sender } from './sender.ts';
 import type { Json, MuxStream, StreamHandler } from './types.ts';
 
-/** A writer is asked to wait above the first figure, and is let go at the second. */
+/** A writer is asked to wait above the first figure, and released at the second. */
 const HIGH_WATER_BYTES = 64 * 1024;
 const LOW_WATER_BYTES = 32 * 1024;
-/** Only a writer that does not wait gets here. */
+/** Only a writer that does not wait reaches this. */
 const MAX_QUEUE_BYTES = 4 * 1024 * 1024;
-/** Control frames behind data that the peer does not take. */
+/** Control frames queued after data that the peer does not take. */
 const MAX_QUEUED_CONTROLS = 4096;
 
 /** What a stream needs of its link. */
 export interface StreamOwner {
   readonly sender: Sender;
-  /** The stream takes and sends nothing more. `later`: the handler hears of it after the caller has returned. */
+  /** The stream takes and sends nothing more. `later`: the handler is called after the caller has returned. */
   gone(stream: Stream, error: ServiceError | null, later: boolean): void;
 }
 
@@ -36,7 +36,7 @@ export class Stream implements MuxStream, DataSource {
   readonly #owner: StreamOwner;
   readonly #queue = new SendQueue();
   #drained: PromiseWithResolvers<void> | null = null;
-  /** OPENED was sent (theirs) or has come (ours). */
+  /** OPENED was sent (theirs) or received (ours). */
   #accepted = false;
   #closed = false;
   #endAsked = false;
@@ -50,7 +50,7 @@ export class Stream implements MuxStream, DataSource {
   #window = STREAM_WINDOW_BYTES;
   /** Delivered to the handler and not yet consumed. */
   #unconsumed = 0;
-  /** Consumed, and not yet told to the peer. */
+  /** Consumed, but not yet returned to the peer. */
   #unreturned = 0;
 
   constructor(owner: StreamOwner, id: number, request: Json, ours: boolean) {
@@ -138,7 +138,7 @@ export class Stream implements MuxStream, DataSource {
     this.#unconsumed -= n;
     this.#unreturned += n;
     if (this.#unreturned < STREAM_WINDOW_BYTES / 2 || this.#peerEnded) return;
-    // The window grows before the peer hears of it: otherwise its next bytes would look like too many.
+    // The window grows before the peer learns of it: otherwise its next bytes would look like too many.
     this.#window += this.#unreturned;
     this.#sendCredit(this.#unreturned);
     this.#unreturned = 0;
@@ -224,7 +224,7 @@ export class Stream implements MuxStream, DataSource {
     return undefined;
   }
 
-  /** The link has let go of it: drop what is queued and let writers go. */
+  /** The link has dropped the stream: discard what is queued and release writers. */
   release(): void {
     this.#closed = true;
     this.#queue.clear();
@@ -268,7 +268,7 @@ export class Stream implements MuxStream, DataSource {
       return;
     }
     const last = type === FrameType.FIN && channel === Channel.ALL;
-    // The opener's last word after the peer's: nothing comes of it but that the peer forgets.
+    // The opener's last frame after the peer's: its only effect is that the peer forgets the stream.
     this.#owner.sender.control(type, 0, channel, this.id, payload, last && this.ours && this.#peerEnded);
     if (!last) return;
     this.#endSent = true;

@@ -47,7 +47,7 @@ async function unixPair(): Promise<Pair> {
     server: accepted.promise,
     cut: () => sockets.forEach((s) => s.destroy()),
     close: async () => {
-      // Waits for every socket: one that was moved and forgotten would hold it up.
+      // Waits for every socket: one that was moved and forgotten would block it.
       await new Promise((resolve) => server.close(resolve));
       rmSync(dir, { recursive: true });
     },
@@ -136,7 +136,7 @@ describe.each<[string, () => Promise<Pair>]>([
     await pair.close();
   });
 
-  it('ends every stream with `interrupted` when the connection breaks, and says so on both sides', async () => {
+  it('ends every stream with `interrupted` when the connection breaks, and reports it on both sides', async () => {
     const theirs = Promise.withResolvers<ServiceError | null>();
     const opened = Promise.withResolvers<void>();
     const { pair, client, closed, serverClosed } = await link((stream) => {

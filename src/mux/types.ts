@@ -5,7 +5,7 @@ export type Json = Record<string, unknown>;
 
 /** A connection that carries bytes in order: a WebSocket (many frames per message) or a unix socket. */
 export interface Transport {
-  /** So many bytes in front of what `send` is given are the transport's to write. Default: none. */
+  /** Bytes in front of what `send` is given that the transport may write. Default: none. */
   readonly headroom?: number;
   /**
    * Hands bytes to the wire. `sent` is called once the wire has taken them (not: delivered); the mux may reuse the
@@ -19,17 +19,20 @@ export interface Transport {
   start(onBytes: (chunk: Uint8Array) => void, onClose: (error: Error | null) => void): void;
   /** Ends the connection at once. */
   close(error?: WireError): void;
-  /** Whether the connection keeps the process alive. A client lets go of an idle one. */
+  /** Whether the connection keeps the process alive. A client does not let an idle one do so. */
   ref?(alive: boolean): void;
 }
 
-/** What the owner of a stream is told. Called synchronously while bytes are taken from the transport: never throws, never blocks. */
+/**
+ * Callbacks for the owner of a stream. Called synchronously while bytes are taken from the transport: they never throw
+ * and never block.
+ */
 export interface StreamHandler {
   /** The responder accepted. Only on the opener's side. */
   opened?(answer: Json): void;
   /**
-   * Bytes of a channel, valid only until this call returns (copy what you keep). Credit is given back by
-   * `stream.consume(n)`, when the bytes have really been taken.
+   * Bytes of a channel, valid only until this call returns (copy what you keep). Credit is returned by
+   * `stream.consume(n)`, once the bytes have really been taken.
    */
   data?(channel: number, bytes: Uint8Array): void;
   event?(message: Json): void;
@@ -45,7 +48,7 @@ export interface MuxStream {
   readonly request: Json;
   /** Responder: accept, with an answer. */
   accept(answer?: Json): void;
-  /** Responder: turn down. The stream is gone. */
+  /** Responder: refuse. The stream is gone. */
   refuse(error: ServiceError): void;
   /**
    * Sends bytes of a channel. The bytes are copied: the caller may reuse them at once. Returns undefined when there is
@@ -58,14 +61,16 @@ export interface MuxStream {
   urgent(message: Json): void;
   /** No more data on this channel, after what is queued. */
   fin(channel: number): void;
-  /** FIN ALL, after what is queued. As the opener's last word, when the peer has ended, it need not leave at once. */
+  /**
+   * FIN ALL, after what is queued. As the opener's last frame, when the peer has ended, it need not be sent at once.
+   */
   end(): void;
-  /** Gone, both ways, at once; what is queued is dropped. */
+  /** Ends both directions at once; what is queued is dropped. */
   reset(error: ServiceError): void;
-  /** Gives credit back to the peer for bytes taken. */
+  /** Returns credit to the peer for bytes taken. */
   consume(bytes: number): void;
   readonly closed: boolean;
-  /** Bytes of messages that wait for the transport, of all streams of the link. Absent: there is no link. */
+  /** Bytes of messages waiting for the transport, over all streams of the link. Absent: there is no link. */
   readonly backlog?: number;
 }
 
@@ -83,15 +88,17 @@ export interface MuxOptions {
   onGoaway?(): void;
   /** The link is gone; every stream has been closed before this. Null: we closed it. */
   onClose?(error: ServiceError | null): void;
-  /** A callback of the owner, this object's or a stream handler's, threw where nobody else can be told of it. */
+  /**
+   * A callback of the owner, this object's or a stream handler's, threw where it could not be reported to anybody else.
+   */
   onFailure?(error: unknown): void;
-  /** Between two heartbeats; 0: none, and the link is never found dead. */
+  /** Interval between heartbeats; 0: none, and the link is never found dead. */
   pingIntervalMs?: number;
-  /** The link is dead when nothing has come for so long. */
+  /** The link is dead when nothing has arrived for this long. */
   deadAfterMs?: number;
-  /** The link is dead when a heartbeat is unanswered for so long, whatever else comes. Default: not judged. */
+  /** The link is dead when a heartbeat is unanswered for this long, whatever else arrives. Default: not judged. */
   answerWithinMs?: number;
-  /** How long the last word of a stream may wait for something to travel with; 0: it goes as everything else. */
+  /** How long the last frame of a stream may wait for others to be sent with; 0: it is sent like any other. */
   lazyMs?: number;
   /** Most streams the peer may have open. */
   maxStreams?: number;
@@ -100,13 +107,13 @@ export interface MuxOptions {
 export interface Mux {
   /** @throws ServiceError `node_unavailable` when the link is closed, `draining` after the peer's GOAWAY. */
   open(request: Json, handler: StreamHandler): MuxStream;
-  /** Tells the peer to open no more; open streams go on. */
+  /** Tells the peer to open no more streams; open ones continue. */
   goaway(): void;
   /** Closes the link and all its streams. */
   close(error?: ServiceError): void;
   /** Round-trip time in milliseconds. Rejects when the link closes. */
   ping(): Promise<number>;
   readonly closed: boolean;
-  /** `lateHeartbeats`: those whose answer took longer than the interval between two. */
+  /** `lateHeartbeats`: heartbeats whose answer took longer than the interval. */
   readonly stats: { bytesIn: number; bytesOut: number; streams: number; lateHeartbeats: number };
 }

@@ -1,6 +1,6 @@
 /** Bodies of HTTP answers, read with a bound so that none can exhaust the client's memory. */
 import type { Dispatcher } from 'undici';
-import { GatheredBytes } from '../lib/gathered-bytes.ts';
+import { ByteAccumulator } from '../lib/byte-accumulator.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../protocol/limits.ts';
 
@@ -10,8 +10,8 @@ export const MAX_ANSWER_BYTES = 2 * Math.ceil((MAX_MAX_OUTPUT_BYTES * 4) / 3) + 
 const MAX_ERROR_BYTES = 1024 * 1024;
 
 /** @throws ServiceError `protocol_error` for a larger body, the rest of which is not read */
-export async function readWhole({ body }: Dispatcher.ResponseData, maxBytes: number): Promise<Buffer> {
-  const gathered = new GatheredBytes();
+export async function readBody({ body }: Dispatcher.ResponseData, maxBytes: number): Promise<Buffer> {
+  const gathered = new ByteAccumulator();
   let bytes = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
     bytes += chunk.length;
@@ -34,7 +34,7 @@ export function parsed(text: string): unknown {
 /** The body of a refusal, if it can be read; otherwise the status says enough. */
 export async function readError(response: Dispatcher.ResponseData): Promise<unknown> {
   try {
-    return parsed((await readWhole(response, MAX_ERROR_BYTES)).toString());
+    return parsed((await readBody(response, MAX_ERROR_BYTES)).toString());
   } catch (error) {
     if (error instanceof ServiceError) return undefined;
     throw error;

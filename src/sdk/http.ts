@@ -1,11 +1,11 @@
 /** The REST client: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
-import { scatteredBackoffMs } from '../lib/backoff.ts';
+import { jitteredBackoffMs } from '../lib/backoff.ts';
 import { asError, Linked, orAbort, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
-import { MAX_ANSWER_BYTES, parsed, readError, readWhole } from './answer-body.ts';
+import { MAX_ANSWER_BYTES, parsed, readError, readBody } from './answer-body.ts';
 import { doubtAddress, type ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { Outage, isUnconnected, patienceOf, unreachable } from './outage.ts';
@@ -84,7 +84,7 @@ export class HttpClient {
 
   /** The answer's bytes. @throws as `json`. */
   async bytes(call: Call): Promise<Buffer> {
-    return await this.#tried(call, (response) => readWhole(response, this.#maxBytes));
+    return await this.#tried(call, (response) => readBody(response, this.#maxBytes));
   }
 
   /** The answer's body as it arrives. The deadline covers the head only. @throws as `json` */
@@ -121,7 +121,7 @@ export class HttpClient {
   }
 
   readonly #readJson = async (response: Dispatcher.ResponseData): Promise<unknown> =>
-    parsed((await readWhole(response, this.#maxBytes)).toString());
+    parsed((await readBody(response, this.#maxBytes)).toString());
 
   async #tried<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>): Promise<T> {
     using linked = new Linked({
@@ -294,7 +294,7 @@ function mayRetry(call: Call, failure: ServiceError, thrown: unknown): boolean {
 }
 
 /** With jitter: many clients may have lost the same server. */
-export const pauseMs = (tries: number): number => scatteredBackoffMs(BACKOFF, tries);
+export const pauseMs = (tries: number): number => jitteredBackoffMs(BACKOFF, tries);
 
 /** No sooner than that, and with jitter, since many clients may have been told the same. */
 const apart = (ms: number): number => ms * (1 + Math.random() / 4);

@@ -11,7 +11,7 @@ import type { Services } from '../services.ts';
 
 export interface Door {
   readonly name: string;
-  /** Called once, in a scope of its own, so that parsers and hooks of one door do not affect another. */
+  /** Called once, in its own scope, so that parsers and hooks of one door do not affect another. */
   register(app: FastifyInstance, services: Services, config: GatewayConfig): void | Promise<void>;
   /** Returns true if the HTTP upgrade is for this door, which then owns the socket. Never throws. */
   upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): boolean;

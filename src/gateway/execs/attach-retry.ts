@@ -7,7 +7,7 @@ import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 
 /** Another reader is attached at the moment. */
-export class AttachedElsewhere extends ServiceError {
+export class AttachConflict extends ServiceError {
   override readonly name = 'AttachedElsewhere';
 
   constructor() {
@@ -18,16 +18,16 @@ export class AttachedElsewhere extends ServiceError {
 const PATIENCE_MS = 10_000;
 const BACKOFF = { firstMs: 4, maxMs: 250 };
 
-/** Retries `read` while another reader is attached. @throws what `read` throws; `AttachedElsewhere` after 10 s. */
+/** Retries `read` while another reader is attached. @throws what `read` throws; `AttachConflict` after 10 s. */
 export async function retryWhileAttached<T>(read: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   const until = performance.now() + PATIENCE_MS;
   for (let tries = 1; ; tries++) {
     try {
       return await read();
     } catch (error) {
-      const others = error instanceof AttachedElsewhere || wasTaken(error);
+      const others = error instanceof AttachConflict || wasTaken(error);
       if (!others || signal?.aborted) throw error;
-      if (performance.now() > until) throw new AttachedElsewhere();
+      if (performance.now() > until) throw new AttachConflict();
     }
     // Jitter, so that readers that collided do not collide again.
     await sleep(backoffMs(BACKOFF, tries) * (0.5 + Math.random()), signal);

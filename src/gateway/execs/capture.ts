@@ -1,10 +1,10 @@
 /** One output channel of a blocking exec: keeps the first bytes up to a cap, counts and drops the rest. */
-import { GatheredBytes } from '../../lib/gathered-bytes.ts';
+import { ByteAccumulator } from '../../lib/byte-accumulator.ts';
 import { endOfCharacters } from '../../lib/end-of-characters.ts';
 
 export class Capture {
   readonly #cap: number;
-  readonly #bytes = new GatheredBytes();
+  readonly #bytes = new ByteAccumulator();
   #kept = 0;
   /** Offset of the next byte. */
   received = 0;

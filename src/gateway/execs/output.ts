@@ -2,14 +2,14 @@
  * Reading a window of a command's output. The node keeps the output of a job on its disk; of any other ended command,
  * it still has the last MiB.
  */
-import { GatheredBytes } from '../../lib/gathered-bytes.ts';
+import { ByteAccumulator } from '../../lib/byte-accumulator.ts';
 import type { Opener } from '../nodes/unary.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { ExecState } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
-import { AttachedElsewhere } from './attach-retry.ts';
+import { AttachConflict } from './attach-retry.ts';
 
 export interface WindowRequest {
   channel: 'stdout' | 'stderr';
@@ -34,7 +34,7 @@ const SILENCE_MS = 30_000;
 /**
  * The available bytes of the window: fewer than its length at the end of the output, and before a gap.
  * @throws ServiceError `output_lost` with `{ from, to }` in details when the first byte is no longer kept,
- * `body_too_large`, `invalid_request` for a running command that another client is attached to, `AttachedElsewhere` for
+ * `body_too_large`, `invalid_request` for a running command that another client is attached to, `AttachConflict` for
  * an ended one: attaching would take the output away from that client.
  */
 export async function readOutput(
@@ -45,7 +45,7 @@ export async function readOutput(
   signal?: AbortSignal,
 ): Promise<OutputWindow> {
   const runs = state.state === 'running';
-  if (!state.background && !runs && state.attached === true) throw new AttachedElsewhere();
+  if (!state.background && !runs && state.attached === true) throw new AttachConflict();
   if (!state.background && runs) {
     throw new ServiceError('invalid_request', 'another client is attached to this command and receives its output');
   }
@@ -88,7 +88,7 @@ interface ReadingOptions {
 class Reading {
   readonly #options: ReadingOptions;
   readonly #done = Promise.withResolvers<OutputWindow>();
-  readonly #bytes = new GatheredBytes();
+  readonly #bytes = new ByteAccumulator();
   #stream: MuxStream | null = null;
   #start: number;
   #got = 0;

@@ -56,7 +56,7 @@ const RETURN_MS = 5_000;
  * Polling interval for a command that is not a job, or for a job of an older agent, which does not hold back its
  * answer.
  */
-const LOOK = { firstMs: 10, maxMs: 250 };
+const POLL = { firstMs: 10, maxMs: 250 };
 /** Time allowed for an answer, in addition to how long it may be held back. */
 const ANSWER_MS = 15_000;
 
@@ -157,7 +157,7 @@ export class ExecService {
       const now = performance.now();
       if (found !== undefined && (found.exit !== null || now >= until || signal?.aborted)) return found;
       const wasHeldBack = now - askedAt >= waitMs;
-      if (!wasHeldBack) await pause(Math.min(backoffMs(LOOK, looks), until - now), signal);
+      if (!wasHeldBack) await pause(Math.min(backoffMs(POLL, looks), until - now), signal);
     }
   }
 

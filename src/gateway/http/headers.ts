@@ -19,7 +19,7 @@ const CONDITION_OF_A_WRITE = 'if-none-match';
  * overwrite what the condition protects.
  * @throws ServiceError `invalid_request`
  */
-export function refuseUnheeded({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): void {
+export function refuseUnsupported({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): void {
   const coding = headers['content-encoding'] ?? 'identity';
   const transfer = headers['transfer-encoding'] ?? 'chunked';
   if (coding.toLowerCase() !== 'identity' || transfer.toLowerCase() !== 'chunked') {

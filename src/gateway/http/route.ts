@@ -6,7 +6,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import { assertAdmin, type Caller } from '../auth/auth.ts';
 import type { Services } from '../services.ts';
 import { onClosed } from './client-gone.ts';
-import { refuseUnheeded } from './headers.ts';
+import { refuseUnsupported } from './headers.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -83,7 +83,7 @@ export function registerRoutes(app: FastifyInstance, services: Services, routes:
         try {
           const caller = services.auth.byHeader(request.headers.authorization);
           if (one.admin) assertAdmin(caller);
-          refuseUnheeded(request.raw);
+          refuseUnsupported(request.raw);
           callers.set(request, caller);
           next();
         } catch (error) {

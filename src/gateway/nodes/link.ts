@@ -1,6 +1,6 @@
 /** The link to one agent: dials, authenticates, watches, and redials when it breaks. */
 import { createMux, type Json, type Mux, type MuxStream, type StreamHandler, type Transport } from '../../mux/index.ts';
-import { scatteredBackoffMs } from '../../lib/backoff.ts';
+import { jitteredBackoffMs } from '../../lib/backoff.ts';
 import { pause } from '../../lib/deadline.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -189,5 +189,5 @@ export class NodeLink {
 function pauseAfter(error: unknown, failures: number): number {
   const code = error instanceof ServiceError ? error.code : undefined;
   if (code === 'unauthenticated' || code === 'protocol_error') return REJECTED_PAUSE_MS;
-  return scatteredBackoffMs(BACKOFF, failures);
+  return jitteredBackoffMs(BACKOFF, failures);
 }

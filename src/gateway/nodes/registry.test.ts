@@ -44,7 +44,7 @@ test('a node that never connected is lost in the end; a single gateway then know
     addresses: [{ name: 'dead', url: 'ws://10.0.0.1:8701' }],
     dial: () => () => Promise.reject(new Error('nobody is there')),
     graceMs: LIMIT_MS,
-    unheardMs: 50,
+    neverConnectedMs: 50,
     log: silent,
   });
   registry.start({ ...nobody, lost: ({ name }) => void lost.push(name) });

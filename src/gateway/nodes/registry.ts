@@ -30,7 +30,7 @@ export interface RegistryOptions {
    * plus the time for which ended sandboxes are remembered: nobody who knew its sandboxes would still list them as
    * lost.
    */
-  unheardMs?: number;
+  neverConnectedMs?: number;
   heartbeat?: Heartbeat | undefined;
   log: Logger;
 }
@@ -122,7 +122,7 @@ export class NodeRegistry {
     });
     this.#nodes.set(key, node);
     this.#list = [...this.#nodes.values()];
-    const { graceMs, unheardMs = graceMs + TOMBSTONE_KEPT_MS } = this.#options;
+    const { graceMs, neverConnectedMs: unheardMs = graceMs + TOMBSTONE_KEPT_MS } = this.#options;
     this.#loseAfter(unheardMs, node);
     node.link.start();
   }

@@ -151,7 +151,7 @@ export class FairQueue<T extends Waiting> {
     let behind = false;
     for (const line of this.#lines.values()) {
       if (line === own) behind = true;
-      else before += wentIn(line, behind ? over : over + 1);
+      else before += servedIn(line, behind ? over : over + 1);
     }
     return before;
   }
@@ -185,7 +185,7 @@ export class FairQueue<T extends Waiting> {
 }
 
 /** How many entries of a line go in its next `count` turns, the first of which may already have begun. */
-function wentIn<T extends Waiting>({ waiting, turns }: Line<T>, count: number): number {
+function servedIn<T extends Waiting>({ waiting, turns }: Line<T>, count: number): number {
   let went = count === 0 ? 0 : Math.min(turns, waiting.length);
   // The weight of the first entry in a turn is the length of that turn.
   for (let turn = 1; turn < count && went < waiting.length; turn++) went += waiting[went]?.weight ?? 1;

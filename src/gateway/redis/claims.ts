@@ -159,7 +159,7 @@ type Reply =
 /** Too little room; with the claims that a node has, and some old ones that nobody has reported. */
 export type Short = Extract<Verdict, { short: keyof Usage }> & { placed: string[]; old: string[] };
 
-export interface Asking {
+export interface AdmitOptions {
   /** How long a claim still counts once a node has the sandbox. */
   placedMs: number;
   /** Others are named if older than this; null: none are named. */
@@ -177,7 +177,7 @@ const words = ({ id, milliCpus, memoryMb }: Claim): (string | number)[] => [id, 
 export async function admit(
   link: RedisLink,
   { tenant, claims, room, rate, keptMs }: Application,
-  { placedMs: placedMs, oldMs, skip, counted }: Asking,
+  { placedMs: placedMs, oldMs, skip, counted }: AdmitOptions,
 ): Promise<Exclude<Verdict, { short: keyof Usage }> | Short> {
   const reply = (await ADMIT.run(
     link,

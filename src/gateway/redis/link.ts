@@ -4,7 +4,7 @@
  */
 import type { Redis } from 'ioredis';
 import { background } from '../../lib/background.ts';
-import { scatteredBackoffMs } from '../../lib/backoff.ts';
+import { jitteredBackoffMs } from '../../lib/backoff.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
@@ -75,7 +75,7 @@ export class RedisLink {
       autoResubscribe: false,
       // The former master may now be a replica: reconnect, so that its name is resolved again.
       reconnectOnError: (error: Error) => codeOf(error) === 'READONLY',
-      retryStrategy: (times: number) => scatteredBackoffMs(BACKOFF, times),
+      retryStrategy: (times: number) => jitteredBackoffMs(BACKOFF, times),
     };
     const link = new RedisLink(new Redis(url, options), new Redis(url, options), log);
     link.#start();

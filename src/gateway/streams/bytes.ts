@@ -1,6 +1,6 @@
 /** A stream of bytes from or to a node, as an async iterable and a writer: for files and archives. */
 import { withDeadline } from '../../lib/deadline.ts';
-import { GatheredBytes } from '../../lib/gathered-bytes.ts';
+import { ByteAccumulator } from '../../lib/byte-accumulator.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
@@ -12,7 +12,7 @@ export class ByteStream {
   readonly #stream: MuxStream;
   readonly #opened = Promise.withResolvers<Json>();
   readonly #done = Promise.withResolvers<Json | null>();
-  readonly #queue = new GatheredBytes();
+  readonly #queue = new ByteAccumulator();
   #ended = false;
   #error: ServiceError | null = null;
   #wake: (() => void) | null = null;

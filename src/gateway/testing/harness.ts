@@ -50,7 +50,7 @@ export interface Answer {
   bytes: Buffer;
 }
 
-export interface Asking {
+export interface RequestOptions {
   body?: unknown;
   raw?: Buffer | string | AsyncIterable<Uint8Array>;
   headers?: Record<string, string>;
@@ -113,7 +113,7 @@ export class TestGateway implements AsyncDisposable {
   }
 
   /** @throws Error also when the answer differs from the OpenAPI document. */
-  async ask(method: string, path: string, asking: Asking = {}): Promise<Answer> {
+  async ask(method: string, path: string, asking: RequestOptions = {}): Promise<Answer> {
     const key = asking.key === undefined ? KEY : asking.key;
     const response = await request(this.url + path, {
       method: method as 'GET',
@@ -142,7 +142,7 @@ export class TestGateway implements AsyncDisposable {
     return json.id as string;
   }
 
-  exec(id: string, script: unknown, more: Asking & { fields?: object } = {}): Promise<Answer> {
+  exec(id: string, script: unknown, more: RequestOptions & { fields?: object } = {}): Promise<Answer> {
     const { fields, ...asking } = more;
     const command = typeof script === 'string' ? script : JSON.stringify(script);
     return this.ask('POST', `/v1/sandboxes/${id}/exec`, { body: { command, ...fields }, ...asking });

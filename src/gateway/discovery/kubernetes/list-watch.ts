@@ -7,7 +7,7 @@
  * its listeners, and cannot be stopped while it connects.
  */
 import type { z } from 'zod';
-import { scatteredBackoffMs, scatteredMs } from '../../../lib/backoff.ts';
+import { jitteredBackoffMs, jitteredMs } from '../../../lib/backoff.ts';
 import { pause, withDeadline } from '../../../lib/deadline.ts';
 import type { Logger } from '../../../lib/logger.ts';
 import type { KubeSession, OpenSession } from './client.ts';
@@ -272,7 +272,7 @@ export class ListWatch<T> {
       if (optional && (this.#state !== 'synced' || this.#refusals > DOUBTED_REFUSALS)) {
         this.#version = null;
         this.#set('refused');
-        return scatteredMs(this.#timings.refusedPauseMs);
+        return jitteredMs(this.#timings.refusedPauseMs);
       }
     } else if (error instanceof KubeError && error.gone) {
       log.info({ what }, 'the version of the watch is too old: listing again');
@@ -285,7 +285,7 @@ export class ListWatch<T> {
 
   #pause(): number {
     const { firstPauseMs: firstMs, maxPauseMs: maxMs } = this.#timings;
-    return scatteredBackoffMs({ firstMs, maxMs }, this.#failures);
+    return jitteredBackoffMs({ firstMs, maxMs }, this.#failures);
   }
 
   #set(state: CopyState): void {

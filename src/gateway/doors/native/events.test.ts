@@ -8,7 +8,7 @@ import { EventStreams } from './events.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** A link with so much unsent, and what was sent over its stream. */
+/** A link with this much unsent, and what was sent over its stream. */
 function link() {
   const sent: string[] = [];
   const stream = {
@@ -76,7 +76,7 @@ test('a stream that ends leaves no timer and no listener', () => {
   expect([vi.getTimerCount(), listeners.size]).toEqual([0, 0]);
 });
 
-test('one client may not have changes copied to it without end', () => {
+test('the number of copies of each change that one client can ask for is bounded', () => {
   const { events, listeners } = service();
   const refusal = (): string | undefined => {
     try {

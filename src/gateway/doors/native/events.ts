@@ -1,6 +1,6 @@
 /**
- * `events` streams: each change of a tenant's sandboxes, or of one of them. A client that reads slower than they come gets
- * the newest state of each sandbox, not every state that it was in, so that what waits for it stays small.
+ * `events` streams: each change of a tenant's sandboxes, or of one of them. A client that reads more slowly than
+ * changes arrive gets the newest state of each sandbox, not every intermediate one, so that its backlog stays small.
  */
 import * as z from 'zod';
 import type { MuxStream, StreamHandler } from '../../../mux/index.ts';
@@ -11,13 +11,13 @@ import type { SandboxService } from '../../sandboxes/service.ts';
 
 const EventsOpen = z.strictObject({ op: z.literal('events'), sandbox: z.string().optional() });
 
-/** Unsent messages of a link above which changes are gathered. */
+/** Unsent bytes of a link above which changes are coalesced. */
 const MAX_BACKLOG_BYTES = 1024 * 1024;
 const LOOK_EVERY_MS = 100;
-/** One is enough for all sandboxes of a tenant; each more is another copy of every change. */
+/** One is enough for all sandboxes of a tenant; each further one is another copy of every change. */
 const MAX_STREAMS_PER_CLIENT = 256;
 
-/** Those of one client. */
+/** The streams of one client. */
 export class EventStreams {
   readonly #sandboxes: SandboxService;
   #open = 0;

@@ -1,4 +1,4 @@
-/** Bytes of files and trees over HTTP: whole, in ranges, and as tar archives. */
+/** Contents of files and trees over HTTP: complete, in ranges, and as tar archives. */
 import { Readable } from 'node:stream';
 import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
@@ -20,7 +20,7 @@ const WriteQuery = z.strictObject({
 });
 const BYTES = 'application/octet-stream';
 const TAR = 'application/x-tar';
-/** Files of the kernel tell sizes that are not true; those are small. */
+/** The kernel's own files (as in /proc) report wrong sizes; those are small. */
 const TRUST_SIZE_BYTES = 1024 * 1024;
 
 type PathCall = Call<z.infer<typeof SandboxPath>, z.infer<typeof PathQuery>, unknown>;
@@ -88,7 +88,7 @@ export function fileContentRoutes(files: FileService): Route[] {
       },
       ({ tenant, params, query, request, signal }) => {
         const { 'content-length': size, 'content-range': part } = request.headers;
-        // Taken for the whole, a part would replace the file.
+        // If a part were taken for the whole, it would replace the file.
         if (part !== undefined)
           throw new ServiceError(
             'invalid_request',
@@ -132,7 +132,10 @@ export function fileContentRoutes(files: FileService): Route[] {
   ];
 }
 
-/** With `length`, exactly so many bytes: a file that shrinks meanwhile breaks the answer off, which the client sees. */
+/**
+ * With `length`, exactly that many bytes: if the file shrinks meanwhile, the answer breaks off, which the client
+ * notices.
+ */
 function sendBytes(
   { reply, signal }: Call<unknown, unknown, unknown>,
   reading: Reading,
@@ -146,7 +149,7 @@ function sendBytes(
   return reply.type(type).send(body);
 }
 
-/** Opens the file and reads nothing: only so does one of the kernel's own say what it holds. */
+/** Opens the file and reads nothing: only then do the kernel's own files say what they hold. */
 async function look(files: FileService, { tenant, params, query, signal }: PathCall): Promise<FileStat> {
   const reading = await files.read(tenant, params.id, { path: query.path, length: 0 }, signal);
   reading.cancel();
@@ -154,7 +157,7 @@ async function look(files: FileService, { tenant, params, query, signal }: PathC
   return reading.stat;
 }
 
-/** Null: the whole. A range of what has changed since is of no use to who has the rest. */
+/** Null: the whole file. A range of a file that has changed is useless to a client that has the rest of the old one. */
 async function rangeOf(
   files: FileService,
   call: PathCall,

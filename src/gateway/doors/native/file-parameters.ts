@@ -5,7 +5,7 @@ import { Mode, ModifiedAtMs, Owner as AnyOwner, Path } from '../../../protocol/f
 export const FILES_URL = '/v1/sandboxes/:id/files';
 export const PathQuery = z.strictObject({ path: Path });
 export const Owner = AnyOwner.describe('name, uid, name:group or uid:gid');
-/** As the command `chmod` takes it. */
+/** As the `chmod` command takes it. */
 export const OctalMode = z
   .string()
   .regex(/^0?[0-7]{1,4}$/, 'not an octal mode')
@@ -17,7 +17,7 @@ export const TimeMs = z
   .transform(Number)
   .pipe(ModifiedAtMs)
   .describe('Milliseconds since 1970, as modifiedAtMs in answers');
-/** In JSON: a number, as it is in answers, or octal as in a query. */
+/** In JSON: a number, as in answers, or octal text, as in a query. */
 export const AnyMode = z.union([Mode, OctalMode]);
-/** The answer of a call that has nothing to tell. */
+/** The answer of a call without a result. */
 export const NOTHING = z.object({});

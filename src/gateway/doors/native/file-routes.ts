@@ -1,4 +1,4 @@
-/** Everything about files over HTTP but their bytes. */
+/** File operations over HTTP, other than reading and writing contents. */
 import * as z from 'zod';
 import { FileEntry, FileStat, Path } from '../../../protocol/files.ts';
 import type { FileService } from '../../files/service.ts';

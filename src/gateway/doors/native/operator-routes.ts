@@ -118,7 +118,7 @@ export function operatorRoutes({ nodes, images }: Services): Route[] {
     route(
       {
         method: 'POST',
-        // A colon begins a parameter; two are one of them.
+        // A colon begins a parameter; two stand for a literal one.
         url: '/v1/images::preload',
         id: 'preloadImage',
         summary:

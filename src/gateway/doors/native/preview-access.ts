@@ -88,7 +88,7 @@ function isKey(auth: Services['auth'], authorization: string | undefined): boole
   return authorization !== undefined && unlessRefused(() => auth.byHeader(authorization)) !== undefined;
 }
 
-/** Undefined for what lets nobody in. @throws any other failure of the check */
+/** Undefined if the check refuses the credentials. @throws any other failure of the check */
 function unlessRefused<T>(check: () => T): T | undefined {
   try {
     return check();
@@ -134,7 +134,7 @@ function mentionsToken(value: string | string[], tokens: readonly string[]): boo
   return text.includes(`${TOKEN_NAME}=`) || tokens.some((token) => token !== '' && text.includes(token));
 }
 
-/** A cookie that lets in what the page loads next. */
+/** A cookie that authorises what the page loads next. */
 export function tokenCookie(token: string, base: string): string {
   return `${TOKEN_NAME}=${token}; Path=${base === '' ? '/' : base}; HttpOnly; SameSite=Lax`;
 }

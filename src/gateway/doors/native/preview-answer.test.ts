@@ -4,7 +4,7 @@ import { answerHeaders, baseOf } from './preview-answer.ts';
 const target = { sandbox: 'sbx-1', port: 3000, path: '/', token: undefined };
 const PATH = '/v1/sandboxes/sbx-1/ports/3000';
 
-test('a port is below its path, or at the root of its own host', () => {
+test('a port is served below its path, or at the root of its own host', () => {
   expect(baseOf(target, 'gateway.test', null)).toBe(PATH);
   expect(baseOf(target, 'gateway.test', 'preview.test')).toBe(PATH);
   expect(baseOf(target, '3000-sbx-1.preview.test:80', 'preview.test')).toBe('');
@@ -41,13 +41,13 @@ test.each([
   ['http://localhost:3001/', 'http://localhost:3001/', 'http://localhost:3001/'],
   ['https://elsewhere.test/x', 'https://elsewhere.test/x', 'https://elsewhere.test/x'],
   ['//elsewhere.test/x', '//elsewhere.test/x', '//elsewhere.test/x'],
-])('a redirect to %j leads there as its client sees it', (location, byPath, byHost) => {
+])('a redirect to %j leads there from the client’s point of view', (location, byPath, byHost) => {
   expect(answerHeaders({ location }, target, PATH)).toEqual({ location: byPath });
   expect(answerHeaders({ location }, target, '')).toEqual({ location: byHost });
   expect(answerHeaders({ location: '/login' }, target, null)).toEqual({ location: '/login' });
 });
 
-test('what speaks of the host, of the connection or of pages of others stays behind', () => {
+test('headers about the host, the connection or other pages are dropped', () => {
   const headers = {
     connection: 'close, X-Hop',
     'x-hop': '1',

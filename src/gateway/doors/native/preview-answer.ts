@@ -10,7 +10,7 @@ import { HOP_BY_HOP, listedIn, TOKEN_NAME, type Target } from './preview-access.
 const OF_THE_HOST: ReadonlySet<string> = new Set([
   'alt-svc',
   'clear-site-data',
-  // Have browsers tell somebody of every request to the host: its URL, and so the tokens of other ports.
+  // Makes browsers report every request to the host to a third party: its URL, and with it the tokens of other ports.
   'nel',
   'report-to',
   'strict-transport-security',

@@ -1,4 +1,4 @@
-/** Servers in sandboxes that break the rules of HTTP: nobody but their own client notices, and it sees that they do. */
+/** Servers in sandboxes that violate HTTP: only their own client is affected, and it can tell. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -10,9 +10,9 @@ import { TestGateway } from '../../testing/harness.ts';
 let gateway: TestGateway;
 let node: FakeNode;
 let path: string;
-/** What the server answers to whatever comes, before it closes. */
+/** The server's answer to any request, before it closes. */
 let said: string;
-/** The port whose server says nothing. */
+/** The port of a server that never answers. */
 const SILENT = 2;
 
 beforeEach(async () => {
@@ -38,7 +38,7 @@ function answering(stream: MuxStream): StreamHandler {
   };
 }
 
-/** All that comes back to these requests, sent on one connection, until it is closed. */
+/** Everything received for these requests, sent on one connection, until it is closed. */
 async function say(...requests: string[]): Promise<string> {
   const { port, hostname } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
@@ -70,7 +70,7 @@ describe.each([
     ['a head without end', `HTTP/1.1 200 OK\r\n${'X: y\r\n'.repeat(5_000)}`],
     ['no HTTP', 'SSH-2.0-OpenSSH\r\n'],
     ['nothing', ''],
-  ])('an answer with %s is none', async (_lie, answer) => {
+  ])('an answer with %s is invalid', async (_lie, answer) => {
     said = answer;
     const [head = '', body = ''] = (await say(`${get()}${more || '\r\nConnection: close'}`)).split('\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1.1 502 /);
@@ -78,12 +78,12 @@ describe.each([
   });
 });
 
-test('an upgrade that nobody asked for is none', async () => {
+test('an upgrade that nobody asked for is invalid', async () => {
   said = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nraw';
   expect((await gateway.ask('GET', `${path}/80/`)).json.error.code).toBe('port_refused');
 });
 
-test('what a server says behind its answer reaches nobody, and the connection stays usable', async () => {
+test('bytes that a server sends after its answer reach nobody, and the connection stays usable', async () => {
   said = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nevil!';
   const answer = await say(get(), LAST);
   expect(answer).not.toContain('evil');
@@ -91,14 +91,14 @@ test('what a server says behind its answer reaches nobody, and the connection st
   expect(answer).toContain('{"ok":true}');
 });
 
-test.each([204, 304])('the body of a %i is left out, and the connection stays usable', async (status) => {
+test.each([204, 304])('the body of a %i is dropped, and the connection stays usable', async (status) => {
   said = `HTTP/1.1 ${status} OK\r\nContent-Length: 4\r\n\r\nbody`;
   const answer = await say(get(), LAST);
   expect(answer).not.toContain('body');
   expect(answer).toContain('{"ok":true}');
 });
 
-test('what belongs to one connection is not passed on', async () => {
+test('hop-by-hop headers are not forwarded', async () => {
   said = 'HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Kept: 2\r\n\r\nok';
   const { headers, bytes } = await gateway.ask('GET', `${path}/80/`);
   expect(headers).toMatchObject({ 'x-kept': '2' });
@@ -110,12 +110,12 @@ test('what belongs to one connection is not passed on', async () => {
 test.each([
   ['its chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok'],
   ['its length', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok'],
-])('an answer that ends before %s say is no whole one', async (_what, answer) => {
+])('an answer that ends before %s say is incomplete', async (_what, answer) => {
   said = answer;
   await expect(gateway.ask('GET', `${path}/80/`)).rejects.toThrow();
 });
 
-test('hints before an answer are left out', async () => {
+test('informational answers before the final one are dropped', async () => {
   said = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
   expect((await gateway.ask('GET', `${path}/80/`)).bytes.toString()).toBe('ok');
 });
@@ -123,7 +123,7 @@ test('hints before an answer are left out', async () => {
 test.each([
   ['before the server answers', `/${SILENT}`],
   ['before there is a node', '/80'],
-])('an upgrade whose client has gone %s is given up', async (_when, port) => {
+])('an upgrade whose client has gone %s is abandoned', async (_when, port) => {
   if (port === '/80') {
     const locate = Promise.withResolvers<never>();
     vi.spyOn(gateway.services.sandboxes, 'locate').mockImplementation((_tenant, _id, signal) => {

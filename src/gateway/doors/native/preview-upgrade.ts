@@ -8,7 +8,7 @@ import type { Services } from '../../services.ts';
 import { authenticate, headersFor, isPreview, targetOf, type Target } from './preview-access.ts';
 import { answerHeaders, baseOf } from './preview-answer.ts';
 
-/** What a client may send ahead of the answer. More waits in its own socket. */
+/** Bytes that a client may send before the answer. More waits in its own socket. */
 const MAX_EARLY_BYTES = 64 * 1024;
 
 /** Returns true if the upgrade is for a port, and then owns the socket. */
@@ -46,9 +46,9 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
 }
 
 /**
- * Keeps what the client sends before it is answered, since only by reading is its end noticed: until then the connection
- * inside is its only witness, and the server there may never answer.
- * @param gone the client has gone
+ * Keeps what the client sends before it is answered: its end is noticed only by reading, and the server inside may
+ * never answer.
+ * @param gone called when the client has gone
  * @returns takes what was kept, and leaves the rest to whoever reads the socket next
  */
 function listenAhead(socket: Duplex, head: Buffer, gone: () => void): () => Buffer {

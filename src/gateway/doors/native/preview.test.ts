@@ -82,7 +82,7 @@ test('HTTP reaches the server inside: method, path, query, headers, body and sta
   expect((await gateway.ask('GET', at(''))).json.url).toBe('/');
 });
 
-test('no key of ours reaches the server inside; its own Authorization does', async () => {
+test('our key never reaches the server inside; the client’s own Authorization for it does', async () => {
   expect((await gateway.ask('GET', at('/'))).json.headers).not.toHaveProperty('authorization');
   const own = await gateway.ask('GET', at('/'), {
     key: null,
@@ -92,7 +92,7 @@ test('no key of ours reaches the server inside; its own Authorization does', asy
   expect(own.json.headers).not.toHaveProperty('x-millibox-key');
 });
 
-test('neither key nor token reaches the server inside, also where one of them was not needed', async () => {
+test('neither key nor token reaches the server inside, even where one of them was not needed', async () => {
   const token = gateway.services.ports.tokens.issue({
     tenant: 'default',
     sandbox: id,
@@ -119,30 +119,26 @@ test('neither key nor token reaches the server inside, also where one of them wa
   expect(kept.json.headers).toMatchObject(own);
 });
 
-test('methods that few know reach the server inside', async () => {
+test('uncommon methods reach the server inside', async () => {
   const found = await gateway.ask('PROPFIND', at('/dav'), { raw: '<propfind/>' });
   expect(found.json).toMatchObject({ method: 'PROPFIND', url: '/dav' });
   expect((await gateway.ask('PROPFIND', '/v1/sandboxes')).json.error.code).toBe('not_found');
 });
 
 test.each([
-  [
-    'an upgrade that nobody asked for',
-    'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
-    'port_refused',
-  ],
+  ['an unrequested upgrade', 'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n', 'port_refused'],
   ['a status that is none', 'HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi', 'port_refused'],
   ['no HTTP', 'rubbish\r\n\r\n', 'port_refused'],
   ['nothing', '', 'port_refused'],
   ['no byte of its content', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n', 'interrupted'],
-])('a server inside that answers with %s is said to, and hangs nobody', async (_what, answer, code) => {
+])('a server inside that answers with %s is reported, and hangs nobody', async (_what, answer, code) => {
   inside.removeAllListeners('connection');
   inside.on('connection', (socket) => socket.once('data', () => socket.end(answer)));
   const { status, json } = await gateway.ask('GET', at('/'));
   expect([status, json.error.code]).toEqual([502, code]);
 });
 
-test('a body that the server inside does not take does not block what comes behind it', async () => {
+test('a body that the server inside does not read does not block the requests after it', async () => {
   inside.removeAllListeners('connection');
   inside.on('connection', (socket) => {
     socket.on('error', () => undefined);
@@ -159,7 +155,7 @@ test('a body that the server inside does not take does not block what comes behi
   expect(Buffer.concat(chunks).toString()).toMatch(/^HTTP\/1\.1 502 [^]*port_refused[^]*HTTP\/1\.1 200 /);
 });
 
-test('a WebSocket goes through', async () => {
+test('a WebSocket is forwarded', async () => {
   const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
     headers: { 'x-millibox-key': 'key-of-the-tests' },
   });
@@ -173,7 +169,7 @@ test('a WebSocket goes through', async () => {
   await once(ws, 'close');
 });
 
-test('a WebSocket to a port inside does not hold up a shutdown', async () => {
+test('a WebSocket to a port inside does not delay a shutdown', async () => {
   const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
     headers: { 'x-millibox-key': 'key-of-the-tests' },
   });
@@ -184,7 +180,7 @@ test('a WebSocket to a port inside does not hold up a shutdown', async () => {
   await closed;
 });
 
-test('an upgrade that the server inside refuses ends the connection: what comes behind it is nobody’s', async () => {
+test('an upgrade refused by the server inside ends the connection: bytes after it go to nobody', async () => {
   inside.removeAllListeners('upgrade');
   const heard: string[] = [];
   inside.on('upgrade', (_request, socket: Duplex) => {
@@ -207,7 +203,7 @@ test('an upgrade that the server inside refuses ends the connection: what comes 
   expect(heard).toEqual([]);
 });
 
-test('what says that it speaks another protocol, and no HTTP, is said not to', async () => {
+test('a port that speaks a protocol other than HTTP is reported as such', async () => {
   inside.removeAllListeners('connection');
   inside.on('connection', (socket) => socket.once('data', () => socket.end('rubbish\r\n\r\n')));
   const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, {
@@ -217,7 +213,7 @@ test('what says that it speaks another protocol, and no HTTP, is said not to', a
   expect(response.statusCode).toBe(502);
 });
 
-test('a cookie that opens nothing takes nothing from a key, or from one that does', async () => {
+test('an invalid cookie does not invalidate a key, nor a valid cookie', async () => {
   const stale = { cookie: 'millibox_token=planted; mine=1' };
   expect((await gateway.ask('GET', at('/'), { headers: stale })).json.headers).toMatchObject({ cookie: 'mine=1' });
   expect((await gateway.ask('GET', at('/'), { key: null, headers: stale })).json.error.code).toBe('unauthenticated');
@@ -227,7 +223,7 @@ test('a cookie that opens nothing takes nothing from a key, or from one that doe
   expect((await gateway.ask('GET', at('/'), { key: null, headers: both })).status).toBe(200);
 });
 
-test('a token opens one port for a while, by path and by host name, and stays as a cookie', async () => {
+test('a token opens one port for a while, by path and by host name, and is kept as a cookie', async () => {
   const made = await gateway.ask('POST', `/v1/sandboxes/${id}/previews`, { body: { port: 3000 } });
   expect(made.status).toBe(201);
   const { url, token, expiresAt } = made.json;
@@ -258,7 +254,7 @@ test('a token opens one port for a while, by path and by host name, and stays as
   );
 });
 
-test('a target that is a whole URL is taken by its path, and its host in place of the Host header', async () => {
+test('a target in absolute form is used by its path, and its host replaces the Host header', async () => {
   const { url, token } = (await gateway.ask('POST', `/v1/sandboxes/${id}/previews`, { body: { port: 3000 } })).json;
   const { host, hostname } = new URL(url as string);
   const get = async (target: string): Promise<string> => {
@@ -277,7 +273,7 @@ test('a target that is a whole URL is taken by its path, and its host in place o
   expect(await get(`http://${host}`)).toContain('"url":"/"');
 });
 
-test('failures are typed: no key, no sandbox, no port, nothing that listens', async () => {
+test('failures are typed: no key, no sandbox, no port, nothing listening', async () => {
   const code = async (path: string, key?: string | null) =>
     (await gateway.ask('GET', path, key === undefined ? {} : { key })).json.error.code as string;
   expect(await code(at('/'), null)).toBe('unauthenticated');

@@ -5,7 +5,7 @@ import { CreateSandboxRequest, Sandbox, SandboxStatus } from '../../../protocol/
 import { many, queryInt, route, type Route } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 
-/** Longest that an answer is held back. */
+/** The longest time an answer is held back. */
 const MAX_WAIT_MS = 600_000;
 export const waitMs = queryInt(0, MAX_WAIT_MS).optional();
 export const SandboxPath = z.strictObject({ id: z.string().max(128) });
@@ -103,7 +103,7 @@ export function sandboxRoutes({ sandboxes }: Services): Route[] {
       },
       async ({ tenant, query }) => {
         const labels = labelsOf(query.label);
-        // Without a filter this would end everything: a slip of the pen must not do that.
+        // Without a filter this would end everything: a slip must not do that.
         if (labels === undefined) throw new ServiceError('invalid_request', 'query.label: give at least one label');
         return { deleted: await sandboxes.deleteWhere(tenant, { labels }) };
       },
@@ -134,7 +134,9 @@ export function sandboxRoutes({ sandboxes }: Services): Route[] {
   ];
 }
 
-/** @throws ServiceError `invalid_request` for two values of one label: no sandbox has both, and the last must not win. */
+/**
+ * @throws ServiceError `invalid_request` for two values of one label: no sandbox has both, and the last must not win.
+ */
 function labelsOf(label: string | string[] | undefined): Record<string, string> | undefined {
   if (label === undefined) return undefined;
   const labels = new Map<string, string>();

@@ -76,7 +76,7 @@ function join(
 ): StreamHandler {
   const node = sandboxes.locateNow(tenant, request.sandbox);
   if (node !== null) return relay(stream, { now: (handler) => node.open(request, handler) }, observer);
-  // The call waits here for a node and then perhaps at the node for its sandbox; `queueMs` is the sum.
+  // The call waits here for a node, and then perhaps on the node for its sandbox; `queueMs` is the sum.
   const askedAt = performance.now();
   let waitedMs = 0;
   const opened = (answer: Json): Json => {

@@ -19,7 +19,7 @@ const exec = (sandbox: string, script: object, more: object = {}) => ({
   ...more,
 });
 
-test('an exec stream: opened, output, exit, end; the exit is acknowledged by the end', async () => {
+test('an exec stream: opened, output, exit, end; the end acknowledges the exit', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const mux = await gateway.ws();
@@ -31,7 +31,7 @@ test('an exec stream: opened, output, exit, end; the exit is acknowledged by the
   await gateway.until('it is acknowledged', () => gateway.node.execs.acknowledged.includes('exe-mine'));
 });
 
-test('frames sent right behind the open, before there is a node, arrive whole and in order', async () => {
+test('frames sent right after the open, before there is a node, arrive complete and in order', async () => {
   const node = new FakeNode();
   node.offline = true;
   gateway = await TestGateway.start([node], { defaultImage: 'image' });
@@ -64,13 +64,13 @@ test('a client that does not read stops its own stream and no other', async () =
     await client.closed;
     expect(client.bytes).toBe(500_000);
   }
-  // A window, and what lies in the queues of the hop: not the eight megabytes.
+  // A window, and what the queues of the hop hold: not the eight megabytes.
   expect(stalled.bytes).toBeLessThanOrEqual(256 * 1024);
   expect(stalled.events).toEqual([]);
   stalled.stream.reset(new ServiceError('cancelled'));
 });
 
-test('a client that goes away is detached from its command, which goes on; another attaches, anywhere', async () => {
+test('a client that goes away is detached from its command, which runs on; any client can attach to it', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const id = await gateway.sandbox();
@@ -103,7 +103,7 @@ test('signals and kills reach the command', async () => {
   expect(gateway.node.execs.signals).toEqual([{ type: 'signal', signal: 'USR1' }]);
 });
 
-test('the link of a node that is cut ends its streams as interrupted, and an attach waits for its return', async () => {
+test('a cut node link ends its streams as interrupted, and an attach waits for its return', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const id = await gateway.sandbox();
@@ -119,7 +119,7 @@ test('the link of a node that is cut ends its streams as interrupted, and an att
   expect(await again.event('exit')).toMatchObject({ exitCode: 1 });
 });
 
-test('files, ports and events go over the same socket', async () => {
+test('files, ports and events use the same socket', async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const mux = await gateway.ws();
@@ -165,7 +165,7 @@ test.each([
   [{ op: 'events', sandbox: 'nope' }, 'sandbox_not_found'],
   [{ op: 'create', spec: {} }, 'invalid_request'],
   [{ op: 'drain', on: true }, 'invalid_request'],
-])('open %j is refused with %s, and the socket lives on', async (request, code) => {
+])('open %j is refused with %s, and the socket stays open', async (request, code) => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   const mux = await gateway.ws();
@@ -192,7 +192,7 @@ test('sandboxes of other tenants do not exist on a socket', async () => {
   expect(events.events).toEqual([]);
 });
 
-test('without a key, with a wrong one, or without the subprotocol there is no upgrade', async () => {
+test('without a key, with a wrong one, or without the subprotocol the upgrade is refused', async () => {
   gateway = await TestGateway.start();
   const url = `${gateway.url.replace('http', 'ws')}/v1/ws`;
   const dial = (headers: Record<string, string>, subprotocol = 'millibox.v1') =>
@@ -236,7 +236,7 @@ test.each([
   expect(await bystander.event('exit')).toMatchObject({ exitCode: 8 });
 });
 
-test('a client that asks for changes and does not read them gets the newest ones when it does, and little is kept for it', async () => {
+test('an events client that does not read gets the newest states once it does, and its backlog stays small', async () => {
   gateway = await TestGateway.start();
   const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`, ['millibox.v1'], {
     headers: { authorization: 'Bearer key-of-the-tests' },

@@ -4,13 +4,13 @@ import { readEnv, wholeNumber, words } from '../../../lib/env-schema.ts';
 import type { PortRange } from './tcp-ports.ts';
 
 export interface PrimeConfig {
-  /** Base URL of the data plane for clients; null: the one at which the client asked for its token. */
+  /** Base URL of the data plane for clients; null: the URL at which the client requested its token. */
   publicUrl: string | null;
   /** Lifetime of a sandbox token. Clients fetch a new one a minute before it expires. */
   tokenTtlMs: number;
-  /** Rewrites of image names, tried in order. `from` is a whole name, or ends in `*`, which `to` may repeat. */
+  /** Rewrites of image names, tried in order. `from` is a full name, or ends in `*`, which `to` may repeat. */
   imageMap: readonly { from: string; to: string }[];
-  /** Images that may be used, after the rewrite: whole names, or prefixes that end in `*`. Empty: all. */
+  /** Images that may be used, after the rewrite: full names, or prefixes ending in `*`. Empty: all. */
   imageAllow: readonly string[];
   /** Network of sandboxes whose create request does not choose one. */
   network: 'internet' | 'off';
@@ -43,7 +43,7 @@ export const DEFAULT_PRIME_CONFIG: PrimeConfig = {
 
 const Environment = z.object({
   MILLIBOX_PRIME_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
-  // Clients would fetch a token of a minute or less again for every call.
+  // Clients would refetch a token of a minute or less for every call.
   MILLIBOX_PRIME_TOKEN_TTL_MS: wholeNumber(61_000, 86_400_000, DEFAULT_PRIME_CONFIG.tokenTtlMs),
   MILLIBOX_PRIME_IMAGE_MAP: z.string().default(''),
   MILLIBOX_PRIME_IMAGE_ALLOW: z.string().default(''),
@@ -56,7 +56,7 @@ const Environment = z.object({
     .optional(),
 });
 
-/** @throws Error that says what is wrong with which variable. */
+/** @throws Error that names the variable and the problem. */
 export function parsePrimeConfig(env: Record<string, string | undefined>): PrimeConfig {
   const e = readEnv(Environment, env);
   return {

@@ -31,7 +31,7 @@ describe('tokens', () => {
   });
 
   test.each([undefined, '', 'Bearer ', 'Bearer a.b', 'Bearer e30.e30', `Bearer ${'x'.repeat(5_000)}`, 'Basic x'])(
-    '%j is none',
+    '%j is invalid',
     (header) => {
       expect(code(() => tokens.check(header, 'sbx-1'))).toBe('unauthenticated');
     },
@@ -47,10 +47,10 @@ describe('image names', () => {
     ['python:3.11-slim', 'millibox/debian:bookworm'],
     ['cme8364/opencode-math:latest', 'registry.local/prime/opencode-math:latest'],
     ['millibox/other:1', 'millibox/other:1'],
-  ])('%s is %s', (asked, image) => {
+  ])('%s becomes %s', (asked, image) => {
     expect(resolveImage(asked, { imageMap, imageAllow })).toBe(image);
   });
-  test('what is not on the list is refused, and without a list nothing is', () => {
+  test('an image that is not on the list is refused; without a list none is', () => {
     expect(code(() => resolveImage('evil:latest', { imageMap, imageAllow }))).toBe('forbidden');
     expect(resolveImage('evil:latest', config)).toBe('evil:latest');
   });
@@ -69,14 +69,14 @@ describe('configuration', () => {
   ])('%j is refused by name', (env, message) => {
     expect(() => parsePrimeConfig(env)).toThrow(message);
   });
-  test('no port is exposed for TCP unless the operator gives a range', () => {
+  test('no port is exposed for TCP unless the operator configures a range', () => {
     expect(parsePrimeConfig({}).tcpPorts).toBeNull();
     expect(parsePrimeConfig({ MILLIBOX_PRIME_TCP_PORTS: '20000-20099' }).tcpPorts).toEqual({
       first: 20_000,
       last: 20_099,
     });
   });
-  test('the address of the data plane has no slash at its end', () => {
+  test('the address of the data plane has no trailing slash', () => {
     expect(parsePrimeConfig({ MILLIBOX_PRIME_PUBLIC_URL: 'https://gw.example/' }).publicUrl).toBe('https://gw.example');
   });
 });
@@ -85,7 +85,7 @@ describe('a create', () => {
   const body = (fields: object) => CreateBody.parse({ name: 'x', docker_image: 'i:1', ...fields });
   const made = (fields: object) => toCreateRequest(body(fields), config);
 
-  test('has the defaults of the clients', () => {
+  test('has the clients’ defaults', () => {
     expect(made({ start_command: 'tail -f /dev/null', disk_size_gb: 5, unknown_field: 1 })).toMatchObject({
       image: 'i:1',
       cpus: 1,
@@ -97,7 +97,7 @@ describe('a create', () => {
     expect(made({}).diskMb).toBeUndefined();
   });
 
-  test('with a disk that is too small for anything is told how small it may be', () => {
+  test('with a disk that is too small for anything is told the minimum size', () => {
     const limited = { ...config, limitDisk: true };
     expect(toCreateRequest(body({ disk_size_gb: 0.004 }), limited).diskMb).toBe(4);
     expect(() => toCreateRequest(body({ disk_size_gb: 0.003 }), limited)).toThrow('disk_size_gb: at least 0.0039');
@@ -132,11 +132,11 @@ describe('a create', () => {
     [-1, MAX_TIMEOUT_MS],
     [43_200, MAX_TIMEOUT_MS],
     [30, 1_800_000],
-  ])('a life of %i minutes is %i ms', (minutes, ms) => {
+  ])('a lifetime of %i minutes is %i ms', (minutes, ms) => {
     expect(made({ timeout_minutes: minutes }).timeoutMs).toBe(ms);
   });
 
-  test('a start command in parts is the same words for a shell', () => {
+  test('a start command given as a list reaches a shell as the same words', () => {
     const start_command = { executable: '/bin/sh', args: ['-c', "echo 'it''s' $HOME"] };
     expect(made({ start_command }).startCommand).toBe(`'/bin/sh' '-c' 'echo '\\''it'\\'''\\''s'\\'' $HOME'`);
   });
@@ -154,7 +154,7 @@ describe('labels', () => {
     secretNames: Array.from({ length: 40 }, (_, n) => `A_RATHER_LONG_NAME_OF_A_SECRET_${n}`),
   };
 
-  test('carry what this wire knows beside the words of the client', () => {
+  test('carry the attributes of this API alongside the client’s own words', () => {
     const labels = toLabels(['a', 'k=v', 'with spaces'], facts);
     expect(wordsOf(labels)).toEqual(['a', 'k=v', 'with spaces']);
     expect(factsOf(labels)).toEqual(facts);

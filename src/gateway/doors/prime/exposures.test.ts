@@ -6,7 +6,7 @@ import { Exposures } from './exposures.ts';
 
 const asked = { tenant: 'tenant', sandbox: 'sbx-a', port: 3000, name: null };
 
-/** Over sandboxes that all run; `tell` reports a change of one, `watched` is how many listen. */
+/** Exposures over running sandboxes; `tell` reports a change of one, `watched` is the number of listeners. */
 function opened({ now }: { now: () => number }) {
   const listeners = new Set<(sandbox: { id: string; status: string }) => void>();
   const tokens = new PortTokens('secret', now);
@@ -22,7 +22,7 @@ function opened({ now }: { now: () => number }) {
   return { tokens, exposures, tell, watched: () => listeners.size };
 }
 
-test('the URL of an exposed port is valid by the clock that gateways share, however wrong the clock here is', async () => {
+test('the URL of an exposed port is valid by the gateways’ shared clock, however wrong the local clock is', async () => {
   const shared = Date.now() + 2 * MAX_TIMEOUT_MS;
   const { tokens, exposures } = opened({ now: () => shared });
   const { token } = await exposures.add(asked, 'HTTP');
@@ -53,7 +53,7 @@ test('of two exposures that share an address, the address lives as long as the s
   expect(exposures.has(two.token ?? '')).toBe(false);
 });
 
-test('an exposure is seen and removed by its tenant alone, as one of its sandbox', async () => {
+test('an exposure is visible to and removed by its own tenant only, under its own sandbox', async () => {
   const { exposures } = opened({ now: Date.now });
   const { id } = await exposures.add(asked, 'HTTP');
   expect([exposures.list('other', null), exposures.list('other', 'sbx-a')]).toEqual([[], []]);
@@ -66,7 +66,7 @@ test('an exposure is seen and removed by its tenant alone, as one of its sandbox
   expect(exposures.list('tenant', 'sbx-a')).toHaveLength(1);
 });
 
-test('a sandbox has 32 ports exposed at most, and none once all were removed for good', async () => {
+test('a sandbox has at most 32 exposed ports, and none once all are removed', async () => {
   const { exposures } = opened({ now: Date.now });
   for (let port = 1; port <= 32; port++) await exposures.add({ ...asked, port }, 'HTTP');
   await expect(exposures.add({ ...asked, port: 33 }, 'HTTP')).rejects.toMatchObject({ code: 'rate_limited' });

@@ -28,7 +28,7 @@ export interface Exposure {
   tcp: TcpPort | null;
 }
 
-type Asked = Pick<Exposure, 'tenant' | 'sandbox' | 'port' | 'name'>;
+type ExposeRequest = Pick<Exposure, 'tenant' | 'sandbox' | 'port' | 'name'>;
 
 export class Exposures {
   readonly #services: Services;
@@ -47,7 +47,7 @@ export class Exposures {
   }
 
   /** @throws ServiceError `sandbox_…`, `rate_limited`; for TCP `not_supported`, `capacity_exhausted` */
-  async add(asked: Asked, protocol: Protocol): Promise<Exposure> {
+  async add(asked: ExposeRequest, protocol: Protocol): Promise<Exposure> {
     this.#assertRoom(asked);
     const made = { ...asked, id: newRequestId().replace('req-', 'exp-'), createdAt: new Date().toISOString() };
     if (protocol === 'HTTP') return this.#keep({ ...made, token: this.#tokenFor(asked), tcp: null });
@@ -95,7 +95,7 @@ export class Exposures {
     for (const each of [...this.#byId.values()]) this.#drop(each);
   }
 
-  #assertRoom({ tenant, sandbox }: Asked): void {
+  #assertRoom({ tenant, sandbox }: ExposeRequest): void {
     if (this.#closed) throw new ServiceError('draining');
     if (isEnded(this.#services.sandboxes.get(tenant, sandbox).status)) throw new ServiceError('sandbox_ended');
     if ((this.#bySandbox.get(sandbox)?.size ?? 0) >= MAX_OF_SANDBOX) {
@@ -104,7 +104,7 @@ export class Exposures {
     if (this.#byId.size >= MAX_EXPOSED) throw new ServiceError('rate_limited', 'too many ports are exposed');
   }
 
-  #tokenFor({ tenant, sandbox, port }: Asked): string {
+  #tokenFor({ tenant, sandbox, port }: ExposeRequest): string {
     const { tokens } = this.#services.ports;
     return tokens.issue({ tenant, sandbox, port, expiresAtMs: tokens.now() + MAX_TIMEOUT_MS });
   }

@@ -13,7 +13,7 @@ let inside: Server;
 let opened: TcpPort[] = [];
 let sockets: Socket[] = [];
 
-/** What listens in the sandbox: it answers once it has heard all. */
+/** The server in the sandbox: it answers once it has received everything. */
 beforeEach(async () => {
   inside = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);
@@ -52,7 +52,7 @@ async function through(port: number): Promise<Socket> {
   return socket;
 }
 
-/** What a connection ended with: the code of its error, if it was none of its own ends. */
+/** How a connection ended: the code of its error, unless it ended normally. */
 async function endOf(socket: Socket): Promise<string> {
   const end = Promise.withResolvers<string>();
   socket.once('error', (error: NodeJS.ErrnoException) => end.resolve(error.code ?? error.message));
@@ -61,7 +61,7 @@ async function endOf(socket: Socket): Promise<string> {
   return await end.promise;
 }
 
-/** The first of two neighbours that are free. */
+/** The first of two adjacent free ports. */
 async function freePair(): Promise<number> {
   for (;;) {
     const port = await freePort();
@@ -71,20 +71,20 @@ async function freePair(): Promise<number> {
 
 const only = (port: number): TcpPorts => new TcpPorts(HOST, { first: port, last: port });
 
-test('bytes go both ways, and one direction ends before the other', async () => {
+test('bytes go both ways, and one direction can end before the other', async () => {
   const socket = await through(await open(only(await freePort())));
   socket.end('hello');
   expect(await text(socket)).toBe('heard hello');
 });
 
-test('where nothing listens inside, the connection is reset', async () => {
+test('if nothing listens inside, the connection is reset', async () => {
   const port = await open(only(await freePort()), () => Promise.reject(new ServiceError('port_refused')));
   const socket = connect({ port, host: HOST });
   sockets.push(socket);
   expect(await endOf(socket)).toBe('ECONNRESET');
 });
 
-test('a connection that is cut inside does not look as if it had ended', async () => {
+test('a connection that is cut inside does not look like a normal end', async () => {
   let its: Socket | undefined;
   const port = await open(only(await freePort()), async () => (its = await connectInside()));
   const socket = await through(port);
@@ -95,7 +95,7 @@ test('a connection that is cut inside does not look as if it had ended', async (
   expect(await endOf(socket)).toBe('ECONNRESET');
 });
 
-test('one whose client leaves before it is connected inside leaves nothing', async () => {
+test('a connection whose client leaves before it is connected inside leaves nothing behind', async () => {
   const [asked, goOn] = [Promise.withResolvers<AbortSignal>(), Promise.withResolvers<void>()];
   let its: Socket | undefined;
   const port = await open(only(await freePort()), async (signal) => {
@@ -109,7 +109,7 @@ test('one whose client leaves before it is connected inside leaves nothing', asy
   await expect.poll(() => its?.destroyed).toBe(true);
 });
 
-test('closing cuts what is connected, and the port is free again', async () => {
+test('closing cuts existing connections, and the port is free again', async () => {
   const port = await freePort();
   const ports = only(port);
   await open(ports);
@@ -120,7 +120,7 @@ test('closing cuts what is connected, and the port is free again', async () => {
   expect(await open(ports)).toBe(port);
 });
 
-test('ports are taken in turn, over those that others have, and when there are no more that is said', async () => {
+test('ports are taken in turn, skipping those in use by others; when none is left the error says so', async () => {
   const first = await freePair();
   const ports = new TcpPorts(HOST, { first, last: first + 1 });
   expect(await open(ports)).toBe(first);

@@ -1,4 +1,4 @@
-/** Runs calls that clients may repeat under one key only once; a repetition gets the result of the first. */
+/** Runs calls that clients may repeat under one key only once; a repetition gets the first result. */
 
 /** Clients repeat a call within a minute and a half; only a flooding client makes this many calls in that time. */
 const MAX_KEYS = 4_096;

@@ -17,11 +17,11 @@ test.each([
   ['-1', '-1'],
   ['1e3', '1e3'],
   ['', ''],
-])('a timeout of %j is %j', (given, taken) => {
+])('a timeout of %j becomes %j', (given, taken) => {
   expect(relaxed({ 'connect-timeout-ms': given })['connect-timeout-ms']).toBe(taken);
 });
 
-test('without a timeout there is none, and without a version it is the one there is', () => {
+test('a missing timeout stays missing, and a missing version becomes the only one', () => {
   expect(relaxed({})).toEqual({ 'connect-protocol-version': '1' });
   expect(relaxed({ 'connect-protocol-version': '9' })).toEqual({ 'connect-protocol-version': '9' });
 });

@@ -16,7 +16,7 @@ export function relaxHeaders(headers: IncomingHttpHeaders): void {
   if (typeof timeout === 'string') headers[TIMEOUT] = wholeTimeout(timeout);
 }
 
-/** Clients multiply whatever seconds they were given by a thousand: `1500.0`, or years. */
+/** Clients multiply the seconds they were given by a thousand: `1500.0`, or years. */
 function wholeTimeout(text: string): string {
   if (/^\d{1,9}$/.test(text) || !/^\d+(\.\d*)?$/.test(text)) return text;
   return String(Math.min(MAX_TIMER_MS, Math.ceil(Number(text))));

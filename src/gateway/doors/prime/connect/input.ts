@@ -1,5 +1,5 @@
 /**
- * Stdin of a live process, or what is typed at its terminal. Sent bytes are kept until they must have arrived, so that a
+ * Stdin of a live process, or input typed at its terminal. Sent bytes are kept until they must have arrived, so that a
  * cut link loses none of them.
  */
 import type { MuxStream } from '../../../../mux/index.ts';
@@ -17,7 +17,7 @@ export class Input {
   #up = Promise.withResolvers<void>();
   #tail: Buffer[] = [];
   #tailBytes = 0;
-  /** Offset behind the last byte of the tail. */
+  /** Offset of the end of the tail. */
   #sent = 0;
   #waiting = 0;
   #last: Promise<unknown> = Promise.resolve();
@@ -44,14 +44,14 @@ export class Input {
 
   /**
    * There is a stream (again). Bytes that the other side has not received are sent again, before anything else.
-   * @param received how many bytes it has received in all
+   * @param received how many bytes it has received in total
    */
   connected(stream: MuxStream, received: number): void {
     if (this.#sent < received) this.#sent = received;
     const missing = this.#sent - received;
     if (missing > this.#tailBytes) return this.fail(new ServiceError('interrupted', 'input was lost on the way'));
     const again = Buffer.concat(this.#tail).subarray(this.#tailBytes - missing);
-    // Writers that wait for the stream go on after that.
+    // Writers waiting for the stream continue after that.
     void sendBytes(stream, Channel.STDIN, again).then(() => {
       if (stream.closed) return;
       this.#stream = stream;

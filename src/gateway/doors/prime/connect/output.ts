@@ -1,5 +1,5 @@
-/** Output of a session for its one listening client. A client that does not read blocks the program. */
-import { GatheredBytes } from '../../../../lib/gathered-bytes.ts';
+/** Output of a session for its one attached client. A client that does not read blocks the program. */
+import { ByteAccumulator } from '../../../../lib/byte-accumulator.ts';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { MAX_DATA_BYTES } from '../../../../protocol/limits.ts';
 
@@ -12,12 +12,12 @@ export type Event =
 
 const KEEPALIVE_MS = 20_000;
 
-/** What one event will carry. */
+/** The content of one event. */
 class Piece {
   readonly channel: Channel;
   readonly taken: (bytes: number) => void;
   length = 0;
-  readonly #gathered = new GatheredBytes();
+  readonly #gathered = new ByteAccumulator();
   #whole: Buffer | null = null;
 
   constructor(channel: Channel, taken: (bytes: number) => void) {
@@ -25,7 +25,7 @@ class Piece {
     this.taken = taken;
   }
 
-  /** Whether there is room for more of the same. A listener may have seen it once `bytes` was asked for. */
+  /** Whether more of the same kind fits. Once `bytes` was read, a listener may have seen it. */
   takes(channel: Channel, length: number, taken: (bytes: number) => void): boolean {
     const same = this.channel === channel && this.taken === taken;
     return same && this.#whole === null && this.length + length <= MAX_DATA_BYTES;
@@ -61,8 +61,8 @@ export class Output {
   }
 
   /**
-   * Takes bytes that are valid only during the call. Those of one channel that wait with the same `taken` are gathered.
-   * @param taken called with how many bytes a client has taken
+   * Takes bytes that are valid only during the call. Waiting bytes of one channel with the same `taken` are merged.
+   * @param taken called with the number of bytes a client has taken
    */
   push(channel: Channel, bytes: Uint8Array, taken: (bytes: number) => void): void {
     let last = this.#queue.at(-1);
@@ -123,7 +123,7 @@ export class Output {
     }
   }
 
-  /** Resolves with false when nothing has come for a while. */
+  /** Resolves with false when nothing has arrived for a while. */
   async #activity(): Promise<boolean> {
     const woken = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => woken.resolve(false), KEEPALIVE_MS);

@@ -1,4 +1,4 @@
-/** From a `StartRequest` of the Connect wire to a program for the exec services. */
+/** Converts a `StartRequest` of the Connect protocol to a program for the exec services. */
 import { ExecRequest } from '../../../../protocol/exec.ts';
 import { MAX_TIMEOUT_MS } from '../../../../protocol/limits.ts';
 import { programOf, type Program } from '../../../execs/program.ts';
@@ -9,12 +9,12 @@ export interface ProgramOptions {
   sandbox: string;
   /** Exec id. */
   id: string;
-  /** Null: the longest timeout there is. */
+  /** Null: the longest timeout allowed. */
   timeoutMs: number | null;
 }
 
 const KILL_GRACE_MS = 1_000;
-/** How long a command goes on when this gateway itself is gone. */
+/** How long a command keeps running when this gateway itself is gone. */
 const DETACHED_MS = 300_000;
 const BASH = /^(\/bin\/|\/usr\/bin\/)?bash$/;
 

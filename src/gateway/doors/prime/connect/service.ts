@@ -32,11 +32,11 @@ import { attachProgram, programFor } from './program.ts';
 import { Session } from './session.ts';
 import type { Kept, Sessions } from './sessions.ts';
 
-/** The sandbox that the path of a call names. */
+/** The sandbox named in the path of a call. */
 export const SANDBOX_KEY = createContextKey('', { description: 'sandbox of the path' });
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-/** The node kills early enough for the client to hear of it from us before its own clock runs out. */
+/** The node kills early enough for our answer to reach the client before its own clock runs out. */
 const DEADLINE_MARGIN_MS = 100;
 const SIGNALS: ReadonlyMap<number, 'KILL' | 'TERM'> = new Map([
   [9, 'KILL'],
@@ -50,7 +50,7 @@ export interface CommandSessionOptions {
   resumeMs: number;
 }
 
-/** Who calls, and for which sandbox. */
+/** Who is calling, and for which sandbox. */
 interface Target {
   tenant: string;
   sandbox: string;
@@ -167,7 +167,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
     return this.#sessions.byUuid(sandbox, id) ?? (await this.#takeOver({ tenant, sandbox }, id));
   }
 
-  /** Attaches to a command whose session this gateway does not have, behind the output so far. */
+  /** Attaches to a command whose session this gateway does not have, at the end of the output so far. */
   async #takeOver({ tenant, sandbox }: Target, id: string): Promise<Kept> {
     const { execs } = this.#context.services;
     const state = (await execs.list(tenant, sandbox, { ids: [id] })).execs.find((each) => each.execId === id);
@@ -184,11 +184,10 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
   /** The events of a session for one stream of a client. @throws ConnectError */
   async *#follow(kept: Kept, ctx: HandlerContext, isText: boolean): AsyncGenerator<CommandSessionEvent> {
     const { session } = kept;
-    this.#sessions.touch(kept);
-    // Needed beside the `finally`: a generator whose reader goes away in the middle of an event is never resumed.
-    // Deferred,
-    // because the session drops its listener on the same signal and must have done so first.
-    const gone = (): void => queueMicrotask(() => this.#sessions.unheard(kept));
+    this.#sessions.attached(kept);
+    // Needed in addition to the `finally`: a generator whose reader goes away in the middle of an event is never
+    // resumed. Deferred, because the session drops its listener on the same signal and must have done so first.
+    const gone = (): void => queueMicrotask(() => this.#sessions.detached(kept));
     ctx.signal.addEventListener('abort', gone, { once: true });
     try {
       yield startEvent(await orAbort(ctx.signal, session.started));
@@ -204,7 +203,7 @@ export class CommandSessionService implements ServiceImpl<typeof CommandSession>
       throw toConnectError(thrown);
     } finally {
       ctx.signal.removeEventListener('abort', gone);
-      this.#sessions.unheard(kept);
+      this.#sessions.detached(kept);
     }
   }
 }

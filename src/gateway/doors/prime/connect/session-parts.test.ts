@@ -7,7 +7,7 @@ import { Input } from './input.ts';
 import { CallDeduplicator } from './call-deduplicator.ts';
 import { Output, type Event } from './output.ts';
 
-/** The end of a stream that takes so many bytes and then breaks, or all. */
+/** The end of a stream that takes this many bytes and then breaks, or takes all. */
 function wire(limit = Infinity): { stream: MuxStream; got: () => Buffer } {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -17,7 +17,7 @@ function wire(limit = Infinity): { stream: MuxStream; got: () => Buffer } {
       return closed;
     },
     write(channel: number, chunk: Uint8Array) {
-      // Of a terminal too, as docs/protocol.md says.
+      // For a terminal too, as docs/protocol.md says.
       expect(channel).toBe(Channel.STDIN);
       if (closed) return undefined;
       const kept = Buffer.from(chunk).subarray(0, Math.max(0, limit - bytes));
@@ -34,7 +34,7 @@ describe('input', () => {
   const text = Buffer.from(Array.from({ length: 300_000 }, (_, n) => n % 251));
 
   test.each([0, 1, 65_536, 150_000, 299_999])(
-    'of a stream that broke after %i bytes nothing is lost or doubled',
+    'loses and duplicates nothing when a stream breaks after %i bytes',
     async (cut) => {
       const input = new Input();
       const first = wire(cut);
@@ -53,7 +53,7 @@ describe('input', () => {
     },
   );
 
-  test('that was received and is not kept any more is a failure, not a gap', async () => {
+  test('that was received but is no longer kept causes a failure, not a gap', async () => {
     const input = new Input();
     input.connected(wire().stream, 0);
     for (let i = 0; i < 40; i++) await input.write(Buffer.alloc(100_000));
@@ -76,7 +76,7 @@ describe('output', () => {
   const push = (output: Output, text: string, taken: string[]): void =>
     output.push('stdout', Buffer.from(text), () => taken.push(text));
 
-  test('goes on with whoever listens next, from what the last one has not taken', async () => {
+  test('continues with the next listener, from what the last one has not taken', async () => {
     const output = new Output();
     const taken: string[] = [];
     for (const text of ['a', 'b', 'c']) push(output, text, taken);
@@ -96,7 +96,7 @@ describe('output', () => {
     for await (const event of output.listen(signal)) expect(event).toMatchObject({ kind: 'end', exitCode: 3 });
   });
 
-  test('in small pieces is gathered while nobody takes it, in order over the channels, and taken once', async () => {
+  test('in small pieces is merged while nobody takes it, keeps its order across channels, and is taken once', async () => {
     const output = new Output();
     let taken = 0;
     const take = (bytes: number): void => void (taken += bytes);
@@ -104,7 +104,7 @@ describe('output', () => {
     for (let at = 0; at < bytes; at++) output.push('stdout', Buffer.from([at & 255]), take);
     const first = output.listen(signal);
     const seen = await first.next();
-    // What came behind an event that a listener has seen is not put into it.
+    // Bytes that arrive after a listener has seen an event are not added to it.
     output.push('stdout', Buffer.from('more'), take);
     output.push('stderr', Buffer.from('aside'), take);
     await first.return(undefined);
@@ -135,7 +135,7 @@ describe('output', () => {
     expect(await second).toMatchObject({ value: { kind: 'end' } });
   });
 
-  test('ends at the signal of whoever listens, and tells what broke', async () => {
+  test('ends at the listener’s signal, and reports a failure of the session', async () => {
     const output = new Output();
     const gone = new AbortController();
     const waiting = output.listen(gone.signal).next();
@@ -147,7 +147,7 @@ describe('output', () => {
   });
 });
 
-test('characters are kept whole over any cut of the bytes, on each channel for itself', async () => {
+test('keeps characters intact however the bytes are cut, on each channel separately', async () => {
   const text = 'aä€😀\u0000z';
   const bytes = Buffer.from(text);
   async function* events(): AsyncGenerator<Event> {

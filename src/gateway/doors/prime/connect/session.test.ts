@@ -5,7 +5,7 @@ import { programOf } from '../../../execs/program.ts';
 import type { Opener } from '../../../nodes/unary.ts';
 import { Session } from './session.ts';
 
-/** A node that a test finds for each look; a signal ends the wait for it. */
+/** A node that the test provides for each lookup; a signal ends the wait for it. */
 function service() {
   const opened: { op: unknown; handler: StreamHandler; urgent: unknown[] }[] = [];
   const open = ({ op }: Json, handler: StreamHandler): MuxStream => {
@@ -23,7 +23,7 @@ function service() {
     await node.promise;
     return { open };
   };
-  /** Resolves with the wait of the call of this number. */
+  /** Resolves with the wait of the nth call. */
   const wait = async (number: number): Promise<PromiseWithResolvers<void>> => {
     while (waits.length < number) await new Promise<void>((resolve) => asked.push(resolve));
     return waits[number - 1] as PromiseWithResolvers<void>;
@@ -36,7 +36,7 @@ function session(execs: ReturnType<typeof service>['execs']): Session {
   return new Session({ execs, tenant: 'a', program, resumeMs: 20_000 });
 }
 
-test('a command whose call was lost is looked for to be killed, and never sent again', async () => {
+test('a command whose call was lost is located in order to kill it, and never sent again', async () => {
   const { execs, opened, wait } = service();
   const one = session(execs);
   (await wait(1)).resolve();
@@ -51,7 +51,7 @@ test('a command whose call was lost is looked for to be killed, and never sent a
   expect(opened.map(({ op }) => op)).toEqual(['exec', 'attach']);
 });
 
-test('a command that is killed before a node was found for it never reaches one', async () => {
+test('a command that is killed before it has a node never reaches one', async () => {
   const { execs, opened, wait } = service();
   const one = session(execs);
   const found = await wait(1);

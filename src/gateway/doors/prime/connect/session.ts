@@ -33,7 +33,7 @@ export class Session {
   readonly #output = new Output();
   readonly #input = new Input();
   readonly #command: CommandStream;
-  /** Tells the stream that is open that a client has taken so many of its bytes. */
+  /** Reports to the open stream how many of its bytes a client has taken. */
   #taken: (bytes: number) => void = () => undefined;
   #timedOut = false;
 
@@ -48,7 +48,7 @@ export class Session {
       program,
       resumeMs,
       attachAt,
-      // From the exit on this session keeps it for callers that ask again.
+      // From its exit on, this session keeps it for callers that ask again.
       keepExit: false,
       locate: (signal) => execs.locate(tenant, this.sandbox, signal),
       listener: {
@@ -103,13 +103,13 @@ export class Session {
     await execs.signal(tenant, this.sandbox, this.id, { signal: name, all });
   }
 
-  /** Kills the command; one that was not sent to a node yet never is. */
+  /** Kills the command; one that has not been sent to a node yet never is. */
   kill(): void {
     this.#command.kill();
   }
 
   #onOpened({ pid, stdinBytes }: ExecOpened, stream: MuxStream): void {
-    // Credit goes back to the stream that the bytes came on, even if another one is current when they are taken.
+    // Credit goes back to the stream that delivered the bytes, even if another one is current when they are taken.
     this.#taken = (bytes) => stream.consume(bytes);
     if (this.#options.program.open.stdin === true) this.#input.connected(stream, stdinBytes);
     this.#started.resolve(pid ?? 0);

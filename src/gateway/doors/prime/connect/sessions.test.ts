@@ -7,7 +7,7 @@ afterEach(() => void vi.useRealTimers());
 const command = { cmd: 'true', args: [] };
 let made = 0;
 
-/** A session that runs until it is told to end. */
+/** A session that runs until the test ends it. */
 function startable() {
   const over = Promise.withResolvers<void>();
   const id = `id-${++made}`;
@@ -22,7 +22,7 @@ function startable() {
   return { id, start, about, end };
 }
 
-test('what is refused for want of room was never started', async () => {
+test('a session refused for lack of room is never started', async () => {
   const sessions = new Sessions({ live: 1, kept: 10 });
   const [one, two] = [startable(), startable()];
   sessions.add(one.start, one.about('a'));
@@ -34,7 +34,7 @@ test('what is refused for want of room was never started', async () => {
   sessions.close();
 });
 
-test('a start that fails takes no room', () => {
+test('a failed start takes up no room', () => {
   const sessions = new Sessions({ live: 1, kept: 1 });
   const one = startable();
   const fails = (): Session => {
@@ -45,7 +45,7 @@ test('a start that fails takes no room', () => {
   sessions.close();
 });
 
-test('of sessions that have ended, those of the tenant with most make room for others, and not early for itself', async () => {
+test('ended sessions of the tenant with the most make room for others, but not early for its own', async () => {
   vi.useFakeTimers();
   const sessions = new Sessions({ live: 10, kept: 3 });
   const many = [startable(), startable(), startable()];

@@ -4,12 +4,12 @@ import type { Session } from './session.ts';
 
 /** Longer than clients try to reconnect to a lost session. */
 const KEPT_MS = 300_000;
-/** Clients repeat a call for less long than this: to forget a session earlier could run its command twice. */
+/** Clients repeat a call for less time than this: forgetting a session earlier could run its command twice. */
 const REPEATED_MS = 120_000;
 
 interface Limits {
   live: number;
-  /** Live ones, and ended ones that a client may still ask for. */
+  /** Live sessions, and ended ones that a client may still ask for. */
   kept: number;
 }
 const LIMITS: Limits = { live: 20_000, kept: 40_000 };
@@ -17,13 +17,13 @@ const LIMITS: Limits = { live: 20_000, kept: 40_000 };
 interface Kept {
   session: Session;
   tenant: string;
-  /** Under which a client finds it again; null: it cannot. */
+  /** The UUID by which a client finds it again; null: it cannot. */
   uuid: string | null;
   /** Fingerprint of the request: the same UUID with another request is a conflict. */
   request: string;
   command: { cmd: string; args: readonly string[] };
   pid: number | null;
-  unheard: NodeJS.Timeout | undefined;
+  killTimer: NodeJS.Timeout | undefined;
   forgotten: NodeJS.Timeout | undefined;
   endedAt: number;
 }
@@ -31,7 +31,7 @@ interface Kept {
 export class Sessions {
   readonly #limits: Limits;
   readonly #kept = new Map<string, Kept>();
-  /** Those that have ended, oldest first, by tenant. */
+  /** Ended sessions, oldest first, by tenant. */
   readonly #ended = new Map<string, Set<Kept>>();
   #live = 0;
   #closed = false;
@@ -48,7 +48,7 @@ export class Sessions {
     if (this.#live >= this.#limits.live) throw tooMany();
     if (this.#kept.size >= this.#limits.kept) this.#makeRoom(about.tenant);
     const session = start();
-    const kept: Kept = { session, ...about, pid: null, unheard: undefined, forgotten: undefined, endedAt: 0 };
+    const kept: Kept = { session, ...about, pid: null, killTimer: undefined, forgotten: undefined, endedAt: 0 };
     this.#kept.set(keyOf(session.sandbox, session.id), kept);
     this.#live += 1;
     session.started.then(
@@ -72,25 +72,26 @@ export class Sessions {
   }
 
   /** A client has opened a stream of it. */
-  touch(kept: Kept): void {
-    clearTimeout(kept.unheard);
+  attached(kept: Kept): void {
+    clearTimeout(kept.killTimer);
   }
 
   /**
-   * A client's stream of it has ended. Without another one, the command is killed: at once if nobody can find it again.
+   * A client's stream of it has ended. Unless another follows, the command is killed: at once if nobody can find it
+   * again.
    */
-  unheard(kept: Kept): void {
+  detached(kept: Kept): void {
     if (!kept.session.running || kept.session.listening) return;
     if (kept.uuid === null) return kept.session.kill();
-    clearTimeout(kept.unheard);
-    kept.unheard = setTimeout(() => kept.session.kill(), KEPT_MS);
-    kept.unheard.unref();
+    clearTimeout(kept.killTimer);
+    kept.killTimer = setTimeout(() => kept.session.kill(), KEPT_MS);
+    kept.killTimer.unref();
   }
 
   close(): void {
     this.#closed = true;
     for (const kept of this.#kept.values()) {
-      clearTimeout(kept.unheard);
+      clearTimeout(kept.killTimer);
       clearTimeout(kept.forgotten);
     }
     this.#kept.clear();
@@ -99,7 +100,7 @@ export class Sessions {
 
   #over(kept: Kept): void {
     this.#live -= 1;
-    clearTimeout(kept.unheard);
+    clearTimeout(kept.killTimer);
     if (kept.uuid === null || this.#closed) return this.#forget(kept);
     kept.endedAt = performance.now();
     const ended = this.#ended.get(kept.tenant) ?? new Set<Kept>();
@@ -116,7 +117,7 @@ export class Sessions {
     if (ended?.size === 0) this.#ended.delete(kept.tenant);
   }
 
-  /** Forgets the oldest of the tenant with most. A tenant whose own it is may have to wait instead. */
+  /** Forgets the oldest session of the tenant with the most. That tenant itself may have to wait instead. */
   #makeRoom(tenant: string): void {
     const [most] = [...this.#ended.values()].sort((a, b) => b.size - a.size);
     const [oldest] = most ?? [];

@@ -25,7 +25,7 @@ const JOBS = {
 };
 
 test.each([STATUS, JOBS])(
-  '$path: a gateway that does not know all sandboxes says to ask again, not that there is none',
+  '$path: a gateway that does not know all sandboxes says to retry, not that there are none',
   async ({ path, body }) => {
     const ask = (gateway: TestGateway): Promise<Answer> => gateway.ask('POST', path, { body });
     expect(await ask(learning)).toMatchObject({ status: 503, json: { code: 'node_unavailable' } });
@@ -36,7 +36,7 @@ test.each([STATUS, JOBS])(
   },
 );
 
-test('what it knows of the others is answered all the same, and what it does not know as not there yet', async () => {
+test('known sandboxes are answered all the same, and unknown ones are reported as not there yet', async () => {
   const known = await learning.sandbox();
   const both = await learning.ask('POST', STATUS.path, { body: { sandbox_ids: [ID, known] } });
   expect(both).toMatchObject({

@@ -15,7 +15,7 @@ type Job = z.infer<typeof Job>;
 
 const MAX_EXIT_BYTES = 64;
 
-/** What is to be said of one sandbox or job. */
+/** The result for one sandbox or job. */
 interface Finding {
   answer: Answer;
   /** Set if this gateway does not know whether the sandbox exists; `answer` then has clients ask again. */
@@ -44,8 +44,8 @@ export function batchRoutes(context: PrimeContext): ControlRoute[] {
 }
 
 /**
- * An answer with a code is an error; clients take any for the end of the sandbox or job.
- * @throws ServiceError if nothing is known of any: a gateway that has just started does not know what there is
+ * An answer with a code is an error; clients take any error for the end of the sandbox or job.
+ * @throws ServiceError if nothing is known of any: a gateway that has just started does not know what exists
  */
 function split(findings: readonly Finding[]): Answer {
   const [first] = findings;
@@ -98,7 +98,7 @@ async function jobStatus({ services }: PrimeContext, tenant: string, job: Job): 
     return { answer: completed ? { ...named, completed, exit_code: Number(text) } : running };
   } catch (thrown) {
     const error = ServiceError.from(thrown);
-    // Whoever waits for the job asks again, also where its node is away or busy: any error would end the wait.
+    // The client keeps polling even where the node is away or busy: any error would end its wait.
     const isBusy = error.retryable || error.code === 'deadline_exceeded';
     if (error.code === 'file_not_found' || isBusy) return { answer: running };
     if (error.code === 'sandbox_not_found') return failed('NOT_FOUND', error.message);

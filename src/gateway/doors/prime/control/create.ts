@@ -1,4 +1,4 @@
-/** From the body of a Prime create to a request for the services. */
+/** Converts the body of a Prime create to a request for the services. */
 import * as z from 'zod';
 import { ServiceError } from '../../../../protocol/errors.ts';
 import { MAX_TIMEOUT_MS, MIN_DISK_MB } from '../../../../protocol/limits.ts';
@@ -53,7 +53,7 @@ const DEFAULT_DISK_GB = 5;
  * Tools that agents use (package managers, browsers) start many threads; the server's default is too small for them.
  */
 const PIDS_LIMIT = 4096;
-/** Clients send this when nothing is to be started. The sandbox stays up without it. */
+/** Clients send this when nothing should be started. The sandbox stays up without it. */
 const IDLE_COMMAND = 'tail -f /dev/null';
 
 /** @throws ServiceError `not_supported` for features that millibox does not have, `forbidden`, `invalid_request` */

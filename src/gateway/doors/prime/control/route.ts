@@ -1,7 +1,7 @@
 /** Routes of the control plane: the caller's key is checked before a body is read, and every answer is a JSON object. */
 import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { ServiceError } from '../../../../protocol/errors.ts';
-import { refuseUnheeded } from '../../../http/headers.ts';
+import { refuseUnsupported } from '../../../http/headers.ts';
 import type { Services } from '../../../services.ts';
 
 export interface ControlCall {
@@ -31,7 +31,7 @@ export function registerControl(app: FastifyInstance, services: Services, routes
       onRequest: (request, _reply, next) => {
         try {
           tenants.set(request, services.auth.byHeader(request.headers.authorization).tenant);
-          refuseUnheeded(request.raw);
+          refuseUnsupported(request.raw);
           next();
         } catch (error) {
           next(error as Error);

@@ -80,7 +80,7 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
 
 export const idOf = (params: Record<string, string>): string => params['id'] ?? '';
 
-/** Numbered pages, newest first: a sandbox created while somebody pages through is shown twice rather than never. */
+/** Numbered pages, newest first: a sandbox created during paging is shown twice rather than not at all. */
 function page(services: Services, { tenant, query }: ControlCall): Record<string, unknown> {
   const number = whole(query['page'], 1, 1_000_000, 1);
   const size = whole(query['per_page'], 1, MAX_PAGE, 50);

@@ -22,9 +22,7 @@ const Body = z.object({
 /** Clients wait five seconds beyond the command's timeout; in that time it is killed and the answer sent. */
 const KILL_GRACE_MS = 1_000;
 const ANSWER_WITHIN_MS = 3_500;
-/**
- * More is an error: answers are held in memory on both sides, and clients would take truncated output for all of it.
- */
+/** More is an error: answers are held in memory on both sides, and clients would take truncated output for complete. */
 const MAX_OUTPUT_BYTES = 32 * 1024 * 1024;
 
 /** @throws ServiceError; `deadline_exceeded` is answered with 408. */

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
-import { refuseUnheeded } from '../../../http/headers.ts';
+import { refuseUnsupported } from '../../../http/headers.ts';
 import { readJsonStrictly } from '../../../http/json.ts';
 import { createDataErrors } from '../errors.ts';
 import { NAMESPACE, type PrimeContext } from '../context.ts';
@@ -54,7 +54,7 @@ function add(app: FastifyInstance, context: PrimeContext, routes: ['GET' | 'POST
       onRequest: (request, _reply, next) => {
         try {
           context.tokens.check(request.headers.authorization, sandboxOf(request));
-          refuseUnheeded(request.raw);
+          refuseUnsupported(request.raw);
           next();
         } catch (error) {
           next(error as Error);

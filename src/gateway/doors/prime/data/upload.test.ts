@@ -11,7 +11,7 @@ const requestOf = (...chunks: string[]): IncomingMessage =>
     headers: { 'content-type': 'multipart/form-data; boundary=B' },
   }) as unknown as IncomingMessage;
 
-test('the first file of a body is what its part holds, however it is cut into chunks', async () => {
+test('the first file of a body is the content of its part, however the body is cut into chunks', async () => {
   const whole = `${PART}hel\r\nlo\r\n--B\r\nContent-Disposition: form-data; name="other"\r\n\r\nsecond\r\n--B--\r\n`;
   for (const chunks of [[whole], whole.split('')]) {
     expect((await buffer(await firstFile(requestOf(...chunks)))).toString()).toBe('hel\r\nlo');

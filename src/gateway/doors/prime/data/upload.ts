@@ -24,7 +24,8 @@ export function firstFile(request: IncomingMessage): Promise<Readable> {
   } catch (error) {
     return Promise.reject(refuse(error));
   }
-  // The parser ends a truncated file as if it were complete; only the parser's own end means that all of it arrived.
+  // The parser ends a truncated file as if it were complete; only the end of the parser itself means that all of it
+  // arrived.
   const whole = new PassThrough();
   let file: Readable | null = null;
   parser.on('file', (_field, stream) => {

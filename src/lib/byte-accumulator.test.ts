@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { GatheredBytes } from './gathered-bytes.ts';
+import { ByteAccumulator } from './byte-accumulator.ts';
 
-test('however the bytes came, all are taken once and in order', () => {
+test('however the bytes arrived, all are taken once and in order', () => {
   const pieces = fc.array(fc.uint8Array({ maxLength: 50 }));
   fc.assert(
     fc.property(fc.array(pieces), (rounds) => {
-      const gathered = new GatheredBytes();
+      const gathered = new ByteAccumulator();
       for (const round of rounds) {
         for (const piece of round) gathered.push(piece);
         const all = Buffer.concat(round);
@@ -18,8 +18,8 @@ test('however the bytes came, all are taken once and in order', () => {
   );
 });
 
-test('many small pieces become few large ones, and a large one stays alone', () => {
-  const gathered = new GatheredBytes();
+test('many small pieces become few large ones, and a large one stays by itself', () => {
+  const gathered = new ByteAccumulator();
   for (let at = 0; at < 256 * 1024; at++) gathered.push(Buffer.from([at & 255]));
   const taken = gathered.take();
   expect(taken.length).toBeLessThan(64);
@@ -28,8 +28,8 @@ test('many small pieces become few large ones, and a large one stays alone', () 
   expect(gathered.take().map((piece) => piece.buffer.byteLength)).toEqual([64 * 1024]);
 });
 
-test('a piece is copied, so that its sender may use its memory again', () => {
-  const gathered = new GatheredBytes();
+test('a piece is copied, so that its sender may reuse its memory', () => {
+  const gathered = new ByteAccumulator();
   const piece = Buffer.from('one');
   gathered.push(piece);
   piece.write('two');

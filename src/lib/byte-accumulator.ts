@@ -1,12 +1,12 @@
 /**
- * Bytes that wait for somebody to take them. Small pieces are gathered into larger ones: an object for each would take
- * a hundred times the memory of what it holds.
+ * Bytes waiting to be taken. Small pieces are merged into larger ones: an object for each would take a hundred times
+ * the memory of its content.
  */
 
-/** Room for small pieces grows up to this. */
+/** Buffers for small pieces grow up to this size. */
 const MAX_ROOM_BYTES = 16 * 1024;
 
-export class GatheredBytes {
+export class ByteAccumulator {
   #full: Buffer[] = [];
   #last: Buffer | null = null;
   /** Bytes used of the last one. */
@@ -29,13 +29,13 @@ export class GatheredBytes {
     }
     if (rest.length === 0) return;
     if (this.#last !== null) this.#full.push(this.#last);
-    // A single piece gets no room: most often nothing follows before it is taken.
+    // A single piece gets no spare room: usually nothing follows before it is taken.
     this.#last = Buffer.allocUnsafe(Math.max(rest.length, roomBytes));
     this.#last.set(rest);
     this.#used = rest.length;
   }
 
-  /** All bytes so far, which are then the caller's. */
+  /** All bytes so far, which then belong to the caller. */
   take(): Buffer[] {
     if (this.#last === null) return [];
     const all = [...this.#full, this.#last.subarray(0, this.#used)];
