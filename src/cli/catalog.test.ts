@@ -27,7 +27,7 @@ test.each(names)('the help of %s, and of each command below it, ends with exampl
   }
 });
 
-test('an option of the whole program that stands behind a command is said to stand before it', () => {
+test('for a global option given after a command, the error says to put it before', () => {
   const main = join(import.meta.dirname, 'main.ts');
   for (const words of [
     ['ls', '--url', 'http://127.0.0.1:1'],
@@ -39,7 +39,7 @@ test('an option of the whole program that stands behind a command is said to sta
   }
 });
 
-test('a command that is asked for behind options of the whole program, or for help, is the one that is loaded', async () => {
+test('a command given after global options, or to help, is the one that is loaded', async () => {
   for (const words of [
     ['--url', 'http://127.0.0.1:1', 'create', '--memory', '1g'],
     ['help', 'create'],
@@ -51,7 +51,7 @@ test('a command that is asked for behind options of the whole program, or for he
   }
 });
 
-test('to list the commands loads none of them, and no library but the parser of options', () => {
+test('listing the commands loads none of them, and no library except the option parser', () => {
   const hooks = `import { registerHooks } from 'node:module';
     registerHooks({ load(url, context, next) { process.stderr.write('loads ' + url + '\\n'); return next(url, context); } });`;
   const { stdout, stderr, status } = spawnSync(

@@ -1,4 +1,4 @@
-/** The commands of `millibox`. Only the one that is run gets loaded, because its imports take time. */
+/** The commands of `millibox`. Only the one that runs is loaded, because its imports take time. */
 import type { Command } from 'commander';
 
 interface Entry {
@@ -61,7 +61,7 @@ const CATALOG: readonly Entry[] = [
   },
 ];
 
-/** Registers all commands, and loads the one that the arguments name, or ask for help with. */
+/** Registers all commands, and loads the one that the arguments run or ask for help with. */
 export async function addCommands(program: Command, words: readonly string[]): Promise<void> {
   const commands = CATALOG.map((entry) => ({ entry, command: addCommand(program, entry) }));
   const [first, second] = program.parseOptions([...words]).operands;
@@ -80,7 +80,7 @@ function addCommand(program: Command, { name, about }: Entry): Command {
     .configureOutput({ outputError: (text, write) => write(moveForward(text, name)) });
 }
 
-/** Options of the whole program are none of a command: says where they stand. */
+/** A global option is not an option of a command: the error says where it belongs. */
 function moveForward(error: string, name: string): string {
   const [, option] = /^error: unknown option '(--url|--api-key)\b/.exec(error) ?? [];
   return option === undefined ? error : `error: ${option} goes before the command: millibox ${option} … ${name}\n`;

@@ -36,12 +36,14 @@ function readLocal(): { url: string; apiKey: string } | undefined {
     const { url } = JSON.parse(readFileSync(upFile(home()), 'utf8')) as { url: string };
     return { url, apiKey: readFileSync(join(home(), 'api-key'), 'utf8').trim() };
   } catch {
-    // Nothing is up here, or it is another user's.
+    // No service is running here, or it belongs to another user.
     return undefined;
   }
 }
 
-/** What every part that `up` starts gets of this process's environment: where programs and Docker are, no secrets. */
+/**
+ * The part of our environment that every process started by `up` gets: the paths of programs and Docker, no secrets.
+ */
 export function inheritedEnvironment(): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) {
@@ -57,20 +59,20 @@ export function inheritedEnvironment(): Record<string, string> {
 /** A variable that the user asked to pass on. */
 export const variable = (name: string): string | undefined => process.env[name];
 
-/** The kind of terminal that we are in. */
+/** Type of the terminal we run in. */
 export const terminalName = (): string => env('TERM') ?? 'xterm';
 
 /** For a part that runs in the foreground as if it had been started directly. */
 export const fullEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env });
 
-/** The image that the setup made, and its archive; undefined before the setup. */
+/** The image created by the setup, and its archive; undefined before the setup. */
 export function setupImage(): { ref: string; tar: string } | undefined {
   for (const base of [home(), '/var/lib/millibox']) {
     try {
       const [ref, tar] = readFileSync(join(base, 'base', 'default-image'), 'utf8').split('\n');
       if (ref && tar) return { ref, tar };
     } catch {
-      // Not set up there.
+      // The setup has not run.
     }
   }
   return undefined;

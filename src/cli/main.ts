@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-/** Where the CLI begins: it loads nothing else before it is clear that this Node.js can run it. */
+/** Entry point of the CLI: loads nothing else before it is clear that this Node.js can run it. */
 import { unfitNode } from '../lib/node-version.ts';
 
-/** No command of a sandbox ends with it. */
+/** No command in a sandbox exits with it. */
 const CANNOT_RUN = 255;
 
 const unfit = unfitNode();

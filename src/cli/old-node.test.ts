@@ -1,4 +1,4 @@
-/** What someone with a Node.js that is too old is told. */
+/** The error that a user with an unsupported Node.js gets. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -18,7 +18,7 @@ function under(version: string, ...args: string[]): Promise<{ code: number; stdo
 }
 
 test.each(['20.20.2', '22.18.0', '9.11.2'])(
-  'the CLI under Node.js %s says in one line which it needs',
+  'the CLI under Node.js %s says in one line which version it needs',
   async (version) => {
     const { code, stdout, stderr } = await under(version, MAIN, 'exec', 'sbx-0123', '--', 'true');
     expect({ code, stdout }).toEqual({ code: 255, stdout: '' });

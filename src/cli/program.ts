@@ -1,4 +1,4 @@
-/** `millibox`: one program for those who use sandboxes and those who run the service. */
+/** `millibox`: one program for users of sandboxes and operators of the service. */
 import { Command } from 'commander';
 import { packageVersion } from '../lib/own-package.ts';
 import { addCommands } from './catalog.ts';

@@ -1,11 +1,11 @@
-/** What a command loads before it does anything: milliseconds that every call of the CLI pays. */
+/** What a command loads before it does anything: milliseconds added to every call of the CLI. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
 const MAIN = join(import.meta.dirname, 'main.ts');
-/** Names each module that is loaded on stderr. */
+/** Prints the name of each loaded module on stderr. */
 const TRACE = `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module';
   import { writeSync } from 'node:fs';
@@ -44,7 +44,7 @@ test.each(['', ...COMMANDS, 'node', 'bench'])(
   },
 );
 
-test('a command of a client loads no HTTP client before it is needed, and nothing of the service', async () => {
+test('a client command loads no HTTP client before it is needed, and nothing of the service', async () => {
   // Ends before it sends anything.
   const loaded = await loadedBy('--url', 'none:', 'exec', 'sbx-0123', '--', 'true');
   expect(loaded.filter((url) => url.includes('/src/sdk/')).length).toBeGreaterThan(1);

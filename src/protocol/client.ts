@@ -1,6 +1,6 @@
 /**
  * The link between a client and a gateway: frames over one WebSocket that the client dials. The client opens every
- * stream; docs/protocol.md says which there are.
+ * stream; docs/protocol.md lists the kinds.
  */
 
 /** Path of the WebSocket on a gateway. */
@@ -8,5 +8,5 @@ export const CLIENT_PATH = '/v1/ws';
 export const CLIENT_SUBPROTOCOL = 'millibox.v1';
 export const CLIENT_GENERATION = 1;
 
-/** Where a gateway listens unless told otherwise, on loopback. */
+/** Where a gateway listens by default, on loopback. */
 export const GATEWAY_PORT = 8700;

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { ERRORS, type ErrorCode } from './errors.ts';
 
-/** Those that may come after a call has had its effect. */
+/** Codes that may be returned after a call has taken effect. */
 const UNSURE: readonly ErrorCode[] = ['deadline_exceeded', 'interrupted', 'cancelled', 'output_lost', 'internal'];
 
-test.each(UNSURE)('%s says nothing of whether the call was carried out, so it asks nobody to repeat it', (code) => {
+test.each(UNSURE)('%s leaves open whether the call was carried out, so it is not retryable', (code) => {
   expect(ERRORS[code].retryable).toBe(false);
 });

@@ -4,7 +4,7 @@
  */
 
 interface ErrorRule {
-  /** Status of an HTTP answer. */
+  /** Status of the HTTP answer. */
   http: number;
   /** Nothing was done, and the same call may succeed later. */
   retryable: boolean;
@@ -84,8 +84,8 @@ export interface ServiceErrorOptions {
 }
 
 /**
- * The one error class of gateway, agent and SDK. `instanceof` works across copies of the package. It has the name by which
- * users of the SDK import it, since the name of a class is printed with its errors.
+ * The one error class of gateway, agent and SDK. `instanceof` works across copies of the package. Its name is the one
+ * under which users of the SDK import it, since the class name is printed with its errors.
  */
 class MilliboxError extends Error {
   override readonly name: string = 'MilliboxError';
@@ -100,7 +100,7 @@ class MilliboxError extends Error {
     this.retryAfterMs = options.retryAfterMs;
   }
 
-  /** On the prototype: it is shown with no error. */
+  /** On the prototype, so that it is not printed with each error. */
   get [BRAND](): true {
     return true;
   }
@@ -123,19 +123,22 @@ class MilliboxError extends Error {
     };
   }
 
-  /** By brand for this class itself; a subclass is told by its prototype, as usual. */
+  /** By brand for this class itself; a subclass is recognised by its prototype, as usual. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     if (this !== MilliboxError) return Function.prototype[Symbol.hasInstance].call(this, value);
     return typeof value === 'object' && value !== null && BRAND in value;
   }
 
-  /** Anything that was thrown, as a MilliboxError. What is not ours becomes `internal`, its text kept from the wire. */
+  /**
+   * Anything that was thrown, as a MilliboxError. Other errors become `internal`, and their text never crosses the
+   * wire.
+   */
   static from(thrown: unknown): MilliboxError {
     if (thrown instanceof MilliboxError) return thrown;
     return new MilliboxError('internal', undefined, { cause: thrown });
   }
 
-  /** What a peer sent. A code that this version does not know becomes `internal`, its text kept. */
+  /** An error that a peer sent. A code unknown to this version becomes `internal`, with its text kept. */
   static fromWire(wire: unknown): MilliboxError {
     const w = (typeof wire === 'object' && wire !== null ? wire : {}) as Partial<Record<keyof WireError, unknown>>;
     const code = isErrorCode(w.code) ? w.code : 'internal';

@@ -1,9 +1,9 @@
-/** The EVENTs that the opener of an exec sends, as they are read on the way. */
+/** The EVENTs that the opener of an exec sends, as gateway and agent read them. */
 import { SignalName, TerminalSize, type ExecCommand } from './exec.ts';
 
 /**
- * Reads an EVENT down to the fields that are known, so that it is small wherever it waits. Undefined for what is not
- * known here: a receiver ignores that.
+ * Reduces an EVENT to its known fields, so that it is small wherever it is queued. Undefined for an unknown one:
+ * receivers ignore it.
  */
 export function readExecCommand(message: Readonly<Record<string, unknown>>): ExecCommand | undefined {
   const { type, signal, all, cols, rows } = message;

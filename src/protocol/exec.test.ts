@@ -1,4 +1,4 @@
-/** Limits said in bytes count bytes of UTF-8, and are broken with one code, whatever the text. */
+/** Limits given in bytes count bytes of UTF-8, and exceeding one has one error code, whatever the text. */
 import { expect, test } from 'vitest';
 import { ExecOpen, ExecRequest } from './exec.ts';
 import { MAX_ARG_BYTES, MAX_BLOCKING_STDIN_BYTES, MAX_SCRIPT_BYTES } from './limits.ts';
@@ -8,7 +8,7 @@ const STRAY = '\udcff';
 const takes = (fields: object): boolean => ExecRequest.safeParse(fields).success;
 const opens = (fields: object): boolean => ExecOpen.safeParse({ op: 'exec', sandbox: 'sbx-0123', ...fields }).success;
 
-/** A text of so many bytes, in characters of as many bytes each as the sample has. */
+/** A text of this many bytes, in characters as long as the sample's. */
 const textOf = (sample: string, bytes: number): string =>
   sample.repeat(Math.floor(bytes / Buffer.byteLength(sample))) + 'x'.repeat(bytes % Buffer.byteLength(sample));
 
@@ -37,7 +37,7 @@ test.each(['x', 'é', '😀'])('stdin as text of %s has its limit in bytes', (sa
   expect(takes({ command: 'cat', stdin: textOf(sample, MAX_BLOCKING_STDIN_BYTES + 1) })).toBe(false);
 });
 
-test('stdin in base64 has the same limit, on the bytes that it stands for', () => {
+test('stdin in base64 has the same limit, on the decoded bytes', () => {
   const base64 = (bytes: number) => ({
     command: 'cat',
     encoding: 'base64',

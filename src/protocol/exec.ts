@@ -13,7 +13,10 @@ import { byteLengthOf } from './names.ts';
 
 const Text = z.string().regex(/^[^\0]*$/, 'a zero byte cannot be passed to a program');
 
-/** Limits count bytes, as the kernel does. No text has more characters than bytes, so a description may give both. */
+/**
+ * Limits count bytes, as the kernel does. A text never has more characters than bytes, so the schema may give both
+ * limits.
+ */
 const textUpTo = (bytes: number) =>
   Text.max(bytes).refine((text) => byteLengthOf(text) <= bytes, `more than ${bytes} bytes`);
 
@@ -26,7 +29,7 @@ const ProgramEnv = EnvMap.refine(
   `a variable takes at most ${MAX_ARG_BYTES} bytes, its name included`,
 );
 
-/** What to run. A string runs as `sh -c`, a list runs with no shell. */
+/** What to run. A string runs as `sh -c`, a list runs without a shell. */
 const execFields = {
   command: textUpTo(MAX_SCRIPT_BYTES).min(1).optional(),
   argv: z.array(textUpTo(MAX_ARG_BYTES)).min(1).max(65_536).optional(),
@@ -61,7 +64,7 @@ export const ExecRequest = z
   .refine(fitsStdin, { path: ['stdin'], message: `more than ${MAX_BLOCKING_STDIN_BYTES} bytes` });
 export type ExecRequest = z.infer<typeof ExecRequest>;
 
-/** Of a terminal, in characters; boxinit takes no other. */
+/** Size of a terminal, in characters; boxinit accepts no other values. */
 export const TerminalSize = z.strictObject({ cols: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) });
 export type TerminalSize = z.infer<typeof TerminalSize>;
 
@@ -77,7 +80,7 @@ export const ExecOpen = z.strictObject({
   /** Length of the script that follows on channel SCRIPT, in place of `command`. */
   scriptBytes: z.int().min(1).max(MAX_SCRIPT_BYTES).optional(),
   background: z.boolean().optional().describe('Keeps running with nobody attached'),
-  /** How long to go on when the client's link is cut, waiting for `attach`. 0: killed at once. */
+  /** How long to keep running when the client's link is cut, waiting for `attach`. 0: killed at once. */
   detachedMs: z.int().min(0).max(MAX_TIMEOUT_MS).optional(),
 });
 export type ExecOpen = z.infer<typeof ExecOpen>;
@@ -92,7 +95,7 @@ export const AttachOpen = z.strictObject({
 });
 export type AttachOpen = z.infer<typeof AttachOpen>;
 
-/** Signals by name, as `kill -l` has them. */
+/** Signal names, as in `kill -l`. */
 export const SignalName = z.enum([
   'HUP',
   'INT',
@@ -111,12 +114,12 @@ export const SignalName = z.enum([
 ]);
 export type SignalName = z.infer<typeof SignalName>;
 
-/** Payload of OPENED: the command runs. What is missing, or has another form, was not told. */
+/** Payload of OPENED: the command runs. A field that is missing or malformed takes its default. */
 export const ExecOpened = z.object({
   pid: z.number().nullable().catch(null),
   /** How long it waited for its sandbox. */
   queueMs: z.number().catch(0),
-  /** How much of stdin has been received: of a command that has run before, perhaps some. */
+  /** How much of stdin has been received; more than 0 only for a command that was running before. */
   stdinBytes: z.number().catch(0),
 });
 export type ExecOpened = z.infer<typeof ExecOpened>;
@@ -139,7 +142,7 @@ export const ExecExit = z.object({
   signal: z.string().nullable(),
   timedOut: z.boolean(),
   oomKilled: z.boolean(),
-  /** Bytes that the program wrote in all. */
+  /** Total number of bytes the program wrote. */
   stdoutBytes: z.int(),
   stderrBytes: z.int(),
   durationMs: z.number(),
@@ -174,7 +177,7 @@ export const ExecState = z.object({
   startedAt: z.string(),
   stdoutBytes: z.int(),
   stderrBytes: z.int(),
-  /** Of a command in the background: the first byte of each channel that can still be read. */
+  /** For a background command: the first byte of each channel that can still be read. */
   stdoutFrom: z.int().optional(),
   stderrFrom: z.int().optional(),
   exit: ExecExit.nullable(),

@@ -17,7 +17,7 @@ export const Owner = z.string().min(1).max(256);
 /** When a file was last modified, as `FileStat` has it: milliseconds since 1970, exact to the microsecond. */
 export const ModifiedAtMs = z.number().min(-8.64e15).max(8.64e15);
 
-/** What a `file` stream asks for (with `op: 'file'` and `sandbox` beside it). Bytes travel on channel BYTES. */
+/** What a `file` stream asks for (sent with `op: 'file'` and `sandbox`). Bytes travel on channel BYTES. */
 export const FileCall = z.discriminatedUnion('call', [
   /** OPENED: `FileStat`; then the bytes; FIN ALL. `offset` and `length` choose a range. */
   z.strictObject({
@@ -28,8 +28,8 @@ export const FileCall = z.discriminatedUnion('call', [
   }),
   /**
    * OPENED `{}`; the opener sends bytes and FIN BYTES; answered by EVENT `{ type: 'done', stat }` and FIN ALL. Written
-   * under a temporary name and renamed, so that no reader sees half a file. Parents are made. With `size`, fewer or
-   * more bytes than that is an error and leaves the old file.
+   * under a temporary name and renamed, so that no reader sees half a file. Parent directories are created. With
+   * `size`, any other number of bytes is an error and leaves the old file.
    */
   z.strictObject({
     call: z.literal('write'),
@@ -40,25 +40,28 @@ export const FileCall = z.discriminatedUnion('call', [
     modifiedAtMs: ModifiedAtMs.optional(),
     append: z.boolean().optional(),
   }),
-  /** OPENED `{ entries: FileEntry[], more: boolean }`; `after` continues behind that name. At most 1,000 a call. */
+  /** OPENED `{ entries: FileEntry[], more: boolean }`; `after` continues after that name. At most 1,000 per call. */
   z.strictObject({ call: z.literal('list'), path: Path, after: z.string().optional() }),
-  /** OPENED `FileStat`. `follow: false` looks at the link itself. */
+  /** OPENED `FileStat`. `follow: false` describes the link itself. */
   z.strictObject({ call: z.literal('stat'), path: Path, follow: z.boolean().optional() }),
   z.strictObject({ call: z.literal('mkdir'), path: Path, mode: Mode.optional(), owner: Owner.optional() }),
-  /** To another file system: copied under a temporary name, renamed, and removed where it was. */
+  /** To another file system: copied under a temporary name, renamed, and removed from its old place. */
   z.strictObject({ call: z.literal('move'), path: Path, to: Path, overwrite: z.boolean().optional() }),
   z.strictObject({ call: z.literal('remove'), path: Path, recursive: z.boolean().optional() }),
   z.strictObject({ call: z.literal('chmod'), path: Path, mode: Mode.optional(), owner: Owner.optional() }),
   /**
    * EVENTs `{ type: 'change', kind, path }` until the stream is reset: create, write, remove, rename (away from this
-   * name), chmod, or overflow. OPENED once all that is there is watched. `recursive`: with all directories below, as they
-   * come and go; what is in one that is new may be told twice. Too many of either: `exec_resource_limit`. FIN ALL, behind
-   * its `remove` or `rename`, when what is watched is gone from its name.
+   * name), chmod, or overflow. OPENED once everything that exists is watched. `recursive`: with all directories below,
+   * as they come and go; changes in a new one may be reported twice. Too many watches or directories:
+   * `exec_resource_limit`. FIN ALL, after its `remove` or `rename`, when the watched path is gone from its name.
    */
   z.strictObject({ call: z.literal('watch'), path: Path, recursive: z.boolean().optional() }),
-  /** As read, a tar (POSIX pax) of the tree. */
+  /** As `read`, but a tar (POSIX pax) of the tree. */
   z.strictObject({ call: z.literal('tar-read'), path: Path }),
-  /** As write, a tar unpacked below the path, each file renamed once it is whole. Members cannot leave it. */
+  /**
+   * As `write`, but a tar unpacked below the path, each file renamed once it is complete. Members cannot escape the
+   * path.
+   */
   z.strictObject({ call: z.literal('tar-write'), path: Path, owner: Owner.optional() }),
 ]);
 export type FileCall = z.infer<typeof FileCall>;

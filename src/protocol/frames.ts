@@ -17,7 +17,7 @@ export const FrameType = {
   OPEN: 2,
   /** The opener's request was accepted. JSON answer. */
   OPENED: 3,
-  /** The opener's request was turned down. JSON `WireError`. The stream is gone. */
+  /** The opener's request was refused. JSON `WireError`. The stream is gone. */
   REFUSED: 4,
   /** Bytes of one channel. Costs credit of the stream and of the link. */
   DATA: 5,
@@ -25,14 +25,14 @@ export const FrameType = {
   CREDIT: 6,
   /** JSON message within a stream: exit, signal, resize, progress. Costs no credit. */
   EVENT: 7,
-  /** No more data on this channel; on channel `ALL`, no more of anything but credit. */
+  /** No more data on this channel; on channel `ALL`, nothing more except credit. */
   FIN: 8,
-  /** The stream is gone, both ways, now. JSON `WireError`. */
+  /** The stream is gone, in both directions, at once. JSON `WireError`. */
   RESET: 9,
-  /** Stream 0. Payload comes back in a PONG. */
+  /** Stream 0. The payload comes back in a PONG. */
   PING: 10,
   PONG: 11,
-  /** Stream 0. The sender takes no new streams; those open go on. */
+  /** Stream 0. The sender takes no new streams; open ones continue. */
   GOAWAY: 12,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
@@ -49,7 +49,7 @@ export const Channel = {
   SCRIPT: 4,
   /** The bytes of a file, an archive or a tunnel. */
   BYTES: 5,
-  /** In a FIN: the whole direction. */
+  /** In a FIN: all channels of the direction. */
   ALL: 0xffff,
 } as const;
 
@@ -61,7 +61,7 @@ export interface Frame {
   payload: Uint8Array;
 }
 
-/** A peer broke the rules of the wire. The link cannot go on. */
+/** A peer broke the rules of the wire. The link cannot continue. */
 export class FrameError extends Error {
   override readonly name = 'FrameError';
 }
@@ -90,7 +90,7 @@ export function writeHeader(
   out[offset + 11] = length & 0xff;
 }
 
-/** One whole frame as bytes. */
+/** One complete frame as bytes. */
 export function encodeFrame(frame: Frame): Uint8Array {
   const out = new Uint8Array(HEADER_BYTES + frame.payload.length);
   writeHeader(out, 0, frame.type, frame.flags, frame.channel, frame.stream, frame.payload.length);
@@ -98,7 +98,7 @@ export function encodeFrame(frame: Frame): Uint8Array {
   return out;
 }
 
-/** @throws FrameError when a frame of this type may not be this long. */
+/** @throws FrameError when the length exceeds the limit for frames of this type. */
 export function checkLength(type: number, length: number): void {
   const max = type === FrameType.DATA ? MAX_DATA_BYTES : MAX_CONTROL_BYTES;
   if (length > max) throw new FrameError(`frame of type ${type} announces ${length} bytes; at most ${max} are allowed`);

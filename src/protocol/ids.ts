@@ -20,9 +20,9 @@ function random20(): string {
 
 export const newSandboxId = (): string => `sbx-${random20()}`;
 export const newExecId = (): string => `exe-${random20()}`;
-/** Whether we generated this id. Then only those whom we gave it to can ask for the command again. */
+/** Whether we generated this id. If so, only those who were given it can ask for the command again. */
 export const isMadeExecId = (id: string): boolean => /^exe-[0-9a-hjkmnp-tv-z]{20}$/.test(id);
 export const newRequestId = (): string => `req-${random20()}`;
 
-/** What a client may use as an exec id of its own, and what every id looks like in a path. */
+/** What a client may use as its own exec id, and the form of every id in a path. */
 export const ID_PATTERN = /^[a-z0-9][a-z0-9-]{3,63}$/;

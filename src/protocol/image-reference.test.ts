@@ -62,7 +62,7 @@ describe('image references', () => {
     expect(() => imageReference(text)).toThrow(expect.objectContaining({ code: 'image_invalid' }) as Error);
   });
 
-  test('what Docker fills in is left out again for people, unless it would mean another image', () => {
+  test('defaults that Docker fills in are left out for display, unless that would name another image', () => {
     const familiarOf = (text: string): string => familiar(imageReference(text));
     expect(familiarOf('docker.io/library/python:3.12')).toBe('python:3.12');
     expect(familiarOf('docker.io/org/app:1')).toBe('org/app:1');
@@ -83,7 +83,7 @@ const written = fc
   .tuple(host, fc.array(word, { minLength: 1, maxLength: 3 }), tail)
   .map(([before, parts, after]) => `${before}${parts.join('/')}${after}`);
 
-test('the whole and the familiar spelling of any reference mean the same image as it does', () => {
+test('the canonical and the familiar form of any reference name the same image as the reference', () => {
   fc.assert(
     fc.property(written, (text) => {
       const reference = parseImageReference(text);
@@ -96,7 +96,7 @@ test('the whole and the familiar spelling of any reference mean the same image a
   );
 });
 
-test('any text is read or refused, and what is read means the same wherever it is read again', () => {
+test('any text is read or refused, and what is read means the same when it is read again', () => {
   const text = fc.oneof(fc.string({ maxLength: 80 }), fc.stringMatching(/^[aZ0.:/@_-]{0,30}$/));
   fc.assert(
     fc.property(text, (any) => {

@@ -1,24 +1,24 @@
 /**
  * Image references as `docker pull` takes them: `python`, `python:3.12`, `ghcr.io/org/name@sha256:…`. All parts of the
- * service read them by this grammar, which is Docker's, so that they agree on which image is meant.
+ * service parse them with this grammar, which is Docker's, so that they agree on which image is meant.
  */
 import { ServiceError } from './errors.ts';
 
 export interface ImageReference {
   registry: string;
   repository: string;
-  /** Null only beside a digest. */
+  /** Null only if there is a digest. */
   tag: string | null;
   digest: string | null;
 }
 
 const DEFAULT_REGISTRY = 'docker.io';
-/** An old name of the same, which clients and their files of credentials still use. */
+/** An older name of the default registry, which clients and their credential files still use. */
 const OLD_DEFAULT_REGISTRY = 'index.docker.io';
-/** Where the default registry keeps the images whose names have one part. */
+/** Where the default registry keeps images whose names have a single component. */
 const OFFICIAL = 'library';
 
-/** More than the longest one has. */
+/** Longer than any valid reference. */
 const MAX_LENGTH = 1_024;
 const MAX_HOST_LENGTH = 255;
 const MAX_REPOSITORY_LENGTH = 255;
@@ -30,10 +30,10 @@ const TAG = /^\w[\w.-]{0,127}$/;
 const DIGEST = /^sha256:[a-f0-9]{64}$/;
 const ID = /^(?:sha256:)?[a-f0-9]{64}$/;
 
-/** Whether this is the id of an image: of one that is on a node, not of anything that a registry has. */
+/** Whether this is an image id: it names an image on a node, never one in a registry. */
 export const isImageId = (text: string): boolean => ID.test(text);
 
-/** Undefined if it is none, or the id of an image. */
+/** Undefined if it is not a reference, or is an image id. */
 export function parseImageReference(text: string): ImageReference | undefined {
   if (text.length > MAX_LENGTH || isImageId(text)) return undefined;
   const at = text.indexOf('@');
@@ -56,7 +56,7 @@ export function parseImageReference(text: string): ImageReference | undefined {
   return { registry, repository, tag: tag ?? (digest === null ? 'latest' : null), digest };
 }
 
-/** Docker's rule: a first part with a dot or a port, or `localhost`, is a registry. */
+/** Docker's rule: a first component with a dot or a port, or `localhost`, is a registry. */
 function splitHost(named: string): { host: string | null; rest: string } {
   const slash = named.indexOf('/');
   const first = named.slice(0, Math.max(0, slash));
@@ -71,12 +71,12 @@ export function imageReference(text: string): ImageReference {
   throw new ServiceError('image_invalid', `"${text.slice(0, 200)}" is not an image reference`);
 }
 
-/** The one spelling of all references to the same image. A tag beside a digest is dropped: it says nothing. */
+/** The one spelling of all references to the same image. A tag beside a digest is dropped, since it is ignored. */
 export function canonical({ registry, repository, tag, digest }: ImageReference): string {
   return digest === null ? `${registry}/${repository}:${tag ?? 'latest'}` : `${registry}/${repository}@${digest}`;
 }
 
-/** As people write it, without what Docker fills in, as far as it still means the same image. */
+/** The usual spelling, without the defaults that Docker fills in, as long as it still names the same image. */
 export function familiar(reference: ImageReference): string {
   const whole = canonical(reference);
   const short = [`${DEFAULT_REGISTRY}/${OFFICIAL}/`, `${DEFAULT_REGISTRY}/`]

@@ -1,4 +1,4 @@
-/** What the wire is made of, for those who write a client of their own. */
+/** Everything needed to write another client of the wire protocol. */
 export * from './client.ts';
 export * from './errors.ts';
 export * from './exec.ts';

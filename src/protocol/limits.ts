@@ -19,16 +19,18 @@ export const MAX_STREAMS_PER_LINK = 16_384;
 export const PING_INTERVAL_MS = 10_000;
 export const LINK_DEAD_MS = 30_000;
 
-/** The same for the link between gateway and agent: both are ours, and the sandboxes of a dead node are waited for. */
+/**
+ * The same for the link between gateway and agent: both are ours, and callers wait for the sandboxes of a dead node.
+ */
 export const NODE_HEARTBEAT_MS = 3_000;
 export const NODE_LINK_DEAD_MS = 12_000;
 /** While bytes arrive, an unanswered heartbeat is tolerated this many times longer: a slow network delays it too. */
 export const NODE_ANSWER_FACTOR = 2;
 
-/** The last word of a stream waits this long for other frames: an opener's FIN ALL behind the responder's. */
+/** How long the last frame of a stream waits for others: an opener's FIN ALL after the responder's. */
 export const LAZY_MS = 5;
 
-/** Script text: it travels as data, never as one argv entry, so the kernel's 128 KiB limit does not apply. */
+/** Script text: it is sent as data, never as one argv entry, so the kernel's 128 KiB limit does not apply. */
 export const MAX_SCRIPT_BYTES = 10 * 1024 * 1024;
 /** A single argv or env entry (the kernel's MAX_ARG_STRLEN, less its terminating zero). */
 export const MAX_ARG_BYTES = 128 * 1024 - 1;
@@ -38,7 +40,7 @@ export const MAX_INLINE_SCRIPT_BYTES = 96 * 1024;
 /** Output kept for re-attachment, per exec and channel. */
 export const DEFAULT_RING_BYTES = 1024 * 1024;
 export const MAX_RING_BYTES = 16 * 1024 * 1024;
-/** A blocking result keeps at most this much of each channel unless asked otherwise. */
+/** A blocking result keeps at most this much of each channel by default. */
 export const DEFAULT_MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
 export const MAX_MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 /** stdin of a blocking exec over HTTP. A stream has no such limit. */
@@ -46,7 +48,7 @@ export const MAX_BLOCKING_STDIN_BYTES = 16 * 1024 * 1024;
 /** Body of an HTTP request that is JSON: a script, plus its stdin in base64, plus the rest. */
 export const MAX_JSON_BODY_BYTES = 40 * 1024 * 1024;
 
-/** Between TERM and KILL. */
+/** From TERM to KILL. */
 export const DEFAULT_KILL_GRACE_MS = 2_000;
 /** A stream whose client went away is kept this long for re-attachment, then killed. */
 export const DETACHED_GRACE_MS = 60_000;
@@ -54,21 +56,21 @@ export const DETACHED_GRACE_MS = 60_000;
 export const EXIT_KEPT_MS = 3_600_000;
 /** Longest timeout that may be asked for an exec or a sandbox: a week. */
 export const MAX_TIMEOUT_MS = 7 * 24 * 3_600_000;
-/** A blocking exec without a timeout of its own. */
+/** Timeout of a blocking exec by default. */
 export const DEFAULT_EXEC_TIMEOUT_MS = 300_000;
-/** A sandbox without a lifetime of its own lives this long. */
+/** Lifetime of a sandbox by default. */
 export const DEFAULT_SANDBOX_LIFETIME_MS = 3_600_000;
-/** Ended sandboxes can be asked for this long. */
+/** Ended sandboxes can be looked up for this long. */
 export const TOMBSTONE_KEPT_MS = 3_600_000;
 /** Execs alive at once in one sandbox. */
 export const MAX_EXECS_PER_SANDBOX = 512;
-/** How long an agent holds back its answer about a job that runs. A gateway whose caller waits for longer asks again. */
+/** How long an agent holds back its answer about a running job. A gateway whose caller waits longer asks again. */
 export const MAX_JOB_WAIT_MS = 10_000;
 
 export const DEFAULT_CPUS = 1;
 export const DEFAULT_MEMORY_MB = 512;
 export const DEFAULT_PIDS_LIMIT = 512;
-/** A smaller disk has no room for the tables of its own file system. */
+/** A smaller disk has no room for the metadata of its own file system. */
 export const MIN_DISK_MB = 4;
 export const MAX_CREATE_COUNT = 1_000;
 /** Priorities range from minus this to this. */

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { bytesOfName, bytesOfText, encodeName, nameOfBytes } from './names.ts';
 
-test('any bytes survive being text', () => {
+test('any bytes survive the conversion to text and back', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
       expect([...bytesOfName(nameOfBytes(bytes))]).toEqual([...bytes]);
@@ -10,7 +10,7 @@ test('any bytes survive being text', () => {
   );
 });
 
-test('UTF-8 is itself, and only what is none becomes surrogates', () => {
+test('UTF-8 stays as it is, and only invalid bytes become surrogates', () => {
   expect(nameOfBytes(Buffer.from('é😀'))).toBe('é😀');
   expect(nameOfBytes(Buffer.from([0xff, 0x41, 0xc3, 0xa9, 0xc3]))).toBe('\udcffAé\udcc3');
   // A surrogate in UTF-8 is no character.
@@ -28,7 +28,7 @@ test('a surrogate that stands for no byte is refused, not replaced', () => {
   }
 });
 
-test('any text has bytes: a stray byte is itself, another lone surrogate U+FFFD, as in boxinit', () => {
+test('any text has bytes: a stray byte is itself, any other lone surrogate U+FFFD, as in boxinit', () => {
   expect(bytesOfText('xé')).toEqual(Buffer.from('xé'));
   expect(bytesOfText('x\udcff\ud83d\ude00\ud800y')).toEqual(
     Buffer.concat([Buffer.from('x'), Buffer.of(0xff), Buffer.from('😀\ufffdy')]),

@@ -36,7 +36,7 @@ test.each([
   'a___b',
   'host:port/a',
   'x'.repeat(600),
-])('%j is none', (text) => {
+])('%j is not an image reference', (text) => {
   expect(ImageRef.safeParse(text).success).toBe(false);
 });
 

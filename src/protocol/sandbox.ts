@@ -1,4 +1,4 @@
-/** The noun `sandbox`: what a client asks for, and what it is told. */
+/** The noun `sandbox`: requests for one, and its representation to clients. */
 import * as z from 'zod';
 import { isImageId, parseImageReference } from './image-reference.ts';
 import {
@@ -37,7 +37,7 @@ export const ImageRef = z
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9._\-/:@]*$/, 'not an image reference')
   .refine((text) => isImageId(text) || parseImageReference(text) !== undefined, 'not an image reference');
 
-/** A reference that every node and registry understands alike: an id is known only where the image is. */
+/** A reference that means the same to every node and registry: an id is known only where the image is. */
 export const ImageName = ImageRef.refine(
   (text) => !isImageId(text),
   'the id of an image is not a reference: give its name, with a tag or as name@digest',
@@ -111,7 +111,7 @@ export const Timings = z.object({
   placedMs: z.number().optional(),
   claimedMs: z.number().optional(),
   runningMs: z.number().optional(),
-  /** Whether a container was waiting for this claim. */
+  /** Whether a warm container was available for the claim. */
   warm: z.boolean().optional(),
 });
 
@@ -133,7 +133,7 @@ export const Sandbox = z.object({
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
   expiresAt: z.string().nullable(),
-  /** While it waits for a node with room: how many go first. */
+  /** While it waits for a node with room: the number of sandboxes that go first. */
   queuePosition: z.int().optional(),
   timings: Timings,
 });

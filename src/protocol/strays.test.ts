@@ -2,13 +2,13 @@ import { expect, test } from 'vitest';
 import { ServiceError, type ErrorCode } from './errors.ts';
 import { Strays } from './strays.ts';
 
-/** A call that ends with this before its answer. */
+/** A call that ends with this before it is answered. */
 function unanswered(strays: Strays, code: ErrorCode): boolean {
   strays.asked();
   return strays.ended(new ServiceError(code));
 }
 
-/** A call that was answered, and then ends with this. */
+/** A call that is answered, and then ends with this. */
 function answered(strays: Strays, code: ErrorCode): boolean {
   strays.asked();
   strays.answered();
@@ -24,7 +24,7 @@ test('each call that was cut off before its answer explains one takeover', () =>
   expect(taken).toEqual([true, true, false]);
 });
 
-test('a call that was answered or refused has come to its end, and nothing but a takeover is explained', () => {
+test('a call that was answered or refused is no stray, and only takeovers are explained', () => {
   const strays = new Strays();
   answered(strays, 'interrupted');
   unanswered(strays, 'sandbox_not_ready');

@@ -1,7 +1,7 @@
 /**
- * Calls of one reader of a command that were cut off before their answer. The network may still have one of them and bring
- * it late, also over a gateway that the reader has left. The runner then gives the command to a stream that nobody listens
- * to any more, and tells the reader that another has taken it over: once for each such call.
+ * OPENs of one reader of a command that were cut off before their answer. One of them may still be in flight and arrive
+ * late, even through a gateway that the reader has left. The runner then attaches the command to a stream that nobody
+ * reads, and reports a takeover to the reader: once for each such OPEN.
  */
 import { LOST } from './cuts.ts';
 import type { ServiceError } from './errors.ts';
@@ -20,7 +20,7 @@ export class Strays {
     this.#unanswered = false;
   }
 
-  /** The stream ended with this. True for a takeover that may be the doing of a stray: the reader takes the command back. */
+  /** The stream ended with this error. True for a takeover that a stray may have caused: the reader attaches again. */
   ended(error: ServiceError): boolean {
     if (this.#unanswered && LOST.has(error.code)) this.#count += 1;
     this.#unanswered = false;

@@ -28,7 +28,7 @@ test.each([
   expect(Map.safeParse(JSON.parse(text)).success).toBe(false);
 });
 
-test('what is wrong is said of the name it is wrong with', () => {
+test('a problem is reported under the name it concerns', () => {
   const inside = z.strictObject({ env: Map.optional() });
   expect(inside.parse({})).toEqual({});
   const paths = (text: string) => inside.safeParse({ env: JSON.parse(text) }).error?.issues.map(({ path }) => path);
@@ -36,7 +36,7 @@ test('what is wrong is said of the name it is wrong with', () => {
   expect(paths('{"__proto__":1}')).toEqual([['env', '__proto__']]);
 });
 
-test('it is described as a record is', () => {
+test('it is described like a record', () => {
   expect(z.toJSONSchema(Map, { io: 'input' })).toMatchObject({
     type: 'object',
     additionalProperties: { type: 'string', maxLength: 3 },

@@ -1,9 +1,9 @@
-/** Texts by names that a user chose. `z.record` leaves one name out, `__proto__`, and says nothing. */
+/** Maps from names chosen by users to texts. `z.record` silently drops one name, `__proto__`. */
 import * as z from 'zod';
 
 const PROTO = '__proto__';
 
-/** As `z.record(name, value)`, for every name: the map has each as a property of its own. */
+/** As `z.record(name, value)`, for every name: each becomes an own property of the map. */
 export function stringMap(name: z.ZodString, value: z.ZodString) {
   const others = z.record(name, value);
   const { $schema: _dialect, ...schema } = z.toJSONSchema(others);

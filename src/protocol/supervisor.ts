@@ -1,5 +1,5 @@
 /**
- * What agent and boxinit say to each other, as frames over the sandbox's unix socket. The agent opens every stream.
+ * The protocol between agent and boxinit: frames over the sandbox's unix socket. The agent opens every stream.
  * Everything that boxinit sends is untrusted: the agent checks it with these schemas.
  */
 import * as z from 'zod';
@@ -8,7 +8,7 @@ import type { FileCall } from './files.ts';
 
 export const SUPERVISOR_GENERATION = 1;
 
-/** boxinit's HELLO. The token is the proof that this is the container that the agent started. */
+/** boxinit's HELLO. The token proves that this is the container that the agent started. */
 export const SupervisorHello = z.object({
   generation: z.int(),
   token: z.string().max(256),
@@ -16,12 +16,12 @@ export const SupervisorHello = z.object({
   pid: z.int(),
   /** Whether this container still waits for its image (runtime `oci`). */
   blank: z.boolean(),
-  /** Whether it sets up its own network card at a claim. */
+  /** Whether it configures its own network interface at a claim. */
   cards: z.boolean().optional(),
 });
 export type SupervisorHello = z.infer<typeof SupervisorHello>;
 
-/** The agent's HELLO in answer. */
+/** The agent's HELLO, sent in answer. */
 export interface AgentHello {
   generation: number;
 }
@@ -34,7 +34,10 @@ export interface SupervisorExec {
   script?: string;
   scriptBytes?: number;
   shell?: 'sh' | 'bash';
-  /** The whole environment: boxinit adds PATH and HOME where they are missing, and MILLIBOX_EXEC_ID, by which it finds strays. */
+  /**
+   * The complete environment: boxinit adds PATH and HOME where they are missing, and MILLIBOX_EXEC_ID, by which it
+   * finds stray processes.
+   */
   env: Record<string, string>;
   cwd: string;
   user?: string;
@@ -43,19 +46,22 @@ export interface SupervisorExec {
   timeoutMs?: number;
   killGraceMs: number;
   ringBytes: number;
-  /** How long to go on with nobody attached; then killed. */
+  /** How long to keep running with nobody attached; then killed. */
   detachedMs: number;
   background?: boolean;
 }
 
-/** OPENED payload of `exec`. `adopted`: this id ran before, its streams continue from their start, its stdin from `stdinBytes`. */
+/**
+ * OPENED payload of `exec`. `adopted`: this id has run before; its output continues from the start, its stdin from
+ * `stdinBytes`.
+ */
 export const SupervisorExecOpened = z.object({
   pid: z.int(),
   adopted: z.boolean().optional(),
   stdinBytes: z.int().optional(),
 });
 
-/** OPEN payload: continue an exec's streams. OPENED says where its stdin stands. */
+/** OPEN payload: continue an exec's streams. OPENED gives the offset of its stdin. */
 export interface SupervisorAttach {
   op: 'attach';
   id: string;
@@ -64,10 +70,13 @@ export interface SupervisorAttach {
 }
 export const SupervisorAttachOpened = z.object({ pid: z.int(), stdinBytes: z.int() });
 
-/** OPEN payload: what runs, and what exited and was not yet acknowledged. Answered in OPENED; no stream follows. */
+/**
+ * OPEN payload: list what is running, and what has exited but was not acknowledged. Answered in OPENED; no stream
+ * follows.
+ */
 interface SupervisorList {
   op: 'list';
-  /** Only these. A boxinit of an earlier version lists all. */
+  /** Only these. Older versions of boxinit list all. */
   ids?: string[];
 }
 export const SupervisorListOpened = z.object({
@@ -76,7 +85,7 @@ export const SupervisorListOpened = z.object({
       id: z.string(),
       running: z.boolean(),
       background: z.boolean(),
-      /** Somebody listens. A boxinit of an earlier version does not say. */
+      /** Whether a reader is attached. Older versions of boxinit do not report it. */
       attached: z.boolean().optional(),
       startedAtMs: z.number(),
       stdoutBytes: z.int(),
@@ -85,26 +94,26 @@ export const SupervisorListOpened = z.object({
       exit: ExecExit.optional(),
     }),
   ),
-  /** There are more that have ended than the answer holds. A boxinit of an earlier version does not say. */
+  /** More execs have ended than the answer holds. Older versions of boxinit do not report it. */
   more: z.boolean().default(false),
 });
 
-/** OPEN payload: signal an exec with no stream of it at hand. */
+/** OPEN payload: signal an exec without a stream to it. */
 interface SupervisorSignal {
   op: 'signal';
   id: string;
   signal: string;
   all?: boolean;
-  /** It ran and was acknowledged: with `all`, what it has left running is meant. */
+  /** It has exited and was acknowledged: with `all`, this signals what it left running. */
   ended?: boolean;
 }
 
-/** OPEN payload: a call on files. */
+/** OPEN payload: a file call. */
 type SupervisorFile = {
   op: 'file';
-  /** Where relative paths begin. */
+  /** Base of relative paths. */
   workdir?: string;
-  /** Owner of what the call makes anew, unless the call names one. What exists keeps its own. */
+  /** Owner of what the call creates, unless the call names one. Existing files keep their own. */
   defaultOwner?: string;
 } & FileCall;
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { packageRoot } from '../../lib/own-package.ts';
 
-/** The bench lives beside the sources, and is not part of an installed package. */
+/** The benchmarks live beside the sources, and are not part of an installed package. */
 export function define(command: Command): void {
   command
     .argument('[arguments...]')

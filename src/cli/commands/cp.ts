@@ -12,7 +12,7 @@ import { awaitEndSignal } from '../io/signals.ts';
 import { packTree, unpackTree } from '../io/tar.ts';
 import { statIfThere, uploadFile, type UploadOptions } from '../io/upload-file.ts';
 
-/** Time to remove what is half done, for whoever ended us. */
+/** Time to clean up after an interruption. */
 const CLEANUP_MS = 2_000;
 
 export function define(command: Command): void {
@@ -48,7 +48,7 @@ Examples:
     });
 }
 
-/** A signal to this process aborts the work, which puts things in order before the process ends by it. */
+/** A signal to this process aborts the work, which cleans up before the process exits. */
 async function untilSignal(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   using ended = awaitEndSignal();
   const stop = new AbortController();
@@ -98,7 +98,7 @@ async function download(sandbox: Sandbox, from: string, to: string, signal: Abor
   await writeFileAtomically(sandbox.files.readStream(from, { signal }), target, { mode, modifiedAtMs, signal });
 }
 
-/** A directory that is there already keeps its mode and is changed now, as with `cp -r`. */
+/** An existing directory keeps its mode and is modified, as with `cp -r`. */
 async function downloadTree(
   sandbox: Sandbox,
   from: string,
@@ -110,7 +110,7 @@ async function downloadTree(
   if (here !== undefined && !here.isDirectory()) throw new Error(`${from} is a directory, and ${target} is not`);
   const isNew = here === undefined;
   makeDirectory(dirname(target));
-  // Ours to write in for now.
+  // Writable for us meanwhile.
   if (isNew) await mkdir(target, { mode: (mode & 0o777) | 0o700 });
   await unpackTree(sandbox.files.downloadTar(from, { signal }), target);
   if (!isNew) return;
@@ -118,7 +118,7 @@ async function downloadTree(
   await utimes(target, modifiedAtMs / 1000, modifiedAtMs / 1000);
 }
 
-/** Under which name a copy of it lands in a directory. What has no name of its own is copied as what is in it. */
+/** The name under which a copy lands in a directory. For a path without a name, its contents are copied. */
 function nameOf(path: string): string {
   const name = basename(path);
   return name === '..' ? '.' : name;

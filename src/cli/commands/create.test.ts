@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { sandboxInfo as sandbox } from '../../sdk/testing/sandbox-info.ts';
 import { cli, fakeService, startCli } from '../testing/fake-service.ts';
 
-test('a create that a signal ends leaves no sandbox behind', async () => {
+test('a create that is ended by a signal leaves no sandbox behind', async () => {
   const waits = Promise.withResolvers<void>();
   const service = await fakeService(({ method, url }) => {
     if (method === 'POST') return { body: { sandboxes: [sandbox('sbx-0001'), sandbox('sbx-0002')] } };
@@ -19,7 +19,7 @@ test('a create that a signal ends leaves no sandbox behind', async () => {
   expect(deleted.toSorted()).toEqual(['/v1/sandboxes/sbx-0001', '/v1/sandboxes/sbx-0002']);
 });
 
-test('a create of several of which one fails prints no id and deletes the others', async () => {
+test('when one of several creates fails, no id is printed and the others are deleted', async () => {
   const failed = { status: 'ERROR', reason: 'start_failed', message: 'no luck', endedAt: '2026-01-01T00:00:01.000Z' };
   const service = await fakeService(({ method, url }) => {
     if (method === 'POST') return { body: { sandboxes: [sandbox('sbx-0001'), sandbox('sbx-0002')] } };
@@ -32,7 +32,7 @@ test('a create of several of which one fails prints no id and deletes the others
   expect(service.requests.filter(({ method }) => method === 'DELETE').length).toBe(2);
 });
 
-test('what cannot be put away again is told', async () => {
+test('a sandbox that cannot be deleted again is reported', async () => {
   const service = await fakeService(({ method }) => {
     if (method === 'POST') return { body: sandbox('sbx-0001') };
     return { status: 403, body: { error: { code: 'forbidden', message: 'no' } } };
@@ -42,7 +42,7 @@ test('what cannot be put away again is told', async () => {
   expect(stderr).toMatch(/may be left.*: sbx-0001\nmillibox: no \(forbidden\)/);
 });
 
-test('a count is one that a call can make', async () => {
+test('the count is within what one call can create', async () => {
   const service = await fakeService(() => ({ body: {} }));
   for (const count of ['0', '1001', 'x']) {
     const { code, stderr } = await cli(service, ['create', '--count', count]);

@@ -4,7 +4,7 @@ import { closeSync, constants, existsSync, openSync } from 'node:fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { cli, fakeService, startCli } from '../testing/fake-service.ts';
 
-/** Writes what it reads, and ends with 3. */
+/** Writes its input, and exits with 3. */
 const cat = ({ body }: { body: string }) => {
   const { stdin = '' } = JSON.parse(body) as { stdin?: string };
   const stdoutBytes = Buffer.from(stdin, 'base64').length;
@@ -26,7 +26,7 @@ const cat = ({ body }: { body: string }) => {
   };
 };
 
-test('stdin is sent as a whole', async () => {
+test('stdin is sent in one request', async () => {
   const service = await fakeService(cat);
   expect(await cli(service, ['exec', 'sbx-0123', '--', 'cat'], 'in')).toEqual({ code: 3, stdout: 'in', stderr: '' });
   const { stdout } = await cli(service, ['exec', '--json', 'sbx-0123', '--', 'cat'], 'in');
@@ -34,7 +34,7 @@ test('stdin is sent as a whole', async () => {
   expect(await cli(service, ['exec', '-n', 'sbx-0123', '--', 'cat'], 'in')).toMatchObject({ code: 3, stdout: '' });
 });
 
-test('a stdin that does not end is told to be waited for, and a signal ends the wait', async () => {
+test('the user is told about waiting for the end of stdin, and a signal ends the wait', async () => {
   const service = await fakeService(cat);
   const child = startCli(service, ['exec', 'sbx-0123', '--', 'cat']);
   let said = '';
@@ -46,7 +46,7 @@ test('a stdin that does not end is told to be waited for, and a signal ends the 
   expect(service.requests).toEqual([]);
 });
 
-test('more stdin than can be sent so is refused with 255, which no command ends with', async () => {
+test('more stdin than fits in a request is refused with 255, which no command exits with', async () => {
   const service = await fakeService(cat);
   const input = 'x'.repeat(17 * 1024 * 1024);
   const { code, stderr } = await cli(service, ['exec', 'sbx-0123', '--', 'cat'], input);
@@ -72,14 +72,14 @@ test.runIf(existsSync('/proc/self/mem'))('no command takes a stdin that breaks o
   expect(service.requests).toEqual([]);
 });
 
-test('a stdin that is open for writing only, as that of nohup, is empty', async () => {
+test('a stdin that is open for writing only, as with nohup, is empty', async () => {
   const service = await fakeService(cat);
   const stdin = opened('/dev/null', constants.O_WRONLY);
   const { code, stdout } = await startCli(service, ['exec', 'sbx-0123', '--', 'cat'], stdin).ended;
   expect([code, stdout]).toEqual([3, '']);
 });
 
-test('an option behind the sandbox is said to stand before it, and is not taken for a program', async () => {
+test('for an option after the sandbox the error says to put it before, and it is not taken for a program', async () => {
   const service = await fakeService(cat);
   const { code, stdout, stderr } = await cli(service, ['exec', 'sbx-0123', '-s', '--', 'echo hi']);
   expect({ code, stdout }).toEqual({ code: 255, stdout: '' });

@@ -100,7 +100,7 @@ Examples:
         return await untilLeft(running, async () => {
           printJson(await running);
           await Promise.all([client.close(), flushed()]);
-          // A stdin that nobody closes would keep us.
+          // A stdin that nobody closes would keep this process alive.
           process.exit();
         });
       }
@@ -117,8 +117,8 @@ Examples:
 }
 
 /**
- * Does the work, which ends this process, and passes signals on to the command until then: an interrupt that comes late must
- * not take the exit code with it. A signal that ends us says how we end, whatever the work fails with then.
+ * Does the work, which ends this process, and forwards signals to the command until then: a late interrupt must not
+ * replace the exit code. If a signal ends us, it determines our exit code, however the work then fails.
  */
 async function untilLeft(running: ExecHandle<Encoding>, work: () => Promise<void>): Promise<void> {
   using signals = forwardSignals(running);

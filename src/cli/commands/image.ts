@@ -7,7 +7,7 @@ import { printJson, printTable } from '../io/print.ts';
 
 const LIMIT_MS = 3_600_000;
 
-/** `image ls`, `pull`, `rm` and `import`: what the nodes have. */
+/** `image ls`, `pull`, `rm` and `import`: the images on the nodes. */
 export function define(image: Command): void {
   image.addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim && millibox image ls');
   image
@@ -86,7 +86,7 @@ interface Outcome {
   changed?: boolean | null | undefined;
 }
 
-/** One line a node. The command fails if one of them did. */
+/** One line per node. The command fails if one of them did. */
 function report(ref: string, outcomes: readonly Outcome[], done: string): void {
   for (const { node, ok, error, changed } of outcomes) {
     const how = ok

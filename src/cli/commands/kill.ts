@@ -19,7 +19,7 @@ export function define(command: Command): void {
     });
 }
 
-/** On its own: tsc leaves the `.ts` of an import in a function that has a `using`. */
+/** A function of its own: in one that has a `using`, tsc keeps the `.ts` of an import. */
 async function signalNames() {
   return (await import('../../protocol/exec.ts')).SignalName;
 }

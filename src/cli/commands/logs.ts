@@ -51,14 +51,14 @@ Examples:
     });
 }
 
-/** Where to begin in each stream. */
+/** The offset in each stream at which to begin. */
 async function startsOf(job: Job, { tail, offset = 0 }: LogOptions): Promise<{ stdout: number; stderr: number }> {
   if (tail === undefined) return { stdout: offset, stderr: offset };
   const { stdoutBytes, stderrBytes } = await job.state();
   return { stdout: Math.max(0, stdoutBytes - tail), stderr: Math.max(0, stderrBytes - tail) };
 }
 
-/** @param other where stderr goes: on one stream of a log it is what was asked for */
+/** @param other where stderr goes: when only one stream of the log was requested, it goes to stdout */
 async function show(event: ExecOutputEvent<Buffer>, other: Writable): Promise<void> {
   if (event.type === 'stdout') await write(process.stdout, event.data);
   if (event.type === 'stderr') await write(other, event.data);

@@ -7,7 +7,7 @@ import { duration } from '../io/parse.ts';
 import { printJson, printTable } from '../io/print.ts';
 
 const LOOK_MS = 500;
-/** A gateway that is being restarted, or a node whose agent is, says nothing for so long at most. */
+/** A gateway, or a node whose agent, is being restarted may be silent for this long. */
 const SILENCE_MS = 120_000;
 
 interface DrainOptions {
@@ -15,7 +15,7 @@ interface DrainOptions {
   wait: boolean;
 }
 
-/** `node ls`, `cordon`, `uncordon` and `drain`: what an operator does with machines. */
+/** `node ls`, `cordon`, `uncordon` and `drain`: the operator's commands for nodes. */
 export function define(node: Command): void {
   node.addHelpText('after', '\nExample:\n  millibox node ls');
   node
@@ -36,7 +36,7 @@ export function define(node: Command): void {
     .addHelpText('after', '\nExample:\n  millibox node cordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
       const api = await operate(command);
-      for (const name of names) say(await api.cordon(name, true));
+      for (const name of names) printLine(await api.cordon(name, true));
     });
 
   node
@@ -48,7 +48,7 @@ export function define(node: Command): void {
       const api = await operate(command);
       for (const name of names) {
         await api.drain(name, false);
-        say(await api.cordon(name, false));
+        printLine(await api.cordon(name, false));
       }
     });
 
@@ -61,29 +61,29 @@ export function define(node: Command): void {
     .addHelpText('after', '\nExamples:\n  millibox node drain node-1 --deadline 30m\n  millibox node uncordon node-1')
     .action(async (name: string, options: DrainOptions, command: Command) => {
       const api = await operate(command);
-      say(await api.drain(name, true, options.deadline));
+      printLine(await api.drain(name, true, options.deadline));
       if (options.wait) await untilEmpty(api, name);
     });
 }
 
-/** Says how many are left whenever it is another number. @throws ServiceError when the drain was undone */
+/** Prints the number of remaining sandboxes whenever it changes. @throws ServiceError when the drain was undone */
 async function untilEmpty(api: Operator, name: string): Promise<void> {
   let left = -1;
-  let heardAt = performance.now();
+  let lastSeenAt = performance.now();
   for (;;) {
     let view: NodeView | undefined;
     try {
       view = (await api.nodes()).find((node) => node.name === name);
       // A gateway that has just started asks its nodes first.
-      if (view !== undefined && HEARD.has(view.state)) heardAt = performance.now();
+      if (view !== undefined && CONNECTED.has(view.state)) lastSeenAt = performance.now();
       else view = undefined;
     } catch (error) {
-      if (performance.now() - heardAt > SILENCE_MS) throw error;
+      if (performance.now() - lastSeenAt > SILENCE_MS) throw error;
     }
     if (view !== undefined && view.state !== 'draining') {
       throw new ServiceError('cancelled', `${name} is ${view.state}: the drain was undone`);
     }
-    if (view === undefined && performance.now() - heardAt > SILENCE_MS) {
+    if (view === undefined && performance.now() - lastSeenAt > SILENCE_MS) {
       throw new ServiceError('node_unavailable', `nothing has been heard of ${name} for ${SILENCE_MS / 1000} s`);
     }
     if (view !== undefined && view.sandboxes !== left) {
@@ -95,10 +95,10 @@ async function untilEmpty(api: Operator, name: string): Promise<void> {
   }
 }
 
-/** States of a node that is there. */
-const HEARD: ReadonlySet<string> = new Set(['ready', 'cordoned', 'draining']);
+/** States of a connected node. */
+const CONNECTED: ReadonlySet<string> = new Set(['ready', 'cordoned', 'draining']);
 
-const say = (view: NodeView): void =>
+const printLine = (view: NodeView): void =>
   void process.stdout.write(`${view.name}  ${view.state}  ${view.sandboxes} sandboxes${until(view)}\n`);
 
 const until = ({ drainDeadline }: NodeView): string => (drainDeadline ? `, until ${drainDeadline}` : '');

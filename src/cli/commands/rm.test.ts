@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { cli, fakeService } from '../testing/fake-service.ts';
 
-/** What a gateway answers that does not know all of its nodes yet. */
+/** The answer of a gateway that does not know all of its nodes yet. */
 const part = (deleted: number) => ({
   status: 503,
   body: {
@@ -9,7 +9,7 @@ const part = (deleted: number) => ({
   },
 });
 
-test('a delete by label that is done in part says how many are deleted and to repeat it, and fails', async () => {
+test('a partial delete by label prints how many were deleted, says to repeat it, and fails', async () => {
   let tries = 0;
   const service = await fakeService(() => part(tries++ === 0 ? 3 : 0));
   const { code, stdout, stderr } = await cli(service, ['rm', '--label', 'job=42']);
@@ -25,7 +25,7 @@ test('a delete by label that is done in part says how many are deleted and to re
   });
 });
 
-test('labels go out as they were given, with an = in their value', async () => {
+test('labels are sent as given, including an = in the value', async () => {
   const service = await fakeService(() => ({ body: { deleted: 1 } }));
   expect(await cli(service, ['rm', '--label', 'a=b=c', '--label', 'd='])).toMatchObject({
     code: 0,
@@ -34,7 +34,7 @@ test('labels go out as they were given, with an = in their value', async () => {
   expect(new URL(service.requests[0]!.url, service.url).searchParams.getAll('label')).toEqual(['a=b=c', 'd=']);
 });
 
-test('nothing is deleted where it is not clear what is meant', async () => {
+test('nothing is deleted when the arguments are ambiguous', async () => {
   const service = await fakeService(() => ({ body: { deleted: 1 } }));
   for (const words of [[], ['sbx-0123', '--label', 'a=1'], ['--label', 'a=1', '--label', 'a=2']]) {
     const { code, stderr } = await cli(service, ['rm', ...words]);

@@ -35,7 +35,7 @@ Examples:
     });
 }
 
-/** @throws ServiceError also when a part was done, which has been printed then. */
+/** @throws ServiceError also after a partial delete, whose count has then been printed. */
 async function removeByLabel(sandboxes: Sandboxes, labels: Record<string, string>, { json }: RmOptions): Promise<void> {
   const say = (deleted: number): void => {
     if (json) printJson({ deleted });

@@ -22,7 +22,7 @@ interface ShellOptions {
 }
 
 const DEFAULT_KEEP_MS = 3_600_000;
-/** Whoever ends us does not wait for long. */
+/** A process that is being ended gets little time. */
 const HASTY_MS = 2_000;
 
 export function define(command: Command): void {
@@ -64,7 +64,7 @@ Examples:
             ...(options.user === undefined ? {} : { user: options.user }),
           });
       const end = await joinTerminal(pty, { redraw: attached });
-      // Nobody has seen it yet, and nobody knows its name.
+      // Nobody has seen it yet, and nobody knows its id.
       if (end.type === 'signal' && !end.started && !attached) pty.kill();
       else await leave(pty, end, id);
       await client.close();
@@ -72,11 +72,11 @@ Examples:
     });
 }
 
-/** Lets go of the terminal, as it was left, and says how to come back. */
+/** Detaches from the terminal, leaving it as it is, and prints how to come back. */
 async function leave(pty: Pty, end: TerminalEnd, sandbox: string): Promise<void> {
   if (end.type === 'exit') return;
   if (end.type === 'detached') await pty.detach();
-  // Cut off, it waits as well: what is lost then is what was typed last.
+  // Without this wait, the last keystrokes would be lost when we exit.
   else await pty.detach({ deadlineMs: HASTY_MS }).catch(() => undefined);
   process.stderr.write(`\r\nleft running; back to it with: millibox shell ${sandbox} -a ${pty.id}\n`);
 }

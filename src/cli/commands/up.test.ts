@@ -11,7 +11,7 @@ test.each([
   ['--port', '70000', /a whole number from 0 to 65535/],
   ['--agents', '0', /a whole number from 1 to 100/],
   ['--pool', '-1', /a whole number/],
-])('%s %s is refused before anything is made or started', (option, value, why) => {
+])('%s %s is refused before anything is created or started', (option, value, why) => {
   const home = join(import.meta.dirname, 'never-made');
   const { stderr, status } = spawnSync(process.execPath, [MAIN, 'up', '--home', home, `${option}=${value}`], {
     encoding: 'utf8',

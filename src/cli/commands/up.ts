@@ -6,9 +6,9 @@ import { between, whole } from '../io/parse.ts';
 import { printJson, printable } from '../io/print.ts';
 import type { Stack } from '../up/stack.ts';
 
-/** Each is a process of its own, and more than a few are for tests. */
+/** Each is a separate process; more than a few are only for tests. */
 const MAX_AGENTS = 100;
-/** Of those that an agent knows, all that run containers. */
+/** The agent's runtimes that run containers. */
 const RUNTIMES = ['auto', 'docker', 'oci', 'gvisor'];
 
 interface UpOptions {
@@ -71,7 +71,7 @@ Examples:
     });
 }
 
-/** Here rather than at the first create: an image is named when a service is started, and needed much later. */
+/** Checked here rather than at the first create: an image is named when a service is started, and needed much later. */
 async function checkImage(command: Command, image: string): Promise<void> {
   const { ImageRef } = await import('../../protocol/sandbox.ts');
   if (!ImageRef.safeParse(image).success) {
@@ -81,7 +81,7 @@ async function checkImage(command: Command, image: string): Promise<void> {
   }
 }
 
-/** Somebody asked us to stop. */
+/** A signal asked us to stop. */
 class Interrupted extends Error {}
 
 async function greet(stack: Stack): Promise<void> {

@@ -26,14 +26,14 @@ async function* bytes(...pieces: (string | Error)[]): AsyncGenerator<Buffer> {
   }
 }
 
-test('parents are made, and a name of 255 bytes is no trouble', async () => {
+test('parent directories are created, and a name of 255 bytes works', async () => {
   const target = join(home, 'a/b', 'n'.repeat(255));
   await writeFileAtomically(bytes('one', 'two'), target, { mode: 0o640, signal });
   expect(readFileSync(target, 'utf8')).toBe('onetwo');
   expect(statSync(target).mode & 0o777).toBe(0o640);
 });
 
-test('what breaks off, or is given up, leaves what was there and nothing else', async () => {
+test('a write that fails or is aborted leaves the old content and nothing else', async () => {
   const target = join(home, 'file');
   writeFileSync(target, 'before');
   await expect(writeFileAtomically(bytes('half', new Error('cut')), target, { mode: 0o644, signal })).rejects.toThrow(
@@ -50,7 +50,7 @@ test('what breaks off, or is given up, leaves what was there and nothing else', 
   expect(readdirSync(home)).toEqual(['file']);
 });
 
-test('a file that was there gets the mode of what replaces it, less the umask, and keeps its owner', async () => {
+test('an existing file gets the mode of its replacement, less the umask, and keeps its owner', async () => {
   const target = join(home, 'file');
   writeFileSync(target, 'before', { mode: 0o600 });
   const isRoot = process.getuid?.() === 0;
@@ -61,7 +61,7 @@ test('a file that was there gets the mode of what replaces it, less the umask, a
   expect({ mode: mode & 0o7777, uid: now.uid, gid: now.gid }).toEqual({ mode: 0o751 & ~process.umask(), uid, gid });
 });
 
-test('a link stays a link, and what it leads to is replaced', async () => {
+test('a link stays a link, and its target is replaced', async () => {
   writeFileSync(join(home, 'real'), 'before');
   symlinkSync('real', join(home, 'link'));
   await writeFileAtomically(bytes('after'), join(home, 'link'), { mode: 0o644, signal });
@@ -69,7 +69,7 @@ test('a link stays a link, and what it leads to is replaced', async () => {
   expect(readFileSync(join(home, 'real'), 'utf8')).toBe('after');
 });
 
-test('a device stays one', async () => {
+test('a device stays a device', async () => {
   const link = join(home, 'null');
   symlinkSync('/dev/null', link);
   await writeFileAtomically(bytes('gone'), link, { mode: 0o644, signal });
@@ -77,7 +77,7 @@ test('a device stays one', async () => {
   expect(readdirSync(home)).toEqual(['null']);
 });
 
-test('what cannot be written is said of the target, and nothing is left', async () => {
+test('an error names the target, and nothing is left behind', async () => {
   writeFileSync(join(home, 'file'), 'before');
   const refused = async (target: string): Promise<string> =>
     await writeFileAtomically(bytes('new'), target, { mode: 0o644, signal }).then(

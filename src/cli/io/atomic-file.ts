@@ -1,4 +1,4 @@
-/** Bytes that become a file of this machine. */
+/** Writes a local file atomically. */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { open, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
@@ -7,10 +7,11 @@ import { pipeline } from 'node:stream/promises';
 import { makeDirectory } from '../../lib/make-directory.ts';
 
 /**
- * Writes under another name first, so that what breaks off leaves no half file under the right one. A link is followed,
- * and what is no file at all, such as a device or a pipe, is written to and stays what it is. Parents are made. The mode
- * is the given one, less the umask, also of a file that was there; that one keeps its owner where we may give files away.
- * @throws the abort reason, or why it cannot be written or read, in words that name the target and no other file
+ * Writes under a temporary name first, so that an interrupted write leaves no partial file under the right one. A link
+ * is followed; anything that is not a regular file, such as a device or a pipe, is written to directly and stays what
+ * it is. Parent directories are created. The mode is the given one, less the umask, also for an existing file, which
+ * keeps its owner where we may change owners.
+ * @throws the abort reason, or why it cannot be written or read, in an error that names the target and no other file
  */
 export async function writeFileAtomically(
   source: AsyncIterable<Uint8Array>,
@@ -24,7 +25,7 @@ export async function writeFileAtomically(
   makeDirectory(dirname(path));
   // A short name fits wherever the right one does.
   const partial = join(dirname(path), `.millibox-${randomUUID()}`);
-  // Opened before anything can break off: a name that is made later than it is removed stays.
+  // Opened before anything can fail: a name created after its removal would stay.
   try {
     const file = await open(partial, 'wx', mode & 0o777);
     if (there !== undefined) await file.chown(there.uid, there.gid).catch(() => undefined);
@@ -34,7 +35,7 @@ export async function writeFileAtomically(
   } catch (error) {
     const { message, path: named } = error as NodeJS.ErrnoException;
     if (named !== partial) throw error;
-    // The system's words end where the call and its names begin.
+    // The system's own message ends where the call and its paths begin.
     throw new Error(`${target}: ${message.split(', ')[0]}`, { cause: error });
   } finally {
     await rm(partial, { force: true }).catch(() => undefined);

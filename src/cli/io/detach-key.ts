@@ -3,16 +3,18 @@
 const CTRL_P = 0x10;
 const CTRL_Q = 0x11;
 
-/** Watches what is typed. A Ctrl-P that no Ctrl-Q follows goes through with the next key, or when it is released. */
+/**
+ * Watches the input. A Ctrl-P that is not followed by Ctrl-Q is passed on with the next key, or when it is released.
+ */
 export class DetachKeys {
   #held = false;
 
-  /** A Ctrl-P waits for its Ctrl-Q. */
+  /** Whether a Ctrl-P is held, waiting for its Ctrl-Q. */
   get holding(): boolean {
     return this.#held;
   }
 
-  /** @returns the bytes to pass on, and whether the sequence was typed (bytes behind it are dropped). */
+  /** @returns the bytes to pass on, and whether the sequence was typed (bytes after it are dropped). */
   take(typed: Uint8Array): { pass: Uint8Array; detach: boolean } {
     const pass: number[] = [];
     for (const byte of typed) {
@@ -27,7 +29,7 @@ export class DetachKeys {
     return { pass: Uint8Array.from(pass), detach: false };
   }
 
-  /** @returns the Ctrl-P that was held, which was meant as it was typed. */
+  /** @returns the held Ctrl-P, which was not the start of the sequence. */
   release(): Uint8Array {
     const held = this.#held;
     this.#held = false;

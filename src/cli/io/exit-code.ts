@@ -1,7 +1,7 @@
 /** The exit codes of the CLI. */
 import { constants } from 'node:os';
 
-/** A command that ran into its timeout, as with timeout(1). */
+/** A command that reached its timeout, as with timeout(1). */
 const TIMED_OUT_EXIT = 124;
 
 export const exitCodeOf = (exit: { exitCode: number; timedOut: boolean }): number =>

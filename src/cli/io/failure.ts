@@ -30,11 +30,11 @@ function hintOf(error: ServiceError): string | undefined {
   if (error.retryable && deletedSoFar(error) !== undefined) return REPEAT;
   if (error.code === 'quota_exceeded' && error.details?.['quota'] === 'execs') return TOO_MANY_COMMANDS;
   if (error.code !== 'node_unavailable') return HINTS[error.code];
-  // What a service says of its nodes has no cause on this side of the wire.
+  // An answer of the service about its nodes has no cause on this side of the wire.
   return error.cause === undefined ? LOOK_AT_NODES : START_OR_POINT;
 }
 
-/** How many a delete by label that was done in part has deleted. */
+/** How many sandboxes a partial delete by label has deleted. */
 export function deletedSoFar(error: unknown): number | undefined {
   const deleted = error instanceof ServiceError ? error.details?.['deleted'] : undefined;
   return typeof deleted === 'number' ? deleted : undefined;
@@ -55,7 +55,7 @@ export function describeFailure(error: unknown): string {
   return shown(error instanceof Error ? error.message : String(error));
 }
 
-/** For commands that exit with the code of a command in a sandbox: our own failures must not look like it. */
+/** For commands that exit with the code of a command in a sandbox: our own failures must be distinguishable from it. */
 export function keepExitCodesApart(command: Command): void {
   localFailure = PLATFORM_FAILURE;
   command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : PLATFORM_FAILURE));

@@ -17,7 +17,7 @@ test.each([
   ['n'.repeat(255), 511, 0o755, 0],
   ['nl\nx =é中😀', 512, 0o4711, -1_500],
   ['-rf', 100_003, 0o640, 9_000_000_000_000],
-])('what tar makes of %j is the file', async (name, size, mode, modifiedAtMs) => {
+])('unpacking the archive of %j with tar restores the file', async (name, size, mode, modifiedAtMs) => {
   const directory = mkdtempSync(join(tmpdir(), 'file-tar-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const bytes = Buffer.from(Array.from({ length: size }, (_, i) => i * 31));
@@ -30,16 +30,16 @@ test.each([
   expect([found.mode & 0o7777, found.mtimeMs]).toEqual([mode, Math.floor(modifiedAtMs / 1000) * 1000]);
 });
 
-test('a size that no header holds is in a record', async () => {
+test('a size too large for a header is in a pax record', async () => {
   const packing = packFile({ name: 'x', mode: 0, modifiedAtMs: 0, size: 2 ** 40, bytes: [] });
   const heads: Uint8Array[] = [];
   for (let i = 0; i < 3; i++) heads.push((await packing.next()).value as Uint8Array);
-  // Fails where the bytes should begin.
+  // Fails where the content should begin.
   const { stdout } = spawnSync('tar', ['-tvf', '-'], { input: Buffer.concat(heads), encoding: 'utf8' });
   expect(stdout).toContain(String(2 ** 40));
 });
 
-test('a file that changes its size meanwhile is no whole archive', async () => {
+test('a file whose size changes meanwhile makes no complete archive', async () => {
   const bytes = [Buffer.alloc(10)];
   await expect(packed({ size: 9, bytes })).rejects.toThrow(/changed its size/);
   await expect(packed({ size: 11, bytes })).rejects.toThrow(/changed its size/);

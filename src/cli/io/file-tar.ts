@@ -1,8 +1,8 @@
-/** One file as a tar (POSIX pax), which brings its mode and its time along. */
+/** One file as a tar (POSIX pax), which carries its mode and modification time. */
 import { bytesOfName } from '../../protocol/names.ts';
 
 const BLOCK = 512;
-/** What the octal digits of a header hold. */
+/** The largest number that the octal digits of a header hold. */
 const MAX_PLAIN_SIZE = 0o77777777777;
 
 export interface PackedFile {
@@ -22,7 +22,7 @@ export async function* packFile({ name, mode, modifiedAtMs, size, bytes }: Packe
   ]);
   yield header('x', { size: extended.length, mode: 0o644 });
   yield Buffer.concat([extended, Buffer.alloc(padding(extended.length))]);
-  // What the records say goes before what this says.
+  // The records override the header's own fields.
   yield header('0', { size: Math.min(size, MAX_PLAIN_SIZE), mode: mode & 0o7777 });
   let left = size;
   for await (const chunk of bytes) {

@@ -1,4 +1,4 @@
-/** The operator's half of the API: nodes, pools, images. */
+/** Client of the operators' part of the API: nodes, pools, images. */
 import type { Readable } from 'node:stream';
 import * as z from 'zod';
 import { request, type Dispatcher } from 'undici';
@@ -29,7 +29,7 @@ const Outcomes = z.object({
       node: z.string(),
       ok: z.boolean(),
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
-      // Of a pull, unless the service is older.
+      // Reported by a pull, except by an older service.
       changed: z.boolean().nullish(),
     }),
   ),
@@ -39,7 +39,7 @@ export class Operator {
   readonly #urls: readonly string[];
   readonly #apiKey: string | undefined;
 
-  /** @throws TypeError for what is no address of a gateway. */
+  /** @throws TypeError for an invalid gateway address. */
   constructor({ url, apiKey }: Connection) {
     this.#urls = loadConfig({ url }).urls;
     this.#apiKey = apiKey;
@@ -49,12 +49,12 @@ export class Operator {
     return Nodes.parse(await this.call('GET', '/v1/nodes')).nodes;
   }
 
-  /** Keeps new sandboxes away from a node, or lets them come again. */
+  /** Keeps new sandboxes away from a node, or allows them again. */
   async cordon(name: string, on: boolean): Promise<NodeView> {
     return NodeView.parse(await this.call('POST', `/v1/nodes/${encodeURIComponent(name)}/cordon`, { on }));
   }
 
-  /** As `cordon`; and what still lives there after `deadlineMs` is ended. */
+  /** As `cordon`; sandboxes still alive after `deadlineMs` are ended. */
   async drain(name: string, on: boolean, deadlineMs?: number): Promise<NodeView> {
     const body = { on, ...(deadlineMs === undefined ? {} : { deadlineMs }) };
     return NodeView.parse(await this.call('POST', `/v1/nodes/${encodeURIComponent(name)}/drain`, body));
@@ -64,7 +64,7 @@ export class Operator {
     return Pools.parse(await this.call('GET', '/v1/pools')).pools;
   }
 
-  /** Containers that wait for a claim, over all pools and nodes. */
+  /** Number of warm containers over all pools and nodes. */
   async warm(): Promise<number> {
     return (await this.pools()).reduce((sum, pool) => sum + pool.warm, 0);
   }
@@ -74,8 +74,8 @@ export class Operator {
   }
 
   /**
-   * Brings to every node what an image's name stands for now; with `onlyMissing`, only where it has no such name. Says
-   * how it went on each.
+   * Pulls what an image's name currently stands for onto every node; with `onlyMissing`, only onto nodes without that
+   * name. Resolves with the outcome on each.
    */
   async preload(
     image: string,
@@ -86,19 +86,19 @@ export class Operator {
     return Outcomes.parse(await this.call('POST', '/v1/images:preload', body, limitMs)).nodes;
   }
 
-  /** Removes an image from every node. Says how it went on each. */
+  /** Removes an image from every node. Resolves with the outcome on each. */
   async removeImage(image: string, limitMs: number): Promise<z.infer<typeof Outcomes>['nodes']> {
     const path = `/v1/images?image=${encodeURIComponent(image)}`;
     return Outcomes.parse(await this.call('DELETE', path, undefined, limitMs)).nodes;
   }
 
-  /** Gives a node an archive as an image. Answers its id. */
+  /** Imports an archive on a node as an image. Resolves with its id. */
   async importImage(image: string, node: string, archive: Readable, limitMs: number): Promise<string> {
     const path = `/v1/images?image=${encodeURIComponent(image)}&node=${encodeURIComponent(node)}`;
     return Imported.parse(await this.#send('PUT', path, { type: 'application/x-tar', data: archive }, limitMs)).id;
   }
 
-  /** @throws ServiceError as the service answered; `node_unavailable` when nobody did. */
+  /** @throws ServiceError as the service answered; `node_unavailable` when no gateway did. */
   async call(
     method: 'GET' | 'POST' | 'DELETE',
     path: string,
@@ -125,7 +125,7 @@ export class Operator {
     return parsed;
   }
 
-  /** Of several gateways, the first that is there. */
+  /** Of several gateways, the first that answers. */
   async #ask(
     method: 'GET' | 'POST' | 'PUT' | 'DELETE',
     path: string,
@@ -149,7 +149,7 @@ export class Operator {
         return await request(`${base}${path}`, options);
       } catch (error) {
         failure = unreachable(error, base);
-        // An archive that was begun cannot be sent a second time.
+        // An archive that was partly sent cannot be sent a second time.
         if (typeof options.body === 'object' && options.body !== null) break;
       }
     }

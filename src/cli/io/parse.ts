@@ -16,7 +16,7 @@ export function megabytes(text: string): number {
   return Math.round(Number(match[1]) * (match[2]?.toLowerCase().startsWith('g') ? 1024 : 1));
 }
 
-/** NaN for a blank, which `Number` takes for nought. */
+/** NaN for a blank, which `Number` reads as 0. */
 const numberOf = (text: string): number => (text.trim() === '' ? NaN : Number(text));
 
 export function positive(text: string): number {
@@ -31,7 +31,7 @@ export function whole(text: string): number {
   return value;
 }
 
-/** A whole number from `least` to `most`. */
+/** An integer from `least` to `most`. */
 export const between =
   (least: number, most: number) =>
   (text: string): number => {
@@ -48,7 +48,7 @@ export function integer(text: string): number {
   return value;
 }
 
-/** Collects `k=v` of an option that may be repeated. */
+/** Collects the `k=v` pairs of an option that may be repeated. */
 export function pair(text: string, before: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('NAME=VALUE');
@@ -56,8 +56,8 @@ export function pair(text: string, before: Record<string, string> = {}): Record<
 }
 
 /**
- * Collects labels. The first `=` ends the name, as it does for the service: so a value may have some, and a name none. A
- * sandbox has one value for a name, so that a second one would ask for something that is not there.
+ * Collects labels. The first `=` ends the name, as it does for the service: so a value may contain one, but a name may
+ * not. A sandbox has one value per name, so a second one would match nothing.
  */
 export function label(text: string, before: Record<string, string> = {}): Record<string, string> {
   const [name, value] = Object.entries(pair(text))[0] as [string, string];
@@ -67,12 +67,12 @@ export function label(text: string, before: Record<string, string> = {}): Record
   return { ...before, [name]: value };
 }
 
-/** `SANDBOX:PATH`, or a path of this machine. A single letter before the colon, or a slash, makes it a local path. */
+/** `SANDBOX:PATH`, or a local path. A single letter before the colon, or a slash, makes it a local path. */
 export function location(text: string): { sandbox: string | undefined; path: string } {
   const match = /^([a-z0-9][a-z0-9-]{3,63}):(.*)$/s.exec(text);
   if (match === null) return { sandbox: undefined, path: text };
   return { sandbox: match[1], path: match[2] === '' ? '.' : (match[2] as string) };
 }
 
-/** The words of a command: the `--` in front of them is not one. Commander leaves it in where options pass through. */
+/** The words of a command, without a leading `--`, which Commander leaves in where options are passed through. */
 export const withoutDashes = (words: string[]): string[] => (words[0] === '--' ? words.slice(1) : words);

@@ -5,14 +5,16 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
-/** Columns that fit the terminal; whole where there is none. */
+/** Columns that fit the terminal; at full width if there is none. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
   const { isTTY, columns } = process.stdout;
   const lines = tableLines([header, ...rows.map((row) => row.map(printable))], (isTTY && columns) || undefined);
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** Foreign text on one line: characters that control a terminal, or turn its text around, are shown and not obeyed. */
+/**
+ * Foreign text on one line: characters that control a terminal, or reverse the direction of text, are shown escaped.
+ */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) => {
     const code = char.charCodeAt(0).toString(16);

@@ -19,7 +19,7 @@ function command(takes = Infinity) {
   return { write, closeStdin: () => void (closed = true), taken, closed: () => closed };
 }
 
-test('stdin is closed at its end, and when the command reads no more', async () => {
+test('stdin is closed at its end, and when the command stops reading', async () => {
   const reader = command();
   await feed(pieces('a', 'b'), reader);
   expect([reader.taken, reader.closed()]).toEqual([['a', 'b'], true]);
@@ -28,7 +28,7 @@ test('stdin is closed at its end, and when the command reads no more', async () 
   expect([quitter.taken, quitter.closed()]).toEqual([['a'], true]);
 });
 
-test('a stdin that breaks off is a failure, and not its end', async () => {
+test('a stdin that breaks off is a failure, not an end', async () => {
   const reader = command();
   await expect(feed(pieces('a', new Error('EIO')), reader)).rejects.toThrow('EIO');
   expect([reader.taken, reader.closed()]).toEqual([['a'], false]);

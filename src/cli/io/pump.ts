@@ -13,7 +13,7 @@ export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
   if (failure) throw isBrokenPipe(failure) ? new BrokenPipe() : failure;
   if (to.destroyed) throw new BrokenPipe();
   if (to.write(bytes)) return;
-  // The listener of what did not happen goes too.
+  // Also removes the listener of the event that did not fire.
   const over = new AbortController();
   try {
     await Promise.race([once(to, 'drain', over), once(to, 'close', over).then(() => Promise.reject(new BrokenPipe()))]);
@@ -25,8 +25,7 @@ export async function write(to: Writable, bytes: Uint8Array): Promise<void> {
 }
 
 /**
- * Resolves once all that was written has been taken, or its reader had enough: an exit of this process would throw it
- * away.
+ * Resolves once everything written has been taken, or its reader has gone: exiting earlier would lose it.
  * @throws why stdout did not take it
  */
 export async function flushed(): Promise<void> {
@@ -38,17 +37,20 @@ export async function flushed(): Promise<void> {
 
 const isBrokenPipe = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'EPIPE';
 
-/** Why a stream of ours took something no more: stdout and stderr themselves forget it. */
+/** Why a stream of ours took nothing more: stdout and stderr themselves do not remember. */
 const failures = new WeakMap<Writable, Error>();
 
-/** Without this, a reader that went away would end the program inside an event. `write` and `flushed` notice it. */
+/**
+ * Without this, a reader that went away would end the program from within an event. `write` and `flushed` notice it
+ * instead.
+ */
 export function tolerateBrokenPipes(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', (error) => failures.set(stream, error));
 }
 
 /**
- * Feeds our stdin to the command, as fast as it is taken. Resolves at the end of either.
- * @throws what the source failed with: stdin is not closed then, as the command would take that for the end
+ * Feeds our stdin to the command, as fast as it takes it. Resolves at the end of either.
+ * @throws the error of the source: stdin is then not closed, as the command would take that for the end
  */
 export async function feed(
   from: AsyncIterable<Buffer>,
@@ -58,7 +60,7 @@ export async function feed(
     try {
       await to.write(chunk);
     } catch {
-      // The command ended, or stopped reading: its exit tells the rest.
+      // The command ended, or stopped reading: its exit shows the outcome.
       break;
     }
   }

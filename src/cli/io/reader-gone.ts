@@ -1,7 +1,7 @@
 /**
- * Whether anybody still reads what we print. A write tells, and nothing else in Node does: a program that has nothing to
- * print for hours would stay for hours behind a `head` that is long gone. GNU tail looks at its output even when it has
- * nothing to print, and ours is lent to it. Where there is no such tail, the next write tells as before.
+ * Detects that nobody reads our output any more. Only a write shows that in Node: a program with nothing to print for
+ * hours would outlive the `head` it is piped to by hours. GNU tail watches its output even when it has nothing to
+ * print, so one is started with our output as its own. Where there is no such tail, the next write shows it, as before.
  */
 import { spawn } from 'node:child_process';
 import { fstatSync } from 'node:fs';

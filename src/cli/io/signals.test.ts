@@ -11,7 +11,7 @@ const MAIN = join(import.meta.dirname, '../main.ts');
 const open: (() => unknown)[] = [];
 afterEach(() => open.splice(0).forEach((close) => close()));
 
-/** Takes a connection, and never says a word. */
+/** Accepts a connection, and never answers. */
 async function silence(): Promise<{ url: string; heard: Promise<unknown> }> {
   const sockets: Socket[] = [];
   const heard = Promise.withResolvers<unknown>();

@@ -1,4 +1,4 @@
-/** Signals that are meant for the command, and the way out when it ignores them. */
+/** Forwards signals to the command, and exits when it ignores them. */
 import type { SignalName } from '../../protocol/exec.ts';
 import { exitCodeOfSignal } from './exit-code.ts';
 import { describeFailure } from './failure.ts';
@@ -13,20 +13,20 @@ const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 export type EndSignal = (typeof ENDING)[number];
 
 interface Signalled {
-  /** Resolves when the command runs. */
+  /** Resolves once the command runs. */
   started: Promise<unknown>;
   signal(name: SignalName): void;
   kill(): void;
 }
 
 export interface Forwarding extends Disposable {
-  /** The exit code of this process, once a signal ends it and the command with it. */
+  /** This process's exit code, once a signal ends it together with the command. */
   readonly leaving: number | undefined;
 }
 
 /**
- * Passes signals on to the command until disposed. The third interrupt kills it and ends this process. A command that does
- * not run yet, as its sandbox or the service is still waited for, never does: the first signal ends the wait.
+ * Forwards signals to the command until disposed. The third interrupt kills it and ends this process. A command that
+ * does not run yet, as while its sandbox or the service is awaited, never will: the first signal ends the wait.
  */
 export function forwardSignals(command: Signalled): Forwarding {
   let runs = false;
@@ -54,7 +54,7 @@ export function forwardSignals(command: Signalled): Forwarding {
   };
 }
 
-/** Where no WebSocket gets through it cannot be passed on: the command goes on, and the user is told. */
+/** Without a WebSocket it cannot be forwarded: the command runs on, and the user is told. */
 function pass(command: Signalled, name: SignalName): void {
   try {
     command.signal(name);
@@ -65,7 +65,7 @@ function pass(command: Signalled, name: SignalName): void {
 
 const isEnd = (signal: NodeJS.Signals): boolean => (ENDING as readonly NodeJS.Signals[]).includes(signal);
 
-/** Resolves with the first signal to end this process, which has until it is disposed to put things in order. */
+/** Resolves with the first signal that asks this process to end; it then has until disposal to clean up. */
 export function awaitEndSignal(): Disposable & { signal: Promise<EndSignal> } {
   const came = Promise.withResolvers<EndSignal>();
   const handlers = ENDING.map((signal) => on(signal, () => came.resolve(signal)));

@@ -1,14 +1,15 @@
-/** Our stdin on its way to a command. */
+/** Reads our stdin for a command. */
 import { asError } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 
-/** An input that is whole by then is nothing to talk about. */
+/** An input that is complete by then needs no message. */
 const NOTE_MS = 3_000;
 
 /**
- * What comes in. Without a WebSocket the command starts when all of it is here, which is told when it takes long.
+ * The bytes of stdin. Without a WebSocket the command starts only when all of it is here; if that takes long, the user
+ * is told.
  * @param runs whether the command is known to run
- * @throws Error when the rest cannot be read: a command must not take the half for the whole
+ * @throws Error when the rest cannot be read: a command must not take a part for the whole
  */
 export async function* readStdin(runs: () => boolean): AsyncGenerator<Buffer> {
   const note = setTimeout(() => {
@@ -24,7 +25,7 @@ export async function* readStdin(runs: () => boolean): AsyncGenerator<Buffer> {
   }
 }
 
-/** What comes in. @throws as `readStdin` */
+/** The bytes of stdin. @throws as `readStdin` */
 export async function* bytesOfStdin(): AsyncGenerator<Buffer> {
   try {
     for await (const chunk of process.stdin) yield chunk as Buffer;
@@ -35,15 +36,15 @@ export async function* bytesOfStdin(): AsyncGenerator<Buffer> {
 }
 
 /**
- * There is nothing to read: nohup gives a stdin that is open for writing only, and a terminal is not readable once it was
- * hung up, or from an orphaned background job.
+ * Whether the error means that there is nothing to read: nohup gives a stdin that is open for writing only, and a
+ * terminal cannot be read once it was hung up, or from an orphaned background job.
  */
 function isNoInput(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'EBADF' || (code === 'EIO' && process.stdin.isTTY);
 }
 
-/** Keys cannot be sent as they are typed without a WebSocket: says what can be done instead. */
+/** Without a WebSocket, keys cannot be sent as they are typed: the error says what to do instead. */
 export function withoutKeys(error: unknown): unknown {
   if (!(error instanceof ServiceError) || error.code !== 'not_supported') return error;
   const instead = 'use -n to run the command without stdin, or give it a file or a pipe';

@@ -16,13 +16,13 @@ test('without a terminal nothing is shortened', () => {
   ]);
 });
 
-test('the widest columns are shortened, and the last are left out, before the first is touched', () => {
+test('the widest columns are shortened first, then the last ones left out; the first stays', () => {
   expect(tableLines(ROWS, 80)[1]).toBe(`${ID}  RUNNING  registry.example.com/te…  a=1,b=2`);
   expect(tableLines(ROWS, 46)[1]).toBe(`${ID}  RUNNING`);
   expect(tableLines(ROWS, 10)).toEqual(['ID', 'sbx-3ed42…']);
 });
 
-test('no line is wider than the terminal, whatever is in it', () => {
+test('no line is wider than the terminal, whatever it contains', () => {
   const cell = fc.string({ unit: 'grapheme', maxLength: 40 }).map(printable);
   const table = fc
     .integer({ min: 1, max: 6 })
@@ -38,6 +38,6 @@ test('no line is wider than the terminal, whatever is in it', () => {
   );
 });
 
-test('foreign text cannot control the terminal, or turn its text around', () => {
+test('foreign text can neither control the terminal nor reverse its text', () => {
   expect(printable('a\u001b[2Jb\nc\u009bd\u202ee')).toBe('a\\x1b[2Jb\\x0ac\\x9bd\\u202ee');
 });

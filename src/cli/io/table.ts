@@ -1,16 +1,16 @@
-/** Columns for people. */
+/** Tables for people. */
 
 const GAP = '  ';
 const ELLIPSIS = '…';
-/** A cell is never cut shorter than this: less would tell nothing. */
+/** A cell is never cut shorter than this: less would be meaningless. */
 const MIN_CELL = 8;
-/** From here on characters may be two cells wide; those that are not get more room than they need. */
+/** Characters from here on may be two cells wide; those that are not get more room than they need. */
 const WIDE_FROM = 0x1100;
 
 /**
  * Lines with columns as wide as their widest cell. No line is wider than `width`: the widest columns are shortened
- * first, then the last ones are left out; the first stays. Cells hold no control characters.
- * @param width of the terminal; undefined where there is none, and then nothing is shortened
+ * first, then the last ones are left out; the first stays. Cells contain no control characters.
+ * @param width of the terminal; undefined if there is none: then nothing is shortened
  */
 export function tableLines(rows: readonly (readonly string[])[], width?: number): string[] {
   let widths = columnWidths(rows);
@@ -34,7 +34,7 @@ function fit(natural: readonly number[], width: number): number[] {
   for (;;) {
     const over = widths.reduce((sum, cells) => sum + cells + GAP.length, -GAP.length) - width;
     if (over <= 0) return widths;
-    // The first column names the rows, and is what the next command is given.
+    // The first column holds the ids or names that the next command is given.
     const rest = widths.slice(1);
     const widest = Math.max(...rest);
     if (rest.length === 0) return [Math.min(widths[0] ?? 0, width)];

@@ -1,14 +1,14 @@
-/** Trees of this machine as tar streams, by the machine's own `tar`. */
+/** Local trees as tar streams, made by the machine's own `tar`. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { Readable as ReadableStream } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-/** Ids of users are those of this machine, and mean others in a sandbox: there, all of it is root's. */
+/** User ids are local, and mean other users in a sandbox: there, root owns everything. */
 const ROOTS = ['--owner=0', '--group=0', '--numeric-owner'];
 
-/** Gives what lies below the directory to `use`, as it is read. Fails when either fails. */
+/** Passes the tree below the directory to `use`, as it is read. Fails when either fails. */
 export async function packTree(directory: string, use: (tar: Readable) => Promise<unknown>): Promise<void> {
   const child = spawn('tar', ['--format=pax', ...ROOTS, '-C', directory, '-cf', '-', '.'], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -24,9 +24,9 @@ export async function packTree(directory: string, use: (tar: Readable) => Promis
 }
 
 /**
- * Unpacks below the directory. What a sandbox sends is not trusted: owners are not taken over, nor modes by which a
- * program would run as whoever unpacks it; and GNU tar strips leading slashes and refuses names that lead out, through
- * links as well.
+ * Unpacks below the directory. What a sandbox sends is not trusted: owners are dropped, as are mode bits that would
+ * make a program run as whoever unpacks it; GNU tar strips leading slashes and refuses names that lead outside,
+ * including through links.
  */
 export async function unpackTree(tar: AsyncIterable<Uint8Array>, directory: string): Promise<void> {
   const child = spawn('tar', ['--no-same-owner', '--no-same-permissions', '-C', directory, '-xf', '-'], {
@@ -38,7 +38,7 @@ export async function unpackTree(tar: AsyncIterable<Uint8Array>, directory: stri
     await pipeline(ReadableStream.from(tar), child.stdin);
   } catch (error) {
     child.kill();
-    // A tar that failed says more than the pipe that it broke.
+    // The error of a failed tar says more than that of the pipe it broke.
     await ended;
     throw error;
   }

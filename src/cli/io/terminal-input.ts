@@ -1,17 +1,17 @@
-/** What is typed here, or comes from a pipe, on its way to a terminal in a sandbox. */
+/** Passes what is typed here, or comes from a pipe, to a terminal in a sandbox. */
 import type { ReadStream } from 'node:tty';
 import { DetachKeys } from './detach-key.ts';
 
-/** More waits for a program that does not read: then no more is read here either. */
+/** Above this many bytes that the program has not read, no more is read here either. */
 const MAX_WAITING_BYTES = 1024 * 1024;
-/** Ctrl-P is a key of shells and editors too: one with no Ctrl-Q so soon behind it is theirs. */
+/** Ctrl-P is also a key of shells and editors: one not followed by Ctrl-Q this soon is passed on. */
 const HELD_KEY_MS = 500;
 const END_AGAIN_MS = 1_000;
 const ENTER = Uint8Array.of(13);
 const CTRL_D = Uint8Array.of(4);
 const LINE_ENDS: ReadonlySet<number | undefined> = new Set([undefined, 10, 13]);
 
-/** How its user left: by the detach keys, or because the window was closed. */
+/** How the user left: by the detach keys, or because the window was closed. */
 export type Left = 'detached' | 'hung up';
 
 export class TerminalInput implements Disposable {
@@ -25,7 +25,7 @@ export class TerminalInput implements Disposable {
   #ending: NodeJS.Timeout | undefined;
   #disposed = false;
 
-  /** @param type takes what is typed, and resolves when it is on its way */
+  /** @param type sends the bytes, and resolves once they are on their way */
   constructor(stdin: ReadStream, type: (bytes: Uint8Array) => Promise<void>) {
     this.#stdin = stdin;
     this.#type = type;
@@ -50,7 +50,7 @@ export class TerminalInput implements Disposable {
   }
 
   readonly #onData = (typed: Buffer): void => {
-    // Only a user has detach keys: in a file they are bytes as others.
+    // Only a user has detach keys: in a file they are bytes like any others.
     if (!this.#stdin.isTTY) return this.#send(typed);
     clearTimeout(this.#held);
     const { pass, detach } = this.#keys.take(typed);
@@ -60,8 +60,8 @@ export class TerminalInput implements Disposable {
   };
 
   /**
-   * The end of a pipe is for good, and a Ctrl-D is read once: so it is typed again until the program ends. In the middle
-   * of a line it ends nothing: that line is entered first.
+   * A pipe ends for good, but a Ctrl-D is read once: so it is typed again until the program ends. In the middle of a
+   * line Ctrl-D does not end the input, so the line is completed first.
    */
   readonly #onEnd = (): void => {
     if (this.#stdin.isTTY) return this.#left.resolve('hung up');

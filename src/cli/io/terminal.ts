@@ -1,4 +1,4 @@
-/** A terminal in a sandbox, joined to ours. */
+/** A terminal in a sandbox, connected to ours. */
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { ExecExit } from '../../protocol/exec.ts';
 import type { OutputLost, Pty } from '../../sdk/index.ts';
@@ -8,30 +8,31 @@ import { TerminalInput } from './terminal-input.ts';
 import { BrokenPipe, write } from './pump.ts';
 import { awaitEndSignal, type EndSignal } from './signals.ts';
 
-/** The largest that a terminal in a sandbox can be, either way. */
+/** The maximum size of a terminal in a sandbox, in either direction. */
 const MAX_CELLS = 10_000;
 
-/** The program ended, the user left by the detach keys, or a signal told this process to end. */
+/** The program ended, the user left by the detach keys, or a signal asked this process to end. */
 export type TerminalEnd =
   | { type: 'exit'; exit: ExecExit }
   | { type: 'detached' }
   | { type: 'signal'; signal: EndSignal | 'SIGPIPE'; /** The program ran. */ started: boolean };
 
-/** What our terminal looks like now; the usual size when there is none. */
+/** The current size of our terminal; the usual size if there is none. */
 export function terminalSize(): { cols: number; rows: number } {
   const { columns, rows } = ourScreen() ?? process.stdout;
   return { cols: Math.min(columns || 80, MAX_CELLS), rows: Math.min(rows || 24, MAX_CELLS) };
 }
 
-/** What programs read to know which terminal they write to. */
+/** The variables by which programs know which terminal they write to. */
 export function terminalEnvironment(): { TERM: string } {
   return { TERM: process.stdout.isTTY ? terminalName() : 'dumb' };
 }
 
 /**
- * Keys go there and output comes here, until the program ends or the user leaves. Our terminal is raw meanwhile, and as
- * it was afterwards, however this ends. What to do with a program that was left is the caller's to say.
- * @param options.redraw it has run before: have its program draw the screen anew
+ * Sends keys there and shows output here, until the program ends or the user leaves. Our terminal is in raw mode
+ * meanwhile, and is restored afterwards, however this ends. What happens to a program that the user left is up to the
+ * caller.
+ * @param options.redraw the program has run before: make it redraw the screen
  * @throws ServiceError why the program did not run, or how it was lost
  */
 export async function joinTerminal(pty: Pty, options: { redraw?: boolean } = {}): Promise<TerminalEnd> {
@@ -74,8 +75,8 @@ async function show(pty: Pty): Promise<TerminalEnd> {
 }
 
 /**
- * Until disposed. Whoever stops us from outside (a Ctrl-Z goes to the program) gets the terminal as it was, and has set it
- * for itself when we go on.
+ * Raw mode until disposed. If we are stopped from outside (a Ctrl-Z goes to the program), the terminal is restored, and
+ * set again when we continue.
  */
 function rawMode(stdin: ReadStream, continued: () => void): Disposable {
   if (!stdin.isTTY) return { [Symbol.dispose]: () => undefined };
@@ -99,7 +100,7 @@ function rawMode(stdin: ReadStream, continued: () => void): Disposable {
   };
 }
 
-/** Gives the terminal in the sandbox the size of ours, until disposed. */
+/** Keeps the size of the sandbox's terminal equal to ours, until disposed. */
 class SizeFollower implements Disposable {
   readonly #pty: Pty;
   readonly #screen = ourScreen();
@@ -114,9 +115,9 @@ class SizeFollower implements Disposable {
     this.#screen?.off('resize', this.#follow);
   }
 
-  /** A program draws when the size changes, and only then. */
+  /** A program redraws only when the size changes. */
   redraw(): void {
-    // Whoever is stopped is not told that the window has another size.
+    // A stopped process does not get the signal for a changed window size.
     process.emit('SIGWINCH');
     const { cols, rows } = terminalSize();
     this.#pty.resize(cols, rows > 1 ? rows - 1 : rows + 1);
@@ -129,10 +130,10 @@ class SizeFollower implements Disposable {
   };
 }
 
-/** On the screen, in the midst of what its program shows. */
+/** Printed on the screen, amid the program's output. */
 export function reportLostOutput({ from, to }: OutputLost): void {
   process.stderr.write(`\r\nmillibox: ${to - from} bytes of the output were discarded here\r\n`);
 }
 
-/** What shows the output, or the messages where the output goes elsewhere. */
+/** The stream that shows the output, or the one for messages if output is redirected. */
 const ourScreen = (): WriteStream | undefined => [process.stdout, process.stderr].find((stream) => stream.isTTY);

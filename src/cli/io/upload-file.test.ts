@@ -28,7 +28,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-/** The bytes that a sandbox gets, where something happens to the file while it is asked what is there. */
+/** The bytes that a sandbox receives, when something happens to the file while its target is looked up. */
 async function uploaded(meanwhile: () => unknown, there?: object): Promise<Buffer> {
   const got: Uint8Array[] = [];
   const take = async (_path: string, source: AsyncIterable<Uint8Array>): Promise<void> => {
@@ -53,7 +53,7 @@ const openHere = (): number =>
     }
   }).length;
 
-test('a file that grows while it is copied is copied as far as it went', async () => {
+test('a file that grows while it is copied is copied up to its original size', async () => {
   const tar = await uploaded(() => appendFileSync(file, Buffer.alloc(1_000_000, 'b')));
   expect(tar.filter((byte) => byte === 'a'.charCodeAt(0)).length).toBeGreaterThanOrEqual(SIZE);
   expect(tar.subarray(-1_000_000).includes('bbb')).toBe(false);
@@ -66,7 +66,7 @@ test('a file that shrinks while it is copied is not copied', async () => {
 test('a file that cannot be opened fails the copy, and nothing else', async () => {
   const gone = async (): Promise<void> => {
     rmSync(file);
-    // Time in which nobody listens to what was opened too early.
+    // Gives a stream that was opened too early time to fail unobserved.
     await sleep(100);
   };
   await expect(uploaded(gone)).rejects.toThrow('ENOENT');
@@ -74,7 +74,7 @@ test('a file that cannot be opened fails the copy, and nothing else', async () =
   await expect(uploaded(gone, { kind: 'other' })).rejects.toThrow('ENOENT');
 });
 
-test('a copied file is not left open, whatever is there', async () => {
+test('a copied file is not left open, whatever exists at the target', async () => {
   const openBefore = openHere();
   expect((await uploaded(() => undefined, { kind: 'other' })).length).toBe(SIZE);
   await uploaded(() => undefined);

@@ -11,13 +11,13 @@ export interface UploadOptions {
   signal: AbortSignal;
 }
 
-/** Up to here a file is read to learn its size: stat does not know that of a file in /proc. */
+/** Files up to this size are read to learn their size: stat does not know that of a file in /proc. */
 const MAX_READ_AHEAD_BYTES = 1024 * 1024;
 const MAX_LINKS = 40;
 
 /**
- * Sends a tar, which carries the time. As with `write`, links are followed and an existing file keeps its owner. Where a tar
- * would replace a device, say, `write` is called instead, to refuse.
+ * Sends a tar, which carries the modification time. As with `write`, links are followed and an existing file keeps its
+ * owner. Where a tar would replace, say, a device, `write` is called instead, which refuses.
  */
 export async function uploadFile(
   sandbox: Sandbox,
@@ -42,7 +42,9 @@ export async function uploadFile(
   await sandbox.files.uploadTar(posix.dirname(path), tar, owner === undefined ? { signal } : { signal, owner });
 }
 
-/** The first bytes of a file, which may grow. It is opened when they are asked for: who asks hears of a failure. */
+/**
+ * The first bytes of a file, which may grow. It is opened when they are requested, so that the caller gets a failure.
+ */
 async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
   yield* createReadStream(path, { end: size - 1 }) as AsyncIterable<Buffer>;
 }

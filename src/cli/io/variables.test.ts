@@ -16,11 +16,11 @@ function file(bytes: string | Buffer): string {
 }
 
 describe('a variable', () => {
-  test('with a value has it, an empty one too', () => {
+  test('given with a value has it, even an empty one', () => {
     expect(envPair('A=b=c', envPair('X='))).toEqual({ X: '', A: 'b=c' });
   });
 
-  test('by its name alone has the value that it has here, also when that is empty', () => {
+  test('given by name has its value from the environment, even an empty one', () => {
     vi.stubEnv('MILLIBOX_TRIAL', 'from here');
     vi.stubEnv('MILLIBOX_EMPTY', '');
     expect(envPair('MILLIBOX_EMPTY', envPair('MILLIBOX_TRIAL'))).toEqual({
@@ -29,14 +29,14 @@ describe('a variable', () => {
     });
   });
 
-  test('that is not there is refused, and so is one without a name', () => {
+  test('that is not set is refused, and so is one without a name', () => {
     expect(() => envPair('MILLIBOX_NOT_THERE')).toThrow('MILLIBOX_NOT_THERE');
     for (const bad of ['', '=x']) expect(() => envPair(bad)).toThrow();
   });
 });
 
 describe('a file', () => {
-  test('gives its text without the end of the last line, and no other change', () => {
+  test('provides its text without the final line end, otherwise unchanged', () => {
     for (const [text, value] of [
       ['s3cret\n', 's3cret'],
       ['s3cret', 's3cret'],
@@ -57,7 +57,7 @@ describe('a file', () => {
     expect(got.toString()).toBe('s3cret');
   });
 
-  test('that cannot be a variable is refused with its name, and without its text', () => {
+  test('that cannot be a variable is refused by name, without its text', () => {
     for (const bytes of [Buffer.alloc(200_000, 'x'), Buffer.from([0x73, 0xff])]) {
       expect(() => filePair(`KEY=${file(bytes)}`)).toThrow(/value: (more than|not UTF-8)/);
     }

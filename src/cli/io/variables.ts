@@ -1,6 +1,6 @@
 /**
- * Environment variables for a sandbox, given by options that may be repeated. `NAME` alone takes its value from our own
- * environment, and a file holds it as well: so it is in no list of processes and in no history of a shell.
+ * Environment variables for a sandbox, given by repeatable options. `NAME` alone takes its value from our own
+ * environment, and a value can be read from a file: then it is in no process list and no shell history.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
@@ -9,7 +9,7 @@ import { pair } from './parse.ts';
 
 type Variables = Record<string, string>;
 
-/** No variable can be longer, and no device that never ends is read. */
+/** No variable can be longer; also bounds what is read from an endless device. */
 const MAX_FILE_BYTES = 128 * 1024;
 
 /** `NAME`, or `NAME=VALUE`. */
@@ -22,7 +22,7 @@ export function envPair(text: string, before: Variables = {}): Variables {
   return { ...before, [text]: value };
 }
 
-/** `NAME=PATH`: the text of the file, without the end of its last line. */
+/** `NAME=PATH`: the text of the file, without its final line end. */
 export function filePair(text: string, before: Variables = {}): Variables {
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('NAME=PATH');

@@ -1,4 +1,4 @@
-/** The CLI against a service that a test answers for. */
+/** Runs the CLI against a service whose answers the test gives. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
@@ -24,7 +24,7 @@ export interface FakeService {
   requests: Request[];
 }
 
-/** Answers plain HTTP and refuses every upgrade, as some proxies do. Ends with the test at hand. */
+/** Answers plain HTTP and refuses every upgrade, as some proxies do. Ends with the current test. */
 export async function fakeService(answer: (request: Request) => Answer | Promise<Answer>): Promise<FakeService> {
   const requests: Request[] = [];
   const server = createServer((incoming, outgoing) => {
@@ -60,7 +60,7 @@ export interface Ended {
   stderr: string;
 }
 
-/** The program of the sources, as a child process whose stdin is open, or a file of ours. */
+/** The program from the sources, as a child process whose stdin is open, or a given file. */
 export function startCli(
   { url }: FakeService,
   args: readonly string[],
@@ -77,7 +77,7 @@ export function startCli(
   return Object.assign(child, { ended });
 }
 
-/** Runs it to its end. */
+/** Runs the CLI to its end. */
 export async function cli(service: FakeService, args: readonly string[], input = ''): Promise<Ended> {
   const child = startCli(service, args);
   child.stdin?.end(input);

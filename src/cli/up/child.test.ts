@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { Child } from './child.ts';
 
-test('each process of a part is told, also of one that is started anew', async () => {
+test('each process of a part is reported, including restarted ones', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'part-'));
   const pids: (number | undefined)[] = [];
   const twice = Promise.withResolvers<void>();
@@ -29,7 +29,7 @@ test('each process of a part is told, also of one that is started anew', async (
   expect(pids).not.toContain(undefined);
 });
 
-test('a part that ends at its first start is not started again, and its own words say why', async () => {
+test('a part that fails at its first start is not restarted, and its own output says why', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'part-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const logFile = join(directory, 'log');
@@ -56,7 +56,7 @@ test('a part that ends at its first start is not started again, and its own word
   expect(part.lastWords()).toBe('SOME_NAME: is wrong');
 });
 
-test('a part that a signal ended is started again, also before the others are up', async () => {
+test('a part that was ended by a signal is restarted, even before the others are up', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'part-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const restarted = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-/** One part of the composition as a child process: started, started anew when it dies, stopped in order. */
+/** One part of the service as a child process: started, restarted when it dies, stopped in order. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
@@ -6,9 +6,9 @@ import { rotateLog } from './log-file.ts';
 
 const RESTART_DELAY_MS = 500;
 const MAX_RESTART_DELAY_MS = 10_000;
-/** A part that lived this long before it died starts over with the short delay. */
+/** A part that lived this long before it died is restarted with the short delay. */
 const STEADY_MS = 30_000;
-/** Between two looks at the length of its log. */
+/** Interval between two checks of its log's size. */
 const LOG_LOOK_MS = 60_000;
 const MAX_LAST_LINES = 8;
 
@@ -19,9 +19,9 @@ export interface ChildOptions {
   env: Record<string, string>;
   logFile: string;
   onRestart?: (message: string) => void;
-  /** Asked when it has ended by itself, and not by a signal: whether another start may go better. Default: it may. */
+  /** Called when it has exited by itself, not by a signal: whether a restart may succeed. Default: it may. */
   mayGoBetter?: () => boolean;
-  /** It has another process id now. */
+  /** It has a new process id. */
   onStart?: () => void;
 }
 
@@ -33,9 +33,9 @@ export class Child {
   #delayMs = RESTART_DELAY_MS;
   #timer: NodeJS.Timeout | undefined;
   #rotation: NodeJS.Timeout | undefined;
-  /** How often it ended before it was steady, since it last was. */
+  /** How many times it has exited early since it last lived long enough to be steady. */
   failures = 0;
-  /** It has ended, and is not started again. */
+  /** It has exited, and is not restarted. */
   gaveUp = false;
   /** Where in its log the lines of its latest start begin. */
   #logStart = 0;
@@ -60,7 +60,7 @@ export class Child {
     this.#rotation ??= setInterval(() => rotateLog(logFile), LOG_LOOK_MS).unref();
     const log = openSync(logFile, 'a', 0o600);
     this.#logStart = fstatSync(log).size;
-    // A group of its own: a Ctrl-C at the terminal reaches `up` alone, which stops its parts in order.
+    // A process group of its own: a Ctrl-C at the terminal reaches only `up`, which stops its parts in order.
     const child = spawn(file, args, { env, stdio: ['ignore', log, log], detached: true });
     closeSync(log);
     this.#process = child;
@@ -79,7 +79,7 @@ export class Child {
     });
   }
 
-  /** The last that its latest start has said, for an error message: in plain words, where it found any. */
+  /** The last lines of its latest start, for an error message; plain-text ones, if there are any. */
   lastWords(): string {
     const lines = this.#lines();
     const plain = lines.filter((line) => !line.startsWith('{'));
@@ -95,7 +95,7 @@ export class Child {
     }
   }
 
-  /** Asks it to end; after the grace it is killed. Resolves once it is gone. */
+  /** Asks it to exit; after the grace period it is killed. Resolves once it is gone. */
   async stop(graceMs: number, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);

@@ -40,7 +40,7 @@ export async function runDemo(stack: Stack): Promise<void> {
   for (const [name, ms] of phases) out(`    ${name.padEnd(26)}${ms.toFixed(1).padStart(9)} ms`);
 }
 
-/** Waits until the service is warm, and goes on in any case. */
+/** Waits until the service is warm, and continues in any case. */
 async function eventually(warm: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + WARM_LIMIT_MS;
   while (performance.now() < end && !(await warm())) await sleep(50);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { rotateLog } from './log-file.ts';
 
-test('a log that has grown too long is put beside, while its writer goes on writing', () => {
+test('a log that has grown too long is moved aside while its writer keeps writing', () => {
   const directory = mkdtempSync(join(tmpdir(), 'mbx-log-'));
   const path = join(directory, 'part.log');
   const log = openSync(path, 'a');

@@ -1,4 +1,4 @@
-/** The parts of a service on one machine: where their files are and what environment each is given. */
+/** The parts of a service on one machine: where their files are and the environment of each. */
 import { existsSync } from 'node:fs';
 import { arch } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ const built = (path: string): string => join(packageRoot(), 'dist', path);
 export const gatewayMain = (): string => built('src/gateway/main.js');
 export const agentMain = (): string => built('agent/main.js');
 
-/** boxinit where the set-up builds it. @throws Error when it is not there. */
+/** Path of boxinit as built by the setup. @throws Error when it does not exist. */
 export function boxinitPath(): string {
   const cpu = arch() === 'arm64' ? 'aarch64' : 'x86_64';
   const path = join(packageRoot(), 'agent/boxinit/target', `${cpu}-unknown-linux-gnu`, 'release/boxinit');
@@ -18,7 +18,7 @@ export function boxinitPath(): string {
   return path;
 }
 
-/** @throws Error for a home below which the agents' sockets would have paths that are too long. */
+/** @throws Error if the paths of the agents' sockets would be too long below this home. */
 export function checkLength(home: string, agents: number): void {
   const deepest = `/agents/node-${agents}/c/mbx-${'0'.repeat(20)}/run/agent.sock`;
   const most = MAX_SOCKET_PATH_BYTES - Buffer.byteLength(deepest);
@@ -36,7 +36,7 @@ export interface AgentPart {
   boxinit: string;
   runtime?: string | undefined;
   image?: string | undefined;
-  /** Containers kept warm, neither more nor less. */
+  /** Exact number of containers kept warm. */
   pool?: number | undefined;
 }
 
@@ -48,7 +48,7 @@ export function agentEnvironment(part: AgentPart): Record<string, string> {
     MILLIBOX_DATA_DIR: part.dataDir,
     MILLIBOX_NODE_SECRET_FILE: part.secretFile,
     MILLIBOX_BOXINIT: part.boxinit,
-    // An orderly stop leaves nothing behind. After a kill, the next agent adopts what lives.
+    // An orderly stop leaves nothing behind. After a kill, the next agent adopts what is alive.
     MILLIBOX_ON_STOP: 'destroy',
     ...(part.runtime === undefined ? {} : { MILLIBOX_RUNTIME: part.runtime }),
     ...(part.image === undefined ? {} : { MILLIBOX_DEFAULT_IMAGE: part.image }),
@@ -61,7 +61,7 @@ export interface GatewayPart {
   port: number;
   secretFile: string;
   apiKeyFile: string;
-  /** With the directory of its data where the gateway is on the same machine. */
+  /** With its data directory if the gateway is on the same machine. */
   agents: readonly { node: string; dataDir?: string; port: number }[];
 }
 

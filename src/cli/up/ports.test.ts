@@ -6,7 +6,7 @@ import { freePort, inTheWay, isFree } from './ports.ts';
 
 const HOST = '127.0.0.1';
 
-/** Two neighbours that are free and that nobody was given, beside a port of this worker. */
+/** Two adjacent ports that are free and were never given out, next to a port of this worker. */
 async function freePair(): Promise<{ first: number; last: number }> {
   for (;;) {
     const first = (await freeTestPort(HOST)) + 1;
@@ -14,14 +14,14 @@ async function freePair(): Promise<{ first: number; last: number }> {
   }
 }
 
-test('a port that was given is not given again, though nobody listens there yet', async () => {
+test('a port that was given out is not given out again, even if nobody listens there yet', async () => {
   const pair = await freePair();
   const ports = [await freePort(HOST, pair), await freePort(HOST, pair)];
   expect(ports.toSorted()).toEqual([pair.first, pair.last]);
   await expect(freePort(HOST, pair)).rejects.toThrow('no free port');
 });
 
-test('a port with a listener is not given, and the reason has a name', async () => {
+test('a port with a listener is not given out, and the reason has a name', async () => {
   const { first: port } = await freePair();
   const server = createServer().listen(port, HOST);
   await once(server, 'listening');

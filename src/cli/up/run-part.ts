@@ -1,8 +1,8 @@
-/** One part in the foreground: its output is ours, our signals are its, its exit code is ours. */
+/** Runs one part in the foreground: shares our output, gets our signals, and determines our exit code. */
 import { spawn } from 'node:child_process';
 import { fullEnvironment } from '../config.ts';
 
-/** @param defaults environment for what is not set. */
+/** @param defaults environment for variables that are not set. */
 export async function runPart(main: string, defaults: Record<string, string> = {}): Promise<void> {
   const child = spawn(process.execPath, [main], {
     stdio: 'inherit',

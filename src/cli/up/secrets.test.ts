@@ -10,7 +10,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
-test('a secret is made once, kept, and readable by its owner only', () => {
+test('a secret is generated once, kept, and readable only by its owner', () => {
   const path = join(dir, 'below', 'key');
   const first = keepSecret(path, 'mb-');
   expect(first).toMatch(/^mb-[\w-]{43}$/);

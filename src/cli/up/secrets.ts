@@ -1,10 +1,10 @@
-/** Keys that are made once and kept in files that only their owner can read. */
+/** Keys that are generated once and kept in files that only their owner can read. */
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeDirectory } from '../../lib/make-directory.ts';
 
-/** The secret in the file, made first if there is none. Two callers at once get the same one. */
+/** The secret in the file, generated first if there is none. Concurrent callers get the same one. */
 export function keepSecret(path: string, prefix: string): string {
   try {
     return read(path);
@@ -15,7 +15,7 @@ export function keepSecret(path: string, prefix: string): string {
   const mine = `${path}.${process.pid}`;
   writeFileSync(mine, `${prefix}${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
   try {
-    // A link is made by one of two at once, and is never seen half written.
+    // Only one of two concurrent callers creates the link, and it is never seen half written.
     linkSync(mine, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

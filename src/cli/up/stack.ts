@@ -15,22 +15,22 @@ import { claimHome, removeUpFile, upFile, writeUpFile } from './up-file.ts';
 export interface StackOptions {
   home: string;
   host: string;
-  /** 0: a free one. */
+  /** 0: any free port. */
   port: number;
   agents: number;
   runtime?: string | undefined;
   image?: string | undefined;
   pool?: number | undefined;
   say: (line: string) => void;
-  /** Gives up starting. */
+  /** Aborts the start. */
   signal: AbortSignal;
 }
 
 const READY_LIMIT_MS = 120_000;
-/** What is under way when the service is stopped has so long to end. */
+/** Time for work in progress when the service is stopped. */
 const GATEWAY_DRAIN_MS = 7_000;
 const GATEWAY_STOP_MS = GATEWAY_DRAIN_MS + 5_000;
-/** The agent removes its containers on the way out. */
+/** The agent removes its containers before it exits. */
 const AGENT_STOP_MS = 90_000;
 
 export class Stack {
@@ -39,7 +39,7 @@ export class Stack {
   readonly home: string;
   readonly gateway: Child;
   readonly agents: readonly Child[];
-  /** What sandboxes run unless they ask for another; undefined: the agents' own default. */
+  /** The default image of sandboxes; undefined: the agents' own default. */
   readonly image: string | undefined;
 
   private constructor(
@@ -55,7 +55,7 @@ export class Stack {
     this.agents = agents;
   }
 
-  /** Starts all parts and waits until the gateway would serve. @throws Error that says what is in the way. */
+  /** Starts all parts and waits until the gateway can serve. @throws Error that says what prevents it. */
   static async start(options: StackOptions): Promise<Stack> {
     const { host, say } = options;
     const home = resolve(options.home);
@@ -80,7 +80,7 @@ export class Stack {
     const boxinit = boxinitPath();
     const image = options.image ?? setupImage()?.ref;
 
-    // Of parts that are started anew.
+    // For parts that are restarted.
     let recorded: Stack | undefined;
     const nodes = [];
     for (let i = 1; i <= options.agents; i++) {
@@ -95,7 +95,7 @@ export class Stack {
         env: { ...env, ...partEnv },
         logFile: join(home, 'log', `${name}.log`),
         onRestart: say,
-        // What a first start lacks, such as a setting that is right, no other start will find.
+        // What a first start lacks, such as a valid setting, a second one will not have either.
         mayGoBetter: () => recorded !== undefined,
         onStart: () => recorded?.recordAgain(say),
       });
@@ -134,7 +134,7 @@ export class Stack {
     return stack;
   }
 
-  /** A part is another process now: the next `up` here has to know it, should this one be killed. */
+  /** A part has a new process id: the next `up` here must know it, in case this one is killed. */
   recordAgain(say: (line: string) => void): void {
     try {
       this.#record();
@@ -143,14 +143,14 @@ export class Stack {
     }
   }
 
-  /** Gateway first, so that nothing new begins; then the agents, which remove what they made. */
+  /** Gateway first, so that nothing new begins; then the agents, which remove what they created. */
   async stop(): Promise<void> {
     await this.gateway.stop(GATEWAY_STOP_MS);
     await Promise.all(this.agents.map((agent) => agent.stop(AGENT_STOP_MS)));
     removeUpFile(this.home);
   }
 
-  /** The first node, as the operator's API shows it. */
+  /** The first node, as the operators' API shows it. */
   async node(): Promise<NodeView> {
     const [node] = await new Operator(this).nodes();
     if (node === undefined) throw new Error('no node has reported yet');

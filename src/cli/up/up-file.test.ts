@@ -30,7 +30,7 @@ async function program(env: Record<string, string>, ...args: string[]): Promise<
 
 const pidOf = (child: ChildProcess): number => child.pid ?? 0;
 
-test('what an `up` that was killed left running is ended, and nobody else who has its process id now', async () => {
+test('processes left by a killed `up` are ended, but not others that have their process ids now', async () => {
   const part = await program({ MILLIBOX_NODE_SECRET_FILE: `${home}/node-secret` });
   const stranger = await program({ HOME: '/somewhere' });
   writeUpFile(home, { pid: pidOf(stranger), url: 'http://127.0.0.1:1', pids: [pidOf(part), pidOf(stranger)] });
@@ -40,7 +40,7 @@ test('what an `up` that was killed left running is ended, and nobody else who ha
   expect(() => process.kill(pidOf(stranger), 0)).not.toThrow();
 });
 
-test('a part that ends by itself as it is to be ended is no failure, and the others are ended', async () => {
+test('a part that exits while it is being ended is no failure, and the others are ended', async () => {
   const [gone, part] = [await program({ A: `${home}/a` }), await program({ A: `${home}/a` })];
   writeUpFile(home, { pid: 0, url: 'http://127.0.0.1:1', pids: [pidOf(gone), pidOf(part)] });
   const kill = process.kill.bind(process);
@@ -54,7 +54,7 @@ test('a part that ends by itself as it is to be ended is no failure, and the oth
   expect(existsSync(upFile(home))).toBe(false);
 });
 
-test('a part that cannot be ended is told of, and stays known', async () => {
+test('a part that cannot be ended is reported, and stays recorded', async () => {
   const part = await program({ A: `${home}/a` });
   writeUpFile(home, { pid: 0, url: 'http://127.0.0.1:1', pids: [pidOf(part)] });
   vi.spyOn(process, 'kill').mockImplementation(() => {
@@ -70,7 +70,7 @@ test('a home has one `up`', async () => {
   expect(() => claimHome(home)).toThrow(`as process ${pidOf(other)}`);
 });
 
-test('a file of an `up` that cannot be read is told of, half of one is nothing', () => {
+test('an unreadable `up` file is reported; a partial one counts as none', () => {
   writeFileSync(upFile(home), '{"pid":');
   expect(() => claimHome(home)).not.toThrow();
   rmSync(upFile(home));

@@ -1,12 +1,12 @@
-/** What a running `up` leaves in its home: for the CLI on this machine, and for the next `up` there. */
+/** The record of a running `up` in its home: for the CLI on this machine, and for the next `up` there. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 interface UpFile {
-  /** Of the `up` itself. */
+  /** Process id of the `up` itself. */
   pid: number;
   url: string;
-  /** Of the gateway and the agents. */
+  /** Process ids of the gateway and the agents. */
   pids: number[];
 }
 
@@ -21,9 +21,9 @@ export function removeUpFile(home: string): void {
 }
 
 /**
- * One `up` a home. An `up` that was killed leaves its parts running: they are ended, and theirs is adopted or removed
- * by the agent that starts next.
- * @throws Error when one is up here
+ * Ensures one `up` per home. A killed `up` leaves its parts running: they are ended, and the next agent adopts or
+ * removes what they leave.
+ * @throws Error when one is running here
  */
 export function claimHome(home: string): void {
   const before = readUpFile(home);
@@ -39,7 +39,7 @@ export function claimHome(home: string): void {
   removeUpFile(home);
 }
 
-/** Undefined where none is whole: an `up` that was killed may have left half of one. */
+/** Undefined if there is no complete record: a killed `up` may have left half of one. */
 function readUpFile(home: string): UpFile | undefined {
   try {
     return JSON.parse(readFileSync(upFile(home), 'utf8')) as UpFile;
@@ -53,14 +53,14 @@ function endNow(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (error) {
-    // It has ended by itself since it was looked at.
+    // It has exited by itself in the meantime.
     if (!isCode(error, ['ESRCH'])) throw error;
   }
 }
 
 /**
- * Whether the process lives and belongs to the service of this home. Process ids are used again, after a reboot by
- * anything, and many a program is called main.js: parts are known by the files of the home in their environment.
+ * Whether the process is alive and belongs to the service of this home. Process ids are reused, after a reboot by
+ * anything, and many programs are called main.js: parts are recognised by the home's files in their environment.
  */
 function isPart(pid: number, home: string): boolean {
   return isOurs(pid) && namesIn(`/proc/${pid}/environ`).some((variable) => variable.includes(`=${home}/`));
@@ -73,7 +73,7 @@ function namesIn(path: string): string[] {
   try {
     return readFileSync(path, 'utf8').split('\0');
   } catch (error) {
-    // It has ended, or belongs to another user.
+    // It has exited, or belongs to another user.
     if (!isCode(error, ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'])) throw error;
     return [];
   }

@@ -11,8 +11,8 @@ export interface Welcome {
 }
 
 /**
- * Each of the three blocks of lines stands on its own: in any directory, with any home, in any shell of the POSIX kind.
- * @param path where programs are looked for, as in PATH
+ * Each of the three blocks of lines is self-contained: it works in any directory, with any home, in any POSIX shell.
+ * @param path where programs are looked up, as in PATH
  */
 export function welcome({ url, apiKey, home }: Welcome, path: string): string {
   const service = `export MILLIBOX_URL=${quoted(url)} MILLIBOX_API_KEY=${quoted(apiKey)}`;
@@ -53,7 +53,7 @@ JS
 `;
 }
 
-/** As one word of a shell. */
+/** Quotes it as one word of a shell. */
 function quoted(word: string): string {
   return /^[\w/.:@%+=,[\]-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
