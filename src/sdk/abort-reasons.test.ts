@@ -1,9 +1,9 @@
-/** A signal may fire with anything. What a call then rejects with is an Error, whichever call it is. */
+/** A signal may fire with any reason. A call always rejects with an Error, whichever call it is. */
 import { createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Millibox, MilliboxError, type Sandbox } from './index.ts';
 
-/** Takes connections and never answers. */
+/** Accepts connections and never answers. */
 const silent = createServer((socket) => socket.on('error', () => undefined).resume());
 let client: Millibox;
 beforeAll(async () => {
@@ -42,7 +42,7 @@ const CALLS: [string, Call][] = [
   ['ports.preview', (at, options) => at.sandbox.ports.preview(80, options)],
 ];
 
-/** What a call rejects with whose signal fires with this, before it or while it waits. */
+/** The rejection of a call whose signal fires with this reason, before the call or while it waits. */
 async function rejection(call: Call, before: boolean, reason: unknown): Promise<unknown> {
   const stop = new AbortController();
   if (before) stop.abort(reason);
@@ -67,7 +67,7 @@ test.each(CALLS.filter(([name]) => /^files\.(?!watch)|^ports\.connect/.test(name
 for (const before of [true, false]) {
   const when = before ? 'before it' : 'meanwhile';
   test.each(CALLS)(
-    `%s, aborted ${when} with what is no error, is cancelled, with that as the cause`,
+    `%s, aborted ${when} with a reason that is not an error, is cancelled, with the reason as the cause`,
     async (_, call) => {
       for (const reason of ['enough', 5, null, { why: 'enough' }]) {
         const error = await rejection(call, before, reason);
@@ -77,9 +77,12 @@ for (const before of [true, false]) {
     },
   );
 
-  test.each(CALLS)(`%s, aborted ${when} with an error or nothing, rejects with the signal's own`, async (_, call) => {
-    const mine = new RangeError('mine');
-    expect(await rejection(call, before, mine)).toBe(mine);
-    expect(await rejection(call, before, undefined)).toMatchObject({ name: 'AbortError' });
-  });
+  test.each(CALLS)(
+    `%s, aborted ${when} with an error or nothing, rejects with the signal's own reason`,
+    async (_, call) => {
+      const mine = new RangeError('mine');
+      expect(await rejection(call, before, mine)).toBe(mine);
+      expect(await rejection(call, before, undefined)).toMatchObject({ name: 'AbortError' });
+    },
+  );
 }

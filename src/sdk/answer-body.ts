@@ -4,7 +4,7 @@ import { ByteAccumulator } from '../lib/byte-accumulator.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../protocol/limits.ts';
 
-/** The largest answer is a result with all output that may be asked for, in base64. */
+/** The largest answer is a result with the maximum output, in base64. */
 export const MAX_ANSWER_BYTES = 2 * Math.ceil((MAX_MAX_OUTPUT_BYTES * 4) / 3) + 1024 * 1024;
 /** A longer body is not an error of this service. */
 const MAX_ERROR_BYTES = 1024 * 1024;

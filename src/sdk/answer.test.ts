@@ -47,19 +47,19 @@ const ANSWER = {
   timings: {},
 };
 
-test('words of a newer service are handed on as they are', async () => {
+test('unknown enum values of a newer service are passed on', async () => {
   const newer = { ...ANSWER, status: 'EVICTED', reason: 'preempted', network: 'mesh', colour: 'blue' };
   const client = await clientOf(newer);
   const sandbox = await client.sandboxes.get('sbx-0123');
   expect(sandbox.info).toMatchObject({ status: 'EVICTED', reason: 'preempted', network: 'mesh' });
-  // It has an end, whatever that is called.
+  // It has an end time, whatever its status is called.
   await expect(sandbox.ready()).rejects.toMatchObject({ code: 'sandbox_ended', details: { reason: 'preempted' } });
 });
 
 test.each([
   ['another shape', { ...ANSWER, cpus: 'many' }],
   ['nothing of it', null],
-])('an answer with %s is a protocol_error that says where', async (_what, answer) => {
+])('an answer with %s is a protocol_error that names the field', async (_what, answer) => {
   const client = await clientOf(answer);
   const error = await client.sandboxes.get('sbx-0123').catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(MilliboxError);

@@ -8,7 +8,7 @@ vi.setConfig({ testTimeout: 120_000 });
 describe('a client that is closed', () => {
   const closed = { code: 'cancelled', message: 'the client was closed' };
 
-  it('ends the calls that are under way, and those that wait to be sent again', async () => {
+  it('ends calls in progress, and those waiting to be retried', async () => {
     const asked = Promise.withResolvers<void>();
     const { client } = await service(() => {
       asked.resolve();

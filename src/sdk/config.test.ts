@@ -8,27 +8,27 @@ import { doubtAddress, loadConfig } from './config.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
 
-test('a key may be what a file or a shell gave, with its line end', () => {
+test('a key read from a file or a shell may end with a line break', () => {
   expect(loadConfig({ apiKey: ' mbx_key\r\n' }).apiKey).toBe('mbx_key');
 });
 
-test('a key that no header can carry is named as such, and not taken for a service that is away', () => {
+test('a key that no header can carry is reported as such, not as a service that is away', () => {
   for (const apiKey of ['a\nb', 'a b', 'a\u20acb']) expect(() => loadConfig({ apiKey })).toThrow(/^the API key/);
 });
 
-test('an address may end in the version of the API, which each call has too, and in slashes', () => {
+test('an address may end with the API version, which each call also has, and with slashes', () => {
   for (const end of ['', '/', '/v1', '/v1/'])
     expect(loadConfig({ url: `http://a:1${end}` }).urls).toEqual(['http://a:1']);
   expect(loadConfig({ url: 'https://a/below/v1' }).urls).toEqual(['https://a/below']);
 });
 
-test('what an address cannot have is refused and not left out, and a password is not repeated', () => {
+test('invalid parts of an address are refused, not dropped, and a password is not repeated', () => {
   expect(() => loadConfig({ url: 'http://a:1/?key=1' })).toThrow(/cannot contain \? or #/);
   expect(() => loadConfig({ url: 'http://a:1/#x' })).toThrow(/cannot contain \? or #/);
   expect(() => loadConfig({ url: 'http://me:pa55@a:1' })).toThrow(/^(?!.*pa55).*MILLIBOX_API_KEY/);
 });
 
-test('a variable that is empty is as good as not set', () => {
+test('an empty variable counts as unset', () => {
   vi.stubEnv('MILLIBOX_URL', '');
   vi.stubEnv('MILLIBOX_API_KEY', '');
   expect(loadConfig({})).toMatchObject({ urls: ['http://127.0.0.1:8700'], apiKey: undefined });
@@ -38,7 +38,7 @@ test('a variable that is empty is as good as not set', () => {
   expect(loadConfig({ url: 'http://b:2', apiKey: 'other' })).toMatchObject({ urls: ['http://b:2'], apiKey: 'other' });
 });
 
-test('who answers below a wrong path without a word of ours is told apart by whole sentences', () => {
+test('a foreign 404 below a path is answered by asking whether the path is right', () => {
   const refusal = new ServiceError('not_found', 'the server answered 404');
   expect(doubtAddress(refusal, 'http://a:1/api').message).toBe(
     'the server answered 404. The address of the gateway has a path, /api: is it right?',
@@ -46,7 +46,7 @@ test('who answers below a wrong path without a word of ours is told apart by who
   expect(doubtAddress(refusal, 'http://a:1')).toBe(refusal);
 });
 
-test('a gateway below a path that it does not know says that the path may be wrong', async () => {
+test('a 404 of our own gateway below a path it does not know asks the same', async () => {
   const server = createServer((request, response) => {
     const error = { code: 'not_found', message: `There is no ${request.url}.`, retryable: false };
     response.writeHead(404, { 'content-type': 'application/json' }).end(JSON.stringify({ error }));

@@ -40,14 +40,14 @@ function readUrl(text: string): string {
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     throw new TypeError(`a gateway address must begin with http:// or https://: ${text}`);
   }
-  // Said without the address, which may hold a password.
+  // Reported without the address, which may contain a password.
   if (url.username !== '' || url.password !== '') {
     throw new TypeError('a gateway address cannot contain a user or password: set the API key in MILLIBOX_API_KEY');
   }
   if (url.search !== '' || url.hash !== '') {
     throw new TypeError(`a gateway address cannot contain ? or #: ${text}`);
   }
-  // Many services are addressed with the version of their API. Ours is part of each call.
+  // Many services are addressed with the version of their API. Ours is part of each call's path.
   return (url.origin + url.pathname).replace(/\/+$/, '').replace(/\/v1$/, '');
 }
 
@@ -59,7 +59,7 @@ export function doubtAddress(refusal: ServiceError, base: string): ServiceError 
   return new ServiceError('not_found', message, { cause: refusal });
 }
 
-/** Strips the line break of a file that it was read from. @throws TypeError if no header can carry the key. */
+/** Strips a trailing line break, as from a file. @throws TypeError if no header can carry the key. */
 export function readKey(text: string): string {
   const key = text.trim();
   if (!/^[\x21-\x7e]*$/.test(key)) {

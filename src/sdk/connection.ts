@@ -44,7 +44,7 @@ export function webSocketDial(headers: Record<string, string>): Dial {
       headers,
       deadlineMs: DIAL_DEADLINE_MS,
       signal,
-      // Masks guard plain-text proxies, which a tunnel or a loopback does not have.
+      // Masks protect plain-text proxies, which a tunnel or loopback does not have.
       maskWithZeros: isPrivatePath(url),
     });
 }
@@ -115,7 +115,7 @@ export class Connection {
     this.#link?.mux.close();
   }
 
-  /** This gateway cannot reach a node. If there is another that may, new streams go there. */
+  /** This gateway cannot reach a node. If another one may, new streams go there. */
   #leave(link: Link): void {
     if (!link.draining && !link.mux.closed && this.#options.endpoints.failed(link.url)) this.#drain(link);
   }
@@ -179,7 +179,7 @@ export class Connection {
         this.#drain(link);
       },
       onClose: (error) => {
-        // Lost, not closed by us: whoever is next is tried first.
+        // Lost, not closed by us: the next gateway is tried first.
         if (error !== null && !link.draining) endpoints.failed(url);
         if (this.#link === link) this.#link = null;
       },
@@ -201,7 +201,7 @@ function explain(error: unknown, url: string): ServiceError {
 function explainRefusal({ status, body, message }: UpgradeRefused, url: string): ServiceError {
   const parsed = parse(body);
   const typed = refusal({ statusCode: status }, parsed);
-  // In a gateway's own words: HTTP would be told the same.
+  // The error is the gateway's own: HTTP would get the same.
   if (typed.code === 'not_found' && typeof parsed?.error === 'object') return doubtAddress(typed, url);
   if (typed.retryable || GATEWAY_GONE.has(typed.code) || typed.code === 'unauthenticated' || typed.code === 'forbidden')
     return typed;

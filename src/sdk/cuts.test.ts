@@ -12,7 +12,7 @@ const AT_ONCE = 6;
 const OUT_BYTES = 90_000;
 const IN_BYTES = 60_000;
 
-/** Repeats with the seed: a failure can be run again. */
+/** A seeded generator: a failure can be reproduced. */
 function random(seed: number): () => number {
   let state = seed;
   return () => {
@@ -26,7 +26,7 @@ function random(seed: number): () => number {
 const pattern = (n: number, seed: number): Buffer =>
   Buffer.from(Uint8Array.from({ length: n }, (_, i) => (i * seed) >>> 5));
 
-/** Lets `budget` bytes through, both ways together, delivers the last of them in part, and breaks. */
+/** Lets `budget` bytes through, in both directions together, delivers part of the last chunk, and breaks. */
 function breaking(inner: Transport, budget: number, cut: () => void): Transport {
   let left = budget;
   const spend = (bytes: number): boolean => {

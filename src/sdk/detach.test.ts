@@ -8,7 +8,7 @@ const turns = async (n = 5): Promise<void> => {
   for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve));
 };
 
-test('waits until the command has got all of its stdin, over a link that is cut meanwhile', async () => {
+test('waits until the command has received all of its stdin, over a link that is cut meanwhile', async () => {
   const { exec, gateway } = fakeClient(() => undefined);
   const stdin = Buffer.alloc(1_500_000, 'abcdefg');
   const handle = exec('x', { stdin: true });
@@ -37,7 +37,7 @@ test('waits for a source of stdin, and for its end to arrive', async () => {
   expect((await running?.stdinEnded)?.length).toBe(200_000);
 });
 
-test('refuses in time when the command does not take its stdin, and stays attached', async () => {
+test('rejects at its deadline when the command does not take its stdin, and stays attached', async () => {
   const { exec, gateway } = fakeClient(() => undefined);
   async function* endless() {
     for (;;) {
@@ -53,7 +53,7 @@ test('refuses in time when the command does not take its stdin, and stays attach
   expect((await handle.exit).exitCode).toBe(3);
 });
 
-test('does not call off a command that has not started yet', async () => {
+test('does not cancel a command that has not started yet', async () => {
   const gate = Promise.withResolvers<void>();
   const { exec, gateway } = fakeClient(() => undefined);
   gateway.beforeStart = () => gate.promise;

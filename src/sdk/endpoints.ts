@@ -3,7 +3,7 @@
  * Each client starts with a random one, so that many clients spread over them.
  */
 
-/** How long a gateway that failed is left alone while there is another. */
+/** How long a failed gateway is left alone while there is another. */
 const REST_MS = 5_000;
 
 export interface EndpointsOptions {
@@ -17,7 +17,7 @@ export class Endpoints {
   readonly #now: () => number;
   readonly #restUntil: number[];
   #at: number;
-  /** One of them has answered, no matter what: the service exists. */
+  /** One of them has answered, whatever the answer: the service exists. */
   answered = false;
 
   /** @param urls at least one, each without a trailing slash */
@@ -35,13 +35,13 @@ export class Endpoints {
 
   /**
    * This one cannot be reached, or accepts no more work: another is current from now on.
-   * @returns whether that one is worth trying at once; false: all have failed a moment ago.
+   * @returns whether that one is worth trying at once; false: all have failed recently.
    */
   failed(url: string): boolean {
     const now = this.#now();
     const failed = this.urls.indexOf(url);
     if (failed >= 0) this.#restUntil[failed] = now + REST_MS;
-    // Somebody else has found out before, and moved on.
+    // Another call has noticed before, and switched.
     if (failed !== this.#at && this.#rested(this.#at) <= now) return true;
     for (let step = 1; step < this.urls.length; step++) {
       const next = (this.#at + step) % this.urls.length;

@@ -1,4 +1,4 @@
-/** Several gateways of one service: the client goes on at another when one goes away. */
+/** Several gateways of one service: the client continues at another when one goes away. */
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -22,7 +22,7 @@ afterEach(async () => {
 
 const first = (urls: readonly string[]): Endpoints => new Endpoints(urls, { random: () => 0 });
 
-/** Answers all requests alike. */
+/** Gives the same answer to all requests. */
 async function server(status: number, body: object): Promise<{ url: string; requests: string[] }> {
   const requests: string[] = [];
   const it = http.createServer((request, response) => {
@@ -48,7 +48,7 @@ test('several addresses come from one variable, one option or a list', () => {
   expect(() => loadConfig({ url: 'http://a:1,ftp://b' })).toThrow(TypeError);
 });
 
-test('a call goes to another gateway at once when one is not there or drains', async () => {
+test('a call goes to another gateway at once when one is not there or is draining', async () => {
   const draining = await server(503, {
     error: new ServiceError('draining', undefined, { retryAfterMs: 60_000 }).toWire(),
   });
@@ -56,7 +56,7 @@ test('a call goes to another gateway at once when one is not there or drains', a
   const endpoints = first(['http://127.0.0.1:1', draining.url, good.url]);
   const client = new HttpClient({ endpoints, apiKey: undefined, userAgent: 'test' });
   open.push(client);
-  // Not idempotent: nothing was done at the two before, so it may go out again.
+  // Not idempotent: nothing was done at the first two, so it may be sent again.
   expect(await client.json({ method: 'POST', path: '/x', body: {} })).toEqual({ ok: true });
   expect(draining.requests).toEqual(['POST /x']);
   expect(await client.json({ method: 'POST', path: '/y', body: {} })).toEqual({ ok: true });
@@ -64,7 +64,7 @@ test('a call goes to another gateway at once when one is not there or drains', a
   expect(good.requests).toEqual(['POST /x', 'POST /y']);
 });
 
-test('an answer of the service is not asked for a second time elsewhere', async () => {
+test('an answer of the service is not requested again from another gateway', async () => {
   const bad = await server(404, { error: new ServiceError('sandbox_not_found').toWire() });
   const other = await server(200, {});
   const client = new HttpClient({ endpoints: first([bad.url, other.url]), apiKey: undefined, userAgent: 'test' });
@@ -73,14 +73,14 @@ test('an answer of the service is not asked for a second time elsewhere', async 
   expect(other.requests).toEqual([]);
 });
 
-test('a client is closed and made with a list', async () => {
+test('a client created with a list can be closed', async () => {
   const client = new Millibox({ urls: ['http://127.0.0.1:1', 'http://127.0.0.1:2'], patienceMs: 1 });
   expect(['http://127.0.0.1:1', 'http://127.0.0.1:2']).toContain(client.url);
   await expect(client.sandboxes.get('x', { deadlineMs: 20_000 })).rejects.toMatchObject({ code: 'node_unavailable' });
   await client.close();
 });
 
-test('a command goes on over another gateway, byte for byte, when the one it was started at is lost', async () => {
+test('a command continues over another gateway, byte for byte, when the one it was started at is lost', async () => {
   const go = Promise.withResolvers<void>();
   const gateway = new FakeGateway(async (p) => {
     await p.write('stdout', 'one ');
@@ -114,7 +114,7 @@ test('a command goes on over another gateway, byte for byte, when the one it was
   expect(dialled).toEqual(['a', 'b', 'c']);
 });
 
-test('a gateway that does not reach a node is left for one that does; what runs over it goes on', async () => {
+test('a gateway that cannot reach a node is left for one that can; streams running over it continue', async () => {
   const finish = Promise.withResolvers<void>();
   const gateway = new FakeGateway(async (p) => {
     if (p.request['command'] === 'long') await finish.promise;

@@ -52,7 +52,9 @@ export class FileCalls implements FileWay {
     }
   }
 
-  /** Over the WebSocket or, without one, over HTTP. Nothing has been sent when it turns out that there is none. */
+  /**
+   * Over the WebSocket or, without one, over HTTP. Nothing has been sent when the WebSocket turns out to be blocked.
+   */
   async #way<T>(limits: CallOptions, call: (way: FileWay) => Promise<T>): Promise<T> {
     const { streams, http } = this.#deps;
     const sandbox = await idOf(this.#deps.sandbox, limits);

@@ -1,4 +1,4 @@
-/** File calls as streams of the client's WebSocket, one each, at the pace of the reader. */
+/** File calls as streams of the client's WebSocket, one each, at the reader's pace. */
 import { asError } from '../lib/deadline.ts';
 import * as z from 'zod';
 import { FileStat, type FileCall } from '../protocol/files.ts';
@@ -17,7 +17,7 @@ export interface Download {
   answer: Json;
   /** The next bytes, or null at the end. @throws ServiceError `interrupted` when it broke off. */
   next(): Promise<Buffer | null>;
-  /** Ends it unless it has ended. */
+  /** Ends it, unless it has ended. */
   stop(): void;
 }
 
@@ -99,7 +99,7 @@ export class FilesOverStreams implements FileWay {
     try {
       await sendAll(stream, source);
     } catch (error) {
-      // The source failed: half of it must not become the file.
+      // The source failed: a partial upload must not become the file.
       stream.reset(new ServiceError('cancelled'));
       throw error;
     }

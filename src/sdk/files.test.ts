@@ -28,7 +28,7 @@ const stat = (path: string, sizeBytes: number) => ({
 });
 const pattern = (n: number): Buffer => Buffer.from(Uint8Array.from({ length: n }, (_, i) => (i * 7919) >>> 6));
 
-/** A file system of one file, served as boxinit does. `onPiece` is called between the pieces of a read. */
+/** A file system of one file, served as boxinit does. `onPiece` is called between the chunks of a read. */
 function oneFile(state: { content: Buffer; mtime?: number }, onPiece: (at: number) => void = () => undefined): OnOther {
   return (stream) => {
     const {
@@ -69,7 +69,7 @@ async function serve(stream: MuxStream, bytes: Buffer, onPiece: (at: number) => 
 }
 
 describe('files', () => {
-  it('are read whole, and by range', async () => {
+  it('are read completely, and by range', async () => {
     const content = pattern(300_000);
     const { files } = bench(oneFile({ content }));
     expect((await files.read('/a')).equals(content)).toBe(true);
@@ -88,7 +88,7 @@ describe('files', () => {
     expect(gateway.dials).toBeGreaterThan(1);
   });
 
-  it('are read to their end over any number of cuts, as long as each brings some of it', async () => {
+  it('are read to their end over any number of cuts, as long as each attempt makes progress', async () => {
     const content = pattern(1_200_000);
     let cuts = 0;
     const { files, gateway } = bench(
@@ -100,7 +100,7 @@ describe('files', () => {
     expect(cuts).toBeGreaterThanOrEqual(12);
   });
 
-  it('that a cut leaves unsure are written again, and nothing is appended twice', async () => {
+  it('are written again when a cut leaves the outcome unknown, and nothing is appended twice', async () => {
     for (const append of [false, true]) {
       let writes = 0;
       const { files, gateway } = bench((stream) => {
@@ -128,7 +128,7 @@ describe('files', () => {
     await expect(files.read('/a')).rejects.toMatchObject({ code: 'not_supported' });
   });
 
-  it('hold the sandbox back while the reader is slow', async () => {
+  it('block the sandbox while the reader is slow', async () => {
     let sent = 0;
     const { files } = bench(oneFile({ content: pattern(3_000_000) }, (at) => (sent = at)));
     const reader = files.readStream('/a');
@@ -198,7 +198,7 @@ describe('files', () => {
     expect(await below.exists('/a/file/x')).toBe(false);
   });
 
-  it('can be given up by a signal and by a deadline', async () => {
+  it('can be cancelled by a signal and by a deadline', async () => {
     const { files } = bench((stream) => {
       stream.accept(stat('/a', 1));
       return {};
@@ -225,7 +225,7 @@ describe('files', () => {
     expect(await closed.promise).toBe('cancelled');
   });
 
-  it('are watched by a slow reader without end: what it misses is told as an overflow', async () => {
+  it('can be watched by a slow reader indefinitely: missed changes are reported as an overflow', async () => {
     const { files } = bench((stream) => {
       stream.accept();
       for (let i = 0; i < 12_000; i++) stream.event({ type: 'change', kind: 'create', path: `/${i}` });
@@ -241,7 +241,7 @@ describe('files', () => {
     expect(kinds.at(-1)).toBe('overflow');
   });
 
-  it('that are watched end with the reason of the signal', async () => {
+  it('being watched end with the signal’s reason', async () => {
     const { files } = bench((stream) => {
       stream.accept();
       return {};
@@ -253,7 +253,7 @@ describe('files', () => {
     await expect(next).rejects.toBe(reason);
   });
 
-  it('take no source that is neither text nor bytes, and send nothing of it', async () => {
+  it('accept no source that is neither text nor bytes, and send nothing of it', async () => {
     const { files, gateway } = bench(oneFile({ content: pattern(1) }));
     for (const source of [null, 5, {}]) await expect(files.write('/a', source as never)).rejects.toThrow(TypeError);
     expect(gateway.execs.size).toBe(0);

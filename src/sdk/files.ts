@@ -153,7 +153,7 @@ export class Files {
       );
       yield* page.entries;
       if (!page.more) return;
-      // All that a page would have held may have vanished since it was read: the same place is looked at again.
+      // All entries of a page may have vanished since it was read: the same position is read again.
       after = page.entries.at(-1)?.name ?? after;
     }
   }

@@ -28,7 +28,7 @@ export interface FollowOptions {
 const WINDOW_BYTES = 1024 * 1024;
 const WAIT_MS = 20_000;
 const SLACK_MS = 60_000;
-/** How long to look for a job whose node went away. */
+/** How long to wait for a job whose node went away. */
 const PATIENCE_MS = 60_000;
 
 /** @throws ServiceError `exec_not_found`, `sandbox_ended`, `invalid_request` while another client is attached */
@@ -50,7 +50,7 @@ export async function* readLog(job: Job, channel: ChannelName, options: ReadOpti
       at += data.length;
       if (data.length > 0) yield { type: channel, data };
       else if (ended) return;
-      // What it wrote before its end was seen may still be unread.
+      // Output written before its end was seen may still be unread.
       else ended = (await patiently(() => job.state({ signal }), signal)).exit !== null;
     } catch (error) {
       const to = error instanceof ServiceError && error.code === 'output_lost' ? error.details?.['to'] : undefined;

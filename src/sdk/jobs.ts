@@ -1,4 +1,4 @@
-/** Commands of a sandbox that run with nobody attached: listed, polled, read by window, ended. */
+/** Commands of a sandbox that run with nobody attached: list, poll, read by window, end. */
 import * as z from 'zod';
 import { sleep } from '../lib/deadline.ts';
 import { ExecList, ExecState, type SignalName } from '../protocol/exec.ts';
@@ -47,7 +47,7 @@ const FOLLOW_OPTIONS: OptionNames<FollowOptions> = { stdout: true, stderr: true,
 const Started = z.object({ execId: z.string() });
 const WAIT_MS = 25_000;
 const MIN_PAUSE_MS = 50;
-/** As many as one call takes. */
+/** The maximum of one call. */
 const MAX_IDS = 100;
 
 export interface JobDeps {
@@ -161,7 +161,7 @@ export class Job {
         }),
       );
       if (state.exit !== null) return { ...state, exit: state.exit };
-      // A server that does not hold the question is not asked without a pause.
+      // A server that does not hold the request is not polled without a pause.
       if (performance.now() - askedAt < MIN_PAUSE_MS) await sleep(MIN_PAUSE_MS, options.signal);
     }
   }

@@ -1,4 +1,4 @@
-/** A mistyped option is refused, wherever options are taken, before anything is asked of the service. */
+/** A mistyped option is refused, wherever options are taken, before anything is sent to the service. */
 import { expect, onTestFinished, test } from 'vitest';
 import { Millibox, type Sandbox } from './index.ts';
 
@@ -77,7 +77,7 @@ test.each([
   [{ cwdd: '/' }, 'cwd'],
   [{ maxOutput: 5 }, 'maxOutputBytes'],
   [{ stdIn: '' }, 'stdin'],
-])('of %o it says what was likely meant', (options, meant) => {
+])('for %o it suggests the likely name', (options, meant) => {
   const hint = meant === null ? 'the options are: cwd, env' : `did you mean "${meant}"?`;
   expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(hint);
 });
@@ -93,7 +93,7 @@ test.each<[string, object | null]>([
   ['stdin must be', { stdin: {} }],
   ['onStdout and onStderr', { onStdout: 5 }],
   ['background must be true or false', { background: 'yes' }],
-])('says "%s" of %o', (message, options) => {
+])('says "%s" for %o', (message, options) => {
   expect(() => unreachable().sandbox.exec('true', options as never)).toThrow(message);
 });
 
@@ -110,7 +110,7 @@ test.each<[string, (at: ReturnType<typeof unreachable>) => unknown]>([
   expect(error).toMatchObject({ code: 'invalid_request', message });
 });
 
-test('a wait without an end may be said so', async () => {
+test('an infinite wait may be given explicitly', async () => {
   const { client, sandbox } = unreachable();
   await expect(client.sandboxes.create({ deadlineMs: Infinity })).rejects.toMatchObject({ code: 'node_unavailable' });
   await expect(sandbox.refresh({ deadlineMs: Infinity })).rejects.toMatchObject({ code: 'node_unavailable' });
@@ -123,7 +123,7 @@ test.each<[string, (at: ReturnType<typeof unreachable>, id: never) => unknown]>(
   ['attach', ({ sandbox }, id) => sandbox.attach(id)],
   ['attach', ({ sandbox }, id) => sandbox.attachPty(id)],
   ['jobs.get', ({ sandbox }, id) => sandbox.jobs.get(id)],
-])('%s names an id that is none, such as an argument that nobody gave', async (what, call) => {
+])('%s names an invalid id, such as a missing argument', async (what, call) => {
   for (const [id, shown] of [
     [undefined, 'undefined'],
     ['', '""'],
@@ -134,18 +134,18 @@ test.each<[string, (at: ReturnType<typeof unreachable>, id: never) => unknown]>(
   }
 });
 
-test('what is not given may be said: undefined, and background as false', async () => {
+test('a default may be given explicitly: undefined, and background as false', async () => {
   const { sandbox } = unreachable();
   const handle = sandbox.exec('true', { timeoutMs: undefined, nonsense: undefined, background: false } as never);
   expect(handle).toHaveProperty('kill');
   await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
 });
 
-test('nothing is no command, not a way to attach', () => {
+test('a missing command is not a way to attach', () => {
   expect(() => unreachable().sandbox.exec(null as never)).toThrow('a string or a list of strings');
 });
 
-test('a signal that there is not is refused, not passed over', async () => {
+test('an unknown signal is refused, not ignored', async () => {
   const handle = unreachable().sandbox.exec('true');
   expect(() => handle.signal('SIGTERM' as never)).toThrow('there is no signal SIGTERM');
   await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
@@ -155,12 +155,12 @@ test.each([
   [0, -1],
   [80, 10_001],
   [80.5, 24],
-])('a terminal of %d columns and %d rows is refused, not passed over', async (cols, rows) => {
+])('a terminal of %d columns and %d rows is refused, not ignored', async (cols, rows) => {
   const handle = unreachable().sandbox.exec('true');
   expect(() => handle.resize(cols, rows)).toThrow(`${cols} columns and ${rows} rows`);
   await expect(handle).rejects.toMatchObject({ code: 'node_unavailable' });
 });
 
-test('of no ids there are no states, and nobody is asked', async () => {
+test('for no ids there are no states, and no request', async () => {
   expect(await unreachable().sandbox.jobs.list({ ids: [] })).toEqual([]);
 });

@@ -2,7 +2,7 @@
 import { ServiceError } from '../protocol/errors.ts';
 import type { CallOptions } from './http.ts';
 
-/** All members of a type of options; the compiler holds both to each other. */
+/** All members of an options type; the compiler keeps the two in step. */
 export type OptionNames<T> = Readonly<Record<keyof T, true>>;
 
 export const CALL_OPTIONS: OptionNames<CallOptions> = { signal: true, deadlineMs: true };
@@ -15,8 +15,8 @@ const MAX_SLIPS = 2;
 
 /**
  * @param what the call, as its caller writes it
- * @throws ServiceError `invalid_request` for an unknown option, with the one that was likely meant, and for a number
- *   that JSON would turn into `null`.
+ * @throws ServiceError `invalid_request` for an unknown option, with the likely one, and for a number that JSON would
+ * turn into `null`.
  */
 export function checkOptions(what: string, options: object, names: Readonly<Record<string, true>>): void {
   if (typeof options !== 'object' || options === null) {

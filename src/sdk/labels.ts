@@ -7,7 +7,7 @@ import { ServiceError } from '../protocol/errors.ts';
  */
 export function checkLabels(labels: Readonly<Record<string, unknown>> = {}): void {
   for (const [name, value] of Object.entries(labels ?? {})) {
-    // One that is undefined is as good as not given.
+    // An undefined one counts as not given.
     if (value !== undefined) pairOf(name, value);
   }
 }

@@ -1,4 +1,4 @@
-/** Answers that are too large: whatever is at an address that was taken for a gateway's may send for ever. */
+/** Answers that are too large: a server mistaken for a gateway may send for ever. */
 import { createServer, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -9,7 +9,7 @@ import { HttpClient } from './http.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-/** A client of a server that answers with this status, and sends until it is hung up on. */
+/** A client of a server that answers with this status, and sends until the client hangs up. */
 async function clientOfEndless(status: number) {
   const hungUp = Promise.withResolvers<void>();
   const piece = Buffer.alloc(64 * 1024, ' ');
@@ -45,7 +45,7 @@ test.each(['json', 'bytes'] as const)('an answer without end is not gathered in 
   await hungUp;
 });
 
-test('a refusal with a text without end is told by its status', async () => {
+test('a refusal with an endless text is reported by its status', async () => {
   const { client, hungUp } = await clientOfEndless(403);
   await expect(client.json({ method: 'GET', path: '/' })).rejects.toMatchObject({ code: 'forbidden' });
   await hungUp;

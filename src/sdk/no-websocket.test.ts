@@ -1,4 +1,4 @@
-/** A service that WebSockets do not reach. */
+/** A service that cannot be reached by WebSocket. */
 import { describe, expect, it, vi } from 'vitest';
 import { info, service } from './testing/http-service.ts';
 
@@ -6,7 +6,7 @@ import { info, service } from './testing/http-service.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe('exec', () => {
-  it('goes over HTTP when WebSockets do not get through', async () => {
+  it('uses HTTP when WebSockets are blocked', async () => {
     const { client, requests } = await service(({ url }) => {
       if (!url.pathname.endsWith('/exec')) return { body: info('s') };
       return {
@@ -39,7 +39,7 @@ describe('exec', () => {
     expect(call.key).toBe(result.execId);
   });
 
-  it('fails at once with a key that is not known', async () => {
+  it('fails at once with an unknown key', async () => {
     const { client } = await service(({ url }) =>
       url.pathname === '/v1/ws'
         ? { status: 401, body: { error: { code: 'unauthenticated', message: 'no' } } }

@@ -1,4 +1,4 @@
-/** A service that cannot be reached: who is told soon, and who waits for it. */
+/** A service that cannot be reached: who gets the error soon, and who waits for it. */
 import { once } from 'node:events';
 import http from 'node:http';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -25,7 +25,7 @@ afterEach(async () => {
   for (const it of open.splice(0).reverse()) await it.close();
 });
 
-/** How long a failure of this kind is endured, in seconds. */
+/** How long a failure of this kind is retried, in seconds. */
 function endured(
   failures: readonly [unknown, string][],
   { answered = false, given = undefined as number | undefined } = {},
@@ -40,13 +40,13 @@ function endured(
   }
 }
 
-test('a service that never answered is given up soon where nothing listens or no such host is', () => {
+test('a service that never answered is given up soon when nothing listens there or the host is unknown', () => {
   expect(endured([[refused, HERE]])).toBe(3);
   expect(endured([[refused, 'http://localhost:1']])).toBe(3);
   expect(endured([[unknownHost, ELSEWHERE]])).toBe(3);
 });
 
-test('an outage is waited out: of a service that has answered, and of one that others stand in front of', () => {
+test('an outage is waited out if the service has answered before, or is behind a proxy', () => {
   expect(endured([[refused, HERE]], { answered: true })).toBe(31);
   expect(endured([[refused, ELSEWHERE]])).toBe(31);
   expect(endured([[timedOut, HERE]])).toBe(31);
@@ -58,11 +58,11 @@ test('an outage is waited out: of a service that has answered, and of one that o
   ).toBe(31);
 });
 
-test('the patience that a caller chose is for the first contact too', () => {
+test('the patience chosen by a caller also applies to the first contact', () => {
   expect(endured([[refused, HERE]], { given: 9_000 })).toBe(10);
 });
 
-test('a first command or call says what is to be looked at, with the address', async () => {
+test('the error of a first command or call names the address and says what to check', async () => {
   const client = new Millibox({ url: HERE, apiKey: 'k', patienceMs: 1 });
   open.push(client);
   const said = {
@@ -77,7 +77,7 @@ type Handler = (request: http.IncomingMessage, response: http.ServerResponse, n:
 
 /** A service that comes and goes, and its client. */
 async function service(handle: Handler, { patienceMs = undefined as number | undefined } = {}) {
-  // The shortest pauses.
+  // Makes the pauses as short as possible.
   vi.spyOn(Math, 'random').mockReturnValue(0);
   const requests: string[] = [];
   const server = http.createServer((request, response) => {
@@ -99,7 +99,7 @@ async function service(handle: Handler, { patienceMs = undefined as number | und
   const endpoints = new Endpoints([`http://127.0.0.1:${port}`]);
   const client = new HttpClient({ endpoints, apiKey: undefined, userAgent: 'test', patienceMs });
   open.push(client);
-  /** Once so many more tries have failed. */
+  /** Resolves once this many more attempts have failed. */
   const failures = (count: number): Promise<void> => {
     const enough = Promise.withResolvers<void>();
     let tries = 0;
@@ -112,7 +112,7 @@ async function service(handle: Handler, { patienceMs = undefined as number | und
   return { client, requests, start, stop, failures };
 }
 
-/** The connection is not used again: the next request shows whether the service is there. */
+/** The connection is not reused: the next request shows whether the service is there. */
 function answer(response: http.ServerResponse, status = 200, body: object = {}): void {
   response.writeHead(status, { 'content-type': 'application/json', connection: 'close' }).end(JSON.stringify(body));
 }
@@ -121,7 +121,7 @@ test('a call is patient with a service that has answered, and is sent when it is
   const { client, requests, start, stop, failures } = await service((_request, response) => answer(response));
   await client.json({ method: 'GET', path: '/one' });
   await stop();
-  // More tries than a call has that is no outage.
+  // More attempts than a call has when there is no outage.
   const enough = failures(9);
   const call = client.json({ method: 'POST', path: '/two', body: {} });
   await Promise.race([enough, call]);
@@ -130,7 +130,7 @@ test('a call is patient with a service that has answered, and is sent when it is
   expect(requests).toEqual(['GET /one', 'POST /two']);
 });
 
-test('patience is for the outage: it begins when the service is lost, however long the call has run', async () => {
+test('patience starts when the service is lost, however long the call has been running', async () => {
   const now = performance.now.bind(performance);
   let later = 0;
   vi.spyOn(performance, 'now').mockImplementation(() => now() + later);
@@ -141,7 +141,7 @@ test('patience is for the outage: it begins when the service is lost, however lo
     stopped = stop();
     request.socket.destroy();
   });
-  // That of the connection that broke, and one of the outage.
+  // The failure of the broken connection, and one of the outage.
   const lost = failures(2);
   const call = client.json({ method: 'GET', path: '/long' });
   await Promise.race([lost, call]);
@@ -151,7 +151,7 @@ test('patience is for the outage: it begins when the service is lost, however lo
   expect(requests).toEqual(['GET /long', 'GET /long']);
 });
 
-test('an outage uses up none of the tries that a service has which is not ready yet when it is back', async () => {
+test('an outage uses up none of the attempts for a service that is back but not ready yet', async () => {
   const error = { code: 'node_unavailable', message: 'only just started', retryAfterMs: 1 };
   const { client, requests, start, stop, failures } = await service((_request, response, n) =>
     n === 2 ? answer(response, 503, { error }) : answer(response),
@@ -166,13 +166,13 @@ test('an outage uses up none of the tries that a service has which is not ready 
   expect(requests).toEqual(['GET /one', 'GET /two', 'GET /two']);
 });
 
-test('a link that was up once is dialled again for as long as an outage may last', async () => {
+test('a link that was up once is redialled for as long as an outage may last', async () => {
   vi.spyOn(Math, 'random').mockReturnValue(0);
   let dials = 0;
   const enough = Promise.withResolvers<void>();
   const connection = new Connection({
     dial: (): Promise<Transport> => {
-      // Longer than a first contact has.
+      // Longer than a first contact is allowed.
       if (++dials > 8) enough.resolve();
       return Promise.reject(refused);
     },

@@ -1,6 +1,6 @@
 /**
  * How long to retry a service that cannot be reached. One that has answered before is expected to come back. One that
- * never has may well not exist, and then its user should be told soon.
+ * never has may not exist, and then its user should learn that soon.
  */
 import { asError } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
@@ -15,7 +15,7 @@ export interface Patience {
 
 const DEFAULT_PATIENCE: Patience = { patienceMs: 30_000, firstPatienceMs: 2_000 };
 
-/** @param givenMs what the caller chose, which is for both */
+/** @param givenMs the caller's choice, used for both */
 export const patienceOf = (givenMs?: number): Patience =>
   givenMs === undefined ? DEFAULT_PATIENCE : { patienceMs: givenMs, firstPatienceMs: givenMs };
 
@@ -31,7 +31,7 @@ export class Outage {
     this.#endpoints = endpoints;
   }
 
-  /** Whether another try is due, after this pause and this failure to connect to `url`. */
+  /** Whether another attempt is due, after this pause and this failure to connect to `url`. */
   outlasts(pauseMs: number, error: unknown, url: string): boolean {
     if (!isHopeless(error, url)) this.#hopeless = false;
     const never = this.#hopeless && !this.#endpoints.answered;
@@ -41,8 +41,8 @@ export class Outage {
 }
 
 /**
- * Nothing listens on this machine, or there is no such host. A refusal by another machine may come from a load balancer
- * whose servers are restarting.
+ * Nothing listens on this machine, or the host does not exist. A refusal by another machine may come from a load
+ * balancer whose servers are restarting.
  */
 function isHopeless(error: unknown, url: string): boolean {
   const code = codeOf(error);

@@ -44,7 +44,7 @@ describe('a port', () => {
     expect(Buffer.concat(got).equals(content)).toBe(true);
   });
 
-  it('where nothing listens is refused', async () => {
+  it('is refused where nothing listens', async () => {
     const { ports } = bench(echo);
     await expect(ports.connect(81)).rejects.toMatchObject({ code: 'port_refused' });
   });
@@ -82,7 +82,7 @@ describe('a port', () => {
     expect(await closed.promise).toBe('cancelled');
   });
 
-  it('errors when the link is lost', async () => {
+  it('fails when the link is lost', async () => {
     const { ports, gateway } = bench(echo);
     const socket = await ports.connect(80);
     const failed = once(socket, 'error');

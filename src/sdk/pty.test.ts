@@ -1,4 +1,4 @@
-/** Terminals, also those whose readers come late, share, stop or leave: their end is always heard of. */
+/** Terminals, including those whose readers come late, share, stop or leave: their end is always reported. */
 import { describe, expect, it, vi } from 'vitest';
 import { fakeClient } from './testing/fake-client.ts';
 import type { FakeProgram } from './testing/fake-gateway.ts';
@@ -27,7 +27,7 @@ const untilKilled: FakeProgram = async (p) => {
   await p.killed;
   p.exit(137, { signal: 'KILL' });
 };
-/** Writes so much, each byte telling where it stands, and exits. */
+/** Writes this much, each byte depending on its position, and exits. */
 const writes =
   (bytes: number): FakeProgram =>
   (p) => {
@@ -43,7 +43,7 @@ async function readAll(pty: AsyncIterable<Buffer>): Promise<Buffer> {
 }
 
 describe('a terminal', () => {
-  it('takes keys and sizes, shows what comes, and says how it ended', async () => {
+  it('takes keys and sizes, shows output, and reports how it ended', async () => {
     const { connection, http, gateway } = fakeClient(async (p) => {
       await p.write('stdout', '$ ');
       const got = await p.stdinEnded;
@@ -70,7 +70,7 @@ describe('a terminal', () => {
   });
 });
 
-describe('the exit comes although nobody reads', () => {
+describe('the exit arrives although nobody reads', () => {
   it('after a kill', async () => {
     const { pty } = start(untilKilled);
     await pty.started;
@@ -78,7 +78,7 @@ describe('the exit comes although nobody reads', () => {
     expect(await pty.exit).toMatchObject({ exitCode: 137, signal: 'KILL' });
   });
 
-  it('after a kill of what has filled the window and more', async () => {
+  it('after a kill of a program that has filled more than the window', async () => {
     const { pty } = start(async (p) => {
       void p.write('stdout', Buffer.alloc(4 * WINDOW_BYTES));
       await p.killed;
@@ -89,7 +89,7 @@ describe('the exit comes although nobody reads', () => {
     expect((await pty.exit).stdoutBytes).toBe(4 * WINDOW_BYTES);
   });
 
-  it('of a program that shows more than a window: who reads later gets the first of it, and hears what was lost', async () => {
+  it('of a program with more output than a window: a late reader gets the beginning, and is told what was lost', async () => {
     const total = 3 * WINDOW_BYTES + 17;
     const lost: unknown[] = [];
     const { pty } = start(writes(total), { onOutputLost: (gap) => lost.push(gap) });
@@ -101,14 +101,14 @@ describe('the exit comes although nobody reads', () => {
     expect(pty.offset).toBe(total);
   });
 
-  it('and nothing is lost of what fits the window', async () => {
+  it('and nothing is lost of output that fits the window', async () => {
     const { pty } = start(writes(1_000));
     expect((await pty.exit).exitCode).toBe(0);
     expect(await readAll(pty)).toEqual(pattern(1_000));
   });
 });
 
-it('asking for the exit first takes nothing from a reader that comes at once', async () => {
+it('asking for the exit first takes nothing away from a reader that starts at once', async () => {
   const total = 4 * WINDOW_BYTES;
   const { pty } = start(writes(total), { onOutputLost: () => expect.unreachable() });
   const exit = pty.exit;
@@ -116,8 +116,8 @@ it('asking for the exit first takes nothing from a reader that comes at once', a
   expect((await exit).exitCode).toBe(0);
 });
 
-describe('readers', () => {
-  it('that wait are told when they leave, and the program is killed', async () => {
+describe('readers of a terminal', () => {
+  it('that are waiting are released when they leave, and the program is killed', async () => {
     const { pty, process } = start(silent);
     await pty.started;
     const reader = pty[Symbol.asyncIterator]();
@@ -130,7 +130,7 @@ describe('readers', () => {
     await expect(pty.exit).rejects.toMatchObject({ code: 'cancelled' });
   });
 
-  it('that break off kill it', async () => {
+  it('that break off kill the program', async () => {
     const { pty, process } = start((p) => void p.write('stdout', 'prompt'));
     for await (const bytes of pty) {
       expect(bytes.toString()).toBe('prompt');
@@ -141,7 +141,7 @@ describe('readers', () => {
     ).killed;
   });
 
-  it('that only stop asking leave it alone, and go on later', async () => {
+  it('that merely stop asking leave it alone, and can continue later', async () => {
     const { pty, process } = start((p) => void p.write('stdout', 'one'));
     const reader = pty[Symbol.asyncIterator]();
     expect((await reader.next()).value?.toString()).toBe('one');
@@ -152,7 +152,7 @@ describe('readers', () => {
     expect((await pty.exit).exitCode).toBe(0);
   });
 
-  it('at the same time share what comes, and neither waits for ever', async () => {
+  it('that run concurrently share the output, and neither waits for ever', async () => {
     const total = 2 * WINDOW_BYTES;
     const { pty } = start(writes(total));
     const shown = await Promise.all([readAll(pty), readAll(pty)]);
@@ -204,7 +204,7 @@ it('a cut among many resizes leaves the last size in force', async () => {
   await vi.waitFor(() => expect(commands.at(-1)).toEqual({ type: 'resize', cols: 2_000, rows: 10 }), 20_000);
 });
 
-it('signals go by name, to the foreground or to all', async () => {
+it('signals are sent by name, to the foreground or to all', async () => {
   const { pty, process } = start(silent);
   await pty.started;
   pty.signal('INT');

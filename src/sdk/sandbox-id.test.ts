@@ -1,4 +1,4 @@
-/** A sandbox that is still being created: calls that wait for its id end when their own limits say so. */
+/** A sandbox that is still being created: calls waiting for its id end at their own limits. */
 import { expect, onTestFinished, test } from 'vitest';
 import type { CallOptions } from './http.ts';
 import { Sandbox } from './sandbox.ts';
@@ -25,7 +25,7 @@ function beingCreated(): Sandbox {
   return new Sandbox({ connection, http, resumeMs: 1_000 }, new Promise(() => undefined));
 }
 
-test.each(CALLS)('%s can be given up, and has its deadline', async (_, call) => {
+test.each(CALLS)('%s can be cancelled, and has its deadline', async (_, call) => {
   const abort = new AbortController();
   const given = expect(call(beingCreated(), { signal: abort.signal })).rejects.toThrow('enough');
   setImmediate(() => abort.abort(new Error('enough')));
@@ -33,7 +33,7 @@ test.each(CALLS)('%s can be given up, and has its deadline', async (_, call) => 
   await expect(call(beingCreated(), { deadlineMs: 20 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
 });
 
-test('a watch can be given up', async () => {
+test('a watch can be cancelled', async () => {
   const abort = new AbortController();
   onTestFinished(() => abort.abort());
   const given = expect(beingCreated().files.watch('/a', { signal: abort.signal }).next()).rejects.toThrow('enough');

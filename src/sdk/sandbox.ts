@@ -70,7 +70,7 @@ export class Sandbox implements AsyncDisposable {
       this.#id = known;
     } else {
       this.#created = Promise.resolve(known).then((info) => (this.#info ??= info));
-      // Whoever uses the sandbox hears of a failed create; nobody has to.
+      // Users of the sandbox get the error of a failed create; nobody has to handle it.
       this.#created.catch(() => undefined);
       if (!(known instanceof Promise)) this.#info = known;
       this.#id = this.#info?.id ?? this.#created.then((info) => info.id);

@@ -6,7 +6,7 @@ import { info, service } from './testing/http-service.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe('sandboxes', () => {
-  it('are handles before the service has answered, and say their id after', async () => {
+  it('are handles before the service has answered, and have their id afterwards', async () => {
     const { client, requests } = await service(() => ({ status: 201, body: info('sbx-1', 'PENDING') }));
     const sandbox = client.sandboxes.create({ image: 'a', labels: { run: '7' } });
     expect(() => sandbox.id).toThrow(TypeError);
@@ -20,14 +20,14 @@ describe('sandboxes', () => {
     });
   });
 
-  it('are made once, though the answer to the first call was lost', async () => {
+  it('are created once, though the answer to the first call was lost', async () => {
     const { client, requests } = await service((_request, n) => (n === 1 ? 'hang up' : { body: info('sbx-1') }));
     expect((await client.sandboxes.create()).id).toBe('sbx-1');
     expect(requests.length).toBe(2);
     expect(requests[0]!.key).toBe(requests[1]!.key);
   });
 
-  it('that a quota or a full service turns away are asked for again as often as they are told', async () => {
+  it('refused by a quota or a full service are retried as often as told', async () => {
     const quota = { code: 'quota_exceeded', message: 'no more', retryable: true, retryAfterMs: 5 };
     const { client, requests } = await service((_request, n) =>
       n <= 20 ? { status: n % 2 === 0 ? 429 : 503, body: { error: quota } } : { body: info('sbx-1') },
@@ -37,7 +37,7 @@ describe('sandboxes', () => {
     expect(new Set(requests.map(({ key }) => key)).size).toBe(1);
   });
 
-  it('fail with what turned them away once patience is over, at once with none', async () => {
+  it('fail with the refusal once patience has run out, at once with none', async () => {
     const quota = {
       code: 'quota_exceeded',
       message: 'no more',
@@ -61,7 +61,7 @@ describe('sandboxes', () => {
     expect(thrown).toMatchObject(error);
   });
 
-  it('wait out a refusal that may pass, as long as the service says', async () => {
+  it('wait out a temporary refusal for as long as the service asks', async () => {
     const error = { code: 'rate_limited', message: 'slow down', retryable: true, retryAfterMs: 1 };
     const { client, requests } = await service((_r, n) =>
       n < 3 ? { status: 429, body: { error } } : { body: info('s') },
@@ -70,7 +70,7 @@ describe('sandboxes', () => {
     expect(requests.length).toBe(3);
   });
 
-  it('are made by the hundred in one call', async () => {
+  it('are created by the hundred in one call', async () => {
     const { client, requests } = await service(({ body }) => ({
       body: { sandboxes: Array.from({ length: Number(body!['count']) }, (_, i) => info(`sbx-${i}`)) },
     }));
@@ -80,7 +80,7 @@ describe('sandboxes', () => {
     expect(requests.length).toBe(1);
   });
 
-  it('more than one call makes have a key for each call, the same at the next try', async () => {
+  it('that take several calls have one key per call, the same when retried', async () => {
     const { client, requests } = await service(({ body }) => ({
       status: 201,
       body: { sandboxes: Array.from({ length: body?.['count'] as number }, (_, i) => info(`sbx-${i}`)) },
@@ -92,7 +92,7 @@ describe('sandboxes', () => {
     expect(keys).toEqual(['step-17-0: 1000', 'step-17-0: 1000', 'step-17-1000: 1', 'step-17-1000: 1']);
   });
 
-  it('that were turned away are not asked for again before the time that was said', async () => {
+  it('that were refused are not retried before the time given', async () => {
     const seen: number[] = [];
     const error = { code: 'rate_limited', message: 'slow down', retryable: true, retryAfterMs: 300 };
     const { client } = await service((_, n) => {
@@ -105,7 +105,7 @@ describe('sandboxes', () => {
     expect(second - first).toBeGreaterThanOrEqual(299);
   });
 
-  it('are ready when they run, or say why they never will', async () => {
+  it('are ready when they run, or report why they never will', async () => {
     const { client } = await service(({ url }, n) => {
       const ends = url.pathname.endsWith('sbx-bad');
       if (n < 4) return { body: info(ends ? 'sbx-bad' : 'sbx-1', 'PROVISIONING') };
@@ -122,7 +122,7 @@ describe('sandboxes', () => {
     });
   });
 
-  it('are listed over pages, with all their labels', async () => {
+  it('are listed over pages, with all labels applied', async () => {
     const { client, requests } = await service(({ url }) =>
       url.searchParams.get('cursor') === null
         ? { body: { sandboxes: [info('a'), info('b')], nextCursor: 'n' } }
@@ -134,7 +134,7 @@ describe('sandboxes', () => {
     expect(requests[0]!.url.searchParams.getAll('label')).toEqual(['a=1', 'b=2']);
   });
 
-  it('are deleted at the end of the block, even when their end came first', async () => {
+  it('are deleted at the end of the block, even when they ended before', async () => {
     const { client, requests } = await service(({ method }) =>
       method === 'DELETE'
         ? { status: 404, body: { error: { code: 'sandbox_not_found', message: '' } } }
@@ -147,14 +147,14 @@ describe('sandboxes', () => {
     expect(requests.map((r) => r.method)).toEqual(['POST', 'DELETE']);
   });
 
-  it('are not deleted all by an empty label', async () => {
+  it('are not all deleted by an empty label', async () => {
     const { client, requests } = await service(() => ({ body: { deleted: 3 } }));
     await expect(client.sandboxes.deleteByLabel({})).rejects.toMatchObject({ code: 'invalid_request' });
     expect(await client.sandboxes.deleteByLabel({ run: '1' })).toBe(3);
     expect(requests.length).toBe(1);
   });
 
-  it('are deleted by label with the number of all tries, when it takes several and when it fails', async () => {
+  it('are deleted by label, with the total over all attempts, when it takes several and when it fails', async () => {
     const error = { code: 'node_unavailable', message: 'not all are known', retryAfterMs: 1 };
     const part = (deleted: number) => ({ status: 503, body: { error: { ...error, details: { deleted } } } });
     const back = await service((_request, n) => (n < 3 ? part(5 - n) : { body: { deleted: 1 } }));
@@ -167,7 +167,7 @@ describe('sandboxes', () => {
     await expect(other.client.sandboxes.deleteByLabel({ run: '1' })).rejects.toMatchObject(forbidden);
   });
 
-  it('that a delete by label ended do not change what its caller gave it up with', async () => {
+  it('reject a cancelled delete by label with the caller’s reason, whatever was deleted', async () => {
     const error = { code: 'node_unavailable', message: '', retryAfterMs: 1, details: { deleted: 5 } };
     const [stop, reason] = [new AbortController(), new MilliboxError('cancelled', 'mine')];
     const { client } = await service((_request, n) => {
@@ -177,7 +177,7 @@ describe('sandboxes', () => {
     await expect(client.sandboxes.deleteByLabel({ run: '1' }, { signal: stop.signal })).rejects.toBe(reason);
   });
 
-  it('are not listed or deleted by labels that would be read as others', async () => {
+  it('are not listed or deleted by labels that would be read differently', async () => {
     const { client, requests } = await service(() => ({ body: { deleted: 3, sandboxes: [] } }));
     const refused = { code: 'invalid_request' };
     for (const labels of [{ 'a=b': 'c' }, { run: '1', job: undefined as never }, { run: 1 as never }]) {

@@ -30,10 +30,10 @@ test.each<[string, ByteSource, string]>([
   expect(await all(source)).toBe(text);
 });
 
-test.each([null, undefined, 5, {}, true])('%j is none', (source) => {
+test.each([null, undefined, 5, {}, true])('%j is no source', (source) => {
   expect(() => readSource(source as never)).toThrow(TypeError);
 });
 
-test.each([5, null, {}])('the piece %j is refused, not left out', async (piece) => {
+test.each([5, null, {}])('the chunk %j is refused, not left out', async (piece) => {
   await expect(all([piece] as never)).rejects.toThrow(TypeError);
 });

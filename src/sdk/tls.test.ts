@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { Millibox } from './index.ts';
 
-/** What a call over HTTP and one over the WebSocket fail with. */
+/** The failures of a call over HTTP and of one over the WebSocket. */
 async function failuresAt(server: Server, scheme: string): Promise<string[]> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -25,13 +25,13 @@ async function failuresAt(server: Server, scheme: string): Promise<string[]> {
   return calls.map((call) => (call.status === 'rejected' ? (call.reason as Error).message : 'none'));
 }
 
-test('an address with https:// of a service without TLS is doubted', async () => {
+test('for an https:// address of a service without TLS, the error questions the scheme', async () => {
   for (const message of await failuresAt(createServer(), 'https')) {
     expect(message).toMatch(/^the server at https:.* does not speak TLS: .*http:\/\/.*MILLIBOX_URL/);
   }
 });
 
-test('a certificate that is not trusted is told of, and how to trust it', async () => {
+test('an untrusted certificate is reported, with how to trust it', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'tls-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const [key, cert] = [join(directory, 'key'), join(directory, 'cert')];

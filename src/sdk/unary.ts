@@ -9,7 +9,7 @@ import type { Source } from './source.ts';
 
 export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
 
-/** How often a call that changes nothing is tried after a cut. */
+/** How many times a call that changes nothing is attempted after a cut. */
 const MAX_TRIES = 4;
 /** Longer than a gateway that has just started waits for its nodes. */
 const STARTUP_MS = 8_000;
@@ -32,21 +32,21 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
     } catch (error) {
       if (linked.signal.aborted) throw asError(linked.signal.reason);
       if (await startup.mayRetry(error, linked.signal)) continue;
-      // Whoever drains has turned it down: nothing was done.
+      // A draining peer has refused it: nothing was done.
       const undone = error instanceof ServiceError && error.code === 'draining';
       if (!isCut(error) || !(again || undone) || ++cuts >= MAX_TRIES) throw error;
     }
   }
 }
 
-/** The connection to the sandbox was lost, or its gateway is shutting down: the next try takes another route. */
+/** The connection to the sandbox was lost, or its gateway is shutting down: the next attempt takes another route. */
 export function isCut(error: unknown): boolean {
   return error instanceof ServiceError && (error.code === 'interrupted' || error.code === 'draining');
 }
 
 /**
- * For one call: a gateway that has just started refuses calls to nodes that it is not connected to yet, and says when
- * to retry. Nothing was done then.
+ * Retries of one call: a gateway that has just started refuses calls to nodes that it is not connected to yet, and says
+ * when to retry. Nothing was done then.
  */
 export class StartupRetry {
   #until: number | undefined;

@@ -1,4 +1,4 @@
-/** An option that is undefined is as good as not given: for the compiler as well, which checks this file. */
+/** An undefined option counts as not given, also for the compiler, which checks this file. */
 import { expect, test } from 'vitest';
 import { ATTACH_OPTIONS, EXEC_OPTIONS } from './exec/options.ts';
 import { ATTACH_PTY_OPTIONS, PTY_OPTIONS } from './pty.ts';
@@ -49,7 +49,7 @@ test('no option has to be left out', async () => {
 
 const noneOf = (names: object): object => Object.fromEntries(Object.keys(names).map((name) => [name, undefined]));
 
-test('a command with nothing but undefined options is one without options', async () => {
+test('a command whose options are all undefined is one without options', async () => {
   const { exec, gateway } = fakeClient((program) => program.exit(0));
   await exec('true', noneOf(EXEC_OPTIONS));
   await exec('true');
@@ -57,7 +57,7 @@ test('a command with nothing but undefined options is one without options', asyn
   expect(given).toEqual(none);
 });
 
-test('so are the options of a client, a terminal and what is attached to', async () => {
+test('and so are the options of a client, a terminal and an attach', async () => {
   await using client = new Millibox({ url: 'http://127.0.0.1:1', apiKey: undefined, resumeMs: undefined });
   const sandbox = client.sandboxes.at('sbx-0123');
   sandbox.pty(noneOf(PTY_OPTIONS));

@@ -12,7 +12,7 @@ const CALLS = {
   createMany: async (env: Record<string, string>) => void (await client.sandboxes.createMany(2, { env })[0]),
 };
 
-test.each(Object.entries(CALLS))('%s names the variable that cannot be, and says why', async (_name, call) => {
+test.each(Object.entries(CALLS))('%s: the error names the invalid variable, and says why', async (_name, call) => {
   const said = (message: string) => ({ code: 'invalid_request', message });
   await expect(call({ GOOD: '1', 'A=B': '2' })).rejects.toMatchObject(
     said('env: "A=B": the name of a variable cannot contain "="'),
@@ -30,14 +30,14 @@ test.each(Object.entries(CALLS))('%s names the variable that cannot be, and says
   await expect(call({ A: 'B=C', 'a b': '' })).rejects.toMatchObject({ code: 'node_unavailable' });
 });
 
-test('a secret is named by its name alone', async () => {
+test('a secret is reported by its name only', async () => {
   const create = async () => void (await client.sandboxes.create({ secrets: { 'A=B': 'hidden' } }));
   await expect(create()).rejects.toMatchObject({
     message: 'secrets: "A=B": the name of a variable cannot contain "="',
   });
 });
 
-test('what is no map of texts does not compile', () => {
+test('anything but a map of texts does not compile', () => {
   type Create = Parameters<typeof client.sandboxes.create>[0];
   // @ts-expect-error numbers
   const env: Create = { env: { A: 1 } };

@@ -1,4 +1,4 @@
-/** Environment variables that a caller gave. */
+/** Checks environment variables given by a caller. */
 import { ServiceError } from '../protocol/errors.ts';
 
 /**
@@ -16,7 +16,7 @@ function faultOf(name: string, value: unknown): string | undefined {
   if (name === '') return 'a variable must have a name';
   if (name.includes('=')) return 'the name of a variable cannot contain "="';
   if (name.includes('\0')) return 'the name of a variable cannot contain a zero byte';
-  // One that is undefined is as good as not given.
+  // An undefined one counts as not given.
   if (value !== undefined && typeof value !== 'string') return 'the value of a variable must be a string';
   return value?.includes('\0') ? 'the value of a variable cannot contain a zero byte' : undefined;
 }

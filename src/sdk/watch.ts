@@ -1,4 +1,4 @@
-/** Changes of files, as they happen. */
+/** File changes, as they happen. */
 import * as z from 'zod';
 import { ServiceError } from '../protocol/errors.ts';
 import { Channel } from '../protocol/frames.ts';
@@ -13,7 +13,7 @@ export interface FileChange {
   path: string;
 }
 
-/** Changes that are kept for a slow reader. */
+/** Changes kept for a slow reader. */
 const MAX_WAITING = 10_000;
 
 /** A reader that falls too far behind misses changes; an overflow event marks the place. */

@@ -1,4 +1,4 @@
-/** Loops that are left, sources that never end: whoever lets go of a command leaves nothing behind. */
+/** Loops that are left and sources that never end: a command that is abandoned leaves nothing behind. */
 import { describe, expect, it, vi } from 'vitest';
 import { fakeClient } from '../testing/fake-client.ts';
 import type { FakeProgram } from '../testing/fake-gateway.ts';
@@ -39,7 +39,7 @@ describe('a loop over the output', () => {
     await killed();
   });
 
-  it('that an error was thrown into rejects with it, and the command is killed', async () => {
+  it('into which an error is thrown rejects with it, and the command is killed', async () => {
     const { exec, killed } = bench(silent);
     const handle = exec('x');
     await handle.started;
@@ -100,7 +100,7 @@ it('a command that is killed while nobody reads ends, and its result has its fir
   expect(result.stdout).toMatch(/^x{100000,}$/);
 });
 
-it('a source of stdin that never ends is let go of when the command has ended', async () => {
+it('a source of stdin that never ends is released when the command has ended', async () => {
   const { exec } = bench((p) => p.exit(0));
   const closed = Promise.withResolvers<void>();
   async function* endless(): AsyncGenerator<string> {
@@ -114,7 +114,7 @@ it('a source of stdin that never ends is let go of when the command has ended', 
   await closed.promise;
 });
 
-it('a cap that is no number of bytes is refused before anything runs', () => {
+it('an invalid output cap is refused before anything runs', () => {
   const { exec } = bench(silent);
   for (const maxOutputBytes of [-1, 0.5, NaN, Infinity]) {
     expect(() => exec('x', { maxOutputBytes })).toThrow('maxOutputBytes');

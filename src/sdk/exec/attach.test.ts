@@ -7,7 +7,7 @@ import { ExecHandle } from './handle.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe('attaching', () => {
-  it('shows a command that runs from its first byte on, and writes behind what others wrote', async () => {
+  it('replays a running command from its first byte, and writes to stdin after earlier writers', async () => {
     const { exec, gateway, connection } = fakeClient(async (p) => {
       await p.write('stdout', 'before ');
       await p.write('stdout', await p.stdinEnded);
@@ -32,7 +32,7 @@ describe('attaching', () => {
 });
 
 describe('an id chosen by the caller', () => {
-  it('is one run, also when its exit was taken before', async () => {
+  it('is one run, even when its exit was already read', async () => {
     const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'once');
       p.exit(5);
@@ -42,7 +42,7 @@ describe('an id chosen by the caller', () => {
     expect(gateway.execs.get('build')?.acknowledged).toBe(false);
   });
 
-  it('that nobody chose is done with when its exit was taken', async () => {
+  it('that was generated is forgotten once its exit was read', async () => {
     const { exec, gateway } = fakeClient((p) => p.exit(0));
     const handle = exec('x');
     await handle;

@@ -18,11 +18,11 @@ const SIGNAL_OPTIONS: OptionNames<{ all?: boolean | undefined }> = { all: true }
 const DETACH_OPTIONS: OptionNames<{ deadlineMs?: number | undefined }> = { deadlineMs: true };
 const FROM_START: Readonly<Record<ChannelName, number>> = { stdout: 0, stderr: 0 };
 
-/** How the SDK itself starts or attaches to a command, beyond the caller's options. */
+/** How the SDK itself starts or attaches to a command, in addition to the caller's options. */
 export interface HandleMode {
   /** Run it in a terminal of this size. */
   pty?: { cols: number; rows: number };
-  /** First bytes of its output that are wanted. Default: all of it. */
+  /** Offsets of the first bytes to receive. Default: all of the output. */
   from?: Readonly<Record<ChannelName, number>>;
 }
 
@@ -247,7 +247,7 @@ export class ExecHandle<E extends Encoding = 'utf8'>
       const source = readSource(given);
       if (source instanceof Uint8Array) void stdin.write(source);
       else {
-        // Over HTTP all of it goes at once, and a source can be read only once.
+        // Over HTTP all of stdin is sent at once, and a source can be read only once.
         if (!(await this.#run.takesStdin)) return;
         for await (const chunk of source) {
           await stdin.write(chunk);

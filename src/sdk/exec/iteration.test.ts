@@ -5,7 +5,7 @@ import { turns } from '../testing/turns.ts';
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-/** A command that writes 2 MB, and how much of that it could write so far. */
+/** A command that writes 2 MB, and how much of that it has been able to write so far. */
 function talker() {
   let written = 0;
   const { exec } = fakeClient(async (p) => {
@@ -19,7 +19,7 @@ function talker() {
 }
 
 describe('exec, iterated', () => {
-  it('yields output as it comes, then the exit', async () => {
+  it('yields output as it arrives, then the exit', async () => {
     const { exec } = fakeClient(async (p) => {
       await p.write('stdout', 'one');
       await p.write('stderr', 'two');
@@ -30,7 +30,7 @@ describe('exec, iterated', () => {
     expect(events).toEqual([{ type: 'stdout', data: 'one' }, { type: 'stderr', data: 'two' }, 0]);
   });
 
-  it('holds a command back while the reader is slow, and holds at most a window', async () => {
+  it('blocks the command while the reader is slow, and buffers at most a window', async () => {
     const { exec, written } = talker();
     const reader = exec('x', { encoding: 'bytes' })[Symbol.asyncIterator]();
     let got = 0;

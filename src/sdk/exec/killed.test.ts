@@ -11,10 +11,10 @@ const untilKilled: FakeProgram = async (p) => {
   p.exit(143, { signal: 'TERM' });
 };
 
-/** What is due has happened. */
+/** Everything that is due has happened. */
 const turns = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
 
-/** A link that lost a first call, and cannot be dialled again before `back`. */
+/** A link that lost its first call, and cannot be redialled before `back`. */
 async function lost(program: FakeProgram) {
   const { exec, gateway } = fakeClient(program);
   gateway.unheard = 1;
@@ -30,7 +30,7 @@ async function lost(program: FakeProgram) {
   return { handle, gateway, back: () => void (away = false) };
 }
 
-test('a command is not started by looking for it in order to kill it', async () => {
+test('a command is not started by attaching to it in order to kill it', async () => {
   const { handle, gateway, back } = await lost(untilKilled);
   handle.kill();
   back();
@@ -51,7 +51,7 @@ test('a command that started although its answer was lost is found and killed', 
   expect(gateway.starts).toBe(1);
 });
 
-test('a command that is killed before anything of it went out is never sent', async () => {
+test('a command that is killed before any of it was sent is never sent', async () => {
   const sandbox = Promise.withResolvers<string>();
   const { exec, gateway } = fakeClient(untilKilled, sandbox.promise);
   const handle = exec('x');
@@ -62,7 +62,7 @@ test('a command that is killed before anything of it went out is never sent', as
   expect(gateway.execs.size).toBe(0);
 });
 
-test('of signals that wait for a command none is lost in silence', async () => {
+test('of signals waiting for a command none is lost silently', async () => {
   const { handle, back } = await lost(async (p) => {
     await vi.waitFor(() => expect(p.commands).toHaveLength(64), 20_000);
     p.exit(0);

@@ -1,4 +1,4 @@
-/** The caller's options for a command, and what of them is sent. */
+/** The caller's options for a command, and which of them are sent. */
 import { DETACHED_GRACE_MS, MAX_MAX_OUTPUT_BYTES, MAX_SCRIPT_BYTES } from '../../protocol/limits.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { byteLengthOf, bytesOfText } from '../../protocol/names.ts';
@@ -86,7 +86,7 @@ export const EXEC_OPTIONS: OptionNames<ExecOptions> = {
 const { id: _, ...withoutId } = EXEC_OPTIONS;
 export const ATTACH_OPTIONS: OptionNames<AttachOptions> = { ...withoutId, stdout: true, stderr: true };
 
-/** Longer commands are sent as data behind the OPEN, which is one frame. */
+/** Longer commands are sent as data after the OPEN, which is one frame. */
 const MAX_COMMAND_IN_OPEN_BYTES = 64 * 1024;
 
 export interface Prepared {

@@ -1,12 +1,12 @@
 /**
  * Output that waits for its reader, in order. Consecutive small writes of one channel are merged into one chunk, so
- * that the memory in use is bounded by the bytes. With `lend`, the memory of a chunk comes from a pool and goes back to
- * it.
+ * that memory use is bounded by the number of bytes. With `lend`, the memory of a chunk comes from a pool and goes back
+ * to it.
  */
 import { giveBuffer, takeBuffer } from '../../mux/index.ts';
 import type { ChannelName, ExecOutputEvent, Output } from './result.ts';
 
-/** Gives credit back for bytes that the reader has taken. */
+/** Returns credit for bytes that the reader has taken. */
 export interface Credit {
   consume(bytes: number): void;
 }
@@ -26,7 +26,7 @@ export const isChunk = (entry: Entry): entry is OutputChunk => 'credit' in entry
 /** Size of the buffer that is allocated when small writes follow each other. */
 const SHARED_BYTES = 16 * 1024;
 const LENT_BYTES = 64 * 1024;
-/** As much as a stream's window holds back. */
+/** The same amount as a stream's window. */
 const MAX_KEPT_BYTES = 256 * 1024;
 
 export const NO_CREDIT: Credit = { consume: () => undefined };
@@ -36,7 +36,7 @@ export class OutputBuffer {
   /** Where the output begins, in bytes of each channel. */
   readonly #from: Record<ChannelName, number>;
   #entries: Entry[] = [];
-  /** Gaps at the end of a channel, which still grow. */
+  /** Gaps at the end of a channel, which can still grow. */
   #lost: Partial<Record<ChannelName, Lost>> | null = null;
   /** Bytes kept although their credit was returned. */
   #keptBytes = 0;
@@ -75,7 +75,7 @@ export class OutputBuffer {
     }
   }
 
-  /** As `push`, for bytes whose credit was returned already. Bytes beyond the limit become an `output_lost`. */
+  /** As `push`, for bytes whose credit has already been returned. Bytes beyond the limit become an `output_lost`. */
   keep(channel: ChannelName, bytes: Uint8Array): void {
     const lost = this.#lost?.[channel];
     if (lost !== undefined) lost.to += bytes.length;
@@ -87,7 +87,7 @@ export class OutputBuffer {
       const event: Lost = { type: 'output_lost', channel, from, to: from + bytes.length };
       this.#entries.push(event);
       this.#lost = { ...this.#lost, [channel]: event };
-      // After a gap in one channel, the other one is not kept any more either.
+      // After a gap in one channel, the other one is no longer kept either.
       this.#keptBytes = MAX_KEPT_BYTES;
     }
   }
@@ -97,12 +97,12 @@ export class OutputBuffer {
     return this.#lost !== null;
   }
 
-  /** The first. Nothing more is added to it. */
+  /** Removes the first entry, to which nothing more is added. */
   shift(): Entry | undefined {
     return this.#entries.shift();
   }
 
-  /** Makes it the first again. */
+  /** Puts it back at the front. */
   putBack(entry: Entry): void {
     this.#entries.unshift(entry);
   }
@@ -111,12 +111,12 @@ export class OutputBuffer {
     return this.#entries.length === 0;
   }
 
-  /** The chunk is not used any more. */
+  /** The chunk is no longer in use. */
   free(chunk: OutputChunk): void {
     if (this.#lend) giveBuffer(chunk.buffer);
   }
 
-  /** End offset of a channel, provided that nothing was taken yet. */
+  /** End offset of a channel, provided that nothing has been taken yet. */
   #end(channel: ChannelName): number {
     let end = this.#from[channel];
     for (const entry of this.#entries) {

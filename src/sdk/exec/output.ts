@@ -36,13 +36,13 @@ export class ExecOutput {
   readonly #options: OutputOptions;
   readonly #channels: Record<ChannelName, Channel>;
   #mode: 'held' | 'unblocked' | 'collect' | 'iterate' | 'discard' = 'held';
-  /** Held output, or output that waits for the iterator. Bounded by the credit that was not returned. */
+  /** Held output, or output that waits for the iterator. Bounded by the credit not yet returned. */
   readonly #queue: OutputBuffer;
   /** The chain of callbacks, which run one after the other. Null: none is running. */
   #callbacks: Promise<void> | null = null;
   #ended = false;
   #error: Error | null = null;
-  /** The chunk that the iterating caller is using now. */
+  /** The chunk that the iterating caller is currently using. */
   #given: OutputChunk | null = null;
   /** Set while the iterating caller waits for more. */
   #waiting: PromiseWithResolvers<void> | null = null;
@@ -75,7 +75,7 @@ export class ExecOutput {
     this.#wake();
   }
 
-  /** Nothing more comes. An error is thrown to the iterator. */
+  /** Nothing more follows. An error is thrown to the iterator. */
   end(last: ExecOutputEvent<Output> | Error): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -115,7 +115,7 @@ export class ExecOutput {
     }
   }
 
-  /** Resolves when the callbacks have had everything. */
+  /** Resolves when the callbacks have received everything. */
   async flushed(): Promise<void> {
     while (this.#callbacks !== null) await this.#callbacks;
     for (const name of NAMES) {
@@ -134,8 +134,8 @@ export class ExecOutput {
   }
 
   /**
-   * For the iterator: the next event, undefined while there is none, null after the last. The credit of a chunk goes
-   * back when the next one is asked for.
+   * For the iterator: the next event, undefined while there is none, null after the last. The credit of a chunk is
+   * returned when the next one is requested.
    * @throws TypeError when the output is collected instead, and the error of the command
    */
   take(): ExecOutputEvent<Output> | undefined | null {
@@ -235,7 +235,7 @@ export class ExecOutput {
     return this.#options.bytes ? bytes : this.#channels[name].decoder.write(bytes);
   }
 
-  /** What the decoder still holds of a character that never became whole. */
+  /** The incomplete character that the decoder still holds. */
   #endOfText(name: ChannelName): string {
     return this.#options.bytes ? '' : this.#channels[name].decoder.end();
   }

@@ -1,4 +1,4 @@
-/** Commands where no WebSocket gets through. */
+/** Commands on a network that blocks WebSockets. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,7 +12,7 @@ async function* pieces() {
   yield 'two';
 }
 
-/** A sandbox of a service that refuses every upgrade. Ends with the test at hand. */
+/** A sandbox of a service that refuses every upgrade. Ends with the current test. */
 async function sandboxBehind(listener: RequestListener, status = 426): Promise<Sandbox> {
   const server = createServer(listener);
   server.on('upgrade', (_request, socket) => socket.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`));
@@ -32,7 +32,7 @@ async function bodyOf(request: IncomingMessage): Promise<{ stdin?: string }> {
   return JSON.parse(Buffer.concat(chunks).toString()) as { stdin?: string };
 }
 
-/** Writes what it reads. */
+/** Echoes its input. */
 const cat: RequestListener = (request, response) => {
   void bodyOf(request).then(({ stdin: stdout = '' }) => {
     const ended = { exitCode: 0, signal: null, timedOut: false, oomKilled: false, durationMs: 1, queueMs: 5 };
@@ -45,12 +45,12 @@ const cat: RequestListener = (request, response) => {
 
 const needsOne = { code: 'not_supported', message: expect.stringMatching(/needs a WebSocket.*426/) as string };
 
-test('a source that can be read once loses nothing', async () => {
+test('a source that can be read only once loses nothing', async () => {
   const sandbox = await sandboxBehind(cat, 404);
   expect((await sandbox.exec('cat', { stdin: pieces() })).stdout).toBe('one two');
 });
 
-test('writing to stdin later is refused with the reason why no WebSocket gets through', async () => {
+test('writing to stdin later is refused with the reason why there is no WebSocket', async () => {
   const sandbox = await sandboxBehind(cat);
   await expect(sandbox.exec('cat', { stdin: true }).result).rejects.toMatchObject(needsOne);
 });
@@ -65,7 +65,7 @@ test('more stdin than a call takes is refused with the reason why it has to be a
   await expect(sandbox.exec('cat', { stdin }).result).rejects.toMatchObject(refused);
 });
 
-test('a command is said to have started once it is known to have', async () => {
+test('a command is reported as started once it is known to have', async () => {
   const sandbox = await sandboxBehind(cat);
   expect(await sandbox.exec('cat', { stdin: 'x' }).started).toEqual({ pid: null, queueMs: 5 });
 });
@@ -80,7 +80,7 @@ test('a kill hangs up on the call, so that the command ends', async () => {
   await over;
 });
 
-test('a command that is killed before it went out stays unsent', async () => {
+test('a command that is killed before it was sent stays unsent', async () => {
   let calls = 0;
   const sandbox = await sandboxBehind(() => (calls += 1));
   const running = sandbox.exec('true', {
@@ -94,7 +94,7 @@ test('a command that is killed before it went out stays unsent', async () => {
   expect(calls).toBe(0);
 });
 
-test('no signal and no letting go is passed over', async () => {
+test('no signal and no detach is silently ignored', async () => {
   const came = Promise.withResolvers<void>();
   const sandbox = await sandboxBehind(() => came.resolve());
   const early = sandbox.exec('sleep 1000');

@@ -1,4 +1,4 @@
-/** A command as one HTTP call, for networks without WebSockets. Its output arrives when it has ended. */
+/** A command as one HTTP call, for networks without WebSockets. Its output arrives once it has ended. */
 import { ExecResult } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { DEFAULT_EXEC_TIMEOUT_MS, MAX_BLOCKING_STDIN_BYTES, MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
@@ -19,7 +19,7 @@ interface HttpExec {
   options: ExecOptions;
   output: ExecOutput;
   signal: AbortSignal;
-  /** No WebSocket can be had. */
+  /** Why no WebSocket is available. */
   why: ServiceError;
 }
 
@@ -61,7 +61,7 @@ export async function execOverHttp(call: HttpExec): Promise<Ended> {
   return { exit, queueMs };
 }
 
-/** A source that nobody ends keeps the command from starting. */
+/** A source that never ends keeps the command from starting. */
 async function allOfStdin({ options, signal, why }: HttpExec): Promise<Uint8Array | undefined> {
   const { stdin } = options;
   if (stdin === undefined || stdin === true) return undefined;

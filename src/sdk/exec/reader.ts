@@ -7,7 +7,7 @@ import type { ExecOutputEvent, Output } from './result.ts';
 
 export class OutputReader<T extends Output> implements AsyncGenerator<ExecOutputEvent<T>, undefined> {
   readonly #output: ExecOutput;
-  /** The loop was left before the end. */
+  /** Called when the loop was left before the end. */
   readonly #left: () => void;
   #over = false;
 

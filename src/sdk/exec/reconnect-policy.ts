@@ -1,12 +1,12 @@
-/** How a session gets back to its command when its stream has ended: whether it may, how soon, and for how long it tries. */
+/** Reconnecting to a command after its stream has ended: whether a session may, how soon, and for how long. */
 import { CUTS } from '../../protocol/cuts.ts';
 import type { ServiceError } from '../../protocol/errors.ts';
 import { Strays } from '../../protocol/strays.ts';
 import { pauseMs } from '../http.ts';
 
-/** Nothing was started: the same OPEN may go out again. */
+/** Nothing was started: the same OPEN may be sent again. */
 const NOT_YET: ReadonlySet<string> = new Set([...CUTS, 'sandbox_not_ready', 'rate_limited']);
-/** A stream that lasted this long, or brought output, resets the back-off. */
+/** A stream that lasted this long, or delivered output, resets the backoff. */
 const STEADY_MS = 5_000;
 
 export class ReconnectPolicy {
@@ -14,7 +14,7 @@ export class ReconnectPolicy {
   readonly #strays = new Strays();
   /** Since when there has been no open stream. */
   #cutAt: number | null = null;
-  /** The current stream brought output. */
+  /** The current stream has delivered output. */
   #progressed = false;
   #openedAt = 0;
   #tries = 0;
@@ -29,17 +29,17 @@ export class ReconnectPolicy {
     return this.#cutAt !== null;
   }
 
-  /** How long to wait before the next try: not at all before the first. */
+  /** How long to wait before the next attempt; the first is made at once. */
   get pauseMs(): number {
     return this.#cutAt !== null && this.#tries > 1 ? pauseMs(this.#tries - 1) : 0;
   }
 
-  /** An OPEN goes out. */
+  /** An OPEN is sent. */
   asked(): void {
     this.#strays.asked();
   }
 
-  /** It was answered. */
+  /** The OPEN was answered. */
   answered(): void {
     this.#strays.answered();
     this.#openedAt = performance.now();
@@ -51,7 +51,7 @@ export class ReconnectPolicy {
   }
 
   /**
-   * The stream ended with this.
+   * The stream ended with this error.
    * @param attaches whether the next one would attach, and start nothing
    * @returns whether a next stream may continue
    */
@@ -59,7 +59,7 @@ export class ReconnectPolicy {
     return this.#strays.ended(error) || (attaches ? CUTS : NOT_YET).has(error.code);
   }
 
-  /** Counts a try. @returns whether there is still time for it */
+  /** Counts an attempt. @returns whether there is still time for it */
   countAttempt(): boolean {
     const now = performance.now();
     if (this.#progressed || now - this.#openedAt > STEADY_MS) this.#tries = 0;

@@ -8,7 +8,7 @@ import { turns } from '../testing/turns.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe('exec, awaited', () => {
-  it('gives the whole result', async () => {
+  it('returns the complete result', async () => {
     const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'out');
       await p.write('stderr', 'err');
@@ -94,7 +94,7 @@ describe('exec, awaited', () => {
     expect((error as Error).message).toContain('no such thing');
   });
 
-  it('passes on why a command never ran', async () => {
+  it('reports why a command never ran', async () => {
     const { exec } = fakeClient(() => {
       throw new ServiceError('exec_bad_cwd');
     });

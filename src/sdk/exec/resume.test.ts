@@ -9,7 +9,7 @@ import { ExecHandle } from './handle.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe('after a cut', () => {
-  it('output goes on at the very byte, over many cuts', async () => {
+  it('output resumes at the exact byte, over many cuts', async () => {
     const total = 300_000;
     const bytes = Buffer.alloc(total);
     for (let i = 0; i < total; i++) bytes[i] = (i * 7919) >>> 5;
@@ -30,7 +30,7 @@ describe('after a cut', () => {
     expect(gateway.dials).toBeGreaterThan(5);
   });
 
-  it('a kill and the last size of a terminal are said again: the cut may have swallowed them', async () => {
+  it('a kill and the latest terminal size are sent again, since the cut may have lost them', async () => {
     let commands: unknown[] = [];
     const { exec, gateway } = fakeClient(async (p) => {
       ({ commands } = p);
@@ -42,13 +42,13 @@ describe('after a cut', () => {
     handle.resize(90, 30);
     handle.resize(100, 50);
     handle.kill();
-    // Before anything of it has left.
+    // Before any of it has been sent.
     gateway.cut();
     expect((await handle).exitCode).toBe(143);
     expect(commands).toEqual([{ type: 'resize', cols: 100, rows: 50 }, { type: 'kill' }]);
   });
 
-  it('stdin goes on at the very byte', async () => {
+  it('stdin resumes at the exact byte', async () => {
     const total = 3_000_000;
     const bytes = Buffer.alloc(total);
     for (let i = 0; i < total; i++) bytes[i] = (i * 7919) >>> 5;
@@ -67,7 +67,7 @@ describe('after a cut', () => {
     expect(gateway.starts).toBe(1);
   });
 
-  it('a command whose OPEN may have been lost is asked for again and runs once', async () => {
+  it('a command whose OPEN may have been lost is opened again and runs once', async () => {
     const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', 'once');
       p.exit(0);
@@ -84,7 +84,7 @@ describe('after a cut', () => {
     expect(gateway.dials).toBe(2);
   });
 
-  it('a character that was cut in two is whole', async () => {
+  it('a character split by the cut is intact', async () => {
     const { exec, gateway } = fakeClient(async (p) => {
       await p.write('stdout', Buffer.from('😀').subarray(0, 2));
       await turns();
@@ -121,7 +121,7 @@ describe('after a cut', () => {
     expect((await exec('x')).stdout).toBe('back');
   });
 
-  it('an abort that comes while the link is down still kills', async () => {
+  it('an abort while the link is down still kills', async () => {
     const abort = new AbortController();
     const { exec, gateway } = fakeClient(async (p) => {
       await p.killed;
@@ -140,7 +140,7 @@ describe('after a cut', () => {
     expect(gateway.starts).toBe(1);
   });
 
-  it('ends an exec that no link can reach, in bounded time', async () => {
+  it('an exec that no link can reach ends in bounded time', async () => {
     const { gateway } = fakeClient(() => undefined);
     const connection = new Connection({ dial: gateway.dial, endpoints: NOWHERE, patienceMs: 1 });
     const http = new HttpClient({ endpoints: NOWHERE, apiKey: undefined, userAgent: 'test' });

@@ -1,6 +1,6 @@
 /**
- * One run of a command: over the WebSocket, or where none gets through as one HTTP call, which can do less. What it cannot
- * do is refused, and never passed over.
+ * One run of a command: over the WebSocket or, where that is blocked, as one HTTP call, which can do less. What it
+ * cannot do is refused, never ignored.
  */
 import type { ExecCommand } from '../../protocol/exec.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -25,12 +25,12 @@ export interface ExecDeps {
 
 export interface RunOptions {
   id: string;
-  /** Null: the one with this id runs already. */
+  /** Null: the command with this id is already running. */
   command: Command | null;
   options: ExecOptions;
   output: ExecOutput;
   stdin: Stdin | undefined;
-  /** First bytes of its output that are wanted. */
+  /** Offsets of the first bytes to receive. */
   from: Readonly<Record<ChannelName, number>>;
   /** Run it in a terminal of this size. */
   pty: { cols: number; rows: number } | undefined;
@@ -43,12 +43,12 @@ export class ExecRun {
   readonly #httpStop = new AbortController();
   /** Why it goes over HTTP, once it does. */
   #noWebSocket: NoWebSocket | null = null;
-  /** What was asked of it that HTTP cannot do. */
+  /** The operation requested of it that HTTP cannot do. */
   #beyondHttp: string | undefined;
   /** Resolves with the exit, or rejects when it cannot be known. */
   readonly ended: Promise<Ended>;
 
-  /** Nothing goes out before `start`. @throws ServiceError `invalid_request` */
+  /** Nothing is sent before `start`. @throws ServiceError `invalid_request` */
   constructor(deps: ExecDeps, options: RunOptions) {
     const { command, pty, id } = options;
     const prepared = command === null ? { program: null, script: undefined } : prepare(command, options.options);
@@ -77,7 +77,7 @@ export class ExecRun {
     this.#session.start();
   }
 
-  /** Resolves when the command runs. HTTP tells of nothing before the end. */
+  /** Resolves when the command runs. Over HTTP that is unknown before its end. */
   get started(): Promise<{ pid: number | null; queueMs: number }> {
     const started = this.#session.started.catch(async (error: unknown) => {
       if (!(error instanceof NoWebSocket)) throw error;
@@ -87,7 +87,7 @@ export class ExecRun {
     return started;
   }
 
-  /** Resolves when it is clear whether stdin is to be written as it comes: over HTTP all of it goes at once. */
+  /** Resolves when it is known whether stdin is written as it arrives: over HTTP all of it is sent at once. */
   get takesStdin(): Promise<boolean> {
     return this.#session.started.then(
       () => true,
@@ -105,13 +105,13 @@ export class ExecRun {
     this.#session.command({ type: 'resize', cols, rows });
   }
 
-  /** Ends all that the command started. Over HTTP nobody hears how it ended then. */
+  /** Ends everything the command started. Over HTTP its exit is then unknown. */
   kill(): void {
     this.#session.command({ type: 'kill' });
     this.#httpStop.abort(new ServiceError('cancelled', 'killed; without a WebSocket it is not known how it ended'));
   }
 
-  /** As `kill`; it ends with `reason` when no exit comes. */
+  /** As `kill`; it ends with `reason` if no exit arrives. */
   abort(reason: Error): void {
     this.#httpStop.abort(reason);
     this.#session.kill(reason);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { fakeClient } from '../testing/fake-client.ts';
 
-test('a command that goes out of scope is killed, and has ended then', async () => {
+test('a command that goes out of scope is killed, and has then ended', async () => {
   const { exec, gateway } = fakeClient(async (program) => {
     await program.killed;
     program.exit(143);
@@ -18,7 +18,7 @@ test('a command that goes out of scope is killed, and has ended then', async () 
   await expect(result).rejects.toMatchObject({ code: 'cancelled' });
 });
 
-test('one that has ended or was let go of is left as it is', async () => {
+test('one that has ended or was detached is left as it is', async () => {
   const { exec, gateway } = fakeClient((program) =>
     program.request['command'] === 'true' ? program.exit(0) : undefined,
   );
@@ -34,7 +34,7 @@ test('one that has ended or was let go of is left as it is', async () => {
   expect([...gateway.execs.values()].map(({ commands }) => commands)).toEqual([[], []]);
 });
 
-test('one that never started is not started any more', async () => {
+test('one that has not started never will', async () => {
   const created = Promise.withResolvers<string>();
   const { exec, gateway } = fakeClient((program) => program.exit(0), created.promise);
   {

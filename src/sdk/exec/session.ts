@@ -16,7 +16,7 @@ import { sendScript } from './script.ts';
 import type { Stdin } from './stdin.ts';
 import { ReconnectPolicy } from './reconnect-policy.ts';
 
-/** What to run. Null: the session attaches to a command that runs already. */
+/** What to run. Null: the session attaches to a command that is already running. */
 export type Program = Omit<ExecOpen, 'op' | 'sandbox' | 'id' | 'scriptBytes'> | null;
 
 export interface SessionOptions {
@@ -28,12 +28,12 @@ export interface SessionOptions {
   /** A script that is too long for the OPEN; it follows on a channel of its own. */
   script?: Buffer | undefined;
   output: ExecOutput;
-  /** First bytes of its output that are wanted. */
+  /** Offsets of the first bytes to receive. */
   from: Readonly<Record<ChannelName, number>>;
   stdin?: Stdin | undefined;
   /** Do not acknowledge the exit: others may ask for it by the id that the caller chose. */
   keepExit: boolean;
-  /** How long to try to get back to a command after a cut. */
+  /** How long to try to reconnect to a command after a cut. */
   resumeMs: number;
 }
 
@@ -52,14 +52,14 @@ export class ExecSession {
   readonly #received: Record<ChannelName, number>;
   #queueMs = 0;
   #done = false;
-  /** It is to be killed, and so never opened again: that might start it. */
+  /** It is to be killed, and so is never opened again: that might start it. */
   #killed = false;
-  /** Its caller waits no longer than for the exit after the kill. */
+  /** Its caller no longer waits for anything but the exit after the kill. */
   #abandoned = false;
   #patience: NodeJS.Timeout | undefined;
   readonly #pending = new PendingCommands();
   readonly #reconnect: ReconnectPolicy;
-  /** Resolves with the amount of stdin that was received, when the next attach is answered. */
+  /** Resolves with the amount of stdin received, when the next attach is answered. */
   #asked: PromiseWithResolvers<number> | null = null;
 
   constructor(options: SessionOptions) {
@@ -106,7 +106,7 @@ export class ExecSession {
     else if (this.#killed && this.#unsent) this.#fail(neverRan());
   }
 
-  /** Kills all that the command started. The session ends with the exit, or with `reason` when none comes. */
+  /** Kills everything the command started. The session ends with the exit, or with `reason` if none arrives. */
   kill(reason: Error): void {
     if (this.#done || this.#abandoned) return;
     if (this.#unsent) return this.#fail(reason);
@@ -117,13 +117,13 @@ export class ExecSession {
     this.#patience = setTimeout(() => this.#giveUp(reason), KILL_PATIENCE_MS).unref();
   }
 
-  /** No OPEN has gone out yet. */
+  /** No OPEN has been sent yet. */
   get #unsent(): boolean {
     return this.#stream === null && !this.#opened && !this.#reconnect.disconnected;
   }
 
   /**
-   * Leaves the command running, once it runs and has received everything that was written to its stdin.
+   * Leaves the command running, once it runs and has received everything written to its stdin.
    * @throws ServiceError why it does not run, `deadline_exceeded` when stdin is not taken in time.
    */
   async detach(deadlineMs: number): Promise<void> {
@@ -136,7 +136,7 @@ export class ExecSession {
 
   /**
    * Waits until stdin was received. A reset overtakes bytes in flight, and no frame acknowledges them, but the answer
-   * to an attach says how many have arrived; what is missing is sent again after it.
+   * to an attach says how many have arrived; missing bytes are sent again after it.
    */
   async #flush(stdin: Stdin, signal: AbortSignal): Promise<void> {
     // The end of stdin follows the last byte: one more answer shows that it has arrived too.
@@ -201,7 +201,7 @@ export class ExecSession {
 
   #call(sandbox: string): StreamCall {
     let mine: MuxStream | null = null;
-    // Another attach of this session has taken the command over from this stream.
+    // Another attach of this session has taken over the command from this stream.
     const isOld = (): boolean => mine !== null && this.#stream !== null && this.#stream !== mine;
     const handler: StreamHandler = {
       opened: (answer) => isOld() || this.#onOpened(ExecOpened.parse(answer)),

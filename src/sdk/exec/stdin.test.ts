@@ -7,7 +7,7 @@ import type { ExecOptions } from './options.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 describe('stdin', () => {
-  it('is empty and ended unless given', async () => {
+  it('is empty and ended by default', async () => {
     const { exec, gateway } = fakeClient((p) => p.exit(0));
     await exec('x');
     expect([...gateway.execs.values()][0]!.request['stdin']).toBeUndefined();
@@ -53,7 +53,7 @@ describe('stdin', () => {
     await expect(handle.write('c')).rejects.toMatchObject({ code: 'invalid_request' });
   });
 
-  it('lets a writer go when the command ends without reading', async () => {
+  it('releases a writer when the command ends without reading', async () => {
     const { exec } = fakeClient(async (p) => {
       await turns();
       p.exit(0);

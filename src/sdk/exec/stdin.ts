@@ -1,5 +1,5 @@
 /**
- * A command's stdin. The last bytes are kept after they were sent: when a link is cut, the other side says how many
+ * A command's stdin. The last bytes are kept after they were sent: when a link is cut, the other side reports how many
  * bytes it has received, and the rest is sent again.
  */
 import { Channel } from '../../protocol/frames.ts';
@@ -27,14 +27,15 @@ export class Stdin {
   #wake: (() => void) | null = null;
   #writers: { end: number; done: () => void }[] = [];
 
-  /** @param attached the command runs already, so others may have written to it before */
+  /** @param attached the command was already running, so others may have written to it before */
   constructor(attached: boolean) {
     this.#origin = attached ? null : 0;
   }
 
   /**
-   * Copies the data. Resolves when it was sent, which requires that the command reads, or when the command has ended.
-   * @throws ServiceError `invalid_request` after `finish`; TypeError for what is neither text nor bytes.
+   * Copies the data. Resolves when it has been sent, which requires that the command reads, or when the command has
+   * ended.
+   * @throws ServiceError `invalid_request` after `finish`; TypeError for anything but text or bytes.
    */
   async write(data: Bytes): Promise<void> {
     if (this.#finished) throw new ServiceError('invalid_request', 'stdin was closed');
@@ -48,7 +49,7 @@ export class Stdin {
     await done.promise;
   }
 
-  /** Resolves when everything written so far was sent, or the command has ended. */
+  /** Resolves when everything written so far has been sent, or the command has ended. */
   get sent(): Promise<void> {
     if (this.#gone || this.#sent >= this.#end) return Promise.resolve();
     const done = Promise.withResolvers<void>();
@@ -56,7 +57,7 @@ export class Stdin {
     return done.promise;
   }
 
-  /** Whether a receiver that has got `taken` bytes in all has everything. */
+  /** Whether a receiver that has `taken` bytes in total has everything. */
   isWhole(taken: number): boolean {
     return this.#gone || taken - (this.#origin ?? taken) >= this.#end;
   }
@@ -80,7 +81,7 @@ export class Stdin {
     this.#wake?.();
   }
 
-  /** The command has ended: drops what was not sent. */
+  /** The command has ended: drops what has not been sent. */
   drop(): void {
     this.#gone = true;
     this.#blocks = [];
@@ -91,7 +92,7 @@ export class Stdin {
 
   /**
    * Sends everything after the `taken` bytes that were received, until the stream closes.
-   * @throws ServiceError `interrupted` when missing bytes are not kept any more.
+   * @throws ServiceError `interrupted` when missing bytes are no longer kept.
    */
   async pump(stream: MuxStream, taken: number): Promise<void> {
     this.#origin ??= taken;

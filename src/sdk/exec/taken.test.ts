@@ -1,11 +1,11 @@
-/** Commands that were taken over, by somebody or by nobody. */
+/** Commands that were taken over, by another client or by a stray OPEN of our own. */
 import { expect, test, vi } from 'vitest';
 import { fakeClient } from '../testing/fake-client.ts';
 
 // Generous: a busy machine is ten times slower.
 vi.setConfig({ testTimeout: 120_000 });
 
-test('a call of its own that the network brings late takes the command away for a moment only', async () => {
+test('our own late OPEN takes the command away only for a moment', async () => {
   const { exec, gateway } = fakeClient(async (p) => {
     await p.write('stdout', 'before ');
     await p.stdinEnded;
@@ -26,7 +26,7 @@ test('a call of its own that the network brings late takes the command away for 
   expect(gateway.starts).toBe(1);
 });
 
-test('another that takes the command over keeps it, however often there were cuts', async () => {
+test('another client that takes the command over keeps it, however many cuts there were', async () => {
   const { exec, gateway } = fakeClient(async (p) => void (await p.stdinEnded));
   const handle = exec('x', { stdin: true });
   await handle.started;

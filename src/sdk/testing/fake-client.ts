@@ -1,4 +1,4 @@
-/** A client of a `FakeGateway`, for tests of the SDK: its connection, and commands given through it. */
+/** A client of a `FakeGateway`, for tests of the SDK: its connection, and commands run through it. */
 import { onTestFinished } from 'vitest';
 import { Connection } from '../connection.ts';
 import { Endpoints } from '../endpoints.ts';
@@ -11,7 +11,7 @@ import { FakeGateway, type FakeProgram } from './fake-gateway.ts';
 export const NOWHERE = new Endpoints(['http://127.0.0.1:1']);
 const PATIENCE_MS = 20_000;
 
-/** A client that is closed with the test at hand. */
+/** A client that is closed with the current test. */
 export function fakeClient(program: FakeProgram, sandbox?: string | Promise<string>): FakeClient {
   const client = new FakeClient(program, sandbox);
   onTestFinished(() => client.close());

@@ -1,4 +1,4 @@
-/** A gateway in the same process, for tests of the SDK: execs over memory transports, with cuts wherever a test wants them. */
+/** A gateway in the same process, for tests of the SDK: execs over memory transports, cut wherever a test wants. */
 import { Channel } from '../../protocol/frames.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import {
@@ -18,12 +18,12 @@ interface FakeProcess {
   readonly stdin: Buffer[];
   /** Resolves when stdin has ended. */
   readonly stdinEnded: Promise<Buffer>;
-  /** Resolves when the script has come. */
+  /** Resolves when the script has arrived. */
   readonly scriptEnded: Promise<void>;
-  /** Resolves once the bytes have been taken by whoever is attached. */
+  /** Resolves once the attached reader has taken the bytes. */
   write(channel: 'stdout' | 'stderr', bytes: string | Buffer): Promise<void>;
   exit(exitCode: number, more?: Json): void;
-  /** Set when a client said kill, or sent a signal. */
+  /** Kills and signals received from clients. */
   readonly commands: Json[];
   readonly killed: Promise<void>;
 }
@@ -39,7 +39,7 @@ class Running implements FakeProcess {
   readonly #stdinEnd = Promise.withResolvers<Buffer>();
   readonly #scriptEnd = Promise.withResolvers<void>();
   readonly #kill = Promise.withResolvers<void>();
-  /** Everything ever written, and how far the attached stream has got. */
+  /** Everything ever written, and the position of the attached stream. */
   readonly #output = { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
   readonly #sent = { stdout: 0, stderr: 0 };
   #exit: Json | null = null;
@@ -61,12 +61,12 @@ class Running implements FakeProcess {
     return this.#kill.promise;
   }
 
-  /** Somebody is attached, over a link that works. */
+  /** Whether a reader is attached, over a working link. */
   get listened(): boolean {
     return this.#stream !== null && !this.#stream.closed;
   }
 
-  /** Another, who does not stay, takes the command from whoever listens. */
+  /** Another reader, which does not stay, takes over the command. */
   takeAway(): void {
     this.#stream?.reset(new ServiceError('cancelled', 'another client has taken over this exec'));
     this.#stream = null;
@@ -146,7 +146,7 @@ class Running implements FakeProcess {
 
 export class FakeGateway {
   readonly execs = new Map<string, Running>();
-  /** How often a program was started: never more than once for an id. */
+  /** How many programs were started: never more than one per id. */
   starts = 0;
   dials = 0;
   links: MemoryPair[] = [];
@@ -158,7 +158,7 @@ export class FakeGateway {
   };
   /** Between OPEN and start. */
   beforeStart: (request: Json) => Promise<void> | void = () => undefined;
-  /** How many of the next calls get no answer, as over a link that has fallen silent. */
+  /** How many of the next calls get no answer, as over a link that has gone silent. */
   unheard = 0;
   readonly #program: FakeProgram;
 

@@ -1,4 +1,4 @@
-/** The service as plain HTTP, as a test answers for it. */
+/** The service as plain HTTP, with answers given by a test. */
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -15,7 +15,7 @@ interface Request {
 }
 type Answer = { status?: number; body?: unknown; headers?: Record<string, string> } | 'hang up';
 
-/** A client of a service that a test answers for; both end with the test at hand. `n` counts the requests from 1. */
+/** A client of a service whose answers a test gives; both end with the current test. `n` counts the requests from 1. */
 export async function service(answer: (request: Request, n: number) => Answer | Promise<Answer>) {
   const requests: Request[] = [];
   const server = http.createServer((request, response) => void handle(request, response));

@@ -1,4 +1,4 @@
-/** A sandbox as the service tells of it. */
+/** A sandbox as the service describes it. */
 export const sandboxInfo = (id: string, more: object = {}) => ({
   id,
   name: null,
