@@ -1,4 +1,4 @@
-/** The only place where the bench reads the environment. */
+/** The only place where the benchmarks read the environment. */
 
 export function environment(): Record<string, string> {
   const kept: Record<string, string> = {};
@@ -9,5 +9,5 @@ export function environment(): Record<string, string> {
   return kept;
 }
 
-/** A key for `--url`. */
+/** The API key for `--url`. */
 export const apiKey = (): string | undefined => process.env['MILLIBOX_API_KEY'];

@@ -66,7 +66,7 @@ Examples:
   npm run -s bench -- load creates --rate 45 --duration 60 --url http://127.0.0.1:8700
 `;
 
-/** Its message says all that whoever runs the bench needs: no stack is shown. */
+/** Its message says everything that the user of the bench needs: no stack is shown. */
 class PlainError extends Error {
   readonly exitCode: number;
 
@@ -156,7 +156,7 @@ async function main(): Promise<number> {
   return Object.keys(outcome.errors).length === 0 && leftovers.length === 0 ? 0 : 1;
 }
 
-/** Ends the run whatever becomes of it. What a failed one leaves is said beside its error. */
+/** Ends the run, whatever its result. What a failed one leaves is reported beside its error. */
 async function withinRun(
   run: BenchRun,
   measure: () => Promise<Outcome>,
@@ -211,7 +211,7 @@ function amount(text: string | undefined, name: string): number | undefined {
 
 function interruption(): Promise<never> {
   const { promise, reject } = Promise.withResolvers<never>();
-  // Whoever has something to stop waits for it; nobody has to.
+  // Code with something to stop awaits it; nobody has to.
   promise.catch(() => undefined);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => reject(new PlainError(`stopped by ${signal}`)));

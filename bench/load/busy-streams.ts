@@ -1,4 +1,4 @@
-/** Many busy streams at once: what one stalled reader does to the others, and what they do to a small exec. */
+/** Many busy streams at once: how one stalled reader affects the others, and how they affect a small exec. */
 import type { Sandbox } from '../../src/sdk/index.ts';
 import { sleep } from '../../src/lib/deadline.ts';
 import { ratio, Samples } from '../report/statistics.ts';
@@ -12,21 +12,21 @@ const SETTLE_MS = 2_000;
 const WINDOW_MS = 6_000;
 const EXECS = 300;
 const TRUE = ['/bin/true'];
-/** More than any stream moves while it is watched. */
+/** More than any stream transfers while it is observed. */
 const ENDLESS = String(2 ** 44);
 
 export interface BusyStreams {
   idle: Samples;
   among: Samples;
-  /** Native spawns beside the execs, in turn with them: what the streams do to any program that starts. */
+  /** Native spawns in turn with the execs: how the streams affect any program that starts. */
   spawnIdle: Samples;
   spawnAmong: Samples;
-  /** Throughput of all but the stalled stream: with the stall, over without it. */
+  /** Throughput of all streams but the stalled one: during the stall, relative to before it. */
   othersVsBefore: number | null;
   setup: Record<string, number>;
 }
 
-/** @param make gives a sandbox in which `program BYTES` writes so many bytes. */
+/** @param make returns a sandbox in which `program BYTES` writes that many bytes. */
 export async function measureBusyStreams(
   make: () => Promise<Sandbox>,
   program: string,
@@ -84,7 +84,7 @@ class BusyStream {
     this.#done = this.#read(sandbox, program).catch(() => undefined);
   }
 
-  /** From now on nothing is taken. */
+  /** Takes nothing from now on. */
   stall(): void {
     this.#stalled = true;
   }

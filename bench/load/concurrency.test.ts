@@ -17,7 +17,7 @@ test('interleaved lanes run one at a time, as often as they ask, and no lane alw
   expect(before.size).toBeGreaterThan(1);
 });
 
-test('spread calls each index once and keeps within its width', async () => {
+test('spread calls each index once and stays within its width', async () => {
   const seen: number[] = [];
   let running = 0;
   let most = 0;

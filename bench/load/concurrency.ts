@@ -3,7 +3,7 @@
 /**
  * Runs the lanes' calls in turn, one at a time, so that a drift of the machine affects all of them alike. The order
  * rotates by one each round, so that it is not always the same lane that runs after a heavy one. A lane with `every`
- * takes part only in every such round.
+ * takes part only in every nth round.
  */
 export async function interleave(
   rounds: number,
@@ -17,7 +17,7 @@ export async function interleave(
   }
 }
 
-/** A closed loop: `workers` callers, each with one call under way, until the time is over. Returns the elapsed time. */
+/** A closed loop: `workers` callers, each with one call in flight, until time is up. Returns the elapsed time. */
 export async function closedLoop(
   workers: number,
   ms: number,

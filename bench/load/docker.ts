@@ -1,18 +1,20 @@
-/** The Docker baselines: its exec API over its own socket, and `docker run`. Containers made here name their run in a label. */
+/**
+ * The Docker baselines: its exec API over its own socket, and `docker run`. A label on the containers names their run.
+ */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Pool } from 'undici';
 
 const run = promisify(execFile);
 const labelOf = (directory: string): string => `millibox.bench=${directory}`;
-/** What a sandbox has by default, so that both sides do the same work. */
+/** A sandbox's defaults, so that both sides do the same work. */
 const OPTIONS = ['--network', 'none', '--cpus', '1', '--memory', '512m', '--pids-limit', '512'];
 const REMOVE_LIMIT_MS = 60_000;
 
-/** Removes what is left of the containers of this run. */
+/** Removes the remaining containers of this run. */
 export async function removeContainers(directory: string): Promise<void> {
   const args = ['ps', '-aq', '--no-trunc', '--filter', `label=${labelOf(directory)}`];
-  // Without an engine there are none.
+  // Without a Docker engine there are none.
   const { stdout } = await run('docker', args, { timeout: REMOVE_LIMIT_MS }).catch(() => ({ stdout: '' }));
   const ids = stdout.split('\n').filter((id) => id !== '');
   if (ids.length > 0) await run('docker', ['rm', '-f', ...ids], { timeout: REMOVE_LIMIT_MS }).catch(() => undefined);
@@ -24,7 +26,7 @@ export class DockerBaseline implements AsyncDisposable {
   readonly #options: readonly string[];
   #container: string | undefined;
 
-  /** @param directory of the run */
+  /** @param directory the run's directory */
   constructor(image: string, directory: string, socketPath: string) {
     this.image = image;
     this.#options = [...OPTIONS, '--label', labelOf(directory)];
@@ -36,7 +38,7 @@ export class DockerBaseline implements AsyncDisposable {
     });
   }
 
-  /** The baseline, or undefined where no engine with this image answers. */
+  /** The baseline, or undefined if no Docker engine with this image answers. */
   static async find(
     image: string,
     directory: string,
@@ -50,12 +52,12 @@ export class DockerBaseline implements AsyncDisposable {
     }
   }
 
-  /** `docker run --rm IMAGE COMMAND`, to the end. */
+  /** Runs `docker run --rm IMAGE COMMAND` to its end. */
   async run(argv: readonly string[]): Promise<void> {
     await run('docker', ['run', '--rm', ...this.#options, this.image, ...argv], { timeout: 120_000 });
   }
 
-  /** A container that idles, for `exec`. A file of the host is mounted into it at the given path. */
+  /** An idle container for `exec`, with a file of the host mounted at the given path. */
   async startIdle(file: string, path: string): Promise<void> {
     const { stdout } = await run(
       'docker',
@@ -65,7 +67,7 @@ export class DockerBaseline implements AsyncDisposable {
     this.#container = stdout.trim();
   }
 
-  /** One exec in the idle container through the API: create, start and read to the end, ask for the exit code. */
+  /** One exec in the idle container through the API: create, start and read to the end, query the exit code. */
   async exec(argv: readonly string[]): Promise<void> {
     const { Id: id } = (await this.#call('POST', `/containers/${this.#container}/exec`, {
       AttachStdout: true,
@@ -77,7 +79,7 @@ export class DockerBaseline implements AsyncDisposable {
     if (code !== 0) throw new Error(`docker exec ended with ${code}`);
   }
 
-  /** Containers and images that a run of the bench made. */
+  /** Removes the containers that this run created. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#container !== undefined) await run('docker', ['rm', '-f', this.#container], { timeout: REMOVE_LIMIT_MS });
     await this.#pool.close();

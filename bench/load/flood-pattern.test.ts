@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { floodPieces, FloodCheck } from './flood-pattern.ts';
 
-test('the pattern checks itself, whatever the pieces', () => {
+test('the pattern checks itself, however it is cut', () => {
   const total = 1_000_003;
   for (const size of [1_000_003, 65_536, 4_097]) {
     const check = new FloodCheck();
@@ -10,7 +10,7 @@ test('the pattern checks itself, whatever the pieces', () => {
   }
 });
 
-test('a byte that is changed, lost or doubled is found', () => {
+test('a changed, lost or duplicated byte is found', () => {
   const good = Buffer.concat([...floodPieces(300_000)]);
   const changed = Buffer.from(good);
   changed[200_000] = (changed[200_000] as number) ^ 1;

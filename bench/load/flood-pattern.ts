@@ -1,10 +1,10 @@
 /** The known bytes of the `flood` program: byte i is (i * 7 + floor(i / 256)) mod 251, which repeats after 256 * 251. */
 
 const PERIOD = 256 * 251;
-/** Long enough that any chunk of a stream lies within it from any offset of the period. */
+/** Long enough to contain any chunk of a stream, starting at any offset of the period. */
 const PATTERN = Buffer.from(Uint8Array.from({ length: 80 * PERIOD }, (_, i) => (i * 7 + Math.floor(i / 256)) % 251));
 
-/** Compares a stream with the pattern as it comes: every byte, at the speed of memory, in flat memory. */
+/** Compares a stream with the pattern as it arrives: every byte, at memory speed, in constant memory. */
 export class FloodCheck {
   bytes = 0;
 
@@ -22,7 +22,7 @@ export class FloodCheck {
   }
 }
 
-/** The pattern in pieces, `bytes` in all. The pieces are views of one buffer. */
+/** The pattern in chunks, `bytes` in total. The chunks are views of one buffer. */
 export function* floodPieces(bytes: number, pieceBytes = 64 * 1024): Generator<Buffer> {
   for (let at = 0; at < bytes;) {
     const start = at % PERIOD;

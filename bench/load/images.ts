@@ -1,4 +1,4 @@
-/** Images that differ from each other, made on the spot and removed again. Each holds one static program. */
+/** Distinct images, made on the spot and removed again. Each contains one static program. */
 import { execFile } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,15 +11,15 @@ const run = promisify(execFile);
 const WIDTH = 4;
 const PULL_LIMIT_MS = 120_000;
 
-/** Where the program is in each of them. */
+/** Path of the program in each of them. */
 export const PROGRAM_INSIDE = '/bin/millibox-true';
 
 export class MadeImages implements AsyncDisposable {
   readonly refs: readonly string[];
-  /** For the server: where it finds the images that no registry has. */
+  /** Settings by which the server finds the images, which are in no registry. */
   readonly env: Record<string, string>;
   readonly #directory: string;
-  /** What brings them to Docker's own store. */
+  /** Imports them into Docker's store. */
   #imports: Promise<void> | undefined;
 
   private constructor(directory: string, refs: readonly string[], env: Record<string, string>) {
@@ -28,7 +28,7 @@ export class MadeImages implements AsyncDisposable {
     this.env = env;
   }
 
-  /** Root file systems as tar, one an image, below this directory. */
+  /** Root file systems as tar archives, one per image, below this directory. */
   static async make(count: number, program: string, below: string): Promise<MadeImages> {
     const directory = mkdtempSync(join(below, 'images-'));
     try {
@@ -61,7 +61,7 @@ export class MadeImages implements AsyncDisposable {
     return new MadeImages(directory, refs, { MILLIBOX_BASE_IMAGE_FILE: file });
   }
 
-  /** Brings all of them to the nodes. */
+  /** Loads all of them onto the nodes. */
   async load(runtime: string, operator: Operator): Promise<void> {
     if (runtime === 'docker') {
       this.#imports = spread(this.refs.length, WIDTH, async (i) => {
@@ -77,7 +77,7 @@ export class MadeImages implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Without the files no other import begins. One that is under way would make an image that nobody removes.
+    // Without the files no further import begins. One in progress would create an image that nobody removes.
     rmSync(this.#directory, { recursive: true, force: true });
     if (this.#imports === undefined) return;
     await this.#imports.catch(() => undefined);

@@ -5,7 +5,7 @@ function field(text: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? Number.NaN);
 }
 
-/** Memory that is in use and could not be had back for the asking, in MB: everything that sandboxes cost, kernel included. */
+/** Memory in use that cannot be reclaimed, in MB: everything that sandboxes cost, kernel included. */
 export function machineUsedMb(): number {
   const text = readFileSync('/proc/meminfo', 'utf8');
   return (field(text, 'MemTotal') - field(text, 'MemAvailable')) / 1024;
@@ -20,7 +20,7 @@ export function residentMb(pid: number): number {
   }
 }
 
-/** Follows the largest resident memory of some processes while something runs. */
+/** Tracks the peak resident memory of some processes while something runs. */
 export class PeakMemory implements Disposable {
   readonly #pids: readonly number[];
   readonly #timer: NodeJS.Timeout;

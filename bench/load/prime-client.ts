@@ -1,4 +1,4 @@
-/** The official Prime client as a child process that does what it is told, one order at a time. */
+/** The official Prime client as a child process that carries out one order at a time. */
 import { execFile, spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -17,7 +17,7 @@ export interface PrimeServer {
   apiKey: string;
   image: string;
   label: string;
-  /** Where its own files go. */
+  /** Directory for its own files. */
   directory: string;
 }
 
@@ -43,7 +43,7 @@ export class PrimeClient implements AsyncDisposable {
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** @throws Error where the client is not installed and cannot be. */
+  /** @throws Error if the client is not installed and cannot be. */
   static async start(server: PrimeServer): Promise<PrimeClient> {
     const python = join(home(), 'prime-venvs/newest/bin/python');
     if (!existsSync(python)) await promisify(execFile)('bash', [SETUP, 'prime'], { env: environment() });

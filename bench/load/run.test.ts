@@ -1,4 +1,4 @@
-/** What a run of the bench says of the machine at its end. */
+/** What a bench run reports about the machine at its end. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BenchRun } from './run.ts';
 
-test('a run that made nothing, or took it away again, leaves nothing', async () => {
+test('a run that created nothing, or removed it again, leaves nothing', async () => {
   const run = new BenchRun();
   expect(await run.end(false)).toEqual([]);
   expect(existsSync(run.directory)).toBe(false);
 });
 
-test('a process, a socket or a file that is left is named, and a file goes all the same', async () => {
+test('a leftover process, socket or file is named, and files are removed nevertheless', async () => {
   const run = new BenchRun();
   writeFileSync(join(run.directory, 'forgotten'), '');
   const server = createServer().listen(join(run.directory, 'socket'));
@@ -29,7 +29,7 @@ test('a process, a socket or a file that is left is named, and a file goes all t
   expect(existsSync(run.directory)).toBe(false);
 });
 
-test('a run that was cut off has its files removed, and is not asked for them', async () => {
+test('a run that was cut off has its files removed, and does not report them', async () => {
   const run = new BenchRun();
   writeFileSync(join(run.directory, 'half'), '');
   expect(await run.end(true)).toEqual([]);

@@ -1,10 +1,10 @@
-/** Sandboxes of a bench run: made with one label, gone at its end. */
+/** Sandboxes of a bench run: created with one label, gone at its end. */
 import { readFileSync } from 'node:fs';
 import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
 import { sleep } from '../../src/lib/deadline.ts';
 import { spread } from './concurrency.ts';
 
-/** Where the static program of the native baselines lies in a sandbox. */
+/** Path of the native baselines' static program in a sandbox. */
 export const TRUE_INSIDE = '/tmp/millibox-true';
 
 export class Sandboxes implements AsyncDisposable {
@@ -34,7 +34,7 @@ export class Sandboxes implements AsyncDisposable {
     this.#all.delete(sandbox);
   }
 
-  /** `count` sandboxes that run, each with the static `true` in it. */
+  /** `count` running sandboxes, each with the static `true` in it. */
   async withTrue(count: number, trueFile: string): Promise<Sandbox[]> {
     const bytes = readFileSync(trueFile);
     const made: Sandbox[] = [];
@@ -56,13 +56,13 @@ export class Sandboxes implements AsyncDisposable {
   }
 }
 
-/** Rejects unless the exec ended with 0. */
+/** Rejects unless the exec exits with 0. */
 export async function mustSucceed(exec: PromiseLike<{ exitCode: number; stderr: string }>): Promise<void> {
   const { exitCode, stderr } = await exec;
   if (exitCode !== 0) throw new Error(`exit ${exitCode} ${stderr.slice(0, 200)}`.trim());
 }
 
-/** Polls until `done` says so. For the idle time between measurements, never inside one. */
+/** Polls until `done` resolves to true. For the idle time between measurements, never inside one. */
 export async function settle(done: () => Promise<boolean>, limitMs: number, what: string): Promise<void> {
   const end = performance.now() + limitMs;
   while (!(await done())) {

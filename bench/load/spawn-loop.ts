@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** `spawn-loop --serve PROGRAM`: a line asks for one spawn, and is answered by its latency in milliseconds. */
+/** `spawn-loop --serve PROGRAM`: each line requests one spawn, and is answered with its latency in milliseconds. */
 export class SpawnServer implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = [];
@@ -18,7 +18,10 @@ export class SpawnServer implements AsyncDisposable {
     this.#child.on('exit', (code, signal) => this.#end(new Error(`spawn-loop ended (${signal ?? code})`)));
   }
 
-  /** Has the loop run its program once. Milliseconds as the loop itself took them: without the way to it and back. */
+  /**
+   * Makes the loop run its program once. Returns milliseconds as measured by the loop itself, without the round trip to
+   * it.
+   */
   async once(): Promise<number> {
     const line = await new Promise<string>((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
@@ -47,7 +50,7 @@ export class SpawnServer implements AsyncDisposable {
   }
 }
 
-/** The bare loop, `n` spawns over so many threads. Returns programs run per second. */
+/** The bare loop, `n` spawns over this many threads. Returns programs run per second. */
 export async function spawnLoopRate(file: string, program: string, threads: number, n: number): Promise<number> {
   const { stdout } = await run(file, ['--threads', String(threads), '--n', String(n), program], {
     timeout: 120_000,

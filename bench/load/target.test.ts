@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { setUp } from './target.ts';
 
-test('a set-up that fails ends the bench, which leaves the reason to what the set-up said', async () => {
+test('a failed setup ends the bench without repeating the reason that the setup printed', async () => {
   const root = mkdtempSync(join(tmpdir(), 'mb-root-'));
   onTestFinished(() => rmSync(root, { recursive: true }));
   mkdirSync(join(root, 'deploy'));

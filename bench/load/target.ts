@@ -1,4 +1,4 @@
-/** What is measured: a server that is there already, or one started for this run with a home of its own. */
+/** The server under test: an existing one, or one started for this run with its own home. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
@@ -26,7 +26,7 @@ export interface TargetOptions {
   env: Record<string, string>;
 }
 
-/** What `millibox up --json` says once it is up. */
+/** The output of `millibox up --json` once it is up. */
 interface UpLine {
   url: string;
   apiKey: string;
@@ -66,8 +66,8 @@ export async function startTarget(options: TargetOptions): Promise<StartedTarget
 }
 
 /**
- * What a server needs on this machine: the set-up's steps do nothing where it is there. Their own progress goes to stderr.
- * @throws Error when one of them fails, which has said why
+ * Installs what a server needs on this machine: steps that are already done do nothing. Their progress goes to stderr.
+ * @throws Error when one of them fails, which has then printed the reason
  */
 export async function setUp(root: string, progress: (line: string) => void): Promise<void> {
   progress('bench: set-up');
@@ -103,11 +103,11 @@ async function stop(child: ChildProcess, home: string, run: BenchRun): Promise<v
     clearTimeout(timer);
   }
   for (const dataDir of dataDirsIn(home)) run.noteDataDir(dataDir);
-  // A tool of a server that has just ended may make one last file.
+  // A tool of a server that has just ended may create one last file.
   await removeAll(home);
 }
 
-/** Of the agents of a server with this home. */
+/** Data directories of the agents of a server with this home. */
 function dataDirsIn(home: string): string[] {
   const agents = join(home, 'agents');
   return existsSync(agents) ? readdirSync(agents).map((node) => join(agents, node)) : [];
@@ -131,7 +131,7 @@ async function remoteTarget(url: string, { image }: TargetOptions): Promise<Star
   };
 }
 
-/** What a sandbox runs that asks for nothing. */
+/** The image of a sandbox that names none. */
 async function defaultImage(client: Millibox): Promise<string> {
   await using sandbox = await client.sandboxes.create();
   return sandbox.info.image;

@@ -1,6 +1,6 @@
 /**
- * What blanks cost, without gateway and agent around them: `node bench/micro/blanks.ts [COUNT]`, as root. For each way to
- * make them: how many a second, processor time and memory of each, and the time of a claim and of a destruction.
+ * The cost of blanks, without gateway and agent: `node bench/micro/blanks.ts [COUNT]`, as root. For each way to make
+ * them: how many per second, CPU time and memory of each, and the time of a claim and of a removal.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,7 +38,7 @@ const subject = (nursery: boolean): ContractSubject => ({
   kill: () => Promise.resolve(),
 });
 
-/** Processor time of the whole machine since it started, in ms: containers are children of nobody here. */
+/** CPU time of the whole machine since it started, in ms: containers are not our child processes. */
 function machineBusyMs(): number {
   const [, user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = (
     /^cpu .*$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[0] ?? ''
@@ -48,7 +48,7 @@ function machineBusyMs(): number {
   return (user + nice + system + irq + softirq) * 10;
 }
 
-/** Times of `work` for each item, so many at once, in ms; and of all together. */
+/** Times of `work` for each item in ms, with bounded concurrency, and the total time. */
 async function timed<T, R>(
   items: readonly T[],
   atOnce: number,

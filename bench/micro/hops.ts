@@ -1,8 +1,8 @@
 /**
- * The least that three processes between a caller and a command cost, before any of them does anything:
- * `node bench/micro/hops.ts`. Client, gateway, agent and supervisor are bare relays of bytes here, connected as the
- * real ones are: TCP, then two unix sockets. Interleaved with native spawns of the same machine, so that the ratios are
- * the floor of `execVsPosixSpawn` and the ceiling of `throughputVsPosixSpawn` that the scenario `exec` measures.
+ * The minimum cost of three processes between a caller and a command, before any of them does anything: `node
+ * bench/micro/hops.ts`. Client, gateway, agent and supervisor are bare byte relays here, connected as the real ones
+ * are: TCP, then two unix sockets. Interleaved with native spawns of the same machine, so that the ratios are the floor
+ * of `execVsPosixSpawn` and the ceiling of `throughputVsPosixSpawn` that the scenario `exec` measures.
  */
 import { once } from 'node:events';
 import net from 'node:net';
@@ -18,14 +18,14 @@ const WARM_UP = 300;
 const LANES = 64;
 const LOOP_MS = 3_000;
 const SPAWNS = 6_000;
-/** About as long as a command with its header, and as its answer. */
+/** About the size of a command with its header, and of its answer. */
 const MESSAGE = Buffer.alloc(240, 'm');
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const cpu = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
 const binary = (name: string): string => join(root, `agent/boxinit/target/${cpu}-unknown-linux-gnu/release`, name);
 
-/** Passes bytes on, or back when there is nowhere to pass them to. */
+/** Passes bytes on, or back if it is the last in the chain. */
 function relay(near: net.Socket, next: string | undefined): void {
   if (next === undefined) return void near.on('data', (chunk) => near.write(chunk));
   const far = net.connect(next);
@@ -88,7 +88,7 @@ async function main(): Promise<void> {
     rows: [hops.row(), spawn.row()],
     callsPerSec: round(callsPerSec),
     spawnsPerSec: round(spawnsPerSec),
-    // Both keep all processors busy: what one of each takes adds up.
+    // Both keep all CPUs busy: the costs of one of each add up.
     ratios: {
       leastExecVsPosixSpawn: ratio(hops.p50 + spawn.p50, spawn.p50),
       mostThroughputVsPosixSpawn: ratio(1 / (1 / callsPerSec + 1 / spawnsPerSec), spawnsPerSec),

@@ -1,7 +1,7 @@
 /**
- * What the multiplexer costs: `node bench/micro/mux.ts [memory|unix|ws|pipe ...]`. A child process produces, this one
- * consumes; `memory` has both in one. For each: bulk throughput of one stream, processor time of both sides per GiB,
- * and the time of OPEN, OPENED, DATA, EVENT, FIN on an idle link.
+ * The cost of the multiplexer: `node bench/micro/mux.ts [memory|unix|ws|pipe ...]`. A child process produces, this one
+ * consumes; `memory` has both in one. For each: bulk throughput of one stream, CPU time of both sides per GiB, and the
+ * time of OPEN, OPENED, DATA, EVENT, FIN on an idle link.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

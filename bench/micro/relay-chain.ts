@@ -1,6 +1,6 @@
 /**
- * Processes that pass bytes on and do nothing else, connected as supervisor, agent and gateway are: two unix sockets, then
- * TCP. A program of `bench/micro` is all of them: it begins by `runAsRelay`, and starts itself again with `RelayChain`.
+ * Processes that only pass bytes on, connected as supervisor, agent and gateway are: two unix sockets, then TCP. A
+ * program of `bench/micro` plays all roles: it begins with `runAsRelay`, and starts itself again with `RelayChain`.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,7 +9,10 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Whether this process is one of a chain; then it serves with `onConnection`, whose `next` is undefined in the last one. */
+/**
+ * Whether this process is one of a chain; if so it serves with `onConnection`, whose `next` is undefined in the last
+ * one.
+ */
 export function runAsRelay(onConnection: (near: net.Socket, next: string | undefined) => void): boolean {
   const [what, listen = '', next] = process.argv.slice(2);
   if (what !== 'relay') return false;
@@ -44,7 +47,7 @@ export class RelayChain implements Disposable {
     }
   }
 
-  /** Of the first one, on 127.0.0.1. */
+  /** Port of the first one, on 127.0.0.1. */
   get port(): number {
     return this.#port;
   }

@@ -1,8 +1,8 @@
 /**
- * The most that a stream of output can reach through three processes, before any of them does anything:
- * `node bench/micro/stream-hops.ts`. The supervisor, agent and gateway are bare relays of bytes here, connected as the
- * real ones are: two unix sockets, then TCP. Interleaved with the same program read from a pipe, so that the ratio is the
- * ceiling of `streamVsNodePipe` that the scenario `stream` measures.
+ * The maximum throughput of a stream of output through three processes, before any of them does anything: `node
+ * bench/micro/stream-hops.ts`. The supervisor, agent and gateway are bare byte relays here, connected as the real ones
+ * are: two unix sockets, then TCP. Interleaved with the same program read from a pipe, so that the ratio is the ceiling
+ * of `streamVsNodePipe` that the scenario `stream` measures.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,17 +15,17 @@ import { RelayChain, runAsRelay } from './relay-chain.ts';
 const ROUNDS = 5;
 const MIB = 1024 * 1024;
 const BYTES = 1024 * MIB;
-/** As our own links read: into one buffer, over and over, and not into a new one for each read. */
+/** Reads as our own links do: into one reused buffer, not a new one per read. */
 const READ_BYTES = 256 * 1024;
 const FLOOD = [join(dirname(boxinitPath()), 'flood'), String(BYTES)] as const;
 
-/** The supervisor, as cheap as can be: the program itself writes into the socket of whoever connects. */
+/** The cheapest possible supervisor: the program itself writes into the socket of whoever connects. */
 function source(near: net.Socket): void {
   const [file, ...args] = FLOOD;
   spawn(file, args, { stdio: ['ignore', near, 'inherit'] }).on('exit', () => near.destroy());
 }
 
-/** Passes on what comes from `next`, and reads no more while the reader of it is behind. */
+/** Passes on bytes from `next`, and stops reading while its own reader is behind. */
 function passOn(near: net.Socket, next: string): void {
   let behind = false;
   const far = net.connect({

@@ -10,7 +10,7 @@ const fill = (values: readonly number[]): Histogram => {
   return histogram;
 };
 
-test('a percentile is never below the sample that it stands for, and at most 1/256 and a microsecond above it', () => {
+test('a percentile is never below the sample it represents, and at most 1/256 and a microsecond above it', () => {
   fc.assert(
     fc.property(times, fc.double({ min: 0.001, max: 1, noNaN: true }), (values, q) => {
       const exact = percentile(
@@ -24,7 +24,7 @@ test('a percentile is never below the sample that it stands for, and at most 1/2
   );
 });
 
-test('count, sum, least and largest are exact, and the largest is the last percentile', () => {
+test('count, sum, minimum and maximum are exact, and the maximum is the last percentile', () => {
   fc.assert(
     fc.property(times, (values) => {
       const histogram = fill(values);
@@ -40,7 +40,7 @@ test('count, sum, least and largest are exact, and the largest is the last perce
   );
 });
 
-test('parts of a run merged after a journey as JSON are the run', () => {
+test('parts of a run, serialised as JSON and merged, give the run', () => {
   fc.assert(
     fc.property(times, times, (first, second) => {
       const merged = Histogram.fromJSON(JSON.parse(JSON.stringify(fill(first))));
@@ -53,7 +53,7 @@ test('parts of a run merged after a journey as JSON are the run', () => {
   );
 });
 
-test('the curve rises in time and in count, to all of them', () => {
+test('the curve ascends in time and in count, up to all samples', () => {
   fc.assert(
     fc.property(times, (values) => {
       const curve = fill(values).cumulative();
@@ -66,7 +66,7 @@ test('the curve rises in time and in count, to all of them', () => {
   );
 });
 
-test('memory is bounded: a part holds all times that are alike, and nothing is longer than the last part', () => {
+test('memory is bounded: a bucket holds all similar times, and nothing exceeds the last bucket', () => {
   const histogram = new Histogram();
   for (let i = 0; i < 100_000; i++) histogram.record(1 + (i % 100) * 1e-5);
   for (const ms of [1e7, 1e9, 1e12]) histogram.record(ms);
@@ -74,7 +74,7 @@ test('memory is bounded: a part holds all times that are alike, and nothing is l
   expect(histogram.count).toBe(100_003);
 });
 
-test('of none, everything is NaN', () => {
+test('of no samples, everything is NaN', () => {
   const none = new Histogram();
   expect([none.percentile(0.5), none.meanMs, none.minMs, none.maxMs]).toEqual([NaN, NaN, NaN, NaN]);
 });

@@ -1,16 +1,16 @@
 /**
- * Times in bounded memory: a log-linear histogram of whole microseconds, as HdrHistogram has it. Each power of two is
- * cut into 256 parts, so that a percentile is at most 1/256 above the sample that it stands for, and never below it.
+ * Times in bounded memory: a log-linear histogram of integer microseconds, as in HdrHistogram. Each power of two is
+ * divided into 256 buckets, so that a percentile is at most 1/256 above the sample it represents, and never below it.
  */
 import { round, type Row } from './statistics.ts';
 
 const PARTS = 256;
-/** 2^32 µs, 71 minutes: what is longer counts as that. */
+/** 2^32 µs, 71 minutes: longer times count as that. */
 const MAX_US = 2 ** 32 - 1;
 
-/** A histogram as it travels between processes and into files. */
+/** A histogram as it is sent between processes and stored in files. */
 export interface HistogramJson {
-  /** Index of a part and how many fell into it, by index. */
+  /** Index of a bucket and its count, by index. */
   parts: [number, number][];
   sumMs: number;
   minMs: number;
@@ -28,7 +28,7 @@ export class Histogram {
     return this.#count;
   }
 
-  /** Exact, as `minMs` and `maxMs`. NaN of none. */
+  /** Exact, as `minMs` and `maxMs`. NaN of no samples. */
   get meanMs(): number {
     return this.#count === 0 ? Number.NaN : this.#sumMs / this.#count;
   }
@@ -52,7 +52,7 @@ export class Histogram {
     this.#maxMs = Math.max(this.#maxMs, ms);
   }
 
-  /** Adds all that another one has. */
+  /** Adds all samples of another one. */
   merge(other: HistogramJson): void {
     for (const [part, times] of other.parts) this.#add(part, times);
     if (other.parts.length === 0) return;
@@ -61,7 +61,7 @@ export class Histogram {
     this.#maxMs = Math.max(this.#maxMs, other.maxMs);
   }
 
-  /** The time that at least the fraction `q` of all does not exceed (nearest rank). NaN of none. */
+  /** The time that at least the fraction `q` of all does not exceed (nearest rank). NaN of no samples. */
   percentile(q: number): number {
     const rank = Math.max(1, Math.ceil(q * this.#count));
     let seen = 0;
@@ -72,7 +72,7 @@ export class Histogram {
     return Number.NaN;
   }
 
-  /** How many there are up to each time, for a curve: times rise, the last count is `count`. */
+  /** Cumulative counts for a curve: times ascend, the last count is `count`. */
   cumulative(): { ms: number; count: number }[] {
     let count = 0;
     return this.#sorted().map(([part, times]) => {
@@ -106,7 +106,7 @@ export class Histogram {
   }
 }
 
-/** @param failed calls that have no time. @param elapsedMs time of the whole row, when its calls overlap. */
+/** @param failed calls without a time. @param elapsedMs duration of the whole row, when its calls overlap. */
 export function rowOf(name: string, times: Histogram, { failed = 0, elapsedMs = times.sumMs } = {}): Row {
   const at = (q: number): number => round(times.percentile(q));
   return {
@@ -123,7 +123,7 @@ export function rowOf(name: string, times: Histogram, { failed = 0, elapsedMs = 
   };
 }
 
-/** Below 512 µs each microsecond has a part of its own. */
+/** Below 512 µs each microsecond has its own bucket. */
 function partOf(ms: number): number {
   const us = Math.min(MAX_US, Math.max(0, Math.ceil(ms * 1000)));
   if (us < 2 * PARTS) return us;
@@ -131,7 +131,7 @@ function partOf(ms: number): number {
   return shift * PARTS + Math.floor(us / 2 ** shift);
 }
 
-/** The largest time of a part, in milliseconds. */
+/** The largest time of a bucket, in milliseconds. */
 function endOfPart(part: number): number {
   if (part < 2 * PARTS) return part / 1000;
   const shift = Math.floor(part / PARTS) - 1;

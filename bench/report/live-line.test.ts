@@ -10,7 +10,7 @@ function stream(isTTY: boolean): { text: () => string; stream: LiveStream } {
   return { text: () => text, stream: { isTTY, columns: 20, write } };
 }
 
-test('on a terminal a status takes the place of the last one, never wraps, and leaves with the next line', () => {
+test('on a terminal a status replaces the last one, never wraps, and is cleared before the next line', () => {
   const { text, stream: terminal } = stream(true);
   const live = new LiveLine(terminal);
   live.status('one');

@@ -1,7 +1,7 @@
-/** Says how far a run is: one line that changes on a terminal, now and then a line of its own in a log. */
+/** Shows the progress of a run: one changing line on a terminal, an occasional line in a log. */
 import type { WriteStream } from 'node:tty';
 
-/** Between two lines in a log. */
+/** Interval between two lines in a log. */
 const LOG_EVERY_MS = 5_000;
 const CLEAR_LINE = '\r\u001b[K';
 
@@ -18,16 +18,16 @@ export class LiveLine {
     this.#now = now;
   }
 
-  /** A line that stays. */
+  /** A permanent line. */
   line(text: string): void {
     this.clear();
     this.#stream.write(`${text}\n`);
   }
 
-  /** A line that the next one takes the place of. */
+  /** A line that the next one replaces. */
   status(text: string): void {
     if (this.#stream.isTTY === true) {
-      // A line that wraps cannot be taken back.
+      // A line that wraps cannot be erased.
       this.#stream.write(`${CLEAR_LINE}${text.slice(0, (this.#stream.columns ?? 80) - 1)}`);
       this.#shown = true;
       return;

@@ -25,7 +25,7 @@ const report: Report = {
   leftovers: [],
 };
 
-test('every row and every figure is there, rounded to what it is worth', () => {
+test('every row and every figure is present, rounded to its precision', () => {
   const page = toMarkdown(report, ['load.svg']);
   expect(page).toContain('# load: rollouts');
   expect(page).toContain('![load.svg](load.svg)');

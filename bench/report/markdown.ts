@@ -1,4 +1,4 @@
-/** A report as a page: what was measured, on what, the rows, the figures, and the pictures beside it. */
+/** A report as a page: what was measured, on what, the rows, the figures, and its plots. */
 import type { Report } from './report.ts';
 
 const COLUMNS = [
@@ -12,7 +12,7 @@ const COLUMNS = [
   ['per s', 'perSec'],
 ] as const;
 
-/** @param pictures names of files in the same directory */
+/** @param pictures file names in the same directory */
 export function toMarkdown(report: Report, pictures: readonly string[] = []): string {
   const { host, setup, rows, ratios, errors } = report;
   return `${[
@@ -43,12 +43,12 @@ export function toMarkdown(report: Report, pictures: readonly string[] = []): st
   ].join('\n\n')}\n`;
 }
 
-/** Cells hold texts of errors, too: none of them ends a cell or a line. */
+/** Cells may contain error texts: none of them may end a cell or a line. */
 function table(rows: readonly (readonly string[])[]): string {
   return rows.map((cells) => `| ${cells.map((cell) => cell.replace(/[|\n\r]/g, ' ')).join(' | ')} |`).join('\n');
 }
 
-/** Four figures say all that a measurement knows. */
+/** No measurement is more precise than four digits. */
 function figure(value: number): string {
   if (!Number.isFinite(value)) return '–';
   return Math.abs(value) >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(4)));

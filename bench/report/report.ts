@@ -16,13 +16,13 @@ export interface Report {
   /** What was measured and how: runtime, pool, sizes. */
   setup: Record<string, string | number | boolean>;
   rows: Row[];
-  /** null: not measured in this run (no Docker engine, say). */
+  /** null: not measured in this run (for example, without a Docker engine). */
   ratios: Record<string, number | null>;
-  /** Texts of failures, with how often. */
+  /** Texts of failures, with their counts. */
   errors: Record<string, number>;
-  /** What the run has left on this machine: nothing, or the run counts as failed. */
+  /** What the run has left on this machine; if anything, the run counts as failed. */
   leftovers: string[];
-  /** What does not fit into rows. */
+  /** Results that do not fit into rows. */
   detail?: Record<string, unknown>;
 }
 

@@ -29,7 +29,7 @@ test('the largest sample is in the row: nothing is trimmed', () => {
   expect(row.row()).toMatchObject({ n: 101, ok: 101, p50Ms: 1, maxMs: 5000 });
 });
 
-test('a failed call counts as tried and not as succeeded, and its time is not among the times', async () => {
+test('a failed call counts as attempted but not as succeeded, and has no time', async () => {
   const row = new Samples('x');
   await row.time(() => Promise.resolve());
   await row.time(() => Promise.reject(new Error('no')));
@@ -37,14 +37,14 @@ test('a failed call counts as tried and not as succeeded, and its time is not am
   expect([...row.errors]).toEqual([['no', 1]]);
 });
 
-test('perSec of overlapping calls is of the elapsed time', () => {
+test('perSec of overlapping calls refers to the elapsed time', () => {
   const row = new Samples('x');
   for (let i = 0; i < 10; i++) row.add(1000);
   expect(row.row().perSec).toBe(1);
   expect(row.row(1000).perSec).toBe(10);
 });
 
-test('a ratio with a side that was not measured is null', () => {
+test('a ratio with an unmeasured side is null', () => {
   expect(ratio(1, 2)).toBe(0.5);
   expect(ratio(Number.NaN, 2)).toBeNull();
   expect(ratio(1, 0)).toBeNull();

@@ -1,8 +1,8 @@
-/** Figures of one row. Every sample counts: nothing is trimmed, and a failure lowers `ok`. */
+/** Statistics of one row. Every sample counts: nothing is trimmed, and a failure lowers `ok`. */
 
 export interface Row {
   name: string;
-  /** Tried. */
+  /** Attempted. */
   n: number;
   /** Succeeded; the times are of these. */
   ok: number;
@@ -12,11 +12,13 @@ export interface Row {
   p99Ms: number;
   p999Ms: number;
   maxMs: number;
-  /** Successes per second: of the row's own time when it is known, otherwise of the sum of its samples. */
+  /** Successes per second: relative to the row's own duration if known, otherwise to the sum of its samples. */
   perSec: number;
 }
 
-/** The smallest sample that at least the fraction `q` of all samples does not exceed (nearest rank). NaN of none. */
+/**
+ * The smallest sample that at least the fraction `q` of all samples does not exceed (nearest rank). NaN of no samples.
+ */
 export function percentile(sorted: readonly number[], q: number): number {
   const rank = Math.max(1, Math.ceil(q * sorted.length));
   return sorted[rank - 1] ?? Number.NaN;
@@ -59,7 +61,7 @@ export class Samples {
     return percentile(this.#sorted(), 0.5);
   }
 
-  /** @param elapsedMs time of the whole row, when its calls overlap. */
+  /** @param elapsedMs duration of the whole row, when its calls overlap. */
   row(elapsedMs?: number): Row {
     const sorted = this.#sorted();
     const busyMs = elapsedMs ?? sorted.reduce((sum, ms) => sum + ms, 0);
@@ -82,7 +84,7 @@ export class Samples {
   }
 }
 
-/** Three decimals: finer than any clock here is worth. */
+/** Three decimals: finer than the precision of any clock here. */
 export const round = (value: number): number => Math.round(value * 1000) / 1000;
 
 /** A ratio, or null when one side was not measured. */

@@ -1,4 +1,4 @@
-/** Many creates at once, the first command in each, against a pool; and the refill behind an emptied pool. */
+/** Many creates at once, the first command in each, against a pool; and the refill of an emptied pool. */
 import { DockerBaseline } from '../load/docker.ts';
 import { spread } from '../load/concurrency.ts';
 import { poolReady } from '../load/pool.ts';
@@ -8,9 +8,9 @@ import { failures, type Figures, type Outcome, type Scenario } from './scenario.
 
 const DEFAULT_N = 500;
 const DOCKER_RUNS = 16;
-/** Docker's own rate is highest with a few at once. */
+/** Docker's own rate is highest with a few concurrent calls. */
 const DOCKER_WIDTH = 4;
-/** Creates beyond a pool that was as large as the burst. */
+/** Creates beyond a pool as large as the burst. */
 const SECOND_WAVE = 64;
 const TRUE = ['/bin/true'];
 
@@ -40,8 +40,8 @@ export const burst: Scenario = {
     );
     const burstMs = performance.now() - start;
 
-    // Everything after the first `pool` had to be made first: that part of the burst shows the refill rate. A pool that
-    // was as large as the burst is emptied by a second wave.
+    // Everything after the first `pool` had to be started first: that part of the burst shows the refill rate. A pool
+    // as large as the burst is emptied by a second wave.
     let refillPerSec = perSecond(finished.slice(pool));
     const refill = new Samples('create+exec.pool-empty');
     let refillMs = 0;
@@ -55,7 +55,7 @@ export const burst: Scenario = {
         ),
       );
       refillMs = performance.now() - before;
-      // All but the first `pool` of both waves were made since the first began.
+      // All but the first `pool` of both waves were started after the first began.
       refillPerSec = ((all.times.length + refill.times.length - pool) * 1000) / (performance.now() - start);
     }
 
@@ -81,7 +81,10 @@ interface Wave {
   elapsedMs: number;
 }
 
-/** `refill.perSec`: containers made per second while creates waited for them; its samples are none without a second wave. */
+/**
+ * `refill.perSec`: containers started per second while creates waited for them; it has no samples without a second
+ * wave.
+ */
 export function burstFigures({
   burst: first,
   refill,
@@ -105,7 +108,7 @@ export function burstFigures({
   };
 }
 
-/** Rate of a run of end times, from the first of them to the last. */
+/** Rate of a series of end times, from the first of them to the last. */
 function perSecond(ends: readonly number[]): number {
   const first = ends[0];
   const last = ends.at(-1);

@@ -1,4 +1,4 @@
-/** Where sandboxes go in a cluster of ten thousand nodes: how fast that is decided, and how well. Nothing is started. */
+/** Placement in a cluster of ten thousand nodes: how fast it decides, and how well. Nothing is started. */
 import { decideWhenFull, fillCluster } from '../load/cluster/fill.ts';
 import { SimulatedCluster } from '../load/cluster/simulated-cluster.ts';
 import { Random } from '../load/random/random.ts';
@@ -9,7 +9,7 @@ import type { Outcome, Standalone } from './scenario.ts';
 const DEFAULT_SANDBOXES = 1_000_000;
 const DEFAULT_NODES = 10_000;
 const IMAGES = 500;
-/** The last creates meet a cluster in which hardly any node has room. */
+/** The last creates find a cluster in which hardly any node has room. */
 const FILL = 0.999;
 const FULL_DECISIONS = 500;
 const SEED = 20;

@@ -8,7 +8,7 @@ import { ratio, Samples } from '../report/statistics.ts';
 import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 100;
-/** See `exec`; a create is rarer, and its service as old. */
+/** See `exec`; creates are rarer, but the service runs as long. */
 const WARM_UP_ROUNDS = 200;
 const DOCKER_EVERY = 5;
 const POOL = 8;

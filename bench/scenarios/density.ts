@@ -37,7 +37,7 @@ export const density: Scenario = {
     const start = performance.now();
     await spread(n - 1, WIDTH, () => created.time(() => mustSucceed(sandboxes.create({ memoryMb: 128 }).exec(TRUE))));
     const createdMs = performance.now() - start;
-    // What creation used for a moment (page cache of logs, freed pages) goes back first.
+    // Memory used only during creation (page cache of logs, freed pages) is returned first.
     await sleep(3_000);
     const perSandboxMb = (machineUsedMb() - usedBefore) / Math.max(1, created.times.length);
     options.progress('density: an exec among them');

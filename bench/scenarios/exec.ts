@@ -10,9 +10,9 @@ import { ratio, round, Samples } from '../report/statistics.ts';
 import { failures, type Figures, type Outcome, type Scenario } from './scenario.ts';
 
 const DEFAULT_ROUNDS = 1_000;
-/** Until V8 has compiled what an exec runs through, in all three processes: a service lives for days. */
+/** Until V8 has compiled an exec's code in all three processes: a service lives for days. */
 const WARM_UP_ROUNDS = 3_000;
-/** Docker's exec is some fifty times slower: it takes part in each so-many-th round. */
+/** Docker's exec is some fifty times slower: it takes part only in every nth round. */
 const DOCKER_EVERY = 20;
 const LANES = 64;
 const LOOP_MS = 3_000;
@@ -59,7 +59,7 @@ export const exec: Scenario = {
       loop.elapsedMs += await closedLoop(LANES, LOOP_MS, (lane) =>
         loop.samples.time(() => mustSucceed((many[lane] as (typeof many)[number]).exec([TRUE_INSIDE]))),
       );
-      // As many spawns as the sandboxes just ran: about as long a time.
+      // As many spawns as the sandboxes just ran, so that both take about as long.
       const n = Math.max(500, Math.round(loop.samples.times.length / (round + 1)));
       loop.nativePerSec += (await spawnLoopRate(spawnLoop, trueFile, availableParallelism(), n)) / LOOP_ROUNDS;
     }
@@ -86,7 +86,7 @@ export const execSamples = () => ({
   docker: new Samples('docker.exec'),
 });
 
-/** `nativePerSec`: what the bare loop reaches on all cores. */
+/** `nativePerSec`: the rate of the bare loop on all cores. */
 export function execFigures(
   { exec, node, native, docker }: ReturnType<typeof execSamples>,
   loop: { samples: Samples; elapsedMs: number; nativePerSec: number },

@@ -1,4 +1,4 @@
-/** What scripts and goals read out of a run: names and directions of its figures, and the form of its rows. */
+/** What scripts and goals read from a run: names and directions of its figures, and the form of its rows. */
 import { expect, test } from 'vitest';
 import { Samples, type Row } from '../report/statistics.ts';
 import { burstFigures } from './burst.ts';
@@ -24,7 +24,7 @@ const ROW = [
   'perSec',
 ] satisfies (keyof Row)[];
 
-/** Samples in which every call took so long. */
+/** Samples in which every call took this long. */
 function took(name: string, ms: number, calls = 10): Samples {
   return fill(new Samples(name), ms, calls);
 }
@@ -39,7 +39,7 @@ function filled<K extends string>(samples: Record<K, Samples>, ms: Record<K, num
   return samples;
 }
 
-/** Row by row, what a script is promised: the fields in this order, and no other. */
+/** What each row promises to scripts: these fields in this order, and no others. */
 function expectRows({ rows }: Pick<Figures, 'rows'>, ...names: string[]): void {
   expect(rows.map(({ name }) => name)).toEqual(names);
   for (const row of rows) expect(Object.keys(row)).toEqual(ROW);
@@ -66,7 +66,7 @@ test('create: how many times longer docker run takes, and how many execs it cost
   expect(figures.ratios).toEqual({ dockerRunVsCreate: 100, createVsExec: 2 });
 });
 
-test('burst: all are counted, the slowest is named, and refills are compared with the rate of Docker', () => {
+test("burst: all are counted, the slowest is named, and refills are compared with Docker's rate", () => {
   const burst = { samples: took('create+exec', 50), elapsedMs: 100 };
   burst.samples.fail(new Error('refused'));
   const docker = { samples: took('docker.run', 500), elapsedMs: 5_000 };
@@ -94,7 +94,7 @@ test('images: many against one, docker run against a create with no warm contain
   expect(figures.ratios).toEqual({ imagesVsOne: 1.25, dockerRunVsCold: 25, claimP50Ms: 2 });
 });
 
-test('stream: throughput of ours over that of pipe and disk, and the growth of the process that grew most', () => {
+test('stream: our throughput relative to that of pipe and disk, and the growth of the process that grew most', () => {
   const samples = filled(streamSamples(), {
     stdout: 2_000,
     pipe: 1_000,
@@ -124,7 +124,7 @@ test('stream: throughput of ours over that of pipe and disk, and the growth of t
   expect(streamFigures(samples, busy, 1_024, null).ratios['rssGrowthMb']).toBeNull();
 });
 
-test('prime: the official client over the SDK, rollouts that succeeded, and what they left', () => {
+test('prime: the official client relative to the SDK, successful rollouts, and what they left', () => {
   const samples = filled(primeSamples(), { execs: 3, primeExecs: 6, creates: 10, primeCreates: 40 });
   const figures = primeFigures(samples, { samples: took('prime.rollouts', 100, 64), elapsedMs: 200, left: 0 });
   expectRows(figures, 'exec', 'prime.exec', 'create', 'prime.create', 'prime.rollouts');
@@ -142,7 +142,7 @@ test('cluster: the p99 of a placement, of a real run over a few nodes', async ()
   expect(figures.ratios['missedWithRoom']).toBe(0);
 });
 
-test('what was not measured is null, and counts for no goal', () => {
+test('what was not measured is null, and counts towards no goal', () => {
   const { ratios } = createFigures({
     ...filled(createSamples(), { made: 4, execs: 2, runs: 1 }),
     runs: new Samples('docker.run'),

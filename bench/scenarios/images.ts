@@ -18,7 +18,7 @@ export const images: Scenario = {
   describe: 'create and first command over N images that differ, against one image; pool empty, against docker run',
   pool: () => POOL,
 
-  // Before the server starts, which has to know where they are.
+  // Before the server starts, which has to know their location.
   prepare: async (options) => {
     const n = options.n ?? DEFAULT_N;
     options.progress(`images: making ${n} images`);
@@ -60,7 +60,7 @@ export const images: Scenario = {
       { run: () => createIn(samples.one, first)() },
     ]);
 
-    // Cold: as many are asked for at once as empty the pool; the ones behind it had no warm container.
+    // Cold: as many are requested at once as empty the pool; the ones after that had no warm container.
     options.progress('images: with the pool empty');
     for (let i = 0; i < COLD_RUNS; i++) {
       const drained = await Promise.all(
@@ -77,7 +77,7 @@ export const images: Scenario = {
         sandbox = sandboxes.create({ image });
         await mustSucceed(sandbox.exec(TRUE));
         const ms = performance.now() - start;
-        // A refill that came in between made this one warm: it says nothing about a cold create.
+        // A refill in between made this one warm: it reveals nothing about a cold create.
         if ((await sandbox.refresh()).timings.warm !== true) samples.cold.add(ms);
       } catch (error) {
         samples.cold.fail(error);

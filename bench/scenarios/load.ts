@@ -40,7 +40,7 @@ export const load: Scenario = {
     }
     options.progress('load: looking for what is left');
     const left = await leaks.end();
-    // What is left has been counted: now it goes.
+    // Leftovers have been counted: now they are removed.
     await target.client.sandboxes.deleteByLabel({ load: label });
 
     return outcomeOf({ run, target, measured, calibration, left, generators });
@@ -48,8 +48,8 @@ export const load: Scenario = {
 };
 
 /**
- * The first sandbox of an image waits for the image, the first programs of an image for the disk, and the first
- * thousands of calls of a process for its compiler: no part of any load, and whichever phase came first would pay.
+ * The first sandbox of an image waits for the image, its first programs for the disk, and the first thousands of calls
+ * of a process for its compiler: none of that belongs to the load, and whichever phase came first would pay for it.
  */
 async function warmUp(
   { client, image, url, apiKey }: Target,

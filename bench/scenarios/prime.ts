@@ -1,4 +1,7 @@
-/** The official Prime client against the SDK: the same commands in sandboxes of the same kind, and 64 rollouts at once. */
+/**
+ * The official Prime client against the SDK: the same commands in sandboxes of the same kind, and 64 concurrent
+ * rollouts.
+ */
 import { interleave } from '../load/concurrency.ts';
 import { poolReady } from '../load/pool.ts';
 import { PrimeClient } from '../load/prime-client.ts';
@@ -28,7 +31,7 @@ export const prime: Scenario = {
       directory: options.run.directory,
     });
     const steady = sandboxes.create();
-    // The Prime wire runs every command by bash: so does this, to compare the same work.
+    // The Prime API runs every command with bash: so does this, to compare the same work.
     const native = () => mustSucceed(steady.exec('true', { shell: 'bash' }));
     await native();
 
@@ -49,7 +52,7 @@ export const prime: Scenario = {
           run: async () => {
             await poolReady(target.operator, 1);
             let made: ReturnType<Sandboxes['create']> | undefined;
-            // Ready, as the Prime client has it: it runs one command to be sure.
+            // Ready in the Prime client's sense: it runs one command to be sure.
             await rows.creates.time(async () => {
               made = sandboxes.create();
               await mustSucceed(made.exec('true', { shell: 'bash' }));
@@ -103,7 +106,7 @@ export const primeSamples = () => ({
   primeCreates: new Samples('prime.create'),
 });
 
-/** `rollouts.left`: sandboxes that are still there when all rollouts have ended. */
+/** `rollouts.left`: sandboxes that still exist when all rollouts have ended. */
 export function primeFigures(
   { execs, primeExecs, creates, primeCreates }: ReturnType<typeof primeSamples>,
   rollouts: { samples: Samples; elapsedMs: number; left: number },

@@ -15,17 +15,17 @@ const MOST_AGENTS = 8;
 const DEFAULT_ROUNDS = 600;
 const WARM_UP_ROUNDS = 60;
 /**
- * Calls that each agent and gateway serves before anything is measured. In turns alone, each of eight agents would have
- * served 8: code that V8 still interprets would be compared with code that it has compiled.
+ * Calls that each agent and gateway serves before anything is measured. With interleaving alone, each of eight agents
+ * would have served 8: code that V8 still interprets would be compared with compiled code.
  */
 const WARM_UP_CALLS = 2_000;
-/** In each lane: so that a lane over eight agents has one in each. */
+/** Per lane: so that a lane over eight agents has one on each. */
 const SANDBOXES = 8;
 const TRUE = ['/bin/true'];
 const LOOP_MS = 2_000;
 const LOOP_ROUNDS = 3;
 
-/** What one lane measures: an exec in one sandbox after the other. */
+/** One lane measures execs in one sandbox after the other. */
 interface Lane {
   name: string;
   /** Agents or gateways that share its calls evenly. */
@@ -85,7 +85,7 @@ async function lanesOf(machines: Machines, options: Options): Promise<Lane[]> {
   options.progress(`scale: ${GATEWAYS.at(-1)} gateways`);
   const gateways: Gateway[] = [];
   for (let i = 0; i < Math.max(...GATEWAYS); i++) gateways.push(await machines.startGateway(1));
-  // The same sandboxes for all of these: it is the way to them that differs.
+  // The same sandboxes for all of these: only the path to them differs.
   const shared = await placed(gateways[0] as Gateway, 1);
   for (const count of GATEWAYS) {
     const through = (sandbox: Sandbox, i: number) => (gateways[i % count] as Gateway).client.sandboxes.get(sandbox.id);
@@ -94,12 +94,12 @@ async function lanesOf(machines: Machines, options: Options): Promise<Lane[]> {
   return lanes;
 }
 
-/** Sandboxes that run, the same number on each of the gateway's agents. */
+/** Running sandboxes, the same number on each of the gateway's agents. */
 async function placed(gateway: Gateway, agents: number): Promise<Sandbox[]> {
   const each = SANDBOXES / agents;
   const here = new Map<string, Sandbox[]>();
   const count = (): number => [...here.values()].reduce((sum, list) => sum + Math.min(each, list.length), 0);
-  // Placement chooses at random among equals: what goes to an agent that has enough is given back.
+  // Placement chooses at random among equals: sandboxes on an agent that has enough are deleted again.
   for (let tries = 0; count() < SANDBOXES && tries < 40 * SANDBOXES; tries++) {
     const sandbox = await gateway.client.sandboxes.create({ memoryMb: 128 });
     const { node } = await sandbox.ready();
@@ -138,7 +138,7 @@ async function manyAtOnce(lanes: readonly Lane[]): Promise<{ samples: Samples[];
   const elapsedMs = lanes.map(() => 0);
   for (let round = 0; round < LOOP_ROUNDS; round++) {
     for (let turn = 0; turn < lanes.length; turn++) {
-      // As `interleave` has it: whoever runs after a heavy lane is not always the same.
+      // As in `interleave`: it is not always the same lane that runs after a heavy one.
       const i = (round + turn) % lanes.length;
       const { sandboxes } = lanes[i] as Lane;
       const call = (worker: number): Promise<void> =>

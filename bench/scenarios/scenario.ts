@@ -1,4 +1,4 @@
-/** What every scenario gets and gives. */
+/** The inputs and results of every scenario. */
 import type { Millibox } from '../../src/sdk/index.ts';
 import type { Operator } from '../../src/cli/io/operator.ts';
 import type { BenchRun } from '../load/run.ts';
@@ -10,9 +10,9 @@ export interface Target {
   client: Millibox;
   operator: Operator;
   runtime: string;
-  /** Image of the sandboxes; also the one that the Docker baselines run. */
+  /** Image of the sandboxes; the Docker baselines run it too. */
   image: string;
-  /** Process ids of what runs here, when the bench started it. */
+  /** Process ids of the server's parts here, if the bench started it. */
   pids: { gateway: number[]; agent: number[] } | undefined;
 }
 
@@ -21,10 +21,10 @@ export interface Options {
   n: number | undefined;
   /** Containers kept warm. */
   pool: number | undefined;
-  /** Creates or commands per second, where they come at a rate. */
+  /** Creates or commands per second, if they arrive at a rate. */
   rate?: number | undefined;
   durationMs?: number | undefined;
-  /** The second word: which of several loads. */
+  /** The second argument: which of several loads. */
   subject?: string | undefined;
   /** Simulated nodes. */
   nodes?: number | undefined;
@@ -32,12 +32,12 @@ export interface Options {
   generators?: number | undefined;
   /** Runtime of a server that the scenario starts itself. */
   runtime?: string | undefined;
-  /** Whatever is made on the machine goes below its directory. */
+  /** Everything created on the machine is below its directory. */
   run: BenchRun;
   progress: (line: string) => void;
-  /** How far it is, over and over: one line of a terminal, now and then one elsewhere. */
+  /** Shows progress: one changing line on a terminal, an occasional one otherwise. */
   status: (text: string) => void;
-  /** Rejects when somebody wants the run to end: what was started is then stopped. */
+  /** Rejects when the run is to end: what was started is then stopped. */
   interrupted: Promise<never>;
   binaries: { true: string; spawnLoop: string; flood: string };
 }
@@ -47,18 +47,18 @@ export interface Outcome {
   ratios: Record<string, number | null>;
   setup: Record<string, string | number | boolean>;
   errors: Record<string, number>;
-  /** What does not fit into rows, for those who read the JSON. */
+  /** Results that do not fit into rows, for readers of the JSON. */
   detail?: Record<string, unknown>;
   /** Name of the saved files; default: the scenario's. */
   name?: string;
-  /** Saved beside the JSON: plots, by their names' ends. */
+  /** Saved beside the JSON: plots, by the suffix of their file name. */
   plots?: Record<string, string>;
 }
 
-/** What the samples of a run come to. */
+/** The evaluation of a run's samples. */
 export type Figures = Pick<Outcome, 'rows' | 'ratios' | 'errors'>;
 
-/** Something that has to be there before the server starts. */
+/** Something that must exist before the server starts. */
 interface Prepared extends AsyncDisposable {
   env: Record<string, string>;
 }
@@ -66,7 +66,7 @@ interface Prepared extends AsyncDisposable {
 export interface Scenario {
   name: string;
   describe: string;
-  /** Where it is one of several: what the second word may be. */
+  /** If it is one of several: the allowed second arguments. */
   subjects?: readonly { name: string; describe: string }[];
   /** Warm containers that the scenario wants for `n`. */
   pool: (options: Options) => number;
@@ -81,7 +81,7 @@ export interface Standalone {
   standalone(options: Options): Promise<Outcome>;
 }
 
-/** The failures of all rows, added up. */
+/** The failures of all rows, summed. */
 export function failures(...rows: (Samples | undefined)[]): Record<string, number> {
   const all: Record<string, number> = {};
   for (const row of rows) {

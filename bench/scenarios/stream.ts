@@ -1,4 +1,7 @@
-/** Large output and large files: throughput against local pipes and disks, memory, and what a stalled reader does to others. */
+/**
+ * Large output and large files: throughput against local pipes and disks, memory, and the effect of a stalled reader on
+ * others.
+ */
 import { spawn } from 'node:child_process';
 import { createReadStream, createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -84,7 +87,7 @@ export function streamFigures(
   return {
     rows: all.map((each) => each.row()),
     ratios: {
-      // Times of the same bytes, so the other way round: throughput of ours over theirs.
+      // Times for the same number of bytes, hence the reciprocal: our throughput relative to theirs.
       streamVsNodePipe: ratio(pipe.p50, stdout.p50),
       rssGrowthMb: growthMb === null ? null : round(growthMb),
       uploadVsDisk: ratio(write.p50, upload.p50),

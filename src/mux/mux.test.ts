@@ -98,13 +98,13 @@ describe('mux', () => {
   });
 
   describe("the opener's last frame", () => {
-    /** A call whose opener sends the last frame. Resolves once it has; `heard` when the responder knows. */
+    /** A call whose opener sends the last frame. Resolves once it has; `closed` when the responder knows. */
     async function call(lazyMs: number) {
-      const heard = Promise.withResolvers<ServiceError | null>();
+      const closed = Promise.withResolvers<ServiceError | null>();
       const { client } = pair(
         (stream) => {
           stream.end();
-          return { closed: heard.resolve };
+          return { closed: closed.resolve };
         },
         { lazyMs },
       );
@@ -112,25 +112,25 @@ describe('mux', () => {
       const stream = client.open({}, { fin: () => ended.resolve() });
       await ended.promise;
       stream.end();
-      return { client, heard: heard.promise };
+      return { client, closed: closed.promise };
     }
 
     it('is sent by itself when nothing else follows', async () => {
-      const { heard } = await call(1);
-      expect(await heard).toBeNull();
+      const { closed } = await call(1);
+      expect(await closed).toBeNull();
     });
 
     it('waits for the next call, and is sent before it', async () => {
-      const { client, heard } = await call(3_600_000);
-      const first = await Promise.race([heard, client.ping()]);
+      const { client, closed } = await call(3_600_000);
+      const first = await Promise.race([closed, client.ping()]);
       expect(first).toBeNull();
       client.close();
     });
 
     it('is not lost when the link is closed', async () => {
-      const { client, heard } = await call(3_600_000);
+      const { client, closed } = await call(3_600_000);
       client.close();
-      expect(await heard).toBeNull();
+      expect(await closed).toBeNull();
     });
   });
 

@@ -58,10 +58,10 @@ test('a 404 of our own gateway below a path it does not know asks the same', asy
     await client.close();
     server.close();
   });
-  const said = {
+  const expected = {
     code: 'not_found',
     message: expect.stringMatching(/^There is no \/api\/v1\/.*a path, \/api: is it right\?$/) as string,
   };
-  await expect(client.sandboxes.get('s')).rejects.toMatchObject(said);
-  await expect(client.sandboxes.at('s').exec('true', { stdin: true }).result).rejects.toMatchObject(said);
+  await expect(client.sandboxes.get('s')).rejects.toMatchObject(expected);
+  await expect(client.sandboxes.at('s').exec('true', { stdin: true }).result).rejects.toMatchObject(expected);
 });

@@ -101,10 +101,10 @@ test('a command continues over another gateway, byte for byte, when the one it w
   open.push(connection);
   const client = new HttpClient({ endpoints: first(['http://127.0.0.1:1']), apiKey: undefined, userAgent: 'test' });
   open.push(client);
-  const heard = Promise.withResolvers<void>();
+  const streamed = Promise.withResolvers<void>();
   const deps = { http: client, connection, sandbox: 's', resumeMs: 60_000 };
-  const exec = new ExecHandle(deps, 'x', { onStdout: () => heard.resolve() });
-  await heard.promise;
+  const exec = new ExecHandle(deps, 'x', { onStdout: () => streamed.resolve() });
+  await streamed.promise;
   down.add('a').add('b');
   gateway.links.at(-1)?.cut();
   await vi.waitFor(() => expect(dialled.at(-1)).toBe('c'), { timeout: 60_000 });

@@ -1,4 +1,4 @@
-/** What the generators themselves take and can do: the same calls, against a server that does nothing. */
+/** What the generators themselves cost and can do: the same calls, against a server that does nothing. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -14,11 +14,11 @@ const MANY_MS = 2_500;
 
 export interface Calibration {
   rows: Row[];
-  /** Commands per second that the generators get through when the service costs next to nothing. */
+  /** Commands per second that the generators reach when the service costs next to nothing. */
   execsPerSec: number;
 }
 
-/** @param callers as many as the run has, so that the line is one for that run */
+/** @param callers as many as in the run, so that the result is a ceiling for that run */
 export async function calibrate(
   fleet: Fleet,
   callers: number,

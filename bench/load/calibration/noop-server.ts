@@ -1,7 +1,7 @@
 /**
- * A server that says yes to everything and does nothing: it speaks the SDK's wire, its sandboxes exist at once, and a
- * command that is an echo answers what it was given. What a generator measures against it is the generator's own part.
- * Started with an IPC channel, over which it says where it listens; it ends with its parent.
+ * A server that accepts everything and does nothing: it speaks the SDK's protocol, its sandboxes exist at once, and a
+ * command that is an echo returns its input. What a generator measures against it is the generator's own share. Started
+ * with an IPC channel, over which it reports its address; it ends with its parent.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

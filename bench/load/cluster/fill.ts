@@ -1,4 +1,4 @@
-/** Fills a simulated cluster through the gateway's own queue, placer and store, and looks how well it is filled. */
+/** Fills a simulated cluster through the gateway's own queue, placer and store, and measures how well it is filled. */
 import { silent } from '../../../src/lib/logger.ts';
 import { pendingRecord } from '../../../src/protocol/node.ts';
 import { pick } from '../../../src/gateway/nodes/placement.ts';
@@ -10,25 +10,25 @@ import type { SimulatedCluster } from './simulated-cluster.ts';
 import { WARM, type SimulatedNode } from './simulated-node.ts';
 
 export interface Filled {
-  /** The decision alone, taken beside every tenth create, from the empty cluster to the full one. */
+  /** The decision alone, timed at every tenth create, from the empty cluster to the full one. */
   decision: Histogram;
-  /** A create's way through queue, placer and store, up to the message to the node. */
+  /** A create's path through queue, placer and store, up to the message to the node. */
   placement: Histogram;
   elapsedMs: number;
   placed: number;
   /** Not placed although some node had room. */
   missed: number;
-  /** Placed where a container was waiting. */
+  /** Placed where a warm container was available. */
   warm: number;
-  /** Placed where the image was, by the node's last report. */
+  /** Placed where the image was present, by the node's last report. */
   withImage: number;
   /** How full the nodes were when the cluster was half full. */
   half: ReturnType<SimulatedCluster['fill']>;
 }
 
-/** Creates between two reports of a node: those of a second in a busy cluster. */
+/** Creates between two reports of a node: as many as in a second in a busy cluster. */
 const PER_TICK = 5_000;
-/** Creates that wait for their node's answer at once. */
+/** Concurrent creates that wait for their node's answer. */
 const BATCH = 500;
 const DECISION_EVERY = 10;
 
@@ -63,7 +63,7 @@ export async function fillCluster(
     if (number % DECISION_EVERY === 0) timed(filled.decision, () => pick(cluster.nodes, spec));
     const entry = store.add(pendingRecord(spec));
     timed(filled.placement, () => queue.add({ spec, priority: 0 }));
-    // Only this simulation's nodes are in the cluster.
+    // The cluster contains only this simulation's nodes.
     const node = entry.node as SimulatedNode | null;
     if (node === null) {
       queue.remove(spec.id);
@@ -90,7 +90,7 @@ export async function fillCluster(
   return filled;
 }
 
-/** Decisions about a cluster in which nothing fits: every node is looked at, and null comes out. */
+/** Decisions in a cluster in which nothing fits: every node is examined, and the result is null. */
 export function decideWhenFull(cluster: SimulatedCluster, times: number): Histogram {
   for (const node of cluster.nodes) node.live = node.maxSandboxes;
   const histogram = new Histogram();

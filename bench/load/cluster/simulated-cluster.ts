@@ -1,4 +1,4 @@
-/** Many simulated nodes and the images that are asked of them. */
+/** Many simulated nodes, and the images requested of them. */
 import type { SandboxSpec } from '../../../src/protocol/node.ts';
 import { newSandboxId } from '../../../src/protocol/ids.ts';
 import type { Random } from '../random/random.ts';
@@ -7,7 +7,7 @@ import { perShareFor, SimulatedNode } from './simulated-node.ts';
 export interface ClusterShape {
   nodes: number;
   sandboxes: number;
-  /** How full these sandboxes make it, in parts of 1. */
+  /** How full these sandboxes make it, as a fraction. */
   fill: number;
   images: number;
 }
@@ -17,7 +17,7 @@ const MEMORY_MB = 512;
 
 export class SimulatedCluster {
   readonly nodes: readonly SimulatedNode[];
-  /** Sandboxes that it takes in all. */
+  /** Sandboxes that it can hold in total. */
   readonly room: number;
   readonly #images: readonly string[];
   readonly #random: Random;
@@ -30,7 +30,7 @@ export class SimulatedCluster {
     this.room = this.nodes.reduce((sum, node) => sum + node.maxSandboxes, 0);
   }
 
-  /** Few images are asked for often, and most rarely: the square of an even choice. */
+  /** A few images are requested often, most rarely: the square of a uniform choice. */
   nextSpec(): SandboxSpec {
     const image = this.#images[Math.floor(this.#random.next() ** 2 * this.#images.length)] as string;
     const now = Date.now();
@@ -54,12 +54,12 @@ export class SimulatedCluster {
     };
   }
 
-  /** A second passes: nodes with news report them. */
+  /** A second passes: nodes with changes report them. */
   tick(): void {
     for (const node of this.nodes) if (node.placed > 0) node.reportNow();
   }
 
-  /** How full the nodes are, in parts of 1. */
+  /** How full the nodes are, as fractions. */
   fill(): { mean: number; deviation: number; fullest: number } {
     const fills = this.nodes.map((node) => node.live / node.maxSandboxes);
     const mean = fills.reduce((sum, fill) => sum + fill, 0) / fills.length;

@@ -1,17 +1,17 @@
-/** A node of the gateway's own kind, without an agent behind it: it takes what it has room for, at once. */
+/** A node as the gateway sees it, without an agent behind it: it accepts what it has room for, at once. */
 import type { Json } from '../../../src/mux/index.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { pendingRecord, type NodeReport, type SandboxSpec } from '../../../src/protocol/node.ts';
 import { Node } from '../../../src/gateway/nodes/node.ts';
 import type { Random } from '../random/random.ts';
 
-/** Kinds of machine in a cluster that has grown over years. */
+/** Machine types in a cluster that has grown over years. */
 const SIZES = [
   { cpus: 16, memoryMb: 64 * 1024, share: 1 },
   { cpus: 32, memoryMb: 128 * 1024, share: 2 },
   { cpus: 64, memoryMb: 256 * 1024, share: 4 },
 ] as const;
-/** Containers that wait on each node when it reports. */
+/** Warm containers on each node when it reports. */
 export const WARM = 8;
 const IMAGES_AT_START = 8;
 
@@ -68,7 +68,7 @@ export class SimulatedNode extends Node {
   }
 }
 
-/** Sandboxes that one share of a cluster takes, so that `sandboxes` fill it to the given fraction. */
+/** Sandboxes per share of a cluster, so that `sandboxes` fill it to the given fraction. */
 export function perShareFor(nodes: number, sandboxes: number, fill: number): number {
   const meanShare = SIZES.reduce((sum, { share }) => sum + share, 0) / SIZES.length;
   return Math.max(1, sandboxes / fill / nodes / meanShare);

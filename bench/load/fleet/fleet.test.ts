@@ -10,7 +10,7 @@ const COMMON = { server: { url: 'http://127.0.0.1:1', apiKey: 'k' }, image: 'i',
 const sum = (plans: readonly Plan[], key: string): number =>
   plans.reduce((total, plan) => total + (plan as unknown as Record<string, number>)[key]!, 0);
 
-test('the shares of a plan add up to it, none is empty, and each has a seed of its own', () => {
+test('the shares of a plan add up to it, none is empty, and each has its own seed', () => {
   const plans: [Plan, string][] = [
     [{ ...COMMON, workload: 'exec-closed', callers: 7, durationMs: 1 }, 'callers'],
     [{ ...COMMON, workload: 'exec-open', sandboxes: 3, perSec: 10, durationMs: 1 }, 'sandboxes'],
@@ -29,7 +29,7 @@ test('the shares of a plan add up to it, none is empty, and each has a seed of i
   }
 });
 
-test('real generators run a plan against a server that does nothing, and report what they saw', async () => {
+test('real generators run a plan against a server that does nothing, and report their results', async () => {
   await using fleet = new Fleet(2);
   const { rows, execsPerSec } = await calibrate(fleet, 4, { aloneMs: 200, manyMs: 300 });
   for (const row of rows) {
@@ -39,7 +39,7 @@ test('real generators run a plan against a server that does nothing, and report 
   expect(execsPerSec).toBeGreaterThan(0);
 });
 
-test('where no service answers, each call fails with its code, and the run ends', async () => {
+test('if no service answers, each call fails with its code, and the run ends', async () => {
   await using fleet = new Fleet(1);
   const plan: Plan = { ...COMMON, workload: 'create-burst', count: 3 };
   const { recording, usage } = await fleet.run({ ...plan, server: { url: 'http://127.0.0.1:9', apiKey: 'k' } });

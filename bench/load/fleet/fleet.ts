@@ -1,13 +1,13 @@
-/** The generator processes of a run, as one: a plan is cut into shares, and what they saw is put together. */
+/** The generator processes of a run, used as one: a plan is split into shares, and their results are merged. */
 import { Recording } from '../generator/recording.ts';
 import type { Plan, Progress, Usage } from '../generator/plan.ts';
 import { Histogram } from '../../report/histogram.ts';
 import { GeneratorProcess } from './generator-process.ts';
 
-/** Between the order and the moment at which all begin: longer than the order's way to them. */
+/** Between the order and the common start: longer than the order takes to arrive. */
 const HEAD_START_MS = 250;
 const PREPARE_LIMIT_MS = 600_000;
-/** Beyond the time that the plan itself takes. */
+/** Allowed beyond the time that the plan itself takes. */
 const PATIENCE_MS = 300_000;
 
 export interface Phase {
@@ -29,8 +29,8 @@ export class Fleet implements AsyncDisposable {
   }
 
   /**
-   * Runs a plan, each generator its share, all from the same moment on.
-   * @throws Error when a generator failed or did not end in time. What calls failed is in the recording.
+   * Runs a plan, each generator its share, all starting at the same moment.
+   * @throws Error when a generator failed or did not end in time. Failed calls are in the recording.
    */
   async run(plan: Plan, onProgress: (progress: Progress) => void = () => undefined): Promise<Phase> {
     const shares = sharesOf(plan, this.#generators.length);
@@ -58,7 +58,7 @@ export class Fleet implements AsyncDisposable {
   }
 }
 
-/** Numbers are cut so that the shares add up to the plan; a generator without a share is not asked. */
+/** Counts are split so that the shares add up to the plan; a generator without a share is not used. */
 export function sharesOf(plan: Plan, size: number): Plan[] {
   const cut = (total: number): number[] =>
     Array.from({ length: size }, (_, i) => Math.floor((total * (i + 1)) / size) - Math.floor((total * i) / size));
@@ -82,7 +82,7 @@ export function sharesOf(plan: Plan, size: number): Plan[] {
   }
 }
 
-/** Independent callers in equal parts are independent callers: their rates add up. */
+/** Independent callers split into equal groups remain independent: their rates add up. */
 function sharesOfRate<P extends { perSec: number }>(plan: P, size: number): P[] {
   return Array.from({ length: size }, () => ({ ...plan, perSec: plan.perSec / size }));
 }

@@ -1,11 +1,11 @@
-/** One generator process, from its parent's side. */
+/** One generator process, as seen by its parent. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { withDeadline } from '../../../src/lib/deadline.ts';
 import { environment } from '../../config.ts';
 import type { RecordingJson } from '../generator/recording.ts';
-import type { Order, Plan, Progress, Usage, Word } from '../generator/plan.ts';
+import type { Order, Plan, Progress, Usage, Message } from '../generator/plan.ts';
 
 const PROGRAM = join(import.meta.dirname, '../generator/main.ts');
 const END_LIMIT_MS = 5_000;
@@ -14,14 +14,14 @@ export class GeneratorProcess {
   readonly name: string;
   readonly #child: ChildProcess;
   #onProgress: (progress: Progress) => void = () => undefined;
-  /** Who waits for its next word. */
-  #waiting: PromiseWithResolvers<Exclude<Word, { type: 'progress' }>> | undefined;
+  /** Waits for its next message. */
+  #waiting: PromiseWithResolvers<Exclude<Message, { type: 'progress' }>> | undefined;
   #gone: Error | undefined;
 
   constructor(name: string) {
     this.name = name;
     this.#child = fork(PROGRAM, [], { env: environment(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    this.#child.on('message', (word: Word) => {
+    this.#child.on('message', (word: Message) => {
       if (word.type === 'progress') this.#onProgress(word.progress);
       else if (word.type === 'failed') this.#waiting?.reject(new Error(`${name} failed: ${word.message}`));
       else this.#waiting?.resolve(word);
@@ -34,12 +34,12 @@ export class GeneratorProcess {
     this.#child.on('exit', (code, signal) => lost(`ended (${signal ?? code})`));
   }
 
-  /** Resolves when it could begin. */
+  /** Resolves when it is ready to begin. */
   async prepare(plan: Plan, limitMs: number): Promise<void> {
     await this.#ask({ type: 'prepare', plan }, limitMs, 'preparing');
   }
 
-  /** Begins at `atMs` (`Date.now()`), and resolves with what it saw. */
+  /** Begins at `atMs` (`Date.now()`), and resolves with its results. */
   async run(
     atMs: number,
     limitMs: number,
@@ -60,9 +60,9 @@ export class GeneratorProcess {
     clearTimeout(timer);
   }
 
-  async #ask(order: Order, limitMs: number, what: string): Promise<Exclude<Word, { type: 'progress' }>> {
+  async #ask(order: Order, limitMs: number, what: string): Promise<Exclude<Message, { type: 'progress' }>> {
     if (this.#gone !== undefined) throw this.#gone;
-    const waiting = Promise.withResolvers<Exclude<Word, { type: 'progress' }>>();
+    const waiting = Promise.withResolvers<Exclude<Message, { type: 'progress' }>>();
     this.#waiting = waiting;
     this.#child.send(order);
     return await withDeadline({ deadlineMs: limitMs, what: `${this.name}: ${what}` }, () => waiting.promise);

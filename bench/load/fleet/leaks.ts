@@ -1,4 +1,4 @@
-/** What a run has left behind in the service, once it has had time to clear up. */
+/** What a run has left behind in the service, once it has had time to clean up. */
 import type { Millibox } from '../../../src/sdk/index.ts';
 import { sleep } from '../../../src/lib/deadline.ts';
 import { residentMb } from '../memory.ts';
@@ -10,7 +10,7 @@ const LOOK_EVERY_MS = 250;
 export interface Leaks {
   /** Sandboxes of this run that are still alive. */
   sandboxes: number;
-  /** Sandboxes alive on all nodes, beyond what there were before. Others' count too. */
+  /** Sandboxes alive on all nodes, beyond those before the run. Other users' count too. */
   onNodes: number;
   /** Growth of resident memory; null where the service was not started by the bench. */
   gatewayGrowthMb: number | null;
@@ -28,7 +28,7 @@ export class LeakCheck {
     this.#before = before;
   }
 
-  /** @param label of the sandboxes that the run will make */
+  /** @param label of the sandboxes that the run will create */
   static async begin(target: Target, label: string): Promise<LeakCheck> {
     return new LeakCheck(target, label, { onNodes: await onNodes(target), ...memory(target) });
   }

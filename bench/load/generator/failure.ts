@@ -1,7 +1,7 @@
-/** What a failure is called in a report: the service's own code, or what was wrong with an answer that came. */
+/** The name of a failure in a report: the service's own code, or what was wrong with an answer. */
 import { MilliboxError } from '../../../src/sdk/index.ts';
 
-/** An answer came, and is not the right one. Any of these is a bug of the service, whatever the load. */
+/** An answer arrived, and is not the right one. Any of these is a bug of the service, whatever the load. */
 export const WRONG = {
   wrong_exit: 'another exit code than the command has',
   wrong_output: 'bytes that the command did not write',
@@ -23,7 +23,7 @@ export class WrongAnswer extends Error {
   }
 }
 
-/** Errors that are neither the service's nor an answer's keep their name: they are bugs of the generator or worse. */
+/** Other errors keep their name: they are bugs of the generator or worse. */
 export function failureCode(error: unknown): string {
   if (error instanceof WrongAnswer || error instanceof MilliboxError) return error.code;
   return `unexpected_${error instanceof Error ? error.name : typeof error}`;

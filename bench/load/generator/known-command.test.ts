@@ -8,7 +8,7 @@ import { agentCommand, checkLedger, echo, expected, runKnown } from './known-com
 type Events = { type: string; data?: Buffer; [key: string]: unknown }[];
 type Runner = Parameters<typeof runKnown>[0];
 
-/** What a service would answer, whatever it is asked. */
+/** A service that answers every command with these events. */
 function answering(events: Events): Runner {
   const exec = async function* (): AsyncGenerator<unknown> {
     yield* events;
@@ -24,7 +24,7 @@ const exit = (exitCode: number, stdoutBytes: number): Events[number] => ({
   stderrBytes: 0,
 });
 
-test('a shell gives exactly what an agent command is known to give, and leaves one line of account', () => {
+test('a shell prints exactly what an agent command is known to print, and leaves one line in the ledger', () => {
   const directory = mkdtempSync(join(tmpdir(), 'millibox-known-'));
   try {
     const ledger = join(directory, 'ran');
@@ -41,7 +41,7 @@ test('a shell gives exactly what an agent command is known to give, and leaves o
   }
 });
 
-test('the right answer passes, in whatever pieces it comes', async () => {
+test('the right answer passes, however it is cut', async () => {
   await runKnown(answering([out('he'), out('llo\n'), exit(0, 6)]), echo('hello'));
 });
 
@@ -58,7 +58,7 @@ test.each<[string, Events]>([
   await expect(runKnown(answering(events), echo('hello'))).rejects.toMatchObject({ code });
 });
 
-test('a command that ran twice, or never, is found in the account', async () => {
+test('a command that ran twice, or never, is found in the ledger', async () => {
   const account = (stdout: string): Runner => ({
     exec: (() => Promise.resolve({ stdout })) as unknown as Runner['exec'],
   });

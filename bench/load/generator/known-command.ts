@@ -1,4 +1,4 @@
-/** Commands whose every byte and exit code is known before they run, and the check of what came of them. */
+/** Commands whose every byte and exit code is known in advance, and the check of their results. */
 import { createHash } from 'node:crypto';
 import type { Sandbox } from '../../../src/sdk/index.ts';
 import { WrongAnswer } from './failure.ts';
@@ -15,9 +15,9 @@ interface Expected {
   sha256: string;
 }
 
-/** Where a sandbox keeps account of what ran in it. */
+/** The file in a sandbox that records what ran in it. */
 const LEDGER = '/tmp/ran';
-/** Of output, of a command that is like an agent's. */
+/** Lines of output of a command that resembles an agent's. */
 const LINES = 40;
 const COMMAND_LIMIT_MS = 120_000;
 
@@ -25,14 +25,14 @@ export function expected(text: string): Expected {
   return { bytes: Buffer.byteLength(text), sha256: createHash('sha256').update(text).digest('hex') };
 }
 
-/** The least that shows that the right command ran: one word, back again. */
+/** The least that shows that the right command ran: it echoes one word. */
 export function echo(word: string): KnownCommand {
   return { command: ['/bin/echo', word], exitCode: 0, stdout: expected(`${word}\n`), stderr: expected('') };
 }
 
 /**
- * What an agent's command is like: a shell, some lines on both channels, an exit code of its own, and one line in the
- * sandbox's account, so that a command that ran twice, or not at all, is found out by `ledger`.
+ * Resembles an agent's command: a shell, some lines on both channels, an exit code of its own, and one line in the
+ * sandbox's ledger, which reveals a command that ran twice or not at all.
  * @param turn number of the command in its sandbox, from 0
  */
 export function agentCommand(seed: number, turn: number, ledger = LEDGER): KnownCommand {
@@ -45,10 +45,10 @@ export function agentCommand(seed: number, turn: number, ledger = LEDGER): Known
   return { command, exitCode, stdout: expected(stdout), stderr: expected(`err ${tag}\n`) };
 }
 
-/** What runs commands. `Sandbox` fits. */
+/** Anything that runs commands. `Sandbox` implements it. */
 type Runner = Pick<Sandbox, 'exec'>;
 
-/** Runs one, and checks all that comes back. @throws WrongAnswer, or what the service said. */
+/** Runs one, and checks everything it returns. @throws WrongAnswer, or the service's error. */
 export async function runKnown(sandbox: Runner, known: KnownCommand): Promise<void> {
   const sums = { stdout: createHash('sha256'), stderr: createHash('sha256') };
   const bytes = { stdout: 0, stderr: 0 };
@@ -76,7 +76,7 @@ export async function runKnown(sandbox: Runner, known: KnownCommand): Promise<vo
   }
 }
 
-/** Looks whether commands 0 to `turns` - 1 of `agentCommand` ran, each once and in order. @throws WrongAnswer */
+/** Checks that commands 0 to `turns` - 1 of `agentCommand` ran, each once and in order. @throws WrongAnswer */
 export async function checkLedger(sandbox: Runner, turns: number): Promise<void> {
   const { stdout } = await sandbox.exec(['cat', LEDGER], { timeoutMs: COMMAND_LIMIT_MS });
   const ran = stdout.split('\n').slice(0, -1);

@@ -1,12 +1,12 @@
 /**
- * A generator process: takes orders from its parent over IPC, one plan after the other, and says what it saw. It ends
- * with its parent. Keys come in the plan, so that none is in its arguments or its environment.
+ * A generator process: takes orders from its parent over IPC, one plan after the other, and reports its results. It
+ * ends with its parent. API keys arrive in the plan, so that none is in its arguments or its environment.
  */
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { Millibox } from '../../../src/sdk/index.ts';
 import { Histogram } from '../../report/histogram.ts';
 import { sleepUntil } from './pacing.ts';
-import type { Order, Plan, Usage, Word } from './plan.ts';
+import type { Order, Plan, Usage, Message } from './plan.ts';
 import { Recording } from './recording.ts';
 import { createBurst, creates } from './workloads/creates.ts';
 import { execClosed, execOpen } from './workloads/exec-storm.ts';
@@ -16,7 +16,7 @@ import { Context, type Workload } from './workloads/workload.ts';
 const PROGRESS_MS = 1_000;
 const NS_PER_MS = 1e6;
 
-const say = (word: Word): void => void process.send?.(word);
+const say = (word: Message): void => void process.send?.(word);
 let go = Promise.withResolvers<number>();
 
 process.on('disconnect', () => process.exit(0));
@@ -72,7 +72,7 @@ function reporting(workload: Workload, context: Context): Disposable {
   let told = 0;
   const timer = setInterval(() => {
     const recent = new Histogram();
-    // Whole seconds that have not been told: what is told twice would count twice.
+    // Complete seconds that have not been reported: a second reported twice would count twice.
     const now = Math.floor((performance.now() - context.recording.startedAt) / 1000);
     for (; told < now; told++) {
       const second = series.seconds.get(told);
@@ -85,7 +85,7 @@ function reporting(workload: Workload, context: Context): Disposable {
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** What the generator itself spends. */
+/** Resources that the generator itself uses. */
 class UsageMeter {
   readonly #delay = monitorEventLoopDelay({ resolution: 10 });
   readonly #cpu = process.cpuUsage();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { openLoop, sleepUntil } from './pacing.ts';
 
-test('calls begin at their times while none of those before has ended', async () => {
+test('calls begin at their times while no earlier one has ended', async () => {
   const all = Promise.withResolvers<void>();
   const startedAt = performance.now();
   const begun: number[] = [];
@@ -12,7 +12,7 @@ test('calls begin at their times while none of those before has ended', async ()
     call: async (intendedAt) => {
       begun.push(intendedAt - startedAt);
       expect(performance.now()).toBeGreaterThanOrEqual(intendedAt);
-      // Had the loop waited for answers, the fourth would never begin.
+      // If the loop waited for answers, the fourth would never begin.
       if (begun.length === 4) all.resolve();
       await all.promise;
     },
@@ -20,7 +20,7 @@ test('calls begin at their times while none of those before has ended', async ()
   expect(begun.map(Math.round)).toEqual([0, 5, 10, 15]);
 });
 
-test('while the service stands still, the wait of all who were meant to begin is counted, not of one', async () => {
+test('while the service stalls, the wait of every intended call is counted, not only of one', async () => {
   const STALL_MS = 120;
   const startedAt = performance.now();
   const resumed = sleepUntil(startedAt + STALL_MS);
@@ -35,12 +35,12 @@ test('while the service stands still, the wait of all who were meant to begin is
       times.push(performance.now() - intendedAt);
     },
   });
-  // Meant for 0, 10, … 90 ms and all answered after 120: none of them took less than 30.
+  // Intended for 0, 10, … 90 ms and all answered after 120: none of them took less than 30.
   expect(times).toHaveLength(10);
   expect(Math.min(...times)).toBeGreaterThanOrEqual(STALL_MS - 90);
 });
 
-test('no more calls are under way than allowed', async () => {
+test('no more calls are in flight than allowed', async () => {
   let running = 0;
   let most = 0;
   let calls = 0;

@@ -1,25 +1,25 @@
-/** When calls begin in an open loop. */
+/** Start times of the calls in an open loop. */
 import { sleep } from '../../../src/lib/deadline.ts';
 
 export interface OpenLoopOptions {
-  /** Intended starts after `startedAt`, in milliseconds; they rise. */
+  /** Intended starts after `startedAt`, in milliseconds, ascending. */
   arrivals: Iterable<number>;
   /** On the clock of `performance.now()`. */
   startedAt: number;
   /**
-   * Calls under way at once, so that memory is bounded. Calls beyond wait for their turn, and that wait is a part of
-   * their time, since it is counted from the intended start.
+   * Maximum number of calls in flight, so that memory is bounded. Further calls wait for their turn, and that wait is
+   * part of their time, which counts from the intended start.
    */
   maxUnderWay: number;
-  /** Never rejects. @param intendedAt when it was meant to begin: its time is counted from there. */
+  /** Never rejects. @param intendedAt the intended start: the call's time counts from there. */
   call: (intendedAt: number, index: number) => Promise<void>;
-  /** How late a call began for the generator's own reasons: its timers, its load. */
+  /** Called with how late a call began because of the generator itself: its timers, its load. */
   late?: (ms: number) => void;
 }
 
 /**
- * Begins each call at its time, however long the others take. A service that stands still for a second so gets a
- * second's worth of late calls, not one (that would be coordinated omission). Resolves when all have ended.
+ * Begins each call at its time, however long the others take. So a service that stalls for a second causes a second's
+ * worth of late calls, not one (that would be coordinated omission). Resolves when all have ended.
  */
 export async function openLoop(options: OpenLoopOptions): Promise<void> {
   const { arrivals, startedAt, maxUnderWay, call, late } = options;

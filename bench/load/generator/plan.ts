@@ -1,23 +1,23 @@
-/** What a generator process is told to do, and what it says. Everything here is JSON. */
+/** The messages between a generator process and its parent. Everything here is JSON. */
 import type { HistogramJson } from '../../report/histogram.ts';
 import type { RecordingJson } from './recording.ts';
 
 interface Common {
   server: { url: string; apiKey: string };
   image: string;
-  /** Value of the label `load` of every sandbox that is made. */
+  /** Value of the label `load` of every sandbox that is created. */
   label: string;
   seed: number;
 }
 
-/** A closed loop: each caller has one command under way, all the time. */
+/** A closed loop: each caller always has one command in flight. */
 export interface ExecClosedPlan extends Common {
   workload: 'exec-closed';
   callers: number;
   durationMs: number;
 }
 
-/** An open loop: commands begin when they are meant to, whatever became of those before. */
+/** An open loop: commands begin at their intended times, whatever happened to earlier ones. */
 export interface ExecOpenPlan extends Common {
   workload: 'exec-open';
   sandboxes: number;
@@ -25,7 +25,7 @@ export interface ExecOpenPlan extends Common {
   durationMs: number;
 }
 
-/** So many creates at the same moment, each with its first command. */
+/** This many creates at the same moment, each with its first command. */
 export interface BurstPlan extends Common {
   workload: 'create-burst';
   count: number;
@@ -38,34 +38,34 @@ export interface CreatesPlan extends Common {
   durationMs: number;
 }
 
-/** Whole rollouts, all begun at the same moment. */
+/** Complete rollouts, all started at the same moment. */
 export interface RolloutsPlan extends Common {
   workload: 'rollouts';
   count: number;
-  /** Commands of each. */
+  /** Commands per rollout. */
   commands: number;
   /** Median of the model's first turn, and of each later one. */
   firstTurnMs: number;
   turnMs: number;
-  /** ahead: the sandbox is asked for before the first turn. in-line: when its first command is there. */
+  /** ahead: the sandbox is requested before the first turn. in-line: when its first command is ready. */
   create: 'ahead' | 'in-line';
 }
 
 export type Plan = ExecClosedPlan | ExecOpenPlan | BurstPlan | CreatesPlan | RolloutsPlan;
 
-/** What the parent says. `go` names the moment at which all generators begin, on the clock of `Date.now()`. */
+/** Messages from the parent. `go` gives the common start of all generators, on the clock of `Date.now()`. */
 export type Order = { type: 'prepare'; plan: Plan } | { type: 'go'; atMs: number } | { type: 'end' };
 
 export interface Usage {
   cpuMs: number;
   elapsedMs: number;
-  /** Share of the time in which its event loop was busy: near 1, it is the generator that is measured. */
+  /** Share of the time in which its event loop was busy: near 1, the generator itself is what is measured. */
   busy: number;
-  /** Longest time for which its event loop stood still. */
+  /** The longest stall of its event loop. */
   maxStallMs: number;
 }
 
-/** How far a generator is: totals, and the times of the main series since it last said so. */
+/** A generator's progress: totals, and the times of the main series since the last report. */
 export interface Progress {
   done: number;
   failed: number;
@@ -73,7 +73,7 @@ export interface Progress {
   recent: HistogramJson;
 }
 
-export type Word =
+export type Message =
   | { type: 'ready' }
   | { type: 'progress'; progress: Progress }
   | { type: 'done'; recording: RecordingJson; usage: Usage }

@@ -3,7 +3,7 @@ import { MilliboxError } from '../../../src/sdk/index.ts';
 import { WrongAnswer } from './failure.ts';
 import { Recording } from './recording.ts';
 
-test('failures are counted by code and thrown on; they have no time and lower ok', async () => {
+test('failures are counted by code and rethrown; they have no time and lower ok', async () => {
   const recording = new Recording();
   const fail = (error: Error) => recording.time('exec', 0, () => Promise.reject(error));
   await expect(fail(new MilliboxError('node_unavailable'))).rejects.toThrow();
@@ -20,13 +20,13 @@ test('failures are counted by code and thrown on; they have no time and lower ok
   expect(series.row('exec', 1000)).toMatchObject({ n: 5, ok: 1, perSec: 1 });
 });
 
-test('a time counts from the moment at which the call was meant to begin', async () => {
+test('a time counts from the intended start of the call', async () => {
   const recording = new Recording();
   await recording.time('exec', performance.now() - 5_000, () => Promise.resolve());
   expect(recording.series('exec').times.minMs).toBeGreaterThanOrEqual(5_000);
 });
 
-test('calls lie in the second in which they ended', () => {
+test('a call counts in the second in which it ended', () => {
   const recording = new Recording();
   recording.startedAt = 1_000;
   recording.ok('exec', 1_100, 1_200);
@@ -38,7 +38,7 @@ test('calls lie in the second in which they ended', () => {
   ]);
 });
 
-test('parts of a run put together are the run', () => {
+test('merging the parts of a run gives the run', () => {
   const [whole, ...parts] = [new Recording(), new Recording(), new Recording()];
   for (let i = 0; i < 100; i++) {
     for (const recording of [whole, parts[i % 2] as Recording]) {

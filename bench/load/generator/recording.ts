@@ -1,11 +1,11 @@
-/** What a generator has seen: per kind of call its times, its failures by code, and both second by second. */
+/** What a generator has recorded: times and failures by code for each kind of call, also second by second. */
 import { Histogram, rowOf, type HistogramJson } from '../../report/histogram.ts';
 import type { Row } from '../../report/statistics.ts';
 import { failureCode } from './failure.ts';
 
-/** Longer runs go on in the last slot. */
+/** Longer runs continue in the last slot. */
 const MAX_SECONDS = 3_600;
-/** More kinds of failure than the table of errors has, and no more than one wants to read. */
+/** More kinds of failure than the error table has, and as many as anybody wants to read. */
 const MAX_CODES = 64;
 
 interface SeriesJson {
@@ -66,7 +66,7 @@ export class Series {
     };
   }
 
-  /** @param elapsedMs time of the whole run: what `perSec` is of. */
+  /** @param elapsedMs duration of the run: `perSec` refers to it. */
   row(name: string, elapsedMs: number): Row {
     return rowOf(name, this.times, { failed: this.failed, elapsedMs });
   }
@@ -99,7 +99,7 @@ export class Recording {
     this.counters.set(name, (this.counters.get(name) ?? 0) + by);
   }
 
-  /** A call that has ended well, by the clock of `performance.now()`. */
+  /** A call that succeeded, by the clock of `performance.now()`. */
   ok(name: string, since: number, until = performance.now()): void {
     this.series(name).ok(until - since, until - this.startedAt);
   }
@@ -109,8 +109,8 @@ export class Recording {
   }
 
   /**
-   * Runs a call, and counts its time from `since`: from when it was meant to begin, which may be before it could. What
-   * it throws is counted, and thrown on.
+   * Runs a call, and counts its time from `since`, its intended start, which may be before it could begin. Errors are
+   * counted and rethrown.
    */
   async time<T>(name: string, since: number, call: () => PromiseLike<T>): Promise<T> {
     try {

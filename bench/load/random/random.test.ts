@@ -18,7 +18,7 @@ test('one seed gives one sequence, another seed another', () => {
   expect(take(7)).not.toEqual(take(8));
 });
 
-test('whole numbers below n come evenly, and never reach n', () => {
+test('integers below n are uniform, and never reach n', () => {
   const random = new Random(1);
   const counts = new Map<number, number>();
   for (const value of draw(N, () => random.below(10))) counts.set(value, (counts.get(value) ?? 0) + 1);
@@ -41,17 +41,17 @@ test('a log-normal one has its median in the middle, and is positive', () => {
   expect(deviation(values.map(Math.log))).toBeCloseTo(0.5, 1);
 });
 
-test('Poisson arrivals rise, keep their rate, and are as irregular as independent callers are', () => {
+test('Poisson arrivals ascend, keep their rate, and are as irregular as independent callers are', () => {
   const arrivals = [...poissonArrivals(new Random(4), 100, 300_000)];
   expect(arrivals.length / 300).toBeGreaterThan(96);
   expect(arrivals.length / 300).toBeLessThan(104);
   const gaps = arrivals.map((at, i) => at - (arrivals[i - 1] ?? 0));
   expect(Math.min(...gaps)).toBeGreaterThanOrEqual(0);
-  // Of an exponential distribution the deviation is the mean.
+  // In an exponential distribution the standard deviation equals the mean.
   expect(deviation(gaps) / mean(gaps)).toBeCloseTo(1, 1);
   expect(arrivals.at(-1)).toBeLessThan(300_000);
 });
 
-test('with no rate nobody arrives', () => {
+test('at rate 0 nobody arrives', () => {
   expect([...poissonArrivals(new Random(5), 0, 1_000)]).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** Random numbers that are the same in every run with the same seed: rounds of a comparison get the same load. */
+/** Reproducible random numbers from a seed: rounds of a comparison get the same load. */
 
 export class Random {
   #state: number;
@@ -17,7 +17,7 @@ export class Random {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** A whole number in [0, n). */
+  /** An integer in [0, n). */
   below(n: number): number {
     return Math.floor(this.next() * n);
   }
@@ -26,7 +26,7 @@ export class Random {
     return -mean * Math.log(1 - this.next());
   }
 
-  /** Of mean 0 and deviation 1, by Box and Muller, two at a time. */
+  /** Standard normal, by Box and Muller, two at a time. */
   normal(): number {
     if (this.#spare !== undefined) {
       const spare = this.#spare;
@@ -39,13 +39,13 @@ export class Random {
     return radius * Math.cos(angle);
   }
 
-  /** Half of the values are below the median; `sigma` is the deviation of their logarithms. */
+  /** Half of the values are below the median; `sigma` is the standard deviation of their logarithms. */
   logNormal(median: number, sigma: number): number {
     return median * Math.exp(sigma * this.normal());
   }
 }
 
-/** Start times of independent callers (Poisson), in milliseconds from 0 and below `durationMs`. Rises. */
+/** Start times of independent callers (Poisson), in milliseconds from 0 and below `durationMs`, ascending. */
 export function* poissonArrivals(random: Random, perSec: number, durationMs: number): Generator<number> {
   if (!(perSec > 0)) return;
   for (let at = random.exponential(1000 / perSec); at < durationMs; at += random.exponential(1000 / perSec)) yield at;

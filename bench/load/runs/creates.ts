@@ -3,11 +3,11 @@ import { ratio } from '../../report/statistics.ts';
 import type { LoadRun } from './load-run.ts';
 
 const DEFAULT_BURST = 500;
-/** What published figures of hosted services speak of. */
+/** The rate that published figures of hosted services refer to. */
 const DEFAULT_PER_SEC = 45;
 const DEFAULT_DURATION_MS = 30_000;
 const RATE_POOL = 64;
-/** Of one generator: more callers than this say nothing more about it. */
+/** For one generator: more callers than this reveal nothing more about it. */
 const MAX_CALIBRATED = 64;
 
 export const createBurst: LoadRun = {

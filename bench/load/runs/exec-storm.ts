@@ -1,10 +1,10 @@
-/** Commands only: a closed loop finds the most that the service does, an open loop the times at half of that. */
+/** Commands only: a closed loop finds the service's maximum rate, an open loop the times at half of that. */
 import { ratio } from '../../report/statistics.ts';
 import type { LoadRun } from './load-run.ts';
 
 const DEFAULT_CALLERS = 64;
 const DEFAULT_DURATION_MS = 20_000;
-/** Of the closed loop's rate: a service that is always full shows its queue, not its times. */
+/** Fraction of the closed loop's rate: a service that is always saturated shows its queue, not its times. */
 const OPEN_SHARE = 0.5;
 
 export const execStorm: LoadRun = {

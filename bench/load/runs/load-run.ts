@@ -1,4 +1,4 @@
-/** One load of `bench -- load`: phases that the generators run one after the other, and what is made of them. */
+/** One load of `bench -- load`: phases that the generators run one after the other, and their evaluation. */
 import type { Options, Target } from '../../scenarios/scenario.ts';
 import { round } from '../../report/statistics.ts';
 import { Histogram } from '../../report/histogram.ts';
@@ -10,7 +10,7 @@ export interface Measured {
   setup: Record<string, string | number | boolean>;
   /** By name, in the order in which they ran. */
   phases: Record<string, Phase>;
-  /** The series that is drawn, of each phase. */
+  /** The series of each phase that are plotted. */
   drawn: readonly string[];
   ratios: Record<string, number | null>;
 }
@@ -18,14 +18,14 @@ export interface Measured {
 export interface LoadRun {
   name: string;
   describe: string;
-  /** Containers that are to wait when it begins. */
+  /** Warm containers needed at its start. */
   pool(options: Options): number;
-  /** Calls under way at once, about: what the generators are calibrated with. */
+  /** Approximate number of calls in flight: the generators are calibrated with it. */
   callers(options: Options): number;
   run(bench: LoadBench): Promise<Measured>;
 }
 
-/** The part of a plan that its run says itself. */
+/** The part of a plan that its run provides. */
 type Share<P> = P extends Plan ? Omit<P, 'server' | 'image' | 'label' | 'seed'> : never;
 
 const SEED = 7;
@@ -53,7 +53,7 @@ export class LoadBench {
     });
   }
 
-  /** Waits until the pool is full, where it is ours: of another's server nobody knows how many it keeps. */
+  /** Waits until the pool is full, if the server is ours: for another one its size is unknown. */
   async poolReady(warm: number): Promise<void> {
     if (this.#target.pids === undefined) return;
     this.options.progress(`load: filling the pool to ${warm}`);

@@ -1,4 +1,4 @@
-/** What a load came to: rows, ratios, errors, plots, and detail for those who read the JSON. */
+/** The outcome of a load: rows, ratios, errors, plots, and detail for readers of the JSON. */
 import type { Outcome, Target } from '../../scenarios/scenario.ts';
 import { percentilePlot, timelinePlot, type Named, type TimelineSeries } from '../../report/plot/plots.ts';
 import { ratio, round, type Row } from '../../report/statistics.ts';
@@ -57,7 +57,7 @@ interface Seen {
   failures: ReadonlyMap<string, number>;
 }
 
-/** Every series of every phase. A phase alone needs no name. */
+/** Every series of every phase. A single phase needs no name. */
 function allSeries({ phases }: Measured): Seen[] {
   const many = Object.keys(phases).length > 1;
   return Object.entries(phases).flatMap(([phaseName, { recording, elapsedMs }]) =>
@@ -82,7 +82,7 @@ function wrongOf(errors: Record<string, number>): number {
   );
 }
 
-/** Of one cpu, all generators together, over all phases. */
+/** In percent of one CPU, over all generators and phases. */
 function cpuShare(phases: readonly Phase[]): number | null {
   return ratio(
     sum(phases.flatMap(({ usage }) => usage.map(({ cpuMs }) => cpuMs))),
@@ -103,7 +103,7 @@ function drawnTimes({ phases, drawn }: Measured): Named[] {
 }
 
 function drawnSeconds({ phases, drawn }: Measured): TimelineSeries[] {
-  // Phases begin at zero each: the first is the one that is drawn over time.
+  // Each phase begins at zero: only the first is plotted over time.
   const [first] = Object.values(phases);
   return first === undefined ? [] : drawn.map((name) => ({ name, seconds: first.recording.series(name).seconds }));
 }

@@ -1,6 +1,6 @@
 /**
- * The load that millibox is for, twice with the same think times: sandboxes asked for ahead, at the start of the
- * model's first turn, and in line, when its first command is there.
+ * The load that millibox is made for, twice with the same think times: sandboxes requested ahead, at the start of the
+ * model's first turn, and in line, when its first command is ready.
  */
 import { ratio, round } from '../../report/statistics.ts';
 import type { LoadRun } from './load-run.ts';
@@ -49,7 +49,7 @@ export const rollouts: LoadRun = {
           command.percentile(0.99),
         ),
         firstWaitP50VsExecP50: ratio(first.percentile(0.5), command.percentile(0.5)),
-        // While a first command is waited for, its place on the GPU is idle.
+        // While a first command is awaited, its slot on the GPU is idle.
         gpuIdleSavedS: round(((firstInLine.meanMs - first.meanMs) * count) / 1000),
         gpuIdleSavedMsEach: round(firstInLine.meanMs - first.meanMs),
         firstWaitVsInLine: ratio(first.meanMs, firstInLine.meanMs),

@@ -1,6 +1,6 @@
 /**
- * Several agents on this machine and several gateways before them, each gateway with a part of the agents: so that one
- * agent and eight, one gateway and four, can be measured in turn, with the same processes about.
+ * Several agents on this machine and several gateways in front of them, each with a subset of the agents: so that one
+ * agent and eight, one gateway and four, can be measured in turn, with the same processes running.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -48,7 +48,7 @@ export class Machines implements AsyncDisposable {
   readonly #apiKeyFile: string;
   readonly #apiKey: string;
 
-  /** @param runtime of the agents; undefined: what `auto` takes */
+  /** @param runtime of the agents; undefined: the one that `auto` selects */
   constructor(run: BenchRun, runtime: string | undefined) {
     this.#run = run;
     this.#home = mkdtempSync(join(run.directory, 'home-'));
@@ -60,7 +60,7 @@ export class Machines implements AsyncDisposable {
     this.#apiKey = keepSecret(this.#apiKeyFile, 'mbx_');
   }
 
-  /** @param pool containers kept warm by each */
+  /** @param pool number of containers each keeps warm */
   async startAgents(count: number, pool: number): Promise<void> {
     for (let i = 1; i <= count; i++) {
       const agent = { node: `node-${i}`, port: await freePort() };
@@ -81,7 +81,7 @@ export class Machines implements AsyncDisposable {
     }
   }
 
-  /** A gateway before the first `agents` of them. Resolves when it sees them ready. */
+  /** A gateway in front of the first `agents` of them. Resolves when it reports them ready. */
   async startGateway(agents: number): Promise<Gateway> {
     const port = await freePort();
     const name = `gateway-${this.#gateways.length + 1}`;
@@ -113,7 +113,7 @@ export class Machines implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#gateways.map(({ client }) => client.close()));
-    // Gateways first, so that nothing new begins; the agents then remove what they made.
+    // Gateways first, so that nothing new begins; the agents then remove what they created.
     for (const agents of [false, true]) {
       await Promise.all(this.#parts.filter(({ agent }) => agent === agents).map(({ child }) => stop(child)));
     }
@@ -126,7 +126,7 @@ export class Machines implements AsyncDisposable {
       env: { ...environment(), ...env },
       cwd: '/',
       stdio: ['ignore', log, log],
-      // An interrupt at the terminal reaches the bench alone, which stops its parts in order.
+      // An interrupt at the terminal reaches only the bench, which stops its parts in order.
       detached: true,
     });
     closeSync(log);

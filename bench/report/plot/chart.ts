@@ -1,4 +1,4 @@
-/** Curves over axes: one picture of one or more panels, one below the other, with one legend. */
+/** Curves over axes: one image of one or more panels, stacked, with one legend. */
 import type { Scale } from './scale.ts';
 import { element, line, path, picture, text } from './svg.ts';
 
@@ -7,7 +7,7 @@ export interface Curve {
   /** Curves of one kind have one colour. */
   kind: string;
   points: readonly { x: number; y: number }[];
-  /** Told apart from the others without colour, too. */
+  /** Distinguishes it from the others without colour, too. */
   dashed?: boolean;
 }
 
@@ -32,7 +32,7 @@ const RIGHT = 24;
 const TOP = 86;
 const BOTTOM = 50;
 const GAP = 26;
-/** Told apart by people who see colours differently, too (Okabe and Ito). */
+/** Distinguishable with colour blindness, too (Okabe and Ito). */
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000'];
 const LETTER_WIDTH = 7.2;
 

@@ -15,7 +15,7 @@ const inside = (scale: Scale): void => {
   expect(scale.ticks.length).toBeLessThan(16);
 };
 
-test('whatever is shown lies on its axis, in order, and the axis has a readable number of ticks', () => {
+test('every value lies on its axis, in order, and the axis has a readable number of ticks', () => {
   fc.assert(
     fc.property(
       fc.double({ min: 1e-3, max: 1e7, noNaN: true }),
@@ -53,7 +53,7 @@ test('times are written as people write them', () => {
   ]);
 });
 
-test('whatever a text or an attribute holds, it stays text', () => {
+test('whatever a text or an attribute contains, it stays text', () => {
   expect(element('a', { b: '"<&' }, text(1, 2, '<script>&'))).toBe(
     '<a b="&quot;&lt;&amp;"><text x="1" y="2">&lt;script&gt;&amp;</text></a>',
   );
@@ -64,7 +64,7 @@ test('a gap in the points is a gap in the path', () => {
   expect(path(points, {})).toBe('<path d="M0 1L1 2M3 4L4 5" fill="none"/>');
 });
 
-/** Tags that are opened and closed in order, and nothing that is no number. */
+/** Tags are opened and closed in order, and no number is NaN. */
 function wellFormed(svg: string): void {
   const open: string[] = [];
   for (const [, close, name, empty] of svg.matchAll(/<(\/?)([\w-]+)[^>]*?(\/?)>/g)) {
@@ -75,7 +75,7 @@ function wellFormed(svg: string): void {
   expect(svg).not.toMatch(/NaN|Infinity|undefined/);
 }
 
-test('the pictures are whole, name what they show, and hold for runs of one call, of none, and of failures alone', () => {
+test('plots are well formed, name what they show, and work for runs of one call, of none, and of failures only', () => {
   const one = new Histogram();
   one.record(3);
   const many = new Histogram();
@@ -100,7 +100,7 @@ test('the pictures are whole, name what they show, and hold for runs of one call
   wellFormed(percentilePlot('nothing', '', []));
 });
 
-test('rows with samples are drawn, and a row in which all failed is left out', () => {
+test('rows with samples are drawn, and a row in which every call failed is left out', () => {
   const [some, none] = [new Samples('some'), new Samples('none')];
   for (const ms of [1, 2, 3, 50]) some.add(ms);
   none.fail(new Error('no'));

@@ -1,4 +1,4 @@
-/** The pictures of a run: how the times are distributed, and how a load went. */
+/** The plots of a run: the distribution of the times, and the course of a load. */
 import { Histogram } from '../histogram.ts';
 import type { Samples } from '../statistics.ts';
 import { chart, type Curve } from './chart.ts';
@@ -35,7 +35,7 @@ export function percentilePlot(title: string, subtitle: string, series: readonly
   });
 }
 
-/** The same of rows whose every sample is at hand; a row without a success is left out. */
+/** The same for rows that keep every sample; a row without a success is left out. */
 export function samplesPlot(title: string, subtitle: string, rows: readonly Samples[]): string {
   const series = rows.map(({ name, times: samples }): Named => {
     const times = new Histogram();
@@ -51,7 +51,7 @@ export interface TimelineSeries {
   seconds: ReadonlyMap<number, { times: Histogram; failed: number }>;
 }
 
-/** What was completed in each second, its median and its 99th percentile, and what failed. */
+/** Calls completed in each second, their median and 99th percentile, and failures. */
 export function timelinePlot(title: string, subtitle: string, series: readonly TimelineSeries[]): string {
   const end = Math.max(1, ...series.flatMap(({ seconds }) => [...seconds.keys()].map((second) => second + 1)));
   const each = (name: string, of: (second: TimelineSeries['seconds']) => (index: number) => number, dashed = false) =>

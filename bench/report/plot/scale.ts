@@ -1,12 +1,12 @@
-/** From values to places on an axis, and the values that are written at it. */
+/** Maps values to positions on an axis, and chooses its ticks. */
 
 export interface Scale {
-  /** 0 at the axis's beginning, 1 at its end. NaN for what has no place. */
+  /** 0 at the start of the axis, 1 at its end. NaN for values without a position. */
   at(value: number): number;
   ticks: readonly { value: number; label: string }[];
 }
 
-/** @param label writes a tick's value */
+/** @param label formats a tick's value */
 export function linearScale(max: number, label: (value: number) => string = plain): Scale {
   const step = niceStep((max > 0 ? max : 1) / 5);
   const end = Math.max(step, Math.ceil(max / step) * step);
@@ -15,7 +15,7 @@ export function linearScale(max: number, label: (value: number) => string = plai
   return { at: (value) => value / end, ticks };
 }
 
-/** Whole powers of ten around what is shown; 2 and 5 are written as well where there is room. */
+/** Powers of ten that enclose the values; 2 and 5 are labelled as well where there is room. */
 export function logScale(min: number, max: number, label: (value: number) => string = plain): Scale {
   const [low, high] = min > 0 && max >= min ? [min, max] : [1, 10];
   const from = Math.floor(Math.log10(low));
@@ -31,7 +31,7 @@ export function logScale(min: number, max: number, label: (value: number) => str
   return { at: (value) => (value > 0 ? (Math.log10(value) - from) / (to - from) : Number.NaN), ticks };
 }
 
-/** Fractions of all, with as much room for each further nine: 90 %, 99 % and 99.9 % are equally far apart. */
+/** Fractions, with the same room for each further nine: 90 %, 99 % and 99.9 % are equally far apart. */
 export function percentileScale(samples: number): Scale {
   const nines = (q: number): number => Math.log10(1 / (1 - q));
   const end = Math.max(2, nines(1 - 0.5 / Math.max(1, samples)));
@@ -47,12 +47,12 @@ export function milliseconds(ms: number): string {
   return ms < 1 ? `${Number((ms * 1000).toPrecision(3))} µs` : `${Number(ms.toPrecision(3))} ms`;
 }
 
-/** 1, 2 or 5 times a power of ten, and no less than asked. */
+/** 1, 2 or 5 times a power of ten, and no less than `least`. */
 function niceStep(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least));
   for (const times of [1, 2, 5]) if (times * power >= least * 0.999) return times * power;
   return 10 * power;
 }
 
-/** Without the traces of binary fractions. */
+/** Without binary rounding errors. */
 const plain = (value: number): string => String(Number(value.toPrecision(6)));

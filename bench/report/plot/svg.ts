@@ -1,8 +1,8 @@
-/** The little of SVG that plots need, as text. Whatever is written comes out escaped. */
+/** The small part of SVG that plots need, as text. Everything written is escaped. */
 
 export type Attributes = Record<string, string | number>;
 
-/** An element as text. Children are elements already; texts go through `text`. */
+/** An element as text. Children are elements already; plain text goes through `text`. */
 export function element(name: string, attributes: Attributes, ...children: string[]): string {
   const written = Object.entries(attributes)
     .map(([key, value]) => ` ${key}="${escape(typeof value === 'number' ? short(value) : value)}"`)
@@ -18,7 +18,7 @@ export function line(x1: number, y1: number, x2: number, y2: number, attributes:
   return element('line', { x1, y1, x2, y2, ...attributes });
 }
 
-/** A path through the points; points that are no numbers break it. */
+/** A path through the points; points that are not numbers interrupt it. */
 export function path(points: readonly { x: number; y: number }[], attributes: Attributes): string {
   let begun = false;
   const d = points.map(({ x, y }) => {
@@ -30,7 +30,7 @@ export function path(points: readonly { x: number; y: number }[], attributes: At
   return element('path', { d: d.join(''), fill: 'none', ...attributes });
 }
 
-/** A whole picture on white, so that it reads in a dark page too. */
+/** A complete image on white, so that it is readable on a dark page too. */
 export function picture(width: number, height: number, title: string, ...children: string[]): string {
   return `${element(
     'svg',
@@ -54,5 +54,5 @@ function escape(content: string): string {
   return content.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c] as string);
 }
 
-/** A hundredth of a pixel is nothing. */
+/** Less than a hundredth of a pixel is invisible. */
 const short = (value: number): string => String(Math.round(value * 100) / 100);

@@ -108,20 +108,20 @@ test('a refused upload is answered at once, and its connection can be used again
   const { hostname, port } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
   const head = `host: ${hostname}\r\nauthorization: Bearer ${KEY.replaceAll(' ', '-')}`;
-  let heard = '';
+  let received = '';
   const answers = Promise.withResolvers<void>();
   const first = Promise.withResolvers<void>();
   socket.on('data', (bytes: Buffer) => {
-    heard += bytes.toString();
-    if (heard.endsWith('}}')) first.resolve();
-    if (heard.includes('"tenant"')) answers.resolve();
+    received += bytes.toString();
+    if (received.endsWith('}}')) first.resolve();
+    if (received.includes('"tenant"')) answers.resolve();
   });
-  socket.on('close', () => answers.reject(new Error(`closed behind ${heard}`)));
+  socket.on('close', () => answers.reject(new Error(`closed behind ${received}`)));
   try {
     socket.write(`PUT ${UPLOAD.path} HTTP/1.1\r\n${head}\r\ncontent-length: ${2 * MIB}\r\n\r\n`);
     socket.write(CHUNK);
     await first.promise;
-    expect(heard).toMatch(/^HTTP\/1\.1 404 /);
+    expect(received).toMatch(/^HTTP\/1\.1 404 /);
     socket.write(CHUNK);
     socket.write(`GET /v1/tenant HTTP/1.1\r\n${head}\r\n\r\n`);
     await answers.promise;

@@ -122,8 +122,8 @@ export class NodeRegistry {
     });
     this.#nodes.set(key, node);
     this.#list = [...this.#nodes.values()];
-    const { graceMs, neverConnectedMs: unheardMs = graceMs + TOMBSTONE_KEPT_MS } = this.#options;
-    this.#loseAfter(unheardMs, node);
+    const { graceMs, neverConnectedMs = graceMs + TOMBSTONE_KEPT_MS } = this.#options;
+    this.#loseAfter(neverConnectedMs, node);
     node.link.start();
   }
 

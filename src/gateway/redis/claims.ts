@@ -177,7 +177,7 @@ const words = ({ id, milliCpus, memoryMb }: Claim): (string | number)[] => [id, 
 export async function admit(
   link: RedisLink,
   { tenant, claims, room, rate, keptMs }: Application,
-  { placedMs: placedMs, oldMs, skip, counted }: AdmitOptions,
+  { placedMs, oldMs, skip, counted }: AdmitOptions,
 ): Promise<Exclude<Verdict, { short: keyof Usage }> | Short> {
   const reply = (await ADMIT.run(
     link,

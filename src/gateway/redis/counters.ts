@@ -95,14 +95,14 @@ export class RedisCounters implements TenantCounters {
   /** @throws ServiceError `node_unavailable` */
   async #admit(application: Application): Promise<Verdict> {
     const { tenant } = application;
-    const { placedMs: placedMs, orphanedMs: unheardMs } = this.#times;
+    const { placedMs, orphanedMs } = this.#times;
     if (this.#pending.has(tenant)) await this.#settlePending(tenant);
     const skip = this.#passed.get(tenant) ?? 0;
-    const verdict = await admit(this.#link, application, { placedMs: placedMs, oldMs: unheardMs, skip, counted: [] });
+    const verdict = await admit(this.#link, application, { placedMs, oldMs: orphanedMs, skip, counted: [] });
     if (!('placed' in verdict)) return verdict;
     const counted = this.#settle(application, verdict);
     if (counted.length === 0) return plain(verdict);
-    return plain(await admit(this.#link, application, { placedMs: placedMs, oldMs: null, skip, counted }));
+    return plain(await admit(this.#link, application, { placedMs, oldMs: null, skip, counted }));
   }
 
   /** What was pending for an earlier claim of the same id must not undo this one. */
@@ -118,11 +118,13 @@ export class RedisCounters implements TenantCounters {
   /** Never rejects: what Redis does not take now is sent later. */
   async #settleAtRedis(tenant: string, ids: readonly string[], fate: Fate): Promise<void> {
     if (ids.length === 0) return;
-    const told = (): Promise<void> => release(this.#link, tenant, ids);
+    const releaseAll = (): Promise<void> => release(this.#link, tenant, ids);
     try {
       if (!this.#link.up) throw unavailable();
       // A Redis without free memory does not take the mark.
-      await (fate === 'placed' ? markPlaced(this.#link, tenant, ids, this.#times.placedMs).catch(told) : told());
+      await (fate === 'placed'
+        ? markPlaced(this.#link, tenant, ids, this.#times.placedMs).catch(releaseAll)
+        : releaseAll());
       this.#pending.settled(tenant, ids, fate);
     } catch {
       this.#pending.add(tenant, ids, fate);

@@ -39,7 +39,7 @@ export interface SharedTimes {
   lockMs?: number;
   leaseMs?: number;
   commandMs?: number;
-  unheardMs?: number;
+  orphanedMs?: number;
 }
 
 type SharedConfig = Pick<GatewayConfig, 'redisUrl' | 'queueMax' | 'queueWaitMs' | 'nodeSecret'>;
@@ -64,7 +64,7 @@ export function inMemory({ queueMax }: Pick<SharedConfig, 'queueMax'>, log: Logg
 export async function openShared(config: SharedConfig, log: Logger, times: SharedTimes = {}): Promise<SharedState> {
   const { redisUrl, queueMax, queueWaitMs } = config;
   if (redisUrl === undefined || redisUrl === null) return inMemory(config, log);
-  const { lockMs = 4_000, leaseMs = 10_000, commandMs = 2_000, unheardMs } = times;
+  const { lockMs = 4_000, leaseMs = 10_000, commandMs = 2_000, orphanedMs } = times;
   const link = await RedisLink.open({ url: redisUrl, log, commandMs });
   const leader = new RedisLeader({ link, log, leaseMs });
   const waitingList = new WaitingList(link, log);
@@ -80,7 +80,7 @@ export async function openShared(config: SharedConfig, log: Logger, times: Share
   return {
     queue,
     idempotency,
-    counters: new RedisCounters({ link, ...(unheardMs === undefined ? {} : { orphanedMs: unheardMs }) }),
+    counters: new RedisCounters({ link, ...(orphanedMs === undefined ? {} : { orphanedMs }) }),
     leader,
     owners: redisOwners(link),
     now: link.clock.now,

@@ -1,4 +1,4 @@
-/** Making sandboxes: checks the tenant's limits, records the sandboxes, and queues them for the nodes. */
+/** Creates sandboxes: checks the tenant's limits, records the sandboxes, and queues them for the nodes. */
 import type { Logger } from '../../lib/logger.ts';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
@@ -19,10 +19,10 @@ export interface CreatorDeps {
   registry: NodeRegistry;
   admission: Pick<Admission, 'admit' | 'changed' | 'withdraw' | 'weightOf'>;
   config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs'>;
-  /** By the clock that all gateways go by. */
+  /** By the clock that all gateways share. */
   now: () => number;
   log: Logger;
-  /** Ends one that was begun, wherever it is on its way. */
+  /** Ends a sandbox of a failed create, wherever it is. */
   takeBack: (entry: Entry) => Promise<void>;
   observe?: { created(tenant: string, count: number): void };
 }
@@ -31,7 +31,7 @@ const NO_IMAGE_RETRY_MS = 500;
 
 export class Creator {
   readonly #deps: CreatorDeps;
-  /** Seeds of failed creates of which something had been enqueued, until `hasTakenBack` is asked. */
+  /** Seeds of failed creates that had enqueued something, until `hasTakenBack` is called. */
   readonly #spent = new Set<string>();
 
   constructor(deps: CreatorDeps) {
@@ -39,10 +39,10 @@ export class Creator {
   }
 
   /**
-   * Lets in, writes down and offers to the nodes as many as the request asks for: all of them, or none. Returns before
-   * any of them exists.
-   * @param keyed for a create that another gateway may have begun: `seed`, from which the ids follow, and whether another
-   * may even have accepted it (`alone`; see `IdempotentWork`)
+   * Admits, records and offers to the nodes as many sandboxes as the request asks for: all of them, or none. Returns
+   * before any of them exists.
+   * @param keyed for a create that another gateway may have begun: `seed`, from which the ids are derived, and whether
+   * another may even have accepted it (`alone`; see `IdempotentWork`)
    * @throws ServiceError as `SandboxService.create`
    */
   async create(
@@ -63,7 +63,7 @@ export class Creator {
       begun: () => entries.some(({ sent, accepted }) => sent || accepted),
     };
     const unmade = (): SandboxSpec[] => specs.filter(({ id }) => store.get(id) === undefined);
-    // What a node has, or had, was let in before.
+    // What is or was on a node has been admitted before.
     const open = specs.filter(({ id }) => isOpen(store.get(id)));
     if (open.length > 0) await admission.admit(tenant, open);
     try {
@@ -85,7 +85,7 @@ export class Creator {
     };
     // In one go: what this decides for each node leaves for it in one message.
     const adding = specs.flatMap((spec) => {
-      // Another gateway was in the middle of the same create: what it has made is part of this one.
+      // Another gateway was in the middle of the same create: what it has created is part of this one.
       const made = store.get(spec.id);
       const entry = made ?? store.add(pendingRecord(spec));
       entries.push(entry);
@@ -94,7 +94,7 @@ export class Creator {
         fresh.push(entry);
         return attempt(entry, () => queue.add(ticket, context));
       }
-      // What is on a node already was counted there.
+      // What is already on a node was counted there.
       admission.changed(made);
       return made.waits ? attempt(entry, () => queue.share(ticket, context)) : [];
     });
@@ -110,7 +110,7 @@ export class Creator {
         }
         background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
       }
-      // What was made before keeps its claim.
+      // What was created before keeps its claim.
       admission.withdraw(fresh);
       throw failure.reason;
     }
@@ -121,21 +121,23 @@ export class Creator {
 
   /**
    * Whether a sandbox of this seed is known here, and was not taken back.
-   * @param anew only one that was made after another was taken back
+   * @param anew only one that was created after another was taken back
    */
   hasMade(tenant: string, seed: string, anew: boolean): boolean {
     const id = idsFrom(seed, (each) => this.#takenBack(each))(0);
     return this.#deps.store.get(id)?.tenant === tenant && (!anew || id !== idsFrom(seed)(0));
   }
 
-  /** Whether any of so many sandboxes of this seed was taken back, as far as is known here. For a create that failed. */
+  /**
+   * Whether any of the `count` sandboxes of this seed was taken back, as far as known here. For a create that failed.
+   */
   hasTakenBack(seed: string, count: number): boolean {
     if (this.#spent.delete(seed)) return true;
     const idOf = idsFrom(seed);
     return Array.from({ length: count }, (_, i) => idOf(i)).some((id) => this.#takenBack(id));
   }
 
-  /** Deleted by a create that failed, of what it had begun. What a client deleted stays what its key stands for. */
+  /** Deleted by the failed create that had begun it. A sandbox that a client deleted remains what its key stands for. */
   #takenBack(id: string): boolean {
     const record = this.#deps.store.get(id)?.record;
     return record?.reason === 'deleted' && record.message === TAKEN_BACK;
@@ -156,7 +158,7 @@ export class Creator {
 
   #defaultImage(): string {
     const { config, registry } = this.#deps;
-    // One that is away for a moment has said it before.
+    // A node that is away for a moment has reported it before.
     const spokesman = registry.all.find((node) => node.up) ?? registry.all.find((node) => node.report !== null);
     const image = config.defaultImage ?? spokesman?.report?.defaultImage;
     if (image !== undefined && image !== '') return image;
@@ -165,7 +167,7 @@ export class Creator {
     });
   }
 
-  /** What no node could ever take is turned down at once. While nothing is known of any node, it may wait for one. */
+  /** What no node could ever hold is refused at once. While nothing is known of any node, it may wait for one. */
   #assertPossible(request: CreateSandboxRequest, image: string): void {
     const known = this.#deps.registry.all.filter((node) => node.report !== null);
     const { cpus, memoryMb, diskMb = null } = request;

@@ -80,7 +80,7 @@ export class Entry {
   }
 }
 
-/** With this message those end that a create had begun before it failed: all gateways know them by it. */
+/** The message of sandboxes that a create had begun before it failed: all gateways recognise them by it. */
 export const TAKEN_BACK = 'the batch that it was part of was refused';
 
 const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {

@@ -40,11 +40,11 @@ export interface SandboxServiceDeps extends Omit<CreatorDeps, 'takeBack'> {
 const EXTEND_DEADLINE_MS = 10_000;
 /** A delete is answered after this long even if the node has not answered: it goes on in the background. */
 const DELETE_PATIENCE_MS = 10_000;
-/** For one sandbox, of which a gateway that has just started is likely to hear in a moment. */
+/** For one sandbox, which a gateway that has just started is likely to learn of in a moment. */
 const LEARNING_RETRY_MS = 200;
 /**
- * For what takes all nodes, and for one sandbox after the grace period: a node that is down may stay away for long. Clients
- * ask a few times in all, which is to be for longer than `SETTLE_MS`.
+ * For calls that need all nodes, and for one sandbox after the grace period: a node that is down may stay away for
+ * long. Clients retry a few times, which must cover more than `SETTLE_MS`.
  */
 const UNSURE_RETRY_MS = 1_000;
 const DEFAULT_PAGE = 100;
@@ -245,7 +245,7 @@ export class SandboxService {
     return !registry.mayHaveMore(arrivals.others) && queue.informed;
   }
 
-  /** Whether this gateway has just started, and has not heard yet what there is. */
+  /** Whether this gateway has just started, and has not yet learnt which sandboxes exist. */
   get #isLearning(): boolean {
     const { registry, queue } = this.#deps;
     return registry.learningWithin(SETTLE_MS) || (!queue.informed && registry.startedWithin(SETTLE_MS));

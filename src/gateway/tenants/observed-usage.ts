@@ -23,7 +23,7 @@ export class ObservedUsage {
 
   /** The snapshot to send to the other gateways. */
   get own(): UsageSnapshot {
-    const { placed, connectedNodes: connectedNodes, bounded } = this.#options;
+    const { placed, connectedNodes, bounded } = this.#options;
     return { nodes: connectedNodes(), usage: new Map([...placed.all].filter(([tenant]) => bounded(tenant))) };
   }
 

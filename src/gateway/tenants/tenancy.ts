@@ -35,12 +35,12 @@ export interface Tenancy {
 
 /** Follows the store from now on. Start it before any node is connected. */
 export function startTenancy(deps: TenancyDeps): Tenancy {
-  const { file, counters, store, learning, connectedNodes: connectedNodes, informed, queueWaitMs, metrics, log } = deps;
+  const { file, counters, store, learning, connectedNodes, informed, queueWaitMs, metrics, log } = deps;
   const tenants = new Tenants(file);
   const placed = new PlacedUsage();
   const observed = new ObservedUsage({
     placed,
-    connectedNodes: connectedNodes,
+    connectedNodes,
     bounded: (tenant) => isBounded(tenants.of(tenant)),
   });
   const admission = new Admission({

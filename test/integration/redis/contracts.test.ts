@@ -64,7 +64,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     name: 'redis',
     open: async () => {
       const { links, close } = await openLinks();
-      const times = { heardMs: 60_000, unheardMs: 1_000 };
+      const times = { placedMs: 60_000, orphanedMs: 1_000 };
       const [counters, other] = links.map((link) => new RedisCounters({ link, ...times })) as [
         RedisCounters,
         RedisCounters,
@@ -72,7 +72,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
       return {
         counters,
         other,
-        orphanedMs: times.unheardMs,
+        orphanedMs: times.orphanedMs,
         close: async () => {
           await counters.stop();
           await other.stop();

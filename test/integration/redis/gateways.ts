@@ -5,7 +5,7 @@ import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import type { RedisServer } from '../../helpers/redis.ts';
 
 /** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
-export const TIMES = { lockMs: 4_000, leaseMs: 3_000, commandMs: 1_000, unheardMs: 2_000 };
+export const TIMES = { lockMs: 4_000, leaseMs: 3_000, commandMs: 1_000, orphanedMs: 2_000 };
 
 interface Joining {
   withRedis?: boolean;

@@ -1,4 +1,4 @@
-/** Sandboxes asked for all at once, or at a rate; each is done with its first command. */
+/** Sandboxes requested all at once, or at a rate; each is done once its first command has ended. */
 import { poissonArrivals } from '../../random/random.ts';
 import { echo, runKnown } from '../known-command.ts';
 import { openLoop } from '../pacing.ts';
@@ -18,7 +18,7 @@ export function createBurst(context: Context, plan: BurstPlan): Workload {
             const sandbox = context.create();
             context.keep(sandbox);
             const { recording } = context;
-            // Its failure is the first command's, too.
+            // The first command reports the same failure.
             recording.time('create.answer', startedAt, () => sandbox.created()).catch(() => undefined);
             await recording.time('create+exec', startedAt, () => runKnown(sandbox, echo(`${seed}.${index}`)));
           }),

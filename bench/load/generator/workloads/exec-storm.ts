@@ -1,4 +1,4 @@
-/** Commands in sandboxes that run already: a closed loop to find the most, an open loop to see a given rate's times. */
+/** Commands in running sandboxes: a closed loop finds the maximum rate, an open loop the times at a given rate. */
 import type { Sandbox } from '../../../../src/sdk/index.ts';
 import { poissonArrivals } from '../../random/random.ts';
 import { closedLoop } from '../../concurrency.ts';

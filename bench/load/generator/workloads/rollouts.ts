@@ -1,6 +1,6 @@
 /**
- * Rollouts as reinforcement learning has them: a model thinks, a command runs, the model thinks on. While a command is
- * waited for, the place on the GPU is idle; so what counts is how long the first command waits for its sandbox.
+ * Rollouts as in reinforcement learning: a model thinks, a command runs, the model thinks again. While a command is
+ * awaited, the rollout's slot on the GPU is idle; so what counts is how long the first command waits for its sandbox.
  */
 import { sleep } from '../../../../src/lib/deadline.ts';
 import { Random } from '../../random/random.ts';
@@ -8,9 +8,9 @@ import { agentCommand, checkLedger, runKnown } from '../known-command.ts';
 import type { RolloutsPlan } from '../plan.ts';
 import type { Context, Workload } from './workload.ts';
 
-/** Deviation of the logarithms of think times: two thirds of them within a factor of 1.65 of the median. */
+/** Standard deviation of the logarithms of think times: two thirds are within a factor of 1.65 of the median. */
 const SIGMA = 0.5;
-/** A first turn of less than this may be over before the sandboxes of a whole batch are there. */
+/** A shorter first turn may be over before the sandboxes of a large batch are ready. */
 const LONG_TURN_MS = 1_000;
 
 export function rollouts(context: Context, plan: RolloutsPlan): Workload {
@@ -29,12 +29,12 @@ export function rollouts(context: Context, plan: RolloutsPlan): Workload {
 
 async function rollout(context: Context, plan: RolloutsPlan, seed: number, startedAt: number): Promise<void> {
   const { recording } = context;
-  // Its own sequence: both ways of creating meet the same think times.
+  // A separate sequence: both ways of creating get the same think times.
   const random = new Random(seed);
   const firstTurnMs = random.logNormal(plan.firstTurnMs, SIGMA);
   const ahead = plan.create === 'ahead' ? context.create() : undefined;
   const answered = ahead && recording.time('create.answer', startedAt, () => ahead.created());
-  // A create that was refused is met by the first command too.
+  // A refused create also fails the first command.
   answered?.catch(() => undefined);
   await sleep(firstTurnMs);
 

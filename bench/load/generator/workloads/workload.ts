@@ -5,16 +5,16 @@ import { spread } from '../../concurrency.ts';
 import type { Plan } from '../plan.ts';
 import type { Recording } from '../recording.ts';
 
-/** Longer than any run: what a killed generator leaves ends by itself. */
+/** Longer than any run: sandboxes left by a killed generator end by themselves. */
 const LIFETIME_MS = 1_800_000;
 const MEMORY_MB = 128;
-/** Sandboxes made or removed at once, outside of what is measured. */
+/** Sandboxes created or removed concurrently, outside of what is measured. */
 const WIDTH = 16;
 
 export interface Workload {
-  /** The series that says how far it is. */
+  /** The series that indicates progress. */
   readonly main: string;
-  /** Everything that is not measured. */
+  /** Preparation that is not measured. */
   prepare?(): Promise<void>;
   /** @param startedAt the moment at which all generators begin, on the clock of `performance.now()` */
   run(startedAt: number): Promise<void>;
@@ -25,7 +25,7 @@ export class Context {
   readonly client: Millibox;
   readonly recording: Recording;
   readonly random: Random;
-  /** Calls, or rollouts, that have begun and not ended. */
+  /** Calls, or rollouts, in flight. */
   underWay = 0;
   readonly #kept = new Set<Sandbox>();
 
@@ -36,7 +36,7 @@ export class Context {
     this.random = new Random(plan.seed);
   }
 
-  /** A sandbox with the run's label. Whoever makes it deletes it, or gives it to `keep`. */
+  /** Creates a sandbox with the run's label. The caller deletes it, or passes it to `keep`. */
   create(): Sandbox {
     const { image, label } = this.plan;
     return this.client.sandboxes.create({
@@ -47,12 +47,12 @@ export class Context {
     });
   }
 
-  /** To be deleted when everything has been measured. */
+  /** Registers it for deletion after all measurements. */
   keep(sandbox: Sandbox): void {
     this.#kept.add(sandbox);
   }
 
-  /** So many sandboxes that run. */
+  /** This many running sandboxes. */
   async running(count: number): Promise<Sandbox[]> {
     const made: Sandbox[] = [];
     await spread(count, WIDTH, async () => {
@@ -64,7 +64,7 @@ export class Context {
     return made;
   }
 
-  /** Counts a call as under way until it ends. Its failures are in the recording already: they end here. */
+  /** Counts a call as in flight until it ends. Its failures have already been recorded, and end here. */
   async during(call: () => Promise<void>): Promise<void> {
     this.underWay += 1;
     try {
@@ -76,7 +76,10 @@ export class Context {
     }
   }
 
-  /** Deletes a sandbox as a part of what is measured, and notes how it had come about. One never made is no matter. */
+  /**
+   * Deletes a sandbox as part of what is measured, and records how it was created. One that was never created is
+   * ignored.
+   */
   async delete(sandbox: Sandbox): Promise<void> {
     const { recording } = this;
     const made = await sandbox.created().then(

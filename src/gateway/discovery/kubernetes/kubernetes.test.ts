@@ -11,12 +11,12 @@ const SOON_MS = 1_000;
 
 let model: KubeModel;
 let discovery: KubernetesDiscovery;
-let told: { nodes: readonly DiscoveredNode[]; whole: boolean } | null;
+let published: { nodes: readonly DiscoveredNode[]; complete: boolean } | null;
 
 beforeEach(() => {
   vi.useFakeTimers();
   model = new KubeModel();
-  told = null;
+  published = null;
   discovery = new KubernetesDiscovery({
     namespace: 'sandboxes',
     selector: AGENT_SELECTOR,
@@ -34,9 +34,9 @@ afterEach(async () => {
   await discovery.stop();
 });
 
-const start = (): void => discovery.start((nodes, whole) => (told = { nodes, whole }));
+const start = (): void => discovery.start((nodes, complete) => (published = { nodes, complete }));
 const after = async (ms: number): Promise<void> => void (await vi.advanceTimersByTimeAsync(ms));
-const names = (): (string | null)[] | undefined => told?.nodes.map(({ name }) => name);
+const names = (): (string | null)[] | undefined => published?.nodes.map(({ name }) => name);
 
 test('pods that have yet to start keep a list from being complete for ten minutes, and no longer', async () => {
   model.put('nodes', node('a'));
@@ -45,11 +45,11 @@ test('pods that have yet to start keep a list from being complete for ten minute
   model.put('pods', pod({ node: 'b', ip: null, phase: 'Pending', ready: false }));
   start();
   await after(SOON_MS);
-  expect([names(), told?.whole]).toEqual([['a'], false]);
+  expect([names(), published?.complete]).toEqual([['a'], false]);
   await after(9 * 60_000);
-  expect(told?.whole).toBe(false);
+  expect(published?.complete).toBe(false);
   await after(60_000);
-  expect([names(), told?.whole]).toEqual([['a'], true]);
+  expect([names(), published?.complete]).toEqual([['a'], true]);
 });
 
 test('pods are held back until it is known which Nodes are cordoned, for ten seconds, and no longer', async () => {
@@ -58,12 +58,12 @@ test('pods are held back until it is known which Nodes are cordoned, for ten sec
   model.refuse = (collection) => (collection === 'nodes' ? { status: 503 } : null);
   start();
   await after(9_000);
-  expect(told).toBeNull();
+  expect(published).toBeNull();
   await after(2 * SOON_MS);
-  expect(told?.nodes.map(({ standing }) => standing)).toEqual(['in']);
+  expect(published?.nodes.map(({ standing }) => standing)).toEqual(['in']);
   model.refuse = () => null;
   await after(60_000);
-  expect(told?.nodes.map(({ standing }) => standing)).toEqual(['cordoned']);
+  expect(published?.nodes.map(({ standing }) => standing)).toEqual(['cordoned']);
 });
 
 test('without permission to list Nodes, pods are not held back', async () => {

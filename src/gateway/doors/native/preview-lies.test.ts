@@ -11,7 +11,7 @@ let gateway: TestGateway;
 let node: FakeNode;
 let path: string;
 /** The server's answer to any request, before it closes. */
-let said: string;
+let response: string;
 /** The port of a server that never answers. */
 const SILENT = 2;
 
@@ -31,7 +31,7 @@ function answering(stream: MuxStream): StreamHandler {
       stream.consume(bytes.length);
       if (answered) return;
       answered = true;
-      void stream.write(Channel.BYTES, Buffer.from(said, 'latin1'));
+      void stream.write(Channel.BYTES, Buffer.from(response, 'latin1'));
       stream.end();
     },
     fin: () => undefined,
@@ -71,7 +71,7 @@ describe.each([
     ['no HTTP', 'SSH-2.0-OpenSSH\r\n'],
     ['nothing', ''],
   ])('an answer with %s is invalid', async (_lie, answer) => {
-    said = answer;
+    response = answer;
     const [head = '', body = ''] = (await say(`${get()}${more || '\r\nConnection: close'}`)).split('\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1.1 502 /);
     expect(JSON.parse(body)).toMatchObject({ error: { code: 'port_refused' } });
@@ -79,12 +79,12 @@ describe.each([
 });
 
 test('an upgrade that nobody asked for is invalid', async () => {
-  said = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nraw';
+  response = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nraw';
   expect((await gateway.ask('GET', `${path}/80/`)).json.error.code).toBe('port_refused');
 });
 
 test('bytes that a server sends after its answer reach nobody, and the connection stays usable', async () => {
-  said = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nevil!';
+  response = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nevil!';
   const answer = await say(get(), LAST);
   expect(answer).not.toContain('evil');
   expect(answer.match(/HTTP\/1.1 200 /g)).toHaveLength(2);
@@ -92,14 +92,14 @@ test('bytes that a server sends after its answer reach nobody, and the connectio
 });
 
 test.each([204, 304])('the body of a %i is dropped, and the connection stays usable', async (status) => {
-  said = `HTTP/1.1 ${status} OK\r\nContent-Length: 4\r\n\r\nbody`;
+  response = `HTTP/1.1 ${status} OK\r\nContent-Length: 4\r\n\r\nbody`;
   const answer = await say(get(), LAST);
   expect(answer).not.toContain('body');
   expect(answer).toContain('{"ok":true}');
 });
 
 test('hop-by-hop headers are not forwarded', async () => {
-  said = 'HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Kept: 2\r\n\r\nok';
+  response = 'HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Kept: 2\r\n\r\nok';
   const { headers, bytes } = await gateway.ask('GET', `${path}/80/`);
   expect(headers).toMatchObject({ 'x-kept': '2' });
   expect(headers).not.toHaveProperty('x-hop');
@@ -111,12 +111,12 @@ test.each([
   ['its chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok'],
   ['its length', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok'],
 ])('an answer that ends before %s say is incomplete', async (_what, answer) => {
-  said = answer;
+  response = answer;
   await expect(gateway.ask('GET', `${path}/80/`)).rejects.toThrow();
 });
 
 test('informational answers before the final one are dropped', async () => {
-  said = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  response = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
   expect((await gateway.ask('GET', `${path}/80/`)).bytes.toString()).toBe('ok');
 });
 

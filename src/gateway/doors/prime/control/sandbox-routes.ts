@@ -82,8 +82,8 @@ export const idOf = (params: Record<string, string>): string => params['id'] ?? 
 
 /** Numbered pages, newest first: a sandbox created during paging is shown twice rather than not at all. */
 function page(services: Services, { tenant, query }: ControlCall): Record<string, unknown> {
-  const number = whole(query['page'], 1, 1_000_000, 1);
-  const size = whole(query['per_page'], 1, MAX_PAGE, 50);
+  const number = integerOf(query['page'], 1, 1_000_000, 1);
+  const size = integerOf(query['per_page'], 1, MAX_PAGE, 50);
   const status = valuesOf(query['status']);
   const filter: SandboxFilter = {
     labels: labelsOf(valuesOf(query['labels']), valuesOf(query['team_id'])[0]),
@@ -146,7 +146,7 @@ async function deleteMany(
   return { succeeded, failed, message: `${succeeded.length} deleted, ${failed.length} failed` };
 }
 
-function whole(value: string | string[] | undefined, min: number, max: number, otherwise: number): number {
+function integerOf(value: string | string[] | undefined, min: number, max: number, otherwise: number): number {
   const [text] = valuesOf(value);
   if (text === undefined) return otherwise;
   const number = Number(text);
