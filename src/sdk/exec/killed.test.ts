@@ -17,9 +17,9 @@ const turns = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 
 /** A link that lost its first call, and cannot be redialled before `back`. */
 async function lost(program: FakeProgram) {
   const { exec, gateway } = fakeClient(program);
-  gateway.unheard = 1;
+  gateway.unanswered = 1;
   const handle = exec('x');
-  await vi.waitFor(() => expect(gateway.unheard).toBe(0), 20_000);
+  await vi.waitFor(() => expect(gateway.unanswered).toBe(0), 20_000);
   let away = true;
   gateway.onDial = () => {
     if (away) throw new Error('away');

@@ -14,9 +14,9 @@ test('our own late OPEN takes the command away only for a moment', async () => {
   });
   const handle = exec('x', { stdin: true });
   await handle.started;
-  gateway.unheard = 1;
+  gateway.unanswered = 1;
   gateway.cut();
-  await vi.waitFor(() => expect(gateway.unheard).toBe(0), 20_000);
+  await vi.waitFor(() => expect(gateway.unanswered).toBe(0), 20_000);
   gateway.cut();
   const running = gateway.execs.get(handle.id)!;
   await vi.waitFor(() => expect(running.listened).toBe(true), 20_000);

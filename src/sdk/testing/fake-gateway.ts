@@ -159,7 +159,7 @@ export class FakeGateway {
   /** Between OPEN and start. */
   beforeStart: (request: Json) => Promise<void> | void = () => undefined;
   /** How many of the next calls get no answer, as over a link that has gone silent. */
-  unheard = 0;
+  unanswered = 0;
   readonly #program: FakeProgram;
 
   constructor(program: FakeProgram) {
@@ -187,8 +187,8 @@ export class FakeGateway {
 
   /** A stream that a client has opened, over whichever link. */
   serve(stream: MuxStream): StreamHandler {
-    if (this.unheard > 0) {
-      this.unheard -= 1;
+    if (this.unanswered > 0) {
+      this.unanswered -= 1;
       return {};
     }
     if (stream.request['op'] === 'exec') return this.#exec(stream);
