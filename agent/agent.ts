@@ -1,4 +1,4 @@
-/** The composition root of an agent: creates every part, connects them, and stops them in order. */
+/** The agent's composition root: creates its parts, wires them together, and stops them in order. */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
@@ -180,7 +180,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       sandboxes.close();
       await pools.close({ destroy });
       if (destroy) await discardAll({ runtime, launcher, log });
-      // Starts and removals that are under way finish first: what they leave would be orphaned until the next agent.
+      // Let starts and removals in progress finish: anything they left behind would be orphaned until the next agent.
       await launcher.settled(AbortSignal.timeout(SETTLE_MS));
       images.close();
       await runtime.close();
@@ -188,7 +188,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   };
 }
 
-/** Includes orphans: those with unreadable records were left for the next agent. Never rejects. */
+/** Also destroys orphans, except those whose records are unreadable: they are left to the next agent. Never rejects. */
 async function discardAll({ runtime, launcher, log }: { runtime: ContainerRuntime; launcher: Launcher; log: Logger }) {
   try {
     for (const { id } of await runtime.list()) void launcher.discard(id);

@@ -7,12 +7,12 @@ import { loadConfig } from './config.ts';
 
 const base = { MILLIBOX_NODE_SECRET: 'a secret of some length' };
 
-test('a variable that is not set has a default', () => {
+test('an unset variable takes its default', () => {
   const config = loadConfig(base);
   expect(config).toMatchObject({ listen: { host: '127.0.0.1', port: 8701 }, runtime: 'auto', onStop: 'keep' });
 });
 
-test('any variable that is set empty counts as not set', () => {
+test('a variable set to the empty string counts as unset', () => {
   const names = readFileSync(new URL('config.ts', import.meta.url), 'utf8').match(/^ {2}MILLIBOX_\w+(?=:)/gm) ?? [];
   expect(names.length).toBeGreaterThan(20);
   const empty = Object.fromEntries(names.map((name) => [name.trim(), '']));
@@ -20,11 +20,11 @@ test('any variable that is set empty counts as not set', () => {
   expect(() => loadConfig(empty)).toThrow('needs MILLIBOX_NODE_SECRET');
 });
 
-test.for([' ', '1e3', '0x10', '-0', '1.5', 'many'])('a number is digits, not "%s"', (text) => {
+test.for([' ', '1e3', '0x10', '-0', '1.5', 'many'])('a number consists of digits only, unlike "%s"', (text) => {
   expect(() => loadConfig({ ...base, MILLIBOX_MAX_SANDBOXES: text })).toThrow('MAX_SANDBOXES');
 });
 
-test('a directory is the same however its name is spelt', () => {
+test('a directory is normalised, however it is written', () => {
   const spelt = { MILLIBOX_DATA_DIR: '/data/agent/', MILLIBOX_IMAGES_DIR: '/data//x/../images/' };
   const config = loadConfig({ ...base, ...spelt });
   expect([config.dataDir, config.oci.imagesDir]).toEqual(['/data/agent', '/data/images']);
@@ -47,7 +47,7 @@ test('a data directory is short enough for the sockets below it', () => {
   expect(() => loadConfig({ ...base, MILLIBOX_DATA_DIR: ofLength(67) })).toThrow(/MILLIBOX_DATA_DIR: .*65 bytes/);
 });
 
-test('the secret prints nowhere', () => {
+test('the secret is never printed', () => {
   const config = loadConfig(base);
   expect(inspect(config, { depth: 9 }) + JSON.stringify(config) + String(config.nodeSecret)).not.toContain(
     'some length',
@@ -55,31 +55,31 @@ test('the secret prints nowhere', () => {
   expect(config.nodeSecret.reveal()).toBe('a secret of some length');
 });
 
-test('everything that is wrong is named at once', () => {
+test('all invalid variables are reported at once', () => {
   const bad = { ...base, MILLIBOX_AGENT_LISTEN: 'nowhere', MILLIBOX_POOL_MIN: '-3', MILLIBOX_RUNTIME: 'vm' };
   expect(() => loadConfig(bad)).toThrow(/LISTEN[^]*RUNTIME[^]*POOL_MIN/);
 });
 
-test('no secret, or a short one, is refused', () => {
+test('a missing or short secret is refused', () => {
   expect(() => loadConfig({})).toThrow('MILLIBOX_NODE_SECRET');
   expect(() => loadConfig({ MILLIBOX_NODE_SECRET: 'short' })).toThrow('MILLIBOX_NODE_SECRET');
 });
 
-test('a file that should hold the secret and cannot be read is named, with the variable that names it', () => {
+test('an unreadable secret file is reported, with the variable that names it', () => {
   const missing = { MILLIBOX_NODE_SECRET_FILE: '/no/such/file' };
   expect(() => loadConfig(missing)).toThrow(/MILLIBOX_NODE_SECRET_FILE[^]*\/no\/such\/file/);
   const short = { MILLIBOX_NODE_SECRET_FILE: '/dev/null' };
   expect(() => loadConfig(short)).toThrow(/MILLIBOX_NODE_SECRET_FILE[^]*at least 16/);
 });
 
-test('an address may be IPv6, and its port a real one', () => {
+test('an address may be IPv6, and its port must be valid', () => {
   expect(loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: '[::1]:80' }).listen).toEqual({ host: '::1', port: 80 });
   expect(() => loadConfig({ ...base, MILLIBOX_AGENT_LISTEN: 'a:70000' })).toThrow('65535');
 });
 
-test('a file of the base image may be missing, but not be unreadable', () => {
+test('the base image file may be missing, but not unreadable', () => {
   expect(loadConfig({ ...base, MILLIBOX_BASE_IMAGE_FILE: '/nowhere/at/all' }).oci.archives).toEqual({});
-  // Stands for every error but that there is none.
+  // Stands in for any error other than ENOENT.
   const unreadable = { ...base, MILLIBOX_BASE_IMAGE_FILE: '/' };
   expect(() => loadConfig(unreadable)).toThrow('MILLIBOX_BASE_IMAGE_FILE cannot be read');
 });

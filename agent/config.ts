@@ -76,7 +76,7 @@ const DataDirectory = Directory.refine(
 
 const isRoot = process.getuid?.() === 0;
 const CPU = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-/** boxinit where the set-up builds it. */
+/** boxinit, where the build puts it. */
 const builtBoxinit = (): string =>
   path.join(packageRoot(), `agent/boxinit/target/${CPU}-unknown-linux-gnu/release/boxinit`);
 

@@ -14,7 +14,7 @@ afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
 const lock = (patienceMs?: number) =>
   lockDataDir(dataDir, { log: silent, ...(patienceMs === undefined ? {} : { patienceMs }) });
 
-test('a second agent of a data directory is refused, with advice', async () => {
+test('a second agent on the same data directory is refused, with advice', async () => {
   using first = await lock();
   expect(first.held).toBe(true);
   await expect(lock(10)).rejects.toMatchObject({
@@ -23,7 +23,7 @@ test('a second agent of a data directory is refused, with advice', async () => {
   });
 });
 
-test('an agent that ends releases the directory to the one that waits', async () => {
+test('an agent that exits releases the directory to the one waiting for it', async () => {
   const first = await lock();
   const second = lock();
   first[Symbol.dispose]();

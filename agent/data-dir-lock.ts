@@ -1,6 +1,6 @@
 /**
- * Keeps a second agent out of a data directory: it would take over the sockets of the first one's sandboxes and remove
- * containers it does not know. The kernel releases the lock when the process ends, however it ends.
+ * Keeps a second agent out of a data directory, where it would take over the first one's sandbox sockets and remove
+ * containers it does not know. The kernel releases the lock however the process ends.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,28 +12,28 @@ import { makeDirectory } from '../src/lib/make-directory.ts';
 import { ServiceError } from '../src/protocol/errors.ts';
 
 const FILE = 'lock';
-/** How long to wait for an agent that is being replaced. */
+/** How long to wait for the agent being replaced. */
 const PATIENCE_MS = 10_000;
-/** Beyond that, for flock(1) itself. */
+/** Allowance for flock(1) itself, beyond the wait. */
 const FLOCK_MS = 10_000;
-/** flock(1)'s status when another process holds the lock. Any other failure means that locks do not work here. */
+/** flock(1)'s exit status when another process holds the lock. Any other failure means that locks do not work here. */
 const TAKEN = 1;
 
 interface DataDirLock extends Disposable {
-  /** False if this machine has no flock(1), or its file system no locks. */
+  /** False if the machine has no flock(1), or the file system does not support locks. */
   held: boolean;
 }
 
 /**
- * Waits up to `patienceMs` until no other agent uses this directory.
- * @throws ServiceError `not_supported` if another one still does.
+ * Waits up to `patienceMs` for other agents to release the directory.
+ * @throws ServiceError `not_supported` if one still holds it.
  */
 export async function lockDataDir(
   dataDir: string,
   { log, patienceMs = PATIENCE_MS }: { log: Logger; patienceMs?: number },
 ): Promise<DataDirLock> {
   makeDirectory(dataDir, 0o711);
-  // The lock belongs to the open file, which flock(1) shares with this process: it outlives flock.
+  // The lock belongs to the open file description, shared with the flock(1) child, so it outlives that child.
   const fd = openSync(join(dataDir, FILE), 'a', 0o600);
   const release = (): void => closeSync(fd);
   try {
@@ -55,7 +55,7 @@ export async function lockDataDir(
   }
 }
 
-/** The exit status; null if flock cannot be run. */
+/** The exit status, or null if flock cannot be run. */
 async function flock(fd: number, patienceMs: number): Promise<number | null> {
   const child = spawn('flock', ['-w', String(patienceMs / 1_000), '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
   try {

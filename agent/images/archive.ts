@@ -1,4 +1,4 @@
-/** What kind of archive a file is: a `docker save` or OCI archive, or the tar of a root file system. */
+/** Detects what kind of archive a file is: `docker save`, OCI, or the tar of a root file system. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -13,8 +13,8 @@ const COPY_MS = 30 * 60_000;
 type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
 
 /**
- * The top-level file that identifies each kind, and its form: a root file system may have a file of that name, as web
- * applications do. The first one present decides.
+ * The top-level file that identifies each kind, and the schema it must match, because a root file system may contain a
+ * file of the same name (web applications have a `manifest.json`). The first match wins.
  */
 const MARKS = {
   'docker-archive': {
@@ -24,7 +24,7 @@ const MARKS = {
   'oci-archive': { name: 'oci-layout', form: z.object({ imageLayoutVersion: z.string() }) },
 } as const;
 
-/** `tar -C DIR .` writes names with `./` before. */
+/** `tar -C DIR .` prefixes names with `./`. */
 const spellings = (name: string): string[] => [name, `./${name}`];
 
 /** @throws ServiceError `image_invalid` if it is not a tar. */
@@ -38,7 +38,7 @@ export async function archiveKind(path: string, signal?: AbortSignal): Promise<A
   return 'rootfs';
 }
 
-/** What is in a file of the archive; nothing if it is no file. */
+/** The content of a file in the archive; empty if it is not a regular file. */
 async function textOf(path: string, name: string, signal?: AbortSignal): Promise<string> {
   const extract = ['tar', '--extract', '--to-stdout', '--file=/archive', '--occurrence=1', name];
   try {
@@ -49,7 +49,7 @@ async function textOf(path: string, name: string, signal?: AbortSignal): Promise
   }
 }
 
-/** Which of the marks are present. Asked for by name, because a root file system has a million other files. */
+/** Which markers are present. Looked up by name, because a root file system may have a million other files. */
 async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>> {
   const asked = Object.values(MARKS).flatMap(({ name }) => spellings(name));
   const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...asked];
@@ -58,14 +58,14 @@ async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>
     return new Set(told.split('\n'));
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
-    // tar fails if one of the names is missing, and prints which.
+    // tar fails if a name is missing, and prints which.
     const missing = asked.filter((name) => error.output.includes(`: ${name}: Not found`));
     if (missing.length === 0) throw new ServiceError('image_invalid', 'the archive is not a tar', { cause: error });
     return new Set(asked.filter((name) => !missing.includes(name)));
   }
 }
 
-/** Turns an archive that holds layers into an OCI layout at `dir`, under the name `image`. */
+/** Converts an archive of layers to an OCI layout in `dir`, under the name `image`. */
 export async function archiveToLayout(
   kind: 'docker-archive' | 'oci-archive',
   path: string,
@@ -75,7 +75,7 @@ export async function archiveToLayout(
   await mkdir(join(dir, 'tmp'), { recursive: true });
   try {
     await runInJail(
-      // Mounted under a name without a colon: skopeo would take what follows it for a tag.
+      // Mounted at a path without a colon: skopeo would parse what follows a colon as a tag.
       { readOnly: { [path]: '/archive' }, writable: { [dir]: '/layout' } },
       [
         ...['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', '--dest-compress-format=gzip'],

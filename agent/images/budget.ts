@@ -1,4 +1,4 @@
-/** Selects the images to remove when all together exceed the budget. */
+/** Selects the images to evict when their total size exceeds the budget. */
 
 export interface Evictable {
   id: string;
@@ -7,8 +7,8 @@ export interface Evictable {
 }
 
 /**
- * Images to remove so that the rest take at most `budgetBytes`, least recently used first. Those that `keep` names are
- * never removed, even if the budget is exceeded.
+ * Images to remove so that the rest take at most `budgetBytes`, least recently used first. Images in `keep` are never
+ * removed, even over budget.
  */
 export function beyondBudget(
   images: Iterable<Evictable>,

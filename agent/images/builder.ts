@@ -1,4 +1,7 @@
-/** Builds images, each in a work directory of its own: nothing of one that fails is left, and one that is added is complete. */
+/**
+ * Builds each image in its own work directory, so a failed build leaves nothing behind and a published image is
+ * complete.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
@@ -24,22 +27,22 @@ interface BuilderOptions {
   catalogue: Catalogue;
   turns: Turns;
   registry: RegistryConfig;
-  /** Keeps an image from being removed until it is released. */
+  /** Protects an image from removal until it is released. */
   users: { hold(imageId: string): void; release(imageId: string): void };
-  /** Called when a reference names another image than before. Must not throw. */
+  /** Called when a reference now names a different image. Must not throw. */
   named(): void;
   log: Logger;
 }
 
-/** By whom an image is wanted, and for how long. */
+/** Who wants the image, and for how long. */
 export type Wanted = Omit<TurnOptions, 'tooSlow'>;
 
-/** An image that was unpacked in a work directory, or exists already. */
+/** An image unpacked in a work directory, or one that already exists. */
 type Made = Omit<StoredImage, 'sizeBytes'>;
 
 export class Builder {
   readonly #options: BuilderOptions;
-  /** Work directory → the existing image that makes unpacking there unnecessary. */
+  /** Work directory → the existing image that makes unpacking unnecessary. */
   readonly #kept = new Map<string, string>();
 
   constructor(options: BuilderOptions) {
@@ -81,7 +84,7 @@ export class Builder {
     });
   }
 
-  /** Adds the image that `make` leaves in the work directory it is given. */
+  /** Adds the image that `make` leaves in its work directory. */
   async #build(
     reference: ImageReference,
     wanted: Wanted,
@@ -119,7 +122,7 @@ export class Builder {
     return { id, ...config };
   }
 
-  /** Whether the image exists already; if so, keeps it until the work of this directory is done. */
+  /** Whether the image already exists; if so, holds it until this work directory is done. */
   #keep(id: string, work: string): boolean {
     if (this.#options.catalogue.byId(id) === undefined) return false;
     this.#options.users.hold(id);
@@ -128,13 +131,13 @@ export class Builder {
   }
 }
 
-/** What ends a pull that keeps others waiting. */
+/** The error that aborts a pull which keeps others waiting. */
 export const tooSlow = (reference: ImageReference) => (): Error =>
   new ServiceError('image_unreachable', `the pull of ${canonical(reference)} is too slow while others wait`);
 
 const rootIn = (work: string): string => join(work, 'made', 'fs');
 
-/** Syncs the image, so that after a power cut no file of it is silently empty. */
+/** Syncs the image to disk, so that a power cut cannot leave files silently empty. */
 async function toDisk(dir: string, signal: AbortSignal): Promise<void> {
   await runTool('sync', ['--file-system', dir], { deadlineMs: TO_DISK_MS, signal });
 }

@@ -1,4 +1,4 @@
-/** The index of images on disk: one small file per image and one for all references. Both survive a crash. */
+/** The on-disk index of images: one small file per image, and one for all references. Both survive a crash. */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -24,12 +24,12 @@ export type StoredImage = z.infer<typeof Stored> & ImageConfig;
 
 const References = z.record(z.string(), z.string());
 
-/** Names of directories: the digests of what is in them. */
+/** Directory names: the content digests. */
 const HEX = /^[a-f0-9]{64}$/;
 
 /**
- * The directory holds `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for what is being built or removed.
- * An image is built in `tmp` and renamed, so whatever is in `images` is complete.
+ * The directory holds `images/<hex>/{image.json,fs}`, `references.json`, and `tmp/` for images being built or removed.
+ * An image is built in `tmp` and then renamed, so everything in `images` is complete.
  */
 export class Catalogue {
   readonly #dir: string;
@@ -37,21 +37,21 @@ export class Catalogue {
   readonly #references = new Map<string, string>();
   readonly #usedAtMs = new Map<string, number>();
   /**
-   * Ids of those whose description cannot be read, on which sandboxes may run, or that could not be removed. Nobody finds
-   * them until they are added again.
+   * Ids of images whose description cannot be read (sandboxes may be running on them, so they are left alone), or that
+   * could not be removed. They cannot be found until they are added again.
    */
   readonly #unread = new Set<string>();
-  /** The last change on disk; changes run one after the other. */
+  /** The latest change to the disk; changes are serialised. */
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(dir: string) {
     this.#dir = dir;
   }
 
-  /** @throws Error if the directory, or the names of its images, cannot be read. */
+  /** @throws Error if the directory or the image names cannot be read. */
   static async open(dir: string, log: Logger): Promise<Catalogue> {
     const catalogue = new Catalogue(dir);
-    // A tool of a killed agent may still be writing there. What remains is removed at the next start.
+    // A tool started by a killed agent may still be writing there. Leftovers are removed at the next start.
     await removeTree(join(dir, 'tmp')).catch(() => undefined);
     for (const name of ['tmp', 'images']) makeDirectory(join(dir, name), 0o700);
     await catalogue.#loadAll(log);
@@ -82,7 +82,7 @@ export class Catalogue {
     }
   }
 
-  /** Includes images without a name: a sandbox may use one whose name has moved to another image. */
+  /** Includes unnamed images: a sandbox may use one whose name has moved to another image. */
   *images(): Generator<StoredImage & { usedAtMs: number; named: boolean }> {
     const named = new Set(this.#references.values());
     for (const image of this.#images.values()) {
@@ -90,23 +90,23 @@ export class Catalogue {
     }
   }
 
-  /** Marks an image as used now: the least recently used one is removed first. */
+  /** Marks an image as used now; the least recently used is evicted first. */
   used(id: string): void {
     this.#usedAtMs.set(id, Date.now());
   }
 
-  /** Saves the time of use for the next agent. */
+  /** Saves the time of last use for the next agent. */
   async noteUse(id: string): Promise<void> {
     const at = new Date(this.#usedAtMs.get(id) ?? 0);
     await utimes(join(this.#dirOf(id), 'image.json'), at, at).catch(() => undefined);
   }
 
-  /** The root file system of an image. */
+  /** The image's root file system. */
   rootOf(id: string): string {
     return join(this.#dirOf(id), 'fs');
   }
 
-  /** A new directory to build an image in. The caller removes it with `removeTree`. */
+  /** Creates a directory to build an image in. The caller removes it with `removeTree`. */
   async workDir(): Promise<string> {
     const dir = join(this.#dir, 'tmp', crypto.randomUUID());
     await mkdir(dir, { mode: 0o700 });
@@ -114,9 +114,9 @@ export class Catalogue {
   }
 
   /**
-   * Names an image. Takes over `made`, which holds its `fs`, unless the image exists already. If naming fails, an image
-   * that did not exist is removed again.
-   * @throws Error if it is neither there nor made, or the disk is full.
+   * Names an image. Moves `made`, which contains its `fs`, into place unless the image already exists. If naming fails,
+   * a newly added image is removed again.
+   * @throws Error if the image neither exists nor was made, or the disk is full.
    */
   async add(reference: string, image: StoredImage, made: string): Promise<void> {
     let isNew = false;
@@ -149,7 +149,7 @@ export class Catalogue {
   async #place(image: StoredImage, made: string): Promise<void> {
     const text = JSON.stringify(image);
     if (this.#unread.has(image.id)) {
-      // What is there is whole, and sandboxes may run on it: it only lacks its description.
+      // The image is complete and sandboxes may be running on it; only its description is missing.
       await writeWhole(join(this.#dirOf(image.id), 'image.json'), text);
       this.#unread.delete(image.id);
     } else {
@@ -159,7 +159,7 @@ export class Catalogue {
     this.#images.set(image.id, image);
   }
 
-  /** Removes the reference, and the image if no other reference is left. */
+  /** Removes the reference, and the image too if that was its last reference. */
   async remove(reference: string): Promise<void> {
     const id = this.#references.get(reference);
     if (id === undefined) return;
@@ -168,17 +168,17 @@ export class Catalogue {
     await this.#inTurn(() => this.#save());
   }
 
-  /** Removes an image and all its references. From the call on, it cannot be found. */
+  /** Removes an image and all its references. It cannot be found from the moment of the call. */
   async drop(id: string): Promise<void> {
     for (const [reference, named] of this.#references) if (named === id) this.#references.delete(reference);
     if (!this.#images.delete(id)) return;
     this.#usedAtMs.delete(id);
     const grave = join(this.#dir, 'tmp', crypto.randomUUID());
-    // First, since a full disk may refuse the references. The next agent ignores references to missing images.
+    // First, since a full disk may prevent writing the references. The next agent ignores references to missing images.
     try {
       await this.#inTurn(() => rename(this.#dirOf(id), grave));
     } catch (error) {
-      // It is whole, and nobody finds it: what is brought under its id again takes it over.
+      // It is complete but cannot be found: an image that is stored under its id again takes it over.
       if (existsSync(this.#dirOf(id))) this.#unread.add(id);
       throw error;
     }
@@ -214,9 +214,9 @@ export class Catalogue {
   }
 
   /**
-   * Removes what no image was ever made of: a description is there, and whole, before its image is. Only a power cut can
-   * take it away again, and the sandboxes with it.
-   * @throws Error if it cannot be read, or is of another release.
+   * Loads an image's description, or removes the directory if it never became an image: the description is complete
+   * before the image is put in place, and only a power cut can lose it, which ends the sandboxes too.
+   * @throws Error if it cannot be read, or was written by another release.
    */
   async #load(name: string): Promise<void> {
     const path = join(this.#dir, 'images', name, 'image.json');

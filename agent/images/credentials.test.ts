@@ -40,7 +40,7 @@ test.each([
   for (const secret of [SECRET, AUTH, AUTH.slice(0, 8), SECRET.slice(0, 8)]) expect(fault).not.toContain(secret);
 });
 
-test('only the entry of the registry that was asked counts, however its key is written', async () => {
+test('only the entry for the requested registry counts, however its key is written', async () => {
   const slip = { auth: 'no pair' };
   const faultFor = async (key: string, registry: string): Promise<string | undefined> => {
     writeFileSync(file, JSON.stringify({ auths: { [key]: slip, 'good.test': { auth: AUTH } } }));
@@ -53,7 +53,7 @@ test('only the entry of the registry that was asked counts, however its key is w
   expect(await faultFor('https://index.docker.io/v1/', 'docker.io')).toContain('index.docker.io');
 });
 
-test('a file that cannot be read is an error', async () => {
+test('an unreadable file is an error', async () => {
   expect(await faultOfCredentials(file, 'r.test')).toBe('there is no such file');
   expect(await faultOfCredentials(directory, 'r.test')).toBe('it is a directory');
 });

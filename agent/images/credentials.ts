@@ -1,4 +1,4 @@
-/** What is wrong with a file of credentials, in words that hold no secret. */
+/** Describes what is wrong with a credentials file, without revealing any secret. */
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 
@@ -10,7 +10,7 @@ const READ_ERRORS: Readonly<Record<string, string>> = {
 const Config = z.object({ auths: z.record(z.string(), z.object({ auth: z.string().optional() })).optional() });
 const MAX_NAME_CHARS = 100;
 
-/** With those for `registry`, or with the file as a whole. Undefined: nothing that shows in the file itself. */
+/** The fault in the entries for `registry`, or in the file itself. Undefined: the file shows no fault. */
 export async function faultOfCredentials(file: string, registry: string): Promise<string | undefined> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => error);
   if (typeof text !== 'string') return READ_ERRORS[text.code ?? ''] ?? `reading it fails with ${text.code}`;
@@ -19,7 +19,7 @@ export async function faultOfCredentials(file: string, registry: string): Promis
   try {
     json = JSON.parse(text);
   } catch {
-    // The parser's own words quote the text, and with it passwords.
+    // The parser's message quotes the text, passwords included.
     return 'it is not valid JSON';
   }
   const config = Config.safeParse(json);
@@ -32,7 +32,7 @@ export async function faultOfCredentials(file: string, registry: string): Promis
   return undefined;
 }
 
-/** A key may be an address, and may go on with the path of a repository. */
+/** A key may be a URL, and may continue with a repository path. */
 function hostOf(key: string): string {
   const host = key.replace(/^https?:\/\//, '').split('/')[0] ?? '';
   return host === 'index.docker.io' ? 'docker.io' : host;

@@ -1,4 +1,4 @@
-/** Keeps images from filling the disk that all sandboxes write to, whatever size they claim to have. */
+/** Keeps images from filling the disk that all sandboxes write to, whatever size they claim to be. */
 import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { Linked } from '../../src/lib/deadline.ts';
@@ -6,26 +6,28 @@ import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ToolError } from '../run-tool.ts';
 
-/** Bytes that stay free for everything else. */
+/** Bytes kept free for everything else. */
 export const MIN_FREE_BYTES = 512 * 1024 * 1024;
 const LOOK_EVERY_MS = 500;
-/** Files that stay free: names cost next to nothing in an archive, and file systems limit their number. */
+/**
+ * Inodes kept free: an archive can contain any number of files at almost no cost, and file systems limit their number.
+ */
 const MIN_FREE_FILES = 200_000;
-/** On a small file system, this fraction of its files stays free. */
+/** On a small file system, one part in this many of its inodes is kept free. */
 const MIN_FREE_PART = 20;
 
 type Space = Pick<StatsFs, 'bavail' | 'bsize' | 'files' | 'ffree'>;
 
-/** Whether enough bytes and files are free. */
+/** Whether enough bytes and inodes are free. */
 export function hasRoom({ bavail, bsize, files, ffree }: Space, minFreeBytes: number): boolean {
-  // A file system without a limit on files reports 0 of 0.
+  // A file system without an inode limit reports 0 of 0.
   return bavail * bsize >= minFreeBytes && ffree >= Math.min(MIN_FREE_FILES, Math.floor(files / MIN_FREE_PART));
 }
 
 /**
- * Does `work` while `minFreeBytes`, and some files, are free on the file system of `dir`; aborts its signal once they
- * are not. They are free at its end as well.
- * @throws ServiceError `capacity_exhausted`, or what `work` throws.
+ * Runs `work` while `minFreeBytes` and enough inodes are free on the file system of `dir`; aborts its signal once they
+ * are not. Checked again at the end.
+ * @throws ServiceError `capacity_exhausted`, or whatever `work` throws.
  */
 export async function whileThereIsRoom<T>(
   dir: string,
@@ -63,9 +65,9 @@ const noRoom = (cause?: unknown): ServiceError =>
   new ServiceError('capacity_exhausted', "there is no room for the image on the node's disk", { cause });
 
 /**
- * Whether an error says that the disk is full, which can happen between two checks or for a limit they do not see.
- * Errors about extended attributes do not count: one that is too large fits on no disk. The disk itself cannot be
- * asked, since a failing tool may remove its files.
+ * Whether an error reports a full disk, which can happen between two checks, or because of a limit they cannot see.
+ * Errors about extended attributes do not count: an oversized one fits on no disk. Free space cannot be checked
+ * afterwards, since a failing tool may have removed its files.
  */
 const saysFull = (error: unknown): boolean =>
   says(error, /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i) && !says(error, /xattr.*no space left/i);

@@ -28,7 +28,7 @@ const TURNS: TurnRules = {
 const MAX_SPELLINGS = 10_000;
 /** Long enough for a sandbox whose image was looked up to claim it. */
 const GRACE_MS = 15 * 60_000;
-/** The least time between two looks, at the ends of sandboxes, for unused images. */
+/** The least time between two passes for unused images, made when sandboxes end. */
 const LOOK_EVERY_MS = 60_000;
 
 export interface ImageStoreOptions {
@@ -110,7 +110,7 @@ export class ImageStore implements Images {
     return { ...image, ref };
   }
 
-  /** What the reference names here, if the registry has the same. */
+  /** The image that the reference names here, if it is still the registry's. */
   async #current(key: string, reference: ImageReference, wanted: Wanted): Promise<Image | undefined> {
     const here = this.#catalogue.byReference(key);
     if (here === undefined) return undefined;
@@ -191,7 +191,7 @@ export class ImageStore implements Images {
     }
   }
 
-  /** An image that takes room, once it is built, or the room that the failure left. */
+  /** Waits for a build, then makes room: an image takes up space, and a failed build frees some. */
   async #built(ref: string, building: Promise<StoredImage>): Promise<Image> {
     try {
       // Not remembered under its name, which may have been removed or moved since: `get` looks it up.
@@ -216,7 +216,8 @@ export class ImageStore implements Images {
     const rest = all.filter((image) => !nameless.includes(image));
     const evicted = [...nameless.map(({ id }) => id), ...beyondBudget(rest, budgetBytes, keep)];
     if (evicted.length > 0) this.#spellings.clear();
-    // All at once: none of them can be found from here on, so that no sandbox comes to use one that waits its turn.
+    // All at once: from here on none of them can be found, so no sandbox can start on one that is still waiting to be
+    // dropped.
     const drops = evicted.map(async (id) => {
       log.info({ image: id }, 'removing an unused image');
       await this.#catalogue.drop(id).catch((error: unknown) => {
@@ -231,7 +232,7 @@ export class ImageStore implements Images {
       const stored = this.#catalogue.byReference(canonical(imageReference(ref)));
       return stored === undefined ? undefined : this.#spell(ref, stored);
     } catch (error) {
-      // No reference: no image has it as its name.
+      // Not a valid reference, so no image has that name.
       if (error instanceof ServiceError) return undefined;
       throw error;
     }

@@ -1,6 +1,6 @@
 /**
- * Archives are hostile. Whatever reads one runs in namespaces that contain only the programs, its input and its output:
- * no network, no other file of the host, and only the privileges that creating an image's files takes.
+ * Archives are hostile. Anything that reads one runs in namespaces that contain only the programs, its input and its
+ * output: no network, no other host files, and only the privileges needed to create an image's files.
  */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
@@ -22,7 +22,7 @@ const JAIL = [
   '--proc', '/proc',
   '--dev', '/dev',
   '--tmpfs', '/tmp',
-  // Enough to set owners, modes, file capabilities and special files; nothing else is allowed.
+  // Enough to set owners, modes and file capabilities and to create device nodes; nothing more.
   '--cap-drop', 'ALL',
   '--cap-add', 'CAP_CHOWN',
   '--cap-add', 'CAP_DAC_OVERRIDE',
@@ -33,7 +33,7 @@ const JAIL = [
 ]; // prettier-ignore
 
 export interface Binds {
-  /** Host path → path inside. */
+  /** Host path → path in the jail. */
   readOnly: Readonly<Record<string, string>>;
   writable?: Readonly<Record<string, string>>;
 }

@@ -1,26 +1,26 @@
-/** Reading an OCI layout: which image it holds, and the defaults for programs that run in it. */
+/** Reads an OCI layout: which image it holds, and the defaults for programs that run in it. */
 import { readFile, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import * as z from 'zod';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { MAX_ARG_BYTES, MAX_ENV_ENTRIES } from '../../src/protocol/limits.ts';
 
-/** Of a manifest or a configuration; registries allow 4 MiB. */
+/** Limit of a manifest or configuration; registries allow 4 MiB. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
-/** What Docker gives to programs of an image that names none. */
+/** Docker's default for images that set none. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** All of an environment: the node keeps it in memory, and every command carries it. */
+/** Limit of the whole environment: the node keeps it in memory, and every command carries it. */
 const MAX_ENV_BYTES = 256 * 1024;
 const MAX_USER_BYTES = 512;
-/** The kernel's PATH_MAX, less its terminating zero. */
+/** The kernel's PATH_MAX, without the terminating NUL. */
 const MAX_PATH_BYTES = 4095;
 
 const Digest = z.string().regex(/^sha256:[a-f0-9]{64}$/);
 const Descriptor = z.object({ digest: Digest, size: z.number() });
 const Index = z.object({ manifests: z.array(Descriptor).min(1) });
 const Manifest = z.object({ config: Descriptor, layers: z.array(Descriptor).max(512) });
-/** No program can be given more than what is before the first zero, and none so many bytes at once. */
+/** exec(2) cuts strings at the first NUL and limits their length. */
 const text = (maxBytes: number): z.ZodString => {
   return z
     .string()
@@ -43,7 +43,7 @@ const Config = z.object({
   rootfs: z.object({ diff_ids: z.array(Digest) }),
 });
 
-/** Processors as images name them, and those whose programs run on each as well. */
+/** Architecture, as images name it → others whose programs it also runs. */
 const ALSO_RUNS: Readonly<Record<string, readonly string[]>> = {
   amd64: ['386'],
   arm64: ['arm'],
@@ -54,7 +54,7 @@ const ALSO_RUNS: Readonly<Record<string, readonly string[]>> = {
   riscv64: [],
   s390x: [],
 };
-/** As images name it. */
+/** This machine's architecture, as images name it. */
 export const OUR_PROCESSOR = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }[process.arch as string] ?? process.arch;
 
 export interface ImageConfig {
@@ -72,7 +72,8 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
     const first = index.manifests[0];
     const manifest = Manifest.parse(await blob(first?.digest ?? ''));
     const { config, os, architecture, rootfs } = Config.parse(await blob(manifest.config.digest));
-    // Whoever unpacks checks the layers that are there. With some left out, it would pass for the image of this id.
+    // The unpacker verifies only the layers that are listed. With some missing, it would accept them as the image of
+    // this id.
     if (manifest.layers.length !== rootfs.diff_ids.length)
       throw new Error('its layers are not those that its configuration lists');
     if (!runsHere(os, architecture))
@@ -91,7 +92,7 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
   }
 }
 
-/** Some tools write a word of their own, or none. */
+/** Some tools write a value of their own, or none. */
 function runsHere(os: string | null | undefined, architecture: string | null | undefined): boolean {
   if (os === 'windows') return false;
   const known = ALSO_RUNS[architecture ?? ''] !== undefined;
@@ -103,7 +104,7 @@ async function readJson(path: string): Promise<unknown> {
   return JSON.parse(await readFile(path, 'utf8')) as unknown;
 }
 
-/** `NAME=VALUE` each; what has no name is left out. */
+/** Parses `NAME=VALUE` entries; entries without a name are dropped. */
 export function parseEnv(entries: readonly string[]): Record<string, string> {
   const named = entries.map((entry) => [entry, entry.indexOf('=')] as const).filter(([, at]) => at > 0);
   return Object.fromEntries(named.map(([entry, at]) => [entry.slice(0, at), entry.slice(at + 1)]));

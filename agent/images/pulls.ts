@@ -1,11 +1,11 @@
-/** Does work that several callers wait for once, and aborts it when none of them waits any more. */
+/** Shares work between callers that wait for the same result, and aborts it once none of them is waiting. */
 import { orAbort } from '../../src/lib/deadline.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { EnsureOptions, Image, PullProgress } from '../runtime/runtime.ts';
 
 type Watcher = (progress: PullProgress) => void;
 
-/** `tenants`: of all who wait for it now. */
+/** `tenants`: of everyone currently waiting for it. */
 type PullWork = (signal: AbortSignal, tell: Watcher, tenants: () => Set<string>) => Promise<Image>;
 
 interface Pull {
@@ -18,7 +18,7 @@ interface Pull {
 export class Pulls {
   readonly #pulls = new Map<string, Pull>();
 
-  /** The result of the work under this key, which is started unless it is in progress. */
+  /** Joins the work in progress under this key, or starts it. */
   async join(key: string, work: PullWork, { signal, onProgress, tenant = '' }: EnsureOptions): Promise<Image> {
     const pull = this.#pulls.get(key) ?? this.#start(key, work);
     const watcher = { tell: onProgress ?? (() => undefined), tenant };
@@ -41,7 +41,7 @@ export class Pulls {
         try {
           watcher.tell(progress);
         } catch {
-          // A listener's error must not end a pull that it shares with others.
+          // One listener's error must not end a pull shared with others.
         }
       }
     };

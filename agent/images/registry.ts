@@ -1,4 +1,4 @@
-/** Getting an image out of a registry, with skopeo, as an OCI layout on disk. */
+/** Copies an image from a registry, with skopeo, to an OCI layout on disk. */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,20 +11,20 @@ import { runTool, ToolError } from '../run-tool.ts';
 import { whileProgressing } from './while-progressing.ts';
 
 export interface RegistryConfig {
-  /** A Docker `config.json` with credentials; given to skopeo by path, never by argument. */
+  /** A Docker `config.json` with credentials; passed to skopeo by path, never as an argument. */
   authFile?: string | undefined;
-  /** Registry name → where to ask instead: `docker.io` → `mirror.local:5000`. */
+  /** Registry name → the host to use instead: `docker.io` → `mirror.local:5000`. */
   mirrors: Readonly<Record<string, string>>;
-  /** Registries spoken to without TLS. Loopback ones always are, as Docker does. */
+  /** Registries contacted without TLS. Loopback ones always are, as Docker does. */
   insecure: readonly string[];
-  /** How long one may send less than a MiB. Kept low for tests. */
+  /** How long a registry may take to send the next MiB. Overridden in tests. */
   patienceMs?: number;
 }
 
 const PROGRESS_EVERY_MS = 500;
 /** For a manifest and a configuration: a few MiB at most. */
 const LOOK_DEADLINE_MS = 60_000;
-/** One that is sending almost nothing would keep a turn from all others until the deadline. */
+/** A registry that trickles data would otherwise hold its turn until the deadline. */
 const PATIENCE_MS = 120_000;
 const LEAST_BYTES = 1024 * 1024;
 const MESSAGE_CHARS = 200;
@@ -53,7 +53,7 @@ export async function copyFromRegistry(
     'copy',
     '--insecure-policy',
     '--retry-times=2',
-    // What unpacks the layers knows no other.
+    // umoci, which unpacks the layers, supports no other.
     '--dest-compress-format=gzip',
     ...(plain ? ['--src-tls-verify=false'] : []),
     ...credentials('--src-'),
@@ -73,7 +73,7 @@ export async function copyFromRegistry(
       },
       (signal) => {
         const onLine = (line: string): unknown => (message = line.slice(0, MESSAGE_CHARS));
-        // A registry that never ends an answer would keep it for as long as the machine is up.
+        // Otherwise a registry that never finishes its response would keep skopeo running until the machine reboots.
         return runTool('skopeo', copy, { deadlineMs: PULL_DEADLINE_MS, signal, onLine, endsWithUs: true });
       },
     );
@@ -83,26 +83,26 @@ export async function copyFromRegistry(
   }
 }
 
-/** Where to ask for an image, and how. `plain`: without TLS. */
+/** Where to fetch an image from, and how. `plain`: without TLS. */
 function sourceOf(
   reference: ImageReference,
   { mirrors, insecure, authFile }: RegistryConfig,
 ): { asked: ImageReference; url: string; plain: boolean; credentials(prefix: string): string[] } {
   const asked = { ...reference, registry: mirrors[reference.registry] ?? reference.registry };
-  // A mirror may be a place below a registry.
+  // A mirror may be a path within a registry.
   const host = asked.registry.split('/')[0] ?? asked.registry;
   return {
     asked,
     url: `docker://${canonical(asked)}`,
     plain: isLoopback(host) || insecure.includes(host),
-    // Never those of the user that the agent runs as: everyone who may create a sandbox could use them.
+    // Never the credentials of the agent's own user: anyone who may create a sandbox could use them.
     credentials: (prefix) => [authFile === undefined ? `${prefix}no-creds` : `${prefix}authfile=${authFile}`],
   };
 }
 
 /**
- * Whether the registry has this image under the reference now. Asks only for its manifest and configuration. A wrong
- * `false` is possible, for instance when another version of skopeo brought the image.
+ * Whether the registry has this image under the reference now. Fetches only the manifest and configuration. A false
+ * negative is possible, for instance when another version of skopeo copied the image.
  * @throws ServiceError as `copyFromRegistry`.
  */
 export async function registryHas(
@@ -122,7 +122,7 @@ export async function registryHas(
   };
   try {
     if (isImage(await look('--raw'))) return true;
-    // A configuration in Docker's format is rewritten by the copy, to what this prints without its layout.
+    // The copy rewrites a configuration in Docker's format to this output without its indentation.
     return isImage(compact(await look()));
   } catch (error) {
     throw await pullError(error, canonical(reference), asked, config);
@@ -133,25 +133,28 @@ function isLoopback(registry: string): boolean {
   return /^(localhost|127(\.\d+){3})(:\d+)?$/.test(registry);
 }
 
-/** Blobs that are whole, and those that are on their way. */
+/** Blobs that are complete, and those still arriving. */
 async function bytesBelow(dir: string): Promise<number> {
   let total = 0;
   for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
-    // It may have got its name in between.
+    // It may have been renamed meanwhile.
     const found = await stat(join(entry.parentPath, entry.name)).catch(() => undefined);
     total += found?.size ?? 0;
   }
   return total;
 }
 
-/** Indented JSON on one line, with every value spelled as it was: a value has no line break, and a key is first on its line. */
+/**
+ * Puts indented JSON on one line and leaves every value as written: no value contains a line break, and a key comes
+ * first on its line.
+ */
 function compact(json: string): string {
   const lines = json.split('\n').map((line) => line.trim().replace(/^("(?:[^"\\]|\\.)*"): /, '$1:'));
   return lines.join('');
 }
 
-/** `asked`: where, and by what name. */
+/** `asked`: the registry and name that were actually requested. */
 async function pullError(
   error: unknown,
   image: string,
@@ -162,14 +165,15 @@ async function pullError(
   if (failure.code !== 'image_unauthorized' || authFile === undefined) return failure;
   const fault = await faultOfCredentials(authFile, asked.registry.split('/')[0] ?? asked.registry);
   if (fault === undefined) return failure;
-  // A tenant reads the message, the operator its cause in the log: the file and whose entries it has are the node's.
+  // The tenant sees the message, the operator the cause in the log: the file, and whose entries it holds, are the
+  // node's.
   const message = `the node's credentials for the registry of ${image} cannot be used: the agent's log has the reason`;
   return new ServiceError('image_unauthorized', message, {
     cause: new Error(`${authFile}: ${fault}`, { cause: error }),
   });
 }
 
-/** skopeo reports what failed only as text. */
+/** skopeo reports failures only as text. */
 function failureOf(error: unknown, image: string, asked: ImageReference): ServiceError {
   if (!(error instanceof ToolError)) {
     const other = ServiceError.from(error);
@@ -178,7 +182,7 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
   }
   const words = withoutNames(error.output, asked);
   const cause = { cause: error };
-  // Nothing was asked of the registry yet.
+  // The registry has not been contacted yet.
   if (/getting username and password/i.test(words)) {
     return new ServiceError('image_unauthorized', `the node has no usable credentials for ${image}`, cause);
   }
@@ -215,7 +219,7 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
   return new ServiceError('image_invalid', `${image} could not be pulled`, cause);
 }
 
-/** An image may be called `denied` or `timeout`, and is then in every word of what failed. */
+/** An image may be called `denied` or `timeout`, and its name then appears in any error message. */
 function withoutNames(words: string, { registry, repository, tag }: ImageReference): string {
   return words
     .replaceAll(`${registry}/${repository}${tag === null ? '' : `:${tag}`}`, '')

@@ -1,4 +1,4 @@
-/** Removes trees with hostile content. */
+/** Removes directory trees with hostile content. */
 import { sleep } from '../../src/lib/deadline.ts';
 import { runTool } from '../run-tool.ts';
 
@@ -7,9 +7,9 @@ const REMOVE_TRIES = 5;
 const REMOVE_PAUSE_MS = 100;
 
 /**
- * Uses rm(1), because Node's own removal fails where a path is longer than the kernel accepts, and reads all entries of
- * a directory at once, however many. Leaves mounted file systems alone. Retries, since a tool that was just killed may
- * have created a last file. Missing trees are no error.
+ * Uses rm(1): Node's own removal fails for paths longer than the kernel accepts, and reads all entries of a directory
+ * at once, however many. Leaves mounted file systems alone. Retries, since a tool that was just killed may have created
+ * one last file. Missing trees are not an error.
  * @throws ToolError.
  */
 export async function removeTree(...paths: string[]): Promise<void> {

@@ -9,13 +9,13 @@ const turns = (atOnce = 2): Turns =>
 
 interface Taken {
   turn: Turn | undefined;
-  /** `waits`, `works`, `done`, or the message of its error. */
+  /** `waits`, `works`, `done`, or its error message. */
   state: string;
   end(): void;
   abort: AbortController;
 }
 
-/** Takes a turn and keeps it until it is ended or its signal fires. */
+/** Takes a turn and holds it until `end` is called or its signal fires. */
 function take(from: Turns, ...tenants: string[]): Taken {
   const abort = new AbortController();
   const end = Promise.withResolvers<void>();
@@ -40,7 +40,7 @@ function take(from: Turns, ...tenants: string[]): Taken {
 const later = async (seconds: number): Promise<void> => void (await vi.advanceTimersByTimeAsync(seconds * 1_000));
 const states = (all: readonly Taken[]): string[] => all.map(({ state }) => state);
 
-test('a fixed number have a turn at once; the next in line follows the first that is done', async () => {
+test('a fixed number hold a turn at once, and the next in line follows the first to finish', async () => {
   const from = turns();
   const [first, ...rest] = [take(from), take(from), take(from), take(from)];
   await later(0);
@@ -50,7 +50,7 @@ test('a fixed number have a turn at once; the next in line follows the first tha
   expect(states(rest)).toEqual(['works', 'works', 'waits']);
 });
 
-test('a turn without others in line lasts as long as it takes', async () => {
+test('a turn lasts as long as the work takes while nobody waits', async () => {
   const from = turns(1);
   const only = take(from);
   await later(3_600);
@@ -61,7 +61,7 @@ test('a turn without others in line lasts as long as it takes', async () => {
   expect(next.state).toBe('works');
 });
 
-test('a waiter that leaves the line is passed over', async () => {
+test('a waiter that leaves the queue is skipped', async () => {
   const from = turns(1);
   const [first, second, third] = [take(from), take(from), take(from)];
   second.abort.abort(new Error('left'));
@@ -70,7 +70,7 @@ test('a waiter that leaves the line is passed over', async () => {
   expect(states([first, second, third])).toEqual(['done', 'left', 'works']);
 });
 
-test('tenants take turns: one with much in line keeps nobody waiting for more than one of its own', async () => {
+test('tenants take turns, so a tenant with a long queue delays nobody by more than one of its own', async () => {
   const from = turns(1);
   const many = Array.from({ length: 6 }, () => take(from, 'many'));
   const few = [take(from, 'few'), take(from, 'few')];
@@ -85,7 +85,7 @@ test('tenants take turns: one with much in line keeps nobody waiting for more th
   expect(order).toEqual([0, 1, 6, 2, 7, 3, 4, 5]);
 });
 
-test('work that several tenants wait for is done when it is the turn of any of them', async () => {
+test('work that several tenants wait for runs when it is the turn of any of them', async () => {
   const from = turns(1);
   const [first, second, third] = [take(from, 'many'), take(from, 'many'), take(from, 'many')];
   const shared = take(from, 'many', 'few');
@@ -96,7 +96,7 @@ test('work that several tenants wait for is done when it is the turn of any of t
   expect(states([second, third, shared])).toEqual(['done', 'waits', 'works']);
 });
 
-test('a slow one goes on beside the turns once others wait, a fast one only after long', async () => {
+test('slow work loses its turn and continues once others wait, fast work only after a long time', async () => {
   const from = turns();
   const [slow, fast] = [take(from), take(from)];
   await later(0);
@@ -107,7 +107,7 @@ test('a slow one goes on beside the turns once others wait, a fast one only afte
   expect(states([slow, fast, third, fourth])).toEqual(['works', 'works', 'works', 'waits']);
   await later(50);
   expect(fourth.state).toBe('works');
-  // What goes on beside the turns has none to pass on.
+  // Work that has already lost its turn has none to pass on.
   const fifth = take(from);
   slow.end();
   fast.end();
@@ -115,18 +115,18 @@ test('a slow one goes on beside the turns once others wait, a fast one only afte
   expect(states([slow, fast, fifth])).toEqual(['done', 'done', 'waits']);
 });
 
-test('with no place left beside the turns, the slowest of all ends, and the line moves on', async () => {
+test('when too many continue without a turn, the slowest is aborted and the queue moves on', async () => {
   const from = turns(1);
   const all = Array.from({ length: 4 }, () => take(from));
   for (const [i, each] of all.entries()) {
-    // However many are slow, the next one waits for no more than one such turn.
+    // However many are slow, the next one waits for one such turn at most.
     await later(i === 0 ? 0 : 11);
     each.turn?.brought([9_000, 0, 8_000, 7_000][i] ?? 0);
   }
   expect(states(all)).toEqual(['works', 'too slow', 'works', 'works']);
 });
 
-test('none that is not slow ends for the others: they wait', async () => {
+test('work that is not slow is never aborted for others, who wait', async () => {
   const from = turns(1);
   const long = [take(from), take(from), take(from)];
   for (const each of long) {

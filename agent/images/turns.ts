@@ -1,35 +1,37 @@
-/**
- * A limited number of turns for work that a peer can slow down. Slow work loses its turn, so that others need not wait.
- */
+/** Limits concurrent work that a peer can slow down. Slow work loses its turn, so that others need not wait for it. */
 import { Linked, orAbort } from '../../src/lib/deadline.ts';
 
 const LOOK_EVERY_MS = 1_000;
 
 export interface TurnRules {
-  /** How many have a turn at once; others wait. */
+  /** How many hold a turn at once; others wait. */
   atOnce: number;
   /**
-   * How many more may continue after losing their turn. When these places are full, the slowest ends, if it is slow.
+   * How many more may continue after losing their turn. When all these places are taken, the slowest is aborted, if it
+   * is slow.
    */
   aside: number;
-  /** Slower than this, averaged since its turn began, counts as slow. */
+  /** Work slower than this, averaged over its turn, counts as slow. */
   slowBytesPerSecond: number;
-  /** While others wait, slow work keeps its turn for this long, */
+  /** How long slow work keeps its turn while others wait, in milliseconds. */
   slowMs: number;
-  /** and other work for this long. */
+  /** The same for other work. */
   longMs: number;
 }
 
 export interface TurnOptions {
   signal: AbortSignal | undefined;
-  /** For whom the work is, which may change while it waits; absent: the operator, who counts as one more tenant. */
+  /**
+   * The tenants the work is for; the set may change while it waits. Absent: the operator, who counts as one more
+   * tenant.
+   */
   tenants?: () => ReadonlySet<string>;
   /** The abort reason for work that is too slow. */
   tooSlow: () => Error;
 }
 
 export interface Turn {
-  /** Aborted with the signal of the options, or with `tooSlow`. */
+  /** Aborted with the caller's signal, or with `tooSlow`. */
   readonly signal: AbortSignal;
   /** Reports the bytes received so far. Infinity: the rest does not depend on a peer. */
   brought(bytes: number): void;
@@ -47,7 +49,7 @@ export class Turns {
   readonly #rules: TurnRules;
   #free: number;
   readonly #line = new Set<Waiting>();
-  /** Tenant → the number of the latest turn that one of its own waited for. */
+  /** Tenant → the number of the latest turn given to work it was waiting for. */
   readonly #served = new Map<string, number>();
   #turnsGiven = 0;
   readonly #inTurn = new Set<Work>();
@@ -60,8 +62,8 @@ export class Turns {
   }
 
   /**
-   * Does `work` when it gets a turn.
-   * @throws what `work` throws; the signal's reason when it fires before the turn comes.
+   * Runs `work` when it gets a turn.
+   * @throws whatever `work` throws; the signal's reason if it fires before the turn comes.
    */
   async take<T>(options: TurnOptions, work: (turn: Turn) => Promise<T>): Promise<T> {
     await this.#wait(options);
@@ -87,7 +89,7 @@ export class Turns {
     try {
       await orAbort(signal, turn.promise);
     } catch (error) {
-      // The turn came at the same moment: pass it on.
+      // The turn was granted at the same moment: pass it on.
       if (!this.#line.delete(waiting)) this.#pass();
       throw error;
     } finally {
@@ -111,7 +113,7 @@ export class Turns {
     next.waiting.call();
   }
 
-  /** Of the tenant that has gone without a turn for longest, what came first. */
+  /** The oldest entry of the tenant that has gone longest without a turn. */
   #next(): { waiting: Waiting; tenant: string } | undefined {
     let next: { waiting: Waiting; tenant: string; servedAt: number } | undefined;
     for (const waiting of this.#line) {
@@ -128,7 +130,7 @@ export class Turns {
     if (this.#inTurn.delete(work)) this.#pass();
   }
 
-  /** Checks, while others wait, whether a turn has been held for too long. */
+  /** While others wait, checks whether a turn has been held for too long. */
   #look(): void {
     const { aside, slowBytesPerSecond, slowMs, longMs } = this.#rules;
     for (const work of this.#inTurn) {
@@ -136,7 +138,7 @@ export class Turns {
       if (work.heldMs < (work.bytesPerSecond < slowBytesPerSecond ? slowMs : longMs)) continue;
       if (this.#aside.size >= aside) {
         const slowest = slowestOf([...this.#aside, work]);
-        // If none is slow, waiting is legitimate.
+        // If none is slow, the wait is legitimate.
         if (slowest.bytesPerSecond >= slowBytesPerSecond) return;
         // Its clean-up does not depend on a peer, so it needs no place.
         this.#leave(slowest);

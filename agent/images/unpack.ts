@@ -1,4 +1,4 @@
-/** Turning layers and archives into directory trees that sandboxes share read-only. */
+/** Unpacks layers and archives into directory trees that sandboxes share read-only. */
 import { mkdir, readdir } from 'node:fs/promises';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { runInJail, type Binds } from './jail.ts';
@@ -7,9 +7,7 @@ import { ToolError } from '../run-tool.ts';
 const UNPACK_MS = 30 * 60_000;
 const REASON_CHARS = 300;
 
-/**
- * Unpacks all layers of the image in an OCI layout into `root` (made here): whiteouts, hard links and xattrs applied.
- */
+/** Unpacks all layers of an OCI layout into `root` (created here): whiteouts, hard links and xattrs applied. */
 export async function unpackLayout(layout: string, root: string, signal?: AbortSignal): Promise<void> {
   await mkdir(root, { recursive: true });
   await unpack(
@@ -19,7 +17,7 @@ export async function unpackLayout(layout: string, root: string, signal?: AbortS
   );
 }
 
-/** Unpacks a root file system given as one tar, compressed or not, into `root` (made here). */
+/** Unpacks a root file system, one tar, compressed or not, into `root` (created here). */
 export async function unpackTar(tar: string, root: string, signal?: AbortSignal): Promise<void> {
   await mkdir(root, { recursive: true });
   await unpack(
@@ -50,10 +48,10 @@ async function unpack(binds: Binds, command: readonly string[], signal?: AbortSi
   }
 }
 
-/** What tar says after the fault, of itself. */
+/** Lines that tar adds after the error itself. */
 const AFTERWORD = /^tar: (?:Exiting|Skipping to next header)/;
 
-/** The last output of the tool: the entry, and what is wrong with it. Both are chosen by the image. */
+/** The tool's last line of output: the entry, and what is wrong with it. Both are controlled by the image. */
 function reasonIn(output: string): string {
   const lines = output.trimEnd().split('\n');
   const last = lines.findLast((line) => !AFTERWORD.test(line)) ?? '';

@@ -1,9 +1,9 @@
-/** Aborts work that makes too little progress, because others wait for its turn. */
+/** Aborts work that makes too little progress while others wait for its turn. */
 import { Linked } from '../../src/lib/deadline.ts';
 
 interface ProgressOptions {
   everyMs: number;
-  /** Measures progress. Called one at a time; an error is ignored. */
+  /** Measures progress. Calls never overlap; errors are ignored. */
   look: () => Promise<number>;
   /** Least progress within `withinMs`. */
   least: number;
@@ -28,7 +28,7 @@ export async function whileProgressing<T>(
     look()
       .then((amount) => {
         const at = performance.now();
-        // Less than before: a partial download was started again.
+        // Less than before: a partial download was restarted.
         if (amount >= mark.amount + least || amount < mark.amount) mark = { at, amount };
         else if (at - mark.at > withinMs) linked.abort(stalled());
       })

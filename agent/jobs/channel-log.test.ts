@@ -20,11 +20,11 @@ const logOf = (failed: (error: unknown) => void, segmentBytes = 1_000_000): Chan
     failed,
   });
 const unreachable = (error: unknown): void => expect.unreachable(String(error));
-/** The disk will refuse the file that begins at this offset. */
+/** The disk refuses the file that begins at this offset. */
 const refuse = (offset: number): void =>
   symlinkSync(path.join(directory, 'none', 'such'), path.join(directory, `stdout.${offset}`));
 
-/** All that can be read from an offset on: text, and the gaps. */
+/** Everything that can be read from an offset on: text and gaps. */
 async function read(log: ChannelLog, offset: number): Promise<(string | [from: number, to: number])[]> {
   const reader = new LogReader(log, offset);
   const pieces: (string | [from: number, to: number])[] = [];
@@ -35,9 +35,9 @@ async function read(log: ChannelLog, offset: number): Promise<(string | [from: n
   return pieces;
 }
 
-test('output right behind written output is written too', async () => {
+test('output that arrives while a file is being closed is written too', async () => {
   const log = logOf(unreachable);
-  // Each arrives while the file of the one before is being closed.
+  // Each chunk arrives while the previous one's file is being closed.
   for (let i = 1; i <= 50; i++) {
     await log.append(Buffer.from('abcdefghij'));
     expect(log.written).toBe(10 * i);
@@ -46,7 +46,7 @@ test('output right behind written output is written too', async () => {
   expect(readFileSync(path.join(directory, 'stdout.0'), 'utf8')).toBe('abcdefghij'.repeat(50));
 });
 
-test('output that the disk refuses is lost and not reported as kept, and later output is kept', async () => {
+test('output refused by the disk is lost and not reported as kept, and later output is kept', async () => {
   const errors: unknown[] = [];
   const log = logOf((error) => errors.push(error));
   refuse(0);
@@ -71,7 +71,7 @@ test('output that the disk refuses is lost and not reported as kept, and later o
   expect(await read(next, 0)).toEqual(all);
 });
 
-test('the end that the disk refuses is lost too', async () => {
+test('a final chunk refused by the disk is lost too', async () => {
   const log = logOf(() => undefined);
   await log.append(Buffer.from('kept'));
   await log.lost(10);
@@ -82,7 +82,7 @@ test('the end that the disk refuses is lost too', async () => {
   await log.close();
 });
 
-test('files are of the size that was asked for, the oldest goes first, and other files are none of them', async () => {
+test('segments have the requested size, the oldest is dropped first, and other files are ignored', async () => {
   for (const other of ['stdout.x', 'stdout.', 'stdout.7777777777777777', 'stderr.0', 'xstdout.1']) {
     writeFileSync(path.join(directory, other), 'another');
   }
@@ -100,7 +100,7 @@ test('files are of the size that was asked for, the oldest goes first, and other
   await log.close();
 });
 
-test('gaps, of which hostile code can make any number, make only so many files', async () => {
+test('gaps, which hostile code can produce at will, create a bounded number of files', async () => {
   const log = logOf(unreachable);
   for (let i = 0; i < 100; i++) {
     await log.append(Buffer.from('x'));

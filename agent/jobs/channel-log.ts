@@ -1,32 +1,31 @@
 /**
  * The output of one channel of a job, in files on the node. Each file (a segment) is named after the offset of its
- * first byte, so the directory is the whole state, for the next agent too. Where two segments do not meet, output was
- * lost. The oldest segment is removed first when room is needed.
+ * first byte, so the directory holds all the state, for the next agent too. A gap between two segments means lost
+ * output. The oldest segment is dropped first when room is needed.
  */
 import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 
-/** A file takes whole blocks of the disk. */
+/** A file occupies whole blocks on disk. */
 const BLOCK_BYTES = 4096;
-/** Each gap starts a segment, and hostile code in a sandbox can make gaps. */
+/** Each gap starts a segment, and hostile code in a sandbox can cause gaps. */
 const MAX_SEGMENTS = 64;
 
-/** One file. */
 export interface Segment {
   readonly start: number;
   bytes: number;
 }
 
 interface ChannelLogOptions {
-  /** The job's directory. It may be created after the first bytes arrive. */
+  /** The job's directory. May be created after the first bytes arrive. */
   directory: string;
   ready: Promise<void>;
   name: 'stdout' | 'stderr';
-  /** A segment of this size is followed by a new one. */
+  /** Once a segment reaches this size, a new one is started. */
   segmentBytes: number;
-  /** Called after each change of what is kept or known. */
+  /** Called after each change to what is kept or known. */
   changed(): void;
-  /** Called when the disk refused bytes, which then count as lost. */
+  /** Called when the disk refuses bytes, which then count as lost. */
   failed(error: unknown): void;
 }
 
@@ -37,7 +36,7 @@ export class ChannelLog {
   #segments: Segment[] = [];
   #written = 0;
   #queue: Queued[] = [];
-  /** Resolved when the queue is written. */
+  /** Resolved when the queue has been written. */
   #waiting: PromiseWithResolvers<void> | null = null;
   #writing: Promise<void> | null = null;
   #closed = false;
@@ -46,7 +45,7 @@ export class ChannelLog {
     this.#options = options;
   }
 
-  /** Offset of the next byte: bytes that were stored or lost so far. */
+  /** Offset of the next byte: the number of bytes stored or lost so far. */
   get written(): number {
     return this.#written;
   }
@@ -56,7 +55,7 @@ export class ChannelLog {
     return this.#segments[0]?.start ?? this.#written;
   }
 
-  /** Disk space it uses, in bytes. */
+  /** Disk space used, in bytes. */
   get diskBytes(): number {
     let sum = 0;
     for (const { bytes } of this.#segments) sum += Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
@@ -73,7 +72,7 @@ export class ChannelLog {
     return this.#push({ lostTo: to });
   }
 
-  /** Loads the segments of an earlier agent. */
+  /** Loads the segments written by an earlier agent. */
   async load(): Promise<void> {
     const { directory, name } = this.#options;
     for (const file of await readdir(directory)) {
@@ -87,7 +86,7 @@ export class ChannelLog {
     this.#written = last === undefined ? 0 : last.start + last.bytes;
   }
 
-  /** The segment with the byte at this offset, or the next one after it; undefined if there is none. */
+  /** The segment that holds the byte at this offset, or else the next one after it; undefined if there is neither. */
   find(offset: number): Segment | undefined {
     return this.#segments.find(({ start, bytes }) => offset < start + bytes);
   }
@@ -96,7 +95,7 @@ export class ChannelLog {
     return path.join(this.#options.directory, `${this.#options.name}.${start}`);
   }
 
-  /** Removes the oldest segment. False if there is none. */
+  /** Drops the oldest segment. False if there is none. */
   dropOldest(): boolean {
     return this.#giveUp(this.#segments.shift());
   }
@@ -117,7 +116,7 @@ export class ChannelLog {
     return promise;
   }
 
-  /** Writes the queue, including what arrives meanwhile. Never rejects. */
+  /** Writes the queue, including bytes that arrive meanwhile. Never rejects. */
   async #write(): Promise<void> {
     await this.#options.ready;
     // Bytes may arrive while the file is being closed.
@@ -176,7 +175,7 @@ export class ChannelLog {
     return true;
   }
 
-  /** Some of the refused bytes may have been written nevertheless. A segment without any holds nothing. */
+  /** Some of the refused bytes may have been written anyway. A segment with none is dropped. */
   async #refused(segment: Segment, bytes: number, error: unknown): Promise<void> {
     const found = await stat(this.fileOf(segment)).catch(() => ({ size: segment.bytes }));
     segment.bytes = Math.min(Math.max(found.size, segment.bytes), segment.bytes + bytes);

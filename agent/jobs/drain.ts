@@ -1,6 +1,6 @@
 /**
- * The stream that reads a job from its sandbox, in place of a gateway's stream. It stores all output on disk, at the
- * disk's pace and independent of readers.
+ * The stream through which the agent reads a job from its sandbox. It stores all output on disk, at the disk's pace and
+ * independently of any reader.
  */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -13,14 +13,14 @@ import type { JobFiles } from './job-files.ts';
 
 interface DrainEvents {
   opened(answer: Json): void;
-  /** So many bytes of stdin have been consumed. */
+  /** This many bytes of stdin have been consumed. */
   taken(bytes: number): void;
   exit(exit: ExecExit): void;
   /** The stream is gone. Not called after the exit. */
   lost(error: ServiceError): void;
 }
 
-/** A running job does not count as use of its sandbox: only calls do. */
+/** A running job does not count as use of its sandbox; only calls do. */
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 
 export class Drain implements MuxStream {
@@ -29,7 +29,7 @@ export class Drain implements MuxStream {
   readonly #files: JobFiles;
   readonly #events: DrainEvents;
   #sandbox: StreamHandler = {};
-  /** Channels whose end was sent. A stream carries nothing on them any more. */
+  /** Channels whose FIN was sent. The stream carries nothing more on them. */
   readonly #ended = new Set<number>();
   #exited = false;
   #closed = false;
@@ -39,7 +39,10 @@ export class Drain implements MuxStream {
     this.#events = events;
   }
 
-  /** @throws ServiceError if the sandbox has ended or too many calls wait for it. No event is reported then. */
+  /**
+   * @throws ServiceError if the sandbox has ended or too many calls are waiting for it. No event is reported in that
+   * case.
+   */
   static open(files: JobFiles, events: DrainEvents, sandbox: Sandbox, kind: RelayKind): Drain {
     const drain = new Drain(files, events);
     drain.#sandbox = relay(drain, sandbox, NO_CALLS, kind);
@@ -55,9 +58,9 @@ export class Drain implements MuxStream {
     return this.#exited;
   }
 
-  // What the job calls.
+  // Called by the job.
 
-  /** Whether the end of this channel was sent: nothing may follow on this stream. */
+  /** Whether FIN was sent on this channel, so that nothing may follow on this stream. */
   hasEnded(channel: number): boolean {
     return this.#ended.has(channel);
   }
@@ -81,17 +84,20 @@ export class Drain implements MuxStream {
     this.#close(null);
   }
 
-  /** Detaches for good; the program continues. No event is reported any more. */
+  /** Detaches for good; the program continues. No more events are reported. */
   abandon(): void {
     this.#close(new ServiceError('cancelled', 'detached'));
   }
 
-  /** Detaches for a later attach: the exit is kept for that, after a kill too. No event is reported any more. */
+  /**
+   * Detaches with a later attach in mind: boxinit keeps the exit for it, even after a kill. No more events are
+   * reported.
+   */
   leave(): void {
     this.#close(new ServiceError('interrupted', 'detached'));
   }
 
-  // What the sandbox's side calls.
+  // Called by the sandbox's side.
 
   accept(answer: Json = {}): void {
     if (!this.#closed) this.#events.opened(answer);

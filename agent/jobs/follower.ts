@@ -1,4 +1,4 @@
-/** A gateway's stream that follows a job: output comes from the log, at the reader's own pace. */
+/** A gateway's stream that follows a job: it reads the output from the log, at its own pace. */
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { readExecCommand } from '../../src/protocol/exec-command.ts';
@@ -9,7 +9,7 @@ import { LogReader } from './log-reader.ts';
 export interface FollowOptions {
   stdout: number;
   stderr: number;
-  /** The OPENED payload, once the job runs. */
+  /** The OPENED payload, once the job is running. */
   answer(attached: Attached): Json;
   /** Whether this stream started the job and so provides the text of a long script. */
   starts: boolean;
@@ -22,7 +22,7 @@ export class Follower implements StreamHandler, JobListener {
   readonly #job: Job;
   readonly #options: FollowOptions;
   readonly #readers: readonly { name: 'stdout' | 'stderr'; channel: number; reader: LogReader }[];
-  /** Whether the client has sent what may be lost in a cut and is not repeated by the job: input, its end, signals. */
+  /** Whether the client has sent anything that a cut may lose and the job does not repeat: input, its FIN, signals. */
   #sent = false;
   #changed = false;
   #wake: (() => void) | null = null;
@@ -41,11 +41,11 @@ export class Follower implements StreamHandler, JobListener {
       { name: 'stderr', channel: Channel.STDERR, reader: new LogReader(files.stderr, options.stderr) },
     ];
     job.listen(this);
-    // The handler is in place when the first answer leaves.
+    // By the time the first answer is sent, the handler is in place.
     queueMicrotask(() => void this.#serve());
   }
 
-  // The gateway's side.
+  // Called by the gateway's side.
 
   data(channel: number, bytes: Uint8Array): void {
     if (channel === Channel.SCRIPT && !this.#options.starts) return this.#taken(bytes.length);
@@ -69,7 +69,7 @@ export class Follower implements StreamHandler, JobListener {
 
   readonly #taken = (bytes: number): void => this.#outer.consume(bytes);
 
-  /** The client attaches again, and the answer contains how much of its input has arrived. */
+  /** The client attaches again, and the answer says how much of its input arrived. */
   #unreachable(): void {
     this.#outer.refuse(this.#job.failure ?? new ServiceError('interrupted', 'the command is being found again'));
   }
@@ -80,7 +80,7 @@ export class Follower implements StreamHandler, JobListener {
     this.#options.over();
   }
 
-  // The job's side.
+  // Called by the job.
 
   changed(): void {
     this.#changed = true;
@@ -114,7 +114,7 @@ export class Follower implements StreamHandler, JobListener {
     }
   }
 
-  /** Sends a piece of each channel that has one. False if none had. */
+  /** Sends one piece from each channel that has any. False if none had. */
   async #pass(): Promise<boolean> {
     let any = false;
     for (const { name, channel, reader } of this.#readers) {

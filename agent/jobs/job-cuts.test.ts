@@ -29,7 +29,7 @@ afterEach(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-/** A job with a reader, whose command has started. */
+/** A job with one reader, whose command has started. */
 async function running(how: Json = {}): Promise<{ outer: Outer; first: Inner }> {
   const outer = new Outer({
     op: 'exec',
@@ -48,7 +48,7 @@ async function running(how: Json = {}): Promise<{ outer: Outer; first: Inner }> 
   return { outer, first };
 }
 
-/** Another reader, who need not be answered yet. */
+/** Another reader, which may still be waiting for its answer. */
 function attach(): Outer {
   const outer = new Outer({ op: 'attach', sandbox: sandbox.id, id: 'exe-job' });
   const job = jobs.find(sandbox.id, 'exe-job');
@@ -57,7 +57,7 @@ function attach(): Outer {
   return outer;
 }
 
-/** The stream after the cut, which the command has not answered on yet. */
+/** The stream opened after a cut, on which the command has not answered yet. */
 async function second(): Promise<Inner> {
   await until('the command is looked for', () => inners.length > 1);
   return inners[1]!;
@@ -102,7 +102,7 @@ test.each([
   expect(outer.refused).toMatchObject({ code: 'interrupted' });
 });
 
-test('signals, kills and sizes that come while a command is being found reach it', async () => {
+test('signals, kills and resizes sent while the command is being reattached reach it', async () => {
   const { outer, first } = await running();
   first.cut();
   outer.handler.event?.({ type: 'signal', signal: 'USR1' });
@@ -121,7 +121,7 @@ test('signals, kills and sizes that come while a command is being found reach it
   expect(next.messages.at(-1)).toEqual({ type: 'kill' });
 });
 
-test('a kill and the newest size are repeated after a cut, and a signal is not', async () => {
+test('a kill and the latest size are resent after a cut, and a signal is not', async () => {
   const { outer, first } = await running();
   for (const type of ['kill', 'kill']) outer.handler.event?.({ type });
   outer.handler.event?.({ type: 'resize', cols: 3, rows: 3 });
@@ -133,7 +133,7 @@ test('a kill and the newest size are repeated after a cut, and a signal is not',
   expect(next.messages).toEqual([{ type: 'resize', cols: 3, rows: 3 }, { type: 'kill' }]);
 });
 
-test('signals that wait for a command are bounded', async () => {
+test('the number of signals waiting for a command is bounded', async () => {
   const { outer, first } = await running();
   first.cut();
   for (let i = 0; i < 1_000 && outer.refused === null; i++) outer.handler.event?.({ type: 'signal', signal: 'USR1' });
@@ -151,7 +151,7 @@ test('signals to a job that has ended are dropped, however many, and its reader 
   expect([outer.refused, first.messages.length]).toEqual([null, messages]);
 });
 
-test('input that a reader sends after another has ended the input is dropped, and the job goes on', async () => {
+test('input sent by one reader after another has ended the input is dropped, and the job continues', async () => {
   const { outer, first } = await running();
   type(outer, 'in');
   INPUT.end(outer);
@@ -166,7 +166,7 @@ test('input that a reader sends after another has ended the input is dropped, an
 
 const TERMINAL = { pty: { cols: 80, rows: 24 } };
 
-test('the input of a terminal goes on behind what one of its readers takes for its end, over another stream', async () => {
+test('terminal input continues over another stream after one reader sends what it takes for the end', async () => {
   const { outer, first } = await running(TERMINAL);
   type(outer, 'in');
   INPUT.end(outer);
@@ -175,7 +175,7 @@ test('the input of a terminal goes on behind what one of its readers takes for i
   type(other, 'late');
   expect([other.refused, other.consumed]).toMatchObject([{ code: 'interrupted' }, 0]);
   const next = await second();
-  // Somebody returns for the exit, whatever was killed.
+  // The exit is kept for a later attach, whatever was killed.
   expect(first.left).toMatchObject({ code: 'interrupted' });
   expect(next.request).toMatchObject({ op: 'attach', id: 'exe-job' });
   const again = attach();
@@ -186,7 +186,7 @@ test('the input of a terminal goes on behind what one of its readers takes for i
   expect([outer.refused, outer.consumed]).toEqual([null, 2]);
 });
 
-test('a reader whose input did not get to a terminal before its stream was changed is cut', async () => {
+test("a reader whose input was lost when the terminal's stream was replaced is cut", async () => {
   const { outer } = await running(TERMINAL);
   type(outer, 'in');
   INPUT.end(outer);
@@ -208,7 +208,7 @@ test('a cut does not affect readers that have attached since', async () => {
   expect([reader.refused, next.messages]).toEqual([null, [{ type: 'signal', signal: 'USR1' }]]);
 });
 
-test('a reader that waits for a command to be found waits through further cuts', async () => {
+test('a reader waiting for a command to be reattached keeps waiting through further cuts', async () => {
   const { first } = await running();
   first.cut();
   const reader = attach();
@@ -219,7 +219,7 @@ test('a reader that waits for a command to be found waits through further cuts',
   await until('the reader is attached', () => reader.accepted);
 });
 
-test('an agent that stops leaves the exit of what was killed to the next one', async () => {
+test('an agent that stops leaves the exit of a killed command to the next one', async () => {
   const { outer, first } = await running();
   outer.handler.event?.({ type: 'kill' });
   await jobs.close();

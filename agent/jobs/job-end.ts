@@ -1,8 +1,8 @@
-/** Waiting for the end of a job without reading it. */
+/** Waits for a job to end without reading its output. */
 import { resolvesWithin } from '../../src/lib/deadline.ts';
 import type { Job } from './job.ts';
 
-/** Resolves once the job, which has begun, is over, and after `ms` at the latest. */
+/** Resolves once the job, which has begun, is over, or after `ms`. */
 export async function untilOver(job: Job, ms: number): Promise<void> {
   const over = Promise.withResolvers<void>();
   const look = (): void => {

@@ -30,7 +30,7 @@ const stored = (pid: number): StoredJob => ({
   exit: null,
 });
 
-test('records that are written at the same time are all written, the last one last', async () => {
+test('concurrent writes of a record are all made, in order', async () => {
   const directory = path.join(home, 'exe-job');
   const files = open(directory);
   await Promise.all(Array.from({ length: 20 }, (_, pid) => files.save(stored(pid))));
@@ -39,7 +39,7 @@ test('records that are written at the same time are all written, the last one la
   await files.close();
 });
 
-test('a removal waits for what is being written, and nothing is written behind it', async () => {
+test('a removal waits for writes in progress, and nothing is written after it', async () => {
   const directory = path.join(home, 'exe-job');
   const files = open(directory);
   const saved = [files.save(stored(1)), files.save(stored(2))];
@@ -49,7 +49,7 @@ test('a removal waits for what is being written, and nothing is written behind i
   expect(existsSync(directory)).toBe(false);
 });
 
-test('a job without a whole record is none; one whose record or log cannot be read may be one', async () => {
+test('a job without a complete record does not exist; one whose record or log is unreadable may exist', async () => {
   const directory = path.join(home, 'exe-job');
   const file = path.join(directory, 'job.json');
   const load = () => JobFiles.load(options(directory));
@@ -59,7 +59,7 @@ test('a job without a whole record is none; one whose record or log cannot be re
   expect(await load()).toBeUndefined();
   writeFileSync(file, JSON.stringify(stored(7)));
   expect((await load())?.stored).toEqual(stored(7));
-  // Reading it fails, whatever the user.
+  // Makes reading fail, even for root.
   rmSync(file);
   mkdirSync(file);
   await expect(load()).rejects.toThrow('EISDIR');

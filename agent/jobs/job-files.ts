@@ -1,4 +1,4 @@
-/** A job on the node's disk: its record, and the logs of its channels. */
+/** A job on the node's disk: its record and its channel logs. */
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
@@ -11,29 +11,29 @@ import { ChannelLog } from './channel-log.ts';
 const Stored = z.object({
   version: z.literal(1),
   id: z.string(),
-  /** Fingerprint of its request, if it was recorded. */
+  /** Fingerprint of its request, if one was recorded. */
   print: z.string().optional(),
   pid: z.int(),
   startedAtMs: z.number(),
   /** Whether it runs in a terminal. */
   pty: z.boolean(),
-  /** Bytes of stdin it received; known once it has ended. */
+  /** Bytes of stdin received; known once it has ended. */
   stdinBytes: z.int(),
-  /** Null while it runs. */
+  /** Null while it is running. */
   exit: ExecExit.nullable(),
 });
 export type StoredJob = z.infer<typeof Stored>;
 
-/** Disk space of its directory and its record. */
+/** Disk space of its directory and record. */
 const OWN_BYTES = 8192;
-/** Segments of a full log: each removal costs a small part of it. */
+/** Segments of a full log: dropping one loses only a small part of it. */
 const SEGMENTS = 16;
 const MIN_SEGMENT_BYTES = 64 * 1024;
 const MAX_SEGMENT_BYTES = 4 * 1024 * 1024;
 
 export interface JobFilesOptions {
   directory: string;
-  /** Resolves once the directory is free: a job of the same id may still be being removed. */
+  /** Resolves once the directory is free: an earlier job of the same id may still be being removed. */
   free: Promise<void>;
   /** Limit of the job's output, both channels together. */
   maxBytes: number;
@@ -46,7 +46,7 @@ export class JobFiles {
   readonly stderr: ChannelLog;
   readonly #options: JobFilesOptions;
   readonly #ready: Promise<void>;
-  /** The last write of the record. Never rejects. */
+  /** The latest write of the record. Never rejects. */
   #saved: Promise<void> = Promise.resolve();
   #complained = false;
   #closed = false;
@@ -71,7 +71,7 @@ export class JobFiles {
     this.stderr = channel('stderr');
   }
 
-  /** Usable at once, before the directory exists. What the disk refuses is logged and counts as lost. */
+  /** Usable at once, before the directory exists. Bytes refused by the disk are logged and count as lost. */
   static create(options: JobFilesOptions): JobFiles {
     const made = options.free.then(async () => {
       await mkdir(options.directory, { recursive: true, mode: 0o700 });
@@ -83,7 +83,10 @@ export class JobFiles {
     return files;
   }
 
-  /** Loads a job of an earlier agent; undefined if it is incomplete. @throws Error of the disk if it cannot be read. */
+  /**
+   * Loads a job of an earlier agent; undefined if it is incomplete.
+   * @throws Error from the disk if it cannot be read.
+   */
   static async load(options: JobFilesOptions): Promise<{ files: JobFiles; stored: StoredJob } | undefined> {
     const stored = parseJson(Stored, (await readIfThere(path.join(options.directory, 'job.json'))) ?? '');
     if (stored?.id !== path.basename(options.directory)) return undefined;
@@ -101,16 +104,14 @@ export class JobFiles {
     return OWN_BYTES + this.stdout.diskBytes + this.stderr.diskBytes;
   }
 
-  /** Removes the oldest segment of the larger channel. False if there is none. */
+  /** Drops the oldest segment of the larger channel. False if there is none. */
   dropOldest(): boolean {
     const [first, second] =
       this.stdout.diskBytes >= this.stderr.diskBytes ? [this.stdout, this.stderr] : [this.stderr, this.stdout];
     return first.dropOldest() || second.dropOldest();
   }
 
-  /**
-   * Call at the exit. Resolves once all output is written. Bytes that the exit counts and that never arrived are lost.
-   */
+  /** Called at the exit. Resolves once all output is written. Bytes counted in the exit that never arrived are lost. */
   async end({ stdoutBytes, stderrBytes }: { stdoutBytes: number; stderrBytes: number }): Promise<void> {
     await Promise.all([this.stdout.lost(stdoutBytes), this.stderr.lost(stderrBytes)]);
   }
@@ -121,8 +122,8 @@ export class JobFiles {
   }
 
   /**
-   * Writes the record atomically, and one at a time, since writes share a temporary name.
-   * @throws Error of the disk.
+   * Writes the record atomically. Writes are serialised because they share a temporary name.
+   * @throws Error from the disk.
    */
   async save(stored: StoredJob): Promise<void> {
     if (this.#closed) return;

@@ -1,4 +1,4 @@
-/** How many jobs of a sandbox are kept, and what room they take on the node, with boxinit's side played by the test. */
+/** How many jobs of a sandbox are kept, and how much disk space they take. The tests play boxinit's side. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -27,7 +27,7 @@ function playing(totalBytes: number) {
   const { sandbox, inners } = runningSandbox();
   return {
     start: (id: string): Job => all.start(sandbox, { op: 'exec', sandbox: sandbox.id, id, argv: ['x'] }),
-    /** The command that was started last begins, and ends at once. */
+    /** The most recently started command begins, and ends at once. */
     async ends(job: Job): Promise<void> {
       const handler = inners.at(-1)?.handler;
       handler?.opened?.({ pid: 1 });
@@ -42,7 +42,7 @@ function playing(totalBytes: number) {
   };
 }
 
-test('the oldest job that has ended makes way for a new one, and what runs is never given up', async () => {
+test('the oldest ended job makes way for a new one, and running jobs are never evicted', async () => {
   const played = playing(MAX_JOBS * MAX_JOBS * JOB_BYTES);
   for (let i = 1; i <= MAX_JOBS; i++) {
     const job = played.start(`job-${i}`);
@@ -56,7 +56,7 @@ test('the oldest job that has ended makes way for a new one, and what runs is ne
   expect(played.has('job-z')).toBe(false);
 });
 
-test('jobs that have written nothing take room of the node too, and no more of them are given up than it takes', async () => {
+test("jobs that wrote nothing count towards the node's limit, and no more of them are evicted than needed", async () => {
   const played = playing(4 * JOB_BYTES);
   for (let i = 1; i <= 7; i++) await played.ends(played.start(`job-${i}`));
   const kept = [1, 2, 3, 4, 5, 6, 7].filter((i) => played.has(`job-${i}`));

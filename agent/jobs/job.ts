@@ -1,7 +1,7 @@
 /**
  * A background command. The agent reads its output and stores it on the node's disk, so that no slow or missing reader
- * blocks it (docs/adr/0009). Whoever attaches follows the log. A job outlives the agent: the next one attaches where
- * the files end.
+ * blocks it (docs/adr/0009). Readers that attach follow the log. A job outlives the agent: the next one reattaches at
+ * the end of the log.
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import { PendingCommands, type Json } from '../../src/mux/index.ts';
@@ -24,7 +24,7 @@ export interface JobDeps {
   files: JobFiles;
   hooks: ExecHooks;
   log: Logger;
-  /** It did not start, or boxinit does not know it any more. */
+  /** It did not start, or boxinit no longer knows it. */
   failed(job: Job): void;
 }
 
@@ -52,9 +52,15 @@ export class Job {
   #queueMs = 0;
   #drain: Drain | null = null;
   readonly #commands = new PendingCommands();
-  /** The command has answered on the current stream. Until then, what a running command is sent may be lost with it. */
+  /**
+   * Whether the command has answered on the current stream. Until then, anything sent to a running command may be lost
+   * with the stream.
+   */
   #live = false;
-  /** Input of readers that were not cut: unless the next stream finds that all of it has arrived, they are cut. */
+  /**
+   * Input bytes of readers that were not cut: if the next stream finds that some have not arrived, these readers are
+   * cut.
+   */
   #due = 0;
   #attached = newWait();
   #failure: ServiceError | null = null;
@@ -66,7 +72,7 @@ export class Job {
     this.#begun = begun;
   }
 
-  /** It runs once `attached` resolves. @throws ServiceError if the sandbox cannot accept it. */
+  /** The command is running once `attached` resolves. @throws ServiceError if the sandbox cannot accept it. */
   static start(deps: JobDeps, kind: RelayKind, { pty, print }: { pty: boolean; print: string }): Job {
     const stored: StoredJob = {
       version: 1,
@@ -99,7 +105,7 @@ export class Job {
     return this.#stored.exit;
   }
 
-  /** Whether a request with this fingerprint would run the same. */
+  /** Whether a request with this fingerprint would run the same command. */
   matches(print: string): boolean {
     return (this.#stored.print ?? print) === print;
   }
@@ -112,12 +118,12 @@ export class Job {
     return this.#stored.startedAtMs;
   }
 
-  /** Why it is over without an exit; null otherwise. */
+  /** Why it is over without an exit; otherwise null. */
   get failure(): ServiceError | null {
     return this.#failure;
   }
 
-  /** Undefined before it runs. */
+  /** Undefined before the command is running. */
   state(): ExecState | undefined {
     if (!this.#begun) return undefined;
     const { id, exit, startedAtMs } = this.#stored;
@@ -135,7 +141,7 @@ export class Job {
     };
   }
 
-  /** Resolves once it accepts stdin, or has ended. @throws ServiceError that says why it did not start. */
+  /** Resolves once it accepts stdin, or has ended. @throws ServiceError with the reason why it did not start. */
   async attached(): Promise<Attached> {
     await this.#attached.promise;
     const { pid, stdinBytes } = this.#stored;
@@ -153,8 +159,8 @@ export class Job {
   }
 
   /**
-   * False if the command cannot be reached right now: the bytes are not taken. What follows the end of its input, from
-   * any reader, is dropped; but not what follows in a terminal, whose input goes on.
+   * False, with the bytes not taken, if the command cannot be reached right now. Input after the FIN, from any reader,
+   * is dropped, except in a terminal, which stays open.
    */
   send(channel: number, bytes: Uint8Array, taken: (bytes: number) => void): boolean {
     const drain = this.#drain;
@@ -174,7 +180,7 @@ export class Job {
     return true;
   }
 
-  /** Waits for the command if it cannot be reached right now. False if too many wait. */
+  /** Queues the command if the process cannot be reached right now. False if too many are queued. */
   command(command: ExecCommand): boolean {
     if (this.exit !== null || this.#failure !== null) return true;
     if (!this.#commands.keep(command, this.#reachable)) return false;
@@ -183,8 +189,8 @@ export class Job {
   }
 
   /**
-   * Passes a FIN on; one that was passed on, and that nothing followed, is not repeated. FIN ALL ends the job's stdin, not
-   * the job. False if the command cannot be reached right now.
+   * Passes a FIN on, unless it was already passed on and no input followed it. FIN ALL ends the job's stdin, not the
+   * job. False if the command cannot be reached right now.
    */
   finish(channel: number): boolean {
     if (this.exit !== null) return true;
@@ -194,7 +200,7 @@ export class Job {
     return true;
   }
 
-  /** Its sandbox has ended. */
+  /** Called when its sandbox has ended. */
   end(): void {
     this.close(this.#deps.sandbox.endedError());
   }
@@ -220,8 +226,8 @@ export class Job {
   }
 
   /**
-   * Attaches by another stream, which can carry what this one cannot. What was sent has arrived, as a rule; if the
-   * answer shows otherwise, readers are cut.
+   * Reattaches over a new stream, which can carry what this one no longer can. What was sent has normally arrived; if
+   * the answer shows otherwise, readers are cut.
    */
   #renew(drain: Drain): void {
     if (!this.#live) return;
@@ -233,13 +239,13 @@ export class Job {
     void this.#attach();
   }
 
-  /** Until it answers again. Whoever waits for its first answer goes on waiting. */
+  /** Until the command answers again. Callers waiting for its first answer keep waiting. */
   #unreached(): void {
     if (this.#live) this.#attached = newWait();
     this.#live = false;
   }
 
-  /** A start is passed on as it comes: if its stream breaks before it is confirmed, it has failed. */
+  /** Input of a start is passed on at once: if its stream breaks before it is confirmed, it has failed. */
   get #reachable(): boolean {
     return this.#drain !== null && (this.#live || !this.#begun);
   }
@@ -258,14 +264,14 @@ export class Job {
     );
   }
 
-  /** Recorded before it is confirmed to any reader, so that the next agent knows every job that was confirmed. */
+  /** Recorded before any reader gets a confirmation, so that the next agent knows every confirmed job. */
   async #onOpened(answer: Json): Promise<void> {
     const { pid, stdinBytes, queueMs } = answer;
     if (typeof pid === 'number') this.#stored.pid = pid;
     if (typeof queueMs === 'number') this.#queueMs = queueMs;
     this.#stored.stdinBytes = typeof stdinBytes === 'number' ? stdinBytes : this.#stored.stdinBytes;
     this.#live = true;
-    // Not the one that a cut puts in its place while the record is written.
+    // The current one, not the one a cut replaces it with while the record is being written.
     const attached = this.#attached;
     if (this.#begun) {
       const lost = this.#stored.stdinBytes < this.#due;
@@ -308,7 +314,7 @@ export class Job {
     for (const listener of [...this.#listeners]) listener.cut(error);
   }
 
-  /** Attaches at the end of the files, waiting for boxinit as any attach does. Never rejects. */
+  /** Reattaches at the end of the log, waiting for boxinit as any attach does. Never rejects. */
   async #attach(): Promise<void> {
     await this.files.settled();
     if (this.#failure !== null) return;
@@ -327,13 +333,13 @@ export class Job {
     this.#deps.failed(this);
   }
 
-  /** Saves the record. False if the disk refused. */
+  /** Saves the record. False if the disk refused it. */
   async #save(): Promise<boolean> {
     try {
       await this.files.save(this.#stored);
       return true;
     } catch (error) {
-      // A job that is over meanwhile needs no record.
+      // A job that ended meanwhile needs no record.
       if (this.#failure === null) this.#deps.log.error({ err: error, job: this.id }, 'a job record cannot be written');
       return false;
     }

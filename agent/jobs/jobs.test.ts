@@ -10,7 +10,7 @@ import type { FakeRuntime } from '../runtime/fake/fake-runtime.ts';
 type Fake = Harness<FakeRuntime>;
 const MIB = 1024 * 1024;
 
-/** Starts a job and lets go of it, as a gateway does. */
+/** Starts a job and detaches from it, as a gateway does. */
 async function start(h: Fake, sandbox: string, id: string, command: string): Promise<void> {
   const job = h.client.start({ op: 'exec', sandbox, id, command, background: true }, { keepExit: true });
   await job.opened;
@@ -29,7 +29,7 @@ const attach = (h: Fake, sandbox: string, id: string, from: { stdout?: number; s
 
 const directoryOf = (h: Fake, ...names: string[]): string => path.join(h.dataDir, 'jobs', ...names);
 
-test('a job with nobody reading writes far more than a ring to its end, and all of it is there afterwards', async () => {
+test('a job without readers writes far more than boxinit buffers to its end, and all of it can be read afterwards', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', `yes ${5 * MIB}; echo tail; warn noted; exit 3`);
@@ -42,7 +42,7 @@ test('a job with nobody reading writes far more than a ring to its end, and all 
   expect([tail.stdout.toString(), tail.stderr.toString()]).toEqual(['tail\n', '']);
 });
 
-test('who waits for a job is answered when it has ended, or after the time it waits', async () => {
+test('waiting for a job returns when it has ended, or after the requested time', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', 'sleep 60');
@@ -54,7 +54,7 @@ test('who waits for a job is answered when it has ended, or after the time it wa
   expect(await waiting).toMatchObject({ state: 'exited', exit: { signal: 'KILL' } });
 });
 
-test('a reader that takes nothing holds up neither the job nor another reader', async () => {
+test('a reader that reads nothing blocks neither the job nor other readers', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const stuck = h.client.start(
@@ -66,7 +66,7 @@ test('a reader that takes nothing holds up neither the job nor another reader', 
   expect([other.stdout.length, other.exit.exitCode]).toEqual([3 * MIB, 0]);
 });
 
-test('above its cap a job loses its oldest output, and readers get the range that was lost', async () => {
+test('a job over its limit loses its oldest output, and readers are told the lost range', async () => {
   await using h = await Harness.fake({}, { MILLIBOX_JOB_LOG_MB: '1' });
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', `echo first; yes ${8 * MIB}; echo last; warn kept`);
@@ -81,7 +81,7 @@ test('above its cap a job loses its oldest output, and readers get the range tha
   expect(stderr.toString()).toBe('kept\n');
 });
 
-test('when the room of the node is used up, the sandbox that has most gives up its oldest', async () => {
+test("when the node's log limit is reached, the sandbox with the most output loses its oldest", async () => {
   await using h = await Harness.fake({}, { MILLIBOX_JOB_LOG_MB: '4', MILLIBOX_JOB_LOGS_MB: '4' });
   const [small, large] = [await h.sandbox(), await h.sandbox()];
   await start(h, small.id, 'exe-small', `yes ${MIB}`);
@@ -101,7 +101,7 @@ test('when the room of the node is used up, the sandbox that has most gives up i
   expect(kept[0]! + kept[1]!).toBeGreaterThan(2 * MIB);
 });
 
-test('an agent that comes back goes on where the log ends, and knows what ended meanwhile', async () => {
+test('a restarted agent continues where the log ends, and learns what ended meanwhile', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-done', 'echo done; exit 4');
@@ -125,7 +125,7 @@ test('an agent that comes back goes on where the log ends, and knows what ended 
   expect((await attach(h, id, 'exe-job').outcome).stdout.toString()).toBe('begun\nmore\n');
 });
 
-test('a job that cannot be read is left to the next agent, and does not run again meanwhile', async () => {
+test('an unreadable job is left to the next agent, and does not run again meanwhile', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   for (const name of ['exe-lost', 'exe-other']) {
@@ -141,12 +141,12 @@ test('a job that cannot be read is left to the next agent, and does not run agai
   expect((await attach(h, id, 'exe-lost').outcome).stdout.toString()).toBe('kept\n');
 });
 
-/** The agent comes back, and cannot read this directory or file until what is returned is called. */
+/** Restarts the agent so that it cannot read this directory or file until the returned function is called. */
 async function restartWithout(h: Fake, file: string): Promise<() => Promise<void>> {
   const kept = path.join(h.dataDir, 'kept');
   await h.agent.stop();
   renameSync(file, kept);
-  // Reading one as the other fails, whatever the user.
+  // Replacing a file with a directory, or the reverse, makes reading fail even for root.
   if (statSync(kept).isDirectory()) writeFileSync(file, '');
   else mkdirSync(file);
   await h.restart();
@@ -158,7 +158,7 @@ async function restartWithout(h: Fake, file: string): Promise<() => Promise<void
   };
 }
 
-test('a running job with an unreadable record is not read past its log, but it can be signalled', async () => {
+test('a running job with an unreadable record is not read beyond its log, but can be signalled', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', `yes ${MIB}; echo last; sleep 60`);
@@ -175,7 +175,7 @@ test('a running job with an unreadable record is not read past its log, but it c
   expect([stdout.length, exit.signal]).toEqual([MIB + 5, 'TERM']);
 });
 
-test('where no job of a sandbox can be read, other commands run, and those that may be jobs do not', async () => {
+test("while a sandbox's jobs are unreadable, new commands run, and those that may be jobs are refused", async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', 'sleep 60');
@@ -187,7 +187,7 @@ test('where no job of a sandbox can be read, other commands run, and those that 
   expect(await stateOf(h, id, 'exe-job')).toMatchObject({ state: 'running' });
 });
 
-test('a link to boxinit that breaks costs a job nothing', async () => {
+test('a broken link to boxinit costs a job nothing', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', `yes ${8 * MIB}; echo last`);
@@ -220,7 +220,7 @@ test('input after its end does not harm a job, whichever reader sends it', async
   ]);
 });
 
-test('an id runs once: a second request for it follows the job', async () => {
+test('an id runs once, and a repeated request follows the job', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const ask = { op: 'exec', sandbox: id, id: 'exe-job', command: 'echo once', background: true };
@@ -230,7 +230,7 @@ test('an id runs once: a second request for it follows the job', async () => {
   expect([first, second].map(({ stdout }) => stdout.toString())).toEqual(['once\n', 'once\n']);
 });
 
-test('another request under the id of a job is a conflict', async () => {
+test('a different request under the id of a job is a conflict', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const ask = {
@@ -249,7 +249,7 @@ test('another request under the id of a job is a conflict', async () => {
   expect(same.opened).toMatchObject({ adopted: true });
 });
 
-test('a job that cannot start leaves nothing behind, and its id is free', async () => {
+test('a job that cannot start leaves nothing behind, and its id is free again', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const ask = (argv: string[]) =>
@@ -261,7 +261,7 @@ test('a job that cannot start leaves nothing behind, and its id is free', async 
   });
 });
 
-test('the logs of a sandbox go with it', async () => {
+test("a sandbox's logs are removed with it", async () => {
   await using h = await Harness.fake();
   const [one, two] = [await h.sandbox(), await h.sandbox()];
   for (const { id } of [one, two]) {
@@ -286,7 +286,7 @@ test('files of a sandbox that ended while no agent was running are removed', asy
   expect(readdirSync(directoryOf(h))).toEqual([]);
 });
 
-test('many that wait at the end of a silent job are let go with their streams', async () => {
+test('readers waiting at the end of a silent job are released with their streams', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await start(h, id, 'exe-job', 'sleep 60');

@@ -21,7 +21,7 @@ import { Job, type JobDeps } from './job.ts';
 import { LogRoom } from './log-room.ts';
 import { requestFingerprint } from './request-fingerprint.ts';
 
-/** Jobs kept per sandbox. Beyond that, the oldest ended one is removed with its log. */
+/** Jobs kept per sandbox. Beyond that, the oldest one that has ended is removed with its log. */
 const MAX_JOBS = 1_000;
 
 interface JobsOptions {
@@ -34,7 +34,7 @@ interface JobsOptions {
 interface JobLogLimits {
   /** Limit of one job's log, both channels together. */
   jobBytes: number;
-  /** Limit of all logs of the node. */
+  /** Limit of all logs on the node. */
   totalBytes: number;
 }
 
@@ -48,8 +48,8 @@ interface Following extends Omit<FollowOptions, 'over'> {
 }
 
 /**
- * A job of an earlier agent that cannot be read. It can be signalled; but reading it from boxinit would take output
- * that its log needs, and its exit.
+ * A job of an earlier agent that cannot be read. It can be signalled, but reading it from boxinit would consume output
+ * and an exit that belong in its log.
  */
 class UnreadJob {
   state(): undefined {
@@ -63,7 +63,7 @@ export class Jobs {
   readonly #directory: string;
   readonly #room: LogRoom;
   readonly #all = new Map<string, Map<string, Job>>();
-  /** Jobs of an earlier agent that could not be read, by sandbox: they stay on disk. Null: all that are there. */
+  /** Jobs of an earlier agent that could not be read, by sandbox; they stay on disk. Null: all those that exist. */
   readonly #unread = new Map<string, ReadonlySet<string> | null>();
   /** Removals in progress, by directory. */
   readonly #removals = new Map<string, Promise<void>>();
@@ -86,7 +86,7 @@ export class Jobs {
     return [...jobs].flatMap((job) => job.state() ?? []);
   }
 
-  /** Resolves once the job is over, and after `ms` at the latest; at once if that is no job, or cannot be read. */
+  /** Resolves once the job is over, or after `ms`; at once if this is not a job or cannot be read. */
   async whenOver(sandbox: string, id: string, ms: number): Promise<void> {
     const job = this.find(sandbox, id);
     if (job instanceof Job && job.state() !== undefined) await untilOver(job, ms);
@@ -135,7 +135,8 @@ export class Jobs {
 
   /**
    * Runs a command that has no reader yet.
-   * @throws ServiceError if it cannot even wait for its sandbox, `internal` if it may have run and its log cannot be read.
+   * @throws ServiceError if it cannot even be queued for its sandbox, `internal` if it may have run and its log cannot
+   * be read.
    */
   start(sandbox: Sandbox, request: Json): Job {
     if (sandbox.ended) throw sandbox.endedError();
@@ -159,7 +160,7 @@ export class Jobs {
     return job;
   }
 
-  /** Restores the jobs of a sandbox that an earlier agent ran. Those that cannot be read are left to the next start. */
+  /** Restores a sandbox's jobs from an earlier agent. Unreadable ones are left to the next start. */
   async load(sandbox: Sandbox): Promise<void> {
     const found: LoadedJob[] = [];
     let unread: Set<string> | null = null;
@@ -186,7 +187,7 @@ export class Jobs {
     }
   }
 
-  /** After `load` of all living sandboxes: removes the logs of all others. @param left sandboxes that may be alive */
+  /** Call after `load` of all living sandboxes: removes all other logs. @param left sandboxes that may be alive */
   async sweep(left: ReadonlyMap<string, unknown>): Promise<void> {
     for (const id of await readdir(this.#directory)) {
       if (!this.#all.has(id) && !left.has(id))
@@ -218,7 +219,10 @@ export class Jobs {
     await Promise.all(this.#removals.values());
   }
 
-  /** Moves what can be read from `ids` to `found`, and removes what is incomplete. @throws Error of the first that stays. */
+  /**
+   * Moves readable jobs from `ids` to `found`, and removes incomplete ones.
+   * @throws the first Error met with those that stay.
+   */
   async #read(sandbox: string, ids: Set<string>, found: LoadedJob[]): Promise<void> {
     const errors: unknown[] = [];
     for (const id of ids) {
@@ -235,7 +239,7 @@ export class Jobs {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Undefined if that is unknown. */
+  /** Undefined if it cannot be determined. */
   #isUnread(sandbox: string, id: string): boolean | undefined {
     const unread = this.#unread.get(sandbox);
     if (unread !== null) return unread?.has(id) === true;
@@ -257,7 +261,7 @@ export class Jobs {
     const directory = path.join(this.#directory, sandbox, id);
     return {
       directory,
-      // A job of the same id may still be being removed.
+      // An earlier job of the same id may still be being removed.
       free: this.#removals.get(directory) ?? Promise.resolve(),
       maxBytes: this.#options.limits.jobBytes,
       log: this.#options.log,

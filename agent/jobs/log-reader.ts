@@ -19,13 +19,13 @@ export class LogReader {
     this.#at = offset;
   }
 
-  /** The next piece; null if there is none at the moment. @throws Error if the disk cannot be read. */
+  /** The next piece, or null if there is none yet. @throws Error if the disk cannot be read. */
   async next(): Promise<Piece | null> {
     while (this.#at < this.#log.written) {
       const segment = this.#log.find(this.#at);
       if (segment === undefined || segment.start > this.#at) return this.#skip(segment?.start ?? this.#log.written);
       const handle = await this.#open(segment);
-      // The segment was removed in between: look again.
+      // The segment was removed meanwhile: look again.
       if (handle === null) continue;
       const at = this.#at - segment.start;
       this.#buffer ??= Buffer.allocUnsafe(PIECE_BYTES);

@@ -1,6 +1,4 @@
-/**
- * The limit over the logs of all jobs. When it is reached, the sandbox with the largest logs loses its oldest output.
- */
+/** The limit on the logs of all jobs. When it is reached, the sandbox with the largest logs loses its oldest output. */
 import type { Job } from './job.ts';
 
 interface Share {
@@ -14,7 +12,7 @@ export class LogRoom {
   readonly #shares = new Map<string, Share>();
   #bytes = 0;
 
-  /** @param giveUp removes a job that has ended, and calls `gone` */
+  /** @param giveUp removes an ended job, and calls `gone` */
   constructor(maxBytes: number, giveUp: (sandbox: string, job: Job) => void) {
     this.#maxBytes = maxBytes;
     this.#giveUp = giveUp;

@@ -1,4 +1,4 @@
-/** Input that was sent to a command and not yet consumed, with the callbacks of its readers, which take turns. */
+/** Input sent to a command but not yet consumed, in order, each part with its reader's callback. */
 
 type Taken = (bytes: number) => void;
 
@@ -11,7 +11,7 @@ export class SentInput {
     else this.#parts.push({ bytes, taken });
   }
 
-  /** So many bytes have been consumed, the oldest first. */
+  /** This many bytes have been consumed, oldest first. */
   consumed(bytes: number): void {
     for (let left = bytes; left > 0;) {
       const [first] = this.#parts;
@@ -24,12 +24,12 @@ export class SentInput {
     }
   }
 
-  /** All counts as consumed. */
+  /** Everything counts as consumed. */
   settle(): void {
     for (const { bytes, taken } of this.#parts.splice(0)) taken(bytes);
   }
 
-  /** No callback is called. */
+  /** Discards everything without calling any callback. */
   forget(): void {
     this.#parts = [];
   }

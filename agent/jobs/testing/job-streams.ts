@@ -1,11 +1,11 @@
-/** Both sides of a job: the streams of gateways that read it, and those to boxinit. */
+/** Both sides of a job: the streams of the gateways that read it, and the streams to boxinit. */
 import type { Json, StreamHandler } from '../../../src/mux/index.ts';
 import { ServiceError, type ErrorCode } from '../../../src/protocol/errors.ts';
 import { newRecord, Sandbox } from '../../sandboxes/sandbox.ts';
 import { newSpec } from '../../testing/harness.ts';
 
 export const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
-/** What boxinit says of a command that wrote nothing. */
+/** What boxinit reports for a command that wrote nothing. */
 export const EXIT = {
   type: 'exit',
   exitCode: 0,
@@ -17,7 +17,7 @@ export const EXIT = {
   durationMs: 1,
 };
 
-/** A stream to boxinit. As any stream, it breaks if something follows the end of its channel. */
+/** A stream to boxinit. Like any stream, it breaks if data follows a FIN. */
 export class Inner {
   closed = false;
   readonly request: Json;
@@ -85,7 +85,7 @@ export class Outer {
   }
 }
 
-/** A sandbox that runs, with the streams that are opened to its boxinit. */
+/** A running sandbox, and the streams opened to its boxinit. */
 export function runningSandbox(): { sandbox: Sandbox; inners: Inner[] } {
   const spec = newSpec();
   const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
