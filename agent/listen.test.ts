@@ -17,7 +17,7 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-test('a socket that a killed agent left is replaced, and no other user may open it', async () => {
+test('a socket left by a killed agent is replaced, and no other user may connect to it', async () => {
   const path = join(directory, 'node.sock');
   writeFileSync(path, 'left over');
   await bindSocketFile(server, path);
@@ -27,7 +27,7 @@ test('a socket that a killed agent left is replaced, and no other user may open 
   expect(existsSync(path)).toBe(false);
 });
 
-test('a path that no socket can have is refused before anything is done', async () => {
+test('a path too long for a socket is refused up front', async () => {
   const path = join(directory, 'x'.repeat(120));
   await expect(bindSocketFile(server, path)).rejects.toMatchObject({ code: 'invalid_request' });
 });

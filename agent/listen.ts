@@ -1,4 +1,4 @@
-/** Listening and closing of servers, as promises. */
+/** Listening on and closing servers, as promises. */
 import { chmodSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type http from 'node:http';
@@ -16,8 +16,8 @@ export async function listen(server: net.Server, where: net.ListenOptions): Prom
 }
 
 /**
- * Listens on a unix socket that only this user may open. A socket that a killed agent left there is replaced.
- * @throws ServiceError `invalid_request` for a path that is too long, or what `listen` throws.
+ * Listens on a unix socket that only this user can connect to. A socket left by a killed agent is replaced.
+ * @throws ServiceError `invalid_request` if the path is too long, or what `listen` throws.
  */
 export async function bindSocketFile(
   server: net.Server,

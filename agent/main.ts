@@ -10,7 +10,7 @@ import { openRuntime } from './runtime/select.ts';
 
 /**
  * Runs until the signal fires, then stops and, unless configured otherwise, leaves all sandboxes to the next agent.
- * @throws Error that says what is missing when it cannot start.
+ * @throws Error with the reason if it cannot start.
  */
 export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
   const asked = loadConfig(env);
@@ -23,7 +23,7 @@ export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise
   const runtime = await openRuntime(config, log);
   await noteRuntime(config.dataDir, runtime.name);
   const agent = await startAgent(config, runtime, log).catch(async (error: unknown) => {
-    // Without containers nothing of it may stay, such as a mount or a process; with containers it leaves what they need.
+    // Without containers nothing may be left, such as a mount or a process; with containers, what they need stays.
     await runtime.close().catch((left: unknown) => log.warn({ err: left }, 'runtime cleanup failed'));
     throw error;
   });

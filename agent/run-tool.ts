@@ -1,11 +1,11 @@
-/** Runs a program of the machine with a deadline, limited output, and an abort signal. */
+/** Runs a program of the host with a deadline, bounded output, and an abort signal. */
 import { spawn } from 'node:child_process';
 import { withDeadline } from '../src/lib/deadline.ts';
 import { TOOLS_PATH } from './tools-path.ts';
 
 const KEPT_BYTES = 64 * 1024;
 
-/** The environment of every tool. Nothing of the agent's own is in it. */
+/** The environment of every tool, which contains nothing of the agent's. */
 export const TOOL_ENVIRONMENT = {
   PATH: TOOLS_PATH,
   LC_ALL: 'C',
@@ -30,7 +30,7 @@ const ENDED_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
 export interface ToolOptions {
   deadlineMs: number;
   signal?: AbortSignal | undefined;
-  /** Kill the tool also when this process is killed; for tools that a peer can keep waiting. Not its children. */
+  /** Also kill the tool, but not its children, if this process is killed; for tools that a peer can keep waiting. */
   endsWithUs?: boolean;
   /** Its standard input. */
   input?: string;
@@ -39,7 +39,7 @@ export interface ToolOptions {
 
 /**
  * Returns standard output as text.
- * @throws ToolError with the tool's own words; ServiceError `deadline_exceeded`, or the signal's reason.
+ * @throws ToolError with the tool's output; ServiceError `deadline_exceeded`, or the signal's reason.
  */
 export async function runTool(tool: string, args: readonly string[], options: ToolOptions): Promise<string> {
   const { deadlineMs, signal } = options;
@@ -48,7 +48,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
     const [program = tool, ...rest] = [...(options.endsWithUs === true ? ENDED_WITH_US : []), tool, ...args];
     const child = spawn(program, rest, {
       stdio: ['pipe', 'pipe', 'pipe'],
-      // A process group of its own, so that its children can be killed with it.
+      // Its own process group, so that its children can be killed with it.
       detached: true,
       env: TOOL_ENVIRONMENT,
     });
@@ -57,13 +57,13 @@ export async function runTool(tool: string, args: readonly string[], options: To
       try {
         process.kill(-child.pid, 'SIGKILL');
       } catch {
-        // It has ended already.
+        // It has already exited.
       }
     };
     linked.addEventListener('abort', kill, { once: true });
     let out = '';
     let words = '';
-    // A tool that does not read all its input reports why by its status.
+    // A tool that exits without reading all its input reports the reason in its status.
     child.stdin.on('error', () => undefined).end(options.input ?? '');
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (out.length < 16 * 1024 * 1024) out += text;

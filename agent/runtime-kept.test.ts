@@ -31,14 +31,14 @@ test('a data directory with containers of one runtime is refused to another, wit
   expect((await kept('docker')).runtime).toBe('docker');
 });
 
-test('auto takes the runtime whose containers are there', async () => {
+test('auto chooses the runtime whose containers exist', async () => {
   await noteRuntime(dataDir, 'docker');
   expect((await kept('auto')).runtime).toBe('auto');
   addContainer();
   expect((await kept('auto')).runtime).toBe('docker');
 });
 
-test('one without containers may have any, as may one without a note of its runtime', async () => {
+test('a data directory without containers, or without a recorded runtime, accepts any', async () => {
   await noteRuntime(dataDir, 'docker');
   expect((await kept('oci')).runtime).toBe('oci');
   writeFileSync(path.join(dataDir, 'runtime'), 'nonsense');
@@ -46,7 +46,7 @@ test('one without containers may have any, as may one without a note of its runt
   expect((await kept('oci')).runtime).toBe('oci');
 });
 
-test('an agent writes its runtime down when it starts, and does not start with another', async () => {
+test('an agent records its runtime at start, and refuses to start with another', async () => {
   await main({ ...environment('fake'), MILLIBOX_ON_STOP: 'destroy' }, AbortSignal.abort());
   addContainer();
   await expect(main(environment('docker'), AbortSignal.abort())).rejects.toThrow('runtime fake');

@@ -1,6 +1,6 @@
 /**
- * Remembers which runtime made the containers of a data directory. A runtime does not see the containers of another: an
- * agent that started with a different one would leave them running unowned, and report their sandboxes as ended.
+ * Remembers which runtime made the containers of a data directory. A runtime does not see another's containers: an
+ * agent started with a different one would leave them running without an owner, and report their sandboxes as ended.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ const NAMES: readonly string[] = ['docker', 'oci', 'gvisor', 'fake'] satisfies C
 
 /**
  * The configuration, with `auto` replaced by the runtime whose containers exist here.
- * @throws ServiceError `not_supported`, with what to do, if another runtime is configured than theirs.
+ * @throws ServiceError `not_supported`, with advice, if a different runtime is configured.
  */
 export async function keepRuntime(config: AgentConfig, log: Logger): Promise<AgentConfig> {
   const before = await runtimeOf(config.dataDir);
@@ -35,14 +35,14 @@ export async function keepRuntime(config: AgentConfig, log: Logger): Promise<Age
   );
 }
 
-/** Call this before the first container is made. */
+/** Must be called before the first container is made. */
 export async function noteRuntime(dataDir: string, name: ContainerRuntime['name']): Promise<void> {
   if ((await runtimeOf(dataDir)) === name) return;
   await mkdir(dataDir, { recursive: true, mode: 0o711 });
   await writeFile(join(dataDir, FILE), `${name}\n`, { mode: 0o600 });
 }
 
-/** Null if none has been noted. */
+/** Null if none is recorded. */
 async function runtimeOf(dataDir: string): Promise<ContainerRuntime['name'] | null> {
   const name = (await readIfThere(join(dataDir, FILE)))?.trim() ?? '';
   return NAMES.includes(name) ? (name as ContainerRuntime['name']) : null;

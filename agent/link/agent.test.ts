@@ -17,7 +17,7 @@ const codeOf = async (work: Promise<unknown>): Promise<string> => {
   }
 };
 
-test('create answers before the container is there, and an exec waits in line until it is', async () => {
+test('create answers before the container exists, and an exec queues until it does', async () => {
   await using h = await Harness.fake({ launchMs: 200 }, { MILLIBOX_POOL_MIN: '0' });
   const spec = newSpec();
   const record = await h.client.create(spec);
@@ -28,7 +28,7 @@ test('create answers before the container is there, and an exec waits in line un
   expect(h.record(spec.id).status).toBe('RUNNING');
 });
 
-test('stdin that is sent while the exec waits in line arrives whole', async () => {
+test('stdin sent while the exec is queued arrives complete', async () => {
   await using h = await Harness.fake({ launchMs: 100 }, { MILLIBOX_POOL_MIN: '0' });
   const spec = newSpec();
   await h.client.create(spec);
@@ -37,7 +37,7 @@ test('stdin that is sent while the exec waits in line arrives whole', async () =
   expect(outcome.stdout.equals(stdin)).toBe(true);
 });
 
-test('the same id again is the same sandbox', async () => {
+test('creating the same id again returns the same sandbox', async () => {
   await using h = await Harness.fake();
   const spec = newSpec();
   await Promise.all([h.client.create(spec), h.client.create(spec)]);
@@ -46,7 +46,7 @@ test('the same id again is the same sandbox', async () => {
   expect(h.agent.sandboxes.list()).toHaveLength(1);
 });
 
-test('a delete wins over a create that is under way', async () => {
+test('a delete wins over a create in progress', async () => {
   await using h = await Harness.fake({ launchMs: 2_000 }, { MILLIBOX_POOL_MIN: '0' });
   const spec = newSpec();
   await h.client.create(spec);
@@ -57,21 +57,21 @@ test('a delete wins over a create that is under way', async () => {
   expect(h.record(spec.id)).toMatchObject({ status: 'TERMINATED', reason: 'deleted' });
 });
 
-test('a create that comes after its delete is turned down', async () => {
+test('a create that arrives after its delete is refused', async () => {
   await using h = await Harness.fake();
   const spec = newSpec();
   expect(await codeOf(h.client.delete(spec.id))).toBe('sandbox_not_found');
   expect(await codeOf(h.client.create(spec))).toBe('sandbox_ended');
 });
 
-test('deleting twice gives the same record', async () => {
+test('deleting twice returns the same record', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const [first, second] = await Promise.all([h.client.delete(id), h.client.delete(id)]);
   expect(second).toEqual(first);
 });
 
-test('a full node refuses, and has room again after a delete', async () => {
+test('a full node refuses, and accepts again after a delete', async () => {
   await using h = await Harness.fake({}, { MILLIBOX_MAX_SANDBOXES: '1' });
   const { id } = await h.sandbox();
   expect(await codeOf(h.client.create(newSpec()))).toBe('capacity_exhausted');
@@ -79,7 +79,7 @@ test('a full node refuses, and has room again after a delete', async () => {
   await until('there is room', async () => (await codeOf(h.client.create(newSpec()))) === 'no error');
 });
 
-test('a draining node takes nothing new, and goes on with what it has', async () => {
+test('a draining node accepts nothing new, and keeps what it has', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await h.client.call({ op: 'drain', on: true });
@@ -89,15 +89,18 @@ test('a draining node takes nothing new, and goes on with what it has', async ()
   expect(await codeOf(h.client.create(newSpec()))).toBe('no error');
 });
 
-test.each(['missing', 'large'])('an image that cannot be had (%s) ends the sandbox, with the reason', async (kind) => {
-  await using h = await Harness.fake();
-  const spec = newSpec({ image: `${kind}/image` });
-  await h.client.create(spec);
-  expect(await codeOf(h.client.exec(spec.id, { argv: ['true'] }))).toBe('sandbox_ended');
-  expect(h.record(spec.id)).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed' });
-});
+test.each(['missing', 'large'])(
+  'an image that cannot be obtained (%s) ends the sandbox, with the reason',
+  async (kind) => {
+    await using h = await Harness.fake();
+    const spec = newSpec({ image: `${kind}/image` });
+    await h.client.create(spec);
+    expect(await codeOf(h.client.exec(spec.id, { argv: ['true'] }))).toBe('sandbox_ended');
+    expect(h.record(spec.id)).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed' });
+  },
+);
 
-test('env of a program is its own over the secrets over the sandbox over the image, and records hold no secret', async () => {
+test('env precedence is program, secrets, sandbox, image, and records hold no secret', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox({ env: { A: 'sandbox', B: 'sandbox' }, secrets: { B: 'hidden', C: 'hidden' } });
   const value = async (name: string): Promise<string> => {
@@ -108,14 +111,14 @@ test('env of a program is its own over the secrets over the sandbox over the ima
   expect(JSON.stringify(h.client.watch()) + JSON.stringify(h.agent.sandboxes.list())).not.toContain('hidden');
 });
 
-test('a program that does not exist is refused by its own code, and the sandbox stays', async () => {
+test('a program that does not exist is refused with its own code, and the sandbox stays', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   expect(await codeOf(h.client.exec(id, { argv: ['nosuch'] }))).toBe('exec_program_not_found');
   expect((await h.client.exec(id, { argv: ['exit', '7'] })).exit.exitCode).toBe(7);
 });
 
-test('a reader that takes nothing stops its own program and no other', async () => {
+test('a reader that stops reading blocks its own program and no other', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const stalled = h.client.start({ op: 'exec', sandbox: id, argv: ['yes'] }, { hold: true });
@@ -126,7 +129,7 @@ test('a reader that takes nothing stops its own program and no other', async () 
   stalled.stream.urgent({ type: 'kill' });
 });
 
-test('the link to the gateway is cut: the program goes on, and attach continues at the byte', async () => {
+test('when the link to the gateway is cut the program continues, and attach resumes at the exact byte', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const command = 'yes 100000; cat; yes 100000; exit 5';
@@ -144,7 +147,7 @@ test('the link to the gateway is cut: the program goes on, and attach continues 
   expect(rest.exit.exitCode).toBe(5);
 });
 
-test('a container that dies ends its sandbox and fails the calls that wait', async () => {
+test('a container that dies ends its sandbox and fails the waiting calls', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const { id: other } = await h.sandbox();
@@ -172,7 +175,7 @@ test('gateways learn that a sandbox has ended before its calls fail', async () =
   expect(await known.promise).toBe(true);
 });
 
-test('the link to boxinit breaks: the stream ends as interrupted, and attach continues', async () => {
+test('when the link to boxinit breaks the stream ends as interrupted, and attach resumes', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const command = 'cat; echo done; exit 4';
@@ -187,7 +190,7 @@ test('the link to boxinit breaks: the stream ends as interrupted, and attach con
   expect([rest.stdout.toString(), rest.exit.exitCode]).toEqual(['done\n', 4]);
 });
 
-test('an OOM kill that the kernel counted is reported with the exit, once, by whatever agent', async () => {
+test('an OOM kill counted by the kernel is reported with one exit, once, whichever agent reports it', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   h.runtime.countOomKill(h.containerOf(id));
@@ -204,7 +207,7 @@ test('an OOM kill that the kernel counted is reported with the exit, once, by wh
   expect([await killed(), await killed()]).toEqual([true, false]);
 });
 
-test('the start command runs once the sandbox is up', async () => {
+test('the start command runs once the sandbox is running', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox({ startCommand: 'echo started; sleep 600' });
   const execs = async (): Promise<unknown> => (await h.client.call({ op: 'execs', sandbox: id }))['execs'];
@@ -214,7 +217,7 @@ test('the start command runs once the sandbox is up', async () => {
   expect(outcome.stdout.toString()).toBe('started\n');
 });
 
-test('a job is listed with its exit, however often that is acknowledged', async () => {
+test('a job is listed with its exit, however often the exit is acknowledged', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const job = h.client.start(
@@ -235,7 +238,7 @@ test('a job is listed with its exit, however often that is acknowledged', async 
   expect(await list()).toHaveLength(1);
 });
 
-test('a sandbox past its lifetime, and an idle one, end with their reason', async () => {
+test('expired and idle sandboxes end with their reason', async () => {
   await using h = await Harness.fake();
   const short = newSpec({ expiresAtMs: Date.now() + 100 });
   const idle = newSpec({ idleTimeoutMs: 100 });
@@ -248,13 +251,13 @@ test('a sandbox past its lifetime, and an idle one, end with their reason', asyn
 test('a sandbox with an open call is not idle', async () => {
   await using h = await Harness.fake();
   const spec = newSpec({ idleTimeoutMs: 100 });
-  // The call is there before the sandbox is, so that it is never without one.
+  // The call arrives before the sandbox, so the sandbox is never without one.
   const [, outcome] = await Promise.all([h.client.create(spec), h.client.exec(spec.id, { argv: ['sleep', '0.5'] })]);
   expect(outcome.exit.exitCode).toBe(0);
   await h.reaches(spec.id, 'TIMEOUT');
 });
 
-test('extend moves the end of a life', async () => {
+test('extend moves the expiry', async () => {
   await using h = await Harness.fake();
   const spec = newSpec({ expiresAtMs: Date.now() + 3_600_000 });
   await h.client.create(spec);
@@ -262,7 +265,7 @@ test('extend moves the end of a life', async () => {
   await h.reaches(spec.id, 'TIMEOUT');
 });
 
-test('watch sends everything once and then the changes', async () => {
+test('watch sends the full state once, then the changes', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const events = h.client.watch();
@@ -277,7 +280,7 @@ test('watch sends everything once and then the changes', async () => {
   await until('the report is sent', () => events.some(({ type }) => type === 'node'));
 });
 
-test('malformed questions are refused, and the agent goes on', async () => {
+test('malformed requests are refused, and the agent carries on', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const bad = [
@@ -303,7 +306,7 @@ test('malformed questions are refused, and the agent goes on', async () => {
   expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
 });
 
-test('a record that cannot be written refuses the sandbox, and the agent goes on', async () => {
+test('a sandbox whose record cannot be written is refused, and the agent carries on', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   renameSync(path.join(h.dataDir, 'sandboxes'), path.join(h.dataDir, 'elsewhere'));

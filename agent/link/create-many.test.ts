@@ -7,7 +7,7 @@ import { createMany } from './create-many.ts';
 
 const group = (image: string, ids: string[]): CreateGroup => ({ spec: { id: 'first', image } as SandboxSpec, ids });
 
-test('each is created under its own id; the refused ones are listed with their reasons, and stop no other', async () => {
+test('each sandbox is created under its own id; refused ones are listed with their reasons and affect no other', async () => {
   const made: string[] = [];
   const sandboxes = {
     create(spec: SandboxSpec): Sandbox {
@@ -28,7 +28,7 @@ test('each is created under its own id; the refused ones are listed with their r
   ]);
 });
 
-test('other work of the event loop has its turn between creates', async () => {
+test('the event loop gets a turn between creates', async () => {
   let made = 0;
   const seen: number[] = [];
   const sandboxes = {
@@ -53,14 +53,14 @@ test('other work of the event loop has its turn between creates', async () => {
   expect(seen.length).toBeGreaterThan(5);
 });
 
-test('over the link: a node that becomes full in the middle takes what it has room for, and those run', async () => {
+test('over the link: a node that fills up midway accepts what fits, and those run', async () => {
   await using h = await Harness.fake({}, { MILLIBOX_MAX_SANDBOXES: '5' });
   const ids = Array.from({ length: 8 }, (_, i) => `sbx-many-${i}`);
   const call = { op: 'createMany', groups: [{ spec: newSpec(), ids }] };
   const answer = await h.client.call(call);
   expect(answer['refused']).toMatchObject([{ ids: ids.slice(5), error: { code: 'capacity_exhausted' } }]);
   for (const id of ids.slice(0, 5)) await h.reaches(id, 'RUNNING');
-  // The same again, as after a lost answer: the same sandboxes.
+  // The same batch again, as after a lost answer, yields the same sandboxes.
   expect((await h.client.call(call))['refused']).toMatchObject([{ ids: ids.slice(5) }]);
   expect(h.agent.sandboxes.list()).toHaveLength(5);
 });

@@ -1,4 +1,4 @@
-/** Many creates in one message. Each is accepted or refused individually, as if it had come alone. */
+/** Many creates in one message. Each is accepted or refused on its own, as if it had been sent alone. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServiceError, type WireError } from '../../src/protocol/errors.ts';
 import type { CreateGroup } from '../../src/protocol/node.ts';
@@ -12,7 +12,7 @@ interface Refused {
   error: WireError;
 }
 
-/** Resolves with the refused ids, grouped by error; all others are accepted. */
+/** Resolves with the refused ids, grouped by error; all others were accepted. */
 export async function createMany(
   sandboxes: Pick<Sandboxes, 'create'>,
   groups: readonly CreateGroup[],

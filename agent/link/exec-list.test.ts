@@ -13,7 +13,7 @@ const job = (execId: string, exit: ExecExit | null): ExecState => {
   return { execId, state, background: true, startedAt, stdoutBytes: 0, stderrBytes: 0, exit };
 };
 
-/** With a boxinit that answers so. */
+/** A sandbox whose boxinit answers with this function. */
 function sandboxWith(call: (message: Json) => Json): Sandbox {
   const launched = { link: { call: (message: Json) => Promise.resolve(call(message)) } };
   return {
@@ -24,7 +24,7 @@ function sandboxWith(call: (message: Json) => Json): Sandbox {
   } as never;
 }
 
-test('a list too long for a message holds running commands, a flag that there are more, and fits', async () => {
+test('a list too long for one message is cut to fit, keeps running commands, and is flagged', async () => {
   const ended = Array.from({ length: 10_000 }, (_, i) => job(`exe-${i}`, EXIT));
   const jobs = [...ended, job('exe-running', null)];
   const list = await listExecs(
@@ -38,7 +38,7 @@ test('a list too long for a message holds running commands, a flag that there ar
   expect(jsonBytes(list)).toBeLessThanOrEqual(MAX_CONTROL_BYTES);
 });
 
-test('boxinit is asked only for commands that are no jobs, and missing ones are flagged', async () => {
+test('boxinit is asked only about commands that are not jobs, and unknown ids are flagged', async () => {
   const asked: Json[] = [];
   const sandbox = sandboxWith((message) => {
     asked.push(message);

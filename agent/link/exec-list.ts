@@ -1,4 +1,4 @@
-/** The list of a sandbox's commands: jobs, whose state the agent keeps, and the others, which boxinit knows. */
+/** Lists a sandbox's commands: jobs, whose state the agent keeps, and the others, which boxinit knows. */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecList, ExecState } from '../../src/protocol/exec.ts';
 import { MAX_CONTROL_BYTES } from '../../src/protocol/limits.ts';
@@ -7,11 +7,11 @@ import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { fitting } from './fitting.ts';
 import { RECALL_MS } from './relay.ts';
 
-/** Beside the list itself. */
+/** Room for the fields around the list. */
 const ENVELOPE_BYTES = 1_024;
 
 /**
- * Those with these ids, or all as far as one message holds them. boxinit is not asked if all ids are jobs.
+ * The commands with these ids, or as many of all as fit in one message. boxinit is not asked if all ids are jobs.
  * @throws ServiceError `sandbox_not_ready`, `interrupted`, or the reason why the sandbox has ended
  */
 export async function listExecs(
@@ -30,7 +30,7 @@ export async function listExecs(
   const known = idsOf(now);
   const all = [...now, ...others.execs.filter(({ execId }) => !known.has(execId))];
   const asked = wanted === undefined ? all : all.filter(({ execId }) => wanted.has(execId));
-  // Of what does not fit, nothing runs.
+  // Running commands come first, so those left out have ended.
   const execs = fitting(asked.toSorted(runningFirst), MAX_CONTROL_BYTES - ENVELOPE_BYTES);
   const more = others.more || execs.length < asked.length;
   return { execs: [...execs], ...(more ? { more } : {}) };
@@ -43,7 +43,7 @@ async function listOthers(
   sandbox: Sandbox,
   ids: readonly string[] | undefined,
 ): Promise<{ execs: ExecState[]; more: boolean }> {
-  // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
+  // After a restart of the agent, a sandbox may be running before its boxinit has reconnected.
   await new Promise<void>((resolve) => sandbox.whenRelinkedOrEnded(RECALL_MS, resolve));
   const parsed = SupervisorListOpened.safeParse(
     await linkOf(sandbox).call({ op: 'list', ...(ids === undefined ? {} : { ids: [...ids] }) }),
@@ -65,7 +65,7 @@ async function listOthers(
   return { execs, more: parsed.data.more };
 }
 
-/** @throws ServiceError why nothing can be asked of the sandbox */
+/** @throws ServiceError with the reason why the sandbox cannot be asked */
 export function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
   if (sandbox.ended) throw sandbox.endedError();
   if (!sandbox.running || sandbox.launched === null) throw new ServiceError('sandbox_not_ready');

@@ -9,7 +9,7 @@ import type { SupervisorAttach, SupervisorExec } from '../../src/protocol/superv
 import type { Json } from '../../src/mux/index.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 
-/** Ignores fields that a newer gateway may send. */
+/** Ignores fields added by newer gateways. */
 const NodeExec = z.object({ ...ExecOpen.shape, background: z.boolean().optional() });
 const NodeAttach = z.object(AttachOpen.shape);
 
@@ -27,7 +27,7 @@ export function parseExec(request: Json): ParsedExec {
   return { ...exec, id };
 }
 
-/** Environment: the request's overrides the sandbox's, which overrides the image's. */
+/** Environment precedence: the request overrides the sandbox, which overrides the image. */
 export function toSupervisorExec(exec: ParsedExec, sandbox: Sandbox): SupervisorExec {
   const user = exec.user ?? (sandbox.image?.user === '' ? undefined : sandbox.image?.user);
   return {
@@ -58,7 +58,7 @@ export function toSupervisorAttach(request: Json): SupervisorAttach {
   return { op: 'attach', id, stdout: stdout ?? 0, stderr: stderr ?? 0 };
 }
 
-/** Text only: whether the path exists is for boxinit to see. */
+/** Purely textual: boxinit checks whether the path exists. */
 function resolveCwd(cwd: string | undefined, workdir: string): string {
   const base = workdir === '' ? '/' : workdir;
   if (cwd === undefined || cwd === '') return base;

@@ -1,4 +1,4 @@
-/** The first items whose JSON takes at most so many bytes together: what a message has room for. */
+/** The first items whose JSON takes at most `maxBytes` together, to fit in one message. */
 export function fitting<T>(items: readonly T[], maxBytes: number): readonly T[] {
   let bytes = 0;
   const end = items.findIndex((item) => {
@@ -8,7 +8,7 @@ export function fitting<T>(items: readonly T[], maxBytes: number): readonly T[] 
   return end === -1 ? items : items.slice(0, end);
 }
 
-/** Counted in bytes, as messages are: a character takes up to six. */
+/** In bytes, as messages are measured: a character takes up to six. */
 export function jsonBytes(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value));
 }

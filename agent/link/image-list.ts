@@ -1,13 +1,16 @@
-/** The node's images, for placement: refreshed periodically, never on the path of a call. */
+/** The node's images, for placement: refreshed periodically, never while a call waits. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Images } from '../runtime/runtime.ts';
 import { fitting } from './fitting.ts';
 
 const LOOK_EVERY_MS = 10_000;
-/** The limit of the report's schema. */
+/** The report schema's limit. */
 const MAX_REFS = 10_000;
-/** Half of the largest message, as JSON. Placement prefers nodes that have the image; beyond this, it does not know. */
+/**
+ * As JSON: half of the largest message. Placement prefers nodes that have the image; it does not see images beyond
+ * this.
+ */
 const MAX_REFS_BYTES = 512 * 1024;
 
 export class ImageList {

@@ -10,7 +10,7 @@ import type { FakeRuntime } from '../runtime/fake/fake-runtime.ts';
 
 type H = Harness<FakeRuntime>;
 
-/** Opens a pull; resolves with the last event, or rejects as the stream ends. */
+/** Opens a pull; resolves with the last event, or rejects when the stream ends. */
 function pull(h: H, image: string, more: Json = {}): Promise<Json | undefined> {
   const done = Promise.withResolvers<Json | undefined>();
   let last: Json | undefined;
@@ -25,7 +25,7 @@ function pull(h: H, image: string, more: Json = {}): Promise<Json | undefined> {
   return done.promise;
 }
 
-/** Opens an import; `done` resolves with the last event, or rejects as the stream ends. */
+/** Opens an import; `done` resolves with the last event, or rejects when the stream ends. */
 function startImport(h: H, image: string): { stream: MuxStream; done: Promise<Json | undefined> } {
   const done = Promise.withResolvers<Json | undefined>();
   done.promise.catch(() => undefined);
@@ -52,7 +52,7 @@ const incoming = (h: H): string[] => {
   return existsSync(dir) ? readdirSync(dir) : [];
 };
 
-test('an archive larger than the window arrives whole, becomes an image, and is not kept', async () => {
+test('an archive larger than the window arrives intact, becomes an image, and is removed', async () => {
   await using h = await Harness.fake();
   const { stream, done } = startImport(h, 'own:1');
   const bytes = Buffer.alloc(3_000_000, 'archive');
@@ -66,7 +66,7 @@ test('an archive larger than the window arrives whole, becomes an image, and is 
   expect(incoming(h)).toEqual([]);
 });
 
-test('a refused archive gets an error, and is not kept', async () => {
+test('a refused archive gets an error, and is removed', async () => {
   await using h = await Harness.fake();
   const { stream, done } = startImport(h, 'own:2');
   stream.fin(Channel.BYTES);
@@ -74,7 +74,7 @@ test('a refused archive gets an error, and is not kept', async () => {
   await until('the archive is gone', () => incoming(h).length === 0);
 });
 
-test('an import whose sender leaves half-way leaves nothing', async () => {
+test('an import whose sender disconnects midway leaves nothing behind', async () => {
   await using h = await Harness.fake();
   const { stream, done } = startImport(h, 'own:3');
   await stream.write(Channel.BYTES, Buffer.alloc(100_000));
@@ -85,7 +85,7 @@ test('an import whose sender leaves half-way leaves nothing', async () => {
   expect(h.runtime.images.get('own:3')).toBeUndefined();
 });
 
-test('an image is removed once, and its name must be one', async () => {
+test('an image can be removed once, and its name must be valid', async () => {
   await using h = await Harness.fake();
   const spec = newSpec({ image: 'to-remove' });
   await h.client.create(spec);
@@ -97,7 +97,7 @@ test('an image is removed once, and its name must be one', async () => {
   expect(await remove('--all')).toBe('invalid_request');
 });
 
-test('a pull looks for a newer image only with `refresh`, and answers whether the name has moved', async () => {
+test('a pull checks for a newer image only with `refresh`, and reports whether the name has moved', async () => {
   await using h = await Harness.fake();
   const { images } = h.runtime;
   expect(await pull(h, 'moves:1', { refresh: true })).toEqual({ type: 'done', changed: true });

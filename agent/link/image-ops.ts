@@ -1,4 +1,4 @@
-/** Image operations that a gateway may request: pull and import. */
+/** Image operations on behalf of a gateway: pull and import. */
 import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,14 +14,14 @@ import type { EnsureOptions, Image, Images } from '../runtime/runtime.ts';
 
 const incomingIn = (dataDir: string): string => join(dataDir, 'incoming');
 
-/** At start-up: removes archives whose upload an earlier agent did not finish. */
+/** At start-up: removes archives whose upload was cut short under an earlier agent. */
 export async function clearIncoming(dataDir: string): Promise<void> {
   await rm(incomingIn(dataDir), { recursive: true, force: true });
 }
 
 export interface ImageOpsDeps {
   images: Images;
-  /** Uploaded archives are kept below it until they are unpacked. */
+  /** Uploaded archives are stored below it until they are unpacked. */
   dataDir: string;
   /** Called when the set of images has changed. */
   changed(): void;
@@ -29,8 +29,8 @@ export interface ImageOpsDeps {
 }
 
 /**
- * Answers with progress events and `{ type: 'done', changed }`; ends when the image is on this node. `refresh`: the one
- * that the registry has now.
+ * Answers with progress events and `{ type: 'done', changed }`; ends once the image is on this node. With `refresh`:
+ * the image that the registry has now.
  */
 export function pullImage(
   stream: MuxStream,
@@ -61,7 +61,7 @@ export function pullImage(
   return { closed: () => gone.abort(new ServiceError('cancelled')) };
 }
 
-/** Resolves with whether the reference names another image than before. */
+/** Resolves with whether the reference now names a different image. */
 async function bring(images: Images, ref: string, refresh: boolean, options: EnsureOptions): Promise<boolean> {
   if (refresh) return (await images.refresh(ref, options)).changed;
   const before = images.get(ref);
@@ -69,8 +69,8 @@ async function bring(images: Images, ref: string, refresh: boolean, options: Ens
 }
 
 /**
- * Takes an archive on channel BYTES up to its FIN; answers with the event `{ type: 'done', id }` and ends.
- * @throws ServiceError `not_supported` by a runtime that has no way to import.
+ * Receives an archive on channel BYTES up to its FIN; answers with the event `{ type: 'done', id }` and ends.
+ * @throws ServiceError `not_supported` if the runtime cannot import.
  */
 export function importImage(stream: MuxStream, image: string, deps: ImageOpsDeps): StreamHandler {
   const { images, changed, log } = deps;
@@ -114,7 +114,7 @@ export function importImage(stream: MuxStream, image: string, deps: ImageOpsDeps
   };
 }
 
-/** Writes a stream's bytes to a file; credit is returned once they are written. */
+/** Writes a stream's bytes to a file; returns credit once they are written. */
 class Arriving {
   readonly #stream: MuxStream;
   readonly #waiting: Buffer[] = [];

@@ -22,7 +22,7 @@ test('it serves /metrics and nothing else', async () => {
   }
 });
 
-test('metrics that cannot be read cost one answer, not the server', async () => {
+test('a failure to collect metrics costs one answer, not the server', async () => {
   let broken = true;
   const url = await start(() => (broken ? Promise.reject(new Error('no')) : Promise.resolve('fine')));
   await expect(fetch(`${url}/metrics`)).rejects.toThrow();

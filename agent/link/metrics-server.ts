@@ -1,4 +1,4 @@
-/** A port that serves /metrics to other machines, and nothing else. */
+/** A port that serves /metrics, and nothing else, to other machines. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../../src/lib/logger.ts';
@@ -44,7 +44,7 @@ export const pathOf = (request: IncomingMessage): string => (request.url ?? '').
 export const isMetricsRequest = (request: IncomingMessage): boolean =>
   request.method === 'GET' && pathOf(request) === '/metrics';
 
-/** Rejects as `text` does, with nothing written. */
+/** Rejects as `text` does, without having written anything. */
 export async function writeMetrics(response: ServerResponse, text: () => Promise<string>): Promise<void> {
   const body = await text();
   response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(body);

@@ -6,14 +6,14 @@ const SECRET = 'a secret of some length';
 const NONCE = 'n'.repeat(32);
 afterEach(() => void vi.useRealTimers());
 
-test('the answer to a fresh challenge is admitted, once', () => {
+test('the answer to a fresh challenge is accepted, once', () => {
   const guard = new NodeGuard(SECRET);
   const header = gatewayAuthorization(SECRET, guard.challenge(), NONCE);
   expect(guard.admit(header)).toBe(NONCE);
   expect(guard.admit(header)).toBeUndefined();
 });
 
-test('a challenge of another agent, an old one and a changed one are not admitted', () => {
+test('a foreign, expired or altered challenge is rejected', () => {
   vi.useFakeTimers();
   const guard = new NodeGuard(SECRET);
   const foreign = new NodeGuard(SECRET).challenge();
@@ -25,7 +25,7 @@ test('a challenge of another agent, an old one and a changed one are not admitte
   }
 });
 
-test('nothing but a header made with the secret is admitted', () => {
+test('only a header made with the secret is accepted', () => {
   const guard = new NodeGuard(SECRET);
   const right = gatewayAuthorization(SECRET, guard.challenge(), NONCE);
   const wrong = [undefined, '', 'Bearer x', `${right}x`, right.replace(NONCE, 'm'.repeat(32)), 'Millibox-Node a.b.c'];
@@ -33,7 +33,7 @@ test('nothing but a header made with the secret is admitted', () => {
   expect(guard.admit(gatewayAuthorization('another secret, also long', guard.challenge(), NONCE))).toBeUndefined();
 });
 
-test('a clock that is set between challenge and answer changes nothing', () => {
+test('changing the wall clock between challenge and answer has no effect', () => {
   vi.useFakeTimers({ toFake: ['Date'] });
   for (const step of [86_400_000, -86_400_000]) {
     const guard = new NodeGuard(SECRET);

@@ -1,19 +1,19 @@
 /**
  * Admits only gateways that hold the node secret. A challenge is stored only once it has been used. Ages are measured
- * by the monotonic clock, which no one can set.
+ * on the monotonic clock, which nobody can set.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { checkGatewayAuthorization, sameText } from '../../src/lib/node-auth.ts';
 
 const CHALLENGE_MS = 30_000;
 const MAX_USED = 10_000;
-/** A SHA-256 in base64url. */
+/** Length of a SHA-256 in base64url. */
 const SIGNATURE_LENGTH = 43;
 
 export class NodeGuard {
   readonly #secret: string;
   readonly #key = randomBytes(32);
-  /** Answered challenges, until they are too old to be answered again. */
+  /** Used challenges, until they are too old to be used again. */
   readonly #used = new Map<string, number>();
 
   constructor(secret: string) {
@@ -25,7 +25,7 @@ export class NodeGuard {
     return `${text}_${this.#sign(text)}`;
   }
 
-  /** The gateway's nonce, if this header answers a fresh challenge of ours for the first time. */
+  /** The gateway's nonce, if this header answers one of our fresh challenges for the first time. */
   admit(header: string | undefined): string | undefined {
     const proof = checkGatewayAuthorization(this.#secret, header);
     if (proof === undefined || !this.#isFresh(proof.challenge)) return undefined;
@@ -38,7 +38,7 @@ export class NodeGuard {
   }
 
   #isFresh(challenge: string): boolean {
-    // The signature comes last and has a known length; the text before it may contain the separator.
+    // The signature comes last and has a fixed length; the text before it may contain the separator.
     const text = challenge.slice(0, -(SIGNATURE_LENGTH + 1));
     const signature = challenge.slice(-SIGNATURE_LENGTH);
     if (!sameText(signature, this.#sign(text)) || this.#used.has(challenge)) return false;

@@ -1,12 +1,12 @@
 /**
- * Which exits were kills for want of memory, where the sandbox is not shown the kernel's count: it is looked at from here,
- * and each kill in it is attributed to one exit only. That of a command's child, whose leader lived on, goes to a later
- * one.
+ * Decides which exits were OOM kills when the kernel's count is not visible inside the sandbox. The agent reads the
+ * count, and attributes each kill to one exit only. If the kill hit a command's child and its leader lived on, it goes
+ * to a later exit.
  */
 import { sleep, withDeadline } from '../../src/lib/deadline.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 
-/** Runtimes try again by themselves, and engines start anew. Within what a gateway waits for an exit after a timeout. */
+/** Runtimes retry by themselves, and engines restart. Shorter than a gateway waits for an exit after a timeout. */
 const DEADLINE_MS = 10_000;
 const PAUSE_MS = 100;
 /** As many exits as boxinit keeps. */
@@ -21,12 +21,12 @@ export interface OomHooks {
   attributed?(sandbox: Sandbox): void;
 }
 
-/** An exit is sent again at every attach, and must be the same then. */
+/** An exit is sent again at every attach, and must not change. */
 const verdicts = new WeakMap<Sandbox, Map<string, boolean>>();
 
 /**
- * Undefined if the count cannot be had. Never rejects.
- * @param exit names the exit within its sandbox
+ * Undefined if the count is not available. Never rejects.
+ * @param exit identifies the exit within its sandbox
  */
 export async function wasOomKill(sandbox: Sandbox, exit: string, hooks: OomHooks): Promise<boolean | undefined> {
   const known = verdictOn(sandbox, exit);

@@ -3,7 +3,7 @@ import type { MuxStream } from '../../src/mux/index.ts';
 import type { ServiceError } from '../../src/protocol/errors.ts';
 import { openOp } from './ops.ts';
 
-test('an answer that cannot be sent refuses its stream, and harms nothing else', async () => {
+test('an answer that cannot be sent refuses its stream, and affects nothing else', async () => {
   const refusals: ServiceError[] = [];
   const stream = {
     request: { op: 'images' },

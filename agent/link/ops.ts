@@ -26,7 +26,7 @@ interface OpsDeps {
   runtime: ContainerRuntime;
   feed: FeedSource;
   log: Logger;
-  /** Holds uploaded archives. */
+  /** Uploaded archives are stored below it. */
   dataDir: string;
   /** Called when the set of images has changed. */
   imagesChanged(): void;
@@ -34,7 +34,7 @@ interface OpsDeps {
   execHooks: ExecHooks;
 }
 
-/** Module constants, because a schema is compiled at first use, which takes longer than the rest of a create. */
+/** Module constants, because a schema is compiled on first use, which takes longer than the rest of a create. */
 const Asked = {
   create: z.object({ spec: SandboxSpec }),
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
@@ -106,7 +106,7 @@ const OPENERS: Record<string, Opener> = {
   signal: (stream, deps) => {
     const { id, signal, all } = parse(Asked.signal, stream.request);
     const sandbox = target(stream, deps);
-    // boxinit may have forgotten a job that has ended; what it has left running is found all the same.
+    // boxinit may have forgotten a job that has ended, but it still finds processes the job left running.
     const ended = Boolean(deps.jobs.find(sandbox.id, id)?.state()?.exit);
     if (ended && !all) return answer(stream, {});
     const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }), ...(ended ? { ended } : {}) };
@@ -114,7 +114,7 @@ const OPENERS: Record<string, Opener> = {
       await linkOf(sandbox)
         .call(message)
         .catch((error: unknown) => {
-          // An older boxinit looks only for what it remembers.
+          // An older boxinit only looks among the commands it remembers.
           if (!ended || ServiceError.from(error).code !== 'exec_not_found') throw error;
         });
       return {};
@@ -148,7 +148,7 @@ function target(stream: MuxStream, { sandboxes }: OpsDeps): Sandbox {
   return sandboxes.get(id);
 }
 
-/** Answers at once, but only after the stream's handler is in place. */
+/** Answers at once, but not before the stream's handler is in place. */
 function answer(stream: MuxStream, message: object): StreamHandler {
   queueMicrotask(() => {
     stream.accept({ ...message });

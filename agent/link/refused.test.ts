@@ -1,4 +1,4 @@
-/** Peers that the agent's port turns away. */
+/** Peers that the agent's port refuses. */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -23,7 +23,7 @@ test('a refused client that does not hang up is disconnected', async () => {
     onStream: () => ({}),
     metrics: () => Promise.resolve(''),
   });
-  // It takes the answer and its end, and keeps its own side of the connection open.
+  // Reads the answer and its FIN, and keeps its own half of the connection open.
   const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true });
   socket.on('error', () => undefined);
   let answer = '';
@@ -32,7 +32,7 @@ test('a refused client that does not hang up is disconnected', async () => {
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   await once(socket, 'end');
   expect(answer).toMatch(/^HTTP\/1\.1 401 /);
-  // Only a write shows that the peer is gone.
+  // Only a write reveals that the peer is gone.
   const words = setInterval(() => socket.write('x'), 50);
   await closed;
   clearInterval(words);

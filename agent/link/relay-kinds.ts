@@ -1,4 +1,4 @@
-/** The checks of a relay, by kind of stream: exec, attach, file, port. */
+/** How each kind of stream is validated by the relay: exec, attach, file, port. */
 import type { Json } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { FileCall } from '../../src/protocol/files.ts';

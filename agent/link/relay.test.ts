@@ -9,7 +9,7 @@ import { relay, type RelayKind } from './relay.ts';
 
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 
-/** An exec that waits for its sandbox, and what becomes of it. */
+/** An exec that waits for its sandbox, and a record of what happens to it. */
 function waiting() {
   const refusals: ServiceError[] = [];
   let consumed = 0;
@@ -43,7 +43,7 @@ function waiting() {
   return { handler, run, refusals, writes, messages, consumed: () => consumed };
 }
 
-test('small frames that wait for a sandbox are gathered, and arrive whole', () => {
+test('small frames that wait for a sandbox are coalesced, and arrive intact', () => {
   const { handler, run, writes, consumed } = waiting();
   const bytes = 64 * 1024;
   for (let at = 0; at < bytes; at++) handler.data?.(Channel.STDIN, Buffer.from([at & 255]));
@@ -53,7 +53,7 @@ test('small frames that wait for a sandbox are gathered, and arrive whole', () =
   expect([Buffer.concat(writes).length, consumed()]).toEqual([bytes, bytes]);
 });
 
-test('of a message only what boxinit understands is passed on, of sizes that wait the newest, and all before the end', () => {
+test('only what boxinit understands is passed on, of queued resizes only the latest, and all before the FIN', () => {
   const { handler, run, messages } = waiting();
   const padding = 'x'.repeat(500_000);
   for (let cols = 1; cols <= 100; cols++) handler.event?.({ type: 'resize', cols, rows: 1, padding });
@@ -68,7 +68,7 @@ test('of a message only what boxinit understands is passed on, of sizes that wai
   ]);
 });
 
-test('a gateway that sends more signals than may wait is refused', () => {
+test('a gateway that sends more signals than may be queued is refused', () => {
   const { handler, refusals } = waiting();
   for (let i = 0; i < 1_000; i++) handler.event?.({ type: 'signal', signal: 'TERM' });
   expect(refusals[0]).toMatchObject({ code: 'rate_limited' });

@@ -1,7 +1,7 @@
 /**
- * Joins a stream of the gateway to a stream of boxinit. Bytes pass through unread, and credit is returned to one side
- * when the other has room, so that a slow client stops its own program and nothing else. The agent keeps nothing: when
- * one side is lost the other is released, and an `attach` joins them again.
+ * Splices a gateway's stream to a boxinit stream. Bytes pass through uninspected, and credit is returned to one side
+ * when the other has room, so a slow client blocks only its own program. The agent keeps no data: when one side is lost
+ * the other is released, and an `attach` splices them again.
  */
 import { DeferredCredit, EarlyInput, type Json, type MuxStream, type StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -15,20 +15,21 @@ const RELINK_MS = 3_000;
 /** How long a call waits for boxinit to reconnect after a restart of the agent. */
 export const RECALL_MS = 10_000;
 
-/** Counts calls: an open stream keeps a sandbox from being idle. */
+/** Counts calls: a sandbox with an open stream is not idle. */
 export interface CallCount {
   callBegins(sandbox: Sandbox): void;
   callEnds(sandbox: Sandbox): void;
 }
 
-/** What differs between an exec, a file call and a port. */
+/** How execs, file calls and ports differ. */
 export interface RelayKind {
-  /** boxinit's request, made once the sandbox runs. @throws ServiceError to refuse the stream with. */
+  /** boxinit's request, made once the sandbox is running. @throws ServiceError to refuse the stream with. */
   request(sandbox: Sandbox): Json;
-  /** Checks and completes boxinit's answer. @throws ServiceError if boxinit is hostile. */
+  /** Validates and completes boxinit's answer. @throws ServiceError if boxinit is hostile. */
   opened(answer: Json, queueMs: number): Json;
   /**
-   * Checks a message of boxinit; undefined drops it. Later messages wait for a promise; one that rejects ends the stream.
+   * Validates a message from boxinit; undefined drops it. Later messages wait for a promise; one that rejects ends the
+   * stream.
    * @throws ServiceError if boxinit is hostile.
    */
   event(message: Json, sandbox: Sandbox): Json | undefined | Promise<Json>;
@@ -38,7 +39,10 @@ export interface RelayKind {
   over?(error: ServiceError | null): void;
 }
 
-/** Joins an incoming stream to boxinit as soon as the sandbox runs. @throws ServiceError to refuse the stream with. */
+/**
+ * Splices an incoming stream to boxinit once the sandbox is running.
+ * @throws ServiceError to refuse the stream with.
+ */
 export function relay(outer: MuxStream, sandbox: Sandbox, calls: CallCount, kind: RelayKind): StreamHandler {
   const joined = new Relay(outer, sandbox, calls, kind);
   joined.begin();
@@ -53,11 +57,11 @@ class Relay implements StreamHandler, Waiting {
   readonly #beganAt = performance.now();
   #queueMs = 0;
   #inner: MuxStream | null = null;
-  /** What the gateway sent while boxinit could not be reached yet. */
+  /** Input from the gateway while boxinit cannot be reached yet. */
   #early: EarlyInput | null = new EarlyInput();
   readonly #outerCredit: DeferredCredit;
   readonly #innerCredit: DeferredCredit;
-  /** An event that is being completed: later ones and the end queue behind it. */
+  /** An event that is being completed; later events and the end queue behind it. */
   #tail: Promise<void> | null = null;
   #over = false;
 
@@ -75,10 +79,10 @@ class Relay implements StreamHandler, Waiting {
     this.#calls.callBegins(this.#sandbox);
   }
 
-  // The sandbox.
+  // Called by the sandbox.
 
   ready(): void {
-    // After a restart of the agent, a sandbox runs before its boxinit has reconnected.
+    // After a restart of the agent, a sandbox may be running before its boxinit has reconnected.
     this.#sandbox.whenRelinkedOrEnded(RECALL_MS, () => this.#join());
   }
 
@@ -104,7 +108,7 @@ class Relay implements StreamHandler, Waiting {
     if (!this.#outer.closed) this.#outer.refuse(error);
   }
 
-  // The gateway's side.
+  // Called by the gateway's side.
 
   data(channel: number, bytes: Uint8Array): void {
     if (this.#inner === null) return this.#keep((early) => early.data(channel, bytes));
@@ -139,14 +143,14 @@ class Relay implements StreamHandler, Waiting {
     this.#early = null;
     if (this.#inner !== null && !this.#inner.closed) {
       // Not a kill: the program continues, and boxinit decides how long it waits for another attach. After `cancelled`,
-      // the exit of a command that was killed is not fetched any more.
+      // nobody fetches the exit of a killed command.
       if (error === null) this.#inner.end();
       else this.#inner.reset(new ServiceError(error.code === 'cancelled' ? 'cancelled' : 'interrupted', 'detached'));
     }
     this.#finished(error);
   }
 
-  // boxinit's side. Every message is checked; bytes are passed on as they are.
+  // Called by boxinit's side. Every message is validated; bytes are passed on unchanged.
 
   readonly #boxinit: StreamHandler = {
     opened: (answer) => {

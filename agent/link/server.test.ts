@@ -1,4 +1,4 @@
-/** The agent's port, and whoever knocks at it. */
+/** The agent's port, and the peers that connect to it. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
@@ -8,7 +8,7 @@ import { NODE_PATH, NODE_SUBPROTOCOL } from '../../src/protocol/node.ts';
 import { Harness, SECRET } from '../testing/harness.ts';
 import { NodeClient } from '../testing/node-client.ts';
 
-test('/healthz shows that the agent serves, and nothing more', async () => {
+test('/healthz shows that the agent is serving, and nothing more', async () => {
   await using h = await Harness.fake();
   const answer = await fetch(`http://127.0.0.1:${h.agent.port}/healthz`);
   expect([answer.status, await answer.text()]).toEqual([200, 'ok\n']);
@@ -24,7 +24,7 @@ test('a peer without the secret gets no further than the challenge', async () =>
   await expect(dialWs(`${url}${NODE_PATH}`, bare)).rejects.toMatchObject({ status: 401 });
 });
 
-test('an authorization works once, and only for the challenge that the agent gave', async () => {
+test('an authorization works once, and only for a challenge from this agent', async () => {
   await using h = await Harness.fake();
   const url = `ws://127.0.0.1:${h.agent.port}${NODE_PATH}`;
   const dial = (authorization: string): ReturnType<typeof dialWs> =>
@@ -41,7 +41,7 @@ test('an authorization works once, and only for the challenge that the agent gav
   });
 });
 
-test('rubbish at the port disturbs no other connection', async () => {
+test('garbage on the port disturbs no other connection', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   const upgrade = (path: string): string =>

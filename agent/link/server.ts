@@ -131,7 +131,7 @@ class LinkServer implements NodeServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const pathname = pathOf(request);
-    // Shows only that this process serves: a supervisor restarts one that does not.
+    // Shows only that this process is serving, so that its supervisor restarts it when it is not.
     if (request.method === 'GET' && pathname === '/healthz') return void response.writeHead(200).end('ok\n');
     if (isMetricsRequest(request) && isLocal(request))
       return await writeMetrics(response, () => this.#options.metrics());
@@ -184,7 +184,7 @@ class LinkServer implements NodeServer {
   }
 }
 
-/** /metrics shows the whole node, so it is served to local callers only, or through a local proxy. */
+/** /metrics describes the whole node, so it is served to local callers only, or through a local proxy. */
 function isLocal(request: IncomingMessage): boolean {
   const address = request.socket.remoteAddress ?? '';
   return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');

@@ -28,7 +28,7 @@ const reportWith = (changes: Partial<NodeReport> = {}): NodeReport => ({
   ...changes,
 });
 
-/** Records whose labels take three bytes a character. */
+/** Records with labels that take three bytes per character. */
 function records(count: number): SandboxRecord[] {
   const labels = Object.fromEntries(Array.from({ length: 32 }, (_, i) => [`k${i}`, '箱'.repeat(256)]));
   return Array.from({ length: count }, () => pendingRecord(newSpec({ labels })));
@@ -54,7 +54,7 @@ function feedOf(report: NodeReport, list: SandboxRecord[]): Feed {
   };
 }
 
-/** What a gateway makes of the events, whichever version it is. */
+/** What a gateway of any version makes of the events. */
 class Heard {
   readonly sandboxes = new Map<string, SandboxRecord>();
   report: NodeReport | null = null;
@@ -79,7 +79,7 @@ async function imagesOf(refs: readonly string[]): Promise<string[]> {
   return list.refs();
 }
 
-test('whatever a node has, no message of its snapshot is too long, and the last one has the report', async () => {
+test('no message of a snapshot exceeds the limit, whatever the node has, and the last one carries the report', async () => {
   const refs = Array.from({ length: 10_000 }, (_, i) => `${'registry.example/'.padEnd(400, 'x')}${i}`);
   const pools = [...Array.from({ length: 4_096 }, () => POOL), { ...POOL, key: 'warm', warm: 1 }];
   const images = await imagesOf(refs);
@@ -116,7 +116,7 @@ test('whatever a node has, no message of its snapshot is too long, and the last 
   agent.close();
 });
 
-/** A stream whose reader takes nothing until it is let to. */
+/** A stream whose reader reads nothing until released. */
 class SlowStream {
   closed = false;
   backlog = 0;
@@ -136,7 +136,7 @@ class SlowStream {
 
 const turns = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test('a snapshot waits for a peer that does not read, and the link never holds more than a few parts of it', async () => {
+test('a snapshot waits for a peer that does not read, and only a few of its parts are ever queued on the link', async () => {
   const stream = new SlowStream();
   watch(stream as unknown as MuxStream, feedOf(reportWith(), records(400)));
   let most = 0;
@@ -150,7 +150,7 @@ test('a snapshot waits for a peer that does not read, and the link never holds m
   expect(Math.max(...stream.sizes)).toBeLessThan(MAX_CONTROL_BYTES / 2);
 });
 
-test('a change during a snapshot is not undone by a later part of it', async () => {
+test('a change during a snapshot is not overwritten by a later part of it', async () => {
   const stream = new SlowStream();
   const list = records(200);
   const [first, last, gone] = [list[0]!, list.at(-1)!, list.at(-2)!];
@@ -171,7 +171,7 @@ test('a change during a snapshot is not undone by a later part of it', async () 
   handler.closed?.(null);
 });
 
-test('a snapshot stops with its stream', async () => {
+test('a snapshot ends with its stream', async () => {
   const stream = new SlowStream();
   watch(stream as unknown as MuxStream, feedOf(reportWith(), records(400)));
   await turns(20);

@@ -1,27 +1,27 @@
 /**
- * What a node has, sent once, in parts that are far below the size limit of a message. A gateway takes the report of the
- * last part, so only that one carries all of it; the others carry one that is empty but valid, which every version reads.
+ * A node's full state, sent once, in parts far below the size limit of a message. A gateway takes the report from the
+ * last part, so only that one is complete; the others carry a minimal valid report, which every version can read.
  */
 import type { Json, MuxStream } from '../../src/mux/index.ts';
 import type { NodeReport, SandboxRecord } from '../../src/protocol/node.ts';
 import { jsonBytes } from './fitting.ts';
 
 const PART_BYTES = 256 * 1024;
-/** The next part waits while more than this is queued on the link, where everybody's messages queue. */
+/** The next part waits while more than this is queued on the link, which all streams share. */
 export const MAX_BACKLOG_BYTES = 1024 * 1024;
 const LOOK_AGAIN_MS = 5;
 
 interface SnapshotSource {
   report(): NodeReport;
   list(): SandboxRecord[];
-  /** Sends the changes that wait. */
+  /** Sends the pending changes. */
   flush(): void;
 }
 
 export class Snapshot {
   readonly #stream: MuxStream;
   readonly #source: SnapshotSource;
-  /** Sandboxes that have changed meanwhile: what was listed of them is out of date. */
+  /** Sandboxes that changed during the snapshot: their listed records are out of date. */
   readonly #changed = new Set<string>();
   #done = false;
 
@@ -40,7 +40,7 @@ export class Snapshot {
     if (!this.#done) this.#changed.add(id);
   }
 
-  /** The first part is sent at once. Never rejects. */
+  /** Sends the first part at once. Never rejects. */
   async send(): Promise<void> {
     let part: SandboxRecord[] = [];
     let bytes = 0;
@@ -57,7 +57,8 @@ export class Snapshot {
       part.push(record);
       bytes += size;
     }
-    // Changes first: their sandboxes are left out here, and a gateway takes what it has received by now for all there is.
+    // Changes first: their sandboxes are left out here, and a gateway treats what it has received by now as the full
+    // state.
     this.#source.flush();
     const report = this.#source.report();
     const fits = bytes + jsonBytes(report) <= PART_BYTES;
@@ -74,7 +75,7 @@ export class Snapshot {
     this.#stream.event(event);
   }
 
-  /** Other work goes on between two parts, and the peer has to read them. */
+  /** Lets other work run between parts, and waits for the peer to read them. */
   async #room(): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve));
     while (!this.#stream.closed && (this.#stream.backlog ?? 0) > MAX_BACKLOG_BYTES) {

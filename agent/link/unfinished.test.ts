@@ -37,7 +37,7 @@ test('a stop waits for calls that a cut would break, and for nothing else', asyn
   await waiting;
 });
 
-test('it does not wait for ever, and a link that is lost is nothing to wait for', async () => {
+test('the wait is bounded, and calls on a lost link do not count', async () => {
   const unfinished = new UnfinishedStreams();
   const { gateway, opened } = link(unfinished);
   gateway.open({ op: 'file' }, {});

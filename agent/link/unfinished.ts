@@ -1,7 +1,7 @@
-/** Streams that an orderly stop waits for, because they cannot be resumed on another link. */
+/** Streams that a graceful stop waits for, because they cannot be resumed on another link. */
 import type { MuxStream, StreamHandler } from '../../src/mux/index.ts';
 
-/** These are resumed by the next agent; tunnels may last for ever. */
+/** These are resumed by the next agent, or, like tunnels, may never end. */
 const NOT_WAITED_FOR: ReadonlySet<unknown> = new Set(['watch', 'exec', 'attach', 'port']);
 
 export class UnfinishedStreams {
@@ -25,7 +25,7 @@ export class UnfinishedStreams {
     };
   }
 
-  /** Resolves once none is left, or after `ms`. */
+  /** Resolves once none is open, or after `ms`. */
   async settled(ms: number): Promise<void> {
     if (this.#count === 0) return;
     const done = Promise.withResolvers<void>();

@@ -9,15 +9,15 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 interface Watched {
-  /** How many reports of the node the gateway got. */
+  /** How many reports of the node the gateway has received. */
   reports(): number;
-  /** The other events after the snapshot. */
+  /** All other events after the snapshot. */
   changes(): Json[];
-  /** The report has changed. */
+  /** Signals a change of the report. */
   changed(soon: boolean): void;
-  /** A sandbox has changed. */
+  /** Signals a change of a sandbox. */
   tell(change: SandboxChange): void;
-  /** So many bytes wait for the gateway to read on. */
+  /** Sets how many bytes are queued for the gateway. */
   lag(bytes: number): void;
   close(): void;
 }
@@ -58,7 +58,7 @@ async function watched(): Promise<Watched> {
   };
 }
 
-test('changes of the report are sent once a second', async () => {
+test('report changes are sent once a second', async () => {
   const { reports, changed } = await watched();
   for (let ms = 0; ms < 2_500; ms += 10) {
     changed(false);
@@ -67,7 +67,7 @@ test('changes of the report are sent once a second', async () => {
   expect(reports()).toBe(2);
 });
 
-test('a report that somebody may wait for is sent at once, and in place of the one that was due', async () => {
+test('a report that a caller may be waiting for is sent at once, in place of the one that was due', async () => {
   const { reports, changed } = await watched();
   changed(false);
   changed(true);
@@ -77,7 +77,7 @@ test('a report that somebody may wait for is sent at once, and in place of the o
   expect(reports()).toBe(1);
 });
 
-test('however often somebody may wait, there are some twenty reports a second and no more', async () => {
+test('urgent reports are limited to about twenty a second', async () => {
   const { reports, changed } = await watched();
   for (let ms = 0; ms < 1_000; ms += 1) {
     changed(true);
@@ -87,7 +87,7 @@ test('however often somebody may wait, there are some twenty reports a second an
   expect(reports()).toBeLessThanOrEqual(21);
 });
 
-test('nothing is sent to a gateway that has gone', async () => {
+test('nothing is sent to a gateway that has disconnected', async () => {
   const { reports, changed, close } = await watched();
   changed(true);
   close();
@@ -95,7 +95,7 @@ test('nothing is sent to a gateway that has gone', async () => {
   expect(reports()).toBe(0);
 });
 
-test('a gateway that reads slowly gets the newest of each sandbox once it has read on', async () => {
+test('a slow gateway gets the latest state of each sandbox once it has caught up', async () => {
   const { changes, tell, lag } = await watched();
   const [first, second] = [pendingRecord(newSpec()), pendingRecord(newSpec())];
   lag(2 * 1024 * 1024);
@@ -120,7 +120,7 @@ test('a gateway that reads slowly gets the newest of each sandbox once it has re
   expect(changes().length).toBe(4);
 });
 
-test('nothing waits for a gateway that has gone', async () => {
+test('nothing is queued for a gateway that has disconnected', async () => {
   const { tell, lag, close } = await watched();
   lag(2 * 1024 * 1024);
   tell({ type: 'changed', record: pendingRecord(newSpec()) });

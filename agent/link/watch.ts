@@ -5,12 +5,12 @@ import type { SandboxChange } from '../sandboxes/ledger.ts';
 import { fitting } from './fitting.ts';
 import { MAX_BACKLOG_BYTES, Snapshot } from './snapshot.ts';
 
-/** Together with the list of images (`ImageList`), well below the size limit of one message. */
+/** With the image list (`ImageList`), well below the size limit of one message. */
 const MAX_POOLS_BYTES = 256 * 1024;
 const REPORT_EVERY_MS = 1_000;
-/** Least time between two reports if a caller may be waiting for one. */
+/** Minimum interval between reports while a caller may be waiting for one. */
 const SOON_MS = 50;
-/** Until a look whether a gateway that does not keep up has read on. */
+/** Interval at which to check whether a slow gateway has caught up. */
 const LOOK_AGAIN_MS = 20;
 const FORGOTTEN_AT_ONCE = 1_000;
 
@@ -18,14 +18,14 @@ export interface FeedSource {
   report(): NodeReport;
   list(): SandboxRecord[];
   onChange(listener: (change: SandboxChange) => void): () => void;
-  /** Registers a listener for changes of the report; `soon`: a caller may be waiting for it. */
+  /** Registers a listener for report changes; `soon`: a caller may be waiting for this one. */
   onReport(listener: (soon: boolean) => void): () => void;
 }
 
 /**
- * Serves one `watch` stream. Changes of one event-loop turn are sent together, only the newest per sandbox. An end is
- * sent at once, so that gateways know of it before the calls that fail with it. A gateway that reads slowly gets the
- * newest of each sandbox when it has read on.
+ * Serves one `watch` stream. Changes within one event-loop turn are sent together, only the latest per sandbox. An end
+ * is sent at once, so that gateways learn of it before calls fail because of it. A slow gateway gets the latest state
+ * of each sandbox once it has caught up.
  */
 export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   const changed = new Map<string, SandboxRecord>();
@@ -73,7 +73,7 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   });
   const report = (): void => {
     reportDueMs = Infinity;
-    // The end of the snapshot carries the newest report.
+    // The last part of the snapshot carries the latest report.
     if (stream.closed || !snapshot.done) return;
     if (lagging()) return reportIn(REPORT_EVERY_MS);
     reportedMs = performance.now();
@@ -106,7 +106,7 @@ export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
   };
 }
 
-/** Those with something to claim first, if not all fit. */
+/** If not all fit, pools with something to claim come first. */
 function poolsFor(pools: PoolState[]): PoolState[] {
   const fit = fitting(pools, MAX_POOLS_BYTES);
   if (fit === pools) return pools;

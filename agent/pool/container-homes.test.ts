@@ -22,25 +22,25 @@ const meta = (id: string): ContainerMeta => ({
 });
 const fileOf = (id: string): string => path.join(homesIn(dataDir), id, 'meta.json');
 
-test('a home is read back, and whether its container was claimed', async () => {
+test('a home is read back, with whether its container was claimed', async () => {
   await homes.create(meta('mbx-1'));
   expect(await homes.read('mbx-1')).toEqual({ meta: meta('mbx-1'), claimed: false });
   homes.markClaimed('mbx-1');
   expect(await homes.read('mbx-1')).toEqual({ meta: meta('mbx-1'), claimed: true });
 });
 
-test('a home without a whole record is none; one whose record cannot be read may be one', async () => {
+test('a home without a complete record does not exist; one with an unreadable record may', async () => {
   for (const id of ['mbx-cut', 'mbx-other', 'mbx-unread']) await homes.create(meta(id));
   writeFileSync(fileOf('mbx-cut'), '{"id":');
   writeFileSync(fileOf('mbx-other'), `${JSON.stringify(meta('mbx-1'))}\n`);
   for (const id of ['mbx-none', 'mbx-cut', 'mbx-other']) expect(await homes.read(id)).toBeUndefined();
-  // Reading it fails, whatever the user.
+  // Makes reading fail, even for root.
   rmSync(fileOf('mbx-unread'));
   mkdirSync(fileOf('mbx-unread'));
   await expect(homes.read('mbx-unread')).rejects.toThrow('EISDIR');
 });
 
-test('while the owners of some are unknown, homes are not listed', async () => {
+test('while the owner of some is unknown, homes are not listed', async () => {
   await homes.create(meta('mbx-1'));
   expect(await homes.list()).toEqual(['mbx-1']);
   homes.keepAll();

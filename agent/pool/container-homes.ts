@@ -1,6 +1,6 @@
 /**
- * The directory of each container on the host: what the next agent needs to find it again (never mounted), and below it
- * the directory that boxinit sees, which contains only the socket.
+ * Each container's directory on the host: what the next agent needs to find it again (never mounted), and below that
+ * the directory boxinit sees, which contains only the socket.
  */
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { Network } from '../../src/protocol/sandbox.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
 
-/** The image's settings when the container was made, so that a restart need not look them up. */
+/** The image's settings at the container's launch, so that a restart need not look them up. */
 export const StoredImage = z.object({
   ref: z.string(),
   id: z.string(),
@@ -35,13 +35,13 @@ const ContainerMeta = z.object({
   }),
   network: Network,
 });
-/** The record of a launched container. Holds its token: mode 0600. */
+/** The record of a launched container. Contains its token: mode 0600. */
 export type ContainerMeta = z.infer<typeof ContainerMeta>;
 
 /** Appended after the first line; any byte there means claimed. */
 const CLAIMED = 'claimed\n';
 
-/** Holds the homes of all containers. The name is short because a unix socket's path has 107 bytes at most. */
+/** Parent of all containers' homes. The name is short because a unix socket's path is limited to 107 bytes. */
 export const homesIn = (dataDir: string): string => path.join(dataDir, 'c');
 
 export class ContainerHomes {
@@ -70,7 +70,7 @@ export class ContainerHomes {
 
   /**
    * Records that the container belongs to a sandbox, so that no later agent takes it for a warm one. Appending to an
-   * existing file is many times cheaper than creating one, and this is on the path of a create.
+   * existing file is many times cheaper than creating one, and this is on the create path.
    */
   markClaimed(id: string): void {
     appendFileSync(this.#metaFile(id), CLAIMED);
@@ -80,7 +80,7 @@ export class ContainerHomes {
     await rm(path.join(this.#root, id), { recursive: true, force: true });
   }
 
-  /** Undefined if it is missing or incomplete. @throws Error of the file system if it cannot be read. */
+  /** Undefined if it is missing or incomplete. @throws Error from the file system if it cannot be read. */
   async read(id: string): Promise<{ meta: ContainerMeta; claimed: boolean } | undefined> {
     const text = (await readIfThere(this.#metaFile(id))) ?? '';
     const [first = '', ...rest] = text.split('\n');
@@ -94,7 +94,7 @@ export class ContainerHomes {
   }
 
   /**
-   * Ids of all homes, whatever is in them, for the search for orphans.
+   * Ids of all homes, whatever they contain, for the orphan search.
    * @throws ServiceError `internal` after `keepAll`.
    */
   async list(): Promise<string[]> {

@@ -1,8 +1,8 @@
-/** The target size of a pool, from the rate of claims and the time that one start takes. */
+/** A pool's target size, from its claim rate and start time. */
 
-/** Time constant of the claim rate: a claim this long ago counts for about a third. */
+/** Time constant of the claim rate: a claim this old counts for about a third. */
 const RATE_WINDOW_MS = 10_000;
-/** Weight of the newest start in the average. */
+/** Weight of the latest start in the moving average. */
 const LAUNCH_WEIGHT = 0.2;
 /** Claims come in bursts; the mean alone would be too few half of the time. */
 const HEADROOM = 2;
@@ -12,9 +12,9 @@ export interface DemandBounds {
   ceiling: number;
 }
 
-/** Little's law: claims that arrive during one refill, times headroom. Times are by the monotonic clock. */
+/** Little's law: the claims that arrive during one refill, times headroom. Times are monotonic. */
 export class Demand {
-  /** The target is never below it, as long as the ceiling allows. */
+  /** Lower bound of the target, unless the ceiling is lower still. */
   floor: number;
   readonly #ceiling: number;
   #perSecond = 0;

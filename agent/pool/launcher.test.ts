@@ -29,7 +29,7 @@ afterEach(() => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-test('a start that fails before its container is made leaves no home', async () => {
+test('a start that fails before its container exists leaves no home behind', async () => {
   vi.spyOn(SupervisorLink, 'listen').mockRejectedValue(new Error('EMFILE: too many open files'));
   await expect(launcher.launch(SPEC, never)).rejects.toThrow('EMFILE');
   await launcher.settled(never);

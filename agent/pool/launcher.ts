@@ -1,4 +1,4 @@
-/** Starts a container and waits for its boxinit, adopts an existing one, or destroys one. */
+/** Launches a container and waits for its boxinit, adopts an existing one, or destroys one. */
 import { randomBytes } from 'node:crypto';
 import { sleep } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
@@ -8,12 +8,12 @@ import type { Container, ContainerRuntime, Image, Limits } from '../runtime/runt
 import { SupervisorLink } from '../supervisor/supervisor-link.ts';
 import type { ContainerHomes, ContainerMeta } from './container-homes.ts';
 
-/** From the start of a container to boxinit's first connection, on a busy machine. */
+/** From a container's start to boxinit's first connection, on a busy machine. */
 const ARRIVAL_MS = 30_000;
-/** boxinit redials at least every second. */
+/** boxinit redials at least once a second. */
 const READOPTION_MS = 15_000;
 const DESTROY_PAUSES_MS = [200, 1_000, 5_000, 15_000];
-/** Concurrent removals: a Docker engine that removes a hundred containers starts none meanwhile. */
+/** Concurrent removals: a Docker engine that is removing a hundred containers starts none meanwhile. */
 const MAX_REMOVALS = 8;
 const SETTLE_LOOK_MS = 20;
 
@@ -37,7 +37,7 @@ export interface LaunchSpec {
 /** A container that is being started. */
 interface Pending {
   link: SupervisorLink | undefined;
-  /** It has ended already. */
+  /** It has already exited. */
   ended: boolean;
 }
 
@@ -56,7 +56,7 @@ export class Launcher {
     this.#log = log;
   }
 
-  /** Whether it is being started: then it is no orphan, although it has no owner yet. */
+  /** Whether it is being started, and so not an orphan although it has no owner yet. */
   isPending(id: string): boolean {
     return this.#pending.has(id) || this.#destroying.has(id);
   }
@@ -90,14 +90,14 @@ export class Launcher {
       return { container, link, poolKey: spec.poolKey, limits: spec.limits, network: spec.network };
     } catch (error) {
       void this.discard(meta.id, pending.link);
-      // Its fault and not its claim's, which waits for another one.
+      // The container's fault, not its claim's, which waits for another one.
       throw pending.ended ? new ServiceError('node_unavailable', 'the container exited at start') : error;
     } finally {
       this.#pending.delete(meta.id);
     }
   }
 
-  /** The runtime reports that a starting container has ended: stops waiting for its boxinit. */
+  /** The runtime reports that a starting container has exited: stops waiting for its boxinit. */
   exited(id: string): void {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
@@ -117,7 +117,7 @@ export class Launcher {
     await launched.link.arrival({ signal, deadlineMs: READOPTION_MS });
   }
 
-  /** Resolves once nothing is being started or destroyed. */
+  /** Resolves once no start or removal is in progress. */
   async settled(signal: AbortSignal): Promise<void> {
     while ((this.#pending.size > 0 || this.#destroying.size > 0) && !signal.aborted) {
       await Promise.race([...this.#destroying.values(), sleep(SETTLE_LOOK_MS, signal).catch(() => undefined)]);
@@ -129,7 +129,10 @@ export class Launcher {
     this.#homes.markClaimed(launched.container.id);
   }
 
-  /** Destroys the container and everything made for it. Never rejects; a failed removal is found as an orphan later. */
+  /**
+   * Destroys the container and everything made for it. Never rejects; if removal fails, the orphan search finds it
+   * later.
+   */
   discard(id: string, link?: SupervisorLink): Promise<void> {
     link?.close();
     const running = this.#destroying.get(id);

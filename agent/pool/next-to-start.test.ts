@@ -6,7 +6,7 @@ import type { Pool } from './pool.ts';
 const CLAIMED_AT_MS = 100_000;
 const TARGET = 8;
 
-/** As much of a pool as the choice looks at. */
+/** The part of a pool that the choice depends on. */
 function pool({ deficit = 0, unserved = 0, waitingSince = Infinity }): Pool {
   const demand = new Demand({ floor: TARGET, ceiling: TARGET });
   return { demand, deficit: () => deficit, unserved: () => unserved, waitingSince } as unknown as Pool;
@@ -36,7 +36,7 @@ test('soon after a claim, refills take a quarter of the starts', () => {
   expect(after(2_000, [lacking], { starting: 8 })).toBeUndefined();
 });
 
-test('a claim that no start will serve comes before refills, the oldest first, and may take every start', () => {
+test('an unserved claim goes before refills, the oldest first, and may use every start', () => {
   const lacking = pool({ deficit: 8 });
   const younger = pool({ deficit: 8, unserved: 3, waitingSince: CLAIMED_AT_MS });
   const older = pool({ unserved: 1, waitingSince: CLAIMED_AT_MS - 1 });
@@ -47,7 +47,7 @@ test('a claim that no start will serve comes before refills, the oldest first, a
   expect(after(0, [lacking, younger], { starting: 7, refills: false })).toBe(younger);
 });
 
-test('the pool that lacks most is refilled first, and none on a node that drains', () => {
+test('the pool with the largest deficit is refilled first, and none on a draining node', () => {
   const less = pool({ deficit: 2 });
   const most = pool({ deficit: 6 });
   expect(after(500, [less, most, pool({ deficit: 3 })])).toBe(most);

@@ -1,10 +1,10 @@
 /**
- * Which pool the next container is started for: claims before refills. While claims arrive, refills are few, and only of
- * a pool that is half empty (docs/adr/0004).
+ * Which pool the next container is started for: claims before refills. While claims arrive, refills are few, and only
+ * for pools that are half empty (docs/adr/0004).
  */
 import type { Pool } from './pool.ts';
 
-/** Refills wait until no claim has come for this long, so that they do not slow down a series of claims. */
+/** Refills wait until no claim has come for this long, so that they do not slow down a burst of claims. */
 export const QUIET_MS = 150;
 /** For this long after a claim, refills leave most of the machine to claims. */
 const BUSY_MS = 2_000;
@@ -14,17 +14,17 @@ interface Starts {
   nowMs: number;
   /** When the last claim came. */
   claimedAtMs: number;
-  /** Containers that are being started. */
+  /** Starts in progress. */
   starting: number;
-  /** How many may be. */
+  /** The limit of concurrent starts. */
   atOnce: number;
   /** Whether pools are refilled, or only claims served. */
   refills: boolean;
 }
 
 /**
- * The pool with the oldest unserved claim; without one, the pool with the largest deficit. `later`: some lack
- * containers, and wait until no claim has come for `QUIET_MS`.
+ * The pool with the oldest unserved claim; without one, the pool with the largest deficit. `later`: some pools lack
+ * containers, but must wait until no claim has come for `QUIET_MS`.
  */
 export function nextToStart(pools: readonly Pool[], starts: Starts): Pool | 'later' | undefined {
   const { nowMs, claimedAtMs, starting, atOnce, refills } = starts;

@@ -39,7 +39,7 @@ test('starts that will serve claims count for no refill, and none is begun soon 
   expect([pool.deficit(0), pool.unserved()]).toEqual([2, 0]);
   pool.startSucceeded(launched('b'), 1, ignore);
   expect([pool.deficit(0), pool.unserved()]).toEqual([2, 0]);
-  // Each failure in a row makes the pause twice as long, up to a minute.
+  // Each consecutive failure doubles the pause, up to a minute.
   for (const pauseMs of [500, 1_000, 2_000]) {
     pool.startBegins();
     pool.startFailed(new Error('it failed'), 0, 0);
@@ -59,7 +59,7 @@ test('starts that will serve claims count for no refill, and none is begun soon 
   return served;
 });
 
-test('a claim fails with its third failed start; those begun before its last failure are part of that', async () => {
+test('a claim fails with its third failed start; starts begun before its last failure count as part of it', async () => {
   const pool = newPool();
   const claim = pool.wait(new AbortController().signal, 0);
   const failed = expect(claim).rejects.toMatchObject({ code: 'internal' });
@@ -76,7 +76,7 @@ test('a claim fails with its third failed start; those begun before its last fai
   expect(pool.waitingSince).toBe(Infinity);
 });
 
-test('a pool is known by some of its names, and by when one last asked for it', () => {
+test('a pool is known by a bounded number of names, and by when one was last requested', () => {
   const pool = newPool();
   for (let at = 1; at <= 40; at += 1) pool.call(`name-${at}`, at);
   expect([...pool.names]).toEqual(Array.from({ length: 16 }, (_, i) => `name-${i + 1}`));
@@ -95,7 +95,7 @@ test("a container that has lost its boxinit is not handed out, and is still the 
   expect(pool.remove('a')).toBe(lost);
 });
 
-test('what is above the target goes one at a time, the oldest first', () => {
+test('surplus containers are released one at a time, the oldest first', () => {
   const pool = newPool(1);
   for (const id of ['a', 'b']) pool.adopt(launched(id), ignore);
   expect(pool.surplus(0)?.container.id).toBe('a');

@@ -77,7 +77,7 @@ test('the containers of an image that has several names are counted once', async
   expect(f.pools.totals()).toEqual(all);
 });
 
-test('a clock that is set back holds up no refill', async () => {
+test('setting the clock back delays no refill', async () => {
   await using f = new Fixture({}, { min: 3 });
   await f.filled(3);
   expect(f.pools.takeWarm(await f.claim())).toBeDefined();
@@ -85,13 +85,13 @@ test('a clock that is set back holds up no refill', async () => {
   await until('it is full again', () => f.pools.states()[0]?.warm === 3);
 });
 
-test('when the default image has moved, its new pool has the floor, and the old one runs empty', async () => {
+test('when the default image has moved, its new pool gets the floor, and the old one drains', async () => {
   await using f = new Fixture({}, { min: 2 });
   await f.filled(2);
   f.runtime.images.moved.set('image', 'sha256:new');
   const { image } = await f.runtime.images.refresh('image', {});
   expect(f.pools.takeWarm(await f.claim({ image }))).toBeUndefined();
-  // What has no target and no container is forgotten only later.
+  // A pool without target and containers is forgotten only later.
   await until(
     'only the new one is full',
     () =>
@@ -114,7 +114,7 @@ test('a container is handed out once', async () => {
   expect(ids).not.toContain(undefined);
 });
 
-test('claims that wait are served in the order in which they came, by no more starts than needed', async () => {
+test('waiting claims are served in order of arrival, with no more starts than needed', async () => {
   await using f = new Fixture({ launchMs: 5 });
   const wanted = await f.claim();
   const order: number[] = [];
@@ -128,7 +128,7 @@ test('claims that wait are served in the order in which they came, by no more st
   expect(f.runtime.launches).toBe(12);
 });
 
-test('of claims for different kinds of containers, the one that has waited longest is served first', async () => {
+test('across kinds of containers, the claim that has waited longest is served first', async () => {
   await using f = new Fixture({ launchMs: 50 }, { launchConcurrency: 1 });
   const order: string[] = [];
   const claim = async (name: string, network: 'off' | 'internet'): Promise<void> => {
@@ -143,7 +143,7 @@ test('of claims for different kinds of containers, the one that has waited longe
   expect(order).toEqual(['first', 'second', 'third']);
 });
 
-test('no more containers are started at once than allowed', async () => {
+test('concurrent starts are bounded', async () => {
   await using f = new Fixture({ launchMs: 10 }, { launchConcurrency: 2 });
   const wanted = await f.claim();
   const all = Promise.all(Array.from({ length: 8 }, () => f.pools.waitFor(wanted, never)));
@@ -154,7 +154,7 @@ test('no more containers are started at once than allowed', async () => {
   expect(most).toBeLessThanOrEqual(2);
 });
 
-test('a start that fails is tried again for the claim that waits, but not for ever', async () => {
+test('a failed start is retried for the waiting claim, a bounded number of times', async () => {
   await using f = new Fixture();
   const wanted = await f.claim();
   f.runtime.failures.push(new Error('once'), new Error('twice'));
@@ -163,14 +163,14 @@ test('a start that fails is tried again for the claim that waits, but not for ev
   await expect(f.pools.waitFor(wanted, never)).rejects.toMatchObject({ code: 'internal' });
 });
 
-test('a start that can only fail again is not tried again', async () => {
+test('a start that can only fail again is not retried', async () => {
   await using f = new Fixture();
   f.runtime.failures.push(new ServiceError('capacity_exhausted'));
   await expect(f.pools.waitFor(await f.claim(), never)).rejects.toMatchObject({ code: 'capacity_exhausted' });
   expect(f.runtime.launches).toBe(1);
 });
 
-test('a claim that is given up leaves the line, and its container serves the next', async () => {
+test('an abandoned claim leaves the queue, and its container serves the next one', async () => {
   await using f = new Fixture({ launchMs: 50 });
   const wanted = await f.claim();
   const abort = new AbortController();
@@ -181,7 +181,7 @@ test('a claim that is given up leaves the line, and its container serves the nex
   await second;
 });
 
-test('a container that dies while it waits is not handed out, and is replaced', async () => {
+test('a container that dies while warm is not handed out, and is replaced', async () => {
   await using f = new Fixture({}, { min: 2 });
   await f.filled(2);
   const dead = (await f.runtime.list()).map(({ id }) => id);
@@ -191,7 +191,7 @@ test('a container that dies while it waits is not handed out, and is replaced', 
   expect(launched.link.connected).toBe(true);
 });
 
-/** Takes one of the pool's and gives it back. It answers no sign of life until `answer` or `miss` is called. */
+/** Takes a container of the pool and returns it. It does not answer pings until `answer` or `miss` is called. */
 function takeAside(f: Fixture, wanted: ClaimOptions) {
   const launched = f.pools.takeWarm(wanted);
   if (launched === undefined) throw new Error('none waits');
@@ -225,7 +225,7 @@ test('a container in doubt is not handed out until it has answered a ping', asyn
   await until('it is trusted', () => f.pools.takeWarm(wanted)?.container.id === id);
 });
 
-test('a waiting claim gets a container that was in doubt as soon as it has answered a ping', async () => {
+test('a waiting claim gets a container in doubt as soon as that has answered a ping', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);
   const wanted = await f.claim();
@@ -238,13 +238,13 @@ test('a waiting claim gets a container that was in doubt as soon as it has answe
   const waiting = f.pools.waitFor(wanted, never);
   answer();
   expect((await waiting).container.id).toBe(id);
-  // The pool has nothing to do with its end any more.
+  // Its exit no longer concerns the pool.
   expect(launched.link.events).toEqual({});
   started.resolve();
   await f.filled(1);
 });
 
-test('a claim that waits gets a container of the last agent as soon as that is taken back', async () => {
+test('a waiting claim gets a container of the previous agent as soon as it is adopted', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);
   const started = Promise.withResolvers<void>();
@@ -274,7 +274,7 @@ test('a claim does not wait for a container in doubt, which is replaced if it do
   await f.filled(1);
 });
 
-test('a claim that the pool cannot become gets a container of its own kind', async () => {
+test('a claim that no pool container satisfies gets a container of its own kind', async () => {
   await using f = new Fixture({}, { min: 1 });
   await f.filled(1);
   const wanted = await f.claim({ network: 'internet' });
@@ -282,7 +282,7 @@ test('a claim that the pool cannot become gets a container of its own kind', asy
   expect((await f.pools.waitFor(wanted, never)).network).toBe('internet');
 });
 
-test('refills stop while the node drains, claims are still served', async () => {
+test('refills stop while the node drains, but claims are still served', async () => {
   await using f = new Fixture({}, { min: 2 });
   f.pools.pause(true);
   f.pools.prewarm(await f.runtime.images.ensure('image', {}));
@@ -301,7 +301,7 @@ test('close rejects waiting claims, and with `destroy` leaves no container', asy
   expect(await f.runtime.list()).toEqual([]);
 });
 
-test('a container that ends at its start costs the claim that waits for it nothing but time', async () => {
+test('a container that exits at its start costs the waiting claim nothing but time', async () => {
   await using f = new Fixture();
   const wanted = await f.claim();
   const launch = f.runtime.launch.bind(f.runtime);
@@ -315,7 +315,7 @@ test('a container that ends at its start costs the claim that waits for it nothi
   expect(f.runtime.launches).toBe(1);
 });
 
-test('many starts that fail at once are one failure for the claim that waits', async () => {
+test('many concurrent start failures count as one for the waiting claim', async () => {
   await using f = new Fixture({ launchMs: 20 }, { min: 4 });
   for (let i = 0; i < 4; i += 1) f.runtime.failures.push(new Error('the machine had a bad moment'));
   const wanted = await f.claim();
@@ -325,7 +325,7 @@ test('many starts that fail at once are one failure for the claim that waits', a
   expect(f.runtime.failures).toEqual([]);
 });
 
-test('beyond the limit of pools the least recently used is dropped, with what is warm in it, or a claim is refused', async () => {
+test('beyond the pool limit the least recently used is dropped with its warm containers, or the claim is refused', async () => {
   await using f = new Fixture({ launchMs: 20 }, { maxPools: 3, min: 1 });
   await f.filled(1);
   const [one, two, three] = await Promise.all(['one', 'two', 'three'].map((ref) => f.runtime.images.ensure(ref, {})));

@@ -13,7 +13,7 @@ interface PrewarmOptions {
   log: Logger;
 }
 
-/** Retries until it works or is aborted: an image that cannot be pulled now may be available later. */
+/** Retries until it succeeds or is aborted: an image that cannot be pulled now may be available later. */
 export async function prewarm({ image, runtime, pools, log }: PrewarmOptions, signal: AbortSignal): Promise<void> {
   if (runtime.imageAgnostic) pools.prewarm(undefined);
   while (!signal.aborted) {

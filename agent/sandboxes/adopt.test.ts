@@ -5,7 +5,7 @@ import { Channel } from '../../src/protocol/frames.ts';
 import { Harness, newSpec, until } from '../testing/harness.ts';
 import { RecordStore } from './record-store.ts';
 
-test('after a restart sandboxes run on, their commands too, and waiting containers wait again', async () => {
+test('after a restart sandboxes and their commands continue, and warm containers return to their pools', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox({ env: { A: 'kept' }, secrets: { S: 'kept too' } });
   const command = 'echo begun; cat; echo ended; exit 3';
@@ -24,7 +24,7 @@ test('after a restart sandboxes run on, their commands too, and waiting containe
   expect(new Set((await h.runtime.list()).map((container) => container.id))).toEqual(before);
 });
 
-test('an exec right after a restart waits until boxinit has called again', async () => {
+test('an exec right after a restart waits until boxinit has reconnected', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await h.restart();
@@ -40,7 +40,7 @@ test('a sandbox whose container is gone after a restart has ended', async () => 
   expect(h.record(id)).toMatchObject({ status: 'ERROR', reason: 'internal' });
 });
 
-test('a sandbox that was not up yet is brought up by the next agent', async () => {
+test('a sandbox that was still starting is started by the next agent', async () => {
   await using h = await Harness.fake({ launchMs: 500 }, { MILLIBOX_POOL_MIN: '0' });
   const spec = newSpec({ env: { A: 'kept' } });
   await h.client.create(spec);
@@ -51,7 +51,7 @@ test('a sandbox that was not up yet is brought up by the next agent', async () =
   await until('one container is left', async () => (await h.runtime.list()).length === 1);
 });
 
-test('the dead answer after a restart too, and the idempotency of create holds', async () => {
+test('ended sandboxes stay known after a restart, and create stays idempotent', async () => {
   await using h = await Harness.fake();
   const spec = newSpec();
   await h.client.create(spec);
@@ -60,7 +60,7 @@ test('the dead answer after a restart too, and the idempotency of create holds',
   expect((await h.client.create(spec)).status).toBe('TERMINATED');
 });
 
-test('records are for the agent alone, and secrets leave them with the end of the sandbox', async () => {
+test('records are readable by the agent only, and secrets leave them when the sandbox ends', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox({ secrets: { S: 'do not keep me' } });
   const file = path.join(h.dataDir, 'sandboxes', `${id}.json`);
@@ -70,7 +70,7 @@ test('records are for the agent alone, and secrets leave them with the end of th
   await until('the secret is gone', () => !readFileSync(file, 'utf8').includes('do not keep me'));
 });
 
-test('a record that cannot be read is set aside, and the others are taken back', async () => {
+test('a malformed record is set aside, and the others are adopted', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await h.agent.stop();
@@ -97,7 +97,7 @@ test('an orphaned container is destroyed at the second look, not the first', asy
   await until('its directory too', () => !readdirSync(path.join(h.dataDir, 'c')).includes(container));
 });
 
-test('a container that user code ran in never waits in a pool again', async () => {
+test('a container in which user code has run never returns to a pool', async () => {
   await using h = await Harness.fake({}, { MILLIBOX_POOL_MIN: '1', MILLIBOX_POOL_MAX: '1' });
   const { id } = await h.sandbox();
   const used = h.containerOf(id);
@@ -108,12 +108,12 @@ test('a container that user code ran in never waits in a pool again', async () =
   expect(next.map((record) => h.containerOf(record.id))).not.toContain(used);
 });
 
-test('a sandbox that cannot be taken back ends, and the others run on', async () => {
+test('a sandbox that cannot be adopted ends, and the others continue', async () => {
   await using h = await Harness.fake();
   const [bad, good] = [await h.sandbox(), await h.sandbox()];
   const container = h.containerOf(bad.id);
   await h.agent.stop();
-  // No socket can be made there any more.
+  // No socket can be created there any more.
   rmSync(path.join(h.dataDir, 'c', container, 'run'), { recursive: true });
   await h.restart();
   expect(h.record(bad.id)).toMatchObject({ status: 'ERROR', reason: 'internal' });
@@ -122,7 +122,7 @@ test('a sandbox that cannot be taken back ends, and the others run on', async ()
   await until('its container is gone', async () => !(await ids()).includes(container));
 });
 
-test('a warm container that cannot be taken back is replaced, and the others wait again', async () => {
+test('a warm container that cannot be adopted is replaced, and the others return to their pools', async () => {
   await using h = await Harness.fake();
   await h.warm(2);
   const [bad = '', good] = (await h.runtime.list()).map(({ id }) => id);
@@ -135,7 +135,7 @@ test('a warm container that cannot be taken back is replaced, and the others wai
   expect(await ids()).toContain(good);
 });
 
-/** Reading the file fails until the returned function is called, whatever the user. */
+/** Makes reading the file fail, even for root, until the returned function is called. */
 function spoil(file: string): () => void {
   renameSync(file, `${file}.kept`);
   mkdirSync(file);
@@ -151,7 +151,7 @@ const UNREADABLE = [
 ] as const;
 
 test.each(UNREADABLE)(
-  'a sandbox whose %s cannot be read is left alone with all it has, until it can be',
+  'a sandbox whose %s is unreadable is left untouched with everything it owns, until it can be read',
   async (_what, where) => {
     await using h = await Harness.fake();
     const [{ id }, other] = [await h.sandbox(), await h.sandbox()];
@@ -176,19 +176,22 @@ test.each(UNREADABLE)(
   },
 );
 
-test.each(UNREADABLE)('one whose %s cannot be read ends too when an agent leaves nothing', async (_what, where) => {
-  await using h = await Harness.fake();
-  const { id } = await h.sandbox();
-  const container = h.containerOf(id);
-  await h.agent.stop();
-  spoil(path.join(h.dataDir, ...where(id, container)));
-  await h.restart();
-  expect(h.agent.sandboxes.has(id)).toBe(false);
-  await h.agent.stop({ destroy: true });
-  expect(await h.runtime.list()).toEqual([]);
-});
+test.each(UNREADABLE)(
+  'a sandbox whose %s is unreadable also ends when the agent destroys everything',
+  async (_what, where) => {
+    await using h = await Harness.fake();
+    const { id } = await h.sandbox();
+    const container = h.containerOf(id);
+    await h.agent.stop();
+    spoil(path.join(h.dataDir, ...where(id, container)));
+    await h.restart();
+    expect(h.agent.sandboxes.has(id)).toBe(false);
+    await h.agent.stop({ destroy: true });
+    expect(await h.runtime.list()).toEqual([]);
+  },
+);
 
-test('a record that can be read a moment later is all that it takes', async () => {
+test('a record that is unreadable only for a moment is adopted', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox();
   await h.agent.stop();

@@ -1,4 +1,4 @@
-/** At start-up: takes over the sandboxes and warm containers of the last agent. */
+/** At start-up: adopts the sandboxes and warm containers of the previous agent. */
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerHomes } from '../pool/container-homes.ts';
@@ -22,10 +22,10 @@ interface AdoptDeps {
 }
 
 /**
- * Reads the records first and asks the runtime second. A sandbox whose container lives continues; one whose container
- * is gone has ended; one that did not run yet is started again. One with something unreadable is left alone, with its
- * record, its container and its jobs, until the next start: it may be alive. `waiting` resolves once the warm
- * containers are back in their pools or discarded: refilling before that would start too many.
+ * Reads the records first and asks the runtime second. A sandbox with a live container continues; one whose container
+ * is gone has ended; one that was not running yet is started again. One with anything unreadable may be alive, so it is
+ * left alone until the next start, with its record, container and jobs. `waiting` resolves once the warm containers are
+ * back in their pools or discarded: refilling before that would start too many.
  */
 export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ waiting: Promise<void> }> {
   const { store } = deps;
@@ -34,7 +34,7 @@ export async function adoptAll(deps: AdoptDeps, signal: AbortSignal): Promise<{ 
   const owned = new Set(stored.map(({ containerId }) => containerId));
   const lives = ({ containerId }: StoredSandbox): boolean | undefined => containers.get(containerId ?? '')?.running;
   await Promise.all(stored.map((each) => adoptSandbox(each, deps, lives(each), signal)));
-  // Only space on the disk depends on it.
+  // Only disk space depends on it.
   await deps.jobs.sweep(store.left).catch((error: unknown) => {
     deps.log.error({ err: error }, 'job logs of ended sandboxes cannot be removed');
   });
@@ -54,21 +54,21 @@ async function readRecords(deps: AdoptDeps, signal: AbortSignal): Promise<Stored
     for (const error of store.left.values()) throw error;
   };
   await insist(read, signal).catch((error: unknown) => {
-    // Of the directory: then nothing is known.
+    // The directory itself: then nothing is known.
     if (store.left.size === 0) throw error;
   });
   for (const [id, error] of store.left) leave(id, error, deps);
   return stored;
 }
 
-/** Whatever may be its own is kept, too. */
+/** Also keeps everything that may belong to it. */
 function leave(id: string, error: unknown, { store, homes, log }: AdoptDeps): void {
   store.leave(id, error);
   homes.keepAll();
   log.error({ err: error, sandbox: id }, 'a sandbox record cannot be read: left for the next start');
 }
 
-/** Never rejects: a sandbox that cannot be taken back ends, and the node goes on with the others. */
+/** Never rejects: a sandbox that cannot be adopted ends, and the node continues with the others. */
 async function adoptSandbox(
   stored: StoredSandbox,
   deps: AdoptDeps,
@@ -123,13 +123,13 @@ async function takeBack(
   if (!sandbox.ended) await deps.jobs.load(sandbox);
 }
 
-/** Undefined if nothing is known of the container. */
+/** Undefined if nothing is known about the container. */
 async function relisten(containerId: string, { homes, launcher }: AdoptDeps): Promise<Launched | undefined> {
   const home = await homes.read(containerId);
   return home === undefined ? undefined : await launcher.relisten(home.meta);
 }
 
-/** The image's settings as recorded at the claim; if that record is gone, safe defaults. */
+/** The image's settings as recorded at the claim; safe defaults if that record is gone. */
 function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
   if (stored.image !== null) return stored.image;
   return (
@@ -137,7 +137,7 @@ function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
   );
 }
 
-/** Never rejects: a container that cannot be taken back is discarded, unless it may be claimed. */
+/** Never rejects: a container that cannot be adopted is discarded, unless it may be claimed. */
 async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
   const { homes, launcher, pools, log } = deps;
   const home = await insist(() => homes.read(id), signal).catch((error: unknown) => {

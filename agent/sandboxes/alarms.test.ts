@@ -7,7 +7,7 @@ afterEach(() => void vi.useRealTimers());
 
 const DAY = 24 * 3_600_000;
 
-test('an alarm farther away than a timer reaches rings at its time', () => {
+test('an alarm beyond the range of a timer still rings on time', () => {
   const alarms = new Alarms(silent);
   const ring = vi.fn();
   alarms.set('far', 60 * DAY, ring);
@@ -18,7 +18,7 @@ test('an alarm farther away than a timer reaches rings at its time', () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('a later alarm of the same name replaces the earlier one', () => {
+test('a new alarm replaces the previous one of the same name', () => {
   const alarms = new Alarms(silent);
   const first = vi.fn();
   const second = vi.fn();
@@ -28,7 +28,7 @@ test('a later alarm of the same name replaces the earlier one', () => {
   expect([first.mock.calls.length, second.mock.calls.length]).toEqual([0, 1]);
 });
 
-test('a time that has passed rings at once, and nothing rings after close', () => {
+test('an alarm in the past rings at once, and none rings after close', () => {
   const alarms = new Alarms(silent);
   const past = vi.fn();
   const closed = vi.fn();
@@ -40,7 +40,7 @@ test('a time that has passed rings at once, and nothing rings after close', () =
   expect([past.mock.calls.length, closed.mock.calls.length]).toEqual([1, 0]);
 });
 
-test('an alarm that throws is logged, and the others ring', () => {
+test('an alarm that throws is logged, and the others still ring', () => {
   const logged: object[] = [];
   const log: Logger = { ...silent, error: (fields) => logged.push(fields) };
   const alarms = new Alarms(log);

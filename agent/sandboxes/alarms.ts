@@ -1,4 +1,4 @@
-/** One alarm per name, at any distance, by the monotonic clock. */
+/** One alarm per name, arbitrarily far in the future, on the monotonic clock. */
 import { MAX_TIMER_MS } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 
@@ -10,7 +10,7 @@ export class Alarms {
     this.#log = log;
   }
 
-  /** Rings after `afterMs`; replaces an earlier alarm of this name. An error of `ring` is logged. */
+  /** Rings after `afterMs`; replaces the previous alarm of this name. Errors of `ring` are logged. */
   set(name: string, afterMs: number, ring: () => void): void {
     clearTimeout(this.#timers.get(name));
     const left = Math.max(0, afterMs - MAX_TIMER_MS);
@@ -36,7 +36,7 @@ export class Alarms {
     this.#timers.clear();
   }
 
-  /** An error that left a timer would end the process. */
+  /** An uncaught error in a timer would end the process. */
   #ring(name: string, ring: () => void): void {
     try {
       ring();

@@ -15,7 +15,7 @@ afterEach(() => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-test('agents that stop and start again count the time they were there, and none of the time between', () => {
+test('across graceful restarts, only the time during which an agent ran counts', () => {
   for (let start = 0; start < 5; start++) {
     const clock = new AwakeClock(dataDir, silent);
     expect(clock.nowMs).toBe(start * 2_000);
@@ -25,7 +25,7 @@ test('agents that stop and start again count the time they were there, and none 
   }
 });
 
-test('for a killed agent, the time since its last note counts, since it may have lived that long', () => {
+test('after a kill, the time since the last note counts too, since the agent may have lived that long', () => {
   new AwakeClock(dataDir, silent);
   vi.clearAllTimers();
   vi.advanceTimersByTime(4_000);

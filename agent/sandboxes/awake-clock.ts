@@ -1,6 +1,6 @@
 /**
- * Counts the time during which an agent of this data directory was running. Idle timeouts use it: no sandbox can be
- * used without an agent, and the wall clock may be set.
+ * Counts the time during which any agent of this data directory was running. Idle timeouts use it: nobody can use a
+ * sandbox without an agent, and the wall clock can be set.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -10,7 +10,7 @@ import { writeWholeSync } from '../../src/lib/whole-file.ts';
 
 const NOTE_EVERY_MS = 10_000;
 
-/** `atMs`: when it was noted, by the wall clock. `last`: the agent stopped then. */
+/** `atMs`: when it was written, by the wall clock. `last`: the agent stopped at that time. */
 const Note = z.object({ awakeMs: z.number().nonnegative(), atMs: z.number(), last: z.boolean().default(false) });
 
 export class AwakeClock {
@@ -24,7 +24,7 @@ export class AwakeClock {
     this.#file = path.join(dataDir, 'awake.json');
     this.#log = log;
     this.#beforeMs = this.#read();
-    // At once: agents that are killed within seconds of their start, again and again, count too.
+    // At once, so that agents killed within seconds of their start, again and again, count too.
     this.#note();
     this.#timer = setInterval(() => this.#note(), NOTE_EVERY_MS);
     this.#timer.unref();
@@ -43,10 +43,10 @@ export class AwakeClock {
     try {
       const { awakeMs, atMs, last } = Note.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
       if (last) return awakeMs;
-      // A killed agent may have lived that much longer than its last note.
+      // A killed agent may have lived this much longer than its last note.
       return awakeMs + Math.min(NOTE_EVERY_MS, Math.max(0, Date.now() - atMs));
     } catch {
-      // There is none yet. From an earlier time than it was, no sandbox ends too early.
+      // There is none yet. Starting too low never ends a sandbox early.
       return 0;
     }
   }

@@ -3,7 +3,7 @@ import { Capacity } from './capacity.ts';
 
 const SMALL = { memoryMb: 1, diskMb: null };
 
-test('new room is reported once after a sandbox was refused, and not where none was', () => {
+test('room is reported once after a refusal, and not otherwise', () => {
   let told = 0;
   const capacity = new Capacity({ maxSandboxes: 1, memoryOvercommit: 50, minFreeMemoryMb: 0 }, () => (told += 1));
   capacity.reserve(SMALL);
@@ -19,7 +19,7 @@ test('new room is reported once after a sandbox was refused, and not where none 
   expect(told).toBe(1);
 });
 
-test('a disk larger than that of the node is refused, as a fault of the request and not as a lack of room', () => {
+test("a disk larger than the node's is refused as an invalid request, not for lack of room", () => {
   const limits = { maxSandboxes: 9, memoryOvercommit: 50, minFreeMemoryMb: 0 };
   const capacity = new Capacity({ ...limits, maxDiskMb: 1_000 });
   capacity.reserve({ memoryMb: 1, diskMb: 1_000 });
@@ -30,7 +30,7 @@ test('a disk larger than that of the node is refused, as a fault of the request 
   new Capacity(limits).reserve({ memoryMb: 1, diskMb: 1_001 });
 });
 
-test('memory is promised up to so many times what the machine has', () => {
+test('memory is overcommitted up to a factor of what the machine has', () => {
   let told = 0;
   const limits = { maxSandboxes: 9, memoryOvercommit: 2, minFreeMemoryMb: 0 };
   const capacity = new Capacity(limits, () => (told += 1));
@@ -45,7 +45,7 @@ test('memory is promised up to so many times what the machine has', () => {
   expect(capacity.sandboxes).toBe(3);
 });
 
-test('nothing is accepted while less memory is free than is to stay so', () => {
+test('nothing is accepted while free memory is below the reserve', () => {
   const limits = { maxSandboxes: 9, memoryOvercommit: 50, minFreeMemoryMb: 0 };
   const roomy = new Capacity(limits);
   expect(roomy.freeMb).toBeGreaterThan(0);

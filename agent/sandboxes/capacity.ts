@@ -1,4 +1,4 @@
-/** Whether the node has room for one sandbox more. */
+/** Whether the node has room for another sandbox. */
 import { readFileSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -7,7 +7,7 @@ interface CapacityLimits {
   maxSandboxes: number;
   memoryOvercommit: number;
   minFreeMemoryMb: number;
-  /** The largest disk of one sandbox, if that is known. */
+  /** The largest disk a sandbox can have, if known. */
   maxDiskMb?: number | undefined;
 }
 
@@ -35,14 +35,14 @@ export class Capacity {
     return this.#sandboxes;
   }
 
-  /** Memory that placement can count on: what is free, less the reserve. */
+  /** Memory available for placement: free memory less the reserve. */
   get freeMb(): number {
     return Math.max(0, this.#available() - this.#limits.minFreeMemoryMb);
   }
 
   /**
-   * @throws ServiceError `capacity_exhausted` that names the limit that was reached; `invalid_request` for a disk that
-   * the node could not hold even if it were empty.
+   * @throws ServiceError `capacity_exhausted` that names the limit reached; `invalid_request` for a disk that the node
+   * could not hold even when empty.
    */
   reserve({ memoryMb, diskMb }: { memoryMb: number; diskMb: number | null }): void {
     const { maxDiskMb = Infinity, maxSandboxes, memoryOvercommit, minFreeMemoryMb } = this.#limits;
@@ -55,7 +55,7 @@ export class Capacity {
     this.take(memoryMb);
   }
 
-  /** Counts a sandbox that exists already, without checking for room. */
+  /** Counts an existing sandbox without checking for room. */
   take(memoryMb: number): void {
     this.#sandboxes += 1;
     this.#promisedMb += memoryMb;

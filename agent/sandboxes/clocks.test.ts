@@ -1,4 +1,4 @@
-/** A gateway and a node whose clocks say different times. */
+/** A gateway and a node whose clocks differ. */
 import { expect, test } from 'vitest';
 import type { SandboxRecord } from '../../src/protocol/node.ts';
 import { Harness, newSpec } from '../testing/harness.ts';
@@ -10,13 +10,13 @@ const leftMs = ({ expiresAtMs }: SandboxRecord): number => expiresAtMs - Date.no
 
 for (const aheadMs of [-3 * HOUR, 3 * HOUR]) {
   const says = aheadMs > 0 ? 'ahead' : 'behind';
-  /** What a gateway sends whose clock is off by so much, for a life of this length. */
+  /** What a gateway whose clock is off by this much sends for a lifetime of this length. */
   const sent = (lifeMs: number, waitedMs = 0) => {
     const now = Date.now() + aheadMs;
     return newSpec({ createdAtMs: now - waitedMs, expiresAtMs: now + lifeMs, sentAtMs: now });
   };
 
-  test(`a life is as long as a gateway says whose clock is ${says}`, async () => {
+  test(`a lifetime is as long as requested by a gateway whose clock is ${says}`, async () => {
     await using h = await Harness.fake();
     const [long, short] = [sent(HOUR, 5_000), sent(100)];
     const record = await h.client.create(long);
@@ -30,7 +30,7 @@ for (const aheadMs of [-3 * HOUR, 3 * HOUR]) {
     for (const ms of [claimedMs, runningMs]) expect(Math.abs(ms - 5_000)).toBeLessThan(SLACK_MS);
   });
 
-  test(`and so is what it is prolonged by, with a clock that is ${says}`, async () => {
+  test(`an extension is as long as requested by a gateway whose clock is ${says}`, async () => {
     await using h = await Harness.fake();
     const { id } = await h.sandbox();
     const sentAtMs = Date.now() + aheadMs;
@@ -41,7 +41,7 @@ for (const aheadMs of [-3 * HOUR, 3 * HOUR]) {
   });
 }
 
-test('a gateway that does not send its time has the node’s own', async () => {
+test("without the gateway's time, the node's clock is used", async () => {
   await using h = await Harness.fake();
   const spec = newSpec({ createdAtMs: Date.now() - 5_000 });
   const record = await h.client.create(spec);

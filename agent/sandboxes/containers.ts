@@ -1,4 +1,6 @@
-/** Which container each sandbox has: from its claim, or an earlier agent's record, until the container is destroyed. */
+/**
+ * Which container each sandbox owns: from its claim, or an earlier agent's record, until the container is destroyed.
+ */
 import type { Launched, Launcher } from '../pool/launcher.ts';
 import type { Sandbox } from './sandbox.ts';
 
@@ -15,8 +17,8 @@ export class Containers {
   }
 
   /**
-   * Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is destroyed then.
-   * @throws Error of the file system if the claim cannot be recorded. The container is destroyed then too.
+   * Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is then destroyed.
+   * @throws Error from the file system if the claim cannot be recorded. The container is then destroyed too.
    */
   place(sandbox: Sandbox, launched: Launched): boolean {
     if (sandbox.ended || sandbox.provisioning.signal.aborted) {
@@ -33,14 +35,14 @@ export class Containers {
     return true;
   }
 
-  /** The container has been the sandbox's under an earlier agent. */
+  /** The container already belonged to the sandbox under an earlier agent. */
   adopt(sandbox: Sandbox, launched: Launched): void {
     sandbox.launched = launched;
     sandbox.containerId = launched.container.id;
     this.#owners.set(launched.container.id, sandbox);
   }
 
-  /** Takes a broken container away again, before any user code ran in it. */
+  /** Takes a broken container away again, before any user code has run in it. */
   unplace(sandbox: Sandbox): void {
     const { launched, containerId } = sandbox;
     if (containerId !== null) this.#owners.delete(containerId);
@@ -49,7 +51,9 @@ export class Containers {
     if (launched !== null) this.#discard(launched);
   }
 
-  /** Destroys the container of a sandbox that has ended. Resolves once it is gone; until then it is the sandbox's. */
+  /**
+   * Destroys the container of an ended sandbox. Resolves once it is gone; until then it still belongs to the sandbox.
+   */
   async destroy(sandbox: Sandbox): Promise<void> {
     const { launched, containerId } = sandbox;
     sandbox.launched = null;

@@ -4,7 +4,7 @@ import type { EndReason } from '../../src/protocol/sandbox.ts';
 import { Alarms } from './alarms.ts';
 import type { Sandbox } from './sandbox.ts';
 
-/** boxinit redials within a second or two; without it a container is of no use. */
+/** boxinit redials within a second or two; without it a container is useless. */
 const SILENCE_MS = 15_000;
 
 export class Deadlines {
@@ -17,7 +17,7 @@ export class Deadlines {
     this.#end = end;
   }
 
-  /** Ends it at its record's `expiresAtMs`, by this node's clock as it is now. */
+  /** Ends it at its record's `expiresAtMs`, by this node's clock. */
   lifetime(sandbox: Sandbox): void {
     this.#alarms.set(`life ${sandbox.id}`, sandbox.record.expiresAtMs - Date.now(), () => {
       this.#end(sandbox, 'lifetime', 'the lifetime of the sandbox is over');

@@ -1,4 +1,4 @@
-/** Ids that were deleted before they were created, so that a create that arrives after its delete is refused. */
+/** Ids deleted before their create arrived, so that the late create is refused. */
 import { TOMBSTONE_KEPT_MS } from '../../src/protocol/limits.ts';
 
 const MAX_IDS = 10_000;

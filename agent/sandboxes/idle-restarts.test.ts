@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Harness } from '../testing/harness.ts';
 
-test('an agent that restarts often ends an idle sandbox all the same', async () => {
+test('an agent that restarts often still ends an idle sandbox', async () => {
   await using h = await Harness.fake();
   const [idle, other] = [await h.sandbox({ idleTimeoutMs: 2_000 }), await h.sandbox()];
   // Each life is much shorter than the timeout, all together are much longer.
@@ -14,7 +14,7 @@ test('an agent that restarts often ends an idle sandbox all the same', async () 
   expect(h.record(other.id).status).toBe('RUNNING');
 });
 
-test('a sandbox that is used under each agent lives on', async () => {
+test('a sandbox that is used under each agent stays alive', async () => {
   await using h = await Harness.fake();
   const { id } = await h.sandbox({ idleTimeoutMs: 20_000 });
   for (let lives = 0; lives < 3; lives += 1) {

@@ -26,7 +26,7 @@ function open(): Intake {
   return intake;
 }
 
-test('a cordon and a drain last beyond a restart of the agent, until they are undone', () => {
+test('cordon and drain survive a restart of the agent, until they are undone', () => {
   const first = open();
   expect(first.open).toBe(true);
   first.cordon(true);
@@ -42,7 +42,7 @@ test('a cordon and a drain last beyond a restart of the agent, until they are un
   expect(overdue).toBe(0);
 });
 
-test('a deadline passes once, also one that passed while no agent ran', async () => {
+test('a deadline passes once, even if it passed while no agent was running', async () => {
   const first = open();
   first.drain(true, 30);
   first.close();
@@ -52,7 +52,7 @@ test('a deadline passes once, also one that passed while no agent ran', async ()
   await until('the deadline is over', () => overdue === 1);
 });
 
-test('a drain that is undone, or prolonged, does not pass its first deadline', async () => {
+test('a drain that is undone or prolonged does not hit its first deadline', async () => {
   const intake = open();
   intake.drain(true, 50);
   intake.drain(true, 3_600_000);
@@ -62,12 +62,12 @@ test('a drain that is undone, or prolonged, does not pass its first deadline', a
   expect(overdue).toBe(0);
 });
 
-test('a file that cannot be read keeps the node closed', () => {
+test('an unreadable file keeps the node closed', () => {
   const file = path.join(dataDir, 'intake.json');
   writeFileSync(file, '{"cord');
   expect(open().state).toEqual({ cordoned: true, draining: false, deadlineAtMs: null });
   rmSync(file);
-  // Stands for every error of the file system but that there is no file.
+  // Stands in for any file system error other than ENOENT.
   mkdirSync(file);
   expect(open().state).toEqual({ cordoned: true, draining: false, deadlineAtMs: null });
 });

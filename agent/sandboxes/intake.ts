@@ -1,6 +1,6 @@
 /**
- * Cordon and drain: whether this node accepts new sandboxes. The decision is on disk, because the agent is the
- * authority on its node: it survives restarts of gateways and of the agent.
+ * Cordon and drain: whether this node accepts new sandboxes. Stored on disk, because the agent is the authority on its
+ * node: the decision survives restarts of gateways and of the agent.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -24,7 +24,7 @@ interface IntakeOptions {
   log: Logger;
   /** Called at each change, but not from the constructor. Must not throw. */
   changed(): void;
-  /** Called when the deadline of a drain has passed. Must not throw. */
+  /** Called when a drain's deadline has passed. Must not throw. */
   overdue(): void;
 }
 
@@ -49,14 +49,17 @@ export class Intake {
     return this.#state;
   }
 
-  /** Starts the deadline's timer, once the sandboxes of an earlier agent are known. It may have passed already. */
+  /**
+   * Starts the deadline's timer, once the sandboxes of an earlier agent are known. The deadline may have passed
+   * already.
+   */
   begin(): void {
     this.#arm();
     if (!this.open) this.#options.log.info({ event: 'intake', ...this.#state }, 'this node accepts no new sandboxes');
     this.#options.changed();
   }
 
-  /** @throws Error if it cannot be saved; then nothing has changed. */
+  /** @throws Error if it cannot be saved; nothing has changed then. */
   cordon(on: boolean): void {
     this.#set({ ...this.#state, cordoned: on });
   }
@@ -93,7 +96,7 @@ export class Intake {
       const text = readIfThereSync(this.#file);
       return text === undefined ? OPEN : State.parse(JSON.parse(text));
     } catch (error) {
-      // The content is unknown, but a file means that the operator wanted no new sandboxes.
+      // The content is unknown, but the file's existence means that the operator wanted no new sandboxes.
       this.#options.log.error({ err: error, file: this.#file }, 'intake.json is unreadable: node cordoned');
       return { ...OPEN, cordoned: true };
     }

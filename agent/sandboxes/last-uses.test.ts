@@ -20,14 +20,14 @@ afterEach(() => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-/** What an agent knows of one sandbox, and what it writes down. `noted` is what the one before it wrote. */
+/** What an agent knows about one sandbox, and what it writes. `noted` was written by its predecessor. */
 function agent(noted: number | null = null) {
   const spec = newSpec({ idleTimeoutMs: HOUR });
   const sandbox = new Sandbox(spec, { ...newRecord(spec, Date.now()), status: 'RUNNING' });
   sandbox.usedUntilMs = noted;
   const saved: (number | null)[] = [];
   const its: NodeJS.Timeout[] = [];
-  // No spy: what that puts back after the file is the clock of these tests.
+  // Not a spy: restoring one after the file would restore the fake clock of these tests.
   const { setInterval: begin } = globalThis;
   globalThis.setInterval = ((...given: Parameters<typeof begin>) => {
     const timer = begin(...given);
@@ -59,7 +59,7 @@ test('calls in quick succession cost one write', () => {
   expect(saved).toHaveLength(1);
 });
 
-test('a sandbox without an idle timeout costs none', () => {
+test('a sandbox without an idle timeout costs no writes', () => {
   const { sandbox, uses, saved } = agent();
   if (sandbox.spec !== null) sandbox.spec.idleTimeoutMs = null;
   uses.used(sandbox);
@@ -67,7 +67,7 @@ test('a sandbox without an idle timeout costs none', () => {
   expect(saved).toEqual([]);
 });
 
-test('under agents that stop in order, again and again, idle time adds up to what it was', () => {
+test('across graceful restarts, idle time adds up exactly', () => {
   const first = agent();
   first.uses.used(first.sandbox);
   let noted = first.sandbox.usedUntilMs;
@@ -78,7 +78,7 @@ test('under agents that stop in order, again and again, idle time adds up to wha
     vi.advanceTimersByTime(9 * SECOND);
     const next = agent(noted);
     vi.advanceTimersByTime(60 * SECOND);
-    // Each start takes up to ten seconds of absence for the unnoted end of its predecessor.
+    // Each start counts up to ten seconds of absence, for the predecessor's time after its last note.
     expect(next.sandbox.idleMs).toBeGreaterThanOrEqual(life * 60 * SECOND);
     expect(next.sandbox.idleMs).toBeLessThanOrEqual(life * 70 * SECOND);
     next.uses.close();
@@ -86,7 +86,7 @@ test('under agents that stop in order, again and again, idle time adds up to wha
   }
 });
 
-test('under agents that are killed within seconds of their start, idle time adds up too', () => {
+test('across kills within seconds of each start, idle time still adds up', () => {
   const first = agent();
   first.uses.used(first.sandbox);
   let noted = first.kill();
@@ -98,7 +98,7 @@ test('under agents that are killed within seconds of their start, idle time adds
   expect(agent(noted).sandbox.idleMs).toBeGreaterThan(250 * SECOND);
 });
 
-test('a sandbox that was used right before a crash does not count as idle, however long it had been unused before', () => {
+test('a sandbox used right before a crash does not count as idle, however long it was unused before', () => {
   const first = agent();
   first.uses.used(first.sandbox);
   vi.advanceTimersByTime(HOUR / 2);
@@ -107,7 +107,7 @@ test('a sandbox that was used right before a crash does not count as idle, howev
   expect(agent(first.kill()).sandbox.idleMs).toBe(0);
 });
 
-test('a call that has been open for long is use until the crash', () => {
+test('a call that has long been open counts as use until the crash', () => {
   const first = agent();
   first.sandbox.callBegins();
   first.uses.used(first.sandbox);
@@ -116,7 +116,7 @@ test('a call that has been open for long is use until the crash', () => {
   expect(agent(first.kill()).sandbox.idleMs).toBe(0);
 });
 
-test('an agent that was long away ends no sandbox for it', () => {
+test("an agent's long absence ends no sandbox", () => {
   const first = agent();
   first.uses.used(first.sandbox);
   first.uses.close();

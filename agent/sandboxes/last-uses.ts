@@ -1,6 +1,6 @@
 /**
- * Keeps in the records when sandboxes with an idle timeout were last used, so that the timeout goes on under the next
- * agent. Coarsely: not every call costs a write.
+ * Records when sandboxes with an idle timeout were last used, so that the timeout continues under the next agent.
+ * Coarsely, so that not every call costs a write.
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import { AwakeClock } from './awake-clock.ts';
@@ -8,8 +8,8 @@ import type { Sandbox } from './sandbox.ts';
 
 const RENEW_EVERY_MS = 10_000;
 /**
- * A note covers this much to come, in which no other is written. After a crash a sandbox may end that much too late,
- * once, and never too early.
+ * A note covers this much of the future, during which no other is written. After a crash, a sandbox may once end late
+ * by this much, and never early.
  */
 const AHEAD_MS = 2 * RENEW_EVERY_MS;
 
@@ -50,12 +50,12 @@ export class LastUses {
   /** Continues from the note of an earlier agent. */
   resume(sandbox: Sandbox): void {
     if (!counts(sandbox)) return;
-    // It has none of an agent that kept none.
+    // The earlier agent kept no notes.
     if (sandbox.usedUntilMs === null) this.used(sandbox);
     else sandbox.unusedFor(Math.max(0, this.#clock.nowMs - sandbox.usedUntilMs));
   }
 
-  /** Saves exactly what the notes hold coarsely. */
+  /** Saves the exact values of what the notes hold coarsely. */
   close(): void {
     clearInterval(this.#timer);
     for (const sandbox of this.#options.living()) {
@@ -68,7 +68,7 @@ export class LastUses {
     this.#clock.close();
   }
 
-  /** An open call is use for as long as it is open. */
+  /** A call counts as use for as long as it is open. */
   #renew(): void {
     const { nowMs } = this.#clock;
     for (const sandbox of this.#options.living()) {
@@ -79,7 +79,7 @@ export class LastUses {
     }
   }
 
-  /** A note that is missing makes an idle timeout wrong after a restart; it is no reason to end the sandbox now. */
+  /** A missing note makes an idle timeout wrong after a restart, which is no reason to end the sandbox now. */
   #save(sandbox: Sandbox): void {
     try {
       this.#options.save(sandbox);
@@ -89,5 +89,5 @@ export class LastUses {
   }
 }
 
-/** Before it runs, its timeout does not. */
+/** The timeout does not run before the sandbox does. */
 const counts = (sandbox: Sandbox): boolean => sandbox.running && (sandbox.spec?.idleTimeoutMs ?? null) !== null;

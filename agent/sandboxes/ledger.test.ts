@@ -9,7 +9,7 @@ import { newRecord, Sandbox } from './sandbox.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test('an ended sandbox whose record cannot be removed is logged and forgotten all the same', () => {
+test('an ended sandbox whose record cannot be removed is logged and forgotten anyway', () => {
   const readOnly = new Error('EROFS: read-only file system');
   const store = {
     save: () => undefined,

@@ -1,6 +1,6 @@
 /**
- * The sandboxes that this node knows: kept by id, recorded on disk, and announced to listeners. One that has ended is
- * kept for an hour.
+ * The sandboxes this node knows: indexed by id, recorded on disk, and announced to listeners. An ended one is kept for
+ * an hour.
  */
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -49,7 +49,7 @@ export class Ledger {
     return sandbox;
   }
 
-  /** Takes in a new sandbox, without announcing it. */
+  /** Adds a new sandbox, without announcing it. */
   add(sandbox: Sandbox): void {
     this.#all.set(sandbox.id, sandbox);
   }
@@ -59,7 +59,7 @@ export class Ledger {
     this.#all.delete(sandbox.id);
   }
 
-  /** Takes in a sandbox from an earlier agent's record. */
+  /** Adds a sandbox from an earlier agent's record. */
   adopt(sandbox: Sandbox, stored: StoredSandbox): void {
     sandbox.recorded = true;
     this.#all.set(sandbox.id, sandbox);
@@ -68,7 +68,10 @@ export class Ledger {
     this.#tombstones.add(sandbox.record);
   }
 
-  /** Records a sandbox as it is now. @throws Error of the file system: then its last record still counts. */
+  /**
+   * Records a sandbox in its current state.
+   * @throws Error from the file system: its previous record then still counts.
+   */
   save(sandbox: Sandbox): StoredSandbox {
     const { record, spec, containerId, image, usedUntilMs, oomKills } = sandbox;
     const stored = { version: 1, record, spec, containerId, image, usedUntilMs, oomKills } as const;
@@ -77,7 +80,7 @@ export class Ledger {
     return stored;
   }
 
-  /** As `save`, for a change that someone relies on. @throws ServiceError `internal`. */
+  /** As `save`, for a change that a caller relies on. @throws ServiceError `internal`. */
   record(sandbox: Sandbox): void {
     try {
       this.save(sandbox);
@@ -90,7 +93,7 @@ export class Ledger {
     this.#emit({ type: 'changed', record });
   }
 
-  /** Records and announces a sandbox that has ended. It has ended even if that cannot be recorded. */
+  /** Records and announces that a sandbox has ended. It has ended even if that cannot be recorded. */
   bury(sandbox: Sandbox): void {
     try {
       this.#store.seal(this.save(sandbox));
@@ -101,7 +104,7 @@ export class Ledger {
     this.#tombstones.add(sandbox.record);
   }
 
-  /** Logs that something of a sandbox cannot be recorded. Returns the error for the caller. */
+  /** Logs that a change of a sandbox cannot be recorded. Returns the error for the caller. */
   unrecorded({ id }: Sandbox, error: unknown): ServiceError {
     this.#log.error({ err: error, sandbox: id }, 'a sandbox record cannot be written');
     return new ServiceError('internal', 'the node cannot write its records', { cause: error });
@@ -117,7 +120,7 @@ export class Ledger {
     try {
       this.#store.remove(id);
     } catch (error) {
-      // The next agent finds the record, sees that its time is over, and tries again.
+      // The next agent finds the record, sees that its time is up, and tries again.
       this.#log.error({ err: error, sandbox: id }, 'the record of an ended sandbox cannot be removed');
     }
     this.#emit({ type: 'forgotten', id });

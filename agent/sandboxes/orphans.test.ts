@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { silent } from '../../src/lib/logger.ts';
 import { Orphans } from './orphans.ts';
 
-test('a container that has just stopped is left to the runtime, which knows why; later its end is reported here', async () => {
+test('a container that has just stopped is left to the runtime, which knows why; later its exit is reported here', async () => {
   const told: string[] = [];
   const containers = new Map([
     ['mbx-a', true],

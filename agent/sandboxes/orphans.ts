@@ -1,4 +1,4 @@
-/** Destroys containers and directories without an owner when they are seen a second time. */
+/** Destroys containers and directories without an owner when they are seen for the second time. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { ContainerHomes } from '../pool/container-homes.ts';
@@ -13,7 +13,7 @@ interface OrphansOptions {
   launcher: Launcher;
   /** Whether a pool, or a sandbox that has not ended, owns it. */
   isOwned(id: string): boolean;
-  /** Called when the container of a running sandbox turns out to have stopped, and the runtime has not reported it. */
+  /** Called when a running sandbox's container turns out to have stopped, and the runtime has not reported it. */
   stopped(id: string): void;
   log: Logger;
 }
@@ -22,7 +22,7 @@ export class Orphans {
   readonly #options: OrphansOptions;
   readonly #timer: NodeJS.Timeout;
   #suspects = new Set<string>();
-  /** Those found to have stopped at the last look. The runtime itself reports an end, with its reason, a moment later. */
+  /** Containers found stopped at the last look. The runtime itself reports an exit, with its reason, a moment later. */
   #stopped = new Set<string>();
   #looking = false;
 
@@ -32,7 +32,7 @@ export class Orphans {
     this.#timer.unref();
   }
 
-  /** One pass. What exists is listed before its owners are looked up, so what is made in between is no suspect. */
+  /** One pass. Containers are listed before their owners are looked up, so one created in between is no suspect. */
   async look(): Promise<void> {
     if (this.#looking) return;
     this.#looking = true;

@@ -1,21 +1,21 @@
 /**
- * Failures of the system that may pass: no descriptor is free, a disk does not answer. What an earlier agent left and
- * cannot be read for such a reason may be alive, so it is tried again, and then left to the next start.
+ * Transient system errors: no descriptor is free, a disk does not respond. Something an earlier agent left that is
+ * unreadable for such a reason may be alive, so reading it is retried, and then left to the next start.
  */
 import { sleep } from '../../src/lib/deadline.ts';
 import { isMissing } from '../../src/lib/whole-file.ts';
 
 const PAUSES_MS = [50, 450, 2_000];
 
-/** Whether a call to the system failed, other than since what it is about is gone. */
+/** Whether a system call failed for a reason other than that its target is gone. */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof Error) || isMissing(error)) return false;
   const { syscall, code }: NodeJS.ErrnoException = error;
-  // Node.js says EACCES of a socket in a directory that is gone.
+  // Node reports EACCES for a socket in a directory that is gone.
   return syscall !== undefined && !(syscall === 'listen' && code === 'EACCES');
 }
 
-/** Repeats what fails for a reason that may pass, for a few seconds. @throws what the last try threw. */
+/** Retries transient errors for a few seconds. @throws the error of the last attempt. */
 export async function insist<T>(work: () => T | Promise<T>, signal?: AbortSignal, passes = mayPass): Promise<T> {
   for (const pauseMs of PAUSES_MS) {
     try {

@@ -1,4 +1,4 @@
-/** Finds a sandbox its image and container, up to the point at which an exec works. */
+/** Gets a sandbox its image and container, up to the point at which an exec works. */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { SandboxSpec } from '../../src/protocol/node.ts';
 import type { Launched } from '../pool/launcher.ts';

@@ -41,7 +41,7 @@ const running = (each: StoredSandbox): StoredSandbox => ({
   record: { ...each.record, status: 'RUNNING' },
 });
 
-test('the newest change counts, and everything else is as it was first', () => {
+test('the latest change counts, and everything else is as first recorded', () => {
   const store = new RecordStore(dir, silent);
   const first = stored();
   store.save(first);
@@ -58,7 +58,7 @@ test('a record of an earlier agent, which noted less, is taken over', () => {
   expect(new RecordStore(dir, silent).load()).toEqual([each]);
 });
 
-test('a change that was half written when the agent died never was', () => {
+test('a change half-written when the agent died never happened', () => {
   const store = new RecordStore(dir, silent);
   const first = stored();
   store.save(first);
@@ -75,7 +75,7 @@ test('a change that was half written when the agent died never was', () => {
   expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
 });
 
-test('a line that a full disk took half of spoils none of those that follow', () => {
+test('a line truncated by a full disk corrupts none that follow', () => {
   const store = new RecordStore(dir, silent);
   const first = stored();
   store.save(first);
@@ -90,12 +90,12 @@ test('a line that a full disk took half of spoils none of those that follow', ()
   expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
 });
 
-test('a record that cannot be read is left as it is, and counts once it can be', () => {
+test('an unreadable record is left as it is, and counts once it can be read', () => {
   const [lost, other] = [stored(), stored()];
   const before = new RecordStore(dir, silent);
   for (const each of [lost, other]) before.save(each);
   renameSync(fileOf(lost), `${fileOf(lost)}.kept`);
-  // Reading it fails, whatever the user.
+  // Makes reading fail, even for root.
   mkdirSync(fileOf(lost));
   const store = new RecordStore(dir, silent);
   expect(store.load()).toEqual([other]);
@@ -107,14 +107,14 @@ test('a record that cannot be read is left as it is, and counts once it can be',
   expect(store.left.size).toBe(0);
 });
 
-test('a file does not grow without end', () => {
+test('a file does not grow without bound', () => {
   const store = new RecordStore(dir, silent);
   const first = stored();
   for (let i = 0; i < 1_000; i += 1) store.save(first);
   expect(readFileSync(fileOf(first), 'utf8').split('\n').length).toBeLessThan(80);
 });
 
-test('a sealed record holds no secret, and one that is removed meanwhile stays away', async () => {
+test('a sealed record holds no secret, and one removed meanwhile stays removed', async () => {
   const store = new RecordStore(dir, silent);
   const [kept, removed] = [stored(), stored()];
   for (const each of [kept, removed]) {

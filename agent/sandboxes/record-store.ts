@@ -98,8 +98,8 @@ export class RecordStore {
   }
 
   /**
-   * The records of an earlier agent. What is in no form that is known is renamed, neither deleted nor used. What cannot
-   * be read is left, and another call reads it again.
+   * The records of an earlier agent. Those in an unknown format are renamed, neither deleted nor used. Unreadable ones
+   * are left in place, and read again by the next call.
    */
   load(): StoredSandbox[] {
     this.#left.clear();
@@ -109,7 +109,7 @@ export class RecordStore {
     });
   }
 
-  /** Sandboxes of an earlier agent that may be alive and are not taken back, with the reason. */
+  /** Sandboxes of an earlier agent that may be alive but were not adopted, with the reason. */
   get left(): ReadonlyMap<string, unknown> {
     return this.#left;
   }

@@ -23,7 +23,7 @@ function make(status: SandboxStatus = 'PENDING'): Sandbox {
   return new Sandbox(spec, { ...newRecord(spec, Date.now()), status });
 }
 
-test('a sandbox moves forward only, and nothing follows an end', () => {
+test('a sandbox only moves forward, and nothing follows an end', () => {
   for (const from of SandboxStatus.options) {
     for (const to of SandboxStatus.options) {
       const sandbox = make(from);
@@ -35,7 +35,7 @@ test('a sandbox moves forward only, and nothing follows an end', () => {
   }
 });
 
-test('calls wait until it runs, in their order', () => {
+test('calls queue until it is running, in order', () => {
   const sandbox = make('PROVISIONING');
   const order: string[] = [];
   for (const name of ['a', 'b']) sandbox.whenRunning({ ready: () => order.push(name), failed: () => undefined });
@@ -46,7 +46,7 @@ test('calls wait until it runs, in their order', () => {
   expect(order).toEqual(['a', 'b', 'c']);
 });
 
-test('the end fails calls that wait, not those that were cancelled, and secrets are gone', () => {
+test('the end fails waiting calls, but not cancelled ones, and discards secrets', () => {
   const sandbox = make('PROVISIONING');
   const told: string[] = [];
   const gone = { ready: () => undefined, failed: () => void told.push('cancelled') };
@@ -63,7 +63,7 @@ test('the end fails calls that wait, not those that were cancelled, and secrets 
   expect(() => sandbox.whenRunning(gone)).toThrow('ended');
 });
 
-test('the line has an end', () => {
+test('the queue is bounded', () => {
   const sandbox = make('PROVISIONING');
   const call = (): void => sandbox.whenRunning({ ready: () => undefined, failed: () => undefined });
   expect(() => {

@@ -47,8 +47,8 @@ export class Sandbox {
   /** Environment of every program: image, sandbox and secrets. */
   env: Readonly<Record<string, string>> = {};
   /**
-   * By the clock of agents' presence: until when it counts as used if the agent is killed now. Null without an idle
-   * timeout, and until it runs.
+   * On the awake clock: until when it counts as used if the agent is killed now. Null without an idle timeout, and
+   * until it is running.
    */
   usedUntilMs: number | null = null;
   /** Whether any record of it has been written. */
@@ -86,7 +86,7 @@ export class Sandbox {
   get idleMs(): number {
     return this.#calls > 0 ? 0 : performance.now() - this.#lastCallAt;
   }
-  /** Since it was asked for, to a hundredth: a claim takes few whole milliseconds. */
+  /** Since it was requested, to a hundredth: a claim takes only a few milliseconds. */
   get ageMs(): number {
     return Math.round((performance.now() - this.#createdAt) * 100) / 100;
   }

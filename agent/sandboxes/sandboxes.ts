@@ -1,4 +1,4 @@
-/** The life of every sandbox on the node: the one place that moves one from state to state, up to its end. */
+/** The life cycle of every sandbox on the node: the only place that changes a sandbox's state, up to its end. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -79,9 +79,9 @@ export class Sandboxes {
   }
 
   /**
-   * Accepts a sandbox; it starts after the return. A known id returns the existing sandbox.
-   * @throws ServiceError `capacity_exhausted`, `draining`, `invalid_request`, `sandbox_ended` if its delete arrived first,
-   * `internal` if it cannot be recorded. Nothing of it is left then.
+   * Accepts a sandbox, which starts after this returns. A known id returns the existing sandbox.
+   * @throws ServiceError `capacity_exhausted`, `draining`, `invalid_request`, `sandbox_ended` if its delete arrived
+   * first, `internal` if it cannot be recorded. Nothing of it is left then.
    */
   create(spec: SandboxSpec): Sandbox {
     const existing = this.#ledger.find(spec.id);
@@ -98,7 +98,7 @@ export class Sandboxes {
     try {
       if (!sandbox.recorded) this.#changed(sandbox);
     } catch (error) {
-      // It has not been announced.
+      // It was never announced.
       sandbox.end('ERROR', 'internal', null, Date.now());
       this.#ledger.remove(sandbox);
       this.#giveUp(sandbox);
@@ -119,9 +119,9 @@ export class Sandboxes {
   }
 
   /**
-   * Sets when the sandbox expires. `sentAtMs`: the sender's time; absent, `expiresAtMs` is by this node's clock.
-   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`; `internal` if it cannot be recorded, and then it expires
-   * when it would have.
+   * Sets when the sandbox expires. `sentAtMs`: the sender's time; if absent, `expiresAtMs` is by this node's clock.
+   * @throws ServiceError `sandbox_not_found`, `sandbox_ended`; `internal` if it cannot be recorded, and the expiry is
+   * then unchanged.
    */
   extend(id: string, expiresAtMs: number, sentAtMs?: number): SandboxRecord {
     const sandbox = this.get(id);
@@ -142,8 +142,8 @@ export class Sandboxes {
   }
 
   /**
-   * Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is destroyed then.
-   * @throws ServiceError `internal` if it cannot be recorded. The container is destroyed then too.
+   * Gives the sandbox its container. False if the sandbox has ended meanwhile; the container is then destroyed.
+   * @throws ServiceError `internal` if it cannot be recorded. The container is then destroyed too.
    */
   place(sandbox: Sandbox, launched: Launched, warm: boolean): boolean {
     try {
@@ -158,7 +158,7 @@ export class Sandboxes {
     return true;
   }
 
-  /** Takes a broken container away again, before any user code ran in it. */
+  /** Takes a broken container away again, before any user code has run in it. */
   unplace(sandbox: Sandbox): void {
     this.#containers.unplace(sandbox);
   }
@@ -171,8 +171,8 @@ export class Sandboxes {
   }
 
   /**
-   * An exec works from now on. Recorded before the waiting calls are let in.
-   * @throws ServiceError `internal` if it cannot be recorded: then it has ended, and no call was let in.
+   * From now on an exec works. Recorded before the waiting calls are let in.
+   * @throws ServiceError `internal` if it cannot be recorded: it has then ended, and no call was let in.
    */
   run(sandbox: Sandbox): void {
     const timings = { ...sandbox.record.timings, runningMs: sandbox.ageMs };
@@ -184,7 +184,7 @@ export class Sandboxes {
     if (!sandbox.ended) this.#options.started(sandbox);
   }
 
-  /** Ends a sandbox; its container is destroyed after the return. No effect on one that has ended. */
+  /** Ends a sandbox; its container is destroyed after this returns. No effect if it has already ended. */
   end(sandbox: Sandbox, reason: EndReason, message: string | null): void {
     if (sandbox.ended) return;
     sandbox.end(statusFor(reason), reason, message, Date.now());
@@ -194,7 +194,7 @@ export class Sandboxes {
     this.#giveUp(sandbox);
   }
 
-  /** Takes over a sandbox from an earlier agent's record. `launched`: its container, if it lives. */
+  /** Adopts a sandbox from an earlier agent's record. `launched`: its container, if that is alive. */
   adopt(stored: StoredSandbox, launched: Launched | null): Sandbox {
     const sandbox = new Sandbox(stored.spec, stored.record, stored.containerId);
     sandbox.usedUntilMs = stored.usedUntilMs;
@@ -223,7 +223,7 @@ export class Sandboxes {
     }
   }
 
-  /** After `adopt`: starts a sandbox that did not run yet; nothing has run in it. */
+  /** After `adopt`: starts a sandbox that was not running yet; nothing has run in it. */
   restart(sandbox: Sandbox): void {
     this.#provision(sandbox);
   }
@@ -277,7 +277,7 @@ export class Sandboxes {
     background(work, 'provisioning', this.#options.log);
   }
 
-  /** Follows the link to boxinit of a running sandbox. */
+  /** Follows a running sandbox's link to boxinit. */
   #attend(sandbox: Sandbox): void {
     this.#deadlines.idle(sandbox);
     const link = sandbox.launched?.link;
@@ -293,15 +293,15 @@ export class Sandboxes {
     if (!link.connected) this.#deadlines.silent(sandbox);
   }
 
-  /** Of one that has ended: its timers, its container, and its place on the node once that is gone. */
+  /** Releases what an ended sandbox holds: its timers, its container, and, once that is gone, its place on the node. */
   #giveUp(sandbox: Sandbox): void {
     this.#deadlines.cancel(sandbox);
     void this.#containers.destroy(sandbox).then(() => this.#options.capacity.release(sandbox.record.memoryMb));
   }
 
   /**
-   * Records and announces a change. One that cannot be recorded would be lost with the agent, so the sandbox ends then,
-   * visibly, before anything can rely on the change; but not one that was not announced yet.
+   * Records and announces a change. A change that cannot be recorded would be lost with the agent, so the sandbox then
+   * ends, visibly, before anything can rely on it; unless the sandbox has not been announced yet.
    * @throws ServiceError `internal` if it cannot be recorded.
    */
   #changed(sandbox: Sandbox): void {

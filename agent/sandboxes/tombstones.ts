@@ -8,12 +8,12 @@ import { Alarms } from './alarms.ts';
 const MAX_TOMBSTONES = 50_000;
 
 export class Tombstones {
-  /** In the order in which they were added. */
+  /** In order of insertion. */
   readonly #dead = new Set<string>();
   readonly #alarms: Alarms;
   readonly #forget: (id: string) => void;
 
-  /** @param forget called when a record's time is over; must not throw */
+  /** @param forget called when a record expires; must not throw */
   constructor(forget: (id: string) => void, log: Logger) {
     this.#alarms = new Alarms(log);
     this.#forget = forget;
@@ -21,7 +21,7 @@ export class Tombstones {
 
   add({ id, endedAtMs }: SandboxRecord): void {
     this.#dead.add(id);
-    // `endedAtMs` of an earlier agent may be in the future, if the clock was changed since.
+    // `endedAtMs` from an earlier agent may be in the future, if the clock was changed since.
     const ageMs = Math.max(0, Date.now() - (endedAtMs ?? Date.now()));
     this.#alarms.set(id, TOMBSTONE_KEPT_MS - ageMs, () => this.#remove(id));
     const [oldest] = this.#dead;

@@ -1,4 +1,4 @@
-/** A node whose disk is full, or has gone: nothing runs that the next agent would not know of. */
+/** A node whose disk is full or gone: nothing runs that the next agent would not know about. */
 import { renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -7,7 +7,7 @@ import { RecordStore } from './record-store.ts';
 
 afterEach(() => vi.restoreAllMocks());
 
-/** Records cannot be written until it is disposed. */
+/** Makes records unwritable until disposed. */
 function withoutDisk(dataDir: string): Disposable {
   const records = path.join(dataDir, 'sandboxes');
   renameSync(records, `${records}.away`);
@@ -19,7 +19,7 @@ function withoutDisk(dataDir: string): Disposable {
   };
 }
 
-/** The record in which a sandbox first has this status cannot be written; others can. */
+/** Makes writing fail for the record in which a sandbox first has this status. */
 function refuseStatus(status: string): void {
   const save = RecordStore.prototype.save;
   vi.spyOn(RecordStore.prototype, 'save').mockImplementation(function (this: RecordStore, stored) {
@@ -43,7 +43,7 @@ test.for([
     await expect(h.client.create(spec)).rejects.toMatchObject({ code: 'internal' });
     expect(() => h.agent.sandboxes.get(spec.id)).toThrow('no sandbox');
   }
-  // Its place is free again, and it was announced to nobody.
+  // Its place is free again, and it was never announced.
   await until('the same create is accepted', async () => {
     return await h.client.create(spec).then(
       () => true,
@@ -55,7 +55,7 @@ test.for([
   expect(told).not.toContain('ERROR');
 });
 
-test('no call is let into a sandbox that cannot be recorded as running', async () => {
+test('no call is let into a sandbox whose RUNNING cannot be recorded', async () => {
   await using h = await Harness.fake({ launchMs: 100 }, { MILLIBOX_POOL_MIN: '0' });
   refuseStatus('RUNNING');
   const spec = newSpec();
@@ -68,7 +68,7 @@ test('no call is let into a sandbox that cannot be recorded as running', async (
   await until('its container is gone', async () => (await h.runtime.list()).length === 0);
 });
 
-test('a lifetime whose extension cannot be recorded stays as it was, and the sandbox lives on', async () => {
+test('a lifetime whose extension cannot be recorded is unchanged, and the sandbox continues', async () => {
   await using h = await Harness.fake();
   const { id, expiresAtMs } = await h.sandbox();
   const later = { op: 'extend', sandbox: id, expiresAtMs: expiresAtMs + 3_600_000 };

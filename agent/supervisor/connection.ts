@@ -1,17 +1,17 @@
-/** One connection on a sandbox's socket: first unauthenticated, then boxinit's. */
+/** One connection on a sandbox's socket: unauthenticated at first, then boxinit's. */
 import type net from 'node:net';
 import { sameText } from '../../src/lib/node-auth.ts';
 import { createMux, socketTransport, type Mux } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SUPERVISOR_GENERATION, SupervisorHello, type AgentHello } from '../../src/protocol/supervisor.ts';
 
-/** A connection without a HELLO for this long is dropped. */
+/** A connection that sends no HELLO for this long is dropped. */
 const HELLO_DEADLINE_MS = 5_000;
 /** Longer than on other links: a sandbox has few streams, so its next exec comes later. */
 const LAZY_MS = 50;
 
 export interface ConnectionEvents {
-  /** It has shown the token, so it is boxinit. */
+  /** It has presented the token, so it is boxinit. */
   greeted(connection: Connection): void;
   /** Called once. Null if we closed it. */
   closed(connection: Connection, error: ServiceError | null): void;
@@ -38,7 +38,7 @@ export class Connection {
       onHello: (message) => {
         this.hello = checkHello(message, token);
         clearTimeout(this.#timer);
-        // The mux is not usable within its own constructor, and a HELLO cannot arrive before it has returned.
+        // The mux cannot be used inside its own constructor, and no HELLO arrives before that has returned.
         events.greeted(this);
       },
       onClose: (error) => {

@@ -1,13 +1,13 @@
-/** Checks what boxinit sends. User code that has taken it over must not be able to speak for the platform. */
+/** Validates what boxinit sends. User code that has taken it over must not be able to speak for the platform. */
 import { ServiceError, type ErrorCode } from '../../src/protocol/errors.ts';
 import { ExecExit, type ExecEvent } from '../../src/protocol/exec.ts';
 import type { Json } from '../../src/mux/index.ts';
 
 const MAX_TEXT = 1024;
-/** An event of a file call holds one entry at most. */
+/** An event of a file call contains one entry at most. */
 const MAX_EVENT_BYTES = 64 * 1024;
 
-/** Error codes that concern one program, file or port in the sandbox. */
+/** Error codes about one program, file or port in the sandbox. */
 const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'invalid_request',
   'idempotency_conflict',
@@ -28,7 +28,7 @@ const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'file_failed',
   'port_refused',
   'range_not_satisfiable',
-  // Of a claim, before anything of the image has run.
+  // From a claim, before anything of the image has run.
   'image_invalid',
   'not_supported',
   'rate_limited',
@@ -37,7 +37,7 @@ const ITS_OWN: ReadonlySet<ErrorCode> = new Set([
   'deadline_exceeded',
 ]);
 
-/** An error from boxinit: its code if it may use it, its text truncated, its details only if small. */
+/** An error from boxinit: its code if allowed, its text truncated, its details only if small. */
 export function cleanError(error: ServiceError): ServiceError {
   const code = ITS_OWN.has(error.code) ? error.code : 'internal';
   const small = error.details !== undefined && JSON.stringify(error.details).length <= MAX_TEXT;

@@ -37,7 +37,7 @@ class Fixture implements AsyncDisposable {
     return fixture;
   }
 
-  /** A caller that says this, and answers so. */
+  /** A caller that sends this HELLO, and answers with `onOpen`. */
   call(hello: Json, onOpen?: (stream: MuxStream) => StreamHandler): { mux: Mux; closed: Promise<ServiceError | null> } {
     const closed = Promise.withResolvers<ServiceError | null>();
     const mux = createMux({
@@ -69,7 +69,7 @@ const hello = (changes: Json = {}): Json => ({
   ...changes,
 });
 
-test('a caller without the token is hung up on, and the real one is not disturbed', async () => {
+test('a caller without the token is disconnected, and the real one is undisturbed', async () => {
   await using f = await Fixture.open();
   f.call(hello());
   await f.link.arrival(WAIT);
@@ -80,7 +80,7 @@ test('a caller without the token is hung up on, and the real one is not disturbe
   expect(f.link.hello.version).toBe('x');
 });
 
-test('callers without a HELLO are few', async () => {
+test('callers without a HELLO are bounded', async () => {
   await using f = await Fixture.open();
   const sockets = Array.from({ length: 12 }, () => net.connect(f.socketPath));
   let closed = 0;
@@ -95,7 +95,7 @@ test('callers without a HELLO are few', async () => {
   for (const socket of sockets) socket.destroy();
 });
 
-test('rubbish in place of frames costs the caller its connection', async () => {
+test('garbage instead of frames costs the caller its connection', async () => {
   await using f = await Fixture.open();
   const socket = net.connect(f.socketPath);
   socket.on('error', () => undefined);
@@ -106,7 +106,7 @@ test('rubbish in place of frames costs the caller its connection', async () => {
   expect(f.link.connected).toBe(false);
 });
 
-test('boxinit may call again, and the newest connection counts', async () => {
+test('boxinit may reconnect, and the latest connection counts', async () => {
   await using f = await Fixture.open();
   const first = f.call(hello());
   await f.link.arrival(WAIT);
@@ -162,7 +162,7 @@ test('a refusal cannot speak for the platform', async () => {
   expect((error as ServiceError).message.length).toBe(1_024);
 });
 
-test('a broken protocol is reported to the owner', async () => {
+test('a protocol violation is reported to the owner', async () => {
   await using f = await Fixture.open();
   const events: string[] = [];
   f.link.events = { hostile: (error) => events.push(error.code), disconnected: () => events.push('gone') };
@@ -177,7 +177,7 @@ test('a broken protocol is reported to the owner', async () => {
   expect(events).toEqual(['protocol_error', 'gone']);
 });
 
-test('a boxinit that reads nothing of what waits for it loses its link, and no other does', async () => {
+test('a boxinit that stops reading loses its link, and no other does', async () => {
   await using f = await Fixture.open();
   await using neighbour = await Fixture.open();
   neighbour.call(hello(), (stream) => {
@@ -195,7 +195,7 @@ test('a boxinit that reads nothing of what waits for it loses its link, and no o
   await Promise.all([f.link.arrival(WAIT), neighbour.link.arrival(WAIT)]);
   const ends: string[] = [];
   const argv = ['true', 'x'.repeat(1_000_000)];
-  // More than the link keeps for a peer.
+  // More than the link buffers for a peer.
   for (let i = 0; i < 80; i++) {
     try {
       f.link.open({ op: 'exec', argv }, { closed: (error) => ends.push(error?.code ?? 'ended') });
@@ -211,7 +211,7 @@ test('a boxinit that reads nothing of what waits for it loses its link, and no o
   socket.destroy();
 });
 
-test('a path that no socket can have is refused', async () => {
+test('a path too long for a socket is refused', async () => {
   const socketPath = `/tmp/${'x'.repeat(200)}/agent.sock`;
   await expect(SupervisorLink.listen({ id: 'a', socketPath, token: TOKEN, log: silent })).rejects.toThrow(
     'longer than',
@@ -229,7 +229,8 @@ test.for([
   const meta = JSON.parse(
     readFileSync(path.join(h.dataDir, 'c', container, 'meta.json'), 'utf8').split('\n')[0] ?? '',
   ) as { token: string };
-  // Code inside took boxinit over: it has the token and speaks the protocol, and boxinit does not call in between.
+  // Code inside has taken boxinit over: it has the token and speaks the protocol, and boxinit does not reconnect in
+  // between.
   h.runtime.silence(container);
   createMux({
     transport: socketTransport(net.connect(path.join(h.dataDir, 'c', container, 'run/agent.sock'))),

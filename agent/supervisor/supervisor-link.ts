@@ -1,7 +1,7 @@
 /**
- * The socket that one container's boxinit dials, and its current connection. Code inside the container can reach the
- * socket too, so a caller counts only once it has shown the token. Even then its frames are hostile, and can harm only
- * its own sandbox.
+ * The socket that one container's boxinit dials, and its current connection. Code in the container can reach the socket
+ * too, so a caller counts only once it has presented the token. Even then its frames are hostile, and can harm only its
+ * own sandbox.
  */
 import net from 'node:net';
 import { orAbort, withDeadline } from '../../src/lib/deadline.ts';
@@ -14,7 +14,7 @@ import { Connection, type ConnectionEvents } from './connection.ts';
 import { cleanError } from './hostile.ts';
 import type { Supervisor } from './supervisor.ts';
 
-/** Callers that have not shown the token yet. Beyond this, the oldest is dropped. */
+/** Callers that have not presented the token yet. Beyond this, the oldest is dropped. */
 const MAX_UNPROVEN = 4;
 const DEFAULT_CALL_MS = 10_000;
 const DEFAULT_PING_MS = 5_000;
@@ -39,7 +39,7 @@ interface SupervisorEvents {
 
 export class SupervisorLink implements Supervisor {
   readonly id: string;
-  /** Set by the owner; it changes with the container's owner. */
+  /** Set by the container's owner, and changes with it. */
   events: SupervisorEvents = {};
   readonly #options: SupervisorLinkOptions;
   readonly #server: net.Server;
@@ -59,10 +59,10 @@ export class SupervisorLink implements Supervisor {
     this.#arrival.promise.catch(() => undefined);
   }
 
-  /** Binds the socket, replacing that of an earlier agent. @throws as `bindSocketFile` */
+  /** Binds the socket, replacing an earlier agent's. @throws as `bindSocketFile` */
   static async listen(options: SupervisorLinkOptions): Promise<SupervisorLink> {
     const link = new SupervisorLink(options);
-    // Only root of the container may connect.
+    // Only the container's root may connect.
     await bindSocketFile(link.#server, options.socketPath, { backlog: 16 });
     return link;
   }
@@ -83,8 +83,8 @@ export class SupervisorLink implements Supervisor {
   }
 
   /**
-   * One question, one answer. Nothing of it is left on the link, whatever boxinit does: it may be hostile.
-   * @throws ServiceError of boxinit, `deadline_exceeded`, `interrupted`, or the signal's reason.
+   * One request, one answer. Leaves nothing on the link, whatever boxinit does: it may be hostile.
+   * @throws ServiceError from boxinit, `deadline_exceeded`, `interrupted`, or the signal's reason.
    */
   async call(request: Json, options: { signal?: AbortSignal; deadlineMs?: number } = {}): Promise<Json> {
     const { signal, deadlineMs = DEFAULT_CALL_MS } = options;
@@ -128,13 +128,13 @@ export class SupervisorLink implements Supervisor {
     return await withDeadline({ deadlineMs, what: "boxinit's answer" }, () => connection.mux.ping());
   }
 
-  /** Declares boxinit hostile, after a message that it never sends. */
+  /** Declares boxinit hostile, after a message that it would never send. */
   condemn(reason: string): void {
     this.#hostile(new ServiceError('protocol_error', reason));
     this.#current?.close(new ServiceError('protocol_error', reason));
   }
 
-  /** Closes the connection and removes the socket. No callback is called any more. */
+  /** Closes the connection and removes the socket. No callbacks are made after this. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -184,7 +184,7 @@ export class SupervisorLink implements Supervisor {
     this.#tell(() => this.events.hostile?.(error));
   }
 
-  /** An exception of an owner's callback must not reach the socket's event. */
+  /** An exception in an owner's callback must not reach the socket's event handler. */
   #tell(callback: () => void): void {
     try {
       callback();

@@ -1,4 +1,4 @@
-/** An agent on a runtime of the test's choice, with a directory and a port of its own. */
+/** An agent on a runtime of the test's choice, with its own directory and port. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -13,10 +13,10 @@ import { NodeClient } from './node-client.ts';
 
 export const SECRET = 'a secret that only tests share';
 
-/** Long enough for a busy machine; a wait that takes as long has failed. */
+/** Long enough for a busy machine; a wait that reaches it has failed. */
 const WAIT_MS = 25_000;
 
-/** Until the condition holds, looked at again and again. @throws Error that names what did not happen. */
+/** Polls until the condition holds. @throws Error that names what did not happen. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + WAIT_MS;
   while (!(await condition())) {
@@ -63,7 +63,7 @@ export class Harness<R extends ContainerRuntime> implements AsyncDisposable {
     this.client = client;
   }
 
-  /** @param make the runtime of an agent with this directory; it outlives restarts of the agent */
+  /** @param make creates the runtime of an agent with this directory; it outlives restarts of the agent */
   static async start<R extends ContainerRuntime>(
     make: (dataDir: string) => R | Promise<R>,
     env: Record<string, string> = {},
@@ -91,7 +91,7 @@ export class Harness<R extends ContainerRuntime> implements AsyncDisposable {
     return await Harness.start(() => new FakeRuntime(options), env);
   }
 
-  /** The agent goes away and another begins where it was; containers live on. */
+  /** Stops the agent and starts another in its place; containers continue. */
   async restart(): Promise<void> {
     this.client.mux.close();
     await this.agent.stop();
@@ -99,7 +99,7 @@ export class Harness<R extends ContainerRuntime> implements AsyncDisposable {
     this.client = await NodeClient.dial(this.agent.port, SECRET);
   }
 
-  /** A sandbox that runs. */
+  /** Creates a sandbox and waits until it is running. */
   async sandbox(changes: Partial<SandboxSpec> = {}): Promise<SandboxRecord> {
     const { id } = await this.client.create(newSpec({ image: this.config.defaultImage, ...changes }));
     await this.reaches(id, 'RUNNING');

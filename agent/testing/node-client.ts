@@ -1,4 +1,4 @@
-/** A gateway for tests: one node link, with the questions that tests ask over it. */
+/** A gateway for tests: one node link, and the requests that tests make over it. */
 import { createMux, dialNode, type Json, type Mux, type MuxStream } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecExit } from '../../src/protocol/exec.ts';
@@ -17,7 +17,7 @@ interface ExecOutcome {
 
 interface RunningExec {
   stream: MuxStream;
-  /** Bytes so far; grows while `hold` is false. */
+  /** Received so far; grows while `hold` is false. */
   readonly stdout: Buffer[];
   readonly opened: Promise<Json>;
   readonly outcome: Promise<ExecOutcome>;
@@ -25,7 +25,7 @@ interface RunningExec {
 
 export interface ExecOptions {
   stdin?: Uint8Array | string;
-  /** Take nothing: no credit goes back. */
+  /** Consume nothing: no credit is returned. */
   hold?: boolean;
   /** Leave the exit unacknowledged. */
   keepExit?: boolean;
@@ -60,7 +60,7 @@ export class NodeClient implements AsyncDisposable {
     return new NodeClient(mux, await greeted.promise, gone.promise);
   }
 
-  /** One question, one answer. */
+  /** One request, one answer. */
   call(request: Json): Promise<Json> {
     const { promise, resolve, reject } = Promise.withResolvers<Json>();
     const stream = this.mux.open(request, {
@@ -81,7 +81,7 @@ export class NodeClient implements AsyncDisposable {
     return (await this.call({ op: 'delete', sandbox, reason: 'deleted' })) as SandboxRecord;
   }
 
-  /** An exec or attach stream. */
+  /** Opens an exec or attach stream. */
   start(request: Json, options: ExecOptions = {}): RunningExec {
     const opened = Promise.withResolvers<Json>();
     const outcome = Promise.withResolvers<ExecOutcome>();
