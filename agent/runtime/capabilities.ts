@@ -1,4 +1,7 @@
-/** Capabilities of every sandbox: Docker's default set less NET_RAW (forged packets) and MKNOD (devices). boxinit has the same list. */
+/**
+ * Every sandbox's capabilities: Docker's default set without NET_RAW (forged packets) and MKNOD (devices). boxinit has
+ * the same list.
+ */
 export const CAPABILITIES = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',

@@ -1,8 +1,8 @@
-/** Listeners for containers that ended. An error of one does not affect the others. */
+/** Listeners for container exits. An error in one does not affect the others. */
 import type { Logger } from '../../src/lib/logger.ts';
 
 export interface Exit {
-  /** Whether it was killed for want of memory; null when that could not be found out. */
+  /** Whether it was OOM-killed; null if that could not be determined. */
   oomKilled: boolean | null;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The interface of container runtimes. `agent/runtime/contract` tests every implementation against it. Only the cold
- * path uses it: an exec calls nothing of a runtime.
+ * The interface of container runtimes. `agent/runtime/contract` tests every implementation. Only the cold path uses it:
+ * an exec makes no call to a runtime.
  */
 import type { Supervisor } from '../supervisor/supervisor.ts';
 import type { ExitListener } from './exit-listeners.ts';
@@ -17,7 +17,7 @@ export interface Limits {
 export interface Image {
   /** As requested. */
   ref: string;
-  /** Content digest: two references to one image have one id. */
+  /** Content digest: two references to one image have the same id. */
   id: string;
   env: Record<string, string>;
   workdir: string;
@@ -35,17 +35,17 @@ export interface PullProgress {
 export interface EnsureOptions {
   signal?: AbortSignal;
   onProgress?: (p: PullProgress) => void;
-  /** Whose sandbox waits for it: tenants take turns. Absent: the operator. */
+  /** Whose sandbox is waiting for it: tenants take turns. Absent: the operator. */
   tenant?: string;
 }
 
 export interface Refreshed {
   image: Image;
-  /** Whether the reference names another image than before, or one for the first time. */
+  /** Whether the reference now names a different image, or one for the first time. */
   changed: boolean;
 }
 
-/** Images of a node. One pull is shared by all who wait for it. */
+/** A node's images. A pull is shared by all who wait for it. */
 export interface Images {
   /**
    * The image; pulled if it is not on the node.
@@ -53,13 +53,12 @@ export interface Images {
    */
   ensure(ref: string, options: EnsureOptions): Promise<Image>;
   /**
-   * What the registry has under this reference now: nothing is brought if that is on the node already. A sandbox that
-   * runs keeps its image; later callers of the reference get the new one. A digest, which cannot move, is not
-   * asked for again.
+   * The image that the registry has under this reference now; nothing is pulled if it is already on the node. A running
+   * sandbox keeps its image; later callers get the new one. A digest cannot move, so it is not looked up again.
    * @throws ServiceError as `ensure`; the reference then names what it named before.
    */
   refresh(ref: string, options: EnsureOptions): Promise<Refreshed>;
-  /** The image, if it is on the node. Called on the path of a create, so it must be fast and local. */
+  /** The image, if it is on the node. Called on the create path, so it must be fast and local. */
   get(ref: string): Image | undefined;
   list(): Promise<{ ref: string; id: string; sizeBytes: number; inUse: boolean }[]>;
   /** @throws ServiceError `image_not_found`, or `invalid_request` while a sandbox uses it. */
@@ -100,7 +99,7 @@ export interface ClaimOptions {
 
 export interface ContainerRuntime {
   readonly name: 'docker' | 'oci' | 'gvisor' | 'fake';
-  /** Whether `launch` without an image makes blanks that any image can claim. */
+  /** Whether `launch` without an image makes blanks, which any image can claim. */
   readonly imageAgnostic: boolean;
   /** Whether a container launched with these limits and network can serve this claim. */
   canClaim(launched: { limits: Limits; network: string }, wanted: ClaimOptions): boolean;
@@ -109,9 +108,9 @@ export interface ContainerRuntime {
   readonly maxDiskMb?: number;
 
   /**
-   * Creates and starts a container in which boxinit dials `socketDir/agent.sock`. Resolves once the container runs; the
-   * caller waits for boxinit's connection.
-   * @throws ServiceError `capacity_exhausted` when the machine has no room, `image_not_found` when the image was removed,
+   * Creates and starts a container in which boxinit dials `socketDir/agent.sock`. Resolves once the container is
+   * running; the caller waits for boxinit's connection.
+   * @throws ServiceError `capacity_exhausted` if the machine has no room, `image_not_found` if the image was removed,
    * `internal` otherwise.
    */
   launch(options: LaunchOptions): Promise<Container>;

@@ -8,7 +8,7 @@ import type { ContainerRuntime } from './runtime.ts';
 
 /** The configuration of all runtimes; each uses what it needs. */
 export interface RuntimeConfig {
-  /** Holds the runtime's state, and distinguishes this agent's containers from another's. */
+  /** Holds the runtime's state, and distinguishes this agent's containers from those of others. */
   dataDir: string;
   boxinitPath: string;
   dockerSocket: string;
@@ -21,17 +21,17 @@ export interface RuntimeConfig {
 export interface OciConfig {
   /** `runc`, `crun`, or a path. Default: runc. */
   program?: string | undefined;
-  /** false: the runtime is run for each container. */
+  /** false: the OCI runtime is run for each container. */
   nursery?: boolean | undefined;
-  /** Default: below the data directory. One agent at a time. */
+  /** Default: below the data directory. Used by one agent at a time. */
   imagesDir?: string | undefined;
-  /** Unused images are removed while all together take more than this. Default: no limit. */
+  /** Unused images are evicted while all together take more than this. Default: no limit. */
   imagesBudgetMb?: number | undefined;
   /** Name servers of sandboxes with a network. Default: the node's own. */
   resolvers?: readonly string[] | undefined;
-  /** Addresses of sandboxes with a network. Default: a range that no route of this machine leads to. */
+  /** Addresses of sandboxes with a network. Default: a range that no route of this machine covers. */
   subnet?: string | undefined;
-  /** The sandboxes' bridge is in the network namespace of this process. Default: the agent's own. */
+  /** The sandboxes' bridge is in this process's network namespace. Default: the agent's own. */
   uplinkPid?: number | undefined;
   registry: RegistryConfig;
   /** Image reference → an archive on this machine to import in place of a pull. */

@@ -1,11 +1,11 @@
-/** Containers: made, claimed, found again, ended. */
+/** Containers: launched, claimed, found again, ended. */
 import { expect, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { until } from '../../testing/harness.ts';
 import { Bench, LIMITS, run, type ContractSubject } from './subject.ts';
 
 export function containerChapter(subject: ContractSubject): void {
-  test('a launched container has called with its token, and is listed as running', async () => {
+  test('a launched container has connected with its token, and is listed as running', async () => {
     await using bench = await Bench.open(subject);
     const { container, link } = await bench.launch();
     expect(link.hello.blank).toBe(bench.runtime.imageAgnostic);
@@ -21,7 +21,7 @@ export function containerChapter(subject: ContractSubject): void {
     expect(await run(link, ['false'])).toMatchObject({ exit: { exitCode: 1 } });
   });
 
-  test('a container can be claimed with other limits than it was launched with', async () => {
+  test('a container can be claimed with limits other than those of its launch', async () => {
     await using bench = await Bench.open(subject);
     const launched = await bench.launch();
     const limits = { cpus: 2, memoryMb: 128, diskMb: null, pidsLimit: 100 };
@@ -31,7 +31,7 @@ export function containerChapter(subject: ContractSubject): void {
     expect((await run(launched.link, ['true'])).exit.exitCode).toBe(0);
   });
 
-  test('a container that has ended, or whose boxinit has, is not claimed', async () => {
+  test('a container that has ended, or lost its boxinit, cannot be claimed', async () => {
     await using bench = await Bench.open(subject);
     const launched = await bench.launch();
     await subject.kill(bench.runtime, launched.container.id);
@@ -39,7 +39,7 @@ export function containerChapter(subject: ContractSubject): void {
     await expect(bench.claim(launched)).rejects.toThrow(ServiceError);
   });
 
-  test('destroy removes the container, may be repeated, and knows nothing of what never was', async () => {
+  test('destroy removes the container, may be repeated, and ignores unknown ids', async () => {
     await using bench = await Bench.open(subject);
     const { container, link } = await bench.claimed();
     const lost = new Promise<void>((resolve) => (link.events = { disconnected: () => resolve() }));
@@ -62,7 +62,7 @@ export function containerChapter(subject: ContractSubject): void {
     unsubscribe();
   });
 
-  test('containers of one data directory are not those of another', async () => {
+  test('containers of one data directory are invisible to another', async () => {
     await using bench = await Bench.open(subject);
     await using other = await Bench.open(subject);
     const { container } = await bench.launch();
@@ -70,7 +70,7 @@ export function containerChapter(subject: ContractSubject): void {
     expect(await bench.exists(container.id)).toBe(true);
   });
 
-  test.for([0, 1, 5, 20, 50, 100, 200])('a launch that is given up after %i ms leaves nothing', async (afterMs) => {
+  test.for([0, 1, 5, 20, 50, 100, 200])('a launch aborted after %i ms leaves nothing behind', async (afterMs) => {
     await using bench = await Bench.open(subject);
     const abort = new AbortController();
     const image = bench.runtime.imageAgnostic ? undefined : bench.image;
@@ -84,7 +84,7 @@ export function containerChapter(subject: ContractSubject): void {
     expect(await bench.runtime.list()).toEqual([]);
   });
 
-  test('no OOM kill is counted where none was', async () => {
+  test('no OOM kill is counted where there was none', async () => {
     await using bench = await Bench.open(subject);
     const { container, link } = await bench.claimed();
     await run(link, ['true']);

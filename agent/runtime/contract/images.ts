@@ -1,9 +1,9 @@
-/** Images: had, shared, refused. */
+/** Images: found, shared, refused. */
 import { expect, test } from 'vitest';
 import { Bench, codeOf, type ContractSubject } from './subject.ts';
 
 export function imageChapter(subject: ContractSubject): void {
-  test('an image that is here is known without asking anyone', async () => {
+  test('an image on the node is found without asking any registry', async () => {
     await using bench = await Bench.open(subject);
     const image = bench.runtime.images.get(subject.image);
     expect(image).toMatchObject({ ref: subject.image, id: bench.image.id });
@@ -11,7 +11,7 @@ export function imageChapter(subject: ContractSubject): void {
     expect((await bench.runtime.images.list()).map(({ ref }) => ref)).toContain(subject.image);
   });
 
-  test('those who ask for one image at once get the same', async () => {
+  test('concurrent requests for one image return the same', async () => {
     await using bench = await Bench.open(subject);
     const all = await Promise.all([1, 2, 3].map(() => bench.runtime.images.ensure(subject.image, {})));
     expect(new Set(all.map(({ id }) => id)).size).toBe(1);
@@ -32,7 +32,7 @@ export function imageChapter(subject: ContractSubject): void {
     expect(await codeOf(bench.claimed({ image: removed }))).toBe('image_not_found');
   });
 
-  test('an image that is not here cannot be removed', async () => {
+  test('an image that is not on the node cannot be removed', async () => {
     await using bench = await Bench.open(subject);
     expect(await codeOf(bench.runtime.images.remove('no-such-image:nowhere'))).toBe('image_not_found');
   });

@@ -1,14 +1,14 @@
-/** What a program in a container cannot do, on a runtime with a kernel below. */
+/** What a program in a container cannot do, on runtimes that use a kernel. */
 import { expect, test } from 'vitest';
 import { Bench, run, type ContractSubject, type Otherwise } from './subject.ts';
 
-/** Docker's default set less NET_RAW (13) and MKNOD (27). */
+/** Docker's default set without NET_RAW (13) and MKNOD (27). */
 const CAPABILITIES = 0xa80425fbn & ~(1n << 13n) & ~(1n << 27n);
 
 export function isolationChapter(subject: ContractSubject): void {
   const asLinux = (what: Otherwise): boolean => subject.otherwise?.includes(what) !== true;
 
-  test('programs have the default capabilities less NET_RAW and MKNOD', async () => {
+  test('programs have the default capabilities without NET_RAW and MKNOD', async () => {
     await using bench = await Bench.open(subject);
     const { link } = await bench.claimed();
     const { stdout } = await run(link, ['cat', '/proc/self/status']);
@@ -16,7 +16,7 @@ export function isolationChapter(subject: ContractSubject): void {
   });
 
   if (asLinux('filters')) {
-    test('programs have no new privileges, and a seccomp filter', async () => {
+    test('programs have no_new_privs and a seccomp filter', async () => {
       await using bench = await Bench.open(subject);
       const { link } = await bench.claimed();
       const { stdout } = await run(link, ['cat', '/proc/self/status']);
@@ -24,7 +24,7 @@ export function isolationChapter(subject: ContractSubject): void {
     });
   }
 
-  test('with the network off there is no interface but the loopback', async () => {
+  test('with the network off the only interface is the loopback', async () => {
     await using bench = await Bench.open(subject);
     const { link } = await bench.claimed();
     const { stdout } = await run(link, ['cat', '/proc/net/dev']);
@@ -34,23 +34,23 @@ export function isolationChapter(subject: ContractSubject): void {
     ).toEqual([]);
   });
 
-  test('boxinit is process 1, and its memory cannot be read', async () => {
+  test('boxinit is PID 1, and its memory cannot be read', async () => {
     await using bench = await Bench.open(subject);
     const { link } = await bench.claimed();
     expect((await run(link, ['cat', '/proc/1/comm'])).stdout).toBe('boxinit\n');
     expect((await run(link, ['cat', '/proc/1/mem'])).stderr).toMatch(/Permission denied/);
   });
 
-  test('what boxinit was told is in no environment', async () => {
+  test("boxinit's own environment reaches no program", async () => {
     await using bench = await Bench.open(subject);
     const { link } = await bench.claimed();
     const env = await run(link, ['sh', '-c', 'set; env; cat /proc/*/environ 2>/dev/null']);
-    // What it has wiped, where that can be read.
+    // Where it can be read, the token is wiped.
     expect(env.stdout.replaceAll(/MILLIBOX_TOKEN=x+\0/g, '')).not.toContain('MILLIBOX_TOKEN');
     if (asLinux('process 1')) expect((await run(link, ['cat', '/proc/1/environ'])).exit.exitCode).not.toBe(0);
   });
 
-  test('what the host lends cannot be written', async () => {
+  test('read-only host mounts cannot be written', async () => {
     await using bench = await Bench.open(subject);
     const { link } = await bench.claimed();
     const script = [
@@ -63,12 +63,12 @@ export function isolationChapter(subject: ContractSubject): void {
   });
 
   if (asLinux('memory')) {
-    test('the memory limit of the claim kills the program and not the sandbox, and is counted', async () => {
+    test("the claim's memory limit kills the program, not the sandbox, and the kill is counted", async () => {
       await using bench = await Bench.open(subject);
       const { container, link } = await bench.claimed({
         limits: { cpus: 1, memoryMb: 32, diskMb: null, pidsLimit: 64 },
       });
-      // tail keeps its last line whole, and this one does not end.
+      // tail buffers its last line, and this one never ends.
       const { exit } = await run(link, ['sh', '-c', 'tail -n 1 /dev/zero >/dev/null']);
       expect(exit.exitCode).toBe(137);
       expect(await bench.runtime.oomKills(container.id)).toBeGreaterThan(0);
@@ -76,7 +76,7 @@ export function isolationChapter(subject: ContractSubject): void {
     });
   }
 
-  test('the limit of processes of the claim holds', async () => {
+  test("the claim's process limit is enforced", async () => {
     await using bench = await Bench.open(subject);
     const { link } = await bench.claimed({ limits: { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 10 } });
     const script = 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 5 & done; echo all';
@@ -86,6 +86,6 @@ export function isolationChapter(subject: ContractSubject): void {
   });
 }
 
-/** Of /proc/…/status. */
+/** A field of /proc/…/status. */
 const field = (status: string, name: string): string =>
   new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? 'absent';

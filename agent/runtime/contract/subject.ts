@@ -1,4 +1,4 @@
-/** What a runtime brings to the contract suite, and how a test makes a container with it. */
+/** What a runtime provides to the contract suite, and how a test makes a container with it. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -19,13 +19,13 @@ export interface ContractSubject {
   name: string;
   /** A runtime whose containers are identified by this directory. A second one finds those of the first. */
   open(dataDir: string): Promise<ContainerRuntime>;
-  /** An image that is on the machine, with a static busybox or more in it. */
+  /** An image on this machine that contains at least a static busybox. */
   image: string;
-  /** References whose pull fails with this code. Empty where no registry can be asked. */
+  /** References whose pull fails with this code. Empty where no registry can be reached. */
   failing: readonly { ref: string; code: string }[];
-  /** Whether there are processes, cgroups and namespaces to look at. */
+  /** Whether there are processes, cgroups and namespaces to inspect. */
   linux: boolean;
-  /** Where programs see something else than on Linux itself; the runtime's own tests cover it. */
+  /** Where programs see something other than on plain Linux; the runtime's own tests cover it. */
   otherwise?: readonly Otherwise[];
   /** Kills the container from outside, as the kernel or an operator would. */
   kill(runtime: ContainerRuntime, id: string): Promise<void>;
@@ -33,7 +33,7 @@ export interface ContractSubject {
 
 export const LIMITS: Limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 64 };
 
-/** A runtime with a launcher, gone with all its containers when disposed. */
+/** A runtime with a launcher; disposing it removes all its containers. */
 export class Bench implements AsyncDisposable {
   readonly dataDir: string;
   readonly runtime: ContainerRuntime;
@@ -63,7 +63,7 @@ export class Bench implements AsyncDisposable {
     return launched;
   }
 
-  /** A container that is ready for programs: one that waited if such a one can be claimed so, as pools do it. */
+  /** A container ready for programs: as pools do, one launched with the defaults if it can be claimed this way. */
   async claimed(changes: Partial<ClaimOptions> = {}): Promise<Launched> {
     const waiting = this.runtime.canClaim({ limits: LIMITS, network: 'off' }, this.#wanted(changes));
     const { image = this.image } = changes;
@@ -99,7 +99,7 @@ interface Ran {
 
 let nextId = 0;
 
-/** Runs a program in a container. @throws ServiceError as boxinit refused it. */
+/** Runs a program in a container. @throws ServiceError as refused by boxinit. */
 export function run(link: SupervisorLink, argv: string[], more: Json = {}): Promise<Ran> {
   const { promise, resolve, reject } = Promise.withResolvers<Ran>();
   const output = { stdout: '', stderr: '' };
@@ -136,7 +136,7 @@ export function run(link: SupervisorLink, argv: string[], more: Json = {}): Prom
   return promise;
 }
 
-/** The code of the error that the work fails with. */
+/** The code of the error with which the work fails. */
 export async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;

@@ -1,4 +1,4 @@
-/** What every runtime must do: run by the unit tests on the fake one, and by the integration tests on real ones. */
+/** What every runtime must do: run in the unit tests on the fake one, and in the integration tests on real ones. */
 import { describe } from 'vitest';
 import { containerChapter } from './containers.ts';
 import { imageChapter } from './images.ts';

@@ -9,12 +9,12 @@ export const OWNER_LABEL = 'io.millibox.owner';
 export const ID_LABEL = 'io.millibox.container';
 const IMAGE_LABEL = 'io.millibox.image';
 
-/** Where boxinit and the directory of its socket are mounted. */
+/** Where boxinit and its socket's directory are mounted. */
 const INSIDE = '/.millibox';
 
 /**
- * Set explicitly, because engines differ in their default. With the host's view, a sandbox would see all groups of
- * version 2, and boxinit could not tell its own. The client's types lack it.
+ * Set explicitly, because engines differ in their default. With the host's view, a sandbox would see all cgroup v2
+ * groups, and boxinit could not tell which is its own. The client's types lack this option.
  */
 const OWN_VIEW = { CgroupnsMode: 'private' };
 
@@ -30,7 +30,7 @@ export function createOptions(
   return {
     name: options.id,
     Image: options.image.id,
-    // Nothing of the image runs: boxinit is static and needs nothing from it.
+    // No program of the image runs: boxinit is static and needs nothing from it.
     Entrypoint: [`${INSIDE}/bin/boxinit`],
     Cmd: [],
     User: '0:0',
@@ -66,7 +66,7 @@ export function createOptions(
   };
 }
 
-/** Swap stays off: with it, a memory limit only makes a program slow. */
+/** Swap stays off: with it, a memory limit only slows a program down. */
 export function limitsOf(limits: Limits): {
   Memory: number;
   MemorySwap: number;

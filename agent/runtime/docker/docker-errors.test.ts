@@ -1,9 +1,9 @@
-/** What the engine says names the node's paths, sockets and addresses: it is for the operator, not for tenants. */
+/** The engine's messages name the node's paths, sockets and addresses: they are for the operator, not for tenants. */
 import { expect, test } from 'vitest';
 import { silent, type Logger } from '../../../src/lib/logger.ts';
 import { dockerError, pullError } from './docker-errors.ts';
 
-/** As dockerode makes them. */
+/** As dockerode creates them. */
 const answered = (statusCode: number, text: string): Error =>
   Object.assign(new Error(`(HTTP code ${statusCode}) server error - ${text}`), { statusCode, json: { message: text } });
 
@@ -57,14 +57,14 @@ test.for([
   expect(told.message).not.toMatch(OF_THE_NODE);
 });
 
-test('the operator finds the words of the engine in the log', () => {
+test("the operator finds the engine's message in the log", () => {
   const logged: unknown[] = [];
   const log = { ...silent, warn: (what: unknown) => logged.push(what), debug: () => undefined } as unknown as Logger;
   const error = answered(500, 'something about /var/lib/docker');
   dockerError(error, 'the start of a container', log);
   pullError(error, 'image', log);
   expect(logged).toMatchObject([{ err: error }, { err: error, image: 'image' }]);
-  // That something does not exist is what many requests are for.
+  // Many requests expect to find nothing.
   dockerError(answered(404, 'no such container'), 'the removal of a container', log);
   expect(logged).toHaveLength(2);
 });

@@ -1,6 +1,6 @@
 /**
- * Translates Docker's errors. The engine's words name paths, mounts, sockets and addresses of the node, and an error's
- * message reaches the tenant. So they go to the log, and into the cause; the message is ours, with what to do.
+ * Translates Docker's errors. The engine's messages name paths, mounts, sockets and addresses of the node, and an
+ * error's message reaches the tenant. So they go to the log and into the cause; the message is our own, with advice.
  */
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -18,26 +18,26 @@ export function statusOf(error: unknown): number | undefined {
   return typeof status === 'number' ? status : undefined;
 }
 
-/** Docker's message, without its client's wrapping. */
+/** Docker's message, without the wrapping added by its client. */
 export function textOf(error: unknown): string {
   const answer = (typeof error === 'object' && error !== null ? error : {}) as DockerAnswer;
   const text = answer.json?.message ?? answer.message ?? error;
   return String(text).slice(0, 1_024);
 }
 
-/** Of a request that one retries or finds out by: no news for an operator. */
+/** Expected answers to a retry or a probe: not worth an operator's attention. */
 const isAnswer = (error: unknown): boolean => [404, 409].includes(statusOf(error) ?? 0);
 
-/** Of a container that could not be made: a network that is not there is a 404 too. */
+/** When a container could not be created. A missing network is a 404 too. */
 export const isImageGone = (error: unknown): boolean => statusOf(error) === 404 && /no such image/i.test(textOf(error));
 
-/** Whether a call may go better soon: nobody answered it, or the engine had a fault. */
+/** Whether a retry may succeed soon: there was no answer, or the engine had an internal error. */
 export function mayPass(error: unknown): boolean {
   const status = statusOf(error instanceof ServiceError ? error.cause : error);
   return status === undefined || status >= 500;
 }
 
-/** For everything except pulls. Codes as `internal`, unless the limits of the sandbox or of the node are the reason. */
+/** For everything except pulls. `internal`, unless limits of the sandbox or the node are the reason. */
 export function dockerError(error: unknown, what: string, log: Logger): ServiceError {
   if (error instanceof ServiceError) return error;
   log[isAnswer(error) ? 'debug' : 'warn']({ err: error }, `the engine refused: ${what}`);
@@ -69,7 +69,7 @@ const PULL_FAILURES = {
   image_invalid: 'the engine cannot use this image',
 } as const;
 
-/** A pull that failed, from the status of its answer or the message in its stream. */
+/** The error of a failed pull, from the status of its response or the message in its stream. */
 export function pullError(error: unknown, ref: string, log: Logger): ServiceError {
   if (error instanceof ServiceError) return error;
   log.warn({ err: error, image: ref }, 'the engine could not pull an image');
@@ -79,7 +79,7 @@ export function pullError(error: unknown, ref: string, log: Logger): ServiceErro
     new ServiceError(code, `${ref}: ${why}`, { cause: error });
   if (/no space left/i.test(text)) return make('capacity_exhausted');
   if (/unauthorized|authentication required|no basic auth|denied: requested access|403 Forbidden/i.test(text)) {
-    // To clients that are not signed in, registries give this answer for missing names too.
+    // Registries give this answer for missing names too when the client is not signed in.
     return make(/repository does not exist|may require/i.test(text) ? 'image_not_found' : 'image_unauthorized');
   }
   if (/no matching manifest/i.test(text)) {

@@ -24,7 +24,7 @@ interface Known {
   imageId: string;
   /** Null if an earlier agent has set them. */
   limits: Limits | null;
-  /** Process 1's id on the host; null until it is looked up. */
+  /** PID 1's id on the host; null until it is looked up. */
   pid: number | null;
 }
 
@@ -85,7 +85,7 @@ export class DockerRuntime implements ContainerRuntime {
     if (image === undefined) throw new ServiceError('internal', 'Docker cannot start a container without an image');
     this.#known.set(id, { imageId: image.id, limits, pid: null });
     const made = this.#make({ ...options, image });
-    // Docker completes a request whose caller has disconnected. So none is abandoned: a destroy waits for it.
+    // Docker completes a request even if its caller has disconnected. So none is abandoned: a destroy waits for it.
     const settled = made.then(
       () => undefined,
       () => undefined,
@@ -239,7 +239,7 @@ export class DockerRuntime implements ContainerRuntime {
 const sameLimits = (a: Limits, b: Limits): boolean =>
   a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit && a.diskMb === b.diskMb;
 
-/** An error if Docker's storage driver cannot limit disks, which is nothing that another attempt would change. */
+/** An error if Docker's storage driver cannot limit disks, which a retry would not change. */
 function explainDisk(error: unknown, limits: Limits): unknown {
   const text = error instanceof ServiceError && error.cause !== undefined ? textOf(error.cause) : '';
   if (limits.diskMb === null || !/storage-opt|storage opt|pquota|quota/i.test(text)) return error;

@@ -1,4 +1,4 @@
-/** Follows Docker's events for containers of ours that died, and whether of OOM. */
+/** Follows Docker's events for our containers that died, and whether of OOM. */
 import type Docker from 'dockerode';
 import { sleep, withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';

@@ -1,5 +1,5 @@
 /**
- * The network of sandboxes with `internet`: a bridge of this agent's own, on which they are isolated from each other
+ * The network of sandboxes with `internet`: a bridge owned by this agent, on which they are isolated from each other,
  * and from which neither the host nor a private network (including cloud metadata) can be reached.
  */
 import type Docker from 'dockerode';
@@ -15,13 +15,13 @@ import { dockerError, statusOf } from './docker-errors.ts';
 const CALL_MS = 30_000;
 const NFT_MS = 10_000;
 
-/** How soon removed rules are restored. */
+/** Time within which removed rules are restored. */
 const LOOK_EVERY_MS = 10_000;
 
 interface InternetOptions {
   docker: Docker;
   owner: string;
-  /** Kept low for tests. */
+  /** Overridden in tests. */
   lookEveryMs?: number;
   log: Logger;
 }
@@ -31,7 +31,7 @@ export class Internet {
   readonly #owner: string;
   readonly #log: Logger;
   readonly #name: string;
-  /** At most 15 characters, the limit of an interface's name. */
+  /** At most 15 characters, the limit for interface names. */
   readonly #bridge: string;
   readonly #guard: Guard;
   #ready: Promise<string> | null = null;
@@ -50,15 +50,15 @@ export class Internet {
       uplinkPid: undefined,
       everyMs: lookEveryMs,
       rebuild: () => nft(this.#rules()),
-      // Docker accepts what comes from its own networks.
+      // Docker accepts traffic from its own networks.
       letThrough: () => Promise.resolve(),
       log,
     });
   }
 
   /**
-   * If an earlier agent made the network, its sandboxes may use it now, whatever became of the rules meanwhile: makes
-   * them anew and guards them. Never rejects: if they cannot be made, the guard tries again and again.
+   * If an earlier agent made the network, its sandboxes may be using it now, whatever happened to the rules meanwhile:
+   * recreates and guards them. Never rejects: if they cannot be set, the guard keeps trying.
    */
   async resume(): Promise<void> {
     if (!(await this.#exists())) return;
@@ -69,7 +69,7 @@ export class Internet {
     });
   }
 
-  /** The network's name, with its rules in place; creates the network if it is not there. @throws ServiceError. */
+  /** The network's name, with its rules in place; creates the network if it does not exist. @throws ServiceError. */
   async ready(): Promise<string> {
     const before = this.#ready;
     if (before === null) return await this.#begin();
@@ -78,7 +78,7 @@ export class Internet {
       await this.#guard.check();
       return name;
     }
-    // An unused network is removed when somebody prunes networks. The first call that finds it gone makes it again.
+    // An unused network is removed when somebody prunes networks. The first call to find it gone recreates it.
     return await (this.#ready === before ? this.#begin() : this.ready());
   }
 
@@ -98,7 +98,7 @@ export class Internet {
     try {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).remove());
     } catch (error) {
-      // Sandboxes that continue still use it, and so will the next agent.
+      // Sandboxes that continue are still using it, and so will the next agent.
       if (statusOf(error) !== 404) return this.#log.debug({ err: error }, 'the sandbox network could not be removed');
     }
     await nft(`delete table inet ${this.#table}\n`).catch((error: unknown) => {
@@ -110,7 +110,7 @@ export class Internet {
     return `millibox_${this.#owner.slice(0, 12)}`;
   }
 
-  /** True also where that cannot be learnt. */
+  /** Also true if it cannot be determined. */
   async #exists(): Promise<boolean> {
     try {
       await withDeadline({ deadlineMs: CALL_MS }, () => this.#docker.getNetwork(this.#name).inspect());
@@ -145,8 +145,9 @@ export class Internet {
   }
 
   /**
-   * Rules before Docker's own, which let everything out. Replies to connections from inside pass. Options of a packet may
-   * name routers on its way; one that connection tracking does not understand would keep its private address.
+   * Rules that run before Docker's own, which allow all outgoing traffic. Replies to connections from inside pass.
+   * Packet options may name routers on the way; a packet that connection tracking does not understand would keep its
+   * private address.
    */
   #rules(): string {
     const from = `iifname "${this.#bridge}"`;
@@ -175,7 +176,7 @@ async function nft(rules: string): Promise<void> {
   try {
     await runTool('nft', ['-f', '-'], { deadlineMs: NFT_MS, input: rules });
   } catch (error) {
-    // Its message has the words of nft.
+    // Its message contains nft's output.
     throw new ServiceError('not_supported', 'network "internet" needs nftables on the node', { cause: error });
   }
 }

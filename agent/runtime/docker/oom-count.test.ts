@@ -21,7 +21,7 @@ function write(file: string, ...lines: string[]): void {
 const inGroups = (...lines: string[]): void => write(path.join(roots.processes, String(PID), 'cgroup'), ...lines);
 const group = (file: string, ...lines: string[]): void => write(path.join(roots.groups, file), ...lines);
 
-test('version 2, by systemd or by the engine itself', async () => {
+test('cgroup v2, managed by systemd or by the engine itself', async () => {
   for (const container of [CONTAINER, '/docker/0123']) {
     inGroups(`0::${container}`);
     group(`${container}/memory.events`, 'low 0', 'high 0', 'max 17', 'oom 3', 'oom_kill 2', 'oom_group_kill 9');
@@ -29,31 +29,31 @@ test('version 2, by systemd or by the engine itself', async () => {
   }
 });
 
-test('version 1, alone or with others in its hierarchy, and an empty version 2 beside it', async () => {
+test('cgroup v1, alone or in a shared hierarchy, with an empty v2 beside it', async () => {
   inGroups('9:cpu,memory:/docker/0123', '1:name=systemd:/docker/0123', '0::/docker/0123');
   group('memory/docker/0123/memory.oom_control', 'oom_kill_disable 0', 'under_oom 0', 'oom_kill 1');
   expect(await countOomKills(PID, roots)).toBe(1);
 });
 
-test('version 2 for memory, beside a version 1 for others', async () => {
+test('cgroup v2 for memory, with v1 for other controllers', async () => {
   inGroups(`1:name=systemd:${CONTAINER}`, `0::${CONTAINER}`);
   group(`unified${CONTAINER}/memory.events`, 'oom_kill 4');
   expect(await countOomKills(PID, roots)).toBe(4);
 });
 
-test('a process that is gone, a kernel that counts none, and an agent that sees only its own are not known', async () => {
+test('a vanished process, a kernel without a count, and a private cgroup view are unknown', async () => {
   expect(await countOomKills(PID, roots)).toBeUndefined();
   inGroups(`0::${CONTAINER}`);
   expect(await countOomKills(PID, roots)).toBeUndefined();
   group(`${CONTAINER}/memory.events`, 'oom 3');
   expect(await countOomKills(PID, roots)).toBeUndefined();
-  // As a view of one's own shows the groups of others.
+  // As a private view shows other groups.
   inGroups('0::/../docker-0123.scope');
   group('../docker-0123.scope/memory.events', 'oom_kill 5');
   expect(await countOomKills(PID, roots)).toBeUndefined();
 });
 
-test('a count that cannot be read is not taken for none', async () => {
+test('an unreadable count does not pass for zero', async () => {
   inGroups(`0::${CONTAINER}`);
   // Reading a directory as a file fails.
   mkdirSync(path.join(roots.groups, CONTAINER, 'memory.events'), { recursive: true });

@@ -1,14 +1,14 @@
-/** Reads the OOM kills of one container from its control group. */
+/** Reads a container's OOM kills from its cgroup. */
 import { readFile } from 'node:fs/promises';
 
 const GONE: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENODEV', 'ESRCH']);
-/** Overridden by tests. */
+/** Overridden in tests. */
 const ROOTS = { processes: '/proc', groups: '/sys/fs/cgroup' };
 
 /**
  * @param pid of any process in the container, as the host sees it
- * @returns undefined if there is no count: the process is gone, or the agent sees only its own groups
- * @throws when it cannot be known: EMFILE, say
+ * @returns undefined if there is no count: the process is gone, or the agent sees only its own cgroups
+ * @throws if it cannot be read, because of EMFILE for example
  */
 export async function countOomKills(pid: number, roots = ROOTS): Promise<number | undefined> {
   const groups = await read(`${roots.processes}/${pid}/cgroup`);
@@ -26,12 +26,12 @@ function eventsFiles(groups: string): string[] {
   const v1 = /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(\/.*)$/m.exec(groups)?.[1];
   if (v1 !== undefined) return [`/memory${v1}/memory.oom_control`];
   const v2 = /^0::(\/.*)$/m.exec(groups)?.[1];
-  // A group above the agent's view is no container of ours.
+  // A group above the agent's view is not one of our containers.
   if (v2 === undefined || v2.startsWith('/..')) return [];
   return [`${v2}/memory.events`, `/unified${v2}/memory.events`];
 }
 
-/** Nothing if there is no such file, or what it is about is gone. */
+/** Empty if the file or its cgroup does not exist. */
 async function read(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');

@@ -11,7 +11,7 @@ const PING_MS = 10_000;
 
 /** @throws ServiceError `not_supported` if no engine answers. */
 export async function openDockerRuntime(config: RuntimeConfig): Promise<DockerRuntime> {
-  // No custom agent: docker-modem formats its options, with the agent and its sockets, at each request.
+  // No custom agent: docker-modem formats its options, including the agent and its sockets, at each request.
   const docker = new Docker({ socketPath: config.dockerSocket });
   try {
     await withDeadline({ deadlineMs: PING_MS, what: "Docker's answer" }, () => docker.ping());

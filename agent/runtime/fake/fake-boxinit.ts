@@ -1,4 +1,6 @@
-/** A supervisor within this process: dials its socket, proves itself and runs execs, as boxinit does in a container. */
+/**
+ * A supervisor within this process: it dials its socket, authenticates and runs execs, as boxinit does in a container.
+ */
 import net from 'node:net';
 import {
   createMux,
@@ -42,7 +44,7 @@ export class FakeBoxinit {
     this.#mux?.close();
   }
 
-  /** Drops the connection; it dials again. */
+  /** Drops the connection, then redials. */
   cut(): void {
     this.#mux?.close();
   }
@@ -103,7 +105,7 @@ export class FakeBoxinit {
     return handler;
   }
 
-  /** The script comes first, on its own channel. */
+  /** Receives the script, which comes first, on its own channel. */
   #script(stream: MuxStream, request: SupervisorExec, length: number): StreamHandler {
     const parts: Uint8Array[] = [];
     let inner: StreamHandler | null = null;

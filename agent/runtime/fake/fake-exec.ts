@@ -1,4 +1,4 @@
-/** One exec of the fake supervisor: output is kept for re-attachment, the exit until it is acknowledged. */
+/** One exec of the fake supervisor: output is kept for reattachment, the exit until it is acknowledged. */
 import type { Json, MuxStream, StreamHandler } from '../../../src/mux/index.ts';
 import { Channel } from '../../../src/protocol/frames.ts';
 import type { SupervisorExec, SupervisorExit } from '../../../src/protocol/supervisor.ts';
@@ -7,7 +7,7 @@ import { findProgram, shell, type FakeProcess } from './programs.ts';
 type Output = 'stdout' | 'stderr';
 const CHANNEL: Record<Output, number> = { stdout: Channel.STDOUT, stderr: Channel.STDERR };
 
-/** All output so far of one channel, but only the newest `max` bytes kept. */
+/** All output of one channel, of which only the latest `max` bytes are kept. */
 class Kept {
   total = 0;
   #bytes = Buffer.alloc(0);
@@ -20,7 +20,7 @@ class Kept {
     this.#bytes = Buffer.concat([this.#bytes, bytes]);
     if (this.#bytes.length > this.#max) this.#bytes = this.#bytes.subarray(this.#bytes.length - this.#max);
   }
-  /** What is kept from this offset on, and where that begins. */
+  /** The kept bytes from this offset on, and the offset of the first. */
   from(offset: number): { start: number; bytes: Uint8Array } {
     const first = this.total - this.#bytes.length;
     const start = Math.min(Math.max(offset, first), this.total);
@@ -104,7 +104,7 @@ export class FakeExec {
     this.#reader?.();
   }
 
-  /** The stream gets what it has not seen, then what comes. An earlier stream is let go. */
+  /** Sends the stream the output it has not seen, then new output. Detaches an earlier stream. */
   join(stream: MuxStream, offsets: { stdout: number; stderr: number }, answer: Json): StreamHandler {
     this.#stream = stream;
     let ended = false;
@@ -160,7 +160,7 @@ export class FakeExec {
       this.#killed.signal.throwIfAborted();
       this.#kept[name].push(bytes);
       await this.#stream?.write(CHANNEL[name], bytes);
-      // A program that never waits would keep everything else in this process from running.
+      // A program that never waits would starve everything else in this process.
       await new Promise((resolve) => setImmediate(resolve));
     };
     return {

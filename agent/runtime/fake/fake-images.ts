@@ -1,10 +1,10 @@
-/** Images of the fake runtime: every name is there, except those that say how their pull fails. */
+/** Images of the fake runtime: every name exists, except those that say how their pull fails. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ServiceError, type ErrorCode } from '../../../src/protocol/errors.ts';
 import type { EnsureOptions, Image, Images, Refreshed } from '../runtime.ts';
 
-/** `missing/…` and the like: the pull fails so. */
+/** `missing/…` and the like: the pull fails with this code. */
 const FAILING: Readonly<Record<string, ErrorCode>> = {
   missing: 'image_not_found',
   unauthorized: 'image_unauthorized',
@@ -17,9 +17,9 @@ export class FakeImages implements Images {
   readonly #images = new Map<string, Image>();
   readonly #pulls = new Map<string, Promise<Image>>();
   readonly #pullMs: number;
-  /** What the registry has by now under a name, instead of what it had: an image's id. */
+  /** Reference → the id of the image that the registry has under it by now. */
   readonly moved = new Map<string, string>();
-  /** Pulls that were really made. */
+  /** Number of pulls actually made. */
   pulls = 0;
 
   constructor(pullMs: number) {
@@ -69,7 +69,7 @@ export class FakeImages implements Images {
     if (!this.#images.delete(ref)) throw new ServiceError('image_not_found');
   }
 
-  /** An archive is an image if it is not empty. Its id is that of its bytes. */
+  /** Any non-empty archive is an image. Its id is the digest of its bytes. */
   async importTar(ref: string, path: string): Promise<Image> {
     const bytes = await readFile(path);
     if (bytes.length === 0) throw new ServiceError('image_invalid');

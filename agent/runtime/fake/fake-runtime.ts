@@ -1,4 +1,4 @@
-/** Containers that are objects of this process: for tests that need no Linux. */
+/** Containers that are objects of this process, for tests that need no Linux. */
 import path from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
@@ -26,7 +26,7 @@ export class FakeRuntime implements ContainerRuntime {
   readonly #containers = new Map<string, FakeContainer>();
   readonly #listeners = new Set<ExitListener>();
   readonly #oomKills = new Map<string, number>();
-  /** Errors that the next launches fail with, for tests. */
+  /** For tests: errors for the next launches. */
   readonly failures: Error[] = [];
   launches = 0;
 
@@ -89,7 +89,7 @@ export class FakeRuntime implements ContainerRuntime {
   }
 
   async close(): Promise<void> {
-    // Containers live on; these live as long as the object does.
+    // Containers outlive the runtime; these live as long as this object.
   }
 
   /** For tests: the container dies by itself. */
@@ -101,12 +101,12 @@ export class FakeRuntime implements ContainerRuntime {
     for (const listener of this.#listeners) listener(id, exit);
   }
 
-  /** For tests: the link of a container breaks; its boxinit dials again. */
+  /** For tests: breaks a container's link; its boxinit redials. */
   cut(id: string): void {
     this.#containers.get(id)?.boxinit?.cut();
   }
 
-  /** For tests: boxinit falls silent and does not dial again; the container runs on. */
+  /** For tests: boxinit goes silent and does not redial; the container keeps running. */
   silence(id: string): void {
     this.#containers.get(id)?.boxinit?.stop();
   }
@@ -116,7 +116,7 @@ export class FakeRuntime implements ContainerRuntime {
     this.#oomKills.set(id, (this.#oomKills.get(id) ?? 0) + 1);
   }
 
-  /** For tests: everything is gone. */
+  /** For tests: destroys everything. */
   destroyAll(): void {
     for (const id of [...this.#containers.keys()]) void this.destroy(id);
   }

@@ -1,20 +1,20 @@
-/** The few programs that the fake sandbox has, and as much of a shell as `sh -c 'one; two'` needs. */
+/** The fake sandbox's few programs, and as much of a shell as `sh -c 'one; two'` needs. */
 
-/** What a program sees of its process. */
+/** A program's view of its process. */
 export interface FakeProcess {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
-  /** Aborted by a signal; the program ends at the next thing that it waits for. */
+  /** Aborted by a signal; the program ends at its next wait. */
   readonly signal: AbortSignal;
-  /** Resolves when the reader has room again, as a write to a full pipe does. */
+  /** Resolves when the reader has room again, like a write to a full pipe. */
   stdout(bytes: Uint8Array): Promise<void>;
   stderr(bytes: Uint8Array): Promise<void>;
   /** The next bytes of stdin; undefined at its end. */
   read(): Promise<Uint8Array | undefined>;
 }
 
-/** Returns the exit code. A rejection means that the signal came. */
+/** Returns the exit code. A rejection means that a signal arrived. */
 type Program = (process: FakeProcess) => Promise<number>;
 
 const encode = (text: string): Uint8Array => Buffer.from(text);
@@ -50,7 +50,7 @@ const PROGRAMS: Record<string, Program> = {
     return 0;
   },
   exit: (p) => Promise.resolve(Number(p.argv[1] ?? '0') & 255),
-  /** yes [BYTES]: without a number it goes on until it is killed. */
+  /** yes [BYTES]: without a number it runs until it is killed. */
   yes: async (p) => {
     let left = p.argv[1] === undefined ? Number.POSITIVE_INFINITY : Number(p.argv[1]);
     while (left > 0) {
@@ -63,14 +63,16 @@ const PROGRAMS: Record<string, Program> = {
   },
 };
 
-/** The program of this name, or undefined: not found. A path counts by its last part. */
+/** The program of this name; undefined if not found. Only the last part of a path counts. */
 export function findProgram(name: string): Program | undefined {
   const base = name.slice(name.lastIndexOf('/') + 1);
   if (base === 'sh' || base === 'bash') return (p) => shell(p.argv[2] ?? '', p);
   return Object.hasOwn(PROGRAMS, base) ? PROGRAMS[base] : undefined;
 }
 
-/** Commands separated by `;`, `&&` or line ends, words by blanks, with quotes and `$NAME`. `exit` ends it. */
+/**
+ * Runs commands separated by `;`, `&&` or newlines, words separated by blanks, with quotes and `$NAME`. `exit` ends it.
+ */
 export async function shell(script: string, process: FakeProcess): Promise<number> {
   let code = 0;
   for (const command of script.split(/;|&&|\n/)) {
@@ -83,7 +85,7 @@ export async function shell(script: string, process: FakeProcess): Promise<numbe
       code = 127;
       continue;
     }
-    // Each shares the streams of the shell.
+    // All share the shell's streams.
     code = await program(withArgv(process, argv));
     if (name === 'exit') return code;
   }

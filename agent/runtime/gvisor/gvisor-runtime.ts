@@ -1,6 +1,6 @@
 /**
- * The runtime `gvisor`: containers on gVisor's user-space kernel, by `runsc`. Its root file system is served from the
- * host, and an overlay cannot be mounted over that from inside. So each container is made for one image, and pools are
+ * The runtime `gvisor`: containers on gVisor's user-space kernel, run by `runsc`. Their root file system is served from
+ * the host, and no overlay can be mounted over it from inside. So each container is made for one image, and pools are
  * per image.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -34,21 +34,20 @@ import { furnish } from './upper.ts';
 const HOSTNAME = 'sandbox';
 const CLAIM_MS = 10_000;
 /**
- * The task limit of one sandbox on the node. gVisor's kernel enforces the sandbox's own process limit. For each process
- * it has several tasks on the node, and it does not survive being refused one. So this limit is generous: it only
- * protects the node.
+ * A sandbox's task limit on the node. gVisor's kernel enforces the sandbox's own process limit, uses several host tasks
+ * per process, and does not survive being refused one. So this limit is generous and protects only the node.
  */
 const PIDS_ON_THE_NODE = 16_384;
 
 interface GvisorDeps {
   boxes: Boxes;
   tree: CgroupTree;
-  /** The same program with the flags of each network. */
+  /** The same program with the flags for each network. */
   cli: Readonly<Record<ClaimOptions['network'], RuntimeCli>>;
   images: ImageStore;
   disks: Disks;
   network: Network;
-  /** The control group of this agent's containers. */
+  /** The cgroup of this agent's containers. */
   group: string;
   boxinitPath: string;
   pastAgents: PastAgents;
@@ -76,7 +75,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const groupsOf = (id: string): string[] => [`${group}/${id}`];
     this.#unread = new UnreadBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
     for (const id of boxes.ids()) {
-      // Its cable was there before its record was.
+      // Its veth pair was created before its record.
       deps.network.adopt(id, boxes.dirOf(id));
       if (boxes.wasStarted(id)) this.#unread.found(id);
     }
@@ -149,7 +148,7 @@ export class GvisorRuntime implements ContainerRuntime {
   async #launch(options: LaunchOptions): Promise<Container> {
     const { image } = options;
     if (image === undefined) throw new ServiceError('not_supported', 'gVisor has no containers without an image');
-    // Before anything is made of it. From when there is a box, its end releases the image.
+    // Before anything is created. Once there is a box, removing it releases the image.
     this.images.hold(image.id);
     const box = await this.#make(image, options).catch((error: unknown) => {
       this.images.release(image.id);
@@ -185,7 +184,7 @@ export class GvisorRuntime implements ContainerRuntime {
     await furnish(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files, log: this.#deps.log });
     await mkdir(root);
     await mountRoot(root, layers, join(own, 'upper'), join(own, 'work'));
-    // The overlay mounted on it keeps the file system in use.
+    // The overlay mounted on it keeps the file system busy.
     await disks.release(id);
   }
 
@@ -201,7 +200,7 @@ export class GvisorRuntime implements ContainerRuntime {
     await cli.internet.create(id, dir, join(dir, 'pid'), log);
     const pid = Number(await readFile(join(dir, 'pid'), 'utf8'));
     await network.setUp(await network.connect(id, dir, pid), pid);
-    // gVisor creates a loopback itself only if it finds no interface at all.
+    // gVisor only creates a loopback itself if it finds no interface at all.
     await runInNetworkOf(pid, ['ip', 'link', 'set', 'lo', 'up']);
     await cli.internet.start(id, log);
     return pid;

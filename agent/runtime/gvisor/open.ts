@@ -16,16 +16,16 @@ import { unmountBelow } from './root-mount.ts';
 import { sweep } from './sweep.ts';
 import { tryOne } from './trial.ts';
 
-/** The platform is left to the release's default, which needs no rights that a virtual machine may lack. */
+/** The platform is left at the release's default, which needs no rights that a virtual machine may lack. */
 const FLAGS = [
-  // Programs may connect to existing host sockets, that is the agent's: no other is mounted.
+  // Programs may connect to existing host sockets; only the agent's is mounted.
   '--host-uds=open',
   '--overlay2=none',
 ];
 
 /**
- * runsc sets up no network in the node's own network namespace. Older releases detect that by files that newer kernels
- * show in every namespace. It is never the node's here, so the files are hidden.
+ * runsc sets up no network in the node's own network namespace. Older releases detect that namespace by files that
+ * newer kernels show in every namespace. It is never the node's here, so the files are hidden.
  */
 const HIDING = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc/sys/net && exec "$0" "$@"'];
 
@@ -49,7 +49,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   const group = `${agentGroup(config.dataDir)}/gvisor`;
   const { boxinitPath, log } = config;
   await sweep({ boxes, tree, group });
-  // No trial if there are containers and the program has passed before: one failure must not abandon them.
+  // No trial if containers exist and the program has passed before: one failure must not abandon them.
   if (boxes.ids().length === 0 || !(await hasPassed(dir, program))) {
     await tryOne({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
   }

@@ -1,4 +1,4 @@
-/** The OCI configuration of a container for runsc. */
+/** The OCI configuration of a runsc container. */
 import { join } from 'node:path';
 import { CAPABILITIES } from '../capabilities.ts';
 
@@ -17,7 +17,7 @@ interface ContainerSpec {
   token: string;
 }
 
-/** `config.json` of a bundle. No filters and masks: system calls and /proc are gVisor's own, not the host's. */
+/** A bundle's `config.json`. No filters and masks: system calls and /proc are gVisor's own, not the host's. */
 export function containerSpec(options: ContainerSpec): object {
   const capabilities = [...CAPABILITIES];
   return {
@@ -31,8 +31,8 @@ export function containerSpec(options: ContainerSpec): object {
       env: [
         `MILLIBOX_TOKEN=${options.token}`,
         `MILLIBOX_SOCKET=${INSIDE.run}/agent.sock`,
-        // gVisor does not signal the end of the link while data before it is unread: boxinit reads on until it finds
-        // it.
+        // gVisor does not signal the end of a link while earlier data is unread: boxinit keeps reading until it sees
+        // the end.
         'MILLIBOX_READ_ON=1',
       ],
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },

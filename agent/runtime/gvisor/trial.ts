@@ -1,5 +1,5 @@
 /**
- * Makes and ends one container with nothing but boxinit, before the node accepts sandboxes: an installed runsc may
+ * Makes and destroys one container with nothing but boxinit before the node accepts sandboxes: an installed runsc may
  * still lack the rights to make one here.
  */
 import { randomBytes } from 'node:crypto';
@@ -26,7 +26,7 @@ interface TrialDeps {
   program: Program;
   cli: RuntimeCli;
   tree: CgroupTree;
-  /** The control group of this agent's containers. */
+  /** The cgroup of this agent's containers. */
   group: string;
   boxinitPath: string;
   log: Logger;

@@ -15,14 +15,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('a file of the image that cannot be inspected does not count as missing', async () => {
+test('an image file that cannot be inspected does not pass for missing', async () => {
   symlinkSync(image, image);
   await expect(furnish(upper, image, { workdir: '/', files: [], log: silent })).rejects.toMatchObject({
     code: 'ELOOP',
   });
 });
 
-test('a working directory that is not created is logged', async () => {
+test('a failure to create the working directory is logged', async () => {
   mkdirSync(image);
   symlinkSync('/etc', path.join(image, 'work'));
   const logged: object[] = [];

@@ -1,6 +1,6 @@
 /**
- * Adds what a container needs besides its image (mount points, /etc files) to its upper layer, before anything runs.
- * Paths of the image are followed through real directories only: an image's `/etc` may be a symbolic link to the
+ * Adds what a container needs besides its image (mount points, /etc files) to its overlay upper dir, before anything
+ * runs. Follows paths of the image through real directories only: an image's `/etc` may be a symbolic link to the
  * host's.
  */
 import { type Stats } from 'node:fs';
@@ -22,14 +22,14 @@ export async function furnish(upper: string, imageRoot: string, { workdir, files
   await makeIn(upper, imageRoot, '/tmp', 0o1777);
   await writeIn(upper, imageRoot, INSIDE.boxinit, '');
   for (const { path, text } of files) await writeIn(upper, imageRoot, path, text);
-  // Fails if the path leads through a symbolic link of the image; then it exists already.
+  // Fails if the path leads through a symbolic link of the image; the directory exists in that case.
   await makeIn(upper, imageRoot, workdir).catch((error: unknown) => {
     log.debug({ err: error, workdir }, 'the working directory of the image was not created');
   });
 }
 
 /**
- * Creates the directory and its parents in `upper`, with the image's modes and owners; `mode` is for those that the
+ * Creates the directory and its parents in `upper`, with the image's modes and owners; `mode` is for directories the
  * image lacks.
  */
 async function makeIn(upper: string, imageRoot: string, path: string, mode = 0o755): Promise<void> {
@@ -43,7 +43,7 @@ async function makeIn(upper: string, imageRoot: string, path: string, mode = 0o7
     const made = join(upper, at);
     if ((await look(made)) !== undefined) continue;
     await mkdir(made);
-    // A directory in the upper layer hides the owner and mode of the one below.
+    // A directory in the upper dir hides the owner and mode of the one in the lower.
     await chown(made, there?.uid ?? 0, there?.gid ?? 0);
     await chmod(made, (there?.mode ?? mode) & 0o7777);
   }

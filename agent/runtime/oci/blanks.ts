@@ -1,4 +1,4 @@
-/** Makers of blanks: the runtime itself, or a nursery. */
+/** Makers of blanks: the OCI runtime itself, or a nursery. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -17,16 +17,16 @@ const LONGEST_REST_MS = 60_000;
 
 export interface BlankMaker {
   /**
-   * Starts a container in the box `options.id`, whose directory exists. Ignores the signal: abandoning a start half-way
+   * Starts a container in the box `options.id`, whose directory exists. Ignores the signal: abandoning a start midway
    * would leave an unknown process.
    * @throws ServiceError.
    */
   make(options: LaunchOptions): Promise<Box>;
-  /** Releases what is held for making more. */
+  /** Releases what is kept for making more. */
   close(): Promise<void>;
 }
 
-/** Runs the OCI runtime for each blank: needs nothing else, and takes tens of milliseconds of CPU. */
+/** Runs the OCI runtime for each blank: has no other requirements, but takes tens of milliseconds of CPU. */
 export class RuntimeBlanks implements BlankMaker {
   readonly #cli: RuntimeCli;
   readonly #place: Place;
@@ -65,7 +65,7 @@ export class RuntimeBlanks implements BlankMaker {
   }
 }
 
-/** Clones a prepared container: a few milliseconds each. The runtime's work is done once for all. */
+/** Clones a prepared container, in a few milliseconds each. The runtime does its work once for all. */
 export class NurseryBlanks implements BlankMaker {
   readonly #deps: NurseryDeps;
   readonly #boxes: Boxes;
@@ -88,7 +88,7 @@ export class NurseryBlanks implements BlankMaker {
     const { place, tree } = this.#deps;
     const { id, token, socketDir } = options;
     const cgroup = `${nursery.group}/${id}`;
-    // Made here, not by the blank: a blank that is abandoned finds its group removed and can enter none.
+    // Created here, not by the blank: an abandoned blank finds its group removed and cannot enter one.
     makeGroup(tree, cgroup);
     const process = identify(
       await nursery.fork(id, {

@@ -10,7 +10,7 @@ let directory: string;
 beforeEach(() => (directory = mkdtempSync(path.join(tmpdir(), 'boxes-'))));
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Puts a tree into the directory whose innermost path has some 20,000 bytes, without ever naming that. */
+/** Nests a tree so deep that its innermost path has some 20,000 bytes, without ever using that path. */
 function deepen(into: string): void {
   const [tree, outer] = [path.join(into, 'tree'), path.join(into, 'outer')];
   mkdirSync(tree);
@@ -22,7 +22,7 @@ function deepen(into: string): void {
   }
 }
 
-test('a tree deeper than any path can name goes like any other, and so do many at once', async () => {
+test('a tree too deep for any path is removed like any other, and so are many at once', async () => {
   const boxes = await Boxes.open(directory);
   const ids = Array.from({ length: 40 }, (_, i) => `mbx-${i}`);
   for (const id of ids) writeFileSync(path.join(await boxes.make(id), 'upper', 'file'), 'x');
@@ -33,7 +33,7 @@ test('a tree deeper than any path can name goes like any other, and so do many a
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
-test('one that runs on an image from its start has that on record before its process', async () => {
+test('a container that starts on an image has that image recorded before its process', async () => {
   const boxes = await Boxes.open(directory);
   const dir = await boxes.make('mbx-a');
   const process = { pid: 1, startTime: 1 };
@@ -42,20 +42,20 @@ test('one that runs on an image from its start has that on record before its pro
   expect((await Boxes.open(directory)).get('mbx-a')).toMatchObject({ pid: 1, imageId: 'sha256:1' });
   rmSync(path.join(dir, 'state.json'));
   rmSync(path.join(dir, 'image'));
-  // Nothing can be written in the place of a directory.
+  // Nothing can be written in place of a directory.
   mkdirSync(path.join(dir, 'image'));
   expect(() => boxes.started('mbx-a', process, more)).toThrow();
   expect((await Boxes.open(directory)).wasStarted('mbx-a')).toBe(false);
 });
 
-test('files that an earlier agent did not get to remove are removed by the next', async () => {
+test('files that an earlier agent did not finish removing are removed by the next', async () => {
   mkdirSync(path.join(directory, 'grave', 'mbx-old', 'upper'), { recursive: true });
   const boxes = await Boxes.open(directory);
   await boxes.allRemoved();
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
-test('a box that is removed while others are being removed is removed too', async () => {
+test('a box removed while others are being removed is removed too', async () => {
   const boxes = await Boxes.open(directory);
   for (let round = 0; round < 5; round++) {
     const ids = [`mbx-${round}-a`, `mbx-${round}-b`];
@@ -70,8 +70,8 @@ test('a box that is removed while others are being removed is removed too', asyn
   expect(readdirSync(path.join(directory, 'grave'))).toEqual([]);
 });
 
-test('however many wait to be removed, and however they are called, they go', async () => {
-  // Their paths together are longer than what one program can be given.
+test('any number of boxes with any names are removed', async () => {
+  // Their paths together exceed what one program can be given as arguments.
   const deep = path.join(directory, ...Array.from({ length: 12 }, () => 'd'.repeat(250)));
   const grave = path.join(deep, 'grave');
   mkdirSync(grave, { recursive: true });
@@ -99,7 +99,7 @@ test.skipIf(process.getuid?.() !== 0)('files that cannot be removed are logged, 
 
 const started = { cgroup: 'a/b', by: 'nursery' } as const;
 
-test('only a box without a record was never started: one whose record cannot be read may be running', async () => {
+test('only a box without a record was never started: one with an unreadable record may be running', async () => {
   const before = await Boxes.open(directory);
   for (const id of ['mbx-cut', 'mbx-newer', 'mbx-image', 'mbx-whole', 'mbx-unborn']) await before.make(id);
   for (const id of ['mbx-cut', 'mbx-newer', 'mbx-image', 'mbx-whole']) {
@@ -108,7 +108,7 @@ test('only a box without a record was never started: one whose record cannot be 
   const record = (id: string): string => path.join(before.dirOf(id), 'state.json');
   writeFileSync(record('mbx-cut'), '{"pid": 4');
   writeFileSync(record('mbx-newer'), JSON.stringify({ pid: 4_000_000, startTime: 1, ...started, by: 'something new' }));
-  // Reading it fails, whatever the user.
+  // Makes reading fail, even for root.
   rmSync(path.join(before.dirOf('mbx-image'), 'image'));
   mkdirSync(path.join(before.dirOf('mbx-image'), 'image'));
 
@@ -136,7 +136,7 @@ test('only a box without a record was never started: one whose record cannot be 
   expect(boxes.get('mbx-cut')?.imageId).toBe('sha256:0');
 });
 
-/** And the fields of what it is told as a warning or an error. */
+/** A logger, and the fields of its warnings and errors. */
 function logger(): [Logger, object[]] {
   const logged: object[] = [];
   const note = (fields: object): void => void logged.push(fields);

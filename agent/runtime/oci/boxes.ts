@@ -1,6 +1,6 @@
 /**
- * The box of a container is its directory on disk: its bundle, its part of the file system, and a record of its
- * process. A box without a record was never started. One whose record cannot be read may be running.
+ * A container's box is its directory on disk: its bundle, its overlay upper dir, and a record of its process. A box
+ * without a record was never started. One with an unreadable record may be running.
  */
 import { lstatSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, rename } from 'node:fs/promises';
@@ -15,9 +15,9 @@ import { DirectoryCleaner } from './directory-cleaner.ts';
 const State = z.object({
   pid: z.number().int().positive(),
   startTime: z.number(),
-  /** Path of its control group, below the mount point of each hierarchy. */
+  /** Path of its cgroup, below the mount point of each hierarchy. */
   cgroup: z.string(),
-  /** Who started it. */
+  /** What started it. */
   by: z.enum(['runtime', 'nursery']),
 });
 
@@ -25,7 +25,7 @@ export interface Box extends z.infer<typeof State> {
   readonly id: string;
   /** Id of the image it was claimed with. */
   imageId: string | null;
-  /** The limits of its group, if this agent has set them. */
+  /** The limits of its cgroup, if set by this agent. */
   limits: Limits | null;
 }
 
@@ -37,7 +37,7 @@ export class Boxes {
   readonly #cleaner: DirectoryCleaner;
   readonly #log: Logger;
   readonly #known = new Map<string, Box>();
-  /** Of which it has been logged that they cannot be read. */
+  /** Boxes already logged as unreadable. */
   readonly #unreadable = new Set<string>();
 
   private constructor(dir: string, log: Logger) {
@@ -61,7 +61,9 @@ export class Boxes {
     return join(this.#dir, id);
   }
 
-  /** Creates the directories of a new container: `upper` becomes the root of its file system. Returns the box's own. */
+  /**
+   * Creates a new container's directories: `upper` becomes the root of its file system. Returns the box's directory.
+   */
   async make(id: string): Promise<string> {
     const dir = this.dirOf(id);
     await mkdir(dir, { mode: 0o700 });
@@ -70,12 +72,12 @@ export class Boxes {
     return dir;
   }
 
-  /** `imageId`: of one that runs on an image from its start. */
+  /** `imageId`: for a container that runs on an image from its start. */
   started(id: string, process: ProcessId, more: { cgroup: string; by: Box['by']; imageId?: string }): Box {
     const { cgroup, by, imageId } = more;
     const state: z.infer<typeof State> = { ...process, cgroup, by };
     const box: Box = { id, ...state, imageId: null, limits: null };
-    // First: a later agent that finds the process must know which image not to remove.
+    // First, so that a later agent that finds the process knows which image not to remove.
     if (imageId !== undefined) this.claimed(box, imageId);
     writeWholeSync(join(this.dirOf(id), 'state.json'), JSON.stringify(state));
     this.#known.set(id, box);
@@ -87,7 +89,7 @@ export class Boxes {
     writeWholeSync(join(this.dirOf(box.id), 'image'), imageId);
   }
 
-  /** Undefined if there is none, if it was never started, or if it cannot be read now: `wasStarted` tells. */
+  /** Undefined if there is none, if it was never started, or if it cannot be read now; see `wasStarted`. */
   get(id: string): Box | undefined {
     const known = this.#known.get(id);
     if (known !== undefined) return known;
@@ -104,7 +106,7 @@ export class Boxes {
     }
   }
 
-  /** Whether it has a record, which need not be one that can be read. */
+  /** Whether it has a record, readable or not. */
   wasStarted(id: string): boolean {
     if (this.#known.has(id)) return true;
     try {
@@ -115,12 +117,12 @@ export class Boxes {
     }
   }
 
-  /** Ids of all that have a directory. */
+  /** Ids of all boxes with a directory. */
   ids(): string[] {
     return readdirSync(this.#dir);
   }
 
-  /** Forgets it at once; its files are removed later. */
+  /** Forgets the box at once; its files are removed later. */
   async remove(id: string): Promise<void> {
     this.#known.delete(id);
     this.#unreadable.delete(id);
@@ -138,7 +140,7 @@ export class Boxes {
     await this.#cleaner.close();
   }
 
-  /** Undefined without a record. @throws Error if there is one that cannot be read, or that is of another release. */
+  /** Undefined without a record. @throws Error if the record cannot be read, or was written by another release. */
   #read(id: string): Box | undefined {
     const text = readIfThereSync(join(this.dirOf(id), 'state.json'));
     if (text === undefined) return undefined;

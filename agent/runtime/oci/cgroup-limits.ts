@@ -1,4 +1,4 @@
-/** Writes limits to a control group's files, and reads them back. */
+/** Writes limits to a cgroup's files, and reads them back. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,10 +10,10 @@ const MEBIBYTE = 1024 * 1024;
 const CPU_PERIOD_US = 100_000;
 /** The kernel's minimum. */
 const MIN_QUOTA_US = 1_000;
-/** What a kernel answers that was built or started without such a limit. */
+/** Errors from a kernel that was built or booted without a limit. */
 const MISSING: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTSUP']);
 
-/** Synchronous: a few writes that only set numbers in the kernel, on the path of a create. */
+/** Synchronous: a few writes that only set numbers in the kernel, on the create path. */
 export function writeLimits(tree: CgroupTree, path: string, limits: Limits): void {
   const { memory, cpu, pids } = groupsOf(tree, path);
   const bytes = String(limits.memoryMb * MEBIBYTE);
@@ -24,19 +24,21 @@ export function writeLimits(tree: CgroupTree, path: string, limits: Limits): voi
     writeFileSync(join(cpu, 'cpu.max'), `${quota} ${CPU_PERIOD_US}`);
   } else {
     writeMemoryV1(memory, bytes);
-    // Version 1 counts socket memory separately, and only with this limit; without it, one sandbox could use up the
-    // node's share for all sockets.
+    // v1 counts socket memory separately, and only with this limit; without it, one sandbox could use up the node's
+    // memory for all sockets.
     writeIfThere(join(memory, 'memory.kmem.tcp.limit_in_bytes'), bytes);
     writeFileSync(join(cpu, 'cpu.cfs_quota_us'), quota);
   }
   writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
 }
 
-/** Whether two limits mean the same for a group. The disk is not limited by groups. */
+/** Whether two limits mean the same for a cgroup. The disk is not limited by cgroups. */
 export const sameLimits = (a: Limits, b: Limits): boolean =>
   a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit;
 
-/** The limit with swap must never be below the one without, so the order of writes depends on the current values. */
+/**
+ * The limit including swap must never be below the one without, so the order of writes depends on the current values.
+ */
 function writeMemoryV1(group: string, bytes: string): void {
   const limit = join(group, 'memory.limit_in_bytes');
   const withSwap = join(group, 'memory.memsw.limit_in_bytes');
@@ -49,7 +51,7 @@ function writeMemoryV1(group: string, bytes: string): void {
   }
 }
 
-/** The group's limits as the kernel has them. */
+/** The group's limits as the kernel reports them. */
 export function readLimits(tree: CgroupTree, path: string): Omit<Limits, 'diskMb'> {
   const { memory, cpu, pids } = groupsOf(tree, path);
   const read = (group: string, file: string): string => readFileSync(join(group, file), 'utf8').trim();
@@ -59,7 +61,10 @@ export function readLimits(tree: CgroupTree, path: string): Omit<Limits, 'diskMb
   return { cpus: quotaUs / CPU_PERIOD_US, memoryMb: bytes / MEBIBYTE, pidsLimit: Number(read(pids, 'pids.max')) };
 }
 
-/** OOM kills in the group; 0 if there is no such group. @throws when they cannot be known: EMFILE, say. */
+/**
+ * OOM kills in the group; 0 if there is no such group.
+ * @throws if they cannot be read, because of EMFILE for example.
+ */
 export async function readOomKills(tree: CgroupTree, path: string): Promise<number> {
   const file = tree.version === 2 ? 'memory.events' : 'memory.oom_control';
   try {
@@ -76,7 +81,10 @@ function groupsOf(tree: CgroupTree, path: string): Record<'memory' | 'cpu' | 'pi
   return { memory: join(memory, path), cpu: join(cpu, path), pids: join(pids, path) };
 }
 
-/** For files that a kernel may lack. @throws when the limit is there and cannot be set: the group would be without it. */
+/**
+ * For files that a kernel may lack.
+ * @throws if the file exists and cannot be written: the group would have no such limit.
+ */
 function writeIfThere(file: string, text: string): void {
   try {
     writeFileSync(file, text, { flag: 'r+' });

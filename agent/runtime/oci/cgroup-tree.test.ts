@@ -23,8 +23,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-describe('finding control groups', () => {
-  test('version 1, with controllers that share a hierarchy, is taken before an empty version 2 beside it', () => {
+describe('finding cgroups', () => {
+  test('v1, with controllers that share a hierarchy, is preferred to an empty v2 beside it', () => {
     const tree = findCgroups(
       [
         mount('/sys/fs/cgroup/memory', 'cgroup', 'rw,memory'),
@@ -41,7 +41,7 @@ describe('finding control groups', () => {
     expect(tree.hierarchies).toContain('/sys/fs/cgroup/unified');
   });
 
-  test('version 2 is one hierarchy with all controllers', () => {
+  test('v2 is one hierarchy with all controllers', () => {
     writeFileSync(join(root, 'cgroup.controllers'), 'cpuset cpu io memory pids\n');
     const tree = findCgroups(mount(root, 'cgroup2', 'rw'));
     expect(tree.version).toBe(2);
@@ -49,13 +49,13 @@ describe('finding control groups', () => {
     expect(tree.views).toEqual([{ name: '', kind: 'cgroup2', options: '' }]);
   });
 
-  test('without the controllers the machine is not supported', () => {
+  test('a machine without the controllers is not supported', () => {
     writeFileSync(join(root, 'cgroup.controllers'), 'io\n');
     expect(() => findCgroups(mount(root, 'cgroup2', 'rw'))).toThrow(ServiceError);
   });
 });
 
-describe('version 2', () => {
+describe('cgroup v2', () => {
   const limits = { cpus: 1.5, memoryMb: 128, diskMb: null, pidsLimit: 77 };
   const tree = (): CgroupTree => ({
     version: 2,
@@ -64,14 +64,14 @@ describe('version 2', () => {
     hierarchies: [root],
   });
 
-  test('groups above hand their controllers down', () => {
+  test('parent groups pass their controllers down', () => {
     writeFileSync(join(root, 'cgroup.subtree_control'), '');
     makeGroup(tree(), 'a/b');
     expect(readFileSync(join(root, 'cgroup.subtree_control'), 'utf8')).toBe('+memory +cpu +pids');
     expect(readFileSync(join(root, 'a', 'cgroup.subtree_control'), 'utf8')).toBe('+memory +cpu +pids');
   });
 
-  test('limits are written to its files, swap off, and read back', () => {
+  test('limits are written with swap off, and read back', () => {
     const group = join(root, 'box');
     mkdirSync(group);
     writeFileSync(join(group, 'memory.swap.max'), '');
@@ -81,23 +81,23 @@ describe('version 2', () => {
     expect(readLimits(tree(), 'box')).toEqual({ cpus: 1.5, memoryMb: 128, pidsLimit: 77 });
   });
 
-  test('a kernel that does not count swap has no limit for it, and one that cannot be set is an error', () => {
+  test('a kernel without swap accounting has no swap limit, and a limit that cannot be set is an error', () => {
     mkdirSync(join(root, 'box'));
     writeLimits(tree(), 'box', limits);
     expect(existsSync(join(root, 'box', 'memory.swap.max'))).toBe(false);
-    // Writing a directory as a file fails.
+    // Writing to a directory as a file fails.
     mkdirSync(join(root, 'box', 'memory.swap.max'));
     expect(() => writeLimits(tree(), 'box', limits)).toThrow('EISDIR');
   });
 
-  test('kills for memory are counted, and none are where there is no group', async () => {
+  test('OOM kills are counted, and are zero without a group', async () => {
     mkdirSync(join(root, 'box'));
     writeFileSync(join(root, 'box', 'memory.events'), 'low 0\noom 3\noom_kill 2\noom_group_kill 0\n');
     expect(await readOomKills(tree(), 'box')).toBe(2);
     expect(await readOomKills(tree(), 'gone')).toBe(0);
   });
 
-  test('kills for memory that cannot be read are not taken for none', async () => {
+  test('an unreadable OOM count does not pass for zero', async () => {
     // Reading a directory as a file fails, and a file as a directory.
     mkdirSync(join(root, 'box', 'memory.events'), { recursive: true });
     writeFileSync(join(root, 'unlistable'), '');
@@ -105,7 +105,7 @@ describe('version 2', () => {
     await expect(readOomKills(tree(), 'unlistable')).rejects.toThrow('ENOTDIR');
   });
 
-  test('processes are found in a group and below it, and none in one that is missing', () => {
+  test('processes are found in a group and below it, and none in a missing one', () => {
     for (const [group, pids] of [
       ['box', '12\n13\n'],
       ['box/below', '14\n'],
@@ -119,7 +119,7 @@ describe('version 2', () => {
     expect(removeGroup(tree(), 'gone')).toBe(true);
   });
 
-  test('a group that cannot be read is neither empty, nor gone, nor without groups below', () => {
+  test('an unreadable group is neither empty, nor gone, nor childless', () => {
     // Reading a directory as a file fails, and a file as a directory.
     mkdirSync(join(root, 'box', 'cgroup.procs'), { recursive: true });
     writeFileSync(join(root, 'unlistable'), '');
@@ -129,7 +129,7 @@ describe('version 2', () => {
     expect(removeGroup(tree(), 'unlistable')).toBe(false);
   });
 
-  test("a container's own top that hands controllers down already stays as it is", () => {
+  test("a container's top group that already passes controllers down stays as it is", () => {
     writeFileSync(join(root, 'cgroup.type'), 'domain\n');
     writeFileSync(join(root, 'cgroup.procs'), '12\n');
     writeFileSync(join(root, 'cgroup.subtree_control'), 'cpu io memory pids\n');
@@ -137,17 +137,17 @@ describe('version 2', () => {
     expect(existsSync(join(root, 'init'))).toBe(false);
   });
 
-  test("processes at a container's own top are moved below it; when that does not help, it is an error", () => {
+  test("processes in a container's top group are moved below it, and it is an error if that does not help", () => {
     writeFileSync(join(root, 'cgroup.type'), 'domain\n');
     writeFileSync(join(root, 'cgroup.procs'), '12\n');
-    // In a directory of ours no process is moved by it, and nothing is handed down.
+    // In an ordinary directory this moves no process and passes no controller down.
     writeFileSync(join(root, 'cgroup.subtree_control'), '');
     expect(() => makeRoom(root)).toThrow(/cannot be divided/);
     expect(readFileSync(join(root, 'init', 'cgroup.procs'), 'utf8')).toBe('12');
   });
 });
 
-test('limits of a group are the same only if each of its numbers is; the disk is none of them', () => {
+test('limits of a group are equal only if all its numbers are; the disk does not count', () => {
   const limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 33 };
   expect(sameLimits(limits, { ...limits, diskMb: 8 })).toBe(true);
   for (const other of [{ cpus: 2 }, { memoryMb: 65 }, { pidsLimit: 34 }]) {
@@ -155,7 +155,7 @@ test('limits of a group are the same only if each of its numbers is; the disk is
   }
 });
 
-describe('version 1', () => {
+describe('cgroup v1', () => {
   const limits = { cpus: 0.5, memoryMb: 64, diskMb: null, pidsLimit: 33 };
   const bytes = String(64 * 1024 * 1024);
   const tree = (): CgroupTree => {
@@ -170,7 +170,7 @@ describe('version 1', () => {
   const memoryFile = (name: string): string => join(root, 'memory', 'box', name);
   beforeEach(() => makeGroup(tree(), 'box'));
 
-  test('limits are written to its files, swap off, the memory of sockets counted, and read back', () => {
+  test('limits are written with swap off and socket memory counted, and read back', () => {
     for (const name of ['memory.memsw.limit_in_bytes', 'memory.kmem.tcp.limit_in_bytes']) {
       writeFileSync(memoryFile(name), '');
     }
@@ -182,20 +182,20 @@ describe('version 1', () => {
     expect(readLimits(tree(), 'box')).toEqual({ cpus: 0.5, memoryMb: 64, pidsLimit: 33 });
   });
 
-  test('a kernel that does not count swap has no limit for it, and one that cannot be set is an error', () => {
+  test('a kernel without swap accounting has no swap limit, and a limit that cannot be set is an error', () => {
     writeLimits(tree(), 'box', limits);
     expect(existsSync(memoryFile('memory.memsw.limit_in_bytes'))).toBe(false);
-    // Writing a directory as a file fails.
+    // Writing to a directory as a file fails.
     mkdirSync(memoryFile('memory.memsw.limit_in_bytes'));
     expect(() => writeLimits(tree(), 'box', limits)).toThrow('EISDIR');
   });
 
-  test('the smallest share of a cpu is what the kernel takes', () => {
+  test('the smallest CPU share is the least the kernel accepts', () => {
     writeLimits(tree(), 'box', { ...limits, cpus: 0.0001 });
     expect(readLimits(tree(), 'box').cpus).toBe(0.01);
   });
 
-  test('kills for memory are counted', async () => {
+  test('OOM kills are counted', async () => {
     writeFileSync(memoryFile('memory.oom_control'), 'oom_kill_disable 0\nunder_oom 0\noom_kill 3\n');
     expect(await readOomKills(tree(), 'box')).toBe(3);
   });

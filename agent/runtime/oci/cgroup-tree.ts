@@ -1,10 +1,10 @@
-/** The control groups of this machine: the hierarchies of version 1, or the one of version 2. */
+/** This machine's cgroups: the hierarchies of v1, or the single one of v2. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { pathIn } from './mount-table.ts';
 
-/** Attempts to empty a group, since processes may fork while others are moved. */
+/** Attempts to empty a group, since processes may fork while others are being moved. */
 const MOVES = 10;
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
@@ -13,15 +13,17 @@ const UNSEEN = 0;
 
 export interface CgroupTree {
   version: 1 | 2;
-  /** Mount point of each needed controller's hierarchy; all the same in version 2. */
+  /** Mount point of each required controller's hierarchy; all the same in v2. */
   controllers: Readonly<Record<Controller, string>>;
-  /** The hierarchies as Docker mounts them in a container: below /sys/fs/cgroup; an empty name means at that path. */
+  /**
+   * The hierarchies as Docker mounts them in a container, below /sys/fs/cgroup; an empty name means that path itself.
+   */
   views: readonly { name: string; kind: string; options: string }[];
   /** Mount points of all hierarchies: a runtime makes a group in each. */
   hierarchies: readonly string[];
 }
 
-/** @throws ServiceError `not_supported` if a needed controller is missing. */
+/** @throws ServiceError `not_supported` if a required controller is missing. */
 export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): CgroupTree {
   const mounts = mountinfo
     .split('\n')
@@ -48,8 +50,8 @@ export function findCgroups(mountinfo = readFileSync('/proc/self/mountinfo', 'ut
 }
 
 /**
- * The control groups of this machine, prepared for creating groups in them.
- * @throws ServiceError `not_supported` if a needed controller is missing, or cannot be passed down.
+ * This machine's cgroups, prepared for creating groups in them.
+ * @throws ServiceError `not_supported` if a required controller is missing, or cannot be passed down.
  */
 export function openCgroups(): CgroupTree {
   const tree = findCgroups();
@@ -59,11 +61,11 @@ export function openCgroups(): CgroupTree {
 
 /**
  * In a container with a private view, the visible top is an ordinary group that holds the container's processes, and
- * such a group passes no controllers down. Moves them into a group `init` below, as Docker's own image for Docker does.
+ * such a group passes no controllers down. Moves them into a group `init` below it, as Docker's own dind image does.
  * @throws ServiceError `not_supported`.
  */
 export function makeRoom(root: string): void {
-  // The kernel's own top group has no such file, and need not be empty.
+  // The kernel's root group has no such file, and need not be empty.
   if (!existsSync(join(root, 'cgroup.type'))) return;
   try {
     if (!handsDown(root)) enable(root);
@@ -110,7 +112,7 @@ function hasControllers(point: string): boolean {
   }
 }
 
-/** Creates a group and its parents. In version 2, each parent passes its controllers down. */
+/** Creates a group and its parents. In v2, each parent passes its controllers down. */
 export function makeGroup(tree: CgroupTree, path: string): void {
   if (tree.version === 1) {
     for (const root of new Set(Object.values(tree.controllers))) mkdirSync(join(root, path), { recursive: true });
@@ -135,7 +137,7 @@ function enable(group: string): void {
   }
 }
 
-/** Processes in the group and below it. 0 stands for those that cannot be seen: no group is empty because of that. */
+/** Processes in the group and below it. 0 stands for one that cannot be seen, so that its group does not look empty. */
 export function processesIn(tree: CgroupTree, path: string): number[] {
   try {
     return walk(join(tree.controllers.pids, path)).flatMap(processesOf);
@@ -144,13 +146,13 @@ export function processesIn(tree: CgroupTree, path: string): number[] {
   }
 }
 
-/** @throws when they cannot be known: EMFILE, say. */
+/** @throws if they cannot be read, because of EMFILE for example. */
 function processesOf(group: string): number[] {
   const text = unlessGone(() => readFileSync(join(group, 'cgroup.procs'), 'utf8')) ?? '';
   return text.split('\n').filter(Boolean).map(Number);
 }
 
-/** Removes the group from all hierarchies. False if it is not gone from each: a process may still be exiting. */
+/** Removes the group from all hierarchies. False if any is left: a process may still be exiting. */
 export function removeGroup(tree: CgroupTree, path: string): boolean {
   let gone = true;
   for (const root of tree.hierarchies) {
@@ -183,17 +185,20 @@ export function removeGroupIfEmpty(tree: CgroupTree, path: string): void {
   }
 }
 
-/** Where the group and those below it are, in all hierarchies, deepest first. */
+/** The directories of the group and its descendants, in all hierarchies, deepest first. */
 export function directoriesOf(tree: CgroupTree, path: string): string[] {
   return tree.hierarchies.flatMap((root) => (existsSync(join(root, path)) ? walk(join(root, path)).reverse() : []));
 }
 
-/** Names of the groups directly below a path, in any hierarchy. @throws when they cannot be known: EMFILE, say. */
+/**
+ * Names of the groups directly below a path, in any hierarchy.
+ * @throws if they cannot be read, because of EMFILE for example.
+ */
 export function groupsBelow(tree: CgroupTree, path: string): string[] {
   return [...new Set(tree.hierarchies.flatMap((root) => children(join(root, path))))];
 }
 
-/** The group and all below it, parents first. @throws when they cannot be known. */
+/** The group and all its descendants, parents first. @throws if they cannot be read. */
 function walk(group: string): string[] {
   return [group, ...children(group).flatMap((name) => walk(join(group, name)))];
 }
@@ -203,7 +208,7 @@ function children(group: string): string[] {
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }
 
-/** Undefined if the group is missing, or is removed meanwhile. @throws every other error. */
+/** Undefined if the group is missing, or is being removed. @throws every other error. */
 function unlessGone<T>(read: () => T): T | undefined {
   try {
     return read();
@@ -213,7 +218,7 @@ function unlessGone<T>(read: () => T): T | undefined {
   }
 }
 
-/** Whether a group could not be read because it is missing, or was removed meanwhile. */
+/** Whether a group could not be read because it is missing, or is being removed. */
 export function isGone(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOENT' || code === 'ENODEV';

@@ -4,7 +4,7 @@ import { ClaimPatience } from './claim-patience.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** A claim that takes so long, unless it is given up. */
+/** A claim that takes this long, unless it is aborted. */
 const taking =
   (ms: number) =>
   (signal: AbortSignal): Promise<string> =>
@@ -23,7 +23,7 @@ async function outcome(patience: ClaimPatience, ms: number, signal?: AbortSignal
   return await claim;
 }
 
-test('a claim that is never answered is given up after a few times what claims take, not after the longest wait', async () => {
+test('an unanswered claim is aborted after a few times the usual claim time, not after the maximum', async () => {
   const patience = new ClaimPatience();
   for (let i = 0; i < 20; i += 1) expect(await outcome(patience, 5)).toBe('claimed');
   const { limitMs } = patience;
@@ -33,7 +33,7 @@ test('a claim that is never answered is given up after a few times what claims t
   expect(Date.now() - began).toBeLessThanOrEqual(limitMs + 200);
 });
 
-test('on a node where claims are slow, patience is longer, and never longer than its bound', async () => {
+test('on a node with slow claims the timeout grows, up to its bound', async () => {
   const patience = new ClaimPatience();
   expect(await outcome(patience, 1_500)).toBe('claimed');
   expect(await outcome(patience, 6_000)).toBe('claimed');
@@ -42,7 +42,7 @@ test('on a node where claims are slow, patience is longer, and never longer than
   expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
 });
 
-test('after one was given up the next gets more time, until claims are quick again', async () => {
+test('after a timeout the next claim gets more time, until claims are fast again', async () => {
   const patience = new ClaimPatience();
   const { limitMs } = patience;
   expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
@@ -51,7 +51,7 @@ test('after one was given up the next gets more time, until claims are quick aga
   expect(patience.limitMs).toBe(limitMs);
 });
 
-test('one that was given up may have been stopped: the next gets little more time, but soon all that it needs', async () => {
+test('since a timed-out blank may only have been stopped, the next claim gets little more time, but soon all it needs', async () => {
   const patience = new ClaimPatience();
   const { limitMs } = patience;
   expect(await outcome(patience, NEVER)).toBe('deadline_exceeded');
@@ -60,14 +60,14 @@ test('one that was given up may have been stopped: the next gets little more tim
   expect(await outcome(patience, 8_000)).toBe('claimed');
 });
 
-test('many claims at once have time for each other', async () => {
+test('concurrent claims allow time for each other', async () => {
   const patience = new ClaimPatience();
   const all = Promise.all(Array.from({ length: 200 }, () => patience.bound(undefined, taking(3_000))));
   await vi.runAllTimersAsync();
   expect(new Set(await all)).toEqual(new Set(['claimed']));
 });
 
-test('a claim whose caller gives up ends with the reason of that', async () => {
+test("a claim aborted by its caller ends with the caller's reason", async () => {
   const patience = new ClaimPatience();
   const abort = new AbortController();
   setTimeout(() => abort.abort(Object.assign(new Error('ended'), { code: 'sandbox_ended' })), 50);

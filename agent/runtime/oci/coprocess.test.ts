@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Coprocess } from './coprocess.ts';
 
-/** Answers each line with two, or as its first word commands. */
+/** Answers each line with two lines, or does what its first word says. */
 const SCRIPT = `while read -r word; do case "$word" in die) exit 1;; sleep) sleep 60;; esac; echo "got $word"; echo end; done`;
 
 let companion: Coprocess;
@@ -11,19 +11,19 @@ beforeEach(() => {
 });
 afterEach(() => companion.close());
 
-test('many questions at once are answered in order, each with its own lines', async () => {
+test('concurrent requests are answered in order, each with its own lines', async () => {
   const words = Array.from({ length: 50 }, (_, i) => `word-${i}`);
   const answers = await Promise.all(words.map((word) => companion.ask(word)));
   expect(answers).toEqual(words.map((word) => [`got ${word}`, 'end']));
 });
 
-test('when the program ends, open questions fail, and the next question starts another', async () => {
+test('when the program ends, pending requests fail, and the next request starts it again', async () => {
   const outcomes = await Promise.allSettled([companion.ask('one'), companion.ask('die'), companion.ask('two')]);
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
   expect(await companion.ask('three')).toEqual(['got three', 'end']);
 });
 
-test('an answer that does not come ends the program, so that none is taken for another', async () => {
+test('a missing answer ends the program, so that no answer goes to the wrong request', async () => {
   const command = ['sh', '-c', SCRIPT];
   const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 300, isLast: (line) => line === 'end' });
   await expect(impatient.ask('sleep')).rejects.toThrow('did not end within');
@@ -31,7 +31,7 @@ test('an answer that does not come ends the program, so that none is taken for a
   impatient.close();
 });
 
-test('an answer that does not come fails its own question; those behind it are answered by a new program', async () => {
+test('a missing answer fails its own request; those queued behind it are answered by a new program', async () => {
   const command = ['sh', '-c', SCRIPT];
   const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
   const words = Array.from({ length: 20 }, (_, i) => `word-${i}`);
@@ -41,7 +41,7 @@ test('an answer that does not come fails its own question; those behind it are a
   impatient.close();
 });
 
-test('questions wait for two programs that do not answer, and for no third', async () => {
+test('a request is tried on two programs that do not answer, and no third', async () => {
   const command = ['sh', '-c', 'sleep 60'];
   const deaf = new Coprocess({ name: 'the test', command, deadlineMs: 100, isLast: () => true });
   const outcomes = await Promise.allSettled(['one', 'two', 'three', 'four'].map((word) => deaf.ask(word)));
@@ -50,7 +50,7 @@ test('questions wait for two programs that do not answer, and for no third', asy
   deaf.close();
 });
 
-test('a program that cannot be started is an error of the question', async () => {
+test('a program that cannot be started fails the request', async () => {
   const command = ['sh', '-c', 'exec no-such-program-anywhere 2>&1'];
   const none = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
   await expect(none.ask('hello')).rejects.toMatchObject({
@@ -66,7 +66,7 @@ test('a program that cannot be started is an error of the question', async () =>
   await expect(nothing.ask('hello')).rejects.toThrow('the test has ended without an answer');
 });
 
-test('closing fails open questions, and may be repeated', async () => {
+test('closing fails pending requests, and may be repeated', async () => {
   const asked = companion.ask('sleep');
   companion.close();
   companion.close();

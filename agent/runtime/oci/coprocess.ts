@@ -1,6 +1,6 @@
 /**
- * A program that is started once and asked many times, because starting a process blocks the event loop for
- * milliseconds. Questions and answers are lines.
+ * A program that is started once and sent many requests, because starting a process blocks the event loop for
+ * milliseconds. Requests and answers are lines.
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Socket } from 'node:net';
@@ -11,7 +11,7 @@ import { TOOL_ENVIRONMENT } from '../../run-tool.ts';
 
 const MAX_WAITING = 4_096;
 const MAX_LINES = 1_000;
-/** How many programs are given a question that those before it kept waiting. */
+/** How many programs a request is sent to if earlier requests keep it waiting. */
 const MAX_GIVEN = 2;
 
 type Child = ChildProcessByStdio<Writable, Readable, null>;
@@ -25,13 +25,13 @@ interface Question {
 }
 
 interface CoprocessOptions {
-  /** For errors. */
+  /** Names the program in errors. */
   name: string;
-  /** Reads questions, answers them in order, and exits at the end of its input. */
+  /** Reads requests, answers them in order, and exits at the end of its input. */
   command: readonly string[];
-  /** For one question, including those queued before it. If one of them is not answered, it begins anew. */
+  /** For one request, including those queued before it. Starts over if one of them is not answered. */
   deadlineMs: number;
-  /** Whether this line is the last one of an answer. */
+  /** Whether this is the last line of an answer. */
   isLast(line: string): boolean;
 }
 
@@ -40,15 +40,15 @@ export class Coprocess {
   #child: Child | undefined;
   #asked: Question[] = [];
 
-  /** The program is started at the first question. */
+  /** The program is started at the first request. */
   constructor(options: CoprocessOptions) {
     this.#options = options;
   }
 
   /**
-   * The lines of the answer, including the last one.
-   * @throws ServiceError `rate_limited`, `deadline_exceeded`, or `internal` if the program exits. Whether the question
-   * had an effect is then unknown. The next question starts the program again.
+   * Returns the lines of the answer, including the last one.
+   * @throws ServiceError `rate_limited`, `deadline_exceeded`, or `internal` if the program exits. It is then unknown
+   * whether the request took effect. The next request starts the program again.
    */
   async ask(question: string): Promise<string[]> {
     if (this.#asked.length >= MAX_WAITING)
@@ -60,7 +60,7 @@ export class Coprocess {
     return await answer.promise;
   }
 
-  /** Kills the program and its children. Open questions fail. */
+  /** Kills the program and its children. Pending requests fail. */
   close(): void {
     const child = this.#child;
     this.#gone(child);
@@ -81,8 +81,8 @@ export class Coprocess {
   }
 
   /**
-   * Answers come in order, so after a missing one the rest cannot be matched: the program is ended. It has not begun
-   * with those behind the first, so another can be given them.
+   * Answers come in order, so none can be matched after a missing one: the program is killed. It has not begun with the
+   * requests behind the first, so these can be sent to another.
    */
   #late(asked: Question): void {
     const { name, deadlineMs } = this.#options;
@@ -106,7 +106,7 @@ export class Coprocess {
     const [program = '', ...args] = this.#options.command;
     const child = spawn(program, args, {
       stdio: ['pipe', 'pipe', 'ignore'],
-      // A process group of its own: a terminal's Ctrl-C must not reach it, and its children can be killed with it.
+      // Its own process group: a terminal's Ctrl-C must not reach it, and its children can be killed with it.
       detached: true,
       env: TOOL_ENVIRONMENT,
     });
@@ -116,7 +116,7 @@ export class Coprocess {
     createInterface({ input: child.stdout, crlfDelay: Infinity }).on('line', (line) => {
       if (child === this.#child) this.#heard(line);
     });
-    // It must not keep this process running.
+    // It must not keep this process alive.
     child.unref();
     for (const pipe of [child.stdin, child.stdout]) (pipe as Socket).unref();
     return child;
@@ -136,7 +136,7 @@ export class Coprocess {
     if (child !== this.#child) return;
     this.#child = undefined;
     for (const asked of this.#asked) {
-      // Its words may name what is on the node: they are for the log.
+      // Its output may reveal details of the node: it is for the log.
       const cause = asked.lines.length === 0 ? undefined : new Error(asked.lines.join(' ').slice(0, 500));
       this.#fail(asked, new ServiceError('internal', `${this.#options.name} has ended without an answer`, { cause }));
     }
@@ -148,6 +148,6 @@ function kill(child: Child | undefined): void {
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch {
-    // It has exited already.
+    // It has already exited.
   }
 }

@@ -5,10 +5,10 @@ import { expect, test } from 'vitest';
 import { silent } from '../../../src/lib/logger.ts';
 import { DirectoryCleaner } from './directory-cleaner.ts';
 
-test('a directory whose content cannot be read does not count as empty; one that is missing does', async () => {
+test('an unreadable directory does not count as empty; a missing one does', async () => {
   const directory = mkdtempSync(path.join(tmpdir(), 'cleaner-'));
   try {
-    // Stands for every error but that there is none.
+    // Stands in for any error other than ENOENT.
     const file = path.join(directory, 'file');
     writeFileSync(file, '');
     const warnings: object[] = [];

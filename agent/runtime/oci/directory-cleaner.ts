@@ -1,4 +1,4 @@
-/** Empties a directory on request, in a process of its own. */
+/** Empties a directory on request, in a separate process. */
 import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { sleep } from '../../../src/lib/deadline.ts';
@@ -8,8 +8,8 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import { Coprocess } from './coprocess.ts';
 
 /**
- * By `find`, since the names of all entries may be longer than what one program can be given. The first errors are
- * passed on; `$1` ends an answer, and no name of a file can be it.
+ * Uses `find`, since the names of all entries may exceed what one program can be given as arguments. Passes the first
+ * errors on; `$1` ends an answer, and no file name can equal it.
  */
 const SCRIPT = `
 while read -r _; do
@@ -39,19 +39,19 @@ export class DirectoryCleaner {
     });
   }
 
-  /** Empties the directory in the background. What cannot be removed is logged, and stays for the next call. */
+  /** Empties the directory in the background. Entries that cannot be removed are logged, and left to the next call. */
   clean(): void {
     this.#asked = true;
     this.#rounds ??= this.#work();
   }
 
-  /** Resolves once everything present at the last call is gone or was logged, and the process has ended. */
+  /** Resolves once everything present at the last call is gone or was logged, and the process has exited. */
   async close(): Promise<void> {
     await this.#rounds;
     this.#shell.close();
   }
 
-  /** Never rejects. Retries, since a mount or process of a container may be gone a moment later. */
+  /** Never rejects. Retries, since a container's mount or process may be gone a moment later. */
   async #work(): Promise<void> {
     let said = '';
     for (let tries = 1; this.#asked || tries <= MAX_TRIES; tries += 1) {
@@ -67,7 +67,7 @@ export class DirectoryCleaner {
     if (left !== 0) this.#log.warn({ dir: this.#dir, left, said }, 'files of ended sandboxes cannot be removed');
   }
 
-  /** What went wrong. */
+  /** Returns the errors, if any. */
   async #round(): Promise<string> {
     try {
       return (await this.#shell.ask('')).slice(0, -1).join('; ').slice(0, 1_000);
@@ -77,7 +77,7 @@ export class DirectoryCleaner {
     }
   }
 
-  /** How many entries there are; null if that cannot be read. */
+  /** Number of entries; null if the directory cannot be read. */
   #left(): number | null {
     try {
       return readdirSync(this.#dir).length;

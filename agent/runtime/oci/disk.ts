@@ -1,5 +1,5 @@
 /**
- * Disk limits: a file system of that size, in a file behind a loop device, for the sandbox's own files. Quotas would
+ * Disk limits: a sandbox's own files are on a file system of that size, in a file behind a loop device. Quotas would
  * need kernel and file system support; this works everywhere.
  */
 import { mkdir, realpath, rmdir, statfs, unlink } from 'node:fs/promises';
@@ -16,8 +16,8 @@ const TOOL_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
 
 /**
- * Reads a command word, then one line per argument. No barriers: nothing of a sandbox survives a reboot, so nothing need
- * reach the node's disk in order.
+ * Reads a command word, then one line per argument. No barriers: no sandbox survives a reboot, so the order in which
+ * writes reach the node's disk does not matter.
  */
 const SCRIPT = `
 while read -r what; do
@@ -35,7 +35,9 @@ done 2>&1`;
 export class Disks {
   readonly #dir: string;
   readonly #empty: EmptyDisks;
-  /** In MiB. A limit is not a reservation, so disks may be larger than what is free; but none can hold more than this. */
+  /**
+   * In MiB. A limit is not a reservation, so disks may be larger than the free space; but none can hold more than this.
+   */
   readonly maxMb: number;
   /** Runs the per-sandbox commands. */
   readonly #shell = new Coprocess({
@@ -54,7 +56,7 @@ export class Disks {
 
   static async open(ociDir: string): Promise<Disks> {
     await mkdir(join(ociDir, 'disks'), { recursive: true, mode: 0o700 });
-    // As the kernel names it: a part of the path may be a link.
+    // As the kernel names it: a path component may be a symbolic link.
     const dir = await realpath(join(ociDir, 'disks'));
     const empty = await EmptyDisks.open(join(ociDir, 'empty-disks'));
     const mounted = mountPointsBelow(dir);
@@ -95,7 +97,7 @@ export class Disks {
   }
 
   /**
-   * Unmounts it here; the sandbox keeps it. The loop device disappears with the sandbox.
+   * Unmounts it on the host; the sandbox keeps it. The loop device disappears with the sandbox.
    * @throws ServiceError `internal` if it stays mounted: the mount point then holds a sandbox's files.
    */
   async release(id: string): Promise<void> {
@@ -104,7 +106,7 @@ export class Disks {
     try {
       await this.#tell('umount', point);
     } catch (error) {
-      // A mount that failed, or one of an earlier agent, leaves a mount point alone.
+      // After a failed mount, or one by an earlier agent, there may be only the mount point.
       if (mountPointsBelow(point).length > 0) throw error;
     }
     await removeMountPoint(point);
@@ -125,7 +127,7 @@ export class Disks {
   }
 }
 
-/** A disk limit is not a reservation: the node may be too full to make one. What the tools said is for the log. */
+/** A disk limit is not a reservation: the node may be too full to create the disk. The tools' output is for the log. */
 export function diskError(message: string, cause: unknown): ServiceError {
   if (cause instanceof ServiceError) return cause;
   const words = cause instanceof ToolError ? cause.output : String(cause);
@@ -134,7 +136,7 @@ export function diskError(message: string, cause: unknown): ServiceError {
   return new ServiceError('capacity_exhausted', 'the node has no room left for the disk of a sandbox', { cause });
 }
 
-/** Never more than that: it must be empty. */
+/** Never recursive: it must be empty. */
 async function removeMountPoint(point: string): Promise<void> {
   try {
     await rmdir(point);
@@ -148,7 +150,7 @@ async function tool(name: string, args: readonly string[]): Promise<void> {
   await runTool(name, args, { deadlineMs: TOOL_MS });
 }
 
-/** Mount points below a directory and that itself, deepest first, as the kernel names them: without links. */
+/** The mount points at and below a directory, deepest first, as the kernel names them: without symbolic links. */
 export function mountPointsBelow(path: string, mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string[] {
   const dir = existsSync(path) ? realpathSync(path) : path;
   return mountinfo

@@ -22,7 +22,7 @@ const open = async (): Promise<EmptyDisks> => {
 };
 const nothing = (): Promise<void> => Promise.resolve();
 
-test('a size is made once while it is in use, and again by the next agent', async () => {
+test('a size is created once while it is in use, and again by the next agent', async () => {
   const disks = await open();
   await Promise.all([disks.use(8, nothing), disks.use(8, nothing)]);
   await disks.use(8, nothing);
@@ -32,7 +32,7 @@ test('a size is made once while it is in use, and again by the next agent', asyn
   expect(readdirSync(dir)).toHaveLength(1);
 });
 
-test('however many sizes clients choose, a bounded number is kept: those used last', async () => {
+test('however many sizes clients choose, a bounded number is kept: the most recently used', async () => {
   const disks = await open();
   await disks.use(4, nothing);
   for (let size = 5; size < 205; size += 1) {
@@ -43,7 +43,7 @@ test('however many sizes clients choose, a bounded number is kept: those used la
   expect(made.filter((size) => size === 4)).toHaveLength(1);
 });
 
-test('one that is being copied is not removed', async () => {
+test('a disk that is being copied is not removed', async () => {
   const disks = await open();
   const gate = Promise.withResolvers<undefined>();
   const copying = disks.use(4, async (path) => {
@@ -55,7 +55,7 @@ test('one that is being copied is not removed', async () => {
   expect(await copying).toBe(true);
 });
 
-test('a size that could not be made is tried again', async () => {
+test('a size that could not be created is tried again', async () => {
   let fail = true;
   const disks = await EmptyDisks.open(dir, (path, size) =>
     fail ? Promise.reject(new Error('no room')) : make(path, size),
@@ -65,11 +65,11 @@ test('a size that could not be made is tried again', async () => {
   await disks.use(8, nothing);
 });
 
-/** In the superblock of an ext4, its features, of which this bit is the journal. */
+/** Offset of an ext4 superblock's feature bits, and the bit for the journal. */
 const FEATURES_AT = 1024 + 92;
 const HAS_JOURNAL = 4;
 
-test('a disk has a journal, unless it is so small that this would be much of it', async () => {
+test('a disk has a journal, unless it is so small that the journal would take much of it', async () => {
   const disks = await EmptyDisks.open(dir);
   const hasJournal = (sizeMb: number): Promise<boolean> =>
     disks.use(sizeMb, (path) => Promise.resolve((readFileSync(path).readUInt32LE(FEATURES_AT) & HAS_JOURNAL) !== 0));

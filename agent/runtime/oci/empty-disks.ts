@@ -1,4 +1,4 @@
-/** Empty file systems to copy, one per size: copying such a sparse file takes next to no time, making it does. */
+/** Empty file systems to copy, one per size: copying such a sparse file takes almost no time, creating one does. */
 import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from '../../run-tool.ts';
@@ -6,13 +6,12 @@ import { runTool } from '../../run-tool.ts';
 const MAKE_MS = 60_000;
 const MEBIBYTE = 1024 * 1024;
 /**
- * A file system without a journal looks at every inode that was freed in the last minutes before it hands out another, so
- * that a program which makes and removes many files becomes ten times as slow. What a journal costs is little next to
- * a disk of this size.
+ * Without a journal, ext4 checks every inode freed in the last minutes before it reuses one, which makes a program that
+ * creates and removes many files ten times slower. On a disk of this size a journal costs comparatively little.
  */
 const JOURNAL_MB = 4;
 const WITH_JOURNAL_MB = 256;
-/** Clients choose the sizes, and even an empty file system takes room: 10 MiB for one of 100 GiB. */
+/** Clients choose the sizes, and even an empty file system takes space: 10 MiB for one of 100 GiB. */
 const MAX_KEPT = 64;
 
 interface EmptyDisk {
@@ -25,7 +24,7 @@ interface EmptyDisk {
 export class EmptyDisks {
   readonly #dir: string;
   readonly #make: (path: string, sizeMb: number) => Promise<void>;
-  /** The least recently used is first. */
+  /** Least recently used first. */
   readonly #kept = new Map<number, EmptyDisk>();
   #count = 0;
 
@@ -34,14 +33,14 @@ export class EmptyDisks {
     this.#make = make;
   }
 
-  /** Removes what an earlier agent left. `make` is replaced in tests. */
+  /** Removes leftovers of an earlier agent. `make` is replaced in tests. */
   static async open(dir: string, make = makeFileSystem): Promise<EmptyDisks> {
     await rm(dir, { recursive: true, force: true });
     await mkdir(dir, { recursive: true, mode: 0o700 });
     return new EmptyDisks(dir, make);
   }
 
-  /** Does `work` with the file of an empty file system of this size; it may copy the file, and nothing else. */
+  /** Runs `work` with the file of an empty file system of this size; it may only copy the file. */
   async use<T>(sizeMb: number, work: (path: string) => Promise<T>): Promise<T> {
     const disk = this.#kept.get(sizeMb) ?? this.#begin(sizeMb);
     this.#kept.delete(sizeMb);

@@ -1,4 +1,4 @@
-/** Ends a container's processes and removes its control groups. */
+/** Kills a container's processes and removes its cgroups. */
 import { backoffMs } from '../../../src/lib/backoff.ts';
 import { sleep } from '../../../src/lib/deadline.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -9,8 +9,8 @@ const LIMIT_MS = 20_000;
 const POLL = { firstMs: 1, maxMs: 50 };
 
 /**
- * Kills and waits. When process 1 of a PID namespace dies, the kernel kills the others, and it is gone only when they
- * are. Processes in the group but not in the namespace are killed individually.
+ * Kills and waits. When PID 1 of a namespace dies, the kernel kills the others, and it is gone only once they are.
+ * Processes in the group but not in the namespace are killed individually.
  * @throws ServiceError `deadline_exceeded` if something does not die.
  */
 export async function endProcesses(tree: CgroupTree, cgroup: string, first: ProcessId | undefined): Promise<void> {

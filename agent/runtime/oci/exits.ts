@@ -1,9 +1,9 @@
-/** Polls for the end of containers' first processes: they are not children of the agent, so no signal reports it. */
+/** Polls for the exit of containers' init processes: they are not children of the agent, so no signal reports it. */
 import { isAlive, seemsAlive, type ProcessId } from './pids.ts';
 import { Rounds } from './rounds.ts';
 
 const LOOK_EVERY_MS = 200;
-/** How many are checked for pid reuse at each look. */
+/** How many are checked for pid reuse at each poll. */
 const SURE_EACH_LOOK = 4;
 
 export class Exits {

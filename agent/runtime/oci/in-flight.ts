@@ -1,8 +1,8 @@
-/** Tracks the operation in progress on each container, for callers that must wait for its end. */
+/** Tracks the operation in flight on each container, for callers that must wait until it is over. */
 export class InFlight {
   readonly #settled = new Map<string, Promise<void>>();
 
-  /** Tracks `work`. Resolves or rejects as it does. */
+  /** Tracks `work`, and settles as it does. */
   async run<T>(id: string, work: Promise<T>): Promise<T> {
     const settled = work.then(
       () => undefined,
@@ -16,7 +16,7 @@ export class InFlight {
     }
   }
 
-  /** Resolves once the container's operation is over, however it ended. */
+  /** Resolves once the container's operation is over, whatever its outcome. */
   async over(id: string): Promise<void> {
     await this.#settled.get(id);
   }

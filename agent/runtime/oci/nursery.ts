@@ -1,6 +1,6 @@
 /**
  * The agent's end of a nursery: a container prepared by the OCI runtime, in which boxinit makes blanks by cloning
- * itself. One request and one answer per line (docs/adr/0006).
+ * itself, like a zygote. One request and one answer per line (docs/adr/0006).
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -34,17 +34,17 @@ export interface NurseryDeps {
   log: Logger;
 }
 
-/** Paths are as the blank sees them. */
+/** Paths are as seen by the blank. */
 interface ForkOptions {
   socket: string;
   token: string;
-  /** The sandbox's upper directory, and files that every claim needs there: the blank creates them while it waits. */
+  /** The sandbox's upper dir, and files that every claim needs there: the blank creates them while it waits. */
   upper: string;
   files: readonly string[];
 }
 
 export class Nursery {
-  /** The control group that holds those of its blanks. */
+  /** The parent cgroup of its blanks' groups. */
   readonly group: string;
   readonly #socket: net.Socket;
   readonly #process: ProcessId;
@@ -59,7 +59,7 @@ export class Nursery {
     this.#log = log;
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
     lines.on('line', (line) => this.#answered(line));
-    // Both emit it: a nursery that is killed with a request unread resets its connection.
+    // Both emit it: a nursery killed with an unread request resets its connection.
     lines.on('error', () => undefined);
     socket.on('error', () => undefined);
     socket.once('close', () => this.#ended());
@@ -98,7 +98,7 @@ export class Nursery {
       nursery.#say({ op: 'plan', ...plan(tree, groups) });
       return nursery;
     } catch (error) {
-      // By its group: a runtime that does not end in time may have started it and not reported its pid.
+      // By cgroup: a runtime that exceeds its deadline may have started it without reporting its pid.
       await endProcesses(tree, group, child).catch((left: unknown) =>
         log.error({ err: left }, 'a nursery could not be removed'),
       );
@@ -118,8 +118,8 @@ export class Nursery {
   }
 
   /**
-   * Starts a blank. Returns its pid in this process's namespace. A nursery that does not answer is closed: its process
-   * may be stopped, and would keep every later start waiting.
+   * Starts a blank and returns its pid in this process's namespace. A nursery that does not answer is closed: its
+   * process may be stopped, and would keep every later start waiting.
    * @throws ServiceError.
    */
   async fork(id: string, options: ForkOptions): Promise<number> {
@@ -132,7 +132,7 @@ export class Nursery {
     } catch (error) {
       if (error instanceof ServiceError && error.code === 'deadline_exceeded' && !this.#over) {
         this.#log.error({ pid: this.#process.pid }, 'the nursery does not answer and is killed');
-        // Not awaited: what a control group holds frozen ends only when that lets go of it.
+        // Not awaited: a process frozen by a cgroup only dies once it is thawed.
         background(this.close(), 'ending a nursery', this.#log);
       }
       throw error;
@@ -170,7 +170,7 @@ export class Nursery {
   }
 }
 
-/** The words of boxinit name what is on the node: they are for the log. */
+/** boxinit's messages may reveal details of the node: they are for the log. */
 const notMade = (why = 'no reason given'): ServiceError =>
   new ServiceError('internal', 'a blank could not be made', { cause: new Error(why) });
 
@@ -179,7 +179,7 @@ interface GroupDir {
   inside: string;
 }
 
-/** The directories in which blanks' control groups are created, as the host and as the nursery see them. */
+/** The directories in which blanks' cgroups are created, as seen by the host and by the nursery. */
 function groupDirs(tree: CgroupTree, group: string): GroupDir[] {
   const roots = [...new Set(Object.values(tree.controllers))];
   return roots.map((root) => ({ outside: join(root, group), inside: join(INSIDE.groups, basename(root)) }));

@@ -134,14 +134,14 @@ export class OciRuntime implements ContainerRuntime {
         supervisor.call(message, { signal: bounded, deadlineMs: Infinity }),
       );
     } catch (error) {
-      // The caller tries another blank now. One that was only stopped must not go on with this claim beside that.
+      // The caller now tries another blank. One that was merely stopped must not continue this claim alongside.
       killProcess(box);
       throw error;
     }
     if (limits.diskMb !== null) await disks.release(box.id);
   }
 
-  /** Writes the limits, unless they are those that blanks are made with, as for most sandboxes. */
+  /** Writes the limits, unless they equal those that blanks are made with, as for most sandboxes. */
   #holdTo(box: Box, limits: Limits): void {
     if (box.limits !== null && sameLimits(box.limits, limits)) return;
     box.limits = null;
@@ -149,7 +149,7 @@ export class OciRuntime implements ContainerRuntime {
     box.limits = limits;
   }
 
-  /** The sandbox's own directory, as the blank sees it. */
+  /** The sandbox's own directory, as seen by the blank. */
   async #ownDir(id: string, diskMb: number | null): Promise<string> {
     const { boxes, disks, place } = this.#deps;
     const dir = boxes.dirOf(id);
@@ -212,7 +212,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#ooms.close();
     this.#listeners.clear();
     const { boxes, blanks, network, disks } = this.#deps;
-    // A claim half-way needs the network and the disks.
+    // A claim in progress needs the network and the disks.
     await this.#claiming.allOver();
     await blanks.close();
     // Starts in progress fail now, and clean up.

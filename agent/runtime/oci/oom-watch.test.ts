@@ -4,11 +4,11 @@ import { OomWatch } from './oom-watch.ts';
 
 let kills: Map<string, number>;
 let watch: OomWatch;
-/** How many more times nothing can be read. */
+/** How many more reads will fail. */
 let refusals: number;
 let logged: number;
 
-/** As the system refuses a read for which no descriptor is free. */
+/** As the system refuses a read when no descriptor is free. */
 const NO_DESCRIPTOR = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE', syscall: 'open' });
 
 function read(id: string): Promise<number> {
@@ -27,7 +27,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('an end is for want of memory if something was killed near it, not if that was long before', async () => {
+test('an exit counts as an OOM kill if one was counted near it, not long before', async () => {
   for (const id of ['a', 'b', 'c']) watch.watch(id, 0);
   kills.set('a', 1).set('b', 1);
   await vi.advanceTimersByTimeAsync(60_000);
@@ -35,23 +35,23 @@ test('an end is for want of memory if something was killed near it, not if that 
   expect([await watch.ofEnd('a'), await watch.ofEnd('b'), await watch.ofEnd('c')]).toEqual([false, true, false]);
 });
 
-test('a kill that was counted before the end was seen is near it', async () => {
+test('a kill counted before the exit was noticed is near it', async () => {
   watch.watch('a', 0);
   kills.set('a', 1);
   await vi.advanceTimersByTimeAsync(1_000);
   expect(await watch.ofEnd('a')).toBe(true);
 });
 
-test('a kill that was long before the end is not near it, also where a thousand are watched', async () => {
+test('a kill long before the exit is not near it, even with a thousand containers watched', async () => {
   for (let i = 0; i < 1_000; i += 1) watch.watch(`box-${i}`, 0);
-  // The first has been looked at, so its turn is as far away as it can be.
+  // The first has just been read, so its turn is as far away as possible.
   await vi.advanceTimersByTimeAsync(200);
   kills.set('box-0', 1);
   await vi.advanceTimersByTimeAsync(20_000);
   expect(await watch.ofEnd('box-0')).toBe(false);
 });
 
-test("the kills that are counted first of an earlier agent's are of the past, and those after them are not", async () => {
+test("the first kills counted in an earlier agent's container are past, and later ones are not", async () => {
   for (const id of ['a', 'b']) {
     kills.set(id, 3);
     watch.watch(id);
@@ -61,14 +61,14 @@ test("the kills that are counted first of an earlier agent's are of the past, an
   expect([await watch.ofEnd('a'), await watch.ofEnd('b')]).toEqual([false, true]);
 });
 
-test('one that is forgotten while it is counted for the first time is not watched after that', async () => {
+test('a container forgotten during its first count is not watched afterwards', async () => {
   watch.watch('a');
   watch.forget('a');
   await vi.advanceTimersByTimeAsync(1_000);
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('kills under an earlier agent are of the past, also for many that are watched', async () => {
+test('kills under an earlier agent are past, for any number of containers', async () => {
   const ids = Array.from({ length: 100 }, (_, i) => `box-${i}`);
   for (const id of ids) {
     kills.set(id, 3);
@@ -82,7 +82,7 @@ test('kills under an earlier agent are of the past, also for many that are watch
   expect(await watch.count('box-7')).toBe(4);
 });
 
-test('a count that cannot be read in its turn is logged at debug', async () => {
+test('a count that cannot be read in its turn is logged at debug level', async () => {
   const debugged: object[] = [];
   const quiet = new OomWatch(() => Promise.reject(NO_DESCRIPTOR), {
     ...silent,
@@ -94,7 +94,7 @@ test('a count that cannot be read in its turn is logged at debug', async () => {
   expect(debugged).toEqual([{ err: NO_DESCRIPTOR, container: 'a' }]);
 });
 
-test('a count that cannot be read for a moment is read again: it is not taken for no kill', async () => {
+test('a count that is unreadable for a moment is read again, and does not pass for no kill', async () => {
   watch.watch('a', 0);
   kills.set('a', 1);
   refusals = 2;
@@ -103,7 +103,7 @@ test('a count that cannot be read for a moment is read again: it is not taken fo
   expect([await counted, await ended, logged]).toEqual([1, true, 0]);
 });
 
-test('a count that cannot be read at all is logged, and an end reports only what was known before', async () => {
+test('a count that stays unreadable is logged, and an exit reports only what was known before', async () => {
   for (const id of ['a', 'b']) watch.watch(id, 0);
   kills.set('a', 1);
   await vi.advanceTimersByTimeAsync(1_000);
@@ -114,7 +114,7 @@ test('a count that cannot be read at all is logged, and an end reports only what
   expect(logged).toBe(3);
 });
 
-test("an earlier agent's that cannot be read at first is of the past once it can, also if nobody asks", async () => {
+test("an earlier agent's count that is unreadable at first is past once it is read, even if nobody asks", async () => {
   kills.set('a', 3);
   refusals = 1;
   watch.watch('a');

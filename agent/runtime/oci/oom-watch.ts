@@ -1,17 +1,17 @@
 /**
- * Tells whether a sandbox's first process was killed for want of memory, or merely ended in a sandbox in which some
- * program had been, long before. The kernel only counts, so the counts are read from time to time.
+ * Tells whether a sandbox's init process was OOM-killed, or merely exited in a sandbox where some program had been
+ * killed long before. The kernel only counts kills, so the counts are read periodically.
  */
 import type { Logger } from '../../../src/lib/logger.ts';
 import { insist } from '../../sandboxes/passing-failures.ts';
 import { Rounds } from './rounds.ts';
 
 const LOOK_EVERY_MS = 200;
-/** How long a process that was killed may take to be gone, and its end to be seen. */
+/** How long a killed process may take to exit, and its exit to be noticed. */
 const NEAR_MS = 10_000;
-/** In this time each count is read: one seen to have grown only at an end is then near it. */
+/** Each count is read within this time, so that growth first noticed at an exit is near it. */
 const ROUND_MS = NEAR_MS / 2;
-/** How many are read at each look, if these are enough for that. */
+/** How many are read at each look, if that is enough to keep up. */
 const EACH_LOOK = 4;
 
 interface Count {
@@ -28,13 +28,13 @@ export class OomWatch {
   #timer: NodeJS.Timeout | undefined;
   readonly #rounds = new Rounds(() => this.#counts.keys());
 
-  /** `read` returns the number of kills in a sandbox so far, or throws if it cannot be known now. */
+  /** `read` returns a sandbox's number of kills so far, or throws if it cannot be read now. */
   constructor(read: (id: string) => Promise<number>, log: Logger) {
     this.#read = read;
     this.#log = log;
   }
 
-  /** `kills`: those that are known to be of the past. Without it, these are the kills that are counted first: now. */
+  /** `kills`: those known to be past. If absent, the first count taken, now, is past. */
   watch(id: string, kills?: number): void {
     this.#counts.set(id, { kills, grewAtMs: -Infinity });
     if (kills === undefined) this.#glance(id);
@@ -51,7 +51,7 @@ export class OomWatch {
     this.#timer = undefined;
   }
 
-  /** The number of kills so far. What cannot be read is read again for a moment. @throws if that does not help. */
+  /** The number of kills so far. Retries for a moment if it cannot be read. @throws if that does not help. */
   async count(id: string): Promise<number> {
     try {
       return await insist(() => this.#count(id));
@@ -71,7 +71,9 @@ export class OomWatch {
     return kills;
   }
 
-  /** For one whose first process is gone: whether there was a kill near that; null if it cannot be known. Never rejects. */
+  /**
+   * For a container whose init process is gone: whether there was a kill near its exit; null if unknown. Never rejects.
+   */
   async ofEnd(id: string): Promise<boolean | null> {
     const kills = await this.count(id).catch(() => null);
     const known = this.#counts.get(id);
@@ -80,7 +82,7 @@ export class OomWatch {
     return known === undefined && kills > 0;
   }
 
-  /** One that cannot be read now has its turn again. */
+  /** If it cannot be read now, its turn comes again. */
   #glance(id: string): void {
     this.#count(id).catch((error: unknown) => {
       this.#log.debug({ err: error, container: id }, 'the count of OOM kills cannot be read now');

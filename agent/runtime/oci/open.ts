@@ -49,7 +49,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
   pastAgents.start();
   const { log } = config;
   const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, pastAgents, log });
-  // Containers of an earlier agent must not be abandoned for a bad moment of a program that is known to work.
+  // Containers of an earlier agent must not be abandoned because of one failure of a program that is known to work.
   if (boxes.ids().length === 0 || !(await hasPassed(place.ociDir, program))) {
     await tryOne({ runtime, place, tree, boxes, program, log });
   }

@@ -1,4 +1,4 @@
-/** What the node-native runtimes hold alike: the images of the node, and the network of its sandboxes. */
+/** What the node-native runtimes have in common: the node's images, and its sandboxes' network. */
 import { join } from 'node:path';
 import { ImageStore } from '../../images/image-store.ts';
 import type { RuntimeConfig } from '../select.ts';
@@ -26,7 +26,7 @@ export async function openImages(config: RuntimeConfig): Promise<ImageStore> {
   });
 }
 
-/** `tag` distinguishes this agent's names from another's. */
+/** `tag` distinguishes this agent's names from those of others. */
 export function makeNetwork(tag: string, { oci, log }: RuntimeConfig): Network {
   return new Network({ tag, resolvers: oci?.resolvers, subnet: oci?.subnet, uplinkPid: oci?.uplinkPid, log });
 }

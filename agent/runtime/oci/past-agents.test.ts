@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import type { CgroupTree } from './cgroup-tree.ts';
 import { PastAgents } from './past-agents.ts';
 
-test('groups that cannot be looked at now are no reason to end, and are left alone', () => {
+test('groups that cannot be inspected now are left alone, without an error', () => {
   const root = mkdtempSync(join(tmpdir(), 'mbx-past-'));
   try {
     const tree: CgroupTree = {
@@ -19,7 +19,7 @@ test('groups that cannot be looked at now are no reason to end, and are left alo
     const past = new PastAgents({ tree, own: '/millibox/own', patienceMs: 0 });
     past.start();
     rmSync(join(root, 'millibox'), { recursive: true });
-    // Reading it fails with ENOTDIR from now on.
+    // Makes reading fail with ENOTDIR from now on.
     writeFileSync(join(root, 'millibox'), '');
     expect(() => past.close()).not.toThrow();
   } finally {

@@ -1,7 +1,7 @@
 /**
- * Removes control groups of agents that no longer exist. A killed agent leaves its groups; if its data directory is
- * gone too, no later agent removes them as its own. Since a group that another agent has just created is empty as well,
- * only groups that were empty at two looks are removed, and an agent that misses one creates it again.
+ * Removes cgroups of agents that no longer exist. A killed agent leaves its groups; if its data directory is gone too,
+ * no later agent removes them as its own. Since a group that another agent has just created is also empty, only groups
+ * found empty twice are removed, and an agent that misses one recreates it.
  */
 import { rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -12,7 +12,7 @@ const PATIENCE_MS = 60_000;
 
 interface PastAgentsOptions {
   tree: CgroupTree;
-  /** This agent's control group; those of other agents are beside it. */
+  /** This agent's cgroup; those of other agents are its siblings. */
   own: string;
   patienceMs?: number;
 }
@@ -28,7 +28,7 @@ export class PastAgents {
     this.#options = options;
   }
 
-  /** Looks now, and a second time after `PATIENCE_MS`. */
+  /** Looks now, and again after `PATIENCE_MS`. */
   start(): void {
     this.#since = performance.now();
     this.#empty = this.#look();
@@ -51,7 +51,7 @@ export class PastAgents {
     this.#empty.clear();
   }
 
-  /** Of groups that cannot be seen now, none is empty. */
+  /** If the groups cannot be read now, none counts as empty. */
   #look(): Map<string, string[]> {
     const { tree, own } = this.#options;
     const all = dirname(own);

@@ -7,7 +7,7 @@ const readFile = spyOfBuiltin(vi.spyOn(fs, 'readFileSync'));
 
 const NOBODY = 2 ** 22 + 1;
 
-test('a process is known by its pid and its start time', () => {
+test('a process is identified by its pid and start time', () => {
   const self = identify(process.pid);
   expect(self).toMatchObject({ pid: process.pid });
   expect(isAlive({ pid: process.pid, startTime: self?.startTime ?? 0 })).toBe(true);
@@ -15,7 +15,7 @@ test('a process is known by its pid and its start time', () => {
   expect(identify(NOBODY)).toBeUndefined();
 });
 
-test('a process that cannot be looked at is not taken for dead, and is not killed', () => {
+test('a process that cannot be inspected does not pass for dead, and is not killed', () => {
   const self = identify(process.pid) ?? { pid: 0, startTime: 0 };
   const full = (): never => {
     throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });

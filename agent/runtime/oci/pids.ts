@@ -7,7 +7,10 @@ export interface ProcessId {
   startTime: number;
 }
 
-/** Undefined if there is no such process, or only a zombie. @throws when that cannot be known: EMFILE, say. */
+/**
+ * Undefined if there is no such process, or only a zombie.
+ * @throws if it cannot be read, because of EMFILE for example.
+ */
 export function identify(pid: number): ProcessId | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -22,7 +25,7 @@ export function identify(pid: number): ProcessId | undefined {
   }
 }
 
-/** Where its start time cannot be read, a process with its pid counts: nothing living is taken for dead. */
+/** If the start time cannot be read, a process with this pid counts: nothing alive may pass for dead. */
 export function isAlive(process: ProcessId): boolean {
   try {
     return isStill(process);
@@ -41,7 +44,7 @@ export function seemsAlive({ pid }: ProcessId): boolean {
   }
 }
 
-/** No effect if it is gone. @throws when that cannot be known: another process may have its pid. */
+/** No effect if it is gone. @throws if that cannot be determined: another process may have its pid. */
 export function killProcess(target: ProcessId): void {
   if (isStill(target)) killPid(target.pid);
 }

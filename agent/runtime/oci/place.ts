@@ -1,4 +1,4 @@
-/** Directories, control groups and names of one agent, all derived from its data directory. */
+/** One agent's directories, cgroups and names, all derived from its data directory. */
 import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,14 +6,14 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { Seccomp } from './seccomp.ts';
 import { INSIDE } from './spec.ts';
 
-/** The control group of all agents, in every hierarchy. */
+/** The parent cgroup of all agents, in every hierarchy. */
 const GROUP = 'millibox';
 
 export interface Place {
   dataDir: string;
-  /** The unpacked images of this node. */
+  /** The node's unpacked images. */
   imagesDir: string;
-  /** A shared mount point through which blanks get their limited disks. */
+  /** A shared mount point through which blanks get their size-limited disks. */
   disksDir: string;
   boxinitPath: string;
   /** The runtime's part of the data directory. */
@@ -21,24 +21,24 @@ export interface Place {
   /** The root of every blank: mount points only, shared read-only. */
   rootDir: string;
   seccomp: Seccomp;
-  /** Distinguishes this agent's names from another's. */
+  /** Distinguishes this agent's names from those of others. */
   tag: string;
-  /** The control group of this agent, without a leading slash. */
+  /** This agent's cgroup, without a leading slash. */
   group: string;
-  /** Parent group of the containers that the runtime starts itself. */
+  /** Parent cgroup of the containers that the runtime starts itself. */
   boxesGroup: string;
-  /** The group of such a container. */
+  /** The cgroup of such a container. */
   boxGroup(id: string): string;
-  /** The group of a nursery, parent of its blanks' groups. */
+  /** The cgroup of a nursery, parent of its blanks' groups. */
   nurseryGroup(id: string): string;
-  /** A path below the directories of data or images as a blank sees it. */
+  /** A path below the data or image directories, as seen by a blank. */
   inside(path: string): string;
 }
 
-/** Distinguishes an agent's names from another's. */
+/** Distinguishes an agent's names from those of others. */
 export const tagOf = (dataDir: string): string => createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
 
-/** The control group of an agent, without a leading slash. */
+/** An agent's cgroup, without a leading slash. */
 export const agentGroup = (dataDir: string): string => `${GROUP}/${tagOf(dataDir)}`;
 
 export const ociDirOf = (dataDir: string): string => join(dataDir, 'oci');

@@ -1,4 +1,7 @@
-/** Goes through a collection a few at a time, round after round: what changes meanwhile is seen in the same or the next. */
+/**
+ * Iterates over a collection a few items at a time, round after round; changes are picked up in the same round or the
+ * next.
+ */
 export class Rounds<T> {
   readonly #all: () => Iterator<T>;
   #round: Iterator<T> | undefined;
@@ -7,7 +10,7 @@ export class Rounds<T> {
     this.#all = all;
   }
 
-  /** The next `count`; fewer at the end of a round. */
+  /** The next `count` items; fewer at the end of a round. */
   *next(count: number): Generator<T> {
     for (let taken = 0; taken < count; taken += 1) {
       this.#round ??= this.#all();

@@ -1,4 +1,4 @@
-/** An OCI runtime (runc, crun, runsc), driven by its command line. */
+/** An OCI runtime (runc, crun, runsc), driven through its command line. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
@@ -12,7 +12,7 @@ const COMMAND_MS = 60_000;
 const TOLD_BYTES = 2_000;
 
 interface CommandOptions {
-  /** Receives the runtime's output, and later that of the container's first process. */
+  /** Receives the runtime's output, and later that of the container's init process. */
   logPath: string;
   signal?: AbortSignal | undefined;
   deadlineMs?: number;
@@ -25,7 +25,7 @@ export class RuntimeCli {
   readonly #global: readonly string[];
 
   /**
-   * `stateDir`: the runtime's own records of containers. `flags`: those before the command. `through`: a wrapper
+   * `stateDir`: the runtime's own records of containers. `flags`: placed before the command. `through`: a wrapper
    * program that runs the command in its last arguments.
    */
   constructor(program: string, stateDir: string, flags: readonly string[] = [], through: readonly string[] = []) {
@@ -53,10 +53,10 @@ export class RuntimeCli {
     await this.#command(['start', id], options);
   }
 
-  /** Removes the runtime's record of a container whose processes and control groups are gone. */
+  /** Removes the runtime's record of a container whose processes and cgroups are gone. */
   async forget(id: string): Promise<void> {
-    // The same as the program's `delete` would remove, without starting it. The first is the directory of runc and
-    // crun, the others are files of runsc, whose `delete` takes more than a second.
+    // Equivalent to the program's `delete`, without running it. The first is the directory of runc and crun, the others
+    // are files of runsc, whose `delete` takes more than a second.
     const notes = [id, `${id}_sandbox:${id}.state`, `${id}_sandbox:${id}.lock`, `runsc-${id}.sock`];
     for (const note of notes) await rm(join(this.#stateDir, note), { recursive: true, force: true });
   }
@@ -76,7 +76,7 @@ export class RuntimeCli {
         const [file = '', ...rest] = [...this.#through, this.program, ...this.#global, ...args];
         const child = spawn(file, rest, {
           stdio: ['ignore', log, log],
-          // Keeps the terminal's signals and the end of this process from the container.
+          // Shields the container from the terminal's signals and from the end of this process.
           detached: true,
           env: { PATH: TOOLS_PATH },
           cwd: '/',

@@ -26,12 +26,12 @@ const rules = (action: string): string[] =>
     .flatMap(({ names }) => names);
 
 describe('the default profile', () => {
-  test('is taken for the capabilities that the container has', () => {
+  test('is filtered by the capabilities that the container has', () => {
     expect(rules('SCMP_ACT_ALLOW')).toEqual(['read', 'mount', 'chroot', 'personality', 'setns']);
     expect(rules('SCMP_ACT_ERRNO')).toEqual(['bpf']);
   });
 
-  test('keeps its default, and what it says of arguments', () => {
+  test('keeps its default action and its argument conditions', () => {
     const profile = seccompFor([], [], PROFILE, 'x64');
     expect(profile).toMatchObject({ defaultAction: 'SCMP_ACT_ERRNO', defaultErrnoRet: 38 });
     expect(profile.architectures).toEqual(['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86']);
@@ -39,7 +39,7 @@ describe('the default profile', () => {
     expect(rule?.args).toEqual([{ index: 0, value: 8, valueTwo: 0, op: 'SCMP_CMP_EQ' }]);
   });
 
-  test('is refused for a processor that it does not know', () => {
+  test('is refused for an unknown processor', () => {
     expect(() => seccompFor([], [], PROFILE, 'arm64')).toThrow(ServiceError);
     expect(() => seccompFor([], [], PROFILE, 'mips')).toThrow(ServiceError);
   });

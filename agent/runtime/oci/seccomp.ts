@@ -1,4 +1,4 @@
-/** Converts the distribution's default system call profile to the form of OCI runtimes. */
+/** Converts the distribution's default seccomp profile to the form used by OCI runtimes. */
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { ServiceError } from '../../../src/protocol/errors.ts';
@@ -38,15 +38,15 @@ export interface Seccomp {
   syscalls: SeccompRule[];
 }
 
-/** Processor names: Node's, and the profile's two. */
+/** Processor names: Node's → the profile's two. */
 const PROCESSORS: Partial<Record<string, { arch: string; tag: string }>> = {
   x64: { arch: 'SCMP_ARCH_X86_64', tag: 'amd64' },
   arm64: { arch: 'SCMP_ARCH_AARCH64', tag: 'arm64' },
 };
 
 /**
- * The profile for a container with these capabilities, plus `extra` calls that a claim needs; boxinit forbids those at
- * the end of the claim.
+ * The profile for a container with these capabilities, plus the `extra` calls that a claim needs; boxinit forbids those
+ * at the end of the claim.
  * @throws ServiceError `not_supported` for a processor that the profile does not know.
  */
 export function seccompFor(

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { MASKED_PATHS, READONLY_PATHS, throttlingOf } from './spec.ts';
 
-test('what the newest Docker masks is masked, and what it makes read-only is read-only', () => {
-  // The defaults of Docker 28 and runc 1.3; the last is one for each processor.
+test('everything that the newest Docker masks or makes read-only is masked or read-only here', () => {
+  // The defaults of Docker 28 and runc 1.3; the last is one per processor.
   const masked = [
     ...['asound', 'acpi', 'interrupts', 'kcore', 'keys', 'latency_stats', 'timer_list', 'timer_stats'].map(inProc),
     ...['sched_debug', 'scsi'].map(inProc),
@@ -19,7 +19,7 @@ test('what the newest Docker masks is masked, and what it makes read-only is rea
 
 const inProc = (name: string): string => `/proc/${name}`;
 
-test('the throttling of every processor is masked, and of nothing that is none', () => {
+test('the throttling files of every processor are masked, and nothing else', () => {
   const dir = mkdtempSync(join(tmpdir(), 'millibox-spec-'));
   try {
     for (const name of ['cpu0', 'cpu1', 'cpu12', 'cpufreq', 'cpuidle', 'online']) mkdirSync(join(dir, name));

@@ -6,7 +6,7 @@ import type { Seccomp } from './seccomp.ts';
 /** Capabilities for mounting an image, dropped at the end of the claim. */
 const CLAIM_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN', 'CAP_MKNOD'] as const;
 
-/** System calls of the claim that the default profile forbids. */
+/** System calls needed for a claim that the default profile forbids. */
 export const CLAIM_CALLS = [
   'mount',
   'umount2',
@@ -19,8 +19,8 @@ export const CLAIM_CALLS = [
 ] as const;
 
 /**
- * The same as those of the newest Docker, whatever the node's is. Energy counters, interrupts and throttling reveal
- * what other programs of the node do, down to the bits of their keys.
+ * The same as those of the newest Docker, whatever version the node has. Energy counters, interrupts and throttling are
+ * side channels that reveal what other programs on the node do, down to the bits of their keys.
  */
 export const MASKED_PATHS = [
   '/proc/asound',
@@ -38,7 +38,7 @@ export const MASKED_PATHS = [
   ...throttlingOf('/sys/devices/system/cpu'),
 ];
 
-/** Of each processor of the node. */
+/** The path of each of the node's processors. */
 export function throttlingOf(dir: string): string[] {
   try {
     const processors = readdirSync(dir).filter((name) => /^cpu\d+$/.test(name));
@@ -59,7 +59,7 @@ export const READONLY_PATHS = [
   '/proc/1',
 ];
 
-/** Where boxinit and the agent's directories are mounted in a blank. After the claim none of them is visible. */
+/** Where boxinit and the agent's directories are mounted in a blank. None of them is visible after the claim. */
 export const INSIDE = {
   boxinit: '/.millibox/boxinit',
   data: '/.millibox/data',
@@ -80,7 +80,7 @@ interface BlankSpec {
   env: Record<string, string>;
 }
 
-/** `config.json` of a bundle, version 1.0.2 of the runtime specification. */
+/** A bundle's `config.json`, version 1.0.2 of the runtime specification. */
 export function blankSpec(options: BlankSpec): object {
   return spec(options, {
     mounts: KERNEL_MOUNTS,
@@ -91,8 +91,8 @@ export function blankSpec(options: BlankSpec): object {
 }
 
 /**
- * A nursery shares the host's PID namespace, so that it can report its children's pids, and sees its agent's control
- * groups, so that they can enter theirs. It has no /sys: each child mounts its own.
+ * A nursery shares the host's PID namespace, so that it can report its children's pids, and sees its agent's cgroups,
+ * so that they can enter theirs. It has no /sys: each child mounts its own.
  */
 export function nurserySpec(options: BlankSpec & { groups: { outside: string; inside: string }[] }): object {
   const groups = options.groups.map(({ outside, inside }) =>

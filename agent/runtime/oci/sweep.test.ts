@@ -9,7 +9,7 @@ let directory: string;
 beforeEach(() => (directory = mkdtempSync(path.join(tmpdir(), 'sweep-'))));
 afterEach(() => rmSync(directory, { recursive: true }));
 
-/** A sweep of an agent without boxes and groups. */
+/** Sweeps for an agent without boxes and groups. */
 async function swept(): Promise<void> {
   const tree = { version: 2, hierarchies: [directory], controllers: { memory: directory, pids: directory } };
   const place = { ociDir: directory, group: 'group', boxesGroup: 'group/boxes' };
@@ -17,11 +17,11 @@ async function swept(): Promise<void> {
   await sweep(deps as unknown as Parameters<typeof sweep>[0]);
 }
 
-test('there may be nothing to sweep', async () => {
+test('a sweep may find nothing', async () => {
   await swept();
 });
 
-// A file in place of the directory stands for every error but that there is none.
+// A file in place of the directory stands in for any error other than ENOENT.
 test.for(['nurseries', 'state'])('an unreadable "%s" does not count as empty', async (name) => {
   mkdirSync(path.join(directory, 'group'));
   writeFileSync(path.join(directory, name), '');

@@ -1,4 +1,4 @@
-/** At start-up, removes what an earlier agent of this data directory left half-made: processes, groups, files. */
+/** At start-up, removes what an earlier agent of this data directory left half-finished: processes, cgroups, files. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { namesIn } from '../../../src/lib/names-in.ts';
@@ -10,9 +10,9 @@ import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 
 /**
- * Started boxes are not touched, dead or alive: they are listed and left to adoption. Boxes that were never
- * started are unknown to everybody else.
- * @throws Error of a directory that cannot be read.
+ * Started boxes are not touched, dead or alive: they are listed and left for adoption. Boxes that were never started
+ * are known to nothing else.
+ * @throws Error if a directory cannot be read.
  */
 export async function sweep(deps: { place: Place; boxes: Boxes; tree: CgroupTree; cli: RuntimeCli }): Promise<void> {
   const { place, boxes, tree, cli } = deps;

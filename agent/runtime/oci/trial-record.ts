@@ -1,4 +1,4 @@
-/** Remembers which program last passed the trial on this data directory, and words the error of one that did not. */
+/** Remembers which program last passed the trial on this data directory, and words the error for one that did not. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';

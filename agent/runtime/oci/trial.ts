@@ -1,6 +1,6 @@
 /**
- * Makes, claims and ends one blank before the node accepts sandboxes: installed programs may still lack the rights to
- * make a container here, and not every file system can be the upper layer of an overlay.
+ * Makes, claims and destroys one blank before the node accepts sandboxes: installed programs may still lack the rights
+ * to make a container here, and not every file system can hold an overlay's upper dir.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';

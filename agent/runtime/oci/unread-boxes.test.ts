@@ -13,7 +13,7 @@ const box = (id: string): Box => ({
   limits: null,
 });
 
-/** Boxes that can be read only when they are in `readable`, and what is held of images. */
+/** Boxes that can be read only while in `readable`, and the images held. */
 function fixture(groupsOf: (id: string) => string[] = () => []) {
   const readable = new Set<string>();
   const adopted: string[] = [];
@@ -29,7 +29,7 @@ function fixture(groupsOf: (id: string) => string[] = () => []) {
   return { unread, readable, adopted, held };
 }
 
-test('readable boxes are adopted at once, the rest at a later access, each once', async () => {
+test('readable boxes are adopted at once, the others at a later access, each once', async () => {
   const { unread, readable, adopted, held } = fixture();
   readable.add('whole');
   for (const id of ['whole', 'asked', 'listed', 'late']) unread.found(id);
@@ -50,7 +50,7 @@ test('readable boxes are adopted at once, the rest at a later access, each once'
   expect(held).toEqual([]);
 });
 
-test('a box that is being destroyed is not adopted, and stays unread until it is gone', async () => {
+test('a box being destroyed is not adopted, and stays unreadable until it is gone', async () => {
   const { unread, readable, adopted, held } = fixture();
   unread.found('a');
   unread.ends('a');
@@ -62,7 +62,7 @@ test('a box that is being destroyed is not adopted, and stays unread until it is
   expect([adopted, unread.has('a'), held]).toEqual([[], false, []]);
 });
 
-test('a box whose groups cannot be read may be running; one that was not found is not', () => {
+test('a box whose groups cannot be read may be running; one that was never found is not', () => {
   const { unread } = fixture(() => {
     throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
   });

@@ -1,5 +1,5 @@
 /**
- * Boxes of an earlier agent whose records cannot be read: no descriptor is free, the disk fails, the record is of a
+ * Boxes of an earlier agent whose records cannot be read: no descriptor is free, the disk fails, the record is from a
  * newer release. They may be running, so they are left alone, and read again at every access.
  */
 import type { ImageStore } from '../../images/image-store.ts';
@@ -11,18 +11,18 @@ interface UnreadBoxesOptions {
   boxes: Pick<Boxes, 'get'>;
   images: Pick<ImageStore, 'list' | 'hold' | 'release'>;
   tree: CgroupTree;
-  /** All control groups in which this container may have processes. */
+  /** All cgroups in which this container may have processes. */
   groupsOf(id: string): string[];
-  /** Takes over a box of an earlier agent that can be read. Called once for each, and holds its image. */
+  /** Adopts an earlier agent's box once it is readable, and holds its image. Called once for each. */
   adopt(id: string, box: Box): void;
 }
 
 export class UnreadBoxes {
   readonly #options: UnreadBoxesOptions;
   readonly #ids = new Set<string>();
-  /** Those of them that are being destroyed. */
+  /** Those that are being destroyed. */
   readonly #ending = new Set<string>();
-  /** Nobody knows on which image they run: none is removed meanwhile. */
+  /** Nobody knows which images they run on, so none is removed meanwhile. */
   #held: Promise<string[]> | undefined;
   #released = Promise.resolve();
 
@@ -30,7 +30,7 @@ export class UnreadBoxes {
     this.#options = options;
   }
 
-  /** Takes over what an earlier agent has started, now or once it can be read. */
+  /** Adopts a box started by an earlier agent, now or once it can be read. */
   found(id: string): void {
     const box = this.#options.boxes.get(id);
     if (box !== undefined) return this.#options.adopt(id, box);
@@ -38,16 +38,16 @@ export class UnreadBoxes {
     this.#held ??= this.#holdAll();
   }
 
-  /** Whether it has not been taken over: nothing is held for it alone. */
+  /** Whether it is still unreadable and unadopted: nothing is held for it in particular. */
   has(id: string): boolean {
     return this.#ids.has(id);
   }
 
-  /** Any box, if it can be read. One that could not be until now is taken over first. */
+  /** Any box, if it can be read. One that only now became readable is adopted first. */
   get(id: string): Box | undefined {
     const box = this.#options.boxes.get(id);
     if (box === undefined || !this.#ids.has(id) || this.#ending.has(id)) return box;
-    // Nothing is awaited from the look to the removal: others may look at it too.
+    // No await between the read and the removal: a concurrent call may read it too.
     this.#options.adopt(id, box);
     this.#remove(id);
     return box;
@@ -59,7 +59,10 @@ export class UnreadBoxes {
     await this.#released;
   }
 
-  /** Whether any box is running. For an unreadable one, its groups decide; if they are unreadable too, it may be. */
+  /**
+   * Whether any box is running. For an unreadable one, its cgroups decide; if these are unreadable too, it may be
+   * running.
+   */
   lives(id: string): boolean {
     const { boxes, tree, groupsOf } = this.#options;
     const box = boxes.get(id);
@@ -72,7 +75,7 @@ export class UnreadBoxes {
     }
   }
 
-  /** It is being destroyed: should its record become readable, it is not taken over any more. */
+  /** It is being destroyed: it is not adopted even if its record becomes readable. */
   ends(id: string): void {
     if (this.#ids.has(id)) this.#ending.add(id);
   }

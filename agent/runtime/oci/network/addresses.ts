@@ -17,7 +17,7 @@ export class Addresses {
   }
 
   /**
-   * The least recently used address, so that connections of its last holder have ended.
+   * The least recently used address, so that connections of its previous holder have ended.
    * @throws ServiceError `capacity_exhausted`.
    */
   take(): string {

@@ -1,4 +1,4 @@
-/** The record of a sandbox's cable, in the container's directory: a later agent finds there which address is taken. */
+/** The record of a sandbox's veth pair, in the container's directory: it tells a later agent which address is taken. */
 import { join } from 'node:path';
 import * as z from 'zod';
 import { readIfThereSync, writeWhole } from '../../../../src/lib/whole-file.ts';

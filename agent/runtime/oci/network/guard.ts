@@ -1,5 +1,5 @@
 /**
- * Restores the firewall rules while sandboxes depend on them: reloading a firewall removes them, which would open
+ * Restores the firewall rules while sandboxes depend on them: a firewall reload removes them, which would open
  * everything.
  */
 import type { Logger } from '../../../../src/lib/logger.ts';
@@ -10,7 +10,7 @@ const DEADLINE_MS = 20_000;
 
 /**
  * Prints what is missing: our table; our rules in Docker's chain, if that exists; or the way out, if connections were
- * accepted and none has left. `$0` is the table, `$1` the bridge.
+ * accepted but none has left. `$0` is the table, `$1` the bridge.
  */
 const SCRIPT = `
 accepts() { $1 -w -C DOCKER-USER "$2" "$3" -j ACCEPT; }
@@ -33,7 +33,7 @@ interface GuardOptions {
   bridge: string;
   uplinkPid: number | undefined;
   everyMs: number;
-  /** Sets up the whole table, which was removed. Resets its counters. */
+  /** Sets up the whole table after it was removed. Resets its counters. */
   rebuild(): Promise<void>;
   /** Adds our rules to Docker's chain, which would drop what ours accept. */
   letThrough(): Promise<void>;

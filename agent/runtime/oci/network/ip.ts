@@ -4,9 +4,9 @@ import { Coprocess } from '../coprocess.ts';
 import { inNetworkOf } from './tools.ts';
 
 const DEADLINE_MS = 20_000;
-/** Sent last: its one-line answer shows that the commands before it are done. */
+/** Sent last: its one-line answer shows that the preceding commands are done. */
 const LAST = 'link show dev lo';
-/** Errors are mixed with the answers, so that both are in order. */
+/** Errors go to stdout too, so that they stay in order with the answers. */
 const SCRIPT = 'exec ip -force -oneline -batch - 2>&1';
 
 export class Ip {

@@ -1,6 +1,6 @@
 /**
- * The network of sandboxes with `internet`: one bridge per agent, made when the first of them is claimed, and a veth
- * pair (a cable) from it into each. The end in the sandbox is its card.
+ * The network of sandboxes with `internet`: one bridge per agent, created at the first such claim, and a veth pair from
+ * it into each sandbox.
  */
 import { readFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
@@ -19,9 +19,9 @@ import { IPTABLES, runInNetworkOf } from './tools.ts';
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
 /** A bridge has 1,023 ports. */
 const MAX_CABLES = 1_000;
-/** How soon removed rules are restored. */
+/** Time within which removed rules are restored. */
 const LOOK_EVERY_MS = 10_000;
-/** How long the kernel may take to remove the namespace of an ended sandbox, and with it the veth pair. */
+/** How long the kernel may take to remove an ended sandbox's namespace, and with it the veth pair. */
 const VETH_REMOVAL_MS = 2_000;
 
 /** The veth end in a sandbox, and its configuration there. */
@@ -33,18 +33,18 @@ interface Card {
 }
 
 interface NetworkOptions {
-  /** Distinguishes this agent's names from another's. */
+  /** Distinguishes this agent's names from those of others. */
   tag: string;
   /** Name servers; default: the node's. */
   resolvers?: readonly string[] | undefined;
-  /** `10.9.0.0/16`; default: a range that no route of this machine leads to. */
+  /** `10.9.0.0/16`; default: a range that no route of this machine covers. */
   subnet?: string | undefined;
   /**
-   * The bridge and the rules are in the network namespace of this process. Default: the agent's own. An agent in a
-   * container needs one that outlives it.
+   * The bridge and the rules are in this process's network namespace. Default: the agent's own. An agent in a container
+   * needs one that outlives it.
    */
   uplinkPid?: number | undefined;
-  /** Kept low for tests. */
+  /** Overridden in tests. */
   lookEveryMs?: number;
   maxCables?: number;
   log: Logger;
@@ -58,10 +58,10 @@ export class Network {
   readonly #resolvers: readonly string[];
   readonly #log: Logger;
   readonly #cables = new Map<string, Cable>();
-  /** Directories of sandboxes of an earlier agent whose cable is not known, since its record cannot be read. */
+  /** Directories of an earlier agent's sandboxes whose veth record cannot be read. */
   readonly #unread = new Map<string, string>();
   readonly #maxCables: number;
-  /** How many of the cables are not laid yet. */
+  /** Veth pairs still being created. */
   #laying = 0;
   readonly #uplinkPid: number | undefined;
   readonly #ip: Ip;
@@ -109,7 +109,7 @@ export class Network {
     return this.#resolvers;
   }
 
-  /** Restores the cable of an earlier agent's sandbox, if it has one. */
+  /** Restores the veth pair of an earlier agent's sandbox, if it has one. */
   adopt(id: string, dir: string): void {
     try {
       const cable = readCable(dir);
@@ -129,9 +129,9 @@ export class Network {
   }
 
   /**
-   * Creates a cable into the network namespace of this process. Its end there has no address yet.
-   * @throws ServiceError `capacity_exhausted` if the bridge is full, or if an address may be taken by a sandbox whose
-   * own cannot be read; `internal` if the machine lacks support.
+   * Creates a veth pair into this process's network namespace. The end there has no address yet.
+   * @throws ServiceError `capacity_exhausted` if the bridge is full, or if a sandbox with an unreadable record may have
+   * an address; `internal` if the machine lacks support.
    */
   async connect(id: string, dir: string, pid: number): Promise<Card> {
     for (const [unread, its] of this.#unread) this.adopt(unread, its);
@@ -143,7 +143,7 @@ export class Network {
     }
     const address = this.#addresses.take();
     const device = this.#deviceOf(id);
-    // Before anything is awaited: others may ask meanwhile.
+    // Before any await: concurrent calls may arrive meanwhile.
     this.#cables.set(id, { address, device });
     this.#laying += 1;
     try {
@@ -161,14 +161,14 @@ export class Network {
     await this.#ip.run([
       `link add ${device} type veth peer name ${card.name} address ${cardOf(address)} netns ${pid}`,
       `link set ${device} addrgenmode none master ${this.#bridge} up`,
-      // Ports of the bridge cannot reach each other.
+      // Isolated bridge ports cannot reach each other.
       `link set ${device} type bridge_slave isolated on`,
     ]);
     return card;
   }
 
   /**
-   * Configures a card from outside, for a boxinit that cannot do it.
+   * Configures the sandbox's end from outside, for a boxinit that cannot do it.
    * @throws ServiceError `internal`, `deadline_exceeded`.
    */
   async setUp({ name, address, prefix, gateway }: Card, pid: number): Promise<void> {
@@ -181,7 +181,7 @@ export class Network {
     await runInNetworkOf(pid, ['ip', '-batch', '-'], `${commands.join('\n')}\n`);
   }
 
-  /** Resolves once the cable of a sandbox is gone, if it had one. Its processes must have ended. */
+  /** Resolves once the sandbox's veth pair is gone, if it had one. Its processes must have ended. */
   async disconnect(id: string): Promise<void> {
     const cable = this.#cables.get(id);
     if (cable === undefined && !this.#unread.has(id)) return;
@@ -204,7 +204,7 @@ export class Network {
   }
 
   async #beReady(): Promise<void> {
-    // Between two checks of the guard, only sandboxes with a cable can have missed the rules.
+    // Between two checks of the guard, only sandboxes with a veth pair can have missed the rules.
     const made = this.#ready !== undefined;
     this.#ready ??= this.#build();
     try {
@@ -230,7 +230,7 @@ export class Network {
   }
 
   async #build(): Promise<void> {
-    // By a program in the namespace: the file shows the opener's setting.
+    // Written by a program inside the namespace: the file shows the opener's setting.
     await this.#tool(['sh', '-c', `grep -qx 1 ${FORWARDING} || echo 1 >${FORWARDING}`]);
     // A fixed MAC address: otherwise the bridge takes that of one of its ports, which changes as ports come and go,
     // while sandboxes keep using the previous one.

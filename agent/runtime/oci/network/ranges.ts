@@ -36,7 +36,7 @@ export function parseRange(subnet: string): Range {
 }
 
 /**
- * A range to which this machine has no route. If the bridge exists, its range.
+ * A range that no route of this machine covers. If the bridge exists, its range.
  * @param tag distinguishes agents
  * @param routes the content of /proc/net/route
  */
@@ -72,7 +72,7 @@ function overlap(a: Block, b: Block): boolean {
   return a.first < b.first + sizeOf(b.prefix) && b.first < a.first + sizeOf(a.prefix);
 }
 
-/** Addresses and masks are in the machine's byte order; all supported machines are little-endian. */
+/** Addresses and masks are in host byte order; all supported machines are little-endian. */
 function parseRoutes(text: string): (Block & { device: string })[] {
   const number = (hex: string): number => Buffer.from(hex, 'hex').readUInt32LE(0);
   return text

@@ -1,4 +1,4 @@
-/** Default name servers of sandboxes with a network: the node's, except those on its loopback. */
+/** Default name servers for sandboxes with a network: the node's, except those on its loopback. */
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 

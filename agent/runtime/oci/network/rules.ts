@@ -1,10 +1,10 @@
 /**
- * nftables rules that let sandboxes with a network reach the public Internet, and nothing of the node or its private
+ * nftables rules that let sandboxes with a network reach the public Internet, but nothing on the node or its private
  * networks.
  */
 import type { Range } from './ranges.ts';
 
-/** Private, shared, link-local (with the clouds' metadata), reserved and multicast addresses. For every runtime. */
+/** Private, shared, link-local (including cloud metadata), reserved and multicast addresses. Used by every runtime. */
 export const NOT_PUBLIC = [
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -18,7 +18,7 @@ export const NOT_PUBLIC = [
   '224.0.0.0/3',
 ];
 
-/** Concurrent connections of one sandbox, and its rate of new ones. */
+/** A sandbox's concurrent connections, and its rate of new ones. */
 const MAX_CONNECTIONS = 4_096;
 const NEW_A_SECOND = 128;
 const NEW_AT_ONCE = 2_048;
@@ -32,10 +32,10 @@ interface RuleOptions {
 }
 
 /**
- * Replaces the table, whether or not it exists. The forward chain runs before others' chains and only drops: what it
+ * Replaces the table, whether or not it exists. The forward chain runs before others' chains and can only drop: what it
  * accepts must pass theirs too. The counters show whether it does: connections requested, and connections that left.
- * Packets with options are dropped because those may name routers on the way. The last chain drops what was not
- * masqueraded: connection tracking gives up packets that it does not understand, whose replies would go elsewhere.
+ * Packets with IP options are dropped because those may name routers on the way. The last chain drops what was not
+ * masqueraded: connection tracking gives up on packets it does not understand, whose replies would go astray.
  */
 export function ruleset({ table, bridge, range, resolvers }: RuleOptions): string {
   const names = resolvers.filter((address) => /^\d+(\.\d+){3}$/.test(address));
@@ -88,9 +88,8 @@ table inet ${table} {
 }
 
 /**
- * Fills the chain `share` of that table: a sandbox's share of connection tracking, which the whole node shares and
- * where each closed connection stays for minutes. Separate, because it needs kernel features that the other rules do
- * not.
+ * Fills that table's chain `share`: a sandbox's share of connection tracking, which the whole node shares and where
+ * each closed connection stays for minutes. Separate, because it needs kernel features that the other rules do not.
  */
 export function shareRules({ table }: Pick<RuleOptions, 'table'>): string {
   return `

@@ -9,9 +9,9 @@ export const inNetworkOf = (pid: number | undefined): string[] =>
   pid === undefined ? [] : ['nsenter', `--net=/proc/${pid}/ns/net`];
 
 /**
- * Prints the iptables variants that are in use. The kernel keeps rules of legacy iptables apart from nftables, and the
- * program called `iptables` need not be the variant that Docker uses. Legacy iptables is queried only if it is in use
- * already, since a query would load it.
+ * Prints the iptables variants in use. The kernel keeps legacy iptables rules apart from nftables, and the program
+ * called `iptables` need not be the variant Docker uses. Legacy iptables is only queried if it is already in use, since
+ * a query would load it.
  */
 export const IPTABLES = `
   for each in iptables-nft iptables; do command -v $each && break; done

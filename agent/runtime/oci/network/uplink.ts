@@ -5,9 +5,7 @@ const FIRST = 1;
 /** The parent of all kernel threads. */
 const KERNEL = { pid: 2, name: 'kthreadd' };
 
-/**
- * A process in that namespace that lives as long as the machine: process 1, or, if a hardened host hides it, kthreadd.
- */
+/** A process in that namespace that lives as long as the machine: PID 1, or, if a hardened host hides it, kthreadd. */
 export function hostProcess(): number {
   if (isOpen(FIRST)) return FIRST;
   return nameOf(KERNEL.pid) === KERNEL.name && isOpen(KERNEL.pid) ? KERNEL.pid : FIRST;

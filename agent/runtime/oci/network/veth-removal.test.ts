@@ -17,7 +17,7 @@ function machine(patienceMs: number) {
   return { there, removed, vethRemoval };
 }
 
-test('each resolves when its own device is gone, and none is removed that goes by itself', async () => {
+test('each call resolves when its own device is gone, and a device that goes by itself is not removed', async () => {
   const { there, removed, vethRemoval } = machine(60_000);
   const names = ['mba', 'mbb', 'mbc'];
   for (const name of names) there.add(name);
@@ -32,14 +32,14 @@ test('each resolves when its own device is gone, and none is removed that goes b
   expect(removed).toEqual([]);
 });
 
-test('a cable that does not go by itself is removed', async () => {
+test('a veth that does not go by itself is removed', async () => {
   const { there, removed, vethRemoval } = machine(0);
   there.add('mba');
   await Promise.all([vethRemoval.of('mba'), vethRemoval.of('mba')]);
   expect(removed).toEqual(['mba']);
 });
 
-test('a cable that is missing, or of unknown state, is gone', async () => {
+test('a veth that is missing or of unknown state counts as gone', async () => {
   await machine(60_000).vethRemoval.of('mba');
   const vethRemoval = new VethRemoval({
     devices: () => {

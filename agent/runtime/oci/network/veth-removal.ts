@@ -7,7 +7,7 @@ import { sleep } from '../../../../src/lib/deadline.ts';
 const LOOK_EVERY_MS = 20;
 
 interface VethRemovalOptions {
-  /** The existing network devices, as /proc/net/dev lists them. @throws if they cannot be read. */
+  /** The existing network devices, as listed in /proc/net/dev. @throws if they cannot be read. */
   devices(): string;
   /** Removes a device by name. */
   remove(device: string): Promise<void>;
