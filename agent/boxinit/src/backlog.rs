@@ -1,9 +1,9 @@
-//! Bytes on their way to somebody who reads slower than they come: what was read is given back to the memory as it goes,
-//! not once nothing is left, which may never be.
+//! Bytes queued for a reader slower than their source. Memory is freed as bytes are read, not only once the backlog is
+//! empty, which may never happen.
 
-/// Bytes that were read are kept up to so many, since to move the rest to the front costs time.
+/// Read bytes are kept up to this many, since moving the rest to the front takes time.
 const READ_KEPT: usize = 64 * 1024;
-/// An empty backlog keeps so much memory for what comes next.
+/// Memory that an empty backlog keeps for later use.
 const EMPTY_KEPT: usize = 256 * 1024;
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Backlog {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The first `count` bytes were read. Each byte is moved at most once for each that was read.
+    /// The first `count` bytes were read. Amortised, each byte is moved at most once per byte read.
     pub fn advance(&mut self, count: usize) {
         self.at += count;
         if self.is_empty() {

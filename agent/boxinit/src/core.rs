@@ -19,7 +19,7 @@ pub enum Source {
     /// stdout (0) or stderr (1) of an exec.
     Output(Key, usize),
     Input(Key),
-    /// A pipe that is still open after its exec's end.
+    /// A pipe still open after its exec has ended.
     Discard(Key),
     Port(Key),
     File(Key),
@@ -55,7 +55,7 @@ impl Source {
     }
 }
 
-/// Work to continue at the loop's next turn, so that nothing blocks it for long.
+/// Work to continue on the loop's next turn, so that nothing blocks it for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// Read an exec's output although no stream is attached.
@@ -75,7 +75,7 @@ pub struct Core {
     pub null: Fd,
     /// The original limit, which programs get back.
     pub descriptor_limit: Option<Limit>,
-    /// Scratch space for bytes that are discarded.
+    /// Scratch space for discarded bytes.
     pub scratch: Vec<u8>,
 }
 

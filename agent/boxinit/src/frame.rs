@@ -1,4 +1,5 @@
-//! The frame of every hop: 12 bytes, big-endian, then the payload. See docs/protocol.md and src/protocol/frames.ts.
+//! The frame used on every hop: 12 bytes, big-endian, then the payload. See docs/protocol.md and
+//! src/protocol/frames.ts.
 
 pub const HEADER_BYTES: usize = 12;
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
@@ -27,7 +28,7 @@ pub const STDERR: u16 = 2;
 pub const PTY: u16 = 3;
 pub const SCRIPT: u16 = 4;
 pub const BYTES: u16 = 5;
-/// No DATA comes on a higher one.
+/// The highest channel that carries DATA.
 pub const MAX_CHANNEL: u16 = 31;
 /// In a FIN: the whole direction.
 pub const ALL: u16 = 0xffff;
@@ -59,15 +60,15 @@ impl Header {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed<'a> {
-    /// A frame, and how many bytes it took.
+    /// A frame, and how many bytes it occupied.
     Frame(Header, &'a [u8], usize),
-    /// This many bytes, counted from the start of the frame, are needed to go on.
+    /// This many bytes, counted from the start of the frame, are needed to continue.
     Need(usize),
-    /// The peer broke the rules; the link cannot go on.
+    /// The peer broke the protocol; the link cannot continue.
     TooLong,
 }
 
-/// Looks at the start of `input` for a frame. A length that no frame may have is refused before its bytes arrive.
+/// Parses the frame at the start of `input`. An illegal length is refused before its bytes arrive.
 pub fn parse(input: &[u8]) -> Parsed<'_> {
     if input.len() < HEADER_BYTES {
         return Parsed::Need(HEADER_BYTES);

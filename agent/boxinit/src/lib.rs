@@ -1,4 +1,4 @@
-//! boxinit: process 1 of a sandbox. It dials the node's agent, runs programs and transfers files on request, and reaps dead
+//! boxinit: PID 1 of a sandbox. It dials the node's agent, runs programs and transfers files on request, and reaps dead
 //! processes. One thread, one event loop, no dependency but the C library.
 
 pub mod backlog;
@@ -20,7 +20,7 @@ pub mod sys;
 pub mod timers;
 pub mod users;
 
-/// Ends the process, with a message on stderr.
+/// Exits, with a message on stderr.
 pub fn fail(what: &str, errno: i32) -> ! {
     eprintln!("boxinit: {}: {}", what, sys::message(errno));
     std::process::exit(1)

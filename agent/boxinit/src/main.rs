@@ -1,6 +1,6 @@
-//! The supervisor's entry point; see the library. It reads MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK,
-//! MILLIBOX_PATIENCE_MS, MILLIBOX_FILTER, MILLIBOX_NURSERY and MILLIBOX_READ_ON, and removes them from the environment
-//! before any program runs.
+//! The entry point; see the library. It reads MILLIBOX_SOCKET, MILLIBOX_TOKEN, MILLIBOX_BLANK, MILLIBOX_PATIENCE_MS,
+//! MILLIBOX_FILTER, MILLIBOX_NURSERY and MILLIBOX_READ_ON, and removes them from the environment before any program
+//! runs.
 
 use boxinit::core::Core;
 use boxinit::exec::spawn::Spawner;
@@ -22,7 +22,7 @@ fn take(name: &str) -> Option<Vec<u8>> {
     value
 }
 
-/// Fills descriptors 0, 1 and 2, so that none of our pipes gets these numbers.
+/// Occupies descriptors 0, 1 and 2, so that none of our pipes gets these numbers.
 fn open_null() -> std::io::Result<Fd> {
     loop {
         let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -1,4 +1,4 @@
-//! Tunnels to ports of the sandbox's loopback. Each direction ends on its own.
+//! Tunnels to ports on the sandbox's loopback. Each direction is closed on its own (half-close).
 
 use crate::backlog::Backlog;
 use crate::core::{Core, Source};
@@ -18,17 +18,17 @@ struct Port {
     number: u16,
     /// IPv6 is the second try.
     version6: bool,
-    /// Why the first try failed, which is what counts: there may be no IPv6.
+    /// Why the first attempt failed, which is the error to report: there may be no IPv6.
     first_errno: Option<i32>,
     connected: bool,
     readable: bool,
     /// The program has shut down its sending side.
     read_ended: bool,
-    /// Bytes that the program's socket did not accept yet.
+    /// Bytes that the program's socket has not accepted yet.
     waiting: Backlog,
     /// The agent sends no more.
     write_ended: bool,
-    /// The program takes no more: what the agent sends is dropped. What the program has said before is still read, such as
+    /// The program accepts no more: data from the agent is dropped. What the program has sent is still read, such as
     /// the answer of a server that refuses an upload before its end.
     deaf: bool,
 }
@@ -116,7 +116,7 @@ impl Ports {
         }
     }
 
-    /// Retries on IPv6, since a server may listen on it alone.
+    /// Retries over IPv6, since a server may listen on it alone.
     fn try_other(&mut self, core: &mut Core, key: Key, errno: i32) {
         if let Some(port) = self.table.get_mut(key) {
             let (stream, number, last) = (port.stream, port.number, port.version6);
@@ -187,7 +187,7 @@ impl Ports {
                     done += port.waiting.len();
                     port.waiting.clear();
                     port.deaf = true;
-                    // Why it ended shows at the end of what there is to read.
+                    // The reason it ended shows at the end of the readable data.
                     port.readable = true;
                     core.link.mark_ready(port.stream);
                 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 const FIRST_BYTES: usize = 4 * 1024;
 /// Every ring may have this much; more counts against the budget.
 pub const MIN_BYTES: usize = 64 * 1024;
-/// All rings of a sandbox together, beyond their first 64 KiB each: boxinit lives on the sandbox's own memory.
+/// For all rings of a sandbox, beyond their first 64 KiB each: boxinit lives on the sandbox's own memory.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Budget {
 pub struct Ring {
     bytes: Vec<u8>,
     capacity: usize,
-    /// Bytes written in all.
+    /// Total bytes written.
     written: u64,
     budget: Budget,
     borrowed: usize,
@@ -58,7 +58,7 @@ impl Ring {
         self.written.saturating_sub(self.bytes.len() as u64)
     }
 
-    /// Room for the next bytes, at most `max`; at least one. Follow with `commit`.
+    /// Space for the next bytes, at least one and at most `max`. Follow with `commit`.
     pub fn room(&mut self, max: usize) -> &mut [u8] {
         self.grow();
         let at = (self.written % self.bytes.len() as u64) as usize;
@@ -66,12 +66,12 @@ impl Ring {
         &mut self.bytes[at..end]
     }
 
-    /// `count` bytes of what `room` gave were filled.
+    /// `count` bytes of the space from `room` were filled.
     pub fn commit(&mut self, count: usize) {
         self.written += count as u64;
     }
 
-    /// Enlarges the memory while nothing has been overwritten: then offset and place are the same.
+    /// Enlarges the memory while nothing has been overwritten, so that offset and index are the same.
     fn grow(&mut self) {
         let size = self.bytes.len();
         if size >= self.capacity || self.written < size as u64 || self.written > size as u64 {
@@ -98,7 +98,7 @@ impl Ring {
         self.budget.0.set(self.budget.0.get() + std::mem::take(&mut self.borrowed));
     }
 
-    /// Bytes from `offset` on that lie together, at most `max`. Empty at the end, or for an offset not kept.
+    /// Contiguous bytes from `offset` on, at most `max`. Empty at the end, or for an offset not kept.
     pub fn slice(&self, offset: u64, max: usize) -> &[u8] {
         if offset >= self.written || offset < self.start() {
             return &[];

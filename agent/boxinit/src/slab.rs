@@ -1,4 +1,4 @@
-//! A table whose keys go stale: a key of something gone never finds what took its place.
+//! A table whose keys go stale: the key of a removed entry never finds the one that took its place.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -19,7 +19,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// None when all 65,536 places are taken.
+    /// None if all 65,536 slots are taken.
     pub fn insert(&mut self, value: T) -> Option<Key> {
         let index = match self.free.pop() {
             Some(index) => index,
@@ -36,7 +36,8 @@ impl<T> Slab<T> {
         Some(Key { index, generation: slot.0 })
     }
 
-    /// The key that the next `insert` gives, if nothing is inserted or removed before. None when all places are taken.
+    /// The key that the next `insert` will return, if nothing is inserted or removed before. None if all slots are
+    /// taken.
     pub fn next_key(&self) -> Option<Key> {
         match self.free.last() {
             Some(index) => Some(Key { index: *index, generation: self.slots[*index as usize].0.wrapping_add(1) }),

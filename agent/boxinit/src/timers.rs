@@ -1,4 +1,4 @@
-//! Timers: few, so an ordered map serves.
+//! Timers: few, so an ordered map will do.
 
 use crate::slab::Key;
 use std::collections::BTreeMap;
@@ -10,19 +10,19 @@ pub enum Timer {
     Dial,
     /// The agent's HELLO is overdue.
     Hello,
-    /// An exec has run for as long as it may.
+    /// An exec has reached its timeout.
     Timeout(Key),
-    /// The next look at the execs that are being killed.
+    /// The next round of kills.
     Kills,
-    /// Nobody came back to an exec.
+    /// Nobody reattached to an exec.
     Detached(Key),
-    /// Nobody came back to an exec soon: its program need not wait any longer.
+    /// Nobody reattached to an exec soon: its program need not wait any longer.
     Hold(Key),
     /// A terminal whose leader is gone has been silent for a while.
     Settle(Key),
-    /// The oldest exit kept has been kept long enough.
+    /// The oldest kept exit expires.
     Kept,
-    /// A reading of a directory has been kept long enough.
+    /// A directory reading expires.
     Listings,
 }
 

@@ -51,14 +51,14 @@ fn number(text: &[u8]) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
-/// Identifies a state of a file.
+/// Identifies a version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    /// User code cannot set this one.
+    /// The ctime, which user code cannot set.
     changed: (i64, i64),
 }
 
@@ -79,7 +79,7 @@ impl Version {
     }
 }
 
-/// The text of one of the two files, read once per state.
+/// The text of one of the two files, read once per version.
 struct Book {
     path: &'static str,
     kept: Option<(Version, Rc<[u8]>)>,
@@ -90,7 +90,7 @@ impl Book {
         Book { path, kept: None }
     }
 
-    /// As of now. Of a file that cannot be read, none.
+    /// The current text; empty if the file cannot be read.
     fn text(&mut self) -> Rc<[u8]> {
         if let Some((version, text)) = &self.kept {
             if std::fs::metadata(self.path).map_or(false, |meta| Version::of(&meta) == *version) {
@@ -119,7 +119,7 @@ impl Book {
     }
 }
 
-/// The first fields of a line, if it has so many.
+/// The first fields of a line, if it has that many.
 fn fields<const COUNT: usize>(line: &[u8]) -> Option<[&[u8]; COUNT]> {
     let mut rest = line.split(|byte| *byte == b':');
     let mut all = [&b""[..]; COUNT];
@@ -145,7 +145,7 @@ fn groups(text: &[u8]) -> impl Iterator<Item = Group<'_>> {
 
 fn resolve(asked: &str, passwd: &[u8], group_file: &[u8]) -> Result<Identity, WireError> {
     let (who, group) = match asked.split_once(':') {
-        // A group without a user means root, as with Docker.
+        // A group without a user means root, as in Docker.
         Some(("", group)) => ("0", Some(group)),
         Some((who, group)) => (who, Some(group)),
         None => (asked, None),
@@ -177,7 +177,7 @@ fn resolve(asked: &str, passwd: &[u8], group_file: &[u8]) -> Result<Identity, Wi
     Ok(Identity { uid, gid, groups: all, home: home.to_vec() })
 }
 
-/// Those that name the user as a member, behind the first.
+/// The groups that list the user as a member, after the first.
 fn groups_of(user: &[u8], first: u32, group_file: &[u8]) -> Vec<u32> {
     let mut seen = HashSet::from([first]);
     let named = groups(group_file).filter(|group| group.members.split(|byte| *byte == b',').any(|name| name == user));
@@ -198,7 +198,7 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// `name`, `uid`, `name:group`, `uid:gid` or `:group`. @returns `exec_bad_user` when a name is not known.
+    /// `name`, `uid`, `name:group`, `uid:gid` or `:group`. @returns `exec_bad_user` for an unknown name.
     pub fn look_up(&mut self, asked: &str) -> Result<Identity, WireError> {
         resolve(asked, &self.users.text(), &self.groups.text())
     }

@@ -1,4 +1,4 @@
-//! A container that waits for its image.
+//! A container waiting for its image.
 
 mod support;
 
@@ -25,6 +25,6 @@ fn a_blank_that_nobody_comes_for_ends() {
     std::fs::remove_dir_all(&agent.directory).expect("directory");
     agent.link.shutdown(std::net::Shutdown::Both).expect("link");
     assert!(agent.child.wait().expect("its end").success());
-    // Its process id is another's by now, perhaps.
+    // Its pid may have been reused by now.
     std::mem::forget(agent);
 }

@@ -1,4 +1,4 @@
-//! The exec contract, at boxinit's own door.
+//! The exec contract, at boxinit's own interface.
 
 mod support;
 
@@ -50,7 +50,7 @@ fn death_by_signal_is_128_plus_n() {
     for (script, code, signal) in [
         ("kill -9 $$", 137, Some("KILL")),
         ("kill -TERM $$", 143, Some("TERM")),
-        // Two that have no name, and the first and the last of those that are named by their distance.
+        // Two without names, and the first and last named relative to RTMIN.
         ("kill -32 $$", 160, Some("32")),
         ("kill -33 $$", 161, Some("33")),
         ("kill -34 $$", 162, Some("RTMIN+0")),
@@ -308,7 +308,7 @@ fn kill_reaches_daemons_that_left_the_session_and_their_environment() {
         let stream = agent.open(&exec_as(&unique("bare"), &script, user));
         let mut outcome = Outcome::default();
         agent.until(stream, &mut outcome, |outcome| outcome.stdout().ends_with(b"up\n"));
-        // Another command is left alone.
+        // Another command is unaffected.
         let other = agent.open(&exec("echo there; sleep 0.5; echo still", user));
         let mut beside = Outcome::default();
         agent.until(other, &mut beside, |outcome| outcome.stdout() == b"there\n");

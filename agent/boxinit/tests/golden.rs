@@ -1,4 +1,4 @@
-//! The bytes that hold the TypeScript codec and this one together.
+//! The bytes that keep the TypeScript codec and this one in step.
 
 use boxinit::frame::{self, Header, Parsed};
 use boxinit::json::{self, Value};

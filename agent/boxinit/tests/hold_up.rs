@@ -1,4 +1,4 @@
-//! Code in the sandbox keeps a program from being executed: that is an error, and no other command waits for long.
+//! Code in the sandbox that keeps a program from being executed causes an error, and delays no other command for long.
 
 mod support;
 
@@ -20,7 +20,7 @@ extern "C" {
     fn kill(pid: i32, number: i32) -> i32;
 }
 
-/// A program that nobody can open as long as this lives.
+/// A program that nobody can open while this lives.
 struct Leased {
     path: PathBuf,
     _file: std::fs::File,
@@ -34,7 +34,7 @@ impl Leased {
         let ignore = 1;
         unsafe { signal(SIGIO, ignore) };
         let deadline = Instant::now() + support::PATIENCE;
-        // A child that another test is just starting has the file open too, until it executes its program.
+        // A child that another test is starting has the file open too, until it executes its program.
         while unsafe { fcntl(file.as_raw_fd(), F_SETLEASE, F_WRLCK) } != 0 {
             let error = std::io::Error::last_os_error();
             assert!(error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline, "{}", error);
@@ -87,7 +87,7 @@ fn a_child_that_is_stopped_before_it_executes_is_killed() {
     let leased = Leased::new(&agent);
     let children = format!("/proc/{0}/task/{0}/children", agent.child.id());
     let stream = agent.open(&leased.request());
-    // It waits for the lease meanwhile.
+    // It is waiting for the lease meanwhile.
     let deadline = Instant::now() + support::PATIENCE;
     while Instant::now() < deadline {
         let list = std::fs::read_to_string(&children).expect("children");

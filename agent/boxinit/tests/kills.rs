@@ -1,4 +1,4 @@
-//! Signals and kills. Many kills at once share their looks at the table of processes.
+//! Signals and kills. Concurrent kills share their scans of the process table.
 
 mod support;
 
@@ -6,7 +6,7 @@ use support::{exec, exec_as, is_alive, unique, wait_for, Agent, Outcome};
 
 const MANY: usize = 100;
 
-/// How many times boxinit has read anything; None where the kernel does not tell us.
+/// How many reads boxinit has made; None if the kernel does not show it to us.
 fn reads(agent: &Agent) -> Option<usize> {
     let text = std::fs::read_to_string(format!("/proc/{}/io", agent.child.id())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("syscr: ")).and_then(|count| count.parse().ok())
@@ -17,9 +17,9 @@ fn processes() -> usize {
     names.filter(|name| name.to_string_lossy().parse::<u32>().is_ok()).count()
 }
 
-/// Starts commands that leave a daemon each, and gives their streams and their daemons.
+/// Starts commands that leave one daemon each; returns their streams and daemons.
 fn start(agent: &mut Agent, ids: &[String], more: &str) -> (Vec<u32>, Vec<String>) {
-    // It tells its number when it is in a session of its own.
+    // It prints its pid once it is in its own session.
     let script = "setsid env -i sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1' & sleep 1000";
     let streams: Vec<u32> = ids.iter().map(|id| agent.open(&exec_as(id, script, more))).collect();
     let mut daemons = Vec::new();
@@ -35,7 +35,7 @@ fn ids() -> Vec<String> {
     (0..MANY).map(|_| unique("many")).collect()
 }
 
-/// The looks that `reads` were for, with two reads for each process; what else was read makes it only more.
+/// How many scans the `reads` were for, at two reads per process; other reads only increase the number.
 fn looks(before: Option<usize>, after: Option<usize>, processes: usize) -> usize {
     before.zip(after).map_or(0, |(before, after)| (after - before) / (2 * processes))
 }

@@ -1,4 +1,4 @@
-//! Tunnels to ports inside.
+//! Tunnels to ports in the sandbox.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn bytes_go_both_ways_and_each_side_ends_by_itself() {
     server.join().expect("server");
 }
 
-/// Whether everything that sockets of this local port have sent has been received.
+/// Whether everything sent by sockets of this local port has been received.
 fn all_received(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("table");
     let local = format!(":{:04X}", port);
@@ -59,7 +59,7 @@ fn what_a_program_said_before_it_hung_up_arrives_although_it_read_not_all_that_w
     let (wrote, written) = mpsc::channel::<()>();
     let server = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("accept");
-        // Something unread makes the kernel reset the connection when it is closed.
+        // Unread data makes the kernel reset the connection when it is closed.
         socket.peek(&mut [0]).expect("peek");
         socket.write_all(&[b'a'; WINDOW]).expect("write");
         turn.recv().expect("turn");
@@ -93,7 +93,7 @@ fn a_port_where_nobody_listens_is_refused() {
     let stream = open(&mut agent, port);
     let outcome = agent.finish(stream);
     assert_eq!(outcome.refusal(), "port_refused");
-    // Why it failed over IPv4, also where there is no IPv6.
+    // Why it failed over IPv4, even without IPv6.
     let message = outcome.refused.as_ref().and_then(|error| error.text("message")).unwrap_or("");
     assert!(message.to_lowercase().contains("refused"), "{}", message);
     for port in ["0", "65536", "-1", "1.5", "\"80\""] {

@@ -1,4 +1,4 @@
-//! Whoever reads slower than the link brings: what waits is bounded by the credit, however much comes in all.
+//! Readers slower than the link: queued data is bounded by the credit, however much arrives in total.
 
 mod support;
 
@@ -11,19 +11,19 @@ use std::time::Duration;
 use support::{exec, Agent, Outcome};
 
 const TOTAL: usize = 32 * 1024 * 1024;
-/// Through small windows this takes as long.
+/// Less, because it takes as long through small windows.
 const TOTAL_THROUGH_TUNNEL: usize = 8 * 1024 * 1024;
 /// A few windows and what is allocated ahead for them; less than half of what would pile up.
 const MAX_GROWTH: usize = 3 * 1024 * 1024;
 
-/// The most memory that boxinit ever had.
+/// boxinit's peak memory.
 fn peak(agent: &Agent) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", agent.child.id())).expect("status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     1024 * line.trim().trim_end_matches(" kB").parse::<usize>().expect("kilobytes")
 }
 
-/// Sends whatever there is credit for until all is sent, so that something always waits. Ends the channel.
+/// Sends whatever there is credit for until all is sent, so that something is always queued. Then ends the channel.
 fn send_all(agent: &mut Agent, stream: u32, channel: u16, mut left: usize, outcome: &mut Outcome) {
     let chunk = [b'x'; 64 * 1024];
     let mut credit = HashMap::from([(0, 1024 * 1024), (stream, 256 * 1024)]);
@@ -66,7 +66,7 @@ extern "C" {
     fn setsockopt(fd: i32, level: i32, name: i32, value: *const i32, bytes: u32) -> i32;
 }
 
-/// Small segments and a small window: the kernel's own buffers, which else take megabytes at once, stay small as well.
+/// Small segments and a small window: the kernel's own buffers, which otherwise take megabytes at once, stay small too.
 fn narrow(listener: &TcpListener) {
     const SOL_SOCKET: i32 = 1;
     const SO_RCVBUF: i32 = 8;
@@ -92,7 +92,7 @@ fn so_does_no_server_at_the_end_of_a_tunnel() {
                 0 => return all,
                 count => all += count,
             }
-            // Slower than the link brings.
+            // Slower than the link delivers.
             std::thread::sleep(Duration::from_millis(1));
         }
     });

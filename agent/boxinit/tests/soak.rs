@@ -20,7 +20,7 @@ fn children(agent: &Agent) -> String {
     std::fs::read_to_string(format!("/proc/{}/task/{}/children", pid, pid)).unwrap_or_default()
 }
 
-/// One that runs, one that cannot, one that is timed out, a call on a file, a tunnel that fails.
+/// One that runs, one that cannot start, one that times out, a file call, and a tunnel that fails.
 fn round(agent: &mut Agent) {
     assert_eq!(agent.sh("echo ok; echo err >&2").code(), 0);
     let missing = format!(r#"{{"op":"exec","id":"{}","argv":["no-such-program"],"env":{{}},"cwd":"/"}}"#, unique("m"));

@@ -1,4 +1,4 @@
-//! Commands whose output is not read: lists show their end as soon as it has come, and only their output waits.
+//! Commands whose output is not read: lists show their end at once, and only their output waits.
 
 mod support;
 
@@ -7,7 +7,7 @@ use boxinit::json::Value;
 use std::time::{Duration, Instant};
 use support::{exec_as, unique, Agent, Outcome};
 
-/// What a list says of it once `enough`.
+/// How a list describes it once `enough`.
 fn listed(agent: &mut Agent, id: &str, enough: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + support::PATIENCE;
     loop {
@@ -29,7 +29,7 @@ fn is_over(exec: &Value) -> bool {
     !exec.flag("running")
 }
 
-/// Takes what comes until the window of the stream is used up, and gives no credit for it but the link's.
+/// Reads until the stream's window is used up, and returns only the link's credit.
 fn fill_window(agent: &mut Agent, stream: u32, outcome: &mut Outcome) {
     let mut got = 0;
     while got < WINDOW {
@@ -43,7 +43,7 @@ fn fill_window(agent: &mut Agent, stream: u32, outcome: &mut Outcome) {
     }
 }
 
-/// The rest of the stream, read on at last.
+/// The rest of the stream, read at last.
 fn read_on(agent: &mut Agent, stream: u32, mut outcome: Outcome) -> Outcome {
     agent.credit(stream, WINDOW as u32);
     agent.auto_credit = true;
@@ -73,7 +73,7 @@ fn a_command_that_is_killed_has_ended_though_its_output_is_unread() {
 
 #[test]
 fn so_has_one_that_ran_out_of_time() {
-    // A busy machine may need a while until the window is used up: then its time was too short, and says nothing.
+    // A busy machine may take a while to use up the window: the timeout was then too short to prove anything.
     for timeout in (0..8).map(|round| 300 << round) {
         let mut agent = Agent::start();
         agent.auto_credit = false;

@@ -1,5 +1,5 @@
-//! A peer that breaks the rules of the wire. Some it may break once on a link: the stream is reset. The second time, and
-//! for all others, it is the link.
+//! A peer that violates the wire protocol. Some rules may be broken once per link: the stream is reset. The second
+//! time, and for all other rules, the link ends.
 
 mod support;
 

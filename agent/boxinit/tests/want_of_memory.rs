@@ -1,4 +1,4 @@
-//! Which command was killed for want of memory: the kernel counts such kills for the whole sandbox.
+//! Which command was OOM-killed: the kernel counts such kills for the whole sandbox.
 
 mod support;
 
@@ -13,11 +13,11 @@ extern "C" {
     fn ptrace(request: i32, ...) -> std::os::raw::c_long;
 }
 
-/// A sandbox's view of control groups, with a count of ours. It is there for what this thread starts.
+/// A fake view of cgroups, with a count set by the test. Seen by processes that this thread starts.
 struct Count(PathBuf);
 
 impl Count {
-    /// None for whoever may not mount.
+    /// None without the right to mount.
     fn show() -> Option<Count> {
         let groups = "/sys/fs/cgroup";
         process::unshare(process::NEW_MOUNTS).ok()?;
@@ -34,7 +34,7 @@ impl Count {
     }
 }
 
-/// Starts a command, and has the kernel kill another one once it is up.
+/// Starts a command, and reports an OOM kill of another process once it is running.
 fn start(agent: &mut Agent, count: &Count, script: &str, more: &str) -> (u32, String) {
     count.set(0);
     let id = unique("oom");
@@ -79,7 +79,7 @@ fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was
     agent.event(stream, r#"{"type":"kill"}"#);
     assert_eq!(told(&mut agent, stream), (137, false, true), "a kill");
 
-    // It need not be up for this.
+    // It need not be running for this.
     count.set(0);
     let stream = agent.open(&exec("sleep 1000", r#","killGraceMs":0,"timeoutMs":2000"#));
     let mut outcome = Outcome::default();
@@ -100,7 +100,7 @@ fn nor_was_one_that_hangs_in_the_kernel_when_we_kill_it() {
     let mut outcome = Outcome::default();
     agent.until(stream, &mut outcome, |outcome| outcome.stdout().ends_with(b"\n"));
     let leader: i32 = String::from_utf8_lossy(outcome.stdout()).trim().parse().expect("a number");
-    // Whoever traces it holds it on its way out, until this thread ends.
+    // A tracer delays its exit, until this thread ends.
     let nothing: usize = 0;
     let traced = unsafe { ptrace(PTRACE_SEIZE, leader, nothing, PTRACE_O_TRACEEXIT) };
     assert_eq!(traced, 0, "{}", std::io::Error::last_os_error());

@@ -1,4 +1,4 @@
-//! A kernel that watches no more descriptors: calls that need one are refused.
+//! A kernel that refuses to watch more descriptors: calls that need one are refused.
 
 mod support;
 
@@ -15,7 +15,7 @@ const NUMBER: u32 = 0;
 const OPERATION: u32 = 24;
 const DESCRIPTOR: u32 = 32;
 
-/// What this thread starts can watch no descriptor from this one on.
+/// Processes started by this thread can watch no descriptor from this number on.
 fn watch_none_from(descriptor: u32) {
     let step = |code, value, jump_true, jump_false| Instruction { code, jump_true, jump_false, value };
     let (load, equal, at_least, answer) = (0x20, 0x15, 0x35, 0x06);
@@ -33,7 +33,7 @@ fn watch_none_from(descriptor: u32) {
     add_filter(&filter).expect("a filter");
 }
 
-/// A boxinit that watches what it needs for itself, and nothing more.
+/// A boxinit that can watch what it needs for itself, and nothing more.
 fn start() -> Agent {
     let spare = Agent::start();
     let open = std::fs::read_dir(format!("/proc/{}/fd", spare.child.id())).expect("descriptors");

@@ -12,7 +12,7 @@ fn main() {
     let total: u64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(0);
     let fd: i32 = args.next().and_then(|text| text.parse().ok()).unwrap_or(1);
     let pattern: Vec<u8> = (0..CHUNK).map(|i| ((i * 7 + i / 256) % 251) as u8).collect();
-    // SAFETY: the descriptor is one that the caller opened for this program, and nothing else here uses it.
+    // SAFETY: the caller opened the descriptor for this program, and nothing else here uses it.
     let mut out = unsafe { std::fs::File::from_raw_fd(fd) };
     let mut left = total;
     while left > 0 {

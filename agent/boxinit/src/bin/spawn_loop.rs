@@ -29,7 +29,7 @@ impl Job {
         Job { argv, env: env.collect(), cwd: CString::new(".").expect("."), null: Fd::new(null.into_raw_fd()) }
     }
 
-    /// Spawns once; milliseconds from before the spawn until the exit is known and both outputs are read to their end.
+    /// Spawns once; returns the milliseconds until the exit is known and both outputs were read to EOF.
     fn run(&self, spawner: &mut Spawner, buffer: &mut [u8]) -> f64 {
         let start = Instant::now();
         let (out, their_out) = io::pipe().expect("pipe");

@@ -1,5 +1,5 @@
-//! The network interface of a sandbox. The agent moves it into the network namespace; boxinit gives it its address and
-//! default route, so that no program has to enter the namespace from outside.
+//! A sandbox's network interface. The agent moves it into the network namespace; boxinit sets its address and default
+//! route, so that no program has to enter the namespace from outside.
 
 use super::failed;
 use crate::error::WireError;
@@ -40,7 +40,7 @@ pub struct Card {
 }
 
 impl Card {
-    /// None without one.
+    /// None if the claim has no interface.
     pub fn parse(open: &Value) -> Result<Option<Card>, WireError> {
         let card = match open.get("card") {
             Some(card) => card,
@@ -59,7 +59,7 @@ impl Card {
     pub fn set_up(&self) -> Result<(), WireError> {
         let index = net::interface_index(&self.name).map_err(|errno| failed("there is no network card", errno))?;
         let socket = net::route_socket().map_err(|errno| failed("the kernel cannot be asked for a network", errno))?;
-        // Without IPv6 there is nothing to switch off.
+        // Without IPv6 there is nothing to disable.
         match ask(&socket, no_addresses_of_its_own(index)) {
             Ok(()) | Err(EAFNOSUPPORT) => {}
             Err(errno) => return Err(failed("the card would take an address of its own", errno)),
@@ -86,7 +86,7 @@ impl Card {
     }
 }
 
-/// The firewall rules cover IPv4 only, so no IPv6 address may exist to get past them.
+/// The firewall rules cover IPv4 only, so no IPv6 address may exist that would bypass them.
 fn no_addresses_of_its_own(index: u32) -> Vec<u8> {
     let mut how = Vec::new();
     attribute(&mut how, LINK_6_ADDRESSES, &[NO_ADDRESSES]);
@@ -101,7 +101,7 @@ fn up(index: u32) -> Vec<u8> {
     message(NEW_LINK, REQUEST_ACK, &link(index, IFF_UP))
 }
 
-/// `struct ifinfomsg`: sets these flags and leaves the others.
+/// `struct ifinfomsg`: sets these flags and leaves the others unchanged.
 fn link(index: u32, on: u32) -> Vec<u8> {
     let mut body = vec![0; 4];
     body.extend(index.to_ne_bytes());
@@ -110,7 +110,7 @@ fn link(index: u32, on: u32) -> Vec<u8> {
     body
 }
 
-/// `struct nlattr` with its value, padded to a multiple of four.
+/// `struct nlattr` and its value, padded to a multiple of four.
 fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.extend((4 + value.len() as u16).to_ne_bytes());
     body.extend(kind.to_ne_bytes());
@@ -118,7 +118,7 @@ fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.resize((body.len() + 3) & !3, 0);
 }
 
-/// `struct nlmsghdr` with its payload.
+/// `struct nlmsghdr` and its payload.
 fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());

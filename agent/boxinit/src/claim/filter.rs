@@ -1,8 +1,8 @@
-//! The second system call filter. The runtime loads the well-known default profile at start, which leaves calls open that
-//! need a privilege to do anything: a claim needs some of them. This one closes them at its end, to what Docker's own
-//! profile gives a container without CAP_SYS_ADMIN. It also closes two families of sockets, which newer profiles than the
-//! distribution's do: one leads past the network namespace to the machine's hypervisor, the other into the kernel's ciphers,
-//! through which shared pages of an image have been written to.
+//! The second seccomp filter. The runtime loads the well-known default profile at start, which allows calls that need a
+//! privilege to have any effect, because a claim needs some of them. This filter closes them at the end of the claim,
+//! down to what Docker's own profile gives a container without CAP_SYS_ADMIN. Like profiles newer than the
+//! distribution's, it also blocks two socket families: one bypasses the network namespace to reach the machine's
+//! hypervisor, the other reaches the kernel's ciphers, through which shared pages of an image have been written to.
 
 use crate::sys::privilege::Instruction;
 
@@ -23,26 +23,26 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
-/// Process 1, which is this one.
+/// PID 1, this process.
 const SUPERVISOR: u32 = 1;
 
 const AF_ALG: u32 = 38;
 const AF_VSOCK: u32 = 40;
-/// The `socketcall` operation that makes a socket. Its family is in memory, which a filter cannot see.
+/// The `socketcall` operation that creates a socket. Its family is in memory, which a filter cannot see.
 const SOCKETCALL_SOCKET: u32 = 1;
 
-/// The flags of `clone` for new namespaces.
+/// The `clone` flags for new namespaces.
 const NAMESPACES: u32 = 0x7e02_0000;
 
 struct Calls {
     architecture: u32,
-    /// The bits of the number that identify the call.
+    /// The bits of the call number that identify the call.
     mask: u32,
     clone: u32,
-    /// With a limit of processor time, root of the sandbox could have the kernel kill process 1.
+    /// With a CPU time limit, the sandbox's root could make the kernel kill PID 1.
     prlimit: u32,
     socket: u32,
-    /// 32-bit programs' one call for all socket operations.
+    /// The single call through which 32-bit programs do all socket operations.
     socketcall: Option<u32>,
     /// In this order: bpf, fanotify_init, fsconfig, fsmount, fsopen, fspick, get_mempolicy, keyctl, lookup_dcookie, mbind,
     /// mount, mount_setattr, move_mount, open_tree, perf_event_open, pivot_root, quotactl, reboot, set_mempolicy,
@@ -50,12 +50,12 @@ struct Calls {
     denied: &'static [u32],
 }
 
-/// The same on every architecture: 32-bit programs of the newer ones cannot tell what `clone3` is asked.
+/// The same on every architecture: 32-bit programs on newer ones cannot tell what `clone3` is asked to do.
 const CLONE3: u32 = 435;
 
 #[cfg(target_arch = "x86_64")]
 const TABLES: [Calls; 2] = [
-    // The x32 calls are these with one more bit.
+    // The x32 calls are these with one more bit set.
     Calls {
         architecture: 0xc000_003e,
         mask: 0x3fff_ffff,
@@ -114,7 +114,7 @@ fn instruction(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruct
     Instruction { code, jump_true, jump_false, value }
 }
 
-/// Architectures that are not in the tables are left to the first filter.
+/// Architectures missing from the tables are left to the first filter.
 pub fn program() -> Vec<Instruction> {
     let mut program = Vec::with_capacity(128);
     for calls in &TABLES {

@@ -1,5 +1,5 @@
-//! Turns a blank into a sandbox: mounts the image's file system in place of the empty one, and drops every privilege that
-//! this took. Before the claim only boxinit runs in a blank; after it nothing of the blank can be reached.
+//! Turns a blank into a sandbox: mounts the image's file system in place of the empty one, and drops every privilege
+//! needed to do so. Before the claim only boxinit runs in a blank; after it nothing of the blank can be reached.
 
 mod card;
 mod filter;
@@ -48,8 +48,8 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
     Ok(Claimed { socket, socket_dir })
 }
 
-/// Makes the directory a read-only mount of its own. From a descriptor one can walk up to the root of its mount, and the
-/// original mount contains the agent's whole directory.
+/// Makes the directory a read-only mount of its own. From a descriptor one can walk up to the root of its mount, and
+/// the original mount contains the agent's whole directory.
 fn hold(directory: &[u8]) -> Result<Fd, i32> {
     let own = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
     mount::mount(directory, directory, b"", mount::BIND, b"")?;
@@ -66,7 +66,7 @@ fn let_go_of_output() -> Result<(), i32> {
     Ok(())
 }
 
-/// For a container whose runtime loads its own filter, which may allow what ours forbids. Needs no-new-privileges.
+/// For a container whose runtime loads its own filter, which may allow what ours forbids. Requires no_new_privs.
 pub fn close_calls() -> Result<(), i32> {
     privilege::add_filter(&filter::program())
 }

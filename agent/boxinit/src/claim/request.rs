@@ -1,4 +1,4 @@
-//! What the agent asks for with a claim.
+//! The agent's claim request.
 
 use super::card::Card;
 use crate::error::WireError;
@@ -7,19 +7,19 @@ use crate::json::Value;
 const MAX_LAYERS: usize = 256;
 const MAX_HOSTNAME: usize = 64;
 
-/// A small file that is written into the image: `/etc/hosts` and the like.
+/// A small file to write into the image: `/etc/hosts` and the like.
 pub struct Furniture {
     pub path: Vec<u8>,
     pub text: Vec<u8>,
 }
 
 pub struct Request {
-    /// Read-only directories, topmost first, as this container sees them.
+    /// Read-only lower dirs, topmost first, as seen in this container.
     pub layers: Vec<Vec<u8>>,
     pub upper: Vec<u8>,
     pub work: Vec<u8>,
     pub hostname: Vec<u8>,
-    /// Made when the image does not have it. Empty: none.
+    /// Created if the image does not have it. Empty: none.
     pub workdir: Vec<u8>,
     pub files: Vec<Furniture>,
     pub card: Option<Card>,
@@ -32,7 +32,7 @@ impl Request {
         let mut layers = Vec::new();
         for layer in open.array("layers").unwrap_or(&[]) {
             match layer {
-                // The kernel takes the list as one text, in which these two mean something.
+                // The kernel parses the list as one string, in which these characters are special.
                 Value::String(path) if !path.iter().any(|byte| matches!(byte, b':' | b',' | b'\\')) => {
                     layers.push(path.clone())
                 }
@@ -60,7 +60,7 @@ impl Request {
         Ok(request)
     }
 
-    /// The overlay's options.
+    /// The overlay's mount options.
     pub fn overlay(&self) -> Vec<u8> {
         let mut data = b"lowerdir=".to_vec();
         data.extend(self.layers.join(&b':'));

@@ -1,4 +1,5 @@
-//! The file system of a sandbox: image below, its own directory above, the kernel's file systems carried over.
+//! A sandbox's root: the image as overlay lower dirs, its own directory as upper dir, and the kernel file systems
+//! carried over.
 
 use super::failed;
 use super::request::{Furniture, Request};
@@ -8,7 +9,7 @@ use crate::sys::{fs, mount, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 
 /// Where the new root is assembled.
 const ROOT: &[u8] = b"/.millibox/root";
-/// Each with its masks and read-only parts, which are mounts below it.
+/// Each with its masked and read-only parts, which are mounts below it.
 const CARRIED: [&str; 3] = ["proc", "sys", "dev"];
 /// As many as the kernel follows.
 const MAX_LINKS: u32 = 40;
@@ -23,7 +24,7 @@ pub fn enter(request: &Request) -> Result<(), WireError> {
     furnish(request, &left)
 }
 
-/// Nothing of a sandbox outlives the machine, so nothing need be forced to disk: a sandbox's fsync costs the node nothing.
+/// No sandbox survives a reboot, so nothing need be synced: a sandbox's fsync costs the node nothing.
 fn mount_overlay(request: &Request) -> Result<(), WireError> {
     let options = request.overlay();
     let volatile = [&options[..], b",volatile"].concat();
@@ -48,8 +49,8 @@ fn carry(name: &str) -> Result<(), WireError> {
         .map_err(|errno| failed(&format!("/{} cannot be carried over", name), errno))
 }
 
-/// Puts files into the sandbox's own directory before that is mounted, where a file costs a tenth of what it costs in an
-/// overlay, and less where the blank has made it while it waited. Returns those that cannot be put there.
+/// Puts files into the upper dir before the overlay is mounted, at a tenth of the cost of doing so through the overlay,
+/// or less if the blank has created the file while it waited. Returns the files that cannot be put there.
 fn furnish_upper(request: &Request) -> Vec<&Furniture> {
     let mut settled = Vec::new();
     request.files.iter().filter(|file| !put_into_upper(request, file, &mut settled)).collect()
@@ -71,7 +72,7 @@ fn put_into_upper<'a>(request: &Request, file: &'a Furniture, settled: &mut Vec<
     usable && write_plainly(&[&request.upper[..], &file.path].concat(), &file.text).is_ok()
 }
 
-/// What the directory is in the image, it is here too. False: it cannot be here.
+/// Creates the directory as the image has it. False if it cannot be created here.
 fn settle_directory(request: &Request, path: &[u8]) -> bool {
     let directory = [&request.upper[..], path].concat();
     if !matches!(fs::make_directory(fs::AT_FDCWD, &directory, 0o755), Ok(()) | Err(EEXIST)) {
@@ -95,7 +96,8 @@ fn settle_directory(request: &Request, path: &[u8]) -> bool {
     }
 }
 
-/// While a blank waits: what every claim will write into the sandbox's own directory. What is not there then is made then.
+/// Called while a blank waits: creates the files that every claim will write into the upper dir. Files missing at the
+/// claim are created then.
 pub fn prepare(upper: &[u8], files: &[&[u8]]) {
     for path in files {
         if let Some(at) = path.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0) {
@@ -105,7 +107,7 @@ pub fn prepare(upper: &[u8], files: &[&[u8]]) {
     }
 }
 
-/// A place where only this process writes.
+/// For a place where only this process writes.
 fn write_plainly(path: &[u8], text: &[u8]) -> Result<(), i32> {
     let fd = fs::open_at(fs::AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644)?;
     write_all(&fd, text)
@@ -133,7 +135,7 @@ fn in_image(request: &Request, path: &[u8]) -> InImage {
 /// In the new root, where no path leads out any more.
 fn furnish(request: &Request, files: &[&Furniture]) -> Result<(), WireError> {
     for file in files {
-        // An image with something odd there goes without.
+        // An image with something odd in the way goes without.
         let _ = write(file);
     }
     if !request.workdir.is_empty() {
@@ -142,7 +144,7 @@ fn furnish(request: &Request, files: &[&Furniture]) -> Result<(), WireError> {
     Ok(())
 }
 
-/// What the image has in the way of the directory that it names is no fault of the container: another fares no better.
+/// If the image itself obstructs the directory it names, that is not the container's fault: another would fail too.
 fn no_workdir(errno: i32) -> WireError {
     let error = failed("the working directory cannot be made", errno);
     match errno {
@@ -178,7 +180,7 @@ fn make_all(path: &[u8]) -> Result<(), i32> {
     make_all_through(path, &mut links)
 }
 
-/// What a link on the way leads to is made as well, so that the path leads somewhere.
+/// Also creates the targets of symbolic links on the way, so that the path resolves.
 fn make_all_through(path: &[u8], links: &mut u32) -> Result<(), i32> {
     match fs::make_directory(fs::AT_FDCWD, path, 0o755) {
         Err(ENOENT) => {

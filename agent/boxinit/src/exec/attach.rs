@@ -1,4 +1,4 @@
-//! Readers of an exec: attaching, detaching, acknowledging.
+//! An exec's readers: attach, detach, acknowledge.
 
 use super::output::Output;
 use super::{request, Exec, Execs};
@@ -27,7 +27,7 @@ impl Execs {
         Ok(())
     }
 
-    /// Answers an `exec` whose id is known: the same request continues the existing exec from its start.
+    /// Handles an `exec` with a known id: the same request continues the existing exec from its start.
     pub(super) fn adopt(&mut self, core: &mut Core, key: Key, stream: u32, fingerprint: u64) -> Result<(), WireError> {
         let exec = self.table.get(key).ok_or_else(|| WireError::new("exec_not_found", "the exec is gone"))?;
         if exec.fingerprint != fingerprint {
@@ -80,8 +80,8 @@ impl Execs {
         }
     }
 
-    /// RESET from the reader. A reader that asked for a kill and resets the stream itself does not return, so the exit is
-    /// not kept.
+    /// RESET from the reader. A reader that asked for a kill and resets the stream itself will not return, so the exit
+    /// is not kept.
     pub fn on_reset(&mut self, key: Key, stream: u32, error: &Value) {
         match self.table.get_mut(key) {
             Some(exec) if exec.stream == Some(stream) && exec.unwanted => {
@@ -92,7 +92,7 @@ impl Execs {
     }
 
     /// The stream is gone, by RESET or with the link. The program continues; if it writes a lot, it blocks for a while,
-    /// until a reader that was cut off returns.
+    /// until the cut-off reader returns.
     pub fn detach(&mut self, core: &mut Core, key: Key, stream: u32) {
         let exec = match self.table.get_mut(key) {
             Some(exec) if exec.stream == Some(stream) => exec,
@@ -119,7 +119,7 @@ impl Execs {
     /// FIN ALL from the reader. After the exit it acknowledges the exit.
     pub fn on_fin_all(&mut self, core: &mut Core, key: Key) {
         match self.table.get_mut(key) {
-            // What it left behind is still being killed.
+            // Processes it left behind are still being killed.
             Some(exec) if exec.exit_told && exec.killing.is_some() => exec.forget = true,
             Some(exec) if exec.exit_told => self.forget(core, key),
             Some(_) => self.on_input_end(key),

@@ -1,4 +1,4 @@
-//! What background children write after the exit of their command.
+//! Output of background children after their command has exited.
 
 use super::Execs;
 use crate::core::{Core, Source, Work};
@@ -6,7 +6,7 @@ use crate::slab::{Key, Slab};
 use crate::sys::io::{self, Fd};
 use crate::sys::{poll, EAGAIN};
 
-/// A pipe that a background child still holds. Its output is discarded; closing it would kill the child.
+/// A pipe that a background child still holds. Its output is discarded; closing the pipe would kill the child.
 pub struct Discard {
     fd: Fd,
 }

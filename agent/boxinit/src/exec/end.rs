@@ -1,4 +1,4 @@
-//! How an exec ends: the leader's exit, timeouts and kills, the exit event, and being forgotten.
+//! How an exec ends: the leader's exit, timeouts and kills, the exit event, and removal from the table.
 
 use super::{Exec, Execs, Exit, MAX_KEPT};
 use crate::core::{Core, Work};
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 /// How long an unacknowledged exit is kept.
 const KEPT: Duration = Duration::from_millis(3_600_000);
-/// Only so many of the exits kept still have their output.
+/// Only this many of the kept exits still have their output.
 const MAX_KEPT_OUTPUT: usize = 512;
-/// After its leader's exit, a terminal is silent this long before that counts as its end.
+/// After its leader's exit, a terminal counts as ended once it has been silent for this long.
 const SETTLE_MS: u64 = 200;
 
-/// How many processes of this sandbox the kernel has killed for want of memory.
+/// How many processes of this sandbox the kernel has OOM-killed.
 #[derive(Default)]
 pub struct OomCounter {
     file: Option<std::fs::File>,
@@ -26,7 +26,7 @@ pub struct OomCounter {
 }
 
 impl OomCounter {
-    /// None where the kernel does not show the sandbox its own count.
+    /// None if the kernel does not show the sandbox its own count.
     pub fn read(&mut self) -> Option<u64> {
         if !self.looked {
             self.looked = true;
@@ -85,7 +85,7 @@ impl Execs {
         }
     }
 
-    /// A terminal that a process still holds, silent after the leader's exit.
+    /// A terminal that some process still holds has been silent since the leader's exit.
     pub fn on_settle(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.settle = None;
@@ -137,7 +137,7 @@ impl Execs {
         }
         self.kept.push_back(key);
         if self.kept.len() >= MAX_KEPT_OUTPUT {
-            // Keys of what was acknowledged are no exits any more, and take no place of one.
+            // Keys of acknowledged exits are stale and do not count.
             let table = &self.table;
             self.kept.retain(|key| table.get(*key).is_some());
         }
@@ -190,7 +190,7 @@ impl Execs {
         self.start_kill(core, key);
     }
 
-    /// Nobody came back to it.
+    /// Nobody reattached.
     pub fn on_detached(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
             exec.detached = None;
@@ -204,8 +204,7 @@ impl Execs {
 }
 
 impl Exec {
-    /// Nothing of it runs any more, whether or not all its output has been read: whoever listens may be slow, or never
-    /// read on.
+    /// None of its processes is left, whether or not all its output was read: a reader may be slow, or never read on.
     pub(super) fn is_over(&self) -> bool {
         let known = self.complete || !self.terminal || self.settled;
         self.exit.is_some() && self.killing.is_none() && known
@@ -223,7 +222,7 @@ impl Exec {
         self.exit = Some(Exit {
             code,
             signal,
-            // The count is the sandbox's: what it shows hit another command than one that we killed.
+            // The count is the sandbox's: its growth is due to some command other than one that we killed.
             oom_killed: self.killed.then_some(false),
             duration_ms: now.duration_since(self.started).as_secs_f64() * 1e3,
             usage,
@@ -252,7 +251,7 @@ impl Exec {
         out.bool("timedOut", self.timed_out);
         out.bool("oomKilled", exit.oom_killed == Some(true));
         if exit.oom_killed.is_some() {
-            // The agent need not look at a count of its own.
+            // The agent need not consult its own count.
             out.bool("oomCounted", true);
         }
         out.uint("stdoutBytes", self.outputs[0].total());

@@ -1,5 +1,5 @@
-//! Detects a child that is kept from executing its program. Code in the sandbox can stop it, or hold a lease on the file to
-//! execute. boxinit serves nothing else meanwhile, so it must not wait for long.
+//! Detects a child that is kept from executing its program. Code in the sandbox can stop it, or hold a lease on the
+//! file to execute. boxinit serves nothing else meanwhile, so it must not wait long.
 
 use crate::sys::{c_int, process, signal};
 use std::sync::atomic::AtomicU32;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// Hardly any child takes longer than this.
 const LOOK: Duration = Duration::from_millis(25);
-/// The holder of a lease is notified and may need a moment to release it.
+/// A lease holder is notified and may need a moment to release it.
 const LEASE: Duration = Duration::from_millis(200);
 /// For a slow disk, and anything else that delays a start.
 const LIMIT: Duration = Duration::from_secs(10);
-/// For one that was killed.
+/// For a child that was killed.
 const DEATH: Duration = Duration::from_secs(1);
-/// For this long after one was held up, no other holder gets time: there may be hundreds in line.
+/// For this long after a hold-up, no other lease holder is given time: there may be hundreds in line.
 const WARY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum HoldUp {
 }
 
 pub enum Outcome {
-    /// It has executed its program, or has ended by itself.
+    /// It has executed its program, or has exited by itself.
     Free,
     Killed(HoldUp),
     /// It hangs in the kernel, where SIGKILL does not take effect yet.
@@ -37,7 +37,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns once `runs` is cleared, or the child has been given up.
+    /// Returns once `runs` is cleared, or the child has been given up on.
     pub fn over(&mut self, pid: c_int, runs: &AtomicU32) -> Outcome {
         if process::wait_cleared(runs, LOOK) {
             return Outcome::Free;
@@ -76,7 +76,8 @@ fn reason(pid: c_int) -> Option<HoldUp> {
     lease_is_broken(&locks).then_some(HoldUp::Leased)
 }
 
-/// Whether somebody waits for a lease to be given up: of those that are seen here, so that it is the sandbox's own.
+/// Whether someone is waiting for a lease to be released: only leases visible here are listed, so it is the sandbox's
+/// own.
 fn lease_is_broken(locks: &[u8]) -> bool {
     let breaking = |line: &[u8]| {
         let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).skip(1);

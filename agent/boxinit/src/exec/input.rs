@@ -1,4 +1,4 @@
-//! A program's input: bytes that arrived, until the program reads them.
+//! A program's input: bytes received but not yet read by the program.
 
 use super::Execs;
 use crate::backlog::Backlog;
@@ -11,24 +11,24 @@ use crate::sys::EAGAIN;
 
 /// After each cut, a new stream may send another window that the program does not read. This is enough for a few.
 const MAX_WAITING: usize = 1024 * 1024;
-/// End of transmission (Ctrl-D): ends a terminal's input, if a line is to begin. In a line it gives its reader what there is
-/// of that line, and the next one ends the input.
+/// End of transmission (Ctrl-D): ends a terminal's input if sent at the start of a line. Within a line it flushes the
+/// partial line to the reader, and the next one ends the input.
 const CTRL_D: u8 = 4;
-/// What leaves nothing of a line that was begun, as terminals are set up: an interrupt, the line's end, its removal, a
-/// quit, a stop.
+/// Bytes after which no partial line is left in a terminal's usual settings: interrupt, end of line, kill line, quit,
+/// suspend.
 const NO_LINE: [u8; 7] = [CTRL_D, 3, b'\n', b'\r', 21, 28, 26];
 
 pub struct Input {
     pub fd: Fd,
     terminal: bool,
-    /// What was written last begins a line, or goes on with one.
+    /// The bytes written last left a partial line.
     in_line: bool,
     waiting: Backlog,
-    /// Waiting bytes that came over a stream that is gone: no credit is due for them.
+    /// Queued bytes that came over a stream that is gone: no credit is due for them.
     foreign: usize,
     /// The input has ended.
     ended: bool,
-    /// Bytes received in all. All were or will be given to the program, if it reads them.
+    /// Total bytes received. All were or will be written to the program, if it reads them.
     pub received: u64,
 }
 
@@ -42,7 +42,7 @@ impl Input {
         self.foreign = self.waiting.len();
     }
 
-    /// Whether this many more bytes would exceed what may wait.
+    /// Whether this many more bytes would exceed the queue's limit.
     fn overfull(&self, bytes: usize) -> bool {
         self.fd.is_open() && self.waiting.len() + bytes > MAX_WAITING
     }
@@ -93,7 +93,7 @@ impl Input {
         self.due(count)
     }
 
-    /// Writes more to the program. Returns the credit due for what it consumed, or never will.
+    /// Writes more to the program. Returns the credit due for bytes that it consumed, or never will.
     fn flush(&mut self) -> usize {
         let mut waiting = std::mem::take(&mut self.waiting);
         let count = self.write(waiting.waiting());
@@ -114,7 +114,7 @@ impl Input {
             return self.fd.close();
         }
         let ends = if self.in_line { &[CTRL_D; 2][..] } else { &[CTRL_D] };
-        // A terminal that takes no more now is written to again when it does. More input may follow.
+        // A terminal that accepts no more now is retried when it does. More input may follow.
         self.ended = self.write(ends) < ends.len();
     }
 
@@ -142,7 +142,7 @@ impl Execs {
             _ => return core.link.consume(stream, bytes.len()),
         };
         if exec.input.overfull(bytes.len()) {
-            // Not counted: the answer to the next attach has the offset to continue from.
+            // Not counted: the answer to the next attach contains the offset to continue from.
             core.link.reset(stream, &WireError::new("interrupted", "The program does not read its input."));
             return self.detach(core, key, stream);
         }
@@ -174,7 +174,7 @@ mod tests {
 
     const PIPE_BYTES: usize = 64 * 1024;
 
-    /// An input that leads into a pipe, and the pipe's other end.
+    /// An input connected to a pipe, and the pipe's other end.
     fn piped(terminal: bool) -> (Input, Fd) {
         let (read, write) = io::pipe().expect("a pipe");
         io::set_nonblocking(write.raw(), io::O_WRONLY);

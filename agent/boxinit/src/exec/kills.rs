@@ -1,4 +1,4 @@
-//! The kills of all execs, in rounds: one look at the processes serves every kill that is pending, and every signal to all
+//! Kills of all execs, in rounds: one scan of the process table serves every pending kill, and every signal to all
 //! processes of a command, so that many at once cost about as much as one.
 
 use super::Execs;
@@ -10,19 +10,19 @@ use crate::sys::signal::{self, SIGKILL};
 use crate::timers::{Timer, TimerId};
 use std::time::{Duration, Instant};
 
-/// How long to wait for what was sent KILL and is still there.
+/// How long to wait for processes that survive SIGKILL.
 const GIVE_UP: Duration = Duration::from_millis(2_000);
 const FIRST_PAUSE_MS: u64 = 1;
 const MAX_PAUSE_MS: u64 = 50;
-/// Between rounds, also when new kills come all the time.
+/// Minimum pause between rounds, even when new kills keep coming.
 const MIN_REST: Duration = Duration::from_millis(1);
 
 pub(super) struct Killing {
-    /// When patience ends.
+    /// End of the grace period.
     kill_at: Instant,
-    /// Its processes were asked to end.
+    /// Its processes were sent SIGTERM.
     asked: bool,
-    /// Set once KILL was sent: when to stop waiting for what cannot die.
+    /// Set once SIGKILL was sent: when to stop waiting for processes that do not die.
     give_up: Option<Instant>,
 }
 
@@ -32,25 +32,25 @@ impl Killing {
     }
 }
 
-/// A signal to all processes of a command, which may be forgotten by now.
+/// A signal to all processes of a command, which may have been forgotten by now.
 struct Signal {
     id: Vec<u8>,
     tag: u64,
     key: Option<Key>,
     leader: c_int,
     number: c_int,
-    /// The call to answer when the signal is sent.
+    /// The call to answer once the signal is sent.
     stream: Option<u32>,
 }
 
 #[derive(Default)]
 pub(super) struct Kills {
-    /// May hold keys that are gone.
+    /// May contain stale keys.
     dying: Vec<Key>,
     signals: Vec<Signal>,
     next: Option<(Instant, TimerId)>,
     pause_ms: u64,
-    /// No round begins before, so that rounds never take most of the loop's time.
+    /// The next round begins no sooner, so that rounds never take most of the loop's time.
     rest_until: Option<Instant>,
 }
 
@@ -91,7 +91,8 @@ impl Execs {
         }
     }
 
-    /// By what its processes carry, so also to what a command has left running that ended and is forgotten.
+    /// Finds processes by the tags they carry, and so also those left running by a command that has ended and is
+    /// forgotten.
     pub(super) fn signal_all(&mut self, core: &mut Core, id: &[u8], number: c_int, stream: Option<u32>) {
         let key = self.by_id.get(id).copied();
         if let (SIGKILL, Some(exec)) = (number, key.and_then(|key| self.table.get_mut(key))) {
@@ -104,12 +105,12 @@ impl Execs {
         self.kills.round_soon(core);
     }
 
-    /// The calls that wait for a round are gone with the link; what they asked for is done all the same.
+    /// The calls waiting for a round are gone with the link; their signals are sent anyway.
     pub fn forget_callers(&mut self) {
         self.kills.signals.iter_mut().for_each(|signal| signal.stream = None);
     }
 
-    /// The next look at all that are being killed.
+    /// Runs the next round for everything being killed.
     pub fn on_kills(&mut self, core: &mut Core) {
         let began = Instant::now();
         self.kills.next = None;
@@ -141,7 +142,8 @@ impl Execs {
         }
     }
 
-    /// Looks, and sends what is to be sent. Tells of each that is dying whether nobody is left of it.
+    /// Scans the table and sends the pending signals. Returns for each dying exec whether none of its processes is
+    /// left.
     fn round(&self, dying: &[Key], signals: &[Signal], now: Instant) -> Vec<bool> {
         let is_leader = |pid: c_int| self.by_pid.contains_key(&pid);
         let killing = |key: &Key| self.table.get(*key).and_then(|exec| exec.killing.as_ref());
@@ -177,7 +179,8 @@ impl Execs {
         gone
     }
 
-    /// When patience with it ends, at the latest, a further round is needed; None when there is nothing more to wait for.
+    /// Returns when a further round is needed, at the end of the grace period at the latest; None if there is nothing
+    /// left to wait for.
     fn after_round(&mut self, key: Key, gone: bool, began: Instant) -> Option<Instant> {
         let killing = self.table.get_mut(key)?.killing.as_mut()?;
         let strict = killing.is_strict(began);
@@ -201,7 +204,7 @@ impl Execs {
         };
         exec.killing = None;
         if !gone && exec.exit.is_none() {
-            // The leader hangs in the kernel. It is dead to us.
+            // The leader hangs in the kernel. It counts as dead.
             self.by_pid.remove(&exec.pid);
             exec.end(core, 128 + SIGKILL, Some(SIGKILL), None);
             return self.leader_gone(core, key);
@@ -212,7 +215,7 @@ impl Execs {
         self.after_output(core, key);
     }
 
-    /// Before the end of boxinit itself, when that alone does not end them.
+    /// Called before boxinit itself exits, where that alone does not end them.
     pub fn kill_all(&mut self) {
         let families: Vec<Family> = self.table.keys().into_iter().filter_map(|key| self.family(key)).collect();
         if families.is_empty() {

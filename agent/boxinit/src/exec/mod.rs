@@ -31,14 +31,14 @@ use std::time::Instant;
 
 const MAX_RUNNING: usize = 512;
 const MAX_KEPT: usize = 4096;
-/// Room for one exec in a list.
+/// Space for one exec in a list.
 const LISTED_BYTES: usize = 4096;
 
 /// How the leader ended.
 struct Exit {
     code: i32,
     signal: Option<i32>,
-    /// Whether it was killed for want of memory; None if there was no reason to look, or no count to look at.
+    /// Whether it was OOM-killed; None if there was no reason to check, or no count to consult.
     oom_killed: Option<bool>,
     duration_ms: f64,
     usage: Option<Usage>,
@@ -47,15 +47,15 @@ struct Exit {
 
 pub struct Exec {
     id: Vec<u8>,
-    /// Of the request: the same id with another is the caller's mistake.
+    /// Fingerprint of the request: reusing the id for a different one is the caller's mistake.
     fingerprint: u64,
-    /// What its processes carry.
+    /// The tag that its processes carry.
     tag: u64,
     pid: c_int,
-    /// Whoever listens.
+    /// The attached reader, if any.
     stream: Option<u32>,
     outputs: [Output; 2],
-    /// Which output goes first next time.
+    /// Which output is sent first next time.
     turn: usize,
     input: Input,
     terminal: bool,
@@ -68,20 +68,20 @@ pub struct Exec {
     exit: Option<Exit>,
     timed_out: bool,
     killing: Option<Killing>,
-    /// It was sent KILL, or will be if it takes its time, so that its death by that has no other reason.
+    /// SIGKILL was sent to it, or will be after the grace period, so that dying of it has no other cause.
     killed: bool,
     oom_before: Option<u64>,
-    /// All its output has been read; only sending may be left.
+    /// All its output has been read; only sending may remain.
     complete: bool,
     exit_told: bool,
-    /// Whoever listens asked for a kill. The exit may cross its RESET on the way.
+    /// The reader asked for a kill. The exit may cross its RESET on the way.
     unwanted: bool,
     forget: bool,
     timeout: Option<TimerId>,
     detached: Option<TimerId>,
     hold: Option<TimerId>,
     settle: Option<TimerId>,
-    /// That time has passed, though the terminal may hold unread output.
+    /// The settle time is over, though the terminal may hold unread output.
     settled: bool,
 }
 
@@ -92,7 +92,7 @@ pub struct Execs {
     by_pid: HashMap<c_int, Key>,
     scripts: Slab<Script>,
     discards: Slab<Discard>,
-    /// Ended and not acknowledged, oldest first. May hold keys that are gone.
+    /// Ended but unacknowledged, oldest first. May contain stale keys.
     kept: VecDeque<Key>,
     kills: Kills,
     oom: end::OomCounter,
@@ -108,7 +108,7 @@ impl Execs {
         found.ok_or_else(|| WireError::new("exec_not_found", "there is no exec with this id"))
     }
 
-    /// Frees an exec and all that it holds.
+    /// Frees an exec and everything it holds.
     fn forget(&mut self, core: &mut Core, key: Key) {
         if let Some(mut exec) = self.table.remove(key) {
             for timer in [&mut exec.timeout, &mut exec.detached, &mut exec.hold, &mut exec.settle] {
@@ -123,7 +123,7 @@ impl Execs {
         }
     }
 
-    /// Those with the ids asked for, or all: what runs, then what has ended, as far as one frame holds it.
+    /// Lists execs by the given ids, or all: first the running ones, then ended ones, as far as one frame holds them.
     pub fn list(&self, open: &Value) -> Vec<u8> {
         let mut listed: Vec<&Exec> = match open.array("ids") {
             Some(ids) => ids.iter().filter_map(|id| self.named(id)).collect(),
@@ -190,7 +190,7 @@ impl Execs {
         }
     }
 
-    /// Op `signal`. An answer that ends the stream, or None when the answer follows.
+    /// Op `signal`. Returns an answer that ends the stream, or None if the answer follows later.
     pub fn signal(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
         let id = request::id_of(open)?;
         let number = open.text("signal").and_then(signal::number);
@@ -225,7 +225,7 @@ impl Execs {
         signal::kill(-group, number);
     }
 
-    /// The request's script has come, or was there from the beginning.
+    /// The request's script has arrived, or was included from the start.
     pub fn open(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<(), WireError> {
         let request = Request::parse(open)?;
         let known = self.by_id.get(&request.id).copied();

@@ -1,4 +1,4 @@
-//! A program's output: from its pipe into the ring, from the ring to the reader.
+//! A program's output: from its pipe into the ring, and from the ring to the reader.
 
 use super::{Exec, Execs};
 use crate::core::{Core, Work};
@@ -8,14 +8,14 @@ use crate::slab::Key;
 use crate::sys::io::{self, Fd};
 use crate::sys::{poll, EAGAIN};
 
-/// Bytes read per turn of the loop from a pipe that has no reader.
+/// Bytes read per loop turn from a pipe that has no reader.
 const TURN_BYTES: usize = 256 * 1024;
 /// A read of this size means that the program writes a lot.
 const BULK_BYTES: usize = 16 * 1024;
-/// The share of a ring that a program may still fill while it waits for a listener. The rest is more than the windows of
-/// all links between here and the client let be on the way.
+/// The fraction of a ring that a program may still fill while it waits for a reader. The rest exceeds what the windows
+/// of all links between here and the client allow in flight.
 const HOLD_ROOM: u64 = 8;
-/// More than the kernel keeps between the two ends of a terminal, which does not say how much it holds.
+/// More than the kernel buffers between the two ends of a terminal, which does not report how much it holds.
 const TERMINAL_BYTES: usize = 256 * 1024;
 
 pub struct Output {
@@ -28,12 +28,12 @@ pub struct Output {
     enlarged: bool,
     /// Bytes still to be read after the leader's exit: what was in the pipe then, or may have been.
     remaining: Option<usize>,
-    /// Nothing more is read for the exec.
+    /// Nothing more is read for this exec.
     pub done: bool,
     pub ring: Ring,
-    /// Offset up to which it was sent to the reader.
+    /// Offset up to which output was sent to the reader.
     pub sent: u64,
-    /// Offset up to which the pipe is read without a reader, since what was sent last may have to be sent again.
+    /// Offset up to which the pipe is read without a reader, since the last output sent may have to be sent again.
     hold_at: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Output {
         }
     }
 
-    /// Bytes that its program wrote, as far as that is known: also what the leader left in the pipe, but not what is in a
+    /// Bytes written by the program, as far as known: includes what the leader left in the pipe, but not what is in a
     /// terminal.
     pub fn total(&self) -> u64 {
         match self.remaining {
@@ -72,7 +72,7 @@ impl Output {
         self.hold_at.map_or(false, |limit| self.ring.written() >= limit)
     }
 
-    /// Keeps what may be in transit to a reader that was cut off: most of the ring.
+    /// Keeps what may be in flight to a reader that was cut off: most of the ring.
     pub fn hold(&mut self) {
         self.hold_at = Some(self.sent + self.ring.capacity() as u64 / HOLD_ROOM);
     }
@@ -102,7 +102,7 @@ impl Output {
             return 0;
         }
         let (asked, read) = match max {
-            // Most likely the end, for which no memory is allocated.
+            // Most likely EOF, for which no memory is allocated.
             1 => {
                 let mut byte = [0];
                 let read = io::read(self.fd.raw(), &mut byte);
@@ -126,8 +126,8 @@ impl Output {
                 if let Some(remaining) = &mut self.remaining {
                     *remaining -= count.min(*remaining);
                 }
-                // A pipe gives less than asked only when it is empty then, and the next write is a new event. After a
-                // hang-up there is no next event; a terminal gives what it likes.
+                // A short read means the pipe is empty, and the next write is a new event. After a hang-up there is no
+                // next event; a terminal returns as much as it likes.
                 if count < asked && !self.terminal && !self.hung_up {
                     self.readable = false;
                 }
@@ -148,7 +148,7 @@ impl Output {
         }
     }
 
-    /// The leader is gone. What it wrote is in the pipe; what comes later is a background child's.
+    /// The leader is gone. What it wrote is in the pipe; anything later comes from a background child.
     pub fn leader_gone(&mut self) {
         if self.done {
             return;
@@ -160,7 +160,7 @@ impl Output {
         });
     }
 
-    /// All output of the leader has been read. Returns the pipe when another process still holds it.
+    /// All output of the leader has been read. Returns the pipe if another process still holds it.
     fn finish(&mut self) -> Option<Fd> {
         if self.done || self.remaining != Some(0) {
             return None;
@@ -205,7 +205,7 @@ impl Execs {
         output.readable = true;
         output.hung_up |= events & (poll::HUP | poll::ERR) != 0;
         match exec.stream {
-            // Nothing but a hang-up is read at once: it costs no credit.
+            // Only a hang-up is read at once: it costs no credit.
             Some(stream) if events & poll::IN == 0 => {
                 output.fill(1);
                 core.link.mark_ready(stream);

@@ -1,4 +1,4 @@
-//! Prepares a request for the kernel: the arguments of execve, and what is set up before it.
+//! Prepares a request for the kernel: the arguments of execve, and the set-up before it.
 
 use super::request::{bad_args, Command, Request, Shell};
 use crate::error::WireError;
@@ -8,10 +8,10 @@ use std::ffi::CString;
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const MAX_INLINE_SCRIPT_BYTES: usize = 96 * 1024;
-/// The descriptor of a long script's file in its shell.
+/// The descriptor number of a long script's file in its shell.
 const SCRIPT_DESCRIPTOR: c_int = 19;
 
-/// The arguments of execve, and what is set up before it.
+/// The arguments of execve, and the set-up before it.
 pub struct Prepared {
     pub candidates: Vec<CString>,
     pub argv: Vec<CString>,
@@ -26,7 +26,7 @@ fn c_string(bytes: Vec<u8>) -> Result<CString, WireError> {
     CString::new(bytes).map_err(|_| bad_args("a zero byte cannot be passed to a program"))
 }
 
-/// Candidate paths of a program, in the order of a search along `path`.
+/// Candidate paths of a program, in the search order of `path`.
 fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     if program.contains(&b'/') {
         return vec![program.to_vec()];
@@ -51,7 +51,7 @@ pub fn script_file(text: &[u8]) -> Result<sys::io::Fd, WireError> {
 }
 
 impl Request {
-    /// `as_sh`: a script's second attempt, with `sh`, because there is no bash. `late`: a script that came as data.
+    /// `as_sh`: second attempt at a script, with `sh`, because there is no bash. `late`: a script sent as data.
     pub fn prepare(
         &self,
         accounts: &mut Accounts,

@@ -1,4 +1,4 @@
-//! An exec's OPEN: checked, and known again by what it runs.
+//! An exec's OPEN: validated, and fingerprinted by what it runs.
 
 use crate::error::WireError;
 use crate::json::Value;
@@ -14,7 +14,7 @@ const DEFAULT_RING_BYTES: u64 = 1024 * 1024;
 const MAX_RING_BYTES: u64 = 16 * 1024 * 1024;
 const DEFAULT_KILL_GRACE_MS: u64 = 2_000;
 const DEFAULT_DETACHED_MS: u64 = 60_000;
-/// About as long as a gateway looks for an agent that is being replaced.
+/// About as long as a gateway keeps looking for an agent that is being replaced.
 const DEFAULT_HOLD_MS: u64 = 20_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shell {
@@ -46,7 +46,7 @@ pub struct Request {
     pub kill_grace_ms: u64,
     pub ring_bytes: usize,
     pub detached_ms: u64,
-    /// How long a program waits for a listener that was cut off before its output goes over the oldest.
+    /// How long a program waits for a reader that was cut off before its output overwrites the oldest.
     pub hold_ms: u64,
     pub background: bool,
 }
@@ -55,7 +55,7 @@ pub(super) fn bad_args(message: impl Into<String>) -> WireError {
     WireError::new("exec_bad_args", message)
 }
 
-/// An exec's id, as every request names it.
+/// An exec's id, as found in every request.
 pub fn id_of(open: &Value) -> Result<Vec<u8>, WireError> {
     match open.bytes("id") {
         Some(id) if !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.contains(&0) => Ok(id.to_vec()),
@@ -153,13 +153,13 @@ fn environment(open: &Value, id: &[u8]) -> Result<Variables, WireError> {
 }
 
 impl Request {
-    /// A hash of what runs. Limits and output options may differ from one attempt to the next. `late` is the hash of a script
-    /// that came as data.
+    /// A hash of what is run. Limits and output options may differ between attempts. `late` is the hash of a script
+    /// sent as data.
     pub fn fingerprint(&self, late: Option<u64>) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.command, &self.cwd, &self.user, late).hash(&mut hasher);
         (self.stdin, self.pty.is_some(), self.background).hash(&mut hasher);
-        // A sum, because the order of variables carries no meaning.
+        // A sum, because the order of variables is not significant.
         self.env.iter().fold(hasher.finish(), |sum, variable| {
             let mut hasher = DefaultHasher::new();
             variable.hash(&mut hasher);

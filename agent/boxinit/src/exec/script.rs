@@ -1,4 +1,4 @@
-//! A script that comes as data, until it is whole.
+//! A script sent as data, until it is complete.
 
 use super::request::Request;
 use super::{prepare, Execs};
@@ -12,25 +12,25 @@ use crate::sys::io::{self, Fd};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
 
-/// What is kept of input that comes before the end of the script. It holds back credit that the script needs: half of a
-/// stream's window is left to it.
+/// Limit of the input that arrives before the end of the script. It holds back credit that the script needs: half of a
+/// stream's window is left for it.
 const MAX_EARLY: usize = 128 * 1024;
 
-/// An exec whose script is still on its way.
+/// An exec whose script is still arriving.
 pub struct Script {
     request: Request,
     file: Fd,
     wanted: u64,
     got: u64,
-    /// Of the text so far.
+    /// Hash of the text so far.
     text: DefaultHasher,
-    /// Input that came before the end of the script.
+    /// Input that arrived before the end of the script.
     early: Vec<u8>,
     early_end: bool,
 }
 
 impl Execs {
-    /// The text follows on channel SCRIPT. The program is started when it is whole.
+    /// The text follows on channel SCRIPT. The program is started once it is complete.
     pub(super) fn await_script(
         &mut self,
         core: &mut Core,
@@ -110,7 +110,7 @@ impl Execs {
         }
     }
 
-    /// Whoever sent the script is gone. Nothing has run.
+    /// The sender of the script is gone. Nothing has run.
     pub fn drop_script(&mut self, key: Key) {
         self.scripts.remove(key);
     }

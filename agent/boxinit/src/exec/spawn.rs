@@ -1,4 +1,5 @@
-//! Starts a program the way posix_spawn does, in shared memory without a copy, and returns the exact reason if it did not start.
+//! Starts a program the way posix_spawn does, in shared memory without a copy, and reports the exact reason if it did
+//! not start.
 
 use super::hold_up::{self, HoldUp};
 use crate::sys::limits::{self, Limit};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const STACK_BYTES: usize = 64 * 1024;
 
-/// What was being done when it failed.
+/// The step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Fork,
@@ -16,7 +17,7 @@ pub enum Stage {
     Directory,
     Descriptors,
     Execute,
-    /// It was killed, since something kept it from executing its program.
+    /// It was killed because something kept it from executing its program.
     HeldUp(HoldUp),
 }
 
@@ -27,25 +28,25 @@ pub struct Failure {
 }
 
 pub struct Program<'a> {
-    /// Paths to try in turn, as a search along PATH gives them.
+    /// Paths to try in turn, from a search along PATH.
     pub candidates: &'a [CString],
     pub argv: &'a [CString],
     pub env: &'a [CString],
-    /// None: where we are.
+    /// None: the current directory.
     pub cwd: Option<&'a CString>,
     /// uid, gid, groups.
     pub identity: Option<(u32, u32, &'a [u32])>,
     pub stdio: [c_int; 3],
-    /// Also given to the program: (ours, its number there).
+    /// An extra descriptor for the program: (ours, its number there).
     pub extra: Option<(c_int, c_int)>,
     /// Descriptor 0 becomes the controlling terminal.
     pub terminal: bool,
-    /// What it and its descendants are known by.
+    /// The tag that identifies it and its descendants.
     pub tag: u64,
     pub descriptor_limit: Option<Limit>,
 }
 
-/// What the child reads, and where it leaves its failure. Shared memory: the parent only waits meanwhile.
+/// What the child reads, and where it reports its failure. Shared memory: the parent only waits meanwhile.
 struct Plan {
     candidates: *const *const c_char,
     argv: *const *const c_char,
@@ -60,10 +61,10 @@ struct Plan {
     failure: Option<Failure>,
 }
 
-/// Memory on which the child runs until it executes its program.
+/// The stack on which the child runs until it executes its program.
 struct Place {
     stack: Vec<u128>,
-    /// Cleared by the kernel when the child needs the place no more.
+    /// Cleared by the kernel once the child no longer needs this memory.
     taken: AtomicU32,
 }
 
@@ -79,12 +80,12 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Stands still until the child has executed its program, however long that takes.
+    /// Blocks until the child has executed its program, however long that takes.
     pub fn patient() -> Spawner {
         Spawner { place: Place::new(), watch: None }
     }
 
-    /// Kills a child that is kept from executing its program. Needs a kernel that tells when it has.
+    /// Kills a child that is kept from executing its program. Needs a kernel that signals the execve.
     pub fn watchful() -> Spawner {
         Spawner { place: Place::new(), watch: Some(hold_up::Watch::default()) }
     }
@@ -95,7 +96,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 impl Spawner {
-    /// The new process's id.
+    /// Returns the new process's pid.
     pub fn spawn(&mut self, program: &Program) -> Result<c_int, Failure> {
         let candidates = pointers(program.candidates);
         let argv = pointers(program.argv);
@@ -114,8 +115,8 @@ impl Spawner {
             failure: None,
         };
         let forked = self.fork(&mut plan);
-        // SAFETY: `plan` is live, and the child, which shares the memory, writes to it no more: it has executed its program or
-        // is gone. Volatile, because the compiler does not see the child's write.
+        // SAFETY: `plan` is live, and the child, which shares the memory, no longer writes to it: it has executed its
+        // program or is gone. Volatile, because the compiler does not see the child's write.
         let failure = unsafe { std::ptr::read_volatile(&plan.failure) };
         match (forked, failure) {
             (Err(failure), _) => Err(failure),
@@ -131,7 +132,7 @@ impl Spawner {
     fn fork(&mut self, plan: &mut Plan) -> Result<c_int, Failure> {
         let failed = |errno| Failure { stage: Stage::Fork, errno };
         let plan = (plan as *mut Plan).cast();
-        // SAFETY: one past the end of the stack, where the child's stack begins to grow down.
+        // SAFETY: one past the end of the stack, from where the child's stack grows down.
         let top: *mut c_void = unsafe { self.place.stack.as_mut_ptr().add(self.place.stack.len()) }.cast();
         let watch = match &mut self.watch {
             Some(watch) => watch,
@@ -139,8 +140,8 @@ impl Spawner {
             None => return unsafe { process::vfork_on(top, child, plan) }.map_err(failed),
         };
         self.place.taken.store(1, Ordering::Release);
-        // SAFETY: the child uses the stack and the words of `place` until `taken` is cleared; if it does not get that far,
-        // `place` is leaked below.
+        // SAFETY: the child uses the stack and the words of `place` until `taken` is cleared; if it does not get that
+        // far, `place` is leaked below.
         let pid = unsafe { process::clone_on(top, child, plan, &self.place.taken) }.map_err(failed)?;
         match watch.over(pid, &self.place.taken) {
             hold_up::Outcome::Free => Ok(pid),
@@ -149,7 +150,8 @@ impl Spawner {
                 Err(Failure { stage: Stage::HeldUp(why), errno: 0 })
             }
             hold_up::Outcome::Stuck => {
-                // It dies without a further instruction of ours, whenever the kernel lets it. Until then it has the place.
+                // It dies without executing another instruction of ours, whenever the kernel lets it. Until then it
+                // owns the place.
                 std::mem::forget(std::mem::replace(&mut self.place, Place::new()));
                 Err(Failure { stage: Stage::HeldUp(HoldUp::Slow), errno: 0 })
             }
@@ -159,7 +161,8 @@ impl Spawner {
 
 /// Between clone and execve: system calls only, no allocation, no panic.
 extern "C" fn child(arg: *mut c_void) -> c_int {
-    // SAFETY: `arg` is the plan that `fork` passed, and the parent does not touch it until this process has let go of it.
+    // SAFETY: `arg` is the plan that `fork` passed, and the parent does not touch it until this process no longer uses
+    // it.
     unsafe {
         let plan = &mut *(arg as *mut Plan);
         let failure = prepare(plan).err().unwrap_or_else(|| Failure { stage: Stage::Execute, errno: execute(plan) });
@@ -188,7 +191,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
     if let Some(limit) = &plan.descriptor_limit {
         limits::set_descriptor_limit(limit);
     }
-    // As root: images have programs of another user start in a directory that is root's alone.
+    // As root: some images start programs of another user in a directory that only root may enter.
     if !plan.cwd.is_null() {
         fs::change_directory(plan.cwd).map_err(|errno| Failure { stage: Stage::Directory, errno })?;
     }
@@ -201,7 +204,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Failure> {
             return Err(failure);
         }
     }
-    // What the event loop blocks, a program does not.
+    // Signals blocked by the event loop are not blocked in a program.
     signal::set_mask(&signal::SigSet::EMPTY);
     Ok(())
 }
@@ -232,7 +235,7 @@ unsafe fn execute(plan: &Plan) -> i32 {
 mod tests {
     use super::*;
 
-    /// Tells something where fs.suid_dumpable is 1, to root.
+    /// Only meaningful where fs.suid_dumpable is 1, and to root.
     #[test]
     fn a_program_of_another_user_lets_nobody_look_into_us() {
         let strings = |texts: &[&str]| -> Vec<CString> {

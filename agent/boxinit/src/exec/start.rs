@@ -25,7 +25,7 @@ struct Ends {
     input: Fd,
     outputs: [Fd; 2],
     theirs: [Fd; 3],
-    /// Descriptor numbers, where `theirs` is none.
+    /// Descriptor numbers used where `theirs` is none.
     numbers: [i32; 3],
 }
 
@@ -78,7 +78,7 @@ fn terminal((cols, rows): (u16, u16), uid: u32) -> Result<Ends, i32> {
     Ok(Ends { input, outputs: [master, Fd::NONE], theirs: [slave, Fd::NONE, Fd::NONE], numbers })
 }
 
-/// Why a program never ran, in the words of the one table of errors.
+/// Why a program never ran, worded by the one table of errors.
 fn explain(failure: Failure, request: &Request) -> WireError {
     let reason = sys::message(failure.errno);
     let limit = matches!(failure.errno, sys::EAGAIN | sys::ENOMEM | sys::ENFILE | sys::EMFILE);
@@ -201,8 +201,8 @@ impl Execs {
         Ok(key)
     }
 
-    /// Of a command, also when it is forgotten. Unlike all others, also those of another boxinit whose processes are seen
-    /// here.
+    /// A command's tag, even once the command is forgotten. Unlike any other tag, including those of another boxinit
+    /// whose processes are visible here.
     pub(super) fn tag_of(&self, id: &[u8]) -> u64 {
         let mut hasher = self.by_id.hasher().build_hasher();
         hasher.write(id);
@@ -210,7 +210,7 @@ impl Execs {
     }
 }
 
-/// The kernel lets go of them when they are closed.
+/// The kernel stops watching them when they are closed.
 fn watch(core: &Core, key: Key, ends: &Ends) -> Result<(), i32> {
     for (which, output) in ends.outputs.iter().enumerate() {
         if output.is_open() {
@@ -227,9 +227,9 @@ fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, tag: u64, terminal:
     if prepared.candidates.is_empty() {
         return Err(Failure { stage: Stage::Execute, errno: sys::ENOENT });
     }
-    // boxinit is root: to become root again needs no right that the sandbox may lack.
+    // boxinit is root: becoming root again needs no right that the sandbox may lack.
     let identity = prepared.identity.as_ref().filter(|identity| (identity.uid, identity.gid) != (0, 0));
-    // boxinit stands in the root, and root may always be there.
+    // boxinit's working directory is `/`, which root may always enter.
     let cwd = Some(&prepared.cwd).filter(|cwd| identity.is_some() || cwd.as_bytes() != b"/");
     core.spawner.spawn(&Program {
         candidates: &prepared.candidates,

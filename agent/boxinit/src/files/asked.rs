@@ -1,22 +1,22 @@
-//! What a call asks of a file beside its path: owner, mode, time, size.
+//! File attributes in a request: owner, mode, time, size.
 
 use crate::error::WireError;
 use crate::json::Value;
 use crate::users::Accounts;
 
-/// As far as a date reaches in JavaScript.
+/// The range of a JavaScript date.
 const MAX_TIME_MS: f64 = 8.64e15;
 
-/// Whose a file is to be.
+/// A file's intended owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owners {
-    /// (uid, gid), as asked.
+    /// (uid, gid), as requested.
     pub asked: Option<(u32, u32)>,
-    /// Of what did not exist before.
+    /// For files that did not exist before.
     pub new: Option<(u32, u32)>,
 }
 
-/// `owner`, and `defaultOwner` for what is new and nobody's by request. A default that does not exist is none.
+/// `owner`, and `defaultOwner` for new files without a requested owner. A default that does not exist is ignored.
 pub fn owners_of(open: &Value) -> Result<Owners, WireError> {
     let mut accounts = Accounts::default();
     let mut look_up = |name: &str| accounts.look_up(name).map(|identity| (identity.uid, identity.gid));

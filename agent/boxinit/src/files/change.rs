@@ -1,4 +1,4 @@
-//! Directories made, owners and modes changed.
+//! Makes directories; changes owners and modes.
 
 use super::{file_error, mode_of, owners_of, split, stat, without_trailing_slashes, CWD};
 use crate::error::WireError;
@@ -7,7 +7,7 @@ use crate::sys::{self, fs};
 
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// Makes the directory that is missing, and those above it, for `owner`.
+/// Creates a missing directory and its parents for `owner`.
 pub fn make_parents(path: &[u8], owner: Option<(u32, u32)>) -> Result<(), WireError> {
     let path = without_trailing_slashes(path);
     match fs::stat_at(CWD, path, true) {
@@ -26,18 +26,18 @@ pub fn make_parents(path: &[u8], owner: Option<(u32, u32)>) -> Result<(), WireEr
 fn make_one(path: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), WireError> {
     let failed = |errno| file_error(path, errno);
     match fs::make_directory(CWD, path, mode) {
-        // Another made it meanwhile.
+        // Someone else created it meanwhile.
         Err(sys::EEXIST) if fs::stat_at(CWD, path, true).map_or(false, |found| found.is_directory()) => return Ok(()),
         result => result.map_err(failed)?,
     }
     if let Some(owner) = owner {
         fs::set_owner_at(CWD, path, owner, false).map_err(failed)?;
     }
-    // Whatever boxinit's own mask is.
+    // Independent of boxinit's own umask.
     fs::set_mode_at(CWD, path, mode).map_err(failed)
 }
 
-/// A directory that exists already is as good as made, with its mode and owner left alone.
+/// An existing directory counts as success, and its mode and owner are left alone.
 pub fn make_directory(open: &Value, path: &[u8]) -> Result<Vec<u8>, WireError> {
     let path = without_trailing_slashes(path);
     let (mode, owner) = (mode_of(open)?, owners_of(open)?.new);

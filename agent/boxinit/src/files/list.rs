@@ -1,5 +1,5 @@
-//! The entries of a directory, in the order of their bytes, a thousand at a time. The names of a long one are read once
-//! and kept for the pages that follow.
+//! Lists a directory in byte order, a thousand entries at a time. The names of a long one are read once and kept for
+//! the following pages.
 
 use super::sorted_names::{Room, SortedNames};
 use super::stat::write_stat;
@@ -14,23 +14,23 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 const MAX_ENTRIES: usize = 1000;
-/// Names looked at in one turn.
+/// Names examined per turn.
 const TURN_NAMES: usize = 4096;
-/// An answer that has so many bytes gets no further entry. With the longest one behind it (40 KiB: names and targets of
-/// bytes that JSON writes with six), it is still well below what the agent takes for an answer.
+/// An answer of this size gets no further entry. With the longest possible entry on top (40 KiB: names and targets of
+/// bytes that JSON writes with six), it is still well below the agent's limit for an answer.
 const FULL_BYTES: usize = 512 * 1024;
-/// Names are kept so long for the next page. A page that is asked for again makes it no longer: whoever asks for the same
-/// one all the time is to see what comes.
+/// How long names are kept for the next page. Repeating a page does not extend it: a caller that keeps requesting the
+/// same page expects to see new entries.
 const KEPT: Duration = Duration::from_secs(10);
 const MAX_KEPT: usize = 8;
 
-/// A reading of a directory.
+/// The names read from a directory.
 struct Reading {
     /// Device and inode of the directory.
     of: ((u32, u32), u64),
     names: SortedNames,
-    /// The last names of the pages told so far. Only who continues behind one of them gets this reading: to everybody
-    /// else the directory is as it is now.
+    /// The last names of the pages sent so far. Only a caller that continues after one of them gets this reading; all
+    /// others see the directory as it is now.
     told: Vec<Vec<u8>>,
     until: Instant,
 }
@@ -40,12 +40,12 @@ struct Reading {
 pub struct Readings {
     kept: VecDeque<Reading>,
     room: Room,
-    /// For the one that is to go first.
+    /// For the reading that expires first.
     timer: Option<TimerId>,
 }
 
 impl Readings {
-    /// The reading that a page behind this name continues, the newest if there are several.
+    /// The reading that a page after this name continues; the latest if there are several.
     fn take(&mut self, of: ((u32, u32), u64), after: &[u8]) -> Option<Reading> {
         let now = Instant::now();
         let continued =
@@ -65,7 +65,7 @@ impl Readings {
         self.set_timer(timers);
     }
 
-    /// Forgets what was kept for long enough.
+    /// Drops expired readings.
     pub fn expire(&mut self, timers: &mut Timers) {
         let now = Instant::now();
         self.kept.retain(|reading| reading.until > now);
@@ -83,14 +83,14 @@ pub struct List {
     path: Vec<u8>,
     entries: Entries,
     reading: Reading,
-    /// The names are all there.
+    /// All names have been read.
     read: bool,
-    /// Names up to this one are told, or have no entry any more.
+    /// Names up to this one have been sent, or have no entry any more.
     at: Vec<u8>,
     /// The answer so far, and how many entries it has.
     out: Writer,
     told: usize,
-    /// The last entry of it.
+    /// Its last entry.
     last: Vec<u8>,
 }
 
@@ -146,7 +146,7 @@ impl List {
         let mut looked = 0;
         while let (Some(name), true) = (names.peek(), self.told < MAX_ENTRIES && self.out.len() <= FULL_BYTES) {
             if looked == MAX_ENTRIES {
-                // Most have vanished since: the rest has its turn later.
+                // Most have vanished since: the rest is left to a later turn.
                 self.at = last.map_or_else(Vec::new, <[u8]>::to_vec);
                 return Ok(Progress::More);
             }
@@ -165,7 +165,7 @@ impl List {
         let in_reading = names.peek().is_some();
         drop(names);
         match self.reading.names.cut_behind() {
-            // The next page begins behind an entry of this one, so it must have one.
+            // The next page begins after an entry of this one, so it must have one.
             Some(cut) if !in_reading && self.told == 0 => {
                 self.at = cut.to_vec();
                 self.reading.names = names_behind(&self.at, self.reading.names.room());
@@ -194,7 +194,7 @@ impl List {
     }
 }
 
-/// One more than are told are kept in any case, to know whether there are more.
+/// One more than fits in the answer is always kept, to know whether there are more.
 fn names_behind(after: &[u8], room: Room) -> SortedNames {
     SortedNames::new(after, MAX_ENTRIES + 1, room)
 }
@@ -225,7 +225,7 @@ mod tests {
             std::fs::write(self.directory.join(name), "").expect("a file");
         }
 
-        /// The first name of the page behind this one.
+        /// The first name of the page after this one.
         fn page(&mut self, after: &str) -> String {
             let open = crate::json::parse(format!(r#"{{"after":"{}"}}"#, after).as_bytes()).expect("json");
             let path = self.directory.as_os_str().as_bytes();

@@ -1,5 +1,5 @@
-//! Calls on files, done in the sandbox's own view by boxinit itself: no process, no thread. Every call is a state machine
-//! that does a bounded amount of work per turn of the loop, and what is large flows through the credit of its stream.
+//! File calls, executed by boxinit itself in the sandbox's own view: no process, no thread. Every call is a state
+//! machine that does a bounded amount of work per loop turn, and bulk data flows under the credit of its stream.
 
 mod asked;
 mod change;
@@ -29,10 +29,10 @@ use asked::{mode_of, modified_of, owners_of, size_of};
 use paths::{join, path_of, place, shown, split, without_trailing_slashes, CWD};
 
 const MAX_CALLS: usize = 1024;
-/// Each takes one of the few that the kernel has for the whole node.
+/// Each takes one of the few inotify instances that the kernel has for the whole node.
 const MAX_WATCHES: usize = 16;
 
-/// A call under way.
+/// A call in progress.
 enum Call {
     Read(read::Read),
     Write(Box<write::Write>),
@@ -42,13 +42,13 @@ enum Call {
     TarWrite(Box<tar_write::TarWrite>),
     Transfer(Box<transfer::Transfer>),
     Watch(watch::Watch),
-    /// Removes something for no stream.
+    /// A removal that no stream waits for.
     Clear(remove::Remove),
 }
 
-/// The result of a turn of work.
+/// The result of one turn of work.
 pub enum Progress {
-    /// Go on at the next turn.
+    /// Continue on the next turn.
     More,
     /// The answer: the call is over.
     Answer(Vec<u8>),
@@ -59,7 +59,7 @@ struct Job {
     call: Call,
 }
 
-/// What went wrong with a file, in the words of the one table of errors.
+/// A file error, worded by the one table of errors.
 fn file_error(path: &[u8], errno: i32) -> WireError {
     let code = match errno {
         sys::ENOENT => "file_not_found",
@@ -82,7 +82,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// An answer, or None while the call goes on.
+    /// An answer, or None while the call continues.
     pub fn open(&mut self, core: &mut Core, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
         let path = path_of(open, "path")?;
         match open.text("call").unwrap_or("") {
@@ -136,7 +136,7 @@ impl Files {
         Ok(None)
     }
 
-    /// A turn of a call that needs nothing from the stream.
+    /// One turn of a call that needs nothing from its stream.
     pub fn work(&mut self, core: &mut Core, key: Key) {
         let job = match self.table.get_mut(key) {
             Some(job) => job,
@@ -236,7 +236,7 @@ impl Files {
         let done = match &mut job.call {
             Call::Write(write) => write.finish(),
             Call::TarWrite(tar) => tar.finish(),
-            // Whoever watches has had enough.
+            // The watcher has had enough.
             Call::Watch(_) if channel == frame::ALL => return self.end(core, key),
             _ => return,
         };
@@ -258,7 +258,7 @@ impl Files {
         }
     }
 
-    /// After a turn of a watch.
+    /// After one turn of a watch.
     fn watched(&mut self, core: &mut Core, key: Key, more: Result<bool, WireError>) {
         match more {
             Ok(true) => {
@@ -293,7 +293,7 @@ impl Files {
         }
     }
 
-    /// The stream is gone. What was half done is undone, a large copy little by little.
+    /// The stream is gone. Partial work is undone, a large copy little by little.
     pub fn cut(&mut self, core: &mut Core, key: Key) {
         let half_done = match self.table.remove(key) {
             Some(Job { call: Call::Transfer(mut transfer), .. }) => transfer.half_done(),

@@ -1,4 +1,4 @@
-//! Paths of files: from a request, taken apart, and in messages.
+//! File paths: taken from requests, split, and shown in messages.
 
 use crate::error::WireError;
 use crate::json::Value;
@@ -6,7 +6,7 @@ use crate::sys::io::{Fd, O_DIRECTORY, O_PATH};
 use crate::sys::{self, c_int};
 
 const MAX_PATH_BYTES: usize = 4096;
-/// Where relative paths begin for the system's own calls.
+/// The base for relative paths in system calls.
 pub const CWD: c_int = sys::fs::AT_FDCWD;
 
 /// A path in a message.
@@ -14,7 +14,7 @@ pub fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().take(200).collect()
 }
 
-/// A path of the request, absolute: what is relative begins at the request's `workdir`.
+/// A path from the request, made absolute: a relative one is based on the request's `workdir`.
 pub fn path_of(open: &Value, key: &str) -> Result<Vec<u8>, WireError> {
     let invalid = || WireError::invalid(format!("{} is not a path of at most {} bytes", key, MAX_PATH_BYTES));
     let path = open.bytes(key).filter(|path| !path.is_empty() && !path.contains(&0)).ok_or_else(invalid)?;
@@ -31,7 +31,7 @@ pub fn path_of(open: &Value, key: &str) -> Result<Vec<u8>, WireError> {
     Ok(path)
 }
 
-/// (directory, name) of a path; the name of `/` and of what ends in a slash is `.`.
+/// (directory, name) of a path; the name of `/` and of paths that end in a slash is `.`.
 pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) if at + 1 == path.len() => (path, b"."),
@@ -54,8 +54,8 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     [directory, slash, name].concat()
 }
 
-/// The directory that holds what a path names, and its name there. What is done by these two goes through no link of
-/// /proc, and where it was looked at.
+/// The directory that contains what a path names, and its name there. Operating on these two follows no /proc link, and
+/// stays where the path was checked.
 pub fn place(path: &[u8]) -> Result<(Fd, &[u8]), i32> {
     let (directory, name) = split(path);
     Ok((sys::fs::open_at(CWD, directory, O_PATH | O_DIRECTORY, 0)?, name))

@@ -7,7 +7,8 @@ use crate::sys::fs;
 use crate::sys::io::{Fd, O_NOCTTY, O_NONBLOCK, O_RDONLY};
 use crate::sys::EAGAIN;
 
-/// The kernel's own files say 0 or one page whatever they hold. What is no larger than this is read at once, to know.
+/// The kernel's own files report a size of 0 or one page, whatever they contain. A file no larger than this is read at
+/// once to find out.
 const DOUBTFUL_BYTES: u64 = 4096;
 const AT_ONCE_BYTES: usize = 64 * 1024;
 /// A file of unknown size is read no further than this.
@@ -18,9 +19,9 @@ pub struct Read {
     path: Vec<u8>,
     at: u64,
     end: u64,
-    /// The content, when it was read at once.
+    /// The content, if it was read at once.
     content: Option<Vec<u8>>,
-    /// The size that the file gives itself means nothing.
+    /// The size that the file reports is meaningless.
     unknown: bool,
 }
 
@@ -30,7 +31,7 @@ impl Read {
         let failed = |errno| file_error(path, errno);
         let offset = size_of(open, "offset")?.unwrap_or(0);
         let length = size_of(open, "length")?;
-        // Looked at first: opening a device may do something, and opening a FIFO may be noticed.
+        // Checked first: opening a device may have side effects, and opening a FIFO is visible to its other end.
         let irregular = || WireError::new("file_not_regular", format!("{:?} is not a regular file", shown(path)));
         if !fs::stat_at(CWD, path, true).map_err(failed)?.is_file() {
             return Err(irregular());
@@ -91,7 +92,7 @@ impl Read {
     }
 }
 
-/// Reads until the buffer is full or the file ends; whether it ended.
+/// Reads until the buffer is full or the file ends; returns whether it ended.
 fn read_full(fd: &Fd, buffer: &mut [u8]) -> Result<(usize, bool), i32> {
     let mut count = 0;
     while count < buffer.len() {

@@ -1,4 +1,4 @@
-//! Removing a file, or a whole tree a few hundred entries at a time.
+//! Removes a file, or a whole tree a few hundred entries at a time.
 
 use super::{file_error, place, split, without_trailing_slashes, Progress, CWD};
 use crate::error::WireError;
@@ -10,38 +10,38 @@ use crate::sys::{self, EISDIR, ENOENT};
 use std::time::{Duration, Instant};
 
 const TURN_ENTRIES: usize = 256;
-/// Deeper directories are moved up to the top of the tree first: a descriptor is held for each level.
+/// Deeper directories are first moved up to the top of the tree: each level holds a descriptor.
 const MAX_DEPTH: usize = 64;
-/// How often a directory is read from its beginning, apart from once for each directory that is moved up to it. It takes
-/// more than once where the file system passes over entries while others go; more often than this, somebody keeps making
-/// what is removed.
+/// How often a directory is rescanned, not counting once per directory moved up to it. Some file systems skip entries
+/// while others are being removed, so it takes more than one scan; beyond this many, someone keeps creating entries.
 const MAX_PASSES: u32 = 4096;
-/// For what nobody waits for, who could give it up: somebody who makes entries faster than they go is not waited for.
+/// Deadline for a removal that no caller waits for and could cancel: someone may be creating entries faster than they
+/// are removed.
 const UNWATCHED: Duration = Duration::from_secs(10 * 60);
 
 struct Level {
     entries: Entries,
-    /// Its name in the one above.
+    /// Its name in its parent.
     name: Vec<u8>,
-    /// How often it was read from its beginning, less what was moved up to it.
+    /// How often it was scanned, less the directories moved up to it.
     passes: u32,
 }
 
 pub struct Remove {
     path: Vec<u8>,
-    /// The directory that holds the tree.
+    /// The directory that contains the tree.
     above: Fd,
-    /// From the top of the tree down to where we are.
+    /// From the top of the tree down to the current directory.
     levels: Vec<Level>,
     device: (u32, u32),
-    /// How many names were made for what is moved up.
+    /// How many names were made for directories moved up.
     moved: u64,
     /// When to give up.
     until: Option<Instant>,
 }
 
 impl Remove {
-    /// None when it is done already.
+    /// None if it is already done.
     pub fn open(open: &Value, path: &[u8]) -> Result<Option<Remove>, WireError> {
         let path = without_trailing_slashes(path);
         let failed = |errno| file_error(path, errno);
@@ -64,7 +64,7 @@ impl Remove {
         Remove::tree(path).map(Some)
     }
 
-    /// All of a directory that is known to be one.
+    /// The whole tree of a path known to be a directory.
     pub fn tree(path: &[u8]) -> Result<Remove, WireError> {
         let failed = |errno| file_error(path, errno);
         let (above, name) = place(path).map_err(failed)?;
@@ -92,7 +92,7 @@ impl Remove {
         Ok(Progress::More)
     }
 
-    /// One entry. True when the tree is gone.
+    /// Removes one entry. True when the tree is gone.
     fn one(&mut self) -> Result<bool, i32> {
         let depth = self.levels.len();
         let top = self.levels[0].entries.fd.raw();
@@ -143,7 +143,7 @@ impl Remove {
         Ok(false)
     }
 
-    /// The innermost directory has been read to its end: it goes, unless something came meanwhile.
+    /// The innermost directory has been read to its end: it is removed, unless something was created in it meanwhile.
     fn leave(&mut self) -> Result<bool, i32> {
         let mut level = match self.levels.pop() {
             Some(level) => level,

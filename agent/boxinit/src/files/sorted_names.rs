@@ -1,17 +1,17 @@
-//! The names of a directory in the order of their bytes, within a bound of memory: of a larger directory, the first ones.
-//! They are kept as sorted runs of a few thousand, so that no step takes long.
+//! A directory's names in byte order, within a memory limit: of a larger directory, the first ones. Kept as sorted runs
+//! of a few thousand, so that no step takes long.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Names of a run, sorted in one step.
+/// Names per run, sorted in one step.
 const RUN_NAMES: usize = 4096;
-/// What the names of one directory may take: about 200,000 names of a usual length.
+/// Limit for the names of one directory: about 200,000 of usual length.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// What those of all directories may take. boxinit lives on the sandbox's own memory.
+/// Limit for the names of all directories. boxinit lives on the sandbox's own memory.
 const ROOM_BYTES: usize = 16 * 1024 * 1024;
 
-/// What is left of the memory for names.
+/// The memory still available for names.
 #[derive(Clone)]
 pub struct Room(Rc<Cell<usize>>);
 
@@ -51,7 +51,7 @@ impl Run {
         run
     }
 
-    /// Of a sorted run: how many names are not behind this one.
+    /// In a sorted run: how many names are not after this one.
     fn up_to(&self, name: &[u8]) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -78,13 +78,13 @@ impl Run {
 
 pub struct SortedNames {
     runs: Vec<Run>,
-    /// As they come, not sorted yet.
+    /// In order of arrival, not sorted yet.
     coming: Run,
-    /// Only names behind this one are taken.
+    /// Only names after this one are kept.
     after: Vec<u8>,
-    /// There were names behind this one that had no room.
+    /// Names after this one were dropped for lack of room.
     last: Option<Vec<u8>>,
-    /// So many are kept whatever room there is.
+    /// This many are kept regardless of room.
     least: usize,
     room: Room,
     taken: usize,
@@ -124,7 +124,7 @@ impl SortedNames {
         self.runs.iter().map(Run::len).sum()
     }
 
-    /// Takes the room that it needs, or gives back what it does not.
+    /// Reserves the memory it needs, or returns the excess.
     fn fits(&mut self) -> bool {
         let needed: usize = self.runs.iter().map(Run::memory).sum();
         let left = self.room.0.get() + self.taken;
@@ -134,9 +134,9 @@ impl SortedNames {
         fits
     }
 
-    /// Leaves out about the last half, but keeps the least that is to be kept. Fewer are there each time.
+    /// Drops about the last half, but keeps the required minimum. Each call leaves fewer.
     fn leave_out_last(&mut self) {
-        // Of two in the middle the first, so that the second is behind it.
+        // Of two in the middle the first, so that the second is after it.
         let middle = |len: usize| len.saturating_sub(1) / 2;
         let mut middles: Vec<&[u8]> = self.runs.iter().map(|run| run.name(middle(run.len()))).collect();
         middles.sort_unstable();
@@ -153,7 +153,7 @@ impl SortedNames {
                 self.runs.retain(|run| run.len() > 0);
                 self.last = Some(cut);
             }
-            // Only names that were told more than once can lie so.
+            // Only names that were reported more than once can lie like this.
             None => self.merge(),
         }
     }
@@ -173,7 +173,7 @@ impl SortedNames {
         self.behind(b"").nth(number.checked_sub(1)?).map(<[u8]>::to_vec)
     }
 
-    /// The last of these, if there are more that had no room.
+    /// The last of these, if later names were dropped for lack of room.
     pub fn cut_behind(&self) -> Option<&[u8]> {
         self.last.as_deref()
     }
@@ -182,7 +182,8 @@ impl SortedNames {
         self.room.clone()
     }
 
-    /// The names behind this one, in order, each once: a directory that changes while it is read may tell one twice.
+    /// The names after this one, in order, each once: a directory that changes while it is read may report a name
+    /// twice.
     pub fn behind<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
         let mut heads: Vec<(&Run, usize)> = self.runs.iter().map(|run| (run, run.up_to(name))).collect();
         std::iter::from_fn(move || {
@@ -208,7 +209,7 @@ impl Drop for SortedNames {
 mod tests {
     use super::*;
 
-    /// Names in an order of no meaning.
+    /// Names in an arbitrary but fixed order.
     fn shuffled(count: usize, length: usize) -> Vec<String> {
         (0..count).map(|i| format!("{:0length$}", (i * 7919) % count, length = length)).collect()
     }
@@ -252,7 +253,7 @@ mod tests {
         assert!(kept.len() > 10_000 && sorted.taken <= MAX_BYTES && room.0.get() == ROOM_BYTES - sorted.taken);
     }
 
-    /// Names are left out one step after the other until the least are left, and each step leaves out some.
+    /// Names are dropped step by step down to the minimum, and each step drops some.
     fn leave_out(runs: &[&[String]], least: usize) {
         let mut sorted = SortedNames::new(b"", least, Room::default());
         for run in runs {

@@ -1,4 +1,4 @@
-//! What a file is.
+//! File metadata.
 
 use super::{file_error, CWD};
 use crate::error::WireError;
@@ -16,7 +16,7 @@ pub fn kind_name(stat: &Stat) -> &'static str {
     }
 }
 
-/// The members of a `FileStat` but for its name.
+/// The members of a `FileStat` except its name.
 pub fn write_stat(out: &mut Writer, stat: &Stat, target: Option<&[u8]>) {
     out.str("kind", kind_name(stat).as_bytes());
     out.uint("sizeBytes", stat.size);

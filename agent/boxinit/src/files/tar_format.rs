@@ -1,4 +1,4 @@
-//! The bytes of a tar archive: POSIX pax when writing; pax, ustar and GNU when reading.
+//! The tar format: pax when writing; pax, ustar and GNU when reading.
 
 pub const BLOCK: usize = 512;
 
@@ -31,7 +31,7 @@ pub struct Member {
     pub device: (u32, u32),
 }
 
-/// Bytes that fill the last block of `size`.
+/// Bytes that fill up the last block of `size`.
 pub fn padding(size: u64) -> usize {
     (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
 }
@@ -78,7 +78,7 @@ fn record(key: &str, value: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// The header of a member, behind an extended one where it does not fit.
+/// A member's header, preceded by an extended one if it does not fit.
 pub fn encode(member: &Member, out: &mut Vec<u8>) {
     let mut extended = Vec::new();
     if member.name.len() > 100 {
@@ -115,7 +115,7 @@ fn text(field: &[u8]) -> &[u8] {
 
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
-        // GNU's base 256. What does not fit in 63 bits is no real size.
+        // GNU's base 256. What does not fit in 63 bits is not a real size.
         let mut value = u64::from(field[0] & 0x7f);
         for byte in &field[1..] {
             if value >> 55 != 0 {
@@ -132,7 +132,7 @@ fn number(field: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 8).ok()
 }
 
-/// As `number`, and less than zero in GNU's base 256: times before 1970.
+/// As `number`, but may be negative in GNU's base 256: times before 1970.
 fn signed(field: &[u8]) -> Option<i64> {
     let (above, low) = field.split_at(field.len() - 8);
     if !above.iter().all(|byte| *byte == 0xff) {
@@ -143,7 +143,7 @@ fn signed(field: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(bytes)).filter(|value| *value < 0)
 }
 
-/// None when the block is no header.
+/// None if the block is not a header.
 pub fn decode(header: &[u8; BLOCK]) -> Option<Member> {
     let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
     let sum = sum - header[148..156].iter().map(|byte| u64::from(*byte)).sum::<u64>() + 8 * 32;
@@ -172,7 +172,7 @@ pub fn decode(header: &[u8; BLOCK]) -> Option<Member> {
     })
 }
 
-/// The (key, value) pairs of an extended header. None when it is damaged.
+/// The (key, value) pairs of an extended header. None if it is malformed.
 pub fn records(mut data: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut found = Vec::new();
     while !data.is_empty() {
@@ -189,7 +189,7 @@ pub fn records(mut data: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     Some(found)
 }
 
-/// Whether GNU tar has packed a file's parts only, behind a list of where they lie.
+/// Whether GNU tar has packed only a sparse file's data, preceded by a map of where it goes.
 pub fn is_sparse(records: &[(Vec<u8>, Vec<u8>)]) -> bool {
     records.iter().any(|(key, _)| key.starts_with(b"GNU.sparse."))
 }

@@ -1,5 +1,5 @@
-//! The members of a tar, each put in its place below a directory. None leaves the directory, whatever it is called and
-//! whatever symbolic links lie in its way: paths are resolved as if the directory were the root.
+//! Puts each member of a tar in its place below a directory. None escapes the directory, whatever its name and whatever
+//! symbolic links are in its way: paths are resolved as if the directory were the root.
 
 use super::tar_format::{self as tar, Member};
 use super::write::Temporary;
@@ -12,18 +12,18 @@ use crate::sys::{self, c_int};
 pub struct Members {
     path: Vec<u8>,
     base: Fd,
-    /// The directory was made for this archive, whose entry for it then says what it is like.
+    /// The directory was created for this archive, whose entry for it then sets its attributes.
     made: bool,
     owner: Option<(u32, u32)>,
-    /// The file being written, which has another name until it is whole: its own, and its header.
+    /// The file being written, which has a temporary name until it is complete: that name, its own, and its header.
     current: Option<(Temporary, Vec<u8>, Member)>,
-    /// The directories made that hold what comes now, from the top down, and when they were changed: to be set when all
-    /// that is in them is there. So many as the members are deep, however many there are.
+    /// Newly created directories that contain the current member, from the top down, with their modification times,
+    /// which are set once their content is complete. As many as the member is deep, however many members there are.
     inside: Vec<(Vec<u8>, i64)>,
 }
 
 impl Members {
-    /// Below a directory that is made where it is missing.
+    /// Below a directory that is created if missing.
     pub fn open(path: &[u8], owner: Option<(u32, u32)>) -> Result<Members, WireError> {
         let made = fs::stat_at(CWD, path, true).is_err();
         change::make_parents(path, owner)?;
@@ -41,14 +41,14 @@ impl Members {
         &self.path
     }
 
-    /// All are here. Returns the EVENT that reports it.
+    /// All members are complete. Returns the EVENT that reports it.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         self.leave(None);
         let found = fs::stat_fd(self.base.raw()).map_err(|errno| file_error(&self.path, errno))?;
         Ok(stat::done_event(&self.path, &found))
     }
 
-    /// Opens the directory that holds a member, making it and those above where they are missing.
+    /// Opens the directory that contains a member, and creates missing ones.
     fn parent(&self, path: &[u8]) -> Result<Fd, i32> {
         let (directory, _) = split(path);
         let flags = O_PATH | O_DIRECTORY;
@@ -78,7 +78,7 @@ impl Members {
         }
     }
 
-    /// Makes a member. A file's descriptor, where bytes are to follow.
+    /// Creates a member. Returns a file's descriptor if bytes are to follow.
     pub fn create(&mut self, member: &Member) -> Result<Option<Fd>, WireError> {
         let path = match clean(&member.name)? {
             Some(path) => path,
@@ -138,7 +138,7 @@ impl Members {
         Ok(None)
     }
 
-    /// An entry for the directory itself. One that was there before stays as it was, as /tmp should.
+    /// An entry for the base directory itself. If it existed before, it is left unchanged, as /tmp should be.
     fn set_base(&mut self, member: &Member) -> Result<(), i32> {
         if !self.made || member.kind != tar::DIRECTORY {
             return Ok(());
@@ -152,8 +152,8 @@ impl Members {
         Ok(())
     }
 
-    /// Goes on to a member, or to the end: the directories that do not hold it are complete and get their time. What is
-    /// put into one of them later, by an archive in an order of its own, changes it again.
+    /// Moves on to a member, or to the end: directories that do not contain it are complete, and their times are set.
+    /// An archive in an unusual order may later add to one of them, which changes its time again.
     fn leave(&mut self, next: Option<&[u8]>) {
         while let Some((path, modified_s)) = self.inside.last() {
             let holds = |next: &[u8]| next.strip_prefix(path.as_slice()).map_or(false, |rest| rest.starts_with(b"/"));
@@ -168,7 +168,7 @@ impl Members {
         }
     }
 
-    /// The file's bytes are all here: it takes its place.
+    /// The file's bytes are complete: it is moved into place.
     pub fn close_file(&mut self, file: Fd) -> Result<(), WireError> {
         let (temporary, name, member) = match self.current.take() {
             Some(current) => current,
@@ -186,7 +186,7 @@ impl Members {
     }
 }
 
-/// Makes something where something else may be. A directory is not replaced.
+/// Creates something where something else may exist. A directory is not replaced.
 fn replacing<T>(directory: c_int, name: &[u8], make: impl Fn() -> Result<T, i32>) -> Result<T, i32> {
     match make() {
         Err(sys::EEXIST) => {
@@ -197,7 +197,7 @@ fn replacing<T>(directory: c_int, name: &[u8], make: impl Fn() -> Result<T, i32>
     }
 }
 
-/// A member's path with a slash before each part, or None for the directory itself.
+/// A member's path with a slash before each component, or None for the base directory itself.
 fn clean(name: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
     let mut path = Vec::with_capacity(name.len() + 1);
     for part in name.split(|byte| *byte == b'/') {

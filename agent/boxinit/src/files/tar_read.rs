@@ -1,4 +1,4 @@
-//! A tree as a tar, made as it is asked for.
+//! Streams a tree as a tar, generated on demand.
 
 use super::tar_format::{self as tar, Member, BLOCK};
 use super::{file_error, join, shown, split, without_trailing_slashes, CWD};
@@ -9,18 +9,18 @@ use crate::sys::io::{Fd, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
 use crate::sys::{self, c_int};
 use std::collections::HashMap;
 
-/// A descriptor is held for each level.
+/// Each level holds a descriptor.
 const MAX_DEPTH: usize = 2048;
-/// Looks at what is replaced by something of another kind each time it is looked at.
+/// Attempts to inspect an entry that changes its type each time.
 const MAX_LOOKS: usize = 8;
-/// Files with several names that are remembered, to be written once. Beyond this they are written again.
+/// Hard-linked files remembered so that each is written once. Beyond this they are written again.
 const MAX_LINKED: usize = 100_000;
 
 pub struct TarRead {
     path: Vec<u8>,
-    /// From the top down: the directory, and its name in the archive with a slash behind, or nothing.
+    /// From the top down: the directory, and its name in the archive with a trailing slash, or nothing.
     levels: Vec<(Entries, Vec<u8>)>,
-    /// The file whose bytes are going out, how many are to come, and at which offset.
+    /// The file being sent, its remaining bytes, and the offset.
     file: Option<(Fd, u64, u64)>,
     /// Headers and padding that did not fit in the last buffer.
     pending: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct TarRead {
 }
 
 impl TarRead {
-    /// The members of a directory, without itself; or one member, for anything else.
+    /// For a directory, its members without itself; otherwise a single member.
     pub fn open(path: &[u8]) -> Result<TarRead, WireError> {
         let path = without_trailing_slashes(path);
         let found = fs::stat_at(CWD, path, true).map_err(|errno| file_error(path, errno))?;
@@ -41,7 +41,7 @@ impl TarRead {
         started.map(|_| tar).map_err(|errno| file_error(path, errno))
     }
 
-    /// The file or directory itself under another name, with all below it.
+    /// The file or directory itself under another name, with everything below it.
     pub fn open_as(path: &[u8], name: &[u8]) -> Result<TarRead, WireError> {
         let mut tar = TarRead::empty(path);
         let found = fs::stat_at(CWD, path, false);
@@ -94,7 +94,7 @@ impl TarRead {
         }
         let most = (buffer.len() as u64).min(*left) as usize;
         let count = match fs::read_at(fd.raw(), &mut buffer[..most], *at)? {
-            // It became shorter. The header already has its size: zeros make up for it.
+            // The file shrank. The header already states its size: zeros fill the gap.
             0 => {
                 buffer[..most].fill(0);
                 most
@@ -128,7 +128,7 @@ impl TarRead {
         for _ in 0..MAX_LOOKS {
             let found = match fs::stat_at(directory, &name, false) {
                 Ok(found) => found,
-                // It vanished while we looked.
+                // It vanished meanwhile.
                 Err(sys::ENOENT) => return Ok(()),
                 Err(errno) => return Err(file_error(&whole, errno)),
             };
@@ -188,7 +188,7 @@ impl TarRead {
                 member.kind = if found.kind() == fs::S_IFCHR { tar::CHARACTER } else { tar::BLOCK_DEVICE };
                 member.device = found.special;
             }
-            // A socket means nothing without the process behind it.
+            // A socket is meaningless without the process behind it.
             _ => return Ok(()),
         }
         if found.links > 1 && !found.is_directory() && self.linked.len() < MAX_LINKED {

@@ -1,4 +1,4 @@
-//! A tar unpacked below a directory, as its bytes come.
+//! Unpacks a tar below a directory as its bytes arrive.
 
 use super::tar_format::{self as tar, BLOCK};
 use super::tar_members::Members;
@@ -7,14 +7,14 @@ use crate::error::WireError;
 use crate::json::Value;
 use crate::sys::io::{self, Fd};
 
-/// The extended headers of one member hold at most two paths and some numbers.
+/// The extended headers of one member contain at most two paths and some numbers.
 const MAX_EXTENDED_BYTES: u64 = 1024 * 1024;
 const NO_TAR: &str = "this is not a tar archive (a compressed one is none), or it is damaged";
 
 enum State {
-    /// Gathering a header.
+    /// Collecting a header.
     Header,
-    /// Gathering an extended header of this kind.
+    /// Collecting an extended header of this kind.
     Extended {
         kind: u8,
         left: u64,
@@ -27,7 +27,7 @@ enum State {
         padding: u64,
     },
     Skip(u64),
-    /// Behind the end: whatever comes is padding.
+    /// Past the end: anything that follows is padding.
     End,
 }
 
@@ -74,7 +74,7 @@ impl TarWrite {
         Ok(())
     }
 
-    /// All bytes are here. Returns the EVENT that reports it.
+    /// All bytes have arrived. Returns the EVENT that reports it.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         let between = matches!(self.state, State::Header) && self.gathered.is_empty();
         if !between && !matches!(self.state, State::End) {
@@ -84,7 +84,7 @@ impl TarWrite {
         self.members.finish()
     }
 
-    /// Takes some bytes and returns how many.
+    /// Consumes some bytes and returns how many.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, WireError> {
         let available = bytes.len() as u64;
         match &mut self.state {

@@ -1,4 +1,5 @@
-//! Moving: a rename, or across file systems a copy that takes its place when it is whole, and the removal of the original.
+//! Moves a file or tree: a rename, or across file systems a copy that is moved into place once complete, then the
+//! removal of the original.
 
 use super::remove::Remove;
 use super::tar_read::TarRead;
@@ -9,7 +10,7 @@ use crate::json::Value;
 use crate::sys::io::CHUNK;
 use crate::sys::{self, c_int, fs};
 
-/// Chunks copied in one turn.
+/// Chunks copied per turn.
 const TURN_CHUNKS: usize = 4;
 
 enum Phase {
@@ -20,7 +21,7 @@ enum Phase {
 pub struct Transfer {
     from: Vec<u8>,
     to: Vec<u8>,
-    /// The copy, until it has its name.
+    /// The copy, until it has its final name.
     copy: Option<Vec<u8>>,
     replace: bool,
     phase: Phase,
@@ -28,7 +29,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// None when it is done already.
+    /// None if it is already done.
     pub fn open(open: &Value, path: &[u8]) -> Result<Option<Transfer>, WireError> {
         let from = without_trailing_slashes(path);
         let to = path_of(open, "to")?;
@@ -98,7 +99,7 @@ impl Transfer {
         Ok(Progress::Answer(b"{}".to_vec()))
     }
 
-    /// What is left of a copy that has no name of its own yet: a file goes at once, a tree is to be removed.
+    /// What remains of an unfinished copy: a file is removed at once, a tree is returned for removal.
     pub fn half_done(&mut self) -> Option<Remove> {
         let copy = self.copy.take()?;
         match fs::unlink(CWD, &copy) {
@@ -108,7 +109,7 @@ impl Transfer {
     }
 }
 
-/// As `rename`, which does nothing where both are names of one file: here the old one goes.
+/// As `rename`, which does nothing if both names are of the same file: here the old name is removed.
 fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result<(), i32> {
     fs::rename(from, to, replace)?;
     let (old, new) = match (fs::stat_at(from.0, from.1, false), fs::stat_at(to.0, to.1, false)) {

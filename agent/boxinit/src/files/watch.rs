@@ -1,4 +1,4 @@
-//! Watching a file or a directory, or with `recursive` a whole tree.
+//! Watches a file or directory, or with `recursive` a whole tree.
 
 use super::watched::{watch_error, Watched};
 use super::{join, write};
@@ -21,11 +21,11 @@ const ALL: u32 = kernel::MODIFY
 pub struct Watch {
     watched: Watched,
     recursive: bool,
-    /// The answer has gone out: all that was there at the beginning is watched.
+    /// The answer has been sent: everything that existed at the start is watched.
     begun: bool,
-    /// Changes were thrown away since the agent did not take them.
+    /// Changes were dropped because the agent did not read them.
     overflowed: bool,
-    /// A turn of it waits in the loop's work.
+    /// It is queued in the loop's work.
     pub queued: bool,
 }
 
@@ -40,12 +40,12 @@ impl Watch {
         self.begun
     }
 
-    /// What was watched is gone from its name.
+    /// The watched path no longer exists under its name.
     pub fn over(&self) -> bool {
         self.begun && self.watched.over()
     }
 
-    /// Looks through directories for a turn. True while there are more.
+    /// Scans directories for one turn. True while there are more.
     pub fn step(&mut self, core: &mut Core, key: Key, stream: u32) -> Result<bool, WireError> {
         self.queued = false;
         let link = &mut core.link;
@@ -65,7 +65,7 @@ impl Watch {
         Ok(self.watched.unread())
     }
 
-    /// Sends what changed. True when there are directories to look through.
+    /// Sends the changes. True if there are directories to scan.
     pub fn tell(&mut self, core: &mut Core, stream: u32) -> Result<bool, WireError> {
         let mut buffer = [0; 16 * 1024];
         let count = match io::read(self.watched.notifier.raw(), &mut buffer) {
@@ -93,7 +93,7 @@ impl Watch {
         Ok(self.watched.unread())
     }
 
-    /// Keeps up with directories that come, go and change their names.
+    /// Keeps up with directories that are created, removed and renamed.
     fn follow(&mut self, change: &Change, path: Option<Vec<u8>>) -> Result<(), WireError> {
         let moved = change.mask & kernel::MOVE_SELF != 0 && self.watched.is_root(change.number);
         if moved || change.mask & kernel::IGNORED != 0 {
@@ -112,10 +112,10 @@ impl Watch {
         Ok(())
     }
 
-    /// None for what another event already reports.
+    /// None for a change that another event already reports.
     fn kind_of(&self, change: &Change) -> Option<&'static str> {
         let itself = kernel::DELETE_SELF | kernel::MOVE_SELF | kernel::ATTRIB;
-        // The directory above reports it for its entries.
+        // The parent directory reports it for its entries.
         if change.name.is_empty() && change.mask & itself != 0 && !self.watched.is_root(change.number) {
             return None;
         }
@@ -131,7 +131,7 @@ impl Watch {
     }
 }
 
-/// A name under which boxinit works on something that has its own name later, or none any more; or below one.
+/// Whether a path is, or is below, a temporary name that boxinit uses for something not yet in place or half removed.
 fn is_ours(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').any(write::is_temporary)
 }

@@ -1,4 +1,4 @@
-//! Which directories are watched, and what each is called now.
+//! Which directories are watched, and the current path of each.
 
 use super::{file_error, join, CWD};
 use crate::error::WireError;
@@ -9,9 +9,9 @@ use crate::sys::io::Fd;
 use crate::sys::{self, c_int};
 use std::collections::{HashMap, VecDeque};
 
-/// Directories of one call. The kernel has room for a limited number on the whole node.
+/// Directories per call. The kernel has a limited number for the whole node.
 const MAX_DIRECTORIES: usize = 4096;
-/// Entries looked at in one turn.
+/// Entries examined per turn.
 const TURN_ENTRIES: usize = 512;
 
 pub struct Watched {
@@ -19,9 +19,9 @@ pub struct Watched {
     root: c_int,
     device: (u32, u32),
     mask: u32,
-    /// By the number that the kernel gave.
+    /// By the kernel's watch descriptor.
     paths: HashMap<c_int, Vec<u8>>,
-    /// Watched, and not looked through yet; whether what is in it is news.
+    /// Watched but not scanned yet; whether its content is to be reported.
     unread: VecDeque<(Vec<u8>, bool)>,
     reading: Option<(Entries, Vec<u8>, bool)>,
 }
@@ -49,24 +49,24 @@ impl Watched {
         self.root == number
     }
 
-    /// Whether there are directories to look through.
+    /// Whether there are directories to scan.
     pub fn unread(&self) -> bool {
         self.reading.is_some() || !self.unread.is_empty()
     }
 
-    /// The kernel has let go of it.
+    /// The kernel has dropped the watch.
     pub fn ended(&mut self, number: c_int) {
         self.paths.remove(&number);
     }
 
-    /// The root is gone, or has another name: there will be no more changes under this name.
+    /// The root is gone or renamed: no more changes will come under this name.
     pub fn over(&self) -> bool {
         !self.paths.contains_key(&self.root)
     }
 
-    /// A directory below the root. What is there already when it is watched is news if the directory is.
+    /// Adds a directory below the root. Existing content is reported if the directory is new.
     pub fn add(&mut self, path: Vec<u8>, news: bool) -> Result<(), WireError> {
-        // It may be gone, or be something else by now, or a mount of something that is none of this tree's business.
+        // By now it may be gone, or be something else, or a mount point outside this tree.
         match fs::stat_at(CWD, &path, false) {
             Ok(found) if found.is_directory() && found.device == self.device => {}
             _ => return Ok(()),
@@ -86,7 +86,7 @@ impl Watched {
         }
     }
 
-    /// The directory has another name now, or none below the root.
+    /// The directory was renamed, or moved out of the tree.
     pub fn forget(&mut self, path: &[u8]) {
         let below = [path, b"/"].concat();
         let gone: Vec<c_int> = self
@@ -101,7 +101,7 @@ impl Watched {
         }
     }
 
-    /// Looks through some of what is there. Tells of each entry that is news: its path.
+    /// Scans some of the content, and calls `tell` with the path of each entry to report.
     pub fn look(&mut self, mut tell: impl FnMut(&[u8])) -> Result<(), WireError> {
         for _ in 0..TURN_ENTRIES {
             if self.reading.is_none() {
@@ -113,7 +113,7 @@ impl Watched {
                 continue;
             }
             let (entry, news) = match &mut self.reading {
-                // One that cannot be read any more is gone.
+                // A directory that can no longer be read is gone.
                 Some((entries, path, news)) => match entries.next_name().unwrap_or(None) {
                     Some(name) => (join(path, &name), *news),
                     None => {
@@ -134,7 +134,7 @@ impl Watched {
 
 pub fn watch_error(path: &[u8], errno: i32) -> WireError {
     match errno {
-        // Of the kernel, in its own words "no space left on device".
+        // The kernel's own text would be "no space left on device".
         sys::ENOSPC => WireError::resource_limit("the kernel of this node cannot watch more directories"),
         sys::EMFILE | sys::ENOMEM => WireError::resource_limit("the kernel of this node cannot hold more watches"),
         _ => file_error(path, errno),

@@ -1,4 +1,4 @@
-//! Writing a file: under another name until it is whole.
+//! Writes a file, under a temporary name until it is complete.
 
 use super::{change, file_error, mode_of, modified_of, owners_of, shown, size_of, split, stat, CWD};
 use crate::error::WireError;
@@ -14,9 +14,9 @@ const FILE_MODE: u32 = 0o644;
 const MAX_LINKS: usize = 40;
 
 pub struct Write {
-    /// Where it is to be, with symbolic links resolved.
+    /// Its destination, with symbolic links resolved.
     path: Vec<u8>,
-    /// What the caller calls it.
+    /// The path as given by the caller.
     asked: Vec<u8>,
     temporary: Option<Temporary>,
     file: Fd,
@@ -29,14 +29,14 @@ pub struct Write {
     modified: Option<(i64, u32)>,
 }
 
-/// A file under a unique name. Removed unless it was moved to its place.
+/// A file under a unique name. Removed unless it was moved into place.
 pub struct Temporary {
     directory: Fd,
     pub name: Vec<u8>,
 }
 
 impl Temporary {
-    /// Beside `path`, for reading and writing.
+    /// Next to `path`, for reading and writing.
     pub fn create(directory: Fd) -> Result<(Temporary, Fd), i32> {
         let name = unused_name();
         let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
@@ -55,7 +55,7 @@ impl Drop for Temporary {
     }
 }
 
-/// A name that is in no one's way.
+/// A name that collides with nothing.
 pub fn unused_name() -> Vec<u8> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -63,7 +63,7 @@ pub fn unused_name() -> Vec<u8> {
     format!(".millibox-{:x}-{:x}", nanos, NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes()
 }
 
-/// Whether a name is one that boxinit gives to what is not whole yet, or half removed.
+/// Whether a name is one that boxinit gives to something incomplete or half removed.
 pub fn is_temporary(name: &[u8]) -> bool {
     let rest = match name.strip_prefix(b".millibox-") {
         Some(rest) => rest,
@@ -80,7 +80,7 @@ pub fn is_temporary(name: &[u8]) -> bool {
     }
 }
 
-/// Follows symbolic links at the end of a path, so that what they name is written and not they.
+/// Follows symbolic links at the end of a path, so that their target is written and not the link replaced.
 fn resolve(path: &[u8]) -> Result<Vec<u8>, i32> {
     let mut path = path.to_vec();
     for _ in 0..MAX_LINKS {
@@ -162,7 +162,7 @@ impl Write {
                 self.file = file;
                 Ok(())
             }
-            // The kernel's own files are written where they are: nothing can be made beside them.
+            // The kernel's own files are written in place: nothing can be created next to them.
             Err(errno) if exists && !matches!(errno, sys::ENOSPC | sys::EDQUOT) => {
                 let flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_TRUNC;
                 self.file = fs::open_at(CWD, &self.path, flags, 0)?;
@@ -183,7 +183,7 @@ impl Write {
         write_all(&self.file, bytes).map_err(|errno| file_error(&self.asked, errno))
     }
 
-    /// The bytes are all here: the file takes its place. Returns the EVENT that reports it.
+    /// The bytes are complete: the file is moved into place. Returns the EVENT that reports it.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         if let Some(size) = self.size {
             if self.got != size {
@@ -208,7 +208,7 @@ impl Write {
             let directory = temporary.directory();
             match fs::rename((directory, &temporary.name), (directory, split(&self.path).1), true) {
                 Ok(()) => {}
-                // A mount point, as a container's /etc/hosts is, cannot be replaced but written.
+                // A mount point, such as a container's /etc/hosts, cannot be replaced, only written.
                 Err(sys::EBUSY) => found = copy_into(&self.file, &self.path, self.modified)?,
                 Err(errno) => return Err(errno),
             }

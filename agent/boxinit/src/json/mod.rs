@@ -1,5 +1,5 @@
-//! JSON, as little as the wire needs. Strings are bytes: a lone surrogate U+DC80-U+DCFF stands for the byte 0x80-0xff, in
-//! both directions, so that names which are not UTF-8 survive.
+//! The minimum of JSON that the wire needs. Strings are bytes: a lone surrogate U+DC80-U+DCFF stands for the byte
+//! 0x80-0xff, in both directions, so that names that are not UTF-8 survive.
 
 mod parse;
 mod write;
@@ -36,7 +36,7 @@ impl Value {
         self.bytes(key).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// A whole number from 0 to 2^53.
+    /// An integer from 0 to 2^53.
     pub fn uint(&self, key: &str) -> Option<u64> {
         match self.get(key) {
             Some(Value::Number(n)) if *n >= 0.0 && *n <= 9_007_199_254_740_992.0 && n.fract() == 0.0 => Some(*n as u64),

@@ -1,4 +1,4 @@
-//! Text into values.
+//! Parses JSON.
 
 use super::Value;
 
@@ -171,7 +171,7 @@ impl Parser<'_> {
         Some(unit)
     }
 
-    /// A UTF-16 unit, with its other half when it is a pair.
+    /// A UTF-16 unit, with its other half if it is a surrogate pair.
     fn unit(&mut self, unit: u32, out: &mut Vec<u8>) -> Option<()> {
         if (0xdc80..=0xdcff).contains(&unit) {
             out.push((unit - 0xdc00) as u8);

@@ -1,4 +1,4 @@
-//! Values into text.
+//! Writes JSON.
 
 /// Builds one JSON text, member by member.
 pub struct Writer {
@@ -94,7 +94,7 @@ impl Writer {
         self.out.is_empty()
     }
 
-    /// Closes all that is open.
+    /// Closes everything that is open.
     pub fn end(mut self) -> Vec<u8> {
         while !self.open.is_empty() {
             self.close();

@@ -1,6 +1,6 @@
-//! Everything that a command started: its session, its descendants, the sessions those made, and whoever carries its tag,
-//! or its id in the environment. A session belongs to whoever made it, so one member of ours makes the whole session ours.
-//! A look at the processes costs as much as there are of them, and serves any number of commands.
+//! Finds every process that a command started: its session, its descendants, the sessions those created, and every
+//! process that carries its tag, or its id in the environment. A session belongs to its creator, so one member of ours
+//! makes the whole session ours. One scan of the process table is linear in its size and serves any number of commands.
 
 mod table;
 
@@ -10,28 +10,28 @@ use crate::sys::signal::{self, SIGCONT, SIGKILL, SIGTERM};
 use std::collections::{HashMap, HashSet};
 use table::Process;
 
-/// Tags are above this, out of the way of limits that mean something.
+/// Tags are above this, clear of limits that have an effect.
 pub const TAGS: u64 = 1 << 62;
-/// Looks at the table of processes without a pause between.
+/// Scans of the process table without a pause in between.
 const PASSES: u32 = 32;
-/// A process that there is not.
+/// A pid that no process has.
 pub const NOBODY: c_int = -1;
 
-/// Whose members are meant.
+/// Identifies a command's processes.
 #[derive(Clone, Copy)]
 pub struct Family<'a> {
     pub id: &'a [u8],
     pub tag: u64,
-    /// The process the command began with, which is also the number of its session.
+    /// The command's first process, whose pid is also its session id.
     pub leader: c_int,
-    /// Its exit has been collected: the number may be another's by now.
+    /// It has been reaped: its pid may have been reused.
     pub leader_reaped: bool,
 }
 
 /// Whether a process is the leader of a running command.
 pub type IsLeader<'a> = &'a dyn Fn(c_int) -> bool;
 
-/// One look at the table, with what leads from a process to its relatives.
+/// One scan of the process table, indexed for going from a process to its relatives.
 struct Look<'a> {
     processes: Vec<Process>,
     by_pid: HashMap<c_int, usize>,
@@ -55,7 +55,7 @@ impl<'a> Look<'a> {
         Look { processes, by_pid, by_parent, by_session, is_leader, me: process::getpid() }
     }
 
-    /// The leader's number while it means this family: it is free again only when nobody is left in its session.
+    /// The leader's pid while it identifies this family: it is only free again once the session is empty.
     fn leader(&self, family: &Family) -> c_int {
         match family.leader_reaped && self.by_pid.contains_key(&family.leader) {
             true => NOBODY,
@@ -63,8 +63,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// For each family, those that carry its tag or its id. What is in the session of a running command is that
-    /// command's, and is not asked.
+    /// For each family, the processes that carry its tag or its id. Those in a running command's session belong to that
+    /// command and are not checked.
     fn carriers(&self, families: &[Family]) -> Vec<Vec<usize>> {
         let mut by_tag: HashMap<u64, Vec<usize>> = HashMap::new();
         let mut by_id: HashMap<&[u8], Vec<usize>> = HashMap::new();
@@ -87,7 +87,7 @@ impl<'a> Look<'a> {
         carriers
     }
 
-    /// The living members of a family, from those that are known to be of it.
+    /// The living members of a family, starting from those known to belong to it.
     fn members(&self, leader: c_int, carriers: Vec<usize>) -> Vec<c_int> {
         let mut waiting = carriers;
         waiting.extend(self.by_pid.get(&leader));
@@ -101,7 +101,7 @@ impl<'a> Look<'a> {
                 continue;
             }
             let mut relatives: Vec<usize> = self.by_parent.get(&pid).cloned().unwrap_or_default();
-            // 0 is a session outside of what we can see. One whose leader is gone was made by one of ours.
+            // 0 is a session that is not visible here. A session whose leader is gone was created by one of ours.
             let own = self.by_pid.get(&session).map_or(true, |maker| ours.contains(maker));
             if session > 1 && session != self.me && own && sessions.insert(session) {
                 relatives.extend(self.by_session.get(&session).into_iter().flatten());
@@ -124,7 +124,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The living members of each family, all from one look.
+/// The living members of each family, all from one scan.
 pub fn members(families: &[Family], is_leader: IsLeader) -> Vec<Vec<c_int>> {
     let look = Look::new(is_leader);
     let carriers = look.carriers(families);
@@ -132,7 +132,7 @@ pub fn members(families: &[Family], is_leader: IsLeader) -> Vec<Vec<c_int>> {
     each.map(|(family, carriers)| look.members(look.leader(family), carriers)).collect()
 }
 
-/// Asks all members to end. A stopped one must run to receive it.
+/// Sends SIGTERM to all members. A stopped one must be continued to receive it.
 pub fn terminate(members: &[c_int]) {
     send(members, SIGTERM);
     send(members, SIGCONT);
@@ -144,8 +144,9 @@ pub fn send(members: &[c_int], number: c_int) {
     }
 }
 
-/// Kills, beginning with the members `found`, until a look finds nobody who was not killed: whoever was can fork no more,
-/// and what it forked before is found by the next look. Tells for each family whether the last look found nobody.
+/// Sends SIGKILL, beginning with the members `found`, until a scan finds nobody new: a killed process can no longer
+/// fork, and what it forked before is found by the next scan. Returns for each family whether the last scan found
+/// nobody.
 pub fn exterminate(families: &[Family], is_leader: IsLeader, mut found: Vec<Vec<c_int>>) -> Vec<bool> {
     let mut killed = HashSet::new();
     for _ in 0..PASSES {
@@ -155,7 +156,7 @@ pub fn exterminate(families: &[Family], is_leader: IsLeader, mut found: Vec<Vec<
             fresh |= killed.insert(*pid);
         }
         if !fresh {
-            // They are dying, or cannot: the caller looks again later.
+            // They are dying, or cannot die: the caller scans again later.
             break;
         }
         std::thread::sleep(std::time::Duration::from_micros(200));

@@ -1,4 +1,4 @@
-//! The table of processes, and what each carries of the command that started it.
+//! The process table, and the marks by which each process is traced to its command.
 
 use crate::exec::request::MARKER;
 use crate::sys::privilege::BorrowedIdentity;
@@ -16,7 +16,7 @@ pub struct Process {
     pub dead: bool,
 }
 
-/// The fields of /proc/PID/stat that matter. The name before them may hold anything, brackets too.
+/// Parses the relevant fields of /proc/PID/stat. The name before them may contain anything, brackets too.
 fn parse_stat(pid: c_int, text: &[u8]) -> Option<Process> {
     let after = text.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(&text[after..]).ok()?;
@@ -52,12 +52,12 @@ pub fn read_all() -> Vec<Process> {
     processes
 }
 
-/// The ids of commands in its environment.
+/// The command ids in its environment.
 pub fn each_mark(pid: c_int, mut take: impl FnMut(&[u8])) {
     let path = format!("/proc/{}/environ", pid);
     let environ = match read(&path, MAX_ENVIRON_BYTES) {
         Err(EACCES) | Err(crate::sys::EPERM) => {
-            // Another user's: the kernel shows it to that user alone.
+            // Another user's: the kernel shows it to that user only.
             let owner = match std::fs::metadata(format!("/proc/{}", pid)) {
                 Ok(meta) => meta,
                 Err(_) => return,
@@ -74,11 +74,11 @@ pub fn each_mark(pid: c_int, mut take: impl FnMut(&[u8])) {
     }
 }
 
-/// What may be its tag, which is inherited: programs that write over their environment or clear it keep it.
+/// Its tag, if any, which is inherited: even programs that overwrite or clear their environment keep it.
 pub fn each_tag(pid: c_int, take: impl FnMut(u64)) {
     match limits::tag_of(pid) {
         Ok(tag) => std::iter::once(tag).for_each(take),
-        // Another user's: this file is for everybody to read.
+        // Another user's: this file is readable by everybody.
         Err(_) => tags_in(&read(&format!("/proc/{}/limits", pid), MAX_LIMITS_BYTES).unwrap_or_default(), take),
     }
 }

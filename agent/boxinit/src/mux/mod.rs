@@ -1,7 +1,7 @@
-//! Our end of the link: frames in and out, credit both ways, and which streams are open. The agent opens every stream.
+//! boxinit's end of the link: frames in and out, credit both ways, and the open streams. The agent opens every stream.
 //!
-//! Data is pulled: when the link takes more, `next_ready` names the stream whose turn it is, and its owner calls `data`.
-//! So nothing is queued here but control frames and the rest of one half-written frame.
+//! Data is pulled: when the link can send more, `next_ready` names the stream whose turn it is, and its owner calls
+//! `data`. So only control frames and the rest of one half-written frame are ever queued here.
 
 mod receive;
 mod send;
@@ -23,7 +23,7 @@ const BACKLOG: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Exec(Key),
-    /// An exec whose script is still on its way.
+    /// An exec whose script is still arriving.
     Script(Key),
     Port(Key),
     File(Key),
@@ -34,11 +34,11 @@ pub struct Stream {
     send_credit: usize,
     /// Credit that the peer has left.
     receive_credit: usize,
-    /// Consumed and not yet given back.
+    /// Consumed bytes for which credit has not been returned yet.
     owed: usize,
     pub fin_sent: bool,
     pub fin_received: bool,
-    /// The channels on which the peer has ended, as bits.
+    /// Bitmask of the channels on which the peer has sent FIN.
     fins_received: u32,
     queued: bool,
 }
@@ -56,14 +56,14 @@ pub struct Link {
     pub state: State,
     out: Vec<u8>,
     out_at: usize,
-    /// The socket is full; the poll reports when it is not.
+    /// The socket is full; the poll reports when it is writable again.
     blocked: bool,
     lazy_until: Option<Instant>,
     send_credit: usize,
     receive_credit: usize,
     owed: usize,
     streams: HashMap<u32, Stream>,
-    /// The highest id that the agent used.
+    /// The highest id used by the agent.
     last: u32,
     ready: VecDeque<u32>,
     /// The socket failed; the loop must close it.
@@ -102,7 +102,7 @@ impl Link {
         self.control(frame::HELLO, 0, 0, hello);
     }
 
-    /// Closes the socket and returns the owners of the streams that it cut.
+    /// Closes the socket and returns the owners of the streams this cut.
     pub fn stop(&mut self) -> Vec<(u32, Owner)> {
         let cut = self.streams.iter().map(|(id, stream)| (*id, stream.owner)).collect();
         *self = Link::default();

@@ -1,4 +1,4 @@
-//! Credit that the agent uses, and credit that it gives.
+//! Credit that the agent uses, and credit that it grants.
 
 use super::{Link, LINK_WINDOW, STREAM_WINDOW};
 use crate::frame;
@@ -12,8 +12,8 @@ pub enum Received {
 }
 
 impl Link {
-    /// The rule that a further frame of the stream breaks, if any: DATA or FIN of a channel, or an EVENT, which is of none.
-    /// A stream that is gone has no rules: the frame may have crossed its end on the way.
+    /// The rule that a further frame of the stream would break, if any: DATA or FIN on a channel, or an EVENT, which
+    /// has none. A closed stream has no rules: the frame may have crossed its end on the way.
     pub fn broken_rule(&self, id: u32, channel: Option<u16>) -> Option<&'static str> {
         let stream = self.streams.get(&id)?;
         match channel {
@@ -27,7 +27,7 @@ impl Link {
         }
     }
 
-    /// Counts DATA that arrived, for whichever stream.
+    /// Counts received DATA, of any stream.
     pub fn received(&mut self, id: u32, bytes: usize) -> Received {
         if bytes > self.receive_credit {
             return Received::BeyondLink;
@@ -49,7 +49,7 @@ impl Link {
         }
     }
 
-    /// Bytes of a stream have been taken by their consumer.
+    /// A stream's bytes have been consumed.
     pub fn consume(&mut self, id: u32, bytes: usize) {
         let owed = match self.streams.get_mut(&id) {
             Some(stream) => {
@@ -70,7 +70,7 @@ impl Link {
         self.control(frame::CREDIT, 0, id, &(bytes as u32).to_be_bytes());
     }
 
-    /// The peer gave credit. False when that is more than any window.
+    /// The peer granted credit. False if the total exceeds any window.
     pub fn credited(&mut self, id: u32, bytes: usize) -> bool {
         if id == 0 {
             self.send_credit += bytes;

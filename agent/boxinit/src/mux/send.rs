@@ -7,11 +7,11 @@ use crate::sys::EAGAIN;
 use std::time::{Duration, Instant};
 
 const QUANTUM: usize = 16 * 1024;
-/// How much one stream may send per turn if no other wants to.
+/// How much one stream may send per turn if no other is ready.
 const ALONE: usize = frame::MAX_DATA_BYTES;
-/// Below this, bytes are copied beside the control frames and share one system call with them.
+/// Smaller payloads are copied next to the control frames and share one system call with them.
 const COPY_BELOW: usize = 4 * 1024;
-/// How long an answer is held back if more will soon follow, so that both travel together.
+/// How long an answer is held back if more will soon follow, so that both are sent together.
 const LAZY: Duration = Duration::from_millis(3);
 
 impl Link {
@@ -82,7 +82,7 @@ impl Link {
         }
     }
 
-    /// As `opened`, when more will follow within moments.
+    /// As `opened`, if more will follow within moments.
     pub fn opened_lazily(&mut self, id: u32, answer: &[u8]) {
         let idle = self.pending() == 0;
         let until = self.lazy_until;
@@ -121,17 +121,17 @@ impl Link {
         }
     }
 
-    /// The socket takes nothing now.
+    /// The socket cannot be written now.
     pub fn blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Whether something could be written at once and has not been.
+    /// Whether something unsent could be written at once.
     pub fn due(&self) -> bool {
         self.pending() > 0 && !self.blocked && self.lazy_until.is_none()
     }
 
-    /// The socket takes bytes again.
+    /// The socket is writable again.
     pub fn unblock(&mut self) {
         self.blocked = false;
     }
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    /// When what is held back is to be sent.
+    /// When held-back frames are to be sent.
     pub fn deadline(&self) -> Option<Instant> {
         self.lazy_until
     }

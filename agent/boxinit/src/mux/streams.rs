@@ -7,7 +7,7 @@ use crate::frame;
 const MAX_STREAMS: usize = 16_384;
 
 impl Link {
-    /// False when as many streams are open as may be.
+    /// False if the maximum number of streams is open.
     pub fn open(&mut self, id: u32, owner: Owner) -> bool {
         self.last = self.last.max(id);
         if self.streams.len() >= MAX_STREAMS {
@@ -32,7 +32,7 @@ impl Link {
         id % 2 == 0 && id > self.last
     }
 
-    /// Whether a frame may name this stream: it is open, or was.
+    /// Whether a frame may refer to this stream: it is or was open.
     pub fn may_name(&self, id: u32) -> bool {
         id % 2 == 0 && id <= self.last
     }
@@ -43,7 +43,7 @@ impl Link {
         }
     }
 
-    /// Forgets a stream without a word.
+    /// Drops a stream without sending anything.
     pub fn drop_stream(&mut self, id: u32) -> Option<Owner> {
         self.streams.remove(&id).map(|stream| stream.owner)
     }
@@ -52,7 +52,7 @@ impl Link {
         self.control(frame::OPENED, 0, id, answer);
     }
 
-    /// Answers a call that has no stream behind it.
+    /// Answers a call that needs no open stream.
     pub fn answer(&mut self, id: u32, answer: &[u8]) {
         self.opened(id, answer);
         self.control(frame::FIN, frame::ALL, id, &[]);
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::slab::Key;
 
-    /// Says how a stream ends; true if it is gone then.
+    /// Runs these steps; true if the stream is gone then.
     fn is_gone_after(ends: &[fn(&mut Link)]) -> bool {
         let mut link = Link::default();
         assert!(link.open(2, Owner::File(Key { index: 0, generation: 0 })));

@@ -1,11 +1,11 @@
-//! What a child of the nursery does before it serves: from then on it is like a container that a runtime has started.
+//! What a child of the nursery does before it serves: from then on it is like a container started by a runtime.
 
 use super::kernel_files;
 use super::plan::Plan;
 use crate::sys::io::O_WRONLY;
 use crate::sys::{fs, io, mount, process, EEXIST};
 
-/// Mounts, process ids, host name, IPC and network. The control group's own view begins once it is in its group.
+/// Mount, PID, UTS, IPC and network. Its cgroup namespace begins once it is in its group.
 pub const NAMESPACES: u64 =
     process::NEW_MOUNTS | process::NEW_PROCESS_IDS | process::NEW_HOSTNAME | process::NEW_IPC | process::NEW_NETWORK;
 
@@ -21,7 +21,8 @@ pub fn settle(plan: &Plan, id: &[u8]) -> Result<(), Failure> {
     kernel_files::mount_all(plan)
 }
 
-/// An agent that sets this has made them, and removes them when it gives this blank up: then there is nothing to enter.
+/// An agent that sets `groups_made` creates the groups, and removes them when it gives this blank up: then there is
+/// nothing to enter.
 fn enter_groups(plan: &Plan, id: &[u8]) -> Result<(), i32> {
     for parent in &plan.groups {
         let group = [parent, &b"/"[..], id].concat();
@@ -33,7 +34,7 @@ fn enter_groups(plan: &Plan, id: &[u8]) -> Result<(), i32> {
         }
         let list = [&group, &b"/cgroup.procs"[..]].concat();
         let list = fs::open_at(fs::AT_FDCWD, &list, O_WRONLY, 0)?;
-        // Whoever writes.
+        // 0 stands for the writer.
         io::write(list.raw(), b"0")?;
     }
     Ok(())

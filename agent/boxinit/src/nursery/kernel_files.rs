@@ -1,4 +1,4 @@
-//! /proc, /sys and /dev of a blank, as a container runtime makes them.
+//! A blank's /proc, /sys and /dev, as a container runtime sets them up.
 
 use super::child::Failure;
 use super::plan::Plan;
@@ -8,7 +8,7 @@ use crate::sys::{fs, ENOENT, ENOTDIR};
 
 const STRICT: u64 = NOSUID | NOEXEC | NODEV;
 
-/// Name, major, minor: nodes that do no harm.
+/// Name, major, minor: harmless device nodes.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 const LINKS: [(&str, &str); 5] = [
@@ -20,7 +20,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 pub fn mount_all(plan: &Plan) -> Result<(), Failure> {
-    // Those of the nursery: what it sees is not for its children.
+    // The nursery's own: its view is not for its children.
     for inherited in ["/proc", "/dev"] {
         mount::detach(inherited.as_bytes()).map_err(|errno| ("the nursery's files stay in the way", errno))?;
     }

@@ -1,7 +1,7 @@
-//! The nursery: a container that an OCI runtime has prepared, in which this process makes blanks by cloning itself. Each
-//! gets namespaces, control groups and kernel file systems of its own, and inherits what the runtime set up once: the root,
-//! the privileges, the rules for devices and the filter of system calls. It lives as long as its agent listens to it, and
-//! its children live on without it.
+//! The nursery: a container prepared by an OCI runtime, in which this process makes blanks by cloning itself, like a
+//! zygote. Each gets its own namespaces, cgroups and kernel file systems, and inherits what the runtime set up once:
+//! the root, the privileges, the device rules and the seccomp filter. It lives as long as its agent is connected, and
+//! its children outlive it.
 
 mod child;
 mod kernel_files;
@@ -19,7 +19,7 @@ use requests::Requests;
 const MAX_LINE: usize = 64 * 1024;
 const CHUNK: usize = 4 * 1024;
 
-/// Returns in a child, with what it is to serve. In the nursery itself it never does.
+/// Returns in a child, with what it is to serve. In the nursery itself it never returns.
 pub fn run(socket: &[u8]) -> Config {
     // Nobody waits for the children, so the kernel reaps them.
     signal::ignore_children();
@@ -54,7 +54,7 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
     };
     let mut answer = Writer::object();
     answer.str("id", id);
-    // Memory and descriptors are copied: a child that returns lets go of its copies.
+    // Memory and descriptors are copied: a child that returns drops its copies.
     match process::clone_with(child::NAMESPACES) {
         Ok(0) => {
             let (socket, token) = (socket.to_vec(), token.to_vec());
@@ -80,7 +80,7 @@ fn fork(request: &Value, plan: Option<&Plan>, link: &Fd) -> Option<Config> {
     None
 }
 
-/// An older agent does not send it.
+/// Older agents do not send it.
 fn prepare(request: &Value) {
     if let Some(upper) = request.bytes("upper") {
         let files: Vec<&[u8]> = request.array("files").unwrap_or(&[]).iter().filter_map(text_of).collect();

@@ -1,19 +1,19 @@
-//! What every blank of this nursery gets, by the agent's plan.
+//! What every blank of this nursery gets, according to the agent's plan.
 
 use crate::json::Value;
 
-/// A hierarchy of control groups as a blank sees it.
+/// A cgroup hierarchy as seen by a blank.
 pub struct Hierarchy {
-    /// Directory below /sys/fs/cgroup; empty for the one hierarchy of version 2, which is /sys/fs/cgroup itself.
+    /// Directory below /sys/fs/cgroup; empty for the single v2 hierarchy, which is /sys/fs/cgroup itself.
     pub name: Vec<u8>,
     pub kind: Vec<u8>,
     pub options: Vec<u8>,
 }
 
 pub struct Plan {
-    /// Directories in which each blank has a control group by its id.
+    /// Directories in which each blank has a cgroup named after its id.
     pub groups: Vec<Vec<u8>>,
-    /// Whether the agent makes them; an older one leaves it to the blank.
+    /// Whether the agent creates them; older agents leave that to the blank.
     pub groups_made: bool,
     pub hierarchies: Vec<Hierarchy>,
     pub masked: Vec<Vec<u8>>,

@@ -1,5 +1,5 @@
-//! What the agent asks for, line by line. A request holds the secret of one blank, and every later blank begins as a copy
-//! of this memory: so nothing of a request stays here once it has been taken, and nothing at all in a blank.
+//! The agent's requests, line by line. A request contains one blank's secret, and every later blank begins as a copy of
+//! this memory: so nothing of a request stays here once it has been taken, and nothing at all in a blank.
 
 use super::{CHUNK, MAX_LINE};
 use crate::json::{self, Value};
@@ -10,7 +10,7 @@ pub struct Requests {
     link: Fd,
     bytes: Vec<u8>,
     filled: usize,
-    /// Nothing was ever behind this.
+    /// Nothing was ever written past this.
     touched: usize,
 }
 
@@ -23,7 +23,7 @@ impl Requests {
         &self.link
     }
 
-    /// Waits for the next one. What is no JSON is null. None when the agent is gone, or says more than it may.
+    /// Waits for the next request. Invalid JSON becomes null. None if the agent is gone, or exceeds the length limit.
     pub fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(at) = self.bytes[..self.filled].iter().position(|byte| *byte == b'\n') {
@@ -46,7 +46,7 @@ impl Requests {
     }
 }
 
-/// In a blank. The nursery ends without it.
+/// In a blank. The nursery exits without dropping it.
 impl Drop for Requests {
     fn drop(&mut self) {
         secrecy::wipe(&mut self.bytes[..self.touched]);

@@ -1,4 +1,4 @@
-//! Which part a stream's frames are for.
+//! Routes a stream's frames to the part that owns it.
 
 use super::Server;
 use crate::claim;
@@ -8,7 +8,7 @@ use crate::json::{self, Value};
 use crate::mux::Owner;
 use crate::sys::{self, limits};
 
-/// For a kernel that holds processes to what their ancestor may have, and to no control group.
+/// For a kernel that limits processes by rlimits inherited from an ancestor rather than by cgroup.
 fn limit(open: &Value) -> Result<Vec<u8>, WireError> {
     let most = open.uint("processes").ok_or_else(|| WireError::invalid("the number of processes is missing"))?;
     limits::limit_processes(most)
@@ -43,7 +43,7 @@ impl Server {
         Ok(())
     }
 
-    /// An answer that ends the stream, or None when the stream has an owner now.
+    /// An answer that ends the stream, or None if the stream has an owner now.
     fn dispatch(&mut self, stream: u32, open: &Value) -> Result<Option<Vec<u8>>, WireError> {
         match open.text("op").unwrap_or("") {
             "claim" => self.claim(open).map(Some),
@@ -62,7 +62,7 @@ impl Server {
         }
     }
 
-    /// Once only. When it fails, the container is of no use to anybody and ends.
+    /// At most once. If it fails, the container is useless and ends.
     fn claim(&mut self, open: &Value) -> Result<Vec<u8>, WireError> {
         if !self.config.blank {
             return Err(WireError::invalid("this container already has an image"));

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const FIRST_BACKOFF_MS: u64 = 10;
 const EVENTS: usize = 128;
 const INPUT_BYTES: usize = 256 * 1024;
-/// Data sent before the loop looks at events again.
+/// Data sent before the loop polls for events again.
 const PUMP_BYTES: usize = 1024 * 1024;
 
 pub struct Config {
@@ -28,8 +28,8 @@ pub struct Config {
     pub blank: bool,
     /// How long a blank waits for its agent to return. A sandbox waits for ever.
     pub patience: Duration,
-    /// The link is read until nothing is left, though less came than was asked for: for a kernel that does not tell of
-    /// its end together with data.
+    /// The link is read until it is empty, even after a short read: for a kernel that does not report its end together
+    /// with data.
     pub read_on: bool,
 }
 
@@ -45,15 +45,15 @@ pub struct Server {
     files: Files,
     signals: Fd,
     input: Vec<u8>,
-    /// Bytes of `input` that hold something.
+    /// Bytes of `input` that are filled.
     filled: usize,
     backoff_ms: u64,
     /// Since when there has been no agent.
     alone_since: Option<Instant>,
     hello_timer: Option<TimerId>,
-    /// The link is not read while too much waits to be written.
+    /// The link is not read while too much is waiting to be written.
     paused: bool,
-    /// The poll reports room in the link.
+    /// The poll reports when the link is writable.
     awaits_room: bool,
     /// Violations by the agent on this link.
     violations: u32,
@@ -63,7 +63,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Signals must be blocked by now.
+    /// Signals must already be blocked.
     pub fn new(core: Core, config: Config, signals: &SigSet) -> Result<Server, i32> {
         let signals = signal::descriptor(signals)?;
         core.poll.add(signals.raw(), poll::IN, Source::Signals.token())?;
@@ -87,7 +87,7 @@ impl Server {
         })
     }
 
-    /// Until SIGTERM.
+    /// Runs until SIGTERM.
     pub fn run(&mut self) {
         let mut events = [Event { events: 0, token: 0 }; EVENTS];
         self.dial();
@@ -178,7 +178,7 @@ impl Server {
         let ending = &mut self.ending;
         signal::read_all(self.signals.raw(), |heard| {
             if matches!(heard.number, signal::SIGTERM | signal::SIGINT) {
-                // What runs inside does not end the sandbox.
+                // A process inside cannot end the sandbox.
                 *ending |= heard.from_outside || process::getpid() != 1;
             }
         });
@@ -206,8 +206,8 @@ impl Server {
     }
 }
 
-/// Signals that the loop receives; the rest have their usual meaning, which for PID 1 is none. SIGPIPE is among them so
-/// that it does no harm: a write without a reader fails, and that is enough.
+/// The signals that the loop handles; the rest keep their usual effect, which for PID 1 is none. SIGPIPE is included to
+/// make it harmless: a write without a reader already fails with an error.
 pub fn heard_signals() -> SigSet {
     use signal::*;
     SigSet::of(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE])

@@ -1,4 +1,4 @@
-//! The link: dialling, reading, and the rules that each frame must keep.
+//! The link: dialling, reading, and the rules that each frame must obey.
 
 use super::{Server, FIRST_BACKOFF_MS, INPUT_BYTES};
 use crate::core::Source;
@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    /// Room in the link is polled only while there is none: else every read of the agent would wake us.
+    /// Writability of the link is only polled while it is full: otherwise every read by the agent would wake us.
     pub(super) fn watch_link(&mut self) {
         let blocked = self.core.link.blocked();
         if blocked == self.awaits_room {
@@ -108,7 +108,7 @@ impl Server {
                         self.core.link.flush(Instant::now());
                         return self.hang_up();
                     }
-                    // A stream socket gives less than asked only when it is empty then.
+                    // A short read from a stream socket means that it is empty.
                     let over = bits & (poll::HUP | poll::ERR | poll::RDHUP) != 0;
                     if count < room && !over && !self.config.read_on {
                         return;
@@ -120,7 +120,7 @@ impl Server {
         }
     }
 
-    /// Handles every whole frame and moves the rest to the front.
+    /// Handles every complete frame and moves the rest to the front.
     fn take_frames(&mut self) -> Result<(), WireError> {
         let input = std::mem::take(&mut self.input);
         let filled = self.filled;
@@ -239,7 +239,7 @@ impl Server {
         }
     }
 
-    /// The agent broke a rule that its link outlives once.
+    /// The agent broke a rule that its link survives once.
     pub(super) fn strike(&mut self, error: &WireError) -> Result<(), WireError> {
         self.violations += 1;
         match self.violations {
@@ -248,7 +248,7 @@ impl Server {
         }
     }
 
-    /// The agent broke a rule within a stream. The second time it is the link that ends.
+    /// The agent broke a rule within a stream. The second time the link ends.
     fn violated(&mut self, stream: u32, what: &str) -> Result<(), WireError> {
         let error = WireError::new("protocol_error", what);
         self.strike(&error)?;

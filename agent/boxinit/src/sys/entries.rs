@@ -1,4 +1,4 @@
-//! What a directory holds, entry by entry.
+//! Reads directories entry by entry.
 
 use super::fs::open_at;
 use super::io::{Fd, O_DIRECTORY, O_NOFOLLOW};
@@ -13,7 +13,7 @@ extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
 }
 
-/// The next entries of a directory, as the kernel writes them; 0 at the end.
+/// The next entries of a directory, in the kernel's format; 0 at the end.
 pub fn read_entries(fd: c_int, buf: &mut [u8]) -> Result<usize, i32> {
     // SAFETY: the kernel writes at most as many bytes as the buffer has.
     let got = unsafe { syscall(SYS_GETDENTS64, fd as c_long, buf.as_mut_ptr(), buf.len()) };
@@ -41,7 +41,7 @@ impl Entries {
         Ok(self.next_borrowed()?.map(<[u8]>::to_vec))
     }
 
-    /// The same, where it was read.
+    /// As `next_name`, borrowed from the buffer.
     pub fn next_borrowed(&mut self) -> Result<Option<&[u8]>, i32> {
         let name = loop {
             if self.at >= self.filled {
@@ -66,7 +66,7 @@ impl Entries {
         Ok(Some(&self.buffer[name]))
     }
 
-    /// Begins again: what was removed meanwhile is not seen again.
+    /// Starts over: entries removed meanwhile are not seen again.
     pub fn rewind(&mut self) -> Result<(), i32> {
         self.fd = open_at(self.fd.raw(), b".", O_DIRECTORY, 0)?;
         self.at = 0;

@@ -91,9 +91,9 @@ pub struct Stat {
     pub gid: u32,
     pub links: u32,
     pub inode: u64,
-    /// The device that holds it.
+    /// The device that contains it.
     pub device: (u32, u32),
-    /// The device that it is.
+    /// The device that it represents.
     pub special: (u32, u32),
     pub modified_s: i64,
     pub modified_ns: u32,
@@ -177,7 +177,7 @@ pub fn rename(from: (c_int, &[u8]), to: (c_int, &[u8]), replace: bool) -> Result
     let result = check(unsafe { renameat2(from.0, old.as_ptr(), to.0, new.as_ptr(), flags) });
     match result {
         Ok(_) => Ok(()),
-        // A file system that does not know the flag.
+        // A file system that does not support the flag.
         Err(super::EINVAL) | Err(ENOSYS) if !replace => {
             if stat_at(to.0, to.1, false).is_ok() {
                 return Err(super::EEXIST);
@@ -229,8 +229,8 @@ pub fn set_mode_at(dir: c_int, path: &[u8], mode: u32) -> Result<(), i32> {
     through(dir, path, |at, path| unsafe { fchmodat(at, path, mode, 0) })
 }
 
-/// Changes what `open_at` finds, by a path of its own: the kernel changes nothing by a descriptor that was opened for a
-/// place alone.
+/// Changes what `open_at` finds, through its /proc path: the kernel changes nothing through a descriptor opened with
+/// O_PATH.
 fn through(dir: c_int, path: &[u8], change: impl Fn(c_int, *const c_char) -> c_int) -> Result<(), i32> {
     let found = open_at(dir, path, O_PATH, 0)?;
     let by_number = c_path(format!("/proc/self/fd/{}", found.raw()).as_bytes())?;
@@ -238,7 +238,7 @@ fn through(dir: c_int, path: &[u8], change: impl Fn(c_int, *const c_char) -> c_i
         Err(super::ENOENT) => {}
         result => return result.map(|_| ()),
     }
-    // Without /proc there are no links of it either.
+    // Without /proc there are no such links either.
     let path = c_path(path)?;
     check(change(dir, path.as_ptr())).map(|_| ())
 }
@@ -258,7 +258,7 @@ pub fn set_owner_at(dir: c_int, path: &[u8], (uid, gid): (u32, u32), follow: boo
     check(unsafe { fchownat(dir, path.as_ptr(), uid, gid, AT_SYMLINK_NOFOLLOW) }).map(|_| ())
 }
 
-/// For `utimensat` and `futimens`: the time of the last access stays.
+/// For `utimensat` and `futimens`: the access time is unchanged.
 fn only_modified(seconds: i64, nanos: u32) -> [Timespec; 2] {
     const OMIT: c_long = 0x3fff_fffe;
     [Timespec { seconds: 0, nanos: OMIT }, Timespec { seconds: seconds as c_long, nanos: nanos.into() }]

@@ -1,4 +1,4 @@
-//! Notification of changes to files.
+//! File change notification.
 
 use super::io::Fd;
 use super::{c_char, c_int, check};
@@ -13,11 +13,11 @@ pub const DELETE: u32 = 0x200;
 pub const DELETE_SELF: u32 = 0x400;
 pub const MOVE_SELF: u32 = 0x800;
 pub const OVERFLOW: u32 = 0x4000;
-/// The kernel has let go of what was watched.
+/// The kernel has dropped the watch.
 pub const IGNORED: u32 = 0x8000;
 pub const ONLY_DIRECTORY: u32 = 0x0100_0000;
 pub const DONT_FOLLOW: u32 = 0x0200_0000;
-/// What the event is about is a directory.
+/// The event is about a directory.
 pub const IS_DIRECTORY: u32 = 0x4000_0000;
 
 const NONBLOCK: c_int = 0o4000;
@@ -35,7 +35,7 @@ pub fn open() -> Result<Fd, i32> {
     check(unsafe { inotify_init1(NONBLOCK | CLOEXEC) }).map(Fd::new)
 }
 
-/// Returns the number by which events name it.
+/// Returns the watch descriptor, by which events refer to it.
 pub fn watch(notifier: c_int, path: &[u8], mask: u32) -> Result<c_int, i32> {
     let path = CString::new(path).map_err(|_| super::EINVAL)?;
     // SAFETY: the paths are zero-terminated and live until the call returns.
@@ -48,14 +48,14 @@ pub fn unwatch(notifier: c_int, number: c_int) {
 }
 
 pub struct Change<'a> {
-    /// What was watched.
+    /// The watch descriptor.
     pub number: c_int,
     pub mask: u32,
-    /// In the directory that was watched, or nothing.
+    /// The entry in the watched directory, or nothing.
     pub name: &'a [u8],
 }
 
-/// The changes that a read gave: number i32, mask u32, cookie u32, length u32, name.
+/// Iterates over the changes returned by a read: number i32, mask u32, cookie u32, length u32, name.
 pub struct Changes<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Changes<'a> {

@@ -124,7 +124,7 @@ pub fn pipe() -> Result<(Fd, Fd), i32> {
     Ok((Fd::new(fds[0]), Fd::new(fds[1])))
 }
 
-/// Makes one end non-blocking. `mode` is the access mode it has, so that the flags need not be asked for.
+/// Makes one end non-blocking. `mode` is its access mode, so that the flags need not be queried.
 pub fn set_nonblocking(fd: c_int, mode: c_int) {
     // SAFETY: no memory is passed, only integers.
     unsafe { fcntl(fd, F_SETFL, mode | O_NONBLOCK) };
@@ -138,13 +138,13 @@ pub fn set_blocking(fd: c_int) {
     }
 }
 
-/// Lets a user open a pipe or a terminal again by name (`/dev/stdout`).
+/// Lets a user reopen a pipe or a terminal by name (`/dev/stdout`).
 pub fn give_to(fd: c_int, uid: u32) {
     // SAFETY: no memory is passed, only integers.
     unsafe { fchown(fd, uid, u32::MAX) };
 }
 
-/// Enlarges a pipe where the system allows it. Only speed depends on it.
+/// Enlarges a pipe if the system allows it. Only speed depends on it.
 pub fn enlarge_pipe(fd: c_int) {
     // SAFETY: no memory is passed, only integers.
     unsafe {
@@ -154,7 +154,7 @@ pub fn enlarge_pipe(fd: c_int) {
     }
 }
 
-/// Bytes that a read would find now.
+/// Bytes that a read would return now.
 pub fn readable_bytes(fd: c_int) -> usize {
     let mut count: c_int = 0;
     // SAFETY: the pointer is to a live value of the type that the kernel fills in.
@@ -164,7 +164,7 @@ pub fn readable_bytes(fd: c_int) -> usize {
     count.max(0) as usize
 }
 
-/// A file in memory without a name.
+/// An anonymous file in memory.
 pub fn memory_file() -> Result<Fd, i32> {
     let name = b"script\0";
     // SAFETY: the name is zero-terminated.
@@ -180,13 +180,13 @@ pub fn seal(fd: c_int) {
 
 const F_DUPFD_CLOEXEC: c_int = 1030;
 
-/// Another descriptor of the same open file.
+/// Another descriptor of the same open file description.
 pub fn duplicate(fd: c_int) -> Result<Fd, i32> {
     // SAFETY: no memory is passed, only integers.
     check(unsafe { fcntl(fd, F_DUPFD_CLOEXEC, 3 as c_int) }).map(Fd::new)
 }
 
-/// The same open file under this number, whatever that was before; programs inherit it.
+/// The same open file description under this number, which is replaced if in use; programs inherit it.
 pub fn duplicate_to(fd: c_int, number: c_int) -> Result<(), i32> {
     // SAFETY: no memory is passed, only integers.
     check(unsafe { dup2(fd, number) }).map(|_| ())

@@ -1,10 +1,10 @@
-//! Limits of resources, and the tag that is kept in one of them.
+//! Resource limits, and the tag that is kept in one of them.
 
 use super::{c_int, check};
 
 const RLIMIT_NPROC: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
-/// Of locks on files: the kernel has not looked at it since Linux 2.4, and yet every process inherits it.
+/// The limit on file locks: the kernel has ignored it since Linux 2.4, yet every process inherits it.
 const RLIMIT_LOCKS: c_int = 10;
 
 #[repr(C)]
@@ -20,7 +20,7 @@ extern "C" {
     fn prlimit(pid: c_int, resource: c_int, new: *const Limit, old: *mut Limit) -> c_int;
 }
 
-/// Takes all the descriptors that may be had. Returns the limit as it was when it was raised.
+/// Raises the descriptor limit as far as possible. Returns the previous limit if it was raised.
 pub fn raise_descriptor_limit() -> Option<Limit> {
     let mut limit = Limit::default();
     // SAFETY: the pointers are to live values of the type that the kernel reads or fills in.
@@ -33,7 +33,7 @@ pub fn raise_descriptor_limit() -> Option<Limit> {
     }
 }
 
-/// How many processes each user may have, this one's own among them; for good unless there is CAP_SYS_RESOURCE.
+/// Limits each user's processes, including this one's own; irrevocable without CAP_SYS_RESOURCE.
 pub fn limit_processes(most: u64) -> Result<(), i32> {
     let limit = Limit { soft: most, hard: most };
     // SAFETY: the pointer is to a live value of the type that the kernel reads.
@@ -46,8 +46,8 @@ pub fn set_descriptor_limit(limit: &Limit) {
     unsafe { setrlimit(RLIMIT_NOFILE, limit) };
 }
 
-/// Marks this process and all that will descend from it, whatever they execute, with a limit that limits nothing. Not
-/// every kernel takes it. Usable in a forked child.
+/// Marks this process and all its descendants, whatever they execute, with a limit that has no effect. Not every kernel
+/// accepts it. Usable in a forked child.
 pub fn set_tag(tag: u64) {
     let limit = Limit { soft: tag, hard: tag };
     // SAFETY: the pointer is to a live value of the type that the kernel reads.

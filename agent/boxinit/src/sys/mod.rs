@@ -1,4 +1,4 @@
-//! The C library: declarations by subject, with safe wrappers beside them. Every `unsafe` block says why it is sound.
+//! The C library: declarations by subject, with safe wrappers next to them. Every `unsafe` block says why it is sound.
 
 #![allow(non_camel_case_types)]
 
@@ -52,7 +52,7 @@ extern "C" {
     fn __errno_location() -> *mut c_int;
 }
 
-/// The calling thread's errno. Allocates nothing, so that a forked child may ask.
+/// The calling thread's errno. Does not allocate, so a forked child may use it.
 pub fn errno() -> i32 {
     // SAFETY: the C library returns a valid pointer to the thread's own errno.
     unsafe { *__errno_location() }
@@ -76,7 +76,7 @@ pub fn check_len(result: isize) -> Result<usize, i32> {
     }
 }
 
-/// Repeats a call that a signal interrupted.
+/// Repeats a call that was interrupted by a signal.
 pub fn retry<T>(mut call: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
     loop {
         match call() {
@@ -86,7 +86,7 @@ pub fn retry<T>(mut call: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
     }
 }
 
-/// What the system calls an errno, for messages.
+/// The system's text for an errno, for messages.
 pub fn message(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     match text.find(" (os error") {

@@ -1,4 +1,4 @@
-//! Mounts and names of namespaces.
+//! Mounts, and hostnames.
 
 use super::{c_char, c_int, c_long, c_ulong, c_void, check};
 use std::ffi::CString;
@@ -51,7 +51,7 @@ pub fn mount(source: &[u8], target: &[u8], kind: &[u8], flags: c_ulong, data: &[
     check(unsafe { c_mount(source.as_ptr(), target.as_ptr(), kind, flags, data.cast()) }).map(|_| ())
 }
 
-/// Takes the mount and all below it out of the tree at once; what is open stays usable.
+/// Takes the mount and everything below it out of the tree at once; open files stay usable.
 pub fn detach(target: &[u8]) -> Result<(), i32> {
     let target = text(target)?;
     // SAFETY: the paths are zero-terminated and live until the call returns.
@@ -64,7 +64,8 @@ pub fn change_directory(path: &[u8]) -> Result<(), i32> {
     check(unsafe { c_chdir(path.as_ptr()) }).map(|_| ())
 }
 
-/// Makes `root`, a mount point, the root of this mount namespace, and lets go of the one before with all that it holds.
+/// Makes `root`, a mount point, the root of this mount namespace (pivot_root), and drops the old root with everything
+/// in it.
 pub fn replace_root(root: &[u8]) -> Result<(), i32> {
     change_directory(root)?;
     let here = b".\0".as_ptr();

@@ -62,7 +62,7 @@ extern "C" {
     fn if_nametoindex(name: *const c_char) -> c_uint;
 }
 
-/// Connects to a unix socket, without waiting for room in its queue.
+/// Connects to a unix socket, without waiting for room in its backlog.
 pub fn connect_unix(path: &[u8]) -> Result<Fd, i32> {
     let mut address = UnixAddress { family: AF_UNIX, path: [0; 108] };
     if path.is_empty() || path.len() >= address.path.len() {
@@ -77,7 +77,7 @@ pub fn connect_unix(path: &[u8]) -> Result<Fd, i32> {
     Ok(fd)
 }
 
-/// Starts a connection to a port of this machine's loopback. Done when the descriptor becomes writable.
+/// Starts a connection to a port on this machine's loopback. Done when the descriptor becomes writable.
 pub fn connect_loopback(port: u16, version6: bool) -> Result<Fd, i32> {
     let family = if version6 { AF_INET6 } else { AF_INET };
     // SAFETY: no memory is passed, only integers.
@@ -103,7 +103,7 @@ pub fn connect_loopback(port: u16, version6: bool) -> Result<Fd, i32> {
     }
 }
 
-/// How a started connection ended: 0, or an errno.
+/// The outcome of a started connection: 0, or an errno.
 pub fn socket_error(fd: c_int) -> i32 {
     let mut error: c_int = 0;
     let mut len: u32 = 4;
@@ -121,7 +121,8 @@ pub fn shutdown_write(fd: c_int) {
     unsafe { shutdown(fd, SHUT_WR) };
 }
 
-/// To ask the kernel about cards, addresses and routes of this network namespace. Never waits: answers are there at once.
+/// A netlink socket for the interfaces, addresses and routes of this network namespace. Never waits: answers are
+/// available at once.
 pub fn route_socket() -> Result<Fd, i32> {
     // SAFETY: no memory is passed, only integers.
     Ok(Fd::new(check(unsafe { socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) })?))
@@ -136,7 +137,7 @@ pub fn interface_index(name: &[u8]) -> Result<u32, i32> {
     }
 }
 
-/// Brings the loopback interface up where that is allowed and needed.
+/// Brings the loopback interface up if that is allowed and needed.
 pub fn raise_loopback() {
     // SAFETY: no memory is passed, only integers.
     let fd = match check(unsafe { socket(AF_INET as c_int, SOCK_DGRAM | SOCK_CLOEXEC, 0) }) {

@@ -1,4 +1,4 @@
-//! Opening what a path names, through no link that leads out of where it may lead.
+//! Opens paths without following links that lead out of where the path may lead.
 
 use super::io::{Fd, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH};
 use super::{c_char, c_int, c_long, c_uint, check, retry};
@@ -29,8 +29,8 @@ pub(super) fn c_path(path: &[u8]) -> Result<CString, i32> {
     CString::new(path).map_err(|_| super::EINVAL)
 }
 
-/// Always close-on-exec. A path that begins at the root follows no link of /proc to what a process has open: they lead
-/// to places that have no path, and this process holds some that are nobody else's business.
+/// Always close-on-exec. An absolute path follows none of /proc's magic links to what a process has open: they lead to
+/// places that have no path, and this process holds some that are nobody else's business.
 pub fn open_at(dir: c_int, path: &[u8], flags: c_int, mode: u32) -> Result<Fd, i32> {
     let path = c_path(path)?;
     if dir == AT_FDCWD && has_openat2() {
@@ -41,8 +41,8 @@ pub fn open_at(dir: c_int, path: &[u8], flags: c_int, mode: u32) -> Result<Fd, i
     retry(|| check(unsafe { openat(dir, path.as_ptr(), flags | O_CLOEXEC, mode as c_uint) })).map(Fd::new)
 }
 
-/// Whether the kernel has the call, and a filter lets it pass. That is found out once: who is refused a single path, and
-/// were to open it another way, would follow what has been put there meanwhile. Does not allocate.
+/// Whether the kernel has the call, and filters allow it. Determined once: retrying a single refused path by other
+/// means would follow whatever was put there meanwhile. Does not allocate.
 fn has_openat2() -> bool {
     const UNKNOWN: u8 = 0;
     const YES: u8 = 1;
@@ -54,7 +54,7 @@ fn has_openat2() -> bool {
         match root {
             Ok(_) => FOUND.store(YES, Ordering::Relaxed),
             Err(ENOSYS) | Err(super::EPERM) => FOUND.store(NO, Ordering::Relaxed),
-            // No descriptors are left, perhaps.
+            // Perhaps no descriptors are left.
             Err(_) => return true,
         }
     }
@@ -63,7 +63,7 @@ fn has_openat2() -> bool {
 
 /// Does not allocate. -1 with `errno`.
 unsafe fn open_without_magic(path: *const c_char, flags: c_int, mode: u32) -> c_int {
-    // The mode of what is not made must be 0.
+    // Without O_CREAT the mode must be 0.
     let mode = if flags & O_CREAT != 0 { u64::from(mode) } else { 0 };
     let how = OpenHow { flags: flags as u64, mode, resolve: RESOLVE_NO_MAGICLINKS };
     syscall(SYS_OPENAT2, AT_FDCWD as c_long, path, &how as *const OpenHow, std::mem::size_of::<OpenHow>()) as c_int
@@ -87,7 +87,7 @@ pub unsafe fn change_directory(path: *const c_char) -> Result<(), i32> {
 /// Opens a path below a directory as if that were the root: neither `..` nor a symbolic link leads out of it.
 pub fn open_beneath(dir: c_int, path: &[u8], flags: c_int) -> Result<Fd, i32> {
     if !has_openat2() {
-        // Through no symbolic link at all.
+        // Follows no symbolic link at all.
         return open_stepwise(dir, path, flags);
     }
     let text = c_path(path)?;
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::sys::privilege::{self, Instruction};
 
-    /// Has this thread refused the call with EPERM, as a path may be that nobody may open so.
+    /// Makes the call fail with EPERM in this thread, as it may for a path that nobody may open this way.
     fn refuse_openat2() {
         let instruction = |code, jump_false, value| Instruction { code, jump_true: 0, jump_false, value };
         let (load, is, answer) = (0x20, 0x15, 0x06);

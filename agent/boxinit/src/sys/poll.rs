@@ -8,7 +8,7 @@ pub const OUT: u32 = 0x004;
 pub const ERR: u32 = 0x008;
 pub const HUP: u32 = 0x010;
 pub const RDHUP: u32 = 0x2000;
-/// Told once per change.
+/// Edge-triggered.
 pub const EDGE: u32 = 1 << 31;
 
 const EPOLL_CLOEXEC: c_int = 0o2000000;

@@ -1,4 +1,4 @@
-//! Capabilities, system call filters, and the rights of another user.
+//! Capabilities, seccomp filters, and borrowed identities.
 
 use super::secrecy::set_undumpable;
 use super::{c_int, c_long, c_ulong, check};
@@ -55,7 +55,7 @@ extern "C" {
     fn setfsgid(gid: u32) -> c_int;
 }
 
-/// Gives up all capabilities but those whose bits are set in `kept`, for this process and whatever it starts.
+/// Drops all capabilities except those whose bits are set in `kept`, for this process and whatever it starts.
 pub fn keep_capabilities(kept: u64) -> Result<(), i32> {
     let zero: c_ulong = 0;
     for capability in 0..CAPABILITIES {
@@ -81,14 +81,14 @@ pub fn keep_capabilities(kept: u64) -> Result<(), i32> {
     check(unsafe { syscall(SYS_CAPSET, &header as *const CapHeader, data.as_ptr()) } as c_int).map(|_| ())
 }
 
-/// No program that is executed from now on gains a privilege by it.
+/// No program executed from now on gains privileges by it.
 pub fn set_no_new_privileges() -> Result<(), i32> {
     let (one, zero): (c_ulong, c_ulong) = (1, 0);
     // SAFETY: no memory is passed, only integers.
     check(unsafe { prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) }).map(|_| ())
 }
 
-/// Adds a filter to those that are there; the strictest answer counts. Needs no-new-privileges.
+/// Adds a filter to the existing ones; the strictest answer counts. Requires no_new_privs.
 pub fn add_filter(instructions: &[Instruction]) -> Result<(), i32> {
     let program = Program { length: instructions.len() as u16, instructions: instructions.as_ptr() };
     let zero: c_ulong = 0;
@@ -97,7 +97,8 @@ pub fn add_filter(instructions: &[Instruction]) -> Result<(), i32> {
     check(result).map(|_| ())
 }
 
-/// Looks at files with another's rights until dropped: without CAP_SYS_PTRACE, /proc shows a process only to its own.
+/// Reads files with another user's rights until dropped: without CAP_SYS_PTRACE, /proc shows a process only to its
+/// owner.
 pub struct BorrowedIdentity(());
 
 impl BorrowedIdentity {
@@ -128,7 +129,7 @@ mod tests {
     use super::super::secrecy::is_dumpable;
     use super::*;
 
-    /// Tells something where fs.suid_dumpable is 1, to root.
+    /// Only meaningful where fs.suid_dumpable is 1, and to root.
     #[test]
     fn a_borrowed_identity_lets_nobody_look_into_us() {
         set_undumpable();

@@ -1,4 +1,4 @@
-//! Processes: how they are made, and how they are reaped.
+//! Creating and reaping processes.
 
 use super::{c_char, c_int, c_long, c_uint, c_ulong, c_void, check};
 use std::arch::asm;
@@ -48,7 +48,7 @@ pub struct Usage {
     rest: [c_long; 13],
 }
 
-/// The kernel's `siginfo_t`, of which only the signal's number is looked at.
+/// The kernel's `siginfo_t`, of which only the signal number is used.
 #[repr(C, align(8))]
 struct SignalInfo([c_int; 32]);
 
@@ -119,7 +119,7 @@ pub unsafe fn clone_on(
     check(clone(child, stack_top, CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, arg, none, none, cleared))
 }
 
-/// Sleeps until the kernel has cleared `word`, but no longer than this. True when it is cleared. Leaves errno alone.
+/// Sleeps until the kernel has cleared `word`, but no longer than `limit`. True if it was cleared. Leaves errno alone.
 pub fn wait_cleared(word: &AtomicU32, limit: Duration) -> bool {
     let limit = Timespec { seconds: limit.as_secs() as i64, nanos: limit.subsec_nanos().into() };
     let value = word.load(Ordering::Acquire);
@@ -144,7 +144,7 @@ unsafe fn futex_wait(word: *const AtomicU32, value: u32, limit: *const Timespec)
         in("x3") limit, options(nostack));
 }
 
-/// Whether a child stands stopped. It stays to be waited for.
+/// Whether a child is stopped. It remains waitable.
 pub fn is_stopped(pid: c_int) -> bool {
     let mut info = SignalInfo([0; 32]);
     // SAFETY: the pointer is to a live value of the type that the kernel fills in.
@@ -152,7 +152,7 @@ pub fn is_stopped(pid: c_int) -> bool {
     result == 0 && info.0[0] != 0
 }
 
-/// As `fork`, into new namespaces. Only for a process of one thread: nothing but this is told of it.
+/// As `fork`, into new namespaces. Only for a single-threaded process: nothing but the calling thread is cloned.
 pub fn clone_with(namespaces: u64) -> Result<c_int, i32> {
     let flags = (namespaces | SIGCHLD as u64) as c_long;
     // SAFETY: as fork: the child gets a copy of the memory, and the process has one thread.
@@ -172,7 +172,7 @@ pub struct Reaped {
 }
 
 impl Reaped {
-    /// 0-255, when it exited by itself.
+    /// 0-255, if it exited by itself.
     pub fn code(&self) -> Option<i32> {
         (self.status & 0x7f == 0).then_some((self.status >> 8) & 0xff)
     }
@@ -208,7 +208,7 @@ pub fn wait_for(pid: c_int) -> Option<Reaped> {
     }
 }
 
-/// Orphans below come to us even when we are not PID 1.
+/// Adopt orphaned descendants even if we are not PID 1.
 pub fn set_subreaper() {
     // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_SET_CHILD_SUBREAPER, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };

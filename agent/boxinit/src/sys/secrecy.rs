@@ -1,4 +1,4 @@
-//! What others may not see of this process: its memory, its descriptors, the secrets that it was given.
+//! What others may not see of this process: its memory, its descriptors, the secrets it was given.
 
 use super::{c_char, c_int, c_ulong};
 
@@ -11,8 +11,8 @@ extern "C" {
     static environ: *const *mut c_char;
 }
 
-/// Nobody but root with CAP_SYS_PTRACE may look into this process. A change of identity takes that back where
-/// fs.suid_dumpable is 1, also one by a child in our memory. Usable in a forked child, and leaves errno alone.
+/// Only root with CAP_SYS_PTRACE may inspect this process. Where fs.suid_dumpable is 1, a change of identity reverts
+/// this, even one by a child in our memory. Usable in a forked child, and leaves errno alone.
 pub fn set_undumpable() {
     // SAFETY: no memory is passed, only integers.
     unsafe { prctl(PR_SET_DUMPABLE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) };

@@ -1,4 +1,4 @@
-//! Signals: by number, by name, and as a descriptor.
+//! Signals: by number, by name, and through a descriptor.
 
 use super::{c_int, c_long, c_void, check, retry};
 use crate::sys::io::Fd;
@@ -13,21 +13,21 @@ pub const SIGCHLD: c_int = 17;
 pub const SIGCONT: c_int = 18;
 pub const SIGTSTP: c_int = 20;
 
-/// The last that the kernel knows.
+/// The kernel's highest signal number.
 const LAST: c_int = 64;
 #[cfg(target_arch = "x86_64")]
 const SYS_RT_SIGACTION: c_long = 13;
 #[cfg(target_arch = "aarch64")]
 const SYS_RT_SIGACTION: c_long = 134;
-/// The kernel's `struct sigaction`: handler, flags, and what else its architecture has.
+/// The kernel's `struct sigaction`: handler, flags, and whatever else the architecture has.
 const DEFAULT_ACTION: [u64; 4] = [0; 4];
-/// Of the kernel's own signal set.
+/// Size of the kernel's own signal set.
 const MASK_BYTES: usize = 8;
 const SIG_SETMASK: c_int = 2;
 const SFD_CLOEXEC: c_int = 0o2000000;
 const SFD_NONBLOCK: c_int = 0o4000;
 const SIGINFO_BYTES: usize = 128;
-/// Read at a time.
+/// How many are read at a time.
 const SIGINFOS: usize = 8;
 
 /// glibc's `sigset_t`: 1024 bits.
@@ -64,8 +64,8 @@ pub fn set_mask(set: &SigSet) {
     unsafe { sigprocmask(SIG_SETMASK, set, std::ptr::null_mut()) };
 }
 
-/// Default actions, whatever our parent ignored: programs inherit it. The C library would not touch the two
-/// signals that it keeps for itself, and has them ignored in what it starts.
+/// Resets all actions to the default, whatever our parent ignored, since programs inherit them. The C library would not
+/// touch the two signals it reserves for itself, and has them ignored in what it starts.
 pub fn reset_all() {
     for number in 1..=LAST {
         // SAFETY: the kernel reads an action of at most this size. All zero is the default, so no code of ours runs in
@@ -74,14 +74,14 @@ pub fn reset_all() {
     }
 }
 
-/// The kernel forgets a child at its end, without being asked.
+/// The kernel reaps children by itself.
 pub fn ignore_children() {
     const IGNORE: usize = 1;
     // SAFETY: no handler is installed, so no code runs in signal context.
     unsafe { signal(SIGCHLD, IGNORE) };
 }
 
-/// A descriptor that reports the signals in `set`, which are to be blocked.
+/// A descriptor that reports the signals in `set`, which must be blocked.
 pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
     // SAFETY: `set` is a live signal set.
     check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)
@@ -89,7 +89,7 @@ pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
 
 pub struct Heard {
     pub number: c_int,
-    /// Sent by someone who is not in this process namespace.
+    /// Sent from outside this PID namespace.
     pub from_outside: bool,
 }
 
@@ -102,7 +102,7 @@ pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
         let count = read.unwrap_or(0);
         for info in infos[..count].chunks_exact(SIGINFO_BYTES) {
             let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-            // Who has no number here has 0. Where the code is below 0, the sender has written both.
+            // A sender without a pid here shows as 0. If the code is negative, the sender has chosen both.
             let (code, sender) = (word(8), word(12));
             hear(Heard { number: word(0), from_outside: code >= 0 && sender == 0 });
         }
@@ -112,7 +112,7 @@ pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
     }
 }
 
-/// Sends a signal. Refuses the pids that mean "everybody".
+/// Sends a signal. Refuses the pids that mean several processes.
 pub fn kill(pid: c_int, number: c_int) -> bool {
     if pid == 0 || pid == -1 || pid == 1 {
         return false;
@@ -161,11 +161,11 @@ pub fn number(name: &str) -> Option<c_int> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
-/// The first that C libraries leave to programs.
+/// The first signal that C libraries leave to programs.
 const SIGRTMIN: c_int = 34;
 
-/// `TERM` for 15; real-time signals as `RTMIN+n`. Two below those have no name: libraries keep them for themselves, but
-/// anybody may send them.
+/// `TERM` for 15; real-time signals as `RTMIN+n`. Two below those have no name: libraries reserve them, but anybody may
+/// send them.
 pub fn name(number: c_int) -> String {
     match NAMES.iter().find(|(_, known)| *known == number) {
         Some((name, _)) => (*name).to_string(),

@@ -22,7 +22,7 @@ extern "C" {
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
 }
 
-/// (master, slave) of a new terminal. The master does not block.
+/// (master, slave) of a new terminal. The master is non-blocking.
 pub fn open_pair() -> Result<(Fd, Fd), i32> {
     let flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
     let path = b"/dev/ptmx\0";
@@ -45,7 +45,7 @@ pub fn open_pair() -> Result<(Fd, Fd), i32> {
     Ok((master, slave))
 }
 
-/// How many terminals there may be at a time, where they are bounded for us alone.
+/// The limit of concurrent terminals, if there is one for us alone.
 pub fn most() -> Option<u32> {
     bound(&std::fs::read_to_string("/proc/self/mounts").ok()?)
 }
@@ -61,7 +61,7 @@ pub fn set_size(fd: c_int, cols: u16, rows: u16) {
     unsafe { ioctl(fd, TIOCSWINSZ, &size as *const WindowSize) };
 }
 
-/// The group that the terminal's keys go to.
+/// The foreground process group, which receives the terminal's key signals.
 pub fn foreground_group(master: c_int) -> Option<c_int> {
     let mut group: c_int = 0;
     // SAFETY: the pointer is to a live value of the type that the kernel fills in.

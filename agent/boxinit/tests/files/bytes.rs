@@ -155,7 +155,7 @@ fn a_file_is_as_old_as_its_writer_says() {
     let written = upload(&mut agent, "write", &name, r#","modifiedAtMs":1500.25"#, b"bytes");
     let told = written.event("done").and_then(|done| done.get("stat")).expect("stat").get("modifiedAtMs").cloned();
     assert_eq!(told, Some(boxinit::json::Value::Number(1500.25)));
-    // Whoever says nothing gets now.
+    // Without a time, it is now.
     upload(&mut agent, "write", &name, "", b"bytes");
     assert!(modified().0 > 1_700_000_000);
     for bad in [r#","modifiedAtMs":"1""#, r#","modifiedAtMs":1e17"#] {

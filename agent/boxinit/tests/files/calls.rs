@@ -1,4 +1,4 @@
-//! Calls on files, as tests make them.
+//! File calls, as made by tests.
 
 use crate::support::{Agent, Outcome};
 use boxinit::frame;
@@ -6,7 +6,7 @@ use boxinit::json::Writer;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A request on a path that may hold any byte.
+/// A request on a path that may contain any byte.
 pub fn request(call: &str, path: &[u8], more: &str) -> String {
     let mut writer = Writer::object();
     writer.str("op", b"file");

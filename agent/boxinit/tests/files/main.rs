@@ -1,4 +1,4 @@
-//! Calls on files.
+//! File calls.
 
 mod bytes;
 mod calls;

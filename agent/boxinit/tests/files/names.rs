@@ -1,4 +1,4 @@
-//! What a directory holds, and what each entry is.
+//! Directory listings and file metadata.
 
 use crate::calls::{call, request, upload};
 use crate::support::Agent;
@@ -72,7 +72,7 @@ fn long_directories_are_listed_in_parts() {
     assert_eq!((found, parts), (expected, 3));
 }
 
-/// A directory with so many files, and their names in order.
+/// A directory with this many files, and their names in order.
 fn directory_of(agent: &Agent, count: usize) -> (PathBuf, Vec<String>) {
     let directory = agent.directory.join("long");
     std::fs::create_dir(&directory).expect("directory");
@@ -83,14 +83,14 @@ fn directory_of(agent: &Agent, count: usize) -> (PathBuf, Vec<String>) {
     (directory, names)
 }
 
-/// A page behind a name: its names, and whether there are more.
+/// The page after a name: its names, and whether there are more.
 fn page(agent: &mut Agent, directory: &Path, after: &str) -> (Vec<String>, bool) {
     let page = call(agent, "list", directory, &format!(r#","after":"{}""#, after)).opened.expect("opened");
     let entries = page.array("entries").expect("entries");
     (entries.iter().map(|entry| entry.text("name").expect("name").to_string()).collect(), page.flag("more"))
 }
 
-/// All pages behind a name, with a change before each.
+/// All pages after a name, with a change before each.
 fn pages(agent: &mut Agent, directory: &Path, after: &str, mut change: impl FnMut(usize)) -> Vec<String> {
     let (mut found, mut at) = (Vec::new(), after.to_string());
     for number in 0.. {
@@ -110,11 +110,11 @@ fn the_pages_of_a_long_directory_are_of_one_reading() {
     let mut agent = Agent::start();
     let (directory, names) = directory_of(&agent, 5_000);
     let made = |number: usize| std::fs::write(directory.join(format!("zz{}", number)), "").expect("file");
-    // What was made before it began is told, what is made meanwhile need not be.
+    // Names created before the listing began are listed; those created meanwhile need not be.
     let found = pages(&mut agent, &directory, "", made);
     assert_eq!(found[..names.len()], names);
     assert_eq!(found[names.len()..], ["zz0"]);
-    // Whoever does not continue a listing sees what there is.
+    // A caller that does not continue a listing sees the current state.
     assert_eq!(page(&mut agent, &directory, "zz2").0, ["zz3", "zz4", "zz5"]);
     assert_eq!(page(&mut agent, &directory, "004500").0.last().map(String::as_str), Some("zz5"));
 }

@@ -1,4 +1,4 @@
-//! Archives that few programs make, and what an archive says of directories.
+//! Archives that few programs make, and directory entries in archives.
 
 use crate::calls::{call, upload};
 use crate::support::{Agent, Outcome};
@@ -16,7 +16,7 @@ fn code(result: &Outcome) -> Option<&str> {
     result.reset.as_ref().and_then(|error| error.text("code"))
 }
 
-/// A ustar member whose header is changed before its sum is written.
+/// A ustar member whose header is changed before its checksum is computed.
 fn changed(name: &str, kind: u8, change: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut header = member(name, kind, "", b"");
     change(&mut header);
@@ -103,13 +103,13 @@ fn numbers_that_mean_nothing_are_refused_and_make_nothing() {
         assert_eq!(code(&result), Some("invalid_request"), "{}: {:?}", what, result);
         assert_eq!(names(&to), [""; 0], "{}", what);
     }
-    // The largest size there is: more than comes, for a member without bytes as for a file.
+    // The largest possible size: more than arrives, for a member without data as for a file.
     let largest = member("pax", b'x', "", b"29 size=18446744073709551615\n");
     for name in ["./", "f"] {
         let result = write(&mut agent, &to, &[largest.clone(), member(name, b'0', "", b"")].concat());
         assert_eq!(code(&result), Some("invalid_request"), "{}: {:?}", name, result);
     }
-    // Before 1970, as GNU tar says it.
+    // Before 1970, in GNU tar's encoding.
     let early = changed("early", b'0', |header| {
         header[136..148].copy_from_slice(&[[0xff; 4], [0xff; 4], [0xff, 0xff, 0xff, 0xfb]].concat())
     });
@@ -124,7 +124,7 @@ fn a_tree_that_is_too_deep_for_an_archive_is_refused_in_words() {
     let mut agent = Agent::start();
     let deep = agent.directory.join("deep");
     std::fs::create_dir(&deep).expect("directory");
-    // Longer than any path may be, so in two goes.
+    // Longer than any path may be, so in two steps.
     let script = "p=$(printf 'd/%.0s' $(seq 2000)); mkdir -p $p && cd -P $p && mkdir -p $(printf 'd/%.0s' $(seq 100))";
     assert!(Command::new("sh").args(["-c", script]).current_dir(&deep).status().expect("sh").success());
     let result = call(&mut agent, "tar-read", &deep, "");
@@ -134,7 +134,7 @@ fn a_tree_that_is_too_deep_for_an_archive_is_refused_in_words() {
     let removed = call(&mut agent, "remove", &deep, r#","recursive":true"#);
     assert!(removed.reset.is_none(), "{:?}", removed);
     assert!(!deep.exists());
-    // A path that no system call takes makes nothing.
+    // A path that no system call accepts creates nothing.
     let to = agent.directory.join("box");
     let path = "d/".repeat(2500);
     let record = format!("{} path={}\n", path.len() + 11, path);

@@ -45,7 +45,7 @@ fn a_tree_travels_as_a_tar_both_ways() {
         assert_eq!((meta.mode() & 0o7777, meta.nlink()), (0o4750, 2), "{:?}", to);
     }
 
-    // And the other way: what tar makes, in each of its formats.
+    // And the reverse: what tar produces, in each of its formats.
     for format in ["gnu", "pax", "ustar", "v7"] {
         let plain = from.join("plain");
         let list = if matches!(format, "gnu" | "pax") { vec!["."] } else { vec!["./plain", "./hard"] };
@@ -147,7 +147,7 @@ fn the_extended_headers_of_one_member_are_bounded_together() {
     assert_eq!(result.reset.as_ref().and_then(|error| error.text("code")), Some("invalid_request"));
 }
 
-/// What a directory holds, by name.
+/// A directory's entries, by name.
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("list");
     let mut names: Vec<String> =

@@ -1,4 +1,4 @@
-//! Directories and trees: made, moved, removed.
+//! Directories and trees: created, moved, removed.
 
 use crate::calls::{call, pattern, request};
 use crate::support::{self, Agent};
@@ -105,7 +105,7 @@ fn a_move_that_is_called_off_leaves_the_original_and_no_part_of_a_copy() {
     std::fs::create_dir(&shm).expect("directory");
     let to = format!(r#","to":"{}/there""#, shm.display());
     let stream = agent.open(&request("move", here.as_os_str().as_bytes(), &to));
-    // Commands are not held up meanwhile.
+    // Commands are not blocked meanwhile.
     assert_eq!(agent.sh("true").code(), 0);
     agent.send(frame::RESET, 0, stream, b"{}");
     assert_eq!(agent.sh("true").code(), 0);
@@ -150,7 +150,7 @@ fn a_move_onto_another_name_of_the_same_file_leaves_one_name() {
     assert!(call(&mut agent, "move", &one, &to(&two)).opened.is_some());
     assert!(!one.exists());
     assert!(two.exists());
-    // And onto itself, however it is spelled, none goes.
+    // Moving it onto itself, however spelled, removes neither name.
     std::fs::hard_link(&two, &one).expect("link");
     let here = agent.directory.join(".").join("one");
     assert!(call(&mut agent, "move", &one, &to(&here)).opened.is_some());

@@ -74,7 +74,7 @@ fn a_tree_is_watched_with_what_comes_and_moves_in_it() {
     std::fs::rename(directory.join("new/a"), directory.join("old/moved")).expect("rename");
     wait(&mut agent, &mut outcome, "rename", "new/a");
     wait(&mut agent, &mut outcome, "create", "old/moved");
-    // Its directories are looked through in the turn after that, before any command is started.
+    // Its directories are scanned on the next turn, before any command is started.
     assert_eq!(agent.sh("true").code(), 0);
     std::fs::write(directory.join("old/moved/b/c/late"), "x").expect("file");
     wait(&mut agent, &mut outcome, "create", "old/moved/b/c/late");
@@ -116,7 +116,7 @@ fn watches_are_bounded_in_number_and_in_size() {
         std::fs::create_dir(directory.join(number.to_string())).expect("directory");
     }
     assert_eq!(agent.call(&request("watch", &path, r#","recursive":true"#)).refusal(), "exec_resource_limit");
-    // One that has begun ends when its tree grows too large.
+    // A watch that has begun ends when its tree grows too large.
     let small = agent.directory.join("grows");
     std::fs::create_dir(&small).expect("directory");
     let (stream, mut outcome) = watch(&mut agent, &small, r#","recursive":true"#);

@@ -1,4 +1,4 @@
-//! Input that came before a cut.
+//! Input that arrived before a cut.
 
 use crate::support::{exec_as, unique, Agent, Outcome};
 use boxinit::frame;
@@ -30,7 +30,7 @@ fn input_that_came_before_a_cut_gives_the_next_stream_no_credit() {
     let window = [b'x'; 64 * 1024];
     let stream = agent.open(&exec_as(&id, &script, "#stdin"));
     (0..4).for_each(|_| agent.send(frame::DATA, frame::STDIN, stream, &window));
-    // Answered behind the data: all of it has come.
+    // Answered after the data: all of it has arrived.
     assert_eq!(agent.listed(), [(id.clone(), true)]);
     agent.reconnect();
 
@@ -79,7 +79,7 @@ fn input_that_nobody_reads_does_not_pile_up_over_many_cuts() {
     }
     assert!(before <= 1024 * 1024 + 64 * 1024, "{} bytes wait", before);
     std::fs::write(&go, "").expect("go");
-    // Once the program reads, it goes on where it was.
+    // Once the program reads, it continues where it was.
     let mut outcome = Outcome::default();
     loop {
         agent.send(frame::DATA, frame::STDIN, stream, &window);

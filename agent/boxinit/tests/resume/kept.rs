@@ -1,4 +1,4 @@
-//! Which commands are kept, running or ended, for whoever comes back; and the lists that tell of them.
+//! Which commands, running or ended, are kept for a later attach; and the lists that report them.
 
 use crate::support::{exec, exec_as, unique, wait_for, Agent, Outcome};
 use boxinit::frame;
@@ -41,7 +41,7 @@ fn commands_that_were_acknowledged_take_no_output_from_one_that_was_cut_off() {
     let mut first = Outcome::default();
     agent.until(stream, &mut first, |_| false);
     agent.reconnect();
-    // More than there are kept exits with output.
+    // More exits than are kept with output.
     for _ in 0..12 {
         let streams: Vec<u32> = (0..50).map(|_| agent.open(&exec("exit 0", ""))).collect();
         for stream in streams {
@@ -77,7 +77,7 @@ fn nobody_came_back_so_it_is_killed_and_forgotten_but_jobs_are_not() {
 fn an_exit_is_kept_for_nobody_when_whoever_killed_it_has_let_go() {
     let mut agent = Agent::start();
     for round in 0..100 {
-        // Some have ended before anybody hears of the kill.
+        // Some have ended before anyone learns of the kill.
         let script = if round % 3 == 0 { "echo done" } else { "echo begun; sleep 1000" };
         let stream = agent.open(&exec(script, ""));
         if round % 2 == 0 {
@@ -99,7 +99,7 @@ fn an_exit_is_kept_for_whoever_was_cut_off_although_it_asked_for_a_kill() {
     reset(&mut agent, stream, "interrupted");
     let stream = agent.attach(&id, 0, 0);
     assert_eq!(agent.finish(stream).exit().text("signal"), Some("TERM"));
-    // Let go without a kill, it is kept as well.
+    // A command detached without a kill is kept as well.
     let id = unique("left");
     let stream = agent.open(&exec_as(&id, "exit 3", ""));
     reset(&mut agent, stream, "cancelled");

@@ -1,4 +1,4 @@
-//! Cut links: commands go on, and whoever comes back finds all of their output, their input and their end.
+//! Cut links: commands continue, and a later attach finds all of their output, input and exit.
 
 mod input;
 mod kept;

@@ -1,4 +1,4 @@
-//! Output that goes on over a cut.
+//! Output that continues across a cut.
 
 use crate::support::{exec_as, unique, wait_for, Agent, Outcome};
 use boxinit::frame;

@@ -1,4 +1,4 @@
-//! An id that is asked for again: the same request finds its command, another one is a conflict.
+//! A reused id: the same request finds its command, a different one is a conflict.
 
 use crate::support::{exec_as, unique, Agent, Outcome};
 use boxinit::frame;
@@ -40,7 +40,7 @@ fn the_same_id_with_another_request_is_a_conflict_and_leaves_the_first_alone() {
     agent.send(frame::DATA, frame::STDIN, first, b"in\n");
     agent.until(first, &mut outcome, |_| false);
     assert_eq!((outcome.stdout(), outcome.code()), (&b"mine\nin\n"[..], 0));
-    // It has ended, and nobody has acknowledged that: the id is still taken.
+    // It has ended unacknowledged: the id is still taken.
     assert_eq!(agent.call(&exec_as(&id, "true", "")).refusal(), "idempotency_conflict");
 }
 

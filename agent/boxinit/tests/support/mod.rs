@@ -31,7 +31,7 @@ pub struct Agent {
     pub auto_credit: bool,
 }
 
-/// The program that is shipped, where the environment names it; otherwise the one that was compiled with the tests.
+/// The shipped program, if the environment names it; otherwise the one compiled with the tests.
 fn boxinit() -> std::ffi::OsString {
     std::env::var_os("MILLIBOX_TEST_BOXINIT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boxinit").into())
 }
@@ -82,7 +82,7 @@ impl Agent {
         (link, json::parse(&payload).expect("hello json"))
     }
 
-    /// Cuts the link and takes the next call.
+    /// Cuts the link and accepts the next connection.
     pub fn reconnect(&mut self) {
         let _ = self.link.shutdown(std::net::Shutdown::Both);
         self.accept_again();
@@ -130,7 +130,7 @@ impl Agent {
         self.read_frame(PATIENCE).expect("a frame in time")
     }
 
-    /// The next frame from the socket, None when none comes in time.
+    /// The next frame from the socket; None if none arrives in time.
     pub fn read_frame(&mut self, patience: Duration) -> Option<(Header, Vec<u8>)> {
         let until = Instant::now() + patience;
         loop {
@@ -155,7 +155,7 @@ impl Agent {
         }
     }
 
-    /// Takes a frame into the outcome. True when the stream is at its end.
+    /// Adds a frame to the outcome. True when the stream has ended.
     pub fn note(outcome: &mut Outcome, header: &Header, payload: Vec<u8>) -> bool {
         let value = || json::parse(&payload).expect("json");
         match header.kind {
@@ -179,7 +179,7 @@ impl Agent {
         false
     }
 
-    /// Frames of `stream` until `enough`; those of others wait.
+    /// Frames of `stream` until `enough`; those of others are queued.
     pub fn until(&mut self, stream: u32, outcome: &mut Outcome, enough: impl Fn(&Outcome) -> bool) {
         let mut others = VecDeque::new();
         while !enough(outcome) {
@@ -194,7 +194,7 @@ impl Agent {
         self.frames = others;
     }
 
-    /// Everything of a stream, to its end, acknowledged.
+    /// Everything from a stream up to its end, acknowledged.
     pub fn finish(&mut self, stream: u32) -> Outcome {
         let mut outcome = Outcome::default();
         self.until(stream, &mut outcome, |_| false);
@@ -209,12 +209,12 @@ impl Agent {
         self.finish(stream)
     }
 
-    /// Opens a stream that goes on with a command's output at these offsets.
+    /// Opens a stream that continues a command's output at these offsets.
     pub fn attach(&mut self, id: &str, stdout: usize, stderr: usize) -> u32 {
         self.open(&format!(r#"{{"op":"attach","id":"{}","stdout":{},"stderr":{}}}"#, id, stdout, stderr))
     }
 
-    /// The commands that it knows, and whether each runs.
+    /// The commands that it knows, and whether each is running.
     pub fn listed(&mut self) -> Vec<(String, bool)> {
         let answer = self.call(r#"{"op":"list"}"#).opened.expect("opened");
         let item = |exec: &Value| (exec.text("id").expect("id").to_string(), exec.flag("running"));

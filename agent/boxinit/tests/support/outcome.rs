@@ -1,10 +1,10 @@
-//! What came on a stream.
+//! What was received on a stream.
 
 use boxinit::frame;
 use boxinit::json::Value;
 use std::collections::HashMap;
 
-/// Everything that came on one stream until it ended.
+/// Everything received on one stream until it ended.
 #[derive(Default, Debug)]
 pub struct Outcome {
     pub opened: Option<Value>,

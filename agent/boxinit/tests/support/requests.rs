@@ -16,7 +16,8 @@ pub fn quote(text: &str) -> String {
     text[5..text.len() - 1].to_string()
 }
 
-/// An exec request; `more` are further members, each preceded by a comma. They count before those that it has anyway.
+/// An exec request; `more` are additional members, each preceded by a comma. They take precedence over the default
+/// ones.
 pub fn exec(script: &str, more: &str) -> String {
     exec_as(&unique("x"), script, more)
 }

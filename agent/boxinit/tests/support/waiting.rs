@@ -1,8 +1,8 @@
-//! What tests wait for.
+//! Waiting for conditions.
 
 use std::time::{Duration, Instant};
 
-/// Far more than anything takes on a busy machine.
+/// Far longer than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -14,7 +14,7 @@ pub fn wait_for(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether there is a process of this number that is not dead yet.
+/// Whether a process with this pid exists and is not a zombie.
 pub fn is_alive(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{}/stat", pid)).map_or(false, |stat| !stat.contains(") Z "))
 }
