@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_runs_empty_takes_no_more_memory_than_a_few_times_what_waits() {
+    fn a_backlog_that_is_never_empty_takes_a_small_multiple_of_its_content() {
         let mut backlog = Backlog::default();
         let mut numbers = (0..=255u8).cycle();
         let mut expected = numbers.clone();
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_great_backlog_goes_with_it() {
+    fn the_memory_of_a_large_backlog_is_freed_with_it() {
         let mut backlog = Backlog::default();
         backlog.push(&[1; 4 * EMPTY_KEPT]);
         backlog.advance(4 * EMPTY_KEPT - 1);

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn random_bytes_never_panic_nor_ask_for_too_much() {
+    fn random_bytes_never_panic_nor_request_too_much() {
         let mut random = Random(7);
         for _ in 0..100_000 {
             let bytes: Vec<u8> = (0..random.next() % 40).map(|_| random.next() as u8).collect();

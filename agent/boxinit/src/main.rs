@@ -64,7 +64,7 @@ fn serve(config: Config) {
     if let Err(error) = std::env::set_current_dir("/") {
         fail("the root cannot be entered", error.raw_os_error().unwrap_or(0));
     }
-    let signals = server::heard_signals();
+    let signals = server::handled_signals();
     signal::reset_all();
     signal::set_mask(&signals);
     net::raise_loopback();

@@ -30,7 +30,7 @@ struct Port {
     write_ended: bool,
     /// The program accepts no more: data from the agent is dropped. What the program has sent is still read, such as
     /// the answer of a server that refuses an upload before its end.
-    deaf: bool,
+    write_closed: bool,
 }
 
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Ports {
             read_ended: false,
             waiting: Backlog::default(),
             write_ended: false,
-            deaf: false,
+            write_closed: false,
         };
         let key = self.table.insert(port).ok_or_else(|| WireError::resource_limit("too many tunnels are open"))?;
         core.link.set_owner(stream, Owner::Port(key));
@@ -162,7 +162,7 @@ impl Ports {
 
     pub fn on_data(&mut self, core: &mut Core, key: Key, channel: u16, bytes: &[u8]) {
         if let Some(port) = self.table.get_mut(key) {
-            if channel != frame::BYTES || port.deaf {
+            if channel != frame::BYTES || port.write_closed {
                 return core.link.consume(port.stream, bytes.len());
             }
             port.waiting.push(bytes);
@@ -186,7 +186,7 @@ impl Ports {
                 Err(_) => {
                     done += port.waiting.len();
                     port.waiting.clear();
-                    port.deaf = true;
+                    port.write_closed = true;
                     // The reason it ended shows at the end of the readable data.
                     port.readable = true;
                     core.link.mark_ready(port.stream);

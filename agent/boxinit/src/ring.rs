@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn without_budget_it_stays_small_and_right() {
+    fn without_budget_it_stays_small_and_correct() {
         let budget = Budget(Rc::new(Cell::new(10)));
         let mut ring = Ring::new(1 << 20, budget);
         let data: Vec<u8> = (0..500_000u32).map(|i| (i % 251) as u8).collect();

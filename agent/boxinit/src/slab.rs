@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_key_is_known_before_what_it_is_for() {
+    fn the_next_key_is_known_before_its_entry() {
         let mut slab = Slab::default();
         for _ in 0..2 {
             let next = slab.next_key();

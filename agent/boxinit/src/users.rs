@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_groups_than_the_kernel_takes_each_once() {
+    fn groups_are_unique_and_limited_to_what_the_kernel_accepts() {
         let line = |at: usize| format!("g:x:{}:bob,ann\n", at / 2 * 2).into_bytes();
         let text: Vec<u8> = (0..MAX_GROUPS * 2 + 8).flat_map(line).collect();
         let groups = groups_of(b"ann", 7, &text);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_seen_at_once_and_an_old_state_is_read_once() {
+    fn a_change_is_seen_at_once_and_an_unchanged_file_is_read_once() {
         let path = std::env::temp_dir().join(format!("boxinit-users-{}", std::process::id()));
         let mut book = Book::new(Box::leak(path.to_str().expect("utf8").to_string().into_boxed_str()));
         assert_eq!(*book.text(), []);

@@ -20,7 +20,7 @@ fn nothing_runs_in_a_blank() {
 }
 
 #[test]
-fn a_blank_that_nobody_comes_for_ends() {
+fn a_blank_abandoned_by_its_agent_exits() {
     let mut agent = Agent::start_with(&[("MILLIBOX_BLANK", "1"), ("MILLIBOX_PATIENCE_MS", "200")]);
     std::fs::remove_dir_all(&agent.directory).expect("directory");
     agent.link.shutdown(std::net::Shutdown::Both).expect("link");

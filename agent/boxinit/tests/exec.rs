@@ -32,7 +32,7 @@ fn the_environment_is_as_given_and_holds_no_secret() {
 }
 
 #[test]
-fn programs_have_the_limit_of_processes_that_it_was_told() {
+fn programs_get_the_configured_process_limit() {
     let mut agent = Agent::start();
     let told = agent.call(r#"{"op":"limit","processes":70001}"#);
     assert!(told.opened.is_some());
@@ -65,7 +65,7 @@ fn death_by_signal_is_128_plus_n() {
 }
 
 #[test]
-fn what_never_ran_is_refused_with_the_reason() {
+fn a_program_that_never_ran_is_refused_with_the_reason() {
     let mut agent = Agent::start();
     let request =
         |members: &str| format!(r#"{{"op":"exec","id":"{}","env":{{}},"stdin":false,{}}}"#, unique("r"), members);
@@ -151,7 +151,7 @@ fn a_background_child_that_holds_stdout_delays_nothing_and_lives_on() {
 }
 
 #[test]
-fn all_that_the_leader_wrote_arrives_at_a_slow_reader() {
+fn all_output_of_the_leader_reaches_a_slow_reader() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let stream =
@@ -244,7 +244,7 @@ fn a_script_of_ten_megabytes_runs_as_any_user() {
 }
 
 #[test]
-fn a_program_of_any_user_opens_its_streams_again_by_name() {
+fn programs_of_any_user_can_reopen_their_streams_by_name() {
     let mut agent = Agent::start();
     let script = "cat /proc/self/fd/0; echo out > /proc/self/fd/1; echo err > /proc/self/fd/2";
     for user in ["", r#","user":"65534""#] {

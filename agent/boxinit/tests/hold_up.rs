@@ -67,7 +67,7 @@ fn a_program_whose_file_is_leased_never_ran() {
 }
 
 #[test]
-fn hundreds_that_are_held_up_do_not_add_up() {
+fn the_delays_of_hundreds_of_hold_ups_do_not_add_up() {
     let mut agent = Agent::start();
     let leased = Leased::new(&agent);
     let began = Instant::now();
@@ -82,7 +82,7 @@ fn hundreds_that_are_held_up_do_not_add_up() {
 }
 
 #[test]
-fn a_child_that_is_stopped_before_it_executes_is_killed() {
+fn a_child_stopped_before_its_execve_is_killed() {
     let mut agent = Agent::start();
     let leased = Leased::new(&agent);
     let children = format!("/proc/{0}/task/{0}/children", agent.child.id());

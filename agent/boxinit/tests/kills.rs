@@ -57,7 +57,7 @@ fn signals_go_to_the_group_or_to_everything() {
 }
 
 #[test]
-fn what_a_command_left_running_is_found_also_when_it_is_forgotten() {
+fn processes_left_by_a_command_are_found_even_once_it_is_forgotten() {
     let mut agent = Agent::start();
     let id = unique("left");
     // One keeps its environment, one does not; both are in sessions of their own.
@@ -76,7 +76,7 @@ fn what_a_command_left_running_is_found_also_when_it_is_forgotten() {
 }
 
 #[test]
-fn many_kills_at_once_share_their_looks_and_hold_up_nobody() {
+fn concurrent_kills_share_their_scans_and_delay_nobody() {
     for grace in ["", r#","killGraceMs":0"#] {
         let mut agent = Agent::start();
         let (streams, daemons) = start(&mut agent, &ids(), grace);
@@ -98,7 +98,7 @@ fn many_kills_at_once_share_their_looks_and_hold_up_nobody() {
 }
 
 #[test]
-fn so_do_kills_of_what_has_ended_and_each_is_answered() {
+fn kills_of_ended_commands_share_their_scans_and_each_is_answered() {
     let mut agent = Agent::start();
     let ids = ids();
     let (streams, daemons) = start(&mut agent, &ids, "");

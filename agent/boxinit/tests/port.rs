@@ -13,7 +13,7 @@ fn open(agent: &mut Agent, port: u16) -> u32 {
 }
 
 #[test]
-fn bytes_go_both_ways_and_each_side_ends_by_itself() {
+fn bytes_flow_both_ways_and_each_direction_is_half_closed_on_its_own() {
     let mut agent = Agent::start();
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let port = listener.local_addr().expect("address").port();
@@ -49,7 +49,7 @@ fn all_received(port: u16) -> bool {
 }
 
 #[test]
-fn what_a_program_said_before_it_hung_up_arrives_although_it_read_not_all_that_was_sent() {
+fn output_sent_before_a_hang_up_arrives_although_input_was_left_unread() {
     const WINDOW: usize = 256 * 1024;
     let mut agent = Agent::start();
     agent.auto_credit = false;

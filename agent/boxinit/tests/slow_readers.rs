@@ -48,7 +48,7 @@ fn send_all(agent: &mut Agent, stream: u32, channel: u16, mut left: usize, outco
 }
 
 #[test]
-fn a_program_that_reads_slowly_does_not_make_us_grow() {
+fn a_program_that_reads_slowly_does_not_increase_our_memory() {
     let mut agent = Agent::start();
     assert_eq!(agent.sh("true").code(), 0);
     let before = peak(&agent);
@@ -79,7 +79,7 @@ fn narrow(listener: &TcpListener) {
 }
 
 #[test]
-fn so_does_no_server_at_the_end_of_a_tunnel() {
+fn a_server_that_reads_slowly_does_not_increase_our_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     narrow(&listener);
     let port = listener.local_addr().expect("address").port();

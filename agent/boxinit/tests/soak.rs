@@ -56,7 +56,7 @@ fn orphans_are_reaped() {
 }
 
 #[test]
-fn many_at_once_keep_their_own() {
+fn concurrent_commands_keep_their_own_output() {
     let mut agent = Agent::start();
     let streams: Vec<u32> = (0..50)
         .map(|i| agent.open(&exec(&format!("read x; sleep 0.1; echo {} $x; exit {}", i, i), "#stdin")))
@@ -82,7 +82,7 @@ fn many_at_once_keep_their_own() {
 }
 
 #[test]
-fn large_input_with_large_output_does_not_lock_up() {
+fn large_input_with_large_output_does_not_deadlock() {
     let mut agent = Agent::start();
     let stream = agent.open(&exec("cat", "#stdin"));
     let total = 8 * 1024 * 1024;

@@ -14,7 +14,7 @@ fn open(agent: &mut Agent, id: &str, script: &str, more: &str) -> u32 {
 }
 
 #[test]
-fn it_has_a_size_and_hears_of_changes() {
+fn it_has_a_size_and_is_notified_of_changes() {
     let mut agent = Agent::start();
     let script = "trap 'stty size; exit 0' WINCH; stty size; tty; while :; do sleep 0.05; done";
     let stream = open(&mut agent, &unique("size"), script, "");
@@ -60,7 +60,7 @@ fn the_end_of_input_is_control_d() {
 }
 
 #[test]
-fn the_end_of_input_also_ends_a_line_that_was_begun() {
+fn the_end_of_input_also_ends_a_partial_line() {
     let mut agent = Agent::start();
     let stream = open(&mut agent, &unique("eof"), "stty -echo; echo ready; cat; echo ' over'; exit 3", "");
     let mut outcome = Outcome::default();
@@ -73,7 +73,7 @@ fn the_end_of_input_also_ends_a_line_that_was_begun() {
 }
 
 #[test]
-fn it_is_picked_up_again_where_it_was_left() {
+fn it_is_reattached_where_it_was_left() {
     let mut agent = Agent::start();
     let id = unique("again");
     let stream = open(&mut agent, &id, "echo one; read x; echo two; exit 6", "");
@@ -90,7 +90,7 @@ fn it_is_picked_up_again_where_it_was_left() {
 }
 
 #[test]
-fn the_last_words_of_the_leader_are_not_lost() {
+fn the_last_output_of_the_leader_is_not_lost() {
     let mut agent = Agent::start();
     for _ in 0..20 {
         let script = "i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done";
@@ -102,7 +102,7 @@ fn the_last_words_of_the_leader_are_not_lost() {
 }
 
 #[test]
-fn killing_it_takes_its_children_along() {
+fn killing_it_kills_its_children() {
     let mut agent = Agent::start();
     let stream = open(&mut agent, &unique("kill"), "sleep 1000 & echo pid=$!; wait", "");
     let mut outcome = Outcome::default();

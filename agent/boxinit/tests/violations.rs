@@ -33,7 +33,7 @@ fn break_rule(agent: &mut Agent, frames: Frames) -> u32 {
 }
 
 #[test]
-fn a_stream_that_breaks_a_rule_is_reset_and_the_second_time_the_link() {
+fn a_violation_resets_its_stream_and_the_second_one_ends_the_link() {
     let mut agent = Agent::start();
     for (what, frames) in VIOLATIONS {
         let stream = break_rule(&mut agent, frames);
@@ -46,7 +46,7 @@ fn a_stream_that_breaks_a_rule_is_reset_and_the_second_time_the_link() {
 }
 
 #[test]
-fn a_request_that_is_no_json_object_is_refused_and_the_second_time_the_link_ends() {
+fn a_malformed_request_is_refused_and_the_second_one_ends_the_link() {
     for request in ["{", "[]", "7", "null", ""] {
         let mut agent = Agent::start();
         assert_eq!(agent.call(request).refusal(), "protocol_error", "{}", request);
@@ -70,7 +70,7 @@ fn a_ping_has_at_most_64_bytes() {
 }
 
 #[test]
-fn what_comes_for_a_stream_that_is_gone_breaks_no_rule() {
+fn frames_for_a_closed_stream_break_no_rule() {
     let mut agent = Agent::start();
     for _ in 0..3 {
         let stream = agent.open(&exec("exit 0", "#stdin"));
@@ -84,7 +84,7 @@ fn what_comes_for_a_stream_that_is_gone_breaks_no_rule() {
 }
 
 #[test]
-fn a_peer_that_breaks_the_rules_is_left_and_called_again() {
+fn a_peer_that_violates_the_protocol_is_disconnected_and_redialled() {
     let mut agent = Agent::start();
     let id = unique("rude");
     agent.open(&exec_as(&id, "sleep 1000", r#","background":true"#));
@@ -107,7 +107,7 @@ fn a_peer_that_breaks_the_rules_is_left_and_called_again() {
 }
 
 #[test]
-fn rubbish_of_all_kinds_never_ends_it() {
+fn no_kind_of_garbage_ends_boxinit() {
     let mut agent = Agent::start();
     let pid = agent.child.id();
     let mut state = 0x1234_5678_9abc_def1u64;

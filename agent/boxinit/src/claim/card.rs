@@ -60,13 +60,13 @@ impl Card {
         let index = net::interface_index(&self.name).map_err(|errno| failed("there is no network card", errno))?;
         let socket = net::route_socket().map_err(|errno| failed("the kernel cannot be asked for a network", errno))?;
         // Without IPv6 there is nothing to disable.
-        match ask(&socket, no_addresses_of_its_own(index)) {
+        match ask(&socket, disable_ipv6(index)) {
             Ok(()) | Err(EAFNOSUPPORT) => {}
             Err(errno) => return Err(failed("the card would take an address of its own", errno)),
         }
         ask(&socket, self.address(index)).map_err(|errno| failed("the card gets no address", errno))?;
         ask(&socket, up(index)).map_err(|errno| failed("the card cannot be switched on", errno))?;
-        ask(&socket, self.way_out(index)).map_err(|errno| failed("the card has no way out", errno))
+        ask(&socket, self.default_route(index)).map_err(|errno| failed("the card has no way out", errno))
     }
 
     fn address(&self, index: u32) -> Vec<u8> {
@@ -78,7 +78,7 @@ impl Card {
     }
 
     /// The default route, through the gateway.
-    fn way_out(&self, index: u32) -> Vec<u8> {
+    fn default_route(&self, index: u32) -> Vec<u8> {
         let mut body = vec![AF_INET, 0, 0, 0, MAIN_TABLE, SET_AT_START, 0, UNICAST, 0, 0, 0, 0];
         attribute(&mut body, ROUTE_GATEWAY, &self.gateway.octets());
         attribute(&mut body, ROUTE_CARD, &index.to_ne_bytes());
@@ -87,7 +87,7 @@ impl Card {
 }
 
 /// The firewall rules cover IPv4 only, so no IPv6 address may exist that would bypass them.
-fn no_addresses_of_its_own(index: u32) -> Vec<u8> {
+fn disable_ipv6(index: u32) -> Vec<u8> {
     let mut how = Vec::new();
     attribute(&mut how, LINK_6_ADDRESSES, &[NO_ADDRESSES]);
     let mut family = Vec::new();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_is_not_whole_is_refused_and_none_is_none() {
+    fn an_incomplete_card_is_refused_and_a_missing_one_is_none() {
         assert!(matches!(card("{}"), Ok(None)));
         let whole = r#"{"card":{"name":"eth0","address":"10.1.2.3","prefix":16,"gateway":"10.1.0.1"}}"#;
         assert!(matches!(card(whole), Ok(Some(_))));
@@ -166,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn messages_say_their_length_and_their_parts_begin_at_multiples_of_four() {
+    fn messages_state_their_length_and_their_parts_are_aligned_to_four_bytes() {
         let card = card(r#"{"card":{"name":"e","address":"10.1.2.3","prefix":16,"gateway":"10.1.0.1"}}"#);
         let card = card.expect("card").expect("card");
-        for message in [card.address(7), card.way_out(7), up(7), no_addresses_of_its_own(7)] {
+        for message in [card.address(7), card.default_route(7), up(7), disable_ipv6(7)] {
             assert_eq!(u32::from_ne_bytes(message[..4].try_into().expect("four")) as usize, message.len());
             assert_eq!(message.len() % 4, 0);
         }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_an_acknowledgement_an_error_or_not_understood() {
+    fn an_answer_is_an_acknowledgement_an_error_or_invalid() {
         let answer = |kind: u16, error: i32| {
             let mut bytes = message(kind, 0, &error.to_ne_bytes());
             bytes.extend([0; 16]);

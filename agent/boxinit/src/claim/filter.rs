@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn denies_what_the_claim_needed_and_namespaces_and_lets_the_rest_pass() {
+    fn denies_claim_calls_and_namespaces_and_allows_the_rest() {
         for calls in &TABLES {
             for number in calls.denied {
                 assert_eq!(answer(calls.architecture, *number, 0), FAIL | EPERM, "call {}", number);

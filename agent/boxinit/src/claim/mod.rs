@@ -35,13 +35,14 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
         Some(at) => (&socket[..at], &socket[at..]),
         None => return Err(WireError::invalid("the socket's path is not absolute")),
     };
-    let socket_dir = hold(directory).map_err(|errno| failed("the socket's directory cannot be held", errno))?;
+    let socket_dir =
+        mount_read_only(directory).map_err(|errno| failed("the socket's directory cannot be held", errno))?;
     mount::set_hostname(&request.hostname).map_err(|errno| failed("the host name cannot be set", errno))?;
     root::enter(&request)?;
     if let Some(card) = &request.card {
         card.set_up()?;
     }
-    let_go_of_output().map_err(|errno| failed("the log cannot be let go of", errno))?;
+    close_log().map_err(|errno| failed("the log cannot be let go of", errno))?;
     give_up_privileges()?;
     let mut socket = format!("/proc/self/fd/{}", socket_dir.raw()).into_bytes();
     socket.extend_from_slice(name);
@@ -50,7 +51,7 @@ pub fn claim(open: &Value, socket: &[u8]) -> Result<Claimed, WireError> {
 
 /// Makes the directory a read-only mount of its own. From a descriptor one can walk up to the root of its mount, and
 /// the original mount contains the agent's whole directory.
-fn hold(directory: &[u8]) -> Result<Fd, i32> {
+fn mount_read_only(directory: &[u8]) -> Result<Fd, i32> {
     let own = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
     mount::mount(directory, directory, b"", mount::BIND, b"")?;
     mount::mount(directory, directory, b"", mount::BIND | mount::REMOUNT | own, b"")?;
@@ -58,7 +59,7 @@ fn hold(directory: &[u8]) -> Result<Fd, i32> {
 }
 
 /// Closes the blank's log: a file of the agent's that would grow on the node's disk.
-fn let_go_of_output() -> Result<(), i32> {
+fn close_log() -> Result<(), i32> {
     let null = fs::open_at(fs::AT_FDCWD, b"/dev/null", O_RDWR, 0)?;
     for standard in 0..3 {
         io::duplicate_to(null.raw(), standard)?;

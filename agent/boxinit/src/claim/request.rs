@@ -8,7 +8,7 @@ const MAX_LAYERS: usize = 256;
 const MAX_HOSTNAME: usize = 64;
 
 /// A small file to write into the image: `/etc/hosts` and the like.
-pub struct Furniture {
+pub struct SmallFile {
     pub path: Vec<u8>,
     pub text: Vec<u8>,
 }
@@ -21,7 +21,7 @@ pub struct Request {
     pub hostname: Vec<u8>,
     /// Created if the image does not have it. Empty: none.
     pub workdir: Vec<u8>,
-    pub files: Vec<Furniture>,
+    pub files: Vec<SmallFile>,
     pub card: Option<Card>,
 }
 
@@ -43,7 +43,7 @@ impl Request {
         for file in open.array("files").unwrap_or(&[]) {
             let text = file.bytes("text").ok_or_else(|| wrong("a file"))?.to_vec();
             let path = file.bytes("path").ok_or_else(|| wrong("a file"))?.to_vec();
-            files.push(Furniture { path, text });
+            files.push(SmallFile { path, text });
         }
         let request = Request {
             layers,

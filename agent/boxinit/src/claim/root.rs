@@ -2,7 +2,7 @@
 //! carried over.
 
 use super::failed;
-use super::request::{Furniture, Request};
+use super::request::{Request, SmallFile};
 use crate::error::WireError;
 use crate::sys::io::{self, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_TRUNC, O_WRONLY};
 use crate::sys::{fs, mount, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
@@ -15,13 +15,13 @@ const CARRIED: [&str; 3] = ["proc", "sys", "dev"];
 const MAX_LINKS: u32 = 40;
 
 pub fn enter(request: &Request) -> Result<(), WireError> {
-    let left = furnish_upper(request);
+    let left = write_into_upper(request);
     mount_overlay(request)?;
     for name in CARRIED {
         carry(name)?;
     }
     mount::replace_root(ROOT).map_err(|errno| failed("the root cannot be replaced", errno))?;
-    furnish(request, &left)
+    write_files(request, &left)
 }
 
 /// No sandbox survives a reboot, so nothing need be synced: a sandbox's fsync costs the node nothing.
@@ -51,12 +51,12 @@ fn carry(name: &str) -> Result<(), WireError> {
 
 /// Puts files into the upper dir before the overlay is mounted, at a tenth of the cost of doing so through the overlay,
 /// or less if the blank has created the file while it waited. Returns the files that cannot be put there.
-fn furnish_upper(request: &Request) -> Vec<&Furniture> {
+fn write_into_upper(request: &Request) -> Vec<&SmallFile> {
     let mut settled = Vec::new();
-    request.files.iter().filter(|file| !put_into_upper(request, file, &mut settled)).collect()
+    request.files.iter().filter(|file| !write_file_into_upper(request, file, &mut settled)).collect()
 }
 
-fn put_into_upper<'a>(request: &Request, file: &'a Furniture, settled: &mut Vec<(&'a [u8], bool)>) -> bool {
+fn write_file_into_upper<'a>(request: &Request, file: &'a SmallFile, settled: &mut Vec<(&'a [u8], bool)>) -> bool {
     let parent = match file.path.iter().rposition(|byte| *byte == b'/') {
         Some(at) if at > 0 && !file.path[1..at].contains(&b'/') => &file.path[..at],
         _ => return false,
@@ -64,7 +64,7 @@ fn put_into_upper<'a>(request: &Request, file: &'a Furniture, settled: &mut Vec<
     let usable = match settled.iter().find(|(known, _)| *known == parent) {
         Some((_, usable)) => *usable,
         None => {
-            let usable = settle_directory(request, parent);
+            let usable = create_like_image(request, parent);
             settled.push((parent, usable));
             usable
         }
@@ -73,7 +73,7 @@ fn put_into_upper<'a>(request: &Request, file: &'a Furniture, settled: &mut Vec<
 }
 
 /// Creates the directory as the image has it. False if it cannot be created here.
-fn settle_directory(request: &Request, path: &[u8]) -> bool {
+fn create_like_image(request: &Request, path: &[u8]) -> bool {
     let directory = [&request.upper[..], path].concat();
     if !matches!(fs::make_directory(fs::AT_FDCWD, &directory, 0o755), Ok(()) | Err(EEXIST)) {
         return false;
@@ -133,7 +133,7 @@ fn in_image(request: &Request, path: &[u8]) -> InImage {
 }
 
 /// In the new root, where no path leads out any more.
-fn furnish(request: &Request, files: &[&Furniture]) -> Result<(), WireError> {
+fn write_files(request: &Request, files: &[&SmallFile]) -> Result<(), WireError> {
     for file in files {
         // An image with something odd in the way goes without.
         let _ = write(file);
@@ -153,7 +153,7 @@ fn no_workdir(errno: i32) -> WireError {
     }
 }
 
-fn write(file: &Furniture) -> Result<(), i32> {
+fn write(file: &SmallFile) -> Result<(), i32> {
     let parent = file.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     if parent > 0 {
         make_all(&file.path[..parent])?;

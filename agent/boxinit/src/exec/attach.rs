@@ -47,7 +47,7 @@ impl Execs {
             None => return,
         };
         core.timers.cancel(&mut exec.detached);
-        exec.let_go(core);
+        exec.release_hold(core);
         if let Some(before) = exec.stream.replace(stream) {
             core.link.reset(before, &WireError::new("cancelled", "another client has taken over this exec"));
         }
@@ -67,15 +67,15 @@ impl Execs {
             }
             output.sent = from[which].max(start);
         }
-        exec.exit_told = false;
+        exec.exit_sent = false;
         core.link.mark_ready(stream);
-        self.tell(core, key);
+        self.send_exit(core, key);
     }
 
     /// No reader has returned in time: the program continues, even if output is overwritten.
     pub fn on_hold_over(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
-            exec.let_go(core);
+            exec.release_hold(core);
             core.work.push_back(Work::Drain(key));
         }
     }
@@ -120,8 +120,8 @@ impl Execs {
     pub fn on_fin_all(&mut self, core: &mut Core, key: Key) {
         match self.table.get_mut(key) {
             // Processes it left behind are still being killed.
-            Some(exec) if exec.exit_told && exec.killing.is_some() => exec.forget = true,
-            Some(exec) if exec.exit_told => self.forget(core, key),
+            Some(exec) if exec.exit_sent && exec.killing.is_some() => exec.forget = true,
+            Some(exec) if exec.exit_sent => self.forget(core, key),
             Some(_) => self.on_input_end(key),
             None => {}
         }
@@ -129,8 +129,8 @@ impl Execs {
 }
 
 impl Exec {
-    fn let_go(&mut self, core: &mut Core) {
+    fn release_hold(&mut self, core: &mut Core) {
         core.timers.cancel(&mut self.hold);
-        self.outputs.iter_mut().for_each(Output::let_go);
+        self.outputs.iter_mut().for_each(Output::release_hold);
     }
 }

@@ -117,14 +117,14 @@ impl Execs {
             }
             self.keep(core, key);
         }
-        self.tell(core, key);
+        self.send_exit(core, key);
     }
 
     /// Sends the exit once everything before it has been sent.
-    pub(super) fn tell(&mut self, core: &mut Core, key: Key) {
+    pub(super) fn send_exit(&mut self, core: &mut Core, key: Key) {
         if let Some(exec) = self.table.get_mut(key) {
-            if let (Some(stream), true, false) = (exec.stream, exec.complete && exec.all_sent(), exec.exit_told) {
-                exec.exit_told = true;
+            if let (Some(stream), true, false) = (exec.stream, exec.complete && exec.all_sent(), exec.exit_sent) {
+                exec.exit_sent = true;
                 core.link.event(stream, &exec.exit_event());
                 core.link.fin(stream, frame::ALL);
             }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_that_is_being_broken_is_found_among_the_locks() {
+    fn a_lease_being_broken_is_found_among_the_locks() {
         let active = b"1: POSIX  ADVISORY  WRITE 12 00:2c:34 0 EOF\n2: LEASE  ACTIVE    READ  47 00:2c:35 0 EOF\n";
         assert!(!lease_is_broken(active));
         assert!(lease_is_broken(

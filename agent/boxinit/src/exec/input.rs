@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_terminals_input_ends_a_line_that_was_begun_first() {
+    fn the_end_of_a_terminals_input_first_ends_a_partial_line() {
         for (text, ends) in [("", 1), ("abc\n", 1), ("abc\r", 1), ("abc\x04", 1), ("abc", 2), ("abc\nd", 2)] {
             let (mut input, program) = piped(true);
             input.take(text.as_bytes());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_credited_when_the_program_has_read_it() {
+    fn queued_input_is_credited_once_the_program_has_read_it() {
         let (mut input, program) = piped(false);
         assert_eq!(input.take(&[b'x'; PIPE_BYTES + 10]), PIPE_BYTES);
         input.end();

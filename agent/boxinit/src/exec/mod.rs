@@ -73,7 +73,7 @@ pub struct Exec {
     oom_before: Option<u64>,
     /// All its output has been read; only sending may remain.
     complete: bool,
-    exit_told: bool,
+    exit_sent: bool,
     /// The reader asked for a kill. The exit may cross its RESET on the way.
     unwanted: bool,
     forget: bool,

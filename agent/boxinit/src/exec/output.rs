@@ -77,7 +77,7 @@ impl Output {
         self.hold_at = Some(self.sent + self.ring.capacity() as u64 / HOLD_ROOM);
     }
 
-    pub fn let_go(&mut self) {
+    pub fn release_hold(&mut self) {
         self.hold_at = None;
     }
 

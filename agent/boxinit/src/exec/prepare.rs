@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_runs_without_a_shell_and_is_searched_along_its_own_path() {
+    fn argv_runs_without_a_shell_and_is_searched_along_its_own_path() {
         let made = request(r#"{"id":"a","argv":["ls","-l"],"env":{"PATH":"/x::/y","HOME":"/h"},"cwd":"/"}"#);
         let prepared = made.prepare(&mut Accounts::default(), false, None).expect("ready");
         assert_eq!(strings(&prepared.candidates), ["/x/ls", "./ls", "/y/ls"]);

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_known_by_what_runs_and_not_by_its_limits_or_the_order_of_its_variables() {
+    fn a_fingerprint_covers_what_runs_but_not_limits_or_the_order_of_variables() {
         let of = |rest: &str| request(&format!(r#"{{"id":"a",{}}}"#, rest)).expect("valid").fingerprint(None);
         let plain = of(r#""argv":["x"],"env":{"A":"1","B":"2"},"timeoutMs":5"#);
         assert_eq!(of(r#""argv":["x"],"env":{"B":"2","A":"1"},"ringBytes":7,"detachedMs":1"#), plain);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_passed_is_refused_before_anything_runs() {
+    fn invalid_arguments_are_refused_before_anything_runs() {
         let long = "x".repeat(MAX_ARG_BYTES + 1);
         for text in [
             r#"{"id":"a"}"#.to_string(),

@@ -237,7 +237,7 @@ mod tests {
 
     /// Only meaningful where fs.suid_dumpable is 1, and to root.
     #[test]
-    fn a_program_of_another_user_lets_nobody_look_into_us() {
+    fn starting_a_program_of_another_user_leaves_us_undumpable() {
         let strings = |texts: &[&str]| -> Vec<CString> {
             texts.iter().map(|text| CString::new(*text).expect("no zero byte")).collect()
         };

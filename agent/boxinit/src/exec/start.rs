@@ -178,7 +178,7 @@ impl Execs {
             killed: false,
             oom_before,
             complete: false,
-            exit_told: false,
+            exit_sent: false,
             unwanted: false,
             forget: false,
             timeout: None,

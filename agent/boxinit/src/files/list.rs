@@ -31,7 +31,7 @@ struct Reading {
     names: SortedNames,
     /// The last names of the pages sent so far. Only a caller that continues after one of them gets this reading; all
     /// others see the directory as it is now.
-    told: Vec<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
     until: Instant,
 }
 
@@ -49,13 +49,13 @@ impl Readings {
     fn take(&mut self, of: ((u32, u32), u64), after: &[u8]) -> Option<Reading> {
         let now = Instant::now();
         let continued =
-            |kept: &Reading| kept.of == of && kept.until > now && kept.told.iter().any(|name| name == after);
+            |kept: &Reading| kept.of == of && kept.until > now && kept.sent.iter().any(|name| name == after);
         let at = self.kept.iter().rposition(continued)?;
         self.kept.remove(at)
     }
 
     pub fn keep(&mut self, timers: &mut Timers, list: List) {
-        if list.reading.told.is_empty() {
+        if list.reading.sent.is_empty() {
             return;
         }
         self.kept.push_back(list.reading);
@@ -89,7 +89,7 @@ pub struct List {
     at: Vec<u8>,
     /// The answer so far, and how many entries it has.
     out: Writer,
-    told: usize,
+    sent: usize,
     /// Its last entry.
     last: Vec<u8>,
 }
@@ -109,17 +109,17 @@ impl List {
         let reading = continued.unwrap_or_else(|| Reading {
             of,
             names: names_behind(&after, readings.room.clone()),
-            told: Vec::new(),
+            sent: Vec::new(),
             until: Instant::now(),
         });
         let mut out = Writer::object();
         out.begin_array("entries");
-        Ok(List { path: path.to_vec(), entries, reading, read, at: after, out, told: 0, last: Vec::new() })
+        Ok(List { path: path.to_vec(), entries, reading, read, at: after, out, sent: 0, last: Vec::new() })
     }
 
     pub fn step(&mut self) -> Result<Progress, WireError> {
         match self.read {
-            true => self.tell(),
+            true => self.fill_page(),
             false => self.read_names(),
         }
         .map_err(|errno| file_error(&self.path, errno))
@@ -139,12 +139,12 @@ impl List {
         Ok(Progress::More)
     }
 
-    fn tell(&mut self) -> Result<Progress, i32> {
+    fn fill_page(&mut self) -> Result<Progress, i32> {
         let directory = self.entries.fd.raw();
         let mut names = self.reading.names.behind(&self.at).peekable();
         let mut last = None;
         let mut looked = 0;
-        while let (Some(name), true) = (names.peek(), self.told < MAX_ENTRIES && self.out.len() <= FULL_BYTES) {
+        while let (Some(name), true) = (names.peek(), self.sent < MAX_ENTRIES && self.out.len() <= FULL_BYTES) {
             if looked == MAX_ENTRIES {
                 // Most have vanished since: the rest is left to a later turn.
                 self.at = last.map_or_else(Vec::new, <[u8]>::to_vec);
@@ -157,7 +157,7 @@ impl List {
                 self.out.str("name", name);
                 write_stat(&mut self.out, &found, target.as_deref());
                 self.out.close();
-                self.told += 1;
+                self.sent += 1;
                 self.last = name.to_vec();
             }
             last = names.next();
@@ -166,7 +166,7 @@ impl List {
         drop(names);
         match self.reading.names.cut_behind() {
             // The next page begins after an entry of this one, so it must have one.
-            Some(cut) if !in_reading && self.told == 0 => {
+            Some(cut) if !in_reading && self.sent == 0 => {
                 self.at = cut.to_vec();
                 self.reading.names = names_behind(&self.at, self.reading.names.room());
                 self.entries.rewind()?;
@@ -180,12 +180,12 @@ impl List {
     /// Notes where the next page begins in this reading.
     fn finish(&mut self, in_reading: bool, more: bool) -> Vec<u8> {
         match in_reading {
-            true if self.reading.told.contains(&self.last) => {}
+            true if self.reading.sent.contains(&self.last) => {}
             true => {
-                self.reading.told.push(std::mem::take(&mut self.last));
+                self.reading.sent.push(std::mem::take(&mut self.last));
                 self.reading.until = Instant::now() + KEPT;
             }
-            false => self.reading.told.clear(),
+            false => self.reading.sent.clear(),
         }
         let mut out = std::mem::replace(&mut self.out, Writer::object());
         out.close();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_asked_for_again_keeps_nothing_more_and_nothing_longer() {
+    fn a_repeated_page_keeps_nothing_more_and_nothing_longer() {
         let mut lister = Lister::new("asked-again");
         // Far more than the test takes.
         let until = Instant::now() + 1000 * KEPT;
@@ -261,13 +261,13 @@ mod tests {
             assert_eq!(lister.page("0999"), "1000");
         }
         let reading = &mut lister.readings.kept[0];
-        assert_eq!((reading.told.len(), reading.until), (2, until));
+        assert_eq!((reading.sent.len(), reading.until), (2, until));
         reading.until = Instant::now();
         assert_eq!(lister.page("0999"), "0999-new");
     }
 
     #[test]
-    fn the_readings_have_one_timer_for_the_one_that_is_to_go_first() {
+    fn one_timer_serves_the_reading_that_expires_first() {
         let mut lister = Lister::new("one-timer");
         for _ in 0..3 {
             lister.page("");

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_fall_apart_as_expected() {
+    fn paths_are_split_as_expected() {
         for (path, directory, name) in
             [("/a/b", "/a", "b"), ("/a", "/", "a"), ("/", "/", "."), ("/a/", "/a/", "."), ("/a//b", "/a/", "b")]
         {

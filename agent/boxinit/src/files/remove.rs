@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_to_which_somebody_adds_whenever_it_was_read_is_given_up() {
+    fn a_directory_that_gains_entries_after_every_scan_is_abandoned() {
         let tree = tree("added-to");
         let mut remove = Remove::tree(tree.as_os_str().as_bytes()).expect("a tree");
         let outcomes: Vec<_> = (0..MAX_PASSES).map(|_| remove.leave()).collect();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_up_from_the_depth_may_take_any_number_of_passes() {
+    fn directories_moved_up_may_take_any_number_of_passes() {
         let tree = tree("deep");
         std::fs::create_dir_all(tree.join("deeper/".repeat(8 * MAX_DEPTH))).expect("directories");
         let mut remove = Remove::tree(tree.as_os_str().as_bytes()).expect("a tree");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_given_up_after_a_while() {
+    fn an_unwatched_removal_is_abandoned_after_a_while() {
         let tree = tree("unwatched");
         let mut remove = Remove::unwatched(tree.as_os_str().as_bytes()).expect("a tree");
         remove.until = Some(Instant::now());

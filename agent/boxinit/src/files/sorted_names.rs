@@ -221,12 +221,12 @@ mod tests {
         sorted
     }
 
-    fn told(sorted: &SortedNames, after: &str) -> Vec<String> {
+    fn names_after(sorted: &SortedNames, after: &str) -> Vec<String> {
         sorted.behind(after.as_bytes()).map(|name| String::from_utf8_lossy(name).into_owned()).collect()
     }
 
     #[test]
-    fn all_come_in_order_and_once() {
+    fn every_name_comes_once_and_in_order() {
         let room = Room::default();
         let mut names = shuffled(20_000, 8);
         names.extend_from_within(..5_000);
@@ -234,21 +234,21 @@ mod tests {
         names.sort();
         names.dedup();
         assert!(sorted.cut_behind().is_none());
-        assert_eq!(told(&sorted, ""), names);
-        assert_eq!(told(&sorted, "00012345"), names[12_346..]);
-        assert_eq!(told(&of(&names, "00012345", 10, &room), ""), names[12_346..]);
+        assert_eq!(names_after(&sorted, ""), names);
+        assert_eq!(names_after(&sorted, "00012345"), names[12_346..]);
+        assert_eq!(names_after(&of(&names, "00012345", 10, &room), ""), names[12_346..]);
         drop(sorted);
         assert_eq!(room.0.get(), ROOM_BYTES);
     }
 
     #[test]
-    fn of_too_many_the_first_are_kept() {
+    fn of_too_many_names_the_first_are_kept() {
         let room = Room::default();
         let mut names = shuffled(300_000, 60);
         let sorted = of(&names, "", 10, &room);
         names.sort();
         assert!(sorted.cut_behind().is_some());
-        let kept = told(&sorted, "");
+        let kept = names_after(&sorted, "");
         assert_eq!(kept, names[..kept.len()]);
         assert!(kept.len() > 10_000 && sorted.taken <= MAX_BYTES && room.0.get() == ROOM_BYTES - sorted.taken);
     }
@@ -268,13 +268,13 @@ mod tests {
             sorted.leave_out_last();
             assert!(sorted.len() < before, "{} names stay", before);
         }
-        let kept = told(&sorted, "");
+        let kept = names_after(&sorted, "");
         assert!(!kept.is_empty() && kept == names[..kept.len()]);
         assert_eq!(sorted.cut_behind().is_some(), kept.len() < names.len());
     }
 
     #[test]
-    fn however_the_names_lie_in_their_runs_some_can_be_left_out() {
+    fn names_can_be_dropped_however_they_lie_in_their_runs() {
         let mut names = shuffled(RUN_NAMES + 2, 8);
         names.sort();
         let (most, last) = names.split_at(RUN_NAMES);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_told_again_and_again_can_be_left_out() {
+    fn names_reported_repeatedly_can_be_dropped() {
         let names = shuffled(1000, 8);
         for least in [1, 600, 1001] {
             leave_out(&[&names, &names], least);
@@ -297,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn without_room_the_least_is_kept() {
+    fn without_room_the_minimum_is_kept() {
         let room = Room(Rc::new(Cell::new(100)));
         let mut names = shuffled(20_000, 60);
         let sorted = of(&names, "", 1001, &room);
         names.sort();
         assert!(sorted.cut_behind().is_some());
-        let kept = told(&sorted, "");
+        let kept = names_after(&sorted, "");
         assert!((1001..=RUN_NAMES).contains(&kept.len()));
         assert_eq!(kept, names[..kept.len()]);
     }

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn written_headers_are_read_back() {
         for (name, target, size, uid) in [
             (b"a/b".to_vec(), Vec::new(), 5, 0),
             (vec![b'n'; 300], vec![b't'; 101], 0, 4_000_000_000),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_records_count_themselves() {
+    fn record_lengths_include_themselves() {
         for length in 0..1200 {
             let mut out = Vec::new();
             record("path", &vec![b'a'; length], &mut out);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_noticed() {
+    fn corruption_is_detected() {
         let mut bytes = Vec::new();
         encode(&Member { kind: FILE, name: b"a".to_vec(), ..Member::default() }, &mut bytes);
         let mut block = [0; BLOCK];

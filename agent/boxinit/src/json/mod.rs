@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_rubbish() {
+    fn refuses_garbage() {
         for text in ["", "{", "{}x", "[1,]", "{\"a\" 1}", "\"\\x\"", "+1", "nul", "\"\u{1}\"", "1e999", "{a:1}"] {
             assert_eq!(parse(text.as_bytes()), None, "{}", text);
         }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_gone_once_both_sides_have_ended_it_whoever_was_first() {
+    fn a_stream_is_gone_once_both_sides_have_ended_it_in_either_order() {
         let theirs: fn(&mut Link) = |link| link.finished_by_peer(2, frame::ALL);
         let channel: fn(&mut Link) = |link| link.finished_by_peer(2, frame::BYTES);
         let answer: fn(&mut Link) = |link| link.answer(2, b"{}");

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_request_stays_in_memory_once_it_is_taken() {
+    fn nothing_of_a_request_stays_in_memory_once_taken() {
         let (ours, agents) = io::pipe().expect("a pipe");
         let mut requests = Requests::new(ours);
         let say = |text: &str| assert_eq!(io::write(agents.raw(), text.as_bytes()), Ok(text.len()));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_given_up() {
+    fn an_endless_line_is_abandoned() {
         let (ours, agents) = io::pipe().expect("a pipe");
         let mut requests = Requests::new(ours);
         let writer = std::thread::spawn(move || {

@@ -176,10 +176,10 @@ impl Server {
 
     fn on_signals(&mut self) {
         let ending = &mut self.ending;
-        signal::read_all(self.signals.raw(), |heard| {
-            if matches!(heard.number, signal::SIGTERM | signal::SIGINT) {
+        signal::read_all(self.signals.raw(), |signal| {
+            if matches!(signal.number, signal::SIGTERM | signal::SIGINT) {
                 // A process inside cannot end the sandbox.
-                *ending |= heard.from_outside || process::getpid() != 1;
+                *ending |= signal.from_outside || process::getpid() != 1;
             }
         });
         while let Some(reaped) = process::reap() {
@@ -208,7 +208,7 @@ impl Server {
 
 /// The signals that the loop handles; the rest keep their usual effect, which for PID 1 is none. SIGPIPE is included to
 /// make it harmless: a write without a reader already fails with an error.
-pub fn heard_signals() -> SigSet {
+pub fn handled_signals() -> SigSet {
     use signal::*;
     SigSet::of(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE])
 }

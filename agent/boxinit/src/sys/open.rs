@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_once_is_opened_no_other_way() {
+    fn a_path_refused_once_is_opened_in_no_other_way() {
         if !has_openat2() {
             return;
         }

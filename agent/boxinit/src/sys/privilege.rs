@@ -131,7 +131,7 @@ mod tests {
 
     /// Only meaningful where fs.suid_dumpable is 1, and to root.
     #[test]
-    fn a_borrowed_identity_lets_nobody_look_into_us() {
+    fn borrowing_an_identity_leaves_us_undumpable() {
         set_undumpable();
         let identity = BorrowedIdentity::of(65_534, 65_534);
         assert!(!is_dumpable());

@@ -87,14 +87,14 @@ pub fn descriptor(set: &SigSet) -> Result<Fd, i32> {
     check(unsafe { signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK) }).map(Fd::new)
 }
 
-pub struct Heard {
+pub struct Received {
     pub number: c_int,
     /// Sent from outside this PID namespace.
     pub from_outside: bool,
 }
 
-/// Reads the pending signals, and calls `hear` with each.
-pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
+/// Reads the pending signals, and calls `handle` with each.
+pub fn read_all(fd: c_int, mut handle: impl FnMut(Received)) {
     let mut infos = [0u8; SIGINFO_BYTES * SIGINFOS];
     loop {
         // SAFETY: the kernel writes at most as many bytes as the buffer has.
@@ -104,7 +104,7 @@ pub fn read_all(fd: c_int, mut hear: impl FnMut(Heard)) {
             let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
             // A sender without a pid here shows as 0. If the code is negative, the sender has chosen both.
             let (code, sender) = (word(8), word(12));
-            hear(Heard { number: word(0), from_outside: code >= 0 && sender == 0 });
+            handle(Received { number: word(0), from_outside: code >= 0 && sender == 0 });
         }
         if count < infos.len() {
             return;

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bound_is_an_option_of_the_mount() {
+    fn the_limit_is_a_mount_option() {
         let mounts = "proc /proc proc rw 0 0\ndevpts /dev/pts devpts rw,nosuid,mode=620,ptmxmode=666,max=256 0 0\n";
         assert_eq!(bound(mounts), Some(256));
         assert_eq!(bound("devpts /dev/pts devpts rw,nosuid,mode=620 0 0\n"), None);

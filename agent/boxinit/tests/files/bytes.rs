@@ -55,7 +55,7 @@ fn the_kernels_own_files_have_content() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_and_nothing_hangs() {
+fn anything_but_a_regular_file_is_refused_and_nothing_hangs() {
     let mut agent = Agent::start();
     let fifo = agent.directory.join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
@@ -73,7 +73,7 @@ fn what_is_no_regular_file_is_refused_and_nothing_hangs() {
 }
 
 #[test]
-fn a_write_that_does_not_end_well_leaves_the_old_file() {
+fn a_failed_write_leaves_the_old_file() {
     let mut agent = Agent::start();
     let path = agent.directory.join("kept/file");
     std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
@@ -107,7 +107,7 @@ fn a_symbolic_link_is_written_through() {
 }
 
 #[test]
-fn owner_and_mode_are_as_asked_parents_too_and_kept_when_overwritten() {
+fn owner_and_mode_are_as_requested_including_parents_and_kept_when_overwritten() {
     let mut agent = Agent::start();
     let path = agent.directory.join("a/b/c.sh");
     let name = path.as_os_str().as_bytes().to_vec();
@@ -135,7 +135,7 @@ fn owner_and_mode_are_as_asked_parents_too_and_kept_when_overwritten() {
 }
 
 #[test]
-fn a_file_is_as_old_as_its_writer_says() {
+fn a_file_gets_the_time_that_its_writer_sets() {
     let mut agent = Agent::start();
     let path = agent.directory.join("old");
     let name = path.as_os_str().as_bytes().to_vec();
@@ -164,7 +164,7 @@ fn a_file_is_as_old_as_its_writer_says() {
 }
 
 #[test]
-fn a_growing_file_gives_a_prefix() {
+fn reading_a_growing_file_returns_a_prefix() {
     let mut agent = Agent::start();
     let path = agent.directory.join("growing");
     let script = format!("while :; do echo line of a log that grows; done > {}", path.display());

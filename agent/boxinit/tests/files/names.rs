@@ -106,7 +106,7 @@ fn pages(agent: &mut Agent, directory: &Path, after: &str, mut change: impl FnMu
 }
 
 #[test]
-fn the_pages_of_a_long_directory_are_of_one_reading() {
+fn the_pages_of_a_long_directory_come_from_one_reading() {
     let mut agent = Agent::start();
     let (directory, names) = directory_of(&agent, 5_000);
     let made = |number: usize| std::fs::write(directory.join(format!("zz{}", number)), "").expect("file");
@@ -120,7 +120,7 @@ fn the_pages_of_a_long_directory_are_of_one_reading() {
 }
 
 #[test]
-fn what_vanishes_between_pages_is_not_told_and_ends_no_listing() {
+fn entries_that_vanish_between_pages_are_omitted_and_end_no_listing() {
     let mut agent = Agent::start();
     let (directory, names) = directory_of(&agent, 6_000);
     let found = pages(&mut agent, &directory, "", |number| {
@@ -132,7 +132,7 @@ fn what_vanishes_between_pages_is_not_told_and_ends_no_listing() {
 }
 
 #[test]
-fn a_listing_that_is_asked_for_again_is_the_same() {
+fn a_repeated_page_is_the_same() {
     let mut agent = Agent::start();
     let (directory, names) = directory_of(&agent, 3_500);
     for _ in 0..2 {
@@ -143,7 +143,7 @@ fn a_listing_that_is_asked_for_again_is_the_same() {
 }
 
 #[test]
-fn a_directory_of_another_inode_is_read_anew() {
+fn a_directory_with_a_new_inode_is_read_again() {
     let mut agent = Agent::start();
     let (directory, names) = directory_of(&agent, 1_500);
     assert_eq!(page(&mut agent, &directory, "").0, names[..1_000]);
@@ -192,7 +192,7 @@ fn a_path_that_leads_in_circles_is_a_bad_request() {
 }
 
 #[test]
-fn stat_knows_links_from_what_they_name() {
+fn stat_distinguishes_links_from_their_targets() {
     let mut agent = Agent::start();
     let link = agent.directory.join("link");
     std::os::unix::fs::symlink("/etc/passwd", &link).expect("link");

@@ -32,7 +32,7 @@ fn set_modified(path: &Path, seconds: i64) {
 }
 
 #[test]
-fn directories_keep_their_time_and_mode_whatever_is_put_into_them_after() {
+fn directories_keep_their_time_and_mode_whatever_is_added_later() {
     let mut agent = Agent::start();
     let from = agent.directory.join("from");
     std::fs::create_dir_all(from.join("a/b/c")).expect("directory");
@@ -84,7 +84,7 @@ fn directories_keep_their_time_and_mode_whatever_is_put_into_them_after() {
 }
 
 #[test]
-fn numbers_that_mean_nothing_are_refused_and_make_nothing() {
+fn invalid_numbers_are_refused_and_create_nothing() {
     let mut agent = Agent::start();
     let to = agent.directory.join("box");
     let pax = |record: &str| [member("pax", b'x', "", record.as_bytes()), member("f", b'0', "", b"x")].concat();
@@ -120,7 +120,7 @@ fn numbers_that_mean_nothing_are_refused_and_make_nothing() {
 }
 
 #[test]
-fn a_tree_that_is_too_deep_for_an_archive_is_refused_in_words() {
+fn a_tree_too_deep_for_an_archive_is_refused_with_a_message() {
     let mut agent = Agent::start();
     let deep = agent.directory.join("deep");
     std::fs::create_dir(&deep).expect("directory");

@@ -157,7 +157,7 @@ pub fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_member_that_breaks_off_leaves_the_old_file_and_no_other() {
+fn a_truncated_member_leaves_only_the_old_file() {
     let mut agent = Agent::start();
     let to = agent.directory.join("box");
     let path = to.as_os_str().as_bytes().to_vec();
@@ -180,7 +180,7 @@ fn a_member_that_breaks_off_leaves_the_old_file_and_no_other() {
 }
 
 #[test]
-fn members_take_the_place_of_what_has_their_name_as_tar_does() {
+fn members_replace_existing_entries_as_tar_does() {
     let mut agent = Agent::start();
     let to = agent.directory.join("box");
     let mut write = |members: &[Vec<u8>]| {
@@ -202,7 +202,7 @@ fn members_take_the_place_of_what_has_their_name_as_tar_does() {
 }
 
 #[test]
-fn what_cannot_be_unpacked_is_refused_by_name_and_never_unpacked_as_something_else() {
+fn unsupported_members_are_refused_by_name_and_never_unpacked_as_something_else() {
     let mut agent = Agent::start();
     let to = agent.directory.join("box");
     let mut said = |archive: &[u8]| {

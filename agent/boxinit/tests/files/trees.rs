@@ -89,7 +89,7 @@ fn a_move_across_file_systems_keeps_everything() {
 }
 
 #[test]
-fn a_move_that_is_called_off_leaves_the_original_and_no_part_of_a_copy() {
+fn a_cancelled_move_leaves_the_original_and_no_partial_copy() {
     let mut agent = Agent::start();
     let shm = Path::new("/dev/shm").join(support::unique("boxinit-test"));
     if !Path::new("/dev/shm").is_dir()

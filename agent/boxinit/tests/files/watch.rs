@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 #[test]
-fn changes_are_told() {
+fn changes_are_reported() {
     let mut agent = Agent::start();
     let directory = agent.directory.join("watched");
     std::fs::create_dir(&directory).expect("directory");
@@ -35,7 +35,7 @@ fn changes_are_told() {
 }
 
 /// The changes so far, as kind and path below the directory.
-fn told(outcome: &Outcome, directory: &Path) -> Vec<(String, String)> {
+fn changes_in(outcome: &Outcome, directory: &Path) -> Vec<(String, String)> {
     let base = format!("{}/", directory.display());
     let changes = outcome.events.iter().filter(|event| event.text("type") == Some("change"));
     changes
@@ -55,7 +55,7 @@ fn watch(agent: &mut Agent, directory: &Path, more: &str) -> (u32, Outcome) {
 }
 
 #[test]
-fn a_tree_is_watched_with_what_comes_and_moves_in_it() {
+fn a_tree_is_watched_including_created_and_moved_directories() {
     let mut agent = Agent::start();
     let directory = agent.directory.join("watched");
     std::fs::create_dir_all(directory.join("old/deep")).expect("directory");
@@ -63,8 +63,8 @@ fn a_tree_is_watched_with_what_comes_and_moves_in_it() {
     let (stream, mut outcome) = watch(&mut agent, &directory, r#","recursive":true"#);
     let wait = |agent: &mut Agent, outcome: &mut Outcome, kind: &str, path: &str| {
         let wanted = (kind.to_string(), path.to_string());
-        agent.until(stream, outcome, |outcome| told(outcome, &directory).contains(&wanted));
-        assert!(told(outcome, &directory).contains(&wanted), "{:?}", outcome);
+        agent.until(stream, outcome, |outcome| changes_in(outcome, &directory).contains(&wanted));
+        assert!(changes_in(outcome, &directory).contains(&wanted), "{:?}", outcome);
     };
     std::fs::write(directory.join("old/deep/file"), "x").expect("file");
     wait(&mut agent, &mut outcome, "create", "old/deep/file");
@@ -80,12 +80,12 @@ fn a_tree_is_watched_with_what_comes_and_moves_in_it() {
     wait(&mut agent, &mut outcome, "create", "old/moved/b/c/late");
     std::fs::remove_dir_all(directory.join("old")).expect("remove");
     wait(&mut agent, &mut outcome, "remove", "old");
-    let stray = told(&outcome, &directory).into_iter().find(|(_, path)| path.starts_with("new/a/b/c/late"));
+    let stray = changes_in(&outcome, &directory).into_iter().find(|(_, path)| path.starts_with("new/a/b/c/late"));
     assert_eq!(stray, None);
 }
 
 #[test]
-fn names_that_boxinit_works_under_are_not_told() {
+fn boxinits_temporary_names_are_not_reported() {
     let mut agent = Agent::start();
     let directory = agent.directory.join("watched");
     std::fs::create_dir(&directory).expect("directory");
@@ -95,8 +95,8 @@ fn names_that_boxinit_works_under_are_not_told() {
     upload(&mut agent, "write", file.as_os_str().as_bytes(), "", b"content");
     std::fs::write(directory.join(".millibox-mine"), "").expect("file");
     std::fs::write(directory.join("last"), "").expect("file");
-    agent.until(stream, &mut outcome, |outcome| told(outcome, &directory).iter().any(|(_, path)| path == "last"));
-    let mut paths: Vec<String> = told(&outcome, &directory).into_iter().map(|(_, path)| path).collect();
+    agent.until(stream, &mut outcome, |outcome| changes_in(outcome, &directory).iter().any(|(_, path)| path == "last"));
+    let mut paths: Vec<String> = changes_in(&outcome, &directory).into_iter().map(|(_, path)| path).collect();
     paths.dedup();
     assert_eq!(paths, ["file", ".millibox-mine", "last"]);
 }
@@ -131,7 +131,7 @@ fn watches_are_bounded_in_number_and_in_size() {
 }
 
 #[test]
-fn a_watch_ends_when_what_it_watches_is_gone_from_its_name() {
+fn a_watch_ends_when_its_target_is_gone_from_its_name() {
     let mut agent = Agent::start();
     let directory = agent.directory.join("watched");
     let file = agent.directory.join("file");
@@ -146,7 +146,7 @@ fn a_watch_ends_when_what_it_watches_is_gone_from_its_name() {
         assert!(outcome.fin && outcome.reset.is_none(), "{:?}", outcome);
         let kind = if rename { "rename" } else { "remove" };
         let itself = directory.display().to_string();
-        assert!(told(&outcome, &directory).contains(&(kind.to_string(), itself)), "{:?}", outcome);
+        assert!(changes_in(&outcome, &directory).contains(&(kind.to_string(), itself)), "{:?}", outcome);
     }
     std::fs::write(&file, "old").expect("file");
     let (stream, mut outcome) = watch(&mut agent, &file, "");

@@ -4,7 +4,7 @@ use crate::support::{exec_as, unique, Agent, Outcome};
 use boxinit::frame;
 
 #[test]
-fn attach_says_how_much_input_came() {
+fn attach_reports_how_much_input_arrived() {
     let mut agent = Agent::start();
     let id = unique("input");
     let stream = agent.open(&exec_as(&id, "head -c 10; echo; cat >/dev/null; exit 4", "#stdin"));
@@ -22,7 +22,7 @@ fn attach_says_how_much_input_came() {
 }
 
 #[test]
-fn input_that_came_before_a_cut_gives_the_next_stream_no_credit() {
+fn input_from_before_a_cut_gives_the_next_stream_no_credit() {
     let mut agent = Agent::start();
     let id = unique("credit");
     let go = agent.directory.join("go");
@@ -57,7 +57,7 @@ fn input_that_came_before_a_cut_gives_the_next_stream_no_credit() {
 }
 
 #[test]
-fn input_that_nobody_reads_does_not_pile_up_over_many_cuts() {
+fn unread_input_does_not_accumulate_over_many_cuts() {
     let mut agent = Agent::start();
     let id = unique("pile");
     let go = agent.directory.join("go");

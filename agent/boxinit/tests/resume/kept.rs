@@ -34,7 +34,7 @@ fn an_exit_is_kept_until_it_is_acknowledged() {
 }
 
 #[test]
-fn commands_that_were_acknowledged_take_no_output_from_one_that_was_cut_off() {
+fn acknowledged_commands_take_no_output_from_one_that_was_cut_off() {
     let mut agent = Agent::start();
     let id = unique("unread");
     let stream = agent.open(&exec_as(&id, "echo unread; exit 3", ""));
@@ -56,7 +56,7 @@ fn commands_that_were_acknowledged_take_no_output_from_one_that_was_cut_off() {
 }
 
 #[test]
-fn nobody_came_back_so_it_is_killed_and_forgotten_but_jobs_are_not() {
+fn a_detached_command_is_eventually_killed_and_forgotten_but_a_job_is_not() {
     let mut agent = Agent::start();
     let abandoned = unique("abandoned");
     let job = unique("job");
@@ -74,7 +74,7 @@ fn nobody_came_back_so_it_is_killed_and_forgotten_but_jobs_are_not() {
 }
 
 #[test]
-fn an_exit_is_kept_for_nobody_when_whoever_killed_it_has_let_go() {
+fn an_exit_is_not_kept_if_the_reader_killed_the_command_and_detached() {
     let mut agent = Agent::start();
     for round in 0..100 {
         // Some have ended before anyone learns of the kill.
@@ -91,7 +91,7 @@ fn an_exit_is_kept_for_nobody_when_whoever_killed_it_has_let_go() {
 }
 
 #[test]
-fn an_exit_is_kept_for_whoever_was_cut_off_although_it_asked_for_a_kill() {
+fn an_exit_is_kept_for_a_reader_that_was_cut_off_even_after_a_kill() {
     let mut agent = Agent::start();
     let id = unique("cut");
     let stream = agent.open(&exec_as(&id, "exec sleep 1000", ""));
@@ -108,7 +108,7 @@ fn an_exit_is_kept_for_whoever_was_cut_off_although_it_asked_for_a_kill() {
 }
 
 #[test]
-fn a_list_too_long_for_one_answer_says_so_and_leaves_out_nothing_that_was_asked_for() {
+fn a_list_too_long_for_one_answer_is_flagged_and_contains_all_requested_ids() {
     let mut agent = Agent::start();
     let running = unique("runs");
     agent.open(&exec_as(&running, "sleep 1000", ""));

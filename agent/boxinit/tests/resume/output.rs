@@ -33,7 +33,7 @@ fn a_cut_link_costs_no_byte_and_nothing_runs_twice() {
 }
 
 #[test]
-fn a_program_that_writes_a_lot_waits_for_a_listener_that_was_cut_off() {
+fn a_program_that_writes_a_lot_waits_for_a_reader_that_was_cut_off() {
     let mut agent = Agent::start();
     let id = unique("hold");
     let mut stream = agent.open(&exec_as(&id, "seq 1 3000000; exit 9", ""));
@@ -54,7 +54,7 @@ fn a_program_that_writes_a_lot_waits_for_a_listener_that_was_cut_off() {
 }
 
 #[test]
-fn a_program_does_not_wait_for_ever_for_a_listener() {
+fn a_program_does_not_wait_for_ever_for_a_reader() {
     let mut agent = Agent::start();
     let id = unique("held");
     let file = agent.directory.join("done");
@@ -68,7 +68,7 @@ fn a_program_does_not_wait_for_ever_for_a_listener() {
 }
 
 #[test]
-fn what_the_ring_could_not_hold_is_said_honestly() {
+fn output_lost_from_the_ring_is_reported() {
     let mut agent = Agent::start();
     let id = unique("lost");
     let file = agent.directory.join("done");
@@ -89,7 +89,7 @@ fn what_the_ring_could_not_hold_is_said_honestly() {
 }
 
 #[test]
-fn an_offset_behind_the_end_is_refused() {
+fn an_offset_past_the_end_is_refused() {
     let mut agent = Agent::start();
     let id = unique("offset");
     agent.open(&exec_as(&id, "sleep 100", ""));

@@ -45,7 +45,7 @@ fn the_same_id_with_another_request_is_a_conflict_and_leaves_the_first_alone() {
 }
 
 #[test]
-fn a_script_that_comes_as_data_is_told_apart_by_its_text() {
+fn scripts_sent_as_data_are_distinguished_by_their_text() {
     let mut agent = Agent::start();
     let id = unique("late");
     let request = exec_as(&id, "", r#","scriptBytes":6"#).replacen(r#""script":"","#, "", 1);

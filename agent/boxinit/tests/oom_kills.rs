@@ -45,13 +45,13 @@ fn start(agent: &mut Agent, count: &Count, script: &str, more: &str) -> (u32, St
     (stream, id)
 }
 
-fn told(agent: &mut Agent, stream: u32) -> (i64, bool, bool) {
+fn exit_of(agent: &mut Agent, stream: u32) -> (i64, bool, bool) {
     let outcome = agent.finish(stream);
     (outcome.code(), outcome.exit().flag("oomKilled"), outcome.exit().flag("oomCounted"))
 }
 
 #[test]
-fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was() {
+fn a_command_that_we_killed_is_not_reported_as_oom_killed_when_another_was() {
     let count = match Count::show() {
         Some(count) => count,
         None => return,
@@ -62,22 +62,22 @@ fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was
 
     let (stream, _) = start(&mut agent, &count, "echo up; read go; kill -9 $$", "#stdin");
     agent.send(boxinit::frame::DATA, boxinit::frame::STDIN, stream, b"\n");
-    assert_eq!(told(&mut agent, stream), (137, true, true), "for all that anybody can tell");
+    assert_eq!(exit_of(&mut agent, stream), (137, true, true), "for all that anybody can tell");
 
     let (stream, _) = start(&mut agent, &count, sleeps, "");
     agent.event(stream, r#"{"type":"signal","signal":"KILL"}"#);
-    assert_eq!(told(&mut agent, stream), (137, false, true), "a signal from whoever listens");
+    assert_eq!(exit_of(&mut agent, stream), (137, false, true), "a signal from whoever listens");
 
     for all in ["", r#","all":true"#] {
         let (stream, id) = start(&mut agent, &count, sleeps, "");
         let call = format!(r#"{{"op":"signal","id":"{}","signal":"KILL"{}}}"#, id, all);
         assert!(agent.call(&call).opened.is_some());
-        assert_eq!(told(&mut agent, stream), (137, false, true), "a signal by its id");
+        assert_eq!(exit_of(&mut agent, stream), (137, false, true), "a signal by its id");
     }
 
     let (stream, _) = start(&mut agent, &count, deaf, "");
     agent.event(stream, r#"{"type":"kill"}"#);
-    assert_eq!(told(&mut agent, stream), (137, false, true), "a kill");
+    assert_eq!(exit_of(&mut agent, stream), (137, false, true), "a kill");
 
     // It need not be running for this.
     count.set(0);
@@ -85,11 +85,11 @@ fn a_command_that_we_killed_was_not_killed_for_want_of_memory_though_another_was
     let mut outcome = Outcome::default();
     agent.until(stream, &mut outcome, |outcome| outcome.opened.is_some());
     count.set(1);
-    assert_eq!(told(&mut agent, stream), (137, false, true), "a timeout");
+    assert_eq!(exit_of(&mut agent, stream), (137, false, true), "a timeout");
 }
 
 #[test]
-fn nor_was_one_that_hangs_in_the_kernel_when_we_kill_it() {
+fn a_command_that_hangs_in_the_kernel_when_we_kill_it_is_not_reported_as_oom_killed() {
     let count = match Count::show() {
         Some(count) => count,
         None => return,
@@ -106,5 +106,5 @@ fn nor_was_one_that_hangs_in_the_kernel_when_we_kill_it() {
     assert_eq!(traced, 0, "{}", std::io::Error::last_os_error());
     count.set(1);
     agent.event(stream, r#"{"type":"kill"}"#);
-    assert_eq!(told(&mut agent, stream), (137, false, true));
+    assert_eq!(exit_of(&mut agent, stream), (137, false, true));
 }

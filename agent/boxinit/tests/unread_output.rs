@@ -53,7 +53,7 @@ fn read_on(agent: &mut Agent, stream: u32, mut outcome: Outcome) -> Outcome {
 }
 
 #[test]
-fn a_command_that_is_killed_has_ended_though_its_output_is_unread() {
+fn a_killed_command_has_ended_although_its_output_is_unread() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let id = unique("x");
@@ -72,7 +72,7 @@ fn a_command_that_is_killed_has_ended_though_its_output_is_unread() {
 }
 
 #[test]
-fn so_has_one_that_ran_out_of_time() {
+fn a_timed_out_command_has_ended_although_its_output_is_unread() {
     // A busy machine may take a while to use up the window: the timeout was then too short to prove anything.
     for timeout in (0..8).map(|round| 300 << round) {
         let mut agent = Agent::start();
@@ -89,7 +89,7 @@ fn so_has_one_that_ran_out_of_time() {
 }
 
 #[test]
-fn so_has_one_in_a_terminal() {
+fn a_killed_command_in_a_terminal_has_ended_although_its_output_is_unread() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let id = unique("x");
@@ -101,7 +101,7 @@ fn so_has_one_in_a_terminal() {
 }
 
 #[test]
-fn so_has_one_whose_listener_was_cut_off() {
+fn a_command_whose_reader_was_cut_off_has_ended_although_its_output_is_unread() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let id = unique("x");
@@ -115,7 +115,7 @@ fn so_has_one_whose_listener_was_cut_off() {
 }
 
 #[test]
-fn what_a_list_counts_can_be_attached_to() {
+fn output_counted_in_a_list_can_be_attached_to() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let id = unique("x");
@@ -129,7 +129,7 @@ fn what_a_list_counts_can_be_attached_to() {
 }
 
 #[test]
-fn nothing_behind_what_a_list_counts_can_be_attached_to() {
+fn nothing_past_the_output_counted_in_a_list_can_be_attached_to() {
     let mut agent = Agent::start();
     agent.auto_credit = false;
     let id = unique("x");
