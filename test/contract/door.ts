@@ -1,7 +1,10 @@
-/** What the exec contract asks of a door to the service. Each door is an adapter of a few lines; the rules are not. */
+/**
+ * What the exec contract requires of a door to the service (SDK, CLI, REST, WebSocket). Each door is an adapter of a
+ * few lines, and contains none of the rules.
+ */
 import type { TestStack } from '../helpers/stack.ts';
 
-/** A string for `sh -c`, a list for no shell. */
+/** A string for `sh -c`, a list to run without a shell. */
 export type Command = string | readonly string[];
 
 export interface RunOptions {
@@ -12,11 +15,11 @@ export interface RunOptions {
   stdin?: string | Buffer;
   /** Needs `cap`. */
   maxOutputBytes?: number;
-  /** Names this run, so that asking again does not run it again. Needs `key`. */
+  /** Identifies this run, so that repeating the request does not run it again. Needs `key`. */
   key?: string;
 }
 
-/** How a command ended, as every door can tell it. */
+/** How a command ended, as far as every door can report it. */
 export interface Outcome {
   exitCode: number;
   signal: string | null;
@@ -31,19 +34,19 @@ export interface Outcome {
   queueMs: number;
 }
 
-/** The same for output that is no text. */
+/** The same for binary output. */
 export interface BytesOutcome {
   exitCode: number;
   stdout: Buffer;
   stderr: Buffer;
 }
 
-/** A command that runs while the test goes on, and can be signalled. */
+/** A command that runs while the test continues, and can be signalled. */
 export interface Running {
-  /** Resolves once its stdout holds the text. */
+  /** Resolves once its stdout contains the text. */
   saw(text: string): Promise<void>;
   signal(name: 'USR1' | 'TERM'): Promise<void>;
-  /** Ends it and all that it started. */
+  /** Ends it and everything it started. */
   kill(): Promise<void>;
   ended(): Promise<Pick<Outcome, 'exitCode' | 'signal' | 'stdout'>>;
 }
@@ -53,17 +56,17 @@ export interface Piece {
   bytes: Buffer;
 }
 
-/** A command whose output is seen as it comes, and whose input may come in pieces. */
+/** A command whose output is seen live, and whose input may be sent in pieces. */
 export interface Live {
   readonly id: string;
-  /** As they came. */
+  /** In order of arrival. */
   readonly pieces: readonly Piece[];
   /** Output that the service could not keep. */
   readonly lost: readonly { channel: string; from: number; to: number }[];
   saw(text: string): Promise<void>;
   write(data: string | Buffer): Promise<void>;
   closeStdin(): void;
-  /** Goes away without a word. Needs `attach`. */
+  /** Disconnects without notice. Needs `attach`. */
   leave(): Promise<void>;
   readonly ended: Promise<{ exitCode: number }>;
 }
@@ -80,54 +83,54 @@ export interface JobState {
   exitCode: number | null;
 }
 
-/** Commands in the background. */
+/** Background commands. */
 export interface JobDoor {
   start(sandbox: string, command: Command): Promise<string>;
   state(sandbox: string, id: string): Promise<JobState>;
-  /** From the end when `tail` is given. */
+  /** The end of the log if `tail` is given. */
   output(sandbox: string, id: string, channel: 'stdout' | 'stderr', tail?: number): Promise<Buffer>;
   kill(sandbox: string, id: string): Promise<void>;
 }
 
-/** What a door may be unable to say, each a part of the contract that the others keep. */
+/** Parts of the contract that a door may be unable to express. */
 export type Capability =
-  /** Output as it comes; input in pieces. */
+  /** Live output; input in pieces. */
   | 'live'
-  /** A cap on what a result keeps. */
+  /** A cap on a result's output. */
   | 'cap'
-  /** A name for a run. */
+  /** An idempotency key for a run. */
   | 'key'
-  /** Another request under the same name is refused also after the end of the run. */
+  /** A different request under the same key is refused even after the run has ended. */
   | 'conflict'
-  /** Coming back to a command by its id. */
+  /** Reattaching to a command by its id. */
   | 'attach'
   | 'jobs'
   /** A command of more than 128 KiB. */
   | 'longText'
-  /** A client that goes away takes its command with it. */
+  /** A client that disconnects takes its command with it. */
   | 'abandon';
 
 export interface Door extends AsyncDisposable {
   readonly name: string;
-  /** Why not. */
+  /** The reason for each. */
   readonly lacks: Partial<Record<Capability, string>>;
-  /** How many calls at once are a hurry here. */
+  /** How many concurrent calls count as load here. */
   readonly hurry: number;
-  /** @throws what has a `code` of the one table of errors. */
+  /** @throws an error with a `code` from the one table of errors. */
   run(sandbox: string, command: Command, options?: RunOptions): Promise<Outcome>;
   /** @throws as `run` */
   runBytes(sandbox: string, command: Command, options?: RunOptions): Promise<BytesOutcome>;
   start(sandbox: string, command: Command): Promise<Running>;
   live?(sandbox: string, command: Command, options?: LiveOptions): Promise<Live>;
   attach?(sandbox: string, id: string): Promise<Live>;
-  /** Starts a command and goes away as soon as it runs. */
+  /** Starts a command and disconnects as soon as it is running. */
   abandon?(sandbox: string, command: string): Promise<void>;
   jobs?: JobDoor;
 }
 
 export type MakeDoor = (stack: TestStack) => Door;
 
-/** A failure as a door tells it. */
+/** A failure as reported by a door. */
 export class DoorError extends Error {
   override readonly name = 'DoorError';
   readonly code: string;

@@ -38,7 +38,7 @@ execContract(
   () => ground,
 );
 
-describe('the SDK has more to say', () => {
+describe('the SDK beyond the contract', () => {
   test('an aborted call kills its command', async () => {
     const abort = new AbortController();
     const exec = ground.sandbox.exec('sleep 75319', { signal: abort.signal });
@@ -64,7 +64,7 @@ describe('the SDK has more to say', () => {
     expect(ended).toMatchObject({ exitCode: 143, signal: 'TERM' });
   });
 
-  test('a stream tells of its timeout behind what was printed before', async () => {
+  test('a stream reports its timeout after everything printed before', async () => {
     const command = 'for i in 1 2 3; do echo line$i; done; sleep 98768';
     let text = '';
     for await (const event of ground.sandbox.exec(command, { timeoutMs: 2_000, killGraceMs: 100 })) {

@@ -1,4 +1,4 @@
-/** Every door tells the same failure with the same code and in the same words, and each in the form it has for failures. */
+/** Every door reports the same failure with the same code and message, each in its own form. */
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createMux, dialWs, type Mux } from '../../src/mux/index.ts';
@@ -8,7 +8,7 @@ import { cli } from '../helpers/cli.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { FAILURES, GONE, MAKE, type Failing } from './failures.ts';
 
-/** As the shell of a script sees that the service, and not a command, failed. */
+/** The exit code by which a script sees that the service failed, and not a command. */
 const PLATFORM_FAILURE = 255;
 const LIMIT_MS = 120_000;
 
@@ -39,7 +39,7 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-/** The status fits the code, and says of itself whether to try again. */
+/** The status matches the code, and tells by itself whether to retry. */
 async function overRest({ method, path, body }: NonNullable<Failing['rest']>): Promise<Told> {
   const json = typeof body === 'object';
   const answer = await request(`${stack.url}${path}`, {
@@ -98,10 +98,10 @@ async function agree(failing: Failing, of: Sandbox): Promise<void> {
   expect(told.map(({ message }) => place(message))).toEqual(told.map(() => place(told[0]?.message ?? '')));
 }
 
-/** Where in the request something is wrong is said in the words of each form. */
+/** Each form names the place of a mistake in the request in its own terms. */
 const place = (message: string): string => message.replace(/^(?:query|body|open|path)\./, '');
 
-describe('every door tells the same', () => {
+describe('every door reports the same', () => {
   const named = FAILURES.map((failure) => [failure('').what, failure] as const);
   test.concurrent.each(named)('of %s', { timeout: LIMIT_MS }, (_what, failure) => agree(failure(sandbox.id), sandbox));
 
@@ -109,7 +109,7 @@ describe('every door tells the same', () => {
   test.concurrent.each(gone)('of %s in a sandbox that has ended', { timeout: LIMIT_MS }, (_what, failure) =>
     agree(failure('sandbox_ended')(ended.id), ended),
   );
-  test.concurrent.each(gone)('of %s in a sandbox that never was', { timeout: LIMIT_MS }, (_what, failure) => {
+  test.concurrent.each(gone)('of %s in a sandbox that never existed', { timeout: LIMIT_MS }, (_what, failure) => {
     const none = stack.client.sandboxes.at('sbx-none');
     return agree(failure('sandbox_not_found')(none.id), none);
   });

@@ -1,4 +1,4 @@
-/** What goes wrong, said to each door in its own words. All must answer with the same code and the same message. */
+/** Failing requests, in each door's own form. All doors must answer with the same code and message. */
 import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
 import type { Json } from '../../src/mux/index.ts';
 import type { ErrorCode } from '../../src/protocol/errors.ts';
@@ -14,7 +14,7 @@ export interface Failing {
   cli?: readonly string[];
 }
 
-/** Made before: a directory that holds a file, a link to itself, a FIFO, and a text file. */
+/** Run first: creates a directory with a file, a link to itself, a FIFO, and a text file. */
 export const MAKE =
   'mkdir -p /t/dir && echo x > /t/dir/in && ln -s loop /t/loop && mkfifo /t/fifo && echo hi > /t/file';
 
@@ -45,7 +45,7 @@ function writing(path: string, code: ErrorCode, owner?: string): (sandbox: strin
   });
 }
 
-/** A call on files that `millibox` has no command for. */
+/** A file call that `millibox` has no command for. */
 function filing(
   call: string,
   fields: Json & { path: string },
@@ -106,7 +106,7 @@ function creating(body: Json, code: ErrorCode, args: readonly string[]): () => F
   });
 }
 
-/** In a sandbox that runs and was made ready with `MAKE`. */
+/** In a running sandbox prepared with `MAKE`. */
 export const FAILURES: readonly ((sandbox: string) => Failing)[] = [
   reading('/none', 'file_not_found'),
   reading('/t/dir', 'file_not_regular'),
@@ -166,7 +166,7 @@ export const FAILURES: readonly ((sandbox: string) => Failing)[] = [
   creating({ labels: { a: 'x'.repeat(257) } }, 'invalid_request', ['--label', `a=${'x'.repeat(257)}`]),
 ];
 
-/** With a sandbox that is not there, or has ended. */
+/** With a sandbox that does not exist, or has ended. */
 export const GONE: readonly ((code: ErrorCode) => (sandbox: string) => Failing)[] = [
   (code) => reading('/etc/passwd', code),
   (code) => writing('/t/file', code),

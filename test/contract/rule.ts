@@ -1,4 +1,4 @@
-/** Where a rule of the contract is tried: one door, one sandbox. */
+/** Where a rule of the contract is tested: one door, one sandbox. */
 import { test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
 import type { TestStack } from '../helpers/stack.ts';
@@ -9,18 +9,18 @@ import { runtimeLacks, type RuntimeCapability } from './runtime.ts';
 export interface Scene {
   stack: TestStack;
   door: Door;
-  /** Shared by the rules, and looked into with the SDK, whichever door is tried. */
+  /** Shared by the rules, and inspected with the SDK, whichever door is being tested. */
   sandbox: Sandbox;
   /** Its id. */
   id: string;
-  /** In names of files and the like: no two doors meet. */
+  /** Makes names of files and the like unique per door. */
   mark: string;
 }
 
-/** Bounds a hang; nothing is ever so slow. */
+/** Bounds a hang; nothing is ever this slow. */
 export const LIMIT_MS = 120_000;
 
-/** One rule. A door that cannot say what it is about, or a runtime that cannot keep it, skips it with the reason. */
+/** One rule. Skipped, with the reason, for a door that cannot express it or a runtime that cannot keep it. */
 export function rule(
   scene: Scene,
   name: string,
@@ -37,7 +37,7 @@ export function rule(
   });
 }
 
-/** What a promise was rejected with: its code, or a word for what it was instead. */
+/** The code that a promise was rejected with, or a word for any other outcome. */
 export async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     return `no error but ${JSON.stringify(await work)}`;

@@ -1,10 +1,10 @@
-/** What the chosen runtime cannot keep, by its nature. The table in docs/runtimes.md says the same. */
+/** What the chosen runtime cannot do by its nature. The table in docs/runtimes.md says the same. */
 import { chosenRuntime } from '../helpers/config.ts';
 
 export type RuntimeCapability =
-  /** Memory that runs out ends one program, not the sandbox. */
+  /** Running out of memory ends one program, not the sandbox. */
   | 'memoryKill'
-  /** A program that left session, parent and environment is still known as its command's. */
+  /** A program that shed its session, parent and environment can still be traced to its command. */
   | 'marks';
 
 const GVISOR: Record<RuntimeCapability, string> = {

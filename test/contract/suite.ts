@@ -1,4 +1,4 @@
-/** The exec contract, whole, for one door. Design and reasons: docs/api.md and docs/protocol.md. */
+/** The complete exec contract, for one door. Design and reasons: docs/api.md and docs/protocol.md. */
 import { afterAll, beforeAll, describe } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
 import type { TestStack } from '../helpers/stack.ts';
@@ -20,7 +20,7 @@ export interface Ground {
   sandbox: Sandbox;
 }
 
-/** @param ground where to try it; asked once the tests run. */
+/** @param ground where to run; called once the tests run */
 export function execContract(name: string, make: MakeDoor, ground: () => Ground): void {
   describe(`through ${name}`, () => {
     const scene = {} as Scene;
@@ -38,7 +38,7 @@ export function execContract(name: string, make: MakeDoor, ground: () => Ground)
     describe('limits', () => limits(scene));
     describe('input', () => stdin(scene));
     describe('output', () => output(scene));
-    describe('coming back', () => resume(scene));
+    describe('reattaching', () => resume(scene));
     describe('jobs', () => jobs(scene));
     describe('in parallel', () => parallel(scene));
   });

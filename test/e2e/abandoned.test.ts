@@ -1,4 +1,4 @@
-/** Clients that let go of commands, readers that meet, and a process that wants to outlive its command. */
+/** Clients that abandon commands, concurrent readers, and a process that tries to outlive its command. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { request } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -20,14 +20,14 @@ afterAll(() => stack?.stop());
 const gone = (words: string): Promise<void> =>
   until(async () => (await running(sandbox, words)).length === 0, LIMIT_MS, `the end of ${words}`);
 
-test('a command whose loop is left, in whatever way, ends with all that it started', async () => {
+test('a command whose loop is left, in whatever way, ends with everything it started', async () => {
   const boom = new Error('boom');
   const thrown = async (): Promise<void> => {
     for await (const _ of sandbox.exec('echo here; sleep 3601')) throw boom;
   };
   await expect(thrown()).rejects.toBe(boom);
   for await (const _ of sandbox.exec('echo here; sleep 3601')) break;
-  // One that waits for output, and one that was never asked for any.
+  // One that waits for output, and one that was never read.
   for (const asked of [true, false]) {
     const handle = sandbox.exec('sleep 3601');
     await handle.started;
@@ -78,7 +78,7 @@ test('a create that is aborted at any moment leaves no sandbox', { timeout: LIMI
   for await (const left of stack.client.sandboxes.list({ labels })) expect(left.info.status).toBe('TERMINATED');
 });
 
-test('many read the output of an ended command at once, over two gateways, and each gets all of it', async () => {
+test('concurrent readers of an ended command, over two gateways, each get all of its output', async () => {
   const headers = { authorization: `Bearer ${stack.apiKey}` };
   const path = `/v1/sandboxes/${sandbox.id}/exec`;
   const command = 'head -c 300000 /dev/zero';
@@ -96,7 +96,7 @@ test('many read the output of an ended command at once, over two gateways, and e
   expect(await Promise.all(sizes)).toEqual(Array(12).fill([200, 300_000]));
 });
 
-/** Leaves its session, its parents and its environment, and takes off the mark that kills go by. */
+/** Leaves its session, its parents and its environment, and removes the tag by which kills find it. */
 const EVADE = `
 import os, resource
 first = os.fork()
@@ -111,7 +111,7 @@ print("up", flush=True)
 os.execv("/bin/sleep", ["sleep", "3603"])
 `;
 
-test('a process that takes off its mark survives a kill of its command, and ends with its sandbox', async () => {
+test('a process that removes its tag survives a kill of its command, and ends with its sandbox', async () => {
   const own = await stack.client.sandboxes.create();
   const handle = own.exec(['python3', '-c', EVADE]);
   const reader = handle[Symbol.asyncIterator]();
@@ -124,7 +124,7 @@ test('a process that takes off its mark survives a kill of its command, and ends
   await until(() => onHost('sleep 3604') === 0, LIMIT_MS, 'the end of the evader');
 });
 
-/** Processes of the machine, sandboxes included, whose command begins so. */
+/** Processes of the machine, sandboxes included, whose command line begins with this. */
 function onHost(words: string): number {
   return readdirSync('/proc').filter((name) => {
     if (!/^\d+$/.test(name)) return false;

@@ -95,7 +95,7 @@ describe('an exec', () => {
     });
   });
 
-  test('stdin that is not base64, though it says so, is 400', async () => {
+  test('stdin that claims to be base64 but is not is 400', async () => {
     const body = JSON.stringify({ command: 'cat', stdin: '***', encoding: 'base64' });
     expect(await call('POST', `/v1/sandboxes/${id}/exec`, body)).toMatchObject({
       status: 400,
@@ -104,7 +104,7 @@ describe('an exec', () => {
   });
 });
 
-describe('who asks, and for what', () => {
+describe('requests for other things', () => {
   test.each([
     ['no key', { authorization: '' }],
     ['a wrong key', { authorization: 'Bearer mbx_wrong' }],
@@ -138,7 +138,7 @@ describe('who asks, and for what', () => {
     },
   );
 
-  test('a body over the limit is 413, and said before the body has come', async () => {
+  test('a body over the limit is 413, answered before the body has arrived', async () => {
     const asked = `POST /v1/sandboxes/${id}/exec HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${stack.apiKey}\r\n`;
     const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
     socket.on('error', () => undefined);
@@ -149,8 +149,8 @@ describe('who asks, and for what', () => {
   });
 });
 
-describe('rubbish on sockets', () => {
-  test('a WebSocket that sends rubbish is closed, and others are not disturbed', async () => {
+describe('garbage on sockets', () => {
+  test('a WebSocket that sends garbage is closed, and others are undisturbed', async () => {
     for (const rubbish of [
       Buffer.from('hello'),
       Buffer.alloc(64, 0xff),
@@ -182,7 +182,7 @@ describe('rubbish on sockets', () => {
     }
   });
 
-  test('bytes that are no HTTP get an answer or a hang-up, from gateway and agent alike', async () => {
+  test('bytes that are not HTTP get an answer or a hang-up, from gateway and agent alike', async () => {
     const ports = [Number(new URL(stack.url).port), ...stack.agentPorts];
     for (const port of ports) {
       for (const rubbish of [
@@ -228,7 +228,7 @@ describe('rubbish on sockets', () => {
   });
 });
 
-/** Asks an agent for its WebSocket, which is refused. Its challenge. */
+/** Requests an agent's WebSocket, which is refused, and returns the challenge. */
 async function nodeUpgrade(url: string, authorization?: string): Promise<string> {
   const ws = new WebSocket(url, 'millibox.node.v1', {
     headers: authorization === undefined ? {} : { authorization },
@@ -245,7 +245,7 @@ async function nodeUpgrade(url: string, authorization?: string): Promise<string>
   return error.details.challenge;
 }
 
-test('after all of it the service works, in the same processes, and nothing was logged as an accident', async () => {
+test('after all of it the service works, in the same processes, and no internal error was logged', async () => {
   await unharmed();
   expect(stack.logs()).not.toMatch(/uncaught|unhandled/i);
 });

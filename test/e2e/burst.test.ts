@@ -1,4 +1,4 @@
-/** Many creates at once against a small pool: all succeed, in line, with no polling. */
+/** Many concurrent creates against a small pool: all succeed, in order, without polling. */
 import { request } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../helpers/stack.ts';
@@ -38,7 +38,7 @@ test(
     const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     expect(done.map(({ stdout }) => stdout)).toEqual(Array.from({ length: CREATES }, (_, i) => `${i}\n`));
     expect(new Set(done.map(({ id }) => id)).size).toBe(CREATES);
-    // One create each; commands go over the WebSocket. Whoever asked again and again would be seen here.
+    // One create each; commands use the WebSocket. Polling would show up here.
     expect((await httpCalls()) - before).toBeLessThan(CREATES + 20);
     expect(await stack.client.sandboxes.deleteByLabel(label, { deadlineMs: 600_000 })).toBe(CREATES);
   },

@@ -1,4 +1,4 @@
-/** `millibox` as a shell or a script sees it. */
+/** `millibox` as seen by a shell or a script. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
@@ -21,7 +21,7 @@ afterAll(() => stack?.stop());
 
 const exec = (args: string[], input?: string | Buffer) => cli(stack, ['exec', ...args], input);
 
-/** With stdout at a file of this machine. */
+/** With stdout redirected to a file of this machine. */
 async function cliTo(path: string, args: readonly string[]) {
   const file = openSync(path, 'w');
   try {
@@ -32,13 +32,13 @@ async function cliTo(path: string, args: readonly string[]) {
 }
 
 describe('exec passes everything through', () => {
-  test('stdout and stderr stay apart, and the exit code is the command’s', async () => {
+  test('stdout and stderr stay separate, and the exit code is the command’s', async () => {
     const result = await exec([id, '--', 'sh', '-c', 'echo out; echo err >&2; exit 7']);
     expect(result).toMatchObject({ code: 7, stderr: 'err\n' });
     expect(result.stdout.toString()).toBe('out\n');
   });
 
-  test('bytes are not touched, in either direction', async () => {
+  test('bytes pass unchanged in both directions', async () => {
     const bytes = Buffer.alloc(3_000_001);
     for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 7 + (i >> 8)) & 255;
     const result = await exec([id, '--', 'cat'], bytes);
@@ -46,12 +46,12 @@ describe('exec passes everything through', () => {
     expect(result.stdout.equals(bytes)).toBe(true);
   });
 
-  test('options behind -- are the command’s own', async () => {
+  test('options after -- belong to the command', async () => {
     const result = await exec([id, '--', 'printf', '%s|', '--json', '-b', '--', '-h']);
     expect(result.stdout.toString()).toBe('--json|-b|--|-h|');
   });
 
-  test('a text for the shell, a directory, an environment', async () => {
+  test('a script for the shell, a directory, an environment', async () => {
     const result = await exec(['-s', '-w', '/tmp', '-e', 'A=b c', id, '--', 'pwd; echo "$A" | tr b x']);
     expect(result.stdout.toString()).toBe('/tmp\nx c\n');
   });
@@ -61,7 +61,7 @@ describe('exec passes everything through', () => {
     expect((await exec(['--timeout', '500ms', id, '--', 'sleep', '600'])).code).toBe(124);
   });
 
-  test('an interrupt reaches the command, which may end as it likes', async () => {
+  test('an interrupt reaches the command, which may handle it', async () => {
     const child = startCli(stack, [
       'exec',
       id,
@@ -77,16 +77,16 @@ describe('exec passes everything through', () => {
     expect((await result).stdout.toString()).toBe('up\nbye\n');
   });
 
-  test('what stdout does not take is a failure, and no result', async () => {
+  test('a failure to write stdout is a failure, not a result', async () => {
     for (const args of [['exec', id, '--', 'echo', 'hi'], ['exec', '--json', id, '--', 'true'], ['ls']]) {
       const { code, stderr } = await cliTo('/dev/full', args);
-      // Behind `exec`, 1 would be the command's.
+      // For `exec`, 1 would be the command's.
       expect(code).toBe(args[0] === 'exec' ? 255 : 1);
       expect(stderr).toMatch(/^millibox: ENOSPC/);
     }
   });
 
-  test('an impatient user gets away, and the command does not', async () => {
+  test('an impatient user can leave, and the command still ends', async () => {
     const child = startCli(stack, ['exec', '-s', id, '--', 'trap "echo no" INT; echo up; while :; do sleep 0.1; done']);
     const result = finished(child);
     await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
@@ -96,7 +96,7 @@ describe('exec passes everything through', () => {
     await expect.poll(() => running(sandboxOf(), 'trap "echo no"'), { timeout: 60_000 }).toEqual([]);
   });
 
-  test('when the reader of its output goes away, the command ends too', async () => {
+  test('when the reader of its output closes, the command ends too', async () => {
     const child = startCli(stack, ['exec', id, '--', 'sh', '-c', 'while :; do echo 531986420; done']);
     const result = finished(child);
     await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
@@ -105,7 +105,7 @@ describe('exec passes everything through', () => {
     await expect.poll(() => running(sandboxOf(), '531986420'), { timeout: 60_000 }).toEqual([]);
   });
 
-  test('logs -f to a reader that had enough ends quietly, and leaves its command alone', async () => {
+  test('logs -f ends quietly when its reader closes, and leaves its command alone', async () => {
     const job = await stackSandbox.jobs.start('while :; do echo line; sleep 0.05; done');
     const child = startCli(stack, ['logs', '-f', id, job.id]);
     const result = finished(child);
@@ -116,9 +116,9 @@ describe('exec passes everything through', () => {
     await job.kill();
   });
 
-  test('logs -f of a silent job ends when its reader goes away', async () => {
+  test('logs -f of a silent job ends when its reader closes', async () => {
     const job = await stackSandbox.jobs.start('echo line; sleep 1000');
-    // A pipe between programs: the ones of this process to its children are sockets.
+    // A pipe between programs: those between this process and its children are sockets.
     const script = '{ "$0" "$1" logs -f "$2" "$3"; echo $? >&2; } | head -n 1';
     const child = spawn('sh', ['-c', script, process.execPath, CLI_MAIN, id, job.id], { env: cliEnvironment(stack) });
     expect(await finished(child)).toMatchObject({ code: 0, stdout: Buffer.from('line\n'), stderr: '141\n' });
@@ -134,8 +134,8 @@ beforeAll(async () => {
   stackSandbox = await stack.client.sandboxes.get(id);
 });
 
-describe('the platform’s failures are told apart from the command’s', () => {
-  test('an unknown sandbox, a wrong key and a service that is not there end with 255 and one line', async () => {
+describe('the platform’s failures are distinct from the command’s', () => {
+  test('an unknown sandbox, a wrong key and an unreachable service end with 255 and one line', async () => {
     for (const [target, args] of [
       [stack, ['exec', 'sbx-00000000000000000000', '--', 'true']],
       [{ url: stack.url, apiKey: 'mbx_wrong' }, ['ls']],
@@ -148,7 +148,7 @@ describe('the platform’s failures are told apart from the command’s', () => 
     }
   });
 
-  test('an address or a key that cannot be one is told as that, and not as the exit of a command', async () => {
+  test('an invalid address or key is reported as such, not as a command’s exit', async () => {
     for (const [target, message] of [
       [{ url: 'ftp://nowhere', apiKey: 'mbx_key' }, 'a gateway address'],
       [{ url: stack.url, apiKey: 'a\nb' }, 'the API key'],
@@ -160,7 +160,7 @@ describe('the platform’s failures are told apart from the command’s', () => 
     expect(await cli({ url: stack.url, apiKey: `${stack.apiKey}\n` }, ['node', 'ls'])).toMatchObject({ code: 0 });
   });
 
-  test('a program that does not exist ends with 255 in a list, and with the shell’s 127 in a text', async () => {
+  test('a program that does not exist ends with 255 as argv, and with the shell’s 127 in a script', async () => {
     expect(await exec([id, '--', 'no-such-program'])).toMatchObject({ code: 255 });
     expect(await exec(['-s', id, '--', 'no-such-program'])).toMatchObject({ code: 127 });
   });
@@ -174,7 +174,7 @@ describe('the platform’s failures are told apart from the command’s', () => 
 });
 
 describe('create, ls and rm', () => {
-  test('work for scripts: ids on stdout, JSON where asked', async () => {
+  test('work for scripts: ids on stdout, JSON if requested', async () => {
     const created = await cli(stack, ['create', '--label', 'from=cli', '--json']);
     expect(created.code).toBe(0);
     const sandbox = JSON.parse(created.stdout.toString()) as { id: string; status: string };
@@ -192,7 +192,7 @@ describe('create, ls and rm', () => {
     expect(JSON.parse(rest.stdout.toString())).toEqual([]);
   });
 
-  test('secrets and variables come from our environment or a file: no argument of any process shows them', async () => {
+  test('secrets and variables come from our environment or a file, and appear in no process’s arguments', async () => {
     const value = `s3cret-${randomBytes(8).toString('hex')}`;
     const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
     try {
@@ -218,7 +218,7 @@ describe('create, ls and rm', () => {
     }
   });
 
-  test('a secret that is not there creates nothing', async () => {
+  test('a missing secret creates nothing', async () => {
     const { code, stdout, stderr } = await cli(stack, ['create', '--secret', 'NOT_THERE']);
     expect([code, stdout.length]).toEqual([1, 0]);
     expect(stderr).toContain('NOT_THERE is not set in the environment');
@@ -230,14 +230,14 @@ describe('create, ls and rm', () => {
     expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 3, stdout: 'out\n', signal: null });
   });
 
-  test('exec --json ends with its command, though nobody closes its stdin', async () => {
+  test('exec --json ends with its command, even if stdin is never closed', async () => {
     const child = startCli(stack, ['exec', '--json', id, '--', 'true']);
     const { code, stdout } = await finished(child);
     expect(code).toBe(0);
     expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 0 });
   });
 
-  test('exec --json passes signals on as well', async () => {
+  test('exec --json also forwards signals', async () => {
     const child = startCli(stack, [
       'exec',
       '--json',
@@ -254,7 +254,7 @@ describe('create, ls and rm', () => {
     expect(JSON.parse(stdout.toString())).toMatchObject({ exitCode: 9 });
   });
 
-  test('exec refuses options that exclude each other', async () => {
+  test('exec refuses mutually exclusive options', async () => {
     for (const options of [
       ['-t', '--json'],
       ['-t', '-b'],

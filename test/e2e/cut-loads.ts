@@ -1,4 +1,4 @@
-/** What streams while links are cut. Each says which command it is by a line in /tmp/runs, if it ran. */
+/** Commands that stream while links are cut. Each that ran identifies itself by a line in /tmp/runs. */
 import { createHash } from 'node:crypto';
 import { Agent, request } from 'undici';
 import { expect } from 'vitest';
@@ -11,14 +11,14 @@ export interface LoadContext {
   apiKey: string;
 }
 
-/** Runs one command under this name. Resolves with whether it was to run; throws when anything of it is wrong. */
+/** Runs one command under this name. Resolves with whether it should have run; throws if anything about it is wrong. */
 export type Load = (at: LoadContext, name: string, choice: Random) => Promise<boolean>;
 
-/** Longer than any trouble here: what is tried is that nothing is lost, not when one gives up. */
+/** Longer than any trouble here: the test is about losing nothing, not about when to give up. */
 export const PATIENT_MS = 300_000;
 const RING_BYTES = 4 * 1024 * 1024;
 
-/** Marks that it ran, then sends its input back and the digest of it on stderr. */
+/** Records that it ran, then sends its input back, and its digest on stderr. */
 const ECHO = `
 import hashlib, os, sys
 os.write(os.open("/tmp/runs", os.O_WRONLY | os.O_APPEND | os.O_CREAT), (sys.argv[1] + "\\n").encode())
@@ -35,7 +35,7 @@ sys.exit(int(sys.argv[2]))
 const digestOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 const patient = { detachedMs: PATIENT_MS };
 
-/** Input and output at once. */
+/** Input and output at the same time. */
 export const echo: Load = async ({ sandbox }, name, choice) => {
   const input = choice.bytes(choice.between(50_000, 800_000));
   const exitCode = choice.between(0, 100);
@@ -51,7 +51,7 @@ export const echo: Load = async ({ sandbox }, name, choice) => {
   return true;
 };
 
-/** Output only, no more than is kept for somebody who is away. */
+/** Output only, no more than is kept for a detached reader. */
 export const count: Load = async ({ sandbox }, name, choice) => {
   const lines = choice.between(1_000, 120_000);
   const exitCode = choice.between(0, 100);
@@ -68,7 +68,7 @@ export const count: Load = async ({ sandbox }, name, choice) => {
   return true;
 };
 
-/** A text that is too long for one frame, and so runs once all of it has come. */
+/** A script too long for one frame, which therefore runs once all of it has arrived. */
 export const script: Load = async ({ sandbox }, name, choice) => {
   const exitCode = choice.between(0, 100);
   const padding = 'x'.repeat(choice.between(100_000, 160_000));
@@ -77,14 +77,14 @@ export const script: Load = async ({ sandbox }, name, choice) => {
   return true;
 };
 
-/** A program that is not there. */
+/** A program that does not exist. */
 export const refused: Load = async ({ sandbox }, name) => {
   const exec = sandbox.exec(['/no/such/program', name], patient);
   await expect(exec.result, name).rejects.toMatchObject({ code: 'exec_program_not_found' });
   return false;
 };
 
-/** A command that runs into its limit. */
+/** A command that reaches its limit. */
 export const limited: Load = async ({ sandbox }, name) => {
   const command = `echo ${name} >> /tmp/runs; echo begun; sleep 600`;
   const result = await sandbox.exec(command, { ...patient, timeoutMs: 1_500, killGraceMs: 100 });
@@ -92,7 +92,7 @@ export const limited: Load = async ({ sandbox }, name) => {
   return true;
 };
 
-/** A command that is told to end, by a word that may be lost on the way like any other. */
+/** A command that is killed, by a message that may be lost like any other. */
 export const killed: Load = async ({ sandbox }, name) => {
   let text = '';
   const begun = Promise.withResolvers<void>();
@@ -109,7 +109,7 @@ export const killed: Load = async ({ sandbox }, name) => {
   return true;
 };
 
-/** A terminal that takes bytes as they are. */
+/** A terminal that passes bytes unchanged. */
 export const terminal: Load = async ({ sandbox }, name, choice) => {
   const input = choice.bytes(choice.between(5_000, 60_000));
   const exitCode = choice.between(0, 100);
@@ -133,7 +133,7 @@ export const terminal: Load = async ({ sandbox }, name, choice) => {
   return true;
 };
 
-/** One HTTP call under a key, asked again as long as its answer does not come. */
+/** One HTTP call under a key, repeated until its answer arrives. */
 export const blocking: Load = async ({ sandbox, url, apiKey }, name, choice) => {
   const input = choice.bytes(choice.between(1_000, 60_000));
   const exitCode = choice.between(0, 100);
@@ -143,7 +143,7 @@ export const blocking: Load = async ({ sandbox, url, apiKey }, name, choice) => 
     encoding: 'base64',
   });
   for (let tries = 1; ; tries++) {
-    // A connection of its own each time: so that each can be cut.
+    // A separate connection each time, so that each can be cut.
     const dispatcher = new Agent({ connections: 1, headersTimeout: 0, bodyTimeout: 0 });
     try {
       const answer = await request(`${url}/v1/sandboxes/${sandbox.id}/exec`, {

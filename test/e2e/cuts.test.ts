@@ -1,8 +1,8 @@
 /**
- * Every link of the way is cut at random bytes while commands stream: between client and gateway, gateway and agent,
- * agent and boxinit. Every byte is exact, every exit right, and nothing runs twice.
+ * Every link is cut at random bytes while commands stream: between client and gateway, gateway and agent, agent and
+ * boxinit. Every byte is exact, every exit correct, and nothing runs twice.
  *
- * MILLIBOX_TEST_CUTS says how often in all, MILLIBOX_TEST_SEED repeats a choice of places.
+ * MILLIBOX_TEST_CUTS sets the total number, MILLIBOX_TEST_SEED repeats a choice of places.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
@@ -28,20 +28,20 @@ import {
 const CUTS = amount('MILLIBOX_TEST_CUTS', 150);
 const SEED = amount('MILLIBOX_TEST_SEED', Date.now() % 1_000_000_000);
 const LIMIT_MS = 1_500_000;
-/** All at once, each again and again. */
+/** All concurrently, each repeatedly. */
 const LOADS: readonly Load[] = [echo, echo, count, count, blocking, script, refused, limited, killed, terminal];
 
 let stack: TestStack;
 let sandbox: Sandbox;
 let proxies: { client: CutProxy; node: CutProxy; boxinit: CutProxy };
 
-/** Each link is cut until it has had its third; none before the service is there. */
+/** Each link is cut until it has had its third; none before the service is up. */
 let cutting = false;
 function planFor(link: keyof typeof proxies): () => Cut | null {
   const choice = random(SEED + link.length);
   return () => {
     if (!cutting || proxies[link].cuts >= CUTS / 3) return null;
-    // Some within greetings, most within what streams.
+    // Some during greetings, most during streams.
     const afterBytes = choice.next() < 0.2 ? choice.between(1, 3_000) : choice.between(3_000, 300_000);
     return { afterBytes, abrupt: choice.next() < 0.5 };
   };
@@ -110,7 +110,7 @@ test(
 const cutsSoFar = (): Record<string, number> =>
   Object.fromEntries(Object.entries(proxies).map(([link, { cuts }]) => [link, cuts]));
 
-/** What was connected before cutting began is hung up once. */
+/** Connections made before cutting began are closed once. */
 async function reconnectAll(): Promise<void> {
   for (const proxy of Object.values(proxies)) proxy.hangUp();
   await stack.ready();

@@ -1,4 +1,4 @@
-/** A node is emptied by its operator. */
+/** An operator drains a node. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.ts';
 import { sandboxesOn } from '../helpers/placed.ts';
@@ -13,7 +13,7 @@ beforeAll(async () => {
 }, LIMIT_MS);
 afterAll(() => stack?.stop(), LIMIT_MS);
 
-/** Resolves once the first node is in this state, as each gateway sees it. */
+/** Resolves once the first node is in this state, as seen by each gateway. */
 async function bothSee(state: string): Promise<void> {
   for (const gateway of [0, 1]) {
     const states = async (): Promise<string[]> =>
@@ -60,7 +60,7 @@ test(
   },
 );
 
-test('a cordon keeps new sandboxes away until it is taken back', { timeout: LIMIT_MS }, async () => {
+test('a cordon keeps new sandboxes away until it is removed', { timeout: LIMIT_MS }, async () => {
   expect((await cli(stack, ['node', 'cordon', 'node-2'])).code).toBe(0);
   await until(
     async () =>
@@ -68,7 +68,7 @@ test('a cordon keeps new sandboxes away until it is taken back', { timeout: LIMI
     LIMIT_MS,
     'the other gateway to see it',
   );
-  // One gateway of those that were named is not there.
+  // One of the named gateways does not exist.
   const several = { url: `http://127.0.0.1:1,${stack.urls.join(',')}`, apiKey: stack.apiKey };
   expect((await cli(several, ['node', 'ls'])).stdout.toString()).toMatch(/node-2\s+cordoned/);
   expect((await cli(several, ['ls', '-a'])).code).toBe(0);

@@ -1,4 +1,4 @@
-/** Files of a sandbox, read and written from outside. */
+/** A sandbox's files, read and written from outside. */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,7 +38,7 @@ describe('bytes arrive as they were sent', () => {
     },
   );
 
-  test('every byte value, a byte order mark, CRLF and invalid UTF-8 are not touched', async () => {
+  test('all byte values, a byte order mark, CRLF and invalid UTF-8 pass unchanged', async () => {
     const bytes = Buffer.concat([
       Buffer.from([0xef, 0xbb, 0xbf]),
       Buffer.from('a\r\nb\r\n'),
@@ -49,13 +49,13 @@ describe('bytes arrive as they were sent', () => {
     expect((await sandbox.files.read('/tmp/raw')).equals(bytes)).toBe(true);
   });
 
-  test('ranges, also of files that say they are empty', async () => {
+  test('ranges work, even of files that report a size of zero', async () => {
     await sandbox.files.write('/tmp/range', '0123456789');
     expect((await sandbox.files.read('/tmp/range', { offset: 3, length: 4 })).toString()).toBe('3456');
     expect((await sandbox.files.read('/proc/version')).toString()).toMatch(/^Linux version/);
   });
 
-  test('a file that grows while it is read gives a prefix of it, and no hang', async () => {
+  test('reading a file that grows returns a prefix, and does not hang', async () => {
     const writer = sandbox.exec('for i in $(seq 1 2000); do echo line $i; done >> /tmp/grows; sleep 0.2; exit 0');
     await expect.poll(() => sandbox.files.exists('/tmp/grows')).toBe(true);
     const seen = (await sandbox.files.read('/tmp/grows')).toString();
@@ -83,7 +83,7 @@ test.each([
   expect(listed).toContain(name);
 });
 
-test('a write replaces a file at once: a reader sees the old or the new one, never a part', async () => {
+test('a write replaces a file atomically: a reader sees the old or the new one, never a part', async () => {
   await sandbox.files.write('/tmp/swap', 'old'.repeat(100_000));
   const reader = sandbox.exec(`for i in $(seq 1 200); do wc -c < /tmp/swap; done | tr -d ' ' | sort | uniq`);
   for (let i = 0; i < 20; i++) await sandbox.files.write('/tmp/swap', (i % 2 ? 'old' : 'newer').repeat(100_000));
@@ -91,7 +91,7 @@ test('a write replaces a file at once: a reader sees the old or the new one, nev
   expect(sizes.every((size) => size === '300000' || size === '500000')).toBe(true);
 });
 
-test('errors say what is wrong', async () => {
+test('errors state what is wrong', async () => {
   await expect(sandbox.files.read('/no/such')).rejects.toMatchObject({ code: 'file_not_found' });
   await expect(sandbox.files.read('/tmp')).rejects.toMatchObject({ code: 'file_not_regular' });
   await expect(sandbox.files.list('/etc/passwd')).rejects.toMatchObject({ code: 'file_not_directory' });
@@ -99,7 +99,7 @@ test('errors say what is wrong', async () => {
   await expect(sandbox.files.read('/tmp/fifo')).rejects.toMatchObject({ code: 'file_not_regular' });
 });
 
-test('directories are made, listed, moved and removed', async () => {
+test('directories are created, listed, moved and removed', async () => {
   await sandbox.files.mkdir('/tmp/d/e/f');
   await sandbox.files.write('/tmp/d/e/f/g', 'x', { mode: 0o640 });
   expect(await sandbox.files.stat('/tmp/d/e/f/g')).toMatchObject({ kind: 'file', sizeBytes: 1, mode: 0o640 });
@@ -109,7 +109,7 @@ test('directories are made, listed, moved and removed', async () => {
   expect(await sandbox.files.exists('/tmp/d')).toBe(false);
 });
 
-test('a tree moves between file systems, whole, and commands run meanwhile', async () => {
+test('a complete tree moves between file systems, and commands run meanwhile', async () => {
   const make =
     'mkdir -p /dev/shm/t/sub && head -c 30000000 /dev/urandom > /dev/shm/t/sub/big && ln -s sub/big /dev/shm/t/l';
   await sandbox.exec(make, { check: true });
@@ -125,7 +125,7 @@ test('a tree moves between file systems, whole, and commands run meanwhile', asy
   ).toEqual([]);
 });
 
-test('a whole tree is watched, and only what has its own name is told', async () => {
+test('a whole tree is watched, without temporary names', async () => {
   await sandbox.files.mkdir('/srv/watched/old');
   const stop = new AbortController();
   const seen: string[] = [];
@@ -135,7 +135,7 @@ test('a whole tree is watched, and only what has its own name is told', async ()
     }
   })();
   ended.catch(() => undefined);
-  // Until it is there, changes are not told.
+  // Until it is being watched, changes are not reported.
   await expect
     .poll(
       async () => {
@@ -152,7 +152,7 @@ test('a whole tree is watched, and only what has its own name is told', async ()
   await expect(ended).rejects.toBe(stop.signal.reason);
 });
 
-test('an upload belongs to who was named, with the parents that were made for it, and keeps the mode it replaces', async () => {
+test('an upload belongs to the named owner, with its new parents, and keeps the mode of a replaced file', async () => {
   await sandbox.files.write('/srv/app/a/b/c.txt', 'x', { owner: '10001:10001' });
   const stat = await sandbox.exec('stat -c "%u %g" /srv/app/a/b /srv/app/a/b/c.txt', { check: true });
   expect(stat.stdout).toBe('10001 10001\n10001 10001\n');
@@ -199,7 +199,7 @@ describe('millibox cp', () => {
     expect(out.stdout.toString()).toBe('through a pipe');
   });
 
-  test('what is not there is an error that names it', async () => {
+  test('a missing path is an error that names it', async () => {
     const { code, stderr } = await cli(stack, ['cp', `${sandbox.id}:/no/such`, join(directory, 'never')]);
     expect(code).not.toBe(0);
     expect(stderr).toContain('file_not_found');

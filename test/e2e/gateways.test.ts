@@ -6,7 +6,7 @@ import { startStack, type TestStack } from '../helpers/stack.ts';
 import { until } from '../helpers/until.ts';
 
 const LIMIT_MS = 300_000;
-/** Of each node: what is more must wait. */
+/** Per node: any more must wait. */
 const ROOM = 3;
 const LABELS = { test: 'gateways' };
 const SMALL = { memoryMb: 64, labels: LABELS };
@@ -32,7 +32,7 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
   }, LIMIT_MS);
 
   const at = (index: number): Millibox => clients[index] as Millibox;
-  /** Sandboxes that take all the room there is, made through all gateways. */
+  /** Sandboxes that take up all the room, created through all gateways. */
   const fill = () =>
     Promise.all(
       Array.from({ length: 2 * ROOM }, async (_, i) => {
@@ -48,7 +48,7 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
   };
   const statusAt = async (gateway: number, id: string): Promise<string> =>
     (await at(gateway).sandboxes.get(id)).info.status;
-  /** All have ended, and their places are free again. */
+  /** Ends them all, and waits until their places are free again. */
   const clear = async (): Promise<void> => {
     await at(1).sandboxes.deleteByLabel(LABELS);
     await until(
@@ -58,7 +58,7 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
     );
   };
 
-  test('a sandbox that one made is served by another at once', { timeout: LIMIT_MS }, async () => {
+  test('a sandbox created by one gateway is served by another at once', { timeout: LIMIT_MS }, async () => {
     for (let i = 0; i < 4; i++) {
       const made = await at(0).sandboxes.create(SMALL);
       const elsewhere = await at(1 + (i % 2)).sandboxes.get(made.id);
@@ -69,11 +69,11 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
     await clear();
   });
 
-  test('a gateway that is killed leaves its tickets to others, once each', { timeout: LIMIT_MS }, async () => {
+  test('a killed gateway leaves its tickets to others, which place each once', { timeout: LIMIT_MS }, async () => {
     const first = await fill();
     const waiting = await Promise.all([0, 0, 0, 1].map((gateway) => at(gateway).sandboxes.create(SMALL)));
     for (const { id } of waiting) expect(await statusAt(2, id)).toBe('PENDING');
-    // Commands wait in line at gateways that did not let the sandbox in.
+    // Commands wait at gateways that did not admit the sandbox.
     const commands = waiting.map(async ({ id }) => (await at(2).sandboxes.get(id)).exec('echo late'));
     await stack.killGateway('SIGKILL', 0);
     for (const { id } of first) await (await at(1).sandboxes.get(id)).delete();
@@ -85,7 +85,7 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
     await clear();
   });
 
-  test('Redis goes and comes back under creates; nothing is lost or doubled', { timeout: LIMIT_MS }, async () => {
+  test('Redis goes and comes back during creates; nothing is lost or duplicated', { timeout: LIMIT_MS }, async () => {
     const first = await fill();
     const waits = await at(0).sandboxes.create(SMALL);
     await redis.kill();
@@ -97,7 +97,7 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
     await clear();
   });
 
-  test('one that drains ends, and its tickets and clients go on elsewhere', { timeout: LIMIT_MS }, async () => {
+  test('a gateway that drains exits, and its tickets and clients move to others', { timeout: LIMIT_MS }, async () => {
     const first = await fill();
     const waits = await at(2).sandboxes.create(SMALL);
     const command = (await at(1).sandboxes.get(waits.id)).exec('echo late');
@@ -109,7 +109,7 @@ describe.skipIf(lackingRedis !== null)('several gateways', () => {
     await clear();
   });
 
-  test('the password of Redis is in no log', () => {
+  test('the Redis password is in no log', () => {
     expect(stack.logs()).not.toContain(new URL(redis.url()).password);
   });
 });

@@ -1,4 +1,4 @@
-/** What programs inside leave in their files never harms the sandbox, nor who looks at it from outside. */
+/** Files left by programs in a sandbox never harm the sandbox, nor anyone who looks at them from outside. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -27,7 +27,7 @@ for i in range(1500):
     os.symlink(b"\\x01" * 4095, b"/tmp/links/" + b"\\x01" * 250 + end)
 `;
 
-test('a directory of the longest names and targets is listed, to its end', async () => {
+test('a directory of the longest names and targets is listed to its end', async () => {
   await sandbox.exec(['python3', '-c', FILL], { check: true });
   for (const directory of ['/tmp/bytes', '/tmp/links']) {
     const entries = await sandbox.files.list(directory);
@@ -36,14 +36,14 @@ test('a directory of the longest names and targets is listed, to its end', async
   expect((await sandbox.exec('echo well', { check: true })).stdout).toBe('well\n');
 });
 
-test("a range of the kernel's own files, which say that they are empty", async () => {
+test("a range of the kernel's own files, which report a size of zero", async () => {
   const whole = await (await get('?path=/proc/version')).text();
   const part = await get('?path=/proc/version', { range: 'bytes=2-5' });
   expect([part.status, await part.text()]).toEqual([206, whole.slice(2, 6)]);
   expect(part.headers.get('content-range')).toBe(`bytes 2-5/${whole.length}`);
 });
 
-test('an upload that is refused in the middle does not block what comes behind it on its connection', async () => {
+test('an upload refused midway does not block the next request on its connection', async () => {
   const { hostname, port } = new URL(stack.url);
   const socket = connect(Number(port), hostname);
   const body = Buffer.alloc(3_000_000, 'x');

@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
-test('a job answers at once, is listed while it runs, and tells its exit when it has ended', async () => {
+test('a job answers at once, is listed while it runs, and reports its exit once it has ended', async () => {
   const job = await sandbox.jobs.start('echo begun; until [ -e /tmp/go ]; do sleep 0.05; done; echo end >&2; exit 4');
   expect(await job.state()).toMatchObject({ state: 'running', background: true, exit: null });
   expect((await sandbox.jobs.list()).map(({ execId }) => execId)).toContain(job.id);
@@ -38,7 +38,7 @@ test('whether a job is done does not depend on how much it wrote, and its tail c
   expect((await job.output('stdout', { offset: -8, length: 4 })).toString()).toBe('aaaa');
   expect((await job.output('stdout', { offset: 100_000_004 })).length).toBe(0);
   expect((await job.output('stderr')).toString()).toBe('err\n');
-  // More than the cap of 64 MiB: the oldest is gone, and whoever asks for it is told how much.
+  // More than the cap of 64 MiB: the oldest output is gone, and readers are told how much.
   const { stdoutFrom = 0 } = await job.state();
   expect(100_000_004 - stdoutFrom).toBeLessThanOrEqual(64 * 1024 * 1024);
   await expect(job.output('stdout', { offset: 10, length: 10 })).rejects.toMatchObject({
@@ -65,7 +65,7 @@ async function wholeLog(job: Job): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-test('a log of 50 MB is read by windows, byte for byte, by several at once', async () => {
+test('a log of 50 MB is read in windows, byte for byte, by several readers at once', async () => {
   const lines = 6_300_000;
   const job = await sandbox.jobs.start(['seq', '1', String(lines)]);
   const { stdoutBytes } = await job.wait({ deadlineMs: 600_000 });
@@ -88,7 +88,7 @@ test('a log of 50 MB is read by windows, byte for byte, by several at once', asy
   }
 });
 
-test('readers that take nothing, or do not come at all, hold up no job', async () => {
+test('readers that read nothing, or never come, delay no job', async () => {
   const job = await sandbox.jobs.start(`head -c 20000000 /dev/zero; echo end >&2`);
   const stuck = Array.from({ length: 3 }, () => sandbox.attach(job.id));
   await Promise.all(stuck.map(({ started }) => started));
@@ -97,7 +97,7 @@ test('readers that take nothing, or do not come at all, hold up no job', async (
   for (const handle of stuck) await expect(handle.result).rejects.toMatchObject({ code: 'cancelled' });
 });
 
-test('kill -9 of the agent in the middle of a log loses and doubles nothing, for readers and followers', async () => {
+test('kill -9 of the agent in the middle of a log loses and duplicates nothing, for readers and followers', async () => {
   const lines = 20_000;
   const job = await sandbox.jobs.start([
     'python3',
@@ -128,7 +128,7 @@ test('kill -9 of the agent in the middle of a log loses and doubles nothing, for
   expect(sha256(await wholeLog(job))).toBe(sha256(expected));
 });
 
-test('to leave a log that is being followed leaves the job alone', async () => {
+test('leaving a log that is being followed does not affect the job', async () => {
   const job = await sandbox.jobs.start('echo one; until [ -e /tmp/go3 ]; do sleep 0.05; done; echo two; exit 7');
   for await (const event of job.follow()) if (event.type === 'stdout') break;
   expect((await job.state()).state).toBe('running');
@@ -140,7 +140,7 @@ test('to leave a log that is being followed leaves the job alone', async () => {
   expect(rest).toEqual(['two\n', 'exit 7']);
 });
 
-test('a start command is a job like any other, and logs go with their sandbox', async () => {
+test('a start command is a job like any other, and logs are removed with their sandbox', async () => {
   const own = await stack.client.sandboxes.create({ startCommand: 'seq 1 300000; echo ready >&2; sleep 600' });
   const start = own.jobs.get('start');
   const expected = numbers(300_000);
@@ -164,7 +164,7 @@ test('a hundred jobs are polled in one call', async () => {
   expect(ids.map((id) => states.get(id))).toEqual(Array.from({ length: 100 }, (_, i) => i));
 });
 
-test('a job without a timeout outlives every default, and is killed with all it started', async () => {
+test('a job without a timeout outlives every default, and is killed with everything it started', async () => {
   const job = await sandbox.jobs.start('sleep 64209 & sleep 64209');
   const both = async (): Promise<number> =>
     (await running(sandbox, 'sleep 64209')).filter((command) => command === 'sleep 64209').length;

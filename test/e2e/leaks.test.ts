@@ -1,6 +1,6 @@
 /**
  * Many short commands, most of them failing, leave nothing behind in gateway, agent, boxinit and sandbox.
- * MILLIBOX_TEST_EXECS says how many.
+ * MILLIBOX_TEST_EXECS sets how many.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -12,14 +12,14 @@ import { processes } from '../helpers/sandbox.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 const EXECS = amount('MILLIBOX_TEST_EXECS', 1_500);
-/** Until the heaps have the size that such a load gives them. */
+/** Until the heaps have grown to the size that such a load takes. */
 const WARM_UP = Math.max(600, Math.ceil(EXECS / 4));
 const AT_ONCE = 60;
 const LIMIT_MS = 1_800_000;
-/** What a part may hold more of at the end, whatever the number of commands: connections of this test, caches, pools. */
+/** How much more a part may hold at the end, for any number of commands: connections of this test, caches, pools. */
 const SPARE = { heapMb: 2, buffersMb: 4, residentMb: 32, timers: 5, descriptors: 5 };
 const SPARE_BOXINIT_MB = 1;
-/** And for each command. */
+/** In addition, for each command. */
 const SPARE_BYTES_EACH = 100;
 
 let stack: TestStack;
@@ -72,7 +72,7 @@ test(
     await runMany(WARM_UP);
     const before = await holdings(boxinit);
     await runMany(EXECS);
-    // boxinit alone is left, and whoever looks.
+    // Only boxinit is left, and the process that looks.
     await expect.poll(async () => (await processes(sandbox)).length, { timeout: 60_000 }).toBeLessThanOrEqual(2);
     await expect.poll(() => sandbox.jobs.list(), { timeout: 60_000 }).toEqual([]);
     const after = await holdings(boxinit);

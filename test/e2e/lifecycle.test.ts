@@ -1,4 +1,4 @@
-/** Sandboxes from creation to end: claims, deletes, failed images, lists that change while they are read. */
+/** Sandboxes from creation to end: claims, deletes, failed images, lists that change while being read. */
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
@@ -32,7 +32,7 @@ describe('claims', () => {
     }
   });
 
-  test('RUNNING is said only when an exec works at that instant', async () => {
+  test('RUNNING is reported only when an exec works at that instant', async () => {
     for (let i = 0; i < 12; i++) {
       const sandbox = create();
       await sandbox.ready();
@@ -57,7 +57,7 @@ describe('delete', () => {
     }
   });
 
-  test('twice, and ten times at once, answers the same and is no error', async () => {
+  test('twice, and ten times at once, returns the same and is no error', async () => {
     const sandbox = create();
     await sandbox.ready();
     const answers = await Promise.all(Array.from({ length: 10 }, () => sandbox.delete()));
@@ -71,7 +71,7 @@ describe('delete', () => {
     });
   });
 
-  test('waits for no program that ignores TERM', async () => {
+  test('does not wait for a program that ignores TERM', async () => {
     const stubborn = `trap '' TERM INT HUP; while :; do sleep 1; done`;
     const sandboxes = Array.from({ length: 6 }, () => create({ startCommand: stubborn }));
     await Promise.all(sandboxes.map((sandbox) => sandbox.exec(`${stubborn} & sleep 0.1`, { check: true })));
@@ -80,7 +80,7 @@ describe('delete', () => {
   });
 });
 
-describe('ends that nobody asked for', () => {
+describe('unexpected ends', () => {
   test('a sandbox whose container dies fails its running exec with a typed error, and its status agrees', async () => {
     const sandbox = await create();
     const pid = await boxinitPid(sandbox);
@@ -93,7 +93,7 @@ describe('ends that nobody asked for', () => {
     await expect(sandbox.exec('true').result).rejects.toMatchObject({ code: 'sandbox_ended' });
   });
 
-  test('memory that runs out ends the program with 137 and says so; the sandbox goes on', async () => {
+  test('an OOM kill ends the program with 137 and is reported; the sandbox continues', async () => {
     const sandbox = await create({ memoryMb: 96 });
     const result = await sandbox.exec(['python3', '-c', 'x = bytearray(10 ** 9)'], { timeoutMs: LIMIT_MS });
     expect(result).toMatchObject({ exitCode: 137, oomKilled: true });
@@ -102,14 +102,14 @@ describe('ends that nobody asked for', () => {
     await sandbox.delete();
   });
 
-  test('an idle sandbox ends at its idle timeout, one that is used does not', async () => {
+  test('an idle sandbox ends at its idle timeout, one in use does not', async () => {
     const idle = await create({ idleTimeoutMs: 3_000 });
     await idle.ready();
     await expect.poll(async () => (await idle.refresh()).reason, { timeout: LIMIT_MS }).toBe('idle');
   });
 });
 
-describe('an image that cannot be had', () => {
+describe('an unavailable image', () => {
   test('with a bad name is refused at once', async () => {
     await expect(create({ image: 'Nope:::bad' }).created()).rejects.toMatchObject({ code: 'invalid_request' });
   });
@@ -128,7 +128,7 @@ describe('an image that cannot be had', () => {
   );
 });
 
-test('a list is complete and has no doubles while sandboxes come and go', { timeout: 300_000 }, async () => {
+test('a list is complete and free of duplicates while sandboxes come and go', { timeout: 300_000 }, async () => {
   const label = { paged: 'yes' };
   const fixed: Sandbox[] = await Promise.all(stack.client.sandboxes.createMany(30, { memoryMb: 64, labels: label }));
   const ids = fixed.map(({ id }) => id);
@@ -153,7 +153,7 @@ test('a list is complete and has no doubles while sandboxes come and go', { time
   await stack.client.sandboxes.deleteByLabel(label);
 });
 
-test('the node and its pool are as before once all is deleted', async () => {
+test('the node and its pool are as before once everything is deleted', async () => {
   await expect.poll(async () => (await stack.operator.nodes())[0]?.sandboxes, { timeout: LIMIT_MS }).toBe(0);
   await stack.warm(4);
   const answer = await request(`${stack.url}/readyz`);

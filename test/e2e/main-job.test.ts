@@ -1,4 +1,4 @@
-/** The main job, end to end: gateway and agent as processes of their own, a real engine, real containers. */
+/** The main job, end to end: gateway and agent as separate processes, a real engine, real containers. */
 import { request } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MilliboxError } from '../../src/sdk/index.ts';
@@ -21,19 +21,19 @@ test('a sandbox is created, runs a Python program, and is deleted', async () => 
   expect(Date.parse(info.createdAt)).toBeLessThanOrEqual(Date.now());
 
   expect(await sandbox.delete()).toMatchObject({ status: 'TERMINATED', reason: 'deleted' });
-  // The dead answer for an hour, and say why they are dead.
+  // Ended sandboxes stay known for an hour, with the reason.
   expect(await sandbox.refresh()).toMatchObject({ status: 'TERMINATED', reason: 'deleted' });
   await expect(sandbox.exec('true').result).rejects.toMatchObject({ code: 'sandbox_ended' });
 });
 
-test('create answers before the container is there, and an exec given at once waits for it', async () => {
+test('create answers before the container exists, and an exec given at once waits for it', async () => {
   const sandboxes = Array.from({ length: 6 }, () => stack.client.sandboxes.create());
   const results = await Promise.all(sandboxes.map((sandbox, i) => sandbox.exec(`echo ${i}`)));
   expect(results.map(({ stdout }) => stdout)).toEqual(sandboxes.map((_, i) => `${i}\n`));
   await Promise.all(sandboxes.map((sandbox) => sandbox.delete()));
 });
 
-test('createMany gives handles that differ, and delete by label ends them all', async () => {
+test('createMany returns distinct handles, and delete by label ends them all', async () => {
   const sandboxes = stack.client.sandboxes.createMany(5, { labels: { batch: 'five' } });
   const ids = await Promise.all(sandboxes.map(async (sandbox) => (await sandbox.created()).id));
   expect(new Set(ids).size).toBe(5);
@@ -65,7 +65,7 @@ test('one idempotency key makes one sandbox, however often the create is sent', 
   await stack.client.sandboxes.delete((made[0] as { id: string }).id);
 });
 
-test('a sandbox ends by itself at its lifetime, and says so', async () => {
+test('a sandbox ends by itself at the end of its lifetime, and reports it', async () => {
   const sandbox = stack.client.sandboxes.create({ timeoutMs: 3_000 });
   await sandbox.ready();
   const command = sandbox.exec('sleep 600').result;

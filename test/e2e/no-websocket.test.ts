@@ -1,4 +1,4 @@
-/** The SDK in a network that lets no WebSocket through: what it does over HTTP, and what it says of the rest. */
+/** The SDK in a network that blocks WebSockets: what it does over HTTP, and how it reports the rest. */
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, request, type Server } from 'node:http';
@@ -34,7 +34,7 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-/** Passes HTTP on and refuses every upgrade, as some companies' proxies do. */
+/** Forwards HTTP and refuses every upgrade, as some corporate proxies do. */
 function plainProxy(target: string): Server {
   const server = createServer((incoming, outgoing) => {
     const { method, url = '/', headers } = incoming;
@@ -56,13 +56,13 @@ function plainProxy(target: string): Server {
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
-test('commands run, with their stdin and their whole result', async () => {
+test('commands run, with their stdin and complete result', async () => {
   const result = await sandbox.exec('cat; echo err >&2; exit 3', { stdin: 'in' });
   expect(result).toMatchObject({ exitCode: 3, stdout: 'in', stderr: 'err\n' });
   expect(upgrades).toBeGreaterThan(0);
 });
 
-test('a kill ends the command, though nobody hears how', async () => {
+test('a kill ends the command, although its outcome is not reported', async () => {
   const started = sandbox.exec('sleep 41294');
   await until(async () => (await runs(sandbox, 'sleep 41294')).length > 0, LIMIT_MS, 'the command to run');
   started.kill();
@@ -124,7 +124,7 @@ test('jobs are started, followed and ended', async () => {
   expect(seen).toEqual(['one\n', 'two\n', 'exit 4']);
 });
 
-test('what needs a WebSocket says so, and why there is none', async () => {
+test('operations that need a WebSocket report that, and why there is none', async () => {
   const why = { code: 'not_supported', message: expect.stringMatching(/needs a WebSocket.*400/) as unknown };
   const pty = sandbox.pty();
   await expect(pty.exit).rejects.toMatchObject(why);

@@ -1,4 +1,4 @@
-/** Agents and gateways on hosts of their own, and what becomes of sandboxes when the network between them fails. */
+/** Agents and gateways on separate hosts, and what happens to sandboxes when the network between them fails. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { inCi } from '../helpers/config.ts';
 import { until } from '../helpers/until.ts';
@@ -32,7 +32,7 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
   }, LIMIT_MS);
   afterAll(() => cluster?.[Symbol.asyncDispose](), LIMIT_MS);
 
-  /** One that runs, and where. */
+  /** Creates a running sandbox, and returns its node. */
   async function aSandbox(more: { timeoutMs?: number } = {}): Promise<{ id: string; node: string }> {
     const made = await cluster.client().sandboxes.create({ memoryMb: 64, ...more });
     const { node } = await made.ready();
@@ -40,11 +40,11 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
     return { id: made.id, node };
   }
   const sandbox = (id: string, gateway = 1) => cluster.client(gateway).sandboxes.get(id);
-  /** Says numbers for four seconds. */
+  /** Prints numbers for four seconds. */
   const COUNT = 'for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.5; done';
   const COUNTED = '1\n2\n3\n4\n5\n6\n7\n8\n';
 
-  test('a node that is cut off for less than the grace loses nothing', { timeout: LIMIT_MS }, async () => {
+  test('a node cut off for less than the grace period loses nothing', { timeout: LIMIT_MS }, async () => {
     const { id, node } = await aSandbox();
     const running = (await sandbox(id)).exec(COUNT).result;
     running.catch(() => undefined);
@@ -92,7 +92,7 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
     },
   );
 
-  test('a step of the wall clock of gateways, forth and back, ends nothing', { timeout: LIMIT_MS }, async () => {
+  test("stepping the gateways' wall clocks, forwards and back, ends nothing", { timeout: LIMIT_MS }, async () => {
     const { id, node } = await aSandbox();
     for (const offsetMs of [3 * HOUR_MS, -3 * HOUR_MS, 0]) {
       for (const name of ['gateway-1', 'gateway-2']) cluster.stepClock(name, offsetMs);
@@ -101,9 +101,9 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
     expect(await cluster.state(node)).toBe('ready');
   });
 
-  test('clocks that go apart within the lifetime of a sandbox end nothing', { timeout: LIMIT_MS }, async () => {
+  test("clocks that diverge during a sandbox's lifetime end nothing", { timeout: LIMIT_MS }, async () => {
     const { id, node } = await aSandbox({ timeoutMs: 12 * HOUR_MS });
-    // How long it may run is counted by a clock that is not stepped.
+    // Its time limit is measured by a clock that is not stepped.
     const running = (await sandbox(id)).exec('until [ -e /tmp/go ]; do sleep 0.1; done; echo gone', {
       timeoutMs: LIMIT_MS,
     });
@@ -114,7 +114,7 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
         for (const name of ['gateway-1', 'gateway-2']) cluster.stepClock(name, -ahead);
         const { id: made } = await aSandbox({ timeoutMs: 12 * HOUR_MS });
         for (const each of [id, made]) expect((await (await sandbox(each)).exec('echo on')).stdout).toBe('on\n');
-        // What the agent wrote down by the clock of before is read by the clock of now.
+        // What the agent recorded by the old clock is read by the new one.
         await cluster.kill(node);
         await cluster.becomes(node, 'away');
         cluster.restart(node);
@@ -128,7 +128,7 @@ describe.skipIf(missing !== '')(`two agents and two gateways${missing === '' ? '
     expect((await (await sandbox(id)).exec('echo on')).stdout).toBe('on\n');
   });
 
-  test('a life is as long as was asked for, whatever the clocks of nodes say', { timeout: LIMIT_MS }, async () => {
+  test("a lifetime is as long as requested, whatever the nodes' clocks say", { timeout: LIMIT_MS }, async () => {
     const agents = ['agent-1', 'agent-2'];
     try {
       for (const offsetMs of [3 * HOUR_MS, -3 * HOUR_MS]) {

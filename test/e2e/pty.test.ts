@@ -1,4 +1,4 @@
-/** Terminals: size, resize, keys, detach and re-attach. */
+/** Terminals: size, resize, keys, detach and reattach. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Pty, Sandbox } from '../../src/sdk/index.ts';
 import { running } from '../helpers/sandbox.ts';
@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
-/** Follows what the terminal shows. */
+/** Follows the terminal's output. */
 function watch(pty: Pty): { text: () => string; shows: (what: string | RegExp) => Promise<void> } {
   let text = '';
   void (async () => {
@@ -25,7 +25,7 @@ function watch(pty: Pty): { text: () => string; shows: (what: string | RegExp) =
   };
 }
 
-test('a terminal has the size that was asked for, and a resize reaches the program', async () => {
+test('a terminal has the requested size, and a resize reaches the program', async () => {
   const pty = sandbox.pty({
     cols: 120,
     rows: 40,
@@ -39,7 +39,7 @@ test('a terminal has the size that was asked for, and a resize reaches the progr
   expect((await pty.exit).exitCode).toBeGreaterThanOrEqual(128);
 });
 
-test('sizes that are none, and a resize after the end, harm nothing', async () => {
+test('invalid sizes, and a resize after the end, are harmless', async () => {
   const pty = sandbox.pty({ command: 'read line; echo got $line' });
   const screen = watch(pty);
   await pty.started;
@@ -61,7 +61,7 @@ test('sizes that are none, and a resize after the end, harm nothing', async () =
   expect((await sandbox.exec('echo ok')).stdout).toBe('ok\n');
 });
 
-test('Ctrl-C interrupts what runs in the foreground', async () => {
+test('Ctrl-C interrupts the foreground process', async () => {
   const pty = sandbox.pty({ command: `trap 'echo interrupted; exit 5' INT; echo up; while :; do sleep 0.1; done` });
   const screen = watch(pty);
   await screen.shows(/up/);
@@ -70,7 +70,7 @@ test('Ctrl-C interrupts what runs in the foreground', async () => {
   await screen.shows(/interrupted/);
 });
 
-test('a terminal that was left goes on, and who attaches sees what it showed', async () => {
+test('a detached terminal continues, and attaching shows its output', async () => {
   const pty = sandbox.pty({ command: 'echo before; read line; echo after $line; exit 6', detachedMs: 300_000 });
   const screen = watch(pty);
   await screen.shows(/before/);
@@ -83,7 +83,7 @@ test('a terminal that was left goes on, and who attaches sees what it showed', a
   expect((await again.exit).exitCode).toBe(6);
 });
 
-test('a kill ends a terminal that nobody reads, whatever it has shown', async () => {
+test('a kill ends a terminal that nobody reads, whatever it has printed', async () => {
   const ptys = ['yes', 'exec sleep 53198'].map((command) => sandbox.pty({ command }));
   await Promise.all(ptys.map((pty) => pty.started));
   for (const pty of ptys) pty.kill();
@@ -91,7 +91,7 @@ test('a kill ends a terminal that nobody reads, whatever it has shown', async ()
   for (const { exitCode } of exits) expect(exitCode).toBeGreaterThanOrEqual(128);
 });
 
-test('a terminal that shows more than a window ends by itself when its exit is asked for', async () => {
+test('a terminal that prints more than a window ends by itself when its exit is awaited', async () => {
   const lost: { from: number; to: number }[] = [];
   const pty = sandbox.pty({ command: 'seq 200000', onOutputLost: (gap) => lost.push(gap) });
   const { exitCode, stdoutBytes } = await pty.exit;
@@ -101,7 +101,7 @@ test('a terminal that shows more than a window ends by itself when its exit is a
   expect(lost).toEqual([{ from: read, to: stdoutBytes }]);
 });
 
-test('Ctrl-C as a signal goes to what runs in the foreground, others to the program itself', async () => {
+test('Ctrl-C as a signal goes to the foreground process, other signals to the program itself', async () => {
   const pty = sandbox.pty({
     command: `set -m; trap 'echo got usr1' USR1; sh -c 'trap "echo inner; exit 3" INT; echo up; while :; do sleep 0.1; done'; echo rc=$?; read line`,
   });
@@ -115,7 +115,7 @@ test('Ctrl-C as a signal goes to what runs in the foreground, others to the prog
   await pty.exit;
 });
 
-test('who attaches at an offset sees only what came behind it', async () => {
+test('attaching at an offset shows only later output', async () => {
   const pty = sandbox.pty({
     command: 'stty -echo; echo first; read line; echo second; read line',
     detachedMs: 300_000,
@@ -132,7 +132,7 @@ test('who attaches at an offset sees only what came behind it', async () => {
   await again.exit;
 });
 
-test('of two hundred resizes the last one holds', async () => {
+test('after two hundred resizes the last one is in effect', async () => {
   const pty = sandbox.pty({ command: 'stty -echo; echo up; read line; stty size' });
   const screen = watch(pty);
   await screen.shows(/up/);
@@ -142,7 +142,7 @@ test('of two hundred resizes the last one holds', async () => {
   expect((await pty.exit).exitCode).toBe(0);
 });
 
-test('a terminal nobody comes back to ends with all that runs in it', async () => {
+test('a terminal that nobody reattaches to ends with everything that runs in it', async () => {
   const client = stack.newClient();
   const same = await client.sandboxes.get(sandbox.id);
   const ptys = Array.from({ length: 5 }, () => same.pty({ command: 'sleep 53197', detachedMs: 1_000 }));

@@ -1,4 +1,4 @@
-/** Parts are killed and come back: sandboxes and their commands do not notice. */
+/** Parts are killed and restarted: sandboxes and their commands do not notice. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ExecHandle, Sandbox } from '../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
@@ -21,7 +21,7 @@ beforeAll(async () => {
 }, LIMIT_MS);
 afterAll(() => stack?.stop(), LIMIT_MS);
 
-/** Starts the counter in some sandboxes and waits until each has said something. */
+/** Starts the counter in some sandboxes and waits for the first output of each. */
 async function startCounters(count: number): Promise<{ sandbox: Sandbox; exec: ExecHandle; lines: () => string[] }[]> {
   return await Promise.all(
     sandboxes.slice(0, count).map(async (sandbox) => {
@@ -43,7 +43,7 @@ async function startCounters(count: number): Promise<{ sandbox: Sandbox; exec: E
 async function endCounters(counters: Awaited<ReturnType<typeof startCounters>>): Promise<void> {
   for (const { sandbox, exec, lines } of counters) {
     const before = lines().length;
-    // It goes on: more comes than had come.
+    // It continues: new lines keep coming.
     await expect.poll(() => lines().length, { timeout: LIMIT_MS }).toBeGreaterThan(before);
     await sandbox.exec('touch /tmp/stop', { check: true });
     const { exitCode } = await exec;
@@ -101,7 +101,7 @@ test(
   },
 );
 
-test('deleting all of them afterwards leaves no container of theirs', { timeout: LIMIT_MS }, async () => {
+test('deleting all of them afterwards leaves none of their containers', { timeout: LIMIT_MS }, async () => {
   expect(await stack.client.sandboxes.deleteByLabel({ restart: 'all' }, { deadlineMs: LIMIT_MS })).toBe(SANDBOXES);
   for (const sandbox of sandboxes.slice(0, 3)) expect((await sandbox.refresh()).reason).toBe('deleted');
 });

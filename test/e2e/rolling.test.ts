@@ -1,4 +1,4 @@
-/** An upgrade as an operator does it: one part after the other is told to end, and another takes its place, under load. */
+/** An upgrade as done by an operator: the parts are stopped one by one, and replaced, under load. */
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -11,11 +11,11 @@ const LIMIT_MS = 300_000;
 const SANDBOXES = 4;
 const PAUSE_MS = 50;
 const LINES = 30;
-/** Says so many lines within about two seconds. */
+/** Prints this many lines within about two seconds. */
 const STREAM = `i=0; while [ $i -lt ${LINES} ]; do echo "line $i of the stream"; i=$((i+1)); sleep 0.06; done; exit 5`;
 const STREAMED = Array.from({ length: LINES }, (_, i) => `line ${i} of the stream\n`).join('');
 
-/** Writes far more than any buffer on the way holds, as fast as it is taken. */
+/** Writes far more than all buffers in between hold, as fast as it is read. */
 const BULK_BYTES = 100_000_000;
 const BULK = `seq 1 100000000 | head -c ${BULK_BYTES}; exit 6`;
 
@@ -35,7 +35,7 @@ afterAll(async () => {
   await stack?.stop();
 }, LIMIT_MS);
 
-/** A client that knows all gateways and begins with this one. */
+/** A client that knows all gateways and starts with this one. */
 function clientAt(url: string): Millibox {
   for (;;) {
     const client = stack.newClient();
@@ -47,7 +47,7 @@ function clientAt(url: string): Millibox {
   }
 }
 
-/** Commands one after the other, each of which leaves a trace. Resolves with how many there were. */
+/** Runs commands one after the other, each of which leaves a trace. Resolves with their number. */
 async function shortCommands(sandbox: Sandbox, on: () => boolean): Promise<number> {
   let n = 0;
   for (; on(); n++) {
@@ -58,7 +58,7 @@ async function shortCommands(sandbox: Sandbox, on: () => boolean): Promise<numbe
   return n;
 }
 
-/** Files written and read back, one after the other. Resolves with how many there were. */
+/** Writes files and reads them back, one after the other. Resolves with their number. */
 async function files(sandbox: Sandbox, on: () => boolean): Promise<number> {
   let n = 0;
   for (; on(); n++) {
@@ -70,7 +70,7 @@ async function files(sandbox: Sandbox, on: () => boolean): Promise<number> {
   return n;
 }
 
-/** Streams one after the other. Resolves with how many there were. */
+/** Runs streams one after the other. Resolves with their number. */
 async function streams(sandbox: Sandbox, on: () => boolean): Promise<number> {
   let n = 0;
   for (; on(); n++) {
@@ -85,8 +85,8 @@ async function streams(sandbox: Sandbox, on: () => boolean): Promise<number> {
 }
 
 /**
- * Commands over plain HTTP, each with an idempotency key, asked again as the answer says. Every one is one request on
- * its own connection. Resolves with how many there were.
+ * Runs commands over plain HTTP, each with an idempotency key, retried as the answer says. Every request has its own
+ * connection. Resolves with their number.
  */
 async function httpCommands(sandbox: string, on: () => boolean): Promise<number> {
   let n = 0;
@@ -121,7 +121,7 @@ async function httpCommand(sandbox: string, n: number): Promise<unknown> {
   }
 }
 
-/** Sandboxes made, used once and deleted, one after the other. Resolves with how many there were. */
+/** Creates sandboxes, uses each once and deletes it, one after the other. Resolves with their number. */
 async function lives(client: Millibox, on: () => boolean): Promise<number> {
   let n = 0;
   for (; on(); n++) {
@@ -133,7 +133,7 @@ async function lives(client: Millibox, on: () => boolean): Promise<number> {
   return n;
 }
 
-/** The digest of what BULK writes. */
+/** The digest of BULK's output. */
 function bulkDigest(): string {
   const digest = createHash('sha256');
   let left = BULK_BYTES;
@@ -145,7 +145,7 @@ function bulkDigest(): string {
   return digest.digest('hex');
 }
 
-/** Commands that write a lot, read at the pace that lets one last for a replacement. Resolves with how many there were. */
+/** Runs commands that write a lot, read slowly enough for one to span a replacement. Resolves with their number. */
 async function bulk(sandbox: Sandbox, expected: string, on: () => boolean): Promise<number> {
   let n = 0;
   for (; on(); n++) {
@@ -179,7 +179,7 @@ test(
       made.push(...(await sandboxesOn(stack, node, SANDBOXES / 2, at[i])));
     }
 
-    // Over plain HTTP these know the first gateway only, and ask again until it is back.
+    // Over plain HTTP these know the first gateway only, and retry until it is back.
     const posting = [made[0], made.at(-1)] as Sandbox[];
     let going = true;
     const on = (): boolean => going;
@@ -201,7 +201,7 @@ test(
       await end();
       begin();
       await stack.ready();
-      // Some load over what is new.
+      // Some load on the new parts.
       await sleep(500);
     };
     for (const i of [0, 1]) {

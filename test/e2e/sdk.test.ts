@@ -1,4 +1,4 @@
-/** What the documentation of the SDK promises, tried as its readers would. */
+/** The promises in the SDK's documentation, tested the way its readers would. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MilliboxError, type Sandbox } from '../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
-test('a preview opens a port to whoever has its address, for as long as was asked', async () => {
+test('a preview opens a port to anyone with its address, for the requested time', async () => {
   await sandbox.files.write('/srv/hello.txt', 'hello');
   const server = await sandbox.jobs.start('cd /srv && exec python3 -m http.server 8000 --bind 127.0.0.1');
   await until(
@@ -36,8 +36,8 @@ test('a preview opens a port to whoever has its address, for as long as was aske
   await server.kill();
 });
 
-describe('an exec with an id of its caller', () => {
-  test('runs once: asked again after its end, at the same time, and by another client', async () => {
+describe('an exec with an id chosen by its caller', () => {
+  test('runs once, even if requested again after its end, at the same time, and by another client', async () => {
     const command = 'echo ran >> /tmp/runs; echo out; exit 4';
     const id = 'step-1';
     for (let i = 0; i < 2; i++) {
@@ -49,7 +49,7 @@ describe('an exec with an id of its caller', () => {
     expect((await sandbox.exec('cat /tmp/runs')).stdout).toBe('ran\n');
   });
 
-  test('stays one run when somebody attached to it took its exit first', async () => {
+  test('stays one run even if an attached reader took its exit first', async () => {
     const command = 'echo ran >> /tmp/attached; read line; echo $line; until [ -e /tmp/go ]; do sleep 0.05; done';
     const first = sandbox.exec(command, { id: 'step-2', stdin: true });
     await first.started;
@@ -62,12 +62,12 @@ describe('an exec with an id of its caller', () => {
     expect((await sandbox.exec('cat /tmp/attached')).stdout).toBe('ran\n');
   });
 
-  test('is refused for another command', async () => {
+  test('is refused for a different command', async () => {
     await sandbox.exec('true', { id: 'step-3' });
     await expect(sandbox.exec('false', { id: 'step-3' })).rejects.toMatchObject({ code: 'idempotency_conflict' });
   });
 
-  test('tells of output that was not kept', async () => {
+  test('reports lost output', async () => {
     const command = 'head -c 3000000 /dev/zero';
     const first = await sandbox.exec(command, { id: 'step-4', encoding: 'bytes' });
     expect(first.stdout.length).toBe(3_000_000);

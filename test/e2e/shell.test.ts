@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
-/** The CLI in a terminal: its process id is shown before it, then its exit code and whether the terminal is as it was. */
+/** The CLI in a terminal: prints its pid first, then its exit code and whether the terminal was restored. */
 function open(args: readonly string[], size?: { cols: number; rows: number }): HostTerminal {
   const words = [process.execPath, CLI_MAIN, ...args].map((word) => `'${word}'`).join(' ');
   const script = `was=$(stty -g); (sh -c 'echo pid=$PPID.'; exec ${words}); echo rc=$?.
@@ -28,7 +28,7 @@ function open(args: readonly string[], size?: { cols: number; rows: number }): H
 
 const pidOf = async (terminal: HostTerminal): Promise<number> => Number((await terminal.shows(/pid=(\d+)\./))[1]);
 
-/** Waits for the end, and expects a terminal as it was. Returns the exit code. */
+/** Waits for the end, and expects a restored terminal. Returns the exit code. */
 async function restored(terminal: HostTerminal): Promise<number> {
   const [, code, how] = await terminal.shows(/rc=(\d+)\.\s+(as it was|changed)/);
   await terminal.ended();
@@ -38,7 +38,7 @@ async function restored(terminal: HostTerminal): Promise<number> {
 
 const UP = ['--', 'sh', '-c', 'echo up; exec sleep 41293'];
 
-describe('our terminal is as it was', () => {
+describe('our terminal is restored', () => {
   test('when the program ends, with its exit code', async () => {
     await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', 'stty size; read line; exit 7']);
     await terminal.shows(/30 100/);
@@ -46,7 +46,7 @@ describe('our terminal is as it was', () => {
     expect(await restored(terminal)).toBe(7);
   });
 
-  test('when a signal ends the CLI; the program goes on', async () => {
+  test('when a signal ends the CLI; the program continues', async () => {
     const signals = { SIGTERM: 143, SIGHUP: 129, SIGINT: 130, SIGQUIT: 131 } as const;
     const end = async (signal: keyof typeof signals): Promise<void> => {
       await using terminal = open(['shell', sandbox.id, ...UP]);
@@ -83,11 +83,11 @@ describe('our terminal is as it was', () => {
   });
 });
 
-test('the size of the window is followed', async () => {
+test('resizing the window resizes the terminal', async () => {
   await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', 'stty size; read line; stty size; read line']);
   await terminal.shows(/30 100/);
   await terminal.resize(132, 43);
-  // The program learns of it some time after we do: asked in the sandbox, it is never early.
+  // The program is notified some time after us: querying it in the sandbox is never too early.
   await until(() => sizeInside('read line'), LIMIT_MS, 'the size to arrive');
   terminal.type('\r');
   await terminal.shows(/43 132/);
@@ -95,14 +95,14 @@ test('the size of the window is followed', async () => {
   expect(await restored(terminal)).toBe(0);
 });
 
-/** Whether the terminal of the program has the size 43 x 132. */
+/** Whether the program's terminal has the size 43 x 132. */
 async function sizeInside(program: string): Promise<boolean> {
   const look = `for p in /proc/[0-9]*; do
     tr '\\0' ' ' < $p/cmdline | grep -q "$1" && stty size < $p/fd/0; done 2>/dev/null; true`;
   return (await sandbox.exec(['sh', '-c', look, 'look', program])).stdout.includes('43 132');
 }
 
-test('what says how to come back to a terminal does so, and its program draws the screen anew', async () => {
+test('the printed command for reattaching to a terminal works, and the program redraws the screen', async () => {
   const draws = 'trap "echo drawn" WINCH; echo up; while :; do sleep 0.1; done';
   await using first = open(['shell', sandbox.id, '--', 'sh', '-c', draws]);
   await first.shows(/up/);
@@ -117,7 +117,7 @@ test('what says how to come back to a terminal does so, and its program draws th
   expect(await restored(second)).toBe(130);
 });
 
-test('a Ctrl-Z is the program’s own', async () => {
+test('a Ctrl-Z belongs to the program', async () => {
   const program = 'trap "echo told; exit 6" TSTP; echo up; while :; do sleep 0.1; done';
   await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', program]);
   await terminal.shows(/up/);
@@ -126,7 +126,7 @@ test('a Ctrl-Z is the program’s own', async () => {
   expect(await restored(terminal)).toBe(6);
 });
 
-test('suspended from outside it leaves our terminal as it was, and takes it again when it goes on', async () => {
+test('suspended from outside it restores our terminal, and takes it again when continued', async () => {
   const program = 'trap "echo drawn" WINCH; echo up; while :; do read line && echo "got $line"; done';
   await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', program]);
   await terminal.shows(/up/);
@@ -150,7 +150,7 @@ const modesOf = (tty: string): string => execFileSync('stty', ['-F', tty, '-a'])
 const stateOf = (pid: number): string | undefined =>
   readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.charAt(0);
 
-test('who comes back too late for all of the output is told how much is gone', async () => {
+test('reattaching too late for all of the output reports how much is lost', async () => {
   const pty = sandbox.pty({ id: 'passed', command: 'seq 100000; exit 8', ringBytes: 4096 });
   expect((await pty.exit).exitCode).toBe(8);
   await using terminal = open(['shell', sandbox.id, '-a', pty.id]);
@@ -158,7 +158,7 @@ test('who comes back too late for all of the output is told how much is gone', a
   expect(await restored(terminal)).toBe(8);
 });
 
-test('a window that is closed leaves its terminal running', async () => {
+test('closing a window leaves its terminal running', async () => {
   const before = await ids();
   const terminal = open(['shell', sandbox.id, ...UP]);
   await terminal.shows(/up/);
@@ -181,7 +181,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test('a Ctrl-P that no Ctrl-Q follows reaches the program without another key', async () => {
+test('a Ctrl-P without a Ctrl-Q reaches the program without waiting for another key', async () => {
   await using terminal = open(['shell', sandbox.id, '--', 'sh', '-c', 'stty raw; echo up; head -c 1 | od -An -tx1']);
   await terminal.shows(/up/);
   terminal.type('\x10');
@@ -189,7 +189,7 @@ test('a Ctrl-P that no Ctrl-Q follows reaches the program without another key', 
   expect(await restored(terminal)).toBe(0);
 });
 
-test('the end of a pipe ends the shell, also in the middle of a line', async () => {
+test('end-of-file on a pipe ends the shell, even in the middle of a line', async () => {
   const inputs = ['echo $((1 + 41))\n', 'echo $((1 + 41))', '', 'cat\n'];
   await Promise.all(
     inputs.map(async (input) => {
@@ -200,7 +200,7 @@ test('the end of a pipe ends the shell, also in the middle of a line', async () 
   );
 });
 
-test('detach keys in a file are bytes as others', async () => {
+test('detach keys in a file are ordinary bytes', async () => {
   const { stdout } = await cli(
     stack,
     ['shell', sandbox.id, '--', 'sh', '-c', 'stty raw -echo; od -An -tx1 -N4'],

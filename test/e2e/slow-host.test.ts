@@ -1,4 +1,4 @@
-/** A node that is far away: packets from and to it are late, and none is lost. */
+/** A distant node: packets to and from it are delayed, and none is lost. */
 import { createHash } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Sandbox } from '../../src/sdk/index.ts';
@@ -14,7 +14,7 @@ const SLOW = 'agent-1';
 /** Each way. */
 const DELAY_MS = 150;
 const JITTER_MS = 40;
-/** What a question and its answer take at least. */
+/** The least that a round trip takes. */
 const ROUND_TRIP_MS = 2 * (DELAY_MS - JITTER_MS);
 
 const missing = (await lackingForHosts()) || lackingForWires();
@@ -52,7 +52,7 @@ describe.skipIf(missing !== '')(`a slow node${missing === '' ? '' : ` (skipped: 
     return found.sandbox;
   }
 
-  /** What the gateway thought of the slow node while `work` went on. */
+  /** The states in which the gateway saw the slow node during `work`. */
   async function statesDuring(work: () => Promise<void>): Promise<Set<string | undefined>> {
     const seen = new Set<string | undefined>();
     const working = work();
@@ -68,7 +68,7 @@ describe.skipIf(missing !== '')(`a slow node${missing === '' ? '' : ` (skipped: 
     return seen;
   }
 
-  test('answers late and right, runs each command once, and is never called away', { timeout: LIMIT_MS }, async () => {
+  test('answers late but correctly, runs each command once, and stays connected', { timeout: LIMIT_MS }, async () => {
     const sandbox = await onTheSlowOne();
     await cluster.network.delay(SLOW, DELAY_MS, JITTER_MS);
     const states = await statesDuring(async () => {
@@ -83,14 +83,14 @@ describe.skipIf(missing !== '')(`a slow node${missing === '' ? '' : ` (skipped: 
         expect({ stdout, exitCode }).toEqual({ stdout: `${i + 1}\n`, exitCode: i });
       }
       expect((await sandbox.exec('sort -n /tmp/told')).stdout).toBe(upTo(20));
-      // More than is under way at once, so windows are given back over the wire.
+      // More than fits in flight at once, so credit is returned over the wire.
       const numbers = (await sandbox.exec('seq 1 100000')).stdout;
       expect(digest(numbers)).toBe(digest(upTo(100_000)));
     });
     expect([...states]).toEqual(['ready']);
   });
 
-  test('is given sandboxes as any other, and commands on both are answered right', { timeout: LIMIT_MS }, async () => {
+  test('gets sandboxes like any other, and commands on both work correctly', { timeout: LIMIT_MS }, async () => {
     await cluster.network.delay(SLOW, DELAY_MS, JITTER_MS);
     const made = await some(8);
     expect(new Set(made.map(({ node }) => node))).toEqual(new Set(['agent-1', 'agent-2']));

@@ -1,4 +1,4 @@
-/** Parts that stand still for a while, as a machine that is suspended does: they are found, and nothing is lost. */
+/** Parts that freeze for a while, like a suspended machine: this is detected, and nothing is lost. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ExecHandle, ExecResult, Sandbox } from '../../src/sdk/index.ts';
@@ -29,7 +29,7 @@ interface Counter {
   text(): string;
 }
 
-/** A command that counts until it is told to stop, once it has begun. */
+/** Starts a command that counts until it is told to stop. */
 async function counting(): Promise<Counter> {
   await sandbox.exec('rm -f /tmp/stop', { check: true });
   let text = '';
@@ -50,7 +50,7 @@ async function expectWhole(result: PromiseLike<ExecResult>): Promise<void> {
 
 const nodeState = async (): Promise<string | undefined> => (await stack.operator.nodes())[0]?.state;
 
-test('an agent that stands still is found, and has lost nothing when it goes on', { timeout: LIMIT_MS }, async () => {
+test('an agent that freezes is detected, and has lost nothing when it continues', { timeout: LIMIT_MS }, async () => {
   const { exec } = await counting();
   const [agent = 0] = stack.agentPids;
   process.kill(agent, 'SIGSTOP');
@@ -61,7 +61,7 @@ test('an agent that stands still is found, and has lost nothing when it goes on'
     process.kill(agent, 'SIGCONT');
   }
   await until(async () => (await sandbox.refresh()).status === 'RUNNING', LIMIT_MS, 'the sandbox to be taken back');
-  // Who asked for the command meanwhile was told that its sandbox is gone. The command was not: its id finds it.
+  // The caller was told meanwhile that its sandbox is gone. The command is not: its id finds it.
   await expectWhole(
     exec.result.catch(async (error: unknown) => {
       expect(error).toMatchObject({ code: 'sandbox_ended' });
@@ -70,10 +70,10 @@ test('an agent that stands still is found, and has lost nothing when it goes on'
   );
 });
 
-test('a gateway that stands still takes no node for lost when it goes on', { timeout: LIMIT_MS }, async () => {
+test('a gateway that freezes takes no node for lost when it continues', { timeout: LIMIT_MS }, async () => {
   const { exec, text } = await counting();
   process.kill(stack.gatewayPid, 'SIGSTOP');
-  // Both ends would have given up long ago; how long exactly does not matter.
+  // Both ends would have given up long ago; the exact time does not matter.
   await sleep(2 * (DEAD_MS + GRACE_MS));
   process.kill(stack.gatewayPid, 'SIGCONT');
   const states = new Set<string | undefined>();

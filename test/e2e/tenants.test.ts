@@ -1,4 +1,4 @@
-/** Tenants on the whole service: bounds, keys that come and go at SIGHUP, and a batch. */
+/** Tenants on the complete service: quotas, keys that change at SIGHUP, and a batch. */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,13 +46,13 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-test('a batch comes up whole, its tenant can have no more, and a patient create gets the place that becomes free', async () => {
+test('a batch comes up completely, its tenant can have no more, and a waiting create gets the place that becomes free', async () => {
   const red = clientOf(RED_KEY);
   const batch = red.sandboxes.createMany(4, { memoryMb: 64, labels: { batch: '1' } });
   const outputs = await Promise.all(batch.map(async (sandbox, i) => (await sandbox.exec(`echo ${i}`)).stdout));
   expect(outputs).toEqual(['0\n', '1\n', '2\n', '3\n']);
   expect(await codeOf(red.sandboxes.create({ patienceMs: 0 }).created())).toBe('quota_exceeded');
-  // Another tenant is not concerned, and does not see them.
+  // Another tenant is unaffected, and does not see them.
   const own = await stack.client.sandboxes.create({ memoryMb: 64 });
   const [first] = await Promise.all(batch);
   expect(await codeOf(stack.client.sandboxes.get(first?.id ?? ''))).toBe('sandbox_not_found');
@@ -64,7 +64,7 @@ test('a batch comes up whole, its tenant can have no more, and a patient create 
   await patient.delete();
 });
 
-test('the command line makes many in one call', async () => {
+test('the command line creates many in one call', async () => {
   const args = ['create', '--count', '3', '--memory', '64', '--label', 'cli=1'];
   const { code, stdout, stderr } = await cli({ url: stack.url, apiKey: RED_KEY }, args);
   expect([code, stderr]).toEqual([0, '']);
@@ -72,7 +72,7 @@ test('the command line makes many in one call', async () => {
   expect(await clientOf(RED_KEY).sandboxes.deleteByLabel({ cli: '1' })).toBe(3);
 });
 
-test('at SIGHUP the file counts anew: keys come and go, bounds change, and a broken file changes nothing', async () => {
+test('at SIGHUP the file is reloaded: keys come and go, quotas change, and a broken file changes nothing', async () => {
   const red = clientOf(RED_KEY);
   const blue = clientOf(BLUE_KEY);
   const ask = (client: Millibox): Promise<string> => codeOf(client.sandboxes.list().next());

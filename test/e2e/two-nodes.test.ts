@@ -1,4 +1,4 @@
-/** Two nodes, one of which goes for good. */
+/** Two nodes, one of which is lost for good. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
@@ -28,7 +28,7 @@ test(
       await expect.poll(async () => (await sandbox.refresh()).reason, { timeout: 120_000 }).toBe('node_lost');
       expect((await sandbox.refresh()).status).toBe('ERROR');
     }
-    // A command there ends with an error that says the platform failed, never with an exit code.
+    // A command there ends with an error that blames the platform, never with an exit code.
     await expect(running).rejects.toMatchObject({ name: 'MilliboxError' });
 
     for (const id of on('node-1')) {

@@ -1,4 +1,4 @@
-/** Loaded into a part of the service by `--import`: at SIGUSR2 it collects its garbage and tells what is left. */
+/** Loaded into a part of the service by `--import`: at SIGUSR2 it collects garbage and reports what remains. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { tell } from './probed.ts';
@@ -7,7 +7,8 @@ setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as (options: { type: 'major'; flavor: 'last-resort' }) => void;
 
 process.on('SIGUSR2', () => {
-  // An ordinary collection keeps the room that a load has made the young generation take, up to 128 MB of resident memory.
+  // An ordinary collection keeps the young generation at the size that a load has grown it to, up to 128 MB of resident
+  // memory.
   collect({ type: 'major', flavor: 'last-resort' });
   tell();
 });

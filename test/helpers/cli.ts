@@ -1,4 +1,4 @@
-/** The built `millibox` as a child process, with nothing of this process's environment but what it needs. */
+/** The built `millibox` as a child process, with only the environment it needs. */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ export function startCli(
   return spawn(process.execPath, [CLI_MAIN, ...args], { env: { ...cliEnvironment(stack), ...env }, stdio });
 }
 
-/** What the program finds its service by. */
+/** The environment that tells the program where its service is. */
 export function cliEnvironment({ url, apiKey }: Pick<TestStack, 'url' | 'apiKey'>): Record<string, string> {
   return { ...allowedEnvironment(), MILLIBOX_URL: url, MILLIBOX_API_KEY: apiKey };
 }

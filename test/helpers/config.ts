@@ -1,17 +1,17 @@
 /** The only place where tests read the environment. */
 
-/** Where this run's results go; no directory outside of `npm test`. */
+/** Where this run's results go; undefined outside of `npm test`. */
 export function testRun(): { directory: string | undefined; phase: string } {
   return { directory: process.env['MILLIBOX_TEST_RUN'], phase: process.env['MILLIBOX_TEST_PHASE'] ?? 'vitest' };
 }
 
-/** Of the worker that runs this file, from 1: no two that run at once have the same. */
+/** The number of the worker that runs this file, from 1: no two concurrent ones have the same. */
 export const workerNumber = (): number => Number(process.env['VITEST_POOL_ID'] ?? 0);
 
-/** In CI nothing that the machine can have is skipped. */
+/** In CI, a test that the machine could run is never skipped. */
 export const inCi = (): boolean => (process.env['CI'] ?? '') !== '';
 
-/** What a program of ours is started with, and nothing else of the caller's environment. */
+/** The environment for our programs, without the rest of the caller's. */
 export function allowedEnvironment(): Record<string, string> {
   const allowed: Record<string, string> = {};
   for (const name of ['PATH', 'HOME', 'LANG', 'TMPDIR', 'DOCKER_HOST']) {
@@ -28,10 +28,10 @@ export function setupHome(): string {
   return process.getuid?.() === 0 ? '/var/lib/millibox' : `${process.env['HOME'] ?? ''}/.millibox`;
 }
 
-/** `docker`, `oci`, `gvisor` or `fake`; undefined: what `auto` takes. */
+/** `docker`, `oci`, `gvisor` or `fake`; undefined: whatever `auto` chooses. */
 export const chosenRuntime = (): string | undefined => process.env['MILLIBOX_TEST_RUNTIME'];
 
-/** How much of what can be had in any amount: `MILLIBOX_TEST_CUTS=1000`. */
+/** A configurable amount: `MILLIBOX_TEST_CUTS=1000`. */
 export function amount(
   name: 'MILLIBOX_TEST_CHAOS_MS' | 'MILLIBOX_TEST_CUTS' | 'MILLIBOX_TEST_EXECS' | 'MILLIBOX_TEST_SEED',
   usual: number,
@@ -40,7 +40,7 @@ export function amount(
   return given === undefined || given === '' ? usual : Number(given);
 }
 
-/** `MILLIBOX_TEST_DOCKERFILES=1`: images are built from the Dockerfiles and tried, which takes minutes. */
+/** `MILLIBOX_TEST_DOCKERFILES=1`: images are built from the Dockerfiles and tested, which takes minutes. */
 export const buildsImages = (): boolean => process.env['MILLIBOX_TEST_DOCKERFILES'] === '1';
 
 /** `MILLIBOX_TEST_KUBERNETES=1`: a Kubernetes API server is built, which takes minutes, and tests against it must run. */

@@ -3,17 +3,17 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type NetConnectOpts, type Server, type Socket } from 'node:net';
 
 export interface Cut {
-  /** So many bytes, of both directions together, go through. */
+  /** This many bytes, over both directions, are passed. */
   afterBytes: number;
-  /** What has been taken up to there is lost too, where it had not been delivered. */
+  /** Bytes received but not yet delivered are lost too. */
   abrupt: boolean;
 }
 
 export interface CutProxyOptions {
-  /** A path for a unix socket; default: a free port of the loopback. */
+  /** A path for a unix socket; default: a free loopback port. */
   path?: string;
   target: NetConnectOpts;
-  /** Asked for each connection. Null: this one is left alone. */
+  /** Called for each connection. Null: this one is not cut. */
   plan(): Cut | null;
 }
 
@@ -42,7 +42,7 @@ export class CutProxy implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Ends all that is connected now. Not counted. */
+  /** Closes all current connections. Not counted. */
   hangUp(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

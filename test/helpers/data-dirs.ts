@@ -1,4 +1,4 @@
-/** Names by which what a run makes outside of its directory is known: data directories of agents, and hosts of tests. */
+/** Names that identify what a run creates outside of its directory: agents' data directories, and test hosts. */
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { testRun } from './config.ts';
@@ -6,13 +6,13 @@ import { testRun } from './config.ts';
 const DATA_DIRS = 'data-dirs.log';
 const NAMESPACES = 'namespaces.log';
 
-/** So that the end of the run can look for what an agent with this directory may have left. */
+/** So that the end of the run can look for leftovers of an agent with this directory. */
 export const noteDataDir = (path: string): void => note(DATA_DIRS, path);
 
-/** The same for network namespaces whose names begin so. */
+/** The same for network namespaces with this name prefix. */
 export const noteNamespaces = (prefix: string): void => note(NAMESPACES, prefix);
 
-/** All that were noted in this run. */
+/** Everything noted in this run. */
 export const notedDataDirs = (directory: string): string[] => noted(directory, DATA_DIRS);
 export const notedNamespaces = (directory: string): string[] => noted(directory, NAMESPACES);
 

@@ -1,4 +1,4 @@
-/** A terminal of this machine with a shell script in it, made by `script` of util-linux. */
+/** A terminal on this machine that runs a shell script, created by util-linux's `script`. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { allowedEnvironment } from './config.ts';
@@ -23,12 +23,12 @@ export class HostTerminal implements AsyncDisposable {
     this.#closed = once(this.#child, 'close');
   }
 
-  /** All that it has shown. */
+  /** Everything it has printed. */
   get text(): string {
     return this.#text;
   }
 
-  /** Resolves with what matched, once that is shown. */
+  /** Resolves with the match, once it is printed. */
   async shows(pattern: RegExp): Promise<RegExpExecArray> {
     await until(() => pattern.test(this.#text), LIMIT_MS, `${String(pattern)} to be shown`).catch((error: unknown) => {
       throw new Error(`${String(error)}; so far: ${JSON.stringify(this.#text.slice(-2_000))}`, { cause: error });
@@ -40,13 +40,13 @@ export class HostTerminal implements AsyncDisposable {
     this.#child.stdin?.write(keys);
   }
 
-  /** Gives the window another size. */
+  /** Resizes the window. */
   async resize(cols: number, rows: number): Promise<void> {
     const [tty] = await this.shows(/\/dev\/pts\/\d+/);
     await once(spawn('stty', ['-F', tty, 'cols', String(cols), 'rows', String(rows)], { stdio: 'inherit' }), 'close');
   }
 
-  /** Closes the window: what runs in it gets a hang-up. */
+  /** Closes the window: programs in it get SIGHUP. */
   async close(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#closed;

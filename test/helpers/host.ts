@@ -1,10 +1,10 @@
-/** Processes of a sandbox as the host sees them: for faults that only the host can cause. */
+/** A sandbox's processes as seen by the host, for faults that only the host can cause. */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Sandbox } from '../../src/sdk/index.ts';
 import { chosenRuntime } from './config.ts';
 import { until } from './until.ts';
 
-/** Host process id of the sandbox's boxinit. Starts a sleep of its own to find it by. */
+/** Host pid of the sandbox's boxinit. Starts a sleep to find it by. */
 export async function boxinitPid(sandbox: Sandbox): Promise<number> {
   const seconds = String(1_000_000_000 + Math.floor(Math.random() * 1_000_000_000));
   const exec = sandbox.exec(['sleep', seconds]);
@@ -20,7 +20,10 @@ export async function boxinitPid(sandbox: Sandbox): Promise<number> {
   return parent;
 }
 
-/** Ends the sandbox's boxinit when it is called. Inside gVisor root can do that; its processes are none of the host's. */
+/**
+ * Returns a function that kills the sandbox's boxinit. Inside gVisor, root can do that; its processes are not the
+ * host's.
+ */
 export async function boxinitKiller(sandbox: Sandbox): Promise<() => void> {
   if (chosenRuntime() === 'gvisor') return () => void sandbox.exec(['kill', '-9', '1']).result.catch(() => undefined);
   const pid = await boxinitPid(sandbox);

@@ -1,4 +1,4 @@
-/** An HTTP proxy before a gateway that writes down when each request came and when its answer had gone. */
+/** An HTTP proxy in front of a gateway that records when each request arrived and when its answer was sent. */
 import { once } from 'node:events';
 import {
   createServer,
@@ -13,14 +13,14 @@ export interface RecordedRequest {
   method: string;
   /** With the query string. */
   path: string;
-  /** `performance.now()` of this process when the request's head had come. */
+  /** `performance.now()` of this process when the request's headers had arrived. */
   beganAt: number;
-  /** When the last byte of the answer had been handed on; `Infinity` while it has not. */
+  /** When the last byte of the answer was passed on; `Infinity` until then. */
   endedAt: number;
 }
 
 export class HttpRecorder implements AsyncDisposable {
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly requests: RecordedRequest[] = [];
   readonly #server: Server;
   readonly #target: URL;
@@ -52,7 +52,7 @@ export class HttpRecorder implements AsyncDisposable {
     const record: RecordedRequest = { method, path, beganAt: performance.now(), endedAt: Infinity };
     this.requests.push(record);
     response.on('finish', () => (record.endedAt = performance.now()));
-    // The Host header goes on as it came: the gateway names its data plane by it.
+    // The Host header is passed on unchanged: the gateway derives its data plane's name from it.
     const { hostname, port } = this.#target;
     const upstream = httpRequest({ hostname, port, method, path, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers);

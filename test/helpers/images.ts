@@ -1,4 +1,4 @@
-/** Images for tests of runtimes, from what the set-up made: no registry is asked. */
+/** Images for runtime tests, from the set-up's files: no registry is contacted. */
 import { execFile } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,8 +17,8 @@ export function baseImage(): string {
 }
 
 /**
- * A root file system with one static program, `/true`, and nothing else: no shell, no users, no directories. As a tar;
- * the caller disposes of it.
+ * A root file system, as a tar, with one static program, `/true`, and nothing else: no shell, no users, no directories.
+ * The caller disposes of it.
  */
 export async function bareTar(): Promise<{ tar: string; dispose(): void }> {
   const home = mkdtempSync(path.join(tmpdir(), 'mbx-image-'));
@@ -30,7 +30,7 @@ export async function bareTar(): Promise<{ tar: string; dispose(): void }> {
   return { tar, dispose: () => rmSync(home, { recursive: true, force: true }) };
 }
 
-/** That image in the Docker engine at hand, under a name of its own. The caller disposes of it. */
+/** That image in the local Docker engine, under a unique name. The caller disposes of it. */
 export async function bareImageInDocker(): Promise<{ ref: string; dispose(): Promise<void> }> {
   const { tar, dispose } = await bareTar();
   const ref = `millibox/test-bare:${process.pid}-${Date.now()}`;

@@ -1,4 +1,7 @@
-/** What a test run left on the machine. Everything of a run names its directory somewhere; nothing else does. */
+/**
+ * Finds what a test run left on the machine. Everything a run creates refers to its directory somewhere; nothing else
+ * does.
+ */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,17 +13,17 @@ const execute = promisify(execFile);
 
 /** A run of tests, or of the bench. */
 export interface Run {
-  /** Below which everything of it lies. */
+  /** Contains all of its files. */
   path: string;
-  /** Of its agents: what they make elsewhere is named by them. */
+  /** Its agents' data directories: what they create outside is named after them. */
   dataDirs: () => readonly string[];
-  /** How the names of network namespaces begin that it made itself. */
+  /** Name prefixes of the network namespaces that it created itself. */
   namespaces?: () => readonly string[];
-  /** Processes that may have the path about them. */
+  /** Processes that may refer to the path. */
   except: ReadonlySet<number>;
 }
 
-/** Everything that a run may leave. That of a sandbox is a network namespace without a name: its processes hold it. */
+/** Everything that a run may leave. A sandbox's network namespace has no name: its processes hold it. */
 export const LEFTOVERS: readonly { what: string; find: (run: Run) => string[] | Promise<string[]> }[] = [
   { what: 'container', find: ({ path }) => leftContainers(path) },
   { what: 'process', find: ({ path, except }) => leftProcesses(path, except) },
@@ -33,10 +36,10 @@ export const LEFTOVERS: readonly { what: string; find: (run: Run) => string[] | 
   { what: 'file', find: ({ path }) => leftFiles(path) },
 ];
 
-/** All that is left of a run, each with what it is. */
+/** All leftovers of a run, each with its kind. */
 export async function leftOf(run: Run): Promise<string[]> {
   const found: string[] = [];
-  // One after the other: the programs that some of them run are no leftovers.
+  // One after the other, so that the programs run by some of them are not found as leftovers.
   for (const { what, find } of LEFTOVERS) for (const each of await find(run)) found.push(`${what}: ${each}`);
   return found;
 }
@@ -61,7 +64,7 @@ export function leftProcesses(path: string, except: ReadonlySet<number>): string
   return found;
 }
 
-/** Living processes that this one has started, and those that came to it. */
+/** Living processes that this one has started, or that were reparented to it. */
 export const childrenOf = (pid: number): string[] =>
   [...parents()]
     .filter(([, parent]) => parent === pid)
@@ -69,20 +72,20 @@ export const childrenOf = (pid: number): string[] =>
     .filter(([, command]) => command !== '')
     .map(([child, command]) => `process: ${child} ${command.slice(0, 200)}`);
 
-/** The test runner: this process, those it descends from, and those that they started. */
+/** The test runner: this process, its ancestors, and the processes they started. */
 export function ownFamily(): Set<number> {
   const all = parents();
   const family = new Set<number>();
   for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = all.get(pid)) family.add(pid);
-  // What these started and still have under them is the runner's own: workers, pipes. A service that a test left behind
-  // has lost its parent, or is one of our builds.
+  // Processes still below these are the runner's own: workers, pipes. A service left behind by a test has lost its
+  // parent, or is one of our builds.
   for (const [pid, parent] of all) {
     if (family.has(parent) && !text(`/proc/${pid}/cmdline`).includes('/dist/')) family.add(pid);
   }
   return family;
 }
 
-/** Every process with the one that it is a child of. */
+/** Every process and its parent. */
 function parents(): Map<number, number> {
   const found = new Map<number, number>();
   for (const name of entries('/proc').filter((each) => /^\d+$/.test(each))) {
@@ -102,7 +105,7 @@ const leftSockets = (path: string): string[] => linesWith('/proc/net/unix', path
 async function leftContainers(path: string): Promise<string[]> {
   const ids = await output('docker', ['ps', '-aq', '--no-trunc']);
   if (ids.length === 0) return [];
-  // One that goes away between the two calls is no leftover, and makes inspect fail for that one only.
+  // A container that disappears between the two calls is no leftover, and makes inspect fail for that one only.
   const { stdout } = await execute('docker', ['inspect', ...ids], { maxBuffer: 256 * 1024 * 1024 }).catch(
     (error: unknown) => error as { stdout: string },
   );
@@ -115,13 +118,13 @@ export async function leftLoopDevices(path: string): Promise<string[]> {
   return (await output('losetup', ['-a'])).filter((line) => line.includes(path));
 }
 
-/** Bridges, networks of Docker and firewall rules of the agents with these data directories. */
+/** Bridges, Docker networks and firewall rules of the agents with these data directories. */
 async function leftNetworks(dataDirs: readonly string[]): Promise<string[]> {
   const names = new Set(dataDirs.flatMap((dir) => [...namesOfOci(tagOf(dir)), ...namesOfDocker(ownerOf(dir))]));
   const there = await Promise.all([
     output('ip', ['-o', 'link']),
     output('nft', ['list', 'tables']),
-    // There are rules of it only where there is a Docker engine.
+    // It has rules only where there is a Docker engine.
     output('iptables', ['-S']).catch(() => []),
     output('docker', ['network', 'ls']),
   ]);
@@ -140,7 +143,7 @@ async function leftNamespaces(prefixes: readonly string[]): Promise<string[]> {
   return (await output('ip', ['netns', 'list'])).filter((line) => prefixes.some((prefix) => line.startsWith(prefix)));
 }
 
-/** Control groups of the agents with these data directories. */
+/** Cgroups of the agents with these data directories. */
 export function leftGroups(dataDirs: readonly string[]): string[] {
   const names = new Set(dataDirs.map(tagOf));
   const roots = text('/proc/self/mountinfo')
@@ -154,16 +157,16 @@ export function leftGroups(dataDirs: readonly string[]): string[] {
   });
 }
 
-/** Results of the run, and caches that programs keep for the next one, are meant to be there. */
+/** Results of the run, and caches that programs keep for the next one, are supposed to stay. */
 const MEANT = /\.(ndjson|log)$|^(node-compile-cache|vitest|v8-compile|rustc|tsx)/;
 
-/** What lies directly below the path and is not meant to. */
+/** Files directly below the path that are not supposed to stay. */
 const leftFiles = (path: string): string[] => entries(path).filter((name) => !MEANT.test(name));
 
-/** An engine that does not run has nothing running. */
+/** An engine that is not running has no containers. */
 const NO_ENGINE = /cannot connect to the docker daemon/i;
 
-/** Lines of a program's output; none where the machine has no such program. @throws when it fails. */
+/** Lines of a program's output; none if the program is not installed. @throws if it fails. */
 async function output(file: string, args: readonly string[]): Promise<string[]> {
   try {
     const { stdout } = await execute(file, args, { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 });

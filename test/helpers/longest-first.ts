@@ -1,10 +1,10 @@
 /**
- * In which order the files of a run are begun: those that take longest first, so that no worker is left alone with one at
- * the end. A fresh clone remembers no durations, so the long ones stand here; all others follow as vitest has them.
+ * The order in which a run's test files are started: the longest first, so that no worker is left alone with one at the
+ * end. A fresh clone has no recorded durations, so the long ones are listed here; all others follow in vitest's order.
  */
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Files of 15 s and more, the longest first. */
+/** Files that take 15 s or more, the longest first. */
 const LONGEST = [
   'test/compat/prime/clients.test.ts',
   'test/contract/every-door.test.ts',

@@ -1,8 +1,8 @@
-/** Sandboxes where a test wants them. */
+/** Creates sandboxes on a chosen node. */
 import type { Millibox, Sandbox } from '../../src/sdk/index.ts';
 import type { TestStack } from './stack.ts';
 
-/** So many that run on the node of this name: the others are cordoned meanwhile, and uncordoned then. */
+/** Creates this many running sandboxes on the named node: the others are cordoned meanwhile. */
 export async function sandboxesOn(
   stack: TestStack,
   node: string,

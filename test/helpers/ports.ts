@@ -1,11 +1,11 @@
 /**
- * Ports of tests. Files that run beside each other take them from parts of the range that do not overlap: a port that one
- * found free and does not listen on yet is never given to another.
+ * Ports for tests. Concurrent files take them from disjoint parts of the range: a port that one found free and does not
+ * listen on yet is never given to another.
  */
 import { freePort as freePortIn, SERVER_PORTS } from '../../src/cli/up/ports.ts';
 import { workerNumber } from './config.ts';
 
-/** At least as many as files run at once. */
+/** At least as many as files run concurrently. */
 const PARTS = 8;
 const SIZE = Math.floor((SERVER_PORTS.last - SERVER_PORTS.first + 1) / PARTS);
 

@@ -1,4 +1,4 @@
-/** What a part of the service holds, by its own account. */
+/** Asks a part of the service what it holds. */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { descriptors } from './host.ts';
@@ -9,7 +9,7 @@ export interface Holdings extends Told {
   descriptors: number;
 }
 
-/** For the environment of a part: it can be asked then. */
+/** For the environment of a part, so that it can be probed. */
 export const PROBED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, 'answer-probe.ts')}` };
 
 /** @param pid of a process that was started with `PROBED` */

@@ -1,11 +1,11 @@
-/** How a part of the service tells a test what it holds. */
+/** How a part of the service reports what it holds. */
 import { renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export interface Told {
   heapMb: number;
-  /** Buffers, outside of the heap. */
+  /** Buffers outside of the heap. */
   buffersMb: number;
   residentMb: number;
   /** Those that keep the process alive. */
@@ -16,7 +16,7 @@ const MB = 1024 * 1024;
 
 export const answerFile = (pid: number): string => join(tmpdir(), `probe-${pid}.json`);
 
-/** Writes it down, whole or not at all. */
+/** Writes the report, atomically. */
 export function tell(): void {
   const { heapUsed, arrayBuffers, rss } = process.memoryUsage();
   const timers = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;

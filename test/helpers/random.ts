@@ -1,9 +1,9 @@
-/** Numbers that look random and can be had again from their seed. */
+/** Pseudo-random numbers that can be repeated from their seed. */
 export interface Random {
   readonly seed: number;
-  /** Below 1. */
+  /** At least 0 and below 1. */
   next(): number;
-  /** A whole number, both ends included. */
+  /** An integer, both ends included. */
   between(low: number, high: number): number;
   bytes(length: number): Buffer;
 }

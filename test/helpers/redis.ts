@@ -1,4 +1,4 @@
-/** A Redis server of the test's own, on a free port of the loopback, which writes down what it is told. */
+/** A Redis server for one test, on a free loopback port, with persistence. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { freePort } from './ports.ts';
 import { until } from './until.ts';
 
 const START_MS = 60_000;
-/** For one look at whether it answers. */
+/** For one check whether it answers. */
 const PROBE_MS = 1_000;
 const TRIES = 5;
 const PASSWORD = 'password-of-a-test';
@@ -40,7 +40,7 @@ export class RedisServer implements AsyncDisposable {
         await server.#answers();
         return server;
       } catch (error) {
-        // Another may have taken the port.
+        // Another process may have taken the port.
         await server.kill();
         if (tries < TRIES) continue;
         rmSync(home, { recursive: true, force: true });
@@ -49,12 +49,12 @@ export class RedisServer implements AsyncDisposable {
     }
   }
 
-  /** With its password: nobody but the test's own gateways gets in. */
+  /** Includes its password: only the test's own gateways can connect. */
   url(database = 0): string {
     return `redis://:${PASSWORD}@127.0.0.1:${this.port}/${database}`;
   }
 
-  /** It stands still, and its connections stay open. */
+  /** Freezes it; its connections stay open. */
   freeze(): void {
     this.#process.kill('SIGSTOP');
   }
@@ -63,7 +63,10 @@ export class RedisServer implements AsyncDisposable {
     this.#process.kill('SIGCONT');
   }
 
-  /** A command of an administrator's, who gets in whatever the password is. @throws Error with what was answered, unless OK */
+  /**
+   * Runs an administrator's command, which works whatever the password is.
+   * @throws Error with the answer, unless it is OK
+   */
   async order(...words: string[]): Promise<void> {
     const socket = connect(this.port, '127.0.0.1');
     try {
@@ -85,7 +88,7 @@ export class RedisServer implements AsyncDisposable {
     await gone;
   }
 
-  /** On the same port, with what it had written down, or with nothing. */
+  /** Restarts it on the same port, with its persisted data, or empty. */
   async restart({ empty = false } = {}): Promise<void> {
     if (empty) rmSync(join(this.#home, 'appendonlydir'), { recursive: true });
     this.#process = spawnServer(this.#home, this.port);
@@ -104,7 +107,7 @@ export class RedisServer implements AsyncDisposable {
         const socket = connect(this.port, '127.0.0.1');
         try {
           await once(socket, 'connect');
-          // While it reads what it had written down it says so, and nothing after that.
+          // While it loads its persisted data it answers with an error, and sends nothing afterwards.
           socket.setTimeout(PROBE_MS, () => socket.destroy());
           socket.write(`AUTH ${PASSWORD}\r\nPING\r\n`);
           for await (const chunk of socket) if (String(chunk).includes('+PONG')) return true;

@@ -1,6 +1,6 @@
 /**
- * A vitest reporter that writes each test's start and result to a file at once, so that the end of a run can be counted
- * and a run that hung can be asked what it was at.
+ * A vitest reporter that writes each test's start and result to a file at once, so that results can be counted at the
+ * end of a run, and a run that hung shows where.
  */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -39,7 +39,7 @@ export default class ResultsReporter implements Reporter {
     });
   }
 
-  /** A file that cannot be loaded, or whose hooks fail, has no test to blame: it counts as one failure of its own. */
+  /** A file that cannot be loaded, or whose hooks fail, has no failing test: it counts as one failure itself. */
   onTestModuleEnd(module: TestModule): void {
     const inTests = [...module.children.allTests()].some((test) => test.result().state === 'failed');
     if (module.errors().length > 0 || (module.state() === 'failed' && !inTests)) {
@@ -62,7 +62,7 @@ export default class ResultsReporter implements Reporter {
   }
 }
 
-/** Below a suite that is skipped in one that is skipped itself, vitest marks no test: it has no result at the end. */
+/** In a skipped suite nested in a skipped one, vitest marks no test: they have no result at the end. */
 function isPassedOver(test: TestCase): boolean {
   let parent: TestSuite | TestModule = test.parent;
   while (parent.type === 'suite' && parent.options.mode !== 'skip') parent = parent.parent;

@@ -22,12 +22,12 @@ test('counts results by state, over all phases', () => {
   });
 });
 
-test('a run that was killed says what it was at, and a cut line is no error', () => {
+test('a killed run shows which tests were running, and a truncated line is no error', () => {
   const text = `${lines({ kind: 'start', name: 'slow' })}{"kind":"resu`;
   expect(tally([text])).toMatchObject({ running: ['slow'], complete: false });
 });
 
-test('a failure says why, with a bounded part of the logs in its message', () => {
+test('a failure shows its reason, with a bounded part of the logs in its message', () => {
   const logs = Array.from({ length: 100 }, (_, i) => `line ${i}`).join('\n');
   const text = listFailures(['a', 'b'], new Map([['b', `did not start\n${logs}`]])).split('\n');
   expect(text.slice(0, 4)).toEqual(['  x a', '  x b', '      did not start', '      line 0']);
@@ -35,7 +35,7 @@ test('a failure says why, with a bounded part of the logs in its message', () =>
   expect(text.at(-1)).toBe('      (and 41 lines more above)');
 });
 
-test('adds up every test binary of cargo', () => {
+test('the results of all cargo test binaries are added up', () => {
   const log = [
     'test frames::golden ... ok',
     'test frames::rubbish ... FAILED',

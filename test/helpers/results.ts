@@ -5,22 +5,25 @@ export type ResultLine =
   | { kind: 'result'; name: string; state: 'passed' | 'failed' | 'skipped'; note?: string; why?: string }
   | { kind: 'run-end' };
 
-/** Of a failure, with the logs that its message may hold: enough to find the reason where only the end of a run is kept. */
+/**
+ * Lines kept of a failure, including logs in its message: enough to find the reason even if only the end of a run's
+ * output is kept.
+ */
 const MAX_WHY_LINES = 60;
 
 export interface Tally {
   passed: number;
   failed: string[];
-  /** What failed tests said, by name. */
+  /** Messages of failed tests, by name. */
   why: Map<string, string>;
   skipped: string[];
-  /** Started and never ended: what a run that hung was at. */
+  /** Started but never ended: where a run hung. */
   running: string[];
   /** Whether every vitest run that began also ended. */
   complete: boolean;
 }
 
-/** Counts the reporter's lines of all phases. A line cut off by a kill is passed over. */
+/** Counts the reporter's lines over all phases. A line truncated by a kill is skipped. */
 export function tally(files: readonly string[]): Tally {
   const total: Tally = { passed: 0, failed: [], why: new Map(), skipped: [], running: [], complete: true };
   for (const text of files) {
@@ -43,7 +46,7 @@ export function tally(files: readonly string[]): Tally {
   return total;
 }
 
-/** What failed, with what it said below it. */
+/** The failures, each followed by its message. */
 export function listFailures(failed: readonly string[], why: ReadonlyMap<string, string>): string {
   return failed
     .flatMap((name) => {

@@ -1,6 +1,6 @@
 /**
- * Files of unit tests share a process. One that leaves a clock or a timer replaced lets later ones wait for ever, far from
- * the cause: the next file says which it was.
+ * Unit test files share a process. A file that leaves a clock or timer replaced would make later ones hang, far from
+ * the cause: so the next file reports the culprit.
  */
 import { expect } from 'vitest';
 

@@ -1,4 +1,4 @@
-/** What tests look at inside a sandbox. Only sh and python3 are needed there: slim images have no procps. */
+/** Inspects a sandbox from inside. Needs only sh and python3: slim images have no procps. */
 import type { Sandbox } from '../../src/sdk/index.ts';
 
 const LIST = `
@@ -19,7 +19,7 @@ export interface SandboxProcess {
   command: string;
 }
 
-/** All processes of the sandbox but the ones that look. */
+/** All processes of the sandbox except those of the inspection. */
 export async function processes(sandbox: Sandbox): Promise<SandboxProcess[]> {
   const { stdout } = await sandbox.exec(['python3', '-c', LIST], { check: true });
   return stdout
@@ -32,7 +32,7 @@ export async function processes(sandbox: Sandbox): Promise<SandboxProcess[]> {
     .filter(({ command }) => !command.startsWith('python3 -c \nimport os') && !command.includes('import os, sys'));
 }
 
-/** Commands of living processes that hold the text. */
+/** Command lines of living processes that contain the text. */
 export async function running(sandbox: Sandbox, text: string): Promise<string[]> {
   const all = await processes(sandbox);
   return all.filter(({ state, command }) => state !== 'Z' && command.includes(text)).map(({ command }) => command);
@@ -48,7 +48,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         continue
 `;
 
-/** Kills what a test has left running: processes whose command holds the text. */
+/** Kills leftovers of a test: processes whose command line contains the text. */
 export async function killRunning(sandbox: Sandbox, text: string): Promise<void> {
   await sandbox.exec(['python3', '-c', KILL, text], { check: true });
 }

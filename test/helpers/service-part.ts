@@ -1,4 +1,4 @@
-/** One process of a test's service: a gateway or an agent from the build. It can be killed and started again. */
+/** One process of a test's service: a gateway or an agent from the build. It can be killed and restarted. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { until } from './until.ts';
 
 export const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 120_000;
-/** Lines of a log that the message of a failed test shows. */
+/** Lines of a log shown in the message of a failed test. */
 const LAST_LINES = 25;
 
 export interface PartOptions {
@@ -55,7 +55,7 @@ export class ServicePart {
     if (this.#process !== undefined) await end(this.#process, signal);
   }
 
-  /** Starts another process in its place, and ends the first once the other has said `text` in the log. */
+  /** Starts a replacement, and ends the first process once the replacement has logged `text`. */
   async succeed(text: string): Promise<void> {
     const before = this.#process;
     const said = (): number => readFileSync(this.#log, 'utf8').split(text).length;
@@ -65,18 +65,18 @@ export class ServicePart {
     if (before !== undefined) await end(before, 'SIGTERM');
   }
 
-  /** Null while it runs, before its first start, and when a signal ended it. */
+  /** Null while it runs, before its first start, and if a signal ended it. */
   get exitCode(): number | null {
     return this.#process?.exitCode ?? null;
   }
 
-  /** @throws if it ended by itself. */
+  /** @throws if it exited by itself. */
   checkAlive(): void {
     const code = this.exitCode;
     if (code !== null) throw new Error(`${this.name} ended with ${code}`);
   }
 
-  /** What it said last, for the message of a failed test. */
+  /** Its latest output, for the message of a failed test. */
   lastWords(): string {
     const text = existsSync(this.#log) ? readFileSync(this.#log, 'utf8') : '';
     return `--- ${this.name}\n${text.split('\n').slice(-LAST_LINES).join('\n')}`;

@@ -2,8 +2,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { afterAll, type MockInstance } from 'vitest';
 
 /**
- * Lets modules that import from a built-in by name call `spy`, made on its default export, until the file's tests have
- * ended. `vi.mock` reaches only what is loaded after it, and the files of a worker share what they have loaded.
+ * Makes modules that import a built-in by name call `spy`, which is installed on its default export, until the file's
+ * tests have ended. `vi.mock` only affects modules loaded later, and the files of a worker share loaded modules.
  */
 export function spyOfBuiltin<S extends Pick<MockInstance, 'mockRestore'>>(spy: S): S {
   syncBuiltinESMExports();

@@ -1,6 +1,6 @@
 /**
- * A real service for a test: gateway and agents from the build, as in production, with an environment of their own, a
- * home of their own and free ports. Parts can be killed and started again. Dispose it, and nothing of it is left.
+ * A real service for a test: gateway and agents from the build, as in production, with their own environment, home and
+ * free ports. Parts can be killed and restarted. Disposing it leaves nothing behind.
  */
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync } from 'node:fs';
@@ -19,20 +19,20 @@ import { freePort } from './ports.ts';
 import { ServicePart, START_LIMIT_MS } from './service-part.ts';
 import { until } from './until.ts';
 
-/** Short: the homes are part of the paths of unix sockets, which may be no longer than 107 bytes. */
+/** Short: the homes are part of unix socket paths, which are limited to 107 bytes. */
 const HOME_PREFIX = 'e2e-';
 
 export interface StackOptions {
-  /** Default: MILLIBOX_TEST_RUNTIME, or what `auto` takes. */
+  /** Default: MILLIBOX_TEST_RUNTIME, or whatever `auto` chooses. */
   runtime?: string;
-  /** Warm containers a node. */
+  /** Warm containers per node. */
   pool?: number;
   agents?: number;
   /** Where they listen, for tests that put something in between; default: free ports. */
   agentPorts?: readonly number[];
-  /** Of the loopback, for tests in which agents are told apart by their address; default: 127.0.0.1 for all. */
+  /** Loopback addresses, for tests that distinguish agents by address; default: 127.0.0.1 for all. */
   agentHosts?: readonly string[];
-  /** Gateways beside each other; clients of the tests know all of them. */
+  /** Number of gateways; clients of the tests know all of them. */
   gateways?: number;
   image?: string;
   agentEnv?: Record<string, string>;
@@ -162,12 +162,12 @@ export class TestStack implements AsyncDisposable {
     this.#client = this.newClient();
   }
 
-  /** Resolves once each gateway would serve, and sees all nodes (or so many) ready. */
+  /** Resolves once each gateway is ready, and sees all nodes (or this many) ready. */
   async ready(nodes = this.#all.agents.length): Promise<void> {
     for (const gateway of this.#urls.keys()) await this.gatewayReady(gateway, nodes);
   }
 
-  /** The same of one gateway. */
+  /** The same for one gateway. */
   async gatewayReady(gateway: number, nodes = this.#all.agents.length): Promise<void> {
     await until(
       async () => {
@@ -181,7 +181,7 @@ export class TestStack implements AsyncDisposable {
     for (const part of this.#everything) part.checkAlive();
   }
 
-  /** Resolves once so many containers wait. */
+  /** Resolves once this many containers are warm. */
   async warm(count: number): Promise<void> {
     await until(async () => (await this.operator.warm()) >= count, START_LIMIT_MS, `${count} warm containers`);
   }
@@ -202,18 +202,21 @@ export class TestStack implements AsyncDisposable {
     this.#gateway(index).start();
   }
 
-  /** Starts another process on the port of a gateway (MILLIBOX_REUSE_PORT), and ends the first once that one listens. */
+  /**
+   * Starts a replacement on a gateway's port (MILLIBOX_REUSE_PORT), and ends the first process once the replacement
+   * listens.
+   */
   async succeedGateway(index = 0): Promise<void> {
     await this.#gateway(index).succeed('gateway listens');
   }
 
-  /** What the parts said last, for the message of a failed test. */
+  /** The parts' latest output, for the message of a failed test. */
   logs(): string {
     const { agents = [], gateways = [] } = this.#parts ?? {};
     return [...agents, ...gateways].map((part) => part.lastWords()).join('\n');
   }
 
-  /** Ends everything. The agents remove what they made; one that is down is started once more to do it. */
+  /** Ends everything. The agents remove what they created; one that is down is started once more for that. */
   async stop(): Promise<void> {
     await this.#client?.close();
     if (this.#parts !== undefined) {
@@ -250,13 +253,13 @@ export class TestStack implements AsyncDisposable {
 
   async #stopAgent(part: ServicePart): Promise<void> {
     if (part.env['MILLIBOX_ON_STOP'] === 'keep') {
-      // It would leave everything to the next agent: that one removes it.
+      // It would leave everything to the next agent, which removes it.
       await part.end('SIGTERM');
       part.env = { ...part.env, MILLIBOX_ON_STOP: 'destroy' };
     }
     if (part.pid !== 0 && !part.running) {
       part.start();
-      // It listens once it has taken over what the last one left; before that it knows of nothing to remove.
+      // It listens once it has adopted what the previous one left; before that it knows of nothing to remove.
       await until(() => answers(part), START_LIMIT_MS, `${part.name} to be there for its end`);
     }
     await part.end('SIGTERM');

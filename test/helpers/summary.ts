@@ -22,7 +22,7 @@ if (mode === 'hanging') {
   const passed = tests.passed + cargo.passed;
   const failed = [...tests.failed, ...cargo.failed, ...tests.running.map((name) => `${name} (did not end)`)];
   const skipped = [...tests.skipped, ...cargo.skipped];
-  // A phase that failed with no failure by name (it could not start, it was ended) is a failure all the same.
+  // A phase that failed without a failing test (it could not start, or was killed) is a failure too.
   if (failed.length === 0) failed.push(...failedPhases);
   else if (failedPhases.length > 0) console.log(`\nPhases that failed: ${failedPhases.join(', ')}`);
   if (passed === 0 && failed.length === 0) failed.push('no test ran');

@@ -1,4 +1,4 @@
-/** Puts a proxy between the agent and the boxinit of a sandbox, whose link is a unix socket in the container's home. */
+/** Puts a proxy between the agent and a sandbox's boxinit, whose link is a unix socket in the container's home. */
 import { once } from 'node:events';
 import { readdirSync, renameSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -23,10 +23,10 @@ export async function tapBoxinit(stack: TestStack, plan: CutProxyOptions['plan']
   return proxy;
 }
 
-/** The one container that belongs to a sandbox: its file says so behind its first line. */
+/** The one container that belongs to a sandbox: its file says so after its first line. */
 function claimedHome(root: string): { run: string; token: string } {
   for (const id of readdirSync(root)) {
-    // One that is being made, or removed, may have no file.
+    // A container being created or removed may have no file.
     const [first = '', ...rest] = (readIfThereSync(join(root, id, 'meta.json')) ?? '').split('\n');
     if (!rest.some((line) => line !== '')) continue;
     return { run: join(root, id, 'run'), token: (JSON.parse(first) as { token: string }).token };
@@ -35,8 +35,8 @@ function claimedHome(root: string): { run: string; token: string } {
 }
 
 /**
- * Calls the agent as boxinit would: it hangs up on the connection that it had, and boxinit calls again, by the way that
- * leads through the proxy now. Resolves when it has.
+ * Connects to the agent as boxinit would: the agent drops its current connection, and boxinit reconnects, now through
+ * the proxy. Resolves once it has.
  */
 async function displace(path: string, token: string): Promise<void> {
   const socket = connect(path);

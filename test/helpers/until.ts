@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Resolves once `done` says so. Errors of `done` count as "not yet", except that the last one is told when time is up.
+ * Resolves once `done` returns true. Errors of `done` count as "not yet"; the last one is reported on timeout.
  * @param limitMs generous: it bounds a hang, it does not measure speed.
  */
 export async function until(done: () => Promise<boolean> | boolean, limitMs: number, what: string): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * A service whose agents and gateways each have a host of their own (network.ts), with its own address and data. Tests
- * reach the gateways by a relay, so this machine's own network is not touched. Dispose it, and nothing of it is left.
+ * A service whose agents and gateways each have their own host (network.ts), with their own address and data. Tests
+ * reach the gateways through a relay, so this machine's own network is not touched. Disposing it leaves nothing behind.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,7 +24,7 @@ import { HostNetwork } from './network.ts';
 export interface ClusterOptions {
   agents: number;
   gateways: number;
-  /** Warm containers a node. */
+  /** Warm containers per node. */
   pool?: number;
   agentEnv?: Record<string, string>;
   gatewayEnv?: Record<string, string>;
@@ -57,7 +57,7 @@ export class HostCluster implements AsyncDisposable {
   private constructor(network: HostNetwork, options: ClusterOptions) {
     this.network = network;
     this.#options = options;
-    // Short: unix sockets lie below it.
+    // Short, for the unix sockets below it.
     this.#home = mkdtempSync(join(tmpdir(), 'h-'));
   }
 
@@ -74,12 +74,12 @@ export class HostCluster implements AsyncDisposable {
     return cluster;
   }
 
-  /** Of the gateway on this host, counted from one. */
+  /** For the gateway on this host, counted from one. */
   client(gateway = 1): Millibox {
     return this.#door(gateway).client;
   }
 
-  /** What that gateway thinks of a node. */
+  /** A node's state, as seen by that gateway. */
   async state(node: string, gateway = 1): Promise<string | undefined> {
     const nodes = await this.#door(gateway).operator.nodes();
     return nodes.find((each) => each.name === node)?.state;
@@ -90,7 +90,7 @@ export class HostCluster implements AsyncDisposable {
     await until(done, LIMIT_MS, `${node} to be ${state} for gateway-${gateway}`);
   }
 
-  /** As when its host loses power, but for the containers. */
+  /** As if its host lost power, except for the containers. */
   async kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     await end(this.#part(name).process, signal);
   }
@@ -99,12 +99,12 @@ export class HostCluster implements AsyncDisposable {
     this.#spawn(this.#part(name));
   }
 
-  /** The wall clock of this host's program is off by so much from now on. Its other clocks go on as before. */
+  /** Offsets the wall clock of this host's program from now on. Its other clocks are unaffected. */
   stepClock(name: string, offsetMs: number): void {
     writeFileSync(this.#clockFile(name), String(offsetMs));
   }
 
-  /** What the programs said last, for the message of a failed test. */
+  /** The programs' latest output, for the message of a failed test. */
   logs(): string {
     return [...this.#parts.keys()]
       .map((name) => {
@@ -115,7 +115,7 @@ export class HostCluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Agents remove what they made, if they can be reached or not.
+    // Agents remove what they created, whether they can be reached or not.
     for (const { client } of this.#doors) await client.close();
     const all = [...this.#parts.values()];
     await Promise.all(all.filter(({ main }) => main === gatewayMain()).map((part) => end(part.process, 'SIGTERM')));
@@ -186,7 +186,7 @@ export class HostCluster implements AsyncDisposable {
     return spawn('nsenter', inside, { cwd: '/', ...options });
   }
 
-  /** From a port of this machine's loopback, through a unix socket, to the gateway's on its host. */
+  /** From a loopback port of this machine, through a unix socket, to the gateway's port on its host. */
   async #openDoor(name: string, apiKey: string): Promise<Door> {
     const path = join(this.#home, `${name}.sock`);
     const args = [join(import.meta.dirname, 'relay.cjs'), path, '127.0.0.1', String(GATEWAY_PORT)];
@@ -205,7 +205,7 @@ export class HostCluster implements AsyncDisposable {
   }
 
   async #endAgent(part: Part): Promise<void> {
-    // One that was killed is started once more to remove what it made.
+    // One that was killed is started once more to remove what it created.
     if (part.process !== undefined && !isRunning(part.process)) {
       const before = readFileSync(this.#log(part.name), 'utf8').length;
       this.#spawn(part);

@@ -1,6 +1,6 @@
 /**
- * Hosts on one machine: a network namespace each, joined by a bridge in a namespace of its own, with no way to anything
- * else. What goes wrong is done at the bridge, so that neither end is told: a packet is just never heard of, or late.
+ * Hosts on one machine: a network namespace each, joined by a bridge in a namespace of its own, with no route to
+ * anything else. Faults are injected at the bridge, so that neither end is notified: a packet is just lost, or late.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -10,12 +10,12 @@ import { Wire } from './wire.ts';
 const run = promisify(execFile);
 const COMMAND_MS = 60_000;
 
-/** For tests of networks, never routed. */
+/** Reserved for network tests, never routed. */
 const PREFIX = '198.18.0';
 const MAX_HOSTS = 200;
 const TABLE = 'cuts';
 
-/** Why hosts cannot be made here; empty when they can. */
+/** Why hosts cannot be created here; empty if they can. */
 export async function lackingForHosts(): Promise<string> {
   if (process.getuid?.() !== 0) return 'root';
   const tried = [
@@ -42,7 +42,7 @@ export class HostNetwork implements AsyncDisposable {
   readonly #name: string;
   readonly #switch: string;
   readonly #hosts = new Map<string, Port>();
-  /** Directed: what `from` sends does not reach `to`. */
+  /** Directed: packets from `from` do not reach `to`. */
   readonly #cuts = new Map<string, [from: string, to: string | null]>();
   readonly #losses = new Map<string, number>();
   readonly #wires = new Map<string, Wire>();
@@ -71,26 +71,26 @@ export class HostNetwork implements AsyncDisposable {
     return host;
   }
 
-  /** Nothing goes between this host and any other; with `other`, between these two. */
+  /** Blocks all traffic between this host and any other, or only `other`. */
   async cut(name: string, other: string | null = null): Promise<void> {
     await this.cutFrom(name, other);
     await this.cutTo(name, other);
   }
 
-  /** What the host sends is lost; it still hears the others. */
+  /** Drops what the host sends; it still receives. */
   async cutFrom(name: string, other: string | null = null): Promise<void> {
     this.#cuts.set(`${name}>${other ?? '*'}`, [name, other]);
     await this.#apply();
   }
 
-  /** What is sent to the host is lost; the others still hear it. */
+  /** Drops what is sent to the host; the others still receive. */
   async cutTo(name: string, other: string | null = null): Promise<void> {
     if (other !== null) return await this.cutFrom(other, name);
     this.#cuts.set(`*>${name}`, ['', name]);
     await this.#apply();
   }
 
-  /** All is whole again: nothing is cut, nothing lost, nothing late. */
+  /** Undoes everything: no cuts, no loss, no delay. */
   async heal(): Promise<void> {
     this.#cuts.clear();
     this.#losses.clear();
@@ -98,15 +98,15 @@ export class HostNetwork implements AsyncDisposable {
     for (const name of [...this.#wires.keys()]) await this.#shorten(name);
   }
 
-  /** So many of a hundred packets to the host are lost, taken at random. */
+  /** Drops this percentage of the packets to the host, chosen at random. */
   async lose(name: string, percent: number): Promise<void> {
     this.#losses.set(name, percent);
     await this.#apply();
   }
 
   /**
-   * Each packet from and to the host is under way for so long, `jitterMs` more or less. They keep their order. At most
-   * 8 MiB are under way in a direction; the rest is lost. Until `heal` the delay may be set anew.
+   * Delays each packet from and to the host by `ms`, plus or minus `jitterMs`, in order. At most 8 MiB are in flight
+   * per direction; the rest is dropped. The delay may be changed until `heal`.
    */
   async delay(name: string, ms: number, jitterMs = 0): Promise<void> {
     const wire = this.#wires.get(name) ?? (await this.#lengthen(name));
@@ -115,7 +115,7 @@ export class HostNetwork implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const wire of this.#wires.values()) await wire[Symbol.asyncDispose]();
-    // Cables go with the namespaces at their ends.
+    // Veth pairs are removed with the namespaces at their ends.
     for (const netns of [...Array.from(this.#hosts.values(), (host) => host.netns), this.#switch]) {
       await run('ip', ['netns', 'delete', netns], { timeout: COMMAND_MS }).catch(() => undefined);
     }
@@ -152,12 +152,12 @@ export class HostNetwork implements AsyncDisposable {
     await this.#apply();
   }
 
-  /** Puts a wire between the host's cable and the bridge. */
+  /** Puts a wire between the host's veth and the bridge. */
   async #lengthen(name: string): Promise<Wire> {
     const { plug } = this.host(name);
     const wire = await Wire.lay(this.#switch, `${plug}n`, `${plug}f`);
     this.#wires.set(name, wire);
-    // The wire's far end is the port at the bridge from now on, by its name too. A bridge of two joins its near end.
+    // From now on the wire's far end is the port at the bridge, under its name too. A bridge of two joins its near end.
     await this.#ip([
       `link set ${plug} nomaster down`,
       `link set ${plug} name ${plug}c`,
@@ -190,7 +190,7 @@ export class HostNetwork implements AsyncDisposable {
     await ip;
   }
 
-  /** The table as it should be, in one step: no packet passes in between. */
+  /** Replaces the whole table atomically: no packet passes in between. */
   async #apply(): Promise<void> {
     const rules = Array.from(this.#cuts.values(), ([from, to]) => {
       const input = from === '' ? '' : `iifname "${this.host(from).plug}" `;

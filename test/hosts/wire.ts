@@ -1,6 +1,6 @@
 /**
- * A slow cable at the bridge (wire.py), put in the place of a host's own. It takes over the name of the port at the
- * bridge, so that what is cut and lost there stays so.
+ * A slow wire at the bridge (wire.py) in place of a host's own. It takes over the name of the port at the bridge, so
+ * that cuts and loss configured there remain.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { createInterface, type Interface } from 'node:readline';
 const ANSWER_MS = 60_000;
 const MAX_MS = 60_000;
 
-/** Why there can be no slow cables here; empty when there can. */
+/** Why slow wires cannot be created here; empty if they can. */
 export const lackingForWires = (): string => (existsSync('/dev/net/tun') ? '' : '/dev/net/tun');
 
 export class Wire implements AsyncDisposable {
@@ -19,7 +19,7 @@ export class Wire implements AsyncDisposable {
   readonly #said: Interface;
   readonly #answers: AsyncIterator<string>;
 
-  /** Makes the devices `near` and `far`, down and joined to nothing, in this namespace. */
+  /** Creates the devices `near` and `far`, down and unconnected, in this namespace. */
   static async lay(netns: string, near: string, far: string): Promise<Wire> {
     const program = path.join(import.meta.dirname, 'wire.py');
     const inside = [`--net=/run/netns/${netns}`, '--', 'python3', program, near, far];
@@ -41,14 +41,14 @@ export class Wire implements AsyncDisposable {
     this.#answers = this.#said[Symbol.asyncIterator]();
   }
 
-  /** For frames that enter it from now on, in both directions; `jitterMs` more or less. */
+  /** For frames that enter it from now on, in both directions; plus or minus `jitterMs`. */
   async set(delayMs: number, jitterMs: number): Promise<void> {
     if (!(delayMs >= 0 && jitterMs >= 0 && delayMs + jitterMs <= MAX_MS)) throw new Error('no such delay');
     this.#process.stdin?.write(`${delayMs} ${jitterMs}\n`);
     await this.#answer();
   }
 
-  /** What is under way in it is lost, and its devices are gone. */
+  /** Packets in flight are lost, and its devices are removed. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#said.close();
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;

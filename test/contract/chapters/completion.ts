@@ -1,4 +1,4 @@
-/** A command is over when its leader has exited and what was in the pipes has been read. */
+/** A command is over once its leader has exited and the pipes have been drained. */
 import { expect } from 'vitest';
 import { killRunning, running } from '../../helpers/sandbox.ts';
 import { LIMIT_MS, rule, type Scene } from '../rule.ts';

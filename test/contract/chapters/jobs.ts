@@ -1,10 +1,10 @@
-/** Commands in the background. */
+/** Background commands. */
 import { expect } from 'vitest';
 import { running } from '../../helpers/sandbox.ts';
 import { LIMIT_MS, rule, type Scene } from '../rule.ts';
 
 export function jobs(scene: Scene): void {
-  rule(scene, 'a job answers at once, and tells its exit and its output when it has ended', ['jobs'], async (here) => {
+  rule(scene, 'a job answers at once, and reports its exit and output once it has ended', ['jobs'], async (here) => {
     const { door, id, sandbox, mark } = here;
     const go = `/tmp/go-job-${mark}`;
     const jobs = door.jobs!;
@@ -37,7 +37,7 @@ export function jobs(scene: Scene): void {
     await expect.poll(async () => (await jobs.state(id, job)).exitCode, { timeout: LIMIT_MS, interval: 200 }).toBe(137);
   });
 
-  rule(scene, 'what a job has left running is killed with it, also after its end', ['jobs'], async (here) => {
+  rule(scene, 'processes that a job left running are killed with it, even after its end', ['jobs'], async (here) => {
     const { door, id, sandbox } = here;
     const jobs = door.jobs!;
     const job = await jobs.start(id, 'setsid sleep 64212 & sleep 64212 & exit 5');
@@ -48,9 +48,9 @@ export function jobs(scene: Scene): void {
     expect(await jobs.state(id, job)).toEqual({ state: 'exited', exitCode: 5 });
   });
 
-  rule(scene, 'a job is killed although it starts others all the time', ['jobs'], async ({ door, id, sandbox }) => {
+  rule(scene, 'a job is killed even if it keeps starting processes', ['jobs'], async ({ door, id, sandbox }) => {
     const jobs = door.jobs!;
-    // So slowly that the sandbox's limit of processes is not reached before the kill: the shell would end by itself.
+    // Slowly enough that the sandbox's process limit is not reached before the kill: the shell would exit by itself.
     const job = await jobs.start(id, 'while :; do setsid sleep 64.213 & sleep 0.03; done');
     await expect.poll(async () => (await running(sandbox, '64.213')).length, { timeout: LIMIT_MS }).toBeGreaterThan(9);
     await jobs.kill(id, job);

@@ -1,4 +1,4 @@
-/** Timeouts, kills, signals, and clients that go away. */
+/** Timeouts, kills, signals, and clients that disconnect. */
 import { expect } from 'vitest';
 import type { Sandbox } from '../../../src/sdk/index.ts';
 import { running } from '../../helpers/sandbox.ts';
@@ -25,7 +25,7 @@ export function limits(scene: Scene): void {
     await none(sandbox, 'sleep 97531');
   });
 
-  rule(scene, 'so does one that kept no parent, session or environment', ['marks'], async ({ door, id, sandbox }) => {
+  rule(scene, 'so does one without parent, session or environment', ['marks'], async ({ door, id, sandbox }) => {
     const bare = '(env -i "$(command -v setsid)" "$(command -v sleep)" 97532 &)';
     expect((await door.run(id, `${bare}; sleep 97532`, { timeoutMs: 1_000 })).timedOut).toBe(true);
     await none(sandbox, 'sleep 97532');
@@ -36,7 +36,7 @@ export function limits(scene: Scene): void {
     expect(outcome).toMatchObject({ timedOut: true, exitCode: 137, signal: 'KILL' });
   });
 
-  rule(scene, 'what was printed before the limit is kept', [], async ({ door, id }) => {
+  rule(scene, 'output printed before the limit is kept', [], async ({ door, id }) => {
     const command = 'for i in 1 2 3; do echo line$i; done; sleep 98766';
     expect(await door.run(id, command, { timeoutMs: 2_000 })).toMatchObject({
       timedOut: true,
@@ -44,7 +44,7 @@ export function limits(scene: Scene): void {
     });
   });
 
-  rule(scene, 'what is printed is delivered while the command runs', ['live'], async ({ door, id, sandbox, mark }) => {
+  rule(scene, 'output is delivered while the command runs', ['live'], async ({ door, id, sandbox, mark }) => {
     const go = `/tmp/go-live-${mark}`;
     const command = `for i in 1 2 3; do echo line$i; done; until [ -e ${go} ]; do sleep 0.05; done; exit 3`;
     const live = await door.live!(id, command, { timeoutMs: LIMIT_MS });
@@ -60,13 +60,13 @@ export function limits(scene: Scene): void {
     }
   });
 
-  rule(scene, 'a limit that is none is refused, never read as none or as the default', [], async ({ door, id }) => {
+  rule(scene, 'an invalid limit is refused, never read as none or as the default', [], async ({ door, id }) => {
     const wrong = [0, -1, 0.2, Number.NaN, 1e12];
     const codes = await Promise.all(wrong.map((timeoutMs) => codeOf(door.run(id, 'true', { timeoutMs }))));
     expect(codes).toEqual(wrong.map(() => 'invalid_request'));
   });
 
-  rule(scene, 'kill ends a command with all it started, and the result says how', [], async ({ door, id, sandbox }) => {
+  rule(scene, 'kill ends a command with all it started, and is reported', [], async ({ door, id, sandbox }) => {
     const command = await door.start(id, 'echo up; sleep 86420 & sleep 86420');
     await command.saw('up');
     await command.kill();
@@ -83,7 +83,7 @@ export function limits(scene: Scene): void {
     expect(await command.ended()).toMatchObject({ exitCode: 6, signal: null, stdout: 'ready\ngot\n' });
   });
 
-  rule(scene, 'a client that goes away takes its command with it', ['abandon'], async ({ door, id, sandbox }) => {
+  rule(scene, 'a client that disconnects takes its command with it', ['abandon'], async ({ door, id, sandbox }) => {
     for (let i = 0; i < 3; i++) await door.abandon!(id, 'while :; do sleep 0.2; : 64208; done');
     await none(sandbox, '64208');
   });

@@ -1,4 +1,4 @@
-/** A program that never ran is an error of its own kind, with nothing of it in stdout. */
+/** A program that never ran is a separate kind of error, with nothing in stdout. */
 import { expect } from 'vitest';
 import { codeOf, rule, type Scene } from '../rule.ts';
 
@@ -13,7 +13,7 @@ export function neverRan(scene: Scene): void {
     expect(await Promise.all(rows.map(([argv]) => codeOf(door.run(id, argv))))).toEqual(rows.map(([, code]) => code));
   });
 
-  rule(scene, 'in a shell, the same is the result that the shell gives', [], async ({ door, id }) => {
+  rule(scene, "in a shell, the same yields the shell's own result", [], async ({ door, id }) => {
     expect((await door.run(id, 'no-such-program-anywhere')).exitCode).toBe(127);
   });
 
@@ -30,11 +30,11 @@ export function neverRan(scene: Scene): void {
     },
   );
 
-  rule(scene, 'a user that is not in the sandbox', [], async ({ door, id }) => {
+  rule(scene, 'a user that does not exist in the sandbox', [], async ({ door, id }) => {
     expect(await codeOf(door.run(id, 'id', { user: 'nobody-knows' }))).toBe('exec_bad_user');
   });
 
-  rule(scene, 'one word of a list over the limit of the kernel', ['longText'], async ({ door, id }) => {
+  rule(scene, "a single argv element over the kernel's limit", ['longText'], async ({ door, id }) => {
     expect(await codeOf(door.run(id, ['echo', 'x'.repeat(140_000)]))).toMatch(/^(exec_bad_args|invalid_request)$/);
     expect((await door.run(id, 'echo next')).stdout).toBe('next\n');
   });

@@ -1,4 +1,4 @@
-/** Bytes on the wire, text only at the end of it; caps that say so; streams that are never cut. */
+/** Bytes on the wire, decoded to text only at its end; caps that are reported; streams that are never truncated. */
 import { expect } from 'vitest';
 import { LIMIT_MS, rule, type Scene } from '../rule.ts';
 import type { Piece } from '../door.ts';
@@ -21,14 +21,14 @@ for fd in (1, 2): os.write(fd, bytes(range(256)) * 256)
 `;
 
 export function output(scene: Scene): void {
-  rule(scene, 'every value of a byte survives, on both streams', [], async ({ door, id }) => {
+  rule(scene, 'every byte value survives, on both streams', [], async ({ door, id }) => {
     const { stdout, stderr } = await door.runBytes(id, ['python3', '-c', EVERY_BYTE]);
     const expected = Buffer.alloc(65_536, Buffer.from(Array.from({ length: 256 }, (_, i) => i)));
     expect(stdout.equals(expected)).toBe(true);
     expect(stderr.equals(expected)).toBe(true);
   });
 
-  rule(scene, 'pieces of any size on both streams arrive byte for byte', [], async ({ door, id }) => {
+  rule(scene, 'chunks of any size on both streams arrive byte for byte', [], async ({ door, id }) => {
     const expected = Buffer.concat(
       Array.from({ length: 50 }, (_, round) => {
         const block = Buffer.from(Array.from({ length: 64 }, (_, i) => (round + i) % 251));
@@ -42,13 +42,13 @@ export function output(scene: Scene): void {
     expect(stderr.equals(Buffer.alloc(50 * (1 + 7 + 4095 + 65537), 'e'))).toBe(true);
   });
 
-  rule(scene, 'a character is never cut in two, and the streams share no decoder', [], async ({ door, id }) => {
+  rule(scene, 'a character is never split, and the streams share no decoder', [], async ({ door, id }) => {
     const { stdout, stderr } = await door.run(id, ['python3', '-c', SLOW_TEXT]);
     expect(stdout).toBe('é中😀'.repeat(100));
     expect(stderr).toBe('é中😀'.repeat(100));
   });
 
-  rule(scene, 'chunk boundaries add no line breaks and eat no blank lines', [], async ({ door, id }) => {
+  rule(scene, 'chunk boundaries add no line breaks and drop no blank lines', [], async ({ door, id }) => {
     const { stdout } = await door.run(id, `printf 'Hello, wo'; sleep 0.3; printf 'rld\\n\\n\\nend'`);
     expect(stdout).toBe('Hello, world\n\n\nend');
   });
@@ -67,7 +67,7 @@ export function output(scene: Scene): void {
     expect(lines('stderr')).toEqual(numbers.map((i) => `e${i}`));
   });
 
-  rule(scene, 'a stream is never cut, only held back', ['live'], async ({ door, id }) => {
+  rule(scene, 'a stream is never truncated, only held back', ['live'], async ({ door, id }) => {
     const live = await door.live!(id, `head -c 20000000 /dev/zero | tr '\\0' s; exit 4`);
     expect((await live.ended).exitCode).toBe(4);
     const bytes = Buffer.concat(live.pieces.map((piece) => piece.bytes));
@@ -99,7 +99,7 @@ export function output(scene: Scene): void {
     },
   );
 
-  rule(scene, 'a cap cuts no character in two', ['cap'], async ({ door, id }) => {
+  rule(scene, 'a cap splits no character', ['cap'], async ({ door, id }) => {
     const program = 'import sys; sys.stdout.write("€" * 1000)';
     const outcome = await door.run(id, ['python3', '-c', program], { maxOutputBytes: 1_000 });
     expect(outcome).toMatchObject({ stdout: '€'.repeat(333), truncated: { stdout: true }, stdoutBytes: 3_000 });

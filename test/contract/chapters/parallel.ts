@@ -1,4 +1,4 @@
-/** Commands in one sandbox run side by side and share nothing but the sandbox. */
+/** Commands in one sandbox run in parallel and share nothing but the sandbox. */
 import { expect } from 'vitest';
 import { LIMIT_MS, rule, type Scene } from '../rule.ts';
 
@@ -24,7 +24,7 @@ export function parallel(scene: Scene): void {
 
   rule(scene, 'they really run in parallel: all are alive at one time', [], async ({ door, id, mark }) => {
     const count = Math.min(10, door.hurry);
-    // Each waits until it sees all the others, which in a row none would.
+    // Each waits until it sees all the others, which none would if they ran one after another.
     const meet = `/tmp/meet-${mark}`;
     const all = `set -- ${meet}/*; [ $# -ge ${count} ]`;
     const command = `mkdir -p ${meet}; touch ${meet}/$N; until ${all}; do sleep 0.05; done`;

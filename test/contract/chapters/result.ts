@@ -1,11 +1,11 @@
-/** What a result says, and what is no result. */
+/** What a result contains, and what is not a result. */
 import { expect } from 'vitest';
 import { boxinitKiller } from '../../helpers/host.ts';
 import { running } from '../../helpers/sandbox.ts';
 import { LIMIT_MS, codeOf, rule, type Scene } from '../rule.ts';
 
 export function result(scene: Scene): void {
-  rule(scene, 'a result tells everything about the run, and a non-zero exit is one', [], async ({ door, id }) => {
+  rule(scene, 'a result describes the run in full, and a non-zero exit is a result', [], async ({ door, id }) => {
     const outcome = await door.run(id, 'echo out; echo err >&2; sleep 0.2; exit 3');
     expect(outcome).toMatchObject({
       exitCode: 3,
@@ -35,7 +35,7 @@ export function result(scene: Scene): void {
     expect(outcomes.at(-1)?.stdout).toBe('inner=139\n');
   });
 
-  rule(scene, 'exit codes survive any hurry: none becomes 0, null or -1', [], async ({ door, id }) => {
+  rule(scene, 'exit codes survive any load: none becomes 0, null or -1', [], async ({ door, id }) => {
     for (const [command, expected] of [
       ['exit 7', 7],
       ['kill -TERM $$', 143],
@@ -49,7 +49,7 @@ export function result(scene: Scene): void {
     }
   });
 
-  rule(scene, 'a command given before its sandbox is there waits in line', [], async ({ door, stack }) => {
+  rule(scene, 'a command given before its sandbox is running is queued', [], async ({ door, stack }) => {
     const early = await stack.client.sandboxes.create({ memoryMb: 64 });
     try {
       const outcome = await door.run(early.id, 'echo up');
@@ -60,7 +60,7 @@ export function result(scene: Scene): void {
     }
   });
 
-  rule(scene, 'memory that runs out ends the program with 137 and says so', ['memoryKill'], async ({ door, stack }) => {
+  rule(scene, 'an OOM kill ends the program with 137 and is reported', ['memoryKill'], async ({ door, stack }) => {
     const small = await stack.client.sandboxes.create({ memoryMb: 96 });
     try {
       const outcome = await door.run(small.id, ['python3', '-c', 'x = bytearray(10 ** 9)']);
@@ -87,7 +87,7 @@ export function result(scene: Scene): void {
     }
   });
 
-  rule(scene, 'a sandbox that never was is sandbox_not_found', [], async ({ door }) => {
+  rule(scene, 'a sandbox that never existed is sandbox_not_found', [], async ({ door }) => {
     expect(await codeOf(door.run('sbx-00000000000000000000', 'true'))).toBe('sandbox_not_found');
   });
 }

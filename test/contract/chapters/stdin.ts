@@ -21,13 +21,13 @@ export function stdin(scene: Scene): void {
     ]);
   });
 
-  rule(scene, 'what is written after end-of-file arrives, and so does the exit', [], async ({ door, id }) => {
+  rule(scene, 'output written after end-of-file arrives, and so does the exit', [], async ({ door, id }) => {
     const options = { stdin: 'x'.repeat(200_000), ...promptly };
     const outcome = await door.run(id, 'sleep 0.3; wc -c; sleep 0.3; echo after; exit 5', options);
     expect(outcome).toMatchObject({ stdout: '200000\nafter\n', exitCode: 5 });
   });
 
-  rule(scene, 'input in pieces, then its end alone: the other direction goes on', ['live'], async ({ door, id }) => {
+  rule(scene, 'input in pieces, then its FIN: the other direction continues', ['live'], async ({ door, id }) => {
     const live = await door.live!(id, 'read one; echo $one; wc -c; sleep 0.3; echo after; exit 5', { stdin: true });
     await live.write('first\n');
     await live.saw('first');
@@ -45,7 +45,7 @@ export function stdin(scene: Scene): void {
     expect(stdout.equals(bytes)).toBe(true);
   });
 
-  rule(scene, 'a command that never reads its input ends all the same', [], async ({ door, id }) => {
+  rule(scene, 'a command that never reads its input still ends', [], async ({ door, id }) => {
     const outcome = await door.run(id, 'exit 3', { stdin: 'x'.repeat(4_000_000), ...promptly });
     expect(outcome.exitCode).toBe(3);
   });

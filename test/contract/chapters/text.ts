@@ -1,4 +1,4 @@
-/** How the command's text, its words, its environment, directory and user reach the program. */
+/** How a command's script or argv, environment, directory and user reach the program. */
 import { expect } from 'vitest';
 import { LIMIT_MS, rule, type Scene } from '../rule.ts';
 
@@ -16,7 +16,7 @@ const AS_IT_IS: readonly (readonly [command: string, stdout: string, exitCode: n
 ];
 
 export function text(scene: Scene): void {
-  rule(scene, 'the text of a command reaches the shell as it is', [], async ({ door, id }) => {
+  rule(scene, 'the text of a command reaches the shell unchanged', [], async ({ door, id }) => {
     const outcomes = await Promise.all(AS_IT_IS.map(([command]) => door.run(id, command)));
     AS_IT_IS.forEach(([command, stdout, exitCode], i) => {
       const { stdout: got, exitCode: code } = outcomes[i] ?? {};
@@ -38,7 +38,7 @@ export function text(scene: Scene): void {
     expect((await door.run(id, 'echo next', { timeoutMs: LIMIT_MS })).stdout).toBe('next\n');
   });
 
-  rule(scene, 'a text of 131,000 to 9,000,000 bytes runs', ['longText'], async ({ door, id }) => {
+  rule(scene, 'a script of 131,000 to 9,000,000 bytes runs', ['longText'], async ({ door, id }) => {
     const tail = '; echo done; exit 7';
     for (const size of [131_000, 131_100, 200_000, 1_000_000, 9_000_000]) {
       const command = `: ${'x'.repeat(size - tail.length - 2)}${tail}`;
@@ -61,7 +61,7 @@ export function text(scene: Scene): void {
     },
   );
 
-  rule(scene, 'a list runs with no shell: no word of it is expanded or split', [], async ({ door, id }) => {
+  rule(scene, 'argv runs without a shell: no element is expanded or split', [], async ({ door, id }) => {
     const words = ['a b', '$HOME', '*', "'", '"', '\\', '', '-n', '--json', 'ü\n'];
     const program = 'import sys; sys.stdout.write(repr(sys.argv[1:]))';
     const { stdout } = await door.run(id, ['python3', '-c', program, ...words]);

@@ -1,4 +1,4 @@
-/** `millibox` as a script uses it. */
+/** `millibox` as used by a script. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { startCli } from '../../helpers/cli.ts';
@@ -19,7 +19,7 @@ import {
 } from '../door.ts';
 
 const WAIT_MS = 120_000;
-/** What the service's failures end with; no command's own exit is told so together with a typed line. */
+/** The CLI's exit code for failures of the service; no command's own exit comes with a typed error line as well. */
 const PLATFORM_FAILURE = 255;
 
 interface Result {
@@ -103,7 +103,7 @@ export class CliDoor implements Door {
   };
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Every call is a process of its own, and has ended.
+    // Every call is a process of its own, and has exited.
   }
 
   async #exit(sandbox: string, id: string): Promise<Listed['exit']> {
@@ -117,7 +117,7 @@ export class CliDoor implements Door {
     return found;
   }
 
-  /** @param any Its exit code is a command's: only one that comes with a line of `millibox` is a failure. */
+  /** @param any its exit code is the command's: only one that comes with an error line of `millibox` is a failure */
   async #cli(args: readonly string[], stdin: string | Buffer = '', any = false): Promise<Result> {
     const child = startCli(this.#stack, args);
     const ended = collect(child, () => undefined);
@@ -129,7 +129,7 @@ export class CliDoor implements Door {
     if (result.stdout.length > 0) throw new Error(`output beside a failure: ${result.stdout.toString()}`);
     const typed = /\(([a-z_]+)\)\s*(?:\n {2}.*\n)?$/.exec(said ?? '')?.[1];
     if (typed !== undefined && result.code === PLATFORM_FAILURE) throw new DoorError(typed, said ?? '');
-    // What the program itself does not take, it does not send.
+    // Input that the program itself does not read is not sent.
     if (stderr.startsWith('error: option')) throw new DoorError('invalid_request', stderr);
     throw new Error(`exit ${result.code} of ${args[0]}: ${stderr}`);
   }
@@ -149,7 +149,7 @@ const words = (command: Command): readonly string[] => (typeof command === 'stri
 
 async function collect(child: ChildProcess, each: (piece: Piece) => void): Promise<Result> {
   const all: Record<Piece['channel'], Buffer[]> = { stdout: [], stderr: [] };
-  // A command that ends without reading its input closes the pipe.
+  // A command that exits without reading its input closes the pipe.
   child.stdin?.on('error', () => undefined);
   for (const channel of ['stdout', 'stderr'] as const) {
     child[channel]?.on('data', (bytes: Buffer) => {

@@ -1,4 +1,4 @@
-/** The WebSocket, frame by frame as docs/protocol.md has it, with nothing of the SDK. */
+/** The WebSocket, frame by frame as in docs/protocol.md, without the SDK. */
 import { createMux, dialWs, type Json, type Mux, type MuxStream } from '../../../src/mux/index.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { ExecExit } from '../../../src/protocol/exec.ts';
@@ -29,7 +29,7 @@ export class WebSocketDoor implements Door {
   async run(sandbox: string, command: Command, options: RunOptions = {}): Promise<Outcome> {
     const exec = await this.#exec(sandbox, command, options);
     const exit = await exec.ended;
-    // One decoder each: a character may be cut by a frame.
+    // One decoder each: a character may be split across frames.
     const text = (channel: Piece['channel']): string => {
       const decoder = new TextDecoder();
       const pieces = exec.pieces.filter((piece) => piece.channel === channel);
@@ -105,7 +105,7 @@ export class WebSocketDoor implements Door {
   }
 }
 
-/** The part of an OPEN that says what to run. A long text follows as data. */
+/** The part of an OPEN that says what to run. A long script follows as data. */
 function program(command: Command): Json {
   if (typeof command !== 'string') return { argv: [...command] };
   const bytes = Buffer.byteLength(command);
@@ -119,7 +119,7 @@ async function send(stream: MuxStream, channel: number, bytes: Buffer): Promise<
   if (!stream.closed) stream.fin(channel);
 }
 
-/** One exec stream, with all that came over it. */
+/** One exec stream, with everything received on it. */
 class FramedExec implements Live {
   readonly stream: MuxStream;
   readonly pieces: Piece[] = [];
@@ -130,7 +130,7 @@ class FramedExec implements Live {
   queueMs = 0;
   readonly #mux: Mux;
 
-  /** @param own The connection is closed with the stream. */
+  /** @param own the connection is closed with the stream */
   constructor(mux: Mux, request: Json, own: boolean) {
     const ended = Promise.withResolvers<ExecExit>();
     const opened = Promise.withResolvers<Json>();
