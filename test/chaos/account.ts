@@ -1,32 +1,32 @@
-/** What is told of a rollout that went wrong: its calls and their answers, the faults around them, and what the service logged. */
+/** Describes a failed rollout: its calls and their answers, the faults around them, and the service's logs. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** All times are by `performance.now()`. */
+/** All times are `performance.now()`. */
 export interface Call {
   during: string;
   from: number;
   to: number;
-  /** The answer in a few words, or the error. */
+  /** The answer in brief, or the error. */
   said: string;
 }
 
 export interface Fault {
   kind: string;
-  /** Which of several parts it is, where it is of one. */
+  /** Which part, if there are several. */
   what: string;
   at: number;
   mendedAt: number;
 }
 
-/** What logs of the service say is looked at for so long before a rollout and behind it. */
+/** Logs are included from this long before a rollout until this long after it. */
 const AROUND_MS = 3_000;
 const MAX_LOG_LINES = 80;
 const MAX_SAID = 400;
-/** Of pino. */
+/** pino's level. */
 const WARN = 40;
 
-/** The calls of one rollout and the faults that they may have felt, in the order of their beginnings. */
+/** The calls of one rollout and the faults that may have affected them, in order of start. */
 export function accountOf(calls: readonly Call[], faults: readonly Fault[], feltMs: number): string {
   const from = Math.min(...calls.map((call) => call.from));
   const to = Math.max(...calls.map((call) => call.to));
@@ -48,7 +48,9 @@ export function accountOf(calls: readonly Call[], faults: readonly Fault[], felt
     .join('\n');
 }
 
-/** What the parts logged of these sandboxes, and what they warned of around that time; the first lines of many. */
+/**
+ * What the parts logged about these sandboxes, and their warnings around that time; the first lines if there are many.
+ */
 export function loggedOf(directory: string, ids: readonly string[], calls: readonly Call[]): string {
   const clock = performance.timeOrigin;
   const from = clock + Math.min(...calls.map((call) => call.from)) - AROUND_MS;
@@ -65,7 +67,7 @@ export function loggedOf(directory: string, ids: readonly string[], calls: reado
   return inOrder.slice(0, MAX_LOG_LINES).join('\n');
 }
 
-/** Of a line as pino writes it. */
+/** Of a line written by pino. */
 function read(line: string): { time: number; level: number } {
   try {
     const { time, level } = JSON.parse(line) as { time?: unknown; level?: unknown };

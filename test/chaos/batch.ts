@@ -1,4 +1,4 @@
-/** Many sandboxes in one create under a key, asked for at one gateway after the other, and all deleted again. */
+/** Many sandboxes in one create under a key, sent to one gateway after the other, then all deleted. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request } from 'undici';
@@ -13,10 +13,10 @@ const One = z.object({ status: z.string() });
 const ASK_MS = 15_000;
 const PATIENCE_MS = 90_000;
 const PAUSE_MS = 200;
-/** Longer than any batch takes: what one could not delete does not hold its place for ever. */
+/** Longer than any batch takes: sandboxes that could not be deleted do not occupy their places for ever. */
 const LIFETIME_MS = 360_000;
 
-/** The same batch three times under one key is the same sandboxes; and what is deleted has ended. */
+/** Sends the same batch three times under one key, which must return the same sandboxes; all must end when deleted. */
 export async function batch(service: Service, count: number, labels: Record<string, string>): Promise<Outcome> {
   const key = randomUUID();
   const outcome: Outcome = {
@@ -56,8 +56,8 @@ export async function batch(service: Service, count: number, labels: Record<stri
 }
 
 /**
- * From gateway to gateway, until one answers with something that asking again would not change.
- * @throws ServiceError as the service answered; `node_unavailable` when nobody did
+ * Tries gateway after gateway, until one gives an answer that a retry would not change.
+ * @throws ServiceError as the service answered; `node_unavailable` if none did
  */
 async function answered(
   service: Service,
@@ -71,7 +71,7 @@ async function answered(
     const url = service.urls[tries % service.urls.length] ?? '';
     const answer = await ask(`${url}${path}`, service.apiKey, method, asking);
     if (!(answer instanceof ServiceError)) return answer;
-    // A call that was cut off may come again: it has a key, or is a delete.
+    // A call that was cut may be repeated: it has a key, or is a delete.
     const again = answer.retryable || answer.code === 'interrupted';
     if (!again || performance.now() > end) throw answer;
     await sleep(PAUSE_MS);

@@ -26,15 +26,15 @@ const LENGTH_MS = amount('MILLIBOX_TEST_CHAOS_MS', 25_000);
 const SEED = amount('MILLIBOX_TEST_SEED', Date.now() % 1_000_000_000);
 const LIMIT_MS = LENGTH_MS + 600_000;
 const AT_ONCE = 9;
-/** So many of these make batches, of up to so many: more than there is room for, at times. */
+/** This many workers create batches of up to this many sandboxes, at times more than there is room for. */
 const BATCHERS = 2;
 const MAX_BATCH = 7;
-/** Of each node: some rollouts wait in the queue at any time. */
+/** Per node: some rollouts are queued at any time. */
 const ROOM = 3;
 const RECOVERY_MS = 60_000;
-/** A fault is felt after its end, while what was lost is found again. */
+/** A fault has effects after its end, while lost parts recover. */
 const FELT_MS = LONGEST_FAULT_MS + RECOVERY_MS;
-/** Of rollouts that went wrong, so many are told of in full. */
+/** This many failed rollouts are described in full. */
 const MAX_TOLD = 5;
 const LABELS = { chaos: String(SEED) };
 
@@ -131,7 +131,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     return `${name} ${sandboxes.join(' ')}\n${wrong.map((line) => `! ${line}`).join('\n')}\n${rest}`;
   }
 
-  /** Fresh rollouts at one gateway until one is whole. @returns after how long, in ms */
+  /** Runs new rollouts at one gateway until one succeeds. @returns after how many ms */
   async function recovery(url: string, gateway: number): Promise<number> {
     const from = performance.now();
     const service = { urls: [url], apiKey: stack.apiKey };
@@ -148,7 +148,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     return Math.round(performance.now() - from);
   }
 
-  /** What a gateway shows as alive. */
+  /** Sandboxes that a gateway shows as alive. */
   async function alive(url: string): Promise<unknown[]> {
     await using client = new Millibox({ url, apiKey: stack.apiKey });
     const all: unknown[] = [];
@@ -158,13 +158,13 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     return all;
   }
 
-  /** What is listed as running is there; and once all is deleted, no agent holds a container that was claimed. */
+  /** Sandboxes listed as running exist; and once all are deleted, no agent holds a claimed container. */
   async function nothingLeft(): Promise<void> {
     await stack.ready();
     for (const url of stack.urls) {
       await using client = new Millibox({ url, apiKey: stack.apiKey });
       for await (const sandbox of client.sandboxes.list({ labels: LABELS, status: 'RUNNING' })) {
-        // Left by a rollout that could not delete it. What it says twice has run twice.
+        // Left by a rollout that could not delete it. A line that appears twice was run twice.
         expect((await sandbox.exec('sort /tmp/lines | uniq -d; echo there')).stdout).toBe('there\n');
       }
     }
@@ -181,7 +181,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
     for (const [gateway, url] of stack.urls.entries()) {
       const counted = until(
         async () => {
-          // One that nobody waited for any more may have come to a node only now.
+          // One that nobody was waiting for any more may have reached a node only now.
           await client.sandboxes.deleteByLabel(LABELS);
           return (await stack.operatorOf(gateway).nodes()).every(({ sandboxes }) => sandboxes === 0);
         },
@@ -195,11 +195,11 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
   }
 });
 
-/** Containers of an agent that belong to a sandbox: their file says so behind its first line. */
+/** Containers of an agent that belong to a sandbox: their file says so after its first line. */
 function claimed(stack: TestStack, node: string): string[] {
   const root = join(stack.home, node, 'c');
   return readdirSync(root).filter((id) => {
-    // One that is being made, or removed, may have no file.
+    // A container being created or removed may have no file.
     return (readIfThereSync(join(root, id, 'meta.json')) ?? '')
       .split('\n')
       .slice(1)
@@ -207,7 +207,7 @@ function claimed(stack: TestStack, node: string): string[] {
   });
 }
 
-/** How much of a call's time nothing was broken. */
+/** How much of a call's time was free of faults. */
 function wholeMs({ from, to }: Call, faults: readonly Fault[]): number {
   const broken = faults.map(({ at, mendedAt }) => Math.max(0, Math.min(mendedAt, to) - Math.max(at, from)));
   return to - from - broken.reduce((sum, ms) => sum + ms, 0);

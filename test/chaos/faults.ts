@@ -1,4 +1,4 @@
-/** What breaks in the chaos run: one thing at a time, in an order that a seed decides. */
+/** The faults of the chaos run: one at a time, in an order determined by a seed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ErrorCode } from '../../src/protocol/errors.ts';
 import type { Random } from '../helpers/random.ts';
@@ -17,7 +17,7 @@ export interface Breakable {
   redisLink: Link;
 }
 
-/** While a part is away, a call that needs it is told so, and one that was under way may not know how it went. */
+/** While a part is away, calls that need it are refused, and those in progress may not learn their outcome. */
 const AWAY: readonly ErrorCode[] = [
   'node_unavailable',
   'capacity_exhausted',
@@ -25,10 +25,10 @@ const AWAY: readonly ErrorCode[] = [
   'interrupted',
   'draining',
 ];
-/** A node that is lost for longer than its grace takes its sandboxes with it, for as long as it is lost. */
+/** A node lost for longer than its grace period takes its sandboxes with it while it is lost. */
 const NODE: readonly ErrorCode[] = [...AWAY, 'sandbox_ended', 'sandbox_not_found', 'sandbox_not_ready'];
 
-/** What callers may be told because of each kind of fault. */
+/** The errors that callers may see because of each kind of fault. */
 export const ALLOWED = {
   'agent killed': NODE,
   'agent stopped': NODE,
@@ -40,7 +40,7 @@ export const ALLOWED = {
   'client link silent': AWAY,
   'node link flapping': NODE,
   'redis killed': AWAY,
-  // What waited and was let in by a gateway that has gone since is lost with it: it ends, or was never heard of elsewhere.
+  // A queued create admitted by a gateway that has gone since is lost with it: it ends, or is unknown to others.
   'redis emptied': [...AWAY, 'sandbox_ended', 'sandbox_not_found'],
   'redis full': AWAY,
   'redis a replica': AWAY,
@@ -51,27 +51,27 @@ export type FaultKind = keyof typeof ALLOWED;
 
 const KINDS = Object.keys(ALLOWED) as FaultKind[];
 
-/** How long something stays broken: mostly for less than the callers' patience, and seldom for longer than a node's grace. */
+/** How long a fault lasts: usually less than the callers' patience, rarely longer than a node's grace period. */
 const SHORTEST_MS = 300;
 const LONGEST_MS = 3_500;
 const OUTAGES = 0.1;
 const OUTAGE_MS = 40_000;
 export const LONGEST_FAULT_MS = OUTAGE_MS;
 const PAUSE_MS = 1_000;
-/** A link that flaps is down and up for so long each. */
+/** A flapping link is alternately down and up for this long. */
 const FLAP_MS = 500;
 /** Each way. */
 const SLOW_MS = 250;
 
-/** Of a kind that may hit one of two parts, or one of two directions: which. */
+/** Which of two parts, or of two directions, a fault hits. */
 interface Aim {
   index: number;
   direction: Direction;
 }
 
 /**
- * One fault after the other until time is up; every one is mended before the next. Tells each as it begins, and then by
- * what that has returned that it is mended.
+ * Injects one fault after the other until time is up, repairing each before the next. Reports each as it begins, and
+ * calls what that returned once it is repaired.
  */
 export async function breakInTurn(
   on: Breakable,
@@ -82,7 +82,7 @@ export async function breakInTurn(
   const end = performance.now() + lengthMs;
   let left: FaultKind[] = [];
   while (performance.now() < end) {
-    // Each kind once before any comes again.
+    // Each kind once before any is repeated.
     if (left.length === 0) left = [...KINDS];
     const [kind] = left.splice(choice.between(0, left.length - 1), 1) as [FaultKind];
     // A short run has no time for an outage.

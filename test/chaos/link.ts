@@ -20,7 +20,7 @@ export class Link implements AsyncDisposable {
     this.#server = createServer({ allowHalfOpen: true }, (near) => this.#join(near, port));
   }
 
-  /** @param port of the loopback, where the link leads to */
+  /** @param port loopback port that the link leads to */
   static async to(port: number): Promise<Link> {
     const link = new Link(port);
     link.#server.listen(0, '127.0.0.1');
@@ -32,19 +32,19 @@ export class Link implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** What is connected breaks, and nobody gets through until `heal`. */
+  /** Breaks all connections, and accepts none until `heal`. */
   cut(): void {
     this.#down = true;
     for (const { near } of this.#pairs) near.destroy();
   }
 
-  /** Nothing arrives in one direction until `heal`, and neither side is told. */
+  /** Drops everything in one direction until `heal`, without either side being notified. */
   silence(direction: Direction): void {
     this.#silent.add(direction);
     for (const pair of this.#pairs) source(pair, direction).pause();
   }
 
-  /** What arrives does so this much later, in both directions, until `heal`. */
+  /** Delays everything by this much, in both directions, until `heal`. */
   slow(delayMs: number): void {
     this.#delayMs = delayMs;
   }
@@ -92,7 +92,7 @@ export class Link implements AsyncDisposable {
         if (!this.#silent.has(direction)) from.resume();
       });
     };
-    // In order: nothing goes before what is held back still.
+    // In order: nothing overtakes delayed data.
     const held: (() => void)[] = [];
     const later = (act: () => void): void => {
       if (this.#delayMs === 0 && held.length === 0) return act();

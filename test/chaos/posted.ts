@@ -1,4 +1,4 @@
-/** A command over plain HTTP, asked for again under its key, as a caller does who did not hear the answer. */
+/** A command over plain HTTP, repeated under its key, as by a caller that did not get the answer. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request } from 'undici';
@@ -18,9 +18,9 @@ const PATIENCE_MS = 60_000;
 const PAUSE_MS = 200;
 
 /**
- * Runs a command, and asks for it once more when its answer is there.
+ * Runs a command, and repeats the request once it is answered.
  * @returns both answers
- * @throws ServiceError as the service answered; `node_unavailable` when nobody did
+ * @throws ServiceError as the service answered; `node_unavailable` if none did
  */
 export async function postTwice(service: Service, sandbox: string, command: string): Promise<[Answer, Answer]> {
   const key = randomUUID();
@@ -28,7 +28,7 @@ export async function postTwice(service: Service, sandbox: string, command: stri
   return [await post(), await post()];
 }
 
-/** From gateway to gateway, until one answers with something that asking again would not change. */
+/** Tries gateway after gateway, until one gives an answer that a retry would not change. */
 async function answered(service: Service, sandbox: string, command: string, key: string): Promise<Answer> {
   const end = performance.now() + PATIENCE_MS;
   for (let tries = 0; ; tries++) {

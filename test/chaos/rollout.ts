@@ -1,4 +1,4 @@
-/** One rollout, as a trainer makes it, which checks all that it is told and keeps count of what failed. */
+/** One rollout, as a trainer makes it: checks every answer and counts what failed. */
 import { randomUUID } from 'node:crypto';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Millibox, Sandbox } from '../../src/sdk/index.ts';
@@ -6,21 +6,21 @@ import type { Call } from './account.ts';
 import { postTwice, type Service } from './posted.ts';
 
 const COMMANDS = 4;
-/** Longer than some faults in a row last, with room for a busy machine: what takes longer hangs. */
+/** Longer than several consecutive faults last, with a margin for a busy machine: anything slower hangs. */
 const CALL_MS = 240_000;
 const NUMBERS = 2_000;
-/** Longer than any rollout takes: what one could not delete does not hold its place for ever. */
+/** Longer than any rollout takes: sandboxes that could not be deleted do not occupy their places for ever. */
 const LIFETIME_MS = 360_000;
 
 export interface Failure {
   during: string;
-  /** Null: what was thrown is no error of the service. */
+  /** Null: the error did not come from the service. */
   code: string | null;
   message: string;
 }
 
 export interface Outcome {
-  /** What it is about. */
+  /** Identifies the rollout. */
   name: string;
   sandboxes: string[];
   calls: Call[];
@@ -28,7 +28,7 @@ export interface Outcome {
   /** Whether the sandbox's file could be read at the end. */
   checked: boolean;
   failures: Failure[];
-  /** What must never be: a wrong result, a line twice, a success without its line. */
+  /** What must never happen: a wrong result, a line twice, a success without its line. */
   wrong: string[];
 }
 
@@ -83,7 +83,7 @@ export async function rollout(service: Service, name: string, labels: Record<str
   return outcome;
 }
 
-/** Makes a call and notes how it went. Undefined: it failed. */
+/** Makes a call and records its outcome. Undefined: it failed. */
 export async function attempt<T>(
   outcome: Pick<Outcome, 'calls' | 'failures'>,
   during: string,
@@ -106,7 +106,7 @@ export async function attempt<T>(
   }
 }
 
-/** An answer, without what is too long to be read. */
+/** An answer, shortened for reading. */
 function inFewWords(answer: unknown): string {
   if (answer instanceof Sandbox) return answer.id;
   return JSON.stringify(answer, (_, value: unknown) => {

@@ -1,4 +1,4 @@
-/** What is around the measuring: the bench in a clone where nothing was set up, and one that is called in a wrong way. */
+/** The bench's surroundings: run in a fresh clone without set-up, and with wrong arguments. */
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -8,7 +8,7 @@ import { ROOT, run } from './tools.ts';
 const clone = mkdtempSync(path.join(tmpdir(), 'mb-clone-'));
 afterEach(() => rmSync(clone, { recursive: true, force: true }));
 
-/** Stands for npm: "installs" the Node.js that runs this test, and talks on stdout as npm does. */
+/** Stands in for npm: "installs" the Node.js that runs this test, and writes to stdout as npm does. */
 const NPM = `#!/bin/sh
 mkdir -p node_modules/.bin
 ln -s ${process.execPath} node_modules/.bin/node
@@ -16,7 +16,7 @@ cp package-lock.json node_modules/.package-lock.json
 echo 'added 1 package'
 `;
 
-test('it installs what it runs on first, and only its own words go to stdout', async () => {
+test('it installs its prerequisites first, and only its own output goes to stdout', async () => {
   cpSync(path.join(ROOT, 'deploy'), path.join(clone, 'deploy'), { recursive: true });
   writeFileSync(path.join(clone, 'package-lock.json'), '{"packages":{}}');
   mkdirSync(path.join(clone, 'bench'));

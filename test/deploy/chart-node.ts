@@ -1,4 +1,4 @@
-/** The chart on one node: its pods as it renders them, on the Docker engine instead of a kubelet's runtime. */
+/** The chart on one node: its rendered pods, on the Docker engine instead of a kubelet's runtime. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { docker, type Images } from './engine.ts';
@@ -19,7 +19,7 @@ export class ChartNode implements AsyncDisposable {
   readonly #network: string;
   readonly #node: NodeDir;
   readonly #manifests: readonly Manifest[];
-  /** Agents that leave nothing. */
+  /** Agents with `onStop: destroy`. */
   readonly #last: Manifest;
   readonly #pods: Pod[] = [];
   #registry: Registry | null = null;
@@ -44,7 +44,7 @@ export class ChartNode implements AsyncDisposable {
         resolvers: ['127.0.0.1'],
         minFreeMemoryMb: 256,
       },
-      // There is no API server here, and the engine answers for the name of the headless Service.
+      // There is no API server here, and the engine resolves the name of the headless Service.
       discovery: { mode: 'dns' },
       serviceMonitor: { enabled: true },
     };
@@ -60,7 +60,7 @@ export class ChartNode implements AsyncDisposable {
     }
   }
 
-  /** All that nobody may read in a log. */
+  /** Everything that must not appear in a log. */
   get secrets(): string[] {
     const made = this.#manifests
       .filter(({ kind }) => kind === 'Secret')

@@ -1,4 +1,4 @@
-/** The Helm chart: what it renders is valid, and says what docs/deploy.md promises. */
+/** The Helm chart: its output is valid, and matches docs/deploy.md. */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ const missing = lacking('helm', 'kubeconform');
 const OWN_SCHEMAS = path.join(import.meta.dirname, 'schemas');
 const HASH = 'ab'.repeat(32);
 
-/** What operators really set, and everything that switches something on or off. */
+/** Realistic values, and everything that switches something on or off. */
 const VALUE_SETS: Record<string, object> = {
   defaults: {},
   production: {
@@ -70,7 +70,7 @@ const VALUE_SETS: Record<string, object> = {
   },
 };
 
-/** Values of a container as its program gets them; what comes from the cluster is stood in for. */
+/** A container's environment as its program gets it, with stand-ins for what comes from the cluster. */
 function environment(container: Container): Record<string, string> {
   const stand = { MILLIBOX_NODE_NAME: 'node-1', POD_IP: '10.1.2.3' };
   const env: Record<string, string> = {};
@@ -86,12 +86,12 @@ const secretText = (manifest: Manifest, key: string): string =>
   Buffer.from(manifest.data?.[key] ?? '', 'base64').toString();
 
 interface Verdict {
-  /** What is wrong. */
+  /** The errors. */
   resources: { name: string; msg: string }[];
   summary: Record<string, number>;
 }
 
-/** By the schemas of that version of Kubernetes, all of which lie on this machine. */
+/** Validates against the schemas of that Kubernetes version, which are all on this machine. */
 async function check(input: string, version: string): Promise<Verdict> {
   const file = '{{.ResourceKind}}{{.KindSuffix}}.json';
   const locations = [path.join(SCHEMAS, `v${version}-local-strict`, file), path.join(OWN_SCHEMAS, file)];
@@ -111,13 +111,13 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
   });
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-  test('has nothing that helm lint complains of', async () => {
+  test('passes helm lint', async () => {
     const { status, stdout } = await run('helm', ['lint', '--strict', '--kube-version', VERSIONS[1], CHART]);
     expect(stdout).toContain('0 chart(s) failed');
     expect(status).toBe(0);
   });
 
-  test('would not pass with a field that Kubernetes does not have, or one of another type', async () => {
+  test('would fail with an unknown field, or one of the wrong type', async () => {
     const text = (await renderText())
       .replace('hostPID: true', 'hostPIDs: true')
       .replace('replicas: 1', "replicas: '1'");
@@ -125,7 +125,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
     expect(resources.map(({ name }) => name).sort()).toEqual(['millibox-agent', 'millibox-gateway']);
   });
 
-  test('gives a container each variable once: what is set by hand replaces what the chart says', async () => {
+  test("sets each variable of a container once: an explicit value replaces the chart's", async () => {
     const values = {
       gateway: { env: { MILLIBOX_LISTEN: '[::]:8700' } },
       agent: { hostNetwork: true, env: { MILLIBOX_AGENT_LISTEN: '[::]:8701' } },
@@ -148,7 +148,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       manifests = await render({ values });
     });
 
-    test.each(VERSIONS)('renders objects that Kubernetes %s has, field by field', async (version) => {
+    test.each(VERSIONS)('renders objects that Kubernetes %s accepts, field by field', async (version) => {
       const { resources, summary } = await check(await renderText({ values, version }), version);
       expect(resources).toEqual([]);
       expect(summary).toMatchObject({ valid: manifests.length, invalid: 0, errors: 0, skipped: 0 });
@@ -169,7 +169,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(() => load(program, env, dir)).not.toThrow();
     });
 
-    test('selects the pods that it makes', () => {
+    test('selects the pods that it creates', () => {
       for (const workload of [only(manifests, 'Deployment'), only(manifests, 'DaemonSet')]) {
         const { template, selector } = workload.spec ?? {};
         expect(template?.metadata.labels).toMatchObject(selector?.matchLabels ?? { nothing: 'selected' });
@@ -179,7 +179,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       }
     });
 
-    test('mounts every volume that it has, and has every one that it mounts', () => {
+    test('mounts every volume that it declares, and declares every one that it mounts', () => {
       for (const workload of [only(manifests, 'Deployment'), only(manifests, 'DaemonSet')]) {
         const pod = podOf(workload);
         const mounted = [...pod.containers, ...(pod.initContainers ?? [])].flatMap((c) => c.volumeMounts ?? []);
@@ -191,7 +191,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
   });
 
   describe('gateways', () => {
-    test('are given longer to end than their work in hand is given', () => {
+    test('have a grace period longer than the time they give their work in progress', () => {
       const gateway = only(defaults, 'Deployment');
       const env = environment(containerOf(gateway, 'gateway'));
       const preStop = Number(containerOf(gateway, 'gateway').lifecycle?.preStop?.exec?.command[1]);
@@ -199,7 +199,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(grace).toBeGreaterThan(preStop + Number(env['MILLIBOX_DRAIN_MS']) / 1000);
     });
 
-    test('get work once they are ready for it, and hold nothing of root', () => {
+    test("receive traffic once they are ready, and have none of root's rights", () => {
       const container = containerOf(only(defaults, 'Deployment'), 'gateway');
       expect(container.readinessProbe?.httpGet?.path).toBe('/readyz');
       expect(container.securityContext).toMatchObject({
@@ -217,7 +217,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       ]);
     });
 
-    test('ask for no node where they may not', async () => {
+    test('query no nodes without permission to', async () => {
       const manifests = await render({ values: { discovery: { watchNodes: false } } });
       expect(manifests.flatMap((each) => each.rules ?? []).flatMap(({ resources }) => resources)).toEqual(['pods']);
       const env = environment(containerOf(only(manifests, 'Deployment'), 'gateway'));
@@ -243,7 +243,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
   });
 
   describe('agents', () => {
-    test('leave sandboxes where no end of a pod reaches them', () => {
+    test('leave sandboxes where the end of a pod cannot reach them', () => {
       const pod = podOf(only(defaults, 'DaemonSet'));
       const agent = containerOf(only(defaults, 'DaemonSet'), 'agent');
       const env = environment(agent);
@@ -253,7 +253,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
         (pod.volumes ?? []).filter((v) => v.hostPath).map(({ name, hostPath }) => [name, hostPath?.path]),
       );
       const mounts = (agent.volumeMounts ?? []).filter(({ name }) => name in onNode);
-      // At the same path, so that what is told to the runtime of containers means the same on the node.
+      // At the same path, so that paths passed to the container runtime mean the same on the node.
       expect(mounts.map(({ name, mountPath }) => [name, mountPath])).toEqual(Object.entries(onNode));
       expect(mounts.find(({ name }) => name === 'data')?.mountPropagation).toBe('Bidirectional');
       expect(env['MILLIBOX_DATA_DIR']).toMatch(new RegExp(`^${onNode['data']}/`));
@@ -261,7 +261,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(onNode['cgroup']).toBe('/sys/fs/cgroup');
     });
 
-    test('are reached by gateways alone', () => {
+    test('can be reached by gateways only', () => {
       const policy = only(defaults, 'NetworkPolicy', 'agent');
       const gateway = only(defaults, 'Deployment').spec?.selector;
       expect(policy.spec).toMatchObject({
@@ -271,7 +271,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       });
     });
 
-    test('tell their numbers on a port of its own, where a monitor is wanted', async () => {
+    test('serve metrics on a separate port, if a monitor is wanted', async () => {
       expect(environment(containerOf(only(defaults, 'DaemonSet'), 'agent'))).not.toHaveProperty(
         'MILLIBOX_AGENT_METRICS_LISTEN',
       );
@@ -292,7 +292,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(monitor?.selector).toEqual(only(manifests, 'DaemonSet').spec?.selector);
     });
 
-    test('do not pretend to be guarded where no policy applies', async () => {
+    test('do not appear protected where no policy applies', async () => {
       const values = { agent: { hostNetwork: true } };
       const manifests = await render({ values });
       expect(manifests.filter(({ kind }) => kind === 'NetworkPolicy').map(({ metadata }) => metadata.name)).toEqual([
@@ -303,18 +303,18 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       );
     });
 
-    test('run on chosen nodes only', () => {
+    test('run on selected nodes only', () => {
       expect(podOf(only(defaults, 'DaemonSet')).nodeSelector).toEqual({ 'millibox/sandboxes': 'true' });
     });
 
-    test('do not surge: two cannot share the data of a node', async () => {
+    test("do not surge: two cannot share a node's data", async () => {
       const values = { agent: { updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1 } } } };
       await expect(render({ values })).rejects.toThrow('maxSurge');
     });
   });
 
   describe('secrets', () => {
-    test('a key is made, and only its hash reaches a gateway', () => {
+    test('a key is generated, and only its hash reaches a gateway', () => {
       const secret = only(defaults, 'Secret', 'api-keys');
       const key = secretText(secret, 'admin-key');
       const hash = createHash('sha256').update(key).digest('hex');
@@ -324,7 +324,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(volume?.secret?.items).toEqual([{ key: 'api-keys', path: 'api-keys' }]);
     });
 
-    test('the two sides share one node secret', () => {
+    test('both sides share one node secret', () => {
       const name = (kind: string): string | undefined =>
         podOf(only(defaults, kind)).volumes?.find((v) => v.name === 'node-secret')?.secret?.secretName;
       expect(secretText(only(defaults, 'Secret', 'node-secret'), 'node-secret')).toMatch(/^\w{43}$/);
@@ -339,7 +339,7 @@ describe.skipIf(missing.length > 0)(`the chart${because(missing)}`, () => {
       expect(env.map(({ name }) => name)).toContain('MILLIBOX_REDIS_URL_FILE');
     });
 
-    test('none is made where all are named', async () => {
+    test('none is generated if all are named', async () => {
       const manifests = await render({
         values: { nodeSecret: { existingSecret: 'n' }, auth: { existingSecret: 'k' } },
       });

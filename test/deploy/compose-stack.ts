@@ -1,4 +1,4 @@
-/** The compose file, run by Docker Compose, with images, a directory and secrets of the test's own. */
+/** The compose file, run by Docker Compose, with images, a directory and secrets for the test. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { allowedEnvironment } from '../helpers/config.ts';
@@ -11,7 +11,7 @@ import { ROOT, run } from './tools.ts';
 const UP_MS = 180_000;
 const FILE = path.join(ROOT, 'deploy/compose.yaml');
 
-/** Whether `docker compose` is there, in a version that knows the file's format. */
+/** Whether `docker compose` is installed, in a version that supports the file's format. */
 export async function hasCompose(): Promise<boolean> {
   const { status, stdout } = await run('docker', ['compose', 'version', '--short']);
   return status === 0 && Number.parseInt(stdout.replace(/^v/, ''), 10) >= 2;
@@ -62,7 +62,7 @@ export class ComposeStack implements AsyncDisposable {
     return readFileSync(path.join(this.#secrets, 'admin-key'), 'utf8').trim();
   }
 
-  /** All that nobody may read in a log. */
+  /** Everything that must not appear in a log. */
   get secrets(): string[] {
     return ['node-secret', 'admin-key', 'api-keys'].map((name) =>
       readFileSync(path.join(this.#secrets, name), 'utf8').trim(),
@@ -81,7 +81,7 @@ export class ComposeStack implements AsyncDisposable {
     return docker('inspect', '--format', format, this.container(service));
   }
 
-  /** Of an agent that is started from now on. */
+  /** For agents started from now on. */
   destroyAtStop(): void {
     this.#write({ MILLIBOX_ON_STOP: 'destroy' });
   }
@@ -101,7 +101,7 @@ export class ComposeStack implements AsyncDisposable {
     await this.compose('down', '--volumes', '--timeout', '60').catch(() => undefined);
   }
 
-  /** What a test has of its own, over the file. */
+  /** The test's own settings, on top of the file. */
   #write(environment: Record<string, string> = {}): void {
     const registry = { MILLIBOX_DEFAULT_IMAGE: Registry.image, MILLIBOX_INSECURE_REGISTRIES: Registry.host };
     const image = (name: Parameters<Images['name']>[0]): object => ({ image: this.#images.name(name) });

@@ -1,4 +1,4 @@
-/** The compose file, and what its images are made of. */
+/** The compose file, and how its images are built. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -55,7 +55,7 @@ describe('compose', () => {
     },
   );
 
-  test('names nothing that is not there', () => {
+  test('refers to nothing that does not exist', () => {
     for (const { networks, secrets = [], depends_on = [], volumes = [] } of Object.values(compose.services)) {
       expect(Object.keys(compose.networks)).toEqual(expect.arrayContaining(networks));
       expect(Object.keys(compose.secrets)).toEqual(expect.arrayContaining(secrets));
@@ -77,7 +77,7 @@ describe('compose', () => {
     for (const volume of agent.volumes ?? []) expect(volume).toMatchObject({ type: 'bind' });
   });
 
-  test('builds images that the Dockerfile has', () => {
+  test('builds images that the Dockerfile defines', () => {
     for (const { build } of Object.values(compose.services)) {
       if (build === undefined) continue;
       expect(path.resolve(path.dirname(file), build.context)).toBe(ROOT);
@@ -87,7 +87,7 @@ describe('compose', () => {
   });
 });
 
-test('the image of the agent has all packages that a server is given for the oci runtime', () => {
+test("the agent's image has all packages that a server gets for the oci runtime", () => {
   const list = /oci_packages\(\).*?<<LIST\n(.*?)\nLIST/s.exec(
     readFileSync(path.join(ROOT, 'deploy/lib/packages.sh'), 'utf8'),
   )?.[1];

@@ -1,4 +1,4 @@
-/** The Grafana dashboard shows what there is. */
+/** The Grafana dashboard only refers to existing metrics. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Registry } from 'prom-client';
@@ -19,7 +19,7 @@ const dashboard = JSON.parse(readFileSync(path.join(CHART, 'dashboards/millibox.
 };
 const expressions = dashboard.panels.flatMap(({ targets }) => targets ?? []).map(({ expr }) => expr);
 
-/** Those of any process, and names in the text of the gateway's sources; those of tenants are made of two parts. */
+/** Those of any process, and names in the gateway's source text; those of tenants are built from two parts. */
 function gatewayMetrics(): Set<string> {
   const root = path.join(ROOT, 'src/gateway');
   const registry = new Registry();
@@ -57,7 +57,7 @@ describe('the dashboard', () => {
     expect([...new Set(asked.map(base))].filter((name) => !there.has(name))).toEqual([]);
   });
 
-  test('closes every bracket that it opens', () => {
+  test('has balanced brackets', () => {
     for (const expr of expressions) {
       for (const [open, close] of ['()', '{}', '[]'].map((pair) => [...pair])) {
         expect(expr.split(open ?? '').length, expr).toBe(expr.split(close ?? '').length);
@@ -65,7 +65,7 @@ describe('the dashboard', () => {
     }
   });
 
-  test('has panels that do not lie on one another', () => {
+  test('has no overlapping panels', () => {
     const cells = new Set<string>();
     for (const { title, gridPos } of dashboard.panels) {
       for (let x = gridPos.x; x < gridPos.x + gridPos.w; x += 1) {

@@ -1,4 +1,4 @@
-/** The Docker engine as tests of the images use it: their build, and what this machine lets a container have. */
+/** The Docker engine for image tests: builds them, and determines what this machine lets a container have. */
 import {
   copyFileSync,
   cpSync,
@@ -14,7 +14,7 @@ import path from 'node:path';
 import { find, ROOT, run } from './tools.ts';
 
 const BUILD_MS = 1_500_000;
-/** What the set-up has made. */
+/** Built by the set-up. */
 export const BASE = 'millibox/debian:bookworm';
 const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
 /** In the kernel's order. */
@@ -27,7 +27,7 @@ const CAPABILITIES = (
 const OPEN = ['seccomp=unconfined', 'apparmor=unconfined', 'systempaths=unconfined'];
 const DEVICES = 'a *:* rwm';
 
-/** @throws Error with the words of a command that failed. */
+/** @throws Error with the output of a failed command. */
 export async function command(name: string, args: readonly string[], timeout?: number): Promise<string> {
   const { status, stdout, stderr } = await run(name, args, timeout === undefined ? {} : { timeout });
   if (status !== 0) throw new Error(`${name} ${args[0] ?? ''}: ${stderr.slice(-2_000)}${stdout.slice(-2_000)}`);
@@ -35,20 +35,20 @@ export async function command(name: string, args: readonly string[], timeout?: n
 }
 export const docker = (...args: string[]): Promise<string> => command('docker', args);
 
-/** What a program says there, both of its channels. */
+/** A container's output, both channels. */
 export async function logsOf(container: string): Promise<string> {
   const { stdout, stderr } = await run('docker', ['logs', container]);
   return stdout + stderr;
 }
 
-/** Capabilities that this machine lets a container have; null: every one. */
+/** Capabilities that this machine lets a container have; null: all. */
 function held(): string[] | null {
   const bounds = BigInt(`0x${/^CapBnd:\s+(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
   const all = CAPABILITIES.filter((_, bit) => ((bounds >> BigInt(bit)) & 1n) === 1n);
   return all.length === CAPABILITIES.length ? null : all;
 }
 
-/** `--privileged`, or as much of it as can be had. */
+/** `--privileged`, or as much of it as is available. */
 export function privileges(): string[] {
   const capabilities = held();
   if (capabilities === null) return ['--privileged'];
@@ -56,7 +56,7 @@ export function privileges(): string[] {
   return [...capabilities.flatMap((each) => ['--cap-add', each]), ...options, '--device-cgroup-rule', DEVICES];
 }
 
-/** The same as a service of compose has it. */
+/** The same for a compose service. */
 export function composePrivileges(): object {
   const capabilities = held();
   if (capabilities === null) return { privileged: true };
@@ -65,7 +65,7 @@ export function composePrivileges(): object {
 
 export const REGISTRY_USER = { name: 'puller', password: 'password-of-a-test' };
 
-/** A registry for everybody and one for its user, and Redis, in an image. */
+/** An image with a public registry, one that needs a user, and Redis. */
 const SERVICES = `FROM ${BASE}
 RUN apt-get update \\
   && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server docker-registry \\
@@ -75,11 +75,11 @@ RUN printf 'version: 0.1\\nstorage: { filesystem: { rootdirectory: /registry } }
 RUN python3 -W ignore -c 'import crypt; print("${REGISTRY_USER.name}:" + crypt.crypt("${REGISTRY_USER.password}", crypt.mksalt(crypt.METHOD_BLOWFISH)))' >/users
 `;
 
-/** Of the Dockerfile; those in which the others' parts are made are named too, so that they can be taken away. */
+/** Stages of the Dockerfile; the intermediate ones are tagged too, so that they can be removed. */
 const TARGETS = ['build', 'boxinit', 'gateway', 'agent'] as const;
 type Name = (typeof TARGETS)[number] | 'node' | 'services';
 
-/** The images of the Dockerfile, and one of services beside them. No registry is asked, only mirrors of packages. */
+/** The Dockerfile's images, and one with services. No registry is contacted, only package mirrors. */
 export class Images implements AsyncDisposable {
   readonly #dir = mkdtempSync(path.join(tmpdir(), 'mb-images-'));
   readonly tag = path.basename(this.#dir).toLowerCase();
@@ -121,7 +121,7 @@ export class Images implements AsyncDisposable {
     await this.#make('services', context);
   }
 
-  /** The base of the set-up with this machine's Node.js, npm and certificates. */
+  /** The set-up's base image with this machine's Node.js, npm and certificates. */
   async #node(): Promise<void> {
     const context = path.join(this.#dir, 'node');
     mkdirSync(context);
@@ -141,7 +141,7 @@ export class Images implements AsyncDisposable {
     await this.#make('node', context);
   }
 
-  /** What a step that fails has made goes with it. */
+  /** Anything that a failing step has created is removed with it. */
   async #make(name: Name, context: string, options: readonly string[] = []): Promise<void> {
     const args = ['build', '--force-rm', '--network', 'host', ...options, '--tag', this.name(name), context];
     await command('docker', args, BUILD_MS);

@@ -1,6 +1,6 @@
 /**
- * The images, built, and run as the chart's pods and as the services of the compose file. It takes minutes, so it has to
- * be asked for: `MILLIBOX_TEST_DOCKERFILES=1`.
+ * The images, built, and run as the chart's pods and as services of the compose file. Takes minutes, so it must be
+ * requested: `MILLIBOX_TEST_DOCKERFILES=1`.
  */
 import { afterAll, beforeAll, describe } from 'vitest';
 import { buildsImages } from '../helpers/config.ts';

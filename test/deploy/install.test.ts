@@ -1,4 +1,4 @@
-/** The install script, into a directory: what it puts there starts with what it puts there. */
+/** The install script, into a directory: the installed service starts with the installed files. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
@@ -28,14 +28,14 @@ describe('the install script', () => {
 
   beforeAll(async () => {
     root = mkdtempSync(path.join(tmpdir(), 'mb-install-'));
-    // Where the clone is on the machine is nobody's business: behind a link, and with a name that means much to some tools.
+    // The clone may be anywhere: behind a symbolic link, and with a name full of special characters.
     const clone = path.join(root, 'c++ (my clone)#1');
     symlinkSync(ROOT, clone);
     await install(clone);
   }, INSTALL_MS);
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-  test('puts there what the units name', () => {
+  test('installs what the units name', () => {
     for (const unit of ['millibox-gateway.service', 'millibox-agent.service']) {
       const text = readFileSync(path.join(root, 'etc/systemd/system', unit), 'utf8');
       const named = [...text.matchAll(/(?<![\w/])\/(?:opt|etc)\/millibox\/[\w./-]*\w/g)].map(([file]) => file);
@@ -61,7 +61,7 @@ describe('the install script', () => {
     INSTALL_MS,
   );
 
-  test('gateway and agent start from there, find each other, and know the key', async () => {
+  test('gateway and agent start from there, find each other, and accept the key', async () => {
     const children: ChildProcess[] = [];
     /** Resolves with the port that its log names. */
     const start = async (main: string, env: Record<string, string>): Promise<number> => {

@@ -1,4 +1,4 @@
-/** The chart's pods, running: what docs/deploy.md promises of them. */
+/** The chart's pods, running as docs/deploy.md promises. */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
@@ -38,19 +38,19 @@ export function describeChart(images: () => Images): void {
       await node?.[Symbol.asyncDispose]();
     }, START_MS);
 
-    test('pass all of their probes', async () => {
+    test('pass all their probes', async () => {
       for (const pod of [agent, gateway]) {
         for (const probe of ['startupProbe', 'readinessProbe', 'livenessProbe'] as const) await passes(pod, probe);
       }
     });
 
-    test('of gateways have no rights, and a file system that nobody writes', async () => {
+    test('of gateways have no rights, and a read-only file system', async () => {
       expect(await docker('exec', gateway.id, 'id', '-u')).toBe('65532');
       expect(await docker('exec', gateway.id, 'grep', 'CapBnd', '/proc/self/status')).toMatch(/\s0+$/);
       await expect(docker('exec', gateway.id, 'touch', '/tmp/note')).rejects.toThrow('Read-only');
     });
 
-    test('listen on the ports that the chart and its policies name, and on no other', async () => {
+    test('listen only on the ports that the chart and its policies name', async () => {
       const named = (pod: Pod): number[] =>
         (pod.container.ports ?? []).map(({ containerPort }) => containerPort).sort();
       expect(await agent.openPorts()).toEqual(named(agent));
@@ -67,7 +67,7 @@ export function describeChart(images: () => Images): void {
       }
     });
 
-    test('of agents tell others their numbers on one port, and not on that of the links', async () => {
+    test('of agents serve metrics to others on one port, and not on that of the links', async () => {
       expect(await (await fetch(`${await agent.url('metrics')}/metrics`)).text()).toContain('millibox_');
       expect((await fetch(`${await agent.url('node-link')}/metrics`)).ok).toBe(false);
       expect(await (await fetch(`${await gateway.url('http')}/metrics`)).text()).toContain(
@@ -75,13 +75,13 @@ export function describeChart(images: () => Images): void {
       );
     });
 
-    test('make a sandbox of an image that the pull secret opens', async () => {
+    test('create a sandbox from an image that the pull secret opens', async () => {
       sandbox = await client.sandboxes.create();
       const { stdout } = await sandbox.exec('echo kept > /tmp/note; cat /proc/1/comm');
       expect(stdout).toBe('boxinit\n');
     });
 
-    test('hold no process of a sandbox in their control groups', async () => {
+    test('have no sandbox process in their cgroups', async () => {
       const ids = await Promise.all([agent, gateway].map((pod) => docker('inspect', '--format', '{{.Id}}', pod.id)));
       const processes = node.sandboxes();
       expect(processes.length).toBeGreaterThan(0);
@@ -91,7 +91,7 @@ export function describeChart(images: () => Images): void {
       }
     });
 
-    test('give a sandbox a network that hangs from the node, and reaches neither them nor it', async () => {
+    test('give a sandbox a network attached to the node, which reaches neither them nor the node', async () => {
       online = await client.sandboxes.create({ network: 'internet' });
       const reach = 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)';
       for (const pod of [agent, gateway]) {
@@ -104,13 +104,13 @@ export function describeChart(images: () => Images): void {
       expect(await node.left()).toEqual(expect.arrayContaining([expect.stringContaining('mbx-')]));
     });
 
-    test('of agents that crash leave sandboxes and commands alone', async () => {
+    test('of agents that crash do not affect sandboxes and commands', async () => {
       expect(await goesOn(sandbox, () => agent.crash())).toBe('whole');
       expect((await sandbox.exec('cat /tmp/note')).stdout).toBe('kept\n');
       await passes(agent, 'readinessProbe');
     });
 
-    test('of agents are replaced, and sandboxes go on', async () => {
+    test('of agents are replaced, and sandboxes continue', async () => {
       const replaced = await goesOn(sandbox, async () => {
         await agent.end();
         agent = await chart.startAgent('agent-2');
@@ -120,7 +120,7 @@ export function describeChart(images: () => Images): void {
       expect((await online.exec('cat /proc/net/route')).stdout).toContain('eth0');
     });
 
-    test('of agents give a disk to a container that waited since before the replacement', async () => {
+    test('of agents give a disk to a container that was warm before the replacement', async () => {
       const made = await client.sandboxes.create({ diskMb: 64 });
       const { stdout } = await made.exec("df -m / | tail -n 1 | awk '{ print $2 }'");
       expect(Number(stdout)).toBeGreaterThan(40);
@@ -152,14 +152,14 @@ export function describeChart(images: () => Images): void {
       gateway = next;
     });
 
-    test('tell no secret in their logs', async () => {
+    test('reveal no secret in their logs', async () => {
       const logs = (await Promise.all([agent.logs(), gateway.logs()])).join('');
       expect(logs).toContain('agent_ready');
       expect(chart.secrets.length).toBeGreaterThan(3);
       expect(chart.secrets.filter((secret) => logs.includes(secret))).toEqual([]);
     });
 
-    test('of agents that are told to leave nothing on their node', async () => {
+    test('of agents leave nothing on their node if configured so', async () => {
       await agent.end();
       const last = await chart.startAgent('agent-3', 'destroy');
       await passes(last, 'readinessProbe');

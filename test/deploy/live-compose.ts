@@ -1,4 +1,4 @@
-/** The compose file, running: what docs/deploy.md promises of it. */
+/** The compose file, running as docs/deploy.md promises. */
 import { kill } from 'node:process';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
@@ -31,7 +31,7 @@ export function describeCompose(images: () => Images): void {
       await node?.[Symbol.asyncDispose]();
     }, START_MS);
 
-    test('become healthy, and have Redis', async () => {
+    test('become healthy, and use Redis', async () => {
       await ready();
       await until(
         async () => (await stack.inspect('gateway', '{{.State.Health.Status}}')) === 'healthy',
@@ -41,18 +41,18 @@ export function describeCompose(images: () => Images): void {
       expect(await (await fetch(`${stack.url}/metrics`)).text()).toContain('millibox_redis_up 1');
     });
 
-    test('run the gateway as nobody, on a file system that nobody writes', async () => {
+    test('run the gateway as an unprivileged user, on a read-only file system', async () => {
       expect(await docker('exec', stack.container('gateway'), 'id', '-u')).toBe('65532');
       await expect(docker('exec', stack.container('gateway'), 'touch', '/tmp/note')).rejects.toThrow('Read-only');
     });
 
-    test('make a sandbox of an image from a registry', async () => {
+    test('create a sandbox from an image in a registry', async () => {
       sandbox = await client.sandboxes.create();
       const { stdout } = await sandbox.exec('echo kept > /tmp/note; cat /proc/1/comm');
       expect(stdout).toBe('boxinit\n');
     });
 
-    test('have an agent that the engine starts again when it is killed, and sandboxes go on', async () => {
+    test('have an agent that the engine restarts when killed, and sandboxes continue', async () => {
       const killed = await goesOn(sandbox, async () => {
         const first = await stack.inspect('agent', '{{.State.Pid}}');
         kill(Number(first), 'SIGKILL');
@@ -63,7 +63,7 @@ export function describeCompose(images: () => Images): void {
       expect(killed).toBe('whole');
     });
 
-    test('are upgraded, and sandboxes go on', async () => {
+    test('are upgraded, and sandboxes continue', async () => {
       const upgraded = await goesOn(sandbox, () =>
         stack.compose('up', '--no-build', '--detach', '--force-recreate', 'agent', 'gateway'),
       );
@@ -74,13 +74,13 @@ export function describeCompose(images: () => Images): void {
       expect((await made.exec('df -m /')).stdout).toContain('overlay');
     });
 
-    test('tell no secret in their logs', async () => {
+    test('reveal no secret in their logs', async () => {
       const logs = (await Promise.all([stack.logs('agent'), stack.logs('gateway')])).join('');
       expect(logs).toContain('agent_ready');
       expect(stack.secrets.filter((secret) => logs.includes(secret))).toEqual([]);
     });
 
-    test('leave sandboxes running when they are stopped, and find them again', async () => {
+    test('leave sandboxes running when stopped, and find them again', async () => {
       await stack.compose('stop', 'gateway', 'agent');
       expect(node.sandboxes().length).toBeGreaterThan(0);
       for (const pid of node.sandboxes()) expect(kill(pid, 0)).toBe(true);
@@ -89,7 +89,7 @@ export function describeCompose(images: () => Images): void {
       expect((await sandbox.exec('cat /tmp/note')).stdout).toBe('kept\n');
     });
 
-    test('leave nothing on the machine once they are told to', async () => {
+    test('leave nothing on the machine if configured so', async () => {
       stack.destroyAtStop();
       await stack.compose('up', '--no-build', '--detach', '--no-deps', 'agent');
       await until(async () => (await stack.logs('agent')).includes('agent_ready'), START_MS, 'the last agent');

@@ -1,4 +1,4 @@
-/** The chart as a cluster would get it. */
+/** The chart as a cluster would receive it. */
 import { loadAll, YAML11_SCHEMA } from 'js-yaml';
 import { CHART, run } from './tools.ts';
 
@@ -75,15 +75,15 @@ export interface Manifest {
 
 export interface RenderOptions {
   values?: object;
-  /** Of Kubernetes; default: the newest that the tests know. */
+  /** Kubernetes version; default: the newest that the tests know. */
   version?: string;
   args?: readonly string[];
 }
 
-/** The oldest and the newest that the chart is checked against. */
+/** The oldest and newest versions that the chart is checked against. */
 export const VERSIONS = ['1.25.0', '1.37.0'] as const;
 
-/** @throws Error with Helm's own words. */
+/** @throws Error with Helm's output. */
 export async function renderText({
   values = {},
   version = VERSIONS[1],
@@ -97,12 +97,12 @@ export async function renderText({
 }
 
 export async function render(options?: RenderOptions): Promise<Manifest[]> {
-  // As Kubernetes reads it: 0400 is a mode.
+  // As Kubernetes parses it: 0400 is a mode.
   const documents = loadAll(await renderText(options), { schema: YAML11_SCHEMA }) as (Manifest | null)[];
   return documents.filter((each) => each !== null);
 }
 
-/** @throws Error unless there is just one. */
+/** @throws Error unless there is exactly one. */
 export function only(manifests: readonly Manifest[], kind: string, component?: string): Manifest {
   const found = manifests.filter(
     (each) =>
@@ -114,7 +114,7 @@ export function only(manifests: readonly Manifest[], kind: string, component?: s
   return one;
 }
 
-/** @throws Error when it has no pods, or none of that name in them. */
+/** @throws Error if it has no pods, or none with that name. */
 export function podOf(manifest: Manifest): PodSpec {
   const spec = manifest.spec?.template?.spec;
   if (spec === undefined) throw new Error(`${manifest.kind} has no pods`);

@@ -1,4 +1,4 @@
-/** What is asked of metrics, on the dashboard and in the alerts of the docs, is in what a real service answers. */
+/** Metrics that the dashboard and the documented alerts query are served by a real service. */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,13 +11,13 @@ import { lackingRedis, RedisServer } from '../helpers/redis.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { CHART, ROOT } from './tools.ts';
 
-/** Of the scraper, and of histograms and summaries. */
+/** Labels added by the scraper, and of histograms and summaries. */
 const FOREIGN_LABELS = ['instance', 'job', 'namespace', 'pod', 'le', 'quantile'];
 
 interface Metrics {
-  /** All that have a type, whether there is a sample of them yet or not. */
+  /** All with a type, whether or not there is a sample yet. */
   names: Set<string>;
-  /** Label names by metric, of those that have samples. */
+  /** Label names by metric, for those with samples. */
   labels: Map<string, Set<string>>;
 }
 
@@ -36,7 +36,7 @@ async function scrape(url: string): Promise<Metrics> {
   return { names, labels };
 }
 
-/** Histograms and summaries have samples of other names. */
+/** Samples of histograms and summaries have other names. */
 const baseOf = (name: string, names: ReadonlySet<string>): string =>
   names.has(name) ? name : name.replace(/_(bucket|count|sum)$/, '');
 
@@ -50,7 +50,7 @@ const [, rules = ''] = /```yaml\n(groups:[\s\S]*?)```/.exec(operations) ?? [];
 const alerts = (load(rules) as { groups: { rules: { alert: string; expr: string }[] }[] }).groups
   .flatMap((group) => group.rules)
   .map(({ expr }) => expr);
-/** Names in the tables of the docs. */
+/** Names in the documentation's tables. */
 const described = [...operations.matchAll(/^\| `(millibox_[^`]+)` \|/gm)].map(([, expr]) => expr ?? '');
 
 describe.skipIf(lackingRedis !== null)('metrics of a real service', () => {

@@ -1,4 +1,4 @@
-/** What somebody meets who starts millibox for the first time: lines to paste, and one clear line where it cannot be. */
+/** A first start of millibox: lines to paste, and one clear line if it cannot run. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -53,7 +53,7 @@ async function setup(lines: string, env: Record<string, string> = {}): Promise<E
   });
 }
 
-test('a daemon that a package starts when it is installed does not hold a lock of the set-up', async () => {
+test("a daemon started by a package's installation does not hold a lock of the set-up", async () => {
   const { stdout } = await setup(`
     prepare_home
     trap 'kill "$(cat "$MILLIBOX_HOME/daemon.pid")"' EXIT
@@ -146,7 +146,7 @@ describe('the set-up ends with one line that says what is missing and what to do
   });
 });
 
-test('a long command tells how long it has been and what it wrote last, and leaves nothing that holds the output', async () => {
+test('a long command shows its duration and its latest output, and leaves nothing that holds the output open', async () => {
   const log = path.join(scratch, 'long.log');
   const lines = `PATIENCE_SECONDS=0.2; patiently ${log} sh -c 'echo first; echo second; sleep 1; exit 7' || exit $?`;
   const { status, stdout, stderr } = await setup(lines);

@@ -1,4 +1,6 @@
-/** What an agent in a container leaves on its node: a directory that is a shared mount, as on a machine with systemd. */
+/**
+ * What an agent in a container leaves on its node: a directory that is a shared mount, as on a machine with systemd.
+ */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,7 +12,7 @@ const GROUPS = '/sys/fs/cgroup';
 
 export class NodeDir implements AsyncDisposable {
   readonly dir = mkdtempSync(path.join(tmpdir(), 'mb-node-'));
-  /** Of the node, for the agent. */
+  /** The agent's directory on the node. */
   readonly data = path.join(this.dir, 'data');
 
   static async make(): Promise<NodeDir> {
@@ -22,7 +24,7 @@ export class NodeDir implements AsyncDisposable {
     return made;
   }
 
-  /** Processes that are the first of a sandbox or of one that waits to be. */
+  /** The init processes of sandboxes and blanks. */
   sandboxes(): number[] {
     const boxes = path.join(this.data, 'agent/oci/boxes');
     return readdirSync(boxes, { recursive: true, encoding: 'utf8' })
@@ -31,7 +33,7 @@ export class NodeDir implements AsyncDisposable {
       .flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
   }
 
-  /** Mounts below the directory, control groups, and the network of its agent. */
+  /** Mounts below the directory, cgroups, and its agent's network. */
   async left(): Promise<string[]> {
     const dataDir = path.join(this.data, 'agent');
     const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');

@@ -1,4 +1,4 @@
-/** What `npm pack` makes of the repository, and what a program that imports it gets. */
+/** The result of `npm pack`, and what a program that imports it gets. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ const MAX_BYTES = 16 * 1024 * 1024;
 const run = (file: string, args: string[]): string =>
   execFileSync(file, args, { cwd: ROOT, encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'ignore'] });
 
-test('the package holds what runs, and nothing that a build left', () => {
+test('the package contains everything needed at run time, and no build leftovers', () => {
   const [packed] = JSON.parse(run('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'])) as [
     { unpackedSize: number; files: { path: string }[] },
   ];
@@ -36,19 +36,19 @@ test('the package holds what runs, and nothing that a build left', () => {
   expect(packed.unpackedSize).toBeLessThan(MAX_BYTES);
 });
 
-test('what is built imports what is built', () => {
+test('built files import built files', () => {
   const built = readdirSync(join(ROOT, 'dist'), { recursive: true, encoding: 'utf8' }).filter((name) =>
     name.endsWith('.js'),
   );
   expect(built.length).toBeGreaterThan(100);
-  // The compiler leaves the name of a source file in an import() within a function that has an `await using`.
+  // The compiler leaves a source file's name in an import() inside a function with an `await using`.
   const wrong = built.filter((name) =>
     /(\bfrom|\bimport)\s*\(?\s*['"]\.[^'"]*\.ts['"]/.test(readFileSync(join(ROOT, 'dist', name), 'utf8')),
   );
   expect(wrong).toEqual([]);
 });
 
-/** Prints what is loaded, by package and in order, at the end of the process. */
+/** Prints what was loaded, by package and in order, when the process exits. */
 const RECORDING = `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module';
   const loaded = [];
@@ -61,7 +61,7 @@ const RECORDING = `data:text/javascript,${encodeURIComponent(`
   process.on('exit', () => console.log(JSON.stringify(loaded)));
 `)}`;
 
-test('to import the SDK loads no library of the gateway or the agent', () => {
+test('importing the SDK loads no library of the gateway or the agent', () => {
   const program = "await import('millibox')";
   const loaded = run(process.execPath, ['--import', RECORDING, '--input-type=module', '-e', program]);
   const usual = ['own', 'node', 'ws', 'zod'];

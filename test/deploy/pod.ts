@@ -1,4 +1,4 @@
-/** A pod of the chart on the Docker engine: what a kubelet would ask of its runtime, asked of this one. */
+/** A pod of the chart on the Docker engine, which gets the requests that a kubelet would make of its runtime. */
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import path from 'node:path';
@@ -9,13 +9,13 @@ const PROBE_MS = 10_000;
 const MEMORY: Record<string, number> = { Mi: 2 ** 20, Gi: 2 ** 30 };
 
 export interface Cluster {
-  /** Starts the name of everything that is made. */
+  /** Prefix of the names of everything that is created. */
   tag: string;
-  /** Of the engine: the network of the pods. */
+  /** The pods' Docker network. */
   network: string;
-  /** What the node is called. */
+  /** The node's name. */
   node: string;
-  /** Where volumes of Secrets are laid out. */
+  /** Where Secret volumes are laid out. */
   dir: string;
   secrets: readonly Manifest[];
 }
@@ -37,8 +37,8 @@ export class Pod {
   }
 
   /**
-   * Runs its init containers to their end, then its container.
-   * @param names resolve to its address, as those of a headless Service do.
+   * Runs its init containers to completion, then its container.
+   * @param names resolve to its address, like those of a headless Service
    */
   async start(names: readonly string[] = []): Promise<void> {
     await this.#open(names);
@@ -46,7 +46,7 @@ export class Pod {
     await this.#run();
   }
 
-  /** Of its container, for the engine. */
+  /** Its container's id, for the engine. */
   get id(): string {
     return `${this.#name}-${this.container.name}`;
   }
@@ -65,14 +65,14 @@ export class Pod {
     return logsOf(this.id);
   }
 
-  /** The address of one of its ports by its name. */
+  /** The URL of one of its ports, by name. */
   async url(port: string): Promise<string> {
     const number = this.container.ports?.find(({ name }) => name === port)?.containerPort;
     if (number === undefined) throw new Error(`${this.#name} has no port ${port}`);
     return `http://${await this.address()}:${number}`;
   }
 
-  /** Asks from the node, as the kubelet does. */
+  /** Probes from the node, like the kubelet. */
   async passes(probe: Probe | undefined): Promise<boolean> {
     if (probe?.httpGet === undefined) throw new Error(`${this.#name} has no such probe`);
     const { path: at, port } = probe.httpGet;
@@ -83,7 +83,7 @@ export class Pod {
     );
   }
 
-  /** TCP ports that others than itself can connect to. */
+  /** TCP ports that others can connect to. */
   async openPorts(): Promise<number[]> {
     const table = await docker('exec', this.id, 'cat', '/proc/net/tcp', '/proc/net/tcp6');
     const listening = [...table.matchAll(/^\s*\d+: (\w+):(\w{4}) \w+:0000 0A/gm)];
@@ -92,14 +92,14 @@ export class Pod {
     return [...new Set(open.map(([, , port = '']) => Number.parseInt(port, 16)))].sort();
   }
 
-  /** The container dies, and is made anew in the same pod: no init container runs again. */
+  /** The container dies, and is recreated in the same pod: no init container runs again. */
   async crash(): Promise<void> {
     await docker('kill', '--signal', 'KILL', this.id);
     await docker('rm', this.id);
     await this.#run();
   }
 
-  /** As at a deletion: the hook, SIGTERM, and SIGKILL once the grace is over. */
+  /** As on deletion: the hook, SIGTERM, and SIGKILL after the grace period. */
   async end(): Promise<void> {
     const started = performance.now();
     const hook = this.container.lifecycle?.preStop?.exec?.command;
@@ -110,12 +110,12 @@ export class Pod {
     await this.remove();
   }
 
-  /** At once, as `kubectl delete --force` does. */
+  /** At once, like `kubectl delete --force`. */
   async remove(): Promise<void> {
     await docker('rm', '--force', this.id, this.#name);
   }
 
-  /** The pod's own namespaces, which outlive its containers. */
+  /** Creates the pod's own namespaces, which outlive its containers. */
   async #open(names: readonly string[]): Promise<void> {
     const aliases = names.flatMap((name) => ['--network-alias', name]);
     const network = ['--network', this.#spec.hostNetwork === true ? 'host' : this.#cluster.network, ...aliases];
@@ -144,7 +144,7 @@ export class Pod {
   #rights({ securityContext: own = {} }: Container): string[] {
     const { runAsUser, runAsGroup } = { ...this.#spec.securityContext, ...own };
     return [
-      // Whoever is privileged is in the node's namespace of control groups.
+      // A privileged container is in the node's cgroup namespace.
       ...(own.privileged === true ? [...privileges(), '--cgroupns', 'host'] : []),
       ...(runAsUser === undefined ? [] : ['--user', `${runAsUser}:${runAsGroup ?? 0}`]),
       ...(own.readOnlyRootFilesystem === true ? ['--read-only'] : []),
@@ -153,7 +153,7 @@ export class Pod {
     ];
   }
 
-  /** Its memory, and the score that the kubelet gives to a pod that may take more than it has asked for. */
+  /** Its memory, and the OOM score that the kubelet gives to a pod that may exceed its request. */
   #bounds({ resources }: Container): string[] {
     const { requests, limits } = resources ?? {};
     if (requests?.memory === undefined || limits?.memory === undefined) throw new Error('no memory is asked for');

@@ -1,4 +1,4 @@
-/** A registry of images in a container, with the base image in it. */
+/** An image registry in a container, with the base image in it. */
 import { BASE, command, docker, REGISTRY_USER, type Images } from './engine.ts';
 import { until } from '../helpers/until.ts';
 
@@ -7,10 +7,10 @@ const PUSH_MS = 300_000;
 const HOST = 'registry:5000';
 
 export class Registry implements AsyncDisposable {
-  /** Under this name it is reached in its network, without TLS. */
+  /** Its name in its network, where it is used without TLS. */
   static readonly host = HOST;
   static readonly image = `${HOST}/base:1`;
-  /** What opens it where it is guarded: a `config.json` as Docker writes it. */
+  /** Credentials for it when it needs them: a `config.json` as written by Docker. */
   static readonly credentials = JSON.stringify({
     auths: { [HOST]: { auth: Buffer.from(`${REGISTRY_USER.name}:${REGISTRY_USER.password}`).toString('base64') } },
   });

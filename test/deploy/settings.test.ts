@@ -1,4 +1,4 @@
-/** Who runs the service finds every setting in the documentation. */
+/** Every setting is documented. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** Which variables the programs know, by their own source, and what they make of those that deployments set. */
+/** Which variables the programs know, from their source, and how they interpret those that deployments set. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadConfig as loadAgent } from '../../agent/config.ts';
@@ -21,7 +21,7 @@ export function knownTo(program: Program): Set<string> {
   return names;
 }
 
-/** What a file that a variable names must hold, so that the program starts. */
+/** What a file named by a variable must contain for the program to start. */
 const CONTENTS: Record<string, string> = {
   MILLIBOX_NODE_SECRET_FILE: 'a secret of more than sixteen characters',
   MILLIBOX_API_KEYS_FILE: `tenant:${'0'.repeat(64)}:admin`,
@@ -31,7 +31,7 @@ const CONTENTS: Record<string, string> = {
 
 /**
  * Loads the configuration as the program would at its start.
- * @param dir takes stand-ins for the files that variables name
+ * @param dir receives stand-ins for the files that variables name
  * @throws what the program throws.
  */
 export function load(program: Program, env: Record<string, string>, dir: string): object {
@@ -43,7 +43,7 @@ export function load(program: Program, env: Record<string, string>, dir: string)
   return program === 'gateway' ? loadGateway(local) : loadAgent(local);
 }
 
-/** Lines NAME=value, as systemd reads an EnvironmentFile; `uncomment`: what is suggested in comments too. */
+/** Parses NAME=value lines as systemd reads an EnvironmentFile; `uncomment`: includes suggestions in comments. */
 export function parseEnvironmentFile(text: string, { uncomment = false } = {}): Record<string, string> {
   const line = uncomment ? /^#?(MILLIBOX_[A-Z0-9_]+)=(.*)$/gm : /^(MILLIBOX_[A-Z0-9_]+)=(.*)$/gm;
   return Object.fromEntries([...text.matchAll(line)].map(([, name = '', value = '']) => [name, value]));

@@ -1,4 +1,4 @@
-/** Programs that look at what `deploy` holds, where the set-up has put them. */
+/** Programs that check the contents of `deploy`, where the set-up has put them. */
 import { execFile, type ExecFileOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -7,14 +7,14 @@ import { setupHome } from '../helpers/config.ts';
 
 export const ROOT = path.resolve(import.meta.dirname, '../..');
 export const CHART = path.join(ROOT, 'deploy/helm/millibox');
-/** JSON schemas of Kubernetes objects, as kubeconform takes them. */
+/** JSON schemas of Kubernetes objects, in kubeconform's format. */
 export const SCHEMAS = path.join(setupHome(), 'kubernetes-schemas');
 
 const LIMIT_MS = 120_000;
 const OUTPUT_BYTES = 64 * 1024 * 1024;
 const PLACES = [path.join(setupHome(), 'go-tools/bin'), '/usr/local/bin', '/usr/bin', '/usr/local/sbin', '/usr/sbin'];
 
-/** Undefined where it is not installed. */
+/** Undefined if it is not installed. */
 export const find = (name: string): string | undefined =>
   PLACES.map((dir) => path.join(dir, name)).find((file) => existsSync(file));
 
@@ -30,7 +30,7 @@ export interface Ended {
   stderr: string;
 }
 
-/** Resolves whatever its status is. @throws Error when it cannot be started or takes too long. */
+/** Resolves whatever its status is. @throws Error if it cannot be started or takes too long. */
 export async function run(
   name: string,
   args: readonly string[],

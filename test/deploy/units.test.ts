@@ -1,4 +1,4 @@
-/** The systemd units: systemd understands them, and the programs understand what they are told. */
+/** The systemd units: systemd accepts them, and the programs accept their settings. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -13,11 +13,11 @@ const PROGRAMS: Program[] = ['gateway', 'agent'];
 const unitText = (program: Program): string => readFileSync(path.join(UNITS, `millibox-${program}.service`), 'utf8');
 const settings = (program: Program): string => readFileSync(path.join(UNITS, `${program}.env`), 'utf8');
 
-/** All values of one name: it may be set several times. */
+/** All values of one name, which may be set several times. */
 const valuesOf = (text: string, name: string): string[] =>
   [...text.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map(([, value]) => value ?? '');
 
-/** What the unit itself sets, with the directory of its credentials named. */
+/** The unit's own variables, with the credentials directory filled in. */
 const unitEnvironment = (program: Program): Record<string, string> =>
   Object.fromEntries(
     valuesOf(unitText(program), 'Environment')
@@ -32,7 +32,7 @@ describe('units', () => {
   });
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-  /** Where the program is one of this machine: the verifier looks for it. */
+  /** The unit with a program that exists on this machine: the verifier checks for it. */
   function installed(program: Program): string {
     const file = path.join(dir, `millibox-${program}.service`);
     writeFileSync(file, unitText(program).replaceAll('/opt/millibox/bin/node', '/usr/bin/env'));
@@ -46,7 +46,7 @@ describe('units', () => {
       expect(status).toBe(0);
     });
 
-    test('the gateway can do little on its machine', async () => {
+    test('the gateway has few rights on its machine', async () => {
       const args = ['security', '--no-pager', '--offline=true', '--threshold=20', installed('gateway')];
       const { status, stdout } = await run('systemd-analyze', args);
       expect(status, stdout.slice(-500)).toBe(0);
@@ -54,7 +54,7 @@ describe('units', () => {
   });
 
   describe.each(PROGRAMS)('%s', (program) => {
-    test('knows every variable that it is told, or that is suggested, and starts with them', () => {
+    test('knows every variable that is set or suggested, and starts with them', () => {
       const told = { ...unitEnvironment(program), ...parseEnvironmentFile(settings(program)) };
       const suggested = parseEnvironmentFile(settings(program), { uncomment: true });
       const names = [...new Set([...Object.keys(told), ...Object.keys(suggested)])];
@@ -72,9 +72,9 @@ describe('units', () => {
     });
   });
 
-  test.each(PROGRAMS)('%s: is started again however often it ends', (program) => {
+  test.each(PROGRAMS)('%s: is restarted however often it exits', (program) => {
     expect(valuesOf(unitText(program), 'Restart')).toEqual(['always']);
-    // Otherwise five ends within ten seconds, one a second, leave it down for good.
+    // Otherwise five exits within ten seconds, one per second, would keep it down for good.
     expect(valuesOf(unitText(program), 'StartLimitIntervalSec')).toEqual(['0']);
   });
 
@@ -83,11 +83,11 @@ describe('units', () => {
     expect(valuesOf(agent, 'KillMode')).toEqual(['process']);
     expect(valuesOf(agent, 'Delegate')).toEqual(['yes']);
     expect(unitEnvironment('agent')['MILLIBOX_ON_STOP']).toBe('keep');
-    // Its mounts are the machine's, and its score is not inherited.
+    // Its mounts are the machine's, and its OOM score is not inherited.
     expect(agent).not.toMatch(/^(Protect|Private|OOMScoreAdjust)\w*=/m);
   });
 
-  test('the gateway is given longer to stop than its work in hand is given', () => {
+  test('the gateway has longer to stop than it gives its work in progress', () => {
     const drain = Number(parseEnvironmentFile(settings('gateway'))['MILLIBOX_DRAIN_MS']);
     expect(Number(valuesOf(unitText('gateway'), 'TimeoutStopSec')[0]) * 1000).toBeGreaterThan(drain);
   });

@@ -1,4 +1,4 @@
-/** What becomes of values that are unusual, and right. */
+/** Unusual but valid values. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { load } from 'js-yaml';
@@ -28,13 +28,13 @@ describe.skipIf(missing.length > 0)(`a value of the chart${because(missing)}`, (
     expect(agent).toContainEqual({ name: 'MILLIBOX_SHARE', value: '0.25' });
   });
 
-  test('that gives keys to tenants alone leaves the file of the other keys empty, and there', async () => {
+  test('that gives keys to tenants only leaves the file of the other keys present but empty', async () => {
     const named = { team: { keys: [{ sha256: HEX }] } };
     const manifests = await render({ values: { auth: { generateAdminKey: false }, tenants: { named } } });
     expect(only(manifests, 'Secret', 'api-keys').data).toEqual({ 'api-keys': '' });
   });
 
-  test('that names two releases of one long namespace gives each rights of its own', async () => {
+  test('that names two releases in one long namespace gives each its own rights', async () => {
     const names = async (fullnameOverride: string): Promise<string[]> => {
       const manifests = await render({ values: { fullnameOverride }, args: ['--namespace', 'n'.repeat(63)] });
       return manifests.filter(({ kind }) => kind.startsWith('ClusterRole')).map(({ metadata }) => metadata.name);

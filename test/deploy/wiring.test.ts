@@ -1,4 +1,4 @@
-/** The chart's objects find each other: what selects, admits, leads to or watches something names what is there. */
+/** The chart's objects find each other: every selector, rule, route and monitor refers to something that exists. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { only, podOf, render, type Container, type Manifest } from './manifests.ts';
 import { because, lacking } from './tools.ts';
@@ -56,7 +56,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
     return found[0] as Manifest;
   }
 
-  test('a policy guards pods that there are, on ports that they have, from pods that there are', () => {
+  test('a policy protects existing pods, on ports that they have, from existing pods', () => {
     expect(all('NetworkPolicy')).toHaveLength(2);
     for (const policy of all('NetworkPolicy')) {
       const { podSelector, ingress } = specOf<PolicySpec>(policy);
@@ -65,7 +65,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
       for (const { port, protocol } of admitted) {
         expect(guarded).toContainEqual(expect.objectContaining({ name: port, protocol }));
       }
-      // A port that no rule names can be reached by nobody.
+      // A port that no rule names cannot be reached.
       expect(guarded.map(({ name }) => name).sort()).toEqual(admitted.map(({ port }) => port).sort());
       for (const { podSelector: peer } of ingress.flatMap(({ from }) => from ?? [])) {
         if (peer !== undefined) selected(peer.matchLabels);
@@ -73,7 +73,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
     }
   });
 
-  test('a policy lets the gateways into the agents, and agents not into each other', () => {
+  test('a policy admits gateways to agents, and not agents to each other', () => {
     const [gateway, agent] = workloads() as [Manifest, Manifest];
     const policy = all('NetworkPolicy').find((each) =>
       matches(labelsOf(agent), specOf<PolicySpec>(each).podSelector.matchLabels),
@@ -86,7 +86,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
     expect(peers.some((peer) => matches(labelsOf(agent), peer))).toBe(false);
   });
 
-  test('a Service leads to ports that its pods have, and every probe asks one of them', () => {
+  test('a Service leads to ports that its pods have, and every probe uses one of them', () => {
     for (const service of all('Service')) {
       const { selector, ports } = specOf<ServiceSpec>(service);
       const there = portsOf(selected(selector)).map(({ name }) => name);
@@ -116,7 +116,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
     }
   });
 
-  test('the Ingress leads every name to the Service of the gateways, and has a certificate for each', () => {
+  test("the Ingress routes every name to the gateways' Service, and has a certificate for each", () => {
     const { rules, tls } = specOf<IngressSpec>(only(manifests, 'Ingress'));
     const service = only(manifests, 'Service', 'gateway');
     const hosts = rules.map(({ host }) => host);
@@ -129,7 +129,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
     }
   });
 
-  test('the Ingress of nginx leaves quiet sockets open and takes large files as they come, unless told otherwise', async () => {
+  test('the nginx Ingress keeps idle sockets open and streams large files, unless configured otherwise', async () => {
     const nginx = (name: string): string => `nginx.ingress.kubernetes.io/${name}`;
     expect(only(manifests, 'Ingress').metadata.annotations).toEqual({
       [nginx('proxy-read-timeout')]: '86400',
@@ -154,7 +154,7 @@ describe.skipIf(missing.length > 0)(`the objects of the chart${because(missing)}
     expect((await ingressWith({ className: 'traefik' })).metadata.annotations).toBeUndefined();
   });
 
-  test('a disruption budget counts pods that there are', () => {
+  test('a disruption budget counts existing pods', () => {
     const budget = specOf<{ selector: { matchLabels: Labels } }>(only(manifests, 'PodDisruptionBudget'));
     expect(selected(budget.selector.matchLabels).kind).toBe('Deployment');
   });

@@ -1,11 +1,11 @@
-/** After the whole run: nothing of it is left on the machine. What others have running is not looked at. */
+/** After the whole run, nothing of it is left on the machine. Other users' processes are ignored. */
 import { describe, expect, test } from 'vitest';
 import { testRun } from '../helpers/config.ts';
 import { notedDataDirs, notedNamespaces } from '../helpers/data-dirs.ts';
 import { LEFTOVERS, ownFamily, type Run } from '../helpers/leftovers.ts';
 
 const { directory } = testRun();
-/** The kernel and an engine take a moment to let go of what was ended last. */
+/** The kernel and the engine take a moment to release what was ended last. */
 const LIMIT = { timeout: 40_000, interval: 500 };
 
 describe.skipIf(directory === undefined)('after the run there is', { timeout: 90_000 }, () => {

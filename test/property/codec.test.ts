@@ -17,7 +17,7 @@ const golden = JSON.parse(readFileSync(new URL('../golden/frames.json', import.m
 
 type Parsed = Omit<Golden, 'name' | 'hex'>;
 
-/** Parses chunks, joins the pieces of each DATA frame, and spoils each chunk once it has been handed over. */
+/** Parses chunks, joins the pieces of each DATA frame, and overwrites each chunk after it was passed on. */
 function parse(chunks: Uint8Array[]): Parsed[] {
   const frames: Parsed[] = [];
   const parser = new FrameParser({
@@ -61,11 +61,11 @@ describe('the codec', () => {
     expect(parse([wire])).toEqual(expected);
   });
 
-  it('reads the same from one byte at a time', () => {
+  it('parses the same from single bytes', () => {
     expect(parse(Array.from(wire, (byte) => Uint8Array.of(byte)))).toEqual(expected);
   });
 
-  it('reads the same however the bytes are split', () => {
+  it('parses the same however the bytes are split', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: wire.length }), { maxLength: 60 }), (cuts) => {
         const at = [0, ...cuts.sort((a, b) => a - b), wire.length];

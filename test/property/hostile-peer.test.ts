@@ -12,7 +12,7 @@ const frame = (type: number, stream: number, payload: Uint8Array = Buffer.alloc(
 const HELLO = frame(FrameType.HELLO, 0, json({ generation: 1 }));
 const OPEN = frame(FrameType.OPEN, 2, json({ op: 'x' }));
 
-/** A listener's peer that says what it likes: the mux under test has dialled it. */
+/** A listener whose peer sends anything it likes: the mux under test has dialled it. */
 function victim(options: { maxStreams?: number; onOpen?: (stream: MuxStream) => void } = {}) {
   const link = memoryPair();
   const said = new Direction();
@@ -128,7 +128,7 @@ describe('a hostile peer', { timeout: 240_000 }, () => {
     ['sends an event that is no JSON', [frame(FrameType.EVENT, 2, Buffer.from('{"a":'))]],
     ['sends a HELLO within a stream', [frame(FrameType.HELLO, 2, json({}))]],
   ])('that %s loses that stream and keeps the link', async (_what, chunks) => {
-    // The consumer takes nothing, so that no credit goes back.
+    // The consumer consumes nothing, so no credit is returned.
     const v = victim();
     const kept: MuxStream[] = [];
     v.mux.close();
@@ -141,14 +141,14 @@ describe('a hostile peer', { timeout: 240_000 }, () => {
     expect(w.ours.closed).toBe(false);
   });
 
-  it('is answered before OPENED only by what the protocol allows', async () => {
+  it('is answered before OPENED only with what the protocol allows', async () => {
     const v = victim();
     await v.say(HELLO, frame(FrameType.DATA, 1, Buffer.alloc(1)));
     expect(v.ends[0]?.error?.code).toBe('protocol_error');
     expect(v.closed()).toBeUndefined();
   });
 
-  it('may open so many streams and no more', async () => {
+  it('may open a bounded number of streams', async () => {
     const v = victim({ maxStreams: 3 });
     await v.say(HELLO, ...[2, 4, 6, 8].map((id) => frame(FrameType.OPEN, id, json({}))));
     expect(v.mux.stats.streams).toBe(4);
@@ -158,7 +158,7 @@ describe('a hostile peer', { timeout: 240_000 }, () => {
     ]);
   });
 
-  it('has what it sends to closed streams counted against the link, and given back', async () => {
+  it('has data for closed streams counted against the link, and credited', async () => {
     const v = victim({ onOpen: (stream) => stream.reset(new ServiceError('cancelled')) });
     await v.say(HELLO, OPEN);
     const block = frame(FrameType.DATA, 2, Buffer.alloc(64 * 1024), 1);
@@ -168,9 +168,9 @@ describe('a hostile peer', { timeout: 240_000 }, () => {
     expect(back.length).toBe(5);
   });
 
-  it('that asks for answers and reads none is cut off', async () => {
+  it('that requests answers and reads none is disconnected', async () => {
     const v = victim();
-    // Nothing of what the mux sends is taken any more.
+    // From now on nothing that the mux sends is read.
     const stuck = memoryPair({ schedule: () => undefined });
     let closedWith: ServiceError | null | undefined;
     let push: (chunk: Uint8Array) => void = () => undefined;

@@ -1,4 +1,4 @@
-/** Two multiplexers on a wire that delivers in pieces of random size, at moments that the test chooses. */
+/** Two multiplexers on a wire that delivers chunks of random size, at times chosen by the test. */
 import {
   createMux,
   memoryPair,
@@ -11,7 +11,9 @@ import {
 import type { ServiceError } from '../../src/protocol/errors.ts';
 import { Direction, watched } from './wire-observer.ts';
 
-/** One end of a stream: what was written to it, what came out of it. Bytes of one channel in a row are one entry. */
+/**
+ * One end of a stream: what was written to it, and what it received. Consecutive bytes of one channel are one entry.
+ */
 export class Recorder {
   readonly written: string[] = [];
   readonly received: string[] = [];
@@ -66,7 +68,7 @@ export class Recorder {
   release(): void {
     const held = this.#held;
     this.#held = 0;
-    // In two parts: credit may be given back in any portions.
+    // In two parts: credit may be returned in any portions.
     this.stream.consume(held >> 1);
     this.stream.consume(held - (held >> 1));
   }
@@ -126,7 +128,7 @@ export class World {
       },
       onClose: (error) => (side.closedWith = error),
       pingIntervalMs: 0,
-      // A wire at rest has nothing under way: no timer is to send later.
+      // A wire at rest has nothing pending: no timer may send later.
       lazyMs: 0,
     });
     return Object.assign(side, { mux });
@@ -139,7 +141,7 @@ export class World {
     return recorder;
   }
 
-  /** One delivery. False when there is nothing to deliver. */
+  /** Makes one delivery. False if there is nothing to deliver. */
   async step(pick = 0): Promise<boolean> {
     await turn();
     const [task] = this.#tasks.splice(pick % Math.max(1, this.#tasks.length), 1);
@@ -149,12 +151,12 @@ export class World {
     return task !== undefined;
   }
 
-  /** Until nothing moves any more. Bounded by a count: a wire that never rests is a fault. */
+  /** Runs until nothing moves any more. Bounded by a count: a wire that never rests is an error. */
   async settle(): Promise<void> {
     for (let i = 0; i < 20_000; i++) if (!(await this.step())) return;
     throw new Error('the wire never rests');
   }
 }
 
-/** Lets all microtasks run. */
+/** Runs all microtasks. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -31,14 +31,14 @@ const step = (withResets: boolean): fc.Arbitrary<Step> =>
     { weight: 6, arbitrary: fc.record({ do: fc.constant('deliver' as const), times: fc.integer({ min: 1, max: 8 }) }) },
   );
 
-/** Piece lengths that repeat for ever: tiny ones cut headers in two. */
+/** Chunk lengths that repeat for ever: tiny ones split headers. */
 const pieces = fc.array(fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1_000, max: 70_000 })), {
   minLength: 1,
   maxLength: 6,
 });
 const splitter = (lengths: number[]): ((left: number) => number) => {
   let i = 0;
-  // Large messages in tiny pieces would take for ever and show nothing new.
+  // Large messages in tiny chunks would take for ever and show nothing new.
   return (left) => Math.max(lengths[i++ % lengths.length]!, left >> 5);
 };
 
@@ -95,7 +95,7 @@ const RUNS = { numRuns: 80 };
 const LIMIT_MS = 240_000;
 
 describe('the multiplexer', { timeout: LIMIT_MS }, () => {
-  it('loses nothing and keeps the order of each stream, whatever is opened, written, stalled and however the bytes are cut', async () => {
+  it('loses nothing and keeps each stream in order, however it is opened, written and stalled, and the bytes are split', async () => {
     await fc.assert(
       fc.asyncProperty(
         pieces,
@@ -121,7 +121,7 @@ describe('the multiplexer', { timeout: LIMIT_MS }, () => {
     );
   });
 
-  it('never rests while a stream with bytes has credit', async () => {
+  it('never rests while a stream with data has credit', async () => {
     await fc.assert(
       fc.asyncProperty(
         pieces,
@@ -172,7 +172,7 @@ describe('the multiplexer', { timeout: LIMIT_MS }, () => {
     );
   });
 
-  it('lets a stalled reader stop its own stream and no other', async () => {
+  it('lets a stalled reader block its own stream and no other', async () => {
     const world = new World((left) => left);
     const stalled = world.open(world.a);
     const others = Array.from({ length: 20 }, () => world.open(world.a));
@@ -192,7 +192,7 @@ describe('the multiplexer', { timeout: LIMIT_MS }, () => {
     }
   });
 
-  it('goes on as soon as the link has credit again, when nothing but that was missing', async () => {
+  it('continues as soon as the link has credit again, if nothing else was missing', async () => {
     const world = new World((left) => left, true);
     const ends = Array.from({ length: 6 }, () => world.open(world.a));
     await world.settle();
@@ -202,7 +202,7 @@ describe('the multiplexer', { timeout: LIMIT_MS }, () => {
     for (const end of ends) expect(world.a.out.spent.get(end.stream.id)).toBe(200_000);
   });
 
-  it('shares the wire in turns: between two blocks of one busy stream every other busy stream has had its turn', async () => {
+  it('is fair: between two blocks of one busy stream every other busy stream has had its turn', async () => {
     const world = new World((left) => left);
     const ends = Array.from({ length: 8 }, () => world.open(world.a));
     await world.settle();
@@ -211,7 +211,7 @@ describe('the multiplexer', { timeout: LIMIT_MS }, () => {
     await world.settle();
     const order = world.a.out.frames.slice(before).filter((f) => f.type === FrameType.DATA);
     const totals = new Map<number, number>(ends.map((end) => [end.stream.id, 0]));
-    // The first batch is filled by whoever writes first into an idle link.
+    // The first batch is filled by whoever writes first to an idle link.
     let contended = false;
     for (const frame of order) {
       totals.set(frame.stream, totals.get(frame.stream)! + frame.payload.length);

@@ -1,4 +1,4 @@
-/** Watches the bytes of one direction of a link with a codec of its own, and keeps the books on credit. */
+/** Watches the bytes of one direction of a link with an independent codec, and keeps track of credit. */
 import { FrameType } from '../../src/protocol/frames.ts';
 import { LINK_WINDOW_BYTES, STREAM_WINDOW_BYTES } from '../../src/protocol/limits.ts';
 import type { Transport } from '../../src/mux/index.ts';
@@ -10,14 +10,14 @@ export interface Seen {
   payload: Buffer;
 }
 
-/** What one side has sent, and what credit it has left in the books of an outsider. */
+/** What one side has sent, and its remaining credit as computed by an outside observer. */
 export class Direction {
   readonly frames: Seen[] = [];
   readonly spent = new Map<number, number>();
   readonly granted = new Map<number, number>();
   #rest: Buffer = Buffer.alloc(0);
 
-  /** Bytes of `direction` as they leave. Credit that `other` sent counts from when it was sent. */
+  /** Takes bytes as they leave. Credit sent by `other` counts from when it was sent. */
   take(bytes: Uint8Array, other: Direction): void {
     this.#rest = Buffer.concat([this.#rest, bytes]);
     while (this.#rest.length >= 12) {
@@ -53,7 +53,7 @@ export class Direction {
   }
 }
 
-/** A transport that shows everything it sends to `seen`. */
+/** A transport that passes everything it sends to `seen`. */
 export function watched(inner: Transport, seen: (bytes: Uint8Array) => void): Transport {
   return {
     send: (bytes, sent) => {

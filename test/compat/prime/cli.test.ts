@@ -1,4 +1,4 @@
-/** The `prime` command line, unmodified, with nothing set but its two environment variables. */
+/** The unmodified `prime` command line, with only its two environment variables set. */
 import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,7 +55,7 @@ describe.skipIf(prime === undefined)('prime sandbox', () => {
     expect(got.all).toContain('from-cli');
   });
 
-  test('run passes the output and the exit code', { timeout: LIMIT_MS }, async () => {
+  test('run passes on the output and the exit code', { timeout: LIMIT_MS }, async () => {
     const done = await run('sandbox', 'run', id, '--', 'sh', '-c', 'echo hi; exit 4');
     expect(done.all).toContain('hi');
     expect(done.code).toBe(4);

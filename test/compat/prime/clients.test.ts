@@ -1,6 +1,6 @@
 /**
- * The official Prime clients of three generations, unmodified, against a real service: what they do is in `checks/`.
- * Each runs over each of the wires that it knows.
+ * Three generations of the official Prime clients, unmodified, against a real service: see `checks/` for what they do.
+ * Each runs over every wire that it supports.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
@@ -8,17 +8,19 @@ import { checksIn, CheckRun, clientEnvironment, program, testImage } from './cli
 
 const LIMIT_MS = 400_000;
 const COMMON = ['commands.py', 'sandboxes.py'];
-/** Beside the others: it waits for nearly all of its time. */
+/** Runs next to the others: it spends nearly all of its time waiting. */
 const WAITS = 'waits.py';
-/** Shorter than the client's own margin before a token's end would be no use; with this it renews every ten seconds. */
+/**
+ * A shorter lifetime than the client's own renewal margin would be useless; with this one it renews every ten seconds.
+ */
 const TOKEN_TTL_MS = '70000';
-/** Names that mean the image of the tests: a whole one, and one whose rest is taken over. */
+/** Names for the test image: a complete one, and one whose remainder is substituted. */
 const [HEAD, REST] = [testImage().slice(0, 3), testImage().slice(3)];
 const SHORT_NAMES = ['short/python:1', `team-1/${REST}`];
 const IMAGE_MAP = `${SHORT_NAMES[0]}=${testImage()} team-1/*=${HEAD}*`;
 /** Nothing listens at the second. */
 const IMAGE_ALLOW = `${testImage()} 127.0.0.1:1/*`;
-/** Below those that tests take for their own servers. */
+/** Below the ports that tests use for their own servers. */
 const TCP_PORTS = '19000-19099';
 
 interface Client {
@@ -30,7 +32,7 @@ interface Client {
 
 const CLIENTS: Client[] = [
   { venv: '0.2.36', wire: 'json' },
-  // As against a server that has no batch endpoints; the same release over the other wire has them.
+  // As against a server without batch endpoints; the same release over the other wire has them.
   { venv: '0.2.39', wire: 'json', env: { BATCH_ENDPOINTS: 'off', SILENT_SECONDS: '100' } },
   { venv: '0.2.39', wire: 'connect', also: ['processes.py'] },
   { venv: 'newest', wire: '', also: ['processes.py', 'cuts.py'] },
@@ -68,7 +70,7 @@ beforeAll(async () => {
     };
     for (const file of files) runs.set(file, new CheckRun({ python, file, env }));
   }
-  // The clients side by side, the files of one in a row: much of their time is waiting.
+  // The clients run in parallel, each client's files in sequence: much of the time is spent waiting.
   work = Promise.all(
     clients.map(async ({ runs }) => {
       const waiting = runs.get(WAITS)?.run();

@@ -1,4 +1,4 @@
-/** The official clients, as the set-up installed them: each in a virtual environment of its own. */
+/** The official clients, as installed by the set-up, each in its own virtual environment. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
@@ -11,17 +11,17 @@ import type { TestStack } from '../../helpers/stack.ts';
 
 const CHECKS = join(import.meta.dirname, 'checks');
 
-/** A program of a virtual environment; undefined where the package index could not be reached. */
+/** A program of a virtual environment; undefined if the package index could not be reached. */
 export function program(venv: string, name = 'python'): string | undefined {
   const home = join(setupHome(), 'prime-venvs', venv);
   const path = join(home, 'bin', name);
   return existsSync(join(home, '.ready')) && existsSync(path) ? path : undefined;
 }
 
-/** The image of the tests. */
+/** The test image. */
 export const testImage = (): string => setupImage()?.ref ?? 'python:3.12-slim';
 
-/** What a user of the official clients sets, and a home of its own. */
+/** The variables that a user of the official clients sets, and a separate home. */
 export function clientEnvironment(stack: TestStack, home: string): Record<string, string> {
   const directory = join(stack.home, `home-${home}`);
   mkdirSync(directory, { recursive: true });
@@ -31,13 +31,13 @@ export function clientEnvironment(stack: TestStack, home: string): Record<string
     PRIME_API_BASE_URL: stack.url,
     PRIME_API_KEY: stack.apiKey,
     IMAGE: testImage(),
-    // Compiled once, not by each process, and not into this repository.
+    // Compiled once instead of by each process, and not into this repository.
     PYTHONPYCACHEPREFIX: join(setupHome(), 'prime-venvs/pycache'),
     PYTHONUNBUFFERED: '1',
   };
 }
 
-/** Names of the checks in a file, as its decorators say. */
+/** Names of the checks in a file, from its decorators. */
 export function checksIn(file: string): string[] {
   const text = readFileSync(join(CHECKS, file), 'utf8');
   return [...text.matchAll(/^@check\("(.+)"\)$/gm)].map(([, name]) => name ?? '');
@@ -56,7 +56,7 @@ export interface CheckRunOptions {
   env: Record<string, string>;
 }
 
-/** One file of checks as a child process. Each result is there as soon as its check has ended. */
+/** One file of checks as a child process. Each result is available as soon as its check has ended. */
 export class CheckRun {
   readonly #options: CheckRunOptions;
   readonly #results = new Map<string, PromiseWithResolvers<CheckResult>>();
@@ -67,7 +67,7 @@ export class CheckRun {
     for (const name of checksIn(options.file)) this.#results.set(name, Promise.withResolvers());
   }
 
-  /** Resolves when all have ended. Never rejects: what did not end is a failure of its check. */
+  /** Resolves once all have ended. Never rejects: a check that did not end has failed. */
   async run(): Promise<void> {
     const { python, file, env } = this.#options;
     const child = spawn(python, [join(CHECKS, file)], { env, stdio: ['ignore', 'pipe', 'pipe'] });

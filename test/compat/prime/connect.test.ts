@@ -1,6 +1,6 @@
 /**
- * The Connect wire with an independent client from npm: what it does needs no Python and no package index, so it is
- * never untested. Streams and links are cut here as no official client would cut them.
+ * The Connect wire with an independent client from npm: it needs no Python and no package index, so it is always
+ * tested. Streams and links are cut in ways that no official client would.
  */
 import { randomUUID } from 'node:crypto';
 import { Code, ConnectError, createClient, type Client } from '@connectrpc/connect';
@@ -15,7 +15,7 @@ import { until } from '../../helpers/until.ts';
 import { testImage } from './clients.ts';
 
 const LIMIT_MS = 60_000;
-/** A part that is killed is given its time to come back, on a slow machine too. */
+/** A killed part gets time to come back, even on a slow machine. */
 const PATIENT = {
   MILLIBOX_RESUME_MS: '60000',
   MILLIBOX_LINK_PATIENCE_MS: '60000',
@@ -113,13 +113,13 @@ const send = (session: string, text: string, inputUuid = randomUUID()) =>
   rpc.sendInput({ session: selector(session), input: { input: { case: 'stdin', value: bytes(text) } }, inputUuid });
 
 describe('a command', () => {
-  test('tells its start, its output and its exit, in this order', async () => {
+  test('reports its start, its output and its exit, in this order', async () => {
     const kinds: (string | undefined)[] = [];
     for await (const { event } of rpc.start({ command: shell('echo out; exit 3') })) kinds.push(event?.event.case);
     expect(kinds).toEqual(['start', 'data', 'end']);
   });
 
-  test('no character is divided between two events', async () => {
+  test('no character is split between two events', async () => {
     const program = `import os, time\nfor byte in "ä€😀".encode() * 3: os.write(1, bytes([byte])); time.sleep(0.01)`;
     const pieces: string[] = [];
     for await (const { event } of rpc.start({ command: { cmd: 'python3', args: ['-c', program], envs: {} } })) {
@@ -129,13 +129,13 @@ describe('a command', () => {
     expect(pieces.join('')).toBe('ä€😀'.repeat(3));
   });
 
-  test('one that takes too long ends as deadline_exceeded, and is gone', async () => {
+  test('one that takes too long ends as deadline_exceeded, and is killed', async () => {
     const long = new Reader(() => rpc.start({ command: shell('echo begun; exec sleep 611') }, { timeoutMs: 3_000 }));
     await expect(long.done).rejects.toMatchObject({ code: Code.DeadlineExceeded });
     await gone('sleep 611');
   });
 
-  test('one whose client goes away is killed', async () => {
+  test('one whose client disconnects is killed', async () => {
     const left = start('echo begun; exec sleep 612', undefined, false);
     await left.sees('begun');
     left.cut();
@@ -152,7 +152,7 @@ describe('a command', () => {
   });
 });
 
-describe('who may', () => {
+describe('access', () => {
   test('without the right token every call is unauthenticated', async () => {
     const wrong = await clientFor(sandbox, { token: 'wrong.token' });
     await expect(new Reader(() => wrong.start({ command: shell('true') })).done).rejects.toMatchObject({
@@ -170,7 +170,7 @@ describe('who may', () => {
     });
   });
 
-  test('a method that is not there is unimplemented', async () => {
+  test('an unknown method is unimplemented', async () => {
     const auth = (await api('POST', `/sandbox/${sandbox}/auth`)) as unknown as Auth;
     const response = await fetch(
       `${auth.gateway_url}/${auth.user_ns}/${auth.job_id}/command_session.CommandSession/StreamInput`,
@@ -186,7 +186,7 @@ test('no port is exposed for TCP unless the operator gave ports for it', async (
 });
 
 describe('a session', () => {
-  test('goes on where its stream was cut: output, input and exit', async () => {
+  test('continues where its stream was cut: output, input and exit', async () => {
     const id = randomUUID();
     const first = start('echo one; while read line; do echo "got $line"; [ "$line" = last ] && exit 9; done', id);
     await first.sees('one\n');
@@ -201,7 +201,7 @@ describe('a session', () => {
     expect(second.exitCode).toBe(9);
   });
 
-  test('tells its end again to whoever comes later', async () => {
+  test('reports its end again to later readers', async () => {
     const id = randomUUID();
     await start('exit 4', id).done;
     const later = connect(id);
@@ -209,7 +209,7 @@ describe('a session', () => {
     expect(later.exitCode).toBe(4);
   });
 
-  test('a start that is sent again does not start another, and another command under its id is refused', async () => {
+  test('a repeated start does not start another, and a different command under its id is refused', async () => {
     const id = randomUUID();
     const first = start('echo $$; sleep 613', id);
     await first.sees('\n');
@@ -235,7 +235,7 @@ describe('a session', () => {
     expect(reader.text).toBe('a=first\nb=second\n');
   });
 
-  test('is found by its process id too, is listed while it runs, and ends by TERM', async () => {
+  test('is also found by its process id, is listed while it runs, and ends by TERM', async () => {
     const reader = start('exec cat');
     await until(() => reader.pid !== 0, LIMIT_MS, 'the session');
     const session = { selector: { case: 'pid', value: reader.pid } } as const;
@@ -257,7 +257,7 @@ describe('a session', () => {
     expect(failure).toMatchObject({ code });
   });
 
-  test('no byte of input or output is lost or doubled when the agent is killed and comes back', async () => {
+  test('no byte of input or output is lost or duplicated when the agent is killed and restarted', async () => {
     const id = randomUUID();
     const reader = start('exec cat', id);
     await until(() => reader.pid !== 0, LIMIT_MS, 'the session');
@@ -282,7 +282,7 @@ describe('a session', () => {
     await reader.done;
   });
 
-  test('goes on after the gateway itself was killed: it is found where it runs', async () => {
+  test('continues after the gateway itself was killed: it is found where it runs', async () => {
     const id = randomUUID();
     const reader = start('echo before; while read line; do echo "got $line"; done', id);
     await reader.sees('before\n');
@@ -300,7 +300,7 @@ describe('a session', () => {
   });
 });
 
-/** Opens again until it holds: the gateway may not know all of its sandboxes yet. */
+/** Reopens until `holds`: the gateway may not know all of its sandboxes yet. */
 async function retried(open: () => Promise<Reader>, holds: (reader: Reader) => boolean): Promise<Reader> {
   let reader = await open();
   let over = false;
@@ -326,7 +326,7 @@ async function retried(open: () => Promise<Reader>, holds: (reader: Reader) => b
   return reader;
 }
 
-/** No process of the sandbox has these words. */
+/** Resolves once no process of the sandbox has these words in its command line. */
 async function gone(words: string): Promise<void> {
   const look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '";
   await until(

@@ -1,4 +1,4 @@
-/** A part of the service is killed while the official clients wait for a command: they are told, and none hangs. */
+/** A part of the service is killed while the official clients wait for a command: they get an error, and none hangs. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -7,7 +7,7 @@ import { startStack, type TestStack } from '../../helpers/stack.ts';
 import { clientEnvironment, program } from './clients.ts';
 
 const LIMIT_MS = 240_000;
-/** What is gone is given up soon. */
+/** Lost parts are given up on soon. */
 const IMPATIENT = {
   MILLIBOX_PRIME_NETWORK: 'off',
   MILLIBOX_RESUME_MS: '2000',
@@ -27,7 +27,7 @@ interface Told {
   text?: string;
 }
 
-/** One client, and what it has told so far. */
+/** One client, and what it has reported so far. */
 class Caller {
   readonly name: string;
   readonly child: ChildProcess;
@@ -69,7 +69,7 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-describe.skipIf(installed.length === 0)('a command under way', () => {
+describe.skipIf(installed.length === 0)('a command in progress', () => {
   test(
     'when the gateway is killed has an answer or an error, and the sandbox is there for the next',
     async () => {

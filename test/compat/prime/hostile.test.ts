@@ -1,4 +1,4 @@
-/** Clients of the Prime wire that are hostile, broken or unlucky: each is told so, and nothing is left of it. */
+/** Clients of the Prime wire that are hostile, broken or unlucky: each gets an error, and nothing is left behind. */
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { request } from 'node:http';
@@ -104,7 +104,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
-describe('a stream that is no good', () => {
+describe('a malformed stream', () => {
   const good = startOf('echo never >> /tmp/never');
   test.each([
     ['an envelope longer than any message', envelope(good, { length: 0x7fff_ffff }), {}],
@@ -137,7 +137,7 @@ describe('a stream that is no good', () => {
     expect(answer.status).toBe(415);
   });
 
-  test('a version of the protocol that is not known is refused, and one that says none is served', async () => {
+  test('an unknown protocol version is refused, and a request without one is served', async () => {
     const other = await start(envelope(good), { 'connect-protocol-version': '9' });
     expect(codeOf(other)).toBe('invalid_argument');
     const list = `${mine.url}/command_session.CommandSession/List`;
@@ -148,14 +148,14 @@ describe('a stream that is no good', () => {
     });
   });
 
-  test('a request that is compressed as it should be runs', async () => {
+  test('a properly compressed request runs', async () => {
     const body = envelope(gzipSync(startOf('echo packed')), { flags: 1 });
     const answer = await start(body, { 'connect-content-encoding': 'gzip' });
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': STREAM } });
     expect(answer.body.toString('latin1')).toContain('packed\n');
   });
 
-  test('streams that are dropped at once, at any point, leave no process', { timeout: LIMIT_MS }, async () => {
+  test('streams dropped at once, at any point, leave no process', { timeout: LIMIT_MS }, async () => {
     const body = envelope(startOf('exec sleep 617'));
     const url = new URL(`${mine.url}/${START}`);
     const head = `POST ${url.pathname} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${mine.token}\r\ncontent-type: ${STREAM}\r\nconnect-protocol-version: 1\r\ncontent-length: ${body.length}\r\n\r\n`;
@@ -173,7 +173,7 @@ describe('a stream that is no good', () => {
   });
 });
 
-describe('who may not', () => {
+describe('access is denied', () => {
   test.each(['exec', 'upload?path=/tmp/x', 'download?path=/etc/passwd', 'read-file?path=/etc/passwd', START])(
     'the token of one sandbox does not open %s of another',
     async (operation) => {
@@ -188,7 +188,7 @@ describe('who may not', () => {
     },
   );
 
-  test('to another tenant a sandbox is not there, however it is asked for', async () => {
+  test('to another tenant a sandbox does not exist, however it is requested', async () => {
     const asOther = (method: string, path: string, body?: unknown) => api(method, path, body, OTHER_KEY);
     const { id } = mine;
     for (const [method, path, body] of [
@@ -228,7 +228,7 @@ async function upload(path: string, content: Uint8Array, more: Call & { name?: s
 
 describe('files', () => {
   test.each(['it\'s a "name"', 'ä€😀', 'a\nb', '-rf', '%2e%2e', 'a?b&c=d#e', '…'.repeat(80)])(
-    'the name %j is stored and read as it is',
+    'the name %j is stored and read unchanged',
     async (name) => {
       const path = `/tmp/odd/${name}`;
       expect(await upload(path, Buffer.from(name))).toMatchObject({ status: 200 });
@@ -240,19 +240,19 @@ describe('files', () => {
     },
   );
 
-  test('a file name in the body goes nowhere: the path of the call alone counts', async () => {
+  test('a file name in the body is ignored: only the path of the call counts', async () => {
     expect(await upload('/tmp/here', Buffer.from('x'), { name: '../../etc/owned' })).toMatchObject({ status: 200 });
     expect(await run('ls /etc/owned /tmp/owned 2>/dev/null; cat /tmp/here')).toBe('x');
   });
 
-  test('a path upwards stays inside of the sandbox', async () => {
+  test('a path upwards stays inside the sandbox', async () => {
     const up = `/tmp/${'../'.repeat(30)}tmp/climbed`;
     expect(await upload(up, Buffer.from('inside'))).toMatchObject({ status: 200 });
     expect(await run('cat /tmp/climbed')).toBe('inside');
   });
 
   test.each(['', 'a\0b', 'x'.repeat(5_000), '/proc/1/mem', '/dev/null/x', '/etc'])(
-    'the path %j is refused for good',
+    'the path %j is refused permanently',
     async (path) => {
       const { status } = await upload(path, Buffer.from('x'));
       expect([400, 403, 404, 422]).toContain(status);
@@ -271,7 +271,7 @@ describe('files', () => {
     expect(await run('ls /tmp/none 2>/dev/null; echo none')).toBe('none\n');
   });
 
-  test('an upload that breaks off leaves no half of a file', async () => {
+  test('an interrupted upload leaves no partial file', async () => {
     const { type, body } = multipart(Buffer.alloc(4 * MIB, 'h'));
     const call = request(`${mine.url}/upload?path=/tmp/half`, {
       method: 'POST',
@@ -288,14 +288,14 @@ describe('files', () => {
     expect(await run('ls /tmp/half 2>/dev/null; echo none')).toBe('none\n');
   });
 
-  test('one that is refused before it has come is told so, and can be read', { timeout: LIMIT_MS }, async () => {
+  test('an upload refused before it has arrived gets an answer, which can be read', { timeout: LIMIT_MS }, async () => {
     const answer = await upload('/tmp/late', Buffer.alloc(20 * MIB), {
       headers: { authorization: 'Bearer none.none' },
     });
     expect(answer.status).toBe(401);
   });
 
-  test('a large one passes in little memory', { timeout: 4 * LIMIT_MS }, async () => {
+  test('a large upload takes little memory', { timeout: 4 * LIMIT_MS }, async () => {
     const boundary = randomUUID();
     const piece = Buffer.alloc(MIB, 'l');
     async function* body(): AsyncGenerator<Uint8Array> {
@@ -333,7 +333,7 @@ describe('files', () => {
   });
 
   test.each(['offset=11', 'offset=x', 'length=-1', 'offset=1.5', 'offset=1e400'])(
-    'the window %s is none',
+    'the window %s is invalid',
     async (window) => {
       const read = await ask(`${mine.url}/read-file?path=/tmp/ten&${window}`, { method: 'GET', headers: bearer(mine) });
       expect([400, 416]).toContain(read.status);
@@ -343,7 +343,7 @@ describe('files', () => {
 
 describe('a connection', () => {
   const agent = { 'user-agent': 'python-httpx/0.28.1', connection: 'keep-alive' };
-  test('is not left with a client whose pool would close it under a call', async () => {
+  test('is not left with a client whose pool would close it during a call', async () => {
     for (const operation of ['download', 'read-file']) {
       const url = `${mine.url}/${operation}?path=/etc/hostname`;
       const answer = await ask(url, { method: 'GET', headers: { ...bearer(mine), ...agent } });
@@ -355,7 +355,7 @@ describe('a connection', () => {
   });
 });
 
-test('a deletion by label of two thousand that are not there, and of what nobody named', async () => {
+test('deletes by label two thousand missing sandboxes, and unknown labels', async () => {
   const many = Array.from({ length: 2_000 }, (_, n) => `sbx-${String(n).padStart(20, '0')}`);
   const deleted = json(await api('DELETE', '/sandbox', { sandbox_ids: many }));
   expect(deleted['succeeded']).toEqual([]);
@@ -368,7 +368,7 @@ test('a deletion by label of two thousand that are not there, and of what nobody
   expect(await run('echo alive')).toBe('alive\n');
 });
 
-test('a port that is exposed for TCP is closed when its gateway shuts down', { timeout: LIMIT_MS }, async () => {
+test('a port exposed for TCP is closed when its gateway shuts down', { timeout: LIMIT_MS }, async () => {
   const exposed = json(await api('POST', `/sandbox/${mine.id}/expose`, { port: 8125, protocol: 'TCP' }));
   expect(exposed).toMatchObject({ external_port: tcpPort });
   const socket = connectTcp(tcpPort, '127.0.0.1');

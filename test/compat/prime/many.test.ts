@@ -1,10 +1,10 @@
-/** Official clients and more sandboxes than a test machine has room for: on a node that only plays containers. */
+/** Official clients with more sandboxes than a test machine has room for: on a node with the fake runtime. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
 import { checksIn, CheckRun, clientEnvironment, program } from './clients.ts';
 
 const LIMIT_MS = 240_000;
-/** Clients renew a token a minute before its end: with this, every second and a half. */
+/** Clients renew a token a minute before it expires: with this, every second and a half. */
 const TOKEN_TTL_MS = '61500';
 const RUNS = [
   { venv: '0.2.39', wire: 'connect', file: 'many.py' },

@@ -1,6 +1,6 @@
 /**
- * What the first command of a rollout waits for, in an evaluation of `verifiers` whose sandboxes start cold. Measured at
- * the model, from the call that it has sent to the request that brings the result, and before the gateway.
+ * What the first command of a rollout waits for, in a `verifiers` evaluation with cold-started sandboxes. Measured at
+ * the model, from the tool call that it sent to the request that brings the result, and in front of the gateway.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_PRIME_CONFIG } from '../../../src/gateway/doors/prime/config.ts';
@@ -21,7 +21,7 @@ let work: Promise<void> = Promise.resolve();
 
 beforeAll(async () => {
   if (python === undefined) return;
-  // The slowest start there is: with none that wait, of the runtime that takes longest.
+  // The slowest possible start: without warm containers, on the slowest runtime.
   stack = await startStack({ runtime: 'docker', pool: 0, gatewayEnv: { MILLIBOX_PRIME_NETWORK: 'off' } });
   door = await HttpRecorder.start(stack.url);
   model = await ScriptedModel.start();
@@ -43,7 +43,7 @@ const median = (values: number[]): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 };
 
-/** From accepted to running, as the service says it. */
+/** Time from accepted to running, as reported by the service. */
 async function starts(): Promise<number[]> {
   const response = await fetch(`${stack.url}/api/v1/sandbox?labels=overlap&per_page=100`, {
     headers: { authorization: `Bearer ${stack.apiKey}` },
@@ -52,13 +52,13 @@ async function starts(): Promise<number[]> {
   return sandboxes.map(({ createdAt, startedAt }) => Date.parse(startedAt) - Date.parse(createdAt));
 }
 
-/** Calls of a turn in rollouts whose first turn took its time, or of those whose did not. */
+/** Calls of a turn in rollouts with a slow first turn, or in those without. */
 const callsOf = (turn: number, thinks: boolean): Call[] =>
   model.calls.filter((call) => call.turn === turn && (call.thinksMs ?? 0) > 0 === thinks);
 
 const tookMs = (calls: Call[]): number => median(calls.map(({ ms }) => ms));
 
-/** What a client asks for; the path of each ends like this. */
+/** What a client requests, by the end of the path. */
 const PATHS = { token: /\/auth$/, exec: /\/exec$/, look: /\/sandbox\/[^/?]+$/ };
 
 interface Asked {
@@ -66,7 +66,7 @@ interface Asked {
   ms: number;
 }
 
-/** What the client asked for under a call of a tool, in order, and how long each answer took. */
+/** The client's requests during a tool call, in order, and how long each answer took. */
 function asked(call: Call): Asked[] {
   const within = door.requests.filter(({ beganAt }) => beganAt >= call.sentAt && beganAt <= call.sentAt + call.ms);
   const all = within.map(({ method, path, beganAt, endedAt }) => {
@@ -74,11 +74,11 @@ function asked(call: Call): Asked[] {
     return { kind, ms: endedAt - beganAt };
   });
   const own = all.findLast(({ kind }) => kind === 'exec');
-  // Any exec before the tool's own is the client's: it tries the sandbox before it hands it on.
+  // Any exec before the tool's own is the client's: it tests the sandbox before handing it over.
   return all.map((each) => (each.kind === 'exec' && each !== own ? { ...each, kind: 'probe' } : each));
 }
 
-/** For each kind the milliseconds of a call that has it, in the middle. */
+/** For each kind, the median of its milliseconds per call. */
 function mediansOf(calls: Asked[][]): Record<string, number> {
   const byKind = Object.groupBy(calls.flat(), ({ kind }) => kind);
   return Object.fromEntries(Object.entries(byKind).map(([kind, all = []]) => [kind, median(all.map(({ ms }) => ms))]));
@@ -91,12 +91,12 @@ describe.skipIf(python === undefined)('a model whose first turn takes a second',
     expect(result?.state).toBe('passed');
   });
 
-  test('asks for nothing under its first command but its state, tokens, the probe of its client and its own exec', () => {
+  test("requests nothing during its first command but its state, tokens, its client's probe and its own exec", () => {
     const first = callsOf(0, true).map(asked);
     expect(first.length).toBeGreaterThan(0);
     for (const requests of first) {
       const kinds = requests.map(({ kind }) => kind);
-      // A client that finds its sandbox not yet running looks again: one look is one that waited for nothing.
+      // A client that finds its sandbox not yet running looks again: a single look waited for nothing.
       expect(kinds.filter((kind) => kind !== 'token')).toEqual(['look', 'probe', 'exec']);
     }
     console.info(`under a first command, medians: ${JSON.stringify(mediansOf(first))}`);
@@ -107,9 +107,9 @@ describe.skipIf(python === undefined)('a model whose first turn takes a second',
     const hidden = { firstMs: tookMs(callsOf(0, true)), secondMs: tookMs(callsOf(1, true)) };
     const shown = { firstMs: tookMs(callsOf(0, false)), secondMs: tookMs(callsOf(1, false)) };
     console.info(`a start ${startMs}; first and second command: ${JSON.stringify({ hidden, shown })}`);
-    // What the first has more is what its client asks for before it: a look, a token, and a command of its own.
+    // The first command's extra time is what its client requests before it: a look, a token, and a probe.
     expect(hidden.firstMs - hidden.secondMs).toBeLessThan(startMs);
-    // And the measure sees a start that nothing hides, where it is longer than a create is held for.
+    // And the measurement detects a start that nothing hides, if it is longer than a create is held.
     if (startMs > 2 * holdCreateMs) expect(shown.firstMs).toBeGreaterThan(hidden.firstMs);
   });
 });

@@ -1,4 +1,4 @@
-/** HTTP calls as they are, with nothing put right on their way. */
+/** Raw HTTP calls, without any correction on their way. */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { Agent, request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';

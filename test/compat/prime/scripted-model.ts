@@ -1,6 +1,6 @@
 /**
- * The only stand-in of these tests: a model behind the API that OpenAI's clients speak. What it does is written in the
- * question: `{ script: [[tool, arguments], …], thinksMs? }`, one call a turn, and then a last word.
+ * The only stand-in of these tests: a model behind the OpenAI API. Its behaviour is in the question: `{ script: [[tool,
+ * arguments], …], thinksMs? }`, one call per turn, and then a final answer.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
@@ -15,20 +15,20 @@ interface Message {
 
 interface Question {
   script: [string, object][];
-  /** How long the first turn takes; absent: as the server was told. */
+  /** How long the first turn takes; absent: the server's default. */
   thinksMs?: number;
 }
 
 export interface ScriptedModelOptions {
-  /** Resolves when the first turn of a rollout may be answered: what a model spends on thinking. */
+  /** Resolves when the first turn of a rollout may be answered: the model's thinking time. */
   thinks?(): Promise<void>;
 }
 
-/** A call of a tool, from the moment it was sent until its result came back. */
+/** A tool call, from when it was sent until its result arrived. */
 export interface Call {
-  /** Of its rollout, from 0. */
+  /** Within its rollout, from 0. */
   turn: number;
-  /** First turn of its rollout, where the question says it. */
+  /** Duration of its rollout's first turn, if set in the question. */
   thinksMs: number | undefined;
   /** `performance.now()` of this process. */
   sentAt: number;
@@ -36,7 +36,7 @@ export interface Call {
 }
 
 export class ScriptedModel implements AsyncDisposable {
-  /** Those whose result has come, in that order. */
+  /** Those whose result has arrived, in that order. */
   readonly calls: Call[] = [];
   readonly #server: Server;
   readonly #thinks: () => Promise<void>;
@@ -95,7 +95,7 @@ async function messagesOf(request: IncomingMessage): Promise<Message[]> {
   return (JSON.parse(Buffer.concat(chunks).toString()) as { messages: Message[] }).messages;
 }
 
-/** One call of a tool, or the last word. */
+/** One tool call, or the final answer. */
 function completion(id: string, step: [string, object] | undefined): object {
   const message =
     step === undefined

@@ -1,4 +1,4 @@
-/** `verifiers`, unmodified: its environments run evaluations with real rollouts in real sandboxes. */
+/** Unmodified `verifiers`: its environments run evaluations with real rollouts in real sandboxes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
@@ -25,14 +25,14 @@ beforeAll(async () => {
     pool: 8,
     gatewayEnv: {
       MILLIBOX_PRIME_NETWORK: 'off',
-      // Its Python environment has one image name built in: the operator's map says what that is here.
+      // Its Python environment has a built-in image name: the operator's map translates it here.
       MILLIBOX_PRIME_IMAGE_MAP: `python:3.11-slim=${testImage()}`,
     },
   });
   stack = running;
   await running.warm(8);
   model = await ScriptedModel.start({
-    // A second, as the shortest first turn; on a machine that is too slow for that, as long as sandboxes are on their way.
+    // A second, as the shortest first turn; on a machine too slow for that, until the sandboxes are up.
     thinks: async () => {
       await sleep(FIRST_TURN_MS);
       await until(async () => !(await anyPending(running)), LIMIT_MS, 'no sandbox to be on its way');
@@ -53,7 +53,7 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-/** Not at once: some of what they ask for is bounded in time by themselves. */
+/** Sequentially: some of what they request has their own time limit. */
 async function inOrder(): Promise<void> {
   for (const run of runs.values()) await run.run();
 }
