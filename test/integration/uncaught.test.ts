@@ -1,4 +1,4 @@
-/** Errors that nobody caught, in the processes that run for long. */
+/** Uncaught errors in the long-running processes. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { agentMain, gatewayMain } from '../../src/cli/up/parts.ts';
 
-/** Loaded before the program: an error on demand, in no code that could catch it. */
+/** Loaded before the program: throws an error on demand where no code could catch it. */
 const FAILS = `data:text/javascript,process.once('SIGUSR2',()=>{setImmediate(()=>{throw new Error('out of nowhere')})})`;
 const SECRET = { MILLIBOX_NODE_SECRET: 'a secret that only tests share' };
 
@@ -40,7 +40,7 @@ function parts(dataDir: string): { name: string; main: string; ready: string; en
   ];
 }
 
-test('agent and gateway log an error that nobody caught, and end at once', async () => {
+test('agent and gateway log an uncaught error, and exit at once', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'mbx-'));
   try {
     for (const { name, main, ready, env } of parts(dataDir)) {
@@ -55,7 +55,7 @@ test('agent and gateway log an error that nobody caught, and end at once', async
         if (line.includes(ready)) child.kill('SIGUSR2');
       }
       expect([name, ...(await ended)].slice(0, 2)).toEqual([name, 1]);
-      // Not always the last line: what else went on may be logged behind it.
+      // Not always the last line: other activity may be logged after it.
       const uncaught = lines
         .map((line) => JSON.parse(line) as object)
         .find((line) => 'event' in line && line.event === 'uncaught');

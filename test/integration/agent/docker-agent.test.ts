@@ -1,4 +1,4 @@
-/** The agent on a real engine, asked as a gateway asks. */
+/** The agent on a real engine, driven as by a gateway. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
@@ -54,7 +54,7 @@ test('create, exec, delete; the container is gone and the pool is full again', a
   await h.warm(2);
 });
 
-test('more creates at once than containers wait: all run, and no two share one', async () => {
+test('more concurrent creates than warm containers: all run, and no two share one', async () => {
   const specs = Array.from({ length: 12 }, () => newSpec({ image: image() }));
   await Promise.all(specs.map((spec) => h.client.create(spec)));
   const names = await Promise.all(
@@ -68,10 +68,10 @@ test('more creates at once than containers wait: all run, and no two share one',
   await Promise.all(specs.map(({ id }) => h.client.delete(id)));
 });
 
-test('waiting containers that are killed are never handed out', async () => {
+test('warm containers that are killed are never handed out', async () => {
   await h.warm(2);
   const before = (await h.runtime.list()).map(({ id }) => id);
-  // Those of deleted sandboxes may be on their way out already.
+  // Those of deleted sandboxes may be going away already.
   await Promise.allSettled(before.map((id) => run('docker', ['kill', '--signal', 'KILL', id])));
   const { id } = await h.sandbox();
   expect((await h.client.exec(id, { argv: ['true'] })).exit.exitCode).toBe(0);
@@ -79,7 +79,7 @@ test('waiting containers that are killed are never handed out', async () => {
   await h.client.delete(id);
 });
 
-test('a container that is killed from outside ends its sandbox and its running exec', async () => {
+test('a container killed from outside ends its sandbox and its running exec', async () => {
   const { id } = await h.sandbox();
   const running = h.client.start({ op: 'exec', sandbox: id, argv: ['sleep', '600'] });
   await running.opened;
@@ -89,7 +89,7 @@ test('a container that is killed from outside ends its sandbox and its running e
   expect(await codeOf(h.client.exec(id, { argv: ['true'] }))).toBe('sandbox_ended');
 });
 
-test('memory that runs out kills the program, says so, and leaves the sandbox', async () => {
+test('an OOM kill ends the program, is reported, and leaves the sandbox running', async () => {
   const { id } = await h.sandbox();
   const { exit } = await h.client.exec(id, { command: 'tail -n 1 /dev/zero >/dev/null' });
   expect(exit).toMatchObject({ exitCode: 137, oomKilled: true });
@@ -97,7 +97,7 @@ test('memory that runs out kills the program, says so, and leaves the sandbox', 
   await h.client.delete(id);
 });
 
-test('a hundred megabytes arrive byte for byte, and a killed yes stops', async () => {
+test('a hundred megabytes arrive byte for byte, and a killed `yes` stops', async () => {
   const { id } = await h.sandbox();
   const bytes = 100 * 1024 * 1024;
   const outcome = await h.client.exec(id, { command: `yes | head -c ${bytes}` });
@@ -110,7 +110,7 @@ test('a hundred megabytes arrive byte for byte, and a killed yes stops', async (
   await h.client.delete(id);
 });
 
-test('an agent that starts again finds its sandboxes, and their programs have gone on', async () => {
+test('a restarted agent finds its sandboxes, and their programs have continued', async () => {
   const { id } = await h.sandbox({ env: { KEPT: 'yes' } });
   const command = 'echo a; while [ ! -e /go ]; do sleep 0.1; done; echo b; exit 6';
   const running = h.client.start({ op: 'exec', sandbox: id, id: 'exe-over', command });
@@ -137,7 +137,7 @@ test('an image with one static program and nothing else works', async () => {
   }
 });
 
-test('limits other than those of the pool are the limits of the sandbox', async () => {
+test("limits other than the pool's apply to the sandbox", async () => {
   const { id } = await h.sandbox({ memoryMb: 96, pidsLimit: 77 });
   const { stdout } = await run('docker', ['inspect', '-f', '{{json .HostConfig}}', h.containerOf(id)]);
   const config = JSON.parse(stdout) as { Memory: number; MemorySwap: number; PidsLimit: number };
@@ -166,7 +166,7 @@ test('a sandbox on the internet sees neither the host nor its neighbours', async
     const codes = await Promise.all([reach(gateway, port), reach(neighbour, 1)]);
     // Not refused, which would be an answer: dropped.
     expect(codes).toEqual([124, 124]);
-    // The metadata service of a cloud is among what is dropped.
+    // The cloud metadata service is among the dropped addresses.
     const rules = await run('nft', ['list', 'ruleset']);
     expect(rules.stdout).toContain('169.254.0.0/16');
     const { stdout } = await h.client.exec(a.id, { argv: ['cat', '/proc/net/route'] });

@@ -1,4 +1,4 @@
-/** An agent that cannot start takes back what it made on the way. */
+/** An agent that cannot start removes what it created on the way. */
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { allowedEnvironment, chosenRuntime } from '../../helpers/config.ts';
 import { noteDataDir } from '../../helpers/data-dirs.ts';
 import { leftGroups, leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
 
-test('one whose port is taken says so, and leaves no mount, process or group', async () => {
+test('one whose port is taken reports it, and leaves no mount, process or cgroup', async () => {
   const family = ownFamily();
   const home = mkdtempSync(join(tmpdir(), 'mbx-start-'));
   const dataDir = join(home, 'data');
@@ -28,7 +28,7 @@ test('one whose port is taken says so, and leaves no mount, process or group', a
     const start = main({ ...allowedEnvironment(), ...env, MILLIBOX_LOG_LEVEL: 'silent' }, AbortSignal.timeout(60_000));
     await expect(start).rejects.toMatchObject({ code: 'EADDRINUSE' });
     expect(leftMounts(home)).toEqual([]);
-    // A helper that was told to end may take a moment.
+    // A helper that was told to exit may take a moment.
     await expect.poll(() => leftProcesses(home, family), { timeout: 30_000 }).toEqual([]);
     expect(leftGroups([dataDir])).toEqual([]);
   } finally {

@@ -1,10 +1,10 @@
-/** Names of environment variables arrive as they were given, whatever they mean to JavaScript. */
+/** Names of environment variables arrive unchanged, whatever they mean to JavaScript. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from '../../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
 
 const LIMIT_MS = 180_000;
-/** As own properties: JSON.parse makes them, an object literal would not. */
+/** As own properties: JSON.parse creates them, an object literal would not. */
 const ODD = JSON.parse('{"__proto__":"1","constructor":"2","toString":"3","A B":"4","é":"5"}') as Record<
   string,
   string
@@ -45,7 +45,7 @@ test('of a job', async () => {
   expectOdd((await job.output('stdout')).toString());
 });
 
-test('of a sandbox, and names of its secrets', async () => {
+test('of a sandbox, and of its secrets', async () => {
   const { id } = await rest('/v1/sandboxes', { env: ODD, memoryMb: 64 });
   expectOdd(String((await rest(`/v1/sandboxes/${String(id)}/exec`, { argv: LIST }))['stdout']));
   const secret = await stack.client.sandboxes.create({ secrets: ODD, memoryMb: 64 });

@@ -1,4 +1,4 @@
-/** Code in a sandbox that keeps programs from being executed: each such exec is refused, and the sandbox goes on. */
+/** Code in a sandbox that keeps programs from being executed: each such exec is refused, and the sandbox continues. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MilliboxError, type ExecResult, type Sandbox } from '../../../src/sdk/index.ts';
@@ -6,10 +6,10 @@ import { startStack, type TestStack } from '../../helpers/stack.ts';
 import { until } from '../../helpers/until.ts';
 
 const LIMIT_MS = 180_000;
-/** The kernel takes a lease away after 45 s; an init that says nothing for about 50 s ends its sandbox. */
+/** The kernel breaks a lease after 45 s; an init that is silent for about 50 s ends its sandbox. */
 const SOON_MS = 30_000;
 
-/** Stops whatever gets one of the next process ids, as soon as it is there. */
+/** Stops whatever gets one of the next pids, as soon as it exists. */
 const STOPPER = `
 import os, signal, time
 def newest():
@@ -64,11 +64,11 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     await sandbox.delete();
   });
 
-  test('a process that is stopped before it executes its program never ran', { timeout: LIMIT_MS }, async () => {
+  test('a process stopped before its execve never ran', { timeout: LIMIT_MS }, async () => {
     const sandbox = await sandboxWith(STOPPER, '/tmp/stopping');
     const outcomes: (ExecResult | MilliboxError)[] = [];
     for (let i = 0; i < 40 && !outcomes.some((outcome) => outcome instanceof MilliboxError); i++) {
-      // One that was stopped behind its exec has run, and ends by its limit.
+      // One stopped after its execve has run, and ends by its limit.
       const outcome = sandbox.exec(['/bin/true'], { timeoutMs: 500, killGraceMs: 0 });
       outcomes.push(await outcome.result.catch((error: unknown) => error as MilliboxError));
       await sleep(10);

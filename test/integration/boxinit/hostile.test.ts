@@ -1,4 +1,6 @@
-/** What code in a sandbox does to its own init and its own files: every exec ends in a result or a typed error, in time. */
+/**
+ * What code in a sandbox does to its own init and its own files: every exec ends in a result or a typed error, in time.
+ */
 import { afterEach, beforeAll, afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { MilliboxError, type ExecResult, type Sandbox } from '../../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
@@ -6,7 +8,7 @@ import { startStack, type TestStack } from '../../helpers/stack.ts';
 const LIMIT_MS = 180_000;
 const NEVER_RAN = /^exec_(program_not_found|permission_denied|bad_cwd|bad_user|bad_args|resource_limit)$/;
 
-/** Sets limits of init to nothing. */
+/** Sets init's limits to zero. */
 const STARVE_INIT = `
 import resource
 for name in ("NOFILE", "NPROC", "FSIZE", "AS", "DATA", "STACK", "CPU", "MEMLOCK"):
@@ -16,7 +18,7 @@ for name in ("NOFILE", "NPROC", "FSIZE", "AS", "DATA", "STACK", "CPU", "MEMLOCK"
     except OSError: pass
 `;
 
-/** All that root may try on the first process by number. */
+/** Everything that root may try on PID 1 by number. */
 const PROD_INIT = `
 import ctypes, os, signal
 libc = ctypes.CDLL(None, use_errno=True)
@@ -56,12 +58,12 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     expect(await outcome(['/bin/echo', 'well'])).toMatchObject({ exitCode: 0, stdout: 'well\n' });
   }
 
-  test('its init keeps its limits, whatever root inside asks for', { timeout: LIMIT_MS }, async () => {
+  test('its init keeps its limits, whatever root inside requests', { timeout: LIMIT_MS }, async () => {
     expect(await outcome(['python3', '-c', STARVE_INIT])).toMatchObject({ exitCode: 0, stdout: '' });
     await expectWell();
   });
 
-  test('its init is not signalled, traced or read', { timeout: LIMIT_MS }, async () => {
+  test('its init cannot be signalled, traced or read', { timeout: LIMIT_MS }, async () => {
     expect(await outcome(['python3', '-c', PROD_INIT])).toMatchObject({ stdout: 'traced -1 -1\n' });
     await expectWell();
   });
@@ -76,7 +78,7 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     }
   });
 
-  test('odd tables of users are not believed, and nobody waits for them', { timeout: LIMIT_MS }, async () => {
+  test('odd user tables are not believed, and delay nobody', { timeout: LIMIT_MS }, async () => {
     for (const change of ['rm /etc/passwd', 'mkfifo /etc/passwd', 'rm /etc/passwd; truncate -s 1G /etc/passwd']) {
       await outcome(change);
       await expectNeverRan('true', { user: 'somebody' });
@@ -84,7 +86,7 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     }
   });
 
-  test('a directory that is gone, and one too deep, cannot be worked in', { timeout: LIMIT_MS }, async () => {
+  test('a directory that is gone or too deep cannot be a working directory', { timeout: LIMIT_MS }, async () => {
     await outcome('mkdir /tmp/d');
     const stays = sandbox.exec('rmdir /tmp/d; pwd; sleep 0.1; echo on', { cwd: '/tmp/d' });
     expect((await stays).stdout).toContain('on\n');
@@ -93,8 +95,8 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     await expectWell();
   });
 
-  test('what is too long for the kernel is refused, and what fits runs', { timeout: LIMIT_MS }, async () => {
-    // More than a request may hold, and more than the kernel takes.
+  test('arguments too long for the kernel are refused, and those that fit run', { timeout: LIMIT_MS }, async () => {
+    // More than a request may contain, and more than the kernel accepts.
     const long = await outcome(['/bin/echo', ...Array.from({ length: 18 }, () => 'x'.repeat(120 * 1024))]);
     expect((long as MilliboxError).code).toMatch(/^(invalid_request|exec_bad_args)$/);
     expect(await outcome(['/bin/echo', 'x'.repeat(128 * 1024 - 2)])).toMatchObject({ exitCode: 0 });
@@ -104,7 +106,7 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     expect(await outcome(script, { timeoutMs: 120_000 })).toMatchObject({ exitCode: 9, stdout: 'ran\n' });
   });
 
-  test('a mask, closed descriptors and lost capabilities stay with who has them', { timeout: LIMIT_MS }, async () => {
+  test('umask, closed descriptors and dropped capabilities affect one process', { timeout: LIMIT_MS }, async () => {
     await outcome('umask 777; exec 0<&- 1>&- 2>&-; kill -9 -1');
     expect(await outcome('umask; echo $$ > /tmp/f; cat /tmp/f | wc -l')).toMatchObject({ stdout: '0022\n1\n' });
     expect(await outcome(['setpriv', '--bounding-set=-all', '--inh-caps=-all', 'id', '-u'])).toMatchObject({

@@ -1,14 +1,17 @@
-/** Terminals at their bounds. */
+/** Terminals at their limits. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from '../../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
 import { until } from '../../helpers/until.ts';
 
 const LIMIT_MS = 180_000;
-/** What is read of a terminal behind its leader's exit, and what came before. */
+/** What is read from a terminal after its leader's exit, and what came before. */
 const MOST_BYTES = 300 * 1024;
 
-/** Its child outlives it in the same terminal, and floods it. The leader gives the terminal up: else its end would be the terminal's. */
+/**
+ * Its child outlives it in the same terminal, and floods it. The leader releases the terminal: otherwise its exit would
+ * end the terminal.
+ */
 const FLOOD = `
 import fcntl, os, signal, termios
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -54,7 +57,7 @@ test(
   },
 );
 
-test('a sandbox without a terminal to spare says how many it may have', { timeout: LIMIT_MS }, async () => {
+test('a sandbox without a terminal to spare reports how many it may have', { timeout: LIMIT_MS }, async () => {
   let count = '';
   const hog = sandbox.exec(['python3', '-c', HOG], { onStdout: (text) => (count += text) });
   hog.result.catch(() => undefined);

@@ -1,4 +1,4 @@
-/** A model of an API server behind TLS on a loopback port, which asks for a token or a client certificate. */
+/** A model of an API server behind TLS on a loopback port, which requires a token or a client certificate. */
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,11 +20,11 @@ const TOKEN = 'token-of-the-test';
 
 export class ApiServer implements AsyncDisposable {
   readonly model = new KubeModel();
-  /** What a gateway has in its pod. */
+  /** The files that a gateway has in its pod. */
   readonly dir: string;
-  /** Whether what is sent goes nowhere, and nothing that is asked is answered: the connections look alive. */
+  /** Drops everything sent, and answers nothing: the connections look alive. */
   deaf = false;
-  /** Connections that were tried, those that did not come about too. */
+  /** Connection attempts, including failed ones. */
   attempts = 0;
   readonly #sockets = new Set<Socket>();
   #server: Http2SecureServer | null = null;
@@ -52,7 +52,7 @@ export class ApiServer implements AsyncDisposable {
     return `https://${this.#host.includes(':') ? `[${this.#host}]` : this.#host}:${this.#port}`;
   }
 
-  /** A kubeconfig that proves who it is by a token in a file, or by a certificate. */
+  /** A kubeconfig that authenticates by a token in a file, or by a certificate. */
   kubeconfig(by: 'token' | 'certificate'): string {
     writeFileSync(join(this.dir, 'token'), TOKEN);
     return writeKubeconfig({ dir: this.dir, server: this.url, by, namespace: 'sandboxes' });
@@ -83,7 +83,7 @@ export class ApiServer implements AsyncDisposable {
     this.#port = (this.#server.address() as AddressInfo).port;
   }
 
-  /** As when its machine is switched off: connections break and none is taken. It comes back on the same port. */
+  /** As if its machine was switched off: connections break and none is accepted. It returns on the same port. */
   async down(): Promise<void> {
     const server = this.#server;
     if (server === null) return;
@@ -94,12 +94,12 @@ export class ApiServer implements AsyncDisposable {
     await closed;
   }
 
-  /** All connections break. */
+  /** Breaks all connections. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Its authority's certificate. */
+  /** Its CA certificate. */
   get ca(): Buffer {
     return readFileSync(join(this.dir, 'ca.crt'));
   }
@@ -129,7 +129,7 @@ export class ApiServer implements AsyncDisposable {
       return;
     }
     response.on('close', () => this.model.watches.delete(watch));
-    // Of both protocols, though only one is typed.
+    // Works with both protocols, though only one is typed.
     (response as unknown as ServerResponse).flushHeaders();
     watch.listen((text) => {
       if (this.deaf) return;
@@ -139,7 +139,7 @@ export class ApiServer implements AsyncDisposable {
   }
 }
 
-/** Events arrive as the network cuts them, not one by one. */
+/** Events arrive as the network splits them, not one by one. */
 function inPieces(text: string, write: (piece: Buffer) => void): void {
   const bytes = Buffer.from(text);
   const middle = Math.floor(bytes.length / 2);

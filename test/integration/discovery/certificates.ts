@@ -1,4 +1,4 @@
-/** Certificates of an authority of the test's own: `ca`, `server` for the loopback, and `client`, as `.key` and `.crt`. */
+/** Certificates of a test CA: `ca`, `server` for the loopback, and `client`, as `.key` and `.crt`. */
 import { execFileSync } from 'node:child_process';
 
 /** How long openssl may take for a key. */
@@ -6,7 +6,7 @@ const COMMAND_MS = 60_000;
 const KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
 const BY_THE_AUTHORITY = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-addext', 'basicConstraints=critical,CA:FALSE'];
 
-/** @param client who the client is: `/O=group/CN=user` */
+/** @param client the client's subject: `/O=group/CN=user` */
 export function makeCertificates(dir: string, client: string): void {
   const openssl = (name: string, subject: string, ...more: string[]): void => {
     const files = ['-keyout', `${name}.key`, '-out', `${name}.crt`, '-subj', subject];

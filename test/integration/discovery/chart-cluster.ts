@@ -1,10 +1,12 @@
-/** A cluster that the chart was installed in, as far as an API server alone has one: Nodes and pods are put there. */
+/**
+ * A cluster in which the chart was installed, as far as an API server alone can provide one: tests add Nodes and pods.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { only, podOf, render, type Manifest, type PodSpec } from '../../deploy/manifests.ts';
 import type { ControlPlane } from './control-plane.ts';
 
-/** Where the chart is rendered for. */
+/** The namespace that the chart is rendered for. */
 export const NAMESPACE = 'boxes';
 const NODES = '/api/v1/nodes';
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
@@ -33,7 +35,7 @@ export interface PodFacts {
   node: string;
   ip: string;
   ready?: boolean;
-  /** Default: after its node. */
+  /** Default: derived from its node. */
   name?: string;
 }
 
@@ -46,7 +48,7 @@ export class ChartCluster {
     this.#manifests = manifests;
   }
 
-  /** Installs what the gateway may do. */
+  /** Installs the gateway's permissions. */
   static async install(plane: ControlPlane): Promise<ChartCluster> {
     const cluster = new ChartCluster(plane, await render());
     await plane.make('/api/v1/namespaces', { metadata: { name: NAMESPACE } });
@@ -56,7 +58,7 @@ export class ChartCluster {
     return cluster;
   }
 
-  /** What the chart says of this kind, which it has one of. */
+  /** Applies the chart's object of this kind, of which it has one. */
   async apply(kind: string): Promise<void> {
     await this.plane.make(collection(kind), only(this.#manifests, kind));
   }
@@ -65,14 +67,14 @@ export class ChartCluster {
     await this.plane.remove(`${collection(kind)}/${only(this.#manifests, kind).metadata.name}`);
   }
 
-  /** Writes the gateway's token down where its kubeconfig says it is. */
+  /** Writes the gateway's token to the file named by its kubeconfig. */
   async issueToken(): Promise<string> {
     const token = await this.plane.token(NAMESPACE, only(this.#manifests, 'ServiceAccount').metadata.name);
     writeFileSync(join(this.plane.dir, 'token'), token);
     return token;
   }
 
-  /** Writes down one that is worth nothing any more. */
+  /** Writes a token that is no longer valid. */
   async issueOldToken(): Promise<void> {
     await this.plane.make(collection('ServiceAccount'), { metadata: { name: 'former' } });
     writeFileSync(join(this.plane.dir, 'token'), await this.plane.token(NAMESPACE, 'former'));
@@ -91,7 +93,7 @@ export class ChartCluster {
     await this.plane.remove(`${NODES}/${name}`);
   }
 
-  /** As the controller of the chart's DaemonSet makes it and a kubelet tells of it. */
+  /** As the chart's DaemonSet controller creates it and a kubelet reports it. */
   async addPod({ node, ip, ready = true, name = `agent-${node}` }: PodFacts): Promise<void> {
     const set = only(this.#manifests, 'DaemonSet');
     const spec: PodSpec = podOf(set);
@@ -112,7 +114,7 @@ export class ChartCluster {
     await this.plane.change(`${PODS}/${name}/status`, { status });
   }
 
-  /** It is told to end, and stays. */
+  /** Marks it as terminating; it stays. */
   async endPod(name: string): Promise<void> {
     await this.plane.remove(`${PODS}/${name}`);
   }
@@ -121,14 +123,14 @@ export class ChartCluster {
     await this.plane.remove(`${PODS}/${name}`, 0);
   }
 
-  /** No pod and no Node is left. */
+  /** Deletes all pods and Nodes. */
   async clear(): Promise<void> {
     await this.plane.remove(PODS, 0);
     await this.plane.remove(NODES, 0);
   }
 }
 
-/** @throws Error for a kind that is not known here */
+/** @throws Error for an unknown kind */
 export function collection(kind: string): string {
   const path = COLLECTIONS[kind];
   if (path === undefined) throw new Error(`where is a ${kind}?`);

@@ -1,6 +1,6 @@
 /**
- * A real API server of Kubernetes over its own etcd, on loopback ports, with certificates and tokens that are thrown
- * away. There is no kubelet and no controller: what they would do, the test does as an administrator.
+ * A real Kubernetes API server with its own etcd, on loopback ports, with disposable certificates and tokens. There is
+ * no kubelet and no controller: tests do their work as an administrator.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ import { freePort } from '../../helpers/ports.ts';
 import { until } from '../../helpers/until.ts';
 import { makeCertificates } from './certificates.ts';
 
-/** Programs that it takes, beside openssl. */
+/** Programs that it needs, besides openssl. */
 export const CONTROL_PLANE_PROGRAMS = ['kube-apiserver', 'etcd'] as const;
 
 const START_MS = 120_000;
@@ -23,7 +23,7 @@ const TRIES = 3;
 
 export interface Asking {
   body?: unknown;
-  /** Who asks; default: an administrator. */
+  /** Who makes the request; default: an administrator. */
   token?: string;
   type?: string;
 }
@@ -35,7 +35,7 @@ export interface Reply {
 }
 
 export class ControlPlane implements AsyncDisposable {
-  /** Has `ca.crt`. */
+  /** Contains `ca.crt`. */
   readonly dir: string;
   #etcdPort = 0;
   #port = 0;
@@ -52,7 +52,7 @@ export class ControlPlane implements AsyncDisposable {
     this.#nobody = new Agent({ connect: { ca } });
   }
 
-  /** @throws Error with what the programs said last */
+  /** @throws Error with the programs' latest output */
   static async start(): Promise<ControlPlane> {
     const dir = mkdtempSync(join(tmpdir(), 'kube-'));
     makeCertificates(dir, '/O=system:masters/CN=administrator');
@@ -65,7 +65,7 @@ export class ControlPlane implements AsyncDisposable {
         );
         if (ended === null) return plane;
         await plane.#end();
-        // Another may have taken a port.
+        // Another process may have taken a port.
         if (tries === TRIES) throw new Error(`no control plane: ${String(ended)}\n${plane.#log()}`, { cause: ended });
       }
     } catch (error) {
@@ -78,7 +78,7 @@ export class ControlPlane implements AsyncDisposable {
     return this.#port;
   }
 
-  /** The API server, on the port that it had. Without its cache, each watch is one of etcd's. */
+  /** Starts the API server on its previous port. Without its cache, each watch goes to etcd. */
   async up({ cache = true } = {}): Promise<void> {
     this.#server = this.#spawn('kube-apiserver', [
       `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
@@ -100,12 +100,12 @@ export class ControlPlane implements AsyncDisposable {
     await this.#answers(this.#server, async () => (await this.ask('GET', '/readyz')).status === 200);
   }
 
-  /** As when its machine loses power. */
+  /** As if its machine lost power. */
   async down(): Promise<void> {
     await kill(this.#server);
   }
 
-  /** An answer of any status. */
+  /** Returns an answer of any status. */
   async ask(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, asking: Asking = {}): Promise<Reply> {
     const { body, token, type = 'application/json' } = asking;
     const answer = await request(`https://127.0.0.1:${this.#port}${path}`, {
@@ -119,31 +119,34 @@ export class ControlPlane implements AsyncDisposable {
     return { status: answer.statusCode, json: text.startsWith('{') ? JSON.parse(text) : text };
   }
 
-  /** As an administrator. @throws Error unless it is done */
+  /** As an administrator. @throws Error unless it succeeds */
   async make(path: string, body: unknown): Promise<Reply['json']> {
     return done(await this.ask('POST', path, { body }), `POST ${path}`);
   }
 
-  /** @throws Error unless it is done */
+  /** @throws Error unless it succeeds */
   async change(path: string, body: unknown): Promise<Reply['json']> {
     return done(await this.ask('PATCH', path, { body, type: 'application/merge-patch+json' }), `PATCH ${path}`);
   }
 
-  /** Also where there is none. Pods stay for their grace, as nothing ends them: 0 seconds take them away at once. */
+  /**
+   * Succeeds if it does not exist. Pods stay for their grace period, as nothing ends them: 0 seconds removes them at
+   * once.
+   */
   async remove(path: string, graceSeconds?: number): Promise<void> {
     const body = graceSeconds === undefined ? undefined : { gracePeriodSeconds: graceSeconds };
     const reply = await this.ask('DELETE', path, { body });
     if (reply.status !== 404) done(reply, `DELETE ${path}`);
   }
 
-  /** That of a service account, good for an hour. */
+  /** A service account's token, valid for an hour. */
   async token(namespace: string, account: string): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`;
     const { status } = await this.make(path, { spec: { expirationSeconds: 3_600 } });
     return status.token as string;
   }
 
-  /** etcd forgets all versions before the one of now. */
+  /** Makes etcd drop all versions before the current one. */
   async compact(): Promise<void> {
     const etcd = async (what: string, body: object): Promise<{ header: { revision: string } }> => {
       const url = `http://127.0.0.1:${this.#etcdPort}/v3/kv/${what}`;
@@ -179,7 +182,8 @@ export class ControlPlane implements AsyncDisposable {
       `--initial-advertise-peer-urls=${peer}`,
       `--initial-cluster=default=${peer}`,
       '--unsafe-no-fsync',
-      // Without it bookmarks of a quiet collection grow old too. Clusters are set up with a few seconds.
+      // Otherwise the bookmarks of a quiet collection would become outdated too. Clusters are set up with a few
+      // seconds.
       '--watch-progress-notify-interval=1s',
     ]);
     await this.#answers(this.#etcd, async () => {

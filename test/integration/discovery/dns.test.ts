@@ -1,4 +1,4 @@
-/** Nodes by names, from a real resolver that asks a name server of the test. */
+/** Nodes by DNS name, with a real resolver that queries a test name server. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parseDiscoveryConfig, type Family } from '../../../src/gateway/discovery/config.ts';
 import { DnsDiscovery } from '../../../src/gateway/discovery/dns.ts';
@@ -46,7 +46,7 @@ async function rounds(count: number): Promise<void> {
   await until(() => server.queries >= before + count, LIMIT_MS, 'more queries');
 }
 
-test('the addresses behind a name are nodes; they come and go', async () => {
+test('the addresses behind a name are nodes, which come and go', async () => {
   server.records.set(AGENTS, ['10.0.0.1', '10.0.0.2']);
   discover(`${AGENTS}:8701`);
   await tells('ws://10.0.0.1:8701', 'ws://10.0.0.2:8701');
@@ -54,7 +54,7 @@ test('the addresses behind a name are nodes; they come and go', async () => {
   await tells('ws://10.0.0.2:8701', 'ws://10.0.0.3:8701');
 });
 
-test('of two families one is taken, so that no agent is two nodes', async () => {
+test('of two address families one is used, so that no agent is two nodes', async () => {
   server.records.set(AGENTS, ['10.0.0.1', 'fd00::1']);
   discover(`${AGENTS}:8701`);
   await tells('ws://10.0.0.1:8701');
@@ -67,7 +67,7 @@ test('of two families one is taken, so that no agent is two nodes', async () => 
   await tells('ws://[fd00::2]:8701');
 });
 
-test('the targets of a service are nodes, whatever their addresses are', async () => {
+test('the targets of a service are nodes, whatever their addresses', async () => {
   server.records.set('_node._tcp.example.internal', ['one.example.internal:9001', 'two.example.internal:9002']);
   server.records.set('one.example.internal', ['10.0.0.1']);
   server.records.set('two.example.internal', ['fd00::2']);
@@ -89,7 +89,7 @@ test.each([2, 5] as const)('a resolver that answers with code %d changes nothing
   await tells('ws://10.0.0.2:8701');
 });
 
-test('a resolver that is silent changes nothing, and does not keep a gateway from its end', async () => {
+test("a silent resolver changes nothing, and does not delay a gateway's exit", async () => {
   server.records.set(AGENTS, ['10.0.0.1']);
   discover(`${AGENTS}:8701`);
   await tells('ws://10.0.0.1:8701');
@@ -99,7 +99,7 @@ test('a resolver that is silent changes nothing, and does not keep a gateway fro
   await discovery?.stop();
 });
 
-test('a node that is missing from one answer is still there', async () => {
+test('a node missing from one answer stays', async () => {
   server.records.set(AGENTS, ['10.0.0.1', '10.0.0.2']);
   discover(`${AGENTS}:8701`);
   await tells('ws://10.0.0.1:8701', 'ws://10.0.0.2:8701');
@@ -112,7 +112,7 @@ test('a node that is missing from one answer is still there', async () => {
   expect([...seen]).toEqual([2]);
 });
 
-test('nothing is said before the first answer; a name without records is an answer', async () => {
+test('nothing is published before the first answer; a name without records is an answer', async () => {
   server.failure = 2;
   discover(`${AGENTS}:8701`);
   await rounds(3);
@@ -121,7 +121,7 @@ test('nothing is said before the first answer; a name without records is an answ
   await tells();
 });
 
-test('of two names, the one that resolves is used at once, and what it says is not taken for all there is', async () => {
+test('of two names, the one that resolves is used at once, and does not count as complete', async () => {
   server.records.set(AGENTS, ['10.0.0.1']);
   server.records.set('more.example.internal', ['10.0.0.2']);
   server.failing.add('more.example.internal');

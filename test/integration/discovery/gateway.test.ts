@@ -1,4 +1,4 @@
-/** A gateway whose nodes come from Kubernetes: what becomes of sandboxes when pods are replaced, drained and deleted. */
+/** A gateway with nodes from Kubernetes: what happens to sandboxes when pods are replaced, drained and deleted. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AGENT_SELECTOR, node, pod } from '../../../src/gateway/discovery/testing/objects.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
@@ -74,7 +74,7 @@ test('an agent whose pod is replaced keeps its sandboxes, and calls wait for it'
   expect(moved.deleted).toEqual([]);
 });
 
-test('a cordoned node gets nothing new; its sandboxes go on', async () => {
+test('a cordoned node gets nothing new; its sandboxes continue', async () => {
   server.model.put('nodes', node('b'));
   server.model.put('pods', pod({ node: 'b', ip: '10.0.0.2' }));
   await start(a, b);
@@ -89,7 +89,7 @@ test('a cordoned node gets nothing new; its sandboxes go on', async () => {
   expect((await gateway.exec(before, { stdout: 'on' })).json.stdout).toBe('on');
 });
 
-test('what waits for room is placed when a node is uncordoned', async () => {
+test('a queued create is placed when a node is uncordoned', async () => {
   await start(a);
   server.model.put('nodes', node('a', { unschedulable: true }));
   await state('a', 'cordoned');
@@ -99,7 +99,7 @@ test('what waits for room is placed when a node is uncordoned', async () => {
   await until(async () => (await status(json.id)) === 'RUNNING', LIMIT_MS, 'it to run');
 });
 
-test('a node that is named no more goes with its last sandbox', async () => {
+test('a node no longer listed is dropped with its last sandbox', async () => {
   server.model.put('nodes', node('b'));
   server.model.put('pods', pod({ node: 'b', ip: '10.0.0.2' }));
   await start(a, b);
@@ -116,7 +116,7 @@ test('a node that is named no more goes with its last sandbox', async () => {
   expect(await status(onB)).toBe('TERMINATED');
 });
 
-test('sandboxes are made and commands run while the API server is away', async () => {
+test('sandboxes are created and commands run while the API server is away', async () => {
   await start(a);
   await server.down();
   const id = await gateway.sandbox();

@@ -1,9 +1,9 @@
-/** How a gateway outside of a cluster is told where the API server is and who it is itself. */
+/** Tells a gateway outside a cluster where the API server is, and its own credentials. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface KubeconfigOptions {
-  /** Has `ca.crt`, and what proves who asks: `token`, or `client.crt` and `client.key`. */
+  /** Contains `ca.crt`, and the credentials: `token`, or `client.crt` and `client.key`. */
   dir: string;
   server: string;
   by: 'token' | 'certificate';

@@ -1,4 +1,4 @@
-/** Nodes from an API server over TLS, with the faults of networks and servers. */
+/** Nodes from an API server over TLS, with network and server faults. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -51,7 +51,7 @@ const told = (): string[] | null => toldOf(nodes);
 const tells = (...expected: string[]): Promise<void> => untilTold(told, expected, LIMIT_MS);
 
 const watching = (): Promise<void> => until(() => server.model.watches.size === 2, LIMIT_MS, 'both watches');
-/** Watches that were asked for so far. */
+/** Watches requested so far. */
 const asked = (): number => server.model.asked.filter(({ query }) => query['watch'] !== undefined).length;
 
 /** Two nodes, one of which is cordoned. */
@@ -65,8 +65,8 @@ function twoNodes(): void {
 }
 const BOTH = ['a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701'];
 
-describe('who asks', () => {
-  test.each(['token', 'certificate'] as const)('is known by its %s', async (by) => {
+describe('a client', () => {
+  test.each(['token', 'certificate'] as const)('is identified by its %s', async (by) => {
     twoNodes();
     discover({ configFile: server.kubeconfig(by) });
     await tells(...BOTH);
@@ -75,7 +75,7 @@ describe('who asks', () => {
     });
   });
 
-  test('with a token that was replaced is known by the new one', async () => {
+  test('with a replaced token is identified by the new one', async () => {
     twoNodes();
     discover();
     writeFileSync(join(server.dir, 'token'), 'an old token');
@@ -85,7 +85,7 @@ describe('who asks', () => {
     await tells(...BOTH);
   });
 
-  test('is not told anything by a server with another authority', async () => {
+  test('accepts nothing from a server with another CA', async () => {
     twoNodes();
     await using other = await ApiServer.start();
     const config = server.kubeconfig('token');
@@ -97,7 +97,7 @@ describe('who asks', () => {
   });
 });
 
-test('a gateway that starts while an agent is replaced does not take the others for all there are', async () => {
+test('a gateway that starts while an agent is being replaced does not take the others for all', async () => {
   twoNodes();
   server.model.put('pods', pod({ node: 'b', ip: null, phase: 'Pending', ready: false }));
   discover();
@@ -108,7 +108,7 @@ test('a gateway that starts while an agent is replaced does not take the others 
   expect(whole).toBe(true);
 });
 
-describe('what happens in the cluster', () => {
+describe('changes in the cluster', () => {
   beforeEach(async () => {
     twoNodes();
     discover();
@@ -127,7 +127,7 @@ describe('what happens in the cluster', () => {
     await tells('a cordoned 10.0.0.1:8701');
   });
 
-  test('a pod that is replaced is the same node at another address, of any family', async () => {
+  test('a replaced pod is the same node at another address, of any family', async () => {
     server.model.put('pods', pod({ node: 'a', ip: '10.0.0.1', deleting: true }));
     await tells('a leaving 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
     server.model.delete('pods', 'agent-a');
@@ -139,7 +139,7 @@ describe('what happens in the cluster', () => {
     await tells('a in [fd00::5]:8701', 'b cordoned 10.0.0.2:8701');
   });
 
-  test('a pod of the same name that was made anew does not go with the old one', async () => {
+  test('a recreated pod of the same name is not removed with the old one', async () => {
     server.model.put('pods', pod({ node: 'a', ip: '10.0.0.7', uid: 'another' }));
     await tells('a in 10.0.0.7:8701', 'b cordoned 10.0.0.2:8701');
   });
@@ -153,7 +153,7 @@ describe('when the API server', () => {
     await watching();
   });
 
-  test('is away, what is known stays, and what was missed is learnt when it is back', async () => {
+  test('is away, known nodes stay, and missed changes are seen when it is back', async () => {
     await server.down();
     server.model.delete('pods', 'agent-b');
     server.model.put('pods', pod({ node: 'c', ip: '10.0.0.3' }));
@@ -165,7 +165,7 @@ describe('when the API server', () => {
     await tells('a in 10.0.0.1:8701', 'c in 10.0.0.3:8701');
   });
 
-  test('was away for so long that it has forgotten, everything is listed anew', async () => {
+  test('was away for too long to resume a watch, everything is listed again', async () => {
     await server.down();
     server.model.delete('pods', 'agent-b');
     server.model.compact();
@@ -173,18 +173,18 @@ describe('when the API server', () => {
     await tells('a in 10.0.0.1:8701');
   });
 
-  test('breaks connections, the watches go on', async () => {
+  test('breaks connections, the watches continue', async () => {
     for (let round = 0; round < 3; round++) {
       server.cut();
       server.model.put('pods', pod({ node: 'a', ip: `10.0.1.${round}` }));
       await tells(`a in 10.0.1.${round}:8701`, 'b cordoned 10.0.0.2:8701');
     }
     await watching();
-    // Each conversation has connections of its own: none is left over.
+    // Each exchange has its own connection: none is left over.
     await until(() => server.connections <= 2, LIMIT_MS, 'old connections to be closed');
   });
 
-  test('says that it has forgotten, in an event or by its status, everything is listed anew', async () => {
+  test('reports that a version has expired, in an event or by its status, everything is listed again', async () => {
     for (const how of ['event', 'status'] as const) {
       server.model.goneAs = how;
       await watching();
@@ -196,7 +196,7 @@ describe('when the API server', () => {
     }
   });
 
-  test('repeats itself, sends events that are none, or ends with an error, nothing is lost', async () => {
+  test('repeats itself, sends invalid events, or ends with an error, nothing is lost', async () => {
     server.model.repeat();
     server.model.say('{"type":"ADDED","object":{"kind":"Pod"\n');
     await watching();
@@ -208,7 +208,7 @@ describe('when the API server', () => {
   });
 });
 
-test('a connection that is dead without a word is given up', async () => {
+test('a silently dead connection is abandoned', async () => {
   twoNodes();
   discover({ timings: { idleMs: 500, requestMs: 500 } });
   await tells(...BOTH);
@@ -222,7 +222,7 @@ test('a connection that is dead without a word is given up', async () => {
   await tells('a in 10.0.0.1:8701');
 });
 
-test('a quiet watch that is given up and taken up again loses nothing', async () => {
+test('a quiet watch that is dropped and resumed loses nothing', async () => {
   twoNodes();
   discover({ timings: { idleMs: 100 } });
   await tells(...BOTH);
@@ -234,7 +234,7 @@ test('a quiet watch that is given up and taken up again loses nothing', async ()
   expect(server.model.asked.filter(({ query }) => query['watch'] === undefined)).toHaveLength(2);
 });
 
-test('without the right to look at Nodes it goes by the pods, and takes the right up when it is given', async () => {
+test('without permission to read Nodes it relies on the pods, and uses the permission once granted', async () => {
   twoNodes();
   server.model.refuse = (collection) => (collection === 'nodes' ? { status: 403 } : null);
   discover();
@@ -245,14 +245,14 @@ test('without the right to look at Nodes it goes by the pods, and takes the righ
   await tells('a cordoned 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
 });
 
-test('asked not to, it looks at no Node', async () => {
+test('if configured so, it reads no Nodes', async () => {
   twoNodes();
   discover({ followNodes: false });
   await tells('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
   expect(server.model.asked.some(({ collection }) => collection === 'nodes')).toBe(false);
 });
 
-test('the API server may be reached by IPv6', async () => {
+test('the API server may be reached over IPv6', async () => {
   await server[Symbol.asyncDispose]();
   server = await ApiServer.start({ host: '::1' });
   twoNodes();
@@ -260,7 +260,7 @@ test('the API server may be reached by IPv6', async () => {
   await tells(...BOTH);
 });
 
-test('it ends in the middle of anything, and leaves no connection', async () => {
+test('it can be stopped at any time, and leaves no connection', async () => {
   twoNodes();
   discover();
   await watching();

@@ -12,9 +12,9 @@ const NXDOMAIN = 3;
 export class NameServer implements AsyncDisposable {
   /** By name: addresses of either family, or `host:port` for services. */
   readonly records = new Map<string, readonly string[]>();
-  /** silent: no answer at all. Otherwise the code of the answer: 2 SERVFAIL, 5 REFUSED. */
+  /** silent: no answer at all. Otherwise the response code: 2 SERVFAIL, 5 REFUSED. */
   failure: 'silent' | 2 | 5 | null = null;
-  /** Names that are answered with SERVFAIL, whatever the others are. */
+  /** Names answered with SERVFAIL, whatever the others are. */
   readonly failing = new Set<string>();
   queries = 0;
   readonly #socket: Socket;
@@ -77,7 +77,7 @@ function answer(record: string): Buffer {
   const type = typeOf(record);
   const data = dataOf(type, record);
   const head = Buffer.alloc(12);
-  // The name of the question, where it stands.
+  // The name of the question, by pointer.
   head.writeUInt16BE(0xc000 | HEADER_BYTES, 0);
   head.writeUInt16BE(TYPES[type], 2);
   head.writeUInt16BE(1, 4);

@@ -1,6 +1,6 @@
 /**
- * Nodes from a real API server, with the rights that the chart gives. It is there where it was built once
- * (`MILLIBOX_TEST_KUBERNETES=1`, which takes minutes), and then these tests run.
+ * Nodes from a real API server, with the permissions granted by the chart. Runs if the server has been built
+ * (`MILLIBOX_TEST_KUBERNETES=1`, which takes minutes).
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { DiscoveredNode } from '../../../src/gateway/discovery/discovery.ts';
@@ -34,12 +34,12 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
   let plane: ControlPlane;
   let cluster: ChartCluster;
   let way: CutProxy;
-  /** Whether connections of the gateway break at their first byte. */
+  /** Whether the gateway's connections break at their first byte. */
   let broken = false;
   let discovery: KubernetesDiscovery | null = null;
   let nodes: readonly DiscoveredNode[] | null = null;
   let asked: Asked[] = [];
-  /** Done before the gateway asks. */
+  /** Called before each of the gateway's requests. */
   let before: (path: string, query: Record<string, string>) => Promise<void> | void;
 
   beforeAll(async () => {
@@ -99,7 +99,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     },
   });
 
-  /** That were answered, on Nodes. */
+  /** Answered lists of Nodes. */
   const listsOfNodes = (): Asked[] => asked.filter(({ path, query }) => path.endsWith('/nodes') && !('watch' in query));
   const watchesOfNodes = (): Asked[] => asked.filter(({ path, query }) => path.endsWith('/nodes') && 'watch' in query);
 
@@ -118,7 +118,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
   const BOTH = ['a in 10.0.0.1:8701', 'b in 10.0.0.2:8701'];
 
   describe('and the chart', () => {
-    test('it takes every object of it, field by field', async () => {
+    test('it accepts all of its objects, field by field', async () => {
       const values = {
         gateway: { replicas: 3, ingress: { enabled: true, host: 'millibox.example.com' } },
         redis: { url: 'redis://redis:6379' },
@@ -137,7 +137,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       }
     });
 
-    test('the rights that it gives are to list and watch pods here and Nodes, and nothing else', async () => {
+    test('it grants permission to list and watch pods here and Nodes, and nothing else', async () => {
       await twoNodes();
       const token = await cluster.issueToken();
       const { json } = await plane.ask('POST', '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews', {
@@ -149,7 +149,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
         apiGroups: string[];
         resources: string[];
       }
-      // Everybody who is known may ask what they may.
+      // Everybody who is authenticated may ask what they may do.
       const own = (json.status.resourceRules as Rule[]).filter(
         ({ apiGroups }) => !apiGroups.every((group) => /^auth(entication|orization)\.k8s\.io$/.test(group)),
       );
@@ -186,7 +186,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await tells(...BOTH);
     });
 
-    test('without the right to look at Nodes it goes by the pods, and takes the right up when it is given', async () => {
+    test('without permission to read Nodes it relies on the pods, and uses the permission once granted', async () => {
       await twoNodes();
       await cluster.changeNode('b', { unschedulable: true });
       await cluster.withdraw('ClusterRoleBinding');
@@ -209,7 +209,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
       await cluster.changeNode('a', { unschedulable: null, taints: [{ key: 'upgrade', effect: 'NoSchedule' }] });
       await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
-      // What a control plane says that hears no kubelet.
+      // Reported by a control plane that hears from no kubelet.
       await cluster.changeNode('a', { taints: [{ key: 'node.kubernetes.io/unreachable', effect: 'NoExecute' }] });
       await tells(...BOTH);
       await cluster.removeNode('b');
@@ -230,7 +230,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await tells('a in 10.0.0.9:8701', 'b in 10.0.0.2:8701');
     });
 
-    test('with a new token, once the old one is worth nothing', async () => {
+    test('with a new token, once the old one is no longer valid', async () => {
       await cluster.issueOldToken();
       way.hangUp();
       await cluster.changeNode('a', { unschedulable: true });
@@ -242,13 +242,13 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     });
   });
 
-  test('tells the version of a quiet collection by bookmarks, and a watch goes on from there', async () => {
+  test('reports the version of a quiet collection by bookmarks, and a watch resumes from there', async () => {
     await twoNodes();
     // The server sends one two seconds before it ends a watch.
     discover({ timings: { watchMs: 3_000 } });
     await tells(...BOTH);
     await until(() => watchesOfNodes().length > 0, LIMIT_MS, 'a watch');
-    // Not of the collection: its own version is that of the bookmark at most.
+    // In another collection: its own version is that of the bookmark at most.
     const { metadata } = await plane.make(collection('ConfigMap'), { metadata: { generateName: 'other-' } });
     const later = ({ query }: Asked): boolean => Number(query['resourceVersion']) >= Number(metadata.resourceVersion);
     await until(() => watchesOfNodes().some(later), LIMIT_MS, 'a watch from a later version');
@@ -257,7 +257,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     await tells('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
   });
 
-  test('that is killed takes no node away, and what was missed is learnt when it is back', async () => {
+  test('that is killed takes no node away, and missed changes are seen when it is back', async () => {
     await twoNodes();
     discover();
     await tells(...BOTH);
@@ -272,7 +272,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     await tells('a in 10.0.0.1:8701', 'c in 10.0.0.3:8701');
   });
 
-  // By the cache, which begins anew with the server, or by etcd, which is told to.
+  // In its cache, which starts empty with the server, or in etcd, by compaction.
   test.each([true, false])(
     'that has forgotten the version of a watch is listed anew (with a cache: %s)',
     async (cache) => {
@@ -294,8 +294,8 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     },
   );
 
-  test('that forgets the rest of a list between two pages is asked for all of it', async () => {
-    // With its cache it keeps what it began to tell.
+  test('that loses the rest of a list between two pages is asked for all of it', async () => {
+    // With its cache it keeps a list that it began.
     await plane.down();
     await plane.up({ cache: false });
     await cluster.addPod({ node: 'n299', ip: '10.0.0.1' });

@@ -1,6 +1,6 @@
 /**
- * A whole service that a real API server tells of its nodes: gateway and agents from the build, and real sandboxes. As
- * real-api-server.test.ts it runs where such a server was built once (`MILLIBOX_TEST_KUBERNETES=1`).
+ * A complete service whose nodes come from a real API server: gateway and agents from the build, and real sandboxes.
+ * Like real-api-server.test.ts it runs if such a server has been built (`MILLIBOX_TEST_KUBERNETES=1`).
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sandbox } from '../../../src/sdk/index.ts';
@@ -58,7 +58,7 @@ describe.skipIf(missing.length > 0)(`a gateway and a real API server${because(mi
       LIMIT_MS,
       `${name} to be ${state ?? 'gone'}`,
     );
-  /** Some that run, made at once. */
+  /** Creates several running sandboxes at once. */
   const make = async (count: number): Promise<Sandbox[]> => {
     const made = Array.from({ length: count }, () => stack.client.sandboxes.create({ memoryMb: 64 }));
     await Promise.all(made.map((sandbox) => sandbox.ready()));
@@ -73,7 +73,7 @@ describe.skipIf(missing.length > 0)(`a gateway and a real API server${because(mi
     await Promise.all(sandboxes.map((sandbox) => sandbox.delete()));
   };
 
-  test('places on the nodes that it tells of; a cordoned one gets nothing new', { timeout: LIMIT_MS }, async () => {
+  test('places on the nodes that it lists; a cordoned one gets nothing new', { timeout: LIMIT_MS }, async () => {
     const before = await make(6);
     expect(nodesOf(before)).toEqual(['node-1', 'node-2']);
     await cluster.changeNode('node-2', { unschedulable: true });
@@ -86,7 +86,7 @@ describe.skipIf(missing.length > 0)(`a gateway and a real API server${because(mi
     await end([...before, ...after]);
   });
 
-  test('goes on with the nodes that it knows while the server is gone', { timeout: 2 * LIMIT_MS }, async () => {
+  test('continues with the known nodes while the server is gone', { timeout: 2 * LIMIT_MS }, async () => {
     const before = await make(2);
     await plane.down();
     await works(before);
@@ -101,7 +101,7 @@ describe.skipIf(missing.length > 0)(`a gateway and a real API server${because(mi
     await end([...before, ...meanwhile]);
   });
 
-  test('lets go of a node whose pod is gone with the last sandbox there', { timeout: 2 * LIMIT_MS }, async () => {
+  test('drops a node whose pod is gone with its last sandbox', { timeout: 2 * LIMIT_MS }, async () => {
     const all = await make(6);
     await cluster.removePod('agent-node-2');
     await becomes('node-2', 'draining');

@@ -1,4 +1,4 @@
-/** What a discovery has published, in a form that tests compare. */
+/** The nodes published by a discovery, in a form that tests compare. */
 import type { DiscoveredNode } from '../../../src/gateway/discovery/discovery.ts';
 import { until } from '../../helpers/until.ts';
 
@@ -6,7 +6,7 @@ import { until } from '../../helpers/until.ts';
 export const toldOf = (nodes: readonly DiscoveredNode[] | null): string[] | null =>
   nodes?.map(({ name, standing, url }) => `${name} ${standing} ${url.slice('ws://'.length)}`).sort() ?? null;
 
-/** Resolves once exactly this is told. */
+/** Resolves once exactly these are published. */
 export async function untilTold(
   told: () => string[] | null,
   expected: readonly string[],

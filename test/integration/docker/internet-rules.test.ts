@@ -1,4 +1,4 @@
-/** The firewall rules around sandboxes with a network: there before the sandboxes are, and back if taken away. */
+/** The firewall rules around sandboxes with a network: set before the sandboxes exist, and restored if removed. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -49,7 +49,7 @@ class Node implements AsyncDisposable {
   }
 }
 
-test('rules that are taken away while sandboxes run come back by themselves', async () => {
+test('rules removed while sandboxes run are restored', async () => {
   await using node = new Node();
   await node.agent(50).ready();
   const made = await node.rules();
@@ -67,7 +67,7 @@ test('no sandbox starts without the rules', async () => {
   expect(await node.rules()).toContain('169.254.0.0/16');
 });
 
-test('a network that somebody removed while nobody used it is there again for the next sandbox', async () => {
+test('a network removed while unused is recreated for the next sandbox', async () => {
   await using node = new Node();
   const agent = node.agent(NEVER_MS);
   const name = await agent.ready();
@@ -76,7 +76,7 @@ test('a network that somebody removed while nobody used it is there again for th
   expect((await docker.getNetwork(name).inspect()).Name).toBe(name);
 });
 
-test('an agent that finds the network of an earlier one makes its rules at once, and guards them', async () => {
+test("an agent that finds an earlier one's network sets its rules at once, and guards them", async () => {
   await using node = new Node();
   await node.agent(NEVER_MS).ready();
   await node.takeRulesAway();
@@ -86,13 +86,13 @@ test('an agent that finds the network of an earlier one makes its rules at once,
   await until('the rules are back', async () => (await node.rules()) !== '');
 });
 
-test('the rules go with an agent whose network was removed by somebody else', async () => {
+test('the rules are removed with an agent whose network somebody else removed', async () => {
   await using node = new Node();
   await node.agent(NEVER_MS).ready();
   await run('docker', ['network', 'rm', node.network]);
 });
 
-test('an agent without such a network makes none', async () => {
+test('an agent without such a network sets none', async () => {
   await using node = new Node();
   await node.agent(50).resume();
   expect(await node.rules()).toBe('');

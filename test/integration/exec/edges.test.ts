@@ -1,4 +1,4 @@
-/** Commands at the edges of what a kernel and a wire take, over raw HTTP against a real service. */
+/** Commands at the limits of the kernel and the wire, over raw HTTP against a real service. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openClientStream } from '../../../src/gateway/testing/client-stream.ts';
 import { createMux, dialWs, type Mux } from '../../../src/mux/index.ts';
@@ -39,13 +39,13 @@ async function ask<T>(method: string, path: string, body?: string): Promise<T> {
   return (await response.json()) as T;
 }
 
-/** The body is JSON as it is to be sent, or what is made into it. */
+/** The body is JSON text, or a value to be serialised. */
 const run = (body: object | string): Promise<Result> =>
   ask('POST', '/exec', typeof body === 'string' ? body : JSON.stringify(body));
 const sh = (command: string, more: object = {}): Promise<Result> => run({ command, ...more });
 const codeOf = async (body: object | string): Promise<string> => (await run(body)).error?.code ?? 'ran';
 
-/** Text of so many bytes, of two each, as far as that goes. */
+/** Text of this many bytes, in two-byte characters as far as possible. */
 const wide = (bytes: number): string => 'é'.repeat(bytes >> 1) + (bytes % 2 === 0 ? '' : 'x');
 
 test('limits count bytes: an argument, a variable, a script', async () => {
@@ -62,7 +62,7 @@ test('limits count bytes: an argument, a variable, a script', async () => {
   expect(await codeOf({ command: script(SCRIPT_BYTES + 1) })).toBe('invalid_request');
 });
 
-test('what is too much together is refused, and the next command runs', async () => {
+test('a total that is too large is refused, and the next command runs', async () => {
   const env = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`V${i}`, 'x'.repeat(100_000)]));
   expect(await codeOf({ argv: ['true'], env })).toBe('invalid_request');
   expect(await codeOf({ argv: ['true', ...Array<string>(70_000).fill('x')] })).toBe('invalid_request');
@@ -92,7 +92,7 @@ test('a program that the kernel does not start is refused with the reason', asyn
   for (const [argv0, code] of rows) expect([argv0, await codeOf({ argv: [argv0] })]).toEqual([argv0, code]);
 });
 
-test('users by number and by name, and what is none', async () => {
+test('users by number and by name, and invalid ones', async () => {
   const rows: [user: string, told: string][] = [
     ['0', '0:0'],
     ['nobody', '65534:65534'],
@@ -112,20 +112,20 @@ test('users by number and by name, and what is none', async () => {
   }
 });
 
-test('a program of any user opens its own streams again by name', async () => {
+test('programs of any user can reopen their streams by name', async () => {
   const command = 'cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr';
   for (const user of ['root', 'nobody', '1234']) {
     expect(await sh(command, { user, stdin: 'in ' })).toMatchObject({ stdout: 'in out\n', stderr: 'err\n' });
   }
 });
 
-test('input that is empty, and input that nobody reads', async () => {
+test('empty input, and input that nobody reads', async () => {
   expect((await sh('wc -c', { stdin: '' })).stdout.trim()).toBe('0');
   expect((await sh('echo done', { stdin: 'x'.repeat(5_000_000) })).stdout).toBe('done\n');
   expect((await sh('exec <&-; echo done', { stdin: 'x'.repeat(5_000_000) })).stdout).toBe('done\n');
 });
 
-test('the least and the most that limits may be', async () => {
+test('the smallest and largest limits', async () => {
   for (const timeoutMs of [0, -1, 1.5, 604_800_001]) {
     expect([timeoutMs, await codeOf({ command: 'true', timeoutMs })]).toEqual([timeoutMs, 'invalid_request']);
   }
@@ -137,7 +137,7 @@ test('the least and the most that limits may be', async () => {
   expect(await codeOf({ command: 'true', maxOutputBytes: 64 * 1024 * 1024 + 1 })).toBe('invalid_request');
 });
 
-test('JSON that is odd: keys twice, lone surrogates, a key of every object', async () => {
+test('odd JSON: duplicate keys, lone surrogates, a key that every object has', async () => {
   expect((await run('{"command":"echo one","command":"echo two"}')).stdout).toBe('two\n');
   expect((await run(String.raw`{"argv":["printf","%s","\udcff"],"encoding":"base64"}`)).stdout).toBe('/w==');
   expect((await run('{"command":"env","env":{"__proto__":"x"}}')).stdout).toContain('__proto__=x\n');
@@ -148,19 +148,19 @@ test('JSON that is odd: keys twice, lone surrogates, a key of every object', asy
   }
 });
 
-test('a program that closes its output, or leaves it to a daemon, has ended when it has', async () => {
+test('a program that closes its output, or leaves it to a daemon, has ended when it exits', async () => {
   expect(await sh('exec >&- 2>&-; exit 4')).toMatchObject({ exitCode: 4, stdout: '' });
   expect(await sh('echo early; (sleep 600; echo late) &')).toMatchObject({ exitCode: 0, stdout: 'early\n' });
   expect(await sh('setsid setsid sleep 600 & echo early')).toMatchObject({ exitCode: 0, stdout: 'early\n' });
 });
 
-test('every exit code, and every signal, is told and ends nothing but its command', async () => {
+test('every exit code and every signal is reported, and ends only its command', async () => {
   const script = `for i in $(seq 0 255); do sh -c "exit $i"; [ $? = $i ] || echo $i; done`;
   expect((await sh(script)).stdout).toBe('');
   for (const exitCode of [0, 1, 126, 127, 128, 129, 137, 254, 255]) {
     expect(await sh(`exit ${exitCode}`)).toMatchObject({ exitCode, signal: null });
   }
-  // Without those that end nothing: CHLD, CONT, STOP and its like, URG, WINCH.
+  // Without those that end nothing: CHLD, CONT, STOP and the like, URG, WINCH.
   const harmless = new Set([17, 18, 19, 20, 21, 22, 23, 28]);
   for (let number = 1; number <= 64; number++) {
     if (harmless.has(number)) continue;
@@ -171,7 +171,7 @@ test('every exit code, and every signal, is told and ends nothing but its comman
   expect(await ask('GET', '')).toMatchObject({ status: 'RUNNING' });
 });
 
-test('a command that stops itself ends by its timeout, and goes on when it is told to', async () => {
+test('a command that stops itself ends by its timeout, and continues on SIGCONT', async () => {
   expect(await sh('kill -STOP $$', { timeoutMs: 300, killGraceMs: 0 })).toMatchObject({ timedOut: true });
   const { execId } = await sh('echo stops; kill -STOP $$; exit 7', { background: true });
   const state = `/execs/${execId}`;
@@ -181,7 +181,7 @@ test('a command that stops itself ends by its timeout, and goes on when it is to
   expect(await ask(`GET`, `${state}?waitMs=${LIMIT_MS}`)).toMatchObject({ state: 'exited', exit: { exitCode: 7 } });
 });
 
-test('zombies are reaped, and a fork bomb meets its limit and leaves the sandbox usable', async () => {
+test('zombies are reaped, and a fork bomb hits its limit and leaves the sandbox usable', async () => {
   await sh('for i in $(seq 300); do (sh -c "true &"); done');
   const zombies = async () => (await sh(`grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null`)).stdout;
   await until(async () => (await zombies()) === '', LIMIT_MS, 'the zombies to be gone');
@@ -190,7 +190,7 @@ test('zombies are reaped, and a fork bomb meets its limit and leaves the sandbox
   expect((await sh('echo alive')).stdout).toBe('alive\n');
 });
 
-test('only who is killed for want of memory is told so', async () => {
+test('only an OOM-killed command is reported as one', async () => {
   const eat = 'tail /dev/zero';
   expect(await sh(`(${eat}); echo $?`)).toMatchObject({ stdout: '137\n', oomKilled: false });
   expect(await sh('kill -9 $$')).toMatchObject({ signal: 'KILL', oomKilled: false });
@@ -198,7 +198,7 @@ test('only who is killed for want of memory is told so', async () => {
   expect(await sh('kill -9 $$')).toMatchObject({ signal: 'KILL', oomKilled: false });
 });
 
-/** A client's link, whose streams are read only as far as the test says. */
+/** A client's link, whose streams are read only as far as the test wants. */
 async function dial(): Promise<Mux> {
   const transport = await dialWs(`${stack.url.replace('http', 'ws')}/v1/ws`, {
     subprotocol: 'millibox.v1',
@@ -208,7 +208,7 @@ async function dial(): Promise<Mux> {
   return createMux({ transport, role: 'dialler', hello: { generation: 1 }, onHello: () => undefined });
 }
 
-test('a command whose output its client does not read is told to have ended when it is killed', async () => {
+test('a command with unread output is reported as ended when it is killed', async () => {
   const mux = await dial();
   try {
     const stream = mux.open({ op: 'exec', sandbox: id, id: 'exe-unread', command: 'yes' }, {});
@@ -222,7 +222,7 @@ test('a command whose output its client does not read is told to have ended when
   }
 });
 
-test('over the WebSocket the same edges are refused by their codes, and the link goes on', async () => {
+test('over the WebSocket the same limits are refused with their codes, and the link survives', async () => {
   const mux = await dial();
   try {
     const open = (more: object) => openClientStream(mux, { op: 'exec', sandbox: id, ...more });

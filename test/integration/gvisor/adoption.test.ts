@@ -1,4 +1,4 @@
-/** What a later agent of the same directory finds of gVisor's containers, and what it clears away. */
+/** What a later agent of the same directory finds of gVisor's containers, and what it cleans up. */
 import { expect, test } from 'vitest';
 import { ContainerHomes } from '../../../agent/pool/container-homes.ts';
 import { Launcher } from '../../../agent/pool/launcher.ts';
@@ -10,13 +10,13 @@ import { gvisorSubject } from './subject.ts';
 
 const LIMIT_MS = 60_000;
 
-test('a later agent talks to the boxinit of an earlier one, and can end it with all that it had', async () => {
+test("a later agent talks to an earlier one's boxinit, and can destroy it with everything it had", async () => {
   const family = ownFamily();
   await using bench = await Bench.open(gvisorSubject());
   const { dataDir } = bench;
   const { container, link } = await bench.claimed({ limits: { ...LIMITS, diskMb: 16 } });
   await run(link, ['sh', '-c', 'echo kept >/kept']);
-  // As when it is killed: nothing is put in order, and nobody listens.
+  // As when it is killed: nothing is cleaned up, and nobody listens.
   link.close();
 
   const later = await gvisorSubject().open(dataDir);

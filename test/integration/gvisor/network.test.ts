@@ -1,4 +1,7 @@
-/** What sandboxes on gVisor's kernel reach. Node and world are network namespaces of this test: nothing is sent elsewhere. */
+/**
+ * What sandboxes on gVisor's kernel can reach. Node and world are network namespaces of this test: nothing is sent
+ * outside.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -8,7 +11,7 @@ import { METADATA, NODE, PRIVATE, PUBLIC, RESOLVER, World } from '../oci-network
 const OPEN = [`${PUBLIC}:80`, `${RESOLVER}:53`];
 const CLOSED = [`${METADATA}:80`, `${PRIVATE}:80`, `${RESOLVER}:80`, `${NODE}:2375`];
 
-test('the world is open, and what is private, the node and neighbours are not; off means off', async () => {
+test('the public world is reachable; private addresses, the node and neighbours are not; off means off', async () => {
   const imagesDir = mkdtempSync(path.join(tmpdir(), 'mbx-images-'));
   await using world = await World.make();
   try {

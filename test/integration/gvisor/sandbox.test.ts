@@ -1,4 +1,4 @@
-/** What is particular about sandboxes on gVisor's kernel. */
+/** What is special about sandboxes on gVisor's kernel. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
@@ -11,13 +11,13 @@ import { until } from '../../helpers/until.ts';
 import { gvisorSubject } from './subject.ts';
 
 const LIMIT_MS = 90_000;
-/** Numbers of system calls, and of what they are asked for. */
+/** Numbers of system calls and their operations. */
 const [PRCTL, PTRACE] = process.arch === 'arm64' ? [167, 117] : [157, 101];
 const GET_NO_NEW_PRIVS = 39;
 const ATTACH = 16;
 const LIMITS = { cpus: 1, memoryMb: 256, diskMb: null, pidsLimit: 64 };
 
-test('programs run on a kernel that is not the host’s, on the image, and write only to their own part', async () => {
+test('programs run on a kernel that is not the host’s, on the image, and write only to their own layer', async () => {
   let dataDir = '';
   {
     await using bench = await Bench.open(gvisorSubject());
@@ -34,7 +34,7 @@ test('programs run on a kernel that is not the host’s, on the image, and write
   expect(leftMounts(dataDir)).toEqual([]);
 });
 
-test('nobody gains privileges or traces process 1, which shows its environment without what was in it', async () => {
+test('nobody gains privileges or traces PID 1, whose environment shows no secrets', async () => {
   await using bench = await Bench.open(gvisorSubject());
   const { link } = await bench.claimed({ limits: LIMITS });
   const calls = `print syscall(${PRCTL}, ${GET_NO_NEW_PRIVS}, 0, 0, 0, 0), ' ', syscall(${PTRACE}, ${ATTACH}, 1, 0, 0)`;
@@ -43,7 +43,7 @@ test('nobody gains privileges or traces process 1, which shows its environment w
   expect(stdout).toMatch(/^MILLIBOX_TOKEN=x+$/m);
 });
 
-test('beyond its memory the whole sandbox ends, and is told as ended for memory', async () => {
+test('exceeding its memory ends the whole sandbox, with an OOM reason', async () => {
   await using bench = await Bench.open(gvisorSubject());
   const ended: (boolean | null)[] = [];
   bench.runtime.onExit((_id, { oomKilled }) => ended.push(oomKilled));
@@ -54,7 +54,7 @@ test('beyond its memory the whole sandbox ends, and is told as ended for memory'
   expect(ended).toEqual([true]);
 });
 
-test('what a program puts into /tmp takes disk, and not the memory of its sandbox', async () => {
+test("files in /tmp use disk, and not the sandbox's memory", async () => {
   await using bench = await Bench.open(gvisorSubject());
   const { link } = await bench.claimed({ limits: { ...LIMITS, memoryMb: 64 } });
   const { stdout } = await run(link, ['sh', '-c', 'head -c 134217728 /dev/zero >/tmp/big && wc -c </tmp/big']);
@@ -78,7 +78,7 @@ test('a full disk is ENOSPC in its own sandbox, and leaves neither mount nor loo
   expect(leftMounts(dataDir)).toEqual([]);
 });
 
-test('who wants a disk of a size is not given a container that waits without one, and gets one of its own', async () => {
+test('a claim with a disk size gets a container of its own, not a warm one without a disk', async () => {
   await using bench = await Bench.open(gvisorSubject());
   const { runtime, launcher, image } = bench;
   const bounds = { min: 1, max: 1, defaultImage: image.ref, launchConcurrency: 2 };
@@ -100,7 +100,7 @@ test('who wants a disk of a size is not given a container that waits without one
   }
 });
 
-test('processes are held to their limit, which nobody inside can raise', async () => {
+test('processes are limited, and nobody inside can raise the limit', async () => {
   await using bench = await Bench.open(gvisorSubject());
   const { link } = await bench.claimed({ limits: { ...LIMITS, pidsLimit: 10 } });
   const script = 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 1 & done; echo all';
@@ -111,7 +111,7 @@ test('processes are held to their limit, which nobody inside can raise', async (
   expect((await run(link, ['true'])).exit.exitCode).toBe(0);
 });
 
-test('who ends process 1 ends its own sandbox, which is told so, and not as out of memory', async () => {
+test("killing PID 1 ends one's own sandbox, which is reported, but not as an OOM kill", async () => {
   await using bench = await Bench.open(gvisorSubject());
   const ended: { id: string; oomKilled: boolean | null }[] = [];
   bench.runtime.onExit((id, { oomKilled }) => ended.push({ id, oomKilled }));
@@ -122,7 +122,7 @@ test('who ends process 1 ends its own sandbox, which is told so, and not as out 
   expect((await run(other.link, ['true'])).exit.exitCode).toBe(0);
 });
 
-test('an image is in use from when a start begins, and no more when the start fails', async () => {
+test('an image is in use from the start of a launch, until the launch fails', async () => {
   await using bench = await Bench.open(gvisorSubject());
   const { images } = bench.runtime;
   const inUse = async (): Promise<boolean> => (await images.list()).some((image) => image.inUse);
@@ -138,7 +138,7 @@ test('an image is in use from when a start begins, and no more when the start fa
   const aborted = { ...options, image: bench.image, signal: AbortSignal.abort(new ServiceError('cancelled')) };
   expect(await codeOf(bench.runtime.launch(aborted))).toBe('cancelled');
   expect(await inUse()).toBe(false);
-  // A file is where its directory is to be.
+  // A file is in place of its directory.
   writeFileSync(path.join(bench.dataDir, 'gvisor', 'boxes', options.id), '');
   expect(await codeOf(bench.runtime.launch({ ...options, image: bench.image }))).toBe('internal');
   expect(await inUse()).toBe(false);

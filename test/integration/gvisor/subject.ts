@@ -1,4 +1,4 @@
-/** gVisor as the contract suite and the tests here open it. */
+/** gVisor as opened by the contract suite and the tests here. */
 import { GvisorRuntime } from '../../../agent/runtime/gvisor/gvisor-runtime.ts';
 import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
 import { killPid } from '../../../agent/runtime/oci/pids.ts';

@@ -1,4 +1,4 @@
-/** A machine on which runsc can make no container says so when the runtime is opened, and why. */
+/** A machine on which runsc cannot make a container reports that, and why, when the runtime is opened. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ afterEach(() => {
   rmSync(home, { recursive: true, force: true });
 });
 
-/** Opens with a program that says its version, and otherwise does this. */
+/** Opens with a program that prints its version, and otherwise runs this script. */
 async function openWith(script: string): Promise<void> {
   const program = path.join(home, 'runsc');
   writeFileSync(program, `#!/bin/sh\n[ "$1" = --version ] && exec runsc --version\n${script}\n`, { mode: 0o755 });
@@ -32,7 +32,7 @@ async function openWith(script: string): Promise<void> {
   await (await opened).close();
 }
 
-test('one that refuses is quoted, on one line, with what may be done', async () => {
+test('a program that refuses is quoted, on one line, with advice', async () => {
   const opened = openWith('echo "this kernel is not for me" >&2; exit 1');
   await expect(opened).rejects.toThrow(
     /^\/\S+ cannot start a container here: [^\n]*not for me; set MILLIBOX_OCI_PROGRAM/,
@@ -41,14 +41,14 @@ test('one that refuses is quoted, on one line, with what may be done', async () 
   expect(leftGroups([dataDir])).toEqual([]);
 });
 
-test('one whose container ends at once is not waited for', async () => {
-  // Whose process is written into the file that follows `--pid-file`.
+test('a container that exits at once is not waited for', async () => {
+  // Its pid is written to the file that follows `--pid-file`.
   const script = 'for each; do [ "$last" = --pid-file ] && pid=$each; last=$each; done; sleep 0.1 & echo $! >"$pid"';
   expect(await codeOf(openWith(script))).toBe('not_supported');
   expect(leftGroups([dataDir])).toEqual([]);
 });
 
-test('what an agent was killed in the middle of goes with the next', async () => {
+test('leftovers of an agent killed midway are removed by the next', async () => {
   const tree = findCgroups();
   const group = `${agentGroup(dataDir)}/gvisor/mbx-trial-killed`;
   makeGroup(tree, group);
@@ -60,7 +60,7 @@ test('what an agent was killed in the middle of goes with the next', async () =>
   expect(leftGroups([dataDir])).toEqual([]);
 });
 
-test('where it works, nothing of the trial is left', async () => {
+test('a successful trial leaves nothing behind', async () => {
   const family = ownFamily();
   await openWith('exec runsc "$@"');
   expect(readdirSync(path.join(dataDir, 'gvisor'))).not.toContain('trial');

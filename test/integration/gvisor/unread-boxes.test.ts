@@ -1,4 +1,4 @@
-/** A box of an earlier agent whose record cannot be read is left alone: its sandbox may be running. */
+/** A box of an earlier agent with an unreadable record is left alone: its sandbox may be running. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -17,7 +17,7 @@ const addressOf = (bench: Bench, id: string): string =>
 const inUse = async (runtime: ContainerRuntime): Promise<string[]> =>
   (await runtime.images.list()).filter((image) => image.inUse).map(({ id }) => id);
 
-/** What an agent that comes after the bench's opens, closed again before the bench is. */
+/** Opens what an agent after the bench's opens; disposed before the bench is. */
 async function agentAfter(bench: Bench, subject: ContractSubject): Promise<ContainerRuntime & AsyncDisposable> {
   const runtime = await subject.open(bench.dataDir);
   return Object.assign(runtime, {
@@ -28,7 +28,7 @@ async function agentAfter(bench: Bench, subject: ContractSubject): Promise<Conta
   });
 }
 
-test('it runs on, its image is in use, and it is taken back once its record can be read', async () => {
+test('it continues, its image is in use, and it is adopted once its record can be read', async () => {
   const subject = gvisorSubject();
   await using bench = await Bench.open(subject);
   const { container, link } = await bench.claimed();
@@ -49,7 +49,7 @@ test('it runs on, its image is in use, and it is taken back once its record can 
 });
 
 const missing = await lacking();
-test.skipIf(missing !== '')('its address is given to no other, and it ends as any other', async () => {
+test.skipIf(missing !== '')('its address is given to no other, and it ends like any other', async () => {
   const uplink = await Place.open('uplink');
   try {
     const subject = gvisorSubject({ uplinkPid: uplink.pid, resolvers: [] });

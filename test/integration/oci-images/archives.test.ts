@@ -1,4 +1,4 @@
-/** Archives: every kind that is understood, and such as mean harm. */
+/** Archives: every supported kind, and hostile ones. */
 import { execFile } from 'node:child_process';
 import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -62,7 +62,7 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readdirSync(rootOf(own.store, 'own:1')).sort()).toEqual(['bin', 'manifest.json', 'oci-layout']);
   });
 
-  test('a root file system with attributes: what its programs are privileged for, and labels of users', async () => {
+  test('a root file system with attributes: file capabilities, and user xattrs', async () => {
     const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex').toString('latin1');
     const xattrs = { 'security.capability': capability, 'user.color': 'blue' };
     await own.store.importTar('own:1', write('rootfs', tar([{ path: 'ping', body: 'ping', xattrs }])));
@@ -72,7 +72,7 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
   });
 
   test.each(['docker-archive', 'oci-archive'] as const)(
-    'a %s that tar packed anew, with ./ before its names',
+    'a %s repacked by tar, with ./ before its names',
     async (kind) => {
       const { path } = await layoutArchive(kind);
       const dir = join(home, 'open');
@@ -90,7 +90,7 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readFileSync(join(rootOf(own.store, 'own:2'), 'bin/tool'), 'utf8')).toBe('tool');
   });
 
-  test('an OCI archive has the id that the image has in a registry', async () => {
+  test('an OCI archive has the same id as the image in a registry', async () => {
     const { path, id } = await layoutArchive('oci-archive');
     expect((await own.store.importTar('own:3', path)).id).toBe(id);
   });
@@ -113,22 +113,22 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readdirSync(join(own.dir, 'images'))).toEqual([]);
   });
 
-  test('a file that is no archive is told to be none', async () => {
+  test('a file that is not an archive is reported as such', async () => {
     const told = own.store.importTar('own:7', write('text', Buffer.alloc(2_000, 'x')));
     await expect(told).rejects.toThrow(/does not look like a tar archive/);
   });
 
-  test('a digest names what a registry has: no archive is imported under one', async () => {
+  test("a digest names a registry's image: no archive is imported under one", async () => {
     const ref = `own@sha256:${'0'.repeat(64)}`;
     expect(await codeOf(own.store.importTar(ref, write('rootfs', tar(FILES))))).toBe('image_invalid');
     expect(own.store.get(ref)).toBeUndefined();
   });
 
-  test('a file that is not there', async () => {
+  test('a missing file', async () => {
     expect(await codeOf(own.store.importTar('own:6', join(home, 'nothing')))).toBe('image_invalid');
   });
 
-  describe('nothing gets out of its own tree', () => {
+  describe('nothing escapes its own tree', () => {
     const hostile = (victim: string): Record<string, Entry[]> => {
       const up = '../'.repeat(20);
       return {
@@ -175,7 +175,7 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
         } else {
           path = write('hostile.tar', tar(entries));
         }
-        // It may be refused, or land inside: both are well.
+        // It may be refused, or end up inside: both are fine.
         const code = await codeOf(own.store.importTar('hostile:1', path));
         expect(['no error', 'image_invalid']).toContain(code);
         expect(readFileSync(victim, 'utf8')).toBe('untouched');
@@ -190,7 +190,7 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     }
   });
 
-  test('an image whose layers are not those of its configuration is refused: it would pass for another one', async () => {
+  test('an image whose layers do not match its configuration is refused: it would pass for another one', async () => {
     const layout = join(home, 'layout');
     writeLayout(layout, { layers: [[{ path: 'evil', body: 'x' }]], claimedLayers: [FILES] });
     const path = join(home, 'liar.tar');
@@ -198,13 +198,13 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(await codeOf(own.store.importTar('liar:1', path))).toBe('image_invalid');
   });
 
-  test('an image whose name went to another goes once nobody uses it', async () => {
+  test('an image whose name moved to another is removed once nobody uses it', async () => {
     const store = await own.again({ graceMs: -1 });
     const versions = [1, 2, 3].map((i) => write(`${i}.tar`, tar([...FILES, { path: 'version', body: String(i) }])));
     const ids: string[] = [];
     for (const path of versions) {
       const { id } = await store.importTar('own:1', path);
-      // As a sandbox of the first one does.
+      // Like a sandbox of the first one.
       if (ids.push(id) === 1) store.hold(id);
     }
     const [first = '', , last = ''] = ids.map((id) => id.slice('sha256:'.length));
@@ -215,7 +215,7 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(kept()).toEqual([last]);
   });
 
-  test('an image of a reference that has an archive comes from there', async () => {
+  test('an image with a configured archive comes from there', async () => {
     const path = write('base.tar', tar(FILES));
     const store = await own.again({ archives: { 'registry.invalid/base:1': path } });
     expect((await store.ensure('registry.invalid/base:1', {})).ref).toBe('registry.invalid/base:1');

@@ -55,11 +55,11 @@ describe.skipIf(lacking !== '')(`an image of several layers${because}`, () => {
     await registry?.stop();
   });
 
-  test('is known by the digest of its configuration', () => {
+  test('is identified by the digest of its configuration', () => {
     expect(own.store.get(ref)?.id).toBe(id);
   });
 
-  test('tells environment, working directory and user', () => {
+  test('provides environment, working directory and user', () => {
     expect(own.store.get(ref)).toMatchObject({
       ref,
       env: { PATH: '/bin', A: '1=2', EMPTY: '' },
@@ -68,13 +68,13 @@ describe.skipIf(lacking !== '')(`an image of several layers${because}`, () => {
     });
   });
 
-  test('has what upper layers add, and not what they take away', () => {
+  test('has what upper layers add, without what they remove', () => {
     expect(readdirSync(at('data'))).toEqual(['kept']);
     expect(readFileSync(at('data/kept'), 'utf8')).toBe('of the first layer');
     expect(readFileSync(at('third'), 'utf8')).toBe('3');
   });
 
-  test('hides all that lies below an opaque directory', () => {
+  test('hides everything below an opaque directory', () => {
     expect(readdirSync(at('opaque'))).toEqual(['above']);
   });
 
@@ -98,7 +98,7 @@ describe.skipIf(lacking !== '')(`an image of several layers${because}`, () => {
     expect(existsSync(at('bin/tool'))).toBe(true);
   });
 
-  test('without PATH has the one that Docker gives, and the root as working directory', async () => {
+  test("without PATH gets Docker's default, and the root as working directory", async () => {
     await registry.push('plain:1', { layers: [BASE], config: {} });
     const image = await own.store.ensure(`${registry.host}/plain:1`, {});
     expect(image.env['PATH']).toBe('/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin');

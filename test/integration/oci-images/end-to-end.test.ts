@@ -1,4 +1,4 @@
-/** `millibox image` from the command line down to the node-native runtime, and sandboxes of what it brought. */
+/** `millibox image` from the command line down to the node-native runtime, and sandboxes of these images. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -46,7 +46,7 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
   const listed = (name: string, there: boolean): Promise<void> =>
     expect.poll(async () => (await refs()).includes(name), { timeout: 60_000, interval: 250 }).toBe(there);
 
-  test('pull brings it, with the credentials of the node; a sandbox runs; rm waits for its end', async () => {
+  test("pull gets it, with the node's credentials; a sandbox runs; rm waits for its end", async () => {
     const pulled = await image('pull', ref);
     expect(pulled.stdout.toString()).toBe(`${ref}  node-1  ready\n`);
     expect(pulled.code).toBe(0);
@@ -61,7 +61,7 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     await listed(ref, false);
   });
 
-  test('a pull of a tag that has moved gives it to later sandboxes; one that runs keeps what it has', async () => {
+  test('pulling a moved tag gives it to later sandboxes; a running one keeps its image', async () => {
     const moving = `${registry.host}/moving:latest`;
     const push = (version: string): Promise<string> =>
       registry.push('moving:latest', { layers: [[...program(), { path: 'version', body: version }]] });
@@ -91,7 +91,7 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     await sandbox.delete();
   });
 
-  test('an image whose working directory cannot be made ends its sandbox at once, and says so', async () => {
+  test('an image whose working directory cannot be created ends its sandbox at once, with the reason', async () => {
     const link: Entry = { path: 'loop', type: 'symlink', target: 'loop' };
     const config = { WorkingDir: '/loop/below' };
     await registry.push('odd/workdir:1', { layers: [[...program(), link]], config });

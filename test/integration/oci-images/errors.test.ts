@@ -1,4 +1,4 @@
-/** Each reason for which there is no image has its own code. */
+/** Each reason why an image is unavailable has its own code. */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -36,14 +36,14 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     }
   });
 
-  test('no credentials, or wrong ones', async () => {
+  test('missing or wrong credentials', async () => {
     const ref = `${closed.host}/private:1`;
     expect(await codeOf(own.store.ensure(ref, {}))).toBe('image_unauthorized');
     const registry = { mirrors: {}, insecure: [], authFile: closed.authFile('wrong') };
     expect(await codeOf((await own.again({ registry })).ensure(ref, {}))).toBe('image_unauthorized');
   });
 
-  test('credentials that cannot be read: the log has the file and the fault, the tenant neither, and nobody a secret', async () => {
+  test('unreadable credentials: the log has the file and the fault, the tenant neither, and nobody a secret', async () => {
     const ref = `${closed.host}/private:1`;
     const whole = readFileSync(closed.authFile(), 'utf8');
     const authFile = join(own.dir, 'broken.json');
@@ -71,14 +71,14 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     }
   });
 
-  test('a helper that fails is not taken for a bad image', async () => {
+  test('a failing helper is not mistaken for a bad image', async () => {
     const authFile = join(own.dir, 'helper.json');
     writeFileSync(authFile, JSON.stringify({ credHelpers: { [closed.host]: 'millibox-nowhere' } }));
     const store = await own.again({ registry: { mirrors: {}, insecure: [], authFile } });
     expect(await codeOf(store.ensure(`${closed.host}/private:1`, {}))).toBe('image_unauthorized');
   });
 
-  test('the right credentials get it', async () => {
+  test('the right credentials work', async () => {
     const registry = { mirrors: {}, insecure: [], authFile: closed.authFile() };
     const other = await openStore({ registry });
     try {
@@ -88,7 +88,7 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     }
   });
 
-  test('credentials are in no argument, in no environment and in no log', async () => {
+  test('credentials are in no argument, environment or log', async () => {
     const door = await Door.open(closed);
     const release = door.hold();
     const logged: string[] = [];
@@ -115,32 +115,32 @@ describe.skipIf(lacking !== '')(`a pull that fails${because}`, () => {
     }
   });
 
-  test('a mirror that is down: nobody else is asked', async () => {
+  test('a mirror that is down: no other registry is contacted', async () => {
     const mirror = `127.0.0.1:${await freePort()}`;
     const store = await own.again({ registry: { mirrors: { [open.host]: mirror }, insecure: [] } });
     expect(await codeOf(store.ensure(`${open.host}/there:1`, {}))).toBe('image_unreachable');
   });
 
-  test('nobody answers', async () => {
+  test('an unreachable registry', async () => {
     const ref = `127.0.0.1:${await freePort()}/there:1`;
     expect(await codeOf(own.store.ensure(ref, {}))).toBe('image_unreachable');
   });
 
-  test('not a reference at all: nobody is asked', async () => {
+  test('an invalid reference: no registry is contacted', async () => {
     for (const ref of ['', 'UPPER', '-x', '../../etc', 'a b', 'a@sha256:12', 'docker://x', '--help']) {
       expect(await codeOf(own.store.ensure(ref, {})), ref).toBe('image_invalid');
       expect(own.store.get(ref)).toBeUndefined();
     }
   });
 
-  test('nothing of it is left', async () => {
+  test('nothing is left behind', async () => {
     await codeOf(own.store.ensure(`${open.host}/there:3`, {}));
     expect(readdirSync(join(own.dir, 'tmp'))).toEqual([]);
     expect(readdirSync(join(own.dir, 'images'))).toEqual([]);
   });
 });
 
-/** Arguments and environments of all processes whose arguments are meant. */
+/** Arguments and environments of all processes whose arguments match. */
 function toldOf(meant: (commandLine: string) => boolean): string {
   return readdirSync('/proc')
     .map((pid) => {

@@ -1,4 +1,4 @@
-/** Images that do not fit on the disk they are kept on: a small file system of the test's own. */
+/** Images that do not fit on their disk: a small file system for the test. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ import type { Entry } from './tar.ts';
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
 const PULL_MS = 120_000;
-/** What a node leaves free, and a little more. */
+/** What a node keeps free, and a little more. */
 const DISK = 'size=600m,nr_inodes=4000';
 
 const program = (): Entry => ({
@@ -36,7 +36,7 @@ describe.skipIf(lacking !== '')(`a full disk${because}`, () => {
     registry = await OddRegistry.start();
     registry.imageOf('small', [program(), { path: 'name', body: 'small' }]);
     registry.imageOf('next', [program(), { path: 'name', body: 'next' }]);
-    // Zeros cost nothing on their way.
+    // Zeros compress to almost nothing.
     registry.imageOf('large', [{ path: 'zeros', body: Buffer.alloc(100 * MIB) }]);
     registry.imageOf(
       'many',

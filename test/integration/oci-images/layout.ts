@@ -1,4 +1,4 @@
-/** OCI layouts made by hand. */
+/** Hand-made OCI layouts. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,15 +8,15 @@ import { tar, type Entry } from './tar.ts';
 export interface LayoutOptions {
   layers: readonly (readonly Entry[])[];
   config?: { Env?: string[]; WorkingDir?: string; User?: string };
-  /** More fields of the configuration, which OCI does not know. */
+  /** Additional fields of the configuration, unknown to OCI. */
   more?: Record<string, string>;
-  /** What the configuration claims of the layers. Default: the truth. */
+  /** The layers that the configuration claims. Default: the actual ones. */
   claimedLayers?: readonly (readonly Entry[])[];
 }
 
 const sha256 = (data: Buffer): string => `sha256:${createHash('sha256').update(data).digest('hex')}`;
 
-/** Writes a layout in which the image is called `image`, and answers the digest of its configuration: its id. */
+/** Writes a layout with an image named `image`, and returns the digest of its configuration: its id. */
 export function writeLayout(dir: string, options: LayoutOptions): string {
   const blobs = join(dir, 'blobs', 'sha256');
   mkdirSync(blobs, { recursive: true });

@@ -1,4 +1,4 @@
-/** An explicit pull of a name that is on the node already: what is asked, what is brought, and what stays. */
+/** An explicit pull of a name that is already on the node: what is requested, what is copied, and what stays. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ describe.skipIf(lacking !== '')(`a tag that moves${because}`, () => {
   const textOf = (ref: string): string => readFileSync(join(rootOf(own.store, ref), 'file'), 'utf8');
 
   for (const format of ['oci', 'v2s2'] as const) {
-    test(`as long as it has not moved, no layer of an image in ${format} is asked for`, async () => {
+    test(`until it moves, no layer of an image in ${format} is requested`, async () => {
       const more = { docker_version: '27.0', author: '"a": b && <c>' };
       const pushed = await registry.push(`same/${format}:1`, { layers: layers(format), more }, format);
       const ref = `${door.host}/same/${format}:1`;
@@ -45,13 +45,13 @@ describe.skipIf(lacking !== '')(`a tag that moves${because}`, () => {
     });
   }
 
-  test('when it has moved, many who pull share one pull; later sandboxes get the new image, earlier ones keep theirs', async () => {
+  test('when it has moved, concurrent pulls share one; later sandboxes get the new image, earlier ones keep theirs', async () => {
     const before = await registry.push('moves:1', { layers: layers('before') });
     const ref = `${door.host}/moves:1`;
     const old = await own.store.ensure(ref, {});
     own.store.hold(before);
     const after = await registry.push('moves:1', { layers: layers('after') });
-    // A create does not ask.
+    // A create does not ask the registry.
     expect((await own.store.ensure(ref, {})).id).toBe(before);
     const all = await Promise.all([1, 2, 3].map(() => own.store.refresh(ref, {})));
     expect(all.map(({ image, changed }) => [image.id, changed])).toEqual(all.map(() => [after, true]));
@@ -60,7 +60,7 @@ describe.skipIf(lacking !== '')(`a tag that moves${because}`, () => {
     const [root = ''] = own.store.layersOf(old);
     expect(readFileSync(join(root, 'file'), 'utf8')).toBe('before');
     expect((await own.again()).get(ref)?.id).toBe(after);
-    // When its last sandbox has ended, the next look for room removes the old one.
+    // When its last sandbox has ended, the next eviction removes the old one.
     own.store.release(before);
     await registry.push('another:1', { layers: layers('another') });
     await own.store.ensure(`${door.host}/another:1`, {});
@@ -69,7 +69,7 @@ describe.skipIf(lacking !== '')(`a tag that moves${because}`, () => {
     expect(textOf(ref)).toBe('after');
   });
 
-  test('a digest, which cannot move, is not asked for again', async () => {
+  test('a digest, which cannot move, is not requested again', async () => {
     await registry.push('fixed:1', { layers: layers('fixed') });
     const ref = `${door.host}/fixed@${await registry.digestOf('fixed:1')}`;
     expect((await own.store.refresh(ref, {})).changed).toBe(true);
@@ -78,7 +78,7 @@ describe.skipIf(lacking !== '')(`a tag that moves${because}`, () => {
     expect(door.asked.length).toBe(asked);
   });
 
-  test('a pull that fails leaves the image that is there', async () => {
+  test('a failed pull leaves the existing image', async () => {
     const gone = await Door.open(registry);
     const id = await registry.push('stays:1', { layers: layers('stays') });
     const ref = `${gone.host}/stays:1`;

@@ -1,4 +1,4 @@
-/** Registries that answer in every way but the usual one: on purpose, by mistake, or by their age. */
+/** Registries that answer unusually: on purpose, by mistake, or because of their age. */
 import { execFile } from 'node:child_process';
 import { lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type http from 'node:http';
@@ -11,7 +11,7 @@ import { because, codeOf, lacking, openStore, rootOf, type OwnStore } from './st
 import { tar, type Entry } from './tar.ts';
 
 const run = promisify(execFile);
-/** `cap_net_raw` as a file has it. */
+/** `cap_net_raw` as a file capability. */
 const CAPABILITY = `\x01\x00\x00\x02\x00\x20${'\x00'.repeat(14)}`;
 const INDEX = `${OCI}index.v1+json`;
 const DOCKER = 'application/vnd.docker.';
@@ -30,9 +30,9 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
 
   const pull = (name: string): Promise<string> => codeOf(own.store.ensure(`${registry.host}/${name}:1`, {}));
   const at = (name: string, path = ''): string => join(rootOf(own.store, `${registry.host}/${name}:1`), path);
-  /** Of content that no other has, or it would be here already. */
+  /** Unique content, which is not on the node already. */
   const files = (name: string): Entry[] => [{ path: 'file', body: `of ${name}` }];
-  /** An image in which something is as `change` makes it of the layer. */
+  /** An image with its layer descriptor modified by `change`. */
   const withLayer = (name: string, change: (layer: Descriptor) => Descriptor): Descriptor => {
     const { layer, diffId } = registry.layer(name, files(name));
     registry.image(name, { layers: [change(layer)], diffIds: [diffId] });
@@ -49,7 +49,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
   const index = (name: string, manifests: readonly Descriptor[]): unknown =>
     registry.manifest(name, { schemaVersion: 2, mediaType: INDEX, manifests }, INDEX, '1');
 
-  describe('what is there is had', () => {
+  describe('valid images are pulled', () => {
     const had: Record<string, (name: string) => unknown> = {
       'an index with attestations, other systems and other processors first': (name) => {
         const image = registry.imageOf(name, files(name));
@@ -106,7 +106,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     }
   });
 
-  describe('what is not as it should be is no image, and leaves nothing', () => {
+  describe('invalid images are refused, and leave nothing', () => {
     const refused: Record<string, [code: string, make: (name: string) => unknown]> = {
       'an index without our processor': [
         'image_invalid',
@@ -216,7 +216,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     });
   });
 
-  test('what is wrong with an image is said: its processor, or the entry that cannot be unpacked', async () => {
+  test('the fault of an image is reported: its processor, or the entry that cannot be unpacked', async () => {
     const other = {
       ...registry.imageOf('said/processor', files('said')),
       platform: { os: 'linux', architecture: 's390x' },
@@ -230,20 +230,20 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     expect(await words('said/entry')).toMatch(/^the image could not be unpacked: a\/\?\[2Jbelow: .*symbolic links/);
   });
 
-  test('an image that is called as errors are is not taken for one', async () => {
+  test('an image named like an error is not mistaken for one', async () => {
     for (const name of ['not/found', 'denied/timeout', 'eof']) {
       registry.answers.set(`/v2/${name}/manifests/1`, (_request, response) => response.end('<html>'));
       expect([name, await pull(name)]).toEqual([name, 'image_invalid']);
     }
   });
 
-  test('a registry that sends next to nothing keeps its turn only so long', async () => {
+  test('a registry that sends almost nothing keeps its turn for a bounded time', async () => {
     answerBlob('never/comes', () => undefined);
     const store = await own.again({ registry: { mirrors: {}, insecure: [], patienceMs: 500 } });
     expect(await codeOf(store.ensure(`${registry.host}/never/comes:1`, {}))).toBe('image_unreachable');
   });
 
-  test('registries that trickle keep nobody waiting: they go on beside the others, and the slowest end', async () => {
+  test('trickling registries delay nobody: they continue without a turn, and the slowest is aborted', async () => {
     const turns = { atOnce: 2, aside: 2, slowBytesPerSecond: 1024 * 1024, slowMs: 300, longMs: 60_000 };
     const store = await own.again({ turns });
     const left = new AbortController();
@@ -255,13 +255,13 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     registry.imageOf('after/trickles', files('after/trickles'));
     expect((await store.ensure(`${registry.host}/after/trickles:1`, {})).env).toHaveProperty('PATH');
     left.abort();
-    // There were five, and room for four beside the one that came to its turn.
+    // There were five, and room for four besides the one that got its turn.
     const codes = await Promise.all(trickling);
     expect(codes.filter((code) => code === 'image_unreachable').length).toBeGreaterThan(0);
     expect(codes.filter((code) => code.includes('AbortError')).length).toBeGreaterThan(1);
   });
 
-  test('a token that is good for one request is asked for again', async () => {
+  test('a token that is valid for one request is renewed', async () => {
     const name = 'token/app';
     registry.imageOf(name, files(name), [{ path: 'second', body: name }]);
     const spent = new Set<string>();
@@ -289,7 +289,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     }
   });
 
-  test('whiteouts, twice named files, and links in the place of directories mean what they mean to Docker', async () => {
+  test('whiteouts, duplicate names, and links in place of directories are treated as in Docker', async () => {
     registry.imageOf(
       'layers/odd',
       [
@@ -311,7 +311,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
         { path: 'nowhere/.wh..wh..opq' },
         { path: 'way/through', body: 'through' },
         { path: 'same', type: 'hardlink', target: 'kept' },
-        // What this layer adds stays, wherever the mark is.
+        // What this layer adds stays, wherever the whiteout is.
         { path: 'opaque/above', body: 'above' },
         { path: 'opaque/.wh..wh..opq' },
         { path: 'pipe', type: 'pipe' },
@@ -329,7 +329,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     );
   });
 
-  test('long and odd names, owners, and what programs of the image are privileged for, are kept', async () => {
+  test('long and odd names, owners and file capabilities are kept', async () => {
     const longPath = `${`${'d'.repeat(200)}/`.repeat(15)}file`;
     registry.imageOf('names/odd', [
       { path: 'x', longPath, body: 'deep' },
@@ -347,7 +347,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     expect(stdout).toContain('SCHILY.xattr.security.capability');
   });
 
-  test('a layer leads its overlay nowhere', async () => {
+  test('a layer cannot redirect its overlay', async () => {
     const marks = { 'trusted.overlay.redirect': '/etc', 'trusted.overlay.opaque': 'y' };
     registry.imageOf('overlay/marks', [{ path: 'directory', type: 'dir', xattrs: marks }]);
     expect(await pull('overlay/marks')).toBe('no error');
@@ -355,7 +355,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     expect(stdout).not.toContain('trusted.overlay');
   });
 
-  test('a directory that a later layer makes a link leads nowhere', async () => {
+  test('a directory that a later layer replaces with a link leads nowhere', async () => {
     const name = 'later/link';
     const victim = join(own.dir, 'victim');
     writeFileSync(victim, 'untouched');
@@ -373,12 +373,12 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
     expect(readFileSync(victim, 'utf8')).toBe('untouched');
   });
 
-  test('an attribute larger than the file system has is no lack of room', async () => {
+  test('an oversized attribute is not reported as a full disk', async () => {
     registry.imageOf('large/attribute', [{ path: 'file', body: '', xattrs: { 'user.large': 'x'.repeat(60_000) } }]);
     expect(['no error', 'image_invalid']).toContain(await pull('large/attribute'));
   });
 
-  test('a layer that makes, names or removes what it may not is refused, and harms nothing', async () => {
+  test('a layer that creates, names or removes something forbidden is refused, and does no harm', async () => {
     const hostile: Entry[][] = [
       [{ path: '.wh...' }],
       [{ path: '.wh..' }],

@@ -1,4 +1,4 @@
-/** A registry of the test's own on the loopback that says whatever a test wants it to say. */
+/** A test registry on the loopback that answers whatever a test wants. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -18,7 +18,7 @@ export interface Descriptor {
 
 export interface OddImage {
   layers: readonly Descriptor[];
-  /** What the configuration says of the layers: digests of what they are unpacked. */
+  /** The layers' digests as in the configuration: of their uncompressed content. */
   diffIds: readonly string[];
   config?: object;
   architecture?: string;
@@ -31,10 +31,10 @@ export const sha256 = (data: Buffer): string => `sha256:${createHash('sha256').u
 
 export class OddRegistry implements AsyncDisposable {
   readonly #server: http.Server;
-  /** `/v2/NAME/blobs/DIGEST` and the like → what is answered. To be changed by tests. */
+  /** `/v2/NAME/blobs/DIGEST` and the like → the answer. Tests may change it. */
   readonly answers = new Map<string, Answer>();
   readonly asked: string[] = [];
-  /** Before any of the answers: true when it has answered itself. */
+  /** Called before any of the answers: true if it has answered itself. */
   guard: (...args: Parameters<Answer>) => boolean = () => false;
 
   private constructor() {
@@ -60,20 +60,20 @@ export class OddRegistry implements AsyncDisposable {
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Puts it below a name, and answers how manifests speak of it. */
+  /** Stores a blob below a name, and returns its descriptor for manifests. */
   blob(name: string, data: Buffer, mediaType: string): Descriptor {
     const digest = sha256(data);
     this.answers.set(`/v2/${name}/blobs/${digest}`, (_request, response) => response.end(data));
     return { mediaType, digest, size: data.length };
   }
 
-  /** A compressed layer, and the digest of what is in it. */
+  /** A compressed layer, and the digest of its content. */
   layer(name: string, entries: readonly Entry[]): { layer: Descriptor; diffId: string } {
     const data = tar(entries);
     return { layer: this.blob(name, gzipSync(data), `${OCI}layer.v1.tar+gzip`), diffId: sha256(data) };
   }
 
-  /** A manifest by its digest and, when given one, by a tag. */
+  /** A manifest, by its digest and optionally a tag. */
   manifest(name: string, value: object, mediaType: string, tag?: string): Descriptor {
     const data = Buffer.from(JSON.stringify(value));
     const digest = sha256(data);
@@ -85,7 +85,7 @@ export class OddRegistry implements AsyncDisposable {
     return { mediaType, digest, size: data.length };
   }
 
-  /** An image with its manifest, under the tag `1` unless told otherwise. */
+  /** An image with its manifest, under the tag `1` by default. */
   image(name: string, { layers, diffIds, config = {}, architecture = ARCHITECTURE }: OddImage, tag = '1'): Descriptor {
     const rootfs = { type: 'layers', diff_ids: diffIds };
     const described = Buffer.from(JSON.stringify({ architecture, os: 'linux', config, rootfs }));

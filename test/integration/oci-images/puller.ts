@@ -1,6 +1,6 @@
 /**
- * A process that pulls images and removes them, again and again, so that a test can kill it: arguments are the store's
- * directory and the references.
+ * A process that keeps pulling and removing images, so that a test can kill it: its arguments are the store's directory
+ * and the references.
  */
 import { ImageStore } from '../../../agent/images/image-store.ts';
 import { silent } from '../../../src/lib/logger.ts';

@@ -1,4 +1,4 @@
-/** Pulls: shared, given up, cut off; and what is kept between them. */
+/** Pulls: shared, abandoned, interrupted; and what is kept between them. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -36,7 +36,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     return door;
   };
 
-  test('many who wait for one image share one pull, and are told how far it is', async () => {
+  test('concurrent callers of one image share one pull, and get its progress', async () => {
     await registry.push('shared:1', { layers: [layer('shared')] });
     const { store } = await own();
     const door = await openDoor();
@@ -50,12 +50,12 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(ids.size).toBe(1);
     expect(door.manifestsAsked()).toBe(1);
     expect(new Set(told)).toEqual(new Set([ref]));
-    // It is here: nobody is asked again.
+    // It is here: no registry is contacted again.
     await store.ensure(ref, {});
     expect(door.manifestsAsked()).toBe(1);
   });
 
-  test('one who leaves does not end the pull of the others; the last one does', async () => {
+  test("one caller that leaves does not end the others' pull; the last one does", async () => {
     await registry.push('left:1', { layers: [layer('left')] });
     const { store, dir } = await own();
     const door = await openDoor();
@@ -72,11 +72,11 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(await two).toContain('AbortError');
     await until(() => readdirSync(join(dir, 'tmp')).length === 0, WAIT_MS, 'the end of the pull');
     release();
-    // Whoever comes later begins anew, and does not inherit the end of the one before.
+    // A later caller starts over, and does not inherit the earlier abort.
     expect((await store.ensure(ref, {})).ref).toBe(ref);
   });
 
-  test('one who comes just after a pull was given up gets the image', async () => {
+  test('a caller right after an aborted pull gets the image', async () => {
     await registry.push('again:1', { layers: [layer('again')] });
     const { store } = await own();
     const door = await openDoor();
@@ -102,7 +102,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     for (const ref of refs) expect((await store.ensure(ref, {})).id).toBe(id);
     expect(new Set(refs.map((ref) => rootOf(store, ref))).size).toBe(1);
     expect(readdirSync(join(dir, 'images'))).toHaveLength(1);
-    // It goes with its last name.
+    // It is removed with its last name.
     await store.remove(refs[0] ?? '');
     await store.remove(refs[1] ?? '');
     expect(readdirSync(join(dir, 'images'))).toHaveLength(1);
@@ -110,7 +110,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(readdirSync(join(dir, 'images'))).toEqual([]);
   });
 
-  test('an image in use is not removed; one that nobody uses is, and can be pulled again', async () => {
+  test('an image in use is not removed; an unused one is, and can be pulled again', async () => {
     const id = await registry.push('used:1', { layers: [layer('used')] });
     const ref = `${registry.host}/used:1`;
     const { store } = await own();
@@ -126,12 +126,12 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(existsSync(join(rootOf(store, ref), 'file'))).toBe(true);
   });
 
-  test('images survive a restart; what was half-made does not', async () => {
+  test('images survive a restart; incomplete ones do not', async () => {
     await registry.push('kept:1', { layers: [layer('kept')] });
     const ref = `${registry.host}/kept:1`;
     const { store, dir, again } = await own();
     const image = await store.ensure(ref, {});
-    // As a kill leaves it: a pull that was under way, an image without its description, a note half-written.
+    // As left by a kill: a pull in progress, an image without its description, a note half-written.
     mkdirSync(join(dir, 'tmp', 'pull', 'layout'), { recursive: true });
     mkdirSync(join(dir, 'images', 'f'.repeat(64), 'fs'), { recursive: true });
     writeFileSync(join(dir, 'references.json.new'), '{"half');
@@ -141,7 +141,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(readdirSync(join(dir, 'images'))).toEqual([image.id.slice('sha256:'.length)]);
   });
 
-  test('a store whose process was killed in the middle of a pull is followed by one that works', async () => {
+  test('a store killed in the middle of a pull is followed by one that works', async () => {
     await registry.push('killed:1', { layers: [layer('killed')] });
     const { dir, again } = await own();
     const door = await openDoor();
@@ -160,7 +160,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect((await next.ensure(ref, {})).ref).toBe(ref);
   });
 
-  test('at whatever moment a store is killed, the next one has whole images and no rubbish', async () => {
+  test('whenever a store is killed, the next one has complete images and no leftovers', async () => {
     const files = Array.from({ length: 50 }, (_, i): Entry => ({ path: `file-${i}`, body: `${i}`.repeat(10_000) }));
     await registry.push('moment:1', { layers: [files] });
     await registry.push('moment:2', { layers: [files, [{ path: '.wh.file-0' }]] });
@@ -172,7 +172,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
       });
       const gone = once(child, 'exit');
       await until(() => readdirSync(join(dir, 'tmp')).length > 0, WAIT_MS, 'the first pull');
-      // Where it is by then is for the machine to say: in a pull, in an unpacking, in a removal.
+      // It may be anywhere by then: in a pull, in an unpacking, in a removal.
       await sleep(250 * kills);
       child.kill('SIGKILL');
       await gone;
@@ -188,7 +188,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     }
   });
 
-  test('names that cannot be read are pulled again', async () => {
+  test('unreadable names are pulled again', async () => {
     await registry.push('noted:1', { layers: [layer('noted')] });
     const ref = `${registry.host}/noted:1`;
     const { store, dir, again } = await own();
@@ -199,7 +199,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect((await next.ensure(ref, {})).id).toBe(id);
   });
 
-  test('beyond the budget, what is longest unused goes, and never what is in use', async () => {
+  test('over budget, the least recently used image is evicted, and never one in use', async () => {
     const refs: string[] = [];
     for (const name of ['a', 'b', 'c', 'd']) {
       await registry.push(`budget/${name}:1`, { layers: [layer(name.repeat(200_000))] });
@@ -217,7 +217,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
     expect(refs.filter((ref) => store.get(ref) !== undefined)).toEqual([a, d]);
   });
 
-  test('a reference may be asked for at a mirror', async () => {
+  test('a reference may be fetched from a mirror', async () => {
     await registry.push('library/mirrored:1', { layers: [layer('mirrored')] });
     const { store } = await own({ registry: { mirrors: { 'docker.io': registry.host }, insecure: [] } });
     expect((await store.ensure('mirrored:1', {})).ref).toBe('mirrored:1');
@@ -225,7 +225,7 @@ describe.skipIf(lacking !== '')(`pulls${because}`, () => {
   });
 });
 
-/** Whether any process of the machine pulls into this directory. */
+/** Whether any process of the machine is pulling into this directory. */
 function isPulling(dir: string): boolean {
   return readdirSync('/proc').some((pid) => {
     try {

@@ -1,4 +1,4 @@
-/** A registry of the test's own on the loopback, and a door before it that counts, holds and refuses requests. */
+/** A test registry on the loopback, behind a proxy that counts, holds and refuses requests. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const PUSH_MS = 120_000;
 
 export const USER = 'tester';
 export const PASSWORD = 'secret-of-a-test';
-/** bcrypt of the password, which is all that the registry understands. */
+/** bcrypt of the password, the only format that the registry supports. */
 const HTPASSWD = `${USER}:$2y$05$abcdefghijklmnopqrstuuWF5xLxbFEYcgKzhJRr.Tnen4mSayl0C\n`;
 
 export class Registry {
@@ -38,7 +38,7 @@ export class Registry {
       try {
         return await Registry.#start(withPassword);
       } catch (error) {
-        // Another may have taken the port.
+        // Another process may have taken the port.
         if (tries === 5) throw error;
       }
     }
@@ -55,7 +55,7 @@ export class Registry {
       http: { addr: `127.0.0.1:${port}` },
       ...(withPassword ? { auth: { htpasswd: { realm: 'test', path: join(home, 'htpasswd') } } } : {}),
     };
-    // What is JSON is YAML.
+    // JSON is valid YAML.
     writeFileSync(join(home, 'config.yml'), JSON.stringify(config));
     const child = spawn('docker-registry', ['serve', join(home, 'config.yml')], { stdio: 'ignore' });
     const registry = new Registry(home, port, child, withPassword);
@@ -72,7 +72,7 @@ export class Registry {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** Puts an image there, and answers its id. As `v2s2` it is in Docker's own format, and its id on a node another. */
+  /** Pushes an image, and returns its id. As `v2s2` it is in Docker's own format, and its id on a node differs. */
   async push(name: string, options: LayoutOptions, format: 'oci' | 'v2s2' = 'oci'): Promise<string> {
     const layout = join(this.home, `layout-${crypto.randomUUID()}`);
     const id = writeLayout(layout, options);
@@ -94,7 +94,7 @@ export class Registry {
     return id;
   }
 
-  /** The digest by which a registry knows what is behind a name. */
+  /** The digest by which a registry identifies a name's image. */
   async digestOf(name: string): Promise<string> {
     const answer = await fetch(`http://${this.host}/v2/${name.replace(':', '/manifests/')}`, {
       method: 'HEAD',
@@ -103,7 +103,7 @@ export class Registry {
     return answer.headers.get('docker-content-digest') ?? '';
   }
 
-  /** A Docker `config.json` for this registry, or for what is called otherwise. */
+  /** A Docker `config.json` for this registry, or for another name. */
   authFile(password = PASSWORD, host = this.host): string {
     mkdirSync(join(this.home, 'auth'), { recursive: true });
     const path = join(this.home, 'auth', `${crypto.randomUUID()}.json`);
@@ -122,7 +122,7 @@ export class Registry {
   }
 }
 
-/** Passes requests on to a registry. */
+/** Forwards requests to a registry. */
 export class Door {
   readonly #server: http.Server;
   readonly asked: string[] = [];
@@ -158,7 +158,7 @@ export class Door {
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** From now on no blob gets through until the function that this answers is called. */
+  /** Holds all blobs from now on, until the returned function is called. */
   hold(): () => void {
     const gate = Promise.withResolvers<void>();
     this.#held = gate.promise;

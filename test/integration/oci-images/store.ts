@@ -1,4 +1,4 @@
-/** A store of the test's own in a directory of its own. */
+/** A store in its own directory, for one test. */
 import { existsSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { ServiceError } from '../../../src/protocol/errors.ts';
 export interface OwnStore {
   dir: string;
   store: ImageStore;
-  /** Another one in the same directory, as after a restart. */
+  /** Another store in the same directory, as after a restart. */
   again(options?: Partial<ImageStoreOptions>): Promise<ImageStore>;
   dispose(): Promise<void>;
 }
@@ -33,7 +33,7 @@ export async function openStore(options: Partial<ImageStoreOptions> = {}): Promi
   };
 }
 
-/** The code of the error that it fails with. */
+/** The code of the error with which the work fails. */
 export async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
@@ -51,7 +51,7 @@ export function rootOf(store: ImageStore, ref: string): string {
   return root;
 }
 
-/** What of the node is missing for these tests; none of it is optional on a node that runs sandboxes by `oci`. */
+/** The required programs that are missing on this node; a node that runs sandboxes by `oci` has all of them. */
 export function missing(programs: readonly string[]): string {
   if (process.getuid?.() !== 0) return 'root';
   const there = (name: string): boolean => ['/usr/bin', '/usr/sbin'].some((dir) => existsSync(join(dir, name)));
@@ -59,5 +59,5 @@ export function missing(programs: readonly string[]): string {
 }
 
 export const lacking = missing(['skopeo', 'umoci', 'bwrap', 'docker-registry']);
-/** For the name of a group of tests: says why it is skipped. */
+/** For the name of a suite: says why it is skipped. */
 export const because = lacking === '' ? '' : ` (skipped: there is no ${lacking})`;

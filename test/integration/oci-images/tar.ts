@@ -1,4 +1,4 @@
-/** Tar archives byte by byte: also such as no well-meaning program writes. */
+/** Tar archives byte by byte, including ones that no well-meaning program writes. */
 
 export interface Entry {
   path: string;
@@ -11,7 +11,7 @@ export interface Entry {
   uid?: number;
   gid?: number;
   xattrs?: Record<string, string>;
-  /** Of a device: 0, 0 unless told otherwise. */
+  /** Of a device; default: 0, 0. */
   device?: readonly [major: number, minor: number];
   /** A path too long for the header is in an extended one. */
   longPath?: string;
@@ -37,7 +37,7 @@ function blocksOf(entry: Entry): Buffer[] {
   ];
 }
 
-/** A line of an extended header begins with its own length, in digits that count too. */
+/** A record of an extended header begins with its own length, which includes its digits. */
 function record(text: string): string {
   let length = text.length + 3;
   while (`${length} ${text}\n`.length !== length) length += 1;

@@ -1,6 +1,6 @@
 /**
- * What a node does with the network of sandboxes, step by step, in the network namespace that the test put this program
- * in. Prints a report as JSON.
+ * A node's operations on the network of sandboxes, step by step, in the network namespace in which the test runs this
+ * program. Prints a report as JSON.
  */
 import { execFile } from 'node:child_process';
 import { writeSync } from 'node:fs';
@@ -13,13 +13,13 @@ import { Place } from './places.ts';
 const run = promisify(execFile);
 const WAIT_MS = 60_000;
 
-/** What agents said went wrong. */
+/** Errors logged by agents. */
 const errors: string[] = [];
 const log: Logger = { ...silent, error: (_, message) => void errors.push(message), child: () => log };
 
 const open = (tag: string): Network => new Network({ tag, resolvers: ['10.99.0.53'], lookEveryMs: 200, log });
 
-/** What an engine of containers does to a machine: nothing is forwarded but what its own chain lets through. */
+/** What a container engine does to a machine: nothing is forwarded except through its own chain. */
 async function likeDocker(): Promise<void> {
   await run('iptables', ['-w', '-N', 'DOCKER-USER']);
   await run('iptables', ['-w', '-A', 'FORWARD', '-j', 'DOCKER-USER']);
@@ -30,7 +30,7 @@ const tables = async (): Promise<string> => (await run('nft', ['list', 'tables']
 const links = async (): Promise<string> => (await run('ip', ['-o', 'link'])).stdout;
 const dockerRules = async (): Promise<string> => (await run('iptables', ['-w', '-S', 'DOCKER-USER'])).stdout;
 
-/** All that one place is asked for, at once: what is refused takes as long as its silence. */
+/** All attempts from one place at once: a blocked one takes as long as its timeout. */
 async function look(place: Place, targets: Record<string, string>): Promise<Record<string, string>> {
   const all = Object.entries(targets).map(async ([name, target]) => {
     const [address = '', protocol] = target.split('/');
@@ -82,7 +82,7 @@ async function main(places: Place[]): Promise<object> {
   report['first'] = await look(first, targets);
   report['cut off'] = await look(third, targets);
 
-  // A firewall is set anew.
+  // A firewall is reloaded.
   await run('nft', ['flush', 'ruleset']);
   await likeDocker();
   const guarded = async (): Promise<boolean> => {
@@ -93,7 +93,7 @@ async function main(places: Place[]): Promise<object> {
   };
   await until(guarded, WAIT_MS, 'the rules to be back');
 
-  // Another firewall, of which the agent knows nothing, drops what is forwarded.
+  // Another firewall, unknown to the agent, drops forwarded packets.
   await run('nft', ['add table inet other']);
   await run('nft', ['add chain inet other forward { type filter hook forward priority 10; policy drop; }']);
   report['dropped'] = await look(first, { public: targets.public });
@@ -103,13 +103,13 @@ async function main(places: Place[]): Promise<object> {
 
   report['after a flush'] = await look(first, targets);
 
-  // What the node knows of connections has room for many more than one may take.
+  // Connection tracking has room for many more than one sandbox may take.
   await second.scatter('203.0.113.10:9', 8_192);
   const known = await run('sysctl', ['-n', 'net.netfilter.nf_conntrack_count']);
   report['scattered'] = Number(known.stdout);
   report['beside it'] = await look(first, { public: targets.public, resolverByUdp: targets.resolverByUdp });
 
-  // The agent leaves its sandboxes to the next one, which finds what is there.
+  // The agent leaves its sandboxes to the next one, which finds everything in place.
   await network.close();
   const next = open('agent-a');
   for (const { id, dir } of [first, second]) next.adopt(id, dir);
@@ -120,7 +120,7 @@ async function main(places: Place[]): Promise<object> {
 
   await next.close();
   report['kept while in use'] = (await links()).includes('mbx-');
-  // They live on, and keep their network namespaces: the cables have to be taken away.
+  // They continue, and keep their network namespaces: the veth pairs have to be removed.
   await Promise.all([first, second, third].map(({ id }) => next.disconnect(id)));
   report['disconnected'] = await look(first, { public: targets.public });
   await next.close();

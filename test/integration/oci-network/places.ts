@@ -1,4 +1,4 @@
-/** Stand-ins for sandboxes: a process in a network namespace of its own, and what it reaches from there. */
+/** Stand-ins for sandboxes: a process in its own network namespace, and what it can reach from there. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readlinkSync, rmSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { until } from '../../helpers/until.ts';
 
 const run = promisify(execFile);
-/** Of something that was dropped nothing is ever heard. What answers does so at once, on any machine. */
+/** A dropped packet is never answered. Answers come at once, on any machine. */
 const SILENCE_MS = 6_000;
 const START_MS = 60_000;
 
@@ -56,7 +56,7 @@ export class Place {
     this.#process = process;
   }
 
-  /** With something that listens on port 8000 of all its addresses. */
+  /** With a listener on port 8000 of all its addresses. */
   static async open(id: string): Promise<Place> {
     const script = 'ip link set lo up && exec "$0" -e "$1"';
     const child = spawn('unshare', ['--net', 'sh', '-c', script, process.execPath, LISTENER], { stdio: 'ignore' });
@@ -79,7 +79,7 @@ export class Place {
     return (await run('nsenter', inside, { timeout: START_MS })).stdout;
   }
 
-  /** Begins so many connections by UDP, and waits for no answer. */
+  /** Opens this many connections over UDP, and waits for no answer. */
   async scatter(target: string, count: number): Promise<void> {
     const [host = '', port = ''] = target.split(':');
     const inside = [`--net=/proc/${this.pid}/ns/net`, process.execPath, '-e', SCATTER, host, port, String(count)];

@@ -1,7 +1,7 @@
 /**
- * What packets of version 6 of the protocol come to that a sandbox sends which has every right over its own card: more than
- * any has. Runs in the network namespace that the test put this program in; its argument is that of the world. Prints as
- * JSON who heard what, with the rules and then without them.
+ * Where IPv6 packets of a sandbox end up that has every right over its own interface: more than any has. Runs in the
+ * network namespace in which the test starts it; its argument is the world's. Prints as JSON who received what, with
+ * the rules and then without them.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,10 +19,10 @@ const WAIT_MS = 60_000;
 const PORT = 9_000;
 const FIRST = '2001:db8:2::5';
 const SECOND = '2001:db8:2::6';
-/** The way out of who has been told none: a neighbour that is the bridge. */
+/** The way out without a configured route: the bridge as a neighbour. */
 const HOP = 'fe80::1';
 
-/** By name: what each of those who listen would hear. */
+/** By name: what each listener would receive. */
 const TARGETS = {
   node: SIX.node,
   everybody: 'ff02::1%eth0',
@@ -32,7 +32,7 @@ const TARGETS = {
   private: SIX.private,
   translated: SIX.translated,
   tunnelled: SIX.tunnelled,
-  // Of version 4, asked for as if they were not.
+  // IPv4 targets, addressed as IPv6.
   mappedPublic: `::ffff:${PUBLIC}`,
   mappedMetadata: `::ffff:${METADATA}`,
   mappedPrivate: `::ffff:${PRIVATE}`,
@@ -85,7 +85,7 @@ async function speakSix(place: Place, address: string, bridgeCard: string): Prom
 }
 
 async function main(around: string, places: Place[]): Promise<object> {
-  // As on a node that serves others by version 6.
+  // As on a node that forwards IPv6 for others.
   writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1');
   const network = new Network({ tag: 'six', resolvers: [], lookEveryMs: WAIT_MS, log: silent });
   for (const id of ['first', 'second']) {
@@ -100,7 +100,7 @@ async function main(around: string, places: Place[]): Promise<object> {
   const own = (await run('ip', ['-6', '-o', 'addr', 'show', 'up', 'scope', 'link'])).stdout.split('\n');
   await speakSix(first, FIRST, bridge?.address ?? '');
   await speakSix(second, SECOND, bridge?.address ?? '');
-  // Nothing waits for an answer of who it is: it would be sent later, when it is not guarded any more.
+  // No packet waits for neighbour discovery: it would be sent later, when it is no longer blocked.
   await inside(first, 'ip', '-6', 'neigh', 'add', SECOND, 'lladdr', await cardOf(second), 'dev', 'eth0');
   await listen('node', '/proc/self/ns/net');
   await listen('world', around);
@@ -115,7 +115,7 @@ async function main(around: string, places: Place[]): Promise<object> {
     if (device !== undefined) await run('ip', ['link', 'set', device, 'type', 'bridge_slave', 'isolated', 'off']);
   }
   await say('open');
-  // What was said before would have been heard before.
+  // Packets sent earlier would have been received earlier.
   const all = [...Object.keys(TARGETS), 'everybody'];
   await until(() => heard.filter((line) => line.includes(' open ')).length >= all.length, WAIT_MS, 'all to be heard');
 

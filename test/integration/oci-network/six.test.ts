@@ -1,6 +1,6 @@
 /**
- * Version 6 of the Internet's protocol. Sandboxes have no address of it and no right to take one; this is what becomes of
- * packets all the same, where a node hands on everything.
+ * IPv6. Sandboxes have no IPv6 address and no right to set one; this is what happens to packets anyway, on a node that
+ * forwards everything.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -11,15 +11,15 @@ const missing = existsSync('/proc/net/if_inet6') ? await lacking() : 'version 6 
 const because = missing === '' ? '' : ` (skipped: there is no ${missing})`;
 
 describe.skipIf(missing !== '')(`a sandbox that speaks version 6${because}`, () => {
-  test('is heard by nobody: not the node, nor a neighbour, nor the world, under whichever name', async () => {
+  test('reaches nobody: not the node, nor a neighbour, nor the world, under any name', async () => {
     await using world = await World.make();
     await world.speakSix();
     const told = await world.onNode(process.execPath, path.join(import.meta.dirname, 'six-node.ts'), world.around);
     const report = JSON.parse(told) as Record<string, unknown>;
     expect(report['bridgeHasSix']).toBe(false);
-    // Version 4 under a name of version 6 has its rules too.
+    // IPv4 addressed as IPv6 is subject to the rules too.
     expect(report['guarded']).toEqual(['world mappedPublic']);
-    // Without the rules all of them are heard: there is a way, and it is closed.
+    // Without the rules all of them arrive: there is a way, and it is closed.
     expect(report['open']).toEqual([
       'node everybody',
       'node mappedNode',

@@ -24,7 +24,7 @@ describe.skipIf(missing !== '')(`an uplink that is not the agent's own${because}
   });
   afterAll(() => Promise.all([uplink?.close(), sandbox?.close()]));
 
-  test('bridge, rules and forwarding are there, nothing of them is here, and another agent finds and removes them', async () => {
+  test('bridge, rules and forwarding are set up there and not here, and another agent finds and removes them', async () => {
     const links = 'ip -o link show type bridge'.split(' ');
     const tables = 'nft list tables'.split(' ');
     const mine = async (): Promise<string[]> => [

@@ -1,6 +1,6 @@
 /**
- * A node and the world around it, as two network namespaces of the test's own. Stand-ins in the world hold the addresses
- * that are tried; neither has a way to anything real.
+ * A node and the world around it, as two network namespaces for the test. Stand-ins in the world hold the addresses
+ * that are tried; neither has a route to anything real.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,11 +14,11 @@ export const PUBLIC = '203.0.113.10';
 export const METADATA = '169.254.169.254';
 export const PRIVATE = '10.99.0.1';
 export const RESOLVER = '10.99.0.53';
-/** The node's own, on its uplink. */
+/** The node's own address, on its uplink. */
 export const NODE = '198.51.100.1';
 const GATEWAY = '198.51.100.2';
 
-/** The same by version 6 of the protocol; a metadata service of its own, and what leads back to version 4. */
+/** The same for IPv6; with its own metadata service, and addresses that lead back to IPv4. */
 export const SIX = {
   node: '2001:db8:1::1',
   gateway: '2001:db8:1::2',
@@ -30,8 +30,8 @@ export const SIX = {
 } as const;
 
 /**
- * Says hello on port 80 and port 53 by TCP, and echoes what comes to port 53 by UDP: from the very address that was asked,
- * so each has a socket of its own.
+ * Says hello on TCP ports 80 and 53, and echoes what arrives on UDP port 53: from the very address that was contacted,
+ * so each has its own socket.
  */
 const STAND_IN = `
 const net = require('node:net');
@@ -46,7 +46,7 @@ const echo = (address) => new Promise((done) => {
 Promise.all([serve(80), serve(53), echo('${RESOLVER}'), echo('${PRIVATE}')]).then(() => console.log('ready'));
 `;
 
-/** Why these tests cannot run here; empty when they can. */
+/** Why these tests cannot run here; empty if they can. */
 export async function lacking(): Promise<string> {
   if (process.getuid?.() !== 0) return 'root';
   const there = (name: string): boolean => ['/usr/bin', '/usr/sbin'].some((dir) => existsSync(`${dir}/${name}`));
@@ -104,7 +104,7 @@ export class World implements AsyncDisposable {
     if (stdout !== null) await once(stdout, 'data');
   }
 
-  /** Version 6 of the protocol, on node and world. */
+  /** Enables IPv6, on node and world. */
   async speakSix(): Promise<void> {
     const add = async (where: string, address: string, device: string): Promise<unknown> =>
       await run('ip', ['-n', where, 'addr', 'add', address, 'dev', device, 'nodad']);
@@ -115,12 +115,12 @@ export class World implements AsyncDisposable {
     await run('ip', ['-n', this.#node, 'route', 'add', 'default', 'via', gateway]);
   }
 
-  /** The file of the namespace in which the stand-ins are. */
+  /** The file of the stand-ins' namespace. */
   get around(): string {
     return `/run/netns/${this.#world}`;
   }
 
-  /** What a program prints that runs on the node. @throws Error when it fails. */
+  /** The output of a program run on the node. @throws Error if it fails. */
   async onNode(...command: string[]): Promise<string> {
     const options = { timeout: 5 * COMMAND_MS, maxBuffer: 16 * 1024 * 1024 };
     return (await run('nsenter', [`--net=/run/netns/${this.#node}`, ...command], options)).stdout;

@@ -1,4 +1,4 @@
-/** What a later agent of the same directory finds, and what it clears away. */
+/** What a later agent of the same directory finds, and what it cleans up. */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import { ociSubject, processOf } from './subject.ts';
 const LIMIT_MS = 60_000;
 const subject: ContractSubject = ociSubject();
 
-test('a later runtime finds containers as they are, sees their end, and can end them', async () => {
+test('a later runtime finds containers as they are, sees their exit, and can destroy them', async () => {
   await using bench = await Bench.open(subject);
   const claimed = await bench.claimed();
   const waiting = await bench.launch();
@@ -37,7 +37,7 @@ test('a later runtime finds containers as they are, sees their end, and can end 
   await later.close();
 });
 
-test('an image in use by a container of an earlier runtime is in use', async () => {
+test('an image used by a container of an earlier runtime is in use', async () => {
   await using bench = await Bench.open(subject);
   const { container } = await bench.claimed();
   const later = await subject.open(bench.dataDir);
@@ -58,11 +58,11 @@ test('blanks outlive their nursery, and the next ones come from another', async 
   await later.close();
 });
 
-test('a nursery that cannot be started is the end of no sandbox, and blanks come from the runtime', async () => {
+test('a nursery that fails to start ends no sandbox, and blanks come from the runtime', async () => {
   await using bench = await Bench.open(subject);
   const before = await bench.claimed();
   await bench.runtime.close();
-  // What a runtime does last when a container fails to start is to kill what is in the container's groups.
+  // When a container fails to start, a runtime finally kills everything in the container's groups.
   const program = join(bench.dataDir, 'runtime-without-nurseries');
   const config = `${bench.dataDir}/oci/nurseries/$last/config.json`;
   const spoil = `case $last in nursery-*) sed -i 's#"args":\\["[^"]*"#"args":["/nothing"#' ${config} ;; esac`;
@@ -73,12 +73,12 @@ test('a nursery that cannot be started is the end of no sandbox, and blanks come
   await later.close();
 });
 
-test('after a restart of the machine nothing of before runs, and everything can be cleared away', async () => {
+test('after a reboot nothing from before is running, and everything can be cleaned up', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'mbx-'));
   try {
     const tree = findCgroups();
     const place = makePlace({ dataDir, imagesDir: dataDir, disksDir: dataDir, boxinitPath: '/x', seccomp: NO_SECCOMP });
-    // Directories and groups with no process: as a power cut leaves them.
+    // Directories and groups without a process: as left by a power cut.
     const [box, unborn] = ['mbx-dead', 'mbx-unborn'].map((id) => join(dataDir, 'oci', 'boxes', id)) as [string, string];
     mkdirSync(join(box, 'upper'), { recursive: true });
     const state = { pid: 2 ** 22 - 1, startTime: 1, cgroup: place.boxGroup('mbx-dead'), by: 'nursery' };
@@ -107,7 +107,7 @@ test('after a restart of the machine nothing of before runs, and everything can 
   }
 });
 
-test('an agent leaves no control group, nor one of another runtime that had its directory', async () => {
+test('an agent leaves no cgroup, nor one of another runtime that had its directory', async () => {
   let dataDir = '';
   {
     await using bench = await Bench.open(subject);
@@ -118,7 +118,7 @@ test('an agent leaves no control group, nor one of another runtime that had its 
   expect(leftGroups([dataDir])).toEqual([]);
 });
 
-test('fifty claims at once are fifty sandboxes, and afterwards nothing is left', async () => {
+test('fifty concurrent claims are fifty sandboxes, and afterwards nothing is left', async () => {
   const family = ownFamily();
   let dataDir = '';
   {
@@ -138,7 +138,7 @@ test('fifty claims at once are fifty sandboxes, and afterwards nothing is left',
   expect(leftMounts(dataDir)).toEqual([]);
 });
 
-/** Who made a blank that is launched now; it is ended again. */
+/** Launches a blank, destroys it, and returns who made it. */
 async function makerOfNext(runtime: ContainerRuntime, dataDir: string): Promise<string> {
   const launcher = new Launcher(runtime, new ContainerHomes(dataDir), silent);
   const spec = { poolKey: 'contract', image: undefined, limits: LIMITS, network: 'off' } as const;

@@ -1,4 +1,4 @@
-/** Extended attributes and access control lists of files: those that images bring, and those that programs set. */
+/** Extended attributes and ACLs of files: those in images, and those set by programs. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -13,7 +13,7 @@ import { ociSubject } from './subject.ts';
 const READER = 1_234;
 const LIST = 'system.posix_acl_access';
 
-/** As the kernel keeps it: its version, then tag, rights and id of each entry. The owning group may do nothing. */
+/** In the kernel's format: its version, then tag, rights and id of each entry. The owning group has no rights. */
 const ACL = ((): string => {
   const NOBODY = 0xffffffff;
   const entries = [
@@ -44,7 +44,7 @@ const IMAGES: Record<string, Entry[]> = {
   measured: withAttribute('security.ima', 'x'),
 };
 
-/** Prints who reads the file, and which kinds of attributes root may set. */
+/** Prints who can read the file, and which kinds of attributes root may set. */
 const LOOK = `
 import os, sys
 acl = bytes.fromhex('${Buffer.from(ACL, 'latin1').toString('hex')}')
@@ -87,7 +87,7 @@ const attributesOf = async (path: string): Promise<string> =>
   (await promisify(execFile)('python3', ['-c', `import os, sys; print(*sorted(os.listxattr(sys.argv[1])))`, path]))
     .stdout;
 
-test('lists, user attributes and privileges of an image are kept, labels left out, and others refused', async () => {
+test('ACLs, user attributes and capabilities of an image are kept, labels dropped, and others refused', async () => {
   expect(await attributesOf(join(await treeOf(refOf('acl')), 'file'))).toBe(`${LIST}\n`);
   expect(await attributesOf(join(await treeOf(refOf('user')), 'file'))).toBe('user.color\n');
   expect(await attributesOf(join(await treeOf(refOf('label')), 'file'))).toBe('\n');
@@ -95,7 +95,7 @@ test('lists, user attributes and privileges of an image are kept, labels left ou
   expect(await codeOf(bench.runtime.images.ensure(refOf('measured'), {}))).toBe('image_invalid');
 });
 
-test.each([null, 16])('lists hold, of the image and of a program, with a disk of %s MB', async (diskMb) => {
+test.each([null, 16])('ACLs work, from the image and from a program, with a disk of %s MB', async (diskMb) => {
   const [from, to] = [await treeOf(refOf('acl')), await treeOf(bench.image.ref)];
   await promisify(execFile)('cp', ['--preserve=all', join(from, 'file'), join(to, 'of-the-image')]);
   const { link } = await bench.claimed({ limits: { ...LIMITS, diskMb } });

@@ -1,7 +1,6 @@
 /**
- * Between the start of a blank and its claim nothing runs in it but boxinit. The kernel itself is the witness: a namespace
- * of processes gives its numbers in order, so none can have been in it whose number is not missing; and who executes a
- * program gets a stack of its own.
+ * Between the start of a blank and its claim nothing but boxinit runs in it. The kernel itself proves it: a PID
+ * namespace assigns pids in order, so a process that was in it leaves a gap; and execve gives a process a new stack.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -16,7 +15,7 @@ import { boxinitPath } from '../../../src/cli/up/parts.ts';
 import { ociSubject, processOf } from './subject.ts';
 
 const exec = promisify(execFile);
-/** Of the fields of /proc/PID/stat behind the name: where the stack begins, at random with each program that is executed. */
+/** Index of the field in /proc/PID/stat, after the name, where the stack begins: random with each execve. */
 const STACK = 25;
 
 const nameAndStack = (pid: number): string[] => {
@@ -25,7 +24,7 @@ const nameAndStack = (pid: number): string[] => {
   return [stat.slice(stat.indexOf('('), end + 1), stat.slice(end + 2).split(' ')[STACK] ?? ''];
 };
 
-/** The number that a process gets which enters the namespace from outside, and leaves it again. */
+/** The pid assigned to a process that enters the namespace from outside, and leaves it again. */
 async function numberInside(pid: number): Promise<number> {
   const entered = await exec('nsenter', [`--pid=/proc/${pid}/ns/pid`, 'sh', '-c', 'echo $$']);
   return Number(entered.stdout);
@@ -54,7 +53,7 @@ describe.each(['nursery', 'runtime'] as const)('a blank of the %s', (by) => {
       const launched = await bench.launch();
       const { pid, cgroup } = boxOf(launched);
       const before = nameAndStack(pid);
-      // The runtime's own threads have had numbers before they made room for boxinit; a clone begins as the only one.
+      // The runtime's own threads took pids before they made room for boxinit; a clone starts alone.
       const first = by === 'nursery' ? 1 : await numberInside(pid);
       await launched.link.ping();
       expect(processesIn(findCgroups(), cgroup)).toEqual([pid]);
@@ -68,7 +67,7 @@ describe.each(['nursery', 'runtime'] as const)('a blank of the %s', (by) => {
     },
   );
 
-  test('one that only looked in would be seen', async () => {
+  test('a process that only looked in would be detected', async () => {
     const launched = await bench.launch();
     const { pid } = boxOf(launched);
     const visitor = await numberInside(pid);
@@ -77,14 +76,14 @@ describe.each(['nursery', 'runtime'] as const)('a blank of the %s', (by) => {
     expect(await numberOfProgram(launched)).toBe(visitor + 2);
   });
 
-  test('who executes a program gets another stack, and a clone does not', async () => {
+  test('execve gives a process a new stack, and a clone does not', async () => {
     const [a, b] = (await Promise.all([bench.launch(), bench.launch()])).map((each) => nameAndStack(boxOf(each).pid));
     if (by === 'nursery') expect(a).toEqual(b);
     else expect(a).not.toEqual(b);
   });
 });
 
-/** Processes that were ever in a group at one time; 1 where the kernel does not count it. */
+/** The most processes that were ever in a group at once; 1 if the kernel does not count them. */
 function mostAtOnce(cgroup: string): number {
   const file = join(findCgroups().controllers.pids, cgroup, 'pids.peak');
   return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 1;

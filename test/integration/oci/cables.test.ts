@@ -1,4 +1,4 @@
-/** How many cables a node lays, and to which addresses. What is laid is in namespaces of this test. */
+/** How many veth pairs a node creates, and with which addresses. Everything is in namespaces of this test. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -25,19 +25,19 @@ const open = (tag: string, maxCables: number): Network =>
 const connect = async (network: Network, { id, dir, pid }: Place): Promise<string> =>
   (await network.connect(id, dir, pid)).address;
 
-test.skipIf(missing !== '')('many that are connected at once are no more than the bridge has room for', async () => {
+test.skipIf(missing !== '')("concurrent connects never exceed the bridge's ports", async () => {
   const [first] = places as [Place];
   const network = open('crowded', 2);
   const codes = await Promise.all(places.map((place) => codeOf(connect(network, place))));
   expect(codes.sort()).toEqual(['capacity_exhausted', 'capacity_exhausted', 'no error', 'no error']);
   for (const place of places) await network.disconnect(place.id);
-  // The room is there again.
+  // The room is free again.
   expect(await codeOf(connect(network, first))).toBe('no error');
   await network.disconnect(first.id);
   await network.close();
 });
 
-test.skipIf(missing !== '')('no address is given while that of a running sandbox cannot be read', async () => {
+test.skipIf(missing !== '')('no address is assigned while that of a running sandbox cannot be read', async () => {
   const [a, b] = places as [Place, Place];
   const before = open('unread', 10);
   const address = await connect(before, a);
@@ -53,7 +53,7 @@ test.skipIf(missing !== '')('no address is given while that of a running sandbox
   writeFileSync(record, text.slice(0, -5));
   for (const place of [a, b]) await later.disconnect(place.id);
 
-  // One that ends keeps nobody waiting.
+  // One that ends delays nobody.
   const last = open('unread', 10);
   last.adopt(a.id, a.dir);
   await last.disconnect(a.id);
@@ -62,7 +62,7 @@ test.skipIf(missing !== '')('no address is given while that of a running sandbox
   for (const network of [before, later, last]) await network.close();
 });
 
-test.skipIf(missing !== '')('a runtime that closes lets claims come to their end', async () => {
+test.skipIf(missing !== '')('a closing runtime lets claims finish', async () => {
   await using bench = await Bench.open(ociSubject({ uplinkPid: uplink.pid, resolvers: [] }));
   const launched = [await bench.launch(), await bench.launch()];
   const limits = { ...LIMITS, diskMb: 8 };

@@ -1,6 +1,6 @@
 /**
- * The node-native runtime by crun: a part of the contract, with a run of the program for each container, and with the
- * one for all of them.
+ * The node-native runtime with crun: a part of the contract, with one run of the program per container, and with one
+ * for all.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { ociSubject } from './subject.ts';
 const dir = mkdtempSync(path.join(tmpdir(), 'mbx-crun-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-/** As docs/runtimes.md has it, for a machine on which both versions of control groups are mounted. */
+/** As in docs/runtimes.md, for a machine with both versions of cgroups mounted. */
 const WRAPPER = `#!/bin/sh
 exec unshare --mount sh -c 'umount /sys/fs/cgroup/unified; exec crun "$@"' crun "$@"
 `;

@@ -1,4 +1,4 @@
-/** A disk that stays mounted when it should be let go of keeps its files. */
+/** A disk that stays mounted when it should be released keeps its files. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true });
 });
 
-/** The program that mounts: a child of this process. */
+/** The mounting program: a child of this process. */
 function mounter(): number {
   const mine = readdirSync('/proc').filter((name) => {
     try {
@@ -36,7 +36,7 @@ function mounter(): number {
   return Number(mine[0]);
 }
 
-test('its files stay and the failure is told; the next attempt lets go of it', async () => {
+test('its files stay and the failure is reported; the next attempt releases it', async () => {
   const point = await disks.mount('mbx-a', join(dir, 'disk.ext4'), 8);
   const file = join(point, 'upper', 'of-the-sandbox');
   writeFileSync(file, 'kept');
@@ -50,7 +50,7 @@ test('its files stay and the failure is told; the next attempt lets go of it', a
   expect(readdirSync(disks.dir)).toEqual([]);
 });
 
-test('a mount point that nothing was mounted on goes', async () => {
+test('an unused mount point is removed', async () => {
   await expect(disks.mount('mbx-b', join(dir, 'nowhere', 'disk.ext4'), 8)).rejects.toThrow(
     /the mount of a disk failed/,
   );
@@ -59,7 +59,7 @@ test('a mount point that nothing was mounted on goes', async () => {
   expect(readdirSync(disks.dir)).toEqual([]);
 });
 
-test('where a link leads to the data directory, disks are let go of just so, and mounted once', async () => {
+test('with a symbolic link to the data directory, disks are mounted once and released as usual', async () => {
   const link = join(dir, 'link');
   mkdirSync(join(dir, 'real'));
   symlinkSync('real', link);
@@ -73,7 +73,7 @@ test('where a link leads to the data directory, disks are let go of just so, and
   await later.close(true);
 });
 
-test('what a killed agent had mounted for a claim is let go of by the next one', async () => {
+test('a disk that a killed agent had mounted for a claim is released by the next one', async () => {
   const point = await disks.mount('mbx-c', join(dir, 'disk-of-c.ext4'), 8);
   expect(mountPointsBelow(point)).toEqual([point]);
   const later = await Disks.open(dir);

@@ -1,6 +1,6 @@
 /**
- * A node and the world around it, in network namespaces of the test's own, with ears: sets of the kernel's firewall that
- * keep who sent what to whom, whether or not anything listens there.
+ * A node and the world around it, in network namespaces for the test, with packet recorders: nftables sets that record
+ * who sent what to whom, whether or not anything listens there.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -14,17 +14,17 @@ export const NODE = '198.51.100.1';
 export const GATEWAY = '198.51.100.2';
 export const PUBLIC = '203.0.113.10';
 export const RESOLVER = '10.99.0.53';
-/** A second address of the node, on no card that leads anywhere. */
+/** A second address of the node, on an interface that leads nowhere. */
 export const NODE_INSIDE = '172.31.9.1';
 export const NODE_SIX = '2001:db8:1::1';
 
-/** What a program prints in the network namespace of a process. */
+/** The output of a program run in a process's network namespace. */
 export async function inside(pid: number, ...command: string[]): Promise<string> {
   const args = [`--net=/proc/${pid}/ns/net`, ...command];
   return (await exec('nsenter', args, { timeout: COMMAND_MS, maxBuffer: 16 * 1024 * 1024 })).stdout;
 }
 
-/** Hears what passes `hook` on this card, before anybody's rules or after all. */
+/** Records what passes `hook` on this interface, before anyone's rules or after all. */
 export class Ear {
   readonly #pid: number;
   readonly #table: string;
@@ -57,7 +57,7 @@ export class Ear {
     return all.flat().sort();
   }
 
-  /** The same, of packets of version 4 with options. */
+  /** The same, for IPv4 packets with options. */
   async heardWithOptions(): Promise<string[]> {
     return (await this.#elements('options')).sort();
   }
@@ -91,7 +91,7 @@ export class Surroundings implements AsyncDisposable {
     this.world = world;
   }
 
-  /** The world is where the node sends everything for which it has no other way. */
+  /** The world is where the node's default route leads. */
   static async make(): Promise<Surroundings> {
     const [node, world] = await Promise.all([Place.open('node'), Place.open('world')]);
     const made = new Surroundings(node, world);

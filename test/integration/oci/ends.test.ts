@@ -1,4 +1,4 @@
-/** What is told of the end of a sandbox's first process. */
+/** What is reported about the exit of a sandbox's init process. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
@@ -7,10 +7,10 @@ import { until } from '../../helpers/until.ts';
 import { ociSubject, processOf } from './subject.ts';
 
 const LIMIT_MS = 60_000;
-/** More than what counts as near the end. */
+/** More than what counts as near the exit. */
 const LONG_MS = 12_000;
 
-test('it is for want of memory if a program was killed for that near it, not if that was long before', async () => {
+test('it is an OOM kill if a program was OOM-killed shortly before, not if that was long ago', async () => {
   await using bench = await Bench.open(ociSubject());
   const [before, near] = [await bench.claimed(), await bench.claimed()];
   const ended = new Map<string, boolean | null>();

@@ -1,4 +1,4 @@
-/** A start or a claim that fails, at whichever step: what it had made by then is gone with the container. */
+/** A start or a claim that fails, at any step: everything it had created by then is removed with the container. */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -22,7 +22,7 @@ const LIMIT_MS = 60_000;
 const tree = findCgroups();
 const all: Partial<ClaimOptions> = { network: 'internet', limits: { ...LIMITS, diskMb: 8 } };
 
-/** In whose network namespace bridge, rules and cables are. */
+/** The network namespace of bridge, rules and veth pairs. */
 let uplink: Place;
 let bench: Bench;
 let closed = false;
@@ -41,14 +41,14 @@ const cables = async (): Promise<string> => await at(uplink.pid, 'ip', '-o', 'li
 
 const groups = (): string[] => directoriesOf(tree, agentGroup(bench.dataDir));
 
-/** What there is of a container, anywhere. */
+/** Everything that exists of a container, anywhere. */
 async function left(id: string): Promise<string[]> {
   const homes = ['c', 'oci/boxes', 'oci/disks', 'oci/state'].map((dir) => join(bench.dataDir, dir, id));
   const its = groups().filter((dir) => dir.includes(id));
   return [...homes.filter(existsSync), ...its, ...leftMounts(id), ...(await leftLoopDevices(bench.dataDir))];
 }
 
-/** Each is done to a blank before its claim, which fails for it. */
+/** Each makes the claim of a blank fail. */
 const FAULTS: Record<string, (launched: Launched) => Promise<Partial<ClaimOptions>>> = {
   'a card of that name is there': async ({ container }) => {
     await at(processOf(bench.runtime, container.id).pid, 'ip', 'link', 'add', 'eth0', 'type', 'bridge');
@@ -56,7 +56,7 @@ const FAULTS: Record<string, (launched: Launched) => Promise<Partial<ClaimOption
   },
   'the disk is too small': () => Promise.resolve({ limits: { ...LIMITS, diskMb: 1 } }),
   'the disk has no room to be made in': ({ container }) => {
-    // What the file of the disk would be.
+    // In place of the disk's file.
     writeFileSync(join(bench.dataDir, 'oci', 'disks', container.id), '');
     return Promise.resolve({});
   },
@@ -80,7 +80,7 @@ test.skipIf(missing !== '').each(Object.entries(FAULTS))('a claim fails: %s', as
   const changes = await prepare(launched);
   const claim = bench.claim(launched, { ...all, ...changes });
   const failure = await claim.then(() => undefined, ServiceError.from);
-  // It is told to the tenant: of the node it names nothing.
+  // The tenant sees the message: it reveals nothing of the node.
   expect(failure?.message).toEqual(expect.not.stringContaining('/'));
   await bench.launcher.discard(id, launched.link);
   await until(async () => (await left(id)).length === 0, LIMIT_MS, 'it to be gone');
@@ -99,7 +99,7 @@ test.skipIf(missing !== '')('after all that, one with disk and network is claime
   expect(await cables()).toBe('');
 });
 
-test('a start fails since the kernel has no process for it, and the next one succeeds', async () => {
+test('a start fails if the kernel has no process for it, and the next one succeeds', async () => {
   const before = await bench.launch();
   const nursery = processOf(bench.runtime, before.container.id).cgroup.split('/').slice(0, -1).join('/');
   const limit = join(tree.controllers.pids, nursery, 'pids.max');
@@ -121,7 +121,7 @@ test('a start fails since the kernel has no process for it, and the next one suc
   expect(processOf(bench.runtime, next.container.id).by).toBe('nursery');
 });
 
-/** The process that makes the next blanks. One that has just ended is replaced only after a rest. */
+/** The process that makes the next blanks. One that has just exited is replaced only after a pause. */
 async function nursery(): Promise<ProcessId> {
   let group = '';
   await until(
@@ -139,12 +139,12 @@ async function nursery(): Promise<ProcessId> {
   const [pid = 0, ...others] = processesIn(tree, group).filter((each) => !isOfBlank(each));
   expect(others).toEqual([]);
   const found = identify(pid);
-  // A signal for process 0 would reach this test.
+  // A signal to process 0 would reach this test.
   if (pid <= 1 || found === undefined) throw new Error('a nursery without a process');
   return found;
 }
 
-test('a nursery that is killed with starts unread fails only these, and the agent goes on with another', async () => {
+test('killing a nursery with unread starts fails only these, and the agent continues with another', async () => {
   const first = await nursery();
   process.kill(first.pid, 'SIGSTOP');
   const isOfBlank = (dir: string): boolean => /\/mbx-[^/]+$/.test(dir);
@@ -156,14 +156,14 @@ test('a nursery that is killed with starts unread fails only these, and the agen
     ).size;
   const before = begun();
   const starts = Promise.all(Array.from({ length: 4 }, () => codeOf(bench.launch())));
-  // The group of a blank is made in the same breath as the request for it is written.
+  // A blank's group is created in the same turn as the request for it is written.
   await until(() => begun() === before + 4, LIMIT_MS, 'the starts');
   process.kill(first.pid, 'SIGKILL');
   expect(await starts).toEqual(['internal', 'internal', 'internal', 'internal']);
   expect((await nursery()).pid).not.toBe(first.pid);
 });
 
-test('a nursery that is stopped is ended, and the agent goes on with another', async () => {
+test('a stopped nursery is killed, and the agent continues with another', async () => {
   const first = await nursery();
   process.kill(first.pid, 'SIGSTOP');
   expect(await codeOf(bench.launch())).toBe('deadline_exceeded');

@@ -1,4 +1,4 @@
-/** Blanks that are stopped from outside: by an operator, a debugger, or whoever freezes their control group. */
+/** Blanks stopped from outside: by an operator, a debugger, or a frozen cgroup. */
 import { expect, test } from 'vitest';
 import { Bench, codeOf } from '../../../agent/runtime/contract/subject.ts';
 import { isAlive } from '../../../agent/runtime/oci/pids.ts';
@@ -10,7 +10,7 @@ import { ociSubject, processOf } from './subject.ts';
 const LIMIT_MS = 60_000;
 const subject = ociSubject();
 
-/** An agent on which so many blanks wait. */
+/** An agent with this many warm blanks. */
 async function agentWith(blanks: number): Promise<Harness<ContainerRuntime>> {
   const size = String(blanks);
   const env = { MILLIBOX_POOL_MIN: size, MILLIBOX_POOL_MAX: size, MILLIBOX_DEFAULT_IMAGE: subject.image };
@@ -36,7 +36,7 @@ test('a create whose blank is stopped is served by another one, and never by bot
   await until(async () => (await h.runtime.list()).every(({ id }) => id !== waiting.id), LIMIT_MS, 'its end');
 });
 
-test('where all blanks are stopped, a create does not wait for each of them in turn', async () => {
+test('if all blanks are stopped, a create does not wait for each of them in turn', async () => {
   await using h = await agentWith(4);
   const stopped = (await h.runtime.list()).map(({ id }) => ({ ...processOf(h.runtime, id) }));
   for (const { pid } of stopped) process.kill(pid, 'SIGSTOP');
@@ -45,7 +45,7 @@ test('where all blanks are stopped, a create does not wait for each of them in t
   await until(() => !stopped.some(isAlive), LIMIT_MS, 'the end of all of them');
 });
 
-test('a claim that is given up ends its blank before the caller learns of it', async () => {
+test('a timed-out claim kills its blank before the caller learns of it', async () => {
   await using bench = await Bench.open(subject);
   const launched = await bench.launch();
   const stopped = { ...processOf(bench.runtime, launched.container.id) };

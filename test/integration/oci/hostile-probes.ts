@@ -1,6 +1,6 @@
-/** Programs that try, as root of a sandbox, what is forbidden, and print what was not refused, one line for each. */
+/** Programs that try, as root of a sandbox, forbidden things, and print those that were not refused, one per line. */
 
-/** That an argument was found wrong is no refusal: who may not do it is not told so much. */
+/** An error about an invalid argument is not a refusal: without permission the call does not get that far. */
 const PRELUDE = `
 import ctypes, errno, fcntl, os, socket, struct
 libc = ctypes.CDLL(None, use_errno=True)
@@ -11,7 +11,7 @@ def tried(name, work):
     print(name)
 `;
 
-/** Packets of one's own making, and the settings of cards, addresses and neighbours. */
+/** Forged packets, and settings of interfaces, addresses and neighbours. */
 export const AT_THE_NETWORK = `${PRELUDE}
 for family in (socket.AF_INET, socket.AF_INET6):
     for protocol in (1, 17, 58, 255): tried(f'raw {family} {protocol}', lambda: socket.socket(family, socket.SOCK_RAW, protocol))
@@ -48,7 +48,7 @@ for what, kind, body in (
 tried('a new table of nftables', lambda: netlink(12, 0xa00, struct.pack('BBH', 1, 0, 0) + struct.pack('HH4s', 8, 1, b'own')))
 `;
 
-/** Calls that reach into the kernel, with arguments by which none does harm where it is let through. */
+/** System calls that reach into the kernel, with arguments that are harmless if allowed. */
 export const AT_THE_KERNEL = `${PRELUDE}
 import platform
 arm = platform.machine() == 'aarch64'
@@ -81,7 +81,7 @@ for file_system in (b'proc', b'sysfs', b'tmpfs', b'cgroup', b'cgroup2', b'overla
     tried(f'mount of {file_system}', mount)
 `;
 
-/** Takes all that a disk gives, in ways that show in no sum of the sizes of its files. Prints for which it said no. */
+/** Uses up a disk in ways that do not show in the sizes of its files. Prints those that were refused. */
 export const AT_THE_DISK = `
 import os
 def until_full(name, work):
@@ -121,7 +121,7 @@ with open('names', 'w') as file: file.write('x')
 until_full('names of one file', lambda at: os.link('names', f'{at:0200}'))
 `;
 
-/** Each of which holds as much as it is given. */
+/** Each holds as much memory as it is given. */
 export const HOARDS = {
   pipes: `
 import os
@@ -148,7 +148,7 @@ while True:
     except BlockingIOError: pass`,
 };
 
-/** At process 1, in perl: what succeeds is printed. */
+/** Attacks on PID 1, in perl: prints those that succeed. */
 export const AT_BOXINIT = `
   use POSIX ();
   my $room = 'x' x 4096;

@@ -19,7 +19,7 @@ const exec = promisify(execFile);
 const LIMIT_MS = 60_000;
 
 let bench: Bench;
-/** One from the nursery, one that the runtime started. */
+/** One from the nursery, and one started by the runtime. */
 let sandboxes: Launched[];
 const benches: Bench[] = [];
 
@@ -39,10 +39,10 @@ afterAll(async () => {
 
 /** Far more than boxinit has. */
 const DESCRIPTORS = Array.from({ length: 48 }, (_, number) => number);
-/** Names that are in the agent's directories and in no image. */
+/** Names that exist in the agent's directories and in no image. */
 const FOREIGN = /of-the-host|witness|agent\.sock|meta\.json|state\.json|nurseries|mbx-/;
 
-/** What boxinit answers when a path leads nowhere, or may not be followed. Any other failure is the test's. */
+/** boxinit's errors for a path that leads nowhere, or may not be followed. Any other failure is the test's. */
 const REFUSALS: readonly ErrorCode[] = ['file_not_found', 'invalid_request', 'exec_bad_cwd'];
 
 async function unlessRefused(text: Promise<string>): Promise<string> {
@@ -62,7 +62,7 @@ const LOOK = ['sh', '-c', 'ls -a; ls -a ..; ls -a ../..; ls -a ../../..'];
 const ranIn = (link: SupervisorLink, cwd: string): Promise<string> =>
   unlessRefused(run(link, LOOK, { cwd }).then(({ stdout }) => stdout));
 
-test('no path of a program leads to a place of the host', async () => {
+test('no path of a program leads to the host', async () => {
   for (const [at, { link }] of sandboxes.entries()) {
     const { dataDir } = benches[at] ?? bench;
     const script = `
@@ -78,7 +78,7 @@ test('no path of a program leads to a place of the host', async () => {
   }
 });
 
-test('boxinit writes to no file of the node any more: the log of a blank ends with its claim', () => {
+test("boxinit no longer writes to any file of the node: a blank's log ends with its claim", () => {
   for (const [at, { container }] of sandboxes.entries()) {
     const { pid } = processOf((benches[at] ?? bench).runtime, container.id);
     const standard = [0, 1, 2].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
@@ -86,9 +86,9 @@ test('boxinit writes to no file of the node any more: the log of a blank ends wi
   }
 });
 
-test('what boxinit does for others follows no link of /proc to what boxinit itself holds', async () => {
+test('boxinit follows no /proc link to what it holds open itself, whatever it does for others', async () => {
   for (const { link } of sandboxes) {
-    // What a way out would show is seen, also through a link.
+    // A file outside would be seen, even through a link.
     await probes.lines(link, 'mkdir -p /tmp/outside/agent.sock && ln -sfn /tmp/outside /tmp/a-link');
     for (const where of ['/tmp/outside', '/tmp/a-link', '/tmp/outside/agent.sock/..']) {
       expect(await listing(link, where)).toMatch(FOREIGN);
@@ -125,13 +125,13 @@ test('boxinit can be neither traced nor killed nor read by root', async () => {
   }
 });
 
-test('a sandbox has its share of the terminals that the node has, and no more', async () => {
+test("a sandbox has its share of the node's terminals, and no more", async () => {
   const script =
     'my @all; while (@all < 300 && open(my $t, "+<", "/dev/ptmx")) { push @all, $t } print scalar(@all), "\\n"';
   for (const { link } of sandboxes) expect(await probes.perlLines(link, script)).toEqual(['256']);
 });
 
-test('sandboxes share no files, processes, names, memory or network, and leave the image as it was', async () => {
+test('sandboxes share no files, processes, names, memory or network, and leave the image unchanged', async () => {
   const [a, b] = await Promise.all([bench.claimed({ sandbox: 'sbx-a' }), bench.claimed({ sandbox: 'sbx-b' })]);
   const make = `
     echo mine >/mine; echo mine >/tmp/mine; echo mine >/dev/shm/mine; echo changed >/etc/passwd; rm /usr/bin/find
@@ -143,16 +143,16 @@ test('sandboxes share no files, processes, names, memory or network, and leave t
     grep -c 4242 /proc/sysvipc/shm; cat /proc/[0-9]*/comm | grep -cx sleep
     perl -MIO::Socket -e 'print "reached\\n" if IO::Socket::INET->new("127.0.0.1:4242")'; true`;
   const all = ['/dev/shm/mine', '/mine', '/tmp/mine', 'changed', 'sbx-a', '1', '1', 'reached'];
-  // In its own sandbox all of it is there, the listener after a moment.
+  // In its own sandbox all of it exists, the listener after a moment.
   await until(async () => isDeepStrictEqual(await probes.lines(a.link, look), all), LIMIT_MS, 'what the first made');
   expect(await probes.lines(b.link, look)).toEqual(['/usr/bin/find', 'sbx-b', '0', '0']);
 });
 
-test('a device node gives nothing, whoever made it', async () => {
+test('a device node gives no access, whoever created it', async () => {
   for (const each of benches) {
     const launched = await each.launch();
     const upper = path.join(each.dataDir, 'oci', 'boxes', launched.container.id, 'upper');
-    // As one from the layer of an image would be: a disk, the memory, a loop device.
+    // Like one from an image's layer: a disk, the memory, a loop device.
     for (const [name, ...numbers] of [
       ['disk', 'b', '254', '0'],
       ['loop', 'b', '7', '0'],
@@ -168,7 +168,7 @@ test('a device node gives nothing, whoever made it', async () => {
   }
 });
 
-test('other users of the node can reach no file of a sandbox: it may be a program that runs as root', async () => {
+test('other users of the node can reach no file of a sandbox: it may be setuid root', async () => {
   const { container, link } = await bench.claimed();
   await probes.lines(link, 'cp /bin/cat /root-cat && chmod 4755 /root-cat');
   chmodSync(bench.dataDir, 0o711);
@@ -177,9 +177,9 @@ test('other users of the node can reach no file of a sandbox: it may be a progra
   await expect(exec(program, ['/dev/null'], { uid: 65_534, gid: 65_534 })).rejects.toThrow(/EACCES/);
 });
 
-test('no packet can be forged, and no card, address, route, neighbour or rule be set', async () => {
+test('no packet can be forged, and no interface, address, route, neighbour or rule be set', async () => {
   for (const { link } of sandboxes) expect(await probes.pythonLines(link, AT_THE_NETWORK)).toEqual([]);
-  // Where it is allowed, the same program does nearly all of it.
+  // Where it is allowed, the same program succeeds in nearly all of it.
   const { stdout } = await exec('unshare', ['--net', 'python3', '-c', AT_THE_NETWORK]);
   const done = [
     'raw 2 255',
@@ -192,11 +192,11 @@ test('no packet can be forged, and no card, address, route, neighbour or rule be
   expect(stdout.split('\n')).toEqual(expect.arrayContaining(done));
 });
 
-test('nothing leads into the kernel, and nothing can be mounted', async () => {
+test('nothing reaches into the kernel, and nothing can be mounted', async () => {
   for (const { link } of sandboxes) expect(await probes.pythonLines(link, AT_THE_KERNEL)).toEqual([]);
 });
 
-test('sockets of the node that have no path are not there, with the network off', async () => {
+test('abstract sockets of the node are invisible, with the network off', async () => {
   const name = `millibox-test-${process.pid}`;
   const serve = `
 import socket, sys

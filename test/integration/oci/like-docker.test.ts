@@ -1,4 +1,4 @@
-/** What a program finds in a claimed blank is what it finds in a Docker container of the same options. */
+/** A program finds the same in a claimed blank as in a Docker container with the same options. */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -27,7 +27,7 @@ const docker: ContractSubject = {
   },
 };
 
-/** The same in a container of Docker's, in a clone of the nursery and in one that the runtime started. */
+/** The same in a Docker container, in a clone of the nursery and in a container started by the runtime. */
 const subjects = { docker, nursery: ociSubject(), runtime: ociSubject({ nursery: false }) };
 type Name = keyof typeof subjects;
 const NAMES = Object.keys(subjects) as Name[];
@@ -39,7 +39,7 @@ beforeAll(async () => {
   for (const name of NAMES) {
     const bench = await Bench.open(subjects[name]);
     benches.push(bench);
-    // Docker's are launched with their limits: it takes them at the start as at a claim.
+    // Docker's are launched with their limits, which it applies at the start as at a claim.
     const launched = await bench.launch({ limits });
     await bench.claim(launched, claim);
     links[name] = launched.link;
@@ -72,9 +72,8 @@ const shell =
 const passed = (calls: string[]): string[] => calls.filter((line) => line.endsWith('passed'));
 
 /**
- * In a container of Docker's that is given the distribution's profile, which blanks are given. It is newer than the one
- * that is built into Docker, and leaves calls open that need a namespace of one's own: those the claim closes, as Docker
- * does.
+ * In a Docker container with the distribution's profile, as given to blanks. It is newer than Docker's built-in one,
+ * and allows calls that need a namespace of one's own: the claim closes those, as Docker does.
  */
 async function systemCallsByProfile(): Promise<string[]> {
   const profile = PROFILE_PATHS.find((file) => existsSync(file)) ?? '';
@@ -87,24 +86,24 @@ async function systemCallsByProfile(): Promise<string[]> {
 }
 
 /**
- * Calls that engines newer than the node's let through, as the profile does: name_to_handle_at, process_vm_readv,
+ * Calls allowed by engines newer than the node's, and by the profile: name_to_handle_at, process_vm_readv,
  * process_vm_writev, pkey_mprotect, pkey_alloc, pkey_free, pidfd_getfd, landlock_restrict_self.
  */
 const PASSED_BY_NEWER = new Set([303, 310, 311, 329, 330, 331, 438, 446].map((number) => `${number} passed`));
 
-test('capabilities, no-new-privileges, filter, user and groups', async () => {
+test('capabilities, no_new_privs, filter, user and groups', async () => {
   const rights = await same(shell(probes.RIGHTS));
   expect(rights).toContain('NoNewPrivs:\t1');
 });
 
-test('what is mounted, where and how', async () => {
+test('all mounts, where and how', async () => {
   const found = await all(shell(probes.MOUNTS));
-  // Docker binds these from the host; here they are files of the sandbox's own, or out of its tree.
+  // Docker binds these from the host; here they are files of the sandbox's own, or outside its tree.
   const ours = (line: string): boolean =>
     !/^\/etc\/(hosts|hostname|resolv\.conf) /.test(line) && !line.startsWith('/.millibox/');
-  // The numbers of the overlay's own options differ, its flags do not.
+  // The overlay's own options have different numbers, but the same flags.
   const expected = found.docker.filter(ours);
-  // More than Docker's: what newer ones mask, and boxinit's own files in /proc, which can be written by nobody.
+  // Stricter than Docker: what newer versions mask, and boxinit's own files in /proc, which are read-only.
   const stricter = ['/proc/1', ...MASKED_PATHS];
   for (const name of ['nursery', 'runtime'] as const) {
     expect(found[name].filter((line) => expected.includes(line))).toEqual(expected);
@@ -114,7 +113,7 @@ test('what is mounted, where and how', async () => {
   }
 });
 
-test('the nodes in /dev', async () => {
+test('the device nodes in /dev', async () => {
   expect(await same(shell(probes.DEVICES))).not.toHaveLength(0);
 });
 
@@ -123,15 +122,15 @@ test('masked paths hold nothing, and the kernel cannot be written to', async () 
   expect(await same(shell(probes.KERNEL_WRITES))).toEqual([]);
 });
 
-test('what only newer engines mask holds nothing either', async () => {
+test('paths masked by newer engines only are empty too', async () => {
   const script = `for path in ${MASKED_PATHS.join(' ')}; do
     if [ -d $path ]; then ls -A $path; elif [ -e $path ]; then cat $path; fi; done; true`;
   for (const name of ['nursery', 'runtime'] as const) expect(await probes.lines(links[name], script)).toEqual([]);
-  // There is something to see.
+  // There is something to hide.
   expect(readFileSync('/proc/interrupts', 'utf8')).toMatch(/CPU0/);
 });
 
-test('no system call is let through that the profile refuses, and none refused that it and Docker let through', async () => {
+test('no system call is allowed that the profile refuses, and none refused that it and Docker allow', async () => {
   const found = await all((link) => probes.perlLines(link, probes.SYSTEM_CALLS));
   const profile = await systemCallsByProfile();
   expect(profile.length).toBeGreaterThan(400);
@@ -140,28 +139,29 @@ test('no system call is let through that the profile refuses, and none refused t
     expect(passed(found[name]).filter((call) => !profile.includes(call))).toEqual([]);
     const expected = passed(found.docker).filter((call) => profile.includes(call));
     expect(expected.filter((call) => !found[name].includes(call))).toEqual([]);
-    // The profile has no rule for who lacks CAP_SYS_ADMIN: what the claim needs passes it, and is closed afterwards.
+    // The profile has no rule for a missing CAP_SYS_ADMIN: calls that the claim needs pass it, and are closed
+    // afterwards.
     const more = passed(found[name]).filter((call) => !found.docker.includes(call));
     expect(more.filter((call) => !PASSED_BY_NEWER.has(call))).toEqual([]);
   }
 });
 
-test('namespaces can neither be made nor entered', async () => {
+test('namespaces can neither be created nor entered', async () => {
   const found = await same((link) => probes.perlLines(link, probes.NAMESPACE_CALLS));
   expect(found.filter((line) => line.endsWith('passed'))).toEqual([]);
 });
 
-test('no socket leads past the network namespace or into the ciphers of the kernel', async () => {
+test("no socket bypasses the network namespace or reaches the kernel's ciphers", async () => {
   const tried =
     'for my $family (1, 2, 38, 40) { for my $type (1, 5) { print "$family\\n" if socket(my $s, $family, $type, 0) } }';
   expect(await same((link) => probes.perlLines(link, tried))).toEqual(['1', '1', '2']);
 });
 
-test('resource limits of a process', async () => {
+test("a process's resource limits", async () => {
   await same(shell(probes.RESOURCE_LIMITS));
 });
 
-test('limits of the control group, where programs look for them', async () => {
+test('cgroup limits, where programs look for them', async () => {
   const files = [
     'memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us pids/pids.max',
     'memory.max memory.swap.max cpu.max pids.max',
@@ -170,14 +170,14 @@ test('limits of the control group, where programs look for them', async () => {
   expect((await same(shell(read))).length).toBeGreaterThan(2);
 });
 
-test('process 1, the view of control groups and the shared memory', async () => {
+test('PID 1, the view of cgroups and the shared memory', async () => {
   await same(shell('cat /proc/1/comm; df -k /dev/shm | tail -n 1'));
   for (const lines of Object.values(await all(shell("sed 's/^[^:]*:[^:]*://' /proc/self/cgroup | sort -u")))) {
     expect(lines.filter((path) => path.includes('mbx'))).toEqual([]);
   }
 });
 
-test('its host name is the name of the sandbox, in the kernel and in the files', async () => {
+test("its hostname is the sandbox's name, in the kernel and in the files", async () => {
   const script = 'uname -n; cat /etc/hostname; grep -c sbx-alike /etc/hosts; stat -c %U:%a /etc/hosts /etc/resolv.conf';
   for (const name of ['nursery', 'runtime'] as const) {
     expect(await probes.lines(links[name], script)).toEqual(['sbx-alike', 'sbx-alike', '1', 'root:644', 'root:644']);

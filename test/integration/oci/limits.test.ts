@@ -1,4 +1,4 @@
-/** Limits of a claim: read back from the kernel, and felt by programs. */
+/** A claim's limits: read back from the kernel, and seen by programs. */
 import { expect, test } from 'vitest';
 import { readLimits } from '../../../agent/runtime/oci/cgroup-limits.ts';
 import { findCgroups } from '../../../agent/runtime/oci/cgroup-tree.ts';
@@ -12,7 +12,7 @@ import { ociSubject, processOf } from './subject.ts';
 const subject: ContractSubject = ociSubject();
 const LIMIT_MS = 60_000;
 
-test('cpu, memory and processes are what the claim said, to the kernel', async () => {
+test('the kernel has the cpu, memory and process limits of the claim', async () => {
   await using bench = await Bench.open(subject);
   const limits = { cpus: 0.5, memoryMb: 96, diskMb: null, pidsLimit: 33 };
   const { container } = await bench.claimed({ limits });
@@ -20,7 +20,7 @@ test('cpu, memory and processes are what the claim said, to the kernel', async (
   expect(readLimits(findCgroups(), cgroup)).toEqual({ cpus: 0.5, memoryMb: 96, pidsLimit: 33 });
 });
 
-test('within the least that one may ask for, a sandbox runs programs, and beyond it only they fail', async () => {
+test('with the smallest limits a sandbox runs programs, and exceeding them fails only the programs', async () => {
   await using bench = await Bench.open(subject);
   const least = { image: 'x', cpus: 0.01, memoryMb: 16, pidsLimit: 8, diskMb: MIN_DISK_MB };
   const { cpus, memoryMb, pidsLimit } = CreateSandboxRequest.parse(least);
@@ -50,7 +50,7 @@ test('a program sees its limits where programs look for them', async () => {
   expect(write.stdout).toBe('');
 });
 
-test('a full disk is ENOSPC in its own sandbox, and nothing to another', async () => {
+test('a full disk is ENOSPC in its own sandbox, and does not affect another', async () => {
   await using bench = await Bench.open(subject);
   const limits = { cpus: 1, memoryMb: 256, diskMb: 16, pidsLimit: 64 };
   const [small, other] = await Promise.all([bench.claimed({ limits }), bench.claimed()]);

@@ -1,4 +1,4 @@
-/** What a sandbox can take from those beside it: of things of the node that its limits might leave out. */
+/** What a sandbox can take from others: node resources that its limits might miss. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { findCgroups, processesIn } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { Bench, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
@@ -17,8 +17,8 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 /**
- * Fills what so many sockets hold for a reader who does not come, and prints how many bytes that were. Three such messages
- * fit in one by every kernel's count, a fourth only by that of some.
+ * Fills this many sockets for a reader that never reads, and prints how many bytes that took. Three such messages fit
+ * in one by every kernel's count, a fourth only by some.
  */
 const FILL_SOCKETS = `
 import socket
@@ -40,22 +40,22 @@ for reader in held:
 print(total)
 `;
 
-test('what sockets hold counts against the limit of memory', async () => {
+test('socket buffers count against the memory limit', async () => {
   const { link } = await bench.claimed({ limits: { cpus: 1, memoryMb: 32, diskMb: null, pidsLimit: 64 } });
   const { stdout, stderr, exit } = await run(link, ['python3', '-c', FILL_SOCKETS]);
   expect(stderr).toBe('');
-  // Version 1 refuses more to the socket. Version 2 counts it with all else, and ends the program for it.
+  // v1 refuses more to the socket. v2 counts it with everything else, and kills the program for it.
   if (findCgroups().version === 2) {
     expect(exit).toMatchObject({ oomKilled: true });
   } else {
     expect(Number(stdout)).toBeGreaterThan(MEBIBYTE);
     expect(Number(stdout)).toBeLessThan(33 * MEBIBYTE);
   }
-  // Once it is free again, sockets are of use again.
+  // Once it is free again, sockets work again.
   expect(await probes.lines(link, `python3 -c "${FILL_SOCKETS.replace('500', '2')}"`)).toEqual(['360000']);
 });
 
-test('a disk has an end for what shows in no size: inodes, files without a name, holes, and names', async () => {
+test('a disk limits what no size shows: inodes, unlinked files, holes, and names', async () => {
   const limits = { ...LIMITS, memoryMb: 128, diskMb: 16 };
   const { link } = await bench.claimed({ limits });
   const { stdout, stderr } = await run(link, ['python3', '-c', AT_THE_DISK]);
@@ -78,19 +78,19 @@ test.each(Object.entries(HOARDS))(
   },
 );
 
-test('a sandbox that fills its shared memory has used its own, and is of use again when that is gone', async () => {
+test('a sandbox that fills its shared memory has used its own, and works again once it is freed', async () => {
   const { link } = await bench.claimed({ limits: { ...LIMITS, memoryMb: 48 } });
   const fill = 'for at in 1 2 3 4 5 6 7 8; do head -c 16M /dev/zero >/dev/shm/$at || exit 9; done';
   expect((await run(link, ['sh', '-c', fill])).exit.exitCode).not.toBe(0);
   expect(link.connected).toBe(true);
-  // By boxinit itself: a program might find no memory to begin with.
+  // By boxinit itself: a program might not find enough memory to start.
   for (const at of [1, 2, 3, 4, 5, 6, 7, 8]) {
     await link.call({ op: 'file', call: 'remove', path: `/dev/shm/${at}` }).catch(() => undefined);
   }
   expect((await run(link, ['echo', 'well'])).stdout).toBe('well\n');
 });
 
-test('a sandbox full of processes that make others is ended at once, with all of them', async () => {
+test('a sandbox full of forking processes is destroyed at once, with all of them', async () => {
   const limits = { ...LIMITS, memoryMb: 128, pidsLimit: 200 };
   const [launched, neighbour] = await Promise.all([bench.claimed({ limits }), bench.claimed()]);
   const { cgroup } = processOf(bench.runtime, launched.container.id);

@@ -1,6 +1,6 @@
 /**
- * What becomes of packets that a sandbox with a network sends, with no right that it does not have: heard in the world, on
- * the node behind its rules, and at a neighbour. All are network namespaces of this test's own, from which no way leads out.
+ * What happens to packets sent by a sandbox with a network, with only the rights it has: recorded in the world, on the
+ * node behind its rules, and at a neighbour. All are network namespaces of this test, with no route out.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Launched } from '../../../agent/pool/launcher.ts';
@@ -15,7 +15,7 @@ const missing = await lacking();
 const because = missing === '' ? '' : ` (skipped: there is no ${missing})`;
 const LIMIT_MS = 60_000;
 
-/** The first and the last of each range that is not public, the metadata's, and addresses that mean many. */
+/** The first and last address of each non-public range, the metadata service's, and multicast or broadcast ones. */
 const RESERVED = [
   ...['0.0.0.1', '10.0.0.1', '100.64.0.1', '169.254.0.1', '172.16.0.1', '192.0.0.1', '192.168.0.1', '198.18.0.1'],
   ...['0.255.255.254', '10.255.255.254', '100.127.255.254', '169.254.255.254', '172.31.255.254', '192.0.0.254'],
@@ -39,7 +39,7 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
   let world: Ear;
   let node: Ear;
   let next: Ear;
-  /** Addresses of the sandboxes and of the bridge, and the one that means all of them. */
+  /** Addresses of the sandboxes and of the bridge, and the broadcast address. */
   const at = { own: '', neighbour: '', bridge: '', all: '' };
 
   const pidOf = ({ container }: Launched): number => processOf(bench.runtime, container.id).pid;
@@ -74,48 +74,48 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     await around?.[Symbol.asyncDispose]();
   });
 
-  test('only what is public, and the resolver, is reached in the world, under the address of the node', async () => {
-    // The node itself says on its links what it listens to, before it has an address there too.
+  test("only public addresses, and the resolver, are reached in the world, from the node's address", async () => {
+    // The node itself announces on its links which groups it listens to, before it has an address there.
     const heard = (await world.heard()).filter((line) => !/^(fe80:|:: )/.test(line));
     const reached = [...new Set(heard.map((line) => line.split(' ')[2]))];
     expect(reached.sort()).toEqual([PUBLIC, RESOLVER, GATEWAY, ...BESIDE].sort());
     for (const protocol of ['tcp', 'udp']) expect(heard).toContain(`${NODE} > ${PUBLIC} ${protocol}`);
   });
 
-  test('nothing leaves the node under an address that only the node knows', async () => {
+  test('nothing leaves the node from an address that only the node knows', async () => {
     expect(fromSandboxes(await world.heard())).toEqual([]);
   });
 
-  test('the node takes nothing, at whichever of its addresses', async () => {
+  test('the node accepts nothing, at any of its addresses', async () => {
     expect(await node.heard()).toEqual([]);
   });
 
-  test('a neighbour hears nothing, whether it, all or some are meant', async () => {
+  test('a neighbour receives nothing, by unicast, broadcast or multicast', async () => {
     expect(fromSandboxes(await next.heard())).toEqual([]);
   });
 
-  test('packets with options do not leave', async () => {
+  test('packets with options are dropped', async () => {
     const { stdout, stderr } = await run(attacker.link, ['python3', '-c', SEND_WITH_OPTIONS, PUBLIC]);
     expect([stdout, stderr]).toEqual(['sent\n', '']);
     expect(await world.heardWithOptions()).toEqual([]);
   });
 
-  test('no socket sends under an address that is not its own', async () => {
+  test('no socket sends from an address that is not its own', async () => {
     const others = [at.neighbour, at.bridge, NODE, PUBLIC, '127.0.0.1', '0.0.0.1'];
     const { stdout, stderr } = await run(attacker.link, ['python3', '-c', SEND_AS_ANOTHER, PUBLIC, ...others]);
     expect([stdout, stderr]).toEqual(['', '']);
   });
 
-  test('a connection that began while the rules were away does not go on as it began', async () => {
+  test('a connection begun without the rules does not continue with its private address', async () => {
     const tables = async (): Promise<string> => await onNode('nft', 'list', 'tables');
     const [, table = ''] = /table inet (millibox_\S+)/.exec(await tables()) ?? [];
     const goOn = async (): Promise<void> =>
       void (await run(attacker.link, ['python3', '-c', SEND_FROM_A_PORT, PUBLIC, '4000']));
-    // As on any node with a firewall or an engine, somebody else follows connections too.
+    // As on any node with a firewall or an engine, something else uses connection tracking too.
     const other = 'add chain inet other passing { type filter hook forward priority 0; }';
     await onNode('nft', `add table inet other; ${other}; add rule inet other passing ct state established counter`);
     const begun = async (): Promise<boolean> => {
-      // The agent puts them back every few seconds.
+      // The agent restores them every few seconds.
       await onNode('nft', 'delete', 'table', 'inet', table).catch(() => undefined);
       await goOn();
       return fromSandboxes(await world.heard()).length > 0;
@@ -124,19 +124,19 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     await until(async () => (await tables()).includes(table), LIMIT_MS, 'the rules');
     await world.forget();
     await goOn();
-    // The next one is as ever.
+    // The next one works as usual.
     await send([PUBLIC]);
     expect(await world.heard()).toContain(`${NODE} > ${PUBLIC} udp`);
     expect(fromSandboxes(await world.heard())).toEqual([]);
   });
 
-  test('where somebody takes the rules away it would all be heard: there is a way, and they close it', async () => {
+  test('without the rules everything would be received: there is a way, and they close it', async () => {
     const [, table = ''] = /table inet (millibox_\S+)/.exec(await onNode('nft', 'list', 'tables')) ?? [];
     const ports = [...(await onNode('ip', '-o', 'link', 'show', 'type', 'veth')).matchAll(/^\d+: (mb[^@]+)@/gm)];
     for (const [, port = ''] of ports)
       await onNode('ip', 'link', 'set', port, 'type', 'bridge_slave', 'isolated', 'off');
     const all = async (): Promise<boolean> => {
-      // The agent puts them back every few seconds.
+      // The agent restores them every few seconds.
       await onNode('nft', 'delete', 'table', 'inet', table).catch(() => undefined);
       await send(['10.0.0.1', at.bridge, NODE_INSIDE, at.neighbour]);
       await run(attacker.link, ['python3', '-c', SEND_WITH_OPTIONS, PUBLIC]);

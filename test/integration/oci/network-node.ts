@@ -1,5 +1,5 @@
 /**
- * A node inside the network namespace that the test put this program in. Reports as JSON what its sandboxes reach:
+ * A node in the network namespace in which the test starts this program. Reports as JSON what its sandboxes can reach:
  * arguments are the runtime, the directory of unpacked images, and addresses with ports.
  */
 import { readFileSync, writeSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { configFor } from './oci-config.ts';
 
 const [runtime = '', imagesDir = '', ...targets] = process.argv.slice(2);
 
-/** `open`: what is there spoke. Otherwise the connection was refused or nothing came of it. */
+/** `open`: the target answered. Otherwise the connection was refused or timed out. */
 async function reaches(link: SupervisorLink, target: string): Promise<string> {
   const [host = '', port = ''] = target.split(/:(?=\d+$)/);
   const script = `exec 3<>/dev/tcp/${host}/${port} && { read -t 5 line <&3; echo "$line"; }`;
@@ -56,7 +56,7 @@ async function main(): Promise<void> {
   const own = { neighbour: `${neighbourAddress}:8000`, gateway: `${gateway}:2375` };
   const report: Record<string, unknown> = {
     neighbourAddress,
-    // That something listens there is known only if it can be reached from beside it.
+    // Whether something listens there is only known if it can be reached from inside.
     neighbourItself: await until(() => reaches(neighbour.link, '127.0.0.1:8000')),
     resolvers: await show(online.link, 'cat /etc/resolv.conf'),
     offResolvers: await show(off.link, 'cat /etc/resolv.conf'),
@@ -75,7 +75,7 @@ async function main(): Promise<void> {
   writeSync(1, JSON.stringify(report));
 }
 
-/** What the runtime has written down of the cable into the container of this directory. */
+/** The address recorded by the runtime for the container of this directory. */
 function addressOf(dir: string): string {
   return (JSON.parse(readFileSync(path.join(dir, 'cable.json'), 'utf8')) as { address: string }).address;
 }

@@ -1,5 +1,5 @@
 /**
- * What sandboxes reach. Node and world are network namespaces of this test: each address that is tried is held by a
+ * What sandboxes can reach. Node and world are network namespaces of this test: each address tried is held by a
  * stand-in in the second, and nothing is sent anywhere else.
  */
 import { execFile, spawn } from 'node:child_process';
@@ -18,7 +18,7 @@ const inNamespace = (name: string, ...command: string[]): string[] => [`--net=/r
 
 const PUBLIC = ['203.0.113.10:80', '203.0.113.11:443'];
 const HIDDEN = ['169.254.169.254:80', '10.99.0.1:80', '192.168.7.7:80', '172.20.0.1:80', '100.64.0.9:80'];
-/** A resolver may be at a private address; only its port for names is open. */
+/** A resolver may be at a private address; only its DNS port is open. */
 const RESOLVER = ['10.99.0.53:53', '10.99.0.53:80'];
 /** The node's own address on its uplink. */
 const HOST = ['198.51.100.1:2375'];
@@ -57,10 +57,10 @@ afterAll(async () => {
   rmSync(imagesDir, { recursive: true, force: true });
 });
 
-test('the world is open, and what is private, the host and neighbours are not; off means off', async () => {
+test('the public world is reachable; private addresses, the host and neighbours are not; off means off', async () => {
   const program = path.join(import.meta.dirname, 'network-node.ts');
   const targets = [...PUBLIC, ...HIDDEN, ...RESOLVER, ...HOST];
-  // The stand-ins answer the node itself: what a sandbox does not reach is refused, not missing.
+  // The stand-ins answer the node itself: targets that a sandbox cannot reach are blocked, not missing.
   const probe = `require('node:net').connect(80, '169.254.169.254').on('data', (d) => process.stdout.write(d))`;
   expect((await run('nsenter', inNamespace(NODE, process.execPath, '-e', probe))).stdout).toBe('hello\n');
   const { stdout } = await run('nsenter', inNamespace(NODE, process.execPath, program, 'oci', imagesDir, ...targets), {
@@ -81,7 +81,7 @@ test('the world is open, and what is private, the host and neighbours are not; o
   expect(report['resolvers']).toBe('nameserver 10.99.0.53');
   expect(report['offResolvers']).toBe('');
   expect(report['ipv6']).toBe('');
-  // Nothing of it is left in the node's namespace.
+  // Nothing is left in the node's namespace.
   expect((await run('nsenter', inNamespace(NODE, 'nft', 'list', 'tables'))).stdout).not.toContain('millibox');
   expect((await run('ip', ['-n', NODE, '-o', 'link'])).stdout).not.toContain('mbx-');
 }, 180_000);

@@ -1,4 +1,4 @@
-/** A nursery whose start fails late: after the runtime has started its container. */
+/** A nursery whose start fails late, after the runtime has started its container. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ let dir: string;
 beforeAll(() => (dir = mkdtempSync(join(tmpdir(), 'mbx-program-'))));
 afterAll(() => rmSync(dir, { recursive: true }));
 
-test('it is ended by its control group, and the runtime starts the blanks', async () => {
+test('it is killed by its cgroup, and the runtime starts the blanks', async () => {
   const program = join(dir, 'late');
   const late = 'case "$*" in *" run "*nursery-*) runc "$@"; exit 1 ;; esac';
   writeFileSync(program, `#!/bin/sh\n${late}\nexec runc "$@"\n`, { mode: 0o755 });

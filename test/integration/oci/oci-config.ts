@@ -1,4 +1,4 @@
-/** How tests configure the node-native runtime. Also for programs that a test starts elsewhere. */
+/** How tests configure the node-native runtime, including programs that a test starts in other namespaces. */
 import { setupImage } from '../../../src/cli/config.ts';
 import { boxinitPath } from '../../../src/cli/up/parts.ts';
 import { silent } from '../../../src/lib/logger.ts';

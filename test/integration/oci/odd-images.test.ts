@@ -1,4 +1,4 @@
-/** Images that are unlike a distribution's, by accident or on purpose. */
+/** Images unlike a distribution's, by accident or on purpose. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ afterAll(async () => {
 
 let made = 0;
 
-/** The bare image, with `/true` in it, after `change` to its root. */
+/** The bare image, with `/true` in it, after `change` has modified its root. */
 async function imageWith(change: (root: string) => Promise<void> | void): Promise<Image> {
   made += 1;
   const root = path.join(home, `root-${made}`);
@@ -51,7 +51,7 @@ async function read(link: Parameters<typeof run>[0], file: string): Promise<stri
   return String(answer['kind']);
 }
 
-test('one with a single program and no directory at all runs it', async () => {
+test('an image with a single program and no directories runs it', async () => {
   const image = await imageWith(() => undefined);
   const { link } = await bench.claimed({ image });
   expect((await run(link, ['/true'])).exit.exitCode).toBe(0);
@@ -59,7 +59,7 @@ test('one with a single program and no directory at all runs it', async () => {
   expect(await read(link, '/etc/hosts')).toBe('file');
 });
 
-test('links, pipes and directories in the places of the files that every sandbox gets do no harm', async () => {
+test('links, pipes and directories in place of the files that every sandbox gets do no harm', async () => {
   const image = await imageWith(async (root) => {
     mkdirSync(path.join(root, 'etc', 'hostname'), { recursive: true });
     await exec('mkfifo', [path.join(root, 'etc', 'hosts')]);
@@ -74,7 +74,7 @@ test('links, pipes and directories in the places of the files that every sandbox
   expect((await link.call({ op: 'file', call: 'stat', path: '/kept' }))['sizeBytes']).toBe('as it was'.length);
 });
 
-test('the directory of these files keeps the owner and rights that it has in the image, and what else is in it', async () => {
+test("the directory of these files keeps the image's owner, rights and other content", async () => {
   const image = await imageWith(async (root) => {
     mkdirSync(path.join(root, 'etc'));
     writeFileSync(path.join(root, 'etc', 'kept'), 'kept');
@@ -88,7 +88,7 @@ test('the directory of these files keeps the owner and rights that it has in the
   expect(await link.call({ op: 'file', call: 'stat', path: '/etc/hosts' })).toMatchObject({ uid: 0, mode: 0o644 });
 });
 
-test('with a link to a directory of the image in the place of /etc, they are in that directory', async () => {
+test('if /etc is a link to a directory of the image, they are in that directory', async () => {
   const image = await imageWith((root) => {
     mkdirSync(path.join(root, 'usr', 'etc'), { recursive: true });
     writeFileSync(path.join(root, 'usr', 'etc', 'kept'), 'kept');
@@ -99,7 +99,7 @@ test('with a link to a directory of the image in the place of /etc, they are in 
   for (const name of ['kept', 'hosts', 'hostname']) expect(await read(link, `/usr/etc/${name}`)).toBe('file');
 });
 
-test('a link in the place of /etc leads to nothing of the supervisor', async () => {
+test('a link in place of /etc leads to nothing of the supervisor', async () => {
   for (const target of ['/proc/self/fd', '/proc/self/fd/5', '/proc/1/root', '/proc/self/cwd/..', '../../../..']) {
     const image = await imageWith((root) => symlinkSync(target, path.join(root, 'etc')));
     const { container, link } = await bench.claimed({ image });
@@ -110,7 +110,7 @@ test('a link in the place of /etc leads to nothing of the supervisor', async () 
   }
 });
 
-test('one in which /proc, /sys or /dev is no directory is refused, and its container ends', async () => {
+test('an image in which /proc, /sys or /dev is no directory is refused, and its container ends', async () => {
   for (const name of ['proc', 'sys', 'dev']) {
     const image = await imageWith((root) => symlinkSync('/', path.join(root, name)));
     const launched = await bench.launch();
@@ -122,7 +122,7 @@ test('one in which /proc, /sys or /dev is no directory is refused, and its conta
   }
 });
 
-test('lists of users and groups that fill what boxinit reads of them cost no more than their size', async () => {
+test("user and group files that fill boxinit's read limit cost no more than their size", async () => {
   const image = await imageWith((root) => {
     mkdirSync(path.join(root, 'etc'));
     writeFileSync(path.join(root, 'etc', 'passwd'), 'a:b:0:0::::\n'.repeat(400_000));
@@ -133,7 +133,7 @@ test('lists of users and groups that fill what boxinit reads of them cost no mor
   for (const user of ['a', '1000', '1000:1']) expect((await run(link, ['/true'], { user })).exit.exitCode).toBe(0);
 });
 
-test('the working directory of an image is made when it is missing, and never outside of the sandbox', async () => {
+test("an image's missing working directory is created, and never outside of the sandbox", async () => {
   const image = await imageWith((root) => symlinkSync('/proc/self/fd/5', path.join(root, 'away')));
   const { link } = await bench.claimed({ image: { ...image, workdir: '/a/b/c' } });
   expect(await read(link, '/a/b/c')).toBe('directory');
@@ -144,7 +144,7 @@ test('the working directory of an image is made when it is missing, and never ou
   expect(stdout).toBe('');
 });
 
-test('a working directory that is a link to nothing is made where the link leads, as with Docker', async () => {
+test("a working directory that is a dangling link is created at the link's target, as in Docker", async () => {
   const image = await imageWith((root) => {
     symlinkSync('/data/one', path.join(root, 'absolute'));
     symlinkSync('data/two', path.join(root, 'relative'));
@@ -163,7 +163,7 @@ test('a working directory that is a link to nothing is made where the link leads
   expect(await codeOf(bench.claim(launched, { image: { ...image, workdir: '/loop/below' } }))).toBe('image_invalid');
 });
 
-test("a user whose working directory is root's alone starts there, as with Docker", async () => {
+test("a user whose working directory is root's alone starts there, as in Docker", async () => {
   const image = await imageWith((root) => mkdirSync(path.join(root, 'private'), { mode: 0o700 }));
   const { link } = await bench.claimed({ image });
   expect((await run(link, ['/true'], { cwd: '/private', user: '1000' })).exit.exitCode).toBe(0);

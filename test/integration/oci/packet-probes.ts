@@ -1,6 +1,9 @@
-/** Programs that send packets from a sandbox, as far as sockets let it. Written in Python; targets are their arguments. */
+/**
+ * Programs that send packets from a sandbox, as far as sockets allow it. Written in Python; targets are their
+ * arguments.
+ */
 
-/** Sends to each target by every protocol that there is a socket for, to two ports. Prints what could be sent. */
+/** Sends to each target over every protocol with a socket, to two ports. Prints what could be sent. */
 export const SEND = `
 import socket, sys
 UDP_LITE, SCTP, ECHO = 136, 132, 1
@@ -23,8 +26,8 @@ for target in sys.argv[1:]:
 `;
 
 /**
- * A packet to the argument with a place in which routers are to write their names. Older kernels let anybody name routers
- * that way, too, by which a packet is to go.
+ * Sends a packet to the argument with a record-route option. Older kernels also let anyone name routers that a packet
+ * must pass (source routing).
  */
 export const SEND_WITH_OPTIONS = `
 import socket, sys
@@ -35,7 +38,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
 print('sent')
 `;
 
-/** To the first argument, under each of the others. Prints those that the kernel let through. */
+/** Sends to the first argument from each of the others. Prints those that the kernel allowed. */
 export const SEND_AS_ANOTHER = `
 import socket, sys
 IP_FREEBIND, IP_TRANSPARENT = 15, 19
@@ -54,7 +57,7 @@ for name in sys.argv[2:]:
                 except OSError: pass
 `;
 
-/** To the first argument, from the port that the second names. */
+/** Sends to the first argument from the port given by the second. */
 export const SEND_FROM_A_PORT = `
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:

@@ -1,4 +1,4 @@
-/** Control groups that agents left which were killed, and whose data directories are gone. */
+/** Cgroups left by killed agents whose data directories are gone. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { until } from '../../helpers/until.ts';
 
 const LIMIT_MS = 60_000;
 const tree = findCgroups();
-/** Soon enough for a test. That nothing is done at the first look is so at any speed. */
+/** Short for a test. That nothing happens at the first look holds at any speed. */
 const patienceMs = 300;
 
 let agents: string[];
@@ -28,7 +28,7 @@ afterEach(async () => {
 
 const isThere = (group: string): boolean => directoriesOf(tree, group).length > 0;
 
-test('what stays empty goes; what holds a process, and what somebody has just made, stay', async () => {
+test('groups that stay empty are removed; those with a process or just created stay', async () => {
   const [forgotten = '', alive = '', own = ''] = agents;
   for (const agent of agents) makeGroup(tree, `${agent}/nursery-1/mbx-a`);
   const process = spawn('sleep', ['60'], { stdio: 'ignore' });
@@ -47,7 +47,7 @@ test('what stays empty goes; what holds a process, and what somebody has just ma
   process.kill('SIGKILL');
 });
 
-test('who ends sooner has not looked long enough to remove anything', () => {
+test('an agent that exits earlier has not looked long enough to remove anything', () => {
   const [forgotten = '', , own = ''] = agents;
   makeGroup(tree, `${forgotten}/boxes`);
   const past = new PastAgents({ tree, own, patienceMs: LIMIT_MS });

@@ -1,8 +1,8 @@
-/** Programs that look around in a container and print what they found, one fact a line. They need perl, python and coreutils. */
+/** Programs that inspect a container from inside and print one fact per line. They need perl, python and coreutils. */
 import { run } from '../../../agent/runtime/contract/subject.ts';
 import type { SupervisorLink } from '../../../agent/supervisor/supervisor-link.ts';
 
-/** What a shell script prints, as lines. @throws Error when it fails. */
+/** A shell script's output, as lines. @throws Error if it fails. */
 export async function lines(link: SupervisorLink, script: string): Promise<string[]> {
   return await linesOf(link, ['sh', '-c', script]);
 }
@@ -21,20 +21,23 @@ async function linesOf(link: SupervisorLink, argv: string[]): Promise<string[]> 
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-/** Rights of a process: capabilities, no-new-privileges, kind of filter. */
+/** Rights of a process: capabilities, no_new_privs, kind of filter. */
 export const RIGHTS = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups)' /proc/self/status | sort";
 
-/** Mount point, type and flags of all that is mounted. */
+/** Mount point, type and flags of all mounts. */
 export const MOUNTS = `awk '{ for (at = 7; $at != "-"; at++); print $5, $(at + 1), $6 }' /proc/self/mountinfo | sort`;
 
-/** Name, kind, numbers and rights of what is in /dev. */
+/** Name, kind, numbers and rights of the entries in /dev. */
 export const DEVICES =
   "find /dev -mindepth 1 ! -path '/dev/pts/[0-9]*' -printf '%p %y %m %U:%G %l ' -exec stat -c '%t,%T' {} ';' | sort";
 
-/** What a program may use, by `getrlimit`. That of file locks limits nothing: by it boxinit knows what a command started. */
+/**
+ * A program's limits, by `getrlimit`. The one on file locks has no effect: boxinit uses it to tag what a command
+ * started.
+ */
 export const RESOURCE_LIMITS = "sed 's/  */ /g; /^Max file locks/d' /proc/self/limits";
 
-/** Whether each of these can be read, and what comes first. Masked files are empty, masked directories too. */
+/** Whether each of these can be read, and its beginning. Masked files are empty, masked directories too. */
 export const MASKED = [
   'for path in /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats',
   '/proc/sched_debug /proc/scsi /sys/firmware; do',
@@ -53,9 +56,9 @@ export const KERNEL_WRITES = [
 ].join(' ');
 
 /**
- * Every system call of this processor, made in a child of its own with arguments that let none do anything: is it let
- * through by the filters? Those that are not fail with EPERM or ENOSYS. `clone` and the like are not asked: a child
- * that made children would go on with the list.
+ * Makes every system call of this processor in its own child, with arguments that have no effect: do the filters allow
+ * it? Those that do not fail with EPERM or ENOSYS. `clone` and the like are skipped: a child's children would continue
+ * with the list.
  */
 export const SYSTEM_CALLS = `
   use POSIX ();
@@ -82,7 +85,7 @@ export const SYSTEM_CALLS = `
   }
 `;
 
-/** Ways into other namespaces, and ways out. Prints what each ends with. */
+/** Ways into other namespaces, and ways out. Prints how each ends. */
 export const NAMESPACE_CALLS = `
   use POSIX ();
   my %flags = (mnt => 0x20000, cgroup => 0x2000000, uts => 0x4000000, ipc => 0x8000000, user => 0x10000000, pid => 0x20000000, net => 0x40000000);

@@ -1,4 +1,4 @@
-/** A container is taken away while it is being claimed, or asked for twice. */
+/** A container is destroyed while it is being claimed, or claimed twice. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Bench, codeOf, run } from '../../../agent/runtime/contract/subject.ts';
@@ -9,12 +9,12 @@ import { ociSubject } from './subject.ts';
 const LIMIT_MS = 60_000;
 const limits = { cpus: 1, memoryMb: 64, diskMb: 8, pidsLimit: 64 };
 
-test('a claim with a disk that is cut short at any moment leaves no disk', async () => {
+test('a claim with a disk that is cancelled at any moment leaves no disk', async () => {
   let dataDir = '';
   {
     await using bench = await Bench.open(ociSubject());
     dataDir = bench.dataDir;
-    // The first makes the empty file system that the others copy.
+    // The first creates the empty file system that the others copy.
     await bench.claimed({ limits });
     await Promise.all(
       [0, 1, 3, 10, 20, 30, 50, 80, 120, 200].map(async (afterMs) => {
@@ -36,7 +36,7 @@ test('a claim with a disk that is cut short at any moment leaves no disk', async
   expect(leftMounts(dataDir)).toEqual([]);
 });
 
-test('claims and ends of many at once do not disturb each other', async () => {
+test('concurrent claims and destroys do not interfere', async () => {
   await using bench = await Bench.open(ociSubject());
   await Promise.all(
     Array.from({ length: 24 }, async (_, at) => {
@@ -48,7 +48,7 @@ test('claims and ends of many at once do not disturb each other', async () => {
   expect((await bench.runtime.list()).filter(({ running }) => running)).toHaveLength(12);
 });
 
-test('a container that has been claimed is not given to another sandbox, which does its own no harm', async () => {
+test('a claimed container is not given to another sandbox, whose destruction does it no harm', async () => {
   await using bench = await Bench.open(ociSubject());
   const launched = await bench.launch();
   const claims = ['sbx-one', 'sbx-other'].map((sandbox) => codeOf(bench.claim(launched, { sandbox })));

@@ -1,4 +1,4 @@
-/** What the tests of the node-native runtime run it with. */
+/** How tests open the node-native runtime. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -19,7 +19,7 @@ afterAll(() => rmSync(imagesDir, { recursive: true, force: true }));
 
 export const ociConfig = (dataDir: string): RuntimeConfig => configFor({ dataDir, imagesDir });
 
-/** What the contract suite and its helpers are given. */
+/** The subject of the contract suite and its helpers. */
 export function ociSubject(changes: Partial<NonNullable<RuntimeConfig['oci']>> = {}): ContractSubject {
   return {
     name: 'oci',
@@ -28,7 +28,7 @@ export function ociSubject(changes: Partial<NonNullable<RuntimeConfig['oci']>> =
       return openOciRuntime({ ...config, ...(config.oci === undefined ? {} : { oci: { ...config.oci, ...changes } }) });
     },
     image: baseImage(),
-    // Names that are wrong in themselves, and a registry on a port where none is: nothing leaves the machine.
+    // Invalid names, and a registry on an unused port: nothing leaves the machine.
     failing: [
       { ref: 'UPPER/case', code: 'image_invalid' },
       { ref: '127.0.0.1:1/image:tag', code: 'image_unreachable' },
@@ -41,7 +41,7 @@ export function ociSubject(changes: Partial<NonNullable<RuntimeConfig['oci']>> =
   };
 }
 
-/** The container as the runtime knows it. */
+/** The container's process as known to the runtime. */
 export function processOf(runtime: ContainerRuntime, id: string): Box {
   const box = runtime instanceof OciRuntime ? runtime.processOf(id) : undefined;
   if (box === undefined) throw new Error(`there is no container ${id}`);

@@ -1,4 +1,4 @@
-/** A machine on which containers cannot be made says so when the runtime is opened, and why. */
+/** A machine on which containers cannot be made reports that, and why, when the runtime is opened. */
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,7 +35,7 @@ async function refusal(options: RuntimeConfig): Promise<{ code: unknown; message
   return { code: 'none', message: '' };
 }
 
-test('a program that is not there, or is and does not run', async () => {
+test('a program that is missing, or does not run', async () => {
   expect(await refusal(config(home, 'no-such-runtime'))).toMatchObject({ code: 'not_supported' });
   const broken = path.join(home, 'broken');
   writeFileSync(broken, '#!/bin/sh\nexit 1\n');
@@ -43,7 +43,7 @@ test('a program that is not there, or is and does not run', async () => {
   expect(await refusal(config(home, broken))).toMatchObject({ code: 'not_supported' });
 });
 
-test('a runtime that knows its version and can start nothing: its own words are told, and nothing is left', async () => {
+test('a runtime that reports its version but can start nothing: its output is quoted, and nothing is left', async () => {
   const program = path.join(home, 'refuses');
   writeFileSync(program, '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "this layout is not for me" >&2\nexit 1\n');
   chmodSync(program, 0o755);
@@ -56,7 +56,7 @@ test('a runtime that knows its version and can start nothing: its own words are 
   expect(readdirSync(path.join(dataDir, 'oci', 'boxes'))).toEqual([]);
 });
 
-test('another program is tried though containers of an earlier one are there, and these live on', async () => {
+test("a new program gets a trial although an earlier one's containers exist, and these continue", async () => {
   await using bench = await Bench.open(ociSubject());
   const { container, link } = await bench.launch();
   const program = path.join(home, 'refuses');
@@ -64,14 +64,14 @@ test('another program is tried though containers of an earlier one are there, an
   expect(await refusal(config(bench.dataDir, program))).toMatchObject({ code: 'not_supported' });
   expect(await bench.exists(container.id)).toBe(true);
   expect(await link.ping()).toBeGreaterThan(0);
-  // The earlier one is known to work: nothing is tried, and nothing taken for granted of the other.
+  // The earlier one is known to work: there is no trial, and nothing is assumed about the other.
   const known = await openOciRuntime(config(bench.dataDir));
   expect((await known.list()).map(({ id, running }) => [id, running])).toEqual([[container.id, true]]);
   await known.close();
   expect(await refusal(config(bench.dataDir, program))).toMatchObject({ code: 'not_supported' });
 });
 
-test('a data directory that cannot be the upper part of an overlay', async () => {
+test("a data directory that cannot hold an overlay's upper dir", async () => {
   const family = ownFamily();
   const dirs = ['lower', 'upper', 'work', 'data'].map((name) => path.join(home, name));
   for (const dir of dirs) mkdirSync(dir);
@@ -90,7 +90,7 @@ test('a data directory that cannot be the upper part of an overlay', async () =>
   }
 });
 
-test('where it works, nothing of the trial is left', async () => {
+test('a successful trial leaves nothing behind', async () => {
   const dataDir = path.join(home, 'data');
   const runtime = await openOciRuntime(config(dataDir));
   try {

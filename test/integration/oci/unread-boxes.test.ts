@@ -1,4 +1,4 @@
-/** A box of an earlier agent whose record cannot be read is left alone: its sandbox may be running. */
+/** A box of an earlier agent with an unreadable record is left alone: its sandbox may be running. */
 import { mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -11,13 +11,13 @@ import { ociSubject, processOf } from './subject.ts';
 const LIMIT_MS = 60_000;
 const subject = ociSubject();
 
-test('it runs on, its image is in use, and it is taken back once its record can be read', async () => {
+test('it continues, its image is in use, and it is adopted once its record can be read', async () => {
   await using bench = await Bench.open(subject);
   const { container, link } = await bench.claimed();
   const record = join(bench.dataDir, 'oci', 'boxes', container.id, 'state.json');
   const text = readFileSync(record, 'utf8');
   const of = { id: container.id, running: true };
-  // Cut off, and as a newer release might write it.
+  // Truncated, and as a newer release might write it.
   for (const other of [text.slice(0, -10), JSON.stringify({ ...JSON.parse(text), by: 'something new' })]) {
     writeFileSync(record, other);
     const later = await subject.open(bench.dataDir);
@@ -32,13 +32,13 @@ test('it runs on, its image is in use, and it is taken back once its record can 
   }
 });
 
-test('so is one of which only the image cannot be read; it ends as any other when that is asked for', async () => {
+test('the same holds if only its image is unreadable; it can be destroyed like any other', async () => {
   await using bench = await Bench.open(subject);
   const { container } = await bench.claimed();
   const box = processOf(bench.runtime, container.id);
   const image = join(bench.dataDir, 'oci', 'boxes', container.id, 'image');
   renameSync(image, `${image}.kept`);
-  // Reading it fails, even for root.
+  // Makes reading fail, even for root.
   mkdirSync(image);
   const later = await subject.open(bench.dataDir);
   expect(await later.list()).toEqual([{ id: container.id, running: true, imageId: null }]);
@@ -52,7 +52,7 @@ test('so is one of which only the image cannot be read; it ends as any other whe
   await later.close();
 });
 
-test('what was killed in it for want of memory is counted all the same', async () => {
+test('its OOM kills are counted nevertheless', async () => {
   await using bench = await Bench.open(subject);
   const { container, link } = await bench.claimed();
   const hog = 'my @all; push @all, "x" x 1048576 while 1';
@@ -63,7 +63,7 @@ test('what was killed in it for want of memory is counted all the same', async (
   await later.close();
 });
 
-/** Makes the records of these unreadable. Returns what makes them readable again. */
+/** Makes these records unreadable. Returns a function that undoes it. */
 function hide(bench: Bench, ids: string[]): () => void {
   const kept = ids.map((id) => {
     const record = join(bench.dataDir, 'oci', 'boxes', id, 'state.json');
@@ -75,7 +75,7 @@ function hide(bench: Bench, ids: string[]): () => void {
 const inUse = async (runtime: ContainerRuntime): Promise<string[]> =>
   (await runtime.images.list()).filter((image) => image.inUse).map(({ id }) => id);
 
-test('one that can be read only when it is destroyed leaves the image to another sandbox on it', async () => {
+test('one that becomes readable only when destroyed leaves the image to another sandbox on it', async () => {
   await using bench = await Bench.open(subject);
   const [one, other] = [(await bench.claimed()).container.id, (await bench.claimed()).container.id];
   const restore = hide(bench, [one]);
@@ -88,7 +88,7 @@ test('one that can be read only when it is destroyed leaves the image to another
   await later.close();
 });
 
-test('two looks at once take each back once: nobody uses the image when they are gone', async () => {
+test('two concurrent looks adopt each once: nobody uses the image when they are gone', async () => {
   await using bench = await Bench.open(subject);
   const ids = [(await bench.claimed()).container.id, (await bench.claimed()).container.id];
   const restore = hide(bench, ids);
@@ -100,7 +100,7 @@ test('two looks at once take each back once: nobody uses the image when they are
   await later.close();
 });
 
-test('one that can be read while it is being destroyed is not taken back: its end is no news', async () => {
+test('one that becomes readable while being destroyed is not adopted: its exit is not reported', async () => {
   await using bench = await Bench.open(subject);
   const { id } = (await bench.claimed()).container;
   const restore = hide(bench, [id]);
@@ -108,7 +108,7 @@ test('one that can be read while it is being destroyed is not taken back: its en
   const told: string[] = [];
   later.onExit((each) => told.push(each));
   const destroyed = later.destroy(id);
-  // It has looked for the record by now, and waits for the end of the processes.
+  // By now it has looked for the record, and waits for the processes to exit.
   for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
   restore();
   await later.list();
@@ -118,7 +118,7 @@ test('one that can be read while it is being destroyed is not taken back: its en
   await later.close();
 });
 
-test('one that waits without an image is claimed, and holds its image until it is gone', async () => {
+test('a warm one without an image is claimed, and holds its image until it is gone', async () => {
   await using bench = await Bench.open(subject);
   const launched = await bench.launch();
   const { id } = launched.container;
@@ -134,7 +134,7 @@ test('one that waits without an image is claimed, and holds its image until it i
   await later.close();
 });
 
-test('one that ended meanwhile is not running', async () => {
+test('one that exited meanwhile is not running', async () => {
   await using bench = await Bench.open(subject);
   const { container } = await bench.claimed();
   const box = processOf(bench.runtime, container.id);

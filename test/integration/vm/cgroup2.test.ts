@@ -1,6 +1,6 @@
 /**
- * The runtime oci on a machine with control groups of version 2 and nothing else, as current distributions have it: in a
- * virtual one on an emulated processor. `MILLIBOX_TEST_VM=1` makes it and runs these tests, which takes half an hour.
+ * The runtime oci on a machine with only cgroup v2, like current distributions: in a virtual machine on an emulated
+ * processor. `MILLIBOX_TEST_VM=1` creates it and runs these tests, which takes half an hour.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { because } from '../../deploy/tools.ts';
@@ -12,7 +12,7 @@ const wanted = wantsVirtualMachine();
 const missing = wanted ? missingForMachine() : [];
 if (missing.length > 0) throw new Error(`there is no ${missing.join(', ')}; bash deploy/setup.sh vm makes it`);
 
-/** Each script begins with it: where the set-up's things are, and the parts of a service. */
+/** The prelude of each script: where the set-up's files are, and the parts of a service. */
 const BEGIN = `
 set -eu
 export MILLIBOX_HOME=${setupHome()} MILLIBOX_REGISTRY=off PATH=/repository/node_modules/.bin:$PATH
@@ -33,7 +33,7 @@ describe.skipIf(!wanted)(`control groups of version 2${because(wanted ? [] : ['M
   }, 10 * MINUTE_MS);
   afterAll(() => machine?.[Symbol.asyncDispose](), MINUTE_MS);
 
-  /** What the script printed. @throws Error with all of it when it fails. */
+  /** The script's output. @throws Error with all of it if it fails. */
   async function output(script: string, minutes = 10): Promise<string> {
     const ended = await machine.run(BEGIN + script, minutes * MINUTE_MS);
     if (ended.status !== 0) throw new Error(`the script ended with ${ended.status}: ${ended.output.slice(-8_000)}`);

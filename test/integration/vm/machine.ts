@@ -12,7 +12,7 @@ const EMULATOR = 'qemu-system-x86_64';
 
 const dir = (): string => join(setupHome(), 'vm');
 
-/** What is missing for one; nothing: it can be started. */
+/** What is missing to start one; empty if nothing. */
 export function missingForMachine(): string[] {
   const files = ['kernel', 'initrd', 'disk.img'].map((name) => join(dir(), name)).filter((file) => !existsSync(file));
   return find(EMULATOR) === undefined ? [EMULATOR, ...files] : files;
@@ -20,7 +20,7 @@ export function missingForMachine(): string[] {
 
 export interface ScriptEnd {
   status: number;
-  /** What it printed on both of its outputs. */
+  /** Its output on both channels. */
   output: string;
 }
 
@@ -40,11 +40,11 @@ export class Machine implements AsyncDisposable {
       EMULATOR,
       [
         ...['-M', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max,la57=off', '-smp', '2', '-m', '3072'],
-        // No card for a network: nothing in it reaches anything.
+        // No network interface: nothing in it can reach anything.
         ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot', '-serial', `file:${join(work, 'console')}`],
         ...['-kernel', join(dir(), 'kernel'), '-initrd', join(dir(), 'initrd')],
         ...['-append', 'root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on'],
-        // What is written to the disk is gone with the machine.
+        // Writes to the disk are lost with the machine.
         ...['-drive', `file=${join(dir(), 'disk.img')},format=raw,if=virtio,cache=unsafe,snapshot=on`],
         ...['-device', 'virtio-rng-pci'],
         ...lend('scripts', join(work, 'scripts')),
@@ -56,7 +56,7 @@ export class Machine implements AsyncDisposable {
     this.#emulator.on('error', () => undefined);
   }
 
-  /** @throws Error with the end of what it printed when it does not come up. */
+  /** @throws Error with the end of its output if it does not come up. */
   static async start(): Promise<Machine> {
     const machine = new Machine(mkdtempSync(join(tmpdir(), 'mbx-vm-')));
     try {
@@ -68,7 +68,7 @@ export class Machine implements AsyncDisposable {
     }
   }
 
-  /** Runs a bash script as root. @throws Error with what it printed when it does not end in time. */
+  /** Runs a bash script as root. @throws Error with its output if it does not end in time. */
   async run(script: string, limitMs: number): Promise<ScriptEnd> {
     this.#scripts += 1;
     const name = join(this.#work, 'scripts', String(this.#scripts));
