@@ -53,15 +53,15 @@ export class Builder {
   async fromRegistry(
     reference: ImageReference,
     wanted: Wanted,
-    tell: (progress: PullProgress) => void,
+    report: (progress: PullProgress) => void,
   ): Promise<StoredImage> {
     const image = familiar(reference);
     return await this.#build(reference, wanted, async (work, signal, turn) => {
       let doneBytes = 0;
       const onProgress = (bytes: number, message: string): void => {
         doneBytes = bytes;
-        turn.brought(bytes);
-        tell({ image, doneBytes, totalBytes: 0, message });
+        turn.received(bytes);
+        report({ image, doneBytes, totalBytes: 0, message });
       };
       await copyFromRegistry(reference, join(work, 'layout'), this.#options.registry, { signal, onProgress });
       onProgress(doneBytes, 'unpacking');
@@ -72,7 +72,7 @@ export class Builder {
   /** @throws ServiceError `image_invalid`, `capacity_exhausted`. */
   async fromArchive(reference: ImageReference, path: string, wanted: Wanted): Promise<StoredImage> {
     return await this.#build(reference, wanted, async (work, signal, turn) => {
-      turn.brought(Infinity);
+      turn.received(Infinity);
       const kind = await archiveKind(path, signal);
       if (kind !== 'rootfs') {
         await archiveToLayout(kind, path, join(work, 'layout'), signal);

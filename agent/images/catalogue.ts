@@ -9,7 +9,7 @@ import { parseJson } from '../../src/lib/parse-json.ts';
 import { readIfThere, writeWhole } from '../../src/lib/whole-file.ts';
 import { canonical, parseImageReference } from '../../src/protocol/image-reference.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
-import { insist } from '../sandboxes/passing-failures.ts';
+import { retryTransient } from '../sandboxes/transient-errors.ts';
 import type { ImageConfig } from './layout.ts';
 import { removeTree } from './remove-tree.ts';
 
@@ -40,7 +40,7 @@ export class Catalogue {
    * Ids of images whose description cannot be read (sandboxes may be running on them, so they are left alone), or that
    * could not be removed. They cannot be found until they are added again.
    */
-  readonly #unread = new Set<string>();
+  readonly #unreadable = new Set<string>();
   /** The latest change to the disk; changes are serialised. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -55,12 +55,12 @@ export class Catalogue {
     await removeTree(join(dir, 'tmp')).catch(() => undefined);
     for (const name of ['tmp', 'images']) makeDirectory(join(dir, name), 0o700);
     await catalogue.#loadAll(log);
-    const references = (await insist(() => readIfThere(join(dir, 'references.json')))) ?? '{}';
+    const references = (await retryTransient(() => readIfThere(join(dir, 'references.json')))) ?? '{}';
     const named = parseJson(References, references);
     if (named === undefined) log.error({ dir }, 'references.json is unreadable: the names of images are lost');
     for (const [ref, id] of Object.entries(named ?? {})) {
       const reference = parseImageReference(ref);
-      if (reference === undefined || !(catalogue.#images.has(id) || catalogue.#unread.has(id))) continue;
+      if (reference === undefined || !(catalogue.#images.has(id) || catalogue.#unreadable.has(id))) continue;
       catalogue.#references.set(canonical(reference), id);
     }
     return catalogue;
@@ -122,7 +122,7 @@ export class Catalogue {
     let isNew = false;
     try {
       await this.#inTurn(async () => {
-        isNew = !this.#images.has(image.id) && !this.#unread.has(image.id);
+        isNew = !this.#images.has(image.id) && !this.#unreadable.has(image.id);
         await this.#add(reference, image, made);
       });
     } catch (error) {
@@ -148,10 +148,10 @@ export class Catalogue {
 
   async #place(image: StoredImage, made: string): Promise<void> {
     const text = JSON.stringify(image);
-    if (this.#unread.has(image.id)) {
+    if (this.#unreadable.has(image.id)) {
       // The image is complete and sandboxes may be running on it; only its description is missing.
       await writeWhole(join(this.#dirOf(image.id), 'image.json'), text);
-      this.#unread.delete(image.id);
+      this.#unreadable.delete(image.id);
     } else {
       await writeFile(join(made, 'image.json'), text, { mode: 0o600, flag: 'wx' });
       await rename(made, this.#dirOf(image.id));
@@ -205,9 +205,9 @@ export class Catalogue {
       }
       if (failed.length > 0) throw failed[0]?.error;
     };
-    await insist(load).catch(() => {
+    await retryTransient(load).catch(() => {
       for (const { name, error } of failed) {
-        this.#unread.add(`sha256:${name}`);
+        this.#unreadable.add(`sha256:${name}`);
         log.error({ err: error, image: `sha256:${name}` }, 'the record of an image is unreadable: image ignored');
       }
     });

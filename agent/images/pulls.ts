@@ -6,11 +6,11 @@ import type { EnsureOptions, Image, PullProgress } from '../runtime/runtime.ts';
 type Watcher = (progress: PullProgress) => void;
 
 /** `tenants`: of everyone currently waiting for it. */
-type PullWork = (signal: AbortSignal, tell: Watcher, tenants: () => Set<string>) => Promise<Image>;
+type PullWork = (signal: AbortSignal, report: Watcher, tenants: () => Set<string>) => Promise<Image>;
 
 interface Pull {
   done: Promise<Image>;
-  watchers: Set<{ tell: Watcher; tenant: string }>;
+  watchers: Set<{ report: Watcher; tenant: string }>;
   waiting: number;
   abort: AbortController;
 }
@@ -21,7 +21,7 @@ export class Pulls {
   /** Joins the work in progress under this key, or starts it. */
   async join(key: string, work: PullWork, { signal, onProgress, tenant = '' }: EnsureOptions): Promise<Image> {
     const pull = this.#pulls.get(key) ?? this.#start(key, work);
-    const watcher = { tell: onProgress ?? (() => undefined), tenant };
+    const watcher = { report: onProgress ?? (() => undefined), tenant };
     pull.watchers.add(watcher);
     pull.waiting += 1;
     try {
@@ -36,17 +36,17 @@ export class Pulls {
   #start(key: string, work: PullWork): Pull {
     const abort = new AbortController();
     const watchers: Pull['watchers'] = new Set();
-    const tell: Watcher = (progress) => {
+    const report: Watcher = (progress) => {
       for (const watcher of watchers) {
         try {
-          watcher.tell(progress);
+          watcher.report(progress);
         } catch {
           // One listener's error must not end a pull shared with others.
         }
       }
     };
     const tenants = (): Set<string> => new Set([...watchers].map(({ tenant }) => tenant));
-    const pull: Pull = { done: work(abort.signal, tell, tenants), watchers, waiting: 0, abort };
+    const pull: Pull = { done: work(abort.signal, report, tenants), watchers, waiting: 0, abort };
     this.#pulls.set(key, pull);
     pull.done.catch(() => undefined).finally(() => this.#forget(key, pull));
     return pull;

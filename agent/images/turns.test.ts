@@ -100,10 +100,10 @@ test('slow work loses its turn and continues once others wait, fast work only af
   const from = turns();
   const [slow, fast] = [take(from), take(from)];
   await later(0);
-  fast.turn?.brought(1e9);
+  fast.turn?.received(1e9);
   const [third, fourth] = [take(from), take(from)];
   await later(11);
-  third.turn?.brought(1e9);
+  third.turn?.received(1e9);
   expect(states([slow, fast, third, fourth])).toEqual(['works', 'works', 'works', 'waits']);
   await later(50);
   expect(fourth.state).toBe('works');
@@ -121,7 +121,7 @@ test('when too many continue without a turn, the slowest is aborted and the queu
   for (const [i, each] of all.entries()) {
     // However many are slow, the next one waits for one such turn at most.
     await later(i === 0 ? 0 : 11);
-    each.turn?.brought([9_000, 0, 8_000, 7_000][i] ?? 0);
+    each.turn?.received([9_000, 0, 8_000, 7_000][i] ?? 0);
   }
   expect(states(all)).toEqual(['works', 'too slow', 'works', 'works']);
 });
@@ -131,7 +131,7 @@ test('work that is not slow is never aborted for others, who wait', async () => 
   const long = [take(from), take(from), take(from)];
   for (const each of long) {
     await later(61);
-    each.turn?.brought(Infinity);
+    each.turn?.received(Infinity);
   }
   const waits = take(from);
   await later(3_600);

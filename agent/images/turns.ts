@@ -34,7 +34,7 @@ export interface Turn {
   /** Aborted with the caller's signal, or with `tooSlow`. */
   readonly signal: AbortSignal;
   /** Reports the bytes received so far. Infinity: the rest does not depend on a peer. */
-  brought(bytes: number): void;
+  received(bytes: number): void;
 }
 
 interface Waiting {
@@ -175,7 +175,7 @@ class Work implements Turn, Disposable {
     return (this.#bytes * 1_000) / this.heldMs;
   }
 
-  brought(bytes: number): void {
+  received(bytes: number): void {
     this.#bytes = bytes;
   }
 

@@ -99,13 +99,13 @@ export class Follower implements StreamHandler, JobListener {
       while (!this.#outer.closed) {
         this.#changed = false;
         const { exit, failure } = this.#job;
-        if (await this.#pass()) continue;
+        if (await this.#sendPieces()) continue;
         if (exit !== null) {
           this.#outer.event({ type: 'exit', ...exit });
           return this.#outer.end();
         }
         if (failure !== null) throw failure;
-        await this.#more();
+        await this.#waitForMore();
       }
     } catch (error) {
       this.#outer.refuse(ServiceError.from(error));
@@ -115,7 +115,7 @@ export class Follower implements StreamHandler, JobListener {
   }
 
   /** Sends one piece from each channel that has any. False if none had. */
-  async #pass(): Promise<boolean> {
+  async #sendPieces(): Promise<boolean> {
     let any = false;
     for (const { name, channel, reader } of this.#readers) {
       const piece = await reader.next();
@@ -128,7 +128,7 @@ export class Follower implements StreamHandler, JobListener {
     return any;
   }
 
-  async #more(): Promise<void> {
+  async #waitForMore(): Promise<void> {
     if (this.#changed || this.#outer.closed) return;
     await new Promise<void>((resolve) => (this.#wake = resolve));
     this.#wake = null;

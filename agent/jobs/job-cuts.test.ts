@@ -8,14 +8,14 @@ import { Channel } from '../../src/protocol/frames.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { until } from '../testing/harness.ts';
 import { Jobs } from './jobs.ts';
-import { EXIT, NO_CALLS, Outer, runningSandbox, type Inner } from './testing/job-streams.ts';
+import { EXIT, NO_CALLS, GatewayStream, runningSandbox, type BoxinitStream } from './testing/job-streams.ts';
 
 const MIB = 1024 * 1024;
 
 let dataDir: string;
 let jobs: Jobs;
 let sandbox: Sandbox;
-let inners: Inner[];
+let inners: BoxinitStream[];
 
 beforeEach(() => {
   dataDir = mkdtempSync(path.join(tmpdir(), 'mbx-'));
@@ -30,8 +30,8 @@ afterEach(async () => {
 });
 
 /** A job with one reader, whose command has started. */
-async function running(how: Json = {}): Promise<{ outer: Outer; first: Inner }> {
-  const outer = new Outer({
+async function running(how: Json = {}): Promise<{ outer: GatewayStream; first: BoxinitStream }> {
+  const outer = new GatewayStream({
     op: 'exec',
     sandbox: sandbox.id,
     id: 'exe-job',
@@ -49,8 +49,8 @@ async function running(how: Json = {}): Promise<{ outer: Outer; first: Inner }> 
 }
 
 /** Another reader, which may still be waiting for its answer. */
-function attach(): Outer {
-  const outer = new Outer({ op: 'attach', sandbox: sandbox.id, id: 'exe-job' });
+function attach(): GatewayStream {
+  const outer = new GatewayStream({ op: 'attach', sandbox: sandbox.id, id: 'exe-job' });
   const job = jobs.find(sandbox.id, 'exe-job');
   if (job === undefined) throw new Error('there is no such job');
   outer.handler = jobs.attach(outer as unknown as MuxStream, sandbox, job, NO_CALLS);
@@ -58,7 +58,7 @@ function attach(): Outer {
 }
 
 /** The stream opened after a cut, on which the command has not answered yet. */
-async function second(): Promise<Inner> {
+async function second(): Promise<BoxinitStream> {
   await until('the command is looked for', () => inners.length > 1);
   return inners[1]!;
 }
@@ -66,8 +66,8 @@ async function second(): Promise<Inner> {
 const AGAIN = { pid: 1, stdinBytes: 0 };
 
 const INPUT = {
-  bytes: (outer: Outer) => outer.handler.data?.(Channel.STDIN, Buffer.from('in')),
-  end: (outer: Outer) => outer.handler.fin?.(Channel.STDIN),
+  bytes: (outer: GatewayStream) => outer.handler.data?.(Channel.STDIN, Buffer.from('in')),
+  end: (outer: GatewayStream) => outer.handler.fin?.(Channel.STDIN),
 };
 
 test.each([
@@ -93,7 +93,7 @@ test.each([
 test.each([
   ['input', INPUT.bytes],
   ['its end', INPUT.end],
-  ['a signal', (outer: Outer) => outer.handler.event?.({ type: 'signal', signal: 'USR1' })],
+  ['a signal', (outer: GatewayStream) => outer.handler.event?.({ type: 'signal', signal: 'USR1' })],
 ])('a reader that has sent %s is cut', async (_what, send) => {
   const { outer, first } = await running();
   send(outer);
@@ -140,7 +140,7 @@ test('the number of signals waiting for a command is bounded', async () => {
   expect(outer.refused).toMatchObject({ code: 'rate_limited' });
 });
 
-const type = (outer: Outer, text: string): void => outer.handler.data?.(Channel.STDIN, Buffer.from(text));
+const type = (outer: GatewayStream, text: string): void => outer.handler.data?.(Channel.STDIN, Buffer.from(text));
 
 test('signals to a job that has ended are dropped, however many, and its reader reads on', async () => {
   const { outer, first } = await running();

@@ -12,7 +12,7 @@ import { Channel } from '../../src/protocol/frames.ts';
 import { attachKind, type ExecHooks } from '../link/relay-kinds.ts';
 import type { RelayKind } from '../link/relay.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
-import { Drain } from './drain.ts';
+import { OutputDrain } from './output-drain.ts';
 import type { JobFiles, StoredJob } from './job-files.ts';
 import { SentInput } from './sent-input.ts';
 
@@ -50,7 +50,7 @@ export class Job {
   #stored: StoredJob;
   #begun = false;
   #queueMs = 0;
-  #drain: Drain | null = null;
+  #drain: OutputDrain | null = null;
   readonly #commands = new PendingCommands();
   /**
    * Whether the command has answered on the current stream. Until then, anything sent to a running command may be lost
@@ -213,12 +213,12 @@ export class Job {
     this.#drain = null;
     this.#live = false;
     this.#attached.reject(error);
-    this.#tell();
+    this.#notify();
   }
 
   /** Called when its log has grown or shrunk. */
   changed(): void {
-    this.#tell();
+    this.#notify();
   }
 
   #count(channel: number, { length }: Uint8Array): void {
@@ -229,7 +229,7 @@ export class Job {
    * Reattaches over a new stream, which can carry what this one no longer can. What was sent has normally arrived; if
    * the answer shows otherwise, readers are cut.
    */
-  #renew(drain: Drain): void {
+  #renew(drain: OutputDrain): void {
     if (!this.#live) return;
     drain.leave();
     this.#drain = null;
@@ -251,7 +251,7 @@ export class Job {
   }
 
   #open(kind: RelayKind): void {
-    this.#drain = Drain.open(
+    this.#drain = OutputDrain.open(
       this.files,
       {
         opened: (answer) => void this.#onOpened(answer),
@@ -296,7 +296,7 @@ export class Job {
     else drain?.leave();
     this.#drain = null;
     this.#attached.resolve();
-    this.#tell();
+    this.#notify();
   }
 
   #onLost(error: ServiceError): void {
@@ -345,7 +345,7 @@ export class Job {
     }
   }
 
-  #tell(): void {
+  #notify(): void {
     for (const listener of [...this.#listeners]) listener.changed();
   }
 }

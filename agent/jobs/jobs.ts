@@ -12,7 +12,7 @@ import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import { parseExec, toSupervisorAttach } from '../link/exec-request.ts';
 import { execKind, type ExecHooks } from '../link/relay-kinds.ts';
 import type { CallCount } from '../link/relay.ts';
-import { insist } from '../sandboxes/passing-failures.ts';
+import { retryTransient } from '../sandboxes/transient-errors.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Follower, type FollowOptions } from './follower.ts';
 import { untilOver } from './job-end.ts';
@@ -51,12 +51,12 @@ interface Following extends Omit<FollowOptions, 'over'> {
  * A job of an earlier agent that cannot be read. It can be signalled, but reading it from boxinit would consume output
  * and an exit that belong in its log.
  */
-class UnreadJob {
+class UnreadableJob {
   state(): undefined {
     return undefined;
   }
 }
-const UNREAD = new UnreadJob();
+const UNREAD = new UnreadableJob();
 
 export class Jobs {
   readonly #options: JobsOptions;
@@ -64,7 +64,7 @@ export class Jobs {
   readonly #room: LogRoom;
   readonly #all = new Map<string, Map<string, Job>>();
   /** Jobs of an earlier agent that could not be read, by sandbox; they stay on disk. Null: all those that exist. */
-  readonly #unread = new Map<string, ReadonlySet<string> | null>();
+  readonly #unreadable = new Map<string, ReadonlySet<string> | null>();
   /** Removals in progress, by directory. */
   readonly #removals = new Map<string, Promise<void>>();
 
@@ -75,9 +75,9 @@ export class Jobs {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
   }
 
-  find(sandbox: string, id: unknown): Job | UnreadJob | undefined {
+  find(sandbox: string, id: unknown): Job | UnreadableJob | undefined {
     if (typeof id !== 'string') return undefined;
-    return this.#all.get(sandbox)?.get(id) ?? (this.#isUnread(sandbox, id) === true ? UNREAD : undefined);
+    return this.#all.get(sandbox)?.get(id) ?? (this.#isUnreadable(sandbox, id) === true ? UNREAD : undefined);
   }
 
   /** The state of each job of a sandbox, running or ended. */
@@ -100,7 +100,7 @@ export class Jobs {
   exec(outer: MuxStream, sandbox: Sandbox, calls: CallCount): StreamHandler {
     const known = this.find(sandbox.id, outer.request['id']);
     const exec = parseExec(outer.request);
-    if (known instanceof UnreadJob) throw unreadable();
+    if (known instanceof UnreadableJob) throw unreadable();
     if (known?.matches(requestFingerprint(exec)) === false) {
       throw new ServiceError('idempotency_conflict', 'this id was already used with a different request');
     }
@@ -116,9 +116,9 @@ export class Jobs {
   }
 
   /** @throws ServiceError `invalid_request`, `sandbox_ended`, `internal` if its log cannot be read. */
-  attach(outer: MuxStream, sandbox: Sandbox, job: Job | UnreadJob, calls: CallCount): StreamHandler {
+  attach(outer: MuxStream, sandbox: Sandbox, job: Job | UnreadableJob, calls: CallCount): StreamHandler {
     if (sandbox.ended) throw sandbox.endedError();
-    if (job instanceof UnreadJob) throw unreadable();
+    if (job instanceof UnreadableJob) throw unreadable();
     const { stdout, stderr } = toSupervisorAttach(outer.request);
     const { files } = job;
     if (stdout > files.stdout.written || stderr > files.stderr.written) {
@@ -141,7 +141,7 @@ export class Jobs {
   start(sandbox: Sandbox, request: Json): Job {
     if (sandbox.ended) throw sandbox.endedError();
     const exec = parseExec(request);
-    if (this.#isUnread(sandbox.id, exec.id) !== false) throw unreadable();
+    if (this.#isUnreadable(sandbox.id, exec.id) !== false) throw unreadable();
     const jobs = this.#all.get(sandbox.id) ?? new Map<string, Job>();
     this.#all.set(sandbox.id, jobs);
     if (jobs.size >= MAX_JOBS) this.#removeOldest(sandbox.id, jobs);
@@ -165,7 +165,7 @@ export class Jobs {
     const found: LoadedJob[] = [];
     let unread: Set<string> | null = null;
     try {
-      await insist(async () => {
+      await retryTransient(async () => {
         unread ??= new Set(await namesIn(path.join(this.#directory, sandbox.id)));
         await this.#read(sandbox.id, unread, found);
       });
@@ -176,7 +176,7 @@ export class Jobs {
       );
     }
     if (sandbox.ended) return;
-    this.#unread.set(sandbox.id, unread);
+    this.#unreadable.set(sandbox.id, unread);
     const jobs = new Map<string, Job>();
     this.#all.set(sandbox.id, jobs);
     found.sort((a, b) => a.stored.startedAtMs - b.stored.startedAtMs);
@@ -200,7 +200,7 @@ export class Jobs {
     const jobs = this.#all.get(sandbox);
     if (jobs === undefined) return;
     this.#all.delete(sandbox);
-    this.#unread.delete(sandbox);
+    this.#unreadable.delete(sandbox);
     this.#room.forget(sandbox);
     for (const job of jobs.values()) job.end();
     const directory = path.join(this.#directory, sandbox);
@@ -240,8 +240,8 @@ export class Jobs {
   }
 
   /** Undefined if it cannot be determined. */
-  #isUnread(sandbox: string, id: string): boolean | undefined {
-    const unread = this.#unread.get(sandbox);
+  #isUnreadable(sandbox: string, id: string): boolean | undefined {
+    const unread = this.#unreadable.get(sandbox);
     if (unread !== null) return unread?.has(id) === true;
     if (!ID_PATTERN.test(id)) return false;
     try {

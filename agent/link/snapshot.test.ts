@@ -35,7 +35,7 @@ function records(count: number): SandboxRecord[] {
 }
 
 interface Feed extends FeedSource {
-  tell(change: SandboxChange): void;
+  emit(change: SandboxChange): void;
 }
 
 function feedOf(report: NodeReport, list: SandboxRecord[]): Feed {
@@ -48,14 +48,14 @@ function feedOf(report: NodeReport, list: SandboxRecord[]): Feed {
       return () => listeners.delete(listener);
     },
     onReport: () => () => undefined,
-    tell: (change) => {
+    emit: (change) => {
       for (const listener of listeners) listener(change);
     },
   };
 }
 
 /** What a gateway of any version makes of the events. */
-class Heard {
+class GatewayView {
   readonly sandboxes = new Map<string, SandboxRecord>();
   report: NodeReport | null = null;
   up = false;
@@ -94,24 +94,24 @@ test('no message of a snapshot exceeds the limit, whatever the node has, and the
     onOpen: (stream) => watch(stream, feed),
   });
   const gateway = createMux({ transport: pair.a, role: 'dialler', hello: {}, onHello: () => undefined });
-  const heard = new Heard();
+  const view = new GatewayView();
   const over = Promise.withResolvers<ServiceError | null>();
   gateway.open(
     { op: 'watch' },
     {
       event: (message) => {
-        heard.take(message as unknown as WatchEvent);
-        if (heard.up) over.resolve(null);
+        view.take(message as unknown as WatchEvent);
+        if (view.up) over.resolve(null);
       },
       closed: (error) => over.resolve(error),
     },
   );
   expect(await over.promise).toBeNull();
-  expect([...heard.sandboxes.keys()].sort()).toEqual(list.map(({ id }) => id).sort());
-  expect(heard.report?.images).toEqual(images);
+  expect([...view.sandboxes.keys()].sort()).toEqual(list.map(({ id }) => id).sort());
+  expect(view.report?.images).toEqual(images);
   expect(images.length).toBeGreaterThan(1_000);
-  expect(heard.report?.pools[0]).toMatchObject({ key: 'warm' });
-  expect(heard.report?.pools.length).toBeGreaterThan(500);
+  expect(view.report?.pools[0]).toMatchObject({ key: 'warm' });
+  expect(view.report?.pools.length).toBeGreaterThan(500);
   gateway.close();
   agent.close();
 });
@@ -121,7 +121,7 @@ class SlowStream {
   closed = false;
   backlog = 0;
   readonly sizes: number[] = [];
-  readonly heard = new Heard();
+  readonly view = new GatewayView();
   onEvent: () => void = () => undefined;
   accept(): void {}
   end(): void {}
@@ -129,7 +129,7 @@ class SlowStream {
     const bytes = Buffer.byteLength(JSON.stringify(message));
     this.sizes.push(bytes);
     this.backlog += bytes;
-    this.heard.take(message as unknown as WatchEvent);
+    this.view.take(message as unknown as WatchEvent);
     this.onEvent();
   }
 }
@@ -140,12 +140,12 @@ test('a snapshot waits for a peer that does not read, and only a few of its part
   const stream = new SlowStream();
   watch(stream as unknown as MuxStream, feedOf(reportWith(), records(400)));
   let most = 0;
-  while (!stream.heard.up) {
+  while (!stream.view.up) {
     await turns(10);
     most = Math.max(most, stream.backlog);
     stream.backlog = 0;
   }
-  expect(stream.heard.sandboxes.size).toBe(400);
+  expect(stream.view.sandboxes.size).toBe(400);
   expect(most).toBeLessThan(2 * 1024 * 1024);
   expect(Math.max(...stream.sizes)).toBeLessThan(MAX_CONTROL_BYTES / 2);
 });
@@ -157,15 +157,15 @@ test('a change during a snapshot is not overwritten by a later part of it', asyn
   const feed = feedOf(reportWith(), list);
   stream.onEvent = () => {
     stream.onEvent = () => undefined;
-    for (const record of [first, last]) feed.tell({ type: 'changed', record: { ...record, status: 'RUNNING' } });
-    feed.tell({ type: 'forgotten', id: gone.id });
+    for (const record of [first, last]) feed.emit({ type: 'changed', record: { ...record, status: 'RUNNING' } });
+    feed.emit({ type: 'forgotten', id: gone.id });
   };
   const handler = watch(stream as unknown as MuxStream, feed);
-  while (!stream.heard.up) {
+  while (!stream.view.up) {
     await turns(1);
     stream.backlog = 0;
   }
-  const { sandboxes } = stream.heard;
+  const { sandboxes } = stream.view;
   expect([sandboxes.get(first.id)?.status, sandboxes.get(last.id)?.status]).toEqual(['RUNNING', 'RUNNING']);
   expect([sandboxes.has(gone.id), sandboxes.size]).toEqual([false, 199]);
   handler.closed?.(null);
@@ -179,5 +179,5 @@ test('a snapshot ends with its stream', async () => {
   stream.closed = true;
   stream.backlog = 0;
   await turns(20);
-  expect([stream.sizes.length, stream.heard.up]).toEqual([sent, false]);
+  expect([stream.sizes.length, stream.view.up]).toEqual([sent, false]);
 });

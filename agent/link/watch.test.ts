@@ -16,7 +16,7 @@ interface Watched {
   /** Signals a change of the report. */
   changed(soon: boolean): void;
   /** Signals a change of a sandbox. */
-  tell(change: SandboxChange): void;
+  emit(change: SandboxChange): void;
   /** Sets how many bytes are queued for the gateway. */
   lag(bytes: number): void;
   close(): void;
@@ -26,7 +26,7 @@ interface Watched {
 async function watched(): Promise<Watched> {
   const events: Json[] = [];
   let listener: (soon: boolean) => void = () => undefined;
-  let tell: (change: SandboxChange) => void = () => undefined;
+  let emit: (change: SandboxChange) => void = () => undefined;
   const stream = {
     closed: false,
     backlog: 0,
@@ -38,7 +38,7 @@ async function watched(): Promise<Watched> {
     report: () => ({ pools: [], images: [] }) as unknown as NodeReport,
     list: () => [],
     onChange: (given) => {
-      tell = given;
+      emit = given;
       return () => undefined;
     },
     onReport: (given) => {
@@ -52,7 +52,7 @@ async function watched(): Promise<Watched> {
     reports: () => events.filter(({ type }) => type === 'node').length,
     changes: () => events.filter(({ type }) => type !== 'node' && type !== 'snapshot'),
     changed: (soon) => listener(soon),
-    tell: (change) => tell(change),
+    emit: (change) => emit(change),
     lag: (bytes) => (stream.backlog = bytes),
     close: () => handler.closed?.(null),
   };
@@ -96,17 +96,17 @@ test('nothing is sent to a gateway that has disconnected', async () => {
 });
 
 test('a slow gateway gets the latest state of each sandbox once it has caught up', async () => {
-  const { changes, tell, lag } = await watched();
+  const { changes, emit, lag } = await watched();
   const [first, second] = [pendingRecord(newSpec()), pendingRecord(newSpec())];
   lag(2 * 1024 * 1024);
   const newest = (record: SandboxRecord, at: number): SandboxRecord => ({ ...record, message: `change ${at}` });
   for (let at = 0; at < 100; at += 1) {
-    tell({ type: 'changed', record: newest(first, at) });
+    emit({ type: 'changed', record: newest(first, at) });
     vi.advanceTimersByTime(7);
   }
   const ended = { ...newest(second, 0), endedAtMs: 1 };
-  tell({ type: 'changed', record: ended });
-  tell({ type: 'forgotten', id: 'old' });
+  emit({ type: 'changed', record: ended });
+  emit({ type: 'forgotten', id: 'old' });
   expect(changes()).toEqual([]);
   lag(0);
   vi.advanceTimersByTime(100);
@@ -115,15 +115,15 @@ test('a slow gateway gets the latest state of each sandbox once it has caught up
     { type: 'sandbox', sandbox: ended },
     { type: 'forgotten', ids: ['old'] },
   ]);
-  tell({ type: 'changed', record: newest(first, 100) });
+  emit({ type: 'changed', record: newest(first, 100) });
   vi.advanceTimersByTime(1);
   expect(changes().length).toBe(4);
 });
 
 test('nothing is queued for a gateway that has disconnected', async () => {
-  const { tell, lag, close } = await watched();
+  const { emit, lag, close } = await watched();
   lag(2 * 1024 * 1024);
-  tell({ type: 'changed', record: pendingRecord(newSpec()) });
+  emit({ type: 'changed', record: pendingRecord(newSpec()) });
   vi.advanceTimersByTime(50);
   close();
   expect(vi.getTimerCount()).toBe(0);

@@ -6,7 +6,7 @@ import type { Launched, Launcher } from '../pool/launcher.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { ContainerRuntime, Image } from '../runtime/runtime.ts';
 import type { SupervisorLink } from '../supervisor/supervisor-link.ts';
-import { insist, mayPass } from './passing-failures.ts';
+import { retryTransient, isTransient } from './transient-errors.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
@@ -53,7 +53,7 @@ async function readRecords(deps: AdoptDeps, signal: AbortSignal): Promise<Stored
     stored = store.load();
     for (const error of store.left.values()) throw error;
   };
-  await insist(read, signal).catch((error: unknown) => {
+  await retryTransient(read, signal).catch((error: unknown) => {
     // The directory itself: then nothing is known.
     if (store.left.size === 0) throw error;
   });
@@ -106,9 +106,10 @@ async function takeBack(
   }
   let launched: Launched | undefined;
   try {
-    if (containerId !== null && lives === true) launched = await insist(() => relisten(containerId, deps), signal);
+    if (containerId !== null && lives === true)
+      launched = await retryTransient(() => relisten(containerId, deps), signal);
   } catch (error) {
-    if (mayPass(error)) return leave(record.id, error, deps);
+    if (isTransient(error)) return leave(record.id, error, deps);
     throw error;
   }
   if (launched === undefined) {
@@ -140,7 +141,7 @@ function findImage(stored: StoredSandbox, { runtime }: AdoptDeps): Image {
 /** Never rejects: a container that cannot be adopted is discarded, unless it may be claimed. */
 async function adoptWaiting(id: string, deps: AdoptDeps, signal: AbortSignal): Promise<void> {
   const { homes, launcher, pools, log } = deps;
-  const home = await insist(() => homes.read(id), signal).catch((error: unknown) => {
+  const home = await retryTransient(() => homes.read(id), signal).catch((error: unknown) => {
     log.warn({ err: error, container: id }, 'the record of an unclaimed container cannot be read');
     return undefined;
   });

@@ -41,7 +41,7 @@ export class Deadlines {
   }
 
   /** Its supervisor has reconnected. */
-  heard(sandbox: Sandbox): void {
+  reconnected(sandbox: Sandbox): void {
     this.#alarms.cancel(`silent ${sandbox.id}`);
   }
 

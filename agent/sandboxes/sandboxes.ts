@@ -284,7 +284,7 @@ export class Sandboxes {
     if (link === undefined) return;
     link.events = {
       connected: () => {
-        this.#deadlines.heard(sandbox);
+        this.#deadlines.reconnected(sandbox);
         sandbox.linkIsBack();
       },
       disconnected: () => this.#deadlines.silent(sandbox),

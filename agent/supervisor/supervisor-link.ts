@@ -165,7 +165,7 @@ export class SupervisorLink implements Supervisor {
     this.#lastHello = connection.hello;
     before?.close(new ServiceError('cancelled', 'boxinit has reconnected'));
     this.#arrival.resolve();
-    this.#tell(() => this.events.connected?.());
+    this.#notify(() => this.events.connected?.());
   }
 
   #lost(connection: Connection, error: ServiceError | null): void {
@@ -176,16 +176,16 @@ export class SupervisorLink implements Supervisor {
     this.#arrival = Promise.withResolvers<void>();
     this.#arrival.promise.catch(() => undefined);
     if (error?.code === 'protocol_error') this.#hostile(error);
-    this.#tell(() => this.events.disconnected?.(error));
+    this.#notify(() => this.events.disconnected?.(error));
   }
 
   #hostile(error: ServiceError): void {
     this.#options.log.warn({ container: this.id, rule: error.message }, 'boxinit violated the protocol');
-    this.#tell(() => this.events.hostile?.(error));
+    this.#notify(() => this.events.hostile?.(error));
   }
 
   /** An exception in an owner's callback must not reach the socket's event handler. */
-  #tell(callback: () => void): void {
+  #notify(callback: () => void): void {
     try {
       callback();
     } catch (error) {

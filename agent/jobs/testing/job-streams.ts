@@ -18,7 +18,7 @@ export const EXIT = {
 };
 
 /** A stream to boxinit. Like any stream, it breaks if data follows a FIN. */
-export class Inner {
+export class BoxinitStream {
   closed = false;
   readonly request: Json;
   readonly handler: StreamHandler;
@@ -58,7 +58,7 @@ export class Inner {
 }
 
 /** A gateway's stream. */
-export class Outer {
+export class GatewayStream {
   closed = false;
   readonly request: Json;
   handler: StreamHandler = {};
@@ -86,14 +86,14 @@ export class Outer {
 }
 
 /** A running sandbox, and the streams opened to its boxinit. */
-export function runningSandbox(): { sandbox: Sandbox; inners: Inner[] } {
+export function runningSandbox(): { sandbox: Sandbox; inners: BoxinitStream[] } {
   const spec = newSpec();
   const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
   sandbox.move('PROVISIONING');
   sandbox.move('RUNNING');
-  const inners: Inner[] = [];
-  const open = (request: Json, handler: StreamHandler): Inner => {
-    const inner = new Inner(request, handler);
+  const inners: BoxinitStream[] = [];
+  const open = (request: Json, handler: StreamHandler): BoxinitStream => {
+    const inner = new BoxinitStream(request, handler);
     inners.push(inner);
     return inner;
   };

@@ -32,7 +32,7 @@ const isAnswer = (error: unknown): boolean => [404, 409].includes(statusOf(error
 export const isImageGone = (error: unknown): boolean => statusOf(error) === 404 && /no such image/i.test(textOf(error));
 
 /** Whether a retry may succeed soon: there was no answer, or the engine had an internal error. */
-export function mayPass(error: unknown): boolean {
+export function isTransient(error: unknown): boolean {
   const status = statusOf(error instanceof ServiceError ? error.cause : error);
   return status === undefined || status >= 500;
 }

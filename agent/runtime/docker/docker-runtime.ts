@@ -4,12 +4,12 @@ import { background } from '../../../src/lib/background.ts';
 import { orAbort, withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { insist } from '../../sandboxes/passing-failures.ts';
+import { retryTransient } from '../../sandboxes/transient-errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import { ExitListeners, type ExitListener } from '../exit-listeners.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { ID_LABEL, OWNER_LABEL, createOptions, limitsOf, ownerOf } from './create-options.ts';
-import { dockerError, isImageGone, mayPass, statusOf, textOf } from './docker-errors.ts';
+import { dockerError, isImageGone, isTransient, statusOf, textOf } from './docker-errors.ts';
 import { DockerImages } from './docker-images.ts';
 import { followEvents } from './events.ts';
 import type { Internet } from './internet.ts';
@@ -167,7 +167,7 @@ export class DockerRuntime implements ContainerRuntime {
   async oomKills(id: string): Promise<number> {
     const known = this.#known.get(id);
     const pid = known?.pid ?? (await this.#inspect(id)).pid;
-    const counted = await insist(() => countOomKills(pid));
+    const counted = await retryTransient(() => countOomKills(pid));
     if (known !== undefined) known.pid = pid;
     return counted ?? ((await this.#inspect(id)).oomKilled ? 1 : 0);
   }
@@ -193,7 +193,7 @@ export class DockerRuntime implements ContainerRuntime {
 
   /** An engine that is busy or restarts is asked again. */
   async #wasOomKilled(id: string): Promise<boolean> {
-    const look = (signal: AbortSignal) => insist(() => this.#inspect(id), signal, mayPass);
+    const look = (signal: AbortSignal) => retryTransient(() => this.#inspect(id), signal, isTransient);
     const options = { deadlineMs: CALL_MS, signal: this.#closing.signal, what: 'why a container ended' };
     return (await withDeadline(options, look)).oomKilled;
   }

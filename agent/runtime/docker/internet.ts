@@ -7,7 +7,7 @@ import { withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { runTool } from '../../run-tool.ts';
-import { Guard } from '../oci/network/guard.ts';
+import { RulesGuard } from '../oci/network/rules-guard.ts';
 import { NOT_PUBLIC } from '../oci/network/rules.ts';
 import { OWNER_LABEL } from './create-options.ts';
 import { dockerError, statusOf } from './docker-errors.ts';
@@ -33,7 +33,7 @@ export class Internet {
   readonly #name: string;
   /** At most 15 characters, the limit for interface names. */
   readonly #bridge: string;
-  readonly #guard: Guard;
+  readonly #guard: RulesGuard;
   #ready: Promise<string> | null = null;
   /** The network or its rules may exist. */
   #inUse = false;
@@ -44,7 +44,7 @@ export class Internet {
     this.#log = log;
     this.#name = `millibox-${owner.slice(0, 12)}`;
     this.#bridge = `mbx${owner.slice(0, 10)}`;
-    this.#guard = new Guard({
+    this.#guard = new RulesGuard({
       table: this.#table,
       bridge: this.#bridge,
       uplinkPid: undefined,

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { ImageStore } from '../../images/image-store.ts';
-import { insist } from '../../sandboxes/passing-failures.ts';
+import { retryTransient } from '../../sandboxes/transient-errors.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import { ExitListeners, type ExitListener } from '../exit-listeners.ts';
 import { etcFiles } from '../oci/etc-files.ts';
@@ -18,18 +18,18 @@ import { readOomKills, writeLimits } from '../oci/cgroup-limits.ts';
 import { makeGroup, type CgroupTree } from '../oci/cgroup-tree.ts';
 import type { Disks } from '../oci/disk.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
-import { Exits } from '../oci/exits.ts';
+import { ExitPoller } from '../oci/exit-poller.ts';
 import type { Network } from '../oci/network/network.ts';
 import { runInNetworkOf } from '../oci/network/tools.ts';
-import type { PastAgents } from '../oci/past-agents.ts';
+import type { StaleCgroups } from '../oci/stale-cgroups.ts';
 import { identify, isAlive } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
 import { InFlight } from '../oci/in-flight.ts';
-import { UnreadBoxes } from '../oci/unread-boxes.ts';
+import { UnreadableBoxes } from '../oci/unreadable-boxes.ts';
 import type { ClaimOptions, Container, ContainerRuntime, Image, LaunchOptions, Limits } from '../runtime.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
 import { containerSpec, INSIDE } from './spec.ts';
-import { furnish } from './upper.ts';
+import { prepareUpper } from './upper.ts';
 
 const HOSTNAME = 'sandbox';
 const CLAIM_MS = 10_000;
@@ -50,7 +50,7 @@ interface GvisorDeps {
   /** The cgroup of this agent's containers. */
   group: string;
   boxinitPath: string;
-  pastAgents: PastAgents;
+  staleCgroups: StaleCgroups;
   log: Logger;
 }
 
@@ -60,20 +60,20 @@ export class GvisorRuntime implements ContainerRuntime {
   readonly images: ImageStore;
   readonly maxDiskMb: number;
   readonly #deps: GvisorDeps;
-  readonly #exits: Exits;
+  readonly #exits: ExitPoller;
   readonly #listeners: ExitListeners;
   readonly #launching = new InFlight();
-  readonly #unread: UnreadBoxes;
+  readonly #unread: UnreadableBoxes;
 
   constructor(deps: GvisorDeps) {
     this.#deps = deps;
     this.#listeners = new ExitListeners(deps.log);
     this.images = deps.images;
     this.maxDiskMb = deps.disks.maxMb;
-    this.#exits = new Exits((id) => void this.#gone(id));
+    this.#exits = new ExitPoller((id) => void this.#gone(id));
     const { boxes, images, tree, group } = deps;
     const groupsOf = (id: string): string[] => [`${group}/${id}`];
-    this.#unread = new UnreadBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
+    this.#unread = new UnreadableBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
     for (const id of boxes.ids()) {
       // Its veth pair was created before its record.
       deps.network.adopt(id, boxes.dirOf(id));
@@ -123,7 +123,7 @@ export class GvisorRuntime implements ContainerRuntime {
   async oomKills(id: string): Promise<number> {
     const { boxes, tree, group } = this.#deps;
     const cgroup = boxes.get(id)?.cgroup ?? `${group}/${id}`;
-    return await insist(() => readOomKills(tree, cgroup));
+    return await retryTransient(() => readOomKills(tree, cgroup));
   }
 
   onExit(callback: ExitListener): () => void {
@@ -133,12 +133,12 @@ export class GvisorRuntime implements ContainerRuntime {
   async close(): Promise<void> {
     this.#exits.close();
     this.#listeners.clear();
-    const { boxes, tree, group, disks, network, pastAgents } = this.#deps;
+    const { boxes, tree, group, disks, network, staleCgroups } = this.#deps;
     await network.close();
     await disks.close(true);
     await boxes.allRemoved();
     removeAgentGroups(tree, dirname(group));
-    pastAgents.close();
+    staleCgroups.close();
   }
 
   processOf(id: string): Box | undefined {
@@ -181,7 +181,7 @@ export class GvisorRuntime implements ContainerRuntime {
     const own = limits.diskMb === null ? dir : await disks.mount(id, join(dir, 'disk.ext4'), limits.diskMb);
     const layers = this.images.layersOf(image);
     const files = etcFiles(HOSTNAME, wanted === 'internet' ? network.resolvers : []);
-    await furnish(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files, log: this.#deps.log });
+    await prepareUpper(join(own, 'upper'), layers[0] ?? '', { workdir: image.workdir, files, log: this.#deps.log });
     await mkdir(root);
     await mountRoot(root, layers, join(own, 'upper'), join(own, 'work'));
     // The overlay mounted on it keeps the file system busy.

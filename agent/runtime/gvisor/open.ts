@@ -5,7 +5,7 @@ import { Boxes } from '../oci/boxes.ts';
 import { openCgroups } from '../oci/cgroup-tree.ts';
 import { Disks } from '../oci/disk.ts';
 import { makeNetwork, needImageTools, openImages } from '../oci/parts.ts';
-import { PastAgents } from '../oci/past-agents.ts';
+import { StaleCgroups } from '../oci/stale-cgroups.ts';
 import { agentGroup, tagOf } from '../oci/place.ts';
 import { hasPassed } from '../oci/trial-record.ts';
 import { findProgram, mustRun } from '../oci/programs.ts';
@@ -55,7 +55,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   }
   const disks = await Disks.open(dir);
   const network = makeNetwork(tagOf(config.dataDir), config);
-  const pastAgents = new PastAgents({ tree, own: dirname(group) });
-  pastAgents.start();
-  return new GvisorRuntime({ boxes, tree, cli, images, disks, network, group, boxinitPath, pastAgents, log });
+  const staleCgroups = new StaleCgroups({ tree, own: dirname(group) });
+  staleCgroups.start();
+  return new GvisorRuntime({ boxes, tree, cli, images, disks, network, group, boxinitPath, staleCgroups, log });
 }

@@ -11,12 +11,12 @@ import { removeAgentGroups } from '../oci/box-groups.ts';
 import { makeGroup, type CgroupTree } from '../oci/cgroup-tree.ts';
 import { endGroup, endProcesses } from '../oci/ending.ts';
 import { notePassed, notPassed, type Program } from '../oci/trial-record.ts';
-import { Exits } from '../oci/exits.ts';
+import { ExitPoller } from '../oci/exit-poller.ts';
 import { identify } from '../oci/pids.ts';
 import type { RuntimeCli } from '../oci/runtime-cli.ts';
 import { mountRoot, unmountBelow } from './root-mount.ts';
 import { containerSpec } from './spec.ts';
-import { furnish } from './upper.ts';
+import { prepareUpper } from './upper.ts';
 
 const ARRIVAL_MS = 30_000;
 
@@ -65,7 +65,7 @@ async function makeOne(id: string, home: string, deps: TrialDeps): Promise<void>
     join(home, name),
   ) as [string, string, string, string, string];
   for (const each of [root, image, upper, work, socketDir]) await mkdir(each, { recursive: true, mode: 0o700 });
-  await furnish(upper, image, { workdir: '/', files: [], log });
+  await prepareUpper(upper, image, { workdir: '/', files: [], log });
   await mountRoot(root, [image], upper, work);
   makeGroup(tree, `${group}/${id}`);
   const token = randomBytes(32).toString('base64url');
@@ -73,7 +73,7 @@ async function makeOne(id: string, home: string, deps: TrialDeps): Promise<void>
   const spec = containerSpec({ root, hostname: 'trial', boxinitPath, socketDir, cgroupPath, token });
   await writeFile(join(home, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
   const link = await SupervisorLink.listen({ id, socketPath: join(socketDir, 'agent.sock'), token, log });
-  const exits = new Exits(() => link.close());
+  const exits = new ExitPoller(() => link.close());
   try {
     await cli.run(id, home, join(home, 'pid'), { logPath: join(home, 'log') });
     const process = identify(Number(await readFile(join(home, 'pid'), 'utf8')));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silent } from '../../../src/lib/logger.ts';
-import { furnish } from './upper.ts';
+import { prepareUpper } from './upper.ts';
 
 let directory: string;
 let upper: string;
@@ -17,7 +17,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 
 test('an image file that cannot be inspected does not pass for missing', async () => {
   symlinkSync(image, image);
-  await expect(furnish(upper, image, { workdir: '/', files: [], log: silent })).rejects.toMatchObject({
+  await expect(prepareUpper(upper, image, { workdir: '/', files: [], log: silent })).rejects.toMatchObject({
     code: 'ELOOP',
   });
 });
@@ -27,6 +27,6 @@ test('a failure to create the working directory is logged', async () => {
   symlinkSync('/etc', path.join(image, 'work'));
   const logged: object[] = [];
   const log = { ...silent, debug: (fields: object) => void logged.push(fields) };
-  await furnish(upper, image, { workdir: '/work/here', files: [], log });
+  await prepareUpper(upper, image, { workdir: '/work/here', files: [], log });
   expect(logged).toMatchObject([{ workdir: '/work/here', err: { code: 'image_invalid' } }]);
 });

@@ -10,14 +10,18 @@ import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { INSIDE, MOUNT_POINTS } from './spec.ts';
 
-interface Furniture {
+interface UpperContents {
   workdir: string;
   files: readonly { path: string; text: string }[];
   log: Logger;
 }
 
 /** @throws ServiceError `image_invalid` if the image has something else where a directory must be. */
-export async function furnish(upper: string, imageRoot: string, { workdir, files, log }: Furniture): Promise<void> {
+export async function prepareUpper(
+  upper: string,
+  imageRoot: string,
+  { workdir, files, log }: UpperContents,
+): Promise<void> {
   for (const path of MOUNT_POINTS) await makeIn(upper, imageRoot, path);
   await makeIn(upper, imageRoot, '/tmp', 0o1777);
   await writeIn(upper, imageRoot, INSIDE.boxinit, '');

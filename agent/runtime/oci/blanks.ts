@@ -69,22 +69,22 @@ export class RuntimeBlanks implements BlankMaker {
 export class NurseryBlanks implements BlankMaker {
   readonly #deps: NurseryDeps;
   readonly #boxes: Boxes;
-  readonly #otherwise: BlankMaker;
+  readonly #fallback: BlankMaker;
   #nursery: Promise<Nursery> | undefined;
   #restAfterMs = FIRST_REST_MS;
   #quietUntilMs = 0;
   #closed = false;
 
-  /** `otherwise` makes blanks while there is no nursery. */
-  constructor(deps: NurseryDeps, boxes: Boxes, otherwise: BlankMaker) {
+  /** `fallback` makes blanks while there is no nursery. */
+  constructor(deps: NurseryDeps, boxes: Boxes, fallback: BlankMaker) {
     this.#deps = deps;
     this.#boxes = boxes;
-    this.#otherwise = otherwise;
+    this.#fallback = fallback;
   }
 
   async make(options: LaunchOptions): Promise<Box> {
     const nursery = await this.#ready();
-    if (nursery === undefined) return await this.#otherwise.make(options);
+    if (nursery === undefined) return await this.#fallback.make(options);
     const { place, tree } = this.#deps;
     const { id, token, socketDir } = options;
     const cgroup = `${nursery.group}/${id}`;

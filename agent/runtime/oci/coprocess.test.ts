@@ -13,21 +13,25 @@ afterEach(() => companion.close());
 
 test('concurrent requests are answered in order, each with its own lines', async () => {
   const words = Array.from({ length: 50 }, (_, i) => `word-${i}`);
-  const answers = await Promise.all(words.map((word) => companion.ask(word)));
+  const answers = await Promise.all(words.map((word) => companion.request(word)));
   expect(answers).toEqual(words.map((word) => [`got ${word}`, 'end']));
 });
 
 test('when the program ends, pending requests fail, and the next request starts it again', async () => {
-  const outcomes = await Promise.allSettled([companion.ask('one'), companion.ask('die'), companion.ask('two')]);
+  const outcomes = await Promise.allSettled([
+    companion.request('one'),
+    companion.request('die'),
+    companion.request('two'),
+  ]);
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
-  expect(await companion.ask('three')).toEqual(['got three', 'end']);
+  expect(await companion.request('three')).toEqual(['got three', 'end']);
 });
 
 test('a missing answer ends the program, so that no answer goes to the wrong request', async () => {
   const command = ['sh', '-c', SCRIPT];
   const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 300, isLast: (line) => line === 'end' });
-  await expect(impatient.ask('sleep')).rejects.toThrow('did not end within');
-  expect(await impatient.ask('after')).toEqual(['got after', 'end']);
+  await expect(impatient.request('sleep')).rejects.toThrow('did not end within');
+  expect(await impatient.request('after')).toEqual(['got after', 'end']);
   impatient.close();
 });
 
@@ -35,7 +39,7 @@ test('a missing answer fails its own request; those queued behind it are answere
   const command = ['sh', '-c', SCRIPT];
   const impatient = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
   const words = Array.from({ length: 20 }, (_, i) => `word-${i}`);
-  const [stuck, ...others] = [impatient.ask('sleep'), ...words.map((word) => impatient.ask(word))];
+  const [stuck, ...others] = [impatient.request('sleep'), ...words.map((word) => impatient.request(word))];
   await expect(stuck).rejects.toMatchObject({ code: 'deadline_exceeded' });
   expect(await Promise.all(others)).toEqual(words.map((word) => [`got ${word}`, 'end']));
   impatient.close();
@@ -44,7 +48,7 @@ test('a missing answer fails its own request; those queued behind it are answere
 test('a request is tried on two programs that do not answer, and no third', async () => {
   const command = ['sh', '-c', 'sleep 60'];
   const deaf = new Coprocess({ name: 'the test', command, deadlineMs: 100, isLast: () => true });
-  const outcomes = await Promise.allSettled(['one', 'two', 'three', 'four'].map((word) => deaf.ask(word)));
+  const outcomes = await Promise.allSettled(['one', 'two', 'three', 'four'].map((word) => deaf.request(word)));
   const codes = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason : outcome));
   expect(codes).toMatchObject(Array.from({ length: 4 }, () => ({ code: 'deadline_exceeded' })));
   deaf.close();
@@ -53,7 +57,7 @@ test('a request is tried on two programs that do not answer, and no third', asyn
 test('a program that cannot be started fails the request', async () => {
   const command = ['sh', '-c', 'exec no-such-program-anywhere 2>&1'];
   const none = new Coprocess({ name: 'the test', command, deadlineMs: 5_000, isLast: (line) => line === 'end' });
-  await expect(none.ask('hello')).rejects.toMatchObject({
+  await expect(none.request('hello')).rejects.toMatchObject({
     message: 'the test has ended without an answer',
     cause: { message: expect.stringContaining('no-such-program-anywhere') as string },
   });
@@ -63,11 +67,11 @@ test('a program that cannot be started fails the request', async () => {
     deadlineMs: 5_000,
     isLast: () => true,
   });
-  await expect(nothing.ask('hello')).rejects.toThrow('the test has ended without an answer');
+  await expect(nothing.request('hello')).rejects.toThrow('the test has ended without an answer');
 });
 
 test('closing fails pending requests, and may be repeated', async () => {
-  const asked = companion.ask('sleep');
+  const asked = companion.request('sleep');
   companion.close();
   companion.close();
   await expect(asked).rejects.toThrow('has ended without an answer');

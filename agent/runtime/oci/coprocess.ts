@@ -12,14 +12,14 @@ import { TOOL_ENVIRONMENT } from '../../run-tool.ts';
 const MAX_WAITING = 4_096;
 const MAX_LINES = 1_000;
 /** How many programs a request is sent to if earlier requests keep it waiting. */
-const MAX_GIVEN = 2;
+const MAX_ATTEMPTS = 2;
 
 type Child = ChildProcessByStdio<Writable, Readable, null>;
 
-interface Question {
+interface Request {
   text: string;
   lines: string[];
-  given: number;
+  attempts: number;
   timer: NodeJS.Timeout | undefined;
   answer: PromiseWithResolvers<string[]>;
 }
@@ -38,7 +38,7 @@ interface CoprocessOptions {
 export class Coprocess {
   readonly #options: CoprocessOptions;
   #child: Child | undefined;
-  #asked: Question[] = [];
+  #pending: Request[] = [];
 
   /** The program is started at the first request. */
   constructor(options: CoprocessOptions) {
@@ -50,33 +50,33 @@ export class Coprocess {
    * @throws ServiceError `rate_limited`, `deadline_exceeded`, or `internal` if the program exits. It is then unknown
    * whether the request took effect. The next request starts the program again.
    */
-  async ask(question: string): Promise<string[]> {
-    if (this.#asked.length >= MAX_WAITING)
+  async request(text: string): Promise<string[]> {
+    if (this.#pending.length >= MAX_WAITING)
       throw new ServiceError('rate_limited', 'too many requests are waiting for one program');
     const answer = Promise.withResolvers<string[]>();
-    const asked: Question = { text: question, lines: [], given: 0, timer: undefined, answer };
-    this.#asked.push(asked);
-    this.#give(asked);
+    const request: Request = { text, lines: [], attempts: 0, timer: undefined, answer };
+    this.#pending.push(request);
+    this.#send(request);
     return await answer.promise;
   }
 
   /** Kills the program and its children. Pending requests fail. */
   close(): void {
     const child = this.#child;
-    this.#gone(child);
+    this.#onClose(child);
     kill(child);
   }
 
-  #give(asked: Question): void {
+  #send(request: Request): void {
     const { deadlineMs } = this.#options;
-    asked.given += 1;
-    clearTimeout(asked.timer);
-    asked.timer = setTimeout(() => this.#late(asked), deadlineMs);
+    request.attempts += 1;
+    clearTimeout(request.timer);
+    request.timer = setTimeout(() => this.#onTimeout(request), deadlineMs);
     try {
-      (this.#child ??= this.#start()).stdin.write(`${asked.text}\n`);
+      (this.#child ??= this.#start()).stdin.write(`${request.text}\n`);
     } catch (error) {
       // No process can be started at all.
-      this.#fail(asked, new ServiceError('internal', `${this.#options.name} cannot be started`, { cause: error }));
+      this.#fail(request, new ServiceError('internal', `${this.#options.name} cannot be started`, { cause: error }));
     }
   }
 
@@ -84,22 +84,22 @@ export class Coprocess {
    * Answers come in order, so none can be matched after a missing one: the program is killed. It has not begun with the
    * requests behind the first, so these can be sent to another.
    */
-  #late(asked: Question): void {
+  #onTimeout(request: Request): void {
     const { name, deadlineMs } = this.#options;
     const child = this.#child;
     this.#child = undefined;
     kill(child);
-    const others = [...this.#asked];
+    const others = [...this.#pending];
     for (const other of others) {
-      if (other !== asked && other.given < MAX_GIVEN) this.#give(other);
+      if (other !== request && other.attempts < MAX_ATTEMPTS) this.#send(other);
       else this.#fail(other, new ServiceError('deadline_exceeded', `${name} did not end within ${deadlineMs} ms`));
     }
   }
 
-  #fail(asked: Question, error: ServiceError): void {
-    this.#asked = this.#asked.filter((each) => each !== asked);
-    clearTimeout(asked.timer);
-    asked.answer.reject(error);
+  #fail(request: Request, error: ServiceError): void {
+    this.#pending = this.#pending.filter((each) => each !== request);
+    clearTimeout(request.timer);
+    request.answer.reject(error);
   }
 
   #start(): Child {
@@ -110,11 +110,11 @@ export class Coprocess {
       detached: true,
       env: TOOL_ENVIRONMENT,
     });
-    child.on('error', () => this.#gone(child));
-    child.once('close', () => this.#gone(child));
+    child.on('error', () => this.#onClose(child));
+    child.once('close', () => this.#onClose(child));
     child.stdin.on('error', () => undefined);
     createInterface({ input: child.stdout, crlfDelay: Infinity }).on('line', (line) => {
-      if (child === this.#child) this.#heard(line);
+      if (child === this.#child) this.#onLine(line);
     });
     // It must not keep this process alive.
     child.unref();
@@ -122,23 +122,23 @@ export class Coprocess {
     return child;
   }
 
-  #heard(line: string): void {
-    const first = this.#asked[0];
+  #onLine(line: string): void {
+    const first = this.#pending[0];
     if (first === undefined || first.lines.length >= MAX_LINES) return this.close();
     first.lines.push(line);
     if (!this.#options.isLast(line)) return;
-    this.#asked.shift();
+    this.#pending.shift();
     clearTimeout(first.timer);
     first.answer.resolve(first.lines);
   }
 
-  #gone(child: Child | undefined): void {
+  #onClose(child: Child | undefined): void {
     if (child !== this.#child) return;
     this.#child = undefined;
-    for (const asked of this.#asked) {
+    for (const request of this.#pending) {
       // Its output may reveal details of the node: it is for the log.
-      const cause = asked.lines.length === 0 ? undefined : new Error(asked.lines.join(' ').slice(0, 500));
-      this.#fail(asked, new ServiceError('internal', `${this.#options.name} has ended without an answer`, { cause }));
+      const cause = request.lines.length === 0 ? undefined : new Error(request.lines.join(' ').slice(0, 500));
+      this.#fail(request, new ServiceError('internal', `${this.#options.name} has ended without an answer`, { cause }));
     }
   }
 }

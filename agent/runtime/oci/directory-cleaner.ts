@@ -25,7 +25,7 @@ export class DirectoryCleaner {
   readonly #shell: Coprocess;
   readonly #log: Logger;
   #rounds: Promise<void> | undefined;
-  #asked = false;
+  #requested = false;
 
   constructor(dir: string, log: Logger) {
     this.#dir = dir;
@@ -41,7 +41,7 @@ export class DirectoryCleaner {
 
   /** Empties the directory in the background. Entries that cannot be removed are logged, and left to the next call. */
   clean(): void {
-    this.#asked = true;
+    this.#requested = true;
     this.#rounds ??= this.#work();
   }
 
@@ -53,24 +53,25 @@ export class DirectoryCleaner {
 
   /** Never rejects. Retries, since a container's mount or process may be gone a moment later. */
   async #work(): Promise<void> {
-    let said = '';
-    for (let tries = 1; this.#asked || tries <= MAX_TRIES; tries += 1) {
-      if (this.#asked) tries = 1;
-      this.#asked = false;
-      said = await this.#round();
-      if (this.#asked) continue;
+    let errors = '';
+    for (let tries = 1; this.#requested || tries <= MAX_TRIES; tries += 1) {
+      if (this.#requested) tries = 1;
+      this.#requested = false;
+      errors = await this.#round();
+      if (this.#requested) continue;
       if (this.#left() === 0) break;
       await sleep(PAUSE_MS);
     }
     this.#rounds = undefined;
     const left = this.#left();
-    if (left !== 0) this.#log.warn({ dir: this.#dir, left, said }, 'files of ended sandboxes cannot be removed');
+    if (left !== 0)
+      this.#log.warn({ dir: this.#dir, left, said: errors }, 'files of ended sandboxes cannot be removed');
   }
 
   /** Returns the errors, if any. */
   async #round(): Promise<string> {
     try {
-      return (await this.#shell.ask('')).slice(0, -1).join('; ').slice(0, 1_000);
+      return (await this.#shell.request('')).slice(0, -1).join('; ').slice(0, 1_000);
     } catch (error) {
       const { message, cause } = ServiceError.from(error);
       return cause instanceof Error ? `${message}: ${cause.message}` : message;

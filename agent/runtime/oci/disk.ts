@@ -86,7 +86,7 @@ export class Disks {
     try {
       await this.#empty.use(sizeMb, async (template) => {
         await mkdir(point, { mode: 0o711 });
-        await this.#tell('mount', template, file, point);
+        await this.#run('mount', template, file, point);
       });
       await mkdir(join(point, 'upper'), { mode: 0o755 });
       await mkdir(join(point, 'work'), { mode: 0o700 });
@@ -104,7 +104,7 @@ export class Disks {
     const point = join(this.#dir, id);
     if (!existsSync(point)) return;
     try {
-      await this.#tell('umount', point);
+      await this.#run('umount', point);
     } catch (error) {
       // After a failed mount, or one by an earlier agent, there may be only the mount point.
       if (mountPointsBelow(point).length > 0) throw error;
@@ -120,8 +120,8 @@ export class Disks {
   }
 
   /** @throws ServiceError as `diskError`. */
-  async #tell(what: 'mount' | 'umount', ...paths: string[]): Promise<void> {
-    const lines = await this.#shell.ask([what, ...paths].join('\n'));
+  async #run(what: 'mount' | 'umount', ...paths: string[]): Promise<void> {
+    const lines = await this.#shell.request([what, ...paths].join('\n'));
     if (lines.at(-1) === 'status 0') return;
     throw diskError(`the ${what} of a disk failed`, new Error(lines.slice(0, -1).join(' ').slice(0, 500)));
   }

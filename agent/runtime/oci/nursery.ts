@@ -58,11 +58,11 @@ export class Nursery {
     this.#process = process;
     this.#log = log;
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
-    lines.on('line', (line) => this.#answered(line));
+    lines.on('line', (line) => this.#onAnswer(line));
     // Both emit it: a nursery killed with an unread request resets its connection.
     lines.on('error', () => undefined);
     socket.on('error', () => undefined);
-    socket.once('close', () => this.#ended());
+    socket.once('close', () => this.#onEnd());
   }
 
   /** Starts a nursery. @throws ServiceError; nothing is left behind. */
@@ -95,7 +95,7 @@ export class Nursery {
       );
       settleNursery(tree, group, child.pid);
       const nursery = new Nursery(group, socket, child, log);
-      nursery.#say({ op: 'plan', ...plan(tree, groups) });
+      nursery.#send({ op: 'plan', ...plan(tree, groups) });
       return nursery;
     } catch (error) {
       // By cgroup: a runtime that exceeds its deadline may have started it without reporting its pid.
@@ -127,7 +127,7 @@ export class Nursery {
     const answer = Promise.withResolvers<number>();
     this.#waiting.set(id, answer);
     try {
-      this.#say({ op: 'fork', id, ...options });
+      this.#send({ op: 'fork', id, ...options });
       return await withDeadline({ deadlineMs: FORK_MS, what: 'a blank' }, () => answer.promise);
     } catch (error) {
       if (error instanceof ServiceError && error.code === 'deadline_exceeded' && !this.#over) {
@@ -144,15 +144,15 @@ export class Nursery {
   /** Resolves once its process is gone. Its blanks continue. */
   async close(): Promise<void> {
     this.#socket.destroy();
-    this.#ended();
+    this.#onEnd();
     await endProcess(this.#process);
   }
 
-  #say(message: object): void {
+  #send(message: object): void {
     this.#socket.write(`${JSON.stringify(message)}\n`);
   }
 
-  #answered(line: string): void {
+  #onAnswer(line: string): void {
     try {
       const { id, pid, error } = Answer.parse(JSON.parse(line));
       if (pid !== undefined) this.#waiting.get(id)?.resolve(pid);
@@ -163,7 +163,7 @@ export class Nursery {
     }
   }
 
-  #ended(): void {
+  #onEnd(): void {
     this.#over = true;
     for (const answer of this.#waiting.values()) answer.reject(new ServiceError('internal', 'the nursery has ended'));
     this.#waiting.clear();

@@ -11,19 +11,19 @@ import { possibleGroups, removeAgentGroups } from './box-groups.ts';
 import type { Box, Boxes } from './boxes.ts';
 import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
-import { ClaimPatience } from './claim-patience.ts';
+import { ClaimTimeout } from './claim-timeout.ts';
 import type { Disks } from './disk.ts';
 import { endGroup, endProcesses } from './ending.ts';
 import { etcFiles } from './etc-files.ts';
-import { Exits } from './exits.ts';
+import { ExitPoller } from './exit-poller.ts';
 import type { Network } from './network/network.ts';
 import { isAlive, killProcess } from './pids.ts';
-import type { PastAgents } from './past-agents.ts';
+import type { StaleCgroups } from './stale-cgroups.ts';
 import type { Place } from './place.ts';
 import type { RuntimeCli } from './runtime-cli.ts';
 import { InFlight } from './in-flight.ts';
 import { OomWatch } from './oom-watch.ts';
-import { UnreadBoxes } from './unread-boxes.ts';
+import { UnreadableBoxes } from './unreadable-boxes.ts';
 
 interface OciDeps {
   place: Place;
@@ -34,7 +34,7 @@ interface OciDeps {
   images: ImageStore;
   disks: Disks;
   network: Network;
-  pastAgents: PastAgents;
+  staleCgroups: StaleCgroups;
   log: Logger;
 }
 
@@ -44,12 +44,12 @@ export class OciRuntime implements ContainerRuntime {
   readonly images: ImageStore;
   readonly maxDiskMb: number;
   readonly #deps: OciDeps;
-  readonly #exits: Exits;
+  readonly #exits: ExitPoller;
   readonly #listeners: ExitListeners;
   readonly #launching = new InFlight();
   readonly #claiming = new InFlight();
-  readonly #patience = new ClaimPatience();
-  readonly #unread: UnreadBoxes;
+  readonly #claimTimeout = new ClaimTimeout();
+  readonly #unread: UnreadableBoxes;
   readonly #ooms: OomWatch;
 
   constructor(deps: OciDeps) {
@@ -57,11 +57,11 @@ export class OciRuntime implements ContainerRuntime {
     this.#listeners = new ExitListeners(deps.log);
     this.images = deps.images;
     this.maxDiskMb = deps.disks.maxMb;
-    this.#exits = new Exits((id) => void this.#gone(id));
+    this.#exits = new ExitPoller((id) => void this.#gone(id));
     this.#ooms = new OomWatch((id) => this.#readOomKills(id), deps.log);
     const { boxes, images, tree, place } = deps;
     const groupsOf = (id: string): string[] => possibleGroups(tree, place, id);
-    this.#unread = new UnreadBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
+    this.#unread = new UnreadableBoxes({ boxes, images, tree, groupsOf, adopt: (id, box) => this.#adopt(id, box) });
     for (const id of boxes.ids()) {
       if (!boxes.wasStarted(id)) continue;
       deps.network.adopt(id, boxes.dirOf(id));
@@ -130,7 +130,7 @@ export class OciRuntime implements ContainerRuntime {
       ...(card !== undefined && supervisor.hello.cards === true ? { card } : {}),
     };
     try {
-      await this.#patience.bound(signal, (bounded) =>
+      await this.#claimTimeout.bound(signal, (bounded) =>
         supervisor.call(message, { signal: bounded, deadlineMs: Infinity }),
       );
     } catch (error) {
@@ -221,7 +221,7 @@ export class OciRuntime implements ContainerRuntime {
     await disks.close(!boxes.ids().some((id) => this.#unread.lives(id)));
     await boxes.allRemoved();
     removeAgentGroups(this.#deps.tree, this.#deps.place.group);
-    this.#deps.pastAgents.close();
+    this.#deps.staleCgroups.close();
   }
 
   /** A container's process; for tests and operators. */
@@ -230,7 +230,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async #gone(id: string): Promise<void> {
-    this.#listeners.tell(id, await this.#ooms.ofEnd(id));
+    this.#listeners.tell(id, await this.#ooms.killedNearEnd(id));
   }
 }
 

@@ -32,14 +32,18 @@ test('an exit counts as an OOM kill if one was counted near it, not long before'
   kills.set('a', 1).set('b', 1);
   await vi.advanceTimersByTimeAsync(60_000);
   kills.set('b', 2);
-  expect([await watch.ofEnd('a'), await watch.ofEnd('b'), await watch.ofEnd('c')]).toEqual([false, true, false]);
+  expect([await watch.killedNearEnd('a'), await watch.killedNearEnd('b'), await watch.killedNearEnd('c')]).toEqual([
+    false,
+    true,
+    false,
+  ]);
 });
 
 test('a kill counted before the exit was noticed is near it', async () => {
   watch.watch('a', 0);
   kills.set('a', 1);
   await vi.advanceTimersByTimeAsync(1_000);
-  expect(await watch.ofEnd('a')).toBe(true);
+  expect(await watch.killedNearEnd('a')).toBe(true);
 });
 
 test('a kill long before the exit is not near it, even with a thousand containers watched', async () => {
@@ -48,7 +52,7 @@ test('a kill long before the exit is not near it, even with a thousand container
   await vi.advanceTimersByTimeAsync(200);
   kills.set('box-0', 1);
   await vi.advanceTimersByTimeAsync(20_000);
-  expect(await watch.ofEnd('box-0')).toBe(false);
+  expect(await watch.killedNearEnd('box-0')).toBe(false);
 });
 
 test("the first kills counted in an earlier agent's container are past, and later ones are not", async () => {
@@ -58,7 +62,7 @@ test("the first kills counted in an earlier agent's container are past, and late
   }
   await vi.advanceTimersByTimeAsync(1_000);
   kills.set('b', 4);
-  expect([await watch.ofEnd('a'), await watch.ofEnd('b')]).toEqual([false, true]);
+  expect([await watch.killedNearEnd('a'), await watch.killedNearEnd('b')]).toEqual([false, true]);
 });
 
 test('a container forgotten during its first count is not watched afterwards', async () => {
@@ -76,7 +80,7 @@ test('kills under an earlier agent are past, for any number of containers', asyn
   }
   kills.set('box-7', 4);
   await vi.advanceTimersByTimeAsync(60_000);
-  const near = await Promise.all(ids.map((id) => watch.ofEnd(id)));
+  const near = await Promise.all(ids.map((id) => watch.killedNearEnd(id)));
   expect(near.filter(Boolean)).toEqual([]);
   watch.forget('box-7');
   expect(await watch.count('box-7')).toBe(4);
@@ -98,7 +102,7 @@ test('a count that is unreadable for a moment is read again, and does not pass f
   watch.watch('a', 0);
   kills.set('a', 1);
   refusals = 2;
-  const [counted, ended] = [watch.count('a'), watch.ofEnd('a')];
+  const [counted, ended] = [watch.count('a'), watch.killedNearEnd('a')];
   await vi.advanceTimersByTimeAsync(1_000);
   expect([await counted, await ended, logged]).toEqual([1, true, 0]);
 });
@@ -108,7 +112,11 @@ test('a count that stays unreadable is logged, and an exit reports only what was
   kills.set('a', 1);
   await vi.advanceTimersByTimeAsync(1_000);
   refusals = Infinity;
-  const [counted, ...ended] = [watch.count('a').catch((error: unknown) => error), watch.ofEnd('a'), watch.ofEnd('b')];
+  const [counted, ...ended] = [
+    watch.count('a').catch((error: unknown) => error),
+    watch.killedNearEnd('a'),
+    watch.killedNearEnd('b'),
+  ];
   await vi.advanceTimersByTimeAsync(5_000);
   expect([await counted, ...(await Promise.all(ended))]).toEqual([NO_DESCRIPTOR, true, null]);
   expect(logged).toBe(3);
@@ -119,7 +127,7 @@ test("an earlier agent's count that is unreadable at first is past once it is re
   refusals = 1;
   watch.watch('a');
   await vi.advanceTimersByTimeAsync(1_000);
-  expect(await watch.ofEnd('a')).toBe(false);
+  expect(await watch.killedNearEnd('a')).toBe(false);
   kills.set('a', 4);
-  expect(await watch.ofEnd('a')).toBe(true);
+  expect(await watch.killedNearEnd('a')).toBe(true);
 });

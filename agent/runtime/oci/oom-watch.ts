@@ -3,7 +3,7 @@
  * killed long before. The kernel only counts kills, so the counts are read periodically.
  */
 import type { Logger } from '../../../src/lib/logger.ts';
-import { insist } from '../../sandboxes/passing-failures.ts';
+import { retryTransient } from '../../sandboxes/transient-errors.ts';
 import { Rounds } from './rounds.ts';
 
 const LOOK_EVERY_MS = 200;
@@ -37,7 +37,7 @@ export class OomWatch {
   /** `kills`: those known to be past. If absent, the first count taken, now, is past. */
   watch(id: string, kills?: number): void {
     this.#counts.set(id, { kills, grewAtMs: -Infinity });
-    if (kills === undefined) this.#glance(id);
+    if (kills === undefined) this.#refresh(id);
     this.#timer ??= setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
   }
 
@@ -54,7 +54,7 @@ export class OomWatch {
   /** The number of kills so far. Retries for a moment if it cannot be read. @throws if that does not help. */
   async count(id: string): Promise<number> {
     try {
-      return await insist(() => this.#count(id));
+      return await retryTransient(() => this.#count(id));
     } catch (error) {
       this.#log.error({ err: error, container: id }, 'the count of OOM kills cannot be read');
       throw error;
@@ -74,7 +74,7 @@ export class OomWatch {
   /**
    * For a container whose init process is gone: whether there was a kill near its exit; null if unknown. Never rejects.
    */
-  async ofEnd(id: string): Promise<boolean | null> {
+  async killedNearEnd(id: string): Promise<boolean | null> {
     const kills = await this.count(id).catch(() => null);
     const known = this.#counts.get(id);
     if (known !== undefined && performance.now() - known.grewAtMs < NEAR_MS) return true;
@@ -83,7 +83,7 @@ export class OomWatch {
   }
 
   /** If it cannot be read now, its turn comes again. */
-  #glance(id: string): void {
+  #refresh(id: string): void {
     this.#count(id).catch((error: unknown) => {
       this.#log.debug({ err: error, container: id }, 'the count of OOM kills cannot be read now');
     });
@@ -91,6 +91,6 @@ export class OomWatch {
 
   #look(): void {
     const count = Math.max(EACH_LOOK, Math.ceil((this.#counts.size * LOOK_EVERY_MS) / ROUND_MS));
-    for (const id of this.#rounds.next(count)) this.#glance(id);
+    for (const id of this.#rounds.next(count)) this.#refresh(id);
   }
 }

@@ -9,7 +9,7 @@ import { openCgroups } from './cgroup-tree.ts';
 import { Disks } from './disk.ts';
 import { OciRuntime } from './oci-runtime.ts';
 import { imagesDirOf, makeNetwork, needImageTools, openImages } from './parts.ts';
-import { PastAgents } from './past-agents.ts';
+import { StaleCgroups } from './stale-cgroups.ts';
 import { makePlace, ociDirOf } from './place.ts';
 import { hasPassed } from './trial-record.ts';
 import { findProgram, mustRun } from './programs.ts';
@@ -45,10 +45,10 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
       ? byRuntime
       : new NurseryBlanks({ place, tree, cli, log: config.log }, boxes, byRuntime);
   const network = makeNetwork(place.tag, config);
-  const pastAgents = new PastAgents({ tree, own: place.group });
-  pastAgents.start();
+  const staleCgroups = new StaleCgroups({ tree, own: place.group });
+  staleCgroups.start();
   const { log } = config;
-  const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, pastAgents, log });
+  const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, staleCgroups, log });
   // Containers of an earlier agent must not be abandoned because of one failure of a program that is known to work.
   if (boxes.ids().length === 0 || !(await hasPassed(place.ociDir, program))) {
     await tryOne({ runtime, place, tree, boxes, program, log });

@@ -8,7 +8,7 @@ import { AGENT_SELECTOR, node, pod } from '../../../src/gateway/discovery/testin
 import { silent } from '../../../src/lib/logger.ts';
 import { until } from '../../helpers/until.ts';
 import { ApiServer } from './api-server.ts';
-import { toldOf, untilTold } from './told.ts';
+import { publishedOf, untilPublished } from './published.ts';
 
 const LIMIT_MS = 60_000;
 const QUICK = { firstPauseMs: 20, maxPauseMs: 200, refusedPauseMs: 200, requestMs: 5_000 };
@@ -47,8 +47,8 @@ function discover(more: Partial<KubernetesOptions> = {}): void {
   });
 }
 
-const told = (): string[] | null => toldOf(nodes);
-const tells = (...expected: string[]): Promise<void> => untilTold(told, expected, LIMIT_MS);
+const published = (): string[] | null => publishedOf(nodes);
+const publishes = (...expected: string[]): Promise<void> => untilPublished(published, expected, LIMIT_MS);
 
 const watching = (): Promise<void> => until(() => server.model.watches.size === 2, LIMIT_MS, 'both watches');
 /** Watches requested so far. */
@@ -69,7 +69,7 @@ describe('a client', () => {
   test.each(['token', 'certificate'] as const)('is identified by its %s', async (by) => {
     twoNodes();
     discover({ configFile: server.kubeconfig(by) });
-    await tells(...BOTH);
+    await publishes(...BOTH);
     expect(server.model.asked.find(({ collection }) => collection === 'pods')?.query).toMatchObject({
       labelSelector: AGENT_SELECTOR,
     });
@@ -80,9 +80,9 @@ describe('a client', () => {
     discover();
     writeFileSync(join(server.dir, 'token'), 'an old token');
     await until(() => server.attempts > 3, LIMIT_MS, 'it to be turned away');
-    expect(told()).toBeNull();
+    expect(published()).toBeNull();
     server.kubeconfig('token');
-    await tells(...BOTH);
+    await publishes(...BOTH);
   });
 
   test('accepts nothing from a server with another CA', async () => {
@@ -92,7 +92,7 @@ describe('a client', () => {
     writeFileSync(join(server.dir, 'ca.crt'), other.ca);
     discover({ configFile: config });
     await until(() => server.attempts > 2, LIMIT_MS, 'it to try');
-    expect(told()).toBeNull();
+    expect(published()).toBeNull();
     expect(server.model.asked).toEqual([]);
   });
 });
@@ -101,10 +101,10 @@ test('a gateway that starts while an agent is being replaced does not take the o
   twoNodes();
   server.model.put('pods', pod({ node: 'b', ip: null, phase: 'Pending', ready: false }));
   discover();
-  await tells('a in 10.0.0.1:8701');
+  await publishes('a in 10.0.0.1:8701');
   expect(whole).toBe(false);
   server.model.put('pods', pod({ node: 'b', ip: '10.0.0.2' }));
-  await tells(...BOTH);
+  await publishes(...BOTH);
   expect(whole).toBe(true);
 });
 
@@ -112,36 +112,36 @@ describe('changes in the cluster', () => {
   beforeEach(async () => {
     twoNodes();
     discover();
-    await tells(...BOTH);
+    await publishes(...BOTH);
     await watching();
   });
 
   test('cordon, drain, taint and deletion of Nodes are followed', async () => {
     server.model.put('nodes', node('b'));
-    await tells('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+    await publishes('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
     server.model.put('nodes', node('a', { taints: [{ key: 'upgrade', effect: 'NoSchedule' }] }));
-    await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+    await publishes('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
     server.model.delete('nodes', 'b');
-    await tells('a cordoned 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
+    await publishes('a cordoned 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
     server.model.delete('pods', 'agent-b');
-    await tells('a cordoned 10.0.0.1:8701');
+    await publishes('a cordoned 10.0.0.1:8701');
   });
 
   test('a replaced pod is the same node at another address, of any family', async () => {
     server.model.put('pods', pod({ node: 'a', ip: '10.0.0.1', deleting: true }));
-    await tells('a leaving 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
+    await publishes('a leaving 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
     server.model.delete('pods', 'agent-a');
     server.model.put('pods', pod({ name: 'agent-a2', node: 'a', ip: null, phase: 'Pending', ready: false }));
-    await tells('b cordoned 10.0.0.2:8701');
+    await publishes('b cordoned 10.0.0.2:8701');
     server.model.put('pods', pod({ name: 'agent-a2', node: 'a', ip: 'fd00::5', ready: false }));
-    await tells('a cordoned [fd00::5]:8701', 'b cordoned 10.0.0.2:8701');
+    await publishes('a cordoned [fd00::5]:8701', 'b cordoned 10.0.0.2:8701');
     server.model.put('pods', pod({ name: 'agent-a2', node: 'a', ip: 'fd00::5' }));
-    await tells('a in [fd00::5]:8701', 'b cordoned 10.0.0.2:8701');
+    await publishes('a in [fd00::5]:8701', 'b cordoned 10.0.0.2:8701');
   });
 
   test('a recreated pod of the same name is not removed with the old one', async () => {
     server.model.put('pods', pod({ node: 'a', ip: '10.0.0.7', uid: 'another' }));
-    await tells('a in 10.0.0.7:8701', 'b cordoned 10.0.0.2:8701');
+    await publishes('a in 10.0.0.7:8701', 'b cordoned 10.0.0.2:8701');
   });
 });
 
@@ -149,7 +149,7 @@ describe('when the API server', () => {
   beforeEach(async () => {
     twoNodes();
     discover();
-    await tells(...BOTH);
+    await publishes(...BOTH);
     await watching();
   });
 
@@ -160,9 +160,9 @@ describe('when the API server', () => {
     server.model.put('nodes', node('c'));
     // Longer than all pauses between two attempts.
     await new Promise((resolve) => setTimeout(resolve, 1_000));
-    expect(told()).toEqual(BOTH);
+    expect(published()).toEqual(BOTH);
     await server.up();
-    await tells('a in 10.0.0.1:8701', 'c in 10.0.0.3:8701');
+    await publishes('a in 10.0.0.1:8701', 'c in 10.0.0.3:8701');
   });
 
   test('was away for too long to resume a watch, everything is listed again', async () => {
@@ -170,14 +170,14 @@ describe('when the API server', () => {
     server.model.delete('pods', 'agent-b');
     server.model.compact();
     await server.up();
-    await tells('a in 10.0.0.1:8701');
+    await publishes('a in 10.0.0.1:8701');
   });
 
   test('breaks connections, the watches continue', async () => {
     for (let round = 0; round < 3; round++) {
       server.cut();
       server.model.put('pods', pod({ node: 'a', ip: `10.0.1.${round}` }));
-      await tells(`a in 10.0.1.${round}:8701`, 'b cordoned 10.0.0.2:8701');
+      await publishes(`a in 10.0.1.${round}:8701`, 'b cordoned 10.0.0.2:8701');
     }
     await watching();
     // Each exchange has its own connection: none is left over.
@@ -192,7 +192,7 @@ describe('when the API server', () => {
       server.model.put('pods', pod({ node: 'a', ip: `10.0.2.${how.length}` }));
       server.model.compact();
       server.cut();
-      await tells(`a in 10.0.2.${how.length}:8701`, 'b cordoned 10.0.0.2:8701');
+      await publishes(`a in 10.0.2.${how.length}:8701`, 'b cordoned 10.0.0.2:8701');
     }
   });
 
@@ -204,32 +204,32 @@ describe('when the API server', () => {
     await watching();
     server.model.say('{"type":"NEW","object":{}}\n');
     server.model.delete('pods', 'agent-b');
-    await tells('a in 10.0.0.1:8701');
+    await publishes('a in 10.0.0.1:8701');
   });
 });
 
 test('a silently dead connection is abandoned', async () => {
   twoNodes();
   discover({ timings: { idleMs: 500, requestMs: 500 } });
-  await tells(...BOTH);
+  await publishes(...BOTH);
   await watching();
   server.deaf = true;
   server.model.delete('pods', 'agent-b');
   const attempts = server.attempts;
   await until(() => server.attempts > attempts + 2, LIMIT_MS, 'new connections');
-  expect(told()).toEqual(BOTH);
+  expect(published()).toEqual(BOTH);
   server.deaf = false;
-  await tells('a in 10.0.0.1:8701');
+  await publishes('a in 10.0.0.1:8701');
 });
 
 test('a quiet watch that is dropped and resumed loses nothing', async () => {
   twoNodes();
   discover({ timings: { idleMs: 100 } });
-  await tells(...BOTH);
+  await publishes(...BOTH);
   const before = asked();
   await until(() => asked() > before + 4, LIMIT_MS, 'watches to be renewed');
   server.model.put('nodes', node('b'));
-  await tells('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+  await publishes('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
   // Nothing was listed again for it.
   expect(server.model.asked.filter(({ query }) => query['watch'] === undefined)).toHaveLength(2);
 });
@@ -238,17 +238,17 @@ test('without permission to read Nodes it relies on the pods, and uses the permi
   twoNodes();
   server.model.refuse = (collection) => (collection === 'nodes' ? { status: 403 } : null);
   discover();
-  await tells('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+  await publishes('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
   server.model.put('pods', pod({ node: 'a', ip: '10.0.0.1', ready: false }));
-  await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+  await publishes('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
   server.model.refuse = () => null;
-  await tells('a cordoned 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
+  await publishes('a cordoned 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
 });
 
 test('if configured so, it reads no Nodes', async () => {
   twoNodes();
   discover({ followNodes: false });
-  await tells('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+  await publishes('a in 10.0.0.1:8701', 'b in 10.0.0.2:8701');
   expect(server.model.asked.some(({ collection }) => collection === 'nodes')).toBe(false);
 });
 
@@ -257,7 +257,7 @@ test('the API server may be reached over IPv6', async () => {
   server = await ApiServer.start({ host: '::1' });
   twoNodes();
   discover();
-  await tells(...BOTH);
+  await publishes(...BOTH);
 });
 
 test('it can be stopped at any time, and leaves no connection', async () => {

@@ -16,7 +16,7 @@ import { until } from '../../helpers/until.ts';
 import { ChartCluster, collection, NAMESPACE } from './chart-cluster.ts';
 import { CONTROL_PLANE_PROGRAMS, ControlPlane } from './control-plane.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
-import { toldOf, untilTold } from './told.ts';
+import { publishedOf, untilPublished } from './published.ts';
 
 const LIMIT_MS = 120_000;
 const QUICK = { firstPauseMs: 20, maxPauseMs: 200, refusedPauseMs: 200, requestMs: 20_000 };
@@ -103,8 +103,8 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
   const listsOfNodes = (): Asked[] => asked.filter(({ path, query }) => path.endsWith('/nodes') && !('watch' in query));
   const watchesOfNodes = (): Asked[] => asked.filter(({ path, query }) => path.endsWith('/nodes') && 'watch' in query);
 
-  const told = (): string[] | null => toldOf(nodes);
-  const tells = (...expected: string[]): Promise<void> => untilTold(told, expected, LIMIT_MS);
+  const published = (): string[] | null => publishedOf(nodes);
+  const publishes = (...expected: string[]): Promise<void> => untilPublished(published, expected, LIMIT_MS);
 
   async function twoNodes(): Promise<void> {
     for (const [name, ip] of [
@@ -183,7 +183,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
         expect(`${method} ${path} ${status}`).toBe(`${method} ${path} 403`);
       }
       discover();
-      await tells(...BOTH);
+      await publishes(...BOTH);
     });
 
     test('without permission to read Nodes it relies on the pods, and uses the permission once granted', async () => {
@@ -191,9 +191,9 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await cluster.changeNode('b', { unschedulable: true });
       await cluster.withdraw('ClusterRoleBinding');
       discover();
-      await tells(...BOTH);
+      await publishes(...BOTH);
       await cluster.apply('ClusterRoleBinding');
-      await tells('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
+      await publishes('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
     });
   });
 
@@ -201,33 +201,33 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     beforeEach(async () => {
       await twoNodes();
       discover();
-      await tells(...BOTH);
+      await publishes(...BOTH);
     });
 
     test('through cordon, taint, drain and deletion of Nodes', async () => {
       await cluster.changeNode('a', { unschedulable: true });
-      await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+      await publishes('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
       await cluster.changeNode('a', { unschedulable: null, taints: [{ key: 'upgrade', effect: 'NoSchedule' }] });
-      await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+      await publishes('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
       // Reported by a control plane that hears from no kubelet.
       await cluster.changeNode('a', { taints: [{ key: 'node.kubernetes.io/unreachable', effect: 'NoExecute' }] });
-      await tells(...BOTH);
+      await publishes(...BOTH);
       await cluster.removeNode('b');
-      await tells('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
+      await publishes('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
       await cluster.removePod('agent-b');
-      await tells('a in 10.0.0.1:8701');
+      await publishes('a in 10.0.0.1:8701');
     });
 
     test('through the replacement of a pod, which is the same node elsewhere', async () => {
       await cluster.endPod('agent-a');
-      await tells('a leaving 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+      await publishes('a leaving 10.0.0.1:8701', 'b in 10.0.0.2:8701');
       await cluster.addPod({ name: 'next', node: 'a', ip: 'fd00::5', ready: false });
       await cluster.removePod('agent-a');
-      await tells('a cordoned [fd00::5]:8701', 'b in 10.0.0.2:8701');
+      await publishes('a cordoned [fd00::5]:8701', 'b in 10.0.0.2:8701');
       await cluster.removePod('next');
-      await tells('b in 10.0.0.2:8701');
+      await publishes('b in 10.0.0.2:8701');
       await cluster.addPod({ node: 'a', ip: '10.0.0.9' });
-      await tells('a in 10.0.0.9:8701', 'b in 10.0.0.2:8701');
+      await publishes('a in 10.0.0.9:8701', 'b in 10.0.0.2:8701');
     });
 
     test('with a new token, once the old one is no longer valid', async () => {
@@ -236,9 +236,9 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await cluster.changeNode('a', { unschedulable: true });
       const turnedAway = way.connections + 5;
       await until(() => way.connections > turnedAway, LIMIT_MS, 'it to be turned away');
-      expect(told()).toEqual(BOTH);
+      expect(published()).toEqual(BOTH);
       await cluster.issueToken();
-      await tells('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
+      await publishes('a cordoned 10.0.0.1:8701', 'b in 10.0.0.2:8701');
     });
   });
 
@@ -246,7 +246,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     await twoNodes();
     // The server sends one two seconds before it ends a watch.
     discover({ timings: { watchMs: 3_000 } });
-    await tells(...BOTH);
+    await publishes(...BOTH);
     await until(() => watchesOfNodes().length > 0, LIMIT_MS, 'a watch');
     // In another collection: its own version is that of the bookmark at most.
     const { metadata } = await plane.make(collection('ConfigMap'), { metadata: { generateName: 'other-' } });
@@ -254,22 +254,22 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     await until(() => watchesOfNodes().some(later), LIMIT_MS, 'a watch from a later version');
     expect(listsOfNodes()).toHaveLength(1);
     await cluster.changeNode('b', { unschedulable: true });
-    await tells('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
+    await publishes('a in 10.0.0.1:8701', 'b cordoned 10.0.0.2:8701');
   });
 
   test('that is killed takes no node away, and missed changes are seen when it is back', async () => {
     await twoNodes();
     discover();
-    await tells(...BOTH);
+    await publishes(...BOTH);
     await plane.down();
     const attempts = way.connections + 10;
     await until(() => way.connections > attempts, LIMIT_MS, 'it to be looked for');
-    expect(told()).toEqual(BOTH);
+    expect(published()).toEqual(BOTH);
     await plane.up();
     await cluster.removePod('agent-b');
     await cluster.addNode('c');
     await cluster.addPod({ node: 'c', ip: '10.0.0.3' });
-    await tells('a in 10.0.0.1:8701', 'c in 10.0.0.3:8701');
+    await publishes('a in 10.0.0.1:8701', 'c in 10.0.0.3:8701');
   });
 
   // In its cache, which starts empty with the server, or in etcd, by compaction.
@@ -278,7 +278,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
     async (cache) => {
       await twoNodes();
       discover();
-      await tells(...BOTH);
+      await publishes(...BOTH);
       await until(() => watchesOfNodes().length > 0, LIMIT_MS, 'a watch');
       broken = true;
       way.hangUp();
@@ -289,7 +289,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await plane.up({ cache });
       const lists = listsOfNodes().length;
       broken = false;
-      await tells('a cordoned 10.0.0.1:8701');
+      await publishes('a cordoned 10.0.0.1:8701');
       expect(listsOfNodes().length).toBeGreaterThan(lists);
     },
   );
@@ -310,7 +310,7 @@ describe.skipIf(missing.length > 0)(`a real API server${because(missing)}${HOW}`
       await plane.compact();
     };
     discover();
-    await tells('n299 cordoned 10.0.0.1:8701');
+    await publishes('n299 cordoned 10.0.0.1:8701');
     expect(compactions).toBe(1);
     expect(listsOfNodes().at(-1)?.query).toEqual({});
   });

@@ -69,16 +69,16 @@ async function listen(who: string, namespace: string): Promise<void> {
 const inside = async ({ pid }: Place, ...command: string[]): Promise<string> =>
   (await run('nsenter', [`--net=/proc/${pid}/ns/net`, ...command], { timeout: WAIT_MS })).stdout;
 
-async function cardOf(place: Place): Promise<string> {
+async function macOf(place: Place): Promise<string> {
   const [card] = JSON.parse(await inside(place, 'ip', '-j', 'link', 'show', 'eth0')) as { address: string }[];
   return card?.address ?? '';
 }
 
-async function speakSix(place: Place, address: string, bridgeCard: string): Promise<void> {
+async function speakSix(place: Place, address: string, bridgeMac: string): Promise<void> {
   const commands = [
     `addr add ${address}/64 dev eth0 nodad`,
     `addr add fe80::${address.split('::')[1]}/64 dev eth0 nodad`,
-    `neigh add ${HOP} lladdr ${bridgeCard} dev eth0`,
+    `neigh add ${HOP} lladdr ${bridgeMac} dev eth0`,
     `route add default via ${HOP} dev eth0`,
   ];
   for (const command of commands) await inside(place, 'ip', '-6', ...command.split(' '));
@@ -101,7 +101,7 @@ async function main(around: string, places: Place[]): Promise<object> {
   await speakSix(first, FIRST, bridge?.address ?? '');
   await speakSix(second, SECOND, bridge?.address ?? '');
   // No packet waits for neighbour discovery: it would be sent later, when it is no longer blocked.
-  await inside(first, 'ip', '-6', 'neigh', 'add', SECOND, 'lladdr', await cardOf(second), 'dev', 'eth0');
+  await inside(first, 'ip', '-6', 'neigh', 'add', SECOND, 'lladdr', await macOf(second), 'dev', 'eth0');
   await listen('node', '/proc/self/ns/net');
   await listen('world', around);
   await listen('second', `/proc/${second.pid}/ns/net`);

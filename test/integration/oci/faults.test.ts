@@ -37,7 +37,7 @@ afterAll(async () => {
 
 const at = async (pid: number, ...command: string[]): Promise<string> =>
   (await exec('nsenter', [`--net=/proc/${pid}/ns/net`, ...command])).stdout;
-const cables = async (): Promise<string> => await at(uplink.pid, 'ip', '-o', 'link', 'show', 'type', 'veth');
+const veths = async (): Promise<string> => await at(uplink.pid, 'ip', '-o', 'link', 'show', 'type', 'veth');
 
 const groups = (): string[] => directoriesOf(tree, agentGroup(bench.dataDir));
 
@@ -84,7 +84,7 @@ test.skipIf(missing !== '').each(Object.entries(FAULTS))('a claim fails: %s', as
   expect(failure?.message).toEqual(expect.not.stringContaining('/'));
   await bench.launcher.discard(id, launched.link);
   await until(async () => (await left(id)).length === 0, LIMIT_MS, 'it to be gone');
-  expect(await cables()).toBe('');
+  expect(await veths()).toBe('');
   expect((await bench.runtime.images.list()).filter(({ inUse }) => inUse)).toEqual([]);
 });
 
@@ -92,11 +92,11 @@ test.skipIf(missing !== '')('after all that, one with disk and network is claime
   const launched = await bench.claimed(all);
   const { id } = launched.container;
   expect((await run(launched.link, ['true'])).exit.exitCode).toBe(0);
-  expect(await cables()).not.toBe('');
+  expect(await veths()).not.toBe('');
   expect(await left(id)).not.toEqual([]);
   await bench.launcher.discard(id, launched.link);
   await until(async () => (await left(id)).length === 0, LIMIT_MS, 'it to be gone');
-  expect(await cables()).toBe('');
+  expect(await veths()).toBe('');
 });
 
 test('a start fails if the kernel has no process for it, and the next one succeeds', async () => {

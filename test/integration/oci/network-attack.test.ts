@@ -7,7 +7,17 @@ import type { Launched } from '../../../agent/pool/launcher.ts';
 import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
 import { until } from '../../helpers/until.ts';
 import { lacking } from '../oci-network/world.ts';
-import { Ear, GATEWAY, inside, NODE, NODE_INSIDE, NODE_SIX, PUBLIC, RESOLVER, Surroundings } from './ears.ts';
+import {
+  PacketRecorder,
+  GATEWAY,
+  inside,
+  NODE,
+  NODE_INSIDE,
+  NODE_SIX,
+  PUBLIC,
+  RESOLVER,
+  Surroundings,
+} from './recorders.ts';
 import { SEND, SEND_AS_ANOTHER, SEND_FROM_A_PORT, SEND_WITH_OPTIONS } from './packet-probes.ts';
 import { ociSubject, processOf } from './subject.ts';
 
@@ -36,9 +46,9 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
   let bench: Bench;
   let attacker: Launched;
   let neighbour: Launched;
-  let world: Ear;
-  let node: Ear;
-  let next: Ear;
+  let world: PacketRecorder;
+  let node: PacketRecorder;
+  let next: PacketRecorder;
   /** Addresses of the sandboxes and of the bridge, and the broadcast address. */
   const at = { own: '', neighbour: '', bridge: '', all: '' };
 
@@ -49,8 +59,8 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     expect(stderr).toBe('');
     return stdout.split('\n').filter(Boolean);
   };
-  const fromSandboxes = (heard: string[]): string[] =>
-    heard.filter((line) => line.startsWith(`${at.own} `) || line.startsWith(`${at.neighbour} `));
+  const fromSandboxes = (recorded: string[]): string[] =>
+    recorded.filter((line) => line.startsWith(`${at.own} `) || line.startsWith(`${at.neighbour} `));
 
   beforeAll(async () => {
     around = await Surroundings.make();
@@ -63,9 +73,9 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     at.neighbour = await found(neighbour, /inet (\S+)\//, 'addr', 'show', 'eth0');
     at.bridge = await found(attacker, /via (\S+)/, 'route', 'show', 'default');
     at.all = await found(attacker, /^broadcast (\S+\.255) dev eth0/m, 'route', 'show', 'table', 'local');
-    world = await Ear.at(around.world.pid, 'w0', 'arriving');
-    node = await Ear.at(around.node.pid, await bridgeOf(onNode), 'accepted');
-    next = await Ear.at(pidOf(neighbour), 'eth0', 'arriving');
+    world = await PacketRecorder.at(around.world.pid, 'w0', 'arriving');
+    node = await PacketRecorder.at(around.node.pid, await bridgeOf(onNode), 'accepted');
+    next = await PacketRecorder.at(pidOf(neighbour), 'eth0', 'arriving');
     const ours = [NODE, NODE_INSIDE, ...Object.values(at).filter((address) => address !== at.own)];
     await send([PUBLIC, RESOLVER, GATEWAY, ...BESIDE, ...RESERVED, ...MAPPED, ...SIX, ...ours.filter(Boolean)]);
   });
@@ -76,28 +86,28 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
 
   test("only public addresses, and the resolver, are reached in the world, from the node's address", async () => {
     // The node itself announces on its links which groups it listens to, before it has an address there.
-    const heard = (await world.heard()).filter((line) => !/^(fe80:|:: )/.test(line));
-    const reached = [...new Set(heard.map((line) => line.split(' ')[2]))];
+    const recorded = (await world.recorded()).filter((line) => !/^(fe80:|:: )/.test(line));
+    const reached = [...new Set(recorded.map((line) => line.split(' ')[2]))];
     expect(reached.sort()).toEqual([PUBLIC, RESOLVER, GATEWAY, ...BESIDE].sort());
-    for (const protocol of ['tcp', 'udp']) expect(heard).toContain(`${NODE} > ${PUBLIC} ${protocol}`);
+    for (const protocol of ['tcp', 'udp']) expect(recorded).toContain(`${NODE} > ${PUBLIC} ${protocol}`);
   });
 
   test('nothing leaves the node from an address that only the node knows', async () => {
-    expect(fromSandboxes(await world.heard())).toEqual([]);
+    expect(fromSandboxes(await world.recorded())).toEqual([]);
   });
 
   test('the node accepts nothing, at any of its addresses', async () => {
-    expect(await node.heard()).toEqual([]);
+    expect(await node.recorded()).toEqual([]);
   });
 
   test('a neighbour receives nothing, by unicast, broadcast or multicast', async () => {
-    expect(fromSandboxes(await next.heard())).toEqual([]);
+    expect(fromSandboxes(await next.recorded())).toEqual([]);
   });
 
   test('packets with options are dropped', async () => {
     const { stdout, stderr } = await run(attacker.link, ['python3', '-c', SEND_WITH_OPTIONS, PUBLIC]);
     expect([stdout, stderr]).toEqual(['sent\n', '']);
-    expect(await world.heardWithOptions()).toEqual([]);
+    expect(await world.recordedWithOptions()).toEqual([]);
   });
 
   test('no socket sends from an address that is not its own', async () => {
@@ -118,7 +128,7 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
       // The agent restores them every few seconds.
       await onNode('nft', 'delete', 'table', 'inet', table).catch(() => undefined);
       await goOn();
-      return fromSandboxes(await world.heard()).length > 0;
+      return fromSandboxes(await world.recorded()).length > 0;
     };
     await until(begun, LIMIT_MS, 'a connection without rules');
     await until(async () => (await tables()).includes(table), LIMIT_MS, 'the rules');
@@ -126,8 +136,8 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
     await goOn();
     // The next one works as usual.
     await send([PUBLIC]);
-    expect(await world.heard()).toContain(`${NODE} > ${PUBLIC} udp`);
-    expect(fromSandboxes(await world.heard())).toEqual([]);
+    expect(await world.recorded()).toContain(`${NODE} > ${PUBLIC} udp`);
+    expect(fromSandboxes(await world.recorded())).toEqual([]);
   });
 
   test('without the rules everything would be received: there is a way, and they close it', async () => {
@@ -140,14 +150,14 @@ describe.skipIf(missing !== '')(`from a sandbox with a network${because}`, () =>
       await onNode('nft', 'delete', 'table', 'inet', table).catch(() => undefined);
       await send(['10.0.0.1', at.bridge, NODE_INSIDE, at.neighbour]);
       await run(attacker.link, ['python3', '-c', SEND_WITH_OPTIONS, PUBLIC]);
-      const [out, here, beside] = [await world.heard(), await node.heard(), await next.heard()];
-      const options = (await world.heardWithOptions()).length > 0;
-      const has = (heard: string[], to: string): boolean => heard.includes(`${at.own} > ${to} udp`);
+      const [out, here, beside] = [await world.recorded(), await node.recorded(), await next.recorded()];
+      const options = (await world.recordedWithOptions()).length > 0;
+      const has = (recorded: string[], to: string): boolean => recorded.includes(`${at.own} > ${to} udp`);
       return (
         options && has(out, '10.0.0.1') && has(here, at.bridge) && has(here, NODE_INSIDE) && has(beside, at.neighbour)
       );
     };
-    await until(all, LIMIT_MS, 'all to be heard');
+    await until(all, LIMIT_MS, 'all to be recorded');
   });
 });
 

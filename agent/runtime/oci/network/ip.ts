@@ -23,10 +23,10 @@ export class Ip {
 
   /**
    * Runs all commands in order, even if one fails.
-   * @throws ServiceError `internal` with the message of `ip`, or as `Coprocess.ask`.
+   * @throws ServiceError `internal` with the message of `ip`, or as `Coprocess.request`.
    */
   async run(commands: readonly string[]): Promise<void> {
-    const lines = await this.#companion.ask([...commands, LAST].join('\n'));
+    const lines = await this.#companion.request([...commands, LAST].join('\n'));
     if (!lines.some((line) => line.startsWith('Command failed'))) return;
     const cause = new Error(lines.slice(0, -1).join('; ').slice(0, 500));
     throw new ServiceError('internal', 'the network of the sandbox cannot be set up: ip', { cause });

@@ -7,9 +7,9 @@ import { createHash } from 'node:crypto';
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { ServiceError } from '../../../../src/protocol/errors.ts';
 import { Addresses } from './addresses.ts';
-import { readCable, writeCable, type Cable } from './cable-record.ts';
+import { readVeth, writeVeth, type Veth } from './veth-record.ts';
 import { VethRemoval } from './veth-removal.ts';
-import { Guard } from './guard.ts';
+import { RulesGuard } from './rules-guard.ts';
 import { Ip } from './ip.ts';
 import { parseRange, rangeFor, type Range } from './ranges.ts';
 import { findResolvers } from './resolvers.ts';
@@ -18,7 +18,7 @@ import { IPTABLES, runInNetworkOf } from './tools.ts';
 
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
 /** A bridge has 1,023 ports. */
-const MAX_CABLES = 1_000;
+const MAX_VETHS = 1_000;
 /** Time within which removed rules are restored. */
 const LOOK_EVERY_MS = 10_000;
 /** How long the kernel may take to remove an ended sandbox's namespace, and with it the veth pair. */
@@ -46,7 +46,7 @@ interface NetworkOptions {
   uplinkPid?: number | undefined;
   /** Overridden in tests. */
   lookEveryMs?: number;
-  maxCables?: number;
+  maxVeths?: number;
   log: Logger;
 }
 
@@ -57,15 +57,15 @@ export class Network {
   readonly #addresses: Addresses;
   readonly #resolvers: readonly string[];
   readonly #log: Logger;
-  readonly #cables = new Map<string, Cable>();
+  readonly #veths = new Map<string, Veth>();
   /** Directories of an earlier agent's sandboxes whose veth record cannot be read. */
-  readonly #unread = new Map<string, string>();
-  readonly #maxCables: number;
+  readonly #unreadable = new Map<string, string>();
+  readonly #maxVeths: number;
   /** Veth pairs still being created. */
   #laying = 0;
   readonly #uplinkPid: number | undefined;
   readonly #ip: Ip;
-  readonly #guard: Guard;
+  readonly #guard: RulesGuard;
   readonly #vethRemoval: VethRemoval;
   #ready: Promise<void> | undefined;
 
@@ -76,11 +76,11 @@ export class Network {
     subnet,
     uplinkPid,
     lookEveryMs = LOOK_EVERY_MS,
-    maxCables = MAX_CABLES,
+    maxVeths = MAX_VETHS,
     log,
   }: NetworkOptions) {
     this.#uplinkPid = uplinkPid;
-    this.#maxCables = maxCables;
+    this.#maxVeths = maxVeths;
     this.#bridge = `mbx-${tag.slice(0, 8)}`;
     this.#table = `millibox_${tag.slice(0, 8)}`;
     const routes = this.#read('route');
@@ -89,7 +89,7 @@ export class Network {
     this.#resolvers = resolvers ?? findResolvers();
     this.#log = log;
     this.#ip = new Ip(uplinkPid);
-    this.#guard = new Guard({
+    this.#guard = new RulesGuard({
       table: this.#table,
       bridge: this.#bridge,
       uplinkPid,
@@ -112,18 +112,18 @@ export class Network {
   /** Restores the veth pair of an earlier agent's sandbox, if it has one. */
   adopt(id: string, dir: string): void {
     try {
-      const cable = readCable(dir);
-      this.#unread.delete(id);
-      if (cable === undefined) return;
-      this.#cables.set(id, cable);
-      this.#addresses.adopt(cable.address);
+      const veth = readVeth(dir);
+      this.#unreadable.delete(id);
+      if (veth === undefined) return;
+      this.#veths.set(id, veth);
+      this.#addresses.adopt(veth.address);
     } catch (error) {
-      if (!this.#unread.has(id))
+      if (!this.#unreadable.has(id))
         this.#log.error(
           { err: error, container: id },
           'the address of a sandbox cannot be read: no address is assigned until it can',
         );
-      this.#unread.set(id, dir);
+      this.#unreadable.set(id, dir);
     }
     this.#guard.start();
   }
@@ -134,32 +134,32 @@ export class Network {
    * an address; `internal` if the machine lacks support.
    */
   async connect(id: string, dir: string, pid: number): Promise<Card> {
-    for (const [unread, its] of this.#unread) this.adopt(unread, its);
-    if (this.#unread.size > 0) {
+    for (const [unread, its] of this.#unreadable) this.adopt(unread, its);
+    if (this.#unreadable.size > 0) {
       throw new ServiceError('capacity_exhausted', 'the addresses in use on this node cannot be determined');
     }
-    if (this.#cables.size >= this.#maxCables) {
-      throw new ServiceError('capacity_exhausted', `this node already has ${this.#maxCables} sandboxes with a network`);
+    if (this.#veths.size >= this.#maxVeths) {
+      throw new ServiceError('capacity_exhausted', `this node already has ${this.#maxVeths} sandboxes with a network`);
     }
     const address = this.#addresses.take();
     const device = this.#deviceOf(id);
     // Before any await: concurrent calls may arrive meanwhile.
-    this.#cables.set(id, { address, device });
+    this.#veths.set(id, { address, device });
     this.#laying += 1;
     try {
       await this.#beReady();
     } catch (error) {
-      this.#cables.delete(id);
+      this.#veths.delete(id);
       this.#addresses.giveBack(address);
       throw error;
     } finally {
       this.#laying -= 1;
     }
     this.#guard.start();
-    await writeCable(dir, { address, device });
+    await writeVeth(dir, { address, device });
     const card: Card = { name: 'eth0', address, prefix: this.#range.prefix, gateway: this.#range.gateway };
     await this.#ip.run([
-      `link add ${device} type veth peer name ${card.name} address ${cardOf(address)} netns ${pid}`,
+      `link add ${device} type veth peer name ${card.name} address ${macOf(address)} netns ${pid}`,
       `link set ${device} addrgenmode none master ${this.#bridge} up`,
       // Isolated bridge ports cannot reach each other.
       `link set ${device} type bridge_slave isolated on`,
@@ -183,19 +183,19 @@ export class Network {
 
   /** Resolves once the sandbox's veth pair is gone, if it had one. Its processes must have ended. */
   async disconnect(id: string): Promise<void> {
-    const cable = this.#cables.get(id);
-    if (cable === undefined && !this.#unread.has(id)) return;
-    await this.#vethRemoval.of(cable?.device ?? this.#deviceOf(id));
-    this.#unread.delete(id);
-    if (cable === undefined) return;
-    this.#cables.delete(id);
-    this.#addresses.giveBack(cable.address);
+    const veth = this.#veths.get(id);
+    if (veth === undefined && !this.#unreadable.has(id)) return;
+    await this.#vethRemoval.whenGone(veth?.device ?? this.#deviceOf(id));
+    this.#unreadable.delete(id);
+    if (veth === undefined) return;
+    this.#veths.delete(id);
+    this.#addresses.giveBack(veth.address);
   }
 
   /** Removes the bridge and the rules unless sandboxes use them. */
   async close(): Promise<void> {
     await this.#guard.close();
-    if (this.#cables.size + this.#unread.size === 0 && this.#exists()) {
+    if (this.#veths.size + this.#unreadable.size === 0 && this.#exists()) {
       await this.#ip.run([`link delete ${this.#bridge}`]).catch(() => undefined);
       await this.#tool(['nft', '-f', '-'], `delete table inet ${this.#table}\n`).catch(() => undefined);
       await this.#letThrough('-D').catch(() => undefined);
@@ -213,7 +213,7 @@ export class Network {
       this.#ready = undefined;
       throw error;
     }
-    if (made && this.#cables.size === this.#laying) await this.#guard.check();
+    if (made && this.#veths.size === this.#laying) await this.#guard.check();
   }
 
   #deviceOf(id: string): string {
@@ -234,8 +234,8 @@ export class Network {
     await this.#tool(['sh', '-c', `grep -qx 1 ${FORWARDING} || echo 1 >${FORWARDING}`]);
     // A fixed MAC address: otherwise the bridge takes that of one of its ports, which changes as ports come and go,
     // while sandboxes keep using the previous one.
-    const card = cardOf(this.#range.gateway);
-    if (!this.#exists()) await this.#ip.run([`link add ${this.#bridge} address ${card} type bridge`]);
+    const mac = macOf(this.#range.gateway);
+    if (!this.#exists()) await this.#ip.run([`link add ${this.#bridge} address ${mac} type bridge`]);
     await this.#ip.run([
       `link set ${this.#bridge} addrgenmode none`,
       `addr replace ${this.#range.gateway}/${this.#range.prefix} dev ${this.#bridge}`,
@@ -271,7 +271,7 @@ export class Network {
 }
 
 /** A MAC address per IP address, so that neighbour entries stay valid when an address is reused. */
-function cardOf(address: string): string {
+function macOf(address: string): string {
   const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
   return ['02', '6d', ...bytes].join(':');
 }

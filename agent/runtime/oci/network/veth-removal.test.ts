@@ -22,7 +22,7 @@ test('each call resolves when its own device is gone, and a device that goes by 
   const names = ['mba', 'mbb', 'mbc'];
   for (const name of names) there.add(name);
   const gone: string[] = [];
-  const all = names.map((name) => vethRemoval.of(name).then(() => gone.push(name)));
+  const all = names.map((name) => vethRemoval.whenGone(name).then(() => gone.push(name)));
   for (const name of names) {
     there.delete(name);
     await until(`${name} is gone`, () => gone.includes(name));
@@ -35,12 +35,12 @@ test('each call resolves when its own device is gone, and a device that goes by 
 test('a veth that does not go by itself is removed', async () => {
   const { there, removed, vethRemoval } = machine(0);
   there.add('mba');
-  await Promise.all([vethRemoval.of('mba'), vethRemoval.of('mba')]);
+  await Promise.all([vethRemoval.whenGone('mba'), vethRemoval.whenGone('mba')]);
   expect(removed).toEqual(['mba']);
 });
 
 test('a veth that is missing or of unknown state counts as gone', async () => {
-  await machine(60_000).vethRemoval.of('mba');
+  await machine(60_000).vethRemoval.whenGone('mba');
   const vethRemoval = new VethRemoval({
     devices: () => {
       throw new Error('no such namespace');
@@ -48,5 +48,5 @@ test('a veth that is missing or of unknown state counts as gone', async () => {
     remove: () => Promise.resolve(),
     patienceMs: 60_000,
   });
-  await vethRemoval.of('mba');
+  await vethRemoval.whenGone('mba');
 });

@@ -25,7 +25,7 @@ export class VethRemoval {
   }
 
   /** Resolves once the device is gone, by itself or removed, or if devices cannot be read. Never rejects. */
-  async of(device: string): Promise<void> {
+  async whenGone(device: string): Promise<void> {
     const known = this.#leaving.get(device);
     if (known !== undefined) return await known.gone.promise;
     const gone = Promise.withResolvers<void>();
@@ -39,10 +39,10 @@ export class VethRemoval {
     while (this.#leaving.size > 0) {
       const there = this.#devices();
       for (const [device, { since }] of this.#leaving) {
-        if (!there.includes(device)) this.#is(device);
+        if (!there.includes(device)) this.#settle(device);
         else if (performance.now() - since > this.#options.patienceMs) {
           await this.#options.remove(device).catch(() => undefined);
-          this.#is(device);
+          this.#settle(device);
         }
       }
       if (this.#leaving.size > 0) await sleep(LOOK_EVERY_MS);
@@ -50,7 +50,7 @@ export class VethRemoval {
     this.#watching = false;
   }
 
-  #is(device: string): void {
+  #settle(device: string): void {
     this.#leaving.get(device)?.gone.resolve();
     this.#leaving.delete(device);
   }

@@ -17,7 +17,7 @@ const KEPT = 0.9;
 const EACH_OTHER_MS = 20;
 const LOOK_EVERY_MS = 100;
 
-export class ClaimPatience {
+export class ClaimTimeout {
   #slowestMs = 0;
   #open = 0;
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { directoriesOf, findCgroups, makeGroup } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { endGroup, endProcesses } from '../../../agent/runtime/oci/ending.ts';
-import { PastAgents } from '../../../agent/runtime/oci/past-agents.ts';
+import { StaleCgroups } from '../../../agent/runtime/oci/stale-cgroups.ts';
 import { agentGroup } from '../../../agent/runtime/oci/place.ts';
 import { until } from '../../helpers/until.ts';
 
@@ -35,7 +35,7 @@ test('groups that stay empty are removed; those with a process or just created s
   await until(() => process.pid !== undefined, LIMIT_MS, 'a process');
   writeFileSync(join(tree.controllers.pids, alive, 'nursery-1/mbx-a/cgroup.procs'), String(process.pid));
 
-  const past = new PastAgents({ tree, own, patienceMs });
+  const past = new StaleCgroups({ tree, own, patienceMs });
   past.start();
   expect(agents.map(isThere)).toEqual([true, true, true]);
   makeGroup(tree, `${forgotten}/nursery-2/mbx-new`);
@@ -50,7 +50,7 @@ test('groups that stay empty are removed; those with a process or just created s
 test('an agent that exits earlier has not looked long enough to remove anything', () => {
   const [forgotten = '', , own = ''] = agents;
   makeGroup(tree, `${forgotten}/boxes`);
-  const past = new PastAgents({ tree, own, patienceMs: LIMIT_MS });
+  const past = new StaleCgroups({ tree, own, patienceMs: LIMIT_MS });
   past.start();
   past.close();
   expect(isThere(`${forgotten}/boxes`)).toBe(true);

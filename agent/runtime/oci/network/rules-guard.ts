@@ -28,7 +28,7 @@ while read -r _; do
   esac
 done`;
 
-interface GuardOptions {
+interface RulesGuardOptions {
   table: string;
   bridge: string;
   uplinkPid: number | undefined;
@@ -40,15 +40,15 @@ interface GuardOptions {
   log: Logger;
 }
 
-export class Guard {
-  readonly #options: GuardOptions;
+export class RulesGuard {
+  readonly #options: RulesGuardOptions;
   readonly #shell: Coprocess;
-  #told = false;
+  #warned = false;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
   #closed = false;
 
-  constructor(options: GuardOptions) {
+  constructor(options: RulesGuardOptions) {
     this.#options = options;
     const { table, bridge, uplinkPid } = options;
     this.#shell = new Coprocess({
@@ -84,24 +84,24 @@ export class Guard {
 
   async #look(): Promise<void> {
     const { table, rebuild, letThrough, log } = this.#options;
-    const [missing] = await this.#shell.ask('');
+    const [missing] = await this.#shell.request('');
     if (this.#closed) return;
     if (missing === 'words') await letThrough();
-    this.#tell(missing === 'way');
+    this.#warnOnce(missing === 'way');
     if (missing !== 'table') return;
     await rebuild();
     log.warn({ table }, 'the firewall rules of the sandbox network had been removed');
   }
 
   /** Warns once per outage: only the operator can know which firewall drops the traffic. */
-  #tell(noWay: boolean): void {
+  #warnOnce(noWay: boolean): void {
     const { bridge, log } = this.#options;
-    if (noWay && !this.#told) {
+    if (noWay && !this.#warned) {
       log.error(
         { bridge },
         `sandboxes have no network: another firewall of this node drops packets that ${bridge} forwards`,
       );
     }
-    this.#told = noWay;
+    this.#warned = noWay;
   }
 }

@@ -23,7 +23,7 @@ interface DrainEvents {
 /** A running job does not count as use of its sandbox; only calls do. */
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 
-export class Drain implements MuxStream {
+export class OutputDrain implements MuxStream {
   readonly id = 0;
   readonly request: Json = {};
   readonly #files: JobFiles;
@@ -43,8 +43,8 @@ export class Drain implements MuxStream {
    * @throws ServiceError if the sandbox has ended or too many calls are waiting for it. No event is reported in that
    * case.
    */
-  static open(files: JobFiles, events: DrainEvents, sandbox: Sandbox, kind: RelayKind): Drain {
-    const drain = new Drain(files, events);
+  static open(files: JobFiles, events: DrainEvents, sandbox: Sandbox, kind: RelayKind): OutputDrain {
+    const drain = new OutputDrain(files, events);
     drain.#sandbox = relay(drain, sandbox, NO_CALLS, kind);
     return drain;
   }

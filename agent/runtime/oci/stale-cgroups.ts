@@ -10,21 +10,21 @@ import { directoriesOf, groupsBelow, processesIn, type CgroupTree } from './cgro
 /** Longer than a container takes to enter its new group. */
 const PATIENCE_MS = 60_000;
 
-interface PastAgentsOptions {
+interface StaleCgroupsOptions {
   tree: CgroupTree;
   /** This agent's cgroup; those of other agents are its siblings. */
   own: string;
   patienceMs?: number;
 }
 
-export class PastAgents {
-  readonly #options: PastAgentsOptions;
+export class StaleCgroups {
+  readonly #options: StaleCgroupsOptions;
   /** Empty directories by agent group, deepest first. */
   #empty = new Map<string, string[]>();
   #since = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: PastAgentsOptions) {
+  constructor(options: StaleCgroupsOptions) {
     this.#options = options;
   }
 

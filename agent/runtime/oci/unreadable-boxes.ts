@@ -7,7 +7,7 @@ import type { Box, Boxes } from './boxes.ts';
 import { processesIn, type CgroupTree } from './cgroup-tree.ts';
 import { isAlive } from './pids.ts';
 
-interface UnreadBoxesOptions {
+interface UnreadableBoxesOptions {
   boxes: Pick<Boxes, 'get'>;
   images: Pick<ImageStore, 'list' | 'hold' | 'release'>;
   tree: CgroupTree;
@@ -17,8 +17,8 @@ interface UnreadBoxesOptions {
   adopt(id: string, box: Box): void;
 }
 
-export class UnreadBoxes {
-  readonly #options: UnreadBoxesOptions;
+export class UnreadableBoxes {
+  readonly #options: UnreadableBoxesOptions;
   readonly #ids = new Set<string>();
   /** Those that are being destroyed. */
   readonly #ending = new Set<string>();
@@ -26,7 +26,7 @@ export class UnreadBoxes {
   #held: Promise<string[]> | undefined;
   #released = Promise.resolve();
 
-  constructor(options: UnreadBoxesOptions) {
+  constructor(options: UnreadableBoxesOptions) {
     this.#options = options;
   }
 

@@ -8,7 +8,7 @@ import { isMissing } from '../../src/lib/whole-file.ts';
 const PAUSES_MS = [50, 450, 2_000];
 
 /** Whether a system call failed for a reason other than that its target is gone. */
-export function mayPass(error: unknown): boolean {
+export function isTransient(error: unknown): boolean {
   if (!(error instanceof Error) || isMissing(error)) return false;
   const { syscall, code }: NodeJS.ErrnoException = error;
   // Node reports EACCES for a socket in a directory that is gone.
@@ -16,12 +16,16 @@ export function mayPass(error: unknown): boolean {
 }
 
 /** Retries transient errors for a few seconds. @throws the error of the last attempt. */
-export async function insist<T>(work: () => T | Promise<T>, signal?: AbortSignal, passes = mayPass): Promise<T> {
+export async function retryTransient<T>(
+  work: () => T | Promise<T>,
+  signal?: AbortSignal,
+  transient = isTransient,
+): Promise<T> {
   for (const pauseMs of PAUSES_MS) {
     try {
       return await work();
     } catch (error) {
-      if (!passes(error)) throw error;
+      if (!transient(error)) throw error;
     }
     await sleep(pauseMs, signal);
   }

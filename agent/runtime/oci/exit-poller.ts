@@ -6,7 +6,7 @@ const LOOK_EVERY_MS = 200;
 /** How many are checked for pid reuse at each poll. */
 const SURE_EACH_LOOK = 4;
 
-export class Exits {
+export class ExitPoller {
   readonly #watched = new Map<string, ProcessId>();
   readonly #gone: (id: string) => void;
   #timer: NodeJS.Timeout | undefined;

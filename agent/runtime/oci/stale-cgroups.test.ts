@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { CgroupTree } from './cgroup-tree.ts';
-import { PastAgents } from './past-agents.ts';
+import { StaleCgroups } from './stale-cgroups.ts';
 
 test('groups that cannot be inspected now are left alone, without an error', () => {
   const root = mkdtempSync(join(tmpdir(), 'mbx-past-'));
@@ -16,7 +16,7 @@ test('groups that cannot be inspected now are left alone, without an error', () 
     };
     mkdirSync(join(root, 'millibox/gone'), { recursive: true });
     writeFileSync(join(root, 'millibox/gone/cgroup.procs'), '');
-    const past = new PastAgents({ tree, own: '/millibox/own', patienceMs: 0 });
+    const past = new StaleCgroups({ tree, own: '/millibox/own', patienceMs: 0 });
     past.start();
     rmSync(join(root, 'millibox'), { recursive: true });
     // Makes reading fail with ENOTDIR from now on.

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Box } from './boxes.ts';
 import { findCgroups } from './cgroup-tree.ts';
-import { UnreadBoxes } from './unread-boxes.ts';
+import { UnreadableBoxes } from './unreadable-boxes.ts';
 
 const box = (id: string): Box => ({
   id,
@@ -25,7 +25,7 @@ function fixture(groupsOf: (id: string) => string[] = () => []) {
   };
   const adopt = (id: string): void => void adopted.push(id);
   const boxes = { get: (id: string) => (readable.has(id) ? box(id) : undefined) };
-  const unread = new UnreadBoxes({ boxes, images, tree: findCgroups(), groupsOf, adopt });
+  const unread = new UnreadableBoxes({ boxes, images, tree: findCgroups(), groupsOf, adopt });
   return { unread, readable, adopted, held };
 }
 

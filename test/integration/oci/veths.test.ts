@@ -20,8 +20,8 @@ afterAll(async () => {
   for (const each of [uplink, ...places]) await each?.close();
 });
 
-const open = (tag: string, maxCables: number): Network =>
-  new Network({ tag, resolvers: [], uplinkPid: uplink.pid, maxCables, log: silent });
+const open = (tag: string, maxVeths: number): Network =>
+  new Network({ tag, resolvers: [], uplinkPid: uplink.pid, maxVeths, log: silent });
 const connect = async (network: Network, { id, dir, pid }: Place): Promise<string> =>
   (await network.connect(id, dir, pid)).address;
 

@@ -5,16 +5,16 @@ import { readIfThereSync, writeWhole } from '../../../../src/lib/whole-file.ts';
 
 const RECORD = 'cable.json';
 
-const Cable = z.object({ address: z.string(), device: z.string() });
-export type Cable = z.infer<typeof Cable>;
+const Veth = z.object({ address: z.string(), device: z.string() });
+export type Veth = z.infer<typeof Veth>;
 
 /** Undefined if there is none. @throws Error if it cannot be read. */
-export function readCable(dir: string): Cable | undefined {
+export function readVeth(dir: string): Veth | undefined {
   const text = readIfThereSync(join(dir, RECORD));
-  return text === undefined ? undefined : Cable.parse(JSON.parse(text));
+  return text === undefined ? undefined : Veth.parse(JSON.parse(text));
 }
 
 /** Atomic. */
-export async function writeCable(dir: string, cable: Cable): Promise<void> {
-  await writeWhole(join(dir, RECORD), JSON.stringify(cable));
+export async function writeVeth(dir: string, veth: Veth): Promise<void> {
+  await writeWhole(join(dir, RECORD), JSON.stringify(veth));
 }

@@ -25,7 +25,7 @@ export async function inside(pid: number, ...command: string[]): Promise<string>
 }
 
 /** Records what passes `hook` on this interface, before anyone's rules or after all. */
-export class Ear {
+export class PacketRecorder {
   readonly #pid: number;
   readonly #table: string;
 
@@ -34,7 +34,7 @@ export class Ear {
     this.#table = table;
   }
 
-  static async at(pid: number, card: string, where: 'arriving' | 'accepted'): Promise<Ear> {
+  static async at(pid: number, card: string, where: 'arriving' | 'accepted'): Promise<PacketRecorder> {
     const table = `ear_${where}`;
     const hook = where === 'arriving' ? 'prerouting priority -400' : 'input priority 200';
     await nft(
@@ -48,17 +48,17 @@ export class Ear {
        add rule inet ${table} ear iifname "${card}" ip hdrlength > 5 add @options { ip saddr . ip daddr . ip protocol }
        add rule inet ${table} ear iifname "${card}" meta nfproto ipv6 add @six { ip6 saddr . ip6 daddr . meta l4proto }`,
     );
-    return new Ear(pid, table);
+    return new PacketRecorder(pid, table);
   }
 
   /** As `from > to protocol`, each once, in order. */
-  async heard(): Promise<string[]> {
+  async recorded(): Promise<string[]> {
     const all = await Promise.all(['four', 'six'].map((set) => this.#elements(set)));
     return all.flat().sort();
   }
 
   /** The same, for IPv4 packets with options. */
-  async heardWithOptions(): Promise<string[]> {
+  async recordedWithOptions(): Promise<string[]> {
     return (await this.#elements('options')).sort();
   }
 
