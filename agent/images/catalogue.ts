@@ -40,7 +40,7 @@ export class Catalogue {
    * Ids of images whose description cannot be read (sandboxes may be running on them, so they are left alone), or that
    * could not be removed. They cannot be found until they are added again.
    */
-  readonly #unreadable = new Set<string>();
+  readonly #hidden = new Set<string>();
   /** The latest change to the disk; changes are serialised. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -60,7 +60,7 @@ export class Catalogue {
     if (named === undefined) log.error({ dir }, 'references.json is unreadable: the names of images are lost');
     for (const [ref, id] of Object.entries(named ?? {})) {
       const reference = parseImageReference(ref);
-      if (reference === undefined || !(catalogue.#images.has(id) || catalogue.#unreadable.has(id))) continue;
+      if (reference === undefined || !(catalogue.#images.has(id) || catalogue.#hidden.has(id))) continue;
       catalogue.#references.set(canonical(reference), id);
     }
     return catalogue;
@@ -122,7 +122,7 @@ export class Catalogue {
     let isNew = false;
     try {
       await this.#inTurn(async () => {
-        isNew = !this.#images.has(image.id) && !this.#unreadable.has(image.id);
+        isNew = !this.#images.has(image.id) && !this.#hidden.has(image.id);
         await this.#add(reference, image, made);
       });
     } catch (error) {
@@ -148,10 +148,10 @@ export class Catalogue {
 
   async #place(image: StoredImage, made: string): Promise<void> {
     const text = JSON.stringify(image);
-    if (this.#unreadable.has(image.id)) {
+    if (this.#hidden.has(image.id)) {
       // The image is complete and sandboxes may be running on it; only its description is missing.
       await writeWhole(join(this.#dirOf(image.id), 'image.json'), text);
-      this.#unreadable.delete(image.id);
+      this.#hidden.delete(image.id);
     } else {
       await writeFile(join(made, 'image.json'), text, { mode: 0o600, flag: 'wx' });
       await rename(made, this.#dirOf(image.id));
@@ -179,7 +179,7 @@ export class Catalogue {
       await this.#inTurn(() => rename(this.#dirOf(id), grave));
     } catch (error) {
       // It is complete but cannot be found: an image that is stored under its id again takes it over.
-      if (existsSync(this.#dirOf(id))) this.#unread.add(id);
+      if (existsSync(this.#dirOf(id))) this.#hidden.add(id);
       throw error;
     }
     await removeTree(grave);
@@ -207,7 +207,7 @@ export class Catalogue {
     };
     await retryTransient(load).catch(() => {
       for (const { name, error } of failed) {
-        this.#unreadable.add(`sha256:${name}`);
+        this.#hidden.add(`sha256:${name}`);
         log.error({ err: error, image: `sha256:${name}` }, 'the record of an image is unreadable: image ignored');
       }
     });

@@ -16,7 +16,7 @@ test('texts are compared as digests of equal length, whatever their own', () => 
   expect(compare).toHaveBeenCalledTimes(3);
 });
 
-test('a gateway’s proof is valid only for its secret, its challenge and its nonce', () => {
+test("a gateway's proof is valid only for its secret, its challenge and its nonce", () => {
   const header = gatewayAuthorization(SECRET, CHALLENGE, NONCE);
   expect(checkGatewayAuthorization(SECRET, header)).toEqual({ challenge: CHALLENGE, nonce: NONCE });
   expect(checkGatewayAuthorization('another secret', header)).toBeUndefined();

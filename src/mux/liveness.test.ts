@@ -59,7 +59,7 @@ test('a silent peer is found dead in bounded time', async () => {
   expect(world.liveness.late).toBe(1);
 });
 
-test('a link that carries only the peer’s bytes is found dead too: heartbeats get no answer', async () => {
+test("a link that carries only the peer's bytes is found dead too: heartbeats get no answer", async () => {
   world = new World();
   world.answers = false;
   let turns = 0;

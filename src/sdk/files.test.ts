@@ -241,7 +241,7 @@ describe('files', () => {
     expect(kinds.at(-1)).toBe('overflow');
   });
 
-  it('being watched end with the signal’s reason', async () => {
+  it("being watched end with the signal's reason", async () => {
     const { files } = bench((stream) => {
       stream.accept();
       return {};

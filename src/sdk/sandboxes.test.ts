@@ -167,7 +167,7 @@ describe('sandboxes', () => {
     await expect(other.client.sandboxes.deleteByLabel({ run: '1' })).rejects.toMatchObject(forbidden);
   });
 
-  it('reject a cancelled delete by label with the caller’s reason, whatever was deleted', async () => {
+  it("reject a cancelled delete by label with the caller's reason, whatever was deleted", async () => {
     const error = { code: 'node_unavailable', message: '', retryAfterMs: 1, details: { deleted: 5 } };
     const [stop, reason] = [new AbortController(), new MilliboxError('cancelled', 'mine')];
     const { client } = await service((_request, n) => {

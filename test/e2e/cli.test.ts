@@ -32,7 +32,7 @@ async function cliTo(path: string, args: readonly string[]) {
 }
 
 describe('exec passes everything through', () => {
-  test('stdout and stderr stay separate, and the exit code is the command’s', async () => {
+  test("stdout and stderr stay separate, and the exit code is the command's", async () => {
     const result = await exec([id, '--', 'sh', '-c', 'echo out; echo err >&2; exit 7']);
     expect(result).toMatchObject({ code: 7, stderr: 'err\n' });
     expect(result.stdout.toString()).toBe('out\n');
@@ -134,7 +134,7 @@ beforeAll(async () => {
   stackSandbox = await stack.client.sandboxes.get(id);
 });
 
-describe('the platform’s failures are distinct from the command’s', () => {
+describe("the platform's failures are distinct from the command's", () => {
   test('an unknown sandbox, a wrong key and an unreachable service end with 255 and one line', async () => {
     for (const [target, args] of [
       [stack, ['exec', 'sbx-00000000000000000000', '--', 'true']],
@@ -148,7 +148,7 @@ describe('the platform’s failures are distinct from the command’s', () => {
     }
   });
 
-  test('an invalid address or key is reported as such, not as a command’s exit', async () => {
+  test("an invalid address or key is reported as such, not as a command's exit", async () => {
     for (const [target, message] of [
       [{ url: 'ftp://nowhere', apiKey: 'mbx_key' }, 'a gateway address'],
       [{ url: stack.url, apiKey: 'a\nb' }, 'the API key'],
@@ -160,7 +160,7 @@ describe('the platform’s failures are distinct from the command’s', () => {
     expect(await cli({ url: stack.url, apiKey: `${stack.apiKey}\n` }, ['node', 'ls'])).toMatchObject({ code: 0 });
   });
 
-  test('a program that does not exist ends with 255 as argv, and with the shell’s 127 in a script', async () => {
+  test("a program that does not exist ends with 255 as argv, and with the shell's 127 in a script", async () => {
     expect(await exec([id, '--', 'no-such-program'])).toMatchObject({ code: 255 });
     expect(await exec(['-s', id, '--', 'no-such-program'])).toMatchObject({ code: 127 });
   });
@@ -192,7 +192,7 @@ describe('create, ls and rm', () => {
     expect(JSON.parse(rest.stdout.toString())).toEqual([]);
   });
 
-  test('secrets and variables come from our environment or a file, and appear in no process’s arguments', async () => {
+  test("secrets and variables come from our environment or a file, and appear in no process's arguments", async () => {
     const value = `s3cret-${randomBytes(8).toString('hex')}`;
     const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
     try {

@@ -28,7 +28,7 @@ test('a key is compared with all configured keys, whichever it matches, even whe
   expect(['first', 'second', 'third', 'none'].map(cost)).toEqual([3, 3, 3, 3]);
 });
 
-test('only digests of equal length are compared, whatever the length of the caller’s key', () => {
+test("only digests of equal length are compared, whatever the length of the caller's key", () => {
   const auth = createAuth(KEYS);
   for (const text of ['f', 'first', 'firsu', 'first'.repeat(200)]) {
     try {

@@ -13,7 +13,7 @@ async function ended(): Promise<{ execId: string; output: string }> {
   return { execId: json.execId, output: `/v1/sandboxes/${id}/execs/${json.execId}/output?channel=stdout` };
 }
 
-test('concurrent readers of an ended command’s output each get all of it', async () => {
+test("concurrent readers of an ended command's output each get all of it", async () => {
   const { output } = await ended();
   const answers = await Promise.all(Array.from({ length: 20 }, () => gateway.ask('GET', output)));
   expect(answers.map(({ status, bytes }) => `${status} ${bytes.toString()}`)).toEqual(Array(20).fill('200 output'));

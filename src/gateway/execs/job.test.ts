@@ -14,7 +14,7 @@ const started = async (more: object = {}) => {
   return { gateway, node, execId, output: `/v1/sandboxes/${id}/execs/${execId}/output` };
 };
 
-test('a window at the end of a job’s output waits for more, and for the end', async () => {
+test("a window at the end of a job's output waits for more, and for the end", async () => {
   const { gateway, node, execId, output } = await started();
   const waiting = gateway.ask('GET', `${output}?offset=3&length=100&waitMs=60000`);
   const reading = () => (node.execs.all.get(execId)?.stream ?? null) !== null;
@@ -39,7 +39,7 @@ test('a waiting window comes back empty after its time, and at once where there 
   expect((await gateway.ask('GET', `${output}?offset=1&waitMs=60000`)).bytes.toString()).toBe('ne');
 });
 
-test('after a cut a job’s stdin continues at the byte it had reached', async () => {
+test("after a cut a job's stdin continues at the byte it had reached", async () => {
   const stdin = 'abcdefgh'.repeat(1_000);
   const { gateway, node, execId } = await started({ stdin });
   const exec = () => node.execs.all.get(execId);

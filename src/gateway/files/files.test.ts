@@ -246,7 +246,7 @@ test('list, stat, mkdir, move, chmod, remove and tar call the sandbox', async ()
   expect(gateway.node.files.calls[2]).toMatchObject({ follow: false });
 });
 
-test('a sandbox that stops reading stops the client’s upload, not the gateway', async () => {
+test("a sandbox that stops reading stops the client's upload, not the gateway", async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox();
   gateway.node.files.takeAtMost = 100_000;

@@ -65,7 +65,7 @@ export function idempotencyContract(subject: IdempotencySubject): void {
       expect(await store.run(call('k', { other: true }), () => Promise.resolve('yes'))).toBe('yes');
     });
 
-    test('each key’s work has its own seed, and a new one after it failed', async () => {
+    test("each key's work has its own seed, and a new one after it failed", async () => {
       const seeds: string[] = [];
       const fail = (seed: string) => {
         seeds.push(seed);

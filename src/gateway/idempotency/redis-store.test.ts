@@ -14,7 +14,7 @@ function store(answer: () => Promise<unknown>) {
 
 const call = { scope: 'scope', key: 'key', request: {} };
 
-test('a call whose caller has left stops asking for another gateway’s answer', async () => {
+test("a call whose caller has left stops asking for another gateway's answer", async () => {
   const { store: waiting, run } = store(() => Promise.resolve(['wait']));
   const caller = new AbortController();
   const waits = waiting.run(call, () => expect.unreachable(), caller.signal);

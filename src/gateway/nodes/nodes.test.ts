@@ -10,7 +10,7 @@ afterEach(() => gateway[Symbol.asyncDispose]());
 const two = (): [FakeNode, FakeNode] => [new FakeNode({ name: 'node-a' }), new FakeNode({ name: 'node-b' })];
 const status = async (id: string) => (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json;
 
-test('a lost node’s sandboxes end, and creates go to the other node', async () => {
+test("a lost node's sandboxes end, and creates go to the other node", async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b], { nodeGraceMs: 50, linkPatienceMs: 5_000 });
   b.refuse = new ServiceError('capacity_exhausted');
@@ -52,7 +52,7 @@ test('a lost node that comes back has its sandboxes again; those deleted meanwhi
   expect(gateway.services.nodes.list()[0]?.sandboxes).toBe(1);
 });
 
-test('when one gateway’s link is cut for long, users of another gateway notice nothing', async () => {
+test("when one gateway's link is cut for long, users of another gateway notice nothing", async () => {
   const [a] = two();
   gateway = await TestGateway.start([a]);
   const id = await gateway.sandbox();

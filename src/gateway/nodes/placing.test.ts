@@ -121,7 +121,7 @@ test('a sandbox that does not fit waits, and is placed as soon as there is room'
   expect((await exec).json.stdout).toBe('late');
 });
 
-test('among a tenant’s waiting sandboxes the highest priority goes first, then the oldest', async () => {
+test("among a tenant's waiting sandboxes the highest priority goes first, then the oldest", async () => {
   const [a] = two();
   a.report = { ...a.report, maxSandboxes: 1 };
   gateway = await TestGateway.start([a]);

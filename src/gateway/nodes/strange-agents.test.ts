@@ -67,7 +67,7 @@ test('an agent that hangs up as soon as it is dialled is redialled, and harms no
   await gateway.until('it is linked', () => gateway.services.registry.all.every((node) => node.up));
 });
 
-test('an agent that lies about other nodes’ sandboxes, tenants and ages is not believed', async () => {
+test("an agent that lies about other nodes' sandboxes, tenants and ages is not believed", async () => {
   const [a, b] = two();
   gateway = await TestGateway.start([a, b]);
   b.refuse = new ServiceError('capacity_exhausted');

@@ -53,7 +53,7 @@ test('an entry that was served and comes back regains its place and its turn', (
   );
 });
 
-test('a tenant with thousands waiting is only one place ahead of another’s first', () => {
+test("a tenant with thousands waiting is only one place ahead of another's first", () => {
   const lines = new FairQueue<Waiting>();
   for (let i = 0; i < 10_000; i++) lines.add({ id: `many-${i}`, tenant: 'many', priority: 0, weight: 1 });
   lines.add({ id: 'one', tenant: 'one', priority: 0, weight: 1 });

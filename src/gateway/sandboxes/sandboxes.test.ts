@@ -76,7 +76,7 @@ test('a create that failed leaves its idempotency key free', async () => {
   expect((await create({ memoryMb: 500 })).status).toBe(201);
 });
 
-test('tenants do not see, use or delete each other’s sandboxes', async () => {
+test("tenants do not see, use or delete each other's sandboxes", async () => {
   gateway = await TestGateway.start();
   const id = await gateway.sandbox({ labels: { a: 'b' } });
   const other = { key: OTHER_KEY };

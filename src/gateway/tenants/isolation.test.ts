@@ -102,7 +102,7 @@ test('every operation of the document is tried', () => {
   ).toEqual(covered.sort());
 });
 
-describe('on another tenant’s sandbox', () => {
+describe("on another tenant's sandbox", () => {
   test.each(ofSandboxes)('$id ($method $path) is sandbox_not_found, and has no effect', async (operation) => {
     const before = asked();
     const answer = await call(operation, OTHER_KEY);
@@ -163,7 +163,7 @@ describe('on another tenant’s sandbox', () => {
 });
 
 describe('over all sandboxes', () => {
-  test('a list contains only the tenant’s own, whatever the filter', async () => {
+  test("a list contains only the tenant's own, whatever the filter", async () => {
     for (const query of ['', '?label=owner=default', '?name=mine', '?status=RUNNING']) {
       const { json } = await gateway.ask('GET', `/v1/sandboxes${query}`, { key: OTHER_KEY });
       expect(json).toEqual({ sandboxes: [], nextCursor: null });
@@ -176,7 +176,7 @@ describe('over all sandboxes', () => {
     expect((await gateway.ask('GET', '/api/v1/sandbox', { key: OTHER_KEY })).json.total).toBe(0);
   });
 
-  test('deleting by label deletes only the tenant’s own', async () => {
+  test("deleting by label deletes only the tenant's own", async () => {
     const answer = await gateway.ask('DELETE', '/v1/sandboxes?label=owner=default', { key: OTHER_KEY });
     expect(answer.json).toEqual({ deleted: 0 });
     expect(gateway.services.sandboxes.get('default', id).status).toBe('RUNNING');
@@ -188,7 +188,7 @@ describe('over all sandboxes', () => {
     expect((await gateway.ask('GET', '/v1/tenant')).json).toMatchObject({ tenant: 'default', admin: true });
   });
 
-  test('one tenant’s idempotency key reveals nothing to another', async () => {
+  test("one tenant's idempotency key reveals nothing to another", async () => {
     const keyed = (key: string, body: object) =>
       gateway.ask('POST', '/v1/sandboxes', { key, body, headers: { 'idempotency-key': 'shared' } });
     const mine = await keyed(KEY, { name: 'a' });
@@ -215,7 +215,7 @@ test.each(ofOperators)('$id is for administrators', async (operation) => {
   expect(asked()).toEqual(before);
 });
 
-test('a token for a port opens no other, and no preview of another tenant’s sandbox can be created', async () => {
+test("a token for a port opens no other, and no preview of another tenant's sandbox can be created", async () => {
   const theirs = (await gateway.ask('POST', '/v1/sandboxes?waitMs=20000', { key: OTHER_KEY, body: {} })).json.id;
   const made = await gateway.ask('POST', `/v1/sandboxes/${theirs}/previews`, { key: OTHER_KEY, body: { port: 80 } });
   const headers = { 'x-millibox-token': made.json.token as string };

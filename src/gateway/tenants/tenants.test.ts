@@ -138,7 +138,7 @@ test('running commands are limited over HTTP and WebSocket together; one that en
   await gateway.until('both places are free', () => gateway.services.tenancy.admission.running.size === 0);
 });
 
-test('on the Prime API an exceeded limit is a 429 with Retry-After, in that API’s form', async () => {
+test("on the Prime API an exceeded limit is a 429 with Retry-After, in that API's form", async () => {
   const bounds = rules({ sandboxes: 1, createsPerSecond: 0.5, createBurst: 1 });
   gateway = await TestGateway.start([new FakeNode()], bounds, [createPrimeDoor()]);
   const primeCreate = () => gateway.ask('POST', '/api/v1/sandbox', { body: { name: 'a', docker_image: 'image' } });
@@ -205,7 +205,7 @@ test('reloaded rules and keys apply at once, and sockets of a withdrawn key are 
   expect(mineClosed).toBe(false);
 });
 
-test('while a tenant’s usage is not yet known, a limited tenant is told to retry', async () => {
+test("while a tenant's usage is not yet known, a limited tenant is told to retry", async () => {
   const away = new FakeNode({ name: 'node-b' });
   away.offline = true;
   gateway = await TestGateway.start([new FakeNode(), away], rules({ sandboxes: 5 }));

@@ -17,7 +17,7 @@ const GET_NO_NEW_PRIVS = 39;
 const ATTACH = 16;
 const LIMITS = { cpus: 1, memoryMb: 256, diskMb: null, pidsLimit: 64 };
 
-test('programs run on a kernel that is not the host’s, on the image, and write only to their own layer', async () => {
+test("programs run on a kernel that is not the host's, on the image, and write only to their own layer", async () => {
   let dataDir = '';
   {
     await using bench = await Bench.open(gvisorSubject());

@@ -61,7 +61,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
         const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
         index(name, [...platforms, { ...image, platform: { os: 'linux', architecture } }]);
       },
-      'Docker’s own types': (name) => {
+      "Docker's own types": (name) => {
         const data = tar(files(name));
         const layer = registry.blob(name, gzipSync(data), `${DOCKER}image.rootfs.diff.tar.gzip`);
         const config = { os: 'linux', config: {}, rootfs: { type: 'layers', diff_ids: [sha256(data)] } };

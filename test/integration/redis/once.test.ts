@@ -54,7 +54,7 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
   const alive = (nodes: readonly FakeNode[], id: string): FakeNode[] =>
     nodes.filter(({ records }) => ['PROVISIONING', 'RUNNING'].includes(records.get(id)?.status ?? ''));
 
-  test('a ticket whose lock is over is another’s; whoever had it may send nothing and say nothing', async () => {
+  test("a ticket whose lock is over is another's; whoever had it may send nothing and say nothing", async () => {
     const link = await RedisLink.open({ url: redis.url(15), log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
     const lockMs = 400;

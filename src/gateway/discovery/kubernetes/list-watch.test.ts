@@ -282,7 +282,7 @@ describe('a server in trouble', () => {
   });
 });
 
-test('whatever happens on the way, the copy ends up equal to the server’s state', async () => {
+test("whatever happens on the way, the copy ends up equal to the server's state", async () => {
   const name = fc.constantFrom('a', 'b', 'c', 'd');
   const step = fc.oneof(
     fc.record({ do: fc.constant('put' as const), name, unschedulable: fc.boolean() }),

@@ -66,7 +66,7 @@ describe('whether a node takes sandboxes', () => {
     expect(standing(agent, node('b'))).toBe('cordoned');
   });
 
-  test('not while its containers are not ready; the control plane’s view of the pod does not count', () => {
+  test("not while its containers are not ready; the control plane's view of the pod does not count", () => {
     expect(standing(pod({ node: 'a', ready: false }), node('a'))).toBe('cordoned');
     const unheard = pod({ node: 'a' });
     unheard['status'] = { ...(unheard['status'] as object), conditions: [{ type: 'Ready', status: 'False' }] };

@@ -41,7 +41,7 @@ test.each([
   ['http://localhost:3001/', 'http://localhost:3001/', 'http://localhost:3001/'],
   ['https://elsewhere.test/x', 'https://elsewhere.test/x', 'https://elsewhere.test/x'],
   ['//elsewhere.test/x', '//elsewhere.test/x', '//elsewhere.test/x'],
-])('a redirect to %j leads there from the client’s point of view', (location, byPath, byHost) => {
+])("a redirect to %j leads there from the client's point of view", (location, byPath, byHost) => {
   expect(answerHeaders({ location }, target, PATH)).toEqual({ location: byPath });
   expect(answerHeaders({ location }, target, '')).toEqual({ location: byHost });
   expect(answerHeaders({ location: '/login' }, target, null)).toEqual({ location: '/login' });

@@ -82,7 +82,7 @@ test('HTTP reaches the server inside: method, path, query, headers, body and sta
   expect((await gateway.ask('GET', at(''))).json.url).toBe('/');
 });
 
-test('our key never reaches the server inside; the client’s own Authorization for it does', async () => {
+test("our key never reaches the server inside; the client's own Authorization for it does", async () => {
   expect((await gateway.ask('GET', at('/'))).json.headers).not.toHaveProperty('authorization');
   const own = await gateway.ask('GET', at('/'), {
     key: null,

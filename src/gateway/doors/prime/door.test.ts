@@ -85,7 +85,7 @@ describe('a create', () => {
   const body = (fields: object) => CreateBody.parse({ name: 'x', docker_image: 'i:1', ...fields });
   const made = (fields: object) => toCreateRequest(body(fields), config);
 
-  test('has the clients’ defaults', () => {
+  test("has the clients' defaults", () => {
     expect(made({ start_command: 'tail -f /dev/null', disk_size_gb: 5, unknown_field: 1 })).toMatchObject({
       image: 'i:1',
       cpus: 1,
@@ -154,7 +154,7 @@ describe('labels', () => {
     secretNames: Array.from({ length: 40 }, (_, n) => `A_RATHER_LONG_NAME_OF_A_SECRET_${n}`),
   };
 
-  test('carry the attributes of this API alongside the client’s own words', () => {
+  test("carry the attributes of this API alongside the client's own words", () => {
     const labels = toLabels(['a', 'k=v', 'with spaces'], facts);
     expect(wordsOf(labels)).toEqual(['a', 'k=v', 'with spaces']);
     expect(factsOf(labels)).toEqual(facts);

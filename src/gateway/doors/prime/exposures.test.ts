@@ -22,7 +22,7 @@ function opened({ now }: { now: () => number }) {
   return { tokens, exposures, tell, watched: () => listeners.size };
 }
 
-test('the URL of an exposed port is valid by the gateways’ shared clock, however wrong the local clock is', async () => {
+test("the URL of an exposed port is valid by the gateways' shared clock, however wrong the local clock is", async () => {
   const shared = Date.now() + 2 * MAX_TIMEOUT_MS;
   const { tokens, exposures } = opened({ now: () => shared });
   const { token } = await exposures.add(asked, 'HTTP');

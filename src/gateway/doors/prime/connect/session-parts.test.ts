@@ -135,7 +135,7 @@ describe('output', () => {
     expect(await second).toMatchObject({ value: { kind: 'end' } });
   });
 
-  test('ends at the listener’s signal, and reports a failure of the session', async () => {
+  test("ends at the listener's signal, and reports a failure of the session", async () => {
     const output = new Output();
     const gone = new AbortController();
     const waiting = output.listen(gone.signal).next();
