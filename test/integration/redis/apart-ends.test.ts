@@ -1,4 +1,4 @@
-/** Ends that one gateway decides while another, which does not know of them, has or gets what they are about. */
+/** Ends decided by one gateway while another, which does not know of them, has or gets the sandbox. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -12,10 +12,10 @@ import { create, Gateways, unseen } from './gateways.ts';
 import { MuteAfter } from './mute-after.ts';
 
 const WAIT_MS = 1_500;
-/** For news: a gateway that could not reach something tries again after a pause. */
+/** For propagation: a gateway that could not reach something retries after a pause. */
 const NEWS = { timeout: 20_000 };
 
-describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the same', () => {
+describe.skipIf(lackingRedis !== null)('ends, when gateways differ in what they know', () => {
   let redis: RedisServer;
   let link: Link;
   let gateways: Gateways;
@@ -45,7 +45,7 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     return [gateways.at(0), await gateways.addBehind(link)];
   };
 
-  test('what a node has that this gateway cannot reach does not end when its wait here would be over', async () => {
+  test('a sandbox on a node that this gateway cannot reach does not end when its wait here would be over', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 1, [node], { defaultImage: 'image' });
     const a = gateways.at(0);
@@ -53,7 +53,7 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     const b = await gateways.add({ nodes: [view.node], config: { queueWaitMs: WAIT_MS } });
     const placed = (await create(b)).json.id as string;
     await a.until('it runs', () => node.records.get(placed)?.status === 'RUNNING');
-    // What has waited for as long, and longer, ends.
+    // A sandbox that has waited as long, or longer, ends.
     const waits = (await create(b)).json.id as string;
     await expect.poll(() => sandboxAt(a, waits), NEWS).toMatchObject({ reason: 'start_failed' });
     expect(await sandboxAt(a, placed)).toMatchObject({ status: 'RUNNING' });
@@ -62,7 +62,7 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     expect(node.deleted).toEqual([]);
   });
 
-  test('what a gateway without Redis has placed does not end when its wait is over for one that cannot know', async () => {
+  test('a sandbox placed by a gateway without Redis does not end when its wait is over for one that cannot know', async () => {
     const node = new FakeNode();
     gateways = await Gateways.start(redis, 0, [node], { defaultImage: 'image' });
     const view = unseen(node);
@@ -86,7 +86,7 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     await a.until('it has ended', () => node.records.get(id)?.status === 'TERMINATED');
   });
 
-  test('a wait that is over at a gateway without Redis ends only what waits still when that has Redis again', async () => {
+  test('a wait that expires at a gateway without Redis ends only what still waits when Redis is back', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 1, [node]);
     const a = gateways.at(0);
@@ -108,7 +108,7 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     expect(node.deleted).toEqual([{ id: first, reason: 'deleted' }]);
   });
 
-  test('what Redis lost comes back with the gateway that accepted it, however late that finds Redis', async () => {
+  test('what Redis lost comes back with the gateway that accepted it, however late it finds Redis', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [b, a] = await start(node);
     const first = (await create(a)).json.id as string;
@@ -130,14 +130,14 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     expect(node.specs.map(({ id }) => id)).toEqual([first, waits]);
   });
 
-  test('what waited and was placed without Redis takes no place in the queue afterwards, nor is it placed again', async () => {
+  test('a ticket placed without Redis takes no place in the queue afterwards, nor is it placed again', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a] = await start(node, { queueMax: 1 });
     const first = (await create(a)).json.id as string;
     const waits = (await create(a, 'key')).json.id as string;
     await redis.kill();
     await gateways.redisIs(false);
-    // The other has not heard of it.
+    // The other has not learnt of it.
     await gateways.replace(1);
     const late = gateways.at(1);
     await a.ask('DELETE', `/v1/sandboxes/${first}`);
@@ -155,7 +155,7 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     expect((await create(late)).status).toBe(201);
   });
 
-  test('what was enqueued of a batch that was turned down is not taken from a gateway that accepted it since', async () => {
+  test('tickets of a refused batch are not taken from a gateway that has accepted it since', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a, b] = await start(node);
     const first = (await create(a)).json.id as string;
@@ -190,21 +190,21 @@ describe.skipIf(lackingRedis !== null)('ends, where gateways do not know the sam
     await create(a);
     await lose(b);
     const waits = (await create(a, 'key')).json.id as string;
-    // As a gateway does that does not know whether the node has got it.
+    // As a gateway does that does not know whether the node has received it.
     const bar = a.services.registry.all[0]?.call({ op: 'delete', sandbox: waits, reason: 'internal' });
     await expect(bar).rejects.toMatchObject({ code: 'sandbox_not_found' });
     node.setReport({ maxSandboxes: 2 });
     await b.until('there is room', () => b.services.registry.all[0]?.report?.maxSandboxes === 2);
     expect((await create(b, 'key')).json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true });
     await find(b);
-    // Whatever it owes to Redis it has paid by then.
+    // By now it has written everything it owes to Redis.
     await b.until('it knows what waits', () => b.services.shared.queue.informed);
     const next = (await create(b, undefined, { cpus: 7 })).json.id as string;
     await a.ask('DELETE', `/v1/sandboxes/${next}`);
     for (const gateway of [a, b]) expect(await sandboxAt(gateway, waits)).toMatchObject({ status: 'PENDING' });
   });
 
-  test('a create that was turned down for want of an answer leaves nothing behind that another gateway placed', async () => {
+  test('a create refused for lack of an answer leaves nothing behind that another gateway placed', async () => {
     const node = new FakeNode();
     await using mute = await MuteAfter.start(redis.port, 'ticket');
     gateways = await Gateways.start(redis, 1, [node], { defaultImage: 'image' });

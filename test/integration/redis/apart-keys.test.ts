@@ -1,4 +1,7 @@
-/** Keys of creates while one gateway has Redis and another does not: a key means the same at both, then and afterwards. */
+/**
+ * Idempotency keys of creates while one gateway has Redis and another does not: a key means the same at both, then and
+ * afterwards.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -40,7 +43,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     await gateways.redisIs(true, gateway);
   };
 
-  /** Redis knows so many keys. */
+  /** Redis has this many keys. */
   const kept = async (count: number): Promise<void> => {
     const client = new Redis(gateways.config.redisUrl ?? '');
     try {
@@ -68,7 +71,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.specs).toHaveLength(3);
   });
 
-  test('a key that was turned down however often means what was made under it then', async () => {
+  test('a key refused any number of times means what was then created under it', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a, b] = await start(node, { queueMax: 1 });
     const others = [(await create(a)).json.id as string, (await create(a)).json.id as string];
@@ -81,7 +84,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect((await create(b, 'key')).json.id).toBe(made);
   });
 
-  test('what one gateway accepted without Redis stands when another, that has it, must turn it down', async () => {
+  test('a sandbox accepted by a gateway without Redis stays when another, with Redis, must refuse it', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 3 } });
     const [b, a] = await start(node, { queueMax: 1 });
     await lose(a);
@@ -100,7 +103,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.deleted).toEqual([]);
   });
 
-  test('what was taken back with Redis and made anew without it is the same with it', async () => {
+  test('a create withdrawn with Redis and repeated without it is the same with it', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a, b] = await start(node, { queueMax: 1 });
     expect((await create(b, 'key', { count: 3 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
@@ -116,7 +119,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(a.services.sandboxes.usage('default').sandboxes).toBe(3);
   });
 
-  test('a key that was used without Redis is a conflict for another request once Redis is back, at both', async () => {
+  test('a key used without Redis is a conflict for a different request once Redis is back, at both', async () => {
     const node = new FakeNode();
     const [a, b] = await start(node);
     await lose(b);
@@ -132,14 +135,14 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.specs).toHaveLength(1);
   });
 
-  test('what a key was used for with Redis stands, whatever a gateway without Redis was asked for under it', async () => {
+  test('a key used with Redis keeps its meaning, whatever a gateway without Redis was asked under it', async () => {
     const node = new FakeNode();
     const [a, b] = await start(node);
     const made = (await create(a, 'key')).json.id as string;
     await b.until('the other knows it', () => b.services.sandboxes.usage('default').sandboxes === 1);
     await lose(b);
     expect((await create(b, 'key', { memoryMb: 64 })).json.id).toBe(made);
-    // Told after it.
+    // Reported after it.
     expect((await create(b, 'later')).status).toBe(201);
     await find(b);
     await kept(2);
@@ -147,7 +150,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.specs).toHaveLength(2);
   });
 
-  test('what was deleted while it waited is what its key stands for, also at a gateway that has lost Redis since', async () => {
+  test('a sandbox deleted while queued remains what its key stands for, also at a gateway that has lost Redis since', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a, b] = await start(node);
     const first = (await create(a)).json.id as string;
@@ -167,7 +170,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.specs.map(({ id }) => id).toSorted()).toEqual([first, made[1]].toSorted());
   });
 
-  test('a batch that waits is found under its key by a gateway that has lost Redis since, and at once', async () => {
+  test('a queued batch is found under its key by a gateway that has lost Redis since, and at once', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     const [a, b] = await start(node);
     const first = (await create(a)).json.id as string;
@@ -182,7 +185,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     expect(node.specs.map(({ id }) => id).toSorted()).toEqual([first, ...made].toSorted());
   });
 
-  test('of a batch that waits a gateway that gets no answer from Redis sends nothing it might take back', async () => {
+  test('a gateway that gets no answer from Redis sends nothing of a queued batch that it might take back', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 0, [node]);
     const b = await gateways.addBehind(link);
@@ -204,7 +207,7 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     async (count) => {
       const node = new FakeNode({ report: { maxSandboxes: count } });
       gateways = await Gateways.start(redis, 0, [node], { defaultImage: 'image' });
-      // The first may still be placed by the one, the last must wait when its Redis falls silent.
+      // The first may still be placed by the one, the last must wait when its Redis goes silent.
       await using mute = await MuteAfter.start(redis.port, '"record"');
       const [a, b] = [await gateways.addBehind(link), await gateways.addBehind(mute)];
       const other = (await create(a)).json.id as string;

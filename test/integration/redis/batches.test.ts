@@ -25,7 +25,7 @@ describe.skipIf(lackingRedis !== null)('a batch larger than the room there is', 
   const running = ({ records }: FakeNode): number =>
     [...records.values()].filter(({ status }) => status === 'RUNNING').length;
 
-  test('goes in one message as far as it fits; the rest waits, and either gateway shows and ends it', async () => {
+  test('is sent in one message as far as it fits; the rest is queued, and either gateway shows and ends it', async () => {
     const node = nodeWithRoom();
     await using gateways = await Gateways.start(redis, 2, [node]);
     const [one, two] = [gateways.at(0), gateways.at(1)];
@@ -45,7 +45,7 @@ describe.skipIf(lackingRedis !== null)('a batch larger than the room there is', 
     expect(node.specs.map(({ id }) => id).toSorted()).toEqual(made.map(({ id }) => id).toSorted());
   });
 
-  test('is refused as a whole where places are too few, and its key is free at both', async () => {
+  test('is refused as a whole if places are too few, and its key is free at both', async () => {
     const node = nodeWithRoom();
     await using gateways = await Gateways.start(redis, 2, [node], { queueMax: 5 });
     const [one, two] = [gateways.at(0), gateways.at(1)];

@@ -1,4 +1,4 @@
-/** How far bounds of a tenant hold while a gateway hears less than the others: of a node, or of Redis. */
+/** How far a tenant's quotas hold while a gateway hears less than the others: from a node, or from Redis. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
@@ -13,7 +13,7 @@ import { Gateways } from './gateways.ts';
 
 const LIMIT_MS = 30_000;
 
-describe.skipIf(lackingRedis !== null)('bounds of a tenant', () => {
+describe.skipIf(lackingRedis !== null)("a tenant's quotas", () => {
   let redis: RedisServer;
   let gateways: Gateways;
   beforeEach(async () => {
@@ -31,7 +31,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant', () => {
     nodes.flatMap(({ records }) => [...records.values()]).filter(({ status }) => status === 'RUNNING').length;
   const known = (gateway: TestGateway): number => gateway.services.sandboxes.usage('default').sandboxes;
 
-  test('a gateway that is cut off from a node goes by what the others see there', async () => {
+  test('a gateway cut off from a node relies on what the others see there', async () => {
     const node = new FakeNode();
     gateways = await Gateways.start(redis, 1, [node], own(5));
     const [one] = gateways.all as [TestGateway];
@@ -58,18 +58,18 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant', () => {
     await link.stop();
   });
 
-  test('without Redis each goes by what is on the nodes, lets in no more than the bound at once, and it heals', async () => {
+  test('without Redis each gateway relies on what is on the nodes, admits no more than the quota at once, and it recovers', async () => {
     const nodes = ['node-a', 'node-b'].map((name) => new FakeNode({ name }));
     gateways = await Gateways.start(redis, 2, nodes, own(10));
     const [one, two] = gateways.all as [TestGateway, TestGateway];
     const made: string[] = (await create(one, 4)).json.sandboxes.map(({ id }: { id: string }) => id);
     await redis.kill();
     await gateways.redisIs(false);
-    // One after the other they see what the other has made.
+    // One after the other, they see what the other has created.
     expect((await create(two, 4)).status).toBe(201);
     await until(() => known(one) === 8, LIMIT_MS, 'the first to hear of those of the second');
     expect((await create(one, 3)).json.error).toMatchObject({ code: 'quota_exceeded', details: { used: 8 } });
-    // At the same moment they do not, and each gives away what it thinks is left.
+    // At the same moment they do not, and each admits what it thinks is left.
     const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => create(gateways.at(i % 2))));
     const admitted = answers.filter(({ status }) => status === 201);
     expect(admitted.length).toBeGreaterThanOrEqual(2);
@@ -83,7 +83,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant', () => {
       await one.ask('DELETE', `/v1/sandboxes/${id}`);
     }
     await until(() => known(one) === 4 && known(two) === 4, LIMIT_MS, 'both to know what is left');
-    // What was let in without Redis left no claim behind.
+    // Creates admitted without Redis left no claim behind.
     await until(async () => (await create(two, 6)).status === 201, LIMIT_MS, 'all places but those that are taken');
     expect((await create(one)).status).toBe(429);
   });

@@ -1,4 +1,4 @@
-/** Everything breaks in turn under creates and deletes, in an order that a seed decides. */
+/** Everything breaks in turn during creates and deletes, in an order determined by a seed. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { TestGateway } from '../../../src/gateway/testing/harness.ts';
@@ -11,7 +11,7 @@ import { Gateways } from './gateways.ts';
 const LIMIT_MS = 90_000;
 const STEPS = 250;
 const ALIVE = new Set(['PROVISIONING', 'RUNNING']);
-/** What a caller may be told while things break; each of these says whether to come again. */
+/** Errors that callers may see while things break; each says whether to retry. */
 const TYPED = new Set(['capacity_exhausted', 'node_unavailable', 'interrupted', 'draining', 'deadline_exceeded']);
 
 async function livingAt(gateway: TestGateway): Promise<unknown[]> {
@@ -26,7 +26,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
   });
   afterAll(() => redis?.[Symbol.asyncDispose]());
 
-  test('no sandbox lives twice or for ever, and every failure has a name', { timeout: LIMIT_MS * 2 }, async () => {
+  test('no sandbox lives twice or for ever, and every failure is typed', { timeout: LIMIT_MS * 2 }, async () => {
     const seed = amount('MILLIBOX_TEST_SEED', 7);
     const { between } = random(seed);
     const below = (n: number): number => between(0, n - 1);
@@ -51,7 +51,7 @@ describe.skipIf(lackingRedis !== null)('chaos', () => {
           if (json?.error !== undefined && !TYPED.has(json.error.code)) unnamed.push(json.error);
           if (method === 'POST' && json?.id !== undefined) made.add(json.id as string);
         },
-        // The gateway was ended under the call.
+        // The gateway was ended during the call.
         () => undefined,
       );
       if (call === undefined) return;

@@ -1,4 +1,4 @@
-/** Claims in Redis: counted right whoever changes them, and at a cost that does not grow with them. */
+/** Claims in Redis: counted correctly whoever changes them, at a cost independent of their number. */
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { OLD_PAGE, release } from '../../../src/gateway/redis/claims.ts';
@@ -26,7 +26,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     redis = await RedisServer.start();
     link = await RedisLink.open({ url: redis.url(), log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
-    // A script that the server does not know yet is sent twice, and so is done behind what was asked for after it.
+    // A script unknown to the server is sent twice, and so runs after what was requested after it.
     await release(link, 'nobody', ['sbx-none']);
   });
   beforeEach(async () => {
@@ -59,7 +59,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     return Number(new RegExp(`^cmdstat_${name}:calls=(\\d+)`, 'm').exec(info)?.[1] ?? 0);
   };
 
-  test('a create costs the same however many there are, whether it is let in or refused', async () => {
+  test('a create costs the same however many there are, whether it is admitted or refused', async () => {
     await fill(MANY);
     await admit({ claims: claims(MANY, 1), room: { ...NO_BOUND, sandboxes: 1 } });
     await calls('hget');
@@ -76,7 +76,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     expect(await calls('(?:hvals|hgetall)')).toBe(0);
   });
 
-  test('what all come to is that of the claims, after whatever was let in, refused and released', async () => {
+  test('the totals equal the claims, after anything was admitted, refused and released', async () => {
     const size = { milliCpus: fc.constantFrom(100, 1000, 2500), memoryMb: fc.constantFrom(64, 512) };
     const step = fc.record({
       from: fc.nat({ max: 20 }),
@@ -108,7 +108,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     );
   });
 
-  test('claims that a gateway of another version adds or takes away count like any other', async () => {
+  test('claims added or removed by a gateway of another version count like any other', async () => {
     await fill(1_000);
     await link.client.hdel(KEYS.claims('red'), ...claims(0, 400).map(({ id }) => id));
     await link.client.zrem(KEYS.claimEnds('red'), ...claims(0, 400).map(({ id }) => id));
@@ -121,7 +121,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     });
   });
 
-  test('of more old claims than one answer names, those of the dead are found all the same', async () => {
+  test('old claims of dead gateways are found even if one answer cannot list them all', async () => {
     await fill(500);
     const dead = new Set(claims(500 - 20, 20).map(({ id }) => id));
     const room = { ...NO_BOUND, sandboxes: 500 };
@@ -135,7 +135,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     expect((await admit({ claims: claims(2_000, 1), room, seen })).admitted).toBe(false);
   });
 
-  test('a server without memory refuses at the bound still, and takes releases', async () => {
+  test('a server without memory still refuses at the quota, and accepts releases', async () => {
     await fill(500);
     const room = { ...NO_BOUND, sandboxes: 500 };
     await redis.order('CONFIG SET maxmemory 1');
@@ -175,7 +175,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     };
     const counted = (): Promise<number> => link.client.hlen(KEYS.claims('red'));
 
-    test('claims that ended or were placed meanwhile do not count any more once it is back', async () => {
+    test('claims that ended or were placed meanwhile no longer count once it is back', async () => {
       await cutOff.admit({ ...asking, claims: claims(0, 3), room: NO_BOUND });
       await away();
       cutOff.release('red', ['sbx-0']);
@@ -188,7 +188,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       expect((await admit({ claims: claims(4, 1), room })).admitted).toBe(false);
     });
 
-    test('the first create that it admits then finds the places of those free', async () => {
+    test('the first create that it then admits finds their places free', async () => {
       const room = { ...NO_BOUND, sandboxes: 2 };
       await cutOff.admit({ ...asking, claims: claims(0, 2), room });
       await away();
@@ -199,7 +199,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       expect(await counted()).toBe(2);
     });
 
-    test('a claim that is made anew stays, whatever became of the one before', async () => {
+    test('a renewed claim stays, whatever happened to the previous one', async () => {
       await cutOff.admit({ ...asking, claims: claims(0, 1), room: NO_BOUND });
       await away();
       cutOff.placed('red', ['sbx-0']);
@@ -214,7 +214,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     });
   });
 
-  test('what cannot be read of the commands of others counts as nothing', async () => {
+  test('unreadable command counts of others count as nothing', async () => {
     const others = [
       ['newer', '{"red":{"now":3}}'],
       ['broken', '[['],

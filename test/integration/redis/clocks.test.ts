@@ -1,6 +1,6 @@
 /**
- * Gateways whose wall clocks are hours apart: what one lets in and another places lives as long as it was to, and so do
- * tokens.
+ * Gateways whose wall clocks are hours apart: a sandbox admitted by one and placed by another lives as long as it
+ * should, and so do tokens.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_PRIME_CONFIG } from '../../../src/gateway/doors/prime/config.ts';
@@ -16,7 +16,7 @@ const LIMIT_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const SLACK_MS = 60_000;
 
-describe.skipIf(lackingRedis !== null)('gateways with clocks that are apart', () => {
+describe.skipIf(lackingRedis !== null)('gateways whose clocks differ', () => {
   let redis: RedisServer;
   beforeAll(async () => {
     redis = await RedisServer.start();
@@ -37,12 +37,12 @@ describe.skipIf(lackingRedis !== null)('gateways with clocks that are apart', ()
         LIMIT_MS,
         'it to be let in',
       );
-      // Whoever leads looks for what has waited for too long.
+      // The leader looks for creates that have waited too long.
       await until(() => right.services.shared.leader.leading, LIMIT_MS, 'the right one to lead');
       const look = async (): Promise<string> =>
         (await right.ask('GET', `/v1/sandboxes/${waits as string}`)).json.status;
       expect(await look()).toBe('PENDING');
-      // A token of one opens a port at the other, for as long as was asked for.
+      // A token from one opens a port at the other, for as long as requested.
       const preview = { port: 3000, expiresInMs: HOUR_MS };
       const { token } = await off.ask('POST', `/v1/sandboxes/${first}/previews`, preview);
       const target = { sandbox: first, port: 3000 };

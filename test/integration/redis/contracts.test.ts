@@ -1,4 +1,4 @@
-/** What has a form in memory and one in Redis keeps the same contract in both. */
+/** Everything with an in-memory and a Redis implementation keeps the same contract in both. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { idempotencyContract } from '../../../src/gateway/idempotency/contract.ts';
 import { RedisIdempotencyStore } from '../../../src/gateway/idempotency/redis-store.ts';
@@ -28,7 +28,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
   });
   afterAll(() => redis?.[Symbol.asyncDispose]());
 
-  /** The links of two gateways to a database that nobody used before. */
+  /** The links of two gateways to a fresh database. */
   async function openLinks(): Promise<{ links: [RedisLink, RedisLink]; close(): Promise<void> }> {
     const url = redis.url((database = (database + 1) % 16));
     const open = () => RedisLink.open({ url, log: silent });
@@ -100,7 +100,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     },
   });
 
-  test('work whose gateway is not heard of is done by another, with the same seed', async () => {
+  test('work of a gateway that goes silent is done by another, with the same seed', async () => {
     const { links, close } = await openLinks();
     const common = { secret: 'secret', log: silent, leaseMs: 300 };
     const [lost, next] = links.map((link) => new RedisIdempotencyStore({ link, ...common })) as Pair;
@@ -113,7 +113,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
       return 'first';
     });
     await until(() => seeds.length === 1, LIMIT_MS, 'the work to begin');
-    // The lease is not renewed any more.
+    // The lease is no longer renewed.
     links[0].client.disconnect();
     const second = next.run(call, (seed) => {
       seeds.push(seed);
@@ -127,7 +127,7 @@ describe.skipIf(lackingRedis !== null)('in Redis', () => {
     await close();
   });
 
-  test('one leads, another follows when it is not heard of, and what the first still sends is refused', async () => {
+  test('one leads, another takes over when it goes silent, and what the first still sends is refused', async () => {
     const { links, close } = await openLinks();
     const leaders = links.map((link) => new RedisLeader({ link, log: silent, leaseMs: 600 }));
     const [a, b] = leaders as [RedisLeader, RedisLeader];

@@ -1,4 +1,4 @@
-/** Gateways of one Redis that were told different things, or are of different ages: each goes by what it knows. */
+/** Gateways on one Redis with different settings or versions: each goes by its own. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
@@ -21,12 +21,12 @@ describe.skipIf(lackingRedis !== null)('gateways that differ', () => {
   afterEach(() => gateways?.[Symbol.asyncDispose]());
   afterAll(() => redis?.[Symbol.asyncDispose]());
 
-  /** One, or so many in one call. */
+  /** One, or this many in one call. */
   const create = (gateway: TestGateway, count?: number): Promise<Answer> =>
     gateway.ask('POST', '/v1/sandboxes', { body: { count } });
   const own = (rules: Partial<TenantRules>) => ({ tenants: parseTenants({ tenants: { default: rules } }) });
 
-  test('each bounds a tenant by its own file, and both by the same counts', async () => {
+  test('each limits a tenant by its own file, and both by the same counts', async () => {
     const node = new FakeNode();
     node.room = 0;
     gateways = await Gateways.start(redis, 0, [node]);
@@ -42,7 +42,7 @@ describe.skipIf(lackingRedis !== null)('gateways that differ', () => {
     expect((await create(strict)).status).toBe(429);
     expect((await create(lax, 3)).status).toBe(201);
     expect((await create(lax)).json.error).toMatchObject({ details: { limit: 6, used: 6 } });
-    // Who bounds nothing counts nothing, and keeps nobody's places.
+    // A gateway without quotas counts nothing, and keeps nobody's places.
     expect((await create(free, 4)).status).toBe(201);
     node.room = 100;
     node.setReport({});
@@ -50,7 +50,7 @@ describe.skipIf(lackingRedis !== null)('gateways that differ', () => {
     await until(async () => (await create(lax)).status === 429, LIMIT_MS, 'the strict one to count those too');
   });
 
-  test('each bounds the queue by its own places, and serves all that wait', async () => {
+  test('each limits the queue by its own setting, and serves everything that waits', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 0, [node]);
     const small = await gateways.add({ config: { queueMax: 2 } });
@@ -68,7 +68,7 @@ describe.skipIf(lackingRedis !== null)('gateways that differ', () => {
     await until(() => node.records.size === 6, LIMIT_MS, 'the one that is left to place all');
   });
 
-  test('what a newer one says beyond what is known is passed over, and costs nothing', async () => {
+  test('anything unknown from a newer gateway is ignored, and costs nothing', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 1, [node], own({ sandboxes: 10 }));
     const [gateway] = gateways.all as [TestGateway];
@@ -76,13 +76,13 @@ describe.skipIf(lackingRedis !== null)('gateways that differ', () => {
     await until(() => link.up, LIMIT_MS, 'redis to be there');
     const first = (await create(gateway)).json.id as string;
     const waits = (await create(gateway)).json.id as string;
-    // A message of a kind of its own, and a claim with words of its own.
+    // A message of an unknown kind, and a claim with unknown fields.
     const { client } = link;
     const sequence = await client.incr(KEYS.sequence);
     await client.publish(KEYS.feed(client.options.db ?? 0), JSON.stringify({ type: 'moved', sequence, to: 'mars' }));
     await client.hset(KEYS.claims('default'), 'sbx-newer', '1000 512 gpus=2');
     await client.zadd(KEYS.claimEnds('default'), Date.now() + 600_000, 'sbx-newer');
-    // One of them waits for its node, one is the newer one's.
+    // One of them waits for its node, one is the newer gateway's.
     await until(async () => (await create(gateway, 8)).status === 429, LIMIT_MS, 'all of them to count');
     expect((await create(gateway, 7)).status).toBe(201);
     expect((await gateway.exec(first, {})).status).toBe(200);

@@ -1,10 +1,10 @@
-/** Several gateways over the same fake nodes and one Redis, as quick to give up as a test needs it. */
+/** Several gateways over the same fake nodes and one Redis, with timeouts short enough for tests. */
 import type { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { TestGateway, type Answer } from '../../../src/gateway/testing/harness.ts';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import type { RedisServer } from '../../helpers/redis.ts';
 
-/** A lock is over soon, so that a test need not wait for it; long enough for a busy machine to keep one. */
+/** A lock expires soon, so that a test need not wait; long enough for a busy machine to keep one. */
 export const TIMES = { lockMs: 4_000, leaseMs: 3_000, commandMs: 1_000, orphanedMs: 2_000 };
 
 interface Joining {
@@ -13,7 +13,7 @@ interface Joining {
   config?: Partial<GatewayConfig>;
 }
 
-/** Asks for a sandbox, or with `count` for several. */
+/** Creates a sandbox, or with `count` several. */
 export const create = (gateway: TestGateway, key?: string, body: object = {}): Promise<Answer> =>
   gateway.ask('POST', '/v1/sandboxes', {
     body,
@@ -22,7 +22,7 @@ export const create = (gateway: TestGateway, key?: string, body: object = {}): P
 
 let database = 0;
 
-/** A node as one gateway sees it, which cannot reach it until `found`. */
+/** A node as seen by a gateway that cannot reach it until `found`. */
 export function unseen(node: FakeNode): { node: FakeNode; found(): void } {
   let found = false;
   const dial: FakeNode['dial'] = () => (found ? node.dial() : Promise.reject(new Error('no route')));
@@ -40,7 +40,7 @@ export class Gateways implements AsyncDisposable {
     this.config = config;
   }
 
-  /** Each test has a database of its own. */
+  /** Each test has its own database. */
   static async start(
     redis: RedisServer,
     count: number,
@@ -53,7 +53,7 @@ export class Gateways implements AsyncDisposable {
     return gateways;
   }
 
-  /** @param config in which it differs from the others */
+  /** @param config the settings in which it differs from the others */
   async add({ withRedis = true, nodes = this.nodes, config = {} }: Joining = {}): Promise<TestGateway> {
     const gateway = await TestGateway.start(nodes, { ...this.config, ...config }, [], TIMES);
     this.all.push(gateway);
@@ -68,7 +68,7 @@ export class Gateways implements AsyncDisposable {
     return await this.add({ ...joining, config: { ...joining.config, redisUrl: url.href } });
   }
 
-  /** One ends, and another starts in its place. */
+  /** Ends one, and starts another in its place. */
   async replace(index: number): Promise<void> {
     await this.at(index)[Symbol.asyncDispose]();
     this.all.splice(index, 1);

@@ -1,6 +1,5 @@
 /**
- * A gateway in a process of its own: see killable.ts, which says over IPC what it is to be and is told where it
- * listens.
+ * A gateway in its own process: see killable.ts, which sends its configuration over IPC and is told where it listens.
  */
 import { once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';

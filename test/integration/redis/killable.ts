@@ -1,4 +1,4 @@
-/** A gateway that can be killed in the middle of what it does, and whose nodes are the test's own. */
+/** A gateway that can be killed at any time, with nodes owned by the test. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
@@ -32,7 +32,7 @@ export class KillableGateway implements AsyncDisposable {
     this.#home = home;
   }
 
-  /** With the times of production. `clockMs`: its wall clock is off by so much. */
+  /** With production timeouts. `clockMs`: the offset of its wall clock. */
   static async start(
     redisUrl: string,
     nodes: readonly FakeNode[],

@@ -1,4 +1,4 @@
-/** A gateway is killed while it places what waited: others go on within seconds, and nothing is placed twice. */
+/** A gateway is killed while it places queued creates: others continue within seconds, and nothing is placed twice. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { MuxStream } from '../../../src/mux/index.ts';
@@ -8,7 +8,7 @@ import { until } from '../../helpers/until.ts';
 import { Gateways } from './gateways.ts';
 import { KillableGateway } from './killable.ts';
 
-/** Bounds a hang. A ticket whose gateway died is free after five seconds or so. */
+/** Bounds a hang. The ticket of a dead gateway is free after about five seconds. */
 const LIMIT_MS = 30_000;
 
 describe.skipIf(lackingRedis !== null)('a gateway that is killed while it places', () => {
@@ -39,7 +39,7 @@ describe.skipIf(lackingRedis !== null)('a gateway that is killed while it places
     await until(() => first.every((id) => alive(nodes, id).length === 1), LIMIT_MS, 'both nodes to be full');
     const waiting = [await create(), await create()];
 
-    // What it sends now arrives, and it never hears of it.
+    // What it sends now arrives, but it never gets the answer.
     const sent = new Map<FakeNode, { stream: MuxStream; spec: SandboxSpec }>();
     for (const node of [took, didNot]) {
       node.intercept = (stream) => {
@@ -55,14 +55,14 @@ describe.skipIf(lackingRedis !== null)('a gateway that is killed while it places
     const [onTook, onDidNot] = [sent.get(took)!.spec, sent.get(didNot)!.spec];
     expect([onTook.id, onDidNot.id].toSorted()).toEqual(waiting.toSorted());
     took.make(onTook);
-    // Somebody else has the room by now.
+    // Someone else has taken the room by now.
     didNot.room = 0;
     didNot.setReport({ maxSandboxes: 0 });
     spare.setReport({ cordoned: false });
 
     const other = await gateways.add();
     await until(() => alive(nodes, onDidNot.id).length > 0, LIMIT_MS, 'the ticket of the killed to be placed');
-    // The message was under way all the time.
+    // The message was in flight all the time.
     didNot.room = 1;
     expect(() => didNot.make(onDidNot)).toThrow('ended');
     expect(alive(nodes, onTook.id)).toEqual(['took']);

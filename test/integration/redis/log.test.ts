@@ -1,4 +1,4 @@
-/** What a gateway's log says about Redis: one warning when it goes, one when it is back, nothing in between. */
+/** What a gateway logs about Redis: one warning when it goes away, one when it is back, nothing in between. */
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openShared, type SharedState } from '../../../src/gateway/redis/shared-state.ts';

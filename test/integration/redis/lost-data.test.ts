@@ -1,4 +1,4 @@
-/** Redis comes back without its data: what has ended while it waited has ended at every gateway all the same. */
+/** Redis comes back without its data: what ended while queued has still ended at every gateway. */
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
@@ -8,10 +8,10 @@ import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { create, Gateways } from './gateways.ts';
 
-/** For news: a gateway that could not reach something tries again after a pause. */
+/** For propagation: a gateway that could not reach something retries after a pause. */
 const NEWS = { timeout: 20_000 };
 
-describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', () => {
+describe.skipIf(lackingRedis !== null)('ends, when Redis has lost its data', () => {
   let redis: RedisServer;
   let link: Link;
   let gateways: Gateways;
@@ -43,13 +43,13 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     link.heal();
     await gateways.redisIs(true);
   };
-  /** One that fills the node, and one that waits, both accepted by the first; the second knows them. */
+  /** One that fills the node, and one that is queued, both accepted by the first; the second knows them. */
   const makeTwo = async (first: TestGateway, second: TestGateway): Promise<[runs: string, waits: string]> => {
     const [runs, waits] = [(await create(first)).json.id as string, (await create(first)).json.id as string];
     await second.until('the other knows it', () => second.services.shared.queue.depth === 1);
     return [runs, waits];
   };
-  /** There is room, and nothing comes of it. */
+  /** There is room, and nothing is placed. */
   const neverRuns = async (runs: string, ended: string): Promise<void> => {
     await gateways.at(0).ask('DELETE', `/v1/sandboxes/${runs}`);
     const next = (await create(gateways.at(0))).json.id as string;
@@ -57,7 +57,7 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     expect(node.specs.map(({ id }) => id)).not.toContain(ended);
   };
 
-  test('what another gateway deleted while this one was cut off does not wait again', async () => {
+  test('what another gateway deleted while this one was cut off is not queued again', async () => {
     const b = gateways.at(0);
     const a = await gateways.addBehind(link);
     const [runs, waits] = await makeTwo(a, b);
@@ -69,7 +69,7 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
-  test('what a gateway that was cut off deleted does not wait again at the others', async () => {
+  test('what a cut-off gateway deleted is not queued again at the others', async () => {
     const a = gateways.at(0);
     const b = await gateways.addBehind(link);
     const [runs, waits] = await makeTwo(a, b);
@@ -82,7 +82,7 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
-  test('what one gateway deleted before it was gone does not wait again where others have heard of it', async () => {
+  test('what a gateway deleted before it was gone is not queued again where others know of it', async () => {
     const b = gateways.at(0);
     const a = await gateways.addBehind(link);
     const [runs, waits] = await makeTwo(a, b);
@@ -99,7 +99,7 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
-  test('what was deleted when it had ended for want of its gateway does not wait again when that is back', async () => {
+  test('what was deleted when it had ended for lack of its gateway is not queued again when that is back', async () => {
     const b = gateways.at(0);
     const a = await gateways.addBehind(link);
     const [runs, waits] = await makeTwo(a, b);
@@ -113,7 +113,7 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
-  test('an end that Redis lost with its last second is the end all the same', async () => {
+  test('an end that Redis lost with its last second is still an end', async () => {
     const b = gateways.at(0);
     const a = await gateways.addBehind(link);
     const [runs, waits] = await makeTwo(a, b);
@@ -127,7 +127,7 @@ describe.skipIf(lackingRedis !== null)('ends, where Redis has lost its data', ()
     await neverRuns(runs, waits);
   });
 
-  test('a Redis that is emptied without breaking a connection is told of everything again', async () => {
+  test('a Redis that is emptied without breaking a connection is told everything again', async () => {
     await gateways.add();
     const [a, b] = [gateways.at(0), gateways.at(1)];
     const [runs, waits] = await makeTwo(a, b);

@@ -1,4 +1,4 @@
-/** A way to Redis on which no answer comes back any more once a word has gone there. */
+/** A proxy to Redis that passes no more answers once a given word was sent. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
@@ -35,7 +35,7 @@ export class MuteAfter implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** What is connected breaks, and from now on everything passes. */
+  /** Breaks all connections, and passes everything from now on. */
   heal(): void {
     this.#word = null;
     for (const socket of this.#sockets) socket.destroy();

@@ -1,4 +1,4 @@
-/** No sandbox lives twice, whatever stands still or speaks late. */
+/** No sandbox lives twice, whatever freezes or arrives late. */
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Tickets } from '../../../src/gateway/queue/tickets.ts';
@@ -14,7 +14,7 @@ import { create, Gateways, TIMES } from './gateways.ts';
 
 const LIMIT_MS = 60_000;
 
-/** The event loop stands still: no timer fires, nothing is read, no lock is renewed. */
+/** Blocks the event loop: no timer fires, nothing is read, no lock is renewed. */
 function standStill(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
@@ -54,7 +54,7 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
   const alive = (nodes: readonly FakeNode[], id: string): FakeNode[] =>
     nodes.filter(({ records }) => ['PROVISIONING', 'RUNNING'].includes(records.get(id)?.status ?? ''));
 
-  test("a ticket whose lock is over is another's; whoever had it may send nothing and say nothing", async () => {
+  test('a ticket whose lock has expired belongs to another; its previous holder may send and report nothing', async () => {
     const link = await RedisLink.open({ url: redis.url(15), log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
     const lockMs = 400;
@@ -92,12 +92,12 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     await link.stop();
   });
 
-  test('a ticket that was withdrawn before it is taken leaves nothing that waits for ever', async () => {
+  test('a ticket withdrawn before it is taken leaves nothing that waits for ever', async () => {
     const node = new FakeNode();
     node.refuse = new ServiceError('capacity_exhausted');
     gateways = await Gateways.start(redis, 1, [node]);
     const gateway = gateways.at(0);
-    // While one waits, tickets of its tenant are taken. The other's job is still there, and it waits no more.
+    // While one waits, tickets of its tenant are taken. The other's job still exists, but no longer waits.
     const { json } = await gateway.ask('POST', '/v1/sandboxes', { body: {} });
     const link = await RedisLink.open({ url: gateways.config.redisUrl ?? '', log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
@@ -157,7 +157,7 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     await link.stop();
   });
 
-  test('a gateway that stands still between its leave and its message sends nothing', async () => {
+  test('a gateway that freezes between its grant and its message sends nothing', async () => {
     const nodes = ['node-a', 'node-b'].map((name) => new FakeNode({ name, report: { maxSandboxes: 1 } }));
     gateways = await Gateways.start(redis, 2, nodes);
     const create = async () => (await gateways?.at(0).ask('POST', '/v1/sandboxes', { body: {} }))?.json.id as string;
@@ -181,7 +181,7 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     const nodes = ['node-a', 'node-b'].map((name) => new FakeNode({ name }));
     const record: SandboxRecord = { ...pendingRecord(SPEC), id: 'sbx-00000000000000000002', status: 'RUNNING' };
     for (const node of nodes) node.records.set(record.id, record);
-    // Each hears another node first, and takes that for its own.
+    // Each hears from a different node first, and takes that for the right one.
     gateways = await Gateways.start(redis, 0, nodes);
     await Promise.all([gateways.add(), gateways.add({ nodes: nodes.toReversed() })]);
     await until(() => alive(nodes, record.id).length === 1, LIMIT_MS, 'one of the two to end');
@@ -195,7 +195,7 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     expect(home?.deleted).toEqual([]);
   });
 
-  test('a delete wins over a placement under way at another gateway', async () => {
+  test('a delete wins over a placement in progress at another gateway', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -222,7 +222,7 @@ describe.skipIf(lackingRedis !== null)('a sandbox lives once', () => {
     expect((await a.ask('POST', '/v1/sandboxes?waitMs=20000', { body: {} })).json.status).toBe('RUNNING');
   });
 
-  test('of a ticket that a gateway held when it died nothing is left once its sandbox is deleted', async () => {
+  test("nothing is left of a dead gateway's ticket once its sandbox is deleted", async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 1, [node]);
     const gateway = gateways.at(0);

@@ -1,4 +1,4 @@
-/** Several gateways keep the order that one would keep. */
+/** Several gateways keep the order that a single one would keep. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Outcome } from '../../../src/gateway/queue/queue.ts';
 import { SharedQueue } from '../../../src/gateway/queue/shared-queue.ts';
@@ -12,15 +12,15 @@ import { until } from '../../helpers/until.ts';
 
 const LIMIT_MS = 20_000;
 
-/** The queue of one gateway, whose nodes are this object. */
+/** One gateway's queue; this object stands in for its nodes. */
 class Gateway {
   readonly #queue: SharedQueue;
   readonly #link: RedisLink;
   readonly #gone: Set<string>;
   #taken = 0;
-  /** Places that this gateway sees. */
+  /** Free places as seen by this gateway. */
   room = 0;
-  /** What a node is asked to take, in order, and how the test answers for it. */
+  /** Offers to a node, in order, and how the test answers them. */
   readonly asked: { id: string; answer: (outcome: Outcome) => void }[] = [];
 
   private constructor(queue: SharedQueue, link: RedisLink, gone: Set<string>) {
@@ -29,7 +29,7 @@ class Gateway {
     this.#gone = gone;
   }
 
-  /** @param gone sandboxes that a node has, as all gateways know */
+  /** @param gone sandboxes that a node has, as known to all gateways */
   static async start(url: string, gone: Set<string>): Promise<Gateway> {
     const link = await RedisLink.open({ url, log: silent });
     await until(() => link.up, LIMIT_MS, 'redis to be there');
@@ -59,7 +59,7 @@ class Gateway {
     return this.#queue;
   }
 
-  /** So many places are free now, as this gateway sees it. */
+  /** This many places are free now, as seen by this gateway. */
   sees(room: number): void {
     this.room = room;
     this.#queue.wake();
@@ -125,12 +125,12 @@ describe.skipIf(lackingRedis !== null)('the order in the queue of several gatewa
   const isAsked = (gateway: Gateway, id: string): Promise<void> =>
     until(() => ids(gateway).includes(id), LIMIT_MS, `${id} to be offered`);
 
-  test('a place that an older ticket is on its way to goes to no other', async () => {
+  test('a place that an older ticket is being sent to goes to no other', async () => {
     const { a, b, wait } = await start();
     await wait('t1', 't2', 'u1');
     a.sees(1);
     await isAsked(a, 't1');
-    // The other gateway has heard of the same place, and not yet of what is on its way there.
+    // The other gateway knows of the same place, but not yet of the ticket being sent there.
     const looked = b.looksAt();
     b.sees(1);
     await looked;
@@ -141,7 +141,7 @@ describe.skipIf(lackingRedis !== null)('the order in the queue of several gatewa
     expect(ids(b)).toEqual(['u1']);
   });
 
-  test('where there is a place for both, the younger one waits for nothing', async () => {
+  test('if there is a place for both, the younger one does not wait', async () => {
     const { a, b, wait } = await start();
     await wait('t1', 't2');
     a.sees(1);
@@ -150,7 +150,7 @@ describe.skipIf(lackingRedis !== null)('the order in the queue of several gatewa
     await isAsked(b, 't2');
   });
 
-  test('a ticket that another gateway cannot bring to a node holds nobody up for long', async () => {
+  test('a ticket that another gateway cannot bring to a node delays nobody for long', async () => {
     const { a, b, wait } = await start();
     await wait('t1', 't2');
     a.sees(1);
@@ -159,7 +159,7 @@ describe.skipIf(lackingRedis !== null)('the order in the queue of several gatewa
     await isAsked(b, 't2');
   });
 
-  test('tickets that come back together go in the order in which they came', async () => {
+  test('tickets that come back together keep their order', async () => {
     const { a, wait } = await start();
     await wait('t9', 't5', 't7', 't1');
     a.sees(3);

@@ -1,4 +1,4 @@
-/** Redis stands still, refuses what it is asked, is full, or is killed and comes back with what it had written down. */
+/** Redis freezes, refuses commands, is full, or is killed and comes back with its persisted data. */
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
@@ -56,7 +56,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
       const fits = await create(a);
       expect(fits.status).toBe(201);
       expect((await b.exec(fits.json.id, {})).status).toBe(200);
-      // A key that one gateway took means the same sandbox at the other.
+      // A key used at one gateway means the same sandbox at the other.
       const keyed = await create(a, 'meanwhile');
       expect((await create(b, 'meanwhile')).json.id).toBe(keyed.json.id);
       const mustWait = await create(b);
@@ -75,7 +75,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     },
   );
 
-  test.each(outages)('what waited when it went is placed once when it is back: $name', async ({ begin, end }) => {
+  test.each(outages)('queued creates are placed once when it is back: $name', async ({ begin, end }) => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -83,7 +83,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     const waiting = [(await create(a)).json.id as string, (await create(b)).json.id as string];
     await begin();
     await gateways.redisIs(false);
-    // There is room, and an end of what waits, while nobody can take or strike out a ticket.
+    // There is room, and a queued create ends, while no ticket can be taken or removed.
     await a.ask('DELETE', `/v1/sandboxes/${first}`);
     const deleted = a.ask('DELETE', `/v1/sandboxes/${waiting[0]}`);
     await expect.poll(() => statusAt(a, waiting[0] ?? '')).toBe('TERMINATED');
@@ -93,12 +93,13 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     await expect.poll(() => statusAt(b, waiting[0] ?? '')).toBe('TERMINATED');
     const ids = node.specs.map(({ id }) => id);
     expect(ids.filter((id) => id === waiting[1])).toHaveLength(1);
-    // Whoever is back first may take the ticket before its end can be told: then the node is told, and it has ended there.
+    // Whichever is back first may take the ticket before its end arrives: then the node is told, and it has ended
+    // there.
     expect(ids.filter((id) => id === waiting[0]).length).toBeLessThanOrEqual(1);
     await expect.poll(() => node.records.get(waiting[0] ?? '')?.status ?? 'TERMINATED').toBe('TERMINATED');
   });
 
-  test('a create that was turned down meanwhile may come again under its key, here and elsewhere', async () => {
+  test('a create refused meanwhile may be repeated under its key, here and at other gateways', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -141,7 +142,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     for (const gateway of [b, a]) expect((await create(gateway, 'key')).json.id).toBe(made);
   });
 
-  test('a Redis that lost everything is told again of what waits', async () => {
+  test('a Redis that lost everything is told again what is queued', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -156,7 +157,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect(node.specs.filter(({ id }) => id === waits)).toHaveLength(1);
   });
 
-  test('what a gateway let in that has gone since ends soon when Redis loses it too', async () => {
+  test('creates admitted by a gateway that is gone end soon when Redis loses them too', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -169,7 +170,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     await gateways.redisIs(false);
     await redis.restart({ empty: true });
     await gateways.redisIs(true);
-    // Once more, with what it has by now.
+    // Once more, with its present data.
     await redis.kill();
     await gateways.redisIs(false);
     await redis.restart();
@@ -179,7 +180,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect((await create(b)).json.queuePosition).toBe(0);
   });
 
-  test('what was withdrawn while a gateway did not listen is soon forgotten there', async () => {
+  test('tickets withdrawn while a gateway did not listen are soon forgotten there', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -188,7 +189,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     await b.until('the other knows it', () => b.services.shared.queue.depth === 1);
     await a[Symbol.asyncDispose]();
     gateways.all.shift();
-    // As a withdrawal changes it, without its message; the next one has a number that shows the gap.
+    // Changed as by a withdrawal, but without its message; the next one has a number that reveals the gap.
     const client = new Redis(gateways.config.redisUrl ?? '');
     await client.multi().del(KEYS.waiting, KEYS.places).incr(KEYS.sequence).exec();
     client.disconnect();
@@ -212,7 +213,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect((await create(gateway)).status).toBe(201);
   });
 
-  test('one that is full keeps creates that must wait away, and nothing else', async () => {
+  test('a full Redis refuses creates that must be queued, and nothing else', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 2 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];
@@ -223,7 +224,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     expect((await create(b)).json.error).toMatchObject({ code: 'capacity_exhausted', retryable: true });
     expect((await create(a, 'key')).json.error).toMatchObject({ code: 'capacity_exhausted' });
     expect((await b.exec(first, {})).status).toBe(200);
-    // What makes room in it is done.
+    // Commands that free space in it are executed.
     await a.ask('DELETE', `/v1/sandboxes/${unwanted}`);
     await expect.poll(() => statusAt(b, unwanted)).toBe('TERMINATED');
     await b.ask('DELETE', `/v1/sandboxes/${first}`);
@@ -249,7 +250,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     if (roomAgain) await a.ask('DELETE', `/v1/sandboxes/${first}`);
     else await redis.order('CONFIG SET maxmemory 0');
     const made = (await create(b, 'key')).json.id as string;
-    // Whatever the first owes to Redis it pays when it finds it again, before it asks for anything else.
+    // The first writes what it owes to Redis when it finds it again, before any other request.
     await redis.kill();
     await gateways.redisIs(false);
     await redis.restart();
@@ -304,7 +305,7 @@ describe.skipIf(lackingRedis !== null)('without Redis for a while', () => {
     },
   );
 
-  test('a batch that was turned down without Redis is whole when it is asked for again, here and elsewhere', async () => {
+  test('a batch refused without Redis is complete when repeated, here and at other gateways', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 4 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const [a, b] = [gateways.at(0), gateways.at(1)];

@@ -21,11 +21,11 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
   };
   const statusAt = async (gateway: TestGateway, id: string): Promise<string> =>
     (await gateway.ask('GET', `/v1/sandboxes/${id}`)).json.status as string;
-  /** Where the sandbox is alive. */
+  /** The nodes on which the sandbox is alive. */
   const homes = (id: string): FakeNode[] =>
     gateways.nodes.filter(({ records }) => ['PROVISIONING', 'RUNNING'].includes(records.get(id)?.status ?? ''));
 
-  test('what fits goes to a node, and is there at once for every gateway', async () => {
+  test('a create that fits goes to a node, and every gateway knows it at once', async () => {
     gateways = await Gateways.start(redis, 2, [new FakeNode()]);
     for (let i = 0; i < 20; i++) {
       const id = await create(gateways.at(i % 2));
@@ -33,7 +33,7 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
     }
   });
 
-  test('what fits, and what runs in it, is no business of Redis', async () => {
+  test('a create that fits, and what runs in it, needs no Redis', async () => {
     gateways = await Gateways.start(redis, 2, [new FakeNode()]);
     const scripts = vi.spyOn(Redis.prototype, 'evalsha');
     const plain = vi.spyOn(Redis.prototype, 'get');
@@ -45,7 +45,7 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
     expect(sent.filter((text) => text.includes(id))).toEqual([]);
   });
 
-  test('what waits is seen, waited for, and deleted at any gateway', async () => {
+  test('a queued create is seen, awaited and deleted at any gateway', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const first = await create(gateways.at(0));
@@ -81,7 +81,7 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  test('a gateway that ends leaves its tickets to the others', async () => {
+  test('a gateway that exits leaves its tickets to the others', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node]);
     const first = await create(gateways.at(1));
@@ -95,7 +95,7 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
     await gateways.at(0).until('the third runs', () => homes(third).length === 1);
   });
 
-  test('a gateway that starts knows what waits and what ended while it waited', async () => {
+  test('a gateway that starts knows what is queued and what ended while queued', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 1, [node]);
     await create(gateways.at(0));
@@ -106,7 +106,7 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
     expect(await statusAt(late, ended)).toBe('TERMINATED');
   });
 
-  test('the queue is bounded over all gateways', async () => {
+  test('the queue is bounded across all gateways', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node], { queueMax: 2 });
     await create(gateways.at(0));
@@ -118,7 +118,7 @@ describe.skipIf(lackingRedis !== null)('the queue of several gateways', () => {
     expect(answer.headers['retry-after']).toBeDefined();
   });
 
-  test('what waited too long ends, also when the gateway that let it in is gone', async () => {
+  test('a create queued for too long ends, even if the gateway that admitted it is gone', async () => {
     const node = new FakeNode({ report: { maxSandboxes: 1 } });
     gateways = await Gateways.start(redis, 2, [node], { queueWaitMs: 1_000 });
     await create(gateways.at(0));

@@ -1,4 +1,4 @@
-/** Bounds of a tenant over two gateways that share a Redis. */
+/** A tenant's quotas over two gateways that share a Redis. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseTenants, type TenantRules } from '../../../src/gateway/tenants/file.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
@@ -10,7 +10,7 @@ import { KillableGateway } from './killable.ts';
 
 const LIMIT_MS = 30_000;
 
-describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', () => {
+describe.skipIf(lackingRedis !== null)("a tenant's quotas over two gateways", () => {
   let redis: RedisServer;
   beforeAll(async () => {
     redis = await RedisServer.start();
@@ -21,7 +21,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', (
     Gateways.start(redis, 2, [node], { tenants: parseTenants({ tenants: { default: own } }) });
   const create = async (gateway: TestGateway, body: object = {}) => gateway.ask('POST', '/v1/sandboxes', { body });
 
-  test('what waits for room through one gateway counts at the other, and so does what was given up', async () => {
+  test('creates queued at one gateway count at the other, and so do abandoned ones', async () => {
     const node = new FakeNode();
     node.room = 0;
     await using gateways = await start(node, { sandboxes: 10 });
@@ -39,7 +39,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', (
     expect((await create(one)).status).toBe(429);
   });
 
-  test('creates through both at the same time never come to more than the bound', async () => {
+  test('concurrent creates at both never exceed the quota', async () => {
     const node = new FakeNode();
     node.room = 0;
     await using gateways = await start(node, { sandboxes: 15 });
@@ -48,7 +48,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', (
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(25);
   });
 
-  test('the rate is that of both together', async () => {
+  test('the rate limit covers both together', async () => {
     await using gateways = await start(new FakeNode(), { createsPerSecond: 0.01, createBurst: 4 });
     const answers = await Promise.all(Array.from({ length: 10 }, (_, i) => create(gateways.at(i % 2))));
     expect(answers.filter(({ status }) => status === 201)).toHaveLength(4);
@@ -71,7 +71,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', (
     await until(async () => (await two.exec(id, {})).status === 200, LIMIT_MS, 'the other to hear of their end');
   });
 
-  test('a batch is one message for each node here too', async () => {
+  test('a batch is one message per node here too', async () => {
     const node = new FakeNode();
     await using gateways = await start(node, { sandboxes: 300 });
     const { json } = await gateways.at(0).ask('POST', '/v1/sandboxes?waitMs=20000', { body: { count: 200 } });
@@ -79,7 +79,7 @@ describe.skipIf(lackingRedis !== null)('bounds of a tenant over two gateways', (
     expect([node.opened.get('createMany'), node.opened.get('create') ?? 0]).toEqual([1, 0]);
   });
 
-  test('what a gateway let in that was killed takes nothing of the bound but what is there', async () => {
+  test('creates admitted by a killed gateway use up no quota except for what exists', async () => {
     const tenants = { tenants: { default: { sandboxes: 3 } } };
     const node = new FakeNode();
     node.room = 0;

@@ -1,4 +1,4 @@
-/** A gateway that is cut off from a node or from Redis does not deny what other gateways created, and says why. */
+/** A gateway cut off from a node or from Redis does not deny what other gateways created, and says why. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
@@ -15,7 +15,7 @@ describe.skipIf(lackingRedis !== null)('a gateway that is cut off', () => {
     await redis[Symbol.asyncDispose]();
   });
 
-  test('from a node never says that a sandbox made there since does not exist, also once the node is lost for it', async () => {
+  test('from a node never says that a sandbox created there since does not exist, even once it considers the node lost', async () => {
     gateways = await Gateways.start(redis, 1, [new FakeNode()]);
     const cutOff = await gateways.add({ config: { nodeGraceMs: 20 } });
     await cutOff.services.registry.all[0]?.link?.stop();
@@ -29,7 +29,7 @@ describe.skipIf(lackingRedis !== null)('a gateway that is cut off', () => {
     expect((await gateways.at(0).exec(id, { stdout: 'here' })).json.stdout).toBe('here');
   });
 
-  test('or is asked for more unknown sandboxes than it waits for denies none of them', async () => {
+  test('or has more calls for unknown sandboxes than it lets wait denies none of those sandboxes', async () => {
     gateways = await Gateways.start(redis, 1, [new FakeNode()]);
     const gateway = gateways.at(0);
     const { arrivals } = gateway.services;
@@ -43,7 +43,7 @@ describe.skipIf(lackingRedis !== null)('a gateway that is cut off', () => {
     );
   });
 
-  test('from Redis says so, of an id that it does not know and of a create that would have to wait', async () => {
+  test('from Redis reports that, for an unknown id and for a create that would have to be queued', async () => {
     gateways = await Gateways.start(redis, 1, [new FakeNode({ report: { maxSandboxes: 1 } })]);
     const gateway = gateways.at(0);
     await gateway.sandbox();

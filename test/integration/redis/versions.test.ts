@@ -1,4 +1,4 @@
-/** Gateways of two versions over one Redis: what the newer has written is not spoilt by the older. */
+/** Gateways of two versions on one Redis: the older does not damage what the newer has written. */
 import { Queue } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Tickets } from '../../../src/gateway/queue/tickets.ts';
@@ -45,14 +45,14 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
   };
   const jobs = async (): Promise<number> => await link.client.llen(`${BULL_PREFIX}:${TENANT}:wait`);
 
-  test('keeps what only the newer knows', async () => {
+  test('keeps what only the newer understands', async () => {
     await write(specOf(1, { gpus: 2 }));
     const taken = await tickets.take(TENANT);
     expect(taken?.ticket.spec).toMatchObject({ gpus: 2 });
     await taken?.done();
   });
 
-  test('that cannot be read is left to others as long as it waits', async () => {
+  test('that cannot be read is left to others while it is queued', async () => {
     const spec = specOf(2, { network: 'some of it' });
     await waitingList.announce({ record: pendingRecord(spec), priority: 0, weight: 1 }, 10);
     await write(spec);
@@ -62,11 +62,11 @@ describe.skipIf(lackingRedis !== null)('a ticket of a newer gateway', () => {
     expect(await jobs()).toBe(1);
     await waitingList.gone(spec.id);
     expect(await tickets.take(TENANT)).toBeNull();
-    // Nobody waits for it: it is thrown away.
+    // Nobody waits for it: it is discarded.
     expect(await link.client.exists(`${BULL_PREFIX}:${TENANT}:${spec.id}`)).toBe(0);
   });
 
-  test('that ended for a reason that is not known here has ended all the same', async () => {
+  test('that ended for an unknown reason has still ended', async () => {
     const record = {
       ...pendingRecord(specOf(3, {})),
       status: 'ERROR',
