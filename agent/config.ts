@@ -5,8 +5,8 @@ import path from 'node:path';
 import { inspect } from 'node:util';
 import * as z from 'zod';
 import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
-import { packageRoot } from '../src/lib/own-package.ts';
-import { MAX_SOCKET_PATH_BYTES } from '../src/lib/socket-path.ts';
+import { builtBoxinit } from '../src/lib/own-package.ts';
+import { MAX_DATA_DIR_BYTES } from '../src/lib/socket-path.ts';
 import { ImageName, Mirrors, readBaseImages, Registries } from './image-settings.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
@@ -67,18 +67,12 @@ const Directory = z
     'must not contain a colon, comma, double quote, backslash or control character; choose another path',
   );
 
-/** A container's socket is the deepest one below it. */
-const MAX_DATA_DIR_BYTES = MAX_SOCKET_PATH_BYTES - Buffer.byteLength(`/c/mbx-${'0'.repeat(20)}/run/agent.sock`);
 const DataDirectory = Directory.refine(
   (text) => Buffer.byteLength(text) <= MAX_DATA_DIR_BYTES,
   `too long: sockets are created below it, so it may have at most ${MAX_DATA_DIR_BYTES} bytes`,
 );
 
 const isRoot = process.getuid?.() === 0;
-const CPU = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-/** boxinit, where the build puts it. */
-const builtBoxinit = (): string =>
-  path.join(packageRoot(), `agent/boxinit/target/${CPU}-unknown-linux-gnu/release/boxinit`);
 
 const Environment = z.object({
   MILLIBOX_NODE_NAME: z

@@ -17,7 +17,8 @@ let known: OwnPackage | null | undefined;
 
 /** Null: this code is not inside its package, as in somebody else's bundle. */
 export function ownPackage(): OwnPackage | null {
-  return (known ??= find(dirname(fileURLToPath(import.meta.url))));
+  if (known === undefined) known = find(dirname(fileURLToPath(import.meta.url)));
+  return known;
 }
 
 export function packageVersion(): string {
@@ -30,6 +31,12 @@ export function packageRoot(): string {
   if (own === null)
     throw new Error('millibox runs outside its package: there is no package.json of that name above it');
   return own.root;
+}
+
+/** Where the setup builds boxinit; whether it is there is not checked. @throws as `packageRoot` */
+export function builtBoxinit(): string {
+  const cpu = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+  return join(packageRoot(), 'agent/boxinit/target', `${cpu}-unknown-linux-gnu`, 'release/boxinit');
 }
 
 function find(from: string): OwnPackage | null {

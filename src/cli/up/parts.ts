@@ -1,9 +1,8 @@
 /** The parts of a service on one machine: where their files are and the environment of each. */
 import { existsSync } from 'node:fs';
-import { arch } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../lib/own-package.ts';
-import { MAX_SOCKET_PATH_BYTES } from '../../lib/socket-path.ts';
+import { builtBoxinit, packageRoot } from '../../lib/own-package.ts';
+import { MAX_DATA_DIR_BYTES } from '../../lib/socket-path.ts';
 import { NODE_SOCKET } from '../../protocol/node.ts';
 
 const built = (path: string): string => join(packageRoot(), 'dist', path);
@@ -12,16 +11,14 @@ export const agentMain = (): string => built('agent/main.js');
 
 /** Path of boxinit as built by the setup. @throws Error when it does not exist. */
 export function boxinitPath(): string {
-  const cpu = arch() === 'arm64' ? 'aarch64' : 'x86_64';
-  const path = join(packageRoot(), 'agent/boxinit/target', `${cpu}-unknown-linux-gnu`, 'release/boxinit');
+  const path = builtBoxinit();
   if (!existsSync(path)) throw new Error(`there is no ${path}; \`npm run setup\` builds it`);
   return path;
 }
 
 /** @throws Error if the paths of the agents' sockets would be too long below this home. */
 export function checkLength(home: string, agents: number): void {
-  const deepest = `/agents/node-${agents}/c/mbx-${'0'.repeat(20)}/run/agent.sock`;
-  const most = MAX_SOCKET_PATH_BYTES - Buffer.byteLength(deepest);
+  const most = MAX_DATA_DIR_BYTES - Buffer.byteLength(`/agents/node-${agents}`);
   if (Buffer.byteLength(home) <= most) return;
   throw new Error(
     `the path ${home} is too long: sockets are created below it, so it may have at most ${most} bytes; choose another (MILLIBOX_HOME, or --home)`,

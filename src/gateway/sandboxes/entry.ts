@@ -80,8 +80,11 @@ export class Entry {
   }
 }
 
-/** The message of sandboxes that a create had begun before it failed: all gateways recognise them by it. */
-export const TAKEN_BACK = 'the batch that it was part of was refused';
+/**
+ * The message of sandboxes that a create had begun before it failed. Gateways recognise them by it, those of other
+ * versions included, so its text never changes.
+ */
+export const TAKEN_BACK = 'The create that it was part of was turned down.';
 
 const STATUS_OF: Record<EndReason, 'TERMINATED' | 'TIMEOUT' | 'ERROR'> = {
   deleted: 'TERMINATED',
