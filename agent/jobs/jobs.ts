@@ -58,6 +58,9 @@ class UnreadableJob {
 }
 const UNREAD = new UnreadableJob();
 
+/** Holds a directory per sandbox, and in it one per job. */
+export const jobsIn = (dataDir: string): string => path.join(dataDir, 'jobs');
+
 export class Jobs {
   readonly #options: JobsOptions;
   readonly #directory: string;
@@ -70,7 +73,7 @@ export class Jobs {
 
   constructor(options: JobsOptions) {
     this.#options = options;
-    this.#directory = path.join(options.dataDir, 'jobs');
+    this.#directory = jobsIn(options.dataDir);
     this.#room = new LogRoom(options.limits.totalBytes, (sandbox, job) => this.#remove(sandbox, job));
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
   }

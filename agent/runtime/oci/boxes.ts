@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { silent, type Logger } from '../../../src/lib/logger.ts';
 import { isMissing, readIfThereSync, writeWholeSync } from '../../../src/lib/whole-file.ts';
+import { makeSpreadDirectories } from '../../spread-directories.ts';
 import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
 import { DirectoryCleaner } from './directory-cleaner.ts';
@@ -50,7 +51,7 @@ export class Boxes {
   static async open(dir: string, log: Logger = silent): Promise<Boxes> {
     const boxes = new Boxes(dir, log);
     // A sandbox may contain setuid programs: keep the node's other users out.
-    await mkdir(boxes.#dir, { recursive: true, mode: 0o700 });
+    await makeSpreadDirectories({ [boxes.#dir]: 0o700 }, log);
     await chmod(boxes.#dir, 0o700);
     await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
     if (readdirSync(boxes.#grave).length > 0) boxes.#cleaner.clean();
