@@ -47,6 +47,17 @@ test('a data directory is short enough for the sockets below it', () => {
   expect(() => loadConfig({ ...base, MILLIBOX_DATA_DIR: ofLength(67) })).toThrow(/MILLIBOX_DATA_DIR: .*65 bytes/);
 });
 
+test('warm containers have limits that a sandbox may have', () => {
+  const limits = { MILLIBOX_POOL_CPUS: '0.01', MILLIBOX_POOL_MEMORY_MB: '16', MILLIBOX_POOL_PIDS: '8' };
+  expect(loadConfig({ ...base, ...limits }).pool.limits).toMatchObject({ cpus: 0.01, memoryMb: 16, pidsLimit: 8 });
+  for (const [name, text] of [
+    ['MILLIBOX_POOL_CPUS', '0.001'],
+    ['MILLIBOX_POOL_MEMORY_MB', '15'],
+    ['MILLIBOX_POOL_PIDS', '0'],
+  ] as const)
+    expect(() => loadConfig({ ...base, [name]: text })).toThrow(name);
+});
+
 test('the secret is never printed', () => {
   const config = loadConfig(base);
   expect(inspect(config, { depth: 9 }) + JSON.stringify(config) + String(config.nodeSecret)).not.toContain(

@@ -14,6 +14,7 @@ import {
   DEFAULT_CPUS,
   DEFAULT_MEMORY_MB,
   DEFAULT_PIDS_LIMIT,
+  LIMIT_BOUNDS,
   NODE_HEARTBEAT_MS,
   NODE_LINK_DEAD_MS,
 } from '../src/protocol/limits.ts';
@@ -41,6 +42,8 @@ class Secret {
 
 /** Characters. */
 const MIN_SECRET = 16;
+
+const { cpus, memoryMb, pidsLimit } = LIMIT_BOUNDS;
 
 const count = (fallback: number, max = 1_000_000) => wholeNumber(0, max, fallback);
 
@@ -117,9 +120,9 @@ const Environment = z.object({
   MILLIBOX_MAX_SANDBOXES: count(2_000),
   MILLIBOX_MEMORY_OVERCOMMIT: z.coerce.number().positive().default(50),
   MILLIBOX_MIN_FREE_MEMORY_MB: count(256),
-  MILLIBOX_POOL_CPUS: z.coerce.number().positive().default(DEFAULT_CPUS),
-  MILLIBOX_POOL_MEMORY_MB: count(DEFAULT_MEMORY_MB),
-  MILLIBOX_POOL_PIDS: count(DEFAULT_PIDS_LIMIT),
+  MILLIBOX_POOL_CPUS: z.coerce.number().min(cpus.min).max(cpus.max).default(DEFAULT_CPUS),
+  MILLIBOX_POOL_MEMORY_MB: wholeNumber(memoryMb.min, memoryMb.max, DEFAULT_MEMORY_MB),
+  MILLIBOX_POOL_PIDS: wholeNumber(pidsLimit.min, pidsLimit.max, DEFAULT_PIDS_LIMIT),
   MILLIBOX_HEARTBEAT_MS: wholeNumber(50, 60_000, NODE_HEARTBEAT_MS),
   MILLIBOX_LINK_DEAD_MS: wholeNumber(100, 600_000, NODE_LINK_DEAD_MS),
   MILLIBOX_STOP_MS: count(5_000, 600_000),

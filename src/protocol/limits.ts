@@ -72,6 +72,13 @@ export const DEFAULT_MEMORY_MB = 512;
 export const DEFAULT_PIDS_LIMIT = 512;
 /** A smaller disk has no room for the metadata of its own file system. */
 export const MIN_DISK_MB = 4;
+/** What a sandbox may be limited to. */
+export const LIMIT_BOUNDS = {
+  cpus: { min: 0.01, max: 1_024 },
+  memoryMb: { min: 16, max: 16 * 1024 * 1024 },
+  diskMb: { min: MIN_DISK_MB, max: 16 * 1024 * 1024 },
+  pidsLimit: { min: 8, max: 1_000_000 },
+} as const;
 export const MAX_CREATE_COUNT = 1_000;
 /** Priorities range from minus this to this. */
 export const MAX_PRIORITY = 1_000;

@@ -6,12 +6,12 @@ import {
   DEFAULT_MEMORY_MB,
   DEFAULT_PIDS_LIMIT,
   DEFAULT_SANDBOX_LIFETIME_MS,
+  LIMIT_BOUNDS,
   MAX_CREATE_COUNT,
   MAX_ENV_ENTRIES,
   MAX_LABELS,
   MAX_PRIORITY,
   MAX_TIMEOUT_MS,
-  MIN_DISK_MB,
 } from './limits.ts';
 import { stringMap } from './string-map.ts';
 
@@ -46,21 +46,15 @@ export const ImageName = ImageRef.refine(
 export const Network = z.enum(['off', 'internet']);
 export type Network = z.infer<typeof Network>;
 
+const { cpus, memoryMb, diskMb, pidsLimit } = LIMIT_BOUNDS;
+
 export const CreateSandboxRequest = z.strictObject({
   image: ImageName.optional().describe('Image reference; the server has a default'),
   name: z.string().min(1).max(128).optional(),
-  cpus: z.number().positive().min(0.01).max(1024).default(DEFAULT_CPUS),
-  memoryMb: z
-    .int()
-    .min(16)
-    .max(16 * 1024 * 1024)
-    .default(DEFAULT_MEMORY_MB),
-  diskMb: z
-    .int()
-    .min(MIN_DISK_MB, `a disk has at least ${MIN_DISK_MB} MiB`)
-    .max(16 * 1024 * 1024)
-    .optional(),
-  pidsLimit: z.int().min(8).max(1_000_000).default(DEFAULT_PIDS_LIMIT),
+  cpus: z.number().positive().min(cpus.min).max(cpus.max).default(DEFAULT_CPUS),
+  memoryMb: z.int().min(memoryMb.min).max(memoryMb.max).default(DEFAULT_MEMORY_MB),
+  diskMb: z.int().min(diskMb.min, `a disk has at least ${diskMb.min} MiB`).max(diskMb.max).optional(),
+  pidsLimit: z.int().min(pidsLimit.min).max(pidsLimit.max).default(DEFAULT_PIDS_LIMIT),
   network: Network.default('off'),
   env: EnvMap.default({}),
   secrets: EnvMap.default({}).describe('Like env, but never returned'),
