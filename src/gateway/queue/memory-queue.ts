@@ -38,8 +38,13 @@ export class MemoryQueue implements PlacementQueue {
     this.#offer = offer;
   }
 
+  async whenInformed(): Promise<void> {}
+
   /** There are no other gateways. */
   assertRoom(): void {}
+
+  /** Nothing is taken back. */
+  assertSettled(): void {}
 
   add(ticket: Ticket): void {
     const { id, tenant } = ticket.spec;
@@ -72,8 +77,8 @@ export class MemoryQueue implements PlacementQueue {
     this.#rest();
   }
 
-  takeBack(): boolean {
-    return false;
+  takeBack(): null {
+    return null;
   }
 
   overdue(): boolean {

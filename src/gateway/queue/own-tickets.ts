@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import { pendingRecord } from '../../protocol/node.ts';
+import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
 import { isAway, unavailable } from '../redis/link.ts';
 import { endedRecord, TAKEN_BACK } from '../sandboxes/entry.ts';
 import type { QueueParts } from './parts.ts';
@@ -18,6 +18,8 @@ export interface OwnTicketsOptions extends QueueParts {
   max: number;
   /** Called when another ticket starts waiting. */
   onWait: () => void;
+  /** Called with the final record of a sandbox that was taken back. */
+  onEnded: (record: SandboxRecord) => void;
 }
 
 interface Kept {
@@ -31,6 +33,8 @@ interface Kept {
 export class OwnTickets {
   readonly #options: OwnTicketsOptions;
   readonly #kept = new Map<string, Kept>();
+  /** Taken back, while Redis has not answered whether they have ended for good or their ids may be used again. */
+  readonly #unsettled = new Set<string>();
   readonly #me = randomUUID();
 
   constructor(options: OwnTicketsOptions) {
@@ -39,6 +43,11 @@ export class OwnTickets {
 
   has(id: string): boolean {
     return this.#kept.has(id);
+  }
+
+  /** Whether it was taken back, and it is not known yet whether that ended it. */
+  isUnsettled(id: string): boolean {
+    return this.#unsettled.has(id);
   }
 
   /** A node has it, or nobody wants it any more. */
@@ -76,13 +85,17 @@ export class OwnTickets {
     await this.#enqueue(this.#keep(ticket, null), context);
   }
 
-  /** Withdraws a ticket that was enqueued. False: there is none. */
-  takeBack(id: string): boolean {
+  /**
+   * Withdraws a ticket that was enqueued. Null: there is none.
+   * @returns resolves once it is known whether that ended its sandbox, or Redis did not answer; see `isUnsettled`
+   */
+  takeBack(id: string): Promise<void> | null {
     const kept = this.#kept.get(id);
-    if (kept === undefined) return false;
+    if (kept === undefined) return null;
     this.forget(id);
-    background(this.#withdraw(kept, true), 'take back a ticket', this.#options.log);
-    return true;
+    const tried = Promise.withResolvers<void>();
+    background(this.#withdraw(kept, tried.resolve), 'take back a ticket', this.#options.log);
+    return tried.promise;
   }
 
   /** Writes the tickets again, for a Redis that lost its last second or everything. */
@@ -163,15 +176,17 @@ export class OwnTickets {
 
   /**
    * Removes a refused ticket, unless somebody has asked for it again since. Never rejects.
-   * @param leased its key, if any, is still leased to this gateway: if Redis answers at once, nobody else can have
-   * asked, and the sandbox ends for good
+   * @param tried called after the first try. Its key is leased to this gateway until then: if Redis answers at once,
+   * nobody else can have asked, and the sandbox ends for good. Absent: its key may be leased to another by now
    */
-  async #withdraw({ ticket, keyed }: Kept, leased = false): Promise<void> {
+  async #withdraw({ ticket, keyed }: Kept, tried?: () => void): Promise<void> {
     const { waitingList, tickets, outbox, link } = this.#options;
     const { id, tenant } = ticket.spec;
     const ended = endedRecord(pendingRecord(ticket.spec), 'deleted', TAKEN_BACK, link.clock.now());
-    let first = leased && link.up;
-    await outbox.send(`withdraw ${id}`, async () => {
+    let first = tried !== undefined && link.up;
+    if (first) this.#unsettled.add(id);
+    else tried?.();
+    const remove = async (): Promise<void> => {
       if (this.#kept.has(id)) return;
       const ends = first;
       first = false;
@@ -179,17 +194,38 @@ export class OwnTickets {
         ? await waitingList.endIfWaiting(ended, this.#me)
         : await waitingList.withdraw(ended, this.#me);
       // Another gateway has placed it on a node, where nobody will ask for it.
-      if ((ends || !keyed) && !waited && (await tickets.wasSent(id))) return await waitingList.end(ended);
-      if (await waitingList.holds(id)) return;
+      const stray = (ends || !keyed) && !waited && (await tickets.wasSent(id));
+      if (stray) await waitingList.end(ended);
+      if (this.#unsettled.has(id)) await this.#settle(id);
+      if (stray || (await waitingList.holds(id))) return;
       await tickets.drop(tenant, id);
       // It was asked for again in between, by a gateway that found the ticket still there: put it back.
       if (await waitingList.holds(id)) await tickets.add(ticket);
-    });
+    };
+    await outbox.send(`withdraw ${id}`, () => remove().finally(tried));
+    this.#unsettled.delete(id);
+  }
+
+  /**
+   * Learns from Redis whether it has ended. The message to all gateways may come too late: without Redis, this one would
+   * use its id again, and the others another one. @throws ServiceError `node_unavailable`
+   */
+  async #settle(id: string): Promise<void> {
+    const ended = await this.#options.waitingList.endOf(id);
+    this.#unsettled.delete(id);
+    if (ended !== undefined) this.#options.onEnded(ended);
   }
 }
 
 /** The error of a create that would have to wait while nothing can be enqueued. */
 export function awayError(): ServiceError {
   const message = 'no node has room, and nothing can be queued, because Redis cannot be reached right now';
+  return new ServiceError('capacity_exhausted', message, { retryAfterMs: RETRY_AFTER_MS });
+}
+
+/** The error of a create whose key was turned down a moment ago, while it is not known which ids it has now. */
+export function unsettledError(): ServiceError {
+  const message =
+    'an earlier create with this key was withdrawn, and Redis cannot be reached right now to tell what became of it';
   return new ServiceError('capacity_exhausted', message, { retryAfterMs: RETRY_AFTER_MS });
 }

@@ -81,6 +81,12 @@ export interface PlacementQueue {
    */
   assertRoom(specs: readonly SandboxSpec[], context: CreateContext): void;
   /**
+   * Call before anything is done for a create that may have been tried before.
+   * @throws ServiceError `capacity_exhausted` while it is not known here whether one of these, which was taken back, has
+   * ended for good: other gateways use its id again, or do not
+   */
+  assertSettled(specs: readonly SandboxSpec[]): void;
+  /**
    * Offers the ticket at once if its tenant has nothing waiting. A returned promise resolves once the sandbox is
    * recorded, by a node or by the queue.
    * @param context if any sandbox of the create may be on a node and must stay there, the ticket is kept here rather
@@ -102,9 +108,10 @@ export interface PlacementQueue {
   remove(id: string): void;
   /**
    * Another part of the same create was refused: removes this one, unless another gateway accepts the same create
-   * first. False: nothing was done, and its end must be recorded.
+   * first. Null: nothing was done, and its end must be recorded.
+   * @returns resolves once this gateway knows whether that ended it, or after a while; see `assertSettled`
    */
-  takeBack(id: string): boolean;
+  takeBack(id: string): Promise<void> | null;
   /**
    * It has waited as long as it may here. True: the caller may end it now. False: it ends once it is certain that it
    * does not wait at another gateway either.
@@ -122,5 +129,7 @@ export interface PlacementQueue {
   readonly depth: number;
   /** Whether everything that waits is known here. False: an unknown sandbox may be waiting. */
   readonly informed: boolean;
+  /** Resolves once `informed`, after a while, or at once while Redis is away. Never rejects. */
+  whenInformed(): Promise<void>;
   stop(): void | Promise<void>;
 }

@@ -15,7 +15,7 @@ import { QueueView } from './queue-view.ts';
 import { Leftovers } from './leftovers.ts';
 import { Outbox } from '../redis/outbox.ts';
 import { WaitTimeouts } from './wait-timeouts.ts';
-import { awayError, OwnTickets } from './own-tickets.ts';
+import { awayError, OwnTickets, unsettledError } from './own-tickets.ts';
 import type { CreateContext, Offer, Outcome, PlacementQueue, QueueHooks, Ticket } from './queue.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Tickets } from './tickets.ts';
@@ -44,8 +44,10 @@ const ORPHAN_MS = 15_000;
  */
 const MISSING_MS = 5_000;
 const NO_CONTEXT: CreateContext = { together: false, alone: false, keyed: true, begun: () => false };
-/** A create is answered after this long even if its node has not confirmed it. */
+/** A create is answered after this long even if its node, or Redis when it is withdrawn, has not confirmed it. */
 const ANSWER_MS = 2_000;
+/** For a gateway that has just found Redis. If it takes longer, it goes on with what it knows. */
+const INFORMED_MS = 5_000;
 
 export class SharedQueue implements PlacementQueue {
   readonly #options: SharedQueueOptions;
@@ -73,6 +75,7 @@ export class SharedQueue implements PlacementQueue {
     this.#own = new OwnTickets({
       ...parts,
       onWait: () => this.wake(),
+      onEnded: (record) => this.#ended(record),
     });
     this.#endedRecords = new EndedRecords(parts);
     this.#timeouts = new WaitTimeouts({ ...parts, isOwn: (id) => this.#own.has(id) });
@@ -100,6 +103,11 @@ export class SharedQueue implements PlacementQueue {
     return this.#options.waitingList.current;
   }
 
+  async whenInformed(): Promise<void> {
+    const { link, waitingList } = this.#options;
+    if (link.up && !waitingList.current) await resolvesWithin(waitingList.copied(), INFORMED_MS);
+  }
+
   start(offer: Offer, hooks: QueueHooks): void {
     this.#offer = offer;
     this.#view.start(hooks);
@@ -119,6 +127,10 @@ export class SharedQueue implements PlacementQueue {
   assertRoom(specs: readonly SandboxSpec[], { together, alone }: CreateContext): void {
     const unsure = !this.#options.link.up || (together && alone);
     if (unsure && !this.#view.fits(specs)) throw awayError();
+  }
+
+  assertSettled(specs: readonly SandboxSpec[]): void {
+    if (specs.some(({ id }) => this.#own.isUnsettled(id))) throw unsettledError();
   }
 
   async add(ticket: Ticket, context: CreateContext = NO_CONTEXT): Promise<void> {
@@ -169,10 +181,11 @@ export class SharedQueue implements PlacementQueue {
     return this.#view.position(id);
   }
 
-  takeBack(id: string): boolean {
-    if (!this.#own.takeBack(id)) return false;
+  takeBack(id: string): Promise<void> | null {
+    const settled = this.#own.takeBack(id);
+    if (settled === null) return null;
     this.remove(id);
-    return true;
+    return resolvesWithin(settled, ANSWER_MS).then(() => undefined);
   }
 
   overdue(ended: SandboxRecord): boolean {

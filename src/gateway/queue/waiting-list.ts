@@ -68,6 +68,7 @@ export class WaitingList {
   #era: string | null = null;
   /** Messages that arrived during a full read, whose answer may or may not include them. */
   #meanwhile: Message[] = [];
+  #copied = Promise.withResolvers<void>();
   #reading = false;
   #readAgain = false;
   #timer: NodeJS.Timeout | undefined;
@@ -81,6 +82,11 @@ export class WaitingList {
   /** Whether the copy matches what Redis holds, as far as can be known here. */
   get current(): boolean {
     return this.#sequence !== null && this.#link.up && this.#link.subscribed;
+  }
+
+  /** Resolves after the next full read. */
+  copied(): Promise<void> {
+    return this.#copied.promise;
   }
 
   start(events: WaitingListEvents): void {
@@ -164,6 +170,12 @@ export class WaitingList {
   /** Whether it waits, according to Redis. @throws ServiceError `node_unavailable` */
   async holds(id: string): Promise<boolean> {
     return (await this.#link.run((client) => client.hexists(KEYS.waiting, id))) === 1;
+  }
+
+  /** Its final record, if it ended within the last hour, according to Redis. @throws ServiceError `node_unavailable` */
+  async endOf(id: string): Promise<SandboxRecord | undefined> {
+    const text = await this.#link.run((client) => client.hget(KEYS.ended, id));
+    return text === null ? undefined : parseJson(SandboxRecord, text);
   }
 
   /** A node has it. @throws ServiceError `node_unavailable` */
@@ -254,5 +266,7 @@ export class WaitingList {
       lost,
     );
     for (const message of this.#meanwhile.splice(0)) this.#take(message);
+    this.#copied.resolve();
+    this.#copied = Promise.withResolvers();
   }
 }

@@ -55,6 +55,7 @@ export class Creator {
     this.#assertPossible(request, image);
     const idOf = keyed === undefined ? undefined : idsFrom(keyed.seed, (id) => this.#takenBack(id));
     const specs = specsOf(tenant, request, image, this.#deps.now(), idOf);
+    queue.assertSettled(specs);
     const entries: Entry[] = [];
     const context: CreateContext = {
       together: specs.length > 1,
@@ -102,16 +103,21 @@ export class Creator {
     const failure = added.find((one) => one.status === 'rejected');
     if (failure !== undefined) {
       // All or none: what was begun is taken back.
+      const settled: Promise<void>[] = [];
       for (const entry of fresh) {
         if (refused.has(entry) && store.discard(entry)) continue;
-        if (keyed !== undefined && entry.waits && queue.takeBack(entry.id) && store.discard(entry)) {
-          if (!keyed.alone) this.#spent.add(keyed.seed);
+        const takenBack = keyed !== undefined && entry.waits ? queue.takeBack(entry.id) : null;
+        if (takenBack !== null && store.discard(entry)) {
+          settled.push(takenBack);
+          if (keyed?.alone === false) this.#spent.add(keyed.seed);
           continue;
         }
         background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
       }
       // What was created before keeps its claim.
       admission.withdraw(fresh);
+      // Whoever repeats it here arrives at the same ids as at other gateways.
+      await Promise.all(settled);
       throw failure.reason;
     }
     for (const entry of fresh) this.#limitWait(entry);

@@ -70,6 +70,8 @@ export class SandboxService {
     if (idempotencyKey === undefined) {
       return (await this.#creator.create(tenant, request)).map((entry) => this.#view(entry));
     }
+    // What was taken back, here or at another gateway, decides which ids the key has.
+    await this.#deps.queue.whenInformed();
     const ids = await this.#deps.idempotency.run(
       {
         scope: `create ${tenant}`,

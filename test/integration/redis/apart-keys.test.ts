@@ -8,12 +8,16 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { GatewayConfig } from '../../../src/gateway/config.ts';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { parseTenants } from '../../../src/gateway/tenants/file.ts';
+import { TAKEN_BACK } from '../../../src/gateway/sandboxes/entry.ts';
 import { FakeNode } from '../../../src/gateway/testing/fake-node.ts';
 import type { Answer, TestGateway } from '../../../src/gateway/testing/harness.ts';
 import { Link } from '../../chaos/link.ts';
 import { lackingRedis, RedisServer } from '../../helpers/redis.ts';
 import { create, Gateways, unseen } from './gateways.ts';
 import { MuteAfter } from './mute-after.ts';
+
+/** In the message about an end. */
+const ENDED = '"type":"ended"';
 
 describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has no Redis', () => {
   let redis: RedisServer;
@@ -41,6 +45,12 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
   const find = async (gateway: TestGateway): Promise<void> => {
     link.heal();
     await gateways.redisIs(true, gateway);
+  };
+
+  /** The node has room for more, and the gateway knows. */
+  const more = async (gateway: TestGateway, node: FakeNode): Promise<void> => {
+    node.setReport({ maxSandboxes: 10 });
+    await gateway.until('there is room', () => gateway.services.registry.all[0]?.report?.maxSandboxes === 10);
   };
 
   /** Redis has this many keys. */
@@ -117,6 +127,78 @@ describe.skipIf(lackingRedis !== null)('keys of creates, where one gateway has n
     await a.until('the other knows them', () => a.services.sandboxes.usage('default').sandboxes === 3);
     expect(idsOf(await create(a, 'key', { count: 3 }))).toEqual(made);
     expect(a.services.sandboxes.usage('default').sandboxes).toBe(3);
+  });
+
+  test('what was withdrawn with Redis keeps no id without it, even if no message told of the end', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 1, [node], { queueMax: 1 });
+    await using messages = await MuteAfter.start(link.port, ENDED, 'redis');
+    const [a, b] = [gateways.at(0), await gateways.addBehind(messages)];
+    await create(a);
+    await b.until('it knows that there is no room', () => b.services.sandboxes.usage('default').sandboxes === 1);
+    expect((await create(b, 'key', { count: 2 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    await lose(b);
+    await a.until('it has ended', () => a.services.sandboxes.usage('default').sandboxes === 1);
+    await more(b, node);
+    const made = idsOf(await create(b, 'key', { count: 2 }));
+    expect(made).toHaveLength(2);
+    await a.until('the other knows them', () => a.services.sandboxes.usage('default').sandboxes === 3);
+    messages.heal();
+    await find(b);
+    for (const gateway of [a, b]) expect(idsOf(await create(gateway, 'key', { count: 2 }))).toEqual(made);
+    expect(node.deleted).toEqual([]);
+  });
+
+  test('a gateway that has just found Redis learns what was withdrawn before it uses a key', async () => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 0, [node], { queueMax: 1 });
+    const b = await gateways.addBehind(link);
+    await create(b);
+    expect((await create(b, 'key', { count: 2 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    await lose(b);
+    await more(b, node);
+    const made = idsOf(await create(b, 'key', { count: 2 }));
+    expect(made).toHaveLength(2);
+    await using messages = await MuteAfter.start(redis.port, 'subscribe');
+    const a = await gateways.addBehind(messages);
+    await a.until('it knows them', () => a.services.sandboxes.usage('default').sandboxes === 3);
+    const asked = create(a, 'key', { count: 2 });
+    await sleep(50);
+    expect(node.specs).toHaveLength(3);
+    messages.heal();
+    expect(idsOf(await asked)).toEqual(made);
+    await find(b);
+    expect(idsOf(await create(b, 'key', { count: 2 }))).toEqual(made);
+    expect(node.specs).toHaveLength(3);
+  });
+
+  test.each([
+    { what: 'ended', known: true },
+    { what: 'did not end', known: false },
+  ])('an id is not used again until Redis has said whether it ended: it $what', async ({ known }) => {
+    const node = new FakeNode({ report: { maxSandboxes: 1 } });
+    gateways = await Gateways.start(redis, 1, [node], { queueMax: 1 });
+    const a = gateways.at(0);
+    await create(a);
+    // Redis executes a script at once only if it knows it, and otherwise asks for its text.
+    if (known) await create(a, 'other', { count: 2 });
+    await using answers = await MuteAfter.start(redis.port, TAKEN_BACK);
+    await using messages = await MuteAfter.start(answers.port, ENDED, 'redis');
+    const b = await gateways.addBehind(messages);
+    await b.until('it knows that there is no room', () => b.services.sandboxes.usage('default').sandboxes === 1);
+    expect((await create(b, 'key', { count: 2 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    await gateways.redisIs(false, b);
+    await more(b, node);
+    expect((await create(b, 'key', { count: 2 })).json.error).toMatchObject({ code: 'capacity_exhausted' });
+    answers.heal();
+    messages.heal();
+    await gateways.redisIs(true, b);
+    const made = idsOf(await create(b, 'key', { count: 2 }));
+    expect(made).toHaveLength(2);
+    expect(idsOf(await create(a, 'key', { count: 2 }))).toEqual(made);
+    for (const id of made) await a.until('it runs', () => node.records.get(id)?.status === 'RUNNING');
+    expect(node.specs).toHaveLength(3);
+    expect(node.deleted).toEqual([]);
   });
 
   test('a key used without Redis is a conflict for a different request once Redis is back, at both', async () => {

@@ -1,13 +1,15 @@
-/** A proxy to Redis that passes no more answers once a given word was sent. */
+/** A proxy to Redis that passes no more answers on a connection once a given word was sent, or came back, on it. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+type Speaker = 'gateway' | 'redis';
 
 export class MuteAfter implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #word: string | null;
 
-  private constructor(port: number, word: string) {
+  private constructor(port: number, word: string, by: Speaker) {
     this.#word = word;
     this.#server = createServer((near) => {
       const far = connect(port, '127.0.0.1');
@@ -17,15 +19,19 @@ export class MuteAfter implements AsyncDisposable {
         socket.on('close', () => [near, far].forEach((each) => each.destroy()));
       }
       near.on('data', (bytes) => {
-        if (this.#word !== null && bytes.includes(this.#word)) far.removeAllListeners('data').resume();
+        if (by === 'gateway' && this.#mutes(bytes)) far.removeAllListeners('data').resume();
         far.write(bytes);
       });
-      far.on('data', (bytes) => near.write(bytes));
+      far.on('data', (bytes) => {
+        if (by === 'redis' && this.#mutes(bytes)) far.removeAllListeners('data').resume();
+        else near.write(bytes);
+      });
     });
   }
 
-  static async start(port: number, word: string): Promise<MuteAfter> {
-    const mute = new MuteAfter(port, word);
+  /** @param by who says the word; what Redis says together with it is not passed either */
+  static async start(port: number, word: string, by: Speaker = 'gateway'): Promise<MuteAfter> {
+    const mute = new MuteAfter(port, word, by);
     mute.#server.listen(0, '127.0.0.1');
     await once(mute.#server, 'listening');
     return mute;
@@ -40,6 +46,10 @@ export class MuteAfter implements AsyncDisposable {
     this.#word = null;
     for (const socket of this.#sockets) socket.destroy();
     this.#sockets.clear();
+  }
+
+  #mutes(bytes: Buffer): boolean {
+    return this.#word !== null && bytes.includes(this.#word);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
