@@ -7,7 +7,7 @@ VM_DIR=$MILLIBOX_HOME/vm
 VM_SUITE=bookworm
 VM_MIRROR=http://deb.debian.org/debian
 VM_PACKAGES=linux-image-amd64,systemd-sysv,dbus,libpam-systemd,udev,kmod,procps,iproute2,nftables,ca-certificates,mount
-VM_PACKAGES+=,e2fsprogs,runc,skopeo,umoci,bubblewrap,golang-github-containers-common,netavark,openssh-server
+VM_PACKAGES+=,python3,e2fsprogs,runc,skopeo,umoci,bubblewrap,golang-github-containers-common,netavark,openssh-server
 
 # What is made: other packages or another way to make them, another disk.
 vm_sum() { cat "$ROOT/deploy/lib/vm.sh" "$ROOT"/deploy/lib/vm/* | sha256sum | cut -d' ' -f1; }
