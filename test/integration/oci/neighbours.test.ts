@@ -90,6 +90,16 @@ test('a sandbox that fills its shared memory has used its own, and works again o
   expect((await run(link, ['echo', 'well'])).stdout).toBe('well\n');
 });
 
+test('when memory runs out, the kernel kills programs before boxinit, however small they are', async () => {
+  const { link } = await bench.claimed();
+  // It is marked once it runs.
+  const marked = 'until [ "$(cat /proc/$$/oom_score_adj)" = 1000 ]; do :; done';
+  const scores = await run(link, ['sh', '-c', `${marked}; cat /proc/self/oom_score_adj /proc/1/oom_score_adj`]);
+  const [program, supervisor] = scores.stdout.split('\n').map(Number);
+  expect(program).toBe(1000);
+  expect(supervisor).toBeLessThan(1000);
+});
+
 test('a sandbox full of forking processes is destroyed at once, with all of them', async () => {
   const limits = { ...LIMITS, memoryMb: 128, pidsLimit: 200 };
   const [launched, neighbour] = await Promise.all([bench.claimed({ limits }), bench.claimed()]);

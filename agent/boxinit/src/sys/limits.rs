@@ -1,6 +1,8 @@
 //! Resource limits, and the tag that is kept in one of them.
 
 use super::{c_int, check};
+use std::fs::OpenOptions;
+use std::io::Write;
 
 const RLIMIT_NPROC: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
@@ -52,6 +54,15 @@ pub fn set_tag(tag: u64) {
     let limit = Limit { soft: tag, hard: tag };
     // SAFETY: the pointer is to a live value of the type that the kernel reads.
     unsafe { setrlimit(RLIMIT_LOCKS, &limit) };
+}
+
+/// Makes the kernel kill this process, and what it starts from now on, before boxinit when memory runs out: by size
+/// alone, a small program would outlive boxinit, and its sandbox would end. Only a process that executes its own program:
+/// one that still shares our memory shares the score too. Not every kernel has it.
+pub fn prefer_as_victim(pid: c_int) {
+    let score = OpenOptions::new().write(true).open(format!("/proc/{}/oom_score_adj", pid));
+    // It may have ended already.
+    let _ = score.and_then(|mut file| file.write_all(b"1000"));
 }
 
 /// The tag of a process that runs as our user.
