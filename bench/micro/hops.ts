@@ -7,8 +7,8 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join } from 'node:path';
+import { boxinitPath } from '../../src/cli/up/parts.ts';
 import { SpawnServer, spawnLoopRate } from '../load/spawn-loop.ts';
 import { ratio, round, Samples } from '../report/statistics.ts';
 import { RelayChain, runAsRelay } from './relay-chain.ts';
@@ -21,9 +21,7 @@ const SPAWNS = 6_000;
 /** About the size of a command with its header, and of its answer. */
 const MESSAGE = Buffer.alloc(240, 'm');
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const cpu = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-const binary = (name: string): string => join(root, `agent/boxinit/target/${cpu}-unknown-linux-gnu/release`, name);
+const binary = (name: string): string => join(dirname(boxinitPath()), name);
 
 /** Passes bytes on, or back if it is the last in the chain. */
 function relay(near: net.Socket, next: string | undefined): void {
