@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { background } from '../src/lib/background.ts';
 import type { Logger } from '../src/lib/logger.ts';
-import { makeDirectory } from '../src/lib/make-directory.ts';
 import { packageVersion } from '../src/lib/own-package.ts';
 import type { ServiceError } from '../src/protocol/errors.ts';
 import { NODE_SOCKET } from '../src/protocol/node.ts';
@@ -31,6 +30,7 @@ import { RecordStore } from './sandboxes/record-store.ts';
 import type { Sandbox } from './sandboxes/sandbox.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
 import { runStartCommand } from './sandboxes/start-command.ts';
+import { spreadSubdirectories } from './spread-directories.ts';
 
 const SETTLE_MS = 30_000;
 const DRAINED = 'the node was drained, and the drain deadline has passed';
@@ -46,7 +46,6 @@ export interface Agent {
 
 /** @throws what the runtime or the port throws. */
 export async function startAgent(config: AgentConfig, runtime: ContainerRuntime, log: Logger): Promise<Agent> {
-  makeDirectory(config.dataDir, 0o711);
   await clearIncoming(config.dataDir);
   const stopping = new AbortController();
   const reportListeners = new ReportListeners();
@@ -125,6 +124,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     overdue: () => background(sandboxes.endAll('node_drained', DRAINED), 'ending what a drain has left', log),
   });
   const images = new ImageList(runtime.images, reportChanged, log);
+  await spreadSubdirectories([homes.root, jobs.directory], log);
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, jobs, log }, stopping.signal);
   intake.begin();
   server = await serveNode({

@@ -5,11 +5,9 @@ import { exitOnUncaught } from '../src/lib/uncaught.ts';
 import { startAgent } from './agent.ts';
 import { loadConfig } from './config.ts';
 import { lockDataDir } from './data-dir-lock.ts';
-import { jobsIn } from './jobs/jobs.ts';
-import { homesIn } from './pool/container-homes.ts';
 import { keepRuntime, noteRuntime } from './runtime-kept.ts';
 import { openRuntime } from './runtime/select.ts';
-import { makeSpreadDirectories } from './spread-directories.ts';
+import { spreadSubdirectories } from './spread-directories.ts';
 
 /**
  * Runs until the signal fires, then stops and, unless configured otherwise, leaves all sandboxes to the next agent.
@@ -22,8 +20,7 @@ export async function main(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise
   using lock = await lockDataDir(asked.dataDir, { log });
   if (!lock.held)
     log.warn({ dataDir: asked.dataDir }, 'data directory cannot be locked: do not start a second agent on it');
-  const { dataDir } = asked;
-  await makeSpreadDirectories({ [dataDir]: 0o711, [homesIn(dataDir)]: 0o711, [jobsIn(dataDir)]: 0o700 }, log);
+  await spreadSubdirectories([asked.dataDir], log);
   const config = await keepRuntime(asked, log);
   const runtime = await openRuntime(config, log);
   await noteRuntime(config.dataDir, runtime.name);

@@ -2,7 +2,7 @@
  * Remembers which runtime made the containers of a data directory. A runtime does not see another's containers: an
  * agent started with a different one would leave them running without an owner, and report their sandboxes as ended.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../src/lib/logger.ts';
 import { namesIn } from '../src/lib/names-in.ts';
@@ -38,7 +38,6 @@ export async function keepRuntime(config: AgentConfig, log: Logger): Promise<Age
 /** Must be called before the first container is made. */
 export async function noteRuntime(dataDir: string, name: ContainerRuntime['name']): Promise<void> {
   if ((await runtimeOf(dataDir)) === name) return;
-  await mkdir(dataDir, { recursive: true, mode: 0o711 });
   await writeFile(join(dataDir, FILE), `${name}\n`, { mode: 0o600 });
 }
 

@@ -6,22 +6,19 @@
  */
 import { statfs } from 'node:fs/promises';
 import type { Logger } from '../src/lib/logger.ts';
-import { makeDirectory } from '../src/lib/make-directory.ts';
 import { runTool } from './run-tool.ts';
 
-const EXT_MAGIC = 0xef53;
+/** What statfs(2) reports as the type of ext2, ext3 and ext4. */
+export const EXT_MAGIC = 0xef53;
 const CHATTR_MS = 10_000;
 
 /**
- * Creates directories whose subdirectories come and go, each with its mode. One that exists keeps its mode. Where they
- * cannot be marked, files below them may be slow to make.
+ * For directories whose subdirectories come and go. Where one cannot be marked, files below it may be slow to make.
+ * @throws Error if one does not exist
  */
-export async function makeSpreadDirectories(modes: Readonly<Record<string, number>>, log: Logger): Promise<void> {
+export async function spreadSubdirectories(directories: readonly string[], log: Logger): Promise<void> {
   const onExt: string[] = [];
-  for (const [path, mode] of Object.entries(modes)) {
-    makeDirectory(path, mode);
-    if ((await statfs(path)).type === EXT_MAGIC) onExt.push(path);
-  }
+  for (const path of directories) if ((await statfs(path)).type === EXT_MAGIC) onExt.push(path);
   if (onExt.length === 0) return;
   try {
     await runTool('chattr', ['+T', ...onExt], { deadlineMs: CHATTR_MS });

@@ -10,7 +10,7 @@ import { readIfThere, writeWhole } from '../../src/lib/whole-file.ts';
 import { canonical, parseImageReference } from '../../src/protocol/image-reference.ts';
 import { stringMap } from '../../src/protocol/string-map.ts';
 import { retryTransient } from '../sandboxes/transient-errors.ts';
-import { makeSpreadDirectories } from '../spread-directories.ts';
+import { spreadSubdirectories } from '../spread-directories.ts';
 import type { ImageConfig } from './layout.ts';
 import { removeTree } from './remove-tree.ts';
 
@@ -54,8 +54,8 @@ export class Catalogue {
     const catalogue = new Catalogue(dir);
     // A tool started by a killed agent may still be writing there. Leftovers are removed at the next start.
     await removeTree(join(dir, 'tmp')).catch(() => undefined);
-    makeDirectory(join(dir, 'images'), 0o700);
-    await makeSpreadDirectories({ [join(dir, 'tmp')]: 0o700 }, log);
+    for (const name of ['images', 'tmp']) makeDirectory(join(dir, name), 0o700);
+    await spreadSubdirectories([join(dir, 'tmp')], log);
     await catalogue.#loadAll(log);
     const references = (await retryTransient(() => readIfThere(join(dir, 'references.json')))) ?? '{}';
     const named = parseJson(References, references);

@@ -58,12 +58,10 @@ class UnreadableJob {
 }
 const UNREAD = new UnreadableJob();
 
-/** Holds a directory per sandbox, and in it one per job. */
-export const jobsIn = (dataDir: string): string => path.join(dataDir, 'jobs');
-
 export class Jobs {
   readonly #options: JobsOptions;
-  readonly #directory: string;
+  /** Holds a directory per sandbox, and in it one per job. */
+  readonly directory: string;
   readonly #room: LogRoom;
   readonly #all = new Map<string, Map<string, Job>>();
   /** Jobs of an earlier agent that could not be read, by sandbox; they stay on disk. Null: all those that exist. */
@@ -73,9 +71,9 @@ export class Jobs {
 
   constructor(options: JobsOptions) {
     this.#options = options;
-    this.#directory = jobsIn(options.dataDir);
+    this.directory = path.join(options.dataDir, 'jobs');
     this.#room = new LogRoom(options.limits.totalBytes, (sandbox, job) => this.#remove(sandbox, job));
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
   }
 
   find(sandbox: string, id: unknown): Job | UnreadableJob | undefined {
@@ -169,7 +167,7 @@ export class Jobs {
     let unread: Set<string> | null = null;
     try {
       await retryTransient(async () => {
-        unread ??= new Set(await namesIn(path.join(this.#directory, sandbox.id)));
+        unread ??= new Set(await namesIn(path.join(this.directory, sandbox.id)));
         await this.#read(sandbox.id, unread, found);
       });
     } catch (error) {
@@ -192,9 +190,9 @@ export class Jobs {
 
   /** Call after `load` of all living sandboxes: removes all other logs. @param left sandboxes that may be alive */
   async sweep(left: ReadonlyMap<string, unknown>): Promise<void> {
-    for (const id of await readdir(this.#directory)) {
+    for (const id of await readdir(this.directory)) {
       if (!this.#all.has(id) && !left.has(id))
-        await rm(path.join(this.#directory, id), { recursive: true, force: true });
+        await rm(path.join(this.directory, id), { recursive: true, force: true });
     }
   }
 
@@ -206,7 +204,7 @@ export class Jobs {
     this.#unreadable.delete(sandbox);
     this.#room.forget(sandbox);
     for (const job of jobs.values()) job.end();
-    const directory = path.join(this.#directory, sandbox);
+    const directory = path.join(this.directory, sandbox);
     const written = Promise.all([...jobs.values()].map((job) => job.files.close()));
     this.#removed(
       directory,
@@ -248,7 +246,7 @@ export class Jobs {
     if (unread !== null) return unread?.has(id) === true;
     if (!ID_PATTERN.test(id)) return false;
     try {
-      lstatSync(path.join(this.#directory, sandbox, id));
+      lstatSync(path.join(this.directory, sandbox, id));
       return true;
     } catch (error) {
       return isMissing(error) ? false : undefined;
@@ -261,7 +259,7 @@ export class Jobs {
   }
 
   #filesOf(sandbox: string, id: string): JobFilesOptions {
-    const directory = path.join(this.#directory, sandbox, id);
+    const directory = path.join(this.directory, sandbox, id);
     return {
       directory,
       // An earlier job of the same id may still be being removed.

@@ -45,16 +45,16 @@ const CLAIMED = 'claimed\n';
 export const homesIn = (dataDir: string): string => path.join(dataDir, 'c');
 
 export class ContainerHomes {
-  readonly #root: string;
+  readonly root: string;
   #allKept = false;
 
   constructor(dataDir: string) {
-    this.#root = homesIn(dataDir);
-    mkdirSync(this.#root, { recursive: true, mode: 0o711 });
+    this.root = homesIn(dataDir);
+    mkdirSync(this.root, { recursive: true, mode: 0o711 });
   }
 
   socketDir(id: string): string {
-    return path.join(this.#root, id, 'run');
+    return path.join(this.root, id, 'run');
   }
 
   socketPath(id: string): string {
@@ -62,7 +62,7 @@ export class ContainerHomes {
   }
 
   async create(meta: ContainerMeta): Promise<void> {
-    const home = path.join(this.#root, meta.id);
+    const home = path.join(this.root, meta.id);
     await mkdir(home, { mode: 0o711 });
     await mkdir(this.socketDir(meta.id), { mode: 0o711 });
     await writeFile(this.#metaFile(meta.id), `${JSON.stringify(meta)}\n`, { mode: 0o600, flag: 'wx' });
@@ -77,7 +77,7 @@ export class ContainerHomes {
   }
 
   async remove(id: string): Promise<void> {
-    await rm(path.join(this.#root, id), { recursive: true, force: true });
+    await rm(path.join(this.root, id), { recursive: true, force: true });
   }
 
   /** Undefined if it is missing or incomplete. @throws Error from the file system if it cannot be read. */
@@ -104,10 +104,10 @@ export class ContainerHomes {
         'sandboxes were left for the next start: until then no container is treated as an orphan',
       );
     }
-    return await readdir(this.#root);
+    return await readdir(this.root);
   }
 
   #metaFile(id: string): string {
-    return path.join(this.#root, id, 'meta.json');
+    return path.join(this.root, id, 'meta.json');
   }
 }

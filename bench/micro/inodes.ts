@@ -5,7 +5,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeSpreadDirectories } from '../../agent/spread-directories.ts';
+import { spreadSubdirectories } from '../../agent/spread-directories.ts';
 import { silent } from '../../src/lib/logger.ts';
 import { Samples } from '../report/statistics.ts';
 
@@ -17,8 +17,8 @@ try {
   const ways = await Promise.all(
     ['plain', 'marked'].map(async (name) => {
       const directory = join(root, name);
-      if (name === 'marked') await makeSpreadDirectories({ [directory]: 0o700 }, silent);
-      else mkdirSync(directory);
+      mkdirSync(directory);
+      if (name === 'marked') await spreadSubdirectories([directory], silent);
       return { directory, samples: new Samples(name) };
     }),
   );

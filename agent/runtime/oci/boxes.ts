@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { silent, type Logger } from '../../../src/lib/logger.ts';
 import { isMissing, readIfThereSync, writeWholeSync } from '../../../src/lib/whole-file.ts';
-import { makeSpreadDirectories } from '../../spread-directories.ts';
+import { spreadSubdirectories } from '../../spread-directories.ts';
 import type { Limits } from '../runtime.ts';
 import type { ProcessId } from './pids.ts';
 import { DirectoryCleaner } from './directory-cleaner.ts';
@@ -51,9 +51,9 @@ export class Boxes {
   static async open(dir: string, log: Logger = silent): Promise<Boxes> {
     const boxes = new Boxes(dir, log);
     // A sandbox may contain setuid programs: keep the node's other users out.
-    await makeSpreadDirectories({ [boxes.#dir]: 0o700 }, log);
+    for (const path of [boxes.#dir, boxes.#grave]) await mkdir(path, { recursive: true, mode: 0o700 });
     await chmod(boxes.#dir, 0o700);
-    await mkdir(boxes.#grave, { recursive: true, mode: 0o700 });
+    await spreadSubdirectories([boxes.#dir], log);
     if (readdirSync(boxes.#grave).length > 0) boxes.#cleaner.clean();
     return boxes;
   }
